@@ -1,0 +1,42 @@
+# Every target does its own set-up. `make help` lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRA ?= cpu
+export SAM2_BUILD_CUDA := 0
+export RAY_AUTH_MODE ?= disabled
+export RAY_USAGE_STATS_ENABLED ?= 0
+
+.PHONY: help setup demo test lint bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 12) else f"Python 3.12 is required, $(PYTHON) is {v[0]}.{v[1]}. To fix: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --python $(BIN)/python --editable '.[$(EXTRA),dev]'
+	touch $@
+
+setup: .venv/installed ## create .venv with everything (EXTRA=gpu for CUDA machines)
+
+demo: setup ## a fresh procedural world, three questions, polygons, and a table against the truth
+	$(BIN)/python jobs/make_world.py --seed $(or $(SEED),7) --size $(or $(SIZE),4096) --out demo/world --overwrite
+	$(BIN)/python jobs/segment_region.py --source demo/world/scene.tif --aoi demo/world/aoi.geojson --queries-from demo/world/queries.json --first 3 --out demo/run --new-run
+	$(BIN)/python jobs/evaluate.py --run demo/run --truth demo/world
+
+test: setup ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict pipeline
+	$(BIN)/lint-imports
+
+bench: setup ## measured ratios; see tests/benchmarks/
+	$(BIN)/python tests/benchmarks/memory.py
+
+clean: ## remove what the targets made
+	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,67 @@
+"""Every error Terraquery raises on purpose, in one tree.
+
+    TerraqueryError
+    |-- InputError           the user's input is wrong; nothing was started        exit code 2
+    |   `-- RunMismatchError the output directory belongs to another run           exit code 2
+    |-- SourceError          imagery could not be opened or read                   retryable when transient
+    |-- ModelError           a checkpoint does not load, or a model call failed    retryable when transient
+    |-- RecordError          a block record is missing, truncated or foreign
+    `-- IncompleteRunError   planned != found + empty + failed, or tiles failed    exit code 3
+
+A message says what was required, what came, and what to do next. Per-tile problems are not exceptions once they
+are known: they become rows with `TileStatus.FAILED` and a reason (see `pipeline.schema`).
+"""
+
+from __future__ import annotations
+
+
+class TerraqueryError(Exception):
+    """Base of all errors raised on purpose. `exit_code` is what a job ends with when the error reaches the top."""
+
+    exit_code = 1
+    retryable = False
+
+
+class InputError(TerraqueryError):
+    """A parameter or an input file is wrong. Raised before any model is loaded; nothing has been written."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, came: str = "", remedy: str = "") -> None:
+        """`what` names the input and what was required; `came` what arrived; `remedy` the next step."""
+        parts = [what.rstrip(".") + "."]
+        if came:
+            parts.append(f"Got: {came.rstrip('.')}.")
+        if remedy:
+            parts.append(f"To fix: {remedy.rstrip('.')}.")
+        super().__init__(" ".join(parts))
+
+
+class RunMismatchError(InputError):
+    """The output directory holds a run with other parameters; the message lists the keys that differ."""
+
+
+class SourceError(TerraqueryError):
+    """Imagery could not be opened or read."""
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class ModelError(TerraqueryError):
+    """A checkpoint could not be loaded, has another architecture, or a model call failed."""
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class RecordError(TerraqueryError):
+    """A block record is missing, truncated, or carries another run's fingerprint."""
+
+
+class IncompleteRunError(TerraqueryError):
+    """The run ended but some tiles failed or are unaccounted for; what was done is committed and resumable."""
+
+    exit_code = 3

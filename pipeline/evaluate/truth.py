@@ -1,0 +1,196 @@
+"""A finished run against a world's exact truth: one row of figures per question.
+
+1. `read_truth` opens what `jobs/make_world.py` wrote: the label raster, the class of every instance, the class that
+   every question asks for ("" = nothing in any world answers it).
+2. `score_run` walks both id rasters tile core by tile core and fills, per question, an `Overlaps` table (instances,
+   pixels) and a list of per-tile samples.
+3. `QueryScore` derives the figures:
+   - precision, recall: instances at IoU >= 0.5;
+   - gIoU: mean over tile cores of the mask IoU, where "nothing there, nothing predicted" counts 1 and a false alarm 0
+     (gRefCOCO's convention, used by Think2Seg-RS section 4.1); `giou_present` is the mean over tiles that hold the class;
+   - cIoU: intersection over union of all pixels together;
+   - rejection: the share of truly empty tiles (no pixel of the class in the READ window) that were answered "nothing
+     here"; false rejection: the share of tiles whose core holds the class that were answered so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyarrow.parquet as pq
+import rasterio
+import rasterio.windows
+import zarr
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.evaluate.overlap import Overlaps
+from pipeline.schema import TileLattice, TileSpec, TileStatus, Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """The exact answer to every question about one world."""
+
+    labels_path: Path
+    class_of: dict[int, str]
+    """instance id -> class."""
+    queries: tuple[dict[str, str], ...]
+    """Items of queries.json: query, class, kind."""
+
+    def class_for(self, query: str) -> str:
+        """The class a question asks for; "" when no object of any world answers it. Raises InputError for a foreign question."""
+        for item in self.queries:
+            if item["query"] == query:
+                return item["class"]
+        raise InputError(
+            "the run's questions must come from the world's queries.json, so that their true class is known",
+            came=repr(query),
+            remedy="run jobs/segment_region.py with --queries-from WORLD/queries.json, or add the question and its class to that file",
+        )
+
+    def ids_of(self, class_name: str) -> NDArray[np.int64]:
+        return np.array(sorted(i for i, c in self.class_of.items() if c == class_name), dtype=np.int64)
+
+
+@dataclass(kw_only=True)
+class QueryScore:
+    """Figures of one question; see the module's story for definitions."""
+
+    query: str
+    kind: str
+    class_name: str
+    overlaps: Overlaps = field(default_factory=Overlaps)
+    tile_iou: list[float] = field(default_factory=list)
+    tile_present: list[bool] = field(default_factory=list)
+    truly_empty: int = 0
+    rejected_empty: int = 0
+    truly_present: int = 0
+    rejected_present: int = 0
+
+    def figures(self) -> dict[str, Any]:
+        """JSON-ready figures; None where a figure is undefined."""
+        match = self.overlaps.match(0.5)
+        present = [iou for iou, here in zip(self.tile_iou, self.tile_present, strict=True) if here]
+        raw = {
+            "precision": match.precision,
+            "recall": match.recall,
+            "giou": float(np.mean(self.tile_iou)) if self.tile_iou else float("nan"),
+            "giou_present": float(np.mean(present)) if present else float("nan"),
+            "ciou": self.overlaps.pixel_iou(),
+            "rejection": self.rejected_empty / self.truly_empty if self.truly_empty else float("nan"),
+            "false_rejection": self.rejected_present / self.truly_present if self.truly_present else float("nan"),
+        }
+        return {
+            "query": self.query,
+            "kind": self.kind,
+            "class": self.class_name,
+            "n_true": match.n_true,
+            "n_predicted": match.n_predicted,
+            "n_matched": len(match.iou),
+            "truly_empty_tiles": self.truly_empty,
+            **{key: None if np.isnan(value) else round(value, 4) for key, value in raw.items()},
+        }
+
+
+def read_truth(world_dir: Path) -> Truth:
+    """The truth of a world directory. Raises InputError when a file of `jobs/make_world.py` is missing."""
+    for name in ("labels.tif", "truth.parquet", "queries.json"):
+        if not (world_dir / name).is_file():
+            raise InputError(
+                f"a world directory needs {name}", came=str(world_dir), remedy="make one with python jobs/make_world.py --seed 7 --out DIR"
+            )
+    frame = gpd.read_parquet(world_dir / "truth.parquet")
+    class_of = {int(i): str(c) for i, c in zip(frame["instance_id"], frame["class"], strict=True)}
+    queries = tuple(json.loads((world_dir / "queries.json").read_text()))
+    return Truth(labels_path=world_dir / "labels.tif", class_of=class_of, queries=queries)
+
+
+def score_run(run_dir: Path, truth: Truth, lattice: TileLattice, queries: tuple[str, ...]) -> list[QueryScore]:
+    """Score every question of a run whose grid is the label raster's own lattice (same transform, a sub-window is fine)."""
+    kinds = {item["query"]: item["kind"] for item in truth.queries}
+    scores = [QueryScore(query=q, kind=kinds.get(q, ""), class_name=truth.class_for(q)) for q in queries]
+    ids = [truth.ids_of(score.class_name) for score in scores]
+    statuses = _statuses(run_dir)
+    group = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")
+    predicted: Any = group["instance_id"]
+    with rasterio.open(truth.labels_path) as labels:
+        offset = _grid_offset(lattice, labels)
+        for tile_row in range(lattice.n_tile_rows):
+            for tile_col in range(lattice.n_tile_cols):
+                tile = lattice.tile(tile_row, tile_col)
+                seen = _read(labels, tile.read, offset)
+                rows, cols = tile.core.slices_in(tile.read)
+                block = predicted[:, tile.core.row0 : tile.core.row1, tile.core.col0 : tile.core.col1].astype(np.int64)
+                for index, score in enumerate(scores):
+                    true = np.where(np.isin(seen, ids[index]), seen, 0)
+                    _add_tile(score, true, true[rows, cols], block[index], _status(statuses, tile, index))
+    return scores
+
+
+def _add_tile(
+    score: QueryScore, true_read: NDArray[np.int64], true_core: NDArray[np.int64], predicted: NDArray[np.int64], status: str
+) -> None:
+    score.overlaps.add(true_core, predicted)
+    union = int(((true_core != 0) | (predicted != 0)).sum())
+    common = int(((true_core != 0) & (predicted != 0)).sum())
+    score.tile_iou.append(common / union if union else 1.0)
+    score.tile_present.append(bool(true_core.any()))
+    if not true_read.any():
+        score.truly_empty += 1
+        score.rejected_empty += status == TileStatus.EMPTY
+    if true_core.any():
+        score.truly_present += 1
+        score.rejected_present += status == TileStatus.EMPTY
+
+
+def _statuses(run_dir: Path) -> dict[tuple[str, int], str]:
+    table: dict[tuple[str, int], str] = {}
+    for path in sorted((run_dir / "blocks").glob("*.parquet")):
+        rows = pq.read_table(path, columns=["tile_id", "query_index", "status"]).to_pylist()
+        table.update({(row["tile_id"], row["query_index"]): row["status"] for row in rows})
+    return table
+
+
+def _status(statuses: dict[tuple[str, int], str], tile: TileSpec, query_index: int) -> str:
+    return statuses.get((tile.tile_id, query_index), TileStatus.EMPTY)
+
+
+def _grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[int, int]:
+    a, _, c, _, e, f = lattice.grid.transform
+    col, row = ~labels.transform * (c, f)
+    if abs(labels.transform.a - a) > 1e-9 or abs(labels.transform.e - e) > 1e-9 or max(abs(col - round(col)), abs(row - round(row))) > 1e-6:
+        raise InputError(
+            "the run and the world's labels.tif must share one pixel lattice",
+            came=f"run transform {lattice.grid.transform}, labels transform {tuple(labels.transform)[:6]}",
+            remedy="score the run with the world it was made from",
+        )
+    return round(row), round(col)
+
+
+def _read(labels: rasterio.DatasetReader, window: Window, offset: tuple[int, int]) -> NDArray[np.int64]:
+    moved = window.shifted(*offset)
+    out: NDArray[np.int64] = labels.read(
+        1, window=rasterio.windows.Window(moved.col0, moved.row0, moved.width, moved.height), boundless=True, fill_value=0
+    ).astype(np.int64)
+    return out
+
+
+def score_table(scores: list[QueryScore]) -> str:
+    """A plain-text table of the figures, one line per question."""
+    columns = ("kind", "class", "n_true", "n_predicted", "precision", "recall", "giou", "giou_present", "ciou", "rejection", "false_rejection")
+    rows = [score.figures() for score in scores]
+    cells = [["query", *columns], *([_cell(row["query"]), *(_cell(row[c]) for c in columns)] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,161 @@
+"""The embedded prompter's forward pass for batches of equal images, over the weights of the transformers model.
+
+transformers runs the vision attention image by image and the language model without packing; training on a CPU needs
+both in batches. These functions compute the same numbers from the same modules (a test compares them):
+
+1. `patches_of`: uint8 images -> normalised patches in merge order.
+2. `vision_tokens`: patches -> merged vision tokens.
+3. `rotary`: positions (3 axes) -> cosines and sines of the multimodal rotary embedding.
+4. `language_hidden`: embeddings -> hidden states, under any attention mask, with an optional key/value memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.finetune.prompter_model import IMAGE_MEAN, IMAGE_STD
+from pipeline.finetune.samples import GRID
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+N_IMAGE_TOKENS = GRID * GRID
+PATCHES_SIDE = 2 * GRID
+PATCH_PX = 14
+
+
+def patches_of(rgb: Tensor) -> Tensor:
+    """(B, 252, 252, 3) uint8 or float 0..255 -> (B, 324, 588) float32: cell-major, then the 2 x 2 patches of a cell."""
+    import torch
+
+    mean = torch.tensor(IMAGE_MEAN, device=rgb.device) * 255
+    std = torch.tensor(IMAGE_STD, device=rgb.device) * 255
+    image = (rgb.float() - mean) / std
+    batch = image.shape[0]
+    cut = image.view(batch, GRID, 2, PATCH_PX, GRID, 2, PATCH_PX, 3).permute(0, 1, 4, 2, 5, 7, 3, 6)
+    return cut.reshape(batch, PATCHES_SIDE**2, 3 * PATCH_PX * PATCH_PX)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    import torch
+
+    half = x.shape[-1] // 2
+    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return x * cos + turned * sin
+
+
+def _norm(x: Tensor, module: Any) -> Tensor:
+    import torch.nn.functional as F
+
+    result: Tensor = F.rms_norm(x, x.shape[-1:], module.weight, module.variance_epsilon)
+    return result
+
+
+def _gated(x: Tensor, mlp: Any) -> Tensor:
+    import torch.nn.functional as F
+
+    result: Tensor = mlp.down_proj(F.silu(mlp.gate_proj(x)) * mlp.up_proj(x))
+    return result
+
+
+def _vision_angles(head_dim: int, device: Any) -> tuple[Tensor, Tensor]:
+    """(324, head_dim) cosines and sines for patches in merge order; base 10000, first half rows, second half columns."""
+    import torch
+
+    index = torch.arange(PATCHES_SIDE, device=device)
+    rows = index[:, None].expand(-1, PATCHES_SIDE).reshape(GRID, 2, GRID, 2).permute(0, 2, 1, 3).reshape(-1)
+    cols = index[None, :].expand(PATCHES_SIDE, -1).reshape(GRID, 2, GRID, 2).permute(0, 2, 1, 3).reshape(-1)
+    spatial = head_dim // 2
+    frequency = 1.0 / (10000.0 ** (torch.arange(0, spatial, 2, device=device).float() / spatial))
+    angle = torch.cat([rows[:, None] * frequency, cols[:, None] * frequency], dim=1)
+    angle = torch.cat([angle, angle], dim=1)
+    return angle.cos(), angle.sin()
+
+
+def vision_tokens(vision: Any, patches: Tensor) -> Tensor:
+    """(B, 324, 588) -> (B, 81, text width): the whole tower, merger included, tokens in raster order."""
+    import torch.nn.functional as F
+
+    batch, count, _ = patches.shape
+    kernel = vision.patch_embed.proj.weight
+    x = F.linear(patches, kernel.sum(2).flatten(1))
+    heads = vision.config.num_heads
+    head_dim = x.shape[-1] // heads
+    cos, sin = _vision_angles(head_dim, patches.device)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    for block in vision.blocks:
+        qkv = block.attn.qkv(_norm(x, block.norm1)).view(batch, count, 3, heads, head_dim).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(_rotate(qkv[0], cos, sin), _rotate(qkv[1], cos, sin), qkv[2])
+        x = x + block.attn.proj(seen.transpose(1, 2).reshape(batch, count, -1))
+        x = x + _gated(_norm(x, block.norm2), block.mlp)
+    merger = vision.merger
+    result: Tensor = merger.mlp(_norm(x, merger.ln_q).reshape(batch, N_IMAGE_TOKENS, -1))
+    return result
+
+
+def rotary(text_model: Any, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """(3, B, S) positions -> cosines, sines (B, 1, S, head_dim) float32."""
+    embedding = text_model.rotary_emb
+    angle = position_ids[..., None].float() * embedding.inv_freq.float()
+    sections = angle.split(embedding.mrope_section, dim=-1)
+    import torch
+
+    angle = torch.cat([section[axis] for axis, section in enumerate(sections)], dim=-1)
+    angle = torch.cat([angle, angle], dim=-1)[:, None]
+    return angle.cos(), angle.sin()
+
+
+@dataclass(slots=True)
+class Memory:
+    """Keys and values of what was read so far, one pair per layer, each (B, kv heads, S, head_dim)."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+
+
+def language_hidden(
+    text_model: Any,
+    embeds: Tensor,
+    *,
+    angles: tuple[Tensor, Tensor],
+    mask: Tensor,
+    memory: Memory | None = None,
+    tap: int = -1,
+) -> tuple[Tensor, Tensor]:
+    """Hidden states after the last layer (normalised) and after layer `tap` (as they are).
+
+    embeds: (B, S, d); angles from `rotary` for these S positions; mask: (B, 1, S, S_all) bool, True = attends. With `memory`
+    the new keys and values are appended to it in place and S_all counts old and new together.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    x = embeds
+    batch, count, _ = x.shape
+    tapped = x
+    for index, layer in enumerate(text_model.layers):
+        attention = layer.self_attn
+        head_dim = attention.head_dim
+        seen = _norm(x, layer.input_layernorm)
+        cos, sin = angles[0].to(seen.dtype), angles[1].to(seen.dtype)
+        query = _rotate(attention.q_proj(seen).view(batch, count, -1, head_dim).transpose(1, 2), cos, sin)
+        key = _rotate(attention.k_proj(seen).view(batch, count, -1, head_dim).transpose(1, 2), cos, sin)
+        value = attention.v_proj(seen).view(batch, count, -1, head_dim).transpose(1, 2)
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        if memory is not None:
+            if index < len(memory.keys):
+                key = torch.cat([memory.keys[index], key], dim=2)
+                value = torch.cat([memory.values[index], value], dim=2)
+                memory.keys[index], memory.values[index] = key, value
+            else:
+                memory.keys.append(key)
+                memory.values.append(value)
+        groups = attention.num_key_value_groups
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        x = x + attention.o_proj(out.transpose(1, 2).reshape(batch, count, -1))
+        x = x + _gated(_norm(x, layer.post_attention_layernorm), layer.mlp)
+        if index == tap:
+            tapped = x
+    return _norm(x, text_model.norm), tapped

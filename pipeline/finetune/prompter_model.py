@@ -1,0 +1,178 @@
+"""The embedded prompter: a Qwen2.5-VL of a few million parameters, built from nothing and exported for vLLM.
+
+`PrompterShape` holds the sizes, `build_model` makes the transformers model on CPU in float32, `export_checkpoint` writes
+everything vLLM and transformers need. The vision tower attends to the whole image in every layer (81 merged tokens are few).
+The rotary base of the language model is small and its height and width sections are wide, because positions inside a
+9 x 9 grid must be told apart; with the usual base of 1e6 the width section would turn by less than a degree per cell.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.finetune.samples import IMAGE_PX
+from pipeline.finetune.tokenizer import number_token_ids, write_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
+IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Channel statistics of the Qwen2-VL image processor, on RGB scaled to 0..1."""
+
+NUMBER_PERIODS_PX = (600.0, 300.0, 150.0, 80.0, 40.0, 20.0, 10.0, 5.0)
+"""Periods of the sines that number embeddings start from, so that close numbers start close."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrompterShape:
+    """Sizes of the two halves. head_dim is 32 throughout."""
+
+    vision_width: int = 192
+    vision_depth: int = 6
+    vision_mlp: int = 512
+    text_width: int = 256
+    text_depth: int = 5
+    text_mlp: int = 640
+    head_dim: int = 32
+    text_kv_heads: int = 4
+    mrope_section: tuple[int, int, int] = (2, 7, 7)
+    rope_theta: float = 10.0
+    max_positions: int = 2048
+
+
+def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Any:
+    """The Qwen2_5_VLConfig of this shape and tokenizer."""
+    from transformers import Qwen2_5_VLConfig
+
+    token = tokenizer.token_to_id
+    return Qwen2_5_VLConfig(
+        architectures=["Qwen2_5_VLForConditionalGeneration"],
+        text_config={
+            "vocab_size": -(-tokenizer.get_vocab_size() // 64) * 64,
+            "hidden_size": shape.text_width,
+            "intermediate_size": shape.text_mlp,
+            "num_hidden_layers": shape.text_depth,
+            "num_attention_heads": shape.text_width // shape.head_dim,
+            "num_key_value_heads": shape.text_kv_heads,
+            "max_position_embeddings": shape.max_positions,
+            "max_window_layers": shape.text_depth,
+            "rms_norm_eps": 1e-6,
+            "bos_token_id": token("<|endoftext|>"),
+            "eos_token_id": token("<|im_end|>"),
+            "pad_token_id": token("<|endoftext|>"),
+            "tie_word_embeddings": True,
+            "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta, "mrope_section": list(shape.mrope_section)},
+        },
+        vision_config={
+            "depth": shape.vision_depth,
+            "hidden_size": shape.vision_width,
+            "intermediate_size": shape.vision_mlp,
+            "num_heads": shape.vision_width // shape.head_dim,
+            "out_hidden_size": shape.text_width,
+            "window_size": 112,
+            "fullatt_block_indexes": list(range(shape.vision_depth)),
+        },
+        image_token_id=token("<|image_pad|>"),
+        video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
+        tie_word_embeddings=True,
+        dtype="bfloat16",
+    )
+
+
+def build_model(shape: PrompterShape, tokenizer: Tokenizer, *, seed: int) -> Any:
+    """A fresh float32 Qwen2_5_VLForConditionalGeneration.
+
+    Matrices start at 1/sqrt(fan-in), the outputs of every block at zero (each block starts as the identity), number
+    embeddings at sines of their value.
+    """
+    import torch
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    torch.manual_seed(seed)
+    model = Qwen2_5_VLForConditionalGeneration(model_config(shape, tokenizer)).float()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "embed_tokens" in name or "lm_head" in name:
+                parameter.normal_(0.0, 0.02)
+                _start_numbers(parameter, tokenizer)
+            elif name.endswith(("o_proj.weight", "down_proj.weight", "attn.proj.weight")):
+                parameter.zero_()
+            elif parameter.ndim >= 2:
+                parameter.normal_(0.0, 1.0 / math.sqrt(parameter[0].numel()))
+            elif name.endswith("bias"):
+                parameter.zero_()
+    return model
+
+
+def _start_numbers(embeddings: Any, tokenizer: Tokenizer) -> None:
+    """Add sines and cosines of the value to the number rows of an (vocab, width) embedding, in place."""
+    import torch
+
+    ids = torch.from_numpy(number_token_ids(tokenizer))
+    angles = torch.arange(len(ids))[:, None] * 2 * math.pi / torch.tensor(NUMBER_PERIODS_PX)
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    mix = torch.randn(waves.shape[1], embeddings.shape[1])
+    mix = torch.linalg.qr(mix.T)[0].T if embeddings.shape[1] >= waves.shape[1] else mix
+    embeddings[ids] += 0.12 * waves @ mix
+
+
+def export_checkpoint(model: Any, tokenizer: Tokenizer, folder: Path, *, card: str) -> None:
+    """Write config, bfloat16 weights, tokenizer, processor and generation settings; replaces `folder` as a whole."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+    state = {name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+    save_file(state, str(fresh / "model.safetensors"), metadata={"format": "pt"})
+    config = model.config.to_dict()
+    (fresh / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n")
+    write_tokenizer(tokenizer, fresh)
+    _write_json(fresh / "preprocessor_config.json", image_processor_settings())
+    end = tokenizer.token_to_id("<|im_end|>")
+    pad = tokenizer.token_to_id("<|endoftext|>")
+    _write_json(fresh / "generation_config.json", {"do_sample": False, "eos_token_id": [end, pad], "pad_token_id": pad, "bos_token_id": pad})
+    (fresh / "MODEL_CARD.md").write_text(card)
+    fresh.chmod(0o755)
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def image_processor_settings() -> dict[str, Any]:
+    """preprocessor_config.json: a fixed image size, so that the frame of the numbers cannot drift."""
+    return {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2_5_VLProcessor",
+        "min_pixels": IMAGE_PX * IMAGE_PX,
+        "max_pixels": IMAGE_PX * IMAGE_PX,
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(IMAGE_MEAN),
+        "image_std": list(IMAGE_STD),
+    }
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def shape_dict(shape: PrompterShape) -> dict[str, Any]:
+    """The shape as JSON-ready values, for run records."""
+    return asdict(shape)

@@ -1,0 +1,132 @@
+"""The embedded prompter's own small tokenizer: byte-level BPE, one token per integer, few tokens per object.
+
+1. `train_tokenizer` learns a byte-level BPE from a corpus of questions and replies; bytes cover any text.
+2. Added vocabulary on top of it: every integer 0..MAX_NUMBER, and the fixed pieces of a reply (`REPLY_PIECES`), each
+   as one token. They are ordinary text (never skipped in decoding), matched longest first, so that decoding the ids
+   of any text gives that text back exactly.
+3. Special tokens carry Qwen2.5-VL's names, because the processor and vLLM look them up by name.
+4. `write_tokenizer` writes tokenizer.json and tokenizer_config.json with a chat template that starts with the image,
+   so that all questions about one tile share the image's prefix.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MAX_NUMBER = 280
+"""Largest integer that is one token; images of up to 280 px a side can be addressed."""
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+OBJECTS_OPEN = '[{"positive_points":[['
+POINT_TO_BOX = ']],"bbox_2d":['
+NEXT_OBJECT = ']},{"positive_points":[['
+OBJECTS_CLOSE = "]}]"
+NOTHING = "[]"
+ANSWER_OPEN = "<answer>"
+ANSWER_CLOSE = "</answer>"
+THINK_OPEN = "<think>"
+THINK_CLOSE = "</think>"
+
+REPLY_PIECES = (
+    OBJECTS_OPEN,
+    POINT_TO_BOX,
+    NEXT_OBJECT,
+    OBJECTS_CLOSE,
+    NOTHING,
+    ANSWER_OPEN,
+    ANSWER_CLOSE,
+    THINK_OPEN,
+    THINK_CLOSE,
+)
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] in ('image', 'image_url') %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+    "<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Jinja: `<|im_start|>role NEWLINE content <|im_end|> NEWLINE` per message, then the assistant's opening."""
+
+
+def train_tokenizer(corpus: Iterable[str], *, vocab_size: int = 1024) -> Tokenizer:
+    """Learn the BPE part (`vocab_size` tokens, 256 of them bytes) and add integers, reply pieces and special tokens."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    pieces = [*REPLY_PIECES, *(str(number) for number in range(MAX_NUMBER + 1))]
+    tokenizer.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in pieces])
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS])
+    return tokenizer
+
+
+def number_token_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """(MAX_NUMBER + 1,) int64: the token id of each integer."""
+    ids = [tokenizer.token_to_id(str(number)) for number in range(MAX_NUMBER + 1)]
+    if any(token_id is None for token_id in ids):
+        raise InputError("the tokenizer must hold every integer as one token", remedy="build it with train_tokenizer")
+    return np.asarray(ids, np.int64)
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json (with the chat template) into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": 4096,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "vision_start_token": "<|vision_start|>",
+        "vision_end_token": "<|vision_end|>",
+        "chat_template": CHAT_TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint folder; InputError when the file is missing."""
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise InputError("a checkpoint folder needs tokenizer.json", came=str(folder), remedy="export the prompter first")
+    return Tokenizer.from_file(str(path))

@@ -1,0 +1,95 @@
+"""What a person sees while a run works: tiles done, what they turned out to be, speed, time left.
+
+On a terminal one line is redrawn; elsewhere (job logs, CI) a plain line is printed at most every `interval_s` seconds,
+so that a log of a night's run stays readable.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSummary:
+    """The scalars that come back to the driver for one committed block."""
+
+    block_id: str
+    found: int
+    empty: int
+    failed: int
+    n_embeddings: int
+    n_calls: int
+    elapsed_s: float
+
+    @property
+    def tiles(self) -> int:
+        return self.found + self.empty + self.failed
+
+
+class Progress:
+    """Counts tiles and prints. `total` counts the tiles that will be looked at in this start of the run."""
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        done_before: int = 0,
+        stream: TextIO | None = None,
+        interval_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total = total
+        self.done_before = done_before
+        self.found = self.empty = self.failed = 0
+        self._stream = stream or sys.stdout
+        self._interval_s = 0.2 if self._stream.isatty() else interval_s
+        self._clock = clock
+        self._start = clock()
+        self._last = -1e9
+
+    @property
+    def done(self) -> int:
+        return self.found + self.empty + self.failed
+
+    def add(self, block: BlockSummary) -> None:
+        """Count a committed block and print if it is time, or if it was the last one."""
+        self.found += block.found
+        self.empty += block.empty
+        self.failed += block.failed
+        now = self._clock()
+        if now - self._last >= self._interval_s or self.done >= self.total:
+            self._last = now
+            self._print(now - self._start)
+
+    def line(self, elapsed_s: float) -> str:
+        """The progress line after `elapsed_s` seconds."""
+        rate = self.done / elapsed_s if elapsed_s > 0 else 0.0
+        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        eta = "unknown" if left == float("inf") else _duration(left)
+        share = 100.0 * self.done / self.total if self.total else 100.0
+        earlier = f" (+{self.done_before} from an earlier start)" if self.done_before else ""
+        return (
+            f"tiles {self.done}/{self.total} ({share:.0f} %){earlier}  found {self.found}  empty {self.empty}  failed {self.failed}  "
+            f"{rate:.1f} tiles/s  left {eta}"
+        )
+
+    def _print(self, elapsed_s: float) -> None:
+        text = self.line(elapsed_s)
+        if self._stream.isatty():
+            end = "\n" if self.done >= self.total else ""
+            self._stream.write(f"\r\x1b[2K{text}{end}")
+        else:
+            self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, secs = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {secs:02d} s" if minutes else f"{secs} s"

@@ -1,0 +1,51 @@
+"""From the checkpoint's frame to the tile's read window and back: one scale per axis, nothing else.
+
+A reply speaks of an image of `frame_wh` = (w, h) units; the tile's read window has W x H pixels. The image was squashed, so
+x * W / w and y * H / h map pixel edges to pixel edges: 0 to 0 and w to W. No rounding: SAM takes fractions of a pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.prompt.parse import ReplyItem
+from pipeline.schema import Prompt
+
+
+def to_window(items: Sequence[ReplyItem], frame_wh: tuple[float, float], window_hw: tuple[int, int]) -> tuple[Prompt, ...]:
+    """Items in the frame -> prompts in pixel edges of the read window, in order, clamped to [0, W] x [0, H].
+
+    Args:
+        items: in the frame, inside it (as `parse_reply` returns them).
+        frame_wh: (width, height) of the frame (`Profile.frame_wh`).
+        window_hw: (height, width) of the read window in pixels (`Window.shape`).
+    """
+    height, width = window_hw
+
+    def scaled(x: float, y: float) -> tuple[float, float]:
+        return min(max(x * width / frame_wh[0], 0.0), float(width)), min(max(y * height / frame_wh[1], 0.0), float(height))
+
+    prompts = []
+    for item in items:
+        box = None if item.box_xyxy is None else (*scaled(*item.box_xyxy[:2]), *scaled(*item.box_xyxy[2:]))
+        points = tuple(scaled(*point) for point in item.points_xy)
+        prompts.append(Prompt(box_xyxy=box, points_xy=points, point_labels=(1,) * len(points), label=item.label))
+    return tuple(prompts)
+
+
+def to_frame(prompts: Sequence[Prompt], frame_wh: tuple[float, float], window_hw: tuple[int, int]) -> tuple[ReplyItem, ...]:
+    """The way back: what a checkpoint would have to say to give these prompts. Used to render training replies.
+
+    Only points with label 1 are kept: the contracts know no others.
+    """
+    height, width = window_hw
+
+    def scaled(x: float, y: float) -> tuple[float, float]:
+        return x * frame_wh[0] / width, y * frame_wh[1] / height
+
+    items = []
+    for prompt in prompts:
+        box = None if prompt.box_xyxy is None else (*scaled(*prompt.box_xyxy[:2]), *scaled(*prompt.box_xyxy[2:]))
+        points = tuple(scaled(*point) for point, label in zip(prompt.points_xy, prompt.point_labels, strict=True) if label == 1)
+        items.append(ReplyItem(box_xyxy=box, points_xy=points, label=prompt.label))
+    return tuple(items)

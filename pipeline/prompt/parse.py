@@ -1,0 +1,393 @@
+"""A model's reply -> items in the checkpoint's frame, an explicit "nothing here", or malformed. Never raises.
+
+1. `split_reply` sets the thinking apart and yields the places where the answer may stand: the `<answer>` blocks in order,
+   else the whole text; inside each the code fences, else the whole place.
+2. `read_values` turns one place into items. Whole JSON values first, the longest valid prefix of the text; from where
+   that fails each `{...}` stands alone and is decoded by itself, then by the json_repair library. A bad item costs itself only.
+3. `read_item` checks one item: finite numbers, corners put in order, box clamped to the frame and not degenerate, points
+   inside the box (a point outside it is dropped, the box stays).
+4. Duplicates go: of two boxes whose IoU is above `nms_iou` the larger stays, as in the authors' evaluation.
+5. The first place that gives items, or an explicit `[]`, decides. Anything else is malformed.
+
+Three outcomes, and they are never mixed: `items` non-empty; `absent` only for a written-out empty list; `malformed` for all
+else, a list whose items were all dropped included. The published parsers reject a whole answer for one bad item
+(Think2Seg-RS `parse_sam_json`) or read an unparsable answer as "absent" (VisionReasoner, RemoteReasoner); neither is done here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.prompt.profile import ParserSettings, Profile
+
+MAX_REPLY_CHARS = 1_000_000
+"""Text beyond this is not read (a reply of 8,000 tokens is about 30,000 characters)."""
+
+MAX_LABEL_CHARS = 200
+
+MIN_SIDE = 1.0
+"""Shortest box side in units of the frame; anything thinner is degenerate."""
+
+_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
+_ANSWER_OPEN = re.compile(r"<answer>", re.IGNORECASE)
+_ANSWER_CLOSE = re.compile(r"</answer>", re.IGNORECASE)
+_FENCE = re.compile(r"```[ \t]*[a-zA-Z]*(.*?)(?:```|\Z)", re.DOTALL)
+_BRACKET = re.compile(r"[\[{［【｛]")
+_OBJECT = re.compile(r"\{[^{}]*\}?")
+_FLAT_BOX = re.compile(r"\[\s*-?[\d.eE+-]+(?:\s*,\s*-?[\d.eE+-]+){3}\s*\]")
+_WIDE = str.maketrans(
+    "，：；、［］【】｛｝" + "“”„‟＂「」" + "‘’＇" + "－−．０１２３４５６７８９",
+    ",:,,[][]{}" + '"' * 7 + "'" * 3 + "--.0123456789",
+)
+"""Chinese and other wide punctuation and digits, as they come from bilingual checkpoints, to their ASCII meaning."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplyItem:
+    """One object of a reply, in the profile's frame: 0 <= x <= frame width, 0 <= y <= frame height, x right, y down."""
+
+    box_xyxy: Box | None
+    """x0 < x1, y0 < y1; None for an item that gave points only."""
+    points_xy: tuple[tuple[float, float], ...] = ()
+    """Inside the box, edges included."""
+    label: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParsedReply:
+    """What a reply says. Exactly one of `items`, `absent`, `malformed` holds."""
+
+    items: tuple[ReplyItem, ...] = ()
+    absent: bool = False
+    malformed: bool = False
+    n_dropped: int = 0
+    """Items that could not be used: not decodable, degenerate, outside the image, duplicate, beyond `max_items`."""
+    rationale: str = ""
+    """The thinking, verbatim."""
+    truncated: bool = False
+    """The reply ran into the token limit, or ends inside an item; complete items were kept."""
+    notes: tuple[str, ...] = ()
+    """What was mended or dropped, one sentence each, without repetition."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """One stretch of text in which the answer may stand."""
+
+    text: str
+    marked: bool
+    """Stood in an `<answer>` block or a fence, so prose around an empty list does not make it doubtful."""
+    fenced: bool
+
+
+class _Log:
+    """Counts drops and collects notes while one place is read."""
+
+    def __init__(self) -> None:
+        self.n_dropped = 0
+        self.cut_open = False
+        self._notes: dict[str, None] = {}
+
+    def note(self, text: str) -> None:
+        self._notes.setdefault(text)
+
+    def drop(self, text: str, count: int = 1) -> None:
+        self.n_dropped += count
+        self.note(text)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._notes)
+
+
+def parse_reply(text: str, profile: Profile, *, finish_reason: str | None) -> ParsedReply:
+    """Reads one reply. `finish_reason` is the engine's: "stop", "length", or None when unknown. Never raises.
+
+    Items come in the order of the reply, in the frame of `profile.frame_wh`.
+    """
+    hit_limit = finish_reason == "length"
+    rationale, places = split_reply(text[:MAX_REPLY_CHARS])
+    first: _Log | None = None
+    for place in places:
+        log = _Log()
+        if profile.parser.fence == "required" and not place.fenced:
+            log.note("the answer does not stand in a code fence, which this profile requires")
+        else:
+            items = _read_place(place, profile, log, hit_limit=hit_limit)
+            truncated = hit_limit or log.cut_open
+            if items:
+                return ParsedReply(items=items, n_dropped=log.n_dropped, rationale=rationale, truncated=truncated, notes=log.notes)
+            if _is_empty_list(place) and not log.n_dropped:
+                return ParsedReply(absent=True, rationale=rationale, truncated=truncated, notes=log.notes)
+        first = first or log
+    first = first or _Log()
+    if not first.notes:
+        first.note("no item and no empty list was found in the reply")
+    truncated = hit_limit or first.cut_open
+    return ParsedReply(malformed=True, n_dropped=first.n_dropped, rationale=rationale, truncated=truncated, notes=first.notes)
+
+
+def split_reply(text: str) -> tuple[str, list[_Place]]:
+    """The thinking, and the places where the answer may stand, most likely first.
+
+    A thinking block that never closes swallows what follows, except an `<answer>` or a code fence; one that was opened by
+    the chat template starts with the reply.
+    """
+    rationale, rest = "", text
+    if found := _THINK.search(text):
+        rationale, rest = found.group(1), text[: found.start()] + text[found.end() :]
+    elif (close := text.lower().find("</think>")) >= 0:
+        rationale, rest = text[:close], text[close + len("</think>") :]
+    elif (start := text.lower().find("<think>")) >= 0:
+        thought = text[start + len("<think>") :]
+        ends = [m.start() for m in (_ANSWER_OPEN.search(thought), re.search("```", thought)) if m]
+        cut = min(ends, default=len(thought))
+        rationale, rest = thought[:cut], text[:start] + thought[cut:]
+    return rationale.strip(), list(_places(rest))
+
+
+def _places(rest: str) -> Iterator[_Place]:
+    blocks = [_ANSWER_CLOSE.split(block, maxsplit=1)[0] for block in _ANSWER_OPEN.split(rest)[1:]]
+    for block in blocks or [_ANSWER_CLOSE.sub(" ", rest)]:
+        fences = [m.group(1) for m in _FENCE.finditer(block)]
+        for fence in fences:
+            yield _Place(text=fence, marked=True, fenced=True)
+        if not fences:
+            yield _Place(text=block, marked=bool(blocks), fenced=False)
+
+
+def _is_empty_list(place: _Place) -> bool:
+    """A written-out `[]`, perhaps with stray brackets, and nothing beside it that could be an item."""
+    body = place.text.translate(_WIDE)
+    if not re.search(r"\[\s*\]", body):
+        return False
+    beside = re.sub(r"\[\s*\]", "", body, count=1)
+    return not re.search(r"[\d{}\[]" if place.marked else r"[^\s\]`.]", beside)
+
+
+def _read_place(place: _Place, profile: Profile, log: _Log, *, hit_limit: bool) -> tuple[ReplyItem, ...]:
+    items: list[ReplyItem] = []
+    for value in read_values(place.text, profile.parser, log, hit_limit=hit_limit):
+        item = read_item(value, profile, log)
+        if item is not None:
+            items.append(item)
+    return _without_duplicates(items, profile.parser.nms_iou, log)
+
+
+# --- step 2: text -> values ---------------------------------------------------------------------------------------------
+
+
+def read_values(body: str, settings: ParserSettings, log: _Log, *, hit_limit: bool) -> Iterator[object]:
+    """Raw items of one place, at most `max_items`: mappings, flat lists of four numbers, or rubbish for `read_item` to drop."""
+    for n, value in enumerate(_all_values(body, settings, log, hit_limit=hit_limit)):
+        if n < settings.max_items:
+            yield value
+        else:
+            log.drop(f"only the first {settings.max_items} items were read")
+
+
+def _all_values(body: str, settings: ParserSettings, log: _Log, *, hit_limit: bool) -> Iterator[object]:
+    decoder, at = json.JSONDecoder(), 0
+    while (start := _next_bracket(body, at)) >= 0:
+        try:
+            value, at = decoder.raw_decode(body, start)
+        except (ValueError, RecursionError):
+            log.note("the answer is not valid JSON; its items were read one by one")
+            yield from _salvaged(body[start:].translate(_WIDE), settings, log, hit_limit=hit_limit)
+            return
+        yield from _flattened(value, settings)
+
+
+def _next_bracket(body: str, at: int) -> int:
+    found = _BRACKET.search(body, at)
+    return found.start() if found else -1
+
+
+def _flattened(value: object, settings: ParserSettings) -> Iterator[object]:
+    """Items of a decoded value: nested lists are opened, and so is a mapping that only wraps a list."""
+    pending = [value]
+    while pending:
+        value = pending.pop(0)
+        if isinstance(value, Mapping) and not _has_item_key(value, settings):
+            inner = [v for v in value.values() if isinstance(v, list) and v and isinstance(v[0], Mapping)]
+            if len(inner) == 1:
+                pending[:0] = inner[0]
+                continue
+        if isinstance(value, list) and (not value or any(isinstance(v, list | Mapping) for v in value)):
+            pending[:0] = value
+        else:
+            yield value
+
+
+def _has_item_key(value: Mapping[Any, object], settings: ParserSettings) -> bool:
+    return any(key in value for key in settings.box_keys + settings.points_keys)
+
+
+def _salvaged(body: str, settings: ParserSettings, log: _Log, *, hit_limit: bool) -> Iterator[object]:
+    """Items of text that is no JSON: each from its `{` to its `}`, or to the next `{` when it lacks one."""
+    if "{" not in body:
+        for found in _FLAT_BOX.finditer(body):
+            yield _decoded(found.group())
+        tail = body[body.rfind("[") :]
+        if "]" not in tail and re.search(r"\d", tail):
+            log.cut_open = True
+            log.drop("the last item is cut off")
+        return
+    for n, found in enumerate(_OBJECT.finditer(body)):
+        chunk, at_end = found.group(), found.end() == len(body)
+        if n >= settings.max_items:
+            yield None  # counted by the caller, not worth decoding
+        elif chunk.endswith("}"):
+            yield _decoded(chunk)
+        elif at_end and (hit_limit or _open_list(chunk)):
+            log.cut_open = True
+            log.drop("the last item is cut off")
+        else:
+            log.note("an item lacks its closing brace")
+            yield _decoded(chunk.rstrip().rstrip("],") + "]}")
+
+
+def _open_list(chunk: str) -> bool:
+    return chunk.count("[") > chunk.count("]")
+
+
+def _decoded(chunk: str) -> object:
+    """One item's text as JSON, else as json_repair reads it; None when neither can."""
+    try:
+        return json.loads(chunk)
+    except (ValueError, RecursionError):
+        pass
+    from json_repair import repair_json  # imported here: only broken replies need it
+
+    try:
+        return repair_json(chunk, return_objects=True)
+    except Exception:  # a repair heuristic that fails in a new way costs this item, never the tile; the caller counts the None
+        return None
+
+
+# --- step 3: value -> item ----------------------------------------------------------------------------------------------
+
+
+def read_item(value: object, profile: Profile, log: _Log) -> ReplyItem | None:
+    """One checked item, or None after counting it as dropped."""
+    settings = profile.parser
+    if isinstance(value, list):
+        value = {settings.box_keys[0]: value}
+    if not isinstance(value, Mapping):
+        log.drop("an item is neither an object nor a list of four numbers")
+        return None
+    given = {keys[0]: _first_of(value, keys) for keys in (settings.box_keys, settings.points_keys, settings.label_keys) if keys}
+    if missing := [key for key in settings.required if given[key] is None]:
+        log.drop(f"an item lacks {', '.join(missing)}")
+        return None
+    raw_box = given[settings.box_keys[0]]
+    box = None if raw_box is None else _box(raw_box, profile.frame_wh, log)
+    if raw_box is not None and box is None:
+        return None
+    points = _points(given[settings.points_keys[0]], box, profile, log) if settings.points_keys else ()
+    if box is None and not points:
+        log.drop("an item has neither a box nor a usable point")
+        return None
+    return ReplyItem(box_xyxy=box, points_xy=points, label=_label(given[settings.label_keys[0]] if settings.label_keys else None))
+
+
+def _first_of(value: Mapping[Any, Any], keys: tuple[str, ...]) -> Any:
+    return next((value[key] for key in keys if value.get(key) is not None), None)
+
+
+def _numbers(value: object, count: int) -> tuple[float, ...] | None:
+    """`count` finite numbers, or None. Booleans and quoted numbers are not numbers."""
+    if not isinstance(value, list) or len(value) != count:
+        return None
+    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in value):
+        return None
+    try:
+        numbers = tuple(float(v) for v in value)
+    except OverflowError:
+        return None
+    return numbers if all(math.isfinite(v) for v in numbers) else None
+
+
+def _box(raw: object, frame_wh: tuple[float, float], log: _Log) -> Box | None:
+    if isinstance(raw, list) and raw and all(isinstance(v, list) for v in raw):
+        raw = [number for corner in raw for number in corner]
+        log.note("a box came as nested lists")
+    numbers = _numbers(raw, 4)
+    if numbers is None:
+        log.drop("a box is not four finite numbers")
+        return None
+    (x0, x1), (y0, y1) = sorted((numbers[0], numbers[2])), sorted((numbers[1], numbers[3]))
+    if (x0, y0, x1, y1) != numbers:
+        log.note("the corners of a box were swapped")
+    width, height = frame_wh
+    box = max(x0, 0.0), max(y0, 0.0), min(x1, width), min(y1, height)
+    if box != (x0, y0, x1, y1):
+        log.note("a box reached out of the image and was clamped")
+    if box[2] - box[0] < MIN_SIDE or box[3] - box[1] < MIN_SIDE:
+        log.drop("a box is degenerate or lies outside the image")
+        return None
+    return box
+
+
+def _points(raw: object, box: Box | None, profile: Profile, log: _Log) -> tuple[tuple[float, float], ...]:
+    """The points of one item that lie inside `box` (or the frame), without repetition, at most `n_points`."""
+    if not isinstance(raw, list) or not raw:
+        if raw is not None:
+            log.note("an item's points are not a list of points")
+        return ()
+    if not any(isinstance(v, list) for v in raw) and len(raw) % 2 == 0:
+        raw = [raw[i : i + 2] for i in range(0, len(raw), 2)]
+        log.note("points came as one flat list")
+    x0, y0, x1, y1 = box or (0.0, 0.0, *profile.frame_wh)
+    kept: dict[tuple[float, float], None] = {}
+    for entry in raw:
+        point = _numbers(entry, 2)
+        if point is None:
+            log.note("a point is not two finite numbers and was dropped")
+        elif not (x0 <= point[0] <= x1 and y0 <= point[1] <= y1):
+            log.note("a point outside its box was dropped")
+        else:
+            kept.setdefault((point[0], point[1]))
+    if len(kept) > profile.parser.n_points:
+        log.note(f"only the first {profile.parser.n_points} points of an item were kept")
+    return tuple(kept)[: profile.parser.n_points]
+
+
+def _label(value: object) -> str:
+    if not isinstance(value, str):
+        return ""
+    return "".join(char for char in value if char.isprintable())[:MAX_LABEL_CHARS].strip()
+
+
+# --- step 4: duplicates -------------------------------------------------------------------------------------------------
+
+
+def _without_duplicates(items: list[ReplyItem], nms_iou: float | None, log: _Log) -> tuple[ReplyItem, ...]:
+    """Larger boxes win over those they overlap by more than `nms_iou`; equal items count once. Order is kept."""
+    unique = list(dict.fromkeys(items))
+    boxed = [n for n, item in enumerate(unique) if item.box_xyxy is not None]
+    dead: set[int] = set()
+    if nms_iou is not None and len(boxed) > 1:
+        boxes = np.array([unique[n].box_xyxy for n in boxed], dtype=np.float64)
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        alive = np.ones(len(boxed), dtype=bool)
+        for rank in np.argsort(-areas, kind="stable"):
+            if alive[rank]:
+                wh = np.minimum(boxes[:, 2:], boxes[rank, 2:]) - np.maximum(boxes[:, :2], boxes[rank, :2])
+                shared = np.prod(np.clip(wh, 0.0, None), axis=1)
+                alive &= shared <= nms_iou * (areas + areas[rank] - shared)
+                alive[rank] = True
+        dead = {boxed[n] for n in np.flatnonzero(~alive)}
+    kept = tuple(item for n, item in enumerate(unique) if n not in dead)
+    if len(kept) < len(items):
+        log.drop("duplicate items were dropped", len(items) - len(kept))
+    return kept

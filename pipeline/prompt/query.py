@@ -1,0 +1,46 @@
+"""Is this question safe to put into a model's prompt?
+
+Tokenizers read control tokens in user text as control tokens: `<|im_end|>` in a question ends the user's turn, and one
+more `<|image_pad|>` breaks the count of image placeholders and fails the request. The model has no tools, so the worst
+a question can do is spoil its own run; it should then fail before a model is loaded, with a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from pipeline.errors import InputError
+
+MAX_QUERY_CHARS = 512
+"""Longest question, in characters after normalisation."""
+
+_CONTROL_TOKEN = re.compile(r"<\s*\|.*?\|\s*>|<\|", re.DOTALL)
+_REPLY_TAG = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
+_INVISIBLE = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories no question needs: control, surrogate, private use, unassigned, line and paragraph separators."""
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Direction overrides: they make a report show another question than the model read."""
+
+
+def check_query(text: str) -> str:
+    """The question in NFC, without white space around it.
+
+    Raises:
+        InputError: it is empty, longer than 512 characters, or holds control tokens (`<|...|>`), reply tags
+            (`<think>`, `<answer>`), control characters or direction overrides.
+    """
+    query = unicodedata.normalize("NFC", text).strip()
+    if not query:
+        raise InputError("a query must hold text", came=repr(text), remedy='ask a question, for example --query "storage tanks"')
+    if len(query) > MAX_QUERY_CHARS:
+        what = f"a query may have at most {MAX_QUERY_CHARS} characters"
+        raise InputError(what, came=f"{len(query)} characters", remedy="ask a shorter question")
+    for pattern, what in ((_CONTROL_TOKEN, "control tokens"), (_REPLY_TAG, "reply tags")):
+        if found := pattern.search(query):
+            raise InputError(f"a query may not hold {what} of the model", came=repr(found.group()), remedy="take them out of the question")
+    for char in query:
+        if unicodedata.category(char) in _INVISIBLE or char in _BIDI:
+            what = "a query must be one line of printable text"
+            raise InputError(what, came=f"the character {char!a}", remedy="take it out of the question")
+    return query

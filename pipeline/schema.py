@@ -1,0 +1,403 @@
+"""The nouns that pass between stages. No behaviour beyond construction, validation and arithmetic on themselves.
+
+    RunGrid, TileLattice            the run's pixel lattice and how it is cut into tiles and blocks      (grid)
+    TileSpec, BlockSpec, Scene      what to read, where                                                  (grid -> load)
+    TileImage, BlockImage           8-bit RGB and validity                                               (load -> prompt, segment)
+    Prompt, TilePrompts             boxes and points, or a recorded rejection                            (prompt -> segment)
+    MaskCrop                        one mask, cropped and boolean                                        (segment -> stitch)
+    Fragment, TileRecord            one tile, one query: label image, fragments, status                  (stitch -> block records)
+
+Conventions, everywhere: intervals are half-open; a pixel (row r, col c) is the square [c, c+1] x [r, r+1], so prompt
+coordinates (x, y) are continuous pixel-EDGE coordinates of the tile's read window: x right, y down, 0 at the window's
+left/top edge. `True` = valid in every mask. Affines are six floats in Affine order (a, b, c, d, e, f):
+x = a*col + b*row + c, y = d*col + e*row + f.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+AffineTuple = tuple[float, float, float, float, float, float]
+
+MASK_FILL = 255
+"""uint8 fill of `mask` and `score`: never processed, failed or nodata."""
+
+SCORE_SCALE = 254
+"""Published score byte = round(score * 254), so 255 stays free as fill."""
+
+SCORE_Q_SCALE = 65535
+"""Scores inside the merge are integers in 1/65535, so that sums do not depend on the order of addition."""
+
+
+class TileStatus(StrEnum):
+    """What became of one planned tile (design: planned = found + empty + failed)."""
+
+    FOUND = "found"
+    EMPTY = "empty"
+    FAILED = "failed"
+
+
+class Reason(StrEnum):
+    """Why a tile is empty or failed. NONE belongs to `found` alone."""
+
+    NONE = ""
+    OUTSIDE_AOI = "outside_aoi"
+    NODATA = "nodata"
+    CLOUD = "cloud"
+    GATE = "gate"
+    PROMPTER = "prompter"
+    VERIFIER = "verifier"
+    UNREADABLE = "unreadable"
+    MALFORMED = "malformed"
+    MODEL_ERROR = "model_error"
+    CRASHED = "crashed"
+    TIMEOUT = "timeout"
+
+
+EMPTY_REASONS = frozenset({Reason.OUTSIDE_AOI, Reason.NODATA, Reason.CLOUD, Reason.GATE, Reason.PROMPTER, Reason.VERIFIER})
+FAILED_REASONS = frozenset({Reason.UNREADABLE, Reason.MALFORMED, Reason.MODEL_ERROR, Reason.CRASHED, Reason.TIMEOUT})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """A half-open rectangle of pixels of the run grid: rows [row0, row1), columns [col0, col1)."""
+
+    row0: int
+    col0: int
+    row1: int
+    col1: int
+
+    def __post_init__(self) -> None:
+        if self.row1 < self.row0 or self.col1 < self.col0:
+            raise ValueError(f"Window must not be inside out, got rows [{self.row0}, {self.row1}), cols [{self.col0}, {self.col1})")
+
+    @property
+    def height(self) -> int:
+        return self.row1 - self.row0
+
+    @property
+    def width(self) -> int:
+        return self.col1 - self.col0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    @property
+    def area_px(self) -> int:
+        return self.height * self.width
+
+    def intersect(self, other: Window) -> Window | None:
+        """The common rectangle, or None when it has no pixel."""
+        row0, col0 = max(self.row0, other.row0), max(self.col0, other.col0)
+        row1, col1 = min(self.row1, other.row1), min(self.col1, other.col1)
+        if row1 <= row0 or col1 <= col0:
+            return None
+        return Window(row0=row0, col0=col0, row1=row1, col1=col1)
+
+    def slices_in(self, outer: Window) -> tuple[slice, slice]:
+        """Numpy slices (rows, cols) that cut this window out of an array covering `outer`."""
+        return (
+            slice(self.row0 - outer.row0, self.row1 - outer.row0),
+            slice(self.col0 - outer.col0, self.col1 - outer.col0),
+        )
+
+    def shifted(self, rows: int, cols: int) -> Window:
+        return Window(row0=self.row0 + rows, col0=self.col0 + cols, row1=self.row1 + rows, col1=self.col1 + cols)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunGrid:
+    """The one CRS + affine + integer lattice that a run works and writes in."""
+
+    crs_wkt: str | None
+    """WKT2 of the CRS; None for rasters without one (outputs then stay in pixel space)."""
+    transform: AffineTuple
+    """Affine from (col, row) pixel edges to CRS coordinates."""
+    width: int
+    """Columns."""
+    height: int
+    """Rows."""
+
+    @property
+    def window(self) -> Window:
+        return Window(row0=0, col0=0, row1=self.height, col1=self.width)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileSpec:
+    """One tile: its place in the lattice, the window the models see and the window it owns."""
+
+    tile_row: int
+    tile_col: int
+    core: Window
+    """Write window; cores partition the grid."""
+    read: Window
+    """Core grown by the halo, clipped to the grid."""
+
+    @property
+    def tile_id(self) -> str:
+        return f"r{self.tile_row:05d}c{self.tile_col:05d}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockSpec:
+    """K x K tiles: one read, one dataset row, one committed record, one Zarr shard, one writer."""
+
+    block_row: int
+    block_col: int
+    core: Window
+    """Union of the cores of ALL tiles of the block (also those outside the AOI): the Zarr shard's window."""
+    read: Window
+    """Bounding window of the read windows of `tiles`."""
+    tiles: tuple[TileSpec, ...]
+    """The tiles of this block that are looked at (inside AOI and footprint), row-major."""
+
+    @property
+    def block_id(self) -> str:
+        return f"b{self.block_row:05d}_{self.block_col:05d}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileLattice:
+    """How a run grid is cut: tiles of `tile_px` with `halo_px` on each side, grouped in K x K blocks."""
+
+    grid: RunGrid
+    tile_px: int
+    """Side of the read window."""
+    halo_px: int
+    block_tiles: int
+    """K: tiles per block side."""
+
+    def __post_init__(self) -> None:
+        if self.halo_px < 1 or self.tile_px <= 2 * self.halo_px:
+            raise ValueError(f"halo must be at least 1 and smaller than half the tile, got halo {self.halo_px}, tile {self.tile_px}")
+        if self.block_tiles < 1:
+            raise ValueError(f"a block needs at least one tile a side, got {self.block_tiles}")
+
+    @property
+    def core_px(self) -> int:
+        """Side of the write window: tile_px - 2 * halo_px."""
+        return self.tile_px - 2 * self.halo_px
+
+    @property
+    def shard_px(self) -> int:
+        """Side of a block's core window = Zarr shard: core_px * block_tiles."""
+        return self.core_px * self.block_tiles
+
+    @property
+    def n_tile_rows(self) -> int:
+        return -(-self.grid.height // self.core_px)
+
+    @property
+    def n_tile_cols(self) -> int:
+        return -(-self.grid.width // self.core_px)
+
+    @property
+    def n_block_rows(self) -> int:
+        return -(-self.n_tile_rows // self.block_tiles)
+
+    @property
+    def n_block_cols(self) -> int:
+        return -(-self.n_tile_cols // self.block_tiles)
+
+    def tile(self, tile_row: int, tile_col: int) -> TileSpec:
+        """The tile at a lattice position; edge tiles have smaller cores."""
+        if not (0 <= tile_row < self.n_tile_rows and 0 <= tile_col < self.n_tile_cols):
+            raise IndexError(f"tile ({tile_row}, {tile_col}) lies outside the lattice of {self.n_tile_rows} x {self.n_tile_cols}")
+        side, halo, height, width = self.core_px, self.halo_px, self.grid.height, self.grid.width
+        row0, col0 = tile_row * side, tile_col * side
+        row1, col1 = min(row0 + side, height), min(col0 + side, width)
+        read = Window(row0=max(row0 - halo, 0), col0=max(col0 - halo, 0), row1=min(row1 + halo, height), col1=min(col1 + halo, width))
+        return TileSpec(tile_row=tile_row, tile_col=tile_col, core=Window(row0=row0, col0=col0, row1=row1, col1=col1), read=read)
+
+    def block_core(self, block_row: int, block_col: int) -> Window:
+        """The window one block writes: its Zarr shard, clipped to the grid."""
+        side = self.shard_px
+        return Window(
+            row0=block_row * side,
+            col0=block_col * side,
+            row1=min((block_row + 1) * side, self.grid.height),
+            col1=min((block_col + 1) * side, self.grid.width),
+        )
+
+    def tiles_of_block(self, block_row: int, block_col: int) -> Iterator[TileSpec]:
+        """All tiles of a block, row-major."""
+        k = self.block_tiles
+        for tile_row in range(block_row * k, min((block_row + 1) * k, self.n_tile_rows)):
+            for tile_col in range(block_col * k, min((block_col + 1) * k, self.n_tile_cols)):
+                yield self.tile(tile_row, tile_col)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """One source raster, described by its header alone. Hrefs are never signed here."""
+
+    scene_id: str
+    href: str
+    crs_wkt: str | None
+    transform: AffineTuple
+    width: int
+    height: int
+    count: int
+    """Number of bands."""
+    dtype: str
+    """Numpy dtype name of the bands read."""
+    rgb_bands: tuple[int, int, int]
+    """1-based indexes of the red, green and blue band."""
+    nodata: float | None
+    identity: Mapping[str, str] = field(default_factory=dict)
+    """What pins the content: size_bytes, mtime_ns or etag, last_modified."""
+    datetime: str | None = None
+    """Acquisition time, RFC 3339, when the file says so."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileImage:
+    """What the models see of one tile."""
+
+    tile: TileSpec
+    rgb: NDArray[np.uint8]
+    """(H, W, 3) with (H, W) == tile.read.shape, channels red, green, blue; invalid pixels are 0."""
+    valid: NDArray[np.bool_]
+    """(H, W); True = imagery, False = nodata or outside every scene."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockImage:
+    """The pixels of one block, read once; tiles are slices of it."""
+
+    block: BlockSpec
+    rgb: NDArray[np.uint8]
+    """(H, W, 3) over block.read."""
+    valid: NDArray[np.bool_]
+    """(H, W) over block.read; True = valid."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """tile_id -> error text, for tiles whose pixels could not be read."""
+
+    def tile_image(self, tile: TileSpec) -> TileImage:
+        rows, cols = tile.read.slices_in(self.block.read)
+        return TileImage(tile=tile, rgb=self.rgb[rows, cols], valid=self.valid[rows, cols])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """Geometry for the segmenter, in pixel-edge coordinates (x, y) of the tile's read window."""
+
+    box_xyxy: tuple[float, float, float, float] | None
+    """x0 < x1, y0 < y1; None for a points-only prompt."""
+    points_xy: tuple[tuple[float, float], ...] = ()
+    point_labels: tuple[int, ...] = ()
+    """1 = inside the object, 0 = outside; one per point."""
+    label: str = ""
+    """Free text from the reply or the prompt file; the query is kept apart."""
+
+    def __post_init__(self) -> None:
+        if self.box_xyxy is None and not self.points_xy:
+            raise ValueError("a prompt needs a box or at least one point")
+        if len(self.points_xy) != len(self.point_labels):
+            raise ValueError(f"{len(self.points_xy)} points need as many labels, got {len(self.point_labels)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TilePrompts:
+    """A prompter's answer for one tile and one query. FOUND with prompts, EMPTY, or FAILED: never none of them."""
+
+    tile_id: str
+    query_index: int
+    status: TileStatus
+    reason: Reason
+    prompts: tuple[Prompt, ...] = ()
+    reply: str = ""
+    """The model's text, verbatim (of the last attempt)."""
+    rationale: str = ""
+    """The text of the thinking block, if the reply has one."""
+    error: str = ""
+    n_dropped: int = 0
+    """Items of the reply that could not be used (malformed, degenerate, duplicate)."""
+    truncated_reply: bool = False
+    """The reply hit the token limit; complete items were salvaged."""
+    n_calls: int = 0
+    """Model calls spent, retries included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskCrop:
+    """One mask of a tile, cropped to its bounding box. A mask without pixels is not a MaskCrop."""
+
+    row0: int
+    """Top row of the crop in the tile's read window."""
+    col0: int
+    mask: NDArray[np.bool_]
+    """(h, w); True = object."""
+    score: float
+    """The segmenter's own estimate of mask quality, 0..1."""
+    prompt_index: int
+    """Index into TilePrompts.prompts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fragment:
+    """One local instance of one tile after flattening: integers only, so that sums never depend on order."""
+
+    local: int
+    """1..n, the value in the label image; ordered by smallest pixel of the read window."""
+    prompt_index: int
+    score_q: int
+    """round(score * 65535)."""
+    full_px: int
+    """Pixels in the read window."""
+    core_px: int
+    """Pixels in the core; 0 = ghost (the neighbour owns all of it)."""
+    anchor: int
+    """Smallest global pixel index row * grid.width + col over its CORE pixels; -1 for a ghost."""
+    window: Window
+    """Bounding window of the whole fragment on the run grid."""
+    censored: int
+    """Bit set N=1, E=2, S=4, W=8: the mask or its box comes within 2 px of that read-window border, and that border is
+    not a border of the grid."""
+    margin: int
+    """Smallest distance in px from the bounding window to a read-window border that is not a grid border; 2**31 - 1 if none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileRecord:
+    """One row of a block record: one tile and one query, with everything the merge needs."""
+
+    tile: TileSpec
+    query_index: int
+    status: TileStatus
+    reason: Reason
+    error: str = ""
+    reply: str = ""
+    rationale: str = ""
+    prompts: tuple[Prompt, ...] = ()
+    n_dropped: int = 0
+    truncated_reply: bool = False
+    n_calls: int = 0
+    valid_px: int = 0
+    """Valid pixels of the core."""
+    labels: NDArray[np.uint16] | None = None
+    """(H, W) over tile.read, 0 = background, 1..n = Fragment.local; None when nothing was found."""
+    fragments: tuple[Fragment, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockRecord:
+    """The committed result of one block. Its presence on disk means the block is done."""
+
+    block_id: str
+    fingerprint: str
+    """Of the run; a record with another one is foreign."""
+    tiles: tuple[TileRecord, ...]
+    valid: Mapping[str, NDArray[np.bool_]]
+    """tile_id -> (h, w) validity over tile.core; all tiles of the record have an entry."""
+    n_embeddings: int = 0
+    """Image encodings spent on this block."""
+    elapsed_s: float = 0.0

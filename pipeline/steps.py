@@ -1,0 +1,234 @@
+"""What one block goes through: read, prompt, segment, commit. The same objects serve both runners.
+
+1. `ReadStep`      block -> pixels and validity of all its tiles, one windowed read per scene.
+2. `PromptStep`    every tile that has something to see is asked every query, concurrently; a tile without valid pixels
+                   is answered EMPTY(nodata) and an unreadable one FAILED(unreadable), both without a model call.
+3. `SegmentStep`   every tile with at least one FOUND answer is embedded exactly once; all prompts of all queries are
+                   decoded from that one embedding, flattened to a label image per query, and the block record is
+                   written atomically. Its presence is the proof that the block is done.
+
+A step is built from a picklable `RunContext` inside the process that runs it, so weights load once per actor. An
+exception of a model on one tile becomes FAILED(model_error) for that tile; an engine that died raises, so that the
+runner restarts the actor. A block whose processing killed its process `MAX_CRASHES` times is committed as
+FAILED(crashed) instead of being tried for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import RunConfig
+from pipeline.errors import ModelError
+from pipeline.load.reader import CogReader, TileReader
+from pipeline.load.stretch import Stretch
+from pipeline.progress import BlockSummary
+from pipeline.prompt.build import build_prompter
+from pipeline.prompt.prompter import Prompter
+from pipeline.schema import (
+    BlockImage,
+    BlockRecord,
+    BlockSpec,
+    MaskCrop,
+    Reason,
+    Scene,
+    TileImage,
+    TileLattice,
+    TilePrompts,
+    TileRecord,
+    TileSpec,
+    TileStatus,
+)
+from pipeline.segment.build import build_segmenter
+from pipeline.segment.segmenter import Segmenter
+from pipeline.stitch.flatten import flatten_tile
+from pipeline.write.block_records import write_block_record
+from pipeline.write.run_dir import RunDir
+
+MAX_CRASHES = 2
+"""Process deaths in one block after which its tiles are recorded as FAILED(crashed)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """Everything a worker needs to know about a run. Small and picklable: no weights, no arrays of pixels."""
+
+    config: RunConfig
+    lattice: TileLattice
+    mode: str
+    """"scene" (the scenes' own lattice) or "mosaic" (warped onto the run grid)."""
+    scenes: tuple[Scene, ...]
+    stretches: Mapping[str, Stretch]
+    """scene_id -> stretch, fitted once on the driver."""
+    run_dir: str
+    fingerprint: str
+
+
+class ReadStep:
+    """Blocks -> pixels. Keeps open dataset handles between blocks."""
+
+    def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
+        self._reader = reader or CogReader(
+            scenes=context.scenes,
+            lattice=context.lattice,
+            mode=context.mode,
+            stretches=context.stretches,
+            options=context.config.load,
+        )
+
+    def read(self, block: BlockSpec) -> BlockImage:
+        return self._reader.read(block)
+
+
+class PromptStep:
+    """Pixels + queries -> answers: one `TilePrompts` per tile and query, row-major by tile, queries inside."""
+
+    def __init__(self, context: RunContext, prompter: Prompter | None = None) -> None:
+        self._context = context
+        self._prompter = prompter or build_prompter(context.config.prompter, context.lattice.grid)
+        self._queries = context.config.queries
+
+    async def prompt(self, image: BlockImage) -> tuple[TilePrompts, ...]:
+        """Ask all queries about all tiles of a block. Raises ModelError only when the engine is gone."""
+        answers = await asyncio.gather(*(self._ask(image, tile) for tile in image.block.tiles))
+        return tuple(answer for tile_answers in answers for answer in tile_answers)
+
+    async def _ask(self, image: BlockImage, tile: TileSpec) -> list[TilePrompts]:
+        if tile.tile_id in image.unreadable:
+            return self._all(tile, TileStatus.FAILED, Reason.UNREADABLE, image.unreadable[tile.tile_id])
+        view = image.tile_image(tile)
+        if valid_share(view) < self._context.config.tile.min_valid_share or not core_valid(view).any():
+            return self._all(tile, TileStatus.EMPTY, Reason.NODATA)
+        try:
+            return await self._prompter.prompt(view, self._queries)
+        except ModelError:
+            raise
+        except Exception as error:
+            return self._all(tile, TileStatus.FAILED, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}")
+
+    def _all(self, tile: TileSpec, status: TileStatus, reason: Reason, error: str = "") -> list[TilePrompts]:
+        return [
+            TilePrompts(tile_id=tile.tile_id, query_index=q, status=status, reason=reason, error=error) for q in range(len(self._queries))
+        ]
+
+
+class SegmentStep:
+    """Pixels + answers -> a committed block record, and the scalars the driver counts."""
+
+    def __init__(self, context: RunContext, segmenter: Segmenter | None = None) -> None:
+        self._context = context
+        self._segmenter = segmenter or build_segmenter(context.config.segmenter)
+        self._run_dir = RunDir(context.run_dir)
+
+    def commit(self, image: BlockImage, answers: Sequence[TilePrompts]) -> BlockSummary:
+        """Segment, flatten and write one block. Idempotent: the same block gives the same file name."""
+        start, before = time.monotonic(), self._segmenter.n_embeddings
+        by_tile: dict[str, list[TilePrompts]] = {tile.tile_id: [] for tile in image.block.tiles}
+        for answer in answers:
+            by_tile[answer.tile_id].append(answer)
+        records = [record for tile in image.block.tiles for record in self._tile(image, tile, by_tile[tile.tile_id])]
+        record = BlockRecord(
+            block_id=image.block.block_id,
+            fingerprint=self._context.fingerprint,
+            tiles=tuple(records),
+            valid={tile.tile_id: core_valid(image.tile_image(tile)) for tile in image.block.tiles},
+            n_embeddings=self._segmenter.n_embeddings - before,
+            elapsed_s=time.monotonic() - start,
+        )
+        write_block_record(self._run_dir, record, self._context.lattice)
+        return summarise(record)
+
+    def _tile(self, image: BlockImage, tile: TileSpec, answers: Sequence[TilePrompts]) -> list[TileRecord]:
+        view = image.tile_image(tile)
+        valid_px = int(core_valid(view).sum())
+        records = []
+        embedding = None
+        for answer in answers:
+            base = _record(tile, answer, valid_px)
+            if answer.status is not TileStatus.FOUND:
+                records.append(base)
+                continue
+            try:
+                embedding = embedding or self._segmenter.embed(view)
+                records.append(self._segment(base, self._segmenter.segment(embedding, answer.prompts)))
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"
+                records.append(replace(base, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=text))
+        return records
+
+    def _segment(self, base: TileRecord, masks: Sequence[MaskCrop]) -> TileRecord:
+        labels, fragments = flatten_tile(base.tile, masks, base.prompts, self._context.lattice, self._context.config.stitch)
+        if labels is None:
+            return replace(base, status=TileStatus.EMPTY, reason=Reason.PROMPTER, error="no prompt gave a mask with pixels")
+        return replace(base, labels=labels, fragments=fragments)
+
+
+def core_valid(view: TileImage) -> NDArray[np.bool_]:
+    """Validity over the tile's core, (h, w); True = valid."""
+    rows, cols = view.tile.core.slices_in(view.tile.read)
+    return view.valid[rows, cols]
+
+
+def valid_share(view: TileImage) -> float:
+    """Share of valid pixels in the read window, 0..1."""
+    return float(view.valid.mean()) if view.valid.size else 0.0
+
+
+def crashed_record(block: BlockSpec, queries: Sequence[str], fingerprint: str) -> BlockRecord:
+    """The record of a block that keeps killing its process: every tile FAILED(crashed), nothing valid."""
+    error = f"the process working on block {block.block_id} died {MAX_CRASHES} times"
+    tiles = tuple(
+        TileRecord(tile=tile, query_index=q, status=TileStatus.FAILED, reason=Reason.CRASHED, error=error)
+        for tile in block.tiles
+        for q in range(len(queries))
+    )
+    valid = {tile.tile_id: np.zeros(tile.core.shape, dtype=np.bool_) for tile in block.tiles}
+    return BlockRecord(block_id=block.block_id, fingerprint=fingerprint, tiles=tiles, valid=valid)
+
+
+def overall_status(statuses: Iterable[TileStatus]) -> TileStatus:
+    """One status for a tile over all queries: failed if any query failed, else found if any found, else empty."""
+    seen = set(statuses)
+    for status in (TileStatus.FAILED, TileStatus.FOUND):
+        if status in seen:
+            return status
+    return TileStatus.EMPTY
+
+
+def summarise(record: BlockRecord) -> BlockSummary:
+    """The scalars of a block record."""
+    statuses: dict[str, list[TileStatus]] = {}
+    for row in record.tiles:
+        statuses.setdefault(row.tile.tile_id, []).append(row.status)
+    overall = [overall_status(values) for values in statuses.values()]
+    return BlockSummary(
+        block_id=record.block_id,
+        found=overall.count(TileStatus.FOUND),
+        empty=overall.count(TileStatus.EMPTY),
+        failed=overall.count(TileStatus.FAILED),
+        n_embeddings=record.n_embeddings,
+        n_calls=sum(row.n_calls for row in record.tiles),
+        elapsed_s=record.elapsed_s,
+    )
+
+
+def _record(tile: TileSpec, answer: TilePrompts, valid_px: int) -> TileRecord:
+    return TileRecord(
+        tile=tile,
+        query_index=answer.query_index,
+        status=answer.status,
+        reason=answer.reason,
+        error=answer.error,
+        reply=answer.reply,
+        rationale=answer.rationale,
+        prompts=answer.prompts,
+        n_dropped=answer.n_dropped,
+        truncated_reply=answer.truncated_reply,
+        n_calls=answer.n_calls,
+        valid_px=valid_px,
+    )

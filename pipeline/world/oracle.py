@@ -1,0 +1,308 @@
+"""Oracle answers: the truth of a label raster, tile by tile, with arbitrary local ids and optional seeded noise.
+
+The oracle prompter and the oracle segmenter read the same `OracleTile` for a tile, so a run with oracle models
+measures what the pipeline itself adds (cutting, merging, painting, polygonising) and nothing of the models.
+
+1. `parse_oracle` turns `oracle:labels.tif?noise=mild&seed=3` into an `OracleSpec`; bad text is an InputError.
+2. `OracleTruth.on_grid` opens the raster's header, checks that it lies on the run grid's lattice (CRS, pixel size,
+   whole-pixel offset, extent) and derives the offset from the run grid's origin to the raster's.
+3. `OracleTruth.tile` reads the tile's window plus a small margin, gives every object a number of this tile alone
+   (`_compact`), applies the noise to each object on its own (`_disturb`) and shuffles the numbers (`_shuffle`), so
+   that nothing downstream can rely on ids that agree between tiles.
+
+An object is one label value; an object that is visible in several pieces keeps one local id. The noise model and its
+rates are those of the merge measurements in the reference notes (section 4.5, "matching rules under noise"): a
+miss, a shift and growth of a few pixels, a merge with a touching neighbour, a split. Draws depend on (seed, tile
+origin, object id) only, so that the two sides of a seam disagree as real models do, and every run is reproducible.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.errors import InputError, SourceError
+from pipeline.schema import RunGrid, TileSpec, Window
+
+ORACLE_SCHEME = "oracle:"
+NoiseName = Literal["mild", "strong"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoiseLevel:
+    """Chances per (tile, object); independent of each other."""
+
+    miss: float
+    miss_small: float
+    """Added to `miss` for objects of fewer than SMALL_OBJECT_PX visible pixels."""
+    shift_px: int
+    """Rows, columns and growth are each drawn uniformly from -shift_px..shift_px."""
+    merge: float
+    split: float
+
+
+SMALL_OBJECT_PX = 256
+"""Visible pixels below which an object counts as small: 16 x 16."""
+
+NOISE_LEVELS: dict[str, NoiseLevel] = {
+    "mild": NoiseLevel(miss=0.03, miss_small=0.10, shift_px=1, merge=0.02, split=0.01),
+    "strong": NoiseLevel(miss=0.10, miss_small=0.25, shift_px=3, merge=0.06, split=0.03),
+}
+
+_SHUFFLE_KEY = 2**61
+"""Last word of the seed of the id permutation; object draws use the object id (+1) there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OracleSpec:
+    """What `--models oracle:...` names."""
+
+    labels_href: str
+    """Path of an integer raster, 0 = background."""
+    noise: NoiseName | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OracleTile:
+    """The truth of one tile."""
+
+    tile: TileSpec
+    labels: NDArray[np.int32]
+    """(H, W) over tile.read; 0 = background, 1..n = local ids, arbitrary and without gaps."""
+
+    @property
+    def n_objects(self) -> int:
+        return int(self.labels.max(initial=0))
+
+
+def parse_oracle(text: str) -> OracleSpec:
+    """Parse `oracle:PATH`, `oracle:PATH?noise=mild`, `oracle:PATH?noise=strong&seed=7`. Raises InputError."""
+    if not text.startswith(ORACLE_SCHEME):
+        raise InputError("oracle models are written oracle:labels.tif", came=repr(text), remedy="start with 'oracle:'")
+    href, _, query = text.removeprefix(ORACLE_SCHEME).partition("?")
+    if not href:
+        raise InputError("oracle models need a label raster", came=repr(text), remedy="write oracle:path/to/labels.tif")
+    noise: NoiseName | None = None
+    seed = 0
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key == "noise" and value in ("mild", "strong"):
+            noise = "mild" if value == "mild" else "strong"
+        elif key == "noise" and value == "none":
+            noise = None
+        elif key == "seed" and value.isdecimal():
+            seed = int(value)
+        else:
+            raise InputError(
+                "oracle models take noise=none|mild|strong and seed=<whole number>",
+                came=f"{key}={value} in {text!r}",
+                remedy="for example oracle:labels.tif?noise=mild&seed=1",
+            )
+    return OracleSpec(labels_href=href, noise=noise, seed=seed)
+
+
+class OracleTruth:
+    """Windowed reads of a label raster, renumbered and disturbed per tile. Opens the file on the first read."""
+
+    def __init__(
+        self,
+        labels_href: str,
+        noise: NoiseName | None = None,
+        seed: int = 0,
+        *,
+        grid_offset_rc: tuple[int, int] = (0, 0),
+    ) -> None:
+        """`grid_offset_rc`: (row, column) of the run grid's first pixel in the label raster."""
+        if noise is not None and noise not in NOISE_LEVELS:
+            raise InputError("oracle noise must be mild or strong", came=repr(noise), remedy="choose one of them or leave it out")
+        self._href = labels_href
+        self._level = NOISE_LEVELS[noise] if noise is not None else None
+        self._seed = seed
+        self._offset_rc = grid_offset_rc
+        self._dataset: Any = None
+
+    @classmethod
+    def on_grid(cls, spec: OracleSpec, grid: RunGrid) -> OracleTruth:
+        """The truth of `spec` on a run grid. Raises InputError when the raster and the grid do not share a lattice."""
+        offset_rc = check_aligned(spec.labels_href, grid)
+        return cls(spec.labels_href, spec.noise, spec.seed, grid_offset_rc=offset_rc)
+
+    def tile(self, tile: TileSpec) -> OracleTile:
+        """Labels of the tile's read window. Raises SourceError when the raster cannot be read, InputError for ids < 0."""
+        margin = 2 * self._level.shift_px if self._level is not None else 0
+        raw, inner = self._read(tile.read, margin)
+        values, labels = _compact(raw)
+        origin = (self._seed, tile.read.row0, tile.read.col0)
+        labels = _disturb(labels, values, self._level, origin, inner) if self._level is not None else labels[inner]
+        return OracleTile(tile=tile, labels=_shuffle(labels, origin))
+
+    def _read(self, window: Window, margin: int) -> tuple[NDArray[Any], tuple[slice, slice]]:
+        """Label values of `window` grown by `margin` inside the raster, and where `window` lies in them."""
+        import rasterio
+
+        wanted = window.shifted(*self._offset_rc)
+        try:
+            if self._dataset is None:
+                self._dataset = rasterio.open(self._href)
+            raster = Window(row0=0, col0=0, row1=self._dataset.height, col1=self._dataset.width)
+            if wanted.intersect(raster) != wanted:
+                raise InputError(
+                    "the label raster must cover every tile",
+                    came=f"{self._href} has {raster.shape} pixels, a tile needs {wanted}",
+                    remedy="use the labels.tif that belongs to the scene",
+                )
+            grown = Window(
+                row0=max(wanted.row0 - margin, 0),
+                col0=max(wanted.col0 - margin, 0),
+                row1=min(wanted.row1 + margin, raster.row1),
+                col1=min(wanted.col1 + margin, raster.col1),
+            )
+            raw = self._dataset.read(1, window=((grown.row0, grown.row1), (grown.col0, grown.col1)))
+        except rasterio.errors.RasterioError as error:
+            raise SourceError(f"label raster {self._href} could not be read: {error}") from error
+        if raw.dtype.kind not in "iu":
+            raise _not_integer(self._href, raw.dtype.name)
+        return raw, wanted.slices_in(grown)
+
+
+def check_aligned(labels_href: str, grid: RunGrid) -> tuple[int, int]:
+    """(row, column) of the run grid's origin in the label raster, from the file's header alone.
+
+    Raises InputError naming both when the CRS or pixel sizes differ, the lattices are offset by part of a pixel, the
+    raster does not cover the grid, or its type is not an integer.
+    """
+    import rasterio
+    from rasterio.crs import CRS
+
+    try:
+        with rasterio.open(labels_href) as dataset:
+            crs, transform, height, width, dtype = dataset.crs, dataset.transform, dataset.height, dataset.width, dataset.dtypes[0]
+    except rasterio.errors.RasterioError as error:
+        raise InputError("the oracle needs a readable label raster", came=f"{labels_href}: {error}", remedy="check the path") from error
+    if np.dtype(dtype).kind not in "iu":
+        raise _not_integer(labels_href, dtype)
+    grid_crs = CRS.from_wkt(grid.crs_wkt) if grid.crs_wkt else None
+    if (crs or None) != grid_crs:
+        raise _misaligned(labels_href, f"its CRS is {_name(crs)}, the run's is {_name(grid_crs)}")
+    a, b, c, d, e, f = grid.transform
+    linear, wanted = (transform.a, transform.b, transform.d, transform.e), (a, b, d, e)
+    size = max(abs(v) for v in wanted)
+    if any(abs(x - y) * max(width, height) > 0.01 * size for x, y in zip(linear, wanted, strict=True)):
+        raise _misaligned(labels_href, f"its pixel matrix is {linear}, the run's is {wanted}")
+    col, row = ~transform @ (c, f)
+    offset_rc = (round(row), round(col))
+    if math.hypot(row - offset_rc[0], col - offset_rc[1]) > 0.01:
+        raise _misaligned(labels_href, f"the run grid starts at its pixel (row {row:.3f}, column {col:.3f}), not on a pixel corner")
+    if min(offset_rc) < 0 or offset_rc[0] + grid.height > height or offset_rc[1] + grid.width > width:
+        needs = f"the run grid needs {grid.height} x {grid.width} from pixel {offset_rc}"
+        raise _misaligned(labels_href, f"it has {height} x {width} pixels, {needs}")
+    return offset_rc
+
+
+def _name(crs: Any) -> str:
+    return crs.to_string() if crs else "none"
+
+
+def _misaligned(href: str, detail: str) -> InputError:
+    what = "the label raster must lie on the run grid's pixels"
+    return InputError(what, came=f"{href}: {detail}", remedy="use the labels.tif of this scene")
+
+
+def _not_integer(href: str, dtype: str) -> InputError:
+    return InputError("the label raster must hold integers, 0 = background", came=f"{href} of type {dtype}", remedy="write instance ids")
+
+
+def _compact(raw: NDArray[Any]) -> tuple[list[int], NDArray[np.int32]]:
+    """(object ids ascending, labels 1..n in that order) of a label window."""
+    values, inverse = np.unique(raw, return_inverse=True)
+    if values.size and int(values[0]) < 0:
+        what = "object ids of a label raster must not be negative"
+        raise InputError(what, came=f"{values[0]}", remedy="use 0 for background and ids from 1")
+    lead = 0 if values.size and int(values[0]) == 0 else 1
+    labels = (inverse.reshape(raw.shape) + lead).astype(np.int32)
+    return [int(v) for v in values if v != 0], labels
+
+
+def _disturb(
+    labels: NDArray[np.int32],
+    values: list[int],
+    level: NoiseLevel,
+    origin: tuple[int, int, int],
+    inner: tuple[slice, slice],
+) -> NDArray[np.int32]:
+    """Labels of the inner window after noise; `labels` covers a margin around it. Numbers may have gaps afterwards."""
+    visible = np.bincount(labels[inner].ravel(), minlength=len(values) + 1)
+    boxes = ndimage.find_objects(labels)
+    out = np.zeros_like(labels)
+    next_id = len(values) + 1
+    order = sorted(range(1, len(values) + 1), key=lambda i: (-int((labels[boxes[i - 1]] == i).sum()), i))
+    for local in order:  # large objects first, so that small ones stay visible on top
+        rng = np.random.default_rng((*origin, values[local - 1] + 1))
+        draws = rng.random(3)
+        shift = rng.integers(-level.shift_px, level.shift_px + 1, size=3)
+        miss = level.miss + (level.miss_small if visible[local] < SMALL_OBJECT_PX else 0.0)
+        if visible[local] == 0 or draws[0] < miss:
+            continue
+        window = _grown(boxes[local - 1], 2 * level.shift_px, labels.shape)
+        truth = labels[window] == local
+        mask = _moved(truth, int(shift[0]), int(shift[1]), int(shift[2]))
+        target = local
+        if draws[1] < level.merge:
+            target = _touching(labels[_grown(boxes[local - 1], 1, labels.shape)], local) or local
+        out[window][mask] = target
+        if draws[2] < level.split:
+            out[window][mask & _second_half(mask)] = next_id
+            next_id += 1
+    return out[inner]
+
+
+def _grown(box: tuple[slice, slice], margin: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    rows, cols = box
+    return (
+        slice(max(rows.start - margin, 0), min(rows.stop + margin, shape[0])),
+        slice(max(cols.start - margin, 0), min(cols.stop + margin, shape[1])),
+    )
+
+
+def _moved(mask: NDArray[np.bool_], rows: int, cols: int, grow: int) -> NDArray[np.bool_]:
+    """The mask shifted, then dilated (grow > 0) or eroded (grow < 0); never eroded to nothing."""
+    moved: NDArray[np.bool_] = ndimage.shift(mask.astype(np.uint8), (rows, cols), order=0, mode="nearest").astype(np.bool_)
+    if grow > 0:
+        return np.asarray(ndimage.binary_dilation(moved, iterations=grow))
+    if grow < 0:
+        eroded: NDArray[np.bool_] = ndimage.binary_erosion(moved, iterations=-grow, border_value=1)
+        return eroded if eroded.any() else moved
+    return moved
+
+
+def _touching(labels: NDArray[np.int32], local: int) -> int:
+    """The 4-neighbour object with the longest common border, 0 if none."""
+    ring = ndimage.binary_dilation(labels == local) & (labels != local) & (labels != 0)
+    return int(np.bincount(labels[ring]).argmax()) if ring.any() else 0
+
+
+def _second_half(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """True beyond the middle of the longer side of the mask's bounding box."""
+    rows, cols = np.nonzero(mask)
+    row_grid, col_grid = np.indices(mask.shape)
+    if rows.size == 0:
+        return np.zeros_like(mask)
+    if np.ptp(rows) >= np.ptp(cols):
+        return np.asarray(2 * row_grid > rows.min() + rows.max())
+    return np.asarray(2 * col_grid > cols.min() + cols.max())
+
+
+def _shuffle(labels: NDArray[np.int32], origin: tuple[int, int, int]) -> NDArray[np.int32]:
+    """The same partition under a seeded permutation of 1..n, n = objects that are left."""
+    present = np.unique(labels)
+    present = present[present != 0]
+    order = np.random.default_rng((*origin, _SHUFFLE_KEY)).permutation(present.size) + 1
+    table = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int32)
+    table[present] = order
+    return table[labels]

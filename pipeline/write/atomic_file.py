@@ -1,0 +1,78 @@
+"""Files appear whole or not at all: temporary name in the same folder, fsync, rename, fsync of the folder.
+
+A reader therefore never meets a half-written file of ours under its final name, whatever was killed. An interrupted
+write leaves a `.{name}.*.tmp` behind, which nothing reads and `remove_leftovers` sweeps up. On an object store the same
+promise comes from a single PUT; these functions are the only place that would change.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LEFTOVER_AGE_S = 3600.0
+"""Temporary files younger than this may belong to a writer that is still alive."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; when the body ends without an exception, its file becomes `path`.
+
+    The folder is created if need be. On an exception the temporary file is removed and `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        _fsync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> Path:
+    """Write `data` under `path`, whole or not at all; an existing file is replaced."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return path
+
+
+def remove_leftovers(folder: Path, *, older_than_s: float = LEFTOVER_AGE_S) -> int:
+    """Delete temporary files of interrupted writes directly in `folder`; returns how many."""
+    removed = 0
+    for leftover in folder.glob(".*.tmp"):
+        try:
+            if time.time() - leftover.stat().st_mtime > older_than_s:
+                leftover.unlink()
+                removed += 1
+        except FileNotFoundError:
+            continue  # another process swept it up first
+    return removed
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    """The process umask. Reading it means setting it, which other threads could see; /proc tells it without."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    except OSError:
+        pass
+    return 0o022

@@ -1,0 +1,119 @@
+"""The run directory: every path in it, and the check that it belongs to this run.
+
+    out/run.json  plan.parquet  blocks/*.parquet  masks.zarr/  instances/*.parquet  coverage.parquet  item.json  report.html
+
+A directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed. Anything else is
+refused before a byte is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import InputError, RunMismatchError
+from pipeline.write.atomic_file import remove_leftovers
+from pipeline.write.fingerprint import describe_difference, diff_parameters, fingerprint
+from pipeline.write.run_json import read_run_json
+
+Claim = Literal["new", "resume"]
+
+_PLAN_NAME = "plan.parquet"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of one run's outputs. Constructing it touches nothing; `claim` creates and checks."""
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def run_json(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / _PLAN_NAME
+
+    @property
+    def blocks(self) -> Path:
+        return self.path / "blocks"
+
+    @property
+    def masks(self) -> Path:
+        return self.path / "masks.zarr"
+
+    @property
+    def instances(self) -> Path:
+        return self.path / "instances"
+
+    @property
+    def coverage(self) -> Path:
+        return self.path / "coverage.parquet"
+
+    @property
+    def item(self) -> Path:
+        return self.path / "item.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def block(self, block_id: str) -> Path:
+        """Path of one block record; the same block always has the same name."""
+        return self.blocks / f"{block_id}.parquet"
+
+    def check(self, parameters: Mapping[str, Any]) -> Claim:
+        """Say whether a run with these parameters would be new here or a resume; writes nothing.
+
+        Raises RunMismatchError (keys and both values) for another run's directory, and InputError for a path that is not
+        a directory, a directory with foreign content, or a damaged run.json.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"--out must be a directory: {self.path}", came="a file", remedy="give another --out")
+        if not self.run_json.exists():
+            self._require_vacant()
+            return "new"
+        before = read_run_json(self.run_json)
+        if before.fingerprint == fingerprint(parameters):
+            return "resume"
+        keys = diff_parameters(before.parameters, parameters)
+        raise RunMismatchError(
+            f"{self.path} holds a run with other parameters ({', '.join(keys) or 'written by another version'})",
+            came=describe_difference(before.parameters, parameters) or "the same parameters with another fingerprint",
+            remedy="give another --out, or set these parameters back to resume that run",
+        )
+
+    def claim(self, parameters: Mapping[str, Any]) -> Claim:
+        """`check`, then create the directory and sweep up leftovers of interrupted writes."""
+        claim = self.check(parameters)
+        try:
+            self.blocks.mkdir(parents=True, exist_ok=True)
+            for folder in (self.path, self.blocks, self.instances):
+                remove_leftovers(folder)
+        except OSError as error:
+            raise InputError(f"--out must be writable: {self.path}", came=str(error), remedy="give another --out") from error
+        return claim
+
+    def _require_vacant(self) -> None:
+        try:
+            entries = sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
+        except OSError as error:
+            raise InputError(f"--out must be readable: {self.path}", came=str(error), remedy="give another --out") from error
+        foreign = [name for name in entries if name != _PLAN_NAME and not name.endswith(".tmp") and not self._is_empty_folder(name)]
+        if foreign:
+            raise InputError(
+                f"--out must be empty or hold a run (run.json): {self.path}",
+                came=f"{len(foreign)} other entries, e.g. {', '.join(foreign[:3])}",
+                remedy="give a new directory; nothing in this one was touched",
+            )
+
+    def _is_empty_folder(self, name: str) -> bool:
+        """A run stopped before its run.json was written leaves an empty blocks/ behind."""
+        folder = self.path / name
+        return folder == self.blocks and folder.is_dir() and not any(folder.iterdir())

