@@ -15,15 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.config import Pool
+from pipeline.attempts import AttemptJournal
+from pipeline.config import Pool, Runner
 from pipeline.errors import InputError, ModelError, TerraqueryError
-from pipeline.progress import BlockSummary
+from pipeline.prepare import RunRequest, Todo, claim, plan_request, todo
+from pipeline.progress import BlockSummary, Progress
+from pipeline.publish import publish
 from pipeline.rows import (
     block_to_row,
     bytes_to_prompts,
@@ -33,13 +38,44 @@ from pipeline.rows import (
     row_to_image,
 )
 from pipeline.schema import BlockSpec
-from pipeline.steps import PromptStep, ReadStep, RunContext, SegmentStep
+from pipeline.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep
+from pipeline.summary import final_table, finish, notice_box, plan_text
 
 BLOCKS_IN_FLIGHT = 2
 """Blocks a prompter works on at once: enough to keep the engine's batch full, small enough to bound memory."""
 
 
-def run_blocks(context: RunContext, blocks: Iterable[BlockSpec], on_done: Callable[[BlockSummary], None], *, runner: str) -> None:
+def run_region(request: RunRequest) -> int:
+    """Plan, run and publish one request; returns the exit code (0, or 3 when tiles failed). Raises TerraqueryError."""
+    started = time.monotonic()
+    planned = plan_request(request)
+    if request.config.preset.notice:
+        print(notice_box(request.config.preset.notice))
+    print(plan_text(planned))
+    context = claim(planned)
+    if request.dry_run:
+        print(f"dry run: no model was loaded; the plan is {context.run_dir}/plan.parquet")
+        return 0
+    left = todo(context, retry_failed=request.retry_failed)
+    for text in left.notes:
+        print(f"note: {text}")
+    AttemptJournal(Path(context.run_dir) / ATTEMPTS).reset()
+    infer(context, left, runner=request.runner)
+    inferred = time.monotonic()
+    published = publish(context, note=lambda text: print(text, flush=True))
+    timings = {"inference": inferred - started, "publish": published.elapsed_s, "total": time.monotonic() - started}
+    finish(planned, context, published, timings)
+    print(final_table(context, published, timings))
+    return 3 if published.conservation.failed else 0
+
+
+def infer(context: RunContext, left: Todo, *, runner: Runner) -> None:
+    """Phase one, with progress."""
+    progress = Progress(sum(len(block.tiles) for block in left.blocks), done_before=left.done_tiles)
+    run_blocks(context, left.blocks, progress.add, runner=runner)
+
+
+def run_blocks(context: RunContext, blocks: Iterable[BlockSpec], on_done: Callable[[BlockSummary], None], *, runner: Runner) -> None:
     """Work through `blocks`, committing each; `on_done` is called on the driver per committed block.
 
     `runner` is "ray" or "local". Raises ModelError when a model does not load or its engine dies.

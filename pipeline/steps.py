@@ -17,16 +17,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.attempts import MAX_CRASHES, AttemptJournal
 from pipeline.config import RunConfig
 from pipeline.errors import ModelError
+from pipeline.grid.tiles import Plan
+from pipeline.load.prepare import SceneSource
 from pipeline.load.reader import CogReader, TileReader
-from pipeline.load.stretch import Stretch
 from pipeline.progress import BlockSummary
 from pipeline.prompt.build import build_prompter
 from pipeline.prompt.prompter import Prompter
@@ -36,7 +39,6 @@ from pipeline.schema import (
     BlockSpec,
     MaskCrop,
     Reason,
-    Scene,
     TileImage,
     TileLattice,
     TilePrompts,
@@ -50,8 +52,10 @@ from pipeline.stitch.flatten import flatten_tile
 from pipeline.write.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 
-MAX_CRASHES = 2
-"""Process deaths in one block after which its tiles are recorded as FAILED(crashed)."""
+ATTEMPTS = "attempts"
+"""Folder of the run directory that holds the attempt journal."""
+
+_CRASHED = f"the process working on this block died {MAX_CRASHES} times"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,27 +63,23 @@ class RunContext:
     """Everything a worker needs to know about a run. Small and picklable: no weights, no arrays of pixels."""
 
     config: RunConfig
-    lattice: TileLattice
-    mode: str
-    """"scene" (the scenes' own lattice) or "mosaic" (warped onto the run grid)."""
-    scenes: tuple[Scene, ...]
-    stretches: Mapping[str, Stretch]
-    """scene_id -> stretch, fitted once on the driver."""
+    plan: Plan
+    scene_sources: tuple[SceneSource, ...]
+    """The scenes with stretch and collar, settled once on the driver."""
     run_dir: str
+    """Absolute path of the run directory."""
     fingerprint: str
+
+    @property
+    def lattice(self) -> TileLattice:
+        return self.plan.lattice
 
 
 class ReadStep:
     """Blocks -> pixels. Keeps open dataset handles between blocks."""
 
     def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
-        self._reader = reader or CogReader(
-            scenes=context.scenes,
-            lattice=context.lattice,
-            mode=context.mode,
-            stretches=context.stretches,
-            options=context.config.load,
-        )
+        self._reader = reader or CogReader(context.scene_sources, context.lattice.grid, options=context.config.load)
 
     def read(self, block: BlockSpec) -> BlockImage:
         return self._reader.read(block)
@@ -92,17 +92,21 @@ class PromptStep:
         self._context = context
         self._prompter = prompter or build_prompter(context.config.prompter, context.lattice.grid)
         self._queries = context.config.queries
+        self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
 
     async def prompt(self, image: BlockImage) -> tuple[TilePrompts, ...]:
         """Ask all queries about all tiles of a block. Raises ModelError only when the engine is gone."""
+        if self._journal.begin(image.block.block_id, "prompt") > MAX_CRASHES:
+            return tuple(row for tile in image.block.tiles for row in self._all(tile, TileStatus.FAILED, Reason.CRASHED, _CRASHED))
         answers = await asyncio.gather(*(self._ask(image, tile) for tile in image.block.tiles))
+        self._journal.end(image.block.block_id, "prompt")
         return tuple(answer for tile_answers in answers for answer in tile_answers)
 
     async def _ask(self, image: BlockImage, tile: TileSpec) -> list[TilePrompts]:
         if tile.tile_id in image.unreadable:
             return self._all(tile, TileStatus.FAILED, Reason.UNREADABLE, image.unreadable[tile.tile_id])
         view = image.tile_image(tile)
-        if valid_share(view) < self._context.config.tile.min_valid_share or not core_valid(view).any():
+        if valid_share(view) < self._context.config.tiles.min_valid_share or not core_valid(view).any():
             return self._all(tile, TileStatus.EMPTY, Reason.NODATA)
         try:
             return await self._prompter.prompt(view, self._queries)
@@ -110,6 +114,9 @@ class PromptStep:
             raise
         except Exception as error:
             return self._all(tile, TileStatus.FAILED, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}")
+
+    def close(self) -> None:
+        self._prompter.close()
 
     def _all(self, tile: TileSpec, status: TileStatus, reason: Reason, error: str = "") -> list[TilePrompts]:
         return [
@@ -124,10 +131,13 @@ class SegmentStep:
         self._context = context
         self._segmenter = segmenter or build_segmenter(context.config.segmenter)
         self._run_dir = RunDir(context.run_dir)
+        self._journal = AttemptJournal(self._run_dir.path / ATTEMPTS)
 
     def commit(self, image: BlockImage, answers: Sequence[TilePrompts]) -> BlockSummary:
         """Segment, flatten and write one block. Idempotent: the same block gives the same file name."""
         start, before = time.monotonic(), self._segmenter.n_embeddings
+        if self._journal.begin(image.block.block_id, "segment") > MAX_CRASHES:
+            answers = [replace(a, status=TileStatus.FAILED, reason=Reason.CRASHED, prompts=(), error=_CRASHED) for a in answers]
         by_tile: dict[str, list[TilePrompts]] = {tile.tile_id: [] for tile in image.block.tiles}
         for answer in answers:
             by_tile[answer.tile_id].append(answer)
@@ -140,7 +150,8 @@ class SegmentStep:
             n_embeddings=self._segmenter.n_embeddings - before,
             elapsed_s=time.monotonic() - start,
         )
-        write_block_record(self._run_dir, record, self._context.lattice)
+        write_block_record(self._run_dir, record, lattice=self._context.lattice)
+        self._journal.end(image.block.block_id, "segment")
         return summarise(record)
 
     def _tile(self, image: BlockImage, tile: TileSpec, answers: Sequence[TilePrompts]) -> list[TileRecord]:
@@ -177,18 +188,6 @@ def core_valid(view: TileImage) -> NDArray[np.bool_]:
 def valid_share(view: TileImage) -> float:
     """Share of valid pixels in the read window, 0..1."""
     return float(view.valid.mean()) if view.valid.size else 0.0
-
-
-def crashed_record(block: BlockSpec, queries: Sequence[str], fingerprint: str) -> BlockRecord:
-    """The record of a block that keeps killing its process: every tile FAILED(crashed), nothing valid."""
-    error = f"the process working on block {block.block_id} died {MAX_CRASHES} times"
-    tiles = tuple(
-        TileRecord(tile=tile, query_index=q, status=TileStatus.FAILED, reason=Reason.CRASHED, error=error)
-        for tile in block.tiles
-        for q in range(len(queries))
-    )
-    valid = {tile.tile_id: np.zeros(tile.core.shape, dtype=np.bool_) for tile in block.tiles}
-    return BlockRecord(block_id=block.block_id, fingerprint=fingerprint, tiles=tiles, valid=valid)
 
 
 def overall_status(statuses: Iterable[TileStatus]) -> TileStatus:

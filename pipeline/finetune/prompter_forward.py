@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 N_IMAGE_TOKENS = GRID * GRID
+WINDOW_CELLS = 3
+"""Side of an attention window in merged cells; it divides GRID, so all windows are full."""
 PATCHES_SIDE = 2 * GRID
 PATCH_PX = 14
 
@@ -48,7 +50,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _norm(x: Tensor, module: Any) -> Tensor:
     import torch.nn.functional as F
 
-    result: Tensor = F.rms_norm(x, x.shape[-1:], module.weight, module.variance_epsilon)
+    result: Tensor = F.rms_norm(x, x.shape[-1:], module.weight.to(x.dtype), module.variance_epsilon)
     return result
 
 
@@ -57,6 +59,14 @@ def _gated(x: Tensor, mlp: Any) -> Tensor:
 
     result: Tensor = mlp.down_proj(F.silu(mlp.gate_proj(x)) * mlp.up_proj(x))
     return result
+
+
+def _window_order() -> Tensor:
+    """(81,) raster index of each merged cell, window by window."""
+    import torch
+
+    side = GRID // WINDOW_CELLS
+    return torch.arange(N_IMAGE_TOKENS).view(side, WINDOW_CELLS, side, WINDOW_CELLS).permute(0, 2, 1, 3).reshape(-1)
 
 
 def _vision_angles(head_dim: int, device: Any) -> tuple[Tensor, Tensor]:
@@ -75,23 +85,29 @@ def _vision_angles(head_dim: int, device: Any) -> tuple[Tensor, Tensor]:
 
 def vision_tokens(vision: Any, patches: Tensor) -> Tensor:
     """(B, 324, 588) -> (B, 81, text width): the whole tower, merger included, tokens in raster order."""
+    import torch
     import torch.nn.functional as F
 
-    batch, count, _ = patches.shape
+    batch, count, features = patches.shape
+    order = _window_order().to(patches.device)
     kernel = vision.patch_embed.proj.weight
-    x = F.linear(patches, kernel.sum(2).flatten(1))
+    cut = patches.view(batch, N_IMAGE_TOKENS, 4, features)[:, order].reshape(batch, count, features)
+    x = F.linear(cut, kernel.sum(2).flatten(1))
     heads = vision.config.num_heads
     head_dim = x.shape[-1] // heads
-    cos, sin = _vision_angles(head_dim, patches.device)
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
-    for block in vision.blocks:
+    cos, sin = (part.view(N_IMAGE_TOKENS, 4, -1)[order].reshape(count, -1).to(x.dtype) for part in _vision_angles(head_dim, patches.device))
+    n_windows = (GRID // WINDOW_CELLS) ** 2
+    for index, block in enumerate(vision.blocks):
         qkv = block.attn.qkv(_norm(x, block.norm1)).view(batch, count, 3, heads, head_dim).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(_rotate(qkv[0], cos, sin), _rotate(qkv[1], cos, sin), qkv[2])
+        query, key, value = _rotate(qkv[0], cos, sin), _rotate(qkv[1], cos, sin), qkv[2]
+        if index not in vision.fullatt_block_indexes:
+            query, key, value = (part.reshape(batch, heads * n_windows, count // n_windows, head_dim) for part in (query, key, value))
+        seen = F.scaled_dot_product_attention(query, key, value).reshape(batch, heads, count, head_dim)
         x = x + block.attn.proj(seen.transpose(1, 2).reshape(batch, count, -1))
         x = x + _gated(_norm(x, block.norm2), block.mlp)
     merger = vision.merger
-    result: Tensor = merger.mlp(_norm(x, merger.ln_q).reshape(batch, N_IMAGE_TOKENS, -1))
-    return result
+    merged: Tensor = merger.mlp(_norm(x, merger.ln_q).reshape(batch, N_IMAGE_TOKENS, -1))
+    return merged[:, torch.argsort(order)]
 
 
 def rotary(text_model: Any, position_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """The embedded prompter: a Qwen2.5-VL of a few million parameters, built from nothing and exported for vLLM.
 
 `PrompterShape` holds the sizes, `build_model` makes the transformers model on CPU in float32, `export_checkpoint` writes
-everything vLLM and transformers need. The vision tower attends to the whole image in every layer (81 merged tokens are few).
+everything vLLM and transformers need. The vision tower attends within windows of 3 x 3
+merged cells and to the whole image in every second layer.
 The rotary base of the language model is small and its height and width sections are wide, because positions inside a
 9 x 9 grid must be told apart; with the usual base of 1e6 the width section would turn by less than a degree per cell.
 """
@@ -76,8 +77,8 @@ def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Any:
             "intermediate_size": shape.vision_mlp,
             "num_heads": shape.vision_width // shape.head_dim,
             "out_hidden_size": shape.text_width,
-            "window_size": 112,
-            "fullatt_block_indexes": list(range(shape.vision_depth)),
+            "window_size": 3 * 28,
+            "fullatt_block_indexes": list(range(1, shape.vision_depth, 2)),
         },
         image_token_id=token("<|image_pad|>"),
         video_token_id=token("<|video_pad|>"),
@@ -143,6 +144,7 @@ def export_checkpoint(model: Any, tokenizer: Tokenizer, folder: Path, *, card: s
     _write_json(fresh / "generation_config.json", {"do_sample": False, "eos_token_id": [end, pad], "pad_token_id": pad, "bos_token_id": pad})
     (fresh / "MODEL_CARD.md").write_text(card)
     fresh.chmod(0o755)
+    (fresh / "model.safetensors").chmod(0o644)
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

@@ -5,8 +5,8 @@
    as one token. They are ordinary text (never skipped in decoding), matched longest first, so that decoding the ids
    of any text gives that text back exactly.
 3. Special tokens carry Qwen2.5-VL's names, because the processor and vLLM look them up by name.
-4. `write_tokenizer` writes tokenizer.json and tokenizer_config.json with a chat template that starts with the image,
-   so that all questions about one tile share the image's prefix.
+4. `write_tokenizer` writes tokenizer.json, tokenizer_config.json and the chat template. The image comes first in it, so that
+   all questions about one tile share the image's prefix.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         "chat_template": CHAT_TEMPLATE,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -2,7 +2,8 @@
 
     query.py            is this text safe to put into a model's prompt?
     profile.py          what one checkpoint family expects and emits, as data (profiles/*.toml)
-    parse.py            reply text        -> items in the checkpoint's frame, or absent, or malformed
+    reply_text.py       reply text        -> raw items, however broken the text
+    parse.py            raw items         -> items in the checkpoint's frame, or absent, or malformed
     frames.py           items             -> prompts in pixel edges of the tile's read window
     prompter.py         the seam: what every prompter promises
     vllm_prompter.py    a vision-language model in an in-process vLLM engine

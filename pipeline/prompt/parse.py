@@ -1,7 +1,7 @@
 """A model's reply -> items in the checkpoint's frame, an explicit "nothing here", or malformed. Never raises.
 
-1. `split_reply` sets the thinking apart and yields the places where the answer may stand: the `<answer>` blocks in order,
-   else the whole text; inside each the code fences, else the whole place.
+1. `split_reply` (reply_text.py, like step 2) sets the thinking apart and yields the places where the answer may stand: the `<answer>` blocks in order,
+   else the whole text; inside each the code fences, then the whole of it.
 2. `read_values` turns one place into items. Whole JSON values first, the longest valid prefix of the text; from where
    that fails each `{...}` stands alone and is decoded by itself, then by the json_repair library. A bad item costs itself only.
 3. `read_item` checks one item: finite numbers, corners put in order, box clamped to the frame and not degenerate, points
@@ -16,16 +16,15 @@ else, a list whose items were all dropped included. The published parsers reject
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline.prompt.profile import ParserSettings, Profile
+from pipeline.prompt.profile import Profile
+from pipeline.prompt.reply_text import Place, ReplyLog, is_empty_list, read_values, split_reply
 
 MAX_REPLY_CHARS = 1_000_000
 """Text beyond this is not read (a reply of 8,000 tokens is about 30,000 characters)."""
@@ -34,19 +33,6 @@ MAX_LABEL_CHARS = 200
 
 MIN_SIDE = 1.0
 """Shortest box side in units of the frame; anything thinner is degenerate."""
-
-_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
-_ANSWER_OPEN = re.compile(r"<answer>", re.IGNORECASE)
-_ANSWER_CLOSE = re.compile(r"</answer>", re.IGNORECASE)
-_FENCE = re.compile(r"```[ \t]*[a-zA-Z]*(.*?)(?:```|\Z)", re.DOTALL)
-_BRACKET = re.compile(r"[\[{［【｛]")
-_OBJECT = re.compile(r"\{[^{}]*\}?")
-_FLAT_BOX = re.compile(r"\[\s*-?[\d.eE+-]+(?:\s*,\s*-?[\d.eE+-]+){3}\s*\]")
-_WIDE = str.maketrans(
-    "，：；、［］【】｛｝" + "“”„‟＂「」" + "‘’＇" + "－−．０１２３４５６７８９",
-    ",:,,[][]{}" + '"' * 7 + "'" * 3 + "--.0123456789",
-)
-"""Chinese and other wide punctuation and digits, as they come from bilingual checkpoints, to their ASCII meaning."""
 
 Box = tuple[float, float, float, float]
 
@@ -79,36 +65,6 @@ class ParsedReply:
     """What was mended or dropped, one sentence each, without repetition."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Place:
-    """One stretch of text in which the answer may stand."""
-
-    text: str
-    marked: bool
-    """Stood in an `<answer>` block or a fence, so prose around an empty list does not make it doubtful."""
-    fenced: bool
-
-
-class _Log:
-    """Counts drops and collects notes while one place is read."""
-
-    def __init__(self) -> None:
-        self.n_dropped = 0
-        self.cut_open = False
-        self._notes: dict[str, None] = {}
-
-    def note(self, text: str) -> None:
-        self._notes.setdefault(text)
-
-    def drop(self, text: str, count: int = 1) -> None:
-        self.n_dropped += count
-        self.note(text)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(self._notes)
-
-
 def parse_reply(text: str, profile: Profile, *, finish_reason: str | None) -> ParsedReply:
     """Reads one reply. `finish_reason` is the engine's: "stop", "length", or None when unknown. Never raises.
 
@@ -116,9 +72,9 @@ def parse_reply(text: str, profile: Profile, *, finish_reason: str | None) -> Pa
     """
     hit_limit = finish_reason == "length"
     rationale, places = split_reply(text[:MAX_REPLY_CHARS])
-    first: _Log | None = None
+    first: ReplyLog | None = None
     for place in places:
-        log = _Log()
+        log = ReplyLog()
         if profile.parser.fence == "required" and not place.fenced:
             log.note("the answer does not stand in a code fence, which this profile requires")
         else:
@@ -126,55 +82,17 @@ def parse_reply(text: str, profile: Profile, *, finish_reason: str | None) -> Pa
             truncated = hit_limit or log.cut_open
             if items:
                 return ParsedReply(items=items, n_dropped=log.n_dropped, rationale=rationale, truncated=truncated, notes=log.notes)
-            if _is_empty_list(place) and not log.n_dropped:
+            if is_empty_list(place) and not log.n_dropped:
                 return ParsedReply(absent=True, rationale=rationale, truncated=truncated, notes=log.notes)
         first = first or log
-    first = first or _Log()
+    first = first or ReplyLog()
     if not first.notes:
         first.note("no item and no empty list was found in the reply")
     truncated = hit_limit or first.cut_open
     return ParsedReply(malformed=True, n_dropped=first.n_dropped, rationale=rationale, truncated=truncated, notes=first.notes)
 
 
-def split_reply(text: str) -> tuple[str, list[_Place]]:
-    """The thinking, and the places where the answer may stand, most likely first.
-
-    A thinking block that never closes swallows what follows, except an `<answer>` or a code fence; one that was opened by
-    the chat template starts with the reply.
-    """
-    rationale, rest = "", text
-    if found := _THINK.search(text):
-        rationale, rest = found.group(1), text[: found.start()] + text[found.end() :]
-    elif (close := text.lower().find("</think>")) >= 0:
-        rationale, rest = text[:close], text[close + len("</think>") :]
-    elif (start := text.lower().find("<think>")) >= 0:
-        thought = text[start + len("<think>") :]
-        ends = [m.start() for m in (_ANSWER_OPEN.search(thought), re.search("```", thought)) if m]
-        cut = min(ends, default=len(thought))
-        rationale, rest = thought[:cut], text[:start] + thought[cut:]
-    return rationale.strip(), list(_places(rest))
-
-
-def _places(rest: str) -> Iterator[_Place]:
-    blocks = [_ANSWER_CLOSE.split(block, maxsplit=1)[0] for block in _ANSWER_OPEN.split(rest)[1:]]
-    for block in blocks or [_ANSWER_CLOSE.sub(" ", rest)]:
-        fences = [m.group(1) for m in _FENCE.finditer(block)]
-        for fence in fences:
-            yield _Place(text=fence, marked=True, fenced=True)
-        if not fences:
-            yield _Place(text=block, marked=bool(blocks), fenced=False)
-
-
-def _is_empty_list(place: _Place) -> bool:
-    """A written-out `[]`, perhaps with stray brackets, and nothing beside it that could be an item."""
-    body = place.text.translate(_WIDE)
-    if not re.search(r"\[\s*\]", body):
-        return False
-    beside = re.sub(r"\[\s*\]", "", body, count=1)
-    return not re.search(r"[\d{}\[]" if place.marked else r"[^\s\]`.]", beside)
-
-
-def _read_place(place: _Place, profile: Profile, log: _Log, *, hit_limit: bool) -> tuple[ReplyItem, ...]:
+def _read_place(place: Place, profile: Profile, log: ReplyLog, *, hit_limit: bool) -> tuple[ReplyItem, ...]:
     items: list[ReplyItem] = []
     for value in read_values(place.text, profile.parser, log, hit_limit=hit_limit):
         item = read_item(value, profile, log)
@@ -183,101 +101,7 @@ def _read_place(place: _Place, profile: Profile, log: _Log, *, hit_limit: bool) 
     return _without_duplicates(items, profile.parser.nms_iou, log)
 
 
-# --- step 2: text -> values ---------------------------------------------------------------------------------------------
-
-
-def read_values(body: str, settings: ParserSettings, log: _Log, *, hit_limit: bool) -> Iterator[object]:
-    """Raw items of one place, at most `max_items`: mappings, flat lists of four numbers, or rubbish for `read_item` to drop."""
-    for n, value in enumerate(_all_values(body, settings, log, hit_limit=hit_limit)):
-        if n < settings.max_items:
-            yield value
-        else:
-            log.drop(f"only the first {settings.max_items} items were read")
-
-
-def _all_values(body: str, settings: ParserSettings, log: _Log, *, hit_limit: bool) -> Iterator[object]:
-    decoder, at = json.JSONDecoder(), 0
-    while (start := _next_bracket(body, at)) >= 0:
-        try:
-            value, at = decoder.raw_decode(body, start)
-        except (ValueError, RecursionError):
-            log.note("the answer is not valid JSON; its items were read one by one")
-            yield from _salvaged(body[start:].translate(_WIDE), settings, log, hit_limit=hit_limit)
-            return
-        yield from _flattened(value, settings)
-
-
-def _next_bracket(body: str, at: int) -> int:
-    found = _BRACKET.search(body, at)
-    return found.start() if found else -1
-
-
-def _flattened(value: object, settings: ParserSettings) -> Iterator[object]:
-    """Items of a decoded value: nested lists are opened, and so is a mapping that only wraps a list."""
-    pending = [value]
-    while pending:
-        value = pending.pop(0)
-        if isinstance(value, Mapping) and not _has_item_key(value, settings):
-            inner = [v for v in value.values() if isinstance(v, list) and v and isinstance(v[0], Mapping)]
-            if len(inner) == 1:
-                pending[:0] = inner[0]
-                continue
-        if isinstance(value, list) and (not value or any(isinstance(v, list | Mapping) for v in value)):
-            pending[:0] = value
-        else:
-            yield value
-
-
-def _has_item_key(value: Mapping[Any, object], settings: ParserSettings) -> bool:
-    return any(key in value for key in settings.box_keys + settings.points_keys)
-
-
-def _salvaged(body: str, settings: ParserSettings, log: _Log, *, hit_limit: bool) -> Iterator[object]:
-    """Items of text that is no JSON: each from its `{` to its `}`, or to the next `{` when it lacks one."""
-    if "{" not in body:
-        for found in _FLAT_BOX.finditer(body):
-            yield _decoded(found.group())
-        tail = body[body.rfind("[") :]
-        if "]" not in tail and re.search(r"\d", tail):
-            log.cut_open = True
-            log.drop("the last item is cut off")
-        return
-    for n, found in enumerate(_OBJECT.finditer(body)):
-        chunk, at_end = found.group(), found.end() == len(body)
-        if n >= settings.max_items:
-            yield None  # counted by the caller, not worth decoding
-        elif chunk.endswith("}"):
-            yield _decoded(chunk)
-        elif at_end and (hit_limit or _open_list(chunk)):
-            log.cut_open = True
-            log.drop("the last item is cut off")
-        else:
-            log.note("an item lacks its closing brace")
-            yield _decoded(chunk.rstrip().rstrip("],") + "]}")
-
-
-def _open_list(chunk: str) -> bool:
-    return chunk.count("[") > chunk.count("]")
-
-
-def _decoded(chunk: str) -> object:
-    """One item's text as JSON, else as json_repair reads it; None when neither can."""
-    try:
-        return json.loads(chunk)
-    except (ValueError, RecursionError):
-        pass
-    from json_repair import repair_json  # imported here: only broken replies need it
-
-    try:
-        return repair_json(chunk, return_objects=True)
-    except Exception:  # a repair heuristic that fails in a new way costs this item, never the tile; the caller counts the None
-        return None
-
-
-# --- step 3: value -> item ----------------------------------------------------------------------------------------------
-
-
-def read_item(value: object, profile: Profile, log: _Log) -> ReplyItem | None:
+def read_item(value: object, profile: Profile, log: ReplyLog) -> ReplyItem | None:
     """One checked item, or None after counting it as dropped."""
     settings = profile.parser
     if isinstance(value, list):
@@ -317,7 +141,7 @@ def _numbers(value: object, count: int) -> tuple[float, ...] | None:
     return numbers if all(math.isfinite(v) for v in numbers) else None
 
 
-def _box(raw: object, frame_wh: tuple[float, float], log: _Log) -> Box | None:
+def _box(raw: object, frame_wh: tuple[float, float], log: ReplyLog) -> Box | None:
     if isinstance(raw, list) and raw and all(isinstance(v, list) for v in raw):
         raw = [number for corner in raw for number in corner]
         log.note("a box came as nested lists")
@@ -338,7 +162,7 @@ def _box(raw: object, frame_wh: tuple[float, float], log: _Log) -> Box | None:
     return box
 
 
-def _points(raw: object, box: Box | None, profile: Profile, log: _Log) -> tuple[tuple[float, float], ...]:
+def _points(raw: object, box: Box | None, profile: Profile, log: ReplyLog) -> tuple[tuple[float, float], ...]:
     """The points of one item that lie inside `box` (or the frame), without repetition, at most `n_points`."""
     if not isinstance(raw, list) or not raw:
         if raw is not None:
@@ -368,10 +192,7 @@ def _label(value: object) -> str:
     return "".join(char for char in value if char.isprintable())[:MAX_LABEL_CHARS].strip()
 
 
-# --- step 4: duplicates -------------------------------------------------------------------------------------------------
-
-
-def _without_duplicates(items: list[ReplyItem], nms_iou: float | None, log: _Log) -> tuple[ReplyItem, ...]:
+def _without_duplicates(items: list[ReplyItem], nms_iou: float | None, log: ReplyLog) -> tuple[ReplyItem, ...]:
     """Larger boxes win over those they overlap by more than `nms_iou`; equal items count once. Order is kept."""
     unique = list(dict.fromkeys(items))
     boxed = [n for n, item in enumerate(unique) if item.box_xyxy is not None]

@@ -52,7 +52,6 @@ def add_tanks(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int,
     if radius < 9.2:
         count, cols, rows, radius = 1, 1, 1, min(between(h, 3, 12.0, 30.0), 0.8 * room)
     co, si = direction(3.14159 * unit(h, 5))
-    x0, y0 = t[parcel_row(parcel), 0], 0.0
     x0, y0 = parcel[CX], parcel[CY]
     step = pitch * radius
     if unit(h, 6) < 0.7:
@@ -70,7 +69,7 @@ def add_tanks(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int,
         n = put(t, n, TANK, DISC, L_SITE, x0 + u * co - v * si, y0 + u * si + v * co, 1.0, 0.0, r, r)
         o = t[n - 1]
         paint_base(o, pal[TANK_C + int(4.0 * (shade if unit(g, 2) < 0.7 else unit(g, 3)))], between(g, 4, 0.93, 1.05))
-        o[HEIGHT], o[VARIANT], o[AUX] = between(g, 5, 5.0, 11.0), float(unit(g, 6) < 0.35), between(g, 7, 0.0, 6.28)
+        o[HEIGHT], o[VARIANT], o[AUX] = between(g, 5, 5.0, 11.0), (1.0 if unit(g, 6) < 0.35 else 0.0), between(g, 7, 0.0, 6.28)
         n = keep(t, keys, n, g, nb, parcel, 2.0)
     return n
 
@@ -94,7 +93,7 @@ def add_greenhouses(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb
         base = np.array([214.0 + 26.0 * tone, 220.0 + 22.0 * tone, 216.0 + 26.0 * tone])
         mixed = base * (1.0 - 0.3 * tint) + pal[GREEN_C] * (0.3 * tint)
         paint_base(o, mixed, between(g, 1, 0.93, 1.04))
-        o[HEIGHT], o[VARIANT], o[PERIOD], o[AUX] = between(h, 9, 2.5, 4.5), float(unit(h, 10) < 0.5), between(h, 11, 5.0, 9.0), unit(g, 2)
+        o[HEIGHT], o[VARIANT], o[PERIOD], o[AUX] = between(h, 9, 2.5, 4.5), (1.0 if unit(h, 10) < 0.5 else 0.0), between(h, 11, 5.0, 9.0), unit(g, 2)
         n = keep(t, keys, n, g, nb, parcel, 2.0)
     return n
 
@@ -118,7 +117,7 @@ def add_solar(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int,
         o = t[n - 1]
         paint_base(o, pal[PANEL + tone], between(g, 1, 0.9, 1.15))
         o[HEIGHT], o[PERIOD], o[AUX], o[P2] = 1.6, 2.0 * wide / lines, between(h, 9, 0.16, 0.34), between(h, 10, 5.0, 8.0)
-        o[VARIANT] = float(unit(h, 11) < 0.6)
+        o[VARIANT] = (1.0 if unit(h, 11) < 0.6 else 0.0)
         n = keep(t, keys, n, g, nb, parcel, 2.0)
     return n
 
@@ -171,5 +170,5 @@ def put_pool(t: Table, n: int, g: np.uint64, cx: float, cy: float, co: float, si
     o[P1] = 1.5 if form < 0.45 else (min(a, b) if form > 0.8 else between(g, 4, 2.0, 6.0))
     tone = unit(g, 5)
     paint_base(o, np.array([44.0 + 62.0 * tone, 168.0 + 46.0 * unit(g, 6), 206.0 + 30.0 * unit(g, 7)]), 1.0)
-    o[VARIANT], o[AUX] = float(unit(g, 8) < 0.75), between(g, 9, 1.4, 2.6)
+    o[VARIANT], o[AUX] = (1.0 if unit(g, 8) < 0.75 else 0.0), between(g, 9, 1.4, 2.6)
     return n

@@ -35,7 +35,7 @@ _BIOMES: Final = (
     ((98, 116, 66), (128, 138, 86), (76, 96, 54), (118, 98, 74), (46, 68, 38)),  # meadow
     ((74, 104, 52), (96, 124, 64), (56, 84, 44), (124, 94, 66), (34, 62, 30)),  # lush
     ((188, 162, 122), (206, 184, 146), (164, 136, 100), (196, 176, 140), (84, 92, 58)),  # desert
-    ((158, 106, 76), (134, 114, 74), (112, 106, 66), (168, 104, 70), (58, 78, 40)),  # red earth
+    ((154, 110, 84), (134, 114, 78), (112, 106, 70), (160, 110, 82), (58, 78, 40)),  # red earth
     ((126, 108, 84), (146, 126, 98), (104, 92, 70), (110, 88, 68), (62, 74, 46)),  # ploughland
     ((212, 216, 220), (194, 200, 206), (176, 178, 176), (158, 150, 138), (78, 88, 76)),  # pale, snow
     ((64, 80, 50), (52, 70, 44), (86, 90, 62), (98, 84, 64), (36, 54, 34)),  # forest floor
@@ -96,7 +96,7 @@ def _numbers(d: _Draw) -> NDArray[np.float64]:
     p = np.zeros(NUMBERS)
     p[MESH_COS], p[MESH_SIN] = direction(d.between("mesh", 0.0, 1.5707963))
     p[SUPER], p[ASPECT], p[JITTER] = d.between("super", 640, 840), d.between("aspect", 0.8, 1.15), d.between("jitter", 0.04, 0.16)
-    p[T_URBAN], p[T_AGRI], p[P_MIXED] = d.between("urban", 0.56, 0.66), d.between("agri", 0.46, 0.56), d.between("mixed", 0.5, 0.7)
+    p[T_URBAN], p[T_AGRI], p[P_MIXED] = d.between("urban", 0.70, 0.80), d.between("agri", 0.47, 0.57), d.between("mixed", 0.55, 0.75)
     p[SUN_X], p[SUN_Y] = direction(d.between("sun", 0.0, 6.2831853))
     p[SHADOW_SLOPE], p[SHADOW_DARK] = 1.0 / d.between("shadow", 0.25, 1.7), d.between("shdark", 0.25, 0.7)
     p[TREE_LEVEL], p[FOREST] = d.u("trees") ** 2 * 0.12, d.between("forest", 0.55, 0.85)
@@ -106,7 +106,7 @@ def _numbers(d: _Draw) -> NDArray[np.float64]:
     p[CLOUD] = d.between("cloud", 0.1, 0.4) if d.u("clouds") < 0.25 else 0.0
     p[BLUR], p[NOISE] = d.between("blur", 0.15, 1.0), d.u("noise") ** 2 * 9.0
     p[GAIN_R], p[GAIN_G], p[GAIN_B] = d.between("gr", 0.9, 1.1), d.between("gg", 0.93, 1.07), d.between("gb", 0.88, 1.12)
-    p[HAZE], p[SATURATION] = d.u("haze") ** 1.6 * 0.30, d.between("satur", 0.6, 1.3)
+    p[HAZE], p[SATURATION] = d.u("haze") ** 1.6 * 0.30, d.between("satur", 0.6, 1.15)
     p[CONTRAST], p[BRIGHTNESS], p[GAMMA] = d.between("contra", 0.75, 1.2), d.between("bright", -20, 20), d.between("gamma", 0.78, 1.25)
     p[ROW_VISIBLE], p[FIELD_MIX] = d.between("rows", 0.35, 1.1), d.between("fmix", 0.35, 0.65)
     p[ROAD_WIDTH], p[PAVED] = d.between("roadw", 4.0, 7.5), d.u("paved")

@@ -57,7 +57,7 @@ def add_runways(
             n = put(table, n, RUNWAY, RECT, L_RUNWAY, cx, cy, co, si, half, wide)
             o = table[n - 1]
             paint_base(o, pal[TARMAC] if unit(h, 6) < 0.65 else pal[TARMAC + 1], between(h, 7, 0.9, 1.1))
-            o[VARIANT], o[PERIOD] = float(unit(h, 8) < 0.8), between(h, 9, 36.0, 60.0)
+            o[VARIANT], o[PERIOD] = (1.0 if unit(h, 8) < 0.8 else 0.0), between(h, 9, 36.0, 60.0)
             keys[n - 2], keys[n - 1] = derive(h, 900), derive(h, 901)
     return n
 
@@ -97,7 +97,7 @@ def add_lakes(
             o[CY] = (i + 0.5) * LAKE_CELL + between(h, 3, -slack, slack)
             o[X0], o[Y0], o[X1], o[Y1] = o[CX] - reach, o[CY] - reach, o[CX] + reach, o[CY] + reach
             paint_base(o, pal[WATER + int(unit(h, 4) * 3.0)], between(h, 5, 0.9, 1.12))
-            o[VARIANT] = float(unit(h, 6) < 0.35) if radius > 130.0 else 0.0
+            o[VARIANT] = (1.0 if unit(h, 6) < 0.35 else 0.0) if radius > 130.0 else 0.0
             o[PERIOD] = between(h, 7, 0.0, 1.0)
             o[AUX] = between(h, 8, 0.55, 0.8)
             keys[n - 1] = derive(h, 902)

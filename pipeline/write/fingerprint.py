@@ -29,7 +29,7 @@ def fingerprint(parameters: Mapping[str, Any]) -> str:
     return hashlib.sha256(_to_json(canonical(parameters)).encode()).hexdigest()
 
 
-def canonical(value: Any) -> Any:  # noqa: ANN401 - any JSON-like value
+def canonical(value: Any) -> Any:
     """`value` as plain JSON types, strings in NFC and hrefs without credentials."""
     if isinstance(value, Mapping):
         return {unicodedata.normalize("NFC", str(key)): canonical(item) for key, item in value.items()}
@@ -69,5 +69,5 @@ def _flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _to_json(value: Any) -> str:  # noqa: ANN401 - any JSON-like value
+def _to_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

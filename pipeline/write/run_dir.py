@@ -23,7 +23,7 @@ Claim = Literal["new", "resume"]
 _PLAN_NAME = "plan.parquet"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RunDir:
     """Paths of one run's outputs. Constructing it touches nothing; `claim` creates and checks."""
 

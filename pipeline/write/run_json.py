@@ -97,7 +97,8 @@ def read_run_json(path: Path) -> RunInfo:
 
 def scene_entry(scene: Scene) -> dict[str, Any]:
     """A scene as JSON, its href without credentials."""
-    return {**asdict(scene), "href": public_href(scene.href), "identity": dict(scene.identity)}
+    entry = {item.name: getattr(scene, item.name) for item in fields(scene)}
+    return {**entry, "href": public_href(scene.href), "identity": dict(scene.identity)}
 
 
 def collect_versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:

@@ -1,0 +1,153 @@
+"""Ask questions of a region: imagery in, polygons with a coverage ledger out.
+
+    ray job submit --working-dir . -- python jobs/segment_region.py --aoi aoi.geojson --source scene.tif --query "storage tanks" --out out
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError, TerraqueryError
+
+EXAMPLES = """examples:
+  # one question about one orthophoto, on this machine
+  python jobs/segment_region.py --source ortho.tif --whole-scene --query "storage tanks" --out out/tanks
+
+  # two questions about an area of interest on a cluster; the second shares image prefix and embedding with the first
+  ray job submit --working-dir . -- python jobs/segment_region.py --aoi aoi.geojson --source "tiles/*.tif" \\
+      --query "facilities that should be monitored for leaks" --query "fields ready for harvest" --preset think2seg-3b --out out/region
+
+  # known locations in, exact masks out: no language model is loaded
+  python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson --out out/buildings
+
+The same command on the same --out resumes: blocks that are committed are not done again. Exit codes: 0 complete, 2 bad input
+(nothing was started), 3 some tiles failed (the rest is committed; see coverage.parquet), 1 anything else."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, grouped as a user thinks of it."""
+    top = argparse.ArgumentParser(
+        prog="segment_region.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    where = top.add_argument_group("where to look (exactly one)").add_mutually_exclusive_group(required=True)
+    where.add_argument("--aoi", metavar="FILE", help="area of interest: GeoJSON, GeoParquet or GeoPackage")
+    where.add_argument("--bbox", nargs=4, type=float, metavar=("W", "S", "E", "N"), help="area of interest in degrees lon/lat")
+    where.add_argument("--whole-scene", action="store_true", help="everything the sources cover")
+    what = top.add_argument_group("what to ask")
+    what.add_argument("--query", action="append", default=[], metavar="TEXT", help="a question or a name; repeat for several")
+    what.add_argument("--queries-from", metavar="FILE", help='JSON list of {"query": ...}, as written by jobs/make_world.py')
+    what.add_argument("--first", type=int, metavar="N", help="of --queries-from, only the first N")
+    imagery = top.add_argument_group("imagery")
+    imagery.add_argument(
+        "--source", action="append", default=[], metavar="HREF", help="COG or GeoTIFF: path, glob, folder, http(s):// or s3://; repeat for several"
+    )
+    imagery.add_argument("--bands", metavar="R,G,B", help="bands that are red, green, blue: 1-based numbers or names (default: from the file)")
+    imagery.add_argument("--crs", help="run grid CRS, e.g. EPSG:32633; needed when sources differ")
+    imagery.add_argument("--resolution", type=float, metavar="M", help="run grid pixel size in CRS units (with --crs)")
+    models = top.add_argument_group("models")
+    models.add_argument("--preset", default="embedded", help="models and tiling that belong together (default: %(default)s)")
+    models.add_argument("--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it")
+    models.add_argument("--models", metavar="oracle:FILE", help="answers from a label raster: oracle:labels.tif[?noise=mild|strong]")
+    models.add_argument("--prompts", metavar="FILE", help="known locations (polygons, boxes, points) instead of a language model")
+    tiling = top.add_argument_group("tiling")
+    tiling.add_argument("--tile", type=int, metavar="PX", help="side of a tile's read window")
+    tiling.add_argument("--halo", type=int, metavar="PX", help="context on each side, smaller than half the tile")
+    tiling.add_argument("--block", type=int, metavar="K", help="K x K tiles are read, committed and written together")
+    result = top.add_argument_group("result")
+    result.add_argument("--out", required=True, metavar="DIR", help="run directory; the same command resumes it")
+    merge = result.add_mutually_exclusive_group()
+    merge.add_argument("--instances", dest="merge_mode", action="store_const", const="instances", help="whole objects (default)")
+    merge.add_argument("--semantic", dest="merge_mode", action="store_const", const="semantic", help="connected areas instead of objects")
+    result.add_argument("--min-area-m2", type=float, default=0.0, metavar="A", help="drop smaller instances (geodesic area)")
+    running = top.add_argument_group("running")
+    running.add_argument("--runner", choices=("ray", "local"), default="ray", help="ray: actors; local: this process (default: %(default)s)")
+    running.add_argument("--dry-run", action="store_true", help="plan, estimate, write plan.parquet, load no model")
+    running.add_argument("--retry-failed", action="store_true", help="do blocks with failed tiles again")
+    running.add_argument("--new-run", action="store_true", help="delete an earlier run in --out first (never a foreign directory)")
+    top.set_defaults(merge_mode="instances")
+    return top
+
+
+def queries_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """The questions of the command line and of --queries-from; with --prompts a file name stands in for a question."""
+    queries = list(args.query)
+    if args.queries_from:
+        try:
+            items = json.loads(Path(args.queries_from).read_text())
+            queries += [item["query"] for item in items][: args.first]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                '--queries-from must be a JSON list of {"query": ...}', came=f"{args.queries_from}: {error!r}", remedy="correct the file"
+            ) from error
+    if not queries and args.prompts:
+        queries = [Path(args.prompts).stem]
+    return tuple(queries)
+
+
+def overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """Command-line values as preset tables."""
+    tiles = {"px": args.tile, "halo_px": args.halo, "block_tiles": args.block}
+    tables: dict[str, Any] = {"tiles": {key: value for key, value in tiles.items() if value is not None}}
+    if args.models and args.prompts:
+        raise InputError("--models and --prompts exclude each other", remedy="drop one of them")
+    if args.models:
+        tables["prompter"] = {"kind": "oracle", "model": args.models}
+        tables["segmenter"] = {"kind": "oracle", "checkpoint": args.models}
+    if args.prompts:
+        tables["prompter"] = {"kind": "vector", "model": args.prompts}
+    return tables
+
+
+def request_of(args: argparse.Namespace) -> Any:
+    """The command line as a `RunRequest`. Raises InputError; opens no imagery."""
+    from pipeline import config as cfg
+    from pipeline.prepare import RunRequest
+    from pipeline.grid.source import SourceOptions
+
+    if not args.source:
+        raise InputError("a run needs imagery", remedy="add --source scene.tif (path, glob, http(s):// or s3://)")
+    tables = cfg.preset_tables(args.preset)
+    if args.config:
+        tables = cfg.merge_tables(tables, cfg.read_toml(Path(args.config), "--config"))
+    for role, table in overrides(args).items():
+        replaces = role in ("prompter", "segmenter")
+        tables = {**tables, role: table} if replaces else cfg.merge_tables(tables, {role: table})
+    config = cfg.RunConfig(
+        queries=cfg.check_queries(queries_of(args)),
+        area=cfg.AreaOptions(aoi=args.aoi, bbox=tuple(args.bbox) if args.bbox else None, whole_scene=args.whole_scene),
+        source=SourceOptions(hrefs=tuple(args.source), bands=_bands(args.bands), crs=args.crs),
+        grid=cfg.GridChoice(crs=args.crs, resolution=args.resolution),
+        preset_name=args.preset,
+        preset=cfg.build_preset(tables),
+        merge_mode=args.merge_mode,
+        min_area_m2=args.min_area_m2,
+    )
+    return RunRequest(
+        config=config, out=args.out, runner=args.runner, dry_run=args.dry_run, retry_failed=args.retry_failed, new_run=args.new_run
+    )
+
+
+def _bands(text: str | None) -> tuple[str | int, ...] | None:
+    if text is None:
+        return None
+    return tuple(int(part) if part.strip().isdecimal() else part.strip() for part in text.split(","))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, plan, run, publish. Returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        from pipeline.flow import run_region  # imported only once the command line is known to be well formed
+
+        return run_region(request_of(args))
+    except TerraqueryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

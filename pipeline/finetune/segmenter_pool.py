@@ -1,0 +1,131 @@
+"""Training windows of the procedural world: rendered once into memory-mapped files, read in a fixed order.
+
+1. Window i is a function of (seed, i) alone: world seed, scale and place are drawn from `default_rng((seed, i))`.
+   Places without a usable object, and most places with fewer than `BUSY_OBJECTS`, are drawn again, `MAX_DRAWS` draws at
+   most: half of a landscape is one field or one lake, from which little is learnt.
+2. `start_renderers` fills the files from background processes; `WindowPool.wait_for` blocks until a prefix is there.
+   A step may use only a prefix whose length depends on the step's number, so that training does not depend on which
+   process was faster.
+3. Pixels and labels lie in `rgb.u8` (N, S, S, 3) and `labels.u16` (N, S, S); `ready.u8` (N,) tells what is finished, so an
+   interrupted rendering goes on where it stopped.
+
+Worlds with seeds below `FIRST_TRAINING_SEED` are never rendered here: they belong to tests and evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError, RecordError
+from pipeline.schema import Window
+from pipeline.world.render import render
+from pipeline.world.landscape import World
+
+FIRST_TRAINING_SEED = 100_000
+N_TRAINING_SEEDS = 100_000
+MAX_DRAWS = 5
+BUSY_OBJECTS = 3
+KEEP_SPARSE = 0.35
+MIN_OBJECT_PX = 24
+"""Visible pixels from which an object is worth a prompt."""
+REACH_PX = 1_000_000
+"""Windows lie within this distance of a world's origin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions:
+    """What the windows show."""
+
+    n_windows: int = 12_000
+    tile_px: int = 256
+    min_scale: float = 0.6
+    max_scale: float = 1.8
+    seed: int = 0
+    first_seed: int = FIRST_TRAINING_SEED
+    """World seeds are drawn from first_seed .. first_seed + N_TRAINING_SEEDS - 1."""
+
+    def __post_init__(self) -> None:
+        if self.n_windows < 1 or self.tile_px < 64:
+            raise ValueError(f"a pool needs at least one window of at least 64 px, got {self.n_windows} of {self.tile_px}")
+
+
+def draw_window(options: PoolOptions, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """Window `index`: rgb (S, S, 3) and labels (S, S), 0 = background, 1..n = objects by ascending world label."""
+    rng = np.random.default_rng((options.seed, index))
+    seed = options.first_seed + int(rng.integers(N_TRAINING_SEEDS))
+    scale = float(np.exp(rng.uniform(np.log(options.min_scale), np.log(options.max_scale))))
+    world = World.from_seed(seed, scale=scale)
+    side = options.tile_px
+    for draw in range(MAX_DRAWS):
+        row, col = (int(v) for v in rng.integers(0, REACH_PX, 2))
+        rendering = render(world, Window(row0=row, col0=col, row1=row + side, col1=col + side))
+        values, labels = np.unique(rendering.labels, return_inverse=True)
+        labels = labels.reshape(side, side) + (0 if values[0] == 0 else 1)
+        n_usable = int((np.bincount(labels.ravel())[1:] >= MIN_OBJECT_PX).sum())
+        if draw == MAX_DRAWS - 1 or n_usable >= BUSY_OBJECTS or (n_usable > 0 and rng.random() < KEEP_SPARSE):
+            break
+    return rendering.rgb, labels.astype(np.uint16)
+
+
+class WindowPool:
+    """Memory-mapped windows in a directory. Raises InputError when the directory holds windows of other options."""
+
+    def __init__(self, directory: Path, options: PoolOptions) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.options = options
+        said = directory / "pool.json"
+        wanted = json.dumps(asdict(options), sort_keys=True)
+        if said.exists() and said.read_text() != wanted:
+            raise InputError("the pool directory holds windows of other options", came=str(directory), remedy="delete it or name another")
+        n, side = options.n_windows, options.tile_px
+        self.rgb = _mapped(directory / "rgb.u8", np.uint8, (n, side, side, 3))
+        self.labels = _mapped(directory / "labels.u16", np.uint16, (n, side, side))
+        self.ready = _mapped(directory / "ready.u8", np.uint8, (n,))
+        said.write_text(wanted)
+
+    def fill(self, worker: int = 0, n_workers: int = 1) -> None:
+        """Render what is missing of the windows worker, worker + n_workers, ..."""
+        for index in range(worker, self.options.n_windows, n_workers):
+            if not self.ready[index]:
+                self.rgb[index], self.labels[index] = draw_window(self.options, index)
+                self.ready[index] = 1
+
+    def wait_for(self, n_first: int, renderers: list[BaseProcess]) -> None:
+        """Block until windows 0..n_first-1 are rendered. Raises RecordError when the renderers died before."""
+        while not self.ready[:n_first].all():
+            alive = any(process.is_alive() for process in renderers)
+            if not alive and not self.ready[:n_first].all():
+                n_ready = int(self.ready[:n_first].sum())
+                raise RecordError(f"{n_ready} of {n_first} training windows were rendered, then the renderers ended")
+            time.sleep(0.5)
+
+
+def _mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:  # type: ignore[type-arg]
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if not path.exists() or path.stat().st_size != n_bytes:
+        with path.open("ab") as file:
+            file.truncate(n_bytes)
+    return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
+
+
+def _fill(directory: Path, options: PoolOptions, worker: int, n_workers: int) -> None:
+    WindowPool(directory, options).fill(worker, n_workers)
+
+
+def start_renderers(directory: Path, options: PoolOptions, n_workers: int) -> list[BaseProcess]:
+    """Background processes that fill the pool; they end by themselves, or with this process."""
+    context = multiprocessing.get_context("spawn")
+    processes: list[BaseProcess] = []
+    for worker in range(n_workers):
+        process = context.Process(target=_fill, args=(directory, options, worker, n_workers), daemon=True)
+        process.start()
+        processes.append(process)
+    return processes

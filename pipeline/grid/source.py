@@ -1,0 +1,245 @@
+"""What to look at: rasters become `Scene`s by their headers alone.
+
+1. `expand_hrefs`: a file, a folder, a glob, a .txt list, http(s) or s3 URLs -> one ordered list without repeats.
+2. `open_scene`: guarded open (GTiff driver only, capped headers), georeference, RGB bands, identity.
+3. `open_scenes`: all of them, remote headers in parallel, with unique ids.
+
+Georeference. An affine of any kind is taken as it is: north-up, south-up and rotated rasters keep their own lattice. A
+raster placed only by ground control points or RPCs has no lattice; which warp is right for it is the user's decision, so
+it is refused with the command that makes one. A raster without any CRS is taken in pixel space unless `crs` says what it is.
+
+Order matters: in a mosaic the first scene that has a valid pixel wins.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import logging
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from pipeline.errors import InputError
+from pipeline.grid.aoi import Aoi
+from pipeline.grid.bands import BandTable, choose_rgb_bands
+from pipeline.raster_access import href_kind, open_raster, raster_environment
+from pipeline.schema import AffineTuple, Scene
+
+_log = logging.getLogger(__name__)
+
+_RASTER_SUFFIXES = (".tif", ".tiff", ".TIF", ".TIFF")
+_HEADER_THREADS = 16
+"""Remote headers opened at once; each costs a few requests of latency."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Which rasters, and how to read their headers."""
+
+    hrefs: tuple[str, ...]
+    """Files, folders, globs, .txt lists, http(s) and s3 URLs, in order of priority."""
+    bands: tuple[str | int, ...] | None = None
+    """Red, green, blue as 1-based numbers or names; None = what the file says."""
+    crs: str | None = None
+    """CRS assumed for rasters that have none, as EPSG code, WKT or PROJ string; rasters that have one keep it."""
+
+
+class SceneCatalog(Protocol):
+    """Where scenes come from. A catalogue search narrows by the AOI; a list of files does not need to."""
+
+    def scenes(self, aoi: Aoi | None) -> tuple[Scene, ...]:
+        """Scenes in order of priority (first valid pixel wins); never empty. Raises InputError."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RasterFiles:
+    """The `SceneCatalog` of rasters named one by one."""
+
+    options: SourceOptions
+
+    def scenes(self, aoi: Aoi | None) -> tuple[Scene, ...]:
+        return open_scenes(self.options)
+
+
+def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
+    """Open the header of every source and describe it.
+
+    Raises InputError for a source that does not exist, is not a GeoTIFF, has no usable georeference or bands; SourceError
+    (retryable) when a server did not answer.
+    """
+    hrefs = expand_hrefs(options.hrefs)
+    if len(hrefs) > 1 and any(href_kind(href) != "local" for href in hrefs):
+        with ThreadPoolExecutor(max_workers=_HEADER_THREADS) as pool:
+            scenes = list(pool.map(lambda href: open_scene(href, options), hrefs))
+    else:
+        scenes = [open_scene(href, options) for href in hrefs]
+    return _with_unique_ids(scenes)
+
+
+def expand_hrefs(hrefs: Iterable[str]) -> tuple[str, ...]:
+    """Globs, folders and lists become files (sorted within one glob or folder); repeats are dropped, order is kept."""
+    found: list[str] = []
+    for href in hrefs:
+        found.extend(_expand_one(href))
+    if not found:
+        raise InputError("At least one source is needed", came="none", remedy="give --source with a GeoTIFF, a folder, a glob or a URL")
+    return tuple(dict.fromkeys(found))
+
+
+def _expand_one(href: str) -> list[str]:
+    if href_kind(href) != "local":
+        if any(char in urllib.parse.urlsplit(href).path for char in "*["):
+            raise InputError("A glob must be local", came=href, remedy="list the URLs in a .txt file, one per line")
+        return [href]
+    path = Path(href)
+    if path.is_dir():
+        files = sorted(str(item) for item in path.iterdir() if item.suffix in _RASTER_SUFFIXES)
+        if not files:
+            raise InputError("A source folder must hold *.tif or *.tiff files", came=href, remedy="give another folder or a glob")
+        return files
+    if not path.exists() and glob.has_magic(href):
+        files = sorted(item for item in glob.glob(href, recursive=True) if Path(item).is_file())
+        if not files:
+            raise InputError(
+                "A source glob must match at least one file", came=href, remedy="check it with `ls`, and quote it for the shell"
+            )
+        return files
+    if path.suffix.lower() == ".txt" and path.is_file():
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        return [item for line in lines if line and not line.startswith("#") for item in _expand_one(line)]
+    return [href]
+
+
+def open_scene(href: str, options: SourceOptions) -> Scene:
+    """One scene from its header. The scene id is the file's stem; `open_scenes` makes ids unique."""
+    with raster_environment(href), open_raster(href) as dataset:
+        table = BandTable(
+            href=href,
+            interpretations=tuple(item.name.lower() for item in dataset.colorinterp),
+            descriptions=tuple(dataset.descriptions),
+            dtypes=tuple(dataset.dtypes),
+        )
+        rgb = choose_rgb_bands(table, options.bands)
+        crs_wkt, transform = _georeference(dataset, href, options.crs)
+        imagery_tags = dataset.tags(ns="IMAGERY")
+        return Scene(
+            scene_id=_stem(href),
+            href=href if href_kind(href) != "local" else str(Path(href).absolute()),
+            crs_wkt=crs_wkt,
+            transform=transform,
+            width=int(dataset.width),
+            height=int(dataset.height),
+            count=int(dataset.count),
+            dtype=str(dataset.dtypes[rgb[0] - 1]),
+            rgb_bands=rgb,
+            nodata=None if dataset.nodata is None else float(dataset.nodata),
+            identity=_identity(href),
+            datetime=_rfc3339(imagery_tags.get("ACQUISITIONDATETIME") or dataset.tags().get("ACQUISITIONDATETIME")),
+        )
+
+
+def _georeference(dataset: Any, href: str, assumed_crs: str | None) -> tuple[str | None, AffineTuple]:
+    """(WKT2 or None, affine). Refuses rasters placed by control points or RPCs alone, and singular affines."""
+    crs = dataset.crs
+    if not crs and (dataset.gcps[0] or dataset.rpcs is not None):
+        flag, kind = ("", "ground control points") if dataset.gcps[0] else ("-rpc ", "RPC coefficients")
+        target = dataset.gcps[1].to_string() if dataset.gcps[0] and dataset.gcps[1] else "EPSG:..."
+        raise InputError(
+            f"A source must be placed by an affine transform: {href}",
+            came=f"only {kind}",
+            remedy=f"warp it first: `gdalwarp {flag}-t_srs {target if len(target) < 20 else 'EPSG:...'} -of COG in.tif out.tif`",
+        )
+    if not crs and assumed_crs is not None:
+        try:
+            crs = CRS.from_user_input(assumed_crs)
+        except CRSError as error:
+            raise InputError("--crs must name a CRS", came=assumed_crs, remedy="use an EPSG code such as EPSG:32636") from error
+    affine = dataset.transform
+    if affine.determinant == 0:
+        raise InputError(
+            f"The affine transform of {href} must be invertible", came=str(tuple(affine)[:6]), remedy="write it again with a georeference"
+        )
+    a, b, c, d, e, f = (float(value) for value in tuple(affine)[:6])
+    return (crs.to_wkt(version="WKT2_2019") if crs else None), (a, b, c, d, e, f)
+
+
+def _stem(href: str) -> str:
+    path = urllib.parse.urlsplit(href).path if href_kind(href) != "local" else href
+    return PurePosixPath(path.replace("\\", "/")).stem or "scene"
+
+
+def _with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
+    """Append a short hash of the href to ids that occur more than once; the rest keep their stem."""
+    ids = [scene.scene_id for scene in scenes]
+    return tuple(
+        replace(scene, scene_id=f"{scene.scene_id}-{hashlib.sha256(scene.href.encode()).hexdigest()[:8]}")
+        if ids.count(scene.scene_id) > 1
+        else scene
+        for scene in scenes
+    )
+
+
+def _rfc3339(text: str | None) -> str | None:
+    """`2020-06-01 10:20:30` or `2020-06-01T10:20:30Z` -> RFC 3339 in UTC; None for anything else."""
+    from datetime import UTC, datetime
+
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _identity(href: str) -> dict[str, str]:
+    """What pins the content: size and mtime of a file, ETag, Last-Modified and size of a remote object."""
+    kind = href_kind(href)
+    if kind == "local":
+        status = os.stat(href)
+        return {"size_bytes": str(status.st_size), "mtime_ns": str(status.st_mtime_ns)}
+    try:
+        return _s3_identity(href) if kind == "s3" else _http_identity(href)
+    except Exception as error:  # the header was read; a server that hides its metadata only costs us the pin
+        _log.warning("no ETag or size for %s (%s): a later run cannot notice that it changed", href, error)
+        return {}
+
+
+def _http_identity(href: str) -> dict[str, str]:
+    """From the headers of a one-byte range request, which signed URLs allow where HEAD is refused."""
+    request = urllib.request.Request(href, headers={"Range": "bytes=0-0"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        headers = response.headers
+        total = (headers.get("Content-Range") or "").rpartition("/")[2] or headers.get("Content-Length")
+        pairs = {"etag": headers.get("ETag"), "last_modified": headers.get("Last-Modified"), "size_bytes": total}
+    return {key: value for key, value in pairs.items() if value}
+
+
+def _s3_identity(href: str) -> dict[str, str]:
+    import boto3
+    from botocore import UNSIGNED  # type: ignore[import-untyped]
+    from botocore.config import Config  # type: ignore[import-untyped]
+
+    endpoint = os.environ.get("AWS_S3_ENDPOINT")
+    scheme = "http" if os.environ.get("AWS_HTTPS", "YES").upper() in ("NO", "FALSE", "0") else "https"
+    unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in ("YES", "TRUE", "1")
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"{scheme}://{endpoint}" if endpoint else None,
+        config=Config(signature_version=UNSIGNED) if unsigned else Config(),
+    )
+    bucket, _, key = href[len("s3://") :].partition("/")
+    head = client.head_object(Bucket=bucket, Key=key)
+    return {"etag": str(head["ETag"]), "last_modified": head["LastModified"].isoformat(), "size_bytes": str(head["ContentLength"])}

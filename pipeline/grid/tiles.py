@@ -1,0 +1,313 @@
+"""The plan: which tiles of which blocks are looked at. Nothing here opens a raster.
+
+1. `relevant_scenes`: scenes whose lon/lat box misses the AOI are dropped before they can influence the grid.
+2. `lattice.choose_lattice`: run grid and mode; then it is cropped to the AOI's bounding window, in whole pixels.
+3. `aoi_on_grid`: the AOI is clipped in lon/lat to the neighbourhood of the scenes (a projection is only defined near its
+   own zone), densified (edges straight in lon/lat are curves elsewhere) and moved to the run's CRS.
+4. `_inside`: vectorised test of all cores against the AOI (a prepared geometry) and the scene outlines. A tile is inside
+   when its core and the AOI share more than a sliver of a thousandth of a pixel, and the core touches some scene.
+   Holes in the AOI count as outside.
+
+A tile outside is never read; it stays in the ledger as `empty(outside_aoi)`. Blocks run row-major: neighbours share halo
+pixels in one reader's cache, and the order is the same in every run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+from rasterio.warp import transform_bounds
+
+from pipeline.errors import InputError
+from pipeline.grid.aoi import LONLAT_CRS, Aoi, polygonal
+from pipeline.grid.lattice import Mode, OffsetRC, Placement, affine_of, choose_lattice, crop, crs_name, outer_window
+from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, TileSpec, Window
+
+SLIVER_PX = 1e-3
+"""Overlaps thinner than this are rounding of the reprojection, not area."""
+
+MAX_TILES = 100_000_000
+"""Planned tiles of one run, inside and outside: beyond it a wrong --resolution is likelier than a wish."""
+
+_CHUNK_TILES = 200_000
+"""Cores tested at once, to bound memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridOptions:
+    """How the region is cut."""
+
+    tile_px: int = 1024
+    """Side of a tile's read window."""
+    halo_px: int = 64
+    """Width of the halo on each side of a core."""
+    block_tiles: int = 4
+    """K: tiles per block side."""
+    crs: str | None = None
+    """CRS of the run grid; None = the scenes' own."""
+    resolution: float | None = None
+    """Units of that CRS per pixel; None = the scenes' own."""
+
+    def __post_init__(self) -> None:
+        if self.halo_px < 1 or 2 * self.halo_px >= self.tile_px:
+            raise InputError(
+                "--halo must be at least 1 px and smaller than half the tile",
+                came=f"halo {self.halo_px}, tile {self.tile_px}",
+                remedy=f"for this tile choose a halo up to {max(1, (self.tile_px - 1) // 2)}, usually tile / 16",
+            )
+        if self.block_tiles < 1:
+            raise InputError("--block must be at least 1 tile a side", came=str(self.block_tiles), remedy="4 is usual")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """What a run will look at. Plain data: it pickles, and holds no open file."""
+
+    lattice: TileLattice
+    mode: Mode
+    inside: NDArray[np.bool_]
+    """(n_tile_rows, n_tile_cols); True = the core meets the AOI and some scene, False = empty(outside_aoi)."""
+    aoi_grid: Any
+    """AOI near the scenes in the run grid's CRS (shapely, not clipped to the grid), or None for whole scenes."""
+    scenes: tuple[Scene, ...]
+    """Scenes that meet the grid, in order of priority."""
+    offsets: tuple[OffsetRC | None, ...]
+    """Per scene: (row, col) of its first pixel on the run grid, or None when it must be warped."""
+    outlines: tuple[Any, ...]
+    """Per scene: shapely polygon of its extent in pixels (x, y) of the run grid."""
+
+    @property
+    def grid(self) -> RunGrid:
+        return self.lattice.grid
+
+    @property
+    def scene_windows(self) -> tuple[Window, ...]:
+        """Per scene: the window of the run grid it can fill (bounding, when it is warped)."""
+        windows = (outer_window(*outline.bounds).intersect(self.grid.window) for outline in self.outlines)
+        return tuple(window or Window(row0=0, col0=0, row1=0, col1=0) for window in windows)
+
+    @property
+    def n_tiles(self) -> int:
+        """Tiles that are looked at."""
+        return int(np.count_nonzero(self.inside))
+
+    @property
+    def n_tiles_outside(self) -> int:
+        return int(self.inside.size) - self.n_tiles
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks with at least one tile to look at."""
+        k = self.lattice.block_tiles
+        rows, cols = np.nonzero(self.inside)
+        return len(np.unique((rows // k) * self.lattice.n_block_cols + cols // k))
+
+    def blocks(self) -> Iterator[BlockSpec]:
+        """Blocks with at least one tile to look at, row-major; each lists those tiles only."""
+        k = self.lattice.block_tiles
+        for block_row in range(self.lattice.n_block_rows):
+            band = self.inside[block_row * k : (block_row + 1) * k]
+            for block_col in np.unique(np.nonzero(band)[1] // k).tolist():
+                yield self.block(block_row, block_col)
+
+    def block(self, block_row: int, block_col: int) -> BlockSpec:
+        """One block with its inside tiles; IndexError when it has none."""
+        tiles = tuple(tile for tile in self.lattice.tiles_of_block(block_row, block_col) if self.inside[tile.tile_row, tile.tile_col])
+        if not tiles:
+            raise IndexError(f"block ({block_row}, {block_col}) has no tile to look at")
+        read = Window(
+            row0=min(tile.read.row0 for tile in tiles),
+            col0=min(tile.read.col0 for tile in tiles),
+            row1=max(tile.read.row1 for tile in tiles),
+            col1=max(tile.read.col1 for tile in tiles),
+        )
+        core = self.lattice.block_core(block_row, block_col)
+        return BlockSpec(block_row=block_row, block_col=block_col, core=core, read=read, tiles=tiles)
+
+    def outside_tiles(self) -> Iterator[TileSpec]:
+        """Tiles that are planned but not looked at, row-major; they enter the ledger as empty(outside_aoi)."""
+        for tile_row, tile_col in np.argwhere(~self.inside).tolist():
+            yield self.lattice.tile(tile_row, tile_col)
+
+
+def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -> Plan:
+    """Plan a run over `scenes` (at least one), limited to `aoi`; None = the whole scenes.
+
+    Raises InputError when the AOI touches no scene (with both extents), when scenes cannot share a grid, or when the grid
+    would be absurdly large.
+    """
+    near = relevant_scenes(scenes, aoi)
+    placement = choose_lattice(near, options.crs, options.resolution)
+    geometry = None
+    if aoi is not None:
+        geometry = aoi_on_grid(aoi, near, placement.grid)
+        placement = _cropped_to_aoi(placement, geometry, aoi)
+    lattice = TileLattice(grid=placement.grid, tile_px=options.tile_px, halo_px=options.halo_px, block_tiles=options.block_tiles)
+    if lattice.n_tile_rows * lattice.n_tile_cols > MAX_TILES:
+        raise InputError(
+            f"A run may have at most {MAX_TILES:,} tiles",
+            came=f"{lattice.n_tile_rows:,} x {lattice.n_tile_cols:,}",
+            remedy="check --resolution (in units of the CRS), or cut the AOI into parts",
+        )
+    inside = _inside(lattice, None if geometry is None else _to_pixels(geometry, placement.grid), placement.outlines)
+    if not inside.any():
+        assert aoi is not None, "a whole scene meets its own grid"
+        raise _no_overlap(aoi, scenes)
+    meets = [outline.intersects(shapely.box(0, 0, placement.grid.width, placement.grid.height)) for outline in placement.outlines]
+    kept = [index for index, meet in enumerate(meets) if meet]
+    return Plan(
+        lattice=lattice,
+        mode=placement.mode,
+        inside=inside,
+        aoi_grid=geometry,
+        scenes=tuple(placement.scenes[index] for index in kept),
+        offsets=tuple(placement.offsets[index] for index in kept),
+        outlines=tuple(placement.outlines[index] for index in kept),
+    )
+
+
+def scene_bounds_lonlat(scene: Scene) -> tuple[float, float, float, float]:
+    """(west, south, east, north) of a scene in degrees; west > east means that it crosses the antimeridian (RFC 7946 5.2)."""
+    if scene.crs_wkt is None:
+        raise InputError(
+            f"{scene.href} must have a CRS to be compared with an AOI", came="none", remedy="say which with --crs, or use --whole-scene"
+        )
+    try:
+        return _bounds_lonlat(scene.crs_wkt, scene.transform, scene.width, scene.height)
+    except Exception as error:
+        raise InputError(
+            f"{scene.href} must have a place on Earth", came=f"{crs_name(scene.crs_wkt)}: {error}", remedy="use --whole-scene"
+        ) from error
+
+
+@lru_cache(maxsize=65536)
+def _bounds_lonlat(crs_wkt: str, transform: AffineTuple, width: int, height: int) -> tuple[float, float, float, float]:
+    corners = [affine_of(transform) @ (col, row) for col in (0, width) for row in (0, height)]
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    bounds = transform_bounds(crs_wkt, LONLAT_CRS, min(xs), min(ys), max(xs), max(ys), densify_pts=21)
+    west, south, east, north = (float(value) for value in bounds)
+    if not all(math.isfinite(value) for value in (west, south, east, north)):
+        raise ValueError("no finite extent in lon/lat")
+    return west, south, east, north
+
+
+def lonlat_boxes(bounds: tuple[float, float, float, float], *, margin: float = 0.0) -> Any:
+    """Bounds in degrees (west > east or beyond 180 allowed) as polygons between -180 and 180, grown by `margin` degrees."""
+    west, south, east, north = bounds
+    east += 360.0 if west > east else 0.0
+    west, south, east, north = west - margin, max(south - margin, -90.0), east + margin, min(north + margin, 90.0)
+    if east - west >= 360:
+        return shapely.box(-180.0, south, 180.0, north)
+    turns = math.floor((west + 180.0) / 360.0) * 360.0
+    west, east = west - turns, east - turns
+    if east <= 180:
+        return shapely.box(west, south, east, north)
+    return shapely.MultiPolygon([shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east - 360.0, north)])
+
+
+def _neighbourhood(scene: Scene) -> Any:
+    west, south, east, north = scene_bounds_lonlat(scene)
+    width = east - west + (360.0 if west > east else 0.0)
+    return lonlat_boxes((west, south, east, north), margin=0.05 * max(width, north - south) + 1e-4)
+
+
+def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ...]:
+    """Scenes whose lon/lat box meets the AOI, in order. Raises InputError when there is none."""
+    if not scenes:
+        raise InputError("At least one source is needed", came="none", remedy="give --source with a GeoTIFF, a folder, a glob or a URL")
+    if aoi is None:
+        return tuple(scenes)
+    shapely.prepare(aoi.geometry)
+    near = tuple(scene for scene in scenes if aoi.geometry.intersects(lonlat_boxes(scene_bounds_lonlat(scene), margin=1e-9)))
+    if not near:
+        raise _no_overlap(aoi, scenes)
+    return near
+
+
+def _no_overlap(aoi: Aoi, scenes: Sequence[Scene]) -> InputError:
+    def shown(bounds: tuple[float, float, float, float]) -> str:
+        return "[" + ", ".join(f"{value:.6g}" if abs(value) >= 1e3 else f"{value:.6f}" for value in bounds) + "]"
+
+    listed = "; ".join(f"{scene.scene_id} {shown(scene_bounds_lonlat(scene))}" for scene in scenes[:5])
+    more = f"; and {len(scenes) - 5} more" if len(scenes) > 5 else ""
+    return InputError(
+        "The AOI must touch at least one scene",
+        came=f"AOI {aoi.source} {shown(aoi.bounds_lonlat)}, scenes {listed}{more} (west, south, east, north in lon/lat)",
+        remedy="check the AOI's CRS and axis order, or give imagery of that place",
+    )
+
+
+def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> Any:
+    """The AOI near the scenes as a (Multi)Polygon in the run grid's CRS; empty when nothing of it is near."""
+    nearby = shapely.union_all([_neighbourhood(scene) for scene in scenes])
+    clipped = polygonal(shapely.intersection(aoi.geometry, nearby))
+    if clipped.is_empty:
+        return clipped
+    finest = min(max(part.bounds[2] - part.bounds[0], part.bounds[3] - part.bounds[1]) for part in shapely.get_parts(nearby))
+    dense = clipped.segmentize(max(finest / 256, (nearby.bounds[3] - nearby.bounds[1]) / 16384))
+    assert grid.crs_wkt is not None
+    crs = CRS.from_wkt(grid.crs_wkt)
+    move = Transformer.from_crs(LONLAT_CRS, crs, always_xy=True)
+    moved = shapely.transform(dense, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
+    if crs.is_geographic:  # a grid may run past 180 degrees: offer the AOI on every turn of the globe
+        turns = [shapely.transform(moved, partial(np.add, (turn, 0.0))) for turn in (-360.0, 0.0, 360.0)]
+        moved = shapely.MultiPolygon([part for turned in turns for part in shapely.get_parts(turned)])
+    return moved
+
+
+def _to_pixels(geometry: Any, grid: RunGrid) -> Any:
+    inverse = ~affine_of(grid.transform)
+    return shapely.transform(geometry, lambda xy: np.column_stack(inverse @ (xy[:, 0], xy[:, 1])))
+
+
+def _cropped_to_aoi(placement: Placement, geometry: Any, aoi: Aoi) -> Placement:
+    """The grid cut to the bounding window of the AOI's parts on it, in whole pixels."""
+    whole = shapely.box(0, 0, placement.grid.width, placement.grid.height)
+    parts = [part for part in shapely.get_parts(_to_pixels(geometry, placement.grid)) if part.intersects(whole)]
+    if not parts:
+        raise _no_overlap(aoi, placement.scenes)
+    bounds = np.array([part.bounds for part in parts])
+    x0, y0, x1, y1 = bounds[:, 0].min(), bounds[:, 1].min(), bounds[:, 2].max(), bounds[:, 3].max()
+    window = outer_window(float(x0), float(y0), float(max(x1, x0 + 1)), float(max(y1, y0 + 1))).intersect(placement.grid.window)
+    if window is None:
+        raise _no_overlap(aoi, placement.scenes)
+    return crop(placement, window)
+
+
+def _inside(lattice: TileLattice, aoi_px: Any | None, outlines: Sequence[Any]) -> NDArray[np.bool_]:
+    """(n_tile_rows, n_tile_cols): cores that meet the AOI (None = everywhere) and at least one outline; pixel coordinates."""
+    on_scene = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_)
+    for outline in outlines:
+        _mark(on_scene, lattice, outline)
+    if aoi_px is None:
+        return on_scene
+    in_aoi = np.zeros_like(on_scene)
+    _mark(in_aoi, lattice, aoi_px)
+    return in_aoi & on_scene
+
+
+def _mark(marks: NDArray[np.bool_], lattice: TileLattice, geometry: Any) -> None:
+    """Set `marks` True for every tile whose core, shrunk by a sliver, intersects `geometry` (pixel coordinates)."""
+    grid, side = lattice.grid, lattice.core_px
+    x0, y0, x1, y1 = geometry.bounds
+    row0, row1 = max(math.floor(y0 / side), 0), min(math.floor(y1 / side) + 1, lattice.n_tile_rows)
+    col0, col1 = max(math.floor(x0 / side), 0), min(math.floor(x1 / side) + 1, lattice.n_tile_cols)
+    if row1 <= row0 or col1 <= col0:
+        return
+    shapely.prepare(geometry)
+    left = np.arange(col0, col1) * side
+    right = np.minimum(left + side, grid.width)
+    step = max(1, _CHUNK_TILES // (col1 - col0))
+    for start in range(row0, row1, step):
+        top = np.arange(start, min(start + step, row1)) * side
+        bottom = np.minimum(top + side, grid.height)
+        cores = shapely.box(left[None, :] + SLIVER_PX, top[:, None] + SLIVER_PX, right[None, :] - SLIVER_PX, bottom[:, None] - SLIVER_PX)
+        marks[start : start + len(top), col0:col1] |= shapely.intersects(geometry, cores)

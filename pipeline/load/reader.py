@@ -1,0 +1,214 @@
+"""Blocks become pixels: one windowed read per scene and block; tiles are slices of it.
+
+1. `CogReader.read` walks the scenes in order of priority; each fills what is still empty (first valid pixel wins), and the
+   walk ends when nothing is.
+2. `_read_scene`: a scene on the grid's own lattice is read through an offset window, pixel for pixel. Any other goes through
+   a WarpedVRT with the RUN's crs, transform, width and height, so that every window is cut from one and the same warped
+   image. Its bands are read one at a time: GDAL then warps in its fixed blocks, whatever the window, while a read of all
+   bands at once may take a shortcut whose result depends on the window.
+3. Open datasets are kept, least recently used first out: a fresh open per read doubles bytes and decoding.
+4. A failing read is tried once more with a fresh handle (networks hiccup), then the block is read tile by tile, so that
+   only tiles that really cannot be read are reported in `BlockImage.unreadable`. A tile is also unreadable when only one
+   of several scenes fails there: filling it from the next scene would be a silent change of imagery.
+
+Pixels outside every scene, nodata and collar are invalid and black. One reader serves one thread; it pickles without its
+open files.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import rasterio.crs
+from numpy.typing import NDArray
+from rasterio.enums import MaskFlags, Resampling
+from rasterio.errors import RasterioError
+from rasterio.transform import Affine
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RasterWindow
+
+from pipeline.errors import TerraqueryError
+from pipeline.load.prepare import LoadOptions, SceneSource
+from pipeline.load.stretch import apply_stretch
+from pipeline.load.validity import collar_on_window, collar_warped, dataset_validity
+from pipeline.raster_access import gdal_message, href_kind, open_raster, raster_environment
+from pipeline.schema import BlockImage, BlockSpec, RunGrid, Window
+
+_log = logging.getLogger(__name__)
+
+RETRY_PAUSE_S = 1.0
+"""Pause before a failed remote read is tried again; GDAL has retried single requests before."""
+
+READ_ERRORS = (RasterioError, TerraqueryError, OSError, MemoryError)
+"""What a read may end in and still be one tile's problem rather than the run's."""
+
+
+class TileReader(Protocol):
+    """The seam to the pixels: windowed reads with handles kept open, hrefs signed no earlier than here."""
+
+    def read(self, block: BlockSpec) -> BlockImage:
+        """Pixels and validity over block.read. Never raises for unreadable imagery: such tiles are listed in the result."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Handle:
+    dataset: Any
+    """Open `rasterio.DatasetReader`."""
+    vrt: Any | None
+    """`WarpedVRT` onto the run grid, or None when the scene is on its lattice."""
+
+    def close(self) -> None:
+        if self.vrt is not None:
+            self.vrt.close()
+        self.dataset.close()
+
+
+class CogReader:
+    """`TileReader` over GeoTIFFs and COGs, local or remote."""
+
+    def __init__(self, sources: Sequence[SceneSource], grid: RunGrid, *, options: LoadOptions | None = None) -> None:
+        """`sources`: in order of priority, from `prepare_scenes`. Opens nothing yet."""
+        self._sources = tuple(sources)
+        self._grid = grid
+        self._options = options or LoadOptions()
+        self._handles: OrderedDict[int, _Handle] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handles": OrderedDict()}
+
+    def close(self) -> None:
+        """Close all files; the reader can go on reading and opens them again."""
+        while self._handles:
+            self._handles.popitem()[1].close()
+
+    def read(self, block: BlockSpec) -> BlockImage:
+        """Read `block.read` from all scenes; see `TileReader.read`."""
+        rgb = np.zeros((*block.read.shape, 3), dtype=np.uint8)
+        valid = np.zeros(block.read.shape, dtype=np.bool_)
+        unreadable: dict[str, str] = {}
+        for index in range(len(self._sources)):
+            window = block.read.intersect(self._sources[index].window)
+            if window is None:
+                continue
+            rows, cols = window.slices_in(block.read)
+            if valid[rows, cols].all():
+                continue
+            try:
+                own_rgb, own_valid = self._read_twice(index, window)
+            except READ_ERRORS as error:
+                _log.warning("block %s: %s; reading its tiles one by one", block.block_id, _text(error))
+                unreadable |= self._read_tiles(index, block, (rgb, valid))
+                continue
+            _fill(rgb[rows, cols], valid[rows, cols], own_rgb, own_valid)
+        return BlockImage(block=block, rgb=rgb, valid=valid, unreadable=unreadable)
+
+    def _read_tiles(self, index: int, block: BlockSpec, canvas: tuple[NDArray[np.uint8], NDArray[np.bool_]]) -> dict[str, str]:
+        """Fill the canvas (rgb, valid over block.read) tile by tile; returns tile_id -> error of those that fail."""
+        rgb, valid = canvas
+        failed: dict[str, str] = {}
+        for tile in block.tiles:
+            window = tile.read.intersect(self._sources[index].window)
+            if window is None:
+                continue
+            rows, cols = window.slices_in(block.read)
+            try:
+                own_rgb, own_valid = self._read_scene(index, window)
+            except READ_ERRORS as error:
+                self._drop(index)
+                failed[tile.tile_id] = f"{self._sources[index].scene.href}: {_text(error)}"
+                continue
+            _fill(rgb[rows, cols], valid[rows, cols], own_rgb, own_valid)
+        return failed
+
+    def _read_twice(self, index: int, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        try:
+            return self._read_scene(index, window)
+        except READ_ERRORS as error:
+            href = self._sources[index].scene.href
+            _log.info("reading %s once more after: %s", href, _text(error))
+            self._drop(index)
+            if href_kind(href) != "local":
+                time.sleep(RETRY_PAUSE_S)
+            return self._read_scene(index, window)
+
+    def _read_scene(self, index: int, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """(h, w, 3) stretched RGB, black where invalid, and (h, w) validity of one window of the run grid."""
+        source = self._sources[index]
+        bands = list(source.scene.rgb_bands)
+        with raster_environment(source.scene.href):
+            handle = self._handle(index)
+            if handle.vrt is None:
+                assert source.offset_rc is not None
+                own = window.shifted(-source.offset_rc[0], -source.offset_rc[1])
+                where = RasterWindow(own.col0, own.row0, own.width, own.height)
+                values = handle.dataset.read(bands, window=where)
+                valid = dataset_validity(handle.dataset, values, window=where)
+            else:
+                own = window
+                where = RasterWindow(window.col0, window.row0, window.width, window.height)
+                values = np.stack([handle.vrt.read(band, window=where) for band in bands])
+                valid = dataset_validity(handle.vrt, values, window=where)
+        rgb = apply_stretch(values, source.stretch)
+        if source.collar is not None:
+            stored = np.moveaxis(values, 0, -1)
+            if handle.vrt is None:
+                valid &= ~collar_on_window(source.collar, own, stored)
+            else:
+                valid &= ~collar_warped(source.collar, source.scene, self._grid, window, stored)
+        rgb[~valid] = 0
+        return rgb, valid
+
+    def _handle(self, index: int) -> _Handle:
+        """The open dataset of a scene, opened when needed; call inside its raster environment."""
+        if index in self._handles:
+            self._handles.move_to_end(index)
+            return self._handles[index]
+        while len(self._handles) >= self._options.open_files:
+            self._handles.popitem(last=False)[1].close()
+        source = self._sources[index]
+        dataset = open_raster(source.scene.href)
+        try:
+            vrt = None if source.offset_rc is not None else self._warped(dataset, source)
+        except BaseException:
+            dataset.close()
+            raise
+        self._handles[index] = _Handle(dataset=dataset, vrt=vrt)
+        return self._handles[index]
+
+    def _warped(self, dataset: Any, source: SceneSource) -> Any:
+        """The scene as a virtual image on the whole run grid. Alpha is added only where no validity would survive the warp."""
+        flags = {flag for band in dataset.mask_flag_enums for flag in band}
+        carries_validity = bool(flags & {MaskFlags.alpha, MaskFlags.nodata})
+        return WarpedVRT(
+            dataset,
+            src_crs=rasterio.crs.CRS.from_wkt(source.scene.crs_wkt),
+            crs=rasterio.crs.CRS.from_wkt(self._grid.crs_wkt),
+            transform=Affine(*self._grid.transform),
+            width=self._grid.width,
+            height=self._grid.height,
+            resampling=Resampling[self._options.resampling],
+            add_alpha=not carries_validity,
+        )
+
+    def _drop(self, index: int) -> None:
+        handle = self._handles.pop(index, None)
+        if handle is not None:
+            handle.close()
+
+
+def _fill(rgb: NDArray[np.uint8], valid: NDArray[np.bool_], own_rgb: NDArray[np.uint8], own_valid: NDArray[np.bool_]) -> None:
+    """Take the scene's pixels where nothing valid is yet (in place)."""
+    take = own_valid & ~valid
+    rgb[take] = own_rgb[take]
+    valid |= take
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {gdal_message(error)}"

@@ -1,0 +1,145 @@
+"""Which pixels are imagery. True = valid, everywhere.
+
+1. `dataset_validity`: what the file itself says, over the whole dataset: an alpha band, an internal mask or the nodata
+   value. A pixel is nodata only when ALL bands are: masks per band punch holes into bright roofs. NaN is never imagery.
+2. `find_collar`: a scanned or warped image may have a black collar that nothing declares. Only when the file has no nodata,
+   no alpha and no mask, and is 8-bit, the scene is looked at once, decimated: near-black cells that connect to the border
+   and together are large enough form the collar.
+3. `collar_on_window`, `collar_warped`: a full-resolution pixel is collar when it is near-black itself AND lies in, or next
+   to, a collar cell. Both depend on the pixel's place and value alone, so every tile that sees it agrees.
+
+Left out: collars of other colours, and of 16-bit scenes; write a nodata value or an alpha band into the file instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import MaskFlags, Resampling
+from rasterio.errors import RasterioIOError
+from rasterio.transform import Affine
+from rasterio.warp import reproject
+from rasterio.windows import Window as RasterWindow
+from scipy import ndimage
+
+from pipeline.raster_access import gdal_message, open_raster, raster_environment
+from pipeline.schema import RunGrid, Scene, Window
+
+_log = logging.getLogger(__name__)
+
+NEAR_BLACK = 8
+"""Grey level up to which a collar pixel may stray from 0, in every band (JPEG ringing)."""
+
+COLLAR_SIDE_PX = 2048
+"""Longest side of the decimated look at a scene."""
+
+COLLAR_MIN_SHARE = 0.002
+"""A connected dark region at the border must cover this share of the scene; below it, it is a shadow or a dark roof."""
+
+COLLAR_FULL_READ_PX = 256_000_000
+"""Pixels up to which a scene without overviews is read once for its collar; larger ones are not."""
+
+
+def dataset_validity(
+    dataset: Any, values: NDArray[Any], *, window: RasterWindow | None = None, out_shape: tuple[int, int] | None = None
+) -> NDArray[np.bool_]:
+    """(H, W) validity of `window` as the dataset declares it, less NaN and infinity in `values` (3, H, W)."""
+    mask = dataset.dataset_mask(window=window, out_shape=out_shape)
+    valid: NDArray[np.bool_] = np.asarray(mask) > 0
+    if np.issubdtype(values.dtype, np.floating):
+        valid &= np.isfinite(values).all(axis=0)
+    return valid
+
+
+def declares_validity(dataset: Any) -> bool:
+    """Whether the file has a nodata value, an alpha band or a mask."""
+    return any(flags != [MaskFlags.all_valid] for flags in dataset.mask_flag_enums)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collar:
+    """The undeclared black border of one scene, as a coarse bitmap (already grown by one cell)."""
+
+    packed: bytes
+    """zlib-compressed packed bits of the cells, row-major."""
+    rows: int
+    cols: int
+    cell_px: int
+    """Side of a cell in pixels of the scene."""
+    share: float
+    """Share of the scene's area that is collar, 0..1."""
+
+    def cells(self) -> NDArray[np.bool_]:
+        """(rows, cols); True = collar may be here."""
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8), count=self.rows * self.cols)
+        return bits.reshape(self.rows, self.cols).astype(np.bool_)
+
+
+def find_collar(scene: Scene) -> Collar | None:
+    """Look at a decimated read of the scene once; None when it declares validity itself or has no collar."""
+    if scene.dtype != "uint8":
+        return None
+    with raster_environment(scene.href), open_raster(scene.href) as dataset:
+        if declares_validity(dataset):
+            return None
+        cell_px = max(1, math.ceil(max(scene.height, scene.width) / COLLAR_SIDE_PX))
+        if cell_px > 1 and not dataset.overviews(1) and scene.height * scene.width > COLLAR_FULL_READ_PX:
+            _log.warning("%s: no overviews, so it is not searched for a black collar", scene.href)
+            return None
+        rows, cols = math.ceil(scene.height / cell_px), math.ceil(scene.width / cell_px)
+        try:
+            values = dataset.read(list(scene.rgb_bands), out_shape=(3, rows, cols))
+        except RasterioIOError as error:
+            _log.warning("%s: not searched for a black collar, the overview is unreadable: %s", scene.href, gdal_message(error))
+            return None
+    cells = border_regions(near_black(np.moveaxis(values, 0, -1)), min_cells=max(1, math.ceil(COLLAR_MIN_SHARE * rows * cols)))
+    if not cells.any():
+        return None
+    grown = ndimage.binary_dilation(cells, structure=np.ones((3, 3), dtype=np.bool_))
+    return Collar(packed=zlib.compress(np.packbits(grown).tobytes()), rows=rows, cols=cols, cell_px=cell_px, share=float(cells.mean()))
+
+
+def near_black(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(H, W, 3) -> (H, W): no band brighter than NEAR_BLACK."""
+    dark: NDArray[np.bool_] = rgb.max(axis=-1) <= NEAR_BLACK
+    return dark
+
+
+def border_regions(dark: NDArray[np.bool_], *, min_cells: int) -> NDArray[np.bool_]:
+    """The 4-connected regions of `dark` that touch the border and have at least `min_cells` cells."""
+    labels, count = ndimage.label(dark)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    wanted = np.zeros(count + 1, dtype=np.bool_)
+    wanted[border] = sizes[border] >= min_cells
+    wanted[0] = False
+    found: NDArray[np.bool_] = wanted[labels]
+    return found
+
+
+def collar_on_window(collar: Collar, window: Window, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(H, W): collar pixels of `window`, given in pixels of the SCENE; `rgb` (H, W, 3) holds its stored values."""
+    rows = np.minimum(np.arange(window.row0, window.row1) // collar.cell_px, collar.rows - 1)
+    cols = np.minimum(np.arange(window.col0, window.col1) // collar.cell_px, collar.cols - 1)
+    return collar.cells()[np.ix_(rows, cols)] & near_black(rgb)
+
+
+def collar_warped(collar: Collar, scene: Scene, grid: RunGrid, window: Window, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(H, W): collar pixels of `window` of the RUN GRID, for a scene that was warped there; nearest collar cell."""
+    here = np.zeros(window.shape, dtype=np.uint8)
+    reproject(
+        collar.cells().astype(np.uint8),
+        here,
+        src_transform=Affine(*scene.transform) @ Affine.scale(collar.cell_px),
+        src_crs=scene.crs_wkt,
+        dst_transform=Affine(*grid.transform) @ Affine.translation(window.col0, window.row0),
+        dst_crs=grid.crs_wkt,
+        resampling=Resampling.nearest,
+    )
+    return here.astype(np.bool_) & near_black(rgb)

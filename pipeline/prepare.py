@@ -1,0 +1,181 @@
+"""Before any model is loaded: everything that can be wrong with a request is found here, cheaply.
+
+1. `plan_request` reads the AOI, opens raster headers, plans tiles and checks both models by their files' headers.
+2. `fingerprint_parameters` joins the request's parameters with what pins the content behind them: scene identities, the AOI's
+   geometry, hashes of local checkpoints.
+3. `claim` takes the output directory (new, or resume of the same run), fits one stretch per scene, and writes plan.parquet
+   and run.json.
+4. `todo` compares the plan with the committed block records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.config import Preset, RunConfig, Runner, result_parameters
+from pipeline.errors import InputError
+from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
+from pipeline.grid.estimate import Estimate, estimate
+from pipeline.grid.source import open_scenes
+from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
+from pipeline.load.prepare import SceneSource, prepare_scenes
+from pipeline.prompt.build import check_prompter
+from pipeline.provenance import path_identity
+from pipeline.schema import BlockSpec
+from pipeline.segment.build import check_segmenter
+from pipeline.steps import RunContext
+from pipeline.write.block_records import done_blocks, read_summaries
+from pipeline.write.fingerprint import fingerprint
+from pipeline.write.plan_table import write_plan
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo, collect_versions, write_run_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A configured run and how to go about it."""
+
+    config: RunConfig
+    out: str
+    runner: Runner = "ray"
+    dry_run: bool = False
+    retry_failed: bool = False
+    new_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A checked request: what would be done, before anything is written."""
+
+    request: RunRequest
+    plan: Plan
+    aoi: Aoi | None
+    estimate: Estimate
+    parameters: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.parameters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Todo:
+    """What is left of a run."""
+
+    blocks: tuple[BlockSpec, ...]
+    done_tiles: int
+    """Tiles of blocks that an earlier start committed."""
+    notes: tuple[str, ...] = ()
+
+
+def plan_request(request: RunRequest) -> PlannedRun:
+    """Check every input and plan the run; writes nothing. Raises InputError or SourceError."""
+    config = request.config
+    aoi = read_area(config)
+    scenes = open_scenes(config.source)
+    tiles = config.tiles
+    options = GridOptions(
+        tile_px=tiles.px, halo_px=tiles.halo_px, block_tiles=tiles.block_tiles, crs=config.grid.crs, resolution=config.grid.resolution
+    )
+    plan = plan_tiles(aoi, scenes, options)
+    check_prompter(config.prompter, plan.grid)
+    check_segmenter(config.segmenter, plan.grid)
+    parameters = fingerprint_parameters(config, plan, aoi)
+    return PlannedRun(request=request, plan=plan, aoi=aoi, estimate=estimate(plan, len(config.queries)), parameters=parameters)
+
+
+def read_area(config: RunConfig) -> Aoi | None:
+    """The AOI of a run; None for whole scenes. Raises InputError."""
+    area = config.area
+    if area.aoi is not None:
+        return read_aoi(area.aoi)
+    if area.bbox is not None:
+        return aoi_from_bbox(*area.bbox)
+    if not area.whole_scene:
+        raise InputError("a run needs a region", remedy="give --aoi FILE, --bbox W S E N or --whole-scene")
+    return None
+
+
+def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> dict[str, Any]:
+    """What pins the result: parameters, and the content behind the paths among them."""
+    parameters = result_parameters(config)
+    parameters["area"] = "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
+    parameters["scenes"] = {scene.scene_id: {"bands": list(scene.rgb_bands), **scene.identity} for scene in plan.scenes}
+    parameters["grid"] = {**parameters["grid"], "transform": list(plan.grid.transform), "shape": [plan.grid.height, plan.grid.width]}
+    for role in ("prompter", "segmenter"):
+        for key in ("model", "config", "checkpoint"):
+            if isinstance(parameters[role].get(key), str):
+                parameters[role][key] = path_identity(parameters[role][key].removeprefix("oracle:").partition("?")[0])
+    return parameters
+
+
+def claim(planned: PlannedRun) -> RunContext:
+    """Take the output directory and write plan.parquet and run.json. Raises RunMismatchError for another run's directory."""
+    request, plan = planned.request, planned.plan
+    run_dir = RunDir(request.out)
+    if request.new_run and run_dir.run_json.is_file():
+        shutil.rmtree(run_dir.path)
+    run_dir.claim(planned.parameters)
+    sources = prepare_scenes(plan.scenes, request.config.load, offsets=plan.offsets, windows=plan.scene_windows)
+    context = RunContext(
+        config=request.config,
+        plan=plan,
+        scene_sources=sources,
+        run_dir=str(run_dir.path.absolute()),
+        fingerprint=planned.fingerprint,
+    )
+    write_plan(run_dir.plan, plan.lattice, plan.inside)
+    write_run_json(run_dir.run_json, start_info(planned, sources))
+    return context
+
+
+def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
+    """run.json as it stands when a run starts."""
+    request = planned.request
+    preset: Preset = request.config.preset
+    return RunInfo(
+        run_id=planned.fingerprint[:16],
+        fingerprint=planned.fingerprint,
+        status="running",
+        parameters=planned.parameters,
+        queries=request.config.queries,
+        lattice=planned.plan.lattice,
+        scenes=planned.plan.scenes,
+        settings={"runner": request.runner, "preset": request.config.preset_name, "resources": asdict(preset.resources), "mode": planned.plan.mode},
+        models={"prompter": asdict(preset.prompter), "segmenter": asdict(preset.segmenter)},
+        stretches={source.scene.scene_id: source.to_dict() for source in sources},
+        versions=collect_versions(),
+        counters={"tiles_planned": int(planned.plan.inside.size), "tiles_outside": planned.plan.n_tiles_outside},
+        warnings=(preset.notice,) if preset.notice else (),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def todo(context: RunContext, *, retry_failed: bool) -> Todo:
+    """The blocks without a usable record of this run; with `retry_failed` also those with a failed tile."""
+    run_dir = RunDir(context.run_dir)
+    done = done_blocks(run_dir, context.fingerprint)
+    notes = [f"block record {block_id} is done again: {why}" for block_id, why in sorted(done.unusable.items())]
+    finished = set(done.done)
+    if retry_failed:
+        failed = {block_id for block_id in finished if _has_failed(run_dir, block_id, context.fingerprint)}
+        notes += [f"block {block_id} has failed tiles and is done again" for block_id in sorted(failed)]
+        finished -= failed
+    blocks, done_tiles = [], 0
+    for block in context.plan.blocks():
+        if block.block_id in finished:
+            done_tiles += len(block.tiles)
+        else:
+            blocks.append(block)
+    return Todo(blocks=tuple(blocks), done_tiles=done_tiles, notes=tuple(notes))
+
+
+def _has_failed(run_dir: RunDir, block_id: str, run_fingerprint: str) -> bool:
+    summaries = read_summaries(run_dir.block(block_id), run_fingerprint)
+    return any(tile.status == "failed" for tile in summaries.tiles)
+

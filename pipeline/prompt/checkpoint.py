@@ -1,0 +1,163 @@
+"""Is this a checkpoint we can prompt with, and does it see the image size its profile promises? Answered without weights.
+
+A processor that resizes the image again puts the reply's pixels into another frame than the one they are read in, and every
+box is off by that factor without any error. So the profile's image must be a fixed point of the processor: both sides whole
+multiples of patch x merge, and the area inside the processor's limits; then it is passed through untouched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError, ModelError
+from pipeline.prompt.profile import Profile
+
+SUPPORTED_MODEL_TYPES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
+"""`model_type` of the architectures whose image processor and chat format this stage knows."""
+
+PACKAGE_DIR = Path(__file__).parents[1]
+
+_DIGEST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageRule:
+    """Which images a processor passes through without resizing."""
+
+    factor_px: int
+    """Both sides are whole multiples of this: patch x merge."""
+    min_area_px: int
+    max_area_px: int
+
+
+def resolve_model(model: str) -> str:
+    """A model path or hub id as vLLM takes it; `models/<name>` names a checkpoint that ships with the package."""
+    shipped = PACKAGE_DIR / model
+    if model.startswith("models/") and not Path(model).exists() and shipped.exists():
+        return str(shipped)
+    return model
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether `model` is a hub id (`name` or `owner/name`) rather than a path: nothing is there, nor the folder it would be in."""
+    path = Path(model)
+    looks_local = model.startswith((".", "/", "~", "models/")) or (len(path.parts) > 1 and path.parent.is_dir())
+    return not path.exists() and not looks_local and len(path.parts) <= 2
+
+
+def check_checkpoint(model: str) -> None:
+    """Cheap validation of a local checkpoint; hub ids pass.
+
+    Raises:
+        InputError: the directory or its config.json is missing or unreadable, its architecture is not one of
+            `SUPPORTED_MODEL_TYPES`, or it holds no safetensors weights.
+    """
+    if is_hub_id(model):
+        return
+    folder = Path(model)
+    if not folder.is_dir():
+        remedy = "give the directory of a checkpoint or a hub id such as owner/name"
+        raise InputError("the prompter's model must be a checkpoint directory", came=f"{model}, which is none", remedy=remedy)
+    config = _read_json(folder / "config.json")
+    model_type = config.get("model_type")
+    if model_type not in SUPPORTED_MODEL_TYPES:
+        raise InputError(
+            f"the prompter's checkpoint must be of the architecture {', '.join(SUPPORTED_MODEL_TYPES)}",
+            came=f"model_type {model_type!r} in {folder / 'config.json'}",
+            remedy="choose a vision-language checkpoint of one of these families",
+        )
+    if not _weights(folder):
+        raise InputError("the prompter's checkpoint needs weights", came=f"no *.safetensors in {folder}", remedy="complete the download")
+
+
+def checkpoint_id(model: str, revision: str | None) -> str:
+    """A short identity for run records: hub id and revision, or directory name and digest.
+
+    The digest covers config.json and the size, the first and the last MiB of every weight file: the header and some weights,
+    so that retraining changes it, without reading gigabytes.
+    """
+    if is_hub_id(model):
+        return f"{model}@{revision or 'main'}"
+    folder, digest = Path(model), hashlib.sha256()
+    digest.update((folder / "config.json").read_bytes())
+    for path in _weights(folder):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            digest.update(f"{path.name}:{size}".encode() + file.read(_DIGEST_BYTES))
+            file.seek(max(size - _DIGEST_BYTES, 0))
+            digest.update(file.read())
+    return f"{folder.resolve().name}@sha256:{digest.hexdigest()[:16]}"
+
+
+def load_processor(model: str, revision: str | None) -> Any:
+    """The checkpoint's transformers processor (tokenizer, chat template, image settings). Raises ModelError."""
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(model, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"the processor of {model} does not load: {error}") from error
+
+
+def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, max_tokens: int) -> None:
+    """The profile's image must pass the processor unchanged and leave room for the reply.
+
+    Raises:
+        InputError: the frame is pixels and the image is no fixed point of the processor, or visual tokens and reply do not
+            fit into `max_model_len`.
+    """
+    width, height = profile.image_px
+    factor = rule.factor_px
+    fixed = width % factor == 0 and height % factor == 0 and rule.min_area_px <= width * height <= rule.max_area_px
+    if profile.frame == "image_px" and not fixed:
+        raise InputError(
+            f"the image size of profile {profile.name!r} must pass the checkpoint's processor unchanged: whole multiples of "
+            f"{factor} px with an area from {rule.min_area_px} to {rule.max_area_px} px",
+            came=f"{width} x {height}",
+            remedy="use the profile this checkpoint was trained with, or another checkpoint",
+        )
+    n_visual = -(-width // factor) * -(-height // factor)
+    if n_visual + max_tokens >= max_model_len:
+        raise InputError(
+            "max_model_len must hold the image, the question and the reply",
+            came=f"{max_model_len} for {n_visual} visual tokens and a reply of up to {max_tokens}",
+            remedy="raise max_model_len or lower max_tokens",
+        )
+
+
+def image_rule(settings: Mapping[str, Any]) -> ImageRule:
+    """The rule in an image processor's settings: `patch_size`, `merge_size`, and `size` or `min_pixels`/`max_pixels`."""
+    size = settings.get("size") or {}
+    low = settings.get("min_pixels") or size.get("shortest_edge") or 1
+    high = settings.get("max_pixels") or size.get("longest_edge") or 2**31
+    return ImageRule(factor_px=int(settings["patch_size"]) * int(settings["merge_size"]), min_area_px=int(low), max_area_px=int(high))
+
+
+def local_image_rule(folder: Path) -> ImageRule | None:
+    """The rule as a checkpoint directory states it; None when it does not, and only the loaded processor knows."""
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            settings = _read_json(folder / name)
+            settings = settings.get("image_processor", settings)
+            if "patch_size" in settings and "merge_size" in settings:
+                return image_rule(settings)
+    return None
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("a checkpoint needs a readable config.json", came=str(error), remedy="complete the download") from error
+    if not isinstance(value, dict):
+        raise InputError("a checkpoint needs a readable config.json", came=f"{path} holds no object", remedy="complete the download")
+    return value

@@ -1,0 +1,185 @@
+"""Steps 1 and 2 of reading a reply (the story is in parse.py): where the answer stands, and what raw items it holds.
+
+Nothing here judges an item; `read_values` yields whatever could be decoded, and None for what could not, so that the
+caller counts it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.prompt.profile import ParserSettings
+
+_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
+_THINK_OPEN = re.compile(r"<think>", re.IGNORECASE)
+_THINK_CLOSE = re.compile(r"</think>", re.IGNORECASE)
+_ANSWER_OPEN = re.compile(r"<answer>", re.IGNORECASE)
+_ANSWER_CLOSE = re.compile(r"</answer>", re.IGNORECASE)
+_ANSWER_OR_FENCE = re.compile(r"<answer>|```", re.IGNORECASE)
+_FENCE = re.compile(r"```[ \t]*[a-zA-Z]*(.*?)(?:```|\Z)", re.DOTALL)
+_BRACKET = re.compile(r"[\[{［【｛]")
+_EMPTY_LIST = re.compile(r"\[\s*\]")
+_OBJECT = re.compile(r"\{[^{}]*\}?")
+_FLAT_BOX = re.compile(r"\[\s*-?[\d.eE+-]+(?:\s*,\s*-?[\d.eE+-]+){3}\s*\]")
+_WIDE = str.maketrans(
+    "，：；、［］【】｛｝" + "“”„‟＂「」" + "‘’＇" + "－−．０１２３４５６７８９",
+    ",:,,[][]{}" + '"' * 7 + "'" * 3 + "--.0123456789",
+)
+"""Chinese and other wide punctuation and digits, as they come from bilingual checkpoints, to their ASCII meaning."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """One stretch of a reply in which the answer may stand."""
+
+    text: str
+    marked: bool
+    """Stood in an `<answer>` block or a fence, so prose around an empty list does not make it doubtful."""
+    fenced: bool
+
+
+class ReplyLog:
+    """Counts drops and collects notes while one place is read."""
+
+    def __init__(self) -> None:
+        self.n_dropped = 0
+        self.cut_open = False
+        """The text ends inside an item."""
+        self._notes: dict[str, None] = {}
+
+    def note(self, text: str) -> None:
+        self._notes.setdefault(text)
+
+    def drop(self, text: str, count: int = 1) -> None:
+        self.n_dropped += count
+        self.note(text)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Each sentence once, in order."""
+        return tuple(self._notes)
+
+
+def split_reply(text: str) -> tuple[str, list[Place]]:
+    """The thinking, and the places where the answer may stand, most likely first.
+
+    A thinking block that never closes swallows what follows, except an `<answer>` or a code fence; one that was opened by
+    the chat template starts with the reply.
+    """
+    rationale, rest = "", text
+    if found := _THINK.search(text):
+        rationale, rest = found.group(1), text[: found.start()] + text[found.end() :]
+    elif close := _THINK_CLOSE.search(text):
+        rationale, rest = text[: close.start()], text[close.end() :]
+    elif opened := _THINK_OPEN.search(text):
+        answer = _ANSWER_OR_FENCE.search(text, opened.end())
+        end = answer.start() if answer else len(text)
+        rationale, rest = text[opened.end() : end], text[: opened.start()] + text[end:]
+    return rationale.strip(), list(_places(rest))
+
+
+def _places(rest: str) -> Iterator[Place]:
+    blocks = [_ANSWER_CLOSE.split(block, maxsplit=1)[0] for block in _ANSWER_OPEN.split(rest)[1:]]
+    for block in blocks or [_ANSWER_CLOSE.sub(" ", rest)]:
+        for fence in _FENCE.finditer(block):
+            yield Place(text=fence.group(1), marked=True, fenced=True)
+        yield Place(text=block, marked=bool(blocks), fenced=False)
+
+
+def is_empty_list(place: Place) -> bool:
+    """A written-out `[]`, perhaps with stray closing brackets, and nothing beside it that could be an item."""
+    body = place.text.translate(_WIDE)
+    beside, n_lists = _EMPTY_LIST.subn("", body, count=1)
+    return n_lists == 1 and not re.search(r"[\d{}\[]" if place.marked else r"[^\s\]`.]", beside)
+
+
+def read_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: bool) -> Iterator[object]:
+    """Raw items of one place, at most `max_items`: mappings, lists of plain values, or rubbish for the caller to drop."""
+    for n, value in enumerate(_all_values(body, settings, log, hit_limit=hit_limit)):
+        if n < settings.max_items:
+            yield value
+        else:
+            log.drop(f"only the first {settings.max_items} items were read")
+
+
+def _all_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: bool) -> Iterator[object]:
+    decoder, at = json.JSONDecoder(), 0
+    while start := _BRACKET.search(body, at):
+        try:
+            value, at = decoder.raw_decode(body, start.start())
+        except (ValueError, RecursionError):
+            log.note("the answer is not valid JSON; its items were read one by one")
+            yield from _salvaged(body[start.start() :].translate(_WIDE), settings, log, hit_limit=hit_limit)
+            return
+        yield from _flattened(value, settings)
+
+
+def _flattened(value: object, settings: ParserSettings) -> Iterator[object]:
+    """Items of a decoded value: nested lists are opened, and so is a mapping that only wraps a list of mappings."""
+    pending = [value]
+    while pending:
+        value = pending.pop(0)
+        if isinstance(value, Mapping) and not any(key in value for key in settings.box_keys + settings.points_keys):
+            inner = [v for v in value.values() if isinstance(v, list) and v and isinstance(v[0], Mapping)]
+            if len(inner) == 1:
+                pending[:0] = inner[0]
+                continue
+        if isinstance(value, list) and (not value or any(isinstance(v, list | Mapping) for v in value)):
+            pending[:0] = value
+        else:
+            yield value
+
+
+def _salvaged(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: bool) -> Iterator[object]:
+    """Items of text that is no JSON: each from its `{` to its `}`, or to the next `{` when it lacks one."""
+    if "{" not in body:
+        yield from _salvaged_lists(body, log)
+        return
+    for n, found in enumerate(_OBJECT.finditer(body)):
+        chunk, at_end = found.group(), found.end() == len(body)
+        if n >= settings.max_items:
+            yield None  # counted by the caller, not worth decoding
+        elif chunk.endswith("}"):
+            yield _decoded(chunk)
+        elif at_end and (hit_limit or chunk.count("[") > chunk.count("]")):
+            log.cut_open = True
+            log.drop("the last item is cut off")
+        elif re.search(r"\d", chunk):
+            log.note("an item lacks its closing brace")
+            yield _decoded(_closed(chunk))
+
+
+def _salvaged_lists(body: str, log: ReplyLog) -> Iterator[object]:
+    """Flat lists of four numbers in text that holds no `{`."""
+    for found in _FLAT_BOX.finditer(body):
+        yield _decoded(found.group())
+    tail = body[body.rfind("[") :]
+    if "]" not in tail and re.search(r"\d", tail):
+        log.cut_open = True
+        log.drop("the last item is cut off")
+
+
+def _closed(chunk: str) -> str:
+    """An item that ran into the next one or into the end of the list, with its own brackets balanced and its brace added."""
+    text = chunk.rstrip(" \t\r\n,")
+    while text.endswith("]") and text.count("]") > text.count("["):
+        text = text[:-1].rstrip(" \t\r\n,")
+    return text + "]" * max(text.count("[") - text.count("]"), 0) + "}"
+
+
+def _decoded(chunk: str) -> Any:
+    """One item's text as JSON, else as json_repair reads it; None when neither can."""
+    try:
+        return json.loads(chunk)
+    except (ValueError, RecursionError):
+        pass
+    from json_repair import repair_json  # imported here: only broken replies need it
+
+    try:
+        return repair_json(chunk, return_objects=True)
+    except Exception:  # a repair heuristic that fails in a new way costs this item, never the tile; the caller counts the None
+        return None

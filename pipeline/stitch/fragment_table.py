@@ -1,0 +1,101 @@
+"""All fragments of a region as columns, in the order in which the merge prefers them.
+
+A node is one fragment; its number is its rank by (anchor, tile, local), ghosts last. Union by minimum therefore makes
+the fragment with the smallest core pixel the root of every component, whatever order edges come in, and a component
+whose root is a ghost has no core pixel at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import RecordError
+from pipeline.schema import Fragment, TileLattice, TileSpec
+from pipeline.stitch.sources import TileSummary
+
+_COLUMNS = 13
+_SLOT_COLUMNS = ("tile", "local", "anchor", "core_px", "full_px", "score_q", "censored", "margin", "prompt_index")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FragmentTable:
+    """Columns (n,) in rank order."""
+
+    tile: NDArray[np.int64]
+    """tile_row * n_tile_cols + tile_col."""
+    local: NDArray[np.int64]
+    anchor: NDArray[np.int64]
+    """Smallest global pixel index of the core pixels; -1 = ghost."""
+    core_px: NDArray[np.int64]
+    full_px: NDArray[np.int64]
+    score_q: NDArray[np.int64]
+    censored: NDArray[np.int64]
+    margin: NDArray[np.int64]
+    prompt_index: NDArray[np.int64]
+    window: NDArray[np.int64]
+    """(n, 4): row0, col0, row1, col1 on the run grid."""
+    tile_keys: NDArray[np.int64]
+    """(t,) `tile` values that have fragments, ascending."""
+    tile_start: NDArray[np.int64]
+    """(t + 1,) first slot of each tile."""
+    rank_of_slot: NDArray[np.int64]
+    """(n,) node of local id l of tile_keys[k] is rank_of_slot[tile_start[k] + l - 1]."""
+    n_tile_cols: int
+
+    def __len__(self) -> int:
+        return int(self.tile.size)
+
+    def nodes(self, tile: TileSpec) -> NDArray[np.int64]:
+        """Nodes of local ids 1..n of a tile; empty when it has none."""
+        key = tile.tile_row * self.n_tile_cols + tile.tile_col
+        k = int(np.searchsorted(self.tile_keys, key))
+        if k == self.tile_keys.size or int(self.tile_keys[k]) != key:
+            return self.rank_of_slot[:0]
+        return self.rank_of_slot[int(self.tile_start[k]) : int(self.tile_start[k + 1])]
+
+
+def fragment_table(records: Iterable[TileSummary], lattice: TileLattice) -> FragmentTable:
+    """Columns of all fragments of all records, independent of the order of records.
+
+    Raises RecordError for a tile that comes twice or whose local ids are not 1..n.
+    """
+    parts, seen = [], set()
+    for record in records:
+        tile = record.tile_row * lattice.n_tile_cols + record.tile_col
+        if tile in seen:
+            raise RecordError(f"tile ({record.tile_row}, {record.tile_col}) has two records for one query; remove the foreign one")
+        seen.add(tile)
+        if record.fragments:
+            parts.append(np.array([_row(tile, fragment) for fragment in record.fragments], dtype=np.int64))
+    table = np.concatenate(parts) if parts else np.zeros((0, _COLUMNS), dtype=np.int64)
+    slots = table[np.lexsort((table[:, 1], table[:, 0]))]
+    keys, starts = np.unique(slots[:, 0], return_index=True)
+    starts = np.append(starts, slots.shape[0]).astype(np.int64)
+    _check_locals(slots, keys, starts)
+    anchor = slots[:, 2]
+    order = np.lexsort((slots[:, 1], slots[:, 0], anchor, anchor < 0))
+    rank = np.empty(order.size, dtype=np.int64)
+    rank[order] = np.arange(order.size)
+    columns = {name: np.ascontiguousarray(slots[order, i]) for i, name in enumerate(_SLOT_COLUMNS)}
+    window = np.ascontiguousarray(slots[order, len(_SLOT_COLUMNS) :])
+    return FragmentTable(
+        **columns, window=window, tile_keys=keys, tile_start=starts, rank_of_slot=rank, n_tile_cols=lattice.n_tile_cols
+    )
+
+
+def _row(tile: int, f: Fragment) -> tuple[int, ...]:
+    w = f.window
+    head = (tile, f.local, f.anchor, f.core_px, f.full_px, f.score_q, f.censored, f.margin, f.prompt_index)
+    return (*head, w.row0, w.col0, w.row1, w.col1)
+
+
+def _check_locals(slots: NDArray[np.int64], keys: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
+    expected = np.arange(slots.shape[0]) - np.repeat(starts[:-1], np.diff(starts)) + 1
+    wrong = np.flatnonzero(slots[:, 1] != expected)
+    if wrong.size:
+        tile = int(slots[wrong[0], 0])
+        raise RecordError(f"local ids of tile number {tile} must be 1..n without gaps, found {int(slots[wrong[0], 1])}")

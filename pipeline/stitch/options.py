@@ -1,0 +1,31 @@
+"""Parameters of the merge: small, frozen, all of them recorded in run.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StitchOptions:
+    """Thresholds of flattening, matching and painting. Raises ValueError for values that make no sense."""
+
+    tau: float = 0.5
+    """Two pieces of a seam match when the mean of their two covered shares reaches this; above 1 nothing ever matches."""
+    min_overlap_px: int = 8
+    """Common pixels two pieces need; pieces with fewer than twice as many pixels need half of the larger one instead."""
+    complete_first: bool = True
+    """Paint an object from the one tile that saw it whole, if there is one; else every tile paints its own core."""
+    min_area_px: int = 0
+    """Instances painted with fewer pixels are left out of raster, table and polygons."""
+    nms_iou: float = 0.8
+    """Of two masks of one tile with a larger intersection over union, only the better one is kept."""
+
+    def __post_init__(self) -> None:
+        if not self.tau > 0.0:
+            raise ValueError(f"tau must be above 0, got {self.tau}")
+        if self.min_overlap_px < 1:
+            raise ValueError(f"min_overlap_px must be at least 1, got {self.min_overlap_px}")
+        if self.min_area_px < 0:
+            raise ValueError(f"min_area_px must not be negative, got {self.min_area_px}")
+        if not 0.0 < self.nms_iou <= 1.0:
+            raise ValueError(f"nms_iou must be above 0 and at most 1, got {self.nms_iou}")

@@ -1,0 +1,204 @@
+"""Stage C: from seam edges to components, their ids and their representatives.
+
+1. `match_seams` visits every seam of the region once (right and lower neighbour of each tile, block by block so that a
+   few tiles are in memory), and joins matched fragments as the edges come (`union_edges`, union by minimum). Nodes are
+   ranks by anchor (`FragmentTable`), so the root of a component is the fragment with its smallest core pixel.
+2. `resolve` names a component 1 + anchor of its root: unique, because cores are disjoint and labels single-valued, and
+   the same for every order of edges. Components of ghosts only (objects that no owner saw) are dropped; nothing is
+   painted where the owner of the pixels saw nothing else than a whole object from next door (complete-first).
+3. The representative of a component is the maximum of (uncensored, margin, score, -rank) over its fragments. When it is
+   uncensored, some tile saw the whole object and the component is `complete`.
+
+Flags. `truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile behind it
+saw nothing that fits; the core part is kept. `one_sided`: complete, but a neighbour into whose core the object reaches
+did not see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipeline.errors import RecordError
+from pipeline.schema import TileLattice, TileSpec
+from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
+from pipeline.stitch.fragment_table import FragmentTable
+from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.seams import seam_edges
+from pipeline.stitch.sources import TileCache, block_tile_ranges, blocks_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matches:
+    """The union-find after all seams."""
+
+    parent: NDArray[np.int64]
+    """(n,) parent[i] <= i."""
+    matched: NDArray[np.int64]
+    """(n,) side bits of the seams on which the fragment found a partner."""
+    n_edges: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Components:
+    """Components 1..m in the order of their ids; index 0 stands for background."""
+
+    index: NDArray[np.int32]
+    """(n,) component of each fragment; 0 = ghost-only component, dropped."""
+    ids: NDArray[np.uint64]
+    """(m + 1,) instance id = 1 + smallest core pixel index; ids[0] = 0."""
+    rep: NDArray[np.int64]
+    """(m + 1,) node of the representative."""
+    complete: NDArray[np.bool_]
+    """(m + 1,) the representative's tile saw the whole object and paints it alone."""
+    truncated: NDArray[np.bool_]
+    one_sided: NDArray[np.bool_]
+
+    @property
+    def n(self) -> int:
+        return int(self.ids.size) - 1
+
+
+def seams_of(lattice: TileLattice) -> Iterator[tuple[TileSpec, TileSpec, int]]:
+    """(tile, neighbour, side of the tile) for every seam, block by block."""
+    for block_row, block_col in blocks_of(lattice):
+        rows, cols = block_tile_ranges(lattice, block_row, block_col)
+        for tile_row in rows:
+            for tile_col in cols:
+                tile = lattice.tile(tile_row, tile_col)
+                if tile_col + 1 < lattice.n_tile_cols:
+                    yield tile, lattice.tile(tile_row, tile_col + 1), EAST
+                if tile_row + 1 < lattice.n_tile_rows:
+                    yield tile, lattice.tile(tile_row + 1, tile_col), SOUTH
+
+
+def match_seams(lattice: TileLattice, cache: TileCache, table: FragmentTable, options: StitchOptions) -> Matches:
+    """Evidence of all seams, joined as it comes. Raises RecordError when labels hold ids without a fragment."""
+    parent = np.arange(len(table), dtype=np.int64)
+    matched = np.zeros(len(table), dtype=np.int64)
+    n_edges = 0
+    for tile, other, side in seams_of(lattice):
+        nodes_a, nodes_b = table.nodes(tile), table.nodes(other)
+        if not nodes_a.size or not nodes_b.size:
+            continue
+        strips = seam_strips(tile, other, side, cache)
+        if strips is None:
+            continue
+        edges = seam_edges(*strips, options)
+        if not len(edges):
+            continue
+        a, b = _lookup(nodes_a, edges.local_a, tile), _lookup(nodes_b, edges.local_b, other)
+        union_edges(parent, a, b)
+        matched[a] |= side
+        matched[b] |= WEST if side == EAST else NORTH
+        n_edges += len(edges)
+    return Matches(parent=parent, matched=matched, n_edges=n_edges)
+
+
+def seam_strips(
+    tile: TileSpec, other: TileSpec, side: int, cache: TileCache
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
+    """Both tiles' labels of their seam, axis 0 along the seam (lower seams are transposed); None when one has none."""
+    a, b = cache.labels(tile), cache.labels(other)
+    seam = tile.read.intersect(other.read)
+    if a is None or b is None or seam is None:
+        return None
+    strip_a, strip_b = a[seam.slices_in(tile.read)], b[seam.slices_in(other.read)]
+    return (strip_a.T, strip_b.T) if side == SOUTH else (strip_a, strip_b)
+
+
+def _lookup(nodes: NDArray[np.int64], local: NDArray[np.int64], tile: TileSpec) -> NDArray[np.int64]:
+    if int(local.max()) > nodes.size:
+        raise RecordError(f"labels of tile {tile.tile_id} hold id {int(local.max())}, but it has {nodes.size} fragments")
+    return nodes[local - 1]
+
+
+@njit(cache=True)
+def union_edges(parent: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
+    """Join the ends of each edge; the smaller root wins. In place; path halving keeps parent[i] <= i."""
+    for i in range(a.size):
+        x, y = a[i], b[i]
+        while parent[x] != x:
+            parent[x] = parent[parent[x]]
+            x = parent[x]
+        while parent[y] != y:
+            parent[y] = parent[parent[y]]
+            y = parent[y]
+        if x < y:
+            parent[y] = x
+        elif y < x:
+            parent[x] = y
+
+
+@njit(cache=True)
+def roots(parent: NDArray[np.int64]) -> Any:
+    """Root of every node: one pass, because parents come before children."""
+    root = np.empty_like(parent)
+    for i in range(parent.size):
+        root[i] = i if parent[i] == i else root[parent[i]]
+    return root
+
+
+def resolve(lattice: TileLattice, table: FragmentTable, matches: Matches, options: StitchOptions) -> Components:
+    """Ids, representatives and flags of all components with a core pixel."""
+    root = roots(matches.parent)
+    heads = np.flatnonzero((root == np.arange(root.size)) & (table.anchor >= 0))
+    dense = np.zeros(root.size, dtype=np.int32)
+    dense[heads] = np.arange(1, heads.size + 1, dtype=np.int32)
+    index = dense[root]
+    ids = np.zeros(heads.size + 1, dtype=np.uint64)
+    ids[1:] = (table.anchor[heads] + 1).astype(np.uint64)
+    rep = best_nodes(index, heads.size, table.censored == 0, table.margin, table.score_q)
+    complete = np.zeros(heads.size + 1, dtype=np.bool_)
+    complete[1:] = (table.censored[rep[1:]] == 0) & options.complete_first
+    reaches = _sides_reached(lattice, table)
+    lost = table.censored if options.complete_first else table.censored | reaches
+    cut = (table.core_px > 0) & ((lost & ~matches.matched) != 0)
+    truncated = np.zeros_like(complete)
+    truncated[index[cut]] = True
+    truncated &= ~complete
+    truncated[0] = False
+    one_sided = complete.copy()
+    one_sided[1:] &= (reaches[rep[1:]] & ~matches.matched[rep[1:]]) != 0
+    return Components(index=index, ids=ids, rep=rep, complete=complete, truncated=truncated, one_sided=one_sided)
+
+
+def _sides_reached(lattice: TileLattice, table: FragmentTable) -> NDArray[np.int64]:
+    """(n,) bits of the sides on which a fragment reaches beyond its tile's core."""
+    side = lattice.core_px
+    row0, col0 = table.tile // table.n_tile_cols * side, table.tile % table.n_tile_cols * side
+    window = table.window
+    return np.asarray(
+        NORTH * (window[:, 0] < row0)
+        + EAST * (window[:, 3] > col0 + side)
+        + SOUTH * (window[:, 2] > row0 + side)
+        + WEST * (window[:, 1] < col0),
+        dtype=np.int64,
+    )
+
+
+@njit(cache=True)
+def best_nodes(index: NDArray[np.int32], n: int, free: NDArray[np.bool_], margin: NDArray[np.int64], score_q: NDArray[np.int64]) -> Any:
+    """(n + 1,) per component the node with the largest (free, margin, score_q, -rank); -1 for index 0."""
+    best = np.full(n + 1, -1, dtype=np.int64)
+    for i in range(index.size):
+        k = index[i]
+        if k == 0:
+            continue
+        j = best[k]
+        if j >= 0:
+            if free[i] != free[j]:
+                better = free[i]
+            elif margin[i] != margin[j]:
+                better = margin[i] > margin[j]
+            else:
+                better = score_q[i] > score_q[j]
+            if not better:
+                continue
+        best[k] = i
+    return best

@@ -1,0 +1,96 @@
+"""What the merge reads of a run: fragments of all tiles once, labels of a few tiles at a time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import RecordError
+from pipeline.schema import Fragment, TileLattice, TileSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileSummary:
+    """One tile of one query without its labels."""
+
+    tile_row: int
+    tile_col: int
+    fragments: tuple[Fragment, ...]
+    """Local ids 1..n, in any order."""
+
+
+class TileSource(Protocol):
+    """The tiles of ONE query, by lattice position. Must answer the same every time it is asked."""
+
+    def records(self) -> Iterator[TileSummary]:
+        """Every tile with fragments, once, in any order."""
+        ...
+
+    def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
+        """(H, W) over the tile's read window, 0 = background; None when nothing was found or the tile was not looked at."""
+        ...
+
+    def paintable(self, tile_row: int, tile_col: int) -> bool:
+        """False for tiles that failed or were never looked at: nothing may appear in their core."""
+        ...
+
+
+class TileCache:
+    """The labels of the tiles used last, checked against the lattice on the way in."""
+
+    def __init__(self, source: TileSource, lattice: TileLattice) -> None:
+        side = lattice.block_tiles + 2 * reach_tiles(lattice)
+        self._source, self._lattice, self._capacity = source, lattice, side * side
+        self._held: OrderedDict[tuple[int, int], NDArray[np.uint16] | None] = OrderedDict()
+
+    def labels(self, tile: TileSpec) -> NDArray[np.uint16] | None:
+        """Labels (H, W) of a tile or None. Raises RecordError when shape or type do not fit the lattice."""
+        key = (tile.tile_row, tile.tile_col)
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        labels = self._source.labels(*key)
+        if labels is not None and (labels.shape != tile.read.shape or labels.dtype != np.uint16):
+            came = f"{labels.dtype} {labels.shape}"
+            raise RecordError(f"labels of tile {tile.tile_id} must be uint16 {tile.read.shape}, got {came}: the record is of another run")
+        self._held[key] = labels
+        if len(self._held) > self._capacity:
+            self._held.popitem(last=False)
+        return labels
+
+    def paintable(self, tile: TileSpec) -> bool:
+        return self._source.paintable(tile.tile_row, tile.tile_col)
+
+
+def reach_tiles(lattice: TileLattice) -> int:
+    """How many tiles away a halo can reach: 1 unless the halo is larger than the core."""
+    return -(-lattice.halo_px // lattice.core_px)
+
+
+def tiles_near(lattice: TileLattice, tile_rows: range, tile_cols: range) -> Iterator[TileSpec]:
+    """Row-major: the tiles of a rectangle of the lattice and all tiles whose read window may reach into it."""
+    reach = reach_tiles(lattice)
+    for tile_row in range(max(tile_rows.start - reach, 0), min(tile_rows.stop + reach, lattice.n_tile_rows)):
+        for tile_col in range(max(tile_cols.start - reach, 0), min(tile_cols.stop + reach, lattice.n_tile_cols)):
+            yield lattice.tile(tile_row, tile_col)
+
+
+def block_tile_ranges(lattice: TileLattice, block_row: int, block_col: int) -> tuple[range, range]:
+    """Tile rows and tile columns of a block."""
+    k = lattice.block_tiles
+    return (
+        range(block_row * k, min((block_row + 1) * k, lattice.n_tile_rows)),
+        range(block_col * k, min((block_col + 1) * k, lattice.n_tile_cols)),
+    )
+
+
+def blocks_of(lattice: TileLattice) -> Iterator[tuple[int, int]]:
+    """(block_row, block_col) of all blocks, row-major."""
+    for block_row in range(lattice.n_block_rows):
+        for block_col in range(lattice.n_block_cols):
+            yield block_row, block_col

@@ -1,0 +1,193 @@
+"""coverage.parquet: the ledger. One row per planned tile says what became of it, and planned = found + empty + failed.
+
+A tile may be asked several queries. The columns `statuses`, `reasons` and `errors` hold one entry per query; the overall
+status is the one that must not be overlooked:
+
+    failed   if any query failed (the tile was not fully answered, whatever else was found)
+    found    else, if any query found something
+    empty    else
+
+`reason` and `error` are those of the first query with the overall status. Rows are streamed block by block from the block
+records; a planned tile without a record gets no row, is counted as missing, and makes `Conservation.require` raise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.errors import IncompleteRunError
+from pipeline.schema import TileLattice, TileRecord, TileStatus
+from pipeline.write.block_records import BlockSummaries, read_summaries
+from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
+from pipeline.write.hrefs import public_text
+from pipeline.write.plan_table import core_polygons
+from pipeline.write.run_dir import RunDir
+
+SCHEMA = pa.schema(
+    [
+        ("tile_id", pa.string()),
+        ("tile_row", pa.int32()),
+        ("tile_col", pa.int32()),
+        ("block_id", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("error", pa.string()),
+        ("statuses", pa.list_(pa.string())),
+        ("reasons", pa.list_(pa.string())),
+        ("errors", pa.list_(pa.string())),
+        ("n_fragments", pa.list_(pa.int32())),
+        ("n_prompts", pa.int32()),
+        ("n_dropped", pa.int32()),
+        ("n_calls", pa.int32()),
+        ("truncated_reply", pa.bool_()),
+        ("valid_share", pa.float32()),
+    ]
+)
+"""Lists have one entry per query, in order. n_prompts, n_dropped and n_calls are sums over queries; truncated_reply says
+whether any reply was; valid_share is the share of the core's pixels that are imagery."""
+
+_SEVERITY = (TileStatus.FAILED, TileStatus.FOUND, TileStatus.EMPTY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conservation:
+    """The count of the ledger."""
+
+    planned: int
+    found: int
+    empty: int
+    failed: int
+    missing: tuple[str, ...] = ()
+    """Planned tiles without a record (the first hundred)."""
+    n_missing: int = 0
+    unplanned: tuple[str, ...] = ()
+    """Recorded tiles that are not in the plan, are recorded twice, or do not answer every query once."""
+    reasons: Mapping[str, int]
+    """`status/reason` -> tiles."""
+
+    @property
+    def holds(self) -> bool:
+        """planned = found + empty + failed, and one record per planned tile."""
+        return self.planned == self.found + self.empty + self.failed and not self.n_missing and not self.unplanned
+
+    def require(self) -> None:
+        """Raise IncompleteRunError, with counts and the first offending tiles, unless the law holds."""
+        if self.holds:
+            return
+        counts = f"planned {self.planned}, found {self.found} + empty {self.empty} + failed {self.failed}"
+        missing = f"; {self.n_missing} planned tiles have no record, e.g. {', '.join(self.missing[:5])}" if self.n_missing else ""
+        extra = f"; {len(self.unplanned)} recorded tiles are unplanned, doubled or lack a query, e.g. {', '.join(self.unplanned[:5])}"
+        raise IncompleteRunError(
+            f"the coverage ledger does not add up: {counts}{missing}{extra if self.unplanned else ''}. "
+            "To fix: start the run again on the same --out; only missing blocks are done again"
+        )
+
+
+def write_coverage(run_dir: RunDir, lattice: TileLattice, inside: NDArray[np.bool_], *, fingerprint: str, n_queries: int) -> Conservation:
+    """Write coverage.parquet from the plan (`inside`, one value per tile) and the block records; returns the count.
+
+    Raises RecordError for a record that is damaged or foreign. The caller decides when to `require()`.
+    """
+    ledger = _Ledger(lattice, inside, n_queries)
+
+    def tables() -> Iterator[pa.Table]:
+        for block_id in _planned_blocks(lattice, inside):
+            path = run_dir.block(block_id)
+            if path.exists():
+                yield ledger.table(read_summaries(path, fingerprint))
+
+    write_geo_parquet(run_dir.coverage, tables(), schema=SCHEMA, grid=lattice.grid)
+    return ledger.conservation()
+
+
+def overall_row(rows: Sequence[TileRecord]) -> TileRecord:
+    """Of one tile's rows (one per query, in order) the one that gives the tile its status, reason and error."""
+    return next(row for status in _SEVERITY for row in rows if row.status is status)
+
+
+class _Ledger:
+    """Counts while tables are made, so that the records are read once."""
+
+    def __init__(self, lattice: TileLattice, inside: NDArray[np.bool_], n_queries: int) -> None:
+        self._lattice = lattice
+        self._inside = inside
+        self._n_queries = n_queries
+        self._seen = np.zeros_like(inside)
+        self._counts: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._unplanned: list[str] = []
+
+    def table(self, block: BlockSummaries) -> pa.Table:
+        """Rows of one block, tiles in the order of the record; unplanned or repeated tiles are noted and left out."""
+        entries = []
+        for rows in _by_tile(block.tiles):
+            tile = rows[0].tile
+            known = self._inside[tile.tile_row, tile.tile_col] and not self._seen[tile.tile_row, tile.tile_col]
+            if not known or [row.query_index for row in rows] != list(range(self._n_queries)):
+                self._unplanned.append(tile.tile_id)
+                continue
+            self._seen[tile.tile_row, tile.tile_col] = True
+            entries.append(_entry(rows, block.block_id))
+            self._counts[entries[-1]["status"]] += 1
+            self._reasons[f"{entries[-1]['status']}/{entries[-1]['reason']}".rstrip("/")] += 1
+        table = pa.Table.from_pylist(entries, schema=SCHEMA)
+        rows_cols = (np.array([entry[name] for entry in entries], dtype=np.int64) for name in ("tile_row", "tile_col"))
+        return with_geometry(table, core_polygons(self._lattice, *rows_cols))
+
+    def conservation(self) -> Conservation:
+        missing = np.argwhere(self._inside & ~self._seen)
+        return Conservation(
+            planned=int(self._inside.sum()),
+            found=self._counts[TileStatus.FOUND],
+            empty=self._counts[TileStatus.EMPTY],
+            failed=self._counts[TileStatus.FAILED],
+            missing=tuple(f"r{row:05d}c{col:05d}" for row, col in missing[:100].tolist()),
+            n_missing=len(missing),
+            unplanned=tuple(self._unplanned),
+            reasons=dict(sorted(self._reasons.items())),
+        )
+
+
+def _entry(rows: Sequence[TileRecord], block_id: str) -> dict[str, Any]:
+    tile, main = rows[0].tile, overall_row(rows)
+    return {
+        "tile_id": tile.tile_id,
+        "tile_row": tile.tile_row,
+        "tile_col": tile.tile_col,
+        "block_id": block_id,
+        "status": main.status.value,
+        "reason": main.reason.value,
+        "error": public_text(main.error),
+        "statuses": [row.status.value for row in rows],
+        "reasons": [row.reason.value for row in rows],
+        "errors": [public_text(row.error) for row in rows],
+        "n_fragments": [len(row.fragments) for row in rows],
+        "n_prompts": sum(len(row.prompts) for row in rows),
+        "n_dropped": sum(row.n_dropped for row in rows),
+        "n_calls": sum(row.n_calls for row in rows),
+        "truncated_reply": any(row.truncated_reply for row in rows),
+        "valid_share": rows[0].valid_px / max(tile.core.area_px, 1),
+    }
+
+
+def _by_tile(tiles: Sequence[TileRecord]) -> list[list[TileRecord]]:
+    """Rows grouped by tile, queries in order within each."""
+    groups: dict[str, list[TileRecord]] = {}
+    for row in tiles:
+        groups.setdefault(row.tile.tile_id, []).append(row)
+    return [sorted(rows, key=lambda row: row.query_index) for rows in groups.values()]
+
+
+def _planned_blocks(lattice: TileLattice, inside: NDArray[np.bool_]) -> Iterator[str]:
+    """block_id of every block with a planned tile, row-major."""
+    k = lattice.block_tiles
+    rows, cols = np.nonzero(inside)
+    for block_row, block_col in np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist():
+        yield f"b{block_row:05d}_{block_col:05d}"

@@ -1,0 +1,142 @@
+"""From pixels of the run grid to the world: CRS, affine (applied once, last), lon/lat and geodesic area.
+
+Integer pixel-edge coordinates are exact and are what the merge works in. `to_crs_coordinates` is the one function that
+applies the affine to geometries, the same arithmetic for every vertex, so that edges shared in pixels stay shared in metres.
+A run grid without CRS stays in pixel space: its affine is the identity, whatever the source said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from pipeline.schema import AffineTuple, RunGrid
+
+Geometries = NDArray[np.object_]
+"""Array of shapely geometries."""
+
+_IDENTITY: AffineTuple = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_LONLAT = "OGC:CRS84"
+
+EDGE_M = 200.0
+"""Longest straight edge, in metres, before geodesic work splits it. A straight edge of a projection, or of a parallel,
+bulges from the geodesic between its ends by about length**2 / (8 * 6.4e6 m) * tan(latitude): under 2 mm at 200 m and 70 N,
+a relative area error below 1e-5 for the object it bounds."""
+
+
+def affine_of(grid: RunGrid) -> AffineTuple:
+    """(a, b, c, d, e, f) of the grid; the identity when it has no CRS."""
+    return grid.transform if grid.crs_wkt is not None else _IDENTITY
+
+
+def is_rotated(grid: RunGrid) -> bool:
+    """Whether rows and columns are not parallel to the CRS axes."""
+    _, b, _, d, _, _ = affine_of(grid)
+    return b != 0.0 or d != 0.0
+
+
+@lru_cache(maxsize=16)
+def crs_from_wkt(wkt: str) -> pyproj.CRS:
+    """The CRS of a WKT text, parsed once."""
+    return pyproj.CRS.from_wkt(wkt)
+
+
+def crs_of(grid: RunGrid) -> pyproj.CRS | None:
+    """The grid's CRS, or None."""
+    return None if grid.crs_wkt is None else crs_from_wkt(grid.crs_wkt)
+
+
+def projjson_of(grid: RunGrid) -> Mapping[str, Any] | None:
+    """The CRS as PROJJSON, as GeoParquet and STAC want it; None without CRS."""
+    crs = crs_of(grid)
+    return None if crs is None else dict(crs.to_json_dict())
+
+
+def authority_code_of(grid: RunGrid) -> str | None:
+    """`EPSG:32633` or the like when the CRS is exactly a registered one, else None."""
+    crs = crs_of(grid)
+    authority = None if crs is None else crs.to_authority(min_confidence=100)
+    return None if authority is None else ":".join(authority)
+
+
+def to_crs_coordinates(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometries:
+    """Geometries in pixel-edge coordinates (x = column, y = row) -> CRS coordinates, rings re-oriented.
+
+    Exterior rings come out counter-clockwise and holes clockwise in CRS coordinates (a north-up affine mirrors them).
+    """
+    a, b, c, d, e, f = affine_of(grid)
+
+    def apply(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = xy[:, 0], xy[:, 1]
+        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+
+    moved = shapely.transform(np.asarray(geometries, dtype=object), apply)
+    return np.asarray(shapely.orient_polygons(moved), dtype=object)
+
+
+def is_on_earth(grid: RunGrid) -> bool:
+    """Whether the grid has longitudes and latitudes: it has a CRS, and that is not a local engineering one."""
+    crs = crs_of(grid)
+    return crs is not None and crs.geodetic_crs is not None
+
+
+def to_lonlat(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometries:
+    """Geometries in pixel-edge coordinates -> WGS 84 longitude, latitude; edges are split first so that they follow the curve.
+
+    Requires a CRS. Longitudes are not unwrapped: an object that crosses the antimeridian jumps from +180 to -180.
+    """
+    crs = crs_of(grid)
+    if crs is None:
+        raise ValueError("a run grid without CRS has no longitude and latitude")
+    transformer = _transformer(crs.to_wkt(), _LONLAT)
+    world = to_crs_coordinates(shapely.segmentize(np.asarray(geometries, dtype=object), _edge_px(grid)), grid)
+    return np.asarray(shapely.transform(world, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))), dtype=object)
+
+
+def geodesic_area_m2(polygons: Sequence[Any] | Geometries, grid: RunGrid) -> NDArray[np.float64]:
+    """True ground area in square metres of (multi)polygons in pixel-edge coordinates; NaN for a grid without CRS.
+
+    Edges are split to at most EDGE_M metres (never finer than a pixel), taken to longitude and latitude on the CRS's own
+    ellipsoid, and integrated there (pyproj.Geod, Karney's algorithm). Holes are subtracted ring by ring.
+    """
+    shapes = np.asarray(polygons, dtype=object)
+    crs = crs_of(grid)
+    if crs is None or shapes.size == 0:
+        return np.full(shapes.shape, np.nan, dtype=np.float64)
+    geod, geodetic = crs.get_geod(), crs.geodetic_crs
+    if geod is None or geodetic is None:  # an engineering CRS has no place on the globe
+        return np.full(shapes.shape, np.nan, dtype=np.float64)
+    transformer = _transformer(crs.to_wkt(), geodetic.to_wkt())
+    parts, owner = shapely.get_parts(shapely.segmentize(shapes, _edge_px(grid)), return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    if len(rings) == 0:
+        return np.zeros(shapes.shape, dtype=np.float64)
+    sign = np.where(np.concatenate([[True], part[1:] != part[:-1]]), 1.0, -1.0)
+    a, b, c, d, e, f = affine_of(grid)
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    lon, lat = transformer.transform(a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f)
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(ring, minlength=len(rings)))])
+    areas = np.array([abs(geod.polygon_area_perimeter(lon[i:j], lat[i:j])[0]) for i, j in pairwise(bounds)])
+    return np.bincount(owner[part], weights=sign * areas, minlength=shapes.size).astype(np.float64)
+
+
+@lru_cache(maxsize=16)
+def _transformer(source: str, target: str) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
+def _edge_px(grid: RunGrid) -> float:
+    """EDGE_M in pixels of the grid, at least one."""
+    crs = crs_of(grid)
+    assert crs is not None
+    a, b, _, d, e, _ = grid.transform
+    side = max(np.hypot(a, d), np.hypot(b, e)) * crs.axis_info[0].unit_conversion_factor
+    side_m = side * (6_378_137.0 if crs.is_geographic else 1.0)
+    return float(max(EDGE_M / side_m, 1.0))

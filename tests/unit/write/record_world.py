@@ -1,0 +1,154 @@
+"""Hand-made and generated block records for the tests of the write stage."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pipeline.schema import BlockRecord, Fragment, Prompt, Reason, RunGrid, Scene, TileLattice, TileRecord, TileStatus, Window
+from pipeline.write.run_json import RunInfo
+
+UTM36N = "EPSG:32636"
+
+
+def grid_of(width: int = 50, height: int = 40, *, crs: str | None = UTM36N, transform: tuple[float, ...] | None = None) -> RunGrid:
+    from pyproj import CRS
+
+    wkt = None if crs is None else CRS.from_user_input(crs).to_wkt()
+    return RunGrid(crs_wkt=wkt, transform=transform or (0.5, 0.0, 450000.0, 0.0, -0.5, 36000.0), width=width, height=height)
+
+
+def lattice_of(grid: RunGrid | None = None, *, tile_px: int = 16, halo_px: int = 3, block_tiles: int = 2) -> TileLattice:
+    return TileLattice(grid=grid or grid_of(), tile_px=tile_px, halo_px=halo_px, block_tiles=block_tiles)
+
+
+def fragments_of(labels: NDArray[np.uint16], tile_read: Window, core: Window, width: int) -> tuple[Fragment, ...]:
+    """Fragments counted pixel by pixel, as a slow and obvious oracle would."""
+    found = []
+    for local in sorted(set(labels.ravel().tolist()) - {0}):
+        rows, cols = np.nonzero(labels == local)
+        rows, cols = rows + tile_read.row0, cols + tile_read.col0
+        inside = (rows >= core.row0) & (rows < core.row1) & (cols >= core.col0) & (cols < core.col1)
+        anchors = (rows * width + cols)[inside]
+        found.append(
+            Fragment(
+                local=local,
+                prompt_index=0,
+                score_q=60000 + local,
+                full_px=len(rows),
+                core_px=int(inside.sum()),
+                anchor=int(anchors.min()) if anchors.size else -1,
+                window=Window(row0=int(rows.min()), col0=int(cols.min()), row1=int(rows.max()) + 1, col1=int(cols.max()) + 1),
+                censored=0,
+                margin=2,
+            )
+        )
+    return tuple(found)
+
+
+def found_tile(lattice: TileLattice, row: int, col: int, *, query_index: int = 0, seed: int = 0) -> TileRecord:
+    tile = lattice.tile(row, col)
+    rng = np.random.default_rng((seed, row, col, query_index))
+    labels = np.zeros(tile.read.shape, dtype=np.uint16)
+    for local in (1, 2, 3):
+        r, c = rng.integers(0, labels.shape[0] - 2), rng.integers(0, labels.shape[1] - 2)
+        labels[r : r + 4, c : c + 3] = local
+    return TileRecord(
+        tile=tile,
+        query_index=query_index,
+        status=TileStatus.FOUND,
+        reason=Reason.NONE,
+        reply='<think>two "roofs" – é</think><answer>[…]</answer>',
+        rationale='two "roofs" – é',
+        prompts=(
+            Prompt(box_xyxy=(1.5, 2.0, 9.25, 7.0), points_xy=((3.0, 4.0), (5.5, 6.5)), point_labels=(1, 0), label="roof"),
+            Prompt(box_xyxy=None, points_xy=((0.1, 0.2),), point_labels=(1,)),
+        ),
+        n_dropped=1,
+        n_calls=2,
+        valid_px=tile.core.area_px,
+        labels=labels,
+        fragments=fragments_of(labels, tile.read, tile.core, lattice.grid.width),
+    )
+
+
+def plain_tile(lattice: TileLattice, row: int, col: int, status: TileStatus, reason: Reason, *, query_index: int = 0, error: str = "") -> TileRecord:
+    tile = lattice.tile(row, col)
+    return TileRecord(tile=tile, query_index=query_index, status=status, reason=reason, error=error, n_calls=1, valid_px=tile.core.area_px)
+
+
+def mixed_record(lattice: TileLattice, *, fingerprint: str = "f" * 64) -> BlockRecord:
+    """Block (0, 0), two queries: found+empty, found+found, empty+empty, failed+found."""
+    tiles = (
+        found_tile(lattice, 0, 0),
+        plain_tile(lattice, 0, 0, TileStatus.EMPTY, Reason.PROMPTER, query_index=1),
+        found_tile(lattice, 0, 1),
+        found_tile(lattice, 0, 1, query_index=1),
+        plain_tile(lattice, 1, 0, TileStatus.EMPTY, Reason.PROMPTER),
+        plain_tile(lattice, 1, 0, TileStatus.EMPTY, Reason.GATE, query_index=1),
+        plain_tile(lattice, 1, 1, TileStatus.FAILED, Reason.MALFORMED, error="no JSON in the reply"),
+        found_tile(lattice, 1, 1, query_index=1),
+    )
+    valid = {}
+    for row in tiles:
+        mask = np.ones(row.tile.core.shape, dtype=np.bool_)
+        mask[0, : row.tile.tile_col + 1] = False
+        valid[row.tile.tile_id] = mask
+    return BlockRecord(block_id="b00000_00000", fingerprint=fingerprint, tiles=tiles, valid=valid, n_embeddings=4, elapsed_s=1.25)
+
+
+def assert_same_record(got: BlockRecord, want: BlockRecord) -> None:
+    assert (got.block_id, got.fingerprint, got.n_embeddings, got.elapsed_s) == (
+        want.block_id,
+        want.fingerprint,
+        want.n_embeddings,
+        want.elapsed_s,
+    )
+    assert len(got.tiles) == len(want.tiles)
+    for a, b in zip(got.tiles, want.tiles, strict=True):
+        for name in TileRecord.__slots__:
+            if name != "labels":
+                assert getattr(a, name) == getattr(b, name), name
+        assert (a.labels is None) == (b.labels is None)
+        if a.labels is not None and b.labels is not None:
+            np.testing.assert_array_equal(a.labels, b.labels)
+            assert a.labels.dtype == np.uint16
+    assert set(got.valid) == set(want.valid)
+    for tile_id, mask in want.valid.items():
+        np.testing.assert_array_equal(got.valid[tile_id], mask)
+
+
+def run_info() -> RunInfo:
+    grid = grid_of()
+    scene = Scene(
+        scene_id="west",
+        href="https://host/west.tif",
+        crs_wkt=grid.crs_wkt,
+        transform=grid.transform,
+        width=50,
+        height=40,
+        count=4,
+        dtype="uint8",
+        rgb_bands=(1, 2, 3),
+        nodata=None,
+        identity={"etag": "abc", "size_bytes": "123"},
+        datetime="2024-05-06T07:08:09Z",
+    )
+    return RunInfo(
+        run_id="run-1",
+        fingerprint="f" * 64,
+        status="complete",
+        parameters={"query": ["roofs"], "tile": {"px": 16}},
+        queries=("roofs", "été"),
+        lattice=lattice_of(grid),
+        scenes=(scene,),
+        settings={"runner": "local"},
+        models={"prompter": {"id": "p", "revision": "1"}, "segmenter": {"id": "s", "revision": "2"}},
+        stretches={"west": {"kind": "identity"}},
+        versions={"rasterio": "1.5.2"},
+        counters={"tiles_planned": 4, "n_embeddings": 4},
+        timings_s={"inference": 1.5},
+        reasons={"found": 2, "empty/prompter": 1, "failed/malformed": 1},
+        warnings=("the embedded models know only the procedural world",),
+        started="2024-05-06T08:00:00Z",
+        ended="2024-05-06T08:01:00Z",
+    )

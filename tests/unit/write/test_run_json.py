@@ -1,0 +1,61 @@
+"""run.json; the golden file is made by `python tests/golden/write/regenerate.py`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pipeline.errors import InputError
+from pipeline.write.run_json import collect_versions, read_run_json, write_run_json
+from record_world import run_info
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "write"
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    info = run_info()
+    assert read_run_json(write_run_json(tmp_path / "run.json", info)) == info
+
+
+def test_no_token_reaches_the_file(tmp_path: Path) -> None:
+    info = run_info()
+    scene = replace(info.scenes[0], href="https://user:SECRET@h/a.tif?sig=SECRET")
+    info = replace(
+        info,
+        scenes=(scene,),
+        parameters={"source": ["https://h/a.tif?sig=SECRET"]},
+        models={"prompter": {"id": "https://hub/m?token=SECRET"}},
+        warnings=("could not read https://h/a.tif?sig=SECRET",),
+    )
+    text = write_run_json(tmp_path / "run.json", info).read_text()
+    assert "SECRET" not in text
+    assert read_run_json(tmp_path / "run.json").scenes[0].href == "https://h/a.tif"
+
+
+def test_the_golden_run_is_still_readable() -> None:
+    assert read_run_json(GOLDEN / "run.json") == run_info()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"run_json_version": 99}', '{"run_json_version": 1}'])
+def test_a_damaged_or_newer_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"run\.json.*To fix"):
+        read_run_json(path)
+
+
+def test_every_prefix_of_a_run_json_is_refused(tmp_path: Path) -> None:
+    text = write_run_json(tmp_path / "run.json", run_info()).read_text().rstrip()
+    for n in range(0, len(text), 97):
+        (tmp_path / "cut.json").write_text(text[:n])
+        with pytest.raises(InputError):
+            read_run_json(tmp_path / "cut.json")
+
+
+def test_versions_name_the_libraries_that_shape_pixels() -> None:
+    versions = collect_versions()
+    assert {"rasterio", "zarr", "pyarrow", "gdal", "proj (pyproj)"} <= set(versions)
+    assert collect_versions(["no-such-package-for-sure"]).keys() == {"gdal", "proj (rasterio)", "proj (pyproj)"}
+    json.dumps(versions)
