@@ -1,6 +1,6 @@
 """Ask questions of a region: imagery in, polygons with a coverage ledger out.
 
-    ray job submit --working-dir . -- python jobs/segment_region.py --aoi aoi.geojson --source scene.tif --query "storage tanks" --out out
+ray job submit --working-dir . -- python jobs/segment_region.py --aoi aoi.geojson --source scene.tif --query "storage tanks" --out out
 """
 
 from __future__ import annotations
@@ -43,9 +43,13 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--first", type=int, metavar="N", help="of --queries-from, only the first N")
     imagery = top.add_argument_group("imagery")
     imagery.add_argument(
-        "--source", action="append", default=[], metavar="HREF", help="COG or GeoTIFF: path, glob, folder, http(s):// or s3://; repeat for several"
+        "--source",
+        action="append",
+        default=[],
+        metavar="HREF",
+        help="GeoTIFF: path, glob, folder, http(s):// or s3://; repeatable",
     )
-    imagery.add_argument("--bands", metavar="R,G,B", help="bands that are red, green, blue: 1-based numbers or names (default: from the file)")
+    imagery.add_argument("--bands", metavar="R,G,B", help="red, green, blue as 1-based numbers or names (default: the file's)")
     imagery.add_argument("--crs", help="run grid CRS, e.g. EPSG:32633; needed when sources differ")
     imagery.add_argument("--resolution", type=float, metavar="M", help="run grid pixel size in CRS units (with --crs)")
     models = top.add_argument_group("models")
@@ -62,9 +66,9 @@ def parser() -> argparse.ArgumentParser:
     merge = result.add_mutually_exclusive_group()
     merge.add_argument("--instances", dest="merge_mode", action="store_const", const="instances", help="whole objects (default)")
     merge.add_argument("--semantic", dest="merge_mode", action="store_const", const="semantic", help="connected areas instead of objects")
-    result.add_argument("--min-area-m2", type=float, default=0.0, metavar="A", help="drop smaller instances (geodesic area)")
+    result.add_argument("--min-area-m2", type=float, default=0.0, metavar="A", help="drop smaller instances")
     running = top.add_argument_group("running")
-    running.add_argument("--runner", choices=("ray", "local"), default="ray", help="ray: actors; local: this process (default: %(default)s)")
+    running.add_argument("--runner", choices=("ray", "local"), default="ray", help="ray actors, or this process (default: %(default)s)")
     running.add_argument("--dry-run", action="store_true", help="plan, estimate, write plan.parquet, load no model")
     running.add_argument("--retry-failed", action="store_true", help="do blocks with failed tiles again")
     running.add_argument("--new-run", action="store_true", help="delete an earlier run in --out first (never a foreign directory)")
@@ -105,8 +109,8 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
 def request_of(args: argparse.Namespace) -> Any:
     """The command line as a `RunRequest`. Raises InputError; opens no imagery."""
     from pipeline import config as cfg
-    from pipeline.prepare import RunRequest
     from pipeline.grid.source import SourceOptions
+    from pipeline.prepare import RunRequest
 
     if not args.source:
         raise InputError("a run needs imagery", remedy="add --source scene.tif (path, glob, http(s):// or s3://)")

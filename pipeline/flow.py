@@ -45,27 +45,27 @@ BLOCKS_IN_FLIGHT = 2
 """Blocks a prompter works on at once: enough to keep the engine's batch full, small enough to bound memory."""
 
 
-def run_region(request: RunRequest) -> int:
-    """Plan, run and publish one request; returns the exit code (0, or 3 when tiles failed). Raises TerraqueryError."""
+def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> int:
+    """Plan, run and publish one request; returns the exit code (0, or 3 when tiles failed). `say` prints a line. Raises TerraqueryError."""
     started = time.monotonic()
     planned = plan_request(request)
     if request.config.preset.notice:
-        print(notice_box(request.config.preset.notice))
-    print(plan_text(planned))
+        say(notice_box(request.config.preset.notice))
+    say(plan_text(planned))
     context = claim(planned)
     if request.dry_run:
-        print(f"dry run: no model was loaded; the plan is {context.run_dir}/plan.parquet")
+        say(f"dry run: no model was loaded; the plan is {context.run_dir}/plan.parquet")
         return 0
     left = todo(context, retry_failed=request.retry_failed)
     for text in left.notes:
-        print(f"note: {text}")
+        say(f"note: {text}")
     AttemptJournal(Path(context.run_dir) / ATTEMPTS).reset()
     infer(context, left, runner=request.runner)
     inferred = time.monotonic()
-    published = publish(context, note=lambda text: print(text, flush=True))
+    published = publish(context, note=say)
     timings = {"inference": inferred - started, "publish": published.elapsed_s, "total": time.monotonic() - started}
     finish(planned, context, published, timings)
-    print(final_table(context, published, timings))
+    say(final_table(context, published, timings))
     return 3 if published.conservation.failed else 0
 
 
@@ -130,9 +130,7 @@ class _SegmentActor:
         self._context, self._step = context, SegmentStep(context)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        done = (
-            self._step.commit(row_to_image(row, self._context.lattice), bytes_to_prompts(row["answers"])) for row in batch.to_pylist()
-        )
+        done = (self._step.commit(row_to_image(row, self._context.lattice), bytes_to_prompts(row["answers"])) for row in batch.to_pylist())
         return pa.Table.from_pylist([asdict(summary) for summary in done])
 
 

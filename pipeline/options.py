@@ -11,14 +11,12 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from pipeline.errors import InputError
 
-T = TypeVar("T")
 
-
-def parse_table(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+def parse_table[T](cls: type[T], table: Mapping[str, Any], where: str) -> T:
     """An instance of the dataclass `cls` from `table`. Raises InputError naming `where` and the offending key."""
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]

@@ -146,7 +146,12 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
         queries=request.config.queries,
         lattice=planned.plan.lattice,
         scenes=planned.plan.scenes,
-        settings={"runner": request.runner, "preset": request.config.preset_name, "resources": asdict(preset.resources), "mode": planned.plan.mode},
+        settings={
+            "runner": request.runner,
+            "preset": request.config.preset_name,
+            "mode": planned.plan.mode,
+            "resources": asdict(preset.resources),
+        },
         models={"prompter": asdict(preset.prompter), "segmenter": asdict(preset.segmenter)},
         stretches={source.scene.scene_id: source.to_dict() for source in sources},
         versions=collect_versions(),
@@ -178,4 +183,3 @@ def todo(context: RunContext, *, retry_failed: bool) -> Todo:
 def _has_failed(run_dir: RunDir, block_id: str, run_fingerprint: str) -> bool:
     summaries = read_summaries(run_dir.block(block_id), run_fingerprint)
     return any(tile.status == "failed" for tile in summaries.tiles)
-

@@ -211,6 +211,4 @@ def block_indexes(context: RunContext) -> Iterator[tuple[int, int]]:
     """(block_row, block_col) of every block with a tile inside, row-major."""
     k = context.lattice.block_tiles
     rows, cols = np.nonzero(context.plan.inside)
-    for block_row, block_col in np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist():
-        yield block_row, block_col
-
+    yield from np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist()

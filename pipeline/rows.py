@@ -64,7 +64,9 @@ def row_to_image(row: Mapping[str, Any], lattice: TileLattice) -> BlockImage:
     height, width = block.read.shape
     rgb = np.frombuffer(bytes(row["rgb"]), dtype=np.uint8).reshape(height, width, 3)
     bits = np.unpackbits(np.frombuffer(bytes(row["valid"]), dtype=np.uint8), count=height * width)
-    return BlockImage(block=block, rgb=rgb, valid=bits.view(np.bool_).reshape(height, width), unreadable=json.loads(bytes(row["unreadable"])))
+    return BlockImage(
+        block=block, rgb=rgb, valid=bits.view(np.bool_).reshape(height, width), unreadable=json.loads(bytes(row["unreadable"]))
+    )
 
 
 def prompts_to_bytes(prompts: Sequence[TilePrompts]) -> bytes:

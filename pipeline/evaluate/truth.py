@@ -183,7 +183,19 @@ def _read(labels: rasterio.DatasetReader, window: Window, offset: tuple[int, int
 
 def score_table(scores: list[QueryScore]) -> str:
     """A plain-text table of the figures, one line per question."""
-    columns = ("kind", "class", "n_true", "n_predicted", "precision", "recall", "giou", "giou_present", "ciou", "rejection", "false_rejection")
+    columns = (
+        "kind",
+        "class",
+        "n_true",
+        "n_predicted",
+        "precision",
+        "recall",
+        "giou",
+        "giou_present",
+        "ciou",
+        "rejection",
+        "false_rejection",
+    )
     rows = [score.figures() for score in scores]
     cells = [["query", *columns], *([_cell(row["query"]), *(_cell(row[c]) for c in columns)] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]

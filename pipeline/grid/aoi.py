@@ -223,7 +223,7 @@ def _to_lonlat(geometry: Any, crs: CRS, name: str) -> Any:
     west, south, east, north = geometry.bounds
     dense = geometry.segmentize(max(east - west, north - south) / _DENSIFY_STEPS)
     try:
-        moved = transform_geom(crs.to_wkt(), LONLAT_CRS, shapely.geometry.mapping(dense), antimeridian_cutting=True)
+        moved = transform_geom(crs.to_wkt(), LONLAT_CRS, shapely.geometry.mapping(dense))
         lonlat = shapely.geometry.shape(moved)
     except Exception as error:
         raise InputError(

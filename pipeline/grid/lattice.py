@@ -97,7 +97,7 @@ def pixel_offset(scene: Scene, grid: RunGrid) -> OffsetRC | None:
 
 def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float | None) -> Placement:
     """Decide mode and grid for all scenes, uncropped. `crs`: user text; `resolution`: CRS units per pixel."""
-    wanted_wkt = _wkt_of(crs) if crs is not None else None
+    wanted_wkt = crs_from_text(crs) if crs is not None else None
     first = scenes[0]
     lattice = RunGrid(crs_wkt=first.crs_wkt, transform=first.transform, width=first.width, height=first.height)
     offsets = [pixel_offset(scene, lattice) for scene in scenes]
@@ -118,10 +118,11 @@ def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float |
     return _union(_mosaic_lattice(scenes, wanted_wkt or _common_crs(scenes), resolution), "mosaic", scenes)
 
 
-def _wkt_of(text: str) -> str:
+def crs_from_text(text: str) -> str:
+    """WKT2 of a CRS as users write it: EPSG code, WKT or PROJ string. Raises InputError."""
     try:
         return str(rasterio.crs.CRS.from_user_input(text).to_wkt(version="WKT2_2019"))
-    except rasterio.errors.CRSError as error:
+    except (rasterio.errors.CRSError, ValueError) as error:
         raise InputError("--crs must name a CRS", came=text, remedy="use an EPSG code such as EPSG:32636") from error
 
 

@@ -26,12 +26,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from rasterio.crs import CRS
-from rasterio.errors import CRSError
-
 from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.bands import BandTable, choose_rgb_bands
+from pipeline.grid.lattice import crs_from_text
 from pipeline.raster_access import href_kind, open_raster, raster_environment
 from pipeline.schema import AffineTuple, Scene
 
@@ -160,18 +158,16 @@ def _georeference(dataset: Any, href: str, assumed_crs: str | None) -> tuple[str
             came=f"only {kind}",
             remedy=f"warp it first: `gdalwarp {flag}-t_srs {target if len(target) < 20 else 'EPSG:...'} -of COG in.tif out.tif`",
         )
-    if not crs and assumed_crs is not None:
-        try:
-            crs = CRS.from_user_input(assumed_crs)
-        except CRSError as error:
-            raise InputError("--crs must name a CRS", came=assumed_crs, remedy="use an EPSG code such as EPSG:32636") from error
+    crs_wkt = str(crs.to_wkt(version="WKT2_2019")) if crs else None
+    if crs_wkt is None and assumed_crs is not None:
+        crs_wkt = crs_from_text(assumed_crs)
     affine = dataset.transform
     if affine.determinant == 0:
         raise InputError(
             f"The affine transform of {href} must be invertible", came=str(tuple(affine)[:6]), remedy="write it again with a georeference"
         )
     a, b, c, d, e, f = (float(value) for value in tuple(affine)[:6])
-    return (crs.to_wkt(version="WKT2_2019") if crs else None), (a, b, c, d, e, f)
+    return crs_wkt, (a, b, c, d, e, f)
 
 
 def _stem(href: str) -> str:

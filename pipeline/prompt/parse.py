@@ -1,7 +1,7 @@
 """A model's reply -> items in the checkpoint's frame, an explicit "nothing here", or malformed. Never raises.
 
-1. `split_reply` (reply_text.py, like step 2) sets the thinking apart and yields the places where the answer may stand: the `<answer>` blocks in order,
-   else the whole text; inside each the code fences, then the whole of it.
+1. `split_reply` (reply_text.py, like step 2) sets the thinking apart and yields the places where the answer may stand: the
+   `<answer>` blocks in order, else the whole text; inside each the code fences, then the whole of it.
 2. `read_values` turns one place into items. Whole JSON values first, the longest valid prefix of the text; from where
    that fails each `{...}` stands alone and is decoded by itself, then by the json_repair library. A bad item costs itself only.
 3. `read_item` checks one item: finite numbers, corners put in order, box clamped to the frame and not degenerate, points

@@ -27,10 +27,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.errors import ModelError
-from pipeline.prompt.checkpoint import check_checkpoint, check_image_size, checkpoint_id, load_processor, resolve_model
+from pipeline.prompt.checkpoint import (
+    ImageRule,
+    check_checkpoint,
+    check_image_size,
+    checkpoint_id,
+    image_rule,
+    load_processor,
+    local_image_rule,
+    resolve_model,
+)
 from pipeline.prompt.frames import to_window
 from pipeline.prompt.parse import ParsedReply, parse_reply
 from pipeline.prompt.profile import Profile, load_profile
@@ -100,8 +112,15 @@ class _Reply:
 
 def check_model(model: str, options: VllmOptions) -> None:
     """What can be said about model and options before anything is loaded. Raises InputError. Hub ids pass."""
-    load_profile(options.profile)
-    check_checkpoint(resolve_model(model))
+    profile, path = load_profile(options.profile), resolve_model(model)
+    check_checkpoint(path)
+    rule = local_image_rule(Path(path))
+    if rule is not None:
+        _check_size(profile, rule, options)
+
+
+def _check_size(profile: Profile, rule: ImageRule, options: VllmOptions) -> None:
+    check_image_size(profile, rule, max_model_len=options.max_model_len, max_tokens=options.max_tokens or profile.max_tokens)
 
 
 class VllmPrompter:
@@ -124,7 +143,7 @@ class VllmPrompter:
         self._profile = load_profile(options.profile)
         self._max_tokens = options.max_tokens or self._profile.max_tokens
         self._processor = load_processor(path, options.revision)
-        check_image_size(self._profile, self._processor.image_processor, max_model_len=options.max_model_len, max_tokens=self._max_tokens)
+        _check_size(self._profile, image_rule(self._processor.image_processor.to_dict()), options)
         self._model_id = checkpoint_id(path, options.revision)
         self._engine = _start_engine(path, options)
         self._slots = asyncio.Semaphore(options.max_num_seqs)
@@ -202,7 +221,8 @@ class VllmPrompter:
         async with self._slots, asyncio.timeout(self._options.timeout_s):
             self.n_calls += 1
             (rendered,) = await self._engine.renderer.render_cmpl_async([request])
-            async for output in self._engine.generate(rendered, sampling, f"tile-{next(self._request_numbers)}"):
+            async for partial in self._engine.generate(rendered, sampling, f"tile-{next(self._request_numbers)}"):
+                output = partial
                 warm.set()
         self.n_prompt_tokens += len(output.prompt_token_ids or ())
         self.n_cached_tokens += output.num_cached_tokens or 0
@@ -216,11 +236,11 @@ class VllmPrompter:
     ) -> TilePrompts:
         reply, parsed, failed = outcome
         parsed = parsed or ParsedReply(malformed=True)
-        status, reason, error = TileStatus.FOUND, Reason.NONE, "; ".join(parsed.notes)
+        status, reason, error = TileStatus.FOUND, Reason.NONE, ""
         if failed is not None:
             status, (reason, error) = TileStatus.FAILED, failed
         elif parsed.malformed:
-            status, reason = TileStatus.FAILED, Reason.MALFORMED
+            status, reason, error = TileStatus.FAILED, Reason.MALFORMED, "; ".join(parsed.notes)
         elif parsed.absent:
             status, reason = TileStatus.EMPTY, Reason.PROMPTER
         prompts = () if failed else to_window(parsed.items, self._profile.frame_wh, image.tile.read.shape)
@@ -256,7 +276,7 @@ def _picture(image: TileImage, profile: Profile) -> _Picture:
     """The tile squashed to the profile's image, and a key for the engine's caches: equal keys mean equal images."""
     from PIL import Image
 
-    whole = Image.fromarray(image.rgb, mode="RGB") if image.rgb.flags.c_contiguous else Image.fromarray(image.rgb.copy(), mode="RGB")
+    whole = Image.fromarray(np.ascontiguousarray(image.rgb))
     small = whole.resize(profile.image_px, Image.Resampling[profile.resampling.upper()])
     digest = hashlib.blake2b(small.tobytes(), digest_size=16).hexdigest()
     return _Picture(image=small, uuid=f"{image.tile.tile_id}-{digest}")
@@ -302,8 +322,9 @@ def _start_engine(path: str, options: VllmOptions) -> Any:
 
 def _said(error: BaseException) -> str:
     """Type and text of an error and of what caused it, on one line."""
-    texts = []
-    while error is not None and len(texts) < 3:
-        texts.append(f"{type(error).__name__}: {error}".strip().rstrip(":"))
-        error = error.__cause__  # type: ignore[assignment]
+    texts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(texts) < 3:
+        texts.append(f"{type(cause).__name__}: {cause}".strip().rstrip(":"))
+        cause = cause.__cause__
     return " <- ".join(" ".join(text.split()) for text in texts)[:1000]

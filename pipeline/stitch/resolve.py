@@ -45,11 +45,19 @@ class Matches:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Components:
-    """Components 1..m in the order of their ids; index 0 stands for background."""
+class Members:
+    """Which fragments make up which component, sorted by (component, node)."""
 
-    index: NDArray[np.int32]
-    """(n,) component of each fragment; 0 = ghost-only component, dropped."""
+    component: NDArray[np.int64]
+    node: NDArray[np.int64]
+    px: NDArray[np.int64]
+    """Weight of the fragment's score in the component's score, in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Components:
+    """Components 1..m in the order of their ids; number 0 stands for background."""
+
     ids: NDArray[np.uint64]
     """(m + 1,) instance id = 1 + smallest core pixel index; ids[0] = 0."""
     rep: NDArray[np.int64]
@@ -58,6 +66,7 @@ class Components:
     """(m + 1,) the representative's tile saw the whole object and paints it alone."""
     truncated: NDArray[np.bool_]
     one_sided: NDArray[np.bool_]
+    members: Members
 
     @property
     def n(self) -> int:
@@ -144,8 +153,10 @@ def roots(parent: NDArray[np.int64]) -> Any:
     return root
 
 
-def resolve(lattice: TileLattice, table: FragmentTable, matches: Matches, options: StitchOptions) -> Components:
-    """Ids, representatives and flags of all components with a core pixel."""
+def resolve(
+    lattice: TileLattice, table: FragmentTable, matches: Matches, options: StitchOptions
+) -> tuple[NDArray[np.int32], Components]:
+    """(component of each fragment (n,), 0 for ghosts nobody owns; all components that have a core pixel)."""
     root = roots(matches.parent)
     heads = np.flatnonzero((root == np.arange(root.size)) & (table.anchor >= 0))
     dense = np.zeros(root.size, dtype=np.int32)
@@ -165,7 +176,18 @@ def resolve(lattice: TileLattice, table: FragmentTable, matches: Matches, option
     truncated[0] = False
     one_sided = complete.copy()
     one_sided[1:] &= (reaches[rep[1:]] & ~matches.matched[rep[1:]]) != 0
-    return Components(index=index, ids=ids, rep=rep, complete=complete, truncated=truncated, one_sided=one_sided)
+    members = _members(index, table, rep, complete)
+    return index, Components(ids=ids, rep=rep, complete=complete, truncated=truncated, one_sided=one_sided, members=members)
+
+
+def _members(index: NDArray[np.int32], table: FragmentTable, rep: NDArray[np.int64], complete: NDArray[np.bool_]) -> Members:
+    """Fragments with core pixels and representatives. A complete object has its representative's score alone."""
+    is_rep = rep[index] == np.arange(index.size)
+    node = np.flatnonzero((index > 0) & ((table.core_px > 0) | is_rep))
+    node = node[np.argsort(index[node], kind="stable")]
+    own = np.where(is_rep[node], table.full_px[node], 0)
+    px = np.where(complete[index[node]], own, table.core_px[node])
+    return Members(component=index[node].astype(np.int64), node=node, px=px)
 
 
 def _sides_reached(lattice: TileLattice, table: FragmentTable) -> NDArray[np.int64]:

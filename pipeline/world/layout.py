@@ -87,7 +87,7 @@ def add_field(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, q: Table, par
             o[5], o[6] = dx / length, dy / length
     o = t[n - 1]
     if cls == SCENERY:
-        paint_base(o, pal[SOIL + int(3.0 * unit(h, 7))], between(h, 8, 0.62, 0.92))
+        paint_base(o, pal[SOIL + int(3.0 * unit(h, 7))], between(h, 8, 0.55, 0.82))
     elif cls == RIPE:
         paint_base(o, pal[RIPE_C + int(4.0 * unit(h, 7))], between(h, 8, 0.88, 1.1))
     else:

@@ -72,7 +72,7 @@ def put_quad(table: NDArray[np.float64], n: int, cls: int, layer: int, quad: NDA
 @njit(cache=True)
 def put_blob(table: NDArray[np.float64], n: int, cls: int, layer: int, cx: float, cy: float, radius: float, h: np.uint64) -> int:
     """A star-shaped outline: radius * (1 + harmonics 2..7), further bent by the warp noise when painted."""
-    rough = between(h, 90, 0.03, 0.16)
+    rough = between(h, 90, 0.05, 0.17)
     n = put(table, n, cls, BLOB, layer, cx, cy, 1.0, 0.0, radius, radius)
     o = table[n - 1]
     total = 0.0

@@ -96,7 +96,7 @@ def _numbers(d: _Draw) -> NDArray[np.float64]:
     p = np.zeros(NUMBERS)
     p[MESH_COS], p[MESH_SIN] = direction(d.between("mesh", 0.0, 1.5707963))
     p[SUPER], p[ASPECT], p[JITTER] = d.between("super", 640, 840), d.between("aspect", 0.8, 1.15), d.between("jitter", 0.04, 0.16)
-    p[T_URBAN], p[T_AGRI], p[P_MIXED] = d.between("urban", 0.70, 0.80), d.between("agri", 0.47, 0.57), d.between("mixed", 0.55, 0.75)
+    p[T_URBAN], p[T_AGRI], p[P_MIXED] = d.between("urban", 0.73, 0.83), d.between("agri", 0.47, 0.57), d.between("mixed", 0.55, 0.75)
     p[SUN_X], p[SUN_Y] = direction(d.between("sun", 0.0, 6.2831853))
     p[SHADOW_SLOPE], p[SHADOW_DARK] = 1.0 / d.between("shadow", 0.25, 1.7), d.between("shdark", 0.25, 0.7)
     p[TREE_LEVEL], p[FOREST] = d.u("trees") ** 2 * 0.12, d.between("forest", 0.55, 0.85)

@@ -9,7 +9,7 @@
    checksums, so a truncated, damaged, foreign or older file raises RecordError and is never half-believed.
 
 Only standard Arrow types are used: no extension types that a reader would have to unpickle. The same record gives the same
-bytes. Texts are UTF-8; a lone surrogate in a reply becomes U+FFFD, and URLs in errors lose their query strings.
+bytes. Texts are UTF-8; a lone surrogate in a reply becomes `?`, and URLs in errors lose their query strings.
 """
 
 from __future__ import annotations

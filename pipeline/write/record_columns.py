@@ -7,6 +7,7 @@ fragments, and a Python dict per fragment would cost more than the segmentation'
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def fragment_lists(column: pa.ChunkedArray) -> list[tuple[Fragment, ...]]:
         ints = [values.field(name).to_pylist() for name in (*_FRAGMENT_INTS, *_WINDOW_INTS)]
         flat = [_fragment(entry) for entry in zip(*ints, strict=True)]
         ends = np.cumsum(chunk.value_lengths().to_numpy(zero_copy_only=False)).tolist()
-        lists.extend(tuple(flat[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True))
+        lists.extend(tuple(flat[start:end]) for start, end in pairwise([0, *ends]))
     return lists
 
 

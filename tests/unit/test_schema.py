@@ -35,9 +35,7 @@ def test_cores_partition_the_grid_and_blocks_partition_the_cores(lattice: TileLa
 
 @given(lattices(), st.data())
 def test_read_window_is_the_core_grown_by_the_halo_inside_the_grid(lattice: TileLattice, data: st.DataObject) -> None:
-    tile = lattice.tile(
-        data.draw(st.integers(0, lattice.n_tile_rows - 1)), data.draw(st.integers(0, lattice.n_tile_cols - 1))
-    )
+    tile = lattice.tile(data.draw(st.integers(0, lattice.n_tile_rows - 1)), data.draw(st.integers(0, lattice.n_tile_cols - 1)))
     grown = Window(
         row0=tile.core.row0 - lattice.halo_px,
         col0=tile.core.col0 - lattice.halo_px,

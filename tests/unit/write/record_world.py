@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from pipeline.schema import BlockRecord, Fragment, Prompt, Reason, RunGrid, Scene, TileLattice, TileRecord, TileStatus, Window
-from pipeline.write.run_json import RunInfo
+from pipeline.write.block_records import write_block_record
+from pipeline.write.coverage import write_coverage
+from pipeline.write.instances import InstanceMeta, InstanceTable, write_instances
+from pipeline.write.masks_zarr import MaskStore, ShardPixels, create_masks, finalise, score_bytes, write_shard
+from pipeline.write.plan_table import write_plan
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo, write_run_json
 
 UTM36N = "EPSG:32636"
 
@@ -152,3 +161,103 @@ def run_info() -> RunInfo:
         started="2024-05-06T08:00:00Z",
         ended="2024-05-06T08:01:00Z",
     )
+
+
+QUERIES = ("roofs", "été")
+META = InstanceMeta(queries=QUERIES, prompter_id="p@1", segmenter_id="s@2", run_id="run-1")
+
+
+def id_raster(height: int = 40, width: int = 50, *, seed: int = 0, n: int = 6) -> NDArray[np.uint64]:
+    """Random rectangles, some with holes, as 4-connected objects with id 1 + smallest pixel index."""
+    rng = np.random.default_rng(seed)
+    raw = np.zeros((height, width), dtype=np.int32)
+    for value in range(1, n + 1):
+        r, c = int(rng.integers(0, height - 3)), int(rng.integers(0, width - 3))
+        h, w = int(rng.integers(2, height // 2)), int(rng.integers(2, width // 2))
+        raw[r : r + h, c : c + w] = value
+        if h > 4 and w > 4:
+            raw[r + 2 : r + h - 2, c + 2 : c + w - 2] = 0
+    return canonical_ids(raw)
+
+
+def canonical_ids(raw: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """4-connected components of equal value, flood-filled pixel by pixel; id = 1 + smallest pixel index."""
+    height, width = raw.shape
+    ids = np.zeros(raw.shape, dtype=np.uint64)
+    for start in range(raw.size):
+        r0, c0 = divmod(start, width)
+        if raw[r0, c0] == 0 or ids[r0, c0]:
+            continue
+        stack = [(r0, c0)]
+        while stack:
+            r, c = stack.pop()
+            if 0 <= r < height and 0 <= c < width and raw[r, c] == raw[r0, c0] and not ids[r, c]:
+                ids[r, c] = start + 1
+                stack += [(r + 1, c), (r - 1, c), (r, c + 1), (r, c - 1)]
+    return ids
+
+
+def table_of(rasters: list[NDArray[np.uint64]]) -> InstanceTable:
+    """Instances of one id raster per query; polygons are unions of pixel squares."""
+    rows = [(q, int(value)) for q, ids in enumerate(rasters) for value in np.unique(ids) if value]
+    polygons, areas = np.empty(len(rows), dtype=object), np.zeros(len(rows), dtype=np.int64)
+    for i, (q, value) in enumerate(rows):
+        r, c = np.nonzero(rasters[q] == value)
+        polygons[i] = shapely.union_all(shapely.box(c, r, c + 1, r + 1)).simplify(0)
+        areas[i] = len(r)
+    n = len(rows)
+    boxes = shapely.bounds(polygons).reshape(-1, 4)
+    boxes[::2] = np.nan
+    return InstanceTable(
+        instance_id=np.array([value for _, value in rows], dtype=np.uint64),
+        query_index=np.array([q for q, _ in rows], dtype=np.int32),
+        label=["roof"] * n,
+        score=np.linspace(0, 1, n, dtype=np.float32) if n else np.zeros(0, dtype=np.float32),
+        area_px=areas,
+        polygons=polygons,
+        rationale=["<b>because</b>"] * n,
+        box_px=boxes,
+        points=[[(1.5, 2.5, 1), (3.0, 4.0, 0)][: i % 3] for i in range(n)],
+        tile_ids=[["r00000c00000", "r00000c00001"][: 1 + i % 2] for i in range(n)],
+        truncated=np.arange(n) % 3 == 0,
+        one_sided=np.arange(n) % 4 == 0,
+        scene_ids=[["west"]] * n,
+        datetime=["2024-05-06T07:08:09Z" if i % 2 else None for i in range(n)],
+    )
+
+
+def write_rasters(path: Path, lattice: TileLattice, rasters: list[NDArray[np.uint64]], table: InstanceTable) -> MaskStore:
+    """The whole store, shard by shard; everything was looked at but the grid's first row."""
+    store = create_masks(path, lattice, QUERIES[: len(rasters)])
+    ids = np.stack(rasters)
+    scores = np.stack(
+        [
+            score_bytes(raster, instance_id=table.instance_id[table.query_index == q], score=table.score[table.query_index == q])
+            for q, raster in enumerate(rasters)
+        ]
+    )
+    looked_at = np.ones(ids.shape, dtype=np.bool_)
+    looked_at[:, 0] = False
+    for block_row in range(lattice.n_block_rows):
+        for block_col in range(lattice.n_block_cols):
+            window = lattice.block_core(block_row, block_col)
+            rows, cols = window.slices_in(lattice.grid.window)
+            pixels = ShardPixels(ids=ids[:, rows, cols], scores=scores[:, rows, cols], looked_at=looked_at[:, rows, cols])
+            write_shard(store, block_row, block_col, pixels)
+    return store
+
+
+def golden_run(folder: Path) -> None:
+    """Every format of a run directory, from the worlds of this file."""
+    run_dir, info = RunDir(folder), run_info()
+    lattice = info.lattice
+    write_run_json(run_dir.run_json, info)
+    inside = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_)
+    inside[:2, :2] = True
+    write_plan(run_dir.plan, lattice, inside)
+    write_block_record(run_dir, mixed_record(lattice), lattice=lattice)
+    write_coverage(run_dir, lattice, inside, fingerprint=info.fingerprint, n_queries=2).require()
+    rasters = [id_raster(seed=0), id_raster(seed=1)]
+    table = table_of(rasters)
+    write_instances(run_dir, table, grid=lattice.grid, meta=META)
+    finalise(write_rasters(run_dir.masks, lattice, rasters, table))

@@ -23,8 +23,8 @@ def test_hrefs_lose_credentials_and_nothing_else(given_href: str, stored: str) -
 
 
 def test_urls_inside_texts_are_cleaned() -> None:
-    text = "HTTP 403 for 'https://h/a.tif?sig=SECRET' (retry of /vsis3?x=1), see why?"
-    assert public_text(text) == "HTTP 403 for 'https://h/a.tif' (retry of /vsis3, see why?"
+    text = "HTTP 403 for 'https://h/a.tif?sig=SECRET' (retry of /vsis3?x=1 ), see why?"
+    assert public_text(text) == "HTTP 403 for 'https://h/a.tif' (retry of /vsis3 ), see why?"
 
 
 @given(st.text())

@@ -21,10 +21,11 @@ def started(path: Path) -> RunDir:
 
 
 def test_new_and_empty_directories_are_taken(tmp_path: Path) -> None:
-    assert RunDir(tmp_path).claim(PARAMETERS) == "new"
-    assert RunDir(tmp_path / "a" / "b").claim(PARAMETERS) == "new"
-    assert (tmp_path / "a" / "b" / "blocks").is_dir()
-    assert RunDir(tmp_path).claim(PARAMETERS) == "new"  # a run killed before its run.json
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "a" / "b"):
+        assert RunDir(path).claim(PARAMETERS) == "new"
+        assert (path / "blocks").is_dir()
+        assert RunDir(path).claim(PARAMETERS) == "new"  # as after a run that was killed before its run.json
 
 
 def test_checking_writes_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""SAM2 as a `Segmenter`: any config, any checkpoint, one image encoding per tile, prompts decoded in batches.
+
+1. The constructor resolves config and weights (`sam2_model`) and loads once.
+2. `embed` moves the uint8 tile to the device, pads it to the run's square, resizes and normalises there, and runs the
+   image encoder once. `embed_many` does the same for several tiles in one call.
+3. `segment` sorts the prompts by their number of points and decodes each group in batches of `prompt_batch`, box corners
+   before clicks, one mask per prompt (`multimask_output=False`). Grouping instead of padding to a common number: a padded
+   slot is a token that attention sees, so padding would change results (SAM2's own predictor never pads).
+4. Logits become cropped boolean masks on the device (`tensors.crop_masks`); the predicted IoU is the score.
+
+With equal weights the masks and scores are those of `sam2.sam2_image_predictor.SAM2ImagePredictor` (tested). Coordinates
+are scaled by the padded square, where SAM2 scales each axis by the image: for square tiles that is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ModelError
+from pipeline.schema import MaskCrop, Prompt, TileImage
+from pipeline.segment.sam2_model import build_architecture, find_weights, is_hub_id, load_weights, resolve_config
+from pipeline.segment.segmenter import Embedding, Sam2Options
+from pipeline.segment.tensors import autocast, crop_masks, n_tokens, prompt_tensors, square_pixels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sam2Features:
+    """Encoder outputs of one tile, on the device."""
+
+    coarse: Any
+    """(1, C, h, w) image embedding."""
+    fine: tuple[Any, ...]
+    """High-resolution features for the decoder, finest first; empty where the config does not use them."""
+
+
+class Sam2Segmenter:
+    """See the module's docstring. Raises ModelError when config or weights do not load or do not belong together."""
+
+    def __init__(self, options: Sam2Options, *, tile_px: int = 0) -> None:
+        """`tile_px`: side of the run's full tile; smaller tiles are padded to it. 0 = each tile to its own longer side."""
+        import torch
+
+        self._options = options
+        self._tile_px = tile_px
+        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+        config = resolve_config(options.config, options.checkpoint)
+        weights = find_weights(options.checkpoint)
+        model = build_architecture(config, options.image_px)
+        load_weights(model, weights)
+        self._model = model.to(self._device).eval().requires_grad_(False)
+        self._model_id = _model_id(options.checkpoint, weights)
+        self._n_embeddings = 0
+
+    @property
+    def model_id(self) -> str:
+        """Hub id or folder and file of the weights, with the start of their SHA-256."""
+        return self._model_id
+
+    @property
+    def n_embeddings(self) -> int:
+        return self._n_embeddings
+
+    @property
+    def network(self) -> Any:
+        """The SAM2Base module, in evaluation mode on its device."""
+        return self._model
+
+    def embed(self, image: TileImage) -> Embedding:
+        """One image encoding. Raises ModelError when the device fails."""
+        return self.embed_many([image])[0]
+
+    def embed_many(self, images: Sequence[TileImage]) -> list[Embedding]:
+        """One image encoding per tile, in one call where the tiles' squares agree."""
+        squares = [max(self._tile_px, *image.rgb.shape[:2]) for image in images]
+        made: dict[int, Embedding] = {}
+        for square_px in sorted(set(squares)):
+            members = [i for i, side in enumerate(squares) if side == square_px]
+            encoded = self._encode([images[i] for i in members], square_px)
+            for i, features in zip(members, encoded, strict=True):
+                image = images[i]
+                height, width = image.rgb.shape[:2]
+                made[i] = Embedding(
+                    tile=image.tile, shape_px=(height, width), square_px=square_px, valid=image.valid, features=features
+                )
+        return [made[i] for i in range(len(images))]
+
+    def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
+        """One mask per prompt that has a valid pixel above the threshold, in prompt order. Raises ModelError."""
+        groups: dict[int, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            groups.setdefault(n_tokens(prompt), []).append(index)
+        masks: list[MaskCrop] = []
+        for members in groups.values():
+            for start in range(0, len(members), self._options.prompt_batch):
+                chosen = members[start : start + self._options.prompt_batch]
+                masks += self._decode(embedding, prompts, chosen)
+        return sorted(masks, key=lambda mask: mask.prompt_index)
+
+    def _encode(self, images: Sequence[TileImage], square_px: int) -> list[Sam2Features]:
+        import torch
+
+        model = self._model
+        try:
+            with torch.inference_mode(), autocast(self._device, self._options.dtype):
+                tiles = [image.rgb for image in images]
+                pixels = square_pixels(tiles, square_px=square_px, image_px=model.image_size, device=self._device)
+                levels = model.forward_image(pixels)["backbone_fpn"][-model.num_feature_levels :]
+                coarse = levels[-1]
+                if model.directly_add_no_mem_embed:
+                    coarse = coarse + model.no_mem_embed.view(1, -1, 1, 1)
+        except RuntimeError as error:
+            raise _failed("image encoder", error) from error
+        self._n_embeddings += len(images)
+        return [
+            Sam2Features(coarse=coarse[i : i + 1], fine=tuple(level[i : i + 1] for level in levels[:-1])) for i in range(len(images))
+        ]
+
+    def _decode(self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]) -> list[MaskCrop]:
+        import torch
+
+        model, features = self._model, embedding.features
+        try:
+            with torch.inference_mode(), autocast(self._device, self._options.dtype):
+                scale = model.image_size / embedding.square_px
+                points = prompt_tensors([prompts[i] for i in chosen], scale, self._device)
+                sparse, dense = model.sam_prompt_encoder(points=points, boxes=None, masks=None)
+                logits, scores, _, _ = model.sam_mask_decoder(
+                    image_embeddings=features.coarse,
+                    image_pe=model.sam_prompt_encoder.get_dense_pe(),
+                    sparse_prompt_embeddings=sparse,
+                    dense_prompt_embeddings=dense,
+                    multimask_output=False,
+                    repeat_image=True,
+                    high_res_features=list(features.fine),
+                )
+            scores = scores[:, 0].float().clamp(0, 1).cpu().numpy()
+            crops = crop_masks(logits[:, 0].float(), self._options.mask_threshold, embedding.valid, embedding.square_px)
+        except RuntimeError as error:
+            raise _failed("mask decoder", error) from error
+        return [
+            MaskCrop(row0=crop[0], col0=crop[1], mask=crop[2], score=float(score), prompt_index=index)
+            for index, crop, score in zip(chosen, crops, scores, strict=True)
+            if crop is not None
+        ]
+
+
+def _failed(part: str, error: RuntimeError) -> ModelError:
+    memory = "out of memory" in str(error).lower()
+    remedy = "; lower prompt_batch or use a smaller model" if memory else ""
+    return ModelError(f"SAM2's {part} failed: {error}{remedy}", retryable=memory)
+
+
+def _model_id(checkpoint: str, weights: Path) -> str:
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    name = checkpoint if is_hub_id(checkpoint) else f"{weights.resolve().parent.name}/{weights.name}"
+    return f"{name}#{digest}"

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.grid.estimate import estimate
+from pipeline.grid.tiles import GridOptions, plan_tiles
+from pipeline.schema import Scene
+
+MakeScene = Callable[..., Scene]
+
+
+def test_counts_of_a_plan_small_enough_to_check_by_hand(make_scene: MakeScene) -> None:
+    """100 x 60 px, cores of 24: 5 x 3 tiles in blocks of 2 x 2 -> 6 blocks whose reads overlap by the halos."""
+    scene = make_scene(width=100, height=60)
+    result = estimate(plan_tiles(None, [scene], GridOptions(tile_px=32, halo_px=4, block_tiles=2)), 3)
+    read = (52 + 56 + 8) * (52 + 16)  # columns 0-52, 44-100, 92-100; rows 0-52, 44-60
+    assert (result.tiles, result.tiles_outside, result.blocks, result.pixels) == (15, 0, 6, 6000)
+    assert result.pixels_read == read
+    assert result.bytes_decoded == 3 * read
+    assert (result.image_encodings, result.model_calls) == (15, 45)
+    assert result.bytes_to_read == 1000  # never more than the file
+    assert result.to_dict()["blocks"] == 6
+
+
+def test_bytes_follow_the_share_and_the_data_type(make_scene: MakeScene) -> None:
+    scene = replace(make_scene(width=1000, height=1000), dtype="uint16", identity={"size_bytes": "5000000"})
+    other = replace(make_scene("other", transform=(0.5, 0, 450000 + 400, 0, -0.5, 40000), width=200, height=200), identity={})
+    options = GridOptions(tile_px=64, halo_px=8, block_tiles=100)
+    alone = estimate(plan_tiles(None, [scene], options), 1)
+    assert alone.bytes_decoded == 1000 * 1000 * 3 * 2
+    assert alone.bytes_to_read == 5_000_000
+    both = estimate(plan_tiles(None, [scene, other], options), 1)
+    assert both.bytes_to_read is None
+    assert both.bytes_decoded == 6_000_000 + 200 * 200 * 3
+
+
+def test_needs_a_query(make_scene: MakeScene) -> None:
+    with pytest.raises(InputError, match="--query"):
+        estimate(plan_tiles(None, [make_scene()], GridOptions()), 0)

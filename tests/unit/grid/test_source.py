@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.control import GroundControlPoint
+from rasterio.transform import Affine
+
+from pipeline.errors import InputError
+from pipeline.grid.source import RasterFiles, SceneCatalog, SourceOptions, expand_hrefs, open_scenes
+from pipeline.schema import Scene
+
+MakeTif = Callable[..., str]
+
+
+def opened(*hrefs: str, **options: object) -> tuple[Scene, ...]:
+    return open_scenes(SourceOptions(hrefs=hrefs, **options))  # type: ignore[arg-type]
+
+
+def test_describes_the_header(make_tif: MakeTif) -> None:
+    path = make_tif(nodata=7)
+    (scene,) = opened(path)
+    with rasterio.open(path) as oracle:
+        assert (scene.width, scene.height, scene.count, scene.dtype) == (oracle.width, oracle.height, oracle.count, "uint8")
+        assert scene.transform == tuple(oracle.transform)[:6]
+        assert rasterio.crs.CRS.from_wkt(scene.crs_wkt) == oracle.crs
+    assert scene.nodata == 7
+    assert scene.rgb_bands == (1, 2, 3)
+    assert scene.scene_id == "scene"
+    assert scene.identity == {"size_bytes": str(os.stat(path).st_size), "mtime_ns": str(os.stat(path).st_mtime_ns)}
+    assert scene.datetime is None
+
+
+def test_reads_the_acquisition_time(make_tif: MakeTif) -> None:
+    path = make_tif()
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(ns="IMAGERY", ACQUISITIONDATETIME="2021-06-01 10:20:30")
+    assert opened(path)[0].datetime == "2021-06-01T10:20:30Z"
+
+
+def test_expands_folders_globs_and_lists(make_tif: MakeTif, tmp_path: Path) -> None:
+    a, b = make_tif("b.tif"), make_tif("a.tiff")
+    (tmp_path / "notes.md").write_text("not imagery")
+    (tmp_path / "list.txt").write_text(f"# scenes\n{a}\n\nhttps://example.org/c.tif\n")
+    assert expand_hrefs([str(tmp_path)]) == (b, a)
+    assert expand_hrefs([str(tmp_path / "*.tif*")]) == (b, a)
+    assert expand_hrefs([a, str(tmp_path)]) == (a, b)
+    assert expand_hrefs([str(tmp_path / "list.txt")]) == (a, "https://example.org/c.tif")
+    assert expand_hrefs(["s3://bucket/key.tif"]) == ("s3://bucket/key.tif",)
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_a_file(make_tif: MakeTif) -> None:
+    path = make_tif("scene[1].tif")
+    assert expand_hrefs([path]) == (path,)
+
+
+def test_refuses_sources_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for href, message in [
+        (str(tmp_path / "missing.tif"), "must exist"),
+        (str(tmp_path / "*.tif"), "at least one file"),
+        (str(tmp_path / "empty"), "must hold"),
+        ("s3://bucket/*.tif", "local"),
+        ("", "path or URL"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            opened(href)
+    with pytest.raises(InputError, match="At least one source"):
+        opened()
+
+
+def test_refuses_what_is_not_a_raster(tmp_path: Path) -> None:
+    path = tmp_path / "poem.tif"
+    path.write_text("shall I compare thee")
+    with pytest.raises(InputError, match=r"poem\.tif"):
+        opened(str(path))
+
+
+def test_ids_are_unique_and_do_not_depend_on_order(make_tif: MakeTif, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    a, b, c = make_tif("one/x.tif"), make_tif("two/x.tif"), make_tif("y.tif")
+    forward = {scene.href: scene.scene_id for scene in opened(a, b, c)}
+    backward = {scene.href: scene.scene_id for scene in opened(c, b, a)}
+    assert forward == backward
+    assert len(set(forward.values())) == 3
+    assert forward[c] == "y"
+
+
+@pytest.mark.parametrize("transform", [Affine(1, 0, 5, 0, 1, 7), Affine.translation(5, 7) @ Affine.rotation(30) @ Affine.scale(2, -2)])
+def test_keeps_south_up_and_rotated_affines(make_tif: MakeTif, transform: Affine) -> None:
+    assert opened(make_tif(transform=transform))[0].transform == pytest.approx(tuple(transform)[:6], abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_raster_without_crs_is_pixel_space_unless_told(make_tif: MakeTif) -> None:
+    path = make_tif(crs=None, transform=None)
+    assert opened(path)[0].crs_wkt is None
+    with pytest.raises(InputError, match="--crs"):
+        opened(path, crs="EPSG:nonsense")
+    located = opened(make_tif("world.tif", crs=None), crs="EPSG:32636")[0]
+    assert rasterio.crs.CRS.from_wkt(located.crs_wkt).to_epsg() == 32636
+    kept = opened(make_tif("own.tif"), crs="EPSG:3857")[0]
+    assert rasterio.crs.CRS.from_wkt(kept.crs_wkt).to_epsg() == 32636
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_control_points_are_refused_with_the_command_that_helps(tmp_path: Path) -> None:
+    path = tmp_path / "gcps.tif"
+    points = [GroundControlPoint(row=r, col=c, x=30 + c / 100, y=1 - r / 100) for r in (0, 9) for c in (0, 9)]
+    with rasterio.open(path, "w", driver="GTiff", width=10, height=10, count=3, dtype="uint8", gcps=points, crs="EPSG:4326") as dataset:
+        dataset.write(np.zeros((3, 10, 10), dtype="uint8"))
+    with pytest.raises(InputError, match="gdalwarp -t_srs EPSG:4326"):
+        opened(str(path))
+
+
+def test_the_list_of_files_is_a_catalogue(make_tif: MakeTif) -> None:
+    catalogue: SceneCatalog = RasterFiles(options=SourceOptions(hrefs=(make_tif(),)))
+    assert [scene.scene_id for scene in catalogue.scenes(None)] == ["scene"]
