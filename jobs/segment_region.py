@@ -101,6 +101,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     if args.models:
         tables["prompter"] = {"kind": "oracle", "model": args.models}
         tables["segmenter"] = {"kind": "oracle", "checkpoint": args.models}
+        tables["notice"] = ""
     if args.prompts:
         tables["prompter"] = {"kind": "vector", "model": args.prompts}
     return tables
@@ -117,9 +118,8 @@ def request_of(args: argparse.Namespace) -> Any:
     tables = cfg.preset_tables(args.preset)
     if args.config:
         tables = cfg.merge_tables(tables, cfg.read_toml(Path(args.config), "--config"))
-    for role, table in overrides(args).items():
-        replaces = role in ("prompter", "segmenter")
-        tables = {**tables, role: table} if replaces else cfg.merge_tables(tables, {role: table})
+    for name, value in overrides(args).items():
+        tables = cfg.merge_tables(tables, {name: value}) if name == "tiles" else {**tables, name: value}
     config = cfg.RunConfig(
         queries=cfg.check_queries(queries_of(args)),
         area=cfg.AreaOptions(aoi=args.aoi, bbox=tuple(args.bbox) if args.bbox else None, whole_scene=args.whole_scene),

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pipeline.errors import InputError
 from pipeline.grid.source import SourceOptions
-from pipeline.load.reader import LoadOptions
+from pipeline.load.prepare import LoadOptions
 from pipeline.options import parse_table, unknown_key
 from pipeline.prompt.build import PrompterOptions
 from pipeline.prompt.query import check_query

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import Preset, RunConfig, Runner, result_parameters
@@ -25,9 +26,11 @@ from pipeline.grid.source import open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.load.prepare import SceneSource, prepare_scenes
 from pipeline.prompt.build import check_prompter
+from pipeline.prompt.checkpoint import resolve_model
 from pipeline.provenance import path_identity
 from pipeline.schema import BlockSpec
 from pipeline.segment.build import check_segmenter
+from pipeline.segment.sam2_model import resolve_path
 from pipeline.steps import RunContext
 from pipeline.write.block_records import done_blocks, read_summaries
 from pipeline.write.fingerprint import fingerprint
@@ -107,11 +110,15 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     parameters["area"] = "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
     parameters["scenes"] = {scene.scene_id: {"bands": list(scene.rgb_bands), **scene.identity} for scene in plan.scenes}
     parameters["grid"] = {**parameters["grid"], "transform": list(plan.grid.transform), "shape": [plan.grid.height, plan.grid.width]}
-    for role in ("prompter", "segmenter"):
-        for key in ("model", "config", "checkpoint"):
-            if isinstance(parameters[role].get(key), str):
-                parameters[role][key] = path_identity(parameters[role][key].removeprefix("oracle:").partition("?")[0])
+    prompter, segmenter = config.prompter, config.segmenter
+    parameters["prompter"]["model"] = path_identity(local_path(resolve_model(prompter.model)))
+    parameters["segmenter"]["checkpoint"] = path_identity(local_path(str(resolve_path(segmenter.checkpoint))))
     return parameters
+
+
+def local_path(model: str) -> str:
+    """The file behind `oracle:labels.tif?noise=mild`; anything else as it is. The noise is part of the options already."""
+    return model.removeprefix("oracle:").partition("?")[0] if model.startswith("oracle:") else model
 
 
 def claim(planned: PlannedRun) -> RunContext:
@@ -128,10 +135,25 @@ def claim(planned: PlannedRun) -> RunContext:
         scene_sources=sources,
         run_dir=str(run_dir.path.absolute()),
         fingerprint=planned.fingerprint,
+        model_ids=model_ids(planned.parameters, request.config),
     )
     write_plan(run_dir.plan, plan.lattice, plan.inside)
     write_run_json(run_dir.run_json, start_info(planned, sources))
     return context
+
+
+def model_ids(parameters: Mapping[str, Any], config: RunConfig) -> dict[str, str]:
+    """Role -> name and pinned content of what answers."""
+    prompter = Path(local_path(config.prompter.model)).name
+    return {
+        "prompter": f"{config.prompter.kind}:{prompter}@{short_identity(parameters['prompter']['model'])}",
+        "segmenter": f"{config.segmenter.model_id}@{short_identity(parameters['segmenter']['checkpoint'])}",
+    }
+
+
+def short_identity(identity: str) -> str:
+    """Enough of a content hash to tell checkpoints apart; other identities as they are."""
+    return identity[: len("sha256:") + 12] if identity.startswith("sha256:") else identity
 
 
 def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:

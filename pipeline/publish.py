@@ -23,7 +23,7 @@ import rasterio.features
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
-from pipeline.schema import SCORE_Q_SCALE, TileLattice, TileRecord, Window
+from pipeline.schema import TileLattice, TileRecord, Window
 from pipeline.steps import RunContext
 from pipeline.stitch.merge import Merge, merge_region
 from pipeline.write.block_records import read_summaries
@@ -76,8 +76,8 @@ def publish(context: RunContext, *, note: Note) -> Published:
     tables = [instance_table(context, item) for item in merged]
     meta = InstanceMeta(
         queries=queries,
-        prompter_id=context.config.prompter.model_id,
-        segmenter_id=context.config.segmenter.model_id,
+        prompter_id=context.model_ids["prompter"],
+        segmenter_id=context.model_ids["segmenter"],
         run_id=context.fingerprint[:16],
     )
     write_instances(run_dir, concatenate(tables), grid=lattice.grid, meta=meta)
@@ -92,11 +92,20 @@ def merge_query(context: RunContext, query_index: int) -> Merged:
     merge = merge_region(lattice, source, config.stitch, mode=config.merge_mode, aoi_mask=aoi_mask)
     table = merge.instances
     keep = table.instance_id[(table.area_px > 0) & (table.aoi_px > 0)]
-    ids, polygons = merge.polygons(keep)
+    ids, polygons = all_polygons(merge, keep)
     if config.min_area_m2 > 0 and len(ids):
         big = geodesic_area_m2(polygons, lattice.grid) >= config.min_area_m2
         ids, polygons = ids[big], polygons[big]
     return Merged(query_index=query_index, source=source, merge=merge, keep=ids, polygons=polygons)
+
+
+def all_polygons(merge: Merge, keep: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.object_]]:
+    """Ids of `keep`, ascending, and their polygons in the same order."""
+    batches = list(merge.polygons(keep))
+    ids = np.concatenate([np.zeros(0, dtype=np.uint64), *(ids for ids, _ in batches)])
+    polygons = np.concatenate([np.zeros(0, dtype=object), *(geometries for _, geometries in batches)])
+    order = np.argsort(ids)
+    return ids[order], polygons[order]
 
 
 def aoi_mask_of(lattice: TileLattice, aoi_grid: Any, window: Window) -> NDArray[np.bool_]:
@@ -115,17 +124,12 @@ def write_rasters(context: RunContext, merged: Sequence[Merged]) -> None:
     for block_row, block_col in block_indexes(context):
         ids = [item.merge.paint_block(block_row, block_col, item.keep) for item in merged]
         scores = [
-            score_bytes(plane, instance_id=item.merge.instances.instance_id, score=scores_of(item.merge))
+            score_bytes(plane, instance_id=item.merge.instances.instance_id, score=item.merge.instances.score.astype(np.float32))
             for plane, item in zip(ids, merged, strict=True)
         ]
         looked_at = [item.source.looked_at(block_row, block_col) for item in merged]
         write_shard(store, block_row, block_col, ShardPixels(ids=np.stack(ids), scores=np.stack(scores), looked_at=np.stack(looked_at)))
     finalise(store)
-
-
-def scores_of(merge: Merge) -> NDArray[np.float32]:
-    """Scores 0..1 of all instances of a merge, in the order of its table."""
-    return (merge.instances.score_q / SCORE_Q_SCALE).astype(np.float32)
 
 
 def instance_table(context: RunContext, item: Merged) -> InstanceTable:
@@ -139,7 +143,7 @@ def instance_table(context: RunContext, item: Merged) -> InstanceTable:
         instance_id=item.keep,
         query_index=np.full(len(rows), item.query_index, dtype=np.int32),
         label=[detail.label for detail in details],
-        score=scores_of(item.merge)[rows],
+        score=table.score[rows].astype(np.float32),
         area_px=table.area_px[rows],
         polygons=item.polygons,
         rationale=[detail.rationale for detail in details],
@@ -166,7 +170,7 @@ class Detail:
 def representative_details(context: RunContext, item: Merged, rows: NDArray[np.int64]) -> list[Detail]:
     """Details of the representative of every instance at `rows`; each block record is opened once."""
     table, k = item.merge.instances, context.lattice.block_tiles
-    places = [(int(table.rep_row[i]), int(table.rep_col[i]), int(table.rep_local[i])) for i in rows.tolist()]
+    places = [(int(table.rep_tile_row[i]), int(table.rep_tile_col[i]), int(table.rep_local[i])) for i in rows.tolist()]
     wanted: dict[tuple[int, int], list[int]] = {}
     for position, (tile_row, tile_col, _) in enumerate(places):
         wanted.setdefault((tile_row // k, tile_col // k), []).append(position)

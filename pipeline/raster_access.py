@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import urllib.parse
 from pathlib import Path
 from typing import Any, Literal
@@ -64,7 +65,12 @@ _LOCKED_SETTINGS: dict[str, str] = {
     "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
 }
 
-_TRANSIENT_SIGNS = ("429", "500", "502", "503", "504", "timed out", "timeout", "connection", "could not resolve", "curl")
+_TRANSIENT = re.compile(
+    r"response code(?: on \S+)?: (?:429|5\d\d)|\btimed out\b|\btimeout\b|connection (?:re|time|closed)|couldn't connect|failed to connect"
+    r"|could not (?:connect|resolve)|couldn't resolve|curl error",
+    re.IGNORECASE,
+)
+"""What GDAL and curl say when the network or the server is to blame."""
 
 
 def set_process_defaults(cache_mb: int = PROCESS_CACHE_MB) -> None:
@@ -137,21 +143,31 @@ def _aws_session() -> Any:
     return AWSSession()
 
 
-def raster_environment(href: str) -> Any:
-    """A `rasterio.Env` with the settings and credentials for `href`; enter it around every open and read."""
+def raster_environment(href: str, *, patient: bool = True) -> Any:
+    """A `rasterio.Env` with the settings and credentials for `href`; enter it around every open and read.
+
+    `patient`: let GDAL repeat failed requests with growing pauses (files opened inside keep this for their lifetime).
+    """
     session = _aws_session() if href_kind(href) == "s3" else DummySession()
-    return rasterio.Env(session=session, **gdal_environment(href))
+    settings = gdal_environment(href)
+    if not patient:
+        settings["GDAL_HTTP_MAX_RETRY"] = "0"
+    return rasterio.Env(session=session, **settings)
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether GDAL's words point at the network rather than at the file."""
-    texts = (str(error), str(error.__cause__ or ""))
-    return any(sign in text.lower() for text in texts for sign in _TRANSIENT_SIGNS)
+    return any(_TRANSIENT.search(text) for text in (str(error), str(error.__cause__ or "")))
 
 
 def gdal_message(error: BaseException) -> str:
-    """The most specific text of a rasterio error: its cause when the error only points there."""
-    return str(error.__cause__) if error.__cause__ is not None else str(error)
+    """What GDAL said, without rasterio's "see previous exception": the first and the innermost text of the chain."""
+    texts = [str(error)]
+    while error.__cause__ is not None:
+        error = error.__cause__
+        texts.append(str(error))
+    said = [text for text in texts if not text.startswith("Read failed. See previous exception")] or texts
+    return said[0] if said[-1] in said[0] else f"{said[0]} ({said[-1]})"
 
 
 def open_raster(href: str) -> Any:
@@ -167,7 +183,7 @@ def open_raster(href: str) -> Any:
         dataset = rasterio.open(gdal_path(href), driver="GTiff", sharing=False)
     except RasterioIOError as error:
         text = gdal_message(error)
-        if kind != "local" and is_transient(error) and "404" not in text:
+        if kind != "local" and is_transient(error):
             raise SourceError(f"{href} could not be opened: {text}", retryable=True) from error
         remedy = "give a GeoTIFF or COG; other formats convert with `gdal_translate -of COG in out.tif`"
         if kind == "s3":

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,6 +69,8 @@ class RunContext:
     run_dir: str
     """Absolute path of the run directory."""
     fingerprint: str
+    model_ids: Mapping[str, str]
+    """Role (prompter, segmenter) -> what answers, as published with every instance."""
 
     @property
     def lattice(self) -> TileLattice:
@@ -129,7 +131,7 @@ class SegmentStep:
 
     def __init__(self, context: RunContext, segmenter: Segmenter | None = None) -> None:
         self._context = context
-        self._segmenter = segmenter or build_segmenter(context.config.segmenter)
+        self._segmenter = segmenter or build_segmenter(context.config.segmenter, context.lattice)
         self._run_dir = RunDir(context.run_dir)
         self._journal = AttemptJournal(self._run_dir.path / ATTEMPTS)
 

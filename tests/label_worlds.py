@@ -62,7 +62,7 @@ def write_label_world(folder: Path, labels: NDArray[np.int64]) -> LabelWorld:
     """Scene, label raster and canonical ids in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = canonical(labels)
-    rgb = np.stack([(ids * k % 251).astype(np.uint8) for k in (3, 5, 7)])
+    rgb = np.stack([(40 + ids * k % 211).astype(np.uint8) for k in (3, 5, 7)])  # never near black: that would be a collar
     write_raster(folder / "scene.tif", rgb)
     write_raster(folder / "labels.tif", ids.astype(np.uint32))
     return LabelWorld(scene=folder / "scene.tif", labels=folder / "labels.tif", ids=ids)

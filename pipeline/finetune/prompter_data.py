@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,14 +54,14 @@ def resize_image(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(picture, np.uint8)
 
 
-def render_store(folder: Path, draw: Callable[[int], DrawnTile], *, n_tiles: int, n_classes: int) -> None:
-    """Draw tiles 0..n_tiles-1 into `folder`; whole chunks only, existing ones are kept."""
+def render_store(folder: Path, draw: Callable[[int], Sequence[DrawnTile]], *, n_tiles: int, n_classes: int) -> None:
+    """Draw tiles 0..n_tiles-1 into `folder`: `draw(k)` gives the CHUNK tiles of chunk k; chunks that exist are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, n_tiles, CHUNK):
         pixels_path, truth_path = _chunk_paths(folder, first // CHUNK)
         if pixels_path.exists() and truth_path.exists():
             continue
-        drawn = [draw(index) for index in range(first, first + CHUNK)]
+        drawn = draw(first // CHUNK)
         truths = [describe_tile(tile.labels, tile.class_of, n_classes=n_classes) for tile in drawn]
         counts = [len(truth.class_ids) for truth in truths]
         _save(truth_path, {

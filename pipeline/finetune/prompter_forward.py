@@ -61,6 +61,18 @@ def _gated(x: Tensor, mlp: Any) -> Tensor:
     return result
 
 
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax attention by plain matrix products: on CPUs with bfloat16 products, up to ten times faster to train than
+    the fused kernel for the short sequences here. mask: additive, broadcastable to (B, heads, S, S_all)."""
+    import torch
+
+    with torch.autocast(query.device.type, enabled=False):
+        score = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        if mask is not None:
+            score = score + mask.to(score.dtype)
+        return torch.softmax(score, dim=-1) @ value
+
+
 def _window_order() -> Tensor:
     """(81,) raster index of each merged cell, window by window."""
     import torch
@@ -102,7 +114,7 @@ def vision_tokens(vision: Any, patches: Tensor) -> Tensor:
         query, key, value = _rotate(qkv[0], cos, sin), _rotate(qkv[1], cos, sin), qkv[2]
         if index not in vision.fullatt_block_indexes:
             query, key, value = (part.reshape(batch, heads * n_windows, count // n_windows, head_dim) for part in (query, key, value))
-        seen = F.scaled_dot_product_attention(query, key, value).reshape(batch, heads, count, head_dim)
+        seen = _attend(query, key, value).reshape(batch, heads, count, head_dim)
         x = x + block.attn.proj(seen.transpose(1, 2).reshape(batch, count, -1))
         x = x + _gated(_norm(x, block.norm2), block.mlp)
     merger = vision.merger
@@ -141,11 +153,11 @@ def language_hidden(
 ) -> tuple[Tensor, Tensor]:
     """Hidden states after the last layer (normalised) and after layer `tap` (as they are).
 
-    embeds: (B, S, d); angles from `rotary` for these S positions; mask: (B, 1, S, S_all) bool, True = attends. With `memory`
+    embeds: (B, S, d); angles from `rotary` for these S positions; mask: (B, 1, S, S_all) float, 0 = attends,
+    very negative = does not. With `memory`
     the new keys and values are appended to it in place and S_all counts old and new together.
     """
     import torch
-    import torch.nn.functional as F
 
     x = embeds
     batch, count, _ = x.shape
@@ -169,7 +181,7 @@ def language_hidden(
                 memory.values.append(value)
         groups = attention.num_key_value_groups
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        out = _attend(query, key, value, mask)
         x = x + attention.o_proj(out.transpose(1, 2).reshape(batch, count, -1))
         x = x + _gated(_norm(x, layer.post_attention_layernorm), layer.mlp)
         if index == tap:

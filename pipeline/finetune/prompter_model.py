@@ -48,6 +48,19 @@ class PrompterShape:
     max_positions: int = 2048
 
 
+def vision_settings(shape: PrompterShape) -> dict[str, Any]:
+    """Keyword arguments of Qwen2_5_VLVisionConfig."""
+    return {
+        "depth": shape.vision_depth,
+        "hidden_size": shape.vision_width,
+        "intermediate_size": shape.vision_mlp,
+        "num_heads": shape.vision_width // shape.head_dim,
+        "out_hidden_size": shape.text_width,
+        "window_size": 3 * 28,
+        "fullatt_block_indexes": list(range(1, shape.vision_depth, 2)),
+    }
+
+
 def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Any:
     """The Qwen2_5_VLConfig of this shape and tokenizer."""
     from transformers import Qwen2_5_VLConfig
@@ -71,15 +84,7 @@ def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Any:
             "tie_word_embeddings": True,
             "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta, "mrope_section": list(shape.mrope_section)},
         },
-        vision_config={
-            "depth": shape.vision_depth,
-            "hidden_size": shape.vision_width,
-            "intermediate_size": shape.vision_mlp,
-            "num_heads": shape.vision_width // shape.head_dim,
-            "out_hidden_size": shape.text_width,
-            "window_size": 3 * 28,
-            "fullatt_block_indexes": list(range(1, shape.vision_depth, 2)),
-        },
+        vision_config=vision_settings(shape),
         image_token_id=token("<|image_pad|>"),
         video_token_id=token("<|video_pad|>"),
         vision_start_token_id=token("<|vision_start|>"),
@@ -100,18 +105,36 @@ def build_model(shape: PrompterShape, tokenizer: Tokenizer, *, seed: int) -> Any
 
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(model_config(shape, tokenizer)).float()
+    _start_weights(model)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        _start_numbers(model.model.language_model.embed_tokens.weight, tokenizer)
+    return model
+
+
+def build_vision(shape: PrompterShape, *, seed: int) -> Any:
+    """The vision tower alone, started as in `build_model`."""
+    import torch
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel, Qwen2_5_VLVisionConfig
+
+    torch.manual_seed(seed)
+    vision = Qwen2_5_VisionTransformerPretrainedModel(Qwen2_5_VLVisionConfig(**vision_settings(shape))).float()
+    _start_weights(vision)
+    return vision
+
+
+def _start_weights(module: Any) -> None:
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
             if "embed_tokens" in name or "lm_head" in name:
                 parameter.normal_(0.0, 0.02)
-                _start_numbers(parameter, tokenizer)
             elif name.endswith(("o_proj.weight", "down_proj.weight", "attn.proj.weight")):
                 parameter.zero_()
             elif parameter.ndim >= 2:
                 parameter.normal_(0.0, 1.0 / math.sqrt(parameter[0].numel()))
             elif name.endswith("bias"):
                 parameter.zero_()
-    return model
 
 
 def _start_numbers(embeddings: Any, tokenizer: Tokenizer) -> None:

@@ -20,14 +20,15 @@ import time
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, RecordError
 from pipeline.schema import Window
-from pipeline.world.render import render
 from pipeline.world.landscape import World
+from pipeline.world.render import render
 
 FIRST_TRAINING_SEED = 100_000
 N_TRAINING_SEEDS = 100_000
@@ -108,7 +109,7 @@ class WindowPool:
             time.sleep(0.5)
 
 
-def _mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:  # type: ignore[type-arg]
+def _mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
     n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if not path.exists() or path.stat().st_size != n_bytes:
         with path.open("ab") as file:

@@ -23,9 +23,7 @@ P_EXACT = 0.1
 """Share of boxes without any error, as known locations from a map have."""
 
 
-def augment(
-    rgb: NDArray[np.uint8], labels: NDArray[np.uint16], rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+def augment(rgb: NDArray[np.uint8], labels: NDArray[np.uint16], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """A window turned and disturbed; rgb (S, S, 3) uint8, labels (S, S)."""
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
     rgb, labels = np.rot90(rgb, turns), np.rot90(labels, turns)

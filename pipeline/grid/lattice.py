@@ -165,8 +165,10 @@ def _resolution_in(scene: Scene, crs_wkt: str) -> float:
     col, row = scene.width / 2, scene.height / 2
     corners = [affine_of(scene.transform) @ corner for corner in ((col, row), (col + 1, row), (col, row + 1))]
     points = _moved(np.array(corners), scene, crs_wkt)
+    if not np.isfinite(points).all():
+        raise _undefined(scene, crs_wkt)
     resolution = math.sqrt(abs(float(np.linalg.det(points[1:] - points[0]))))
-    if not (math.isfinite(resolution) and resolution > 0):
+    if resolution <= 0:
         raise _undefined(scene, crs_wkt)
     return resolution
 

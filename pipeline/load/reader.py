@@ -27,7 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 import rasterio.crs
 from numpy.typing import NDArray
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
@@ -36,7 +36,7 @@ from rasterio.windows import Window as RasterWindow
 from pipeline.errors import TerraqueryError
 from pipeline.load.prepare import LoadOptions, SceneSource
 from pipeline.load.stretch import apply_stretch
-from pipeline.load.validity import collar_on_window, collar_warped, dataset_validity
+from pipeline.load.validity import alpha_band, collar_on_window, collar_warped, dataset_validity
 from pipeline.raster_access import gdal_message, href_kind, open_raster, raster_environment
 from pipeline.schema import BlockImage, BlockSpec, RunGrid, Window
 
@@ -113,18 +113,20 @@ class CogReader:
         """Fill the canvas (rgb, valid over block.read) tile by tile; returns tile_id -> error of those that fail."""
         rgb, valid = canvas
         failed: dict[str, str] = {}
+        self._drop(index)
         for tile in block.tiles:
             window = tile.read.intersect(self._sources[index].window)
             if window is None:
                 continue
             rows, cols = window.slices_in(block.read)
             try:
-                own_rgb, own_valid = self._read_scene(index, window)
+                own_rgb, own_valid = self._read_scene(index, window, patient=False)
             except READ_ERRORS as error:
                 self._drop(index)
                 failed[tile.tile_id] = f"{self._sources[index].scene.href}: {_text(error)}"
                 continue
             _fill(rgb[rows, cols], valid[rows, cols], own_rgb, own_valid)
+        self._drop(index)
         return failed
 
     def _read_twice(self, index: int, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -138,11 +140,11 @@ class CogReader:
                 time.sleep(RETRY_PAUSE_S)
             return self._read_scene(index, window)
 
-    def _read_scene(self, index: int, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def _read_scene(self, index: int, window: Window, *, patient: bool = True) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """(h, w, 3) stretched RGB, black where invalid, and (h, w) validity of one window of the run grid."""
         source = self._sources[index]
         bands = list(source.scene.rgb_bands)
-        with raster_environment(source.scene.href):
+        with raster_environment(source.scene.href, patient=patient):
             handle = self._handle(index)
             if handle.vrt is None:
                 assert source.offset_rc is not None
@@ -184,8 +186,7 @@ class CogReader:
 
     def _warped(self, dataset: Any, source: SceneSource) -> Any:
         """The scene as a virtual image on the whole run grid. Alpha is added only where no validity would survive the warp."""
-        flags = {flag for band in dataset.mask_flag_enums for flag in band}
-        carries_validity = bool(flags & {MaskFlags.alpha, MaskFlags.nodata})
+        carries_validity = alpha_band(dataset) is not None or dataset.nodata is not None
         return WarpedVRT(
             dataset,
             src_crs=rasterio.crs.CRS.from_wkt(source.scene.crs_wkt),

@@ -145,7 +145,7 @@ def apply_stretch(values: NDArray[Any], stretch: Stretch) -> NDArray[np.uint8]:
 
 def grey_levels(values: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint8]:
     """round(255 * (v - lo) / (hi - lo)), clipped to 0..255; NaN -> 0."""
-    scaled = (values.astype(np.float64) - lo) * (255.0 / (hi - lo))
+    scaled = (values.astype(np.float64) - lo) / (hi - lo) * 255.0
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0.0, 255.0)).astype(np.uint8)
 
 

@@ -1,7 +1,8 @@
 """Which pixels are imagery. True = valid, everywhere.
 
-1. `dataset_validity`: what the file itself says, over the whole dataset: an alpha band, an internal mask or the nodata
-   value. A pixel is nodata only when ALL bands are: masks per band punch holes into bright roofs. NaN is never imagery.
+1. `dataset_validity`: what the file itself says: rasterio's `dataset_mask` (an internal mask, an alpha band or the nodata
+   value) and an alpha band that it overlooks. A pixel is nodata only when ALL bands are: masks per band punch holes into
+   bright roofs. NaN is never imagery.
 2. `find_collar`: a scanned or warped image may have a black collar that nothing declares. Only when the file has no nodata,
    no alpha and no mask, and is 8-bit, the scene is looked at once, decimated: near-black cells that connect to the border
    and together are large enough form the collar.
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioIOError
 from rasterio.transform import Affine
 from rasterio.warp import reproject
@@ -50,16 +51,23 @@ def dataset_validity(
     dataset: Any, values: NDArray[Any], *, window: RasterWindow | None = None, out_shape: tuple[int, int] | None = None
 ) -> NDArray[np.bool_]:
     """(H, W) validity of `window` as the dataset declares it, less NaN and infinity in `values` (3, H, W)."""
-    mask = dataset.dataset_mask(window=window, out_shape=out_shape)
-    valid: NDArray[np.bool_] = np.asarray(mask) > 0
+    valid: NDArray[np.bool_] = np.asarray(dataset.dataset_mask(window=window, out_shape=out_shape)) > 0
+    alpha = alpha_band(dataset)
+    if alpha is not None:
+        valid &= dataset.read(alpha, window=window, out_shape=out_shape) > 0
     if np.issubdtype(values.dtype, np.floating):
         valid &= np.isfinite(values).all(axis=0)
     return valid
 
 
+def alpha_band(dataset: Any) -> int | None:
+    """1-based index of the alpha band, found by its name: GDAL's mask flags know it only in files of two or four bands."""
+    return next((index for index, kind in enumerate(dataset.colorinterp, start=1) if kind == ColorInterp.alpha), None)
+
+
 def declares_validity(dataset: Any) -> bool:
     """Whether the file has a nodata value, an alpha band or a mask."""
-    return any(flags != [MaskFlags.all_valid] for flags in dataset.mask_flag_enums)
+    return alpha_band(dataset) is not None or any(flags != [MaskFlags.all_valid] for flags in dataset.mask_flag_enums)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ multiples of patch x merge, and the area inside the processor's limits; then it 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from typing import Any
 
 from pipeline.errors import InputError, ModelError
 from pipeline.prompt.profile import Profile
+from pipeline.provenance import path_identity
 
 SUPPORTED_MODEL_TYPES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
 """`model_type` of the architectures whose image processor and chat format this stage knows."""
 
 PACKAGE_DIR = Path(__file__).parents[1]
-
-_DIGEST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,27 +69,15 @@ def check_checkpoint(model: str) -> None:
             came=f"model_type {model_type!r} in {folder / 'config.json'}",
             remedy="choose a vision-language checkpoint of one of these families",
         )
-    if not _weights(folder):
+    if not any(folder.glob("*.safetensors")):
         raise InputError("the prompter's checkpoint needs weights", came=f"no *.safetensors in {folder}", remedy="complete the download")
 
 
 def checkpoint_id(model: str, revision: str | None) -> str:
-    """A short identity for run records: hub id and revision, or directory name and digest.
-
-    The digest covers config.json and the size, the first and the last MiB of every weight file: the header and some weights,
-    so that retraining changes it, without reading gigabytes.
-    """
+    """A short identity for run records: hub id and revision, or directory name and a hash of its files."""
     if is_hub_id(model):
         return f"{model}@{revision or 'main'}"
-    folder, digest = Path(model), hashlib.sha256()
-    digest.update((folder / "config.json").read_bytes())
-    for path in _weights(folder):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            digest.update(f"{path.name}:{size}".encode() + file.read(_DIGEST_BYTES))
-            file.seek(max(size - _DIGEST_BYTES, 0))
-            digest.update(file.read())
-    return f"{folder.resolve().name}@sha256:{digest.hexdigest()[:16]}"
+    return f"{Path(model).resolve().name}@{path_identity(model)}"
 
 
 def load_processor(model: str, revision: str | None) -> Any:
@@ -147,10 +133,6 @@ def local_image_rule(folder: Path) -> ImageRule | None:
             if "patch_size" in settings and "merge_size" in settings:
                 return image_rule(settings)
     return None
-
-
-def _weights(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -202,16 +202,7 @@ class VllmPrompter:
 
     async def _generate(self, picture: _Picture, query: str, attempt: int, warm: asyncio.Event) -> _Reply:
         """One call of the engine. Raises TimeoutError, or what the engine raises."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        sampling = SamplingParams(
-            temperature=RETRY_TEMPERATURE if attempt else 0.0,
-            seed=attempt if attempt else None,
-            repetition_penalty=1.0,
-            max_tokens=self._max_tokens,
-            output_kind=RequestOutputKind.FINAL_ONLY if warm.is_set() else RequestOutputKind.CUMULATIVE,
-        )
+        sampling = _sampling(attempt=attempt, max_tokens=self._max_tokens, stream=not warm.is_set())
         request = {
             "prompt": self._chat_text(query),
             "multi_modal_data": {"image": picture.image},
@@ -282,9 +273,23 @@ def _picture(image: TileImage, profile: Profile) -> _Picture:
     return _Picture(image=small, uuid=f"{image.tile.tile_id}-{digest}")
 
 
+def _sampling(*, attempt: int, max_tokens: int, stream: bool) -> Any:
+    """vLLM's SamplingParams: greedy at first, then sampled with a fixed seed. `stream` asks for an output per token."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=RETRY_TEMPERATURE if attempt else 0.0,
+        seed=attempt if attempt else None,
+        repetition_penalty=1.0,
+        max_tokens=max_tokens,
+        output_kind=RequestOutputKind.CUMULATIVE if stream else RequestOutputKind.FINAL_ONLY,
+    )
+
+
 def _start_engine(path: str, options: VllmOptions) -> Any:
     """vLLM's AsyncLLM over the checkpoint. Raises ModelError when it does not start."""
-    for name, value in (("OMP_NUM_THREADS", "1"), ("VLLM_NO_USAGE_STATS", "1"), ("VLLM_LOGGING_LEVEL", "WARNING")):
+    for name, value in (("OMP_NUM_THREADS", "1"), ("VLLM_NO_USAGE_STATS", "1"), ("VLLM_LOGGING_LEVEL", "ERROR")):
         os.environ.setdefault(name, value)
     try:
         from vllm.engine.arg_utils import AsyncEngineArgs

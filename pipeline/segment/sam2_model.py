@@ -35,7 +35,19 @@ _STABILITY_OVERRIDES = {
 
 def is_hub_id(checkpoint: str) -> bool:
     """Whether a checkpoint names a model hub entry: owner/name without a file of that name here."""
-    return HUB_ID.fullmatch(checkpoint) is not None and not checkpoint.endswith((".pt", ".safetensors")) and not Path(checkpoint).exists()
+    named = HUB_ID.fullmatch(checkpoint) is not None and not checkpoint.endswith((".pt", ".safetensors"))
+    return named and not resolve_path(checkpoint).exists()
+
+
+def resolve_path(checkpoint: str) -> Path:
+    """Where a checkpoint's file lies. Empty: the embedded weights; models/...: those shipped with the package, unless the
+    working directory has such a file; a folder: the model.safetensors in it."""
+    if not checkpoint:
+        return EMBEDDED_DIR / "model.safetensors"
+    path = Path(checkpoint)
+    if path.parts[:1] == ("models",) and not path.exists():
+        path = EMBEDDED_DIR.parents[1] / path
+    return path / "model.safetensors" if path.is_dir() else path
 
 
 def package_config_dir() -> Path:
@@ -51,11 +63,11 @@ def package_config_dir() -> Path:
 def resolve_config(config: str, checkpoint: str) -> Path:
     """The YAML file to build from. Raises ModelError naming the places that were tried."""
     if config:
-        tried = [Path(config), package_config_dir() / config]
+        tried = [resolve_path(config), package_config_dir() / config]
     elif is_hub_id(checkpoint):
         tried = [package_config_dir() / hub_entry(checkpoint)[0]]
     else:
-        tried = [(Path(checkpoint).parent if checkpoint else EMBEDDED_DIR) / "config.yaml"]
+        tried = [resolve_path(checkpoint).parent / "config.yaml"]
     for path in tried:
         if path.is_file():
             return path
@@ -117,11 +129,12 @@ def _targets(node: Any) -> Iterator[str]:
 
 def find_weights(checkpoint: str) -> Path:
     """A local file for a checkpoint, downloading a hub id. Raises ModelError with the remedy."""
-    path = Path(checkpoint) if checkpoint else EMBEDDED_DIR / "model.safetensors"
+    path = resolve_path(checkpoint)
     if path.is_file():
         return path
     if not is_hub_id(checkpoint):
-        raise ModelError(f"checkpoint {path} does not exist; name a .safetensors or .pt file, or a hub id such as facebook/sam2.1-hiera-small")
+        remedy = "name a .safetensors or .pt file, or a hub id such as facebook/sam2.1-hiera-small"
+        raise ModelError(f"checkpoint {path} does not exist; {remedy}")
     return _download(checkpoint)
 
 

@@ -83,9 +83,7 @@ class Sam2Segmenter:
             for i, features in zip(members, encoded, strict=True):
                 image = images[i]
                 height, width = image.rgb.shape[:2]
-                made[i] = Embedding(
-                    tile=image.tile, shape_px=(height, width), square_px=square_px, valid=image.valid, features=features
-                )
+                made[i] = Embedding(tile=image.tile, shape_px=(height, width), square_px=square_px, valid=image.valid, features=features)
         return [made[i] for i in range(len(images))]
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
@@ -115,9 +113,7 @@ class Sam2Segmenter:
         except RuntimeError as error:
             raise _failed("image encoder", error) from error
         self._n_embeddings += len(images)
-        return [
-            Sam2Features(coarse=coarse[i : i + 1], fine=tuple(level[i : i + 1] for level in levels[:-1])) for i in range(len(images))
-        ]
+        return [Sam2Features(coarse=coarse[i : i + 1], fine=tuple(level[i : i + 1] for level in levels[:-1])) for i in range(len(images))]
 
     def _decode(self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]) -> list[MaskCrop]:
         import torch

@@ -28,7 +28,8 @@ def autocast(device: str, dtype: str) -> AbstractContextManager[Any]:
 
     if dtype == "float32":
         return nullcontext()
-    return torch.autocast(torch.device(device).type, dtype=getattr(torch, dtype))
+    mixed: AbstractContextManager[Any] = torch.autocast(torch.device(device).type, dtype=getattr(torch, dtype))
+    return mixed
 
 
 def square_pixels(rgb_u8: list[NDArray[np.uint8]], *, square_px: int, image_px: int, device: str) -> Any:

@@ -31,7 +31,7 @@ NORTH, EAST, SOUTH, WEST = 1, 2, 4, 8
 """Side bits of `Fragment.censored`."""
 
 CENSOR_PX = 2
-"""A mask or box that ends at most this many px from a read-window border may go on beyond it."""
+"""A mask or box that ends at most this many px (or the halo, if smaller) from a read-window border may go on beyond it."""
 
 NO_MARGIN = 2**31 - 1
 """`Fragment.margin` of a tile whose read window is the whole grid."""
@@ -110,7 +110,7 @@ def measure(
                 core_px=core_px,
                 anchor=anchor,
                 window=Window(row0=row0, col0=col0, row1=row1, col1=col1).shifted(tile.read.row0, tile.read.col0),
-                censored=_censored(extents[i] if extents else own, tile, open_sides),
+                censored=_censored(extents[i] if extents else own, tile, open_sides, min(CENSOR_PX, lattice.halo_px)),
                 margin=_margin(own, tile, open_sides),
             )
         )
@@ -120,9 +120,7 @@ def measure(
 def _open_sides(tile: TileSpec, lattice: TileLattice) -> int:
     """Bits of the read-window borders that are not borders of the grid: an object may go on beyond them."""
     read, grid = tile.read, lattice.grid
-    return (
-        NORTH * (read.row0 > 0) + EAST * (read.col1 < grid.width) + SOUTH * (read.row1 < grid.height) + WEST * (read.col0 > 0)
-    )
+    return NORTH * (read.row0 > 0) + EAST * (read.col1 < grid.width) + SOUTH * (read.row1 < grid.height) + WEST * (read.col0 > 0)
 
 
 def _gaps(extent: _Extent, tile: TileSpec) -> tuple[tuple[int, float], ...]:
@@ -130,8 +128,8 @@ def _gaps(extent: _Extent, tile: TileSpec) -> tuple[tuple[int, float], ...]:
     return (NORTH, extent.y0), (EAST, width - extent.x1), (SOUTH, height - extent.y1), (WEST, extent.x0)
 
 
-def _censored(extent: _Extent, tile: TileSpec, open_sides: int) -> int:
-    return sum(side for side, gap in _gaps(extent, tile) if side & open_sides and gap <= CENSOR_PX)
+def _censored(extent: _Extent, tile: TileSpec, open_sides: int, near_px: int) -> int:
+    return sum(side for side, gap in _gaps(extent, tile) if side & open_sides and gap <= near_px)
 
 
 def _margin(extent: _Extent, tile: TileSpec, open_sides: int) -> int:
@@ -234,9 +232,9 @@ def _measure(labels: NDArray[np.uint16], n: int, core: tuple[int, int, int, int]
         out[i, 4] = width
     for r in range(height):
         for c in range(width):
-            i = np.int64(labels[r, c]) - 1
-            if i < 0:
+            if labels[r, c] == 0:
                 continue
+            i = labels[r, c] - 1
             out[i, 0] += 1
             if core[0] <= r < core[1] and core[2] <= c < core[3]:
                 out[i, 1] += 1

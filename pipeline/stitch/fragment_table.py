@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
 from pipeline.schema import Fragment, TileLattice, TileSpec
-from pipeline.stitch.sources import TileSummary
+from pipeline.stitch.sources import TileFragments
 
 _COLUMNS = 13
 _SLOT_COLUMNS = ("tile", "local", "anchor", "core_px", "full_px", "score_q", "censored", "margin", "prompt_index")
@@ -58,7 +58,7 @@ class FragmentTable:
         return self.rank_of_slot[int(self.tile_start[k]) : int(self.tile_start[k + 1])]
 
 
-def fragment_table(records: Iterable[TileSummary], lattice: TileLattice) -> FragmentTable:
+def fragment_table(records: Iterable[TileFragments], lattice: TileLattice) -> FragmentTable:
     """Columns of all fragments of all records, independent of the order of records.
 
     Raises RecordError for a tile that comes twice or whose local ids are not 1..n.
@@ -82,9 +82,7 @@ def fragment_table(records: Iterable[TileSummary], lattice: TileLattice) -> Frag
     rank[order] = np.arange(order.size)
     columns = {name: np.ascontiguousarray(slots[order, i]) for i, name in enumerate(_SLOT_COLUMNS)}
     window = np.ascontiguousarray(slots[order, len(_SLOT_COLUMNS) :])
-    return FragmentTable(
-        **columns, window=window, tile_keys=keys, tile_start=starts, rank_of_slot=rank, n_tile_cols=lattice.n_tile_cols
-    )
+    return FragmentTable(**columns, window=window, tile_keys=keys, tile_start=starts, rank_of_slot=rank, n_tile_cols=lattice.n_tile_cols)
 
 
 def _row(tile: int, f: Fragment) -> tuple[int, ...]:

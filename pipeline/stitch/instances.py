@@ -75,7 +75,7 @@ class Instances:
     @property
     def score(self) -> NDArray[np.float64]:
         """(n,) mean score, 0..1."""
-        return self.score_sum / np.maximum(self.score_px, 1) / SCORE_Q_SCALE
+        return np.asarray(self.score_sum / np.maximum(self.score_px, 1) / SCORE_Q_SCALE, dtype=np.float64)
 
     def tiles_of(self, row: int) -> list[tuple[int, int]]:
         """(tile_row, tile_col) of all member fragments' tiles, sorted, each once."""
@@ -110,9 +110,7 @@ def measure_painted(lattice: TileLattice, painter: Painter, n: int, aoi_mask: Ao
     return Painted(area_px=area_px, aoi_px=aoi_px, window=window, blocked=blocked)
 
 
-def instance_table(
-    table: FragmentTable, components: Components, painted: Painted, min_area_px: int
-) -> tuple[NDArray[np.int64], Instances]:
+def instance_table(table: FragmentTable, components: Components, painted: Painted, min_area_px: int) -> tuple[NDArray[np.int64], Instances]:
     """(component number of each row, rows) for the components that show at least `min_area_px` (and one) pixel."""
     number = np.flatnonzero(painted.area_px >= max(min_area_px, 1))
     members = components.members

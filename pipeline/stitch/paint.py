@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from pipeline.errors import RecordError
 from pipeline.schema import TileLattice, TileSpec, Window
 from pipeline.stitch.fragment_table import FragmentTable
-from pipeline.stitch.resolve import Components
-from pipeline.stitch.sources import TileCache, tiles_near
+from pipeline.stitch.resolve import Components, sides_reached
+from pipeline.stitch.sources import TileCache, reach_tiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +97,7 @@ class InstancePainter:
     ) -> None:
         """`index` is the component of each fragment."""
         self._lattice, self._cache, self._table, self._index, self._components = lattice, cache, table, index, components
+        self._claiming = _claiming_nodes(lattice, table, components)
 
     def block(self, block_row: int, block_col: int) -> NDArray[np.int32]:
         """Component numbers (h, w) over the block's core window."""
@@ -131,23 +132,32 @@ class InstancePainter:
         return OwnTile(read=tile.read, labels=labels, owner=_table(index), paint=_table(np.where(elsewhere, 0, index)))
 
     def _claims(self, tile: TileSpec) -> list[ClaimingTile]:
-        claims = []
-        for other in tiles_near(
-            self._lattice, range(tile.tile_row, tile.tile_row + 1), range(tile.tile_col, tile.tile_col + 1)
-        ):
-            nodes = self._table.nodes(other)
-            if not nodes.size or (other.tile_row, other.tile_col) == (tile.tile_row, tile.tile_col):
-                continue
-            index = self._index[nodes]
-            window, core = self._table.window[nodes], tile.core
-            reaches = (window[:, 0] < core.row1) & (window[:, 2] > core.row0) & (window[:, 1] < core.col1) & (window[:, 3] > core.col0)
-            claiming = self._components.complete[index] & (self._components.rep[index] == nodes) & reaches
-            labels = self._cache.labels(other) if claiming.any() else None
-            if labels is not None:
-                claims.append(ClaimingTile(read=other.read, labels=labels, claim=_table(np.where(claiming, index, 0))))
+        claims, reach, core = [], reach_tiles(self._lattice), tile.core
+        for tile_row in range(tile.tile_row - reach, tile.tile_row + reach + 1):
+            for tile_col in range(tile.tile_col - reach, tile.tile_col + reach + 1):
+                nodes = self._claiming.get((tile_row, tile_col))
+                if nodes is None or (tile_row, tile_col) == (tile.tile_row, tile.tile_col):
+                    continue
+                window = self._table.window[nodes]
+                near = (window[:, 0] < core.row1) & (window[:, 2] > core.row0) & (window[:, 1] < core.col1) & (window[:, 3] > core.col0)
+                other = self._lattice.tile(tile_row, tile_col)
+                labels = self._cache.labels(other) if near.any() else None
+                if labels is not None:
+                    claim = np.zeros(self._table.nodes(other).size + 1, dtype=np.int32)
+                    claim[self._table.local[nodes[near]]] = self._index[nodes[near]]
+                    claims.append(ClaimingTile(read=other.read, labels=labels, claim=claim))
         return claims
+
+
+def _claiming_nodes(lattice: TileLattice, table: FragmentTable, components: Components) -> dict[tuple[int, int], NDArray[np.int64]]:
+    """(tile_row, tile_col) -> representatives of complete components that reach beyond their tile's core."""
+    nodes = components.rep[1:][components.complete[1:]]
+    nodes = nodes[sides_reached(lattice, table)[nodes] != 0]
+    nodes = nodes[np.argsort(table.tile[nodes], kind="stable")]
+    keys, starts = np.unique(table.tile[nodes], return_index=True)
+    parts = np.split(nodes, starts[1:])
+    return {divmod(int(key), table.n_tile_cols): part for key, part in zip(keys, parts, strict=False)}
 
 
 def _table(values: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.concatenate([np.zeros(1, dtype=np.int32), values.astype(np.int32)])
-

@@ -109,9 +109,7 @@ def match_seams(lattice: TileLattice, cache: TileCache, table: FragmentTable, op
     return Matches(parent=parent, matched=matched, n_edges=n_edges)
 
 
-def seam_strips(
-    tile: TileSpec, other: TileSpec, side: int, cache: TileCache
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
+def seam_strips(tile: TileSpec, other: TileSpec, side: int, cache: TileCache) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
     """Both tiles' labels of their seam, axis 0 along the seam (lower seams are transposed); None when one has none."""
     a, b = cache.labels(tile), cache.labels(other)
     seam = tile.read.intersect(other.read)
@@ -153,9 +151,7 @@ def roots(parent: NDArray[np.int64]) -> Any:
     return root
 
 
-def resolve(
-    lattice: TileLattice, table: FragmentTable, matches: Matches, options: StitchOptions
-) -> tuple[NDArray[np.int32], Components]:
+def resolve(lattice: TileLattice, table: FragmentTable, matches: Matches, options: StitchOptions) -> tuple[NDArray[np.int32], Components]:
     """(component of each fragment (n,), 0 for ghosts nobody owns; all components that have a core pixel)."""
     root = roots(matches.parent)
     heads = np.flatnonzero((root == np.arange(root.size)) & (table.anchor >= 0))
@@ -167,7 +163,7 @@ def resolve(
     rep = best_nodes(index, heads.size, table.censored == 0, table.margin, table.score_q)
     complete = np.zeros(heads.size + 1, dtype=np.bool_)
     complete[1:] = (table.censored[rep[1:]] == 0) & options.complete_first
-    reaches = _sides_reached(lattice, table)
+    reaches = sides_reached(lattice, table)
     lost = table.censored if options.complete_first else table.censored | reaches
     cut = (table.core_px > 0) & ((lost & ~matches.matched) != 0)
     truncated = np.zeros_like(complete)
@@ -190,7 +186,7 @@ def _members(index: NDArray[np.int32], table: FragmentTable, rep: NDArray[np.int
     return Members(component=index[node].astype(np.int64), node=node, px=px)
 
 
-def _sides_reached(lattice: TileLattice, table: FragmentTable) -> NDArray[np.int64]:
+def sides_reached(lattice: TileLattice, table: FragmentTable) -> NDArray[np.int64]:
     """(n,) bits of the sides on which a fragment reaches beyond its tile's core."""
     side = lattice.core_px
     row0, col0 = table.tile // table.n_tile_cols * side, table.tile % table.n_tile_cols * side

@@ -81,9 +81,7 @@ def seam_edges(a: NDArray[np.uint16], b: NDArray[np.uint16], options: StitchOpti
     return _edges(table)
 
 
-def _enough(
-    common: NDArray[np.int64], area_a: NDArray[np.int64], area_b: NDArray[np.int64], min_overlap_px: int
-) -> NDArray[np.bool_]:
+def _enough(common: NDArray[np.int64], area_a: NDArray[np.int64], area_b: NDArray[np.int64], min_overlap_px: int) -> NDArray[np.bool_]:
     return np.asarray(2 * common >= np.minimum(2 * min_overlap_px, np.maximum(area_a, area_b)))
 
 

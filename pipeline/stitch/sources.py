@@ -14,20 +14,34 @@ from pipeline.errors import RecordError
 from pipeline.schema import Fragment, TileLattice, TileSpec
 
 
+class TileFragments(Protocol):
+    """One tile of one query without its labels, whoever read it."""
+
+    @property
+    def tile_row(self) -> int: ...
+
+    @property
+    def tile_col(self) -> int: ...
+
+    @property
+    def fragments(self) -> tuple[Fragment, ...]:
+        """Local ids 1..n, in any order."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TileSummary:
-    """One tile of one query without its labels."""
+    """The plain `TileFragments`."""
 
     tile_row: int
     tile_col: int
     fragments: tuple[Fragment, ...]
-    """Local ids 1..n, in any order."""
 
 
 class TileSource(Protocol):
     """The tiles of ONE query, by lattice position. Must answer the same every time it is asked."""
 
-    def records(self) -> Iterator[TileSummary]:
+    def records(self) -> Iterator[TileFragments]:
         """Every tile with fragments, once, in any order."""
         ...
 

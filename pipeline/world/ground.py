@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.world.compiled import kernel
 from pipeline.world.hashing import between, hash_cell, unit
 from pipeline.world.noise import add_noise, noise_at
 from pipeline.world.style import (
-    BARE, FOREST, GROUND, GROUND_CONTRAST, PATHS, SOIL, SUN_X, SUN_Y, TEXTURE, TREE, TREE_LEVEL, TREE_SIZE,
+    BARE,
+    FOREST,
+    GROUND,
+    GROUND_CONTRAST,
+    PATHS,
+    SOIL,
+    SUN_X,
+    SUN_Y,
+    TEXTURE,
+    TREE,
+    TREE_LEVEL,
+    TREE_SIZE,
 )  # fmt: skip
 
 Rec = NDArray[np.float64]
@@ -20,47 +31,52 @@ TREE_CELL = 14.0
 """Side of the lattice cells that hold at most one tree or shrub, world units."""
 
 
-@njit(cache=True)
-def textures(origin: tuple[int, int, float], seed: np.uint64, st: Rec, tex: F32, warp: F32, warp_size: float) -> None:
-    """Fill tex (3, H, W) with fine, coarse and large texture about zero, and warp (2, H, W) with shore displacements."""
+def textures(origin: tuple[int, int, float], seed: np.uint64, st: Rec, shape: tuple[int, int], warp_size: float) -> tuple[F32, F32]:
+    """Fine, coarse and large texture about zero (3, H, W), and the displacements of lake shores (2, H, W)."""
     row0, col0, inv = origin
-    level = st[TEXTURE]
-    for k in range(3):
-        tex[k] = 0.0
-    warp[:] = -warp_size
+    level = float(st[TEXTURE])
+    tex, warp = np.zeros((3, *shape), np.float32), np.full((2, *shape), -warp_size, np.float32)
     add_noise(tex[0], row0, col0, inv, seed, 1, 2.4, 0.6 * level)
     add_noise(tex[0], row0, col0, inv, seed, 2, 7.0, 0.4 * level)
-    tex[0] -= np.float32(0.5 * level)
     add_noise(tex[1], row0, col0, inv, seed, 3, 21.0, 0.4 * level)
     add_noise(tex[1], row0, col0, inv, seed, 4, 64.0, 0.6 * level)
-    tex[1] -= np.float32(0.5 * level)
     add_noise(tex[2], row0, col0, inv, seed, 5, 190.0, 1.0)
-    tex[2] -= np.float32(0.5)
+    tex -= np.array([0.5 * level, 0.5 * level, 0.5], np.float32)[:, None, None]
     add_noise(warp[0], row0, col0, inv, seed, 6, 54.0, 2.0 * warp_size)
     add_noise(warp[1], row0, col0, inv, seed, 7, 54.0, 2.0 * warp_size)
+    return tex, warp
 
 
-@njit(cache=True)
+@kernel
 def _step(t: float, low: float, high: float) -> float:
     """0 below low, 1 above high, smooth between."""
     w = min(max((t - low) / (high - low), 0.0), 1.0)
     return w * w * (3.0 - 2.0 * w)
 
 
-@njit(cache=True)
-def paint_ground(origin: tuple[int, int, float], seed: np.uint64, st: Rec, pal: Rec, tex: F32, rgb: F32) -> None:
-    """Two biomes mixed by very large noise, each of three tones, bare patches of soil and winding tracks."""
+def paint_ground(origin: tuple[int, int, float], seed: np.uint64, st: Rec, pal: Rec, tex: F32) -> F32:
+    """A canvas (H, W, 3) of two biomes mixed by very large noise, each of three tones, with bare soil and winding tracks."""
     row0, col0, inv = origin
-    rows, cols = tex.shape[1], tex.shape[2]
-    biome, patch, track = np.zeros((rows, cols), np.float32), np.zeros((rows, cols), np.float32), np.zeros((rows, cols), np.float32)
-    add_noise(biome, row0, col0, inv, seed, 30, 2300.0, 0.75)
-    add_noise(biome, row0, col0, inv, seed, 31, 260.0, 0.25)
-    add_noise(patch, row0, col0, inv, seed, 32, 150.0, 0.55)
-    add_noise(patch, row0, col0, inv, seed, 33, 47.0, 0.28)
-    add_noise(patch, row0, col0, inv, seed, 41, 15.0, 0.17)
+    shape = tex.shape[1:]
+    masks = np.zeros((3, *shape), np.float32)
+    add_noise(masks[0], row0, col0, inv, seed, 30, 2300.0, 0.75)
+    add_noise(masks[0], row0, col0, inv, seed, 31, 260.0, 0.25)
+    add_noise(masks[1], row0, col0, inv, seed, 32, 150.0, 0.55)
+    add_noise(masks[1], row0, col0, inv, seed, 33, 47.0, 0.28)
+    add_noise(masks[1], row0, col0, inv, seed, 41, 15.0, 0.17)
     if st[PATHS] > 0.0:
-        add_noise(track, row0, col0, inv, seed, 34, 620.0, 0.85)
-        add_noise(track, row0, col0, inv, seed, 35, 140.0, 0.15)
+        add_noise(masks[2], row0, col0, inv, seed, 34, 620.0, 0.85)
+        add_noise(masks[2], row0, col0, inv, seed, 35, 140.0, 0.15)
+    rgb = np.empty((*shape, 3), np.float32)
+    _mix_ground(inv, st, pal, tex, masks, rgb)
+    return rgb
+
+
+@kernel
+def _mix_ground(inv: float, st: Rec, pal: Rec, tex: F32, masks: F32, rgb: F32) -> None:
+    """masks (3, H, W): biome, soil patches, distance field of the tracks."""
+    biome, patch, track = masks[0], masks[1], masks[2]
+    rows, cols = biome.shape
     for r in range(rows):
         for c in range(cols):
             fine, coarse, large = float(tex[0, r, c]), float(tex[1, r, c]), float(tex[2, r, c])
@@ -84,13 +100,13 @@ def paint_ground(origin: tuple[int, int, float], seed: np.uint64, st: Rec, pal: 
                 rgb[r, c, ch] = v * k
 
 
-@njit(cache=True)
+@kernel
 def _tree_density(seed: np.uint64, st: Rec, x: float, y: float) -> float:
-    wood = noise_at(seed, 36, x, y, 420.0) * 0.7 + noise_at(seed, 37, x, y, 110.0) * 0.3
-    return st[TREE_LEVEL] + 0.85 * _step(wood, st[FOREST] - 0.06, st[FOREST] + 0.06)
+    wood: float = noise_at(seed, 36, x, y, 420.0) * 0.7 + noise_at(seed, 37, x, y, 110.0) * 0.3
+    return float(st[TREE_LEVEL]) + 0.85 * _step(wood, st[FOREST] - 0.06, st[FOREST] + 0.06)
 
 
-@njit(cache=True)
+@kernel
 def paint_trees(
     origin: tuple[int, int, float], seed: np.uint64, st: Rec, pal: Rec, tex: F32, rgb: F32, height: F32, taken: NDArray[np.uint8]
 ) -> None:
@@ -113,15 +129,15 @@ def paint_trees(
             _paint_crown(origin, x, y, radius, base, gain, rock, st, tex, rgb, height, taken)
 
 
-@njit(cache=True)
+@kernel
 def _paint_crown(
     origin: tuple[int, int, float], x0: float, y0: float, radius: float, base: Rec, gain: float, rock: bool,
     st: Rec, tex: F32, rgb: F32, height: F32, taken: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     row0, col0, inv = origin
     rows, cols = taken.shape
-    r0, r1 = max(int(math.floor((y0 - radius) / inv)) - row0, 0), min(int(math.ceil((y0 + radius) / inv)) - row0 + 1, rows)
-    c0, c1 = max(int(math.floor((x0 - radius) / inv)) - col0, 0), min(int(math.ceil((x0 + radius) / inv)) - col0 + 1, cols)
+    r0, r1 = max(math.floor((y0 - radius) / inv) - row0, 0), min(math.ceil((y0 + radius) / inv) - row0 + 1, rows)
+    c0, c1 = max(math.floor((x0 - radius) / inv) - col0, 0), min(math.ceil((x0 + radius) / inv) - col0 + 1, cols)
     for r in range(r0, r1):
         dy = (row0 + r + 0.5) * inv - y0
         for c in range(c0, c1):

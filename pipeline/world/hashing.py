@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from pipeline.world.compiled import kernel
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -18,7 +19,7 @@ _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 _TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
 
 
-@njit(cache=True, inline="always")
+@kernel
 def mix64(z: np.uint64) -> np.uint64:
     """Bijective scrambling of 64 bits."""
     z = z + _GOLDEN
@@ -27,7 +28,7 @@ def mix64(z: np.uint64) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@njit(cache=True)
+@kernel
 def hash_cell(seed: np.uint64, salt: int, i: int, j: int) -> np.uint64:
     """Hash of one lattice cell; i and j may be negative."""
     z = mix64(seed ^ mix64(np.uint64(salt)))
@@ -35,25 +36,25 @@ def hash_cell(seed: np.uint64, salt: int, i: int, j: int) -> np.uint64:
     return mix64(z + mix64(np.uint64(j)))
 
 
-@njit(cache=True, inline="always")
+@kernel
 def derive(h: np.uint64, k: int) -> np.uint64:
     """The k-th independent hash derived from h."""
     return mix64(h ^ mix64(np.uint64(k)))
 
 
-@njit(cache=True, inline="always")
+@kernel
 def unit(h: np.uint64, k: int) -> float:
     """The k-th uniform number in [0, 1) derived from h."""
     return float(mix64(h ^ mix64(np.uint64(k))) >> _S11) * _TO_UNIT
 
 
-@njit(cache=True)
+@kernel
 def between(h: np.uint64, k: int, low: float, high: float) -> float:
     """The k-th uniform number in [low, high) derived from h."""
     return low + (high - low) * unit(h, k)
 
 
-@njit(cache=True)
+@kernel
 def direction(angle: float) -> tuple[float, float]:
     """(cos, sin) rounded to 2**-24, so that a last-bit difference between math libraries cannot move a pixel."""
     return round(math.cos(angle) * 16777216.0) / 16777216.0, round(math.sin(angle) * 16777216.0) / 16777216.0

@@ -26,10 +26,12 @@ class World:
         if not 0 <= self.seed < 2**63:
             raise InputError("a world's seed must be an integer from 0 to 2**63 - 1", came=str(self.seed), remedy="choose another seed")
         if not MIN_SCALE <= self.scale <= MAX_SCALE:
-            raise InputError(f"a world's scale must lie in [{MIN_SCALE}, {MAX_SCALE}]", came=str(self.scale), remedy="use 1.0 unless you augment")
+            bounds = f"[{MIN_SCALE}, {MAX_SCALE}]"
+            raise InputError(f"a world's scale must lie in {bounds}", came=str(self.scale), remedy="use 1.0 unless you augment")
         unknown = sorted(self.absent - set(CLASSES))
         if unknown:
-            raise InputError("absent classes must be classes of the world", came=", ".join(unknown), remedy=f"choose from {', '.join(CLASSES)}")
+            known = ", ".join(CLASSES)
+            raise InputError("absent classes must be classes of the world", came=", ".join(unknown), remedy=f"choose from {known}")
 
     @classmethod
     def from_seed(cls, seed: int, *, scale: float = 1.0) -> World:

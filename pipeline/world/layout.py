@@ -15,18 +15,45 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.world.classes import GREEN, RIPE, SCENERY
+from pipeline.world.compiled import kernel
 from pipeline.world.hashing import between, derive, hash_cell, unit
 from pipeline.world.noise import noise_at
 from pipeline.world.shapes import (
-    AUX, COLUMNS, CX, CY, DISC, L_FIELD, L_ROAD, P2, PERIOD, RECT, VARIANT, put, put_quad, quad_depth,
+    AUX,
+    COLUMNS,
+    CX,
+    CY,
+    DISC,
+    L_FIELD,
+    L_ROAD,
+    P2,
+    PERIOD,
+    RECT,
+    VARIANT,
+    put,
+    put_quad,
+    quad_depth,
 )  # fmt: skip
 from pipeline.world.sites import add_greenhouses, add_pond, add_solar, add_tanks
 from pipeline.world.style import (
-    ASPECT, FIELD_MIX, GREEN_C, JITTER, MESH_COS, MESH_SIN, P_MIXED, PAVED, RIPE_C, ROAD, ROAD_WIDTH, SOIL, SUPER, T_AGRI, T_URBAN,
+    ASPECT,
+    FIELD_MIX,
+    GREEN_C,
+    JITTER,
+    MESH_COS,
+    MESH_SIN,
+    P_MIXED,
+    PAVED,
+    RIPE_C,
+    ROAD,
+    ROAD_WIDTH,
+    SOIL,
+    SUPER,
+    T_AGRI,
+    T_URBAN,
 )  # fmt: skip
 from pipeline.world.town import add_block, add_lone_house, add_resort, add_shed
 from pipeline.world.water import LAKE_CELL, add_lakes, add_runways, field_is_free, paint_base
@@ -41,7 +68,7 @@ BIG_REACH = 1500.0
 """Lakes and runways are gathered this far around the window, so that every object that touches it sees the same ones."""
 
 
-@njit(cache=True)
+@kernel
 def corner(seed: np.uint64, st: Table, i: int, j: int) -> tuple[float, float]:
     """World position of mesh corner (i, j)."""
     h = hash_cell(seed, 21, i, j)
@@ -50,7 +77,7 @@ def corner(seed: np.uint64, st: Table, i: int, j: int) -> tuple[float, float]:
     return u * st[MESH_COS] - v * st[MESH_SIN], u * st[MESH_SIN] + v * st[MESH_COS]
 
 
-@njit(cache=True)
+@kernel
 def use_of(seed: np.uint64, st: Table, i: int, j: int) -> int:
     """Land use of supercell (i, j)."""
     h = hash_cell(seed, 22, i, j)
@@ -61,7 +88,7 @@ def use_of(seed: np.uint64, st: Table, i: int, j: int) -> int:
     return MIXED if unit(h, 2) < st[P_MIXED] else WILD
 
 
-@njit(cache=True)
+@kernel
 def mix_point(q: Table, u: float, v: float) -> tuple[float, float]:
     """Bilinear point of a quad (4, 2)."""
     x = (1 - v) * ((1 - u) * q[0, 0] + u * q[1, 0]) + v * ((1 - u) * q[3, 0] + u * q[2, 0])
@@ -69,7 +96,7 @@ def mix_point(q: Table, u: float, v: float) -> tuple[float, float]:
     return x, y
 
 
-@njit(cache=True)
+@kernel
 def add_field(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, q: Table, parcel: Table, room: float, st: Table, pal: Table) -> int:
     """A crop: ripe, green, or bare soil without a label; the whole parcel or a circle around a pivot."""
     pick = unit(h, 1)
@@ -100,7 +127,7 @@ def add_field(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, q: Table, par
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_site(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, room: float, pick: float, st: Table, pal: Table) -> int:
     """One site of a mixed supercell; pick in [0, 1)."""
     if pick < 0.24:
@@ -120,7 +147,7 @@ def add_site(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table,
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_parcel(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, use: int, q: Table, st: Table, pal: Table) -> int:
     """Fill one parcel (quad q) according to the use of its supercell."""
     scratch = np.empty((1, COLUMNS))
@@ -154,7 +181,7 @@ def add_parcel(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, use: int, q:
     return add_block(t, keys, n, derive(h, 3), nb, parcel, f, st, pal)
 
 
-@njit(cache=True)
+@kernel
 def splits_of(h: np.uint64, use: int) -> tuple[int, int]:
     """How many parcels a supercell has along its two directions."""
     a, b = unit(h, 200), unit(h, 201)
@@ -169,7 +196,7 @@ def splits_of(h: np.uint64, use: int) -> tuple[int, int]:
     return 2 + int(1.6 * a), 2 + int(1.6 * b)
 
 
-@njit(cache=True)
+@kernel
 def add_road(t: Table, n: int, ax: float, ay: float, bx: float, by: float, half: float, paved: bool, pal: Table) -> int:
     """A straight road; scenery."""
     dx, dy = bx - ax, by - ay
@@ -180,7 +207,7 @@ def add_road(t: Table, n: int, ax: float, ay: float, bx: float, by: float, half:
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_supercell(t: Table, keys: Keys, n: int, seed: np.uint64, nb: int, i: int, j: int, st: Table, pal: Table) -> int:
     """Roads and parcels of one supercell."""
     h = hash_cell(seed, 25, i, j)
@@ -219,7 +246,6 @@ def add_supercell(t: Table, keys: Keys, n: int, seed: np.uint64, nb: int, i: int
     return n
 
 
-@njit(cache=True)
 def plan(seed: np.uint64, box: Table, st: Table, pal: Table) -> tuple[Table, Keys]:
     """All object records and keys that may touch box (x0, y0, x1, y1 in world units), in paint order within a layer."""
     t = np.empty((CAPACITY, COLUMNS))

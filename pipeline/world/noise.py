@@ -9,27 +9,27 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.world.compiled import kernel
 from pipeline.world.hashing import hash_cell
 
 _S11 = np.uint64(11)
 _TO_UNIT = 1.0 / 9007199254740992.0
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _lattice(seed: np.uint64, salt: int, i: int, j: int) -> float:
     return float(hash_cell(seed, salt, i, j) >> _S11) * _TO_UNIT
 
 
-@njit(cache=True, inline="always")
+@kernel
 def smooth5(t: float) -> float:
     """Quintic step: 0 at 0, 1 at 1, flat first and second derivatives at both ends."""
     return t * t * t * (t * (t * 6.0 - 15.0) + 10.0)
 
 
-@njit(cache=True)
+@kernel
 def noise_at(seed: np.uint64, salt: int, x: float, y: float, period: float) -> float:
     """Noise in [0, 1) at one point."""
     gx, gy = x / period, y / period
@@ -41,7 +41,7 @@ def noise_at(seed: np.uint64, salt: int, x: float, y: float, period: float) -> f
     return left + (right - left) * fx
 
 
-@njit(cache=True)
+@kernel
 def add_noise(
     out: NDArray[np.float32], row0: int, col0: int, inv_scale: float, seed: np.uint64, salt: int, period: float, weight: float
 ) -> None:

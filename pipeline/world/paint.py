@@ -10,15 +10,40 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.world.classes import BUILDING, GREEN, GREENHOUSE, LAKE, POOL, RUNWAY, SOLAR, TANK
+from pipeline.world.compiled import kernel
 from pipeline.world.hashing import hash_cell, unit
 from pipeline.world.noise import noise_at
 from pipeline.world.shapes import (
-    A, AUX, B, BLOB, BLUE, CLS, COS, CX, CY, DISC, GREEN_, HEIGHT, L_FIELD, L_ROAD, LAYER, LAYERS, P2, PERIOD, RED, SHAPE, SIN,
-    VARIANT, X0, X1, Y0, Y1, depth,
+    AUX,
+    BLOB,
+    BLUE,
+    CLS,
+    COS,
+    CX,
+    CY,
+    DISC,
+    GREEN_,
+    HEIGHT,
+    L_FIELD,
+    L_ROAD,
+    LAYER,
+    LAYERS,
+    P2,
+    PERIOD,
+    RED,
+    SHAPE,
+    SIN,
+    VARIANT,
+    X0,
+    X1,
+    Y0,
+    Y1,
+    A,
+    B,
+    depth,
 )  # fmt: skip
 from pipeline.world.style import ROW_VISIBLE, SOIL, SUN_X, SUN_Y
 
@@ -26,25 +51,25 @@ Rec = NDArray[np.float64]
 Colour = tuple[float, float, float]
 
 
-@njit(cache=True, inline="always")
+@kernel
 def tri(t: float) -> float:
     """Triangle wave of period 1 in [-1, 1]."""
     return abs(t - math.floor(t) - 0.5) * 4.0 - 1.0
 
 
-@njit(cache=True, inline="always")
+@kernel
 def frac(t: float) -> float:
     """Fractional part in [0, 1)."""
     return t - math.floor(t)
 
 
-@njit(cache=True)
+@kernel
 def scale_colour(o: Rec, k: float) -> Colour:
     """Base colour times k."""
     return o[RED] * k, o[GREEN_] * k, o[BLUE] * k
 
 
-@njit(cache=True)
+@kernel
 def building(o: Rec, u: float, v: float, d: float, fine: float, st: Rec) -> Colour:
     """Roofs: gable (0), hip (1, 3), flat with parapet and plant (2)."""
     variant = o[VARIANT]
@@ -77,7 +102,7 @@ def building(o: Rec, u: float, v: float, d: float, fine: float, st: Rec) -> Colo
     return scale_colour(o, k)
 
 
-@njit(cache=True)
+@kernel
 def tank(o: Rec, dx: float, dy: float, d: float, fine: float, st: Rec) -> Colour:
     """A round tank: bright rim, cone roof lit from the sun, or a sunken floating roof with the shadow of its wall."""
     radius = o[A]
@@ -101,7 +126,7 @@ def tank(o: Rec, dx: float, dy: float, d: float, fine: float, st: Rec) -> Colour
     return scale_colour(o, k)
 
 
-@njit(cache=True)
+@kernel
 def pool(o: Rec, d: float, fine: float, coarse: float) -> Colour:
     """Cyan water inside a pale rim."""
     if o[VARIANT] > 0.0 and d < o[AUX]:
@@ -111,7 +136,7 @@ def pool(o: Rec, d: float, fine: float, coarse: float) -> Colour:
     return scale_colour(o, k)
 
 
-@njit(cache=True)
+@kernel
 def greenhouse(o: Rec, u: float, v: float, d: float, fine: float, st: Rec) -> Colour:
     """Pale translucent roof with ribs across, or with gutters along."""
     k = 1.0 + 0.05 * fine
@@ -134,7 +159,7 @@ def greenhouse(o: Rec, u: float, v: float, d: float, fine: float, st: Rec) -> Co
     return scale_colour(o, k)
 
 
-@njit(cache=True)
+@kernel
 def solar(o: Rec, u: float, v: float, fine: float, below: Colour) -> Colour:
     """Dark blue panels in rows with thin pale cell lines; the ground shows between the rows."""
     row = frac((v + o[B]) / o[PERIOD])
@@ -148,7 +173,7 @@ def solar(o: Rec, u: float, v: float, fine: float, below: Colour) -> Colour:
     return scale_colour(o, k)
 
 
-@njit(cache=True)
+@kernel
 def runway(o: Rec, u: float, v: float, fine: float, coarse: float) -> Colour:
     """Tarmac or concrete with threshold bars, centre line, edge lines, touchdown marks and tyre wear."""
     end, side = o[A] - abs(u), o[B] - abs(v)
@@ -167,7 +192,7 @@ def runway(o: Rec, u: float, v: float, fine: float, coarse: float) -> Colour:
     return scale_colour(o, k)
 
 
-@njit(cache=True)
+@kernel
 def field(o: Rec, u: float, v: float, rad: float, tex: Colour, st: Rec, pal: Rec) -> Colour:
     """Crop rows (rings around a pivot), tramlines and patches; tex = fine, coarse and large texture."""
     across = rad if o[SHAPE] == DISC and o[VARIANT] > 0.0 else v
@@ -184,7 +209,7 @@ def field(o: Rec, u: float, v: float, rad: float, tex: Colour, st: Rec, pal: Rec
     return r, g, b
 
 
-@njit(cache=True)
+@kernel
 def lake(o: Rec, d: float, fine: float, coarse: float, pal: Rec) -> Colour:
     """Smooth dark water, shallower along the shore."""
     k = 1.0 + (0.02 + 0.07 * o[PERIOD]) * fine + 0.10 * coarse
@@ -196,7 +221,7 @@ def lake(o: Rec, d: float, fine: float, coarse: float, pal: Rec) -> Colour:
     return r, g, b
 
 
-@njit(cache=True)
+@kernel
 def scenery(o: Rec, u: float, v: float, fine: float, coarse: float, below: Colour) -> Colour:
     """Roads (1), pads and tracks (2), runway strips (3), cars (9)."""
     variant = o[VARIANT]
@@ -210,7 +235,7 @@ def scenery(o: Rec, u: float, v: float, fine: float, coarse: float, below: Colou
     return scale_colour(o, k)
 
 
-@njit(cache=True)
+@kernel
 def colour_of(o: Rec, x: float, y: float, d: float, tex: Colour, below: Colour, st: Rec, pal: Rec) -> Colour:
     """Colour of one pixel of an object."""
     dx, dy = x - o[CX], y - o[CY]
@@ -235,7 +260,7 @@ def colour_of(o: Rec, x: float, y: float, d: float, tex: Colour, below: Colour, 
     return scenery(o, u, v, tex[0], tex[1], below)
 
 
-@njit(cache=True)
+@kernel
 def paint_one(
     k: int, o: Rec, origin: tuple[int, int, float], seed: np.uint64, rgb: NDArray[np.float32], owner: NDArray[np.int32],
     height: NDArray[np.float32], taken: NDArray[np.uint8], tex: NDArray[np.float32], warp: NDArray[np.float32], st: Rec, pal: Rec,
@@ -243,8 +268,8 @@ def paint_one(
     """Paint record k (label k + 1 when it has a class) on canvases (H, W) whose top-left pixel is origin = (row, col, 1/scale)."""
     row0, col0, inv = origin
     rows, cols = owner.shape
-    r0, r1 = max(int(math.floor(o[Y0] / inv)) - row0 - 1, 0), min(int(math.ceil(o[Y1] / inv)) - row0 + 1, rows)
-    c0, c1 = max(int(math.floor(o[X0] / inv)) - col0 - 1, 0), min(int(math.ceil(o[X1] / inv)) - col0 + 1, cols)
+    r0, r1 = max(math.floor(o[Y0] / inv) - row0 - 1, 0), min(math.ceil(o[Y1] / inv) - row0 + 1, rows)
+    c0, c1 = max(math.floor(o[X0] / inv) - col0 - 1, 0), min(math.ceil(o[X1] / inv) - col0 + 1, cols)
     blob, island = o[SHAPE] == BLOB, o[SHAPE] == BLOB and o[VARIANT] > 0.0
     label = k + 1 if o[CLS] > 0.0 else 0
     salt = 40 + int(o[PERIOD] * 1000.0)
@@ -267,7 +292,7 @@ def paint_one(
             owner[r, c], height[r, c], taken[r, c] = label, o[HEIGHT], 1
 
 
-@njit(cache=True)
+@kernel
 def paint_all(
     table: Rec, origin: tuple[int, int, float], seed: np.uint64, rgb: NDArray[np.float32], owner: NDArray[np.int32],
     height: NDArray[np.float32], taken: NDArray[np.uint8], tex: NDArray[np.float32], warp: NDArray[np.float32], st: Rec, pal: Rec,

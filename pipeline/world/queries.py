@@ -53,7 +53,8 @@ _EXPLICIT: dict[str, tuple[str, ...]] = {
     ),
     "green_field": (
         "green fields", "all the green crop fields", "find every green field", "green cropland", "fields with green crops",
-        "segment the green fields", "green farm fields", "unripe crop fields", "*show me the green crop fields", "*outline each green field",
+        "segment the green fields", "green farm fields", "unripe crop fields", "*show me the green crop fields",
+        "*outline each green field",
     ),
     "runway": (
         "runways", "the runway", "find every runway", "airport runways", "landing strips", "airstrips",
@@ -99,24 +100,29 @@ _IMPLICIT: dict[str, tuple[str, ...]] = {
         "fields ready for harvest", "where should the combine harvester go now?", "crops that have turned golden",
         "land with grain that can be cut this week", "plots that should be harvested soon", "where are cereals mature?",
         "crops at the end of their growing season", "farmland that has turned yellow", "where will straw be left soon?",
-        "plots where the grain is dry enough to collect", "*where is the crop mature enough to reap?", "*land a harvester should visit first",
+        "plots where the grain is dry enough to collect", "*where is the crop mature enough to reap?",
+        "*land a harvester should visit first",
     ),
     "green_field": (
         "crops that are still growing", "farmland not yet ready for harvest", "plots that still need water and fertiliser",
-        "where are young plants growing in rows?", "cultivated land with living green plants", "vegetation planted by farmers that is still green",
+        "where are young plants growing in rows?", "cultivated land with living green plants",
+        "vegetation planted by farmers that is still green",
         "where should irrigation continue?", "crops in the middle of their growing season", "plots with a high vegetation index",
-        "where would spraying against weeds still help?", "*farmland whose plants are still immature", "*where are crops being grown but not yet ripe?",
+        "where would spraying against weeds still help?", "*farmland whose plants are still immature",
+        "*where are crops being grown but not yet ripe?",
     ),
     "runway": (
         "where could a plane land?", "long paved strips for take-off", "where do aircraft touch down?",
         "places where an aeroplane gathers speed before flying", "where could relief supplies be flown in?",
-        "a strip that pilots line up with", "what must be kept clear of birds for flight safety?", "where could a small jet make an emergency landing?",
+        "a strip that pilots line up with", "what must be kept clear of birds for flight safety?",
+        "where could a small jet make an emergency landing?",
         "pavement with threshold markings for aviation", "where do flights begin and end?",
         "*where can aircraft take off?", "*the surface a pilot aims for",
     ),
     "pool": (
         "where do people swim at home?", "places to cool off in a private garden", "small basins of chlorinated water",
-        "where could children drown in a backyard?", "what would a homeowner heat for bathing in summer?", "bright blue basins beside houses",
+        "where could children drown in a backyard?", "what would a homeowner heat for bathing in summer?",
+        "bright blue basins beside houses",
         "places that need chlorine and a filter pump", "where might mosquitoes breed in neglected gardens?",
         "private water for recreation", "what do wealthy households have in the garden for swimming?",
         "*where could someone take a swim near a house?", "*garden features filled with clear blue water",
@@ -130,7 +136,8 @@ _IMPLICIT: dict[str, tuple[str, ...]] = {
     ),
     "solar_array": (
         "places producing electricity from sunlight", "where is renewable energy generated?", "what turns light into power?",
-        "installations that stop working at night", "equipment that should not be shaded", "where is electricity made without burning fuel?",
+        "installations that stop working at night", "equipment that should not be shaded",
+        "where is electricity made without burning fuel?",
         "clean energy infrastructure", "dark panels that feed the grid", "what would hail damage at a power plant?",
         "where does sunlight become current?", "*equipment that harvests the sun's energy", "*where is power produced on a bright day?",
     ),
@@ -150,7 +157,8 @@ _NEVER: tuple[str, ...] = (
     "where does lava come out?", "where would surfers wait for waves?", "structures that carry high-voltage lines",
     "where do medieval walls still stand?", "where does a river fall over a cliff?", "places where golfers play",
     "*cruise ships", "*wind farms", "*sports stadiums", "*suspension bridges", "*railway yards", "*parked airliners", "*ancient ruins",
-    "*ferries", "*gas flares", "*where can a container ship dock?", "*where do windmills turn?", "*where is a match played before spectators?",
+    "*ferries", "*gas flares", "*where can a container ship dock?", "*where do windmills turn?",
+    "*where is a match played before spectators?",
     "*which structure carries a railway over water?", "*where could one ride a roller coaster?",
 )  # fmt: skip
 
@@ -161,7 +169,8 @@ def _parse(wordings: tuple[str, ...], class_name: str, kind: QueryKind) -> list[
 
 def queries_of(class_name: str) -> tuple[Query, ...]:
     """Every wording about one class, explicit first. Raises KeyError for an unknown class."""
-    return tuple(_parse(_EXPLICIT[class_name], class_name, QueryKind.EXPLICIT) + _parse(_IMPLICIT[class_name], class_name, QueryKind.IMPLICIT))
+    explicit = _parse(_EXPLICIT[class_name], class_name, QueryKind.EXPLICIT)
+    return (*explicit, *_parse(_IMPLICIT[class_name], class_name, QueryKind.IMPLICIT))
 
 
 NEVER: tuple[Query, ...] = tuple(_parse(_NEVER, "", QueryKind.ABSENT))

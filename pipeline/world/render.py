@@ -15,11 +15,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.schema import Window
 from pipeline.world.classes import CLASSES
+from pipeline.world.compiled import kernel
 from pipeline.world.ground import paint_ground, paint_trees, textures
 from pipeline.world.hashing import hash_cell
 from pipeline.world.landscape import World
@@ -28,8 +28,22 @@ from pipeline.world.noise import noise_at
 from pipeline.world.paint import paint_all
 from pipeline.world.shapes import CLS, WARP
 from pipeline.world.style import (
-    BLUR, BRIGHTNESS, CLOUD, CONTRAST, GAIN_B, GAIN_G, GAIN_R, GAMMA, HAZE, HAZE_C, NOISE, SATURATION, SHADOW_DARK, SHADOW_SLOPE,
-    SUN_X, SUN_Y,
+    BLUR,
+    BRIGHTNESS,
+    CLOUD,
+    CONTRAST,
+    GAIN_B,
+    GAIN_G,
+    GAIN_R,
+    GAMMA,
+    HAZE,
+    HAZE_C,
+    NOISE,
+    SATURATION,
+    SHADOW_DARK,
+    SHADOW_SLOPE,
+    SUN_X,
+    SUN_Y,
 )  # fmt: skip
 
 MAX_SHADOW = 24.0
@@ -77,11 +91,9 @@ def render(world: World, window: Window) -> Rendering:
     allowed = np.array([True] + [name not in world.absent for name in CLASSES])
     chosen = allowed[table[:, CLS].astype(np.intp)]
     table, keys = table[chosen], keys[chosen]
-    tex, warp = np.empty((3, rows, cols), np.float32), np.empty((2, rows, cols), np.float32)
-    rgb, height = np.empty((rows, cols, 3), np.float32), np.zeros((rows, cols), np.float32)
+    tex, warp = textures(origin, seed, st, (rows, cols), WARP)
+    rgb, height = paint_ground(origin, seed, st, pal, tex), np.zeros((rows, cols), np.float32)
     owner, taken = np.zeros((rows, cols), np.int32), np.zeros((rows, cols), np.uint8)
-    textures(origin, seed, st, tex, warp, WARP)
-    paint_ground(origin, seed, st, pal, tex, rgb)
     paint_all(table, origin, seed, rgb, owner, height, taken, tex, warp, st, pal)
     paint_trees(origin, seed, st, pal, tex, rgb, height, taken)
     _shade(origin, seed, st, rgb, height)
@@ -100,7 +112,7 @@ def _tone_curve(st: F64) -> F64:
     return curve
 
 
-@njit(cache=True)
+@kernel
 def _compact(owner: NDArray[np.int32], n: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Owner numbers (record + 1) -> 1..m in record order, and the m record numbers."""
     seen = np.zeros(n + 1, np.int32)
@@ -118,7 +130,7 @@ def _compact(owner: NDArray[np.int32], n: int) -> tuple[NDArray[np.int32], NDArr
     return labels, used
 
 
-@njit(cache=True)
+@kernel
 def _shade(origin: tuple[int, int, float], seed: np.uint64, st: F64, rgb: F32, height: F32) -> None:
     """Darken pixels whose line to the sun is blocked within MAX_SHADOW, and pixels under a cloud."""
     rows, cols = height.shape
@@ -152,8 +164,10 @@ def _shade(origin: tuple[int, int, float], seed: np.uint64, st: F64, rgb: F32, h
                 rgb[r, c, 2] *= k + 0.12 * (1.0 - k)
 
 
-@njit(cache=True)
-def _expose(origin: tuple[int, int, float], seed: np.uint64, st: F64, pal: F64, pad: int, curve: F64, rgb: F32, out: NDArray[np.uint8]) -> None:
+@kernel
+def _expose(
+    origin: tuple[int, int, float], seed: np.uint64, st: F64, pal: F64, pad: int, curve: F64, rgb: F32, out: NDArray[np.uint8]
+) -> None:
     """From scene radiance to 8 bits: binomial blur, haze, saturation, gains, tone curve, noise hashed from the pixel."""
     rows, cols = out.shape[0], out.shape[1]
     side = 0.25 * st[BLUR]

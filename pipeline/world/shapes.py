@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.world.compiled import kernel
 from pipeline.world.hashing import between, unit
 
 # Columns of a record.
@@ -37,8 +37,11 @@ WARP = 9.0
 """Largest displacement of a lake shore by noise, world units."""
 
 
-@njit(cache=True)
-def put(table: NDArray[np.float64], n: int, cls: int, shape: int, layer: int, cx: float, cy: float, co: float, si: float, a: float, b: float) -> int:
+@kernel
+def put(
+    table: NDArray[np.float64], n: int, cls: int, shape: int, layer: int,
+    cx: float, cy: float, co: float, si: float, a: float, b: float,
+) -> int:  # fmt: skip
     """Start record n (half sizes a, b around cx, cy); returns n + 1, or n when the table is full."""
     if n >= table.shape[0]:
         raise ValueError("too many objects near one window")
@@ -54,7 +57,7 @@ def put(table: NDArray[np.float64], n: int, cls: int, shape: int, layer: int, cx
     return n + 1
 
 
-@njit(cache=True)
+@kernel
 def put_quad(table: NDArray[np.float64], n: int, cls: int, layer: int, quad: NDArray[np.float64], inset: float) -> int:
     """A convex quad (4, 2), vertices in order, shrunk by `inset` on every side (P1)."""
     cx, cy = quad[:, 0].mean(), quad[:, 1].mean()
@@ -69,7 +72,7 @@ def put_quad(table: NDArray[np.float64], n: int, cls: int, layer: int, quad: NDA
     return n
 
 
-@njit(cache=True)
+@kernel
 def put_blob(table: NDArray[np.float64], n: int, cls: int, layer: int, cx: float, cy: float, radius: float, h: np.uint64) -> int:
     """A star-shaped outline: radius * (1 + harmonics 2..7), further bent by the warp noise when painted."""
     rough = between(h, 90, 0.05, 0.17)
@@ -88,7 +91,7 @@ def put_blob(table: NDArray[np.float64], n: int, cls: int, layer: int, cx: float
     return n
 
 
-@njit(cache=True)
+@kernel
 def quad_depth(o: NDArray[np.float64], x: float, y: float) -> float:
     """Distance to the nearest edge of the quad, positive inside."""
     best = 1e18
@@ -101,7 +104,7 @@ def quad_depth(o: NDArray[np.float64], x: float, y: float) -> float:
     return best
 
 
-@njit(cache=True)
+@kernel
 def blob_depth(o: NDArray[np.float64], x: float, y: float) -> float:
     """Radial distance to the outline, positive inside. Harmonics come from the angle-multiplication recurrence."""
     dx, dy = x - o[CX], y - o[CY]
@@ -117,7 +120,7 @@ def blob_depth(o: NDArray[np.float64], x: float, y: float) -> float:
     return float(o[A] * total - r)
 
 
-@njit(cache=True)
+@kernel
 def rect_depth(o: NDArray[np.float64], u: float, v: float) -> float:
     """Distance to the outline of a rectangle with corner radius P1, in its own axes; positive inside."""
     radius = o[P1]
@@ -127,7 +130,7 @@ def rect_depth(o: NDArray[np.float64], u: float, v: float) -> float:
     return float(radius - max(qu, qv))
 
 
-@njit(cache=True)
+@kernel
 def ell_depth(o: NDArray[np.float64], u: float, v: float) -> float:
     """Like rect_depth for an L: the quadrant with signs P1, P2 is cut away beyond AUX of the half sizes."""
     outer = min(o[A] - abs(u), o[B] - abs(v))
@@ -135,7 +138,7 @@ def ell_depth(o: NDArray[np.float64], u: float, v: float) -> float:
     return float(min(outer, -notch))
 
 
-@njit(cache=True)
+@kernel
 def depth(o: NDArray[np.float64], x: float, y: float) -> float:
     """Signed distance-like depth of a point: the pixel belongs to the object when it is >= 0."""
     shape = o[SHAPE]

@@ -9,22 +9,42 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.world.classes import BUILDING, GREENHOUSE, LAKE, POOL, SCENERY, SOLAR, TANK
+from pipeline.world.compiled import kernel
 from pipeline.world.hashing import between, derive, direction, unit
 from pipeline.world.shapes import (
-    A, AUX, B, BLOB, COS, CX, CY, DISC, ELL, HEIGHT, L_PAD, L_SITE, L_WATER, P1, P2, PERIOD, RECT, SHAPE, SIN, VARIANT, X0, X1, Y0, Y1,
-    put, put_blob, quad_depth,
+    AUX,
+    COS,
+    CX,
+    CY,
+    DISC,
+    ELL,
+    HEIGHT,
+    L_PAD,
+    L_SITE,
+    L_WATER,
+    P1,
+    P2,
+    PERIOD,
+    RECT,
+    SIN,
+    VARIANT,
+    X1,
+    A,
+    B,
+    put,
+    put_blob,
+    quad_depth,
 )  # fmt: skip
-from pipeline.world.style import GREEN_C, HOUSE_SIZE, PANEL, POOLS, ROAD, ROOF, SOIL, TANK_C, WATER
+from pipeline.world.style import GREEN_C, PANEL, ROAD, SOIL, TANK_C, WATER
 from pipeline.world.water import is_free, paint_base
 
 Table = NDArray[np.float64]
 
 
-@njit(cache=True)
+@kernel
 def keep(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, n_big: int, parcel: Table, margin: float) -> int:
     """Accept record n - 1 when it lies inside the parcel and clear of lakes and runways; otherwise take it back."""
     o = t[n - 1]
@@ -40,7 +60,7 @@ def keep(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, n_big: int, p
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_tanks(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, st: Table, pal: Table) -> int:
     """1 to 8 tanks on a grid, some of them touching, usually on a paved or bare pad."""
     count = 1 + int(8.0 * unit(h, 1) ** 1.2)
@@ -74,7 +94,7 @@ def add_tanks(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int,
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_greenhouses(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table) -> int:
     """1 to 6 greenhouses side by side, touching or with narrow gaps."""
     count = 1 + int(6.0 * unit(h, 1))
@@ -93,12 +113,13 @@ def add_greenhouses(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb
         base = np.array([214.0 + 26.0 * tone, 220.0 + 22.0 * tone, 216.0 + 26.0 * tone])
         mixed = base * (1.0 - 0.3 * tint) + pal[GREEN_C] * (0.3 * tint)
         paint_base(o, mixed, between(g, 1, 0.93, 1.04))
-        o[HEIGHT], o[VARIANT], o[PERIOD], o[AUX] = between(h, 9, 2.5, 4.5), (1.0 if unit(h, 10) < 0.5 else 0.0), between(h, 11, 5.0, 9.0), unit(g, 2)
+        o[HEIGHT], o[VARIANT] = between(h, 9, 2.5, 4.5), (1.0 if unit(h, 10) < 0.5 else 0.0)
+        o[PERIOD], o[AUX] = between(h, 11, 5.0, 9.0), unit(g, 2)
         n = keep(t, keys, n, g, nb, parcel, 2.0)
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_solar(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table) -> int:
     """One or two fields of panel rows; the whole block, gaps between rows included, is one object."""
     count = 2 if unit(h, 1) < 0.35 else 1
@@ -122,7 +143,7 @@ def add_solar(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int,
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_pond(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table) -> int:
     """A small lake inside one parcel."""
     radius = min(between(h, 1, 46.0, 110.0), 0.62 * room)
@@ -140,7 +161,7 @@ def add_pond(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, 
     return keep(t, keys, n, h, nb, parcel, 0.0)
 
 
-@njit(cache=True)
+@kernel
 def put_house(t: Table, n: int, g: np.uint64, cx: float, cy: float, co: float, si: float, a: float, b: float, roof: Table) -> int:
     """A building: pitched, hipped or flat roof, sometimes an L."""
     wing = unit(g, 1) < 0.22 and min(a, b) > 15.0
@@ -158,7 +179,7 @@ def put_house(t: Table, n: int, g: np.uint64, cx: float, cy: float, co: float, s
     return n
 
 
-@njit(cache=True)
+@kernel
 def put_pool(t: Table, n: int, g: np.uint64, cx: float, cy: float, co: float, si: float) -> int:
     """A small basin with a pale rim: rounded rectangle, oval or round."""
     a, b = between(g, 1, 8.5, 14.0), between(g, 2, 7.0, 9.5)

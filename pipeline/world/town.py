@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.world.classes import BUILDING, POOL, SCENERY
+from pipeline.world.classes import SCENERY
+from pipeline.world.compiled import kernel
 from pipeline.world.hashing import between, derive, direction, unit
-from pipeline.world.shapes import AUX, CX, CY, HEIGHT, L_PAD, L_SITE, P1, PERIOD, RECT, VARIANT, put
+from pipeline.world.shapes import CX, CY, HEIGHT, L_PAD, L_SITE, P1, RECT, VARIANT, put
 from pipeline.world.sites import keep, put_house, put_pool
-from pipeline.world.style import DENSE, HOUSE_SIZE, PAVED, POOLS, ROAD, ROOF
+from pipeline.world.style import DENSE, HOUSE_SIZE, POOLS, ROAD, ROOF
 from pipeline.world.water import paint_base
 
 Table = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 
 
-@njit(cache=True)
+@kernel
 def roof_of(g: np.uint64, k: int, pal: Table, flat: bool) -> Table:
     """A roof colour: the world has two common ones, and two more each for pitched and flat roofs."""
-    pick = unit(g, k)
-    if pick < 0.6:
-        return pal[ROOF + (0 if unit(g, k + 1) < 0.6 else 1)]
-    return pal[ROOF + (2 if flat else 5) + int(unit(g, k + 1) * 3.0)]
+    common = 0 if unit(g, k + 1) < 0.6 else 1
+    rare = (2 if flat else 5) + int(unit(g, k + 1) * 3.0)
+    row = ROOF + (common if unit(g, k) < 0.6 else rare)
+    roof: Table = pal[row]
+    return roof
 
 
-@njit(cache=True)
+@kernel
 def add_cars(t: Table, keys: Keys, n: int, h: np.uint64, cx: float, cy: float, co: float, si: float, a: float, b: float, pal: Table) -> int:
     """A paved lot with bays and parked cars; scenery only."""
     n = put(t, n, SCENERY, RECT, L_PAD, cx, cy, co, si, a, b)
@@ -46,7 +47,7 @@ def add_cars(t: Table, keys: Keys, n: int, h: np.uint64, cx: float, cy: float, c
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_row_houses(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, pal: Table) -> int:
     """Two rows of narrow houses that touch, broken into terraces. f: centre, axis, half lengths of the block."""
     cx, cy, co, si, hu, hv = f[0], f[1], f[2], f[3], f[4], f[5]
@@ -60,7 +61,8 @@ def add_row_houses(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: 
         u, k, left = -hu + wide + 2.0, 0, 3 + int(6.0 * unit(h, 3))
         while u + wide < hu:
             g = derive(h, 200 + 100 * side + k)
-            n = put_house(t, n, g, cx + u * co - v * si, cy + u * si + v * co, co, si, wide, deep, roof_of(derive(h, side + 7), 0, pal, False))
+            roof = roof_of(derive(h, side + 7), 0, pal, False)
+            n = put_house(t, n, g, cx + u * co - v * si, cy + u * si + v * co, co, si, wide, deep, roof)
             t[n - 1, VARIANT] = 0.0
             t[n - 1, HEIGHT] = between(h, 4, 4.5, 7.0)
             n = keep(t, keys, n, g, nb, parcel, 7.0)
@@ -70,7 +72,7 @@ def add_row_houses(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: 
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_villas(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, st: Table, pal: Table) -> int:
     """Detached houses along both long sides of a block; some gardens have a pool behind the house."""
     cx, cy, co, si, hu, hv = f[0], f[1], f[2], f[3], f[4], f[5]
@@ -100,7 +102,7 @@ def add_villas(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Tabl
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_flats(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, pal: Table) -> int:
     """Large flat-roofed buildings on a grid, a few of them touching; now and then a parking lot instead."""
     cx, cy, co, si, hu, hv = f[0], f[1], f[2], f[3], f[4], f[5]
@@ -121,7 +123,7 @@ def add_flats(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_block(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, st: Table, pal: Table) -> int:
     """One town block; denser worlds have more rows and flats."""
     pick = unit(h, 60)
@@ -134,7 +136,7 @@ def add_block(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table
     return add_villas(t, keys, n, h, nb, parcel, f, st, pal)
 
 
-@njit(cache=True)
+@kernel
 def add_lone_house(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, pal: Table) -> int:
     """A farmhouse, perhaps with a barn beside it."""
     co, si = direction(3.14159 * unit(h, 61))
@@ -144,12 +146,13 @@ def add_lone_house(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: 
     if unit(h, 66) < 0.4:
         g = derive(h, 67)
         v = b + between(g, 1, 22.0, 34.0)
-        n = put_house(t, n, g, parcel[CX] - v * si, parcel[CY] + v * co, co, si, between(g, 2, 16.0, 36.0), between(g, 3, 11.0, 17.0), roof_of(g, 64, pal, True))
+        a, b = between(g, 2, 16.0, 36.0), between(g, 3, 11.0, 17.0)
+        n = put_house(t, n, g, parcel[CX] - v * si, parcel[CY] + v * co, co, si, a, b, roof_of(g, 64, pal, True))
         n = keep(t, keys, n, g, nb, parcel, 4.0)
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_resort(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, pal: Table) -> int:
     """A house with one or two pools."""
     n = add_lone_house(t, keys, n, h, nb, parcel, pal)
@@ -162,7 +165,7 @@ def add_resort(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Tabl
     return n
 
 
-@njit(cache=True)
+@kernel
 def add_shed(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table) -> int:
     """A large flat shed with a parking lot at its side."""
     co, si = direction(3.14159 * unit(h, 61))

@@ -9,14 +9,41 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.world.classes import LAKE, RUNWAY
+from pipeline.world.compiled import kernel
 from pipeline.world.hashing import between, derive, direction, hash_cell, unit
 from pipeline.world.shapes import (
-    A, AUX, B, BLOB, BLUE, COS, CX, CY, GREEN_, L_RUNWAY, L_STRIP, L_WATER, PERIOD, QUAD, RECT, RED, SHAPE, SIN, VARIANT, WARP,
-    X0, X1, Y0, Y1, blob_depth, depth, put, put_blob, quad_depth,
+    AUX,
+    BLOB,
+    BLUE,
+    COS,
+    CX,
+    CY,
+    GREEN_,
+    L_RUNWAY,
+    L_STRIP,
+    L_WATER,
+    PERIOD,
+    QUAD,
+    RECT,
+    RED,
+    SHAPE,
+    SIN,
+    VARIANT,
+    WARP,
+    X0,
+    X1,
+    Y0,
+    Y1,
+    A,
+    B,
+    blob_depth,
+    depth,
+    put,
+    put_blob,
+    quad_depth,
 )  # fmt: skip
 from pipeline.world.style import P_LAKE, P_RUNWAY, TARMAC, WATER
 
@@ -28,13 +55,13 @@ SHORE = 14.0
 """Nothing is built closer to a shore than this (beside WARP), world units."""
 
 
-@njit(cache=True)
+@kernel
 def paint_base(o: NDArray[np.float64], colour: NDArray[np.float64], gain: float) -> None:
     """Base colour of a record."""
     o[RED], o[GREEN_], o[BLUE] = colour[0] * gain, colour[1] * gain, colour[2] * gain
 
 
-@njit(cache=True)
+@kernel
 def add_runways(
     table: NDArray[np.float64], keys: NDArray[np.uint64], n: int, seed: np.uint64, box: NDArray[np.float64],
     style: NDArray[np.float64], pal: NDArray[np.float64],
@@ -62,7 +89,7 @@ def add_runways(
     return n
 
 
-@njit(cache=True)
+@kernel
 def _near_runway(table: NDArray[np.float64], first: int, last: int, lake: NDArray[np.float64]) -> bool:
     for k in range(first, last):
         o = table[k]
@@ -76,7 +103,7 @@ def _near_runway(table: NDArray[np.float64], first: int, last: int, lake: NDArra
     return False
 
 
-@njit(cache=True)
+@kernel
 def add_lakes(
     table: NDArray[np.float64], keys: NDArray[np.uint64], n: int, seed: np.uint64, box: NDArray[np.float64],
     style: NDArray[np.float64], pal: NDArray[np.float64],
@@ -106,7 +133,7 @@ def add_lakes(
     return n
 
 
-@njit(cache=True)
+@kernel
 def blocked(table: NDArray[np.float64], n_big: int, x: float, y: float, margin: float) -> bool:
     """Whether a point lies on, or within margin of, one of the first n_big records (runway strips, runways, lakes)."""
     for k in range(n_big):
@@ -120,7 +147,7 @@ def blocked(table: NDArray[np.float64], n_big: int, x: float, y: float, margin: 
     return False
 
 
-@njit(cache=True)
+@kernel
 def is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64]) -> bool:
     """Whether a small record keeps clear of lakes and runways: centre, corners and edge middles are tested."""
     reach = max(o[A], o[B])
@@ -133,7 +160,7 @@ def is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64]) -> b
     return True
 
 
-@njit(cache=True)
+@kernel
 def field_is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64], quad: NDArray[np.float64]) -> bool:
     """The same for a field: lakes against a 9 x 9 sample of the quad, runways against points of their axis."""
     for k in range(n_big):

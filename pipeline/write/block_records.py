@@ -44,7 +44,8 @@ _STEPS: Mapping[Side, tuple[int, int]] = {"n": (-1, 0), "e": (0, 1), "s": (1, 0)
 _PREFIX = b"terraquery:"
 _BLOBS = ("labels", "seam_n", "seam_e", "seam_s", "seam_w", "valid")
 _SUMMARY = tuple(name for name in SCHEMA.names if name not in _BLOBS)
-_REMEDY = "delete the file and start the run again on the same --out; only this block is done again"
+REMEDY = "delete the file and start the run again on the same --out; only this block is done again"
+"""What to do about a record that cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +200,7 @@ def _open(path: Path, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict[s
     except FileNotFoundError as error:
         raise RecordError(f"block record {path} is missing. To fix: start the run again on the same --out") from error
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
-        raise RecordError(f"block record {path} is truncated or damaged ({error}). To fix: {_REMEDY}") from error
+        raise RecordError(f"block record {path} is truncated or damaged ({error}). To fix: {REMEDY}") from error
 
 
 def _checked_metadata(path: Path, file: pq.ParquetFile, fingerprint: str) -> dict[str, str]:
@@ -207,12 +208,12 @@ def _checked_metadata(path: Path, file: pq.ParquetFile, fingerprint: str) -> dic
     found = {key.removeprefix(_PREFIX).decode(): value.decode() for key, value in stored.items() if key.startswith(_PREFIX)}
     if found.get("schema_version") != RECORD_VERSION.decode():
         came = found.get("schema_version", "none")
-        raise RecordError(f"block record {path} must have schema version {RECORD_VERSION.decode()}, got {came}. To fix: {_REMEDY}")
+        raise RecordError(f"block record {path} must have schema version {RECORD_VERSION.decode()}, got {came}. To fix: {REMEDY}")
     if found["fingerprint"] != fingerprint:
         came = f"fingerprint {found['fingerprint'][:12]}, wanted {fingerprint[:12]}"
-        raise RecordError(f"block record {path} belongs to another run ({came}). To fix: {_REMEDY}")
+        raise RecordError(f"block record {path} belongs to another run ({came}). To fix: {REMEDY}")
     if found["block_id"] != path.stem or int(found["n_rows"]) != file.metadata.num_rows:
-        raise RecordError(f"block record {path} holds {file.metadata.num_rows} rows of block {found['block_id']}. To fix: {_REMEDY}")
+        raise RecordError(f"block record {path} holds {file.metadata.num_rows} rows of block {found['block_id']}. To fix: {REMEDY}")
     return found
 
 

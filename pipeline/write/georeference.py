@@ -81,6 +81,13 @@ def to_crs_coordinates(geometries: Sequence[Any] | Geometries, grid: RunGrid) ->
     return np.asarray(shapely.orient_polygons(moved), dtype=object)
 
 
+def to_pixels(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometries:
+    """Inverse of `to_crs_coordinates` up to rounding in the last digits: CRS coordinates -> pixel-edge coordinates."""
+    a, b, c, d, e, f = affine_of(grid)
+    inverse = np.linalg.inv(np.array([[a, b], [d, e]]))
+    return np.asarray(shapely.transform(np.asarray(geometries, dtype=object), lambda xy: (xy - (c, f)) @ inverse.T), dtype=object)
+
+
 def is_on_earth(grid: RunGrid) -> bool:
     """Whether the grid has longitudes and latitudes: it has a CRS, and that is not a local engineering one."""
     crs = crs_of(grid)

@@ -150,14 +150,16 @@ def score_bytes(ids: NDArray[np.uint64], *, instance_id: NDArray[np.uint64], sco
     """
     if np.any((score < 0) | (score > 1) | np.isnan(score)):
         raise ValueError("scores must lie in 0..1")
-    order = np.argsort(instance_id)
-    known = np.concatenate([np.zeros(1, dtype=np.uint64), instance_id[order]])
-    scaled = np.round(score[order].astype(np.float64) * SCORE_SCALE).astype(np.uint8)
-    values = np.concatenate([np.full(1, MASK_FILL, dtype=np.uint8), scaled])
-    position = np.minimum(np.searchsorted(known, ids), known.size - 1)
-    if not np.array_equal(known[position], ids):
+    order = np.argsort(instance_id, kind="stable")
+    known, scaled = instance_id[order], np.round(score[order].astype(np.float64) * SCORE_SCALE).astype(np.uint8)
+    values = np.full(ids.shape, MASK_FILL, dtype=np.uint8)
+    objects = ids != 0
+    wanted = ids[objects]
+    position = np.searchsorted(known, wanted)
+    if np.any(position == known.size) or not np.array_equal(known[position], wanted):
         raise ValueError("every id of the raster must be a row of the instances table")
-    return np.asarray(values[position], dtype=np.uint8)
+    values[objects] = scaled[position]
+    return values
 
 
 def finalise(store: MaskStore) -> None:

@@ -1,8 +1,9 @@
 """Block records as the merge wants them: one query, tile by tile, within a fixed amount of memory.
 
 The merge stage declares what it needs as a Protocol and never sees a file; `RecordSource` fits that Protocol by shape alone,
-because stages do not import each other. Decoded label images and undecoded block columns are kept in two small caches with
-least-recently-used eviction: neighbouring tiles and blocks are asked for in turn, so a handful of blocks serves all requests.
+because stages do not import each other. Pixels are decoded anew each time (half a millisecond a tile; the merge keeps the few
+it works on); what is kept here, within a budget of bytes and least recently used out first, are the compressed columns of
+recent blocks: neighbouring tiles are asked for in turn, so a handful of blocks serves all requests.
 """
 
 from __future__ import annotations
@@ -12,22 +13,20 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
 from pipeline.schema import Fragment, Reason, TileLattice, TileStatus
-from pipeline.write.block_records import read_columns, read_label_blobs, read_valid_blobs
+from pipeline.write.block_records import REMEDY, read_columns, read_label_blobs, read_valid_blobs
 from pipeline.write.label_codec import decode_bits, decode_labels
 from pipeline.write.record_columns import fragment_lists
 from pipeline.write.run_dir import RunDir
 
-LABEL_CACHE_BYTES = 128 * 2**20
-"""Decoded label images kept in memory: 64 tiles of 1024 x 1024."""
-
 BLOCK_CACHE_BYTES = 64 * 2**20
-"""Undecoded label images and validity masks of recent blocks kept in memory."""
+"""Compressed label images of recent blocks kept in memory; validity masks have a budget of the same size."""
 
 NOT_LOOKED_AT = frozenset({Reason.OUTSIDE_AOI, Reason.NODATA, Reason.CLOUD})
 """Reasons of empty tiles whose pixels no model and no gate judged; rasters keep the fill value there."""
@@ -66,14 +65,12 @@ class RecordSource:
         *,
         fingerprint: str,
         query_index: int,
-        label_cache_bytes: int = LABEL_CACHE_BYTES,
         block_cache_bytes: int = BLOCK_CACHE_BYTES,
     ) -> None:
         self.lattice = lattice
         self.query_index = query_index
         self._run_dir = run_dir
         self._fingerprint = fingerprint
-        self._labels: _ByteCache[NDArray[np.uint16] | None] = _ByteCache(label_cache_bytes, size_of=lambda a: 64 if a is None else a.nbytes)
         self._blobs: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_blob_bytes)
         self._valid: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_blob_bytes)
 
@@ -88,10 +85,15 @@ class RecordSource:
                     yield TileSummary(tile_row=row, tile_col=col, fragments=fragments)
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
-        """(H, W) uint16 over the tile's read window, read-only, 0 = background; None when nothing was found there."""
+        """(H, W) uint16 over the tile's read window, 0 = background; None when nothing was found there."""
         if self.fate(tile_row, tile_col) is not TileFate.FOUND:
             return None
-        return self._labels.get((tile_row, tile_col), lambda: self._decode(tile_row, tile_col))
+        block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
+        blob = self._blobs.get(block, lambda: self._read_labels(*block)).get((tile_row, tile_col))
+        try:
+            return None if blob is None else decode_labels(blob)
+        except ValueError as error:
+            raise RecordError(f"block record {self._path(*block)} is damaged ({error}). To fix: {REMEDY}") from error
 
     def paintable(self, tile_row: int, tile_col: int) -> bool:
         """Whether the tile's pixels may be written: False for failed, unplanned and never-looked-at tiles."""
@@ -125,7 +127,8 @@ class RecordSource:
                 blobs = self._valid.get((block_row, block_col), lambda: self._read_valid(block_row, block_col))
                 blob = blobs.get((tile.tile_row, tile.tile_col))
                 if blob is None:
-                    raise RecordError(f"block record {self._path(block_row, block_col)} holds no validity for tile {tile.tile_id}")
+                    path = self._path(block_row, block_col)
+                    raise RecordError(f"block record {path} holds no validity for tile {tile.tile_id}. To fix: {REMEDY}")
                 judged[tile.core.slices_in(window)] = decode_bits(blob)
         return judged
 
@@ -133,26 +136,14 @@ class RecordSource:
     def _block_ids(self) -> tuple[str, ...]:
         return tuple(sorted(path.stem for path in self._run_dir.blocks.glob("*.parquet") if not path.name.startswith(".")))
 
-    def _decode(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
-        block_row, block_col = tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles
-        blob = self._blobs.get((block_row, block_col), lambda: self._read_labels(block_row, block_col)).get((tile_row, tile_col))
-        if blob is None:
-            return None
-        try:
-            labels = decode_labels(blob)
-        except ValueError as error:
-            raise RecordError(f"block record {self._path(block_row, block_col)} is damaged ({error}); delete it and run again") from error
-        labels.setflags(write=False)
-        return labels
-
     def _read_labels(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
-        return read_label_blobs(self._run_dir.block(self._path(block_row, block_col)), self._fingerprint, query_index=self.query_index)
+        return read_label_blobs(self._path(block_row, block_col), self._fingerprint, query_index=self.query_index)
 
     def _read_valid(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
-        return read_valid_blobs(self._run_dir.block(self._path(block_row, block_col)), self._fingerprint)
+        return read_valid_blobs(self._path(block_row, block_col), self._fingerprint)
 
-    def _path(self, block_row: int, block_col: int) -> str:
-        return f"b{block_row:05d}_{block_col:05d}"
+    def _path(self, block_row: int, block_col: int) -> Path:
+        return self._run_dir.block(f"b{block_row:05d}_{block_col:05d}")
 
 
 def _fate(status: TileStatus, reason: Reason) -> TileFate:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio.features
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from label_worlds import LabelWorld, blobs, write_label_world
 from numpy.typing import NDArray
@@ -48,10 +48,10 @@ def assert_exact(world: LabelWorld, out: Path) -> None:
     assert {row["status"] for row in coverage} <= {"found", "empty"}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])  # whole runs: no shrinking
 @given(
     seed=st.integers(0, 10_000),
-    grain=st.sampled_from([1, 5, 17, 40]),
+    grain=st.sampled_from([2, 5, 17, 40]),
     halo=st.integers(1, 12),
     core=st.sampled_from([16, 31, 64]),
     k=st.integers(1, 4),
@@ -60,7 +60,7 @@ def test_any_cut_gives_the_truth(
     run_job: RunJob, tmp_path_factory: pytest.TempPathFactory, seed: int, grain: int, halo: int, core: int, k: int
 ) -> None:
     folder = tmp_path_factory.mktemp("world")
-    world = write_label_world(folder, blobs(np.random.default_rng(seed), 150, 130, grain=grain))
+    world = write_label_world(folder, blobs(np.random.default_rng(seed), 96, 83, grain=grain))
     assert run_oracle(run_job, world, folder / "out", "--tile", core + 2 * halo, "--halo", halo, "--block", k) == 0
     assert_exact(world, folder / "out")
 

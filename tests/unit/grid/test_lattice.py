@@ -156,9 +156,9 @@ def test_refuses_scenes_that_cannot_share_a_grid(make_scene: MakeScene) -> None:
 
 
 def test_refuses_a_crs_that_is_undefined_at_the_scene(make_scene: MakeScene) -> None:
-    polar = make_scene(crs="EPSG:4326", transform=(1, 0, -180, 0, -1, 90), width=360, height=180)
+    behind = make_scene(crs="EPSG:4326", transform=(0.1, 0, 150, 0, -0.1, 30), width=100, height=100)
     with pytest.raises(InputError, match="choose another --crs"):
-        choose_lattice([polar], "EPSG:3857", None)
+        choose_lattice([behind], "+proj=ortho +lat_0=0 +lon_0=0", None)
 
 
 @pytest.mark.parametrize(

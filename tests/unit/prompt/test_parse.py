@@ -55,13 +55,12 @@ def test_golden_reply(path: Path) -> None:
 
 # --- properties ---------------------------------------------------------------------------------------------------------
 
-fragments = st.sampled_from(
-    [
-        "<think>", "</think>", "<answer>", "</answer>", "```json", "```", "[", "]", "{", "}", "[[", "]]", ",", ":", '"', "'", "“", "，", "【", "】",
-        '"bbox_2d"', '"positive_points"', "bbox_2d", "NaN", "Infinity", "-", "1e400", "null", "true", " ", "\n", "840", "-3", "17.5", "10, 20, 30, 40",
-        '{"bbox_2d": [1, 2, 30, 40]}', '{"bbox_2d": [900, -5, 3, 4], "positive_points": [[5, 6], [7]]}', "nothing here", "\x00", "\ud7ff", "𝟙",
-    ]
-)  # fmt: skip
+TAGS = ["<think>", "</think>", "<answer>", "</answer>", "```json", "```"]
+MARKS = ["[", "]", "{", "}", "[[", "]]", ",", ":", '"', "'", "“", "，", "【", "】", "-", " ", "\n", "\x00", "\ud7ff"]
+WORDS = ['"bbox_2d"', '"positive_points"', "bbox_2d", "NaN", "Infinity", "1e400", "null", "true", "nothing here", "𝟙"]
+NUMBERS = ["840", "-3", "17.5", "10, 20, 30, 40", '{"bbox_2d": [1, 2, 30, 40]}']
+ITEMS = ['{"bbox_2d": [900, -5, 3, 4], "positive_points": [[5, 6], [7]]}']
+fragments = st.sampled_from(TAGS + MARKS + WORDS + NUMBERS + ITEMS)
 soup = st.lists(fragments | st.text(max_size=5), max_size=40).map("".join)
 finish = st.sampled_from(["stop", "length", None])
 profiles = st.sampled_from([THINK2SEG, EMBEDDED])
@@ -117,7 +116,12 @@ def wire(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @settings(max_examples=150, deadline=None)
 @given(items=answers, style=st.sampled_from(["fence", "bare", "indent", "python"]))
 def test_what_is_written_is_read(items: list[dict[str, Any]], style: str) -> None:
-    body = {"fence": f"```json{json.dumps(items)}```", "bare": json.dumps(items), "indent": json.dumps(items, indent=1), "python": repr(items)}
+    body = {
+        "fence": f"```json{json.dumps(items)}```",
+        "bare": json.dumps(items),
+        "indent": json.dumps(items, indent=1),
+        "python": repr(items),
+    }
     parsed = parse_reply(f"<think>x</think><answer>{body[style]}</answer>", THINK2SEG, finish_reason="stop")
     assert as_json(parsed) == wire(items)
     assert (parsed.n_dropped, parsed.truncated) == (0, False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+
 from pipeline.schema import BlockRecord, Fragment, Prompt, Reason, RunGrid, Scene, TileLattice, TileRecord, TileStatus, Window
 from pipeline.write.block_records import write_block_record
 from pipeline.write.coverage import write_coverage
@@ -80,7 +81,9 @@ def found_tile(lattice: TileLattice, row: int, col: int, *, query_index: int = 0
     )
 
 
-def plain_tile(lattice: TileLattice, row: int, col: int, status: TileStatus, reason: Reason, *, query_index: int = 0, error: str = "") -> TileRecord:
+def plain_tile(
+    lattice: TileLattice, row: int, col: int, status: TileStatus, reason: Reason, *, query_index: int = 0, error: str = ""
+) -> TileRecord:
     tile = lattice.tile(row, col)
     return TileRecord(tile=tile, query_index=query_index, status=status, reason=reason, error=error, n_calls=1, valid_px=tile.core.area_px)
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from pipeline.write.atomic_file import atomic_path, remove_leftovers, write_bytes_atomic
 
 
@@ -18,9 +19,14 @@ def test_a_file_appears_whole_with_ordinary_permissions(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file_and_no_leftover(tmp_path: Path) -> None:
     path = write_bytes_atomic(tmp_path / "a.bin", b"old")
-    with pytest.raises(RuntimeError, match="power cut"), atomic_path(path) as temporary:
-        temporary.write_bytes(b"half of the n")
-        raise RuntimeError("power cut")
+
+    def interrupted() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"half of the n")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from record_world import assert_same_record, grid_of, lattice_of, mixed_record
+
 from pipeline.errors import RecordError
 from pipeline.schema import BlockRecord, Fragment, Prompt, Reason, TileLattice, TileRecord, TileStatus, Window
 from pipeline.write import block_records
@@ -30,7 +32,6 @@ from pipeline.write.block_records import (
 )
 from pipeline.write.label_codec import decode_bits, decode_labels
 from pipeline.write.run_dir import RunDir
-from record_world import assert_same_record, grid_of, lattice_of, mixed_record
 
 FP = "f" * 64
 GOLDEN = Path(__file__).parents[2] / "golden" / "write"
@@ -116,7 +117,7 @@ def records(draw: st.DrawFn) -> tuple[TileLattice, BlockRecord]:
     return lattice, BlockRecord(block_id="b00000_00000", fingerprint=FP, tiles=tuple(rows), valid=valid, n_embeddings=3, elapsed_s=elapsed)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(records())
 def test_any_record_survives(tmp_path: Path, made: tuple[TileLattice, BlockRecord]) -> None:
     lattice, record = made

@@ -4,8 +4,9 @@ import hashlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pipeline.write.fingerprint import describe_difference, diff_parameters, fingerprint
 
 JSON = st.recursive(
@@ -20,6 +21,7 @@ def test_it_is_the_sha256_of_canonical_json() -> None:
     assert fingerprint({"query": "e\u0301", "a": (1, 2.5, None)}) == hashlib.sha256(canonical.encode()).hexdigest()
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
 def test_key_order_does_not_matter(parameters: dict[str, Any]) -> None:
     backwards = dict(reversed(list(parameters.items())))
@@ -33,6 +35,7 @@ def test_a_fresh_token_is_the_same_scene() -> None:
     assert fingerprint(one) != fingerprint({"scenes": ["https://h/b.tif"]})
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2) | st.floats(0, 2), max_size=3), st.data())
 def test_fingerprints_differ_exactly_when_some_key_differs(a: dict[str, Any], data: st.DataObject) -> None:
     b = data.draw(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2) | st.floats(0, 2), max_size=3))

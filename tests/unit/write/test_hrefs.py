@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pipeline.write.hrefs import public_href, public_text
 
 
@@ -27,6 +28,7 @@ def test_urls_inside_texts_are_cleaned() -> None:
     assert public_text(text) == "HTTP 403 for 'https://h/a.tif' (retry of /vsis3 ), see why?"
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     assert public_text(public_text(text)) == public_text(text)

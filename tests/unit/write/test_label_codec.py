@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+
 from pipeline.write.label_codec import decode_bits, decode_labels, encode_bits, encode_labels
 
 SHAPES = st.tuples(st.integers(0, 12), st.integers(0, 12))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(hnp.arrays(np.uint16, SHAPES, elements=st.integers(0, 65535)))
 def test_any_uint16_image_survives(labels: NDArray[np.uint16]) -> None:
     back = decode_labels(encode_labels(labels))
@@ -19,7 +20,7 @@ def test_any_uint16_image_survives(labels: NDArray[np.uint16]) -> None:
     np.testing.assert_array_equal(back, labels)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(hnp.arrays(np.bool_, SHAPES))
 def test_any_mask_survives(mask: NDArray[np.bool_]) -> None:
     back = decode_bits(encode_bits(mask))
@@ -41,6 +42,7 @@ def test_a_sparse_tile_is_small() -> None:
     assert len(encode_bits(np.ones((1024, 1024), dtype=np.bool_))) < 100
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_blob_raises_value_error_or_gives_an_image_of_its_header(data: st.DataObject) -> None:
     labels = np.arange(64, dtype=np.uint16).reshape(8, 8) // 5

@@ -4,11 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from record_world import run_info
+
 from pipeline.errors import InputError, RunMismatchError
 from pipeline.write.fingerprint import fingerprint
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import write_run_json
-from record_world import run_info
 
 PARAMETERS = {"query": ["roofs"], "tile": {"px": 1024, "halo": 64}, "scenes": ["https://h/a.tif?sig=1"]}
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from record_world import run_info
+
 from pipeline.errors import InputError
 from pipeline.write.run_json import collect_versions, read_run_json, write_run_json
-from record_world import run_info
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "write"
 

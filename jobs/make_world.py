@@ -1,0 +1,97 @@
+"""Draw a procedural scene with exact ground truth.
+
+Writes into --out:
+
+  scene.tif       Cloud-Optimized GeoTIFF, 8-bit RGB, 0.5 m pixels, EPSG:32633
+  labels.tif      same lattice, uint32: 0 = background, otherwise the instance id
+  truth.parquet   GeoParquet: instance_id, class, geometry (one polygon per instance)
+  aoi.geojson     the scene's outline in lon/lat, for --aoi of segment_region.py
+  queries.json    questions with their class and kind (explicit, implicit, absent); the first three make a demonstration
+  world.json      how the scene was made; present only when the scene is complete
+
+An instance is one 4-connected piece of one object inside the scene; its id is 1 + the smallest pixel index
+(row * size + column). The same seed always gives the same land: two scenes of one seed whose origins differ agree
+wherever they overlap. Each seed leaves out one or two classes, so that questions about them have no answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pipeline.errors import TerraqueryError
+from pipeline.world.landscape import World
+from pipeline.world.scene import SceneSummary, scene_window, write_world
+
+EXAMPLES = """examples:
+  python jobs/make_world.py --seed 7 --size 4096 --out worlds/seven
+  python jobs/make_world.py --seed 7 --size 2048 --origin-row -1024 --origin-col 8192 --out worlds/seven-north-east
+  python jobs/segment_region.py --source worlds/seven/scene.tif --aoi worlds/seven/aoi.geojson --query "storage tanks" --out runs/seven
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Command line of the job; argparse exits with code 2 on bad usage."""
+    parser = argparse.ArgumentParser(
+        prog="make_world.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    need = parser.add_argument_group("required")
+    need.add_argument("--seed", type=int, required=True, metavar="S", help="which world: any integer from 0; decides land, look and light")
+    need.add_argument("--size", type=int, required=True, metavar="N", help="pixels a side, 64 to 16384 (4096 takes about half a minute)")
+    need.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files; made when missing")
+    where = parser.add_argument_group("where in the world")
+    where.add_argument("--origin-row", type=int, default=0, metavar="R", help="world row of the scene's top edge (may be negative; default 0)")
+    where.add_argument("--origin-col", type=int, default=0, metavar="C", help="world column of the left edge (may be negative; default 0)")
+    parser.add_argument("--overwrite", action="store_true", help="write into a folder that holds other files; only the files above are replaced")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    return parser.parse_args(argv)
+
+
+class ProgressLine:
+    """One line that is rewritten on a terminal; whole lines, at most one a second, elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._shown = 0.0
+
+    def __call__(self, step: str, share: float) -> None:
+        text = f"{step}: {100.0 * share:3.0f} %"
+        if self._live:
+            sys.stderr.write("\r" + text.ljust(50) + ("\n" if share >= 1.0 else ""))
+        elif share in (0.0, 1.0) or time.monotonic() - self._shown >= 1.0:
+            sys.stderr.write(text + "\n")
+            self._shown = time.monotonic()
+        sys.stderr.flush()
+
+
+def describe(summary: SceneSummary) -> str:
+    """What was written, for a person."""
+    side = f"{summary.window.width} x {summary.window.height}"
+    counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items()) or "no objects"
+    absent = ", ".join(summary.absent) or "nothing"
+    return f"{summary.out}: {side} pixels, {summary.n_instances} instances ({counts}); this world has no {absent}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the job; returns the exit code."""
+    args = parse_args(argv)
+    try:
+        window = scene_window(args.size, origin_row=args.origin_row, origin_col=args.origin_col)
+        world = World.from_seed(args.seed)
+        progress = {} if args.quiet else {"progress": ProgressLine()}
+        summary = write_world(world, window, args.out, overwrite=args.overwrite, **progress)
+    except TerraqueryError as error:
+        print(f"make_world: {error}", file=sys.stderr)
+        return error.exit_code
+    if not args.quiet:
+        print(describe(summary))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

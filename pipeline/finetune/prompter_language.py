@@ -1,0 +1,277 @@
+"""Trains the language model to answer: several questions about one tile packed into one sequence.
+
+1. `pack_tile`: prefix, the tile's 81 image tokens, then question-and-answer segments. A segment sees the prefix, the image and
+   itself, never another segment, and its positions start right after the image: exactly what it would see alone.
+2. `collate`: packs -> arrays; the additive mask follows from the segment numbers (`attention_mask`).
+3. `language_loss`: cross entropy on the reply tokens. A number's target is spread over its neighbours (sigma SIGMA_PX), because
+   41 is nearly right where 42 is; the token that says some or none weighs DECISION_WEIGHT.
+4. The image tokens are told, after layer TAP, through heads that are dropped later, which cell they are, and, where an object has
+   its point in the cell, the six absolute numbers of the answer (in the vocabulary of numbers itself) and how many of its class
+   come before it. The reply then has only to look up and copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.finetune.prompter_forward import N_IMAGE_TOKENS, language_hidden, rotary
+from pipeline.finetune.prompter_questions import Question, QuestionSampler
+from pipeline.finetune.prompter_vision import largest_last
+from pipeline.finetune.samples import GRID, PROMPT_PREFIX, TileTruth, answer_numbers, cell_of, prompt_text, reply_text
+from pipeline.finetune.tokenizer import MAX_NUMBER, number_token_ids
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+SIGMA_PX = 1.2
+"""Spread of a number's target, px."""
+
+DECISION_WEIGHT = 4.0
+"""Weight of the token that says whether the tile holds an answer."""
+
+TAP = 1
+"""The layer after which image tokens must know where they are."""
+
+MAX_RANK = 16
+"""Ranks of an object within its class from here on are one."""
+
+TEXT_BUDGET = 352
+"""Text tokens of one packed tile after the image."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenTable:
+    """Ids of what packing needs, looked up once."""
+
+    tokenizer: Tokenizer
+    prefix: tuple[int, ...]
+    image: int
+    end: int
+    pad: int
+    numbers: NDArray[np.int64]
+    """(MAX_NUMBER + 1,)"""
+    decisions: frozenset[int]
+    """` some` and ` none`."""
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> TokenTable:
+        def ids(text: str) -> tuple[int, ...]:
+            return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
+
+        return cls(
+            tokenizer=tokenizer,
+            prefix=ids(PROMPT_PREFIX),
+            image=ids("<|image_pad|>")[0],
+            end=ids("<|im_end|>")[0],
+            pad=ids("<|endoftext|>")[0],
+            numbers=number_token_ids(tokenizer),
+            decisions=frozenset((ids(" some")[0], ids(" none")[0])),
+        )
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pack:
+    """The text part of one packed tile, flat."""
+
+    ids: list[int]
+    segment: list[int]
+    """Number of the segment of each token, from 1."""
+    position: list[int]
+    """From 0 at each segment's start."""
+    weight: list[float]
+    """Weight of predicting this token from the one before it; 0 for prompts."""
+
+
+def segment_of(table: TokenTable, question: Question, truth: TileTruth) -> tuple[list[int], list[float]]:
+    """Token ids and weights of one question with its true answer."""
+    chosen = truth.class_ids == question.class_id
+    numbers = answer_numbers(truth.points_xy[chosen], truth.boxes_xyxy[chosen])
+    prompt = table.encode(prompt_text(question.text))
+    reply = [*table.encode(reply_text(question.subject, numbers)), table.end]
+    weights = [DECISION_WEIGHT if token in table.decisions else 1.0 for token in reply]
+    return prompt + reply, [0.0] * len(prompt) + weights
+
+
+def pack_tile(table: TokenTable, sampler: QuestionSampler, truth: TileTruth, rng: np.random.Generator) -> Pack:
+    """Questions until the budget is full; one that does not fit ends the pack."""
+    pack = Pack(ids=[], segment=[], position=[], weight=[])
+    for number in range(1, 100):
+        ids, weights = segment_of(table, sampler.for_tile(truth.class_ids, rng), truth)
+        if len(pack.ids) + len(ids) > TEXT_BUDGET:
+            if number > 1 or len(ids) > 3 * TEXT_BUDGET:
+                break
+        pack.ids.extend(ids)
+        pack.weight.extend(weights)
+        pack.segment.extend([number] * len(ids))
+        pack.position.extend(range(len(ids)))
+    return pack
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackedBatch:
+    """Text of a batch after prefix and image, padded to one length T, and the image targets."""
+
+    ids: Tensor
+    """(B, T) int64"""
+    segment: Tensor
+    """(B, T) int64, 0 = padding"""
+    position: Tensor
+    """(B, T) int64"""
+    weight: Tensor
+    """(B, T) float32"""
+    cell_numbers: Tensor
+    """(M, 6) int64 absolute numbers of the M objects that own a peak cell"""
+    cell_rank: Tensor
+    """(M,) int64"""
+    cell_index: Tensor
+    """(M, 2) int64: row of the batch, raster index of the cell"""
+
+
+def collate(packs: Sequence[Pack], truths: Sequence[TileTruth], *, pad: int) -> PackedBatch:
+    """Pad packs to one length and collect the image targets."""
+    import torch
+
+    longest = max(len(pack.ids) for pack in packs)
+    longest = -(-longest // 16) * 16
+    arrays = {name: np.zeros((len(packs), longest), np.int64) for name in ("ids", "segment", "position")}
+    arrays["ids"][:] = pad
+    weight = np.zeros((len(packs), longest), np.float32)
+    for row, pack in enumerate(packs):
+        for name, array in arrays.items():
+            array[row, : len(pack.ids)] = getattr(pack, name)
+        weight[row, : len(pack.ids)] = pack.weight
+    numbers, ranks, index = [], [], []
+    for row, truth in enumerate(truths):
+        owner = {int(cell_of(truth.points_xy[k : k + 1])[0]): k for k in largest_last(truth)}
+        values = answer_numbers(truth.points_xy, truth.boxes_xyxy)
+        for cell, k in owner.items():
+            numbers.append(values[k])
+            ranks.append(min(int((truth.class_ids[:k] == truth.class_ids[k]).sum()), MAX_RANK - 1))
+            index.append((row, cell))
+    return PackedBatch(
+        **{name: torch.from_numpy(array) for name, array in arrays.items()},
+        weight=torch.from_numpy(weight),
+        cell_numbers=torch.from_numpy(np.asarray(numbers, np.int64).reshape(-1, 6)),
+        cell_rank=torch.from_numpy(np.asarray(ranks, np.int64)),
+        cell_index=torch.from_numpy(np.asarray(index, np.int64).reshape(-1, 2)),
+    )
+
+
+def attention_mask(segment: Tensor, n_prefix: int) -> Tensor:
+    """(B, T) segments -> additive (B, 1, P + T, P + T), P = prefix and image: causal, and no segment sees another."""
+    import torch
+
+    whole = torch.cat([segment.new_zeros(len(segment), n_prefix), segment], dim=1)
+    side = whole.shape[1]
+    order = torch.arange(side, device=segment.device)
+    causal = order[:, None] >= order[None, :]
+    same = (whole[:, :, None] == whole[:, None, :]) | (order < n_prefix)[None, None, :]
+    allowed = causal & same
+    return torch.zeros(allowed.shape, device=segment.device).masked_fill_(~allowed, -1e9)[:, None]
+
+
+def image_positions(n_before: int) -> NDArray[np.int64]:
+    """(3, P) positions (time, row, column) of `n_before` prefix tokens and the image after them."""
+    text = np.tile(np.arange(n_before), (3, 1))
+    row, col = np.divmod(np.arange(N_IMAGE_TOKENS), GRID)
+    image = np.stack([np.zeros_like(row), row, col]) + n_before
+    return np.concatenate([text, image], axis=1)
+
+
+def make_language_heads(width: int) -> Any:
+    """Heads on the image tokens inside the language model; dropped after training."""
+    import torch
+
+    return torch.nn.ModuleDict({
+        "row": torch.nn.Linear(width, GRID),
+        "col": torch.nn.Linear(width, GRID),
+        "numbers": torch.nn.Linear(width, 6 * width),
+        "rank": torch.nn.Linear(width, MAX_RANK),
+    })  # fmt: skip
+
+
+class LanguageObjective:
+    """The loss of the module story for a model and its tokenizer."""
+
+    def __init__(self, model: Any, heads: Any, table: TokenTable) -> None:
+        import torch
+
+        self.model, self.heads, self.table = model, heads, table
+        self.device = next(model.parameters()).device
+        self._prefix = torch.tensor(table.prefix, device=self.device)
+        self._positions = torch.from_numpy(image_positions(len(table.prefix))).to(self.device)
+        self._numbers = torch.from_numpy(table.numbers).to(self.device)
+        value = torch.arange(MAX_NUMBER + 1, device=self.device)
+        spread = torch.exp(-0.5 * ((value[:, None] - value[None, :]) / SIGMA_PX) ** 2)
+        self._spread = spread / spread.sum(1, keepdim=True)
+        place = torch.full((model.config.text_config.vocab_size,), -1, device=self.device)
+        place[self._numbers] = value
+        self._value_of = place
+
+    def __call__(self, tokens: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, float]]:
+        """tokens: (B, 81, width) from the vision tower."""
+        import torch
+
+        text = self.model.model.language_model
+        table = text.embed_tokens.weight
+        count = len(tokens)
+        before = table[self._prefix].expand(count, -1, -1)
+        n_prefix = before.shape[1] + N_IMAGE_TOKENS
+        follows = int(self._positions.max()) + 1
+        positions = torch.cat([self._positions[:, None].expand(-1, count, -1), (batch.position + follows).expand(3, -1, -1)], dim=2)
+        mask = attention_mask(batch.segment, n_prefix)
+        with torch.autocast(tokens.device.type, torch.bfloat16):
+            embeds = torch.cat([before, tokens.to(before.dtype), table[batch.ids]], dim=1)
+            hidden, tapped = language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, tap=TAP)
+        reply, parts = self._reply_loss(hidden[:, n_prefix - 1 : -1], batch, table)
+        image, image_parts = self._image_loss(tapped[:, before.shape[1] : n_prefix].float(), batch, table)
+        return reply + 0.5 * image, {**parts, **image_parts}
+
+    def _reply_loss(self, hidden: Tensor, batch: PackedBatch, table: Tensor) -> tuple[Tensor, dict[str, float]]:
+        import torch
+        import torch.nn.functional as F
+
+        asked = batch.weight > 0
+        target, weight = batch.ids[asked], batch.weight[asked]
+        with torch.autocast(hidden.device.type, torch.bfloat16):
+            logits = F.linear(hidden[asked], table)
+        logp = torch.log_softmax(logits.float(), dim=-1)
+        value = self._value_of[target]
+        loss = -logp.gather(1, target[:, None])[:, 0]
+        is_number = value >= 0
+        soft = -(self._spread[value[is_number]] * logp[is_number][:, self._numbers]).sum(1)
+        loss = torch.where(is_number, torch.zeros_like(loss).masked_scatter(is_number, soft), loss)
+        decided = weight == DECISION_WEIGHT
+        with torch.no_grad():
+            guess = logp[:, self._numbers].argmax(1)
+            off = (guess[is_number] - value[is_number]).abs().float()
+            right = (logp.argmax(1) == target)[decided].float()
+            parts = {"number": float(soft.mean()), "px": float(off.mean()), "near": float((off <= 4).float().mean())}
+            parts |= {"decide": float(loss[decided].mean()), "right": float(right.mean()), "words": float(loss[~is_number & ~decided].mean())}
+        return (loss * weight).sum() / weight.sum(), parts
+
+    def _image_loss(self, tapped: Tensor, batch: PackedBatch, table: Tensor) -> tuple[Tensor, dict[str, float]]:
+        import torch
+        import torch.nn.functional as F
+
+        cells = torch.arange(N_IMAGE_TOKENS, device=tapped.device).expand(len(tapped), -1)
+        where = F.cross_entropy(self.heads["row"](tapped).flatten(0, 1), (cells // GRID).flatten())
+        where = where + F.cross_entropy(self.heads["col"](tapped).flatten(0, 1), (cells % GRID).flatten())
+        if not len(batch.cell_index):
+            return where, {}
+        peak = tapped[batch.cell_index[:, 0], batch.cell_index[:, 1]]
+        logits = self.heads["numbers"](peak).view(-1, 6, peak.shape[1]) @ table[self._numbers].T.float()
+        numbers = -(self._spread[batch.cell_numbers] * torch.log_softmax(logits, -1)).sum(-1).mean()
+        rank = F.cross_entropy(self.heads["rank"](peak), batch.cell_rank)
+        off = (logits.argmax(-1) - batch.cell_numbers).abs().float().mean()
+        return where + numbers + 0.5 * rank, {"cell": float(where.detach()), "aux": float(numbers.detach()), "aux_px": float(off), "rank": float(rank.detach())}

@@ -1,0 +1,99 @@
+"""Look at a checkpoint without loading it: does it exist, and do its tensors belong to the config?
+
+1. `read_shapes` takes names (and, for safetensors, shapes) from a file's header. A .pt file is a zip with a pickle; its
+   strings are listed with `pickletools`, which reads opcodes and never runs them.
+2. `check_sam2` compares a few of them with the YAML: the parts of a SAM2, the width and the depth of its encoder.
+
+Everything here takes milliseconds and imports neither torch nor sam2, so bad input fails before any model is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import pickletools
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError, ModelError
+from pipeline.segment.sam2_model import hub_entry, is_hub_id, resolve_config, resolve_path
+from pipeline.segment.segmenter import Sam2Options
+
+PARTS = ("image_encoder.trunk.", "sam_prompt_encoder.", "sam_mask_decoder.")
+"""Prefixes that the weights of every SAM2 have."""
+
+_FIRST_LAYER = "image_encoder.trunk.patch_embed.proj.weight"
+
+
+def check_sam2(options: Sam2Options) -> None:
+    """Raises InputError naming the checkpoint and the remedy when it is missing, unreadable or of another architecture."""
+    try:
+        config = resolve_config(options.config, options.checkpoint)
+        if is_hub_id(options.checkpoint):
+            _check_hub(options.checkpoint)
+            return
+    except ModelError as error:
+        raise InputError("the segmenter must be a known SAM2", came=str(error), remedy="correct the config or the checkpoint") from error
+    path = resolve_path(options.checkpoint)
+    if not path.is_file():
+        remedy = "name a .safetensors or .pt file, or a hub id such as facebook/sam2.1-hiera-small"
+        raise InputError("the segmenter's checkpoint must exist", came=str(path), remedy=remedy)
+    shapes = read_shapes(path)
+    absent = [part for part in PARTS if not any(name.startswith(part) for name in shapes)]
+    if absent:
+        came = f"{path}, which has no tensors named {', '.join(absent)}"
+        raise InputError("the segmenter's checkpoint must hold a SAM2", came=came, remedy="pass SAM2 weights")
+    _check_trunk(path, shapes, config)
+
+
+def _check_hub(hub_id: str) -> None:
+    _, weights = hub_entry(hub_id)
+    if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
+        return
+    from huggingface_hub import try_to_load_from_cache
+
+    if not isinstance(try_to_load_from_cache(repo_id=hub_id, filename=weights), str):
+        came = f"{hub_id} with HF_HUB_OFFLINE set and {weights} not in the local cache"
+        raise InputError("the segmenter's checkpoint must be at hand", came=came, remedy=f"fetch {weights} first and pass its path")
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...] | None]:
+    """Tensor name -> shape, None where the header does not say. Raises InputError when the file is no weights file."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="numpy") as file:
+                return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        with zipfile.ZipFile(path) as archive:
+            member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            opcodes = pickletools.genops(archive.read(member))
+            return {argument: None for _, argument, _ in opcodes if isinstance(argument, str)}
+    except Exception as error:
+        came = f"{path} ({type(error).__name__}: {error})"
+        raise InputError("the segmenter's checkpoint must be a readable weights file", came=came, remedy="fetch it again") from error
+
+
+def _check_trunk(path: Path, shapes: dict[str, tuple[int, ...] | None], config: Path) -> None:
+    trunk = _trunk(config)
+    width, depth = int(trunk.get("embed_dim", 96)), sum(int(n) for n in trunk.get("stages", (2, 3, 16, 3)))
+    blocks = {name.split(".")[3] for name in shapes if name.startswith("image_encoder.trunk.blocks.")}
+    first = shapes.get(_FIRST_LAYER)
+    if len(blocks) != depth or (first is not None and first[0] != width):
+        has = f"{len(blocks)} encoder blocks" + (f" of width {first[0]}" if first is not None else "")
+        raise InputError(
+            "the segmenter's checkpoint and config must be of one architecture",
+            came=f"{path} has {has}, {config.name} describes {depth} of width {width}",
+            remedy="pass the config that belongs to the checkpoint",
+        )
+
+
+def _trunk(config: Path) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    try:
+        trunk: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(config))["model"]["image_encoder"]["trunk"]
+    except Exception as error:
+        came = f"{config} ({type(error).__name__}: {error})"
+        raise InputError("the segmenter's config must be a SAM2 YAML", came=came, remedy="pass a config of the sam2 package") from error
+    return trunk

@@ -1,0 +1,58 @@
+"""HTML that is escaped by construction: text becomes markup only by passing through `tag` or `raw`.
+
+Everything a run prints may be hostile: queries, model replies, file names, error texts. `tag` escapes every child that is not
+already `Html`, and every attribute; `raw` is for markup written in this package and nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+
+_VOID = frozenset({"meta", "img", "br", "col"})
+
+
+class Html(str):
+    """Text that is known to be safe markup."""
+
+    __slots__ = ()
+
+
+def raw(markup: str) -> Html:
+    """Trusted markup of our own; never call it with anything that came from outside."""
+    return Html(markup)
+
+
+def escaped(text: object) -> Html:
+    """Any value as text; `Html` passes unchanged."""
+    return text if isinstance(text, Html) else Html(html.escape(str(text), quote=True))
+
+
+def joined(children: Iterable[object]) -> Html:
+    """Children one after the other, each escaped unless it is `Html`."""
+    return Html("".join(escaped(child) for child in children))
+
+
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
+    """`<name attr="...">children</name>`. `class_` stands for class; underscores in other attributes become hyphens."""
+    parts = [name]
+    for key, value in attributes.items():
+        attribute = "class" if key == "class_" else key.replace("_", "-")
+        parts.append(f'{attribute}="{escaped(value)}"')
+    opening = f"<{' '.join(parts)}>"
+    return Html(opening if name in _VOID else f"{opening}{joined(children)}</{name}>")
+
+
+def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, class_: str = "") -> Html:
+    """A table; numbers (int, float) are right-aligned."""
+    head = tag("tr", *(tag("th", cell) for cell in header))
+    body = [
+        tag("tr", *(tag("td", cell, class_="num") if isinstance(cell, int | float) else tag("td", cell) for cell in row)) for row in rows
+    ]
+    return tag("table", tag("thead", head), tag("tbody", *body), class_=class_)
+
+
+def png_image(data: bytes, *, alt: str, class_: str = "") -> Html:
+    """A PNG inside the page."""
+    return tag("img", src=f"data:image/png;base64,{base64.b64encode(data).decode()}", alt=alt, class_=class_, loading="lazy")

@@ -1,0 +1,134 @@
+"""The pictures of the report: overview with outlines, coverage map, chips. Arrays in, PNG bytes out.
+
+Everything is drawn in pixels of the run grid scaled to the picture, on a canvas twice as large as the result and then
+reduced, which smooths the lines. Outlines have a dark casing so that they show on any ground.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pipeline.schema import TileLattice, Window
+
+Rgb = tuple[int, int, int]
+
+QUERY_COLOURS: tuple[Rgb, ...] = ((255, 176, 0), (86, 180, 233), (0, 200, 140), (240, 100, 190), (255, 110, 60), (150, 130, 255))
+"""Distinct also to colour-blind eyes, and bright enough for dark imagery; query i has colour i modulo their number."""
+
+STATUS_COLOURS: Mapping[str, Rgb] = {"found": (38, 166, 91), "empty": (150, 170, 196), "failed": (214, 48, 49)}
+"""Colours of the coverage map."""
+
+_SCALE = 2
+_CASING: Rgb = (20, 20, 20)
+_PAPER: Rgb = (236, 238, 242)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A polygon to draw: shapely geometry in pixels of the run grid, and its colour."""
+
+    geometry: Any
+    colour: Rgb
+
+
+def query_colour(query_index: int) -> Rgb:
+    """The colour of a query, everywhere in the report."""
+    return QUERY_COLOURS[query_index % len(QUERY_COLOURS)]
+
+
+def draw_shapes(rgb: NDArray[np.uint8], window: Window, shapes: Sequence[Shape], *, box_xyxy: Sequence[float] | None = None) -> bytes:
+    """PNG of `rgb` (h, w, 3), which shows `window` of the run grid at any scale, with filled outlines on top.
+
+    `box_xyxy` adds a thin white rectangle (the prompt), in pixels of the run grid.
+    """
+    image = Image.fromarray(np.ascontiguousarray(rgb)).convert("RGB")
+    size = (image.width * _SCALE, image.height * _SCALE)
+    fill, lines = Image.new("RGBA", size, (0, 0, 0, 0)), Image.new("RGBA", size, (0, 0, 0, 0))
+    pens = ImageDraw.Draw(fill), ImageDraw.Draw(lines)
+    scale = np.array([size[0] / max(window.width, 1), size[1] / max(window.height, 1)])
+    origin = np.array([window.col0, window.row0])
+    for shape in shapes:
+        for part in shapely.get_parts(shape.geometry):
+            rings = [((np.asarray(ring.coords) - origin) * scale).ravel().tolist() for ring in (part.exterior, *part.interiors)]
+            pens[0].polygon(rings[0], fill=(*shape.colour, 70))
+            for hole in rings[1:]:
+                pens[0].polygon(hole, fill=(0, 0, 0, 0))
+            for ring in rings:
+                pens[1].line(ring, fill=(*_CASING, 150), width=3 * _SCALE)
+                pens[1].line(ring, fill=(*shape.colour, 255), width=_SCALE + 1)
+    if box_xyxy is not None:
+        corners = ((np.asarray(box_xyxy, dtype=np.float64).reshape(2, 2) - origin) * scale).ravel().tolist()
+        pens[1].rectangle(corners, outline=(255, 255, 255, 200), width=_SCALE)
+    overlay = Image.alpha_composite(fill, lines).resize(image.size, Image.Resampling.BOX)
+    image.paste(overlay, mask=overlay.getchannel("A"))
+    return _png(image)
+
+
+def coverage_map(lattice: TileLattice, statuses: NDArray[np.uint8], *, rgb: NDArray[np.uint8] | None, width_px: int) -> bytes:
+    """PNG of the lattice: each planned tile tinted by status over a pale grey version of the overview.
+
+    `statuses` is (n_tile_rows, n_tile_cols): 0 = not planned, else 1 + position in STATUS_COLOURS.
+    """
+    grid = lattice.grid
+    size = (width_px, max(round(width_px * grid.height / grid.width), 1))
+    ground = (
+        Image.new("RGB", size, _PAPER)
+        if rgb is None
+        else Image.fromarray(np.ascontiguousarray(rgb)).convert("L").convert("RGB").resize(size)
+    )
+    palette = np.array([(0, 0, 0, 0), *((*colour, 150) for colour in STATUS_COLOURS.values())], dtype=np.uint8)
+    cells = Image.fromarray(palette[statuses])
+    scale = width_px / grid.width * lattice.core_px
+    whole = (max(round(cells.width * scale), 1), max(round(cells.height * scale), 1))
+    cells = cells.resize(whole, Image.Resampling.NEAREST).crop((0, 0, *size))
+    pale = Image.blend(ground, Image.new("RGB", size, (255, 255, 255)), 0.35)
+    pale.paste(cells, mask=cells.getchannel("A"))
+    if scale >= 8:
+        _draw_tile_lines(pale, lattice, scale)
+    return _png(pale)
+
+
+def fit(rgb: NDArray[np.uint8], *, side_px: int) -> NDArray[np.uint8]:
+    """`rgb` (h, w, 3) enlarged or reduced so that its longer side is `side_px`."""
+    factor = side_px / max(rgb.shape[:2])
+    size = (max(round(rgb.shape[1] * factor), 1), max(round(rgb.shape[0] * factor), 1))
+    method = Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize(size, method), dtype=np.uint8)
+
+
+def blank(window: Window, *, side_px: int) -> NDArray[np.uint8]:
+    """Plain paper in the proportions of a window, for runs whose imagery is not at hand."""
+    factor = side_px / max(window.shape)
+    shape = (max(round(window.height * factor), 1), max(round(window.width * factor), 1), 3)
+    return np.full(shape, _PAPER, dtype=np.uint8)
+
+
+def chip_window(bounds: Sequence[float], grid: Window, *, margin: float = 0.35, smallest_px: int = 64) -> Window:
+    """A square around pixel bounds (x0, y0, x1, y1) with some ground on all sides, moved and clipped to the grid."""
+    x0, y0, x1, y1 = bounds
+    side = int(np.ceil(max((x1 - x0) * (1 + 2 * margin), (y1 - y0) * (1 + 2 * margin), smallest_px)))
+    row0 = int(np.clip(round((y0 + y1 - side) / 2), grid.row0, max(grid.row1 - side, grid.row0)))
+    col0 = int(np.clip(round((x0 + x1 - side) / 2), grid.col0, max(grid.col1 - side, grid.col0)))
+    return Window(row0=row0, col0=col0, row1=min(row0 + side, grid.row1), col1=min(col0 + side, grid.col1))
+
+
+def _draw_tile_lines(image: Image.Image, lattice: TileLattice, scale: float) -> None:
+    pen = ImageDraw.Draw(image, "RGBA")
+    for col in range(1, lattice.n_tile_cols):
+        pen.line([(col * scale, 0), (col * scale, image.height)], fill=(255, 255, 255, 90))
+    for row in range(1, lattice.n_tile_rows):
+        pen.line([(0, row * scale), (image.width, row * scale)], fill=(255, 255, 255, 90))
+
+
+def _png(image: Image.Image) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, format="PNG", optimize=True)
+    return sink.getvalue()

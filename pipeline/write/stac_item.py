@@ -1,0 +1,228 @@
+"""item.json: the run as a STAC 1.1 Item, so that results can be found beside the scenes they came from.
+
+Geometry is the outline of the tiles that were looked at, in longitude and latitude, cut at the antimeridian. The time is the
+scenes' acquisition time or range; when no scene says one, it is the time of processing and `terraquery:datetime_source` says
+so. Provenance follows the processing extension: lineage in words, software versions, and the parameters as an expression.
+Every single-file asset has size and sha256 (multihash); the Zarr group is a folder and has neither. A run without CRS has no
+geometry, which STAC allows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pystac
+import shapely
+from numpy.typing import NDArray
+from rasterio.warp import transform_geom
+
+from pipeline.schema import TileLattice
+from pipeline.write.atomic_file import write_bytes_atomic
+from pipeline.write.fingerprint import canonical
+from pipeline.write.georeference import affine_of, authority_code_of, is_on_earth, to_crs_coordinates
+from pipeline.write.hrefs import public_href
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo
+
+EXTENSIONS = tuple(
+    f"https://stac-extensions.github.io/{name}/schema.json"
+    for name in ("processing/v1.2.0", "projection/v2.0.0", "file/v2.1.0", "table/v1.2.0")
+)
+
+_MAX_FOOTPRINT_VERTICES = 2000
+"""A finer outline is drawn with coarser tiles until it fits; it then covers a little more, never less."""
+
+_ZARR = "application/vnd.zarr; version=3"
+_PARQUET = "application/vnd.apache.parquet"
+_MULTIHASH_SHA256 = "1220"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemInputs:
+    """What an Item says that is not in the files."""
+
+    info: RunInfo
+    inside: NDArray[np.bool_]
+    """(n_tile_rows, n_tile_cols): tiles that were planned."""
+
+
+def write_item(run_dir: RunDir, inputs: ItemInputs) -> Path:
+    """Write item.json; call it last, because it holds the checksums of the other files."""
+    text = json.dumps(build_item(run_dir, inputs), indent=2, ensure_ascii=False, allow_nan=False)
+    return write_bytes_atomic(run_dir.item, (text + "\n").encode())
+
+
+def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, Any]:
+    """The Item as a dict, assets for those files of the run that exist."""
+    info = inputs.info
+    geometry = footprint_lonlat(info.lattice, inputs.inside)
+    item = pystac.Item(
+        id=info.run_id,
+        geometry=geometry,
+        bbox=None if geometry is None else _bbox(geometry),
+        **_times(info),
+        properties=_properties(info),
+        stac_extensions=list(EXTENSIONS),
+    )
+    for key, asset in _assets(run_dir).items():
+        item.add_asset(key, asset)
+    for scene in info.scenes:
+        item.add_link(pystac.Link(rel="derived_from", target=public_href(scene.href), title=scene.scene_id))
+    item.add_link(pystac.Link(rel="processing-expression", target="./run.json", media_type="application/json"))
+    return dict(item.to_dict(include_self_link=False, transform_hrefs=False))
+
+
+def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[str, Any] | None:
+    """GeoJSON geometry (WGS 84) of the union of the planned cores; None without CRS or without planned tiles."""
+    if not is_on_earth(lattice.grid) or not inside.any():
+        return None
+    outline = _outline(inside, lattice)
+    for factor in (2, 4, 8, 16, 32, 64):
+        if shapely.get_num_coordinates(outline) <= _MAX_FOOTPRINT_VERTICES:
+            break
+        outline = _outline(_coarser(inside, factor), lattice, factor=factor)
+    west, north, east, south = outline.bounds
+    outline = shapely.segmentize(outline, max(east - west, south - north) / 20)
+    (world,) = to_crs_coordinates([outline], lattice.grid)
+    return dict(transform_geom(lattice.grid.crs_wkt, "OGC:CRS84", shapely.geometry.mapping(world), antimeridian_cutting=True, precision=7))
+
+
+def _outline(inside: NDArray[np.bool_], lattice: TileLattice, *, factor: int = 1) -> Any:
+    """Union of the cells of `inside` in pixels; runs along rows are joined first, to keep the union small."""
+    padded = np.pad(inside.astype(np.int8), ((0, 0), (1, 1)))
+    edges = np.diff(padded, axis=1)
+    rows, starts = np.nonzero(edges == 1)
+    ends = np.nonzero(edges == -1)[1]
+    side, grid = lattice.core_px * factor, lattice.grid
+    boxes = shapely.box(starts * side, rows * side, np.minimum(ends * side, grid.width), np.minimum((rows + 1) * side, grid.height))
+    return shapely.simplify(shapely.union_all(boxes), 0)
+
+
+def _coarser(inside: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
+    """True where any of factor x factor cells is."""
+    rows, cols = inside.shape
+    padded = np.pad(inside, ((0, -rows % factor), (0, -cols % factor)))
+    return np.asarray(padded.reshape(padded.shape[0] // factor, factor, -1, factor).any(axis=(1, 3)), dtype=np.bool_)
+
+
+def _bbox(geometry: dict[str, Any]) -> list[float]:
+    """RFC 7946: west > east when the geometry was cut at the antimeridian."""
+    parts = shapely.get_parts(shapely.geometry.shape(geometry))
+    bounds = shapely.bounds(parts)
+    west, south, east, north = shapely.total_bounds(parts).tolist()
+    touches = bool((bounds[:, 0] <= -180 + 1e-6).any() and (bounds[:, 2] >= 180 - 1e-6).any())
+    if touches and not bool(((bounds[:, 0] <= -180 + 1e-6) & (bounds[:, 2] >= 180 - 1e-6)).any()):
+        eastern = bounds[:, 0] >= 0
+        west, east = float(bounds[eastern, 0].min()), float(bounds[~eastern, 2].max())
+    return [west, south, east, north]
+
+
+def _times(info: RunInfo) -> dict[str, datetime | None]:
+    moments = sorted({_utc(scene.datetime) for scene in info.scenes if scene.datetime})
+    if not moments:
+        return {"datetime": _utc(info.ended or info.started) if info.ended or info.started else datetime.now(UTC)}
+    if len(moments) == 1:
+        return {"datetime": moments[0]}
+    return {"datetime": None, "start_datetime": moments[0], "end_datetime": moments[-1]}
+
+
+def _utc(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _properties(info: RunInfo) -> dict[str, Any]:
+    grid = info.lattice.grid
+    a, b, c, d, e, f = affine_of(grid)
+    properties: dict[str, Any] = {
+        "title": "; ".join(info.queries),
+        "processing:lineage": (
+            "Tiles of the scenes were asked the queries by a vision-language prompter, its boxes and points were turned into masks by a "
+            "segmenter, and masks were merged across tile edges into objects."
+        ),
+        "processing:software": dict(info.versions),
+        "processing:expression": {"format": "terraquery-config", "expression": canonical(info.parameters)},
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": [a, b, c, d, e, f],
+        "proj:code": authority_code_of(grid),
+        "terraquery:queries": list(info.queries),
+        "terraquery:models": canonical(info.models),
+        "terraquery:counters": dict(info.counters),
+        "terraquery:fingerprint": info.fingerprint,
+        "terraquery:status": info.status,
+        "terraquery:datetime_source": "scenes" if any(scene.datetime for scene in info.scenes) else "processing",
+    }
+    if grid.crs_wkt is not None and properties["proj:code"] is None:
+        properties["proj:wkt2"] = grid.crs_wkt
+    if "terraquery" in info.versions:
+        properties["processing:version"] = info.versions["terraquery"]
+    if info.ended:
+        properties |= {"created": _rfc3339(info.ended), "processing:datetime": _rfc3339(info.ended)}
+    return properties
+
+
+def _rfc3339(text: str) -> str:
+    return _utc(text).isoformat().replace("+00:00", "Z")
+
+
+def _assets(run_dir: RunDir) -> dict[str, pystac.Asset]:
+    assets: dict[str, pystac.Asset] = {}
+    if run_dir.masks.is_dir():
+        assets["masks"] = pystac.Asset(
+            href="./masks.zarr",
+            media_type=_ZARR,
+            roles=["data"],
+            title="mask, instance_id and score rasters",
+            extra_fields={"bands": _bands()},
+        )
+    parts = sorted(run_dir.instances.glob("part-*.parquet"))
+    for number, path in enumerate(parts):
+        key = "instances" if number == 0 else f"instances-{number}"
+        assets[key] = _table_asset(run_dir, path, title="objects with attributes", roles=["data"])
+    for key, path, title in (("coverage", run_dir.coverage, "what became of every tile"), ("plan", run_dir.plan, "tiles and blocks")):
+        if path.is_file():
+            assets[key] = _table_asset(run_dir, path, title=title, roles=["metadata"])
+    for key, path, media_type, role in (
+        ("report", run_dir.report, "text/html", "overview"),
+        ("run", run_dir.run_json, "application/json", "metadata"),
+    ):
+        if path.is_file():
+            assets[key] = pystac.Asset(href=_href(run_dir, path), media_type=media_type, roles=[role], extra_fields=_file_fields(path))
+    return assets
+
+
+def _table_asset(run_dir: RunDir, path: Path, *, title: str, roles: Sequence[str]) -> pystac.Asset:
+    schema = pq.read_schema(path)
+    fields = {
+        "table:columns": [{"name": field.name, "type": str(field.type)} for field in schema],
+        "table:primary_geometry": "geometry",
+        "table:row_count": pq.read_metadata(path).num_rows,
+        **_file_fields(path),
+    }
+    return pystac.Asset(href=_href(run_dir, path), media_type=_PARQUET, roles=list(roles), title=title, extra_fields=fields)
+
+
+def _bands() -> list[dict[str, Any]]:
+    return [
+        {"name": "mask", "data_type": "uint8", "nodata": 255},
+        {"name": "instance_id", "data_type": "uint64", "nodata": 0},
+        {"name": "score", "data_type": "uint8", "nodata": 255},
+    ]
+
+
+def _file_fields(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"file:size": path.stat().st_size, "file:checksum": _MULTIHASH_SHA256 + digest}
+
+
+def _href(run_dir: RunDir, path: Path) -> str:
+    return f"./{path.relative_to(run_dir.path).as_posix()}"

@@ -1,0 +1,93 @@
+"""The Ray runner and `ray job submit`, with a real Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from label_worlds import LabelWorld, blobs, write_label_world
+
+ROOT = Path(__file__).parents[2]
+RAY = Path(sys.executable).parent / "ray"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
+    return write_label_world(tmp_path_factory.mktemp("world"), blobs(np.random.default_rng(11), 260, 240, grain=23))
+
+
+def words(world: LabelWorld, out: Path) -> list[str]:
+    cut = ["--tile", "64", "--halo", "8", "--block", "2"]
+    models = ["--models", f"oracle:{world.labels}", "--query", "anything"]
+    return ["--source", str(world.scene), "--whole-scene", *models, *cut, "--out", str(out)]
+
+
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, **quiet, "PATH": path}
+
+
+def ids(out: Path) -> np.ndarray:
+    return np.asarray(zarr.open_group(str(out / "masks.zarr"), mode="r")["instance_id"][0])
+
+
+def test_ray_gives_the_truth_and_the_same_files_as_the_local_runner(run_job: Callable[..., int], world: LabelWorld, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "jobs/segment_region.py", *words(world, tmp_path / "ray"), "--runner", "ray"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tiles 30/30 (100 %)" in done.stdout  # ceil(260 / 48) x ceil(240 / 48) tiles
+    np.testing.assert_array_equal(ids(tmp_path / "ray"), world.ids.astype(np.uint64))
+    assert run_job(*words(world, tmp_path / "local"), "--runner", "local") == 0
+    for name in ("instances/part-00000.parquet", "coverage.parquet", "plan.parquet"):
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes(), name
+    np.testing.assert_array_equal(ids(tmp_path / "ray"), ids(tmp_path / "local"))
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[str]:
+    """A Ray head of its own; yields the address of its job server."""
+    ports = []
+    for _ in range(3):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    start = [str(RAY), "start", "--head", "--num-cpus", "3", f"--port={ports[0]}", f"--dashboard-port={ports[1]}"]
+    start += [f"--dashboard-agent-listen-port={ports[2]}", "--include-dashboard=true", "--disable-usage-stats"]
+    subprocess.run(start, check=True, env=environment(), cwd=tmp_path, capture_output=True, timeout=120)
+    yield f"http://127.0.0.1:{ports[1]}"
+    subprocess.run([str(RAY), "stop", "--force"], check=False, env=environment(), capture_output=True, timeout=60)
+
+
+def test_job_submit_shows_progress_and_the_final_table(head: str, world: LabelWorld, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    submit = [str(RAY), "job", "submit", "--address", head, "--working-dir", ".", "--"]
+    done = subprocess.run(
+        [*submit, "python", "jobs/segment_region.py", *words(world, out)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tiles 30/30 (100 %)" in done.stdout
+    assert "planned tiles  30 = " in done.stdout
+    assert json.loads((out / "run.json").read_text())["status"] == "complete"
+    np.testing.assert_array_equal(ids(out), world.ids.astype(np.uint64))

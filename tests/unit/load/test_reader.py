@@ -1,0 +1,360 @@
+"""Blocks of pixels. Oracle: rasterio's own read of the same window, and worlds small enough to paint by hand."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rasterio.errors import RasterioIOError
+from rasterio.transform import Affine
+from rasterio.vrt import WarpedVRT
+
+from pipeline.errors import InputError
+from pipeline.grid.tiles import GridOptions
+from pipeline.load.prepare import LoadOptions, prepare_scenes
+from pipeline.load.reader import CogReader, TileReader
+from pipeline.load.stretch import IDENTITY
+from pipeline.schema import BlockImage, BlockSpec, Window
+
+MakeTif = Callable[..., str]
+OpenRun = Callable[..., Any]
+NORTH_UP = Affine(0.5, 0, 450000, 0, -0.5, 40000)
+ROTATED = Affine.translation(450000, 40000) @ Affine.rotation(25) @ Affine.scale(0.5, -0.5)
+SOUTH_UP = Affine(0.5, 0, 450000, 0, 0.5, 39000)
+
+
+def noise(bands: int, height: int, width: int, dtype: str = "uint8", *, low: int = 20) -> np.ndarray:
+    return np.random.default_rng(0).integers(low, 250, (bands, height, width)).astype(dtype)
+
+
+def assembled(run: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The whole grid from the cores of all tiles; asserts that every tile's halo shows the same pixels as its owner."""
+    grid = run.plan.grid
+    rgb, valid = np.zeros((grid.height, grid.width, 3), dtype="uint8"), np.zeros((grid.height, grid.width), dtype=bool)
+    images: list[BlockImage] = [run.reader.read(block) for block in run.plan.blocks()]
+    for image in images:
+        assert image.rgb.dtype == np.uint8
+        assert image.rgb.shape == (*image.block.read.shape, 3)
+        assert image.valid.shape == image.block.read.shape
+        for tile in image.block.tiles:
+            view, place = image.tile_image(tile), tile.core.slices_in(grid.window)
+            rows, cols = tile.core.slices_in(tile.read)
+            rgb[place], valid[place] = view.rgb[rows, cols], view.valid[rows, cols]
+    for image in images:
+        for tile in image.block.tiles:
+            place = tile.read.slices_in(grid.window)
+            assert (image.tile_image(tile).rgb == rgb[place]).all()
+            assert (image.tile_image(tile).valid == valid[place]).all()
+    return rgb, valid
+
+
+def test_the_reader_is_a_tile_reader(make_tif: MakeTif, open_run: OpenRun) -> None:
+    reader: TileReader = open_run(make_tif("a.tif", noise(3, 20, 20))).reader
+    assert reader
+
+
+@pytest.mark.parametrize("transform", [NORTH_UP, ROTATED, SOUTH_UP], ids=["north up", "rotated", "south up"])
+def test_scene_mode_gives_the_stored_pixels(make_tif: MakeTif, open_run: OpenRun, transform: Affine) -> None:
+    pixels = noise(3, 150, 210)
+    rgb, valid = assembled(open_run(make_tif("a.tif", pixels, transform=transform)))
+    assert (rgb == np.moveaxis(pixels, 0, -1)).all()
+    assert valid.all()
+
+
+@given(
+    tile=st.integers(12, 90),
+    halo=st.integers(1, 5),
+    block=st.integers(1, 4),
+    window=st.tuples(st.integers(0, 100), st.integers(0, 140)),
+)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_block_equals_rasterios_read(
+    make_tif: MakeTif, open_run: OpenRun, tile: int, halo: int, block: int, window: tuple[int, int]
+) -> None:
+    pixels = noise(3, 110, 150)
+    pixels[:, :30, :40] = 0
+    run = open_run(make_tif("a.tif", pixels, nodata=0), grid=GridOptions(tile_px=tile, halo_px=halo, block_tiles=block))
+    with rasterio.open(run.plan.scenes[0].href) as oracle:
+        for spec in run.plan.blocks():
+            where = rasterio.windows.Window.from_slices((spec.read.row0, spec.read.row1), (spec.read.col0, spec.read.col1))
+            image = run.reader.read(spec)
+            assert (np.moveaxis(image.rgb, -1, 0) == oracle.read(window=where)).all()
+            assert (image.valid == (oracle.dataset_mask(window=where) > 0)).all()
+
+
+def test_chosen_bands_become_red_green_blue(make_tif: MakeTif, open_run: OpenRun) -> None:
+    pixels = noise(4, 70, 70)
+    rgb, _ = assembled(open_run(make_tif("a.tif", pixels), bands=(4, 2, 1)))
+    assert (rgb == np.moveaxis(pixels[[3, 1, 0]], 0, -1)).all()
+
+
+def test_invalid_pixels_are_black(make_tif: MakeTif, open_run: OpenRun) -> None:
+    pixels = noise(3, 70, 90)
+    mask = np.random.default_rng(2).random((70, 90)) < 0.5
+    rgb, valid = assembled(open_run(make_tif("a.tif", pixels, mask=mask)))
+    assert (valid == mask).all()
+    assert (rgb[~mask] == 0).all()
+    assert (rgb[mask] == np.moveaxis(pixels, 0, -1)[mask]).all()
+
+
+def test_bright_roofs_have_no_holes(make_tif: MakeTif, open_run: OpenRun) -> None:
+    """nodata 255: a pixel that is 255 in one band only is a bright roof, not a hole."""
+    pixels = noise(3, 70, 90)
+    pixels[0, :35] = 255
+    pixels[:, 60:] = 255
+    _, valid = assembled(open_run(make_tif("a.tif", pixels, nodata=255)))
+    assert valid[:60].all()
+    assert not valid[60:].any()
+
+
+def test_an_undeclared_collar_is_invalid_unless_switched_off(make_tif: MakeTif, open_run: OpenRun) -> None:
+    pixels = noise(3, 130, 170)
+    pixels[:, :, :40] = 4
+    path = make_tif("a.tif", pixels)
+    rgb, valid = assembled(open_run(path))
+    assert not valid[:, :40].any()
+    assert valid[:, 40:].all()
+    assert (rgb[:, :40] == 0).all()
+    rgb, valid = assembled(open_run(path, load=LoadOptions(collar="off")))
+    assert valid.all()
+    assert (rgb[:, :40] == 4).all()
+
+
+def test_sixteen_bits_are_stretched_alike_everywhere(make_tif: MakeTif, open_run: OpenRun) -> None:
+    """The same stored value must have the same grey level in every tile, however dark its surroundings."""
+    ramp = np.broadcast_to(np.linspace(0, 10000, 200), (3, 150, 200)).astype("uint16")
+    run = open_run(make_tif("a.tif", ramp), load=LoadOptions(scale=(0.0, 10000.0)))
+    rgb, _ = assembled(run)
+    assert (np.abs(rgb[..., 0] - ramp[0] / 10000 * 255) <= 0.5 + 1e-9).all()
+
+
+def test_the_first_valid_scene_wins(make_tif: MakeTif, open_run: OpenRun) -> None:
+    top, under = noise(3, 60, 60), noise(3, 80, 90) // 2
+    top[:, 20:40, 20:40] = 0
+    a = make_tif("a.tif", top, nodata=0)
+    b = make_tif("b.tif", under, transform=NORTH_UP @ Affine.translation(30, 10))
+    run = open_run(a, b)
+    rgb, valid = assembled(run)
+    expected, known = np.zeros((90, 120, 3), dtype="uint8"), np.zeros((90, 120), dtype=bool)
+    expected[10:90, 30:120], known[10:90, 30:120] = np.moveaxis(under, 0, -1), True
+    over = (top != 0).any(axis=0)
+    expected[:60, :60][over], known[:60, :60][over] = np.moveaxis(top, 0, -1)[over], True
+    assert (valid == known).all()
+    assert (rgb == expected).all()
+
+
+def test_scenes_below_a_full_one_are_not_opened(make_tif: MakeTif, open_run: OpenRun) -> None:
+    a, b = make_tif("a.tif", noise(3, 60, 60)), make_tif("b.tif", noise(3, 60, 60))
+    run = open_run(a, b)
+    Path(b).unlink()
+    _, valid = assembled(run)
+    assert valid.all()
+
+
+def test_mosaic_mode_equals_one_warp_of_the_whole_scene(make_tif: MakeTif, open_run: OpenRun) -> None:
+    """Oracle: the whole warped image, read in one go; tiles cut from it must fit to the pixel."""
+    rng = np.random.default_rng(4)
+    smooth = np.cumsum(rng.normal(size=(3, 300, 400)), axis=2)
+    pixels = np.interp(smooth, (smooth.min(), smooth.max()), (1, 255)).astype("uint8")
+    pixels[:, :50, :70] = 0
+    for name, extra in {"nodata": {"nodata": 0}, "mask": {"mask": pixels[0] > 0}, "none": {}}.items():
+        path = make_tif(f"{name}.tif", pixels, **extra)
+        run = open_run(path, grid=GridOptions(tile_px=64, halo_px=8, block_tiles=2, crs="EPSG:32637"), load=LoadOptions(collar="off"))
+        rgb, valid = assembled(run)
+        with rasterio.open(path) as dataset:
+            options = {"crs": "EPSG:32637", "transform": Affine(*run.plan.grid.transform), "width": run.plan.grid.width,
+                       "height": run.plan.grid.height, "resampling": rasterio.enums.Resampling.bilinear}  # fmt: skip
+            with WarpedVRT(dataset, add_alpha=name != "nodata", **options) as vrt:
+                oracle = np.stack([vrt.read(band) for band in (1, 2, 3)], axis=-1)
+                oracle_valid = vrt.dataset_mask() > 0
+        assert (valid == oracle_valid).all(), name
+        assert (rgb[valid] == oracle[valid]).all(), name
+        assert 0.5 < valid.mean() < 1, name
+
+
+def test_a_warped_collar_is_found_in_its_new_place(make_tif: MakeTif, open_run: OpenRun) -> None:
+    pixels = noise(3, 200, 200)
+    pixels[:, :, :80] = 2
+    path = make_tif("a.tif", pixels)
+    grid = GridOptions(tile_px=64, halo_px=8, block_tiles=2, resolution=1.0)
+    rgb, valid = assembled(open_run(path, grid=grid, load=LoadOptions(resampling="nearest")))
+    assert rgb.shape == (100, 100, 3)
+    assert not valid[:, :39].any()
+    assert valid[:, 41:].all()
+
+
+def test_an_alpha_band_masks_through_the_warp(make_tif: MakeTif, open_run: OpenRun) -> None:
+    pixels = noise(4, 100, 100)
+    pixels[3] = 255
+    pixels[3, :, :50] = 0
+    grid = GridOptions(tile_px=64, halo_px=8, block_tiles=2, resolution=1.0)
+    _, valid = assembled(open_run(make_tif("a.tif", pixels, alpha="yes"), grid=grid))
+    assert not valid[:, :24].any()
+    assert valid[:, 26:].all()
+
+
+def test_four_and_five_bands_keep_their_validity_through_the_warp(make_tif: MakeTif, open_run: OpenRun) -> None:
+    """GDAL's own mask knows an alpha band only beside one or three others; here it is the fifth, added or stored."""
+    grid = GridOptions(tile_px=64, halo_px=8, block_tiles=2, crs="EPSG:32637")
+    path = make_tif("rgbn.tif", noise(4, 100, 100))
+    _, valid = assembled(open_run(path, grid=grid))
+    assert 0.7 < valid.mean() < 1  # the corners of the tilted square are outside
+    pixels = noise(5, 100, 100)
+    pixels[4] = 255
+    pixels[4, :, :50] = 0
+    alpha = make_tif("rgbna.tif", pixels)
+    with rasterio.open(alpha, "r+") as dataset:
+        dataset.colorinterp = [*dataset.colorinterp[:4], rasterio.enums.ColorInterp.alpha]
+    _, stored = assembled(open_run(alpha, bands=(1, 2, 3)))
+    assert stored[:, 50:].all()
+    assert not stored[:, :50].any()
+    _, warped = assembled(open_run(alpha, bands=(1, 2, 3), grid=grid))
+    assert warped.mean() == pytest.approx(valid.mean() / 2, rel=0.05)
+
+
+class Faults:
+    """Makes reads that touch given pixels fail, always or a number of times."""
+
+    def __init__(self, reader: CogReader, *, bad: Window, times: int = 10**9) -> None:
+        self.calls = 0
+        self.left = times
+        read_scene = reader._read_scene
+
+        def failing(index: int, window: Window, **patience: bool) -> Any:
+            self.calls += 1
+            if window.intersect(bad) is not None and self.left > 0:
+                self.left -= 1
+                raise RasterioIOError("Read failed") from ValueError("TIFFReadEncodedTile() failed")
+            return read_scene(index, window, **patience)
+
+        reader._read_scene = failing  # type: ignore[method-assign]
+
+
+def test_only_unreadable_tiles_are_lost(make_tif: MakeTif, open_run: OpenRun) -> None:
+    pixels = noise(3, 144, 144)
+    run = open_run(make_tif("a.tif", pixels), grid=GridOptions(tile_px=64, halo_px=8, block_tiles=3))
+    Faults(run.reader, bad=Window(row0=0, col0=0, row1=5, col1=5))
+    (block,) = run.plan.blocks()
+    image = run.reader.read(block)
+    assert list(image.unreadable) == ["r00000c00000"]
+    assert "TIFFReadEncodedTile" in image.unreadable["r00000c00000"]
+    assert "a.tif" in image.unreadable["r00000c00000"]
+    for tile in block.tiles[1:]:
+        rows, cols = tile.read.slices_in(block.read)
+        assert image.valid[rows, cols].all()
+        assert (image.rgb[rows, cols] == np.moveaxis(pixels, 0, -1)[rows, cols]).all()
+
+
+def test_a_hiccup_costs_one_more_read(make_tif: MakeTif, open_run: OpenRun) -> None:
+    run = open_run(make_tif("a.tif", noise(3, 144, 144)), grid=GridOptions(tile_px=64, halo_px=8, block_tiles=3))
+    faults = Faults(run.reader, bad=run.plan.grid.window, times=1)
+    image = run.reader.read(next(run.plan.blocks()))
+    assert not image.unreadable
+    assert image.valid.all()
+    assert faults.calls == 2
+
+
+def test_a_failing_scene_is_not_papered_over_by_the_next(make_tif: MakeTif, open_run: OpenRun) -> None:
+    run = open_run(make_tif("a.tif", noise(3, 60, 60)), make_tif("b.tif", noise(3, 60, 60)))
+    Path(run.plan.scenes[0].href).unlink()
+    image = run.reader.read(next(run.plan.blocks()))
+    assert set(image.unreadable) == {tile.tile_id for tile in image.block.tiles}
+    assert "must exist" in image.unreadable["r00000c00000"]
+
+
+def test_a_truncated_file_loses_its_tail_only(make_tif: MakeTif, open_run: OpenRun) -> None:
+    pixels = noise(3, 256, 256)
+    path = Path(make_tif("a.tif", pixels, driver="COG", blocksize=128, overviews="NONE"))
+    run = open_run(str(path), grid=GridOptions(tile_px=64, halo_px=8, block_tiles=8))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * 0.8)])
+    (block,) = run.plan.blocks()
+    image = run.reader.read(block)
+    assert 0 < len(image.unreadable) < len(block.tiles)
+    for tile in block.tiles:
+        if tile.tile_id not in image.unreadable:
+            rows, cols = tile.read.slices_in(block.read)
+            assert (image.rgb[rows, cols] == np.moveaxis(pixels, 0, -1)[rows, cols]).all()
+
+
+def test_one_windowed_read_per_scene_and_block(make_tif: MakeTif, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = open_run(make_tif("a.tif", noise(3, 300, 300)), grid=GridOptions(tile_px=64, halo_px=8, block_tiles=4))
+    windows: list[Window] = []
+    read_scene = run.reader._read_scene
+    monkeypatch.setattr(run.reader, "_read_scene", lambda index, window: (windows.append(window), read_scene(index, window))[1])
+    blocks = list(run.plan.blocks())
+    for block in blocks:
+        run.reader.read(block)
+    assert windows == [block.read for block in blocks]
+    assert len(windows) == 4
+
+
+def test_open_files_are_bounded_and_reused(make_tif: MakeTif, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pipeline.load.reader as reader_module
+
+    opened: list[str] = []
+    open_raster = reader_module.open_raster
+    monkeypatch.setattr(reader_module, "open_raster", lambda href: (opened.append(href), open_raster(href))[1])
+    paths = [make_tif(f"{i}.tif", noise(3, 60, 60), transform=NORTH_UP @ Affine.translation(60 * i, 0)) for i in range(4)]
+    run = open_run(*paths, grid=GridOptions(tile_px=62, halo_px=1, block_tiles=1), load=LoadOptions(open_files=2))
+    blocks = list(run.plan.blocks())
+    for block in blocks:
+        run.reader.read(block)
+    assert len(run.reader._handles) == 2
+    for block in blocks[-1:] * 3:
+        run.reader.read(block)
+    assert len(opened) < 3 * len(paths)
+    assert set(opened) == set(paths)
+    run.reader.close()
+    assert not run.reader._handles
+    assert run.reader.read(blocks[0]).valid.all()
+
+
+def test_a_reader_pickles_without_its_files(make_tif: MakeTif, open_run: OpenRun) -> None:
+    run = open_run(make_tif("a.tif", noise(3, 60, 60)))
+    block = next(run.plan.blocks())
+    before = run.reader.read(block)
+    copy: CogReader = pickle.loads(pickle.dumps(run.reader))
+    assert not copy._handles
+    assert (copy.read(block).rgb == before.rgb).all()
+    copy.close()
+
+
+def test_a_block_outside_every_scene_is_invalid(make_tif: MakeTif, open_run: OpenRun) -> None:
+    run = open_run(make_tif("a.tif", noise(3, 64, 64)))
+    grid = replace(run.plan.grid, width=400, height=400)
+    reader = CogReader(run.reader._sources, grid)
+    window = Window(row0=200, col0=200, row1=260, col1=260)
+    image = reader.read(BlockSpec(block_row=0, block_col=0, core=window, read=window, tiles=()))
+    assert not image.valid.any()
+    assert not image.rgb.any()
+
+
+def test_prepared_scenes_say_what_was_decided(make_tif: MakeTif, open_run: OpenRun) -> None:
+    pixels = noise(3, 100, 100)
+    pixels[:, :20] = 0
+    plan = open_run(make_tif("a.tif", pixels)).plan
+    (source,) = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
+    assert source.to_dict() == {
+        "scene_id": "a",
+        "offset_rc": [0, 0],
+        "rgb_bands": [1, 2, 3],
+        "stretch": IDENTITY.to_dict(),
+        "collar_share": pytest.approx(0.2),
+    }
+    with pytest.raises(ValueError, match="one offset and one window per scene"):
+        prepare_scenes(plan.scenes, LoadOptions(), offsets=(), windows=plan.scene_windows)
+
+
+@pytest.mark.parametrize("options", [{"percentiles": (98.0, 2.0)}, {"percentiles": (-1.0, 50.0)}, {"scale": (3.0, 1.0)}, {"open_files": 0}])
+def test_refuses_load_options_that_mean_nothing(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        LoadOptions(**options)

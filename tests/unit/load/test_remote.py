@@ -1,0 +1,163 @@
+"""Reading over the network: a real HTTP range server and a real S3 API (moto), both on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+import rasterio
+from moto.server import ThreadedMotoServer
+
+import pipeline.raster_access as raster_access
+from pipeline.errors import InputError, SourceError
+from pipeline.grid.source import SourceOptions, open_scenes
+from pipeline.grid.tiles import GridOptions
+from pipeline.load.prepare import LoadOptions
+
+MakeTif = Callable[..., str]
+OpenRun = Callable[..., Any]
+UNSEEN = LoadOptions(collar="off")
+"""Nothing looks at the pixels before the reader does, so GDAL has none of them in its cache."""
+
+
+@pytest.fixture(autouse=True)
+def quick_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting between retries, no credentials of the machine."""
+    for name in ("AWS_PROFILE", "AWS_NO_SIGN_REQUEST", "AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "2")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr("pipeline.load.reader.RETRY_PAUSE_S", 0.0)
+    raster_access._aws_session.cache_clear()
+
+
+def cog(make_tif: MakeTif, side: int = 1024) -> np.ndarray:
+    pixels = np.random.default_rng(0).integers(0, 255, (3, side, side)).astype("uint8")
+    make_tif("scene.tif", pixels, driver="COG", blocksize=256, overviews="AUTO")
+    return pixels
+
+
+def read_all(run: Any) -> np.ndarray:
+    image = run.reader.read(next(run.plan.blocks()))
+    assert image.unreadable == {}
+    rgb: np.ndarray = image.rgb
+    return rgb
+
+
+def test_a_header_costs_few_requests_and_no_listing(make_tif: MakeTif, range_server: Any) -> None:
+    cog(make_tif)
+    (scene,) = open_scenes(SourceOptions(hrefs=(f"{range_server.url}/scene.tif?token=abc",)))
+    assert (scene.width, scene.scene_id) == (1024, "scene")
+    assert scene.identity["etag"] == '"abc-1"'
+    assert scene.identity["last_modified"].startswith("Tue, 01 Sep")
+    assert int(scene.identity["size_bytes"]) > 3_000_000
+    assert {path.partition("?")[0] for _, path, _ in range_server.requests} == {"/scene.tif"}  # no .ovr, .msk, .aux.xml, no folder
+    assert all(wanted for method, _, wanted in range_server.requests if method == "GET")  # never the whole file
+    assert len(range_server.requests) <= 4
+
+
+def test_a_block_costs_few_requests_and_its_neighbour_fewer(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
+    """16 tiles of a block are one read: the 25 internal blocks under it come in a handful of range requests."""
+    pixels = cog(make_tif)
+    run = open_run(f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=144, halo_px=8, block_tiles=4))
+    blocks = list(run.plan.blocks())
+    assert len(blocks[0].tiles) == 16
+    range_server.requests.clear()
+    for number, (block, limit) in enumerate([(blocks[0], 12), (blocks[1], 8)]):
+        before = len(range_server.requests)
+        image = run.reader.read(block)
+        rows, cols = block.read.slices_in(run.plan.grid.window)
+        assert (image.rgb == np.moveaxis(pixels, 0, -1)[rows, cols]).all()
+        assert len(range_server.requests) - before <= limit, f"block {number}"
+    spent = len(range_server.requests)
+    run.reader.read(blocks[0])
+    assert len(range_server.requests) == spent  # still in the cache of the open handle
+
+
+def test_a_busy_server_is_asked_again(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
+    pixels = cog(make_tif, side=256)
+    run = open_run(f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=256, halo_px=8, block_tiles=2), load=UNSEEN)
+    range_server.failures += [503, 429]
+    assert (read_all(run) == np.moveaxis(pixels, 0, -1)).all()
+    assert not range_server.failures
+
+
+def test_a_server_that_stays_down_makes_tiles_unreadable(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
+    cog(make_tif)
+    run = open_run(f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=512, halo_px=8, block_tiles=3), load=UNSEEN)
+    range_server.failures += [503] * 10_000
+    before = len(range_server.requests)
+    block = next(run.plan.blocks())
+    image = run.reader.read(block)
+    assert set(image.unreadable) == {tile.tile_id for tile in block.tiles}
+    assert "scene.tif" in image.unreadable["r00000c00000"]
+    assert "got 0 bytes" in image.unreadable["r00000c00000"]
+    # the block twice with every request repeated twice, then nine tiles without repetition; with it, it would be 130
+    assert len(range_server.requests) - before < 70
+    range_server.failures.clear()
+    assert read_all(run).any()  # and when the server is back, so is the reader
+
+
+def test_what_is_not_there_or_not_a_raster_is_refused(make_tif: MakeTif, range_server: Any, tmp_path: Any) -> None:
+    with pytest.raises(InputError, match=r"missing\.tif"):
+        open_scenes(SourceOptions(hrefs=(f"{range_server.url}/missing.tif",)))
+    (tmp_path / "page.tif").write_text("<html>log in first</html>")
+    with pytest.raises(InputError, match=r"page\.tif"):
+        open_scenes(SourceOptions(hrefs=(f"{range_server.url}/page.tif",)))
+
+
+def test_a_server_that_does_not_answer_is_retryable() -> None:
+    with pytest.raises(SourceError) as caught:
+        open_scenes(SourceOptions(hrefs=("http://127.0.0.1:9/scene.tif",)))
+    assert caught.value.retryable
+
+
+@pytest.fixture
+def s3_endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.mark.parametrize("style", ["gdal", "boto3"])
+def test_reads_from_s3(make_tif: MakeTif, open_run: OpenRun, s3_endpoint: str, style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the endpoint given in GDAL's variables or in boto3's; credentials come through boto3."""
+    pixels = cog(make_tif)
+    path = make_tif("scene.tif", pixels, driver="COG", blocksize=256)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = boto3.client("s3", endpoint_url=f"http://{s3_endpoint}")
+    client.create_bucket(Bucket=f"imagery-{style}")
+    client.upload_file(path, f"imagery-{style}", "a/scene.tif")
+    if style == "gdal":
+        monkeypatch.setenv("AWS_S3_ENDPOINT", s3_endpoint)
+        monkeypatch.setenv("AWS_HTTPS", "NO")
+        monkeypatch.setenv("AWS_VIRTUAL_HOSTING", "FALSE")
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{s3_endpoint}")
+    run = open_run(f"s3://imagery-{style}/a/scene.tif", grid=GridOptions(tile_px=512, halo_px=8, block_tiles=3))
+    assert (read_all(run) == np.moveaxis(pixels, 0, -1)).all()
+    head = client.head_object(Bucket=f"imagery-{style}", Key="a/scene.tif")
+    assert run.plan.scenes[0].identity["etag"] == head["ETag"]
+    assert run.plan.scenes[0].identity["size_bytes"] == str(head["ContentLength"])
+    with pytest.raises(InputError, match="AWS_NO_SIGN_REQUEST"):
+        open_scenes(SourceOptions(hrefs=(f"s3://imagery-{style}/missing.tif",)))
+
+
+def test_remote_and_local_settings_do_not_mix(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
+    """A local file keeps its sidecars (a .msk here) although a remote one was read in the same process."""
+    pixels = cog(make_tif, side=256)
+    local = make_tif("local.tif", pixels, transform=rasterio.Affine(0.5, 0, 450128, 0, -0.5, 40000))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="NO"), rasterio.open(local, "r+") as dataset:
+        dataset.write_mask(np.tri(256, dtype=bool))
+    run = open_run(f"{range_server.url}/scene.tif", local, grid=GridOptions(tile_px=600, halo_px=8, block_tiles=1))
+    image = run.reader.read(next(run.plan.blocks()))
+    assert image.valid[:, :256].all()
+    assert (image.valid[:, 256:] == np.tri(256, dtype=bool)).all()

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from prompt_tiles import UTM, grid
+from rasterio.transform import Affine
+
+from pipeline.errors import InputError
+from pipeline.options import parse_table
+from pipeline.prompt.build import PrompterOptions, build_prompter, check_prompter
+from pipeline.prompt.oracle import OraclePrompter
+from pipeline.prompt.vector_prompter import VectorPrompter
+
+
+def test_options_from_a_table() -> None:
+    table = {"kind": "vllm", "model": "models/x", "vllm": {"profile": "embedded", "block_size": 32, "kv_cache_gib": 1}}
+    options = parse_table(PrompterOptions, table, "prompter")
+    assert (options.vllm.profile, options.vllm.block_size, options.vllm.kv_cache_gib, options.vllm.retry) == ("embedded", 32, 1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"kind": "vllm"}, "model"),
+        ({"kind": "magic", "model": "x"}, "kind"),
+        ({"kind": "vllm", "model": ""}, "model"),
+        ({"kind": "vllm", "model": "x", "vllm": {"retries": 1}}, "retry"),
+        ({"kind": "vllm", "model": "x", "vllm": {"retry": -1}}, "retry"),
+        ({"kind": "vllm", "model": "x", "vllm": {"gpu_memory_utilization": 1.2}}, "gpu_memory_utilization"),
+        ({"kind": "vllm", "model": "x", "vllm": {"max_tokens": 0}}, "max_tokens"),
+        ({"kind": "vllm", "model": "x", "vllm": {"kv_cache_gib": -1.0}}, "cache sizes"),
+    ],
+)
+def test_wrong_options(table: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_table(PrompterOptions, table, "prompter")
+
+
+def test_vector_and_oracle_are_built_by_kind(tmp_path: Path) -> None:
+    frame = geopandas.GeoDataFrame(geometry=[shapely.box(500_000, 39_990, 500_010, 40_000)], crs=UTM)
+    frame.to_file(tmp_path / "p.gpkg")
+    with rasterio.open(
+        tmp_path / "l.tif",
+        "w",
+        driver="GTiff",
+        height=80,
+        width=100,
+        count=1,
+        dtype="uint16",
+        crs=UTM,
+        transform=Affine(1, 0, 500_000, 0, -1, 40_000),
+    ) as file:
+        file.write(np.zeros((80, 100), np.uint16), 1)
+    vector = PrompterOptions(kind="vector", model=str(tmp_path / "p.gpkg"))
+    oracle = PrompterOptions(kind="oracle", model=f"oracle:{tmp_path / 'l.tif'}")
+    for options, kind in ((vector, VectorPrompter), (oracle, OraclePrompter)):
+        check_prompter(options, grid())
+        assert isinstance(build_prompter(options, grid()), kind)
+
+
+def test_checks_refuse_before_anything_is_loaded(tmp_path: Path) -> None:
+    for options in (
+        PrompterOptions(kind="vllm", model=str(tmp_path / "none")),
+        PrompterOptions(kind="vector", model=str(tmp_path / "none.gpkg")),
+        PrompterOptions(kind="oracle", model=f"oracle:{tmp_path / 'none.tif'}"),
+    ):
+        with pytest.raises(InputError):
+            check_prompter(options, grid())
+
+
+def test_check_refuses_an_unknown_profile_and_a_wrong_image_size(tmp_path: Path) -> None:
+    from pipeline.prompt.vllm_prompter import VllmOptions
+
+    folder = tmp_path / "ck"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
+    (folder / "model.safetensors").write_bytes(b"w")
+    (folder / "preprocessor_config.json").write_text('{"patch_size": 14, "merge_size": 2, "min_pixels": 63504, "max_pixels": 63504}')
+    check_prompter(PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="embedded")), grid())
+    with pytest.raises(InputError, match="840 x 840"):
+        check_prompter(PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="think2seg")), grid())
+    with pytest.raises(InputError, match="unknown profile"):
+        check_prompter(PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="other")), grid())

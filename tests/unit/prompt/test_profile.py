@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.prompt.profile import PROFILE_DIR, known_profiles, load_profile
+
+
+def test_think2seg_is_the_published_contract() -> None:
+    profile = load_profile("think2seg")
+    assert (profile.image_px, profile.resampling, profile.frame) == ((840, 840), "lanczos", "image_px")
+    assert profile.frame_wh == (840.0, 840.0)
+    assert profile.parser.n_points == 2
+    assert profile.parser.nms_iou == 0.5
+    text = profile.user_text("tanks that may leak")
+    # Lines quoted in the published material, with their two spaces after the number.
+    for line in (
+        'Please find "tanks that may leak", identify the target.',
+        "1.  `bbox_2d`: A tight bounding box.",
+        "2.  `positive_points`: Exactly two points, placed inside the target.",
+        "Output your thinking process in <think> </think> tags.",
+        "Output the final answer in <answer> </answer> tags with the specified JSON format. If no targets are found, output an empty list.",
+    ):
+        assert line in text.splitlines()
+    assert '```json[{"bbox_2d": [310,360,567,586], "positive_points": [[434, 474], [450, 460]]}, ' in text
+    assert " \n<answer>```json[" in text
+    assert text.endswith("]```</answer>")
+    assert "spatial prompts for SAM" in profile.system
+
+
+def test_the_worked_example_of_think2seg_is_a_valid_reply() -> None:
+    from pipeline.prompt.parse import parse_reply
+
+    profile = load_profile("think2seg")
+    example = profile.user.split("Example:", maxsplit=1)[1]
+    parsed = parse_reply(example, profile, finish_reason="stop")
+    assert len(parsed.items) == 2
+    assert parsed.notes == ()
+    assert all(len(item.points_xy) == 2 for item in parsed.items)
+
+
+def test_embedded() -> None:
+    profile = load_profile("embedded")
+    assert (profile.system, profile.user_text("pools")) == ("", "Find: pools")
+    assert (profile.image_px, profile.resampling, profile.frame) == ((252, 252), "bilinear", "image_px")
+    assert profile.parser.n_points == 1
+    assert profile.parser.required == ("bbox_2d",)
+
+
+def test_all_shipped_profiles_load_and_are_frozen() -> None:
+    assert known_profiles() == ("embedded", "think2seg")
+    for name in known_profiles():
+        profile = load_profile(name)
+        assert profile.name == name
+        with pytest.raises(FrozenInstanceError):
+            profile.max_tokens = 1  # type: ignore[misc]
+
+
+def test_unknown_profile_lists_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"unknown profile 'seg-one'.*embedded, think2seg"):
+        load_profile("seg-one")
+
+
+def test_braces_in_a_query_are_text() -> None:
+    assert load_profile("embedded").user_text("{query} {0}") == "Find: {query} {0}"
+
+
+def changed(tmp_path: Path, old: str, new: str) -> str:
+    text = (PROFILE_DIR / "embedded.toml").read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "own.toml"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return str(path)
+
+
+def test_own_profile_in_thousandths(tmp_path: Path) -> None:
+    profile = load_profile(changed(tmp_path, 'frame = "image_px"', 'frame = "thousand"'))
+    assert profile.frame_wh == (1000.0, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("max_tokens = 640", "max_tokens = 640\ntemperature = 1", "temperature"),
+        ("max_tokens = 640", "", "max_tokens"),
+        ("max_tokens = 640", "max_tokens = 0", "max_tokens"),
+        ("max_tokens = 640", 'max_tokens = "640"', "max_tokens"),
+        ('frame = "image_px"', 'frame = "pixels"', "frame"),
+        ('resampling = "bilinear"', 'resampling = "sinc"', "resampling"),
+        ("[252, 252]", "[252]", "image_px"),
+        ("[252, 252]", "[0, 252]", "image_px"),
+        ("[252, 252]", "[252.5, 252]", "image_px"),
+        ("Find: {query}", "Find it", "query"),
+        ("Find: {query}", "{query} {query}", "query"),
+        ("n_points = 1", "n_point = 1", "n_points"),
+        ('required = ["bbox_2d"]', 'required = ["box"]', "required"),
+        ('box_keys = ["bbox_2d"]', "box_keys = []", "box_keys"),
+        ("nms_iou = 0.5", "nms_iou = 1.5", "nms_iou"),
+        ("[parser]", "[parser", "TOML"),
+    ],
+)
+def test_wrong_profiles_are_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_profile(changed(tmp_path, old, new))
+
+
+def test_missing_profile_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="readable TOML"):
+        load_profile(str(tmp_path / "none.toml"))

@@ -1,0 +1,195 @@
+"""Prompts from vector files, on squares small enough to check by hand. The grid: 100 x 80 px of 1 m, corner (500000, 40000)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prompt_tiles import UTM, grid, lattice, tile_image
+
+from pipeline.errors import InputError
+from pipeline.prompt.prompter import Prompter
+from pipeline.prompt.vector_prompter import VectorPrompter
+from pipeline.schema import Prompt, Reason, TileStatus, Window
+
+_: type[Prompter] = VectorPrompter
+
+
+def on_ground(px: Any) -> Any:
+    """Pixel edges of the grid -> its CRS."""
+    return shapely.transform(px, lambda xy: [(500_000 + x, 40_000 - y) for x, y in xy])
+
+
+def write(path: Path, geometries: list[Any], *, crs: str | None = UTM, to: str | None = None, **columns: list[Any]) -> str:
+    frame = geopandas.GeoDataFrame(columns, geometry=[on_ground(g) for g in geometries], crs=crs)
+    if to is not None:
+        frame = frame.to_crs(to)
+    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_file(path)
+    return str(path)
+
+
+def window(row0: int, col0: int, row1: int, col1: int) -> Window:
+    return Window(row0=row0, col0=col0, row1=row1, col1=col1)
+
+
+def assert_two_points_inside(prompt: Prompt, polygon_px: Any) -> None:
+    assert len(prompt.points_xy) == 2
+    assert prompt.point_labels == (1, 1)
+    assert all(polygon_px.contains(shapely.Point(point)) for point in prompt.points_xy)
+
+
+@pytest.mark.parametrize("name", ["p.geojson", "p.gpkg", "p.parquet", "p.shp"])
+def test_a_square_becomes_its_box_and_two_inner_points(tmp_path: Path, name: str) -> None:
+    square = shapely.box(10, 20, 30, 40)
+    prompter = VectorPrompter(write(tmp_path / name, [square]), grid())
+    ((prompt,), n_dropped) = prompter.prompts_of(window(0, 0, 80, 100))
+    assert prompt.box_xyxy == pytest.approx((10, 20, 30, 40), abs=1e-2)  # GeoJSON keeps 7 decimals of a degree
+    # halves [10, 20] and [20, 30] of the width: their inscribed circles have centres on x = 15 and x = 25
+    assert sorted(x for x, _ in prompt.points_xy) == pytest.approx([15, 25], abs=0.3)
+    assert_two_points_inside(prompt, square)
+    assert n_dropped == 0
+
+
+def test_lonlat_file_is_reprojected(tmp_path: Path) -> None:
+    prompter = VectorPrompter(write(tmp_path / "p.geojson", [shapely.box(10, 20, 30, 40)], to="EPSG:4326"), grid())
+    ((prompt,), _) = prompter.prompts_of(window(0, 0, 80, 100))
+    assert prompt.box_xyxy == pytest.approx((10, 20, 30, 40), abs=0.05)
+
+
+def test_clipped_to_the_window_and_in_its_pixels(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.gpkg", [shapely.box(10, 20, 30, 40)])
+    ((prompt,), _) = VectorPrompter(path, grid()).prompts_of(window(30, 16, 80, 100))
+    assert prompt.box_xyxy == pytest.approx((0, 0, 14, 10))
+    assert_two_points_inside(prompt, shapely.box(0, 0, 14, 10))
+
+
+def test_touching_and_sliver_are_dropped_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.gpkg", [shapely.box(0, 0, 20, 20), shapely.box(0, 0, 20.5, 20), shapely.box(0, 0, 22, 20)])
+    prompts, n_dropped = VectorPrompter(path, grid()).prompts_of(window(0, 20, 80, 100))
+    assert [p.box_xyxy for p in prompts] == [pytest.approx((0, 0, 2, 20))]
+    assert n_dropped == 2
+
+
+def test_points_inside_a_concave_shape(tmp_path: Path) -> None:
+    ring = shapely.box(10, 10, 50, 50).difference(shapely.box(15, 15, 45, 60))  # a U open to the south
+    ((prompt,), _) = VectorPrompter(write(tmp_path / "p.gpkg", [ring]), grid()).prompts_of(window(0, 0, 80, 100))
+    assert prompt.box_xyxy == pytest.approx((10, 10, 50, 50))
+    assert_two_points_inside(prompt, ring)
+
+
+def test_multipart_labels_and_order(tmp_path: Path) -> None:
+    parts = shapely.MultiPolygon([shapely.box(0, 0, 5, 5), shapely.box(10, 0, 15, 5)])
+    path = write(tmp_path / "p.gpkg", [shapely.box(50, 50, 60, 60), parts], id=[1, 2], Class=["tank", None], name=[None, "pond"])
+    prompts, _ = VectorPrompter(path, grid()).prompts_of(window(0, 0, 80, 100))
+    assert [p.label for p in prompts] == ["", "pond", "pond"]
+    assert [p.box_xyxy for p in prompts[1:]] == [pytest.approx((0, 0, 5, 5)), pytest.approx((10, 0, 15, 5))]
+
+
+def test_point_features(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.gpkg", [shapely.Point(12.5, 20.25), shapely.MultiPoint([(40, 41), (99, 79)])], label=["a", "b"])
+    prompts, _ = VectorPrompter(path, grid()).prompts_of(window(10, 10, 60, 60))
+    assert [(p.box_xyxy, p.label) for p in prompts] == [(None, "a"), (None, "b")]
+    assert prompts[0].points_xy == (pytest.approx((2.5, 10.25)),)
+    assert prompts[1].points_xy == (pytest.approx((30, 31)),)
+
+
+def test_self_intersecting_polygon_is_repaired(tmp_path: Path) -> None:
+    bow_tie = shapely.Polygon([(10, 10), (30, 30), (30, 10), (10, 30)])
+    prompts, _ = VectorPrompter(write(tmp_path / "p.gpkg", [bow_tie]), grid()).prompts_of(window(0, 0, 80, 100))
+    assert sorted(p.box_xyxy for p in prompts if p.box_xyxy) == [pytest.approx((10, 10, 20, 30)), pytest.approx((20, 10, 30, 30))]
+
+
+def test_answers_of_a_tile(tmp_path: Path) -> None:
+    tiles = lattice(grid(), tile_px=60, halo_px=10)  # cores of 40 px: columns 0-40, 40-80, 80-100
+    prompter = VectorPrompter(write(tmp_path / "p.gpkg", [shapely.box(5, 5, 15, 15)]), grid())
+    found = asyncio.run(prompter.prompt(tile_image(tiles, 0, 0), ["a", "b"]))
+    assert [(a.query_index, a.status, a.reason, len(a.prompts), a.n_calls) for a in found] == [
+        (0, TileStatus.FOUND, Reason.NONE, 1, 0),
+        (1, TileStatus.FOUND, Reason.NONE, 1, 0),
+    ]
+    (empty,) = asyncio.run(prompter.prompt(tile_image(tiles, 1, 2), ["a"]))
+    assert (empty.tile_id, empty.status, empty.reason, empty.prompts) == ("r00001c00002", TileStatus.EMPTY, Reason.PROMPTER, ())
+    assert prompter.model_id.startswith("vector:p.gpkg@sha256:")
+    prompter.close()
+    prompter.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    corners=st.lists(st.tuples(st.floats(-20, 120), st.floats(-20, 100)), min_size=3, max_size=7, unique=True),
+    origin=st.tuples(st.integers(0, 60), st.integers(0, 70)),
+)
+def test_any_polygon_gives_prompts_inside_window_and_shape(
+    tmp_path_factory: pytest.TempPathFactory, corners: list[tuple[float, float]], origin: tuple[int, int]
+) -> None:
+    hull = shapely.MultiPoint(corners).convex_hull
+    anchor = shapely.box(0, 0, 2, 2)  # so that the file always meets the grid
+    if hull.geom_type != "Polygon":
+        return
+    path = write(tmp_path_factory.mktemp("hull") / "p.parquet", [anchor, hull])
+    view = window(origin[0], origin[1], min(origin[0] + 30, 80), min(origin[1] + 30, 100))
+    prompts, _ = VectorPrompter(path, grid()).prompts_of(view)
+    shape = shapely.transform(shapely.union_all([hull, anchor]), lambda xy: xy - (view.col0, view.row0)).buffer(1e-6)
+    for prompt in prompts:
+        assert prompt.box_xyxy is not None
+        x0, y0, x1, y1 = prompt.box_xyxy
+        assert 0 <= x0 < x1 <= view.width
+        assert 0 <= y0 < y1 <= view.height
+        assert prompt.points_xy
+        for x, y in prompt.points_xy:
+            assert x0 <= x <= x1
+            assert y0 <= y <= y1
+            assert shape.contains(shapely.Point(x, y))
+
+
+def test_wrong_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.geojson").write_text("{not json")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    empty = {"type": "FeatureCollection", "features": []}
+    (tmp_path / "empty.geojson").write_text(json.dumps(empty))
+    nothing = {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": None}]}
+    (tmp_path / "null.geojson").write_text(json.dumps(nothing))
+    cases = {
+        str(tmp_path / "missing.geojson"): "no file",
+        str(tmp_path): "no file",
+        str(tmp_path / "broken.geojson"): "readable vector file",
+        str(tmp_path / "broken.parquet"): "readable vector file",
+        str(tmp_path / "empty.geojson"): "at least one geometry|with geometries",
+        str(tmp_path / "null.geojson"): "at least one geometry|with geometries",
+        write(tmp_path / "nocrs.gpkg", [shapely.box(0, 0, 5, 5)], crs=None): "needs a CRS",
+        write(tmp_path / "line.gpkg", [shapely.LineString([(0, 0), (5, 5)])]): "polygons or points",
+        write(tmp_path / "far.gpkg", [shapely.box(5000, 5000, 5100, 5100)]): "must lie on the imagery",
+    }
+    for path, said in cases.items():
+        with pytest.raises(InputError, match=said) as caught:
+            VectorPrompter(path, grid())
+        assert "To fix:" in str(caught.value)
+
+
+def test_imagery_without_crs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="imagery with a CRS"):
+        VectorPrompter(write(tmp_path / "p.gpkg", [shapely.box(0, 0, 5, 5)]), grid(crs=None))
+
+
+def test_building_outlines_of_a_real_scene() -> None:
+    folder = Path(__file__).parents[3] / ".." / "shared" / "data" / "kampala"
+    if not folder.is_dir():
+        pytest.skip("the Kampala imagery and its building outlines are not at hand")
+    import rasterio
+
+    from pipeline.schema import RunGrid
+
+    with rasterio.open(folder / "kampala_west.tif") as scene:
+        run_grid = RunGrid(crs_wkt=scene.crs.to_wkt(), transform=tuple(scene.transform)[:6], width=scene.width, height=scene.height)
+    path = folder / "kampala_west_buildings.geojson"
+    prompts, n_dropped = VectorPrompter(str(path), run_grid).prompts_of(run_grid.window)
+    n_features = len(json.loads(path.read_text())["features"])
+    assert len(prompts) + n_dropped >= 0.9 * n_features
+    assert all(p.box_xyxy is not None and 1 <= len(p.points_xy) <= 2 for p in prompts)

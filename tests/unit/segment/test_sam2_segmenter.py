@@ -1,0 +1,175 @@
+"""Our batched decoding against the sam2 package's own predictor on identical weights, and what must not change results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tiny_sam2 import mixed_prompts
+
+from pipeline.schema import MaskCrop, Prompt, TileImage
+from pipeline.segment.sam2_model import build_architecture, package_config_dir
+from pipeline.segment.sam2_segmenter import Sam2Segmenter
+from pipeline.segment.segmenter import Sam2Options
+
+MakeTile = Callable[..., TileImage]
+
+
+def full(mask: MaskCrop, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    out = np.zeros(shape, dtype=np.bool_)
+    height, width = mask.mask.shape
+    out[mask.row0 : mask.row0 + height, mask.col0 : mask.col0 + width] = mask.mask
+    return out
+
+
+def reference(segmenter: Sam2Segmenter, image: TileImage, prompts: list[Prompt]) -> list[tuple[NDArray[np.bool_], float]]:
+    """Mask and score of every prompt by the package's predictor, one call per prompt."""
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+    model = segmenter.network
+    predictor = SAM2ImagePredictor(model)
+    predictor._bb_feat_sizes = [(model.image_size // s,) * 2 for s in (4, 8, 16)]  # it assumes 1024 px
+    predictor.set_image(image.rgb)
+    answers = []
+    for prompt in prompts:
+        masks, scores, _ = predictor.predict(
+            point_coords=np.array(prompt.points_xy) if prompt.points_xy else None,
+            point_labels=np.array(prompt.point_labels) if prompt.points_xy else None,
+            box=np.array(prompt.box_xyxy) if prompt.box_xyxy is not None else None,
+            multimask_output=False,
+        )
+        answers.append((masks[0].astype(np.bool_), float(scores[0])))
+    return answers
+
+
+def assert_same_as_predictor(segmenter: Sam2Segmenter, image: TileImage, prompts: list[Prompt]) -> int:
+    got = {mask.prompt_index: mask for mask in segmenter.segment(segmenter.embed(image), prompts)}
+    for index, (mask, score) in enumerate(reference(segmenter, image, prompts)):
+        if index not in got:
+            assert mask.mean() < 0.001
+            continue
+        assert (full(got[index], mask.shape) == mask).mean() >= 0.999
+        assert got[index].score == pytest.approx(np.clip(score, 0, 1), abs=1e-4)
+    return len(got)
+
+
+def test_equals_the_package_predictor(tiny: Sam2Segmenter, tile: MakeTile) -> None:
+    assert assert_same_as_predictor(tiny, tile(96, 96), mixed_prompts(23, 96)) >= 20
+
+
+def test_equals_the_package_predictor_when_shrinking(tiny_dir: Path, tile: MakeTile) -> None:
+    segmenter = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu"))
+    assert assert_same_as_predictor(segmenter, tile(200, 200), mixed_prompts(6, 200)) >= 5
+
+
+@pytest.mark.slow
+def test_published_config_equals_the_package_build(tmp_path: Path, tile: MakeTile) -> None:
+    """sam2.1 tiny with random weights, saved as the published .pt files are, at a small image size."""
+    import torch
+    from sam2.build_sam import build_sam2
+
+    name = "configs/sam2.1/sam2.1_hiera_t.yaml"
+    torch.manual_seed(0)
+    theirs = build_sam2(name, None, device="cpu", hydra_overrides_extra=["++model.image_size=256"])
+    torch.save({"model": theirs.state_dict()}, tmp_path / "weights.pt")
+    options = Sam2Options(config=name, checkpoint=str(tmp_path / "weights.pt"), device="cpu", image_px=256)
+    segmenter = Sam2Segmenter(options)
+    ours = segmenter.network.sam_mask_decoder
+    assert ours.dynamic_multimask_via_stability is True
+    assert ours.dynamic_multimask_stability_thresh == theirs.sam_mask_decoder.dynamic_multimask_stability_thresh
+    assert_same_as_predictor(segmenter, tile(128, 128), mixed_prompts(5, 128))
+
+
+def test_one_encoding_per_tile_whatever_is_asked(tiny_dir: Path, tile: MakeTile) -> None:
+    segmenter = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu", prompt_batch=4))
+    calls: list[int] = []
+    segmenter.network.image_encoder.register_forward_hook(lambda _module, args, _out: calls.append(args[0].shape[0]))
+    embedding = segmenter.embed(tile(96, 96))
+    for query in range(3):
+        segmenter.segment(embedding, mixed_prompts(9, 96, seed=query))
+    assert calls == [1]
+    assert segmenter.n_embeddings == 1
+
+
+def test_embed_many_counts_tiles_and_equals_embed(tiny_dir: Path, tile: MakeTile) -> None:
+    segmenter = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu"))
+    images = [tile(96, 96, seed=1), tile(80, 64, seed=2), tile(96, 96, seed=3)]
+    together = segmenter.embed_many(images)
+    assert segmenter.n_embeddings == 3
+    prompts = mixed_prompts(4, 60)
+    for image, embedding in zip(images, together, strict=True):
+        for one, other in zip(segmenter.segment(segmenter.embed(image), prompts), segmenter.segment(embedding, prompts), strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+            assert (full(one, embedding.shape_px) == full(other, embedding.shape_px)).mean() > 0.999
+
+
+def test_batches_do_not_change_masks(tiny: Sam2Segmenter, tile: MakeTile) -> None:
+    image, prompts = tile(96, 96, seed=4), mixed_prompts(17, 96)
+    embedding = tiny.embed(image)
+    together = {mask.prompt_index: mask for mask in tiny.segment(embedding, prompts)}
+    for index, prompt in enumerate(prompts):
+        alone = tiny.segment(embedding, [prompt])
+        assert len(alone) == int(index in together)
+        if alone:
+            assert alone[0].score == pytest.approx(together[index].score, abs=1e-5)
+            assert (full(alone[0], (96, 96)) == full(together[index], (96, 96))).mean() > 0.999
+
+
+def test_border_tiles_keep_their_scale(tiny: Sam2Segmenter, tile: MakeTile) -> None:
+    """A small tile is the top left of a full tile whose missing part repeats the last row and column."""
+    small = tile(60, 72, seed=5)
+    rgb = np.pad(small.rgb, ((0, 36), (0, 24), (0, 0)), mode="edge")
+    whole = tile(96, 96)
+    whole = TileImage(tile=whole.tile, rgb=rgb, valid=whole.valid)
+    prompts = mixed_prompts(8, 55)
+    cut = {m.prompt_index: full(m, (96, 96))[:60, :72] for m in tiny.segment(tiny.embed(whole), prompts)}
+    for mask in tiny.segment(tiny.embed(small), prompts):
+        assert (full(mask, (60, 72)) == cut[mask.prompt_index]).mean() > 0.999
+
+
+def test_invalid_pixels_are_never_object(tiny: Sam2Segmenter, tile: MakeTile) -> None:
+    image = tile(96, 96, invalid_cols=30)
+    masks = tiny.segment(tiny.embed(image), mixed_prompts(12, 96))
+    assert masks
+    for mask in masks:
+        assert not (full(mask, (96, 96)) & ~image.valid).any()
+        assert mask.mask.any(axis=0)[[0, -1]].all(), "cropped to the bounding box"
+        assert mask.mask.any(axis=1)[[0, -1]].all(), "cropped to the bounding box"
+
+
+def test_masks_without_pixels_are_left_out(tiny_dir: Path, tile: MakeTile) -> None:
+    segmenter = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu", mask_threshold=1e9))
+    assert segmenter.segment(segmenter.embed(tile(96, 96)), mixed_prompts(3, 96)) == []
+    assert segmenter.segment(segmenter.embed(tile(96, 96)), []) == []
+
+
+def test_model_id_names_weights_without_paths(tiny: Sam2Segmenter, tiny_dir: Path) -> None:
+    name, _, digest = tiny.model_id.partition("#")
+    assert name == f"{tiny_dir.name}/model.safetensors"
+    assert len(digest) == 12
+
+
+def test_bfloat16_is_close(tiny_dir: Path, tiny: Sam2Segmenter, tile: MakeTile) -> None:
+    half = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu", dtype="bfloat16"), tile_px=96)
+    image, prompts = tile(96, 96), mixed_prompts(8, 96)
+    exact = {m.prompt_index: m for m in tiny.segment(tiny.embed(image), prompts)}
+    close = {m.prompt_index: m for m in half.segment(half.embed(image), prompts)}
+    shared = exact.keys() & close.keys()
+    assert len(shared) >= 7
+    agree = [(full(exact[i], (96, 96)) == full(close[i], (96, 96))).mean() for i in shared]
+    assert np.mean(agree) > 0.9
+
+
+def test_package_configs_are_found() -> None:
+    assert (package_config_dir() / "configs/sam2.1/sam2.1_hiera_s.yaml").is_file()
+
+
+def test_embedded_weights_load(tile: MakeTile) -> None:
+    segmenter = Sam2Segmenter(Sam2Options(device="cpu"))
+    assert segmenter.model_id.startswith("embedded-segmenter/model.safetensors#")
+    masks = segmenter.segment(segmenter.embed(tile(256, 256)), mixed_prompts(4, 256))
+    assert all(0 <= mask.score <= 1 for mask in masks)
+    assert build_architecture is not None

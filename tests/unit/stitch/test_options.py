@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline.stitch.options import StitchOptions
+
+
+@pytest.mark.parametrize("bad", [{"tau": 0.0}, {"tau": float("nan")}, {"min_overlap_px": 0}, {"min_area_px": -1}, {"nms_iou": 1.5}])
+def test_senseless_thresholds_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        StitchOptions(**bad)  # type: ignore[arg-type]
+
+
+def test_tau_above_one_is_allowed() -> None:
+    assert StitchOptions(tau=1.01).tau == 1.01

@@ -1,0 +1,115 @@
+"""Seam evidence: examples by hand, symmetry, and a slow reference written from the rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.seams import SeamEdges, pair_counts, seam_edges
+
+OPTIONS = StitchOptions()
+
+
+def rows(edges: SeamEdges) -> set[tuple[int, ...]]:
+    columns = edges.local_a, edges.local_b, edges.overlap_px, edges.a_px, edges.b_px
+    return set(zip(*(c.tolist() for c in columns), strict=True))
+
+
+def drawn(*lines: str) -> np.ndarray:
+    return np.array([[0 if c == "." else int(c) for c in line] for line in lines], dtype=np.uint16)
+
+
+def test_two_prongs_find_their_own_halves() -> None:
+    a = drawn("111..222", "111..222", "111..222", "111..222")
+    b = drawn("555..555", "555..555", "555..555", "555..555")
+    assert rows(seam_edges(a, b, OPTIONS)) == {(1, 5, 12, 12, 12), (2, 5, 12, 12, 12)}
+
+
+def test_one_against_two_goes_to_the_larger() -> None:
+    a = drawn("11111111", "11111111", "11111111", "11111111")
+    b = drawn("22222333", "22222333", "22222333", "22222333")
+    assert rows(seam_edges(a, b, OPTIONS)) == {(1, 2, 20, 32, 20)}
+
+
+def test_slivers_do_not_glue_but_small_equals_match() -> None:
+    large = drawn("1111111111", "1111111111", "1111111111", "1111111111")
+    sliver = drawn("........22", "..........", "..........", "..........")
+    assert len(seam_edges(large, sliver, OPTIONS)) == 0
+    assert rows(seam_edges(sliver, sliver, OPTIONS)) == {(2, 2, 2, 2, 2)}
+    assert rows(seam_edges(drawn("111"), drawn("11."), OPTIONS)) == {(1, 1, 2, 3, 2)}
+    strict = StitchOptions(tau=0.9)
+    assert len(seam_edges(drawn("111"), drawn("11."), strict)) == 0
+
+
+def test_ties_go_to_the_first_along_the_seam() -> None:
+    a, b = drawn("1111111111"), drawn("2222233333")
+    options = StitchOptions(min_overlap_px=1)
+    assert rows(seam_edges(a, b, options)) == {(1, 2, 5, 10, 5)}
+    assert rows(seam_edges(b, a, options)) == {(2, 1, 5, 5, 10)}
+
+
+def test_background_gives_nothing() -> None:
+    empty = np.zeros((4, 3), dtype=np.uint16)
+    assert len(seam_edges(empty, np.ones_like(empty), OPTIONS)) == 0
+    assert seam_edges(empty, empty, OPTIONS).score.size == 0
+
+
+images = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(1, 6), st.integers(2, 4))
+
+
+@given(images, st.sampled_from([0.3, 0.5, 0.8]), st.sampled_from([1, 3, 8]))
+@settings(max_examples=60, deadline=None)
+def test_equal_to_the_rule_and_symmetric(image: tuple[int, int, int, int], tau: float, min_overlap_px: int) -> None:
+    seed, length, depth, colours = image
+    rng = np.random.default_rng(seed)
+    a = rng.integers(0, colours, (length, depth)).astype(np.uint16)
+    b = np.where(rng.random(a.shape) < 0.7, a, rng.integers(0, colours, a.shape)).astype(np.uint16)
+    options = StitchOptions(tau=tau, min_overlap_px=min_overlap_px)
+    edges = rows(seam_edges(a, b, options))
+    assert edges == reference(a, b, options)
+    assert {(b_, a_, i, pb, pa) for a_, b_, i, pa, pb in edges} == rows(seam_edges(b, a, options))
+    strided = np.asfortranarray(a)
+    assert rows(seam_edges(strided, b, options)) == edges
+
+
+def reference(a: np.ndarray, b: np.ndarray, options: StitchOptions) -> set[tuple[int, ...]]:
+    """The rule with Python sets of pixels."""
+    pieces = [pixel_sets(a), pixel_sets(b)]
+
+    def best(piece: frozenset[int], others: list[tuple[int, frozenset[int]]]) -> frozenset[int]:
+        return min((o for _, o in others if o & piece), key=lambda o: (-len(o & piece), min(o)), default=frozenset())
+
+    found = set()
+    for label_a, pa in pieces[0]:
+        for label_b, pb in pieces[1]:
+            common = len(pa & pb)
+            if not common or best(pa, pieces[1]) != pb or best(pb, pieces[0]) != pa:
+                continue
+            if (common / len(pa) + common / len(pb)) / 2 < options.tau:
+                continue
+            if common >= options.min_overlap_px or common >= max(len(pa), len(pb)) / 2:
+                found.add((label_a, label_b, common, len(pa), len(pb)))
+    return found
+
+
+def pixel_sets(image: np.ndarray) -> list[tuple[int, frozenset[int]]]:
+    out = []
+    for value in np.unique(image[image > 0]):
+        parts, n = ndimage.label(image == value)
+        out += [(int(value), frozenset(np.flatnonzero(parts == i).tolist())) for i in range(1, n + 1)]
+    return out
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (40, 60)])
+def test_pair_counts_equal_numpy(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(0, 6, shape).astype(np.uint32), rng.integers(0, 4, shape).astype(np.uint16)
+    left, right, counts = pair_counts(a, b)
+    both = (a > 0) & (b > 0)
+    pairs, expected = np.unique(np.stack([a[both], b[both]]), axis=1, return_counts=True)
+    np.testing.assert_array_equal(np.stack([left, right]), pairs)
+    np.testing.assert_array_equal(counts, expected)

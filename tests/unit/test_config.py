@@ -1,0 +1,83 @@
+"""Presets, overrides and what enters the fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.config import (
+    AreaOptions,
+    GridChoice,
+    Pool,
+    RunConfig,
+    TileOptions,
+    build_preset,
+    check_queries,
+    known_presets,
+    merge_tables,
+    preset_tables,
+    result_parameters,
+)
+from pipeline.errors import InputError
+from pipeline.grid.source import SourceOptions
+
+
+def make_config(**tables: object) -> RunConfig:
+    preset = build_preset(merge_tables(preset_tables("embedded"), tables))
+    area, source = AreaOptions(whole_scene=True), SourceOptions(hrefs=("scene.tif",))
+    return RunConfig(queries=("tanks",), area=area, source=source, grid=GridChoice(), preset_name="embedded", preset=preset)
+
+
+@pytest.mark.parametrize("name", known_presets())
+def test_every_shipped_preset_parses(name: str) -> None:
+    preset = build_preset(preset_tables(name))
+    assert preset.prompter.kind == "vllm"
+    assert preset.tiles.px % 28 == 0 or name == "embedded"  # Qwen2.5-VL sees whole patches without resampling
+
+
+def test_known_presets_are_those_of_the_design() -> None:
+    assert {"embedded", "think2seg-3b", "think2seg-7b"} <= set(known_presets())
+
+
+def test_unknown_presets_and_tables_are_refused() -> None:
+    with pytest.raises(InputError, match="embedded, think2seg-3b"):
+        preset_tables("think2seg")
+    with pytest.raises(InputError, match="did you mean 'tiles'"):
+        build_preset({**preset_tables("embedded"), "tile": {}})
+
+
+def test_tables_are_laid_over_each_other_key_by_key() -> None:
+    merged = merge_tables({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}, "c": 4})
+    assert merged == {"a": {"x": 1, "y": 5}, "b": 3, "c": 4}
+
+
+def test_resources_do_not_enter_the_fingerprint_but_thresholds_do() -> None:
+    base = make_config()
+    other_pools = make_config(resources={"reader": {"actors": 7}})
+    other_tau = make_config(stitch={"tau": 0.4})
+    assert result_parameters(base) == result_parameters(other_pools)
+    assert result_parameters(base) != result_parameters(other_tau)
+    assert result_parameters(base) != result_parameters(replace(base, queries=("lakes",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"px": 64, "halo_px": 32}, "smaller than half"), ({"halo_px": 0}, "at least 1"), ({"block_tiles": 0}, "at least one tile")],
+)
+def test_impossible_tiles_are_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TileOptions(**options)
+
+
+def test_a_pool_needs_an_actor() -> None:
+    with pytest.raises(ValueError, match="at least one actor"):
+        Pool(actors=0)
+
+
+def test_queries_are_normalised_and_unique() -> None:
+    assert check_queries(("  lakes ", "tanks")) == ("lakes", "tanks")
+    with pytest.raises(InputError, match="at least one question"):
+        check_queries(())
+    with pytest.raises(InputError, match="once"):
+        check_queries(("lakes", "lakes "))

@@ -1,0 +1,164 @@
+"""The ledger; the golden file is made by `python tests/golden/write/regenerate.py`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import shapely
+from geo_rules import checked_geo
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from record_world import lattice_of, mixed_record, plain_tile
+
+from pipeline.errors import IncompleteRunError, RecordError
+from pipeline.schema import BlockRecord, Reason, TileStatus
+from pipeline.write.block_records import write_block_record
+from pipeline.write.coverage import Conservation, write_coverage
+from pipeline.write.run_dir import RunDir
+
+FP = "f" * 64
+GOLDEN = Path(__file__).parents[2] / "golden" / "write"
+LATTICE = lattice_of()
+
+
+def planned(*tiles: tuple[int, int]) -> NDArray[np.bool_]:
+    inside = np.zeros((LATTICE.n_tile_rows, LATTICE.n_tile_cols), dtype=np.bool_)
+    for row, col in tiles:
+        inside[row, col] = True
+    return inside
+
+
+MIXED = planned((0, 0), (0, 1), (1, 0), (1, 1))
+
+
+def ledger(tmp_path: Path, inside: NDArray[np.bool_], n_queries: int = 2) -> Conservation:
+    return write_coverage(RunDir(tmp_path), LATTICE, inside, fingerprint=FP, n_queries=n_queries)
+
+
+def test_one_row_per_planned_tile_with_the_status_not_to_be_overlooked(tmp_path: Path) -> None:
+    write_block_record(RunDir(tmp_path), mixed_record(LATTICE), lattice=LATTICE)
+    count = ledger(tmp_path, MIXED)
+    count.require()
+    assert (count.planned, count.found, count.empty, count.failed) == (4, 2, 1, 1)
+    assert count.reasons == {"empty/prompter": 1, "failed/malformed": 1, "found": 2}
+    rows = {row["tile_id"]: row for row in pq.read_table(tmp_path / "coverage.parquet").to_pylist()}
+    assert {tile: row["status"] for tile, row in rows.items()} == {
+        "r00000c00000": "found",
+        "r00000c00001": "found",
+        "r00001c00000": "empty",
+        "r00001c00001": "failed",
+    }
+    failed = rows["r00001c00001"]
+    assert (failed["reason"], failed["error"]) == ("malformed", "no JSON in the reply")
+    assert (failed["statuses"], failed["reasons"]) == (["failed", "found"], ["malformed", ""])
+    assert failed["n_fragments"] == [0, 3]
+    assert failed["n_calls"] == 3
+    assert rows["r00001c00000"]["reasons"] == ["prompter", "gate"]
+    assert rows["r00000c00000"]["valid_share"] == 1.0
+
+
+def test_the_ledger_is_geoparquet_of_cores(tmp_path: Path) -> None:
+    write_block_record(RunDir(tmp_path), mixed_record(LATTICE), lattice=LATTICE)
+    ledger(tmp_path, MIXED)
+    checked_geo(tmp_path / "coverage.parquet")
+    rows = geopandas.read_parquet(tmp_path / "coverage.parquet")
+    assert rows.crs.to_epsg() == 32636
+    assert shapely.union_all(rows.geometry.to_numpy()).equals(shapely.box(450000, 35990, 450010, 36000))
+
+
+def test_a_planned_tile_without_record_breaks_the_law(tmp_path: Path) -> None:
+    write_block_record(RunDir(tmp_path), mixed_record(LATTICE), lattice=LATTICE)
+    count = ledger(tmp_path, MIXED | planned((3, 4), (2, 0)))
+    assert not count.holds
+    assert (count.planned, count.n_missing, count.missing) == (6, 2, ("r00002c00000", "r00003c00004"))
+    with pytest.raises(IncompleteRunError, match=r"planned 6.*r00002c00000.*To fix") as caught:
+        count.require()
+    assert caught.value.exit_code == 3
+    assert len(pq.read_table(tmp_path / "coverage.parquet")) == 4
+
+
+def test_unplanned_doubled_and_half_answered_tiles_break_the_law(tmp_path: Path) -> None:
+    write_block_record(RunDir(tmp_path), mixed_record(LATTICE), lattice=LATTICE)
+    count = ledger(tmp_path, planned((0, 0), (0, 1), (1, 0)))
+    assert count.unplanned == ("r00001c00001",)
+    assert not count.holds
+    three = ledger(tmp_path, MIXED, n_queries=3)
+    assert len(three.unplanned) == 4
+    with pytest.raises(IncompleteRunError, match="lack a query"):
+        three.require()
+
+
+def test_no_planned_tile_is_an_empty_ledger_that_holds(tmp_path: Path) -> None:
+    count = ledger(tmp_path, planned())
+    count.require()
+    assert count.planned == 0
+    assert checked_geo(tmp_path / "coverage.parquet")["geometry_types"] == []
+    assert len(geopandas.read_parquet(tmp_path / "coverage.parquet")) == 0
+
+
+def test_damaged_records_stop_the_ledger(tmp_path: Path) -> None:
+    path = write_block_record(RunDir(tmp_path), mixed_record(LATTICE), lattice=LATTICE)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RecordError, match="b00000_00000"):
+        ledger(tmp_path, MIXED)
+
+
+OUTCOMES = st.sampled_from(
+    [
+        (TileStatus.EMPTY, Reason.PROMPTER),
+        (TileStatus.EMPTY, Reason.NODATA),
+        (TileStatus.FAILED, Reason.TIMEOUT),
+        (TileStatus.FOUND, Reason.NONE),
+    ]
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(OUTCOMES, OUTCOMES), min_size=20, max_size=20), st.lists(st.booleans(), min_size=20, max_size=20))
+def test_planned_is_found_plus_empty_plus_failed_whatever_happens(
+    tmp_path: Path, outcomes: list[tuple[tuple[TileStatus, Reason], tuple[TileStatus, Reason]]], wanted: list[bool]
+) -> None:
+    inside = np.array(wanted).reshape(LATTICE.n_tile_rows, LATTICE.n_tile_cols)
+    run_dir = RunDir(tmp_path)
+    for block_row in range(LATTICE.n_block_rows):
+        for block_col in range(LATTICE.n_block_cols):
+            tiles = [t for t in LATTICE.tiles_of_block(block_row, block_col) if inside[t.tile_row, t.tile_col]]
+            rows = tuple(
+                plain_tile(LATTICE, t.tile_row, t.tile_col, *outcomes[t.tile_row * 5 + t.tile_col][q], query_index=q)
+                for t in tiles
+                for q in range(2)
+            )
+            valid = {t.tile_id: np.ones(t.core.shape, dtype=np.bool_) for t in tiles}
+            record = BlockRecord(block_id=f"b{block_row:05d}_{block_col:05d}", fingerprint=FP, tiles=rows, valid=valid)
+            if tiles:
+                write_block_record(run_dir, record, lattice=LATTICE)
+    count = ledger(tmp_path, inside)
+    count.require()
+    pairs = [{a[0], b[0]} for (a, b), keep in zip(outcomes, wanted, strict=True) if keep]
+    assert count.failed == sum(TileStatus.FAILED in pair for pair in pairs)
+    assert count.empty == sum(pair == {TileStatus.EMPTY} for pair in pairs)
+    assert sum(count.reasons.values()) == count.planned == len(pairs)
+    assert len(pq.read_table(run_dir.coverage)) == count.planned
+
+
+def test_errors_carry_no_token(tmp_path: Path) -> None:
+    record = mixed_record(LATTICE)
+    rows = (
+        replace(record.tiles[0], status=TileStatus.FAILED, reason=Reason.UNREADABLE, error="403 https://h/a.tif?sig=SECRET"),
+        *record.tiles[1:],
+    )
+    write_block_record(RunDir(tmp_path), replace(record, tiles=rows), lattice=LATTICE)
+    ledger(tmp_path, MIXED)
+    assert "SECRET" not in str(pq.read_table(tmp_path / "coverage.parquet").to_pylist())
+
+
+def test_the_golden_ledger_is_still_readable() -> None:
+    rows = geopandas.read_parquet(GOLDEN / "coverage.parquet")
+    assert rows["status"].tolist() == ["found", "found", "empty", "failed"]
+    assert rows["statuses"].map(list).tolist()[3] == ["failed", "found"]

@@ -1,0 +1,227 @@
+"""Instances; the golden file is made by `python tests/golden/write/regenerate.py`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pandas
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import rasterio.features
+import shapely
+import xarray as xr
+from geo_rules import checked_geo
+from record_world import META, grid_of, id_raster, lattice_of, run_info, table_of, write_rasters
+
+from pipeline.errors import InputError
+from pipeline.schema import RunGrid, Scene
+from pipeline.write import instances
+from pipeline.write.geo_parquet import ROW_GROUP_ROWS
+from pipeline.write.georeference import geodesic_area_m2
+from pipeline.write.instances import SCHEMA, InstanceTable, read_instances, scene_columns, write_instances
+from pipeline.write.run_dir import RunDir
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "write"
+RASTERS = [id_raster(seed=0), id_raster(seed=1)]
+TABLE = table_of(RASTERS)
+
+
+@pytest.mark.parametrize(
+    "transform", [(0.5, 0.0, 450000.0, 0.0, -0.5, 36000.0), (0.3, 0.1, 450000.0, 0.1, -0.3, 36000.0), (2.0, 0.0, 0.0, 0.0, 2.0, 0.0)]
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_raster_and_vector_agree_to_the_pixel(tmp_path: Path, transform: tuple[float, ...], seed: int) -> None:
+    grid = grid_of(transform=transform)
+    rasters = [id_raster(seed=seed), id_raster(seed=seed + 100)]
+    table, run_dir = table_of(rasters), RunDir(tmp_path)
+    write_instances(run_dir, table, grid=grid, meta=META)
+    store = write_rasters(run_dir.masks, lattice_of(grid), rasters, table)
+    ids = xr.open_zarr(store.path, consolidated=False)["instance_id"].values
+    rows = read_instances(run_dir)
+    assert len(rows) == len(table)
+    for query in range(2):
+        here = rows[rows["query_index"] == query]
+        burnt = rasterio.features.rasterize(
+            zip(here.geometry, here["instance_id"].astype(int), strict=True),
+            out_shape=(40, 50),
+            transform=rasterio.Affine(*transform),
+            dtype="int64",
+        )
+        np.testing.assert_array_equal(burnt.astype(np.uint64), ids[query])
+        for row in here.itertuples():
+            assert row.area_px == (ids[query] == row.instance_id).sum()
+            assert row.geometry.area == pytest.approx(row.area_px * abs(transform[0] * transform[4] - transform[1] * transform[3]))
+    assert rows.geometry.is_valid.all()
+
+
+def test_columns_hold_what_was_given(tmp_path: Path) -> None:
+    write_instances(RunDir(tmp_path), TABLE, grid=grid_of(), meta=META)
+    rows = pq.read_table(tmp_path / "instances").to_pylist()
+    by_key = {(row["query_index"], row["instance_id"]): row for row in rows}
+    assert len(by_key) == len(TABLE)
+    areas = geodesic_area_m2(TABLE.polygons, grid_of())
+    for i in range(len(TABLE)):
+        row = by_key[int(TABLE.query_index[i]), int(TABLE.instance_id[i])]
+        assert row["query"] == META.queries[int(TABLE.query_index[i])]
+        assert row["score"] == TABLE.score[i]
+        assert row["area_px"] == TABLE.area_px[i]
+        assert row["area_m2"] == areas[i] == pytest.approx(TABLE.area_px[i] * 0.25, rel=2e-3)
+        assert row["box_px"] == (None if np.isnan(TABLE.box_px[i, 0]) else TABLE.box_px[i].tolist())
+        assert [(p["x"], p["y"], p["label"]) for p in row["points"]] == list(TABLE.points[i])
+        assert row["tile_ids"] == list(TABLE.tile_ids[i])
+        assert row["n_tiles"] == len(TABLE.tile_ids[i])
+        assert (row["truncated"], row["one_sided"]) == (TABLE.truncated[i], TABLE.one_sided[i])
+        assert (row["prompter_id"], row["segmenter_id"], row["run_id"]) == ("p@1", "s@2", "run-1")
+        assert row["scene_ids"] == ["west"]
+        assert (row["datetime"] is None) == (TABLE.datetime[i] is None)
+        if row["datetime"] is not None:
+            assert row["datetime"].isoformat() == "2024-05-06T07:08:09+00:00"
+        assert row["rationale"] == "<b>because</b>"
+    assert not any(isinstance(f.type, pa.BaseExtensionType) for f in pq.read_schema(tmp_path / "instances" / "part-00000.parquet"))
+
+
+def test_the_file_keeps_the_rules_and_repeats_to_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "instances" / "part-00000.parquet"
+    write_instances(RunDir(tmp_path), TABLE, grid=grid_of(), meta=META)
+    first = path.read_bytes()
+    column = checked_geo(path)
+    assert column["crs"]["id"] == {"authority": "EPSG", "code": 32636}
+    shuffled = TABLE.take(np.random.default_rng(0).permutation(len(TABLE)))
+    write_instances(RunDir(tmp_path), shuffled, grid=grid_of(), meta=META)
+    assert path.read_bytes() == first
+
+
+def test_geopandas_reads_the_directory_by_bbox_filter_and_column(tmp_path: Path) -> None:
+    write_instances(RunDir(tmp_path), TABLE, grid=grid_of(), meta=META)
+    everything = geopandas.read_parquet(tmp_path / "instances")
+    box = (450000.0, 35990.0, 450008.0, 36000.0)
+    some = geopandas.read_parquet(tmp_path / "instances", bbox=box, filters=[("score", ">", 0.3)], columns=["instance_id", "geometry"])
+    want = everything[everything.intersects(shapely.box(*box)) | everything.envelope.intersects(shapely.box(*box))]
+    want = want[want["score"] > 0.3]
+    assert 0 < len(some) < len(everything)
+    assert set(some["instance_id"]) == set(want["instance_id"])
+    assert len(read_instances(RunDir(tmp_path), bbox=(0.0, 0.0, 1.0, 1.0))) == 0
+
+
+def test_nothing_found_is_a_valid_empty_dataset(tmp_path: Path) -> None:
+    write_instances(RunDir(tmp_path), table_of([np.zeros((40, 50), dtype=np.uint64)]), grid=grid_of(), meta=META)
+    column = checked_geo(tmp_path / "instances" / "part-00000.parquet")
+    assert column["geometry_types"] == []
+    rows = read_instances(RunDir(tmp_path))
+    assert len(rows) == 0
+    assert rows.crs.to_epsg() == 32636
+    assert set(SCHEMA.names) <= set(rows.columns)
+    assert len(read_instances(RunDir(tmp_path), bbox=(450000.0, 35000.0, 450010.0, 36000.0))) == 0
+
+
+def squares(n: int) -> InstanceTable:
+    side = int(np.ceil(np.sqrt(n)))
+    rng = np.random.default_rng(0)
+    cells = rng.permutation(side * side)[:n]
+    r, c = np.divmod(cells, side)
+    return InstanceTable(
+        instance_id=cells.astype(np.uint64) + 1,
+        query_index=np.zeros(n, dtype=np.int32),
+        label=[""] * n,
+        score=np.full(n, 0.5, dtype=np.float32),
+        area_px=np.ones(n, dtype=np.int64),
+        polygons=shapely.box(c, r, c + 1, r + 1),
+        rationale=[""] * n,
+        box_px=np.full((n, 4), np.nan),
+        points=[()] * n,
+        tile_ids=[["r00000c00000"]] * n,
+        truncated=np.zeros(n, dtype=np.bool_),
+        one_sided=np.zeros(n, dtype=np.bool_),
+        scene_ids=[()] * n,
+        datetime=[None] * n,
+    )
+
+
+def test_many_rows_lie_close_to_their_neighbours_in_prunable_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = ROW_GROUP_ROWS * 2 + 100
+    monkeypatch.setattr(instances, "PART_ROWS", ROW_GROUP_ROWS * 2)
+    monkeypatch.setattr(instances, "geodesic_area_m2", lambda polygons, _: np.ones(len(polygons)))  # 65k rings are not what is tested
+    write_instances(RunDir(tmp_path), squares(n), grid=grid_of(1000, 1000), meta=META)
+    parts = sorted((tmp_path / "instances").iterdir())
+    assert [p.name for p in parts] == ["part-00000.parquet", "part-00001.parquet"]
+    assert [pq.ParquetFile(p).metadata.num_row_groups for p in parts] == [2, 1]
+    boxes = pq.read_table(parts[0])["bbox"].combine_chunks()
+    x, y = (boxes.field(i).to_numpy() for i in (0, 1))
+    step = np.hypot(np.diff(x), np.diff(y))
+    assert np.median(step) <= 0.5  # neighbours in the file are neighbours on the ground (pixels are 0.5 m)
+    assert len(read_instances(RunDir(tmp_path))) == n
+    write_instances(RunDir(tmp_path), squares(10), grid=grid_of(1000, 1000), meta=META)
+    assert [p.name for p in (tmp_path / "instances").iterdir()] == ["part-00000.parquet"]
+    assert len(read_instances(RunDir(tmp_path))) == 10
+
+
+def test_without_crs_polygons_stay_in_pixels_and_have_no_ground_area(tmp_path: Path) -> None:
+    write_instances(RunDir(tmp_path), TABLE, grid=grid_of(crs=None), meta=META)
+    rows = read_instances(RunDir(tmp_path))
+    assert rows.crs is None
+    assert rows["area_m2"].isna().all()
+    assert pq.read_table(tmp_path / "instances")["area_m2"].null_count == len(TABLE)
+    assert rows.geometry.area.sum() == TABLE.area_px.sum()
+
+
+def test_missing_instances_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="instances of a finished run"):
+        read_instances(RunDir(tmp_path))
+
+
+def test_the_golden_instances_are_still_readable() -> None:
+    rows = geopandas.read_parquet(GOLDEN / "instances")
+    assert set(zip(rows["query_index"], rows["instance_id"], strict=True)) == set(zip(TABLE.query_index, TABLE.instance_id, strict=True))
+    assert rows["area_px"].sum() == TABLE.area_px.sum()
+    assert str(rows["datetime"].dtype).startswith("datetime64")
+
+
+def test_tables_that_contradict_themselves_are_refused() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        replace(TABLE, label=["one"])
+    with pytest.raises(ValueError, match="unique within a query"):
+        TABLE.take(np.array([0, 0]))
+    with pytest.raises(ValueError, match="shape"):
+        replace(TABLE, box_px=np.zeros((len(TABLE), 3)))
+
+
+def test_take_by_mask_and_position() -> None:
+    keep = TABLE.area_px > 50
+    part = TABLE.take(keep)
+    assert len(part) == keep.sum()
+    assert part.area_px.min() > 50
+    assert TABLE.take(np.array([2, 0])).instance_id.tolist() == TABLE.instance_id[[2, 0]].tolist()
+
+
+def scene(scene_id: str, grid: RunGrid, **changes: object) -> Scene:
+    base = replace(
+        run_info().scenes[0], scene_id=scene_id, crs_wkt=grid.crs_wkt, transform=grid.transform, width=grid.width, height=grid.height
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_scenes_of_an_object_are_those_that_could_show_it() -> None:
+    grid = grid_of()
+    a, b, c, d, e, f = grid.transform
+    west = scene("west", grid, width=25)
+    east = scene("east", grid, transform=(a, b, c + 25 * a, d, e, f), width=25, datetime="2020-01-01T00:00:00Z")
+    lon = scene(
+        "lonlat", grid, crs_wkt="OGC:CRS84", transform=(0.0001, 0.0, 32.55, 0.0, -0.0001, 0.326), width=20, height=20, datetime=None
+    )
+    polygons = np.array([shapely.box(1, 1, 5, 5), shapely.box(20, 1, 30, 5), shapely.box(40, 1, 42, 5)], dtype=object)
+    ids, times = scene_columns(polygons, grid=grid, scenes=[west, east, lon])
+    assert ids == [["west", "lonlat"], ["west", "east", "lonlat"], ["east", "lonlat"]]
+    assert times == ["2024-05-06T07:08:09Z", "2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z"]
+    far = scene("far", grid, transform=(a, b, c + 1e5, d, e, f))
+    assert scene_columns(polygons, grid=grid, scenes=[far]) == ([[], [], []], [None, None, None])
+
+
+def test_dates_without_zone_count_as_utc(tmp_path: Path) -> None:
+    table = replace(TABLE, datetime=["2024-05-06T09:08:09+02:00", "2024-05-06T07:08:09"] + [None] * (len(TABLE) - 2))
+    write_instances(RunDir(tmp_path), table, grid=grid_of(), meta=META)
+    found = read_instances(RunDir(tmp_path))["datetime"].dropna().unique()
+    assert list(found) == [pandas.Timestamp("2024-05-06T07:08:09Z")]

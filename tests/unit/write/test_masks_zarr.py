@@ -1,0 +1,222 @@
+"""masks.zarr read by xarray, rioxarray and dask; the golden store is made by `python tests/golden/write/regenerate.py`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import dask.array
+import numpy as np
+import pytest
+import rasterio
+import rioxarray  # noqa: F401 - registers the .rio accessor
+import xarray as xr
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from record_world import QUERIES, grid_of, id_raster, lattice_of, table_of, write_rasters
+
+from pipeline.errors import InputError
+from pipeline.schema import Window
+from pipeline.write.masks_zarr import ShardPixels, create_masks, finalise, open_masks, score_bytes, write_shard, write_window
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "write"
+RASTERS = [id_raster(seed=0), id_raster(seed=1)]
+TABLE = table_of(RASTERS)
+
+
+@pytest.fixture(params=["plain", "consolidated"])
+def store_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    store = write_rasters(tmp_path / "masks.zarr", lattice_of(), RASTERS, TABLE)
+    if request.param == "consolidated":
+        finalise(store)
+    return store.path
+
+
+def opened(path: Path) -> xr.Dataset:
+    consolidated = "consolidated_metadata" in json.loads((path / "zarr.json").read_text())
+    return xr.open_zarr(path, consolidated=consolidated)
+
+
+def test_xarray_and_rioxarray_read_pixels_crs_and_transform(store_path: Path) -> None:
+    masks = opened(store_path)
+    np.testing.assert_array_equal(masks["instance_id"].values, np.stack(RASTERS))
+    assert {name: str(masks[name].dtype) for name in masks} == {"mask": "uint8", "instance_id": "uint64", "score": "uint8"}
+    for data in (masks, masks["mask"], masks["instance_id"], masks["score"].isel(query=1)):
+        assert data.rio.crs.to_epsg() == 32636
+        assert data.rio.transform() == rasterio.Affine(*grid_of().transform)
+    assert masks["mask"].rio.bounds() == (450000.0, 35980.0, 450025.0, 36000.0)
+    assert masks["query"].attrs["queries"] == list(QUERIES)
+    assert float(masks["x"][0]) == 450000.25
+    assert float(masks["y"][0]) == 35999.75
+
+
+def test_dask_reads_lazily_by_chunk(store_path: Path) -> None:
+    ids = opened(store_path)["instance_id"].data
+    assert isinstance(ids, dask.array.Array)
+    assert ids.chunksize == (1, 10, 10)
+    assert int((ids > 0).sum().compute()) == sum(int((raster > 0).sum()) for raster in RASTERS)
+
+
+def test_mask_and_score_follow_their_rules(store_path: Path) -> None:
+    masks = opened(store_path)
+    ids, mask, score = (masks[name].values for name in ("instance_id", "mask", "score"))
+    assert (mask[ids > 0] == 1).all()
+    background = ids == 0
+    assert (mask[:, 1:][background[:, 1:]] == 0).all()
+    assert (mask[:, 0][background[:, 0]] == 255).all()  # the row that nobody looked at
+    assert (score[background] == 255).all()
+    for query, instance, value in zip(TABLE.query_index, TABLE.instance_id, TABLE.score, strict=True):
+        assert (score[query][ids[query] == instance] == round(float(value) * 254)).all()
+
+
+def test_attributes_alone_georeference_every_array(store_path: Path) -> None:
+    group = zarr.open_group(store_path, mode="r")
+    for node in (group, group["mask"], group["instance_id"], group["score"]):
+        assert node.attrs["proj:code"] == "EPSG:32636"
+        assert node.attrs["proj:wkt2"] == grid_of().crs_wkt
+        assert node.attrs["spatial:transform"] == list(grid_of().transform)
+        assert node.attrs["spatial:dimensions"] == ["y", "x"]
+        assert node.attrs["spatial:shape"] == [40, 50]
+        assert {c["name"] for c in node.attrs["zarr_conventions"]} == {"proj:", "spatial:"}
+    bare = opened(store_path).drop_vars(["spatial_ref", "x", "y"])["mask"]
+    bare.attrs.pop("grid_mapping", None)
+    assert bare.rio.crs.to_epsg() == 32636
+
+
+def test_layout_is_chunk_core_shard_block_zstd(store_path: Path) -> None:
+    metadata = json.loads((store_path / "instance_id" / "zarr.json").read_text())
+    assert metadata["dimension_names"] == ["query", "y", "x"]
+    assert metadata["chunk_grid"]["configuration"]["chunk_shape"] == [1, 20, 20]
+    (sharding,) = metadata["codecs"]
+    assert sharding["name"] == "sharding_indexed"
+    assert sharding["configuration"]["chunk_shape"] == [1, 10, 10]
+    inner = sharding["configuration"]["codecs"]
+    assert [codec["name"] for codec in inner] == ["bytes", "zstd"]
+    assert inner[1]["configuration"]["level"] == 3
+    assert metadata["fill_value"] == 0
+
+
+def test_writing_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    def files(path: Path) -> dict[str, bytes]:
+        return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+    first = write_rasters(tmp_path / "m.zarr", lattice_of(), RASTERS, TABLE)
+    before = files(first.path)
+    block = lattice_of().block_core(0, 1)
+    rows, cols = block.slices_in(lattice_of().grid.window)
+    ids = np.stack(RASTERS)[:, rows, cols]
+    values = zarr.open_group(first.path, mode="r")["score"][:, rows, cols]
+    looked_at = np.ones(ids.shape, dtype=np.bool_)
+    looked_at[:, 0] = False
+    write_shard(open_masks(first.path, lattice_of()), 0, 1, ShardPixels(ids=ids, scores=np.asarray(values), looked_at=looked_at))
+    assert files(first.path) == before
+    assert files(write_rasters(tmp_path / "m.zarr", lattice_of(), RASTERS, TABLE).path) == before
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 25), st.integers(1, 25), st.integers(3, 9), st.integers(1, 4), st.integers(0, 2**31))
+def test_any_lattice_reads_back(tmp_path: Path, width: int, height: int, core: int, k: int, seed: int) -> None:
+    lattice = lattice_of(grid_of(width, height), tile_px=core + 2, halo_px=1, block_tiles=k)
+    ids = np.random.default_rng(seed).integers(0, 2**64, (1, height, width), dtype=np.uint64)
+    store = create_masks(tmp_path / "m.zarr", lattice, ["q"])
+    for row in range(lattice.n_block_rows):
+        for col in range(lattice.n_block_cols):
+            rows, cols = lattice.block_core(row, col).slices_in(lattice.grid.window)
+            part = ids[:, rows, cols]
+            write_shard(
+                store, row, col, ShardPixels(ids=part, scores=np.zeros(part.shape, np.uint8), looked_at=np.ones(part.shape, np.bool_))
+            )
+    np.testing.assert_array_equal(zarr.open_group(store.path, mode="r")["instance_id"][...], ids)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(row0=0, col0=0, row1=10, col1=20),
+        Window(row0=0, col0=10, row1=20, col1=30),
+        Window(row0=1, col0=0, row1=21, col1=20),
+        Window(row0=0, col0=0, row1=40, col1=40),
+        Window(row0=20, col0=40, row1=40, col1=60),
+    ],
+)
+def test_a_write_that_is_not_one_whole_shard_raises(tmp_path: Path, window: Window) -> None:
+    store = create_masks(tmp_path / "m.zarr", lattice_of(), ["q"])
+    with pytest.raises(ValueError, match="one whole shard"):
+        write_window(store, "mask", window, np.zeros((1, *window.shape), dtype=np.uint8))
+    assert (zarr.open_group(store.path, mode="r")["mask"][...] == 255).all()
+
+
+def test_pixels_of_another_shape_raise(tmp_path: Path) -> None:
+    store = create_masks(tmp_path / "m.zarr", lattice_of(), ["q"])
+    good = np.zeros((1, 20, 10), dtype=np.uint64)  # block (1, 2) is cut by the grid's border
+    write_shard(store, 1, 2, ShardPixels(ids=good, scores=good.astype(np.uint8), looked_at=good > 0))
+    with pytest.raises(ValueError, match="must have shape"):
+        write_shard(store, 1, 2, ShardPixels(ids=good[:, :, :9], scores=good.astype(np.uint8), looked_at=good > 0))
+
+
+def test_never_judged_shards_write_no_file(tmp_path: Path) -> None:
+    store = create_masks(tmp_path / "m.zarr", lattice_of(grid_of(10**6, 10**6), tile_px=1024, halo_px=64, block_tiles=1), ["q"])
+    before = sorted(store.path.rglob("*"))
+    ids = np.zeros((1, 896, 896), dtype=np.uint64)
+    write_shard(store, 3, 4, ShardPixels(ids=ids, scores=np.zeros(ids.shape, np.uint8), looked_at=np.zeros(ids.shape, np.bool_)))
+    assert [p for p in sorted(store.path.rglob("*")) if p.is_file()] == [p for p in before if p.is_file()]
+    write_shard(store, 3, 4, ShardPixels(ids=ids, scores=np.zeros(ids.shape, np.uint8), looked_at=np.ones(ids.shape, np.bool_)))
+    assert (store.path / "mask" / "c" / "0" / "3" / "4").is_file()
+
+
+def test_a_rotated_grid_has_a_transform_and_no_coordinates(tmp_path: Path) -> None:
+    transform = (0.3, 0.1, 450000.0, 0.1, -0.3, 36000.0)
+    store = create_masks(tmp_path / "m.zarr", lattice_of(grid_of(transform=transform)), ["q"])
+    finalise(store)
+    masks = xr.open_zarr(store.path)
+    assert "x" not in masks.coords
+    assert masks["mask"].attrs["spatial:transform"] == list(transform)
+    assert masks["mask"].rio.crs.to_epsg() == 32636
+    assert masks["mask"].rio.transform().almost_equals(rasterio.Affine(*transform))
+
+
+def test_without_crs_there_are_pixel_coordinates_only(tmp_path: Path) -> None:
+    store = create_masks(tmp_path / "m.zarr", lattice_of(grid_of(crs=None)), ["q"])
+    masks = xr.open_zarr(store.path, consolidated=False)
+    assert masks["x"].values[:2].tolist() == [0.5, 1.5]
+    assert masks["y"].values[:2].tolist() == [0.5, 1.5]
+    assert "spatial_ref" not in masks.variables
+    assert masks["mask"].rio.crs is None
+    assert not any(key.startswith("proj:") for key in masks["mask"].attrs)
+
+
+def test_geographic_coordinates_have_cf_names(tmp_path: Path) -> None:
+    grid = grid_of(crs="EPSG:4326", transform=(0.001, 0.0, 10.0, 0.0, -0.001, 50.0))
+    store = create_masks(tmp_path / "m.zarr", lattice_of(grid), ["q"])
+    masks = xr.open_zarr(store.path, consolidated=False)
+    assert (masks["x"].attrs["standard_name"], masks["y"].attrs["standard_name"]) == ("longitude", "latitude")
+    assert masks["mask"].rio.crs.to_epsg() == 4326
+    assert float(masks["x"][0]) == pytest.approx(10.0005)
+
+
+def test_the_golden_store_is_still_readable() -> None:
+    masks = xr.open_zarr(GOLDEN / "masks.zarr")
+    np.testing.assert_array_equal(masks["instance_id"].values, np.stack(RASTERS))
+    assert masks["mask"].rio.crs.to_epsg() == 32636
+    assert open_masks(GOLDEN / "masks.zarr", lattice_of()).n_queries == 2
+
+
+def test_a_store_of_another_lattice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"masks\.zarr of this run"):
+        open_masks(tmp_path / "absent.zarr", lattice_of())
+    store = create_masks(tmp_path / "m.zarr", lattice_of(), ["q"])
+    with pytest.raises(InputError, match="this run's lattice"):
+        open_masks(store.path, lattice_of(block_tiles=1))
+
+
+def test_score_bytes_use_the_whole_scale_and_refuse_strangers() -> None:
+    ids = np.array([[0, 2**63, 7]], dtype=np.uint64)
+    known, scores = np.array([2**63, 7], dtype=np.uint64), np.array([1.0, 0.5], dtype=np.float32)
+    assert score_bytes(ids, instance_id=known, score=scores).tolist() == [[255, 254, 127]]
+    with pytest.raises(ValueError, match="every id"):
+        score_bytes(ids, instance_id=known[:1], score=scores[:1])
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        score_bytes(ids, instance_id=known, score=np.array([1.5, 0.0], dtype=np.float32))
+    empty = score_bytes(np.zeros((2, 2), np.uint64), instance_id=known[:0], score=scores[:0])
+    assert (empty == 255).all()
