@@ -45,9 +45,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     need.add_argument("--size", type=int, required=True, metavar="N", help="pixels a side, 64 to 16384 (4096 takes about half a minute)")
     need.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files; made when missing")
     where = parser.add_argument_group("where in the world")
-    where.add_argument("--origin-row", type=int, default=0, metavar="R", help="world row of the scene's top edge (may be negative; default 0)")
+    where.add_argument("--origin-row", type=int, default=0, metavar="R", help="world row of the top edge (may be negative; default 0)")
     where.add_argument("--origin-col", type=int, default=0, metavar="C", help="world column of the left edge (may be negative; default 0)")
-    parser.add_argument("--overwrite", action="store_true", help="write into a folder that holds other files; only the files above are replaced")
+    parser.add_argument("--overwrite", action="store_true", help="allow a folder with other files; only the files above are replaced")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
     return parser.parse_args(argv)
 

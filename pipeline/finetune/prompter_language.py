@@ -42,7 +42,7 @@ MAX_RANK = 16
 """Ranks of an object within its class from here on are one."""
 
 TEXT_BUDGET = 352
-"""Text tokens of one packed tile after the image."""
+"""Usual number of text tokens of one packed tile after the image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,14 +102,15 @@ def segment_of(table: TokenTable, question: Question, truth: TileTruth) -> tuple
     return prompt + reply, [0.0] * len(prompt) + weights
 
 
-def pack_tile(table: TokenTable, sampler: QuestionSampler, truth: TileTruth, rng: np.random.Generator) -> Pack:
-    """Questions until the budget is full; one that does not fit ends the pack."""
+def pack_tile(
+    table: TokenTable, sampler: QuestionSampler, truth: TileTruth, *, rng: np.random.Generator, budget: int = TEXT_BUDGET
+) -> Pack:
+    """Questions until `budget` tokens are full; one that does not fit ends the pack (the first may overrun it)."""
     pack = Pack(ids=[], segment=[], position=[], weight=[])
     for number in range(1, 100):
         ids, weights = segment_of(table, sampler.for_tile(truth.class_ids, rng), truth)
-        if len(pack.ids) + len(ids) > TEXT_BUDGET:
-            if number > 1 or len(ids) > 3 * TEXT_BUDGET:
-                break
+        if len(pack.ids) + len(ids) > budget and number > 1:
+            break
         pack.ids.extend(ids)
         pack.weight.extend(weights)
         pack.segment.extend([number] * len(ids))

@@ -1,22 +1,35 @@
-"""Trains the embedded prompter from nothing, stage by stage; every stage resumes from its own newest checkpoint."""
+"""Trains the embedded prompter from nothing, stage by stage; every stage resumes from its own newest checkpoint.
+
+1. `train_vision`: the vision tower learns dense targets (prompter_vision.py).
+2. `train_answers` with `joint=False`: the language model learns to answer from frozen vision tokens (prompter_language.py).
+3. `train_answers` with `joint=True`: everything is fine-tuned together, dense targets included.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from pipeline.errors import InputError
 from pipeline.finetune import checkpoints
 from pipeline.finetune.prompter_data import TileStore, batch_of
 from pipeline.finetune.prompter_forward import patches_of, vision_tokens
-from pipeline.finetune.prompter_model import PrompterShape, build_vision
+from pipeline.finetune.prompter_language import TEXT_BUDGET, LanguageObjective, PackedBatch, TokenTable, collate, make_language_heads, pack_tile
+from pipeline.finetune.prompter_model import PrompterShape, build_model, build_vision
 from pipeline.finetune.prompter_optim import Rates, apply_gradients, make_optimisers, set_rates
+from pipeline.finetune.prompter_questions import SUBJECTS, QuestionSampler
 from pipeline.finetune.prompter_vision import DenseTargets, dense_loss, dense_targets, make_dense_heads
+from pipeline.finetune.samples import UNKNOWN_SUBJECT, prompt_text, rationale
+from pipeline.finetune.tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
 from pipeline.world.classes import CLASSES
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import Tensor
 
 N_CLASSES = len(CLASSES)
@@ -31,6 +44,8 @@ class StageOptions:
     """Tiles per step."""
     save_every: int = 100
     log_every: int = 10
+    text_budget: int = TEXT_BUDGET
+    """Text tokens per tile, in the stages that have any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +93,9 @@ class Progress:
         self._sums, self._count, self._samples, self._since = {}, 0, 0, time.monotonic()
 
 
-def to_device(targets: DenseTargets, device: str) -> DenseTargets:
-    return DenseTargets(**{name: getattr(targets, name).to(device) for name in DenseTargets.__dataclass_fields__})
+def to_device[T: (DenseTargets, PackedBatch)](batch: T, device: str) -> T:
+    """The same batch with every tensor on `device`."""
+    return replace(batch, **{part.name: getattr(batch, part.name).to(device) for part in fields(batch)})
 
 
 def train_vision(place: Place, options: StageOptions, *, on_save: Callable[[int, Any, Any], None] | None = None) -> tuple[Any, Any]:
@@ -118,3 +134,72 @@ def encode(vision: Any, rgb: Tensor) -> Tensor:
 
     with torch.autocast(rgb.device.type, torch.bfloat16):
         return vision_tokens(vision, patches_of(rgb))
+
+
+def make_tokenizer(place: Place) -> Tokenizer:
+    """The tokenizer of this run: trained from the wordings once, then read back."""
+    folder = place.work / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        asked = QuestionSampler().corpus()
+        subjects = (*SUBJECTS, UNKNOWN_SUBJECT)
+        said = [rationale(subject, found=found) for subject in subjects for found in (True, False)]
+        write_tokenizer(train_tokenizer([*asked, *(prompt_text(text) for text in asked[::7]), *(said * 20)]), folder)
+    return load_tokenizer(folder)
+
+
+def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: Callable[[int, Any], None] | None = None) -> Any:
+    """Stage 2 (`joint` false) or 3 (true). Returns the model; `on_save(step, model)` after each checkpoint."""
+    import torch
+
+    store, sampler = TileStore(place.train_tiles), QuestionSampler()
+    tokenizer = make_tokenizer(place)
+    table = TokenTable.of(tokenizer)
+    model = build_model(place.shape, tokenizer, seed=place.seed + 1).to(place.device)
+    heads = make_language_heads(place.shape.text_width).to(place.device)
+    dense = make_dense_heads(place.shape.text_width, N_CLASSES).to(place.device)
+    _start_from_earlier(place, {"model": model, "heads": heads}, {"vision": model.model.visual, "heads": dense}, joint=joint)
+    vision = model.model.visual
+    vision.requires_grad_(joint)
+    named = [*model.named_parameters(), *heads.named_parameters(), *(dense.named_parameters() if joint else ())]
+    optimisers = make_optimisers(named, options.rates)
+    stage = "joint" if joint else "language"
+    modules = {"model": model, "heads": heads, "dense": dense}
+    folder = place.checkpoints(stage)
+    first = checkpoints.resume(folder, modules=modules, optimisers=optimisers)
+    objective = LanguageObjective(model, heads, table)
+    progress = Progress(stage, steps=options.rates.steps, every=options.log_every)
+    for step in range(first, options.rates.steps):
+        share = set_rates(optimisers, options.rates, step)
+        batch = batch_of(store, seed=place.seed + 1 + joint, step=step, size=options.batch, n_tiles=len(store))
+        rng = np.random.default_rng([place.seed + 1 + joint, step, 1])
+        packs = [pack_tile(table, sampler, truth, rng=rng, budget=options.text_budget) for truth in batch.truths]
+        packed = to_device(collate(packs, batch.truths, pad=table.pad), place.device)
+        with torch.set_grad_enabled(joint):
+            tokens = encode(vision, torch.from_numpy(batch.rgb).to(place.device))
+        loss, parts = objective(tokens, packed)
+        if joint:
+            seen, _ = dense_loss(dense, tokens, to_device(dense_targets(batch.truths, n_classes=N_CLASSES), place.device))
+            loss, parts = loss + DENSE_SHARE * seen, {**parts, "dense": float(seen.detach())}
+        loss.backward()
+        apply_gradients(optimisers, [parameter for _, parameter in named if parameter.requires_grad])
+        progress.add(step, {"loss": float(loss.detach()), **parts}, samples=options.batch, share=share)
+        if (step + 1) % options.save_every == 0 or step + 1 == options.rates.steps:
+            checkpoints.save_checkpoint(folder, step=step + 1, modules=modules, optimisers=optimisers)
+            if on_save:
+                on_save(step + 1, model)
+    return model
+
+
+DENSE_SHARE = 0.25
+"""Weight of the dense targets in the joint stage."""
+
+
+def _start_from_earlier(place: Place, language: dict[str, Any], vision: dict[str, Any], *, joint: bool) -> None:
+    """Load what earlier stages learned; InputError when they have not run."""
+    for stage, modules in (("vision", vision), ("language", language)):
+        if stage == "language" and not joint:
+            return
+        found = checkpoints.list_checkpoints(place.checkpoints(stage))
+        if not found:
+            raise InputError(f"this stage starts from stage '{stage}'", came=f"no checkpoint in {place.checkpoints(stage)}", remedy="run it first")
+        checkpoints.load_modules(found[-1], modules)

@@ -1,5 +1,6 @@
 """Train the embedded segmenter from nothing: masks of procedural worlds from imprecise boxes and points.
 
+0. `segmenter_warmup` first teaches the decoder alone what a box is.
 1. `batch` draws, for step s, windows of the pool prefix that step s may see, disturbs them, picks objects and gives each
    a prompt as an imprecise prompter would (`segmenter_prompts`). All draws come from `default_rng((seed, s))`: a resumed
    run repeats nothing and skips nothing.
@@ -7,6 +8,7 @@
    their own resolution before the loss, so that boundaries inside a logit cell are learnt through the interpolation.
    The first `coarse_share` of the steps runs at `coarse_image_px`, which costs less than half of the config's own
    image size (0.8 s against 1.7 s of one core a step) and teaches the same features; the rest sharpens the boundaries.
+   `dense_loss` adds what the encoder's finest features should know by themselves: object or not, boundary or not.
 3. `mask_loss` = binary cross-entropy (pixels near the box count most) + dice, plus the squared error of the predicted IoU.
 4. AdamW; the rate warms up, stays, and falls linearly over the last `decay_share` of the steps; an exponential mean of
    the weights is what is evaluated and shipped.
@@ -23,8 +25,7 @@ import copy
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.finetune.segmenter_loss import Batch, dense_loss, dense_targets, forward, mask_loss, set_image_px, written_out_attention
 from pipeline.finetune.segmenter_pool import PoolOptions, WindowPool, start_renderers
 from pipeline.finetune.segmenter_prompts import augment, interior_points, jittered_box, pick_objects, true_box
+from pipeline.finetune.segmenter_warmup import WARMUP_IMAGE_PX, tie_places, warm_up_loss
 from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture, read_state
-from pipeline.segment.tensors import PIXEL_MEAN, PIXEL_STD, autocast
 
 Report = Callable[[str], None]
 
@@ -50,16 +52,21 @@ class SegmenterTrainOptions:
     out: Path = EMBEDDED_DIR / "model.safetensors"
     config: Path = EMBEDDED_DIR / "config.yaml"
     pool: PoolOptions = field(default_factory=PoolOptions)
-    steps: int = 2600
+    steps: int = 2000
     windows_per_step: int = 8
     prompts_per_window: int = 6
     coarse_image_px: int = 256
-    coarse_share: float = 0.65
+    coarse_share: float = 0.75
     loss_px: int = 128
     """Side to which logits and targets of a window are brought for the loss."""
-    rate: float = 1e-3
-    warmup_steps: int = 150
-    decay_share: float = 0.3
+    box_steps: int = 700
+    """Steps of the decoder's warm-up without images."""
+    warmup_rate: float = 1e-3
+    dense_weight: float = 0.5
+    """Of the encoder's own loss, see `dense_loss`."""
+    rate: float = 6e-4
+    warmup_steps: int = 80
+    decay_share: float = 0.35
     weight_decay: float = 0.02
     mean_decay: float = 0.998
     """Of the exponential mean of the weights, per step."""
@@ -71,22 +78,6 @@ class SegmenterTrainOptions:
     seed: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Inputs of one step; N = windows * prompts, prompts of a window are consecutive."""
-
-    rgb: NDArray[np.uint8]
-    """(B, S, S, 3)"""
-    coords_xy: NDArray[np.float32]
-    """(N, K, 2) pixel-edge coordinates of the window: box corners, then points."""
-    labels: NDArray[np.int32]
-    """(N, K): 2, 3 = box corners, 1 = inside."""
-    boxes_xyxy: NDArray[np.float32]
-    """(N, 4) the true boxes."""
-    masks: NDArray[np.bool_]
-    """(N, S, S)"""
-
-
 def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
     """The inputs of step `step` (from 0)."""
     rng = np.random.default_rng((options.seed, step))
@@ -94,7 +85,7 @@ def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
     kind = rng.choice(4, p=[0.12, 0.5, 0.28, 0.1])
     n_points, with_box = (int(kind), True) if kind < 3 else (2, False)
     rgbs: list[NDArray[np.uint8]] = []
-    coords, boxes, masks = [], [], []
+    coords, boxes, masks, dense = [], [], [], []
     while len(rgbs) < options.windows_per_step:
         index = int(rng.integers(prefix))
         rgb, labels = augment(np.asarray(pool.rgb[index]), np.asarray(pool.labels[index]), rng)
@@ -102,6 +93,7 @@ def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
         if not chosen:
             continue
         rgbs.append(rgb)
+        dense.append(dense_targets(labels))
         for label in chosen:
             mask = labels == label
             true = true_box(mask)
@@ -117,6 +109,7 @@ def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
         labels=np.tile(np.asarray(one, dtype=np.int32), (len(coords), 1)),
         boxes_xyxy=np.stack(boxes).astype(np.float32),
         masks=np.stack(masks),
+        dense=np.stack(dense),
     )
 
 
@@ -126,125 +119,11 @@ def visible_prefix(options: SegmenterTrainOptions, step: int) -> int:
     return min(options.pool.n_windows, first + int(step * options.windows_per_step / options.reuse))
 
 
-def forward(model: Any, inputs: Batch, device: str, out_px: int) -> tuple[Any, Any]:
-    """(logits (N, out_px, out_px) float32 over the window, predicted IoU (N,) float32)."""
-    import torch
-    from torch.nn import functional
-
-    n_windows, side = inputs.rgb.shape[:2]
-    per_window = len(inputs.coords_xy) // n_windows
-    pixels = torch.from_numpy(inputs.rgb).to(device).permute(0, 3, 1, 2).float().div_(255)
-    pixels = functional.interpolate(pixels, (model.image_size, model.image_size), mode="bilinear", align_corners=False)
-    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
-    coords = torch.from_numpy(inputs.coords_xy).to(device) * (model.image_size / side)
-    labels = torch.from_numpy(inputs.labels).to(device)
-    sparse, dense = model.sam_prompt_encoder(points=(coords, labels), boxes=None, masks=None)
-    place = model.sam_prompt_encoder.get_dense_pe()
-    with autocast(device, "bfloat16"):
-        fine, middle, coarse = model.forward_image((pixels - mean) / std)["backbone_fpn"]
-        coarse = coarse + model.no_mem_embed.view(1, -1, 1, 1)
-        logits, iou, _, _ = model.sam_mask_decoder(
-            image_embeddings=coarse.repeat_interleave(per_window, 0),
-            image_pe=place,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
-            repeat_image=False,
-            high_res_features=[fine.repeat_interleave(per_window, 0), middle.repeat_interleave(per_window, 0)],
-        )
-    logits = functional.interpolate(logits.float(), (out_px, out_px), mode="bilinear", align_corners=False)
-    return logits[:, 0], iou[:, 0].float()
-
-
-def set_image_px(model: Any, image_px: int) -> None:
-    """Let a SAM2Base work at another input size; all its weights are independent of it."""
-    model.image_size = image_px
-    cells = image_px // model.backbone_stride
-    model.sam_image_embedding_size = cells
-    model.sam_prompt_encoder.input_image_size = (image_px, image_px)
-    model.sam_prompt_encoder.image_embedding_size = (cells, cells)
-    model.sam_prompt_encoder.mask_input_size = (4 * cells, 4 * cells)
-
-
-def mask_loss(logits: Any, iou: Any, inputs: Batch) -> tuple[Any, Any]:
-    """(loss, IoU of each thresholded mask with its target (N,)), both at the logits' resolution."""
-    import torch
-    from torch.nn import functional
-
-    dense = functional.adaptive_avg_pool2d(torch.from_numpy(inputs.masks).to(logits.device).float(), logits.shape[-1])
-    target = dense > 0.5
-    weight = _pixel_weights(inputs, logits)
-    entropy = functional.binary_cross_entropy_with_logits(logits, dense, reduction="none")
-    entropy = (entropy * weight).sum((1, 2)) / weight.sum((1, 2))
-    chance = logits.sigmoid()
-    overlap = (chance * dense).sum((1, 2))
-    dice = 1 - (2 * overlap + 1) / (chance.sum((1, 2)) + dense.sum((1, 2)) + 1)
-    with torch.no_grad():
-        hard = logits > 0
-        reached = (hard & target).sum((1, 2)) / (hard | target).sum((1, 2)).clamp(min=1)
-    return (entropy + dice + functional.mse_loss(iou, reached, reduction="none")).mean(), reached
-
-
-def _pixel_weights(inputs: Batch, logits: Any) -> Any:
-    """As `logits`: 1 in the true box grown by a quarter and 8 px, 0.05 elsewhere, so that small objects count as much."""
-    import torch
-
-    side, cells, device = inputs.masks.shape[1], logits.shape[-1], logits.device
-    box = torch.from_numpy(inputs.boxes_xyxy).to(device)
-    grow = 0.25 * (box[:, 2:] - box[:, :2]) + 8
-    low, high = box[:, :2] - grow, box[:, 2:] + grow
-    at = (torch.arange(cells, device=device) + 0.5) * (side / cells)
-    in_x = (at > low[:, :1]) & (at < high[:, :1])
-    in_y = (at > low[:, 1:]) & (at < high[:, 1:])
-    return torch.where(in_y[:, :, None] & in_x[:, None, :], 1.0, 0.05)
-
-
-@contextmanager
-def written_out_attention(active: bool) -> Iterator[None]:
-    """Inside, `scaled_dot_product_attention` is two matrix products and a softmax (see the module's docstring)."""
-    from torch.nn import functional
-
-    if not active:
-        yield
-        return
-    name = "scaled_dot_product_attention"
-    fused = getattr(functional, name)
-
-    def plain(query: Any, key: Any, value: Any, dropout_p: float = 0.0) -> Any:
-        assert dropout_p == 0.0
-        weights = ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)).softmax(-1)
-        return weights.to(value.dtype) @ value
-
-    setattr(functional, name, plain)
-    try:
-        yield
-    finally:
-        setattr(functional, name, fused)
-
-
 def rate_at(options: SegmenterTrainOptions, step: int) -> float:
     """Learning rate of step `step`: linear warm-up, constant, linear fall to zero at `steps`."""
     rise = min(1.0, (step + 1) / options.warmup_steps)
     fall = min(1.0, (options.steps - step) / max(1.0, options.decay_share * options.steps))
     return options.rate * min(rise, fall)
-
-
-def tie_places(model: Any, gain: float = 3.0) -> None:
-    """Start the decoder's cross-attention local: keys are projected like queries, `gain` times the usual size.
-
-    Box corners, points and image cells carry the same positional code, whose inner product falls off with distance. With
-    independent random projections that is lost at the start and takes hundreds of steps to be found again.
-    """
-    import torch
-
-    transformer = model.sam_mask_decoder.transformer
-    attentions = [transformer.final_attn_token_to_image]
-    for layer in transformer.layers:
-        attentions += [layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
-    with torch.no_grad():
-        for attention in attentions:
-            attention.q_proj.weight.mul_(gain)
-            attention.k_proj.weight.copy_(attention.q_proj.weight)
 
 
 class Training:
@@ -257,9 +136,9 @@ class Training:
         self.options = options
         self.model = build_architecture(options.config).train().to(options.device)
         tie_places(self.model)
+        self.dense_head = torch.nn.Conv2d(self.model.hidden_dim // 8, 2, 1).to(options.device)
         self.mean = copy.deepcopy(self.model).eval().requires_grad_(False)
-        groups = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(groups, lr=options.rate, weight_decay=options.weight_decay)
+        self.optimiser = torch.optim.AdamW(self._trained(), lr=options.rate, weight_decay=options.weight_decay)
         self.step = 0
         if self._state.exists():
             self._resume()
@@ -267,6 +146,37 @@ class Training:
     @property
     def _state(self) -> Path:
         return self.options.work_dir / "state.pt"
+
+    def _trained(self) -> list[Any]:
+        return [*self.model.parameters(), *self.dense_head.parameters()]
+
+    def warm_up(self, say: Report) -> None:
+        """Teach the decoder boxes (`segmenter_warmup`). Not resumable: a minute or two."""
+        import torch
+
+        options = self.options
+        optimiser = torch.optim.AdamW(self._trained(), lr=options.warmup_rate, weight_decay=options.weight_decay)
+        set_image_px(self.model, WARMUP_IMAGE_PX)
+        ious: list[float] = []
+        for step in range(options.box_steps):
+            rate = min(1.0, (step + 1) / 40) * min(1.0, (options.box_steps - step) / (0.2 * options.box_steps))
+            for group in optimiser.param_groups:
+                group["lr"] = options.warmup_rate * rate
+            with written_out_attention(torch.device(options.device).type == "cpu"):
+                loss, reached = warm_up_loss(self.model, np.random.default_rng((options.seed, 1, step)))
+                self._descend(loss, optimiser)
+            ious.append(float(reached.mean()))
+            if (step + 1) % 50 == 0:
+                say(f"segmenter warm-up {step + 1}/{options.box_steps}  loss {float(loss.detach()):.3f}  IoU {np.mean(ious[-50:]):.3f}")
+        self.mean.load_state_dict(self.model.state_dict())
+
+    def _descend(self, loss: Any, optimiser: Any) -> None:
+        import torch
+
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._trained(), 1.0)
+        optimiser.step()
 
     def advance(self, inputs: Batch) -> tuple[float, float]:
         """One optimiser step; (loss, mean IoU of the batch)."""
@@ -278,11 +188,10 @@ class Training:
         coarse = self.step < options.coarse_share * options.steps
         set_image_px(self.model, options.coarse_image_px if coarse else self.mean.image_size)
         with written_out_attention(torch.device(options.device).type == "cpu"):
-            loss, reached = mask_loss(*forward(self.model, inputs, options.device, options.loss_px), inputs)
-            self.optimiser.zero_grad()
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
+            logits, iou, fine = forward(self.model, inputs, options.device, options.loss_px)
+            loss, reached = mask_loss(logits, iou, inputs)
+            loss = loss + options.dense_weight * dense_loss(self.dense_head, fine, inputs)
+            self._descend(loss, self.optimiser)
         decay = min(options.mean_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, now in zip(self.mean.parameters(), self.model.parameters(), strict=True):
@@ -297,7 +206,7 @@ class Training:
 
         options = self.options
         options.work_dir.mkdir(parents=True, exist_ok=True)
-        weights = {"now": self.model.state_dict(), "mean": self.mean.state_dict()}
+        weights = {"now": self.model.state_dict(), "mean": self.mean.state_dict(), "dense": self.dense_head.state_dict()}
         flat = {f"{kind}.{name}": tensor.contiguous() for kind, state in weights.items() for name, tensor in state.items()}
         _replace(options.work_dir / f"weights-{self.step}.safetensors", lambda path: save_file(flat, path))
         state = {"step": self.step, "steps": options.steps, "optimiser": self.optimiser.state_dict()}
@@ -313,7 +222,7 @@ class Training:
         state = torch.load(self._state, map_location="cpu", weights_only=True)
         self.step = int(state["step"])
         flat = read_state(self.options.work_dir / f"weights-{self.step}.safetensors")
-        for kind, model in (("now", self.model), ("mean", self.mean)):
+        for kind, model in (("now", self.model), ("mean", self.mean), ("dense", self.dense_head)):
             model.load_state_dict({name.removeprefix(f"{kind}."): t for name, t in flat.items() if name.startswith(f"{kind}.")})
         self.optimiser.load_state_dict(state["optimiser"])
 
@@ -349,7 +258,9 @@ def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
     start, first = time.monotonic(), training.step
     losses, ious = [], []
     if first == 0:
+        training.warm_up(say)
         training.save()
+        start = time.monotonic()
     try:
         while training.step < options.steps:
             pool.wait_for(visible_prefix(options, training.step), renderers)

@@ -164,7 +164,8 @@ class CogReader:
                 valid &= ~collar_on_window(source.collar, own, stored)
             else:
                 valid &= ~collar_warped(source.collar, source.scene, self._grid, window, stored)
-        rgb[~valid] = 0
+        if not valid.all():
+            rgb[~valid] = 0
         return rgb, valid
 
     def _handle(self, index: int) -> _Handle:
@@ -205,9 +206,12 @@ class CogReader:
 
 
 def _fill(rgb: NDArray[np.uint8], valid: NDArray[np.bool_], own_rgb: NDArray[np.uint8], own_valid: NDArray[np.bool_]) -> None:
-    """Take the scene's pixels where nothing valid is yet (in place)."""
+    """Take the scene's pixels where nothing valid is yet (in place); `own_rgb` is black where invalid."""
+    if not valid.any():
+        rgb[...], valid[...] = own_rgb, own_valid
+        return
     take = own_valid & ~valid
-    rgb[take] = own_rgb[take]
+    np.copyto(rgb, own_rgb, where=take[..., None])
     valid |= take
 
 

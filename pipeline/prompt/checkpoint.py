@@ -15,7 +15,6 @@ from typing import Any
 
 from pipeline.errors import InputError, ModelError
 from pipeline.prompt.profile import Profile
-from pipeline.provenance import path_identity
 
 SUPPORTED_MODEL_TYPES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
 """`model_type` of the architectures whose image processor and chat format this stage knows."""
@@ -74,10 +73,8 @@ def check_checkpoint(model: str) -> None:
 
 
 def checkpoint_id(model: str, revision: str | None) -> str:
-    """A short identity for run records: hub id and revision, or directory name and a hash of its files."""
-    if is_hub_id(model):
-        return f"{model}@{revision or 'main'}"
-    return f"{Path(model).resolve().name}@{path_identity(model)}"
+    """What to call a checkpoint in messages and records: hub id and revision, or the directory's name."""
+    return f"{model}@{revision or 'main'}" if is_hub_id(model) else Path(model).resolve().name
 
 
 def load_processor(model: str, revision: str | None) -> Any:

@@ -20,7 +20,7 @@ class Prompter(Protocol):
 
     @property
     def model_id(self) -> str:
-        """What answers, for run.json: a checkpoint with its revision, or the file the prompts come from."""
+        """What answers: a checkpoint, or the file the prompts come from. A name; what pins the content is recorded by the run."""
         ...
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:

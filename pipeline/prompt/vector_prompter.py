@@ -19,7 +19,6 @@ import numpy as np
 import shapely
 
 from pipeline.errors import InputError
-from pipeline.provenance import path_identity
 from pipeline.schema import Prompt, Reason, RunGrid, TileImage, TilePrompts, TileStatus, Window
 
 if TYPE_CHECKING:
@@ -45,13 +44,13 @@ class VectorPrompter:
                 the run grid has no CRS, or no location lies on the run grid.
         """
         frame = _read(path)
-        self._model_id = f"vector:{Path(path).name}@{path_identity(path)}"
+        self._model_id = f"vector:{Path(path).name}"
         self._geometries, self._labels = _in_grid_pixels(frame, path, grid)
         self._index = shapely.STRtree(self._geometries)
 
     @property
     def model_id(self) -> str:
-        """`vector:`, file name and digest of the file."""
+        """`vector:` and the file's name."""
         return self._model_id
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:

@@ -155,7 +155,7 @@ class VllmPrompter:
 
     @property
     def model_id(self) -> str:
-        """Checkpoint and revision or digest, then the profile it is read with."""
+        """Checkpoint, and the profile it is read with."""
         return f"{self._model_id}+{self._profile.name}"
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:

@@ -2,7 +2,7 @@
 
 Strict (no fastmath): the same additions in the same order in every window and on every machine. Numba refreshes a
 cached function when its own file changes, but not when a function that it calls, in another file, changes; so index
-files older than the newest source of this package are dropped before the first kernel is loaded.
+files older than the newest source of the renderer are dropped before the first kernel is loaded.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import cast
 
 from numba import njit
 
+RENDERER = ("classes", "compiled", "ground", "hashing", "layout", "noise", "paint", "render", "shapes", "sites", "style", "town", "water")
+"""Modules whose kernels or constants are compiled into kernels of other modules."""
+
 
 def drop_stale_indexes(package: Path) -> int:
-    """Delete numba index files in package/__pycache__ older than the newest .py of the package; returns how many."""
-    newest = max((source.stat().st_mtime_ns for source in package.glob("*.py")), default=0)
+    """Delete numba index files in package/__pycache__ older than the newest RENDERER source; returns how many."""
+    newest = max((path.stat().st_mtime_ns for name in RENDERER if (path := package / f"{name}.py").exists()), default=0)
     dropped = 0
     for index in package.glob("__pycache__/*.nbi"):
         with contextlib.suppress(OSError):

@@ -69,7 +69,8 @@ def scene_window(size: int, *, origin_row: int = 0, origin_col: int = 0) -> Wind
         raise InputError(f"--size must be {MIN_SIZE} to {MAX_SIZE} pixels a side", came=str(size), remedy="choose for example 4096")
     for name, value in (("--origin-row", origin_row), ("--origin-col", origin_col)):
         if abs(value) > MAX_ORIGIN:
-            raise InputError(f"{name} must lie within {MAX_ORIGIN} pixels of 0", came=str(value), remedy="choose another --seed for other land")
+            remedy = "choose another --seed for other land"
+            raise InputError(f"{name} must lie within {MAX_ORIGIN} pixels of 0", came=str(value), remedy=remedy)
     return Window(row0=origin_row, col0=origin_col, row1=origin_row + size, col1=origin_col + size)
 
 
@@ -146,11 +147,12 @@ def _write_scene(world: World, window: Window, folder: Path, progress: Progress)
     import rasterio.shutil
 
     plain = folder / "plain.tif"
-    with rasterio.open(plain, "w", **_profile(window, 3, "uint8", photometric="RGB", interleave="pixel", compress="ZSTD", zstd_level=1)) as sink:
+    profile = _profile(window, 3, "uint8", photometric="RGB", interleave="pixel", compress="ZSTD", zstd_level=1)
+    with rasterio.open(plain, "w", **profile) as sink:
         codes, names = draw(world, window, sink, progress)
     progress("writing scene.tif", 0.0)
-    options = {"BLOCKSIZE": TILE_PX, "COMPRESS": "DEFLATE", "PREDICTOR": "YES", "OVERVIEWS": "AUTO", "RESAMPLING": "AVERAGE", "BIGTIFF": "IF_SAFER"}
-    rasterio.shutil.copy(plain, folder / "scene.tif", driver="COG", **options)
+    options = {"BLOCKSIZE": TILE_PX, "COMPRESS": "DEFLATE", "PREDICTOR": "YES", "OVERVIEWS": "AUTO", "RESAMPLING": "AVERAGE"}
+    rasterio.shutil.copy(plain, folder / "scene.tif", driver="COG", BIGTIFF="IF_SAFER", **options)
     plain.unlink()
     progress("writing scene.tif", 1.0)
     return codes, names

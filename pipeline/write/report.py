@@ -41,7 +41,7 @@ from pipeline.write.report_data import (
     read_outlines,
     read_statuses,
 )
-from pipeline.write.report_html import Html, png_image, raw, table, tag
+from pipeline.write.report_html import Html, picture, raw, table, tag
 from pipeline.write.report_images import STATUS_COLOURS, Shape, blank, chip_window, coverage_map, draw_shapes, fit, query_colour
 from pipeline.write.report_style import CONTENT_SECURITY_POLICY, STYLE
 from pipeline.write.run_dir import RunDir
@@ -124,10 +124,10 @@ class _Page:
         half_pixel = 0.5 * grid.width / image.shape[1]
         simple = shapely.simplify(geometries, half_pixel) if half_pixel > 1 else geometries
         shapes = [Shape(geometry=g, colour=query_colour(int(q))) for g, q in zip(simple, query_index, strict=True)]
-        outlined = png_image(draw_shapes(image, grid.window, shapes), alt="overview of the imagery with outlines of all objects")
+        outlined = picture(draw_shapes(image, grid.window, shapes), alt="overview of the imagery with outlines of all objects")
         statuses = read_statuses(self.run_dir, self.lattice)
         map_rgb = self.pixels.whole(_MAP_PX) if self.pixels.overview is not None else None
-        tiles = png_image(coverage_map(self.lattice, statuses, rgb=map_rgb, width_px=_MAP_PX), alt="map of tile statuses")
+        tiles = picture(coverage_map(self.lattice, statuses, rgb=map_rgb, width_px=_MAP_PX), alt="map of tile statuses")
         legend = tag(
             "p",
             *(tag("span", tag("i", style=f"background:{_css(colour)}"), name) for name, colour in STATUS_COLOURS.items()),
@@ -208,9 +208,7 @@ class _Page:
     def _chip(self, chip: Chip) -> Html:
         window = chip_window(chip.geometry.bounds, self.lattice.grid.window)
         colour = query_colour(chip.query_index)
-        picture = draw_shapes(
-            self.pixels.cut(window, _CHIP_PX), window, [Shape(geometry=chip.geometry, colour=colour)], box_xyxy=chip.box_px
-        )
+        drawn = draw_shapes(self.pixels.cut(window, _CHIP_PX), window, [Shape(geometry=chip.geometry, colour=colour)], box_xyxy=chip.box_px)
         size = (
             f"{chip.area_px:,} px"
             if chip.area_m2 is None
@@ -226,12 +224,12 @@ class _Page:
         ]
         lines = [tag("p", tag("i", style=f"background:{_css(colour)}"), chip.label or chip.query, class_="name")]
         lines += [tag("p", " · ".join(marks), class_="marks"), tag("p", _short(chip.rationale), class_="why")]
-        return tag("article", png_image(picture, alt=f"object {chip.instance_id}"), *lines, id=f"q{chip.query_index}-{chip.instance_id}")
+        return tag("article", picture(drawn, alt=f"object {chip.instance_id}"), *lines, id=f"q{chip.query_index}-{chip.instance_id}")
 
     def _empty(self, tile: EmptyTile) -> Html:
         core = self.lattice.tile(tile.tile_row, tile.tile_col).core
-        picture = png_image(draw_shapes(self.pixels.cut(core, _CHIP_PX), core, []), alt=f"tile {tile.tile_id}")
-        return tag("article", picture, tag("p", tile.tile_id, class_="name"), tag("p", _short(tile.rationale), class_="why"))
+        drawn = picture(draw_shapes(self.pixels.cut(core, _CHIP_PX), core, []), alt=f"tile {tile.tile_id}")
+        return tag("article", drawn, tag("p", tile.tile_id, class_="name"), tag("p", _short(tile.rationale), class_="why"))
 
 
 class _Pixels:

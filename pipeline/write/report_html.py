@@ -53,6 +53,6 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, class_:
     return tag("table", tag("thead", head), tag("tbody", *body), class_=class_)
 
 
-def png_image(data: bytes, *, alt: str, class_: str = "") -> Html:
-    """A PNG inside the page."""
-    return tag("img", src=f"data:image/png;base64,{base64.b64encode(data).decode()}", alt=alt, class_=class_, loading="lazy")
+def picture(data: bytes, *, alt: str, class_: str = "") -> Html:
+    """A WebP picture inside the page."""
+    return tag("img", src=f"data:image/webp;base64,{base64.b64encode(data).decode()}", alt=alt, class_=class_, loading="lazy")

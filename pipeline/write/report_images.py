@@ -1,7 +1,8 @@
-"""The pictures of the report: overview with outlines, coverage map, chips. Arrays in, PNG bytes out.
+"""The pictures of the report: overview with outlines, coverage map, chips. Arrays in, WebP bytes out.
 
 Everything is drawn in pixels of the run grid scaled to the picture, on a canvas twice as large as the result and then
-reduced, which smooths the lines. Outlines have a dark casing so that they show on any ground.
+reduced, which smooths the lines. Outlines have a dark casing so that they show on any ground. WebP because it holds a page of
+aerial imagery in a tenth of the bytes of PNG (0.9 against 9.2 MB for 30 chips and two maps), and every browser shows it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pipeline.schema import TileLattice, Window
 
 Rgb = tuple[int, int, int]
 
-QUERY_COLOURS: tuple[Rgb, ...] = ((255, 176, 0), (86, 180, 233), (0, 200, 140), (240, 100, 190), (255, 110, 60), (150, 130, 255))
-"""Distinct also to colour-blind eyes, and bright enough for dark imagery; query i has colour i modulo their number."""
+QUERY_COLOURS: tuple[Rgb, ...] = ((0, 205, 240), (255, 60, 160), (250, 205, 30), (120, 225, 70), (255, 130, 40), (165, 120, 255))
+"""Colours that the ground rarely has, cyan and magenta first; query i has colour i modulo their number."""
 
 STATUS_COLOURS: Mapping[str, Rgb] = {"found": (38, 166, 91), "empty": (150, 170, 196), "failed": (214, 48, 49)}
 """Colours of the coverage map."""
@@ -45,7 +46,7 @@ def query_colour(query_index: int) -> Rgb:
 
 
 def draw_shapes(rgb: NDArray[np.uint8], window: Window, shapes: Sequence[Shape], *, box_xyxy: Sequence[float] | None = None) -> bytes:
-    """PNG of `rgb` (h, w, 3), which shows `window` of the run grid at any scale, with filled outlines on top.
+    """Picture of `rgb` (h, w, 3), which shows `window` of the run grid at any scale, with filled outlines on top.
 
     `box_xyxy` adds a thin white rectangle (the prompt), in pixels of the run grid.
     """
@@ -58,22 +59,22 @@ def draw_shapes(rgb: NDArray[np.uint8], window: Window, shapes: Sequence[Shape],
     for shape in shapes:
         for part in shapely.get_parts(shape.geometry):
             rings = [((np.asarray(ring.coords) - origin) * scale).ravel().tolist() for ring in (part.exterior, *part.interiors)]
-            pens[0].polygon(rings[0], fill=(*shape.colour, 70))
+            pens[0].polygon(rings[0], fill=(*shape.colour, 28))
             for hole in rings[1:]:
                 pens[0].polygon(hole, fill=(0, 0, 0, 0))
             for ring in rings:
-                pens[1].line(ring, fill=(*_CASING, 150), width=3 * _SCALE)
-                pens[1].line(ring, fill=(*shape.colour, 255), width=_SCALE + 1)
+                pens[1].line(ring, fill=(*_CASING, 120), width=4 * _SCALE)
+                pens[1].line(ring, fill=(*shape.colour, 255), width=2 * _SCALE)
     if box_xyxy is not None:
         corners = ((np.asarray(box_xyxy, dtype=np.float64).reshape(2, 2) - origin) * scale).ravel().tolist()
         pens[1].rectangle(corners, outline=(255, 255, 255, 200), width=_SCALE)
     overlay = Image.alpha_composite(fill, lines).resize(image.size, Image.Resampling.BOX)
     image.paste(overlay, mask=overlay.getchannel("A"))
-    return _png(image)
+    return _webp(image)
 
 
 def coverage_map(lattice: TileLattice, statuses: NDArray[np.uint8], *, rgb: NDArray[np.uint8] | None, width_px: int) -> bytes:
-    """PNG of the lattice: each planned tile tinted by status over a pale grey version of the overview.
+    """Picture of the lattice: each planned tile tinted by status over a pale grey version of the overview.
 
     `statuses` is (n_tile_rows, n_tile_cols): 0 = not planned, else 1 + position in STATUS_COLOURS.
     """
@@ -93,7 +94,7 @@ def coverage_map(lattice: TileLattice, statuses: NDArray[np.uint8], *, rgb: NDAr
     pale.paste(cells, mask=cells.getchannel("A"))
     if scale >= 8:
         _draw_tile_lines(pale, lattice, scale)
-    return _png(pale)
+    return _webp(pale)
 
 
 def fit(rgb: NDArray[np.uint8], *, side_px: int) -> NDArray[np.uint8]:
@@ -128,7 +129,7 @@ def _draw_tile_lines(image: Image.Image, lattice: TileLattice, scale: float) -> 
         pen.line([(0, row * scale), (image.width, row * scale)], fill=(255, 255, 255, 90))
 
 
-def _png(image: Image.Image) -> bytes:
+def _webp(image: Image.Image) -> bytes:
     sink = io.BytesIO()
-    image.save(sink, format="PNG", optimize=True)
+    image.save(sink, format="WEBP", quality=86, method=4)
     return sink.getvalue()

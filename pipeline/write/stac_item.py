@@ -92,7 +92,7 @@ def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[st
     west, north, east, south = outline.bounds
     outline = shapely.segmentize(outline, max(east - west, south - north) / 20)
     (world,) = to_crs_coordinates([outline], lattice.grid)
-    return dict(transform_geom(lattice.grid.crs_wkt, "OGC:CRS84", shapely.geometry.mapping(world), antimeridian_cutting=True, precision=7))
+    return dict(transform_geom(lattice.grid.crs_wkt, "OGC:CRS84", shapely.geometry.mapping(world), precision=7))
 
 
 def _outline(inside: NDArray[np.bool_], lattice: TileLattice, *, factor: int = 1) -> Any:

@@ -180,6 +180,19 @@ def test_mosaic_mode_equals_one_warp_of_the_whole_scene(make_tif: MakeTif, open_
         assert 0.5 < valid.mean() < 1, name
 
 
+def test_a_warped_pixel_does_not_depend_on_the_window(make_tif: MakeTif, open_run: OpenRun) -> None:
+    """Reading all bands of a warped image at once approximates per window; noise shows it at the first wrong subpixel."""
+    path = make_tif("a.tif", noise(3, 1100, 1100), nodata=0)
+    run = open_run(path, grid=GridOptions(tile_px=256, halo_px=16, crs="EPSG:32637"))
+    whole = run.plan.grid.window
+    rgb, valid = run.reader._read_scene(0, whole)
+    for row0, col0, side in [(0, 0, 500), (317, 451, 600), (900, 700, 101), (801, 10, 333)]:
+        window = Window(row0=row0, col0=col0, row1=row0 + side, col1=col0 + side)
+        own_rgb, own_valid = run.reader._read_scene(0, window)
+        assert (own_valid == valid[window.slices_in(whole)]).all()
+        assert (own_rgb == rgb[window.slices_in(whole)]).all()
+
+
 def test_a_warped_collar_is_found_in_its_new_place(make_tif: MakeTif, open_run: OpenRun) -> None:
     pixels = noise(3, 200, 200)
     pixels[:, :, :80] = 2

@@ -116,37 +116,41 @@ def test_answers_of_a_tile(tmp_path: Path) -> None:
     ]
     (empty,) = asyncio.run(prompter.prompt(tile_image(tiles, 1, 2), ["a"]))
     assert (empty.tile_id, empty.status, empty.reason, empty.prompts) == ("r00001c00002", TileStatus.EMPTY, Reason.PROMPTER, ())
-    assert prompter.model_id.startswith("vector:p.gpkg@sha256:")
+    assert prompter.model_id == "vector:p.gpkg"
     prompter.close()
     prompter.close()
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    corners=st.lists(st.tuples(st.floats(-20, 120), st.floats(-20, 100)), min_size=3, max_size=7, unique=True),
-    origin=st.tuples(st.integers(0, 60), st.integers(0, 70)),
-)
+corner = st.tuples(st.floats(-20, 120), st.floats(-20, 100))
+hulls = st.lists(corner, min_size=3, max_size=7, unique=True).map(lambda xy: shapely.MultiPoint(xy).convex_hull)
+
+
+@settings(max_examples=12, deadline=None)
+@given(shapes=st.lists(hulls.filter(lambda hull: hull.geom_type == "Polygon"), min_size=3, max_size=6), data=st.data())
 def test_any_polygon_gives_prompts_inside_window_and_shape(
-    tmp_path_factory: pytest.TempPathFactory, corners: list[tuple[float, float]], origin: tuple[int, int]
+    tmp_path_factory: pytest.TempPathFactory, shapes: list[Any], data: st.DataObject
 ) -> None:
-    hull = shapely.MultiPoint(corners).convex_hull
-    anchor = shapely.box(0, 0, 2, 2)  # so that the file always meets the grid
-    if hull.geom_type != "Polygon":
-        return
-    path = write(tmp_path_factory.mktemp("hull") / "p.parquet", [anchor, hull])
-    view = window(origin[0], origin[1], min(origin[0] + 30, 80), min(origin[1] + 30, 100))
-    prompts, _ = VectorPrompter(path, grid()).prompts_of(view)
-    shape = shapely.transform(shapely.union_all([hull, anchor]), lambda xy: xy - (view.col0, view.row0)).buffer(1e-6)
-    for prompt in prompts:
-        assert prompt.box_xyxy is not None
-        x0, y0, x1, y1 = prompt.box_xyxy
-        assert 0 <= x0 < x1 <= view.width
-        assert 0 <= y0 < y1 <= view.height
-        assert prompt.points_xy
-        for x, y in prompt.points_xy:
-            assert x0 <= x <= x1
-            assert y0 <= y <= y1
-            assert shape.contains(shapely.Point(x, y))
+    shapes = [shapely.box(0, 0, 2, 2), *shapes]  # the first, so that the file always meets the grid
+    path = write(tmp_path_factory.mktemp("hull") / "p.parquet", shapes, name=[str(n) for n in range(len(shapes))])
+    prompter = VectorPrompter(path, grid())
+    for row0, col0 in data.draw(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 70)), min_size=3, max_size=6)):
+        view = window(row0, col0, min(row0 + 30, 80), min(col0 + 30, 100))
+        prompts, _ = prompter.prompts_of(view)
+        for prompt in prompts:
+            shape = shapely.transform(shapes[int(prompt.label)], lambda xy, view=view: xy - (view.col0, view.row0))
+            assert_inside(prompt, view, shape.buffer(1e-6))
+
+
+def assert_inside(prompt: Prompt, view: Window, shape: Any) -> None:
+    assert prompt.box_xyxy is not None
+    x0, y0, x1, y1 = prompt.box_xyxy
+    assert 0 <= x0 < x1 <= view.width
+    assert 0 <= y0 < y1 <= view.height
+    assert prompt.points_xy
+    for x, y in prompt.points_xy:
+        assert x0 <= x <= x1
+        assert y0 <= y <= y1
+        assert shape.contains(shapely.Point(x, y))
 
 
 def test_wrong_files_are_refused(tmp_path: Path) -> None:

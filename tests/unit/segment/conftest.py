@@ -12,10 +12,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tiny_sam2 import TINY_CONFIG, make_tile, write_checkpoint  # noqa: E402
+from tiny_sam2 import TINY_CONFIG, make_tile, write_checkpoint
 
-from pipeline.segment.sam2_segmenter import Sam2Segmenter  # noqa: E402
-from pipeline.segment.segmenter import Sam2Options  # noqa: E402
+from pipeline.segment.sam2_segmenter import Sam2Segmenter
+from pipeline.segment.segmenter import Sam2Options
 
 
 @pytest.fixture(scope="session")

@@ -27,9 +27,7 @@ class FakeSegmenter:
         assert image.tile.tile_id not in self.embedded, f"{image.tile.tile_id} was embedded twice"
         self.embedded.append(image.tile.tile_id)
         self.n_embeddings += 1
-        return Embedding(
-            tile=image.tile, shape_px=(height, width), square_px=max(height, width), valid=image.valid, features=id(self)
-        )
+        return Embedding(tile=image.tile, shape_px=(height, width), square_px=max(height, width), valid=image.valid, features=id(self))
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         assert embedding.features == id(self), "an embedding belongs to the segmenter that made it"

@@ -18,11 +18,11 @@ OPTIONS = StitchOptions()
 @given(
     seed=st.integers(0, 2**32 - 1),
     kind=st.sampled_from(["noise", "cells", "rectangles", "lines"]),
-    core=st.integers(1, 17),
-    halo=st.integers(1, 5),
+    core=st.integers(2, 17),
+    halo=st.integers(1, 4),
     k=st.integers(1, 3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_equal_to_labelling_the_whole_image(worlds: SimpleNamespace, seed: int, kind: str, core: int, halo: int, k: int) -> None:
     """Each tile misses some pixels; a pixel counts when any tile that covers it saw it."""
     rng = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def test_scores_are_means_over_all_evidence(worlds: SimpleNamespace) -> None:
     rows = merge_region(lattice, source, OPTIONS, mode="semantic").instances
     assert (rows.score_sum.tolist(), rows.score_px.tolist()) == ([6 * 10000 + 4 * 20000], [10])
     assert rows.score[0] == pytest.approx(14000 / 65535)
-    assert (rows.rep_tile_row[0], rows.rep_tile_col[0]) == (0, 0), "neither is free of its border, both end 0 and 2 px from it"
+    assert (rows.rep_tile_row[0], rows.rep_tile_col[0]) == (0, 1), "both views end at a border, the better score decides"
 
 
 def test_failed_tiles_cut_regions_and_flag_them(worlds: SimpleNamespace) -> None:

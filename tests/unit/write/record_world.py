@@ -16,6 +16,7 @@ from pipeline.write.masks_zarr import MaskStore, ShardPixels, create_masks, fina
 from pipeline.write.plan_table import write_plan
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, write_run_json
+from pipeline.write.stac_item import ItemInputs, write_item
 
 UTM36N = "EPSG:32636"
 
@@ -264,3 +265,4 @@ def golden_run(folder: Path) -> None:
     table = table_of(rasters)
     write_instances(run_dir, table, grid=lattice.grid, meta=META)
     finalise(write_rasters(run_dir.masks, lattice, rasters, table))
+    write_item(run_dir, ItemInputs(info=info, inside=inside))

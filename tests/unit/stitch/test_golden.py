@@ -1,0 +1,87 @@
+"""Hand-drawn worlds with their expected ids, in tests/golden/stitch/*.txt.
+
+A file holds the lattice, then either [world] (truth, cut by an oracle) or [tile C] sections (what tile C of a single row
+of tiles saw), then [ids], the expected raster. Regenerate the [ids] sections after editing a drawing, and check them by
+hand, with:  python tests/unit/stitch/test_golden.py
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pipeline.stitch.merge import StitchOptions, merge_region
+
+FOLDER = Path(__file__).parents[2] / "golden" / "stitch"
+FILES = sorted(FOLDER.glob("*.txt"))
+
+
+def sections(path: Path) -> tuple[list[int], dict[str, list[str]]]:
+    lattice: list[int] = []
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in path.read_text().splitlines():
+        if line.startswith("["):
+            name = line.strip("[]")
+            found[name] = []
+        elif line.startswith("core"):
+            lattice = [int(v) for v in line.split()[1::2]]
+        elif line and not line.startswith("#"):
+            found[name].append(line)
+    return lattice, found
+
+
+def drawn(lines: list[str]) -> np.ndarray:
+    return np.array([[0 if c == "." else ord(c) - 64 if c.isalpha() else int(c) for c in line] for line in lines], dtype=np.int64)
+
+
+def merged(worlds: SimpleNamespace, path: Path) -> np.ndarray:
+    (core, halo, k), found = sections(path)
+    if "world" in found:
+        truth = drawn(found["world"])
+        lattice = worlds.make_lattice(truth.shape, core, halo, k)
+        source = worlds.cut(truth, lattice, mode="whole", seed=1)
+    else:
+        pictures = {int(name.split()[1]): drawn(lines) for name, lines in found.items() if name.startswith("tile")}
+        height = pictures[0].shape[0]
+        lattice = worlds.make_lattice((height, core * len(pictures)), core, halo, k)
+        tiles = {}
+        for col, picture in pictures.items():
+            values, local = np.unique(picture, return_inverse=True)
+            assert values[0] == 0, "every picture has background"
+            tiles[0, col] = local.reshape(picture.shape).astype(np.uint16)
+        source = worlds.ArraySource(lattice=lattice, tiles=tiles)
+    return np.asarray(worlds.raster(merge_region(lattice, source, StitchOptions(), mode="instances")))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_ids_are_as_drawn(worlds: SimpleNamespace, path: Path) -> None:
+    expected = np.array([line.split() for line in sections(path)[1]["ids"]], dtype=np.uint64)
+    np.testing.assert_array_equal(merged(worlds, path), expected)
+
+
+def test_the_folder_is_not_empty() -> None:
+    assert len(FILES) >= 2
+
+
+def regenerate() -> None:
+    spec = importlib.util.spec_from_file_location("stitch_worlds", Path(__file__).parent / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    worlds = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules[spec.name] = worlds
+    spec.loader.exec_module(worlds)
+    for path in FILES:
+        head = path.read_text().split("[ids]")[0]
+        rows = [" ".join(f"{int(v):3d}" for v in row) for row in merged(worlds, path)]  # type: ignore[arg-type]
+        path.write_text(head + "[ids]\n" + "\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    regenerate()

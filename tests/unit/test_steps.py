@@ -1,0 +1,137 @@
+"""What one block goes through, with hand-written fakes at every seam."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prompt.fakes_prompt import FakePrompter
+from segment.fakes_segment import FakeSegmenter
+
+from pipeline.attempts import MAX_CRASHES, AttemptJournal
+from pipeline.config import AreaOptions, GridChoice, RunConfig, build_preset, preset_tables
+from pipeline.errors import ModelError
+from pipeline.grid.source import SourceOptions
+from pipeline.grid.tiles import Plan
+from pipeline.rows import bounding_window
+from pipeline.schema import BlockImage, BlockSpec, Prompt, Reason, RunGrid, TileLattice, TileStatus
+from pipeline.steps import ATTEMPTS, PromptStep, RunContext, SegmentStep, overall_status
+from pipeline.write.block_records import read_block_record
+from pipeline.write.run_dir import RunDir
+
+QUERIES = ("tanks", "lakes")
+BOX = Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0))
+
+
+def make_context(folder: Path) -> RunContext:
+    grid = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=40, height=40)
+    lattice = TileLattice(grid=grid, tile_px=24, halo_px=2, block_tiles=2)
+    area, source = AreaOptions(whole_scene=True), SourceOptions(hrefs=("scene.tif",))
+    preset = build_preset(preset_tables("embedded"))
+    config = RunConfig(queries=QUERIES, area=area, source=source, grid=GridChoice(), preset_name="embedded", preset=preset)
+    plan = Plan(lattice=lattice, mode="scene", inside=np.ones((2, 2), bool), aoi_grid=None, scenes=(), offsets=(), outlines=())
+    (folder / "blocks").mkdir(parents=True)
+    return RunContext(
+        config=config, plan=plan, scene_sources=(), run_dir=str(folder), fingerprint="f" * 64, model_ids={"prompter": "p", "segmenter": "s"}
+    )
+
+
+def make_image(context: RunContext, **changes: object) -> BlockImage:
+    lattice = context.lattice
+    tiles = tuple(lattice.tiles_of_block(0, 0))
+    block = BlockSpec(block_row=0, block_col=0, core=lattice.block_core(0, 0), read=bounding_window([t.read for t in tiles]), tiles=tiles)
+    shape = block.read.shape
+    image = {"block": block, "rgb": np.full((*shape, 3), 90, np.uint8), "valid": np.ones(shape, bool), **changes}
+    return BlockImage(**image)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> RunContext:
+    return make_context(tmp_path / "run")
+
+
+def test_every_tile_gets_one_answer_per_query_and_bad_pixels_cost_no_call(context: RunContext) -> None:
+    valid = np.ones((40, 40), bool)
+    valid[:, 18:] = False  # the right-hand tiles see nothing but two columns of halo
+    valid[20:, :] = True  # and two rows of halo
+    image = make_image(context, valid=valid, unreadable={"r00001c00000": "read failed at row 21"})
+    prompter = FakePrompter({("r00000c00000", "tanks"): (BOX,)})
+    answers = asyncio.run(PromptStep(context, prompter).prompt(image))
+    told = {(a.tile_id, a.query_index): (a.status, a.reason) for a in answers}
+    assert len(answers) == len(told) == 8
+    assert told["r00000c00000", 0] == (TileStatus.FOUND, Reason.NONE)
+    assert told["r00000c00000", 1] == (TileStatus.EMPTY, Reason.PROMPTER)
+    assert told["r00000c00001", 0] == (TileStatus.EMPTY, Reason.NODATA)
+    assert told["r00001c00000", 1] == (TileStatus.FAILED, Reason.UNREADABLE)
+    assert [tile_id for tile_id, _ in prompter.asked] == ["r00000c00000", "r00001c00001"]
+
+
+def test_an_exception_on_one_tile_is_that_tiles_failure(context: RunContext) -> None:
+    class Moody(FakePrompter):
+        async def prompt(self, image, queries):  # type: ignore[no-untyped-def]
+            if image.tile.tile_id == "r00000c00001":
+                raise ValueError("no idea")
+            return await super().prompt(image, queries)
+
+    answers = asyncio.run(PromptStep(context, Moody({})).prompt(make_image(context)))
+    failed = [a for a in answers if a.status is TileStatus.FAILED]
+    assert {a.tile_id for a in failed} == {"r00000c00001"}
+    assert {a.error for a in failed} == {"ValueError: no idea"}
+    assert {a.reason for a in failed} == {Reason.MODEL_ERROR}
+
+
+def test_a_dead_engine_is_not_a_tiles_failure(context: RunContext) -> None:
+    class Dead(FakePrompter):
+        async def prompt(self, image, queries):  # type: ignore[no-untyped-def]
+            raise ModelError("the engine is gone")
+
+    with pytest.raises(ModelError, match="gone"):
+        asyncio.run(PromptStep(context, Dead({})).prompt(make_image(context)))
+
+
+def test_one_embedding_per_tile_for_all_queries_and_the_record_says_everything(context: RunContext) -> None:
+    image = make_image(context)
+    table = {("r00000c00000", "tanks"): (BOX,), ("r00000c00000", "lakes"): (BOX, BOX), ("r00001c00001", "lakes"): (BOX,)}
+    answers = asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
+    segmenter = FakeSegmenter()
+    summary = SegmentStep(context, segmenter).commit(image, answers)
+    assert (summary.found, summary.empty, summary.failed) == (2, 2, 0)
+    assert summary.n_embeddings == 2
+    assert segmenter.embedded == ["r00000c00000", "r00001c00001"]
+    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    rows = {(row.tile.tile_id, row.query_index): row for row in record.tiles}
+    first = rows["r00000c00000", 0]
+    assert first.labels is not None
+    assert (first.labels[3:9, 2:8] == 1).all()
+    assert first.labels.sum() == 36
+    assert first.fragments[0].anchor == 3 * 40 + 2
+    assert len(rows["r00000c00000", 1].fragments) == 1  # the duplicate mask went
+    assert rows["r00000c00001", 0].status is TileStatus.EMPTY
+
+
+def test_a_prompt_without_a_mask_is_recorded_as_empty_with_a_reason(context: RunContext) -> None:
+    image = make_image(context)
+    points_only = Prompt(box_xyxy=None, points_xy=((5.0, 5.0),), point_labels=(1,))
+    answers = asyncio.run(PromptStep(context, FakePrompter({("r00000c00000", "tanks"): (points_only,)})).prompt(image))
+    summary = SegmentStep(context, FakeSegmenter()).commit(image, answers)
+    assert (summary.found, summary.empty) == (0, 4)
+    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    assert record.tiles[0].error == "no prompt gave a mask with pixels"
+
+
+def test_a_block_that_keeps_killing_its_process_is_given_up(context: RunContext) -> None:
+    image, journal = make_image(context), AttemptJournal(Path(context.run_dir) / ATTEMPTS)
+    for _ in range(MAX_CRASHES):
+        journal.begin("b00000_00000", "prompt")  # attempts of processes that died
+    answers = asyncio.run(PromptStep(context, FakePrompter({})).prompt(image))
+    assert {(a.status, a.reason) for a in answers} == {(TileStatus.FAILED, Reason.CRASHED)}
+    assert len(answers) == 8
+
+
+def test_overall_status_never_hides_a_failure() -> None:
+    found, empty, failed = TileStatus.FOUND, TileStatus.EMPTY, TileStatus.FAILED
+    assert overall_status([empty, found]) is found
+    assert overall_status([found, failed]) is failed
+    assert overall_status([empty, empty]) is empty

@@ -1,0 +1,152 @@
+"""item.json; the golden file is made by `python tests/golden/write/regenerate.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import pystac
+import pytest
+import shapely
+from record_world import golden_run, grid_of, lattice_of, run_info
+
+from pipeline.schema import RunGrid
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo
+from pipeline.write.stac_item import ItemInputs, build_item, footprint_lonlat
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "write"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    folder = tmp_path_factory.mktemp("run")
+    golden_run(folder)
+    return RunDir(folder)
+
+
+def core_valid(item: dict[str, Any]) -> pystac.Item:
+    """Validate against the core schema that pystac carries; extension schemas would need a network."""
+    read = pystac.Item.from_dict({**item, "stac_extensions": []})
+    read.validate()
+    return read
+
+
+def everything(info: RunInfo) -> ItemInputs:
+    lattice = info.lattice
+    return ItemInputs(info=info, inside=np.ones((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_))
+
+
+def test_the_item_is_valid_and_says_when_where_and_how(finished: RunDir) -> None:
+    item = json.loads(finished.item.read_text())
+    read = core_valid(item)
+    assert item["stac_version"] == "1.1.0"
+    assert read.datetime is not None
+    assert read.datetime.isoformat() == "2024-05-06T07:08:09+00:00"
+    properties = item["properties"]
+    assert properties["proj:code"] == "EPSG:32636"
+    assert properties["proj:shape"] == [40, 50]
+    assert properties["proj:transform"] == [0.5, 0.0, 450000.0, 0.0, -0.5, 36000.0]
+    assert properties["processing:software"] == {"rasterio": "1.5.2"}
+    assert properties["processing:expression"]["expression"] == {"query": ["roofs"], "tile": {"px": 16}}
+    assert properties["terraquery:queries"] == ["roofs", "été"]
+    assert [link["href"] for link in item["links"] if link["rel"] == "derived_from"] == ["https://host/west.tif"]
+    assert all(link["rel"] != "self" for link in item["links"])
+
+
+def test_assets_name_existing_files_with_size_and_hash(finished: RunDir) -> None:
+    assets = json.loads(finished.item.read_text())["assets"]
+    assert set(assets) == {"masks", "instances", "coverage", "plan", "run"}
+    assert assets["masks"]["type"] == "application/vnd.zarr; version=3"
+    for name, asset in assets.items():
+        path = finished.path / asset["href"]
+        assert path.exists()
+        assert asset["roles"]
+        if name != "masks":
+            data = path.read_bytes()
+            assert asset["file:size"] == len(data)
+            assert asset["file:checksum"] == "1220" + hashlib.sha256(data).hexdigest()
+    assert assets["instances"]["table:primary_geometry"] == "geometry"
+    assert assets["instances"]["table:row_count"] > 0
+    assert {"name": "instance_id", "type": "uint64"} in assets["instances"]["table:columns"]
+
+
+def test_the_footprint_is_the_planned_cores(finished: RunDir) -> None:
+    item = json.loads(finished.item.read_text())
+    to_utm = pyproj.Transformer.from_crs(4326, 32636, always_xy=True).transform
+    footprint = shapely.transform(shapely.geometry.shape(item["geometry"]), lambda xy: np.column_stack(to_utm(xy[:, 0], xy[:, 1])))
+    want = shapely.box(450000, 35990, 450010, 36000)  # tiles (0..1, 0..1) of 10 px at 0.5 m
+    assert footprint.symmetric_difference(want).area < 0.2  # coordinates are rounded to 1e-7 degrees, about a centimetre
+    np.testing.assert_allclose(item["bbox"], shapely.geometry.shape(item["geometry"]).bounds)
+
+
+def test_several_dates_give_a_range_and_none_give_the_time_of_processing(tmp_path: Path) -> None:
+    info = run_info()
+    later = replace(info.scenes[0], scene_id="b", datetime="2024-06-01T00:00:00+02:00")
+    item = build_item(RunDir(tmp_path), everything(replace(info, scenes=(later, *info.scenes))))
+    core_valid(item)
+    assert item["properties"]["datetime"] is None
+    assert item["properties"]["start_datetime"] == "2024-05-06T07:08:09Z"
+    assert item["properties"]["end_datetime"] == "2024-05-31T22:00:00Z"
+    undated = build_item(RunDir(tmp_path), everything(replace(info, scenes=(replace(info.scenes[0], datetime=None),))))
+    core_valid(undated)
+    assert undated["properties"]["datetime"] == "2024-05-06T08:01:00Z"
+    assert undated["properties"]["terraquery:datetime_source"] == "processing"
+
+
+def test_no_token_reaches_the_item(tmp_path: Path) -> None:
+    info = run_info()
+    signed = replace(info.scenes[0], href="https://h/a.tif?sig=SECRET")
+    item = build_item(RunDir(tmp_path), everything(replace(info, scenes=(signed,), parameters={"source": "https://h/a.tif?sig=SECRET"})))
+    assert "SECRET" not in json.dumps(item)
+
+
+def test_without_crs_there_is_no_geometry(tmp_path: Path) -> None:
+    item = build_item(RunDir(tmp_path), everything(replace(run_info(), lattice=lattice_of(grid_of(crs=None)))))
+    core_valid(item)
+    assert item["geometry"] is None
+    assert item["properties"]["proj:code"] is None
+
+
+def test_a_crs_without_code_is_given_as_wkt(tmp_path: Path) -> None:
+    grid = grid_of(crs="+proj=tmerc +lat_0=1 +lon_0=33.3 +k=0.99 +ellps=GRS80 +units=m")
+    properties = build_item(RunDir(tmp_path), everything(replace(run_info(), lattice=lattice_of(grid))))["properties"]
+    assert properties["proj:code"] is None
+    assert properties["proj:wkt2"] == grid.crs_wkt
+
+
+def test_a_footprint_over_the_antimeridian_is_cut_there(tmp_path: Path) -> None:
+    x, y = pyproj.Transformer.from_crs(4326, 32601, always_xy=True).transform(-180.0, 50.0)
+    grid = RunGrid(crs_wkt=pyproj.CRS(32601).to_wkt(), transform=(1000.0, 0.0, x - 25000.0, 0.0, -1000.0, y), width=50, height=40)
+    item = build_item(RunDir(tmp_path), everything(replace(run_info(), lattice=lattice_of(grid))))
+    geometry = shapely.geometry.shape(item["geometry"])
+    assert geometry.geom_type == "MultiPolygon"
+    assert geometry.area < 1.0  # square degrees; a polygon around the world would have hundreds
+    west, south, east, north = item["bbox"]
+    assert 179 < west < 180
+    assert -180 < east < -179
+    assert south < north
+
+
+def test_a_ragged_footprint_is_coarsened_but_still_covers() -> None:
+    lattice = lattice_of(grid_of(2000, 2000))
+    inside = np.random.default_rng(0).random((lattice.n_tile_rows, lattice.n_tile_cols)) < 0.3
+    geometry = footprint_lonlat(lattice, inside)
+    shape = shapely.geometry.shape(geometry)
+    assert shapely.get_num_coordinates(shape) < 5000
+    to_lonlat = pyproj.Transformer.from_crs(32636, 4326, always_xy=True).transform
+    rows, cols = np.nonzero(inside)
+    centres = shapely.points(*to_lonlat(450000 + (cols + 0.5) * 5, 36000 - (rows + 0.5) * 5))
+    assert shapely.contains(shape, centres).all()
+    assert footprint_lonlat(lattice, np.zeros_like(inside)) is None
+
+
+def test_the_golden_item_is_still_valid() -> None:
+    item = core_valid(json.loads((GOLDEN / "item.json").read_text()))
+    assert item.id == "run-1"
+    assert item.assets["instances"].media_type == "application/vnd.apache.parquet"
