@@ -28,7 +28,7 @@ from pipeline.config import Pool, Runner
 from pipeline.errors import InputError, ModelError, TerraqueryError
 from pipeline.prepare import RunRequest, Todo, claim, plan_request, todo
 from pipeline.progress import BlockSummary, Progress
-from pipeline.publish import publish
+from pipeline.publish import illustrate, publish
 from pipeline.rows import (
     block_to_row,
     bytes_to_prompts,
@@ -64,7 +64,9 @@ def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> in
     inferred = time.monotonic()
     published = publish(context, note=say)
     timings = {"inference": inferred - started, "publish": published.elapsed_s, "total": time.monotonic() - started}
-    finish(planned, context, published, timings)
+    info = finish(planned, context, published, timings)
+    say("writing report and catalogue item")
+    illustrate(context, info, published.conservation)
     say(final_table(context, published, timings))
     return 3 if published.conservation.failed else 0
 

@@ -23,7 +23,9 @@ import rasterio.features
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
-from pipeline.schema import TileLattice, TileRecord, Window
+from pipeline.load.overview import read_overview
+from pipeline.load.reader import CogReader
+from pipeline.schema import BlockSpec, TileLattice, TileRecord, Window
 from pipeline.steps import RunContext
 from pipeline.stitch.merge import Merge, merge_region
 from pipeline.write.block_records import read_summaries
@@ -32,7 +34,10 @@ from pipeline.write.georeference import geodesic_area_m2
 from pipeline.write.instances import InstanceMeta, InstanceTable, Point, scene_columns, write_instances
 from pipeline.write.masks_zarr import ShardPixels, create_masks, finalise, score_bytes, write_shard
 from pipeline.write.record_source import RecordSource
+from pipeline.write.report import OVERVIEW_PX, ReportInputs, write_report
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo
+from pipeline.write.stac_item import ItemInputs, write_item
 
 Note = Callable[[str], None]
 
@@ -82,6 +87,20 @@ def publish(context: RunContext, *, note: Note) -> Published:
     )
     write_instances(run_dir, concatenate(tables), grid=lattice.grid, meta=meta)
     return Published(conservation=conservation, n_instances=tuple(len(item.keep) for item in merged), elapsed_s=time.monotonic() - start)
+
+
+def illustrate(context: RunContext, info: RunInfo, conservation: Conservation) -> None:
+    """report.html and item.json, from the finished run; the Item comes last because it holds checksums."""
+    run_dir, grid = RunDir(context.run_dir), context.lattice.grid
+    reader = CogReader(context.scene_sources, grid, options=context.config.load)
+
+    def read_rgb(window: Window) -> NDArray[np.uint8]:
+        return reader.read(BlockSpec(block_row=0, block_col=0, core=window, read=window, tiles=())).rgb
+
+    overview = read_overview(context.scene_sources, grid, side_px=OVERVIEW_PX)
+    write_report(run_dir, ReportInputs(info=info, conservation=conservation, overview_rgb=overview, read_rgb=read_rgb))
+    write_item(run_dir, ItemInputs(info=info, inside=context.plan.inside))
+    reader.close()
 
 
 def merge_query(context: RunContext, query_index: int) -> Merged:

@@ -33,6 +33,7 @@ from pipeline.load.reader import CogReader, TileReader
 from pipeline.progress import BlockSummary
 from pipeline.prompt.build import build_prompter
 from pipeline.prompt.prompter import Prompter
+from pipeline.raster_access import set_process_defaults
 from pipeline.schema import (
     BlockImage,
     BlockRecord,
@@ -81,6 +82,7 @@ class ReadStep:
     """Blocks -> pixels. Keeps open dataset handles between blocks."""
 
     def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
+        set_process_defaults()
         self._reader = reader or CogReader(context.scene_sources, context.lattice.grid, options=context.config.load)
 
     def read(self, block: BlockSpec) -> BlockImage:

@@ -73,7 +73,7 @@ def render_store(folder: Path, draw: Callable[[int], Sequence[DrawnTile]], *, n_
             "coverage": np.stack([truth.coverage for truth in truths]).astype(np.float16),
         })  # fmt: skip
         _save(pixels_path, np.stack([resize_image(tile.rgb) for tile in drawn]))
-        print(f"rendered {first + CHUNK}/{n_tiles} tiles", flush=True)
+        print(f"rendered {first + CHUNK}/{n_tiles} tiles", flush=True)  # noqa: T201
 
 
 def _chunk_paths(folder: Path, index: int) -> tuple[Path, Path]:

@@ -184,7 +184,8 @@ def evaluate(answer: Answerer, store: TileStore, *, n_tiles: int, held_out: bool
     tallies = {name: Tally() for name in ("all", *names)}
     for first in range(0, n_tiles, 32):
         indexes = range(first, min(first + 32, n_tiles))
-        questions = [Question(text=str(rng.choice(texts[kind])), class_id=kind if kind < len(CLASSES) else -1) for _ in indexes for kind in range(len(names))]
+        kinds = [kind for _ in indexes for kind in range(len(names))]
+        questions = [Question(text=str(rng.choice(texts[kind])), class_id=kind if kind < len(CLASSES) else -1) for kind in kinds]
         asked = [(row // len(names), question.text) for row, question in enumerate(questions)]
         replies = answer(np.stack([store.rgb(index) for index in indexes]), asked)
         for (row, _), question, reply in zip(asked, questions, replies, strict=True):

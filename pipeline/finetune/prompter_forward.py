@@ -48,16 +48,16 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _norm(x: Tensor, module: Any) -> Tensor:
-    import torch.nn.functional as F
+    from torch.nn import functional
 
-    result: Tensor = F.rms_norm(x, x.shape[-1:], module.weight.to(x.dtype), module.variance_epsilon)
+    result: Tensor = functional.rms_norm(x, x.shape[-1:], module.weight.to(x.dtype), module.variance_epsilon)
     return result
 
 
 def _gated(x: Tensor, mlp: Any) -> Tensor:
-    import torch.nn.functional as F
+    from torch.nn import functional
 
-    result: Tensor = mlp.down_proj(F.silu(mlp.gate_proj(x)) * mlp.up_proj(x))
+    result: Tensor = mlp.down_proj(functional.silu(mlp.gate_proj(x)) * mlp.up_proj(x))
     return result
 
 
@@ -98,13 +98,13 @@ def _vision_angles(head_dim: int, device: Any) -> tuple[Tensor, Tensor]:
 def vision_tokens(vision: Any, patches: Tensor) -> Tensor:
     """(B, 324, 588) -> (B, 81, text width): the whole tower, merger included, tokens in raster order."""
     import torch
-    import torch.nn.functional as F
+    from torch.nn import functional
 
     batch, count, features = patches.shape
     order = _window_order().to(patches.device)
     kernel = vision.patch_embed.proj.weight
     cut = patches.view(batch, N_IMAGE_TOKENS, 4, features)[:, order].reshape(batch, count, features)
-    x = F.linear(cut, kernel.sum(2).flatten(1))
+    x = functional.linear(cut, kernel.sum(2).flatten(1))
     heads = vision.config.num_heads
     head_dim = x.shape[-1] // heads
     cos, sin = (part.view(N_IMAGE_TOKENS, 4, -1)[order].reshape(count, -1).to(x.dtype) for part in _vision_angles(head_dim, patches.device))

@@ -240,12 +240,12 @@ class LanguageObjective:
 
     def _reply_loss(self, hidden: Tensor, batch: PackedBatch, table: Tensor) -> tuple[Tensor, dict[str, float]]:
         import torch
-        import torch.nn.functional as F
+        from torch.nn import functional
 
         asked = batch.weight > 0
         target, weight = batch.ids[asked], batch.weight[asked]
         with torch.autocast(hidden.device.type, torch.bfloat16):
-            logits = F.linear(hidden[asked], table)
+            logits = functional.linear(hidden[asked], table)
         logp = torch.log_softmax(logits.float(), dim=-1)
         value = self._value_of[target]
         loss = -logp.gather(1, target[:, None])[:, 0]
@@ -258,21 +258,26 @@ class LanguageObjective:
             off = (guess[is_number] - value[is_number]).abs().float()
             right = (logp.argmax(1) == target)[decided].float()
             parts = {"number": float(soft.mean()), "px": float(off.mean()), "near": float((off <= 4).float().mean())}
-            parts |= {"decide": float(loss[decided].mean()), "right": float(right.mean()), "words": float(loss[~is_number & ~decided].mean())}
+            parts |= {
+                "decide": float(loss[decided].mean()),
+                "right": float(right.mean()),
+                "words": float(loss[~is_number & ~decided].mean()),
+            }
         return (loss * weight).sum() / weight.sum(), parts
 
     def _image_loss(self, tapped: Tensor, batch: PackedBatch, table: Tensor) -> tuple[Tensor, dict[str, float]]:
         import torch
-        import torch.nn.functional as F
+        from torch.nn import functional
 
         cells = torch.arange(N_IMAGE_TOKENS, device=tapped.device).expand(len(tapped), -1)
-        where = F.cross_entropy(self.heads["row"](tapped).flatten(0, 1), (cells // GRID).flatten())
-        where = where + F.cross_entropy(self.heads["col"](tapped).flatten(0, 1), (cells % GRID).flatten())
+        where = functional.cross_entropy(self.heads["row"](tapped).flatten(0, 1), (cells // GRID).flatten())
+        where = where + functional.cross_entropy(self.heads["col"](tapped).flatten(0, 1), (cells % GRID).flatten())
         if not len(batch.cell_index):
             return where, {}
         peak = tapped[batch.cell_index[:, 0], batch.cell_index[:, 1]]
         logits = self.heads["numbers"](peak).view(-1, 6, peak.shape[1]) @ table[self._numbers].T.float()
         numbers = -(self._spread[batch.cell_numbers] * torch.log_softmax(logits, -1)).sum(-1).mean()
-        rank = F.cross_entropy(self.heads["rank"](peak), batch.cell_rank)
+        rank = functional.cross_entropy(self.heads["rank"](peak), batch.cell_rank)
         off = (logits.argmax(-1) - batch.cell_numbers).abs().float().mean()
-        return where + numbers + 0.5 * rank, {"cell": float(where.detach()), "aux": float(numbers.detach()), "aux_px": float(off), "rank": float(rank.detach())}
+        parts = {"cell": where, "aux": numbers, "aux_px": off, "rank": rank}
+        return where + numbers + 0.5 * rank, {name: float(value.detach()) for name, value in parts.items()}

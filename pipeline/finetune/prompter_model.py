@@ -156,7 +156,8 @@ def export_checkpoint(model: Any, tokenizer: Tokenizer, folder: Path, *, card: s
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
-    state = {name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+    weights = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+    state = {name: tensor.detach().cpu().to(torch.bfloat16).contiguous() for name, tensor in weights.items()}
     save_file(state, str(fresh / "model.safetensors"), metadata={"format": "pt"})
     config = model.config.to_dict()
     (fresh / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n")
@@ -164,7 +165,8 @@ def export_checkpoint(model: Any, tokenizer: Tokenizer, folder: Path, *, card: s
     _write_json(fresh / "preprocessor_config.json", image_processor_settings())
     end = tokenizer.token_to_id("<|im_end|>")
     pad = tokenizer.token_to_id("<|endoftext|>")
-    _write_json(fresh / "generation_config.json", {"do_sample": False, "eos_token_id": [end, pad], "pad_token_id": pad, "bos_token_id": pad})
+    generation = {"do_sample": False, "eos_token_id": [end, pad], "pad_token_id": pad, "bos_token_id": pad}
+    _write_json(fresh / "generation_config.json", generation)
     (fresh / "MODEL_CARD.md").write_text(card)
     fresh.chmod(0o755)
     (fresh / "model.safetensors").chmod(0o644)

@@ -19,7 +19,15 @@ from pipeline.errors import InputError
 from pipeline.finetune import checkpoints
 from pipeline.finetune.prompter_data import TileStore, batch_of
 from pipeline.finetune.prompter_forward import patches_of, vision_tokens
-from pipeline.finetune.prompter_language import TEXT_BUDGET, LanguageObjective, PackedBatch, TokenTable, collate, make_language_heads, pack_tile
+from pipeline.finetune.prompter_language import (
+    TEXT_BUDGET,
+    LanguageObjective,
+    PackedBatch,
+    TokenTable,
+    collate,
+    make_language_heads,
+    pack_tile,
+)
 from pipeline.finetune.prompter_model import PrompterShape, build_model, build_vision
 from pipeline.finetune.prompter_optim import Rates, apply_gradients, make_optimisers, set_rates
 from pipeline.finetune.prompter_questions import SUBJECTS, QuestionSampler
@@ -89,7 +97,8 @@ class Progress:
         means = "  ".join(f"{name} {total / self._count:.3f}" for name, total in self._sums.items())
         left = took / self._count * (self._steps - step - 1)
         rate = self._samples / max(took, 1e-9)
-        print(f"{self._stage} {step + 1}/{self._steps}  rate x{share:.2f}  {means}  {rate:.1f} tiles/s  {left / 60:.0f} min left", flush=True)
+        line = f"{self._stage} {step + 1}/{self._steps}  rate x{share:.2f}  {means}  {rate:.1f} tiles/s  {left / 60:.0f} min left"
+        print(line, flush=True)  # noqa: T201
         self._sums, self._count, self._samples, self._since = {}, 0, 0, time.monotonic()
 
 
@@ -190,16 +199,15 @@ def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: 
     return model
 
 
-DENSE_SHARE = 0.25
+DENSE_SHARE = 0.5
 """Weight of the dense targets in the joint stage."""
 
 
 def _start_from_earlier(place: Place, language: dict[str, Any], vision: dict[str, Any], *, joint: bool) -> None:
-    """Load what earlier stages learned; InputError when they have not run."""
-    for stage, modules in (("vision", vision), ("language", language)):
-        if stage == "language" and not joint:
-            return
+    """Load what earlier stages learned, the tower last (it may have been trained further since); InputError when they have not run."""
+    for stage, modules in ((("language", language),) if joint else ()) + (("vision", vision),):
         found = checkpoints.list_checkpoints(place.checkpoints(stage))
         if not found:
-            raise InputError(f"this stage starts from stage '{stage}'", came=f"no checkpoint in {place.checkpoints(stage)}", remedy="run it first")
+            came = f"no checkpoint in {place.checkpoints(stage)}"
+            raise InputError(f"this stage starts from stage '{stage}'", came=came, remedy="run it first")
         checkpoints.load_modules(found[-1], modules)

@@ -117,12 +117,14 @@ def make_dense_heads(width: int, n_classes: int) -> Any:
 
 
 def squeeze_px(distance: Tensor) -> Tensor:
+    """Pixels -> what the heads learn."""
     import torch
 
     return torch.asinh(distance / DISTANCE_PX)
 
 
 def unsqueeze_px(value: Tensor) -> Tensor:
+    """What the heads say -> pixels."""
     import torch
 
     return torch.sinh(value.clamp(-5, 5)) * DISTANCE_PX
@@ -147,14 +149,14 @@ def _giou_loss(guess: Tensor, truth: Tensor) -> Tensor:
 
 def dense_loss(heads: Any, tokens: Tensor, targets: DenseTargets) -> tuple[Tensor, dict[str, float]]:
     """Sum of the losses of the module story and its parts. tokens: (B, 81, width)."""
-    import torch.nn.functional as F
+    from torch.nn import functional
 
     tokens = tokens.float()
-    covered = F.binary_cross_entropy_with_logits(heads["coverage"](tokens), targets.coverage, reduction="sum") / len(tokens)
-    owner = F.cross_entropy(heads["owner"](tokens).flatten(0, 1), targets.owner_class.flatten())
+    covered = functional.binary_cross_entropy_with_logits(heads["coverage"](tokens), targets.coverage, reduction="sum") / len(tokens)
+    owner = functional.cross_entropy(heads["owner"](tokens).flatten(0, 1), targets.owner_class.flatten())
     owned = targets.owner_class < heads["peak"].out_features
     peak_logits = heads["peak"](tokens)
-    raw = F.binary_cross_entropy_with_logits(peak_logits, targets.peak, reduction="none")
+    raw = functional.binary_cross_entropy_with_logits(peak_logits, targets.peak, reduction="none")
     doubt = (targets.peak - peak_logits.sigmoid()).abs().detach() ** 1.5
     peak = (raw * doubt * (1 + 2 * targets.peak)).sum() / targets.peak.sum().clamp(min=1.0)
     box = _number_loss(heads["owner_box"](tokens)[owned], targets.owner_box[owned])
@@ -166,11 +168,11 @@ def dense_loss(heads: Any, tokens: Tensor, targets: DenseTargets) -> tuple[Tenso
 
 def _number_loss(guess: Tensor, truth: Tensor) -> Tensor:
     """Smooth L1 of squeezed distances plus generalised IoU of the last four; 0 for none."""
-    import torch.nn.functional as F
+    from torch.nn import functional
 
     if not len(truth):
         return guess.sum()
-    near = F.smooth_l1_loss(guess, squeeze_px(truth), beta=0.05)
+    near = functional.smooth_l1_loss(guess, squeeze_px(truth), beta=0.05)
     return near + 0.5 * _giou_loss(unsqueeze_px(guess[:, -4:]), truth[:, -4:]).mean()
 
 

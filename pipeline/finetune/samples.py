@@ -97,9 +97,7 @@ def describe_tile(labels: NDArray[np.integer], class_of: Mapping[int, int], *, n
     )
 
 
-def _measure(
-    index: NDArray[np.integer], width: int, scale: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def _measure(index: NDArray[np.integer], width: int, scale: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Box and interior point of the pixels `index` of a raster of `width` columns; None when too small to ask for."""
     rows, cols = np.divmod(index, width)
     box = np.asarray([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]) * np.tile(scale, 2)

@@ -7,8 +7,9 @@ status is the one that must not be overlooked:
     found    else, if any query found something
     empty    else
 
-`reason` and `error` are those of the first query with the overall status. Rows are streamed block by block from the block
-records; a planned tile without a record gets no row, is counted as missing, and makes `Conservation.require` raise.
+`reason` and `error` are those of the first query with the overall status. Rows are streamed block by block from the
+block records; then come the tiles outside the AOI or every scene, which have none. A tile to look at without a record gets
+no row, is counted as missing, and makes `Conservation.require` raise.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import IncompleteRunError
-from pipeline.schema import TileLattice, TileRecord, TileStatus
+from pipeline.schema import Reason, TileLattice, TileRecord, TileStatus
 from pipeline.write.block_records import BlockSummaries, read_summaries
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
 from pipeline.write.hrefs import public_text
@@ -52,6 +53,9 @@ SCHEMA = pa.schema(
 )
 """Lists have one entry per query, in order. n_prompts, n_dropped and n_calls are sums over queries; truncated_reply says
 whether any reply was; valid_share is the share of the core's pixels that are imagery."""
+
+_OUTSIDE_ROWS = 50_000
+"""Rows of tiles outside the AOI made at a time, so that memory stays bounded."""
 
 _SEVERITY = (TileStatus.FAILED, TileStatus.FOUND, TileStatus.EMPTY)
 
@@ -102,6 +106,7 @@ def write_coverage(run_dir: RunDir, lattice: TileLattice, inside: NDArray[np.boo
             path = run_dir.block(block_id)
             if path.exists():
                 yield ledger.table(read_summaries(path, fingerprint))
+        yield from ledger.outside()
 
     write_geo_parquet(run_dir.coverage, tables(), schema=SCHEMA, grid=lattice.grid)
     return ledger.conservation()
@@ -141,10 +146,37 @@ class _Ledger:
         rows_cols = (np.array([entry[name] for entry in entries], dtype=np.int64) for name in ("tile_row", "tile_col"))
         return with_geometry(table, core_polygons(self._lattice, *rows_cols))
 
+    def outside(self) -> Iterator[pa.Table]:
+        """Rows of the tiles outside the AOI or every scene, which have no record: empty(outside_aoi)."""
+        k, tiles = self._lattice.block_tiles, np.argwhere(~self._inside)
+        for start in range(0, len(tiles), _OUTSIDE_ROWS):
+            rows, cols = tiles[start : start + _OUTSIDE_ROWS].T
+            n = len(rows)
+            columns = {
+                "tile_id": [f"r{row:05d}c{col:05d}" for row, col in zip(rows.tolist(), cols.tolist(), strict=True)],
+                "tile_row": rows,
+                "tile_col": cols,
+                "block_id": [f"b{row // k:05d}_{col // k:05d}" for row, col in zip(rows.tolist(), cols.tolist(), strict=True)],
+                "status": [TileStatus.EMPTY.value] * n,
+                "reason": [Reason.OUTSIDE_AOI.value] * n,
+                "error": [""] * n,
+                "statuses": [[TileStatus.EMPTY.value] * self._n_queries] * n,
+                "reasons": [[Reason.OUTSIDE_AOI.value] * self._n_queries] * n,
+                "errors": [[""] * self._n_queries] * n,
+                "n_fragments": [[0] * self._n_queries] * n,
+                **dict.fromkeys(("n_prompts", "n_dropped", "n_calls"), [0] * n),
+                "truncated_reply": [False] * n,
+                "valid_share": [0.0] * n,
+            }
+            arrays = [pa.array(columns[field.name], type=field.type) for field in SCHEMA]
+            yield with_geometry(pa.table(arrays, schema=SCHEMA), core_polygons(self._lattice, rows, cols))
+            self._counts[TileStatus.EMPTY] += n
+            self._reasons[f"{TileStatus.EMPTY.value}/{Reason.OUTSIDE_AOI.value}"] += n
+
     def conservation(self) -> Conservation:
         missing = np.argwhere(self._inside & ~self._seen)
         return Conservation(
-            planned=int(self._inside.sum()),
+            planned=int(self._inside.size),
             found=self._counts[TileStatus.FOUND],
             empty=self._counts[TileStatus.EMPTY],
             failed=self._counts[TileStatus.FAILED],

@@ -28,6 +28,7 @@ STATUS_COLOURS: Mapping[str, Rgb] = {"found": (38, 166, 91), "empty": (150, 170,
 """Colours of the coverage map."""
 
 _SCALE = 2
+_SMALLEST_CELL_PX = 4
 _CASING: Rgb = (20, 20, 20)
 _PAPER: Rgb = (236, 238, 242)
 
@@ -76,7 +77,8 @@ def draw_shapes(rgb: NDArray[np.uint8], window: Window, shapes: Sequence[Shape],
 def coverage_map(lattice: TileLattice, statuses: NDArray[np.uint8], *, rgb: NDArray[np.uint8] | None, width_px: int) -> bytes:
     """Picture of the lattice: each planned tile tinted by status over a pale grey version of the overview.
 
-    `statuses` is (n_tile_rows, n_tile_cols): 0 = not planned, else 1 + position in STATUS_COLOURS.
+    `statuses` is (n_tile_rows, n_tile_cols): 0 = not planned, else 1 + position in STATUS_COLOURS. Where tiles would be smaller
+    than four pixels, several share a cell, which shows failed before found before empty.
     """
     grid = lattice.grid
     size = (width_px, max(round(width_px * grid.height / grid.width), 1))
@@ -86,13 +88,14 @@ def coverage_map(lattice: TileLattice, statuses: NDArray[np.uint8], *, rgb: NDAr
         else Image.fromarray(np.ascontiguousarray(rgb)).convert("L").convert("RGB").resize(size)
     )
     palette = np.array([(0, 0, 0, 0), *((*colour, 150) for colour in STATUS_COLOURS.values())], dtype=np.uint8)
-    cells = Image.fromarray(palette[statuses])
-    scale = width_px / grid.width * lattice.core_px
+    step = max(-(-_SMALLEST_CELL_PX * lattice.n_tile_cols // width_px), 1)
+    cells = Image.fromarray(palette[_coarser(statuses, step)])
+    scale = width_px / grid.width * lattice.core_px * step
     whole = (max(round(cells.width * scale), 1), max(round(cells.height * scale), 1))
     cells = cells.resize(whole, Image.Resampling.NEAREST).crop((0, 0, *size))
     pale = Image.blend(ground, Image.new("RGB", size, (255, 255, 255)), 0.35)
     pale.paste(cells, mask=cells.getchannel("A"))
-    if scale >= 8:
+    if step == 1 and scale >= 8:
         _draw_tile_lines(pale, lattice, scale)
     return _webp(pale)
 
@@ -119,6 +122,14 @@ def chip_window(bounds: Sequence[float], grid: Window, *, margin: float = 0.35, 
     row0 = int(np.clip(round((y0 + y1 - side) / 2), grid.row0, max(grid.row1 - side, grid.row0)))
     col0 = int(np.clip(round((x0 + x1 - side) / 2), grid.col0, max(grid.col1 - side, grid.col0)))
     return Window(row0=row0, col0=col0, row1=min(row0 + side, grid.row1), col1=min(col0 + side, grid.col1))
+
+
+def _coarser(statuses: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """One value for step x step tiles: the one that matters most to whoever looks for trouble."""
+    rank = np.array([0, 2, 1, 3], dtype=np.uint8)  # of not planned, found, empty, failed; its own inverse
+    rows, cols = statuses.shape
+    padded = np.pad(rank[statuses], ((0, -rows % step), (0, -cols % step)))
+    return np.asarray(rank[padded.reshape(padded.shape[0] // step, step, -1, step).max(axis=(1, 3))])
 
 
 def _draw_tile_lines(image: Image.Image, lattice: TileLattice, scale: float) -> None:

@@ -224,12 +224,12 @@ def test_seventeen_thousand_tiles_take_no_time(make_scene: MakeScene) -> None:
     radius = 17500 + 1500 * np.sin(40 * turns)
     blob = shapely.Polygon(np.column_stack([418000 + radius * np.cos(turns), 182000 + radius * np.sin(turns)]))
     aoi = lonlat_aoi(shapely.segmentize(blob, 50))
-    start = time.perf_counter()
+    start = time.process_time()
     plan = plan_tiles(aoi, [scene], GridOptions())
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert plan.inside.size > 17_000
     assert plan.n_tiles * 896**2 * 0.09 == pytest.approx(blob.area, rel=0.05)
-    assert seconds < 5  # well under one on an idle core
+    assert seconds < 2  # of CPU; about a third of one is usual
 
 
 def test_a_plan_pickles(make_scene: MakeScene) -> None:

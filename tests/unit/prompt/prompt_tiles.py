@@ -1,12 +1,16 @@
-"""Small tiles for the tests of this stage."""
+"""Small tiles, and how patient the property tests of this stage are."""
 
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 
 from pipeline.schema import RunGrid, TileImage, TileLattice
 
 UTM = "EPSG:32636"
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Hypothesis settings of this stage's tests: a busy machine is no failure."""
 
 
 def grid(width: int = 100, height: int = 80, *, crs: str | None = UTM) -> RunGrid:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prompt_tiles import PATIENT
 
 from pipeline.prompt.frames import to_frame, to_window
 from pipeline.prompt.parse import ReplyItem
@@ -41,6 +42,7 @@ def test_points_only() -> None:
     assert prompt.points_xy == ((100.0, 50.0),)
 
 
+@PATIENT
 @given(items_in())
 def test_inside_the_window_and_back(case: tuple[ReplyItem, tuple[float, float], tuple[int, int]]) -> None:
     item, frame, window_hw = case
@@ -57,6 +59,7 @@ def test_inside_the_window_and_back(case: tuple[ReplyItem, tuple[float, float], 
     assert back.label == item.label
 
 
+@PATIENT
 @given(items_in(), st.floats(0.01, 100))
 def test_size_of_the_frame_alone_does_not_matter(case: tuple[ReplyItem, tuple[float, float], tuple[int, int]], scale: float) -> None:
     """The same fractions of the image give the same place, whatever unit a checkpoint counts in."""

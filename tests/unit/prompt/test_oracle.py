@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from prompt_tiles import UTM, grid, lattice, tile_image
+from prompt_tiles import PATIENT, UTM, grid, lattice, tile_image
 from rasterio.transform import Affine
 
 from pipeline.errors import InputError
@@ -88,7 +88,7 @@ def test_unreadable_truth_fails_the_tile_and_raises_nothing(tmp_path: Path) -> N
     assert "l.tif" in answer.error
 
 
-@settings(max_examples=200, deadline=None)
+@settings(PATIENT, max_examples=200)
 @given(arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3)))
 def test_boxes_are_pixel_edges_and_points_are_inside(labels: NDArray[np.int32]) -> None:
     prompts = object_prompts(labels)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from prompt_tiles import PATIENT
 
 from pipeline.prompt.parse import ParsedReply, parse_reply
 from pipeline.prompt.profile import Profile, load_profile
@@ -77,7 +78,7 @@ def assert_inside(parsed: ParsedReply, profile: Profile) -> None:
         assert all(x0 <= x <= x1 and y0 <= y <= y1 for x, y in item.points_xy)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(PATIENT, max_examples=400)
 @given(text=soup, reason=finish, profile=profiles)
 @example(text="[" * 5000, reason="stop", profile=THINK2SEG)
 @example(text='{"bbox_2d":' * 3000, reason="length", profile=THINK2SEG)
@@ -88,7 +89,7 @@ def test_any_text_has_one_outcome_inside_the_frame(text: str, reason: str | None
     assert_inside(parsed, profile)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(PATIENT, max_examples=300)
 @given(text=soup, profile=profiles)
 def test_absent_needs_a_written_empty_list(text: str, profile: Profile) -> None:
     parsed = parse_reply(text, profile, finish_reason="stop")
@@ -97,7 +98,7 @@ def test_absent_needs_a_written_empty_list(text: str, profile: Profile) -> None:
         assert "[]" in "".join(opened.split())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(PATIENT, max_examples=300)
 @given(text=st.text(alphabet=st.characters(exclude_characters="[]［］【】")), profile=profiles)
 def test_text_without_brackets_is_never_absent(text: str, profile: Profile) -> None:
     assert not parse_reply(f"<answer>{text}</answer>", profile, finish_reason="stop").absent
@@ -113,7 +114,7 @@ def wire(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"box": item["bbox_2d"], "points": item["positive_points"], "label": ""} for item in items]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(PATIENT, max_examples=150)
 @given(items=answers, style=st.sampled_from(["fence", "bare", "indent", "python"]))
 def test_what_is_written_is_read(items: list[dict[str, Any]], style: str) -> None:
     body = {
@@ -127,7 +128,7 @@ def test_what_is_written_is_read(items: list[dict[str, Any]], style: str) -> Non
     assert (parsed.n_dropped, parsed.truncated) == (0, False)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(PATIENT, max_examples=300)
 @given(items=answers, data=st.data())
 def test_a_cut_reply_keeps_exactly_the_complete_items(items: list[dict[str, Any]], data: st.DataObject) -> None:
     whole = "<answer>" + json.dumps(items)
@@ -140,7 +141,7 @@ def test_a_cut_reply_keeps_exactly_the_complete_items(items: list[dict[str, Any]
     assert not parsed.absent
 
 
-@settings(max_examples=150, deadline=None)
+@settings(PATIENT, max_examples=150)
 @given(items=answers, data=st.data())
 def test_a_ruined_item_costs_only_itself(items: list[dict[str, Any]], data: st.DataObject) -> None:
     ruined = data.draw(st.integers(0, len(items) - 1))

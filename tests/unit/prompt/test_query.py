@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prompt_tiles import PATIENT
 
 from pipeline.errors import InputError
 from pipeline.prompt.query import MAX_QUERY_CHARS, check_query
@@ -59,6 +60,7 @@ def test_refused_queries(text: str, said: str) -> None:
     str(caught.value).encode("utf-8")  # the message itself is printable
 
 
+@PATIENT
 @given(st.text(max_size=600))
 def test_what_passes_is_normal_short_and_stable(text: str) -> None:
     try:

@@ -12,7 +12,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prompt_tiles import UTM, grid, lattice, tile_image
+from prompt_tiles import PATIENT, UTM, grid, lattice, tile_image
 
 from pipeline.errors import InputError
 from pipeline.prompt.prompter import Prompter
@@ -125,7 +125,7 @@ corner = st.tuples(st.floats(-20, 120), st.floats(-20, 100))
 hulls = st.lists(corner, min_size=3, max_size=7, unique=True).map(lambda xy: shapely.MultiPoint(xy).convex_hull)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(PATIENT, max_examples=12)
 @given(shapes=st.lists(hulls.filter(lambda hull: hull.geom_type == "Polygon"), min_size=3, max_size=6), data=st.data())
 def test_any_polygon_gives_prompts_inside_window_and_shape(
     tmp_path_factory: pytest.TempPathFactory, shapes: list[Any], data: st.DataObject

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tiny_sam2 import TINY_CONFIG
 
 from pipeline.errors import ModelError
 from pipeline.segment import sam2_model
+from pipeline.segment.checkpoint import read_shapes
 from pipeline.segment.sam2_model import (
     EMBEDDED_DIR,
     build_architecture,
@@ -60,6 +62,23 @@ def test_hub_download_offline_names_the_remedy(monkeypatch: pytest.MonkeyPatch) 
         find_weights("facebook/sam2.1-hiera-small")
     with pytest.raises(ModelError, match="does not exist; name a"):
         find_weights("absent/weights.safetensors")
+
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "segment" / "embedded_architecture.json"
+
+
+def test_shipped_weights_have_the_golden_architecture() -> None:
+    """Tensor names and shapes of the embedded segmenter are a format: a config that changes them orphans the weights.
+
+    Regenerate (after retraining on purpose): python -c "import json; from pipeline.segment.checkpoint import read_shapes;
+    from pipeline.segment.sam2_model import EMBEDDED_DIR as d; s = read_shapes(d / 'model.safetensors');
+    print(json.dumps({k: list(v) for k, v in sorted(s.items())}, indent=0))" > tests/golden/segment/embedded_architecture.json
+    """
+    golden = json.loads(GOLDEN.read_text())
+    shipped = {name: list(shape or ()) for name, shape in read_shapes(EMBEDDED_DIR / "model.safetensors").items()}
+    built = {name: list(tensor.shape) for name, tensor in build_architecture(EMBEDDED_DIR / "config.yaml").state_dict().items()}
+    assert shipped == golden
+    assert built == golden
 
 
 def test_weights_round_trip_in_half_precision(tiny_dir: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tiny_sam2 import mixed_prompts
 
 from pipeline.schema import MaskCrop, Prompt, TileImage
-from pipeline.segment.sam2_model import build_architecture, package_config_dir
+from pipeline.segment.sam2_model import package_config_dir
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 from pipeline.segment.segmenter import Sam2Options
 
@@ -172,4 +172,3 @@ def test_embedded_weights_load(tile: MakeTile) -> None:
     assert segmenter.model_id.startswith("embedded-segmenter/model.safetensors#")
     masks = segmenter.segment(segmenter.embed(tile(256, 256)), mixed_prompts(4, 256))
     assert all(0 <= mask.score <= 1 for mask in masks)
-    assert build_architecture is not None

@@ -109,9 +109,9 @@ def raster(merge: Merge, keep: object = None) -> NDArray[np.uint64]:
     return out
 
 
-def random_world(rng: np.random.Generator, kind: str, side: int = 33) -> NDArray[np.int64]:
+def random_world(rng: np.random.Generator, kind: str, side: int) -> NDArray[np.int64]:
     """Label images whose objects are 4-connected: colour noise, touching cells, overlapping rectangles, 1-px lines."""
-    height, width = (int(v) for v in rng.integers(1, side, 2))
+    height, width = (int(v) for v in rng.integers(1, side + 1, 2))
     image = np.zeros((height, width), dtype=np.int64)
     if kind == "noise":
         image = rng.integers(0, int(rng.integers(2, 5)), (height, width)).astype(np.int64)

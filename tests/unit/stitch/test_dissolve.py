@@ -13,7 +13,7 @@ from pipeline.stitch.trace import polygonise
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.floats(0.3, 0.95))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_pieces_fuse_to_the_whole(seed: int, side: int, density: float) -> None:
     image = (np.random.default_rng(seed).random((20, 23)) < density).astype(np.int64)
     image[0, 0] = 1

@@ -20,10 +20,15 @@ KIND = st.sampled_from(["noise", "cells", "rectangles", "lines"])
 MODE = st.sampled_from(["whole", "pieces"])
 
 
+def side_for(core: int) -> int:
+    """Largest side of a random world: at most 8 x 8 tiles, so that small cores stay quick."""
+    return min(33, 8 * core)
+
+
 @given(seed=st.integers(0, 2**32 - 1), kind=KIND, mode=MODE, core=st.integers(1, 17), halo=st.integers(1, 5), k=st.integers(1, 3))
 @settings(max_examples=120, deadline=None)
 def test_oracle_is_exact_for_every_tiling(worlds: SimpleNamespace, seed: int, kind: str, mode: str, core: int, halo: int, k: int) -> None:
-    truth = worlds.random_world(np.random.default_rng(seed), kind)
+    truth = worlds.random_world(np.random.default_rng(seed), kind, side_for(core))
     lattice = worlds.make_lattice(truth.shape, core, halo, k)
     options = StitchOptions(complete_first=bool(seed % 3))
     merge = merge_region(lattice, worlds.cut(truth, lattice, mode=mode, seed=seed), options, mode="instances")
@@ -40,7 +45,7 @@ def test_oracle_is_exact_for_every_tiling(worlds: SimpleNamespace, seed: int, ki
 @settings(max_examples=40, deadline=None)
 def test_raster_and_polygons_agree_to_the_pixel(worlds: SimpleNamespace, seed: int, kind: str, core: int, halo: int, k: int) -> None:
     rng = np.random.default_rng(seed)
-    truth = worlds.random_world(rng, kind)
+    truth = worlds.random_world(rng, kind, side_for(core))
     lattice = worlds.make_lattice(truth.shape, core, halo, k)
     source = noisy(worlds.cut(truth, lattice, mode="whole", seed=seed), rng)
     merge = merge_region(lattice, source, OPTIONS, mode="instances")
@@ -112,7 +117,7 @@ def test_order_of_records_and_block_size_change_nothing(worlds: SimpleNamespace,
 @settings(max_examples=40, deadline=None)
 def test_no_pixel_of_another_owner_is_overwritten_under_noise(worlds: SimpleNamespace, seed: int, core: int, halo: int) -> None:
     rng = np.random.default_rng(seed)
-    truth = worlds.random_world(rng, "rectangles", 40)
+    truth = worlds.random_world(rng, "rectangles", side_for(core))
     lattice = worlds.make_lattice(truth.shape, core, halo)
     source = noisy(worlds.cut(truth, lattice, mode="whole", seed=seed), rng)
     stitched = worlds.raster(merge_region(lattice, source, StitchOptions(complete_first=False), mode="instances"))

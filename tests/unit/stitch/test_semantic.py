@@ -26,7 +26,7 @@ OPTIONS = StitchOptions()
 def test_equal_to_labelling_the_whole_image(worlds: SimpleNamespace, seed: int, kind: str, core: int, halo: int, k: int) -> None:
     """Each tile misses some pixels; a pixel counts when any tile that covers it saw it."""
     rng = np.random.default_rng(seed)
-    truth = worlds.random_world(rng, kind)
+    truth = worlds.random_world(rng, kind, min(33, 8 * core))
     lattice = worlds.make_lattice(truth.shape, core, halo, k)
     source = worlds.cut(truth, lattice, mode="whole", seed=seed)
     seen = np.zeros(truth.shape, dtype=np.bool_)

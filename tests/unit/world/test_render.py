@@ -19,9 +19,11 @@ from pipeline.world.render import Rendering, render
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "world"
 WINDOWS = {
-    "farm": (World.from_seed(2), Window(row0=300, col0=10200, row1=428, col1=10328)),
-    "town": (World.from_seed(3), Window(row0=300, col0=15000, row1=428, col1=15128)),
-    "scaled": (World.from_seed(14, scale=0.6), Window(row0=-40, col0=-60, row1=88, col1=68)),
+    "village": (World.from_seed(29, scale=0.6), Window(row0=220, col0=140, row1=380, col1=300)),
+    "fields": (World.from_seed(11), Window(row0=60, col0=220, row1=188, col1=348)),
+    "panels": (World.from_seed(8), Window(row0=-20, col0=300, row1=108, col1=428)),
+    "airfield": (World.from_seed(7), Window(row0=1860, col0=330, row1=1988, col1=458)),
+    "lake": (World.from_seed(7), Window(row0=1590, col0=150, row1=1718, col1=278)),
 }
 
 

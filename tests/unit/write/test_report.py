@@ -103,7 +103,7 @@ def test_the_page_shows_pictures_chips_counts_and_facts(finished: RunDir) -> Non
     for wanted in ("roofs", "été", "Picked at random", "Where nothing was found", "malformed", "no JSON in the reply", "procedural world"):
         assert wanted in text
     assert "WGS 84 / UTM zone 36N" in text
-    assert [a["id"] for a in page.named("article") if "id" in a][0].startswith("q")
+    assert next(a["id"] for a in page.named("article") if "id" in a).startswith("q")
 
 
 def test_nothing_hostile_becomes_markup_and_nothing_is_fetched(finished: RunDir) -> None:

@@ -77,9 +77,10 @@ def test_a_map_of_more_tiles_than_pixels_still_shows_a_failure() -> None:
     statuses = np.ones((3000, 3000), dtype=np.uint8)
     statuses[1501, 777] = 3
     image = pixels(coverage_map(lattice, statuses, rgb=None, width_px=300))
-    red = (image[..., 0] > image[..., 1] + 20).nonzero()
-    assert set(red[0]) <= {149, 150, 151}
-    assert red[0].size > 0
+    rows, cols = (image[..., 0] > image[..., 1] + 20).nonzero()
+    assert rows.size >= 4
+    assert abs(rows.mean() - 150) < 5
+    assert abs(cols.mean() - 78) < 5
 
 
 @settings(deadline=None)

@@ -1,0 +1,83 @@
+"""Train the embedded models from nothing on procedural worlds.
+
+  prompter    the vision-language model (Qwen2.5-VL architecture, own tokenizer)
+  segmenter   the mask model (SAM2 architecture, small Hiera)
+
+Both stop and resume at any time: run the same command again and it goes on from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from pipeline.errors import TerraqueryError  # noqa: E402
+
+EPILOG = """examples:
+  python jobs/train_embedded.py prompter --work build/prompter
+  python jobs/train_embedded.py prompter --work build/prompter --device cuda --joint-steps 4000
+  python jobs/train_embedded.py segmenter --work build/segmenter"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="train_embedded.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    models = top.add_subparsers(dest="model", required=True)
+    prompter = models.add_parser("prompter", help="the vision-language model")
+    prompter.add_argument("--work", type=Path, default=Path("build/prompter"), metavar="DIR", help="rendered tiles and checkpoints")
+    prompter.add_argument("--out", type=Path, default=ROOT / "pipeline/models/embedded-prompter", metavar="DIR", help="exported checkpoint")
+    for name, default, text in (
+        ("tiles", 7680, "training tiles to render, rounded up to whole chunks of 128"),
+        ("vision-steps", 1000, "steps of the vision tower's warm start, 24 tiles each"),
+        ("language-steps", 150, "steps of the language model on the frozen tower, 12 tiles each"),
+        ("joint-steps", 660, "steps of both together, 16 tiles each"),
+        ("measured-tiles", 256, "unseen tiles to measure on, at most 768"),
+        ("seed", 0, "seed of weights and batches"),
+    ):
+        prompter.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+    prompter.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    prompter.add_argument("--measure-only", action="store_true", help="measure and export the newest checkpoint, train nothing")
+    segmenter = models.add_parser("segmenter", help="the mask model")
+    segmenter.add_argument("--work", type=Path, default=Path("build/segmenter"), metavar="DIR", help="rendered windows and checkpoints")
+    segmenter.add_argument("--steps", type=int, default=None, metavar="N", help="optimiser steps (default: what made the shipped weights)")
+    return top
+
+
+def train_prompter(args: argparse.Namespace) -> Path:
+    """Run `prompter`; returns the exported folder."""
+    from pipeline.finetune.prompter_run import PrompterOptions, finish, recipe_of, train
+
+    given = {name: getattr(args, name) for name in ("work", "out", "tiles", "vision_steps", "language_steps", "joint_steps")}
+    options = PrompterOptions(**given, measured_tiles=args.measured_tiles, seed=args.seed, device=args.device)
+    return finish(options, recipe=recipe_of(options)) if args.measure_only else train(options)
+
+
+def train_segmenter(args: argparse.Namespace) -> Path:
+    """Run `segmenter`; returns the path of the weights."""
+    from pipeline.finetune.segmenter_train import SegmenterTrainOptions, train
+
+    chosen = {} if args.steps is None else {"steps": args.steps}
+    return train(SegmenterTrainOptions(work_dir=args.work, **chosen))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train one model; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        done = train_prompter(args) if args.model == "prompter" else train_segmenter(args)
+    except TerraqueryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"wrote {done}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

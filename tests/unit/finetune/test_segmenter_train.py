@@ -1,0 +1,176 @@
+"""A few steps of the real training on a tiny SAM2: loss falls, a resumed run equals an uninterrupted one."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.finetune.segmenter_loss import dense_targets, set_image_px, written_out_attention
+from pipeline.finetune.segmenter_pool import PoolOptions, WindowPool
+from pipeline.finetune.segmenter_train import SegmenterTrainOptions, Training, batch, rate_at, train, visible_prefix
+from pipeline.finetune.segmenter_warmup import random_boxes
+from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture, load_weights, read_state
+
+torch = pytest.importorskip("torch")
+
+SHRINK = {
+    "embed_dim: 32": "embed_dim: 8",
+    "[1, 2, 6]": "[1, 1, 2]",
+    "[6, 8]": "[3]",
+    "[128, 64, 32]": "[32, 16, 8]",
+    "128": "32",
+    "384": "128",
+}
+"""Makes the embedded config tiny."""
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> SegmenterTrainOptions:
+    directory = tmp_path_factory.mktemp("train")
+    text = (EMBEDDED_DIR / "config.yaml").read_text()
+    for old, new in SHRINK.items():
+        text = text.replace(old, new)
+    (directory / "config.yaml").write_text(text)
+    pool = PoolOptions(n_windows=6, tile_px=128, seed=1)
+    WindowPool(directory / "pool", pool).fill()
+    return SegmenterTrainOptions(
+        work_dir=directory,
+        out=directory / "model.safetensors",
+        config=directory / "config.yaml",
+        pool=pool,
+        steps=6,
+        windows_per_step=2,
+        prompts_per_window=3,
+        box_steps=4,
+        coarse_image_px=64,
+        loss_px=64,
+        warmup_steps=2,
+        save_every=3,
+        renderers=0,
+    )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def elsewhere(options: SegmenterTrainOptions, directory: Path, **changes: object) -> SegmenterTrainOptions:
+    (directory / "pool").symlink_to(options.work_dir / "pool")
+    return dataclasses.replace(options, work_dir=directory, out=directory / "model.safetensors", **changes)  # type: ignore[arg-type]
+
+
+def test_training_lowers_the_loss(options: SegmenterTrainOptions, tmp_path: Path) -> None:
+    here = elsewhere(options, tmp_path, steps=40, rate=3e-3, coarse_share=1.0)
+    training, pool = Training(here), WindowPool(here.work_dir / "pool", here.pool)
+    training.warm_up(lambda _line: None)
+    same = batch(here, pool, 0)
+    losses = [training.advance(same)[0] for _ in range(25)]
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+
+
+def test_resumed_equals_uninterrupted(options: SegmenterTrainOptions, tmp_path: Path) -> None:
+    lines: list[str] = []
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole, parts = elsewhere(options, tmp_path / "whole"), elsewhere(options, tmp_path / "parts")
+    train(whole, lines.append)
+    assert any("6/6" in line and "min left" in line for line in lines)
+    first = Training(parts)
+    pool = WindowPool(parts.work_dir / "pool", parts.pool)
+    first.warm_up(lambda _line: None)
+    for step in range(3):
+        first.advance(batch(parts, pool, step))
+    first.save()
+    train(parts, lines.append)
+    ours, theirs = read_state(parts.out), read_state(whole.out)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+    assert [path.name for path in parts.work_dir.glob("weights-*")] == ["weights-6.safetensors"]
+
+
+def test_published_weights_load(options: SegmenterTrainOptions, tmp_path: Path) -> None:
+    here = elsewhere(options, tmp_path, steps=1)
+    out = train(here, lambda _line: None)
+    state = read_state(out)
+    assert {tensor.dtype for tensor in state.values()} == {torch.float16}
+    model = build_architecture(here.config)
+    load_weights(model, out)
+    assert out.stat().st_mode & 0o044
+
+
+def test_batches_are_reproducible_and_consistent(options: SegmenterTrainOptions) -> None:
+    pool = WindowPool(options.work_dir / "pool", options.pool)
+    one, again = batch(options, pool, 5), batch(options, pool, 5)
+    for field in dataclasses.fields(one):
+        assert np.array_equal(getattr(one, field.name), getattr(again, field.name))
+    for box, mask in zip(one.boxes_xyxy.astype(int), one.masks, strict=True):
+        assert mask[box[1] : box[3], box[0] : box[2]].sum() == mask.sum()
+    assert one.coords_xy.shape[:2] == one.labels.shape
+    assert len(one.masks) == options.windows_per_step * options.prompts_per_window
+    assert not np.array_equal(one.rgb, batch(options, pool, 6).rgb)
+
+
+def test_dense_targets_by_hand() -> None:
+    labels = np.zeros((8, 8), np.uint16)
+    labels[:4, :4] = 1
+    labels[4:, 6:] = 2
+    share, edge = dense_targets(labels)
+    assert share.tolist() == [[1.0, 0.0], [0.0, 0.5]]
+    assert edge.tolist() == [[0.0, 0.0], [0.0, 1.0]]
+
+
+def test_rate_rises_stays_and_falls() -> None:
+    options = SegmenterTrainOptions(steps=100, warmup_steps=10, decay_share=0.4, rate=1.0)
+    rates = [rate_at(options, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10:60] == pytest.approx([1.0] * 50)
+    assert all(a > b for a, b in itertools.pairwise(rates[60:]))
+    assert rates[-1] == pytest.approx(1 / 40)
+
+
+def test_prefix_grows_with_the_steps_alone() -> None:
+    options = SegmenterTrainOptions(pool=PoolOptions(n_windows=1000), windows_per_step=8, reuse=2.0)
+    assert visible_prefix(options, 0) == 128
+    assert visible_prefix(options, 10) == 168
+    assert visible_prefix(options, 10_000) == 1000
+
+
+def test_no_steps_is_an_input_error(options: SegmenterTrainOptions, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least one step"):
+        train(elsewhere(options, tmp_path, steps=0))
+
+
+def test_written_out_attention_equals_the_fused_one() -> None:
+    from torch.nn import functional
+
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 5, 8) for _ in range(3))
+    fused = functional.scaled_dot_product_attention
+    want = fused(query, key, value)
+    with written_out_attention(True):
+        assert functional.scaled_dot_product_attention is not fused
+        assert torch.allclose(functional.scaled_dot_product_attention(query, key, value), want, atol=1e-6)
+    assert functional.scaled_dot_product_attention is fused
+
+
+def test_image_size_can_change(options: SegmenterTrainOptions) -> None:
+    model = build_architecture(options.config)
+    set_image_px(model, 64)
+    assert model.forward_image(torch.zeros(1, 3, 64, 64))["backbone_fpn"][-1].shape[-1] == 4
+    assert model.sam_prompt_encoder.get_dense_pe().shape[-2:] == (4, 4)
+
+
+def test_warm_up_boxes_hold_their_points() -> None:
+    for seed in range(20):
+        boxes, coords, k = random_boxes(np.random.default_rng(seed))
+        assert coords.shape == (len(boxes), 2 + k, 2)
+        assert np.array_equal(coords[:, :2].reshape(-1, 4), boxes)
+        assert (coords[:, 2:] >= boxes[:, None, :2]).all()
+        assert (coords[:, 2:] <= boxes[:, None, 2:]).all()
