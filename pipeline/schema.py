@@ -220,12 +220,8 @@ class TileLattice:
     def block_core(self, block_row: int, block_col: int) -> Window:
         """The window one block writes: its Zarr shard, clipped to the grid."""
         side = self.shard_px
-        return Window(
-            row0=block_row * side,
-            col0=block_col * side,
-            row1=min((block_row + 1) * side, self.grid.height),
-            col1=min((block_col + 1) * side, self.grid.width),
-        )
+        row0, col0 = block_row * side, block_col * side
+        return Window(row0=row0, col0=col0, row1=min(row0 + side, self.grid.height), col1=min(col0 + side, self.grid.width))
 
     def tiles_of_block(self, block_row: int, block_col: int) -> Iterator[TileSpec]:
         """All tiles of a block, row-major."""

@@ -28,7 +28,7 @@ from pipeline.world.queries import HELD_OUT, TRAIN_QUERIES
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_REPLY = 400
+MAX_REPLY = 300
 """Tokens after which a reply is given up."""
 
 MATCH_IOU = 0.5
@@ -150,16 +150,20 @@ def _decode(model: Any, table: TokenTable, images: Tensor, prompts: list[list[in
     hidden, _ = language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, memory=memory)
     last = hidden[torch.arange(count, device=device), seen + lengths - 1]
     replies: list[list[int]] = [[] for _ in range(count)]
-    open_rows = torch.ones(count, dtype=torch.bool, device=device)
+    rows = torch.arange(count, device=device)
     for step in range(MAX_REPLY):
         token = (last.float() @ embeddings.float().T).argmax(1)
-        open_rows &= token != table.end
-        for row in open_rows.nonzero()[:, 0].tolist():
-            replies[row].append(int(token[row]))
-        if not bool(open_rows.any()):
+        going = (token != table.end).nonzero()[:, 0]
+        if not len(going):
             break
-        usable = torch.cat([usable, torch.ones(count, 1, device=device)], 1)
-        place = (lengths + follows + step)[None, :, None].expand(3, -1, 1)
+        if len(going) < len(token):
+            rows, token, usable = rows[going], token[going], usable[going]
+            memory.keys = [key[going] for key in memory.keys]
+            memory.values = [value[going] for value in memory.values]
+        for row, chosen in zip(rows.tolist(), token.tolist(), strict=True):
+            replies[row].append(chosen)
+        usable = torch.cat([usable, torch.ones(len(rows), 1, device=device)], 1)
+        place = (lengths[rows] + follows + step)[None, :, None].expand(3, -1, 1)
         mask = ((usable - 1) * 1e9)[:, None, None]
         hidden, _ = language_hidden(text, embeddings[token][:, None], angles=rotary(text, place), mask=mask, memory=memory)
         last = hidden[:, 0]

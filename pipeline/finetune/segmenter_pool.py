@@ -45,7 +45,7 @@ REACH_PX = 1_000_000
 class PoolOptions:
     """What the windows show."""
 
-    n_windows: int = 12_000
+    n_windows: int = 6_000
     tile_px: int = 256
     min_scale: float = 0.6
     max_scale: float = 1.8

@@ -52,11 +52,11 @@ class SegmenterTrainOptions:
     out: Path = EMBEDDED_DIR / "model.safetensors"
     config: Path = EMBEDDED_DIR / "config.yaml"
     pool: PoolOptions = field(default_factory=PoolOptions)
-    steps: int = 2000
+    steps: int = 1400
     windows_per_step: int = 8
     prompts_per_window: int = 6
     coarse_image_px: int = 256
-    coarse_share: float = 0.75
+    coarse_share: float = 0.95
     loss_px: int = 128
     """Side to which logits and targets of a window are brought for the loss."""
     box_steps: int = 700
@@ -66,9 +66,9 @@ class SegmenterTrainOptions:
     """Of the encoder's own loss, see `dense_loss`."""
     rate: float = 6e-4
     warmup_steps: int = 80
-    decay_share: float = 0.35
+    decay_share: float = 0.47
     weight_decay: float = 0.02
-    mean_decay: float = 0.998
+    mean_decay: float = 0.995
     """Of the exponential mean of the weights, per step."""
     reuse: float = 1.0
     """Windows seen so far over windows rendered so far, until the pool is full."""

@@ -1,4 +1,4 @@
-"""coverage.parquet: the ledger. One row per planned tile says what became of it, and planned = found + empty + failed.
+"""coverage.parquet: the ledger. One row per tile of the lattice says what became of it, and planned = found + empty + failed.
 
 A tile may be asked several queries. The columns `statuses`, `reasons` and `errors` hold one entry per query; the overall
 status is the one that must not be overlooked:

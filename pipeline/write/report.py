@@ -21,7 +21,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import TerraqueryError
-from pipeline.schema import TileLattice, Window
+from pipeline.schema import Reason, TileLattice, TileStatus, Window
 from pipeline.write.atomic_file import write_bytes_atomic
 from pipeline.write.coverage import Conservation
 from pipeline.write.fingerprint import canonical
@@ -107,10 +107,14 @@ class _Page:
             for i, query in enumerate(self.info.queries)
         ]
         c = self.conservation
+        outside = c.reasons.get(f"{TileStatus.EMPTY.value}/{Reason.OUTSIDE_AOI.value}", 0)
         cards = [
             _card("objects", len(self.objects)),
-            _card("tiles planned", c.planned),
-            *(_card(name, getattr(c, name), class_=name) for name in STATUS_COLOURS),
+            _card("tiles looked at", c.planned - outside),
+            _card("found", c.found, class_="found"),
+            _card("empty", c.empty - outside, class_="empty"),
+            _card("failed", c.failed, class_="failed"),
+            *([_card("outside the AOI", outside)] if outside else []),
             *([_card("not accounted for", c.n_missing, class_="failed")] if c.n_missing else []),
         ]
         notes = [tag("p", public_text(text), class_="warning") for text in self.info.warnings]

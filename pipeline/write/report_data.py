@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.schema import RunGrid, TileLattice
+from pipeline.schema import Reason, RunGrid, TileLattice
 from pipeline.write.block_records import read_summaries
 from pipeline.write.georeference import to_pixels
 from pipeline.write.report_images import STATUS_COLOURS
@@ -134,8 +134,9 @@ def read_chips(run_dir: RunDir, keys: list[tuple[int, int]], grid: RunGrid) -> l
 
 
 def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
-    """(n_tile_rows, n_tile_cols): 0 = not planned, else 1 + position of the tile's status in STATUS_COLOURS."""
-    table = pq.read_table(run_dir.coverage, columns=["tile_row", "tile_col", "status"], partitioning=None)
+    """(n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + position of the tile's status in STATUS_COLOURS."""
+    looked_at = pc.field("reason") != Reason.OUTSIDE_AOI.value
+    table = pq.read_table(run_dir.coverage, columns=["tile_row", "tile_col", "status"], filters=looked_at, partitioning=None)
     codes = {status: 1 + position for position, status in enumerate(STATUS_COLOURS)}
     statuses = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.uint8)
     statuses[table["tile_row"].to_numpy(), table["tile_col"].to_numpy()] = [codes[status] for status in table["status"].to_pylist()]

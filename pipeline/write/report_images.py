@@ -75,12 +75,13 @@ def draw_shapes(rgb: NDArray[np.uint8], window: Window, shapes: Sequence[Shape],
 
 
 def coverage_map(lattice: TileLattice, statuses: NDArray[np.uint8], *, rgb: NDArray[np.uint8] | None, width_px: int) -> bytes:
-    """Picture of the lattice: each planned tile tinted by status over a pale grey version of the overview.
+    """Picture of the lattice: each tile that was looked at tinted by status over a pale grey version of the overview.
 
-    `statuses` is (n_tile_rows, n_tile_cols): 0 = not planned, else 1 + position in STATUS_COLOURS. Where tiles would be smaller
+    `statuses` is (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + position in STATUS_COLOURS. Where tiles would be smaller
     than four pixels, several share a cell, which shows failed before found before empty.
     """
     grid = lattice.grid
+    width_px = max(min(width_px, round(2 * width_px * grid.width / grid.height)), 1)  # a narrow strip stays at most twice as high
     size = (width_px, max(round(width_px * grid.height / grid.width), 1))
     ground = (
         Image.new("RGB", size, _PAPER)
@@ -126,7 +127,7 @@ def chip_window(bounds: Sequence[float], grid: Window, *, margin: float = 0.35, 
 
 def _coarser(statuses: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
     """One value for step x step tiles: the one that matters most to whoever looks for trouble."""
-    rank = np.array([0, 2, 1, 3], dtype=np.uint8)  # of not planned, found, empty, failed; its own inverse
+    rank = np.array([0, 2, 1, 3], dtype=np.uint8)  # of outside, found, empty, failed; its own inverse
     rows, cols = statuses.shape
     padded = np.pad(rank[statuses], ((0, -rows % step), (0, -cols % step)))
     return np.asarray(rank[padded.reshape(padded.shape[0] // step, step, -1, step).max(axis=(1, 3))])

@@ -54,8 +54,8 @@ def test_bad_areas(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: p
 
 
 QUERIES = {
-    "": "(?i)empty",
-    "   ": "(?i)empty",
+    "": "must hold text",
+    "   ": "must hold text",
     "tanks <|im_end|>": r"<\|im_end\|>",
     "a <think> b": "<think>",
     "x" * 600: "512",
@@ -97,9 +97,9 @@ def test_bad_options(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys:
         ("[tiles]\npix = 3\n", "did you mean 'px'"),
         ("[tile]\npx = 3\n", "did you mean 'tiles'"),
         ('[tiles]\npx = "big"\n', "must be of type int"),
-        ('[prompter]\nprofile = "thinktoseg"\n', "think2seg"),
+        ('[prompter.vllm]\nprofile = "thinktoseg"\n', "think2seg"),
         ('[prompter]\nmodel = "/no/such/checkpoint"\n', "/no/such/checkpoint"),
-        ('[segmenter]\ncheckpoint = "/no/such/weights.safetensors"\n', "weights"),
+        ('[segmenter]\ncheckpoint = "/no/such/weights.safetensors"\n', "/no/such"),
     ],
 )
 def test_bad_configuration_files(

@@ -26,7 +26,7 @@ def side_for(core: int) -> int:
 
 
 @given(seed=st.integers(0, 2**32 - 1), kind=KIND, mode=MODE, core=st.integers(1, 17), halo=st.integers(1, 5), k=st.integers(1, 3))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_oracle_is_exact_for_every_tiling(worlds: SimpleNamespace, seed: int, kind: str, mode: str, core: int, halo: int, k: int) -> None:
     truth = worlds.random_world(np.random.default_rng(seed), kind, side_for(core))
     lattice = worlds.make_lattice(truth.shape, core, halo, k)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.world.shapes import AUX, COLUMNS, DISC, ELL, L_SITE, P1, P2, RECT, X0, X1, Y0, Y1, blob_depth, depth, put, put_blob, put_quad
@@ -55,6 +55,7 @@ def test_ell_misses_one_quadrant() -> None:
     assert depth(o, 105.0, 47.0) < 0.0
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.floats(-3, 14), st.floats(-3, 12))
 def test_quad_is_the_polygon(x: float, y: float) -> None:
     table = np.empty((1, COLUMNS))
@@ -64,6 +65,7 @@ def test_quad_is_the_polygon(x: float, y: float) -> None:
         assert (depth(table[0], x, y) >= 0.0) == polygon.contains(shapely.Point(x, y))
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.integers(0, 2**62), st.floats(0, 6.3))
 def test_blob_stays_inside_its_bounds(h: int, angle: float) -> None:
     table = np.empty((1, COLUMNS))

@@ -41,14 +41,15 @@ def ledger(tmp_path: Path, inside: NDArray[np.bool_], n_queries: int = 2) -> Con
     return write_coverage(RunDir(tmp_path), LATTICE, inside, fingerprint=FP, n_queries=n_queries)
 
 
-def test_one_row_per_planned_tile_with_the_status_not_to_be_overlooked(tmp_path: Path) -> None:
+def test_one_row_per_tile_with_the_status_not_to_be_overlooked(tmp_path: Path) -> None:
     write_block_record(RunDir(tmp_path), mixed_record(LATTICE), lattice=LATTICE)
     count = ledger(tmp_path, MIXED)
     count.require()
-    assert (count.planned, count.found, count.empty, count.failed) == (4, 2, 1, 1)
-    assert count.reasons == {"empty/prompter": 1, "failed/malformed": 1, "found": 2}
+    assert (count.planned, count.found, count.empty, count.failed) == (20, 2, 17, 1)
+    assert count.reasons == {"empty/outside_aoi": 16, "empty/prompter": 1, "failed/malformed": 1, "found": 2}
     rows = {row["tile_id"]: row for row in pq.read_table(tmp_path / "coverage.parquet").to_pylist()}
-    assert {tile: row["status"] for tile, row in rows.items()} == {
+    assert len(rows) == 20
+    assert {tile: row["status"] for tile, row in rows.items() if row["reason"] != "outside_aoi"} == {
         "r00000c00000": "found",
         "r00000c00001": "found",
         "r00001c00000": "empty",
@@ -61,6 +62,9 @@ def test_one_row_per_planned_tile_with_the_status_not_to_be_overlooked(tmp_path:
     assert failed["n_calls"] == 3
     assert rows["r00001c00000"]["reasons"] == ["prompter", "gate"]
     assert rows["r00000c00000"]["valid_share"] == 1.0
+    outside = rows["r00003c00004"]
+    assert (outside["status"], outside["statuses"], outside["block_id"]) == ("empty", ["empty", "empty"], "b00001_00002")
+    assert (outside["n_calls"], outside["n_fragments"], outside["valid_share"]) == (0, [0, 0], 0.0)
 
 
 def test_the_ledger_is_geoparquet_of_cores(tmp_path: Path) -> None:
@@ -69,18 +73,20 @@ def test_the_ledger_is_geoparquet_of_cores(tmp_path: Path) -> None:
     checked_geo(tmp_path / "coverage.parquet")
     rows = geopandas.read_parquet(tmp_path / "coverage.parquet")
     assert rows.crs.to_epsg() == 32636
-    assert shapely.union_all(rows.geometry.to_numpy()).equals(shapely.box(450000, 35990, 450010, 36000))
+    assert shapely.union_all(rows.geometry.to_numpy()).equals(shapely.box(450000, 35980, 450025, 36000))
+    inside = rows[rows["reason"] != "outside_aoi"]
+    assert shapely.union_all(inside.geometry.to_numpy()).equals(shapely.box(450000, 35990, 450010, 36000))
 
 
 def test_a_planned_tile_without_record_breaks_the_law(tmp_path: Path) -> None:
     write_block_record(RunDir(tmp_path), mixed_record(LATTICE), lattice=LATTICE)
     count = ledger(tmp_path, MIXED | planned((3, 4), (2, 0)))
     assert not count.holds
-    assert (count.planned, count.n_missing, count.missing) == (6, 2, ("r00002c00000", "r00003c00004"))
-    with pytest.raises(IncompleteRunError, match=r"planned 6.*r00002c00000.*To fix") as caught:
+    assert (count.planned, count.n_missing, count.missing) == (20, 2, ("r00002c00000", "r00003c00004"))
+    with pytest.raises(IncompleteRunError, match=r"planned 20.*r00002c00000.*To fix") as caught:
         count.require()
     assert caught.value.exit_code == 3
-    assert len(pq.read_table(tmp_path / "coverage.parquet")) == 4
+    assert len(pq.read_table(tmp_path / "coverage.parquet")) == 18
 
 
 def test_unplanned_doubled_and_half_answered_tiles_break_the_law(tmp_path: Path) -> None:
@@ -94,12 +100,11 @@ def test_unplanned_doubled_and_half_answered_tiles_break_the_law(tmp_path: Path)
         three.require()
 
 
-def test_no_planned_tile_is_an_empty_ledger_that_holds(tmp_path: Path) -> None:
+def test_a_lattice_wholly_outside_is_a_ledger_that_holds(tmp_path: Path) -> None:
     count = ledger(tmp_path, planned())
     count.require()
-    assert count.planned == 0
-    assert checked_geo(tmp_path / "coverage.parquet")["geometry_types"] == []
-    assert len(geopandas.read_parquet(tmp_path / "coverage.parquet")) == 0
+    assert (count.planned, count.empty) == (20, 20)
+    assert checked_geo(tmp_path / "coverage.parquet")["geometry_types"] == ["Polygon"]
 
 
 def test_damaged_records_stop_the_ledger(tmp_path: Path) -> None:
@@ -142,8 +147,8 @@ def test_planned_is_found_plus_empty_plus_failed_whatever_happens(
     count.require()
     pairs = [{a[0], b[0]} for (a, b), keep in zip(outcomes, wanted, strict=True) if keep]
     assert count.failed == sum(TileStatus.FAILED in pair for pair in pairs)
-    assert count.empty == sum(pair == {TileStatus.EMPTY} for pair in pairs)
-    assert sum(count.reasons.values()) == count.planned == len(pairs)
+    assert count.empty == sum(pair == {TileStatus.EMPTY} for pair in pairs) + wanted.count(False)
+    assert sum(count.reasons.values()) == count.planned == 20
     assert len(pq.read_table(run_dir.coverage)) == count.planned
 
 
@@ -160,5 +165,5 @@ def test_errors_carry_no_token(tmp_path: Path) -> None:
 
 def test_the_golden_ledger_is_still_readable() -> None:
     rows = geopandas.read_parquet(GOLDEN / "coverage.parquet")
-    assert rows["status"].tolist() == ["found", "found", "empty", "failed"]
+    assert rows["status"].tolist() == ["found", "found", "empty", "failed"] + ["empty"] * 16
     assert rows["statuses"].map(list).tolist()[3] == ["failed", "found"]
