@@ -22,7 +22,7 @@ help: ## list the targets
 setup: .venv/installed ## create .venv with everything (EXTRA=gpu for CUDA machines)
 
 demo: setup ## a fresh procedural world, three questions, polygons, and a table against the truth
-	$(BIN)/python jobs/make_world.py --seed $(or $(SEED),7) --size $(or $(SIZE),4096) --out demo/world --overwrite
+	$(BIN)/python jobs/make_world.py --seed $(or $(SEED),29) --size $(or $(SIZE),4096) --out demo/world --overwrite
 	$(BIN)/python jobs/segment_region.py --source demo/world/scene.tif --aoi demo/world/aoi.geojson --queries-from demo/world/queries.json --first 3 --out demo/run --new-run
 	$(BIN)/python jobs/evaluate.py --run demo/run --truth demo/world
 

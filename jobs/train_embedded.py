@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("tiles", 7680, "training tiles to render, rounded up to whole chunks of 128"),
         ("vision-steps", 1000, "steps of the vision tower's warm start, 24 tiles each"),
         ("language-steps", 150, "steps of the language model on the frozen tower, 12 tiles each"),
-        ("joint-steps", 660, "steps of both together, 16 tiles each"),
+        ("joint-steps", 600, "steps of both together, 16 tiles each"),
         ("measured-tiles", 256, "unseen tiles to measure on, at most 768"),
         ("seed", 0, "seed of weights and batches"),
     ):

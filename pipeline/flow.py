@@ -93,10 +93,12 @@ def run_blocks(context: RunContext, blocks: Iterable[BlockSpec], on_done: Callab
 def _run_local(context: RunContext, blocks: list[BlockSpec]) -> Iterator[BlockSummary]:
     """One process, one block at a time; the prompter's requests of a block still run concurrently."""
     reader, prompter, segmenter = ReadStep(context), PromptStep(context), SegmentStep(context)
-    with asyncio.Runner() as loop:
-        for block in blocks:
-            image = reader.read(block)
-            yield segmenter.commit(image, loop.run(prompter.prompt(image)))
+    try:
+        with asyncio.Runner() as loop:
+            for block in blocks:
+                image = reader.read(block)
+                yield segmenter.commit(image, loop.run(prompter.prompt(image)))
+    finally:
         prompter.close()
 
 

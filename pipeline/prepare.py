@@ -86,6 +86,12 @@ def plan_request(request: RunRequest) -> PlannedRun:
         tile_px=tiles.px, halo_px=tiles.halo_px, block_tiles=tiles.block_tiles, crs=config.grid.crs, resolution=config.grid.resolution
     )
     plan = plan_tiles(aoi, scenes, options)
+    if config.min_area_m2 > 0 and plan.grid.crs_wkt is None:
+        raise InputError(
+            "--min-area-m2 needs imagery with a CRS",
+            came="none",
+            remedy="say which with --crs, or use min_area_px under [stitch] in --config",
+        )
     check_prompter(config.prompter, plan.grid)
     check_segmenter(config.segmenter, plan.grid)
     parameters = fingerprint_parameters(config, plan, aoi)

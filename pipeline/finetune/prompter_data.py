@@ -127,7 +127,8 @@ class TileStore:
 
     def rgb(self, index: int) -> NDArray[np.uint8]:
         """(IMAGE_PX, IMAGE_PX, 3)"""
-        return self._pixels[index // CHUNK][index % CHUNK]
+        pixels: NDArray[np.uint8] = self._pixels[index // CHUNK][index % CHUNK]
+        return pixels
 
     def truth(self, index: int) -> TileTruth:
         return self._truths[index]

@@ -117,7 +117,7 @@ def greedy_replies(model: Any, table: TokenTable, rgb: NDArray[np.uint8], asked:
     device = next(model.parameters()).device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
         images = vision_tokens(model.model.visual, patches_of(torch.from_numpy(rgb).to(device)))
-        replies = []
+        replies: list[str] = []
         for first in range(0, len(asked), 96):
             part = asked[first : first + 96]
             rows = torch.tensor([index for index, _ in part], device=device)

@@ -24,7 +24,8 @@ def make_optimisers(parameters: Iterable[tuple[str, Any]], rates: Rates) -> dict
     """`muon` for 2-D parameters of layers and blocks, `adamw` for embeddings, heads, biases, norms and the patch kernel."""
     import torch
 
-    matrices, others = [], []
+    matrices: list[Any] = []
+    others: list[Any] = []
     for name, parameter in parameters:
         if parameter.requires_grad:
             inner = parameter.ndim == 2 and ("layers." in name or "blocks." in name or "merger" in name)

@@ -37,7 +37,7 @@ class PrompterOptions:
     tiles: int = 7680
     vision_steps: int = 1000
     language_steps: int = 150
-    joint_steps: int = 660
+    joint_steps: int = 600
     seed: int = 0
     device: str = "cpu"
     measured_tiles: int = 256

@@ -111,8 +111,8 @@ def make_dense_heads(width: int, n_classes: int) -> Any:
         "numbers": torch.nn.Linear(width, 6),
     })  # fmt: skip
     with torch.no_grad():
-        heads["coverage"].bias.fill_(-3.0)  # type: ignore[union-attr,operator]
-        heads["peak"].bias.fill_(-4.0)  # type: ignore[union-attr,operator]
+        heads["coverage"].bias.fill_(-3.0)
+        heads["peak"].bias.fill_(-4.0)
     return heads
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pipeline.errors import InputError
 from pipeline.finetune import prompter_data as data
 from pipeline.finetune import samples

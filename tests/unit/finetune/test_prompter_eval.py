@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pipeline.finetune.prompter_eval import Tally, box_iou, count_matches, read_answer
 from pipeline.finetune.samples import reply_text
 
@@ -33,8 +34,10 @@ def test_a_tally_by_hand() -> None:
 
 def test_answers_are_read_or_called_malformed() -> None:
     read = read_answer(reply_text("pools", [[5, 6, 1, 2, 9, 10]]))
-    assert read is not None and read.tolist() == [[1, 2, 9, 10]]
+    assert read is not None
+    assert read.tolist() == [[1, 2, 9, 10]]
     empty = read_answer(reply_text("pools", []))
-    assert empty is not None and empty.shape == (0, 4)
+    assert empty is not None
+    assert empty.shape == (0, 4)
     for text in ("", "<answer>[{</answer>", '<answer>[{"box":[1,2,3,4]}]</answer>', '<answer>[{"bbox_2d":[1,2]}]</answer>'):
         assert read_answer(text) is None

@@ -136,7 +136,9 @@ def test_vllm_loads_the_export_and_answers_as_transformers_does(
     export_checkpoint(trained, prompter_train.make_tokenizer(place), folder, card="# card\n")
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (252, 252, 3), dtype=np.uint8))
     text = f"<|im_start|>user\n<|vision_start|><|image_pad|>{prompt_text('storage tanks')}"
-    engine = vllm.LLM(model=str(folder), dtype="float32", max_model_len=512, enforce_eager=True, limit_mm_per_prompt={"image": 1, "video": 0})
+    engine = vllm.LLM(
+        model=str(folder), dtype="float32", max_model_len=512, enforce_eager=True, limit_mm_per_prompt={"image": 1, "video": 0}
+    )
     prompts = [{"prompt": text, "multi_modal_data": {"image": image}}]
     reply = engine.generate(prompts, vllm.SamplingParams(temperature=0, max_tokens=24))[0].outputs[0]
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()

@@ -59,8 +59,10 @@ def test_the_owner_of_a_cell_is_the_object_with_most_of_it() -> None:
 
 def test_an_empty_tile_has_nothing() -> None:
     truth = samples.describe_tile(np.zeros((256, 256), np.int32), {}, n_classes=9)
-    assert len(truth.class_ids) == 0 and truth.boxes_xyxy.shape == (0, 4)
-    assert (truth.owner == -1).all() and not truth.coverage.any()
+    assert len(truth.class_ids) == 0
+    assert truth.boxes_xyxy.shape == (0, 4)
+    assert (truth.owner == -1).all()
+    assert not truth.coverage.any()
 
 
 def test_replies_are_the_contract_letter_by_letter() -> None:
