@@ -1,6 +1,6 @@
 """How good is a segmenter? Masks of held-out worlds from imprecise prompts, and of real imagery from known boxes.
 
-    python -m pipeline.finetune.segmenter_eval [--checkpoint FILE] [--windows N] [--raster R.tif --polygons P.geojson]
+    python -m pipeline.finetune.segmenter_eval [--checkpoint FILE] [--windows N] [--raster R.tif --polygons P.geojson --tile PX]
 
 1. `world_scores` renders windows of worlds that training never sees (seeds 0-999), prompts each object with a jittered
    box and one point, and again with its exact box, and compares the masks with the truth.
@@ -46,6 +46,8 @@ class Score:
     """Of the filled prompt box."""
     exact_iou: float
     """Of the mask from the exact box without points."""
+    exact_box_iou: float
+    """Of the filled exact box."""
     predicted_iou: float
 
 
@@ -95,6 +97,7 @@ def tile_scores(
                 iou=_iou(answer, mask),
                 box_iou=_box_iou(jittered[i].box_xyxy or (0, 0, 0, 0), mask),
                 exact_iou=_iou(answers.get(len(masks) + i), mask),
+                exact_box_iou=_box_iou(_four(boxes[i]), mask),
                 predicted_iou=answer.score if answer is not None else 0.0,
             )
         )
@@ -159,8 +162,8 @@ def _box_iou(box: tuple[float, float, float, float], truth: NDArray[np.bool_]) -
 def table(scores: Sequence[Score]) -> str:
     """A Markdown table: all, by class, by size."""
     lines = [
-        "| objects | n | IoU, jittered box + point | the jittered box itself | IoU, exact box alone | IoU >= 0.5 |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| objects | n | IoU, jittered box + point | that box, filled | IoU >= 0.5 | IoU, exact box | that box, filled |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines.append(_line("all", scores))
     for name in sorted({score.group for score in scores}):
@@ -174,10 +177,11 @@ def table(scores: Sequence[Score]) -> str:
 
 def _line(name: str, scores: Sequence[Score]) -> str:
     if not scores:
-        return f"| {name} | 0 | | | | |"
-    columns = [[score.iou for score in scores], [score.box_iou for score in scores], [score.exact_iou for score in scores]]
-    found = np.mean([score.iou >= 0.5 for score in scores])
-    return f"| {name} | {len(scores)} | " + " | ".join(f"{np.mean(column):.3f}" for column in columns) + f" | {found:.2f} |"
+        return f"| {name} | 0 | | | | | |"
+    found = [float(score.iou >= 0.5) for score in scores]
+    exact = [score.exact_iou for score in scores], [score.exact_box_iou for score in scores]
+    columns = ([score.iou for score in scores], [score.box_iou for score in scores], found, *exact)
+    return f"| {name} | {len(scores)} | " + " | ".join(f"{np.mean(column):.3f}" for column in columns) + " |"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -186,12 +190,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", default="", help="a .safetensors or .pt file; default: the embedded segmenter")
     parser.add_argument("--windows", type=int, default=200, help="windows of held-out worlds (default 200)")
     parser.add_argument("--raster", type=Path, help="real imagery, with --polygons")
+    parser.add_argument("--tile", type=int, default=512, help="side of the tiles cut from --raster, px (default 512)")
     parser.add_argument("--polygons", type=Path, help="vector file of objects in --raster")
     args = parser.parse_args(argv)
     segmenter = Sam2Segmenter(Sam2Options(checkpoint=args.checkpoint))
     sys.stdout.write(table(world_scores(segmenter, n_windows=args.windows)) + "\n")
     if args.raster and args.polygons:
-        sys.stdout.write(table(known_box_scores(segmenter, args.raster, args.polygons, tile_px=256, limit=400)) + "\n")
+        sys.stdout.write(table(known_box_scores(segmenter, args.raster, args.polygons, tile_px=args.tile, limit=400)) + "\n")
 
 
 if __name__ == "__main__":

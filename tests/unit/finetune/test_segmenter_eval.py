@@ -46,6 +46,7 @@ def test_filled_boxes_score_as_the_box_does() -> None:
     scores = tile_scores(BoxFiller(), rgb, [truth, hole], ["full", "part"], np.random.default_rng(0))
     assert [score.exact_iou for score in scores] == [1.0, 0.75]
     for score in scores:
+        assert score.exact_box_iou == score.exact_iou
         assert score.iou == pytest.approx(score.box_iou)
         assert score.predicted_iou == 0.25
     assert scores[0].size_px == pytest.approx(np.sqrt(800))
@@ -62,10 +63,11 @@ def test_worlds_are_scored() -> None:
 
 def test_table_counts_each_object_once() -> None:
     scores = [
-        Score(group=g, size_px=s, iou=i, box_iou=0.5, exact_iou=0.6, predicted_iou=0.1) for g, s, i in (("a", 10, 0.2), ("b", 200, 0.8))
+        Score(group=g, size_px=s, iou=i, box_iou=0.5, exact_iou=0.6, exact_box_iou=0.7, predicted_iou=0.1)
+        for g, s, i in (("a", 10, 0.2), ("b", 200, 0.8))
     ]
     lines = table(scores).splitlines()
-    assert lines[2] == "| all | 2 | 0.500 | 0.500 | 0.600 | 0.50 |"
+    assert lines[2] == "| all | 2 | 0.500 | 0.500 | 0.500 | 0.600 | 0.700 |"
     assert lines[3].startswith("| a | 1 | 0.200")
     assert [line.split("|")[2].strip() for line in lines[5:]] == ["1", "0", "0", "0", "1"]
 
