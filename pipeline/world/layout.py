@@ -270,5 +270,3 @@ def plan(seed: np.uint64, box: Table, st: Table, pal: Table) -> tuple[Table, Key
         for j in range(math.floor(lo_u / side_u - margin), math.floor(hi_u / side_u + margin) + 1):
             n = add_supercell(t, keys, n, seed, nb, i, j, st, pal)
     return t[:n], keys[:n]
-
-

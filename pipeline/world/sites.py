@@ -138,7 +138,7 @@ def add_solar(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int,
         o = t[n - 1]
         paint_base(o, pal[PANEL + tone], between(g, 1, 0.9, 1.15))
         o[HEIGHT], o[PERIOD], o[AUX], o[P2] = 1.6, 2.0 * wide / lines, between(h, 9, 0.16, 0.34), between(h, 10, 5.0, 8.0)
-        o[VARIANT] = (1.0 if unit(h, 11) < 0.6 else 0.0)
+        o[VARIANT] = 1.0 if unit(h, 11) < 0.6 else 0.0
         n = keep(t, keys, n, g, nb, parcel, 2.0)
     return n
 

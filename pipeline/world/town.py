@@ -176,5 +176,3 @@ def add_shed(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table,
         v = b + 18.0
         n = add_cars(t, keys, n, derive(h, 66), parcel[CX] - v * si, parcel[CY] + v * co, co, si, a, 13.0, pal)
     return n
-
-

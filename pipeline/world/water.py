@@ -183,5 +183,3 @@ def field_is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64]
                 if inside > -(big[B] + 4.0):
                     return False
     return True
-
-

@@ -126,7 +126,8 @@ def test_a_stage_without_the_one_before_it_is_refused(place: prompter_train.Plac
 def test_vllm_loads_the_export_and_answers_as_transformers_does(
     place: prompter_train.Place, trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")  # vLLM scans all modules of its process: keep other tests' out
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     vllm = pytest.importorskip("vllm")
     from PIL import Image
