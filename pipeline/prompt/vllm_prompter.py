@@ -57,6 +57,16 @@ RETRY_TEMPERATURE = 0.4
 GIB = 1 << 30
 
 
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    # A forked engine inherits every module of this process, and vLLM's scan of them fails on llvmlite's (numba).
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
+"""Set unless the environment says otherwise."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VllmOptions:
     """How a checkpoint is served. The defaults suit a 3B-7B model on one GPU."""
@@ -289,7 +299,7 @@ def _sampling(*, attempt: int, max_tokens: int, stream: bool) -> Any:
 
 def _start_engine(path: str, options: VllmOptions) -> Any:
     """vLLM's AsyncLLM over the checkpoint. Raises ModelError when it does not start."""
-    for name, value in (("OMP_NUM_THREADS", "1"), ("VLLM_NO_USAGE_STATS", "1"), ("VLLM_LOGGING_LEVEL", "ERROR")):
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         from vllm.engine.arg_utils import AsyncEngineArgs
