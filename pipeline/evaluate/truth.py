@@ -163,7 +163,7 @@ def _status(statuses: dict[tuple[str, int], str], tile: TileSpec, query_index: i
 
 def _grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[int, int]:
     a, _, c, _, e, f = lattice.grid.transform
-    col, row = ~labels.transform * (c, f)
+    col, row = ~labels.transform @ (c, f)
     if abs(labels.transform.a - a) > 1e-9 or abs(labels.transform.e - e) > 1e-9 or max(abs(col - round(col)), abs(row - round(row))) > 1e-6:
         raise InputError(
             "the run and the world's labels.tif must share one pixel lattice",
