@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,11 +71,32 @@ def head(tmp_path: Path) -> Iterator[str]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             ports.append(probe.getsockname()[1])
-    start = [str(RAY), "start", "--head", "--num-cpus", "3", f"--port={ports[0]}", f"--dashboard-port={ports[1]}"]
+    start = [str(RAY), "start", "--head", "--block", "--num-cpus", "3", f"--port={ports[0]}", f"--dashboard-port={ports[1]}"]
     start += [f"--dashboard-agent-listen-port={ports[2]}", "--include-dashboard=true", "--disable-usage-stats"]
-    subprocess.run(start, check=True, env=environment(), cwd=tmp_path, capture_output=True, timeout=120)
-    yield f"http://127.0.0.1:{ports[1]}"
-    subprocess.run([str(RAY), "stop", "--force"], check=False, env=environment(), capture_output=True, timeout=60)
+    with (tmp_path / "head.log").open("w") as log:  # --block: ours alone is stopped at the end, not every Ray of the machine
+        process = subprocess.Popen(start, env=environment(), cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{ports[1]}"
+    wait_for(f"{address}/api/version", process, tmp_path / "head.log")
+    yield address
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the job server answers."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return
+    raise AssertionError(f"the Ray head did not answer within two minutes:\n{log.read_text()}")
 
 
 def test_job_submit_shows_progress_and_the_final_table(head: str, world: LabelWorld, tmp_path: Path) -> None:
