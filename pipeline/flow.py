@@ -29,6 +29,7 @@ from pipeline.errors import InputError, ModelError, TerraqueryError
 from pipeline.prepare import RunRequest, Todo, claim, plan_request, todo
 from pipeline.progress import BlockSummary, Progress
 from pipeline.publish import illustrate, publish
+from pipeline.raster_access import set_process_defaults
 from pipeline.rows import (
     block_to_row,
     bytes_to_prompts,
@@ -48,6 +49,7 @@ BLOCKS_IN_FLIGHT = 2
 def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> int:
     """Plan, run and publish one request; returns the exit code (0, or 3 when tiles failed). `say` prints a line. Raises TerraqueryError."""
     started = time.monotonic()
+    set_process_defaults()
     planned = plan_request(request)
     if request.config.preset.notice:
         say(notice_box(request.config.preset.notice))

@@ -82,7 +82,7 @@ class ReadStep:
     """Blocks -> pixels. Keeps open dataset handles between blocks."""
 
     def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
-        set_process_defaults()
+        set_process_defaults()  # also in the other steps: oracle models read rasters, and GDAL's own cache limit is 5 % of memory
         self._reader = reader or CogReader(context.scene_sources, context.lattice.grid, options=context.config.load)
 
     def read(self, block: BlockSpec) -> BlockImage:
@@ -93,6 +93,7 @@ class PromptStep:
     """Pixels + queries -> answers: one `TilePrompts` per tile and query, row-major by tile, queries inside."""
 
     def __init__(self, context: RunContext, prompter: Prompter | None = None) -> None:
+        set_process_defaults()
         self._context = context
         self._prompter = prompter or build_prompter(context.config.prompter, context.lattice.grid)
         self._queries = context.config.queries
@@ -132,6 +133,7 @@ class SegmentStep:
     """Pixels + answers -> a committed block record, and the scalars the driver counts."""
 
     def __init__(self, context: RunContext, segmenter: Segmenter | None = None) -> None:
+        set_process_defaults()
         self._context = context
         self._segmenter = segmenter or build_segmenter(context.config.segmenter, context.lattice)
         self._run_dir = RunDir(context.run_dir)
