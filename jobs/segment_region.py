@@ -68,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     merge.add_argument("--semantic", dest="merge_mode", action="store_const", const="semantic", help="connected areas instead of objects")
     result.add_argument("--min-area-m2", type=float, default=0.0, metavar="A", help="drop smaller instances")
     running = top.add_argument_group("running")
-    running.add_argument("--runner", choices=("ray", "local"), default="ray", help="ray actors, or this process (default: %(default)s)")
+    running.add_argument(
+        "--runner", choices=("ray", "local"), default="ray", help="ray: actors (joins RAY_ADDRESS if set); local: this process"
+    )
     running.add_argument("--dry-run", action="store_true", help="plan, estimate, write plan.parquet, load no model")
     running.add_argument("--retry-failed", action="store_true", help="do blocks with failed tiles again")
     running.add_argument("--new-run", action="store_true", help="delete an earlier run in --out first (never a foreign directory)")

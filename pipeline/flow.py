@@ -205,8 +205,10 @@ def _connect(context: RunContext) -> None:
     import ray
 
     if not ray.is_initialized():
-        local = "RAY_ADDRESS" not in os.environ
-        ray.init(log_to_driver=False, logging_level="WARNING", **({"include_dashboard": False} if local else {}))
+        # Without RAY_ADDRESS (set by `ray job submit`; `auto` joins a running head) this run starts a Ray of its own: the
+        # address that an earlier head left behind on this machine may be dead, and joining it would wait for ever.
+        own = {} if "RAY_ADDRESS" in os.environ else {"address": "local", "include_dashboard": False}
+        ray.init(log_to_driver=False, logging_level="WARNING", **own)
     have = ray.cluster_resources()
     pools = context.config.resources
     need_cpus = pools.plan_cpus + sum(pool.actors * pool.cpus for pool in pools.pools())

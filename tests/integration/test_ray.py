@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -73,6 +75,8 @@ def head(tmp_path: Path) -> Iterator[str]:
             ports.append(probe.getsockname()[1])
     start = [str(RAY), "start", "--head", "--block", "--num-cpus", "3", f"--port={ports[0]}", f"--dashboard-port={ports[1]}"]
     start += [f"--dashboard-agent-listen-port={ports[2]}", "--include-dashboard=true", "--disable-usage-stats"]
+    scratch = tempfile.mkdtemp(prefix="rayhead")  # short, for its sockets; and its address is not left for others to join
+    start += ["--temp-dir", scratch]
     with (tmp_path / "head.log").open("w") as log:  # --block: ours alone is stopped at the end, not every Ray of the machine
         process = subprocess.Popen(start, env=environment(), cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{ports[1]}"
@@ -83,6 +87,7 @@ def head(tmp_path: Path) -> Iterator[str]:
         process.wait(timeout=30)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
