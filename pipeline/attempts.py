@@ -4,14 +4,20 @@
 2. The commit of the block record calls `clear(block_id)`.
 3. When Ray restarts a dead actor, the same block comes again and `begin` returns 2, 3, ...; above `MAX_CRASHES` earlier
    attempts the step gives the block up as FAILED(crashed) instead of dying for ever (Ray restarts actors without limit).
-4. The driver calls `reset` when a run starts, so that interrupting a run by hand never counts against a block.
+4. Where a process works on several blocks at once, a death counts against all of them. So a block that comes again is worked
+   on alone (`Room`): an innocent neighbour of a killing block gets through on its second attempt, and only the killer
+   reaches the limit.
+5. The driver calls `reset` when a run starts, so that interrupting a run by hand never counts against a block.
 
 Markers are plain files in the run directory, so that the journal survives the process it watches.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 MAX_CRASHES = 2
@@ -36,6 +42,10 @@ class AttemptJournal:
             else:
                 return number
 
+    def earlier(self, block_id: str, step: str) -> int:
+        """Attempts that were begun and not ended."""
+        return sum(1 for _ in self._directory.glob(f"{block_id}.{step}.*"))
+
     def end(self, block_id: str, step: str) -> None:
         """The step is through with the block: remove its markers."""
         for path in self._directory.glob(f"{block_id}.{step}.*"):
@@ -48,3 +58,27 @@ class AttemptJournal:
 
     def _marker(self, block_id: str, step: str, number: int) -> Path:
         return self._directory / f"{block_id}.{step}.{number}"
+
+
+class Room:
+    """Who may work now, within one event loop: many at once, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._inside = 0
+        self._taken = False
+
+    @asynccontextmanager
+    async def enter(self, *, alone: bool) -> AsyncIterator[None]:
+        """Wait for a place: `alone` waits until everybody has left, and keeps everybody out meanwhile."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._taken and not (alone and self._inside))
+            self._taken = alone
+            self._inside += 1
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._taken = False
+                self._inside -= 1
+                self._changed.notify_all()

@@ -2,6 +2,9 @@
 
 On a terminal one line is redrawn; elsewhere (job logs, CI) a plain line is printed at most every `interval_s` seconds,
 so that a log of a night's run stays readable.
+
+Speed counts from the first committed block: what comes before it is mostly models being loaded, and counting that in
+would make the first estimates of the time left far too long.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ class Progress:
         self._stream = stream or sys.stdout
         self._interval_s = 0.2 if self._stream.isatty() else interval_s
         self._clock = clock
-        self._start = clock()
+        self._first: tuple[float, int] | None = None
         self._last = -1e9
 
     @property
@@ -61,24 +64,23 @@ class Progress:
         self.empty += block.empty
         self.failed += block.failed
         now = self._clock()
+        if self._first is None:
+            self._first = (now, self.done)
         if now - self._last >= self._interval_s or self.done >= self.total:
             self._last = now
-            self._print(now - self._start)
+            self._print(self.line(now))
 
-    def line(self, elapsed_s: float) -> str:
-        """The progress line after `elapsed_s` seconds."""
-        rate = self.done / elapsed_s if elapsed_s > 0 else 0.0
-        left = (self.total - self.done) / rate if rate > 0 else float("inf")
-        eta = "unknown" if left == float("inf") else _duration(left)
+    def line(self, now: float) -> str:
+        """The progress line at clock time `now`, seconds."""
+        since, before = self._first or (now, self.done)
+        rate = (self.done - before) / (now - since) if now > since else 0.0
+        speed = f"{rate:.1f} tiles/s  left {_duration((self.total - self.done) / rate)}" if rate > 0 else "speed not known yet"
         share = 100.0 * self.done / self.total if self.total else 100.0
         earlier = f" (+{self.done_before} from an earlier start)" if self.done_before else ""
-        return (
-            f"tiles {self.done}/{self.total} ({share:.0f} %){earlier}  found {self.found}  empty {self.empty}  failed {self.failed}  "
-            f"{rate:.1f} tiles/s  left {eta}"
-        )
+        counts = f"found {self.found}  empty {self.empty}  failed {self.failed}"
+        return f"tiles {self.done}/{self.total} ({share:.0f} %){earlier}  {counts}  {speed}"
 
-    def _print(self, elapsed_s: float) -> None:
-        text = self.line(elapsed_s)
+    def _print(self, text: str) -> None:
         if self._stream.isatty():
             end = "\n" if self.done >= self.total else ""
             self._stream.write(f"\r\x1b[2K{text}{end}")

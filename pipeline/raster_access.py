@@ -42,7 +42,7 @@ MAX_SOURCE_BLOCK_BYTES = 64 * 1024 * 1024
 MAX_BANDS = 1024
 """Bands one raster may claim; hyperspectral cubes have some hundreds."""
 
-PROCESS_CACHE_MB = 256
+PROCESS_CACHE_MB = 128
 """GDAL's decoded-block cache per process; its own default is 5 % of the machine's memory in EVERY worker."""
 
 _REMOTE_SETTINGS: dict[str, str] = {

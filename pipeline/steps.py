@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.attempts import MAX_CRASHES, AttemptJournal
+from pipeline.attempts import MAX_CRASHES, AttemptJournal, Room
 from pipeline.config import RunConfig
 from pipeline.errors import ModelError
 from pipeline.grid.tiles import Plan
@@ -51,6 +51,7 @@ from pipeline.segment.build import build_segmenter
 from pipeline.segment.segmenter import Segmenter
 from pipeline.stitch.flatten import flatten_tile
 from pipeline.write.block_records import write_block_record
+from pipeline.write.coverage import overall_row
 from pipeline.write.run_dir import RunDir
 
 ATTEMPTS = "attempts"
@@ -98,13 +99,16 @@ class PromptStep:
         self._prompter = prompter or build_prompter(context.config.prompter, context.lattice.grid)
         self._queries = context.config.queries
         self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
+        self._room = Room()
 
     async def prompt(self, image: BlockImage) -> tuple[TilePrompts, ...]:
         """Ask all queries about all tiles of a block. Raises ModelError only when the engine is gone."""
-        if self._journal.begin(image.block.block_id, "prompt") > MAX_CRASHES:
-            return tuple(row for tile in image.block.tiles for row in self._all(tile, TileStatus.FAILED, Reason.CRASHED, _CRASHED))
-        answers = await asyncio.gather(*(self._ask(image, tile) for tile in image.block.tiles))
-        self._journal.end(image.block.block_id, "prompt")
+        block_id = image.block.block_id
+        async with self._room.enter(alone=self._journal.earlier(block_id, "prompt") > 0):
+            if self._journal.begin(block_id, "prompt") > MAX_CRASHES:
+                return tuple(row for tile in image.block.tiles for row in self._all(tile, TileStatus.FAILED, Reason.CRASHED, _CRASHED))
+            answers = await asyncio.gather(*(self._ask(image, tile) for tile in image.block.tiles))
+            self._journal.end(block_id, "prompt")
         return tuple(answer for tile_answers in answers for answer in tile_answers)
 
     async def _ask(self, image: BlockImage, tile: TileSpec) -> list[TilePrompts]:
@@ -196,21 +200,12 @@ def valid_share(view: TileImage) -> float:
     return float(view.valid.mean()) if view.valid.size else 0.0
 
 
-def overall_status(statuses: Iterable[TileStatus]) -> TileStatus:
-    """One status for a tile over all queries: failed if any query failed, else found if any found, else empty."""
-    seen = set(statuses)
-    for status in (TileStatus.FAILED, TileStatus.FOUND):
-        if status in seen:
-            return status
-    return TileStatus.EMPTY
-
-
 def summarise(record: BlockRecord) -> BlockSummary:
     """The scalars of a block record."""
-    statuses: dict[str, list[TileStatus]] = {}
+    by_tile: dict[str, list[TileRecord]] = {}
     for row in record.tiles:
-        statuses.setdefault(row.tile.tile_id, []).append(row.status)
-    overall = [overall_status(values) for values in statuses.values()]
+        by_tile.setdefault(row.tile.tile_id, []).append(row)
+    overall = [overall_row(rows).status for rows in by_tile.values()]
     return BlockSummary(
         block_id=record.block_id,
         found=overall.count(TileStatus.FOUND),

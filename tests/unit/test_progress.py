@@ -12,12 +12,16 @@ def block(found: int, empty: int, failed: int) -> BlockSummary:
 
 
 def test_line_by_hand() -> None:
-    progress = Progress(100, done_before=16, stream=io.StringIO(), clock=lambda: 0.0)
+    now = [300.0]
+    progress = Progress(100, done_before=16, stream=io.StringIO(), clock=lambda: now[0])
     progress.add(block(5, 14, 1))
-    line = progress.line(10.0)
+    line = progress.line(now[0])
     assert "tiles 20/100 (20 %) (+16 from an earlier start)" in line
     assert "found 5  empty 14  failed 1" in line
-    assert "2.0 tiles/s  left 40 s" in line
+    assert "speed not known yet" in line, "the five minutes before the first block were spent on loading models"
+    now[0] += 10.0
+    progress.add(block(20, 0, 0))
+    assert "2.0 tiles/s  left 30 s" in progress.line(now[0])
 
 
 def test_plain_lines_are_rare_but_the_last_always_comes() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,20 @@ from pipeline.errors import ModelError
 from pipeline.grid.source import SourceOptions
 from pipeline.grid.tiles import Plan
 from pipeline.rows import bounding_window
-from pipeline.schema import BlockImage, BlockSpec, Prompt, Reason, RunGrid, TileLattice, TileStatus
-from pipeline.steps import ATTEMPTS, PromptStep, RunContext, SegmentStep, overall_status
+from pipeline.schema import (
+    BlockImage,
+    BlockRecord,
+    BlockSpec,
+    Prompt,
+    Reason,
+    RunGrid,
+    TileImage,
+    TileLattice,
+    TilePrompts,
+    TileRecord,
+    TileStatus,
+)
+from pipeline.steps import ATTEMPTS, PromptStep, RunContext, SegmentStep, summarise
 from pipeline.write.block_records import read_block_record
 from pipeline.write.run_dir import RunDir
 
@@ -130,8 +144,46 @@ def test_a_block_that_keeps_killing_its_process_is_given_up(context: RunContext)
     assert len(answers) == 8
 
 
-def test_overall_status_never_hides_a_failure() -> None:
+def test_a_block_that_comes_again_is_worked_on_alone(context: RunContext) -> None:
+    """A death counts against every block in flight; alone on its second attempt, an innocent one gets through."""
+    seen: list[tuple[str, int]] = []
+    working = 0
+
+    class Watched(FakePrompter):
+        async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
+            nonlocal working
+            working += 1
+            await asyncio.sleep(0.01)
+            seen.append((image.tile.tile_id, working))
+            working -= 1
+            return await super().prompt(image, queries)
+
+    image = make_image(context)
+    first, *others = image.block.tiles
+    blocks = [
+        replace(image, block=replace(image.block, block_row=number, tiles=(tile,))) for number, tile in enumerate([first, *others[:2]])
+    ]
+    AttemptJournal(Path(context.run_dir) / ATTEMPTS).begin(blocks[0].block.block_id, "prompt")  # its process died
+
+    async def ask_all() -> None:
+        step = PromptStep(context, Watched({}))
+        await asyncio.gather(*(step.prompt(block) for block in blocks))
+
+    asyncio.run(ask_all())
+    assert dict(seen)[first.tile_id] == 1
+    assert sorted(count for _, count in seen) == [1, 1, 2], "the other two work side by side"
+
+
+def test_a_tiles_status_never_hides_a_failure(context: RunContext) -> None:
     found, empty, failed = TileStatus.FOUND, TileStatus.EMPTY, TileStatus.FAILED
-    assert overall_status([empty, found]) is found
-    assert overall_status([found, failed]) is failed
-    assert overall_status([empty, empty]) is empty
+    tiles = context.lattice.tiles_of_block(0, 0)
+    pairs = [(empty, found), (found, failed), (empty, empty), (failed, empty)]
+    rows = [
+        TileRecord(tile=tile, query_index=index, status=status, reason=Reason.NONE)
+        for tile, pair in zip(tiles, pairs, strict=True)
+        for index, status in enumerate(pair)
+    ]
+    summary = summarise(
+        BlockRecord(block_id="b00000_00000", fingerprint="f" * 64, tiles=tuple(rows), valid={}, n_embeddings=0, elapsed_s=0.0)
+    )
+    assert (summary.found, summary.empty, summary.failed) == (1, 1, 2)
