@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.finetune.prompter_data import TileStore
-from pipeline.finetune.prompter_forward import Memory, language_hidden, patches_of, rotary, vision_tokens
+from pipeline.finetune.prompter_forward import Memory, fast_products, language_hidden, patches_of, rotary, vision_tokens
 from pipeline.finetune.prompter_language import TokenTable, image_positions
 from pipeline.finetune.prompter_questions import Question
 from pipeline.finetune.samples import prompt_text
@@ -115,7 +115,7 @@ def greedy_replies(model: Any, table: TokenTable, rgb: NDArray[np.uint8], asked:
     import torch
 
     device = next(model.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+    with torch.inference_mode(), fast_products(device.type):
         images = vision_tokens(model.model.visual, patches_of(torch.from_numpy(rgb).to(device)))
         replies: list[str] = []
         for first in range(0, len(asked), 96):

@@ -8,6 +8,9 @@
 4. The image tokens are told, after layer TAP, through heads that are dropped later, which cell they are, and, where an object has
    its point in the cell, the six absolute numbers of the answer (in the vocabulary of numbers itself) and how many of its class
    come before it. The reply then has only to look up and copy.
+5. The reply is told where to look: after layer POINTER_TAP, each token that says something about an object must point, through
+   one bilinear form that is dropped later, at the cell of that object's point, or at none where the list ends. Enumerating in
+   order is what number tokens alone teach last: they reward a right cell only once it has become a right number.
 """
 
 from __future__ import annotations
@@ -19,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.finetune.prompter_forward import N_IMAGE_TOKENS, language_hidden, rotary
+from pipeline.finetune.prompter_forward import N_IMAGE_TOKENS, fast_products, language_hidden, rotary
 from pipeline.finetune.prompter_questions import Question, QuestionSampler
 from pipeline.finetune.prompter_vision import largest_last
 from pipeline.finetune.samples import GRID, PROMPT_PREFIX, TileTruth, answer_numbers, cell_of, prompt_text, reply_text
-from pipeline.finetune.tokenizer import MAX_NUMBER, number_token_ids
+from pipeline.finetune.tokenizer import MAX_NUMBER, NEXT_OBJECT, OBJECTS_CLOSE, number_token_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -37,6 +40,12 @@ DECISION_WEIGHT = 4.0
 
 TAP = 1
 """The layer after which image tokens must know where they are."""
+
+POINTER_TAP = 2
+"""The layer after which reply tokens must know which cell they speak of; two layers are left to fetch its numbers."""
+
+NOWHERE = N_IMAGE_TOKENS
+"""The pointer's target where no object is left."""
 
 MAX_RANK = 16
 """Ranks of an object within its class from here on are one."""
@@ -58,6 +67,8 @@ class TokenTable:
     """(MAX_NUMBER + 1,)"""
     decisions: frozenset[int]
     """` some` and ` none`."""
+    list_marks: frozenset[int]
+    """What follows an object: the opening of the next one, or the end of the list."""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> TokenTable:
@@ -72,6 +83,7 @@ class TokenTable:
             pad=ids("<|endoftext|>")[0],
             numbers=number_token_ids(tokenizer),
             decisions=frozenset((ids(" some")[0], ids(" none")[0])),
+            list_marks=frozenset((ids(NEXT_OBJECT)[0], ids(OBJECTS_CLOSE)[0])),
         )
 
     def encode(self, text: str) -> list[int]:
@@ -90,29 +102,47 @@ class Pack:
     """From 0 at each segment's start."""
     weight: list[float]
     """Weight of predicting this token from the one before it; 0 for prompts."""
+    cell: list[int]
+    """Raster index of the cell of the object that this token speaks of, NOWHERE, or -1 where it speaks of none."""
 
 
-def segment_of(table: TokenTable, question: Question, truth: TileTruth) -> tuple[list[int], list[float]]:
-    """Token ids and weights of one question with its true answer."""
+def segment_of(table: TokenTable, question: Question, truth: TileTruth) -> tuple[list[int], list[float], list[int]]:
+    """Token ids, weights and cells of one question with its true answer."""
     chosen = truth.class_ids == question.class_id
     numbers = answer_numbers(truth.points_xy[chosen], truth.boxes_xyxy[chosen])
     prompt = table.encode(prompt_text(question.text))
     reply = [*table.encode(reply_text(question.subject, numbers)), table.end]
     weights = [DECISION_WEIGHT if token in table.decisions else 1.0 for token in reply]
-    return prompt + reply, [0.0] * len(prompt) + weights
+    cells = spoken_cells(table, reply, [*cell_of(truth.points_xy[chosen]).tolist(), NOWHERE])
+    return prompt + reply, [0.0] * len(prompt) + weights, [-1] * len(prompt) + cells
+
+
+def spoken_cells(table: TokenTable, reply: Sequence[int], cells: Sequence[int]) -> list[int]:
+    """Cell that each token of a reply speaks of; `cells` are those of its objects in order, then NOWHERE.
+
+    The decision speaks of the first object, a number of its own object, a list mark of the next one; other tokens of none (-1).
+    """
+    numbers = frozenset(table.numbers.tolist())
+    spoken, said = [], 0
+    for token in reply:
+        speaks = token in numbers or token in table.list_marks or token in table.decisions
+        spoken.append(cells[said // 6] if speaks else -1)
+        said += token in numbers
+    return spoken
 
 
 def pack_tile(
     table: TokenTable, sampler: QuestionSampler, truth: TileTruth, *, rng: np.random.Generator, budget: int = TEXT_BUDGET
 ) -> Pack:
     """Questions until `budget` tokens are full; one that does not fit ends the pack (the first may overrun it)."""
-    pack = Pack(ids=[], segment=[], position=[], weight=[])
+    pack = Pack(ids=[], segment=[], position=[], weight=[], cell=[])
     for number in range(1, 100):
-        ids, weights = segment_of(table, sampler.for_tile(truth.class_ids, rng), truth)
+        ids, weights, cells = segment_of(table, sampler.for_tile(truth.class_ids, rng), truth)
         if len(pack.ids) + len(ids) > budget and number > 1:
             break
         pack.ids.extend(ids)
         pack.weight.extend(weights)
+        pack.cell.extend(cells)
         pack.segment.extend([number] * len(ids))
         pack.position.extend(range(len(ids)))
     return pack
@@ -130,6 +160,8 @@ class PackedBatch:
     """(B, T) int64"""
     weight: Tensor
     """(B, T) float32"""
+    cell: Tensor
+    """(B, T) int64, -1 = none"""
     cell_numbers: Tensor
     """(M, 6) int64 absolute numbers of the M objects that own a peak cell"""
     cell_rank: Tensor
@@ -144,8 +176,8 @@ def collate(packs: Sequence[Pack], truths: Sequence[TileTruth], *, pad: int) -> 
 
     longest = max(len(pack.ids) for pack in packs)
     longest = -(-longest // 16) * 16
-    arrays = {name: np.zeros((len(packs), longest), np.int64) for name in ("ids", "segment", "position")}
-    arrays["ids"][:] = pad
+    blank = {"ids": pad, "segment": 0, "position": 0, "cell": -1}
+    arrays = {name: np.full((len(packs), longest), value, np.int64) for name, value in blank.items()}
     weight = np.zeros((len(packs), longest), np.float32)
     for row, pack in enumerate(packs):
         for name, array in arrays.items():
@@ -198,6 +230,9 @@ def make_language_heads(width: int) -> Any:
         "col": torch.nn.Linear(width, GRID),
         "numbers": torch.nn.Linear(width, 6 * width),
         "rank": torch.nn.Linear(width, MAX_RANK),
+        "point_from": torch.nn.Linear(width, width, bias=False),
+        "point_to": torch.nn.Linear(width, width, bias=False),
+        "point_nowhere": torch.nn.Linear(width, 1),
     })  # fmt: skip
 
 
@@ -231,12 +266,26 @@ class LanguageObjective:
         follows = int(self._positions.max()) + 1
         positions = torch.cat([self._positions[:, None].expand(-1, count, -1), (batch.position + follows).expand(3, -1, -1)], dim=2)
         mask = attention_mask(batch.segment, n_prefix)
-        with torch.autocast(tokens.device.type, torch.bfloat16):
+        with fast_products(tokens.device.type):
             embeds = torch.cat([before, tokens.to(before.dtype), table[batch.ids]], dim=1)
-            hidden, tapped = language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, tap=TAP)
+            hidden, tapped = language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, taps=(TAP, POINTER_TAP))
         reply, parts = self._reply_loss(hidden[:, n_prefix - 1 : -1], batch, table)
-        image, image_parts = self._image_loss(tapped[:, before.shape[1] : n_prefix].float(), batch, table)
-        return reply + 0.5 * image, {**parts, **image_parts}
+        image, image_parts = self._image_loss(tapped[0][:, before.shape[1] : n_prefix].float(), batch, table)
+        deep = tapped[-1].float()
+        pointer, pointed = self._pointer_loss(deep[:, n_prefix - 1 : -1], deep[:, before.shape[1] : n_prefix], batch)
+        return reply + 0.5 * image + 0.5 * pointer, {**parts, **image_parts, "pointer": float(pointer.detach()), "pointed": pointed}
+
+    def _pointer_loss(self, speaking: Tensor, image: Tensor, batch: PackedBatch) -> tuple[Tensor, float]:
+        """Cross entropy of pointing, and the share of right cells. speaking: (B, T, d), one place before its token; image: (B, 81, d)."""
+        import torch
+        from torch.nn import functional
+
+        speaks = batch.cell >= 0
+        asked = self.heads["point_from"](speaking)
+        score = asked @ self.heads["point_to"](image).transpose(1, 2) * asked.shape[-1] ** -0.5
+        logits = torch.cat([score, self.heads["point_nowhere"](speaking)], dim=-1)[speaks]
+        target = batch.cell[speaks]
+        return functional.cross_entropy(logits, target), float((logits.argmax(-1) == target).float().mean())
 
     def _reply_loss(self, hidden: Tensor, batch: PackedBatch, table: Tensor) -> tuple[Tensor, dict[str, float]]:
         import torch
@@ -244,7 +293,7 @@ class LanguageObjective:
 
         asked = batch.weight > 0
         target, weight = batch.ids[asked], batch.weight[asked]
-        with torch.autocast(hidden.device.type, torch.bfloat16):
+        with fast_products(hidden.device.type):
             logits = functional.linear(hidden[asked], table)
         logp = torch.log_softmax(logits.float(), dim=-1)
         value = self._value_of[target]

@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.finetune import checkpoints
 from pipeline.finetune.prompter_data import TileStore, batch_of
-from pipeline.finetune.prompter_forward import patches_of, vision_tokens
+from pipeline.finetune.prompter_forward import fast_products, patches_of, vision_tokens
 from pipeline.finetune.prompter_language import (
     TEXT_BUDGET,
     LanguageObjective,
@@ -139,9 +139,7 @@ def train_vision(place: Place, options: StageOptions, *, on_save: Callable[[int,
 
 def encode(vision: Any, rgb: Tensor) -> Tensor:
     """(B, 252, 252, 3) uint8 -> (B, 81, width), computed in bfloat16 where that helps."""
-    import torch
-
-    with torch.autocast(rgb.device.type, torch.bfloat16):
+    with fast_products(rgb.device.type):
         return vision_tokens(vision, patches_of(rgb))
 
 
