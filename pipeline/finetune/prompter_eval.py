@@ -147,7 +147,7 @@ def _decode(model: Any, table: TokenTable, images: Tensor, prompts: list[list[in
     causal = torch.full((side, side), -1e9, device=device).triu(1)
     mask = causal + ((usable - 1) * 1e9)[:, None, None]
     memory = Memory(keys=[], values=[])
-    hidden, _ = language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, memory=memory)
+    hidden = language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, memory=memory)
     last = hidden[torch.arange(count, device=device), seen + lengths - 1]
     replies: list[list[int]] = [[] for _ in range(count)]
     rows = torch.arange(count, device=device)
@@ -165,7 +165,7 @@ def _decode(model: Any, table: TokenTable, images: Tensor, prompts: list[list[in
         usable = torch.cat([usable, torch.ones(len(rows), 1, device=device)], 1)
         place = (lengths[rows] + follows + step)[None, :, None].expand(3, -1, 1)
         mask = ((usable - 1) * 1e9)[:, None, None]
-        hidden, _ = language_hidden(text, embeddings[token][:, None], angles=rotary(text, place), mask=mask, memory=memory)
+        hidden = language_hidden(text, embeddings[token][:, None], angles=rotary(text, place), mask=mask, memory=memory)
         last = hidden[:, 0]
     return replies
 

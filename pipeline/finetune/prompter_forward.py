@@ -13,8 +13,7 @@ both in batches. These functions compute the same numbers from the same modules 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.finetune.prompter_model import IMAGE_MEAN, IMAGE_STD
@@ -75,16 +74,20 @@ def _gated(x: Tensor, mlp: Any) -> Tensor:
     return result
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax attention by plain matrix products: on CPUs with bfloat16 products, up to ten times faster to train than
-    the fused kernel for the short sequences here. mask: additive, broadcastable to (B, heads, S, S_all)."""
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What is fetched, and the attention itself (B, heads, S, S_all). mask: additive, broadcastable to it.
+
+    Softmax attention by plain matrix products: on CPUs with bfloat16 products, up to ten times faster to train than the
+    fused kernel for the short sequences here.
+    """
     import torch
 
     with torch.autocast(query.device.type, enabled=False):
         score = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         if mask is not None:
             score = score + mask.to(score.dtype)
-        return torch.softmax(score, dim=-1) @ value
+        attention = torch.softmax(score, dim=-1)
+        return attention @ value, attention
 
 
 def _window_order() -> Tensor:
@@ -128,7 +131,7 @@ def vision_tokens(vision: Any, patches: Tensor) -> Tensor:
         query, key, value = _rotate(qkv[0], cos, sin), _rotate(qkv[1], cos, sin), qkv[2]
         if index not in vision.fullatt_block_indexes:
             query, key, value = (part.reshape(batch, heads * n_windows, count // n_windows, head_dim) for part in (query, key, value))
-        seen = _attend(query, key, value).reshape(batch, heads, count, head_dim)
+        seen = _attend(query, key, value)[0].reshape(batch, heads, count, head_dim)
         x = x + block.attn.proj(seen.transpose(1, 2).reshape(batch, count, -1))
         x = x + _gated(_norm(x, block.norm2), block.mlp)
     merger = vision.merger
@@ -156,6 +159,19 @@ class Memory:
     values: list[Tensor]
 
 
+@dataclass(kw_only=True, slots=True)
+class Probe:
+    """What training wants to see of the inside of the language model; `language_hidden` fills it."""
+
+    after: tuple[int, ...]
+    """Layers whose hidden states are kept, as they are."""
+    attention_of: int
+    """The layer whose attention is kept."""
+    states: list[Tensor] = field(default_factory=list)
+    attention: Tensor | None = None
+    """(B, heads, S, S_all)"""
+
+
 def language_hidden(
     text_model: Any,
     embeds: Tensor,
@@ -163,9 +179,9 @@ def language_hidden(
     angles: tuple[Tensor, Tensor],
     mask: Tensor,
     memory: Memory | None = None,
-    taps: Sequence[int] = (),
-) -> tuple[Tensor, list[Tensor]]:
-    """Hidden states after the last layer (normalised) and after each layer of `taps` (as they are).
+    probe: Probe | None = None,
+) -> Tensor:
+    """Hidden states after the last layer, normalised.
 
     embeds: (B, S, d); angles from `rotary` for these S positions; mask: (B, 1, S, S_all) float, 0 = attends,
     very negative = does not. With `memory`
@@ -175,7 +191,6 @@ def language_hidden(
 
     x = embeds
     batch, count, _ = x.shape
-    tapped: list[Tensor] = []
     for index, layer in enumerate(text_model.layers):
         attention = layer.self_attn
         head_dim = attention.head_dim
@@ -195,9 +210,10 @@ def language_hidden(
                 memory.values.append(value)
         groups = attention.num_key_value_groups
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        out = _attend(query, key, value, mask)
+        out, attention_map = _attend(query, key, value, mask)
         x = x + attention.o_proj(out.transpose(1, 2).reshape(batch, count, -1))
         x = x + _gated(_norm(x, layer.post_attention_layernorm), layer.mlp)
-        if index in taps:
-            tapped.append(x)
-    return _norm(x, text_model.norm), tapped
+        if probe is not None:
+            probe.states.extend([x] if index in probe.after else [])
+            probe.attention = attention_map if index == probe.attention_of else probe.attention
+    return _norm(x, text_model.norm)

@@ -9,8 +9,9 @@
    its point in the cell, the six absolute numbers of the answer (in the vocabulary of numbers itself) and how many of its class
    come before it. The reply then has only to look up and copy.
 5. The reply is told where to look: after layer POINTER_TAP, each token that says something about an object must point, through
-   one bilinear form that is dropped later, at the cell of that object's point, or at none where the list ends. Enumerating in
-   order is what number tokens alone teach last: they reward a right cell only once it has become a right number.
+   one bilinear form that is dropped later, at the cell of that object's point, or at none where the list ends. In the next layer
+   one attention head per key/value head must look there. Enumerating in order is what number tokens alone teach last: they
+   reward a right cell only once it has become a right number.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.finetune.prompter_forward import N_IMAGE_TOKENS, fast_products, language_hidden, rotary
+from pipeline.finetune.prompter_forward import N_IMAGE_TOKENS, Probe, fast_products, language_hidden, rotary
 from pipeline.finetune.prompter_questions import Question, QuestionSampler
 from pipeline.finetune.prompter_vision import largest_last
 from pipeline.finetune.samples import GRID, PROMPT_PREFIX, TileTruth, answer_numbers, cell_of, prompt_text, reply_text
@@ -268,12 +269,26 @@ class LanguageObjective:
         mask = attention_mask(batch.segment, n_prefix)
         with fast_products(tokens.device.type):
             embeds = torch.cat([before, tokens.to(before.dtype), table[batch.ids]], dim=1)
-            hidden, tapped = language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, taps=(TAP, POINTER_TAP))
-        reply, parts = self._reply_loss(hidden[:, n_prefix - 1 : -1], batch, table)
-        image, image_parts = self._image_loss(tapped[0][:, before.shape[1] : n_prefix].float(), batch, table)
-        deep = tapped[-1].float()
-        pointer, pointed = self._pointer_loss(deep[:, n_prefix - 1 : -1], deep[:, before.shape[1] : n_prefix], batch)
-        return reply + 0.5 * image + 0.5 * pointer, {**parts, **image_parts, "pointer": float(pointer.detach()), "pointed": pointed}
+            probe = Probe(after=(TAP, POINTER_TAP), attention_of=min(POINTER_TAP + 1, len(text.layers) - 1))
+            hidden = language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, probe=probe)
+        replies, cells = slice(n_prefix - 1, -1), slice(before.shape[1], n_prefix)
+        reply, parts = self._reply_loss(hidden[:, replies], batch, table)
+        image, image_parts = self._image_loss(probe.states[0][:, cells].float(), batch, table)
+        deep = probe.states[-1].float()
+        pointer, pointed = self._pointer_loss(deep[:, replies], deep[:, cells], batch)
+        assert probe.attention is not None
+        look = self._look_loss(probe.attention[:, :, replies, cells], batch)
+        parts |= {**image_parts, "pointer": float(pointer.detach()), "pointed": pointed, "look": float(look.detach())}
+        return reply + 0.5 * image + 0.5 * pointer + 0.25 * look, parts
+
+    def _look_loss(self, attention: Tensor, batch: PackedBatch) -> Tensor:
+        """How far the looking heads are from the cell spoken of: mean of -log of the attention it gets. attention: (B, heads, T, 81)."""
+        here = (batch.cell >= 0) & (batch.cell < NOWHERE)
+        looking = attention[:, :: self.model.config.text_config.num_attention_heads // self.model.config.text_config.num_key_value_heads]
+        target = batch.cell.clamp(0, NOWHERE - 1)[:, None, :, None].expand(-1, looking.shape[1], -1, 1)
+        seen = looking.gather(3, target)[..., 0].transpose(1, 2)[here]
+        result: Tensor = -(seen.float() + 1e-6).log().mean() if len(seen) else attention.sum() * 0.0
+        return result
 
     def _pointer_loss(self, speaking: Tensor, image: Tensor, batch: PackedBatch) -> tuple[Tensor, float]:
         """Cross entropy of pointing, and the share of right cells. speaking: (B, T, d), one place before its token; image: (B, 81, d)."""

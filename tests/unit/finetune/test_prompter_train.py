@@ -111,7 +111,7 @@ def test_the_batched_forward_pass_is_the_one_of_transformers(place: prompter_tra
         start = torch.from_numpy(image_positions(len(before)))
         after = torch.arange(len(prompt)).expand(3, -1) + int(start.max()) + 1
         mask = attention_mask(torch.ones(1, len(prompt), dtype=torch.long), len(before) + 81)
-        hidden, _ = language_hidden(language, embeds, angles=rotary(language, torch.cat([start, after], 1)[:, None]), mask=mask)
+        hidden = language_hidden(language, embeds, angles=rotary(language, torch.cat([start, after], 1)[:, None]), mask=mask)
         ours = model.lm_head(hidden)[0, -1]
     assert inputs["input_ids"].shape[1] == embeds.shape[1]
     assert torch.allclose(ours, theirs, atol=1e-4)
