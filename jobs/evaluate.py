@@ -1,6 +1,6 @@
-"""Score a finished run against a procedural world's exact truth.
+"""How good is it: a preset on a benchmark by the papers' protocols, or a finished run against its world's exact truth.
 
-python jobs/evaluate.py --run demo/run --truth demo/world
+python jobs/evaluate.py --benchmark world:7 --preset embedded --limit 24 --out eval/world
 """
 
 from __future__ import annotations
@@ -9,45 +9,159 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from pipeline.errors import TerraqueryError
+from pipeline.errors import InputError, TerraqueryError
 
-EPILOG = """what the columns mean:
-  precision, recall   instances at IoU >= 0.5
-  giou                mean mask IoU over tile cores; nothing there and nothing predicted counts 1, a false alarm 0
-  giou_present        the same over tiles that hold the class
-  ciou                intersection over union of all pixels together
-  rejection           share of truly empty tiles answered "nothing here"
-  false_rejection     share of tiles that hold the class answered so
+EPILOG = """benchmarks:
+  world:SEED[:SIZE]    tiles of a procedural world, drawn in memory; SIZE pixels a side (default 2048)
+  earthreason:PATH     <root>/{train,val,test}/{images,labels,QAs}
+  rrsis-d:PATH         <root>/rrsisd/{refs(unc).p,instances.json}, <root>/images/rrsisd/JPEGImages
+  risbench:PATH        <root>/{img_rgb,mask}, <root>/output_phrase_{train,val,test}.txt
+  refsegrs:PATH        <root>/{images,masks}, <root>/output_phrase_{train,val,test}.txt
+  geoseg-bench:PATH    <root>/RS_ReasonSeg_Benchmark/{images,masks}, <root>/annotations/<Domain>.json
+  lasers:PATH          <root>/train/{images,annotations/train_ann.json}
 
-example:
-  python jobs/make_world.py --seed 11 --size 4096 --out world
-  python jobs/segment_region.py --source world/scene.tif --aoi world/aoi.geojson --queries-from world/queries.json --first 3 --out run
-  python jobs/evaluate.py --run run --truth world --json scores.json"""
+conventions (what an answer about something that is not there scores; all four are in the table, one has intervals):
+  paper                Think2Seg-RS equations 4 to 6: nothing there and nothing predicted scores 1, an unreadable reply 0
+  think2seg            its released code: only an explicit [] scores 1; empty targets stay out of cIoU; P@t: >=, among samples with a mask
+  segearth-r1          its released code: an empty mask on an empty target scores 1, whatever was said
+  vision-reasoner      its released code: an empty target always scores 0
+
+examples:
+  # the embedded models on 24 questions about world 7: the table, results.json, samples.parquet, samples.html with masks drawn
+  python jobs/evaluate.py --benchmark world:7 --preset embedded --limit 24 --out eval/world
+
+  # Think2Seg-RS on EarthReason by its own protocol: one random question per image, scored at 840 x 840 by its released code
+  python jobs/evaluate.py --benchmark earthreason:/data/EarthReason --split test --preset think2seg-3b \\
+      --questions random --convention think2seg --out eval/earthreason
+
+  # how far could any prompter get with this segmenter? boxes and points from the true masks, masks from SAM2
+  python jobs/evaluate.py --benchmark rrsis-d:/data/RRSIS-D --size-mismatch squash --prompts truth --out eval/ceiling
+
+The same command on the same --out resumes: committed parts are not done again; with another --convention they are only scored again.
+Exit codes: 0 complete, 2 bad input (no model was loaded), 3 some questions have no answer (they count as 0), 1 anything else.
+
+of a finished run (--run, --truth), per question:
+  precision, recall    instances at IoU >= 0.5
+  giou, giou_present   mean mask IoU over tile cores (nothing there and nothing predicted counts 1); over those that hold the class
+  ciou                 intersection over union of all pixels together
+  rejection            share of truly empty tiles answered "nothing here"
+  false_rejection      share of tiles that hold the class answered so"""
+
+RUN_FLAGS = ("run", "truth", "json")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Score and print; returns the exit code."""
+def parser() -> argparse.ArgumentParser:
+    """The command line: one of two modes."""
     top = argparse.ArgumentParser(
         prog="evaluate.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    top.add_argument("--run", required=True, type=Path, metavar="DIR", help="run directory of jobs/segment_region.py")
-    top.add_argument("--truth", required=True, type=Path, metavar="DIR", help="world directory of jobs/make_world.py")
-    top.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
-    args = top.parse_args(argv)
-    try:
-        from pipeline.evaluate.truth import read_truth, score_run, score_table
-        from pipeline.write.run_json import read_run_json
+    what = top.add_argument_group("what to ask")
+    what.add_argument("--benchmark", metavar="NAME:PLACE", help="see below")
+    what.add_argument("--split", metavar="NAME", help="of a public data set (default: test, or the only one)")
+    what.add_argument("--questions", choices=("first", "all", "random"), help="wordings per target (default: the data set's own protocol)")
+    what.add_argument("--seed", type=int, default=0, metavar="N", help="of random questions (default: %(default)s)")
+    what.add_argument("--sentence", choices=("sent", "sent+dot", "raw"), default="sent", help="text of an RRSIS-D expression that is asked")
+    what.add_argument("--limit", type=int, metavar="N", help="only N questions, spread evenly over the split")
+    models = top.add_argument_group("models")
+    models.add_argument("--preset", default="embedded", help="prompter and segmenter that belong together (default: %(default)s)")
+    models.add_argument("--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it")
+    models.add_argument("--prompts", choices=("preset", "truth"), help="truth: boxes and points of the true masks, no language model")
+    models.add_argument(
+        "--models", choices=("preset", "truth"), default="preset", help="truth: prompts and masks; gIoU must then be 100 %%"
+    )
+    protocol = top.add_argument_group("protocol")
+    names = ("paper", "think2seg", "segearth-r1", "vision-reasoner")
+    protocol.add_argument("--convention", choices=names, default="paper", help="how the open cases score (default: %(default)s)")
+    size_help = "side that image and mask are squashed to: preset (its tile side, default), native (not at all), or a number of px"
+    protocol.add_argument("--size", default="preset", metavar="PX", help=size_help)
+    mismatch = "mask of another size than its image: refuse (default) or squash (stretch it over the image)"
+    protocol.add_argument("--size-mismatch", choices=("refuse", "squash"), default="refuse", help=mismatch)
+    tolerance = "of GeoSeg's BF, as a share of the image diagonal (default: 0.0075)"
+    protocol.add_argument("--boundary-tolerance", type=float, metavar="SHARE", help=tolerance)
+    running = top.add_argument_group("running")
+    running.add_argument("--out", metavar="DIR", help="directory of the evaluation; the same command resumes it")
+    running.add_argument(
+        "--runner", choices=("ray", "local"), default="ray", help="ray: actors (joins RAY_ADDRESS if set); local: this process"
+    )
+    run = top.add_argument_group("instead of a benchmark: a finished run against its world")
+    run.add_argument("--run", type=Path, metavar="DIR", help="run directory of jobs/segment_region.py")
+    run.add_argument("--truth", type=Path, metavar="DIR", help="world directory of jobs/make_world.py")
+    run.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    return top
 
-        info = read_run_json(args.run / "run.json")
-        scores = score_run(args.run, read_truth(args.truth), info.lattice, info.queries)
-        print(score_table(scores))
-        if args.json:
-            args.json.write_text(json.dumps([score.figures() for score in scores], indent=2) + "\n")
+
+def request_of(args: argparse.Namespace) -> Any:
+    """The command line as an `EvaluationRequest`. Raises InputError; opens nothing."""
+    from pipeline.evaluate.boundary import DIAGONAL_SHARE
+    from pipeline.evaluate.results import Scoring
+    from pipeline.prepare_benchmark import EvaluationRequest
+
+    given = [f"--{name}" for name in RUN_FLAGS if getattr(args, name) is not None]
+    if given:
+        raise InputError("--benchmark cannot be combined with the mode for finished runs", came=given[0], remedy="drop one of them")
+    if args.out is None:
+        raise InputError("an evaluation needs a directory", remedy="add --out DIR")
+    tolerance = DIAGONAL_SHARE if args.boundary_tolerance is None else args.boundary_tolerance
+    if not 0 <= tolerance <= 1:
+        raise InputError("--boundary-tolerance is a share of the diagonal from 0 to 1", came=str(tolerance), remedy="for example 0.0075")
+    return EvaluationRequest(
+        benchmark=args.benchmark,
+        out=args.out,
+        preset=args.preset,
+        config_file=args.config,
+        split=args.split,
+        questions=args.questions,
+        seed=args.seed,
+        limit=args.limit,
+        size=_size(args.size),
+        size_mismatch=args.size_mismatch,
+        sentence=args.sentence,
+        prompts_from="truth" if args.models == "truth" else args.prompts or "preset",
+        masks_from=args.models,
+        boundary_share=tolerance,
+        scoring=Scoring(convention=args.convention),
+        runner=args.runner,
+    )
+
+
+def _size(text: str) -> Any:
+    if text in ("preset", "native"):
+        return text
+    if not text.isdecimal() or not 16 <= int(text) <= 4096:
+        raise InputError("--size must be preset, native or 16 to 4096 px", came=repr(text), remedy="for example --size 840")
+    return int(text)
+
+
+def score_finished_run(args: argparse.Namespace) -> int:
+    """The mode for finished runs."""
+    from pipeline.evaluate.truth import read_truth, score_run, score_table
+    from pipeline.write.run_json import read_run_json
+
+    info = read_run_json(args.run / "run.json")
+    scores = score_run(args.run, read_truth(args.truth), info.lattice, info.queries)
+    print(score_table(scores))
+    if args.json:
+        args.json.write_text(json.dumps([score.figures() for score in scores], indent=2) + "\n")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluate or score, and print; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        if args.benchmark is not None:
+            request = request_of(args)
+            from pipeline.flow_benchmark import run_evaluation  # imported only once the command line is known to be well formed
+
+            return run_evaluation(request)
+        if args.run is None or args.truth is None:
+            raise InputError("name what to evaluate", remedy="give --benchmark NAME:PLACE --out DIR, or --run DIR --truth DIR")
+        return score_finished_run(args)
     except TerraqueryError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,222 @@
+"""A benchmark: images, what is to be found in them, and how one asks for it.
+
+1. A reader (`benchmark_*.py`) turns a data set's own layout into a `Benchmark`: images with targets, each target with the
+   mask that answers it and the wordings that ask for it. Nothing is decoded yet; missing files and other layouts are
+   InputErrors that say what was expected where.
+2. `choose_samples` picks wordings (`first`, `all`, seeded `random`) and, with a limit, samples spread evenly over the whole
+   benchmark, so that a data set sorted by domain keeps all its domains.
+3. `check_sizes` compares the headers of images and masks before any model is loaded. RRSIS-D is known to hold images of
+   800 x 801 px with masks of 800 x 800 (RMSIN issue 12); such pairs are refused, or squashed onto the image when asked.
+4. `read_image` and `read_mask` decode in the worker, at the image's own size or squashed to one side length: image by
+   Lanczos, mask by nearest neighbour, aspect ratio not kept, as Think2Seg-RS does (840 x 840).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.prompt.query import check_query
+
+QuestionPolicy = Literal["first", "all", "random"]
+SizePolicy = Literal["refuse", "squash"]
+
+
+class PixelSource(Protocol):
+    """Where an image comes from. Small and picklable."""
+
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) from the header alone. Raises InputError when there is no readable header."""
+        ...
+
+    def read(self) -> NDArray[np.uint8]:
+        """(H, W, 3): red, green, blue. Raises SourceError when the content does not decode."""
+        ...
+
+
+class MaskSource(Protocol):
+    """Where a true mask comes from. Small and picklable."""
+
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) from the header alone. Raises InputError when there is no readable header."""
+        ...
+
+    def read(self) -> NDArray[np.bool_]:
+        """(H, W); True = target, all False = the target is not there. Raises InputError or SourceError when damaged."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wording:
+    """One way to ask for a target."""
+
+    text: str
+    strata: Mapping[str, str] = field(default_factory=dict)
+    """Properties of the wording to report figures by, e.g. kind = implicit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """Something to be found in an image, or known not to be there (then its mask is empty)."""
+
+    target_id: str
+    """Unique in the benchmark."""
+    mask: MaskSource
+    wordings: tuple[Wording, ...]
+    """At least one."""
+    strata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkImage:
+    """One image with all its targets."""
+
+    image_id: str
+    pixels: PixelSource
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A split of a data set, as its reader found it."""
+
+    name: str
+    split: str
+    images: tuple[BenchmarkImage, ...]
+    questions: QuestionPolicy
+    """The policy that its papers use."""
+    identity: Mapping[str, str]
+    """What pins the content: root and hash of the annotations, or seed and size."""
+    pixel_m: float | None = None
+    """Ground size of a pixel, where it is known and the same everywhere."""
+
+    def __post_init__(self) -> None:
+        for what, ids in (
+            ("image", [image.image_id for image in self.images]),
+            ("target", [target.target_id for image in self.images for target in image.targets]),
+        ):
+            if len(set(ids)) != len(ids):
+                repeated = next(name for name, count in Counter(ids).items() if count > 1)
+                remedy = "remove the repetition from the annotations"
+                raise InputError(f"{self.name}: every {what} needs its own id", came=f"{repeated!r} more than once", remedy=remedy)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One question to be answered and scored."""
+
+    sample_id: str
+    """`target_id#n`, n = position of the wording; unique in the benchmark."""
+    query: str
+    """Normalised (`check_query`); as the data set has it where `refusal` is set."""
+    mask: MaskSource
+    strata: Mapping[str, str]
+    refusal: str = ""
+    """Why no model may be asked this; such a sample counts as failed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleImage:
+    """An image and the chosen questions about it."""
+
+    image_id: str
+    pixels: PixelSource
+    samples: tuple[Sample, ...]
+
+
+def choose_samples(benchmark: Benchmark, policy: QuestionPolicy, *, seed: int = 0, limit: int | None = None) -> tuple[SampleImage, ...]:
+    """The questions of an evaluation, by image, in the benchmark's order.
+
+    `random` draws one wording per target from `seed` and the target's id alone, so that neither the order of files nor a limit
+    changes the draw. Raises InputError when nothing is left, or no question may be asked.
+    """
+    if limit is not None and limit < 1:
+        raise InputError("--limit must be at least 1", came=str(limit), remedy="leave it out to take the whole split")
+    pairs = [(image, sample) for image in benchmark.images for target in image.targets for sample in _samples(target, policy, seed)]
+    if not pairs:
+        came = f"{len(benchmark.images)} images without a question"
+        raise InputError(
+            f"the split {benchmark.split!r} of {benchmark.name} must hold a question", came=came, remedy="choose another split"
+        )
+    if limit is not None and limit < len(pairs):
+        pairs = [pairs[index * len(pairs) // limit] for index in range(limit)]
+    if all(sample.refusal for _, sample in pairs):
+        raise InputError("at least one question must be fit to be asked", came=pairs[0][1].refusal, remedy="correct the annotations")
+    chosen: dict[str, tuple[BenchmarkImage, list[Sample]]] = {}
+    for image, sample in pairs:
+        chosen.setdefault(image.image_id, (image, []))[1].append(sample)
+    return tuple(SampleImage(image_id=image.image_id, pixels=image.pixels, samples=tuple(samples)) for image, samples in chosen.values())
+
+
+def check_sizes(images: Sequence[SampleImage], policy: SizePolicy) -> list[str]:
+    """Sample ids whose mask has another size than its image. Raises InputError for any of them under `refuse`."""
+    odd: list[tuple[str, tuple[int, int], tuple[int, int]]] = []
+    for image in images:
+        size = image.pixels.size_hw()
+        for sample in image.samples:
+            mask_size = sample.mask.size_hw()
+            if mask_size != size:
+                odd.append((sample.sample_id, size, mask_size))
+    if odd and policy == "refuse":
+        some = "; ".join(f"{name}: image {h} x {w} px, mask {mh} x {mw} px" for name, (h, w), (mh, mw) in odd[:3])
+        raise InputError(
+            "every mask must have the size of its image (height x width)",
+            came=f"{len(odd)} of {sum(len(image.samples) for image in images)} samples differ: {some}",
+            remedy="correct the data, or add --size-mismatch squash to stretch these masks over their images, as the released scripts do",
+        )
+    return [name for name, _, _ in odd]
+
+
+def read_image(source: PixelSource, side_px: int | None) -> NDArray[np.uint8]:
+    """(H, W, 3) at the image's own size, or squashed to `side_px` x `side_px` (Lanczos). Raises SourceError."""
+    from PIL import Image
+
+    rgb = source.read()
+    if side_px is None or rgb.shape[:2] == (side_px, side_px):
+        return rgb
+    return np.array(Image.fromarray(rgb).resize((side_px, side_px), Image.Resampling.LANCZOS), dtype=np.uint8)
+
+
+def read_mask(source: MaskSource, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W) of `shape_hw`; another size is stretched by nearest neighbour. Raises InputError or SourceError."""
+    from PIL import Image
+
+    mask = source.read()
+    if mask.shape == shape_hw:
+        return mask
+    stretched = Image.fromarray(mask.astype(np.uint8)).resize((shape_hw[1], shape_hw[0]), Image.Resampling.NEAREST)
+    return np.asarray(stretched).astype(np.bool_)
+
+
+def _samples(target: Target, policy: QuestionPolicy, seed: int) -> list[Sample]:
+    if policy == "all":
+        places = list(range(len(target.wordings)))
+    elif policy == "first":
+        places = [0]
+    else:
+        digest = hashlib.blake2b(f"{seed}/{target.target_id}".encode(), digest_size=8).digest()
+        places = [int.from_bytes(digest) % len(target.wordings)]
+    return [_sample(target, place) for place in places]
+
+
+def _sample(target: Target, place: int) -> Sample:
+    wording = target.wordings[place]
+    query, refusal = " ".join(wording.text.split()), ""
+    try:
+        query = check_query(query)
+    except InputError as error:
+        refusal = str(error)
+    return Sample(
+        sample_id=f"{target.target_id}#{place}",
+        query=query,
+        mask=target.mask,
+        strata={**target.strata, **wording.strata},
+        refusal=refusal,
+    )

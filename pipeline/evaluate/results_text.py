@@ -1,0 +1,122 @@
+"""The results document as Markdown: the tables of the papers, with intervals, readable in a terminal too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.evaluate.metrics import THRESHOLDS
+from pipeline.evaluate.pixel_metrics import PIXEL_METRICS
+
+_TITLES = {
+    "giou": "gIoU",
+    "giou_present": "gIoU, targets that are there",
+    "ciou": "cIoU",
+    **{f"p@{threshold}": f"P@{threshold}" for threshold in THRESHOLDS},
+    "rejection": "rejection",
+    "false_rejection": "false rejection",
+    "failure": "no answer",
+}
+
+_PIXEL_TITLES = ("IoU", "Dice", "Acc.", "Prec.", "Rec.", "Spec.", "BF")
+
+
+def summary_text(results: Mapping[str, Any]) -> str:
+    """What a job prints: headline figures, conventions, rejection, pixel metrics."""
+    return "\n\n".join([_heading(results), _figures(results), _conventions(results), _rejection(results), _pixels(results)])
+
+
+def results_markdown(results: Mapping[str, Any]) -> str:
+    """The whole document: the summary, then every stratum, outcomes and notes."""
+    parts = [summary_text(results), *(_stratum(name, table) for name, table in results["strata"].items() if table)]
+    parts.append("## Outcomes\n\n" + _table(["outcome", "samples"], [[name, str(n)] for name, n in results["outcomes"].items()]))
+    if results["notes"]:
+        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in results["notes"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _heading(results: Mapping[str, Any]) -> str:
+    benchmark, models, protocol = results["benchmark"], results["models"], results["protocol"]
+    return "\n".join(
+        [
+            f"# {benchmark['name']}, {benchmark['split']}: {models['prompter']} + {models['segmenter']}",
+            "",
+            f"{results['n_samples']} questions about {results['n_images']} images; wording: {protocol['questions']}; "
+            f"images {protocol['size']}; convention `{protocol['convention']}` ({protocol['convention_source']}).",
+            f"In brackets: {100 * protocol['intervals']['level']:g} % intervals, {protocol['intervals']['method']}, "
+            f"{protocol['intervals']['draws']} draws, seed {protocol['intervals']['seed']}.",
+        ]
+    )
+
+
+def _figures(results: Mapping[str, Any]) -> str:
+    rows = [[title, *_percent_cells(results["figures"][name])] for name, title in _TITLES.items()]
+    return _table(["figure", "%", "interval", "n"], rows)
+
+
+def _conventions(results: Mapping[str, Any]) -> str:
+    names = ("giou", "ciou", "p@0.5")
+    rows = [[name, *(_percent(values[figure]) for figure in names)] for name, values in results["conventions"].items()]
+    return "The same answers under every convention:\n\n" + _table(["convention", "gIoU", "cIoU", "P@0.5"], rows)
+
+
+def _rejection(results: Mapping[str, Any]) -> str:
+    table = results["rejection"]
+    rows = [
+        [
+            f"not there ({table['n_empty']})",
+            f"{table['true']} ({_plain(table['true_percent'])})",
+            f"{table['false']} ({_plain(table['false_percent'])})",
+        ],
+        [
+            f"there ({table['n_present']})",
+            f"{table['falsely_rejected']} ({_plain(table['falsely_rejected_percent'])})",
+            f"{table['n_present'] - table['falsely_rejected']}",
+        ],
+    ]
+    text = "Rejection, n (%):\n\n" + _table(["target", 'said "nothing here"', "did not"], rows)
+    alarms = results["false_alarms"]
+    if alarms and alarms["per_100_km2"] is not None:
+        rate = f"{alarms['masks']} masks on {alarms['empty_km2']:g} km2 = {alarms['per_100_km2']:g} per 100 km2"
+        text += f"\n\nFalse alarms on empty land: {rate}."
+    return text
+
+
+def _pixels(results: Mapping[str, Any]) -> str:
+    cells = [_percent(results["pixel_metrics"][name]["value"]) for name in PIXEL_METRICS]
+    tolerance = results["protocol"]["boundary_tolerance"]
+    return f"GeoSeg's pixel metrics, mean over samples (BF: outlines within {tolerance}):\n\n" + _table(_PIXEL_TITLES, [cells])
+
+
+def _stratum(name: str, table: Mapping[str, Any]) -> str:
+    columns = ("giou", "ciou", "p@0.5", "rejection", "false_rejection")
+    rows = []
+    for value, entry in table.items():
+        giou = entry["giou"]
+        cells = [f"{_percent(giou['value'])} {_interval(giou)}", *(_percent(entry[figure]["value"]) for figure in columns[1:])]
+        rows.append([value, str(entry["n"]), *cells])
+    return f"## By {name}\n\n" + _table([name, "n", *(_TITLES[figure] for figure in columns)], rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [list(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    rule = "| " + " | ".join("-" * width for width in widths) + " |"
+    return "\n".join([text[0], rule, *text[1:]])
+
+
+def _percent_cells(entry: Mapping[str, Any]) -> list[str]:
+    return [_percent(entry["value"]), _interval(entry), str(entry["n"])]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _interval(entry: Mapping[str, Any]) -> str:
+    return "" if entry["low"] is None else f"[{100 * entry['low']:.1f}, {100 * entry['high']:.1f}]"
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -1,0 +1,212 @@
+"""From a command line to a checked evaluation: everything that can be found wrong before a model is loaded.
+
+1. `plan_evaluation` opens the benchmark, chooses the questions, compares the sizes of images and masks, and checks both models'
+   options and file headers. It writes nothing; every InputError comes from here or from `claim`.
+2. `claim` takes the output directory: new, or one that holds the same evaluation (evaluation.json), which is then resumed.
+3. `missing_parts` says what is left to do: parts without a readable record of this evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.config import Preset, Runner, build_preset, merge_tables, preset_tables, read_toml
+from pipeline.errors import InputError, RecordError, RunMismatchError
+from pipeline.evaluate.benchmark import Benchmark, QuestionPolicy, SizePolicy, check_sizes, choose_samples
+from pipeline.evaluate.benchmark_open import ReadOptions, open_benchmark
+from pipeline.evaluate.benchmark_rrsisd import Sentence
+from pipeline.evaluate.boundary import DIAGONAL_SHARE
+from pipeline.evaluate.results import Scoring
+from pipeline.evaluate.sample_records import read_part
+from pipeline.evaluate.sample_steps import IMAGES_PER_PART, NO_GRID, EvaluationContext, ModelSource
+from pipeline.evaluate.truth_models import MODEL_ID
+from pipeline.prepare import short_identity
+from pipeline.prompt.build import check_prompter
+from pipeline.prompt.checkpoint import resolve_model
+from pipeline.provenance import path_identity
+from pipeline.segment.build import check_segmenter
+from pipeline.segment.sam2_model import resolve_path
+from pipeline.write.atomic_file import remove_leftovers, write_bytes_atomic
+from pipeline.write.fingerprint import canonical, describe_difference, fingerprint
+from pipeline.write.run_json import collect_versions
+
+EVALUATION_JSON = "evaluation.json"
+"""What was evaluated, with what: the evaluation's identity and settings."""
+
+ScoredSize = int | Literal["native", "preset"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """What the command line asks for."""
+
+    benchmark: str
+    out: str
+    preset: str = "embedded"
+    config_file: str | None = None
+    """TOML with the tables of a preset, laid over it."""
+    split: str | None = None
+    questions: QuestionPolicy | None = None
+    """None: the policy of the benchmark's papers."""
+    seed: int = 0
+    """Of `random` questions."""
+    limit: int | None = None
+    size: ScoredSize = "preset"
+    """Side to which images and masks are squashed: the preset's tile side (840 for Think2Seg-RS), none, or a number of px."""
+    size_mismatch: SizePolicy = "refuse"
+    sentence: Sentence = "sent"
+    prompts_from: ModelSource = "preset"
+    masks_from: ModelSource = "preset"
+    boundary_share: float = DIAGONAL_SHARE
+    scoring: Scoring = field(default_factory=Scoring)
+    runner: Runner = "ray"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedEvaluation:
+    """A checked request, before anything is written."""
+
+    request: EvaluationRequest
+    preset: Preset
+    benchmark: Benchmark
+    context: EvaluationContext
+    parameters: dict[str, Any]
+    """Everything that can change a record."""
+    squashed: tuple[str, ...]
+    """Samples whose mask was of another size than its image."""
+
+    @property
+    def n_samples(self) -> int:
+        return sum(len(image.samples) for image in self.context.images)
+
+
+def plan_evaluation(request: EvaluationRequest) -> PlannedEvaluation:
+    """Check everything and choose the questions; writes nothing, loads no model. Raises InputError."""
+    tables = preset_tables(request.preset)
+    if request.config_file:
+        tables = merge_tables(tables, read_toml(Path(request.config_file), "--config"))
+    preset = build_preset(tables)
+    _check_models(request, preset)
+    options = ReadOptions(split=request.split, tile_px=preset.tiles.px, sentence=request.sentence)
+    benchmark = open_benchmark(request.benchmark, options)
+    policy = request.questions or benchmark.questions
+    images = choose_samples(benchmark, policy, seed=request.seed, limit=request.limit)
+    squashed = check_sizes(images, request.size_mismatch)
+    side_px = {"native": None, "preset": preset.tiles.px}[request.size] if isinstance(request.size, str) else request.size
+    parameters = {
+        "benchmark": {"name": benchmark.name, "split": benchmark.split, **benchmark.identity},
+        "questions": policy,
+        "seed": request.seed if policy == "random" else None,
+        "limit": request.limit,
+        "side_px": side_px,
+        "prompts_from": request.prompts_from,
+        "masks_from": request.masks_from,
+        "boundary_share": request.boundary_share,
+        "prompter": {**asdict(preset.prompter), "model": path_identity(resolve_model(preset.prompter.model))},
+        "segmenter": {**asdict(preset.segmenter), "checkpoint": path_identity(str(resolve_path(preset.segmenter.checkpoint)))},
+        "images_per_part": IMAGES_PER_PART,
+    }
+    if request.prompts_from == "truth":
+        del parameters["prompter"]
+    if request.masks_from == "truth":
+        del parameters["segmenter"]
+    context = EvaluationContext(
+        images=images,
+        prompter=preset.prompter,
+        segmenter=preset.segmenter,
+        prompts_from=request.prompts_from,
+        masks_from=request.masks_from,
+        side_px=side_px,
+        boundary_share=request.boundary_share,
+        out_dir=str(Path(request.out).absolute()),
+        fingerprint=fingerprint(parameters),
+    )
+    return PlannedEvaluation(
+        request=request, preset=preset, benchmark=benchmark, context=context, parameters=parameters, squashed=tuple(squashed)
+    )
+
+
+def _check_models(request: EvaluationRequest, preset: Preset) -> None:
+    """What can be said about the models without loading them. Raises InputError."""
+    if request.masks_from == "truth" and request.prompts_from != "truth":
+        raise InputError("masks from the truth need prompts from the truth", remedy="use --models truth")
+    if request.prompts_from == "preset":
+        if preset.prompter.kind != "vllm":
+            what, remedy = "a benchmark needs a prompter that looks at images", "use --prompts truth, or a preset with a language model"
+            raise InputError(what, came=f"kind {preset.prompter.kind!r}", remedy=remedy)
+        check_prompter(preset.prompter, NO_GRID)
+    if request.masks_from == "preset":
+        if preset.segmenter.kind != "sam2":
+            what, remedy = "a benchmark needs a segmenter that looks at images", "use --models truth, or a preset with SAM2"
+            raise InputError(what, came=f"kind {preset.segmenter.kind!r}", remedy=remedy)
+        check_segmenter(preset.segmenter, NO_GRID)
+
+
+def claim(planned: PlannedEvaluation) -> None:
+    """Take the output directory and write evaluation.json.
+
+    Raises RunMismatchError (which parameters differ) when it holds another evaluation, InputError when it holds anything else.
+    """
+    out = Path(planned.request.out)
+    document = out / EVALUATION_JSON
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out must be a directory: {out}", came="a file", remedy="give another --out")
+    if document.is_file():
+        _require_same(document, planned)
+    elif out.is_dir() and (foreign := sorted(entry.name for entry in out.iterdir() if not entry.name.endswith(".tmp"))):
+        what = f"--out must be empty or hold this evaluation ({EVALUATION_JSON}): {out}"
+        raise InputError(what, came=f"other entries, e.g. {', '.join(foreign[:3])}", remedy="give a new directory")
+    try:
+        (out / "parts").mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out / "parts")
+        content = {
+            "fingerprint": planned.context.fingerprint,
+            "parameters": canonical(planned.parameters),
+            "preset": planned.request.preset,
+            "models": model_ids(planned),
+            "versions": collect_versions(),
+        }
+        write_bytes_atomic(document, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"--out must be writable: {out}", came=str(error), remedy="give another --out") from error
+
+
+def _require_same(document: Path, planned: PlannedEvaluation) -> None:
+    try:
+        before = json.loads(document.read_text())
+        known, parameters = before["fingerprint"], before["parameters"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{document} must be the document of an evaluation", came=repr(error), remedy="give another --out") from error
+    if known != planned.context.fingerprint:
+        raise RunMismatchError(
+            f"{document.parent} holds another evaluation",
+            came=describe_difference(parameters, planned.parameters) or "one of another version of the program",
+            remedy="give another --out, or set these parameters back to resume that one",
+        )
+
+
+def missing_parts(context: EvaluationContext) -> tuple[list[int], list[str]]:
+    """Parts without a usable record, and why those that exist are not usable."""
+    left, notes = [], []
+    for part in range(context.n_parts):
+        path = context.part_path(part)
+        if path.is_file():
+            try:
+                read_part(path, context.fingerprint)
+                continue
+            except RecordError as error:
+                notes.append(f"{error}; it is done again")
+        left.append(part)
+    return left, notes
+
+
+def model_ids(planned: PlannedEvaluation) -> dict[str, str]:
+    """Role -> name and pinned content of what answers."""
+    request, parameters = planned.request, planned.parameters
+    names = {"prompter": Path(planned.preset.prompter.model).name, "segmenter": planned.preset.segmenter.model_id}
+    source = {"prompter": request.prompts_from, "segmenter": request.masks_from}
+    key = {"prompter": "model", "segmenter": "checkpoint"}
+    return {role: MODEL_ID if source[role] == "truth" else f"{names[role]}@{short_identity(parameters[role][key[role]])}" for role in names}

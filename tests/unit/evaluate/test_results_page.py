@@ -1,0 +1,79 @@
+"""Which samples are shown, and that what they hold is only text."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import numpy as np
+from evaluate.sample_worlds import image, record, rectangle, sample
+from evaluate.test_results import SCORING, SUBJECT, records
+
+from pipeline.evaluate.results import build_results
+from pipeline.evaluate.results_page import PER_SECTION, choose_sections, samples_page
+from pipeline.evaluate.sample_records import SampleRecord
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def page(items: list[SampleRecord], *, truth: dict[str, np.ndarray] | None = None, damaged: bool = False) -> str:
+    masks = truth or {}
+    images = [
+        image(item.image_id + item.sample_id, [sample(item.sample_id, masks.get(item.sample_id, rectangle(0, 0, 4, 4)))], damaged=damaged)
+        for item in items
+    ]
+    return samples_page(build_results(items, SCORING, SUBJECT), items, images, None)
+
+
+def test_every_sample_is_in_the_section_where_it_belongs() -> None:
+    shown = {
+        section.title: [(item.sample_id, round(score, 3)) for item, score in section.records]
+        for section in choose_sections(records(), "paper")
+    }
+    assert shown == {
+        "Best": [("a", 1.0), ("b", 0.333)],
+        "Worst": [],
+        "Wrongly rejected": [("c", 0.0)],
+        "Rightly rejected": [("d", 1.0)],
+        "False alarms": [("e", 0.0)],
+        "Failed": [("f", 0.0)],
+    }
+
+
+def test_the_best_come_first_and_the_worst_are_others() -> None:
+    many = [record(f"s{k:02d}", rectangle(0, 0, 20, 20), rectangle(0, 0, 20, k + 1)) for k in range(20)]
+    sections = {section.title: [item.sample_id for item, _ in section.records] for section in choose_sections(many, "paper")}
+    assert sections["Best"] == [f"s{k:02d}" for k in range(19, 19 - PER_SECTION, -1)]
+    assert sections["Worst"] == [f"s{k:02d}" for k in range(20 - PER_SECTION)]
+
+
+def test_the_page_is_one_file_with_a_picture_per_sample() -> None:
+    tags = Tags()
+    tags.feed(page(records()))
+    assert tags.names.count("article") == tags.names.count("img") == 6
+    assert "script" not in tags.names
+    assert all(source.startswith("data:image/webp;base64,") for source in tags.sources)
+
+
+def test_hostile_text_stays_text() -> None:
+    evil = '<script>alert(1)</script><img src=x onerror="y">'
+    text = page([record("a", rectangle(0, 0, 4, 4), rectangle(0, 0, 4, 4), query=evil, reply=evil, rationale=evil, error=evil)])
+    tags = Tags()
+    tags.feed(text)
+    assert "script" not in tags.names
+    assert tags.names.count("img") == 1
+    assert "&lt;script&gt;" in text
+
+
+def test_a_picture_that_cannot_be_made_leaves_the_sample_on_the_page() -> None:
+    text = page([record("a", rectangle(0, 0, 4, 4), rectangle(0, 0, 4, 4))], damaged=True)
+    assert "no picture: this picture is damaged" in text
+    assert "where is a?" in text
