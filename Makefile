@@ -7,7 +7,7 @@ export SAM2_BUILD_CUDA := 0
 export RAY_AUTH_MODE ?= disabled
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench clean fuzz-stitch
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,7 +16,7 @@ help: ## list the targets
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 12) else f"Python 3.12 is required, $(PYTHON) is {v[0]}.{v[1]}. To fix: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --python $(BIN)/python --editable '.[$(EXTRA),dev]'
+	$(BIN)/uv pip install --python $(BIN)/python --editable '.[$(EXTRA),train,dev]'
 	touch $@
 
 setup: .venv/installed ## create .venv with everything (EXTRA=gpu for CUDA machines)
@@ -35,8 +35,12 @@ lint: setup ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy --strict pipeline
 	$(BIN)/lint-imports
 
+fuzz-stitch: setup ## random worlds against the properties of the merge (MINUTES=20, SEED=...)
+	$(BIN)/python tests/fuzz_stitch.py --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
+
 bench: setup ## measured ratios; see tests/benchmarks/
 	$(BIN)/python tests/benchmarks/memory.py
+	$(BIN)/python tests/benchmarks/merge_scaling.py
 
 clean: ## remove what the targets made
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

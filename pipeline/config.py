@@ -21,7 +21,7 @@ from pipeline.options import parse_table, unknown_key
 from pipeline.prompt.build import PrompterOptions
 from pipeline.prompt.query import check_query
 from pipeline.segment.build import SegmenterOptions
-from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.options import MergeOptions, StitchOptions
 
 PRESET_DIR = Path(__file__).parent / "presets"
 MODEL_DIR = Path(__file__).parent / "models"
@@ -110,6 +110,7 @@ class Preset:
     tiles: TileOptions = field(default_factory=TileOptions)
     load: LoadOptions = field(default_factory=LoadOptions)
     stitch: StitchOptions = field(default_factory=StitchOptions)
+    merge: MergeOptions = field(default_factory=MergeOptions)
     resources: ResourceOptions = field(default_factory=ResourceOptions)
     notice: str = ""
     """Printed loudly at the start of every run with this preset."""

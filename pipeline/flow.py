@@ -5,7 +5,7 @@
 2. `run_blocks` sends the blocks that have no committed record yet through the three steps, with one of two runners over
    the same step objects: `_run_ray` (Ray Data, fixed-size actor pools) or `_run_local` (this process).
 3. `publish` turns the committed records into rasters, instances, coverage and report (pipeline.publish); it is a pure
-   function of the records and can be repeated.
+   function of the records and can be repeated: `restitch_region` does this alone. Its tasks run here or as Ray tasks.
 
 Ray carries one row per block: scalars and bytes (pipeline.rows). Pools are of fixed size and the plan refuses to ask
 for more GPUs or CPUs than the cluster has, because an oversubscribed pool silently stops streaming.
@@ -16,20 +16,23 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.attempts import AttemptJournal
-from pipeline.config import Pool, Runner
-from pipeline.errors import InputError, ModelError, TerraqueryError
+from pipeline.config import Pool, ResourceOptions, Runner
+from pipeline.errors import InputError, ModelError, SourceError, TerraqueryError
+from pipeline.merge.job import MergeJob, Task, TaskRunner, run_here
 from pipeline.prepare import RunRequest, Todo, claim, plan_request, todo
 from pipeline.progress import BlockSummary, Progress
-from pipeline.publish import illustrate, publish
+from pipeline.publish import illustrate, illustrate_run, publish, publish_merge
 from pipeline.raster_access import set_process_defaults
+from pipeline.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.rows import (
     block_to_row,
     bytes_to_prompts,
@@ -40,10 +43,16 @@ from pipeline.rows import (
 )
 from pipeline.schema import BlockSpec
 from pipeline.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep
-from pipeline.summary import final_table, finish, notice_box, plan_text
+from pipeline.summary import close_run, final_table, finish, notice_box, plan_text, result_table
+
+RAY_STARTS = 3
+"""How often a Ray of our own is started before giving up."""
 
 BLOCKS_IN_FLIGHT = 2
 """Blocks a prompter works on at once: enough to keep the engine's batch full, small enough to bound memory."""
+
+TASKS_PER_CPU = 2
+"""Tasks of phase two submitted per CPU: one runs, one waits; the driver never queues a region's worth of them."""
 
 
 def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> int:
@@ -64,12 +73,29 @@ def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> in
     AttemptJournal(Path(context.run_dir) / ATTEMPTS).reset()
     infer(context, left, runner=request.runner)
     inferred = time.monotonic()
-    published = publish(context, note=say)
+    published = publish(context, note=say, run_tasks=task_runner(request.runner))
     timings = {"inference": inferred - started, "publish": published.elapsed_s, "total": time.monotonic() - started}
     info = finish(planned, context, published, timings)
     say("writing report and catalogue item")
     illustrate(context, info, published.conservation)
     say(final_table(context, published, timings))
+    return 3 if published.conservation.failed else 0
+
+
+def restitch_region(request: RestitchRequest, *, say: Callable[[str], None] = print) -> int:
+    """Phase two alone on stored block records; returns the exit code as `run_region` does. Raises TerraqueryError."""
+    started = time.monotonic()
+    set_process_defaults()
+    plan = plan_restitch(request)
+    claim_restitch(plan)
+    published = publish_merge(plan.job, note=say, run_tasks=task_runner(request.runner))
+    timings = {"publish": published.elapsed_s, "total": time.monotonic() - started}
+    info = close_run(plan.run_dir, plan.job.fingerprint, published, timings)
+    try:
+        illustrate_run(plan.run_dir, info, published.conservation, imagery=imagery_of(plan), inside=plan.job.inside)
+    except (SourceError, InputError) as error:
+        say(f"note: report.html and item.json were not written, because the run's imagery cannot be opened: {error}")
+    say(result_table(info.queries, str(plan.run_dir.path), published, timings))
     return 3 if published.conservation.failed else 0
 
 
@@ -102,6 +128,11 @@ def _run_local(context: RunContext, blocks: list[BlockSpec]) -> Iterator[BlockSu
                 yield segmenter.commit(image, loop.run(prompter.prompt(image)))
     finally:
         prompter.close()
+
+
+def task_runner(runner: Runner) -> TaskRunner:
+    """Who runs the tasks of phase two."""
+    return _run_tasks_ray if runner == "ray" else run_here
 
 
 # --- Ray ---------------------------------------------------------------------------------------------------------------
@@ -141,23 +172,47 @@ class _SegmentActor:
 
 
 def _run_ray(context: RunContext, blocks: list[BlockSpec]) -> Iterator[BlockSummary]:
+    pools = context.config.resources
+    stages = (
+        ActorStage(actor=_ReadActor, pool=pools.reader),
+        ActorStage(actor=_PromptActor, pool=pools.prompter, concurrent=BLOCKS_IN_FLIGHT),
+        ActorStage(actor=_SegmentActor, pool=pools.segmenter),
+    )
+    for row in run_actors([block_to_row(block) for block in blocks], stages, context, pools):
+        yield BlockSummary(**row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorStage:
+    """One stage of a flow on Ray: a class built with `context=...`, called with tables of one row, in a fixed-size pool."""
+
+    actor: type
+    pool: Pool
+    concurrent: int | None = None
+    """Calls that one actor works on at once; for classes with an async `__call__`."""
+
+
+def run_actors(
+    rows: list[dict[str, Any]], stages: Sequence[ActorStage], context: Any, resources: ResourceOptions
+) -> Iterator[dict[str, Any]]:
+    """Send rows (scalars and bytes) through stages of actors; yields the rows of the last stage as they are done, in any order.
+
+    Raises InputError when the pools need more than the cluster has, and what a worker raised (TerraqueryError as it was).
+    """
     import ray.data
 
-    pools = context.config.resources
-    _connect(context)
+    _connect(resources)
     _configure_data()
-    dataset = ray.data.read_datasource(_block_source(blocks), override_num_blocks=len(blocks), num_cpus=pools.plan_cpus)
-    dataset = _stage(dataset, _ReadActor, context, pools.reader)
-    dataset = _stage(dataset, _PromptActor, context, pools.prompter, concurrent=BLOCKS_IN_FLIGHT)
-    dataset = _stage(dataset, _SegmentActor, context, pools.segmenter)
+    dataset = ray.data.read_datasource(_row_source(rows), override_num_blocks=len(rows), num_cpus=resources.plan_cpus)
+    for stage in stages:
+        dataset = _stage(dataset, stage.actor, context, stage.pool, concurrent=stage.concurrent)
     try:
-        for row in dataset.iter_rows():
-            yield BlockSummary(**row)
+        yield from dataset.iter_rows()
     except ray.exceptions.RayError as error:
         raise _readable(error) from error
 
 
-def _stage(dataset: Any, actor: type, context: RunContext, pool: Pool, *, concurrent: int | None = None) -> Any:
+def _stage(dataset: Any, actor: type, context: Any, pool: Pool, *, concurrent: int | None = None) -> Any:
     from ray.data import ActorPoolStrategy
 
     return dataset.map_batches(
@@ -176,41 +231,66 @@ def _stage(dataset: Any, actor: type, context: RunContext, pool: Pool, *, concur
     )
 
 
-def _block_source(blocks: list[BlockSpec]) -> Any:
-    """A lazy Ray Datasource with one read task per block; `from_items` would materialise and hide the read operator."""
+def _row_source(rows: list[dict[str, Any]]) -> Any:
+    """A lazy Ray Datasource with one read task per row; `from_items` would materialise and hide the read operator."""
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
-    rows = [block_to_row(block) for block in blocks]
-
-    class BlockSource(Datasource):
+    class RowSource(Datasource):
         def get_name(self) -> str:
-            return "Blocks"
+            return "Rows"
 
         def estimate_inmemory_data_size(self) -> int:
-            return sum(len(row["tiles"]) + 16 for row in rows)
+            return sum(_row_bytes(row) for row in rows)
 
         def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list[Any]:
             return [_read_task(row) for row in rows]
 
     def _read_task(row: dict[str, Any]) -> Any:
-        metadata = BlockMetadata(num_rows=1, size_bytes=len(row["tiles"]) + 16, exec_stats=None)
+        metadata = BlockMetadata(num_rows=1, size_bytes=_row_bytes(row), exec_stats=None)
         return ReadTask(lambda: [pa.Table.from_pylist([row])], metadata)
 
-    return BlockSource()
+    return RowSource()
 
 
-def _connect(context: RunContext) -> None:
-    """Join the cluster this driver runs in, or start Ray in this machine; refuse to oversubscribe it."""
+def _row_bytes(row: dict[str, Any]) -> int:
+    return sum(len(value) if isinstance(value, bytes) else 8 for value in row.values())
+
+
+def _run_tasks_ray(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
+    """The `TaskRunner` of a cluster: one CPU per task, TASKS_PER_CPU submitted per CPU, results as they come."""
     import ray
 
-    if not ray.is_initialized():
-        # Without RAY_ADDRESS (set by `ray job submit`; `auto` joins a running head) this run starts a Ray of its own: the
-        # address that an earlier head left behind on this machine may be dead, and joining it would wait for ever.
-        own = {} if "RAY_ADDRESS" in os.environ else {"address": "local", "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level="WARNING", **own)
+    if not keys:
+        return
+    _join_cluster()
+    shared, call = ray.put(job), ray.remote(num_cpus=1, max_retries=3)(_run_task)
+    limit = max(int(TASKS_PER_CPU * ray.cluster_resources().get("CPU", 1.0)), 1)
+    waiting, flying = iter(keys), set[Any]()
+    try:
+        while True:
+            flying |= {call.remote(task, shared, key) for key in islice(waiting, limit - len(flying))}
+            if not flying:
+                return
+            done, _ = ray.wait(list(flying), num_returns=1)
+            flying -= set(done)
+            yield from ray.get(done)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        raise cause if isinstance(cause, TerraqueryError) else _readable(error) from error
+
+
+def _run_task(task: Task, job: MergeJob, key: Any) -> Any:
+    set_process_defaults()
+    return task(job, key)
+
+
+def _connect(pools: ResourceOptions) -> None:
+    """Join a cluster (`_join_cluster`); refuse to oversubscribe it."""
+    import ray
+
+    _join_cluster()
     have = ray.cluster_resources()
-    pools = context.config.resources
     need_cpus = pools.plan_cpus + sum(pool.actors * pool.cpus for pool in pools.pools())
     need_gpus = sum(pool.actors * pool.gpus for pool in pools.pools())
     for name, need in (("CPU", need_cpus), ("GPU", need_gpus)):
@@ -221,6 +301,40 @@ def _connect(context: RunContext) -> None:
                 came=f"{have.get(name, 0.0):g} {name}s",
                 remedy="lower actors, cpus or gpus under [resources] in --config, or add nodes",
             )
+
+
+def _join_cluster() -> None:
+    """Join the cluster this driver runs in, or start Ray in this machine."""
+    import ray
+
+    if not ray.is_initialized():
+        # Without RAY_ADDRESS (set by `ray job submit`; `auto` joins a running head) this run starts a Ray of its own: the
+        # address that an earlier head left behind on this machine may be dead, and joining it would wait for ever.
+        if "RAY_ADDRESS" in os.environ:
+            ray.init(log_to_driver=False, logging_level="WARNING")
+        else:
+            _start_own_ray()
+
+
+def _start_own_ray() -> None:
+    """Start Ray in this machine. Raises ModelError when it does not come up.
+
+    Ray gives its node 30 seconds, a constant of its own, which a busy machine overruns: then it is started again.
+    """
+    import ray
+
+    for left in reversed(range(RAY_STARTS)):
+        try:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+        except Exception as error:
+            ray.shutdown()
+            if "timed out during startup" not in str(error):
+                raise
+            if not left:
+                hint = "lower the load of the machine, or start a head with `ray start --head` and set RAY_ADDRESS=auto"
+                raise ModelError(f"Ray did not start within its 30 seconds, {RAY_STARTS} times in a row; {hint}") from error
+        else:
+            return
 
 
 def _configure_data() -> None:

@@ -185,6 +185,8 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
         versions=collect_versions(),
         counters={"tiles_planned": int(planned.plan.inside.size), "tiles_outside": planned.plan.n_tiles_outside},
         warnings=(preset.notice,) if preset.notice else (),
+        aoi_wkb="" if planned.plan.aoi_grid is None else planned.plan.aoi_grid.wkb_hex,
+        model_ids=model_ids(planned.parameters, request.config),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -3,56 +3,44 @@
 A pure function of the records and the plan: it can be run again at any time and gives the same bytes.
 
 1. `write_coverage` counts the ledger; planned = found + empty + failed must hold.
-2. Per query, `merge_region` joins the fragments of all tiles into instances (pipeline.stitch).
-3. `select` keeps instances that touch the AOI and reach the smallest area. Objects are never cut at the AOI: what begins
-   inside is kept whole as far as tiles saw it.
-4. `write_rasters` paints every block once, for all queries, shard by shard.
-5. `instance_table` adds what a person wants to know: the prompt that gave the mask, the model's rationale, tiles, scenes.
+2. `publish_merge` runs the steps of pipeline.merge one after the other, the tasks of each step by a `TaskRunner`: seams per
+   super-tile, one union-find, blocks painted and polygonised, crossing objects dissolved, rows ordered.
+3. Instances that touch the AOI and reach the smallest area are kept. Objects are never cut at the AOI: what begins inside is
+   kept whole as far as tiles saw it.
+4. `illustrate` adds the report and the catalogue entry.
+
+This process holds keys of tasks and sums of what they report; instances, edges and geometries stay in the tasks.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import rasterio.features
 from numpy.typing import NDArray
-from rasterio.transform import Affine
 
 from pipeline.load.overview import read_overview
+from pipeline.load.prepare import LoadOptions, SceneSource
 from pipeline.load.reader import CogReader
-from pipeline.schema import BlockSpec, TileLattice, TileRecord, Window
+from pipeline.merge import dissolve, order, paint, resolve
+from pipeline.merge.job import MergeJob, TaskRunner, run_here
+from pipeline.merge.tally import Tally, join_bounds
+from pipeline.schema import BlockSpec, Window
 from pipeline.steps import RunContext
-from pipeline.stitch.merge import Merge, merge_region
-from pipeline.write.block_records import read_summaries
+from pipeline.stitch.join import JoinStats
 from pipeline.write.coverage import Conservation, write_coverage
-from pipeline.write.georeference import geodesic_area_m2
-from pipeline.write.instances import InstanceMeta, InstanceTable, Point, scene_columns, write_instances
-from pipeline.write.masks_zarr import ShardPixels, create_masks, finalise, score_bytes, write_shard
-from pipeline.write.record_source import RecordSource
+from pipeline.write.instances import InstanceMeta, remove_parts_from
+from pipeline.write.masks_zarr import create_masks, finalise, open_masks
 from pipeline.write.report import OVERVIEW_PX, ReportInputs, write_report
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 from pipeline.write.stac_item import ItemInputs, write_item
 
 Note = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Merged:
-    """One query's instances after selection."""
-
-    query_index: int
-    source: RecordSource
-    merge: Merge
-    keep: NDArray[np.uint64]
-    """Sorted ids that are published."""
-    polygons: NDArray[Any]
-    """Shapely polygons of `keep`, in pixel-edge coordinates of the run grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,175 +51,159 @@ class Published:
     n_instances: tuple[int, ...]
     """Per query."""
     elapsed_s: float
+    qa: Mapping[str, Any] = field(default_factory=dict)
+    """Query -> how well tiles agreed, and how dense objects lie at seams; for run.json."""
+    joined: tuple[JoinStats, ...] = ()
+    """Per query: what the one union-find held; depends on the size of super-tiles."""
+    steps_s: Mapping[str, float] = field(default_factory=dict)
+    """Step -> seconds."""
 
 
-def publish(context: RunContext, *, note: Note) -> Published:
+@dataclass(frozen=True, kw_only=True)
+class Imagery:
+    """What pictures of a run are made of."""
+
+    sources: tuple[SceneSource, ...]
+    load: LoadOptions
+    record_fingerprint: str = ""
+    """Of the block records, when it is not that of the run directory."""
+
+
+def publish(context: RunContext, *, note: Note, run_tasks: TaskRunner = run_here) -> Published:
     """Merge and write everything that is derived from the block records. Raises RecordError, IncompleteRunError."""
-    start = time.monotonic()
-    run_dir, lattice, queries = RunDir(context.run_dir), context.lattice, context.config.queries
-    conservation = write_coverage(run_dir, lattice, context.plan.inside, fingerprint=context.fingerprint, n_queries=len(queries))
-    conservation.require()
-    merged = []
-    for index, query in enumerate(queries):
-        note(f"merging {index + 1}/{len(queries)}: {query}")
-        merged.append(merge_query(context, index))
-    note("writing rasters")
-    write_rasters(context, merged)
-    note("writing instances")
-    tables = [instance_table(context, item) for item in merged]
-    meta = InstanceMeta(
-        queries=queries,
-        prompter_id=context.model_ids["prompter"],
-        segmenter_id=context.model_ids["segmenter"],
-        run_id=context.fingerprint[:16],
+    return publish_merge(merge_job(context), note=note, run_tasks=run_tasks)
+
+
+def merge_job(context: RunContext) -> MergeJob:
+    """Phase two of a run, in the run's own directory."""
+    config, run_dir = context.config, RunDir(context.run_dir)
+    return MergeJob(
+        records_dir=str(run_dir.blocks),
+        out_dir=context.run_dir,
+        fingerprint=context.fingerprint,
+        lattice=context.lattice,
+        inside=context.plan.inside,
+        aoi_grid=context.plan.aoi_grid,
+        scenes=context.plan.scenes,
+        meta=InstanceMeta(
+            queries=config.queries,
+            prompter_id=context.model_ids["prompter"],
+            segmenter_id=context.model_ids["segmenter"],
+            run_id=context.fingerprint[:16],
+        ),
+        stitch=config.stitch,
+        mode=config.merge_mode,
+        min_area_m2=config.min_area_m2,
+        super_tile_tiles=config.preset.merge.super_tile_tiles,
     )
-    write_instances(run_dir, concatenate(tables), grid=lattice.grid, meta=meta)
-    return Published(conservation=conservation, n_instances=tuple(len(item.keep) for item in merged), elapsed_s=time.monotonic() - start)
+
+
+def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here) -> Published:
+    """Phase two on the block records of `job`. Raises RecordError, IncompleteRunError."""
+    start = time.monotonic()
+    clock = _Clock()
+    conservation = write_coverage(job.run_dir, job.lattice, job.inside, fingerprint=job.fingerprint, n_queries=len(job.queries))
+    conservation.require()
+    clock.lap("coverage")
+    tallies = [Tally() for _ in job.queries]
+    shutil.rmtree(job.run_dir.merge, ignore_errors=True)
+    try:
+        note(f"merging {len(job.queries)} questions over {job.supers.n_rows * job.supers.n_cols} super-tiles")
+        _resolve(job, run_tasks, tallies, clock)
+        note(f"painting {len(job.blocks())} blocks")
+        _paint(job, run_tasks, tallies, clock)
+        note("writing instances")
+        _order(job, run_tasks, tallies)
+        clock.lap("order")
+    finally:
+        shutil.rmtree(job.run_dir.merge, ignore_errors=True)
+    return Published(
+        conservation=conservation,
+        n_instances=tuple(tally.rows.n_objects for tally in tallies),
+        elapsed_s=time.monotonic() - start,
+        qa={query: tally.figures() for query, tally in zip(job.queries, tallies, strict=True)},
+        joined=tuple(tally.joined for tally in tallies),
+        steps_s=clock.seconds,
+    )
+
+
+def _resolve(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock) -> None:
+    for counts in run_tasks(resolve.resolve_super, job, job.super_keys()):
+        tallies[counts.query_index].add_seams(counts)
+    clock.lap("seams")
+    for query, stats in run_tasks(resolve.join_query, job, range(len(job.queries))):
+        tallies[query].joined = stats
+    clock.lap("join")
+    for _ in run_tasks(resolve.describe_super, job, job.super_keys()):
+        pass
+    clock.lap("relabel")
+
+
+def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock) -> None:
+    create_masks(job.run_dir.masks, job.lattice, job.queries)
+    for block in run_tasks(paint.paint_block, job, job.blocks()):
+        for tally, rows, ground in zip(tallies, block.rows, block.ground, strict=True):
+            tally.add_rows(rows)
+            tally.add_ground(ground)
+    clock.lap("paint")
+    for query, rows in run_tasks(dissolve.dissolve_home, job, dissolve.dissolve_keys(job)):
+        tallies[query].add_rows(rows)
+    clock.lap("dissolve")
+    for _ in run_tasks(paint.repaint_block, job, dissolve.repaint_keys(job)):
+        pass
+    finalise(open_masks(job.run_dir.masks, job.lattice))
+    clock.lap("repaint")
+
+
+def _order(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> None:
+    """Rows of all queries along one curve; tables stay on disk, this process sees their names and a histogram."""
+    bounds = join_bounds([tally.rows.bounds for tally in tallies])
+    files, n_rows = order.row_files(job), sum(tally.rows.n_rows for tally in tallies)
+    if bounds is None:
+        keys = []
+    elif n_rows <= order.RANGE_ROWS:
+        keys = [order.OrderKey(files=tuple(files), bounds=bounds)]
+    else:
+        counts = np.zeros(order.BINS, dtype=np.int64)
+        for part in run_tasks(order.count_keys, job, order.batches_of(files, bounds)):
+            counts += part
+        for _ in run_tasks(order.scatter_rows, job, order.batches_of(files, bounds, order.range_edges(counts))):
+            pass
+        keys = order.range_keys(job, bounds)
+    parts = order.part_keys(list(run_tasks(order.sort_range, job, keys)))
+    written = sum(run_tasks(order.write_part_file, job, parts))
+    assert written == n_rows, f"{written} rows were written, {n_rows} were made"
+    remove_parts_from(job.run_dir, len(parts))
+
+
+class _Clock:
+    """Seconds per step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, step: str) -> None:
+        now = time.monotonic()
+        self.seconds[step], self._last = round(now - self._last, 3), now
 
 
 def illustrate(context: RunContext, info: RunInfo, conservation: Conservation) -> None:
     """report.html and item.json, from the finished run; the Item comes last because it holds checksums."""
-    run_dir, grid = RunDir(context.run_dir), context.lattice.grid
-    reader = CogReader(context.scene_sources, grid, options=context.config.load)
+    imagery = Imagery(sources=context.scene_sources, load=context.config.load)
+    illustrate_run(RunDir(context.run_dir), info, conservation, imagery=imagery, inside=context.plan.inside)
+
+
+def illustrate_run(run_dir: RunDir, info: RunInfo, conservation: Conservation, *, imagery: Imagery, inside: NDArray[np.bool_]) -> None:
+    """`illustrate` for any run directory; block records are opened with the fingerprint that they were written with."""
+    grid = info.lattice.grid
+    reader = CogReader(imagery.sources, grid, options=imagery.load)
 
     def read_rgb(window: Window) -> NDArray[np.uint8]:
         return reader.read(BlockSpec(block_row=0, block_col=0, core=window, read=window, tiles=())).rgb
 
-    overview = read_overview(context.scene_sources, grid, side_px=OVERVIEW_PX)
-    write_report(run_dir, ReportInputs(info=info, conservation=conservation, overview_rgb=overview, read_rgb=read_rgb))
-    write_item(run_dir, ItemInputs(info=info, inside=context.plan.inside))
+    overview = read_overview(imagery.sources, grid, side_px=OVERVIEW_PX)
+    seen = replace(info, fingerprint=imagery.record_fingerprint or info.fingerprint)
+    write_report(run_dir, ReportInputs(info=seen, conservation=conservation, overview_rgb=overview, read_rgb=read_rgb))
+    write_item(run_dir, ItemInputs(info=info, inside=inside))
     reader.close()
-
-
-def merge_query(context: RunContext, query_index: int) -> Merged:
-    """All instances of one query, selected."""
-    lattice, config = context.lattice, context.config
-    source = RecordSource(RunDir(context.run_dir), lattice, fingerprint=context.fingerprint, query_index=query_index)
-    aoi_mask = partial(aoi_mask_of, lattice, context.plan.aoi_grid) if context.plan.aoi_grid is not None else None
-    merge = merge_region(lattice, source, config.stitch, mode=config.merge_mode, aoi_mask=aoi_mask)
-    table = merge.instances
-    keep = table.instance_id[(table.area_px > 0) & (table.aoi_px > 0)]
-    ids, polygons = all_polygons(merge, keep)
-    if config.min_area_m2 > 0 and len(ids):
-        big = geodesic_area_m2(polygons, lattice.grid) >= config.min_area_m2
-        ids, polygons = ids[big], polygons[big]
-    return Merged(query_index=query_index, source=source, merge=merge, keep=ids, polygons=polygons)
-
-
-def all_polygons(merge: Merge, keep: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.object_]]:
-    """Ids of `keep`, ascending, and their polygons in the same order."""
-    batches = list(merge.polygons(keep))
-    ids = np.concatenate([np.zeros(0, dtype=np.uint64), *(ids for ids, _ in batches)])
-    polygons = np.concatenate([np.zeros(0, dtype=object), *(geometries for _, geometries in batches)])
-    order = np.argsort(ids)
-    return ids[order], polygons[order]
-
-
-def aoi_mask_of(lattice: TileLattice, aoi_grid: Any, window: Window) -> NDArray[np.bool_]:
-    """(h, w) True where a pixel of `window` touches the AOI."""
-    affine = Affine(*lattice.grid.transform) @ Affine.translation(window.col0, window.row0)
-    burnt: NDArray[np.uint8] = rasterio.features.rasterize(
-        [aoi_grid], out_shape=window.shape, transform=affine, fill=0, default_value=1, all_touched=True, dtype="uint8"
-    )
-    return burnt.astype(np.bool_)
-
-
-def write_rasters(context: RunContext, merged: Sequence[Merged]) -> None:
-    """masks.zarr: every block painted once for all queries."""
-    lattice = context.lattice
-    store = create_masks(RunDir(context.run_dir).masks, lattice, context.config.queries)
-    for block_row, block_col in block_indexes(context):
-        ids = [item.merge.paint_block(block_row, block_col, item.keep) for item in merged]
-        scores = [
-            score_bytes(plane, instance_id=item.merge.instances.instance_id, score=item.merge.instances.score.astype(np.float32))
-            for plane, item in zip(ids, merged, strict=True)
-        ]
-        looked_at = [item.source.looked_at(block_row, block_col) for item in merged]
-        write_shard(store, block_row, block_col, ShardPixels(ids=np.stack(ids), scores=np.stack(scores), looked_at=np.stack(looked_at)))
-    finalise(store)
-
-
-def instance_table(context: RunContext, item: Merged) -> InstanceTable:
-    """The published columns of one query's instances."""
-    table = item.merge.instances
-    rows = np.searchsorted(table.instance_id, item.keep)
-    details = representative_details(context, item, rows)
-    scene_ids, times = scene_columns(item.polygons, grid=context.lattice.grid, scenes=context.plan.scenes)
-    lattice = context.lattice
-    return InstanceTable(
-        instance_id=item.keep,
-        query_index=np.full(len(rows), item.query_index, dtype=np.int32),
-        label=[detail.label for detail in details],
-        score=table.score[rows].astype(np.float32),
-        area_px=table.area_px[rows],
-        polygons=item.polygons,
-        rationale=[detail.rationale for detail in details],
-        box_px=np.array([detail.box_px for detail in details], dtype=np.float64).reshape(-1, 4),
-        points=[detail.points for detail in details],
-        tile_ids=[[lattice.tile(r, c).tile_id for r, c in table.tiles_of(row)] for row in rows.tolist()],
-        truncated=table.truncated[rows],
-        one_sided=table.one_sided[rows],
-        scene_ids=scene_ids,
-        datetime=times,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Detail:
-    """What the representative fragment's prompt and reply add to an instance; run-grid pixel coordinates."""
-
-    label: str
-    rationale: str
-    box_px: tuple[float, float, float, float]
-    points: tuple[Point, ...]
-
-
-def representative_details(context: RunContext, item: Merged, rows: NDArray[np.int64]) -> list[Detail]:
-    """Details of the representative of every instance at `rows`; each block record is opened once."""
-    table, k = item.merge.instances, context.lattice.block_tiles
-    places = [(int(table.rep_tile_row[i]), int(table.rep_tile_col[i]), int(table.rep_local[i])) for i in rows.tolist()]
-    wanted: dict[tuple[int, int], list[int]] = {}
-    for position, (tile_row, tile_col, _) in enumerate(places):
-        wanted.setdefault((tile_row // k, tile_col // k), []).append(position)
-    details: list[Detail | None] = [None] * len(places)
-    for (block_row, block_col), positions in sorted(wanted.items()):
-        path = RunDir(context.run_dir).block(f"b{block_row:05d}_{block_col:05d}")
-        tiles = {
-            (row.tile.tile_row, row.tile.tile_col): row
-            for row in read_summaries(path, context.fingerprint).tiles
-            if row.query_index == item.query_index
-        }
-        for position in positions:
-            tile_row, tile_col, local = places[position]
-            details[position] = detail_of(tiles[tile_row, tile_col], local)
-    return [detail for detail in details if detail is not None]
-
-
-def detail_of(record: TileRecord, local: int) -> Detail:
-    """Prompt and rationale behind one local instance of a tile."""
-    prompt = record.prompts[record.fragments[local - 1].prompt_index]
-    x, y = record.tile.read.col0, record.tile.read.row0
-    nan = float("nan")
-    box = prompt.box_xyxy
-    return Detail(
-        label=prompt.label,
-        rationale=record.rationale,
-        box_px=(nan, nan, nan, nan) if box is None else (box[0] + x, box[1] + y, box[2] + x, box[3] + y),
-        points=tuple((px + x, py + y, label) for (px, py), label in zip(prompt.points_xy, prompt.point_labels, strict=True)),
-    )
-
-
-def concatenate(tables: Sequence[InstanceTable]) -> InstanceTable:
-    """The instances of all queries in one table."""
-    columns: dict[str, Any] = {}
-    for name in InstanceTable.__dataclass_fields__:
-        parts = [getattr(table, name) for table in tables]
-        columns[name] = np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [value for part in parts for value in part]
-    return InstanceTable(**columns)
-
-
-def block_indexes(context: RunContext) -> Iterator[tuple[int, int]]:
-    """(block_row, block_col) of every block with a tile inside, row-major."""
-    k = context.lattice.block_tiles
-    rows, cols = np.nonzero(context.plan.inside)
-    yield from np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist()

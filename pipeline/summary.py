@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from pipeline.prepare import PlannedRun
 from pipeline.publish import Published
 from pipeline.schema import RunGrid
 from pipeline.steps import RunContext
-from pipeline.write.block_records import read_summaries
+from pipeline.write.block_records import read_counts
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, read_run_json, write_run_json
 
@@ -48,13 +48,18 @@ def plan_text(planned: PlannedRun) -> str:
 
 def final_table(context: RunContext, published: Published, timings_s: Mapping[str, float]) -> str:
     """Counts of the ledger, instances per question, times."""
+    return result_table(context.config.queries, context.run_dir, published, timings_s)
+
+
+def result_table(queries: Sequence[str], run_dir: str, published: Published, timings_s: Mapping[str, float]) -> str:
+    """`final_table` for any run directory."""
     ledger = published.conservation
     law = f"{ledger.planned} = {ledger.found} found + {ledger.empty} empty + {ledger.failed} failed"
     rows = {"planned tiles": law}
     rows |= {f"  {reason}": str(count) for reason, count in ledger.reasons.items() if "/" in reason}
-    rows |= {f'"{query}"': f"{count} instances" for query, count in zip(context.config.queries, published.n_instances, strict=True)}
+    rows |= {f'"{query}"': f"{count} instances" for query, count in zip(queries, published.n_instances, strict=True)}
     rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings_s.items())
-    rows["results"] = context.run_dir
+    rows["results"] = run_dir
     if ledger.failed:
         rows["attention"] = f"{ledger.failed} tiles failed; see status and error in coverage.parquet, then run again with --retry-failed"
     return table(rows)
@@ -62,16 +67,20 @@ def final_table(context: RunContext, published: Published, timings_s: Mapping[st
 
 def finish(planned: PlannedRun, context: RunContext, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
     """Write the closing run.json: status, counters over all starts of the run, reasons, times."""
-    run_dir = RunDir(context.run_dir)
+    return close_run(RunDir(context.run_dir), context.fingerprint, published, timings_s)
+
+
+def close_run(run_dir: RunDir, record_fingerprint: str, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
+    """`finish` for any run directory; `record_fingerprint` is that of the block records."""
     info = read_run_json(run_dir.run_json)
     ledger = published.conservation
     counters = {
-        "tiles_in_lattice": int(planned.plan.inside.size),
+        "tiles_in_lattice": info.lattice.n_tile_rows * info.lattice.n_tile_cols,
         "tiles_planned": ledger.planned,
         "tiles_found": ledger.found,
         "tiles_empty": ledger.empty,
         "tiles_failed": ledger.failed,
-        **model_counters(run_dir, context.fingerprint),
+        **model_counters(run_dir, record_fingerprint),
         "instances": sum(published.n_instances),
     }
     closed = replace(
@@ -79,6 +88,7 @@ def finish(planned: PlannedRun, context: RunContext, published: Published, timin
         status="incomplete" if ledger.failed else "complete",
         counters=counters,
         reasons=dict(ledger.reasons),
+        qa=published.qa,
         timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -90,9 +100,9 @@ def model_counters(run_dir: RunDir, fingerprint: str) -> dict[str, int]:
     """Image encodings, encoded tiles and prompter calls over all committed blocks: encodings must equal encoded tiles."""
     encodings = encoded_tiles = calls = 0
     for path in sorted(run_dir.blocks.glob("*.parquet")):
-        block = read_summaries(path, fingerprint)
+        block = read_counts(path, fingerprint)
         encodings += block.n_embeddings
-        encoded_tiles += len({row.tile.tile_id for row in block.tiles if row.prompts})
+        encoded_tiles += len({row.tile.tile_id for row in block.tiles if row.n_prompts})
         calls += sum(row.n_calls for row in block.tiles)
     return {"image_encodings": encodings, "tiles_with_prompts": encoded_tiles, "prompter_calls": calls}
 

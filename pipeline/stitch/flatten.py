@@ -4,8 +4,9 @@
    prompt index ascending. The order of the models' output therefore never matters.
 2. `_suppress` drops a mask whose intersection over union with a better kept one exceeds `nms_iou`: several prompts on
    one object give one mask. Bounding boxes (STRtree) rule out almost all pairs before a pixel is counted.
-3. The kept masks are painted from worst to best, so that every pixel belongs to the best mask that claims it. A mask
-   whose pixels are all overpainted disappears.
+3. The kept masks are painted from best to worst, each where no better one is, so that every pixel belongs to the best
+   mask that claims it (`_paint`). A mask of which better ones leave less than `min_visible_share` is another answer about
+   what they already show, and is dropped: its remains would be published as a sliver beside the object.
 4. `_renumber` names what is left 1..n by smallest pixel of the read window. A mask in several parts stays ONE local id.
 5. `measure` computes each fragment's integers (`schema.Fragment`): sizes, window, anchor, censor bits, margin.
 
@@ -60,17 +61,24 @@ def flatten_tile(
     ranked = _suppress(_rank([m for m in masks if m.mask.any()]), options.nms_iou)
     if not ranked:
         return None, ()
-    painted = np.zeros(tile.read.shape, dtype=np.int32)
-    for position in range(len(ranked) - 1, -1, -1):
-        mask = ranked[position]
-        _view(painted, mask, tile)[mask.mask] = position + 1
-    labels, kept = _renumber(painted, len(ranked))
+    labels, kept = _renumber(_paint(tile, ranked, options.min_visible_share), len(ranked))
     if kept.size > MAX_LOCAL:
         raise ValueError(f"a tile holds at most {MAX_LOCAL} fragments, tile {tile.tile_id} has {kept.size}: use smaller tiles")
     winners = [ranked[int(position) - 1] for position in kept]
     extents = [_extent(mask, prompts[mask.prompt_index].box_xyxy) for mask in winners]
     identity = [(mask.prompt_index, quantise(mask.score)) for mask in winners]
     return labels, measure(tile, labels, lattice, identity=identity, extents=extents)
+
+
+def _paint(tile: TileSpec, ranked: Sequence[MaskCrop], min_visible_share: float) -> NDArray[np.int32]:
+    """(H, W) over `tile.read`: 1 + position in `ranked` of the mask that each pixel belongs to, 0 = none."""
+    painted = np.zeros(tile.read.shape, dtype=np.int32)
+    for position, mask in enumerate(ranked):
+        view = _view(painted, mask, tile)
+        visible = mask.mask & (view == 0)
+        if np.count_nonzero(visible) >= min_visible_share * np.count_nonzero(mask.mask):
+            view[visible] = position + 1
+    return painted
 
 
 def quantise(score: float) -> int:

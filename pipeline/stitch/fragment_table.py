@@ -7,7 +7,7 @@ whose root is a ghost has no core pixel at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from pipeline.errors import RecordError
 from pipeline.schema import Fragment, TileLattice, TileSpec
 from pipeline.stitch.sources import TileFragments
+from pipeline.stitch.supertiles import GHOST, LOCAL_BITS
 
 _COLUMNS = 13
 _SLOT_COLUMNS = ("tile", "local", "anchor", "core_px", "full_px", "score_q", "censored", "margin", "prompt_index")
+_WINDOW_COLUMNS = ("row0", "col0", "row1", "col1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +51,16 @@ class FragmentTable:
     def __len__(self) -> int:
         return int(self.tile.size)
 
+    @property
+    def place(self) -> NDArray[np.int64]:
+        """(n,) tile number and local id as one integer."""
+        return (self.tile << LOCAL_BITS) | self.local
+
+    @property
+    def key(self) -> NDArray[np.int64]:
+        """(n,) the order of nodes as integers that mean the same in every super-tile."""
+        return np.where(self.anchor >= 0, self.anchor, GHOST + self.place)
+
     def nodes(self, tile: TileSpec) -> NDArray[np.int64]:
         """Nodes of local ids 1..n of a tile; empty when it has none."""
         key = tile.tile_row * self.n_tile_cols + tile.tile_col
@@ -71,7 +83,20 @@ def fragment_table(records: Iterable[TileFragments], lattice: TileLattice) -> Fr
         seen.add(tile)
         if record.fragments:
             parts.append(np.array([_row(tile, fragment) for fragment in record.fragments], dtype=np.int64))
-    table = np.concatenate(parts) if parts else np.zeros((0, _COLUMNS), dtype=np.int64)
+    return rank_fragments(np.concatenate(parts) if parts else np.zeros((0, _COLUMNS), dtype=np.int64), lattice)
+
+
+def table_of_columns(parts: Sequence[Mapping[str, NDArray[np.int64]]], lattice: TileLattice) -> FragmentTable:
+    """The same from columns named as the fields of `Fragment` (window: row0..col1) plus tile_row and tile_col, block by block."""
+    rows = [np.zeros((0, _COLUMNS), dtype=np.int64)]
+    for part in parts:
+        tile = part["tile_row"] * lattice.n_tile_cols + part["tile_col"]
+        rows.append(np.stack([tile, *(part[name] for name in (*_SLOT_COLUMNS[1:], *_WINDOW_COLUMNS))], axis=1))
+    return rank_fragments(np.concatenate(rows), lattice)
+
+
+def rank_fragments(table: NDArray[np.int64], lattice: TileLattice) -> FragmentTable:
+    """Rows (n, 13) of tile number, fragment columns and window, in any order -> the table. Raises RecordError."""
     slots = table[np.lexsort((table[:, 1], table[:, 0]))]
     keys, starts = np.unique(slots[:, 0], return_index=True)
     starts = np.append(starts, slots.shape[0]).astype(np.int64)
@@ -83,6 +108,11 @@ def fragment_table(records: Iterable[TileFragments], lattice: TileLattice) -> Fr
     columns = {name: np.ascontiguousarray(slots[order, i]) for i, name in enumerate(_SLOT_COLUMNS)}
     window = np.ascontiguousarray(slots[order, len(_SLOT_COLUMNS) :])
     return FragmentTable(**columns, window=window, tile_keys=keys, tile_start=starts, rank_of_slot=rank, n_tile_cols=lattice.n_tile_cols)
+
+
+def rows_of(table: FragmentTable) -> NDArray[np.int64]:
+    """(n, 13): what `rank_fragments` makes the same table of."""
+    return np.concatenate([np.stack([getattr(table, name) for name in _SLOT_COLUMNS], axis=1), table.window], axis=1)
 
 
 def _row(tile: int, f: Fragment) -> tuple[int, ...]:

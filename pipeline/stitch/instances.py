@@ -106,7 +106,7 @@ def measure_painted(lattice: TileLattice, painter: Painter, n: int, aoi_mask: Ao
             continue
         inside = np.ones((1, 1), dtype=np.bool_) if aoi_mask is None else aoi_mask(core)
         assert aoi_mask is None or inside.shape == core.shape, "the AOI mask must cover the window it was asked for"
-        _count(image, inside, core.row0, core.col0, area_px, aoi_px, window)
+        count_pixels(image, inside, core.row0, core.col0, area_px, aoi_px, window)
     return Painted(area_px=area_px, aoi_px=aoi_px, window=window, blocked=blocked)
 
 
@@ -150,7 +150,7 @@ def instance_table(table: FragmentTable, components: Components, painted: Painte
 
 
 @njit(cache=True)
-def _count(
+def count_pixels(
     image: NDArray[np.int32],
     inside: NDArray[np.bool_],
     row0: int,
@@ -159,6 +159,7 @@ def _count(
     aoi_px: NDArray[np.int64],
     window: NDArray[np.int64],
 ) -> None:
+    """Add the pixels of a block to (n,) counts per number, to those inside the AOI, and to (n, 4) bounding windows; in place."""
     everywhere = inside.shape != image.shape
     for r in range(image.shape[0]):
         for c in range(image.shape[1]):

@@ -1,4 +1,6 @@
-"""The merge of one query over one region: fragments of all tiles in, whole instances out.
+"""The merge of one query over one region in one process: fragments of all tiles in, whole instances out.
+
+A run merges in tasks (pipeline.merge) with the same pieces and the same result; this is for regions that fit into memory.
 
 1. `fragment_table`   all fragments as columns, ranked by their smallest core pixel             (fragment_table)
 2. `match_seams`      evidence of every seam, joined by a union-find as it comes                (seams, resolve)

@@ -1,4 +1,4 @@
-"""Parameters of the merge: small, frozen, all of them recorded in run.json."""
+"""Parameters of the merge: small, frozen, those that shape the result recorded in run.json."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ class StitchOptions:
     """Instances painted with fewer pixels are left out of raster, table and polygons."""
     nms_iou: float = 0.8
     """Of two masks of one tile with a larger intersection over union, only the better one is kept."""
+    min_visible_share: float = 0.5
+    """A mask of one tile of which better ones leave a smaller share is dropped; 0 keeps every mask that has a pixel left."""
+
+    split_tiles: int = 10_000
+    """An object of more tiles is published in several rows with one instance_id."""
+    part_tiles: int = 64
+    """Side, in tiles (rounded up to whole blocks), of the squares of the grid that cut such an object into rows."""
 
     def __post_init__(self) -> None:
         if not self.tau > 0.0:
@@ -27,5 +34,21 @@ class StitchOptions:
             raise ValueError(f"min_overlap_px must be at least 1, got {self.min_overlap_px}")
         if self.min_area_px < 0:
             raise ValueError(f"min_area_px must not be negative, got {self.min_area_px}")
+        if self.split_tiles < 1 or self.part_tiles < 1:
+            raise ValueError(f"split_tiles and part_tiles must be at least 1, got {self.split_tiles} and {self.part_tiles}")
+        if not 0.0 <= self.min_visible_share <= 1.0:
+            raise ValueError(f"min_visible_share must lie in [0, 1], got {self.min_visible_share}")
         if not 0.0 < self.nms_iou <= 1.0:
             raise ValueError(f"nms_iou must be above 0 and at most 1, got {self.nms_iou}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MergeOptions:
+    """How the merge is divided into tasks. Does not change the result."""
+
+    super_tile_tiles: int = 32
+    """S: seams are resolved in squares of S x S tiles (rounded up to whole blocks); a task holds the fragments of one."""
+
+    def __post_init__(self) -> None:
+        if self.super_tile_tiles < 1:
+            raise ValueError(f"super_tile_tiles must be at least 1, got {self.super_tile_tiles}")

@@ -4,8 +4,8 @@
 2. `cc3d` cuts each label of each side into its 4-connected pieces INSIDE the rectangle. An object that enters as two
    prongs on one side and as one U on the other has two pieces on both, and each prong finds its own.
 3. `pair_counts` runs along the rows of both piece images once and gives the contingency table I[a, b]: common pixels.
-4. A pair is an edge when each is the other's best (largest I; ties go to the smaller first pixel along the seam) and
-   the mean of I/|a| and I/|b| reaches tau and I is large enough (`_enough`).
+4. A pair is a candidate when each is the other's best (largest I; ties go to the smaller first pixel along the seam), and
+   an edge when the mean of I/|a| and I/|b| reaches tau and I is large enough (`accepted`).
 
 The decision is a pure function of the two rectangles, symmetric in them, and no decision depends on another: the
 components do not depend on the order in which seams are looked at.
@@ -67,6 +67,11 @@ def seam_edges(a: NDArray[np.uint16], b: NDArray[np.uint16], options: StitchOpti
 
     0 is background. `seam_edges(b, a)` gives the same rows with the two sides swapped.
     """
+    return accepted(seam_candidates(a, b), options)
+
+
+def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
+    """All pairs of pieces that are each other's best, whatever their score: what a threshold has to choose from."""
     assert a.shape == b.shape, "both tiles must be cut to the same seam"
     if not a.any() or not b.any():
         return _edges(np.zeros((5, 0), dtype=np.int64))
@@ -74,11 +79,13 @@ def seam_edges(a: NDArray[np.uint16], b: NDArray[np.uint16], options: StitchOpti
     pa, pb, common = pair_counts(side_a.image, side_b.image)
     mutual = _best(pa, common, side_b.first[pb]) & _best(pb, common, side_a.first[pa])
     pa, pb, common = pa[mutual], pb[mutual], common[mutual]
-    area_a, area_b = side_a.area[pa], side_b.area[pb]
-    good = (common / area_a + common / area_b) / 2.0 >= options.tau
-    good &= _enough(common, area_a, area_b, options.min_overlap_px)
-    table = np.stack([side_a.local[pa], side_b.local[pb], common, area_a, area_b])[:, good]
-    return _edges(table)
+    return _edges(np.stack([side_a.local[pa], side_b.local[pb], common, side_a.area[pa], side_b.area[pb]]))
+
+
+def accepted(pairs: SeamEdges, options: StitchOptions) -> SeamEdges:
+    """The pairs whose score reaches tau and that have enough common pixels."""
+    good = (pairs.score >= options.tau) & _enough(pairs.overlap_px, pairs.a_px, pairs.b_px, options.min_overlap_px)
+    return _edges(np.stack([pairs.local_a, pairs.local_b, pairs.overlap_px, pairs.a_px, pairs.b_px])[:, good])
 
 
 def _enough(common: NDArray[np.int64], area_a: NDArray[np.int64], area_b: NDArray[np.int64], min_overlap_px: int) -> NDArray[np.bool_]:

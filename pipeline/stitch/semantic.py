@@ -1,6 +1,6 @@
 """Semantic mode: what is there, not which object it belongs to.
 
-1. A pixel is foreground when its owner OR any tile whose halo covers it found something there (`_evidence`); cores of
+1. A pixel is foreground when its owner OR any tile whose halo covers it found something there (`evidence`); cores of
    tiles that failed or were never looked at stay empty.
 2. `cc3d` labels the 4-connected regions of each block; edge rows and columns of neighbouring blocks join them
    (union by minimum over regions ranked by their smallest pixel), so that blocks never meet in memory.
@@ -14,6 +14,7 @@ paint. `complete` and `one_sided` say nothing here and are False.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import TileLattice, Window
+from pipeline.schema import TileLattice, TileSpec, Window
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
 from pipeline.stitch.resolve import Components, Members, best_nodes, roots, union_edges
@@ -55,7 +56,7 @@ class SemanticPainter:
 
     def block(self, block_row: int, block_col: int) -> NDArray[np.int32]:
         """Region numbers (h, w) over the block's core window."""
-        labels, n = _label(self._evidence(block_row, block_col))
+        labels, n = label_regions(evidence(self._lattice, self._cache, block_row, block_col))
         start = self._offset[block_row, block_col]
         table = np.zeros(n + 1, dtype=np.int32)
         table[1:] = self._component[start + 1 : start + n + 1]
@@ -65,28 +66,6 @@ class SemanticPainter:
         """Nothing: a region is never painted from elsewhere."""
         return np.zeros(0, dtype=np.int32)
 
-    def _evidence(self, block_row: int, block_col: int) -> NDArray[np.bool_]:
-        window = self._lattice.block_core(block_row, block_col)
-        found = np.zeros(window.shape, dtype=np.bool_)
-        for _, labels, shared, read in self._tiles(block_row, block_col):
-            found[shared.slices_in(window)] |= labels[shared.slices_in(read)] > 0
-        for tile in self._lattice.tiles_of_block(block_row, block_col):
-            if not self._cache.paintable(tile):
-                found[tile.core.slices_in(window)] = False
-        return found
-
-    def _tiles(self, block_row: int, block_col: int) -> list[tuple[NDArray[np.int64], NDArray[np.uint16], Window, Window]]:
-        """(nodes, labels, window shared with the block, read window) of all tiles that saw something of the block."""
-        window, out = self._lattice.block_core(block_row, block_col), []
-        for tile in tiles_near(self._lattice, *block_tile_ranges(self._lattice, block_row, block_col)):
-            nodes, shared = self._table.nodes(tile), tile.read.intersect(window)
-            labels = self._cache.labels(tile) if nodes.size and shared else None
-            if labels is not None and shared is not None:
-                if int(labels.max(initial=0)) > nodes.size:
-                    raise RecordError(f"labels of tile {tile.tile_id} hold an id above its {nodes.size} fragments")
-                out.append((nodes, labels, shared, tile.read))
-        return out
-
     def _scan(self) -> _Scan:
         scan, width = _Scan(), self._lattice.grid.width
         below = np.zeros(width, dtype=np.int64)
@@ -94,17 +73,15 @@ class SemanticPainter:
         right = np.zeros(0, dtype=np.int64)
         for block_row, block_col in blocks_of(self._lattice):
             window = self._lattice.block_core(block_row, block_col)
-            local, n = _label(self._evidence(block_row, block_col))
+            local, n = label_regions(evidence(self._lattice, self._cache, block_row, block_col))
             scan.offset[block_row, block_col] = scan.n
             labels = np.where(local > 0, local.astype(np.int64) + scan.n, 0)
-            scan.first.append(_first_pixels(local, n, window.row0, window.col0, width))
-            scan.edges.append(_touching(below[window.col0 : window.col1], labels[0]))
+            scan.first.append(first_pixels(local, n, window.row0, window.col0, width))
+            scan.edges.append(touching(below[window.col0 : window.col1], labels[0]))
             if block_col:
-                scan.edges.append(_touching(right, labels[:, 0]))
+                scan.edges.append(touching(right, labels[:, 0]))
             below[window.col0 : window.col1], right = labels[-1], labels[:, -1].copy()
-            for nodes, seen, shared, read in self._tiles(block_row, block_col):
-                region, fragment, px = pair_counts(labels[shared.slices_in(window)], seen[shared.slices_in(read)])
-                scan.evidence.append(np.stack([region, nodes[fragment - 1], px]))
+            scan.evidence.extend(witnesses(self._lattice, self._cache, self._table, block=(block_row, block_col), labels=labels))
             scan.n += n
         return scan
 
@@ -120,31 +97,75 @@ class SemanticPainter:
         rep = np.append(node, -1)[best]
         none = np.zeros(ids.size, dtype=np.bool_)
         truncated = none.copy()
-        truncated[component[(table.censored & self._closed_sides())[node] != 0]] = True
+        truncated[component[(table.censored & closed_sides(self._lattice, self._cache, table))[node] != 0]] = True
         members = Members(component=component, node=node, px=weight)
         return Components(ids=ids, rep=rep, complete=none, truncated=truncated, one_sided=none.copy(), members=members)
 
-    def _closed_sides(self) -> NDArray[np.int64]:
-        """(n,) bits of the sides of each fragment's tile behind which no tile may paint."""
-        lattice, closed = self._lattice, np.zeros(self._table.tile_keys.size, dtype=np.int64)
-        for k, key in enumerate(self._table.tile_keys):
-            tile_row, tile_col = divmod(int(key), lattice.n_tile_cols)
-            for side, dr, dc in ((NORTH, -1, 0), (EAST, 0, 1), (SOUTH, 1, 0), (WEST, 0, -1)):
-                row, col = tile_row + dr, tile_col + dc
-                inside = 0 <= row < lattice.n_tile_rows and 0 <= col < lattice.n_tile_cols
-                if inside and not self._cache.paintable(lattice.tile(row, col)):
-                    closed[k] |= side
-        return closed[np.searchsorted(self._table.tile_keys, self._table.tile)]
+
+def evidence(lattice: TileLattice, cache: TileCache, block_row: int, block_col: int) -> NDArray[np.bool_]:
+    """(h, w) over the block's core window: True where any tile found something, False in cores that may not be painted."""
+    window = lattice.block_core(block_row, block_col)
+    found = np.zeros(window.shape, dtype=np.bool_)
+    for tile, shared in tiles_on(lattice, block_row, block_col):
+        labels = cache.labels(tile)
+        if labels is not None:
+            found[shared.slices_in(window)] |= labels[shared.slices_in(tile.read)] > 0
+    for tile in lattice.tiles_of_block(block_row, block_col):
+        if not cache.paintable(tile):
+            found[tile.core.slices_in(window)] = False
+    return found
 
 
-def _label(found: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
+def tiles_on(lattice: TileLattice, block_row: int, block_col: int) -> Iterator[tuple[TileSpec, Window]]:
+    """(tile, window shared with the block's core window) of all tiles whose read window reaches it."""
+    window = lattice.block_core(block_row, block_col)
+    for tile in tiles_near(lattice, *block_tile_ranges(lattice, block_row, block_col)):
+        shared = tile.read.intersect(window)
+        if shared is not None:
+            yield tile, shared
+
+
+def witnesses(
+    lattice: TileLattice, cache: TileCache, table: FragmentTable, *, block: tuple[int, int], labels: NDArray[np.int64]
+) -> Iterator[NDArray[np.int64]]:
+    """(3, k) region, node, pixels per tile that saw something of the block; `labels` (h, w) holds the region numbers.
+
+    Raises RecordError when a tile's labels hold ids without a fragment.
+    """
+    window = lattice.block_core(*block)
+    for tile, shared in tiles_on(lattice, *block):
+        seen, nodes = cache.labels(tile), table.nodes(tile)
+        if seen is None:
+            continue
+        if int(seen.max(initial=0)) > nodes.size:
+            raise RecordError(f"labels of tile {tile.tile_id} hold an id above its {nodes.size} fragments")
+        region, fragment, px = pair_counts(labels[shared.slices_in(window)], seen[shared.slices_in(tile.read)])
+        yield np.stack([region, nodes[fragment - 1], px])
+
+
+def closed_sides(lattice: TileLattice, cache: TileCache, table: FragmentTable) -> NDArray[np.int64]:
+    """(n,) bits of the sides of each fragment's tile behind which no tile may paint."""
+    closed = np.zeros(table.tile_keys.size, dtype=np.int64)
+    for k, key in enumerate(table.tile_keys.tolist()):
+        tile_row, tile_col = divmod(key, lattice.n_tile_cols)
+        for side, dr, dc in ((NORTH, -1, 0), (EAST, 0, 1), (SOUTH, 1, 0), (WEST, 0, -1)):
+            row, col = tile_row + dr, tile_col + dc
+            inside = 0 <= row < lattice.n_tile_rows and 0 <= col < lattice.n_tile_cols
+            if inside and not cache.paintable(lattice.tile(row, col)):
+                closed[k] |= side
+    return closed[np.searchsorted(table.tile_keys, table.tile)]
+
+
+def label_regions(found: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
+    """(4-connected regions 1..n of a block, n): the same numbers whenever asked."""
     import cc3d
 
     labels, n = cc3d.connected_components(np.ascontiguousarray(found), connectivity=4, return_N=True, out_dtype=np.uint32)
     return labels, int(n)
 
 
-def _touching(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+def touching(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(2, k) distinct pairs of values > 0 that face each other along two lines of pixels."""
     both = (a > 0) & (b > 0)
     return np.unique(np.stack([a[both], b[both]]), axis=1)
 
@@ -168,7 +189,7 @@ def _join(scan: _Scan) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
 
 
 @njit(cache=True)
-def _first_pixels(labels: NDArray[np.uint32], n: int, row0: int, col0: int, grid_width: int) -> Any:
+def first_pixels(labels: NDArray[np.uint32], n: int, row0: int, col0: int, grid_width: int) -> Any:
     """(n,) smallest global pixel index of each label."""
     first = np.full(n, -1, dtype=np.int64)
     for r in range(labels.shape[0]):

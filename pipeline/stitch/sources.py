@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,10 +54,31 @@ class TileSource(Protocol):
         ...
 
 
+class LabelSource(Protocol):
+    """Labels and state of single tiles: all that painting needs."""
+
+    def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None: ...
+
+    def paintable(self, tile_row: int, tile_col: int) -> bool: ...
+
+
+class BlockSource(LabelSource, Protocol):
+    """The tiles of ONE query, asked for block by block, so that a task reads its neighbourhood and nothing else."""
+
+    def fragments(self, block_row: int, block_col: int) -> Mapping[str, NDArray[np.int64]]:
+        """Columns (n,) of all fragments of a block: tile_row, tile_col, the integers of `Fragment`, row0, col0, row1, col1."""
+        ...
+
+    def strip(self, tile_row: int, tile_col: int, side: int) -> NDArray[np.uint16] | None:
+        """Labels of the seam on one side (a side bit of `Fragment.censored`): the part of `labels` that both tiles' read
+        windows cover. None when nothing was found in the tile."""
+        ...
+
+
 class TileCache:
     """The labels of the tiles used last, checked against the lattice on the way in."""
 
-    def __init__(self, source: TileSource, lattice: TileLattice) -> None:
+    def __init__(self, source: LabelSource, lattice: TileLattice) -> None:
         side = lattice.block_tiles + 2 * reach_tiles(lattice)
         self._source, self._lattice, self._capacity = source, lattice, side * side
         self._held: OrderedDict[tuple[int, int], NDArray[np.uint16] | None] = OrderedDict()

@@ -23,15 +23,16 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import BlockRecord, TileLattice, TileRecord, TileSpec, Window
+from pipeline.schema import BlockRecord, Reason, TileLattice, TileRecord, TileSpec, TileStatus, Window
 from pipeline.write.atomic_file import write_bytes_atomic
 from pipeline.write.hrefs import public_text
 from pipeline.write.label_codec import decode_bits, decode_labels, encode_bits, encode_labels
-from pipeline.write.record_columns import SCHEMA, fragments_column, prompts_column, tile_records
+from pipeline.write.record_columns import SCHEMA, fragments_column, prompts_column, tile_records, tile_specs
 from pipeline.write.run_dir import RunDir
 
 RECORD_VERSION = b"1"
@@ -57,6 +58,32 @@ class BlockSummaries:
     """`labels` is None in all of them, also where something was found."""
     n_embeddings: int
     elapsed_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileCounts:
+    """One tile and query in numbers: what the ledger needs, without a Python object per prompt or fragment."""
+
+    tile: TileSpec
+    query_index: int
+    status: TileStatus
+    reason: Reason
+    error: str
+    n_prompts: int
+    n_fragments: int
+    n_dropped: int
+    truncated_reply: bool
+    n_calls: int
+    valid_px: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockCounts:
+    """A block record in numbers."""
+
+    block_id: str
+    tiles: tuple[TileCounts, ...]
+    n_embeddings: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +175,28 @@ def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
             n_embeddings=int(metadata["n_embeddings"]),
             elapsed_s=float(metadata["elapsed_s"]),
         )
+
+
+def read_counts(path: Path, fingerprint: str) -> BlockCounts:
+    """Statuses and counts of a record; of its lists only one number per entry is read. Raises RecordError as `read_block_record`."""
+    plain = [name for name in _SUMMARY if name not in ("reply", "rationale", "prompts", "fragments")]
+    with _open(path, fingerprint) as (file, metadata):
+        table = file.read(columns=[*plain, "prompts.list.element.label", "fragments.list.element.local"])
+        column = {name: table[name].to_pylist() for name in plain}
+        counts = {name: pc.list_value_length(table[name]).to_pylist() for name in ("prompts", "fragments")}
+        windows = tile_specs(column)
+    tiles = tuple(
+        TileCounts(
+            tile=windows[i],
+            status=TileStatus(column["status"][i]),
+            reason=Reason(column["reason"][i]),
+            n_prompts=counts["prompts"][i],
+            n_fragments=counts["fragments"][i],
+            **{name: column[name][i] for name in ("query_index", "error", "n_dropped", "truncated_reply", "n_calls", "valid_px")},
+        )
+        for i in range(table.num_rows)
+    )
+    return BlockCounts(block_id=metadata["block_id"], tiles=tiles, n_embeddings=int(metadata["n_embeddings"]))
 
 
 def read_columns(path: Path, fingerprint: str, *, columns: Sequence[str]) -> pa.Table:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import IncompleteRunError
 from pipeline.schema import Reason, TileLattice, TileRecord, TileStatus
-from pipeline.write.block_records import BlockSummaries, read_summaries
+from pipeline.write.block_records import BlockCounts, TileCounts, read_counts
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
 from pipeline.write.hrefs import public_text
 from pipeline.write.plan_table import core_polygons
@@ -105,14 +105,14 @@ def write_coverage(run_dir: RunDir, lattice: TileLattice, inside: NDArray[np.boo
         for block_id in _planned_blocks(lattice, inside):
             path = run_dir.block(block_id)
             if path.exists():
-                yield ledger.table(read_summaries(path, fingerprint))
+                yield ledger.table(read_counts(path, fingerprint))
         yield from ledger.outside()
 
     write_geo_parquet(run_dir.coverage, tables(), schema=SCHEMA, grid=lattice.grid)
     return ledger.conservation()
 
 
-def overall_row(rows: Sequence[TileRecord]) -> TileRecord:
+def overall_row[Row: (TileRecord, TileCounts)](rows: Sequence[Row]) -> Row:
     """Of one tile's rows (one per query, in order) the one that gives the tile its status, reason and error."""
     return next(row for status in _SEVERITY for row in rows if row.status is status)
 
@@ -129,7 +129,7 @@ class _Ledger:
         self._reasons: Counter[str] = Counter()
         self._unplanned: list[str] = []
 
-    def table(self, block: BlockSummaries) -> pa.Table:
+    def table(self, block: BlockCounts) -> pa.Table:
         """Rows of one block, tiles in the order of the record; unplanned or repeated tiles are noted and left out."""
         entries = []
         for rows in _by_tile(block.tiles):
@@ -187,7 +187,7 @@ class _Ledger:
         )
 
 
-def _entry(rows: Sequence[TileRecord], block_id: str) -> dict[str, Any]:
+def _entry(rows: Sequence[TileCounts], block_id: str) -> dict[str, Any]:
     tile, main = rows[0].tile, overall_row(rows)
     return {
         "tile_id": tile.tile_id,
@@ -200,8 +200,8 @@ def _entry(rows: Sequence[TileRecord], block_id: str) -> dict[str, Any]:
         "statuses": [row.status.value for row in rows],
         "reasons": [row.reason.value for row in rows],
         "errors": [public_text(row.error) for row in rows],
-        "n_fragments": [len(row.fragments) for row in rows],
-        "n_prompts": sum(len(row.prompts) for row in rows),
+        "n_fragments": [row.n_fragments for row in rows],
+        "n_prompts": sum(row.n_prompts for row in rows),
         "n_dropped": sum(row.n_dropped for row in rows),
         "n_calls": sum(row.n_calls for row in rows),
         "truncated_reply": any(row.truncated_reply for row in rows),
@@ -209,9 +209,9 @@ def _entry(rows: Sequence[TileRecord], block_id: str) -> dict[str, Any]:
     }
 
 
-def _by_tile(tiles: Sequence[TileRecord]) -> list[list[TileRecord]]:
+def _by_tile(tiles: Sequence[TileCounts]) -> list[list[TileCounts]]:
     """Rows grouped by tile, queries in order within each."""
-    groups: dict[str, list[TileRecord]] = {}
+    groups: dict[str, list[TileCounts]] = {}
     for row in tiles:
         groups.setdefault(row.tile.tile_id, []).append(row)
     return [sorted(rows, key=lambda row: row.query_index) for rows in groups.values()]

@@ -1,17 +1,19 @@
 """instances/*.parquet: one row per object, GeoParquet 1.1.
 
-1. The merge hands over an `InstanceTable`: columns, with polygons in integer pixel-edge coordinates.
-2. Ground area is integrated on the ellipsoid from those polygons; the affine is applied to them here, once, last.
-3. Rows are sorted along a Hilbert curve (then by query and id, so that equal input gives equal files) and written in row
-   groups of 32k with a bbox covering, so that `geopandas.read_parquet(dir, bbox=...)` reads little.
+1. Rows have integer pixel-edge polygons until the affine is applied to them, once, last; ground area is integrated on the
+   ellipsoid. `instance_rows` makes rows from what a merge task holds, `write_instances` from an `InstanceTable`.
+2. Rows are sorted along a Hilbert curve (then by query, id and part, so that equal input gives equal files) and written in
+   row groups of 32k with a bbox covering, so that `geopandas.read_parquet(dir, bbox=...)` reads little.
 
-Several parts are written beyond a million rows; parts of an earlier, longer result are removed. `instance_id` is unique
-within a query and is the value in the `instance_id` raster.
+A file holds a million rows; files of an earlier, longer result are removed. `instance_id` is unique within a query and is
+the value in the `instance_id` raster. An object of more tiles than `[stitch] split_tiles` comes as several rows with one
+instance_id, part_no 0 .. n_parts - 1 and disjoint geometries: each row's area and tiles are its own, so sums over rows stay
+true. There is no summary row: it would count every pixel twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -48,6 +50,8 @@ SCHEMA = pa.schema(
         ("n_tiles", pa.int32()),
         ("truncated", pa.bool_()),
         ("one_sided", pa.bool_()),
+        ("part_no", pa.int32()),
+        ("n_parts", pa.int32()),
         ("scene_ids", pa.list_(pa.string())),
         ("datetime", pa.timestamp("ms", tz="UTC")),
         ("prompter_id", pa.string()),
@@ -133,10 +137,36 @@ def write_instances(run_dir: RunDir, table: InstanceTable, *, grid: RunGrid, met
         rows = order[part * PART_ROWS : (part + 1) * PART_ROWS]
         slabs = _slabs(table, rows, world=world, area_m2=area_m2, meta=meta)
         write_geo_parquet(run_dir.instances / f"part-{part:05d}.parquet", slabs, schema=SCHEMA, grid=grid)
+    remove_parts_from(run_dir, n_parts)
+    return len(table)
+
+
+def remove_parts_from(run_dir: RunDir, n_parts: int) -> None:
+    """Remove the part files of an earlier, longer result."""
     for path in run_dir.instances.glob("part-*.parquet"):
         if int(path.stem.removeprefix("part-")) >= n_parts:
             path.unlink()
-    return len(table)
+
+
+def write_part(run_dir: RunDir, part: int, tables: Iterable[pa.Table], *, grid: RunGrid) -> int:
+    """Write one part file from finished rows (attributes, bbox, geometry) in their final order; returns their number."""
+    return write_geo_parquet(run_dir.instances / f"part-{part:05d}.parquet", tables, schema=SCHEMA, grid=grid)
+
+
+def hilbert_keys(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """(n,) place of each row along the Hilbert curve over `bounds` (xmin, ymin, xmax, ymax over the
+    centres of ALL rows' bounding boxes, CRS coordinates)."""
+    box = rows["bbox"].combine_chunks()
+    edges = [np.asarray(box.field(name).to_numpy(zero_copy_only=False)) for name in ("xmin", "ymin", "xmax", "ymax")]
+    if rows.num_rows == 0:
+        return np.zeros(0, dtype=np.uint32)
+    return np.asarray(geopandas.GeoSeries(shapely.box(*edges)).hilbert_distance(total_bounds=bounds).to_numpy(), dtype=np.uint32)
+
+
+def file_order(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(n,) positions that sort rows as the files have them."""
+    part, instance, query = (rows[name].to_numpy() for name in ("part_no", "instance_id", "query_index"))
+    return np.asarray(np.lexsort((part, instance, query, hilbert_keys(rows, bounds))), dtype=np.int64)
 
 
 def read_instances(
@@ -155,12 +185,12 @@ def scene_columns(polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene
 
     Footprints are the scenes' full rectangles, so in a mosaic this names every scene that could have given a pixel.
     """
-    footprints = np.array([_footprint(scene, grid) for scene in scenes], dtype=object)
+    footprints = np.array([scene_footprint(scene, grid) for scene in scenes], dtype=object)
     found: list[list[int]] = [[] for _ in polygons]
     for polygon, scene in shapely.STRtree(footprints).query(polygons, predicate="intersects").T.tolist():
         found[polygon].append(scene)
     ids = [[scenes[i].scene_id for i in sorted(rows)] for rows in found]
-    times = [sorted((t for i in rows if (t := scenes[i].datetime) is not None), key=_timestamp) for rows in found]
+    times = [sorted((t for i in rows if (t := scenes[i].datetime) is not None), key=timestamp_of) for rows in found]
     return ids, [row[0] if row else None for row in times]
 
 
@@ -190,8 +220,10 @@ def _attributes(part: InstanceTable, area_m2: NDArray[np.float64], meta: Instanc
         "n_tiles": [len(ids) for ids in part.tile_ids],
         "truncated": part.truncated,
         "one_sided": part.one_sided,
+        "part_no": np.zeros(len(part), dtype=np.int32),
+        "n_parts": np.ones(len(part), dtype=np.int32),
         "scene_ids": [list(ids) for ids in part.scene_ids],
-        "datetime": [None if text is None else _timestamp(text) for text in part.datetime],
+        "datetime": [None if text is None else timestamp_of(text) for text in part.datetime],
         "prompter_id": [meta.prompter_id] * len(part),
         "segmenter_id": [meta.segmenter_id] * len(part),
         "run_id": [meta.run_id] * len(part),
@@ -206,7 +238,7 @@ def _hilbert_order(table: InstanceTable, world: Geometries) -> NDArray[np.int64]
     return np.asarray(np.lexsort((table.instance_id, table.query_index, distance)), dtype=np.int64)
 
 
-def _footprint(scene: Scene, grid: RunGrid) -> shapely.Geometry:
+def scene_footprint(scene: Scene, grid: RunGrid) -> shapely.Geometry:
     """The scene's rectangle as a polygon in pixels of the run grid; each edge is split in 21 before it is reprojected."""
     a, b, c, d, e, f = scene.transform if grid.crs_wkt is not None else affine_of(grid)
     outline = shapely.segmentize(shapely.box(0, 0, scene.width, scene.height), max(scene.width, scene.height) / 21)
@@ -222,7 +254,7 @@ def _footprint(scene: Scene, grid: RunGrid) -> shapely.Geometry:
     return shapely.make_valid(shapely.Polygon(np.column_stack([x - gc, y - gf]) @ inverse.T))
 
 
-def _timestamp(text: str) -> datetime:
+def timestamp_of(text: str) -> datetime:
     """RFC 3339 text as UTC; a time without zone counts as UTC."""
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

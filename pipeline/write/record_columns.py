@@ -76,15 +76,10 @@ def tile_records(table: pa.Table, *, labels: Sequence[NDArray[np.uint16] | None]
     """Rows of a record's table as TileRecords, with `labels` given row by row."""
     table = table.combine_chunks()
     column = {name: table[name].to_pylist() for name in table.column_names if name not in {"fragments", "labels", "valid"}}
-    fragments = fragment_lists(table["fragments"])
+    fragments, specs = fragment_lists(table["fragments"]), tile_specs(column)
     return tuple(
         TileRecord(
-            tile=TileSpec(
-                tile_row=column["tile_row"][i],
-                tile_col=column["tile_col"][i],
-                core=_window(column, "core", i),
-                read=_window(column, "read", i),
-            ),
+            tile=specs[i],
             query_index=column["query_index"][i],
             status=TileStatus(column["status"][i]),
             reason=Reason(column["reason"][i]),
@@ -101,6 +96,14 @@ def tile_records(table: pa.Table, *, labels: Sequence[NDArray[np.uint16] | None]
         )
         for i in range(table.num_rows)
     )
+
+
+def tile_specs(column: dict[str, list[Any]]) -> list[TileSpec]:
+    """The tile of every row, from the columns as lists."""
+    return [
+        TileSpec(tile_row=row, tile_col=col, core=_window(column, "core", i), read=_window(column, "read", i))
+        for i, (row, col) in enumerate(zip(column["tile_row"], column["tile_col"], strict=True))
+    ]
 
 
 def fragment_lists(column: pa.ChunkedArray) -> list[tuple[Fragment, ...]]:

@@ -1,4 +1,4 @@
-"""Block records as the merge wants them: one query, tile by tile, within a fixed amount of memory.
+"""Block records as the merge wants them: one query, tile by tile or block by block, within a fixed amount of memory.
 
 The merge stage declares what it needs as a Protocol and never sees a file; `RecordSource` fits that Protocol by shape alone,
 because stages do not import each other. Pixels are decoded anew each time (half a millisecond a tile; the merge keeps the few
@@ -9,27 +9,38 @@ recent blocks: neighbouring tiles are asked for in turn, so a handful of blocks 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
 from pipeline.schema import Fragment, Reason, TileLattice, TileStatus
 from pipeline.write.block_records import REMEDY, read_columns, read_label_blobs, read_valid_blobs
 from pipeline.write.label_codec import decode_bits, decode_labels
-from pipeline.write.record_columns import fragment_lists
+from pipeline.write.record_columns import FRAGMENT, fragment_lists
 from pipeline.write.run_dir import RunDir
 
 BLOCK_CACHE_BYTES = 64 * 2**20
 """Compressed label images of recent blocks kept in memory; validity masks have a budget of the same size."""
 
+_FATE_CACHE_BYTES = 8 * 2**20
+"""What became of the tiles of recent blocks: about 100 bytes a tile."""
+
 NOT_LOOKED_AT = frozenset({Reason.OUTSIDE_AOI, Reason.NODATA, Reason.CLOUD})
 """Reasons of empty tiles whose pixels no model and no gate judged; rasters keep the fill value there."""
+
+
+_SEAMS: Mapping[int, str] = {1: "seam_n", 2: "seam_e", 4: "seam_s", 8: "seam_w"}
+"""Side bit (`schema.Fragment.censored`) -> column."""
+
+_WINDOWS = tuple(f"{kind}_{edge}" for kind in ("core", "read") for edge in ("row0", "col0", "row1", "col1"))
 
 
 class TileFate(IntEnum):
@@ -73,6 +84,8 @@ class RecordSource:
         self._fingerprint = fingerprint
         self._blobs: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_blob_bytes)
         self._valid: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_blob_bytes)
+        self._strips: _ByteCache[dict[tuple[int, int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_strip_bytes)
+        self._fates: _ByteCache[dict[tuple[int, int], TileFate]] = _ByteCache(_FATE_CACHE_BYTES, size_of=_fate_bytes)
 
     def records(self) -> Iterator[TileSummary]:
         """Tiles where this query found something, in order of block, then row of the record; fragments in local order."""
@@ -83,6 +96,49 @@ class RecordSource:
             for row, col, query, status, fragments in zip(rows, cols, queries, statuses, fragment_lists(table["fragments"]), strict=True):
                 if query == self.query_index and status == TileStatus.FOUND:
                     yield TileSummary(tile_row=row, tile_col=col, fragments=fragments)
+
+    def fragments(self, block_row: int, block_col: int) -> dict[str, NDArray[np.int64]]:
+        """Columns (n,) of one block's fragments: tile_row, tile_col and every field of `Fragment` (window: row0..col1).
+
+        Empty when the block has no record. Raises RecordError when the record's tiles are not those of this lattice.
+        """
+        names = ["tile_row", "tile_col", *FRAGMENT.names]
+        path = self._path(block_row, block_col)
+        if not path.exists():
+            return {name: np.zeros(0, dtype=np.int64) for name in names}
+        columns = ["tile_row", "tile_col", *_WINDOWS, "query_index", "status", "fragments"]
+        table = read_columns(path, self._fingerprint, columns=columns)
+        self._require_lattice(table, path)
+        mine = (pc.field("query_index") == self.query_index) & (pc.field("status") == TileStatus.FOUND.value)
+        table = table.filter(mine).combine_chunks()
+        lists = table["fragments"].combine_chunks()
+        counts = np.asarray(pc.list_value_length(lists).to_numpy(zero_copy_only=False), dtype=np.int64)
+        values = lists.flatten()
+        found = {name: np.repeat(table[name].to_numpy().astype(np.int64), counts) for name in ("tile_row", "tile_col")}
+        return {**found, **{name: values.field(name).to_numpy(zero_copy_only=False).astype(np.int64) for name in FRAGMENT.names}}
+
+    def _require_lattice(self, table: pa.Table, path: Path) -> None:
+        columns = [table[name].to_pylist() for name in ("tile_row", "tile_col", *_WINDOWS)]
+        for row, col, *edges in zip(*columns, strict=True):
+            inside = row < self.lattice.n_tile_rows and col < self.lattice.n_tile_cols
+            tile = self.lattice.tile(row, col) if inside else None
+            windows = () if tile is None else (tile.core, tile.read)
+            if edges != [getattr(window, edge) for window in windows for edge in ("row0", "col0", "row1", "col1")]:
+                raise RecordError(
+                    f"block record {path} holds tile ({row}, {col}) with the windows {edges}, which are not those of this run's lattice "
+                    f"(tile {self.lattice.tile_px} px, halo {self.lattice.halo_px} px). To fix: {REMEDY}"
+                )
+
+    def strip(self, tile_row: int, tile_col: int, side: int) -> NDArray[np.uint16] | None:
+        """Labels of the seam on one side (bit N=1, E=2, S=4, W=8), cut from the tile's read window; None as `labels`."""
+        if self.fate(tile_row, tile_col) is not TileFate.FOUND:
+            return None
+        block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
+        blob = self._strips.get(block, lambda: self._read_strips(*block)).get((tile_row, tile_col, side))
+        try:
+            return None if blob is None else decode_labels(blob)
+        except ValueError as error:
+            raise RecordError(f"block record {self._path(*block)} is damaged ({error}). To fix: {REMEDY}") from error
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
         """(H, W) uint16 over the tile's read window, 0 = background; None when nothing was found there."""
@@ -100,19 +156,17 @@ class RecordSource:
         return self.fate(tile_row, tile_col) in (TileFate.FOUND, TileFate.LOOKED_AT)
 
     def fate(self, tile_row: int, tile_col: int) -> TileFate:
-        """What became of a tile for this query."""
-        return TileFate(int(self.fates[tile_row, tile_col]))
+        """What became of a tile for this query; its block's record is asked, no other one."""
+        block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
+        return self._fates.get(block, lambda: self._read_fates(*block)).get((tile_row, tile_col), TileFate.UNPLANNED)
 
     @cached_property
     def fates(self) -> NDArray[np.uint8]:
-        """(n_tile_rows, n_tile_cols) TileFate values; one byte per tile of the lattice."""
+        """(n_tile_rows, n_tile_cols) TileFate values of the whole lattice; one byte per tile, every record is read."""
         fates = np.zeros((self.lattice.n_tile_rows, self.lattice.n_tile_cols), dtype=np.uint8)
-        columns = ["tile_row", "tile_col", "query_index", "status", "reason"]
         for block_id in self._block_ids:
-            table = read_columns(self._run_dir.block(block_id), self._fingerprint, columns=columns)
-            for row, col, query, status, reason in zip(*(table[name].to_pylist() for name in columns), strict=True):
-                if query == self.query_index:
-                    fates[row, col] = _fate(TileStatus(status), Reason(reason))
+            for (row, col), fate in self._read_fates(*map(int, block_id.removeprefix("b").split("_"))).items():
+                fates[row, col] = fate
         return fates
 
     def looked_at(self, block_row: int, block_col: int) -> NDArray[np.bool_]:
@@ -136,6 +190,23 @@ class RecordSource:
     def _block_ids(self) -> tuple[str, ...]:
         return tuple(sorted(path.stem for path in self._run_dir.blocks.glob("*.parquet") if not path.name.startswith(".")))
 
+    def _read_fates(self, block_row: int, block_col: int) -> dict[tuple[int, int], TileFate]:
+        path = self._path(block_row, block_col)
+        if not path.exists():
+            return {}
+        columns = ["tile_row", "tile_col", "query_index", "status", "reason"]
+        table = read_columns(path, self._fingerprint, columns=columns)
+        rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+        return {(r, c): _fate(TileStatus(status), Reason(reason)) for r, c, q, status, reason in rows if q == self.query_index}
+
+    def _read_strips(self, block_row: int, block_col: int) -> dict[tuple[int, int, int], bytes]:
+        columns = ["tile_row", "tile_col", "query_index", *_SEAMS.values()]
+        table = read_columns(self._path(block_row, block_col), self._fingerprint, columns=columns)
+        column = {name: table[name].to_pylist() for name in columns}
+        mine = [i for i, query in enumerate(column["query_index"]) if query == self.query_index]
+        tiles = {i: (column["tile_row"][i], column["tile_col"][i]) for i in mine}
+        return {(*tiles[i], side): column[name][i] for side, name in _SEAMS.items() for i in mine if column[name][i] is not None}
+
     def _read_labels(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
         return read_label_blobs(self._path(block_row, block_col), self._fingerprint, query_index=self.query_index)
 
@@ -152,6 +223,14 @@ def _fate(status: TileStatus, reason: Reason) -> TileFate:
     if status is TileStatus.FOUND:
         return TileFate.FOUND
     return TileFate.NOT_LOOKED_AT if reason in NOT_LOOKED_AT else TileFate.LOOKED_AT
+
+
+def _strip_bytes(blobs: dict[tuple[int, int, int], bytes]) -> int:
+    return 64 + sum(len(blob) for blob in blobs.values())
+
+
+def _fate_bytes(fates: dict[tuple[int, int], TileFate]) -> int:
+    return 64 + 100 * len(fates)
 
 
 def _blob_bytes(blobs: dict[tuple[int, int], bytes]) -> int:

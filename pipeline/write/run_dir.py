@@ -28,9 +28,12 @@ class RunDir:
     """Paths of one run's outputs. Constructing it touches nothing; `claim` creates and checks."""
 
     path: Path
+    records: Path | None
+    """Folder of the block records when they lie elsewhere (a region merged again into a directory of its own)."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, records: str | Path | None = None) -> None:
         object.__setattr__(self, "path", Path(path))
+        object.__setattr__(self, "records", None if records is None else Path(records))
 
     @property
     def run_json(self) -> Path:
@@ -42,7 +45,12 @@ class RunDir:
 
     @property
     def blocks(self) -> Path:
-        return self.path / "blocks"
+        return self.records or self.path / "blocks"
+
+    @property
+    def merge(self) -> Path:
+        """Intermediate tables of one publication; removed when it ends."""
+        return self.path / "merge.tmp"
 
     @property
     def masks(self) -> Path:

@@ -56,6 +56,12 @@ class RunInfo:
     reasons: Mapping[str, int] = field(default_factory=dict)
     """`status/reason` -> number of tiles."""
     warnings: tuple[str, ...] = ()
+    qa: Mapping[str, Any] = field(default_factory=dict)
+    """Query -> match scores, density of objects at seams against the interior, counts of the merge."""
+    aoi_wkb: str = ""
+    """The AOI in the run grid's CRS, hexadecimal WKB; empty for whole scenes. What merging again needs to select objects."""
+    model_ids: Mapping[str, str] = field(default_factory=dict)
+    """Role (prompter, segmenter) -> what answered, as published with every instance."""
     started: str = ""
     """RFC 3339, UTC."""
     ended: str = ""

@@ -14,6 +14,7 @@ from pipeline.stitch.flatten import EAST, NO_MARGIN, NORTH, SOUTH, WEST, flatten
 from pipeline.stitch.options import StitchOptions
 
 OPTIONS = StitchOptions()
+KEEP_SLIVERS = StitchOptions(min_visible_share=0.0)
 
 
 def crop(image: np.ndarray, score: float = 0.5, prompt_index: int = 0) -> MaskCrop:
@@ -89,13 +90,27 @@ def test_duplicates_go_and_overpainted_masks_disappear(worlds: SimpleNamespace) 
     labels, fragments = flatten_tile(tile, duplicate, prompts(2), lattice, OPTIONS)
     assert [f.prompt_index for f in fragments] == [0]
     distinct = [block(2, 2, 10, 10, 0.9, 0), block(2, 2, 10, 8, 0.95, 1)]  # IoU 0.8 is not above 0.8
-    assert [f.prompt_index for f in flatten_tile(tile, distinct, prompts(2), lattice, OPTIONS)[1]] == [1, 0]
+    assert [f.prompt_index for f in flatten_tile(tile, distinct, prompts(2), lattice, KEEP_SLIVERS)[1]] == [1, 0]
     buried = [block(2, 2, 10, 10, 0.9, 0), block(3, 3, 2, 2, 0.1, 1)]
     assert [f.prompt_index for f in flatten_tile(tile, buried, prompts(2), lattice, OPTIONS)[1]] == [0]
     chain = [block(0, 0, 1, 20, 0.9, 0), block(0, 0, 1, 17, 0.8, 1), block(0, 0, 1, 14, 0.7, 2)]
     kept = flatten_tile(tile, chain, prompts(3), lattice, OPTIONS)[1]
     assert [f.prompt_index for f in kept] == [0], "17/20 is a duplicate of the best; 14/20 is none of any KEPT mask but is buried"
     assert labels is not None
+
+
+def test_what_better_masks_leave_less_than_half_of_is_dropped(worlds: SimpleNamespace) -> None:
+    lattice = worlds.make_lattice((20, 20), 20, 1)
+    tile = lattice.tile(0, 0)
+    best, half, sliver = block(0, 0, 10, 10, 0.9, 0), block(0, 5, 10, 10, 0.8, 1), block(0, 9, 10, 8, 0.7, 2)
+    labels, fragments = flatten_tile(tile, [sliver, half, best], prompts(3), lattice, OPTIONS)
+    assert labels is not None
+    assert [(f.prompt_index, f.full_px) for f in fragments] == [(0, 100), (1, 50)], "50 of 100 px are left of one, 20 of 80 of the other"
+    assert (labels[:10, 15:17] == 0).all(), "the sliver's pixels stay empty"
+    dropped = block(0, 4, 10, 8, 0.8, 1)  # 20 of 80 px are left
+    below = block(0, 10, 10, 4, 0.1, 2)
+    shown = flatten_tile(tile, [best, dropped, below], prompts(3), lattice, OPTIONS)[1]
+    assert [(f.prompt_index, f.full_px) for f in shown] == [(0, 100), (2, 40)], "a dropped mask hides nothing"
 
 
 def test_parts_stay_one_fragment(worlds: SimpleNamespace) -> None:
@@ -145,8 +160,9 @@ def test_equal_to_brute_force_whatever_the_order(worlds: SimpleNamespace, seed: 
             r, c = rng.integers(0, 13, 2)
             image[r : r + int(rng.integers(1, 7)), c : c + int(rng.integers(1, 7))] = True
         masks.append(crop(image, float(rng.choice([0.2, 0.5, 0.9])), index))
-    labels, fragments = flatten_tile(tile, masks, prompts(9), lattice, OPTIONS)
-    expected = brute_force(masks, tile.read.shape)
+    options = OPTIONS if seed % 2 else KEEP_SLIVERS
+    labels, fragments = flatten_tile(tile, masks, prompts(9), lattice, options)
+    expected = brute_force(masks, tile.read.shape, options.min_visible_share)
     assert labels is not None
     shown = np.zeros(tile.read.shape, dtype=np.int64) - 1
     for fragment in fragments:
@@ -160,12 +176,12 @@ def test_equal_to_brute_force_whatever_the_order(worlds: SimpleNamespace, seed: 
     np.testing.assert_array_equal(shown, expected)
     firsts = [int(np.flatnonzero(labels == f.local)[0]) for f in fragments]
     assert firsts == sorted(firsts)
-    again = flatten_tile(tile, [masks[i] for i in rng.permutation(len(masks))], prompts(9), lattice, OPTIONS)
+    again = flatten_tile(tile, [masks[i] for i in rng.permutation(len(masks))], prompts(9), lattice, options)
     assert again[1] == fragments
     np.testing.assert_array_equal(again[0], labels)
 
 
-def brute_force(masks: list[MaskCrop], shape: tuple[int, int]) -> np.ndarray:
+def brute_force(masks: list[MaskCrop], shape: tuple[int, int], min_visible_share: float) -> np.ndarray:
     """Prompt index per pixel, -1 = background, on full-size images."""
     full = []
     for mask in masks:
@@ -178,8 +194,10 @@ def brute_force(masks: list[MaskCrop], shape: tuple[int, int]) -> np.ndarray:
         if all((image & other).sum() / (image | other).sum() <= 0.8 for _, other in kept):
             kept.append((index, image))
     out = np.full(shape, -1, dtype=np.int64)
-    for index, image in reversed(kept):
-        out[image] = index
+    for index, image in kept:
+        free = image & (out < 0)
+        if free.sum() >= min_visible_share * image.sum():
+            out[free] = index
     return out
 
 

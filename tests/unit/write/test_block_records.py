@@ -22,6 +22,7 @@ from pipeline.write.block_records import (
     SIDES,
     done_blocks,
     read_block_record,
+    read_counts,
     read_label_blobs,
     read_strip_blobs,
     read_summaries,
@@ -252,3 +253,18 @@ def test_a_record_that_contradicts_itself_is_not_written(run_dir: RunDir, fault:
     with pytest.raises(ValueError, match="must"):
         write_block_record(run_dir, faulty, lattice=LATTICE)
     assert not run_dir.blocks.exists()
+
+
+def test_counts_are_those_of_the_whole_record(tmp_path: Path) -> None:
+    record = mixed_record(lattice_of())
+    path = write_block_record(RunDir(tmp_path), record, lattice=lattice_of())
+    counts = read_counts(path, record.fingerprint)
+    assert (counts.block_id, counts.n_embeddings) == (record.block_id, record.n_embeddings)
+    for got, row in zip(counts.tiles, record.tiles, strict=True):
+        assert (got.n_prompts, got.n_fragments) == (len(row.prompts), len(row.fragments))
+        for name in ("tile", "query_index", "status", "reason", "error", "n_dropped", "truncated_reply", "n_calls", "valid_px"):
+            assert getattr(got, name) == getattr(row, name), name
+    assert any(got.n_fragments for got in counts.tiles)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(RecordError, match="truncated"):
+        read_counts(path, record.fingerprint)

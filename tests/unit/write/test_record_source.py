@@ -139,3 +139,38 @@ def test_records_come_from_all_blocks_once(tmp_path: Path) -> None:
     write_block_record(run, replace(record, block_id="b00001_00002", tiles=(other,), valid=valid), lattice=LATTICE)
     found = [(s.tile_row, s.tile_col) for s in source_of(run).records()]
     assert found == [(0, 0), (0, 1), (2, 4)]
+
+
+def test_fragments_of_a_block_are_the_columns_of_its_records(run_dir: RunDir) -> None:
+    for query in (0, 1):
+        source = source_of(run_dir, query)
+        columns = source.fragments(0, 0)
+        want = [(s.tile_row, s.tile_col, f) for s in source.records() for f in s.fragments]
+        assert columns["tile_row"].tolist() == [row for row, _, _ in want]
+        assert columns["tile_col"].tolist() == [col for _, col, _ in want]
+        for name in ("local", "prompt_index", "score_q", "full_px", "core_px", "anchor", "censored", "margin"):
+            assert columns[name].tolist() == [getattr(f, name) for _, _, f in want], name
+            assert columns[name].dtype == np.int64
+        for name in ("row0", "col0", "row1", "col1"):
+            assert columns[name].tolist() == [getattr(f.window, name) for _, _, f in want], name
+    assert all(values.size == 0 for values in source_of(run_dir).fragments(1, 2).values()), "a block without a record"
+
+
+def test_strips_are_cut_from_the_labels(run_dir: RunDir) -> None:
+    source = source_of(run_dir)
+    for row, col, side, (dr, dc) in ((0, 0, 2, (0, 1)), (0, 0, 4, (1, 0)), (0, 1, 8, (0, -1)), (0, 1, 2, (0, 1)), (0, 1, 4, (1, 0))):
+        tile, other = LATTICE.tile(row, col), LATTICE.tile(row + dr, col + dc)
+        seam, labels, strip = tile.read.intersect(other.read), source.labels(row, col), source.strip(row, col, side)
+        assert seam is not None
+        assert labels is not None
+        np.testing.assert_array_equal(strip, labels[seam.slices_in(tile.read)])
+    assert source.strip(0, 0, 1) is None, "the grid ends there"
+    assert source.strip(1, 0, 2) is None, "nothing was found"
+    assert source.strip(1, 1, 8) is None, "failed"
+    assert source.strip(3, 4, 1) is None, "no record"
+
+
+def test_a_record_of_another_lattice_is_refused(run_dir: RunDir) -> None:
+    other = RecordSource(run_dir, lattice_of(halo_px=2), fingerprint=FP, query_index=0)
+    with pytest.raises(RecordError, match="not those of this run's lattice"):
+        other.fragments(0, 0)

@@ -94,3 +94,11 @@ def test_paths_are_those_of_the_layout(tmp_path: Path) -> None:
         "blocks/b00001_00002.parquet",
     }
     assert RunDir(tmp_path) == RunDir(str(tmp_path))
+
+
+def test_records_may_lie_elsewhere(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "again", records=tmp_path / "run" / "blocks")
+    assert run.block("b00000_00001") == tmp_path / "run" / "blocks" / "b00000_00001.parquet"
+    assert run.masks == tmp_path / "again" / "masks.zarr"
+    assert RunDir(tmp_path).blocks == tmp_path / "blocks"
+    assert run.merge.parent == tmp_path / "again"

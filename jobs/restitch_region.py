@@ -1,0 +1,105 @@
+"""Merge again: phase two alone on the block records of a finished run. No model is loaded.
+
+ray job submit --working-dir . -- python jobs/restitch_region.py --run out/tanks --out out/tanks-strict --tau 0.7
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from pipeline.errors import InputError, RecordError, TerraqueryError
+
+EXAMPLES = """examples:
+  # merge again in place, with the run's own thresholds: the same bytes (after an interruption, or with a newer version)
+  python jobs/restitch_region.py --run out/tanks --runner local
+
+  # stricter matching across tile edges, into a directory of its own; compare the two with geopandas
+  python jobs/restitch_region.py --run out/tanks --out out/tanks-strict --tau 0.7
+
+  # drop specks and publish connected areas instead of objects
+  python jobs/restitch_region.py --run out/fields --out out/fields-areas --semantic --min-area-m2 500
+
+  # a region of millions of objects on a cluster, with smaller tasks
+  ray job submit --working-dir . -- python jobs/restitch_region.py --run /data/roofs --out /data/roofs-2 --tau 0.4 --super-tile 16
+
+how to choose --tau: run.json of every run holds qa.<question>.match_scores, the histogram of how well neighbouring tiles agreed
+(20 bins of 0..1). It usually has two humps; a good threshold lies in the valley between them. Below it, neighbours fuse; above it,
+objects fall apart at tile edges.
+
+Tile size, halo and block size belong to the records and cannot be changed here. Exit codes: 0 complete, 2 bad input (a missing,
+damaged or foreign record among them; nothing was published), 3 some tiles had failed in the run, 1 anything else."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="restitch_region.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--run", required=True, metavar="DIR", help="run directory of segment_region.py")
+    top.add_argument("--out", metavar="DIR", help="where results go (default: the run itself; needed for other thresholds)")
+    rules = top.add_argument_group("thresholds (default: those of the run)")
+    rules.add_argument("--tau", type=float, metavar="S", help="pieces on both sides of a tile edge match from this mean overlap on, 0..1")
+    rules.add_argument("--min-overlap-px", type=int, metavar="N", help="common pixels that a match needs")
+    paint = rules.add_mutually_exclusive_group()
+    paint.add_argument(
+        "--complete-first", dest="complete_first", action="store_true", default=None, help="whole objects as one tile saw them"
+    )
+    paint.add_argument("--cores-only", dest="complete_first", action="store_false", help="every tile paints its own core, nothing else")
+    rules.add_argument("--min-area-px", type=int, metavar="N", help="drop instances with fewer pixels")
+    rules.add_argument("--min-area-m2", type=float, metavar="A", help="drop smaller instances")
+    rules.add_argument("--split-tiles", type=int, metavar="N", help="an object of more tiles becomes several rows (part_no)")
+    rules.add_argument("--part-tiles", type=int, metavar="N", help="side of the squares that cut such an object, in tiles")
+    mode = rules.add_mutually_exclusive_group()
+    mode.add_argument("--instances", dest="merge_mode", action="store_const", const="instances", help="whole objects")
+    mode.add_argument("--semantic", dest="merge_mode", action="store_const", const="semantic", help="connected areas instead of objects")
+    running = top.add_argument_group("running")
+    running.add_argument(
+        "--runner", choices=("ray", "local"), default="ray", help="ray: tasks (joins RAY_ADDRESS if set); local: this process"
+    )
+    running.add_argument(
+        "--super-tile", type=int, metavar="S", help="tiles a side that one seam task takes (default: 32); never changes results"
+    )
+    tiling = top.add_argument_group("tiling (cannot change; given, it is checked against the records)")
+    tiling.add_argument("--tile", type=int, metavar="PX", help="side of a tile's read window")
+    tiling.add_argument("--halo", type=int, metavar="PX", help="context on each side")
+    tiling.add_argument("--block", type=int, metavar="K", help="tiles per block side")
+    return top
+
+
+def request_of(args: argparse.Namespace) -> Any:
+    """The command line as a `RestitchRequest`."""
+    from pipeline.restitch import RestitchRequest
+
+    names = ("tau", "min_overlap_px", "complete_first", "min_area_px", "split_tiles", "part_tiles")
+    tiling = {"tile_px": args.tile, "halo_px": args.halo, "block_tiles": args.block}
+    return RestitchRequest(
+        run=args.run,
+        out=args.out,
+        runner=args.runner,
+        super_tile=args.super_tile,
+        thresholds={name: getattr(args, name) for name in names if getattr(args, name) is not None},
+        merge_mode=args.merge_mode,
+        min_area_m2=args.min_area_m2,
+        tiling={name: value for name, value in tiling.items() if value is not None},
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, check, merge, publish. Returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        from pipeline.flow import restitch_region  # imported only once the command line is known to be well formed
+
+        return restitch_region(request_of(args))
+    except RecordError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return InputError.exit_code
+    except TerraqueryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Stage D, block by block: described fragments and the labels of a block's neighbourhood -> one picture of the block.
+
+The picture holds component numbers in the order of their ids, so that `paint_core`'s rules (see pipeline.stitch.paint) apply
+unchanged; ids and scores are a table beside it. It depends on the block's tiles and on those whose halo reaches it, and on
+nothing else: blocks may be painted in any order by any number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import RecordError
+from pipeline.schema import TileLattice, TileSpec
+from pipeline.stitch.describe import PaintColumns
+from pipeline.stitch.paint import ClaimingTile, OwnTile, paint_core
+from pipeline.stitch.sources import TileCache, block_tile_ranges, reach_tiles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """One painted block."""
+
+    image: NDArray[np.int32]
+    """(h, w) over the block's core window: 0 = background, else a row of `ids`."""
+    ids: NDArray[np.uint64]
+    """(n + 1,) ascending; ids[0] = 0."""
+    score: NDArray[np.float32]
+    """(n + 1,) score of each, 0..1."""
+    blocked: NDArray[np.uint64]
+    """Ids that would reach into cores of this block where nothing may be painted, ascending."""
+
+
+def concatenate_paint(parts: Sequence[PaintColumns]) -> PaintColumns:
+    """Several blocks' fragments in one table."""
+    columns: dict[str, Any] = {item.name: np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(PaintColumns)}
+    return PaintColumns(**columns)
+
+
+def near_blocks(lattice: TileLattice, block_row: int, block_col: int) -> list[tuple[int, int]]:
+    """The block and all blocks with a tile whose halo can reach it, row-major."""
+    k, reach = lattice.block_tiles, reach_tiles(lattice)
+    rows, cols = block_tile_ranges(lattice, block_row, block_col)
+    first = max(rows.start - reach, 0) // k, max(cols.start - reach, 0) // k
+    last = min(rows.stop - 1 + reach, lattice.n_tile_rows - 1) // k, min(cols.stop - 1 + reach, lattice.n_tile_cols - 1) // k
+    return [(row, col) for row in range(first[0], last[0] + 1) for col in range(first[1], last[1] + 1)]
+
+
+class BlockPainter:
+    """Paints one block from the described fragments of `near_blocks`."""
+
+    def __init__(self, lattice: TileLattice, cache: TileCache, fragments: PaintColumns) -> None:
+        self._lattice, self._cache = lattice, cache
+        order = np.lexsort((fragments.local, fragments.tile))
+        self._tile, self._local = fragments.tile[order], fragments.local[order]
+        self._claims, self._window = fragments.claims[order], fragments.window[order]
+        ids, first, number = np.unique(fragments.id[order], return_index=True, return_inverse=True)
+        offset = 0 if ids.size and ids[0] == 0 else 1
+        self._number = (number.reshape(-1) + offset).astype(np.int32)
+        self._shown = np.where(fragments.shown[order], self._number, 0).astype(np.int32)
+        known = ids[1 - offset :]
+        self.ids = np.concatenate([np.zeros(1, dtype=np.uint64), known])
+        self.score = np.concatenate([np.zeros(1, dtype=np.float32), fragments.score[order][first][1 - offset :]])
+        self.ids.setflags(write=False)
+
+    def picture(self, block_row: int, block_col: int) -> Picture:
+        """Paint the block. Raises RecordError when labels hold ids without a fragment."""
+        window = self._lattice.block_core(block_row, block_col)
+        image = np.zeros(window.shape, dtype=np.int32)
+        blocked = [np.zeros(0, dtype=np.int32)]
+        for tile in self._lattice.tiles_of_block(block_row, block_col):
+            claims = self._claims_on(tile)
+            if self._cache.paintable(tile):
+                image[tile.core.slices_in(window)] = paint_core(tile.core, self._own(tile), claims)
+            else:
+                blocked.extend(np.unique(paint_core(tile.core, None, [claim])) for claim in claims)
+        stopped = np.unique(np.concatenate(blocked))
+        return Picture(image=image, ids=self.ids, score=self.score, blocked=self.ids[stopped[stopped > 0]])
+
+    def _rows(self, tile: TileSpec) -> slice:
+        number = tile.tile_row * self._lattice.n_tile_cols + tile.tile_col
+        return slice(int(np.searchsorted(self._tile, number)), int(np.searchsorted(self._tile, number, side="right")))
+
+    def _own(self, tile: TileSpec) -> OwnTile | None:
+        rows = self._rows(tile)
+        n = rows.stop - rows.start
+        labels = self._cache.labels(tile) if n else None
+        if labels is None:
+            return None
+        if int(labels.max(initial=0)) > n:
+            raise RecordError(f"labels of tile {tile.tile_id} hold id {int(labels.max())}, but it has {n} fragments")
+        return OwnTile(read=tile.read, labels=labels, owner=_table(self._number[rows]), paint=_table(self._shown[rows]))
+
+    def _claims_on(self, tile: TileSpec) -> list[ClaimingTile]:
+        claims, reach, core, lattice = [], reach_tiles(self._lattice), tile.core, self._lattice
+        for tile_row in range(max(tile.tile_row - reach, 0), min(tile.tile_row + reach + 1, lattice.n_tile_rows)):
+            for tile_col in range(max(tile.tile_col - reach, 0), min(tile.tile_col + reach + 1, lattice.n_tile_cols)):
+                if (tile_row, tile_col) == (tile.tile_row, tile.tile_col):
+                    continue
+                other = lattice.tile(tile_row, tile_col)
+                rows = self._rows(other)
+                window = self._window[rows]
+                near = self._claims[rows] & (window[:, 0] < core.row1) & (window[:, 2] > core.row0)
+                near &= (window[:, 1] < core.col1) & (window[:, 3] > core.col0)
+                labels = self._cache.labels(other) if near.any() else None
+                if labels is not None:
+                    claim = _table(np.where(near, self._number[rows], 0))
+                    claims.append(ClaimingTile(read=other.read, labels=labels, claim=claim))
+        return claims
+
+
+def _table(values: NDArray[Any]) -> NDArray[np.int32]:
+    return np.concatenate([np.zeros(1, dtype=np.int32), values.astype(np.int32)])

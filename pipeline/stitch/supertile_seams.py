@@ -1,0 +1,190 @@
+"""Stage C for one super-tile: its seams, joined inside, and the edges that leave it.
+
+1. `resolve_fragments` loads the fragments of the super-tile's own blocks and visits the seams whose upper or left tile is
+   inside (the neighbour's strip is read from the neighbour's record; its fragments are not). Seams inside are joined at
+   once (`union_edges` over local ranks, whose order is that of keys).
+2. A matched pair over the super-tile's border becomes a row of `FragmentBorder.edges`: own component, the other's place.
+   `FragmentBorder.entry` lists the fragments of the first tile row and column, to which upper and left neighbours refer.
+3. `Roots` sums up every component as far as this super-tile sees it.
+
+The result depends on the records of the super-tile and of the tiles behind its lower and right border, on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipeline.errors import RecordError
+from pipeline.schema import TileSpec
+from pipeline.stitch.components import Roots, pack_best
+from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
+from pipeline.stitch.fragment_table import FragmentTable, table_of_columns
+from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.resolve import best_nodes, roots, union_edges
+from pipeline.stitch.seams import accepted, seam_candidates
+from pipeline.stitch.sources import BlockSource, block_tile_ranges
+from pipeline.stitch.supertiles import LOCAL_BITS, SuperLattice, SuperTile
+
+SCORE_BINS = 20
+"""Bins of the match-score histogram over 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FragmentBorder:
+    """What neighbouring super-tiles need to know about each other."""
+
+    edges: NDArray[np.int64]
+    """(e, 3): side (EAST or SOUTH), key of the own component, place of the other fragment."""
+    entry: NDArray[np.int64]
+    """(f, 2): place, key of the component, of all fragments of the first tile row and column; ascending by place."""
+
+    def pairs(self, other: FragmentBorder, side: int) -> NDArray[np.int64]:
+        """(2, k) component keys that the seams between this super-tile and its neighbour on `side` join.
+
+        Raises RecordError when a matched label of the neighbour has no fragment there.
+        """
+        mine = self.edges[self.edges[:, 0] == side]
+        row = np.searchsorted(other.entry[:, 0], mine[:, 2])
+        known = np.append(other.entry[:, 0], -1)[row] == mine[:, 2]
+        if not known.all():
+            place = int(mine[~known][0, 2])
+            raise RecordError(
+                f"labels of tile number {place >> LOCAL_BITS} hold id {place & 0xFFFF}, but no such fragment is on record; "
+                "the block record is damaged or of another run"
+            )
+        return np.stack([mine[:, 1], other.entry[row, 1]])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FragmentResolution:
+    """One super-tile after its seams."""
+
+    table: FragmentTable
+    """Fragments of the super-tile's tiles, by rank."""
+    component: NDArray[np.int64]
+    """(n,) row of `roots` of each fragment."""
+    matched: NDArray[np.int64]
+    """(n,) side bits on which a partner was found, over the seams visited here."""
+    roots: Roots
+    border: FragmentBorder
+    scores: NDArray[np.int64]
+    """(SCORE_BINS,) mutual-best pairs by match score."""
+    n_edges: int
+
+
+def resolve_fragments(supers: SuperLattice, tile: SuperTile, source: BlockSource, options: StitchOptions) -> FragmentResolution:
+    """Resolve one super-tile. Raises RecordError when records contradict themselves or the lattice."""
+    lattice = supers.lattice
+    table = table_of_columns([source.fragments(*block) for block in supers.blocks(tile)], lattice)
+    parent = np.arange(len(table), dtype=np.int64)
+    matched = np.zeros(len(table), dtype=np.int64)
+    scores = np.zeros(SCORE_BINS, dtype=np.int64)
+    crossing: list[NDArray[np.int64]] = [np.zeros((0, 3), dtype=np.int64)]
+    n_edges = 0
+    for spec, other, side in super_seams(supers, tile):
+        nodes = table.nodes(spec)
+        strips = seam_labels(source, spec, other, side) if nodes.size else None
+        if strips is None:
+            continue
+        pairs = seam_candidates(*strips)
+        scores += np.bincount(np.minimum((pairs.score * SCORE_BINS).astype(np.int64), SCORE_BINS - 1), minlength=SCORE_BINS)
+        edges = accepted(pairs, options)
+        if not len(edges):
+            continue
+        a = known_nodes(nodes, edges.local_a, spec)
+        matched[a] |= side
+        n_edges += len(edges)
+        if tile.holds(other.tile_row, other.tile_col):
+            b = known_nodes(table.nodes(other), edges.local_b, other)
+            matched[b] |= WEST if side == EAST else NORTH
+            union_edges(parent, a, b)
+        else:
+            place = ((other.tile_row * lattice.n_tile_cols + other.tile_col) << LOCAL_BITS) | edges.local_b
+            crossing.append(np.stack([np.full(a.size, side, dtype=np.int64), a, place], axis=1))
+    component, components = _components(table, roots(parent))
+    out = np.concatenate(crossing)
+    out[:, 1] = components.key[component[out[:, 1]]]
+    return FragmentResolution(
+        table=table,
+        component=component,
+        matched=matched,
+        roots=components,
+        border=FragmentBorder(edges=np.unique(out, axis=0), entry=_entry(supers, tile, table, components.key[component])),
+        scores=scores,
+        n_edges=n_edges,
+    )
+
+
+def super_seams(supers: SuperLattice, tile: SuperTile) -> Iterator[tuple[TileSpec, TileSpec, int]]:
+    """(tile, neighbour, side of the tile) of every seam whose upper or left tile is in the super-tile, block by block."""
+    lattice = supers.lattice
+    for block in supers.blocks(tile):
+        rows, cols = block_tile_ranges(lattice, *block)
+        for row in rows:
+            for col in cols:
+                spec = lattice.tile(row, col)
+                if col + 1 < lattice.n_tile_cols:
+                    yield spec, lattice.tile(row, col + 1), EAST
+                if row + 1 < lattice.n_tile_rows:
+                    yield spec, lattice.tile(row + 1, col), SOUTH
+
+
+def seam_labels(source: BlockSource, tile: TileSpec, other: TileSpec, side: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
+    """Both tiles' strips of their seam, axis 0 along the seam (lower seams transposed); None when one found nothing.
+
+    Raises RecordError for a strip of another shape or type.
+    """
+    a = source.strip(tile.tile_row, tile.tile_col, side)
+    b = None if a is None else source.strip(other.tile_row, other.tile_col, WEST if side == EAST else NORTH)
+    if a is None or b is None:
+        return None
+    seam = tile.read.intersect(other.read)
+    for spec, strip in ((tile, a), (other, b)):
+        if seam is None or strip.shape != seam.shape or strip.dtype != np.uint16:
+            want = None if seam is None else seam.shape
+            came = f"{strip.dtype} {strip.shape}"
+            raise RecordError(f"the seam strip of tile {spec.tile_id} must be uint16 {want}, got {came}: the record is of another run")
+    return (a.T, b.T) if side == SOUTH else (a, b)
+
+
+def known_nodes(nodes: NDArray[np.int64], local: NDArray[np.int64], tile: TileSpec) -> NDArray[np.int64]:
+    """Nodes of local ids. Raises RecordError for an id without a fragment."""
+    if local.size and int(local.max()) > nodes.size:
+        raise RecordError(f"labels of tile {tile.tile_id} hold id {int(local.max())}, but it has {nodes.size} fragments")
+    return nodes[local - 1]
+
+
+def _components(table: FragmentTable, root: NDArray[np.int64]) -> tuple[NDArray[np.int64], Roots]:
+    """(row of each fragment's component, components by key)."""
+    heads = np.flatnonzero(root == np.arange(root.size))
+    dense = np.zeros(root.size, dtype=np.int64)
+    dense[heads] = np.arange(heads.size)
+    component = dense[root]
+    rep = best_nodes((component + 1).astype(np.int32), heads.size, table.censored == 0, table.margin, table.score_q)[1:]
+    sum_q, sum_px = _sums(component, heads.size, table.score_q, table.core_px)
+    key, place = table.key, table.place
+    views = {"rep_key": key[rep], "rep_place": place[rep], "rep_prompt": table.prompt_index[rep], "rep_full_px": table.full_px[rep]}
+    best = pack_best(table.censored, table.margin, table.score_q)[rep]
+    return component, Roots(key=key[heads], best=best, sum_q=sum_q, sum_px=sum_px, **views)
+
+
+@njit(cache=True)
+def _sums(component: NDArray[np.int64], n: int, score_q: NDArray[np.int64], px: NDArray[np.int64]) -> tuple[Any, Any]:
+    total, weight = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    for i in range(component.size):
+        total[component[i]] += score_q[i] * px[i]
+        weight[component[i]] += px[i]
+    return total, weight
+
+
+def _entry(supers: SuperLattice, tile: SuperTile, table: FragmentTable, key: NDArray[np.int64]) -> NDArray[np.int64]:
+    row, col = table.tile // table.n_tile_cols, table.tile % table.n_tile_cols
+    near = np.flatnonzero((row == tile.tile_rows.start) | (col == tile.tile_cols.start))
+    near = near[np.argsort(table.place[near])]
+    return np.stack([table.place[near], key[near]], axis=1)

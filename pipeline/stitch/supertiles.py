@@ -1,0 +1,130 @@
+"""Super-tiles: squares of whole blocks, so that seams are resolved in tasks of bounded size.
+
+A super-tile is S x S tiles (whole blocks). Everything about an object that lies in one super-tile is settled there; what
+crosses its border is settled between super-tiles by keys that mean the same everywhere:
+
+    key     of a fragment or component: its smallest core pixel index row * width + col; for a ghost (no core pixel)
+            GHOST + place, above every pixel. Comparing keys is comparing preference: smaller first, ghosts last
+    place   of a fragment: tile number << 16 | local id, tile number = tile_row * n_tile_cols + tile_col
+
+A component's instance id is 1 + its smallest key, so the super-tile that owns an id follows from the id alone (`home`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.schema import TileLattice
+
+GHOST = 1 << 62
+"""Keys from here on belong to fragments without a core pixel."""
+
+LOCAL_BITS = 16
+"""Bits of a place that hold the local id (uint16)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SuperTile:
+    """One super-tile by the tiles it holds."""
+
+    row: int
+    col: int
+    tile_rows: range
+    tile_cols: range
+
+    @property
+    def name(self) -> str:
+        """Stem of its files."""
+        return f"s{self.row:05d}_{self.col:05d}"
+
+    def holds(self, tile_row: int, tile_col: int) -> bool:
+        return tile_row in self.tile_rows and tile_col in self.tile_cols
+
+
+@dataclass(frozen=True, slots=True)
+class SuperLattice:
+    """A tile lattice cut into super-tiles of `side_tiles` tiles a side, rounded up to whole blocks."""
+
+    lattice: TileLattice
+    side_tiles: int
+
+    def __post_init__(self) -> None:
+        if self.side_tiles < 1:
+            raise ValueError(f"a super-tile needs at least one tile a side, got {self.side_tiles}")
+        k = self.lattice.block_tiles
+        object.__setattr__(self, "side_tiles", -(-self.side_tiles // k) * k)
+
+    @property
+    def n_rows(self) -> int:
+        return -(-self.lattice.n_tile_rows // self.side_tiles)
+
+    @property
+    def n_cols(self) -> int:
+        return -(-self.lattice.n_tile_cols // self.side_tiles)
+
+    def at(self, row: int, col: int) -> SuperTile:
+        """The super-tile at a position. Raises IndexError outside the lattice."""
+        if not (0 <= row < self.n_rows and 0 <= col < self.n_cols):
+            raise IndexError(f"super-tile ({row}, {col}) lies outside the {self.n_rows} x {self.n_cols} of the region")
+        side, lattice = self.side_tiles, self.lattice
+        return SuperTile(
+            row=row,
+            col=col,
+            tile_rows=range(row * side, min((row + 1) * side, lattice.n_tile_rows)),
+            tile_cols=range(col * side, min((col + 1) * side, lattice.n_tile_cols)),
+        )
+
+    def all(self) -> Iterator[SuperTile]:
+        """Row-major."""
+        for row in range(self.n_rows):
+            for col in range(self.n_cols):
+                yield self.at(row, col)
+
+    def after(self, tile: SuperTile, axis: int) -> SuperTile | None:
+        """The right (axis 1) or lower (axis 0) neighbour; None at the region's border."""
+        row, col = tile.row + (axis == 0), tile.col + (axis == 1)
+        return self.at(row, col) if row < self.n_rows and col < self.n_cols else None
+
+    def before(self, tile: SuperTile, axis: int) -> SuperTile | None:
+        """The left (axis 1) or upper (axis 0) neighbour; None at the region's border."""
+        row, col = tile.row - (axis == 0), tile.col - (axis == 1)
+        return self.at(row, col) if row >= 0 and col >= 0 else None
+
+    def blocks(self, tile: SuperTile) -> list[tuple[int, int]]:
+        """(block_row, block_col) of its blocks, row-major."""
+        k = self.lattice.block_tiles
+        rows = range(tile.tile_rows.start // k, -(-tile.tile_rows.stop // k))
+        cols = range(tile.tile_cols.start // k, -(-tile.tile_cols.stop // k))
+        return [(row, col) for row in rows for col in cols]
+
+    def of_block(self, block_row: int, block_col: int) -> SuperTile:
+        """The super-tile that holds a block."""
+        k = self.lattice.block_tiles
+        return self.at(block_row * k // self.side_tiles, block_col * k // self.side_tiles)
+
+    def home(self, key: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number (row * n_cols + col) of the super-tile that holds the tile of each key."""
+        tile = tile_of_key(self.lattice, key)
+        row, col = tile // self.lattice.n_tile_cols, tile % self.lattice.n_tile_cols
+        return np.asarray(row // self.side_tiles * self.n_cols + col // self.side_tiles, dtype=np.int64)
+
+    def numbered(self, number: int) -> SuperTile:
+        """The super-tile of a number that `home` gave."""
+        return self.at(*divmod(number, self.n_cols))
+
+
+def tile_of_key(lattice: TileLattice, key: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Tile number of each key: the owner of the pixel, or the tile that saw the ghost."""
+    width, side = lattice.grid.width, lattice.core_px
+    owner = key // width // side * lattice.n_tile_cols + key % width // side
+    return np.asarray(np.where(key >= GHOST, (key - GHOST) >> LOCAL_BITS, owner), dtype=np.int64)
+
+
+def block_of_tile(lattice: TileLattice, tile: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Block number (block_row * n_block_cols + block_col) of each tile number."""
+    k, cols = lattice.block_tiles, lattice.n_tile_cols
+    return np.asarray(tile // cols // k * lattice.n_block_cols + tile % cols // k, dtype=np.int64)

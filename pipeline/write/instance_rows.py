@@ -1,0 +1,217 @@
+"""Rows of instances/*.parquet from arrays, without a Python object per instance.
+
+1. `PromptBook` answers what a fragment's prompt was and why, reading one block record at a time and keeping the last few.
+2. `instance_rows` joins ids, scores and flags from the merge with those answers, the tiles, the scenes, ground area and
+   geometry, column by column, into the schema that `instances` publishes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+from numpy.typing import NDArray
+
+from pipeline.errors import RecordError
+from pipeline.schema import RunGrid, Scene, TileLattice
+from pipeline.write.block_records import REMEDY, read_columns
+from pipeline.write.geo_parquet import with_geometry
+from pipeline.write.georeference import Geometries, to_crs_coordinates
+from pipeline.write.instances import SCHEMA, InstanceMeta, scene_footprint, timestamp_of
+from pipeline.write.record_columns import POINT
+
+_BOOK_BLOCKS = 16
+"""Block records whose prompts are kept: neighbouring objects share them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedColumns:
+    """What the merge says about some instances of one query; columns (n,), in one order."""
+
+    instance_id: NDArray[np.uint64]
+    score: NDArray[np.float32]
+    """0..1."""
+    area_px: NDArray[np.int64]
+    area_m2: NDArray[np.float64]
+    """Geodesic; NaN without CRS."""
+    polygons: Geometries
+    """Pixel-edge coordinates of the run grid."""
+    truncated: NDArray[np.bool_]
+    one_sided: NDArray[np.bool_]
+    part_no: NDArray[np.int32]
+    n_parts: NDArray[np.int32]
+    rep_place: NDArray[np.int64]
+    """Tile number << 16 | local id of the representative fragment."""
+    rep_prompt: NDArray[np.int64]
+    """Index of its prompt in its tile's list."""
+    tile_start: NDArray[np.int64]
+    """(n + 1,): tiles of row i are tiles[tile_start[i]:tile_start[i + 1]]."""
+    tiles: NDArray[np.int64]
+    """Tile numbers, ascending within a row."""
+
+    def __len__(self) -> int:
+        return int(self.instance_id.size)
+
+
+class PromptBook:
+    """Prompts and rationales of one query, looked up by tile and index."""
+
+    def __init__(self, lattice: TileLattice, query_index: int, record_path: Callable[[str], Path], fingerprint: str) -> None:
+        """`record_path` gives the file of a block_id."""
+        self._lattice, self._query, self._path, self._fingerprint = lattice, query_index, record_path, fingerprint
+        self._held: OrderedDict[int, pa.Table] = OrderedDict()
+
+    def look_up(self, tile: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Table:
+        """Rows (n,) of label, rationale, box_px and points (run-grid pixels). Raises RecordError for an unknown prompt."""
+        lattice = self._lattice
+        row, col = tile // lattice.n_tile_cols, tile % lattice.n_tile_cols
+        block = row // lattice.block_tiles * lattice.n_block_cols + col // lattice.block_tiles
+        order = np.argsort(block, kind="stable")
+        parts, ranked = [], block[order]
+        for number in np.unique(block).tolist():
+            here = order[np.searchsorted(ranked, number) : np.searchsorted(ranked, number, side="right")]
+            parts.append(self._block_rows(number, tile[here], prompt[here]))
+        if not parts:
+            return _DETAILS.empty_table()
+        back = np.empty(order.size, dtype=np.int64)
+        back[order] = np.arange(order.size)
+        return pa.concat_tables(parts).combine_chunks().take(pa.array(back))
+
+    def _block_rows(self, number: int, tile: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Table:
+        table = self._record(number)
+        numbers = table["tile"].to_numpy()
+        lists = table["prompts"].combine_chunks()
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(pc.list_value_length(lists).to_numpy(zero_copy_only=False))])
+        at = np.searchsorted(numbers, tile)
+        known = np.append(numbers, -1)[at] == tile
+        if not known.all() or (starts[at] + prompt >= starts[at + 1]).any():
+            path = self._path(self._block_id(number))
+            raise RecordError(f"block record {path} lacks prompts that its fragments refer to. To fix: {REMEDY}")
+        entry = pa.array(starts[at] + prompt)
+        values = lists.flatten()
+        shift = np.stack([table["read_col0"].to_numpy()[at], table["read_row0"].to_numpy()[at]], axis=1)
+        return pa.table(
+            [
+                values.field("label").take(entry),
+                table["rationale"].combine_chunks().take(pa.array(at)),
+                _shifted_boxes(values.field("box_xyxy").take(entry), shift),
+                _shifted_points(values.field("points").take(entry), shift),
+            ],
+            schema=_DETAILS,
+        )
+
+    def _record(self, number: int) -> pa.Table:
+        if number in self._held:
+            self._held.move_to_end(number)
+            return self._held[number]
+        columns = ["tile_row", "tile_col", "read_row0", "read_col0", "query_index", "rationale", "prompts"]
+        table = read_columns(self._path(self._block_id(number)), self._fingerprint, columns=columns)
+        table = table.filter(pc.field("query_index") == self._query)
+        tile = table["tile_row"].to_numpy().astype(np.int64) * self._lattice.n_tile_cols + table["tile_col"].to_numpy()
+        table = table.append_column("tile", pa.array(tile)).take(pa.array(np.argsort(tile, kind="stable"))).combine_chunks()
+        self._held[number] = table
+        if len(self._held) > _BOOK_BLOCKS:
+            self._held.popitem(last=False)
+        return table
+
+    def _block_id(self, number: int) -> str:
+        row, col = divmod(number, self._lattice.n_block_cols)
+        return f"b{row:05d}_{col:05d}"
+
+
+_DETAILS = pa.schema([("label", pa.string()), ("rationale", pa.string()), ("box_px", pa.list_(pa.float64())), ("points", pa.list_(POINT))])
+
+
+def instance_rows(
+    rows: MergedColumns, book: PromptBook, *, query_index: int, lattice: TileLattice, scenes: Sequence[Scene], meta: InstanceMeta
+) -> pa.Table:
+    """The published rows, bbox and geometry included, in the order of `rows`."""
+    n, grid = len(rows), lattice.grid
+    details = book.look_up(rows.rep_place >> 16, rows.rep_prompt)
+    scene_ids, times = scene_lists(rows.polygons, grid=grid, scenes=scenes)
+    columns: dict[str, Any] = {
+        "instance_id": rows.instance_id,
+        "query_index": np.full(n, query_index, dtype=np.int32),
+        "query": _repeated(meta.queries[query_index], n),
+        "label": details["label"].combine_chunks(),
+        "score": rows.score,
+        "area_px": rows.area_px,
+        "area_m2": pa.array(rows.area_m2, from_pandas=True),
+        "rationale": details["rationale"].combine_chunks(),
+        "box_px": details["box_px"].combine_chunks(),
+        "points": details["points"].combine_chunks(),
+        "tile_ids": _tile_lists(rows.tile_start, rows.tiles, lattice),
+        "n_tiles": np.diff(rows.tile_start).astype(np.int32),
+        "truncated": rows.truncated,
+        "one_sided": rows.one_sided,
+        "part_no": rows.part_no,
+        "n_parts": rows.n_parts,
+        "scene_ids": scene_ids,
+        "datetime": times,
+        "prompter_id": _repeated(meta.prompter_id, n),
+        "segmenter_id": _repeated(meta.segmenter_id, n),
+        "run_id": _repeated(meta.run_id, n),
+    }
+    table = pa.table([_typed(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
+    return with_geometry(table, to_crs_coordinates(rows.polygons, grid))
+
+
+def scene_lists(polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene]) -> tuple[pa.Array, pa.Array]:
+    """(scene_ids, datetime) per polygon, as `instances.scene_columns` but in Arrow columns."""
+    footprints = np.array([scene_footprint(scene, grid) for scene in scenes], dtype=object)
+    polygon, scene = shapely.STRtree(footprints).query(polygons, predicate="intersects")
+    order = np.lexsort((scene, polygon))
+    polygon, scene = polygon[order], scene[order]
+    offsets = np.searchsorted(polygon, np.arange(len(polygons) + 1)).astype(np.int32)
+    names = pa.array([item.scene_id for item in scenes], type=pa.string())
+    ids = pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(scene)))
+    none = np.iinfo(np.int64).max
+    known = np.array([none if item.datetime is None else _milliseconds(item.datetime) for item in scenes], dtype=np.int64)
+    first = np.full(len(polygons), none, dtype=np.int64)
+    np.minimum.at(first, polygon, known[scene])
+    return ids, pa.array(first, mask=first == none).cast(pa.timestamp("ms", tz="UTC"))
+
+
+def _milliseconds(text: str) -> int:
+    return int((timestamp_of(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
+
+
+def _repeated(text: str, n: int) -> pa.Array:
+    return pa.repeat(pa.scalar(text, type=pa.string()), n)
+
+
+def _typed(values: Any, kind: pa.DataType) -> pa.Array:
+    return values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, type=kind)
+
+
+def _tile_lists(start: NDArray[np.int64], tiles: NDArray[np.int64], lattice: TileLattice) -> pa.Array:
+    known, where = np.unique(tiles, return_inverse=True)
+    names = [f"r{row:05d}c{col:05d}" for row, col in (divmod(tile, lattice.n_tile_cols) for tile in known.tolist())]
+    values = pa.array(names, type=pa.string()).take(pa.array(where.reshape(-1)))
+    return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), values)
+
+
+def _shifted_boxes(boxes: pa.ListArray, shift: NDArray[np.int64]) -> pa.ListArray:
+    """Boxes x0, y0, x1, y1 moved from tile to grid; null stays null."""
+    given = boxes.is_valid().to_numpy(zero_copy_only=False)
+    xy = np.asarray(boxes.flatten().to_numpy(zero_copy_only=False), dtype=np.float64).reshape(-1, 4) + np.tile(shift[given], 2)
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(4 * given)])
+    starts = pa.array(offsets.astype(np.int32), mask=np.append(~given, False))
+    return pa.ListArray.from_arrays(starts, pa.array(xy.reshape(-1)))
+
+
+def _shifted_points(points: pa.ListArray, shift: NDArray[np.int64]) -> pa.ListArray:
+    counts = np.asarray(pc.list_value_length(points).to_numpy(zero_copy_only=False), dtype=np.int64)
+    values, by = points.flatten(), np.repeat(shift, counts, axis=0)
+    x, y = (np.asarray(values.field(name).to_numpy(zero_copy_only=False), dtype=np.float64) for name in ("x", "y"))
+    moved = pa.StructArray.from_arrays([pa.array(x + by[:, 0]), pa.array(y + by[:, 1]), values.field("label")], fields=list(POINT))
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), moved)

@@ -1,0 +1,182 @@
+"""jobs/restitch_region.py: phase two alone, on the block records of a real run with oracle models."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import zarr
+from job_files import load_job
+from label_worlds import blobs, write_label_world
+from record_runs import result_bytes
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ("instances/part-00000.parquet", "coverage.parquet")
+
+
+@pytest.fixture(scope="module")
+def restitch() -> Callable[..., int]:
+    main = load_job("restitch_region").main
+    return lambda *words: main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def run(run_job: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A noisy run: tiles disagree, so that thresholds matter. 5 x 5 tiles in blocks of 2 x 2."""
+    folder = tmp_path_factory.mktemp("world")
+    world = write_label_world(folder, blobs(np.random.default_rng(21), 230, 210, grain=13))
+    words = ["--source", world.scene, "--whole-scene", "--query", "anything", "--models", f"oracle:{world.labels}?noise=strong"]
+    cut = ["--tile", 64, "--halo", 8, "--block", 2]
+    assert run_job(*words, *cut, "--runner", "local", "--out", folder / "out") == 0
+    return folder / "out"
+
+
+def ids(out: Path) -> np.ndarray:
+    return np.asarray(zarr.open_group(str(out / "masks.zarr"), mode="r")["instance_id"][0])
+
+
+def test_in_place_gives_the_same_files_for_any_super_tile(restitch: Callable[..., int], run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "out")
+    before = result_bytes(run)
+    info = json.loads((run / "run.json").read_text())
+    shutil.rmtree(tmp_path / "out" / "masks.zarr")
+    for side in (1, 4):
+        assert restitch("--run", tmp_path / "out", "--runner", "local", "--super-tile", side) == 0
+        assert result_bytes(tmp_path / "out") == before
+    again = json.loads((tmp_path / "out" / "run.json").read_text())
+    changing = ("timings_s", "ended")
+    assert {k: v for k, v in again.items() if k not in changing} == {k: v for k, v in info.items() if k not in changing}
+    assert (tmp_path / "out" / "report.html").exists()
+    assert sum(again["qa"]["anything"]["match_scores"]) > again["qa"]["anything"]["edges"] > 0
+
+
+def test_other_thresholds_go_to_a_directory_of_their_own(
+    restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    out = tmp_path / "strict"
+    assert restitch("--run", run, "--tau", 0.95, "--runner", "local") == 2
+    assert "--out" in capsys.readouterr().err
+    assert restitch("--run", run, "--out", out, "--tau", 0.95, "--min-area-px", 3, "--runner", "local") == 0
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before, "the run itself is not touched"
+    mine, theirs = (json.loads((folder / "run.json").read_text()) for folder in (out, run))
+    assert (mine["parameters"]["stitch"]["tau"], mine["parameters"]["stitch"]["min_area_px"]) == (0.95, 3)
+    assert mine["fingerprint"] != theirs["fingerprint"] == mine["settings"]["merged_from"]["fingerprint"]
+    assert mine["qa"]["anything"]["edges"] < theirs["qa"]["anything"]["edges"]
+    assert mine["counters"]["tiles_with_prompts"] == theirs["counters"]["tiles_with_prompts"] > 0
+    frame = geopandas.read_parquet(out / "instances")
+    assert len(frame) == mine["counters"]["instances"] != theirs["counters"]["instances"]
+    assert set(frame["run_id"]) == {mine["run_id"]}
+    counts = dict(zip(*np.unique(ids(out)[ids(out) > 0], return_counts=True), strict=True))
+    assert dict(zip(frame["instance_id"], frame["area_px"], strict=True)) == counts
+    assert min(counts.values()) >= 3
+    assert (out / "report.html").exists()
+    assert not (out / "blocks").exists()
+    assert restitch("--run", run, "--out", out, "--tau", 0.94, "--runner", "local") == 2, "that directory holds another merge"
+
+
+def test_semantic_areas_of_the_same_records(restitch: Callable[..., int], run: Path, tmp_path: Path) -> None:
+    assert restitch("--run", run, "--out", tmp_path / "areas", "--semantic", "--runner", "local", "--super-tile", 2) == 0
+    from label_worlds import canonical
+
+    areas = ids(tmp_path / "areas")
+    np.testing.assert_array_equal(areas, canonical((areas > 0).astype(np.int64)).astype(np.uint64))
+    assert ((ids(run) > 0) <= (areas > 0)).all()
+
+
+@pytest.mark.parametrize(("damage", "says"), [("missing", "is missing"), ("torn", "truncated or damaged"), ("foreign", "another run")])
+def test_bad_records_are_named_before_anything_is_written(
+    restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, says: str
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    record = copy / "blocks" / "b00001_00001.parquet"
+    if damage == "missing":
+        record.unlink()
+    elif damage == "torn":
+        record.write_bytes(record.read_bytes()[:-100])
+    else:
+        fingerprint = json.loads((run / "run.json").read_text())["fingerprint"]
+        record.write_bytes(record.read_bytes().replace(fingerprint.encode(), b"0" * 64))
+    assert restitch("--run", copy, "--out", tmp_path / "out", "--tau", 0.6, "--runner", "local") == 2
+    error = capsys.readouterr().err
+    assert "b00001_00001" in error
+    assert says in error
+    assert "segment_region.py again" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_damage_inside_a_record_is_found_and_named(
+    restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The footer is whole, a page is not: its checksum tells."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    record = copy / "blocks" / "b00000_00001.parquet"
+    data = bytearray(record.read_bytes())
+    data[len(data) // 3 : len(data) // 3 + 40] = bytes(40)
+    record.write_bytes(bytes(data))
+    assert restitch("--run", copy, "--runner", "local") == 2
+    assert "b00000_00001.parquet is truncated or damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "value", "name"), [("--tile", 128, "tile_px"), ("--halo", 4, "halo_px"), ("--block", 4, "block_tiles")])
+def test_another_tiling_is_refused(
+    restitch: Callable[..., int], run: Path, capsys: pytest.CaptureFixture[str], option: str, value: int, name: str
+) -> None:
+    assert restitch("--run", run, option, value, "--runner", "local") == 2
+    error = capsys.readouterr().err
+    assert name in error
+    assert "segment_region.py with the new tiling" in error
+
+
+def test_records_cut_by_another_lattice_are_refused(
+    restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """run.json edited by hand: the records say what tiles the models saw."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    text = (copy / "run.json").read_text()
+    (copy / "run.json").write_text(text.replace('"halo_px": 8,\n    "block_tiles"', '"halo_px": 7,\n    "block_tiles"'))
+    assert '"halo_px": 7' in (copy / "run.json").read_text()
+    assert restitch("--run", copy, "--runner", "local") == 2
+    assert any(word in capsys.readouterr().err for word in ("not those of this run's lattice", "one row per tile"))
+
+
+def test_what_is_no_run_is_refused(restitch: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert restitch("--run", tmp_path, "--runner", "local") == 2
+    assert "run directory" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        restitch("--help")
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert "how to choose --tau" in text
+
+
+def test_bad_thresholds_are_refused(restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("--tau", -1), ("--min-overlap-px", 0), ("--split-tiles", 0), ("--super-tile", 0), ("--min-area-m2", -3)):
+        assert restitch("--run", run, "--out", tmp_path / "out", *words, "--runner", "local") == 2, words
+        assert "error:" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_ray_tasks_give_the_same_files(restitch: Callable[..., int], run: Path, tmp_path: Path) -> None:
+    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    environment = {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, **quiet}
+    words = ["--run", str(run), "--tau", "0.7", "--super-tile", "2"]
+    command = [sys.executable, "jobs/restitch_region.py", *words, "--out", str(tmp_path / "ray"), "--runner", "ray"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert restitch(*words, "--out", tmp_path / "local", "--runner", "local") == 0
+    assert result_bytes(tmp_path / "ray") == result_bytes(tmp_path / "local")
+    assert '"anything"' in done.stdout

@@ -1,0 +1,138 @@
+"""Properties of the merge as functions of a seed: hypothesis draws a few seeds in CI, `make fuzz-stitch` as many as time allows.
+
+Each function builds a random world, tiling, noise and order from its seed and raises AssertionError when the property fails.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import record_runs as runs
+import stitch_worlds as worlds
+from two_level import Result, two_level
+
+from pipeline.schema import TileLattice
+from pipeline.stitch.merge import Merge, merge_region
+from pipeline.stitch.options import StitchOptions
+
+
+def random_case(seed: int, *, largest_core: int = 13) -> tuple[np.random.Generator, np.ndarray, TileLattice, Any]:
+    """(generator, truth, lattice, oracle source) of a seed: any kind of world, any cut, both oracle modes."""
+    rng = np.random.default_rng(seed)
+    core, halo, k = int(rng.integers(1, largest_core + 1)), int(rng.integers(1, 6)), int(rng.integers(1, 4))
+    truth = worlds.random_world(rng, str(rng.choice(worlds.KINDS)), min(33, 8 * core))
+    lattice = worlds.make_lattice(truth.shape, core, halo, k)
+    source = worlds.cut(truth, lattice, mode=str(rng.choice(["whole", "pieces"])), seed=seed)
+    return rng, truth, lattice, source
+
+
+def disturb(source: Any, rng: np.random.Generator) -> Any:
+    """Tiles disagree by a pixel, forget and fuse objects; some see nothing at all, some are closed."""
+    for key, labels in list(source.tiles.items()):
+        moved = np.roll(labels, tuple(rng.integers(-1, 2, 2)), axis=(0, 1))
+        moved[rng.random(labels.shape) < 0.02] = 0
+        n = int(labels.max())
+        table = np.arange(n + 1)
+        table[1:][rng.random(n) < 0.15] = 0
+        fused = rng.random(n) < 0.1
+        table[1:][fused] = rng.integers(1, n + 1, int(fused.sum()))
+        kept, local = np.unique(table[moved], return_inverse=True)
+        local = local.reshape(labels.shape) + (0 if kept[0] == 0 else 1)
+        source.tiles[key] = local.astype(np.uint16)
+        source.scores[key] = rng.integers(0, 65536, int(local.max())).tolist()
+        if not local.any() or rng.random() < 0.1:
+            del source.tiles[key]
+            if rng.random() < 0.5:
+                source.closed = source.closed | {key}
+    return source
+
+
+def check_oracle_is_exact(seed: int) -> None:
+    """With perfect masks: the ids of the uncut image, for any cut, super-tile size and order of work."""
+    rng, truth, lattice, source = random_case(seed)
+    options = StitchOptions(complete_first=bool(rng.integers(0, 2)))
+    result = two_level(lattice, source, options, side=int(rng.integers(1, 6)), order=seed)
+    np.testing.assert_array_equal(result.raster, worlds.canonical(truth))
+    assert not any(row["truncated"] or row["one_sided"] for row in result.rows.values())
+
+
+def check_two_level_is_flat(seed: int) -> None:
+    """Noise, failed tiles, either mode: two levels give the raster and every column of the flat merge."""
+    rng, _, lattice, source = random_case(seed)
+    disturb(source, rng)
+    mode = "semantic" if rng.random() < 0.4 else "instances"
+    options = StitchOptions(complete_first=rng.random() < 0.75, tau=float(rng.choice([0.3, 0.5, 0.7])))
+    flat = merge_region(lattice, source, options, mode=mode)  # type: ignore[arg-type]
+    result = two_level(lattice, source, options, side=int(rng.integers(1, 6)), mode=mode, order=seed)
+    assert_same(flat, worlds.raster(flat), result)
+
+
+def assert_same(flat: Merge, raster: np.ndarray, result: Result) -> None:
+    """Raster and every column of the table, the flat merge being the reference."""
+    np.testing.assert_array_equal(result.raster, raster)
+    table, cols, side = flat.instances, flat.lattice.n_tile_cols, flat.lattice.shard_px
+    assert sorted(result.rows) == table.instance_id.tolist()
+    for i, instance in enumerate(table.instance_id.tolist()):
+        row = result.rows[instance]
+        place = (int(table.rep_tile_row[i] * cols + table.rep_tile_col[i]) << 16) | int(table.rep_local[i])
+        assert row["n_px"] == table.area_px[i]
+        assert row["complete"] == table.complete[i]
+        assert row["truncated"] == table.truncated[i]
+        assert row["one_sided"] == table.one_sided[i]
+        assert (row["rep_place"], row["rep_prompt"]) == (place, table.rep_prompt[i])
+        assert row["score"] == np.float32(table.score[i])
+        assert sorted(row["tiles"]) == [r * cols + c for r, c in table.tiles_of(i)]
+        if instance in result.local:
+            row0, col0, row1, col1 = table.window[i].tolist()
+            block = divmod(result.local[instance], flat.lattice.n_block_cols)
+            assert block == (row0 // side, col0 // side) == ((row1 - 1) // side, (col1 - 1) // side)
+
+
+def check_published(seed: int, folder: Path) -> None:
+    """Records on disk, tasks in any order, two super-tile sizes: same bytes; raster == vector; raster == the flat merge's."""
+    rng, _, lattice, source = random_case(seed)
+    disturb(source, rng)
+    mode = "semantic" if rng.random() < 0.3 else "instances"
+    options = StitchOptions(min_area_px=int(rng.choice([0, 0, 4])), split_tiles=int(rng.choice([3, 10_000])), part_tiles=2)
+    runs.write_records(folder, lattice, source)
+    results = []
+    for number in range(2):
+        job = runs.job_for(folder, folder / f"out{number}", lattice, stitch=options, mode=mode, super_tile_tiles=int(rng.integers(1, 7)))
+        runs.merge(job, seed=seed + number)
+        results.append(runs.result_bytes(folder / f"out{number}"))
+        assert not job.run_dir.merge.exists()
+    assert results[0] == results[1]
+    runs.assert_raster_equals_vector(folder / "out0")
+    flat = merge_region(lattice, source, options, mode=mode)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(runs.published_raster(folder / "out0"), worlds.raster(flat))
+
+
+def check_lower_threshold_is_coarser(seed: int) -> None:
+    """The mutual-best pairs do not depend on tau, so a lower tau never parts what a higher one joined."""
+    rng, _, lattice, source = random_case(seed)
+    disturb(source, rng)
+    low, high = sorted(rng.random(2).tolist())
+    rasters = [two_level(lattice, source, StitchOptions(tau=tau + 1e-6, complete_first=False), side=3).raster for tau in (low, high)]
+    np.testing.assert_array_equal(rasters[0] > 0, rasters[1] > 0)
+    together = np.unique(np.stack([rasters[1].ravel(), rasters[0].ravel()]), axis=1)
+    assert np.unique(together[0]).size == together.shape[1], "each object of the higher threshold lies in one of the lower"
+
+
+def check_far_tiles_change_nothing(seed: int) -> None:
+    """Without one tile's detections, objects that no tile within reach of it shares keep ids and pixels."""
+    rng, _, lattice, source = random_case(seed, largest_core=9)
+    disturb(source, rng)
+    if not source.tiles:
+        return
+    before = two_level(lattice, source, StitchOptions(), side=2).raster
+    gone = sorted(source.tiles)[int(rng.integers(0, len(source.tiles)))]
+    del source.tiles[gone]
+    after = two_level(lattice, source, StitchOptions(), side=2).raster
+    core, reach = lattice.tile(*gone).core, 2 * lattice.halo_px
+    near = np.zeros(before.shape, dtype=np.bool_)
+    near[max(core.row0 - reach, 0) : core.row1 + reach, max(core.col0 - reach, 0) : core.col1 + reach] = True
+    seen_near = np.union1d(np.unique(before[near]), np.unique(after[near]))
+    far = ~np.isin(before, seen_near[seen_near > 0]) & ~np.isin(after, seen_near[seen_near > 0])
+    np.testing.assert_array_equal(before[far], after[far])

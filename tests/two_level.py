@@ -1,0 +1,183 @@
+"""The two-level merge held in memory, for tests: the same functions that the tasks of a run call, without files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.schema import TileLattice
+from pipeline.stitch.components import Roots
+from pipeline.stitch.describe import (
+    CROSSING,
+    ComponentColumns,
+    FragmentColumns,
+    MemberColumns,
+    PaintColumns,
+    describe_fragments,
+    incoming_bits,
+)
+from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
+from pipeline.stitch.join import JoinStats, Relabel, join_borders
+from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.picture import BlockPainter, Picture, concatenate_paint, near_blocks
+from pipeline.stitch.sources import TileCache
+from pipeline.stitch.supertile_regions import RegionPaint, describe_regions, region_picture, resolve_regions
+from pipeline.stitch.supertile_seams import resolve_fragments
+from pipeline.stitch.supertiles import SuperLattice, SuperTile
+
+INTS = ("local", "prompt_index", "score_q", "full_px", "core_px", "anchor", "censored", "margin")
+STEPS = {NORTH: (-1, 0), EAST: (0, 1), SOUTH: (1, 0), WEST: (0, -1)}
+
+
+class BlockWise:
+    """A tile source (`TileSource`) asked block by block, as `BlockSource` wants it."""
+
+    def __init__(self, source: Any, lattice: TileLattice) -> None:
+        self.source, self.lattice = source, lattice
+        self._by_block: defaultdict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
+        k = lattice.block_tiles
+        for record in source.records():
+            for f in record.fragments:
+                w = f.window
+                row = (record.tile_row, record.tile_col, *(getattr(f, name) for name in INTS), w.row0, w.col0, w.row1, w.col1)
+                self._by_block[record.tile_row // k, record.tile_col // k].append(row)
+
+    def fragments(self, block_row: int, block_col: int) -> dict[str, NDArray[np.int64]]:
+        names = ("tile_row", "tile_col", *INTS, "row0", "col0", "row1", "col1")
+        rows = np.array(self._by_block[block_row, block_col], dtype=np.int64).reshape(-1, len(names))
+        return {name: rows[:, i] for i, name in enumerate(names)}
+
+    def strip(self, tile_row: int, tile_col: int, side: int) -> NDArray[np.uint16] | None:
+        labels = self.source.labels(tile_row, tile_col)
+        tile = self.lattice.tile(tile_row, tile_col)
+        dr, dc = STEPS[side]
+        seam = tile.read.intersect(self.lattice.tile(tile_row + dr, tile_col + dc).read)
+        assert seam is not None
+        return None if labels is None else np.ascontiguousarray(labels[seam.slices_in(tile.read)])
+
+    def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
+        return self.source.labels(tile_row, tile_col)  # type: ignore[no-any-return]
+
+    def paintable(self, tile_row: int, tile_col: int) -> bool:
+        return bool(self.source.paintable(tile_row, tile_col))
+
+
+@dataclass
+class Store:
+    """`BorderStore` in memory."""
+
+    resolved: dict[str, Any]
+    relabels: dict[str, Relabel] = field(default_factory=dict)
+
+    def border(self, tile: SuperTile) -> Any:
+        return self.resolved[tile.name].border
+
+    def roots(self, tile: SuperTile) -> Roots:
+        return self.resolved[tile.name].roots  # type: ignore[no-any-return]
+
+    def save(self, tile: SuperTile, relabel: Relabel) -> None:
+        self.relabels[tile.name] = relabel
+
+
+@dataclass
+class Result:
+    """Everything that the two-level merge of one query says."""
+
+    raster: NDArray[np.uint64]
+    scores: NDArray[np.float32]
+    rows: dict[int, dict[str, Any]]
+    """id -> n_px, complete, truncated (blocked included), one_sided, rep_place, rep_prompt, score, tiles; painted ids only."""
+    local: dict[int, int]
+    """id -> block number of components said to show in one block alone."""
+    pictures: dict[tuple[int, int], Picture]
+    stats: JoinStats
+    histogram: NDArray[np.int64]
+
+
+def two_level(
+    lattice: TileLattice, source: Any, options: StitchOptions, *, side: int, mode: str = "instances", order: int = 0, min_px: int = 1
+) -> Result:
+    """Merge with super-tiles of `side` tiles; super-tiles and blocks are visited in an order drawn from `order`."""
+    rng = np.random.default_rng(order)
+    supers, tiles = SuperLattice(lattice, side), BlockWise(source, lattice)
+    everyone = list(supers.all())
+    shuffled = [everyone[i] for i in rng.permutation(len(everyone))]
+    if mode == "semantic":
+        resolved: dict[str, Any] = {tile.name: resolve_regions(supers, tile, tiles) for tile in shuffled}
+    else:
+        resolved = {tile.name: resolve_fragments(supers, tile, tiles, options) for tile in shuffled}
+    store = Store(resolved)
+    stats = join_borders(supers, store)
+    described = {tile.name: _describe(supers, tile, store, options=options, mode=mode) for tile in shuffled}
+    blocks = [block for tile in everyone for block in supers.blocks(tile)]
+    pictures = {}
+    for i in rng.permutation(len(blocks)):
+        pictures[blocks[i]] = _paint(supers, blocks[i], described, source=tiles, mode=mode)
+    histogram = np.zeros(20, dtype=np.int64) if mode == "semantic" else np.sum([r.scores for r in resolved.values()], axis=0)
+    return _collect(lattice, pictures, described, stats=stats, histogram=histogram, min_px=min_px)
+
+
+def _describe(
+    supers: SuperLattice, tile: SuperTile, store: Store, *, options: StitchOptions, mode: str
+) -> tuple[PaintColumns | RegionPaint, ComponentColumns, MemberColumns]:
+    found, relabel = store.resolved[tile.name], store.relabels[tile.name]
+    if mode == "semantic":
+        return describe_regions(found.regions, found.witnesses, own=found.roots, relabel=relabel)
+    left, upper = supers.before(tile, 1), supers.before(tile, 0)
+    neighbours = {EAST: left and store.border(left), SOUTH: upper and store.border(upper)}
+    fragments = FragmentColumns(table=found.table, component=found.component, matched=found.matched)
+    incoming = incoming_bits(neighbours)
+    return describe_fragments(supers, tile, fragments=fragments, own=found.roots, relabel=relabel, incoming=incoming, options=options)
+
+
+def _take_block(paint: Any, number: int) -> Any:
+    rows = paint.block == number
+    return type(paint)(**{name: getattr(paint, name)[rows] for name in paint.__slots__})
+
+
+def _paint(supers: SuperLattice, block: tuple[int, int], described: dict[str, Any], *, source: BlockWise, mode: str) -> Picture:
+    lattice, cache = supers.lattice, TileCache(source, supers.lattice)
+
+    def of(row: int, col: int) -> Any:
+        return _take_block(described[supers.of_block(row, col).name][0], row * lattice.n_block_cols + col)
+
+    if mode == "semantic":
+        return region_picture(supers, cache, of(*block), block=block)
+    return BlockPainter(lattice, cache, concatenate_paint([of(*near) for near in near_blocks(lattice, *block)])).picture(*block)
+
+
+def _collect(
+    lattice: TileLattice, pictures: dict[tuple[int, int], Picture], described: dict[str, Any], *, stats: Any, histogram: Any, min_px: int
+) -> Result:
+    raster = np.zeros((lattice.grid.height, lattice.grid.width), dtype=np.uint64)
+    scores = np.zeros(raster.shape, dtype=np.float32)
+    blocked: set[int] = set()
+    for block, picture in pictures.items():
+        where = lattice.block_core(*block).slices_in(lattice.grid.window)
+        raster[where], scores[where] = picture.ids[picture.image], picture.score[picture.image]
+        blocked |= set(picture.blocked.tolist())
+    areas = dict(zip(*(v.tolist() for v in np.unique(raster[raster > 0], return_counts=True)), strict=True))
+    rows: dict[int, dict[str, Any]] = {}
+    local: dict[int, int] = {}
+    for _, components, members in described.values():
+        for i, instance in enumerate(components.id.tolist()):
+            if components.home[i] != CROSSING:
+                assert instance not in rows, "a local component belongs to one super-tile"
+                local[instance] = int(components.home[i])
+            row = rows.setdefault(instance, {"truncated": False, "one_sided": False, "tiles": set()})
+            row["truncated"] |= bool(components.truncated[i])
+            row["one_sided"] |= bool(components.one_sided[i])
+            for name in ("complete", "rep_place", "rep_prompt", "score"):
+                value = getattr(components, name)[i].item()
+                assert row.setdefault(name, value) == value, name
+        for instance, tile in zip(members.id.tolist(), members.tile.tolist(), strict=True):
+            rows[instance]["tiles"].add(tile)
+    for instance, row in rows.items():
+        row["n_px"], row["truncated"] = areas.get(instance, 0), row["truncated"] or instance in blocked
+    shown = {instance: row for instance, row in rows.items() if row["n_px"] >= min_px}
+    assert set(areas) <= set(rows)
+    return Result(raster=raster, scores=scores, rows=shown, local=local, pictures=pictures, stats=stats, histogram=histogram)

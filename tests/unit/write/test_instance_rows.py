@@ -1,0 +1,106 @@
+"""Rows from arrays against rows from an InstanceTable, and prompts looked up in real block records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+from record_world import META, found_tile, id_raster, lattice_of, run_info, table_of
+
+from pipeline.errors import RecordError
+from pipeline.schema import BlockRecord, Prompt
+from pipeline.write.block_records import write_block_record
+from pipeline.write.geo_parquet import with_geometry
+from pipeline.write.georeference import geodesic_area_m2, to_crs_coordinates
+from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows, scene_lists
+from pipeline.write.instances import _attributes, scene_columns
+from pipeline.write.run_dir import RunDir
+
+FP = "f" * 64
+LATTICE = lattice_of()
+PROMPTS = (
+    Prompt(box_xyxy=(1.0, 2.0, 3.5, 4.0), points_xy=((1.5, 2.5), (3.0, 3.0)), point_labels=(1, 0), label="a"),
+    Prompt(box_xyxy=None, points_xy=((0.25, 0.5),), point_labels=(1,), label="b"),
+    Prompt(box_xyxy=(0.0, 0.0, 1.0, 1.0), label="é"),
+)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> PromptBook:
+    """Blocks (0, 0) and (1, 2), two queries in the first; the second query has other prompts."""
+    rows = [replace(found_tile(LATTICE, r, c), prompts=PROMPTS, rationale=f"tile {r} {c}") for r, c in ((0, 1), (1, 0))]
+    rows.append(replace(found_tile(LATTICE, 0, 1, query_index=1), prompts=(), rationale="of the other query"))
+    far = (replace(found_tile(LATTICE, 2, 4), prompts=PROMPTS[:1], rationale="far"),)
+    for block_id, tiles in (("b00000_00000", tuple(rows)), ("b00001_00002", far)):
+        valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_) for row in tiles}
+        write_block_record(RunDir(tmp_path), BlockRecord(block_id=block_id, fingerprint=FP, tiles=tiles, valid=valid), lattice=LATTICE)
+    return PromptBook(LATTICE, 0, RunDir(tmp_path).block, FP)
+
+
+def test_prompts_are_found_and_moved_to_the_grid(book: PromptBook) -> None:
+    tile, prompt = np.array([14, 5, 1, 1]), np.array([0, 1, 2, 0])
+    rows = book.look_up(tile, prompt).to_pylist()
+    assert [row["rationale"] for row in rows] == ["far", "tile 1 0", "tile 0 1", "tile 0 1"]
+    assert [row["label"] for row in rows] == ["a", "b", "é", "a"]
+    read = [LATTICE.tile(*divmod(t, 5)).read for t in tile.tolist()]
+    assert rows[0]["box_px"] == [1.0 + read[0].col0, 2.0 + read[0].row0, 3.5 + read[0].col0, 4.0 + read[0].row0]
+    assert rows[1]["box_px"] is None
+    assert rows[1]["points"] == [{"x": 0.25 + read[1].col0, "y": 0.5 + read[1].row0, "label": 1}]
+    assert rows[2]["points"] == []
+    assert rows[3]["points"][1] == {"x": 3.0 + read[3].col0, "y": 3.0 + read[3].row0, "label": 0}
+    assert book.look_up(tile[:0], prompt[:0]).num_rows == 0
+
+
+def test_a_prompt_that_is_not_on_record_is_damage(book: PromptBook) -> None:
+    for tile, prompt in ((1, 3), (0, 0), (14, 1)):
+        with pytest.raises(RecordError, match="lacks prompts"):
+            book.look_up(np.array([tile]), np.array([prompt]))
+
+
+def test_rows_equal_those_of_the_instance_table(book: PromptBook) -> None:
+    """The same objects through both doors: every column, the geometry's bytes included."""
+    raster = id_raster(seed=0)
+    scenes = (replace(run_info().scenes[0], datetime="2024-05-06T07:08:09.123Z"), replace(run_info().scenes[0], scene_id="east"))
+    table = table_of([raster])
+    n = len(table)
+    ids, times = scene_columns(table.polygons, grid=LATTICE.grid, scenes=scenes)
+    tile = np.array([1, 5, 14] * n)[:n]
+    prompt = np.where(tile == 14, 0, np.arange(n) % 3)
+    details = book.look_up(tile, prompt).to_pylist()
+    nan = [float("nan")] * 4
+    table = replace(
+        table,
+        label=[row["label"] for row in details],
+        rationale=[row["rationale"] for row in details],
+        box_px=np.array([row["box_px"] or nan for row in details]),
+        points=[[(p["x"], p["y"], p["label"]) for p in row["points"]] for row in details],
+        scene_ids=ids,
+        datetime=times,
+    )
+    area_m2 = geodesic_area_m2(table.polygons, LATTICE.grid)
+    want = with_geometry(_attributes(table, area_m2, META), to_crs_coordinates(table.polygons, LATTICE.grid))
+    tiles = [np.array([int(name[1:6]) * 5 + int(name[-5:]) for name in names]) for names in table.tile_ids]
+    columns = {name: getattr(table, name) for name in ("instance_id", "score", "area_px", "polygons", "truncated", "one_sided")}
+    rows = MergedColumns(
+        **columns,
+        area_m2=area_m2,
+        part_no=np.zeros(n, dtype=np.int32),
+        n_parts=np.ones(n, dtype=np.int32),
+        rep_place=(tile << 16) | 1,
+        rep_prompt=prompt,
+        tile_start=np.concatenate([[0], np.cumsum([t.size for t in tiles])]),
+        tiles=np.concatenate(tiles),
+    )
+    got = instance_rows(rows, book, query_index=0, lattice=LATTICE, scenes=scenes, meta=META)
+    assert got.schema == want.schema
+    assert got.combine_chunks().equals(want.combine_chunks())
+
+
+def test_objects_outside_every_scene_have_no_time(book: PromptBook) -> None:
+    ids, times = scene_lists(np.array([shapely.box(900, 900, 901, 901)]), grid=LATTICE.grid, scenes=run_info().scenes)
+    assert (ids.to_pylist(), times.to_pylist()) == ([[]], [None])
+    assert times.type == pa.timestamp("ms", tz="UTC")
