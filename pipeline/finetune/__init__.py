@@ -1,1 +1,2 @@
-"""Training of the embedded models from nothing: `prompter_*` for the language model, `segmenter_*` for the mask model."""
+"""Training. `grpo_*`: any prompter on masks alone (GRPO) and its supervised warm start; from nothing, the embedded models: `prompter_*` the
+language model, `segmenter_*` the mask model."""

@@ -28,16 +28,14 @@ def to_window(items: Sequence[ReplyItem], frame_wh: tuple[float, float], window_
     prompts = []
     for item in items:
         box = None if item.box_xyxy is None else (*scaled(*item.box_xyxy[:2]), *scaled(*item.box_xyxy[2:]))
-        points = tuple(scaled(*point) for point in item.points_xy)
-        prompts.append(Prompt(box_xyxy=box, points_xy=points, point_labels=(1,) * len(points), label=item.label))
+        points = tuple(scaled(*point) for point in (*item.points_xy, *item.negative_xy))
+        labels = (1,) * len(item.points_xy) + (0,) * len(item.negative_xy)
+        prompts.append(Prompt(box_xyxy=box, points_xy=points, point_labels=labels, label=item.label))
     return tuple(prompts)
 
 
 def to_frame(prompts: Sequence[Prompt], frame_wh: tuple[float, float], window_hw: tuple[int, int]) -> tuple[ReplyItem, ...]:
-    """The way back: what a checkpoint would have to say to give these prompts. Used to render training replies.
-
-    Only points with label 1 are kept: the contracts know no others.
-    """
+    """The way back: what a checkpoint would have to say to give these prompts. Used to render training replies."""
     height, width = window_hw
 
     def scaled(x: float, y: float) -> tuple[float, float]:
@@ -46,6 +44,7 @@ def to_frame(prompts: Sequence[Prompt], frame_wh: tuple[float, float], window_hw
     items = []
     for prompt in prompts:
         box = None if prompt.box_xyxy is None else (*scaled(*prompt.box_xyxy[:2]), *scaled(*prompt.box_xyxy[2:]))
-        points = tuple(scaled(*point) for point, label in zip(prompt.points_xy, prompt.point_labels, strict=True) if label == 1)
-        items.append(ReplyItem(box_xyxy=box, points_xy=points, label=prompt.label))
+        labelled = tuple(zip(prompt.points_xy, prompt.point_labels, strict=True))
+        points, negative = (tuple(scaled(*point) for point, label in labelled if label == wanted) for wanted in (1, 0))
+        items.append(ReplyItem(box_xyxy=box, points_xy=points, negative_xy=negative, label=prompt.label))
     return tuple(items)

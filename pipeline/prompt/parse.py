@@ -45,6 +45,8 @@ class ReplyItem:
     """x0 < x1, y0 < y1; None for an item that gave points only."""
     points_xy: tuple[tuple[float, float], ...] = ()
     """Inside the box, edges included."""
+    negative_xy: tuple[tuple[float, float], ...] = ()
+    """Points said to lie beside the object; inside the frame, wherever the box is."""
     label: str = ""
 
 
@@ -109,7 +111,8 @@ def read_item(value: object, profile: Profile, log: ReplyLog) -> ReplyItem | Non
     if not isinstance(value, Mapping):
         log.drop("an item is neither an object nor a list of four numbers")
         return None
-    given = {keys[0]: _first_of(value, keys) for keys in (settings.box_keys, settings.points_keys, settings.label_keys) if keys}
+    known = (settings.box_keys, settings.points_keys, settings.negative_keys, settings.label_keys)
+    given = {keys[0]: _first_of(value, keys) for keys in known if keys}
     if missing := [key for key in settings.required if given[key] is None]:
         log.drop(f"an item lacks {', '.join(missing)}")
         return None
@@ -117,11 +120,15 @@ def read_item(value: object, profile: Profile, log: ReplyLog) -> ReplyItem | Non
     box = None if raw_box is None else _box(raw_box, profile.frame_wh, log)
     if raw_box is not None and box is None:
         return None
-    points = _points(given[settings.points_keys[0]], box, profile, log) if settings.points_keys else ()
+    area = box or (0.0, 0.0, *profile.frame_wh)
+    points = _points(given[settings.points_keys[0]], area, settings.n_points, log) if settings.points_keys else ()
+    frame = (0.0, 0.0, *profile.frame_wh)
+    negative = _points(given[settings.negative_keys[0]], frame, settings.n_negative, log) if settings.negative_keys else ()
     if box is None and not points:
         log.drop("an item has neither a box nor a usable point")
         return None
-    return ReplyItem(box_xyxy=box, points_xy=points, label=_label(given[settings.label_keys[0]] if settings.label_keys else None))
+    label = _label(given[settings.label_keys[0]] if settings.label_keys else None)
+    return ReplyItem(box_xyxy=box, points_xy=points, negative_xy=negative, label=label)
 
 
 def _first_of(value: Mapping[Any, Any], keys: tuple[str, ...]) -> Any:
@@ -162,8 +169,8 @@ def _box(raw: object, frame_wh: tuple[float, float], log: ReplyLog) -> Box | Non
     return box
 
 
-def _points(raw: object, box: Box | None, profile: Profile, log: ReplyLog) -> tuple[tuple[float, float], ...]:
-    """The points of one item that lie inside `box` (or the frame), without repetition, at most `n_points`."""
+def _points(raw: object, area: Box, n_points: int, log: ReplyLog) -> tuple[tuple[float, float], ...]:
+    """The points of one item that lie inside `area` (its box, or the frame), without repetition, at most `n_points`."""
     if not isinstance(raw, list) or not raw:
         if raw is not None:
             log.note("an item's points are not a list of points")
@@ -171,7 +178,7 @@ def _points(raw: object, box: Box | None, profile: Profile, log: ReplyLog) -> tu
     if not any(isinstance(v, list) for v in raw) and len(raw) % 2 == 0:
         raw = [raw[i : i + 2] for i in range(0, len(raw), 2)]
         log.note("points came as one flat list")
-    x0, y0, x1, y1 = box or (0.0, 0.0, *profile.frame_wh)
+    x0, y0, x1, y1 = area
     kept: dict[tuple[float, float], None] = {}
     for entry in raw:
         point = _numbers(entry, 2)
@@ -181,9 +188,9 @@ def _points(raw: object, box: Box | None, profile: Profile, log: ReplyLog) -> tu
             log.note("a point outside its box was dropped")
         else:
             kept.setdefault((point[0], point[1]))
-    if len(kept) > profile.parser.n_points:
-        log.note(f"only the first {profile.parser.n_points} points of an item were kept")
-    return tuple(kept)[: profile.parser.n_points]
+    if len(kept) > n_points:
+        log.note(f"only the first {n_points} points of an item were kept")
+    return tuple(kept)[:n_points]
 
 
 def _label(value: object) -> str:

@@ -45,12 +45,16 @@ class ParserSettings:
     """Names under which an item holds its box [x0, y0, x1, y1]."""
     points_keys: tuple[str, ...] = ()
     """Names under which an item holds its points [[x, y], ...]; empty: the contract has no points."""
+    negative_keys: tuple[str, ...] = ()
+    """Names under which an item holds points that lie beside the object; empty: the contract has none."""
     label_keys: tuple[str, ...] = ()
     """Names under which an item holds free text."""
     required: tuple[str, ...] = ()
     """Contract names (the first of each list) without which an item is dropped; a box or a point it needs in any case."""
     n_points: int = 2
     """Points the contract asks for; more are cut to it, fewer are kept."""
+    n_negative: int = 2
+    """Points beside the object the contract asks for, treated like `n_points`; without meaning when `negative_keys` is empty."""
     fence: Fence = "optional"
     """`required`: an answer outside a code fence is malformed, as in the authors' training reward."""
     nms_iou: float | None = None
@@ -61,13 +65,14 @@ class ParserSettings:
     def __post_init__(self) -> None:
         if not self.box_keys:
             raise ValueError("box_keys needs at least one name")
-        contract = {keys[0] for keys in (self.box_keys, self.points_keys, self.label_keys) if keys}
+        contract = {keys[0] for keys in (self.box_keys, self.points_keys, self.negative_keys, self.label_keys) if keys}
         if not contract.issuperset(self.required):
             raise ValueError(f"required may only name {', '.join(sorted(contract))}, got {', '.join(self.required)}")
         if self.nms_iou is not None and not 0 < self.nms_iou <= 1:
             raise ValueError(f"nms_iou must lie in (0, 1], got {self.nms_iou}")
-        if self.n_points < 1 or self.max_items < 1:
-            raise ValueError(f"n_points and max_items must be above 0, got {self.n_points} and {self.max_items}")
+        if min(self.n_points, self.n_negative, self.max_items) < 1:
+            given = f"{self.n_points}, {self.n_negative} and {self.max_items}"
+            raise ValueError(f"n_points, n_negative and max_items must be above 0, got {given}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,8 +30,6 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pipeline.errors import ModelError
 from pipeline.prompt.checkpoint import (
     ImageRule,
@@ -46,6 +44,7 @@ from pipeline.prompt.checkpoint import (
 from pipeline.prompt.frames import to_window
 from pipeline.prompt.parse import ParsedReply, parse_reply
 from pipeline.prompt.profile import Profile, load_profile
+from pipeline.prompt.template import chat_messages, squash
 from pipeline.schema import Reason, TileImage, TilePrompts, TileStatus
 
 if TYPE_CHECKING:
@@ -261,9 +260,8 @@ class VllmPrompter:
 
     def _chat_text(self, query: str) -> str:
         """The whole prompt as the checkpoint's own chat template writes it: image first, query last."""
-        user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": self._profile.user_text(query)}]}
-        system = [{"role": "system", "content": [{"type": "text", "text": self._profile.system}]}] if self._profile.system else []
-        return str(self._processor.apply_chat_template([*system, user], tokenize=False, add_generation_prompt=True))
+        messages = chat_messages(self._profile, query)
+        return str(self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _stay_in_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -275,10 +273,7 @@ class VllmPrompter:
 
 def _picture(image: TileImage, profile: Profile) -> _Picture:
     """The tile squashed to the profile's image, and a key for the engine's caches: equal keys mean equal images."""
-    from PIL import Image
-
-    whole = Image.fromarray(np.ascontiguousarray(image.rgb))
-    small = whole.resize(profile.image_px, Image.Resampling[profile.resampling.upper()])
+    small = squash(image.rgb, profile)
     digest = hashlib.blake2b(small.tobytes(), digest_size=16).hexdigest()
     return _Picture(image=small, uuid=f"{image.tile.tile_id}-{digest}")
 

@@ -36,6 +36,14 @@ def test_thousandths_by_hand() -> None:
     assert prompt.box_xyxy == (64, 60, 320, 300)
 
 
+def test_points_beside_the_object_get_label_0_and_come_back() -> None:
+    item = ReplyItem(box_xyxy=(10, 20, 50, 100), points_xy=((20.0, 40.0),), negative_xy=((100.0, 8.0), (4.0, 0.0)))
+    (prompt,) = to_window([item], (200.0, 200.0), (100, 400))
+    assert prompt.points_xy == ((40, 20), (200, 4), (8, 0))
+    assert prompt.point_labels == (1, 0, 0)
+    assert to_frame([prompt], (200.0, 200.0), (100, 400)) == (item,)
+
+
 def test_points_only() -> None:
     (prompt,) = to_window([ReplyItem(box_xyxy=None, points_xy=((84.0, 42.0),))], (840.0, 840.0), (1000, 1000))
     assert prompt.box_xyxy is None

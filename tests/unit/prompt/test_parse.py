@@ -172,3 +172,13 @@ def test_required_fence(tmp_path: Path) -> None:
     assert outcome(parse_reply("<answer>[]</answer>", strict, finish_reason="stop")) == "malformed"
     assert outcome(parse_reply(f"<answer>```json{item}```</answer>", strict, finish_reason="stop")) == "found"
     assert outcome(parse_reply("<answer>```json[]```</answer>", strict, finish_reason="stop")) == "absent"
+
+
+def test_negative_points_are_read_where_the_profile_has_them() -> None:
+    points = '"positive_points": [[20, 20], [30, 30]], "negative_points": [[1, 1], [900, 2], [5, 6], [7, 7]]'
+    text = f'<answer>[{{"bbox_2d": [10, 10, 50, 40], {points}}}]</answer>'
+    (item,) = parse_reply(text, load_profile("think2seg-box-points2-negatives2"), finish_reason="stop").items
+    assert item.points_xy == ((20, 20), (30, 30))
+    assert item.negative_xy == ((1, 1), (5, 6)), "outside its box is where they belong, outside the image is not"
+    (item,) = parse_reply(text, load_profile("think2seg"), finish_reason="stop").items
+    assert item.negative_xy == ()

@@ -51,7 +51,19 @@ def test_embedded() -> None:
 
 
 def test_all_shipped_profiles_load_and_are_frozen() -> None:
-    assert known_profiles() == ("embedded", "think2seg")
+    assert known_profiles() == (
+        "embedded",
+        "embedded-box",
+        "embedded-box-points2",
+        "embedded-box-points2-negatives2",
+        "embedded-box-points4",
+        "embedded-points2",
+        "think2seg",
+        "think2seg-box",
+        "think2seg-box-points2-negatives2",
+        "think2seg-box-points4",
+        "think2seg-points2",
+    )
     for name in known_profiles():
         profile = load_profile(name)
         assert profile.name == name
@@ -60,7 +72,7 @@ def test_all_shipped_profiles_load_and_are_frozen() -> None:
 
 
 def test_unknown_profile_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown profile 'seg-one'.*embedded, think2seg"):
+    with pytest.raises(InputError, match=r"unknown profile 'seg-one'.*embedded, .*think2seg"):
         load_profile("seg-one")
 
 

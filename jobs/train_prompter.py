@@ -1,0 +1,127 @@
+"""Train a prompter on masks alone.
+
+  grpo    mask-only GRPO: sample replies, let the frozen segmenter draw them, pay format and overlap (Think2Seg-RS)
+  sft     a short supervised warm start on replies made from the masks; grpo then starts from its exported checkpoint
+
+Both stop and resume at any time: the same command goes on from the newest checkpoint, and a crash costs the steps since then.
+
+Training data (--data) is a folder, a split of EarthReason, or worlds that are drawn when there is none:
+  FOLDER          questions.jsonl with one {"image": "images/a.png", "mask": "masks/a.png", "question": "storage tanks"} per line;
+                  image and mask of one size, mask above 0 = target, "mask": null = the target is not there
+  earthreason:ROOT  its training split (ROOT/train/{images,labels,QAs}), one question per image, drawn from --seed
+  world[:SEED]    procedural worlds from SEED on (default 300000), --tiles of them, drawn once beside OUT
+
+Written to --out:
+  prompter/       the trained checkpoint: --model of the next training, prompter.model of a preset of segment_region.py
+  curves.csv      per step: reward and its parts, IoU, rejection, reply length, divergence, loss
+  curves.png      the same as a picture; tensorboard/ the same as events (tensorboard --logdir OUT)
+  trainer/        checkpoints to resume from; options.json what the training was asked
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from pipeline.errors import InputError, TerraqueryError  # noqa: E402
+from pipeline.finetune.grpo_options import TrainingPreset, check_preset, known_training_presets, load_training_preset  # noqa: E402
+from pipeline.finetune.grpo_run import RunRequest, prepare_run  # noqa: E402
+
+EPILOG = """examples:
+  python jobs/train_prompter.py grpo --data world --tiles 400 --out build/grpo
+  python jobs/train_prompter.py grpo --data world --tiles 64 --out build/try --steps 4 --set grpo.generations=4
+  python jobs/train_prompter.py sft  --data my-images --preset think2seg-3b --model checkpoints/Qwen2.5-VL-3B --out build/warm
+  python jobs/train_prompter.py grpo --data my-images --preset think2seg-3b --model build/warm/prompter --out build/grpo
+  accelerate launch --config_file pipeline/presets/training/zero3.yaml jobs/train_prompter.py grpo --preset think2seg-3b \\
+      --data my-images --out build/grpo
+
+settings worth knowing (--set table.key=value, as in pipeline/presets/training/*.toml):
+  model.vision=frozen            train the language model alone
+  model.lora_rank=8              adapters instead of the weights; merged in the export
+  model.generation=transformers  sample replies without vLLM on a GPU
+  reward.rule=authors-code       the released code's two format rewards and its strict parser
+  reward.format_weight=0         reward by overlap alone
+  segmenter.checkpoint=PATH      another SAM2 (with segmenter.config)"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="train_prompter.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    stages = top.add_subparsers(dest="stage", required=True)
+    for stage, text in (("grpo", "reward by the overlap of the segmenter's masks"), ("sft", "supervised warm start")):
+        one = stages.add_parser(stage, help=text, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+        one.add_argument("--data", required=True, metavar="SOURCE", help="FOLDER, earthreason:ROOT or world[:SEED]")
+        one.add_argument("--tiles", type=int, default=400, metavar="N", help="tiles to draw for --data world (default 400)")
+        one.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of this training; the same command resumes it")
+        presets = ", ".join(known_training_presets())
+        one.add_argument("--preset", default="embedded", metavar="NAME", help=f"{presets}, or a .toml file (default embedded)")
+        one.add_argument("--model", metavar="PATH|ID", help="checkpoint to start from (default: the preset's)")
+        one.add_argument("--combination", metavar="NAME", help="prompt combination, for example box or box+points2 (default: the preset's)")
+        one.add_argument("--profile", metavar="NAME|FILE", help="profile that asks for and reads this combination (default: the preset's)")
+        one.add_argument("--steps", type=int, metavar="N", help="optimiser steps (default: the preset's)")
+        one.add_argument("--seed", type=int, default=0, metavar="N", help="seed of order and sampling (default 0)")
+        one.add_argument("--save-every", type=int, default=50, metavar="N", help="steps between checkpoints (default 50)")
+        one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any setting of the preset")
+    return top
+
+
+def preset_of(args: argparse.Namespace) -> TrainingPreset:
+    """The preset with the command line laid over it. Raises InputError."""
+    named = {
+        "model.checkpoint": args.model,
+        "combination": args.combination,
+        "profile": args.profile,
+        f"{args.stage}.steps": args.steps,
+    }
+    given = [f"{key}={value}" if isinstance(value, int) else f"{key}='{value}'" for key, value in named.items() if value is not None]
+    return load_training_preset(args.preset, [*given, *args.settings])
+
+
+def data_of(args: argparse.Namespace) -> Path:
+    """The data's folder; a data set's table is written and worlds are drawn first. Raises InputError."""
+    name, _, place = args.data.partition(":")
+    if Path(args.data).is_dir() or name not in ("world", "earthreason"):
+        return Path(args.data)
+    if name == "earthreason":
+        from pipeline.finetune.grpo_earthreason import write_table
+
+        return write_table(Path(place), args.out.parent / f"{args.out.name}-earthreason-{args.seed}", seed=args.seed)
+    from pipeline.finetune.grpo_worlds import FIRST_GRPO_SEED, render_worlds
+
+    if place and not place.isdecimal():
+        raise InputError("--data world:SEED needs a whole number", came=repr(place), remedy=f"for example world:{FIRST_GRPO_SEED}")
+    first = int(place or FIRST_GRPO_SEED)
+    folder = args.out.parent / f"{args.out.name}-world-{first}-{args.tiles}"
+    render_worlds(folder, n_tiles=args.tiles, first_seed=first)
+    return folder
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        preset = preset_of(args)
+        check_preset(preset, need_segmenter=args.stage == "grpo")  # before worlds are drawn
+        request = RunRequest(stage=args.stage, out=args.out, data=data_of(args), preset=preset, seed=args.seed, save_every=args.save_every)
+        run = prepare_run(request)
+        if args.stage == "grpo":
+            from pipeline.finetune.grpo_train import train_grpo as train
+        else:
+            from pipeline.finetune.grpo_sft import train_sft as train
+        done = train(run)
+    except TerraqueryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"wrote {done}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The job's command line: what is wrong ends with 2 before a model is loaded, and what is printed says what to do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from grpo_scenes import ABSENT, PRESENT, TARGET, mask_of, write_data
+from job_files import load_job
+
+job = load_job("train_prompter")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_data(tmp_path / "data", [(PRESENT, mask_of(TARGET)), (ABSENT, None)])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--preset", "huge"], "--preset must name a training preset"),
+        (["--model", "/nowhere/at/all"], "must be a checkpoint directory"),
+        (["--set", "grpo.lr=1"], "has no key 'lr'"),
+        (["--combination", "box+points4"], "which reads 1 and 0"),
+        (["--profile", "think2seg", "--combination", "box+points2"], "pass the checkpoint's processor unchanged"),
+        (["--set", "sft.batch=0"], "steps, batch and learning_rate"),
+        (["--save-every", "0"], "--save-every and --log-every"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["grpo", "sft"])
+def test_bad_input_ends_with_2_and_loads_no_model(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stage: str, given: list[str], said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "trl", None)
+    code = job.main([stage, "--data", str(data), "--out", str(tmp_path / "out"), *given])
+    assert code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_is_none_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place, said in ((str(tmp_path / "none"), "questions.jsonl"), ("world:7", "below 1,000"), ("world:x", "whole number")):
+        assert job.main(["grpo", "--data", place, "--out", str(tmp_path / "out")]) == 2
+        assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_worlds_are_drawn_beside_the_training(tmp_path: Path) -> None:
+    args = job.build_parser().parse_args(["grpo", "--data", "world:300004", "--tiles", "2", "--out", str(tmp_path / "out")])
+    folder = job.data_of(args)
+    assert folder == tmp_path / "out-world-300004-2"
+    assert len((folder / "questions.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_command_line_lies_over_the_preset() -> None:
+    given = ["--data", "d", "--out", "o", "--preset", "think2seg-3b", "--model", "some/model", "--steps", "7"]
+    args = job.build_parser().parse_args(
+        ["grpo", *given, "--set", "model.lora_rank=8", "--profile", "think2seg-box", "--combination", "box"]
+    )
+    preset = job.preset_of(args)
+    assert (preset.model.checkpoint, preset.grpo.steps, preset.model.lora_rank) == ("some/model", 7, 8)
+    assert (preset.profile, preset.combination) == ("think2seg-box", "box")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["grpo", "--help"], ["sft", "--help"]])
+def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        job.main(arguments)
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for part in ("questions.jsonl", "examples:", "curves.csv", "accelerate launch", "--set"):
+        assert part in text
