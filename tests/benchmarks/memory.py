@@ -4,7 +4,7 @@
 
 Every size runs in a fresh process tree; memory is the proportional set size (pages shared between processes are counted
 once) of the driver and of everything it started, sampled twice a second. Reported: peak of the sum, of the driver and of
-the largest worker, and the ratio of the last size to the first. Absolute figures depend on the machine; the ratio is what
+the largest worker with its name, and the ratio of the last size to the first. Absolute figures depend on the machine; the ratio is what
 should stay near 1.
 """
 
@@ -38,11 +38,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         worlds = args.worlds or Path(scratch)
         rows = [measure(args, size, worlds, Path(scratch)) for size in args.sizes]
-    print(f"{'side_px':>8} {'tiles':>7} {'instances':>9} {'peak_sum_mb':>12} {'driver_mb':>10} {'worker_mb':>10} {'seconds':>8}")
+    names = (("side_px", 8), ("tiles", 7), ("instances", 9), ("peak_sum_mb", 12), ("driver_mb", 10), ("worker_mb", 10), ("seconds", 8))
+    print(" ".join(f"{name:>{width}}" for name, width in names), " largest worker")
     for row in rows:
         print(
             f"{row['side_px']:>8} {row['tiles']:>7} {row['instances']:>9} {row['sum_mb']:>12.0f} {row['driver_mb']:>10.0f} "
-            f"{row['worker_mb']:>10.0f} {row['seconds']:>8.1f}"
+            f"{row['worker_mb']:>10.0f} {row['seconds']:>8.1f}  {row['worker']}"
         )
     for name in ("sum_mb", "driver_mb", "worker_mb"):
         print(f"{name}: last / first = {rows[-1][name] / rows[0][name]:.2f}")
@@ -71,20 +72,30 @@ def measure(args: argparse.Namespace, size: int, worlds: Path, scratch: Path) ->
     return {**figures, **peaks, "seconds": time.monotonic() - start}
 
 
-def watch(driver: psutil.Process, process: subprocess.Popen[bytes]) -> dict[str, float]:
-    """Peaks in MB while the process tree lives."""
-    peaks = {"sum_mb": 0.0, "driver_mb": 0.0, "worker_mb": 0.0}
+def watch(driver: psutil.Process, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Peaks in MB while the process tree lives, and the title of the largest worker at its peak."""
+    peaks: dict[str, Any] = {"sum_mb": 0.0, "driver_mb": 0.0, "worker_mb": 0.0, "worker": ""}
     while process.poll() is None:
         own = pss_mb(driver)
         try:
-            children = [pss_mb(child) for child in driver.children(recursive=True)]
+            children = [(pss_mb(child), title(child)) for child in driver.children(recursive=True)]
         except psutil.NoSuchProcess:
             children = []
-        peaks["sum_mb"] = max(peaks["sum_mb"], own + sum(children))
+        peaks["sum_mb"] = max(peaks["sum_mb"], own + sum(size for size, _ in children))
         peaks["driver_mb"] = max(peaks["driver_mb"], own)
-        peaks["worker_mb"] = max(peaks["worker_mb"], max(children, default=0.0))
+        largest, name = max(children, default=(0.0, ""))
+        if largest > peaks["worker_mb"]:
+            peaks |= {"worker_mb": largest, "worker": name}
         time.sleep(0.5)
     return peaks
+
+
+def title(process: psutil.Process) -> str:
+    """What the process calls itself: Ray puts the actor or task there."""
+    try:
+        return Path((process.cmdline() or ["?"])[0]).name[:60]
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return "?"
 
 
 def pss_mb(process: psutil.Process) -> float:
