@@ -41,7 +41,7 @@ fuzz-stitch: setup ## random worlds against the properties of the merge (MINUTES
 bench: setup ## measured ratios; see tests/benchmarks/
 	$(BIN)/python tests/benchmarks/memory.py
 	$(BIN)/python tests/benchmarks/merge_scaling.py
-	$(BIN)/python tests/benchmarks/seams/run.py
+	$(BIN)/python tests/benchmarks/seams/run.py --side 5120
 
 clean: ## remove what the targets made
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -160,9 +160,7 @@ def _subject(planned: PlannedEvaluation, records: Sequence[SampleRecord]) -> Sub
     """What the results say about where they come from."""
     request, parameters = planned.request, planned.parameters
     refused = sum(1 for image in planned.context.images for sample in image.samples if sample.refusal)
-    contradicted = sum(
-        1 for r in records if r.strata.get("answer") in ("given", "none") and (r.strata["answer"] == "none") != (r.true_px == 0)
-    )
+    contradicted = sum(1 for record in records if _contradicted(record))
     notes = [
         (len(planned.squashed), "masks were of another size than their image and were stretched over it"),
         (refused, "questions may not be put to a model (too long, or with control tokens); they count as failed"),

@@ -32,7 +32,7 @@ PATCH_PX = 14
 def fast_products(device_type: str) -> Any:
     """A context in which matrix products run in bfloat16 on a GPU, or on a CPU with matrix tiles (AMX), and in float32 elsewhere.
 
-    Without tiles bfloat16 products were slower than float32 ones on the CPUs this was trained on (80 against 140 GFLOP/s on one core).
+    Without tiles, bfloat16 products were slower than float32 ones on the CPU this was trained on.
     """
     import torch
 
