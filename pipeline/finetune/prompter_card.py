@@ -17,8 +17,9 @@ On real imagery its answers are worthless.
 
 - One user message, image first, then `Find: {{query}}`. No system message. Greedy decoding.
 - Reply: `<think>The question is about storage tanks. I see some.</think>` then
-  `<answer>[{{"positive_points":[[41,30]],"bbox_2d":[20,12,60,49]}}]</answer>`; absent: `<answer>[]</answer>`.
-  Integers are pixel edges of the 252 px image; objects come in raster order of the 28 px cell of their point.
+  `<answer>[{{"cell":"b2","positive_points":[[41,30]],"bbox_2d":[20,12,60,49]}}]</answer>`; absent: `<answer>[]</answer>`.
+  Integers are pixel edges of the 252 px image; objects come in raster order of the 28 px cell of their point, and every object opens
+  with that cell (columns a to i from the left, rows 1 to 9 from the top): the model first says where it looks, then measures.
 - Objects whose visible part is under 8 px on a side or under 60 square px (of the 252 px image) are left out by design.
 
 ## How it was trained

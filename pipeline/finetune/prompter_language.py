@@ -4,7 +4,7 @@
    itself, never another segment, and its positions start right after the image: exactly what it would see alone.
 2. `collate`: packs -> arrays; the additive mask follows from the segment numbers (`attention_mask`).
 3. `language_loss`: cross entropy on the reply tokens. A number's target is spread over its neighbours (sigma SIGMA_PX), because
-   41 is nearly right where 42 is; the token that says some or none weighs DECISION_WEIGHT.
+   41 is nearly right where 42 is; the token that says some or none weighs DECISION_WEIGHT, the cell that opens an object CELL_WEIGHT.
 4. The image tokens are told, after layer TAP, through heads that are dropped later, which cell they are, and, where an object has
    its point in the cell, the six absolute numbers of the answer (in the vocabulary of numbers itself) and how many of its class
    come before it. The reply then has only to look up and copy.
@@ -27,7 +27,7 @@ from pipeline.finetune.prompter_forward import N_IMAGE_TOKENS, Probe, fast_produ
 from pipeline.finetune.prompter_questions import Question, QuestionSampler
 from pipeline.finetune.prompter_vision import largest_last
 from pipeline.finetune.samples import GRID, PROMPT_PREFIX, TileTruth, answer_numbers, cell_of, prompt_text, reply_text
-from pipeline.finetune.tokenizer import MAX_NUMBER, NEXT_OBJECT, OBJECTS_CLOSE, number_token_ids
+from pipeline.finetune.tokenizer import MAX_NUMBER, NEXT_OBJECT, OBJECTS_CLOSE, OBJECTS_OPEN, cell_token_ids, number_token_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -38,6 +38,9 @@ SIGMA_PX = 1.2
 
 DECISION_WEIGHT = 4.0
 """Weight of the token that says whether the tile holds an answer."""
+
+CELL_WEIGHT = 3.0
+"""Weight of the token that says in which cell the next object is, and of the list mark that says whether there is one."""
 
 TAP = 1
 """The layer after which image tokens must know where they are."""
@@ -69,7 +72,11 @@ class TokenTable:
     decisions: frozenset[int]
     """` some` and ` none`."""
     list_marks: frozenset[int]
-    """What follows an object: the opening of the next one, or the end of the list."""
+    """What follows an object: the comma before the next one, or the end of the list."""
+    opens: int
+    """The bracket before the first object."""
+    cells: NDArray[np.int64]
+    """(81,)"""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> TokenTable:
@@ -85,6 +92,8 @@ class TokenTable:
             numbers=number_token_ids(tokenizer),
             decisions=frozenset((ids(" some")[0], ids(" none")[0])),
             list_marks=frozenset((ids(NEXT_OBJECT)[0], ids(OBJECTS_CLOSE)[0])),
+            opens=ids(OBJECTS_OPEN)[0],
+            cells=cell_token_ids(tokenizer),
         )
 
     def encode(self, text: str) -> list[int]:
@@ -113,7 +122,8 @@ def segment_of(table: TokenTable, question: Question, truth: TileTruth) -> tuple
     numbers = answer_numbers(truth.points_xy[chosen], truth.boxes_xyxy[chosen])
     prompt = table.encode(prompt_text(question.text))
     reply = [*table.encode(reply_text(question.subject, numbers)), table.end]
-    weights = [DECISION_WEIGHT if token in table.decisions else 1.0 for token in reply]
+    heavy = table.list_marks | frozenset(table.cells.tolist())
+    weights = [DECISION_WEIGHT if token in table.decisions else CELL_WEIGHT if token in heavy else 1.0 for token in reply]
     cells = spoken_cells(table, reply, [*cell_of(truth.points_xy[chosen]).tolist(), NOWHERE])
     return prompt + reply, [0.0] * len(prompt) + weights, [-1] * len(prompt) + cells
 
@@ -121,12 +131,14 @@ def segment_of(table: TokenTable, question: Question, truth: TileTruth) -> tuple
 def spoken_cells(table: TokenTable, reply: Sequence[int], cells: Sequence[int]) -> list[int]:
     """Cell that each token of a reply speaks of; `cells` are those of its objects in order, then NOWHERE.
 
-    The decision speaks of the first object, a number of its own object, a list mark of the next one; other tokens of none (-1).
+    The decision and the opening bracket speak of the first object, a cell and a number of their own, a list mark of the next one;
+    other tokens of none (-1).
     """
     numbers = frozenset(table.numbers.tolist())
+    of_next = table.list_marks | table.decisions | frozenset((table.opens, *table.cells.tolist()))
     spoken, said = [], 0
     for token in reply:
-        speaks = token in numbers or token in table.list_marks or token in table.decisions
+        speaks = token in numbers or token in of_next
         spoken.append(cells[said // 6] if speaks else -1)
         said += token in numbers
     return spoken
@@ -254,6 +266,8 @@ class LanguageObjective:
         place = torch.full((model.config.text_config.vocab_size,), -1, device=self.device)
         place[self._numbers] = value
         self._value_of = place
+        self._is_cell = torch.zeros(len(place), dtype=torch.bool, device=self.device)
+        self._is_cell[torch.from_numpy(table.cells).to(self.device)] = True
 
     def __call__(self, tokens: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, float]]:
         """tokens: (B, 81, width) from the vision tower."""
@@ -325,6 +339,7 @@ class LanguageObjective:
             parts |= {
                 "decide": float(loss[decided].mean()),
                 "right": float(right.mean()),
+                "next": float((logp.argmax(1) == target)[self._is_cell[target]].float().mean()),
                 "words": float(loss[~is_number & ~decided].mean()),
             }
         return (loss * weight).sum() / weight.sum(), parts

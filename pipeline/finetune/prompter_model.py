@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.finetune.samples import IMAGE_PX
-from pipeline.finetune.tokenizer import number_token_ids, write_tokenizer
+from pipeline.finetune.tokenizer import CELL_SIDE, cell_token_ids, number_token_ids, write_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -108,6 +108,7 @@ def build_model(shape: PrompterShape, tokenizer: Tokenizer, *, seed: int) -> Any
     _start_weights(model)
     with torch.no_grad():
         _start_numbers(model.model.language_model.embed_tokens.weight, tokenizer)
+        _start_cells(model.model.language_model.embed_tokens.weight, tokenizer)
     return model
 
 
@@ -147,6 +148,16 @@ def _start_numbers(embeddings: Any, tokenizer: Tokenizer) -> None:
     mix = torch.randn(waves.shape[1], embeddings.shape[1])
     mix = torch.linalg.qr(mix.T)[0].T if embeddings.shape[1] >= waves.shape[1] else mix
     embeddings[ids] += 0.12 * waves @ mix
+
+
+def _start_cells(embeddings: Any, tokenizer: Tokenizer) -> None:
+    """Add one random direction per row and one per column of the grid to the cell rows of an (vocab, width) embedding, in place."""
+    import torch
+
+    ids = torch.from_numpy(cell_token_ids(tokenizer))
+    rows, cols = (torch.randn(CELL_SIDE, embeddings.shape[1]) for _ in range(2))
+    grid = rows[:, None] + cols[None, :]
+    embeddings[ids] += 0.35 * torch.nn.functional.normalize(grid.flatten(0, 1), dim=1)
 
 
 def export_checkpoint(model: Any, tokenizer: Tokenizer, folder: Path, *, card: str) -> None:

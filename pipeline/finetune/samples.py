@@ -128,10 +128,13 @@ def raster_order(points_xy: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def answer_numbers(points_xy: NDArray[np.floating], boxes_xyxy: NDArray[np.floating]) -> NDArray[np.int64]:
-    """(n, 6) int64: x, y, x0, y0, x1, y1 of each object, rounded, the box at least one pixel wide, the point inside it."""
+    """(n, 6) int64: x, y, x0, y0, x1, y1 of each object: the point's pixel (so that its cell stays), the box rounded.
+
+    The box is at least one pixel wide and holds the point.
+    """
     box = np.clip(np.rint(boxes_xyxy), 0, IMAGE_PX).astype(np.int64).reshape(-1, 4)
     box[:, 2:] = np.maximum(box[:, 2:], box[:, :2] + 1)
-    point = np.clip(np.rint(points_xy).astype(np.int64).reshape(-1, 2), box[:, :2], box[:, 2:])
+    point = np.clip(np.floor(points_xy).astype(np.int64).reshape(-1, 2), box[:, :2], box[:, 2:])
     return np.concatenate([point, box], axis=1)
 
 
@@ -141,11 +144,16 @@ def rationale(subject: str, *, found: bool) -> str:
 
 
 def reply_text(subject: str, numbers: Sequence[Sequence[int]] | NDArray[np.int64]) -> str:
-    """The whole reply. `numbers`: per object x, y, x0, y0, x1, y1; none = absent, answered by `[]`."""
+    """The whole reply. `numbers`: per object x, y, x0, y0, x1, y1; none = absent, answered by `[]`.
+
+    Every object opens with the cell of its point: which object comes next is one decision, made before any number is said.
+    """
     thought = f"{tok.THINK_OPEN}{rationale(subject, found=len(numbers) > 0)}{tok.THINK_CLOSE}"
     if len(numbers) == 0:
         return f"{thought}{tok.ANSWER_OPEN}{tok.NOTHING}{tok.ANSWER_CLOSE}"
-    parts = [f"{x},{y}{tok.POINT_TO_BOX}{x0},{y0},{x1},{y1}" for x, y, x0, y0, x1, y1 in numbers]
+    cells = cell_of(np.asarray(numbers)[:, :2])
+    opens = [tok.cell_open(int(cell)) for cell in cells]
+    parts = [f"{start}{x},{y}{tok.POINT_TO_BOX}{x0},{y0},{x1},{y1}" for start, (x, y, x0, y0, x1, y1) in zip(opens, numbers, strict=True)]
     return f"{thought}{tok.ANSWER_OPEN}{tok.OBJECTS_OPEN}{tok.NEXT_OBJECT.join(parts)}{tok.OBJECTS_CLOSE}{tok.ANSWER_CLOSE}"
 
 

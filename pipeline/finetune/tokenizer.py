@@ -1,9 +1,9 @@
 """The embedded prompter's own small tokenizer: byte-level BPE, one token per integer, few tokens per object.
 
 1. `train_tokenizer` learns a byte-level BPE from a corpus of questions and replies; bytes cover any text.
-2. Added vocabulary on top of it: every integer 0..MAX_NUMBER, and the fixed pieces of a reply (`REPLY_PIECES`), each
-   as one token. They are ordinary text (never skipped in decoding), matched longest first, so that decoding the ids
-   of any text gives that text back exactly.
+2. Added vocabulary on top of it: every integer 0..MAX_NUMBER, the fixed pieces of a reply (`REPLY_PIECES`), and the opening of
+   an object in each cell of the token grid (`CELL_OPENS`), each as one token. They are ordinary text (never skipped in decoding),
+   matched longest first, so that decoding the ids of any text gives that text back exactly.
 3. Special tokens carry Qwen2.5-VL's names, because the processor and vLLM look them up by name.
 4. `write_tokenizer` writes tokenizer.json, tokenizer_config.json and the chat template. The image comes first in it, so that
    all questions about one tile share the image's prefix.
@@ -37,9 +37,9 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 
-OBJECTS_OPEN = '[{"positive_points":[['
+OBJECTS_OPEN = "["
 POINT_TO_BOX = ']],"bbox_2d":['
-NEXT_OBJECT = ']},{"positive_points":[['
+NEXT_OBJECT = "]},"
 OBJECTS_CLOSE = "]}]"
 NOTHING = "[]"
 ANSWER_OPEN = "<answer>"
@@ -48,7 +48,6 @@ THINK_OPEN = "<think>"
 THINK_CLOSE = "</think>"
 
 REPLY_PIECES = (
-    OBJECTS_OPEN,
     POINT_TO_BOX,
     NEXT_OBJECT,
     OBJECTS_CLOSE,
@@ -58,6 +57,23 @@ REPLY_PIECES = (
     THINK_OPEN,
     THINK_CLOSE,
 )
+
+CELL_SIDE = 9
+"""Cells a side of the merged token grid (252 px / 28 px)."""
+
+
+def cell_name(cell: int) -> str:
+    """The name of a cell by its raster index, as on a chess board seen from above: column letter from the left, row number from the top."""
+    row, col = divmod(cell, CELL_SIDE)
+    return f"{chr(ord('a') + col)}{row + 1}"
+
+
+def cell_open(cell: int) -> str:
+    """The opening of an object whose point lies in `cell`: the model says where it looks before it measures."""
+    return f'{{"cell":"{cell_name(cell)}","positive_points":[['
+
+
+CELL_OPENS = tuple(cell_open(cell) for cell in range(CELL_SIDE**2))
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -89,7 +105,7 @@ def train_tokenizer(corpus: Iterable[str], *, vocab_size: int = 1024) -> Tokeniz
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus, trainer)
-    pieces = [*REPLY_PIECES, *(str(number) for number in range(MAX_NUMBER + 1))]
+    pieces = [*REPLY_PIECES, *CELL_OPENS, *(str(number) for number in range(MAX_NUMBER + 1))]
     tokenizer.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in pieces])
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS])
     return tokenizer
@@ -100,6 +116,14 @@ def number_token_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
     ids = [tokenizer.token_to_id(str(number)) for number in range(MAX_NUMBER + 1)]
     if any(token_id is None for token_id in ids):
         raise InputError("the tokenizer must hold every integer as one token", remedy="build it with train_tokenizer")
+    return np.asarray(ids, np.int64)
+
+
+def cell_token_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """(81,) int64: the token id of the opening of an object in each cell, in raster order."""
+    ids = [tokenizer.token_to_id(piece) for piece in CELL_OPENS]
+    if any(token_id is None for token_id in ids):
+        raise InputError("the tokenizer must hold the opening of an object in every cell", remedy="build it with train_tokenizer")
     return np.asarray(ids, np.int64)
 
 

@@ -10,7 +10,7 @@ import pipeline
 from pipeline.finetune.prompter_language import NOWHERE, TokenTable, segment_of
 from pipeline.finetune.prompter_questions import Question
 from pipeline.finetune.samples import GRID, TileTruth
-from pipeline.finetune.tokenizer import NEXT_OBJECT, OBJECTS_CLOSE, load_tokenizer
+from pipeline.finetune.tokenizer import NEXT_OBJECT, OBJECTS_CLOSE, cell_open, load_tokenizer
 
 MODEL = Path(pipeline.__file__).parent / "models" / "embedded-prompter"
 
@@ -34,8 +34,11 @@ def test_every_token_about_an_object_points_at_its_cell() -> None:
     first, second = 0, 2 * GRID + 1
     assert spoken == [
         (" some", first),
+        ("[", first),
+        (cell_open(first), first),
         *[(number, first) for number in ("10", "10", "0", "0", "20", "20")],
         (NEXT_OBJECT, second),
+        (cell_open(second), second),
         *[(number, second) for number in ("40", "70", "30", "60", "50", "80")],
         (OBJECTS_CLOSE, NOWHERE),
     ]

@@ -68,7 +68,8 @@ def test_an_empty_tile_has_nothing() -> None:
 def test_replies_are_the_contract_letter_by_letter() -> None:
     assert samples.reply_text("storage tanks", [[41, 30, 20, 12, 60, 49], [200, 101, 180, 77, 221, 125]]) == (
         "<think>The question is about storage tanks. I see some.</think><answer>"
-        '[{"positive_points":[[41,30]],"bbox_2d":[20,12,60,49]},{"positive_points":[[200,101]],"bbox_2d":[180,77,221,125]}]</answer>'
+        '[{"cell":"b2","positive_points":[[41,30]],"bbox_2d":[20,12,60,49]},'
+        '{"cell":"h4","positive_points":[[200,101]],"bbox_2d":[180,77,221,125]}]</answer>'
     )
     assert samples.reply_text("lakes", []) == "<think>The question is about lakes. I see none.</think><answer>[]</answer>"
 

@@ -34,13 +34,20 @@ def test_every_integer_is_one_token_inside_a_reply(small) -> None:  # type: igno
     ids = tokenizer.number_token_ids(small)
     assert len(set(ids.tolist())) == tokenizer.MAX_NUMBER + 1
     for number in range(tokenizer.MAX_NUMBER + 1):
-        tokens = small.encode(f"{tokenizer.OBJECTS_OPEN}{number},0").tokens
-        assert tokens == [tokenizer.OBJECTS_OPEN, str(number), ",", "0"]
+        tokens = small.encode(f"{tokenizer.OBJECTS_OPEN}{tokenizer.cell_open(40)}{number},0").tokens
+        assert tokens == ["[", '{"cell":"e5","positive_points":[[', str(number), ",", "0"]
 
 
-def test_an_object_costs_twelve_tokens(small) -> None:  # type: ignore[no-untyped-def]
+def test_every_cell_opens_an_object_with_one_token(small) -> None:  # type: ignore[no-untyped-def]
+    assert [tokenizer.cell_name(cell) for cell in (0, 8, 9, 80)] == ["a1", "i1", "a2", "i9"]
+    ids = tokenizer.cell_token_ids(small)
+    assert len(set(ids.tolist())) == samples.GRID**2 == tokenizer.CELL_SIDE**2
+    assert [small.decode([token]) for token in ids] == [tokenizer.cell_open(cell) for cell in range(samples.GRID**2)]
+
+
+def test_an_object_costs_thirteen_tokens(small) -> None:  # type: ignore[no-untyped-def]
     lengths = [len(small.encode(samples.reply_text("storage tanks", [[41, 30, 20, 12, 60, 49]] * n)).ids) for n in (1, 2, 3)]
-    assert lengths[1] - lengths[0] == lengths[2] - lengths[1] == 12
+    assert lengths[1] - lengths[0] == lengths[2] - lengths[1] == 13
 
 
 def test_written_folder_serves_transformers_and_the_template_matches_the_training_text(small, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
