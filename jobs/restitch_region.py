@@ -21,6 +21,9 @@ EXAMPLES = """examples:
   # drop specks and publish connected areas instead of objects
   python jobs/restitch_region.py --run out/fields --out out/fields-areas --semantic --min-area-m2 500
 
+  # objects that neighbours saw whole and the owner of the pixels missed; fused neighbours taken apart (what both did: run.json, qa)
+  python jobs/restitch_region.py --run out/roofs --out out/roofs-rescued --rescue-share 0.9 --audit
+
   # a region of millions of objects on a cluster, with smaller tasks
   ray job submit --working-dir . -- python jobs/restitch_region.py --run /data/roofs --out /data/roofs-2 --tau 0.4 --super-tile 16
 
@@ -47,6 +50,20 @@ def parser() -> argparse.ArgumentParser:
         "--complete-first", dest="complete_first", action="store_true", default=None, help="whole objects as one tile saw them"
     )
     paint.add_argument("--cores-only", dest="complete_first", action="store_false", help="every tile paints its own core, nothing else")
+    rules.add_argument(
+        "--trusted-margin-px",
+        type=int,
+        metavar="N",
+        help="whole views that keep this distance from their tile's border differ by score alone",
+    )
+    rules.add_argument(
+        "--rescue-share", type=float, metavar="S", help="show whole objects that only a neighbour saw if this share of them is free"
+    )
+    audit = rules.add_mutually_exclusive_group()
+    audit.add_argument(
+        "--audit", dest="audit", action="store_true", default=None, help="part objects in which one tile saw two whole, touching ones"
+    )
+    audit.add_argument("--no-audit", dest="audit", action="store_false", help="keep every match")
     rules.add_argument("--min-area-px", type=int, metavar="N", help="drop instances with fewer pixels")
     rules.add_argument("--min-area-m2", type=float, metavar="A", help="drop smaller instances")
     rules.add_argument("--split-tiles", type=int, metavar="N", help="an object of more tiles becomes several rows (part_no)")
@@ -72,7 +89,8 @@ def request_of(args: argparse.Namespace) -> Any:
     """The command line as a `RestitchRequest`."""
     from pipeline.restitch import RestitchRequest
 
-    names = ("tau", "min_overlap_px", "complete_first", "min_area_px", "split_tiles", "part_tiles")
+    names = ("tau", "min_overlap_px", "complete_first", "trusted_margin_px", "rescue_share", "audit")
+    names += ("min_area_px", "split_tiles", "part_tiles")
     tiling = {"tile_px": args.tile, "halo_px": args.halo, "block_tiles": args.block}
     return RestitchRequest(
         run=args.run,

@@ -106,11 +106,13 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
             prompter_id=info.model_ids["prompter"],
             segmenter_id=info.model_ids["segmenter"],
             run_id=written.run_id,
+            verified="verifier" in parameters,
         ),
         stitch=stitch,
         mode=parameters["merge_mode"],
         min_area_m2=parameters["min_area_m2"],
         super_tile_tiles=options.super_tile_tiles,
+        gated="gate" in parameters,
     )
     return RestitchPlan(request=request, job=job, info=written, in_place=in_place)
 
@@ -137,7 +139,7 @@ def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_]) ->
     found = done_blocks(source, info.fingerprint)
     planned = planned_blocks(info.lattice, inside)
     missing = [block_id for block_id in planned if block_id not in found.done and block_id not in found.unusable]
-    bad = [f"{block_id}: {why}" for block_id, why in found.unusable.items()]
+    bad = [f"{block_id}: {why.partition(' To fix:')[0]}" for block_id, why in found.unusable.items()]
     bad += [f"{block_id} is missing" for block_id in missing]
     if bad:
         shown = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")

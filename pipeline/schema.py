@@ -15,7 +15,7 @@ x = a*col + b*row + c, y = d*col + e*row + f.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -59,10 +59,6 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
 
 
-EMPTY_REASONS = frozenset({Reason.OUTSIDE_AOI, Reason.NODATA, Reason.CLOUD, Reason.GATE, Reason.PROMPTER, Reason.VERIFIER})
-FAILED_REASONS = frozenset({Reason.UNREADABLE, Reason.MALFORMED, Reason.MODEL_ERROR, Reason.CRASHED, Reason.TIMEOUT})
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """A half-open rectangle of pixels of the run grid: rows [row0, row1), columns [col0, col1)."""
@@ -93,6 +89,12 @@ class Window:
     def area_px(self) -> int:
         return self.height * self.width
 
+    @classmethod
+    def around(cls, windows: Sequence[Window]) -> Window:
+        """The smallest window that holds all of `windows` (at least one)."""
+        row0, col0 = min(w.row0 for w in windows), min(w.col0 for w in windows)
+        return cls(row0=row0, col0=col0, row1=max(w.row1 for w in windows), col1=max(w.col1 for w in windows))
+
     def intersect(self, other: Window) -> Window | None:
         """The common rectangle, or None when it has no pixel."""
         row0, col0 = max(self.row0, other.row0), max(self.col0, other.col0)
@@ -103,10 +105,8 @@ class Window:
 
     def slices_in(self, outer: Window) -> tuple[slice, slice]:
         """Numpy slices (rows, cols) that cut this window out of an array covering `outer`."""
-        return (
-            slice(self.row0 - outer.row0, self.row1 - outer.row0),
-            slice(self.col0 - outer.col0, self.col1 - outer.col0),
-        )
+        rows = slice(self.row0 - outer.row0, self.row1 - outer.row0)
+        return rows, slice(self.col0 - outer.col0, self.col1 - outer.col0)
 
     def shifted(self, rows: int, cols: int) -> Window:
         return Window(row0=self.row0 + rows, col0=self.col0 + cols, row1=self.row1 + rows, col1=self.col1 + cols)
@@ -321,6 +321,9 @@ class TilePrompts:
     """The reply hit the token limit; complete items were salvaged."""
     n_calls: int = 0
     """Model calls spent, retries included."""
+    gate_p: float | None = None
+    audited: bool = False
+    """A gate's probability that something is there (None: no gate judged); rejected by it and asked all the same, as a random sample."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -382,6 +385,10 @@ class TileRecord:
     labels: NDArray[np.uint16] | None = None
     """(H, W) over tile.read, 0 = background, 1..n = Fragment.local; None when nothing was found."""
     fragments: tuple[Fragment, ...] = ()
+    gate_p: float | None = None
+    audited: bool = False
+    verified: tuple[float | None, ...] = ()
+    """Per prompt, a verifier's probability that its mask is right (None: no mask, or not judged); empty without a verifier."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ Each function builds a random world, tiling, noise and order from its seed and r
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import stitch_worlds as worlds
 from two_level import Result, two_level
 
 from pipeline.schema import TileLattice
+from pipeline.stitch.fragment_table import fragment_table
 from pipeline.stitch.merge import Merge, merge_region
 from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.resolve import match_seams, roots
+from pipeline.stitch.sources import TileCache
 
 
 def random_case(seed: int, *, largest_core: int = 13) -> tuple[np.random.Generator, np.ndarray, TileLattice, Any]:
@@ -28,8 +32,8 @@ def random_case(seed: int, *, largest_core: int = 13) -> tuple[np.random.Generat
     return rng, truth, lattice, source
 
 
-def disturb(source: Any, rng: np.random.Generator) -> Any:
-    """Tiles disagree by a pixel, forget and fuse objects; some see nothing at all, some are closed."""
+def disturb(source: Any, rng: np.random.Generator, *, blind: float = 0.1) -> Any:
+    """Tiles disagree by a pixel, forget and fuse objects; a share `blind` of them sees nothing, every other one of those is closed."""
     for key, labels in list(source.tiles.items()):
         moved = np.roll(labels, tuple(rng.integers(-1, 2, 2)), axis=(0, 1))
         moved[rng.random(labels.shape) < 0.02] = 0
@@ -42,17 +46,30 @@ def disturb(source: Any, rng: np.random.Generator) -> Any:
         local = local.reshape(labels.shape) + (0 if kept[0] == 0 else 1)
         source.tiles[key] = local.astype(np.uint16)
         source.scores[key] = rng.integers(0, 65536, int(local.max())).tolist()
-        if not local.any() or rng.random() < 0.1:
+        unseen = rng.random() < blind
+        if unseen or not local.any():
             del source.tiles[key]
-            if rng.random() < 0.5:
+            if unseen and rng.random() < 0.5:
                 source.closed = source.closed | {key}
     return source
+
+
+def random_options(rng: np.random.Generator) -> StitchOptions:
+    """Any of the rules that noise may call for."""
+    return StitchOptions(
+        complete_first=rng.random() < 0.75,
+        tau=float(rng.choice([0.3, 0.5, 0.7])),
+        trusted_margin_px=int(rng.choice([0, 1, 4, 100])),
+        audit=rng.random() < 0.5,
+        rescue_share=float(rng.choice([0.0, 0.3, 0.7, 1.0])),
+    )
 
 
 def check_oracle_is_exact(seed: int) -> None:
     """With perfect masks: the ids of the uncut image, for any cut, super-tile size and order of work."""
     rng, truth, lattice, source = random_case(seed)
-    options = StitchOptions(complete_first=bool(rng.integers(0, 2)))
+    rescue = float(rng.choice([0.0, 0.5]))
+    options = StitchOptions(complete_first=bool(rng.integers(0, 2)), audit=bool(rng.integers(0, 2)), rescue_share=rescue)
     result = two_level(lattice, source, options, side=int(rng.integers(1, 6)), order=seed)
     np.testing.assert_array_equal(result.raster, worlds.canonical(truth))
     assert not any(row["truncated"] or row["one_sided"] for row in result.rows.values())
@@ -63,7 +80,7 @@ def check_two_level_is_flat(seed: int) -> None:
     rng, _, lattice, source = random_case(seed)
     disturb(source, rng)
     mode = "semantic" if rng.random() < 0.4 else "instances"
-    options = StitchOptions(complete_first=rng.random() < 0.75, tau=float(rng.choice([0.3, 0.5, 0.7])))
+    options = random_options(rng)
     flat = merge_region(lattice, source, options, mode=mode)  # type: ignore[arg-type]
     result = two_level(lattice, source, options, side=int(rng.integers(1, 6)), mode=mode, order=seed)
     assert_same(flat, worlds.raster(flat), result)
@@ -95,7 +112,8 @@ def check_published(seed: int, folder: Path) -> None:
     rng, _, lattice, source = random_case(seed)
     disturb(source, rng)
     mode = "semantic" if rng.random() < 0.3 else "instances"
-    options = StitchOptions(min_area_px=int(rng.choice([0, 0, 4])), split_tiles=int(rng.choice([3, 10_000])), part_tiles=2)
+    small = {"min_area_px": int(rng.choice([0, 0, 4])), "split_tiles": int(rng.choice([3, 10_000])), "part_tiles": 2}
+    options = replace(random_options(rng), **small)
     runs.write_records(folder, lattice, source)
     results = []
     for number in range(2):
@@ -121,18 +139,29 @@ def check_lower_threshold_is_coarser(seed: int) -> None:
 
 
 def check_far_tiles_change_nothing(seed: int) -> None:
-    """Without one tile's detections, objects that no tile within reach of it shares keep ids and pixels."""
+    """Without one tile's detections, all pixels stay that neither it nor an object with a fragment of its own can reach."""
     rng, _, lattice, source = random_case(seed, largest_core=9)
     disturb(source, rng)
     if not source.tiles:
         return
     before = two_level(lattice, source, StitchOptions(), side=2).raster
     gone = sorted(source.tiles)[int(rng.integers(0, len(source.tiles)))]
+    near = pixels_shared_with(source, lattice, gone)
     del source.tiles[gone]
     after = two_level(lattice, source, StitchOptions(), side=2).raster
-    core, reach = lattice.tile(*gone).core, 2 * lattice.halo_px
-    near = np.zeros(before.shape, dtype=np.bool_)
-    near[max(core.row0 - reach, 0) : core.row1 + reach, max(core.col0 - reach, 0) : core.col1 + reach] = True
-    seen_near = np.union1d(np.unique(before[near]), np.unique(after[near]))
-    far = ~np.isin(before, seen_near[seen_near > 0]) & ~np.isin(after, seen_near[seen_near > 0])
-    np.testing.assert_array_equal(before[far], after[far])
+    np.testing.assert_array_equal(before[~near], after[~near])
+
+
+def pixels_shared_with(source: Any, lattice: TileLattice, tile: tuple[int, int]) -> np.ndarray:
+    """(H, W) True in the tile's read window, and wherever any tile sees an object that holds a fragment of the tile.
+
+    Such an object may be named by a core pixel of the tile that it does not show, because another tile paints it whole.
+    """
+    table, near = fragment_table(source.records(), lattice), np.zeros((lattice.grid.height, lattice.grid.width), dtype=np.bool_)
+    near[lattice.tile(*tile).read.slices_in(lattice.grid.window)] = True
+    component = roots(match_seams(lattice, TileCache(source, lattice), table, StitchOptions()).parent)
+    shared = np.isin(component, component[table.nodes(lattice.tile(*tile))])
+    for key, labels in source.tiles.items():
+        mine = np.concatenate([[False], shared[table.nodes(lattice.tile(*key))]])
+        near[lattice.tile(*key).read.slices_in(lattice.grid.window)] |= mine[labels]
+    return near

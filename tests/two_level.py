@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.schema import TileLattice
+from pipeline.stitch.audit import Links, cut_edges, forbidden_pairs, join_links
 from pipeline.stitch.components import Roots
 from pipeline.stitch.describe import (
     CROSSING,
@@ -19,6 +20,7 @@ from pipeline.stitch.describe import (
     PaintColumns,
     describe_fragments,
     incoming_bits,
+    whole_roots,
 )
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.join import JoinStats, Relabel, join_borders
@@ -107,11 +109,15 @@ def two_level(
     everyone = list(supers.all())
     shuffled = [everyone[i] for i in rng.permutation(len(everyone))]
     if mode == "semantic":
-        resolved: dict[str, Any] = {tile.name: resolve_regions(supers, tile, tiles) for tile in shuffled}
+        resolved: dict[str, Any] = {tile.name: resolve_regions(supers, tile, tiles, options) for tile in shuffled}
     else:
         resolved = {tile.name: resolve_fragments(supers, tile, tiles, options) for tile in shuffled}
     store = Store(resolved)
     stats = join_borders(supers, store)
+    if options.audit and mode == "instances":
+        cuts = _cuts(supers, store, tiles)
+        resolved |= {tile.name: resolve_fragments(supers, tile, tiles, options, cuts) for tile in shuffled}
+        stats = join_borders(supers, store)
     described = {tile.name: _describe(supers, tile, store, options=options, mode=mode) for tile in shuffled}
     blocks = [block for tile in everyone for block in supers.blocks(tile)]
     pictures = {}
@@ -119,6 +125,22 @@ def two_level(
         pictures[blocks[i]] = _paint(supers, blocks[i], described, source=tiles, mode=mode)
     histogram = np.zeros(20, dtype=np.int64) if mode == "semantic" else np.sum([r.scores for r in resolved.values()], axis=0)
     return _collect(lattice, pictures, described, stats=stats, histogram=histogram, min_px=min_px)
+
+
+def _cuts(supers: SuperLattice, store: Store, source: BlockWise) -> NDArray[np.int64]:
+    """(k, 2) places of the edges that the audit cuts."""
+    forbidden, keys, links = [np.zeros((3, 0), dtype=np.int64)], [], []
+    for tile in supers.all():
+        found, relabel = store.resolved[tile.name], store.relabels[tile.name]
+        key = whole_roots(found.roots, relabel)[0].key[found.component]
+        forbidden.append(forbidden_pairs(found.table, key, lambda n: source.labels(*divmod(n, supers.lattice.n_tile_cols))))
+        of_place = dict(zip(found.table.place.tolist(), key.tolist(), strict=True))
+        keys.append([of_place[place] for place in found.links.a.tolist()])
+        links.append(found.links)
+    pairs, every = np.concatenate(forbidden, axis=1), join_links(links)
+    suspect = np.isin(np.concatenate([np.zeros(0), *keys]), pairs[2])
+    mine = Links(a=every.a[suspect], b=every.b[suspect], score=every.score[suspect])
+    return np.stack([mine.a, mine.b], axis=1)[cut_edges(mine, pairs)]
 
 
 def _describe(
@@ -171,13 +193,15 @@ def _collect(
             row = rows.setdefault(instance, {"truncated": False, "one_sided": False, "tiles": set()})
             row["truncated"] |= bool(components.truncated[i])
             row["one_sided"] |= bool(components.one_sided[i])
-            for name in ("complete", "rep_place", "rep_prompt", "score"):
+            for name in ("complete", "rep_place", "rep_prompt", "score", "least_px"):
                 value = getattr(components, name)[i].item()
                 assert row.setdefault(name, value) == value, name
         for instance, tile in zip(members.id.tolist(), members.tile.tolist(), strict=True):
             rows[instance]["tiles"].add(tile)
     for instance, row in rows.items():
         row["n_px"], row["truncated"] = areas.get(instance, 0), row["truncated"] or instance in blocked
-    shown = {instance: row for instance, row in rows.items() if row["n_px"] >= min_px}
+    shown = {instance: row for instance, row in rows.items() if row["n_px"] >= max(row["least_px"], min_px)}
+    low = np.array([instance for instance, row in rows.items() if row["n_px"] < row["least_px"]], dtype=np.uint64)
+    raster[np.isin(raster, low)] = 0
     assert set(areas) <= set(rows)
     return Result(raster=raster, scores=scores, rows=shown, local=local, pictures=pictures, stats=stats, histogram=histogram)

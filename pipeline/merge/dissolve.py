@@ -5,7 +5,8 @@
 2. Pieces of all blocks are counted; what misses the AOI or stays below the smallest area falls away, and the blocks that
    show it are told (`dropped`).
 3. An object of more than `split_tiles` tiles is cut along squares of `part_tiles` tiles into parts; any other one is a
-   single part. Each part is dissolved by itself and becomes one row.
+   single part. Each part is dissolved by itself and becomes one row, with the tiles that see its square; an object of one
+   row has all its tiles, as it would have if it were local to a block.
 
 The owner follows from the id (1 + smallest core pixel), so pieces of one object meet in one task whatever the size of
 super-tiles, and objects that lie near each other share a task: a hash that keeps neighbours together.
@@ -86,7 +87,7 @@ def dissolve_home(job: MergeJob, key: HomeKey) -> tuple[int, RowCounts]:
     pieces, row = pieces.take(pa.array(drawn)), row[drawn]
     area_px = np.bincount(row, weights=pieces["area_px"].to_numpy(), minlength=components.id.size).astype(np.int64)
     aoi_px = np.bincount(row, weights=pieces["aoi_px"].to_numpy(), minlength=components.id.size).astype(np.int64)
-    kept = (area_px >= max(job.stitch.min_area_px, 1)) & (aoi_px > 0)
+    kept = (area_px >= np.maximum(components.columns["least_px"], job.stitch.min_area_px)) & (aoi_px > 0)
     parts = _dissolved(job, query, home, components, pieces=pieces, row=row, kept=kept)
     area_m2 = geodesic_area_m2(parts.polygons, job.lattice.grid)
     if job.min_area_m2 > 0:
@@ -104,7 +105,7 @@ def _whole_components(job: MergeJob, query: int, home: int) -> _Components:
     files = [read_columns(path) for path in _files(job, query, "crossing", home)]
     columns = {name: np.concatenate([file[name] for file in files]) for name in files[0]}
     ids, first, where = np.unique(columns["id"], return_index=True, return_inverse=True)
-    whole = {name: columns[name][first] for name in ("rep_place", "rep_prompt", "score")}
+    whole = {name: columns[name][first] for name in ("rep_place", "rep_prompt", "score", "least_px")}
     for name in ("truncated", "one_sided"):
         whole[name] = np.bincount(where.reshape(-1), weights=columns[name], minlength=ids.size) > 0
     members = [read_columns(path) for path in _files(job, query, "crossing-members", home)]
@@ -189,7 +190,7 @@ def _tell_blocks(
 def _columns(job: MergeJob, components: _Components, parts: _Parts, area_m2: NDArray[np.float64], keep: NDArray[np.bool_]) -> MergedColumns:
     rows = np.flatnonzero(keep)
     component = parts.component[rows]
-    start, tiles = _tiles_of(job, components, component, parts.square[rows])
+    start, tiles = _tiles_of(job, components, component, np.where(parts.n_parts[rows] > 1, parts.square[rows], -1))
     return MergedColumns(
         instance_id=components.id[component],
         area_px=parts.area_px[rows],

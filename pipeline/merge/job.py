@@ -53,6 +53,8 @@ class MergeJob:
     mode: MergeMode
     min_area_m2: float
     super_tile_tiles: int
+    gated: bool = False
+    """The block records hold what a gate thought of their tiles."""
 
     @property
     def queries(self) -> tuple[str, ...]:

@@ -125,7 +125,7 @@ def part_keys(ranges: Sequence[tuple[int, str, int]]) -> list[PartKey]:
 
 def write_part_file(job: MergeJob, key: PartKey) -> int:
     """Write one part; returns its rows. Memory: one range and one row group."""
-    return write_part(job.run_dir, key.part, _row_groups(key), grid=job.lattice.grid)
+    return write_part(job.run_dir, key.part, _row_groups(key), grid=job.lattice.grid, schema=job.meta.schema)
 
 
 def _row_groups(key: PartKey) -> Iterator[pa.Table]:

@@ -112,7 +112,9 @@ def _split(job: MergeJob, query: int, block: Block, picture: Picture) -> tuple[R
     components = read_columns(job.table("components", query, tile.name), batch)
     ids = picture.ids[found.number]
     local = np.isin(ids, components["id"])
-    enough = (found.area_px >= max(job.stitch.min_area_px, 1)) & (found.aoi_px > 0)
+    least = np.ones(ids.size, dtype=np.int64)
+    least[local] = components["least_px"][np.searchsorted(components["id"], ids[local])]
+    enough = (found.area_px >= np.maximum(least, job.stitch.min_area_px)) & (found.aoi_px > 0)
     rows = np.flatnonzero(local & enough)
     area_m2 = geodesic_area_m2(found.polygons[rows], job.lattice.grid)
     if job.min_area_m2 > 0:

@@ -54,17 +54,19 @@ class ResolveCounts:
     n_fragments: int
     n_ghosts: int
     n_edges: int
-    n_components: int
     scores: NDArray[np.int64]
     """(SCORE_BINS,) mutual-best pairs of pieces by match score."""
 
 
 def resolve_super(job: MergeJob, key: SuperKey) -> ResolveCounts:
-    """Step 1 for one super-tile. Raises RecordError for records that are damaged, foreign or contradict each other."""
+    """Step 1 for one super-tile, without the edges that the audit cut, if it did.
+
+    Raises RecordError for records that are damaged, foreign or contradict each other.
+    """
     query, number = key
     tile, source = job.super_at(number), job.source(query)
     if job.mode == "semantic":
-        regions = resolve_regions(job.supers, tile, source)
+        regions = resolve_regions(job.supers, tile, source, job.stitch)
         write_columns(job.table("regions", query, tile.name), _columns(regions.regions))
         witnesses = {"component": regions.witnesses.component, "tile": regions.witnesses.tile}
         write_columns(job.table("witnesses", query, tile.name), witnesses)
@@ -72,20 +74,23 @@ def resolve_super(job: MergeJob, key: SuperKey) -> ResolveCounts:
         border = regions.border
         write_columns(job.table("border", query, tile.name), *({"line": getattr(border, side)} for side in RegionBorder.__slots__))
         write_columns(job.table("roots", query, tile.name), columns_of(regions.roots))
-        counts = {"n_fragments": regions.n_fragments, "n_ghosts": 0, "n_edges": 0, "n_components": len(regions.roots)}
+        counts = {"n_fragments": regions.n_fragments, "n_ghosts": 0, "n_edges": 0}
         return ResolveCounts(query_index=query, **counts, scores=np.zeros(SCORE_BINS, dtype=np.int64))
-    found = resolve_fragments(job.supers, tile, source, job.stitch)
+    cuts = job.table("cuts", query, tile.name)
+    cut = read_columns(cuts)["pairs"] if cuts.exists() else None
+    found = resolve_fragments(job.supers, tile, source, job.stitch, cut)
     columns = {"rows": rows_of(found.table), "component": found.component, "matched": found.matched}
     write_columns(job.table("fragments", query, tile.name), columns)
     write_columns(job.table("edges", query, tile.name), {"edges": found.border.edges})
     write_columns(job.table("entry", query, tile.name), {"entry": found.border.entry})
     write_columns(job.table("roots", query, tile.name), columns_of(found.roots))
+    if job.stitch.audit:
+        write_columns(job.table("links", query, tile.name), _columns(found.links))
     return ResolveCounts(
         query_index=query,
         n_fragments=len(found.table),
         n_ghosts=int((found.table.anchor < 0).sum()),
         n_edges=found.n_edges,
-        n_components=int((found.roots.ids() > 0).sum()),
         scores=found.scores,
     )
 

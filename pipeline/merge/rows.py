@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.merge.job import MergeJob
 from pipeline.schema import TileLattice
+from pipeline.stitch.supertiles import GHOST
 from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows
 from pipeline.write.merge_files import write_table
 from pipeline.write.record_source import RecordSource
@@ -25,6 +26,8 @@ class RowCounts:
     """Distinct ids; a part other than the first does not count."""
     n_truncated: int = 0
     n_one_sided: int = 0
+    n_rescued: int = 0
+    """Objects that no owner of their pixels saw."""
     at_seam: int = 0
     """Objects whose bounding window is centred in a seam zone."""
     bounds: tuple[float, float, float, float] | None = None
@@ -52,6 +55,7 @@ def publish_rows(job: MergeJob, query_index: int, merged: MergedColumns, *, name
         n_objects=int(head.sum()),
         n_truncated=int((merged.truncated & head).sum()),
         n_one_sided=int((merged.one_sided & head).sum()),
+        n_rescued=int(((merged.instance_id > GHOST) & head).sum()),
         at_seam=int((in_seam_zone(job.lattice, shapely.bounds(merged.polygons).reshape(-1, 4)) & head).sum()),
         bounds=centre_bounds(rows),
     )

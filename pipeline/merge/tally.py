@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.merge.audit import AuditCounts
 from pipeline.merge.resolve import ResolveCounts
 from pipeline.merge.rows import RowCounts, SeamDensity
 from pipeline.stitch.join import JoinStats
@@ -36,6 +37,7 @@ class Tally:
     n_fragments: int = 0
     n_ghosts: int = 0
     n_edges: int = 0
+    audit: AuditCounts = field(default_factory=AuditCounts)
     scores: NDArray[np.int64] = field(default_factory=lambda: np.zeros(SCORE_BINS, dtype=np.int64))
 
     def add_seams(self, part: ResolveCounts) -> None:
@@ -44,6 +46,10 @@ class Tally:
         self.n_edges += part.n_edges
         self.scores = self.scores + part.scores
 
+    def add_audit(self, found: AuditCounts) -> None:
+        self.audit = found
+        self.n_edges -= found.cut_edges
+
     def add_rows(self, part: RowCounts) -> None:
         mine = self.rows
         self.rows = RowCounts(
@@ -51,6 +57,7 @@ class Tally:
             n_objects=mine.n_objects + part.n_objects,
             n_truncated=mine.n_truncated + part.n_truncated,
             n_one_sided=mine.n_one_sided + part.n_one_sided,
+            n_rescued=mine.n_rescued + part.n_rescued,
             at_seam=mine.at_seam + part.at_seam,
             bounds=join_bounds([mine.bounds, part.bounds]),
         )
@@ -63,7 +70,9 @@ class Tally:
 
         `match_scores`: mutual-best pairs of pieces over all seams in SCORE_BINS bins of 0..1; a good threshold lies in its
         valley. `density`: objects per megapixel whose bounding box is centred where a neighbouring tile sees too, against
-        the rest; far from a ratio of 1 on a large region, the model behaves differently near tile borders.
+        the rest; far from a ratio of 1 on a large region, the model behaves differently near tile borders. `rescued`: objects
+        that the owner of their pixels missed. `audit`: pairs of whole, touching fragments of one tile that were joined, the
+        components that held them, and the edges cut to part them; zeros without an audit.
         """
         inner_px = self.ground.core_px - self.ground.seam_px
         seam = _per_megapixel(self.rows.at_seam, self.ground.seam_px)
@@ -84,6 +93,8 @@ class Tally:
             "rows": self.rows.n_rows,
             "truncated": self.rows.n_truncated,
             "one_sided": self.rows.n_one_sided,
+            "rescued": self.rows.n_rescued,
+            "audit": {name: getattr(self.audit, name) for name in ("contradictions", "components", "cut_edges")},
         }
 
 

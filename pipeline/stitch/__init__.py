@@ -7,6 +7,7 @@ Two levels, a bounded piece of the region at a time (what a run does; pipeline.m
 
 supertiles          squares of blocks, and keys of fragments that mean the same in all of them
 supertile_seams     the seams of one super-tile, joined inside; edges that leave it      (supertile_regions: semantic mode)
+audit               matches that contradict what one tile saw, found and cut        (optional)
 components, join    integer sums per component; one union-find over what crosses super-tiles, one relabel table each
 describe            relabel tables -> what painting and publishing need
 picture, paint      one block of component numbers, complete objects first

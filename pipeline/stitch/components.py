@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.schema import SCORE_Q_SCALE
+from pipeline.stitch.fragment_table import FragmentTable
+from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.supertiles import GHOST
 
-_MARGIN_SHIFT, _FREE_SHIFT = 16, 47
+_SCORE_SHIFT, _TRUST_SHIFT, _FREE_SHIFT = 31, 47, 62
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,13 +50,14 @@ class Roots:
         """(m,) True where the best view is uncensored and paints the object alone."""
         return np.asarray((self.best >> _FREE_SHIFT) > 0, dtype=np.bool_) & complete_first
 
-    def ids(self) -> NDArray[np.uint64]:
-        """(m,) instance ids; 0 for components of ghosts alone."""
-        return np.where(self.key >= GHOST, 0, self.key + 1).astype(np.uint64)
+    def ids(self, options: StitchOptions) -> NDArray[np.uint64]:
+        """(m,) instance ids; 0 for components of ghosts alone, but for those that are rescued (ids above GHOST)."""
+        rescued = self.complete(options.complete_first) & options.rescues
+        return np.where((self.key >= GHOST) & ~rescued, 0, self.key + 1).astype(np.uint64)
 
     def score_parts(self, complete: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(score_sum, score_px): of the representative alone where `complete`, else over all members."""
-        score_q = self.best & (SCORE_Q_SCALE)
+        score_q = (self.best >> _SCORE_SHIFT) & SCORE_Q_SCALE
         return np.where(complete, score_q * self.rep_full_px, self.sum_q), np.where(complete, self.rep_full_px, self.sum_px)
 
 
@@ -68,9 +71,20 @@ def roots_from(columns: Mapping[str, NDArray[np.int64]]) -> Roots:
     return Roots(**{item.name: columns[item.name] for item in fields(Roots)})
 
 
-def pack_best(censored: NDArray[np.int64], margin: NDArray[np.int64], score_q: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(uncensored, margin, score_q) as one integer in the same order; margin < 2**31, score_q < 2**16."""
-    return np.asarray(((censored == 0).astype(np.int64) << _FREE_SHIFT) | (margin << _MARGIN_SHIFT) | score_q, dtype=np.int64)
+def pack_best(table: FragmentTable, options: StitchOptions) -> NDArray[np.int64]:
+    """(n,) (uncensored, margin up to trusted_margin_px, score_q, margin) of each fragment as one integer in the same order.
+
+    Margins are below 2**31, scores below 2**16.
+    """
+    free = (table.censored == 0).astype(np.int64) << _FREE_SHIFT
+    trusted = np.minimum(table.margin, options.trusted_margin_px) << _TRUST_SHIFT
+    return np.asarray(free | trusted | (table.score_q << _SCORE_SHIFT) | table.margin, dtype=np.int64)
+
+
+def least_px(ids: NDArray[np.uint64], full_px: NDArray[np.int64], options: StitchOptions) -> NDArray[np.int64]:
+    """(n,) pixels that each component must show: 1, or `rescue_share` of `full_px` where no owner saw it (ids above GHOST)."""
+    share = np.ceil(options.rescue_share * full_px).astype(np.int64)
+    return np.asarray(np.where(ids > GHOST, np.maximum(share, 1), 1), dtype=np.int64)
 
 
 def reduce_roots(group: NDArray[np.int64], parts: Roots, key: NDArray[np.int64]) -> Roots:

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.schema import SCORE_Q_SCALE
-from pipeline.stitch.components import Roots
+from pipeline.stitch.components import Roots, least_px
 from pipeline.stitch.flatten import EAST, NORTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
 from pipeline.stitch.join import Relabel
 from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.resolve import sides_reached
 from pipeline.stitch.supertile_seams import FragmentBorder
-from pipeline.stitch.supertiles import SuperLattice, SuperTile, block_of_tile
+from pipeline.stitch.supertiles import GHOST, SuperLattice, SuperTile, block_of_tile
 
 CROSSING = -1
 """`home` of a component that may show in several blocks."""
@@ -41,7 +41,7 @@ class PaintColumns:
     tile: NDArray[np.int64]
     local: NDArray[np.int64]
     id: NDArray[np.uint64]
-    """Instance id of the component; 0 for ghosts that nobody owns."""
+    """Instance id of the component; 0 for ghosts that nobody owns and nobody rescues."""
     shown: NDArray[np.bool_]
     """The fragment's own tile paints it in its core."""
     claims: NDArray[np.bool_]
@@ -65,6 +65,8 @@ class ComponentColumns:
     rep_place: NDArray[np.int64]
     rep_prompt: NDArray[np.int64]
     score: NDArray[np.float32]
+    least_px: NDArray[np.int64]
+    """Pixels that it must show; above 1 for rescued objects."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +130,7 @@ def describe_fragments(
     """Everything later steps need of one super-tile in instances mode."""
     table, component = fragments.table, fragments.component
     whole, crosses = whole_roots(own, relabel)
-    ids, complete = whole.ids(), whole.complete(options.complete_first)
+    ids, complete = whole.ids(options), whole.complete(options.complete_first)
     score = mean_score(*whole.score_parts(complete))
     matched = _with_incoming(table, fragments.matched, incoming)
     reaches = sides_reached(supers.lattice, table)
@@ -137,6 +139,7 @@ def describe_fragments(
     truncated, one_sided = np.zeros(len(own), dtype=np.bool_), np.zeros(len(own), dtype=np.bool_)
     truncated[component[(table.core_px > 0) & ((lost & ~matched) != 0)]] = True
     one_sided[component[is_rep & ((reaches & ~matched) != 0)]] = True
+    one_sided |= ids > GHOST
     home = _homes(supers, tile, table, component, complete=complete, is_rep=is_rep)
     home[crosses] = CROSSING
     rows = np.flatnonzero(ids > 0)
@@ -150,8 +153,9 @@ def describe_fragments(
         rep_place=whole.rep_place[rows],
         rep_prompt=whole.rep_prompt[rows],
         score=score[rows],
+        least_px=least_px(ids, whole.rep_full_px, options)[rows],
     )
-    paint = _paint_columns(supers, table, whole, component=component, complete=complete)
+    paint = _paint_columns(supers, table, whole, ids=ids, component=component, complete=complete)
     member = (ids[component] > 0) & ((table.core_px > 0) | is_rep)
     members = member_columns(home[component[member]], ids[component[member]], table.tile[member])
     return paint, components, members
@@ -167,7 +171,13 @@ def member_columns(home: NDArray[np.int64], ids: NDArray[np.uint64], tile: NDArr
 
 
 def _paint_columns(
-    supers: SuperLattice, table: FragmentTable, whole: Roots, *, component: NDArray[np.int64], complete: NDArray[np.bool_]
+    supers: SuperLattice,
+    table: FragmentTable,
+    whole: Roots,
+    *,
+    ids: NDArray[np.uint64],
+    component: NDArray[np.int64],
+    complete: NDArray[np.bool_],
 ) -> PaintColumns:
     block = block_of_tile(supers.lattice, table.tile)
     order = np.lexsort((table.local, table.tile, block))
@@ -178,7 +188,7 @@ def _paint_columns(
         block=block[order],
         tile=table.tile[order],
         local=table.local[order],
-        id=whole.ids()[mine],
+        id=ids[mine],
         shown=~full | is_rep,
         claims=full & is_rep & reaches,
         score=mean_score(*whole.score_parts(complete))[mine],

@@ -11,7 +11,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.schema import SCORE_Q_SCALE, TileLattice, Window
+from pipeline.stitch.components import least_px
 from pipeline.stitch.fragment_table import FragmentTable
+from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.resolve import Components
 from pipeline.stitch.sources import blocks_of
 
@@ -36,7 +38,7 @@ class Instances:
     """One row per instance (n,), sorted by `instance_id`; every id of the raster has a row and vice versa."""
 
     instance_id: NDArray[np.uint64]
-    """1 + smallest core pixel index over the instance's fragments."""
+    """1 + smallest core pixel index over the instance's fragments; above GHOST for rescued objects, which have none."""
     area_px: NDArray[np.int64]
     """Painted pixels."""
     aoi_px: NDArray[np.int64]
@@ -110,9 +112,14 @@ def measure_painted(lattice: TileLattice, painter: Painter, n: int, aoi_mask: Ao
     return Painted(area_px=area_px, aoi_px=aoi_px, window=window, blocked=blocked)
 
 
-def instance_table(table: FragmentTable, components: Components, painted: Painted, min_area_px: int) -> tuple[NDArray[np.int64], Instances]:
-    """(component number of each row, rows) for the components that show at least `min_area_px` (and one) pixel."""
-    number = np.flatnonzero(painted.area_px >= max(min_area_px, 1))
+def instance_table(
+    table: FragmentTable, components: Components, painted: Painted, options: StitchOptions
+) -> tuple[NDArray[np.int64], Instances]:
+    """(component number of each row, rows) for the components that show at least `min_area_px` (and `least_px`) pixels."""
+    full_px = np.zeros(components.n + 1, dtype=np.int64)
+    full_px[1:] = table.full_px[components.rep[1:]]
+    least = least_px(components.ids, full_px, options)
+    number = np.flatnonzero(painted.area_px >= np.maximum(least, options.min_area_px))
     members = components.members
     score_sum, score_px = np.zeros(components.n + 1, dtype=np.int64), np.zeros(components.n + 1, dtype=np.int64)
     np.add.at(score_sum, members.component, table.score_q[members.node] * members.px)

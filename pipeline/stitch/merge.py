@@ -3,7 +3,7 @@
 A run merges in tasks (pipeline.merge) with the same pieces and the same result; this is for regions that fit into memory.
 
 1. `fragment_table`   all fragments as columns, ranked by their smallest core pixel             (fragment_table)
-2. `match_seams`      evidence of every seam, joined by a union-find as it comes                (seams, resolve)
+2. `match_seams`      evidence of every seam, joined by a union-find; audited if asked          (seams, resolve, audit)
 3. `resolve`          components, ids, representatives, flags                                   (resolve)
 4. `InstancePainter`  blocks of component numbers, complete objects first                       (paint)
 5. `measure_painted`  first pass over all blocks: areas, AOI share, bounding windows            (instances)
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.schema import TileLattice
+from pipeline.stitch.audit import audit_matches
 from pipeline.stitch.fragment_table import FragmentTable, fragment_table
 from pipeline.stitch.instances import AoiMask, Instances, Painter, instance_table, measure_painted
 from pipeline.stitch.options import StitchOptions
@@ -125,15 +126,16 @@ def merge_region(lattice: TileLattice, tiles: TileSource, options: StitchOptions
     table = fragment_table(tiles.records(), lattice)
     painter: Painter
     if mode == "semantic":
-        regions = SemanticPainter(lattice, cache, table)
+        regions = SemanticPainter(lattice, cache, table, options)
         painter, components, n_edges = regions, regions.components, 0
     else:
         matches = match_seams(lattice, cache, table, options)
+        matches = audit_matches(lattice, cache, table, matches) if options.audit else matches
         index, components = resolve(lattice, table, matches, options)
         painter = InstancePainter(lattice, cache, table, index=index, components=components)
-        n_edges = matches.n_edges
+        n_edges = matches.edges.a.size
     painted = measure_painted(lattice, painter, components.n, aoi_mask)
-    number, instances = instance_table(table, components, painted, options.min_area_px)
+    number, instances = instance_table(table, components, painted, options)
     return Merge(lattice, painter, number=number, instances=instances, stats=_stats(table, components, instances, n_edges))
 
 

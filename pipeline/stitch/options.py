@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_TRUSTED_PX = 2**15 - 1
+"""Largest `StitchOptions.trusted_margin_px`: 15 bits."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StitchOptions:
@@ -15,6 +18,14 @@ class StitchOptions:
     """Common pixels two pieces need; pieces with fewer than twice as many pixels need half of the larger one instead."""
     complete_first: bool = True
     """Paint an object from the one tile that saw it whole, if there is one; else every tile paints its own core."""
+    trusted_margin_px: int = 4
+    """Of several whole views of an object the best score is painted among those that keep this distance from their tile's
+    border, where models are worst; nearer ones give way. MAX_TRUSTED_PX: distance alone decides, the score only ties."""
+    audit: bool = False
+    """Take an object apart along its weakest matches where one tile saw two whole, touching objects in it."""
+    rescue_share: float = 0.0
+    """An object that a neighbour saw whole in its halo and the owner of the pixels missed is shown if at least this share of it is
+    free of other objects; 0 = never. Objects near seams then have two chances to be found, all others one."""
     min_area_px: int = 0
     """Instances painted with fewer pixels are left out of raster, table and polygons."""
     nms_iou: float = 0.8
@@ -38,8 +49,17 @@ class StitchOptions:
             raise ValueError(f"split_tiles and part_tiles must be at least 1, got {self.split_tiles} and {self.part_tiles}")
         if not 0.0 <= self.min_visible_share <= 1.0:
             raise ValueError(f"min_visible_share must lie in [0, 1], got {self.min_visible_share}")
+        if not 0 <= self.trusted_margin_px <= MAX_TRUSTED_PX:
+            raise ValueError(f"trusted_margin_px must lie in [0, {MAX_TRUSTED_PX}], got {self.trusted_margin_px}")
+        if not 0.0 <= self.rescue_share <= 1.0:
+            raise ValueError(f"rescue_share must lie in [0, 1], got {self.rescue_share}")
         if not 0.0 < self.nms_iou <= 1.0:
             raise ValueError(f"nms_iou must be above 0 and at most 1, got {self.nms_iou}")
+
+    @property
+    def rescues(self) -> bool:
+        """Whether whole objects without a core pixel are shown; where every tile paints its own core alone, nobody paints them."""
+        return self.complete_first and self.rescue_share > 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

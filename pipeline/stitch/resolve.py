@@ -1,12 +1,14 @@
 """Stage C: from seam edges to components, their ids and their representatives.
 
 1. `match_seams` visits every seam of the region once (right and lower neighbour of each tile, block by block so that a
-   few tiles are in memory), and joins matched fragments as the edges come (`union_edges`, union by minimum). Nodes are
+   few tiles are in memory), and joins matched fragments (`union_edges`, union by minimum). Nodes are
    ranks by anchor (`FragmentTable`), so the root of a component is the fragment with its smallest core pixel.
 2. `resolve` names a component 1 + anchor of its root: unique, because cores are disjoint and labels single-valued, and
-   the same for every order of edges. Components of ghosts only (objects that no owner saw) are dropped; nothing is
-   painted where the owner of the pixels saw nothing else than a whole object from next door (complete-first).
-3. The representative of a component is the maximum of (uncensored, margin, score, -rank) over its fragments. When it is
+   the same for every order of edges. Components of ghosts only (objects that no owner saw) are dropped, unless some tile
+   saw them whole and `rescue_share` asks for them; nothing else is painted where the owner of the pixels saw nothing but
+   a whole object from next door (complete-first).
+3. The representative of a component is the maximum of (`pack_best`: uncensored, margin up to a few px, score, margin;
+   -rank) over its fragments. When it is
    uncensored, some tile saw the whole object and the component is `complete`.
 
 Flags. `truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile behind it
@@ -17,7 +19,7 @@ did not see it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -26,11 +28,28 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
 from pipeline.schema import TileLattice, TileSpec
+from pipeline.stitch.components import pack_best
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
 from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.seams import seam_edges
 from pipeline.stitch.sources import TileCache, block_tile_ranges, blocks_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MatchedEdges:
+    """Matched pairs of pieces over all seams; columns (e,), in any order."""
+
+    a: NDArray[np.int64]
+    """Node in the upper or left tile."""
+    b: NDArray[np.int64]
+    side: NDArray[np.int64]
+    """Side of a's tile on which b's lies: EAST or SOUTH."""
+    score: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.bool_]) -> MatchedEdges:
+        """The rows of a mask."""
+        return MatchedEdges(a=self.a[rows], b=self.b[rows], side=self.side[rows], score=self.score[rows])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +60,11 @@ class Matches:
     """(n,) parent[i] <= i."""
     matched: NDArray[np.int64]
     """(n,) side bits of the seams on which the fragment found a partner."""
-    n_edges: int
+    edges: MatchedEdges
+    n_contradictions: int = 0
+    """Pairs of fragments that the audit found joined against their tile's own verdict."""
+    n_cut: int = 0
+    """Edges that it cut; no longer in `edges`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,10 +110,8 @@ def seams_of(lattice: TileLattice) -> Iterator[tuple[TileSpec, TileSpec, int]]:
 
 
 def match_seams(lattice: TileLattice, cache: TileCache, table: FragmentTable, options: StitchOptions) -> Matches:
-    """Evidence of all seams, joined as it comes. Raises RecordError when labels hold ids without a fragment."""
-    parent = np.arange(len(table), dtype=np.int64)
-    matched = np.zeros(len(table), dtype=np.int64)
-    n_edges = 0
+    """Evidence of all seams, joined. Raises RecordError when labels hold ids without a fragment."""
+    found = [MatchedEdges(a=_NONE, b=_NONE, side=_NONE, score=_NONE.astype(np.float64))]
     for tile, other, side in seams_of(lattice):
         nodes_a, nodes_b = table.nodes(tile), table.nodes(other)
         if not nodes_a.size or not nodes_b.size:
@@ -102,11 +123,22 @@ def match_seams(lattice: TileLattice, cache: TileCache, table: FragmentTable, op
         if not len(edges):
             continue
         a, b = _lookup(nodes_a, edges.local_a, tile), _lookup(nodes_b, edges.local_b, other)
-        union_edges(parent, a, b)
-        matched[a] |= side
-        matched[b] |= WEST if side == EAST else NORTH
-        n_edges += len(edges)
-    return Matches(parent=parent, matched=matched, n_edges=n_edges)
+        found.append(MatchedEdges(a=a, b=b, side=np.full(a.size, side, dtype=np.int64), score=edges.score))
+    columns = {item.name: np.concatenate([getattr(part, item.name) for part in found]) for item in fields(MatchedEdges)}
+    return match_table(len(table), MatchedEdges(**columns))
+
+
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+def match_table(n: int, edges: MatchedEdges) -> Matches:
+    """Join `n` nodes by the edges given."""
+    parent = np.arange(n, dtype=np.int64)
+    matched = np.zeros(n, dtype=np.int64)
+    union_edges(parent, edges.a, edges.b)
+    np.bitwise_or.at(matched, edges.a, edges.side)
+    np.bitwise_or.at(matched, edges.b, np.where(edges.side == EAST, WEST, NORTH))
+    return Matches(parent=parent, matched=matched, edges=edges)
 
 
 def seam_strips(tile: TileSpec, other: TileSpec, side: int, cache: TileCache) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
@@ -154,13 +186,14 @@ def roots(parent: NDArray[np.int64]) -> Any:
 def resolve(lattice: TileLattice, table: FragmentTable, matches: Matches, options: StitchOptions) -> tuple[NDArray[np.int32], Components]:
     """(component of each fragment (n,), 0 for ghosts nobody owns; all components that have a core pixel)."""
     root = roots(matches.parent)
-    heads = np.flatnonzero((root == np.arange(root.size)) & (table.anchor >= 0))
+    owned = table.anchor >= 0
+    heads = np.flatnonzero((root == np.arange(root.size)) & (owned | _seen_whole(root, table, options)))
     dense = np.zeros(root.size, dtype=np.int32)
     dense[heads] = np.arange(1, heads.size + 1, dtype=np.int32)
     index = dense[root]
     ids = np.zeros(heads.size + 1, dtype=np.uint64)
-    ids[1:] = (table.anchor[heads] + 1).astype(np.uint64)
-    rep = best_nodes(index, heads.size, table.censored == 0, table.margin, table.score_q)
+    ids[1:] = (table.key[heads] + 1).astype(np.uint64)
+    rep = best_nodes(index, heads.size, pack_best(table, options))
     complete = np.zeros(heads.size + 1, dtype=np.bool_)
     complete[1:] = (table.censored[rep[1:]] == 0) & options.complete_first
     reaches = sides_reached(lattice, table)
@@ -171,9 +204,17 @@ def resolve(lattice: TileLattice, table: FragmentTable, matches: Matches, option
     truncated &= ~complete
     truncated[0] = False
     one_sided = complete.copy()
-    one_sided[1:] &= (reaches[rep[1:]] & ~matches.matched[rep[1:]]) != 0
+    one_sided[1:] &= ((reaches[rep[1:]] & ~matches.matched[rep[1:]]) != 0) | ~owned[heads]
     members = _members(index, table, rep, complete)
     return index, Components(ids=ids, rep=rep, complete=complete, truncated=truncated, one_sided=one_sided, members=members)
+
+
+def _seen_whole(root: NDArray[np.int64], table: FragmentTable, options: StitchOptions) -> NDArray[np.bool_]:
+    """(n,) by root: some fragment is uncensored, and such objects are shown even when the owner missed them."""
+    whole = np.zeros(root.size, dtype=np.bool_)
+    if options.rescues:
+        whole[root[table.censored == 0]] = True
+    return whole
 
 
 def _members(index: NDArray[np.int32], table: FragmentTable, rep: NDArray[np.int64], complete: NDArray[np.bool_]) -> Members:
@@ -201,22 +242,11 @@ def sides_reached(lattice: TileLattice, table: FragmentTable) -> NDArray[np.int6
 
 
 @njit(cache=True)
-def best_nodes(index: NDArray[np.int32], n: int, free: NDArray[np.bool_], margin: NDArray[np.int64], score_q: NDArray[np.int64]) -> Any:
-    """(n + 1,) per component the node with the largest (free, margin, score_q, -rank); -1 for index 0."""
-    best = np.full(n + 1, -1, dtype=np.int64)
+def best_nodes(index: NDArray[np.int32], n: int, best: NDArray[np.int64]) -> Any:
+    """(n + 1,) per component the node with the largest (best, -rank); -1 for index 0."""
+    leads = np.full(n + 1, -1, dtype=np.int64)
     for i in range(index.size):
         k = index[i]
-        if k == 0:
-            continue
-        j = best[k]
-        if j >= 0:
-            if free[i] != free[j]:
-                better = free[i]
-            elif margin[i] != margin[j]:
-                better = margin[i] > margin[j]
-            else:
-                better = score_q[i] > score_q[j]
-            if not better:
-                continue
-        best[k] = i
-    return best
+        if k > 0 and (leads[k] < 0 or best[i] > best[leads[k]]):
+            leads[k] = i
+    return leads

@@ -50,6 +50,10 @@ class SeamEdges:
     def __len__(self) -> int:
         return int(self.local_a.size)
 
+    def take(self, rows: NDArray[np.bool_]) -> SeamEdges:
+        """The rows of a mask."""
+        return _edges(np.stack([self.local_a, self.local_b, self.overlap_px, self.a_px, self.b_px])[:, rows])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Pieces:
@@ -85,7 +89,7 @@ def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
 def accepted(pairs: SeamEdges, options: StitchOptions) -> SeamEdges:
     """The pairs whose score reaches tau and that have enough common pixels."""
     good = (pairs.score >= options.tau) & _enough(pairs.overlap_px, pairs.a_px, pairs.b_px, options.min_overlap_px)
-    return _edges(np.stack([pairs.local_a, pairs.local_b, pairs.overlap_px, pairs.a_px, pairs.b_px])[:, good])
+    return pairs.take(good)
 
 
 def _enough(common: NDArray[np.int64], area_a: NDArray[np.int64], area_b: NDArray[np.int64], min_overlap_px: int) -> NDArray[np.bool_]:

@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
 from pipeline.schema import TileLattice, TileSpec, Window
+from pipeline.stitch.components import pack_best
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
+from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.resolve import Components, Members, best_nodes, roots, union_edges
 from pipeline.stitch.seams import pair_counts
 from pipeline.stitch.sources import TileCache, block_tile_ranges, blocks_of, tiles_near
@@ -47,8 +49,8 @@ class _Scan:
 class SemanticPainter:
     """Paints blocks of region numbers; the regions are labelled and joined on construction."""
 
-    def __init__(self, lattice: TileLattice, cache: TileCache, table: FragmentTable) -> None:
-        self._lattice, self._cache, self._table = lattice, cache, table
+    def __init__(self, lattice: TileLattice, cache: TileCache, table: FragmentTable, options: StitchOptions) -> None:
+        self._lattice, self._cache, self._table, self._best = lattice, cache, table, pack_best(table, options)
         scan = self._scan()
         self._offset = scan.offset
         self._component, ids = _join(scan)
@@ -93,7 +95,7 @@ class SemanticPainter:
         weight = np.zeros(pair.shape[1], dtype=np.int64)
         np.add.at(weight, where.reshape(-1), px)
         component, node = pair
-        best = best_nodes(component, ids.size - 1, table.censored[node] == 0, table.margin[node], table.score_q[node])
+        best = best_nodes(component, ids.size - 1, self._best[node])
         rep = np.append(node, -1)[best]
         none = np.zeros(ids.size, dtype=np.bool_)
         truncated = none.copy()

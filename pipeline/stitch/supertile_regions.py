@@ -20,6 +20,7 @@ from pipeline.stitch.describe import CROSSING, ComponentColumns, MemberColumns, 
 from pipeline.stitch.flatten import EAST
 from pipeline.stitch.fragment_table import FragmentTable, table_of_columns
 from pipeline.stitch.join import Relabel
+from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.picture import Picture, near_blocks
 from pipeline.stitch.resolve import roots, union_edges
 from pipeline.stitch.semantic import closed_sides, evidence, first_pixels, label_regions, touching, witnesses
@@ -73,7 +74,7 @@ class RegionResolution:
     """Fragments of the super-tile's own tiles."""
 
 
-def resolve_regions(supers: SuperLattice, tile: SuperTile, source: BlockSource) -> RegionResolution:
+def resolve_regions(supers: SuperLattice, tile: SuperTile, source: BlockSource, options: StitchOptions) -> RegionResolution:
     """Resolve one super-tile in semantic mode. Raises RecordError as `witnesses` does."""
     lattice, blocks = supers.lattice, supers.blocks(tile)
     around = sorted({near for block in blocks for near in near_blocks(lattice, *block)})
@@ -98,7 +99,8 @@ def resolve_regions(supers: SuperLattice, tile: SuperTile, source: BlockSource) 
     component, key = _joined(np.concatenate(firsts), np.concatenate(edges, axis=1))
     region, node, px = np.concatenate(seen, axis=1)
     mine = component[region - 1]
-    components, cut = _components(mine, node, px, table=table, key=key, closed=closed_sides(lattice, cache, table))
+    closed = closed_sides(lattice, cache, table)
+    components, cut = _components(mine, node, px, table=table, best=pack_best(table, options), key=key, closed=closed)
     pairs = member_columns(np.zeros_like(mine), mine.astype(np.uint64), table.tile[node])
     found = WitnessColumns(component=pairs.id.astype(np.int64), tile=pairs.tile, cut=cut)
     regions = RegionColumns(block=np.concatenate(numbers), component=component)
@@ -124,12 +126,13 @@ def _components(
     px: NDArray[np.int64],
     *,
     table: FragmentTable,
+    best: NDArray[np.int64],
     key: NDArray[np.int64],
     closed: NDArray[np.int64],
 ) -> tuple[Roots, NDArray[np.bool_]]:
     parts = Roots(
         key=key[component],
-        best=pack_best(table.censored, table.margin, table.score_q)[node],
+        best=best[node],
         rep_key=table.key[node],
         rep_place=table.place[node],
         rep_prompt=table.prompt_index[node],
@@ -171,7 +174,7 @@ def describe_regions(
 ) -> tuple[RegionPaint, ComponentColumns, MemberColumns]:
     """Everything later steps need of one super-tile in semantic mode; `complete` and `one_sided` are False."""
     whole, crosses = whole_roots(own, relabel)
-    ids, score = whole.ids(), mean_score(whole.sum_q, whole.sum_px)
+    ids, score = (whole.key + 1).astype(np.uint64), mean_score(whole.sum_q, whole.sum_px)
     first, last = np.full(len(own), np.iinfo(np.int64).max), np.full(len(own), -1, dtype=np.int64)
     np.minimum.at(first, regions.component, regions.block)
     np.maximum.at(last, regions.component, regions.block)
@@ -187,6 +190,7 @@ def describe_regions(
         rep_place=whole.rep_place[rows],
         rep_prompt=whole.rep_prompt[rows],
         score=score[rows],
+        least_px=np.ones(rows.size, dtype=np.int64),
     )
     paint = RegionPaint(block=regions.block, id=ids[regions.component], score=score[regions.component])
     members = member_columns(home[witnesses.component], ids[witnesses.component], witnesses.tile)

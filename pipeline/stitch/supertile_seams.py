@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
 from pipeline.schema import TileSpec
+from pipeline.stitch.audit import Links, join_links
 from pipeline.stitch.components import Roots, pack_best
-from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
+from pipeline.stitch.flatten import EAST, MAX_LOCAL, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable, table_of_columns
 from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.resolve import best_nodes, roots, union_edges
@@ -75,18 +76,28 @@ class FragmentResolution:
     border: FragmentBorder
     scores: NDArray[np.int64]
     """(SCORE_BINS,) mutual-best pairs by match score."""
-    n_edges: int
+    links: Links
+    """The edges of the seams visited here, as the audit wants them."""
+
+    @property
+    def n_edges(self) -> int:
+        return int(self.links.a.size)
 
 
-def resolve_fragments(supers: SuperLattice, tile: SuperTile, source: BlockSource, options: StitchOptions) -> FragmentResolution:
-    """Resolve one super-tile. Raises RecordError when records contradict themselves or the lattice."""
-    lattice = supers.lattice
+def resolve_fragments(
+    supers: SuperLattice, tile: SuperTile, source: BlockSource, options: StitchOptions, cut: NDArray[np.int64] | None = None
+) -> FragmentResolution:
+    """Resolve one super-tile. Raises RecordError when records contradict themselves or the lattice.
+
+    `cut`: (k, 2) places of fragments whose edges are left out, the upper or left one first: what the audit decided.
+    """
+    lattice, cuts = supers.lattice, _by_seam(cut)
     table = table_of_columns([source.fragments(*block) for block in supers.blocks(tile)], lattice)
     parent = np.arange(len(table), dtype=np.int64)
     matched = np.zeros(len(table), dtype=np.int64)
     scores = np.zeros(SCORE_BINS, dtype=np.int64)
     crossing: list[NDArray[np.int64]] = [np.zeros((0, 3), dtype=np.int64)]
-    n_edges = 0
+    links: list[Links] = []
     for spec, other, side in super_seams(supers, tile):
         nodes = table.nodes(spec)
         strips = seam_labels(source, spec, other, side) if nodes.size else None
@@ -95,19 +106,22 @@ def resolve_fragments(supers: SuperLattice, tile: SuperTile, source: BlockSource
         pairs = seam_candidates(*strips)
         scores += np.bincount(np.minimum((pairs.score * SCORE_BINS).astype(np.int64), SCORE_BINS - 1), minlength=SCORE_BINS)
         edges = accepted(pairs, options)
+        number = spec.tile_row * lattice.n_tile_cols + spec.tile_col, other.tile_row * lattice.n_tile_cols + other.tile_col
+        if number in cuts:
+            edges = edges.take(~np.isin((edges.local_a << LOCAL_BITS) | edges.local_b, cuts[number]))
         if not len(edges):
             continue
+        place_b = (number[1] << LOCAL_BITS) | edges.local_b
+        links.append(Links(a=(number[0] << LOCAL_BITS) | edges.local_a, b=place_b, score=edges.score))
         a = known_nodes(nodes, edges.local_a, spec)
         matched[a] |= side
-        n_edges += len(edges)
         if tile.holds(other.tile_row, other.tile_col):
             b = known_nodes(table.nodes(other), edges.local_b, other)
             matched[b] |= WEST if side == EAST else NORTH
             union_edges(parent, a, b)
         else:
-            place = ((other.tile_row * lattice.n_tile_cols + other.tile_col) << LOCAL_BITS) | edges.local_b
-            crossing.append(np.stack([np.full(a.size, side, dtype=np.int64), a, place], axis=1))
-    component, components = _components(table, roots(parent))
+            crossing.append(np.stack([np.full(a.size, side, dtype=np.int64), a, place_b], axis=1))
+    component, components = _components(table, roots(parent), options)
     out = np.concatenate(crossing)
     out[:, 1] = components.key[component[out[:, 1]]]
     return FragmentResolution(
@@ -117,8 +131,16 @@ def resolve_fragments(supers: SuperLattice, tile: SuperTile, source: BlockSource
         roots=components,
         border=FragmentBorder(edges=np.unique(out, axis=0), entry=_entry(supers, tile, table, components.key[component])),
         scores=scores,
-        n_edges=n_edges,
+        links=join_links(links),
     )
+
+
+def _by_seam(cut: NDArray[np.int64] | None) -> dict[tuple[int, int], NDArray[np.int64]]:
+    """(tile number, tile number of the lower or right one) -> local ids of both in one integer."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for a, b in [] if cut is None else cut.tolist():
+        found.setdefault((a >> LOCAL_BITS, b >> LOCAL_BITS), []).append(((a & MAX_LOCAL) << LOCAL_BITS) | (b & MAX_LOCAL))
+    return {key: np.array(pairs, dtype=np.int64) for key, pairs in found.items()}
 
 
 def super_seams(supers: SuperLattice, tile: SuperTile) -> Iterator[tuple[TileSpec, TileSpec, int]]:
@@ -160,18 +182,18 @@ def known_nodes(nodes: NDArray[np.int64], local: NDArray[np.int64], tile: TileSp
     return nodes[local - 1]
 
 
-def _components(table: FragmentTable, root: NDArray[np.int64]) -> tuple[NDArray[np.int64], Roots]:
+def _components(table: FragmentTable, root: NDArray[np.int64], options: StitchOptions) -> tuple[NDArray[np.int64], Roots]:
     """(row of each fragment's component, components by key)."""
     heads = np.flatnonzero(root == np.arange(root.size))
     dense = np.zeros(root.size, dtype=np.int64)
     dense[heads] = np.arange(heads.size)
     component = dense[root]
-    rep = best_nodes((component + 1).astype(np.int32), heads.size, table.censored == 0, table.margin, table.score_q)[1:]
+    best = pack_best(table, options)
+    rep = best_nodes((component + 1).astype(np.int32), heads.size, best)[1:]
     sum_q, sum_px = _sums(component, heads.size, table.score_q, table.core_px)
     key, place = table.key, table.place
     views = {"rep_key": key[rep], "rep_place": place[rep], "rep_prompt": table.prompt_index[rep], "rep_full_px": table.full_px[rep]}
-    best = pack_best(table.censored, table.margin, table.score_q)[rep]
-    return component, Roots(key=key[heads], best=best, sum_q=sum_q, sum_px=sum_px, **views)
+    return component, Roots(key=key[heads], best=best[rep], sum_q=sum_q, sum_px=sum_px, **views)
 
 
 @njit(cache=True)

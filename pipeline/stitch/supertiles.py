@@ -7,7 +7,8 @@ crosses its border is settled between super-tiles by keys that mean the same eve
             GHOST + place, above every pixel. Comparing keys is comparing preference: smaller first, ghosts last
     place   of a fragment: tile number << 16 | local id, tile number = tile_row * n_tile_cols + tile_col
 
-A component's instance id is 1 + its smallest key, so the super-tile that owns an id follows from the id alone (`home`).
+A component's instance id is 1 + its smallest key, so the super-tile that owns an id follows from the id alone (`home`). Ids
+above GHOST (2**62) belong to rescued objects: whole in some tile's halo, missed by the owners of their pixels.
 """
 
 from __future__ import annotations

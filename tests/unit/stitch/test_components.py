@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import itertools
+from dataclasses import fields
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.stitch.components import Roots, columns_of, pack_best, reduce_roots, roots_from
+from pipeline.stitch.components import Roots, columns_of, least_px, pack_best, reduce_roots, roots_from
+from pipeline.stitch.fragment_table import FragmentTable
+from pipeline.stitch.options import MAX_TRUSTED_PX, StitchOptions
 from pipeline.stitch.supertiles import GHOST
 
 
@@ -33,18 +39,27 @@ def test_folding_twice_in_any_grouping_is_folding_once(seed: int) -> None:
     assert once.sum_q.tolist() == [int(parts.sum_q[group == g].sum()) for g in range(n_groups)]
 
 
-def test_packed_views_compare_like_tuples() -> None:
-    censored = np.array([0, 0, 4, 0, 0])
-    margin = np.array([2**31 - 1, 3, 2**31 - 1, 3, 0])
-    score_q = np.array([0, 65535, 65535, 10, 65535])
-    packed = pack_best(censored, margin, score_q)
-    tuples = list(zip((censored == 0).tolist(), margin.tolist(), score_q.tolist(), strict=True))
-    assert np.argsort(packed).tolist() == sorted(range(5), key=lambda i: tuples[i])
+@pytest.mark.parametrize("trusted", [0, 4, MAX_TRUSTED_PX])
+def test_packed_views_compare_like_tuples(trusted: int) -> None:
+    cases = list(itertools.product([0, 4], [0, 3, 4, 5, 2**31 - 1], [0, 10, 65535]))
+    columns = {name: np.array(values) for name, values in zip(("censored", "margin", "score_q"), zip(*cases, strict=True), strict=True)}
+    packed = pack_best(table_with(**columns), StitchOptions(trusted_margin_px=trusted))
+    tuples = [(censored == 0, min(margin, trusted), score, margin) for censored, margin, score in cases]
+    assert [tuples[i] for i in np.argsort(packed)] == sorted(tuples)
+    assert packed.min() >= 0
+
+
+def table_with(**columns: np.ndarray) -> FragmentTable:
+    """A table of fragments that have nothing but the columns given."""
+    n = next(iter(columns.values())).size
+    empty = {field.name: np.zeros(n, dtype=np.int64) for field in fields(FragmentTable) if field.name not in (*columns, "n_tile_cols")}
+    return FragmentTable(**columns, **empty, n_tile_cols=1)
 
 
 def test_scores_come_from_the_representative_or_from_all_members() -> None:
     n = 2
-    best = pack_best(np.array([0, 1]), np.array([5, 5]), np.array([1000, 2000]))
+    views = table_with(censored=np.array([0, 1]), margin=np.array([5, 5]), score_q=np.array([1000, 2000]))
+    best = pack_best(views, StitchOptions())
     rest = {name: np.zeros(n, dtype=np.int64) for name in ("rep_key", "rep_place", "rep_prompt")}
     roots = Roots(
         key=np.array([41, GHOST + 3]), best=best, rep_full_px=np.array([7, 9]), sum_q=np.array([500, 600]), sum_px=np.array([2, 3]), **rest
@@ -53,4 +68,16 @@ def test_scores_come_from_the_representative_or_from_all_members() -> None:
     assert complete.tolist() == [True, False]
     assert [column.tolist() for column in roots.score_parts(complete)] == [[7000, 600], [7, 3]]
     assert roots.complete(False).tolist() == [False, False]
-    assert roots.ids().tolist() == [42, 0], "ghosts alone have no id"
+    assert roots.ids(StitchOptions()).tolist() == [42, 0], "ghosts alone have no id"
+
+
+def test_ghosts_that_some_tile_saw_whole_are_named_when_asked() -> None:
+    n, views = 3, table_with(censored=np.array([0, 0, 1]), margin=np.array([5, 5, 5]), score_q=np.array([1, 1, 1]))
+    best = pack_best(views, StitchOptions())
+    rest = {name: np.zeros(n, dtype=np.int64) for name in ("rep_key", "rep_place", "rep_prompt", "sum_q", "sum_px")}
+    roots = Roots(key=np.array([41, GHOST + 3, GHOST + 9]), best=best, rep_full_px=np.array([10, 10, 10]), **rest)
+    rescue = StitchOptions(rescue_share=0.65)
+    ids = roots.ids(rescue)
+    assert ids.tolist() == [42, GHOST + 4, 0]
+    assert least_px(ids, roots.rep_full_px, rescue).tolist() == [1, 7, 1]
+    assert roots.ids(StitchOptions(rescue_share=0.65, complete_first=False)).tolist() == [42, 0, 0], "nobody would paint it"

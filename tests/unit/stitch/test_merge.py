@@ -10,9 +10,11 @@ import rasterio.features
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stitch_properties import disturb
 
 from pipeline.errors import RecordError
 from pipeline.stitch.merge import StitchOptions, TileSummary, merge_region
+from pipeline.stitch.supertiles import GHOST
 from pipeline.stitch.trace import polygonise
 
 OPTIONS = StitchOptions()
@@ -47,7 +49,7 @@ def test_raster_and_polygons_agree_to_the_pixel(worlds: SimpleNamespace, seed: i
     rng = np.random.default_rng(seed)
     truth = worlds.random_world(rng, kind, side_for(core))
     lattice = worlds.make_lattice(truth.shape, core, halo, k)
-    source = noisy(worlds.cut(truth, lattice, mode="whole", seed=seed), rng)
+    source = disturb(worlds.cut(truth, lattice, mode="whole", seed=seed), rng, blind=0.0)
     merge = merge_region(lattice, source, OPTIONS, mode="instances")
     image = worlds.raster(merge)
     batches = list(merge.polygons())
@@ -75,25 +77,6 @@ def shapes_area(shapes: np.ndarray) -> float:
     return float(shapely.area(shapes).sum())
 
 
-def noisy(source: SimpleNamespace, rng: np.random.Generator) -> SimpleNamespace:
-    """Every tile sees its objects shifted by up to 1 px, forgets some and fuses some: tiles disagree."""
-    for key, labels in list(source.tiles.items()):
-        moved = np.roll(labels, tuple(rng.integers(-1, 2, 2)), axis=(0, 1))
-        moved[rng.random(labels.shape) < 0.02] = 0
-        n = int(labels.max())
-        table = np.arange(n + 1)
-        table[1:][rng.random(n) < 0.1] = 0
-        fused = rng.random(n) < 0.1
-        table[1:][fused] = rng.integers(1, n + 1, int(fused.sum()))
-        kept, local = np.unique(table[moved], return_inverse=True)
-        local = local.reshape(labels.shape) + (0 if kept[0] == 0 else 1)
-        source.tiles[key] = local.astype(np.uint16)
-        source.scores[key] = rng.integers(0, 65536, int(local.max())).tolist()
-        if not local.any():
-            del source.tiles[key]
-    return source
-
-
 @pytest.mark.parametrize("mode", ["instances", "semantic"])
 def test_order_of_records_and_block_size_change_nothing(worlds: SimpleNamespace, mode: str) -> None:
     rng = np.random.default_rng(7)
@@ -102,7 +85,7 @@ def test_order_of_records_and_block_size_change_nothing(worlds: SimpleNamespace,
     results = []
     for seed, k in ((0, 1), (1, 2), (2, 3), (3, 50)):
         lattice = worlds.make_lattice(truth.shape, 13, 3, k)
-        source = noisy(worlds.cut(truth, lattice, mode="whole", seed=5), np.random.default_rng(11))
+        source = disturb(worlds.cut(truth, lattice, mode="whole", seed=5), np.random.default_rng(11), blind=0.0)
         source.seed = seed
         merge = merge_region(lattice, source, OPTIONS, mode=mode)
         wkb = sorted((int(i), shapely.to_wkb(g)) for ids, shapes in merge.polygons() for i, g in zip(ids, shapes, strict=True))
@@ -119,7 +102,7 @@ def test_no_pixel_of_another_owner_is_overwritten_under_noise(worlds: SimpleName
     rng = np.random.default_rng(seed)
     truth = worlds.random_world(rng, "rectangles", side_for(core))
     lattice = worlds.make_lattice(truth.shape, core, halo)
-    source = noisy(worlds.cut(truth, lattice, mode="whole", seed=seed), rng)
+    source = disturb(worlds.cut(truth, lattice, mode="whole", seed=seed), rng, blind=0.0)
     stitched = worlds.raster(merge_region(lattice, source, StitchOptions(complete_first=False), mode="instances"))
     complete = worlds.raster(merge_region(lattice, source, OPTIONS, mode="instances"))
     owned = np.zeros(truth.shape, dtype=np.bool_)
@@ -226,6 +209,47 @@ def test_a_ghost_that_its_owner_missed_is_dropped(worlds: SimpleNamespace) -> No
     assert len(merge.instances) == 0
     assert not worlds.raster(merge).any()
     assert list(merge.polygons()) == []
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.8, True), (0.9, False)])
+def test_a_ghost_is_rescued_when_enough_of_it_is_free(worlds: SimpleNamespace, share: float, shown: bool) -> None:
+    """3 x 5 px in the halo of the left tile; the owner on the right saw something else on 2 of them, and not this."""
+    lattice = worlds.make_lattice((10, 20), 10, 9)
+    left, right = np.zeros((10, 19), dtype=np.uint16), np.zeros((10, 19), dtype=np.uint16)
+    left[4:7, 11:16] = 1
+    right[6:8, 14:15], right[6:8, 13:14] = 1, 1  # rows 6 and 7, columns 14 and 15 of the region
+    source = worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right})
+    merge = merge_region(lattice, source, StitchOptions(rescue_share=share), mode="instances")
+    other, rescued = 1 + 6 * 20 + 14, GHOST + 1 + 1
+    expected = np.zeros((10, 20), dtype=np.uint64)
+    if shown:
+        expected[4:7, 11:16] = rescued
+    expected[6:8, 14:16] = other
+    np.testing.assert_array_equal(worlds.raster(merge), expected)
+    assert merge.instances.instance_id.tolist() == ([other, rescued] if shown else [other])
+    assert merge.instances.one_sided.tolist() == ([False, True] if shown else [False])
+    alone = merge_region(lattice, source, StitchOptions(rescue_share=share, complete_first=False), mode="instances")
+    assert alone.instances.instance_id.tolist() == [other], "cores alone show what their owners saw"
+
+
+@pytest.mark.parametrize(("right_score", "trusted", "painted_from"), [(60000, 4, "right"), (30000, 4, "left"), (60000, 30000, "left")])
+def test_the_better_score_is_painted_among_trusted_views(
+    worlds: SimpleNamespace, right_score: int, trusted: int, painted_from: str
+) -> None:
+    """Both tiles see the object whole: the left one 9 px from its border, a pixel too large, the right one 5 px from its own."""
+    lattice = worlds.make_lattice((30, 40), 20, 12)
+    left, right = np.zeros((30, 32), dtype=np.uint16), np.zeros((30, 32), dtype=np.uint16)
+    left[5:10, 12:23], right[5:9, 5:14] = 1, 1
+    source = worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right})
+    source.scores = {(0, 0): [50000], (0, 1): [right_score]}
+    merge = merge_region(lattice, source, StitchOptions(trusted_margin_px=trusted), mode="instances")
+    shown = np.zeros((30, 40), dtype=np.bool_)
+    if painted_from == "left":
+        shown[5:10, 12:23] = True
+    else:
+        shown[5:9, 13:22] = True
+    np.testing.assert_array_equal(worlds.raster(merge) > 0, shown)
+    assert merge.instances.rep_tile_col.tolist() == [0 if painted_from == "left" else 1]
 
 
 def test_dropping_one_tile_changes_nothing_far_away(worlds: SimpleNamespace) -> None:

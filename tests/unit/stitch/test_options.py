@@ -15,6 +15,9 @@ from pipeline.stitch.options import MergeOptions, StitchOptions
         {"nms_iou": 1.5},
         {"split_tiles": 0},
         {"min_visible_share": 1.5},
+        {"rescue_share": 1.5},
+        {"trusted_margin_px": -1},
+        {"trusted_margin_px": 2**15},
     ],
 )
 def test_senseless_thresholds_are_refused(bad: dict[str, float]) -> None:

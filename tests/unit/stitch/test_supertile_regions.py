@@ -18,7 +18,7 @@ def test_border_lines_hold_keys_and_join_what_touches(worlds: SimpleNamespace) -
     truth[2:4, 8:12], truth[6, 9], truth[7, 10] = 1, 2, 3  # 2 and 3 touch only diagonally over the border
     lattice = worlds.make_lattice(truth.shape, 10, 2, 1)
     supers, source = SuperLattice(lattice, 1), BlockWise(worlds.cut(truth, lattice, mode="whole"), lattice)
-    left, right = (resolve_regions(supers, tile, source) for tile in supers.all())
+    left, right = (resolve_regions(supers, tile, source, StitchOptions()) for tile in supers.all())
     assert left.border.east.tolist() == [0, 0, 49, 49, 0, 0, 130, 0, 0, 0]
     assert left.border.pairs(right.border, EAST).tolist() == [[48], [50]]
     assert left.border.pairs(right.border, SOUTH).shape == (2, 0)

@@ -1,0 +1,139 @@
+"""The component audit: objects that contradict what one tile saw are taken apart again. Optional, off by default.
+
+1. A tile that saw two objects whole, side by side, says that they are two. `forbidden_pairs` finds the pairs of uncensored
+   fragments of one tile that touch (a common pixel edge in that tile's labels) and were joined all the same: some neighbour
+   fused them, and the chain of matches led from one to the other.
+2. `cut_edges` joins the edges of such a component once more, best score first, and refuses each that would bring a forbidden
+   pair together: a mutex watershed whose repulsions all come first (Wolf et al., "The Mutex Watershed", ECCV 2018). Edges
+   whose ends lie apart afterwards are cut; components without a forbidden pair are never touched.
+3. The merge is repeated without the cut edges (`audit_matches` in one process; in a run the super-tiles that hold them).
+
+Fragments are named by place, so the answer does not depend on the order of edges, the size of super-tiles or who asks. With
+labels that agree up to names no two touching fragments are ever joined, and the audit changes nothing. Source: the merge notes
+of the project, section 2.6. Memory: the edges of the contradictory components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.schema import TileLattice
+from pipeline.stitch.fragment_table import FragmentTable
+from pipeline.stitch.resolve import Matches, match_table, roots
+from pipeline.stitch.sources import TileCache
+from pipeline.stitch.supertiles import LOCAL_BITS
+
+LabelsOf = Callable[[int], NDArray[np.uint16] | None]
+"""Tile number -> labels (H, W) of its read window, or None."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Links:
+    """Matched pairs of pieces as edges between fragments; columns (e,), in any order, a pair may come several times."""
+
+    a: NDArray[np.int64]
+    """Place of the fragment in the upper or left tile."""
+    b: NDArray[np.int64]
+    score: NDArray[np.float64]
+
+
+def join_links(parts: Sequence[Links]) -> Links:
+    """All rows of several tables."""
+    none = {"a": np.zeros(0, dtype=np.int64), "b": np.zeros(0, dtype=np.int64), "score": np.zeros(0)}
+    return Links(**{name: np.concatenate([empty, *(getattr(part, name) for part in parts)]) for name, empty in none.items()})
+
+
+def forbidden_pairs(table: FragmentTable, component: NDArray[np.int64], labels_of: LabelsOf) -> NDArray[np.int64]:
+    """(3, k): places of two fragments of one tile that must lie apart, smaller first, and the component that holds both.
+
+    `component` (n,) names the component of each fragment of `table`. Labels are asked for only where a tile has two whole
+    fragments in one component.
+    """
+    free = np.flatnonzero(table.censored == 0)
+    free = free[np.lexsort((component[free], table.tile[free]))]
+    tile, group = table.tile[free], component[free]
+    twice = (tile[1:] == tile[:-1]) & (group[1:] == group[:-1])
+    found = [np.zeros((3, 0), dtype=np.int64)]
+    for number in np.unique(tile[1:][twice]).tolist():
+        rows = free[tile == number]
+        labels = labels_of(number)
+        if labels is None:
+            continue
+        joined = np.full(int(labels.max(initial=0)) + 1, -1, dtype=np.int64)
+        joined[table.local[rows]] = component[rows]
+        a, b = touching_labels(labels)
+        bad = (joined[a] >= 0) & (joined[a] == joined[b])
+        found.append(np.stack([(number << LOCAL_BITS) | a[bad], (number << LOCAL_BITS) | b[bad], joined[a[bad]]]))
+    return np.concatenate(found, axis=1)
+
+
+def touching_labels(labels: NDArray[np.uint16]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs (smaller, larger) of different labels above 0 with a common pixel edge, each once, ascending."""
+    pairs = [np.zeros(0, dtype=np.int64)]
+    for one, other in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
+        meet = (one != other) & (one > 0) & (other > 0)
+        low, high = np.minimum(one[meet], other[meet]), np.maximum(one[meet], other[meet])
+        pairs.append(np.unique((low.astype(np.int64) << LOCAL_BITS) | high))
+    both = np.unique(np.concatenate(pairs))
+    return both >> LOCAL_BITS, both & ((1 << LOCAL_BITS) - 1)
+
+
+def cut_edges(links: Links, forbidden: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(e,) True for the edges to leave out, so that the two places of each column of `forbidden` (2 or 3, k) lie apart.
+
+    Edges are joined by descending score, then by places; an edge is cut when its ends lie apart in the end.
+    """
+    places, end = np.unique(np.concatenate([links.a, links.b, forbidden[0], forbidden[1]]), return_inverse=True)
+    a, b = end[: links.a.size], end[links.a.size : 2 * links.a.size]
+    apart = end[2 * links.a.size :].reshape(2, -1).T.tolist()
+    parent = list(range(places.size))
+    enemies: list[set[int]] = [set() for _ in parent]
+    for i, j in apart:
+        enemies[i].add(j)
+        enemies[j].add(i)
+    for row in np.lexsort((links.b, links.a, -links.score)).tolist():
+        _join(parent, enemies, _root(parent, int(a[row])), _root(parent, int(b[row])))
+    cluster = np.array([_root(parent, i) for i in range(places.size)], dtype=np.int64)
+    return np.asarray(cluster[a] != cluster[b], dtype=np.bool_)
+
+
+def _root(parent: list[int], i: int) -> int:
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+def _join(parent: list[int], enemies: list[set[int]], i: int, j: int) -> None:
+    """Join two roots unless they are enemies; the one with more enemies stays, so that few have to be renamed."""
+    if i == j or j in enemies[i]:
+        return
+    keep, gone = (i, j) if len(enemies[i]) >= len(enemies[j]) else (j, i)
+    parent[gone] = keep
+    for enemy in enemies[gone]:
+        enemies[enemy].discard(gone)
+        enemies[enemy].add(keep)
+    enemies[keep] |= enemies[gone]
+    enemies[gone] = set()
+
+
+def audit_matches(lattice: TileLattice, cache: TileCache, table: FragmentTable, matches: Matches) -> Matches:
+    """The matches of a region in one process, audited; `matches` must hold its edges."""
+    component = np.asarray(roots(matches.parent), dtype=np.int64)
+
+    def labels_of(number: int) -> NDArray[np.uint16] | None:
+        return cache.labels(lattice.tile(*divmod(number, lattice.n_tile_cols)))
+
+    forbidden = forbidden_pairs(table, component, labels_of)
+    if not forbidden.shape[1]:
+        return matches
+    edges = matches.edges
+    suspect = np.flatnonzero(np.isin(component[edges.a], forbidden[2]))
+    links = Links(a=table.place[edges.a[suspect]], b=table.place[edges.b[suspect]], score=edges.score[suspect])
+    kept = np.ones(edges.a.size, dtype=np.bool_)
+    kept[suspect[cut_edges(links, forbidden)]] = False
+    return replace(match_table(len(table), edges.take(kept)), n_contradictions=forbidden.shape[1], n_cut=int((~kept).sum()))
