@@ -26,8 +26,8 @@ demo: setup ## a fresh procedural world, three questions, polygons, and a table 
 	$(BIN)/python jobs/segment_region.py --source demo/world/scene.tif --aoi demo/world/aoi.geojson --queries-from demo/world/queries.json --first 3 --out demo/run --new-run
 	$(BIN)/python jobs/evaluate.py --run demo/run --truth demo/world
 
-test: setup ## the whole test suite
-	$(BIN)/python -m pytest
+test: setup ## the whole test suite in two processes (WORKERS=0: in one)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

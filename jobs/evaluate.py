@@ -47,7 +47,9 @@ of a finished run (--run, --truth), per question:
   giou, giou_present   mean mask IoU over tile cores (nothing there and nothing predicted counts 1); over those that hold the class
   ciou                 intersection over union of all pixels together
   rejection            share of truly empty tiles answered "nothing here"
-  false_rejection      share of tiles that hold the class answered so"""
+  false_rejection      share of tiles that hold the class answered so
+  false_alarms         instances that begin in a truly empty tile and touch no true object of the class
+  empty_km2            ground area of truly empty tiles that were looked at; per_100_km2 = false alarms per 100 km2 of it"""
 
 RUN_FLAGS = ("run", "truth", "json")
 

@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     models.add_argument("--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it")
     models.add_argument("--models", metavar="oracle:FILE", help="answers from a label raster: oracle:labels.tif[?noise=mild|strong]")
     models.add_argument("--prompts", metavar="FILE", help="known locations (polygons, boxes, points) instead of a language model")
+    gate_help = "cheap look that rejects tiles before the prompter: none (default), per tile, or one per block; see jobs/calibrate_gate.py"
+    models.add_argument("--gate", choices=("off", "tile", "parent"), help=gate_help)
+    models.add_argument("--gate-threshold", type=float, metavar="P", help="looks with a smaller probability are rejected")
     tiling = top.add_argument_group("tiling")
     tiling.add_argument("--tile", type=int, metavar="PX", help="side of a tile's read window")
     tiling.add_argument("--halo", type=int, metavar="PX", help="context on each side, smaller than half the tile")
@@ -106,7 +109,8 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         tables["notice"] = ""
     if args.prompts:
         tables["prompter"] = {"kind": "vector", "model": args.prompts}
-    return tables
+    gate = {key: value for key, value in {"mode": args.gate, "threshold": args.gate_threshold}.items() if value is not None}
+    return {**tables, "gate": gate}
 
 
 def request_of(args: argparse.Namespace) -> Any:
@@ -121,7 +125,7 @@ def request_of(args: argparse.Namespace) -> Any:
     if args.config:
         tables = cfg.merge_tables(tables, cfg.read_toml(Path(args.config), "--config"))
     for name, value in overrides(args).items():
-        tables = cfg.merge_tables(tables, {name: value}) if name == "tiles" else {**tables, name: value}
+        tables = cfg.merge_tables(tables, {name: value}) if name in ("tiles", "gate") else {**tables, name: value}
     config = cfg.RunConfig(
         queries=cfg.check_queries(queries_of(args)),
         area=cfg.AreaOptions(aoi=args.aoi, bbox=tuple(args.bbox) if args.bbox else None, whole_scene=args.whole_scene),

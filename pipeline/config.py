@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,9 @@ from pipeline.grid.source import SourceOptions
 from pipeline.load.prepare import LoadOptions
 from pipeline.options import parse_table, unknown_key
 from pipeline.prompt.build import PrompterOptions
+from pipeline.prompt.gate import GateOptions
 from pipeline.prompt.query import check_query
+from pipeline.prompt.verifier import VerifierOptions
 from pipeline.segment.build import SegmenterOptions
 from pipeline.stitch.options import MergeOptions, StitchOptions
 
@@ -112,6 +114,8 @@ class Preset:
     stitch: StitchOptions = field(default_factory=StitchOptions)
     merge: MergeOptions = field(default_factory=MergeOptions)
     resources: ResourceOptions = field(default_factory=ResourceOptions)
+    gate: GateOptions = field(default_factory=GateOptions)
+    verifier: VerifierOptions = field(default_factory=VerifierOptions)
     notice: str = ""
     """Printed loudly at the start of every run with this preset."""
 
@@ -140,6 +144,14 @@ class RunConfig:
     @property
     def prompter(self) -> PrompterOptions:
         return self.preset.prompter
+
+    @property
+    def gate(self) -> GateOptions:
+        return self.preset.gate
+
+    @property
+    def verifier(self) -> VerifierOptions:
+        return self.preset.verifier
 
     @property
     def segmenter(self) -> SegmenterOptions:
@@ -203,7 +215,10 @@ def check_queries(queries: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def result_parameters(config: RunConfig) -> dict[str, Any]:
-    """Everything that can change the result, as plain values; resources and runner are left out."""
+    """Everything that can change the result, as plain values: no resources, no runner, no gate or verifier that is off."""
+    second_looks = {"gate": asdict(config.gate)} if config.gate.on else {}
+    if config.verifier.on:
+        second_looks["verifier"] = asdict(replace(config.verifier, gpu_memory_utilization=None))
     return {
         "queries": list(config.queries),
         "area": asdict(config.area),
@@ -216,4 +231,5 @@ def result_parameters(config: RunConfig) -> dict[str, Any]:
         "stitch": asdict(config.stitch),
         "merge_mode": config.merge_mode,
         "min_area_m2": config.min_area_m2,
+        **second_looks,
     }

@@ -17,6 +17,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,18 +32,20 @@ from pipeline.merge.job import MergeJob, Task, TaskRunner, run_here
 from pipeline.prepare import RunRequest, Todo, claim, plan_request, todo
 from pipeline.progress import BlockSummary, Progress
 from pipeline.publish import illustrate, illustrate_run, publish, publish_merge
-from pipeline.raster_access import set_process_defaults
+from pipeline.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB, set_process_defaults
 from pipeline.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.rows import (
     block_to_row,
     bytes_to_prompts,
-    image_to_row,
+    image_row_bytes,
+    image_to_table,
     prompts_to_bytes,
     row_to_block,
-    row_to_image,
+    store_limit_bytes,
+    table_to_image,
 )
 from pipeline.schema import BlockSpec
-from pipeline.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep
+from pipeline.steps import ATTEMPTS, LooksAt, PromptStep, ReadStep, RunContext, SegmentStep
 from pipeline.summary import close_run, final_table, finish, notice_box, plan_text, result_table
 
 RAY_STARTS = 3
@@ -58,7 +61,7 @@ TASKS_PER_CPU = 2
 def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> int:
     """Plan, run and publish one request; returns the exit code (0, or 3 when tiles failed). `say` prints a line. Raises TerraqueryError."""
     started = time.monotonic()
-    set_process_defaults()
+    set_process_defaults(PROCESS_CACHE_MB if request.runner == "local" else SMALL_CACHE_MB)
     planned = plan_request(request)
     if request.config.preset.notice:
         say(notice_box(request.config.preset.notice))
@@ -78,14 +81,14 @@ def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> in
     info = finish(planned, context, published, timings)
     say("writing report and catalogue item")
     illustrate(context, info, published.conservation)
-    say(final_table(context, published, timings))
+    say(final_table(context, published, timings, info.gate))
     return 3 if published.conservation.failed else 0
 
 
 def restitch_region(request: RestitchRequest, *, say: Callable[[str], None] = print) -> int:
     """Phase two alone on stored block records; returns the exit code as `run_region` does. Raises TerraqueryError."""
     started = time.monotonic()
-    set_process_defaults()
+    set_process_defaults(PROCESS_CACHE_MB if request.runner == "local" else SMALL_CACHE_MB)
     plan = plan_restitch(request)
     claim_restitch(plan)
     published = publish_merge(plan.job, note=say, run_tasks=task_runner(request.runner))
@@ -95,7 +98,7 @@ def restitch_region(request: RestitchRequest, *, say: Callable[[str], None] = pr
         illustrate_run(plan.run_dir, info, published.conservation, imagery=imagery_of(plan), inside=plan.job.inside)
     except (SourceError, InputError) as error:
         say(f"note: report.html and item.json were not written, because the run's imagery cannot be opened: {error}")
-    say(result_table(info.queries, str(plan.run_dir.path), published, timings))
+    say(result_table(info.queries, str(plan.run_dir.path), published, timings, info.gate))
     return 3 if published.conservation.failed else 0
 
 
@@ -120,9 +123,11 @@ def run_blocks(context: RunContext, blocks: Iterable[BlockSpec], on_done: Callab
 
 def _run_local(context: RunContext, blocks: list[BlockSpec]) -> Iterator[BlockSummary]:
     """One process, one block at a time; the prompter's requests of a block still run concurrently."""
-    reader, prompter, segmenter = ReadStep(context), PromptStep(context), SegmentStep(context)
+    reader, prompter = ReadStep(context), PromptStep(context)
     try:
         with asyncio.Runner() as loop:
+            verifier = prompter.verifier()
+            segmenter = SegmentStep(context, looks=None if verifier is None else LooksAt(verifier=verifier, run=loop.run))
             for block in blocks:
                 image = reader.read(block)
                 yield segmenter.commit(image, loop.run(prompter.prompt(image)))
@@ -140,35 +145,45 @@ def task_runner(runner: Runner) -> TaskRunner:
 
 class _ReadActor:
     def __init__(self, context: RunContext) -> None:
+        set_process_defaults(PROCESS_CACHE_MB)
         self._context, self._step = context, ReadStep(context)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        rows = (self._step.read(row_to_block(row, self._context.lattice)) for row in batch.to_pylist())
-        return pa.Table.from_pylist([image_to_row(image) for image in rows])
+        (row,) = batch.to_pylist()
+        return image_to_table(self._step.read(row_to_block(row, self._context.lattice)))
 
 
 class _PromptActor:
     def __init__(self, context: RunContext) -> None:
+        set_process_defaults(SMALL_CACHE_MB)
         self._context, self._step = context, PromptStep(context)
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
-        for row in batch.to_pylist():
-            try:
-                answers = await self._step.prompt(row_to_image(row, self._context.lattice))
-            except ModelError as error:
-                if error.retryable:
-                    os._exit(1)  # a dead engine does not heal: Ray starts a fresh actor and tries the block again
-                raise
-            yield pa.Table.from_pylist([{**row, "answers": prompts_to_bytes(answers)}])
+        with _dying_with_its_engine():
+            answers = await self._step.prompt(table_to_image(batch, self._context.lattice))
+        yield batch.append_column("answers", pa.array([prompts_to_bytes(answers)], type=pa.large_binary()))
 
 
 class _SegmentActor:
     def __init__(self, context: RunContext) -> None:
+        set_process_defaults(SMALL_CACHE_MB)
         self._context, self._step = context, SegmentStep(context)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        done = (self._step.commit(row_to_image(row, self._context.lattice), bytes_to_prompts(row["answers"])) for row in batch.to_pylist())
-        return pa.Table.from_pylist([asdict(summary) for summary in done])
+        with _dying_with_its_engine():
+            summary = self._step.commit(table_to_image(batch, self._context.lattice), bytes_to_prompts(batch["answers"][0].as_py()))
+        return pa.Table.from_pylist([asdict(summary)])
+
+
+@contextmanager
+def _dying_with_its_engine() -> Iterator[None]:
+    """End this process on a retryable ModelError: a dead engine does not heal; Ray starts a fresh actor and tries the block again."""
+    try:
+        yield
+    except ModelError as error:
+        if error.retryable:
+            os._exit(1)
+        raise
 
 
 def _run_ray(context: RunContext, blocks: list[BlockSpec]) -> Iterator[BlockSummary]:
@@ -178,7 +193,8 @@ def _run_ray(context: RunContext, blocks: list[BlockSpec]) -> Iterator[BlockSumm
         ActorStage(actor=_PromptActor, pool=pools.prompter, concurrent=BLOCKS_IN_FLIGHT),
         ActorStage(actor=_SegmentActor, pool=pools.segmenter),
     )
-    for row in run_actors([block_to_row(block) for block in blocks], stages, context, pools):
+    weight = image_row_bytes(context.lattice)
+    for row in run_actors([block_to_row(block) for block in blocks], stages, context, pools, row_bytes=weight):
         yield BlockSummary(**row)
 
 
@@ -191,42 +207,53 @@ class ActorStage:
     concurrent: int | None = None
     """Calls that one actor works on at once; for classes with an async `__call__`."""
 
+    @property
+    def in_flight(self) -> int:
+        """Calls that one actor is given at once: as many wait in it as it works on, so that it never waits for its next one."""
+        return 2 * (self.concurrent or 1)
+
 
 def run_actors(
-    rows: list[dict[str, Any]], stages: Sequence[ActorStage], context: Any, resources: ResourceOptions
+    rows: list[dict[str, Any]],
+    stages: Sequence[ActorStage],
+    context: Any,
+    resources: ResourceOptions,
+    *,
+    row_bytes: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Send rows (scalars and bytes) through stages of actors; yields the rows of the last stage as they are done, in any order.
 
+    `row_bytes`: of the heaviest row between stages; bounds the object store that the flow may fill. None leaves that to Ray.
     Raises InputError when the pools need more than the cluster has, and what a worker raised (TerraqueryError as it was).
     """
     import ray.data
 
     _connect(resources)
-    _configure_data()
+    _configure_data(None if row_bytes is None else store_limit_bytes(row_bytes, [stage.pool.actors * stage.in_flight for stage in stages]))
     dataset = ray.data.read_datasource(_row_source(rows), override_num_blocks=len(rows), num_cpus=resources.plan_cpus)
     for stage in stages:
-        dataset = _stage(dataset, stage.actor, context, stage.pool, concurrent=stage.concurrent)
+        dataset = _add_stage(dataset, stage, context)
     try:
         yield from dataset.iter_rows()
     except ray.exceptions.RayError as error:
         raise _readable(error) from error
 
 
-def _stage(dataset: Any, actor: type, context: Any, pool: Pool, *, concurrent: int | None = None) -> Any:
+def _add_stage(dataset: Any, stage: ActorStage, context: Any) -> Any:
     from ray.data import ActorPoolStrategy
 
     return dataset.map_batches(
-        actor,
+        stage.actor,
         batch_size=1,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(
-            size=pool.actors,
-            max_concurrent_calls_per_actor=concurrent,
-            max_tasks_in_flight_per_actor=2 * concurrent if concurrent else 2,
+            size=stage.pool.actors,
+            max_concurrent_calls_per_actor=stage.concurrent,
+            max_tasks_in_flight_per_actor=stage.in_flight,
         ),
         fn_constructor_kwargs={"context": context},
-        num_cpus=pool.cpus,
-        num_gpus=pool.gpus or None,
+        num_cpus=stage.pool.cpus,
+        num_gpus=stage.pool.gpus or None,
         udf_modifying_row_count=False,
     )
 
@@ -281,7 +308,7 @@ def _run_tasks_ray(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[A
 
 
 def _run_task(task: Task, job: MergeJob, key: Any) -> Any:
-    set_process_defaults()
+    set_process_defaults(SMALL_CACHE_MB)
     return task(job, key)
 
 
@@ -337,8 +364,11 @@ def _start_own_ray() -> None:
             return
 
 
-def _configure_data() -> None:
-    """Ray Data settings of every run (reasons in the module story; fixed pools, errors are rows, quiet logs)."""
+def _configure_data(store_bytes: int | None) -> None:
+    """Ray Data settings of every run (reasons in the module story; fixed pools, errors are rows, quiet logs).
+
+    `store_bytes`: what Ray Data may fill of the object store; None = half of it, which follows the machine and not the run.
+    """
     from ray.data import DataContext
 
     data = DataContext.get_current()
@@ -347,6 +377,9 @@ def _configure_data() -> None:
     data.actor_init_retry_on_errors = False
     data.wait_for_min_actors_s = 900
     data.max_errored_blocks = 0
+    if store_bytes is not None:
+        data.execution_options.resource_limits = data.execution_options.resource_limits.copy(object_store_memory=store_bytes)
+        data.downstream_capacity_backpressure_ratio = 0.0  # no row is made while one waits that no actor of the next stage has room for
 
 
 def _readable(error: Exception) -> Exception:

@@ -25,7 +25,7 @@ from pipeline.grid.estimate import Estimate, estimate
 from pipeline.grid.source import open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.load.prepare import SceneSource, prepare_scenes
-from pipeline.prompt.build import check_prompter
+from pipeline.prompt.build import check_prompter, check_second_looks, look_decision
 from pipeline.prompt.checkpoint import resolve_model
 from pipeline.provenance import path_identity
 from pipeline.schema import BlockSpec
@@ -93,6 +93,8 @@ def plan_request(request: RunRequest) -> PlannedRun:
             remedy="say which with --crs, or use min_area_px under [stitch] in --config",
         )
     check_prompter(config.prompter, plan.grid)
+    check_second_looks(config.gate, config.verifier, config.prompter)
+    _check_engines(request)
     check_segmenter(config.segmenter, plan.grid)
     parameters = fingerprint_parameters(config, plan, aoi)
     return PlannedRun(request=request, plan=plan, aoi=aoi, estimate=estimate(plan, len(config.queries)), parameters=parameters)
@@ -119,7 +121,23 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     prompter, segmenter = config.prompter, config.segmenter
     parameters["prompter"]["model"] = path_identity(local_path(resolve_model(prompter.model)))
     parameters["segmenter"]["checkpoint"] = path_identity(local_path(str(resolve_path(segmenter.checkpoint))))
+    if config.gate.on and (decision := look_decision(prompter, "gate")) is not None:
+        parameters["gate"]["decision"] = asdict(decision)
+    if config.verifier.on and (decision := look_decision(prompter, "verifier")) is not None:
+        parameters["verifier"]["decision"] = asdict(decision)
     return parameters
+
+
+def _check_engines(request: RunRequest) -> None:
+    """Two engines on one GPU must be told how to share it. Raises InputError."""
+    config = request.config
+    own = config.verifier.on and config.prompter.kind == "vllm" and request.runner == "ray"
+    if own and config.resources.segmenter.gpus > 0 and config.verifier.gpu_memory_utilization is None:
+        raise InputError(
+            "the verifier loads an engine of its own beside the segmenter, and must be told its share of the GPU's memory",
+            came="none",
+            remedy="set gpu_memory_utilization under [verifier], and lower the prompter's so that all fit",
+        )
 
 
 def local_path(model: str) -> str:

@@ -89,6 +89,9 @@ def plan_evaluation(request: EvaluationRequest) -> PlannedEvaluation:
     if request.config_file:
         tables = merge_tables(tables, read_toml(Path(request.config_file), "--config"))
     preset = build_preset(tables)
+    if preset.gate.on or preset.verifier.on:
+        what = "a benchmark measures prompter and segmenter alone"
+        raise InputError(what, came="a gate or a verifier", remedy="leave them out here; jobs/calibrate_gate.py measures them")
     _check_models(request, preset)
     options = ReadOptions(split=request.split, tile_px=preset.tiles.px, sentence=request.sentence)
     benchmark = open_benchmark(request.benchmark, options)

@@ -4,7 +4,7 @@ A pure function of the records and the plan: it can be run again at any time and
 
 1. `write_coverage` counts the ledger; planned = found + empty + failed must hold.
 2. `publish_merge` runs the steps of pipeline.merge one after the other, the tasks of each step by a `TaskRunner`: seams per
-   super-tile, one union-find, blocks painted and polygonised, crossing objects dissolved, rows ordered.
+   super-tile, one union-find (audited if asked), blocks painted and polygonised, crossing objects dissolved, rows ordered.
 3. Instances that touch the AOI and reach the smallest area are kept. Objects are never cut at the AOI: what begins inside is
    kept whole as far as tiles saw it.
 4. `illustrate` adds the report and the catalogue entry.
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pipeline.load.overview import read_overview
 from pipeline.load.prepare import LoadOptions, SceneSource
 from pipeline.load.reader import CogReader
-from pipeline.merge import dissolve, order, paint, resolve
+from pipeline.merge import audit, dissolve, order, paint, resolve
 from pipeline.merge.job import MergeJob, TaskRunner, run_here
 from pipeline.merge.tally import Tally, join_bounds
 from pipeline.schema import BlockSpec, Window
@@ -90,11 +90,13 @@ def merge_job(context: RunContext) -> MergeJob:
             prompter_id=context.model_ids["prompter"],
             segmenter_id=context.model_ids["segmenter"],
             run_id=context.fingerprint[:16],
+            verified=config.verifier.on,
         ),
         stitch=config.stitch,
         mode=config.merge_mode,
         min_area_m2=config.min_area_m2,
         super_tile_tiles=config.preset.merge.super_tile_tiles,
+        gated=config.gate.on,
     )
 
 
@@ -102,7 +104,9 @@ def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here
     """Phase two on the block records of `job`. Raises RecordError, IncompleteRunError."""
     start = time.monotonic()
     clock = _Clock()
-    conservation = write_coverage(job.run_dir, job.lattice, job.inside, fingerprint=job.fingerprint, n_queries=len(job.queries))
+    conservation = write_coverage(
+        job.run_dir, job.lattice, job.inside, fingerprint=job.fingerprint, n_queries=len(job.queries), gated=job.gated
+    )
     conservation.require()
     clock.lap("coverage")
     tallies = [Tally() for _ in job.queries]
@@ -134,9 +138,28 @@ def _resolve(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clo
     for query, stats in run_tasks(resolve.join_query, job, range(len(job.queries))):
         tallies[query].joined = stats
     clock.lap("join")
+    if job.stitch.audit and job.mode == "instances":
+        _audit(job, run_tasks, tallies)
+        clock.lap("audit")
     for _ in run_tasks(resolve.describe_super, job, job.super_keys()):
         pass
     clock.lap("relabel")
+
+
+def _audit(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> None:
+    """Cut what contradicts a tile's own verdict, and join again without it."""
+    found = np.zeros(len(job.queries), dtype=np.int64)
+    for query, n_pairs in run_tasks(audit.find_contradictions, job, job.super_keys()):
+        found[query] += n_pairs
+    suspect = np.flatnonzero(found).tolist()
+    for _ in run_tasks(audit.gather_suspects, job, [key for key in job.super_keys() if key[0] in suspect]):
+        pass
+    for counts in run_tasks(audit.settle_query, job, suspect):
+        tallies[counts.query_index].add_audit(counts)
+    for _ in run_tasks(resolve.resolve_super, job, audit.cut_keys(job)):
+        pass
+    for query, stats in run_tasks(resolve.join_query, job, suspect):
+        tallies[query].joined = stats
 
 
 def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock) -> None:

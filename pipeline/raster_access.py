@@ -45,6 +45,9 @@ MAX_BANDS = 1024
 PROCESS_CACHE_MB = 128
 """GDAL's decoded-block cache per process; its own default is 5 % of the machine's memory in EVERY worker."""
 
+SMALL_CACHE_MB = 32
+"""The same where imagery is not read block by block: the driver's glances and pictures, oracle models' tiles."""
+
 _REMOTE_SETTINGS: dict[str, str] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
@@ -77,9 +80,11 @@ def set_process_defaults(cache_mb: int = PROCESS_CACHE_MB) -> None:
     """Put process-wide GDAL settings into the environment; call before the first raster is opened (GDAL reads them once).
 
     `cache_mb`: size of the decoded-block cache in megabytes. It goes through the environment because the same number
-    given to `rasterio.Env` means bytes. Values that are already set stay.
+    given to `rasterio.Env` means bytes. What the user has exported stays; what this function has set in the process that started
+    this one does not.
     """
-    os.environ.setdefault("GDAL_CACHEMAX", str(cache_mb))
+    if os.environ.get("GDAL_CACHEMAX") in (None, str(PROCESS_CACHE_MB), str(SMALL_CACHE_MB)):
+        os.environ["GDAL_CACHEMAX"] = str(cache_mb)
 
 
 def href_kind(href: str) -> HrefKind:

@@ -2,10 +2,12 @@
 
 1. `ReadStep`      block -> pixels and validity of all its tiles, one windowed read per scene.
 2. `PromptStep`    every tile that has something to see is asked every query, concurrently; a tile without valid pixels
-                   is answered EMPTY(nodata) and an unreadable one FAILED(unreadable), both without a model call.
+                   is answered EMPTY(nodata) and an unreadable one FAILED(unreadable), both without a model call. A gate, when
+                   on, looks first: what it rejects is EMPTY(gate), but for a sample that is asked all the same.
 3. `SegmentStep`   every tile with at least one FOUND answer is embedded exactly once; all prompts of all queries are
                    decoded from that one embedding, flattened to a label image per query, and the block record is
-                   written atomically. Its presence is the proof that the block is done.
+                   written atomically. Its presence is the proof that the block is done. A verifier, when on, looks at the
+                   crop around every mask before they are flattened.
 
 A step is built from a picklable `RunContext` inside the process that runs it, so weights load once per actor. An
 exception of a model on one tile becomes FAILED(model_error) for that tile; an engine that died raises, so that the
@@ -17,9 +19,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +34,11 @@ from pipeline.grid.tiles import Plan
 from pipeline.load.prepare import SceneSource
 from pipeline.load.reader import CogReader, TileReader
 from pipeline.progress import BlockSummary
-from pipeline.prompt.build import build_prompter
+from pipeline.prompt.build import build_gate, build_prompter, build_verifier
+from pipeline.prompt.gate import Gate
+from pipeline.prompt.gatekeeper import Gatekeeper, Probabilities
 from pipeline.prompt.prompter import Prompter
-from pipeline.raster_access import set_process_defaults
+from pipeline.prompt.verifier import Verifier
 from pipeline.schema import (
     BlockImage,
     BlockRecord,
@@ -83,7 +88,6 @@ class ReadStep:
     """Blocks -> pixels. Keeps open dataset handles between blocks."""
 
     def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
-        set_process_defaults()  # also in the other steps: oracle models read rasters, and GDAL's own cache limit is 5 % of memory
         self._reader = reader or CogReader(context.scene_sources, context.lattice.grid, options=context.config.load)
 
     def read(self, block: BlockSpec) -> BlockImage:
@@ -93,11 +97,13 @@ class ReadStep:
 class PromptStep:
     """Pixels + queries -> answers: one `TilePrompts` per tile and query, row-major by tile, queries inside."""
 
-    def __init__(self, context: RunContext, prompter: Prompter | None = None) -> None:
-        set_process_defaults()
+    def __init__(self, context: RunContext, prompter: Prompter | None = None, gate: Gate | None = None) -> None:
         self._context = context
-        self._prompter = prompter or build_prompter(context.config.prompter, context.lattice.grid)
-        self._queries = context.config.queries
+        config, grid = context.config, context.lattice.grid
+        self._prompter = prompter or build_prompter(config.prompter, grid)
+        self._queries = config.queries
+        gate = gate or build_gate(config.gate, config.prompter, self._prompter, grid)
+        self._gatekeeper = Gatekeeper(gate, config.gate, self._queries) if gate is not None else None
         self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
         self._room = Room()
 
@@ -107,25 +113,43 @@ class PromptStep:
         async with self._room.enter(alone=self._journal.earlier(block_id, "prompt") > 0):
             if self._journal.begin(block_id, "prompt") > MAX_CRASHES:
                 return tuple(row for tile in image.block.tiles for row in self._all(tile, TileStatus.FAILED, Reason.CRASHED, _CRASHED))
-            answers = await asyncio.gather(*(self._ask(image, tile) for tile in image.block.tiles))
+            shared = await self._look_at_block(image)
+            answers = await asyncio.gather(*(self._ask(image, tile, shared) for tile in image.block.tiles))
             self._journal.end(block_id, "prompt")
         return tuple(answer for tile_answers in answers for answer in tile_answers)
 
-    async def _ask(self, image: BlockImage, tile: TileSpec) -> list[TilePrompts]:
+    async def _look_at_block(self, image: BlockImage) -> Probabilities | None:
+        """The gate's one look at a block, when it is of that kind."""
+        if self._gatekeeper is None:
+            return None
+        tiles = [tile for tile in image.block.tiles if tile.tile_id not in image.unreadable and self._has_imagery(image.tile_image(tile))]
+        return await self._gatekeeper.look_at_block(image, self._context.lattice, tiles)
+
+    async def _ask(self, image: BlockImage, tile: TileSpec, shared: Probabilities | None) -> list[TilePrompts]:
         if tile.tile_id in image.unreadable:
             return self._all(tile, TileStatus.FAILED, Reason.UNREADABLE, image.unreadable[tile.tile_id])
         view = image.tile_image(tile)
-        if valid_share(view) < self._context.config.tiles.min_valid_share or not core_valid(view).any():
+        if not self._has_imagery(view):
             return self._all(tile, TileStatus.EMPTY, Reason.NODATA)
         try:
+            if self._gatekeeper is not None:
+                return await self._gatekeeper.examine(self._prompter, view, shared)
             return await self._prompter.prompt(view, self._queries)
         except ModelError:
             raise
         except Exception as error:
             return self._all(tile, TileStatus.FAILED, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}")
 
+    def verifier(self) -> Verifier | None:
+        """The run's verifier with this step's engine, for a `SegmentStep` in the same event loop; None when it is off."""
+        config = self._context.config
+        return build_verifier(config.verifier, config.prompter, self._context.lattice.grid, self._prompter)
+
     def close(self) -> None:
         self._prompter.close()
+
+    def _has_imagery(self, view: TileImage) -> bool:
+        return valid_share(view) >= self._context.config.tiles.min_valid_share and bool(core_valid(view).any())
 
     def _all(self, tile: TileSpec, status: TileStatus, reason: Reason, error: str = "") -> list[TilePrompts]:
         return [
@@ -136,10 +160,15 @@ class PromptStep:
 class SegmentStep:
     """Pixels + answers -> a committed block record, and the scalars the driver counts."""
 
-    def __init__(self, context: RunContext, segmenter: Segmenter | None = None) -> None:
-        set_process_defaults()
+    def __init__(self, context: RunContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None) -> None:
+        """`looks`: the verifier of a process that has one already; without it the step builds its own when the run has one."""
         self._context = context
-        self._segmenter = segmenter or build_segmenter(context.config.segmenter, context.lattice)
+        config = context.config
+        self._segmenter = segmenter or build_segmenter(config.segmenter, context.lattice)
+        if looks is None:
+            verifier = build_verifier(config.verifier, config.prompter, context.lattice.grid)
+            looks = LooksAt(verifier=verifier, run=asyncio.Runner().run) if verifier is not None else None
+        self._looks = looks
         self._run_dir = RunDir(context.run_dir)
         self._journal = AttemptJournal(self._run_dir.path / ATTEMPTS)
 
@@ -151,7 +180,8 @@ class SegmentStep:
         by_tile: dict[str, list[TilePrompts]] = {tile.tile_id: [] for tile in image.block.tiles}
         for answer in answers:
             by_tile[answer.tile_id].append(answer)
-        records = [record for tile in image.block.tiles for record in self._tile(image, tile, by_tile[tile.tile_id])]
+        found = (masks for tile in image.block.tiles for masks in self._tile(image, tile, by_tile[tile.tile_id]))
+        records = [self._flatten(masks) for masks in self._verify(image, found)]
         record = BlockRecord(
             block_id=image.block.block_id,
             fingerprint=self._context.fingerprint,
@@ -164,29 +194,88 @@ class SegmentStep:
         self._journal.end(image.block.block_id, "segment")
         return summarise(record)
 
-    def _tile(self, image: BlockImage, tile: TileSpec, answers: Sequence[TilePrompts]) -> list[TileRecord]:
+    def _tile(self, image: BlockImage, tile: TileSpec, answers: Sequence[TilePrompts]) -> list[_TileMasks]:
         view = image.tile_image(tile)
         valid_px = int(core_valid(view).sum())
-        records = []
+        found = []
         embedding = None
         for answer in answers:
             base = _record(tile, answer, valid_px)
             if answer.status is not TileStatus.FOUND:
-                records.append(base)
+                found.append(_TileMasks(record=base))
                 continue
             try:
                 embedding = embedding or self._segmenter.embed(view)
-                records.append(self._segment(base, self._segmenter.segment(embedding, answer.prompts)))
+                found.append(_TileMasks(record=base, masks=tuple(self._segmenter.segment(embedding, answer.prompts))))
             except Exception as error:
-                text = f"{type(error).__name__}: {error}"
-                records.append(replace(base, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=text))
-        return records
+                found.append(_TileMasks(record=_failed(base, error)))
+        return found
 
-    def _segment(self, base: TileRecord, masks: Sequence[MaskCrop]) -> TileRecord:
-        labels, fragments = flatten_tile(base.tile, masks, base.prompts, self._context.lattice, self._context.config.stitch)
+    def _verify(self, image: BlockImage, found: Iterable[_TileMasks]) -> Iterable[_TileMasks]:
+        """Without the masks that a verifier rejects, whose looks at a block are taken together. Raises ModelError.
+
+        Without a verifier nothing is collected: the masks of one tile are in memory at a time.
+        """
+        looks, queries = self._looks, self._context.config.queries
+        if looks is None:
+            return found
+        tiles = list(found)
+
+        async def look(tile: _TileMasks) -> list[float | None]:
+            if not tile.masks:
+                return []
+            return await looks.verifier.verify(image.tile_image(tile.record.tile), queries[tile.record.query_index], tile.masks)
+
+        async def look_at_all() -> list[list[float | None]]:
+            return list(await asyncio.gather(*(look(tile) for tile in tiles)))
+
+        threshold = self._context.config.verifier.threshold
+        return [_judged(tile, given, threshold) for tile, given in zip(tiles, looks.run(look_at_all()), strict=True)]
+
+    def _flatten(self, found: _TileMasks) -> TileRecord:
+        base = found.record
+        if found.masks is None or base.status is not TileStatus.FOUND:
+            return base
+        try:
+            labels, fragments = flatten_tile(base.tile, found.masks, base.prompts, self._context.lattice, self._context.config.stitch)
+        except Exception as error:
+            return _failed(base, error)
         if labels is None:
             return replace(base, status=TileStatus.EMPTY, reason=Reason.PROMPTER, error="no prompt gave a mask with pixels")
         return replace(base, labels=labels, fragments=fragments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LooksAt:
+    """A verifier, and how this process runs what is asynchronous."""
+
+    verifier: Verifier
+    run: Callable[[Coroutine[Any, Any, list[list[float | None]]]], list[list[float | None]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TileMasks:
+    """One tile and query between segmenting and flattening."""
+
+    record: TileRecord
+    masks: tuple[MaskCrop, ...] | None = None
+    """None: nothing was segmented."""
+
+
+def _judged(found: _TileMasks, probabilities: Sequence[float | None], threshold: float) -> _TileMasks:
+    """The masks that pass; EMPTY(verifier) when there were some and none does. The record keeps all probabilities."""
+    if not found.masks:
+        return found
+    by_prompt = {mask.prompt_index: p for mask, p in zip(found.masks, probabilities, strict=True)}
+    record = replace(found.record, verified=tuple(by_prompt.get(index) for index in range(len(found.record.prompts))))
+    kept = tuple(mask for mask, p in zip(found.masks, probabilities, strict=True) if p is None or p >= threshold)
+    if not kept:
+        return _TileMasks(record=replace(record, status=TileStatus.EMPTY, reason=Reason.VERIFIER))
+    return _TileMasks(record=record, masks=kept)
+
+
+def _failed(record: TileRecord, error: Exception) -> TileRecord:
+    return replace(record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=f"{type(error).__name__}: {error}")
 
 
 def core_valid(view: TileImage) -> NDArray[np.bool_]:
@@ -231,4 +320,6 @@ def _record(tile: TileSpec, answer: TilePrompts, valid_px: int) -> TileRecord:
         truncated_reply=answer.truncated_reply,
         n_calls=answer.n_calls,
         valid_px=valid_px,
+        gate_p=answer.gate_p,
+        audited=answer.audited,
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
+from pipeline.evaluate.gate_audit import GateCounts, gate_figures, gate_text
 from pipeline.prepare import PlannedRun
 from pipeline.publish import Published
 from pipeline.schema import RunGrid
@@ -41,22 +43,41 @@ def plan_text(planned: PlannedRun) -> str:
         "pixels": f"{guess.pixels:,} in cores, {guess.pixels_read:,} read",
         "bytes to read": f"{to_read}, {_bytes(guess.bytes_decoded)} decoded",
         "model calls": f"at most {guess.model_calls} prompter calls and {guess.image_encodings} image encodings",
+        **_second_looks(planned),
         "output": str(RunDir(planned.request.out).path.absolute()),
     }
     return table(rows)
 
 
-def final_table(context: RunContext, published: Published, timings_s: Mapping[str, float]) -> str:
-    """Counts of the ledger, instances per question, times."""
-    return result_table(context.config.queries, context.run_dir, published, timings_s)
+def _second_looks(planned: PlannedRun) -> dict[str, str]:
+    """What gate and verifier will do, when they are on."""
+    config, guess, rows = planned.request.config, planned.estimate, dict[str, str]()
+    if config.gate.on:
+        looks = (guess.blocks if config.gate.mode == "parent" else guess.tiles) * len(config.queries)
+        audit = f"{100 * config.gate.audit_share:g} % of what it rejects is examined all the same"
+        rows["gate"] = (
+            f"at most {looks} looks (per {'block' if config.gate.mode == 'parent' else 'tile'}), P < {config.gate.threshold:g}; {audit}"
+        )
+    if config.verifier.on:
+        rows["verifier"] = f"one look per mask, P < {config.verifier.threshold:g} is rejected"
+    return rows
 
 
-def result_table(queries: Sequence[str], run_dir: str, published: Published, timings_s: Mapping[str, float]) -> str:
+def final_table(context: RunContext, published: Published, timings_s: Mapping[str, float], gate: Mapping[str, Any] | None = None) -> str:
+    """Counts of the ledger, what a gate did (`RunInfo.gate`), instances per question, times."""
+    return result_table(context.config.queries, context.run_dir, published, timings_s, gate)
+
+
+def result_table(
+    queries: Sequence[str], run_dir: str, published: Published, timings_s: Mapping[str, float], gate: Mapping[str, Any] | None = None
+) -> str:
     """`final_table` for any run directory."""
     ledger = published.conservation
     law = f"{ledger.planned} = {ledger.found} found + {ledger.empty} empty + {ledger.failed} failed"
     rows = {"planned tiles": law}
     rows |= {f"  {reason}": str(count) for reason, count in ledger.reasons.items() if "/" in reason}
+    if gate:
+        rows["gate"] = gate_text(dict(gate))
     rows |= {f'"{query}"': f"{count} instances" for query, count in zip(queries, published.n_instances, strict=True)}
     rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings_s.items())
     rows["results"] = run_dir
@@ -73,14 +94,14 @@ def finish(planned: PlannedRun, context: RunContext, published: Published, timin
 def close_run(run_dir: RunDir, record_fingerprint: str, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
     """`finish` for any run directory; `record_fingerprint` is that of the block records."""
     info = read_run_json(run_dir.run_json)
-    ledger = published.conservation
+    ledger, models = published.conservation, model_counts(run_dir, record_fingerprint)
     counters = {
         "tiles_in_lattice": info.lattice.n_tile_rows * info.lattice.n_tile_cols,
         "tiles_planned": ledger.planned,
         "tiles_found": ledger.found,
         "tiles_empty": ledger.empty,
         "tiles_failed": ledger.failed,
-        **model_counters(run_dir, record_fingerprint),
+        **models.counters(),
         "instances": sum(published.n_instances),
     }
     closed = replace(
@@ -89,6 +110,7 @@ def close_run(run_dir: RunDir, record_fingerprint: str, published: Published, ti
         counters=counters,
         reasons=dict(ledger.reasons),
         qa=published.qa,
+        gate=gate_figures(models.gate) if models.gate.judged else {},
         timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -96,15 +118,36 @@ def close_run(run_dir: RunDir, record_fingerprint: str, published: Published, ti
     return closed
 
 
-def model_counters(run_dir: RunDir, fingerprint: str) -> dict[str, int]:
-    """Image encodings, encoded tiles and prompter calls over all committed blocks: encodings must equal encoded tiles."""
-    encodings = encoded_tiles = calls = 0
+@dataclass(kw_only=True)
+class ModelCounts:
+    """What the models did, over all committed blocks."""
+
+    encodings: int = 0
+    """Image encodings of the segmenter: must equal `encoded_tiles`."""
+    encoded_tiles: int = 0
+    calls: int = 0
+    """Of the prompter; a gate's looks are not among them."""
+    gate: GateCounts = field(default_factory=GateCounts)
+    masks_verified: int = 0
+    """Masks that a verifier judged; 0 without one."""
+
+    def counters(self) -> dict[str, int]:
+        """For run.json."""
+        plain = {"image_encodings": self.encodings, "tiles_with_prompts": self.encoded_tiles, "prompter_calls": self.calls}
+        return plain | ({"masks_verified": self.masks_verified} if self.masks_verified else {})
+
+
+def model_counts(run_dir: RunDir, fingerprint: str) -> ModelCounts:
+    """Counted from the block records, so that it covers every start of the run."""
+    counts = ModelCounts()
     for path in sorted(run_dir.blocks.glob("*.parquet")):
         block = read_counts(path, fingerprint)
-        encodings += block.n_embeddings
-        encoded_tiles += len({row.tile.tile_id for row in block.tiles if row.n_prompts})
-        calls += sum(row.n_calls for row in block.tiles)
-    return {"image_encodings": encodings, "tiles_with_prompts": encoded_tiles, "prompter_calls": calls}
+        counts.encodings += block.n_embeddings
+        counts.encoded_tiles += len({row.tile.tile_id for row in block.tiles if row.n_prompts})
+        counts.calls += sum(row.n_calls for row in block.tiles)
+        counts.gate.add(block.tiles)
+        counts.masks_verified += sum(p is not None for row in block.tiles for p in row.verified)
+    return counts
 
 
 def table(rows: Mapping[str, str]) -> str:

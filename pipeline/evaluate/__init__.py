@@ -8,4 +8,5 @@ truth_models.py        the truth as prompter and segmenter: tests the protocol i
 sample_steps.py        read, prompt, score: what a few images go through        sample_records.py   what is kept of it
 results.py             records -> one document; results_text.py, results_page.py, sample_picture.py show it
 overlap.py, truth.py   instances of two id rasters; a finished run against its world
+gate_audit.py          what a gate lost, from the sample it did not decide      gate_truth.py, gate_curves.py, gate_page.py   calibration
 """

@@ -68,6 +68,10 @@ class Overlaps:
                 predicted_area[predicted] = predicted_area.get(predicted, 0) + count
         return true_area, predicted_area
 
+    def touching(self) -> set[int]:
+        """Predicted ids that share a pixel with any true object."""
+        return {predicted for true, predicted in self._pairs if true and predicted}
+
     def match(self, threshold: float = 0.5) -> Match:
         """Pairs with IoU >= threshold, best first; ties by id."""
         true_area, predicted_area = self.areas()

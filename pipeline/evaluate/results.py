@@ -6,7 +6,8 @@
 2. Strata are the properties that the reader attached to targets and wordings (kind, class, domain, category, ...), and the
    size of the target as a share of its image, which is known for every data set.
 3. False alarms per 100 km2 of empty land are counted where the ground size of a pixel is known: masks drawn on samples
-   without a target, over the area of those samples. A question is a look of its own: the same land asked twice counts twice.
+   without a target, over the area of those samples; a sample that failed was not looked at. A question is a look of its own:
+   the same land asked twice counts twice.
 
 The document is a pure function of records and protocol: scoring the same parts again gives the same bytes.
 """
@@ -35,6 +36,7 @@ from pipeline.evaluate.metrics import (
 )
 from pipeline.evaluate.pixel_metrics import pixel_metrics
 from pipeline.evaluate.sample_records import SampleRecord, counts_of, outlines_of
+from pipeline.schema import TileStatus
 
 RESULTS_VERSION = 1
 """Version of the document's layout."""
@@ -168,7 +170,7 @@ def _rejection(counts: SampleCounts) -> dict[str, Any]:
 def _false_alarms(records: Sequence[SampleRecord], pixel_m: float | None) -> dict[str, Any] | None:
     if pixel_m is None:
         return None
-    empty = [record for record in records if record.true_px == 0]
+    empty = [record for record in records if record.true_px == 0 and record.status is not TileStatus.FAILED]
     area_km2 = sum(record.height * record.width for record in empty) * pixel_m**2 / 1e6
     masks = sum(len(record.mask_scores) for record in empty)
     return {"masks": masks, "empty_km2": round(area_km2, 4), "per_100_km2": round(100 * masks / area_km2, 1) if area_km2 else None}

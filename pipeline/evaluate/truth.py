@@ -10,7 +10,10 @@
      (gRefCOCO's convention, used by Think2Seg-RS section 4.1); `giou_present` is the mean over tiles that hold the class;
    - cIoU: intersection over union of all pixels together;
    - rejection: the share of truly empty tiles (no pixel of the class in the READ window) that were answered "nothing
-     here"; false rejection: the share of tiles whose core holds the class that were answered so.
+     here"; false rejection: the share of tiles whose core holds the class that were answered so;
+   - false alarms per 100 km2 on empty land: predicted instances that begin in a truly empty tile (the first core they show in,
+     row by row, so each belongs to one tile) and share no pixel with a true object of the class, over the ground area of the
+     valid pixels of these tiles' cores. Tiles that failed or were never looked at (nodata, cloud, outside the AOI) are no such land.
 """
 
 from __future__ import annotations
@@ -25,12 +28,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import rasterio
 import rasterio.windows
+import shapely
 import zarr
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.evaluate.overlap import Overlaps
-from pipeline.schema import TileLattice, TileSpec, TileStatus, Window
+from pipeline.schema import Reason, TileLattice, TileSpec, TileStatus, Window
+from pipeline.write.georeference import geodesic_area_m2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,17 @@ class QueryScore:
     rejected_empty: int = 0
     truly_present: int = 0
     rejected_present: int = 0
+    empty_m2: float = 0.0
+    """Ground area of the truly empty tiles that were answered; NaN without a CRS."""
+    seen: set[int] = field(default_factory=set)
+    """Ids of the predicted instances of the tiles so far."""
+    begun_on_empty: set[int] = field(default_factory=set)
+    """Those that were first seen in a truly empty tile."""
+
+    @property
+    def false_alarms(self) -> int:
+        """Of `begun_on_empty` those that share no pixel with a true object."""
+        return len(self.begun_on_empty - self.overlaps.touching())
 
     def figures(self) -> dict[str, Any]:
         """JSON-ready figures; None where a figure is undefined."""
@@ -94,6 +110,9 @@ class QueryScore:
             "n_predicted": match.n_predicted,
             "n_matched": len(match.iou),
             "truly_empty_tiles": self.truly_empty,
+            "false_alarms": self.false_alarms,
+            "empty_km2": None if np.isnan(self.empty_m2) else round(self.empty_m2 / 1e6, 6),
+            "per_100_km2": round(self.false_alarms / self.empty_m2 * 1e8, 1) if self.empty_m2 > 0 else None,
             **{key: None if np.isnan(value) else round(value, 4) for key, value in raw.items()},
         }
 
@@ -116,20 +135,27 @@ def score_run(run_dir: Path, truth: Truth, lattice: TileLattice, queries: tuple[
     kinds = {item["query"]: item["kind"] for item in truth.queries}
     scores = [QueryScore(query=q, kind=kinds.get(q, ""), class_name=truth.class_for(q)) for q in queries]
     ids = [truth.ids_of(score.class_name) for score in scores]
-    statuses = _statuses(run_dir)
+    fates = _fates(run_dir)
     group = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")
     predicted: Any = group["instance_id"]
     with rasterio.open(truth.labels_path) as labels:
-        offset = _grid_offset(lattice, labels)
+        offset = grid_offset(lattice, labels)
         for tile_row in range(lattice.n_tile_rows):
             for tile_col in range(lattice.n_tile_cols):
                 tile = lattice.tile(tile_row, tile_col)
-                seen = _read(labels, tile.read, offset)
+                seen = read_labels(labels, tile.read, offset)
                 rows, cols = tile.core.slices_in(tile.read)
                 block = predicted[:, tile.core.row0 : tile.core.row1, tile.core.col0 : tile.core.col1].astype(np.int64)
+                area_m2 = _core_m2(lattice, tile)
                 for index, score in enumerate(scores):
                     true = np.where(np.isin(seen, ids[index]), seen, 0)
-                    _add_tile(score, true, true[rows, cols], block[index], _status(statuses, tile, index))
+                    fate = fates.get((tile.tile_id, index), _NO_RECORD)
+                    _add_tile(score, true, true[rows, cols], block[index], fate.status)
+                    new = set(np.unique(block[index]).tolist()) - score.seen - {0}
+                    score.seen |= new
+                    if not true.any() and fate.looked_at:
+                        score.empty_m2 += area_m2 * fate.valid_px / tile.core.area_px
+                        score.begun_on_empty |= new
     return scores
 
 
@@ -149,19 +175,38 @@ def _add_tile(
         score.rejected_present += status == TileStatus.EMPTY
 
 
-def _statuses(run_dir: Path) -> dict[tuple[str, int], str]:
-    table: dict[tuple[str, int], str] = {}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Fate:
+    """What the block record says of one tile and question."""
+
+    status: str
+    reason: str
+    valid_px: int
+
+    @property
+    def looked_at(self) -> bool:
+        return self.status != TileStatus.FAILED and self.reason not in (Reason.NODATA, Reason.CLOUD, Reason.OUTSIDE_AOI)
+
+
+_NO_RECORD = _Fate(status=TileStatus.EMPTY, reason=Reason.OUTSIDE_AOI, valid_px=0)
+
+
+def _fates(run_dir: Path) -> dict[tuple[str, int], _Fate]:
+    table: dict[tuple[str, int], _Fate] = {}
     for path in sorted((run_dir / "blocks").glob("*.parquet")):
-        rows = pq.read_table(path, columns=["tile_id", "query_index", "status"]).to_pylist()
-        table.update({(row["tile_id"], row["query_index"]): row["status"] for row in rows})
+        rows = pq.read_table(path, columns=["tile_id", "query_index", "status", "reason", "valid_px"]).to_pylist()
+        table.update({(row.pop("tile_id"), row.pop("query_index")): _Fate(**row) for row in rows})
     return table
 
 
-def _status(statuses: dict[tuple[str, int], str], tile: TileSpec, query_index: int) -> str:
-    return statuses.get((tile.tile_id, query_index), TileStatus.EMPTY)
+def _core_m2(lattice: TileLattice, tile: TileSpec) -> float:
+    """Ground area of a tile's core on the ellipsoid; NaN without a CRS."""
+    core = tile.core
+    return float(geodesic_area_m2([shapely.box(core.col0, core.row0, core.col1, core.row1)], lattice.grid)[0])
 
 
-def _grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[int, int]:
+def grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[int, int]:
+    """(row, column) of the run grid's first pixel in the label raster. Raises InputError when they share no pixel lattice."""
     a, _, c, _, e, f = lattice.grid.transform
     col, row = ~labels.transform @ (c, f)
     if abs(labels.transform.a - a) > 1e-9 or abs(labels.transform.e - e) > 1e-9 or max(abs(col - round(col)), abs(row - round(row))) > 1e-6:
@@ -173,7 +218,8 @@ def _grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[
     return round(row), round(col)
 
 
-def _read(labels: rasterio.DatasetReader, window: Window, offset: tuple[int, int]) -> NDArray[np.int64]:
+def read_labels(labels: rasterio.DatasetReader, window: Window, offset: tuple[int, int]) -> NDArray[np.int64]:
+    """(H, W) instance ids of a window of the run grid; 0 = background, also beyond the raster."""
     moved = window.shifted(*offset)
     out: NDArray[np.int64] = labels.read(
         1, window=rasterio.windows.Window(moved.col0, moved.row0, moved.width, moved.height), boundless=True, fill_value=0
@@ -195,6 +241,9 @@ def score_table(scores: list[QueryScore]) -> str:
         "ciou",
         "rejection",
         "false_rejection",
+        "false_alarms",
+        "empty_km2",
+        "per_100_km2",
     )
     rows = [score.figures() for score in scores]
     cells = [["query", *columns], *([_cell(row["query"]), *(_cell(row[c]) for c in columns)] for row in rows)]

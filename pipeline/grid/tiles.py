@@ -123,13 +123,7 @@ class Plan:
         tiles = tuple(tile for tile in self.lattice.tiles_of_block(block_row, block_col) if self.inside[tile.tile_row, tile.tile_col])
         if not tiles:
             raise IndexError(f"block ({block_row}, {block_col}) has no tile to look at")
-        read = Window(
-            row0=min(tile.read.row0 for tile in tiles),
-            col0=min(tile.read.col0 for tile in tiles),
-            row1=max(tile.read.row1 for tile in tiles),
-            col1=max(tile.read.col1 for tile in tiles),
-        )
-        core = self.lattice.block_core(block_row, block_col)
+        core, read = self.lattice.block_core(block_row, block_col), Window.around([tile.read for tile in tiles])
         return BlockSpec(block_row=block_row, block_col=block_col, core=core, read=read, tiles=tiles)
 
     def outside_tiles(self) -> Iterator[TileSpec]:

@@ -9,7 +9,11 @@
     vllm_prompter.py    a vision-language model in an in-process vLLM engine
     vector_prompter.py  known locations from a vector file
     oracle.py           the truth, for tests and benchmarks
-    build.py            options -> one of them
+    gate.py             the seam before it: a cheap look that may reject a tile; gatekeeper.py asks who passed
+    verifier.py         the seam behind the segmenter: a look at the crop around each mask
+    decision.py         yes or no in one token, by the prompter's engine; vllm_gate.py and vllm_verifier.py ask with it
+    oracle_gate.py, oracle_verifier.py                 the truth in both roles
+    build.py            options -> one of each
 
 Heavy libraries are imported where a prompter is built, never when these modules are.
 """

@@ -1,18 +1,26 @@
-"""Options -> a prompter. The one place that knows all kinds."""
+"""Options -> a prompter, the gate before it, the verifier behind it. The one place that knows all kinds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.errors import InputError
+from pipeline.prompt.gate import Gate, GateOptions
 from pipeline.prompt.oracle import OraclePrompter
+from pipeline.prompt.oracle_gate import OracleGate
+from pipeline.prompt.oracle_verifier import OracleVerifier
+from pipeline.prompt.profile import Decision, load_profile
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.vector_prompter import VectorPrompter
+from pipeline.prompt.verifier import Verifier, VerifierOptions
+from pipeline.prompt.vllm_gate import VllmGate
 from pipeline.prompt.vllm_prompter import VllmOptions, VllmPrompter, check_model
+from pipeline.prompt.vllm_verifier import VllmVerifier
 from pipeline.schema import RunGrid
 
 PrompterKind = Literal["vllm", "vector", "oracle"]
+Role = Literal["gate", "verifier"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +59,59 @@ def build_prompter(options: PrompterOptions, grid: RunGrid) -> Prompter:
         case "oracle":
             return OraclePrompter(options.model, grid)
     raise InputError("a prompter's kind must be vllm, vector or oracle", came=repr(options.kind), remedy="choose one of them")
+
+
+def check_second_looks(gate: GateOptions, verifier: VerifierOptions, prompter: PrompterOptions) -> None:
+    """Whether this prompter can serve as gate and as verifier; loads no model. Raises InputError."""
+    if gate.on:
+        look_decision(prompter, "gate")
+    if verifier.on:
+        look_decision(prompter, "verifier")
+
+
+def look_decision(prompter: PrompterOptions, role: Role) -> Decision | None:
+    """The one-token question of a vllm prompter in that role; None for an oracle, which needs none. Raises InputError."""
+    if prompter.kind == "oracle":
+        return None
+    if prompter.kind != "vllm":
+        what = f"a {role} asks the prompter about pictures"
+        raise InputError(what, came=f"a prompter of kind {prompter.kind!r}", remedy=f'set mode = "off" under [{role}]')
+    profile = load_profile(prompter.vllm.profile)
+    decision = profile.gate if role == "gate" else profile.verifier
+    if decision is None:
+        remedy = f'add one (yes, no, and how the reply begins), or set mode = "off" under [{role}]'
+        raise InputError(f"a {role} needs the table [{role}] in the checkpoint's profile", came=f"profile {profile.name!r}", remedy=remedy)
+    check_model(prompter.model, prompter.vllm, decision)
+    return decision
+
+
+def build_gate(options: GateOptions, prompter: PrompterOptions, built: Prompter, grid: RunGrid) -> Gate | None:
+    """The gate of a run, None when it is off; a vllm gate shares the engine of `built`, the run's prompter.
+
+    Raises InputError, ModelError.
+    """
+    if not options.on:
+        return None
+    decision = look_decision(prompter, "gate")
+    if decision is None:
+        return OracleGate(prompter.model, grid)
+    if not isinstance(built, VllmPrompter):
+        raise TypeError(f"the gate of a vllm prompter needs its engine, got a {type(built).__name__}")
+    return VllmGate(built, decision)
+
+
+def build_verifier(options: VerifierOptions, prompter: PrompterOptions, grid: RunGrid, built: Prompter | None = None) -> Verifier | None:
+    """The verifier of a run, None when it is off; a vllm one shares the engine of `built`, or loads one when that is None.
+
+    Raises InputError, ModelError.
+    """
+    if not options.on:
+        return None
+    decision = look_decision(prompter, "verifier")
+    if decision is None:
+        return OracleVerifier(prompter.model, grid)
+    if isinstance(built, VllmPrompter):
+        return VllmVerifier(built, decision, options, owns=False)
+    share = options.gpu_memory_utilization
+    vllm = prompter.vllm if share is None else replace(prompter.vllm, gpu_memory_utilization=share)
+    return VllmVerifier(VllmPrompter(prompter.model, vllm), decision, options, owns=True)

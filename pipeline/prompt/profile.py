@@ -76,6 +76,36 @@ class ParserSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """How a checkpoint says yes or no in one token: the `[gate]` and `[verifier]` tables of a profile."""
+
+    yes: tuple[str, ...]
+    """Texts, each ONE token of the checkpoint, that say that the target is there."""
+    no: tuple[str, ...]
+    user: str = ""
+    """Text after the image, with `{query}` exactly once; empty: the profile's own."""
+    lead: str = ""
+    """How the reply begins; the next token is the decision. Empty: the decision is the first token of the reply."""
+    lead_until: str = ""
+    """For checkpoints that name their subject first: the reply to a grey picture up to and with this text is the lead, asked for
+    once per question. Then `lead` is what that reply is made to begin with."""
+    lead_tokens: int = 32
+    """Longest such lead."""
+    image_px: tuple[int, int] | None = None
+    """(width, height) of the look; None: the profile's image. Fewer pixels, fewer visual tokens."""
+
+    def __post_init__(self) -> None:
+        if not self.yes or not self.no or set(self.yes) & set(self.no):
+            raise ValueError(f"yes and no need one text each that the other does not have, got {self.yes} and {self.no}")
+        if self.user and self.user.count("{query}") != 1:
+            raise ValueError(f"user must hold {{query}} exactly once, got {self.user!r}")
+        if self.lead_tokens < 1:
+            raise ValueError(f"lead_tokens must be above 0, got {self.lead_tokens}")
+        if self.image_px is not None and not all(1 <= side <= MAX_IMAGE_SIDE_PX for side in self.image_px):
+            raise ValueError(f"image_px must be [width, height] from 1 to {MAX_IMAGE_SIDE_PX}, got {list(self.image_px)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
     """One checkpoint family's side of the conversation."""
 
@@ -92,6 +122,10 @@ class Profile:
     max_tokens: int
     """Longest reply."""
     parser: ParserSettings
+    gate: Decision | None = None
+    """One-token look before the prompter; None: this family has none."""
+    verifier: Decision | None = None
+    """One-token look at the crop around a mask; None: this family has none."""
 
     def __post_init__(self) -> None:
         if self.user.count("{query}") != 1:
@@ -108,9 +142,9 @@ class Profile:
             return 1000.0, 1000.0
         return float(self.image_px[0]), float(self.image_px[1])
 
-    def user_text(self, query: str) -> str:
-        """The user message for a question already checked by `check_query`."""
-        return self.user.replace("{query}", query)
+    def user_text(self, query: str, decision: Decision | None = None) -> str:
+        """The user message for a question already checked by `check_query`; `decision`: of a one-token look."""
+        return (decision.user if decision is not None and decision.user else self.user).replace("{query}", query)
 
 
 def known_profiles() -> tuple[str, ...]:

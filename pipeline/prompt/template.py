@@ -11,22 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.prompt.profile import Profile
+from pipeline.prompt.profile import Decision, Profile
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def chat_messages(profile: Profile, query: str) -> list[dict[str, Any]]:
-    """System message (if the profile has one), then the user's: image first, question last. The image itself is not inside."""
-    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": profile.user_text(query)}]}
+def chat_messages(profile: Profile, query: str, decision: Decision | None = None) -> list[dict[str, Any]]:
+    """System message (if the profile has one), then the user's: image first, question last. The image itself is not inside.
+
+    `decision`: the question of a one-token look instead of the prompter's.
+    """
+    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": profile.user_text(query, decision)}]}
     system = [{"role": "system", "content": [{"type": "text", "text": profile.system}]}] if profile.system else []
     return [*system, user]
 
 
-def squash(rgb: NDArray[np.uint8], profile: Profile) -> Image:
-    """(H, W, 3) -> a picture of `profile.image_px`, aspect ratio not kept, with the profile's filter."""
+def squash(rgb: NDArray[np.uint8], profile: Profile, image_px: tuple[int, int] | None = None) -> Image:
+    """(H, W, 3) -> a picture of `image_px` (width, height; None: the profile's), aspect ratio not kept, with the profile's filter."""
     from PIL import Image
 
     whole = Image.fromarray(np.ascontiguousarray(rgb))
-    return whole.resize(profile.image_px, Image.Resampling[profile.resampling.upper()])
+    return whole.resize(image_px or profile.image_px, Image.Resampling[profile.resampling.upper()])

@@ -25,10 +25,13 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
 from pipeline.prompt.checkpoint import (
@@ -43,7 +46,7 @@ from pipeline.prompt.checkpoint import (
 )
 from pipeline.prompt.frames import to_window
 from pipeline.prompt.parse import ParsedReply, parse_reply
-from pipeline.prompt.profile import Profile, load_profile
+from pipeline.prompt.profile import Decision, Profile, load_profile
 from pipeline.prompt.template import chat_messages, squash
 from pipeline.schema import Reason, TileImage, TilePrompts, TileStatus
 
@@ -106,8 +109,8 @@ class VllmOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Picture:
-    """One tile as the model sees it."""
+class Picture:
+    """A tile, or a part of one, as the model sees it."""
 
     image: Image
     uuid: str
@@ -119,13 +122,18 @@ class _Reply:
     finish_reason: str | None
 
 
-def check_model(model: str, options: VllmOptions) -> None:
-    """What can be said about model and options before anything is loaded. Raises InputError. Hub ids pass."""
+def check_model(model: str, options: VllmOptions, look: Decision | None = None) -> None:
+    """What can be said about model and options, and the image of a one-token look, before anything is loaded.
+
+    Raises InputError. Hub ids pass.
+    """
     profile, path = load_profile(options.profile), resolve_model(model)
     check_checkpoint(path)
     rule = local_image_rule(Path(path))
     if rule is not None:
         _check_size(profile, rule, options)
+        if look is not None and look.image_px is not None:
+            _check_size(replace(profile, image_px=look.image_px), rule, options)
 
 
 def _check_size(profile: Profile, rule: ImageRule, options: VllmOptions) -> None:
@@ -163,6 +171,16 @@ class VllmPrompter:
         self.n_cached_tokens = 0
 
     @property
+    def profile(self) -> Profile:
+        """What the checkpoint is asked, and how it answers."""
+        return self._profile
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's, from transformers."""
+        return self._processor.tokenizer
+
+    @property
     def model_id(self) -> str:
         """Checkpoint, and the profile it is read with."""
         return f"{self._model_id}+{self._profile.name}"
@@ -170,7 +188,7 @@ class VllmPrompter:
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
         """One answer per query, in order. Raises ModelError only when the engine cannot answer any more."""
         self._stay_in_loop()
-        picture = await asyncio.to_thread(_picture, image, self._profile)
+        picture = await asyncio.to_thread(picture_of, image.tile.tile_id, image.rgb, self._profile)
         warm = asyncio.Event()
         jobs = (self._answer(image, picture, (index, query), warm) for index, query in enumerate(queries))
         answers = await asyncio.gather(*jobs, return_exceptions=True)
@@ -185,7 +203,7 @@ class VllmPrompter:
         """End the engine's processes."""
         self._engine.shutdown()
 
-    async def _answer(self, image: TileImage, picture: _Picture, asked: tuple[int, str], warm: asyncio.Event) -> TilePrompts:
+    async def _answer(self, image: TileImage, picture: Picture, asked: tuple[int, str], warm: asyncio.Event) -> TilePrompts:
         """One query of one tile, retries included. `warm` is set by the first query and awaited by the others."""
         index, query = asked
         reply, parsed, n_calls = _Reply(text="", finish_reason=None), None, 0
@@ -202,21 +220,25 @@ class VllmPrompter:
         except TimeoutError:
             failed = Reason.TIMEOUT, f"no reply within {self._options.timeout_s:g} s"
         except Exception as error:
-            if self._engine.errored:
-                raise ModelError(f"the engine of {self._model_id} died: {_said(error)}", retryable=True) from error
+            self.require_alive(error)
             failed = Reason.MODEL_ERROR, _said(error)
         finally:
             warm.set()
         return self._record(image, index, (reply, parsed, failed), n_calls)
 
-    async def _generate(self, picture: _Picture, query: str, attempt: int, warm: asyncio.Event) -> _Reply:
+    async def _generate(self, picture: Picture, query: str, attempt: int, warm: asyncio.Event) -> _Reply:
         """One call of the engine. Raises TimeoutError, or what the engine raises."""
         sampling = _sampling(attempt=attempt, max_tokens=self._max_tokens, stream=not warm.is_set())
-        request = {
-            "prompt": self._chat_text(query),
-            "multi_modal_data": {"image": picture.image},
-            "multi_modal_uuids": {"image": [picture.uuid]},
-        }
+        completion = await self.run(self.chat_text(query), picture, sampling, warm)
+        return _Reply(text=completion.text, finish_reason=completion.finish_reason)
+
+    async def run(self, text: str, picture: Picture, sampling: Any, warm: asyncio.Event) -> Any:
+        """One request: a whole prompt and its picture in, vLLM's completion out; `warm` is set on its first token.
+
+        Raises TimeoutError, or what the engine raises.
+        """
+        self._stay_in_loop()
+        request = {"prompt": text, "multi_modal_data": {"image": picture.image}, "multi_modal_uuids": {"image": [picture.uuid]}}
         output: Any = None
         async with self._slots, asyncio.timeout(self._options.timeout_s):
             self.n_calls += 1
@@ -229,7 +251,7 @@ class VllmPrompter:
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):
             raise RuntimeError(f"the engine ended the request with {completion.finish_reason!r}")
-        return _Reply(text=completion.text, finish_reason=completion.finish_reason)
+        return completion
 
     def _record(
         self, image: TileImage, index: int, outcome: tuple[_Reply, ParsedReply | None, tuple[Reason, str] | None], n_calls: int
@@ -258,9 +280,14 @@ class VllmPrompter:
             n_calls=n_calls,
         )
 
-    def _chat_text(self, query: str) -> str:
-        """The whole prompt as the checkpoint's own chat template writes it: image first, query last."""
-        messages = chat_messages(self._profile, query)
+    def require_alive(self, error: BaseException) -> None:
+        """Raises ModelError, retryable in a fresh process, when `error` came from an engine that died."""
+        if self._engine.errored:
+            raise ModelError(f"the engine of {self._model_id} died: {_said(error)}", retryable=True) from error
+
+    def chat_text(self, query: str, decision: Decision | None = None) -> str:
+        """The whole prompt as the checkpoint's own chat template writes it: image first, query last; `decision`: of a one-token look."""
+        messages = chat_messages(self._profile, query, decision)
         return str(self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _stay_in_loop(self) -> None:
@@ -271,11 +298,11 @@ class VllmPrompter:
             raise ModelError("a vLLM prompter must be used from one event loop only; keep the loop of its first call open")
 
 
-def _picture(image: TileImage, profile: Profile) -> _Picture:
-    """The tile squashed to the profile's image, and a key for the engine's caches: equal keys mean equal images."""
-    small = squash(image.rgb, profile)
+def picture_of(key: str, rgb: NDArray[np.uint8], profile: Profile, image_px: tuple[int, int] | None = None) -> Picture:
+    """(H, W, 3) pixels squashed to `image_px` (None: the profile's), and a key for the engine's caches: equal keys, equal images."""
+    small = squash(rgb, profile, image_px)
     digest = hashlib.blake2b(small.tobytes(), digest_size=16).hexdigest()
-    return _Picture(image=small, uuid=f"{image.tile.tile_id}-{digest}")
+    return Picture(image=small, uuid=f"{key}-{digest}")
 
 
 def _sampling(*, attempt: int, max_tokens: int, stream: bool) -> Any:

@@ -8,6 +8,8 @@
 4. The file's metadata holds schema version, fingerprint, row count and block id. `_open` checks all of them, pages carry
    checksums, so a truncated, damaged, foreign or older file raises RecordError and is never half-believed.
 
+A run with a gate or a verifier adds its columns at the end (`record_columns.SECOND_LOOKS`); without one they are not there.
+
 Only standard Arrow types are used: no extension types that a reader would have to unpickle. The same record gives the same
 bytes. Texts are UTF-8; a lone surrogate in a reply becomes `?`, and URLs in errors lose their query strings.
 """
@@ -32,7 +34,7 @@ from pipeline.schema import BlockRecord, Reason, TileLattice, TileRecord, TileSp
 from pipeline.write.atomic_file import write_bytes_atomic
 from pipeline.write.hrefs import public_text
 from pipeline.write.label_codec import decode_bits, decode_labels, encode_bits, encode_labels
-from pipeline.write.record_columns import SCHEMA, fragments_column, prompts_column, tile_records, tile_specs
+from pipeline.write.record_columns import SCHEMA, SECOND_LOOKS, fragments_column, prompts_column, record_schema, tile_records, tile_specs
 from pipeline.write.run_dir import RunDir
 
 RECORD_VERSION = b"1"
@@ -44,7 +46,7 @@ _STEPS: Mapping[Side, tuple[int, int]] = {"n": (-1, 0), "e": (0, 1), "s": (1, 0)
 
 _PREFIX = b"terraquery:"
 _BLOBS = ("labels", "seam_n", "seam_e", "seam_s", "seam_w", "valid")
-_SUMMARY = tuple(name for name in SCHEMA.names if name not in _BLOBS)
+_SUMMARY = (*(name for name in SCHEMA.names if name not in _BLOBS), *SECOND_LOOKS)
 REMEDY = "delete the file and start the run again on the same --out; only this block is done again"
 """What to do about a record that cannot be used."""
 
@@ -75,6 +77,10 @@ class TileCounts:
     truncated_reply: bool
     n_calls: int
     valid_px: int
+    gate_p: float | None = None
+    audited: bool = False
+    verified: tuple[float | None, ...] = ()
+    """The last three as in TileRecord."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +149,10 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
         "labels": [None if row.labels is None else encode_labels(row.labels) for row in rows],
         **{f"seam_{side}": [_strip(row, lattice, side) for row in rows] for side in SIDES},
         "valid": [encode_bits(record.valid[row.tile.tile_id]) if first_row[row.tile.tile_id] == i else None for i, row in enumerate(rows)],
+        **{name: [getattr(row, name) for row in rows] for name in SECOND_LOOKS},
     }
-    table = pa.table([pa.array(columns[field.name], type=field.type) for field in SCHEMA], schema=SCHEMA)
+    schema = record_schema(rows)
+    table = pa.table([pa.array(columns[field.name], type=field.type) for field in schema], schema=schema)
     return _to_parquet(table.replace_schema_metadata(_metadata(record)))
 
 
@@ -182,9 +190,11 @@ def read_counts(path: Path, fingerprint: str) -> BlockCounts:
     plain = [name for name in _SUMMARY if name not in ("reply", "rationale", "prompts", "fragments")]
     with _open(path, fingerprint) as (file, metadata):
         table = file.read(columns=[*plain, "prompts.list.element.label", "fragments.list.element.local"])
-        column = {name: table[name].to_pylist() for name in plain}
+        column = {name: table[name].to_pylist() for name in plain if name in table.column_names}
         counts = {name: pc.list_value_length(table[name]).to_pylist() for name in ("prompts", "fragments")}
         windows = tile_specs(column)
+        absent = [None] * table.num_rows
+        gate_p, audited, verified = (column.get(name, absent) for name in SECOND_LOOKS)
     tiles = tuple(
         TileCounts(
             tile=windows[i],
@@ -192,6 +202,9 @@ def read_counts(path: Path, fingerprint: str) -> BlockCounts:
             reason=Reason(column["reason"][i]),
             n_prompts=counts["prompts"][i],
             n_fragments=counts["fragments"][i],
+            gate_p=gate_p[i],
+            audited=bool(audited[i]),
+            verified=tuple(verified[i] or ()),
             **{name: column[name][i] for name in ("query_index", "error", "n_dropped", "truncated_reply", "n_calls", "valid_px")},
         )
         for i in range(table.num_rows)

@@ -54,6 +54,9 @@ SCHEMA = pa.schema(
 """Lists have one entry per query, in order. n_prompts, n_dropped and n_calls are sums over queries; truncated_reply says
 whether any reply was; valid_share is the share of the core's pixels that are imagery."""
 
+GATE_COLUMNS = (pa.field("gate_p", pa.list_(pa.float64())), pa.field("audited", pa.list_(pa.bool_())))
+"""Added at the end by a run with a gate, one entry per query: its probability (null: not judged); rejected and examined all the same."""
+
 _OUTSIDE_ROWS = 50_000
 """Rows of tiles outside the AOI made at a time, so that memory stays bounded."""
 
@@ -94,12 +97,16 @@ class Conservation:
         )
 
 
-def write_coverage(run_dir: RunDir, lattice: TileLattice, inside: NDArray[np.bool_], *, fingerprint: str, n_queries: int) -> Conservation:
+def write_coverage(
+    run_dir: RunDir, lattice: TileLattice, inside: NDArray[np.bool_], *, fingerprint: str, n_queries: int, gated: bool = False
+) -> Conservation:
     """Write coverage.parquet from the plan (`inside`, one value per tile) and the block records; returns the count.
 
+    `gated`: the run had a gate, and the ledger says what it thought (`GATE_COLUMNS`).
     Raises RecordError for a record that is damaged or foreign. The caller decides when to `require()`.
     """
-    ledger = _Ledger(lattice, inside, n_queries)
+    schema = pa.schema([*SCHEMA, *GATE_COLUMNS]) if gated else SCHEMA
+    ledger = _Ledger(lattice, inside, n_queries, schema)
 
     def tables() -> Iterator[pa.Table]:
         for block_id in _planned_blocks(lattice, inside):
@@ -108,7 +115,7 @@ def write_coverage(run_dir: RunDir, lattice: TileLattice, inside: NDArray[np.boo
                 yield ledger.table(read_counts(path, fingerprint))
         yield from ledger.outside()
 
-    write_geo_parquet(run_dir.coverage, tables(), schema=SCHEMA, grid=lattice.grid)
+    write_geo_parquet(run_dir.coverage, tables(), schema=schema, grid=lattice.grid)
     return ledger.conservation()
 
 
@@ -120,7 +127,8 @@ def overall_row[Row: (TileRecord, TileCounts)](rows: Sequence[Row]) -> Row:
 class _Ledger:
     """Counts while tables are made, so that the records are read once."""
 
-    def __init__(self, lattice: TileLattice, inside: NDArray[np.bool_], n_queries: int) -> None:
+    def __init__(self, lattice: TileLattice, inside: NDArray[np.bool_], n_queries: int, schema: pa.Schema) -> None:
+        self._schema = schema
         self._lattice = lattice
         self._inside = inside
         self._n_queries = n_queries
@@ -142,7 +150,7 @@ class _Ledger:
             entries.append(_entry(rows, block.block_id))
             self._counts[entries[-1]["status"]] += 1
             self._reasons[f"{entries[-1]['status']}/{entries[-1]['reason']}".rstrip("/")] += 1
-        table = pa.Table.from_pylist(entries, schema=SCHEMA)
+        table = pa.Table.from_pylist(entries, schema=self._schema)
         rows_cols = (np.array([entry[name] for entry in entries], dtype=np.int64) for name in ("tile_row", "tile_col"))
         return with_geometry(table, core_polygons(self._lattice, *rows_cols))
 
@@ -167,9 +175,11 @@ class _Ledger:
                 **dict.fromkeys(("n_prompts", "n_dropped", "n_calls"), [0] * n),
                 "truncated_reply": [False] * n,
                 "valid_share": [0.0] * n,
+                "gate_p": [[None] * self._n_queries] * n,
+                "audited": [[False] * self._n_queries] * n,
             }
-            arrays = [pa.array(columns[field.name], type=field.type) for field in SCHEMA]
-            yield with_geometry(pa.table(arrays, schema=SCHEMA), core_polygons(self._lattice, rows, cols))
+            arrays = [pa.array(columns[field.name], type=field.type) for field in self._schema]
+            yield with_geometry(pa.table(arrays, schema=self._schema), core_polygons(self._lattice, rows, cols))
             self._counts[TileStatus.EMPTY] += n
             self._reasons[f"{TileStatus.EMPTY.value}/{Reason.OUTSIDE_AOI.value}"] += n
 
@@ -206,6 +216,8 @@ def _entry(rows: Sequence[TileCounts], block_id: str) -> dict[str, Any]:
         "n_calls": sum(row.n_calls for row in rows),
         "truncated_reply": any(row.truncated_reply for row in rows),
         "valid_share": rows[0].valid_px / max(tile.core.area_px, 1),
+        "gate_p": [row.gate_p for row in rows],
+        "audited": [row.audited for row in rows],
     }
 
 

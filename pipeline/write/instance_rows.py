@@ -25,7 +25,7 @@ from pipeline.schema import RunGrid, Scene, TileLattice
 from pipeline.write.block_records import REMEDY, read_columns
 from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import Geometries, to_crs_coordinates
-from pipeline.write.instances import SCHEMA, InstanceMeta, scene_footprint, timestamp_of
+from pipeline.write.instances import InstanceMeta, scene_footprint, timestamp_of
 from pipeline.write.record_columns import POINT
 
 _BOOK_BLOCKS = 16
@@ -70,7 +70,7 @@ class PromptBook:
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
 
     def look_up(self, tile: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Table:
-        """Rows (n,) of label, rationale, box_px and points (run-grid pixels). Raises RecordError for an unknown prompt."""
+        """Rows (n,) of label, rationale, box_px, points (run-grid pixels) and verified. Raises RecordError for an unknown prompt."""
         lattice = self._lattice
         row, col = tile // lattice.n_tile_cols, tile % lattice.n_tile_cols
         block = row // lattice.block_tiles * lattice.n_block_cols + col // lattice.block_tiles
@@ -104,6 +104,7 @@ class PromptBook:
                 table["rationale"].combine_chunks().take(pa.array(at)),
                 _shifted_boxes(values.field("box_xyxy").take(entry), shift),
                 _shifted_points(values.field("points").take(entry), shift),
+                _verified(table, at, prompt),
             ],
             schema=_DETAILS,
         )
@@ -112,7 +113,7 @@ class PromptBook:
         if number in self._held:
             self._held.move_to_end(number)
             return self._held[number]
-        columns = ["tile_row", "tile_col", "read_row0", "read_col0", "query_index", "rationale", "prompts"]
+        columns = ["tile_row", "tile_col", "read_row0", "read_col0", "query_index", "rationale", "prompts", "verified"]
         table = read_columns(self._path(self._block_id(number)), self._fingerprint, columns=columns)
         table = table.filter(pc.field("query_index") == self._query)
         tile = table["tile_row"].to_numpy().astype(np.int64) * self._lattice.n_tile_cols + table["tile_col"].to_numpy()
@@ -127,7 +128,15 @@ class PromptBook:
         return f"b{row:05d}_{col:05d}"
 
 
-_DETAILS = pa.schema([("label", pa.string()), ("rationale", pa.string()), ("box_px", pa.list_(pa.float64())), ("points", pa.list_(POINT))])
+_DETAILS = pa.schema(
+    [
+        ("label", pa.string()),
+        ("rationale", pa.string()),
+        ("box_px", pa.list_(pa.float64())),
+        ("points", pa.list_(POINT)),
+        ("verified", pa.float32()),
+    ]
+)
 
 
 def instance_rows(
@@ -159,8 +168,9 @@ def instance_rows(
         "prompter_id": _repeated(meta.prompter_id, n),
         "segmenter_id": _repeated(meta.segmenter_id, n),
         "run_id": _repeated(meta.run_id, n),
+        "verified": details["verified"].combine_chunks(),
     }
-    table = pa.table([_typed(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
+    table = pa.table([_typed(columns[field.name], field.type) for field in meta.schema], schema=meta.schema)
     return with_geometry(table, to_crs_coordinates(rows.polygons, grid))
 
 
@@ -197,6 +207,17 @@ def _tile_lists(start: NDArray[np.int64], tiles: NDArray[np.int64], lattice: Til
     names = [f"r{row:05d}c{col:05d}" for row, col in (divmod(tile, lattice.n_tile_cols) for tile in known.tolist())]
     values = pa.array(names, type=pa.string()).take(pa.array(where.reshape(-1)))
     return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), values)
+
+
+def _verified(table: pa.Table, at: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Array:
+    """The verifier's probability of prompt `prompt[i]` of row `at[i]`; null where the record has none."""
+    if "verified" not in table.column_names:
+        return pa.nulls(at.size, pa.float32())
+    lists = table["verified"].combine_chunks()
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths
+    known = prompt < lengths[at]
+    return lists.flatten().take(pa.array(starts[at] + prompt, mask=~known)).cast(pa.float32())
 
 
 def _shifted_boxes(boxes: pa.ListArray, shift: NDArray[np.int64]) -> pa.ListArray:

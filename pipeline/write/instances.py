@@ -62,6 +62,9 @@ SCHEMA = pa.schema(
 """Attribute columns; `bbox` and `geometry` follow. box_px is (x0, y0, x1, y1) and points are (x, y), in pixel-edge
 coordinates of the run grid; box_px is null for an object prompted by points alone."""
 
+VERIFIED = pa.field("verified", pa.float32())
+"""Last attribute column of a run with a verifier: its probability for the piece that gave label, box and rationale; null: not judged."""
+
 Point = tuple[float, float, int]
 """(x, y, label) in pixel-edge coordinates of the run grid; label 1 = inside the object."""
 
@@ -125,6 +128,13 @@ class InstanceMeta:
     prompter_id: str
     segmenter_id: str
     run_id: str
+    verified: bool = False
+    """The run had a verifier."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Attribute columns of the run's instances."""
+        return SCHEMA.append(VERIFIED) if self.verified else SCHEMA
 
 
 def write_instances(run_dir: RunDir, table: InstanceTable, *, grid: RunGrid, meta: InstanceMeta) -> int:
@@ -148,9 +158,9 @@ def remove_parts_from(run_dir: RunDir, n_parts: int) -> None:
             path.unlink()
 
 
-def write_part(run_dir: RunDir, part: int, tables: Iterable[pa.Table], *, grid: RunGrid) -> int:
+def write_part(run_dir: RunDir, part: int, tables: Iterable[pa.Table], *, grid: RunGrid, schema: pa.Schema = SCHEMA) -> int:
     """Write one part file from finished rows (attributes, bbox, geometry) in their final order; returns their number."""
-    return write_geo_parquet(run_dir.instances / f"part-{part:05d}.parquet", tables, schema=SCHEMA, grid=grid)
+    return write_geo_parquet(run_dir.instances / f"part-{part:05d}.parquet", tables, schema=schema, grid=grid)
 
 
 def hilbert_keys(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.uint32]:

@@ -56,6 +56,27 @@ SCHEMA = pa.schema(
 )
 """One row per (tile, query)."""
 
+GATE_COLUMNS = (("gate_p", pa.float64()), ("audited", pa.bool_()))
+"""Only in records of a run with a gate: its probability (null: not judged), and whether the tile is of the audit's sample."""
+
+VERIFIER_COLUMNS = (("verified", pa.list_(pa.float64())),)
+"""Only in records of a run with a verifier: per prompt its probability (null: no mask, or not judged)."""
+
+SECOND_LOOKS = tuple(name for name, _ in (*GATE_COLUMNS, *VERIFIER_COLUMNS))
+"""Columns that a record may lack. Without them it is byte for byte what it was before there were any."""
+
+
+def record_schema(rows: Sequence[TileRecord]) -> pa.Schema:
+    """`SCHEMA`, and the columns of a gate or verifier that judged any of the rows."""
+    schema = SCHEMA
+    for columns, used in (
+        (GATE_COLUMNS, any(row.gate_p is not None for row in rows)),
+        (VERIFIER_COLUMNS, any(row.verified for row in rows)),
+    ):
+        for name, kind in columns if used else ():
+            schema = schema.append(pa.field(name, kind))
+    return schema
+
 
 def prompts_column(rows: Sequence[TileRecord]) -> pa.Array:
     """list<PROMPT>, one list per row."""
@@ -77,6 +98,8 @@ def tile_records(table: pa.Table, *, labels: Sequence[NDArray[np.uint16] | None]
     table = table.combine_chunks()
     column = {name: table[name].to_pylist() for name in table.column_names if name not in {"fragments", "labels", "valid"}}
     fragments, specs = fragment_lists(table["fragments"]), tile_specs(column)
+    absent = [None] * table.num_rows
+    gate_p, audited, verified = (column.get(name, absent) for name in SECOND_LOOKS)
     return tuple(
         TileRecord(
             tile=specs[i],
@@ -93,6 +116,9 @@ def tile_records(table: pa.Table, *, labels: Sequence[NDArray[np.uint16] | None]
             valid_px=column["valid_px"][i],
             labels=labels[i],
             fragments=fragments[i],
+            gate_p=gate_p[i],
+            audited=bool(audited[i]),
+            verified=tuple(verified[i] or ()),
         )
         for i in range(table.num_rows)
     )

@@ -74,16 +74,28 @@ class EmptyTile:
 
 
 def read_objects(run_dir: RunDir) -> Objects:
-    """The numbers of all instances."""
-    columns = ["instance_id", "query_index", "score", "area_px", "area_m2"]
+    """The numbers of all instances; an object of several rows (`part_no`) is one, with the area of all of them."""
+    columns = ["instance_id", "query_index", "score", "area_px", "area_m2", "part_no"]
     table = pq.read_table(run_dir.instances, columns=columns, partitioning=None)
     arrays = {name: table[name].to_numpy() for name in columns}
+    names = np.stack([arrays["query_index"].astype(np.int64), arrays["instance_id"].astype(np.int64)])
+    parted = np.unique(names[:, arrays["part_no"] > 0], axis=1)
+    whole = ~np.isin(arrays["instance_id"], parted[1].astype(np.uint64))
+    parts = np.flatnonzero(~whole)
+    _, first, where = np.unique(names[:, parts], axis=1, return_index=True, return_inverse=True)
+    rows = np.concatenate([np.flatnonzero(whole), parts[first]])
+
+    def total(name: str) -> NDArray[Any]:
+        summed = np.zeros(first.size, dtype=arrays[name].dtype)
+        np.add.at(summed, where.reshape(-1), arrays[name][parts])
+        return np.concatenate([arrays[name][whole], summed])
+
     return Objects(
-        instance_id=arrays["instance_id"],
-        query_index=arrays["query_index"].astype(np.int64),
-        score=arrays["score"].astype(np.float64),
-        area_px=arrays["area_px"],
-        area_m2=arrays["area_m2"].astype(np.float64),
+        instance_id=arrays["instance_id"][rows],
+        query_index=names[0, rows],
+        score=arrays["score"][rows].astype(np.float64),
+        area_px=total("area_px"),
+        area_m2=total("area_m2").astype(np.float64),
     )
 
 
@@ -120,17 +132,32 @@ def choose(objects: Objects, *, seed: int) -> dict[str, list[tuple[int, int]]]:
 
 
 def read_chips(run_dir: RunDir, keys: list[tuple[int, int]], grid: RunGrid) -> list[Chip]:
-    """The objects of `keys`, in that order."""
+    """The objects of `keys`, in that order; parts of one object are put together."""
     wanted = pa.array([key[1] for key in keys], type=pa.uint64())
-    columns = ["instance_id", "query_index", "query", "label", "score", "area_px", "area_m2", "rationale", "n_tiles", "truncated", "box_px"]
+    columns = ["instance_id", "query_index", "query", "label", "score", "area_px", "area_m2", "rationale"]
+    columns += ["tile_ids", "truncated", "box_px"]
     filters = pc.field("instance_id").isin(wanted)
     table = pq.read_table(run_dir.instances, columns=[*columns, "geometry"], filters=filters, partitioning=None)
     geometries = _pixels(table, grid)
-    found = {}
+    parts: dict[tuple[int, int], list[tuple[dict[str, Any], Any]]] = {}
     for row, geometry in zip(table.select(columns).to_pylist(), geometries, strict=True):
-        box = None if row["box_px"] is None else tuple(row["box_px"])
-        found[row["query_index"], row["instance_id"]] = Chip(**{**row, "box_px": box}, geometry=geometry)
-    return [found[key] for key in keys]
+        parts.setdefault((row["query_index"], row["instance_id"]), []).append((row, geometry))
+    return [_chip(parts[key]) for key in keys]
+
+
+def _chip(parts: list[tuple[dict[str, Any], Any]]) -> Chip:
+    rows, geometries = zip(*parts, strict=True)
+    head = {name: value for name, value in rows[0].items() if name != "tile_ids"}
+    return Chip(
+        **{
+            **head,
+            "box_px": None if head["box_px"] is None else tuple(head["box_px"]),
+            "area_px": sum(row["area_px"] for row in rows),
+            "area_m2": None if head["area_m2"] is None else sum(row["area_m2"] for row in rows),
+        },
+        n_tiles=len({tile for row in rows for tile in row["tile_ids"]}),
+        geometry=shapely.union_all(list(geometries)) if len(rows) > 1 else geometries[0],
+    )
 
 
 def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:

@@ -58,6 +58,8 @@ class RunInfo:
     warnings: tuple[str, ...] = ()
     qa: Mapping[str, Any] = field(default_factory=dict)
     """Query -> match scores, density of objects at seams against the interior, counts of the merge."""
+    gate: Mapping[str, Any] = field(default_factory=dict)
+    """What a gate rejected, and what the audit says that cost (`evaluate.gate_audit`). Left out of the file without a gate."""
     aoi_wkb: str = ""
     """The AOI in the run grid's CRS, hexadecimal WKB; empty for whole scenes. What merging again needs to select objects."""
     model_ids: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +72,8 @@ class RunInfo:
 def write_run_json(path: Path, info: RunInfo) -> Path:
     """Write run.json atomically; hrefs lose query strings, texts lose the query strings of URLs in them."""
     document = {item.name: getattr(info, item.name) for item in fields(info)}
+    if not info.gate:
+        del document["gate"]
     document["parameters"] = canonical(info.parameters)
     document["settings"] = canonical(info.settings)
     document["models"] = canonical(info.models)

@@ -2,10 +2,17 @@
 
     python tests/benchmarks/memory.py --sizes 4096 8192 16384 --runner ray
 
-Every size runs in a fresh process tree; memory is the proportional set size (pages shared between processes are counted
-once) of the driver and of everything it started, sampled twice a second. Reported: peak of the sum, of the driver and of
-the largest worker with its name, and the ratio of the last size to the first. Absolute figures depend on the machine; the ratio is what
-should stay near 1.
+Every size runs in a fresh process tree, sampled twice a second. Memory of two kinds is kept apart:
+
+1. Private memory: pages that a process has to itself (proportional set size of anonymous pages, /proc/PID/smaps_rollup).
+   This is what code can leak. Reported are peaks of its sum over all processes, of the driver, and of the largest worker
+   with its name.
+2. Shared memory: pages of the object store (/dev/shm), which Ray maps into every worker; each is counted once. The store keeps
+   every page that it has ever touched until it ends, so this is the largest volume of blocks that were on their way at once.
+
+`peak_sum_mb` is the peak of everything: private, shared, and the code of libraries (each page counted once). Reported last is, for each
+column, the ratio of the last size to the first. Absolute figures depend on the machine; the ratios are what should stay near 1.
+Needs Linux.
 """
 
 from __future__ import annotations
@@ -23,6 +30,23 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 
+INTERVAL_S = 0.5
+
+COLUMNS = (
+    ("side_px", "side_px", 0),
+    ("tiles", "tiles", 0),
+    ("instances", "instances", 0),
+    ("peak_sum_mb", "sum_mb", 0),
+    ("private_mb", "private_mb", 0),
+    ("shared_mb", "shared_mb", 0),
+    ("driver_mb", "driver_mb", 0),
+    ("worker_mb", "worker_mb", 0),
+    ("seconds", "seconds", 1),
+)
+"""(heading, key of a row, decimals)."""
+
+RATIOS = ("sum_mb", "private_mb", "shared_mb", "driver_mb", "worker_mb")
+
 
 def main() -> int:
     """Run all sizes and print a table."""
@@ -34,22 +58,24 @@ def main() -> int:
     top.add_argument("--halo", type=int, default=32)
     top.add_argument("--worlds", type=Path, help="keep the worlds here and reuse them")
     top.add_argument("--json", type=Path, help="also write the figures here")
+    top.add_argument("--trace", type=Path, help="also write every sample of every process here, one JSON object per line")
     args = top.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         worlds = args.worlds or Path(scratch)
         rows = [measure(args, size, worlds, Path(scratch)) for size in args.sizes]
-    names = (("side_px", 8), ("tiles", 7), ("instances", 9), ("peak_sum_mb", 12), ("driver_mb", 10), ("worker_mb", 10), ("seconds", 8))
-    print(" ".join(f"{name:>{width}}" for name, width in names), " largest worker")
+    print(" ".join(f"{heading:>{len(heading) + 2}}" for heading, _, _ in COLUMNS), " largest worker")
     for row in rows:
-        print(
-            f"{row['side_px']:>8} {row['tiles']:>7} {row['instances']:>9} {row['sum_mb']:>12.0f} {row['driver_mb']:>10.0f} "
-            f"{row['worker_mb']:>10.0f} {row['seconds']:>8.1f}  {row['worker']}"
-        )
-    for name in ("sum_mb", "driver_mb", "worker_mb"):
-        print(f"{name}: last / first = {rows[-1][name] / rows[0][name]:.2f}")
+        print(" ".join(f"{row[key]:>{len(heading) + 2}.{decimals}f}" for heading, key, decimals in COLUMNS), "", row["worker"])
+    for name in RATIOS:
+        print(f"{name}: last / first = {ratio(rows[-1][name], rows[0][name])}")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
     return 0
+
+
+def ratio(last: float, first: float) -> str:
+    """Two decimals; a dash where there is nothing to divide by (the local runner has no workers)."""
+    return f"{last / first:.2f}" if first else "-"
 
 
 def measure(args: argparse.Namespace, size: int, worlds: Path, scratch: Path) -> dict[str, Any]:
@@ -64,7 +90,7 @@ def measure(args: argparse.Namespace, size: int, worlds: Path, scratch: Path) ->
     start = time.monotonic()
     with (scratch / f"log-{size}").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-        peaks = watch(psutil.Process(process.pid), process)
+        peaks = watch(psutil.Process(process.pid), process, Trace(args.trace, size))
     if process.returncode != 0:
         raise SystemExit(f"the run of {size} px ended with {process.returncode}:\n{(scratch / f'log-{size}').read_text()}")
     counters = json.loads((out / "run.json").read_text())["counters"]
@@ -72,21 +98,41 @@ def measure(args: argparse.Namespace, size: int, worlds: Path, scratch: Path) ->
     return {**figures, **peaks, "seconds": time.monotonic() - start}
 
 
-def watch(driver: psutil.Process, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Peaks in MB while the process tree lives, and the title of the largest worker at its peak."""
-    peaks: dict[str, Any] = {"sum_mb": 0.0, "driver_mb": 0.0, "worker_mb": 0.0, "worker": ""}
+class Trace:
+    """Appends samples to a file, when one is asked for."""
+
+    def __init__(self, path: Path | None, size: int) -> None:
+        self._path, self._size, self._start = path, size, time.monotonic()
+
+    def add(self, samples: list[tuple[str, dict[str, float]]]) -> None:
+        """`samples`: (title, memory) of every process, the driver first."""
+        if self._path is not None:
+            line = {"side_px": self._size, "t_s": round(time.monotonic() - self._start, 2), "processes": samples}
+            with self._path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def watch(driver: psutil.Process, process: subprocess.Popen[bytes], trace: Trace) -> dict[str, Any]:
+    """Peaks in MB while the process tree lives, and the title of the worker with the most private memory."""
+    peaks: dict[str, Any] = {**dict.fromkeys(RATIOS, 0.0), "worker": ""}
     while process.poll() is None:
-        own = pss_mb(driver)
         try:
-            children = [(pss_mb(child), title(child)) for child in driver.children(recursive=True)]
+            children = driver.children(recursive=True)
         except psutil.NoSuchProcess:
             children = []
-        peaks["sum_mb"] = max(peaks["sum_mb"], own + sum(size for size, _ in children))
-        peaks["driver_mb"] = max(peaks["driver_mb"], own)
-        largest, name = max(children, default=(0.0, ""))
+        samples = [("driver", memory_mb(driver.pid)), *((title(child), memory_mb(child.pid)) for child in children)]
+        trace.add(samples)
+        now = {
+            "sum_mb": sum(sample["total"] for _, sample in samples),
+            "private_mb": sum(sample["private"] for _, sample in samples),
+            "shared_mb": sum(sample["shared"] for _, sample in samples),
+            "driver_mb": samples[0][1]["private"],
+        }
+        peaks |= {name: max(peaks[name], value) for name, value in now.items()}
+        largest, name = max(((sample["private"], worker) for worker, sample in samples[1:]), default=(0.0, ""))
         if largest > peaks["worker_mb"]:
             peaks |= {"worker_mb": largest, "worker": name}
-        time.sleep(0.5)
+        time.sleep(INTERVAL_S)
     return peaks
 
 
@@ -98,12 +144,15 @@ def title(process: psutil.Process) -> str:
         return "?"
 
 
-def pss_mb(process: psutil.Process) -> float:
-    """Proportional set size in MB; 0 for a process that has just ended."""
+def memory_mb(pid: int) -> dict[str, float]:
+    """Proportional set size of a process in MB, total, private (anonymous) and shared (shm); zeros when it has just ended."""
     try:
-        return float(process.memory_full_info().pss) / 1e6
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return 0.0
+        words = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]]
+    except OSError:
+        words = []
+    found = {line[0].rstrip(":"): float(line[1]) * 1024 / 1e6 for line in words if len(line) == 3}
+    names = {"total": "Pss", "private": "Pss_Anon", "shared": "Pss_Shmem"}
+    return {name: round(found.get(field, 0.0), 2) for name, field in names.items()}
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ OPTIONS = {
     "unknown preset": (["--preset", "embeded"], "embedded"),
     "halo too large": (["--tile", "64", "--halo", "32"], "(?i)halo.*smaller than half"),
     "halo zero": (["--halo", "0"], "(?i)halo"),
+    "gate out of range": (["--gate", "tile", "--gate-threshold", "2"], "(?i)threshold.*between 0 and 1"),
     "missing labels": (["--models", "oracle:nowhere.tif"], r"nowhere\.tif"),
     "unknown noise": (["--models", "oracle:labels.tif?noise=loud"], "noise"),
     "unknown models": (["--models", "gpt"], "oracle"),

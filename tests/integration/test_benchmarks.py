@@ -273,3 +273,12 @@ def test_the_shipped_models_answer_for_real(evaluate: Evaluate, tmp_path: Path, 
     document = results(tmp_path / "out")
     assert document["figures"]["giou"]["value"] == pytest.approx(sum(row["score"] for row in rows) / 8, abs=1e-6)
     assert document["models"]["prompter"].startswith("embedded-prompter@sha256:")
+
+
+def test_a_benchmark_measures_without_gate_and_verifier(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("[gate]\nmode = 'tile'\n", "[verifier]\nmode = 'crop'\n"):
+        (tmp_path / "looks.toml").write_text(text)
+        words = ("--benchmark", "world:7:256", "--models", "truth", "--config", tmp_path / "looks.toml", "--out", tmp_path / "out")
+        assert evaluate(*words) == 2
+        assert "jobs/calibrate_gate.py" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import shapely
 from job_files import load_job
+from label_worlds import write_label_world
 
 from pipeline.errors import InputError
 from pipeline.evaluate.truth import read_truth, score_run, score_table
@@ -50,6 +55,55 @@ def test_an_oracle_that_answers_every_class_has_full_recall_and_known_precision(
     main = load_job("evaluate").main
     assert main(["--run", str(tmp_path / "out"), "--truth", str(world), "--json", str(tmp_path / "scores.json")]) == 0
     assert json.loads((tmp_path / "scores.json").read_text()) == [figures]
+
+
+def test_false_alarms_per_100_km2_of_a_world_made_by_hand(run_job: RunJob, tmp_path: Path) -> None:
+    """96 x 96 px in 3 x 3 cores of 32 px (16 m) that see 4 px of their neighbours; the models answer every question with all they know.
+
+    Pools are true at (2, 2) in the first tile and at (66, 66) in the last, so seven tiles hold none; the second pool begins beyond the
+    halo of the tiles before it. A lake of the middle tile, a blob over two tiles of the top row's end and one of the bottom row
+    are predicted too: three false alarms about pools on 7 * 256 m2. About lakes: the pools and the two blobs on 8 * 256 m2.
+    """
+    boxes = {1: (2, 2, 8, 8), 2: (70, 70, 80, 80), 3: (40, 40, 50, 50), 4: (10, 60, 20, 70), 5: (80, 10, 84, 14)}
+    labels = np.zeros((96, 96), dtype=np.int64)
+    for number, (row0, col0, row1, col1) in boxes.items():
+        labels[row0:row1, col0:col1] = number
+    predicted = write_label_world(tmp_path / "predicted", labels)
+    true = write_label_world(tmp_path / "world", np.where(labels <= 3, labels, 0))
+    names = {int(true.ids[2, 2]): "pool", int(true.ids[70, 70]): "pool", int(true.ids[40, 40]): "lake"}
+    frame = gpd.GeoDataFrame({"instance_id": list(names), "class": list(names.values())}, geometry=[shapely.Point(0, 0)] * 3, crs=32633)
+    frame.to_parquet(tmp_path / "world" / "truth.parquet")
+    questions = [{"query": name, "class": name.removesuffix("s"), "kind": "explicit"} for name in ("pools", "lakes", "ships")]
+    questions[2]["class"] = ""
+    (tmp_path / "world" / "queries.json").write_text(json.dumps(questions))
+    words = ("--source", predicted.scene, "--whole-scene", "--queries-from", tmp_path / "world" / "queries.json")
+    models = ("--models", f"oracle:{predicted.labels}", "--tile", 40, "--halo", 4, "--runner", "local")
+    assert run_job(*words, *models, "--out", tmp_path / "out") == 0
+    info = read_run_json(tmp_path / "out" / "run.json")
+    scores = [score.figures() for score in score_run(tmp_path / "out", read_truth(tmp_path / "world"), info.lattice, info.queries)]
+    tile_m2 = 256 / 0.9996**2  # UTM's scale on its central meridian, where this world lies
+    for score, alarms, tiles in zip(scores, (3, 4, 5), (7, 8, 9), strict=True):
+        assert (score["false_alarms"], score["truly_empty_tiles"]) == (alarms, tiles)
+        assert score["empty_km2"] == pytest.approx(tiles * tile_m2 / 1e6, rel=1e-3)
+        assert score["per_100_km2"] == pytest.approx(100 * alarms / (tiles * tile_m2 / 1e6), rel=1e-3)
+    assert "per_100_km2" in score_table(score_run(tmp_path / "out", read_truth(tmp_path / "world"), info.lattice, info.queries))
+
+
+def test_land_that_was_not_looked_at_is_no_empty_land(run_job: RunJob, tmp_path: Path) -> None:
+    """A failed tile and one without imagery leave seven of nine; half of another one's pixels leave half of its area."""
+    world = write_label_world(tmp_path / "world", np.zeros((96, 96), dtype=np.int64))
+    gpd.GeoDataFrame({"instance_id": [], "class": []}, geometry=[], crs=32633).to_parquet(tmp_path / "world" / "truth.parquet")
+    (tmp_path / "world" / "queries.json").write_text('[{"query": "pools", "class": "pool", "kind": "explicit"}]')
+    words = ("--source", world.scene, "--whole-scene", "--query", "pools", "--models", f"oracle:{world.labels}", "--tile", 40, "--halo", 4)
+    assert run_job(*words, "--runner", "local", "--out", tmp_path / "out") == 0
+    info = read_run_json(tmp_path / "out" / "run.json")
+    (path,) = (tmp_path / "out" / "blocks").glob("b00000_00000.parquet")
+    rows = pq.read_table(path).to_pylist()
+    changes = [{"status": "failed", "reason": "timeout"}, {"status": "empty", "reason": "nodata", "valid_px": 3}, {"valid_px": 512}]
+    changed = [{**row, **change} for row, change in zip(rows, [*changes, *({} for _ in rows[3:])], strict=True)]
+    pq.write_table(pa.Table.from_pylist(changed, schema=pq.read_schema(path)), path)
+    (score,) = score_run(tmp_path / "out", read_truth(tmp_path / "world"), info.lattice, info.queries)
+    assert score.empty_m2 == pytest.approx(6.5 * 256 / 0.9996**2, rel=1e-3)
 
 
 def test_a_question_without_a_known_class_is_refused(run_job: RunJob, world: Path, tmp_path: Path) -> None:

@@ -83,6 +83,27 @@ def test_other_thresholds_go_to_a_directory_of_their_own(
     assert restitch("--run", run, "--out", out, "--tau", 0.94, "--runner", "local") == 2, "that directory holds another merge"
 
 
+def test_optional_rules_reach_the_merge_and_its_qa_table(run_job: Callable[..., int], restitch: Callable[..., int], tmp_path: Path) -> None:
+    """Tiles miss small objects that neighbours saw whole in their halo of 20 px."""
+    world = write_label_world(tmp_path, blobs(np.random.default_rng(22), 120, 110, grain=5))
+    run = tmp_path / "run"
+    words = ["--source", world.scene, "--whole-scene", "--query", "anything", "--models", f"oracle:{world.labels}?noise=strong"]
+    assert run_job(*words, "--tile", 72, "--halo", 20, "--block", 2, "--runner", "local", "--out", run) == 0
+    rules = ["--audit", "--rescue-share", 0.5, "--trusted-margin-px", 0]
+    outs = [tmp_path / "one", tmp_path / "many"]
+    for out, side in zip(outs, (1, 4), strict=True):
+        assert restitch("--run", run, "--out", out, *rules, "--super-tile", side, "--runner", "local") == 0
+    assert result_bytes(outs[0]) == result_bytes(outs[1])
+    info = json.loads((outs[0] / "run.json").read_text())
+    stitch, qa = info["parameters"]["stitch"], info["qa"]["anything"]
+    assert (stitch["audit"], stitch["rescue_share"], stitch["trusted_margin_px"]) == (True, 0.5, 0)
+    rescued = ids(outs[0])[ids(outs[0]) > 2**62]
+    assert qa["rescued"] == np.unique(rescued).size > 0
+    assert (ids(run)[ids(outs[0]) > 2**62] == 0).mean() > 0.5, "most of what is rescued was background"
+    assert qa["audit"]["contradictions"] >= qa["audit"]["components"] > 0 < qa["audit"]["cut_edges"]
+    assert (ids(run) < 2**62).all()
+
+
 def test_semantic_areas_of_the_same_records(restitch: Callable[..., int], run: Path, tmp_path: Path) -> None:
     assert restitch("--run", run, "--out", tmp_path / "areas", "--semantic", "--runner", "local", "--super-tile", 2) == 0
     from label_worlds import canonical

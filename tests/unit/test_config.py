@@ -61,6 +61,18 @@ def test_resources_do_not_enter_the_fingerprint_but_thresholds_do() -> None:
     assert result_parameters(base) != result_parameters(replace(base, queries=("lakes",)))
 
 
+def test_a_gate_that_is_off_leaves_no_trace_and_one_that_is_on_enters_the_fingerprint() -> None:
+    off, on = make_config(), make_config(gate={"mode": "tile"})
+    assert "gate" not in result_parameters(off)
+    assert result_parameters(make_config(gate={"threshold": 0.3})) == result_parameters(off)
+    assert result_parameters(on)["gate"] == {"mode": "tile", "threshold": 0.05, "audit_share": 0.01, "seed": 0}
+    assert result_parameters(on) != result_parameters(make_config(gate={"mode": "tile", "threshold": 0.1}))
+    with pytest.raises(InputError, match="did you mean 'threshold'"):
+        make_config(gate={"treshold": 0.1})
+    with pytest.raises(InputError, match="'tile', 'parent'"):
+        make_config(gate={"mode": "on"})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"px": 64, "halo_px": 32}, "smaller than half"), ({"halo_px": 0}, "at least 1"), ({"block_tiles": 0}, "at least one tile")],

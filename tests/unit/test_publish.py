@@ -11,7 +11,7 @@ import pytest
 import record_runs as runs
 import stitch_properties as properties
 import stitch_worlds as worlds
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import IncompleteRunError, RecordError
@@ -19,10 +19,12 @@ from pipeline.merge import dissolve, order, paint, resolve
 from pipeline.merge.job import MergeJob
 from pipeline.publish import publish_merge
 from pipeline.stitch.options import StitchOptions
+from pipeline.write.report_data import read_chips, read_objects
 from pipeline.write.run_dir import RunDir
 
 
 @given(st.integers(0, 2**32 - 1))
+@example(1763731001308)  # an object of one block whose tiles lie in several super-tiles, and are more than split_tiles
 @settings(max_examples=4, deadline=None)
 def test_any_world_gives_the_same_bytes_and_raster_equals_vector(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -78,6 +80,11 @@ def test_objects_of_many_tiles_come_in_parts(tmp_path: Path) -> None:
         outs.append(runs.result_bytes(tmp_path / f"s{side}"))
     assert outs[0] == outs[1]
     frame = runs.assert_raster_equals_vector(tmp_path / "s2")
+    objects = read_objects(RunDir(tmp_path / "s2"))
+    assert (objects.instance_id.tolist(), objects.area_px.tolist()) == ([1 + 30 * 80 + 30, 1 + 5 * 80 + 5], [16, 70 * 70 - 40 * 40])
+    (ring,) = read_chips(RunDir(tmp_path / "s2"), [(0, 1 + 5 * 80 + 5)], lattice.grid)
+    assert (ring.area_px, ring.geometry.area, ring.geometry.geom_type) == (3300, 3300, "Polygon"), "the report shows parts as one object"
+    assert ring.n_tiles == 64 - 16, "sixteen tiles in the middle own no pixel of it"
     ring = frame[frame["n_parts"] == 4]
     assert ring["part_no"].tolist() == [0, 1, 2, 3]
     assert ring["area_px"].tolist() == [35 * 35 - 20 * 20] * 4
@@ -111,6 +118,40 @@ def test_qa_counts_agreement_and_density(tmp_path: Path) -> None:
     assert (qa["density"]["seam_px"], qa["density"]["interior_px"]) == (400 - 4 * 64, 4 * 64)
     assert qa["density"]["seam_per_mpx"] == pytest.approx(1e6 / 144, rel=1e-4)
     assert qa["density"]["ratio"] == pytest.approx((1 / 144) / (2 / 256), rel=1e-4)
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_the_audit_is_counted_and_its_tables_go(tmp_path: Path, side: int) -> None:
+    """The two houses of tests/unit/stitch/test_audit.py, on disk; super-tiles of one tile and of both."""
+    lattice = worlds.make_lattice((10, 20), 10, 4, 1)
+    left, right = np.zeros((10, 14), dtype=np.uint16), np.zeros((10, 14), dtype=np.uint16)
+    left[2:5, 2:11], left[5:7, 2:6], left[7:10, 2:10] = 1, 2, 2
+    right[2:5, :10], right[7:10, :10], right[2:10, 8:11] = 1, 1, 1
+    runs.write_records(tmp_path, lattice, worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right}))
+    qa = {}
+    for audited in (False, True):
+        stitch, out = StitchOptions(audit=audited), tmp_path / f"out{audited:d}"
+        published = runs.merge(runs.job_for(tmp_path, out, lattice, stitch=stitch, super_tile_tiles=side))
+        qa[audited] = published.qa["anything"]
+        runs.assert_raster_equals_vector(out)
+    assert (qa[False]["objects"], qa[False]["edges"]) == (1, 2)
+    assert qa[False]["audit"] == {"contradictions": 0, "components": 0, "cut_edges": 0}
+    assert (qa[True]["objects"], qa[True]["edges"]) == (2, 1)
+    assert qa[True]["audit"] == {"contradictions": 1, "components": 1, "cut_edges": 1}
+    assert not (tmp_path / "out1" / "merge.tmp").exists()
+
+
+def test_rescued_objects_are_counted(tmp_path: Path) -> None:
+    """The owner saw nothing at all; the object crosses the border of two blocks that are not its finder's."""
+    lattice = worlds.make_lattice((10, 30), 5, 7, 1)
+    left = np.zeros((10, 12), dtype=np.uint16)
+    left[3:7, 6:9] = 1
+    runs.write_records(tmp_path, lattice, worlds.ArraySource(lattice=lattice, tiles={(0, 0): left}))
+    published = runs.merge(runs.job_for(tmp_path, tmp_path / "out", lattice, stitch=StitchOptions(rescue_share=0.7), super_tile_tiles=1))
+    qa = published.qa["anything"]
+    assert (qa["ghosts"], qa["objects"], qa["rescued"], qa["one_sided"]) == (1, 1, 1, 1)
+    frame = runs.assert_raster_equals_vector(tmp_path / "out")
+    assert (frame["instance_id"].tolist(), frame["area_px"].tolist()) == ([2**62 + 2], [12])
 
 
 def test_a_missing_record_and_a_torn_one_are_named(records: tuple[Path, MergeJob], tmp_path: Path) -> None:

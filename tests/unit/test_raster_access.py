@@ -13,7 +13,17 @@ import rasterio
 from rasterio.transform import Affine
 
 from pipeline.errors import InputError
-from pipeline.raster_access import gdal_environment, gdal_path, href_kind, is_transient, open_raster, raster_environment
+from pipeline.raster_access import (
+    PROCESS_CACHE_MB,
+    SMALL_CACHE_MB,
+    gdal_environment,
+    gdal_path,
+    href_kind,
+    is_transient,
+    open_raster,
+    raster_environment,
+    set_process_defaults,
+)
 
 
 def write(path: Path, *, side: int = 64, **profile: object) -> str:
@@ -139,6 +149,19 @@ def test_the_cache_is_set_in_megabytes() -> None:
     environment = {key: value for key, value in os.environ.items() if key != "GDAL_CACHEMAX"}
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert int(done.stdout) in (77, 77 * 1024 * 1024)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "32"), ("128", "32"), ("500", "500")])
+def test_what_the_user_exported_stays_and_what_a_process_inherits_does_not(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.setenv("GDAL_CACHEMAX", before or "")
+    if before is None:
+        monkeypatch.delenv("GDAL_CACHEMAX")
+    set_process_defaults(SMALL_CACHE_MB)
+    assert os.environ["GDAL_CACHEMAX"] == after
+    set_process_defaults()  # a reader that a process with the small cache has started
+    assert os.environ["GDAL_CACHEMAX"] == ("500" if before == "500" else str(PROCESS_CACHE_MB))
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.rows import block_to_row, bounding_window, bytes_to_prompts, image_to_row, prompts_to_bytes, row_to_block, row_to_image
+from pipeline.rows import (
+    LEAST_STORE_BYTES,
+    block_to_row,
+    bytes_to_prompts,
+    image_row_bytes,
+    image_to_table,
+    prompts_to_bytes,
+    row_to_block,
+    store_limit_bytes,
+    table_to_image,
+)
 from pipeline.schema import BlockImage, BlockSpec, Prompt, Reason, RunGrid, TileLattice, TilePrompts, TileStatus, Window
 
 
@@ -17,13 +28,8 @@ def make_lattice(height: int, width: int) -> TileLattice:
 
 def make_block(lattice: TileLattice, *, skip: int = 0) -> BlockSpec:
     tiles = tuple(lattice.tiles_of_block(0, 0))[skip:]
-    read = bounding_window([t.read for t in tiles])
+    read = Window.around([t.read for t in tiles])
     return BlockSpec(block_row=0, block_col=0, core=lattice.block_core(0, 0), read=read, tiles=tiles)
-
-
-def test_bounding_window_by_hand() -> None:
-    windows = [Window(row0=2, col0=5, row1=4, col1=6), Window(row0=1, col0=7, row1=3, col1=9)]
-    assert bounding_window(windows) == Window(row0=1, col0=5, row1=4, col1=9)
 
 
 @given(st.integers(1, 45), st.integers(1, 45), st.integers(0, 1))
@@ -45,7 +51,7 @@ def test_pixels_survive_the_row_bit_by_bit(height: int, width: int, seed: int) -
         valid=rng.random(block.read.shape) < 0.5,
         unreadable={block.tiles[0].tile_id: "read failed"},
     )
-    back = row_to_image(image_to_row(image), lattice)
+    back = table_to_image(image_to_table(image).append_column("answers", pa.array([b"[]"])), lattice)
     np.testing.assert_array_equal(back.rgb, image.rgb)
     np.testing.assert_array_equal(back.valid, image.valid)
     assert back.valid.dtype == np.bool_
@@ -53,10 +59,48 @@ def test_pixels_survive_the_row_bit_by_bit(height: int, width: int, seed: int) -
     assert back.block == block
 
 
+def plain_image(lattice: TileLattice) -> BlockImage:
+    block = make_block(lattice)
+    return BlockImage(block=block, rgb=np.zeros((*block.read.shape, 3), np.uint8), valid=np.ones(block.read.shape, np.bool_))
+
+
 def test_rows_hold_only_scalars_and_bytes() -> None:
-    block = make_block(make_lattice(20, 20))
-    image = BlockImage(block=block, rgb=np.zeros((*block.read.shape, 3), np.uint8), valid=np.ones(block.read.shape, np.bool_))
-    assert {type(value) for value in image_to_row(image).values()} <= {int, bytes}
+    types = set(image_to_table(plain_image(make_lattice(20, 20))).schema.types)
+    assert types <= {pa.int64(), pa.binary(), pa.large_binary()}
+
+
+def test_pixels_are_not_copied_on_either_side() -> None:
+    lattice = make_lattice(20, 20)
+    image = plain_image(lattice)
+    table = image_to_table(image)
+    back = table_to_image(table, lattice)
+    assert back.rgb.ctypes.data == image.rgb.ctypes.data
+    assert not back.rgb.flags.writeable
+
+
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_no_row_is_heavier_than_foretold(height: int, width: int) -> None:
+    lattice = make_lattice(height, width)
+    foretold = image_row_bytes(lattice)
+    for block_row in range(lattice.n_block_rows):
+        for block_col in range(lattice.n_block_cols):
+            shape = Window.around([tile.read for tile in lattice.tiles_of_block(block_row, block_col)]).shape
+            table = image_to_table(
+                BlockImage(block=make_block(lattice), rgb=np.zeros((*shape, 3), np.uint8), valid=np.ones(shape, np.bool_))
+            )
+            assert sum(len(table[name][0].as_buffer()) for name in ("rgb", "valid")) <= foretold
+
+
+def test_the_weight_of_a_row_by_hand() -> None:
+    # core 16 - 2 * 3 = 10 px; a block reads 2 * 10 + 2 * 3 = 26 px a side where the grid is large enough
+    assert image_row_bytes(make_lattice(100, 100)) == 3 * 676 + 85
+    assert image_row_bytes(make_lattice(100, 5)) == 3 * 26 * 5 + 17
+
+
+def test_the_store_holds_what_is_on_its_way_twice_over() -> None:
+    # reader -> prompter (4 rows in flight) -> segmenter (2): 4 + 2 inputs and 2 outputs in the making; 3 stages and the source
+    assert store_limit_bytes(10**8, [2, 4, 2]) == 2 * (6 + 2 + 4) * 10**8
+    assert store_limit_bytes(1000, [2, 4, 2]) == LEAST_STORE_BYTES
 
 
 def test_prompts_survive_the_row() -> None:

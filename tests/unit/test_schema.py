@@ -73,3 +73,8 @@ def test_a_prompt_needs_geometry_and_labels_for_its_points() -> None:
         Prompt(box_xyxy=None)
     with pytest.raises(ValueError, match="as many labels"):
         Prompt(box_xyxy=None, points_xy=((1.0, 1.0),))
+
+
+def test_the_window_around_windows_by_hand() -> None:
+    windows = [Window(row0=2, col0=5, row1=4, col1=6), Window(row0=1, col0=7, row1=3, col1=9)]
+    assert Window.around(windows) == Window(row0=1, col0=5, row1=4, col1=9)

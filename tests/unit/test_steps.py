@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prompt.fakes_gate import FakeGate
 from prompt.fakes_prompt import FakePrompter
+from prompt.fakes_verifier import FakeVerifier
 from segment.fakes_segment import FakeSegmenter
 
 from pipeline.attempts import MAX_CRASHES, AttemptJournal
@@ -17,7 +19,6 @@ from pipeline.config import AreaOptions, GridChoice, RunConfig, build_preset, pr
 from pipeline.errors import ModelError
 from pipeline.grid.source import SourceOptions
 from pipeline.grid.tiles import Plan
-from pipeline.rows import bounding_window
 from pipeline.schema import (
     BlockImage,
     BlockRecord,
@@ -30,8 +31,9 @@ from pipeline.schema import (
     TilePrompts,
     TileRecord,
     TileStatus,
+    Window,
 )
-from pipeline.steps import ATTEMPTS, PromptStep, RunContext, SegmentStep, summarise
+from pipeline.steps import ATTEMPTS, LooksAt, PromptStep, RunContext, SegmentStep, summarise
 from pipeline.write.block_records import read_block_record
 from pipeline.write.run_dir import RunDir
 
@@ -39,11 +41,11 @@ QUERIES = ("tanks", "lakes")
 BOX = Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0))
 
 
-def make_context(folder: Path) -> RunContext:
+def make_context(folder: Path, *, verifier: dict[str, object] | None = None, **gate: object) -> RunContext:
     grid = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=40, height=40)
     lattice = TileLattice(grid=grid, tile_px=24, halo_px=2, block_tiles=2)
     area, source = AreaOptions(whole_scene=True), SourceOptions(hrefs=("scene.tif",))
-    preset = build_preset(preset_tables("embedded"))
+    preset = build_preset({**preset_tables("embedded"), "gate": gate, "verifier": verifier or {}})
     config = RunConfig(queries=QUERIES, area=area, source=source, grid=GridChoice(), preset_name="embedded", preset=preset)
     plan = Plan(lattice=lattice, mode="scene", inside=np.ones((2, 2), bool), aoi_grid=None, scenes=(), offsets=(), outlines=())
     (folder / "blocks").mkdir(parents=True)
@@ -55,7 +57,7 @@ def make_context(folder: Path) -> RunContext:
 def make_image(context: RunContext, **changes: object) -> BlockImage:
     lattice = context.lattice
     tiles = tuple(lattice.tiles_of_block(0, 0))
-    block = BlockSpec(block_row=0, block_col=0, core=lattice.block_core(0, 0), read=bounding_window([t.read for t in tiles]), tiles=tiles)
+    block = BlockSpec(block_row=0, block_col=0, core=lattice.block_core(0, 0), read=Window.around([t.read for t in tiles]), tiles=tiles)
     shape = block.read.shape
     image = {"block": block, "rgb": np.full((*shape, 3), 90, np.uint8), "valid": np.ones(shape, bool), **changes}
     return BlockImage(**image)  # type: ignore[arg-type]
@@ -80,6 +82,40 @@ def test_every_tile_gets_one_answer_per_query_and_bad_pixels_cost_no_call(contex
     assert told["r00000c00001", 0] == (TileStatus.EMPTY, Reason.NODATA)
     assert told["r00001c00000", 1] == (TileStatus.FAILED, Reason.UNREADABLE)
     assert [tile_id for tile_id, _ in prompter.asked] == ["r00000c00000", "r00001c00001"]
+
+
+def test_a_gate_looks_at_tiles_with_imagery_and_its_judgement_is_committed(tmp_path: Path) -> None:
+    context = make_context(tmp_path / "run", mode="tile", threshold=0.5, audit_share=0.0)
+    valid = np.ones((40, 40), bool)
+    valid[:20, 20:] = False  # the core of the upper right tile
+    image = make_image(context, valid=valid, unreadable={"r00001c00000": "read failed"})
+    gate = FakeGate({("r00000c00000", "tanks"): 0.1, ("r00000c00000", "lakes"): 0.8})
+    prompter = FakePrompter({("r00000c00000", "lakes"): (BOX,)})
+    answers = asyncio.run(PromptStep(context, prompter, gate).prompt(image))
+    assert [look.key for look in gate.looks] == ["r00000c00000", "r00001c00001"]
+    assert prompter.asked == [("r00000c00000", ("lakes",)), ("r00001c00001", QUERIES)]
+    SegmentStep(context, FakeSegmenter()).commit(image, answers)
+    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    told = {(row.tile.tile_id, row.query_index): (row.status, row.reason, row.gate_p) for row in record.tiles}
+    assert told["r00000c00000", 0] == (TileStatus.EMPTY, Reason.GATE, 0.1)
+    assert told["r00000c00000", 1] == (TileStatus.FOUND, Reason.NONE, 0.8)
+    assert told["r00000c00001", 0] == (TileStatus.EMPTY, Reason.NODATA, None)
+    assert told["r00001c00000", 0] == (TileStatus.FAILED, Reason.UNREADABLE, None)
+    assert told["r00001c00001", 1] == (TileStatus.EMPTY, Reason.PROMPTER, 1.0)
+
+
+def test_a_parent_look_speaks_for_all_tiles_with_imagery_of_its_block(tmp_path: Path) -> None:
+    context = make_context(tmp_path / "run", mode="parent", threshold=0.5, audit_share=0.0)
+    image = make_image(context, unreadable={"r00001c00000": "read failed"})
+    gate, prompter = FakeGate({("b00000_00000", "tanks"): 0.2}), FakePrompter({})
+    answers = asyncio.run(PromptStep(context, prompter, gate).prompt(image))
+    (look,) = gate.looks
+    assert [tile.tile_id for tile in look.tiles] == ["r00000c00000", "r00000c00001", "r00001c00001"]
+    assert [queries for _, queries in prompter.asked] == [("lakes",)] * 3
+    assert [a.reason for a in answers if a.query_index == 0] == [Reason.GATE, Reason.GATE, Reason.UNREADABLE, Reason.GATE]
+    nothing = make_image(context, valid=np.zeros((40, 40), bool))
+    assert {a.reason for a in asyncio.run(PromptStep(context, prompter, gate).prompt(nothing))} == {Reason.NODATA}
+    assert len(gate.looks) == 1, "a block without imagery costs no look"
 
 
 def test_an_exception_on_one_tile_is_that_tiles_failure(context: RunContext) -> None:
@@ -123,6 +159,33 @@ def test_one_embedding_per_tile_for_all_queries_and_the_record_says_everything(c
     assert first.fragments[0].anchor == 3 * 40 + 2
     assert len(rows["r00000c00000", 1].fragments) == 1  # the duplicate mask went
     assert rows["r00000c00001", 0].status is TileStatus.EMPTY
+
+
+def test_a_verifier_rejects_masks_and_the_record_says_which(tmp_path: Path) -> None:
+    context = make_context(tmp_path / "run", verifier={"mode": "crop", "threshold": 0.5})
+    image = make_image(context)
+    other, points = Prompt(box_xyxy=(12.0, 12.0, 16.0, 18.0)), Prompt(box_xyxy=None, points_xy=((5.0, 5.0),), point_labels=(1,))
+    table = {
+        ("r00000c00000", "tanks"): (points, BOX, other),  # the first has no mask, the second is rejected
+        ("r00000c00000", "lakes"): (BOX,),  # rejected: nothing is left
+        ("r00000c00001", "tanks"): (BOX,),  # not judged
+        ("r00001c00000", "lakes"): (points,),  # no mask at all
+    }
+    verifier = FakeVerifier({("r00000c00000", "tanks"): (0.49, 0.5), ("r00000c00000", "lakes"): (0.1,), ("r00000c00001", "tanks"): (None,)})
+    answers = asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
+    with asyncio.Runner() as loop:
+        summary = SegmentStep(context, FakeSegmenter(), LooksAt(verifier=verifier, run=loop.run)).commit(image, answers)
+    assert (summary.found, summary.empty, summary.failed) == (2, 2, 0)
+    assert verifier.asked == [("r00000c00000", "tanks"), ("r00000c00000", "lakes"), ("r00000c00001", "tanks")]
+    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    rows = {(row.tile.tile_id, row.query_index): row for row in record.tiles}
+    kept = rows["r00000c00000", 0]
+    assert kept.verified == (None, 0.49, 0.5)
+    assert [fragment.prompt_index for fragment in kept.fragments] == [2]
+    gone = rows["r00000c00000", 1]
+    assert (gone.status, gone.reason, gone.verified, gone.prompts, gone.labels) == (TileStatus.EMPTY, Reason.VERIFIER, (0.1,), (BOX,), None)
+    assert (rows["r00000c00001", 0].status, rows["r00000c00001", 0].verified) == (TileStatus.FOUND, (None,))
+    assert (rows["r00001c00000", 1].reason, rows["r00001c00000", 1].verified) == (Reason.PROMPTER, ())
 
 
 def test_a_prompt_without_a_mask_is_recorded_as_empty_with_a_reason(context: RunContext) -> None:

@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from label_worlds import write_label_world
 from prompt_tiles import UTM, grid
 from rasterio.transform import Affine
 
 from pipeline.errors import InputError
 from pipeline.options import parse_table
-from pipeline.prompt.build import PrompterOptions, build_prompter, check_prompter
+from pipeline.prompt.build import PrompterOptions, build_gate, build_prompter, check_prompter, check_second_looks
+from pipeline.prompt.gate import GateOptions
 from pipeline.prompt.oracle import OraclePrompter
+from pipeline.prompt.oracle_gate import OracleGate
+from pipeline.prompt.profile import PROFILE_DIR
 from pipeline.prompt.vector_prompter import VectorPrompter
+from pipeline.prompt.verifier import VerifierOptions
+from pipeline.prompt.vllm_prompter import VllmOptions
+from pipeline.schema import RunGrid
 
 
 def test_options_from_a_table() -> None:
@@ -86,3 +93,35 @@ def test_check_refuses_an_unknown_profile_and_a_wrong_image_size(tmp_path: Path)
         check_prompter(PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="think2seg")), grid())
     with pytest.raises(InputError, match="unknown profile"):
         check_prompter(PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="other")), grid())
+
+
+OFF = VerifierOptions()
+
+
+def test_a_gate_needs_a_prompter_that_looks_at_pictures() -> None:
+    on = GateOptions(mode="tile")
+    with pytest.raises(InputError, match=r"kind 'vector'.*mode = \"off\""):
+        check_second_looks(on, OFF, PrompterOptions(kind="vector", model="x.gpkg"))
+    box = PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=VllmOptions(profile="embedded-box"))
+    with pytest.raises(InputError, match=r"table \[gate\].*'embedded-box'"):
+        check_second_looks(on, OFF, box)
+    check_second_looks(GateOptions(), OFF, box)
+    check_second_looks(on, OFF, PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=VllmOptions(profile="embedded")))
+
+
+def test_a_look_of_a_size_that_the_processor_would_change_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text((PROFILE_DIR / "embedded.toml").read_text().replace("[gate]", "[gate]\nimage_px = [126, 126]"))
+    prompter = PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=VllmOptions(profile=str(own)))
+    with pytest.raises(InputError, match=r"unchanged.*126 x 126"):
+        check_second_looks(GateOptions(mode="tile"), OFF, prompter)
+
+
+def test_off_builds_no_gate_and_an_oracle_gets_its_own(tmp_path: Path) -> None:
+    labels = write_label_world(tmp_path, np.zeros((40, 40), dtype=np.int64)).labels
+    with rasterio.open(labels) as file:
+        run_grid = RunGrid(crs_wkt=file.crs.to_wkt(), transform=tuple(file.transform)[:6], width=40, height=40)
+    options = PrompterOptions(kind="oracle", model=f"oracle:{labels}")
+    oracle = build_prompter(options, run_grid)
+    assert build_gate(GateOptions(), options, oracle, run_grid) is None
+    assert isinstance(build_gate(GateOptions(mode="parent"), options, oracle, run_grid), OracleGate)

@@ -119,6 +119,36 @@ def test_wrong_profiles_are_refused(tmp_path: Path, old: str, new: str, said: st
         load_profile(changed(tmp_path, old, new))
 
 
+GATE = 'yes = [" some"]\nno = [" none"]\n\n[verifier]'
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ('yes = []\nno = [" none"]\n[verifier]', "yes and no"),
+        ('yes = ["a"]\nno = ["a", "b"]\n[verifier]', "the other does not have"),
+        ('no = [" none"]\n[verifier]', "needs the key 'yes'"),
+        ('yes = ["a"]\nno = ["b"]\nuser = "Is it there?"\n[verifier]', "exactly once"),
+        ('yes = ["a"]\nno = ["b"]\nimage_px = [0, 8]\n[verifier]', "image_px"),
+        ('yes = ["a"]\nno = ["b"]\nlead_tokens = 0\n[verifier]', "lead_tokens"),
+        ('yes = ["a"]\nno = ["b"]\nleads = "x"\n[verifier]', "did you mean 'lead'"),
+    ],
+)
+def test_wrong_gates_are_refused(tmp_path: Path, new: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_profile(changed(tmp_path, GATE, new))
+
+
+def test_the_question_of_a_look_is_its_own_or_the_profiles() -> None:
+    think2seg, embedded = load_profile("think2seg"), load_profile("embedded")
+    assert embedded.gate is not None
+    assert embedded.user_text("pools", embedded.gate) == "Find: pools"
+    assert think2seg.gate is not None
+    assert think2seg.user_text("pools", think2seg.gate).startswith('Is anything in this aerial image an answer to "pools"?')
+    assert think2seg.user_text("pools") != think2seg.user_text("pools", think2seg.gate)
+    assert load_profile("embedded-box").gate is None
+
+
 def test_missing_profile_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="readable TOML"):
         load_profile(str(tmp_path / "none.toml"))

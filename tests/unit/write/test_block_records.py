@@ -32,6 +32,7 @@ from pipeline.write.block_records import (
     write_block_record,
 )
 from pipeline.write.label_codec import decode_bits, decode_labels
+from pipeline.write.record_columns import SCHEMA
 from pipeline.write.run_dir import RunDir
 
 FP = "f" * 64
@@ -225,6 +226,20 @@ def test_only_standard_arrow_types_are_stored(run_dir: RunDir) -> None:
     schema = pq.read_schema(write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE))
     assert not any(isinstance(field.type, pa.BaseExtensionType) for field in schema)
     assert not re.search("extension", str(schema))
+
+
+def test_a_gate_and_a_verifier_add_their_columns_and_nobody_else_has_them(tmp_path: Path) -> None:
+    plain = mixed_record(LATTICE)
+    assert pq.read_schema(pa.BufferReader(record_to_bytes(plain, lattice=LATTICE))).names == SCHEMA.names
+    gated = (replace(plain.tiles[0], gate_p=0.75, audited=True), replace(plain.tiles[1], gate_p=0.1), *plain.tiles[2:])
+    both = (replace(gated[0], verified=(0.9, None)), *gated[1:])
+    for tiles, names in ((gated, ["gate_p", "audited"]), (both, ["gate_p", "audited", "verified"])):
+        record = replace(plain, tiles=tiles)
+        path = write_block_record(RunDir(tmp_path), record, lattice=LATTICE)
+        assert pq.read_schema(path).names == [*SCHEMA.names, *names]
+        assert_same_record(read_block_record(path, FP), record)
+        for rows in (read_summaries(path, FP).tiles, read_counts(path, FP).tiles):
+            assert [(row.gate_p, row.audited, row.verified) for row in rows] == [(t.gate_p, t.audited, t.verified) for t in tiles]
 
 
 def test_the_golden_record_is_still_readable() -> None:

@@ -163,6 +163,19 @@ def test_errors_carry_no_token(tmp_path: Path) -> None:
     assert "SECRET" not in str(pq.read_table(tmp_path / "coverage.parquet").to_pylist())
 
 
+def test_a_gated_runs_ledger_says_what_the_gate_thought(tmp_path: Path) -> None:
+    plain = mixed_record(LATTICE)
+    tiles = (replace(plain.tiles[0], gate_p=0.25, audited=True), *plain.tiles[1:])
+    write_block_record(RunDir(tmp_path), replace(plain, tiles=tiles), lattice=LATTICE)
+    ledger(tmp_path, MIXED)
+    assert "gate_p" not in pq.read_schema(tmp_path / "coverage.parquet").names
+    write_coverage(RunDir(tmp_path), LATTICE, MIXED, fingerprint=FP, n_queries=2, gated=True).require()
+    rows = {row["tile_id"]: (row["gate_p"], row["audited"]) for row in pq.read_table(tmp_path / "coverage.parquet").to_pylist()}
+    assert rows["r00000c00000"] == ([0.25, None], [True, False])
+    assert rows["r00000c00001"] == ([None, None], [False, False])
+    assert rows["r00003c00003"] == ([None, None], [False, False])
+
+
 def test_the_golden_ledger_is_still_readable() -> None:
     rows = geopandas.read_parquet(GOLDEN / "coverage.parquet")
     assert rows["status"].tolist() == ["found", "found", "empty", "failed"] + ["empty"] * 16

@@ -60,3 +60,9 @@ def test_versions_name_the_libraries_that_shape_pixels() -> None:
     assert {"rasterio", "zarr", "pyarrow", "gdal", "proj (pyproj)"} <= set(versions)
     assert collect_versions(["no-such-package-for-sure"]).keys() == {"gdal", "proj (rasterio)", "proj (pyproj)"}
     json.dumps(versions)
+
+
+def test_a_gates_figures_are_there_only_when_there_was_one(tmp_path: Path) -> None:
+    assert "gate" not in json.loads(write_run_json(tmp_path / "run.json", run_info()).read_text())
+    gated = replace(run_info(), gate={"recall": 0.9, "rejected": 3})
+    assert read_run_json(write_run_json(tmp_path / "run.json", gated)) == gated

@@ -1,0 +1,128 @@
+"""Yes or no in one token, by the prompter's own engine: what gate and verifier of a vision-language model have in common.
+
+1. `Decider` looks the decision's texts up in the checkpoint's tokenizer; each must be one token.
+2. `ask` shows a picture with every question and the reply's lead as a prefix, decodes ONE token and reads the probabilities of
+   the decision tokens: P(yes) / (P(yes) + P(no)), whatever else the model might have said (`share_of_yes`).
+3. A checkpoint that names its subject before it decides ("The question is about lakes. I see some.") needs that text as its lead.
+   The subject belongs to the question, not to the picture, so it is decoded once per question, on a grey picture (`_lead`),
+   which also makes it independent of the order in which tiles come. A question whose lead does not come is never decided.
+
+As in the prompter, the first question of a picture goes alone until its token is there; then all others find image and prefix
+in the engine's caches. A request that fails gives None; a dead engine is a ModelError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ModelError
+from pipeline.prompt.profile import Decision
+from pipeline.prompt.vllm_prompter import Picture, VllmPrompter, picture_of
+
+GREY = 128
+"""Value of every pixel of the picture on which leads are decoded."""
+
+
+class Decider:
+    """A `Decision` of a profile, asked by a `VllmPrompter`'s engine. Counts its looks: pairs of picture and question."""
+
+    def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
+        """Raises ModelError when a text of the decision is not one token of the checkpoint."""
+        self._prompter, self._decision = prompter, decision
+        self._yes, self._no = (_token_ids(prompter.tokenizer, texts) for texts in (decision.yes, decision.no))
+        self._leads: dict[str, asyncio.Task[str | None]] = {}
+        self.n_looks = 0
+
+    async def ask(self, key: str, rgb: NDArray[np.uint8], queries: Sequence[str]) -> list[float | None]:
+        """P(yes) per question about a picture (H, W, 3); None: not decided. `key` names it. Raises ModelError for a dead engine."""
+        picture = await asyncio.to_thread(picture_of, key, rgb, self._prompter.profile, self._decision.image_px)
+        warm = asyncio.Event()
+        jobs = (self._decide(picture, query, warm, first=index == 0) for index, query in enumerate(queries))
+        answers = await asyncio.gather(*jobs, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+    async def _decide(self, picture: Picture, query: str, warm: asyncio.Event, *, first: bool) -> float | None:
+        try:
+            lead = await self._lead(query)
+            if not first:
+                await warm.wait()
+            if lead is None:
+                return None
+            self.n_looks += 1
+            text = self._prompter.chat_text(query, self._decision) + lead
+            completion = await self._prompter.run(text, picture, _one_token([*self._yes, *self._no]), warm)
+            found = {token: entry.logprob for token, entry in completion.logprobs[0].items()}
+            return share_of_yes(found, yes=self._yes, no=self._no)
+        except ModelError:
+            raise
+        except Exception as error:
+            self._prompter.require_alive(error)
+            return None
+        finally:
+            warm.set()
+
+    async def _lead(self, query: str) -> str | None:
+        """What the reply to this question begins with up to the decision; None when the checkpoint does not get there."""
+        if not self._decision.lead_until:
+            return self._decision.lead
+        if query not in self._leads:
+            self._leads[query] = asyncio.ensure_future(self._decoded_lead(query))
+        try:
+            return await asyncio.shield(self._leads[query])
+        except Exception:
+            self._leads.pop(query, None)  # the next picture tries again
+            raise
+
+    async def _decoded_lead(self, query: str) -> str | None:
+        width, height = self._decision.image_px or self._prompter.profile.image_px
+        grey = np.full((height, width, 3), GREY, dtype=np.uint8)
+        picture = picture_of("grey", grey, self._prompter.profile, self._decision.image_px)
+        text = self._prompter.chat_text(query, self._decision) + self._decision.lead
+        completion = await self._prompter.run(text, picture, _up_to(self._decision), asyncio.Event())
+        before, mark, _ = completion.text.partition(self._decision.lead_until)
+        return f"{self._decision.lead}{before}{mark}" if mark else None
+
+
+def share_of_yes(logprobs: Mapping[int, float], *, yes: Sequence[int], no: Sequence[int]) -> float | None:
+    """Probability of the yes tokens among the decision tokens, from log probabilities; None when none of them has any."""
+    given = {token: logprobs[token] for token in (*yes, *no) if token in logprobs}
+    top = max(given.values(), default=-math.inf)
+    if top == -math.inf:
+        return None
+    weight = {token: math.exp(value - top) for token, value in given.items()}
+    return sum(weight.get(token, 0.0) for token in yes) / sum(weight.values())
+
+
+def _token_ids(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    for text, tokens in zip(texts, ids, strict=True):
+        if len(tokens) != 1:
+            raise ModelError(f"a decision text must be one token of the checkpoint: {text!r} is {len(tokens)}; correct the profile")
+    return [tokens[0] for tokens in ids]
+
+
+def _one_token(token_ids: list[int]) -> Any:
+    from vllm import SamplingParams
+
+    return SamplingParams(temperature=0.0, repetition_penalty=1.0, max_tokens=1, logprob_token_ids=token_ids)
+
+
+def _up_to(decision: Decision) -> Any:
+    from vllm import SamplingParams
+
+    return SamplingParams(
+        temperature=0.0,
+        repetition_penalty=1.0,
+        max_tokens=decision.lead_tokens,
+        stop=[decision.lead_until],
+        include_stop_str_in_output=True,
+    )

@@ -1,0 +1,42 @@
+"""The truth as a verifier: how well does a mask fit the true object that it fits best?
+
+The probability is that intersection over union, measured on the valid pixels of the tile, against the label raster without noise. A mask
+of the exact object gets 1; masks that an oracle prompter's noise shifted, merged or split get less. It answers every question alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.errors import SourceError
+from pipeline.schema import MaskCrop, RunGrid, TileImage
+from pipeline.world.oracle import OracleSpec, OracleTruth, parse_oracle
+
+
+class OracleVerifier:
+    """A `Verifier` that reads an aligned label raster."""
+
+    def __init__(self, model: str, grid: RunGrid) -> None:
+        """`model` is `oracle:PATH[?...]`; its noise is not used. Raises InputError as the oracle prompter does."""
+        self._truth = OracleTruth.on_grid(OracleSpec(labels_href=parse_oracle(model).labels_href), grid)
+
+    async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
+        """Best IoU per mask; None for all when the raster cannot be read."""
+        try:
+            labels = np.where(image.valid, self._truth.tile(image.tile).labels, 0)
+        except SourceError:
+            return [None] * len(masks)
+        area = np.bincount(labels.ravel())
+        best: list[float | None] = []
+        for mask in masks:
+            height, width = mask.mask.shape
+            under = labels[mask.row0 : mask.row0 + height, mask.col0 : mask.col0 + width][mask.mask]
+            common = np.bincount(under, minlength=area.size)[1:]
+            union = area[1:] + int(mask.mask.sum()) - common
+            best.append(float((common / union).max(initial=0.0)))
+        return best
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,79 @@
+"""The verifier: a second look at each mask, off by default. It may reject a mask; it never changes one.
+
+1. `crop_around` cuts a square out of the tile: the mask's bounding box with a margin, never smaller than a share of the tile, so that a
+   small object keeps the surroundings (and a scale near the one) that the checkpoint knows, shifted to lie in the tile.
+2. A `Verifier` gives every mask the probability that the crop shows what was asked for. Below the threshold the mask is rejected. The
+   probability of every mask is recorded beside its prompt, so a rejected mask is in the block record: prompt, box and probability. A tile
+   whose masks were all rejected is EMPTY(verifier).
+3. A look that fails rejects nothing.
+
+An object of several tiles is looked at once per tile; its row has the probability of the piece that also gave label, box and rationale.
+All pieces that are left passed the threshold.
+
+A language model sees the crop, not the outline: a wrong mask beside a right object passes. In the main job the looks are
+taken where masks are made; on Ray that process loads an engine of its own (`VerifierOptions.gpu_memory_utilization`), while
+the local runner shares the prompter's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pipeline.schema import MaskCrop, TileImage, Window
+
+VerifierMode = Literal["off", "crop"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifierOptions:
+    """The `[verifier]` table."""
+
+    mode: VerifierMode = "off"
+    threshold: float = 0.2
+    """Masks with a smaller probability are rejected. Choose it with jobs/calibrate_gate.py."""
+    pad: float = 0.5
+    """Margin on each side of the bounding box, as a share of its longer side."""
+    min_side: float = 0.5
+    """Smallest side of the crop, as a share of the tile's shorter side."""
+    gpu_memory_utilization: float | None = None
+    """Share of the device for the verifier's own engine (Ray on a GPU); None: the prompter's. Does not change the result."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1 or not 0 <= self.min_side <= 1 or self.pad < 0:
+            given = f"{self.threshold}, {self.min_side} and {self.pad}"
+            raise ValueError(f"threshold and min_side lie between 0 and 1 and pad is not negative, got {given}")
+        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
+            raise ValueError(f"gpu_memory_utilization is a share above 0 and up to 1, got {self.gpu_memory_utilization}")
+
+    @property
+    def on(self) -> bool:
+        return self.mode != "off"
+
+
+class Verifier(Protocol):
+    """Judges masks of one tile for one question. May be awaited for several tiles at once.
+
+    The only exception is a ModelError: this verifier cannot answer any more. A look that fails otherwise is None.
+    """
+
+    async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
+        """Per mask, in order: the probability 0..1 that it shows what was asked for; None: not judged."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what the verifier itself loaded. May be called twice."""
+        ...
+
+
+def crop_around(mask: MaskCrop, shape_hw: tuple[int, int], options: VerifierOptions) -> Window:
+    """The part of a tile of `shape_hw` pixels to look at for a mask: a square, cut to the tile where it is larger, in tile pixels."""
+    height, width = mask.mask.shape
+    side = max(round(max(height, width) * (1 + 2 * options.pad)), round(min(shape_hw) * options.min_side), 1)
+    starts = []
+    for first, length, whole in ((mask.row0, height, shape_hw[0]), (mask.col0, width, shape_hw[1])):
+        start = first + (length - side) // 2
+        starts.append((max(min(start, whole - side), 0), min(side, whole)))
+    (row0, rows), (col0, cols) = starts
+    return Window(row0=row0, col0=col0, row1=row0 + rows, col1=col0 + cols)

@@ -1,0 +1,41 @@
+"""How test files share two processes of pytest-xdist (`make test`); without xdist nothing changes but the order.
+
+1. A file runs in one process, so that its module fixtures (worlds, trained models) are made once and not in both.
+2. The files that start a Ray (RAY_FILES) run in one process, one after the other, so that there are never two Rays at a time. (Marks of
+   `--dist loadgroup` would say this beside the tests, but xdist 3.8 does not see them under pytest 9.2.)
+3. Ray's files come first, then files with tests marked slow: no long one is left for the end, when the other process would have
+   nothing to do. Needs `--no-loadscope-reorder`; xdist would begin with the files of most tests.
+4. Hypothesis keeps no deadlines: on a busy machine a first call, with its imports, takes longer than any of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("terraquery", deadline=None)
+settings.load_profile("terraquery")
+
+RAY_FILES = tuple(f"tests/integration/test_{name}.py" for name in ("benchmarks", "gate_runs", "ray", "restitch"))
+"""Test files that start a Ray, by their paths in the repository; tests/unit/test_suite_layout.py looks for missing ones."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """xdist's `loadfile`, with RAY_FILES as one file."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "ray" if file in RAY_FILES else file
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files in the order of the third point; the tests of a file keep theirs."""
+    slow = {item.location[0] for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.location[0] not in RAY_FILES, item.location[0] not in slow))
