@@ -24,9 +24,6 @@ from numpy.typing import NDArray
 
 AffineTuple = tuple[float, float, float, float, float, float]
 
-MASK_FILL = 255
-"""uint8 fill of `mask` and `score`: never processed, failed or nodata."""
-
 SCORE_SCALE = 254
 """Published score byte = round(score * 254), so 255 stays free as fill."""
 
@@ -99,9 +96,7 @@ class Window:
         """The common rectangle, or None when it has no pixel."""
         row0, col0 = max(self.row0, other.row0), max(self.col0, other.col0)
         row1, col1 = min(self.row1, other.row1), min(self.col1, other.col1)
-        if row1 <= row0 or col1 <= col0:
-            return None
-        return Window(row0=row0, col0=col0, row1=row1, col1=col1)
+        return Window(row0=row0, col0=col0, row1=row1, col1=col1) if row0 < row1 and col0 < col1 else None
 
     def slices_in(self, outer: Window) -> tuple[slice, slice]:
         """Numpy slices (rows, cols) that cut this window out of an array covering `outer`."""
@@ -114,16 +109,14 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunGrid:
-    """The one CRS + affine + integer lattice that a run works and writes in."""
+    """The one CRS + affine + integer lattice of `height` rows and `width` columns that a run works and writes in."""
 
     crs_wkt: str | None
     """WKT2 of the CRS; None for rasters without one (outputs then stay in pixel space)."""
     transform: AffineTuple
     """Affine from (col, row) pixel edges to CRS coordinates."""
     width: int
-    """Columns."""
     height: int
-    """Rows."""
 
     @property
     def window(self) -> Window:

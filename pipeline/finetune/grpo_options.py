@@ -104,7 +104,7 @@ class SftOptions:
     learning_rate: float = 1e-5
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"
-    style: Literal["compact", "fenced"] = "fenced"
+    style: Literal["cells", "fenced"] = "fenced"
     """How a taught answer is written: bare JSON without spaces, points first; or in a json fence, box first."""
 
     def __post_init__(self) -> None:

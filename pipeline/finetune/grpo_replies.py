@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.finetune.grpo_combinations import PromptCombination
+from pipeline.finetune.tokenizer import cell_name
 from pipeline.prompt.parse import ReplyItem
 from pipeline.prompt.profile import Profile
 
@@ -31,7 +32,7 @@ CELL = 28.0
 MARGIN = 0.15
 """How far beside a piece its negative points may lie, as share of the box's longer side."""
 
-Style = Literal["compact", "fenced"]
+Style = Literal["cells", "fenced"]
 Points = tuple[tuple[float, float], ...]
 
 
@@ -116,9 +117,10 @@ def _place(item: ReplyItem) -> tuple[float, float, float, float]:
 
 
 def taught_reply(thought: str, items: Sequence[ReplyItem], profile: Profile, style: Style) -> str:
-    """The whole reply. `compact`: bare JSON without spaces, points before the box; `fenced`: a json fence, the box first."""
-    answer = json.dumps([_written(item, profile, style) for item in items], separators=(",", ":") if style == "compact" else (", ", ": "))
-    if style == "compact":
+    """The whole reply. `cells`: as the embedded prompter says it, bare JSON without spaces, each item opening with its cell, points before
+    the box; `fenced`: a json fence, the box first."""
+    answer = json.dumps([_written(item, profile, style) for item in items], separators=(",", ":") if style == "cells" else (", ", ": "))
+    if style == "cells":
         return f"<think>{thought}</think><answer>{answer}</answer>"
     return f"<think>{thought}</think>\n<answer>```json{answer}```</answer>"
 
@@ -131,7 +133,8 @@ def _written(item: ReplyItem, profile: Profile, style: Style) -> dict[str, Any]:
         points[parser.points_keys[0]] = [[int(v) for v in point] for point in item.points_xy]
     if item.negative_xy:
         points[parser.negative_keys[0]] = [[int(v) for v in point] for point in item.negative_xy]
-    return {**points, **box} if style == "compact" else {**box, **points}
+    row, col, _, _ = _place(item)
+    return {"cell": cell_name(int(row), int(col)), **points, **box} if style == "cells" else {**box, **points}
 
 
 def default_thought(question: str, *, found: bool) -> str:

@@ -17,7 +17,8 @@ from pipeline.finetune.grpo_model import load_policy, lora_config
 from pipeline.finetune.grpo_options import TrainingPreset
 from pipeline.finetune.grpo_replies import default_thought, taught_items, taught_reply
 from pipeline.finetune.grpo_run import TrainingRun, checkpoint_step, newest_checkpoint
-from pipeline.finetune.grpo_train import common_arguments, finish, import_trl, silence
+from pipeline.finetune.grpo_train import common_arguments, finish, import_trl, processes, silence
+from pipeline.finetune.grpo_vision import remember_images
 from pipeline.prompt.checkpoint import load_processor, resolve_model
 from pipeline.prompt.template import chat_messages, squash
 
@@ -85,8 +86,11 @@ def train_sft(run: TrainingRun) -> Path:
     trl = import_trl(with_vllm=False)
     checkpoint = resolve_model(run.preset.model.checkpoint)
     resumed = newest_checkpoint(run.checkpoints)
+    policy = load_policy(checkpoint, run.preset.model)
+    if run.preset.model.vision == "frozen" and processes() == 1:
+        remember_images(policy.model.visual)
     trainer = trl.SFTTrainer(
-        model=load_policy(checkpoint, run.preset.model),
+        model=policy,
         args=trl.SFTConfig(**sft_arguments(run)),
         train_dataset=lessons,
         processing_class=load_processor(checkpoint, None),

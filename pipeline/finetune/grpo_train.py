@@ -8,7 +8,8 @@
 3. Replies come from vLLM in the same process on a GPU and from transformers on a CPU. TRL imports vLLM whenever it is
    installed, which costs seconds and settings that a training without it has no use for; `import_trl` hides it then. TRL 1.16
    names vLLM 0.22 to 0.31 as what it supports and warns about the 0.32 of this project.
-4. At the end `grpo_model.export_prompter` writes the checkpoint for inference.
+4. A frozen vision tower reads every image once (`grpo_vision`), where the trainer alone would have it read G copies twice a step.
+5. At the end `grpo_model.export_prompter` writes the checkpoint for inference.
 
 Several GPUs: start the job with accelerate and `pipeline/presets/training/zero3.yaml`; each process has its own segmenter.
 """
@@ -29,6 +30,7 @@ from pipeline.finetune.grpo_log import make_callback
 from pipeline.finetune.grpo_model import export_prompter, load_policy, lora_config
 from pipeline.finetune.grpo_options import TrainingPreset
 from pipeline.finetune.grpo_run import TrainingRun, checkpoint_step, newest_checkpoint
+from pipeline.finetune.grpo_vision import remember_images
 from pipeline.prompt.checkpoint import load_processor, resolve_model
 
 
@@ -146,7 +148,17 @@ def build_trainer(run: TrainingRun) -> tuple[Any, Path | None]:
         callbacks=[make_callback(run.stage, run.out, checkpoint_step(resumed) if resumed else 0)],
     )
     silence(trainer)
+    if run.preset.model.vision == "frozen" and processes() == 1:  # several processes must do the same work in the same order
+        _remember_images(policy, trainer.ref_model)
     return trainer, resumed
+
+
+def _remember_images(policy: Any, reference: Any) -> None:
+    """Let both models' vision towers read every image once. `reference`: None without a divergence term."""
+    remember_images(policy.model.visual)
+    if reference is not None:
+        reference.requires_grad_(False)
+        remember_images(reference.model.visual)
 
 
 def processes() -> int:

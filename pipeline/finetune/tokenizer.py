@@ -62,15 +62,14 @@ CELL_SIDE = 9
 """Cells a side of the merged token grid (252 px / 28 px)."""
 
 
-def cell_name(cell: int) -> str:
-    """The name of a cell by its raster index, as on a chess board seen from above: column letter from the left, row number from the top."""
-    row, col = divmod(cell, CELL_SIDE)
+def cell_name(row: int, col: int) -> str:
+    """The name of a cell of the grid: a letter for its column from the left, a number for its row from the top, both from the corner."""
     return f"{chr(ord('a') + col)}{row + 1}"
 
 
 def cell_open(cell: int) -> str:
     """The opening of an object whose point lies in `cell`: the model says where it looks before it measures."""
-    return f'{{"cell":"{cell_name(cell)}","positive_points":[['
+    return f'{{"cell":"{cell_name(*divmod(cell, CELL_SIDE))}","positive_points":[['
 
 
 CELL_OPENS = tuple(cell_open(cell) for cell in range(CELL_SIDE**2))

@@ -31,8 +31,11 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from pipeline.errors import InputError
-from pipeline.schema import MASK_FILL, SCORE_SCALE, RunGrid, TileLattice, Window
+from pipeline.schema import SCORE_SCALE, RunGrid, TileLattice, Window
 from pipeline.write.georeference import affine_of, authority_code_of, crs_of, is_rotated
+
+MASK_FILL = 255
+"""uint8 fill of `mask` and `score`: never processed, failed or nodata."""
 
 ARRAYS: Mapping[str, tuple[str, int]] = {"mask": ("uint8", MASK_FILL), "instance_id": ("uint64", 0), "score": ("uint8", MASK_FILL)}
 """name -> (dtype, fill value)."""

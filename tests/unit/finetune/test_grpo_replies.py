@@ -77,7 +77,7 @@ def contract(profile: str, combination: str) -> Contract:
 def test_a_taught_reply_earns_all_format_points(family: str, combination: str) -> None:
     shipped = "think2seg" if (family, combination) == ("think2seg", "box+points2") else f"{family}-{combination.replace('+', '-')}"
     own = contract(shipped, combination)
-    style = "compact" if family == "embedded" else "fenced"
+    style = "cells" if family == "embedded" else "fenced"
     truth = mask((10, 20, 60, 90), (100, 100, 180, 130))
     items = taught_items(truth, own.combination, own.profile.frame_wh)
     reply = taught_reply(default_thought("tanks", found=True), items, own.profile, style)
@@ -89,10 +89,10 @@ def test_a_taught_reply_earns_all_format_points(family: str, combination: str) -
 
 def test_the_embedded_contract_letter_by_letter() -> None:
     items = taught_items(mask((20, 12, 60, 49)), COMBINATIONS["box+point"], FRAME)
-    reply = taught_reply("The question is about storage tanks. I see some.", items, load_profile("embedded"), "compact")
+    reply = taught_reply("The question is about storage tanks. I see some.", items, load_profile("embedded"), "cells")
     assert reply == (
         "<think>The question is about storage tanks. I see some.</think>"
-        '<answer>[{"positive_points":[[39,30]],"bbox_2d":[20,12,60,49]}]</answer>'
+        '<answer>[{"cell":"b2","positive_points":[[39,30]],"bbox_2d":[20,12,60,49]}]</answer>'
     )
-    assert taught_reply("None.", (), load_profile("embedded"), "compact") == "<think>None.</think><answer>[]</answer>"
+    assert taught_reply("None.", (), load_profile("embedded"), "cells") == "<think>None.</think><answer>[]</answer>"
     assert taught_reply("None.", (), load_profile("think2seg"), "fenced") == "<think>None.</think>\n<answer>```json[]```</answer>"

@@ -1,0 +1,83 @@
+"""What the GRPO experiment trains on and is measured on: procedural worlds in the layout of `pipeline.finetune.grpo_data`.
+
+1. `training_data` draws tiles of worlds from seed 300,000 on and keeps the questions whose target has at most MOST_PIECES pieces, so
+   that replies stay short enough for a CPU. Questions without a target are kept.
+2. `heldout_data` writes the samples of `jobs/evaluate.py --benchmark world:SEED:SIZE` for several seeds below 1,000: unseen worlds
+   asked in wordings that no training saw.
+3. `seen_data` draws tiles of worlds from seed 400,000 on: unseen worlds asked in the wordings of training.
+
+Every folder is written once; a folder with a table is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.evaluate.benchmark import choose_samples, read_image, read_mask
+from pipeline.evaluate.benchmark_open import ReadOptions, open_benchmark
+from pipeline.finetune.grpo_data import TABLE
+from pipeline.finetune.grpo_worlds import FIRST_GRPO_SEED, FIRST_MEASURE_SEED, render_worlds
+from pipeline.write.atomic_file import write_bytes_atomic
+
+MOST_PIECES = 2
+"""8-connected pieces of a training target."""
+
+
+def training_data(folder: Path, *, n_tiles: int) -> Path:
+    """The folder of the questions that are trained on; all drawn tiles lie beside it."""
+    drawn, kept = folder.parent / f"{folder.name}-drawn", []
+    render_worlds(drawn, n_tiles=n_tiles, first_seed=FIRST_GRPO_SEED)
+    if (folder / TABLE).is_file():
+        return folder
+    for line in (drawn / TABLE).read_text().splitlines():
+        row = json.loads(line)
+        if row["mask"] is not None and pieces_of(np.asarray(Image.open(drawn / row["mask"])) > 0) > MOST_PIECES:
+            continue
+        paths = {key: row[key] and f"../{drawn.name}/{row[key]}" for key in ("image", "mask")}
+        kept.append(json.dumps({**row, **paths}))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(folder / TABLE, ("\n".join(kept) + "\n").encode())
+    return folder
+
+
+def pieces_of(mask: NDArray[np.bool_]) -> int:
+    """Number of 8-connected pieces of (H, W)."""
+    return int(cc3d.connected_components(np.ascontiguousarray(mask.astype(np.uint8)), connectivity=8).max())
+
+
+def heldout_data(folder: Path, *, seeds: Sequence[int], size_px: int = 1024) -> Path:
+    """The samples of the world benchmarks of `seeds`, with the first wording per target."""
+    if (folder / TABLE).is_file():
+        return folder
+    rows = []
+    for seed in seeds:
+        for image in choose_samples(open_benchmark(f"world:{seed}:{size_px}", ReadOptions()), "first"):
+            rgb = read_image(image.pixels, None)
+            place = f"images/{seed}-{image.image_id}.png"
+            _write(folder / place, rgb)
+            for sample in image.samples:
+                mask = read_mask(sample.mask, rgb.shape[:2])
+                mask_place = f"masks/{seed}-{sample.sample_id.replace('#', '-')}.png" if mask.any() else None
+                if mask_place:
+                    _write(folder / mask_place, mask.astype(np.uint8) * 255)
+                rows.append(json.dumps({"image": place, "mask": mask_place, "question": sample.query}))
+    write_bytes_atomic(folder / TABLE, ("\n".join(rows) + "\n").encode())
+    return folder
+
+
+def seen_data(folder: Path, *, n_tiles: int) -> Path:
+    """One question per tile of worlds that nothing is trained on."""
+    render_worlds(folder, n_tiles=n_tiles, first_seed=FIRST_MEASURE_SEED)
+    return folder
+
+
+def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)

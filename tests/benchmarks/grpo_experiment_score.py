@@ -1,0 +1,166 @@
+"""How good is a prompter of the GRPO experiment on one of its measured folders: greedy replies, masks, figures, paired differences.
+
+1. `greedy_replies` answers every question once with transformers, without sampling, up to MOST_TOKENS.
+2. `answer_rows` reads each reply with the parser of inference, lets the segmenter draw it and counts pixels: the row of a sample.
+3. `figures` gives gIoU, gIoU over present targets, cIoU, rejection, false rejection (`pipeline.evaluate.metrics`, convention
+   `paper`) and the format rate (the reward's rule `paper`), with percentile intervals over whole images.
+4. `difference` draws the same images for two prompters and gives the interval of what the second has more than the first.
+
+Differences from `jobs/evaluate.py`, stated because figures of the two are not to be mixed: replies come from transformers instead of vLLM,
+a malformed reply is not asked for again, and the segmenter sees the prompts cut to the prompt combination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluate.intervals import BootstrapOptions
+from pipeline.evaluate.metrics import CONVENTIONS, Ratio, SampleCounts, rejection_figures, segmentation_figures
+from pipeline.finetune.grpo_data import TrainingSample
+from pipeline.finetune.grpo_model import load_weights
+from pipeline.finetune.grpo_options import TrainingPreset
+from pipeline.finetune.grpo_rewards import Contract, format_reward, read_reply, united
+from pipeline.finetune.grpo_train import stop_ids
+from pipeline.finetune.grpo_vision import remember_images
+from pipeline.prompt.checkpoint import load_processor, resolve_model
+from pipeline.prompt.frames import to_window
+from pipeline.prompt.profile import Profile
+from pipeline.prompt.template import chat_messages, squash
+from pipeline.schema import TileImage, TileSpec, Window
+from pipeline.segment.segmenter import Segmenter
+
+Reply = tuple[str, bool]
+"""Text, and whether it ended by itself."""
+
+Row = dict[str, Any]
+"""One answered sample: image, question, reply, complete, true_px, predicted_px, common_px, total_px, abstained, failed, format."""
+
+FIGURES = ("giou", "giou_present", "ciou", "rejection", "false_rejection", "format")
+
+QUESTIONS_AT_ONCE = 64
+
+FEW_TOKENS = 72
+"""Most replies end before; the others are asked for again, so that a batch does not wait for its longest reply."""
+
+MOST_TOKENS = 320
+"""Longest reply of a measurement; the longest right one in these worlds has about half of it."""
+
+
+def greedy_replies(preset: TrainingPreset, samples: Sequence[TrainingSample]) -> list[Reply]:
+    """One reply per sample, in order. First all up to FEW_TOKENS, then those that had not ended again up to MOST_TOKENS."""
+    import torch
+
+    checkpoint = resolve_model(preset.model.checkpoint)
+    processor = load_processor(checkpoint, None)
+    processor.tokenizer.padding_side = "left"
+    model = load_weights(checkpoint, torch.float32).eval().requires_grad_(False)
+    remember_images(model.model.visual)
+    replies = _generate(model, processor, preset.contract.profile, samples, FEW_TOKENS)
+    unfinished = [place for place, (_, complete) in enumerate(replies) if not complete]
+    longer = _generate(model, processor, preset.contract.profile, [samples[place] for place in unfinished], MOST_TOKENS)
+    for place, reply in zip(unfinished, longer, strict=True):
+        replies[place] = reply
+    return replies
+
+
+def _generate(model: Any, processor: Any, profile: Profile, samples: Sequence[TrainingSample], most_tokens: int) -> list[Reply]:
+    import torch
+
+    ends, replies = stop_ids(model, processor), list[Reply]()
+    for start in range(0, len(samples), QUESTIONS_AT_ONCE):
+        chosen = samples[start : start + QUESTIONS_AT_ONCE]
+        texts = [processor.apply_chat_template(chat_messages(profile, s.question), add_generation_prompt=True) for s in chosen]
+        pictures = [squash(sample.rgb(), profile) for sample in chosen]
+        given = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            made = model.generate(**given, do_sample=False, max_new_tokens=most_tokens)
+        for ids in made[:, given["input_ids"].shape[1] :].tolist():
+            length = next((place for place, token in enumerate(ids) if token in ends), None)
+            replies.append((processor.tokenizer.decode(ids[:length], skip_special_tokens=True), length is not None))
+    return replies
+
+
+def answer_rows(samples: Sequence[TrainingSample], replies: Sequence[Reply], contract: Contract, segmenter: Segmenter) -> Iterator[Row]:
+    """One row per sample, in order. An image is encoded once while its samples follow each other."""
+    embedded: tuple[Any, Any] = (None, None)
+    for sample, (text, complete) in zip(samples, replies, strict=True):
+        rgb = sample.rgb()
+        shape = (int(rgb.shape[0]), int(rgb.shape[1]))
+        parsed = read_reply(text, contract.profile, complete=complete)
+        given = to_window(parsed.items, contract.profile.frame_wh, shape)
+        prompts = [kept for prompt in given if (kept := contract.combination.keep(prompt)) is not None]
+        predicted = np.zeros(shape, np.bool_)
+        if prompts:
+            if embedded[0] != sample.image:
+                embedded = sample.image, segmenter.embed(_tile(rgb))
+            predicted = united(segmenter.segment(embedded[1], prompts), shape)
+        true = sample.truth(shape)
+        yield {
+            "image": sample.image.stem,
+            "question": sample.question,
+            "reply": text,
+            "complete": complete,
+            "true_px": int(true.sum()),
+            "predicted_px": int(predicted.sum()),
+            "common_px": int((true & predicted).sum()),
+            "total_px": predicted.size,
+            "abstained": parsed.absent,
+            "failed": parsed.malformed,
+            "format": format_reward(text, contract, complete=complete),
+        }
+
+
+def _tile(rgb: NDArray[np.uint8]) -> TileImage:
+    window = Window(row0=0, col0=0, row1=rgb.shape[0], col1=rgb.shape[1])
+    return TileImage(tile=TileSpec(tile_row=0, tile_col=0, core=window, read=window), rgb=rgb, valid=np.ones(rgb.shape[:2], np.bool_))
+
+
+def ratios(rows: Sequence[Row]) -> dict[str, Ratio]:
+    """Every figure of FIGURES."""
+    columns = {name: np.asarray([row[name] for row in rows]) for name in ("true_px", "predicted_px", "common_px", "total_px")}
+    counts = SampleCounts(**columns, abstained=np.asarray([r["abstained"] for r in rows]), failed=np.asarray([r["failed"] for r in rows]))
+    shape = Ratio(numerator=np.asarray([row["format"] for row in rows], np.float64), denominator=np.ones(len(rows)))
+    every = {**segmentation_figures(counts, CONVENTIONS["paper"]), **rejection_figures(counts), "format": shape}
+    return {name: every[name] for name in FIGURES}
+
+
+def figures(rows: Sequence[Row], options: BootstrapOptions) -> dict[str, list[float]]:
+    """Name -> [value, low, high] in percent."""
+    chosen = ratios(rows)
+    drawn = _resampled(chosen, rows, options)
+    return {name: _interval(ratio.value, drawn[name], options) for name, ratio in chosen.items()}
+
+
+def difference(first: Sequence[Row], second: Sequence[Row], options: BootstrapOptions) -> dict[str, list[float]]:
+    """Name -> [value, low, high] of second minus first in percentage points, from the same resampled images.
+
+    Raises ValueError when the two did not answer the same questions about the same images.
+    """
+    if [(row["image"], row["question"]) for row in first] != [(row["image"], row["question"]) for row in second]:
+        raise ValueError("a paired difference needs the same samples in the same order")
+    before, after = ratios(first), ratios(second)
+    drawn = _resampled(before, first, options), _resampled(after, second, options)
+    return {name: _interval(after[name].value - before[name].value, drawn[1][name] - drawn[0][name], options) for name in FIGURES}
+
+
+def _resampled(chosen: Mapping[str, Ratio], rows: Sequence[Row], options: BootstrapOptions) -> dict[str, NDArray[np.float64]]:
+    """(draws,) values per figure; the draws depend on the seed and the number of images alone."""
+    _, place = np.unique([row["image"] for row in rows], return_inverse=True)
+    n = int(place.max()) + 1
+    times = np.random.default_rng(options.seed).multinomial(n, np.full(n, 1 / n), size=options.draws).astype(np.float64)
+    values = {}
+    for name, ratio in chosen.items():
+        above, below = (times @ np.bincount(place, part, minlength=n) for part in (ratio.numerator, ratio.denominator))
+        values[name] = np.divide(above, below, out=np.full(options.draws, np.nan), where=below > 0)
+    return values
+
+
+def _interval(value: float, drawn: NDArray[np.float64], options: BootstrapOptions) -> list[float]:
+    tail = (1 - options.level) / 2
+    known = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(known, (tail, 1 - tail)) if len(known) else (np.nan, np.nan)
+    return [round(100 * float(number), 2) for number in (value, low, high)]

@@ -1,0 +1,167 @@
+"""The prompters of the GRPO experiment: which they are, how each is trained, and what each answers.
+
+1. A `Step` is a prompter and how it came to be: given, taught (`sft`), or rewarded (`grpo`) from another step.
+2. `folder_of` names its folder by everything that makes it what it is, so equal steps of different experiments are one.
+3. `train` trains a step after what it starts from, by the functions behind `jobs/train_prompter.py`; it resumes, and what is
+   done is not done again. `measure` keeps the answered samples of a step beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks import grpo_experiment_data as data
+
+from pipeline.finetune.grpo_combinations import PromptCombination
+from pipeline.finetune.grpo_data import read_samples
+from pipeline.finetune.grpo_options import TrainingPreset, load_training_preset
+from pipeline.finetune.grpo_run import RunRequest, prepare_run
+from pipeline.write.atomic_file import write_bytes_atomic
+
+PROFILES = {
+    "box": "embedded-box",
+    "points2": "embedded-points2",
+    "box+points2": "embedded-box-points2",
+    "box+points4": "embedded-box-points4",
+    "box+points2+negatives2": "embedded-box-points2-negatives2",
+    "box+point": "embedded",
+}
+"""Prompt combination -> the profile that reads it. The first five are those of table 6; the last is the shipped prompter's own."""
+
+PARTS = {"box": PromptCombination(box=True), "point": PromptCombination(box=False, positive=1)}
+"""Parts of a box and point that the segmenter is given alone where a step says so."""
+
+MEASURED = ("heldout", "seen")
+"""Folders that are measured on: wordings no training saw, and wordings of training; both on unseen worlds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an experiment lives and what all of its steps share."""
+
+    out: Path
+    seed: int = 0
+    """Of order and sampling."""
+    tiles: int = 480
+    """Tiles drawn for training."""
+    world_seeds: tuple[int, ...] = (51, 52, 53, 54, 55, 56)
+    """Worlds measured on with held-out wordings."""
+    seen_tiles: int = 200
+    """Tiles measured on with wordings of training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A prompter and how it came to be: the checkpoint `given`, or trained from `start`."""
+
+    name: str
+    combination: str
+    given: Path | None = None
+    stage: Literal["given", "sft", "grpo"] = "given"
+    start: Step | None = None
+    settings: tuple[str, ...] = ()
+    """Of the training, as in `--set`."""
+    segmenter: tuple[str, ...] = ()
+    """Settings of the segmenter it is measured with; those of the one that pays it are in `settings`."""
+    parts: str = ""
+    """Key of PARTS: what of every reply the segmenter is given; empty: all that the combination has."""
+
+
+def with_segmenter(step: Step, name: str, settings: Sequence[str]) -> Step:
+    """The same prompter measured with another segmenter."""
+    return replace(step, name=f"{step.name}, {name}", segmenter=tuple(settings))
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of a checkpoint's weights."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def folder_of(place: Place, step: Step) -> Path:
+    """Where a step is trained and its answers are kept."""
+    chain: list[list[str]] = []
+    at = step
+    while at.start is not None:
+        chain.append([at.stage, at.combination, *at.settings])
+        at = at.start
+    root = weights_hash(checkpoint_of(place, at))
+    whole = json.dumps([chain, root, place.seed, place.tiles] if chain else [root])
+    return place.out / "runs" / f"{step.stage}-{step.combination}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+
+
+def checkpoint_of(place: Place, step: Step) -> Path:
+    """The checkpoint of a step. Raises ValueError for a step that is neither given nor trained."""
+    if step.given is not None:
+        return step.given
+    if step.start is None:
+        raise ValueError(f"{step.name} has neither a checkpoint nor something to start from")
+    return folder_of(place, step) / "prompter"
+
+
+def preset_of(place: Place, step: Step, model: Path, settings: Sequence[str]) -> TrainingPreset:
+    """The training preset `embedded` with a checkpoint, the step's combination and `settings` over it."""
+    named = (f"model.checkpoint='{model.absolute()}'", f"combination='{step.combination}'", f"profile='{PROFILES[step.combination]}'")
+    return load_training_preset("embedded", [*named, *settings])
+
+
+def train(place: Place, step: Step) -> None:
+    """Train a step and all that it starts from."""
+    if step.start is None:
+        return
+    train(place, step.start)
+    folder = folder_of(place, step)
+    if (folder / "prompter/config.json").is_file():
+        return
+    print(f"== {step.name}: {folder.name}", flush=True)
+    where = data.training_data(place.out / "data/training", n_tiles=place.tiles)
+    preset = preset_of(place, step, checkpoint_of(place, step.start), step.settings)
+    stage: Literal["sft", "grpo"] = "grpo" if step.stage == "grpo" else "sft"
+    run = prepare_run(RunRequest(stage=stage, out=folder, data=where, preset=preset, seed=place.seed, save_every=20))
+    if stage == "grpo":
+        from pipeline.finetune.grpo_train import train_grpo as train_step
+    else:
+        from pipeline.finetune.grpo_sft import train_sft as train_step
+    started = time.process_time()
+    train_step(run)
+    write_bytes_atomic(folder / "cost.json", json.dumps({"cpu_s_since_resume": round(time.process_time() - started)}).encode())
+
+
+def measured_folder(place: Place, where: str) -> Path:
+    """The folder of questions called `where` (one of MEASURED), drawn where it is missing."""
+    if where == "heldout":
+        return data.heldout_data(place.out / "data/heldout", seeds=place.world_seeds)
+    return data.seen_data(place.out / "data/seen", n_tiles=place.seen_tiles)
+
+
+def measure(place: Place, step: Step, where: str) -> list[dict[str, Any]]:
+    """The answered samples of a trained step on a measured folder; those of an earlier measurement where there are any.
+
+    A step with a segmenter or parts of its own draws the replies of the plain step again; the model is not asked a second time.
+    """
+    from benchmarks.grpo_experiment_score import answer_rows, greedy_replies
+
+    from pipeline.segment.sam2_segmenter import Sam2Segmenter
+
+    own = ";".join((*step.segmenter, step.parts)).strip(";")
+    name = f"answers-{where}-{hashlib.sha256(own.encode()).hexdigest()[:6]}.json" if own else f"answers-{where}.json"
+    path = folder_of(place, step) / name
+    if not path.is_file():
+        started = time.process_time()
+        preset = preset_of(place, step, checkpoint_of(place, step), step.segmenter)
+        samples = read_samples(measured_folder(place, where))
+        plain = measure(place, replace(step, segmenter=(), parts=""), where) if own else []
+        replies = [(row["reply"], row["complete"]) for row in plain] or greedy_replies(preset, samples)
+        contract = replace(preset.contract, combination=PARTS.get(step.parts, preset.contract.combination))
+        rows = list(answer_rows(samples, replies, contract, Sam2Segmenter(preset.segmenter)))
+        if own:  # a reply's format is judged by what it was asked for, not by what is drawn of it
+            rows = [{**row, "format": before["format"]} for row, before in zip(rows, plain, strict=True)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomic(path, json.dumps(rows).encode())
+        print(f"   {step.name}: {len(rows)} {where} samples in {time.process_time() - started:.0f} s CPU", flush=True)
+    return list(json.loads(path.read_text()))

@@ -1,0 +1,149 @@
+"""The GRPO experiment: its figures against sums by hand, its plan, and one whole run with a tiny prompter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import grpo_experiment, grpo_experiment_data, grpo_experiment_steps
+from benchmarks.grpo_experiment_report import markdown
+from benchmarks.grpo_experiment_score import difference, figures
+from grpo_scenes import ABSENT, PRESENT, PROFILE, TARGET, mask_of, write_data, write_tiny_prompter
+
+from pipeline.evaluate.intervals import BootstrapOptions
+from pipeline.finetune import grpo_worlds
+
+DRAWS = BootstrapOptions(draws=400)
+
+
+def row(
+    image: str, true: int, predicted: int, common: int, *, absent: bool = False, failed: bool = False, good: float = 1.0
+) -> dict[str, Any]:
+    return {
+        "image": image,
+        "question": "q",
+        "reply": "",
+        "true_px": true,
+        "predicted_px": predicted,
+        "common_px": common,
+        "total_px": 1000,
+        "abstained": absent,
+        "failed": failed,
+        "format": good,
+    }
+
+
+ROWS = [
+    row("a", 100, 100, 50),  # IoU 50 / 150
+    row("b", 0, 0, 0, absent=True),  # right rejection: 1
+    row("c", 0, 60, 0),  # false alarm: 0
+    row("d", 40, 0, 0, failed=True, good=0.0),  # unreadable: 0
+]
+
+
+def test_figures_are_the_sums_by_hand() -> None:
+    found = {name: values[0] for name, values in figures(ROWS, DRAWS).items()}
+    assert found["giou"] == pytest.approx(100 * (1 / 3 + 1 + 0 + 0) / 4, abs=0.01)
+    assert found["giou_present"] == pytest.approx(100 * (1 / 3) / 2, abs=0.01)
+    assert found["ciou"] == pytest.approx(100 * 50 / (150 + 60 + 40), abs=0.01)
+    assert (found["rejection"], found["false_rejection"], found["format"]) == (50.0, 0.0, 75.0)
+
+
+def test_a_constant_gain_has_an_interval_without_width_and_a_mixed_one_has_not() -> None:
+    before = [row(name, 100, 50, 25) for name in "abcdef"]
+    better = [row(name, 100, 100, 100) for name in "abcdef"]
+    assert difference(before, better, DRAWS)["giou"] == [80.0, 80.0, 80.0]
+    value, low, high = difference(before, [*better[:3], *before[3:]], DRAWS)["giou"]
+    assert value == 40.0
+    assert low < 40.0 < high
+
+
+def test_a_difference_needs_the_same_questions() -> None:
+    with pytest.raises(ValueError, match="same samples"):
+        difference(ROWS, ROWS[::-1], DRAWS)
+
+
+def planned(*arguments: str) -> list[grpo_experiment_steps.Step]:
+    return grpo_experiment.steps_of(grpo_experiment.build_parser().parse_args([*arguments, "--out", "o"]))
+
+
+def test_experiments_share_equal_prompters(tmp_path: Path) -> None:
+    for name in ("model", "start"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(name.encode())
+    place = grpo_experiment_steps.Place(out=tmp_path)
+    given = ("--model", str(tmp_path / "model"), "--start", str(tmp_path / "start"))
+    steps = {name: planned(name, *given, "--long-steps", "80") for name in grpo_experiment.EXPERIMENTS}
+    folders = {name: [grpo_experiment_steps.folder_of(place, step) for step in chosen] for name, chosen in steps.items()}
+    assert len(set(folders["start-vs-grpo"])) == 5
+    assert len(set(folders["combinations"])) == 10
+    assert folders["start-vs-grpo"][1] == folders["format-reward"][0] == folders["segmenters"][0]
+    assert folders["start-vs-grpo"][2] == folders["format-reward"][1] == folders["segmenters"][1]
+    assert folders["format-reward"][1] != folders["format-reward"][2]
+    assert folders["segmenters"][0] == folders["segmenters"][2]  # one prompter, measured with two segmenters
+    assert folders["segmenters"][1] != folders["segmenters"][3]
+    assert [grpo_experiment_steps.checkpoint_of(place, step).name for step in steps["start-vs-grpo"]] == [
+        "model",
+        "start",
+        *["prompter"] * 3,
+    ]
+    other = grpo_experiment_steps.Place(out=tmp_path, seed=1)
+    assert grpo_experiment_steps.folder_of(other, steps["start-vs-grpo"][2]) != folders["start-vs-grpo"][2]
+
+
+def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    squares = [(10 + 50 * number, 10, 40 + 50 * number, 40) for number in range(4)]
+    few = [(PRESENT, mask_of(squares[0])), ("two", mask_of(*squares[:2])), ("four", mask_of(*squares)), (ABSENT, None)]
+    monkeypatch.setattr(grpo_experiment_data, "render_worlds", lambda folder, **_: write_data(folder, few))
+    folder = grpo_experiment_data.training_data(tmp_path / "training", n_tiles=4)
+    asked = [sample.question for sample in grpo_experiment_steps.read_samples(folder)]
+    assert asked == [PRESENT, "two", ABSENT]
+
+
+def test_held_out_samples_are_those_of_the_benchmark(tmp_path: Path) -> None:
+    from pipeline.evaluate.benchmark import choose_samples
+    from pipeline.evaluate.benchmark_open import ReadOptions, open_benchmark
+
+    folder = grpo_experiment_data.heldout_data(tmp_path / "held", seeds=(3,), size_px=256)
+    kept = grpo_experiment_steps.read_samples(folder)
+    image = choose_samples(open_benchmark("world:3:256", ReadOptions()), "first")[0]
+    assert [sample.question for sample in kept] == [sample.query for sample in image.samples]
+    assert [int(sample.truth((256, 256)).sum()) for sample in kept] == [int(sample.mask.read().sum()) for sample in image.samples]
+    assert (kept[0].rgb() == image.pixels.read()).all()
+
+
+def test_training_and_measurement_never_meet() -> None:
+    assert grpo_worlds.FIRST_GRPO_SEED + 480 < grpo_worlds.FIRST_MEASURE_SEED
+
+
+def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("trl")
+    torch.set_num_threads(1)
+    write_tiny_prompter(tmp_path / "tiny")
+    (tmp_path / "tiny2.toml").write_text(PROFILE.replace("n_points = 1", "n_points = 2"))
+    profiles = {"box+point": str(tmp_path / "tiny.toml"), "box+points2": str(tmp_path / "tiny2.toml")}
+    monkeypatch.setattr(grpo_experiment, "PROFILES", profiles)
+    monkeypatch.setattr(grpo_experiment_steps, "PROFILES", profiles)
+    lessons = write_data(tmp_path / "data", [(PRESENT, mask_of(TARGET)), (ABSENT, None)])
+    monkeypatch.setattr(grpo_experiment_data, "training_data", lambda *_, **__: lessons)
+    monkeypatch.setattr(grpo_experiment_data, "heldout_data", lambda *_, **__: lessons)
+    monkeypatch.setattr("benchmarks.grpo_experiment_score.MOST_TOKENS", 24)
+    monkeypatch.setattr("benchmarks.grpo_experiment_score.FEW_TOKENS", 8)
+    given = ["--out", str(tmp_path / "out"), "--model", str(tmp_path / "tiny"), "--measured", "heldout", "--max-tokens", "16"]
+    few = ["--sft-steps", "1", "--brief-steps", "1", "--brief-replies", "4", "--generations", "2"]
+    assert grpo_experiment.main(["combinations", *given, *few]) == 0
+    document = json.loads((tmp_path / "out/combinations.json").read_text())
+    taught, rewarded = document["prompters"]
+    assert (taught["stage"], rewarded["stage"]) == ("sft", "grpo")
+    assert taught["weights_sha256"] != grpo_experiment_steps.weights_hash(tmp_path / "tiny")
+    assert document["samples"] == {"heldout": 2}
+    assert len(rewarded["curve"]) == 1
+    assert list(rewarded["differences"]) == ["taught box+points2"]
+    assert (tmp_path / "out/combinations.png").stat().st_size > 1000
+    assert (tmp_path / "out/combinations.md").read_text() == markdown(document)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").rglob("*") if path.is_file()}
+    assert grpo_experiment.main(["combinations", *given, *few]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").rglob("*") if path.is_file()} == before
