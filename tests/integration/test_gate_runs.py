@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
 import zarr
 from job_files import load_job
 from label_worlds import LabelWorld, write_label_world
@@ -137,7 +138,10 @@ def test_ray_gives_the_same_files(run_job: RunJob, world: LabelWorld, tmp_path: 
     """Gate and verifier together: on Ray the verifier lives in the segmenter's actor, locally beside the prompter."""
     (tmp_path / "verifier.toml").write_text("[verifier]\nmode = 'crop'\nthreshold = 0.4\n")
     words = ("--gate", "parent", "--gate-threshold", 0.5, "--config", tmp_path / "verifier.toml")
-    assert run(run_job, world, tmp_path / "ray", *words, "--runner", "ray", noise="strong") == 0
+    try:
+        assert run(run_job, world, tmp_path / "ray", *words, "--runner", "ray", noise="strong") == 0
+    finally:
+        ray.shutdown()  # the job runs in this process, and other tests start a Ray of their own
     assert run(run_job, world, tmp_path / "local", *words, noise="strong") == 0
     for name in FILES:
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes(), name
