@@ -110,7 +110,7 @@ def close_run(run_dir: RunDir, record_fingerprint: str, published: Published, ti
         counters=counters,
         reasons=dict(ledger.reasons),
         qa=published.qa,
-        gate=gate_figures(models.gate) if models.gate.judged else {},
+        gate=gate_figures(models.gate) if "gate" in info.parameters else {},  # parameters hold no gate that is off
         timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
     )

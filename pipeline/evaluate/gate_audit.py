@@ -107,13 +107,14 @@ def gate_text(figures: dict[str, Any]) -> str:
     """The figures on one line of the final table."""
     judged = figures["passed"] + figures["rejected"]
     share = f" ({100 * figures['rejected'] / judged:.1f} %)" if judged else ""
+    silent = f"; {figures['not_judged']} looks gave no answer" if figures["not_judged"] else ""
     audit = f"audited {figures['audited']}, found {figures['audited_found']}"
     recall, low, high = (figures[name] for name in ("recall", "recall_low", "recall_high"))
     if low is None or high is None:
         said = "recall unknown: nothing was found"
     else:
         said = f"recall {'unknown' if recall is None else f'{recall:.3f}'} [{low:.3f}, {high:.3f}]"
-    return f"rejected {figures['rejected']} of {judged} looks{share}; {audit}; {said}"
+    return f"rejected {figures['rejected']} of {judged} looks{share}; {audit}; {said}{silent}"
 
 
 def _recall(counts: GateCounts, missed_share: float | None) -> float | None:

@@ -83,6 +83,11 @@ def test_without_an_audit_nothing_is_claimed() -> None:
     assert "nothing was found" in gate_text(all_rejected)
 
 
+def test_looks_without_an_answer_are_told() -> None:
+    assert gate_text(gate_figures(GateCounts(not_judged=7))).endswith("; 7 looks gave no answer")
+    assert "no answer" not in gate_text(gate_figures(GateCounts(passed=7)))
+
+
 def test_a_gate_that_rejects_nothing_loses_nothing() -> None:
     figures = gate_figures(GateCounts(passed=10, passed_found=5))
     assert (figures["recall"], figures["recall_low"], figures["recall_high"]) == (1.0, 1.0, 1.0)
