@@ -6,7 +6,7 @@
 4. writes, per super-tile, the components that continue elsewhere with the key and the best view of the whole.
 
 In memory: `BYTES_PER_ROOT` bytes per crossing component and super-tile, one super-tile's border and its neighbours'. For
-the 10**8 instances of the project's merge notes (4.3: 2.2 % of 1.4e7 nodes at 32 x 32 tiles) that is some 40 MB.
+the 10**8 instances of the project's merge notes (4.3: 2.2 % of 1.4e7 nodes at 32 x 32 tiles) that is some 60 MB.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from pipeline.stitch.resolve import roots as roots_of
 from pipeline.stitch.resolve import union_edges
 from pipeline.stitch.supertiles import SuperLattice, SuperTile
 
-BYTES_PER_ROOT = 3 * 8 + 2 * 8 * 8
-"""int64 per crossing component: key, parent, root; eight columns of `Roots` before and after folding."""
+BYTES_PER_ROOT = 24 * 8
+"""Peak of `join_borders` per crossing component and super-tile, in int64: key, parent, root, group and home, the eight columns of `Roots`
+before folding and at most four per component after it (a crossing component has two parts or more), and the orders of sorting.
+A test measures it with two parts per component; with ten parts it is a fifth less."""
 
 
 class Border(Protocol):

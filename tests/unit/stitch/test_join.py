@@ -114,3 +114,38 @@ def test_components_and_folded_columns_equal_scipy_and_a_loop(seed: int) -> None
             best, place = max(((int(r.best[j]), -int(r.rep_key[j])), int(r.rep_place[j])) for r, j in rows)
             assert (relabel.whole.best[i], relabel.whole.rep_key[i]) == (best[0], -best[1])
             assert relabel.whole.rep_place[i] == place or sum((int(r.best[j]), -int(r.rep_key[j])) == best for r, j in rows) > 1
+
+
+class Row(Borders):
+    """Super-tiles in a row; `n` components cross each of their borders. What is saved is dropped, as a file would be."""
+
+    def __init__(self, supers: SuperLattice, n: int) -> None:
+        width, side = supers.lattice.grid.width, supers.lattice.core_px
+        keys = [np.arange(n) // side * width + np.arange(n) % side + side * col for col in range(supers.n_cols)]
+        super().__init__(keys, [np.stack([keys[col], keys[col + 1]]) for col in range(supers.n_cols - 1)])
+
+    def save(self, tile: SuperTile, relabel: Relabel) -> None:
+        assert len(relabel.whole) == len(self.keys[tile.col])
+
+
+@pytest.mark.parametrize("parts", [2, 3, 10])
+def test_the_join_holds_no_more_bytes_per_crossing_component_than_it_says(parts: int) -> None:
+    import tracemalloc
+
+    from stitch_worlds import make_lattice
+
+    supers = SuperLattice(make_lattice((200, 200 * parts), 200, 2, 1), 1)  # super-tiles of one tile; each component has a part in all
+    join_borders(supers, Row(supers, 10))  # compiles
+    peaks, roots = [], []
+    for n in (10_000, 20_000, 40_000):
+        store = Row(supers, n)
+        tracemalloc.start()
+        stats = join_borders(supers, store)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        roots.append(stats.n_roots)
+        assert stats.n_bytes == BYTES_PER_ROOT * stats.n_roots
+    assert roots == [10_000 * parts, 20_000 * parts, 40_000 * parts]
+    for first, last in ((0, 1), (1, 2)):
+        per_root = (peaks[last] - peaks[first]) / (roots[last] - roots[first])
+        assert 0.7 * BYTES_PER_ROOT < per_root <= 1.001 * BYTES_PER_ROOT
