@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import TerraqueryError
@@ -27,22 +26,11 @@ from pipeline.write.coverage import Conservation
 from pipeline.write.fingerprint import canonical
 from pipeline.write.georeference import affine_of, crs_of
 from pipeline.write.hrefs import public_href, public_text
-from pipeline.write.report_charts import area_axis, histogram, score_axis
-from pipeline.write.report_data import (
-    MAX_OUTLINES,
-    Chip,
-    EmptyTile,
-    Objects,
-    choose,
-    read_chips,
-    read_empty_tiles,
-    read_failures,
-    read_objects,
-    read_outlines,
-    read_statuses,
-)
+from pipeline.write.report_charts import area_axis, bins_of, histogram, score_axis
+from pipeline.write.report_data import Chip, EmptyTile, read_chips, read_empty_tiles, read_failures, read_outlines, read_statuses
 from pipeline.write.report_html import Html, picture, raw, table, tag
 from pipeline.write.report_images import STATUS_COLOURS, Shape, blank, chip_window, coverage_map, draw_shapes, fit, query_colour
+from pipeline.write.report_objects import read_objects
 from pipeline.write.report_style import CONTENT_SECURITY_POLICY, STYLE
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
@@ -74,9 +62,11 @@ class ReportInputs:
 
 
 def write_report(run_dir: RunDir, inputs: ReportInputs) -> Path:
-    """Write report.html from instances/, coverage.parquet and block records, which must be complete."""
-    objects = read_objects(run_dir)
-    page = _Page(run_dir, inputs, objects)
+    """Write report.html from instances/, coverage.parquet and block records, which must be complete.
+
+    Memory does not grow with the number of objects (`report_objects`) and by a byte per tile (`report_data`).
+    """
+    page = _Page(run_dir, inputs)
     sections = [page.header(), page.overview(), page.chips(), page.nothing_found(), page.distributions(), page.tiles(), page.facts()]
     head = tag(
         "head",
@@ -93,15 +83,16 @@ def write_report(run_dir: RunDir, inputs: ReportInputs) -> Path:
 class _Page:
     """The sections of one report; holds what several of them need."""
 
-    def __init__(self, run_dir: RunDir, inputs: ReportInputs, objects: Objects) -> None:
-        self.run_dir, self.info, self.objects = run_dir, inputs.info, objects
+    def __init__(self, run_dir: RunDir, inputs: ReportInputs) -> None:
+        self.run_dir, self.info = run_dir, inputs.info
         self.conservation = inputs.conservation
         self.lattice: TileLattice = inputs.info.lattice
         self.pixels = _Pixels(self.lattice.grid.window, inputs.overview_rgb, inputs.read_rgb)
         self.seed = int(inputs.info.fingerprint[:8] or "0", 16)
+        self.objects = read_objects(run_dir, n_queries=len(self.info.queries), seed=self.seed)
 
     def header(self) -> Html:
-        counts = np.bincount(self.objects.query_index, minlength=len(self.info.queries))
+        counts = self.objects.n_per_query
         pills = [
             tag("li", tag("i", style=f"background:{_css(query_colour(i))}"), query, tag("b", f"{counts[i]:,}"))
             for i, query in enumerate(self.info.queries)
@@ -122,13 +113,13 @@ class _Page:
         return tag("header", name, tag("ul", *pills, class_="queries"), tag("div", *cards, class_="cards"), *notes)
 
     def overview(self) -> Html:
-        grid = self.lattice.grid
-        geometries, query_index = read_outlines(self.run_dir, self.objects, grid)
+        grid, outlined = self.lattice.grid, self.objects.outlined
         image = self.pixels.whole(OVERVIEW_PX)
         half_pixel = 0.5 * grid.width / image.shape[1]
-        simple = shapely.simplify(geometries, half_pixel) if half_pixel > 1 else geometries
-        shapes = [Shape(geometry=g, colour=query_colour(int(q))) for g, q in zip(simple, query_index, strict=True)]
-        outlined = picture(draw_shapes(image, grid.window, shapes), alt="overview of the imagery with outlines of all objects")
+        tolerance_px = half_pixel if half_pixel > 1 else 0.0
+        geometries, query_index = read_outlines(self.run_dir, outlined, grid, tolerance_px=tolerance_px)
+        shapes = [Shape(geometry=g, colour=query_colour(int(q))) for g, q in zip(geometries, query_index, strict=True)]
+        drawn = picture(draw_shapes(image, grid.window, shapes), alt="overview of the imagery with outlines of all objects")
         statuses = read_statuses(self.run_dir, self.lattice)
         map_rgb = self.pixels.whole(_MAP_PX) if self.pixels.overview is not None else None
         tiles = picture(coverage_map(self.lattice, statuses, rgb=map_rgb, width_px=_MAP_PX), alt="map of tile statuses")
@@ -137,9 +128,9 @@ class _Page:
             *(tag("span", tag("i", style=f"background:{_css(colour)}"), name) for name, colour in STATUS_COLOURS.items()),
             class_="legend",
         )
-        caption = f"{len(geometries):,} objects" if len(self.objects) <= MAX_OUTLINES else f"the {len(geometries):,} largest objects"
+        caption = f"{len(self.objects):,} objects" if outlined is None else f"the {len(outlined):,} largest objects"
         figures = [
-            tag("figure", outlined, tag("figcaption", caption)),
+            tag("figure", drawn, tag("figcaption", caption)),
             tag("figure", tiles, tag("figcaption", "what became of every tile ", legend)),
         ]
         return tag("section", tag("h2", "Overview"), tag("div", *figures, class_="pair"))
@@ -147,11 +138,13 @@ class _Page:
     def chips(self) -> Html:
         if len(self.objects) == 0:
             return tag("section", tag("h2", "Objects"), tag("p", "No objects were found."))
+        chosen = self.objects.groups
+        keys = [key for group in chosen.values() for key in group]
+        chips = dict(zip(keys, read_chips(self.run_dir, keys, self.lattice.grid), strict=True))
         groups = []
-        for name, keys in choose(self.objects, seed=self.seed).items():
-            if keys:
-                cards = [self._chip(chip) for chip in read_chips(self.run_dir, keys, self.lattice.grid)]
-                groups += [tag("h3", name), tag("div", *cards, class_="chips")]
+        for name, group in chosen.items():
+            if group:
+                groups += [tag("h3", name), tag("div", *(self._chip(chips[key]) for key in group), class_="chips")]
         return tag("section", tag("h2", "Objects"), *groups)
 
     def nothing_found(self) -> Html:
@@ -163,15 +156,12 @@ class _Page:
         return tag("section", tag("h2", "Where nothing was found"), lead, tag("div", *cards, class_="chips"))
 
     def distributions(self) -> Html:
-        objects, n = self.objects, len(self.info.queries)
+        objects = self.objects
         if len(objects) == 0:
             return Html("")
-        known = np.isfinite(objects.area_m2).all()
-        areas = objects.area_m2 if known else objects.area_px.astype(np.float64)
-        charts = [
-            histogram(objects.score, objects.query_index, score_axis(), n_queries=n),
-            histogram(areas, objects.query_index, area_axis(areas, unit="m²" if known else "pixels"), n_queries=n),
-        ]
+        areas, unit = (objects.px, "pixels") if objects.m2.n_unknown else (objects.m2, "m²")
+        axis = area_axis(areas.smallest, areas.largest, unit=unit)
+        charts = [histogram(objects.score_counts, score_axis()), histogram(bins_of(areas.counts, axis), axis)]
         return tag("section", tag("h2", "Scores and sizes"), tag("div", *(tag("figure", c) for c in charts), class_="pair"))
 
     def tiles(self) -> Html:

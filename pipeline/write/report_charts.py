@@ -1,4 +1,8 @@
-"""Histograms as inline SVG, stacked by query; no script, no font, no library needed to look at them."""
+"""Histograms as inline SVG, stacked by query; no script, no font, no library needed to look at them.
+
+Objects are counted in bins that are the same for every run (`count_bins`), so that counts of batches add up. A picture of areas
+shows the decades that have objects (`area_axis`, `bins_of`).
+"""
 
 from __future__ import annotations
 
@@ -27,26 +31,53 @@ class Axis:
     log: bool = False
 
 
+SCORE_EDGES: NDArray[np.float64] = np.linspace(0.0, 1.0, 21)
+"""Scores 0..1 in twenty bins."""
+
+_DECADES = (-12, 20)
+"""Powers of ten between which areas are told apart, in any unit: from a square micrometre in m2 to more pixels than an int64 counts."""
+
+AREA_EDGES: NDArray[np.float64] = np.logspace(*_DECADES, 4 * (_DECADES[1] - _DECADES[0]) + 1)
+"""Areas in four logarithmic bins per decade."""
+
+
+def count_bins(
+    values: NDArray[np.float64], query_index: NDArray[np.int64], edges: NDArray[np.float64], *, n_queries: int
+) -> NDArray[np.int64]:
+    """(n_queries, n_bins) finite values per bin: half-open, the last one closed. Values beyond the edges count in the outer bins."""
+    n_bins = edges.size - 1
+    known = np.isfinite(values)
+    bins = np.clip(np.searchsorted(edges, values[known], side="right") - 1, 0, n_bins - 1)
+    return np.bincount(query_index[known] * n_bins + bins, minlength=n_queries * n_bins).reshape(n_queries, n_bins)
+
+
 def score_axis() -> Axis:
-    """Scores 0..1 in twenty bins."""
+    """The axis of SCORE_EDGES."""
     ticks = [(value, f"{value:g}") for value in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    return Axis(title="score", edges=np.linspace(0.0, 1.0, 21), ticks=ticks)
+    return Axis(title="score", edges=SCORE_EDGES, ticks=ticks)
 
 
-def area_axis(areas: NDArray[np.float64], *, unit: str) -> Axis:
-    """Logarithmic bins, four per decade, from the decade of the smallest to that of the largest area."""
-    positive = areas[areas > 0]
-    low = int(np.floor(np.log10(positive.min()))) if positive.size else 0
-    high = max(int(np.ceil(np.log10(positive.max()))) if positive.size else 1, low + 1)
-    edges = np.logspace(low, high, 4 * (high - low) + 1)
+def area_axis(smallest: float, largest: float, *, unit: str) -> Axis:
+    """Bins of AREA_EDGES from the decade of the smallest positive area to that of the largest; a decade from 1 if there is none."""
+    low, high = (int(np.floor(np.log10(smallest))), int(np.ceil(np.log10(largest)))) if largest > 0 else (0, 1)
+    low = int(np.clip(low, _DECADES[0], _DECADES[1] - 1))
+    high = int(np.clip(high, low + 1, _DECADES[1]))
+    edges = AREA_EDGES[4 * (low - _DECADES[0]) : 4 * (high - _DECADES[0]) + 1]
     ticks = [(10.0**power, _power_text(power)) for power in range(low, high + 1)]
     return Axis(title=f"area, {unit}", edges=edges, ticks=ticks, log=True)
 
 
-def histogram(values: NDArray[np.float64], query_index: NDArray[np.int64], axis: Axis, *, n_queries: int) -> Html:
-    """SVG of the values' distribution; one colour per query, stacked. Values beyond the edges count in the outer bins."""
-    clipped = np.clip(values, axis.edges[0], axis.edges[-1])
-    counts = np.stack([np.histogram(clipped[query_index == q], bins=axis.edges)[0] for q in range(n_queries)])
+def bins_of(counts: NDArray[np.int64], axis: Axis) -> NDArray[np.int64]:
+    """(n_queries, bins of AREA_EDGES) -> (n_queries, bins of the axis); what lies beyond the axis counts in its outer bins."""
+    n_bins = axis.edges.size - 1
+    first = int(np.searchsorted(AREA_EDGES, axis.edges[0]))
+    shown = np.zeros((len(counts), n_bins), dtype=np.int64)
+    np.add.at(shown.T, np.clip(np.arange(counts.shape[1]) - first, 0, n_bins - 1), counts.T)
+    return shown
+
+
+def histogram(counts: NDArray[np.int64], axis: Axis) -> Html:
+    """SVG of the counts (n_queries, bins of the axis); one colour per query, stacked."""
     top = _nice_top(int(counts.sum(axis=0).max(initial=0)))
     position = np.log10 if axis.log else np.asarray
     low, high = position(axis.edges[0]), position(axis.edges[-1])

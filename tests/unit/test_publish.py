@@ -19,7 +19,8 @@ from pipeline.merge import dissolve, order, paint, resolve
 from pipeline.merge.job import MergeJob
 from pipeline.publish import publish_merge
 from pipeline.stitch.options import StitchOptions
-from pipeline.write.report_data import read_chips, read_objects
+from pipeline.write.report_data import read_chips
+from pipeline.write.report_objects import read_objects
 from pipeline.write.run_dir import RunDir
 
 
@@ -80,8 +81,9 @@ def test_objects_of_many_tiles_come_in_parts(tmp_path: Path) -> None:
         outs.append(runs.result_bytes(tmp_path / f"s{side}"))
     assert outs[0] == outs[1]
     frame = runs.assert_raster_equals_vector(tmp_path / "s2")
-    objects = read_objects(RunDir(tmp_path / "s2"))
-    assert (objects.instance_id.tolist(), objects.area_px.tolist()) == ([1 + 30 * 80 + 30, 1 + 5 * 80 + 5], [16, 70 * 70 - 40 * 40])
+    objects = read_objects(RunDir(tmp_path / "s2"), n_queries=1, seed=0)
+    assert (len(objects), objects.groups["Largest"]) == (2, [(0, 1 + 5 * 80 + 5), (0, 1 + 30 * 80 + 30)])
+    assert (objects.px.smallest, objects.px.largest) == (16, 70 * 70 - 40 * 40)
     (ring,) = read_chips(RunDir(tmp_path / "s2"), [(0, 1 + 5 * 80 + 5)], lattice.grid)
     assert (ring.area_px, ring.geometry.area, ring.geometry.geom_type) == (3300, 3300, "Polygon"), "the report shows parts as one object"
     assert ring.n_tiles == 64 - 16, "sixteen tiles in the middle own no pixel of it"

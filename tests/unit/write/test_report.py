@@ -17,6 +17,7 @@ from record_world import META, golden_run, grid_of, id_raster, lattice_of, run_i
 
 from pipeline.errors import SourceError
 from pipeline.schema import Window
+from pipeline.write import report_objects
 from pipeline.write.coverage import Conservation, write_coverage
 from pipeline.write.instances import write_instances
 from pipeline.write.report import ReportInputs, write_report
@@ -161,3 +162,19 @@ def test_a_run_in_pixel_space_is_reported_in_pixels(tmp_path: Path) -> None:
     assert "none (pixel space)" in text
     assert "area, pixels" in text
     assert "m²" not in text
+
+
+def test_the_page_is_a_function_of_the_run(finished: RunDir) -> None:
+    page_of(finished, run_info())
+    first = finished.report.read_bytes()
+    page_of(finished, run_info())
+    assert finished.report.read_bytes() == first
+
+
+def test_beyond_a_number_the_largest_objects_are_outlined(finished: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = len(table_of([id_raster(seed=0), id_raster(seed=1)]))
+    assert f"{n} objects" in page_of(finished, run_info()).text
+    monkeypatch.setattr(report_objects, "MAX_OUTLINES", 3)
+    page = page_of(finished, run_info())
+    assert "the 3 largest objects" in page.text
+    assert [a["aria-label"] for a in page.named("svg")] == [f"histogram of {name}: {n} objects" for name in ("score", "area, m²")]

@@ -1,0 +1,67 @@
+"""Rows of the published Parquet files, a bounded number at a time.
+
+`batches` streams some columns of a file. `rows_where` streams wide columns of few rows: per row group it reads the narrow columns
+that decide, and opens the wide ones (geometries, texts) only where a row is wanted. Memory: what decides of one row group, the
+compressed wide columns of one row group (`geo_parquet.ROW_GROUP_ROWS` rows), and `WIDE_ROWS` of its rows unpacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.write.geo_parquet import ROW_GROUP_ROWS
+from pipeline.write.run_dir import RunDir
+
+WIDE_ROWS = 1024
+"""Rows whose geometries and texts are unpacked at once."""
+
+_READ_BYTES = 1 << 20
+"""Bytes of a column that are fetched at once."""
+
+
+def instance_files(run_dir: RunDir) -> list[Path]:
+    """The part files in their order. Raises InputError when there is none: a run without objects has one empty part."""
+    files = sorted(run_dir.instances.glob("part-*.parquet"))
+    if not files:
+        remedy = "let the run finish, or merge its block records again"
+        raise InputError(f"{run_dir.instances} must hold the instances of a finished run", came="no part file", remedy=remedy)
+    return files
+
+
+def batches(path: Path, columns: Sequence[str], *, coded: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+    """Some columns of a file in batches of at most ROW_GROUP_ROWS rows, in order; `coded` ones arrive as dictionary codes."""
+    with _opened(path, coded) as file:
+        yield from file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=list(columns))
+
+
+def rows_where(
+    path: Path, wanted: Callable[[pa.Table], NDArray[np.bool_]], *, by: Sequence[str], columns: Sequence[str], coded: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
+    """`columns` of the rows for which `wanted` says True, in order, in batches of at most WIDE_ROWS rows.
+
+    `wanted` takes the columns `by` of one row group, of which `coded` ones are dictionary codes, and returns (n,).
+    """
+    with _opened(path, coded) as file:
+        for group in range(file.metadata.num_row_groups):
+            mask = wanted(file.read_row_group(group, columns=list(by)))
+            if not mask.any():
+                continue
+            start = 0
+            for batch in file.iter_batches(batch_size=WIDE_ROWS, row_groups=[group], columns=list(columns)):
+                here = mask[start : start + batch.num_rows]
+                start += batch.num_rows
+                if here.any():
+                    yield batch.filter(pa.array(here))
+
+
+def _opened(path: Path, coded: Sequence[str]) -> Any:
+    # the whole footer's columns would otherwise be fetched ahead, geometry included
+    return pq.ParquetFile(path, read_dictionary=list(coded), buffer_size=_READ_BYTES, pre_buffer=False)
