@@ -3,10 +3,12 @@
 1. Window i is a function of (seed, i) alone: world seed, scale and place are drawn from `default_rng((seed, i))`.
    Places without a usable object, and most places with fewer than `BUSY_OBJECTS`, are drawn again, `MAX_DRAWS` draws at
    most: half of a landscape is one field or one lake, from which little is learnt.
-2. `start_renderers` fills the files from background processes; `WindowPool.wait_for` blocks until a prefix is there.
+2. The picture passes through a drawn sensor (sensor.py). In a distant view (scale below `FAR_SCALE`) objects that are
+   narrower than `MIN_FAR_SIDE_PX` become background: with a sensor's blur nobody could outline them.
+3. `start_renderers` fills the files from background processes; `WindowPool.wait_for` blocks until a prefix is there.
    A step may use only a prefix whose length depends on the step's number, so that training does not depend on which
    process was faster.
-3. Pixels and labels lie in `rgb.u8` (N, S, S, 3) and `labels.u16` (N, S, S); `ready.u8` (N,) tells what is finished, so an
+4. Pixels and labels lie in `rgb.u8` (N, S, S, 3) and `labels.u16` (N, S, S); `ready.u8` (N,) tells what is finished, so an
    interrupted rendering goes on where it stopped.
 
 Worlds with seeds below `FIRST_TRAINING_SEED` are never rendered here: they belong to tests and evaluation.
@@ -26,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, RecordError
+from pipeline.finetune.sensor import apply_sensor, draw_sensor
 from pipeline.schema import Window
 from pipeline.world.landscape import World
 from pipeline.world.render import render
@@ -37,6 +40,9 @@ BUSY_OBJECTS = 3
 KEEP_SPARSE = 0.35
 MIN_OBJECT_PX = 24
 """Visible pixels from which an object is worth a prompt."""
+FAR_SCALE = 0.6
+"""Below this scale (0.83 m per pixel) narrow objects are not worth a prompt."""
+MIN_FAR_SIDE_PX = 6
 REACH_PX = 1_000_000
 """Windows lie within this distance of a world's origin."""
 
@@ -47,8 +53,11 @@ class PoolOptions:
 
     n_windows: int = 6_000
     tile_px: int = 256
-    min_scale: float = 0.6
-    max_scale: float = 1.8
+    min_scale: float = 0.25
+    """Size of things relative to the nominal 0.5 m per pixel: 0.25 = 2 m."""
+    max_scale: float = 3.0
+    sensor: bool = True
+    """Whether pictures pass through a drawn sensor."""
     seed: int = 0
     first_seed: int = FIRST_TRAINING_SEED
     """World seeds are drawn from first_seed .. first_seed + N_TRAINING_SEEDS - 1."""
@@ -68,12 +77,31 @@ def draw_window(options: PoolOptions, index: int) -> tuple[NDArray[np.uint8], ND
     for draw in range(MAX_DRAWS):
         row, col = (int(v) for v in rng.integers(0, REACH_PX, 2))
         rendering = render(world, Window(row0=row, col0=col, row1=row + side, col1=col + side))
-        values, labels = np.unique(rendering.labels, return_inverse=True)
-        labels = labels.reshape(side, side) + (0 if values[0] == 0 else 1)
+        labels = _numbered(rendering.labels if scale >= FAR_SCALE else without_narrow(rendering.labels))
         n_usable = int((np.bincount(labels.ravel())[1:] >= MIN_OBJECT_PX).sum())
         if draw == MAX_DRAWS - 1 or n_usable >= BUSY_OBJECTS or (n_usable > 0 and rng.random() < KEEP_SPARSE):
             break
-    return rendering.rgb, labels.astype(np.uint16)
+    rgb = rendering.rgb
+    if options.sensor:
+        rgb = apply_sensor(rgb, draw_sensor(rng), rng, free=rendering.labels == 0)
+    return rgb, labels.astype(np.uint16)
+
+
+def _numbered(labels: NDArray[np.int32]) -> NDArray[np.int64]:
+    """0 = background, 1..n = the labels that occur, ascending."""
+    values, numbers = np.unique(labels, return_inverse=True)
+    return numbers.reshape(labels.shape) + (0 if values[0] == 0 else 1)
+
+
+def without_narrow(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(H, W) labels without the objects whose visible box is narrower than MIN_FAR_SIDE_PX on a side."""
+    from scipy import ndimage
+
+    kept = np.arange(int(labels.max()) + 1, dtype=np.int32)
+    for index, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None and min(part.stop - part.start for part in box) < MIN_FAR_SIDE_PX:
+            kept[index] = 0
+    return kept[labels]
 
 
 class WindowPool:

@@ -9,7 +9,7 @@ from pipeline.errors import InputError
 from pipeline.world.classes import CLASSES
 from pipeline.world.style import Style, absent_classes, derive_style
 
-MIN_SCALE, MAX_SCALE = 0.5, 2.0
+MIN_SCALE, MAX_SCALE = 0.25, 5.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def test_only_training_worlds_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None
         @staticmethod
         def from_seed(seed: int, *, scale: float) -> object:
             seeds.append(seed)
-            assert 0.6 <= scale <= 1.8
+            assert 0.25 <= scale <= 3.0
             return world.from_seed(seed, scale=scale)
 
     monkeypatch.setattr(segmenter_pool, "World", Spy)
@@ -42,6 +43,38 @@ def test_only_training_worlds_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None
     assert min(seeds) >= FIRST_TRAINING_SEED
     assert max(seeds) < 200_000
     assert len(set(seeds)) == 8
+
+
+def test_the_sensor_changes_pixels_and_no_label() -> None:
+    changed = 0
+    for index in range(12):
+        rgb, labels = draw_window(SMALL, index)
+        bare, labels_bare = draw_window(replace(SMALL, sensor=False), index)
+        assert np.array_equal(labels, labels_bare)
+        changed += not np.array_equal(rgb, bare)
+    assert 4 <= changed < 12  # about a third is left clean
+
+
+def test_narrow_objects_become_background() -> None:
+    labels = np.zeros((20, 20), np.int32)
+    labels[0:6, 0:6] = 3
+    labels[10:20, 0:5] = 4  # 5 px wide
+    labels[8:10, 12:14] = 7
+    expected = np.where(labels == 3, 3, 0)
+    assert np.array_equal(segmenter_pool.without_narrow(labels), expected)
+    assert not segmenter_pool.without_narrow(np.zeros((8, 8), np.int32)).any()
+
+
+def test_distant_views_hold_no_narrow_object() -> None:
+    options = PoolOptions(n_windows=4, tile_px=128, seed=2, min_scale=0.25, max_scale=0.3)
+    seen = 0
+    for index in range(4):
+        _, labels = draw_window(options, index)
+        for label in range(1, int(labels.max()) + 1):
+            rows, cols = np.nonzero(labels == label)
+            assert min(np.ptp(rows), np.ptp(cols)) + 1 >= 6
+            seen += 1
+    assert seen > 10
 
 
 def test_pool_resumes_and_refuses_other_options(tmp_path: Path) -> None:

@@ -1,0 +1,400 @@
+"""What happens to a picture between the ground and the file: seasons, air, optics, detector, processing. Labels stay as they are.
+
+The renderer already varies palette, sun, shadow, haze, blur and noise from world to world, but in one way: the same
+everywhere in a picture, with exact pixels. Files from real sensors differ in more ways, so `draw_sensor` draws some of the
+following (CLEAN_SHARE of the draws: none) and `apply_sensor` applies them in the order in which nature does:
+
+1. `shift_season` moves greenish ground towards straw, brown or dark green. Only where the caller says that no labelled
+   object lies: a colour rule alone would turn a green field into a ripe one, and the label would be wrong.
+2. `texture_gain`: noise of several scales on the brightness of the ground.
+3. `add_haze`: a bright veil that varies slowly over the picture, round (haze) or in streaks (thin cirrus).
+4. `blur` (Gaussian point spread) or `resample` (down and up again: imagery stored finer than it was taken). Never both, so
+   that an object of 8 px stays visible.
+5. `illumination_gain` (gradient, vignette), `stripe_gain` (unequal detectors), `seam_gain` (two scenes of a mosaic).
+6. `digitise`: 11 to 16 bits with a dark offset and photon noise, then the percentile stretch of `pipeline.load.stretch`.
+7. `misregister`: colour coarser than brightness and moved by at most a pixel, as pan-sharpening leaves it.
+8. `bend` (gamma), `kill_lines` (dead lines), `compress` (JPEG).
+9. A pixel that was black (nodata) is black again, and no other pixel is.
+
+Left out: sun glint on water, which needs the angle of waves that the renderer does not have.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.load.stretch import Stretch, apply_stretch
+
+CLEAN_SHARE = 0.35
+"""Share of draws without any effect, so that the rendered look itself stays among the training pictures."""
+
+TEXTURE_PERIODS_PX = (3, 12, 48)
+"""Lattice spacings of the ground texture."""
+
+PERCENTILES = (2.0, 98.0)
+"""Of the loader's default stretch."""
+
+PATTERN_PX = 96
+"""Side at which slow patterns are made before they are enlarged."""
+
+SEASONS = (
+    ((1.12, 1.38), (0.97, 1.08), (0.70, 0.95)),  # straw
+    ((1.10, 1.30), (0.84, 0.95), (0.75, 0.95)),  # brown
+    ((0.72, 0.92), (0.78, 0.95), (0.72, 0.95)),  # dark green
+)
+"""Ranges of the factors on red, green and blue of greenish ground."""
+
+Rgb = NDArray[np.uint8]
+Gain = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SensorEffects:
+    """Drawn parameters; the defaults change nothing. Lengths are pixels of the picture."""
+
+    season: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Factors on red, green and blue of fully green ground."""
+    texture: float = 0.0
+    """Standard deviation of the relative brightness of the ground texture."""
+    haze: float = 0.0
+    """Largest share of the veil in a pixel, 0..1."""
+    haze_cells: tuple[int, int] = (3, 3)
+    """Lattice cells of the veil along and across its direction; unequal = streaks."""
+    haze_degrees: float = 0.0
+    blur_px: float = 0.0
+    """Standard deviation of the point spread."""
+    resample: float = 1.0
+    """The picture is reduced to this share of its side and enlarged again."""
+    gradient_xy: tuple[float, float] = (0.0, 0.0)
+    """Relative change of brightness from the left to the right side and from the upper to the lower side."""
+    vignette: float = 0.0
+    """Relative loss of brightness in the corners."""
+    stripes: float = 0.0
+    """Standard deviation of the relative gain of the columns."""
+    seam: float = 1.0
+    """Gain of the far side of a mosaic seam over the near side."""
+    seam_degrees: float = 0.0
+    """Direction from the near to the far side; 0 = to the right, 90 = downwards."""
+    seam_offset: float = 0.0
+    """Distance of the seam from the centre, in half sides of the picture."""
+    bits: int = 8
+    """Of the stored numbers, 9 to 16; 8 = not digitised anew."""
+    dark: float = 0.0
+    """Dark offset as a share of the range of the stored numbers."""
+    fill: float = 0.5
+    """Share of the range that the brightest pixel reaches above the dark offset."""
+    full_well: float = 20_000.0
+    """Photo-electrons at the end of the range: fewer = noisier."""
+    stretch_share: float = 1.0
+    """1 = stretched by the percentiles of this picture, 0 = by the full range: a scene holds more than this picture."""
+    colour_ratio: int = 1
+    """Pixels of brightness per pixel of colour, a side."""
+    colour_shift_xy: tuple[float, float] = (0.0, 0.0)
+    """Pixels by which the colour lies to the right and downwards."""
+    gamma: float = 1.0
+    dead_lines: int = 0
+    jpeg_quality: int | None = None
+    """1..95; None = not compressed."""
+
+
+CLEAN = SensorEffects()
+
+
+def draw_sensor(rng: np.random.Generator, *, strength: float = 1.0) -> SensorEffects:
+    """Effects of one picture. `strength` multiplies how far each goes (0 = no change to speak of, 1 = as described)."""
+    if rng.random() < CLEAN_SHARE:
+        return CLEAN
+
+    def drawn(chance: float, low: float, high: float) -> float:
+        value = float(rng.uniform(low, high)) * strength
+        return value if rng.random() < chance else 0.0
+
+    season, season_share = SEASONS[int(rng.integers(len(SEASONS)))], drawn(0.35, 1.0, 1.0)
+    red, green, blue = (1.0 + (float(rng.uniform(*span)) - 1.0) * season_share for span in season)
+    streaks = rng.random() < 0.4
+    slope, direction = drawn(0.35, 0.05, 0.35), float(rng.uniform(0, 2 * np.pi))
+    sharp = rng.random()
+    far, shift = drawn(0.25, 0.2, 1.0), float(rng.uniform(0, 2 * np.pi))
+    loss = drawn(0.45, 5.0, 70.0)
+    return SensorEffects(
+        season=(red, green, blue),
+        texture=drawn(0.4, 0.02, 0.09),
+        haze=min(drawn(0.3, 0.08, 0.45), 0.9),
+        haze_cells=(int(rng.integers(2, 4)), int(rng.integers(8, 16))) if streaks else (int(rng.integers(2, 6)), int(rng.integers(2, 6))),
+        haze_degrees=float(rng.uniform(0, 180)),
+        blur_px=float(rng.uniform(0.3, 1.2)) * strength if sharp < 0.3 else 0.0,
+        resample=1.0 - float(rng.uniform(0.1, 0.6)) * min(strength, 1.0) if sharp > 0.75 else 1.0,
+        gradient_xy=(slope * float(np.cos(direction)), slope * float(np.sin(direction))),
+        vignette=min(drawn(0.2, 0.05, 0.35), 0.9),
+        stripes=drawn(0.05, 0.005, 0.03),
+        seam=1.0 + drawn(0.12, 0.05, 0.2) * (1 if rng.random() < 0.5 else -1),
+        seam_degrees=float(rng.uniform(0, 360)),
+        seam_offset=float(rng.uniform(-0.8, 0.8)),
+        bits=int(rng.choice([11, 12, 14, 16])) if rng.random() < 0.3 else 8,
+        dark=float(rng.uniform(0.0, 0.12)),
+        fill=float(rng.uniform(0.2, 0.85)),
+        full_well=float(np.exp(rng.uniform(np.log(6_000), np.log(100_000)))),
+        stretch_share=float(rng.uniform(0.3, 0.9)) * min(strength, 1.0),
+        colour_ratio=int(rng.integers(2, 5)) if far else 1,
+        colour_shift_xy=(far * float(np.cos(shift)), far * float(np.sin(shift))),
+        gamma=float(np.exp(drawn(0.35, -0.3, 0.3))),
+        dead_lines=int(rng.integers(1, 4)) if rng.random() < 0.03 else 0,
+        jpeg_quality=max(round(100 - loss), 5) if loss else None,
+    )
+
+
+def apply_sensor(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, free: NDArray[np.bool_] | None = None) -> Rgb:
+    """A new picture (H, W, 3) uint8 as the sensor delivers it; the input stays as it is.
+
+    `free` (H, W): True where no labelled object lies, the only pixels whose season may change (None: none). `rng` draws
+    the patterns and the noise. Pixels that are 0 in all bands come back as 0, all others keep at least one band above 0.
+    """
+    if effects == CLEAN:
+        return rgb.copy()
+    nodata = _black(rgb)
+    out = rgb if free is None else shift_season(rgb, effects.season, free & ~nodata)
+    if effects.texture:
+        out = _times(out, texture_gain(rgb.shape[:2], effects.texture, rng))
+    if effects.haze:
+        out = add_haze(out, effects, rng)
+    out = resample(blur(out, effects.blur_px), effects.resample)
+    gain = detector_gain(rgb.shape[:2], effects, rng)
+    if gain is not None:
+        out = _times(out, gain)
+    out = digitise(out, effects, rng, valid=~nodata)
+    out = misregister(out, effects.colour_ratio, effects.colour_shift_xy)
+    out = bend(out, effects.gamma)
+    out = kill_lines(out, effects.dead_lines, rng)
+    out = compress(out, effects.jpeg_quality)
+    out = out.copy() if out is rgb else out
+    out[_black(out)] = 1
+    out[nodata] = 0
+    return out
+
+
+def _black(rgb: Rgb) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = (rgb[..., 0] | rgb[..., 1] | rgb[..., 2]) == 0
+    return found
+
+
+def _to_bytes(values: NDArray[np.float32]) -> Rgb:
+    """Rounded and clipped to 0..255; overwrites `values`."""
+    values += np.float32(0.5)
+    np.clip(values, 0, 255, out=values)
+    return values.astype(np.uint8)
+
+
+def _times(rgb: Rgb, gain: Gain) -> Rgb:
+    """rgb times gain (H, W)."""
+    return _to_bytes(np.multiply(rgb, gain[..., None], dtype=np.float32))
+
+
+def _enlarged(field: NDArray[np.floating], shape: tuple[int, int]) -> Gain:
+    """A small field, enlarged smoothly to (H, W)."""
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(field, np.float32)).resize(shape[::-1], Image.Resampling.BICUBIC)
+    return np.asarray(image, np.float32).copy()
+
+
+def shift_season(rgb: Rgb, season: tuple[float, float, float], free: NDArray[np.bool_]) -> Rgb:
+    """Multiply red, green and blue of `free` pixels by `season`, in proportion to how green they are.
+
+    Greenness: 2.5 times the lead of green over the mean of red and blue, relative to the brightness, clipped to 0..1.
+    """
+    if season == (1.0, 1.0, 1.0):
+        return rgb
+    red, green, blue = (rgb[..., band].astype(np.float32) for band in range(3))
+    others = (red + blue) / 2
+    weight: Gain = np.clip(2.5 * (green - others) / ((green + others) / 2 + 16), 0, 1).astype(np.float32) * free
+    return np.stack(
+        [_to_bytes(band * (1 + weight * np.float32(factor - 1))) for band, factor in zip((red, green, blue), season, strict=True)],
+        axis=-1,
+    )
+
+
+def texture_gain(shape: tuple[int, int], amount: float, rng: np.random.Generator) -> Gain:
+    """(H, W) gains around 1 with standard deviation `amount`: noise of TEXTURE_PERIODS_PX with random weights."""
+    total = np.zeros(shape, np.float32)
+    for period in TEXTURE_PERIODS_PX:
+        lattice = rng.standard_normal((shape[0] // period + 2, shape[1] // period + 2), dtype=np.float32)
+        total += _enlarged(lattice, shape) * np.float32(rng.uniform(0.3, 1.0))
+    total *= np.float32(amount / max(float(total.std()), 1e-6))
+    return np.clip(1 + total, 0.5, 1.5)
+
+
+def add_haze(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator) -> Rgb:
+    """Mix every pixel with a bluish white by a slowly varying share of 0 to `effects.haze`."""
+    from PIL import Image
+
+    side = PATTERN_PX * 3 // 2  # so that the turned pattern still covers its middle
+    along, across = effects.haze_cells
+    pattern = Image.fromarray(_enlarged(rng.random((across + 1, along + 1)), (side, side)))
+    pattern = pattern.rotate(effects.haze_degrees, Image.Resampling.BILINEAR)
+    edge = PATTERN_PX // 4
+    middle = np.asarray(pattern)[edge : edge + PATTERN_PX, edge : edge + PATTERN_PX]
+    share = np.clip((middle - middle.min()) / max(float(np.ptp(middle)), 1e-6), 0, 1) ** 1.5 * effects.haze
+    veil = np.asarray([214, 220, 228], np.float32) * np.float32(rng.uniform(0.8, 1.08))
+    share_at = np.clip(_enlarged(share, rgb.shape[:2]), 0, 1)[..., None]
+    values = np.multiply(rgb, 1 - share_at, dtype=np.float32)
+    values += share_at * veil
+    return _to_bytes(values)
+
+
+def blur(rgb: Rgb, sigma_px: float) -> Rgb:
+    """Gaussian point spread (as PIL approximates it)."""
+    from PIL import Image, ImageFilter
+
+    if sigma_px <= 0:
+        return rgb
+    return np.array(Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(sigma_px)))
+
+
+def resample(rgb: Rgb, share: float) -> Rgb:
+    """Reduce to `share` of the sides (area mean) and enlarge again (bicubic)."""
+    from PIL import Image
+
+    if share >= 1:
+        return rgb
+    height, width = rgb.shape[:2]
+    small = Image.fromarray(rgb).resize((max(round(width * share), 1), max(round(height * share), 1)), Image.Resampling.BOX)
+    return np.array(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def detector_gain(shape: tuple[int, int], effects: SensorEffects, rng: np.random.Generator) -> Gain | None:
+    """(H, W) product of illumination, stripes and seam; None where all are 1."""
+    gains = []
+    if effects.gradient_xy != (0.0, 0.0) or effects.vignette:
+        gains.append(illumination_gain(shape, effects.gradient_xy, effects.vignette))
+    if effects.stripes:
+        gains.append(stripe_gain(shape, effects.stripes, rng))
+    if effects.seam != 1.0:
+        gains.append(seam_gain(shape, effects))
+    if not gains:
+        return None
+    total = gains[0]
+    for gain in gains[1:]:
+        total = total * gain
+    return total
+
+
+def _axes(shape: tuple[int, int]) -> tuple[Gain, Gain]:
+    """x (1, W) and y (H, 1) of the pixel centres, -1..1 from edge to edge."""
+    y, x = ((np.arange(n, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / n) - 1 for n in shape)
+    return x[None, :], y[:, None]
+
+
+def illumination_gain(shape: tuple[int, int], gradient_xy: tuple[float, float], vignette: float) -> Gain:
+    """1 in the centre, changing by `gradient_xy` from side to side, and less `vignette` in the corners."""
+    x, y = _axes(shape)
+    slope = 1 + np.float32(gradient_xy[0] / 2) * x + np.float32(gradient_xy[1] / 2) * y
+    return slope - np.float32(vignette / 2) * (x * x + y * y)
+
+
+def stripe_gain(shape: tuple[int, int], amount: float, rng: np.random.Generator) -> Gain:
+    """One gain per column, or per row, with standard deviation `amount` around 1: unequal detectors of a line scanner."""
+    flown_down = rng.random() < 0.5
+    line = 1 + np.float32(amount) * rng.standard_normal(shape[1] if flown_down else shape[0], dtype=np.float32)
+    return np.broadcast_to(line[None, :] if flown_down else line[:, None], shape)
+
+
+def seam_gain(shape: tuple[int, int], effects: SensorEffects) -> Gain:
+    """1 / sqrt(seam) on the near side and sqrt(seam) on the far side of a straight line."""
+    x, y = _axes(shape)
+    angle = np.deg2rad(effects.seam_degrees)
+    far = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)) > effects.seam_offset
+    root = effects.seam**0.5
+    return np.where(far, np.float32(root), np.float32(1 / root))
+
+
+def digitise(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, valid: NDArray[np.bool_]) -> Rgb:
+    """Store as numbers of `effects.bits` bits with noise, and bring them back to 8 bits as the loader does.
+
+    Number = dark offset + brightness * fill, in shares of the range; the photon noise of n electrons is sqrt(n). The
+    limits of the stretch lie between the percentiles of the `valid` pixels of this picture and the full range.
+    """
+    if effects.bits <= 8 or not valid.any():
+        return rgb
+    top = float(2**effects.bits - 1)
+    span, base = effects.fill * top, effects.dark * top
+    share = np.moveaxis(rgb, -1, 0).astype(np.float32) * np.float32(1 / 255)
+    noise = rng.standard_normal(share.shape, dtype=np.float32)
+    noise *= np.sqrt(share * np.float32(effects.fill / effects.full_well))
+    share *= np.float32(span)
+    share += noise * np.float32(top)
+    share += np.float32(base + 0.5)
+    stored = np.clip(share, 0, top, out=share).astype(np.uint16)
+    step = max(1, int((valid.size / 50_000) ** 0.5))
+    sample = stored[:, ::step, ::step][:, valid[::step, ::step]]
+    sample = sample if sample.size else stored[:, valid]
+    low_cut, high_cut = np.percentile(sample, PERCENTILES, axis=1)
+    part = effects.stretch_share
+    low = low_cut * part + base * (1 - part)
+    high = np.maximum(high_cut * part + (base + span) * (1 - part), low + 1)
+    red, green, blue = ((float(a), float(b)) for a, b in zip(low, high, strict=True))
+    limits = Stretch(kind="percentile", lo=(red[0], green[0], blue[0]), hi=(red[1], green[1], blue[1]))
+    return apply_stretch(stored, limits)
+
+
+def misregister(rgb: Rgb, ratio: int, shift_xy: tuple[float, float]) -> Rgb:
+    """Colour reduced `ratio` times a side and moved by `shift_xy` pixels (right, down) under an unmoved brightness."""
+    from PIL import Image
+
+    if ratio == 1 and shift_xy == (0.0, 0.0):
+        return rgb
+    height, width = rgb.shape[:2]
+    small = (max(width // ratio, 1), max(height // ratio, 1))
+    brightness, *colours = Image.fromarray(rgb).convert("YCbCr").split()
+    moved = []
+    for colour in colours:
+        coarse = colour.resize(small, Image.Resampling.BOX).resize((width, height), Image.Resampling.BILINEAR) if ratio > 1 else colour
+        moved.append(Image.fromarray(_moved(np.asarray(coarse), shift_xy)))
+    return np.array(Image.merge("YCbCr", (brightness, *moved)).convert("RGB"))
+
+
+def _moved(band: NDArray[np.uint8], shift_xy: tuple[float, float]) -> NDArray[np.uint8]:
+    """A band (H, W) moved by at most a pixel each way, linear between pixels, edges repeated."""
+    values = band.astype(np.float32)
+    for axis, shift in ((1, shift_xy[0]), (0, shift_xy[1])):
+        step, part = (1 if shift > 0 else -1), np.float32(min(abs(shift), 1.0))
+        neighbour = np.roll(values, step, axis)
+        edge = 0 if step > 0 else -1
+        if axis == 1:
+            neighbour[:, edge] = values[:, edge]
+        else:
+            neighbour[edge] = values[edge]
+        values = values + (neighbour - values) * part
+    return _to_bytes(values)
+
+
+def bend(rgb: Rgb, gamma: float) -> Rgb:
+    """255 * (v / 255) ** gamma."""
+    if gamma == 1.0:
+        return rgb
+    table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+    return table[rgb]
+
+
+def kill_lines(rgb: Rgb, n_lines: int, rng: np.random.Generator) -> Rgb:
+    """`n_lines` rows that repeat the row above with a third of its brightness: a detector that no longer answers well."""
+    if not n_lines:
+        return rgb
+    out = rgb.copy()
+    for row in rng.integers(1, rgb.shape[0], n_lines):
+        out[row] = rgb[row - 1] // 3
+    return out
+
+
+def compress(rgb: Rgb, quality: int | None) -> Rgb:
+    """Through a JPEG file of that quality and back."""
+    from PIL import Image
+
+    if quality is None:
+        return rgb
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "JPEG", quality=min(quality, 95))
+    return np.array(Image.open(file))
