@@ -149,8 +149,9 @@ def pack_tile(
 ) -> Pack:
     """Questions until `budget` tokens are full; one that does not fit ends the pack (the first may overrun it)."""
     pack = Pack(ids=[], segment=[], position=[], weight=[], cell=[])
+    unclear = np.flatnonzero(truth.coverage.any(axis=(0, 1))).tolist()
     for number in range(1, 100):
-        ids, weights, cells = segment_of(table, sampler.for_tile(truth.class_ids, rng), truth)
+        ids, weights, cells = segment_of(table, sampler.for_tile(truth.class_ids, rng, unclear=unclear), truth)
         if len(pack.ids) + len(ids) > budget and number > 1:
             break
         pack.ids.extend(ids)
@@ -183,12 +184,12 @@ class PackedBatch:
     """(M, 2) int64: row of the batch, raster index of the cell"""
 
 
-def collate(packs: Sequence[Pack], truths: Sequence[TileTruth], *, pad: int) -> PackedBatch:
-    """Pad packs to one length and collect the image targets."""
+def collate(packs: Sequence[Pack], truths: Sequence[TileTruth], *, pad: int, multiple: int = 16) -> PackedBatch:
+    """Pad packs to one length, a multiple of `multiple`, and collect the image targets."""
     import torch
 
     longest = max(len(pack.ids) for pack in packs)
-    longest = -(-longest // 16) * 16
+    longest = -(-longest // multiple) * multiple
     blank = {"ids": pad, "segment": 0, "position": 0, "cell": -1}
     arrays = {name: np.full((len(packs), longest), value, np.int64) for name, value in blank.items()}
     weight = np.zeros((len(packs), longest), np.float32)
@@ -250,13 +251,14 @@ def make_language_heads(width: int) -> Any:
 
 
 class LanguageObjective:
-    """The loss of the module story for a model and its tokenizer."""
+    """The loss of the module story for a model and its tokenizer. `compiled`: every new length of a batch costs a compilation."""
 
-    def __init__(self, model: Any, heads: Any, table: TokenTable) -> None:
+    def __init__(self, model: Any, heads: Any, table: TokenTable, *, compiled: bool = False) -> None:
         import torch
 
         self.model, self.heads, self.table = model, heads, table
         self.device = next(model.parameters()).device
+        self._language_hidden = torch.compile(language_hidden, dynamic=False) if compiled else language_hidden
         self._prefix = torch.tensor(table.prefix, device=self.device)
         self._positions = torch.from_numpy(image_positions(len(table.prefix))).to(self.device)
         self._numbers = torch.from_numpy(table.numbers).to(self.device)
@@ -284,7 +286,7 @@ class LanguageObjective:
         with fast_products(tokens.device.type):
             embeds = torch.cat([before, tokens.to(before.dtype), table[batch.ids]], dim=1)
             probe = Probe(after=(TAP, POINTER_TAP), attention_of=min(POINTER_TAP + 1, len(text.layers) - 1))
-            hidden = language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, probe=probe)
+            hidden = self._language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, probe=probe)
         replies, cells = slice(n_prefix - 1, -1), slice(before.shape[1], n_prefix)
         reply, parts = self._reply_loss(hidden[:, replies], batch, table)
         image, image_parts = self._image_loss(probe.states[0][:, cells].float(), batch, table)

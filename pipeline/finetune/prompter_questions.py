@@ -2,17 +2,20 @@
 
 Wordings come from `pipeline.world.queries` (never the held-out ones), widened by templates around the nouns and by more things
 that no world labels, among them things that are in the pictures (roads, trees, shadows) and are still not an answer to any
-class. Half of the answers are meant to be empty.
+class; and, more often, from the many of `pipeline.finetune.wordings`. Half of the answers are meant to be empty.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.finetune.samples import UNKNOWN_SUBJECT
+from pipeline.finetune.wordings import NEVER, load_wordings, pick
 from pipeline.world.classes import CLASSES
 from pipeline.world.queries import TRAIN_QUERIES, QueryKind
 
@@ -75,6 +78,14 @@ ABSENT_SHARE = 0.35
 STRANGER_SHARE = 0.35
 """Of the questions without an answer: those about things that no world has."""
 
+_MENTIONS = (" in this image", " in the image", " in this picture", " here", " on this photo", " in this area")
+
+QUERIES_SHARE = 0.4
+"""Of the questions: those in the wordings of `pipeline.world.queries` or a template; the others are those of `wordings.toml`."""
+
+CORPUS_FRAMES = 3
+"""Frames in which the tokenizer's corpus holds each wording of `wordings.toml`."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
@@ -106,43 +117,66 @@ class QuestionSampler:
         self._nouns = tuple(_nouns(name) for name in CLASSES)
         self._never = (*(q.query for q in TRAIN_QUERIES if not q.class_name), *_MORE_NEVER)
         self._never_nouns = tuple(text for text in self._never if not text.endswith("?"))
+        wordings = load_wordings()
+        self._wide = (*(wordings[name] for name in CLASSES), wordings[NEVER])
 
     def corpus(self) -> list[str]:
-        """Every wording once in every template: what the tokenizer learns from."""
+        """What the tokenizer learns from: the queries' wordings often, nouns in every template, each other wording in some frames."""
         listed = [text for texts in self._listed for text in texts]
         nouns = [noun for nouns in self._nouns for noun in nouns] + list(self._never_nouns)
         framed = [template.format(noun) for noun in nouns for template in _TEMPLATES]
-        return listed * len(_TEMPLATES) + list(self._never) * 4 + framed
+        wide = [text for start, subject in enumerate(self._wide) for text in subject.sample(CORPUS_FRAMES, start=start)]
+        return listed * len(_TEMPLATES) + list(self._never) * 4 + framed + wide
 
     def about(self, class_id: int, rng: np.random.Generator) -> Question:
         """A question about a class, or about a stranger for -1."""
-        if class_id < 0:
+        if rng.random() >= QUERIES_SHARE:
+            text = self._wide[class_id].draw(rng)
+        elif class_id < 0:
             framed = rng.random() < 0.5
-            text = _frame(rng, self._never_nouns) if framed else str(rng.choice(self._never))
+            text = _frame(rng, self._never_nouns) if framed else pick(rng, self._never)
         else:
             framed = rng.random() < 0.35
-            text = _frame(rng, self._nouns[class_id]) if framed else str(rng.choice(self._listed[class_id]))
+            text = _frame(rng, self._nouns[class_id]) if framed else pick(rng, self._listed[class_id])
         return Question(text=_vary(rng, text), class_id=class_id)
 
-    def for_tile(self, class_ids: NDArray[np.int64], rng: np.random.Generator) -> Question:
-        """A question for a tile holding objects of `class_ids` (one entry per object)."""
+    def for_tile(self, class_ids: NDArray[np.int64], rng: np.random.Generator, *, unclear: Iterable[int] = ()) -> Question:
+        """A question for a tile holding objects of `class_ids` (one entry per object).
+
+        `unclear`: classes of which something is to be seen, but nothing that an answer lists; those of them without an object are not
+        asked about, since neither answer would be fair.
+        """
         present = np.unique(class_ids)
         if len(present) and rng.random() > ABSENT_SHARE:
             return self.about(int(rng.choice(present)), rng)
-        absent = np.setdiff1d(np.arange(len(CLASSES)), present)
+        absent = np.setdiff1d(np.arange(len(CLASSES)), [*present, *unclear])
         if rng.random() < STRANGER_SHARE or not len(absent):
             return self.about(-1, rng)
         return self.about(int(rng.choice(absent)), rng)
 
 
 def _frame(rng: np.random.Generator, nouns: tuple[str, ...]) -> str:
-    return str(rng.choice(_TEMPLATES)).format(str(rng.choice(nouns)))
+    return pick(rng, _TEMPLATES).format(pick(rng, nouns))
 
 
 def _vary(rng: np.random.Generator, text: str) -> str:
-    """Capital first letter, or a missing or added closing mark, now and then."""
-    if rng.random() < 0.2:
+    """Now and then: a lost article, all for all the, a mention of the picture, a polite word, other capitals, another closing mark."""
+    if rng.random() < 0.08:
+        text = re.sub(r"\b(the|a|an) ", "", text, count=1)
+    if rng.random() < 0.3:
+        text = re.sub(r"\ball (the )?(?=[a-z])", "all " if " the " in text else "all the ", text, count=1)
+    mark = "?" if text.endswith("?") else ""
+    if rng.random() < 0.08 and not re.search(r"\b(image|picture|photo|map|air|here)\b", text):
+        text = text.removesuffix("?") + pick(rng, _MENTIONS) + mark
+    if rng.random() < 0.05 and "please" not in text and not mark:
+        text = f"{text}, please" if rng.random() < 0.5 else f"please: {text}"
+    letters = rng.random()
+    if letters < 0.2:
         text = text[0].upper() + text[1:]
+    elif letters < 0.3:
+        text = text.lower()
+    elif letters < 0.31:
+        text = text.upper()
     if rng.random() < 0.15:
         text = text.rstrip("?") if text.endswith("?") else text + "."
     return text
