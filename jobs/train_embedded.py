@@ -21,6 +21,7 @@ from pipeline.errors import TerraqueryError  # noqa: E402
 EPILOG = """examples:
   python jobs/train_embedded.py prompter --work build/prompter
   python jobs/train_embedded.py prompter --work build/prompter --device cuda --joint-steps 4000
+  python jobs/train_embedded.py prompter --work build/longer --start pipeline/models/embedded-prompter --out build/longer/prompter
   python jobs/train_embedded.py segmenter --work build/segmenter"""
 
 
@@ -37,12 +38,17 @@ def build_parser() -> argparse.ArgumentParser:
         ("tiles", 7680, "training tiles to render, rounded up to whole chunks of 128"),
         ("vision-steps", 1000, "steps of the vision tower's warm start, 24 tiles each"),
         ("language-steps", 150, "steps of the language model on the frozen tower, 12 tiles each"),
-        ("joint-steps", 600, "steps of both together, 16 tiles each"),
+        ("joint-steps", 600, "steps of both together, 16 tiles each; 0 = none"),
         ("measured-tiles", 256, "unseen tiles to measure on, at most 768"),
         ("seed", 0, "seed of weights and batches"),
     ):
         prompter.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
     prompter.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    text = "go on from an exported prompter instead of training its tower from nothing; the vocabulary may differ"
+    prompter.add_argument("--start", type=Path, metavar="DIR", help=text)
+    prompter.add_argument(
+        "--compile", action="store_true", help="compile the language model (needs a C++ compiler; pays in long trainings)"
+    )
     prompter.add_argument("--measure-only", action="store_true", help="measure and export the newest checkpoint, train nothing")
     segmenter = models.add_parser("segmenter", help="the mask model")
     segmenter.add_argument("--work", type=Path, default=Path("build/segmenter"), metavar="DIR", help="rendered windows and checkpoints")
@@ -55,7 +61,8 @@ def train_prompter(args: argparse.Namespace) -> Path:
     from pipeline.finetune.prompter_run import PrompterOptions, finish, recipe_of, train
 
     given = {name: getattr(args, name) for name in ("work", "out", "tiles", "vision_steps", "language_steps", "joint_steps")}
-    options = PrompterOptions(**given, measured_tiles=args.measured_tiles, seed=args.seed, device=args.device)
+    more = {"measured_tiles": args.measured_tiles, "seed": args.seed, "device": args.device}
+    options = PrompterOptions(**given, **more, start=args.start, compiled=args.compile)
     return finish(options, recipe=recipe_of(options)) if args.measure_only else train(options)
 
 

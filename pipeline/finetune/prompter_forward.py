@@ -4,22 +4,23 @@ transformers runs the vision attention image by image and the language model wit
 both in batches. These functions compute the same numbers from the same modules (a test compares them):
 
 1. `patches_of`: uint8 images -> normalised patches in merge order.
-2. `vision_tokens`: patches -> merged vision tokens.
+2. `vision_tokens`: patches -> merged vision tokens; `encode` does both.
 3. `rotary`: positions (3 axes) -> cosines and sines of the multimodal rotary embedding.
 4. `language_hidden`: embeddings -> hidden states, under any attention mask, with an optional key/value memory.
 
-`fast_products` chooses the arithmetic of matrix products in training: bfloat16 where the device has units for it, else float32.
+`fast_products` chooses the arithmetic of matrix products in training: bfloat16 where the device has instructions for it, else float32.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.finetune.prompter_model import IMAGE_MEAN, IMAGE_STD
 from pipeline.finetune.samples import GRID
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from torch import Tensor
 
 N_IMAGE_TOKENS = GRID * GRID
@@ -30,13 +31,13 @@ PATCH_PX = 14
 
 
 def fast_products(device_type: str) -> Any:
-    """A context in which matrix products run in bfloat16 on a GPU, or on a CPU with matrix tiles (AMX), and in float32 elsewhere.
+    """A context in which matrix products run in bfloat16 on a GPU, or on a CPU with instructions for it, and in float32 elsewhere.
 
-    Without tiles, bfloat16 products were slower than float32 ones on the CPU this was trained on.
+    The instructions are AMX's tiles or AVX-512's bf16 products. A CPU without them computes bfloat16 more slowly than float32.
     """
     import torch
 
-    pays = device_type != "cpu" or torch.cpu._is_amx_tile_supported()
+    pays = device_type != "cpu" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(device_type, torch.bfloat16, enabled=pays)
 
 
@@ -137,6 +138,17 @@ def vision_tokens(vision: Any, patches: Tensor) -> Tensor:
     merger = vision.merger
     merged: Tensor = merger.mlp(_norm(x, merger.ln_q).reshape(batch, N_IMAGE_TOKENS, -1))
     return merged[:, torch.argsort(order)]
+
+
+def encode(vision: Any, rgb: Tensor) -> Tensor:
+    """(B, 252, 252, 3) uint8 -> (B, 81, width), computed in bfloat16 where that helps."""
+    with fast_products(rgb.device.type):
+        return vision_tokens(vision, patches_of(rgb))
+
+
+def to_device[T: DataclassInstance](batch: T, device: str) -> T:
+    """The same dataclass of tensors with every tensor on `device`."""
+    return replace(batch, **{part.name: getattr(batch, part.name).to(device) for part in fields(batch)})
 
 
 def rotary(text_model: Any, position_ids: Tensor) -> tuple[Tensor, Tensor]:

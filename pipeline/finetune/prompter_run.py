@@ -18,6 +18,7 @@ from pipeline.finetune.prompter_eval import evaluate, greedy_replies
 from pipeline.finetune.prompter_language import TokenTable
 from pipeline.finetune.prompter_model import build_model, export_checkpoint
 from pipeline.finetune.prompter_optim import Rates
+from pipeline.finetune.prompter_start import exported_weights, start_vision
 from pipeline.finetune.prompter_train import Place, StageOptions, make_tokenizer, train_answers, train_vision
 from pipeline.finetune.prompter_world import FIRST_VALID_SEED, draw_chunk
 from pipeline.world.classes import CLASSES
@@ -41,10 +42,13 @@ class PrompterOptions:
     seed: int = 0
     device: str = "cpu"
     measured_tiles: int = 256
+    start: Path | None = None
+    """Exported prompter to go on from; its tower replaces the vision stage."""
+    compiled: bool = False
 
     @property
     def place(self) -> Place:
-        return Place(work=self.work, device=self.device, seed=self.seed)
+        return Place(work=self.work, device=self.device, seed=self.seed, start=self.start, compiled=self.compiled)
 
 
 def vision_stage(options: PrompterOptions) -> StageOptions:
@@ -66,12 +70,18 @@ def joint_stage(options: PrompterOptions) -> StageOptions:
 def train(options: PrompterOptions) -> Path:
     """Run or continue everything; returns the folder of the exported checkpoint."""
     place = options.place
+    if options.start is not None:
+        exported_weights(options.start)  # refuses what is no prompter before anything is rendered
     render_store(place.train_tiles, draw_chunk, n_tiles=options.tiles, n_classes=len(CLASSES))
     held = partial(draw_chunk, first_seed=FIRST_VALID_SEED, plain=True)
     render_store(place.valid_tiles, held, n_tiles=VALID_TILES, n_classes=len(CLASSES))
-    train_vision(place, vision_stage(options))
-    train_answers(place, language_stage(options), joint=False)
-    train_answers(place, joint_stage(options), joint=True)
+    if options.start is None:
+        train_vision(place, vision_stage(options))
+    else:
+        start_vision(place, options.start)
+    for stage, joint in ((language_stage(options), False), (joint_stage(options), True)):
+        if stage.rates.steps:
+            train_answers(place, stage, joint=joint)
     return finish(options, recipe=recipe_of(options))
 
 
@@ -111,7 +121,8 @@ def measure(options: PrompterOptions, model: Any, tokenizer: Tokenizer) -> dict[
 
 def recipe_of(options: PrompterOptions) -> str:
     """One sentence for the card."""
-    tiles = f"{options.tiles} rendered tiles; steps of tiles: {options.vision_steps} x {vision_stage(options).batch} (vision)"
+    first = f"from `{options.start}`" if options.start else f"{options.vision_steps} x {vision_stage(options).batch} (vision)"
+    tiles = f"{options.tiles} rendered tiles; steps of tiles: {first}"
     language, joint = language_stage(options), joint_stage(options)
     return f"{tiles}, {options.language_steps} x {language.batch} (language), {options.joint_steps} x {joint.batch} (joint)."
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,10 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.finetune import checkpoints
 from pipeline.finetune.prompter_data import TileStore, batch_of
-from pipeline.finetune.prompter_forward import fast_products, patches_of, vision_tokens
+from pipeline.finetune.prompter_forward import encode, to_device
 from pipeline.finetune.prompter_language import (
     TEXT_BUDGET,
     LanguageObjective,
-    PackedBatch,
     TokenTable,
     collate,
     make_language_heads,
@@ -31,16 +30,18 @@ from pipeline.finetune.prompter_language import (
 from pipeline.finetune.prompter_model import PrompterShape, build_model, build_vision
 from pipeline.finetune.prompter_optim import Rates, apply_gradients, make_optimisers, set_rates
 from pipeline.finetune.prompter_questions import SUBJECTS, QuestionSampler
-from pipeline.finetune.prompter_vision import DenseTargets, dense_loss, dense_targets, make_dense_heads
+from pipeline.finetune.prompter_start import take_over
+from pipeline.finetune.prompter_vision import dense_loss, dense_targets, make_dense_heads
 from pipeline.finetune.samples import UNKNOWN_SUBJECT, prompt_text, rationale
 from pipeline.finetune.tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
 from pipeline.world.classes import CLASSES
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from torch import Tensor
 
 N_CLASSES = len(CLASSES)
+BYTE_PAIRS = 2048
+"""Tokens of text that the tokenizer learns; numbers, cells and marks come on top."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +66,10 @@ class Place:
     device: str = "cpu"
     seed: int = 0
     shape: PrompterShape = field(default_factory=PrompterShape)
+    start: Path | None = None
+    """Exported prompter that the language stage goes on from; None: from nothing (`prompter_start`)."""
+    compiled: bool = False
+    """Compile the language model for training; needs a C++ compiler, and pays from a few dozen steps on."""
 
     @property
     def train_tiles(self) -> Path:
@@ -102,11 +107,6 @@ class Progress:
         self._sums, self._count, self._samples, self._since = {}, 0, 0, time.monotonic()
 
 
-def to_device[T: (DenseTargets, PackedBatch)](batch: T, device: str) -> T:
-    """The same batch with every tensor on `device`."""
-    return replace(batch, **{part.name: getattr(batch, part.name).to(device) for part in fields(batch)})
-
-
 def train_vision(place: Place, options: StageOptions, *, on_save: Callable[[int, Any, Any], None] | None = None) -> tuple[Any, Any]:
     """Stage 1: the vision tower with dense heads. Returns (tower, heads); `on_save(step, tower, heads)` after each checkpoint."""
     import torch
@@ -137,12 +137,6 @@ def train_vision(place: Place, options: StageOptions, *, on_save: Callable[[int,
     return vision, heads
 
 
-def encode(vision: Any, rgb: Tensor) -> Tensor:
-    """(B, 252, 252, 3) uint8 -> (B, 81, width), computed in bfloat16 where that helps."""
-    with fast_products(rgb.device.type):
-        return vision_tokens(vision, patches_of(rgb))
-
-
 def make_tokenizer(place: Place) -> Tokenizer:
     """The tokenizer of this run: trained from the wordings once, then read back."""
     folder = place.work / "tokenizer"
@@ -150,7 +144,8 @@ def make_tokenizer(place: Place) -> Tokenizer:
         asked = QuestionSampler().corpus()
         subjects = (*SUBJECTS, UNKNOWN_SUBJECT)
         said = [rationale(subject, found=found) for subject in subjects for found in (True, False)]
-        write_tokenizer(train_tokenizer([*asked, *(prompt_text(text) for text in asked[::7]), *(said * 20)]), folder)
+        corpus = [*asked, *(prompt_text(text) for text in asked[::7]), *(said * 20)]
+        write_tokenizer(train_tokenizer(corpus, vocab_size=BYTE_PAIRS), folder)
     return load_tokenizer(folder)
 
 
@@ -162,6 +157,9 @@ def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: 
     tokenizer = make_tokenizer(place)
     table = TokenTable.of(tokenizer)
     model = build_model(place.shape, tokenizer, seed=place.seed + 1).to(place.device)
+    if place.start is not None:
+        kept = take_over(place.start, model, tokenizer)
+        print(f"{kept} of {tokenizer.get_vocab_size()} tokens go on from {place.start}", flush=True)  # noqa: T201
     heads = make_language_heads(place.shape.text_width).to(place.device)
     dense = make_dense_heads(place.shape.text_width, N_CLASSES).to(place.device)
     _start_from_earlier(place, {"model": model, "heads": heads}, {"vision": model.model.visual, "heads": dense}, joint=joint)
@@ -173,14 +171,14 @@ def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: 
     modules = {"model": model, "heads": heads, "dense": dense}
     folder = place.checkpoints(stage)
     first = checkpoints.resume(folder, modules=modules, optimisers=optimisers)
-    objective = LanguageObjective(model, heads, table)
+    objective = LanguageObjective(model, heads, table, compiled=place.compiled)
     progress = Progress(stage, steps=options.rates.steps, every=options.log_every)
     for step in range(first, options.rates.steps):
         share = set_rates(optimisers, options.rates, step)
         batch = batch_of(store, seed=place.seed + 1 + joint, step=step, size=options.batch, n_tiles=len(store))
         rng = np.random.default_rng([place.seed + 1 + joint, step, 1])
         packs = [pack_tile(table, sampler, truth, rng=rng, budget=options.text_budget) for truth in batch.truths]
-        packed = to_device(collate(packs, batch.truths, pad=table.pad), place.device)
+        packed = to_device(collate(packs, batch.truths, pad=table.pad, multiple=64 if place.compiled else 16), place.device)
         with torch.set_grad_enabled(joint):
             tokens = encode(vision, torch.from_numpy(batch.rgb).to(place.device))
         loss, parts = objective(tokens, packed)

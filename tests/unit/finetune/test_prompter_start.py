@@ -1,0 +1,93 @@
+"""Going on from an exported prompter: what is taken over, what starts fresh, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from pipeline.errors import InputError  # noqa: E402
+from pipeline.finetune import checkpoints, prompter_data, prompter_start, prompter_train  # noqa: E402
+from pipeline.finetune.prompter_model import build_model, export_checkpoint  # noqa: E402
+from pipeline.finetune.tokenizer import train_tokenizer  # noqa: E402
+from tests.unit.finetune.test_prompter_train import STAGE, TINY, draw  # noqa: E402
+
+OLD_WORDS = ["where are the quokkas?", "all quokkas", "quokkas by the sea"] * 20
+NEW_WORDS = ["where are the wombats?", "all wombats", "wombats by the sea"] * 20
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny prompter that knows quokkas, with weights unlike any fresh start."""
+    folder = tmp_path_factory.mktemp("start") / "prompter"
+    tokenizer = train_tokenizer(OLD_WORDS)
+    model = build_model(TINY, tokenizer, seed=5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())) * 0.05)
+    export_checkpoint(model, tokenizer, folder, card="# tiny\n")
+    return folder
+
+
+def test_rows_of_the_embedding_follow_the_text_of_their_token(exported: Path) -> None:
+    old, new = train_tokenizer(OLD_WORDS).get_vocab(), train_tokenizer(NEW_WORDS).get_vocab()
+    shared, only_new = sorted(set(old) & set(new)), sorted(set(new) - set(old))
+    assert any(old[text] != new[text] for text in shared), "the vocabularies number their tokens alike: nothing is tested"
+    assert any("wombats" in text for text in only_new)
+    model = build_model(TINY, train_tokenizer(NEW_WORDS), seed=1)
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    kept = prompter_start.take_over(exported, model, train_tokenizer(NEW_WORDS))
+    assert kept == len(shared)
+    given, state = prompter_start.exported_weights(exported), model.state_dict()
+    rows = state[prompter_start.EMBEDDING]
+    for text in shared:
+        assert torch.equal(rows[new[text]], given[prompter_start.EMBEDDING][old[text]]), text
+    for text in only_new:
+        assert torch.equal(rows[new[text]], fresh[prompter_start.EMBEDDING][new[text]]), text
+    for name, value in given.items():
+        assert name == prompter_start.EMBEDDING or torch.equal(state[name], value), name
+
+
+def test_the_tower_is_the_checkpoints_own_and_only_the_heads_learn(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompter_data.render_store(tmp_path / "train", draw, n_tiles=prompter_data.CHUNK, n_classes=prompter_train.N_CLASSES)
+    place = prompter_train.Place(work=tmp_path, shape=TINY, start=exported)
+    prompter_start.start_vision(place, exported, steps=12)
+    losses = [float(line.split("loss ")[1].split()[0]) for line in capsys.readouterr().out.splitlines() if line.startswith("heads")]
+    assert losses[-1] < losses[0]
+    found = checkpoints.list_checkpoints(place.checkpoints("vision"))
+    prompter_start.start_vision(place, exported, steps=12)
+    assert checkpoints.list_checkpoints(place.checkpoints("vision")) == found
+    assert capsys.readouterr().out == "", "a finished stage was trained again"
+    tower = {key: value for key, value in prompter_start.exported_weights(exported).items() if key.startswith(prompter_start.TOWER)}
+    language = prompter_train.train_answers(place, replace(STAGE, rates=replace(STAGE.rates, steps=2)), joint=False)
+    assert "tokens go on from" in capsys.readouterr().out
+    state = language.state_dict()
+    assert tower
+    for name, value in tower.items():
+        assert torch.equal(state[name], value), name
+    joint = prompter_train.train_answers(place, replace(STAGE, rates=replace(STAGE.rates, steps=2)), joint=True)
+    assert any(not torch.equal(joint.state_dict()[name], value) for name, value in tower.items()), "the joint stage left the tower alone"
+
+
+def test_another_shape_is_refused(exported: Path) -> None:
+    tokenizer = train_tokenizer(NEW_WORDS)
+    for other in (replace(TINY, text_width=96), replace(TINY, text_mlp=128)):
+        with pytest.raises(InputError, match="prompter of the shape that is trained"):
+            prompter_start.take_over(exported, build_model(other, tokenizer, seed=0), tokenizer)
+
+
+def test_another_tower_is_refused_before_training(exported: Path, tmp_path: Path) -> None:
+    place = prompter_train.Place(work=tmp_path, shape=replace(TINY, vision_mlp=128))
+    with pytest.raises(InputError, match="prompter of the shape that is trained"):
+        prompter_start.start_vision(place, exported)
+    assert not (tmp_path / "vision").exists()
+
+
+def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"without model\.safetensors and tokenizer\.json"):
+        prompter_start.exported_weights(tmp_path)
