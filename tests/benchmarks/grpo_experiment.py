@@ -5,20 +5,21 @@
     python tests/benchmarks/grpo_experiment.py segmenters     --out build/grpo-experiment
     python tests/benchmarks/grpo_experiment.py format-reward  --out build/grpo-experiment
 
-1. `start-vs-grpo`: a short supervised start (--start: the first prompter this project shipped, which had about 80 minutes of supervised
-   training on one core) and the full one (--model), and both after mask-only GRPO.
-2. `combinations`: the five prompt combinations of Think2Seg-RS table 6. The given prompter writes none of them but the box, so each is
-   taught for --sft-steps, then rewarded briefly.
-3. `segmenters`: GRPO from the short start and measurement with several segmenters (table 5). There is one embedded segmenter;
+1. `start-vs-grpo`: a deliberately short supervised start (--start) and the full supervised prompter (--model), and both after
+   mask-only GRPO.
+2. `combinations`: the five prompt combinations of Think2Seg-RS table 6 and the embedded prompter's own. The short start writes only the
+   last, so each is taught for --sft-steps, then rewarded briefly.
+3. `segmenters`: brief GRPO from the short start and measurement with several segmenters (table 5). There is one embedded segmenter;
    --segmenter names others, by default the same weights shown a smaller image.
-4. `format-reward`: GRPO from the short start with and without the format term of the reward.
+4. `format-reward`: brief GRPO from the short start with and without the format term of the reward.
 5. `redraw`: no training. The replies of the full prompter are drawn again from their boxes alone, from their points alone, and by the
    segmenter at other image sizes. The cheap half of 2 and 3: what the segmenter makes of prompts, not what a prompter learns from it.
 
-The prompters of the figures in notebooks/results are in the repository's history (--start build/first and --model build/full):
-    mkdir -p build/first build/full
-    git archive 36f16b1 pipeline/models/embedded-prompter | tar x -C build/first --strip-components 3
-    git archive d0597d1 pipeline/models/embedded-prompter | tar x -C build/full --strip-components 3
+The short start of the figures in notebooks/results is an early prompter of this project, which has never seen today's reply format, after
+150 steps of 12 tiles with its tower frozen (about five minutes on one core, after ten of rendering):
+    mkdir -p build/early && git archive d0597d1 pipeline/models/embedded-prompter | tar x -C build/early --strip-components 3
+    python jobs/train_embedded.py prompter --work build/short --start build/early --tiles 20480 --language-steps 150 --joint-steps 0 \\
+        --measured-tiles 48 --out build/short/prompter
 
 Every prompter is a folder below OUT/runs that resumes; experiments share equal ones. Results: OUT/<experiment>.json, .md, .png,
 rewritten after each prompter, so that an interrupted experiment has its table too.
@@ -54,27 +55,28 @@ def build_parser() -> argparse.ArgumentParser:
     top.add_argument("--segmenter", action="append", default=[], metavar="NAME=SETTINGS", help="of `segmenters`: settings joined by ;")
     for name, default, text in (
         ("seed", 0, "of order and sampling"),
-        ("tiles", 480, "drawn for training"),
-        ("seen-tiles", 200, "measured with wordings of training"),
+        ("tiles", 2400, "drawn for training"),
+        ("seen-tiles", 600, "measured with wordings of training"),
         ("sft-steps", 150, "of teaching a prompt combination, 8 questions each"),
-        ("grpo-steps", 48, "of GRPO from the short start"),
-        ("full-steps", 32, "of GRPO from the given prompter"),
-        ("replies", 32, "of a step of both"),
-        ("long-steps", 0, "of a longer GRPO from the short start; 0 = none"),
-        ("long-replies", 64, "of a step of it"),
-        ("brief-steps", 16, "of GRPO after a taught combination"),
+        ("grpo-steps", 300, "of GRPO from the short start"),
+        ("full-steps", 200, "of GRPO from the given prompter"),
+        ("replies", 64, "of a step of both"),
+        ("brief-steps", 80, "of GRPO in the ablations"),
         ("brief-replies", 32, "of a step of it"),
         ("generations", 8, "replies to one question"),
-        ("max-tokens", 96, "longest sampled reply"),
+        ("max-tokens", 128, "longest sampled reply"),
     ):
         top.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
     for name, value, text in (
         ("sft-rate", 1e-3, "learning rate of teaching a combination"),
-        ("rate", 2e-4, "learning rate of GRPO, falling to 0"),
+        ("rate", 3e-4, "learning rate of GRPO, falling to 0"),
         ("temperature", 0.8, "of sampled replies"),
         ("kl", 0.0, "weight of the divergence; 0 saves a pass through a second model"),
     ):
         top.add_argument(f"--{name}", type=float, default=value, metavar="X", help=f"{text} (default {value})")
+    top.add_argument(
+        "--precision", choices=("float32", "bf16"), default="bf16", help="of products in training; weights are float32 (default bf16)"
+    )
     top.add_argument("--world-seeds", type=int, nargs="+", default=[51, 52, 53, 54, 55, 56], metavar="N", help="worlds measured on")
     top.add_argument("--measured", nargs="+", choices=MEASURED, default=list(MEASURED), help="question sets to measure on")
     return top
@@ -86,28 +88,27 @@ def steps_of(args: argparse.Namespace) -> list[Step]:
     short = Step(name="short supervised", combination="box+point", given=args.start or args.model)
     if args.experiment == "start-vs-grpo":
         full = _rewarded(args, given, "full supervised + GRPO", steps=args.full_steps, replies=args.replies)
-        more = {"steps": args.long_steps, "replies": args.long_replies}
-        longer = [_rewarded(args, short, "short supervised + longer GRPO", **more)] if args.long_steps else []
-        return [given, short, _main(args, short), full, *longer]
+        return [given, short, _main(args, short), full]
     if args.experiment == "combinations":
-        starts = [_taught(args, given, name) for name in PROFILES if name != "box+point"]
+        starts = [_taught(args, short, name) for name in PROFILES]
         return [step for start in starts for step in (start, _brief(args, start))]
     if args.experiment == "format-reward":
-        return [short, _main(args, short), _main(args, short, ", no format term", "reward.format_weight=0.0")]
+        return [short, _brief(args, short), _brief(args, short, ", no format term", "reward.format_weight=0.0")]
     if args.experiment == "redraw":
         alone = [replace(given, name=f"{given.name}, {part} alone", parts=part) for part in PARTS]
         sizes = [with_segmenter(given, f"image of {side} px", (f"segmenter.image_px={side}",)) for side in (256, 512)]
         return [given, *alone, *sizes]
-    steps = [short, _main(args, short)]
+    steps = [short, _brief(args, short)]
     for item in args.segmenter or ["image of 256 px=segmenter.image_px=256"]:
         name, _, joined = item.partition("=")
         settings = tuple(joined.split(";"))
-        steps += [with_segmenter(short, name, settings), with_segmenter(_main(args, short, "", *settings), name, settings)]
+        steps += [with_segmenter(short, name, settings), with_segmenter(_brief(args, short, "", *settings), name, settings)]
     return steps
 
 
 def _taught(args: argparse.Namespace, start: Step, combination: str) -> Step:
-    settings = (f"sft.steps={args.sft_steps}", "sft.batch=8", f"sft.learning_rate={args.sft_rate}")
+    precision = f"model.precision='{args.precision}'"
+    settings = (f"sft.steps={args.sft_steps}", "sft.batch=8", f"sft.learning_rate={args.sft_rate}", precision)
     return Step(name=f"taught {combination}", stage="sft", combination=combination, start=start, settings=settings)
 
 
@@ -130,6 +131,7 @@ def _rewarded(args: argparse.Namespace, start: Step, name: str, *more: str, step
         f"grpo.temperature={args.temperature}",
         f"grpo.max_tokens={args.max_tokens}",
         f"grpo.kl={args.kl}",
+        f"model.precision='{args.precision}'",
         *more,
     )
     return Step(name=name, stage="grpo", combination=start.combination, start=start, settings=settings)

@@ -26,7 +26,7 @@ from pipeline.finetune.grpo_data import TABLE
 from pipeline.finetune.grpo_worlds import FIRST_GRPO_SEED, FIRST_MEASURE_SEED, render_worlds
 from pipeline.write.atomic_file import write_bytes_atomic
 
-MOST_PIECES = 2
+MOST_PIECES = 4
 """8-connected pieces of a training target."""
 
 

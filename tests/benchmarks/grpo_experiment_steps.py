@@ -48,11 +48,11 @@ class Place:
     out: Path
     seed: int = 0
     """Of order and sampling."""
-    tiles: int = 480
+    tiles: int = 2400
     """Tiles drawn for training."""
     world_seeds: tuple[int, ...] = (51, 52, 53, 54, 55, 56)
     """Worlds measured on with held-out wordings."""
-    seen_tiles: int = 200
+    seen_tiles: int = 600
     """Tiles measured on with wordings of training."""
 
 
