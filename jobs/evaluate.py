@@ -1,4 +1,4 @@
-"""How good is it: a preset on a benchmark by the papers' protocols, or a finished run against its world's exact truth.
+"""How good is it: a preset on a benchmark by the papers' protocols, or a finished run against a world's exact truth or your polygons.
 
 python jobs/evaluate.py --benchmark world:7 --preset embedded --limit 24 --out eval/world
 """
@@ -39,10 +39,13 @@ examples:
   # how far could any prompter get with this segmenter? boxes and points from the true masks, masks from SAM2
   python jobs/evaluate.py --benchmark rrsis-d:/data/RRSIS-D --size-mismatch squash --prompts truth --out eval/ceiling
 
-The same command on the same --out resumes: committed parts are not done again; with another --convention they are only scored again.
+  # how good was a finished run? By polygons that you have, in any CRS: they answer the run's first question
+  python jobs/evaluate.py --run out/town --truth buildings.geojson --truth-query 0 --json out/town/scores.json
+
+The same benchmark on the same --out resumes: committed parts are not done again; with another --convention they are only scored again.
 Exit codes: 0 complete, 2 bad input (no model was loaded), 3 some questions have no answer (they count as 0), 1 anything else.
 
-of a finished run (--run, --truth), per question:
+of a finished run (--run, --truth), per question; by polygons only what the run judged counts, and their class is the file's name:
   precision, recall    instances at IoU >= 0.5
   giou, giou_present   mean mask IoU over tile cores (nothing there and nothing predicted counts 1); over those that hold the class
   ciou                 intersection over union of all pixels together
@@ -51,7 +54,7 @@ of a finished run (--run, --truth), per question:
   false_alarms         instances that begin in a truly empty tile and touch no true object of the class
   empty_km2            ground area of truly empty tiles that were looked at; per_100_km2 = false alarms per 100 km2 of it"""
 
-RUN_FLAGS = ("run", "truth", "json")
+RUN_FLAGS = ("run", "truth", "truth_query", "json")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,9 +90,11 @@ def parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--runner", choices=("ray", "local"), default="ray", help="ray: actors (joins RAY_ADDRESS if set); local: this process"
     )
-    run = top.add_argument_group("instead of a benchmark: a finished run against its world")
+    run = top.add_argument_group("instead of a benchmark: a finished run against the truth")
     run.add_argument("--run", type=Path, metavar="DIR", help="run directory of jobs/segment_region.py")
-    run.add_argument("--truth", type=Path, metavar="DIR", help="world directory of jobs/make_world.py")
+    truth_help = "world directory of jobs/make_world.py, or polygons (GeoJSON, GeoParquet, GeoPackage) of what was asked for"
+    run.add_argument("--truth", type=Path, metavar="PLACE", help=truth_help)
+    run.add_argument("--truth-query", metavar="N|TEXT", help="question that the polygons answer (default: the only one)")
     run.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     return top
 
@@ -100,7 +105,7 @@ def request_of(args: argparse.Namespace) -> Any:
     from pipeline.evaluate.results import Scoring
     from pipeline.prepare_benchmark import EvaluationRequest
 
-    given = [f"--{name}" for name in RUN_FLAGS if getattr(args, name) is not None]
+    given = [f"--{name.replace('_', '-')}" for name in RUN_FLAGS if getattr(args, name) is not None]
     if given:
         raise InputError("--benchmark cannot be combined with the mode for finished runs", came=given[0], remedy="drop one of them")
     if args.out is None:
@@ -137,15 +142,25 @@ def _size(text: str) -> Any:
 
 
 def score_finished_run(args: argparse.Namespace) -> int:
-    """The mode for finished runs."""
+    """The mode for finished runs: a folder is a world, a file holds polygons."""
     from pipeline.evaluate.truth import read_truth, score_run, score_table
+    from pipeline.evaluate.truth_polygons import score_polygons, truth_lines
     from pipeline.write.run_json import read_run_json
 
+    if args.truth.is_dir() and args.truth_query is not None:
+        came = f"--truth-query {args.truth_query} and a folder"
+        raise InputError("--truth-query belongs to polygons; a world answers every question", came=came, remedy="drop --truth-query")
     info = read_run_json(args.run / "run.json")
-    scores = score_run(args.run, read_truth(args.truth), info.lattice, info.queries)
+    if args.truth.is_dir():
+        scores = score_run(args.run, read_truth(args.truth), info.lattice, info.queries)
+        figures = [score.figures() for score in scores]
+    else:
+        score, summary = score_polygons(args.run, args.truth, info, args.truth_query)
+        scores, figures = [score], [{**score.figures(), "truth": summary}]
+        print(truth_lines(summary))
     print(score_table(scores))
     if args.json:
-        args.json.write_text(json.dumps([score.figures() for score in scores], indent=2) + "\n")
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
     return 0
 
 
@@ -159,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
 
             return run_evaluation(request)
         if args.run is None or args.truth is None:
-            raise InputError("name what to evaluate", remedy="give --benchmark NAME:PLACE --out DIR, or --run DIR --truth DIR")
+            raise InputError("name what to evaluate", remedy="give --benchmark NAME:PLACE --out DIR, or --run DIR --truth PLACE")
         return score_finished_run(args)
     except TerraqueryError as error:
         print(f"error: {error}", file=sys.stderr)

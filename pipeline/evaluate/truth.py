@@ -1,9 +1,11 @@
-"""A finished run against a world's exact truth: one row of figures per question.
+"""A finished run against the truth: one row of figures per question.
 
 1. `read_truth` opens what `jobs/make_world.py` wrote: the label raster, the class of every instance, the class that
-   every question asks for ("" = nothing in any world answers it).
-2. `score_run` walks both id rasters tile core by tile core and fills, per question, an `Overlaps` table (instances,
-   pixels) and a list of per-tile samples.
+   every question asks for ("" = nothing in any world answers it). `score_run` scores every question of a run with it;
+   polygons of a user's own are the other kind of truth (`truth_polygons`).
+2. `score_tiles` asks the truth (`TileTruth.look`) for the true objects that every tile sees, and fills, tile core by tile core
+   and per question, an `Overlaps` table (instances, pixels) and a list of per-tile samples. What became of a tile is read from
+   coverage.parquet, which a region that was merged again has too.
 3. `QueryScore` derives the figures:
    - precision, recall: instances at IoU >= 0.5;
    - gIoU: mean over tile cores of the mask IoU, where "nothing there, nothing predicted" counts 1 and a false alarm 0
@@ -21,7 +23,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import geopandas as gpd
 import numpy as np
@@ -70,6 +72,8 @@ class QueryScore:
     query: str
     kind: str
     class_name: str
+    query_index: int = 0
+    """Of the question in the run."""
     overlaps: Overlaps = field(default_factory=Overlaps)
     tile_iou: list[float] = field(default_factory=list)
     tile_present: list[bool] = field(default_factory=list)
@@ -130,73 +134,127 @@ def read_truth(world_dir: Path) -> Truth:
     return Truth(labels_path=world_dir / "labels.tif", class_of=class_of, queries=queries)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrueTile:
+    """The truth about one tile and one question."""
+
+    seen: NDArray[np.int64]
+    """(H, W) over `tile.read`: ids of the true objects, 0 = none."""
+    counted: NDArray[np.bool_] | None = None
+    """(h, w) over `tile.core`; True = the pixel counts. None: all of them do, and the ledger says how many are imagery."""
+
+
+class TileTruth(Protocol):
+    """Where the true objects are, tile by tile. Tiles are asked for row by row, each once per question."""
+
+    def look(self, tile: TileSpec, query_index: int, *, looked_at: bool) -> TrueTile | None:
+        """The tile's truth; None: the tile does not count. `looked_at`: the run got an answer about imagery there."""
+        ...
+
+
 def score_run(run_dir: Path, truth: Truth, lattice: TileLattice, queries: tuple[str, ...]) -> list[QueryScore]:
     """Score every question of a run whose grid is the label raster's own lattice (same transform, a sub-window is fine)."""
     kinds = {item["query"]: item["kind"] for item in truth.queries}
-    scores = [QueryScore(query=q, kind=kinds.get(q, ""), class_name=truth.class_for(q)) for q in queries]
-    ids = [truth.ids_of(score.class_name) for score in scores]
-    fates = _fates(run_dir)
-    group = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")
-    predicted: Any = group["instance_id"]
+    scores = [QueryScore(query=q, kind=kinds.get(q, ""), class_name=truth.class_for(q), query_index=i) for i, q in enumerate(queries)]
     with rasterio.open(truth.labels_path) as labels:
-        offset = grid_offset(lattice, labels)
-        for tile_row in range(lattice.n_tile_rows):
-            for tile_col in range(lattice.n_tile_cols):
-                tile = lattice.tile(tile_row, tile_col)
-                seen = read_labels(labels, tile.read, offset)
-                rows, cols = tile.core.slices_in(tile.read)
-                block = predicted[:, tile.core.row0 : tile.core.row1, tile.core.col0 : tile.core.col1].astype(np.int64)
-                area_m2 = _core_m2(lattice, tile)
-                for index, score in enumerate(scores):
-                    true = np.where(np.isin(seen, ids[index]), seen, 0)
-                    fate = fates.get((tile.tile_id, index), _NO_RECORD)
-                    _add_tile(score, true, true[rows, cols], block[index], fate.status)
-                    new = set(np.unique(block[index]).tolist()) - score.seen - {0}
-                    score.seen |= new
-                    if not true.any() and fate.looked_at:
-                        score.empty_m2 += area_m2 * fate.valid_px / tile.core.area_px
-                        score.begun_on_empty |= new
+        score_tiles(run_dir, lattice, scores, _WorldTiles(labels, lattice, [truth.ids_of(score.class_name) for score in scores]))
     return scores
 
 
-def _add_tile(
-    score: QueryScore, true_read: NDArray[np.int64], true_core: NDArray[np.int64], predicted: NDArray[np.int64], status: str
-) -> None:
-    score.overlaps.add(true_core, predicted)
-    union = int(((true_core != 0) | (predicted != 0)).sum())
-    common = int(((true_core != 0) & (predicted != 0)).sum())
+class _WorldTiles:
+    """`TileTruth` of a world: every pixel counts, also those of tiles that failed."""
+
+    def __init__(self, labels: rasterio.DatasetReader, lattice: TileLattice, ids: list[NDArray[np.int64]]) -> None:
+        """`ids`: per question of the run, the ids of the objects that answer it. Raises InputError for another pixel lattice."""
+        self._labels = labels
+        self._offset = grid_offset(lattice, labels)
+        self._ids = ids
+        self._last: tuple[str, NDArray[np.int64]] | None = None
+
+    def look(self, tile: TileSpec, query_index: int, *, looked_at: bool) -> TrueTile | None:
+        if self._last is None or self._last[0] != tile.tile_id:
+            self._last = tile.tile_id, read_labels(self._labels, tile.read, self._offset)
+        seen = self._last[1]
+        return TrueTile(seen=np.where(np.isin(seen, self._ids[query_index]), seen, 0))
+
+
+def score_tiles(run_dir: Path, lattice: TileLattice, scores: list[QueryScore], truth: TileTruth) -> None:
+    """Fill the scores of some questions of a published run. Raises InputError when its rasters or its ledger are not there."""
+    require_published(run_dir)
+    fates = _fates(run_dir)
+    predicted: Any = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["instance_id"]
+    for tile_row in range(lattice.n_tile_rows):
+        for tile_col in range(lattice.n_tile_cols):
+            tile = lattice.tile(tile_row, tile_col)
+            core, area_m2 = tile.core, _core_m2(lattice, tile)
+            for score in scores:
+                fate = fates.get((tile.tile_id, score.query_index), _NO_RECORD)
+                true = truth.look(tile, score.query_index, looked_at=fate.looked_at)
+                if true is not None:
+                    found = predicted[score.query_index, core.row0 : core.row1, core.col0 : core.col1].astype(np.int64)
+                    _add_tile(score, tile, true, found, fate, area_m2)
+
+
+def require_published(run_dir: Path) -> None:
+    """Raise InputError unless the run's rasters and ledger are there."""
+    for name in ("masks.zarr", "coverage.parquet"):
+        if not (run_dir / name).exists():
+            raise InputError(
+                f"a run needs {name} to be scored", came=str(run_dir), remedy="let the run end: start its own command again, it resumes"
+            )
+
+
+def _add_tile(score: QueryScore, tile: TileSpec, true: TrueTile, found: NDArray[np.int64], fate: _Fate, area_m2: float) -> None:
+    """Count one tile: `found` are the predicted ids of its core, `area_m2` is the ground area of that."""
+    rows, cols = tile.core.slices_in(tile.read)
+    true_core, looked_at_share = true.seen[rows, cols], fate.valid_share
+    if true.counted is not None:
+        true_core, found = np.where(true.counted, true_core, 0), np.where(true.counted, found, 0)
+        looked_at_share = float(true.counted.mean())
+    score.overlaps.add(true_core, found)
+    union = int(((true_core != 0) | (found != 0)).sum())
+    common = int(((true_core != 0) & (found != 0)).sum())
     score.tile_iou.append(common / union if union else 1.0)
     score.tile_present.append(bool(true_core.any()))
-    if not true_read.any():
-        score.truly_empty += 1
-        score.rejected_empty += status == TileStatus.EMPTY
     if true_core.any():
         score.truly_present += 1
-        score.rejected_present += status == TileStatus.EMPTY
+        score.rejected_present += fate.status == TileStatus.EMPTY
+    new = set(np.unique(found).tolist()) - score.seen - {0}
+    score.seen |= new
+    if not true.seen.any():
+        score.truly_empty += 1
+        score.rejected_empty += fate.status == TileStatus.EMPTY
+        if fate.looked_at:
+            score.empty_m2 += area_m2 * looked_at_share
+            score.begun_on_empty |= new
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Fate:
-    """What the block record says of one tile and question."""
+    """What the ledger says of one tile and question."""
 
     status: str
     reason: str
-    valid_px: int
+    valid_share: float
+    """Of the pixels of the tile's core."""
 
     @property
     def looked_at(self) -> bool:
         return self.status != TileStatus.FAILED and self.reason not in (Reason.NODATA, Reason.CLOUD, Reason.OUTSIDE_AOI)
 
 
-_NO_RECORD = _Fate(status=TileStatus.EMPTY, reason=Reason.OUTSIDE_AOI, valid_px=0)
+_NO_RECORD = _Fate(status=TileStatus.EMPTY, reason=Reason.OUTSIDE_AOI, valid_share=0.0)
 
 
 def _fates(run_dir: Path) -> dict[tuple[str, int], _Fate]:
-    table: dict[tuple[str, int], _Fate] = {}
-    for path in sorted((run_dir / "blocks").glob("*.parquet")):
-        rows = pq.read_table(path, columns=["tile_id", "query_index", "status", "reason", "valid_px"]).to_pylist()
-        table.update({(row.pop("tile_id"), row.pop("query_index")): _Fate(**row) for row in rows})
-    return table
+    """(tile_id, query_index) -> fate, of all tiles but those outside the AOI."""
+    columns = ["tile_id", "statuses", "reasons", "valid_share"]
+    table = pq.read_table(run_dir / "coverage.parquet", columns=columns, filters=[("reason", "!=", Reason.OUTSIDE_AOI.value)])
+    fates = {}
+    for row in table.to_pylist():
+        for index, (status, reason) in enumerate(zip(row["statuses"], row["reasons"], strict=True)):
+            fates[row["tile_id"], index] = _Fate(status=status, reason=reason, valid_share=row["valid_share"])
+    return fates
 
 
 def _core_m2(lattice: TileLattice, tile: TileSpec) -> float:

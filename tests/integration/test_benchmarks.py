@@ -224,7 +224,7 @@ def test_the_directory_of_another_evaluation_is_refused_with_the_difference(
 def test_the_commands_in_the_help_are_real(capsys: pytest.CaptureFixture[str]) -> None:
     job = load_job("evaluate")
     text = job.EPILOG.replace("\\\n", " ")
-    commands = [line.strip() for line in text.splitlines() if line.strip().startswith("python jobs/evaluate.py")]
+    commands = [line.strip() for line in text.splitlines() if line.strip().startswith("python jobs/evaluate.py --benchmark")]
     assert len(commands) == 3
     for command in commands:
         request = job.request_of(job.parser().parse_args(shlex.split(command)[2:]))

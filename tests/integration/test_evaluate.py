@@ -97,9 +97,10 @@ def test_land_that_was_not_looked_at_is_no_empty_land(run_job: RunJob, tmp_path:
     words = ("--source", world.scene, "--whole-scene", "--query", "pools", "--models", f"oracle:{world.labels}", "--tile", 40, "--halo", 4)
     assert run_job(*words, "--runner", "local", "--out", tmp_path / "out") == 0
     info = read_run_json(tmp_path / "out" / "run.json")
-    (path,) = (tmp_path / "out" / "blocks").glob("b00000_00000.parquet")
+    path = tmp_path / "out" / "coverage.parquet"
     rows = pq.read_table(path).to_pylist()
-    changes = [{"status": "failed", "reason": "timeout"}, {"status": "empty", "reason": "nodata", "valid_px": 3}, {"valid_px": 512}]
+    failed, unseen = {"statuses": ["failed"], "reasons": ["timeout"]}, {"statuses": ["empty"], "reasons": ["nodata"], "valid_share": 0.01}
+    changes = [failed, unseen, {"valid_share": 0.5}]
     changed = [{**row, **change} for row, change in zip(rows, [*changes, *({} for _ in rows[3:])], strict=True)]
     pq.write_table(pa.Table.from_pylist(changed, schema=pq.read_schema(path)), path)
     (score,) = score_run(tmp_path / "out", read_truth(tmp_path / "world"), info.lattice, info.queries)
@@ -110,6 +111,26 @@ def test_a_question_without_a_known_class_is_refused(run_job: RunJob, world: Pat
     run(run_job, world, tmp_path / "out", "anything at all")
     info = read_run_json(tmp_path / "out" / "run.json")
     with pytest.raises(InputError, match=r"queries\.json"):
+        score_run(tmp_path / "out", read_truth(world), info.lattice, info.queries)
+
+
+def test_a_run_that_was_merged_again_is_scored_alike(run_job: RunJob, world: Path, tmp_path: Path) -> None:
+    """Its block records lie elsewhere; before, every tile of it was taken for rejected."""
+    query = json.loads((world / "queries.json").read_text())[0]["query"]
+    run(run_job, world, tmp_path / "out", query)
+    info = read_run_json(tmp_path / "out" / "run.json")
+    (before,) = score_run(tmp_path / "out", read_truth(world), info.lattice, info.queries)
+    (tmp_path / "out" / "blocks").rename(tmp_path / "records")
+    (after,) = score_run(tmp_path / "out", read_truth(world), info.lattice, info.queries)
+    assert after.figures() == before.figures()
+    assert after.figures()["false_rejection"] == 0.0
+
+
+def test_a_run_must_have_ended(run_job: RunJob, world: Path, tmp_path: Path) -> None:
+    run(run_job, world, tmp_path / "out", json.loads((world / "queries.json").read_text())[0]["query"])
+    info = read_run_json(tmp_path / "out" / "run.json")
+    (tmp_path / "out" / "coverage.parquet").unlink()
+    with pytest.raises(InputError, match=r"needs coverage\.parquet"):
         score_run(tmp_path / "out", read_truth(world), info.lattice, info.queries)
 
 
