@@ -30,8 +30,9 @@ From nothing, by `python jobs/train_embedded.py prompter`, on a CPU, seed {seed}
 2. Language model on the frozen tower: replies rendered from exact truth, several questions per tile, soft targets on neighbouring numbers.
 3. Both together, dense targets kept at half of their weight.
 
-Training worlds have seeds 100,000 to 199,999, scales 0.75 to 1.35, the eight symmetries and slight recolouring; 5 % of the tiles are
-partly black or plain noise. Held-out wordings were never seen.
+Training worlds have seeds 100,000 to 199,999 and pixels of 0.1 to 2 m (`prompter_world`), seen through drawn sensors (`sensor`: haze,
+season, blur, 16 bit, JPEG and more), in the eight symmetries and slightly recoloured; 5 % of the tiles are partly black or plain
+noise. Wordings come from `wordings.toml` and `pipeline.world.queries`; held-out ones were never seen.
 
 ## How good it is
 
