@@ -16,13 +16,17 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from pipeline.errors import TerraqueryError  # noqa: E402
+from pipeline.errors import InputError, TerraqueryError  # noqa: E402
 
 EPILOG = """examples:
   python jobs/train_embedded.py prompter --work build/prompter
   python jobs/train_embedded.py prompter --work build/prompter --device cuda --joint-steps 4000
   python jobs/train_embedded.py prompter --work build/longer --start pipeline/models/embedded-prompter --out build/longer/prompter
-  python jobs/train_embedded.py segmenter --work build/segmenter"""
+  python jobs/train_embedded.py segmenter --work build/segmenter
+  python jobs/train_embedded.py segmenter --work build/further --start pipeline/models/embedded-segmenter/model.safetensors \\
+      --steps 500 --out build/further/model.safetensors
+  python jobs/train_embedded.py segmenter --work build/small --config tests/benchmarks/segmenters/small.yaml \\
+      --out build/small/model.safetensors"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,10 +54,26 @@ def build_parser() -> argparse.ArgumentParser:
         "--compile", action="store_true", help="compile the language model (needs a C++ compiler; pays in long trainings)"
     )
     prompter.add_argument("--measure-only", action="store_true", help="measure and export the newest checkpoint, train nothing")
-    segmenter = models.add_parser("segmenter", help="the mask model")
-    segmenter.add_argument("--work", type=Path, default=Path("build/segmenter"), metavar="DIR", help="rendered windows and checkpoints")
-    segmenter.add_argument("--steps", type=int, default=None, metavar="N", help="optimiser steps (default: what made the shipped weights)")
+    _add_segmenter(models.add_parser("segmenter", help="the mask model"))
     return top
+
+
+def _add_segmenter(segmenter: argparse.ArgumentParser) -> None:
+    shipped = ROOT / "pipeline/models/embedded-segmenter"
+    segmenter.add_argument("--work", type=Path, default=Path("build/segmenter"), metavar="DIR", help="rendered windows and checkpoints")
+    text = "where the weights go; a config.yaml in that folder must be the one of --config (default: the embedded segmenter)"
+    segmenter.add_argument("--out", type=Path, default=shipped / "model.safetensors", metavar="FILE", help=text)
+    text = "YAML of the architecture to train, in the sam2 package's terms (default: the embedded segmenter's)"
+    segmenter.add_argument("--config", type=Path, default=shipped / "config.yaml", metavar="FILE", help=text)
+    text = "weights of that architecture to go on from, .safetensors or .pt, instead of training from nothing; there is no warm-up then"
+    segmenter.add_argument("--start", type=Path, metavar="FILE", help=text)
+    for name, default, text in (
+        ("steps", 1400, "optimiser steps, 8 windows each"),
+        ("warm-up", 700, "steps of the decoder alone on boxes without images; 0 = none"),
+        ("windows", 6000, "training windows to render; a working directory keeps its number"),
+        ("seed", 0, "seed of weights and batches; the windows stay the same"),
+    ):
+        segmenter.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
 
 
 def train_prompter(args: argparse.Namespace) -> Path:
@@ -68,10 +88,13 @@ def train_prompter(args: argparse.Namespace) -> Path:
 
 def train_segmenter(args: argparse.Namespace) -> Path:
     """Run `segmenter`; returns the path of the weights."""
+    from pipeline.finetune.segmenter_pool import PoolOptions
     from pipeline.finetune.segmenter_train import SegmenterTrainOptions, train
 
-    chosen = {} if args.steps is None else {"steps": args.steps}
-    return train(SegmenterTrainOptions(work_dir=args.work, **chosen))
+    if args.windows < 1:
+        raise InputError("--windows must be at least 1", came=str(args.windows), remedy="render some windows to learn from")
+    given = {name: getattr(args, name) for name in ("out", "config", "start", "steps", "seed")}
+    return train(SegmenterTrainOptions(work_dir=args.work, box_steps=args.warm_up, pool=PoolOptions(n_windows=args.windows), **given))
 
 
 def main(argv: list[str] | None = None) -> int:

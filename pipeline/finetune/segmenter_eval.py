@@ -1,6 +1,7 @@
 """How good is a segmenter? Masks of held-out worlds from imprecise prompts, and of real imagery from known boxes.
 
-    python -m pipeline.finetune.segmenter_eval [--checkpoint FILE] [--windows N] [--raster R.tif --polygons P.geojson --tile PX]
+    python -m pipeline.finetune.segmenter_eval [--checkpoint FILE [--config FILE]] [--windows N]
+        [--raster R.tif --polygons P.geojson --tile PX]
 
 1. `world_scores` renders windows of worlds that training never sees (seeds 0-999), prompts each object with a jittered
    box and one point, and again with its exact box, and compares the masks with the truth.
@@ -188,12 +189,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line of the module's docstring; writes the tables to standard output."""
     parser = argparse.ArgumentParser(description="Score a SAM2 checkpoint on held-out procedural worlds, and on known polygons.")
     parser.add_argument("--checkpoint", default="", help="a .safetensors or .pt file; default: the embedded segmenter")
+    text = "YAML of the checkpoint's architecture; default: config.yaml beside it, or the package's own for a hub id"
+    parser.add_argument("--config", default="", help=text)
     parser.add_argument("--windows", type=int, default=200, help="windows of held-out worlds (default 200)")
     parser.add_argument("--raster", type=Path, help="real imagery, with --polygons")
     parser.add_argument("--tile", type=int, default=512, help="side of the tiles cut from --raster, px (default 512)")
     parser.add_argument("--polygons", type=Path, help="vector file of objects in --raster")
     args = parser.parse_args(argv)
-    segmenter = Sam2Segmenter(Sam2Options(checkpoint=args.checkpoint))
+    segmenter = Sam2Segmenter(Sam2Options(checkpoint=args.checkpoint, config=args.config))
     sys.stdout.write(table(world_scores(segmenter, n_windows=args.windows)) + "\n")
     if args.raster and args.polygons:
         sys.stdout.write(table(known_box_scores(segmenter, args.raster, args.polygons, tile_px=args.tile, limit=400)) + "\n")

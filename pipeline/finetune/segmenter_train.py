@@ -1,6 +1,7 @@
-"""Train the embedded segmenter from nothing: masks of procedural worlds from imprecise boxes and points.
+"""Train an embedded segmenter: masks of procedural worlds from imprecise boxes and points.
 
-0. `segmenter_warmup` first teaches the decoder alone what a box is.
+0. `check` refuses what cannot be trained before anything is loaded. From nothing, `segmenter_warmup` first teaches the
+   decoder alone what a box is; from given weights (`start`) it is left out, and optimiser and dense head start fresh.
 1. `batch` draws, for step s, windows of the pool prefix that step s may see, disturbs them, picks objects and gives each
    a prompt as an imprecise prompter would (`segmenter_prompts`). All draws come from `default_rng((seed, s))`: a resumed
    run repeats nothing and skips nothing.
@@ -11,7 +12,8 @@
    `dense_loss` adds what the encoder's finest features should know by themselves: object or not, boundary or not.
 3. `mask_loss` = binary cross-entropy (pixels near the box count most) + dice, plus the squared error of the predicted IoU.
 4. AdamW; the rate warms up, stays, and falls linearly over the last `decay_share` of the steps; an exponential mean of
-   the weights is what is evaluated and shipped.
+   the weights is what is evaluated and shipped. It covers about the last ninth of the steps done so far, so that given
+   weights leave it as soon as random ones do.
 5. Every `save_every` steps the state goes to `work_dir` (safetensors and an optimiser file) and the mean weights, as
    float16, to `out`: each by an atomic replace, so `out` is loadable at any time.
 
@@ -33,12 +35,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, ModelError
 from pipeline.finetune.segmenter_loss import Batch, dense_loss, dense_targets, forward, mask_loss, set_image_px, written_out_attention
 from pipeline.finetune.segmenter_pool import PoolOptions, WindowPool, start_renderers
 from pipeline.finetune.segmenter_prompts import augment, interior_points, jittered_box, pick_objects, true_box
 from pipeline.finetune.segmenter_warmup import WARMUP_IMAGE_PX, tie_places, warm_up_loss
-from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture, read_state
+from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture, load_weights, read_state
 
 Report = Callable[[str], None]
 
@@ -50,7 +52,11 @@ class SegmenterTrainOptions:
     work_dir: Path = Path("build/segmenter")
     """Resumable state and the window pool."""
     out: Path = EMBEDDED_DIR / "model.safetensors"
+    """Where the mean weights go, float16."""
     config: Path = EMBEDDED_DIR / "config.yaml"
+    """The architecture."""
+    start: Path | None = None
+    """Weights of that architecture to go on from, .safetensors or .pt; None = from nothing."""
     pool: PoolOptions = field(default_factory=PoolOptions)
     steps: int = 1400
     windows_per_step: int = 8
@@ -60,7 +66,7 @@ class SegmenterTrainOptions:
     loss_px: int = 128
     """Side to which logits and targets of a window are brought for the loss."""
     box_steps: int = 700
-    """Steps of the decoder's warm-up without images."""
+    """Steps of the decoder's warm-up without images; 0 = none. Given weights need none."""
     warmup_rate: float = 1e-3
     dense_weight: float = 0.5
     """Of the encoder's own loss, see `dense_loss`."""
@@ -76,6 +82,21 @@ class SegmenterTrainOptions:
     renderers: int = 1
     device: str = "cpu"
     seed: int = 0
+    """Of weights and batches; the windows have their own in `pool`."""
+
+
+def check(options: SegmenterTrainOptions) -> None:
+    """Raises InputError for what cannot be trained, from options and file names alone."""
+    if options.steps < 1:
+        raise InputError("training needs at least one step", came=str(options.steps), remedy="raise steps")
+    for what, path in (("the architecture's config", options.config), ("the weights to start from", options.start)):
+        if path is not None and not path.is_file():
+            raise InputError(f"{what} must be a file", came=str(path), remedy="name one that exists")
+    beside = options.out.parent / "config.yaml"
+    if beside.is_file() and beside.read_bytes() != options.config.read_bytes():
+        came = f"{options.out}, beside which lies the config of other weights than {options.config} describes"
+        remedy = "write to another folder (--out)"
+        raise InputError("weights and the config.yaml beside them must belong together", came=came, remedy=remedy)
 
 
 def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
@@ -127,20 +148,28 @@ def rate_at(options: SegmenterTrainOptions, step: int) -> float:
 
 
 class Training:
-    """Model, mean weights and optimiser of a run, with their files."""
+    """Model, mean weights and optimiser of a run, with their files.
+
+    Raises InputError when the config is no SAM2's, when `start` or the state in `work_dir` is of another architecture than
+    it describes, or when the state did not start from `start`.
+    """
 
     def __init__(self, options: SegmenterTrainOptions) -> None:
         import torch
 
         torch.manual_seed(options.seed)
         self.options = options
-        self.model = build_architecture(options.config).train().to(options.device)
-        tie_places(self.model)
+        self.model = _built(options.config).train().to(options.device)
+        resumed = self._state.exists()
+        if options.start is None:
+            tie_places(self.model)
+        elif not resumed:
+            _go_on_from(options.start, self.model)
         self.dense_head = torch.nn.Conv2d(self.model.hidden_dim // 8, 2, 1).to(options.device)
         self.mean = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = torch.optim.AdamW(self._trained(), lr=options.rate, weight_decay=options.weight_decay)
         self.step = 0
-        if self._state.exists():
+        if resumed:
             self._resume()
 
     @property
@@ -209,7 +238,7 @@ class Training:
         weights = {"now": self.model.state_dict(), "mean": self.mean.state_dict(), "dense": self.dense_head.state_dict()}
         flat = {f"{kind}.{name}": tensor.contiguous() for kind, state in weights.items() for name, tensor in state.items()}
         _replace(options.work_dir / f"weights-{self.step}.safetensors", lambda path: save_file(flat, path))
-        state = {"step": self.step, "steps": options.steps, "optimiser": self.optimiser.state_dict()}
+        state = {"step": self.step, "steps": options.steps, "start": _named(options.start), "optimiser": self.optimiser.state_dict()}
         _replace(self._state, lambda path: torch.save(state, path))
         for old in options.work_dir.glob("weights-*.safetensors"):
             if old.name != f"weights-{self.step}.safetensors":
@@ -220,11 +249,44 @@ class Training:
         import torch
 
         state = torch.load(self._state, map_location="cpu", weights_only=True)
+        work_dir, began = self.options.work_dir, str(state.get("start", ""))
+        remedy = "repeat the command that began there, or name another working directory (--work)"
+        if began != _named(self.options.start):
+            came = f"{work_dir}, which holds a training from {began or 'nothing'}"
+            raise InputError("a training goes on from what it began with", came=came, remedy=remedy)
         self.step = int(state["step"])
-        flat = read_state(self.options.work_dir / f"weights-{self.step}.safetensors")
+        flat = read_state(work_dir / f"weights-{self.step}.safetensors")
         for kind, model in (("now", self.model), ("mean", self.mean), ("dense", self.dense_head)):
-            model.load_state_dict({name.removeprefix(f"{kind}."): t for name, t in flat.items() if name.startswith(f"{kind}.")})
+            part = {name.removeprefix(f"{kind}."): tensor for name, tensor in flat.items() if name.startswith(f"{kind}.")}
+            try:
+                model.load_state_dict(part)
+            except RuntimeError as error:
+                came = f"{work_dir}, which holds a training of another one than {self.options.config}"
+                raise InputError("a training keeps its architecture", came=came, remedy=remedy) from error
         self.optimiser.load_state_dict(state["optimiser"])
+
+
+def _built(config: Path) -> Any:
+    """A fresh model."""
+    try:
+        return build_architecture(config)
+    except ModelError as error:
+        remedy = "name a config like the embedded segmenter's (--config)"
+        raise InputError("the config must describe a SAM2", came=str(error), remedy=remedy) from error
+
+
+def _go_on_from(start: Path, model: Any) -> None:
+    """Fill a fresh model from given weights."""
+    try:
+        load_weights(model, start)
+    except ModelError as error:
+        remedy = "name the config that the weights belong to (--config), or train from nothing"
+        raise InputError("training starts from weights of the config's architecture", came=str(error), remedy=remedy) from error
+
+
+def _named(start: Path | None) -> str:
+    """How a state remembers what its training began with: a place and not a content, for `out` may lie there too."""
+    return "" if start is None else str(start.resolve())
 
 
 def publish(model: Any, out: Path) -> None:
@@ -246,19 +308,19 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
     """Train to `options.steps`, resuming from `work_dir`; returns the published weights' path.
 
-    `report` gets one progress line every ten steps (default: standard error). Raises InputError when `work_dir` holds a
-    pool of other options.
+    `report` gets one progress line every ten steps (default: standard error). Raises InputError, before anything is
+    rendered, for what `check` and `Training` refuse and when `work_dir` holds a pool of other options.
     """
     say = report or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
-    if options.steps < 1:
-        raise InputError("training needs at least one step", came=str(options.steps), remedy="raise steps")
+    check(options)
     training = Training(options)
     pool = WindowPool(options.work_dir / "pool", options.pool)
     renderers = start_renderers(options.work_dir / "pool", options.pool, options.renderers)
     start, first = time.monotonic(), training.step
     losses, ious = [], []
     if first == 0:
-        training.warm_up(say)
+        if options.start is None:
+            training.warm_up(say)
         training.save()
         start = time.monotonic()
     try:

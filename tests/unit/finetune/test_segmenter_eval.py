@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.finetune.segmenter_eval import Score, known_box_scores, table, tile_scores, world_scores
+from pipeline.errors import InputError, ModelError
+from pipeline.finetune.segmenter_eval import Score, known_box_scores, main, table, tile_scores, world_scores
 from pipeline.schema import MaskCrop, Prompt, TileImage
+from pipeline.segment.sam2_model import EMBEDDED_DIR
 from pipeline.segment.segmenter import Embedding
 
 
@@ -96,3 +97,17 @@ def test_polygons_elsewhere_are_refused(tmp_path: Path) -> None:
     gpd.GeoDataFrame(geometry=[box(900, 900, 910, 910)], crs="EPSG:32636").to_file(tmp_path / "p.gpkg")
     with pytest.raises(InputError, match="inside the raster"):
         known_box_scores(BoxFiller(), tmp_path / "r.tif", tmp_path / "p.gpkg", tile_px=32, limit=5)
+
+
+def test_the_command_line_takes_weights_and_their_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "elsewhere.yaml"
+    config.write_bytes((EMBEDDED_DIR / "config.yaml").read_bytes())
+    weights = tmp_path / "alone.safetensors"
+    weights.symlink_to(EMBEDDED_DIR / "model.safetensors")
+    main(["--windows", "3"])
+    shipped = capsys.readouterr().out
+    main(["--windows", "3", "--checkpoint", str(weights), "--config", str(config)])
+    assert capsys.readouterr().out == shipped
+    small = Path(__file__).parents[2] / "benchmarks" / "segmenters" / "small.yaml"
+    with pytest.raises(ModelError, match="another architecture"):
+        main(["--checkpoint", str(weights), "--config", str(small)])

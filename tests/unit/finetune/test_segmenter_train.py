@@ -1,4 +1,5 @@
-"""A few steps of the real training on a tiny SAM2: loss falls, a resumed run equals an uninterrupted one."""
+"""A few steps of the real training on a tiny SAM2: loss falls, a resumed run equals an uninterrupted one, given weights are gone on
+from, and what cannot be trained is refused before a window is rendered."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from job_files import load_job
 
 from pipeline.errors import InputError
+from pipeline.finetune import segmenter_train
 from pipeline.finetune.segmenter_loss import dense_targets, set_image_px, written_out_attention
 from pipeline.finetune.segmenter_pool import PoolOptions, WindowPool
 from pipeline.finetune.segmenter_train import SegmenterTrainOptions, Training, batch, rate_at, train, visible_prefix
@@ -17,6 +20,8 @@ from pipeline.finetune.segmenter_warmup import random_boxes
 from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture, load_weights, read_state
 
 torch = pytest.importorskip("torch")
+
+job = load_job("train_embedded")
 
 SHRINK = {
     "embed_dim: 32": "embed_dim: 8",
@@ -95,6 +100,48 @@ def test_resumed_equals_uninterrupted(options: SegmenterTrainOptions, tmp_path: 
     assert [path.name for path in parts.work_dir.glob("weights-*")] == ["weights-6.safetensors"]
 
 
+@pytest.fixture
+def given(options: SegmenterTrainOptions, tmp_path: Path) -> Path:
+    """Weights of the tiny architecture, unlike any fresh start."""
+    from safetensors.torch import save_file
+
+    state = build_architecture(options.config).state_dict()
+    noise = torch.Generator().manual_seed(8)
+    path = tmp_path / "given.safetensors"
+    save_file({name: torch.randn(tensor.shape, generator=noise).mul(0.05).half() for name, tensor in state.items()}, path)
+    return path
+
+
+def test_a_start_is_taken_over_and_the_rest_is_fresh(options: SegmenterTrainOptions, given: Path, tmp_path: Path) -> None:
+    training = Training(elsewhere(options, tmp_path, start=given))
+    state = read_state(given)
+    for model in (training.model, training.mean):
+        assert all(torch.equal(value, state[name].float()) for name, value in model.state_dict().items())
+    assert training.step == 0
+    assert training.optimiser.state_dict()["state"] == {}
+    assert all(parameter.requires_grad for parameter in training.model.parameters())
+
+
+def test_a_start_is_trained_without_warm_up_and_resumes(options: SegmenterTrainOptions, given: Path, tmp_path: Path) -> None:
+    """The shortest rates change little: what comes out is close to what was given, and far from a training from nothing."""
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole, parts = (elsewhere(options, tmp_path / name, start=given, rate=1e-5) for name in ("whole", "parts"))
+    lines: list[str] = []
+    ours = read_state(train(whole, lines.append))
+    assert not any("warm-up" in line for line in lines)
+    state = read_state(given)
+    moved = [(ours[name].float() - state[name].float()).abs().max() for name in state]
+    assert 0 < max(moved) < 1e-3
+    first, pool = Training(parts), WindowPool(parts.work_dir / "pool", parts.pool)
+    for step in range(2):
+        first.advance(batch(parts, pool, step))
+    first.save()
+    given.write_bytes(b"no longer needed")
+    theirs = read_state(train(parts, lines.append))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_published_weights_load(options: SegmenterTrainOptions, tmp_path: Path) -> None:
     here = elsewhere(options, tmp_path, steps=1)
     out = train(here, lambda _line: None)
@@ -142,9 +189,72 @@ def test_prefix_grows_with_the_steps_alone() -> None:
     assert visible_prefix(options, 10_000) == 1000
 
 
-def test_no_steps_is_an_input_error(options: SegmenterTrainOptions, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="at least one step"):
-        train(elsewhere(options, tmp_path, steps=0))
+def test_a_work_directory_keeps_its_start_and_architecture(options: SegmenterTrainOptions, given: Path, tmp_path: Path) -> None:
+    Training(elsewhere(options, tmp_path)).save()
+    begun = dataclasses.replace(options, work_dir=tmp_path, out=tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="holds a training from nothing"):
+        Training(dataclasses.replace(begun, start=given))
+    config = tmp_path / "deeper.yaml"
+    config.write_text(options.config.read_text().replace("[1, 1, 2]", "[1, 1, 3]"))
+    with pytest.raises(InputError, match=r"training of another one than .*deeper\.yaml"):
+        Training(dataclasses.replace(begun, config=config))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "{config}", "--start", "{shipped}"], "holds weights of another architecture than the config"),
+        (["--config", "{config}", "--start", "{config}"], "could not be read as weights"),
+        (["--start", "{out}"], "the weights to start from must be a file"),
+        (["--config", "{world}"], "the config must describe a SAM2"),
+        (["--config", "{out}"], "the architecture's config must be a file"),
+        (["--config", "{config}", "--out", "{shipped}"], "must belong together"),
+        (["--steps", "0"], "at least one step"),
+        (["--windows", "0"], "--windows must be at least 1"),
+    ],
+)
+def test_bad_input_of_the_job_ends_with_2_and_renders_nothing(
+    options: SegmenterTrainOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    out, shipped = tmp_path / "weights.safetensors", EMBEDDED_DIR / "model.safetensors"
+    places = {"config": options.config, "shipped": shipped, "out": out, "world": Path(__file__)}
+    before = shipped.stat().st_mtime_ns
+    given = [argument.format(**places) for argument in arguments]
+    assert job.main(["segmenter", "--work", str(tmp_path / "work"), "--out", str(out), *given]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert shipped.stat().st_mtime_ns == before
+
+
+def test_the_job_says_what_is_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[SegmenterTrainOptions] = []
+
+    def spy(options: SegmenterTrainOptions) -> Path:
+        seen.append(options)
+        return options.out
+
+    monkeypatch.setattr(segmenter_train, "train", spy)
+    assert job.main(["segmenter"]) == 0
+    places = {name: tmp_path / name for name in ("work", "out", "config", "start")}
+    numbers = {"steps": 5, "warm-up": 6, "windows": 7, "seed": 8}
+    given = [part for name, value in (places | numbers).items() for part in (f"--{name}", str(value))]
+    assert job.main(["segmenter", *given]) == 0
+    work_dir = places.pop("work")
+    expected = SegmenterTrainOptions(work_dir=work_dir, steps=5, box_steps=6, pool=PoolOptions(n_windows=7), seed=8, **places)
+    assert seen == [SegmenterTrainOptions(), expected]
+    assert f"wrote {tmp_path / 'out'}" in capsys.readouterr().out
+
+
+def test_the_job_s_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, parts in (
+        (["--help"], ("examples:", "--start", "--config", "small.yaml")),
+        (["segmenter", "--help"], ("go on from", "no warm-up", "default 1400", "default 700", "default 6000")),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            job.main(arguments)
+        assert stop.value.code == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(part in text for part in parts)
 
 
 def test_written_out_attention_equals_the_fused_one() -> None:
