@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("seen-tiles", 600, "measured with wordings of training"),
         ("sft-steps", 150, "of teaching a prompt combination, 8 questions each"),
         ("grpo-steps", 300, "of GRPO from the short start"),
-        ("full-steps", 200, "of GRPO from the given prompter"),
+        ("full-steps", 150, "of GRPO from the given prompter"),
         ("replies", 64, "of a step of both"),
         ("brief-steps", 80, "of GRPO in the ablations"),
         ("brief-replies", 32, "of a step of it"),
@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, value, text in (
         ("sft-rate", 1e-3, "learning rate of teaching a combination"),
         ("rate", 3e-4, "learning rate of GRPO, falling to 0"),
+        ("full-rate", 1e-4, "the same from the given prompter, whose own training ended at a low rate"),
         ("temperature", 0.8, "of sampled replies"),
         ("kl", 0.0, "weight of the divergence; 0 saves a pass through a second model"),
     ):
@@ -87,7 +88,7 @@ def steps_of(args: argparse.Namespace) -> list[Step]:
     given = Step(name="full supervised", combination="box+point", given=args.model)
     short = Step(name="short supervised", combination="box+point", given=args.start or args.model)
     if args.experiment == "start-vs-grpo":
-        full = _rewarded(args, given, "full supervised + GRPO", steps=args.full_steps, replies=args.replies)
+        full = _rewarded(args, given, "full supervised + GRPO", steps=args.full_steps, replies=args.replies, rate=args.full_rate)
         return [given, short, _main(args, short), full]
     if args.experiment == "combinations":
         starts = [_taught(args, short, name) for name in PROFILES]
@@ -120,13 +121,13 @@ def _brief(args: argparse.Namespace, start: Step, suffix: str = "", *more: str) 
     return _rewarded(args, start, f"{start.name} + brief GRPO{suffix}", *more, steps=args.brief_steps, replies=args.brief_replies)
 
 
-def _rewarded(args: argparse.Namespace, start: Step, name: str, *more: str, steps: int, replies: int) -> Step:
+def _rewarded(args: argparse.Namespace, start: Step, name: str, *more: str, steps: int, replies: int, rate: float | None = None) -> Step:
     settings = (
         f"grpo.steps={steps}",
         f"grpo.generations={args.generations}",
         f"grpo.questions_per_step={replies // args.generations}",
         f"grpo.replies_per_pass={replies}",
-        f"grpo.learning_rate={args.rate}",
+        f"grpo.learning_rate={rate or args.rate}",
         "grpo.schedule=linear",
         f"grpo.temperature={args.temperature}",
         f"grpo.max_tokens={args.max_tokens}",

@@ -117,7 +117,7 @@ def markdown(document: dict[str, Any]) -> str:
         for entry in document["prompters"]:
             cells = [entry["name"], *(_cell(entry["figures"][where][name]) for name in FIGURES)]
             if document["experiment"] == "combinations":
-                known = paper[entry["combination"]] if entry["stage"] == "grpo" else None
+                known = paper.get(entry["combination"]) if entry["stage"] == "grpo" else None
                 cells.append(f"{known[0]} / {known[1]}" if known else "")
             lines.append("| " + " | ".join(cells) + " |")
         lines += ["", "Differences in points, paired:", "", "| prompter | minus | " + " | ".join(TITLES.values()) + " |"]

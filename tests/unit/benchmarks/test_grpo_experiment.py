@@ -75,31 +75,31 @@ def test_experiments_share_equal_prompters(tmp_path: Path) -> None:
         (tmp_path / name / "model.safetensors").write_bytes(name.encode())
     place = grpo_experiment_steps.Place(out=tmp_path)
     given = ("--model", str(tmp_path / "model"), "--start", str(tmp_path / "start"))
-    steps = {name: planned(name, *given, "--long-steps", "80") for name in grpo_experiment.EXPERIMENTS}
+    steps = {name: planned(name, *given) for name in grpo_experiment.EXPERIMENTS}
     folders = {name: [grpo_experiment_steps.folder_of(place, step) for step in chosen] for name, chosen in steps.items()}
-    assert len(set(folders["start-vs-grpo"])) == 5
-    assert len(set(folders["combinations"])) == 10
+    assert len(set(folders["start-vs-grpo"])) == 4
+    assert len(set(folders["combinations"])) == 12
     assert folders["start-vs-grpo"][1] == folders["format-reward"][0] == folders["segmenters"][0]
-    assert folders["start-vs-grpo"][2] == folders["format-reward"][1] == folders["segmenters"][1]
+    assert folders["format-reward"][1] == folders["segmenters"][1] != folders["start-vs-grpo"][2]
     assert folders["format-reward"][1] != folders["format-reward"][2]
     assert folders["segmenters"][0] == folders["segmenters"][2]  # one prompter, measured with two segmenters
     assert folders["segmenters"][1] != folders["segmenters"][3]
     assert [grpo_experiment_steps.checkpoint_of(place, step).name for step in steps["start-vs-grpo"]] == [
         "model",
         "start",
-        *["prompter"] * 3,
+        *["prompter"] * 2,
     ]
     other = grpo_experiment_steps.Place(out=tmp_path, seed=1)
     assert grpo_experiment_steps.folder_of(other, steps["start-vs-grpo"][2]) != folders["start-vs-grpo"][2]
 
 
 def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    squares = [(10 + 50 * number, 10, 40 + 50 * number, 40) for number in range(4)]
-    few = [(PRESENT, mask_of(squares[0])), ("two", mask_of(*squares[:2])), ("four", mask_of(*squares)), (ABSENT, None)]
+    squares = [(5 + 45 * number, 10, 35 + 45 * number, 40) for number in range(5)]
+    few = [(PRESENT, mask_of(squares[0])), ("two", mask_of(*squares[:2])), ("four", mask_of(*squares[:4])), ("five", mask_of(*squares)), (ABSENT, None)]
     monkeypatch.setattr(grpo_experiment_data, "render_worlds", lambda folder, **_: write_data(folder, few))
-    folder = grpo_experiment_data.training_data(tmp_path / "training", n_tiles=4)
+    folder = grpo_experiment_data.training_data(tmp_path / "training", n_tiles=5)
     asked = [sample.question for sample in grpo_experiment_steps.read_samples(folder)]
-    assert asked == [PRESENT, "two", ABSENT]
+    assert asked == [PRESENT, "two", "four", ABSENT]
 
 
 def test_held_out_samples_are_those_of_the_benchmark(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_held_out_samples_are_those_of_the_benchmark(tmp_path: Path) -> None:
 
 
 def test_training_and_measurement_never_meet() -> None:
-    assert grpo_worlds.FIRST_GRPO_SEED + 480 < grpo_worlds.FIRST_MEASURE_SEED
+    assert grpo_worlds.FIRST_GRPO_SEED + 2400 < grpo_worlds.FIRST_MEASURE_SEED
 
 
 def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,8 @@ def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: py
     few = ["--sft-steps", "1", "--brief-steps", "1", "--brief-replies", "4", "--generations", "2"]
     assert grpo_experiment.main(["combinations", *given, *few]) == 0
     document = json.loads((tmp_path / "out/combinations.json").read_text())
-    taught, rewarded = document["prompters"]
+    *others, taught, rewarded = document["prompters"]
+    assert [entry["name"] for entry in others] == ["taught box+point", "taught box+point + brief GRPO"]
     assert (taught["stage"], rewarded["stage"]) == ("sft", "grpo")
     assert taught["weights_sha256"] != grpo_experiment_steps.weights_hash(tmp_path / "tiny")
     assert document["samples"] == {"heldout": 2}
