@@ -56,10 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
     for name, default, text in (
         ("seed", 0, "of order and sampling"),
         ("tiles", 2400, "drawn for training"),
+        ("pieces", 8, "most pieces of a training target"),
         ("seen-tiles", 600, "measured with wordings of training"),
         ("sft-steps", 150, "of teaching a prompt combination, 8 questions each"),
-        ("grpo-steps", 300, "of GRPO from the short start"),
-        ("full-steps", 150, "of GRPO from the given prompter"),
+        ("grpo-steps", 200, "of GRPO from the short start"),
+        ("full-steps", 150, "of GRPO from the given prompter; 0 leaves it out"),
         ("replies", 64, "of a step of both"),
         ("brief-steps", 80, "of GRPO in the ablations"),
         ("brief-replies", 32, "of a step of it"),
@@ -69,9 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
         top.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
     for name, value, text in (
         ("sft-rate", 1e-3, "learning rate of teaching a combination"),
-        ("rate", 3e-4, "learning rate of GRPO, falling to 0"),
+        ("rate", 1e-4, "learning rate of GRPO, falling to 0"),
         ("full-rate", 1e-4, "the same from the given prompter, whose own training ended at a low rate"),
-        ("temperature", 0.8, "of sampled replies"),
+        ("temperature", 0.5, "of sampled replies"),
         ("kl", 0.0, "weight of the divergence; 0 saves a pass through a second model"),
     ):
         top.add_argument(f"--{name}", type=float, default=value, metavar="X", help=f"{text} (default {value})")
@@ -89,7 +90,7 @@ def steps_of(args: argparse.Namespace) -> list[Step]:
     short = Step(name="short supervised", combination="box+point", given=args.start or args.model)
     if args.experiment == "start-vs-grpo":
         full = _rewarded(args, given, "full supervised + GRPO", steps=args.full_steps, replies=args.replies, rate=args.full_rate)
-        return [given, short, _main(args, short), full]
+        return [given, short, _main(args, short), *([full] if args.full_steps else [])]
     if args.experiment == "combinations":
         starts = [_taught(args, short, name) for name in PROFILES]
         return [step for start in starts for step in (start, _brief(args, start))]
@@ -142,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train, measure and report; returns the exit code."""
     args = build_parser().parse_args(arguments)
     command = shlex.join(["python", "tests/benchmarks/grpo_experiment.py", *(sys.argv[1:] if arguments is None else arguments)])
-    place = Place(out=args.out, seed=args.seed, tiles=args.tiles, world_seeds=tuple(args.world_seeds), seen_tiles=args.seen_tiles)
+    given = {"seed": args.seed, "tiles": args.tiles, "pieces": args.pieces, "seen_tiles": args.seen_tiles, "temperature": args.temperature}
+    place = Place(out=args.out, world_seeds=tuple(args.world_seeds), **given)
     try:
         done: list[Step] = []
         for step in steps_of(args):

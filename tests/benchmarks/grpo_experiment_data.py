@@ -1,6 +1,6 @@
 """What the GRPO experiment trains on and is measured on: procedural worlds in the layout of `pipeline.finetune.grpo_data`.
 
-1. `training_data` draws tiles of worlds from seed 300,000 on and keeps the questions whose target has at most MOST_PIECES pieces, so
+1. `training_data` draws tiles of worlds from seed 300,000 on and keeps the questions whose target has at most `most_pieces` pieces, so
    that replies stay short enough for a CPU. Questions without a target are kept.
 2. `heldout_data` writes the samples of `jobs/evaluate.py --benchmark world:SEED:SIZE` for several seeds below 1,000: unseen worlds
    asked in wordings that no training saw.
@@ -26,19 +26,16 @@ from pipeline.finetune.grpo_data import TABLE
 from pipeline.finetune.grpo_worlds import FIRST_GRPO_SEED, FIRST_MEASURE_SEED, render_worlds
 from pipeline.write.atomic_file import write_bytes_atomic
 
-MOST_PIECES = 4
-"""8-connected pieces of a training target."""
 
-
-def training_data(folder: Path, *, n_tiles: int) -> Path:
-    """The folder of the questions that are trained on; all drawn tiles lie beside it."""
-    drawn, kept = folder.parent / f"{folder.name}-drawn", []
+def training_data(folder: Path, *, n_tiles: int, most_pieces: int) -> Path:
+    """The folder of the questions that are trained on: of at most `most_pieces` 8-connected pieces. All drawn tiles lie beside it."""
+    drawn, kept = folder.parent / "training-drawn", []
     render_worlds(drawn, n_tiles=n_tiles, first_seed=FIRST_GRPO_SEED)
     if (folder / TABLE).is_file():
         return folder
     for line in (drawn / TABLE).read_text().splitlines():
         row = json.loads(line)
-        if row["mask"] is not None and pieces_of(np.asarray(Image.open(drawn / row["mask"])) > 0) > MOST_PIECES:
+        if row["mask"] is not None and pieces_of(np.asarray(Image.open(drawn / row["mask"])) > 0) > most_pieces:
             continue
         paths = {key: row[key] and f"../{drawn.name}/{row[key]}" for key in ("image", "mask")}
         kept.append(json.dumps({**row, **paths}))

@@ -1,6 +1,7 @@
 """How good is a prompter of the GRPO experiment on one of its measured folders: greedy replies, masks, figures, paired differences.
 
-1. `greedy_replies` answers every question once with transformers, without sampling, up to MOST_TOKENS.
+1. `greedy_replies` answers every question once with transformers, without sampling, up to MOST_TOKENS; `sampled_replies` draws one
+   reply per question at a temperature, as the training does: GRPO pays for what is sampled, inference takes the most likely reply.
 2. `answer_rows` reads each reply with the parser of inference, lets the segmenter draw it and counts pixels: the row of a sample.
 3. `figures` gives gIoU, gIoU over present targets, cIoU, rejection, false rejection (`pipeline.evaluate.metrics`, convention
    `paper`) and the format rate (the reward's rule `paper`), with percentile intervals over whole images.
@@ -52,13 +53,7 @@ MOST_TOKENS = 320
 
 def greedy_replies(preset: TrainingPreset, samples: Sequence[TrainingSample]) -> list[Reply]:
     """One reply per sample, in order. First all up to FEW_TOKENS, then those that had not ended again up to MOST_TOKENS."""
-    import torch
-
-    checkpoint = resolve_model(preset.model.checkpoint)
-    processor = load_processor(checkpoint, None)
-    processor.tokenizer.padding_side = "left"
-    model = load_weights(checkpoint, torch.float32).eval().requires_grad_(False)
-    remember_images(model.model.visual)
+    model, processor = _load(preset)
     replies = _generate(model, processor, preset.contract.profile, samples, FEW_TOKENS)
     unfinished = [place for place, (_, complete) in enumerate(replies) if not complete]
     longer = _generate(model, processor, preset.contract.profile, [samples[place] for place in unfinished], MOST_TOKENS)
@@ -67,8 +62,32 @@ def greedy_replies(preset: TrainingPreset, samples: Sequence[TrainingSample]) ->
     return replies
 
 
-def _generate(model: Any, processor: Any, profile: Profile, samples: Sequence[TrainingSample], most_tokens: int) -> list[Reply]:
+def sampled_replies(preset: TrainingPreset, samples: Sequence[TrainingSample], *, temperature: float, seed: int) -> list[Reply]:
+    """One sampled reply per sample, in order, up to MOST_TOKENS; top_p and top_k are the preset's."""
     import torch
+
+    model, processor = _load(preset)
+    torch.manual_seed(seed)
+    how = {"do_sample": True, "temperature": temperature, "top_p": preset.grpo.top_p, "top_k": preset.grpo.top_k}
+    return _generate(model, processor, preset.contract.profile, samples, MOST_TOKENS, **how)
+
+
+def _load(preset: TrainingPreset) -> tuple[Any, Any]:
+    """Model and processor of a preset's checkpoint."""
+    import torch
+
+    checkpoint = resolve_model(preset.model.checkpoint)
+    processor = load_processor(checkpoint, None)
+    processor.tokenizer.padding_side = "left"
+    model = load_weights(checkpoint, torch.float32).eval().requires_grad_(False)
+    remember_images(model.model.visual)
+    return model, processor
+
+
+def _generate(model: Any, processor: Any, profile: Profile, samples: Sequence[TrainingSample], most_tokens: int, **how: Any) -> list[Reply]:
+    import torch
+
+    how = how or {"do_sample": False}
 
     ends, replies = stop_ids(model, processor), list[Reply]()
     for start in range(0, len(samples), QUESTIONS_AT_ONCE):
@@ -77,7 +96,7 @@ def _generate(model: Any, processor: Any, profile: Profile, samples: Sequence[Tr
         pictures = [squash(sample.rgb(), profile) for sample in chosen]
         given = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
         with torch.inference_mode():
-            made = model.generate(**given, do_sample=False, max_new_tokens=most_tokens)
+            made = model.generate(**given, **how, max_new_tokens=most_tokens)
         for ids in made[:, given["input_ids"].shape[1] :].tolist():
             length = next((place for place, token in enumerate(ids) if token in ends), None)
             replies.append((processor.tokenizer.decode(ids[:length], skip_special_tokens=True), length is not None))

@@ -37,8 +37,8 @@ PROFILES = {
 PARTS = {"box": PromptCombination(box=True), "point": PromptCombination(box=False, positive=1)}
 """Parts of a box and point that the segmenter is given alone where a step says so."""
 
-MEASURED = ("heldout", "seen")
-"""Folders that are measured on: wordings no training saw, and wordings of training; both on unseen worlds."""
+MEASURED = ("heldout", "seen", "seen-sampled")
+"""What is measured, on unseen worlds: wordings no training saw, wordings of training, and the latter with replies sampled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,10 @@ class Place:
     """Worlds measured on with held-out wordings."""
     seen_tiles: int = 600
     """Tiles measured on with wordings of training."""
+    pieces: int = 8
+    """Most 8-connected pieces of a training target, so that replies stay short enough for a CPU."""
+    temperature: float = 0.5
+    """Of sampled replies when they are measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +95,7 @@ def folder_of(place: Place, step: Step) -> Path:
         chain.append([at.stage, at.combination, *at.settings])
         at = at.start
     root = weights_hash(checkpoint_of(place, at))
-    whole = json.dumps([chain, root, place.seed, place.tiles] if chain else [root])
+    whole = json.dumps([chain, root, place.seed, place.tiles, place.pieces] if chain else [root])
     return place.out / "runs" / f"{step.stage}-{step.combination}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
@@ -119,7 +123,7 @@ def train(place: Place, step: Step) -> None:
     if (folder / "prompter/config.json").is_file():
         return
     print(f"== {step.name}: {folder.name}", flush=True)
-    where = data.training_data(place.out / "data/training", n_tiles=place.tiles)
+    where = data.training_data(place.out / f"data/training-{place.pieces}", n_tiles=place.tiles, most_pieces=place.pieces)
     preset = preset_of(place, step, checkpoint_of(place, step.start), step.settings)
     stage: Literal["sft", "grpo"] = "grpo" if step.stage == "grpo" else "sft"
     run = prepare_run(RunRequest(stage=stage, out=folder, data=where, preset=preset, seed=place.seed, save_every=20))
@@ -144,19 +148,24 @@ def measure(place: Place, step: Step, where: str) -> list[dict[str, Any]]:
 
     A step with a segmenter or parts of its own draws the replies of the plain step again; the model is not asked a second time.
     """
-    from benchmarks.grpo_experiment_score import answer_rows, greedy_replies
+    from benchmarks.grpo_experiment_score import answer_rows, greedy_replies, sampled_replies
 
     from pipeline.segment.sam2_segmenter import Sam2Segmenter
 
     own = ";".join((*step.segmenter, step.parts)).strip(";")
-    name = f"answers-{where}-{hashlib.sha256(own.encode()).hexdigest()[:6]}.json" if own else f"answers-{where}.json"
+    sampled = where.endswith("-sampled")
+    kind = f"{where}-{place.temperature}" if sampled else where
+    name = f"answers-{kind}-{hashlib.sha256(own.encode()).hexdigest()[:6]}.json" if own else f"answers-{kind}.json"
     path = folder_of(place, step) / name
     if not path.is_file():
         started = time.process_time()
         preset = preset_of(place, step, checkpoint_of(place, step), step.segmenter)
         samples = read_samples(measured_folder(place, where))
         plain = measure(place, replace(step, segmenter=(), parts=""), where) if own else []
-        replies = [(row["reply"], row["complete"]) for row in plain] or greedy_replies(preset, samples)
+        replies = [(row["reply"], row["complete"]) for row in plain]
+        if sampled and not replies:
+            replies = sampled_replies(preset, samples, temperature=place.temperature, seed=place.seed)
+        replies = replies or greedy_replies(preset, samples)
         contract = replace(preset.contract, combination=PARTS.get(step.parts, preset.contract.combination))
         rows = list(answer_rows(samples, replies, contract, Sam2Segmenter(preset.segmenter)))
         if own:  # a reply's format is judged by what it was asked for, not by what is drawn of it

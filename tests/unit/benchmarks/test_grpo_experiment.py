@@ -95,9 +95,15 @@ def test_experiments_share_equal_prompters(tmp_path: Path) -> None:
 
 def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     squares = [(5 + 45 * number, 10, 35 + 45 * number, 40) for number in range(5)]
-    few = [(PRESENT, mask_of(squares[0])), ("two", mask_of(*squares[:2])), ("four", mask_of(*squares[:4])), ("five", mask_of(*squares)), (ABSENT, None)]
+    few = [
+        (PRESENT, mask_of(squares[0])),
+        ("two", mask_of(*squares[:2])),
+        ("four", mask_of(*squares[:4])),
+        ("five", mask_of(*squares)),
+        (ABSENT, None),
+    ]
     monkeypatch.setattr(grpo_experiment_data, "render_worlds", lambda folder, **_: write_data(folder, few))
-    folder = grpo_experiment_data.training_data(tmp_path / "training", n_tiles=5)
+    folder = grpo_experiment_data.training_data(tmp_path / "training", n_tiles=5, most_pieces=4)
     asked = [sample.question for sample in grpo_experiment_steps.read_samples(folder)]
     assert asked == [PRESENT, "two", "four", ABSENT]
 
