@@ -93,39 +93,60 @@ for entry in documents["start-vs-grpo"]["prompters"]:
         first, last = (np.mean([row["iou"] for row in part]) for part in (curve[:half], curve[half:]))
         print(f"{entry['name']}: mean IoU reward {first:.3f} in the first half, {last:.3f} in the second")""",
     ),
-    (
-        "markdown",
-        """## What the segmenter makes of the prompts (no training)
-
-The replies of the full supervised prompter, drawn again from their boxes alone, from their points alone, and by the same segmenter at other
-image sizes. The paper's tables 6 and 5 train a prompter for each row, which was not done here, so only the direction can be compared:
-there a box alone loses 2.8 points of gIoU on the test split and two points alone lose 15.1.""",
-    ),
-    ("code", 'table("redraw", ("giou", "giou_present", "ciou"))'),
-    (
-        "code",
-        """paper = {  # Think2Seg-RS, tables 6 and 5: gIoU, cIoU on the test split of EarthReason, Qwen2.5-VL-3B
-    "box": (68.27, 70.95), "2 points": (56.01, 53.78), "box + 2 points": (71.09, 74.13), "box + 4 points": (69.18, 72.45),
-    "box + 2 points + 2 negatives": (68.21, 72.16),
-    "SAM2 tiny": (70.62, 73.94), "SAM2 small": (71.09, 74.13), "SAM2 base-plus": (70.78, 72.84), "SAM2 large": (70.43, 72.39),
-}
-ours = {e["name"]: e["figures"]["heldout"] for e in documents["redraw"]["prompters"]}
-beside = {"box": "full supervised, box alone", "2 points": "full supervised, point alone", "box + 2 points": "full supervised"}
-print(f"{'paper':30}{'gIoU':>8}{'cIoU':>8}   ours, not trained per row; one point instead of two")
-for name, (giou, ciou) in paper.items():
-    row = ours.get(beside.get(name))
-    said = f"gIoU {cell(row['giou'])}, cIoU {cell(row['ciou'])}" if row else "not run"
-    print(f"{name:30}{giou:8.2f}{ciou:8.2f}   {said}")""",
-    ),
 ]
 
+SECTIONS: dict[str, list[tuple[str, str]]] = {
+    "combinations": [
+        (
+            "markdown",
+            """## Prompt combinations
 
-def format_cells() -> list[tuple[str, str]]:
-    """The section on the format term, where it was run to its end."""
-    path = HERE / "results/grpo-format-reward.json"
-    if not path.is_file() or len(json.loads(path.read_text())["prompters"]) < 3:
-        return []
-    return [("markdown", "## Reward with and without the format term"), ("code", 'table("format-reward")\ncurves("format-reward")')]
+Each is taught to the short start by the same number of supervised steps, then rewarded by the same short GRPO. `box+point` is the embedded
+prompter's own and not in the paper.""",
+        ),
+        ("code", 'table("combinations")'),
+        (
+            "code",
+            """document = documents["combinations"]
+where = list(document["samples"])[-1]
+print(f"{'rewarded, ' + where + ' wordings':40}{'gIoU':>22}{'cIoU':>22}   paper (table 6, test): gIoU, cIoU")
+for entry in document["prompters"]:
+    if entry["stage"] == "grpo":
+        known, now = document["paper"].get(entry["combination"]), entry["figures"][where]
+        print(f"{entry['combination']:40}{cell(now['giou']):>22}{cell(now['ciou']):>22}   {known or 'not in the paper'}")""",
+        ),
+    ],
+    "segmenters": [
+        (
+            "markdown",
+            """## Segmenters
+
+GRPO and measurement with each. The paper (table 5, test split, gIoU / cIoU): SAM2 tiny 70.62 / 73.94, small 71.09 / 74.13, base-plus
+70.78 / 72.84, large 70.43 / 72.39.""",
+        ),
+        ("code", 'table("segmenters")'),
+    ],
+    "format-reward": [
+        ("markdown", "## Reward with and without the format term"),
+        ("code", 'table("format-reward")\ncurves("format-reward")'),
+    ],
+    "redraw": [
+        (
+            "markdown",
+            """## What the segmenter makes of the prompts (no training)
+
+The replies of the full supervised prompter, drawn again from their boxes alone, from their points alone, and by the same segmenter at other
+image sizes. In the paper (table 6), where a prompter was trained for each row, a box alone loses 2.8 points of gIoU against a box with two
+points, and two points alone lose 15.1.""",
+        ),
+        ("code", 'table("redraw", ("giou", "giou_present", "ciou"))'),
+    ],
+}
+
+
+def sections() -> list[tuple[str, str]]:
+    """Cells of the ablations whose results are there."""
+    return [cell for name, cells in SECTIONS.items() if (HERE / f"results/grpo-{name}.json").is_file() for cell in cells]
 
 
 LAST = (
@@ -170,7 +191,7 @@ def main() -> None:
     names: dict[str, object] = {}
     cells: list[dict[str, object]] = []
     os.chdir(HERE)
-    for number, (kind, source) in enumerate([*CELLS, *format_cells(), LAST]):
+    for number, (kind, source) in enumerate([*CELLS, *sections(), LAST]):
         cell: dict[str, object] = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": source.splitlines(keepends=True)}
         if kind == "code":
             cell |= {"execution_count": 1 + sum(one["cell_type"] == "code" for one in cells), "outputs": run(source, names)}

@@ -136,9 +136,20 @@ def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: py
     lessons = write_data(tmp_path / "data", [(PRESENT, mask_of(TARGET)), (ABSENT, None)])
     monkeypatch.setattr(grpo_experiment_data, "training_data", lambda *_, **__: lessons)
     monkeypatch.setattr(grpo_experiment_data, "heldout_data", lambda *_, **__: lessons)
+    monkeypatch.setattr(grpo_experiment_data, "seen_data", lambda *_, **__: lessons)
     monkeypatch.setattr("benchmarks.grpo_experiment_score.MOST_TOKENS", 24)
     monkeypatch.setattr("benchmarks.grpo_experiment_score.FEW_TOKENS", 8)
-    given = ["--out", str(tmp_path / "out"), "--model", str(tmp_path / "tiny"), "--measured", "heldout", "--max-tokens", "16"]
+    given = [
+        "--out",
+        str(tmp_path / "out"),
+        "--model",
+        str(tmp_path / "tiny"),
+        "--measured",
+        "heldout",
+        "seen-sampled",
+        "--max-tokens",
+        "16",
+    ]
     few = ["--sft-steps", "1", "--brief-steps", "1", "--brief-replies", "4", "--generations", "2"]
     assert grpo_experiment.main(["combinations", *given, *few]) == 0
     document = json.loads((tmp_path / "out/combinations.json").read_text())
@@ -146,7 +157,9 @@ def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: py
     assert [entry["name"] for entry in others] == ["taught box+point", "taught box+point + brief GRPO"]
     assert (taught["stage"], rewarded["stage"]) == ("sft", "grpo")
     assert taught["weights_sha256"] != grpo_experiment_steps.weights_hash(tmp_path / "tiny")
-    assert document["samples"] == {"heldout": 2}
+    assert document["samples"] == {"heldout": 2, "seen-sampled": 2}
+    answered = {path.name for path in (tmp_path / "out/runs").rglob("answers-*.json")}
+    assert answered == {"answers-heldout.json", "answers-seen-sampled-0.5.json"}
     assert len(rewarded["curve"]) == 1
     assert list(rewarded["differences"]) == ["taught box+points2"]
     assert (tmp_path / "out/combinations.png").stat().st_size > 1000
