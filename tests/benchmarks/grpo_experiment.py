@@ -16,7 +16,7 @@
    segmenter at other image sizes. The cheap half of 2 and 3: what the segmenter makes of prompts, not what a prompter learns from it.
 
 The short start of the figures in notebooks/results is an early prompter of this project, which has never seen today's reply format, after
-150 steps of 12 tiles with its tower frozen (about five minutes on one core, after ten of rendering):
+150 steps of 12 tiles with its tower frozen; give it as --start build/short/prompter:
     mkdir -p build/early && git archive d0597d1 pipeline/models/embedded-prompter | tar x -C build/early --strip-components 3
     python jobs/train_embedded.py prompter --work build/short --start build/early --tiles 20480 --language-steps 150 --joint-steps 0 \\
         --measured-tiles 48 --out build/short/prompter
