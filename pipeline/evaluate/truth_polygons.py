@@ -38,6 +38,7 @@ from pipeline.grid.aoi import polygonal
 from pipeline.grid.lattice import crs_name
 from pipeline.prompt.query import check_query
 from pipeline.schema import RunGrid, TileSpec
+from pipeline.vector_file import POLYGONS, read_vector_file
 from pipeline.write.georeference import EDGE_M, Geometries, to_pixels
 from pipeline.write.masks_zarr import MASK_FILL
 from pipeline.write.run_json import RunInfo
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
 EARTH_RADIUS_M = 6_378_137.0
 """Equatorial radius of WGS 84: metres per radian, to split edges of polygons in degrees."""
-
-REMEDY_FILE = "give a GeoJSON, GeoPackage or GeoParquet file with polygons"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,35 +181,11 @@ def read_polygons(path: Path, grid: RunGrid, aoi_wkb: bytes = b"") -> Polygons:
 
 
 def _read(path: Path) -> GeoDataFrame:
-    """The rows of the file that have a geometry; all are (Multi)Polygons, at least one. Raises InputError."""
-    import geopandas
-    import pyarrow
-    import pyogrio
-    from pyogrio.errors import DataLayerError, DataSourceError
-
+    """The polygons of the file. Raises InputError."""
     if not path.is_file():
-        raise InputError("--truth must be a world's folder or a file of polygons", came=f"{path}, which is neither", remedy=REMEDY_FILE)
-    try:
-        if path.suffix.lower() in (".parquet", ".geoparquet", ".pq"):
-            frame = geopandas.read_parquet(path)
-        else:
-            layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-            if len(layers) > 1:
-                remedy = "save the layer you mean as a file of its own"
-                raise InputError(f"the truth {path} must have one layer", came=", ".join(layers), remedy=remedy)
-            frame = geopandas.read_file(path)
-    except (OSError, ValueError, DataSourceError, DataLayerError, pyarrow.ArrowException, shapely.errors.ShapelyError) as error:
-        raise InputError("the truth must be a readable vector file", came=f"{path}: {error}", remedy=REMEDY_FILE) from error
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise InputError("the truth must be a file with geometries", came=f"a table without any in {path}", remedy=REMEDY_FILE)
-    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
-    if frame.empty:
-        raise InputError("the truth must hold at least one polygon", came=f"none in {path}", remedy=REMEDY_FILE)
-    kinds = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon"})
-    if kinds:
-        remedy = "take them out, or draw the outlines of what they stand for: masks are compared with areas"
-        raise InputError("the truth must hold polygons only", came=f"{', '.join(kinds)} in {path}", remedy=remedy)
-    return frame
+        remedy = "give a world's folder, or a GeoJSON, GeoPackage or GeoParquet file with polygons"
+        raise InputError("--truth must be a world's folder or a file of polygons", came=f"{path}, which is neither", remedy=remedy)
+    return read_vector_file(path, what="the truth", kinds=POLYGONS)
 
 
 def _in_grid_pixels(frame: GeoDataFrame, path: Path, grid: RunGrid) -> tuple[Geometries, int]:

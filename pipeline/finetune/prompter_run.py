@@ -18,7 +18,7 @@ from pipeline.finetune.prompter_eval import evaluate, greedy_replies
 from pipeline.finetune.prompter_language import TokenTable
 from pipeline.finetune.prompter_model import build_model, export_checkpoint
 from pipeline.finetune.prompter_optim import Rates
-from pipeline.finetune.prompter_start import exported_weights, start_vision
+from pipeline.finetune.prompter_start import exported_weights, hold_to_start, start_vision
 from pipeline.finetune.prompter_train import Place, StageOptions, make_tokenizer, train_answers, train_vision
 from pipeline.finetune.prompter_world import FIRST_VALID_SEED, draw_chunk
 from pipeline.world.classes import CLASSES
@@ -72,6 +72,7 @@ def train(options: PrompterOptions) -> Path:
     place = options.place
     if options.start is not None:
         exported_weights(options.start)  # refuses what is no prompter before anything is rendered
+    hold_to_start(place)
     render_store(place.train_tiles, draw_chunk, n_tiles=options.tiles, n_classes=len(CLASSES))
     held = partial(draw_chunk, first_seed=FIRST_VALID_SEED, plain=True)
     render_store(place.valid_tiles, held, n_tiles=VALID_TILES, n_classes=len(CLASSES))

@@ -5,12 +5,14 @@
 2. The export has no auxiliary heads. `start_vision` brings the dense heads up alone, over the checkpoint's frozen tower, and writes
    tower and heads as the end of the vision stage. The language stage trains its own heads, the tower still frozen.
 3. The joint stage then finds what it would find after training from nothing.
+4. `hold_to_start` writes what a working directory began with beside its checkpoints, and refuses to go on with anything else.
 
 Raises InputError where the checkpoint is not a prompter of the shape that is trained.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from pipeline.finetune.prompter_data import TileStore, batch_of
 from pipeline.finetune.prompter_forward import encode, to_device
 from pipeline.finetune.prompter_vision import dense_loss, dense_targets, make_dense_heads
 from pipeline.world.classes import CLASSES
+from pipeline.write.atomic_file import write_bytes_atomic
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,6 +34,26 @@ TOWER = "model.visual."
 HEAD_STEPS = 90
 HEAD_RATE = 3e-3
 HEAD_BATCH = 16
+START_FILE = "start.json"
+
+
+def hold_to_start(place: Place) -> None:
+    """Remember what a working directory's training begins with, by path; raises InputError when it began with something else.
+
+    A directory with checkpoints and without the file began with nothing.
+    """
+    path, start = place.work / START_FILE, "" if place.start is None else str(place.start.resolve())
+    stages = ("vision", "language", "joint")
+    if path.is_file():
+        began = str(json.loads(path.read_text(encoding="utf-8"))["start"])
+    else:
+        began = "" if any(checkpoints.list_checkpoints(place.checkpoints(stage)) for stage in stages) else start
+    if began != start:
+        came = f"{place.work}, which holds a training from {began or 'nothing'}"
+        remedy = "repeat the command that began there, or name another working directory (--work)"
+        raise InputError("a training goes on from what it began with", came=came, remedy=remedy)
+    place.work.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(path, (json.dumps({"start": start}) + "\n").encode())
 
 
 def take_over(checkpoint: Path, model: Any, tokenizer: Tokenizer) -> int:

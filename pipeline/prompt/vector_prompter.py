@@ -20,6 +20,7 @@ import shapely
 
 from pipeline.errors import InputError
 from pipeline.schema import Prompt, Reason, RunGrid, TileImage, TilePrompts, TileStatus, Window
+from pipeline.vector_file import POINTS, POLYGONS, read_vector_file
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -29,8 +30,6 @@ LABEL_COLUMNS = ("name", "label", "class")
 
 MIN_SIDE_PX = 1.0
 """A clipped polygon narrower than this is a sliver of a neighbour's object, or too small to segment."""
-
-REMEDY_FILE = "give a GeoJSON, GeoPackage or GeoParquet file with polygons or points"
 
 
 class VectorPrompter:
@@ -122,27 +121,9 @@ def _inner_points(polygon: Any) -> tuple[tuple[float, float], ...]:
 
 def _read(path: str) -> GeoDataFrame:
     """The file as a GeoDataFrame with a CRS and at least one geometry. Raises InputError."""
-    import geopandas
-    import pyarrow
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    if not Path(path).is_file():
-        raise InputError("prompts must come from a vector file", came=f"{path}, which is no file", remedy=REMEDY_FILE)
-    reader = geopandas.read_parquet if path.lower().endswith((".parquet", ".geoparquet", ".pq")) else geopandas.read_file
-    try:
-        frame = reader(path)
-    except (OSError, ValueError, DataSourceError, DataLayerError, pyarrow.ArrowException, shapely.errors.ShapelyError) as error:
-        raise InputError("prompts must come from a readable vector file", came=f"{path}: {error}", remedy=REMEDY_FILE) from error
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise InputError("prompts must come from a file with geometries", came=f"a table without any in {path}", remedy=REMEDY_FILE)
-    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
-    if frame.empty:
-        raise InputError("a prompt file must hold at least one geometry", came=f"none in {path}", remedy=REMEDY_FILE)
+    frame = read_vector_file(Path(path), what="the prompt file", kinds=POLYGONS | POINTS)
     if frame.crs is None:
-        raise InputError("a prompt file needs a CRS", came=f"{path} has none", remedy="write its CRS into the file")
-    kinds = set(frame.geom_type) - {"Polygon", "MultiPolygon", "Point", "MultiPoint"}
-    if kinds:
-        raise InputError("prompts must be polygons or points", came=f"{', '.join(sorted(kinds))} in {path}", remedy="take them out")
+        raise InputError("the prompt file needs a CRS", came=f"{path} has none", remedy="write its CRS into the file")
     return frame
 
 

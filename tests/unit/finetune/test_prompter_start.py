@@ -91,3 +91,21 @@ def test_another_tower_is_refused_before_training(exported: Path, tmp_path: Path
 def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"without model\.safetensors and tokenizer\.json"):
         prompter_start.exported_weights(tmp_path)
+
+
+def test_a_working_directory_goes_on_only_from_what_it_began_with(tmp_path: Path, exported: Path) -> None:
+    from_exported = prompter_train.Place(work=tmp_path / "work", shape=TINY, start=exported)
+    prompter_start.hold_to_start(from_exported)
+    prompter_start.hold_to_start(from_exported)
+    for start, began in ((None, str(exported.resolve())), (tmp_path / "another", str(exported.resolve()))):
+        with pytest.raises(InputError, match="goes on from what it began with") as caught:
+            prompter_start.hold_to_start(prompter_train.Place(work=tmp_path / "work", shape=TINY, start=start))
+        assert began in str(caught.value)
+
+
+def test_checkpoints_of_unknown_start_began_with_nothing(tmp_path: Path, exported: Path) -> None:
+    place = prompter_train.Place(work=tmp_path, shape=TINY)
+    checkpoints.save_checkpoint(place.checkpoints("vision"), step=3, modules={}, optimisers={})
+    with pytest.raises(InputError, match="holds a training from nothing"):
+        prompter_start.hold_to_start(prompter_train.Place(work=tmp_path, shape=TINY, start=exported))
+    prompter_start.hold_to_start(place)

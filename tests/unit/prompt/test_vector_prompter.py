@@ -168,7 +168,7 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
         str(tmp_path / "empty.geojson"): "at least one geometry|with geometries",
         str(tmp_path / "null.geojson"): "at least one geometry|with geometries",
         write(tmp_path / "nocrs.gpkg", [shapely.box(0, 0, 5, 5)], crs=None): "needs a CRS",
-        write(tmp_path / "line.gpkg", [shapely.LineString([(0, 0), (5, 5)])]): "polygons or points",
+        write(tmp_path / "line.gpkg", [shapely.LineString([(0, 0), (5, 5)])]): "polygons and points only",
         write(tmp_path / "far.gpkg", [shapely.box(5000, 5000, 5100, 5100)]): "must lie on the imagery",
     }
     for path, said in cases.items():
