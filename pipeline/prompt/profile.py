@@ -8,13 +8,11 @@ The frame belongs to the checkpoint, never to the model family: Qwen2.5-VL check
 they were given, Qwen3-VL in thousandths of it, and an InternVL3 trained with reinforcement learning on 896-pixel
 images answers in those pixels although its family does not. Sending the wrong frame moves every box, silently.
 
-Which bytes of `think2seg` are the authors' own (arXiv Think2Seg-RS, its released data loader). Verbatim: the find line
-up to the query, the two numbered contract lines (two spaces after the number), the two `Output ...` lines, the image
-first, the shape of the example (fence opened with no newline before `[`, the line before it ending with a space) and
-its first instance, and the 840 x 840 squash with the Lanczos filter. Reconstructed, because only their meaning was at
-hand: the system text (an assistant for remote sensing that is to "generate spatial prompts for SAM"), the line breaks
-between the parts, the word before the example, and the numbers of its second instance. To use the exact bytes, copy the
-file, put them in, and pass its path as the profile.
+The texts of `think2seg` and its variants are part of the interface of released checkpoints and therefore quoted byte for byte
+from the data loader they were trained with (Think2Seg-RS, EarthReason_datasets.py, commit d7196b6, Apache-2.0; the variants
+stand there as comments): two spaces after a number of the list, a space before the break that precedes the example, a fence
+opened with no break before `[`. So are the image before the text, the 840 x 840 squash with the Lanczos filter, and replies
+of up to 2048 tokens, decoded greedily, as in the released evaluation. The `[gate]` and `[verifier]` questions are ours.
 """
 
 from __future__ import annotations

@@ -16,30 +16,42 @@ def test_think2seg_is_the_published_contract() -> None:
     assert profile.parser.n_points == 2
     assert profile.parser.nms_iou == 0.5
     text = profile.user_text("tanks that may leak")
-    # Lines quoted in the published material, with their two spaces after the number.
-    for line in (
-        'Please find "tanks that may leak", identify the target.',
+    assert text.splitlines() == [
+        'Please find "tanks that may leak", identify the target. For each target instance, provide:',
         "1.  `bbox_2d`: A tight bounding box.",
         "2.  `positive_points`: Exactly two points, placed inside the target.",
         "Output your thinking process in <think> </think> tags.",
         "Output the final answer in <answer> </answer> tags with the specified JSON format. If no targets are found, output an empty list.",
-    ):
-        assert line in text.splitlines()
-    assert '```json[{"bbox_2d": [310,360,567,586], "positive_points": [[434, 474], [450, 460]]}, ' in text
-    assert " \n<answer>```json[" in text
-    assert text.endswith("]```</answer>")
-    assert "spatial prompts for SAM" in profile.system
+        "i.e. <think> thinking process here </think> ",
+        '<answer>```json[{"bbox_2d": [310,360,567,586], "positive_points": [[434, 474], [450, 460]]}, '
+        '{"bbox_2d": [10,200,100,320], "positive_points": [[50, 250], [90, 300]]}]```</answer>',
+    ]
+    assert profile.system.startswith("You are a remote sensing analysis assistant. ")
+    assert profile.max_tokens == 2048
 
 
-def test_the_worked_example_of_think2seg_is_a_valid_reply() -> None:
+@pytest.mark.parametrize(
+    ("name", "boxes", "points", "negatives"),
+    [
+        ("think2seg", True, 2, 0),
+        ("think2seg-box", True, 0, 0),
+        ("think2seg-points2", False, 2, 0),
+        ("think2seg-box-points4", True, 4, 0),
+        ("think2seg-box-points2-negatives2", True, 2, 2),
+    ],
+)
+def test_the_worked_example_of_a_think2seg_profile_is_a_valid_reply(name: str, boxes: bool, points: int, negatives: int) -> None:
+    """Points of the second example lie inside its box, those beside it outside, so nothing is dropped."""
     from pipeline.prompt.parse import parse_reply
 
-    profile = load_profile("think2seg")
-    example = profile.user.split("Example:", maxsplit=1)[1]
+    profile = load_profile(name)
+    example = profile.user[profile.user.index("<think> thinking process") :]
     parsed = parse_reply(example, profile, finish_reason="stop")
     assert len(parsed.items) == 2
     assert parsed.notes == ()
-    assert all(len(item.points_xy) == 2 for item in parsed.items)
+    for item in parsed.items:
+        assert (item.box_xyxy is not None) == boxes
+        assert (len(item.points_xy), len(item.negative_xy)) == (points, negatives)
 
 
 def test_embedded() -> None:
