@@ -67,15 +67,41 @@ def table(name, figures=("giou", "giou_present", "ciou", "rejection", "false_rej
                 print(f"{label[:57]:58}" + "".join(f"{cell(pairs[where][figure], '+'):>22}" for figure in figures))
         print()""",
     ),
-    ("markdown", "## The experiment: supervised against rewarded"),
-    ("code", 'table("start-vs-grpo")'),
-    ("markdown", "Rewards of the sampled replies, on training worlds, while it trains:"),
     (
         "code",
         """import numpy as np
 from matplotlib import pyplot as plt
 
-def curves(name):
+def start_of(entry):
+    \"\"\"Name of what a rewarded prompter started from, measured with the same segmenter.\"\"\"
+    words = set(entry["name"].replace(",", "").split())
+    return max((other for other in entry["differences"] if set(other.replace(",", "").split()) <= words), key=len)
+
+def changes(name, figures=("giou", "rejection", "format")):
+    \"\"\"Every rewarded prompter minus what it started from: paired differences in points with their intervals.\"\"\"
+    document = documents[name]
+    wheres = list(document["samples"])
+    rewarded = [entry for entry in document["prompters"] if entry["stage"] == "grpo"]
+    height = 1 + 0.28 * len(rewarded) * len(wheres)
+    figure, axes = plt.subplots(1, len(figures), figsize=(11, height), sharey=True, layout="constrained")
+    for axis, key in zip(axes, figures):
+        for place, entry in enumerate(rewarded):
+            for offset, where in enumerate(wheres):
+                value, low, high = entry["differences"][start_of(entry)][where][key]
+                y = -place - (offset + 0.5) / len(wheres) * 0.8
+                axis.plot([low, high], [y, y], color=f"C{offset}", linewidth=2)
+                axis.plot(value, y, "o", color=f"C{offset}", markersize=5, label=f"{where} wordings" if place == 0 else None)
+        axis.axvline(0, color="0.5", linewidth=0.8)
+        axis.set(title=f"change of {key}", xlabel="points, 95 % intervals")
+    axes[0].set_yticks([-place - 0.4 for place in range(len(rewarded))], [entry["name"] for entry in rewarded])
+    axes[0].legend(fontsize=7)""",
+    ),
+    ("markdown", "## The experiment: supervised against rewarded"),
+    ("code", 'changes("start-vs-grpo")\ntable("start-vs-grpo")'),
+    ("markdown", "Rewards of the sampled replies, on training worlds, while it trains:"),
+    (
+        "code",
+        """def curves(name):
     figure, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
     for entry in documents[name]["prompters"]:
         for axis, key in zip(axes, ("iou", "format", "rejection_of_absent")):
@@ -107,7 +133,7 @@ The setting that was tried first: temperature 0.8, 300 steps at 3e-4 from the sh
 4 pieces. The setting above (0.5, 200 steps at 1e-4, at most 8 pieces) was chosen after this one had failed, and is measured on the same
 questions.""",
         ),
-        ("code", 'table("start-vs-grpo-hot")\ncurves("start-vs-grpo-hot")'),
+        ("code", 'changes("start-vs-grpo-hot")\ntable("start-vs-grpo-hot")\ncurves("start-vs-grpo-hot")'),
     ],
     "combinations": [
         (
@@ -117,7 +143,7 @@ questions.""",
 Each is taught to the short start by the same number of supervised steps, then rewarded by the same short GRPO. `box+point` is the embedded
 prompter's own and not in the paper.""",
         ),
-        ("code", 'table("combinations")'),
+        ("code", 'changes("combinations")\ntable("combinations")'),
         (
             "code",
             """document = documents["combinations"]
@@ -137,11 +163,11 @@ for entry in document["prompters"]:
 GRPO and measurement with each. The paper (table 5, test split, gIoU / cIoU): SAM2 tiny 70.62 / 73.94, small 71.09 / 74.13, base-plus
 70.78 / 72.84, large 70.43 / 72.39.""",
         ),
-        ("code", 'table("segmenters")'),
+        ("code", 'changes("segmenters")\ntable("segmenters")'),
     ],
     "format-reward": [
         ("markdown", "## Reward with and without the format term"),
-        ("code", 'table("format-reward")\ncurves("format-reward")'),
+        ("code", 'changes("format-reward")\ntable("format-reward")\ncurves("format-reward")'),
     ],
     "redraw": [
         (

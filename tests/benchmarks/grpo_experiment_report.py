@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.grpo_experiment_score import FIGURES, difference, figures
+from benchmarks.grpo_experiment_score import FEWEST_WORLDS, FIGURES, difference, figures
 from benchmarks.grpo_experiment_steps import Place, Step, checkpoint_of, folder_of, measure, weights_hash
 
 from pipeline.evaluate.intervals import BootstrapOptions
@@ -49,7 +49,8 @@ def write_report(place: Place, experiment: str, steps: Sequence[Step], measured:
         "command": command,
         "seed": place.seed,
         "world_seeds": list(place.world_seeds),
-        "intervals": "95 %, percentile bootstrap over images, 2000 draws, seed 0; differences paired",
+        "intervals": f"95 %, percentile bootstrap over worlds (over tiles where there are fewer than {FEWEST_WORLDS}), 2000 draws, seed 0; "
+        "differences paired",
         "samples": {where: len(measure(place, steps[0], where)) for where in measured},
         "prompters": [_entry(place, step, steps, measured) for step in steps],
         "paper": PAPER.get(experiment, {}),
@@ -120,6 +121,9 @@ def markdown(document: dict[str, Any]) -> str:
                 known = paper.get(entry["combination"]) if entry["stage"] == "grpo" else None
                 cells.append(f"{known[0]} / {known[1]}" if known else "")
             lines.append("| " + " | ".join(cells) + " |")
+        if document["experiment"] == "segmenters":
+            known = "; ".join(f"SAM2 {name} {giou} / {ciou}" for name, (giou, ciou) in paper.items())
+            lines += ["", f"The paper, gIoU / cIoU (table 5, test): {known}."]
         lines += ["", "Differences in points, paired:", "", "| prompter | minus | " + " | ".join(TITLES.values()) + " |"]
         lines.append("|" + " --- |" * (len(FIGURES) + 2))
         for entry in document["prompters"]:

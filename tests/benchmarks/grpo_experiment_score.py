@@ -4,8 +4,9 @@
    reply per question at a temperature, as the training does: GRPO pays for what is sampled, inference takes the most likely reply.
 2. `answer_rows` reads each reply with the parser of inference, lets the segmenter draw it and counts pixels: the row of a sample.
 3. `figures` gives gIoU, gIoU over present targets, cIoU, rejection, false rejection (`pipeline.evaluate.metrics`, convention
-   `paper`) and the format rate (the reward's rule `paper`), with percentile intervals over whole images.
-4. `difference` draws the same images for two prompters and gives the interval of what the second has more than the first.
+   `paper`) and the format rate (the reward's rule `paper`), with percentile intervals. What is drawn again are whole worlds, whose
+   tiles look alike; where there are fewer than FEWEST_WORLDS of them, tiles, and the interval says nothing about other worlds.
+4. `difference` draws the same ones for two prompters and gives the interval of what the second has more than the first.
 
 Differences from `jobs/evaluate.py`, stated because figures of the two are not to be mixed: replies come from transformers instead of vLLM,
 a malformed reply is not asked for again, and the segmenter sees the prompts cut to the prompt combination.
@@ -46,6 +47,9 @@ QUESTIONS_AT_ONCE = 64
 
 FEW_TOKENS = 72
 """Most replies end before; the others are asked for again, so that a batch does not wait for its longest reply."""
+
+FEWEST_WORLDS = 30
+"""Fewer clusters give no interval worth its name."""
 
 MOST_TOKENS = 320
 """Longest reply of a measurement; the longest right one in these worlds has about half of it."""
@@ -167,8 +171,10 @@ def difference(first: Sequence[Row], second: Sequence[Row], options: BootstrapOp
 
 
 def _resampled(chosen: Mapping[str, Ratio], rows: Sequence[Row], options: BootstrapOptions) -> dict[str, NDArray[np.float64]]:
-    """(draws,) values per figure; the draws depend on the seed and the number of images alone."""
-    _, place = np.unique([row["image"] for row in rows], return_inverse=True)
+    """(draws,) values per figure; the draws depend on the seed and the number of worlds or images alone."""
+    _, place = np.unique([world_of(row["image"]) for row in rows], return_inverse=True)
+    if int(place.max()) + 1 < FEWEST_WORLDS:
+        _, place = np.unique([row["image"] for row in rows], return_inverse=True)
     n = int(place.max()) + 1
     times = np.random.default_rng(options.seed).multinomial(n, np.full(n, 1 / n), size=options.draws).astype(np.float64)
     values = {}
@@ -176,6 +182,11 @@ def _resampled(chosen: Mapping[str, Ratio], rows: Sequence[Row], options: Bootst
         above, below = (times @ np.bincount(place, part, minlength=n) for part in (ratio.numerator, ratio.denominator))
         values[name] = np.divide(above, below, out=np.full(options.draws, np.nan), where=below > 0)
     return values
+
+
+def world_of(image: str) -> str:
+    """The world that a tile was cut from: 400000_3 and 51-r000c001 begin with its seed."""
+    return image.split("_")[0].split("-")[0]
 
 
 def _interval(value: float, drawn: NDArray[np.float64], options: BootstrapOptions) -> list[float]:

@@ -60,6 +60,16 @@ def test_a_constant_gain_has_an_interval_without_width_and_a_mixed_one_has_not()
     assert low < 40.0 < high
 
 
+def test_tiles_of_a_world_are_drawn_together_where_there_are_worlds_enough() -> None:
+    """40 worlds of 4 equal tiles: the mean of 40 values, not of 160, has twice the standard error. Few worlds: tiles are drawn."""
+    many = [row(f"{world}_{tile}", 100, 100, 100 if world % 2 else 0) for world in range(40) for tile in range(4)]
+    value, low, high = figures(many, BootstrapOptions(draws=4000))["giou"]
+    assert value == 50.0
+    assert (high - low) / 2 == pytest.approx(100 * 1.96 * 0.5 / 40**0.5, rel=0.15)
+    _, low, high = figures(many[: 20 * 4], BootstrapOptions(draws=4000))["giou"]
+    assert (high - low) / 2 == pytest.approx(100 * 1.96 * 0.5 / 80**0.5, rel=0.15)
+
+
 def test_a_difference_needs_the_same_questions() -> None:
     with pytest.raises(ValueError, match="same samples"):
         difference(ROWS, ROWS[::-1], DRAWS)
