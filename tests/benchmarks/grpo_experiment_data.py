@@ -6,7 +6,7 @@
    asked in wordings that no training saw.
 3. `seen_data` draws tiles of worlds from seed 400,000 on: unseen worlds asked in the wordings of training.
 
-Every folder is written once; a folder with a table is complete.
+Every folder is named after what is in it and written once; a folder with a table is complete.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from pipeline.finetune.grpo_worlds import FIRST_GRPO_SEED, FIRST_MEASURE_SEED, r
 from pipeline.write.atomic_file import write_bytes_atomic
 
 
-def training_data(folder: Path, *, n_tiles: int, most_pieces: int) -> Path:
+def training_data(root: Path, *, n_tiles: int, most_pieces: int) -> Path:
     """The folder of the questions that are trained on: of at most `most_pieces` 8-connected pieces. All drawn tiles lie beside it."""
-    drawn, kept = folder.parent / "training-drawn", []
+    drawn, folder, kept = root / f"training-{n_tiles}", root / f"training-{n_tiles}-{most_pieces}", []
     render_worlds(drawn, n_tiles=n_tiles, first_seed=FIRST_GRPO_SEED)
     if (folder / TABLE).is_file():
         return folder
@@ -49,8 +49,9 @@ def pieces_of(mask: NDArray[np.bool_]) -> int:
     return int(cc3d.connected_components(np.ascontiguousarray(mask.astype(np.uint8)), connectivity=8).max())
 
 
-def heldout_data(folder: Path, *, seeds: Sequence[int], size_px: int = 1024) -> Path:
+def heldout_data(root: Path, *, seeds: Sequence[int], size_px: int = 1024) -> Path:
     """The samples of the world benchmarks of `seeds`, with the first wording per target."""
+    folder = root / f"heldout-{'-'.join(map(str, seeds))}"
     if (folder / TABLE).is_file():
         return folder
     rows = []
@@ -69,8 +70,9 @@ def heldout_data(folder: Path, *, seeds: Sequence[int], size_px: int = 1024) -> 
     return folder
 
 
-def seen_data(folder: Path, *, n_tiles: int) -> Path:
+def seen_data(root: Path, *, n_tiles: int) -> Path:
     """One question per tile of worlds that nothing is trained on."""
+    folder = root / f"seen-{n_tiles}"
     render_worlds(folder, n_tiles=n_tiles, first_seed=FIRST_MEASURE_SEED)
     return folder
 

@@ -123,7 +123,7 @@ def train(place: Place, step: Step) -> None:
     if (folder / "prompter/config.json").is_file():
         return
     print(f"== {step.name}: {folder.name}", flush=True)
-    where = data.training_data(place.out / f"data/training-{place.pieces}", n_tiles=place.tiles, most_pieces=place.pieces)
+    where = data.training_data(place.out / "data", n_tiles=place.tiles, most_pieces=place.pieces)
     preset = preset_of(place, step, checkpoint_of(place, step.start), step.settings)
     stage: Literal["sft", "grpo"] = "grpo" if step.stage == "grpo" else "sft"
     run = prepare_run(RunRequest(stage=stage, out=folder, data=where, preset=preset, seed=place.seed, save_every=20))
@@ -139,8 +139,8 @@ def train(place: Place, step: Step) -> None:
 def measured_folder(place: Place, where: str) -> Path:
     """The folder of questions called `where` (one of MEASURED), drawn where it is missing."""
     if where == "heldout":
-        return data.heldout_data(place.out / "data/heldout", seeds=place.world_seeds)
-    return data.seen_data(place.out / "data/seen", n_tiles=place.seen_tiles)
+        return data.heldout_data(place.out / "data", seeds=place.world_seeds)
+    return data.seen_data(place.out / "data", n_tiles=place.seen_tiles)
 
 
 def measure(place: Place, step: Step, where: str) -> list[dict[str, Any]]:
@@ -153,14 +153,14 @@ def measure(place: Place, step: Step, where: str) -> list[dict[str, Any]]:
     from pipeline.segment.sam2_segmenter import Sam2Segmenter
 
     own = ";".join((*step.segmenter, step.parts)).strip(";")
-    sampled = where.endswith("-sampled")
-    kind = f"{where}-{place.temperature}" if sampled else where
+    sampled, folder = where.endswith("-sampled"), measured_folder(place, where)
+    kind = f"{folder.name}-sampled-{place.temperature}" if sampled else folder.name
     name = f"answers-{kind}-{hashlib.sha256(own.encode()).hexdigest()[:6]}.json" if own else f"answers-{kind}.json"
     path = folder_of(place, step) / name
     if not path.is_file():
         started = time.process_time()
         preset = preset_of(place, step, checkpoint_of(place, step), step.segmenter)
-        samples = read_samples(measured_folder(place, where))
+        samples = read_samples(folder)
         plain = measure(place, replace(step, segmenter=(), parts=""), where) if own else []
         replies = [(row["reply"], row["complete"]) for row in plain]
         if sampled and not replies:

@@ -113,16 +113,31 @@ def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(tmp
         (ABSENT, None),
     ]
     monkeypatch.setattr(grpo_experiment_data, "render_worlds", lambda folder, **_: write_data(folder, few))
-    folder = grpo_experiment_data.training_data(tmp_path / "training", n_tiles=5, most_pieces=4)
+    folder = grpo_experiment_data.training_data(tmp_path, n_tiles=5, most_pieces=4)
     asked = [sample.question for sample in grpo_experiment_steps.read_samples(folder)]
     assert asked == [PRESENT, "two", "four", ABSENT]
+
+
+def test_other_numbers_are_other_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is there is not drawn again, so what is in it must stand in its name."""
+
+    def draw(folder: Path, **_: int) -> None:
+        if not folder.is_dir():
+            write_data(folder, [(PRESENT, mask_of(TARGET))])
+
+    monkeypatch.setattr(grpo_experiment_data, "render_worlds", draw)
+    places = [grpo_experiment_data.training_data(tmp_path, n_tiles=n, most_pieces=most) for n in (4, 8) for most in (2, 9)]
+    places += [grpo_experiment_data.seen_data(tmp_path, n_tiles=n) for n in (4, 8)]
+    assert len(set(places)) == 6
+    drawn = {sample.image.parent for place in places[:4] for sample in grpo_experiment_steps.read_samples(place)}
+    assert {path.resolve().parent.name for path in drawn} == {"training-4", "training-8"}
 
 
 def test_held_out_samples_are_those_of_the_benchmark(tmp_path: Path) -> None:
     from pipeline.evaluate.benchmark import choose_samples
     from pipeline.evaluate.benchmark_open import ReadOptions, open_benchmark
 
-    folder = grpo_experiment_data.heldout_data(tmp_path / "held", seeds=(3,), size_px=256)
+    folder = grpo_experiment_data.heldout_data(tmp_path, seeds=(3,), size_px=256)
     kept = grpo_experiment_steps.read_samples(folder)
     image = choose_samples(open_benchmark("world:3:256", ReadOptions()), "first")[0]
     assert [sample.question for sample in kept] == [sample.query for sample in image.samples]
@@ -169,7 +184,7 @@ def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: py
     assert taught["weights_sha256"] != grpo_experiment_steps.weights_hash(tmp_path / "tiny")
     assert document["samples"] == {"heldout": 2, "seen-sampled": 2}
     answered = {path.name for path in (tmp_path / "out/runs").rglob("answers-*.json")}
-    assert answered == {"answers-heldout.json", "answers-seen-sampled-0.5.json"}
+    assert answered == {"answers-data.json", "answers-data-sampled-0.5.json"}
     assert len(rewarded["curve"]) == 1
     assert list(rewarded["differences"]) == ["taught box+points2"]
     assert (tmp_path / "out/combinations.png").stat().st_size > 1000
