@@ -23,15 +23,19 @@ EPILOG = """what they are
 
 what is written to --out
   calibration.md       what was measured, a proposed threshold per wanted recall, and the curves as tables
-  calibration.png      recall over cost of both looks, and right against wrong masks that the verifier keeps
+  calibration.png      recall over cost of both looks, and right against wrong masks that the verifier keeps, with its cost
   calibration.json     the same as numbers
   tile/, parent/       the two runs behind them; the same command resumes them
 
 how to read it
-  recall               of the (tile, question) pairs whose core holds the class, the share that the gate lets through
+  recall               of the (tile, question) pairs whose core holds the class, the share that the gate lets through. Its interval takes
+                       the pairs of one picture together: they share what the gate saw
   of what is found     the same for the pairs in which the ungated pipeline found something: what a gate really takes away. In a run
                        with a gate, a random 1 % of what was rejected is examined all the same and estimates this figure (run.json: gate)
-  cost                 seconds with the gate over seconds without, measured here; above 1 the gate does not pay
+  cost                 seconds with over seconds without, measured here on a few blocks (median, smallest, largest); above 1 a gate does
+                       not pay. A verifier only costs: it looks at every mask, whatever the threshold
+  threshold            proposed where the lower end of the interval reaches the wanted recall; where none does, the page says how
+                       many pairs would be needed. Draw a larger world for more of them
 
 then
   python jobs/segment_region.py ... --gate parent --gate-threshold 0.02

@@ -11,9 +11,9 @@
    pair by pair, whatever their blocks, so pairs of one parent look may be counted as independent draws. Without an audited pair the
    interval reaches down to P / (P + R): nothing is known.
 
-"Found" is what prompter, segmenter and verifier make of a tile, not the truth: a thing that they overlook anyway is no loss of the
-gate's. Audited pairs that failed are left out of A. The figures say what was lost in the tiles that stayed unexamined: what the audit
-finds is part of the result.
+"Found" is what prompter, segmenter and verifier make of a tile, not the truth: the recall is agreement with the same run without a
+gate, and a thing that they overlook anyway is no loss of the gate's. Audited pairs that failed are left out of A. The figures say what
+was lost in the tiles that stayed unexamined: what the audit finds is part of the result.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from pipeline.schema import Reason, TileStatus
 
 LEVEL = 0.95
 """Probability between the ends of an interval."""
+
+RECALL_OF = "what is found without the gate"
+"""What the recall is a share of; not of what is there."""
 
 
 class JudgedRow(Protocol):
@@ -76,8 +79,8 @@ class GateCounts:
                 self.passed_found += row.status is TileStatus.FOUND
 
 
-def clopper_pearson(k: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Exact interval for a share of which k of n were seen; (0, 1) for n = 0. Raises ValueError unless 0 <= k <= n."""
+def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
+    """Exact interval for a share of which k of n were seen; (0, 1) for n = 0. Need not be whole. Raises ValueError unless 0 <= k <= n."""
     if not 0 <= k <= n:
         raise ValueError(f"k of n needs 0 <= k <= n, got {k} of {n}")
     from scipy.stats import beta
@@ -97,6 +100,7 @@ def gate_figures(counts: GateCounts) -> dict[str, Any]:
     return {
         **{name: getattr(counts, name) for name in GateCounts.__dataclass_fields__},
         "recall": recall,
+        "recall_of": RECALL_OF,
         "recall_low": _recall(counts, high),
         "recall_high": _recall(counts, low),
         "interval": f"{100 * LEVEL:g} %, Clopper-Pearson of the audited share",
@@ -107,14 +111,14 @@ def gate_text(figures: dict[str, Any]) -> str:
     """The figures on one line of the final table."""
     judged = figures["passed"] + figures["rejected"]
     share = f" ({100 * figures['rejected'] / judged:.1f} %)" if judged else ""
-    silent = f"; {figures['not_judged']} looks gave no answer" if figures["not_judged"] else ""
+    silent = f"; about {figures['not_judged']} the gate gave no answer" if figures["not_judged"] else ""
     audit = f"audited {figures['audited']}, found {figures['audited_found']}"
     recall, low, high = (figures[name] for name in ("recall", "recall_low", "recall_high"))
     if low is None or high is None:
-        said = "recall unknown: nothing was found"
+        said = f"recall of {RECALL_OF}: unknown, nothing was found"
     else:
-        said = f"recall {'unknown' if recall is None else f'{recall:.3f}'} [{low:.3f}, {high:.3f}]"
-    return f"rejected {figures['rejected']} of {judged} looks{share}; {audit}; {said}{silent}"
+        said = f"recall of {RECALL_OF}: {'unknown' if recall is None else f'{recall:.3f}'}, {100 * LEVEL:g} % [{low:.3f}, {high:.3f}]"
+    return f"rejected {figures['rejected']} of {judged} (tile, question) pairs{share}; {audit}; {said}{silent}"
 
 
 def _recall(counts: GateCounts, missed_share: float | None) -> float | None:

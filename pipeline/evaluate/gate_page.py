@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluate.gate_curves import EMPTY_SHARE, TARGETS, choose
+from pipeline.evaluate.gate_curves import EMPTY_SHARE, TARGETS, choose, why_none
 from pipeline.write.atomic_file import atomic_path
 
 _GATE_COLUMNS = {
@@ -20,12 +20,14 @@ _GATE_COLUMNS = {
     "cost": "cost",
     "cost_rare": f"cost, {100 * EMPTY_SHARE:g} % empty",
 }
+_RARE = f"{100 * EMPTY_SHARE:g} % empty"
 _VERIFIER_COLUMNS = {
     "threshold": "threshold",
     "recall": "right masks kept",
     "interval": "95 %",
     "kept_wrong": "wrong masks kept",
     "precision": "precision",
+    "cost": "cost",
 }
 
 
@@ -36,16 +38,18 @@ def calibration_markdown(document: Mapping[str, Any]) -> str:
         f"# Gate and verifier: {document['prompter']}, world {document['world']}",
         f"{counts['pairs']} (tile, question) pairs, {counts['present']} hold the class, {counts['absent']} hold none of it, something was "
         f"found in {counts['found']}; {counts['masks']} masks, {counts['right']} fit a true object (IoU >= 0.5).",
-        f"Seconds per pair: prompter {costs['prompter_s']:.4g}, "
-        + ", ".join(f"look ({name}) {seconds:.4g}" for name, seconds in costs["look_s"].items())
-        + ".",
+        _seconds(costs),
         "recall: share of pairs that hold the class and pass. of what is found: share of pairs in which the full examination found "
-        "something and that pass; a run's audit estimates this. cost: seconds with the gate over seconds without; above 1 it does not pay.",
+        "something and that pass; a run's audit estimates this. cost: seconds with the gate over seconds without; above 1 it does not pay. "
+        f"cost, {_RARE}: the same on land where {100 * EMPTY_SHARE:g} % of the pairs belong to a picture (a tile, or the whole block of a "
+        "parent look) that shows nothing of the class.",
+        "The intervals take the pairs of one picture together. A threshold is proposed where the lower end of the interval reaches the "
+        "recall, so that the true one is below it in at most about one world of forty.",
     ]
     for name, curve in document["gate"].items():
-        parts += [f"## Gate, look = {name}", _proposals(curve, "asked"), _table(curve, _GATE_COLUMNS)]
-    if document["verifier"]:
-        parts += ["## Verifier", _proposals(document["verifier"], "kept_wrong"), _table(document["verifier"], _VERIFIER_COLUMNS)]
+        parts += [f"## Gate, look = {name}", _proposals(curve, "asked", "pairs"), _table(curve, _GATE_COLUMNS)]
+    if curve := document["verifier"]:
+        parts += ["## Verifier", _verifier_cost(costs), _proposals(curve, "kept_wrong", "masks"), _table(curve, _VERIFIER_COLUMNS)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -70,18 +74,50 @@ def draw_calibration(document: Mapping[str, Any], path: Path) -> None:
             axis.legend(fontsize=8)
     rows = [row for row in document["verifier"] if row["recall"] is not None and row["kept_wrong"] is not None]
     right.plot([row["kept_wrong"] for row in rows], [row["recall"] for row in rows], marker=".")
-    right.set(title="verifier", xlabel="wrong masks kept", ylabel="right masks kept", xlim=(0, 1.02), ylim=(0, 1.02))
+    cost = document["costs"]["verifier_cost"]["median"]
+    right.set(
+        title=f"verifier, at {cost:.2f} times the seconds",
+        xlabel="wrong masks kept",
+        ylabel="right masks kept",
+        xlim=(0, 1.02),
+        ylim=(0, 1.02),
+    )
     for axis in (left, middle, right):
         axis.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def _proposals(curve: Sequence[Mapping[str, Any]], price: str) -> str:
+def _seconds(costs: Mapping[str, Any]) -> str:
+    """What was timed, each with its spread."""
+    looks = (f"a look ({name}) {_spread(seconds)}" for name, seconds in costs["look_s"].items())
+    timed = [*looks, f"the prompter {_spread(costs['prompter_s'])}", f"the segmenter {_spread(costs['segmenter_s'])}"]
+    verifier = costs["verifier_s"]
+    per_mask = f"Seconds per mask: the verifier {_spread(verifier)}." if verifier else "No timed block had a mask for the verifier."
+    often = f"median of {costs['repeats']} blocks [smallest, largest]"
+    return f"Seconds per pair, {often}: {', '.join(timed)}. {per_mask}"
+
+
+def _verifier_cost(costs: Mapping[str, Any]) -> str:
+    return (
+        f"cost: seconds of prompter, segmenter and verifier over seconds without it, {_spread(costs['verifier_cost'])}, with "
+        f"{costs['masks_per_pair']:.3g} masks per pair. Every mask is looked at, so it is the same at every threshold."
+    )
+
+
+def _spread(values: Mapping[str, float]) -> str:
+    return f"{values['median']:.4g} [{values['low']:.4g}, {values['high']:.4g}]"
+
+
+def _proposals(curve: Sequence[Mapping[str, Any]], price: str, things: str) -> str:
     lines = []
     for target in TARGETS:
         row = choose(curve, target)
-        said = "no threshold" if row is None else f"threshold = {row['threshold']:g} ({price.replace('_', ' ')} {_cell(row[price])})"
+        if row is None:
+            said = f"no threshold: {why_none(curve, target, things)}"
+        else:
+            sure = f"at least {row['recall_low']:g}, {price.replace('_', ' ')} {_cell(row[price])}"
+            said = f"threshold = {row['threshold']:g} ({sure})"
         lines.append(f"- recall {target:g}: {said}")
     return "\n".join(lines)
 

@@ -286,7 +286,7 @@ def read_labels(labels: rasterio.DatasetReader, window: Window, offset: tuple[in
 
 
 def score_table(scores: list[QueryScore]) -> str:
-    """A plain-text table of the figures, one line per question."""
+    """A plain-text table of the figures, one line per question, and why false alarms have no area where they have none."""
     columns = (
         "kind",
         "class",
@@ -306,7 +306,12 @@ def score_table(scores: list[QueryScore]) -> str:
     rows = [score.figures() for score in scores]
     cells = [["query", *columns], *([_cell(row["query"]), *(_cell(row[c]) for c in columns)] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    if any(row["empty_km2"] is None for row in rows):
+        lines.append("empty_km2 and per_100_km2 are unknown: the run grid has no CRS, so its pixels have no size on the ground")
+    elif any(row["per_100_km2"] is None for row in rows):
+        lines.append("per_100_km2 is unknown where no truly empty tile was answered")
+    return "\n".join(lines)
 
 
 def _cell(value: Any) -> str:

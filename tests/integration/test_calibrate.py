@@ -50,10 +50,20 @@ def test_the_curve_of_a_noisy_oracle_is_the_known_one(world: Path, tmp_path: Pat
     assert document["gate"]["tile"][0]["recall"] == 1.0
     assert document["gate"]["parent"][0]["asked"] == 1.0
     assert document["gate"]["parent"] != document["gate"]["tile"]
+    tile, parent = (document["gate"][look][0] for look in ("tile", "parent"))
+    assert (tile["n"], parent["n"]) == (48, 48)
+    assert tile["independent"] == 8, "six questions about one tile that all pass are one picture"
+    assert parent["independent"] == 1, "the world is one block"
+    assert parent["passed_empty"] is None, "its block shows tanks, so no pair of it is empty land"
+    assert "no threshold: at 0.001 it is 1, but 48 pairs are worth 8 independent ones" in (tmp_path / "out" / "calibration.md").read_text()
     kept = {row["threshold"]: row["kept_wrong"] for row in document["verifier"]}
     assert kept[0.5] in (0.0, None), "the oracle verifier's probability is the IoU itself"
-    assert document["costs"]["prompter_s"] > 0
-    assert set(document["costs"]["look_s"]) == {"tile", "parent"}
+    costs = document["costs"]
+    assert 0 < costs["prompter_s"]["low"] <= costs["prompter_s"]["median"] <= costs["prompter_s"]["high"]
+    assert set(costs["look_s"]) == {"tile", "parent"}
+    assert costs["verifier_s"]["median"] > 0
+    assert document["verifier"][0]["cost"] == round(costs["verifier_cost"]["median"], 4) > 1
+    assert costs["masks_per_pair"] > 0
 
 
 def test_bad_words_are_refused_before_anything_is_loaded(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,13 +68,15 @@ def test_recall_by_hand() -> None:
     assert figures["recall"] == 0.75
     assert figures["recall_low"] == pytest.approx(150 / (150 + 1000 * high), abs=1e-6)
     assert figures["recall_high"] == pytest.approx(150 / (150 + 1000 * low), abs=1e-6)
-    assert "rejected 1000 of 1400 looks (71.4 %); audited 21, found 1; recall 0.750 [" in gate_text(figures)
+    assert "rejected 1000 of 1400 (tile, question) pairs (71.4 %); audited 21, found 1; " in gate_text(figures)
+    assert f"; recall of what is found without the gate: 0.750, 95 % [{figures['recall_low']:.3f}, " in gate_text(figures)
+    assert figures["recall_of"] == "what is found without the gate"
 
 
 def test_without_an_audit_nothing_is_claimed() -> None:
     figures = gate_figures(GateCounts(passed=10, passed_found=5, rejected=15))
     assert (figures["recall"], figures["recall_low"], figures["recall_high"]) == (None, 0.25, 1.0)
-    assert "recall unknown [0.250, 1.000]" in gate_text(figures)
+    assert ": unknown, 95 % [0.250, 1.000]" in gate_text(figures)
     nothing_found = gate_figures(GateCounts(passed=10))
     assert nothing_found["recall_low"] is None
     assert "nothing was found" in gate_text(nothing_found)
@@ -84,7 +86,7 @@ def test_without_an_audit_nothing_is_claimed() -> None:
 
 
 def test_looks_without_an_answer_are_told() -> None:
-    assert gate_text(gate_figures(GateCounts(not_judged=7))).endswith("; 7 looks gave no answer")
+    assert gate_text(gate_figures(GateCounts(not_judged=7))).endswith("; about 7 the gate gave no answer")
     assert "no answer" not in gate_text(gate_figures(GateCounts(passed=7)))
 
 
