@@ -1,12 +1,14 @@
 """How good is it: a preset on a benchmark by the papers' protocols, or a finished run against a world's exact truth or your polygons.
 
-python jobs/evaluate.py --benchmark world:7 --preset embedded --limit 24 --out eval/world
+python jobs/evaluate.py --benchmark world:7 --preset embedded
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,13 +30,19 @@ conventions (what an answer about something that is not there scores; all four a
   segearth-r1          its released code: an empty mask on an empty target scores 1, whatever was said
   vision-reasoner      its released code: an empty target always scores 0
 
+parsers (how a reply becomes prompts):
+  robust               keeps what can be used: good items beside bad ones, boxes clipped to the image; a malformed reply is asked for
+                       again as often as the preset says (once)
+  think2seg            its released code, for its published figures: one bad item refuses the reply, nothing is clipped, put in order or
+                       dropped for where it lies, and nothing is asked for again
+
 examples:
   # the embedded models on 24 questions about world 7: the table, results.json, samples.parquet, samples.html with masks drawn
   python jobs/evaluate.py --benchmark world:7 --preset embedded --limit 24 --out eval/world
 
-  # Think2Seg-RS on EarthReason by its own protocol: one random question per image, scored at 840 x 840 by its released code
+  # Think2Seg-RS on EarthReason by its own protocol: one random question per image, read and scored at 840 x 840 as its code does
   python jobs/evaluate.py --benchmark earthreason:/data/EarthReason --split test --preset think2seg-3b \\
-      --questions random --convention think2seg --out eval/earthreason
+      --questions random --parser think2seg --convention think2seg --out eval/earthreason
 
   # how far could any prompter get with this segmenter? boxes and points from the true masks, masks from SAM2
   python jobs/evaluate.py --benchmark rrsis-d:/data/RRSIS-D --size-mismatch squash --prompts truth --out eval/ceiling
@@ -55,6 +63,12 @@ of a finished run (--run, --truth), per question; by polygons only what the run 
   empty_km2            ground area of truly empty tiles that were looked at; per_100_km2 = false alarms per 100 km2 of it"""
 
 RUN_FLAGS = ("run", "truth", "truth_query", "json")
+
+OUT_FLAGS = (
+    *("split", "preset", "config", "questions", "seed", "sentence", "limit"),
+    *("prompts", "models", "parser", "size", "boundary_tolerance"),
+)
+"""What the default of --out is named after, where it is not the default itself; --convention only counts the same answers otherwise."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -79,6 +93,8 @@ def parser() -> argparse.ArgumentParser:
     protocol = top.add_argument_group("protocol")
     names = ("paper", "think2seg", "segearth-r1", "vision-reasoner")
     protocol.add_argument("--convention", choices=names, default="paper", help="how the open cases score (default: %(default)s)")
+    parser_help = "how replies are read (default: %(default)s)"
+    protocol.add_argument("--parser", choices=("robust", "think2seg"), default="robust", help=parser_help)
     size_help = "side that image and mask are squashed to: preset (its tile side, default), native (not at all), or a number of px"
     protocol.add_argument("--size", default="preset", metavar="PX", help=size_help)
     mismatch = "mask of another size than its image: refuse (default) or squash (stretch it over the image)"
@@ -86,7 +102,8 @@ def parser() -> argparse.ArgumentParser:
     tolerance = "of GeoSeg's BF, as a share of the image diagonal (default: 0.0075)"
     protocol.add_argument("--boundary-tolerance", type=float, metavar="SHARE", help=tolerance)
     running = top.add_argument_group("running")
-    running.add_argument("--out", metavar="DIR", help="directory of the evaluation; the same command resumes it")
+    out_help = "directory of the evaluation; the same command resumes it (default: evaluations/, named after what is asked of what)"
+    running.add_argument("--out", metavar="DIR", help=out_help)
     running.add_argument(
         "--runner", choices=("ray", "local"), default="ray", help="ray: actors (joins RAY_ADDRESS if set); local: this process"
     )
@@ -108,14 +125,12 @@ def request_of(args: argparse.Namespace) -> Any:
     given = [f"--{name.replace('_', '-')}" for name in RUN_FLAGS if getattr(args, name) is not None]
     if given:
         raise InputError("--benchmark cannot be combined with the mode for finished runs", came=given[0], remedy="drop one of them")
-    if args.out is None:
-        raise InputError("an evaluation needs a directory", remedy="add --out DIR")
     tolerance = DIAGONAL_SHARE if args.boundary_tolerance is None else args.boundary_tolerance
     if not 0 <= tolerance <= 1:
         raise InputError("--boundary-tolerance is a share of the diagonal from 0 to 1", came=str(tolerance), remedy="for example 0.0075")
     return EvaluationRequest(
         benchmark=args.benchmark,
-        out=args.out,
+        out=args.out or default_out(args),
         preset=args.preset,
         config_file=args.config,
         split=args.split,
@@ -127,10 +142,25 @@ def request_of(args: argparse.Namespace) -> Any:
         sentence=args.sentence,
         prompts_from="truth" if args.models == "truth" else args.prompts or "preset",
         masks_from=args.models,
+        parser=args.parser,
         boundary_share=tolerance,
         scoring=Scoring(convention=args.convention),
         runner=args.runner,
     )
+
+
+def default_out(args: argparse.Namespace) -> str:
+    """`evaluations/world-7-embedded-limit-24`: benchmark, last folder of its place or seed, split, preset, and what else was chosen."""
+    name, _, place = args.benchmark.partition(":")
+    words = [name, place.replace(":", "-") if name == "world" else Path(place).resolve().name]
+    top = parser()
+    for flag in OUT_FLAGS:
+        value = getattr(args, flag)
+        if flag in ("split", "preset"):
+            words += [value] if value else []
+        elif value != top.get_default(flag):
+            words += [flag, Path(value).stem if flag == "config" else str(value)]
+    return str(Path("evaluations") / re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-."))
 
 
 def _size(text: str) -> Any:
@@ -174,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
 
             return run_evaluation(request)
         if args.run is None or args.truth is None:
-            raise InputError("name what to evaluate", remedy="give --benchmark NAME:PLACE --out DIR, or --run DIR --truth PLACE")
+            raise InputError("name what to evaluate", remedy="give --benchmark NAME:PLACE, or --run DIR --truth PLACE")
         return score_finished_run(args)
     except TerraqueryError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -182,4 +212,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # unwinds, so that the engine's processes end with this one
     sys.exit(main())

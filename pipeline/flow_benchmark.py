@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,13 @@ from pipeline.write.atomic_file import write_bytes_atomic
 def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = print) -> int:
     """Plan, run and publish; returns the exit code (0, or 3 when samples failed). Raises TerraqueryError."""
     set_process_defaults()
-    planned = plan_evaluation(request)
+    planned = plan_evaluation(request, say=say)
     context, models = planned.context, model_ids(planned)
     if planned.preset.notice and models["prompter"] != MODEL_ID:
         say(notice_box(planned.preset.notice))
     say(f"{planned.n_samples} questions about {len(context.images)} images of {planned.benchmark.name}, {planned.benchmark.split}")
     claim(planned)
+    say(f"results go to {request.out}")
     left, notes = missing_parts(context)
     for note in notes:
         say(f"note: {note}")
@@ -90,14 +92,12 @@ def run_parts(planned: PlannedEvaluation, parts: list[int]) -> Iterator[PartSumm
 
 
 def _run_local(context: EvaluationContext, parts: list[int]) -> Iterator[PartSummary]:
-    reader, prompter, scorer = SampleReader(context), SamplePrompter(context), SampleScorer(context)
-    try:
+    with closing(SamplePrompter(context)) as prompter:
+        reader, scorer = SampleReader(context), SampleScorer(context)
         with asyncio.Runner() as loop:
             for part in parts:
                 images = reader.read(part)
                 yield scorer.commit(images, loop.run(prompter.prompt(images)))
-    finally:
-        prompter.close()
 
 
 class _ReadActor:
@@ -177,8 +177,10 @@ def _subject(planned: PlannedEvaluation, records: Sequence[SampleRecord]) -> Sub
             "limit": request.limit,
             "boundary_tolerance": tolerance_text(request.boundary_share),
         },
+        parser=parameters.get("parser"),
+        retry=planned.preset.prompter.vllm.retry,
         pixel_m=_scored_pixel_m(planned),
-        notes=tuple(f"{count} {text}" for count, text in notes if count),
+        notes=(*planned.benchmark.notes, *(f"{count} {text}" for count, text in notes if count)),
     )
 
 

@@ -1,7 +1,8 @@
 """From a command line to a checked evaluation: everything that can be found wrong before a model is loaded.
 
-1. `plan_evaluation` opens the benchmark, chooses the questions, compares the sizes of images and masks, and checks both models'
-   options and file headers. It writes nothing; every InputError comes from here or from `claim`.
+1. `plan_evaluation` opens the benchmark, chooses the questions, compares the sizes of images and masks, decodes every chosen mask
+   once, and checks both models' options and file headers. It writes nothing; every InputError comes from here or from `claim`.
+   Questions and masks go into the fingerprint, so that a resumed evaluation never mixes two truths.
 2. `claim` takes the output directory: new, or one that holds the same evaluation (evaluation.json), which is then resumed.
 3. `missing_parts` says what is left to do: parts without a readable record of this evaluation.
 """
@@ -9,13 +10,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config import Preset, Runner, build_preset, merge_tables, preset_tables, read_toml
 from pipeline.errors import InputError, RecordError, RunMismatchError
 from pipeline.evaluate.benchmark import Benchmark, QuestionPolicy, SizePolicy, check_sizes, choose_samples
+from pipeline.evaluate.benchmark_content import masks_hash, questions_hash
 from pipeline.evaluate.benchmark_open import ReadOptions, open_benchmark
 from pipeline.evaluate.benchmark_rrsisd import Sentence
 from pipeline.evaluate.boundary import DIAGONAL_SHARE
@@ -26,6 +29,7 @@ from pipeline.evaluate.truth_models import MODEL_ID
 from pipeline.prepare import short_identity
 from pipeline.prompt.build import check_prompter
 from pipeline.prompt.checkpoint import resolve_model
+from pipeline.prompt.released_parser import ParserName
 from pipeline.provenance import path_identity
 from pipeline.segment.build import check_segmenter
 from pipeline.segment.sam2_model import resolve_path
@@ -60,6 +64,8 @@ class EvaluationRequest:
     sentence: Sentence = "sent"
     prompts_from: ModelSource = "preset"
     masks_from: ModelSource = "preset"
+    parser: ParserName = "robust"
+    """How replies are read; with `think2seg` a malformed one is not asked for again, whatever the preset says."""
     boundary_share: float = DIAGONAL_SHARE
     scoring: Scoring = field(default_factory=Scoring)
     runner: Runner = "ray"
@@ -83,8 +89,8 @@ class PlannedEvaluation:
         return sum(len(image.samples) for image in self.context.images)
 
 
-def plan_evaluation(request: EvaluationRequest) -> PlannedEvaluation:
-    """Check everything and choose the questions; writes nothing, loads no model. Raises InputError."""
+def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -> PlannedEvaluation:
+    """Check everything and choose the questions; writes nothing, loads no model. `say` gets lines of progress. Raises InputError."""
     tables = preset_tables(request.preset)
     if request.config_file:
         tables = merge_tables(tables, read_toml(Path(request.config_file), "--config"))
@@ -92,6 +98,8 @@ def plan_evaluation(request: EvaluationRequest) -> PlannedEvaluation:
     if preset.gate.on or preset.verifier.on:
         what = "a benchmark measures prompter and segmenter alone"
         raise InputError(what, came="a gate or a verifier", remedy="leave them out here; jobs/calibrate_gate.py measures them")
+    if request.parser == "think2seg":
+        preset = _without_retry(preset)
     _check_models(request, preset)
     options = ReadOptions(split=request.split, tile_px=preset.tiles.px, sentence=request.sentence)
     benchmark = open_benchmark(request.benchmark, options)
@@ -104,16 +112,18 @@ def plan_evaluation(request: EvaluationRequest) -> PlannedEvaluation:
         "questions": policy,
         "seed": request.seed if policy == "random" else None,
         "limit": request.limit,
+        "content": {"questions": questions_hash(images), "masks": masks_hash(images, benchmark.name, say=say)},
         "side_px": side_px,
         "prompts_from": request.prompts_from,
         "masks_from": request.masks_from,
         "boundary_share": request.boundary_share,
+        "parser": request.parser,
         "prompter": {**asdict(preset.prompter), "model": path_identity(resolve_model(preset.prompter.model))},
         "segmenter": {**asdict(preset.segmenter), "checkpoint": path_identity(str(resolve_path(preset.segmenter.checkpoint)))},
         "images_per_part": IMAGES_PER_PART,
     }
     if request.prompts_from == "truth":
-        del parameters["prompter"]
+        del parameters["prompter"], parameters["parser"]
     if request.masks_from == "truth":
         del parameters["segmenter"]
     context = EvaluationContext(
@@ -124,6 +134,7 @@ def plan_evaluation(request: EvaluationRequest) -> PlannedEvaluation:
         masks_from=request.masks_from,
         side_px=side_px,
         boundary_share=request.boundary_share,
+        parser=request.parser,
         out_dir=str(Path(request.out).absolute()),
         fingerprint=fingerprint(parameters),
     )
@@ -132,10 +143,18 @@ def plan_evaluation(request: EvaluationRequest) -> PlannedEvaluation:
     )
 
 
+def _without_retry(preset: Preset) -> Preset:
+    """The preset with every reply asked for once, as the released code asks."""
+    return replace(preset, prompter=replace(preset.prompter, vllm=replace(preset.prompter.vllm, retry=0)))
+
+
 def _check_models(request: EvaluationRequest, preset: Preset) -> None:
     """What can be said about the models without loading them. Raises InputError."""
     if request.masks_from == "truth" and request.prompts_from != "truth":
         raise InputError("masks from the truth need prompts from the truth", remedy="use --models truth")
+    if request.prompts_from == "truth" and request.parser != "robust":
+        what, remedy = "a parser reads a language model's replies", "drop --parser, or let the preset's prompter answer"
+        raise InputError(what, came=f"parser {request.parser!r} and prompts from the truth", remedy=remedy)
     if request.prompts_from == "preset":
         if preset.prompter.kind != "vllm":
             what, remedy = "a benchmark needs a prompter that looks at images", "use --prompts truth, or a preset with a language model"

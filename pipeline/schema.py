@@ -280,7 +280,7 @@ class Prompt:
     """Geometry for the segmenter, in pixel-edge coordinates (x, y) of the tile's read window."""
 
     box_xyxy: tuple[float, float, float, float] | None
-    """x0 < x1, y0 < y1; None for a points-only prompt."""
+    """x0 < x1, y0 < y1, inside the window (but not in an evaluation by the released parser); None for a points-only prompt."""
     points_xy: tuple[tuple[float, float], ...] = ()
     point_labels: tuple[int, ...] = ()
     """1 = inside the object, 0 = outside; one per point."""

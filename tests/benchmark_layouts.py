@@ -101,13 +101,17 @@ def write_earthreason(root: Path, split: str = "test") -> Filled:
 
 
 def write_rrsisd(root: Path, *, odd_image: bool = False) -> Filled:
-    """`odd_image`: the first picture gets one column more than its mask has, as in the published files."""
+    """Three images of the split test; the last has two image ids, so its two refs name one file.
+
+    `odd_image`: the first picture gets one column more than its mask has, as in the published files.
+    """
     filled = Filled(root)
     refs, annotations, images = [], [], []
-    for index, cut in enumerate(cuts()):
+    four = cuts()
+    for index, (cut, file, split) in enumerate(zip([*four, four[2]], [0, 1, 2, 3, 2], ["test"] * 3 + ["val", "test"], strict=True)):
         rgb = np.pad(cut.rgb, ((0, 0), (0, 1), (0, 0)), mode="edge") if odd_image and index == 0 else cut.rgb
-        save(root / "images" / "rrsisd" / "JPEGImages" / f"{index:05d}.jpg", rgb)
-        images.append({"id": index, "file_name": f"{index:05d}.jpg", "height": SIDE, "width": SIDE})
+        save(root / "images" / "rrsisd" / "JPEGImages" / f"{file:05d}.jpg", rgb)
+        images.append({"id": index, "file_name": f"{file:05d}.jpg", "height": SIDE, "width": SIDE})
         entry = {"id": 70 + index, "image_id": index, "category_id": index % 2, "segmentation": [rle_text(cut.mask)], "area": 1, "bbox": []}
         annotations.append(entry)
         sentence = {"sent": f"the {plain(cut.class_name)}", "raw": f"The {plain(cut.class_name)} .", "tokens": [], "sent_id": index}
@@ -116,13 +120,13 @@ def write_rrsisd(root: Path, *, odd_image: bool = False) -> Filled:
                 "ref_id": 900 + index,
                 "ann_id": 70 + index,
                 "image_id": index,
-                "split": "test" if index < 3 else "val",
+                "split": split,
                 "category_id": index % 2,
-                "file_name": f"{index:05d}.jpg",
+                "file_name": f"{file:05d}.jpg",
                 "sentences": [sentence, {**sentence, "sent": "another wording"}],
             }
         )
-        if index < 3:
+        if split == "test":
             filled.masks[str(900 + index)] = cut.mask
             filled.wordings[str(900 + index)] = [sentence["sent"], "another wording"]
     (root / "rrsisd").mkdir(parents=True)
@@ -132,28 +136,35 @@ def write_rrsisd(root: Path, *, odd_image: bool = False) -> Filled:
     return filled
 
 
-def write_phrases(root: Path, folders: tuple[str, str], suffix: str, *, with_suffix: bool) -> Filled:
+def write_phrases(root: Path, folders: tuple[str, str], suffixes: tuple[str, str], line: str) -> Filled:
+    """`suffixes`: of images and masks. `line`: of the listing, with {name}, {suffix} and {phrase}."""
     filled, lines = Filled(root), []
     for index, cut in enumerate(cuts()):
         name = f"{index:04d}"
-        save(root / folders[0] / f"{name}{suffix}", cut.rgb)
-        save(root / folders[1] / f"{name}{'.tif' if suffix == '.tif' else '.png'}", np.repeat(cut.mask[..., None] * np.uint8(255), 3, 2))
+        save(root / folders[0] / f"{name}{suffixes[0]}", cut.rgb)
+        save(root / folders[1] / f"{name}{suffixes[1]}", np.repeat(cut.mask[..., None] * np.uint8(255), 3, 2))
         phrases = [plain(cut.class_name), f"the {plain(cut.class_name)} in the middle"] if index == 0 else [plain(cut.class_name)]
-        lines += [f"{name}{suffix if with_suffix else ''} {phrase}" for phrase in phrases]
-        filled.masks[name], filled.wordings[name] = cut.mask, phrases
+        lines += [line.format(name=name, suffix=suffixes[0], phrase=phrase) for phrase in phrases]
+        target = f"{name}{suffixes[0]}"
+        filled.masks[target], filled.wordings[target] = cut.mask, phrases
+        if suffixes[0] != ".jpg":
+            filled.images[target] = cut.rgb
     (root / "output_phrase_test.txt").write_text("\n".join(lines) + "\n\n")
     return filled
 
 
-def write_risbench(root: Path) -> Filled:
-    return write_phrases(root, ("img_rgb", "mask"), ".jpg", with_suffix=True)
+def write_risbench(root: Path, suffixes: tuple[str, str] = (".png", ".png")) -> Filled:
+    """Image and mask of one name, as the released readers open them; with other `suffixes` only the stems agree."""
+    return write_phrases(root, ("img_rgb", "mask"), suffixes, "{name}{suffix} {phrase}")
 
 
-def write_refsegrs(root: Path) -> Filled:
-    return write_phrases(root, ("images", "masks"), ".tif", with_suffix=False)
+def write_refsegrs(root: Path, space: str = " ") -> Filled:
+    """`space`: what separates id and phrase."""
+    return write_phrases(root, ("images", "masks"), (".tif", ".tif"), "{name}" + space + "{phrase}")
 
 
 def write_geoseg(root: Path) -> Filled:
+    """Ids begin again on every level of a domain; the domain Urban has the paths of its authors' machine."""
     filled = Filled(root)
     entries: dict[str, list[dict[str, Any]]] = {"Agriculture": [], "Urban": []}
     for index, cut in enumerate(cuts()):
@@ -162,10 +173,13 @@ def write_geoseg(root: Path) -> Filled:
         save(root / "RS_ReasonSeg_Benchmark" / "images" / place, cut.rgb)
         save(root / "RS_ReasonSeg_Benchmark" / "masks" / place, cut.mask.astype(np.uint8) * 255)
         paths = {"file_name": place, "mask_path": f"masks/{place}"}
+        if domain == "Urban":
+            authors = "/home/authors/RS_ReasonSeg_Benchmark"
+            paths = {"file_name": f"{authors}/images/{place}", "mask_path": f"{authors}/masks/{place}"}
         question = f"where are {plain(cut.class_name)}?"
-        entry = {"id": index, **paths, "height": SIDE, "width": SIDE, "difficulty": level, "question": question}
+        entry = {"id": 0, **paths, "height": SIDE, "width": SIDE, "difficulty": level, "question": question}
         entries[domain].append(entry)
-        name = f"{domain}/{index}"
+        name = f"{domain}/{level}/0"
         filled.masks[name], filled.images[name], filled.wordings[name] = cut.mask, cut.rgb, [question]
     (root / "annotations").mkdir()
     for domain, listed in entries.items():
@@ -174,6 +188,7 @@ def write_geoseg(root: Path) -> Filled:
 
 
 def write_lasers(root: Path) -> Filled:
+    """The third description is longer than a question of a run may be; the fourth picture holds nothing; two entries state no size."""
     filled, entries = Filled(root), []
     for index, cut in enumerate(cuts()):
         save(root / "train" / "images" / f"{index}.png", cut.rgb)
@@ -181,8 +196,11 @@ def write_lasers(root: Path) -> Filled:
         empty = index == 3
         masks = [] if empty else [rle_text(left), rle_text(cut.mask & ~left)]
         text = f"Please find all the {plain(cut.class_name)} in this picture,\nwherever they are."
-        entry = {"id": f"q{index}", "image_name": f"{index}.png", "description": text, "answer": "[SEG] and [SEG]", "mask": masks}
-        entries.append({**entry, "size": [SIDE, SIDE], "split": "train"})
+        if index == 2:
+            text += " They may be small." * 40
+        answer = "There is nothing of the kind." if empty else "[SEG] and [SEG]"
+        entry = {"id": f"q{index}", "image_name": f"{index}.png", "description": text, "answer": answer, "mask": masks}
+        entries.append({**entry, "split": "train"} if index % 2 else {**entry, "size": [SIDE, SIDE], "split": "train"})
         filled.masks[f"q{index}"] = np.zeros_like(cut.mask) if empty else cut.mask
         filled.images[f"q{index}"], filled.wordings[f"q{index}"] = cut.rgb, [text]
     (root / "train" / "annotations").mkdir()

@@ -28,6 +28,10 @@ from pipeline.prompt.query import check_query
 QuestionPolicy = Literal["first", "all", "random"]
 SizePolicy = Literal["refuse", "squash"]
 
+MAX_WORDING_CHARS = 8192
+"""Longest question of a benchmark: a bound against broken annotations. What a model can hold is its context; a question (LaSeRS
+asks in paragraphs) that does not fit into it is that sample's recorded failure, while the others are asked."""
+
 
 class PixelSource(Protocol):
     """Where an image comes from. Small and picklable."""
@@ -50,6 +54,10 @@ class MaskSource(Protocol):
 
     def read(self) -> NDArray[np.bool_]:
         """(H, W); True = target, all False = the target is not there. Raises InputError or SourceError when damaged."""
+        ...
+
+    def digest(self) -> str:
+        """A text that changes with the pixels of `read`; computed from them, except where they are known. Raises as `read` does."""
         ...
 
 
@@ -96,6 +104,8 @@ class Benchmark:
     """What pins the content: root and hash of the annotations, or seed and size."""
     pixel_m: float | None = None
     """Ground size of a pixel, where it is known and the same everywhere."""
+    notes: tuple[str, ...] = ()
+    """What its reader decided about its entries, for the results."""
 
     def __post_init__(self) -> None:
         for what, ids in (
@@ -195,6 +205,13 @@ def read_mask(source: MaskSource, shape_hw: tuple[int, int]) -> NDArray[np.bool_
     return np.asarray(stretched).astype(np.bool_)
 
 
+def mask_digest(mask: NDArray[np.bool_]) -> str:
+    """32 hex digits of a mask (H, W)."""
+    digest = hashlib.blake2b(f"{mask.shape[0]} x {mask.shape[1]}:".encode(), digest_size=16)
+    digest.update(np.packbits(mask).tobytes())
+    return digest.hexdigest()
+
+
 def _samples(target: Target, policy: QuestionPolicy, seed: int) -> list[Sample]:
     if policy == "all":
         places = list(range(len(target.wordings)))
@@ -210,7 +227,7 @@ def _sample(target: Target, place: int) -> Sample:
     wording = target.wordings[place]
     query, refusal = " ".join(wording.text.split()), ""
     try:
-        query = check_query(query)
+        query = check_query(query, max_chars=MAX_WORDING_CHARS)
     except InputError as error:
         refusal = str(error)
     return Sample(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, SourceError
+from pipeline.evaluate.benchmark import mask_digest
 from pipeline.evaluate.coco_rle import decode_union, rle_size
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
@@ -25,6 +26,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 _EIGHT_BIT_MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK", "YCbCr", "1")
 
 _SHOWN = 3
+_LISTED = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +70,9 @@ class MaskFile:
         first = values if values.ndim == 2 else values[..., 0]
         return np.ascontiguousarray(first > 0)
 
+    def digest(self) -> str:
+        return mask_digest(self.read())
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RleMask:
@@ -75,12 +80,20 @@ class RleMask:
 
     text: str
     """JSON list of {"size": [height, width], "counts": ...}, at least one, all of one size."""
+    where: str = ""
+    """Entry and file of the annotation, for messages."""
 
     def size_hw(self) -> tuple[int, int]:
         return rle_size(json.loads(self.text)[0])
 
     def read(self) -> NDArray[np.bool_]:
-        return decode_union(json.loads(self.text))
+        try:
+            return decode_union(json.loads(self.text))
+        except InputError as error:
+            raise SourceError(f"{self.where or 'a run-length mask'} does not decode: {error}") from error
+
+    def digest(self) -> str:
+        return mask_digest(self.read())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +109,9 @@ class EmptyMask:
     def read(self) -> NDArray[np.bool_]:
         return np.zeros((self.height, self.width), dtype=np.bool_)
 
+    def digest(self) -> str:
+        return f"empty {self.height} x {self.width}"
+
 
 def rle_mask(segmentation: Any, where: str) -> RleMask:
     """A mask from an annotation: one run-length object or a list of them. Raises InputError naming `where`."""
@@ -107,23 +123,24 @@ def rle_mask(segmentation: Any, where: str) -> RleMask:
         {"size": list(item["size"]), "counts": item["counts"].decode() if isinstance(item["counts"], bytes) else item["counts"]}
         for item in items
     ]
-    return RleMask(text=json.dumps(plain))
+    return RleMask(text=json.dumps(plain), where=where)
 
 
 def layout_error(name: str, expected: str, came: str) -> InputError:
     """The folder is not laid out as data set `name` is."""
-    return InputError(f"{name} must be laid out as {expected}", came=came, remedy=f"give its root: --benchmark {name}:PATH")
+    remedy = f"give the root of a complete copy, --benchmark {name}:PATH, and with --split a split that it holds"
+    return InputError(f"{name} must be laid out as {expected}", came=came, remedy=remedy)
 
 
 def require_folders(name: str, expected: str, folders: Sequence[Path]) -> None:
-    """Raises InputError naming the first folder that is not there, and what lies beside it."""
+    """Raises InputError naming the first folder that is not there, and what is there instead."""
     for folder in folders:
         if not folder.is_dir():
             raise layout_error(name, expected, f"no folder {folder}{beside(folder)}")
 
 
 def require_file(name: str, expected: str, path: Path) -> Path:
-    """`path` itself. Raises InputError when it is no file."""
+    """`path` itself. Raises InputError when it is no file, saying what is there instead."""
     if not path.is_file():
         raise layout_error(name, expected, f"no file {path}{beside(path)}")
     return path
@@ -138,13 +155,13 @@ def require_complete(name: str, what: str, missing: Sequence[str], n: int) -> No
 
 
 def beside(path: Path) -> str:
-    """What the parent folder holds, for an error message."""
-    parent = path.parent
-    if not parent.is_dir():
-        return f" (nor {parent})"
-    names = sorted(entry.name for entry in parent.iterdir())
-    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-    return f"; {parent} holds {shown or 'nothing'}"
+    """What the nearest folder above `path` holds, for an error message."""
+    above = next((folder for folder in path.parents if folder.is_dir()), None)
+    if above is None:
+        return ""
+    names = sorted(entry.name for entry in above.iterdir())
+    shown = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return f"; {above} holds {shown or 'nothing'}"
 
 
 class FileIndex:

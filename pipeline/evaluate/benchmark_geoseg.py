@@ -3,8 +3,13 @@
     <root>/RS_ReasonSeg_Benchmark/images/<Domain>/<LevelN>/...     masks/<Domain>/<LevelN>/...   (PNG 0/255)
     <root>/annotations/<Domain>.json (or inside RS_ReasonSeg_Benchmark): [{id, file_name, mask_path, height, width, difficulty, question}]
 
-The layout is the one that the authors' scripts read; their download was not public when this was written, so paths in the
-annotations are looked for relative to the root, to RS_ReasonSeg_Benchmark, and to its images/ or masks/ with and without domain.
+The layout is the one that the authors' scripts read; their download was not public when this was written, so:
+
+1. Paths in the annotations are looked for relative to the root, to RS_ReasonSeg_Benchmark, and to its images/ or masks/ with and
+   without domain. The scripts open `file_name` as it stands, so it may be an absolute path of the authors' machine: then what
+   comes after the last RS_ReasonSeg_Benchmark/ in it is looked for first, and the path itself last.
+2. An id is `<Domain>/<difficulty>/<id>`, which is how the scripts name their outputs: ids may begin again on every level.
+
 A different data set of the same name (UniGeoSeg's) has another layout.
 """
 
@@ -44,8 +49,8 @@ def read_geoseg(root: Path, split: str = SPLIT) -> Benchmark:
         (_find(inner, "images", domain, str(entry["file_name"])), _find(inner, "masks", domain, str(entry["mask_path"])))
         for domain, entry in entries
     ]
-    for place, what in ((0, "an image"), (1, "a mask")):
-        missing = [str(entry["file_name"]) for (_, entry), pair in zip(entries, pairs, strict=True) if pair[place] is None]
+    for place, what, key in ((0, "an image", "file_name"), (1, "a mask", "mask_path")):
+        missing = [str(entry[key]) for (_, entry), pair in zip(entries, pairs, strict=True) if pair[place] is None]
         require_complete(NAME, f"{what} under {inner}", missing, len(entries))
     found = [_image(domain, entry, (str(a), str(b))) for (domain, entry), (a, b) in zip(entries, pairs, strict=True)]
     identity = {"root": str(root), "annotations": content_hash([path.read_bytes() for path in listings])}
@@ -72,13 +77,14 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _find(inner: Path, part: str, domain: str, name: str) -> Path | None:
-    """The file an annotation names, in the first place where it lies."""
-    places = (inner / name, inner.parent / name, inner / part / name, inner / part / domain / name)
+    """The file an annotation names, in the first place where it lies: under the root before anywhere else (step 1)."""
+    tail = f"/{name}".rpartition(f"/{FOLDER}/")[2].lstrip("/")
+    places = (inner / tail, inner.parent / tail, inner / part / tail, inner / part / domain / tail, inner.parent / name)
     return next((path for path in places if path.is_file()), None)
 
 
 def _image(domain: str, entry: dict[str, Any], paths: tuple[str, str]) -> BenchmarkImage:
-    identity = f"{domain}/{entry['id']}"
+    identity = f"{domain}/{entry['difficulty']}/{entry['id']}"
     pixels = ImageFile(path=paths[0])
     height, width = pixels.size_hw()
     if (entry["height"], entry["width"]) != (height, width):

@@ -6,7 +6,8 @@
 
 1. `load_plain_pickle` reads the pickle with an unpickler that knows no classes: a list of dictionaries of texts and numbers
    needs none, and a file that asks for one is refused, because loading it would run its code.
-2. Every ref of the split becomes a target; its sentences are its wordings, the first is what the papers ask.
+2. Every ref of the split becomes a target; its sentences are its wordings, the first is what the papers ask. Targets belong to
+   the same image when they name the same file: several `image_id`s may do so.
 3. Which text of a sentence is asked is a choice that published numbers depend on: `sent` (cleaned, lower case), `sent+dot`
    (with a full stop: Think2Seg-RS) or `raw` (SegEarth-R1).
 """
@@ -59,12 +60,12 @@ def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmar
         raise InputError(f"{NAME}: the split must hold refs", came=f"none in {split!r}", remedy=f"use one of {', '.join(splits)}")
     files = FileIndex(folder)
     require_complete(NAME, f"a file in {folder}", [n for n in missing_images if files.find(n) is None], len(missing_images))
-    by_image: dict[Any, list[Target]] = {}
+    by_image: dict[Path, list[Target]] = {}
     for ref in chosen:
-        by_image.setdefault(ref["image_id"], []).append(_target(ref, annotations, classes, sentence))
+        if path := files.find(names[ref["image_id"]]):
+            by_image.setdefault(path, []).append(_target(ref, annotations, classes, sentence))
     found = tuple(
-        BenchmarkImage(image_id=Path(names[key]).stem, pixels=ImageFile(path=str(files.find(names[key]))), targets=tuple(targets))
-        for key, targets in by_image.items()
+        BenchmarkImage(image_id=path.name, pixels=ImageFile(path=str(path)), targets=tuple(targets)) for path, targets in by_image.items()
     )
     identity = {
         "root": str(root),

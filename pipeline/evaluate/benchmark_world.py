@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluate.benchmark import Benchmark, BenchmarkImage, MaskSource, Target, Wording
+from pipeline.evaluate.benchmark import Benchmark, BenchmarkImage, MaskSource, Target, Wording, mask_digest
 from pipeline.evaluate.benchmark_files import EmptyMask
 from pipeline.schema import Window
 from pipeline.world.classes import CLASSES
@@ -62,12 +62,17 @@ class WorldMask:
     seed: int
     window: Window
     class_name: str
+    drawn: str
+    """Digest of the mask as it was drawn when the questions were made; spares a second drawing of the whole world."""
 
     def size_hw(self) -> tuple[int, int]:
         return self.window.shape
 
     def read(self) -> NDArray[np.bool_]:
         return class_mask(_drawn(self.seed, self.window), self.class_name)
+
+    def digest(self) -> str:
+        return self.drawn
 
 
 @lru_cache(maxsize=16)
@@ -98,18 +103,22 @@ def read_world(seed: int, *, size_px: int = DEFAULT_SIZE, tile_px: int = 256) ->
 
 def _image(world: World, window: Window, image_id: str) -> BenchmarkImage:
     drawn = render(world, window)
-    area = {name: int(class_mask(drawn, name).sum()) for name in CLASSES}
-    present = [name for name in CLASSES if area[name] >= MIN_TARGET_PX]
+    masks = {name: class_mask(drawn, name) for name in CLASSES}
+    area = {name: int(mask.sum()) for name, mask in masks.items()}
     rng = np.random.default_rng([world.seed, window.row0, window.col0])
-    targets = [_present(world.seed, window, f"{image_id}-{name}", name, rng) for name in present]
+    present = {
+        name: WorldMask(seed=world.seed, window=window, class_name=name, drawn=mask_digest(mask))
+        for name, mask in masks.items()
+        if area[name] >= MIN_TARGET_PX
+    }
+    targets = [_present(f"{image_id}-{name}", mask, rng) for name, mask in present.items()]
     targets += _absent(window, image_id, [name for name in CLASSES if area[name] == 0], max(len(present), 1), rng)
     return BenchmarkImage(image_id=image_id, pixels=WorldPixels(seed=world.seed, window=window), targets=tuple(targets))
 
 
-def _present(seed: int, window: Window, target_id: str, name: str, rng: np.random.Generator) -> Target:
-    wordings = tuple(Wording(text=query.query, strata={"kind": query.kind.value}) for query in _held_out(name, rng))
-    mask = WorldMask(seed=seed, window=window, class_name=name)
-    return Target(target_id=target_id, mask=mask, wordings=wordings, strata={"class": name})
+def _present(target_id: str, mask: WorldMask, rng: np.random.Generator) -> Target:
+    wordings = tuple(Wording(text=query.query, strata={"kind": query.kind.value}) for query in _held_out(mask.class_name, rng))
+    return Target(target_id=target_id, mask=mask, wordings=wordings, strata={"class": mask.class_name})
 
 
 def _absent(window: Window, image_id: str, lacking: list[str], count: int, rng: np.random.Generator) -> list[Target]:

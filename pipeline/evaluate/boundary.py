@@ -7,7 +7,7 @@
 
 Source: Csurka et al., What is a good evaluation measure for semantic segmentation?, BMVC 2013, section 2.2. GeoSeg reports this
 score without its tolerance and never released the script; the default here is 0.75 % of the image diagonal, the one of that
-paper's common implementations, and every table states it in pixels.
+paper's common implementations, and every table names the share that it used.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Where a metric is 0/0 on a sample it is 1 if the answer is right there, else 0:
     precision      nothing predicted: 1 if nothing is there, else 0
     recall         nothing there: 1 if nothing was predicted, else 0
     specificity    the target fills the image: 1
-    boundary F     no outline in either mask: 1; in one alone: 0
+    boundary F     no outline in either mask, each being empty or the whole image: 1 if they are equal; an outline in one alone: 0
 """
 
 from __future__ import annotations
@@ -43,16 +43,17 @@ def pixel_metrics(counts: SampleCounts, boundary: Mapping[str, Ints]) -> dict[st
         "precision": _share(common, predicted, neither),
         "recall": _share(common, true, neither),
         "specificity": _share(total - union, negatives, np.ones(len(counts))),
-        "boundary_f": boundary_f(boundary),
+        "boundary_f": boundary_f(counts, boundary),
     }
     return {name: Ratio(numerator=values[name], denominator=np.ones(len(counts))) for name in PIXEL_METRICS}
 
 
-def boundary_f(boundary: Mapping[str, Ints]) -> Floats:
-    """(n,) harmonic mean of boundary precision and recall."""
-    neither = ((boundary["true_px"] == 0) & (boundary["predicted_px"] == 0)).astype(np.float64)
-    precision = _share(boundary["predicted_near"], boundary["predicted_px"], neither)
-    recall = _share(boundary["true_near"], boundary["true_px"], neither)
+def boundary_f(counts: SampleCounts, boundary: Mapping[str, Ints]) -> Floats:
+    """(n,) harmonic mean of boundary precision and recall; arguments as for `pixel_metrics`."""
+    neither = (boundary["true_px"] == 0) & (boundary["predicted_px"] == 0)
+    equal = (neither & (counts.union_px == counts.common_px)).astype(np.float64)
+    precision = _share(boundary["predicted_near"], boundary["predicted_px"], equal)
+    recall = _share(boundary["true_near"], boundary["true_px"], equal)
     both = precision + recall
     return np.divide(2 * precision * recall, both, out=np.zeros(len(both)), where=both > 0)
 

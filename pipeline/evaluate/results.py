@@ -1,8 +1,9 @@
 """Records -> results: one document with every figure, its interval, and what it was computed under.
 
-1. `build_results` computes the headline figures under the chosen convention with bootstrap intervals over images, the same
-   figures under every other convention (values only: they show how much of a published difference is bookkeeping), the
-   rejection table, GeoSeg's seven pixel metrics, and everything again per stratum.
+1. `build_results` computes the headline figures under the chosen convention, the same figures under every other convention
+   (values only: they show how much of a published difference is bookkeeping), the rejection table and GeoSeg's seven pixel
+   metrics; and per stratum STRATUM_FIGURES and the seven again. Intervals are bootstrapped over images, those of rejection,
+   false rejection and failure are Wilson's, that of false alarms per area is Poisson's (`intervals`).
 2. Strata are the properties that the reader attached to targets and wordings (kind, class, domain, category, ...), and the
    size of the target as a share of its image, which is known for every data set.
 3. False alarms per 100 km2 of empty land are counted where the ground size of a pixel is known: masks drawn on samples
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluate.boundary import DIAGONAL_SHARE
-from pipeline.evaluate.intervals import BootstrapOptions, Interval, bootstrap
+from pipeline.evaluate.intervals import BootstrapOptions, Interval, bootstrap, poisson, wilson
 from pipeline.evaluate.metrics import (
     CONVENTIONS,
     ConventionName,
@@ -34,15 +35,25 @@ from pipeline.evaluate.metrics import (
     rejection_table,
     segmentation_figures,
 )
-from pipeline.evaluate.pixel_metrics import pixel_metrics
+from pipeline.evaluate.pixel_metrics import PIXEL_METRICS, pixel_metrics
 from pipeline.evaluate.sample_records import SampleRecord, counts_of, outlines_of
+from pipeline.prompt.released_parser import ParserName
 from pipeline.schema import TileStatus
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Version of the document's layout."""
 
 STRATUM_FIGURES = ("giou", "ciou", "p@0.5", "rejection", "false_rejection")
-"""What is reported per stratum."""
+"""What is reported per stratum, beside the seven pixel metrics."""
+
+SHARES = ("rejection", "false_rejection", "failure")
+"""Figures that are a share of yes and no, with Wilson intervals."""
+
+INTERVAL_METHODS = {
+    "method": "percentile bootstrap over images",
+    "exceptions": "Wilson for rejection, false rejection and no answer, exact Poisson for false alarms (both: as if independent)",
+}
+"""How the document names them."""
 
 MAX_STRATUM_VALUES = 60
 """A property with more values than this is an identifier, not a stratum."""
@@ -67,6 +78,10 @@ class Subject:
     benchmark: Mapping[str, Any]
     models: Mapping[str, str]
     protocol: Mapping[str, Any]
+    parser: ParserName | None = None
+    """How replies were read; None: no language model was asked."""
+    retry: int = 0
+    """Further attempts that a malformed reply was given."""
     pixel_m: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -77,7 +92,7 @@ def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Su
     convention = CONVENTIONS[scoring.convention]
     figures = all_figures(counts, scoring.convention)
     sevens = pixel_metrics(counts, outlines_of(records))
-    intervals = bootstrap({**figures, **sevens}, groups, scoring.intervals)
+    entries = _entries({**figures, **sevens}, groups, scoring.intervals)
     return {
         "results_version": RESULTS_VERSION,
         "benchmark": dict(subject.benchmark),
@@ -86,15 +101,16 @@ def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Su
             **subject.protocol,
             "convention": convention.name,
             "convention_source": convention.source,
-            "intervals": {**asdict(scoring.intervals), "method": "percentile bootstrap over images"},
+            "intervals": {**asdict(scoring.intervals), **INTERVAL_METHODS},
         },
         "n_samples": len(records),
         "n_images": len(set(groups.tolist())),
-        "figures": {name: _entry(ratio, intervals[name]) for name, ratio in figures.items()},
+        "replies": _replies(records, subject),
+        "figures": {name: entries[name] for name in figures},
         "conventions": {name: _values(segmentation_figures(counts, other)) for name, other in CONVENTIONS.items()},
         "rejection": _rejection(counts),
-        "false_alarms": _false_alarms(records, subject.pixel_m),
-        "pixel_metrics": {name: _entry(ratio, intervals[name]) for name, ratio in sevens.items()},
+        "false_alarms": _false_alarms(records, subject.pixel_m, scoring.intervals.level),
+        "pixel_metrics": {name: entries[name] for name in sevens},
         "strata": _strata(records, counts, groups, scoring),
         "outcomes": dict(sorted(Counter(f"{r.status}/{r.reason}" if r.reason else str(r.status) for r in records).items())),
         "notes": list(subject.notes),
@@ -131,7 +147,7 @@ def _strata(
     columns = {key: [record.strata.get(key, "") for record in records] for key in sorted({key for r in records for key in r.strata})}
     columns[TARGET_SIZE] = [size_stratum(record) for record in records]
     figures = all_figures(counts, scoring.convention)
-    chosen = {name: figures[name] for name in STRATUM_FIGURES}
+    chosen = {**{name: figures[name] for name in STRATUM_FIGURES}, **pixel_metrics(counts, outlines_of(records))}
     tables: dict[str, dict[str, Any]] = {}
     for key, column in columns.items():
         values = sorted(set(column) - {""}, key=_size_order)
@@ -140,10 +156,12 @@ def _strata(
         tables[key] = {}
         for value in values:
             inside = np.array([item == value for item in column], dtype=np.bool_)
-            ratios = {name: ratio.subset(inside) for name, ratio in chosen.items()}
-            intervals = bootstrap(ratios, groups[inside], scoring.intervals)
-            entries = {name: _entry(ratio, intervals[name]) for name, ratio in ratios.items()}
-            tables[key][value] = {"n": int(inside.sum()), **entries}
+            entries = _entries({name: ratio.subset(inside) for name, ratio in chosen.items()}, groups[inside], scoring.intervals)
+            tables[key][value] = {
+                "n": int(inside.sum()),
+                **{name: entries[name] for name in STRATUM_FIGURES},
+                "pixel_metrics": {name: entries[name] for name in PIXEL_METRICS},
+            }
     return tables
 
 
@@ -167,13 +185,30 @@ def _rejection(counts: SampleCounts) -> dict[str, Any]:
     }
 
 
-def _false_alarms(records: Sequence[SampleRecord], pixel_m: float | None) -> dict[str, Any] | None:
+def _replies(records: Sequence[SampleRecord], subject: Subject) -> dict[str, Any] | None:
+    """How the replies were read, and how many samples took more than one: `then_read` is how many of those were not lost."""
+    if subject.parser is None:
+        return None
+    again = [record for record in records if record.n_calls > 1]
+    then_read = sum(not record.failed for record in again)
+    return {"parser": subject.parser, "retry": subject.retry, "asked_again": len(again), "then_read": then_read}
+
+
+def _false_alarms(records: Sequence[SampleRecord], pixel_m: float | None, level: float) -> dict[str, Any] | None:
     if pixel_m is None:
         return None
     empty = [record for record in records if record.true_px == 0 and record.status is not TileStatus.FAILED]
     area_km2 = sum(record.height * record.width for record in empty) * pixel_m**2 / 1e6
     masks = sum(len(record.mask_scores) for record in empty)
-    return {"masks": masks, "empty_km2": round(area_km2, 4), "per_100_km2": round(100 * masks / area_km2, 1) if area_km2 else None}
+    rates = [round(100 * count / area_km2, 1) if area_km2 else None for count in (masks, *poisson(masks, level))]
+    return {"masks": masks, "empty_km2": round(area_km2, 4), **dict(zip(("per_100_km2", "low", "high"), rates, strict=True))}
+
+
+def _entries(figures: Mapping[str, Ratio], groups: NDArray[np.int64], options: BootstrapOptions) -> dict[str, dict[str, Any]]:
+    """Every figure with its interval; `groups` (n,) says which image a sample belongs to."""
+    intervals = bootstrap({name: ratio for name, ratio in figures.items() if name not in SHARES}, groups, options)
+    intervals |= {name: wilson(ratio, options.level) for name, ratio in figures.items() if name in SHARES}
+    return {name: _entry(ratio, intervals[name]) for name, ratio in figures.items()}
 
 
 def _entry(ratio: Ratio, interval: Interval) -> dict[str, Any]:

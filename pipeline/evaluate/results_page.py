@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.errors import TerraqueryError
 from pipeline.evaluate.benchmark import Sample, SampleImage, read_image, read_mask
 from pipeline.evaluate.metrics import CONVENTIONS, ConventionName, sample_scores
+from pipeline.evaluate.results_text import interval_text, percent_and_interval, replies_text
 from pipeline.evaluate.sample_picture import COLOURS, draw_sample
 from pipeline.evaluate.sample_records import SampleRecord, counts_of, unpack_mask
 from pipeline.write.report_html import Html, joined, picture, raw, tag
@@ -49,11 +50,12 @@ def choose_sections(records: Sequence[SampleRecord], convention: ConventionName)
     scores = sample_scores(counts_of(records), CONVENTIONS[convention])
     pairs = [(record, float(score)) for record, score in zip(records, scores, strict=True)]
 
-    def section(title: str, what: str, wanted: Wanted, order: Order) -> Section:
+    def section(title: str, what: str, wanted: Wanted, order: Order, most: int = PER_SECTION) -> Section:
         chosen = sorted((pair for pair in pairs if wanted(pair[0])), key=lambda pair: (order(pair), pair[0].sample_id))
-        return Section(title=title, why=f"{what}: {len(chosen)} of {len(records)}", records=tuple(chosen[:PER_SECTION]))
+        return Section(title=title, why=f"{what}: {len(chosen)} of {len(records)}", records=tuple(chosen[:most]))
 
-    best = section("Best", "the target is there and was answered", _answered, lambda pair: -pair[1])
+    half = -(-sum(_answered(record) for record in records) // 2)  # of a few answers the worse half must be seen too
+    best = section("Best", "the target is there and was answered", _answered, lambda pair: -pair[1], min(half, PER_SECTION))
     shown = {record.sample_id for record, _ in best.records}
     return [
         best,
@@ -87,17 +89,17 @@ def _answered(record: SampleRecord) -> bool:
 def samples_page(results: Mapping[str, Any], records: Sequence[SampleRecord], images: Sequence[SampleImage], side_px: int | None) -> str:
     """The page. Images and true masks are read again; a sample whose picture cannot be made is shown without one."""
     sources = {sample.sample_id: (image, sample) for image in images for sample in image.samples}
-    sections = choose_sections(records, results["protocol"]["convention"])
-    benchmark, models = results["benchmark"], results["models"]
+    benchmark, models, protocol = results["benchmark"], results["models"], results["protocol"]
+    sections = choose_sections(records, protocol["convention"])
     title = f"{benchmark['name']}, {benchmark['split']}"
-    figures = [(name, results["figures"][key]["value"]) for name, key in (("gIoU", "giou"), ("cIoU", "ciou"), ("P@0.5", "p@0.5"))]
-    figures.append(("rejection", results["figures"]["rejection"]["value"]))
+    headline = (("gIoU", "giou"), ("cIoU", "ciou"), ("P@0.5", "p@0.5"), ("rejection", "rejection"))
     keys = (joined([tag("i", style=f"background: rgb{colour}"), name, " "]) for name, colour in COLOURS.items())
-    cards = [tag("div", tag("b", "-" if v is None else f"{100 * v:.1f} %"), tag("span", name), class_="card") for name, v in figures]
     body = [
         tag("p", f"{models['prompter']} + {models['segmenter']}, {results['n_samples']} questions", class_="kicker"),
         tag("ul", tag("li", title), class_="queries"),
-        tag("div", *cards, class_="cards"),
+        *(tag("p", text, class_="kicker") for text in [replies_text(results)] if text),
+        tag("div", *(_card(name, results["figures"][key]) for name, key in headline), class_="cards"),
+        tag("p", f"Convention {protocol['convention']} ({protocol['convention_source']}). {interval_text(protocol)}.", class_="kicker"),
         tag("p", *keys, class_="kicker keys"),
     ]
     for section in sections:
@@ -113,6 +115,12 @@ def samples_page(results: Mapping[str, Any], records: Sequence[SampleRecord], im
         tag("style", raw(STYLE + _PAGE_STYLE)),
     )
     return f"<!doctype html>\n{tag('html', head, tag('body', tag('main', *body)), lang='en')}\n"
+
+
+def _card(name: str, entry: Mapping[str, Any]) -> Html:
+    """A figure with its interval."""
+    value, interval = percent_and_interval(entry)
+    return tag("div", tag("b", value), tag("span", f"{name} {interval}".strip()), class_="card")
 
 
 def _article(record: SampleRecord, score: float, source: tuple[SampleImage, Sample] | None, side_px: int | None) -> Html:

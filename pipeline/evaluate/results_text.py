@@ -18,7 +18,11 @@ _TITLES = {
     "failure": "no answer",
 }
 
+_PARSERS = {"robust": "what can be used of a reply counts", "think2seg": "Think2Seg-RS's released code: all of a reply or nothing"}
+
 _PIXEL_TITLES = ("IoU", "Dice", "Acc.", "Prec.", "Rec.", "Spec.", "BF")
+
+_STRATUM_COLUMNS = ("giou", "ciou", "p@0.5", "rejection", "false_rejection")
 
 
 def summary_text(results: Mapping[str, Any]) -> str:
@@ -43,10 +47,33 @@ def _heading(results: Mapping[str, Any]) -> str:
             "",
             f"{results['n_samples']} questions about {results['n_images']} images; wording: {protocol['questions']}; "
             f"images {protocol['size']}; convention `{protocol['convention']}` ({protocol['convention_source']}).",
-            f"In brackets: {100 * protocol['intervals']['level']:g} % intervals, {protocol['intervals']['method']}, "
-            f"{protocol['intervals']['draws']} draws, seed {protocol['intervals']['seed']}.",
+            *filter(None, [replies_text(results)]),
+            f"In brackets: {interval_text(protocol)}.",
         ]
     )
+
+
+def interval_text(protocol: Mapping[str, Any]) -> str:
+    """Level and methods of the intervals."""
+    intervals = protocol["intervals"]
+    drawn = f"{intervals['method']}, {intervals['draws']} draws, seed {intervals['seed']}"
+    return f"{100 * intervals['level']:g} % intervals: {drawn}; {intervals['exceptions']}"
+
+
+def percent_and_interval(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """A figure in per cent, `-` where there is none, and its interval, empty where there is none."""
+    return "-" if entry["value"] is None else f"{100 * entry['value']:.1f} %", _interval(entry)
+
+
+def replies_text(results: Mapping[str, Any]) -> str:
+    """How the replies were read and how many were asked for again, in one sentence; empty when no language model was asked."""
+    replies = results["replies"]
+    if replies is None:
+        return ""
+    text = f"Replies were read by the parser `{replies['parser']}` ({_PARSERS[replies['parser']]}); "
+    if not replies["retry"]:
+        return text + "a malformed one was not asked for again."
+    return text + f"{replies['asked_again']} malformed ones were asked for again, {replies['then_read']} of them then had an answer."
 
 
 def _figures(results: Mapping[str, Any]) -> str:
@@ -76,26 +103,30 @@ def _rejection(results: Mapping[str, Any]) -> str:
     ]
     text = "Rejection, n (%):\n\n" + _table(["target", 'said "nothing here"', "did not"], rows)
     alarms = results["false_alarms"]
-    if alarms and alarms["per_100_km2"] is not None:
-        rate = f"{alarms['masks']} masks on {alarms['empty_km2']:g} km2 = {alarms['per_100_km2']:g} per 100 km2"
-        text += f"\n\nFalse alarms on empty land: {rate}."
+    if alarms is None:
+        text += "\n\nFalse alarms per area of empty land: unknown, as this benchmark does not give the ground size of a pixel."
+    elif alarms["per_100_km2"] is None:
+        text += "\n\nFalse alarms per area of empty land: unknown, as no sample without a target was answered."
+    else:
+        rate = f"{alarms['per_100_km2']:g} per 100 km2 [{alarms['low']:g}, {alarms['high']:g}]"
+        text += f"\n\nFalse alarms on empty land: {alarms['masks']} masks on {alarms['empty_km2']:g} km2 = {rate}."
     return text
 
 
 def _pixels(results: Mapping[str, Any]) -> str:
-    cells = [_percent(results["pixel_metrics"][name]["value"]) for name in PIXEL_METRICS]
+    entries = [results["pixel_metrics"][name] for name in PIXEL_METRICS]
+    rows = [[_percent(entry["value"]) for entry in entries], [_interval(entry) for entry in entries]]
     tolerance = results["protocol"]["boundary_tolerance"]
-    return f"GeoSeg's pixel metrics, mean over samples (BF: outlines within {tolerance}):\n\n" + _table(_PIXEL_TITLES, [cells])
+    return f"GeoSeg's pixel metrics, mean over samples (BF: outlines within {tolerance}):\n\n" + _table(_PIXEL_TITLES, rows)
 
 
 def _stratum(name: str, table: Mapping[str, Any]) -> str:
-    columns = ("giou", "ciou", "p@0.5", "rejection", "false_rejection")
-    rows = []
+    rows, pixels = [], []
     for value, entry in table.items():
-        giou = entry["giou"]
-        cells = [f"{_percent(giou['value'])} {_interval(giou)}", *(_percent(entry[figure]["value"]) for figure in columns[1:])]
-        rows.append([value, str(entry["n"]), *cells])
-    return f"## By {name}\n\n" + _table([name, "n", *(_TITLES[figure] for figure in columns)], rows)
+        rows.append([value, str(entry["n"]), *(_cell(entry[figure]) for figure in _STRATUM_COLUMNS)])
+        pixels.append([value, *(_cell(entry["pixel_metrics"][metric]) for metric in PIXEL_METRICS)])
+    figures = _table([name, "n", *(_TITLES[figure] for figure in _STRATUM_COLUMNS)], rows)
+    return f"## By {name}\n\n{figures}\n\n{_table([name, *_PIXEL_TITLES], pixels)}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -108,6 +139,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _percent_cells(entry: Mapping[str, Any]) -> list[str]:
     return [_percent(entry["value"]), _interval(entry), str(entry["n"])]
+
+
+def _cell(entry: Mapping[str, Any]) -> str:
+    return f"{_percent(entry['value'])} {_interval(entry)}".strip()
 
 
 def _percent(value: float | None) -> str:

@@ -47,12 +47,19 @@ def _fit(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _draw_prompts(image: Image.Image, prompts: Sequence[Prompt], factor: float) -> None:
+    """Prompts that lie far outside are drawn just outside: the pen takes no numbers beyond 32-bit integers."""
     pen = ImageDraw.Draw(image)
+    limits = tuple((-side - _POINT_RADIUS_PX, 2 * side + _POINT_RADIUS_PX) for side in image.size)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        (left, right), (top, bottom) = limits
+        return min(max(x * factor, left), right), min(max(y * factor, top), bottom)
+
     for prompt in prompts:
         if prompt.box_xyxy is not None:
-            x0, y0, x1, y1 = (value * factor for value in prompt.box_xyxy)
+            (x0, y0), (x1, y1) = place(*prompt.box_xyxy[:2]), place(*prompt.box_xyxy[2:])
             pen.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), outline=_PROMPT, width=1)
         for (x, y), label in zip(prompt.points_xy, prompt.point_labels, strict=True):
-            centre, radius = (x * factor, y * factor), _POINT_RADIUS_PX
+            centre, radius = place(x, y), _POINT_RADIUS_PX
             frame = (centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius)
             pen.ellipse(frame, fill=_PROMPT if label == 1 else None, outline=(20, 20, 20) if label == 1 else _PROMPT)

@@ -30,6 +30,7 @@ from pipeline.evaluate.sample_records import SampleRecord, pack_mask, write_part
 from pipeline.evaluate.truth_models import TruthPrompter, TruthSegmenter, askable, image_tile
 from pipeline.prompt.build import PrompterOptions, build_prompter
 from pipeline.prompt.prompter import Prompter
+from pipeline.prompt.released_parser import ParserName
 from pipeline.schema import MaskCrop, Reason, RunGrid, TileImage, TilePrompts, TileStatus
 from pipeline.segment.build import SegmenterOptions, build_segmenter
 from pipeline.segment.segmenter import Segmenter
@@ -58,6 +59,8 @@ class EvaluationContext:
     """Images and masks are squashed to this side; None: their own size."""
     boundary_share: float
     """Boundary tolerance as a share of the image diagonal."""
+    parser: ParserName = "robust"
+    """How the preset's prompter reads replies."""
     out_dir: str
     """Absolute path of the evaluation's directory."""
     fingerprint: str
@@ -296,7 +299,7 @@ def _failure(view: TileImage, reason: Reason, error: str, before: TilePrompts | 
 
 
 def _build_prompter(context: EvaluationContext) -> Prompter:
-    return TruthPrompter(context.images) if context.prompts_from == "truth" else build_prompter(context.prompter, NO_GRID)
+    return TruthPrompter(context.images) if context.prompts_from == "truth" else build_prompter(context.prompter, NO_GRID, context.parser)
 
 
 def _build_segmenter(context: EvaluationContext) -> Segmenter:

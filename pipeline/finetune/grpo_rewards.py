@@ -18,8 +18,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pipeline.finetune.grpo_combinations import PromptCombination
 from pipeline.prompt.parse import ParsedReply, parse_reply
 from pipeline.prompt.profile import Profile
+from pipeline.prompt.released_parser import RefusedReplyError, released_items, released_rule
 from pipeline.prompt.reply_text import split_reply
 from pipeline.schema import MaskCrop
 
@@ -34,8 +35,6 @@ RewardRule = Literal["paper", "authors-code"]
 
 _TAGGED = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTALL)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_JSON_FENCE = re.compile(r"```\s*json(.*?)```", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,58 +118,14 @@ def _is_json_list(text: str) -> bool:
 
 
 def strictly_readable(text: str, contract: Contract) -> bool:
-    """Whether the authors' training parser accepts an answer: all of it or nothing.
-
-    First `<answer>` block, else the whole text; inside it a json fence, required where the profile's own example has one; from
-    the first `[` to the last `]`, decoded as JSON or else by json_repair; a list of objects, a box of four where it is given, and
-    exactly the combination's points, each of two numbers. Order, bounds and position of the points are not looked at.
-    """
-    found = _ANSWER.search(text)
-    body = found.group(1) if found else text
-    if "```" in contract.profile.user:
-        fence = _JSON_FENCE.search(body)
-        if fence is None:
-            return False
-        body = fence.group(1)
-    start, stop = body.find("["), body.rfind("]")
-    if start < 0 or stop < start:
-        return False
-    value = _decoded(body[start : stop + 1])
-    return isinstance(value, list) and all(isinstance(item, Mapping) and _strict_item(item, contract) for item in value)
-
-
-def _decoded(text: str) -> Any:
+    """Whether the released training parser accepts an answer, all of it or nothing: `released_items` for the combination's points."""
+    wanted = contract.combination
+    rule = released_rule(contract.profile, training=True)
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    from json_repair import repair_json  # imported here: only broken replies need it
-
-    try:
-        return repair_json(text, return_objects=True)
-    except Exception:  # a repair heuristic that fails in a new way makes the answer unreadable, nothing else
-        return None
-
-
-def _strict_item(item: Mapping[Any, Any], contract: Contract) -> bool:
-    parser, wanted = contract.profile.parser, contract.combination
-    box = item.get(parser.box_keys[0])
-    if (wanted.box or box is not None) and not (isinstance(box, list) and len(box) == 4):
+        released_items(text, replace(rule, n_points=wanted.positive, n_negative=wanted.negative))
+    except RefusedReplyError:
         return False
-    names = (parser.points_keys[:1] or ("positive_points",))[0], (parser.negative_keys[:1] or ("negative_points",))[0]
-    return all(_strict_points(item, name, count) for name, count in zip(names, (wanted.positive, wanted.negative), strict=True))
-
-
-def _strict_points(item: Mapping[Any, Any], name: str, count: int) -> bool:
-    if count == 0:
-        return name not in item
-    points = item.get(name)
-    if not isinstance(points, list) or len(points) != count:
-        return False
-    try:
-        return all(len([float(value) for value in point]) == 2 for point in points)
-    except (TypeError, ValueError):
-        return False
+    return True
 
 
 def united(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@
     profile.py          what one checkpoint family expects and emits, as data (profiles/*.toml)
     reply_text.py       reply text        -> raw items, however broken the text
     parse.py            raw items         -> items in the checkpoint's frame, or absent, or malformed
+    released_parser.py  the same by the rule of Think2Seg-RS's released code, for evaluations
     frames.py           items             -> prompts in pixel edges of the tile's read window
     prompter.py         the seam: what every prompter promises
     vllm_prompter.py    a vision-language model in an in-process vLLM engine

@@ -12,6 +12,7 @@ from pipeline.prompt.oracle_gate import OracleGate
 from pipeline.prompt.oracle_verifier import OracleVerifier
 from pipeline.prompt.profile import Decision, load_profile
 from pipeline.prompt.prompter import Prompter
+from pipeline.prompt.released_parser import ParserName
 from pipeline.prompt.vector_prompter import VectorPrompter
 from pipeline.prompt.verifier import Verifier, VerifierOptions
 from pipeline.prompt.vllm_gate import VllmGate
@@ -49,11 +50,11 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:
         build_prompter(options, grid).close()
 
 
-def build_prompter(options: PrompterOptions, grid: RunGrid) -> Prompter:
-    """The prompter of these options; a `vllm` one loads its engine now. Raises InputError, ModelError."""
+def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName = "robust") -> Prompter:
+    """The prompter of these options; a `vllm` one loads its engine now and reads replies by `parser`. Raises InputError, ModelError."""
     match options.kind:
         case "vllm":
-            return VllmPrompter(options.model, options.vllm)
+            return VllmPrompter(options.model, options.vllm, parser=parser)
         case "vector":
             return VectorPrompter(options.model, grid)
         case "oracle":

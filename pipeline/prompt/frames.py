@@ -13,17 +13,17 @@ from pipeline.schema import Prompt
 
 
 def to_window(items: Sequence[ReplyItem], frame_wh: tuple[float, float], window_hw: tuple[int, int]) -> tuple[Prompt, ...]:
-    """Items in the frame -> prompts in pixel edges of the read window, in order, clamped to [0, W] x [0, H].
+    """Items in the frame -> prompts in pixel edges of the read window, in order. What lies inside the frame lies inside the window.
 
     Args:
-        items: in the frame, inside it (as `parse_reply` returns them).
+        items: in units of the frame; inside it from `parse_reply`, anywhere from `parse_released`.
         frame_wh: (width, height) of the frame (`Profile.frame_wh`).
         window_hw: (height, width) of the read window in pixels (`Window.shape`).
     """
     height, width = window_hw
 
     def scaled(x: float, y: float) -> tuple[float, float]:
-        return min(max(x * width / frame_wh[0], 0.0), float(width)), min(max(y * height / frame_wh[1], 0.0), float(height))
+        return x * width / frame_wh[0], y * height / frame_wh[1]
 
     prompts = []
     for item in items:

@@ -11,13 +11,14 @@
 
 Three outcomes, and they are never mixed: `items` non-empty; `absent` only for a written-out empty list; `malformed` for all
 else, a list whose items were all dropped included. The published parsers reject a whole answer for one bad item
-(Think2Seg-RS `parse_sam_json`) or read an unparsable answer as "absent" (VisionReasoner, RemoteReasoner); neither is done here.
+(Think2Seg-RS `parse_sam_json`; released_parser.py has it, to reproduce its figures) or read an unparsable answer as "absent"
+(VisionReasoner, RemoteReasoner); neither is done here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,10 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplyItem:
-    """One object of a reply, in the profile's frame: 0 <= x <= frame width, 0 <= y <= frame height, x right, y down."""
+    """One object of a reply, in the profile's frame: 0 <= x <= frame width, 0 <= y <= frame height, x right, y down.
+
+    That is what `parse_reply` promises; released_parser.py gives the numbers as they were said, wherever they lie.
+    """
 
     box_xyxy: Box | None
     """x0 < x1, y0 < y1; None for an item that gave points only."""
@@ -202,20 +206,31 @@ def _label(value: object) -> str:
 def _without_duplicates(items: list[ReplyItem], nms_iou: float | None, log: ReplyLog) -> tuple[ReplyItem, ...]:
     """Larger boxes win over those they overlap by more than `nms_iou`; equal items count once. Order is kept."""
     unique = list(dict.fromkeys(items))
-    boxed = [n for n, item in enumerate(unique) if item.box_xyxy is not None]
-    dead: set[int] = set()
-    if nms_iou is not None and len(boxed) > 1:
-        boxes = np.array([unique[n].box_xyxy for n in boxed], dtype=np.float64)
+    kept = tuple(unique) if nms_iou is None else larger_boxes(unique, nms_iou)
+    if len(kept) < len(items):
+        log.drop("duplicate items were dropped", len(items) - len(kept))
+    return kept
+
+
+def larger_boxes(items: Sequence[ReplyItem], nms_iou: float) -> tuple[ReplyItem, ...]:
+    """The items without those whose box a larger one overlaps by more than `nms_iou`; of equal sizes the first stays. Order is kept.
+
+    Items without a box stay. Areas are signed: a box turned inside out on one axis ranks last and overlaps nothing; nor does one with
+    a number that is not finite.
+    """
+    boxed = [n for n, item in enumerate(items) if item.box_xyxy is not None]
+    if len(boxed) < 2:
+        return tuple(items)
+    boxes = np.array([items[n].box_xyxy for n in boxed], dtype=np.float64)
+    alive = np.ones(len(boxed), dtype=bool)
+    with np.errstate(invalid="ignore", over="ignore"):
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        alive = np.ones(len(boxed), dtype=bool)
         for rank in np.argsort(-areas, kind="stable"):
             if alive[rank]:
                 wh = np.minimum(boxes[:, 2:], boxes[rank, 2:]) - np.maximum(boxes[:, :2], boxes[rank, :2])
                 shared = np.prod(np.clip(wh, 0.0, None), axis=1)
-                alive &= shared <= nms_iou * (areas + areas[rank] - shared)
+                union = areas + areas[rank] - shared
+                alive &= ~((union > 0) & (shared > nms_iou * union))
                 alive[rank] = True
-        dead = {boxed[n] for n in np.flatnonzero(~alive)}
-    kept = tuple(item for n, item in enumerate(unique) if n not in dead)
-    if len(kept) < len(items):
-        log.drop("duplicate items were dropped", len(items) - len(kept))
-    return kept
+    dead = {boxed[n] for n in np.flatnonzero(~alive)}
+    return tuple(item for n, item in enumerate(items) if n not in dead)

@@ -13,7 +13,7 @@ import unicodedata
 from pipeline.errors import InputError
 
 MAX_QUERY_CHARS = 512
-"""Longest question, in characters after normalisation."""
+"""Longest question of a run, in characters after normalisation. A region asks it of every tile."""
 
 _CONTROL_TOKEN = re.compile(r"<\s*\|.*?\|\s*>|<\|", re.DOTALL)
 _REPLY_TAG = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
@@ -23,18 +23,18 @@ _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Direction overrides: they make a report show another question than the model read."""
 
 
-def check_query(text: str) -> str:
+def check_query(text: str, *, max_chars: int = MAX_QUERY_CHARS) -> str:
     """The question in NFC, without white space around it.
 
     Raises:
-        InputError: it is empty, longer than 512 characters, or holds control tokens (`<|...|>`), reply tags
+        InputError: it is empty, longer than `max_chars` characters, or holds control tokens (`<|...|>`), reply tags
             (`<think>`, `<answer>`), control characters or direction overrides.
     """
     query = unicodedata.normalize("NFC", text).strip()
     if not query:
         raise InputError("a query must hold text", came=repr(text), remedy='ask a question, for example --query "storage tanks"')
-    if len(query) > MAX_QUERY_CHARS:
-        what = f"a query may have at most {MAX_QUERY_CHARS} characters"
+    if len(query) > max_chars:
+        what = f"a query may have at most {max_chars} characters"
         raise InputError(what, came=f"{len(query)} characters", remedy="ask a shorter question")
     for pattern, what in ((_CONTROL_TOKEN, "control tokens"), (_REPLY_TAG, "reply tags")):
         if found := pattern.search(query):

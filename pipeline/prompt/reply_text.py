@@ -144,19 +144,19 @@ def _salvaged(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: 
         if n >= settings.max_items:
             yield None  # counted by the caller, not worth decoding
         elif chunk.endswith("}"):
-            yield _decoded(chunk)
+            yield decode_json(chunk)
         elif at_end and (hit_limit or chunk.count("[") > chunk.count("]")):
             log.cut_open = True
             log.drop("the last item is cut off")
         elif re.search(r"\d", chunk):
             log.note("an item lacks its closing brace")
-            yield _decoded(_closed(chunk))
+            yield decode_json(_closed(chunk))
 
 
 def _salvaged_lists(body: str, log: ReplyLog) -> Iterator[object]:
     """Flat lists of four numbers in text that holds no `{`."""
     for found in _FLAT_BOX.finditer(body):
-        yield _decoded(found.group())
+        yield decode_json(found.group())
     tail = body[body.rfind("[") :]
     if "]" not in tail and re.search(r"\d", tail):
         log.cut_open = True
@@ -171,15 +171,15 @@ def _closed(chunk: str) -> str:
     return text + "]" * max(text.count("[") - text.count("]"), 0) + "}"
 
 
-def _decoded(chunk: str) -> Any:
-    """One item's text as JSON, else as json_repair reads it; None when neither can."""
+def decode_json(text: str) -> Any:
+    """Text as JSON, else as json_repair reads it; None when neither can."""
     try:
-        return json.loads(chunk)
+        return json.loads(text)
     except (ValueError, RecursionError):
         pass
     from json_repair import repair_json  # imported here: only broken replies need it
 
     try:
-        return repair_json(chunk, return_objects=True)
-    except Exception:  # a repair heuristic that fails in a new way costs this item, never the tile; the caller counts the None
+        return repair_json(text, return_objects=True)
+    except Exception:  # a repair heuristic that fails in a new way costs this text, never the tile; the caller counts the None
         return None

@@ -45,8 +45,9 @@ from pipeline.prompt.checkpoint import (
     resolve_model,
 )
 from pipeline.prompt.frames import to_window
-from pipeline.prompt.parse import ParsedReply, parse_reply
+from pipeline.prompt.parse import ParsedReply
 from pipeline.prompt.profile import Decision, Profile, load_profile
+from pipeline.prompt.released_parser import PARSERS, ParserName
 from pipeline.prompt.template import chat_messages, squash
 from pipeline.schema import Reason, TileImage, TilePrompts, TileStatus
 
@@ -143,12 +144,13 @@ def _check_size(profile: Profile, rule: ImageRule, options: VllmOptions) -> None
 class VllmPrompter:
     """See the module docstring. Counts what it spends: model calls, prompt tokens, and how many of those came from the cache."""
 
-    def __init__(self, model: str, options: VllmOptions) -> None:
+    def __init__(self, model: str, options: VllmOptions, *, parser: ParserName = "robust") -> None:
         """Load the engine (seconds to minutes).
 
         Args:
             model: directory of a checkpoint, `models/<name>` for one that ships with the package, or a hub id.
             options: how to serve it.
+            parser: how replies are read; all but `robust` may give prompts outside the image, for evaluations only.
 
         Raises:
             InputError: the checkpoint or the profile's image size does not fit, see `check_checkpoint`, `check_image_size`.
@@ -158,6 +160,7 @@ class VllmPrompter:
         path = resolve_model(model)
         self._options = options
         self._profile = load_profile(options.profile)
+        self._parse = PARSERS[parser]
         self._max_tokens = options.max_tokens or self._profile.max_tokens
         self._processor = load_processor(path, options.revision)
         _check_size(self._profile, image_rule(self._processor.image_processor.to_dict()), options)
@@ -214,7 +217,7 @@ class VllmPrompter:
             for attempt in range(1 + self._options.retry):
                 n_calls += 1
                 reply = await self._generate(picture, query, attempt, warm)
-                parsed = parse_reply(reply.text, self._profile, finish_reason=reply.finish_reason)
+                parsed = self._parse(reply.text, self._profile, finish_reason=reply.finish_reason)
                 if not parsed.malformed:
                     break
         except TimeoutError:

@@ -17,7 +17,7 @@ import pytest
 from benchmark_layouts import LAYOUTS, write_layout, write_rrsisd
 from job_files import load_job
 
-from pipeline.evaluate import sample_steps
+from pipeline.evaluate import benchmark_world, sample_steps
 from pipeline.evaluate.metrics import CONVENTIONS
 from pipeline.evaluate.sample_records import unpack_mask
 from pipeline.prepare_benchmark import EVALUATION_JSON
@@ -150,6 +150,65 @@ def test_a_damaged_picture_is_a_failure_that_counts_and_shows_in_the_exit_code(e
     assert document["figures"]["ciou"]["value"] < 1  # its target is in the union
 
 
+def test_a_damaged_truth_is_named_before_any_model_and_a_corrected_one_is_another_evaluation(
+    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_layout("earthreason", tmp_path / "e").root
+    label, out = root / "test" / "labels" / "00000.png", tmp_path / "out"
+    words = ("--benchmark", f"earthreason:{root}", "--models", "truth", "--out", out)
+    whole = label.read_bytes()
+    label.write_bytes(whole[: len(whole) // 2])
+    with monkeypatch.context() as patch:
+        patch.setattr(sample_steps.SamplePrompter, "__init__", lambda *_: pytest.fail("a model was built"))
+        assert evaluate(*words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: earthreason: every true mask must decode. Got: 1 of 4 do not, e.g. 00000#0: ")
+    assert f"{label} does not decode: " in error
+    assert "To fix: fetch these files" in error
+    assert not out.exists()
+    label.write_bytes(whole)
+    assert evaluate(*words) == 0
+    label.write_bytes((root / "test" / "labels" / "00001.png").read_bytes())
+    assert evaluate(*words) == 2
+    assert "content.masks: " in capsys.readouterr().err
+    label.write_bytes(whole)
+    assert evaluate(*words) == 0
+    assert "resumed: 1 of 1 parts" in capsys.readouterr().out
+
+
+def test_questions_that_changed_are_another_evaluation(
+    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--benchmark", "world:7:512", "--models", "truth", "--out", tmp_path / "out")
+    assert evaluate(*words) == 0
+    monkeypatch.setattr(benchmark_world, "MIN_TARGET_PX", 2000)  # as another version of the program would have it
+    assert evaluate(*words) == 2
+    assert "content.questions: " in capsys.readouterr().err
+
+
+def test_a_directory_is_made_up_where_none_is_given(
+    evaluate: Evaluate, layouts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = load_job("evaluate")
+
+    def named(*words: str) -> str:
+        return str(job.request_of(job.parser().parse_args(["--benchmark", *words])).out)
+
+    assert named("world:7", "--preset", "embedded") == "evaluations/world-7-embedded"
+    assert named("world:7:1024", "--limit", "24", "--convention", "think2seg") == "evaluations/world-7-1024-embedded-limit-24"
+    assert named("rrsis-d:/data/RRSIS-D/", "--split", "val", "--preset", "think2seg-3b") == "evaluations/rrsis-d-RRSIS-D-val-think2seg-3b"
+    odd = named("earthreason:/data/my data (2)", "--config", "dir/mine.toml", "--prompts", "truth", "--size", "native")
+    assert odd == "evaluations/earthreason-my-data-2-embedded-config-mine-prompts-truth-size-native"
+    monkeypatch.chdir(tmp_path)
+    words = ("--benchmark", f"refsegrs:{layouts['refsegrs']}", "--models", "truth", "--limit", 2)
+    assert evaluate(*words) == 0
+    out = "evaluations/refsegrs-refsegrs-embedded-limit-2-models-truth"
+    assert f"results go to {out}\n" in capsys.readouterr().out
+    assert all((tmp_path / out / file).is_file() for file in FILES)
+    assert evaluate(*words) == 0
+    assert "resumed: 1 of 1 parts" in capsys.readouterr().out
+
+
 def test_masks_of_another_size_are_refused_or_stretched(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_rrsisd(tmp_path / "odd", odd_image=True).root
     words = ("--benchmark", f"rrsis-d:{root}", "--models", "truth", "--out", tmp_path / "out")
@@ -162,7 +221,10 @@ def test_masks_of_another_size_are_refused_or_stretched(evaluate: Evaluate, tmp_
 
 BAD = {
     "no benchmark and no run": ((), "name what to evaluate"),
-    "no directory": (("--benchmark", "world:7"), "add --out DIR"),
+    "a missing split": (
+        ("--benchmark", "earthreason:{earthreason}", "--split", "val", "--out", "{out}"),
+        r"no folder .*/val/images; .*earthreason holds test\..*with --split a split that it holds",
+    ),
     "both modes": (("--benchmark", "world:7", "--run", "x", "--out", "{out}"), "cannot be combined"),
     "unknown benchmark": (("--benchmark", "coco:/x", "--out", "{out}"), "NAME is one of"),
     "no such folder": (("--benchmark", "lasers:/nowhere", "--out", "{out}"), "which is none"),

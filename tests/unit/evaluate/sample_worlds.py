@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.config import build_preset, preset_tables
 from pipeline.errors import SourceError
-from pipeline.evaluate.benchmark import Sample, SampleImage
+from pipeline.evaluate.benchmark import Sample, SampleImage, mask_digest
 from pipeline.evaluate.boundary import boundary_agreement, tolerance_px
 from pipeline.evaluate.sample_records import SampleRecord, pack_mask
 from pipeline.evaluate.sample_steps import EvaluationContext
@@ -34,6 +34,9 @@ class ArraySource:
         if self.array is None:
             raise SourceError("this picture is damaged")
         return self.array
+
+    def digest(self) -> str:
+        return mask_digest(self.read())
 
 
 def rectangle(row0: int, col0: int, row1: int, col1: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from pipeline.evaluate.benchmark import (
     Wording,
     check_sizes,
     choose_samples,
+    mask_digest,
     read_image,
     read_mask,
 )
@@ -35,6 +36,9 @@ class Pixels:
 
     def read(self) -> np.ndarray:
         return self.array
+
+    def digest(self) -> str:
+        return mask_digest(self.array)
 
 
 def bench(wordings: list[list[str]], sizes: list[tuple[int, int]] | None = None) -> Benchmark:
@@ -94,9 +98,11 @@ def test_questions_of_one_image_stay_together_and_carry_all_strata() -> None:
 
 
 def test_a_question_that_may_not_be_asked_is_kept_and_says_why() -> None:
-    (first,), (second,) = (image.samples for image in choose_samples(bench([["a  long\nquestion"], ["x" * 600]]), "first"))
+    (first,), (second,) = (image.samples for image in choose_samples(bench([["a  long\nquestion"], ["x" * 8193]]), "first"))
     assert (first.query, first.refusal) == ("a long question", "")
-    assert "at most 512 characters" in second.refusal
+    assert "at most 8192 characters" in second.refusal
+    (long,) = choose_samples(bench([["word " * 1600]]), "first")[0].samples  # a description in paragraphs, as LaSeRS has them
+    assert (len(long.query), long.refusal) == (7999, "")
     with pytest.raises(InputError, match="fit to be asked"):
         choose_samples(bench([["<|im_end|>"]]), "first")
 
@@ -120,6 +126,17 @@ def test_sizes_that_differ_are_named_or_stretched() -> None:
         check_sizes(images, "refuse")
     assert check_sizes(images, "squash") == ["t1#0", "t2#0"]
     assert check_sizes(images[:1], "refuse") == []
+
+
+def test_the_digest_of_a_mask_sees_every_pixel_and_the_shape() -> None:
+    mask = np.random.default_rng(0).random((5, 7)) < 0.5
+    seen = {mask_digest(mask), mask_digest(mask.T.copy()), mask_digest(~mask), mask_digest(mask.reshape(7, 5))}
+    for place in range(mask.size):
+        changed = mask.copy()
+        changed.flat[place] ^= True
+        seen.add(mask_digest(changed))
+    assert len(seen) == mask.size + 4
+    assert mask_digest(mask.copy(order="F")) == mask_digest(mask)
 
 
 def test_squashing_an_image_is_lanczos_and_a_mask_nearest() -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import InputError, SourceError
+from pipeline.evaluate.benchmark import mask_digest
 from pipeline.evaluate.benchmark_files import (
     EmptyMask,
     FileIndex,
@@ -46,7 +47,9 @@ def test_a_mask_is_the_first_channel_above_zero(tmp_path: Path) -> None:
     np.testing.assert_array_equal(MaskFile(path=save(tmp_path / "rgb.tif", coloured)).read(), expected)
     np.testing.assert_array_equal(MaskFile(path=save(tmp_path / "bits.png", expected)).read(), expected)
     assert MaskFile(path=str(tmp_path / "l.png")).size_hw() == (2, 3)
+    assert MaskFile(path=str(tmp_path / "l.png")).digest() == mask_digest(expected)
     assert not EmptyMask(height=2, width=3).read().any()
+    assert EmptyMask(height=2, width=3).digest() != EmptyMask(height=3, width=2).digest()
 
 
 def test_what_does_not_decode_is_named(tmp_path: Path) -> None:
@@ -79,8 +82,12 @@ def test_folders_and_files_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     with pytest.raises(InputError, match=r"risk must be laid out as <root>/images.*no folder .*images.*holds pictures"):
         require_folders("risk", "<root>/images", [tmp_path / "images"])
-    with pytest.raises(InputError, match="nor"):
-        require_file("risk", "x", tmp_path / "nowhere" / "a.json")
+    with pytest.raises(InputError, match=rf"no file .*a\.json; {tmp_path} holds pictures\..*--split"):
+        require_file("risk", "x", tmp_path / "nowhere" / "deeper" / "a.json")
+    for k in range(9):
+        (tmp_path / "pictures" / f"{k}.png").touch()
+    with pytest.raises(InputError, match=r"pictures holds 0.png, 1.png, 2.png, 3.png, 4.png, 5.png and 3 more\."):
+        require_folders("risk", "x", [tmp_path / "pictures" / "test" / "images"])
     with pytest.raises(InputError, match=r"2 of 9 without: a, b\."):
         require_complete("risk", "an image", ["a", "b"], 9)
     require_complete("risk", "an image", [], 9)
@@ -95,6 +102,9 @@ def test_polygons_are_not_run_lengths() -> None:
     mask = rle_mask({"size": [2, 2], "counts": b"04"}, "entry 7")
     assert mask.size_hw() == (2, 2)
     assert mask.read().all()
+    assert mask.digest() == mask_digest(np.ones((2, 2), bool))
+    with pytest.raises(SourceError, match=r"entry 8 of ann\.json does not decode: the runs of a mask of 2 x 2 px must add up to 4"):
+        rle_mask({"size": [2, 2], "counts": "05"}, "entry 8 of ann.json").read()
 
 
 def test_the_hash_sees_where_texts_end() -> None:

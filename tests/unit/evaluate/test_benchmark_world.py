@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.evaluate.benchmark import Benchmark
+from pipeline.evaluate.benchmark import Benchmark, mask_digest
 from pipeline.evaluate.benchmark_world import MIN_TARGET_PX, STRANGER, read_world
 from pipeline.schema import Window
 from pipeline.world.landscape import World
@@ -35,6 +35,7 @@ def test_tiles_are_the_worlds_own_pixels(benchmark: Benchmark) -> None:
         assert set(asked) == {name for name, count in area.items() if count >= MIN_TARGET_PX}
         for name, target in asked.items():
             np.testing.assert_array_equal(target.mask.read(), names == name)
+            assert target.mask.digest() == mask_digest(names == name)
         absent = [target for target in image.targets if target.wordings[0].strata["kind"] == "absent"]
         assert len(absent) == max(len(asked), 1)
         for target in absent:

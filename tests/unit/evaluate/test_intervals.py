@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from pipeline.evaluate.intervals import BootstrapOptions, bootstrap
+from pipeline.evaluate.intervals import BootstrapOptions, bootstrap, poisson, wilson
 from pipeline.evaluate.metrics import Ratio
 
 
@@ -58,6 +59,29 @@ def test_figures_that_do_not_exist_have_no_interval() -> None:
     assert np.isnan(intervals["f"]).all()
     assert intervals["g"] == (1.0, 1.0)
     assert np.isnan(bootstrap({"f": ratio([], [])}, np.zeros(0, np.int64), BootstrapOptions())["f"]).all()
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 13), (13, 13), (1, 3), (24, 39), (1, 1)])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_wilson_agrees_with_scipy_and_stays_open_where_the_bootstrap_collapses(k: int, n: int, level: float) -> None:
+    share = ratio([1] * k + [0] * (n - k) + [0, 0], [1] * n + [0, 0])  # two samples are not of the kind
+    got = wilson(share, level)
+    expected = stats.binomtest(k, n).proportion_ci(level, method="wilson")
+    assert got == pytest.approx((expected.low, expected.high), abs=1e-12)
+    if k in (0, n):
+        assert bootstrap({"f": share}, np.arange(n + 2), BootstrapOptions(draws=50))["f"] == (k / n, k / n)
+        assert got[1] - got[0] > 0.1
+    assert np.isnan(wilson(ratio([0, 0], [0, 0]), level)).all()
+
+
+def test_poisson_bounds_leave_the_tails_they_promise() -> None:
+    """At the lower bound `count` or more events have the probability 2.5 %, at the upper one `count` or fewer."""
+    for count in (1, 5, 40):
+        low, high = poisson(count, 0.95)
+        assert low < count < high
+        assert stats.poisson.sf(count - 1, low) == pytest.approx(0.025)
+        assert stats.poisson.cdf(count, high) == pytest.approx(0.025)
+    assert poisson(0, 0.95) == (0.0, pytest.approx(-np.log(0.025)))
 
 
 def test_options_are_checked() -> None:

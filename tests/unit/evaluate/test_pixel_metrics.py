@@ -60,5 +60,10 @@ def test_by_hand() -> None:
 
 
 def test_boundary_f_where_there_is_no_outline() -> None:
-    counts = {name: np.array(column, np.int64) for name, column in zip(NAMES, ([0, 8, 0], [0, 0, 0], [0, 0, 8], [0, 0, 0]), strict=True)}
-    assert boundary_f(counts).tolist() == [1.0, 0.0, 0.0]
+    """The frame is no outline, so neither an empty mask nor one of the whole image has any: equal masks are right, others wrong."""
+    empty, whole, square = np.zeros((6, 6), bool), np.ones((6, 6), bool), np.zeros((6, 6), bool)
+    square[2:4, 2:4] = True
+    right = [(empty, empty), (whole, whole), (square, square)]
+    wrong = [(whole, empty), (empty, whole), (square, empty), (empty, square), (square, whole), (whole, square)]
+    got = boundary_f(counts_of(right + wrong), boundaries(right + wrong))
+    assert got.tolist() == [1.0] * len(right) + [0.0] * len(wrong)

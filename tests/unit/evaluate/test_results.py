@@ -57,11 +57,23 @@ def test_the_figures_of_the_document() -> None:
     assert results["conventions"]["vision-reasoner"]["giou"] == pytest.approx((1 + 1 / 3) / 6, abs=1e-6)
 
 
+def test_how_replies_were_read_and_how_many_were_asked_for_again() -> None:
+    items = [replace(item, n_calls=n) for item, n in zip(records(), (1, 2, 2, 1, 1, 3), strict=True)]  # the last one failed
+    replies = build_results(items, SCORING, replace(SUBJECT, parser="robust", retry=2))["replies"]
+    assert replies == {"parser": "robust", "retry": 2, "asked_again": 3, "then_read": 2}
+    once = build_results(records(), SCORING, replace(SUBJECT, parser="think2seg"))["replies"]
+    assert once == {"parser": "think2seg", "retry": 0, "asked_again": 0, "then_read": 0}
+    assert build_results(records(), SCORING, SUBJECT)["replies"] is None
+
+
 def test_false_alarms_per_area() -> None:
     """Two samples without a target were answered, one of them with two masks; a third failed and counts as no land."""
     alarms = build_results(records(), SCORING, SUBJECT)["false_alarms"]
     km2 = 2 * SHAPE[0] * SHAPE[1] * 100 / 1e6
-    assert alarms == {"masks": 2, "empty_km2": round(km2, 4), "per_100_km2": round(200 / km2, 1)}
+    low, high = (round(100 * count / km2, 1) for count in (0.24220928, 7.22468767))  # Garwood's table: 2 events, 95 %
+    assert alarms == {"masks": 2, "empty_km2": round(km2, 4), "per_100_km2": round(200 / km2, 1), "low": low, "high": high}
+    no_land = build_results(records()[:2], SCORING, SUBJECT)["false_alarms"]
+    assert no_land == {"masks": 0, "empty_km2": 0.0, "per_100_km2": None, "low": None, "high": None}
     assert build_results(records(), SCORING, replace(SUBJECT, pixel_m=None))["false_alarms"] is None
 
 
@@ -69,9 +81,11 @@ def test_strata_are_the_figures_of_their_samples_alone() -> None:
     results = build_results(records(), SCORING, SUBJECT)
     kinds = results["strata"]["kind"]
     assert {name: entry["n"] for name, entry in kinds.items()} == {"absent": 2, "explicit": 1, "implicit": 2}
-    implicit = build_results([r for r in records() if r.strata == {"kind": "implicit"}], SCORING, SUBJECT)["figures"]
+    implicit = build_results([r for r in records() if r.strata == {"kind": "implicit"}], SCORING, SUBJECT)
     for figure in ("giou", "ciou", "p@0.5", "rejection", "false_rejection"):
-        assert kinds["implicit"][figure] == implicit[figure], figure
+        assert kinds["implicit"][figure] == implicit["figures"][figure], figure
+    assert kinds["implicit"]["pixel_metrics"] == implicit["pixel_metrics"]
+    assert kinds["implicit"]["pixel_metrics"]["iou"]["value"] == pytest.approx(1 / 6, abs=1e-6)  # 1/3 and a rejection
     assert kinds["implicit"]["rejection"]["value"] is None
     sizes = results["strata"]["target size"]
     assert list(sizes) == ["empty", "below 1 %", "1 to 10 %", "10 % and more"]
@@ -99,6 +113,19 @@ def test_the_chosen_convention_is_the_one_with_intervals() -> None:
     assert results["protocol"]["convention"] == "vision-reasoner"
     assert results["figures"]["giou"]["value"] == results["conventions"]["vision-reasoner"]["giou"]
     assert results["figures"]["giou"]["low"] <= results["figures"]["giou"]["value"] <= results["figures"]["giou"]["high"]
+
+
+def test_rejection_rates_have_the_interval_of_a_share() -> None:
+    """1 of 3 empty targets was rejected: Wilson's interval, by scipy: 6.15 to 79.23 %."""
+    results = build_results(records(), SCORING, SUBJECT)
+    assert results["figures"]["rejection"] == {"value": 0.333333, "low": 0.061492, "high": 0.792340, "n": 3}
+    assert results["strata"]["target size"]["empty"]["rejection"] == results["figures"]["rejection"]
+    all_right = [record(f"r{k}", NOTHING, NOTHING) for k in range(13)]
+    certain = build_results(all_right, SCORING, SUBJECT)["figures"]
+    assert certain["rejection"]["value"] == certain["rejection"]["high"] == 1.0
+    assert certain["rejection"]["low"] == pytest.approx(13 / (13 + 1.959964**2), abs=1e-5)
+    assert certain["failure"]["high"] == pytest.approx(1 - 13 / (13 + 1.959964**2), abs=1e-5)
+    assert (certain["giou"]["low"], certain["giou"]["high"]) == (1.0, 1.0)  # a mean of scores has no such form: bootstrap
 
 
 def test_samples_of_one_image_are_one_group() -> None:

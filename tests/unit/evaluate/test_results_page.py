@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 from evaluate.sample_worlds import image, record, rectangle, sample
 from evaluate.test_results import SCORING, SUBJECT, records
 
@@ -39,8 +41,8 @@ def test_every_sample_is_in_the_section_where_it_belongs() -> None:
         for section in choose_sections(records(), "paper")
     }
     assert shown == {
-        "Best": [("a", 1.0), ("b", 0.333)],
-        "Worst": [],
+        "Best": [("a", 1.0)],
+        "Worst": [("b", 0.333)],
         "Wrongly rejected": [("c", 0.0)],
         "Rightly rejected": [("d", 1.0)],
         "False alarms": [("e", 0.0)],
@@ -49,10 +51,19 @@ def test_every_sample_is_in_the_section_where_it_belongs() -> None:
 
 
 def test_the_best_come_first_and_the_worst_are_others() -> None:
-    many = [record(f"s{k:02d}", rectangle(0, 0, 20, 20), rectangle(0, 0, 20, k + 1)) for k in range(20)]
+    many = [record(f"s{k:02d}", rectangle(0, 0, 20, 30), rectangle(0, 0, 20, k + 1)) for k in range(30)]
     sections = {section.title: [item.sample_id for item, _ in section.records] for section in choose_sections(many, "paper")}
-    assert sections["Best"] == [f"s{k:02d}" for k in range(19, 19 - PER_SECTION, -1)]
-    assert sections["Worst"] == [f"s{k:02d}" for k in range(20 - PER_SECTION)]
+    assert sections["Best"] == [f"s{k:02d}" for k in range(29, 29 - PER_SECTION, -1)]
+    assert sections["Worst"] == [f"s{k:02d}" for k in range(PER_SECTION)]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 11])
+def test_of_a_few_answers_half_are_best_and_the_others_worst(n: int) -> None:
+    """1 answer: Best alone. 11: 6 and 5, where twelve places under Best would leave none."""
+    few = [record(f"s{k:02d}", rectangle(0, 0, 20, 20), rectangle(0, 0, 20, k + 1)) for k in range(n)]
+    sections = {section.title: [item.sample_id for item, _ in section.records] for section in choose_sections(few, "paper")}
+    assert sections["Best"] == [f"s{k:02d}" for k in range(n - 1, n // 2 - 1, -1)]
+    assert sections["Worst"] == [f"s{k:02d}" for k in range(n // 2)]
 
 
 def test_the_page_is_one_file_with_a_picture_per_sample() -> None:
@@ -61,6 +72,19 @@ def test_the_page_is_one_file_with_a_picture_per_sample() -> None:
     assert tags.names.count("article") == tags.names.count("img") == 6
     assert "script" not in tags.names
     assert all(source.startswith("data:image/webp;base64,") for source in tags.sources)
+
+
+def test_the_header_says_how_was_counted_and_how_sure_it_is() -> None:
+    text = page(records())
+    assert "Convention paper (Think2Seg-RS, equations 4 to 6" in text
+    assert "95 % intervals: percentile bootstrap over images" in text
+    assert "33.3 %</b><span>rejection [6.1, 79.2]</span>" in text
+
+
+def test_the_page_says_how_replies_were_read() -> None:
+    for parser, held in (("think2seg", True), (None, False)):
+        results = build_results(records(), SCORING, replace(SUBJECT, parser=parser))
+        assert ("read by the parser `think2seg`" in samples_page(results, records(), [], None)) == held
 
 
 def test_hostile_text_stays_text() -> None:

@@ -46,3 +46,5 @@ def test_prompts_turned_inside_out_or_outside_the_image_do_not_stop_the_page() -
     nothing = np.zeros((20, 20), bool)
     prompt = Prompt(box_xyxy=(18.0, 15.0, 2.0, 3.0), points_xy=((500.0, -3.0),), point_labels=(0,))
     assert drawn(nothing, nothing, (prompt,)).shape == (200, 200, 3)
+    far = Prompt(box_xyxy=(1e30, -1e30, 2.0, 3e38), points_xy=((-3e38, 1e12),), point_labels=(1,))
+    assert drawn(nothing, nothing, (far,)).shape == (200, 200, 3)

@@ -44,6 +44,13 @@ def test_points_beside_the_object_get_label_0_and_come_back() -> None:
     assert to_frame([prompt], (200.0, 200.0), (100, 400)) == (item,)
 
 
+def test_what_lies_outside_the_frame_lies_outside_the_window() -> None:
+    item = ReplyItem(box_xyxy=(420, 1680, -84, 0), points_xy=((-840, 42),))
+    (prompt,) = to_window([item], (840.0, 840.0), (100, 1000))
+    assert prompt.box_xyxy == (500, 200, -100, 0)
+    assert prompt.points_xy == ((-1000, 5),)
+
+
 def test_points_only() -> None:
     (prompt,) = to_window([ReplyItem(box_xyxy=None, points_xy=((84.0, 42.0),))], (840.0, 840.0), (1000, 1000))
     assert prompt.box_xyxy is None

@@ -1,7 +1,8 @@
 """Replies: a hand-written golden corpus, and properties over generated text.
 
 The corpus (tests/golden/prompt/replies/*.json) is written by hand and never regenerated: a change in what a reply means is
-a change to a file, seen in review. Each file holds the reply verbatim, its profile, the engine's finish reason and the outcome.
+a change to a file, seen in review. Each file holds the reply verbatim, its profile, the engine's finish reason and the outcome;
+`released` is what the released parser of Think2Seg-RS makes of it (test_released_parser.py).
 """
 
 from __future__ import annotations

@@ -60,6 +60,12 @@ def test_refused_queries(text: str, said: str) -> None:
     str(caught.value).encode("utf-8")  # the message itself is printable
 
 
+def test_a_caller_may_allow_longer_ones() -> None:
+    assert check_query("x" * 600, max_chars=600) == "x" * 600
+    with pytest.raises(InputError, match="at most 600 characters"):
+        check_query("x" * 601, max_chars=600)
+
+
 @PATIENT
 @given(st.text(max_size=600))
 def test_what_passes_is_normal_short_and_stable(text: str) -> None:

@@ -15,6 +15,7 @@ from prompt_tiles import grid, lattice, tile_image
 from pipeline.errors import ModelError
 from pipeline.prompt import vllm_prompter
 from pipeline.prompt.prompter import Prompter
+from pipeline.prompt.released_parser import ParserName
 from pipeline.prompt.vllm_prompter import VllmOptions, VllmPrompter
 from pipeline.schema import Reason, TileImage, TilePrompts, TileStatus
 
@@ -85,12 +86,14 @@ class PlainProcessor:
 
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[VllmPrompter, ScriptedEngine]]:
-    def built(script: Callable[[str, int], tuple[str, str]], **options: Any) -> tuple[VllmPrompter, ScriptedEngine]:
+    def built(
+        script: Callable[[str, int], tuple[str, str]], parser: ParserName = "robust", **options: Any
+    ) -> tuple[VllmPrompter, ScriptedEngine]:
         engine = ScriptedEngine(script)
         monkeypatch.setattr(vllm_prompter, "load_processor", lambda path, revision: PlainProcessor())
         monkeypatch.setattr(vllm_prompter, "_start_engine", lambda path, options: engine)
         monkeypatch.setattr(vllm_prompter, "_sampling", lambda **asked: SimpleNamespace(**asked))
-        return VllmPrompter("owner/model", VllmOptions(profile="embedded", **options)), engine
+        return VllmPrompter("owner/model", VllmOptions(profile="embedded", **options), parser=parser), engine
 
     return built
 
@@ -134,6 +137,24 @@ def test_number_of_retries(build: Any, retry: int) -> None:
     prompter, _ = build(lambda query, attempt: (BAD, "stop"), retry=retry)
     (answer,) = ask(prompter, "tanks")
     assert (answer.reason, answer.n_calls) == (Reason.MALFORMED, 1 + retry)
+
+
+def test_the_parser_can_be_the_released_one(build: Any) -> None:
+    """One bad item refuses the reply; a point outside its box and a box outside the image are passed on."""
+    outside = '<answer>[{"positive_points":[[504,126]],"bbox_2d":[-126,252,378,0]}]</answer>'
+    replies = {"half": GOOD.replace("[{", '["a tank",{'), "outside": outside, "ships": ABSENT}
+    prompter, _ = build(lambda query, attempt: (replies[query], "stop"), parser="think2seg", retry=0)
+    half, passed, absent = ask(prompter, *replies)
+    assert (half.status, half.reason, half.n_calls, half.prompts) == (TileStatus.FAILED, Reason.MALFORMED, 1, ())
+    assert "one bad item refuses the reply" in half.error
+    (prompt,) = passed.prompts
+    assert prompt.box_xyxy == (-25, 50, 75, 0)  # 252 px of the frame are 50 px of the window
+    assert prompt.points_xy == ((100.0, 25.0),)
+    assert (absent.status, absent.reason) == (TileStatus.EMPTY, Reason.PROMPTER)
+    robust, _ = build(lambda query, attempt: (replies[query], "stop"), retry=0)
+    half, mended, _ = ask(robust, *replies)
+    assert (half.status, half.n_dropped) == (TileStatus.FOUND, 1)
+    assert (mended.prompts[0].box_xyxy, mended.prompts[0].points_xy) == ((0, 0, 50, 50), ())
 
 
 def test_token_limit_keeps_complete_items_without_a_retry(build: Any) -> None:
