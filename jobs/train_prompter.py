@@ -40,6 +40,9 @@ EPILOG = """examples:
   accelerate launch --config_file pipeline/presets/training/zero3.yaml jobs/train_prompter.py grpo --preset think2seg-3b \\
       --data my-images --out build/grpo
 
+The last trains on several GPUs. It needs DeepSpeed, which is built from source and so has an extra of its own:
+  make setup EXTRA=gpu,deepspeed
+
 settings worth knowing (--set table.key=value, as in pipeline/presets/training/*.toml):
   model.vision=frozen            train the language model alone
   model.lora_rank=8              adapters instead of the weights; merged in the export
@@ -108,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         preset = preset_of(args)
-        check_preset(preset, need_segmenter=args.stage == "grpo")  # before worlds are drawn
+        check_preset(preset, by_reward=args.stage == "grpo")  # before worlds are drawn
         request = RunRequest(stage=args.stage, out=args.out, data=data_of(args), preset=preset, seed=args.seed, save_every=args.save_every)
         run = prepare_run(request)
         if args.stage == "grpo":

@@ -4,7 +4,9 @@
    weight is smaller than its spacing and would be lost.
 2. `lora_config` puts adapters on all linear layers that learn; with the vision tower frozen, on none of its layers.
 3. `export_prompter` writes a folder that vLLM and transformers load like the one the training started from: the same
-   configuration, tokenizer and image settings, byte for byte, and the new weights in bfloat16 (adapters merged in).
+   configuration, tokenizer and image settings, byte for byte, and the new weights in bfloat16 (adapters merged in). It reads files
+   and belongs to one process: weights are copied from the trainer's checkpoint without building a model, and where adapters need one,
+   it is loaded whole in this process, whatever DeepSpeed shares out while a training runs.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.finetune.grpo_options import ModelOptions
+
+SHARD_SIZE = "4GB"
+"""Largest file of exported weights."""
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".index.json")
 """Endings of files that hold or list weights; everything else of a checkpoint is copied."""
@@ -60,20 +65,14 @@ def lora_config(options: ModelOptions) -> Any:
 def export_prompter(trained: Path, base: str, out: Path, *, card: str) -> Path:
     """Write the weights of the trainer's checkpoint folder `trained` as a checkpoint like `base`; replaces `out` as a whole.
 
-    A folder with adapters (adapter_config.json) is merged into the base weights. Raises ModelError.
+    A folder with adapters (adapter_config.json) is merged into the base weights. To be called after the last step, by one process.
+    Raises ModelError.
     """
-    import torch
-
-    if (trained / "adapter_config.json").is_file():
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(load_weights(base, torch.float32), str(trained)).merge_and_unload()
-    else:
-        model = load_weights(str(trained), torch.float32)
+    write_weights = _merge_adapters if (trained / "adapter_config.json").is_file() else _copy_weights
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        model.to(torch.bfloat16).save_pretrained(fresh, max_shard_size="4GB")
+        write_weights(trained, base, fresh)
         _copy_settings(_local_folder(base), fresh)
         (fresh / "MODEL_CARD.md").write_text(card)
         fresh.chmod(0o755)
@@ -85,6 +84,32 @@ def export_prompter(trained: Path, base: str, out: Path, *, card: str) -> Path:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     return out
+
+
+def _copy_weights(trained: Path, base: str, out: Path) -> None:
+    """The checkpoint's tensors under their names, floating point as bfloat16. Raises ModelError."""
+    import torch
+    from huggingface_hub import save_torch_state_dict
+    from safetensors.torch import load_file
+
+    files = sorted(trained.glob("model*.safetensors"))
+    if not files:
+        raise ModelError(f"{trained} holds no model*.safetensors to export; DeepSpeed writes them with zero3_save_16bit_model")
+    weights: dict[str, Any] = {}
+    for path in files:
+        weights |= {name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}
+    save_torch_state_dict(weights, out, max_shard_size=SHARD_SIZE, metadata={"format": "pt"})
+
+
+def _merge_adapters(trained: Path, base: str, out: Path) -> None:
+    """The weights of `base` with the adapters added to them, as bfloat16. Raises ModelError."""
+    import torch
+    from peft import PeftModel
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()  # with the trainer's ZeRO-3 in place, loading is collective: one process alone would wait for the others
+    model = PeftModel.from_pretrained(load_weights(base, torch.float32), str(trained)).merge_and_unload()
+    model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
 
 
 def _local_folder(base: str) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -178,11 +179,21 @@ def _lay_over(tables: dict[str, Any], setting: str) -> None:
     table[parts[-1]] = value
 
 
-def check_preset(preset: TrainingPreset, *, need_segmenter: bool) -> None:
+def uses_vllm(model: ModelOptions) -> bool:
+    """Whether replies are sampled by vLLM on this machine."""
+    if model.generation == "transformers":
+        return False
+    import torch
+
+    return model.generation == "vllm" or bool(torch.cuda.is_available())
+
+
+def check_preset(preset: TrainingPreset, *, by_reward: bool) -> None:
     """Everything that can be found wrong from files' headers alone. Raises InputError; loads no model.
 
     The checkpoint must exist and be of an architecture that can be prompted, the profile's image must pass its processor
-    unchanged, the combination must be readable by the profile, and the segmenter must be a SAM2 of its config.
+    unchanged, and the combination must be readable by the profile. `by_reward`, for a training that samples replies and pays their
+    masks: the segmenter must be a SAM2 of its config, and vLLM, where it is to be used, must be there and have a GPU.
     """
     contract = preset.contract
     path = resolve_model(preset.model.checkpoint)
@@ -191,8 +202,23 @@ def check_preset(preset: TrainingPreset, *, need_segmenter: bool) -> None:
     if rule is not None:
         limit = preset.grpo.max_tokens or contract.profile.max_tokens
         check_image_size(contract.profile, rule, max_model_len=2**31, max_tokens=limit)
-    if need_segmenter:
+    if by_reward:
         check_segmenter(preset.segmenter)
+        _check_generation(preset.model)
+
+
+def _check_generation(model: ModelOptions) -> None:
+    """vLLM on a CPU rearranges its weights when it loads them and cannot take the trained ones afterwards. Raises InputError."""
+    if not uses_vllm(model):
+        return
+    import torch
+
+    remedy = "--set model.generation=transformers"
+    if not torch.cuda.is_available():
+        raise InputError("model.generation=vllm needs a GPU", came="a machine on which torch finds none", remedy=f"{remedy}, or auto")
+    if find_spec("vllm") is None:
+        came = f"model.generation={model.generation} on a GPU, without the package"
+        raise InputError("sampling replies with vLLM needs vllm", came=came, remedy=f"install the extra `gpu`, or {remedy}")
 
 
 def flat_parameters(preset: TrainingPreset) -> Mapping[str, Any]:

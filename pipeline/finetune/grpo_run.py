@@ -72,7 +72,7 @@ def prepare_run(request: RunRequest) -> TrainingRun:
     if request.save_every < 1 or request.log_every < 1:
         came = f"{request.save_every} and {request.log_every}"
         raise InputError("--save-every and --log-every must be at least 1", came=came, remedy="choose other numbers")
-    check_preset(request.preset, need_segmenter=request.stage == "grpo")
+    check_preset(request.preset, by_reward=request.stage == "grpo")
     samples = read_samples(request.data)
     needed = request.preset.grpo.questions_per_step if request.stage == "grpo" else 1
     if len(samples) < needed:

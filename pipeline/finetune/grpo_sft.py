@@ -86,12 +86,13 @@ def train_sft(run: TrainingRun) -> Path:
     trl = import_trl(with_vllm=False)
     checkpoint = resolve_model(run.preset.model.checkpoint)
     resumed = newest_checkpoint(run.checkpoints)
+    arguments = trl.SFTConfig(**sft_arguments(run))  # before the model: ZeRO-3 shares out what is loaded after it
     policy = load_policy(checkpoint, run.preset.model)
     if run.preset.model.vision == "frozen" and processes() == 1:
         remember_images(policy.model.visual)
     trainer = trl.SFTTrainer(
         model=policy,
-        args=trl.SFTConfig(**sft_arguments(run)),
+        args=arguments,
         train_dataset=lessons,
         processing_class=load_processor(checkpoint, None),
         peft_config=lora_config(run.preset.model),

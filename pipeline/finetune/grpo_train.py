@@ -7,11 +7,18 @@
    reply and then over replies (equation 2, TRL's loss type "grpo").
 3. Replies come from vLLM in the same process on a GPU and from transformers on a CPU. TRL imports vLLM whenever it is
    installed, which costs seconds and settings that a training without it has no use for; `import_trl` hides it then. TRL 1.16
-   names vLLM 0.22 to 0.31 as what it supports and warns about the 0.32 of this project.
+   names vLLM 0.22 to 0.31 as what it supports and warns about the 0.32 of this project. vLLM's cache holds the longest image, question
+   and reply of this training (`longest_sequence`), not the model's whole context.
 4. A frozen vision tower reads every image once (`grpo_vision`), where the trainer alone would have it read G copies twice a step.
 5. At the end `grpo_model.export_prompter` writes the checkpoint for inference.
 
-Several GPUs: start the job with accelerate and `pipeline/presets/training/zero3.yaml`; each process has its own segmenter.
+The loss is the paper's, so two of TRL's own additions are off. Its correction of what vLLM and the trainer disagree on compares the
+likelihood among the `top_k` tokens that were sampled from with the one among all tokens: it would weigh every reply by the product, over
+its tokens, of the share that the top_k hold, which shrinks with its length. And its divergence is multiplied by the ratio of the
+policies, which has another gradient than the paper's (and the released code's) plain estimate exp(d) - d - 1.
+
+Several GPUs: start the job with accelerate and `pipeline/presets/training/zero3.yaml`; each process has its own segmenter. All processes
+train and write checkpoints together; the export reads files and is the first one's alone.
 """
 
 from __future__ import annotations
@@ -28,10 +35,14 @@ from pipeline.finetune.grpo_data import as_dataset
 from pipeline.finetune.grpo_engine import RewardEngine, reward_functions
 from pipeline.finetune.grpo_log import make_callback
 from pipeline.finetune.grpo_model import export_prompter, load_policy, lora_config
-from pipeline.finetune.grpo_options import TrainingPreset
+from pipeline.finetune.grpo_options import TrainingPreset, uses_vllm
 from pipeline.finetune.grpo_run import TrainingRun, checkpoint_step, newest_checkpoint
 from pipeline.finetune.grpo_vision import remember_images
 from pipeline.prompt.checkpoint import load_processor, resolve_model
+from pipeline.prompt.template import chat_messages
+
+SPARE_TOKENS = 16
+"""Beyond the longest sequence: a question of fewer tokens on its own may have one more where it meets the words around it."""
 
 
 def import_trl(*, with_vllm: bool) -> ModuleType:
@@ -49,14 +60,6 @@ def import_trl(*, with_vllm: bool) -> ModuleType:
         if hidden:
             del sys.modules["vllm"]
     return trl
-
-
-def uses_vllm(preset: TrainingPreset) -> bool:
-    """Whether replies are sampled by vLLM."""
-    import torch
-
-    choice = preset.model.generation
-    return choice == "vllm" or (choice == "auto" and torch.cuda.is_available())
 
 
 def common_arguments(run: TrainingRun) -> dict[str, Any]:
@@ -99,21 +102,39 @@ def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, Any]:
         "num_generations": grpo.generations,
         "per_device_train_batch_size": per_device,
         "gradient_accumulation_steps": grpo.replies_per_step // (per_device * world_size),
-        "max_completion_length": grpo.max_tokens or preset.contract.profile.max_tokens,
+        "max_completion_length": grpo_max_tokens(preset),
         "temperature": grpo.temperature,
         "top_p": grpo.top_p,
         "top_k": grpo.top_k,
         "beta": grpo.kl,
+        "use_bias_correction_kl": False,
         "epsilon": grpo.clip,
         "loss_type": "grpo",
         "scale_rewards": "group",
         "num_iterations": 1,
         "reward_weights": [preset.reward.format_weight, preset.reward.iou_weight],
         "remove_unused_columns": False,
-        "use_vllm": uses_vllm(preset),
+        "use_vllm": uses_vllm(preset.model),
         "vllm_mode": "colocate",
         "vllm_gpu_memory_utilization": preset.model.vllm_memory,
+        "vllm_importance_sampling_correction": False,
     }
+
+
+def longest_sequence(run: TrainingRun, processor: Any) -> int:
+    """Tokens of the image, the longest question and the longest reply of a training together: what one reply can take of a cache."""
+    from PIL import Image
+
+    profile = run.preset.contract.profile
+    question = max((sample.question for sample in run.samples), key=lambda text: len(processor.tokenizer(text).input_ids))
+    text = processor.apply_chat_template(chat_messages(profile, question), add_generation_prompt=True, tokenize=False)
+    prompt = processor(text=[text], images=[Image.new("RGB", profile.image_px)]).input_ids[0]
+    return len(prompt) + grpo_max_tokens(run.preset) + SPARE_TOKENS
+
+
+def grpo_max_tokens(preset: TrainingPreset) -> int:
+    """Tokens of the longest reply that is sampled."""
+    return preset.grpo.max_tokens or preset.contract.profile.max_tokens
 
 
 def train_grpo(run: TrainingRun) -> Path:
@@ -130,10 +151,12 @@ def train_grpo(run: TrainingRun) -> Path:
 
 def build_trainer(run: TrainingRun) -> tuple[Any, Path | None]:
     """TRL's GRPOTrainer over the run's data and models, and the checkpoint it has to go on from."""
-    trl = import_trl(with_vllm=uses_vllm(run.preset))
+    with_vllm = uses_vllm(run.preset.model)
+    trl = import_trl(with_vllm=with_vllm)
     checkpoint = resolve_model(run.preset.model.checkpoint)
-    arguments = trl.GRPOConfig(**grpo_arguments(run, world_size=processes()))
     processor = load_processor(checkpoint, None)
+    length = longest_sequence(run, processor) if with_vllm else None
+    arguments = trl.GRPOConfig(**grpo_arguments(run, world_size=processes()), vllm_max_model_length=length)
     processor.tokenizer.padding_side = "left"  # TRL pads prompts on the left and takes the processor's own token types beside them
     policy = load_policy(checkpoint, run.preset.model)
     engine = build_engine(run.preset, str(arguments.device))

@@ -5,7 +5,8 @@
    in it, a class that is not in it, or a thing that no world has (`prompter_questions`, never a held-out wording).
 2. The mask is every pixel of the asked class. A class with fewer than MIN_TARGET_PX pixels in the tile is not asked for, as in
    `evaluate.benchmark_world`: a sliver at the border is no fair question.
-3. Everything depends on the seed alone. The table is written last, so a folder with a table is complete.
+3. Everything depends on the seed alone. The table is written last, so a folder with a table is complete. Every file appears whole, so
+   several processes of one training may draw the same folder at once: what one reads is never half of what another writes.
 
 Evaluation draws worlds with seeds below 1,000 and never meets these.
 """
@@ -26,7 +27,7 @@ from pipeline.schema import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
 from pipeline.world.render import Rendering, render
-from pipeline.write.atomic_file import write_bytes_atomic
+from pipeline.write.atomic_file import atomic_path, write_bytes_atomic
 
 FIRST_GRPO_SEED = 300_000
 """World seeds FIRST_GRPO_SEED..399,999 are for training by reward; supervised training has those below, from 100,000."""
@@ -108,5 +109,5 @@ def _corner(labels: NDArray[np.int32], kind_of: NDArray[np.int64], rng: np.rando
 def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from grpo_scenes import SHIPPED
 
 from pipeline.errors import InputError
-from pipeline.finetune.grpo_options import GrpoOptions, check_preset, flat_parameters, known_training_presets, load_training_preset
+from pipeline.finetune.grpo_options import (
+    GrpoOptions,
+    check_preset,
+    flat_parameters,
+    known_training_presets,
+    load_training_preset,
+    uses_vllm,
+)
 
 
 @pytest.mark.parametrize("name", ["think2seg-3b", "think2seg-7b"])
@@ -28,7 +36,7 @@ def test_every_shipped_preset_loads_and_the_embedded_one_passes_its_checks() -> 
     assert known_training_presets() == ("embedded", "think2seg-3b", "think2seg-7b")
     for name in known_training_presets():
         assert load_training_preset(name).contract.profile.name
-    check_preset(load_training_preset("embedded"), need_segmenter=True)
+    check_preset(load_training_preset("embedded"), by_reward=True)
 
 
 def test_settings_lie_over_the_preset_and_keep_their_types() -> None:
@@ -76,7 +84,7 @@ def test_wrong_presets(tmp_path: Path) -> None:
 
 def test_what_check_preset_finds_in_headers(tmp_path: Path) -> None:
     def check(*settings: str) -> None:
-        check_preset(load_training_preset("embedded", settings), need_segmenter=True)
+        check_preset(load_training_preset("embedded", settings), by_reward=True)
 
     with pytest.raises(InputError, match="must be a checkpoint directory"):
         check("model.checkpoint=/nowhere/at/all")
@@ -90,6 +98,25 @@ def test_what_check_preset_finds_in_headers(tmp_path: Path) -> None:
         check("segmenter.checkpoint=/nowhere.safetensors", "segmenter.config=configs/sam2.1/sam2.1_hiera_t.yaml")
     with pytest.raises(InputError, match="unknown profile"):
         check("profile=mine")
+
+
+def test_vllm_needs_a_gpu_and_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    asked = load_training_preset("embedded", ["model.generation=vllm"])
+    either = load_training_preset("embedded", ["model.generation=auto"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"needs a GPU.*torch finds none.*model\.generation=transformers"):
+        check_preset(asked, by_reward=True)
+    check_preset(asked, by_reward=False)  # the warm start samples nothing
+    check_preset(either, by_reward=True)
+    assert (uses_vllm(asked.model), uses_vllm(either.model)) == (True, False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    for preset in (asked, either):
+        assert uses_vllm(preset.model)
+        with pytest.raises(InputError, match=r"without the package.*extra `gpu`"):
+            check_preset(preset, by_reward=True)
+    check_preset(load_training_preset("embedded"), by_reward=True)
 
 
 def test_replies_of_a_step() -> None:

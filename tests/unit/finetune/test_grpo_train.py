@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +26,7 @@ from pipeline.errors import InputError, ModelError
 from pipeline.finetune import grpo_model, grpo_sft, grpo_train
 from pipeline.finetune.grpo_options import load_training_preset
 from pipeline.finetune.grpo_run import RunRequest, Stage, TrainingRun, newest_checkpoint, prepare_run
+from pipeline.prompt.checkpoint import load_processor
 from pipeline.prompt.profile import load_profile
 
 torch = pytest.importorskip("torch")
@@ -174,11 +178,57 @@ def test_the_configuration_says_what_the_paper_says(place: Path) -> None:
     assert (config.learning_rate, config.weight_decay, config.num_generations, config.beta) == (1e-6, 0.0, 16, 1e-3)
     assert (config.loss_type, config.scale_rewards, config.epsilon, config.temperature, config.top_k) == ("grpo", "group", 0.2, 1.0, 50)
     assert config.reward_weights == [1.0, 2.0]
+    assert (config.use_bias_correction_kl, config.vllm_importance_sampling_correction, config.num_iterations) == (False, False, 1)
+    assert config.steps_per_generation == config.gradient_accumulation_steps  # replies of the newest weights: all ratios are 1
     assert (given["per_device_train_batch_size"], given["gradient_accumulation_steps"], given["bf16"]) == (4, 4, True)
     shared = grpo_train.grpo_arguments(run, world_size=4)
     assert (shared["per_device_train_batch_size"], shared["gradient_accumulation_steps"]) == (4, 1)
     with pytest.raises(ModelError, match="cannot be shared by 3 processes"):
         grpo_train.grpo_arguments(run, world_size=3)
+
+
+def test_vllm_is_given_room_for_the_longest_question_and_reply(place: Path) -> None:
+    """Against the prompts as TRL makes them."""
+    from trl.data_utils import prepare_multimodal_messages
+
+    from pipeline.prompt.template import chat_messages, squash
+
+    run = prepare_run(replace(request(place, "grpo", "data", "grpo.max_tokens=33"), out=place / "lengths"))
+    processor = load_processor(str(place / "tiny"), None)
+    profile, lengths = run.preset.contract.profile, []
+    for sample in run.samples:
+        messages = prepare_multimodal_messages(chat_messages(profile, sample.question), images=[squash(sample.rgb(), profile)])
+        asked = processor.apply_chat_template(conversation=[messages], add_generation_prompt=True, tokenize=True, return_dict=True)
+        lengths.append(len(asked["input_ids"][0]))
+    assert lengths[0] < lengths[1]
+    assert grpo_train.longest_sequence(run, processor) == lengths[1] + 33 + grpo_train.SPARE_TOKENS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_processes_train_one_model(place: Path, tmp_path: Path) -> None:
+    """The job itself, started twice by torchrun on a CPU: four replies a step in each, one set of files."""
+    job = Path(grpo_train.__file__).parents[2] / "jobs/train_prompter.py"
+    settings = ("model.vision=trained", "segmenter.image_px=128", "grpo.generations=4", "grpo.replies_per_pass=4", "grpo.max_tokens=40")
+    named = ["--data", str(place / "data"), "--model", str(place / "warm/prompter"), "--profile", str(place / "tiny.toml")]
+    asked = [*named, "--out", str(tmp_path / "out"), "--steps", "2", "--set", "grpo.learning_rate=1e-3"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(job), "grpo", *asked]
+    given = [*launch, *(word for setting in settings for word in ("--set", setting))]
+    there = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(given, env=there, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    out = tmp_path / "out"
+    assert done.stdout.count(f"wrote {out / 'prompter'}") == 2
+    printed = [line.partition("  ")[0] for line in done.stdout.splitlines() if "  reward " in line]
+    assert printed == ["grpo step 1/2", "grpo step 2/2"]
+    assert {path.name for path in (out / "trainer/checkpoint-2").glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
+    with (out / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2"]
+    assert all(float(row["reward"]) > 0 for row in rows)
+    before, after = weights(place / "warm/prompter"), weights(out / "prompter")
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
 def test_the_accelerate_file_is_one(place: Path) -> None:

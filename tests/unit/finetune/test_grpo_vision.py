@@ -65,12 +65,36 @@ def test_an_image_is_computed_once(tower: Any) -> None:
     assert calls == [2, 1]
 
 
+def image_bytes(tower: Any) -> int:
+    """What one image's features take: 2 x 2 tokens of float32."""
+    return 4 * int(tower.config.out_hidden_size) * 4
+
+
 def test_the_oldest_image_is_forgotten_and_computed_again(tower: Any) -> None:
     calls = counted(tower)
-    remember_images(tower, limit=2)
+    remember_images(tower, limit_bytes=3 * image_bytes(tower) - 1)  # room for two
     for seed in (1, 2, 3, 2, 1):
         tower(*images(seed))
     assert calls == [1, 1, 1, 1]
+
+
+def test_a_call_of_more_images_than_there_is_room_for_is_kept_until_the_next(tower: Any) -> None:
+    calls = counted(tower)
+    remember_images(tower, limit_bytes=image_bytes(tower))
+    tower(*images(1, 2, 3))
+    tower(*images(3, 2, 1))
+    tower(*images(4))
+    tower(*images(4, 3))
+    assert calls == [3, 1, 1]
+
+
+def test_forgotten_images_free_their_memory(tower: Any) -> None:
+    remember_images(tower, limit_bytes=image_bytes(tower))
+    tower(*images(1, 2, 3))
+    tower(*images(4))
+    cells = [cell.cell_contents for cell in tower.forward.__closure__]
+    (known,) = [cell for cell in cells if isinstance(cell, dict)]
+    assert [tensor.untyped_storage().nbytes() for tensor in known.values()] == [image_bytes(tower)]
 
 
 def test_equal_pixels_in_another_grid_are_another_image(tower: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.finetune import grpo_worlds
@@ -74,6 +75,23 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(folder: Path
     assert (tmp_path / "again" / TABLE).read_text().splitlines() == (folder / TABLE).read_text().splitlines()[:4]
     name = json.loads((folder / TABLE).read_text().splitlines()[0])["image"]
     assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_what_another_process_reads_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is drawn again over a finished one, cut off in the middle of its bytes, leaves the finished one as it was."""
+    place = tmp_path / "drawn"
+    grpo_worlds.render_worlds(place, n_tiles=1)
+    before = {path: path.read_bytes() for path in place.rglob("*.png")}
+    (place / TABLE).unlink()
+
+    def half(self: Image.Image, where: Path, **_: str) -> None:
+        Path(where).write_bytes(before[next(iter(before))][:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        grpo_worlds.render_worlds(place, n_tiles=1)
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 
 def test_a_complete_folder_is_not_drawn_again(folder: Path) -> None:

@@ -40,6 +40,16 @@ def test_bad_input_ends_with_2_and_loads_no_model(
     assert not (tmp_path / "out").exists()
 
 
+def test_vllm_without_a_gpu_ends_with_2_before_a_world_is_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    given = ["--data", "world", "--out", str(tmp_path / "out"), "--set", "model.generation=vllm"]
+    assert job.main(["grpo", *given]) == 2
+    assert "model.generation=vllm needs a GPU" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_data_that_is_none_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for place, said in ((str(tmp_path / "none"), "questions.jsonl"), ("world:7", "below 1,000"), ("world:x", "whole number")):
         assert job.main(["grpo", "--data", place, "--out", str(tmp_path / "out")]) == 2
@@ -70,5 +80,5 @@ def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) 
         job.main(arguments)
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for part in ("questions.jsonl", "examples:", "curves.csv", "accelerate launch", "--set"):
+    for part in ("questions.jsonl", "examples:", "curves.csv", "accelerate launch", "EXTRA=gpu,deepspeed", "--set"):
         assert part in text
