@@ -14,7 +14,7 @@ def test_image_first_question_last_and_the_system_text_where_there_is_one() -> N
     assert user == {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Find: pools"}]}
     system, user = chat_messages(load_profile("think2seg"), "pools")
     assert system["role"] == "system"
-    assert system["content"][0]["text"].startswith("You are an expert assistant")
+    assert system["content"][0]["text"].startswith("You are a remote sensing analysis assistant.")
     assert user["content"][0] == {"type": "image"}
     assert user["content"][1]["text"].startswith('Please find "pools"')
 
