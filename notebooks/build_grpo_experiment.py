@@ -178,7 +178,8 @@ for entry in document["prompters"]:
             "markdown",
             """## Segmenters
 
-GRPO and measurement with each. The paper (table 5, test split, gIoU / cIoU): SAM2 tiny 70.62 / 73.94, small 71.09 / 74.13, base-plus
+GRPO and measurement with each. `small` has half the channels and a shorter training than the embedded segmenter; the command that made it is
+in tests/benchmarks/segmenters/small.yaml. The paper (table 5, test split, gIoU / cIoU): SAM2 tiny 70.62 / 73.94, small 71.09 / 74.13, base-plus
 70.78 / 72.84, large 70.43 / 72.39.""",
         ),
         ("code", 'changes("segmenters")\ntable("segmenters")'),
@@ -226,8 +227,8 @@ LAST = (
   the best. The small prompter was trained to say where the point is before it draws the box, and a box alone is the combination farthest
   from that, so this order says more about its training than about prompts. The redrawn replies above do agree: from one reply, the box
   alone loses less than the points alone.
-- **Segmenter**: measured with the same replies, the smaller one (0.9 of 2.9 million parameters) loses 4.5 points of gIoU; trained by its own
-  masks, the prompter does not make up for it, and rejects more. In the paper the four sizes of SAM2 differ by less than a point of gIoU, the smaller
+- **Segmenter**: measured with the same replies, the smaller one loses 4.5 points of gIoU. It has 0.9 instead of 2.9 million parameters, but it
+  was also trained less, so the two cannot be told apart. Trained by its own masks, the prompter does not make up for it, and rejects more. In the paper the four sizes of SAM2 differ by less than a point of gIoU, the smaller
   ones ahead; our two differ more in quality than those do.
 - **The format term** keeps replies readable (98.8 % with it, 85.0 % without, 90.3 % before) and makes no difference to gIoU. The paper
   has no such row; there the term is to guarantee that replies can be parsed (section 3.2).

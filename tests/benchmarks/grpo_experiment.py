@@ -10,7 +10,8 @@
 2. `combinations`: the five prompt combinations of Think2Seg-RS table 6 and the embedded prompter's own. The short start writes only the
    last, so each is taught for --sft-steps, then rewarded briefly.
 3. `segmenters`: brief GRPO from the short start and measurement with several segmenters (table 5). There is one embedded segmenter;
-   --segmenter names others, by default the same weights shown a smaller image.
+   --segmenter names others, by default the same weights shown a smaller image. tests/benchmarks/segmenters/small.yaml has the command that
+   trains the smaller one of the figures in notebooks/results, and what to write after --segmenter small=, joined by ;.
 4. `format-reward`: brief GRPO from the short start with and without the format term of the reward.
 5. `redraw`: no training. The replies of the full prompter are drawn again from their boxes alone, from their points alone, and by the
    segmenter at other image sizes. The cheap half of 2 and 3: what the segmenter makes of prompts, not what a prompter learns from it.
