@@ -110,9 +110,13 @@ def _nouns(class_name: str) -> tuple[str, ...]:
 
 
 class QuestionSampler:
-    """Draws questions; holds the wordings once."""
+    """Draws questions; holds the wordings once.
 
-    def __init__(self) -> None:
+    `absent_share`, `stranger_share`: as ABSENT_SHARE and STRANGER_SHARE, for who needs other ones.
+    """
+
+    def __init__(self, *, absent_share: float = ABSENT_SHARE, stranger_share: float = STRANGER_SHARE) -> None:
+        self._absent_share, self._stranger_share = absent_share, stranger_share
         self._listed = tuple(tuple(q.query for q in TRAIN_QUERIES if q.class_name == name) for name in CLASSES)
         self._nouns = tuple(_nouns(name) for name in CLASSES)
         self._never = (*(q.query for q in TRAIN_QUERIES if not q.class_name), *_MORE_NEVER)
@@ -147,10 +151,10 @@ class QuestionSampler:
         asked about, since neither answer would be fair.
         """
         present = np.unique(class_ids)
-        if len(present) and rng.random() > ABSENT_SHARE:
+        if len(present) and rng.random() > self._absent_share:
             return self.about(int(rng.choice(present)), rng)
         absent = np.setdiff1d(np.arange(len(CLASSES)), [*present, *unclear])
-        if rng.random() < STRANGER_SHARE or not len(absent):
+        if rng.random() < self._stranger_share or not len(absent):
             return self.about(-1, rng)
         return self.about(int(rng.choice(absent)), rng)
 

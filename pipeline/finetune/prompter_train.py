@@ -153,7 +153,8 @@ def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: 
     """Stage 2 (`joint` false) or 3 (true). Returns the model; `on_save(step, model)` after each checkpoint."""
     import torch
 
-    store, sampler = TileStore(place.train_tiles), QuestionSampler()
+    store = TileStore(place.train_tiles)
+    sampler = QuestionSampler(absent_share=ABSENT_SHARE, stranger_share=STRANGER_SHARE)
     tokenizer = make_tokenizer(place)
     table = TokenTable.of(tokenizer)
     model = build_model(place.shape, tokenizer, seed=place.seed + 1).to(place.device)
@@ -197,6 +198,13 @@ def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: 
 
 DENSE_SHARE = 0.5
 """Weight of the dense targets in the joint stage."""
+
+ABSENT_SHARE = 0.5
+"""Of the questions about a tile with objects: those without an answer. More than the sampler's own: on land where most tiles are
+empty, a prompter that has seldom been asked in vain finds too much."""
+
+STRANGER_SHARE = 0.2
+"""Of the questions without an answer: those about things that no world has, which are soon learned."""
 
 
 def _start_from_earlier(place: Place, language: dict[str, Any], vision: dict[str, Any], *, joint: bool) -> None:

@@ -1,12 +1,14 @@
 """How good is a segmenter? Masks of held-out worlds from imprecise prompts, and of real imagery from known boxes.
 
-    python -m pipeline.finetune.segmenter_eval [--checkpoint FILE [--config FILE]] [--windows N]
+    python -m pipeline.finetune.segmenter_eval [--checkpoint FILE [--config FILE]] [--windows N] [--wide N]
         [--raster R.tif --polygons P.geojson --tile PX]
 
 1. `world_scores` renders windows of worlds that training never sees (seeds 0-999), prompts each object with a jittered
    box and one point, and again with its exact box, and compares the masks with the truth.
-2. `known_box_scores` does the same for polygons over a raster, with exact boxes: nothing of it was seen in training.
-3. Beside every figure stands what the box alone would score, filled: a segmenter that is not better is useless.
+2. `wide_scores` does the same for pictures as training draws them, of other worlds (seeds from 500,000): 0.17 to 2 m per pixel,
+   each through a sensor of its own (haze, blur, noise, seasons, 16 bit, JPEG).
+3. `known_box_scores` does the same for polygons over a raster: nothing of it was seen in training.
+4. Beside every figure stands what the box alone would score, filled: a segmenter that is not better is useless.
 """
 
 from __future__ import annotations
@@ -22,13 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.finetune.segmenter_pool import MIN_OBJECT_PX
+from pipeline.finetune.segmenter_pool import FIRST_MEASURED_SEED, MIN_OBJECT_PX, PoolOptions, draw_window, draw_world
 from pipeline.finetune.segmenter_prompts import interior_points, jittered_box, true_box
 from pipeline.schema import MaskCrop, Prompt, TileImage, TileSpec, Window
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 from pipeline.segment.segmenter import Sam2Options, Segmenter
 from pipeline.world.landscape import World
 from pipeline.world.render import render
+
+NOMINAL_M = 0.5
+"""Ground size of a pixel at scale 1."""
+
+PIXEL_EDGES_M = (0.15, 0.3, 0.6, 1.0, 2.01)
+"""Borders of the groups of wide pictures: ground size of a pixel, m."""
 
 SIZE_EDGES_PX = (16, 32, 64, 128)
 """Borders of the size classes: square root of the visible area."""
@@ -68,6 +76,28 @@ def world_scores(segmenter: Segmenter, *, n_windows: int, tile_px: int = 256, se
                 names.append(item.class_name)
         scores += tile_scores(segmenter, rendering.rgb, masks, names, rng)
     return scores
+
+
+def wide_scores(segmenter: Segmenter, *, n_windows: int, options: PoolOptions | None = None) -> list[Score]:
+    """Scores of every object of at least MIN_OBJECT_PX in windows 0..n_windows-1 of a pool that nothing trains on.
+
+    Groups are the ground size of a pixel. `options`: default as in training, with worlds of their own.
+    """
+    drawn_from = options or PoolOptions(first_seed=FIRST_MEASURED_SEED)
+    scores: list[Score] = []
+    for index in range(n_windows):
+        _, scale, _ = draw_world(drawn_from, index)
+        rgb, labels = draw_window(drawn_from, index)
+        masks = [labels == number for number in range(1, int(labels.max()) + 1)]
+        masks = [mask for mask in masks if mask.sum() >= MIN_OBJECT_PX]
+        names = [_pixel_group(NOMINAL_M / scale)] * len(masks)
+        scores += tile_scores(segmenter, rgb, masks, names, np.random.default_rng((drawn_from.seed, index, 1)))
+    return scores
+
+
+def _pixel_group(pixel_m: float) -> str:
+    low, high = next(pair for pair in itertools.pairwise(PIXEL_EDGES_M) if pixel_m < pair[1])
+    return f"{low:g} to {min(high, 2.0):g} m per px"
 
 
 def tile_scores(
@@ -191,13 +221,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", default="", help="a .safetensors or .pt file; default: the embedded segmenter")
     text = "YAML of the checkpoint's architecture; default: config.yaml beside it, or the package's own for a hub id"
     parser.add_argument("--config", default="", help=text)
-    parser.add_argument("--windows", type=int, default=200, help="windows of held-out worlds (default 200)")
+    parser.add_argument("--windows", type=int, default=200, help="windows of held-out worlds (default 200; 0 = none)")
+    parser.add_argument("--wide", type=int, default=0, metavar="N", help="pictures of other scales and sensors, N windows (default none)")
     parser.add_argument("--raster", type=Path, help="real imagery, with --polygons")
     parser.add_argument("--tile", type=int, default=512, help="side of the tiles cut from --raster, px (default 512)")
     parser.add_argument("--polygons", type=Path, help="vector file of objects in --raster")
     args = parser.parse_args(argv)
     segmenter = Sam2Segmenter(Sam2Options(checkpoint=args.checkpoint, config=args.config))
-    sys.stdout.write(table(world_scores(segmenter, n_windows=args.windows)) + "\n")
+    if args.windows:
+        sys.stdout.write(table(world_scores(segmenter, n_windows=args.windows)) + "\n")
+    if args.wide:
+        sys.stdout.write(table(wide_scores(segmenter, n_windows=args.wide)) + "\n")
     if args.raster and args.polygons:
         sys.stdout.write(table(known_box_scores(segmenter, args.raster, args.polygons, tile_px=args.tile, limit=400)) + "\n")
 

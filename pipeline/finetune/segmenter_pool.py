@@ -35,6 +35,8 @@ from pipeline.world.render import render
 
 FIRST_TRAINING_SEED = 100_000
 N_TRAINING_SEEDS = 100_000
+FIRST_MEASURED_SEED = 500_000
+"""From here on `segmenter_eval` draws the worlds of wide pictures; nothing trains on them."""
 MAX_DRAWS = 5
 BUSY_OBJECTS = 3
 KEEP_SPARSE = 0.35
@@ -67,12 +69,17 @@ class PoolOptions:
             raise ValueError(f"a pool needs at least one window of at least 64 px, got {self.n_windows} of {self.tile_px}")
 
 
-def draw_window(options: PoolOptions, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Window `index`: rgb (S, S, 3) and labels (S, S), 0 = background, 1..n = objects by ascending world label."""
+def draw_world(options: PoolOptions, index: int) -> tuple[World, float, np.random.Generator]:
+    """The world of window `index`, its scale, and the generator that goes on from there."""
     rng = np.random.default_rng((options.seed, index))
     seed = options.first_seed + int(rng.integers(N_TRAINING_SEEDS))
     scale = float(np.exp(rng.uniform(np.log(options.min_scale), np.log(options.max_scale))))
-    world = World.from_seed(seed, scale=scale)
+    return World.from_seed(seed, scale=scale), scale, rng
+
+
+def draw_window(options: PoolOptions, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """Window `index`: rgb (S, S, 3) and labels (S, S), 0 = background, 1..n = objects by ascending world label."""
+    world, scale, rng = draw_world(options, index)
     side = options.tile_px
     for draw in range(MAX_DRAWS):
         row, col = (int(v) for v in rng.integers(0, REACH_PX, 2))

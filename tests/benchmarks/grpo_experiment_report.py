@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.grpo_experiment_score import FEWEST_WORLDS, FIGURES, difference, figures
-from benchmarks.grpo_experiment_steps import Place, Step, checkpoint_of, folder_of, measure, weights_hash
+from benchmarks.grpo_experiment_steps import Place, Step, checkpoint_of, folder_of, measure, segmenter_hash, weights_hash
 
 from pipeline.evaluate.intervals import BootstrapOptions
 from pipeline.write.atomic_file import atomic_path, write_bytes_atomic
@@ -52,6 +52,7 @@ def write_report(place: Place, experiment: str, steps: Sequence[Step], measured:
         "intervals": f"95 %, percentile bootstrap over worlds (over tiles where there are fewer than {FEWEST_WORLDS}), 2000 draws, seed 0; "
         "differences paired",
         "samples": {where: len(measure(place, steps[0], where)) for where in measured},
+        "segmenter_sha256": segmenter_hash(),
         "prompters": [_entry(place, step, steps, measured) for step in steps],
         "paper": PAPER.get(experiment, {}),
     }

@@ -1,7 +1,8 @@
 """The prompters of the GRPO experiment: which they are, how each is trained, and what each answers.
 
 1. A `Step` is a prompter and how it came to be: given, taught (`sft`), or rewarded (`grpo`) from another step.
-2. `folder_of` names its folder by everything that makes it what it is, so equal steps of different experiments are one.
+2. `folder_of` names its folder by everything that makes it what it is, the segmenter's weights included, so equal steps of different
+   experiments are one.
 3. `train` trains a step after what it starts from, by the functions behind `jobs/train_prompter.py`; it resumes, and what is
    done is not done again. `measure` keeps the answered samples of a step beside it.
 """
@@ -22,6 +23,7 @@ from pipeline.finetune.grpo_combinations import PromptCombination
 from pipeline.finetune.grpo_data import read_samples
 from pipeline.finetune.grpo_options import TrainingPreset, load_training_preset
 from pipeline.finetune.grpo_run import RunRequest, prepare_run
+from pipeline.segment.sam2_model import EMBEDDED_DIR
 from pipeline.write.atomic_file import write_bytes_atomic
 
 PROFILES = {
@@ -87,6 +89,11 @@ def weights_hash(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+def segmenter_hash() -> str:
+    """SHA-256 of the weights of the embedded segmenter, which pays and measures unless a step's settings name another."""
+    return weights_hash(EMBEDDED_DIR)
+
+
 def folder_of(place: Place, step: Step) -> Path:
     """Where a step is trained and its answers are kept."""
     chain: list[list[str]] = []
@@ -94,7 +101,7 @@ def folder_of(place: Place, step: Step) -> Path:
     while at.start is not None:
         chain.append([at.stage, at.combination, *at.settings])
         at = at.start
-    root = weights_hash(checkpoint_of(place, at))
+    root = [weights_hash(checkpoint_of(place, at)), segmenter_hash()]
     whole = json.dumps([chain, root, place.seed, place.tiles, place.pieces] if chain else [root])
     return place.out / "runs" / f"{step.stage}-{step.combination}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 

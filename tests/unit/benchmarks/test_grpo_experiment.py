@@ -79,7 +79,7 @@ def planned(*arguments: str) -> list[grpo_experiment_steps.Step]:
     return grpo_experiment.steps_of(grpo_experiment.build_parser().parse_args([*arguments, "--out", "o"]))
 
 
-def test_experiments_share_equal_prompters(tmp_path: Path) -> None:
+def test_experiments_share_equal_prompters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("model", "start"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(name.encode())
@@ -101,6 +101,8 @@ def test_experiments_share_equal_prompters(tmp_path: Path) -> None:
     ]
     other = grpo_experiment_steps.Place(out=tmp_path, seed=1)
     assert grpo_experiment_steps.folder_of(other, steps["start-vs-grpo"][2]) != folders["start-vs-grpo"][2]
+    monkeypatch.setattr(grpo_experiment_steps, "segmenter_hash", lambda: "other weights")
+    assert not {grpo_experiment_steps.folder_of(place, step) for step in steps["start-vs-grpo"]} & set(folders["start-vs-grpo"])
 
 
 def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +184,7 @@ def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: py
     assert [entry["name"] for entry in others] == ["taught box+point", "taught box+point + brief GRPO"]
     assert (taught["stage"], rewarded["stage"]) == ("sft", "grpo")
     assert taught["weights_sha256"] != grpo_experiment_steps.weights_hash(tmp_path / "tiny")
+    assert document["segmenter_sha256"] == grpo_experiment_steps.segmenter_hash()
     assert document["samples"] == {"heldout": 2, "seen-sampled": 2}
     answered = {path.name for path in (tmp_path / "out/runs").rglob("answers-*.json")}
     assert answered == {"answers-data.json", "answers-data-sampled-0.5.json"}

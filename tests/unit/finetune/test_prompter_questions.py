@@ -76,6 +76,16 @@ def test_about_a_third_of_the_questions_of_a_tile_with_objects_have_no_answer(sa
     assert {2, 5, -1} < set(about)
 
 
+def test_the_shares_of_questions_without_an_answer_are_those_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    held = np.array([2, 2, 5])
+    sampler = QuestionSampler(absent_share=0.5, stranger_share=0.2)
+    about = np.array([sampler.for_tile(held, rng).class_id for _ in range(3000)])
+    absent = ~np.isin(about, (2, 5))
+    assert 0.46 < absent.mean() < 0.54
+    assert 0.16 < (about[absent] == -1).mean() < 0.24
+
+
 def test_an_empty_tile_is_only_asked_about_what_it_does_not_hold(sampler: QuestionSampler) -> None:
     rng = np.random.default_rng(0)
     assert {sampler.for_tile(np.zeros(0, np.int64), rng).class_id for _ in range(300)} == set(range(-1, len(CLASSES)))

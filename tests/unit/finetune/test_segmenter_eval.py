@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError, ModelError
-from pipeline.finetune.segmenter_eval import Score, known_box_scores, main, table, tile_scores, world_scores
+from pipeline.finetune.segmenter_eval import Score, known_box_scores, main, table, tile_scores, wide_scores, world_scores
+from pipeline.finetune.segmenter_pool import FIRST_MEASURED_SEED, MIN_OBJECT_PX, PoolOptions, draw_window
 from pipeline.schema import MaskCrop, Prompt, TileImage
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 from pipeline.segment.segmenter import Embedding
@@ -60,6 +61,25 @@ def test_worlds_are_scored() -> None:
     assert filler.n_embeddings <= 8
     assert scores
     assert all(0 < score.exact_iou <= 1 for score in scores)
+
+
+def test_wide_pictures_are_those_of_a_pool_of_worlds_of_their_own() -> None:
+    filler = BoxFiller()
+    options = PoolOptions(first_seed=FIRST_MEASURED_SEED, tile_px=128)
+    scores = wide_scores(filler, n_windows=6, options=options)
+    drawn = [draw_window(options, index)[1] for index in range(6)]
+    sizes = [float(np.sqrt(count)) for labels in drawn for count in np.bincount(labels.ravel())[1:] if count >= MIN_OBJECT_PX]
+    assert sizes
+    assert [score.size_px for score in scores] == pytest.approx(sizes)
+    assert filler.n_embeddings == sum((np.bincount(labels.ravel())[1:] >= MIN_OBJECT_PX).any() for labels in drawn)
+
+
+def test_wide_pictures_are_grouped_by_the_ground_size_of_a_pixel() -> None:
+    one_scale = {"first_seed": FIRST_MEASURED_SEED, "tile_px": 128}
+    for scale, group in ((2.5, "0.15 to 0.3"), (1.0, "0.3 to 0.6"), (0.7, "0.6 to 1"), (0.25, "1 to 2")):
+        options = PoolOptions(**one_scale, min_scale=scale, max_scale=scale)
+        groups = {score.group for score in wide_scores(BoxFiller(), n_windows=3, options=options)}
+        assert groups == {f"{group} m per px"}
 
 
 def test_table_counts_each_object_once() -> None:
