@@ -36,6 +36,10 @@ parsers (how a reply becomes prompts):
   think2seg            its released code, for its published figures: one bad item refuses the reply, nothing is clipped, put in order or
                        dropped for where it lies, and nothing is asked for again
 
+verifier (off by default; jobs/calibrate_gate.py proposes a threshold):
+  --config FILE        with the table [verifier], mode = "crop", threshold = 0.9: masks below it are taken away before they are scored,
+                       as in a run, and an answer that keeps none counts as a rejection; a benchmark has no gate
+
 examples:
   # the embedded models on 24 questions about world 7: the table, results.json, samples.parquet, samples.html with masks drawn
   python jobs/evaluate.py --benchmark world:7 --preset embedded --limit 24 --out eval/world

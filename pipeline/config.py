@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -218,7 +218,7 @@ def result_parameters(config: RunConfig) -> dict[str, Any]:
     """Everything that can change the result, as plain values: no resources, no runner, no gate or verifier that is off."""
     second_looks = {"gate": asdict(config.gate)} if config.gate.on else {}
     if config.verifier.on:
-        second_looks["verifier"] = asdict(replace(config.verifier, gpu_memory_utilization=None))
+        second_looks["verifier"] = config.verifier.result_parameters()
     return {
         "queries": list(config.queries),
         "area": asdict(config.area),

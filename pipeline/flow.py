@@ -31,6 +31,7 @@ from pipeline.errors import InputError, ModelError, SourceError, TerraqueryError
 from pipeline.merge.job import MergeJob, Task, TaskRunner, run_here
 from pipeline.prepare import RunRequest, Todo, claim, plan_request, todo
 from pipeline.progress import BlockSummary, Progress
+from pipeline.prompt.verifier import LooksAt
 from pipeline.publish import illustrate, illustrate_run, publish, publish_merge
 from pipeline.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB, set_process_defaults
 from pipeline.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
@@ -45,7 +46,7 @@ from pipeline.rows import (
     table_to_image,
 )
 from pipeline.schema import BlockSpec
-from pipeline.steps import ATTEMPTS, LooksAt, PromptStep, ReadStep, RunContext, SegmentStep
+from pipeline.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep
 from pipeline.summary import close_run, final_table, finish, notice_box, plan_text, result_table
 
 RAY_STARTS = 3
@@ -159,7 +160,7 @@ class _PromptActor:
         self._context, self._step = context, PromptStep(context)
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
-        with _dying_with_its_engine():
+        with dying_with_its_engine():
             answers = await self._step.prompt(table_to_image(batch, self._context.lattice))
         yield batch.append_column("answers", pa.array([prompts_to_bytes(answers)], type=pa.large_binary()))
 
@@ -170,13 +171,13 @@ class _SegmentActor:
         self._context, self._step = context, SegmentStep(context)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        with _dying_with_its_engine():
+        with dying_with_its_engine():
             summary = self._step.commit(table_to_image(batch, self._context.lattice), bytes_to_prompts(batch["answers"][0].as_py()))
         return pa.Table.from_pylist([asdict(summary)])
 
 
 @contextmanager
-def _dying_with_its_engine() -> Iterator[None]:
+def dying_with_its_engine() -> Iterator[None]:
     """End this process on a retryable ModelError: a dead engine does not heal; Ray starts a fresh actor and tries the block again."""
     try:
         yield

@@ -2,7 +2,8 @@
 
 1. `prepare_benchmark` opens the benchmark, checks everything and claims the output directory; no model is loaded.
 2. `run_parts` sends the parts without a committed record through the three steps, on Ray (pools and stages of the main flow,
-   `flow.run_actors`) or in this process.
+   `flow.run_actors`) or in this process. A verifier has the place that it has in the main job: with an engine of its own where
+   masks are made on Ray, with the prompter's engine in this process.
 3. `publish` turns the committed parts into results.json, results.md, samples.parquet and samples.html. It is a pure function of
    the parts and can be repeated, also under another convention.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing
@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ModelError
 from pipeline.evaluate.metrics import CONVENTIONS, sample_scores
 from pipeline.evaluate.results import Subject, build_results, tolerance_text
 from pipeline.evaluate.results_page import samples_page
@@ -39,8 +38,9 @@ from pipeline.evaluate.sample_steps import (
     row_to_images,
 )
 from pipeline.evaluate.truth_models import MODEL_ID
-from pipeline.flow import BLOCKS_IN_FLIGHT, ActorStage, run_actors
+from pipeline.flow import BLOCKS_IN_FLIGHT, ActorStage, dying_with_its_engine, run_actors
 from pipeline.prepare_benchmark import EvaluationRequest, PlannedEvaluation, claim, missing_parts, model_ids, plan_evaluation
+from pipeline.prompt.verifier import LooksAt
 from pipeline.raster_access import set_process_defaults
 from pipeline.rows import bytes_to_prompts, prompts_to_bytes
 from pipeline.summary import notice_box
@@ -93,8 +93,10 @@ def run_parts(planned: PlannedEvaluation, parts: list[int]) -> Iterator[PartSumm
 
 def _run_local(context: EvaluationContext, parts: list[int]) -> Iterator[PartSummary]:
     with closing(SamplePrompter(context)) as prompter:
-        reader, scorer = SampleReader(context), SampleScorer(context)
+        reader = SampleReader(context)
         with asyncio.Runner() as loop:
+            verifier = prompter.verifier()
+            scorer = SampleScorer(context, looks=None if verifier is None else LooksAt(verifier=verifier, run=loop.run))
             for part in parts:
                 images = reader.read(part)
                 yield scorer.commit(images, loop.run(prompter.prompt(images)))
@@ -114,12 +116,8 @@ class _PromptActor:
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         for row in batch.to_pylist():
-            try:
+            with dying_with_its_engine():
                 answers = await self._step.prompt(row_to_images(row))
-            except ModelError as error:
-                if error.retryable:
-                    os._exit(1)  # a dead engine does not heal: Ray starts a fresh actor and tries the part again
-                raise
             yield pa.Table.from_pylist([{**row, "answers": prompts_to_bytes(answers)}])
 
 
@@ -128,7 +126,8 @@ class _ScoreActor:
         self._step = SampleScorer(context)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        done = (self._step.commit(row_to_images(row), bytes_to_prompts(row["answers"])) for row in batch.to_pylist())
+        with dying_with_its_engine():
+            done = [self._step.commit(row_to_images(row), bytes_to_prompts(row["answers"])) for row in batch.to_pylist()]
         return pa.Table.from_pylist([asdict(summary) for summary in done])
 
 
@@ -158,15 +157,15 @@ def publish(planned: PlannedEvaluation) -> dict[str, Any]:
 
 def _subject(planned: PlannedEvaluation, records: Sequence[SampleRecord]) -> Subject:
     """What the results say about where they come from."""
-    request, parameters = planned.request, planned.parameters
-    refused = sum(1 for image in planned.context.images for sample in image.samples if sample.refusal)
+    request, parameters, context = planned.request, planned.parameters, planned.context
+    refused = sum(1 for image in context.images for sample in image.samples if sample.refusal)
     contradicted = sum(1 for record in records if _contradicted(record))
     notes = [
         (len(planned.squashed), "masks were of another size than their image and were stretched over it"),
         (refused, "questions may not be put to a model (too long, or with control tokens); they count as failed"),
         (contradicted, "samples whose annotation and whose mask disagree about whether there is a target; the mask decides"),
     ]
-    side = planned.context.side_px
+    side = context.side_px
     wording = f"{parameters['questions']}, seed {request.seed}" if parameters["questions"] == "random" else parameters["questions"]
     return Subject(
         benchmark=parameters["benchmark"],
@@ -179,6 +178,7 @@ def _subject(planned: PlannedEvaluation, records: Sequence[SampleRecord]) -> Sub
         },
         parser=parameters.get("parser"),
         retry=planned.preset.prompter.vllm.retry,
+        verifier=context.verifier if context.verifier.on else None,
         pixel_m=_scored_pixel_m(planned),
         notes=(*planned.benchmark.notes, *(f"{count} {text}" for count, text in notes if count)),
     )

@@ -94,7 +94,7 @@ def plan_request(request: RunRequest) -> PlannedRun:
         )
     check_prompter(config.prompter, plan.grid)
     check_second_looks(config.gate, config.verifier, config.prompter)
-    _check_engines(request)
+    check_engines(config.preset, request.runner)
     check_segmenter(config.segmenter, plan.grid)
     parameters = fingerprint_parameters(config, plan, aoi)
     return PlannedRun(request=request, plan=plan, aoi=aoi, estimate=estimate(plan, len(config.queries)), parameters=parameters)
@@ -128,11 +128,10 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     return parameters
 
 
-def _check_engines(request: RunRequest) -> None:
+def check_engines(preset: Preset, runner: Runner) -> None:
     """Two engines on one GPU must be told how to share it. Raises InputError."""
-    config = request.config
-    own = config.verifier.on and config.prompter.kind == "vllm" and request.runner == "ray"
-    if own and config.resources.segmenter.gpus > 0 and config.verifier.gpu_memory_utilization is None:
+    own = preset.verifier.on and preset.prompter.kind == "vllm" and runner == "ray"
+    if own and preset.resources.segmenter.gpus > 0 and preset.verifier.gpu_memory_utilization is None:
         raise InputError(
             "the verifier loads an engine of its own beside the segmenter, and must be told its share of the GPU's memory",
             came="none",

@@ -26,8 +26,8 @@ from pipeline.evaluate.results import Scoring
 from pipeline.evaluate.sample_records import read_part
 from pipeline.evaluate.sample_steps import IMAGES_PER_PART, NO_GRID, EvaluationContext, ModelSource
 from pipeline.evaluate.truth_models import MODEL_ID
-from pipeline.prepare import short_identity
-from pipeline.prompt.build import check_prompter
+from pipeline.prepare import check_engines, short_identity
+from pipeline.prompt.build import check_prompter, check_second_looks, look_decision
 from pipeline.prompt.checkpoint import resolve_model
 from pipeline.prompt.released_parser import ParserName
 from pipeline.provenance import path_identity
@@ -95,9 +95,7 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
     if request.config_file:
         tables = merge_tables(tables, read_toml(Path(request.config_file), "--config"))
     preset = build_preset(tables)
-    if preset.gate.on or preset.verifier.on:
-        what = "a benchmark measures prompter and segmenter alone"
-        raise InputError(what, came="a gate or a verifier", remedy="leave them out here; jobs/calibrate_gate.py measures them")
+    _check_second_looks(request, preset)
     if request.parser == "think2seg":
         preset = _without_retry(preset)
     _check_models(request, preset)
@@ -121,6 +119,7 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         "prompter": {**asdict(preset.prompter), "model": path_identity(resolve_model(preset.prompter.model))},
         "segmenter": {**asdict(preset.segmenter), "checkpoint": path_identity(str(resolve_path(preset.segmenter.checkpoint)))},
         "images_per_part": IMAGES_PER_PART,
+        **_verifier_parameters(preset),
     }
     if request.prompts_from == "truth":
         del parameters["prompter"], parameters["parser"]
@@ -135,6 +134,7 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         side_px=side_px,
         boundary_share=request.boundary_share,
         parser=request.parser,
+        verifier=preset.verifier,
         out_dir=str(Path(request.out).absolute()),
         fingerprint=fingerprint(parameters),
     )
@@ -146,6 +146,26 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
 def _without_retry(preset: Preset) -> Preset:
     """The preset with every reply asked for once, as the released code asks."""
     return replace(preset, prompter=replace(preset.prompter, vllm=replace(preset.prompter.vllm, retry=0)))
+
+
+def _verifier_parameters(preset: Preset) -> dict[str, Any]:
+    """What pins a verifier's probabilities and what they decide, as in a run; nothing when it is off."""
+    if not preset.verifier.on:
+        return {}
+    decision = look_decision(preset.prompter, "verifier")
+    return {"verifier": preset.verifier.result_parameters() | ({} if decision is None else {"decision": asdict(decision)})}
+
+
+def _check_second_looks(request: EvaluationRequest, preset: Preset) -> None:
+    """Whether a benchmark can be asked with this gate and this verifier. Raises InputError."""
+    if preset.gate.on:
+        what = "a benchmark is asked without a gate, which decides about the tiles of a raster"
+        remedy = 'set mode = "off" under [gate] in --config; jobs/calibrate_gate.py measures a gate'
+        raise InputError(what, came=f"mode {preset.gate.mode!r}", remedy=remedy)
+    if preset.verifier.on and "truth" in (request.prompts_from, request.masks_from):
+        what = "a verifier looks at masks of a preset's own answers; with those of the truth there is nothing to verify"
+        came = f"mode {preset.verifier.mode!r} and {'masks' if request.masks_from == 'truth' else 'prompts'} from the truth"
+        raise InputError(what, came=came, remedy='set mode = "off" under [verifier] in --config, or drop --prompts and --models')
 
 
 def _check_models(request: EvaluationRequest, preset: Preset) -> None:
@@ -160,6 +180,8 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
             what, remedy = "a benchmark needs a prompter that looks at images", "use --prompts truth, or a preset with a language model"
             raise InputError(what, came=f"kind {preset.prompter.kind!r}", remedy=remedy)
         check_prompter(preset.prompter, NO_GRID)
+        check_second_looks(preset.gate, preset.verifier, preset.prompter)
+        check_engines(preset, request.runner)
     if request.masks_from == "preset":
         if preset.segmenter.kind != "sam2":
             what, remedy = "a benchmark needs a segmenter that looks at images", "use --models truth, or a preset with SAM2"

@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +33,11 @@ from pipeline.grid.tiles import Plan
 from pipeline.load.prepare import SceneSource
 from pipeline.load.reader import CogReader, TileReader
 from pipeline.progress import BlockSummary
-from pipeline.prompt.build import build_gate, build_prompter, build_verifier
+from pipeline.prompt.build import build_gate, build_looks, build_prompter, build_verifier
 from pipeline.prompt.gate import Gate
 from pipeline.prompt.gatekeeper import Gatekeeper, Probabilities
 from pipeline.prompt.prompter import Prompter
-from pipeline.prompt.verifier import Verifier
+from pipeline.prompt.verifier import DrawnMasks, Judged, LooksAt, Verifier
 from pipeline.schema import (
     BlockImage,
     BlockRecord,
@@ -165,10 +164,7 @@ class SegmentStep:
         self._context = context
         config = context.config
         self._segmenter = segmenter or build_segmenter(config.segmenter, context.lattice)
-        if looks is None:
-            verifier = build_verifier(config.verifier, config.prompter, context.lattice.grid)
-            looks = LooksAt(verifier=verifier, run=asyncio.Runner().run) if verifier is not None else None
-        self._looks = looks
+        self._looks = looks or build_looks(config.verifier, config.prompter, context.lattice.grid)
         self._run_dir = RunDir(context.run_dir)
         self._journal = AttemptJournal(self._run_dir.path / ATTEMPTS)
 
@@ -216,21 +212,19 @@ class SegmentStep:
 
         Without a verifier nothing is collected: the masks of one tile are in memory at a time.
         """
-        looks, queries = self._looks, self._context.config.queries
-        if looks is None:
+        if self._looks is None:
             return found
-        tiles = list(found)
-
-        async def look(tile: _TileMasks) -> list[float | None]:
-            if not tile.masks:
-                return []
-            return await looks.verifier.verify(image.tile_image(tile.record.tile), queries[tile.record.query_index], tile.masks)
-
-        async def look_at_all() -> list[list[float | None]]:
-            return list(await asyncio.gather(*(look(tile) for tile in tiles)))
-
-        threshold = self._context.config.verifier.threshold
-        return [_judged(tile, given, threshold) for tile, given in zip(tiles, looks.run(look_at_all()), strict=True)]
+        config, tiles = self._context.config, list(found)
+        drawn = [
+            DrawnMasks(
+                image=image.tile_image(tile.record.tile),
+                query=config.queries[tile.record.query_index],
+                n_prompts=len(tile.record.prompts),
+                masks=tile.masks or (),
+            )
+            for tile in tiles
+        ]
+        return [_judged(tile, judged) for tile, judged in zip(tiles, self._looks.judge(drawn, config.verifier.threshold), strict=True)]
 
     def _flatten(self, found: _TileMasks) -> TileRecord:
         base = found.record
@@ -245,14 +239,6 @@ class SegmentStep:
         return replace(base, labels=labels, fragments=fragments)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LooksAt:
-    """A verifier, and how this process runs what is asynchronous."""
-
-    verifier: Verifier
-    run: Callable[[Coroutine[Any, Any, list[list[float | None]]]], list[list[float | None]]]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _TileMasks:
     """One tile and query between segmenting and flattening."""
@@ -262,16 +248,14 @@ class _TileMasks:
     """None: nothing was segmented."""
 
 
-def _judged(found: _TileMasks, probabilities: Sequence[float | None], threshold: float) -> _TileMasks:
+def _judged(found: _TileMasks, judged: Judged) -> _TileMasks:
     """The masks that pass; EMPTY(verifier) when there were some and none does. The record keeps all probabilities."""
     if not found.masks:
         return found
-    by_prompt = {mask.prompt_index: p for mask, p in zip(found.masks, probabilities, strict=True)}
-    record = replace(found.record, verified=tuple(by_prompt.get(index) for index in range(len(found.record.prompts))))
-    kept = tuple(mask for mask, p in zip(found.masks, probabilities, strict=True) if p is None or p >= threshold)
-    if not kept:
+    record = replace(found.record, verified=judged.verified)
+    if not judged.kept:
         return _TileMasks(record=replace(record, status=TileStatus.EMPTY, reason=Reason.VERIFIER))
-    return _TileMasks(record=record, masks=kept)
+    return _TileMasks(record=record, masks=judged.kept)
 
 
 def _failed(record: TileRecord, error: Exception) -> TileRecord:

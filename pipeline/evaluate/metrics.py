@@ -46,7 +46,7 @@ class SampleCounts:
     total_px: Ints
     """Pixels of the image."""
     abstained: Bool
-    """The reply was read and said that there is nothing: an explicit, empty list of prompts."""
+    """The answer was that there is nothing: an explicit, empty list of prompts, or a verifier took every mask away."""
     failed: Bool
     """There is no answer: the reply could not be read, the model failed, or the image could not be read."""
 
@@ -128,7 +128,7 @@ class Convention:
     hit_at_equal: bool
     """P@t counts IoU >= t instead of IoU > t."""
     hit_among: Literal["all", "masks"]
-    """P@t is a share of all samples, or of those whose answer held prompts."""
+    """P@t is a share of all samples, or of those with an answer that is no rejection."""
     iou_epsilon: float = 0.0
     """Added to the union of one sample."""
 

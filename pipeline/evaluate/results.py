@@ -9,6 +9,8 @@
 3. False alarms per 100 km2 of empty land are counted where the ground size of a pixel is known: masks drawn on samples
    without a target, over the area of those samples; a sample that failed was not looked at. A question is a look of its own:
    the same land asked twice counts twice.
+4. With a verifier the document has `verifier`: its options and what it did. The masks that it took away are in no figure, and an
+   answer that keeps none counts as a rejection ("nothing here").
 
 The document is a pure function of records and protocol: scoring the same parts again gives the same bytes.
 """
@@ -38,7 +40,8 @@ from pipeline.evaluate.metrics import (
 from pipeline.evaluate.pixel_metrics import PIXEL_METRICS, pixel_metrics
 from pipeline.evaluate.sample_records import SampleRecord, counts_of, outlines_of
 from pipeline.prompt.released_parser import ParserName
-from pipeline.schema import TileStatus
+from pipeline.prompt.verifier import VerifierOptions
+from pipeline.schema import Reason, TileStatus
 
 RESULTS_VERSION = 2
 """Version of the document's layout."""
@@ -82,6 +85,8 @@ class Subject:
     """How replies were read; None: no language model was asked."""
     retry: int = 0
     """Further attempts that a malformed reply was given."""
+    verifier: VerifierOptions | None = None
+    """None: no verifier looked at the masks."""
     pixel_m: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -106,6 +111,7 @@ def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Su
         "n_samples": len(records),
         "n_images": len(set(groups.tolist())),
         "replies": _replies(records, subject),
+        **({"verifier": _verifier(records, subject.verifier)} if subject.verifier is not None else {}),
         "figures": {name: entries[name] for name in figures},
         "conventions": {name: _values(segmentation_figures(counts, other)) for name, other in CONVENTIONS.items()},
         "rejection": _rejection(counts),
@@ -192,6 +198,19 @@ def _replies(records: Sequence[SampleRecord], subject: Subject) -> dict[str, Any
     again = [record for record in records if record.n_calls > 1]
     then_read = sum(not record.failed for record in again)
     return {"parser": subject.parser, "retry": subject.retry, "asked_again": len(again), "then_read": then_read}
+
+
+def _verifier(records: Sequence[SampleRecord], options: VerifierOptions) -> dict[str, Any]:
+    """`masks` were drawn, `taken_away` of them rejected; `not_judged` are looks that failed; `emptied` answers had masks and kept none."""
+    masks = sum(record.n_drawn for record in records)
+    judged = sum(p is not None for record in records for p in record.verified)
+    return {
+        **{name: getattr(options, name) for name in ("mode", "threshold", "pad", "min_side")},
+        "masks": masks,
+        "taken_away": sum(record.n_rejected for record in records),
+        "not_judged": masks - judged,
+        "emptied": sum(record.reason is Reason.VERIFIER for record in records),
+    }
 
 
 def _false_alarms(records: Sequence[SampleRecord], pixel_m: float | None, level: float) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.errors import TerraqueryError
 from pipeline.evaluate.benchmark import Sample, SampleImage, read_image, read_mask
 from pipeline.evaluate.metrics import CONVENTIONS, ConventionName, sample_scores
-from pipeline.evaluate.results_text import interval_text, percent_and_interval, replies_text
+from pipeline.evaluate.results_text import interval_text, percent_and_interval, replies_text, verifier_text
 from pipeline.evaluate.sample_picture import COLOURS, draw_sample
 from pipeline.evaluate.sample_records import SampleRecord, counts_of, unpack_mask
 from pipeline.write.report_html import Html, joined, picture, raw, tag
@@ -97,7 +97,7 @@ def samples_page(results: Mapping[str, Any], records: Sequence[SampleRecord], im
     body = [
         tag("p", f"{models['prompter']} + {models['segmenter']}, {results['n_samples']} questions", class_="kicker"),
         tag("ul", tag("li", title), class_="queries"),
-        *(tag("p", text, class_="kicker") for text in [replies_text(results)] if text),
+        *(tag("p", text, class_="kicker") for text in [replies_text(results), verifier_text(results)] if text),
         tag("div", *(_card(name, results["figures"][key]) for name, key in headline), class_="cards"),
         tag("p", f"Convention {protocol['convention']} ({protocol['convention_source']}). {interval_text(protocol)}.", class_="kicker"),
         tag("p", *keys, class_="kicker keys"),
@@ -130,6 +130,8 @@ def _article(record: SampleRecord, score: float, source: tuple[SampleImage, Samp
         tag("p", record.query, class_="name"),
         tag("p", " · ".join(marks), class_="marks"),
     ]
+    if record.n_rejected:
+        parts.append(tag("p", _taken_away(record), class_="why"))
     if record.error:
         parts.append(tag("p", record.error, class_="why"))
     if record.rationale:
@@ -137,6 +139,12 @@ def _article(record: SampleRecord, score: float, source: tuple[SampleImage, Samp
     if record.reply:
         parts.append(tag("details", tag("summary", "reply"), tag("pre", record.reply)))
     return tag("article", *parts)
+
+
+def _taken_away(record: SampleRecord) -> str:
+    """What the verifier did to this answer; probabilities in the order of the prompts."""
+    given = ", ".join(f"{p:.3f}" for p in record.verified if p is not None)
+    return f"The verifier took {record.n_rejected} of {record.n_drawn} masks away; probabilities: {given}"
 
 
 def _picture(record: SampleRecord, source: tuple[SampleImage, Sample] | None, side_px: int | None) -> Html:

@@ -47,7 +47,7 @@ def _heading(results: Mapping[str, Any]) -> str:
             "",
             f"{results['n_samples']} questions about {results['n_images']} images; wording: {protocol['questions']}; "
             f"images {protocol['size']}; convention `{protocol['convention']}` ({protocol['convention_source']}).",
-            *filter(None, [replies_text(results)]),
+            *filter(None, [replies_text(results), verifier_text(results)]),
             f"In brackets: {interval_text(protocol)}.",
         ]
     )
@@ -74,6 +74,16 @@ def replies_text(results: Mapping[str, Any]) -> str:
     if not replies["retry"]:
         return text + "a malformed one was not asked for again."
     return text + f"{replies['asked_again']} malformed ones were asked for again, {replies['then_read']} of them then had an answer."
+
+
+def verifier_text(results: Mapping[str, Any]) -> str:
+    """Which verifier looked at the masks and what it took away, in one or two sentences; empty without one."""
+    verifier = results.get("verifier")
+    if verifier is None:
+        return ""
+    text = f"The verifier `{verifier['mode']}` with threshold {verifier['threshold']:g} took {verifier['taken_away']} of "
+    text += f"{verifier['masks']} masks away; {verifier['emptied']} answers kept none and count as rejections."
+    return text + (f" It could not judge {verifier['not_judged']} masks, which were kept." if verifier["not_judged"] else "")
 
 
 def _figures(results: Mapping[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 A part holds the records of a few images and is written once, atomically, under a deterministic name; its presence means
 that these images are done. Its schema metadata carries the fingerprint of the evaluation, so that a part of another one is
-never counted. `mask_png` is the predicted mask as a 1-bit PNG: small, lossless, and any program opens it.
+never counted. `mask_png` is the predicted mask as a 1-bit PNG: small, lossless, and any program opens it. Parts in which a
+verifier looked at masks have two columns more (VERIFIER_COLUMNS); others are byte for byte what they were before there was one.
 """
 
 from __future__ import annotations
@@ -56,14 +57,23 @@ class SampleRecord:
     common_px: int = 0
     outline: BoundaryAgreement
     mask_scores: tuple[float, ...] = ()
-    """The segmenter's own estimate per mask, 0..1."""
+    """The segmenter's own estimate per mask that is part of the answer, 0..1."""
     mask_png: bytes = b""
     """Empty when there is no predicted pixel."""
+    verified: tuple[float | None, ...] = ()
+    """Per prompt, a verifier's probability that its mask is right (None: no mask, or not judged); empty where it had nothing to look at."""
+    n_rejected: int = 0
+    """Masks that it took away; they are in neither `mask_png` nor `mask_scores`."""
 
     @property
     def abstained(self) -> bool:
-        """The reply was read and said, by an empty list, that there is nothing."""
-        return self.status is TileStatus.EMPTY and not self.prompts
+        """The reply was read and said, by an empty list, that there is nothing; or a verifier said so of every mask."""
+        return self.status is TileStatus.EMPTY and (not self.prompts or self.reason is Reason.VERIFIER)
+
+    @property
+    def n_drawn(self) -> int:
+        """Masks that the segmenter made."""
+        return len(self.mask_scores) + self.n_rejected
 
     @property
     def failed(self) -> bool:
@@ -87,6 +97,12 @@ SCHEMA = pa.schema(
 )
 """Columns of a part file."""
 
+VERIFIER_COLUMNS = (
+    pa.field("verified", pa.list_(pa.float64()), nullable=False),
+    pa.field("n_rejected", pa.int64(), nullable=False),
+)
+"""Only in files with an answer whose masks a verifier looked at."""
+
 
 def write_part(path: Path, records: Sequence[SampleRecord], fingerprint: str) -> None:
     """Write a part, whole or not at all."""
@@ -95,9 +111,11 @@ def write_part(path: Path, records: Sequence[SampleRecord], fingerprint: str) ->
 
 
 def records_table(records: Iterable[SampleRecord], fingerprint: str) -> pa.Table:
-    """Records as a table of `SCHEMA`, marked with version and fingerprint."""
-    marked = SCHEMA.with_metadata({"records_version": RECORDS_VERSION, "fingerprint": fingerprint})
-    return pa.Table.from_pylist([_row(record) for record in records], schema=marked)
+    """Records as a table of `SCHEMA`, with VERIFIER_COLUMNS where they are used, marked with version and fingerprint."""
+    rows = [_row(record) for record in records]
+    columns = [*SCHEMA, *(VERIFIER_COLUMNS if any(row["verified"] for row in rows) else ())]
+    marked = pa.schema(columns, metadata={"records_version": RECORDS_VERSION, "fingerprint": fingerprint})
+    return pa.Table.from_pylist(rows, schema=marked)
 
 
 def read_part(path: Path, fingerprint: str) -> list[SampleRecord]:
@@ -163,6 +181,7 @@ def _row(record: SampleRecord) -> dict[str, Any]:
     row["strata"] = json.dumps(dict(record.strata), ensure_ascii=False, sort_keys=True)
     row["prompts"] = json.dumps(prompts, ensure_ascii=False)
     row["mask_scores"] = list(record.mask_scores)
+    row |= {"verified": list(record.verified), "n_rejected": record.n_rejected}
     return row
 
 
@@ -179,4 +198,5 @@ def _record(row: Mapping[str, Any]) -> SampleRecord:
         )
         for item in json.loads(row["prompts"])
     )
-    return SampleRecord(**given, outline=outline, prompts=prompts, mask_scores=tuple(row["mask_scores"]))
+    looks = {"verified": tuple(row.get("verified", ())), "n_rejected": row.get("n_rejected", 0)}
+    return SampleRecord(**given, **looks, outline=outline, prompts=prompts, mask_scores=tuple(row["mask_scores"]))

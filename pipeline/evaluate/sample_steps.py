@@ -3,8 +3,10 @@
 1. `SampleReader`    part -> pixels of its images, at their own size or squashed to one side.
 2. `SamplePrompter`  every image is asked all its chosen questions, concurrently, by the prompter of the main job
                      (`build_prompter`) or by the truth. An image is one tile, as in the papers' protocols.
-3. `SampleScorer`    every image with at least one answer is embedded once by the segmenter of the main job; the masks of one
-                     answer are OR-ed, compared with the truth, and the part's records are written atomically.
+3. `SampleScorer`    every image with at least one answer is embedded once by the segmenter of the main job; a verifier, when on,
+                     looks at the crop around every mask, by the main job's rule (`LooksAt.judge`), and an answer whose masks
+                     it took all away is EMPTY(verifier); the masks that are left of one answer are OR-ed, compared with the
+                     truth, and the part's records are written atomically.
 
 A model's exception on one image becomes FAILED(model_error) for that image; a dead engine raises. A part that killed its
 process MAX_CRASHES times is recorded as FAILED(crashed), so that one poisonous image cannot stop an evaluation.
@@ -14,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,9 +30,10 @@ from pipeline.evaluate.benchmark import Sample, SampleImage, read_image, read_ma
 from pipeline.evaluate.boundary import boundary_agreement, tolerance_px
 from pipeline.evaluate.sample_records import SampleRecord, pack_mask, write_part
 from pipeline.evaluate.truth_models import TruthPrompter, TruthSegmenter, askable, image_tile
-from pipeline.prompt.build import PrompterOptions, build_prompter
+from pipeline.prompt.build import PrompterOptions, build_looks, build_prompter, build_verifier
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.released_parser import ParserName
+from pipeline.prompt.verifier import DrawnMasks, Judged, LooksAt, Verifier, VerifierOptions
 from pipeline.schema import MaskCrop, Reason, RunGrid, TileImage, TilePrompts, TileStatus
 from pipeline.segment.build import SegmenterOptions, build_segmenter
 from pipeline.segment.segmenter import Segmenter
@@ -61,6 +64,8 @@ class EvaluationContext:
     """Boundary tolerance as a share of the image diagonal."""
     parser: ParserName = "robust"
     """How the preset's prompter reads replies."""
+    verifier: VerifierOptions = field(default_factory=VerifierOptions)
+    """Looks at the masks of the preset's own answers; off by default."""
     out_dir: str
     """Absolute path of the evaluation's directory."""
     fingerprint: str
@@ -156,6 +161,10 @@ class SamplePrompter:
         except Exception as error:
             return self._all(images, place, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}")
 
+    def verifier(self) -> Verifier | None:
+        """The evaluation's verifier with this step's engine, for a `SampleScorer` in the same event loop; None when it is off."""
+        return build_verifier(self._context.verifier, self._context.prompter, NO_GRID, self._prompter)
+
     def close(self) -> None:
         self._prompter.close()
 
@@ -169,22 +178,30 @@ class SamplePrompter:
 class SampleScorer:
     """Pixels + answers -> a committed part."""
 
-    def __init__(self, context: EvaluationContext, segmenter: Segmenter | None = None) -> None:
+    def __init__(self, context: EvaluationContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None) -> None:
+        """`looks`: the verifier of a process that has one already; without it the step builds its own when the evaluation has one."""
         self._context = context
         self._segmenter = segmenter or _build_segmenter(context)
+        self._looks = looks or build_looks(context.verifier, context.prompter, NO_GRID)
 
     def commit(self, images: PartImages, answers: Sequence[TilePrompts]) -> PartSummary:
-        """Segment, compare and write. Idempotent: the same part has the same file name. Raises when a true mask is damaged."""
+        """Segment, verify, compare and write. Idempotent: the same part has the same file name.
+
+        Raises SourceError when a true mask is damaged, ModelError when the verifier's engine is gone.
+        """
         journal, name = self._context.journal, f"p{images.part:05d}"
         before = self._segmenter.n_embeddings
         crashed = journal.begin(name, "score") > MAX_CRASHES
         by_image: dict[str, list[TilePrompts]] = {}
         for answer in answers:
             by_image.setdefault(answer.tile_id, []).append(answer)
-        records: list[SampleRecord] = []
-        for place, number in enumerate(self._context.numbers_of(images.part)):
-            view = _view(number, images.rgb[place])
-            records += self._image(view, self._context.images[number], by_image.get(view.tile.tile_id, []), crashed=crashed)
+        views = [(number, _view(number, images.rgb[place])) for place, number in enumerate(self._context.numbers_of(images.part))]
+        drawn = (
+            answered
+            for number, view in views
+            for answered in self._draw(view, self._context.images[number], by_image.get(view.tile.tile_id, []), crashed=crashed)
+        )
+        records = [self._record(answered) for answered in self._verify(drawn)]
         write_part(self._context.part_path(images.part), records, self._context.fingerprint)
         journal.end(name, "score")
         statuses = [record.status for record in records]
@@ -196,12 +213,11 @@ class SampleScorer:
             n_embeddings=self._segmenter.n_embeddings - before,
         )
 
-    def _image(self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], *, crashed: bool) -> list[SampleRecord]:
-        records, embedding = [], None
-        given = iter(answers)
+    def _draw(self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], *, crashed: bool) -> Iterator[_Drawn]:
+        embedding, given = None, iter(answers)
         for sample in image.samples:
             if sample.refusal:
-                records.append(self._record(view, image, sample, _failure(view, Reason.MODEL_ERROR, sample.refusal), ()))
+                yield _Drawn(view=view, image=image, sample=sample, answer=_failure(view, Reason.MODEL_ERROR, sample.refusal))
                 continue
             answer = next(given)
             if crashed and answer.status is TileStatus.FOUND:
@@ -213,21 +229,34 @@ class SampleScorer:
                     masks = self._segmenter.segment(embedding, answer.prompts)
                 except Exception as error:
                     answer = _failure(view, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}", answer)
-            records.append(self._record(view, image, sample, answer, masks))
-        return records
+            yield _Drawn(view=view, image=image, sample=sample, answer=answer, masks=tuple(masks))
 
-    def _record(self, view: TileImage, image: SampleImage, sample: Sample, answer: TilePrompts, masks: Sequence[MaskCrop]) -> SampleRecord:
-        shape = view.tile.read.shape
+    def _verify(self, drawn: Iterable[_Drawn]) -> Iterable[_Drawn]:
+        """Without the masks that a verifier rejects, whose looks at a part are taken together. Raises ModelError.
+
+        Without a verifier nothing is collected: the masks of one answer are in memory at a time.
+        """
+        if self._looks is None:
+            return drawn
+        items = list(drawn)
+        asked = [
+            DrawnMasks(image=item.view, query=item.sample.query, n_prompts=len(item.answer.prompts), masks=item.masks) for item in items
+        ]
+        judged = self._looks.judge(asked, self._context.verifier.threshold)
+        return [_judged(item, looked) for item, looked in zip(items, judged, strict=True)]
+
+    def _record(self, drawn: _Drawn) -> SampleRecord:
+        shape, sample, answer = drawn.view.tile.read.shape, drawn.sample, drawn.answer
         if answer.reason is Reason.UNREADABLE:  # its truth is still counted, at the size it was meant to have
             shape = (self._context.side_px,) * 2 if self._context.side_px else sample.mask.size_hw()
         true = read_mask(sample.mask, shape)
-        predicted = union_of(masks, shape)
+        predicted = union_of(drawn.masks, shape)
         status, reason, error = answer.status, answer.reason, answer.error
         if status is TileStatus.FOUND and not predicted.any():
             status, reason, error = TileStatus.EMPTY, Reason.PROMPTER, "no prompt gave a mask with pixels"
         return SampleRecord(
             sample_id=sample.sample_id,
-            image_id=image.image_id,
+            image_id=drawn.image.image_id,
             query=sample.query,
             strata=sample.strata,
             status=status,
@@ -245,9 +274,32 @@ class SampleScorer:
             predicted_px=int(predicted.sum()),
             common_px=int((true & predicted).sum()),
             outline=boundary_agreement(true, predicted, tolerance_px(shape, self._context.boundary_share)),
-            mask_scores=tuple(mask.score for mask in masks),
+            mask_scores=tuple(mask.score for mask in drawn.masks),
             mask_png=pack_mask(predicted),
+            verified=drawn.verified,
+            n_rejected=drawn.n_rejected,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Drawn:
+    """One question between segmenting and scoring."""
+
+    view: TileImage
+    image: SampleImage
+    sample: Sample
+    answer: TilePrompts
+    masks: tuple[MaskCrop, ...] = ()
+    verified: tuple[float | None, ...] = ()
+    n_rejected: int = 0
+
+
+def _judged(drawn: _Drawn, judged: Judged) -> _Drawn:
+    """The masks that pass; the answer is EMPTY(verifier) when there were some and none does."""
+    if not drawn.masks:
+        return drawn
+    answer = drawn.answer if judged.kept else replace(drawn.answer, status=TileStatus.EMPTY, reason=Reason.VERIFIER)
+    return replace(drawn, answer=answer, masks=judged.kept, verified=judged.verified, n_rejected=len(drawn.masks) - len(judged.kept))
 
 
 def union_of(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@
     vector_prompter.py  known locations from a vector file
     oracle.py           the truth, for tests and benchmarks
     gate.py             the seam before it: a cheap look that may reject a tile; gatekeeper.py asks who passed
-    verifier.py         the seam behind the segmenter: a look at the crop around each mask
+    verifier.py         the seam behind the segmenter: a look at the crop around each mask, and which masks are kept
     decision.py         yes or no in one token, by the prompter's engine; vllm_gate.py and vllm_verifier.py ask with it
     oracle_gate.py, oracle_verifier.py                 the truth in both roles
     build.py            options -> one of each

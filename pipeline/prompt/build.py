@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -14,7 +15,7 @@ from pipeline.prompt.profile import Decision, load_profile
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.released_parser import ParserName
 from pipeline.prompt.vector_prompter import VectorPrompter
-from pipeline.prompt.verifier import Verifier, VerifierOptions
+from pipeline.prompt.verifier import LooksAt, Verifier, VerifierOptions
 from pipeline.prompt.vllm_gate import VllmGate
 from pipeline.prompt.vllm_prompter import VllmOptions, VllmPrompter, check_model
 from pipeline.prompt.vllm_verifier import VllmVerifier
@@ -116,3 +117,12 @@ def build_verifier(options: VerifierOptions, prompter: PrompterOptions, grid: Ru
     share = options.gpu_memory_utilization
     vllm = prompter.vllm if share is None else replace(prompter.vllm, gpu_memory_utilization=share)
     return VllmVerifier(VllmPrompter(prompter.model, vllm), decision, options, owns=True)
+
+
+def build_looks(options: VerifierOptions, prompter: PrompterOptions, grid: RunGrid) -> LooksAt | None:
+    """The verifier of a process that has no prompter, with an engine and an event loop of its own; None when it is off.
+
+    Raises InputError, ModelError.
+    """
+    verifier = build_verifier(options, prompter, grid)
+    return None if verifier is None else LooksAt(verifier=verifier, run=asyncio.Runner().run)

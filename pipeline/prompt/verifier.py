@@ -2,24 +2,26 @@
 
 1. `crop_around` cuts a square out of the tile: the mask's bounding box with a margin, never smaller than a share of the tile, so that a
    small object keeps the surroundings (and a scale near the one) that the checkpoint knows, shifted to lie in the tile.
-2. A `Verifier` gives every mask the probability that the crop shows what was asked for. Below the threshold the mask is rejected. The
-   probability of every mask is recorded beside its prompt, so a rejected mask is in the block record: prompt, box and probability. A tile
-   whose masks were all rejected is EMPTY(verifier).
-3. A look that fails rejects nothing.
+2. A `Verifier` gives every mask the probability that the crop shows what was asked for. Below the threshold the mask is rejected (`judge`).
+   The probability of every mask is recorded beside its prompt, so a rejected mask is in the block record: prompt, box and probability. A
+   tile whose masks were all rejected is EMPTY(verifier).
+3. `LooksAt` takes the looks at many answers together, for the main job and for evaluations alike.
+4. A look that fails rejects nothing.
 
 An object of several tiles is looked at once per tile; its row has the probability of the piece that also gave label, box and rationale.
 All pieces that are left passed the threshold.
 
-A language model sees the crop, not the outline: a wrong mask beside a right object passes. In the main job the looks are
-taken where masks are made; on Ray that process loads an engine of its own (`VerifierOptions.gpu_memory_utilization`), while
-the local runner shares the prompter's.
+A language model sees the crop, not the outline: a wrong mask beside a right object passes. The looks are taken where masks are
+made; on Ray that process loads an engine of its own (`VerifierOptions.gpu_memory_utilization`), while the local runner shares
+the prompter's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol
 
 from pipeline.schema import MaskCrop, TileImage, Window
 
@@ -51,6 +53,10 @@ class VerifierOptions:
     def on(self) -> bool:
         return self.mode != "off"
 
+    def result_parameters(self) -> dict[str, Any]:
+        """All of it that can change a result, for a fingerprint."""
+        return asdict(replace(self, gpu_memory_utilization=None))
+
 
 class Verifier(Protocol):
     """Judges masks of one tile for one question. May be awaited for several tiles at once.
@@ -65,6 +71,54 @@ class Verifier(Protocol):
     def close(self) -> None:
         """Gives back what the verifier itself loaded. May be called twice."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrawnMasks:
+    """What the answer to one question about one tile became; no masks where there is nothing to look at."""
+
+    image: TileImage
+    query: str
+    n_prompts: int
+    """Of the answer; a mask's `prompt_index` is below it."""
+    masks: Sequence[MaskCrop]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What a verifier left of an answer."""
+
+    kept: tuple[MaskCrop, ...]
+    verified: tuple[float | None, ...]
+    """Per prompt, the probability that its mask is right (None: no mask, or not judged); empty where there was no mask."""
+
+
+def judge(drawn: DrawnMasks, probabilities: Sequence[float | None], threshold: float) -> Judged:
+    """The masks that pass. `probabilities`: one per mask, in order; a mask without one passes."""
+    if not drawn.masks:
+        return Judged(kept=(), verified=())
+    by_prompt = {mask.prompt_index: p for mask, p in zip(drawn.masks, probabilities, strict=True)}
+    kept = tuple(mask for mask, p in zip(drawn.masks, probabilities, strict=True) if p is None or p >= threshold)
+    return Judged(kept=kept, verified=tuple(by_prompt.get(index) for index in range(drawn.n_prompts)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LooksAt:
+    """A verifier, and how this process runs what is asynchronous."""
+
+    verifier: Verifier
+    run: Callable[[Coroutine[Any, Any, list[list[float | None]]]], list[list[float | None]]]
+
+    def judge(self, answers: Sequence[DrawnMasks], threshold: float) -> list[Judged]:
+        """`judge` for every answer, in order, all looks in flight together. Raises ModelError."""
+
+        async def look(drawn: DrawnMasks) -> list[float | None]:
+            return await self.verifier.verify(drawn.image, drawn.query, drawn.masks) if drawn.masks else []
+
+        async def look_at_all() -> list[list[float | None]]:
+            return list(await asyncio.gather(*(look(drawn) for drawn in answers)))
+
+        return [judge(drawn, given, threshold) for drawn, given in zip(answers, self.run(look_at_all()), strict=True)]
 
 
 def crop_around(mask: MaskCrop, shape_hw: tuple[int, int], options: VerifierOptions) -> Window:

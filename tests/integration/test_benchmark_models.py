@@ -3,6 +3,8 @@
 An engine belongs to the event loop of its first call, and every evaluation brings a loop of its own. `OneEngine` keeps the engine on
 a loop in a thread and hands questions over; nothing else is replaced. Nothing here pins what these weights answer: expected values
 come from the kept replies, the kept masks and the masks that the layouts were written with.
+
+A world is asked three times more: without a verifier, and with one that rejects nothing or all that it is not certain of.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,10 @@ from job_files import load_job
 
 from pipeline.evaluate import sample_steps
 from pipeline.evaluate.sample_records import unpack_mask
-from pipeline.prompt.build import build_prompter
+from pipeline.prompt.build import build_prompter, build_verifier
+from pipeline.prompt.verifier import Verifier
 from pipeline.prompt.vllm_prompter import VllmPrompter
-from pipeline.schema import TileImage, TilePrompts
+from pipeline.schema import MaskCrop, TileImage, TilePrompts
 from pipeline.segment.build import build_segmenter
 from pipeline.segment.segmenter import Segmenter
 
@@ -35,6 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TILE = 256
 LIMIT = 2
+THRESHOLDS = ("off", "0.0", "1.0")
 TOO_LONG = "lasers with a question longer than the context"
 CASES = (*LAYOUTS, TOO_LONG)
 
@@ -52,8 +56,12 @@ class OneEngine:
     def model_id(self) -> str:
         return self.real.model_id
 
+    async def hand_over[T](self, question: Coroutine[Any, Any, T]) -> T:
+        """The answer to a question that the engine's own loop awaits."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, self._loop))
+
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.real.prompt(image, queries), self._loop))
+        return await self.hand_over(self.real.prompt(image, queries))
 
     def close(self) -> None:
         """The next evaluation needs it still."""
@@ -61,6 +69,20 @@ class OneEngine:
     def end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=60)
+        self.real.close()
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """The real verifier of that engine, asked from another event loop."""
+
+    real: Verifier
+    engine: OneEngine
+
+    async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
+        return await self.engine.hand_over(self.real.verify(image, query, masks))
+
+    def close(self) -> None:
         self.real.close()
 
 
@@ -84,6 +106,10 @@ class Models:
         self.segmenter = self.segmenter or build_segmenter(*wanted)
         assert self.wanted.setdefault("segmenter", wanted) == wanted
         return self.segmenter
+
+    def build_verifier(self, options: Any, prompter: Any, grid: Any, built: OneEngine) -> HandedOver | None:
+        real = build_verifier(options, prompter, grid, built.real)
+        return None if real is None else HandedOver(real, built)
 
     def spent(self) -> tuple[int, int]:
         """Calls of the language model and embeddings of SAM2 so far."""
@@ -113,18 +139,37 @@ class Evaluated:
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Evaluated]]:
-    """Every case, two questions each, through the job's own `main`."""
+def models() -> Iterator[Models]:
+    """In the place of what builds models for an evaluation."""
     pytest.importorskip("vllm", reason="vLLM is not installed")
-    root, main, models = tmp_path_factory.mktemp("models"), load_job("evaluate").main, Models()
+    models = Models()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sample_steps, "build_prompter", models.build_prompter)
-        patch.setattr(sample_steps, "build_segmenter", models.build_segmenter)
+        for name in ("build_prompter", "build_segmenter", "build_verifier"):
+            patch.setattr(sample_steps, name, getattr(models, name))
         try:
-            yield {case: evaluate(main, models, root / f"{number}", case) for number, case in enumerate(CASES)}
+            yield models
         finally:
             if models.engine is not None:
                 models.engine.end()
+
+
+@pytest.fixture(scope="module")
+def evaluated(models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluated]:
+    """Every case, two questions each, through the job's own `main`."""
+    root, main = tmp_path_factory.mktemp("models"), load_job("evaluate").main
+    return {case: evaluate(main, models, root / f"{number}", case) for number, case in enumerate(CASES)}
+
+
+@pytest.fixture(scope="module")
+def looked_at(models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Four images of a world, without a verifier and with two thresholds."""
+    root, main = tmp_path_factory.mktemp("verifier"), load_job("evaluate").main
+    for name in THRESHOLDS:
+        table = "" if name == "off" else f"[verifier]\nmode = 'crop'\nthreshold = {name}\n"
+        (root / f"{name}.toml").write_text(table)
+        words = ["--benchmark", "world:7:512", "--questions", "first", "--limit", "4", "--runner", "local"]
+        assert main([*words, "--config", str(root / f"{name}.toml"), "--out", str(root / name)]) in (0, 3)
+    return {name: root / name for name in THRESHOLDS}
 
 
 def evaluate(main: Callable[[list[str]], int], models: Models, root: Path, case: str) -> Evaluated:
@@ -223,3 +268,45 @@ def test_a_paragraph_is_asked_and_one_beyond_the_context_fails_alone(evaluated: 
     assert (beyond["q0#0"]["status"], beyond["q0#0"]["reason"]) == ("failed", "model_error")
     assert "1024" in beyond["q0#0"]["error"]
     assert beyond["q2#0"]["reply"] == long["q2#0"]["reply"]
+
+
+def rows_of(out: Path) -> dict[str, dict[str, Any]]:
+    return {row["sample_id"]: row for row in pq.read_table(out / "samples.parquet").to_pylist()}
+
+
+def test_a_verifier_that_rejects_nothing_changes_nothing_but_says_what_it_thought(looked_at: dict[str, Path]) -> None:
+    without, judged = rows_of(looked_at["off"]), rows_of(looked_at["0.0"])
+    assert list(judged) == list(without)
+    for name, row in judged.items():
+        said = [p for p in row["verified"] if p is not None]
+        assert {key: row[key] for key in without[name]} == without[name]
+        assert row["n_rejected"] == 0
+        assert len(row["verified"]) == (len(json.loads(row["prompts"])) if row["mask_scores"] else 0)
+        assert len(said) == len(row["mask_scores"])
+        assert all(0 <= p <= 1 for p in said)
+    plain, document = (json.loads((looked_at[name] / "results.json").read_text()) for name in ("off", "0.0"))
+    verifier = document.pop("verifier")
+    assert document == plain
+    assert (verifier["mode"], verifier["threshold"], verifier["taken_away"], verifier["not_judged"]) == ("crop", 0.0, 0, 0)
+    assert verifier["masks"] == sum(len(row["mask_scores"]) for row in without.values()) > 0
+
+
+def test_a_verifier_that_wants_certainty_empties_the_answers(looked_at: dict[str, Path]) -> None:
+    before, after = rows_of(looked_at["0.0"]), rows_of(looked_at["1.0"])
+    for name, row in after.items():
+        said = [p for p in row["verified"] if p is not None]
+        assert said == pytest.approx([p for p in before[name]["verified"] if p is not None], abs=1e-3)
+        assert row["n_rejected"] == sum(p < 1 for p in said)
+        assert (row["reply"], row["prompts"]) == (before[name]["reply"], before[name]["prompts"])
+        if said and row["n_rejected"] == len(said):
+            assert (row["status"], row["reason"], row["predicted_px"], row["mask_png"]) == ("empty", "verifier", 0, b"")
+            assert (row["score"], row["mask_scores"]) == (1.0 if row["true_px"] == 0 else 0.0, [])
+    document = json.loads((looked_at["1.0"] / "results.json").read_text())
+    emptied = sum(row["reason"] == "verifier" for row in after.values())
+    taken = sum(row["n_rejected"] for row in after.values())
+    assert (document["verifier"]["emptied"], document["verifier"]["taken_away"]) == (emptied, taken)
+    assert emptied > 0
+    said = f"The verifier `crop` with threshold 1 took {taken} of "
+    for file in ("results.md", "samples.html"):
+        assert said in (looked_at["1.0"] / file).read_text()
+        assert "The verifier" not in (looked_at["off"] / file).read_text()

@@ -337,10 +337,12 @@ def test_the_shipped_models_answer_for_real(evaluate: Evaluate, tmp_path: Path, 
     assert document["models"]["prompter"].startswith("embedded-prompter@sha256:")
 
 
-def test_a_benchmark_measures_without_gate_and_verifier(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for text in ("[gate]\nmode = 'tile'\n", "[verifier]\nmode = 'crop'\n"):
-        (tmp_path / "looks.toml").write_text(text)
+def test_a_gate_and_a_verifier_of_the_truth_are_refused(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for table, mode, said in (("gate", "tile", "is asked without a gate"), ("verifier", "crop", "there is nothing to verify")):
+        (tmp_path / "looks.toml").write_text(f"[{table}]\nmode = '{mode}'\n")
         words = ("--benchmark", "world:7:256", "--models", "truth", "--config", tmp_path / "looks.toml", "--out", tmp_path / "out")
         assert evaluate(*words) == 2
-        assert "jobs/calibrate_gate.py" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert said in error
+        assert f'set mode = "off" under [{table}]' in error
     assert not (tmp_path / "out").exists()

@@ -19,6 +19,7 @@ from pipeline.config import AreaOptions, GridChoice, RunConfig, build_preset, pr
 from pipeline.errors import ModelError
 from pipeline.grid.source import SourceOptions
 from pipeline.grid.tiles import Plan
+from pipeline.prompt.verifier import LooksAt
 from pipeline.schema import (
     BlockImage,
     BlockRecord,
@@ -33,7 +34,7 @@ from pipeline.schema import (
     TileStatus,
     Window,
 )
-from pipeline.steps import ATTEMPTS, LooksAt, PromptStep, RunContext, SegmentStep, summarise
+from pipeline.steps import ATTEMPTS, PromptStep, RunContext, SegmentStep, summarise
 from pipeline.write.block_records import read_block_record
 from pipeline.write.run_dir import RunDir
 

@@ -13,6 +13,7 @@ from pipeline.evaluate.intervals import BootstrapOptions
 from pipeline.evaluate.metrics import CONVENTIONS
 from pipeline.evaluate.results import MAX_STRATUM_VALUES, Scoring, Subject, build_results, image_groups, size_stratum
 from pipeline.evaluate.sample_records import SampleRecord
+from pipeline.prompt.verifier import VerifierOptions
 from pipeline.schema import Reason, TileStatus
 
 NOTHING = rectangle(0, 0, 0, 0)
@@ -64,6 +65,60 @@ def test_how_replies_were_read_and_how_many_were_asked_for_again() -> None:
     once = build_results(records(), SCORING, replace(SUBJECT, parser="think2seg"))["replies"]
     assert once == {"parser": "think2seg", "retry": 0, "asked_again": 0, "then_read": 0}
     assert build_results(records(), SCORING, SUBJECT)["replies"] is None
+
+
+VERIFIED = replace(SUBJECT, verifier=VerifierOptions(mode="crop", threshold=0.9, gpu_memory_utilization=0.2))
+
+
+def verified_records() -> list[SampleRecord]:
+    """`records` after a verifier: b lost its only mask, e one of two, f's look failed."""
+    a, b, c, d, e, _ = records()
+    gone = record("b", rectangle(0, 0, 4, 4), NOTHING, image_id="one", strata=b.strata, status=TileStatus.EMPTY, reason=Reason.VERIFIER)
+    return [
+        replace(a, verified=(0.95,)),
+        replace(gone, prompts=b.prompts, verified=(0.2,), n_rejected=1),
+        c,
+        d,
+        replace(e, mask_scores=(0.5,), verified=(0.3, 0.9), n_rejected=1),
+        record("f", NOTHING, rectangle(5, 5, 9, 9), strata={}, verified=(None,)),
+    ]
+
+
+def test_what_the_verifier_did_and_what_it_changed() -> None:
+    results = build_results(verified_records(), SCORING, VERIFIED)
+    assert results["verifier"] == {
+        "mode": "crop",
+        "threshold": 0.9,
+        "pad": 0.5,
+        "min_side": 0.5,
+        "masks": 5,
+        "taken_away": 2,
+        "not_judged": 1,
+        "emptied": 1,
+    }
+    values = {name: entry["value"] for name, entry in results["figures"].items()}
+    assert values["giou"] == pytest.approx((1 + 0 + 0 + 1 + 0 + 0) / 6, abs=1e-6)
+    assert values["false_rejection"] == pytest.approx(2 / 3, abs=1e-6)  # c by its reply, b by the verifier
+    assert values["rejection"] == pytest.approx(1 / 3, abs=1e-6)
+    assert results["outcomes"] == {"empty/prompter": 2, "empty/verifier": 1, "found": 3}
+    assert results["false_alarms"]["masks"] == 2  # of e and f one each is left
+
+
+def test_a_false_alarm_that_the_verifier_took_away_is_a_rejection_under_every_convention() -> None:
+    e = records()[4]
+    gone = record("e", NOTHING, NOTHING, prompts=e.prompts, reason=Reason.VERIFIER, verified=(0.1,), n_rejected=1)
+    results = build_results([gone], SCORING, VERIFIED)
+    assert {name: values["giou"] for name, values in results["conventions"].items()} == {
+        "paper": 1.0,
+        "think2seg": 1.0,
+        "segearth-r1": 1.0,
+        "vision-reasoner": 0.0,
+    }
+    assert (results["rejection"]["true"], results["false_alarms"]["masks"]) == (1, 0)
+
+
+def test_without_a_verifier_the_document_does_not_speak_of_one() -> None:
+    assert "verifier" not in build_results(records(), SCORING, SUBJECT)
 
 
 def test_false_alarms_per_area() -> None:

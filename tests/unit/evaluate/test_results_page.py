@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from evaluate.sample_worlds import image, record, rectangle, sample
-from evaluate.test_results import SCORING, SUBJECT, records
+from evaluate.test_results import SCORING, SUBJECT, VERIFIED, records, verified_records
 
 from pipeline.evaluate.results import build_results
 from pipeline.evaluate.results_page import PER_SECTION, choose_sections, samples_page
@@ -85,6 +85,17 @@ def test_the_page_says_how_replies_were_read() -> None:
     for parser, held in (("think2seg", True), (None, False)):
         results = build_results(records(), SCORING, replace(SUBJECT, parser=parser))
         assert ("read by the parser `think2seg`" in samples_page(results, records(), [], None)) == held
+
+
+def test_the_page_says_what_the_verifier_took_away_and_from_whom() -> None:
+    text = samples_page(build_results(verified_records(), SCORING, VERIFIED), verified_records(), [], None)
+    assert "took 2 of 5 masks away; 1 answers kept none" in text
+    assert text.count("The verifier took ") == 2
+    assert "The verifier took 1 of 1 masks away; probabilities: 0.200" in text
+    assert "The verifier took 1 of 2 masks away; probabilities: 0.300, 0.900" in text
+    assert "he verifier" not in page(records())
+    shown = {section.title: [item.sample_id for item, _ in section.records] for section in choose_sections(verified_records(), "paper")}
+    assert "b" in shown["Wrongly rejected"]
 
 
 def test_hostile_text_stays_text() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evaluate.test_results import SCORING, SUBJECT, records
+from evaluate.test_results import SCORING, SUBJECT, VERIFIED, records, verified_records
 
 from pipeline.evaluate.results import build_results
 from pipeline.evaluate.results_text import results_markdown, summary_text
@@ -78,6 +78,15 @@ def test_the_heading_says_how_replies_were_read() -> None:
     released = summary_text(build_results(records(), SCORING, replace(SUBJECT, parser="think2seg")))
     assert "parser `think2seg` (Think2Seg-RS's released code: all of a reply or nothing); a malformed one was not asked for" in released
     assert "parser" not in summary_text(build_results(records(), SCORING, SUBJECT))
+
+
+def test_the_heading_names_the_verifier_and_what_it_took_away() -> None:
+    said = "\nThe verifier `crop` with threshold 0.9 took 2 of 5 masks away; 1 answers kept none and count as rejections."
+    text = summary_text(build_results(verified_records(), SCORING, VERIFIED))
+    assert said + " It could not judge 1 masks, which were kept.\n" in text
+    judged = build_results(verified_records()[:-1], SCORING, VERIFIED)
+    assert said.replace("of 5", "of 4") + "\n" in results_markdown(judged)
+    assert "verifier" not in results_markdown(build_results(records(), SCORING, SUBJECT))
 
 
 def test_a_bar_in_a_name_does_not_break_the_table() -> None:

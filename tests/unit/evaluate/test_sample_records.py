@@ -1,7 +1,7 @@
 """Records survive the file, the file knows its evaluation, and old files stay readable.
 
-The golden part was written by `PYTHONPATH=tests/unit python tests/unit/evaluate/test_sample_records.py`; run that again only
-together with a new RECORDS_VERSION.
+The golden parts, without and with a verifier, were written by `PYTHONPATH=tests/unit python tests/unit/evaluate/test_sample_records.py`;
+run that again only together with a new RECORDS_VERSION.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from pipeline.errors import RecordError
 from pipeline.evaluate.sample_records import (
     SCHEMA,
+    VERIFIER_COLUMNS,
     SampleRecord,
     counts_of,
     outlines_of,
@@ -30,6 +31,7 @@ from pipeline.evaluate.sample_records import (
 from pipeline.schema import Prompt, Reason, TileStatus
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "evaluate" / "part.parquet"
+GOLDEN_VERIFIED = GOLDEN.with_name("part_verified.parquet")
 MARK = "0123456789abcdef" * 4
 
 
@@ -56,19 +58,47 @@ def some_records() -> list[SampleRecord]:
     ]
 
 
+def verified_records() -> list[SampleRecord]:
+    """One that kept a mask of three prompts, one that kept none, one that was not judged, and one that had none."""
+    prompts = tuple(Prompt(box_xyxy=(float(k), 0.0, 5.5, 6.0)) for k in range(3))
+    nothing = rectangle(0, 0, 0, 0)
+    rejected = {"status": TileStatus.EMPTY, "reason": Reason.VERIFIER, "n_rejected": 2, "verified": (0.125, 0.25), "prompts": prompts[:2]}
+    return [
+        record("some", rectangle(3, 4, 10, 12), rectangle(4, 4, 10, 13), prompts=prompts, verified=(0.25, None, 0.75), n_rejected=1),
+        record("all", rectangle(0, 0, 4, 4), nothing, **rejected),
+        record("unsure", rectangle(0, 0, 4, 4), rectangle(0, 0, 4, 4), verified=(None,)),
+        record("no", nothing, nothing),
+    ]
+
+
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
     write_part(tmp_path / "deep" / "p.parquet", some_records(), MARK)
     assert read_part(tmp_path / "deep" / "p.parquet", MARK) == some_records()
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["p.parquet"]
 
 
+def test_what_a_verifier_said_comes_back_in_columns_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    for written, names in ((verified_records(), ["verified", "n_rejected"]), (some_records(), [])):
+        write_part(path, written, MARK)
+        assert read_part(path, MARK) == written
+        assert pq.read_schema(path).names == [*SCHEMA.names, *names]
+    rows = pq.read_table(GOLDEN_VERIFIED).to_pylist()
+    assert [row["n_rejected"] for row in rows] == [1, 2, 0, 0]
+    assert [row["verified"] for row in rows] == [[0.25, None, 0.75], [0.125, 0.25], [None], []]
+    assert [item.n_drawn for item in verified_records()] == [2, 2, 1, 0]
+
+
 def test_the_golden_part_reads_as_what_it_was_written_from() -> None:
     assert read_part(GOLDEN, MARK) == some_records()
     assert pq.read_schema(GOLDEN).equals(SCHEMA)
+    assert read_part(GOLDEN_VERIFIED, MARK) == verified_records()
+    assert list(pq.read_schema(GOLDEN_VERIFIED)) == [*SCHEMA, *VERIFIER_COLUMNS]
 
 
-def test_only_an_explicit_empty_list_is_an_abstention() -> None:
+def test_an_explicit_empty_list_is_an_abstention_and_so_is_the_verifiers_no_to_every_mask() -> None:
     assert [item.abstained for item in some_records()] == [False, True, False, False]
+    assert [item.abstained for item in verified_records()] == [False, True, False, True]
     assert [item.failed for item in some_records()] == [False, False, True, False]
 
 
@@ -109,3 +139,4 @@ def test_counts_and_outlines_are_the_records_columns() -> None:
 
 if __name__ == "__main__":
     write_part(GOLDEN, some_records(), MARK)
+    write_part(GOLDEN_VERIFIED, verified_records(), MARK)

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from evaluate.sample_worlds import SHAPE, ArraySource, context, image, rectangle, sample
 from prompt.fakes_prompt import FakePrompter
+from prompt.fakes_verifier import FakeVerifier
 from segment.fakes_segment import FakeSegmenter
 
 from pipeline.attempts import MAX_CRASHES
 from pipeline.errors import ModelError, SourceError
+from pipeline.evaluate import sample_steps
 from pipeline.evaluate.benchmark import SampleImage
 from pipeline.evaluate.sample_records import SampleRecord, read_part, unpack_mask
 from pipeline.evaluate.sample_steps import (
@@ -26,17 +28,22 @@ from pipeline.evaluate.sample_steps import (
     union_of,
 )
 from pipeline.evaluate.truth_models import image_tile
+from pipeline.prompt import build
+from pipeline.prompt.verifier import LooksAt, VerifierOptions
 from pipeline.schema import MaskCrop, Prompt, Reason, TileStatus
 
 BOX = Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0))  # the fake segmenter fills boxes
 SQUARE = rectangle(3, 2, 9, 8)
 
 
-def run(made: EvaluationContext, part: int = 0, *, prompter: object = None, segmenter: object = None) -> dict[str, SampleRecord]:
+def run(
+    made: EvaluationContext, part: int = 0, *, prompter: object = None, segmenter: object = None, verifier: object = None
+) -> dict[str, SampleRecord]:
     images = SampleReader(made).read(part)
     asking = SamplePrompter(made, prompter)  # type: ignore[arg-type]
     answers = asyncio.run(asking.prompt(images))
-    SampleScorer(made, segmenter).commit(images, answers)  # type: ignore[arg-type]
+    looks = LooksAt(verifier=verifier, run=asyncio.run) if verifier is not None else None  # type: ignore[arg-type]
+    SampleScorer(made, segmenter, looks).commit(images, answers)  # type: ignore[arg-type]
     return {item.sample_id: item for item in read_part(made.part_path(part), made.fingerprint)}
 
 
@@ -141,6 +148,88 @@ def test_a_segmenter_that_fails_keeps_the_reply_and_prompts_without_pixels_are_n
     blind = run(context(images, tmp_path / "y"), prompter=FakePrompter(table), segmenter=Blind())["s"]
     assert (blind.status, blind.error) == (TileStatus.EMPTY, "no prompt gave a mask with pixels")
     assert not blind.abstained
+
+
+HALF = VerifierOptions(mode="crop", threshold=0.5)
+BESIDE = Prompt(box_xyxy=(20.0, 10.0, 26.0, 16.0))  # 36 px that no target has
+POINT = Prompt(box_xyxy=None, points_xy=((5.0, 5.0),), point_labels=(1,))  # the fake segmenter makes no mask of it
+
+
+def test_a_verifier_takes_masks_away_and_the_rest_is_scored(tmp_path: Path) -> None:
+    """`two` has the target and as many pixels beside it: IoU 36 / 72 before, 1 without the second mask."""
+    images = [
+        image("a", [sample("two", SQUARE), sample("alarm", rectangle(0, 0, 0, 0)), sample("lost", SQUARE)]),
+        image("b", [sample("unsure", SQUARE), sample("none", SQUARE), sample("pointless", SQUARE)]),
+    ]
+    a, b = tile_id(0), tile_id(1)
+    table = {(a, "where is two?"): (POINT, BOX, BESIDE), (a, "where is alarm?"): (BOX, BESIDE), (a, "where is lost?"): (BOX,)}
+    table |= {(b, "where is unsure?"): (BOX,), (b, "where is pointless?"): (POINT,)}
+    given = {(a, "where is two?"): (0.5, 0.49), (a, "where is alarm?"): (0.1, 0.2), (a, "where is lost?"): (0.3,)}
+    verifier = FakeVerifier({**given, (b, "where is unsure?"): (None,)})
+    made = context(images, tmp_path / "with", verifier=HALF)
+    records = run(made, prompter=FakePrompter(table), segmenter=FakeSegmenter(), verifier=verifier)
+    plain = run(context(images, tmp_path / "without"), prompter=FakePrompter(table), segmenter=FakeSegmenter())
+    assert len(verifier.asked) == 4  # neither the rejection nor the answer without a mask
+
+    two = records["two"]
+    assert (plain["two"].predicted_px, plain["two"].common_px, plain["two"].n_rejected, plain["two"].verified) == (72, 36, 0, ())
+    assert (two.status, two.true_px, two.predicted_px, two.common_px) == (TileStatus.FOUND, 36, 36, 36)
+    assert (two.verified, two.n_rejected, two.n_drawn, len(two.mask_scores), len(two.prompts)) == ((None, 0.5, 0.49), 1, 2, 1, 3)
+    np.testing.assert_array_equal(unpack_mask(two.mask_png, SHAPE), SQUARE)
+
+    for name, verified in (("alarm", (0.1, 0.2)), ("lost", (0.3,))):
+        gone = records[name]
+        assert (gone.status, gone.reason, gone.error, gone.predicted_px, gone.mask_png) == (TileStatus.EMPTY, Reason.VERIFIER, "", 0, b"")
+        assert (gone.abstained, plain[name].abstained) == (True, False)
+        assert (gone.verified, gone.n_rejected, gone.mask_scores) == (verified, len(verified), ())
+    assert records["alarm"].prompts == (BOX, BESIDE)
+
+    assert (records["unsure"].status, records["unsure"].common_px, records["unsure"].verified) == (TileStatus.FOUND, 36, (None,))
+    for name in ("none", "pointless"):
+        assert records[name] == plain[name]
+    assert records["pointless"].error == "no prompt gave a mask with pixels"
+
+
+def test_a_scorer_without_a_prompter_builds_its_own_verifier_and_only_when_it_is_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, table = [image("a", [sample("s", SQUARE)])], {(tile_id(0), "where is s?"): (BOX,)}
+    built: list[VerifierOptions] = []
+
+    def built_here(options: VerifierOptions, *_: object) -> FakeVerifier | None:
+        built.append(options)
+        return FakeVerifier({(tile_id(0), "where is s?"): (0.2,)}) if options.on else None
+
+    monkeypatch.setattr(build, "build_verifier", built_here)
+    for options, status in ((HALF, TileStatus.EMPTY), (VerifierOptions(threshold=1.0), TileStatus.FOUND)):
+        made = context(images, tmp_path / options.mode, verifier=options)
+        assert run(made, prompter=FakePrompter(table), segmenter=FakeSegmenter())["s"].status is status
+    assert built == [HALF, VerifierOptions(threshold=1.0)]
+
+
+def test_the_verifier_of_one_process_shares_the_prompter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompter, verifier = FakePrompter({}), FakeVerifier({})
+    made = context([], tmp_path, verifier=HALF)
+
+    def built_with(*given: object) -> FakeVerifier:
+        assert given == (HALF, made.prompter, sample_steps.NO_GRID, prompter)
+        return verifier
+
+    assert SamplePrompter(context([], tmp_path), prompter).verifier() is None
+    monkeypatch.setattr(sample_steps, "build_verifier", built_with)
+    assert SamplePrompter(made, prompter).verifier() is verifier
+
+
+def test_a_dead_verifier_leaves_the_part_undone(tmp_path: Path) -> None:
+    class Dead(FakeVerifier):
+        async def verify(self, image, query, masks):  # type: ignore[no-untyped-def]
+            raise ModelError("the engine is gone", retryable=True)
+
+    made = context([image("a", [sample("s", SQUARE)])], tmp_path, verifier=HALF)
+    table = {(tile_id(0), "where is s?"): (BOX,)}
+    with pytest.raises(ModelError, match="gone"):
+        run(made, prompter=FakePrompter(table), segmenter=FakeSegmenter(), verifier=Dead({}))
+    assert not made.part_path(0).exists()
 
 
 @pytest.mark.parametrize("step", ["prompt", "score"])

@@ -11,12 +11,15 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_worlds import write_label_world
+from prompt.fakes_verifier import FakeVerifier
 
 from pipeline.prompt.oracle_verifier import OracleVerifier
-from pipeline.prompt.verifier import Verifier, VerifierOptions, crop_around
+from pipeline.prompt.verifier import DrawnMasks, Judged, LooksAt, Verifier, VerifierOptions, crop_around, judge
 from pipeline.schema import MaskCrop, RunGrid, TileImage, TileLattice, Window
 
 _: type[Verifier] = OracleVerifier
+
+GRID = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=32, height=32)
 
 
 def mask_of(row0: int, col0: int, row1: int, col1: int, prompt_index: int = 0) -> MaskCrop:
@@ -56,6 +59,49 @@ def test_a_crop_lies_in_the_tile_and_holds_the_mask(data: st.DataObject) -> None
 def test_wrong_options(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"and up to 1|between 0 and 1"):
         VerifierOptions(**wrong)  # type: ignore[arg-type]
+
+
+def drawn(query: str, *prompt_indexes: int, n_prompts: int = 3) -> DrawnMasks:
+    tile = TileLattice(grid=GRID, tile_px=36, halo_px=2, block_tiles=1).tile(0, 0)
+    image = TileImage(tile=tile, rgb=np.zeros((32, 32, 3), np.uint8), valid=np.ones((32, 32), bool))
+    return DrawnMasks(image=image, query=query, n_prompts=n_prompts, masks=[mask_of(0, 0, 4, 4, index) for index in prompt_indexes])
+
+
+def test_which_masks_are_kept_by_hand() -> None:
+    """At the threshold is not below it; a look that failed rejects nothing; a prompt without a mask has no probability."""
+    judged = judge(drawn("tanks", 0, 2, 3, n_prompts=4), (0.5, 0.499, None), 0.5)
+    assert [mask.prompt_index for mask in judged.kept] == [0, 3]
+    assert judged.verified == (0.5, None, 0.499, None)
+    assert judge(drawn("tanks", 1), (0.499,), 0.5) == Judged(kept=(), verified=(None, 0.499, None))
+    assert judge(drawn("tanks"), (), 0.5) == Judged(kept=(), verified=())
+    with pytest.raises(ValueError, match="zip"):
+        judge(drawn("tanks", 0, 1), (0.5,), 0.5)
+
+
+def test_looks_are_taken_together_and_only_where_there_is_a_mask() -> None:
+    """Each look waits until the other has begun: one after the other they would wait for ever."""
+
+    class Both(FakeVerifier):
+        async def verify(self, image, query, masks):  # type: ignore[no-untyped-def]
+            answer = await super().verify(image, query, masks)
+            for _ in range(100):
+                if len(self.asked) == 2:
+                    return answer
+                await asyncio.sleep(0)
+            pytest.fail("the other look has not begun")
+
+    verifier = Both({("r00000c00000", "tanks"): (0.9, 0.1), ("r00000c00000", "lakes"): (0.2,)})
+    answers = [drawn("tanks", 0, 1), drawn("houses"), drawn("lakes", 2)]
+    first, none, last = LooksAt(verifier=verifier, run=asyncio.run).judge(answers, 0.5)
+    assert ([mask.prompt_index for mask in first.kept], first.verified) == ([0], (0.9, 0.1, None))
+    assert (none, last) == (Judged(kept=(), verified=()), Judged(kept=(), verified=(None, None, 0.2)))
+    assert verifier.asked == [("r00000c00000", "tanks"), ("r00000c00000", "lakes")]
+
+
+def test_what_enters_a_fingerprint_is_what_changes_a_result() -> None:
+    options = VerifierOptions(mode="crop", threshold=0.9, gpu_memory_utilization=0.2)
+    assert options.result_parameters() == VerifierOptions(mode="crop", threshold=0.9).result_parameters()
+    assert options.result_parameters() != VerifierOptions(mode="crop", threshold=0.8).result_parameters()
 
 
 def test_the_oracle_gives_the_best_overlap(tmp_path: Path) -> None:
