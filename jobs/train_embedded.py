@@ -68,9 +68,9 @@ def _add_segmenter(segmenter: argparse.ArgumentParser) -> None:
     text = "weights of that architecture to go on from, .safetensors or .pt, instead of training from nothing; there is no warm-up then"
     segmenter.add_argument("--start", type=Path, metavar="FILE", help=text)
     for name, default, text in (
-        ("steps", 1400, "optimiser steps, 8 windows each"),
+        ("steps", 6000, "optimiser steps, 8 windows each"),
         ("warm-up", 700, "steps of the decoder alone on boxes without images; 0 = none"),
-        ("windows", 6000, "training windows to render; a working directory keeps its number"),
+        ("windows", 20000, "training windows to render; a working directory keeps its number"),
         ("seed", 0, "seed of weights and batches; the windows stay the same"),
     ):
         segmenter.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")

@@ -53,7 +53,7 @@ REACH_PX = 1_000_000
 class PoolOptions:
     """What the windows show."""
 
-    n_windows: int = 6_000
+    n_windows: int = 20_000
     tile_px: int = 256
     min_scale: float = 0.25
     """Size of things relative to the nominal 0.5 m per pixel: 0.25 = 2 m."""

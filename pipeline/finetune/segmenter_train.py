@@ -47,7 +47,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterTrainOptions:
-    """How the embedded segmenter is trained. The defaults made the weights that ship."""
+    """How the embedded segmenter is trained. The weights that ship had as many steps in pieces; their card tells which."""
 
     work_dir: Path = Path("build/segmenter")
     """Resumable state and the window pool."""
@@ -58,7 +58,7 @@ class SegmenterTrainOptions:
     start: Path | None = None
     """Weights of that architecture to go on from, .safetensors or .pt; None = from nothing."""
     pool: PoolOptions = field(default_factory=PoolOptions)
-    steps: int = 1400
+    steps: int = 6000
     windows_per_step: int = 8
     prompts_per_window: int = 6
     coarse_image_px: int = 256

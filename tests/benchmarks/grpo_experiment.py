@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("pieces", 8, "most pieces of a training target"),
         ("seen-tiles", 600, "measured with wordings of training"),
         ("sft-steps", 150, "of teaching a prompt combination, 8 questions each"),
-        ("grpo-steps", 200, "of GRPO from the short start"),
+        ("grpo-steps", 200, "of GRPO from the short start; 0 leaves it out"),
         ("full-steps", 150, "of GRPO from the given prompter; 0 leaves it out"),
         ("replies", 64, "of a step of both"),
         ("brief-steps", 80, "of GRPO in the ablations"),
@@ -91,7 +91,7 @@ def steps_of(args: argparse.Namespace) -> list[Step]:
     short = Step(name="short supervised", combination="box+point", given=args.start or args.model)
     if args.experiment == "start-vs-grpo":
         full = _rewarded(args, given, "full supervised + GRPO", steps=args.full_steps, replies=args.replies, rate=args.full_rate)
-        return [given, short, _main(args, short), *([full] if args.full_steps else [])]
+        return [given, *([short, _main(args, short)] if args.grpo_steps else []), *([full] if args.full_steps else [])]
     if args.experiment == "combinations":
         starts = [_taught(args, short, name) for name in PROFILES]
         return [step for start in starts for step in (start, _brief(args, start))]

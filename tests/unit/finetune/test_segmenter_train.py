@@ -248,7 +248,7 @@ def test_the_job_says_what_is_trained(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_the_job_s_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, parts in (
         (["--help"], ("examples:", "--start", "--config", "small.yaml")),
-        (["segmenter", "--help"], ("go on from", "no warm-up", "default 1400", "default 700", "default 6000")),
+        (["segmenter", "--help"], ("go on from", "no warm-up", "default 6000", "default 700", "default 20000")),
     ):
         with pytest.raises(SystemExit) as stop:
             job.main(arguments)
