@@ -70,7 +70,7 @@ def _add_segmenter(segmenter: argparse.ArgumentParser) -> None:
     for name, default, text in (
         ("steps", 6000, "optimiser steps, 8 windows each"),
         ("warm-up", 700, "steps of the decoder alone on boxes without images; 0 = none"),
-        ("windows", 20000, "training windows to render; a working directory keeps its number"),
+        ("windows", 20000, "training windows to render, 330 kB of disk each; a working directory keeps its number"),
         ("seed", 0, "seed of weights and batches; the windows stay the same"),
     ):
         segmenter.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
