@@ -154,7 +154,7 @@ def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: 
     import torch
 
     store = TileStore(place.train_tiles)
-    sampler = QuestionSampler(absent_share=ABSENT_SHARE, stranger_share=STRANGER_SHARE)
+    sampler = QuestionSampler(absent_share=TAUGHT_ABSENT_SHARE, stranger_share=TAUGHT_STRANGER_SHARE)
     tokenizer = make_tokenizer(place)
     table = TokenTable.of(tokenizer)
     model = build_model(place.shape, tokenizer, seed=place.seed + 1).to(place.device)
@@ -199,11 +199,11 @@ def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: 
 DENSE_SHARE = 0.5
 """Weight of the dense targets in the joint stage."""
 
-ABSENT_SHARE = 0.5
+TAUGHT_ABSENT_SHARE = 0.5
 """Of the questions about a tile with objects: those without an answer. More than the sampler's own: on land where most tiles are
 empty, a prompter that has seldom been asked in vain finds too much."""
 
-STRANGER_SHARE = 0.2
+TAUGHT_STRANGER_SHARE = 0.2
 """Of the questions without an answer: those about things that no world has, which are soon learned."""
 
 
