@@ -2,8 +2,10 @@
 
   grpo    mask-only GRPO: sample replies, let the frozen segmenter draw them, pay format and overlap (Think2Seg-RS)
   sft     a short supervised warm start on replies made from the masks; grpo then starts from its exported checkpoint
+  select  the questions that grpo can learn from: those whose sampled replies do not all earn the same; the others cost as much and
+          teach next to nothing
 
-Both stop and resume at any time: the same command goes on from the newest checkpoint, and a crash costs the steps since then.
+All stop and resume at any time: the same command goes on from the newest checkpoint, and a crash costs the steps since then.
 
 Training data (--data) is a folder, a split of EarthReason, or worlds that are drawn when there is none:
   FOLDER          questions.jsonl with one {"image": "images/a.png", "mask": "masks/a.png", "question": "storage tanks"} per line;
@@ -16,6 +18,7 @@ Written to --out:
   curves.csv      per step: reward and its parts, IoU, rejection, reply length, divergence, loss
   curves.png      the same as a picture; tensorboard/ the same as events (tensorboard --logdir OUT)
   trainer/        checkpoints to resume from; options.json what the training was asked
+  questions/      of select alone: the selected questions, --data of the next training; rewards.jsonl what every reply earned
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ EPILOG = """examples:
   python jobs/train_prompter.py grpo --data world --tiles 64 --out build/try --steps 4 --set grpo.generations=4
   python jobs/train_prompter.py sft  --data my-images --preset think2seg-3b --model checkpoints/Qwen2.5-VL-3B --out build/warm
   python jobs/train_prompter.py grpo --data my-images --preset think2seg-3b --model build/warm/prompter --out build/grpo
+  python jobs/train_prompter.py select --data world --tiles 4000 --out build/select --set grpo.temperature=0.7
+  python jobs/train_prompter.py grpo --data build/select/questions --out build/grpo --set grpo.temperature=0.7 --set grpo.scale=none
   accelerate launch --config_file pipeline/presets/training/zero3.yaml jobs/train_prompter.py grpo --preset think2seg-3b \\
       --data my-images --out build/grpo
 
@@ -44,12 +49,20 @@ The last trains on several GPUs. It needs DeepSpeed, which is built from source 
   make setup EXTRA=gpu,deepspeed
 
 settings worth knowing (--set table.key=value, as in pipeline/presets/training/*.toml):
+  grpo.scale=none                advantages by the reward alone, not divided by the deviation of their group
+  select.least=0.1               deviation of a question's rewards from which on it is kept
   model.vision=frozen            train the language model alone
   model.lora_rank=8              adapters instead of the weights; merged in the export
   model.generation=transformers  sample replies without vLLM on a GPU
   reward.rule=authors-code       the released code's two format rewards and its strict parser
   reward.format_weight=0         reward by overlap alone
   segmenter.checkpoint=PATH      another SAM2 (with segmenter.config)"""
+
+STAGES = {
+    "grpo": "reward by the overlap of the segmenter's masks",
+    "sft": "supervised warm start",
+    "select": "questions that grpo can learn from",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="train_prompter.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     stages = top.add_subparsers(dest="stage", required=True)
-    for stage, text in (("grpo", "reward by the overlap of the segmenter's masks"), ("sft", "supervised warm start")):
+    for stage, text in STAGES.items():
         one = stages.add_parser(stage, help=text, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
         one.add_argument("--data", required=True, metavar="SOURCE", help="FOLDER, earthreason:ROOT or world[:SEED]")
         one.add_argument("--tiles", type=int, default=400, metavar="N", help="tiles to draw for --data world (default 400)")
@@ -68,21 +81,19 @@ def build_parser() -> argparse.ArgumentParser:
         one.add_argument("--model", metavar="PATH|ID", help="checkpoint to start from (default: the preset's)")
         one.add_argument("--combination", metavar="NAME", help="prompt combination, for example box or box+points2 (default: the preset's)")
         one.add_argument("--profile", metavar="NAME|FILE", help="profile that asks for and reads this combination (default: the preset's)")
-        one.add_argument("--steps", type=int, metavar="N", help="optimiser steps (default: the preset's)")
         one.add_argument("--seed", type=int, default=0, metavar="N", help="seed of order and sampling (default 0)")
-        one.add_argument("--save-every", type=int, default=50, metavar="N", help="steps between checkpoints (default 50)")
+        if stage != "select":
+            one.add_argument("--steps", type=int, metavar="N", help="optimiser steps (default: the preset's)")
+            one.add_argument("--save-every", type=int, default=50, metavar="N", help="steps between checkpoints (default 50)")
         one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any setting of the preset")
     return top
 
 
 def preset_of(args: argparse.Namespace) -> TrainingPreset:
     """The preset with the command line laid over it. Raises InputError."""
-    named = {
-        "model.checkpoint": args.model,
-        "combination": args.combination,
-        "profile": args.profile,
-        f"{args.stage}.steps": args.steps,
-    }
+    named = {"model.checkpoint": args.model, "combination": args.combination, "profile": args.profile}
+    if args.stage != "select":
+        named[f"{args.stage}.steps"] = args.steps
     given = [f"{key}={value}" if isinstance(value, int) else f"{key}='{value}'" for key, value in named.items() if value is not None]
     return load_training_preset(args.preset, [*given, *args.settings])
 
@@ -111,11 +122,13 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         preset = preset_of(args)
-        check_preset(preset, by_reward=args.stage == "grpo")  # before worlds are drawn
-        request = RunRequest(stage=args.stage, out=args.out, data=data_of(args), preset=preset, seed=args.seed, save_every=args.save_every)
-        run = prepare_run(request)
+        check_preset(preset, by_reward=args.stage != "sft")  # before worlds are drawn
+        saving = {} if args.stage == "select" else {"save_every": args.save_every}
+        run = prepare_run(RunRequest(stage=args.stage, out=args.out, data=data_of(args), preset=preset, seed=args.seed, **saving))
         if args.stage == "grpo":
             from pipeline.finetune.grpo_train import train_grpo as train
+        elif args.stage == "select":
+            from pipeline.finetune.grpo_select import select_questions as train
         else:
             from pipeline.finetune.grpo_sft import train_sft as train
         done = train(run)

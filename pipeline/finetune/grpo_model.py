@@ -32,6 +32,7 @@ def load_policy(checkpoint: str, options: ModelOptions) -> Any:
     import torch
 
     model = load_weights(checkpoint, torch.float32)
+    model.set_attn_implementation(options.attention)
     if options.vision == "frozen":
         model.model.visual.requires_grad_(False)
     return model.train()

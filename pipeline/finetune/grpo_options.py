@@ -26,6 +26,7 @@ from pipeline.segment.segmenter import Sam2Options
 PRESET_DIR = Path(__file__).parents[1] / "presets" / "training"
 
 Schedule = Literal["linear", "cosine", "constant"]
+RewardScale = Literal["group", "batch", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class ModelOptions:
     lora_rank: int = 0
     """Rank of low-rank adapters on all linear layers that learn; 0 trains the weights themselves."""
     lora_alpha: int = 16
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    """Which of the model library's attentions computes. eager holds every pair of tokens in memory: cheaper for short ones on a CPU."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, more time."""
     generation: Literal["auto", "vllm", "transformers"] = "auto"
@@ -73,6 +76,10 @@ class GrpoOptions:
     """beta: weight of the divergence from the checkpoint that training started from."""
     clip: float = 0.2
     """epsilon of the clipped ratio."""
+    scale: RewardScale = "group"
+    """What a reply's reward, less its group's mean, is divided by: the deviation of its group (equation 1), that of all rewards of the
+    step, or nothing. Within a group whose replies differ by a pixel of a box, the first makes that pixel weigh as much as a missed
+    object does in another; the other two weigh replies by what the reward says ("Dr. GRPO", arXiv 2503.20783, section 3)."""
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 50
@@ -114,6 +121,23 @@ class SftOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelectOptions:
+    """The selection of questions that GRPO can learn from (`grpo_select`)."""
+
+    replies: int = 4
+    """Sampled per question, as `grpo` says."""
+    least: float = 0.1
+    """Standard deviation of a question's rewards from which on it is kept."""
+    settled_share: float = 0.2
+    """Share of the other questions that is kept all the same, drawn from the seed: should the policy unlearn what it knows, some of
+    them say so."""
+
+    def __post_init__(self) -> None:
+        if self.replies < 2 or self.least <= 0 or not 0 <= self.settled_share <= 1:
+            raise ValueError(f"replies must be at least 2, least above 0 and settled_share a share, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingPreset:
     """The tables of a training preset."""
 
@@ -126,6 +150,7 @@ class TrainingPreset:
     """(width, height) to which image and mask are squashed before the segmenter sees them; absent: their own size."""
     grpo: GrpoOptions = field(default_factory=GrpoOptions)
     sft: SftOptions = field(default_factory=SftOptions)
+    select: SelectOptions = field(default_factory=SelectOptions)
     reward: RewardOptions = field(default_factory=RewardOptions)
     segmenter: Sam2Options = field(default_factory=Sam2Options)
 

@@ -5,6 +5,8 @@
     curves.csv, curves.png, tensorboard/
     prompter/        the exported checkpoint, made last; its presence means done
 
+A selection of questions (stage `select`) has options.json, rewards.jsonl and, made last, questions/ instead.
+
 1. `prepare_run` reads the data and checks preset, checkpoint and folder; no model is loaded. A folder of a training with other
    parameters is refused and the parameters that differ are named.
 2. `newest_checkpoint` gives the last one that is whole: the trainer writes trainer_state.json after everything else, so a folder
@@ -24,7 +26,7 @@ from pipeline.finetune.grpo_data import TABLE, TrainingSample, read_samples
 from pipeline.finetune.grpo_options import TrainingPreset, check_preset, flat_parameters
 from pipeline.write.atomic_file import write_bytes_atomic
 
-Stage = Literal["grpo", "sft"]
+Stage = Literal["grpo", "sft", "select"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +49,12 @@ class TrainingRun:
 
     @property
     def exported(self) -> Path:
-        return self.out / "prompter"
+        """The folder that is made last: a checkpoint, or a table of questions."""
+        return self.out / ("questions" if self.stage == "select" else "prompter")
 
     @property
     def done(self) -> bool:
-        return (self.exported / "config.json").is_file()
+        return (self.exported / (TABLE if self.stage == "select" else "config.json")).is_file()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,7 @@ def prepare_run(request: RunRequest) -> TrainingRun:
     if request.save_every < 1 or request.log_every < 1:
         came = f"{request.save_every} and {request.log_every}"
         raise InputError("--save-every and --log-every must be at least 1", came=came, remedy="choose other numbers")
-    check_preset(request.preset, by_reward=request.stage == "grpo")
+    check_preset(request.preset, by_reward=request.stage != "sft")
     samples = read_samples(request.data)
     needed = request.preset.grpo.questions_per_step if request.stage == "grpo" else 1
     if len(samples) < needed:

@@ -3,8 +3,8 @@
 1. `train_grpo` resumes from the newest whole checkpoint, or starts from the preset's.
 2. Per step the trainer draws `questions_per_step` questions and samples `generations` replies to each at the preset's
    temperature; `grpo_engine` pays them (format and IoU, weighed by l1 and l2); rewards are normalised within the group of
-   one question (equation 1), the loss is the clipped ratio with the divergence from the starting checkpoint, averaged per
-   reply and then over replies (equation 2, TRL's loss type "grpo").
+   one question (equation 1; `grpo.scale` has other rules), the loss is the clipped ratio with the divergence from the starting
+   checkpoint, averaged per reply and then over replies (equation 2, TRL's loss type "grpo").
 3. Replies come from vLLM in the same process on a GPU and from transformers on a CPU. TRL imports vLLM whenever it is
    installed, which costs seconds and settings that a training without it has no use for; `import_trl` hides it then. TRL 1.16
    names vLLM 0.22 to 0.31 as what it supports and warns about the 0.32 of this project. vLLM's cache holds the longest image, question
@@ -37,6 +37,7 @@ from pipeline.finetune.grpo_log import make_callback
 from pipeline.finetune.grpo_model import export_prompter, load_policy, lora_config
 from pipeline.finetune.grpo_options import TrainingPreset, uses_vllm
 from pipeline.finetune.grpo_run import TrainingRun, checkpoint_step, newest_checkpoint
+from pipeline.finetune.grpo_sampling import stop_ids
 from pipeline.finetune.grpo_vision import remember_images
 from pipeline.prompt.checkpoint import load_processor, resolve_model
 from pipeline.prompt.template import chat_messages
@@ -110,7 +111,7 @@ def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, Any]:
         "use_bias_correction_kl": False,
         "epsilon": grpo.clip,
         "loss_type": "grpo",
-        "scale_rewards": "group",
+        "scale_rewards": grpo.scale,
         "num_iterations": 1,
         "reward_weights": [preset.reward.format_weight, preset.reward.iou_weight],
         "remove_unused_columns": False,
@@ -198,13 +199,6 @@ def build_engine(preset: TrainingPreset, device: str) -> RewardEngine:
     options = preset.segmenter
     segmenter = Sam2Segmenter(replace(options, device=device) if options.device == "auto" else options)
     return RewardEngine(segmenter, preset.contract, image_px=preset.reward_px)
-
-
-def stop_ids(model: Any, processor: Any) -> frozenset[int]:
-    """Ids of the tokens that end a reply."""
-    named = model.generation_config.eos_token_id
-    several = named if isinstance(named, list) else [named]
-    return frozenset(int(token) for token in (*several, processor.tokenizer.eos_token_id) if token is not None)
 
 
 def silence(trainer: Any) -> None:

@@ -61,6 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
         ("seen-tiles", 600, "measured with wordings of training"),
         ("sft-steps", 150, "of teaching a prompt combination, 8 questions each"),
         ("grpo-steps", 200, "of GRPO from the short start; 0 leaves it out"),
+        (
+            "select",
+            0,
+            "questions asked before GRPO of `start-vs-grpo`, to train on those alone whose replies earn differently; 0: train on all",
+        ),
         ("full-steps", 150, "of GRPO from the given prompter; 0 leaves it out"),
         ("replies", 64, "of a step of both"),
         ("brief-steps", 80, "of GRPO in the ablations"),
@@ -80,6 +85,12 @@ def build_parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--precision", choices=("float32", "bf16"), default="bf16", help="of products in training; weights are float32 (default bf16)"
     )
+    top.add_argument(
+        "--scale", choices=("group", "batch", "none"), default="group", help="what rewards are divided by (default group, the paper's)"
+    )
+    top.add_argument(
+        "--only", nargs="+", choices=tuple(PROFILES), metavar="NAME", help="prompt combinations of `combinations` (default all)"
+    )
     top.add_argument("--world-seeds", type=int, nargs="+", default=[51, 52, 53, 54, 55, 56], metavar="N", help="worlds measured on")
     top.add_argument("--measured", nargs="+", choices=MEASURED, default=list(MEASURED), help="question sets to measure on")
     return top
@@ -91,9 +102,10 @@ def steps_of(args: argparse.Namespace) -> list[Step]:
     short = Step(name="short supervised", combination="box+point", given=args.start or args.model)
     if args.experiment == "start-vs-grpo":
         full = _rewarded(args, given, "full supervised + GRPO", steps=args.full_steps, replies=args.replies, rate=args.full_rate)
+        full = replace(full, selected=args.select)
         return [given, *([short, _main(args, short)] if args.grpo_steps else []), *([full] if args.full_steps else [])]
     if args.experiment == "combinations":
-        starts = [_taught(args, short, name) for name in PROFILES]
+        starts = [_taught(args, short, name) for name in args.only or PROFILES]
         return [step for start in starts for step in (start, _brief(args, start))]
     if args.experiment == "format-reward":
         return [short, _brief(args, short), _brief(args, short, ", no format term", "reward.format_weight=0.0")]
@@ -116,7 +128,8 @@ def _taught(args: argparse.Namespace, start: Step, combination: str) -> Step:
 
 
 def _main(args: argparse.Namespace, start: Step, suffix: str = "", *more: str) -> Step:
-    return _rewarded(args, start, f"{start.name} + GRPO{suffix}", *more, steps=args.grpo_steps, replies=args.replies)
+    step = _rewarded(args, start, f"{start.name} + GRPO{suffix}", *more, steps=args.grpo_steps, replies=args.replies)
+    return replace(step, selected=args.select)
 
 
 def _brief(args: argparse.Namespace, start: Step, suffix: str = "", *more: str) -> Step:
@@ -134,6 +147,7 @@ def _rewarded(args: argparse.Namespace, start: Step, name: str, *more: str, step
         f"grpo.temperature={args.temperature}",
         f"grpo.max_tokens={args.max_tokens}",
         f"grpo.kl={args.kl}",
+        f"grpo.scale={args.scale}",
         f"model.precision='{args.precision}'",
         *more,
     )

@@ -2,6 +2,7 @@
 
 1. `training_data` draws tiles of worlds from seed 300,000 on and keeps the questions whose target has at most `most_pieces` pieces, so
    that replies stay short enough for a CPU. Questions without a target are kept.
+   `first_questions` are the first of them, for a selection (`pipeline.finetune.grpo_select`) that cannot ask all.
 2. `heldout_data` writes the samples of `jobs/evaluate.py --benchmark world:SEED:SIZE` for several seeds below 1,000: unseen worlds
    asked in wordings that no training saw.
 3. `seen_data` draws tiles of worlds from seed 400,000 on: unseen worlds asked in the wordings of training.
@@ -42,6 +43,14 @@ def training_data(root: Path, *, n_tiles: int, most_pieces: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(folder / TABLE, ("\n".join(kept) + "\n").encode())
     return folder
+
+
+def first_questions(folder: Path, count: int) -> Path:
+    """The folder beside `folder` of its first `count` questions."""
+    first = folder.with_name(f"{folder.name}-first-{count}")
+    lines = (folder / TABLE).read_text().splitlines(keepends=True)[:count]  # its paths lead out of the folder, from either alike
+    write_bytes_atomic(first / TABLE, "".join(lines).encode())
+    return first
 
 
 def pieces_of(mask: NDArray[np.bool_]) -> int:

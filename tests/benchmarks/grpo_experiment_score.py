@@ -15,6 +15,7 @@ a malformed reply is not asked for again, and the segmenter sees the prompts cut
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,20 +24,12 @@ from numpy.typing import NDArray
 from pipeline.evaluate.intervals import BootstrapOptions
 from pipeline.evaluate.metrics import CONVENTIONS, Ratio, SampleCounts, rejection_figures, segmentation_figures
 from pipeline.finetune.grpo_data import TrainingSample
-from pipeline.finetune.grpo_model import load_weights
 from pipeline.finetune.grpo_options import TrainingPreset
 from pipeline.finetune.grpo_rewards import Contract, format_reward, read_reply, united
-from pipeline.finetune.grpo_train import stop_ids
-from pipeline.finetune.grpo_vision import remember_images
-from pipeline.prompt.checkpoint import load_processor, resolve_model
+from pipeline.finetune.grpo_sampling import Reply, ReplySampler, Sampling
 from pipeline.prompt.frames import to_window
-from pipeline.prompt.profile import Profile
-from pipeline.prompt.template import chat_messages, squash
 from pipeline.schema import TileImage, TileSpec, Window
 from pipeline.segment.segmenter import Segmenter
-
-Reply = tuple[str, bool]
-"""Text, and whether it ended by itself."""
 
 Row = dict[str, Any]
 """One answered sample: image, question, reply, complete, true_px, predicted_px, common_px, total_px, abstained, failed, format."""
@@ -57,10 +50,10 @@ MOST_TOKENS = 320
 
 def greedy_replies(preset: TrainingPreset, samples: Sequence[TrainingSample]) -> list[Reply]:
     """One reply per sample, in order. First all up to FEW_TOKENS, then those that had not ended again up to MOST_TOKENS."""
-    model, processor = _load(preset)
-    replies = _generate(model, processor, preset.contract.profile, samples, FEW_TOKENS)
+    sampler, greedy = ReplySampler(_exact(preset)), Sampling()
+    replies = list(sampler.replies(samples, greedy, most_tokens=FEW_TOKENS, batch=QUESTIONS_AT_ONCE))
     unfinished = [place for place, (_, complete) in enumerate(replies) if not complete]
-    longer = _generate(model, processor, preset.contract.profile, [samples[place] for place in unfinished], MOST_TOKENS)
+    longer = sampler.replies([samples[place] for place in unfinished], greedy, most_tokens=MOST_TOKENS, batch=QUESTIONS_AT_ONCE)
     for place, reply in zip(unfinished, longer, strict=True):
         replies[place] = reply
     return replies
@@ -70,41 +63,15 @@ def sampled_replies(preset: TrainingPreset, samples: Sequence[TrainingSample], *
     """One sampled reply per sample, in order, up to MOST_TOKENS; top_p and top_k are the preset's."""
     import torch
 
-    model, processor = _load(preset)
+    sampler = ReplySampler(_exact(preset))
     torch.manual_seed(seed)
-    how = {"do_sample": True, "temperature": temperature, "top_p": preset.grpo.top_p, "top_k": preset.grpo.top_k}
-    return _generate(model, processor, preset.contract.profile, samples, MOST_TOKENS, **how)
+    sampling = replace(Sampling.of(preset.grpo), temperature=temperature)
+    return list(sampler.replies(samples, sampling, most_tokens=MOST_TOKENS, batch=QUESTIONS_AT_ONCE))
 
 
-def _load(preset: TrainingPreset) -> tuple[Any, Any]:
-    """Model and processor of a preset's checkpoint."""
-    import torch
-
-    checkpoint = resolve_model(preset.model.checkpoint)
-    processor = load_processor(checkpoint, None)
-    processor.tokenizer.padding_side = "left"
-    model = load_weights(checkpoint, torch.float32).eval().requires_grad_(False)
-    remember_images(model.model.visual)
-    return model, processor
-
-
-def _generate(model: Any, processor: Any, profile: Profile, samples: Sequence[TrainingSample], most_tokens: int, **how: Any) -> list[Reply]:
-    import torch
-
-    how = how or {"do_sample": False}
-
-    ends, replies = stop_ids(model, processor), list[Reply]()
-    for start in range(0, len(samples), QUESTIONS_AT_ONCE):
-        chosen = samples[start : start + QUESTIONS_AT_ONCE]
-        texts = [processor.apply_chat_template(chat_messages(profile, s.question), add_generation_prompt=True) for s in chosen]
-        pictures = [squash(sample.rgb(), profile) for sample in chosen]
-        given = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
-        with torch.inference_mode():
-            made = model.generate(**given, **how, max_new_tokens=most_tokens)
-        for ids in made[:, given["input_ids"].shape[1] :].tolist():
-            length = next((place for place, token in enumerate(ids) if token in ends), None)
-            replies.append((processor.tokenizer.decode(ids[:length], skip_special_tokens=True), length is not None))
-    return replies
+def _exact(preset: TrainingPreset) -> TrainingPreset:
+    """The same with products in float32, whatever it is trained with."""
+    return replace(preset, model=replace(preset.model, precision="float32"))
 
 
 def answer_rows(samples: Sequence[TrainingSample], replies: Sequence[Reply], contract: Contract, segmenter: Segmenter) -> Iterator[Row]:

@@ -39,6 +39,9 @@ PROFILES = {
 PARTS = {"box": PromptCombination(box=True), "point": PromptCombination(box=False, positive=1)}
 """Parts of a box and point that the segmenter is given alone where a step says so."""
 
+OF_SELECTION = ("grpo.temperature", "grpo.max_tokens", "model.precision")
+"""Settings of a training on which depends which questions are selected for it."""
+
 MEASURED = ("heldout", "seen", "seen-sampled")
 """What is measured, on unseen worlds: wordings no training saw, wordings of training, and the latter with replies sampled."""
 
@@ -73,6 +76,8 @@ class Step:
     start: Step | None = None
     settings: tuple[str, ...] = ()
     """Of the training, as in `--set`."""
+    selected: int = 0
+    """Questions of which it is trained on those alone whose replies earn differently; 0: on all, without asking first."""
     segmenter: tuple[str, ...] = ()
     """Settings of the segmenter it is measured with; those of the one that pays it are in `settings`."""
     parts: str = ""
@@ -99,7 +104,7 @@ def folder_of(place: Place, step: Step) -> Path:
     chain: list[list[str]] = []
     at = step
     while at.start is not None:
-        chain.append([at.stage, at.combination, *at.settings])
+        chain.append([at.stage, at.combination, *at.settings, *([f"select {at.selected}"] if at.selected else [])])
         at = at.start
     root = [weights_hash(checkpoint_of(place, at)), segmenter_hash()]
     whole = json.dumps([chain, root, place.seed, place.tiles, place.pieces] if chain else [root])
@@ -131,6 +136,8 @@ def train(place: Place, step: Step) -> None:
         return
     print(f"== {step.name}: {folder.name}", flush=True)
     where = data.training_data(place.out / "data", n_tiles=place.tiles, most_pieces=place.pieces)
+    if step.selected:
+        where = selected_data(place, step, where)
     preset = preset_of(place, step, checkpoint_of(place, step.start), step.settings)
     stage: Literal["sft", "grpo"] = "grpo" if step.stage == "grpo" else "sft"
     run = prepare_run(RunRequest(stage=stage, out=folder, data=where, preset=preset, seed=place.seed, save_every=20))
@@ -141,6 +148,20 @@ def train(place: Place, step: Step) -> None:
     started = time.process_time()
     train_step(run)
     write_bytes_atomic(folder / "cost.json", json.dumps({"cpu_s_since_resume": round(time.process_time() - started)}).encode())
+
+
+def selected_data(place: Place, step: Step, where: Path) -> Path:
+    """Of the first questions of `where`, those whose replies by the prompter that `step` starts from earn differently."""
+    from pipeline.finetune.grpo_select import select_questions
+
+    if step.start is None:
+        raise ValueError(f"{step.name} starts from nothing that could be asked")
+    settings = tuple(setting for setting in step.settings if setting.partition("=")[0] in OF_SELECTION)
+    preset = preset_of(place, step, checkpoint_of(place, step.start), settings)
+    asked = data.first_questions(where, step.selected)
+    whole = json.dumps([folder_of(place, step.start).name, segmenter_hash(), *settings, asked.name, place.seed])
+    out = place.out / "data" / f"selected-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return select_questions(prepare_run(RunRequest(stage="select", out=out, data=asked, preset=preset, seed=place.seed)))
 
 
 def measured_folder(place: Place, where: str) -> Path:

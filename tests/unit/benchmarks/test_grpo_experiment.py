@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from grpo_scenes import ABSENT, PRESENT, PROFILE, TARGET, mask_of, write_data, w
 
 from pipeline.evaluate.intervals import BootstrapOptions
 from pipeline.finetune import grpo_worlds
+from pipeline.finetune.grpo_run import TrainingRun
 
 DRAWS = BootstrapOptions(draws=400)
 
@@ -118,6 +120,32 @@ def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(tmp
     folder = grpo_experiment_data.training_data(tmp_path, n_tiles=5, most_pieces=4)
     asked = [sample.question for sample in grpo_experiment_steps.read_samples(folder)]
     assert asked == [PRESENT, "two", "four", ABSENT]
+
+
+def test_questions_are_selected_once_for_all_trainings_that_sample_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_tiny_prompter(tmp_path / "model")
+    monkeypatch.setattr(grpo_experiment_steps, "PROFILES", {"box+point": str(tmp_path / "tiny.toml")})
+    lessons = write_data(tmp_path / "data" / "lessons", [(PRESENT, mask_of(TARGET)), (ABSENT, None), ("piers", None)])
+    table = lessons / "questions.jsonl"
+    table.write_text(table.read_text().replace('"images/', '"../lessons/images/').replace('"masks/', '"../lessons/masks/'))
+    asked: list[TrainingRun] = []
+
+    def select(run: TrainingRun) -> Path:
+        asked.append(run)
+        return run.exported
+
+    monkeypatch.setattr("pipeline.finetune.grpo_select.select_questions", select)
+    place = grpo_experiment_steps.Place(out=tmp_path)
+    given = ("start-vs-grpo", "--model", str(model), "--select", "2", "--temperature", "0.7")
+    for more in ((), ("--full-rate", "3e-5"), ("--temperature", "0.9")):
+        step = planned(*given, *more)[-1]
+        assert step.selected == 2
+        assert grpo_experiment_steps.folder_of(place, step) != grpo_experiment_steps.folder_of(place, replace(step, selected=0))
+        grpo_experiment_steps.selected_data(place, step, lessons)
+    assert [sample.question for sample in asked[0].samples] == [PRESENT, ABSENT]
+    assert asked[0].samples[0].image.samefile(lessons / "images/a.png")
+    assert (asked[0].stage, asked[0].preset.grpo.temperature) == ("select", 0.7)
+    assert asked[0].out == asked[1].out != asked[2].out
 
 
 def test_other_numbers_are_other_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

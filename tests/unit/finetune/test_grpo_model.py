@@ -16,6 +16,7 @@ from grpo_scenes import write_tiny_prompter
 
 from pipeline.errors import ModelError
 from pipeline.finetune import grpo_model
+from pipeline.finetune.grpo_options import ModelOptions
 
 torch = pytest.importorskip("torch")
 
@@ -152,3 +153,10 @@ def test_a_checkpoint_without_weights_is_said_and_nothing_is_replaced(base: Path
         grpo_model.export_prompter(empty, str(base), out, card="")
     check_moved(base, out)
     assert {path.name for path in tmp_path.iterdir()} == {"prompter", "checkpoint-4"}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_policy_computes_with_the_attention_that_was_asked_for(tmp_path: Path, attention: Any) -> None:
+    policy = grpo_model.load_policy(str(write_tiny_prompter(tmp_path / "tiny")), ModelOptions(checkpoint="tiny", attention=attention))
+    assert policy.config._attn_implementation == attention
+    assert policy.model.language_model.config._attn_implementation == attention

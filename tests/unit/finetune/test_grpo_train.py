@@ -181,6 +181,9 @@ def test_the_configuration_says_what_the_paper_says(place: Path) -> None:
     assert (config.use_bias_correction_kl, config.vllm_importance_sampling_correction, config.num_iterations) == (False, False, 1)
     assert config.steps_per_generation == config.gradient_accumulation_steps  # replies of the newest weights: all ratios are 1
     assert (given["per_device_train_batch_size"], given["gradient_accumulation_steps"], given["bf16"]) == (4, 4, True)
+    for scale in ("group", "batch", "none"):
+        other = replace(run, preset=replace(preset, grpo=replace(preset.grpo, scale=scale)))
+        assert grpo_train.grpo_arguments(other, world_size=1)["scale_rewards"] == scale
     shared = grpo_train.grpo_arguments(run, world_size=4)
     assert (shared["per_device_train_batch_size"], shared["gradient_accumulation_steps"]) == (4, 1)
     with pytest.raises(ModelError, match="cannot be shared by 3 processes"):

@@ -26,10 +26,10 @@ def data(tmp_path: Path) -> Path:
         (["--combination", "box+points4"], "which reads 1 and 0"),
         (["--profile", "think2seg", "--combination", "box+points2"], "pass the checkpoint's processor unchanged"),
         (["--set", "sft.batch=0"], "steps, batch and learning_rate"),
-        (["--save-every", "0"], "--save-every and --log-every"),
+        (["--set", "select.least=0"], "replies must be at least 2 and least above 0"),
     ],
 )
-@pytest.mark.parametrize("stage", ["grpo", "sft"])
+@pytest.mark.parametrize("stage", ["grpo", "sft", "select"])
 def test_bad_input_ends_with_2_and_loads_no_model(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stage: str, given: list[str], said: str
 ) -> None:
@@ -38,6 +38,29 @@ def test_bad_input_ends_with_2_and_loads_no_model(
     assert code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stage", ["grpo", "sft"])
+def test_checkpoints_must_be_written_now_and_then(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str) -> None:
+    assert job.main([stage, "--data", str(data), "--out", str(tmp_path / "out"), "--save-every", "0"]) == 2
+    assert "--save-every and --log-every" in capsys.readouterr().err
+
+
+def test_questions_are_selected_and_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two worlds' tiles, asked by the shipped prompter as hot as it takes for replies to differ."""
+    out, hot = tmp_path / "select", ["--set", "grpo.temperature=1.5", "--set", "select.least=0.001", "--set", "grpo.max_tokens=60"]
+    assert job.main(["select", "--data", "world:300000", "--tiles", "6", "--out", str(out), *hot]) == 0
+    printed = capsys.readouterr().out
+    assert "select 6/6" in printed
+    assert f"wrote {out / 'questions'}" in printed
+    kept = job.prepare_run(
+        job.RunRequest(stage="grpo", out=tmp_path / "grpo", data=out / "questions", preset=one_question_a_step())
+    ).samples
+    assert 1 <= len(kept) <= 6
+
+
+def one_question_a_step() -> job.TrainingPreset:
+    return job.load_training_preset("embedded", ["grpo.questions_per_step=1"])
 
 
 def test_vllm_without_a_gpu_ends_with_2_before_a_world_is_drawn(
@@ -74,7 +97,7 @@ def test_the_command_line_lies_over_the_preset() -> None:
     assert (preset.profile, preset.combination) == ("think2seg-box", "box")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["grpo", "--help"], ["sft", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["grpo", "--help"], ["sft", "--help"], ["select", "--help"]])
 def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         job.main(arguments)
