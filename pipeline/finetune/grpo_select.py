@@ -70,7 +70,8 @@ def unsettled(rewards: Sequence[Sequence[float]], least: float) -> list[int]:
 def _some_settled(run: TrainingRun, open_ones: Sequence[int]) -> list[int]:
     """Each settled question is kept or not by a draw of its own, which depends on the seed and its number alone."""
     draws = np.random.default_rng(run.seed).random(len(run.samples))
-    return [int(number) for number in np.flatnonzero(draws < run.preset.select.settled_share) if number not in set(open_ones)]
+    drawn = np.flatnonzero(draws < run.preset.select.settled_share)
+    return [int(number) for number in np.setdiff1d(drawn, open_ones)]
 
 
 def paid_so_far(path: Path) -> list[list[float]]:
