@@ -22,8 +22,8 @@ The short start of the figures in notebooks/results is an early prompter of this
     python jobs/train_embedded.py prompter --work build/short --start build/early --tiles 20480 --language-steps 150 --joint-steps 0 \\
         --measured-tiles 48 --out build/short/prompter
 
-On Linux, MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 before a command keep memory that torch has given back, and with it the CPU time of
-asking for it again.
+On Linux, MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 before a command keep memory that torch has given back, and with it
+the CPU time of asking for it again.
 
 Every prompter is a folder below OUT/runs that resumes; experiments share equal ones. Results: OUT/<experiment>.json, .md, .png,
 rewritten after each prompter, so that an interrupted experiment has its table too.
