@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.grpo_experiment_score import FEWEST_WORLDS, FIGURES, difference, figures
+from benchmarks.grpo_experiment_score import FEWEST_WORLDS, FIGURES, by_format, difference, figures
 from benchmarks.grpo_experiment_steps import Place, Step, checkpoint_of, folder_of, measure, segmenter_hash, weights_hash
 
 from pipeline.evaluate.intervals import BootstrapOptions
@@ -73,6 +73,7 @@ def _entry(place: Place, step: Step, steps: Sequence[Step], measured: Sequence[s
         "weights_sha256": weights_hash(checkpoint_of(place, step)),
         "figures": {where: figures(measure(place, step, where), INTERVALS) for where in measured},
         "differences": {},
+        "by_format": {},
         "curve": _curve(folder_of(place, step) / "curves.csv") if step.stage == "grpo" else [],
     }
     plain = [other for other in steps if other.stage == "given" and not other.parts and not other.segmenter]
@@ -80,6 +81,8 @@ def _entry(place: Place, step: Step, steps: Sequence[Step], measured: Sequence[s
     for other in others if step not in plain else []:
         pairs = {where: difference(measure(place, other, where), measure(place, step, where), INTERVALS) for where in measured}
         entry["differences"][other.name] = pairs
+        if _is_start(other, step):
+            entry["by_format"] = {where: by_format(measure(place, other, where), measure(place, step, where)) for where in measured}
     return entry
 
 

@@ -6,7 +6,8 @@
 3. `figures` gives gIoU, gIoU over present targets, cIoU, rejection, false rejection (`pipeline.evaluate.metrics`, convention
    `paper`) and the format rate (the reward's rule `paper`), with percentile intervals. What is drawn again are whole worlds, whose
    tiles look alike; where there are fewer than FEWEST_WORLDS of them, tiles, and the interval says nothing about other worlds.
-4. `difference` draws the same ones for two prompters and gives the interval of what the second has more than the first.
+4. `difference` draws the same ones for two prompters and gives the interval of what the second has more than the first; `by_format` says
+   how much of it comes from questions whose first reply broke the format.
 
 Differences from `jobs/evaluate.py`, stated because figures of the two are not to be mixed: replies come from transformers instead of vLLM,
 a malformed reply is not asked for again, and the segmenter sees the prompts cut to the prompt combination.
@@ -135,6 +136,17 @@ def difference(first: Sequence[Row], second: Sequence[Row], options: BootstrapOp
     before, after = ratios(first), ratios(second)
     drawn = _resampled(before, first, options), _resampled(after, second, options)
     return {name: _interval(after[name].value - before[name].value, drawn[1][name] - drawn[0][name], options) for name in FIGURES}
+
+
+def by_format(first: Sequence[Row], second: Sequence[Row]) -> dict[str, tuple[int, float]]:
+    """What the questions whose first reply broke the format, and the others, bring to the difference in gIoU of second minus first.
+
+    Returns broken, kept -> (questions, percentage points); the points add up to `difference`'s.
+    """
+    before, after = ratios(first)["giou"], ratios(second)["giou"]
+    gain = 100 * (after.numerator / after.denominator.sum() - before.numerator / before.denominator.sum())
+    broken = np.asarray([row["format"] == 0 for row in first])
+    return {name: (int(part.sum()), round(float(gain[part].sum()), 2)) for name, part in (("broken", broken), ("kept", ~broken))}
 
 
 def _resampled(chosen: Mapping[str, Ratio], rows: Sequence[Row], options: BootstrapOptions) -> dict[str, NDArray[np.float64]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from benchmarks import grpo_experiment, grpo_experiment_data, grpo_experiment_steps
 from benchmarks.grpo_experiment_report import markdown
-from benchmarks.grpo_experiment_score import difference, figures
+from benchmarks.grpo_experiment_score import by_format, difference, figures
 from grpo_scenes import ABSENT, PRESENT, PROFILE, TARGET, mask_of, write_data, write_tiny_prompter
 
 from pipeline.evaluate.intervals import BootstrapOptions
@@ -70,6 +70,13 @@ def test_tiles_of_a_world_are_drawn_together_where_there_are_worlds_enough() -> 
     assert (high - low) / 2 == pytest.approx(100 * 1.96 * 0.5 / 40**0.5, rel=0.15)
     _, low, high = figures(many[: 20 * 4], BootstrapOptions(draws=4000))["giou"]
     assert (high - low) / 2 == pytest.approx(100 * 1.96 * 0.5 / 80**0.5, rel=0.15)
+
+
+def test_a_gain_is_told_apart_by_the_first_reply_s_format() -> None:
+    """Of four questions, d broke the format and comes from 0 to 1; a comes from 1/3 to 1/2, c stays wrong, b right."""
+    after = [row("a", 100, 50, 50), ROWS[1], ROWS[2], row("d", 40, 40, 40)]
+    assert by_format(ROWS, after) == {"broken": (1, 25.0), "kept": (3, 4.17)}
+    assert difference(ROWS, after, DRAWS)["giou"][0] == pytest.approx(25.0 + 4.17, abs=0.01)
 
 
 def test_a_difference_needs_the_same_questions() -> None:
@@ -218,6 +225,8 @@ def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: py
     assert answered == {"answers-data.json", "answers-data-sampled-0.5.json"}
     assert len(rewarded["curve"]) == 1
     assert list(rewarded["differences"]) == ["taught box+points2"]
+    assert sum(count for count, _ in rewarded["by_format"]["heldout"].values()) == 2
+    assert taught["by_format"] == {}
     assert (tmp_path / "out/combinations.png").stat().st_size > 1000
     assert (tmp_path / "out/combinations.md").read_text() == markdown(document)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").rglob("*") if path.is_file()}
