@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> Path:
         (["--combination", "box+points4"], "which reads 1 and 0"),
         (["--profile", "think2seg", "--combination", "box+points2"], "pass the checkpoint's processor unchanged"),
         (["--set", "sft.batch=0"], "steps, batch and learning_rate"),
-        (["--set", "select.least=0"], "replies must be at least 2 and least above 0"),
+        (["--set", "select.least=0"], "replies must be at least 2, least above 0"),
     ],
 )
 @pytest.mark.parametrize("stage", ["grpo", "sft", "select"])
