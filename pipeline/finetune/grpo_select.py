@@ -3,8 +3,8 @@
 1. The checkpoint that a training starts from answers every question `replies` times, sampled as that training samples.
 2. `grpo_engine` pays the replies. A question whose rewards deviate by less than `least` is settled: the advantages of its group are
    nothing, or the difference of a pixel, and a step spent on it teaches nothing.
-3. Rewards are written down question by question, so that an interrupted selection goes on; each batch of questions has a seed of its
-   own, so that it goes on as if it had not been interrupted.
+3. Rewards are written down batch by batch of questions, so that an interrupted selection goes on; each batch has a seed of its own, so
+   that it goes on as if it had not been interrupted.
 4. The questions that are not settled, and a share of the settled ones, are written as a table of their own beside the rewards: the
    training data of `grpo`.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -46,9 +48,10 @@ def test_checkpoints_must_be_written_now_and_then(data: Path, tmp_path: Path, ca
     assert "--save-every and --log-every" in capsys.readouterr().err
 
 
-def test_questions_are_selected_and_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_selected_questions_are_data_for_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two worlds' tiles, asked by the shipped prompter as hot as it takes for replies to differ."""
     out, hot = tmp_path / "select", ["--set", "grpo.temperature=1.5", "--set", "select.least=0.001", "--set", "grpo.max_tokens=60"]
+    hot += ["--set", "select.settled_share=0"]
     assert job.main(["select", "--data", "world:300000", "--tiles", "6", "--out", str(out), *hot]) == 0
     printed = capsys.readouterr().out
     assert "select 6/6" in printed
@@ -56,7 +59,11 @@ def test_questions_are_selected_and_trained_on(tmp_path: Path, capsys: pytest.Ca
     kept = job.prepare_run(
         job.RunRequest(stage="grpo", out=tmp_path / "grpo", data=out / "questions", preset=one_question_a_step())
     ).samples
-    assert 1 <= len(kept) <= 6
+    asked = [json.loads(line) for line in (tmp_path / "select-world-300000-6/questions.jsonl").read_text().splitlines()]
+    rewards = [json.loads(line) for line in (out / "rewards.jsonl").read_text().splitlines()]
+    differ = [row["question"] for row, group in zip(asked, rewards, strict=True) if statistics.pstdev(group) >= 0.001]
+    assert [sample.question for sample in kept] == differ
+    assert differ
 
 
 def one_question_a_step() -> job.TrainingPreset:
