@@ -54,7 +54,7 @@ settings worth knowing (--set table.key=value, as in pipeline/presets/training/*
   model.vision=frozen            train the language model alone
   model.lora_rank=8              adapters instead of the weights; merged in the export
   model.generation=transformers  sample replies without vLLM on a GPU
-  reward.rule=authors-code       the released code's two format rewards and its strict parser
+  reward.rule=authors-code       the released code's two format rewards; its strict parser decides what is drawn
   reward.format_weight=0         reward by overlap alone
   segmenter.checkpoint=PATH      another SAM2 (with segmenter.config)"""
 

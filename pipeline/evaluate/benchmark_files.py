@@ -60,13 +60,7 @@ class MaskFile:
         return _header_size(self.path)
 
     def read(self) -> NDArray[np.bool_]:
-        from PIL import Image
-
-        try:
-            with Image.open(self.path) as image:
-                values = np.asarray(image)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise SourceError(f"{self.path} does not decode: {error}") from error
+        values = decode_picture(self.path)
         first = values if values.ndim == 2 else values[..., 0]
         return np.ascontiguousarray(first > 0)
 
@@ -111,6 +105,28 @@ class EmptyMask:
 
     def digest(self) -> str:
         return f"empty {self.height} x {self.width}"
+
+
+def picture_size(path: str) -> tuple[int, int]:
+    """(height, width) from a picture's header. Raises SourceError."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SourceError(f"{path} does not open as a picture: {error}") from error
+
+
+def decode_picture(path: str) -> NDArray[Any]:
+    """A picture's values as stored: (H, W), or (H, W, C) with alpha, where there is one, last. Raises SourceError."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SourceError(f"{path} does not decode: {error}") from error
 
 
 def rle_mask(segmentation: Any, where: str) -> RleMask:
@@ -197,12 +213,7 @@ def content_hash(parts: Sequence[bytes | str]) -> str:
 
 
 def _header_size(path: str) -> tuple[int, int]:
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(
-            "a benchmark's images and masks must be readable pictures", came=f"{path}: {error}", remedy="fetch it again"
-        ) from error
+        return picture_size(path)
+    except SourceError as error:
+        raise InputError("a benchmark's images and masks must be readable pictures", came=str(error), remedy="fetch it again") from error

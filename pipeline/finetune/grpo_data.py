@@ -1,14 +1,16 @@
 """What a prompter is trained on: a folder of images, masks and questions. Masks are the only labels there are.
 
     questions.jsonl      one JSON object per line: "image", "mask", "question"; optional "thought"
-    images/*.png|jpg|tif  8-bit RGB
-    masks/*.png          same size, above 0 = target; "mask": null says that the target is not there
+    images/*.png|jpg|tif  8 bits per channel; grey ones are repeated over the three channels, alpha is dropped
+    masks/*.png          same size, above 0 = target, alpha apart; "mask": null says that the target is not there
 
-1. `read_samples` reads the table and looks at every file's header: existence, kind, and that image and mask are of one
-   size. All of it is done before any model is loaded, and a wrong line is named by its number.
-2. `TrainingSample` decodes when asked, at the image's own size or squashed to a given one (image with the profile's filter, mask
-   with nearest neighbour), as Think2Seg-RS squashes both to 840 x 840.
-3. `as_dataset` gives TRL rows that are made when they are read: the chat messages and the picture of inference
+1. `read_samples` reads the table and looks at every file's header: existence, and that image and mask are of one size. A wrong line
+   is named by its number.
+2. `check_pixels` decodes every file once: what is cut off, deeper than 8 bits or a mask that says two things ends here, and not an
+   hour into a training. Both are done before any model is loaded.
+3. `TrainingSample` decodes when asked, at the image's own size or squashed to a given one (image with the profile's filter, mask
+   with nearest neighbour), as Think2Seg-RS squashes both to 840 x 840. Files are read by the evaluation's readers.
+4. `as_dataset` gives TRL rows that are made when they are read: the chat messages and the picture of inference
    (`pipeline.prompt.template`), and the sample's number for the reward.
 
 Paths are relative to the folder, or absolute. `grpo_worlds` writes worlds into this layout, `grpo_earthreason` a table of that data set.
@@ -17,8 +19,10 @@ Paths are relative to the folder, or absolute. `grpo_worlds` writes worlds into 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, SourceError
+from pipeline.evaluate.benchmark_files import ImageFile, decode_picture, picture_size
 from pipeline.prompt.profile import Profile, Resampling
 from pipeline.prompt.query import check_query
 from pipeline.prompt.template import chat_messages, squash
 
 TABLE = "questions.jsonl"
+
+DECODING_THREADS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,34 +56,41 @@ class TrainingSample:
         """(H, W, 3), squashed to (width, height) where given. Raises SourceError when the file does not decode."""
         from PIL import Image
 
-        with _open(self.image) as picture:
-            whole = picture.convert("RGB")
-        if size_wh is not None and whole.size != size_wh:
-            whole = whole.resize(size_wh, Image.Resampling[resampling.upper()])
-        return np.array(whole, np.uint8)  # a copy: the picture's own memory is read-only
+        whole = ImageFile(path=str(self.image)).read()
+        if size_wh is None or whole.shape[1::-1] == size_wh:
+            return whole
+        return np.array(Image.fromarray(whole).resize(size_wh, Image.Resampling[resampling.upper()]), np.uint8)
 
     def truth(self, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
-        """(H, W) of `shape_hw`, squashed by nearest neighbour where the file has another size; True = target."""
+        """(H, W) of `shape_hw`, squashed by nearest neighbour where the file has another size; True = target.
+
+        Raises SourceError when the file does not decode, or its colours disagree about where the target is.
+        """
         from PIL import Image
 
         if self.mask is None:
             return np.zeros(shape_hw, np.bool_)
-        with _open(self.mask) as picture:
-            values = np.asarray(picture)
-        target = values > 0 if values.ndim == 2 else (values > 0).any(axis=-1)
+        target = read_target(self.mask)
         if target.shape != shape_hw:
             small = Image.fromarray(target.astype(np.uint8)).resize(shape_hw[::-1], Image.Resampling.NEAREST)
             target = np.asarray(small) > 0
         return np.asarray(target, np.bool_)
 
 
-def _open(path: Path) -> Any:
-    from PIL import Image
+def read_target(path: Path) -> NDArray[np.bool_]:
+    """(H, W) of a mask file, True = target. Raises SourceError: see `TrainingSample.truth`.
 
-    try:
-        return Image.open(path)
-    except OSError as error:
-        raise SourceError(f"{path} does not decode as an image: {error}") from error
+    The evaluation takes a mask's first channel, as the data sets define it. Colours that disagree would be one target here and
+    another there, so they are refused.
+    """
+    values = decode_picture(str(path))
+    if values.ndim == 2:
+        return np.asarray(values > 0, np.bool_)
+    colours = values[..., : 1 if values.shape[-1] == 2 else 3] > 0
+    target = np.ascontiguousarray(colours[..., 0])
+    if (colours != target[..., None]).any():
+        raise SourceError(f"a mask must be 0 beside its target in every colour and above 0 inside, the colours of {path} disagree")
+    return target
 
 
 def read_samples(folder: Path) -> tuple[TrainingSample, ...]:
@@ -121,15 +135,35 @@ def _question(text: str, where: str) -> str:
 
 def _size(path: Path, where: str, sizes: dict[Path, tuple[int, int]]) -> tuple[int, int]:
     """(width, height) from the header, remembered in `sizes`."""
-    from PIL import Image
-
     if path not in sizes:
         try:
-            with Image.open(path) as picture:
-                sizes[path] = picture.size
-        except OSError as error:
+            height, width = picture_size(str(path))
+        except SourceError as error:
             raise InputError(f"{where} must name readable images", came=str(error), remedy="correct the path or the file") from error
+        sizes[path] = width, height
     return sizes[path]
+
+
+def check_pixels(samples: Sequence[TrainingSample]) -> None:
+    """Decode every image and every mask once. Raises InputError naming the first file that a training could not read."""
+    readers: dict[Path, Callable[[], object]] = {}
+    for sample in samples:
+        readers[sample.image] = ImageFile(path=str(sample.image)).read
+        if sample.mask is not None:
+            readers[sample.mask] = partial(read_target, sample.mask)
+
+    def fault(read: Callable[[], object]) -> str:
+        try:
+            read()
+        except SourceError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(DECODING_THREADS) as pool:
+        faults = [said for said in pool.map(fault, readers.values()) if said]
+    if faults:
+        came = f"{len(faults)} of {len(readers)} files that cannot; the first: {faults[0]}"
+        raise InputError("every image and mask must be readable", came=came, remedy="replace the files, or drop their lines")
 
 
 def as_dataset(samples: Sequence[TrainingSample], profile: Profile) -> Any:

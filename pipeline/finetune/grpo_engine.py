@@ -1,7 +1,7 @@
 """From replies to scores: every image of a batch is encoded once, all candidates' prompts are decoded from that encoding.
 
-1. The replies are read and their items mapped to pixels of the image the segmenter sees (`prompt.frames`), then cut to the
-   prompt combination. Replies of one image belong together, whatever they were asked.
+1. The replies are read as the contract's rule reads them and their items mapped to pixels of the image the segmenter sees
+   (`prompt.frames`), then cut to the prompt combination. Replies of one image belong together, whatever they were asked.
 2. Each image is embedded once (`Segmenter.embed`; `n_embeddings` counts), or not at all when no reply prompts anything. The
    different prompts of all its candidates go through the decoder together, in the segmenter's own batches. Equal prompts, of
    which a confident policy writes many, are decoded once.
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.finetune.grpo_data import TrainingSample
-from pipeline.finetune.grpo_rewards import Contract, ReplyScore, format_reward, read_reply, score_reply
+from pipeline.finetune.grpo_rewards import Contract, ReplyScore, format_reward, read_candidate, score_reply
 from pipeline.prompt.frames import to_window
 from pipeline.schema import MaskCrop, Prompt, TileImage, TileSpec, Window
 from pipeline.segment.segmenter import Segmenter
@@ -80,7 +80,7 @@ class RewardEngine:
 
     def _prompts(self, candidate: Candidate, shape_hw: tuple[int, int]) -> list[Prompt]:
         profile, combination = self._contract.profile, self._contract.combination
-        parsed = read_reply(candidate.reply, profile, complete=candidate.complete)
+        parsed = read_candidate(candidate.reply, self._contract, complete=candidate.complete)
         given = to_window(parsed.items, profile.frame_wh, shape_hw)
         return [kept for prompt in given if (kept := combination.keep(prompt)) is not None]
 

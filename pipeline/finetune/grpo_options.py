@@ -88,9 +88,9 @@ class GrpoOptions:
     """Longest reply; None: the profile's."""
 
     def __post_init__(self) -> None:
-        counts = self.generations, self.questions_per_step, self.replies_per_pass, self.steps or 1, self.max_tokens or 1
-        if min(counts) < 1 or self.generations < 2:
-            raise ValueError(f"generations must be at least 2, the other counts at least 1, got {self}")
+        counts = self.generations, self.questions_per_step, self.replies_per_pass, *_given(self.steps, self.max_tokens)
+        if min(counts) < 1 or self.generations < 2 or self.epochs <= 0:
+            raise ValueError(f"generations must be at least 2, epochs above 0, the other counts at least 1, got {self}")
         if self.replies_per_step % self.replies_per_pass:
             came = f"{self.generations} x {self.questions_per_step} and {self.replies_per_pass}"
             raise ValueError(f"generations x questions_per_step must be a whole number of replies_per_pass, got {came}")
@@ -100,6 +100,11 @@ class GrpoOptions:
     @property
     def replies_per_step(self) -> int:
         return self.generations * self.questions_per_step
+
+
+def _given(*numbers: int | None) -> tuple[int, ...]:
+    """Those that are not left to a default."""
+    return tuple(number for number in numbers if number is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

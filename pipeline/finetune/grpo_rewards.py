@@ -1,13 +1,15 @@
 """Rewards of mask-only GRPO: R = l1 * format + l2 * IoU, l1 = 1, l2 = 2 (Think2Seg-RS section 3.2.2, equation 3). Pure functions.
 
-1. `read_reply` reads a completion with the parser of inference: items, an explicit `[]`, or malformed.
+1. `read_candidate` reads a completion by the rule's parser: items, an explicit `[]`, or malformed. Under `paper` that is the parser of
+   inference (`read_reply`); under `authors-code` the strict one of the released rewards, all of a reply or nothing, with boxes and
+   points wherever they lie (`parse_by`).
 2. `format_reward` judges the text alone. Rule `paper` gives 1 or 0: the tags `<think>` and `<answer>` once each and in order,
    and inside the answer a JSON list of which every item can be used and has exactly the parts of the prompt combination.
    Rule `authors-code` gives 0, 1 or 2, since the released code has two separate rewards of one point: one for the tags,
    one when its strict parser accepts the answer (`strictly_readable`).
 3. `iou_reward` judges the masks that the segmenter drew from the answer, united over its items, against the true mask. On an empty
-   target it is 1 for a written-out `[]` and 0 for all else; a malformed reply never counts as an abstention. Under
-   `authors-code` a reply that the strict parser refuses has no IoU at all, where the paper's rule pays for what could be read.
+   target it is 1 for a written-out `[]` and 0 for all else; a malformed reply never counts as an abstention. A reply that the
+   strict parser refuses has no IoU at all, where the paper's rule pays for what could be read.
 4. `total_reward` weighs both.
 
 No mask ever supervises a box or a point; the only teacher is the overlap after segmentation.
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 from pipeline.finetune.grpo_combinations import PromptCombination
 from pipeline.prompt.parse import ParsedReply, parse_reply
 from pipeline.prompt.profile import Profile
-from pipeline.prompt.released_parser import RefusedReplyError, released_items, released_rule
+from pipeline.prompt.released_parser import RefusedReplyError, ReleasedRule, parse_by, released_items, released_rule
 from pipeline.prompt.reply_text import split_reply
 from pipeline.schema import MaskCrop
 
@@ -118,14 +120,25 @@ def _is_json_list(text: str) -> bool:
 
 
 def strictly_readable(text: str, contract: Contract) -> bool:
-    """Whether the released training parser accepts an answer, all of it or nothing: `released_items` for the combination's points."""
-    wanted = contract.combination
-    rule = released_rule(contract.profile, training=True)
+    """Whether the released training parser accepts an answer, all of it or nothing."""
     try:
-        released_items(text, replace(rule, n_points=wanted.positive, n_negative=wanted.negative))
+        released_items(text, _training_rule(contract))
     except RefusedReplyError:
         return False
     return True
+
+
+def read_candidate(text: str, contract: Contract, *, complete: bool) -> ParsedReply:
+    """A sampled reply as its rule reads it; see the module's story. `complete` as in `read_reply`."""
+    if contract.rule == "authors-code":
+        return parse_by(_training_rule(contract), text, finish_reason="stop" if complete else "length")
+    return read_reply(text, contract.profile, complete=complete)
+
+
+def _training_rule(contract: Contract) -> ReleasedRule:
+    """The parser of the released rewards, for the points of the combination."""
+    wanted = contract.combination
+    return replace(released_rule(contract.profile, training=True), n_points=wanted.positive, n_negative=wanted.negative)
 
 
 def united(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -152,12 +165,11 @@ def iou_reward(parsed: ParsedReply, masks: Sequence[MaskCrop], truth: NDArray[np
 
 
 def score_reply(text: str, masks: Sequence[MaskCrop], truth: NDArray[np.bool_], contract: Contract, *, complete: bool = True) -> ReplyScore:
-    """Both rewards of one reply. `masks` as in `iou_reward`; they are not looked at where the rule pays no IoU."""
-    parsed = read_reply(text, contract.profile, complete=complete)
-    paid = contract.rule == "paper" or strictly_readable(text, contract)
+    """Both rewards of one reply. `masks` as in `iou_reward`: what was drawn from the items of `read_candidate`."""
+    parsed = read_candidate(text, contract, complete=complete)
     return ReplyScore(
         format=format_reward(text, contract, complete=complete),
-        iou=iou_reward(parsed, masks, truth) if paid else 0.0,
+        iou=iou_reward(parsed, masks, truth),
         absent=parsed.absent,
         malformed=parsed.malformed,
         n_items=len(parsed.items),

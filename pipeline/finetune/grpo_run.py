@@ -1,6 +1,6 @@
 """A training's folder: what it was asked, where it stands, and whether a second start may go on with it.
 
-    options.json     every parameter and the hash of the data's table, written first
+    options.json     every parameter, the hash of the data's table and what pins the models behind their paths, written first
     trainer/         the trainer's checkpoints (weights, optimiser, random state, history), the newest two
     curves.csv, curves.png, tensorboard/
     prompter/        the exported checkpoint, made last; its presence means done
@@ -8,7 +8,8 @@
 A selection of questions (stage `select`) has options.json, rewards.jsonl and, made last, questions/ instead.
 
 1. `prepare_run` reads the data and checks preset, checkpoint and folder; no model is loaded. A folder of a training with other
-   parameters is refused and the parameters that differ are named.
+   parameters is refused and the parameters that differ are named; so is one whose checkpoint, segmenter or profile was replaced
+   under its old name. A new training decodes all of its images and masks once, a resumed one does not again.
 2. `newest_checkpoint` gives the last one that is whole: the trainer writes trainer_state.json after everything else, so a folder
    without it was cut off and is not used.
 """
@@ -17,16 +18,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError, RunMismatchError
-from pipeline.finetune.grpo_data import TABLE, TrainingSample, read_samples
+from pipeline.finetune.grpo_data import TABLE, TrainingSample, check_pixels, read_samples
 from pipeline.finetune.grpo_options import TrainingPreset, check_preset, flat_parameters
+from pipeline.prompt.checkpoint import resolve_model
+from pipeline.provenance import path_identity
+from pipeline.segment.sam2_model import is_hub_id, resolve_config, resolve_path
 from pipeline.write.atomic_file import write_bytes_atomic
 
 Stage = Literal["grpo", "sft", "select"]
+
+OPTIONS = "options.json"
+
+SEEDS = 2**32
+"""Seeds lie below: numpy takes no others."""
+
+OF_THE_TABLE = ("select.least", "select.settled_share")
+"""Settings of a selection that its rewards do not depend on: with others, the table is written again from the same rewards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,25 +87,40 @@ def prepare_run(request: RunRequest) -> TrainingRun:
     if request.save_every < 1 or request.log_every < 1:
         came = f"{request.save_every} and {request.log_every}"
         raise InputError("--save-every and --log-every must be at least 1", came=came, remedy="choose other numbers")
+    if not 0 <= request.seed < SEEDS:
+        raise InputError(f"--seed must be a whole number from 0 to {SEEDS - 1}", came=str(request.seed), remedy="choose another")
     check_preset(request.preset, by_reward=request.stage != "sft")
     samples = read_samples(request.data)
     needed = request.preset.grpo.questions_per_step if request.stage == "grpo" else 1
     if len(samples) < needed:
         remedy = "add questions, or lower grpo.questions_per_step"
         raise InputError("the data must hold at least the questions of one step", came=f"{len(samples)} of {needed}", remedy=remedy)
+    if not (request.out / OPTIONS).is_file():
+        check_pixels(samples)
     _claim(request.out, _parameters(request))
     given = {name: getattr(request, name) for name in RunRequest.__dataclass_fields__}
     return TrainingRun(samples=samples, **given)
 
 
 def _parameters(request: RunRequest) -> dict[str, Any]:
-    table = hashlib.sha256((request.data / TABLE).read_bytes()).hexdigest()[:16]
-    return {"stage": request.stage, "seed": request.seed, "data": table, **flat_parameters(request.preset)}
+    """What must stay the same, JSON-ready."""
+    preset = request.preset
+    flat = {key: value for key, value in flat_parameters(preset).items() if request.stage != "select" or key not in OF_THE_TABLE}
+    pinned = {
+        "data": hashlib.sha256((request.data / TABLE).read_bytes()).hexdigest()[:16],
+        "content of model.checkpoint": path_identity(resolve_model(preset.model.checkpoint)),
+        "content of profile": hashlib.sha256(json.dumps(asdict(preset.contract.profile), sort_keys=True).encode()).hexdigest()[:16],
+    }
+    drawn_by = preset.segmenter
+    if request.stage != "sft" and not is_hub_id(drawn_by.checkpoint):
+        pinned["content of segmenter.checkpoint"] = path_identity(str(resolve_path(drawn_by.checkpoint)))
+        pinned["content of segmenter.config"] = path_identity(str(resolve_config(drawn_by.config, drawn_by.checkpoint)))
+    return {"stage": request.stage, "seed": request.seed, **pinned, **flat}
 
 
 def _claim(out: Path, parameters: dict[str, Any]) -> None:
     """Write options.json, or compare with the one that is there. Raises InputError, RunMismatchError."""
-    path = out / "options.json"
+    path = out / OPTIONS
     if path.is_file():
         try:
             before = json.loads(path.read_text())
@@ -114,6 +141,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The whole checkpoint of the highest step; None when there is none."""
     whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
     return max(whole, key=checkpoint_step, default=None)
+
+
+def is_last(checkpoint: Path) -> bool:
+    """Whether a whole checkpoint is that of the training's last step: what remains is the export."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return 0 < int(state.get("max_steps", 0)) <= int(state["global_step"])
 
 
 def _is_whole(path: Path) -> bool:

@@ -38,15 +38,14 @@ QUESTIONS_AT_ONCE = 16
 
 
 def select_questions(run: TrainingRun) -> Path:
-    """Ask, pay and select; returns the folder with the selected questions' table. A finished selection returns at once.
+    """Ask, pay and select; returns the folder with the selected questions' table.
 
+    What was asked and paid is not asked again: with another `least` or `settled_share` the table is made anew from the same rewards.
     Raises ModelError: a model does not load; InputError: nothing is left to learn from.
     """
     import torch
 
-    if run.done:
-        return run.exported
-    paid = paid_so_far(run.out / REWARDS)
+    paid = paid_so_far(run.out / REWARDS, len(run.samples))
     if len(paid) < len(run.samples):
         sampler, engine = ReplySampler(run.preset), build_engine(run.preset, "cuda" if torch.cuda.is_available() else "cpu")
         for start in range(len(paid), len(run.samples), QUESTIONS_AT_ONCE):
@@ -58,7 +57,8 @@ def select_questions(run: TrainingRun) -> Path:
     open_ones = unsettled(paid, run.preset.select.least)
     if not open_ones:
         came = f"{len(paid)} questions whose rewards deviate by less than {run.preset.select.least}"
-        raise InputError("a question must be left to learn from", came=came, remedy="lower select.least, or raise grpo.temperature")
+        remedy = "lower select.least (nothing is asked again), or raise grpo.temperature with another --out"
+        raise InputError("a question must be left to learn from", came=came, remedy=remedy)
     return _write_table(run, sorted({*open_ones, *_some_settled(run, open_ones)}))
 
 
@@ -74,14 +74,15 @@ def _some_settled(run: TrainingRun, open_ones: Sequence[int]) -> list[int]:
     return [int(number) for number in np.setdiff1d(drawn, open_ones)]
 
 
-def paid_so_far(path: Path) -> list[list[float]]:
+def paid_so_far(path: Path, n_questions: int) -> list[list[float]]:
     """The rewards of all whole batches that were written; the rest of an interrupted one is cut off the file. None without a file."""
     if not path.is_file():
         return []
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    whole = lines[: len(lines) - len(lines) % QUESTIONS_AT_ONCE]
-    write_bytes_atomic(path, "".join(whole).encode())
-    return [json.loads(line) for line in whole]
+    if len(lines) < n_questions:  # the last batch of all may be smaller
+        lines = lines[: len(lines) - len(lines) % QUESTIONS_AT_ONCE]
+        write_bytes_atomic(path, "".join(lines).encode())
+    return [json.loads(line) for line in lines]
 
 
 def _append(path: Path, rewards: Sequence[Sequence[float]]) -> None:

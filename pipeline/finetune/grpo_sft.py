@@ -17,7 +17,7 @@ from pipeline.finetune.grpo_model import load_policy, lora_config
 from pipeline.finetune.grpo_options import TrainingPreset
 from pipeline.finetune.grpo_replies import default_thought, taught_items, taught_reply
 from pipeline.finetune.grpo_run import TrainingRun, checkpoint_step, newest_checkpoint
-from pipeline.finetune.grpo_train import common_arguments, finish, import_trl, processes, silence
+from pipeline.finetune.grpo_train import common_arguments, finish, import_trl, processes, silence, train_on
 from pipeline.finetune.grpo_vision import remember_images
 from pipeline.prompt.checkpoint import load_processor, resolve_model
 from pipeline.prompt.template import chat_messages, squash
@@ -99,5 +99,5 @@ def train_sft(run: TrainingRun) -> Path:
         callbacks=[make_callback(run.stage, run.out, checkpoint_step(resumed) if resumed else 0)],
     )
     silence(trainer)
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    train_on(trainer, resumed)
     return finish(run, trainer)

@@ -36,7 +36,7 @@ from pipeline.finetune.grpo_engine import RewardEngine, reward_functions
 from pipeline.finetune.grpo_log import make_callback
 from pipeline.finetune.grpo_model import export_prompter, load_policy, lora_config
 from pipeline.finetune.grpo_options import TrainingPreset, uses_vllm
-from pipeline.finetune.grpo_run import TrainingRun, checkpoint_step, newest_checkpoint
+from pipeline.finetune.grpo_run import TrainingRun, checkpoint_step, is_last, newest_checkpoint
 from pipeline.finetune.grpo_sampling import stop_ids
 from pipeline.finetune.grpo_vision import remember_images
 from pipeline.prompt.checkpoint import load_processor, resolve_model
@@ -146,8 +146,19 @@ def train_grpo(run: TrainingRun) -> Path:
     if run.done:
         return run.exported
     trainer, resumed = build_trainer(run)
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    train_on(trainer, resumed)
     return finish(run, trainer)
+
+
+def train_on(trainer: Any, resumed: Path | None) -> None:
+    """Train from `resumed`, or from the start, to the last step. A training that was cut off between its last checkpoint and the export
+    takes no step more: the trainer itself, asked to go on from its last step, would take one."""
+    if resumed is None or not is_last(resumed):
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        return
+    from transformers import TrainerState
+
+    trainer.state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
 
 
 def build_trainer(run: TrainingRun) -> tuple[Any, Path | None]:

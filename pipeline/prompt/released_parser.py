@@ -107,8 +107,13 @@ def parse_released(text: str, profile: Profile, *, finish_reason: str | None) ->
 
     Items come in the order of the reply, in the frame of `profile.frame_wh`, wherever they lie in it or beyond it.
     """
+    return parse_by(released_rule(profile), text, finish_reason=finish_reason)
+
+
+def parse_by(rule: ReleasedRule, text: str, *, finish_reason: str | None) -> ParsedReply:
+    """`parse_released` by one of the two released rules."""
     text = text[:MAX_REPLY_CHARS]
-    rule, rationale, truncated = released_rule(profile), split_reply(text)[0], finish_reason == "length"
+    rationale, truncated = split_reply(text)[0], finish_reason == "length"
     try:
         items = [_read(item, rule) for item in released_items(text, rule)]
     except RefusedReplyError as refusal:

@@ -11,7 +11,8 @@ from grpo_scenes import ABSENT, PRESENT, TARGET, mask_of, scene, write_data
 from PIL import Image
 
 from pipeline.errors import InputError, SourceError
-from pipeline.finetune.grpo_data import TABLE, as_dataset, read_samples
+from pipeline.evaluate.benchmark_files import MaskFile
+from pipeline.finetune.grpo_data import TABLE, as_dataset, check_pixels, read_samples
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.template import chat_messages, squash
 
@@ -43,12 +44,29 @@ def test_squashing_keeps_places(folder: Path) -> None:
     assert (sample.truth((64, 128)) != wanted).sum() <= x1 - x0  # at most one row of rounding
 
 
-def test_a_mask_of_colours_counts_every_pixel_that_is_not_black(folder: Path) -> None:
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "1", "P", "I;16"])
+def test_masks_of_every_kind_say_the_same_in_training_and_in_evaluation(folder: Path, mode: str) -> None:
+    """Alpha is opaque everywhere, as painting programs save it: it says nothing about the target."""
+    wanted = mask_of(TARGET)
+    grey = wanted.astype(np.uint8) * 255
+    picture = Image.fromarray(grey.astype(np.uint16)) if mode == "I;16" else Image.fromarray(grey).convert(mode)
+    assert picture.mode == mode
+    picture.save(folder / "masks/kind.png")
+    add(folder, image="images/a.png", mask="masks/kind.png", question="x")
+    check_pixels(read_samples(folder))
+    assert np.array_equal(read_samples(folder)[-1].truth((256, 256)), wanted)
+    assert np.array_equal(MaskFile(path=str(folder / "masks/kind.png")).read(), wanted)
+
+
+def test_a_mask_whose_colours_disagree_is_refused(folder: Path) -> None:
     colours = np.zeros((256, 256, 3), np.uint8)
     colours[5:9, 7:12, 2] = 1
     Image.fromarray(colours).save(folder / "masks/colours.png")
     add(folder, image="images/a.png", mask="masks/colours.png", question="x")
-    assert np.array_equal(read_samples(folder)[-1].truth((256, 256)), colours[..., 2] > 0)
+    with pytest.raises(InputError, match=r"1 of 3 files.*the colours of .*colours\.png disagree"):
+        check_pixels(read_samples(folder))
+    with pytest.raises(SourceError, match="disagree"):
+        read_samples(folder)[-1].truth((256, 256))
 
 
 @pytest.mark.parametrize(
@@ -88,11 +106,33 @@ def test_no_table_an_empty_table_and_no_json(folder: Path, tmp_path: Path) -> No
         read_samples(folder)
 
 
-def test_a_file_that_is_cut_off_is_a_source_error(folder: Path) -> None:
+@pytest.mark.parametrize("part", ["images/a.png", "masks/0.png"])
+def test_a_file_that_is_cut_off_is_named(folder: Path, part: str) -> None:
+    """Its header is whole, so that only decoding it tells."""
+    path = folder / part
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     sample = read_samples(folder)[0]
-    sample.image.write_bytes(b"no image")
-    with pytest.raises(SourceError, match="does not decode"):
-        sample.rgb()
+    with pytest.raises(InputError, match=rf"1 of 2 files that cannot; the first: .*{part} does not decode"):
+        check_pixels([sample])
+    with pytest.raises(SourceError, match=f"{part} does not decode"):
+        sample.rgb() if part.startswith("images") else sample.truth((256, 256))
+
+
+def test_an_image_of_16_bits_is_refused_instead_of_clipped(folder: Path) -> None:
+    Image.fromarray(np.full((256, 256), 3000, np.uint16)).save(folder / "images/deep.tif")
+    add(folder, image="images/deep.tif", mask=None, question="x")
+    with pytest.raises(InputError, match=r"8 bits per channel.*deep\.tif has the mode I;16"):
+        check_pixels(read_samples(folder))
+    assert check_pixels(read_samples(folder)[:2]) is None
+
+
+def test_a_grey_image_and_one_with_alpha_are_colours(folder: Path) -> None:
+    values = np.arange(256, dtype=np.uint8)[None].repeat(256, 0)
+    for number, mode in enumerate(("L", "LA", "RGBA")):
+        Image.fromarray(values).convert(mode).save(folder / f"images/{number}.png")
+        add(folder, image=f"images/{number}.png", mask=None, question="x")
+    for sample in read_samples(folder)[2:]:
+        assert np.array_equal(sample.rgb(), values[..., None].repeat(3, -1))
 
 
 def test_rows_are_the_messages_and_the_picture_of_inference(folder: Path) -> None:

@@ -121,6 +121,20 @@ def test_what_could_be_read_is_paid_by_the_paper_and_not_by_the_code() -> None:
     assert rewards.score_reply(reply, masks, truth, CODE).iou == 0
 
 
+def test_the_code_s_rule_draws_what_the_released_code_would_draw() -> None:
+    """A point outside its box stays, so does a box beyond the image; inference drops the one and has nothing left of the other."""
+    outside = CASES["a point outside its box"][0]
+    beyond = GOOD.replace("[10, 10, 50, 40]", "[850, 10, 900, 40]")  # of an image of 840 pixels
+    read = {rule: [rewards.read_candidate(text, rule, complete=True).items for text in (outside, beyond)] for rule in (PAPER, CODE)}
+    assert [item.points_xy for item in read[PAPER][0]] == [((20, 20),)]
+    assert [item.points_xy for item in read[CODE][0]] == [((20, 20), (300, 30))]
+    assert read[PAPER][1] == ()
+    assert [item.box_xyxy for item in read[CODE][1]] == [(850, 10, 900, 40)]
+    unfenced = CASES["no fence"][0]
+    assert rewards.read_candidate(unfenced, CODE, complete=True).malformed
+    assert len(rewards.read_candidate(unfenced, PAPER, complete=True).items) == 1
+
+
 def test_the_weights_of_the_paper_are_the_default_and_zero_leaves_the_format_out() -> None:
     score = rewards.score_reply(GOOD, [crop(0, 0, 3, 3)], truth_of(crop(0, 0, 3, 3)), PAPER)
     assert rewards.total_reward(score, rewards.RewardOptions()) == 3

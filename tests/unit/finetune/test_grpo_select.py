@@ -141,8 +141,24 @@ def test_nothing_to_learn_from_and_another_selection_are_said(tiny: Path, tmp_pa
     with pytest.raises(InputError, match="must be left to learn from"):
         grpo_select.select_questions(run)
     assert not run.done
-    with pytest.raises(RunMismatchError, match=r"select\.least"):
-        asked(tiny, tmp_path, [SETTLED, WRONG], "select.least=0.2")
+    with pytest.raises(RunMismatchError, match=r"select\.replies"):
+        asked(tiny, tmp_path, [SETTLED, WRONG], "select.replies=8")
+
+
+def test_what_was_paid_serves_another_cut_of_the_same_rewards(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sampler may be asked a second time; deviations are 0, 1, 1.299 and 0."""
+    monkeypatch.setattr(grpo_select, "ReplySampler", ScriptedSampler)
+    questions = [SETTLED, SOMETIMES, RARELY, WRONG]
+    with pytest.raises(InputError, match=r"lower select\.least \(nothing is asked again\)"):
+        grpo_select.select_questions(asked(tiny, tmp_path, questions, "select.least=2"))
+    monkeypatch.delattr(grpo_select, "ReplySampler")
+    for settings, kept in (
+        (["select.least=1.2"], [RARELY]),
+        (["select.least=0.5"], [SOMETIMES, RARELY]),
+        (["select.least=1.2", "select.settled_share=1"], questions),
+    ):
+        folder = grpo_select.select_questions(asked(tiny, tmp_path, questions, *settings))
+        assert [sample.question for sample in read_samples(folder)] == kept
 
 
 def test_a_real_prompter_is_asked_and_paid(tiny: Path, tmp_path: Path) -> None:

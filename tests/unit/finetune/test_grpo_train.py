@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -126,6 +126,29 @@ def test_a_resumed_training_has_every_step_once(trained: TrainingRun) -> None:
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert trained.done
     assert grpo_train.train_grpo(trained) == trained.exported
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_a_training_that_lost_its_export_takes_no_step_more(place: Path, stage: Literal["sft", "grpo"]) -> None:
+    """Three questions, one a step: the last of four steps lies inside the second pass over the data."""
+    if not (place / "three").is_dir():
+        write_data(place / "three", [(PRESENT, mask_of(one)) for one in (TARGET, *WRONG[:2])])
+    short = ("grpo.steps=4", "grpo.generations=2", "grpo.questions_per_step=1", "grpo.replies_per_pass=2", "grpo.max_tokens=20")
+    wanted = replace(request(place, stage, "three", *short, "sft.steps=4", "sft.batch=1"), out=place / f"lost-{stage}", save_every=2)
+    train = {"sft": grpo_sft.train_sft, "grpo": grpo_train.train_grpo}[stage]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpo_train, "export_prompter", lambda *_, **__: (_ for _ in ()).throw(PowerCutError))
+        with pytest.raises(PowerCutError):
+            train(prepare_run(wanted))
+    run = prepare_run(wanted)
+    assert not run.done
+    exported = train(run)
+    assert run.done
+    last = newest_checkpoint(run.checkpoints)
+    assert last is not None
+    assert last.name == "checkpoint-4"
+    assert [row["step"] for row in curves(run)] == [1, 2, 3, 4]
+    assert "loss: " in (exported / "MODEL_CARD.md").read_text()
 
 
 def test_every_step_encodes_its_one_image_once(trained: TrainingRun) -> None:
