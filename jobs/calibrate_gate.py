@@ -34,8 +34,8 @@ how to read it
                        with a gate, a random 1 % of what was rejected is examined all the same and estimates this figure (run.json: gate)
   cost                 seconds with over seconds without, measured here on a few blocks (median, smallest, largest); above 1 a gate does
                        not pay. A verifier only costs: it looks at every mask, whatever the threshold
-  threshold            proposed where the lower end of the interval reaches the wanted recall; where none does, the page says how
-                       many pairs would be needed. Draw a larger world for more of them
+  threshold            proposed where the lower end of the interval reaches the wanted recall, at it and at every smaller one above 0;
+                       where none does, the page says how many pairs would be needed. Draw a larger world for more of them
 
 then
   python jobs/segment_region.py ... --gate parent --gate-threshold 0.02

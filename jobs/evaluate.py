@@ -10,6 +10,7 @@ import json
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +56,23 @@ examples:
   python jobs/evaluate.py --run out/town --truth buildings.geojson --truth-query 0 --json out/town/scores.json
 
 The same benchmark on the same --out resumes: committed parts are not done again; with another --convention they are only scored again.
+--retry-failed does those again that hold a question which failed for a reason that may pass (memory, time, a process that died, a
+file that could not be read). A malformed reply is an answer that was scored, and is not asked for once more.
 Exit codes: 0 complete, 2 bad input (no model was loaded), 3 some questions have no answer (they count as 0), 1 anything else.
 
-of a finished run (--run, --truth), per question; by polygons only what the run judged counts, and their class is the file's name:
+of a finished run (--run, --truth), per question; only imagery in the AOI that the run looked at counts, objects by their part there. By a
+world failed tiles count too, as answered by nothing; by polygons they do not, and the class is the file's name:
   precision, recall    instances at IoU >= 0.5
-  giou, giou_present   mean mask IoU over tile cores (nothing there and nothing predicted counts 1); over those that hold the class
+  giou, giou_present   mean mask IoU over tile cores (nothing there and nothing predicted counts 1, a failed tile 0); over those that
+                       hold the class
   ciou                 intersection over union of all pixels together
   rejection            share of truly empty tiles answered "nothing here"
   false_rejection      share of tiles that hold the class answered so
   false_alarms         instances that begin in a truly empty tile and touch no true object of the class
-  empty_km2            ground area of truly empty tiles that were looked at; per_100_km2 = false alarms per 100 km2 of it"""
+  empty_km2            ground area of truly empty tiles that were answered; per_100_km2 = false alarms per 100 km2 of it"""
 
 RUN_FLAGS = ("run", "truth", "truth_query", "json")
+"""The flags of the mode for finished runs; all others belong to a benchmark."""
 
 OUT_FLAGS = (
     *("split", "preset", "config", "questions", "seed", "sentence", "limit"),
@@ -111,6 +117,8 @@ def parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--runner", choices=("ray", "local"), default="ray", help="ray: actors (joins RAY_ADDRESS if set); local: this process"
     )
+    retry_help = "do parts again that hold a question which failed for a reason that may pass"
+    running.add_argument("--retry-failed", action="store_true", help=retry_help)
     run = top.add_argument_group("instead of a benchmark: a finished run against the truth")
     run.add_argument("--run", type=Path, metavar="DIR", help="run directory of jobs/segment_region.py")
     truth_help = "world directory of jobs/make_world.py, or polygons (GeoJSON, GeoParquet, GeoPackage) of what was asked for"
@@ -150,6 +158,7 @@ def request_of(args: argparse.Namespace) -> Any:
         boundary_share=tolerance,
         scoring=Scoring(convention=args.convention),
         runner=args.runner,
+        retry_failed=args.retry_failed,
     )
 
 
@@ -175,18 +184,36 @@ def _size(text: str) -> Any:
     return int(text)
 
 
+def given_flags(argv: Sequence[str] | None) -> set[str]:
+    """Names of the flags that the command line holds, also of those that it sets to their default."""
+    top, unset = parser(), object()
+    blank = argparse.Namespace(**dict.fromkeys(vars(top.parse_args([])), unset))  # argparse keeps what is there already
+    return {name for name, value in vars(top.parse_args(argv, blank)).items() if value is not unset}
+
+
+def check_run_flags(args: argparse.Namespace, given: set[str]) -> None:
+    """What can be wrong with the mode for finished runs before anything is scored. Raises InputError."""
+    if foreign := sorted(f"--{name.replace('_', '-')}" for name in given.difference(RUN_FLAGS)):
+        what = "--run scores what a run has left, and takes no flag that says how a benchmark is asked"
+        raise InputError(what, came=", ".join(foreign), remedy=f"drop {'it' if len(foreign) == 1 else 'them'}")
+    if args.truth.is_dir() and args.truth_query is not None:
+        came = f"--truth-query {args.truth_query} and a folder"
+        raise InputError("--truth-query belongs to polygons; a world answers every question", came=came, remedy="drop --truth-query")
+    if args.json is not None and (args.json.is_dir() or not args.json.parent.is_dir()):
+        came = f"{args.json}, which is a folder" if args.json.is_dir() else f"{args.json}, and there is no folder {args.json.parent}"
+        raise InputError("--json must be a file in a folder that is there", came=came, remedy="make the folder, or name another file")
+
+
 def score_finished_run(args: argparse.Namespace) -> int:
     """The mode for finished runs: a folder is a world, a file holds polygons."""
     from pipeline.evaluate.truth import read_truth, score_run, score_table
     from pipeline.evaluate.truth_polygons import score_polygons, truth_lines
+    from pipeline.write.atomic_file import write_bytes_atomic
     from pipeline.write.run_json import read_run_json
 
-    if args.truth.is_dir() and args.truth_query is not None:
-        came = f"--truth-query {args.truth_query} and a folder"
-        raise InputError("--truth-query belongs to polygons; a world answers every question", came=came, remedy="drop --truth-query")
     info = read_run_json(args.run / "run.json")
     if args.truth.is_dir():
-        scores = score_run(args.run, read_truth(args.truth), info.lattice, info.queries)
+        scores = score_run(args.run, read_truth(args.truth), info)
         figures = [score.figures() for score in scores]
     else:
         score, summary = score_polygons(args.run, args.truth, info, args.truth_query)
@@ -194,7 +221,10 @@ def score_finished_run(args: argparse.Namespace) -> int:
         print(truth_lines(summary))
     print(score_table(scores))
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+        try:
+            write_bytes_atomic(args.json, (json.dumps(figures, indent=2) + "\n").encode())
+        except OSError as error:
+            raise InputError("--json must be writable", came=str(error), remedy="name a file in another folder") from error
     return 0
 
 
@@ -209,6 +239,7 @@ def main(argv: list[str] | None = None) -> int:
             return run_evaluation(request)
         if args.run is None or args.truth is None:
             raise InputError("name what to evaluate", remedy="give --benchmark NAME:PLACE, or --run DIR --truth PLACE")
+        check_run_flags(args, given_flags(argv))
         return score_finished_run(args)
     except TerraqueryError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Merge again: phase two alone on the block records of a finished run. No model is loaded.
 
-ray job submit --working-dir . -- python jobs/restitch_region.py --run out/tanks --out out/tanks-strict --tau 0.7
+ray job submit --working-dir . -- python jobs/restitch_region.py --run /data/tanks --out /data/tanks-strict --tau 0.7
 """
 
 from __future__ import annotations
@@ -86,9 +86,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def request_of(args: argparse.Namespace) -> Any:
-    """The command line as a `RestitchRequest`."""
+    """The command line as a `RestitchRequest`. Raises InputError; opens nothing."""
+    from pipeline.config import check_min_area
+    from pipeline.lasting_path import require_lasting
     from pipeline.restitch import RestitchRequest
 
+    require_lasting(args.run, "--run")
+    if args.out is not None:
+        require_lasting(args.out, "--out")
     names = ("tau", "min_overlap_px", "complete_first", "trusted_margin_px", "rescue_share", "audit")
     names += ("min_area_px", "split_tiles", "part_tiles")
     tiling = {"tile_px": args.tile, "halo_px": args.halo, "block_tiles": args.block}
@@ -99,7 +104,7 @@ def request_of(args: argparse.Namespace) -> Any:
         super_tile=args.super_tile,
         thresholds={name: getattr(args, name) for name in names if getattr(args, name) is not None},
         merge_mode=args.merge_mode,
-        min_area_m2=args.min_area_m2,
+        min_area_m2=None if args.min_area_m2 is None else check_min_area(args.min_area_m2),
         tiling={name: value for name, value in tiling.items() if value is not None},
     )
 

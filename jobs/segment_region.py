@@ -1,6 +1,6 @@
 """Ask questions of a region: imagery in, polygons with a coverage ledger out.
 
-ray job submit --working-dir . -- python jobs/segment_region.py --aoi aoi.geojson --source scene.tif --query "storage tanks" --out out
+ray job submit --working-dir . -- python jobs/segment_region.py --source /data/scene.tif --aoi aoi.geojson --query "tanks" --out /data/tanks
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ EXAMPLES = """examples:
   python jobs/segment_region.py --source ortho.tif --whole-scene --query "storage tanks" --out out/tanks
 
   # two questions about an area of interest on a cluster; the second shares image prefix and embedding with the first
-  ray job submit --working-dir . -- python jobs/segment_region.py --aoi aoi.geojson --source "tiles/*.tif" \\
-      --query "facilities that should be monitored for leaks" --query "fields ready for harvest" --preset think2seg-3b --out out/region
+  ray job submit --working-dir . -- python jobs/segment_region.py --aoi aoi.geojson --source "/data/tiles/*.tif" \\
+      --query "facilities that should be monitored for leaks" --query "fields ready for harvest" --preset think2seg-3b --out /data/region
 
   # known locations in, exact masks out: no language model is loaded
   python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson --out out/buildings
 
-The same command on the same --out resumes: blocks that are committed are not done again. Exit codes: 0 complete, 2 bad input
+The same command on the same --out resumes: blocks that are committed are not done again. Under `ray job submit` give --out and
+imagery as absolute paths: the job runs in a copy of the working directory, which Ray deletes. Exit codes: 0 complete, 2 bad input
 (nothing was started), 3 some tiles failed (the rest is committed; see coverage.parquet), 1 anything else."""
 
 
@@ -74,9 +75,9 @@ def parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--runner", choices=("ray", "local"), default="ray", help="ray: actors (joins RAY_ADDRESS if set); local: this process"
     )
-    running.add_argument("--dry-run", action="store_true", help="plan, estimate, write plan.parquet, load no model")
+    running.add_argument("--dry-run", action="store_true", help="plan, estimate, write plan.parquet if --out holds no run, load no model")
     running.add_argument("--retry-failed", action="store_true", help="do blocks with failed tiles again")
-    running.add_argument("--new-run", action="store_true", help="delete an earlier run in --out first (never a foreign directory)")
+    running.add_argument("--new-run", action="store_true", help="delete an earlier run in --out first (never another file)")
     top.set_defaults(merge_mode="instances")
     return top
 
@@ -104,13 +105,25 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     if args.models and args.prompts:
         raise InputError("--models and --prompts exclude each other", remedy="drop one of them")
     if args.models:
-        tables["prompter"] = {"kind": "oracle", "model": args.models}
-        tables["segmenter"] = {"kind": "oracle", "checkpoint": args.models}
+        labels = _absolute_oracle(args.models)
+        tables["prompter"] = {"kind": "oracle", "model": labels}
+        tables["segmenter"] = {"kind": "oracle", "checkpoint": labels}
         tables["notice"] = ""
     if args.prompts:
-        tables["prompter"] = {"kind": "vector", "model": args.prompts}
+        tables["prompter"] = {"kind": "vector", "model": _absolute(args.prompts)}
     gate = {key: value for key, value in {"mode": args.gate, "threshold": args.gate_threshold}.items() if value is not None}
     return {**tables, "gate": gate}
+
+
+def _absolute(path: str) -> str:
+    """A local path as workers find it, whose working directory is another one; URLs as they are."""
+    return path if "://" in path else str(Path(path).absolute())
+
+
+def _absolute_oracle(text: str) -> str:
+    """`oracle:labels.tif?noise=mild` with an absolute path; what is no oracle as it is, to be refused by the check of models."""
+    path, mark, noise = text.removeprefix("oracle:").partition("?")
+    return f"oracle:{_absolute(path)}{mark}{noise}" if text.startswith("oracle:") and path else text
 
 
 def request_of(args: argparse.Namespace) -> Any:
@@ -134,7 +147,7 @@ def request_of(args: argparse.Namespace) -> Any:
         preset_name=args.preset,
         preset=cfg.build_preset(tables),
         merge_mode=args.merge_mode,
-        min_area_m2=args.min_area_m2,
+        min_area_m2=cfg.check_min_area(args.min_area_m2),
     )
     return RunRequest(
         config=config, out=args.out, runner=args.runner, dry_run=args.dry_run, retry_failed=args.retry_failed, new_run=args.new_run

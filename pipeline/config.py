@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -214,8 +215,16 @@ def check_queries(queries: tuple[str, ...]) -> tuple[str, ...]:
     return checked
 
 
+def check_min_area(area_m2: float) -> float:
+    """The area below which objects are dropped, as given. Raises InputError for one that is negative or no finite number."""
+    if not math.isfinite(area_m2) or area_m2 < 0:
+        raise InputError("--min-area-m2 must be a finite number and not negative", came=str(area_m2), remedy="give 0 to keep everything")
+    return area_m2
+
+
 def result_parameters(config: RunConfig) -> dict[str, Any]:
-    """Everything that can change the result, as plain values: no resources, no runner, no gate or verifier that is off."""
+    """Everything that can change the result, as plain values: no resources, no memory or time limits, no runner, no gate or verifier
+    that is off."""
     second_looks = {"gate": asdict(config.gate)} if config.gate.on else {}
     if config.verifier.on:
         second_looks["verifier"] = config.verifier.result_parameters()
@@ -225,9 +234,9 @@ def result_parameters(config: RunConfig) -> dict[str, Any]:
         "bands": config.source.bands,
         "grid": asdict(config.grid),
         "tiles": asdict(config.tiles),
-        "load": asdict(config.load),
-        "prompter": asdict(config.prompter),
-        "segmenter": asdict(config.segmenter),
+        "load": config.load.result_parameters(),
+        "prompter": config.prompter.result_parameters(),
+        "segmenter": config.segmenter.result_parameters(),
         "stitch": asdict(config.stitch),
         "merge_mode": config.merge_mode,
         "min_area_m2": config.min_area_m2,

@@ -1,7 +1,7 @@
 """The wiring of an evaluation: chosen questions -> parts -> {read -> prompt -> score} -> results.
 
 1. `prepare_benchmark` opens the benchmark, checks everything and claims the output directory; no model is loaded.
-2. `run_parts` sends the parts without a committed record through the three steps, on Ray (pools and stages of the main flow,
+2. `run_parts` sends the parts that `missing_parts` names through the three steps, on Ray (pools and stages of the main flow,
    `flow.run_actors`) or in this process. A verifier has the place that it has in the main job: with an engine of its own where
    masks are made on Ray, with the prompter's engine in this process.
 3. `publish` turns the committed parts into results.json, results.md, samples.parquet and samples.html. It is a pure function of
@@ -57,7 +57,7 @@ def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = p
     say(f"{planned.n_samples} questions about {len(context.images)} images of {planned.benchmark.name}, {planned.benchmark.split}")
     claim(planned)
     say(f"results go to {request.out}")
-    left, notes = missing_parts(context)
+    left, notes = missing_parts(context, retry_failed=request.retry_failed)
     for note in notes:
         say(f"note: {note}")
     if context.n_parts > len(left):
@@ -70,6 +70,10 @@ def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = p
     results = publish(planned)
     say("")
     say(summary_text(results))
+    again, _ = missing_parts(context, retry_failed=True)
+    if again:
+        what = f"{len(again)} of {context.n_parts} parts hold questions that failed for a reason that may pass"
+        say(f"\nattention: {what}; the same command with --retry-failed does them again")
     say(f"\nresults.json, results.md, samples.parquet and samples.html are in {request.out}")
     return 3 if any(name.startswith("failed") for name in results["outcomes"]) else 0
 

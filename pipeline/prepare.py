@@ -2,16 +2,15 @@
 
 1. `plan_request` reads the AOI, opens raster headers, plans tiles and checks both models by their files' headers.
 2. `fingerprint_parameters` joins the request's parameters with what pins the content behind them: scene identities, the AOI's
-   geometry, hashes of local checkpoints.
-3. `claim` takes the output directory (new, or resume of the same run), fits one stretch per scene, and writes plan.parquet
-   and run.json.
+   geometry, hashes of local checkpoints, what the prompter's profile says (`profile_parameters`).
+3. `claim` fits one stretch per scene, takes the output directory (new, resume of the same run, or in place of one with
+   `new_run`), and writes plan.parquet and run.json. `rehearse` is its dry run: it leaves a plan.parquet at most.
 4. `todo` compares the plan with the committed block records.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,14 +23,17 @@ from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
 from pipeline.grid.estimate import Estimate, estimate
 from pipeline.grid.source import open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
+from pipeline.lasting_path import require_lasting
 from pipeline.load.prepare import SceneSource, prepare_scenes
-from pipeline.prompt.build import check_prompter, check_second_looks, look_decision
+from pipeline.prompt.build import PrompterOptions, check_prompter, check_second_looks, look_decision
 from pipeline.prompt.checkpoint import resolve_model
+from pipeline.prompt.profile import load_profile
 from pipeline.provenance import path_identity
 from pipeline.schema import BlockSpec
 from pipeline.segment.build import check_segmenter
-from pipeline.segment.sam2_model import resolve_path
+from pipeline.segment.sam2_model import resolve_config, resolve_path
 from pipeline.steps import RunContext
+from pipeline.world.oracle import parse_oracle
 from pipeline.write.block_records import done_blocks, read_summaries
 from pipeline.write.fingerprint import fingerprint
 from pipeline.write.plan_table import write_plan
@@ -79,6 +81,7 @@ class Todo:
 def plan_request(request: RunRequest) -> PlannedRun:
     """Check every input and plan the run; writes nothing. Raises InputError or SourceError."""
     config = request.config
+    require_lasting(request.out, "--out")
     aoi = read_area(config)
     scenes = open_scenes(config.source)
     tiles = config.tiles
@@ -116,16 +119,35 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     """What pins the result: parameters, and the content behind the paths among them."""
     parameters = result_parameters(config)
     parameters["area"] = "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
-    parameters["scenes"] = {scene.scene_id: {"bands": list(scene.rgb_bands), **scene.identity} for scene in plan.scenes}
+    # A list: the order of scenes is their priority, and the keys of an object have none in a fingerprint.
+    parameters["scenes"] = [{"scene_id": scene.scene_id, "bands": list(scene.rgb_bands), **scene.identity} for scene in plan.scenes]
     parameters["grid"] = {**parameters["grid"], "transform": list(plan.grid.transform), "shape": [plan.grid.height, plan.grid.width]}
     prompter, segmenter = config.prompter, config.segmenter
     parameters["prompter"]["model"] = path_identity(local_path(resolve_model(prompter.model)))
+    parameters["prompter"] |= profile_parameters(prompter)
     parameters["segmenter"]["checkpoint"] = path_identity(local_path(str(resolve_path(segmenter.checkpoint))))
+    if segmenter.kind == "sam2":  # the file behind the name, or beside the checkpoint where none is named
+        parameters["segmenter"]["config"] = path_identity(str(resolve_config(segmenter.config, segmenter.checkpoint)))
+    for role, kind, model in (("prompter", prompter.kind, prompter.model), ("segmenter", segmenter.kind, segmenter.checkpoint)):
+        if kind == "oracle":
+            spec = parse_oracle(model)
+            parameters[role] |= {"noise": spec.noise, "seed": spec.seed}
     if config.gate.on and (decision := look_decision(prompter, "gate")) is not None:
         parameters["gate"]["decision"] = asdict(decision)
     if config.verifier.on and (decision := look_decision(prompter, "verifier")) is not None:
         parameters["verifier"]["decision"] = asdict(decision)
     return parameters
+
+
+def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:
+    """What the profile of a vllm prompter says, so that an edited file is another run; nothing for the kinds that have none.
+
+    Without the questions of gate and verifier, which are pinned beside these where they are on. Raises InputError.
+    """
+    if prompter.kind != "vllm":
+        return {}
+    content = asdict(load_profile(prompter.vllm.profile))
+    return {"profile": {key: value for key, value in content.items() if key not in ("gate", "verifier")}}
 
 
 def check_engines(preset: Preset, runner: Runner) -> None:
@@ -140,18 +162,19 @@ def check_engines(preset: Preset, runner: Runner) -> None:
 
 
 def local_path(model: str) -> str:
-    """The file behind `oracle:labels.tif?noise=mild`; anything else as it is. The noise is part of the options already."""
+    """The file behind `oracle:labels.tif?noise=mild`; anything else as it is."""
     return model.removeprefix("oracle:").partition("?")[0] if model.startswith("oracle:") else model
 
 
 def claim(planned: PlannedRun) -> RunContext:
-    """Take the output directory and write plan.parquet and run.json. Raises RunMismatchError for another run's directory."""
+    """Take the output directory and write plan.parquet and run.json. Raises RunMismatchError for another run's directory.
+
+    An earlier run is deleted (`new_run`) once nothing can go wrong with the request any more.
+    """
     request, plan = planned.request, planned.plan
     run_dir = RunDir(request.out)
-    if request.new_run and run_dir.run_json.is_file():
-        shutil.rmtree(run_dir.path)
-    run_dir.claim(planned.parameters)
-    sources = prepare_scenes(plan.scenes, request.config.load, offsets=plan.offsets, windows=plan.scene_windows)
+    sources = _scene_sources(planned, run_dir)
+    run_dir.claim(planned.parameters, new_run=request.new_run)
     context = RunContext(
         config=request.config,
         plan=plan,
@@ -163,6 +186,31 @@ def claim(planned: PlannedRun) -> RunContext:
     write_plan(run_dir.plan, plan.lattice, plan.inside)
     write_run_json(run_dir.run_json, start_info(planned, sources))
     return context
+
+
+def rehearse(planned: PlannedRun) -> str:
+    """A dry run: everything that `claim` checks, and plan.parquet where no run has begun yet. Returns what to tell the user.
+
+    It deletes nothing, and a run that is there keeps its run.json, so that another plan can follow on the same --out.
+    """
+    run_dir = RunDir(planned.request.out)
+    _scene_sources(planned, run_dir)
+    told = "dry run: no model was loaded"
+    if run_dir.run_json.exists():
+        after = "would be deleted (--new-run)" if planned.request.new_run else "would be resumed"
+        return f"{told} and nothing was written; the run in {run_dir.path.absolute()} {after}"
+    try:
+        write_plan(run_dir.plan, planned.plan.lattice, planned.plan.inside)
+    except OSError as error:
+        raise InputError(f"--out must be writable: {run_dir.path}", came=str(error), remedy="give another --out") from error
+    return f"{told}; the plan is {run_dir.plan.absolute()}"
+
+
+def _scene_sources(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource, ...]:
+    """The scenes with their stretches; nothing is read before the output directory is known to be free for this run."""
+    request, plan = planned.request, planned.plan
+    run_dir.check(planned.parameters, new_run=request.new_run)
+    return prepare_scenes(plan.scenes, request.config.load, offsets=plan.offsets, windows=plan.scene_windows)
 
 
 def model_ids(parameters: Mapping[str, Any], config: RunConfig) -> dict[str, str]:
@@ -196,6 +244,7 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
             "preset": request.config.preset_name,
             "mode": planned.plan.mode,
             "resources": asdict(preset.resources),
+            "open_files": preset.load.open_files,
         },
         models={"prompter": asdict(preset.prompter), "segmenter": asdict(preset.segmenter)},
         stretches={source.scene.scene_id: source.to_dict() for source in sources},

@@ -2,15 +2,18 @@
 
 1. `plan_evaluation` opens the benchmark, chooses the questions, compares the sizes of images and masks, decodes every chosen mask
    once, and checks both models' options and file headers. It writes nothing; every InputError comes from here or from `claim`.
-   Questions and masks go into the fingerprint, so that a resumed evaluation never mixes two truths.
+   Questions and masks go into the fingerprint, so that a resumed evaluation never mixes two truths, and so does the content of the files
+   that the preset names (weights, profile, the segmenter's YAML), so that it never mixes two models or two prompts.
 2. `claim` takes the output directory: new, or one that holds the same evaluation (evaluation.json), which is then resumed.
-3. `missing_parts` says what is left to do: parts without a readable record of this evaluation.
+3. `missing_parts` says what is left to do: parts without a readable record of this evaluation and, when asked for, parts with questions
+   that failed for reasons that may pass (memory, time, a process that died, a file that could not be read). Until such a part is
+   written anew, whole, the one that is there stays.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,16 +26,18 @@ from pipeline.evaluate.benchmark_open import ReadOptions, open_benchmark
 from pipeline.evaluate.benchmark_rrsisd import Sentence
 from pipeline.evaluate.boundary import DIAGONAL_SHARE
 from pipeline.evaluate.results import Scoring
-from pipeline.evaluate.sample_records import read_part
+from pipeline.evaluate.sample_records import SampleRecord, read_part
 from pipeline.evaluate.sample_steps import IMAGES_PER_PART, NO_GRID, EvaluationContext, ModelSource
 from pipeline.evaluate.truth_models import MODEL_ID
-from pipeline.prepare import check_engines, short_identity
+from pipeline.lasting_path import require_lasting
+from pipeline.prepare import check_engines, profile_parameters, short_identity
 from pipeline.prompt.build import check_prompter, check_second_looks, look_decision
 from pipeline.prompt.checkpoint import resolve_model
 from pipeline.prompt.released_parser import ParserName
 from pipeline.provenance import path_identity
+from pipeline.schema import Reason
 from pipeline.segment.build import check_segmenter
-from pipeline.segment.sam2_model import resolve_path
+from pipeline.segment.sam2_model import resolve_config, resolve_path
 from pipeline.write.atomic_file import remove_leftovers, write_bytes_atomic
 from pipeline.write.fingerprint import canonical, describe_difference, fingerprint
 from pipeline.write.run_json import collect_versions
@@ -69,6 +74,8 @@ class EvaluationRequest:
     boundary_share: float = DIAGONAL_SHARE
     scoring: Scoring = field(default_factory=Scoring)
     runner: Runner = "ray"
+    retry_failed: bool = False
+    """Do parts with failed questions again (`missing_parts`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +98,7 @@ class PlannedEvaluation:
 
 def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -> PlannedEvaluation:
     """Check everything and choose the questions; writes nothing, loads no model. `say` gets lines of progress. Raises InputError."""
+    require_lasting(request.out, "--out")
     tables = preset_tables(request.preset)
     if request.config_file:
         tables = merge_tables(tables, read_toml(Path(request.config_file), "--config"))
@@ -115,16 +123,11 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         "prompts_from": request.prompts_from,
         "masks_from": request.masks_from,
         "boundary_share": request.boundary_share,
-        "parser": request.parser,
-        "prompter": {**asdict(preset.prompter), "model": path_identity(resolve_model(preset.prompter.model))},
-        "segmenter": {**asdict(preset.segmenter), "checkpoint": path_identity(str(resolve_path(preset.segmenter.checkpoint)))},
         "images_per_part": IMAGES_PER_PART,
+        **_prompter_parameters(request, preset),
+        **_segmenter_parameters(request, preset),
         **_verifier_parameters(preset),
     }
-    if request.prompts_from == "truth":
-        del parameters["prompter"], parameters["parser"]
-    if request.masks_from == "truth":
-        del parameters["segmenter"]
     context = EvaluationContext(
         images=images,
         prompter=preset.prompter,
@@ -146,6 +149,25 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
 def _without_retry(preset: Preset) -> Preset:
     """The preset with every reply asked for once, as the released code asks."""
     return replace(preset, prompter=replace(preset.prompter, vllm=replace(preset.prompter.vllm, retry=0)))
+
+
+def _prompter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, Any]:
+    """What pins a prompter's answers, as in a run, and how they are read; nothing when the truth answers. Raises InputError."""
+    if request.prompts_from == "truth":
+        return {}
+    prompter = preset.prompter
+    model = path_identity(resolve_model(prompter.model))
+    return {"parser": request.parser, "prompter": {**prompter.result_parameters(), "model": model, **profile_parameters(prompter)}}
+
+
+def _segmenter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, Any]:
+    """What pins a segmenter's masks, as in a run; nothing when they are those of the truth."""
+    if request.masks_from == "truth":
+        return {}
+    segmenter = preset.segmenter
+    checkpoint = path_identity(str(resolve_path(segmenter.checkpoint)))
+    config = path_identity(str(resolve_config(segmenter.config, segmenter.checkpoint)))
+    return {"segmenter": {**segmenter.result_parameters(), "checkpoint": checkpoint, "config": config}}
 
 
 def _verifier_parameters(preset: Preset) -> dict[str, Any]:
@@ -232,19 +254,37 @@ def _require_same(document: Path, planned: PlannedEvaluation) -> None:
         )
 
 
-def missing_parts(context: EvaluationContext) -> tuple[list[int], list[str]]:
-    """Parts without a usable record, and why those that exist are not usable."""
+def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> tuple[list[int], list[str]]:
+    """Parts to do: those without a usable record, and with `retry_failed` those with a question to ask again. With notes why."""
     left, notes = [], []
     for part in range(context.n_parts):
         path = context.part_path(part)
-        if path.is_file():
-            try:
-                read_part(path, context.fingerprint)
-                continue
-            except RecordError as error:
-                notes.append(f"{error}; it is done again")
-        left.append(part)
+        if not path.is_file():
+            left.append(part)
+            continue
+        try:
+            records = read_part(path, context.fingerprint)
+        except RecordError as error:
+            notes.append(f"{error}; it is done again")
+            left.append(part)
+            continue
+        again = _ask_again(context, part, records) if retry_failed else 0
+        if again:
+            notes.append(f"{path} has {again} failed question{'s' if again > 1 else ''} and is done again")
+            left.append(part)
     return left, notes
+
+
+def _ask_again(context: EvaluationContext, part: int, records: Sequence[SampleRecord]) -> int:
+    """How many questions of a part failed for want of an answer.
+
+    Unlike in a run, whose aim is an answer for every tile, a malformed reply stays: it is the model's answer, it is scored, and to ask
+    until a reply can be read would be another protocol (`retry` of the preset says how often it is asked). Neither does a
+    question that may not be put to a model get better.
+    """
+    samples = [sample for number in context.numbers_of(part) for sample in context.images[number].samples]
+    pairs = zip(samples, records, strict=True)
+    return sum(1 for sample, record in pairs if record.failed and record.reason is not Reason.MALFORMED and not sample.refusal)
 
 
 def model_ids(planned: PlannedEvaluation) -> dict[str, str]:

@@ -10,10 +10,13 @@
    tiles: where both see the same picture, a tile that passes costs less than this, as its encoding is shared.
 3. `verifier_curve`: of the masks that fit a true object (IoU >= 0.5) and of the others the share that is kept, and the precision. A
    verifier looks at every mask, so its cost in seconds does not depend on the threshold.
-4. `choose` reads the largest threshold of a curve whose recall is at least a wanted one by the lower end of its interval: recall only
-   falls as the threshold grows, so among the thresholds the world is wrong about, the first decides, and that one passes by chance
-   as seldom as its interval says (an upper confidence bound as in Bates et al., Distribution-free, risk-controlling prediction
-   sets, Journal of the ACM 68, 2021). The share itself in place of the bound would be too small about half the time.
+4. `choose` reads the largest threshold of a curve up to which the recall is at least a wanted one by the lower end of its interval, at
+   that threshold and at every smaller one above 0. The true recall only falls as the threshold grows, so a threshold with too small
+   a recall is chosen only when the interval of the smallest such threshold is wrong, by chance as seldom as an interval is (an upper
+   confidence bound as in Bates et al., Distribution-free, risk-controlling prediction sets, Journal of the ACM 68, 2021). A lower end
+   may rise with the threshold, since one more picture with a miss says more about how alike its pairs are (`gate_intervals`): to
+   take the largest threshold that reaches the target by itself would be to choose it because a miss was seen. The share
+   itself in place of the bound would be too small about half the time.
    `why_none` says what is missing where no threshold qualifies.
 """
 
@@ -123,13 +126,17 @@ def verifier_curve(masks: JudgedMasks, cost: float, thresholds: Sequence[float] 
 
 
 def choose(curve: Sequence[Mapping[str, Any]], recall: float) -> Mapping[str, Any] | None:
-    """The row of the largest threshold whose `recall_low` is at least `recall`; None when no threshold above 0 has that."""
-    fitting = [row for row in curve if row["threshold"] > 0 and row["n"] and row["recall_low"] >= recall]
-    return max(fitting, key=lambda row: row["threshold"], default=None)
+    """The row of the largest threshold up to which `recall_low` is at least `recall`; None when the smallest above 0 has less."""
+    chosen = None
+    for row in sorted((row for row in curve if row["threshold"] > 0), key=lambda row: row["threshold"]):
+        if not row["n"] or row["recall_low"] < recall:
+            break
+        chosen = row
+    return chosen
 
 
 def why_none(curve: Sequence[Mapping[str, Any]], recall: float, things: str) -> str:
-    """Why `choose` found none, in words: a recall too low at every threshold, or too few `things` (pairs, masks) to be sure of it."""
+    """Why `choose` found none, in words: at the smallest threshold the recall is too low, or there are too few `things` (pairs, masks)."""
     row = min((row for row in curve if row["threshold"] > 0), key=lambda row: row["threshold"], default=None)
     if row is None or not row["n"]:
         return f"there are no {things} to judge by"

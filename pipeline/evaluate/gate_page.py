@@ -44,7 +44,7 @@ def calibration_markdown(document: Mapping[str, Any]) -> str:
         f"cost, {_RARE}: the same on land where {100 * EMPTY_SHARE:g} % of the pairs belong to a picture (a tile, or the whole block of a "
         "parent look) that shows nothing of the class.",
         "The intervals take the pairs of one picture together. A threshold is proposed where the lower end of the interval reaches the "
-        "recall, so that the true one is below it in at most about one world of forty.",
+        "recall, at it and at every smaller one above 0, so that the true one is below it in at most about one world of forty.",
     ]
     for name, curve in document["gate"].items():
         parts += [f"## Gate, look = {name}", _proposals(curve, "asked", "pairs"), _table(curve, _GATE_COLUMNS)]

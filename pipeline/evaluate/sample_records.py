@@ -1,9 +1,10 @@
 """What is kept of every answered question, and the files it is kept in.
 
-A part holds the records of a few images and is written once, atomically, under a deterministic name; its presence means
-that these images are done. Its schema metadata carries the fingerprint of the evaluation, so that a part of another one is
-never counted. `mask_png` is the predicted mask as a 1-bit PNG: small, lossless, and any program opens it. Parts in which a
-verifier looked at masks have two columns more (VERIFIER_COLUMNS); others are byte for byte what they were before there was one.
+A part holds the records of a few images and is written atomically, under a deterministic name; its presence means that these
+images are done. When failed questions are asked again, a new part takes the place of the old one. Its schema metadata carries
+the fingerprint of the evaluation, so that a part of another one is never counted. `mask_png` is the predicted mask as a 1-bit PNG:
+small, lossless, and any program opens it. Parts in which a verifier looked at masks have two columns more (VERIFIER_COLUMNS); others
+are byte for byte what they were before there was one.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@
                      truth, and the part's records are written atomically.
 
 A model's exception on one image becomes FAILED(model_error) for that image; a dead engine raises. A part that killed its
-process MAX_CRASHES times is recorded as FAILED(crashed), so that one poisonous image cannot stop an evaluation.
+process MAX_CRASHES times is recorded as FAILED(crashed), so that one poisonous image cannot stop an evaluation. Failures are
+committed like answers; a part that holds one is done again when the user says so (`prepare_benchmark.missing_parts`).
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ class SampleScorer:
     def commit(self, images: PartImages, answers: Sequence[TilePrompts]) -> PartSummary:
         """Segment, verify, compare and write. Idempotent: the same part has the same file name.
 
-        Raises SourceError when a true mask is damaged, ModelError when the verifier's engine is gone.
+        Raises SourceError when a true mask is damaged, ModelError when the verifier's engine or the segmenter's GPU is gone.
         """
         journal, name = self._context.journal, f"p{images.part:05d}"
         before = self._segmenter.n_embeddings
@@ -228,6 +229,8 @@ class SampleScorer:
                     embedding = embedding or self._segmenter.embed(view)
                     masks = self._segmenter.segment(embedding, answer.prompts)
                 except Exception as error:
+                    if isinstance(error, ModelError) and error.retryable:  # in a fresh process alone
+                        raise
                     answer = _failure(view, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}", answer)
             yield _Drawn(view=view, image=image, sample=sample, answer=answer, masks=tuple(masks))
 

@@ -5,17 +5,22 @@
    polygons of a user's own are the other kind of truth (`truth_polygons`).
 2. `score_tiles` asks the truth (`TileTruth.look`) for the true objects that every tile sees, and fills, tile core by tile core
    and per question, an `Overlaps` table (instances, pixels) and a list of per-tile samples. What became of a tile is read from
-   coverage.parquet, which a region that was merged again has too.
-3. `QueryScore` derives the figures:
+   coverage.parquet (`TileFate`), which a region that was merged again has too.
+3. Only what the run looked at counts (`RunPixels`): imagery that touches the AOI. Tiles that nobody looked at (outside the AOI, nodata,
+   cloud) and pixels outside are in no figure; truth and predictions are cut alike, so an object at the border of the region is
+   compared by its part inside, and one that lies beyond is none. A failed tile is not among them: with a world it counts as a tile without
+   an answer. What it holds is missed, it never rejects, and where nothing is to be found it scores 0 and not 1.
+4. `QueryScore` derives the figures:
    - precision, recall: instances at IoU >= 0.5;
    - gIoU: mean over tile cores of the mask IoU, where "nothing there, nothing predicted" counts 1 and a false alarm 0
-     (gRefCOCO's convention, used by Think2Seg-RS section 4.1); `giou_present` is the mean over tiles that hold the class;
+     (gRefCOCO's convention, used by Think2Seg-RS section 4.1), and "nothing there, no answer" 0 too (as `metrics` scores an unreadable
+     reply); `giou_present` is the mean over tiles that hold the class;
    - cIoU: intersection over union of all pixels together;
    - rejection: the share of truly empty tiles (no pixel of the class in the READ window) that were answered "nothing
      here"; false rejection: the share of tiles whose core holds the class that were answered so;
    - false alarms per 100 km2 on empty land: predicted instances that begin in a truly empty tile (the first core they show in,
      row by row, so each belongs to one tile) and share no pixel with a true object of the class, over the ground area of the
-     valid pixels of these tiles' cores. Tiles that failed or were never looked at (nodata, cloud, outside the AOI) are no such land.
+     counted pixels of these tiles' cores. Tiles that failed are no such land.
 """
 
 from __future__ import annotations
@@ -29,15 +34,19 @@ import geopandas as gpd
 import numpy as np
 import pyarrow.parquet as pq
 import rasterio
+import rasterio.features
 import rasterio.windows
 import shapely
 import zarr
+from affine import Affine
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.evaluate.overlap import Overlaps
-from pipeline.schema import Reason, TileLattice, TileSpec, TileStatus, Window
-from pipeline.write.georeference import geodesic_area_m2
+from pipeline.schema import Reason, RunGrid, TileLattice, TileSpec, TileStatus, Window
+from pipeline.write.georeference import geodesic_area_m2, to_pixels
+from pipeline.write.masks_zarr import MASK_FILL
+from pipeline.write.run_json import RunInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,47 +144,101 @@ def read_truth(world_dir: Path) -> Truth:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TileFate:
+    """What the ledger says of one tile and question."""
+
+    status: TileStatus
+    reason: Reason
+
+    @property
+    def failed(self) -> bool:
+        """The run looked and has no answer."""
+        return self.status is TileStatus.FAILED
+
+    @property
+    def answered(self) -> bool:
+        """The run has an answer about imagery: neither failed nor a tile that nobody looked at."""
+        return not self.failed and self.reason not in (Reason.NODATA, Reason.CLOUD, Reason.OUTSIDE_AOI)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrueTile:
     """The truth about one tile and one question."""
 
     seen: NDArray[np.int64]
     """(H, W) over `tile.read`: ids of the true objects, 0 = none."""
-    counted: NDArray[np.bool_] | None = None
-    """(h, w) over `tile.core`; True = the pixel counts. None: all of them do, and the ledger says how many are imagery."""
+    counted: NDArray[np.bool_]
+    """(h, w) over `tile.core`; True = the pixel counts."""
 
 
 class TileTruth(Protocol):
     """Where the true objects are, tile by tile. Tiles are asked for row by row, each once per question."""
 
-    def look(self, tile: TileSpec, query_index: int, *, looked_at: bool) -> TrueTile | None:
-        """The tile's truth; None: the tile does not count. `looked_at`: the run got an answer about imagery there."""
+    def look(self, tile: TileSpec, query_index: int, *, fate: TileFate) -> TrueTile | None:
+        """The tile's truth; None: the tile does not count. `fate`: what became of it in the run."""
         ...
 
 
-def score_run(run_dir: Path, truth: Truth, lattice: TileLattice, queries: tuple[str, ...]) -> list[QueryScore]:
+class RunPixels:
+    """Which pixels of a published run a truth may count. Masks are (h, w) over a tile's core."""
+
+    def __init__(self, run_dir: Path, aoi_px: Any | None) -> None:
+        """`aoi_px`: the run's AOI in pixel edges of its grid (`aoi_in_pixels`), None for whole scenes. `require_published` comes first."""
+        self._mask: Any = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["mask"]
+        self._aoi_px = aoi_px
+
+    def in_region(self, core: Window) -> NDArray[np.bool_]:
+        """True = the pixel touches the AOI: the rule by which a run selects its objects."""
+        if self._aoi_px is None:
+            return np.ones(core.shape, dtype=np.bool_)
+        moved = Affine.translation(core.col0, core.row0)
+        burnt = rasterio.features.rasterize([self._aoi_px], out_shape=core.shape, transform=moved, fill=0, all_touched=True, dtype="uint8")
+        return np.asarray(burnt, dtype=np.bool_)
+
+    def judged(self, core: Window, query_index: int) -> NDArray[np.bool_]:
+        """True = the run judged imagery there for this question (`mask` is not at its fill value), and the pixel is in its region."""
+        judged: NDArray[np.bool_] = self._mask[query_index, core.row0 : core.row1, core.col0 : core.col1] != MASK_FILL
+        return judged & self.in_region(core) if judged.any() else judged
+
+
+def aoi_in_pixels(aoi_wkb: bytes, grid: RunGrid) -> Any | None:
+    """The AOI of a run (WKB in the grid's CRS, empty for whole scenes) in pixel edges of its grid; None for whole scenes."""
+    return to_pixels([shapely.from_wkb(aoi_wkb)], grid)[0] if aoi_wkb else None
+
+
+def score_run(run_dir: Path, truth: Truth, info: RunInfo) -> list[QueryScore]:
     """Score every question of a run whose grid is the label raster's own lattice (same transform, a sub-window is fine)."""
+    require_published(run_dir)
     kinds = {item["query"]: item["kind"] for item in truth.queries}
-    scores = [QueryScore(query=q, kind=kinds.get(q, ""), class_name=truth.class_for(q), query_index=i) for i, q in enumerate(queries)]
+    scores = [QueryScore(query=q, kind=kinds.get(q, ""), class_name=truth.class_for(q), query_index=i) for i, q in enumerate(info.queries)]
+    pixels = RunPixels(run_dir, aoi_in_pixels(bytes.fromhex(info.aoi_wkb), info.lattice.grid))
     with rasterio.open(truth.labels_path) as labels:
-        score_tiles(run_dir, lattice, scores, _WorldTiles(labels, lattice, [truth.ids_of(score.class_name) for score in scores]))
+        ids = [truth.ids_of(score.class_name) for score in scores]
+        score_tiles(run_dir, info.lattice, scores, _WorldTiles(labels, grid_offset(info.lattice, labels), ids, pixels))
     return scores
 
 
 class _WorldTiles:
-    """`TileTruth` of a world: every pixel counts, also those of tiles that failed."""
+    """`TileTruth` of a world: of a tile that failed all pixels of the region count, since which of them are imagery is not recorded."""
 
-    def __init__(self, labels: rasterio.DatasetReader, lattice: TileLattice, ids: list[NDArray[np.int64]]) -> None:
-        """`ids`: per question of the run, the ids of the objects that answer it. Raises InputError for another pixel lattice."""
+    def __init__(self, labels: rasterio.DatasetReader, offset: tuple[int, int], ids: list[NDArray[np.int64]], pixels: RunPixels) -> None:
+        """`offset`: `grid_offset` of the labels. `ids`: per question of the run, the ids of the objects that answer it."""
         self._labels = labels
-        self._offset = grid_offset(lattice, labels)
+        self._offset = offset
         self._ids = ids
+        self._pixels = pixels
         self._last: tuple[str, NDArray[np.int64]] | None = None
 
-    def look(self, tile: TileSpec, query_index: int, *, looked_at: bool) -> TrueTile | None:
+    def look(self, tile: TileSpec, query_index: int, *, fate: TileFate) -> TrueTile | None:
+        if not fate.failed and not fate.answered:
+            return None
+        counted = self._pixels.in_region(tile.core) if fate.failed else self._pixels.judged(tile.core, query_index)
+        if not counted.any():
+            return None
         if self._last is None or self._last[0] != tile.tile_id:
             self._last = tile.tile_id, read_labels(self._labels, tile.read, self._offset)
         seen = self._last[1]
-        return TrueTile(seen=np.where(np.isin(seen, self._ids[query_index]), seen, 0))
+        return TrueTile(seen=np.where(np.isin(seen, self._ids[query_index]), seen, 0), counted=counted)
 
 
 def score_tiles(run_dir: Path, lattice: TileLattice, scores: list[QueryScore], truth: TileTruth) -> None:
@@ -189,7 +252,7 @@ def score_tiles(run_dir: Path, lattice: TileLattice, scores: list[QueryScore], t
             core, area_m2 = tile.core, _core_m2(lattice, tile)
             for score in scores:
                 fate = fates.get((tile.tile_id, score.query_index), _NO_RECORD)
-                true = truth.look(tile, score.query_index, looked_at=fate.looked_at)
+                true = truth.look(tile, score.query_index, fate=fate)
                 if true is not None:
                     found = predicted[score.query_index, core.row0 : core.row1, core.col0 : core.col1].astype(np.int64)
                     _add_tile(score, tile, true, found, fate, area_m2)
@@ -204,56 +267,40 @@ def require_published(run_dir: Path) -> None:
             )
 
 
-def _add_tile(score: QueryScore, tile: TileSpec, true: TrueTile, found: NDArray[np.int64], fate: _Fate, area_m2: float) -> None:
+def _add_tile(score: QueryScore, tile: TileSpec, true: TrueTile, found: NDArray[np.int64], fate: TileFate, area_m2: float) -> None:
     """Count one tile: `found` are the predicted ids of its core, `area_m2` is the ground area of that."""
     rows, cols = tile.core.slices_in(tile.read)
-    true_core, looked_at_share = true.seen[rows, cols], fate.valid_share
-    if true.counted is not None:
-        true_core, found = np.where(true.counted, true_core, 0), np.where(true.counted, found, 0)
-        looked_at_share = float(true.counted.mean())
+    true_core, found = np.where(true.counted, true.seen[rows, cols], 0), np.where(true.counted, found, 0)
     score.overlaps.add(true_core, found)
     union = int(((true_core != 0) | (found != 0)).sum())
     common = int(((true_core != 0) & (found != 0)).sum())
-    score.tile_iou.append(common / union if union else 1.0)
+    nothing = 0.0 if fate.failed else 1.0
+    score.tile_iou.append(common / union if union else nothing)
     score.tile_present.append(bool(true_core.any()))
     if true_core.any():
         score.truly_present += 1
-        score.rejected_present += fate.status == TileStatus.EMPTY
+        score.rejected_present += fate.status is TileStatus.EMPTY
     new = set(np.unique(found).tolist()) - score.seen - {0}
     score.seen |= new
     if not true.seen.any():
         score.truly_empty += 1
-        score.rejected_empty += fate.status == TileStatus.EMPTY
-        if fate.looked_at:
-            score.empty_m2 += area_m2 * looked_at_share
+        score.rejected_empty += fate.status is TileStatus.EMPTY
+        if fate.answered:
+            score.empty_m2 += area_m2 * float(true.counted.mean())
             score.begun_on_empty |= new
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Fate:
-    """What the ledger says of one tile and question."""
-
-    status: str
-    reason: str
-    valid_share: float
-    """Of the pixels of the tile's core."""
-
-    @property
-    def looked_at(self) -> bool:
-        return self.status != TileStatus.FAILED and self.reason not in (Reason.NODATA, Reason.CLOUD, Reason.OUTSIDE_AOI)
+_NO_RECORD = TileFate(status=TileStatus.EMPTY, reason=Reason.OUTSIDE_AOI)
 
 
-_NO_RECORD = _Fate(status=TileStatus.EMPTY, reason=Reason.OUTSIDE_AOI, valid_share=0.0)
-
-
-def _fates(run_dir: Path) -> dict[tuple[str, int], _Fate]:
+def _fates(run_dir: Path) -> dict[tuple[str, int], TileFate]:
     """(tile_id, query_index) -> fate, of all tiles but those outside the AOI."""
-    columns = ["tile_id", "statuses", "reasons", "valid_share"]
+    columns = ["tile_id", "statuses", "reasons"]
     table = pq.read_table(run_dir / "coverage.parquet", columns=columns, filters=[("reason", "!=", Reason.OUTSIDE_AOI.value)])
     fates = {}
     for row in table.to_pylist():
         for index, (status, reason) in enumerate(zip(row["statuses"], row["reasons"], strict=True)):
-            fates[row["tile_id"], index] = _Fate(status=status, reason=reason, valid_share=row["valid_share"])
+            fates[row["tile_id"], index] = TileFate(status=TileStatus(status), reason=Reason(reason))
     return fates
 
 

@@ -7,9 +7,9 @@
    on to pixel edges of the run grid; kept is what shares area with the run's region: the grid, and the AOI where it has one.
 4. `PolygonTruth.look` burns the polygons of one tile's read window. A pixel belongs to a polygon when its centre does; where
    polygons overlap the later row of the file has the pixel, and such pixels are counted.
-5. Only pixels that the run judged count: valid imagery (`mask` of masks.zarr is not at its fill value) that touches the AOI (the rule
-   by which a run selects its objects), in tiles that did not fail for this question. Truth and predictions are cut alike, so
-   an object at the border of the region is compared by its part inside. A world's truth (`truth`) is stricter: there a
+5. Only pixels that the run judged count (`truth.RunPixels`): valid imagery (`mask` of masks.zarr is not at its fill value) that touches
+   the AOI (the rule by which a run selects its objects), in tiles that did not fail for this question. Truth and predictions are cut
+   alike, so an object at the border of the region is compared by its part inside. A world's truth (`truth`) is stricter: there a
    failed tile's objects are missed objects.
 6. Which tiles are truly empty is asked of all polygons in the read window, also beyond the AOI: that is what the models saw.
 
@@ -27,20 +27,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio.features
 import shapely
-import zarr
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import MergeAlg
 
 from pipeline.errors import InputError
-from pipeline.evaluate.truth import QueryScore, TrueTile, require_published, score_tiles
+from pipeline.evaluate.truth import QueryScore, RunPixels, TileFate, TrueTile, aoi_in_pixels, require_published, score_tiles
 from pipeline.grid.aoi import polygonal
 from pipeline.grid.lattice import crs_name
 from pipeline.prompt.query import check_query
 from pipeline.schema import RunGrid, TileSpec
 from pipeline.vector_file import POLYGONS, read_vector_file
 from pipeline.write.georeference import EDGE_M, Geometries, to_pixels
-from pipeline.write.masks_zarr import MASK_FILL
 from pipeline.write.run_json import RunInfo
 
 if TYPE_CHECKING:
@@ -74,23 +72,19 @@ class PolygonTruth:
     """`TileTruth` of one question's polygons; counts what it showed."""
 
     def __init__(self, run_dir: Path, polygons: Polygons) -> None:
-        """Open the run's `mask` array; `require_published` comes first."""
+        """Open the run's rasters; `require_published` comes first."""
         self.polygons = polygons
         self.n_counted, self.n_left_out = 0, 0
         """Tiles."""
         self.overlapping_px = 0
         """Counted pixels that more than one polygon claims."""
         self._index = shapely.STRtree(polygons.geometries)
-        self._mask: Any = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["mask"]
+        self._pixels = RunPixels(run_dir, polygons.aoi_px)
 
-    def look(self, tile: TileSpec, query_index: int, *, looked_at: bool) -> TrueTile | None:
+    def look(self, tile: TileSpec, query_index: int, *, fate: TileFate) -> TrueTile | None:
         """The polygons of a tile (ids are 1 + their place in `geometries`) and the pixels that count; None when none does."""
         core, read = tile.core, tile.read
-        counted = np.zeros(core.shape, dtype=np.bool_)
-        if looked_at:
-            counted |= self._mask[query_index, core.row0 : core.row1, core.col0 : core.col1] != MASK_FILL
-        if self.polygons.aoi_px is not None and counted.any():
-            counted &= _burnt([self.polygons.aoi_px], core, all_touched=True) != 0
+        counted = self._pixels.judged(core, query_index) if fate.answered else np.zeros(core.shape, dtype=np.bool_)
         if not counted.any():
             self.n_left_out += 1
             return None
@@ -163,7 +157,7 @@ def read_polygons(path: Path, grid: RunGrid, aoi_wkb: bytes = b"") -> Polygons:
     shapes[broken] = [polygonal(shape) for shape in shapely.make_valid(shapes[broken])]
     shapes, n_unplaced = _in_grid_pixels(frame.set_geometry(shapes, crs=frame.crs), path, grid)
     whole = shapely.box(0, 0, grid.width, grid.height)
-    aoi_px = to_pixels([shapely.from_wkb(aoi_wkb)], grid)[0] if aoi_wkb else None
+    aoi_px = aoi_in_pixels(aoi_wkb, grid)
     on_grid = shapes[_share_area(shapes, whole)]
     n_in_region = len(on_grid) if aoi_px is None else int(_share_area(on_grid, aoi_px).sum())
     if n_in_region == 0:

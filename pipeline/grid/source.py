@@ -20,6 +20,7 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -176,14 +177,27 @@ def _stem(href: str) -> str:
 
 
 def _with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
-    """Append a short hash of the href to ids that occur more than once; the rest keep their stem."""
-    ids = [scene.scene_id for scene in scenes]
-    return tuple(
-        replace(scene, scene_id=f"{scene.scene_id}-{hashlib.sha256(scene.href.encode()).hexdigest()[:8]}")
-        if ids.count(scene.scene_id) > 1
-        else scene
-        for scene in scenes
-    )
+    """Append a short hash of the place to ids that occur more than once; the rest keep their stem.
+
+    Ids enter a run's fingerprint, so a signed URL counts without its token: renewed, it is the same scene. Scenes that only their
+    query strings tell apart are numbered in order of priority.
+    """
+    repeated = Counter(scene.scene_id for scene in scenes)
+    seen: Counter[str] = Counter()
+    named = []
+    for scene in scenes:
+        if repeated[scene.scene_id] > 1:
+            scene_id = f"{scene.scene_id}-{hashlib.sha256(_place(scene.href).encode()).hexdigest()[:8]}"
+            seen[scene_id] += 1
+            again = f"-{seen[scene_id]}" if seen[scene_id] > 1 else ""
+            scene = replace(scene, scene_id=scene_id + again)
+        named.append(scene)
+    return tuple(named)
+
+
+def _place(href: str) -> str:
+    """An http(s) URL without query string and fragment, where tokens are; a path or an object's key whole: both may hold `?` and `#`."""
+    return urllib.parse.urlsplit(href)._replace(query="", fragment="").geturl() if href_kind(href) == "http" else href
 
 
 def _rfc3339(text: str | None) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipeline.errors import InputError
@@ -34,7 +34,7 @@ class LoadOptions:
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
     """For scenes that are not on the run grid's lattice."""
     open_files: int = 16
-    """Datasets kept open per reader."""
+    """Datasets kept open per reader. Does not change the result."""
 
     def __post_init__(self) -> None:
         low, high = self.percentiles
@@ -44,6 +44,10 @@ class LoadOptions:
             raise InputError("--scale must be two finite numbers lo,hi with lo < hi", came=str(self.scale), remedy="e.g. --scale 0,3000")
         if self.open_files < 1:
             raise InputError("A reader must keep at least one file open", came=str(self.open_files), remedy="16 is usual")
+
+    def result_parameters(self) -> dict[str, Any]:
+        """All of it that can change a result, for a fingerprint."""
+        return {key: value for key, value in asdict(self).items() if key != "open_files"}
 
 
 @dataclass(frozen=True, kw_only=True)

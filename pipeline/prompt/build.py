@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.errors import InputError
 from pipeline.prompt.gate import Gate, GateOptions
@@ -38,6 +38,11 @@ class PrompterOptions:
     def __post_init__(self) -> None:
         if not self.model:
             raise ValueError("model must not be empty")
+
+    def result_parameters(self) -> dict[str, Any]:
+        """All of it that can change a result, for a fingerprint."""
+        named = {"kind": self.kind, "model": self.model}
+        return {**named, "vllm": self.vllm.result_parameters()} if self.kind == "vllm" else named
 
 
 def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:

@@ -23,13 +23,15 @@ _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Direction overrides: they make a report show another question than the model read."""
 
 
-def check_query(text: str, *, max_chars: int = MAX_QUERY_CHARS) -> str:
+def check_query(text: object, *, max_chars: int = MAX_QUERY_CHARS) -> str:
     """The question in NFC, without white space around it.
 
     Raises:
-        InputError: it is empty, longer than `max_chars` characters, or holds control tokens (`<|...|>`), reply tags
-            (`<think>`, `<answer>`), control characters or direction overrides.
+        InputError: it is no text (questions come from JSON files too), empty, longer than `max_chars` characters, or holds
+            control tokens (`<|...|>`), reply tags (`<think>`, `<answer>`), control characters or direction overrides.
     """
+    if not isinstance(text, str):
+        raise InputError("a query must be text", came=repr(text)[:80], remedy='put it in quotes, for example {"query": "storage tanks"}')
     query = unicodedata.normalize("NFC", text).strip()
     if not query:
         raise InputError("a query must hold text", came=repr(text), remedy='ask a question, for example --query "storage tanks"')

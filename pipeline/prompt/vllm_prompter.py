@@ -25,7 +25,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,11 @@ _ENVIRONMENT = {
 """Set unless the environment says otherwise."""
 
 
+HOW_IT_SERVES = frozenset({"gpu_memory_utilization", "max_num_seqs", "kv_cache_gib", "image_cache_gib", "timeout_s"})
+"""Options of memory and time, which no fingerprint holds: a run that ran out of one goes on with another value. What a longer
+`timeout_s` lets through was a recorded failure before."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VllmOptions:
     """How a checkpoint is served. The defaults suit a 3B-7B model on one GPU."""
@@ -107,6 +112,10 @@ class VllmOptions:
             raise ValueError(f"gpu_memory_utilization is a share above 0 and up to 1, got {self.gpu_memory_utilization}")
         if (self.max_tokens is not None and self.max_tokens < 1) or self.image_cache_gib < 0 or (self.kv_cache_gib or 1) <= 0:
             raise ValueError(f"max_tokens and the cache sizes must not be negative, got {self}")
+
+    def result_parameters(self) -> dict[str, Any]:
+        """All of it that can change a result, for a fingerprint."""
+        return {key: value for key, value in asdict(self).items() if key not in HOW_IT_SERVES}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Literal
+from typing import Any, Literal
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, ModelError
 from pipeline.schema import RunGrid, TileLattice
 from pipeline.segment.checkpoint import check_sam2
 from pipeline.segment.oracle import OracleSegmenter
-from pipeline.segment.sam2_segmenter import Sam2Segmenter
+from pipeline.segment.sam2_segmenter import Sam2Segmenter, find_device
 from pipeline.segment.segmenter import Sam2Options, Segmenter
 from pipeline.world.oracle import OracleTruth, check_aligned, parse_oracle
 
@@ -33,6 +33,12 @@ class SegmenterOptions(Sam2Options):
         local = path.suffix in (".pt", ".safetensors")
         return f"{path.parent.name}/{path.name}" if local else self.checkpoint
 
+    def result_parameters(self) -> dict[str, Any]:
+        """All of it that can change a result, for a fingerprint; an oracle reads two of the options."""
+        if self.kind == "oracle":
+            return {"kind": self.kind, "checkpoint": self.checkpoint}
+        return super().result_parameters()
+
 
 def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
     """Raises InputError when the checkpoint is missing or of another architecture, or the label raster does not align."""
@@ -47,6 +53,19 @@ def check_checkpoint(options: Sam2Options) -> None:
     if options.device not in ("auto", "cpu", "mps") and not options.device.startswith("cuda"):
         raise InputError("the segmenter's device must be auto, cpu or cuda", came=repr(options.device), remedy="choose one of them")
     check_sam2(options)
+
+
+def check_device(options: SegmenterOptions) -> None:
+    """For a segmenter that will load on this machine: it has the device. Raises InputError. Imports torch, loads no model.
+
+    `auto` always is: asking torch about it here would start CUDA, and an engine that is forked later could not.
+    """
+    if options.kind == "oracle" or options.device == "auto":
+        return
+    try:
+        find_device(options.device)
+    except ModelError as error:
+        raise InputError(str(error)) from error
 
 
 def build_segmenter(options: SegmenterOptions, lattice: TileLattice | None = None) -> Segmenter:

@@ -8,7 +8,7 @@ their bounding boxes (`MaskCrop`), embeddings stay in the process that made them
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from pipeline.schema import MaskCrop, Prompt, TileImage, TileSpec
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+
+HOW_IT_RUNS = frozenset({"device", "prompt_batch"})
+"""Options that no fingerprint holds. `prompt_batch` bounds memory. `device` moves results by rounding alone, as another model of
+GPU does that no option names; `auto`, the default, already means whatever the machine has that a run is resumed on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,3 +84,7 @@ class Sam2Options:
             raise ValueError(f"prompt_batch must be at least 1, got {self.prompt_batch}")
         if self.image_px is not None and (self.image_px < 64 or self.image_px % 32):
             raise ValueError(f"image_px must be a multiple of 32 and at least 64, got {self.image_px}")
+
+    def result_parameters(self) -> dict[str, Any]:
+        """All of it that can change a result, for a fingerprint."""
+        return {key: value for key, value in asdict(self).items() if key not in HOW_IT_RUNS}

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -18,7 +19,11 @@ import numpy as np
 
 from pipeline.write.hrefs import public_href
 
-_MISSING = "(not set)"
+MAX_VALUE_CHARS = 240
+"""Longest text of a value in a message about differences."""
+
+_ABSENT = object()
+"""Stands for the value of a key that one side does not have."""
 
 
 def fingerprint(parameters: Mapping[str, Any]) -> str:
@@ -47,26 +52,57 @@ def canonical(value: Any) -> Any:
 
 
 def diff_parameters(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Dotted keys whose values differ between `a` and `b`, sorted. Lists are compared as a whole."""
-    flat_a, flat_b = _flatten(canonical(a)), _flatten(canonical(b))
-    return sorted(key for key in flat_a.keys() | flat_b.keys() if flat_a.get(key) != flat_b.get(key))
+    """Dotted keys whose values differ between `a` and `b`, sorted. Of a list of tables the first entry that differs is named."""
+    return [change.key for change in _sorted_changes(a, b)]
 
 
 def describe_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
-    """`key: value in a -> value in b; ...` for every key of `diff_parameters(a, b)`."""
-    flat_a, flat_b = _flatten(canonical(a)), _flatten(canonical(b))
-    return "; ".join(f"{key}: {flat_a.get(key, _MISSING)} -> {flat_b.get(key, _MISSING)}" for key in diff_parameters(a, b))
+    """`key: value in a -> value in b; ...` for every key of `diff_parameters(a, b)`; long values are cut."""
+    return "; ".join(f"{change.key}: {change.before} -> {change.after}" for change in _sorted_changes(a, b))
 
 
-def _flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
-    """Leaves as canonical JSON text under dotted keys, so that 1 and 1.0 differ just as they do in the fingerprint."""
-    flat: dict[str, str] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping) and item:
-            flat.update(_flatten(item, prefix=f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = _to_json(item)
-    return flat
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Change:
+    """One key whose value differs, and both values as texts."""
+
+    key: str
+    before: str
+    after: str
+
+
+def _sorted_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[_Change]:
+    return sorted(_changes(canonical(a), canonical(b), ""), key=lambda change: change.key)
+
+
+def _changes(a: Any, b: Any, key: str) -> Iterator[_Change]:
+    """Leaves are compared as canonical JSON text, so that 1 and 1.0 differ just as they do in the fingerprint."""
+    if _text(a) == _text(b):
+        return
+    table_a, table_b = ({} if value is _ABSENT else value for value in (a, b))
+    if isinstance(table_a, Mapping) and isinstance(table_b, Mapping) and (table_a or table_b):
+        for name in table_a.keys() | table_b.keys():
+            yield from _changes(table_a.get(name, _ABSENT), table_b.get(name, _ABSENT), f"{key}.{name}" if key else name)
+    elif _is_table_list(a) and _is_table_list(b):
+        if len(a) != len(b):
+            yield _Change(key=key, before=f"{len(a)} entries", after=f"{len(b)} entries")
+        for index, (one, other) in enumerate(zip(a, b, strict=False)):
+            if _text(one) != _text(other):
+                yield from _changes(one, other, f"{key}[{index}]")
+                return
+    else:
+        yield _Change(key=key, before=_shortened(_text(a)), after=_shortened(_text(b)))
+
+
+def _is_table_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def _text(value: Any) -> str:
+    return "(not set)" if value is _ABSENT else _to_json(value)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}... ({len(text)} characters)"
 
 
 def _to_json(value: Any) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from job_files import load_job
 from label_worlds import LabelWorld, blobs, write_label_world, write_raster
 
 RunJob = Callable[..., int]
@@ -69,6 +70,23 @@ def test_bad_queries(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys:
     assert_refused(code, capsys, out, QUERIES[query])
 
 
+QUERY_FILES = {
+    '[{"query": 5}]': "a query must be text.*Got: 5",
+    '[{"query": null}]': "a query must be text.*Got: None",
+    '[{"query": ["tanks"]}]': "a query must be text",
+    '[{"question": "tanks"}]': "--queries-from must be a JSON list",
+    '{"query": "tanks"}': "--queries-from must be a JSON list",
+    "tanks": "--queries-from must be a JSON list",
+}
+
+
+@pytest.mark.parametrize("text", QUERY_FILES)
+def test_bad_files_of_queries(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    file, out = write_json(tmp_path / "queries.json", text), tmp_path / "out"
+    code = run_job("--source", world.scene, "--whole-scene", "--queries-from", file, "--models", f"oracle:{world.labels}", "--out", out)
+    assert_refused(code, capsys, out, QUERY_FILES[text])
+
+
 OPTIONS = {
     "unknown preset": (["--preset", "embeded"], "embedded"),
     "halo too large": (["--tile", "64", "--halo", "32"], "(?i)halo.*smaller than half"),
@@ -81,6 +99,8 @@ OPTIONS = {
     "missing config": (["--config", "nowhere.toml"], r"nowhere\.toml"),
     "unknown band": (["--bands", "1,2,9"], "(?i)band"),
     "same question twice": (["--query", "x"], "once"),
+    "no area": (["--min-area-m2", "nan"], r"--min-area-m2 must be a finite number.*nan"),
+    "area below nothing": (["--min-area-m2", "-1"], r"--min-area-m2 must be .*not negative"),
 }
 
 
@@ -143,6 +163,42 @@ def test_a_foreign_directory_is_left_alone(run_job: RunJob, world: LabelWorld, t
         assert run_job(*words, *extra) == 2
         assert "holiday.txt" in capsys.readouterr().err
         assert [path.name for path in out.iterdir()] == ["holiday.txt"]
+
+
+def test_another_tools_run_json_is_left_alone(
+    run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the folder of the imagery itself, whatever the options."""
+    write_json(tmp_path / "run.json", {"tool": "another"})
+    (tmp_path / "thesis.txt").write_text("mine")
+    scene = tmp_path / "scene.tif"
+    scene.write_bytes(world.scene.read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    words = ("--source", scene, "--whole-scene", "--query", "x", "--models", f"oracle:{world.labels}", "--out", tmp_path)
+    for extra in ((), ("--new-run",), ("--dry-run",), ("--new-run", "--dry-run")):
+        assert run_job(*words, *extra) == 2
+        assert re.search(r"run\.json must have run_json_version.*To fix", capsys.readouterr().err)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_relative_out_of_a_submitted_job_is_refused(
+    run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver of `ray job submit --working-dir .` runs in a copy that Ray deletes."""
+    package = tmp_path / "session_x" / "runtime_resources" / "working_dir_files" / "_ray_pkg_ab"
+    package.mkdir(parents=True)
+    monkeypatch.chdir(package)
+    words = ("--source", world.scene, "--whole-scene", "--query", "x", "--models", f"oracle:{world.labels}", "--runner", "local")
+    code = run_job(*words, "--out", "out")
+    assert_refused(code, capsys, package / "out", r"--out must lie outside.*_ray_pkg_ab.*absolute path")
+    restitch = load_job("restitch_region").main
+    for words, option in ((["--run", "out"], "--run"), (["--run", str(tmp_path / "run"), "--out", "again"], "--out")):
+        assert_refused(restitch([*words, "--runner", "local"]), capsys, package / "again", f"{option} must lie outside")
+
+
+def test_merging_again_refuses_an_area_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = load_job("restitch_region").main(["--run", str(tmp_path), "--out", str(tmp_path / "out"), "--min-area-m2", "nan"])
+    assert_refused(code, capsys, tmp_path / "out", "--min-area-m2 must be a finite number")
 
 
 def assert_refused(code: int, capsys: pytest.CaptureFixture[str], out: Path, message: str) -> None:

@@ -20,7 +20,10 @@ from job_files import load_job
 from pipeline.evaluate import benchmark_world, sample_steps
 from pipeline.evaluate.metrics import CONVENTIONS
 from pipeline.evaluate.sample_records import unpack_mask
+from pipeline.evaluate.truth_models import TruthSegmenter, image_number
 from pipeline.prepare_benchmark import EVALUATION_JSON
+from pipeline.schema import TileImage
+from pipeline.segment.segmenter import Embedding
 
 ROOT = Path(__file__).parents[2]
 FILES = ("results.json", "results.md", "samples.html", "samples.parquet")
@@ -112,6 +115,59 @@ def test_a_second_start_does_only_what_is_missing(
     assert evaluate(*TWO_PARTS, "--out", tmp_path / "cut") == 0
     assert read == [1, 1]
     assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+
+
+def test_a_question_that_failed_once_can_be_asked_again(
+    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The memory is short the first time that something of the second part is drawn. The first part is never done again."""
+    assert evaluate(*TWO_PARTS, "--out", tmp_path / "whole") == 0
+    out, plain, failures = tmp_path / "out", TruthSegmenter.embed, ["out of memory"]
+    first, second = (out / "parts" / name for name in ("p00000.parquet", "p00001.parquet"))
+    read: list[int] = []
+
+    def short(self: TruthSegmenter, image: TileImage) -> Embedding:
+        if failures and image_number(image.tile) >= sample_steps.IMAGES_PER_PART:
+            raise RuntimeError(failures.pop())
+        return plain(self, image)
+
+    def counted(self: sample_steps.SampleReader, part: int) -> sample_steps.PartImages:
+        read.append(part)
+        return reader(self, part)
+
+    reader = sample_steps.SampleReader.read
+    monkeypatch.setattr(TruthSegmenter, "embed", short)
+    monkeypatch.setattr(sample_steps.SampleReader, "read", counted)
+    assert evaluate(*TWO_PARTS, "--out", out) == 3
+    assert (read, failures) == ([0, 1], [])
+    assert results(out)["outcomes"]["failed/model_error"] == 1
+    assert "attention: 1 of 2 parts hold questions that failed for a reason that may pass; the same" in capsys.readouterr().out
+    kept, failed = (first.stat().st_mtime_ns, first.read_bytes()), second.read_bytes()
+    assert evaluate(*TWO_PARTS, "--out", out) == 3, "it stays failed until it is asked again"
+    assert read == [0, 1]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sample_steps, "write_part", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(*TWO_PARTS, "--out", out, "--retry-failed")
+    assert second.read_bytes() == failed, "the old part stays until there is a new one"
+    capsys.readouterr()
+    assert evaluate(*TWO_PARTS, "--out", out, "--retry-failed") == 0
+    said = capsys.readouterr().out
+    assert "note: " in said
+    assert f"{second} has 1 failed question and is done again" in said
+    assert "resumed: 1 of 2 parts were committed before" in said
+    assert "attention" not in said
+    assert read == [0, 1, 1, 1]
+    assert (first.stat().st_mtime_ns, first.read_bytes()) == kept
+    for file in FILES:
+        assert (out / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+    assert evaluate(*TWO_PARTS, "--out", out, "--retry-failed") == 0
+    assert read == [0, 1, 1, 1], "nothing is left to ask again"
+    assert [path.name for path in (out / "parts").iterdir() if path.suffix != ".parquet"] == []
 
 
 def test_question_policies_and_limits(evaluate: Evaluate, layouts: dict[str, Path], tmp_path: Path) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+import rasterio
 import shapely
 from job_files import load_job
-from label_worlds import write_label_world
+from label_worlds import LabelWorld, write_label_world
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.evaluate.truth import read_truth, score_run, score_table
-from pipeline.schema import Window
+from pipeline.prompt.oracle import OraclePrompter
+from pipeline.schema import TileImage, TilePrompts, Window
 from pipeline.world.landscape import World
 from pipeline.world.scene import write_world
 from pipeline.write.run_json import read_run_json
@@ -43,7 +45,7 @@ def test_an_oracle_that_answers_every_class_has_full_recall_and_known_precision(
     query = next(item["query"] for item in json.loads((world / "queries.json").read_text()) if item["class"] == name)
     run(run_job, world, tmp_path / "out", query)
     info = read_run_json(tmp_path / "out" / "run.json")
-    (score,) = score_run(tmp_path / "out", read_truth(world), info.lattice, info.queries)
+    (score,) = score_run(tmp_path / "out", read_truth(world), info)
     figures = score.figures()
     n_class = int((truth["class"] == name).sum())
     assert figures["recall"] == 1.0
@@ -80,38 +82,94 @@ def test_false_alarms_per_100_km2_of_a_world_made_by_hand(run_job: RunJob, tmp_p
     models = ("--models", f"oracle:{predicted.labels}", "--tile", 40, "--halo", 4, "--runner", "local")
     assert run_job(*words, *models, "--out", tmp_path / "out") == 0
     info = read_run_json(tmp_path / "out" / "run.json")
-    scores = [score.figures() for score in score_run(tmp_path / "out", read_truth(tmp_path / "world"), info.lattice, info.queries)]
+    scores = [score.figures() for score in score_run(tmp_path / "out", read_truth(tmp_path / "world"), info)]
     tile_m2 = 256 / 0.9996**2  # UTM's scale on its central meridian, where this world lies
     for score, alarms, tiles in zip(scores, (3, 4, 5), (7, 8, 9), strict=True):
         assert (score["false_alarms"], score["truly_empty_tiles"]) == (alarms, tiles)
         assert score["empty_km2"] == pytest.approx(tiles * tile_m2 / 1e6, rel=1e-3)
         assert score["per_100_km2"] == pytest.approx(100 * alarms / (tiles * tile_m2 / 1e6), rel=1e-3)
-    assert "per_100_km2" in score_table(score_run(tmp_path / "out", read_truth(tmp_path / "world"), info.lattice, info.queries))
+    assert "per_100_km2" in score_table(score_run(tmp_path / "out", read_truth(tmp_path / "world"), info))
 
 
-def test_land_that_was_not_looked_at_is_no_empty_land(run_job: RunJob, tmp_path: Path) -> None:
-    """A failed tile and one without imagery leave seven of nine; half of another one's pixels leave half of its area."""
-    world = write_label_world(tmp_path / "world", np.zeros((96, 96), dtype=np.int64))
-    gpd.GeoDataFrame({"instance_id": [], "class": []}, geometry=[], crs=32633).to_parquet(tmp_path / "world" / "truth.parquet")
-    (tmp_path / "world" / "queries.json").write_text('[{"query": "pools", "class": "pool", "kind": "explicit"}]')
-    words = ("--source", world.scene, "--whole-scene", "--query", "pools", "--models", f"oracle:{world.labels}", "--tile", 40, "--halo", 4)
-    assert run_job(*words, "--runner", "local", "--out", tmp_path / "out") == 0
-    info = read_run_json(tmp_path / "out" / "run.json")
-    path = tmp_path / "out" / "coverage.parquet"
-    rows = pq.read_table(path).to_pylist()
-    failed, unseen = {"statuses": ["failed"], "reasons": ["timeout"]}, {"statuses": ["empty"], "reasons": ["nodata"], "valid_share": 0.01}
-    changes = [failed, unseen, {"valid_share": 0.5}]
-    changed = [{**row, **change} for row, change in zip(rows, [*changes, *({} for _ in rows[3:])], strict=True)]
-    pq.write_table(pa.Table.from_pylist(changed, schema=pq.read_schema(path)), path)
-    (score,) = score_run(tmp_path / "out", read_truth(tmp_path / "world"), info.lattice, info.queries)
-    assert score.empty_m2 == pytest.approx(6.5 * 256 / 0.9996**2, rel=1e-3)
+def pool_world(folder: Path, labels: NDArray[np.int64]) -> LabelWorld:
+    """A world whose instances are pools, with one question that asks for them and one that nothing answers."""
+    world = write_label_world(folder, labels)
+    ids = [int(number) for number in np.unique(world.ids) if number]
+    frame = gpd.GeoDataFrame({"instance_id": ids, "class": ["pool"] * len(ids)}, geometry=[shapely.Point(0, 0)] * len(ids), crs=32633)
+    frame.to_parquet(folder / "truth.parquet")
+    questions = [{"query": "pools", "class": "pool", "kind": "explicit"}, {"query": "ships", "class": "", "kind": "absent"}]
+    (folder / "queries.json").write_text(json.dumps(questions))
+    return world
+
+
+def scored(run_job: RunJob, world: LabelWorld, out: Path, *words: object, code: int = 0) -> list[dict[str, Any]]:
+    """The figures of a run of the oracle, which answers every question with all instances, in tiles of 32 px and a halo of 4."""
+    folder = world.scene.parent
+    models = ("--models", f"oracle:{world.labels}", "--tile", 40, "--halo", 4, "--runner", "local")
+    assert run_job("--source", world.scene, "--queries-from", folder / "queries.json", *models, *words, "--out", out) == code
+    return [score.figures() for score in score_run(out, read_truth(folder), read_run_json(out / "run.json"))]
+
+
+def test_land_that_was_not_looked_at_is_in_no_figure(run_job: RunJob, tmp_path: Path) -> None:
+    """3 x 3 tiles; the first has no imagery, and the last half of it."""
+    world = pool_world(tmp_path / "world", np.zeros((96, 96), dtype=np.int64))
+    with rasterio.open(world.scene) as source:
+        data, profile = source.read(), source.profile
+    data[:, :32, :32] = data[:, 64:, 80:] = 0
+    with rasterio.open(world.scene, "w", **{**profile, "nodata": 0}) as changed:
+        changed.write(data)
+    for figures in scored(run_job, world, tmp_path / "out", "--whole-scene"):
+        assert (figures["truly_empty_tiles"], figures["rejection"], figures["giou"]) == (8, 1.0, 1.0)
+        assert figures["empty_km2"] == pytest.approx(7.5 * 256 / 0.9996**2 / 1e6, rel=1e-3)
+
+
+def test_a_region_is_scored_by_what_lies_in_it(run_job: RunJob, tmp_path: Path) -> None:
+    """The AOI ends inside column 33, so that 3 x 2 of 3 x 5 tiles are looked at.
+
+    One pool (6 x 6 px) is inside. Of another, of 120 columns and 10 rows, four columns are, and the run sees it up to column 68: less
+    than half of it. A third is in a tile that nobody looked at. About ships the oracle answers with all it knows in the three tiles that
+    see any of it and rejects the other three. By the whole lattice recall would be 1 of 3 and the rejection about ships 12 of 15.
+    """
+    labels = np.zeros((96, 160), dtype=np.int64)
+    for number, (row0, col0, row1, col1) in enumerate(((2, 2, 8, 8), (40, 30, 50, 150), (70, 100, 80, 110)), start=1):
+        labels[row0:row1, col0:col1] = number
+    world = pool_world(tmp_path / "world", labels)
+    area = shapely.box(500000, 5500000 - 48, 500000 + 33.5 * 0.5, 5500000)
+    gpd.GeoDataFrame(geometry=[area], crs=32633).to_file(tmp_path / "aoi.gpkg")
+    pools, ships = scored(run_job, world, tmp_path / "out", "--aoi", tmp_path / "aoi.gpkg")
+    assert (pools["n_true"], pools["n_predicted"], pools["recall"], pools["precision"], pools["ciou"]) == (2, 2, 1.0, 1.0, 1.0)
+    assert (pools["giou"], pools["giou_present"], pools["false_rejection"], pools["false_alarms"]) == (1.0, 1.0, 0.0, 0)
+    assert (pools["truly_empty_tiles"], pools["rejection"]) == (3, 1.0)
+    assert pools["empty_km2"] == pytest.approx((32 * 32 + 2 * 2 * 32) * 0.25 / 0.9996**2 / 1e6, abs=1e-6)
+    assert (ships["truly_empty_tiles"], ships["rejection"], ships["false_alarms"]) == (6, 0.5, 2)
+    assert ships["giou"] == 0.5
+
+
+def test_a_tile_that_failed_has_no_answer(run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 3 x 3 tiles two hold a pool, and one of these fails, as does one without: 7 of 9 answers are right, one of two pools is found."""
+    labels = np.zeros((96, 96), dtype=np.int64)
+    labels[10:20, 10:20], labels[74:84, 74:84] = 1, 2
+    answer = OraclePrompter.prompt
+
+    async def moody(self: OraclePrompter, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
+        if image.tile.tile_id in ("r00000c00000", "r00000c00002"):
+            raise RuntimeError("out of memory")
+        return await answer(self, image, queries)
+
+    monkeypatch.setattr(OraclePrompter, "prompt", moody)
+    pools, _ = scored(run_job, pool_world(tmp_path / "world", labels), tmp_path / "out", "--whole-scene", code=3)
+    assert (pools["n_true"], pools["recall"], pools["precision"], pools["ciou"]) == (2, 0.5, 1.0, 0.5)
+    assert (pools["giou"], pools["giou_present"]) == (pytest.approx(7 / 9, abs=1e-4), 0.5)
+    assert (pools["truly_empty_tiles"], pools["rejection"]) == (7, pytest.approx(6 / 7, abs=1e-4))
+    assert pools["false_rejection"] == 0.0
+    assert pools["empty_km2"] == pytest.approx(6 * 256 / 0.9996**2 / 1e6, rel=1e-3)
 
 
 def test_a_question_without_a_known_class_is_refused(run_job: RunJob, world: Path, tmp_path: Path) -> None:
     run(run_job, world, tmp_path / "out", "anything at all")
     info = read_run_json(tmp_path / "out" / "run.json")
     with pytest.raises(InputError, match=r"queries\.json"):
-        score_run(tmp_path / "out", read_truth(world), info.lattice, info.queries)
+        score_run(tmp_path / "out", read_truth(world), info)
 
 
 def test_a_run_that_was_merged_again_is_scored_alike(run_job: RunJob, world: Path, tmp_path: Path) -> None:
@@ -119,9 +177,9 @@ def test_a_run_that_was_merged_again_is_scored_alike(run_job: RunJob, world: Pat
     query = json.loads((world / "queries.json").read_text())[0]["query"]
     run(run_job, world, tmp_path / "out", query)
     info = read_run_json(tmp_path / "out" / "run.json")
-    (before,) = score_run(tmp_path / "out", read_truth(world), info.lattice, info.queries)
+    (before,) = score_run(tmp_path / "out", read_truth(world), info)
     (tmp_path / "out" / "blocks").rename(tmp_path / "records")
-    (after,) = score_run(tmp_path / "out", read_truth(world), info.lattice, info.queries)
+    (after,) = score_run(tmp_path / "out", read_truth(world), info)
     assert after.figures() == before.figures()
     assert after.figures()["false_rejection"] == 0.0
 
@@ -131,7 +189,7 @@ def test_a_run_must_have_ended(run_job: RunJob, world: Path, tmp_path: Path) -> 
     info = read_run_json(tmp_path / "out" / "run.json")
     (tmp_path / "out" / "coverage.parquet").unlink()
     with pytest.raises(InputError, match=r"needs coverage\.parquet"):
-        score_run(tmp_path / "out", read_truth(world), info.lattice, info.queries)
+        score_run(tmp_path / "out", read_truth(world), info)
 
 
 def test_a_world_needs_its_files(tmp_path: Path) -> None:

@@ -218,6 +218,66 @@ def test_bad_input_ends_with_exit_code_2(made: Path, tmp_path: Path, capsys: pyt
         assert text in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--convention", "think2seg"), "--convention"),
+        (("--convention", "paper"), "--convention"),  # its default, but said
+        (("--parser", "robust"), "--parser"),
+        (("--limit", "3", "--size", "840", "--out", "x"), "--limit, --out, --size"),
+        (("--preset", "embedded", "--runner", "local", "--retry-failed"), "--preset, --retry-failed, --runner"),
+        (("--boundary-tolerance", "0.01"), "--boundary-tolerance"),
+    ],
+)
+def test_flags_of_a_benchmark_are_refused(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], named: str
+) -> None:
+    monkeypatch.setattr("pipeline.evaluate.truth_polygons.score_polygons", not_to_be_scored)
+    truth = write(tmp_path / "t.parquet", BOXES)
+    assert load_job("evaluate").main(["--run", str(made), "--truth", str(truth), *words]) == 2
+    error = capsys.readouterr().err
+    assert f"takes no flag that says how a benchmark is asked. Got: {named}. To fix: drop " in error
+
+
+def not_to_be_scored(*_: object) -> None:
+    raise AssertionError("the run was scored")
+
+
+def test_the_mode_for_runs_takes_its_own_flags_alone() -> None:
+    job = load_job("evaluate")
+    assert job.given_flags(["--run", "r", "--truth", "t", "--truth-query=1", "--json", "j"]) == set(job.RUN_FLAGS)
+    assert job.given_flags([]) == set()
+    assert job.given_flags(["--seed", "0", "--retry-failed"]) == {"seed", "retry_failed"}
+
+
+def test_where_the_json_cannot_be_written_nothing_is_scored(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main, truth = load_job("evaluate").main, write(tmp_path / "t.parquet", BOXES)
+    words = ["--run", str(made), "--truth", str(truth), "--json"]
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.evaluate.truth_polygons.score_polygons", not_to_be_scored)
+        for path, came in (("missing/s.json", f"and there is no folder {tmp_path}/missing"), ("", "which is a folder")):
+            assert main([*words, str(tmp_path / path)]) == 2
+            assert f"Got: {tmp_path / path}, {came}. To fix: make the folder" in capsys.readouterr().err
+    assert not (tmp_path / "missing").exists()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.json").write_text("of an earlier call")
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.write.atomic_file._fsync", full)
+        assert main([*words, "s.json"]) == 2
+    assert "--json must be writable. Got: no space left on device" in capsys.readouterr().err
+    assert (tmp_path / "s.json").read_text() == "of an earlier call"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.json", "t.parquet"]
+    assert main([*words, "s.json"]) == 0, "a file beside this process"
+    (figures,) = json.loads((tmp_path / "s.json").read_text())
+    assert figures["recall"] == 1.0
+
+
 def test_a_run_without_rasters_is_refused(made: Path, tmp_path: Path) -> None:
     info = read_run_json(made / "run.json")
     with pytest.raises(InputError, match=r"needs masks\.zarr"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from pipeline.config import (
     RunConfig,
     TileOptions,
     build_preset,
+    check_min_area,
     check_queries,
     known_presets,
     merge_tables,
@@ -59,6 +61,26 @@ def test_resources_do_not_enter_the_fingerprint_but_thresholds_do() -> None:
     assert result_parameters(base) == result_parameters(other_pools)
     assert result_parameters(base) != result_parameters(other_tau)
     assert result_parameters(base) != result_parameters(replace(base, queries=("lakes",)))
+
+
+def test_what_a_message_advises_to_lower_does_not_make_another_run() -> None:
+    base = result_parameters(make_config())
+    engine = {"gpu_memory_utilization": 0.4, "max_num_seqs": 4, "kv_cache_gib": 3.0, "image_cache_gib": 0.1, "timeout_s": 1200.0}
+    less = make_config(prompter={"vllm": engine}, segmenter={"prompt_batch": 8, "device": "cpu"}, load={"open_files": 2})
+    assert result_parameters(less) == base
+    for changed in ({"prompter": {"vllm": {"retry": 0}}}, {"segmenter": {"dtype": "bfloat16"}}, {"load": {"collar": "off"}}):
+        assert result_parameters(make_config(**changed)) != base
+
+
+@pytest.mark.parametrize("area_m2", [math.nan, math.inf, -math.inf, -0.5])
+def test_an_area_that_nothing_can_be_compared_with_is_refused(area_m2: float) -> None:
+    with pytest.raises(InputError, match=r"--min-area-m2 must be a finite number.*To fix: give 0"):
+        check_min_area(area_m2)
+
+
+@pytest.mark.parametrize("area_m2", [0.0, 12.5])
+def test_an_area_is_given_back(area_m2: float) -> None:
+    assert check_min_area(area_m2) == area_m2
 
 
 def test_a_gate_that_is_off_leaves_no_trace_and_one_that_is_on_enters_the_fingerprint() -> None:

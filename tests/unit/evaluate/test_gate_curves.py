@@ -89,6 +89,37 @@ def test_the_largest_threshold_whose_interval_begins_at_the_recall() -> None:
     assert choose([{**row(0.1, 1, 1), "n": 0}], 0.0) is None
 
 
+def test_no_threshold_is_chosen_because_a_miss_was_seen() -> None:
+    """300 pictures of 6 pairs that pass at 0.5, but for one pair of one picture with p = 0.15.
+
+    Where all pass, nothing says how alike the pairs of a picture are: they are worth 300, and 0.025 ** (1 / 300) = 0.9878. The miss
+    says that they are hardly alike: recall is 1799 / 1800, and its lower end rises above the target that the smaller thresholds fail.
+    """
+    p = np.full(1800, 0.9)
+    p[0] = 0.15
+    yes, thresholds = np.ones(1800, dtype=bool), (0.0, 0.05, 0.1, 0.2, 0.5)
+    pairs = JudgedPairs(p=p, present=yes, absent=~yes, found=yes, picture=np.arange(1800) // 6)
+    curve = gate_curve(pairs, COSTS, thresholds=thresholds)
+    assert [row["recall"] for row in curve] == [1.0, 1.0, 1.0, 0.9994, 0.9994]
+    assert [row["recall_low"] for row in curve[:3]] == [0.9878] * 3
+    assert all(row["recall_low"] == pytest.approx(0.9917, abs=1e-4) for row in curve[3:])
+    assert choose(curve, 0.99) is None
+    assert why_none(curve, 0.99, "pairs").startswith("at 0.05 it is 1, but 1800 pairs are worth 300 independent ones")
+    chosen = choose(curve[::-1], 0.985)
+    assert chosen is not None, "in whatever order the rows come"
+    assert chosen["threshold"] == 0.5
+    verified = verifier_curve(JudgedMasks(p=p, right=yes, picture=pairs.picture), 1.25, thresholds)
+    assert choose(verified, 0.99) is None, "masks of one tile are no independent draws either"
+
+
+def test_a_threshold_above_one_that_falls_short_is_not_chosen() -> None:
+    """The lower end falls below the target at 0.2 and comes back at 0.3: the answer is 0.1."""
+    curve = [{"threshold": t, "recall": 1.0, "recall_low": low, "n": 9} for t, low in ((0.1, 0.96), (0.2, 0.94), (0.3, 0.97))]
+    chosen = choose(curve, 0.95)
+    assert chosen is not None
+    assert chosen["threshold"] == 0.1
+
+
 def test_why_there_is_no_threshold() -> None:
     """Of 100 pairs that all pass the interval begins at 0.9638; 0.99 needs 0.025 ** (1 / n) >= 0.99: n = 368."""
     said = why_none([row(0.1, 100, 100)], 0.99, "pairs")

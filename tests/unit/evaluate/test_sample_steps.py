@@ -155,6 +155,17 @@ BESIDE = Prompt(box_xyxy=(20.0, 10.0, 26.0, 16.0))  # 36 px that no target has
 POINT = Prompt(box_xyxy=None, points_xy=((5.0, 5.0),), point_labels=(1,))  # the fake segmenter makes no mask of it
 
 
+def test_a_segmenter_that_only_a_fresh_process_can_mend_leaves_the_part_undone(tmp_path: Path) -> None:
+    class Lost(FakeSegmenter):
+        def segment(self, embedding, prompts):  # type: ignore[no-untyped-def]
+            raise ModelError("CUDA error: an illegal memory access", retryable=True)
+
+    made = context([image("a", [sample("s", SQUARE)])], tmp_path)
+    with pytest.raises(ModelError, match="illegal memory access"):
+        run(made, prompter=FakePrompter({(tile_id(0), "where is s?"): (BOX,)}), segmenter=Lost())
+    assert not made.part_path(0).exists()
+
+
 def test_a_verifier_takes_masks_away_and_the_rest_is_scored(tmp_path: Path) -> None:
     """`two` has the target and as many pixels beside it: IoU 36 / 72 before, 1 without the second mask."""
     images = [

@@ -14,8 +14,9 @@ import shapely
 import zarr
 
 from pipeline.errors import InputError
+from pipeline.evaluate.truth import TileFate
 from pipeline.evaluate.truth_polygons import PolygonTruth, choose_question, read_polygons, truth_lines
-from pipeline.schema import RunGrid, TileLattice
+from pipeline.schema import Reason, RunGrid, TileLattice, TileStatus
 
 UTM = rasterio.CRS.from_epsg(32633).to_wkt()
 GRID = RunGrid(crs_wkt=UTM, transform=(0.5, 0.0, 500000.0, 0.0, -0.5, 5500000.0), width=40, height=30)
@@ -46,7 +47,7 @@ def looked(tmp_path: Path, shapes: Sequence[Any], mask: Any = None, **options: A
     polygons = read_polygons(write(tmp_path / "truth.parquet", shapes), GRID, **options)
     truth = PolygonTruth(tmp_path / "run", polygons)
     lattice = TileLattice(grid=GRID, tile_px=64, halo_px=8, block_tiles=1)
-    return truth, truth.look(lattice.tile(0, 0), 0, looked_at=True)
+    return truth, truth.look(lattice.tile(0, 0), 0, fate=TileFate(status=TileStatus.FOUND, reason=Reason.NONE))
 
 
 @pytest.mark.parametrize("name", ["truth.geojson", "truth.parquet", "truth.gpkg"])
@@ -101,8 +102,9 @@ def test_a_tile_that_was_not_looked_at_or_has_no_judged_pixel_is_left_out(tmp_pa
     truth, tile = looked(tmp_path, [box(2, 2, 12, 12)], np.full((30, 40), 255, np.uint8))
     assert tile is None
     whole = TileLattice(grid=GRID, tile_px=64, halo_px=8, block_tiles=1).tile(0, 0)
-    assert truth.look(whole, 0, looked_at=False) is None
-    assert (truth.n_counted, truth.n_left_out) == (0, 2)
+    for status, reason in ((TileStatus.EMPTY, Reason.NODATA), (TileStatus.FAILED, Reason.TIMEOUT)):
+        assert truth.look(whole, 0, fate=TileFate(status=status, reason=reason)) is None
+    assert (truth.n_counted, truth.n_left_out) == (0, 3)
 
 
 def test_invalid_polygons_are_repaired_and_counted(tmp_path: Path) -> None:

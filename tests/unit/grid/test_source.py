@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
 
 from pipeline.errors import InputError
+from pipeline.grid import source
 from pipeline.grid.source import RasterFiles, SceneCatalog, SourceOptions, expand_hrefs, open_scenes
 from pipeline.schema import Scene
 
@@ -89,6 +91,32 @@ def test_ids_are_unique_and_do_not_depend_on_order(make_tif: MakeTif, tmp_path: 
     assert forward == backward
     assert len(set(forward.values())) == 3
     assert forward[c] == "y"
+
+
+def test_ids_outlive_a_renewed_token(make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two signed URLs with equal file names; their headers come from a local file."""
+    local = opened(make_tif())[0]
+    monkeypatch.setattr(source, "open_scene", lambda href, options: replace(local, scene_id="B04", href=href))
+
+    def ids(*hrefs: str) -> list[str]:
+        return [scene.scene_id for scene in opened(*hrefs)]
+
+    first, second = "https://h/may/B04.tif", "https://h/june/B04.tif"
+    plain = ids(first, second)
+    assert len(set(plain)) == 2
+    assert ids(f"{first}?sig=1", f"{second}?sig=2#x") == plain
+    assert ids(f"{first}?sig=3", f"{second}?sig=4") == plain
+    assert ids(f"{second}?sig=5", f"{first}?sig=6") == plain[::-1]
+
+
+def test_scenes_that_a_query_string_or_a_key_tells_apart_keep_ids_of_their_own(make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = opened(make_tif())[0]
+    monkeypatch.setattr(source, "open_scene", lambda href, options: replace(local, scene_id="get", href=href))
+    one, two, three = (scene.scene_id for scene in opened(*(f"https://h/get?item={letter}" for letter in "abc")))
+    assert (two, three) == (f"{one}-2", f"{one}-3")
+    keys = [scene.scene_id for scene in opened("s3://bucket/get#1.tif", "s3://bucket/get#2.tif")]  # `#` is part of an object's key
+    assert len({key.removeprefix("get-") for key in keys}) == 2
+    assert all(len(key) == len("get-") + 8 for key in keys)
 
 
 @pytest.mark.parametrize("transform", [Affine(1, 0, 5, 0, 1, 7), Affine.translation(5, 7) @ Affine.rotation(30) @ Affine.scale(2, -2)])

@@ -125,3 +125,22 @@ def test_off_builds_no_gate_and_an_oracle_gets_its_own(tmp_path: Path) -> None:
     oracle = build_prompter(options, run_grid)
     assert build_gate(GateOptions(), options, oracle, run_grid) is None
     assert isinstance(build_gate(GateOptions(mode="parent"), options, oracle, run_grid), OracleGate)
+
+
+def test_memory_and_time_enter_no_fingerprint_and_all_else_of_the_engine_does() -> None:
+    def parameters(**vllm: object) -> dict[str, object]:
+        return parse_table(PrompterOptions, {"kind": "vllm", "model": "x", "vllm": vllm}, "prompter").result_parameters()
+
+    roomier = {"gpu_memory_utilization": 0.5, "max_num_seqs": 8, "kv_cache_gib": 2.0, "image_cache_gib": 0.0, "timeout_s": 900.0}
+    assert parameters(**roomier) == parameters()
+    others = {"profile": "embedded", "revision": "ab12", "dtype": "float32", "max_model_len": 2048, "max_tokens": 512, "block_size": 32}
+    others |= {"enforce_eager": True, "retry": 0}
+    assert set(roomier) | set(others) == set(VllmOptions.__dataclass_fields__)
+    for name, value in others.items():
+        assert parameters(**{name: value})["vllm"] == {**parameters()["vllm"], name: value}  # type: ignore[dict-item]
+        assert parameters(**{name: value}) != parameters()
+
+
+def test_the_engine_enters_no_fingerprint_of_a_prompter_without_one() -> None:
+    options = PrompterOptions(kind="vector", model="tanks.geojson", vllm=VllmOptions(profile="embedded"))
+    assert options.result_parameters() == {"kind": "vector", "model": "tanks.geojson"}

@@ -60,6 +60,12 @@ def test_refused_queries(text: str, said: str) -> None:
     str(caught.value).encode("utf-8")  # the message itself is printable
 
 
+@pytest.mark.parametrize("value", [5, None, True, ["tanks"], {"query": "tanks"}, b"tanks"])
+def test_a_value_of_a_json_file_that_is_no_text(value: object) -> None:
+    with pytest.raises(InputError, match=r"a query must be text.*To fix: put it in quotes"):
+        check_query(value)
+
+
 def test_a_caller_may_allow_longer_ones() -> None:
     assert check_query("x" * 600, max_chars=600) == "x" * 600
     with pytest.raises(InputError, match="at most 600 characters"):

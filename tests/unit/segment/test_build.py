@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 from pipeline.errors import InputError
 from pipeline.options import parse_table
 from pipeline.schema import RunGrid, TileLattice
-from pipeline.segment.build import SegmenterOptions, build_segmenter, check_segmenter
+from pipeline.segment.build import SegmenterOptions, build_segmenter, check_device, check_segmenter
 from pipeline.segment.oracle import OracleSegmenter
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 
@@ -86,6 +86,19 @@ def test_bad_checkpoints_are_refused(tiny_dir: Path, tmp_path: Path, monkeypatch
     refuse("must hold a SAM2", checkpoint=str(tmp_path / "bad.pt"), config=str(tiny_dir / "config.yaml"))
 
 
+def test_the_device_of_this_machine_is_looked_at_where_the_model_will_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("this starts CUDA"))
+    for options in (SegmenterOptions(), SegmenterOptions(device="cpu"), SegmenterOptions(device="cuda")):
+        check_device(options)
+    with pytest.raises(InputError, match="'cuda:1' needs that GPU") as caught:
+        check_device(SegmenterOptions(device="cuda:1"))
+    assert caught.value.exit_code == 2
+    check_device(SegmenterOptions(kind="oracle", checkpoint="oracle:labels.tif", device="cuda:1"))
+
+
 def test_checking_loads_no_model_library() -> None:
     code = (
         "import sys; from pipeline.segment.build import *; from pipeline.schema import RunGrid;"
@@ -94,3 +107,13 @@ def test_checking_loads_no_model_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
     assert done.stdout.strip() == "[]"
+
+
+def test_what_enters_a_fingerprint_is_what_changes_a_result() -> None:
+    plain = SegmenterOptions().result_parameters()
+    assert SegmenterOptions(prompt_batch=4, device="cpu").result_parameters() == plain
+    assert plain == {"kind": "sam2", "config": "", "checkpoint": "", "image_px": None, "mask_threshold": 0.0, "dtype": "float32"}
+    for changed in (SegmenterOptions(dtype="bfloat16"), SegmenterOptions(image_px=512), SegmenterOptions(mask_threshold=0.5)):
+        assert changed.result_parameters() != plain
+    oracle = SegmenterOptions(kind="oracle", checkpoint="oracle:labels.tif", image_px=512)
+    assert oracle.result_parameters() == {"kind": "oracle", "checkpoint": "oracle:labels.tif"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.write.fingerprint import describe_difference, diff_parameters, fingerprint
+from pipeline.write.fingerprint import MAX_VALUE_CHARS, describe_difference, diff_parameters, fingerprint
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -42,6 +42,14 @@ def test_fingerprints_differ_exactly_when_some_key_differs(a: dict[str, Any], da
     assert (fingerprint(a) == fingerprint(b)) == (diff_parameters(a, b) == [])
 
 
+@settings(deadline=None)
+@given(st.dictionaries(st.text(max_size=2), JSON, max_size=3), st.dictionaries(st.text(max_size=2), JSON, max_size=3))
+def test_so_do_those_of_nested_values(a: dict[str, Any], b: dict[str, Any]) -> None:
+    assert (fingerprint(a) == fingerprint(b)) == (diff_parameters(a, b) == [])
+    assert diff_parameters(a, a) == []
+    assert diff_parameters(a, b) == diff_parameters(b, a)
+
+
 def test_differences_name_nested_keys_and_both_values() -> None:
     a = {"tile": {"px": 1024, "halo": 64}, "query": ["roofs"], "old": 1}
     b = {"tile": {"px": 512, "halo": 64}, "query": ["roofs", "pools"], "new": True}
@@ -51,6 +59,36 @@ def test_differences_name_nested_keys_and_both_values() -> None:
     assert 'query: ["roofs"] -> ["roofs","pools"]' in text
     assert "old: 1 -> (not set)" in text
     assert "new: (not set) -> true" in text
+
+
+OLD = {"scene_id": "old", "bands": [1, 2, 3], "etag": "o"}
+NEW = {"scene_id": "new", "bands": [1, 2, 3], "etag": "n"}
+
+
+def test_the_order_of_a_list_matters_and_its_first_difference_is_named() -> None:
+    a, b = {"scenes": [OLD, NEW]}, {"scenes": [NEW, OLD]}
+    assert fingerprint(a) != fingerprint(b)
+    assert diff_parameters(a, b) == ["scenes[0].etag", "scenes[0].scene_id"]
+    assert describe_difference(a, b) == 'scenes[0].etag: "o" -> "n"; scenes[0].scene_id: "old" -> "new"'
+    third = {**NEW, "etag": "m"}
+    assert describe_difference({"scenes": [OLD, NEW]}, {"scenes": [OLD, third]}) == 'scenes[1].etag: "n" -> "m"'
+
+
+def test_a_list_of_another_length_says_how_long_it_is() -> None:
+    assert describe_difference({"scenes": [OLD]}, {"scenes": [OLD, NEW]}) == "scenes: 1 entries -> 2 entries"
+    longer = {"scenes": [NEW, OLD]}
+    assert diff_parameters({"scenes": [OLD]}, longer) == ["scenes", "scenes[0].etag", "scenes[0].scene_id"]
+
+
+def test_tables_that_one_side_lacks_are_named_key_by_key_unless_they_are_empty() -> None:
+    assert describe_difference({}, {"gate": {"mode": "tile", "seed": 0}}) == 'gate.mode: (not set) -> "tile"; gate.seed: (not set) -> 0'
+    assert describe_difference({"gate": {}}, {}) == "gate: {} -> (not set)"
+    assert diff_parameters({"gate": {}}, {"gate": {}}) == []
+
+
+def test_long_values_are_cut() -> None:
+    text = describe_difference({"user": "a" * 5000}, {"user": "b"})
+    assert text == f'user: "{"a" * (MAX_VALUE_CHARS - 1)}... (5002 characters) -> "b"'
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), b"bytes"])

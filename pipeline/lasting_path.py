@@ -1,0 +1,27 @@
+"""Does what is written to a path outlive the job? Not below Ray's copy of the working directory.
+
+`ray job submit --working-dir .` starts the driver in a copy of the folder that Ray keeps under its session
+(`.../runtime_resources/working_dir_files/_ray_pkg_<hash>`), and a relative path means a place in there. Ray deletes the copy when
+it needs the room, and any changed file makes another one: the results would be gone, and the same command would start from nothing.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+from pipeline.errors import InputError
+
+PACKAGES = ("runtime_resources", "working_dir_files")
+"""The folders of a Ray session, one in the other, that hold copies of working directories."""
+
+
+def require_lasting(path: str, option: str) -> None:
+    """Refuse a path below a copy that Ray keeps of a working directory. Raises InputError naming `option`."""
+    parts = Path(path).absolute().parts
+    if PACKAGES in pairwise(parts):
+        raise InputError(
+            f"{option} must lie outside Ray's copy of the working directory, which does not last",
+            came=f"{path}, which is {Path(path).absolute()}",
+            remedy=f"give {option} as an absolute path that all machines of the cluster see, for example /data/run",
+        )
