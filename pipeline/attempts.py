@@ -1,7 +1,8 @@
 """How a block that keeps killing its process is told from one that was merely interrupted.
 
-1. A step calls `begin(block_id, step)` before it works on a block: one marker file per attempt.
-2. The commit of the block record calls `clear(block_id)`.
+1. Each step that can die of a block (read, prompt, segment) calls `begin(block_id, step)` before it works on it: one marker file per
+   attempt.
+2. A step that is through with the block calls `end(block_id, step)`.
 3. When Ray restarts a dead actor, the same block comes again and `begin` returns 2, 3, ...; above `MAX_CRASHES` earlier
    attempts the step gives the block up as FAILED(crashed) instead of dying for ever (Ray restarts actors without limit).
 4. Where a process works on several blocks at once, a death counts against all of them. So a block that comes again is worked

@@ -1,7 +1,7 @@
 """The wiring: plan -> blocks -> {read -> prompt -> segment -> commit} -> publish. The only module that imports ray.
 
 1. `prepare` plans the run, checks every input and every checkpoint's header, claims the output directory and writes
-   plan.parquet and run.json. No model is loaded; `--dry-run` stops here.
+   plan.parquet and run.json. No model is loaded; `--dry-run` stops before the claim and writes a plan at most.
 2. `run_blocks` sends the blocks that have no committed record yet through the three steps, with one of two runners over
    the same step objects: `_run_ray` (Ray Data, fixed-size actor pools) or `_run_local` (this process).
 3. `publish` turns the committed records into rasters, instances, coverage and report (pipeline.publish); it is a pure
@@ -29,7 +29,7 @@ from pipeline.attempts import AttemptJournal
 from pipeline.config import Pool, ResourceOptions, Runner
 from pipeline.errors import InputError, ModelError, SourceError, TerraqueryError
 from pipeline.merge.job import MergeJob, Task, TaskRunner, run_here
-from pipeline.prepare import RunRequest, Todo, claim, plan_request, todo
+from pipeline.prepare import RunRequest, Todo, claim, plan_request, rehearse, todo
 from pipeline.progress import BlockSummary, Progress
 from pipeline.prompt.verifier import LooksAt
 from pipeline.publish import illustrate, illustrate_run, publish, publish_merge
@@ -46,8 +46,10 @@ from pipeline.rows import (
     table_to_image,
 )
 from pipeline.schema import BlockSpec
+from pipeline.segment.build import check_device
 from pipeline.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep
 from pipeline.summary import close_run, final_table, finish, notice_box, plan_text, result_table
+from pipeline.write.run_lock import alone_in
 
 RAY_STARTS = 3
 """How often a Ray of our own is started before giving up."""
@@ -67,21 +69,25 @@ def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> in
     if request.config.preset.notice:
         say(notice_box(request.config.preset.notice))
     say(plan_text(planned))
-    context = claim(planned)
     if request.dry_run:
-        say(f"dry run: no model was loaded; the plan is {context.run_dir}/plan.parquet")
+        say(rehearse(planned))
         return 0
-    left = todo(context, retry_failed=request.retry_failed)
-    for text in left.notes:
-        say(f"note: {text}")
-    AttemptJournal(Path(context.run_dir) / ATTEMPTS).reset()
-    infer(context, left, runner=request.runner)
-    inferred = time.monotonic()
-    published = publish(context, note=say, run_tasks=task_runner(request.runner))
-    timings = {"inference": inferred - started, "publish": published.elapsed_s, "total": time.monotonic() - started}
-    info = finish(planned, context, published, timings)
-    say("writing report and catalogue item")
-    illustrate(context, info, published.conservation)
+    if request.runner == "local":
+        check_device(request.config.segmenter)
+    with alone_in(Path(request.out)) as require_still_alone:
+        context = claim(planned)
+        left = todo(context, retry_failed=request.retry_failed)
+        for text in left.notes:
+            say(f"note: {text}")
+        AttemptJournal(Path(context.run_dir) / ATTEMPTS).reset()
+        infer(context, left, runner=request.runner)
+        inferred = time.monotonic()
+        require_still_alone()
+        published = publish(context, note=say, run_tasks=task_runner(request.runner))
+        timings = {"inference": inferred - started, "publish": published.elapsed_s, "total": time.monotonic() - started}
+        info = finish(planned, context, published, timings)
+        say("writing report and catalogue item")
+        illustrate(context, info, published.conservation)
     say(final_table(context, published, timings, info.gate))
     return 3 if published.conservation.failed else 0
 
@@ -91,14 +97,15 @@ def restitch_region(request: RestitchRequest, *, say: Callable[[str], None] = pr
     started = time.monotonic()
     set_process_defaults(PROCESS_CACHE_MB if request.runner == "local" else SMALL_CACHE_MB)
     plan = plan_restitch(request)
-    claim_restitch(plan)
-    published = publish_merge(plan.job, note=say, run_tasks=task_runner(request.runner))
-    timings = {"publish": published.elapsed_s, "total": time.monotonic() - started}
-    info = close_run(plan.run_dir, plan.job.fingerprint, published, timings)
-    try:
-        illustrate_run(plan.run_dir, info, published.conservation, imagery=imagery_of(plan), inside=plan.job.inside)
-    except (SourceError, InputError) as error:
-        say(f"note: report.html and item.json were not written, because the run's imagery cannot be opened: {error}")
+    with alone_in(plan.run_dir.path):
+        claim_restitch(plan)
+        published = publish_merge(plan.job, note=say, run_tasks=task_runner(request.runner))
+        timings = {"publish": published.elapsed_s, "total": time.monotonic() - started}
+        info = close_run(plan.run_dir, plan.job.fingerprint, published, timings)
+        try:
+            illustrate_run(plan.run_dir, info, published.conservation, imagery=imagery_of(plan), inside=plan.job.inside)
+        except (SourceError, InputError) as error:
+            say(f"note: report.html and item.json were not written, because the run's imagery cannot be opened: {error}")
     say(result_table(info.queries, str(plan.run_dir.path), published, timings, info.gate))
     return 3 if published.conservation.failed else 0
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -164,12 +165,14 @@ def _audit(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> No
 
 def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock) -> None:
     create_masks(job.run_dir.masks, job.lattice, job.queries)
+    handed_on: Counter[dissolve.HomeKey] = Counter()
     for block in run_tasks(paint.paint_block, job, job.blocks()):
+        handed_on.update(block.handed_on)
         for tally, rows, ground in zip(tallies, block.rows, block.ground, strict=True):
             tally.add_rows(rows)
             tally.add_ground(ground)
     clock.lap("paint")
-    for query, rows in run_tasks(dissolve.dissolve_home, job, dissolve.dissolve_keys(job)):
+    for query, rows in run_tasks(dissolve.dissolve_home, job, dissolve.dissolve_keys(job, handed_on)):
         tallies[query].add_rows(rows)
     clock.lap("dissolve")
     for _ in run_tasks(paint.repaint_block, job, dissolve.repaint_keys(job)):

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from pipeline.config import MergeMode, Runner
 from pipeline.errors import InputError
+from pipeline.grid.lattice import OffsetRC, outer_window, place_scenes
 from pipeline.load.prepare import LoadOptions, prepare_scenes
 from pipeline.merge.job import MergeJob
 from pipeline.options import parse_table
 from pipeline.publish import Imagery
-from pipeline.schema import TileLattice
+from pipeline.schema import RunGrid, Scene, TileLattice, Window
 from pipeline.stitch.options import MergeOptions, StitchOptions
 from pipeline.write.block_records import done_blocks
 from pipeline.write.fingerprint import fingerprint
@@ -33,6 +34,7 @@ from pipeline.write.instances import InstanceMeta
 from pipeline.write.plan_table import read_inside, write_plan
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, collect_versions, read_run_json, write_run_json
+from pipeline.write.run_lock import take
 
 AGAIN = "start segment_region.py again with the run's own command: it does only the blocks that are missing, then merge again"
 
@@ -154,8 +156,13 @@ def planned_blocks(lattice: TileLattice, inside: NDArray[np.bool_]) -> list[str]
 
 
 def claim_restitch(plan: RestitchPlan) -> None:
-    """Take the output directory: run.json (running) and the plan. Raises InputError for a foreign directory."""
-    if not plan.in_place:
+    """Take the output directory: its lock, run.json (running) and the plan.
+
+    Raises InputError for a foreign directory, and for one in which another driver is at work.
+    """
+    if plan.in_place:
+        take(plan.run_dir.path)
+    else:
         plan.run_dir.claim(plan.info.parameters)
         write_plan(plan.run_dir.plan, plan.job.lattice, plan.job.inside)
     write_run_json(plan.run_dir.run_json, replace(plan.info, status="running"))
@@ -167,9 +174,24 @@ def imagery_of(plan: RestitchPlan) -> Imagery:
     load = parse_table(LoadOptions, {k: v for k, v in info.parameters["load"].items() if v is not None}, "parameters.load")
     placed = [info.stretches.get(scene.scene_id, {}).get("offset_rc") for scene in info.scenes]
     offsets = [None if offset is None else (int(offset[0]), int(offset[1])) for offset in placed]
-    windows = [info.lattice.grid.window] * len(info.scenes)
-    sources = prepare_scenes(info.scenes, load, offsets=offsets, windows=windows)
+    sources = prepare_scenes(info.scenes, load, offsets=offsets, windows=scene_windows(info.scenes, offsets, info.lattice.grid))
     return Imagery(sources=sources, load=load, record_fingerprint=plan.job.fingerprint)
+
+
+def scene_windows(scenes: Sequence[Scene], offsets: Sequence[OffsetRC | None], grid: RunGrid) -> list[Window]:
+    """Per scene: the window of the run grid that it can fill, as the run's plan had it (`Plan.scene_windows`).
+
+    A scene on the grid's lattice is read through an offset, so its window must not reach beyond the file. A warped one may be asked for
+    any window: one that seems to miss the grid (lon/lat grids know several turns of the globe) is looked for everywhere.
+    """
+    windows = []
+    for scene, offset, outline in zip(scenes, offsets, place_scenes(scenes, grid), strict=True):
+        if offset is None:
+            windows.append(outer_window(*outline.bounds).intersect(grid.window) or grid.window)
+        else:
+            whole = Window(row0=0, col0=0, row1=scene.height, col1=scene.width).shifted(*offset)
+            windows.append(whole.intersect(grid.window) or Window(row0=0, col0=0, row1=0, col1=0))
+    return windows
 
 
 def _require_tiling(info: RunInfo, tiling: Mapping[str, int]) -> None:

@@ -1,6 +1,7 @@
 """What one block goes through: read, prompt, segment, commit. The same objects serve both runners.
 
-1. `ReadStep`      block -> pixels and validity of all its tiles, one windowed read per scene.
+1. `ReadStep`      block -> pixels and validity of all its tiles, one windowed read per scene. A decoder can take its process
+                   down with a damaged file, so reading is journalled like the models' work.
 2. `PromptStep`    every tile that has something to see is asked every query, concurrently; a tile without valid pixels
                    is answered EMPTY(nodata) and an unreadable one FAILED(unreadable), both without a model call. A gate, when
                    on, looks first: what it rejects is EMPTY(gate), but for a sample that is asked all the same.
@@ -10,9 +11,9 @@
                    crop around every mask before they are flattened.
 
 A step is built from a picklable `RunContext` inside the process that runs it, so weights load once per actor. An
-exception of a model on one tile becomes FAILED(model_error) for that tile; an engine that died raises, so that the
-runner restarts the actor. A block whose processing killed its process `MAX_CRASHES` times is committed as
-FAILED(crashed) instead of being tried for ever.
+exception of a model on one tile becomes FAILED(model_error) for that tile; an engine that died, or a GPU context that
+is lost with all that is in it, raises, so that the runner restarts the actor. A block whose processing killed its process
+`MAX_CRASHES` times is committed as FAILED(crashed) instead of being tried for ever.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ ATTEMPTS = "attempts"
 
 _CRASHED = f"the process working on this block died {MAX_CRASHES} times"
 
+_CRASHED_READING = f"the process reading this block's imagery died {MAX_CRASHES} times"
+"""Error of every tile of such a block; it travels with the pixels and tells it from imagery that is unreadable."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
@@ -88,9 +92,16 @@ class ReadStep:
 
     def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
         self._reader = reader or CogReader(context.scene_sources, context.lattice.grid, options=context.config.load)
+        self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
 
     def read(self, block: BlockSpec) -> BlockImage:
-        return self._reader.read(block)
+        """The pixels of a block; of one that keeps killing its process none, and every tile is listed as unreadable for that reason."""
+        if self._journal.begin(block.block_id, "read") > MAX_CRASHES:
+            black, invalid = np.zeros((*block.read.shape, 3), dtype=np.uint8), np.zeros(block.read.shape, dtype=np.bool_)
+            return BlockImage(block=block, rgb=black, valid=invalid, unreadable={t.tile_id: _CRASHED_READING for t in block.tiles})
+        image = self._reader.read(block)
+        self._journal.end(block.block_id, "read")
+        return image
 
 
 class PromptStep:
@@ -126,7 +137,8 @@ class PromptStep:
 
     async def _ask(self, image: BlockImage, tile: TileSpec, shared: Probabilities | None) -> list[TilePrompts]:
         if tile.tile_id in image.unreadable:
-            return self._all(tile, TileStatus.FAILED, Reason.UNREADABLE, image.unreadable[tile.tile_id])
+            error = image.unreadable[tile.tile_id]
+            return self._all(tile, TileStatus.FAILED, Reason.CRASHED if error == _CRASHED_READING else Reason.UNREADABLE, error)
         view = image.tile_image(tile)
         if not self._has_imagery(view):
             return self._all(tile, TileStatus.EMPTY, Reason.NODATA)
@@ -169,7 +181,10 @@ class SegmentStep:
         self._journal = AttemptJournal(self._run_dir.path / ATTEMPTS)
 
     def commit(self, image: BlockImage, answers: Sequence[TilePrompts]) -> BlockSummary:
-        """Segment, flatten and write one block. Idempotent: the same block gives the same file name."""
+        """Segment, flatten and write one block. Idempotent: the same block gives the same file name.
+
+        Raises ModelError, retryable, when the segmenter can only go on in a fresh process.
+        """
         start, before = time.monotonic(), self._segmenter.n_embeddings
         if self._journal.begin(image.block.block_id, "segment") > MAX_CRASHES:
             answers = [replace(a, status=TileStatus.FAILED, reason=Reason.CRASHED, prompts=(), error=_CRASHED) for a in answers]
@@ -204,6 +219,8 @@ class SegmentStep:
                 embedding = embedding or self._segmenter.embed(view)
                 found.append(_TileMasks(record=base, masks=tuple(self._segmenter.segment(embedding, answer.prompts))))
             except Exception as error:
+                if isinstance(error, ModelError) and error.retryable:  # in a fresh process alone: the next tile would fail like this one
+                    raise
                 found.append(_TileMasks(record=_failed(base, error)))
         return found
 

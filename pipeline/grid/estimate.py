@@ -6,10 +6,13 @@ those are read that still have something to fill. Prompter calls count one per t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import shapely
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.grid.tiles import Plan
@@ -17,6 +20,9 @@ from pipeline.schema import Window
 
 BANDS_READ = 3
 """Red, green and blue; validity comes with them in pixel-interleaved files."""
+
+_CHUNK_BLOCKS = 4096
+"""Blocks compared with the scenes at once, to bound memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +57,11 @@ def estimate(plan: Plan, n_queries: int) -> Estimate:
     """Add up a plan. `n_queries`: questions asked of every tile, at least 1."""
     if n_queries < 1:
         raise InputError("A run needs at least one query", came=str(n_queries), remedy="give --query")
-    pixels = 0
-    read_px = np.zeros(len(plan.scenes), dtype=np.int64)
-    blocks = 0
-    windows = plan.scene_windows
+    pixels, reads = 0, []
     for block in plan.blocks():
-        blocks += 1
         pixels += sum(tile.core.area_px for tile in block.tiles)
-        read_px += [_overlap_px(block.read, window) for window in windows]
+        reads.append(block.read)
+    read_px = overlaps_px(reads, plan.scene_windows)
     decoded = 0
     compressed: float | None = 0.0
     for scene, outline, count in zip(plan.scenes, plan.outlines, read_px.tolist(), strict=True):
@@ -71,7 +74,7 @@ def estimate(plan: Plan, n_queries: int) -> Estimate:
         mode=plan.mode,
         tiles=tiles,
         tiles_outside=plan.n_tiles_outside,
-        blocks=blocks,
+        blocks=len(reads),
         pixels=pixels,
         pixels_read=int(read_px.sum()),
         bytes_decoded=decoded,
@@ -81,6 +84,18 @@ def estimate(plan: Plan, n_queries: int) -> Estimate:
     )
 
 
-def _overlap_px(one: Window, other: Window) -> int:
-    common = one.intersect(other)
-    return 0 if common is None else common.area_px
+def overlaps_px(reads: Sequence[Window], windows: Sequence[Window]) -> NDArray[np.int64]:
+    """(n_windows,) pixels that each window shares with `reads`, added up; pairs that do not meet cost nothing."""
+    edges = np.array([_edges(window) for window in windows], dtype=np.int64).reshape(-1, 4)
+    tree = shapely.STRtree(shapely.box(*edges.T))
+    total = np.zeros(len(windows), dtype=np.int64)
+    for start in range(0, len(reads), _CHUNK_BLOCKS):
+        own = np.array([_edges(read) for read in reads[start : start + _CHUNK_BLOCKS]], dtype=np.int64)
+        block, window = tree.query(shapely.box(*own.T))
+        low, high = np.maximum(own[block, :2], edges[window, :2]), np.minimum(own[block, 2:], edges[window, 2:])
+        np.add.at(total, window, np.maximum(high - low, 0).prod(axis=1))
+    return total
+
+
+def _edges(window: Window) -> tuple[int, int, int, int]:
+    return window.col0, window.row0, window.col1, window.row1

@@ -21,10 +21,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.load.prepare import SceneSource
-from pipeline.load.reader import READ_ERRORS
+from pipeline.load.reader import READ_ERRORS, open_planned
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import dataset_validity
-from pipeline.raster_access import open_raster, raster_environment
+from pipeline.raster_access import raster_environment
 from pipeline.schema import RunGrid, Window
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def _scaled(window: Window, factor: float, shape: tuple[int, ...]) -> Window | N
 
 def _read(source: SceneSource, grid: RunGrid, out_shape: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """(h, w, 3) stretched RGB and (h, w) validity of the scene's whole window at `out_shape`."""
-    with raster_environment(source.scene.href), open_raster(source.scene.href) as dataset:
+    with raster_environment(source.scene.href), open_planned(source.scene) as dataset:
         if source.offset_rc is not None:
             return _decimate(dataset, source, source.window.shifted(-source.offset_rc[0], -source.offset_rc[1]), out_shape)
         settings: dict[str, Any] = {

@@ -6,6 +6,7 @@
    a WarpedVRT with the RUN's crs, transform, width and height, so that every window is cut from one and the same warped
    image. Its bands are read one at a time: GDAL then warps in its fixed blocks, whatever the window, while a read of all
    bands at once may take a shortcut whose result depends on the window.
+   Both hold for the file that the run was planned with: one of another size is refused (`open_planned`).
 3. Open datasets are kept, least recently used first out: a fresh open per read doubles bytes and decoding.
 4. A failing read is tried once more with a fresh handle (networks hiccup), then the block is read tile by tile, so that
    only tiles that really cannot be read are reported in `BlockImage.unreadable`. A tile is also unreadable when only one
@@ -33,12 +34,12 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
-from pipeline.errors import TerraqueryError
+from pipeline.errors import SourceError, TerraqueryError
 from pipeline.load.prepare import LoadOptions, SceneSource
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, collar_on_window, collar_warped, dataset_validity
 from pipeline.raster_access import gdal_message, href_kind, open_raster, raster_environment
-from pipeline.schema import BlockImage, BlockSpec, RunGrid, Window
+from pipeline.schema import BlockImage, BlockSpec, RunGrid, Scene, Window
 
 _log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ class CogReader:
         while len(self._handles) >= self._options.open_files:
             self._handles.popitem(last=False)[1].close()
         source = self._sources[index]
-        dataset = open_raster(source.scene.href)
+        dataset = open_planned(source.scene)
         try:
             vrt = None if source.offset_rc is not None else self._warped(dataset, source)
         except BaseException:
@@ -203,6 +204,20 @@ class CogReader:
         handle = self._handles.pop(index, None)
         if handle is not None:
             handle.close()
+
+
+def open_planned(scene: Scene) -> Any:
+    """The open dataset of a scene that still has the size that the run was planned with; call inside its raster environment.
+
+    Raises SourceError for another size: GDAL would crop windows that reach beyond the file, and the pixels would land in wrong places.
+    """
+    dataset = open_raster(scene.href)
+    if (dataset.width, dataset.height) != (scene.width, scene.height):
+        came = f"{dataset.width} x {dataset.height}"
+        dataset.close()
+        planned = f"must have the {scene.width} x {scene.height} px that the run was planned with"
+        raise SourceError(f"{scene.href} {planned}. Got: {came}. To fix: put the earlier file back, or start a new run")
+    return dataset
 
 
 def _fill(rgb: NDArray[np.uint8], valid: NDArray[np.bool_], own_rgb: NDArray[np.uint8], own_valid: NDArray[np.bool_]) -> None:

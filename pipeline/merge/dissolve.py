@@ -14,6 +14,7 @@ super-tiles, and objects that lie near each other share a task: a hash that keep
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from pipeline.errors import RecordError
 from pipeline.merge.job import MergeJob
 from pipeline.merge.rows import RowCounts, publish_rows
 from pipeline.stitch.describe import member_columns
@@ -60,12 +62,17 @@ class _Parts:
     polygons: NDArray[np.object_]
 
 
-def dissolve_keys(job: MergeJob) -> list[HomeKey]:
-    """The owners to which any block handed a piece."""
-    keys = []
-    for query in range(len(job.queries)):
-        keys += [(query, int(name)) for name in folders_in(job.table("pieces", query, "x").parent)]
-    return sorted(keys)
+def dissolve_keys(job: MergeJob, handed_on: Mapping[HomeKey, int]) -> list[HomeKey]:
+    """The owners to which any block handed a piece. `handed_on`: how many blocks did.
+
+    Raises RecordError when not as many files are there: without them, objects that cross blocks would vanish without a word.
+    """
+    for (query, home), n_blocks in sorted(handed_on.items()):
+        n_files = len(_files(job, query, "pieces", home))
+        if n_files != n_blocks:
+            folder = job.table(f"pieces/{home}", query, "x").parent
+            raise RecordError(f"{folder} must hold the pieces of {n_blocks} blocks, and has {n_files} files. To fix: start the merge again")
+    return sorted(handed_on)
 
 
 def repaint_keys(job: MergeJob) -> list[tuple[int, int]]:

@@ -50,26 +50,29 @@ PIECES = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class PaintCounts:
-    """What became of one block: rows per query, and the ground its tiles saw."""
+    """What became of one block: rows per query, the ground its tiles saw, and where its pieces of crossing objects went."""
 
     rows: tuple[RowCounts, ...]
     ground: tuple[SeamDensity, ...]
+    handed_on: tuple[tuple[int, int], ...]
+    """(query_index, super-tile that owns the ids) of every file of pieces that was written."""
 
 
 def paint_block(job: MergeJob, block: Block) -> PaintCounts:
     """Step 4 for one block."""
-    rows, ground, pictures = [], [], []
+    rows, ground, handed_on, pictures = [], [], [], []
     writes = job.writes(*block)
     for query in range(len(job.queries)):
         source = job.source(query)
         picture = paint_query(job, source, block)
-        counts, shown = _split(job, query, block, picture)
+        counts, shown, homes = _split(job, query, block, picture)
         rows.append(counts)
+        handed_on += [(query, home) for home in homes]
         ground.append(seam_zone(job.lattice, source, block))
         pictures.append((source, picture, shown))
     if writes:
         _write(job, block, pictures)
-    return PaintCounts(rows=tuple(rows), ground=tuple(ground))
+    return PaintCounts(rows=tuple(rows), ground=tuple(ground), handed_on=tuple(handed_on))
 
 
 def repaint_block(job: MergeJob, block: Block) -> None:
@@ -104,8 +107,8 @@ def _name(job: MergeJob, block: Block) -> str:
     return f"b{block[0]:05d}_{block[1]:05d}"
 
 
-def _split(job: MergeJob, query: int, block: Block, picture: Picture) -> tuple[RowCounts, NDArray[np.bool_]]:
-    """(counts of the rows written, (n + 1,) numbers that the shard shows)."""
+def _split(job: MergeJob, query: int, block: Block, picture: Picture) -> tuple[RowCounts, NDArray[np.bool_], list[int]]:
+    """(counts of the rows written, (n + 1,) numbers that the shard shows, owners to which pieces were handed on)."""
     core = job.lattice.block_core(*block)
     found = measure_block(picture.image, core, job.aoi_mask(core) if picture.image.any() else None)
     tile, batch = job.batch_of(*block)
@@ -122,12 +125,12 @@ def _split(job: MergeJob, query: int, block: Block, picture: Picture) -> tuple[R
     here = np.isin(picture.blocked, components["id"])
     components["truncated"] = components["truncated"] | np.isin(components["id"], picture.blocked[here])
     counts = _local_rows(job, query, block, found, rows=rows, ids=ids[rows], area_m2=area_m2, components=components)
-    _hand_on(job, query, block, picture, found, crossing=~local, stopped=picture.blocked[~here])
+    homes = _hand_on(job, query, block, picture, found, crossing=~local, stopped=picture.blocked[~here])
     shown = np.zeros(picture.ids.size, dtype=np.bool_)
     shown[found.number[rows]] = True
     shown[found.number[~local]] = True
     write_columns(job.table("shown", query, _name(job, block)), {"id": picture.ids[shown]})
-    return counts, shown
+    return counts, shown, homes
 
 
 def _local_rows(
@@ -174,8 +177,8 @@ def _hand_on(
     *,
     crossing: NDArray[np.bool_],
     stopped: NDArray[np.uint64],
-) -> None:
-    """Pieces and border runs of crossing objects, one file per super-tile that owns ids among them."""
+) -> list[int]:
+    """Pieces and border runs of crossing objects, one file per super-tile that owns ids among them; returns these."""
     core, number = job.lattice.block_core(*block), block[0] * job.lattice.n_block_cols + block[1]
     runs = border_runs(picture.image, core)
     table = np.zeros(picture.ids.size, dtype=np.bool_)
@@ -184,7 +187,7 @@ def _hand_on(
     ids, run_ids = picture.ids[found.number[crossing]], picture.ids[runs[:, 0]]
     all_ids = np.concatenate([ids, stopped])
     if not all_ids.size:
-        return
+        return []
     n, stops = ids.size, stopped.size
     nothing = np.zeros(stops, dtype=np.int64)
     outline = pa.array([*shapely.to_wkb(found.polygons[crossing]), *([None] * stops)], type=pa.binary())
@@ -201,13 +204,15 @@ def _hand_on(
     )
     owner = job.supers.home(all_ids.astype(np.int64) - 1)
     run_owner = job.supers.home(run_ids.astype(np.int64) - 1)
-    for home in np.unique(owner).tolist():
+    homes: list[int] = np.unique(owner).tolist()
+    for home in homes:
         part = pieces.take(pa.array(np.flatnonzero(owner == home)))
         write_batches(job.table(f"pieces/{home}", query, _name(job, block)), [part], compression=None)
         mine = run_owner == home
         if mine.any():
             columns = {"id": run_ids[mine], "block": np.full(int(mine.sum()), number), "run": runs[mine, 1:]}
             write_columns(job.table(f"runs/{home}", query, _name(job, block)), columns)
+    return homes
 
 
 def _write(job: MergeJob, block: Block, pictures: Sequence[tuple[RecordSource, Picture, NDArray[np.bool_]]]) -> None:

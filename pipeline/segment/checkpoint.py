@@ -2,7 +2,8 @@
 
 1. `read_shapes` takes names (and, for safetensors, shapes) from a file's header. A .pt file is a zip with a pickle; its
    strings are listed with `pickletools`, which reads opcodes and never runs them.
-2. `check_sam2` compares a few of them with the YAML: the parts of a SAM2, the width and the depth of its encoder.
+2. `check_sam2` compares a few of them with the YAML: the parts of a SAM2, the width and the depth of its encoder, and the tensors
+   of its memory that SAM2.1 has and SAM2.0 has not (their encoders are alike).
 
 Everything here takes milliseconds and imports neither torch nor sam2, so bad input fails before any model is loaded.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import pickletools
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ PARTS = ("image_encoder.trunk.", "sam_prompt_encoder.", "sam_mask_decoder.")
 """Prefixes that the weights of every SAM2 have."""
 
 _FIRST_LAYER = "image_encoder.trunk.patch_embed.proj.weight"
+
+SWITCHED = {"no_obj_embed_spatial": "no_obj_embed_spatial", "proj_tpos_enc_in_obj_ptrs": "obj_ptr_tpos_proj.weight"}
+"""Switch of the YAML's `model` -> tensor that a model has with it alone. SAM2.1 sets both, SAM2.0 neither."""
 
 
 def check_sam2(options: Sam2Options) -> None:
@@ -43,7 +48,9 @@ def check_sam2(options: Sam2Options) -> None:
     if absent:
         came = f"{path}, which has no tensors named {', '.join(absent)}"
         raise InputError("the segmenter's checkpoint must hold a SAM2", came=came, remedy="pass SAM2 weights")
-    _check_trunk(path, shapes, config)
+    model = _model_node(config)
+    _check_trunk(path, shapes, config, model)
+    _check_version(path, shapes, config, model)
 
 
 def _check_hub(hub_id: str) -> None:
@@ -74,26 +81,41 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...] | None]:
         raise InputError("the segmenter's checkpoint must be a readable weights file", came=came, remedy="fetch it again") from error
 
 
-def _check_trunk(path: Path, shapes: dict[str, tuple[int, ...] | None], config: Path) -> None:
-    trunk = _trunk(config)
+def _check_trunk(path: Path, shapes: Mapping[str, tuple[int, ...] | None], config: Path, model: Mapping[str, Any]) -> None:
+    trunk = model["image_encoder"]["trunk"]
     width, depth = int(trunk.get("embed_dim", 96)), sum(int(n) for n in trunk.get("stages", (2, 3, 16, 3)))
     blocks = {name.split(".")[3] for name in shapes if name.startswith("image_encoder.trunk.blocks.")}
     first = shapes.get(_FIRST_LAYER)
     if len(blocks) != depth or (first is not None and first[0] != width):
         has = f"{len(blocks)} encoder blocks" + (f" of width {first[0]}" if first is not None else "")
-        raise InputError(
-            "the segmenter's checkpoint and config must be of one architecture",
-            came=f"{path} has {has}, {config.name} describes {depth} of width {width}",
-            remedy="pass the config that belongs to the checkpoint",
-        )
+        raise _other_architecture(f"{path} has {has}, {config.name} describes {depth} of width {width}")
 
 
-def _trunk(config: Path) -> dict[str, Any]:
+def _check_version(path: Path, shapes: Mapping[str, tuple[int, ...] | None], config: Path, model: Mapping[str, Any]) -> None:
+    for switch, tensor in SWITCHED.items():
+        wanted, has = bool(model.get(switch, False)), tensor in shapes
+        if wanted != has:
+            version = "SAM2.1" if has else "SAM2.0"
+            says = f"sets {switch}" if wanted else f"does not set {switch}"
+            raise _other_architecture(f"{path} has {'a' if has else 'no'} tensor {tensor}, as weights of {version} do, but {config} {says}")
+
+
+def _other_architecture(came: str) -> InputError:
+    return InputError(
+        "the segmenter's checkpoint and config must be of one architecture",
+        came=came,
+        remedy="pass the config that belongs to the checkpoint",
+    )
+
+
+def _model_node(config: Path) -> Mapping[str, Any]:
+    """The YAML's `model`, of which `image_encoder.trunk` is known to be a mapping. Raises InputError."""
     from omegaconf import OmegaConf
 
     try:
-        trunk: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(config))["model"]["image_encoder"]["trunk"]
+        model: Mapping[str, Any] = OmegaConf.to_container(OmegaConf.load(config))["model"]
+        dict(model["image_encoder"]["trunk"])
     except Exception as error:
         came = f"{config} ({type(error).__name__}: {error})"
         raise InputError("the segmenter's config must be a SAM2 YAML", came=came, remedy="pass a config of the sam2 package") from error
-    return trunk
+    return model

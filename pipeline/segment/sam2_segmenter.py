@@ -5,11 +5,15 @@
    image encoder once. `embed_many` does the same for several tiles in one call.
 3. `segment` sorts the prompts by their number of points and decodes each group in batches of `prompt_batch`, box corners
    before clicks, one mask per prompt (`multimask_output=False`). Grouping instead of padding to a common number: a padded
-   slot is a token that attention sees, so padding would change results (SAM2's own predictor never pads).
+   slot is a token that attention sees, so padding would change results (SAM2's own predictor never pads). A batch that
+   does not fit the device's memory is decoded once more as two halves before it fails.
 4. Logits become cropped boolean masks on the device (`tensors.crop_masks`); the predicted IoU is the score.
 
 With equal weights the masks and scores are those of `sam2.sam2_image_predictor.SAM2ImagePredictor` (tested). Coordinates
 are scaled by the padded square, where SAM2 scales each axis by the image: for square tiles that is the same.
+
+A failed call raises ModelError. It is retryable after an error of CUDA itself: such an error sticks to the process, every later call
+fails too, and only a fresh process helps. Memory that ran out is given back and does not count as one.
 """
 
 from __future__ import annotations
@@ -42,16 +46,17 @@ class Sam2Segmenter:
 
     def __init__(self, options: Sam2Options, *, tile_px: int = 0) -> None:
         """`tile_px`: side of the run's full tile; smaller tiles are padded to it. 0 = each tile to its own longer side."""
-        import torch
-
         self._options = options
         self._tile_px = tile_px
-        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+        self._device = find_device(options.device)
         config = resolve_config(options.config, options.checkpoint)
         weights = find_weights(options.checkpoint)
         model = build_architecture(config, options.image_px)
         load_weights(model, weights)
-        self._model = model.to(self._device).eval().requires_grad_(False)
+        try:
+            self._model = model.to(self._device).eval().requires_grad_(False)
+        except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+            raise ModelError(f"SAM2 could not be moved to segmenter.device = {self._device!r}: {error}") from error
         self._model_id = _model_id(options.checkpoint, weights)
         self._n_embeddings = 0
 
@@ -95,8 +100,22 @@ class Sam2Segmenter:
         for members in groups.values():
             for start in range(0, len(members), self._options.prompt_batch):
                 chosen = members[start : start + self._options.prompt_batch]
-                masks += self._decode(embedding, prompts, chosen)
+                masks += self._decode_or_halve(embedding, prompts, chosen)
         return sorted(masks, key=lambda mask: mask.prompt_index)
+
+    def _decode_or_halve(self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]) -> list[MaskCrop]:
+        """One batch; where memory runs out, in two halves. Raises ModelError when these fail too."""
+        try:
+            return self._decode(embedding, prompts, chosen)
+        except RuntimeError as error:
+            if len(chosen) < 2 or not _is_memory(error):
+                raise _failed("mask decoder", error) from error
+        # Only here, where the error is forgotten, is the memory of the failed call free again.
+        half = len(chosen) // 2
+        try:
+            return [mask for part in (chosen[:half], chosen[half:]) for mask in self._decode(embedding, prompts, part)]
+        except RuntimeError as error:
+            raise _failed("mask decoder", error) from error
 
     def _encode(self, images: Sequence[TileImage], square_px: int) -> list[Sam2Features]:
         import torch
@@ -116,27 +135,25 @@ class Sam2Segmenter:
         return [Sam2Features(coarse=coarse[i : i + 1], fine=tuple(level[i : i + 1] for level in levels[:-1])) for i in range(len(images))]
 
     def _decode(self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]) -> list[MaskCrop]:
+        """Raises RuntimeError, as torch does."""
         import torch
 
         model, features = self._model, embedding.features
-        try:
-            with torch.inference_mode(), autocast(self._device, self._options.dtype):
-                scale = model.image_size / embedding.square_px
-                points = prompt_tensors([prompts[i] for i in chosen], scale, self._device)
-                sparse, dense = model.sam_prompt_encoder(points=points, boxes=None, masks=None)
-                logits, scores, _, _ = model.sam_mask_decoder(
-                    image_embeddings=features.coarse,
-                    image_pe=model.sam_prompt_encoder.get_dense_pe(),
-                    sparse_prompt_embeddings=sparse,
-                    dense_prompt_embeddings=dense,
-                    multimask_output=False,
-                    repeat_image=True,
-                    high_res_features=list(features.fine),
-                )
-            scores = scores[:, 0].float().clamp(0, 1).cpu().numpy()
-            crops = crop_masks(logits[:, 0].float(), self._options.mask_threshold, embedding.valid, embedding.square_px)
-        except RuntimeError as error:
-            raise _failed("mask decoder", error) from error
+        with torch.inference_mode(), autocast(self._device, self._options.dtype):
+            scale = model.image_size / embedding.square_px
+            points = prompt_tensors([prompts[i] for i in chosen], scale, self._device)
+            sparse, dense = model.sam_prompt_encoder(points=points, boxes=None, masks=None)
+            logits, scores, _, _ = model.sam_mask_decoder(
+                image_embeddings=features.coarse,
+                image_pe=model.sam_prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
+                repeat_image=True,
+                high_res_features=list(features.fine),
+            )
+        scores = scores[:, 0].float().clamp(0, 1).cpu().numpy()
+        crops = crop_masks(logits[:, 0].float(), self._options.mask_threshold, embedding.valid, embedding.square_px)
         return [
             MaskCrop(row0=crop[0], col0=crop[1], mask=crop[2], score=float(score), prompt_index=index)
             for index, crop, score in zip(chosen, crops, scores, strict=True)
@@ -144,10 +161,29 @@ class Sam2Segmenter:
         ]
 
 
+def find_device(wanted: str) -> str:
+    """The torch device of `Sam2Options.device`. Raises ModelError for a GPU that this machine has not; imports torch, starts no CUDA."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    n_gpus = torch.cuda.device_count()  # asks the driver's library, not CUDA: an engine may still be forked from this process
+    number = wanted.removeprefix("cuda").removeprefix(":") or "0"
+    if wanted.startswith("cuda") and not (number.isdecimal() and int(number) < n_gpus):
+        came = f"{n_gpus} GPU{'s' * (n_gpus != 1)} that torch {torch.__version__} can use"
+        remedy = 'set device = "auto" under [segmenter], or run where that GPU is'
+        raise ModelError(f"segmenter.device = {wanted!r} needs that GPU in this machine. Got: {came}. To fix: {remedy}.")
+    return wanted
+
+
+def _is_memory(error: RuntimeError) -> bool:
+    return "out of memory" in str(error).lower()
+
+
 def _failed(part: str, error: RuntimeError) -> ModelError:
-    memory = "out of memory" in str(error).lower()
+    memory = _is_memory(error)
     remedy = "; lower prompt_batch or use a smaller model" if memory else ""
-    return ModelError(f"SAM2's {part} failed: {error}{remedy}", retryable=memory)
+    return ModelError(f"SAM2's {part} failed: {error}{remedy}", retryable=not memory and "CUDA error" in str(error))
 
 
 def _model_id(checkpoint: str, weights: Path) -> str:

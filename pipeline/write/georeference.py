@@ -102,9 +102,9 @@ def to_lonlat(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometri
     crs = crs_of(grid)
     if crs is None:
         raise ValueError("a run grid without CRS has no longitude and latitude")
-    transformer = _transformer(crs.to_wkt(), _LONLAT)
+    move = transformer(crs.to_wkt(), _LONLAT)
     world = to_crs_coordinates(shapely.segmentize(np.asarray(geometries, dtype=object), _edge_px(grid)), grid)
-    return np.asarray(shapely.transform(world, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))), dtype=object)
+    return np.asarray(shapely.transform(world, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1]))), dtype=object)
 
 
 def geodesic_area_m2(polygons: Sequence[Any] | Geometries, grid: RunGrid) -> NDArray[np.float64]:
@@ -120,7 +120,7 @@ def geodesic_area_m2(polygons: Sequence[Any] | Geometries, grid: RunGrid) -> NDA
     geod, geodetic = crs.get_geod(), crs.geodetic_crs
     if geod is None or geodetic is None:  # an engineering CRS has no place on the globe
         return np.full(shapes.shape, np.nan, dtype=np.float64)
-    transformer = _transformer(crs.to_wkt(), geodetic.to_wkt())
+    move = transformer(crs.to_wkt(), geodetic.to_wkt())
     parts, owner = shapely.get_parts(shapely.segmentize(shapes, _edge_px(grid)), return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
     if len(rings) == 0:
@@ -128,14 +128,15 @@ def geodesic_area_m2(polygons: Sequence[Any] | Geometries, grid: RunGrid) -> NDA
     sign = np.where(np.concatenate([[True], part[1:] != part[:-1]]), 1.0, -1.0)
     a, b, c, d, e, f = affine_of(grid)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
-    lon, lat = transformer.transform(a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f)
+    lon, lat = move.transform(a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f)
     bounds = np.concatenate([[0], np.cumsum(np.bincount(ring, minlength=len(rings)))])
     areas = np.array([abs(geod.polygon_area_perimeter(lon[i:j], lat[i:j])[0]) for i, j in pairwise(bounds)])
     return np.bincount(owner[part], weights=sign * areas, minlength=shapes.size).astype(np.float64)
 
 
-@lru_cache(maxsize=16)
-def _transformer(source: str, target: str) -> pyproj.Transformer:
+@lru_cache(maxsize=64)
+def transformer(source: str, target: str) -> pyproj.Transformer:
+    """From one CRS to another (WKT or code), x before y; made once, because that takes milliseconds. 64: all UTM zones of a mosaic."""
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
@@ -25,7 +24,7 @@ from pipeline.schema import RunGrid, Scene, TileLattice
 from pipeline.write.block_records import REMEDY, read_columns
 from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import Geometries, to_crs_coordinates
-from pipeline.write.instances import InstanceMeta, scene_footprint, timestamp_of
+from pipeline.write.instances import InstanceMeta, footprint_index, timestamp_of
 from pipeline.write.record_columns import POINT
 
 _BOOK_BLOCKS = 16
@@ -175,18 +174,19 @@ def instance_rows(
 
 
 def scene_lists(polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene]) -> tuple[pa.Array, pa.Array]:
-    """(scene_ids, datetime) per polygon, as `instances.scene_columns` but in Arrow columns."""
-    footprints = np.array([scene_footprint(scene, grid) for scene in scenes], dtype=object)
-    polygon, scene = shapely.STRtree(footprints).query(polygons, predicate="intersects")
+    """(scene_ids, datetime) per polygon, as `instances.scene_columns` but in Arrow columns. Looks at the scenes alone that meet one."""
+    polygon, scene = footprint_index(scenes, grid).query(polygons, predicate="intersects")
     order = np.lexsort((scene, polygon))
-    polygon, scene = polygon[order], scene[order]
+    polygon = polygon[order]
+    met, place = np.unique(scene[order], return_inverse=True)
+    near = [scenes[i] for i in met.tolist()]
     offsets = np.searchsorted(polygon, np.arange(len(polygons) + 1)).astype(np.int32)
-    names = pa.array([item.scene_id for item in scenes], type=pa.string())
-    ids = pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(scene)))
+    names = pa.array([item.scene_id for item in near], type=pa.string())
+    ids = pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(place)))
     none = np.iinfo(np.int64).max
-    known = np.array([none if item.datetime is None else _milliseconds(item.datetime) for item in scenes], dtype=np.int64)
+    known = np.array([none if item.datetime is None else _milliseconds(item.datetime) for item in near], dtype=np.int64)
     first = np.full(len(polygons), none, dtype=np.int64)
-    np.minimum.at(first, polygon, known[scene])
+    np.minimum.at(first, polygon, known[place])
     return ids, pa.array(first, mask=first == none).cast(pa.timestamp("ms", tz="UTC"))
 
 

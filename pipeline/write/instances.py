@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import geopandas
@@ -25,9 +26,9 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.schema import RunGrid, Scene
+from pipeline.schema import AffineTuple, RunGrid, Scene
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS, with_geometry, write_geo_parquet
-from pipeline.write.georeference import Geometries, affine_of, crs_of, geodesic_area_m2, to_crs_coordinates
+from pipeline.write.georeference import Geometries, affine_of, geodesic_area_m2, to_crs_coordinates, transformer
 from pipeline.write.record_columns import POINT
 from pipeline.write.run_dir import RunDir
 
@@ -195,9 +196,8 @@ def scene_columns(polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene
 
     Footprints are the scenes' full rectangles, so in a mosaic this names every scene that could have given a pixel.
     """
-    footprints = np.array([scene_footprint(scene, grid) for scene in scenes], dtype=object)
     found: list[list[int]] = [[] for _ in polygons]
-    for polygon, scene in shapely.STRtree(footprints).query(polygons, predicate="intersects").T.tolist():
+    for polygon, scene in footprint_index(scenes, grid).query(polygons, predicate="intersects").T.tolist():
         found[polygon].append(scene)
     ids = [[scenes[i].scene_id for i in sorted(rows)] for rows in found]
     times = [sorted((t for i in rows if (t := scenes[i].datetime) is not None), key=timestamp_of) for rows in found]
@@ -248,17 +248,30 @@ def _hilbert_order(table: InstanceTable, world: Geometries) -> NDArray[np.int64]
     return np.asarray(np.lexsort((table.instance_id, table.query_index, distance)), dtype=np.int64)
 
 
-def scene_footprint(scene: Scene, grid: RunGrid) -> shapely.Geometry:
+ScenePlace = tuple[str | None, AffineTuple, int, int]
+"""CRS, affine, width and height of a scene: all that its footprint depends on."""
+
+
+def footprint_index(scenes: Sequence[Scene], grid: RunGrid) -> shapely.STRtree:
+    """Index of the scenes' footprints, in their order. Built once per process and run: every block and query asks for it again, on Ray
+    with scenes that were unpickled anew."""
+    return _footprint_index(tuple((scene.crs_wkt, scene.transform, scene.width, scene.height) for scene in scenes), grid)
+
+
+@lru_cache(maxsize=4)
+def _footprint_index(places: tuple[ScenePlace, ...], grid: RunGrid) -> shapely.STRtree:
+    return shapely.STRtree(np.array([_footprint(place, grid) for place in places], dtype=object))
+
+
+def _footprint(place: ScenePlace, grid: RunGrid) -> shapely.Geometry:
     """The scene's rectangle as a polygon in pixels of the run grid; each edge is split in 21 before it is reprojected."""
-    a, b, c, d, e, f = scene.transform if grid.crs_wkt is not None else affine_of(grid)
-    outline = shapely.segmentize(shapely.box(0, 0, scene.width, scene.height), max(scene.width, scene.height) / 21)
+    crs_wkt, own, width, height = place
+    a, b, c, d, e, f = own if grid.crs_wkt is not None else affine_of(grid)
+    outline = shapely.segmentize(shapely.box(0, 0, width, height), max(width, height) / 21)
     xy = shapely.get_coordinates(outline)
     x, y = a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f
-    crs = crs_of(grid)
-    if crs is not None and scene.crs_wkt is not None and scene.crs_wkt != grid.crs_wkt:
-        import pyproj
-
-        x, y = pyproj.Transformer.from_crs(scene.crs_wkt, crs, always_xy=True).transform(x, y)
+    if grid.crs_wkt is not None and crs_wkt is not None and crs_wkt != grid.crs_wkt:
+        x, y = transformer(crs_wkt, grid.crs_wkt).transform(x, y)
     ga, gb, gc, gd, ge, gf = affine_of(grid)
     inverse = np.linalg.inv(np.array([[ga, gb], [gd, ge]]))
     return shapely.make_valid(shapely.Polygon(np.column_stack([x - gc, y - gf]) @ inverse.T))

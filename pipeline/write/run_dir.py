@@ -3,11 +3,13 @@
     out/run.json  plan.parquet  blocks/*.parquet  masks.zarr/  instances/*.parquet  coverage.parquet  item.json  report.html
 
 A directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed. Anything else is
-refused before a byte is written.
+refused before a byte is written, and so is a directory in which another driver is at work (`run_lock`). With `new_run` it may hold
+any run, known by its run.json, whose files are then deleted by name: what somebody else put beside them stays.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from pipeline.errors import InputError, RunMismatchError
 from pipeline.write.atomic_file import remove_leftovers
 from pipeline.write.fingerprint import describe_difference, diff_parameters, fingerprint
 from pipeline.write.run_json import read_run_json
+from pipeline.write.run_lock import LOCK_NAME, take
 
 Claim = Literal["new", "resume"]
 
@@ -48,6 +51,11 @@ class RunDir:
         return self.records or self.path / "blocks"
 
     @property
+    def attempts(self) -> Path:
+        """Journal of blocks in progress (pipeline.attempts)."""
+        return self.path / "attempts"
+
+    @property
     def merge(self) -> Path:
         """Intermediate tables of one publication; removed when it ends."""
         return self.path / "merge.tmp"
@@ -76,11 +84,11 @@ class RunDir:
         """Path of one block record; the same block always has the same name."""
         return self.blocks / f"{block_id}.parquet"
 
-    def check(self, parameters: Mapping[str, Any]) -> Claim:
-        """Say whether a run with these parameters would be new here or a resume; writes nothing.
+    def check(self, parameters: Mapping[str, Any], *, new_run: bool = False) -> Claim:
+        """Say whether a run with these parameters would be new here or a resume; writes nothing. `new_run`: in place of any other.
 
         Raises RunMismatchError (keys and both values) for another run's directory, and InputError for a path that is not
-        a directory, a directory with foreign content, or a damaged run.json.
+        a directory, a directory with foreign content, or a run.json that is damaged or not one of ours.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"--out must be a directory: {self.path}", came="a file", remedy="give another --out")
@@ -88,6 +96,8 @@ class RunDir:
             self._require_vacant()
             return "new"
         before = read_run_json(self.run_json)
+        if new_run:
+            return "new"
         if before.fingerprint == fingerprint(parameters):
             return "resume"
         keys = diff_parameters(before.parameters, parameters)
@@ -97,10 +107,18 @@ class RunDir:
             remedy="give another --out, or set these parameters back to resume that run",
         )
 
-    def claim(self, parameters: Mapping[str, Any]) -> Claim:
-        """`check`, then create the directory and sweep up leftovers of interrupted writes."""
-        claim = self.check(parameters)
+    def claim(self, parameters: Mapping[str, Any], *, new_run: bool = False) -> Claim:
+        """`check`, then create the directory, lock it and sweep up an earlier run (`new_run`) and leftovers of interrupted writes.
+
+        The lock is that of `run_lock`, which refuses a second driver (InputError). Who claims works within its `alone_in`.
+        """
+        self.check(parameters, new_run=new_run)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            take(self.path)
+            claim = self.check(parameters, new_run=new_run)  # a driver may have come and gone since
+            if new_run:
+                self._delete_outputs()
             self.blocks.mkdir(parents=True, exist_ok=True)
             for folder in (self.path, self.blocks, self.instances):
                 remove_leftovers(folder)
@@ -108,12 +126,22 @@ class RunDir:
             raise InputError(f"--out must be writable: {self.path}", came=str(error), remedy="give another --out") from error
         return claim
 
+    def _delete_outputs(self) -> None:
+        """Everything a run writes, except run.json: until the new run's takes its place it says that the directory is a run's."""
+        blocks = self.path / "blocks"  # never those of another directory that `records` names
+        for path in (self.report, self.item, self.coverage, self.instances, self.masks, self.merge, self.attempts, blocks, self.plan):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
     def _require_vacant(self) -> None:
         try:
             entries = sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
         except OSError as error:
             raise InputError(f"--out must be readable: {self.path}", came=str(error), remedy="give another --out") from error
-        foreign = [name for name in entries if name != _PLAN_NAME and not name.endswith(".tmp") and not self._is_empty_folder(name)]
+        ours = (_PLAN_NAME, LOCK_NAME)
+        foreign = [name for name in entries if name not in ours and not name.endswith(".tmp") and not self._is_empty_folder(name)]
         if foreign:
             raise InputError(
                 f"--out must be empty or hold a run (run.json): {self.path}",

@@ -128,7 +128,7 @@ def test_a_verifier_rejects_bad_masks_and_instances_say_what_it_thought(
 
 
 def test_another_threshold_is_another_run(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(run_job, world, tmp_path / "out", "--gate", "tile", "--dry-run") == 0
+    assert run(run_job, world, tmp_path / "out", "--gate", "tile") == 0
     assert run(run_job, world, tmp_path / "out", "--gate", "tile", "--gate-threshold", 0.2, "--dry-run") == 2
     assert "gate.threshold: 0.05 -> 0.2" in capsys.readouterr().err
 

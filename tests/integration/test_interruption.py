@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
-def test_kill_and_resume(run_job: Callable[..., int], tmp_path: Path) -> None:
+def test_kill_and_resume(run_job: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = write_label_world(tmp_path, blobs(np.random.default_rng(2), 400, 400, grain=13))
     words = ["--source", str(world.scene), "--whole-scene", "--query", "anything", "--models", f"oracle:{world.labels}"]
     words += ["--tile", "40", "--halo", "4", "--block", "2", "--runner", "local"]
@@ -30,6 +30,9 @@ def test_kill_and_resume(run_job: Callable[..., int], tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while len(list(killed.glob("blocks/*.parquet"))) < 5 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)
+    assert run_job(*words, "--out", str(killed)) == 2, "two drivers would overwrite each other's results"
+    assert f"process {process.pid} on {os.uname().nodename} at work" in capsys.readouterr().err
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = {path.name: path.stat().st_mtime_ns for path in killed.glob("blocks/*.parquet")}
@@ -44,3 +47,4 @@ def test_kill_and_resume(run_job: Callable[..., int], tmp_path: Path) -> None:
     ids = [np.asarray(zarr.open_group(str(out / "masks.zarr"), mode="r")["instance_id"][0]) for out in (killed, clean)]
     np.testing.assert_array_equal(ids[0], ids[1])
     np.testing.assert_array_equal(ids[0], world.ids.astype(np.uint64))
+    assert not (killed / "run.lock").exists()

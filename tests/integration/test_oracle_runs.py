@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,25 @@ def test_dry_run_writes_the_plan_and_no_record(run_job: RunJob, tmp_path: Path, 
     assert run_oracle(run_job, world, tmp_path / "out", "--tile", 40, "--halo", 4, "--dry-run") == 0
     assert "at most 16 prompter calls" in capsys.readouterr().out  # ceil(100 / 32) = 4 tiles a side, one question
     assert pq.read_table(tmp_path / "out" / "plan.parquet").num_rows == 16
-    assert list((tmp_path / "out" / "blocks").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["plan.parquet"]
+    assert run_oracle(run_job, world, tmp_path / "out", "--tile", 24, "--halo", 4, "--dry-run") == 0
+    assert "at most 49 prompter calls" in capsys.readouterr().out  # ceil(100 / 16) = 7 tiles a side: another plan on the same --out
     assert run_oracle(run_job, world, tmp_path / "out", "--tile", 40, "--halo", 4) == 0
     assert_exact(world, tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert run_oracle(run_job, world, tmp_path / "out", "--tile", 24, "--halo", 4, "--dry-run", "--new-run") == 0
+    assert "would be deleted (--new-run)" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_swapped_sources_are_another_run(run_job: RunJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first source with a valid pixel is what a tile shows, so a resumed run must not mix both orders."""
+    world = write_label_world(tmp_path, blobs(np.random.default_rng(7), 60, 60, grain=12))
+    newer = tmp_path / "newer.tif"
+    shutil.copy(world.scene, newer)
+    words = ["--whole-scene", "--query", "anything", "--models", f"oracle:{world.labels}", "--out", tmp_path / "out", "--runner", "local"]
+    words += ["--tile", 40, "--halo", 4]
+    assert run_job("--source", world.scene, "--source", newer, *words) == 0
+    assert run_job("--source", newer, "--source", world.scene, *words) == 2
+    assert 'scenes[0].scene_id: "scene" -> "newer"' in capsys.readouterr().err
+    assert run_job("--source", world.scene, "--source", newer, *words) == 0

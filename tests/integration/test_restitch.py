@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,14 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import zarr
 from job_files import load_job
 from label_worlds import blobs, write_label_world
 from record_runs import result_bytes
+
+from pipeline.load.overview import read_overview
+from pipeline.restitch import RestitchRequest, imagery_of, plan_restitch
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ("instances/part-00000.parquet", "coverage.parquet")
@@ -188,6 +193,56 @@ def test_bad_thresholds_are_refused(restitch: Callable[..., int], run: Path, tmp
         assert restitch("--run", run, "--out", tmp_path / "out", *words, "--runner", "local") == 2, words
         assert "error:" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_in_which_a_driver_works_is_refused_and_is_free_after_a_merge(
+    restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy, out = tmp_path / "run", tmp_path / "out"
+    shutil.copytree(run, copy)
+    before, info = result_bytes(copy), (copy / "run.json").read_bytes()
+    assert restitch("--run", run, "--out", out, "--tau", 0.6, "--runner", "local") == 0
+    for folder, words in ((copy, ["--run", copy]), (out, ["--run", run, "--out", out, "--tau", 0.6])):
+        lock = folder / "run.lock"
+        assert not lock.exists()
+        lock.write_text(json.dumps({"host": "elsewhere", "pid": 7, "born": "1", "pid_table": "another boot"}))
+        assert restitch(*words, "--runner", "local") == 2
+        assert "process 7 on elsewhere at work" in capsys.readouterr().err
+        assert lock.exists()
+        lock.unlink()
+    assert (result_bytes(copy), (copy / "run.json").read_bytes()) == (before, info)
+    assert restitch("--run", copy, "--runner", "local") == 0
+    assert not (copy / "run.lock").exists()
+
+
+@pytest.fixture
+def two_scenes(run_job: Callable[..., int], tmp_path: Path) -> Path:
+    """A run over two files of 64 x 64 pixels side by side, red on the left and green on the right, with objects in both and across."""
+    labels = np.zeros((64, 128), dtype=np.int64)
+    labels[10:20, 8:20], labels[30:40, 58:72], labels[44:56, 100:110] = 1, 2, 3
+    world = write_label_world(tmp_path / "world", labels)
+    for name, colour, left in (("a", (200, 10, 10), 0), ("b", (10, 200, 10), 64)):
+        with rasterio.open(world.scene) as source:
+            profile = {**source.profile, "width": 64, "transform": source.transform @ rasterio.Affine.translation(left, 0)}
+        with rasterio.open(tmp_path / "world" / f"{name}.tif", "w", **profile) as target:
+            target.write(np.broadcast_to(np.array(colour, dtype=np.uint8)[:, None, None], (3, 64, 64)))
+    words = ["--source", tmp_path / "world" / "a.tif", "--source", tmp_path / "world" / "b.tif", "--whole-scene", "--query", "anything"]
+    cut = ["--tile", 48, "--halo", 8, "--block", 2]
+    assert run_job(*words, "--models", f"oracle:{world.labels}", *cut, "--runner", "local", "--out", tmp_path / "run") == 0
+    return tmp_path / "run"
+
+
+def test_the_pictures_of_a_run_over_several_scenes_show_each_in_its_place(restitch: Callable[..., int], two_scenes: Path) -> None:
+    before, report = result_bytes(two_scenes), (two_scenes / "report.html").read_text()
+    assert restitch("--run", two_scenes, "--runner", "local") == 0
+    assert result_bytes(two_scenes) == before
+    pictures = re.findall(r"data:image/[a-z]+;base64,[^\"')]+", report)
+    assert len(pictures) > 3, "the overview and a chip per object"
+    assert re.findall(r"data:image/[a-z]+;base64,[^\"')]+", (two_scenes / "report.html").read_text()) == pictures
+    plan = plan_restitch(RestitchRequest(run=str(two_scenes), thresholds={}, tiling={}))
+    overview = read_overview(imagery_of(plan).sources, plan.job.lattice.grid, side_px=128)
+    assert (overview[:, :64] == (200, 10, 10)).all()
+    assert (overview[:, 64:] == (10, 200, 10)).all()
 
 
 @pytest.mark.slow

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import IncompleteRunError, RecordError
 from pipeline.merge import dissolve, order, paint, resolve
-from pipeline.merge.job import MergeJob
+from pipeline.merge.job import MergeJob, Task, run_here
 from pipeline.publish import publish_merge
 from pipeline.stitch.options import StitchOptions
 from pipeline.write.report_data import read_chips
@@ -184,6 +187,30 @@ def test_a_torn_intermediate_table_is_refused_and_never_half_believed(records: t
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(RecordError, match=r"edges.*cannot be read"):
         resolve.join_query(mine, 0)
+
+
+@pytest.mark.parametrize("what", ["a folder", "all of it", "a file"])
+def test_pieces_that_are_gone_are_missed(tmp_path: Path, what: str) -> None:
+    """Somebody removes them between painting and dissolving: an object over four blocks would be published as none."""
+    truth = np.zeros((20, 20), dtype=np.int64)
+    truth[6:14, 6:14] = 1
+    lattice = worlds.make_lattice(truth.shape, 10, 2, 1)
+    runs.write_records(tmp_path, lattice, worlds.cut(truth, lattice, mode="pieces"))
+    job = runs.job_for(tmp_path, tmp_path / "out", lattice)
+    pieces = job.table("pieces/0", 0, "x").parent
+
+    def losing(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
+        yield from run_here(task, job, keys)
+        if task is paint.paint_block:
+            gone = {"a folder": pieces, "all of it": job.run_dir.merge, "a file": pieces / "b00001_00000.arrow"}[what]
+            if gone.is_dir():
+                shutil.rmtree(gone)
+            else:
+                gone.unlink()
+
+    left = 3 if what == "a file" else 0
+    with pytest.raises(RecordError, match=rf"pieces/0 must hold the pieces of 4 blocks, and has {left} files.*start the merge again"):
+        publish_merge(job, note=lambda _: None, run_tasks=losing)
 
 
 def test_steps_are_idempotent(records: tuple[Path, MergeJob], tmp_path: Path) -> None:

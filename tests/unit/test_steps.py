@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,14 @@ from pipeline.config import AreaOptions, GridChoice, RunConfig, build_preset, pr
 from pipeline.errors import ModelError
 from pipeline.grid.source import SourceOptions
 from pipeline.grid.tiles import Plan
+from pipeline.load.reader import TileReader
 from pipeline.prompt.verifier import LooksAt
+from pipeline.rows import image_to_table, table_to_image
 from pipeline.schema import (
     BlockImage,
     BlockRecord,
     BlockSpec,
+    MaskCrop,
     Prompt,
     Reason,
     RunGrid,
@@ -34,7 +38,8 @@ from pipeline.schema import (
     TileStatus,
     Window,
 )
-from pipeline.steps import ATTEMPTS, PromptStep, RunContext, SegmentStep, summarise
+from pipeline.segment.segmenter import Embedding
+from pipeline.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep, summarise
 from pipeline.write.block_records import read_block_record
 from pipeline.write.run_dir import RunDir
 
@@ -206,6 +211,92 @@ def test_a_block_that_keeps_killing_its_process_is_given_up(context: RunContext)
     answers = asyncio.run(PromptStep(context, FakePrompter({})).prompt(image))
     assert {(a.status, a.reason) for a in answers} == {(TileStatus.FAILED, Reason.CRASHED)}
     assert len(answers) == 8
+
+
+class FakeReader:
+    """One pixel value everywhere; counts its reads, and ends the process of `kills`."""
+
+    def __init__(self, kills: str = "") -> None:
+        self.kills, self.n_reads = kills, 0
+
+    def read(self, block: BlockSpec) -> BlockImage:
+        self.n_reads += 1
+        if block.block_id == self.kills:
+            os._exit(9)
+        return BlockImage(block=block, rgb=np.full((*block.read.shape, 3), 90, np.uint8), valid=np.ones(block.read.shape, bool))
+
+
+_reads: TileReader = FakeReader()
+
+
+def test_reading_is_journalled_and_ends_with_the_read(context: RunContext) -> None:
+    reader = FakeReader()
+    step, block = ReadStep(context, reader), make_image(context).block
+    for _ in range(MAX_CRASHES + 2):
+        assert step.read(block).rgb[0, 0].tolist() == [90, 90, 90]
+    assert reader.n_reads == MAX_CRASHES + 2, "a block that is read again after a success is not a block that kills"
+    assert list((Path(context.run_dir) / ATTEMPTS).iterdir()) == []
+
+
+def test_a_block_that_keeps_killing_its_reader_is_given_up_and_its_tiles_say_so(context: RunContext) -> None:
+    """Real deaths: two processes end inside the decoder, the third does not try."""
+    block, reader = make_image(context).block, FakeReader(kills="b00000_00000")
+    for _ in range(MAX_CRASHES):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ReadStep(context, reader).read(block)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    step = ReadStep(context, reader)
+    sent = table_to_image(image_to_table(step.read(block)), context.lattice)
+    assert reader.n_reads == 0, "not read in this process"
+    prompter = FakePrompter({})
+    answers = asyncio.run(PromptStep(context, prompter).prompt(sent))
+    assert {(a.status, a.reason, a.error) for a in answers} == {
+        (TileStatus.FAILED, Reason.CRASHED, "the process reading this block's imagery died 2 times")
+    }
+    assert (len(answers), prompter.asked) == (8, [])
+    summary = SegmentStep(context, FakeSegmenter()).commit(sent, answers)
+    assert (summary.found, summary.empty, summary.failed) == (0, 0, 4)
+    assert len(step.read(block).unreadable) == 4, "asked again, it is still given up"
+
+
+def test_a_lost_gpu_context_ends_the_process_and_the_journal_gives_the_block_up(context: RunContext) -> None:
+    """Ray would start a fresh process after each of these; the third attempt commits without asking the segmenter."""
+    image = make_image(context)
+    table = {(tile.tile_id, "tanks"): (BOX,) for tile in image.block.tiles}
+    answers = asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
+
+    class Lost(FakeSegmenter):
+        def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
+            raise ModelError("SAM2's mask decoder failed: CUDA error: an illegal memory access", retryable=True)
+
+    for _ in range(MAX_CRASHES):
+        with pytest.raises(ModelError, match="CUDA error"):
+            SegmentStep(context, Lost()).commit(image, answers)
+        assert not RunDir(context.run_dir).block("b00000_00000").exists(), "nothing of the block counts as done"
+    SegmentStep(context, Lost()).commit(image, answers)
+    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    assert {(row.status, row.reason) for row in record.tiles} == {(TileStatus.FAILED, Reason.CRASHED)}
+
+
+def test_an_error_of_one_call_is_its_tiles_failure_and_the_next_tile_is_segmented(context: RunContext) -> None:
+    image = make_image(context)
+    table = {(tile.tile_id, "tanks"): (BOX,) for tile in image.block.tiles}
+    answers = asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
+
+    class Full(FakeSegmenter):
+        def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
+            if embedding.tile.tile_id == "r00000c00000":
+                raise ModelError("SAM2's mask decoder failed: CUDA out of memory")
+            return super().segment(embedding, prompts)
+
+    SegmentStep(context, Full()).commit(image, answers)
+    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    told = [(row.status, row.reason) for row in record.tiles if row.query_index == 0]
+    assert told == [(TileStatus.FAILED, Reason.MODEL_ERROR), *[(TileStatus.FOUND, Reason.NONE)] * 3]
 
 
 def test_a_block_that_comes_again_is_worked_on_alone(context: RunContext) -> None:

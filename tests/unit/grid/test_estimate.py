@@ -3,12 +3,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.grid.estimate import estimate
+from pipeline.grid.estimate import estimate, overlaps_px
 from pipeline.grid.tiles import GridOptions, plan_tiles
-from pipeline.schema import Scene
+from pipeline.schema import Scene, Window
 
 MakeScene = Callable[..., Scene]
 
@@ -41,3 +44,34 @@ def test_bytes_follow_the_share_and_the_data_type(make_scene: MakeScene) -> None
 def test_needs_a_query(make_scene: MakeScene) -> None:
     with pytest.raises(InputError, match="--query"):
         estimate(plan_tiles(None, [make_scene()], GridOptions()), 0)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_pixels_read_are_those_of_reads_and_windows_painted_over_each_other(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    reads, windows = ([random_window(rng) for _ in range(rng.integers(0, 8))] for _ in range(2))
+    canvas = np.zeros((20, 20), dtype=np.int64)
+    for read in reads:
+        canvas[read.row0 : read.row1, read.col0 : read.col1] += 1
+    assert overlaps_px(reads, windows).tolist() == [canvas[w.row0 : w.row1, w.col0 : w.col1].sum() for w in windows]
+
+
+def random_window(rng: np.random.Generator) -> Window:
+    row0, row1 = sorted(rng.integers(0, 21, 2).tolist())
+    col0, col1 = sorted(rng.integers(0, 21, 2).tolist())
+    return Window(row0=row0, col0=col0, row1=row1, col1=col1)
+
+
+def test_many_blocks_and_scenes_are_not_compared_pair_by_pair(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 scenes of 20 x 60 px side by side, 50 x 5 blocks of one tile of 12 + 2 px: sides at the edge of the grid have no halo."""
+    scenes = [make_scene(f"s{i}", transform=(0.5, 0.0, 450000.0 + 10 * i, 0.0, -0.5, 40000.0), width=20, height=60) for i in range(30)]
+    plan = plan_tiles(None, scenes, GridOptions(tile_px=14, halo_px=1, block_tiles=1))
+    assert plan.n_blocks == 50 * 5
+    intersect, compared = Window.intersect, []
+    monkeypatch.setattr(Window, "intersect", lambda one, other: compared.append(one) or intersect(one, other))
+    result = estimate(plan, 1)
+    assert len(compared) == 30
+    cols = 48 * 14 + 2 * 13
+    rows = 3 * 14 + 2 * 13
+    assert result.pixels_read == cols * rows
+    assert result.bytes_to_read == 30 * 1000

@@ -46,3 +46,12 @@ def test_an_unreadable_scene_leaves_black(tmp_path: Path) -> None:
     sources = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
     Path(href).unlink()
     assert not read_overview(sources, plan.grid, side_px=16).any()
+
+
+def test_a_scene_that_changed_its_size_leaves_black(tmp_path: Path) -> None:
+    """What GDAL gives of a window beyond the file would be stretched over the whole picture."""
+    href = write_scene(tmp_path / "scene.tif", colour=(9, 90, 200), east_px=0)
+    plan = plan_tiles(None, open_scenes(SourceOptions(hrefs=(href,))), GridOptions(tile_px=32, halo_px=2))
+    sources = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
+    write_scene(Path(href), colour=(9, 90, 200), east_px=0, side=32)
+    assert not read_overview(sources, plan.grid, side_px=16).any()

@@ -371,3 +371,15 @@ def test_prepared_scenes_say_what_was_decided(make_tif: MakeTif, open_run: OpenR
 def test_refuses_load_options_that_mean_nothing(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         LoadOptions(**options)
+
+
+def test_a_file_that_changed_its_size_since_the_plan_is_unreadable(make_tif: MakeTif, open_run: OpenRun) -> None:
+    """GDAL crops a window that reaches beyond the file: 20 of 64 columns would be pixels of the wrong shape."""
+    run = open_run(make_tif("a.tif", noise(3, 64, 64)))
+    make_tif("a.tif", noise(3, 64, 20))
+    (block,) = run.plan.blocks()
+    image = run.reader.read(block)
+    assert set(image.unreadable) == {tile.tile_id for tile in block.tiles}
+    for said in ("64 x 64 px that the run was planned with", "Got: 20 x 64", "start a new run"):
+        assert all(said in text for text in image.unreadable.values()), said
+    assert not image.valid.any()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tiny_sam2 import mixed_prompts
 
+from pipeline.errors import ModelError
 from pipeline.schema import MaskCrop, Prompt, TileImage
 from pipeline.segment.sam2_model import package_config_dir
-from pipeline.segment.sam2_segmenter import Sam2Segmenter
+from pipeline.segment.sam2_segmenter import Sam2Segmenter, find_device
 from pipeline.segment.segmenter import Sam2Options
 
 MakeTile = Callable[..., TileImage]
@@ -172,3 +174,95 @@ def test_embedded_weights_load(tile: MakeTile) -> None:
     assert segmenter.model_id.startswith("embedded-segmenter/model.safetensors#")
     masks = segmenter.segment(segmenter.embed(tile(256, 256)), mixed_prompts(4, 256))
     assert all(0 <= mask.score <= 1 for mask in masks)
+
+
+def refusing(tiny_dir: Path, error: RuntimeError, *, above: int) -> tuple[Sam2Segmenter, list[int]]:
+    """A segmenter whose decoder raises `error` for more prompts than `above`, and the list of what its decoder was given."""
+    segmenter, asked = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu", prompt_batch=8), tile_px=96), []
+
+    def before(_module: object, _args: object, given: dict[str, Any]) -> None:
+        asked.append(given["sparse_prompt_embeddings"].shape[0])
+        if asked[-1] > above:
+            raise error
+
+    segmenter.network.sam_mask_decoder.register_forward_pre_hook(before, with_kwargs=True)
+    return segmenter, asked
+
+
+def boxes(n: int) -> list[Prompt]:
+    return [Prompt(box_xyxy=(4.0 + 5 * i, 6.0, 40.0 + 5 * i, 50.0)) for i in range(n)]
+
+
+def out_of_memory() -> RuntimeError:
+    import torch
+
+    return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_a_batch_that_does_not_fit_is_decoded_in_two_halves(tiny_dir: Path, tiny: Sam2Segmenter, tile: MakeTile) -> None:
+    segmenter, asked = refusing(tiny_dir, out_of_memory(), above=4)
+    got = segmenter.segment(segmenter.embed(tile(96, 96)), boxes(10))
+    assert asked == [8, 4, 4, 2]
+    want = tiny.segment(tiny.embed(tile(96, 96)), boxes(10))
+    assert [mask.prompt_index for mask in got] == [mask.prompt_index for mask in want]
+    assert len(got) >= 8
+    for one, other in zip(got, want, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1e-5)
+        assert (full(one, (96, 96)) == full(other, (96, 96))).mean() > 0.999
+
+
+def test_memory_that_does_not_suffice_for_half_a_batch_fails_the_call_alone(tiny_dir: Path, tile: MakeTile) -> None:
+    segmenter, asked = refusing(tiny_dir, out_of_memory(), above=1)
+    embedding = segmenter.embed(tile(96, 96))
+    with pytest.raises(ModelError, match=r"out of memory.*lower prompt_batch") as caught:
+        segmenter.segment(embedding, boxes(8))
+    assert asked == [8, 4], "halved once"
+    assert not caught.value.retryable, "the process is as good as before"
+    assert len(segmenter.segment(embedding, boxes(1))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "retryable"),
+    [
+        ("CUDA error: an illegal memory access was encountered", True),
+        ("CUDA error: device-side assert triggered", True),
+        ("CUDA error: out of memory", False),
+        ("The size of tensor a (3) must match the size of tensor b (4)", False),
+    ],
+)
+def test_only_an_error_that_sticks_to_the_process_asks_for_a_fresh_one(
+    tiny_dir: Path, tile: MakeTile, text: str, *, retryable: bool
+) -> None:
+    segmenter, _ = refusing(tiny_dir, RuntimeError(text), above=0)
+    embedding = segmenter.embed(tile(96, 96))
+    with pytest.raises(ModelError, match="mask decoder failed") as caught:
+        segmenter.segment(embedding, boxes(1))
+    assert caught.value.retryable is retryable
+
+    def before(*_: object) -> None:
+        raise RuntimeError(text)
+
+    segmenter.network.image_encoder.register_forward_pre_hook(before)
+    with pytest.raises(ModelError, match="image encoder failed") as caught:
+        segmenter.embed(tile(96, 96))
+    assert caught.value.retryable is retryable
+
+
+@pytest.mark.parametrize(("n_gpus", "refused"), [(0, ["cuda", "cuda:0", "cuda:1"]), (1, ["cuda:1", "cuda:x"])])
+def test_a_gpu_that_is_not_there_is_named_before_the_model_is_built(
+    tiny_dir: Path, monkeypatch: pytest.MonkeyPatch, n_gpus: int, refused: list[str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    monkeypatch.setattr("pipeline.segment.sam2_segmenter.build_architecture", lambda *_: pytest.fail("the model was built"))
+    for device in refused:
+        with pytest.raises(ModelError, match=f"device = '{device}' needs that GPU.*Got: {n_gpus} GPU.*To fix:"):
+            Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device=device))
+    for device in ("cpu", "cuda", "cuda:0") if n_gpus else ("cpu",):
+        assert find_device(device) == device
+
+
+def test_a_device_that_torch_was_not_built_for_is_named(tiny_dir: Path) -> None:
+    with pytest.raises(ModelError, match=r"moved to segmenter\.device = 'mps'"):
+        Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="mps"))

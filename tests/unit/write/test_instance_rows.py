@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyproj
 import pytest
 import shapely
 from record_world import META, found_tile, id_raster, lattice_of, run_info, table_of
 
 from pipeline.errors import RecordError
 from pipeline.schema import BlockRecord, Prompt
+from pipeline.write import georeference, instances
+from pipeline.write import instance_rows as instance_rows_module
 from pipeline.write.block_records import write_block_record
 from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import geodesic_area_m2, to_crs_coordinates
@@ -104,3 +109,29 @@ def test_objects_outside_every_scene_have_no_time(book: PromptBook) -> None:
     ids, times = scene_lists(np.array([shapely.box(900, 900, 901, 901)]), grid=LATTICE.grid, scenes=run_info().scenes)
     assert (ids.to_pylist(), times.to_pylist()) == ([[]], [None])
     assert times.type == pa.timestamp("ms", tz="UTC")
+
+
+def test_footprints_and_transformers_are_made_once_and_far_scenes_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A merge asks per block and query, with scenes that come unpickled to every task; each scene lies 100 px east of its neighbour."""
+    made: list[object] = []
+    grid = LATTICE.grid
+    _a, _b, c, _d, _e, f = grid.transform
+    dates = [f"2024-05-0{day}T00:00:00Z" for day in range(1, 7)]
+    scenes = tuple(
+        replace(run_info().scenes[0], scene_id=f"s{i}", crs_wkt=grid.crs_wkt, transform=(0.5, 0, c + 50 * i, 0, -0.5, f), datetime=date)
+        for i, date in enumerate(dates)
+    )
+    zone = pyproj.CRS.from_user_input("EPSG:32637").to_wkt()
+    east = tuple(replace(scene, scene_id=f"{scene.scene_id}e", crs_wkt=zone) for scene in scenes)
+    for cached in (instances._footprint_index, georeference.transformer):
+        cached.cache_clear()
+    footprint, from_crs, milliseconds = instances._footprint, pyproj.Transformer.from_crs, instance_rows_module._milliseconds
+    monkeypatch.setattr(instances, "_footprint", lambda *args: made.append("footprint") or footprint(*args))
+    monkeypatch.setattr(pyproj.Transformer, "from_crs", lambda *args, **kwargs: made.append("transformer") or from_crs(*args, **kwargs))
+    monkeypatch.setattr(instance_rows_module, "_milliseconds", lambda text: made.append(text) or milliseconds(text))
+    for place in (1, 3):
+        polygon = np.array([shapely.box(100 * place + 20, 5, 100 * place + 30, 9)], dtype=object)
+        ids, times = scene_lists(polygon, grid=grid, scenes=pickle.loads(pickle.dumps((*scenes, *east))))
+        assert ids.to_pylist() == [[f"s{place}"]]
+        assert times.to_pylist() == [datetime(2024, 5, place + 1, tzinfo=UTC)]
+    assert made == ["footprint"] * 6 + ["footprint", "transformer"] + ["footprint"] * 5 + [dates[1], dates[3]]

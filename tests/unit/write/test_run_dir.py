@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 from record_world import run_info
 
 from pipeline.errors import InputError, RunMismatchError
+from pipeline.steps import ATTEMPTS
 from pipeline.write.fingerprint import fingerprint
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import write_run_json
@@ -45,6 +48,37 @@ def test_the_same_run_is_resumed_also_with_a_fresh_token(tmp_path: Path) -> None
     assert run_dir.claim({**PARAMETERS, "scenes": ["https://h/a.tif?sig=2"]}) == "resume"
 
 
+def test_a_directory_in_which_another_driver_works_is_refused(tmp_path: Path) -> None:
+    """Before anything is deleted or written; the lock that a killed run leaves behind is no obstacle."""
+    run_dir = started(tmp_path / "out")
+    run_dir.plan.write_bytes(b"plan")
+    lock = run_dir.path / "run.lock"
+    foreign = {**json.loads(lock.read_text()), "host": "elsewhere", "pid": 7}
+    lock.write_text(json.dumps(foreign))
+    before = contents(run_dir.path)
+    for new_run in (False, True):
+        with pytest.raises(InputError, match="process 7 on elsewhere at work"):
+            run_dir.claim(PARAMETERS, new_run=new_run)
+    assert contents(run_dir.path) == before
+    killed = RunDir(tmp_path / "killed")
+    assert killed.claim(PARAMETERS) == "new"
+    (killed.path / "run.lock").write_text(json.dumps(foreign))
+    os.utime(killed.path / "run.lock", times=(0, 0))
+    assert killed.claim(PARAMETERS) == "new"
+    assert json.loads((killed.path / "run.lock").read_text())["pid"] == os.getpid()
+
+
+def test_what_another_driver_did_before_it_let_go_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory was vacant when it was checked; by the time of the lock it holds another run."""
+    monkeypatch.setattr("pipeline.write.run_dir.take", lambda _: started_by_another(tmp_path))
+    with pytest.raises(RunMismatchError, match="query"):
+        RunDir(tmp_path).claim({**PARAMETERS, "query": ["pools"]})
+
+
+def started_by_another(path: Path) -> None:
+    write_run_json(path / "run.json", replace(run_info(), parameters=PARAMETERS, fingerprint=fingerprint(PARAMETERS)))
+
+
 def test_another_run_is_refused_with_keys_and_values(tmp_path: Path) -> None:
     run_dir = started(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -79,6 +113,61 @@ def test_foreign_content_a_file_and_a_damaged_run_are_refused(tmp_path: Path) ->
         run_dir.claim(PARAMETERS)
 
 
+def contents(path: Path) -> dict[str, bytes]:
+    return {item.relative_to(path).as_posix(): item.read_bytes() for item in path.rglob("*") if item.is_file()}
+
+
+def test_a_new_run_takes_the_place_of_any_run_and_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+    run_dir = started(tmp_path / "out")
+    written = (run_dir.block("b00000_00000"), run_dir.masks / "zarr.json", run_dir.instances / "part-00000.parquet", run_dir.plan)
+    written += (run_dir.coverage, run_dir.item, run_dir.report, run_dir.attempts / "b00000_00000.read.1", run_dir.merge / "rows.parquet")
+    for path in (*written, run_dir.path / "scores.json", run_dir.path / "imagery" / "blocks" / "scene.tif"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(path.name.encode())
+    before = contents(run_dir.path)
+    other = {**PARAMETERS, "query": ["pools"]}
+    assert run_dir.check(other, new_run=True) == "new"
+    assert contents(run_dir.path) == before, "checking deletes nothing"
+    assert run_dir.claim(other, new_run=True) == "new"
+    left = {"run.json", "scores.json", "imagery/blocks/scene.tif"}  # run.json until the new run's takes its place
+    after = contents(run_dir.path)
+    assert json.loads(after.pop("run.lock"))["pid"] == os.getpid(), "deleting is done under the lock"
+    assert after == {name: before[name] for name in left}
+    assert run_dir.blocks.is_dir()
+
+
+def test_a_new_run_unlinks_links_and_follows_none(tmp_path: Path) -> None:
+    run_dir = started(tmp_path / "out")
+    (tmp_path / "disk" / "c").mkdir(parents=True)
+    (tmp_path / "disk" / "c" / "0").write_bytes(b"pixels")
+    run_dir.masks.symlink_to(tmp_path / "disk")
+    run_dir.claim(PARAMETERS, new_run=True)
+    assert not run_dir.masks.is_symlink()
+    assert (tmp_path / "disk" / "c" / "0").read_bytes() == b"pixels"
+
+
+@pytest.mark.parametrize("content", ['{"run": 7, "tool": "another"}', "[1, 2]", '{"run_json_version": 99}', '{"run_json'])
+def test_a_new_run_deletes_nothing_where_run_json_is_not_one_of_ours(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "blocks").mkdir()
+    (tmp_path / "blocks" / "wall.txt").write_text("mine")
+    before = contents(tmp_path)
+    for call in (RunDir(tmp_path).check, RunDir(tmp_path).claim):
+        with pytest.raises(InputError, match=r"run\.json.*To fix"):
+            call(PARAMETERS, new_run=True)
+    assert contents(tmp_path) == before
+
+
+def test_a_new_run_needs_a_run_or_an_empty_directory(tmp_path: Path) -> None:
+    assert RunDir(tmp_path / "new").claim(PARAMETERS, new_run=True) == "new"
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holiday\.txt"):
+        RunDir(tmp_path / "photos").claim(PARAMETERS, new_run=True)
+    assert contents(tmp_path / "photos") == {"holiday.txt": b"mine"}
+
+
 def test_paths_are_those_of_the_layout(tmp_path: Path) -> None:
     run_dir = RunDir(str(tmp_path))
     found = {p.relative_to(tmp_path).as_posix() for p in (run_dir.run_json, run_dir.plan, run_dir.masks, run_dir.coverage)}
@@ -94,6 +183,7 @@ def test_paths_are_those_of_the_layout(tmp_path: Path) -> None:
         "blocks/b00001_00002.parquet",
     }
     assert RunDir(tmp_path) == RunDir(str(tmp_path))
+    assert run_dir.attempts.name == ATTEMPTS
 
 
 def test_records_may_lie_elsewhere(tmp_path: Path) -> None:
