@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRA ?= cpu
+# What is installed stays what is meant: after `make setup EXTRA=gpu` all other targets use that environment.
+EXTRA ?= $(or $(patsubst .venv/installed-%,%,$(firstword $(wildcard .venv/installed-*))),cpu)
 export SAM2_BUILD_CUDA := 0
 export RAY_AUTH_MODE ?= disabled
 export RAY_USAGE_STATS_ENABLED ?= 0
@@ -12,14 +13,16 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.venv/installed: pyproject.toml
+# The CPU's and the GPU's vLLM are two packages of one module, so an environment of another EXTRA is made anew.
+.venv/installed-$(EXTRA): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 12) else f"Python 3.12 is required, $(PYTHON) is {v[0]}.{v[1]}. To fix: make PYTHON=python3.12 ...")'
+	test -e $@ || rm -rf .venv
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --python $(BIN)/python --editable '.[$(EXTRA),train,dev]'
 	touch $@
 
-setup: .venv/installed ## create .venv with everything (EXTRA=gpu for CUDA machines)
+setup: .venv/installed-$(EXTRA) ## create .venv with everything (EXTRA=gpu for CUDA machines)
 
 demo: setup ## a fresh procedural world, three questions, polygons, and a table against the truth
 	$(BIN)/python jobs/make_world.py --seed $(or $(SEED),29) --size $(or $(SIZE),4096) --out demo/world --overwrite

@@ -38,7 +38,7 @@ how to read it
                        where none does, the page says how many pairs would be needed. Draw a larger world for more of them
 
 then
-  python jobs/segment_region.py ... --gate parent --gate-threshold 0.02
+  python jobs/segment_region.py ... --gate parent --gate-threshold P
   or in a --config file:  [gate] mode = "tile"  threshold = 0.02     [verifier] mode = "crop"  threshold = 0.2
 
 examples:

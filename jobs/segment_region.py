@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   ray job submit --working-dir . -- python jobs/segment_region.py --aoi aoi.geojson --source "/data/tiles/*.tif" \\
       --query "facilities that should be monitored for leaks" --query "fields ready for harvest" --preset think2seg-3b --out /data/region
 
-  # known locations in, exact masks out: no language model is loaded
+  # known locations in, masks out: no language model is loaded, the masks are the preset's segmenter's
   python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson --out out/buildings
 
 The same command on the same --out resumes: blocks that are committed are not done again. Under `ray job submit` give --out and
