@@ -9,6 +9,8 @@ Writes into --out:
   queries.json    questions with their class and kind (explicit, implicit, absent); the first three make a demonstration
   world.json      how the scene was made; present only when the scene is complete
 
+A drawing that was interrupted is begun again by the same command, which also removes what it left (a hidden folder .making-*).
+
 An instance is one 4-connected piece of one object inside the scene; its id is 1 + the smallest pixel index
 (row * size + column). The same seed always gives the same land: two scenes of one seed whose origins differ agree
 wherever they overlap. Each seed leaves out one or two classes, so that questions about them have no answer.

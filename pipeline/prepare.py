@@ -25,7 +25,7 @@ from pipeline.grid.source import open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.lasting_path import require_lasting
 from pipeline.load.prepare import SceneSource, prepare_scenes
-from pipeline.prompt.build import PrompterOptions, check_prompter, check_second_looks, look_decision
+from pipeline.prompt.build import PrompterOptions, check_prompter, check_questions, check_second_looks, look_decision
 from pipeline.prompt.checkpoint import resolve_model
 from pipeline.prompt.profile import load_profile
 from pipeline.provenance import path_identity
@@ -96,6 +96,7 @@ def plan_request(request: RunRequest) -> PlannedRun:
             remedy="say which with --crs, or use min_area_px under [stitch] in --config",
         )
     check_prompter(config.prompter, plan.grid)
+    check_questions(config.prompter, config.queries)
     check_second_looks(config.gate, config.verifier, config.prompter)
     check_engines(config.preset, request.runner)
     check_segmenter(config.segmenter, plan.grid)

@@ -59,10 +59,11 @@ def write_raster(path: Path, data: NDArray[np.generic]) -> None:
 
 
 def write_label_world(folder: Path, labels: NDArray[np.int64]) -> LabelWorld:
-    """Scene, label raster and canonical ids in `folder`."""
+    """Scene, label raster and canonical ids in `folder`, and the file that says that a world is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = canonical(labels)
     rgb = np.stack([(40 + ids * k % 211).astype(np.uint8) for k in (3, 5, 7)])  # never near black: that would be a collar
     write_raster(folder / "scene.tif", rgb)
     write_raster(folder / "labels.tif", ids.astype(np.uint32))
+    (folder / "world.json").write_text("{}")
     return LabelWorld(scene=folder / "scene.tif", labels=folder / "labels.tif", ids=ids)

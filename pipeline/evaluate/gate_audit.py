@@ -2,18 +2,22 @@
 
 1. `GateCounts.add` sorts every judged (tile, question) pair of a run: passed, rejected and audited, rejected and not.
 2. `gate_figures` estimates the gate's recall: of the pairs in which a full examination finds something, the share that the gate
-   let through. With P pairs passed and found, R rejected, and `a` found among the A audited ones,
+   let through. With P pairs passed and found, R rejected, and `a` found among the A audited ones that were answered,
 
        missed = R * a / A,    recall = P / (P + missed).
 
-3. The interval is the exact one of Clopper and Pearson (Biometrika 26, 1934) for the share a / A, carried through the same formula,
-   which falls as the share grows; missed is never below `a`. All passed pairs are examined, so P is no estimate. The sample is drawn
-   pair by pair, whatever their blocks, so pairs of one parent look may be counted as independent draws. Without an audited pair the
-   interval reaches down to P / (P + R): nothing is known.
+3. Pairs that failed were not examined, on either side. Of N passed pairs of which F failed and `p` were found, P is taken to be
+   N * p / (N - F): a failed pair is as likely to hold something as an answered one of its side. Without failures P is no estimate.
+4. The interval is the exact one of Clopper and Pearson (Biometrika 26, 1934) for the share a / A, carried through the same formula,
+   which falls as the share grows; missed is never below `a`. Where passed pairs failed, P has one too, that for p / (N - F), and is
+   never below p nor above p + F; an end of the recall then takes the worse end of both, so that it holds at least as often. The
+   sample is drawn pair by pair, whatever their blocks, so pairs of one parent look may be counted as independent draws. Without an
+   audited pair the interval reaches down to P / (P + R): nothing is known.
 
 "Found" is what prompter, segmenter and verifier make of a tile, not the truth: the recall is agreement with the same run without a
-gate, and a thing that they overlook anyway is no loss of the gate's. Audited pairs that failed are left out of A. The figures say what
-was lost in the tiles that stayed unexamined: what the audit finds is part of the result.
+gate, and a thing that they overlook anyway is no loss of the gate's. Pairs of a block that crashed are on neither side: all of them
+have failed, and which of them the gate rejected is no longer told. The figures say what was lost in the tiles that stayed
+unexamined: what the audit finds is part of the result.
 """
 
 from __future__ import annotations
@@ -49,7 +53,9 @@ class GateCounts:
     """(tile, question) pairs by what the gate did with them."""
 
     passed: int = 0
+    """Failed ones included."""
     passed_found: int = 0
+    passed_failed: int = 0
     rejected: int = 0
     """Audited ones included."""
     audited: int = 0
@@ -65,8 +71,10 @@ class GateCounts:
     def add(self, rows: Iterable[JudgedRow]) -> None:
         """Count the rows of a block record."""
         for row in rows:
+            if row.reason is Reason.CRASHED:
+                continue
             if row.gate_p is None:
-                self.not_judged += row.reason not in (Reason.NODATA, Reason.UNREADABLE, Reason.CRASHED, Reason.OUTSIDE_AOI, Reason.CLOUD)
+                self.not_judged += row.reason not in (Reason.NODATA, Reason.UNREADABLE, Reason.OUTSIDE_AOI, Reason.CLOUD)
             elif row.audited:
                 self.rejected += 1
                 self.audited += 1
@@ -77,6 +85,7 @@ class GateCounts:
             else:
                 self.passed += 1
                 self.passed_found += row.status is TileStatus.FOUND
+                self.passed_failed += row.status is TileStatus.FAILED
 
 
 def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
@@ -93,17 +102,20 @@ def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, fl
 
 def gate_figures(counts: GateCounts) -> dict[str, Any]:
     """The counts and the recall with its interval, as plain values for run.json; recall is None where nothing is known."""
-    looked_at = counts.audited - counts.audited_failed
+    looked_at, answered = counts.audited - counts.audited_failed, counts.passed - counts.passed_failed
     low, high = clopper_pearson(counts.audited_found, looked_at)
     share = counts.audited_found / looked_at if looked_at else None
-    recall = _recall(counts, share) if share is not None or not counts.rejected else None
+    known = (share is not None or not counts.rejected) and (answered or not counts.passed)
+    found = counts.passed_found * counts.passed / answered if answered else 0.0
+    found_low, found_high = _found_between(counts)
     return {
         **{name: getattr(counts, name) for name in GateCounts.__dataclass_fields__},
-        "recall": recall,
+        "recall": _recall(found, _missed(counts, share or 0.0)) if known else None,
         "recall_of": RECALL_OF,
-        "recall_low": _recall(counts, high),
-        "recall_high": _recall(counts, low),
-        "interval": f"{100 * LEVEL:g} %, Clopper-Pearson of the audited share",
+        "recall_low": _recall(found_low, _missed(counts, high)),
+        "recall_high": _recall(found_high, _missed(counts, low)),
+        "interval": f"{100 * LEVEL:g} %, Clopper-Pearson of the audited share"
+        + (", and of the found share of passed pairs" if counts.passed_failed else ""),
     }
 
 
@@ -113,6 +125,8 @@ def gate_text(figures: dict[str, Any]) -> str:
     share = f" ({100 * figures['rejected'] / judged:.1f} %)" if judged else ""
     silent = f"; about {figures['not_judged']} the gate gave no answer" if figures["not_judged"] else ""
     audit = f"audited {figures['audited']}, found {figures['audited_found']}"
+    if figures["passed_failed"] or figures["audited_failed"]:
+        audit += f"; failed {figures['passed_failed']} of the passed, {figures['audited_failed']} of the audited"
     recall, low, high = (figures[name] for name in ("recall", "recall_low", "recall_high"))
     if low is None or high is None:
         said = f"recall of {RECALL_OF}: unknown, nothing was found"
@@ -121,8 +135,17 @@ def gate_text(figures: dict[str, Any]) -> str:
     return f"rejected {figures['rejected']} of {judged} (tile, question) pairs{share}; {audit}; {said}{silent}"
 
 
-def _recall(counts: GateCounts, missed_share: float | None) -> float | None:
-    """Passed and found / (that + missed); `missed_share`: of the rejected pairs, None when none was rejected."""
-    missed = max((missed_share or 0.0) * counts.rejected, float(counts.audited_found))
-    found = counts.passed_found + missed
-    return round(counts.passed_found / found, 6) if found else None
+def _found_between(counts: GateCounts) -> tuple[float, float]:
+    """Least and most of the passed pairs in which a full examination of all of them finds something; equal when none failed."""
+    low, high = clopper_pearson(counts.passed_found, counts.passed - counts.passed_failed)
+    most = counts.passed_found + counts.passed_failed
+    return max(low * counts.passed, float(counts.passed_found)), min(high * counts.passed, float(most))
+
+
+def _missed(counts: GateCounts, share: float) -> float:
+    """Rejected pairs that hold something when `share` of them do, and no fewer than were seen."""
+    return max(share * counts.rejected, float(counts.audited_found))
+
+
+def _recall(found: float, missed: float) -> float | None:
+    return round(found / (found + missed), 6) if found + missed else None

@@ -131,12 +131,15 @@ class QueryScore:
 
 
 def read_truth(world_dir: Path) -> Truth:
-    """The truth of a world directory. Raises InputError when a file of `jobs/make_world.py` is missing."""
-    for name in ("labels.tif", "truth.parquet", "queries.json"):
+    """The truth of a world directory. Raises InputError when a file of `jobs/make_world.py` is missing.
+
+    world.json is among them although nothing is read from it: without it the drawing was interrupted, and the other files may be
+    of two scenes.
+    """
+    for name in ("labels.tif", "truth.parquet", "queries.json", "world.json"):
         if not (world_dir / name).is_file():
-            raise InputError(
-                f"a world directory needs {name}", came=str(world_dir), remedy="make one with python jobs/make_world.py --seed 7 --out DIR"
-            )
+            remedy = "make one with python jobs/make_world.py --seed 7 --size 4096 --out DIR, or finish one with its own command"
+            raise InputError(f"a world directory needs {name}", came=str(world_dir), remedy=remedy)
     frame = gpd.read_parquet(world_dir / "truth.parquet")
     class_of = {int(i): str(c) for i, c in zip(frame["instance_id"], frame["class"], strict=True)}
     queries = tuple(json.loads((world_dir / "queries.json").read_text()))

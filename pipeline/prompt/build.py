@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.errors import InputError
+from pipeline.prompt import checkpoint
 from pipeline.prompt.gate import Gate, GateOptions
 from pipeline.prompt.oracle import OraclePrompter
 from pipeline.prompt.oracle_gate import OracleGate
@@ -54,6 +56,17 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:
         check_model(options.model, options.vllm)
     else:
         build_prompter(options, grid).close()
+
+
+def check_questions(options: PrompterOptions, queries: Sequence[str]) -> None:
+    """Whether a prompter that passed `check_prompter` has room for these questions; loads no model. Raises InputError.
+
+    A benchmark does not ask this: there a question that does not fit is that sample's recorded failure, and the others are asked.
+    """
+    if options.kind == "vllm":
+        vllm, profile = options.vllm, load_profile(options.vllm.profile)
+        room = {"max_model_len": vllm.max_model_len, "max_tokens": vllm.max_tokens or profile.max_tokens}
+        checkpoint.check_questions(checkpoint.resolve_model(options.model), profile, queries, **room)
 
 
 def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName = "robust") -> Prompter:

@@ -3,21 +3,28 @@
 A processor that resizes the image again puts the reply's pixels into another frame than the one they are read in, and every
 box is off by that factor without any error. So the profile's image must be a fixed point of the processor: both sides whole
 multiples of patch x merge, and the area inside the processor's limits; then it is passed through untouched.
+
+A question that does not fit into the context beside image and reply would fail on every tile. How many tokens it is only its
+checkpoint's tokenizer knows, a letter may be a quarter of one or three, so it is asked before anything is loaded (`check_questions`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, ModelError
 from pipeline.prompt.profile import Profile
+from pipeline.prompt.template import chat_messages
 
 SUPPORTED_MODEL_TYPES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
 """`model_type` of the architectures whose image processor and chat format this stage knows."""
+
+IMAGE_TOKEN = "<|image_pad|>"
+"""What the chat templates of these architectures write for an image; the processor puts its visual tokens there."""
 
 PACKAGE_DIR = Path(__file__).parents[1]
 
@@ -88,7 +95,7 @@ def load_processor(model: str, revision: str | None) -> Any:
 
 
 def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, max_tokens: int) -> None:
-    """The profile's image must pass the processor unchanged and leave room for the reply.
+    """The profile's image must pass the processor unchanged and leave room for the reply; of questions see `check_questions`.
 
     Raises:
         InputError: the frame is pixels and the image is no fixed point of the processor, or visual tokens and reply do not
@@ -104,13 +111,85 @@ def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, m
             came=f"{width} x {height}",
             remedy="use the profile this checkpoint was trained with, or another checkpoint",
         )
-    n_visual = -(-width // factor) * -(-height // factor)
+    n_visual = visual_tokens(profile, rule)
     if n_visual + max_tokens >= max_model_len:
         raise InputError(
             "max_model_len must hold the image, the question and the reply",
             came=f"{max_model_len} for {n_visual} visual tokens and a reply of up to {max_tokens}",
             remedy="raise max_model_len or lower max_tokens",
         )
+
+
+def visual_tokens(profile: Profile, rule: ImageRule) -> int:
+    """Tokens of the profile's image."""
+    width, height = profile.image_px
+    return -(-width // rule.factor_px) * -(-height // rule.factor_px)
+
+
+def check_questions(model: str, profile: Profile, queries: Sequence[str], *, max_model_len: int, max_tokens: int) -> None:
+    """Image, whole prompt and longest reply must fit into `max_model_len` for every question.
+
+    Said only of a checkpoint directory with a tokenizer.json and image settings. Of a hub id nothing is known before it is
+    downloaded: there the engine refuses a prompt that is too long, and each tile records that failure.
+
+    Raises:
+        InputError: a question does not fit; the message counts its tokens. Or tokenizer.json cannot be read.
+    """
+    folder = Path(model)
+    rule, file = local_image_rule(folder), folder / "tokenizer.json"
+    if rule is None or not file.is_file():
+        return
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing more special
+        raise InputError("a checkpoint needs a readable tokenizer.json", came=f"{file}: {error}", remedy="complete the download") from error
+    n_visual = visual_tokens(profile, rule)
+    texts = [prompt_text(folder, profile, query).replace(IMAGE_TOKEN, "") for query in queries]
+    for query, encoded in zip(queries, tokenizer.encode_batch(texts), strict=True):
+        n_text = len(encoded.ids)
+        if n_visual + n_text + max_tokens > max_model_len:
+            parts = f"{n_visual} of the image, {n_text} of the prompt with the question and up to {max_tokens} of the reply"
+            raise InputError(
+                "max_model_len must hold the image, the question and the reply",
+                came=f"{max_model_len} for {n_visual + n_text + max_tokens} tokens, {parts}, for {_shortened(query)!r}",
+                remedy="ask a shorter question, or raise max_model_len under [prompter.vllm] in --config",
+            )
+
+
+def prompt_text(folder: Path, profile: Profile, query: str) -> str:
+    """What a checkpoint directory's chat template makes of a question; of one without a template that works here, the text alone.
+
+    transformers renders templates the same way, but takes seconds to import.
+    """
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    messages = chat_messages(profile, query)
+    try:
+        template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+        return template.from_string(_chat_template(folder)).render(messages=messages, add_generation_prompt=True)
+    except (TemplateError, TypeError, ValueError):  # the last two from within a template that expects other messages
+        return profile.system + profile.user_text(query)
+
+
+def _chat_template(folder: Path) -> str:
+    """The text of a checkpoint's chat template, from any of the files that it may be in. Raises TemplateNotFound."""
+    from jinja2 import TemplateNotFound
+
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            text = _read_json(folder / name).get("chat_template")
+            if isinstance(text, str):
+                return text
+    raise TemplateNotFound(str(folder))
+
+
+def _shortened(query: str) -> str:
+    return query if len(query) <= 60 else f"{query[:57]}..."
 
 
 def image_rule(settings: Mapping[str, Any]) -> ImageRule:

@@ -13,7 +13,8 @@ import unicodedata
 from pipeline.errors import InputError
 
 MAX_QUERY_CHARS = 512
-"""Longest question of a run, in characters after normalisation. A region asks it of every tile."""
+"""Longest question of a run, in characters after normalisation. A region asks it of every tile. What it is in tokens, and whether these
+fit into a model's context, depends on the checkpoint: `checkpoint.check_questions`."""
 
 _CONTROL_TOKEN = re.compile(r"<\s*\|.*?\|\s*>|<\|", re.DOTALL)
 _REPLY_TAG = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)

@@ -4,8 +4,9 @@
    of every pixel into one int32 raster (scene-local codes).
 2. `number_components`: each object is split into its 4-connected components inside the scene (cc3d); a component's id is
    1 + the smallest pixel index row * width + column: the canonical instance id of the whole project.
-3. `write_world`: scene.tif (COG), labels.tif, truth.parquet, aoi.geojson and queries.json are made in a hidden folder beside
-   the target and moved in one by one; world.json, written last, says that the scene is complete.
+3. `write_world`: scene.tif (COG), labels.tif, truth.parquet, aoi.geojson and queries.json are made in a hidden folder inside
+   the target and moved up one by one; world.json, which goes before the first and comes after the last, says that the scene is
+   complete. The same command goes on after any interruption, and removes what a killed run left (`check_target`).
 
 Peak memory is about 12 bytes per pixel (codes, components, polygoniser), so 16384 x 16384 pixels need about 4 GB.
 """
@@ -42,6 +43,8 @@ MAX_ORIGIN = 400_000
 MANIFEST = "world.json"
 FILES = ("scene.tif", "labels.tif", "truth.parquet", "aoi.geojson", "queries.json", MANIFEST)
 FORMAT = "terraquery-world-1"
+WORK_PREFIX = ".making-"
+"""How the name of the hidden folder begins in which a scene is made."""
 
 Progress = Callable[[str, float], None]
 """Called with the step's name and the share of it that is done, 0..1."""
@@ -176,59 +179,106 @@ def _silent(step: str, share: float) -> None:
     """Progress that nobody watches."""
 
 
+def _left_over(out: Path) -> list[Path]:
+    """Hidden folders of runs that were killed, out of memory for example, before they could remove them."""
+    return [path for path in out.glob(f"{WORK_PREFIX}*") if path.is_dir()]
+
+
+def _is_ours(manifest: Path) -> bool:
+    try:
+        return bool(json.loads(manifest.read_text(encoding="utf-8")).get("format") == FORMAT)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def check_target(out: Path, *, overwrite: bool) -> None:
-    """Refuse a file, or a folder that holds anything but an earlier scene, unless overwrite. Raises InputError."""
-    if out.exists() and not out.is_dir():
-        raise InputError("--out must be a folder", came=f"{out}, which is a file", remedy="name another folder")
-    if overwrite or not out.exists() or not any(out.iterdir()):
-        return
-    manifest = out / MANIFEST
-    if manifest.is_file():
-        try:
-            if json.loads(manifest.read_text(encoding="utf-8")).get("format") == FORMAT:
-                return
-        except (ValueError, AttributeError):
-            pass
+    """Refuse a file, or a folder that holds anything but an earlier scene, unless overwrite. Raises InputError.
+
+    What an interrupted run left is no obstacle to the same command: its hidden folder counts as nothing, and one with a manifest
+    in it says that its files were being moved in when it ended, so that those beside it are a scene's. Without such a proof files
+    that are merely called like ours, a scene.tif of the user's own for example, are refused like any other.
+    """
+    try:
+        if out.exists() and not out.is_dir():
+            raise InputError("--out must be a folder", came=f"{out}, which is a file", remedy="name another folder")
+        if overwrite or not out.exists():
+            return
+        left = _left_over(out)
+        if set(out.iterdir()) <= set(left) or any(_is_ours(folder / MANIFEST) for folder in (out, *left)):
+            return
+    except OSError as error:
+        raise _unusable(error) from error
     raise InputError(
         "--out must be new, empty or an earlier scene of this job", came=f"{out}, which holds other files",
         remedy="name another folder, or pass --overwrite to replace " + ", ".join(FILES) + " there",
     )  # fmt: skip
 
 
+def _unusable(error: OSError) -> InputError:
+    return InputError("--out must be a folder that can be made and written to", came=str(error), remedy="name another folder")
+
+
+def _work_folder(out: Path) -> Path:
+    """A new hidden folder inside `out`; those of runs that were killed are removed first, a scene may be gigabytes. Raises InputError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for folder in _left_over(out):
+            shutil.rmtree(folder)
+        return Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=out))
+    except OSError as error:
+        raise _unusable(error) from error
+
+
 def write_world(world: World, window: Window, out: Path, *, overwrite: bool = False, progress: Progress = _silent) -> SceneSummary:
     """Draw a window of a world and write the scene and its truth to folder `out` (files: FILES).
 
     Equal arguments give equal pixels, labels, polygons and questions. Files of `out` that are not in FILES are left
-    alone. Raises InputError when `out` may not be used.
+    alone. An earlier scene there stays whole until the new one is drawn. One process at a time may write to a folder.
+    Raises InputError when `out` may not be used.
     """
     check_target(out, overwrite=overwrite)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MANIFEST).unlink(missing_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".making-", dir=out))
+    work = _work_folder(out)
     try:
-        codes, names = _write_scene(world, window, work, progress)
-        progress("numbering", 0.0)
-        ids, code_of_id = number_components(codes)
-        del codes
-        _write_labels(ids, window, work / "labels.tif")
-        progress("tracing polygons", 0.0)
-        classes = {instance: names[code] for instance, code in code_of_id.items()}
-        table = truth_table(ids, classes, scene_transform(window))
-        table.to_parquet(work / "truth.parquet", index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
-        counted = Counter(classes.values())
-        counts = {name: counted[name] for name in CLASSES if counted[name]}
-        a, _, west, _, _, north = scene_transform(window)
-        bounds = (west, north - a * window.height, west + a * window.width, north)
-        _write_json(work / "aoi.geojson", aoi_feature(bounds))
-        _write_json(work / "queries.json", scene_queries(world.seed, counts, world.absent))
-        summary = SceneSummary(out=out, window=window, counts=counts, absent=tuple(sorted(world.absent)))
-        _write_json(work / MANIFEST, _manifest(world, summary))
-        for name in FILES:
-            (work / name).replace(out / name)
-        progress("tracing polygons", 1.0)
-    finally:
+        summary = _make_files(world, window, out=out, work=work, progress=progress)
+    except BaseException:
         shutil.rmtree(work, ignore_errors=True)
+        raise
+    _move_in(work, out)
+    progress("tracing polygons", 1.0)
     return summary
+
+
+def _make_files(world: World, window: Window, *, out: Path, work: Path, progress: Progress) -> SceneSummary:
+    """All of FILES in the folder `work`; the summary names `out`, where they will be."""
+    codes, names = _write_scene(world, window, work, progress)
+    progress("numbering", 0.0)
+    ids, code_of_id = number_components(codes)
+    del codes
+    _write_labels(ids, window, work / "labels.tif")
+    progress("tracing polygons", 0.0)
+    classes = {instance: names[code] for instance, code in code_of_id.items()}
+    table = truth_table(ids, classes, scene_transform(window))
+    table.to_parquet(work / "truth.parquet", index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
+    counted = Counter(classes.values())
+    counts = {name: counted[name] for name in CLASSES if counted[name]}
+    a, _, west, _, _, north = scene_transform(window)
+    bounds = (west, north - a * window.height, west + a * window.width, north)
+    _write_json(work / "aoi.geojson", aoi_feature(bounds))
+    _write_json(work / "queries.json", scene_queries(world.seed, counts, world.absent))
+    summary = SceneSummary(out=out, window=window, counts=counts, absent=tuple(sorted(world.absent)))
+    _write_json(work / MANIFEST, _manifest(world, summary))
+    return summary
+
+
+def _move_in(work: Path, out: Path) -> None:
+    """Replace the files of `out`, the manifest last; without it a folder of old and new files is known to be incomplete.
+
+    `work` goes only when all is done: whenever this is interrupted, the manifest in it tells the next run that the files are ours.
+    """
+    (out / MANIFEST).unlink(missing_ok=True)
+    for name in FILES:
+        (work / name).replace(out / name)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _manifest(world: World, summary: SceneSummary) -> dict[str, Any]:

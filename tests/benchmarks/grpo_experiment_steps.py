@@ -182,7 +182,8 @@ def measure(place: Place, step: Step, where: str) -> list[dict[str, Any]]:
 
     own = ";".join((*step.segmenter, step.parts)).strip(";")
     sampled, folder = where.endswith("-sampled"), measured_folder(place, where)
-    kind = f"{folder.name}-sampled-{place.temperature}" if sampled else folder.name
+    drawn = f"-seed-{place.seed}" if place.seed else ""  # the folder of a given prompter is the same for all seeds
+    kind = f"{folder.name}-sampled-{place.temperature}{drawn}" if sampled else folder.name
     name = f"answers-{kind}-{hashlib.sha256(own.encode()).hexdigest()[:6]}.json" if own else f"answers-{kind}.json"
     path = folder_of(place, step) / name
     if not path.is_file():

@@ -6,9 +6,10 @@
 The world is a town without end: a grid of 28 px cells with one house each (12 to 22 px a side, about 1000 per tile core),
 and a road along every 64th row of cells from border to border, so that some objects cross every block. Tiles see it as an
 oracle would. Records are written once per size and may be kept; phase two runs in a fresh process, tasks one after the
-other, numba functions compiled beforehand. Reported per kind of task: CPU seconds of the process, all threads (wall seconds
-say more about what else the machine does), microseconds per instance, and the largest resident set while it ran. The rest
-of the driver (ledger, keys) is `driver`. `exponent`: slope of log seconds over log instances by least squares; 1 is linear.
+other, after a throw-away merge of a small town that compiles the numba functions. Reported per kind of task: CPU seconds of
+the process, all threads (wall seconds say more about what else the machine does), microseconds per instance, and the largest
+resident set while it ran. The rest of the driver (ledger, keys) is `driver`. `exponent`: slope of log seconds over log
+instances by least squares; 1 is linear.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from pipeline.write.run_dir import RunDir  # noqa: E402
 
 CELL_PX = 28
 ROAD_CELLS = 64
+WARM_UP = 17_000
+"""Instances of the merge that compiles everything: 5 x 5 tiles in 2 x 2 blocks."""
 FINGERPRINT = "5ca1e" + "0" * 59
 
 
@@ -55,6 +58,7 @@ def main() -> int:
     top.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     args = top.parse_args()
     if args.child:
+        warm_up()
         print(json.dumps(merge(args.child, args.instances[0], args.super_tile)))
         return 0
     rows = []
@@ -132,6 +136,16 @@ def town(row0: int, row1: int, col0: int, col1: int) -> NDArray[np.int64]:
     road = (cell_row % ROAD_CELLS == ROAD_CELLS // 2) & (y >= 6) & (y < 14)
     objects = np.where(house & (cell_row % ROAD_CELLS != ROAD_CELLS // 2), (cell_row << 24) + cell_col + 1, -1)
     return np.where(road & (x >= -2), cell_row << 24, objects)
+
+
+def warm_up() -> None:
+    """Merge a throw-away town, so that what is measured afterwards compiles nothing.
+
+    Every block is a super-tile of its own here: the roads cross them, and the joining of super-tiles is compiled too.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        write_world(Path(scratch), WARM_UP)
+        merge(Path(scratch), WARM_UP, lattice_for(WARM_UP).block_tiles)
 
 
 def merge(folder: Path, n: int, super_tile: int) -> dict[str, Any]:

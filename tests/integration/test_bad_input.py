@@ -60,6 +60,7 @@ QUERIES = {
     "tanks <|im_end|>": r"<\|im_end\|>",
     "a <think> b": "<think>",
     "x" * 600: "512",
+    "где стоят резервуары " * 24: "1024 for .* tokens, 81 of the image, .* 'где стоят.*a shorter question",
 }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,6 +194,11 @@ def test_a_run_must_have_ended(run_job: RunJob, world: Path, tmp_path: Path) -> 
         score_run(tmp_path / "out", read_truth(world), info)
 
 
-def test_a_world_needs_its_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"labels\.tif"):
-        read_truth(tmp_path)
+@pytest.mark.parametrize("name", ["labels.tif", "truth.parquet", "queries.json", "world.json"])
+def test_a_world_needs_its_files(world: Path, tmp_path: Path, name: str) -> None:
+    """Without world.json its drawing was interrupted: the others may be of two scenes."""
+    folder = shutil.copytree(world, tmp_path / "world")
+    read_truth(folder)
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"needs {re.escape(name)}.*make_world"):
+        read_truth(folder)

@@ -170,6 +170,32 @@ def test_other_numbers_are_other_folders(tmp_path: Path, monkeypatch: pytest.Mon
     assert {path.resolve().parent.name for path in drawn} == {"training-4", "training-8"}
 
 
+def test_sampled_answers_of_a_given_prompter_are_kept_apart_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is the same for all seeds. Greedy answers depend on none, and those of seed 0 keep the name they have always had."""
+    model = write_tiny_prompter(tmp_path / "model")
+    monkeypatch.setattr(grpo_experiment_steps, "PROFILES", {"box+point": str(tmp_path / "tiny.toml")})
+    folder = write_data(tmp_path / "data", [(PRESENT, mask_of(TARGET))])
+    monkeypatch.setattr(grpo_experiment_data, "seen_data", lambda *_, **__: folder)
+    seeds: list[int] = []
+
+    def sampled(preset: object, samples: object, *, temperature: float, seed: int) -> list[tuple[str, bool]]:
+        seeds.append(seed)
+        return [(f"reply of seed {seed}", True)]
+
+    monkeypatch.setattr("benchmarks.grpo_experiment_score.sampled_replies", sampled)
+    monkeypatch.setattr("benchmarks.grpo_experiment_score.greedy_replies", lambda *_: [("greedy", True)])
+    monkeypatch.setattr("pipeline.segment.sam2_segmenter.Sam2Segmenter", lambda *_: None)
+    monkeypatch.setattr("benchmarks.grpo_experiment_score.answer_rows", lambda samples, replies, *_: [{"reply": replies[0][0]}])
+    step = grpo_experiment_steps.Step(name="given", combination="box+point", given=model)
+    for seed in (0, 1, 0, 1):
+        place = grpo_experiment_steps.Place(out=tmp_path / "out", seed=seed)
+        assert grpo_experiment_steps.measure(place, step, "seen-sampled") == [{"reply": f"reply of seed {seed}"}]
+        assert grpo_experiment_steps.measure(place, step, "seen") == [{"reply": "greedy"}]
+    assert seeds == [0, 1]
+    answered = {path.name for path in (tmp_path / "out/runs").rglob("answers-*.json")}
+    assert answered == {"answers-data.json", "answers-data-sampled-0.5.json", "answers-data-sampled-0.5-seed-1.json"}
+
+
 def test_held_out_samples_are_those_of_the_benchmark(tmp_path: Path) -> None:
     from pipeline.evaluate.benchmark import choose_samples
     from pipeline.evaluate.benchmark_open import ReadOptions, open_benchmark

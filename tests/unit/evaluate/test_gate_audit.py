@@ -38,9 +38,13 @@ def test_every_row_is_sorted_once() -> None:
             Row(FAILED, Reason.TIMEOUT, gate_p=0.02, audited=True),
             Row(FOUND),  # the look failed
             Row(EMPTY, Reason.NODATA),  # nothing to look at
+            Row(FAILED, Reason.CRASHED),  # the block killed the process before it was judged,
+            Row(FAILED, Reason.CRASHED, gate_p=0.9),  # or after: passed, rejected and audited look alike
+            Row(FAILED, Reason.CRASHED, gate_p=0.02, audited=True),
         ]
     )
-    assert counts == GateCounts(passed=3, passed_found=1, rejected=4, audited=3, audited_found=1, audited_failed=1, not_judged=1)
+    want = GateCounts(passed=3, passed_found=1, passed_failed=1, rejected=4, audited=3, audited_found=1, audited_failed=1, not_judged=1)
+    assert counts == want
     assert counts.judged == 7
 
 
@@ -71,6 +75,35 @@ def test_recall_by_hand() -> None:
     assert "rejected 1000 of 1400 (tile, question) pairs (71.4 %); audited 21, found 1; " in gate_text(figures)
     assert f"; recall of what is found without the gate: 0.750, 95 % [{figures['recall_low']:.3f}, " in gate_text(figures)
     assert figures["recall_of"] == "what is found without the gate"
+
+
+def test_failures_are_treated_alike_on_both_sides() -> None:
+    """1000 passed pairs of which 200 hold something, 1000 rejected ones of which 50 do, all audited; 40 % of all calls time out.
+
+    Of 600 answered passed pairs 120 are found: 20 %, 200 of 1000. Of 600 answered audited ones 30: 5 %, 50 of 1000. 200 / 250.
+    """
+    counts = GateCounts(passed=1000, passed_found=120, passed_failed=400, rejected=1000, audited=1000, audited_found=30, audited_failed=400)
+    figures = gate_figures(counts)
+    assert figures["recall"] == 0.8
+    found, held = (binomtest(k, 600).proportion_ci(confidence_level=0.95, method="exact") for k in (120, 30))
+    assert figures["recall_low"] == pytest.approx(found.low / (found.low + held.high), abs=1e-6)
+    assert figures["recall_high"] == pytest.approx(found.high / (found.high + held.low), abs=1e-6)
+    assert "audited 1000, found 30; failed 400 of the passed, 400 of the audited; " in gate_text(figures)
+    assert figures["interval"].endswith("and of the found share of passed pairs")
+
+
+def test_one_failure_moves_what_passed_by_no_more_than_one() -> None:
+    """99 of 100 passed pairs answered, 50 found: with the failed one 50 or 51, and nothing was rejected that held something."""
+    counts = GateCounts(passed=100, passed_found=50, passed_failed=1, rejected=10)
+    figures = gate_figures(counts)
+    assert figures["recall_low"] == pytest.approx(50 / 60, abs=1e-6)
+    counts = GateCounts(passed=100, passed_found=50, passed_failed=1, rejected=10, audited=10, audited_found=10)
+    assert gate_figures(counts)["recall_high"] == pytest.approx(51 / 61, abs=1e-6)
+
+
+def test_when_all_that_passed_failed_no_recall_is_claimed() -> None:
+    figures = gate_figures(GateCounts(passed=9, passed_failed=9, rejected=10, audited=10, audited_found=1))
+    assert (figures["recall"], figures["recall_low"], figures["recall_high"]) == (None, 0.0, 0.9)
 
 
 def test_without_an_audit_nothing_is_claimed() -> None:
@@ -107,4 +140,24 @@ def test_the_interval_holds_the_truth_as_often_as_it_promises(missed: int, share
         )
         figures = gate_figures(counts)
         held += figures["recall_low"] - 1e-6 <= truth <= figures["recall_high"] + 1e-6
+    assert held >= 0.95 * 400
+
+
+@pytest.mark.parametrize("audit", [0.1, 1.0])
+def test_the_interval_holds_the_truth_when_calls_fail(audit: float) -> None:
+    """200 of 1000 passed pairs hold something and 50 of 1000 rejected ones; four of ten calls fail, drawn 400 times."""
+    rng, held = np.random.default_rng(9), 0
+    for _ in range(400):
+        answered, sampled = rng.random((2, 1000)) < 0.6, rng.random(1000) < audit
+        counts = GateCounts(
+            passed=1000,
+            passed_found=int(answered[0][:200].sum()),
+            passed_failed=int((~answered[0]).sum()),
+            rejected=1000,
+            audited=int(sampled.sum()),
+            audited_found=int((sampled & answered[1])[:50].sum()),
+            audited_failed=int((sampled & ~answered[1]).sum()),
+        )
+        figures = gate_figures(counts)
+        held += figures["recall_low"] <= 0.8 <= figures["recall_high"]
     assert held >= 0.95 * 400

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -13,7 +14,7 @@ from rasterio.transform import Affine
 
 from pipeline.errors import InputError
 from pipeline.options import parse_table
-from pipeline.prompt.build import PrompterOptions, build_gate, build_prompter, check_prompter, check_second_looks
+from pipeline.prompt.build import PrompterOptions, build_gate, build_prompter, check_prompter, check_questions, check_second_looks
 from pipeline.prompt.gate import GateOptions
 from pipeline.prompt.oracle import OraclePrompter
 from pipeline.prompt.oracle_gate import OracleGate
@@ -93,6 +94,18 @@ def test_check_refuses_an_unknown_profile_and_a_wrong_image_size(tmp_path: Path)
         check_prompter(PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="think2seg")), grid())
     with pytest.raises(InputError, match="unknown profile"):
         check_prompter(PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="other")), grid())
+
+
+def test_a_question_too_long_for_the_shipped_preset_is_refused_before_loading() -> None:
+    """512 Cyrillic letters of two tokens each; reply and image take 721 of 1024."""
+    vllm = VllmOptions(profile="embedded", max_model_len=1024)
+    prompter = PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=vllm)
+    check_questions(prompter, ["tanks", "a" * 200])
+    with pytest.raises(InputError, match=r"1024 for 17.* tokens, 81 of the image, .* up to 640 of the reply, for 'жжж"):
+        check_questions(prompter, ["tanks", "ж" * 512])
+    short = replace(prompter, vllm=replace(vllm, max_tokens=64))
+    check_questions(short, ["ж" * 400])
+    check_questions(PrompterOptions(kind="vector", model="tanks.geojson"), ["ж" * 512])
 
 
 OFF = VerifierOptions()

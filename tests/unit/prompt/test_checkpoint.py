@@ -11,10 +11,13 @@ from pipeline.prompt.checkpoint import (
     ImageRule,
     check_checkpoint,
     check_image_size,
+    check_questions,
     checkpoint_id,
     image_rule,
     is_hub_id,
+    load_processor,
     local_image_rule,
+    prompt_text,
     resolve_model,
 )
 from pipeline.prompt.profile import load_profile
@@ -132,3 +135,56 @@ def test_rule_from_both_generations_of_settings(tmp_path: Path) -> None:
     assert local_image_rule(tmp_path) == QWEN3
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(old))
     assert local_image_rule(tmp_path) == QWEN25
+
+
+SHIPPED = resolve_model("models/embedded-prompter")
+LONG = {
+    "cyrillic": "где стоят резервуары у реки " * 18,
+    "chinese": "河边的储罐在哪里" * 44,
+    "english": "where are the storage tanks near the river " * 11,
+}
+
+
+@pytest.mark.parametrize("query", LONG.values(), ids=LONG)
+def test_a_question_fits_to_the_token(query: str) -> None:
+    """Counted by the checkpoint's processor from transformers: image, chat format and question together."""
+    from PIL import Image
+
+    profile, processor = load_profile("embedded"), load_processor(SHIPPED, None)
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": f"Find: {query.strip()}"}]}]
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert prompt_text(Path(SHIPPED), profile, query.strip()) == text
+    n = len(processor(text=[text], images=[Image.new("RGB", (252, 252))])["input_ids"][0])
+    check_questions(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 640, max_tokens=640)
+    said = rf"Got: {n + 639} for {n + 640} tokens, 81 of the image, {n - 81} of the prompt .* up to 640 of the reply, for '{query[:20]}"
+    with pytest.raises(InputError, match=said):
+        check_questions(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 639, max_tokens=640)
+
+
+def test_questions_of_the_shipped_preset_s_length_limit() -> None:
+    """512 characters are few tokens in the language of its training and too many in another script."""
+    check_questions(SHIPPED, load_profile("embedded"), [LONG["english"][:512]], max_model_len=1024, max_tokens=640)
+    for name in ("cyrillic", "chinese"):
+        with pytest.raises(InputError, match="shorter question"):
+            check_questions(SHIPPED, load_profile("embedded"), [LONG[name][:512]], max_model_len=1024, max_tokens=640)
+
+
+def test_the_template_is_found_in_any_of_its_files_or_done_without(tmp_path: Path) -> None:
+    profile = load_profile("embedded")
+    assert prompt_text(tmp_path, profile, "tanks") == "Find: tanks"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{% for m in messages %}C:{{ m.role }}{% endfor %}"}))
+    assert prompt_text(tmp_path, profile, "tanks") == "C:user"
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "J:{{ messages[0].role }}"}))
+    assert prompt_text(tmp_path, profile, "tanks") == "J:user"
+    (tmp_path / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
+    assert prompt_text(tmp_path, profile, "tanks") == "Find: tanks"
+
+
+def test_what_is_unknown_before_loading_is_left_to_the_engine(tmp_path: Path) -> None:
+    room = {"max_model_len": 1, "max_tokens": 1}
+    check_questions("owner/some-model-3B", load_profile("embedded"), ["tanks"], **room)
+    (tmp_path / "tokenizer.json").write_text("{")
+    check_questions(str(tmp_path), load_profile("embedded"), ["tanks"], **room)
+    (tmp_path / "preprocessor_config.json").write_text('{"patch_size": 14, "merge_size": 2}')
+    with pytest.raises(InputError, match=r"readable tokenizer\.json"):
+        check_questions(str(tmp_path), load_profile("embedded"), ["tanks"], **room)

@@ -54,6 +54,12 @@ def test_bad_values_end_with_code_2_and_write_nothing(
     assert not (tmp_path / "w").exists()
 
 
+def test_an_impossible_folder_ends_with_code_2(job: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "f").write_text("x")
+    assert job.main(["--seed", "1", "--size", "64", "--out", str(tmp_path / "f" / "w")]) == 2
+    assert "--out must be a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("argv", [[], ["--seed", "x", "--size", "64", "--out", "w"], ["--seed", "1", "--size", "64"]])
 def test_bad_usage_ends_with_code_2(job: ModuleType, argv: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -166,17 +166,96 @@ def test_foreign_folders_are_refused_and_left_alone(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {*FILES, "thesis.txt"}
 
 
-def test_a_failure_leaves_no_complete_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_world(World.from_seed(4), scene_window(64), tmp_path / "w")
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_failure_leaves_the_earlier_scene_whole_and_the_command_can_be_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "w"
+    write_world(World.from_seed(4), scene_window(64), out)
+    before = contents(out)
 
     def broken(*_: object) -> object:
         raise OSError("disk full")
 
-    monkeypatch.setattr("pipeline.world.scene.truth_table", broken)
-    with pytest.raises(OSError, match="disk full"):
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.world.scene.truth_table", broken)
+        with pytest.raises(OSError, match="disk full"):
+            write_world(World.from_seed(5), scene_window(64), out)
+    assert contents(out) == before
+    assert not list(out.glob(".making-*"))
+    write_world(World.from_seed(5), scene_window(64), out)
+    assert json.loads((out / "world.json").read_text())["seed"] == 5
+
+
+def test_a_first_draw_that_was_stopped_is_begun_again(tmp_path: Path) -> None:
+    def stop(step: str, share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_world(World.from_seed(4), scene_window(64), tmp_path / "w", progress=stop)
+    assert list((tmp_path / "w").iterdir()) == []
+    write_world(World.from_seed(4), scene_window(64), tmp_path / "w")
+    assert {p.name for p in (tmp_path / "w").iterdir()} == set(FILES)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_what_a_killed_run_left_is_removed(tmp_path: Path, earlier: bool) -> None:
+    out = tmp_path / "w"
+    if earlier:
+        write_world(World.from_seed(4), scene_window(64), out)
+    (out / ".making-k1ll3d00").mkdir(parents=True)
+    (out / ".making-k1ll3d00" / "plain.tif").write_bytes(b"gigabytes")
+    write_world(World.from_seed(4), scene_window(64), out)
+    assert {p.name for p in out.iterdir()} == set(FILES)
+
+
+@pytest.mark.parametrize("n_moved", range(len(FILES)))
+def test_a_move_that_was_interrupted_is_known_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_moved: int) -> None:
+    """Scene 5 over scene 4, stopped after some of its files are in place; a note of the user's lies beside them."""
+    out, moves = tmp_path / "w", iter(range(len(FILES)))
+    write_world(World.from_seed(4), scene_window(64), out)
+    (out / "note.txt").write_text("mine")
+    replace = Path.replace
+
+    def stopping(self: Path, target: Path) -> Path:
+        if next(moves) == n_moved:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            write_world(World.from_seed(5), scene_window(64), out)
+    assert not (out / "world.json").exists()
+    write_world(World.from_seed(5), scene_window(64), out)
+    assert {p.name for p in out.iterdir()} == {*FILES, "note.txt"}
+    expected = write_world(World.from_seed(5), scene_window(64), tmp_path / "fresh")
+    np.testing.assert_array_equal(read(out / "scene.tif"), read(expected.out / "scene.tif"))
+    assert (out / "world.json").read_bytes() == (expected.out / "world.json").read_bytes()
+
+
+def test_a_scene_of_the_users_own_is_not_taken_for_one_that_was_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "scene.tif").write_bytes(b"an orthophoto")
+    (tmp_path / ".making-k1ll3d00").mkdir()  # of a run with --overwrite that was killed while it drew
+    with pytest.raises(InputError, match="--overwrite"):
+        write_world(World.from_seed(4), scene_window(64), tmp_path)
+    assert (tmp_path / "scene.tif").read_bytes() == b"an orthophoto"
+
+
+def test_a_place_below_a_file_or_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(InputError, match=r"can be made and written to.*Not a directory"):
+        write_world(World.from_seed(4), scene_window(64), tmp_path / "f" / "w")
+
+    def denied(**_: object) -> str:
+        raise PermissionError("permission denied")
+
+    monkeypatch.setattr("pipeline.world.scene.tempfile.mkdtemp", denied)
+    with pytest.raises(InputError, match=r"can be made and written to.*permission denied"):
         write_world(World.from_seed(4), scene_window(64), tmp_path / "w")
-    assert not (tmp_path / "w" / "world.json").exists()
-    assert not list((tmp_path / "w").glob(".making-*"))
 
 
 @pytest.mark.parametrize("text", ["not json", "[]", '{"format": "other"}'])
