@@ -22,6 +22,7 @@ EPILOG = """examples:
   python jobs/train_embedded.py prompter --work build/prompter
   python jobs/train_embedded.py prompter --work build/prompter --device cuda --joint-steps 4000
   python jobs/train_embedded.py prompter --work build/longer --start pipeline/models/embedded-prompter --out build/longer/prompter
+  python jobs/train_embedded.py prompter --work build/measured --start pipeline/models/embedded-prompter --measure-only
   python jobs/train_embedded.py segmenter --work build/segmenter
   python jobs/train_embedded.py segmenter --work build/further --start pipeline/models/embedded-segmenter/model.safetensors \\
       --steps 500 --out build/further/model.safetensors
@@ -37,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     models = top.add_subparsers(dest="model", required=True)
     prompter = models.add_parser("prompter", help="the vision-language model")
     prompter.add_argument("--work", type=Path, default=Path("build/prompter"), metavar="DIR", help="rendered tiles and checkpoints")
-    prompter.add_argument("--out", type=Path, default=ROOT / "pipeline/models/embedded-prompter", metavar="DIR", help="exported checkpoint")
+    text = "where the export goes at the end: a new or empty folder, or an earlier export, which is replaced (default: the shipped one)"
+    prompter.add_argument("--out", type=Path, default=ROOT / "pipeline/models/embedded-prompter", metavar="DIR", help=text)
     for name, default, text in (
         ("tiles", 7680, "training tiles to render, rounded up to whole chunks of 128"),
         ("vision-steps", 1000, "steps of the vision tower's warm start, 24 tiles each"),
@@ -53,7 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     prompter.add_argument(
         "--compile", action="store_true", help="compile the language model (needs a C++ compiler; pays in long trainings)"
     )
-    prompter.add_argument("--measure-only", action="store_true", help="measure and export the newest checkpoint, train nothing")
+    text = "train nothing: measure and export the newest checkpoint of --work, or with --start measure that export and leave it as it is"
+    prompter.add_argument("--measure-only", action="store_true", help=text)
     _add_segmenter(models.add_parser("segmenter", help="the mask model"))
     return top
 
@@ -61,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_segmenter(segmenter: argparse.ArgumentParser) -> None:
     shipped = ROOT / "pipeline/models/embedded-segmenter"
     segmenter.add_argument("--work", type=Path, default=Path("build/segmenter"), metavar="DIR", help="rendered windows and checkpoints")
-    text = "where the weights go; a config.yaml in that folder must be the one of --config (default: the embedded segmenter)"
+    text = "where the weights go at the end; a config.yaml in that folder must be the one of --config (default: the embedded segmenter)"
     segmenter.add_argument("--out", type=Path, default=shipped / "model.safetensors", metavar="FILE", help=text)
     text = "YAML of the architecture to train, in the sam2 package's terms (default: the embedded segmenter's)"
     segmenter.add_argument("--config", type=Path, default=shipped / "config.yaml", metavar="FILE", help=text)
@@ -77,13 +80,14 @@ def _add_segmenter(segmenter: argparse.ArgumentParser) -> None:
 
 
 def train_prompter(args: argparse.Namespace) -> Path:
-    """Run `prompter`; returns the exported folder."""
-    from pipeline.finetune.prompter_run import PrompterOptions, finish, recipe_of, train
+    """Run `prompter`; returns the exported folder, or the table of figures when an export was only measured."""
+    from pipeline.finetune.prompter_options import PrompterOptions
+    from pipeline.finetune.prompter_run import measure_only, train
 
     given = {name: getattr(args, name) for name in ("work", "out", "tiles", "vision_steps", "language_steps", "joint_steps")}
     more = {"measured_tiles": args.measured_tiles, "seed": args.seed, "device": args.device}
     options = PrompterOptions(**given, **more, start=args.start, compiled=args.compile)
-    return finish(options, recipe=recipe_of(options)) if args.measure_only else train(options)
+    return measure_only(options) if args.measure_only else train(options)
 
 
 def train_segmenter(args: argparse.Namespace) -> Path:

@@ -43,6 +43,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"{PREFIX}*") if (path / "step.json").is_file()) if folder.is_dir() else []
 
 
+def step_of(checkpoint: Path) -> int:
+    """After how many steps a checkpoint was written."""
+    return int(json.loads((checkpoint / "step.json").read_text())["step"])
+
+
 def load_modules(checkpoint: Path, modules: Mapping[str, Any]) -> None:
     """Load the weights of `modules` from one checkpoint, in place; every name and shape must match."""
     from safetensors.torch import load_file
@@ -52,15 +57,17 @@ def load_modules(checkpoint: Path, modules: Mapping[str, Any]) -> None:
 
 
 def resume(folder: Path, *, modules: Mapping[str, Any], optimisers: Mapping[str, Any]) -> int:
-    """Load the newest checkpoint in place and return its step; 0 when there is none."""
+    """Load the newest checkpoint in place and return its step; 0 when there is none.
+
+    States come to the CPU first, wherever they were computed; each optimiser takes them to its own parameters' device.
+    """
     import torch
 
     found = list_checkpoints(folder)
     if not found:
         return 0
     load_modules(found[-1], modules)
-    states = torch.load(found[-1] / "optimisers.pt", weights_only=True)
+    states = torch.load(found[-1] / "optimisers.pt", map_location="cpu", weights_only=True)
     for name, optimiser in optimisers.items():
         optimiser.load_state_dict(states[name])
-    step: int = json.loads((found[-1] / "step.json").read_text())["step"]
-    return step
+    return step_of(found[-1])

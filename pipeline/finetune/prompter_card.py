@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.finetune.prompter_start import Begun
+
+ROOT = Path(__file__).resolve().parents[2]
 
 _TEXT = """# Embedded prompter
 
@@ -24,11 +29,9 @@ On real imagery its answers are worthless.
 
 ## How it was trained
 
-From nothing, by `python jobs/train_embedded.py prompter`, on a CPU, seed {seed}. {recipe}
+{recipe}
 
-1. Vision tower on dense targets (class, box and peak of the object in each 28 px cell).
-2. Language model on the frozen tower: replies rendered from exact truth, several questions per tile, soft targets on neighbouring numbers.
-3. Both together, dense targets kept at half of their weight.
+{lessons}
 
 Training worlds have seeds 100,000 to 199,999 and pixels of 0.1 to 2 m (`prompter_world`), seen through drawn sensors (`sensor`: haze,
 season, blur, 16 bit, JPEG and more), in the eight symmetries and slightly recoloured; 5 % of the tiles are partly black or plain
@@ -54,6 +57,52 @@ def measured_table(tallies: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
     return "\n".join(parts)
 
 
-def model_card(*, parameters: int, vocabulary: int, classes: str, seed: int, recipe: str, measured: str) -> str:
-    """The card's Markdown."""
-    return _TEXT.format(millions=parameters / 1e6, vocabulary=vocabulary, classes=classes, seed=seed, recipe=recipe, measured=measured)
+def measured_again(n_tiles: int) -> str:
+    """When the figures were measured, and the command that measures the export itself."""
+    options = f"--measure-only --start DIR --measured-tiles {n_tiles} --work build/measured"
+    return (
+        "Measured at the end of the training job. The export, whose weights are rounded to bfloat16, is measured again by\n"
+        f"`python jobs/train_embedded.py prompter {options}`, DIR being its folder."
+    )
+
+
+def model_card(
+    *,
+    parameters: int,
+    vocabulary: int,
+    classes: str,
+    begun: Begun,
+    stages: Mapping[str, tuple[int, int]],
+    measured: str,
+) -> str:
+    """The card's Markdown; `stages` as `prompter_run.stages_of` gives them."""
+    facts = {"millions": parameters / 1e6, "vocabulary": vocabulary, "classes": classes, "measured": measured}
+    return _TEXT.format(**facts, recipe=recipe_of(begun, stages), lessons=_lessons(begun, stages))
+
+
+def recipe_of(begun: Begun, stages: Mapping[str, tuple[int, int]]) -> str:
+    """From what, on what and how long the model was trained; what the working directory does not say is left out."""
+    source = f"From the exported prompter `{_shown(Path(begun.start))}`" if begun.start else "From nothing"
+    kinds = dict.fromkeys("a CPU" if device == "cpu" else "a GPU" for device in begun.devices)
+    where = f", on {' and '.join(kinds)}" if kinds else ""
+    seed = "" if begun.seed is None else f", seed {begun.seed}"
+    tiles = f"{begun.tiles} rendered tiles; steps of tiles" if begun.tiles else "Steps of tiles"
+    steps = ", ".join(f"{done} x {tiles_a_step} ({stage})" for stage, (done, tiles_a_step) in stages.items())
+    return f"{source}, by `python jobs/train_embedded.py prompter`{where}{seed}. {tiles}: {steps}."
+
+
+def _lessons(begun: Begun, stages: Mapping[str, tuple[int, int]]) -> str:
+    """A numbered line for every stage that was trained."""
+    learner = "Heads alone, on that prompter's frozen tower, learn" if begun.start else "Vision tower on"
+    texts = {
+        "vision": f"{learner} dense targets (class, box and peak of the object in each 28 px cell).",
+        "language": "Language model on the frozen tower: replies rendered from exact truth, several questions per tile, "
+        "soft targets on neighbouring numbers.",
+        "joint": "Both together, dense targets kept at half of their weight.",
+    }
+    return "\n".join(f"{number}. {texts[stage]}" for number, stage in enumerate(stages, start=1))
+
+
+def _shown(path: Path) -> Path:
+    """A path as a reader elsewhere can follow it: inside the repository from its root."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import InputError
 from pipeline.finetune.samples import IMAGE_PX
 from pipeline.finetune.tokenizer import CELL_SIDE, cell_token_ids, number_token_ids, write_tokenizer
 
@@ -160,11 +161,35 @@ def _start_cells(embeddings: Any, tokenizer: Tokenizer) -> None:
     embeddings[ids] += 0.35 * torch.nn.functional.normalize(grid.flatten(0, 1), dim=1)
 
 
+EXPORT_FILES = frozenset({
+    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+    "preprocessor_config.json", "generation_config.json", "MODEL_CARD.md",
+})  # fmt: skip
+"""What `export_checkpoint` writes, all of it."""
+
+
+def check_export_folder(folder: Path) -> None:
+    """Raises InputError unless `folder` can be replaced by an export without a loss: it is new, empty, or an earlier export."""
+    remedy = "name a new folder, an empty one, or that of an earlier export (--out)"
+    nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError("the export needs a folder", came=f"{nearest}, which is a file", remedy=remedy)
+    held = {path.name for path in folder.iterdir()} if nearest == folder else set()
+    if held and (held - EXPORT_FILES or not held >= {"config.json", "model.safetensors"}):
+        other = ", ".join(sorted(held - EXPORT_FILES)[:3]) or "no whole export"
+        raise InputError("the export replaces its folder as a whole", came=f"{folder}, which holds {other}", remedy=remedy)
+
+
 def export_checkpoint(model: Any, tokenizer: Tokenizer, folder: Path, *, card: str) -> None:
-    """Write config, bfloat16 weights, tokenizer, processor and generation settings; replaces `folder` as a whole."""
+    """Write config, bfloat16 weights, tokenizer, processor and generation settings; an earlier export in `folder` is replaced.
+
+    Raises InputError when the folder holds anything else.
+    """
     import torch
     from safetensors.torch import save_file
 
+    check_export_folder(folder)
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
     weights = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
@@ -181,12 +206,22 @@ def export_checkpoint(model: Any, tokenizer: Tokenizer, folder: Path, *, card: s
     (fresh / "MODEL_CARD.md").write_text(card)
     fresh.chmod(0o755)
     (fresh / "model.safetensors").chmod(0o644)
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    _take_place(fresh, folder)
+
+
+def _take_place(fresh: Path, folder: Path) -> None:
+    """Put `fresh` where `folder` is. What was there steps aside under a name of its own and goes when the new one stands."""
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    folder.rename(aside)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def image_processor_settings() -> dict[str, Any]:

@@ -15,7 +15,8 @@
    the weights is what is evaluated and shipped. It covers about the last ninth of the steps done so far, so that given
    weights leave it as soon as random ones do.
 5. Every `save_every` steps the state goes to `work_dir` (safetensors and an optimiser file) and the mean weights, as
-   float16, to `out`: each by an atomic replace, so `out` is loadable at any time.
+   float16, to MEAN_FILE beside it: each by an atomic replace, so that the mean is loadable at any time.
+6. `out` is written once, when the last step is done: an unfinished training leaves the weights that lie there alone.
 
 On a CPU the arithmetic is bfloat16 autocast, and attention is written out: PyTorch's fused CPU kernel has a backward
 pass that is slow for SAM2's 64-token windows (measured: 1.26 s against 0.87 s a step).
@@ -44,6 +45,11 @@ from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture, load_w
 
 Report = Callable[[str], None]
 
+MEAN_FILE = "mean.safetensors"
+"""Mean weights of an unfinished training, in its working directory."""
+
+STATE_FILE = "state.pt"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterTrainOptions:
@@ -52,7 +58,7 @@ class SegmenterTrainOptions:
     work_dir: Path = Path("build/segmenter")
     """Resumable state and the window pool."""
     out: Path = EMBEDDED_DIR / "model.safetensors"
-    """Where the mean weights go, float16."""
+    """Where the mean weights go when the last step is done, float16."""
     config: Path = EMBEDDED_DIR / "config.yaml"
     """The architecture."""
     start: Path | None = None
@@ -89,6 +95,10 @@ def check(options: SegmenterTrainOptions) -> None:
     """Raises InputError for what cannot be trained, from options and file names alone."""
     if options.steps < 1:
         raise InputError("training needs at least one step", came=str(options.steps), remedy="raise steps")
+    for name, number in (("seed", options.seed), ("the warm-up's steps", options.box_steps)):
+        if number < 0:
+            raise InputError(f"{name} must be 0 or more", came=str(number), remedy="raise it")
+    _check_places(options)
     for what, path in (("the architecture's config", options.config), ("the weights to start from", options.start)):
         if path is not None and not path.is_file():
             raise InputError(f"{what} must be a file", came=str(path), remedy="name one that exists")
@@ -97,6 +107,20 @@ def check(options: SegmenterTrainOptions) -> None:
         came = f"{options.out}, beside which lies the config of other weights than {options.config} describes"
         remedy = "write to another folder (--out)"
         raise InputError("weights and the config.yaml beside them must belong together", came=came, remedy=remedy)
+
+
+def _check_places(options: SegmenterTrainOptions) -> None:
+    """Raises InputError for a working directory that is none, and weights that could not be written or would not stay."""
+    if options.work_dir.exists() and not options.work_dir.is_dir():
+        raise InputError("the working directory must be a folder", came=str(options.work_dir), remedy="name another one (--work)")
+    out, work_dir = options.out.resolve(), options.work_dir.resolve()
+    nearest = next(path for path in out.parents if path.exists())
+    if out.is_dir() or not nearest.is_dir():
+        raise InputError("the weights go to a file in a folder", came=str(options.out), remedy="name a file, new or old (--out)")
+    own = out.parent == work_dir and (out.name in (MEAN_FILE, STATE_FILE) or out.match("weights-*.safetensors"))
+    if own or out.is_relative_to(work_dir / "pool"):
+        came = f"{options.out}, which the training uses itself"
+        raise InputError("the weights need a file of their own", came=came, remedy="name another file (--out)")
 
 
 def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
@@ -151,7 +175,7 @@ class Training:
     """Model, mean weights and optimiser of a run, with their files.
 
     Raises InputError when the config is no SAM2's, when `start` or the state in `work_dir` is of another architecture than
-    it describes, or when the state did not start from `start`.
+    it describes, or when the state did not start from `start` or has another seed.
     """
 
     def __init__(self, options: SegmenterTrainOptions) -> None:
@@ -160,21 +184,21 @@ class Training:
         torch.manual_seed(options.seed)
         self.options = options
         self.model = _built(options.config).train().to(options.device)
-        resumed = self._state.exists()
+        self.resumed = self._state.exists()
         if options.start is None:
             tie_places(self.model)
-        elif not resumed:
+        elif not self.resumed:
             _go_on_from(options.start, self.model)
         self.dense_head = torch.nn.Conv2d(self.model.hidden_dim // 8, 2, 1).to(options.device)
         self.mean = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = torch.optim.AdamW(self._trained(), lr=options.rate, weight_decay=options.weight_decay)
         self.step = 0
-        if resumed:
+        if self.resumed:
             self._resume()
 
     @property
     def _state(self) -> Path:
-        return self.options.work_dir / "state.pt"
+        return self.options.work_dir / STATE_FILE
 
     def _trained(self) -> list[Any]:
         return [*self.model.parameters(), *self.dense_head.parameters()]
@@ -229,7 +253,7 @@ class Training:
         return float(loss.detach()), float(reached.mean())
 
     def save(self) -> None:
-        """Write the resumable state and publish the mean weights, each atomically."""
+        """Write the resumable state and the mean weights so far to the working directory, each atomically."""
         import torch
         from safetensors.torch import save_file
 
@@ -238,12 +262,13 @@ class Training:
         weights = {"now": self.model.state_dict(), "mean": self.mean.state_dict(), "dense": self.dense_head.state_dict()}
         flat = {f"{kind}.{name}": tensor.contiguous() for kind, state in weights.items() for name, tensor in state.items()}
         _replace(options.work_dir / f"weights-{self.step}.safetensors", lambda path: save_file(flat, path))
-        state = {"step": self.step, "steps": options.steps, "start": _named(options.start), "optimiser": self.optimiser.state_dict()}
+        began = {"steps": options.steps, "start": _named(options.start), "seed": options.seed}
+        state = {"step": self.step, **began, "optimiser": self.optimiser.state_dict()}
         _replace(self._state, lambda path: torch.save(state, path))
         for old in options.work_dir.glob("weights-*.safetensors"):
             if old.name != f"weights-{self.step}.safetensors":
                 old.unlink()
-        publish(self.mean, options.out)
+        publish(self.mean, options.work_dir / MEAN_FILE)
 
     def _resume(self) -> None:
         import torch
@@ -254,6 +279,10 @@ class Training:
         if began != _named(self.options.start):
             came = f"{work_dir}, which holds a training from {began or 'nothing'}"
             raise InputError("a training goes on from what it began with", came=came, remedy=remedy)
+        seed = int(state.get("seed", self.options.seed))
+        if seed != self.options.seed:
+            came = f"{work_dir}, which holds a training of seed {seed}, and --seed {self.options.seed}"
+            raise InputError("a training keeps its seed", came=came, remedy=remedy)
         self.step = int(state["step"])
         flat = read_state(work_dir / f"weights-{self.step}.safetensors")
         for kind, model in (("now", self.model), ("mean", self.mean), ("dense", self.dense_head)):
@@ -306,7 +335,7 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
-    """Train to `options.steps`, resuming from `work_dir`; returns the published weights' path.
+    """Train to `options.steps`, resuming from `work_dir`; returns the path of the weights, which are published at the end.
 
     `report` gets one progress line every ten steps (default: standard error). Raises InputError, before anything is
     rendered, for what `check` and `Training` refuse and when `work_dir` holds a pool of other options.
@@ -318,7 +347,7 @@ def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
     renderers = start_renderers(options.work_dir / "pool", options.pool, options.renderers)
     start, first = time.monotonic(), training.step
     losses, ious = [], []
-    if first == 0:
+    if not training.resumed:
         if options.start is None:
             training.warm_up(say)
         training.save()
@@ -339,4 +368,5 @@ def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
     finally:
         for process in renderers:
             process.terminate()
+    publish(training.mean, options.out)
     return options.out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +99,8 @@ def test_a_working_directory_goes_on_only_from_what_it_began_with(tmp_path: Path
     from_exported = prompter_train.Place(work=tmp_path / "work", shape=TINY, start=exported)
     prompter_start.hold_to_start(from_exported)
     prompter_start.hold_to_start(from_exported)
+    with pytest.raises(InputError, match=r"holds a training of seed 0, and --seed 3"):
+        prompter_start.hold_to_start(replace(from_exported, seed=3))
     for start, began in ((None, str(exported.resolve())), (tmp_path / "another", str(exported.resolve()))):
         with pytest.raises(InputError, match="goes on from what it began with") as caught:
             prompter_start.hold_to_start(prompter_train.Place(work=tmp_path / "work", shape=TINY, start=start))
@@ -108,4 +112,45 @@ def test_checkpoints_of_unknown_start_began_with_nothing(tmp_path: Path, exporte
     checkpoints.save_checkpoint(place.checkpoints("vision"), step=3, modules={}, optimisers={})
     with pytest.raises(InputError, match="holds a training from nothing"):
         prompter_start.hold_to_start(prompter_train.Place(work=tmp_path, shape=TINY, start=exported))
-    prompter_start.hold_to_start(place)
+    prompter_start.hold_to_start(place, tiles=128)
+    assert prompter_start.begun_in(tmp_path) == prompter_start.Begun(), "what nobody knows was made up"
+
+
+def test_a_directory_tells_all_devices_and_the_most_tiles_of_its_training(tmp_path: Path) -> None:
+    place = prompter_train.Place(work=tmp_path / "work", seed=5)
+    assert prompter_start.begun_in(place.work) is None
+    for device, tiles in (("cuda", 256), ("cpu", 128), ("cuda", 128)):
+        prompter_start.hold_to_start(replace(place, device=device), tiles=tiles)
+    assert prompter_start.begun_in(place.work) == prompter_start.Begun(start="", seed=5, devices=("cuda", "cpu"), tiles=256)
+
+
+def test_a_directory_of_an_earlier_version_goes_on_with_any_seed(tmp_path: Path, exported: Path) -> None:
+    """Its file names the start alone."""
+    (tmp_path / "start.json").write_text(json.dumps({"start": str(exported.resolve())}))
+    for seed in (3, 4):
+        prompter_start.hold_to_start(prompter_train.Place(work=tmp_path, start=exported, seed=seed), tiles=128)
+    assert prompter_start.begun_in(tmp_path) == prompter_start.Begun(start=str(exported.resolve()))
+
+
+def test_what_could_not_be_taken_over_is_found_by_the_check(exported: Path, tmp_path: Path) -> None:
+    prompter_start.check_start(exported, TINY)
+    with pytest.raises(InputError, match="prompter of the shape that is trained"):
+        prompter_start.check_start(exported, replace(TINY, vision_mlp=128))
+    for name in ("model.safetensors", "tokenizer.json"):
+        broken = tmp_path / name
+        shutil.copytree(exported, broken)
+        (broken / name).write_bytes((exported / name).read_bytes()[:100])
+        with pytest.raises(InputError, match=rf"a whole prompter.*{name}"):
+            prompter_start.check_start(broken, TINY)
+
+
+def test_fewer_rows_than_tokens_are_refused(exported: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    other = tmp_path / "other"
+    shutil.copytree(exported, other)
+    state = load_file(other / "model.safetensors")
+    state[prompter_start.EMBEDDING] = state[prompter_start.EMBEDDING][:100].clone()
+    save_file(state, other / "model.safetensors")
+    with pytest.raises(InputError, match="embed_tokens"):
+        prompter_start.check_start(other, TINY)

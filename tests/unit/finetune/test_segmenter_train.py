@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.finetune import segmenter_train
 from pipeline.finetune.segmenter_loss import dense_targets, set_image_px, written_out_attention
 from pipeline.finetune.segmenter_pool import PoolOptions, WindowPool
-from pipeline.finetune.segmenter_train import SegmenterTrainOptions, Training, batch, rate_at, train, visible_prefix
+from pipeline.finetune.segmenter_train import MEAN_FILE, SegmenterTrainOptions, Training, batch, rate_at, train, visible_prefix
 from pipeline.finetune.segmenter_warmup import random_boxes
 from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture, load_weights, read_state
 
@@ -79,7 +79,9 @@ def test_training_lowers_the_loss(options: SegmenterTrainOptions, tmp_path: Path
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
-def test_resumed_equals_uninterrupted(options: SegmenterTrainOptions, tmp_path: Path) -> None:
+@pytest.mark.parametrize("done", [0, 3])
+def test_resumed_equals_uninterrupted(options: SegmenterTrainOptions, tmp_path: Path, done: int) -> None:
+    """After `done` steps; 0 is the state that is saved when the warm-up ends."""
     lines: list[str] = []
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
@@ -89,7 +91,7 @@ def test_resumed_equals_uninterrupted(options: SegmenterTrainOptions, tmp_path: 
     first = Training(parts)
     pool = WindowPool(parts.work_dir / "pool", parts.pool)
     first.warm_up(lambda _line: None)
-    for step in range(3):
+    for step in range(done):
         first.advance(batch(parts, pool, step))
     first.save()
     train(parts, lines.append)
@@ -152,6 +154,36 @@ def test_published_weights_load(options: SegmenterTrainOptions, tmp_path: Path) 
     assert out.stat().st_mode & 0o044
 
 
+def test_the_weights_in_place_stay_until_the_last_step(
+    options: SegmenterTrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = elsewhere(options, tmp_path, steps=3, save_every=1)
+    here.out.write_bytes(b"shipped")
+    published: list[bytes] = []
+    advance = Training.advance
+
+    def watched(training: Training, inputs: object) -> tuple[float, float]:
+        published.append(here.out.read_bytes())
+        load_weights(build_architecture(here.config), here.work_dir / MEAN_FILE)
+        return advance(training, inputs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Training, "advance", watched)
+    train(here, lambda _line: None)
+    assert published == [b"shipped"] * 3
+    assert here.out.read_bytes() == (tmp_path / MEAN_FILE).read_bytes()
+
+
+def test_a_finished_training_writes_the_weights_again(options: SegmenterTrainOptions, tmp_path: Path) -> None:
+    """As after a kill between the last state and the weights, or when the command names another file."""
+    here = elsewhere(options, tmp_path, steps=1)
+    written = train(here, lambda _line: None).read_bytes()
+    here.out.unlink()
+    assert train(here, lambda _line: None).read_bytes() == written
+    other = tmp_path / "other" / "model.safetensors"
+    assert train(dataclasses.replace(here, out=other), lambda _line: None) == other
+    assert other.read_bytes() == written
+
+
 def test_batches_are_reproducible_and_consistent(options: SegmenterTrainOptions) -> None:
     pool = WindowPool(options.work_dir / "pool", options.pool)
     one, again = batch(options, pool, 5), batch(options, pool, 5)
@@ -194,6 +226,8 @@ def test_a_work_directory_keeps_its_start_and_architecture(options: SegmenterTra
     begun = dataclasses.replace(options, work_dir=tmp_path, out=tmp_path / "model.safetensors")
     with pytest.raises(InputError, match="holds a training from nothing"):
         Training(dataclasses.replace(begun, start=given))
+    with pytest.raises(InputError, match=r"holds a training of seed 0, and --seed 4"):
+        Training(dataclasses.replace(begun, seed=4))
     config = tmp_path / "deeper.yaml"
     config.write_text(options.config.read_text().replace("[1, 1, 2]", "[1, 1, 3]"))
     with pytest.raises(InputError, match=r"training of another one than .*deeper\.yaml"):
@@ -211,6 +245,14 @@ def test_a_work_directory_keeps_its_start_and_architecture(options: SegmenterTra
         (["--config", "{config}", "--out", "{shipped}"], "must belong together"),
         (["--steps", "0"], "at least one step"),
         (["--windows", "0"], "--windows must be at least 1"),
+        (["--seed", "-1"], "seed must be 0 or more"),
+        (["--warm-up", "-1"], "warm-up's steps must be 0 or more"),
+        (["--out", "{folder}"], "the weights go to a file in a folder"),
+        (["--out", "{world}/model.safetensors"], "the weights go to a file in a folder"),
+        (["--work", "{world}"], "the working directory must be a folder"),
+        (["--out", "{work}/weights-best.safetensors"], "which the training uses itself"),
+        (["--out", "{work}/mean.safetensors"], "which the training uses itself"),
+        (["--out", "{work}/pool/rgb.u8"], "which the training uses itself"),
     ],
 )
 def test_bad_input_of_the_job_ends_with_2_and_renders_nothing(
@@ -218,6 +260,7 @@ def test_bad_input_of_the_job_ends_with_2_and_renders_nothing(
 ) -> None:
     out, shipped = tmp_path / "weights.safetensors", EMBEDDED_DIR / "model.safetensors"
     places = {"config": options.config, "shipped": shipped, "out": out, "world": Path(__file__)}
+    places |= {"folder": Path(__file__).parent, "work": tmp_path / "work"}
     before = shipped.stat().st_mtime_ns
     given = [argument.format(**places) for argument in arguments]
     assert job.main(["segmenter", "--work", str(tmp_path / "work"), "--out", str(out), *given]) == 2
