@@ -212,8 +212,15 @@ class VllmPrompter:
         return done
 
     def close(self) -> None:
-        """End the engine's processes."""
+        """End the engine's processes and close its sockets.
+
+        The engine leaves the sockets to the loop that it worked in. Does that loop not run, it is run once: sockets that stay open make
+        whoever collects their context wait for ever.
+        """
         self._engine.shutdown()
+        loop = self._loop
+        if loop is not None and not loop.is_running() and not loop.is_closed():
+            loop.run_until_complete(asyncio.sleep(0))
 
     async def _answer(self, image: TileImage, picture: Picture, asked: tuple[int, str], warm: asyncio.Event) -> TilePrompts:
         """One query of one tile, retries included. `warm` is set by the first query and awaited by the others."""

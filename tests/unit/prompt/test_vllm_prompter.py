@@ -259,3 +259,15 @@ def test_identity_and_close(build: Any) -> None:
     prompter.close()
     prompter.close()
     assert engine.closed >= 1
+
+
+def test_what_the_engine_leaves_to_its_loop_is_done_when_the_loop_stands_still(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As vLLM does it: an open loop that is not the current one is asked to close the sockets, and here nobody would run it again."""
+    prompter, engine = build(lambda query, attempt: (ABSENT, "stop"))
+    closed: list[str] = []
+    with asyncio.Runner() as runner:
+        runner.run(prompter.prompt(image(), ["a"]))
+        loop = runner.get_loop()
+        monkeypatch.setattr(engine, "shutdown", lambda: loop.call_soon_threadsafe(closed.append, "sockets"))
+        prompter.close()
+        assert closed == ["sockets"]
