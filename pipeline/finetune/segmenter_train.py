@@ -13,7 +13,7 @@
 3. `mask_loss` = binary cross-entropy (pixels near the box count most) + dice, plus the squared error of the predicted IoU.
 4. AdamW; the rate warms up, stays, and falls linearly over the last `decay_share` of the steps; an exponential mean of
    the weights is what is evaluated and shipped. It covers about the last ninth of the steps done so far, so that given
-   weights leave it as soon as random ones do.
+   weights leave it as soon as random ones do, and never more than some 200 (`mean_decay` 0.995).
 5. Every `save_every` steps the state goes to `work_dir` (safetensors and an optimiser file) and the mean weights, as
    float16, to MEAN_FILE beside it: each by an atomic replace, so that the mean is loadable at any time.
 6. `out` is written once, when the last step is done: an unfinished training leaves the weights that lie there alone.
