@@ -66,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
 
 def request_of(args: argparse.Namespace) -> Any:
     """The command line as a `CalibrationRequest`. Raises InputError; opens no imagery."""
-    from pipeline import config as cfg
-    from pipeline.flow_calibrate import CalibrationRequest
+    from pipeline.evaluate.calibrate.calibration import CalibrationRequest
+    from pipeline.run import config as cfg
 
     if args.first is not None and args.first < 1:
         raise InputError("--first must be at least 1", came=str(args.first), remedy="leave it out for all questions")
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, draw and print; returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        from pipeline.flow_calibrate import calibrate
+        from pipeline.evaluate.calibrate.calibration import calibrate
 
         return calibrate(request_of(args))
     except TerraqueryError as error:

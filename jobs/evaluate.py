@@ -130,9 +130,9 @@ def parser() -> argparse.ArgumentParser:
 
 def request_of(args: argparse.Namespace) -> Any:
     """The command line as an `EvaluationRequest`. Raises InputError; opens nothing."""
-    from pipeline.evaluate.boundary import DIAGONAL_SHARE
-    from pipeline.evaluate.results import Scoring
-    from pipeline.prepare_benchmark import EvaluationRequest
+    from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest
+    from pipeline.evaluate.benchmark.results import Scoring
+    from pipeline.evaluate.figures.boundary import DIAGONAL_SHARE
 
     given = [f"--{name.replace('_', '-')}" for name in RUN_FLAGS if getattr(args, name) is not None]
     if given:
@@ -206,9 +206,9 @@ def check_run_flags(args: argparse.Namespace, given: set[str]) -> None:
 
 def score_finished_run(args: argparse.Namespace) -> int:
     """The mode for finished runs: a folder is a world, a file holds polygons."""
-    from pipeline.evaluate.truth import read_truth, score_run, score_table
-    from pipeline.evaluate.truth_polygons import score_polygons, truth_lines
-    from pipeline.write.atomic_file import write_bytes_atomic
+    from pipeline.evaluate.finished_run.score_polygons import score_polygons, truth_lines
+    from pipeline.evaluate.finished_run.score_run import read_truth, score_run, score_table
+    from pipeline.files.atomic_file import write_bytes_atomic
     from pipeline.write.run_json import read_run_json
 
     info = read_run_json(args.run / "run.json")
@@ -234,7 +234,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.benchmark is not None:
             request = request_of(args)
-            from pipeline.flow_benchmark import run_evaluation  # imported only once the command line is known to be well formed
+            from pipeline.evaluate.benchmark.run_benchmark import (
+                run_evaluation,  # imported only once the command line is known to be well formed
+            )
 
             return run_evaluation(request)
         if args.run is None or args.truth is None:

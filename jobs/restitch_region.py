@@ -87,9 +87,9 @@ def parser() -> argparse.ArgumentParser:
 
 def request_of(args: argparse.Namespace) -> Any:
     """The command line as a `RestitchRequest`. Raises InputError; opens nothing."""
-    from pipeline.config import check_min_area
-    from pipeline.lasting_path import require_lasting
-    from pipeline.restitch import RestitchRequest
+    from pipeline.files.lasting_path import require_lasting
+    from pipeline.run.config import check_min_area
+    from pipeline.run.restitch import RestitchRequest
 
     require_lasting(args.run, "--run")
     if args.out is not None:
@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, check, merge, publish. Returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        from pipeline.flow import restitch_region  # imported only once the command line is known to be well formed
+        from pipeline.run.flow import restitch_region  # imported only once the command line is known to be well formed
 
         return restitch_region(request_of(args))
     except RecordError as error:

@@ -128,9 +128,9 @@ def _absolute_oracle(text: str) -> str:
 
 def request_of(args: argparse.Namespace) -> Any:
     """The command line as a `RunRequest`. Raises InputError; opens no imagery."""
-    from pipeline import config as cfg
     from pipeline.grid.source import SourceOptions
-    from pipeline.prepare import RunRequest
+    from pipeline.run import config as cfg
+    from pipeline.run.prepare import RunRequest
 
     if not args.source:
         raise InputError("a run needs imagery", remedy="add --source scene.tif (path, glob, http(s):// or s3://)")
@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, plan, run, publish. Returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        from pipeline.flow import run_region  # imported only once the command line is known to be well formed
+        from pipeline.run.flow import run_region  # imported only once the command line is known to be well formed
 
         return run_region(request_of(args))
     except TerraqueryError as error:

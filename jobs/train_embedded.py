@@ -81,8 +81,8 @@ def _add_segmenter(segmenter: argparse.ArgumentParser) -> None:
 
 def train_prompter(args: argparse.Namespace) -> Path:
     """Run `prompter`; returns the exported folder, or the table of figures when an export was only measured."""
-    from pipeline.finetune.prompter_options import PrompterOptions
-    from pipeline.finetune.prompter_run import measure_only, train
+    from pipeline.finetune.prompter.prompter_options import PrompterOptions
+    from pipeline.finetune.prompter.prompter_run import measure_only, train
 
     given = {name: getattr(args, name) for name in ("work", "out", "tiles", "vision_steps", "language_steps", "joint_steps")}
     more = {"measured_tiles": args.measured_tiles, "seed": args.seed, "device": args.device}
@@ -92,8 +92,8 @@ def train_prompter(args: argparse.Namespace) -> Path:
 
 def train_segmenter(args: argparse.Namespace) -> Path:
     """Run `segmenter`; returns the path of the weights."""
-    from pipeline.finetune.segmenter_pool import PoolOptions
-    from pipeline.finetune.segmenter_train import SegmenterTrainOptions, train
+    from pipeline.finetune.segmenter.segmenter_train import SegmenterTrainOptions, train
+    from pipeline.finetune.segmenter.training_windows import PoolOptions
 
     if args.windows < 1:
         raise InputError("--windows must be at least 1", came=str(args.windows), remedy="render some windows to learn from")

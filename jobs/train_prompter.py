@@ -32,8 +32,8 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from pipeline.errors import InputError, TerraqueryError  # noqa: E402
-from pipeline.finetune.grpo_options import TrainingPreset, check_preset, known_training_presets, load_training_preset  # noqa: E402
-from pipeline.finetune.grpo_run import RunRequest, prepare_run  # noqa: E402
+from pipeline.finetune.grpo.grpo_options import TrainingPreset, check_preset, known_training_presets, load_training_preset  # noqa: E402
+from pipeline.finetune.grpo.grpo_run import RunRequest, prepare_run  # noqa: E402
 
 EPILOG = """examples:
   python jobs/train_prompter.py grpo --data world --tiles 400 --out build/grpo
@@ -104,10 +104,10 @@ def data_of(args: argparse.Namespace) -> Path:
     if Path(args.data).is_dir() or name not in ("world", "earthreason"):
         return Path(args.data)
     if name == "earthreason":
-        from pipeline.finetune.grpo_earthreason import write_table
+        from pipeline.finetune.grpo.earthreason_data import write_table
 
         return write_table(Path(place), args.out.parent / f"{args.out.name}-earthreason-{args.seed}", seed=args.seed)
-    from pipeline.finetune.grpo_worlds import FIRST_GRPO_SEED, render_worlds
+    from pipeline.finetune.grpo.world_data import FIRST_GRPO_SEED, render_worlds
 
     if place and not place.isdecimal():
         raise InputError("--data world:SEED needs a whole number", came=repr(place), remedy=f"for example world:{FIRST_GRPO_SEED}")
@@ -126,11 +126,11 @@ def main(argv: list[str] | None = None) -> int:
         saving = {} if args.stage == "select" else {"save_every": args.save_every}
         run = prepare_run(RunRequest(stage=args.stage, out=args.out, data=data_of(args), preset=preset, seed=args.seed, **saving))
         if args.stage == "grpo":
-            from pipeline.finetune.grpo_train import train_grpo as train
+            from pipeline.finetune.grpo.grpo_train import train_grpo as train
         elif args.stage == "select":
-            from pipeline.finetune.grpo_select import select_questions as train
+            from pipeline.finetune.grpo.select import select_questions as train
         else:
-            from pipeline.finetune.grpo_sft import train_sft as train
+            from pipeline.finetune.grpo.sft import train_sft as train
         done = train(run)
     except TerraqueryError as error:
         print(f"error: {error}", file=sys.stderr)

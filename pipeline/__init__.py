@@ -1,6 +1,6 @@
 """Terraquery: ask a question of imagery, get polygons you can trust.
 
-Data flows through the folders in alphabetical order, grid < load < prompt < segment < stitch < write:
+Data flows through the stages in alphabetical order:
 
     grid     AOI + source         -> blocks of tiles (the plan)
     load     block                -> pixels, validity, 8-bit RGB
@@ -9,9 +9,8 @@ Data flows through the folders in alphabetical order, grid < load < prompt < seg
     stitch   masks of all tiles   -> whole objects, exact over tile edges
     write    objects, labels      -> Zarr, GeoParquet, coverage, STAC, report
 
-`schema` holds the nouns that pass between them, `config` the options of a run, `steps` what one block goes through,
-`publish` what happens once all blocks are committed, and `flow` wires it all; `flow` alone imports ray.
-Beside them: `world` (procedural scenes with exact ground truth), `finetune` (training), `evaluate` (how good is it).
+`schema` holds the nouns that pass between them, `files` how files are reached and written. `run` wires the stages into one
+run; `evaluate` says how good a run or a model is; `finetune` trains; `world` draws scenes with exact ground truth.
 """
 
 __version__ = "0.1.0"

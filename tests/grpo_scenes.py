@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.finetune.prompter_model import PrompterShape, build_model, export_checkpoint
-from pipeline.finetune.tokenizer import load_tokenizer
+from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model, export_checkpoint
+from pipeline.finetune.prompter.tokenizer import load_tokenizer
 
 SHIPPED = Path(__file__).parents[1] / "pipeline/models/embedded-prompter"
 TINY = PrompterShape(vision_width=64, vision_depth=2, vision_mlp=96, text_width=64, text_depth=2, text_mlp=96, text_kv_heads=1)

@@ -15,12 +15,12 @@ import shapely
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.merge.job import MergeJob, Task, run_here
-from pipeline.publish import Published, publish_merge
+from pipeline.run.merge.merge_job import MergeJob, Task, run_here
+from pipeline.run.merge.publish import Published, publish_merge
 from pipeline.schema import BlockRecord, Prompt, Reason, TileLattice, TileRecord, TileStatus
-from pipeline.stitch.options import StitchOptions
-from pipeline.write.block_records import write_block_record
+from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.write.instances import InstanceMeta
+from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 
 FINGERPRINT = "ab" * 32

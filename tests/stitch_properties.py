@@ -15,11 +15,11 @@ import stitch_worlds as worlds
 from two_level import Result, two_level
 
 from pipeline.schema import TileLattice
+from pipeline.stitch.flat.merge import Merge, merge_region
 from pipeline.stitch.fragment_table import fragment_table
-from pipeline.stitch.merge import Merge, merge_region
-from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.resolve import match_seams, roots
 from pipeline.stitch.sources import TileCache
+from pipeline.stitch.stitch_options import StitchOptions
 
 
 def random_case(seed: int, *, largest_core: int = 13) -> tuple[np.random.Generator, np.ndarray, TileLattice, Any]:

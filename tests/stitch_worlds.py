@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.schema import RunGrid, TileLattice
+from pipeline.stitch.flat.merge import Merge, TileSource, TileSummary
 from pipeline.stitch.flatten import measure
-from pipeline.stitch.merge import Merge, TileSource, TileSummary
 
 Tile = tuple[int, int]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.schema import TileLattice
-from pipeline.stitch.audit import Links, cut_edges, forbidden_pairs, join_links
 from pipeline.stitch.components import Roots
+from pipeline.stitch.contradictions import Links, cut_edges, forbidden_pairs, join_links
 from pipeline.stitch.describe import (
     CROSSING,
     ComponentColumns,
@@ -24,9 +24,9 @@ from pipeline.stitch.describe import (
 )
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.join import JoinStats, Relabel, join_borders
-from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.picture import BlockPainter, Picture, concatenate_paint, near_blocks
 from pipeline.stitch.sources import TileCache
+from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertile_regions import RegionPaint, describe_regions, region_picture, resolve_regions
 from pipeline.stitch.supertile_seams import resolve_fragments
 from pipeline.stitch.supertiles import SuperLattice, SuperTile

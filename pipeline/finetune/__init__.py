@@ -1,2 +1,7 @@
-"""Training. `grpo_*`: any prompter on masks alone (GRPO) and its supervised warm start; from nothing, the embedded models: `prompter_*` the
-language model, `segmenter_*` the mask model."""
+"""Training.
+
+grpo/        any prompter from masks alone: supervised start, then mask-only GRPO
+prompter/    the embedded prompter, from nothing
+segmenter/   the embedded segmenter, from nothing
+sensor       seasons, air, optics and detector between the ground and the file
+"""

@@ -28,10 +28,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from pipeline.errors import InputError
+from pipeline.files.raster_access import href_kind, open_raster, raster_environment
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.bands import BandTable, choose_rgb_bands
 from pipeline.grid.lattice import crs_from_text
-from pipeline.raster_access import href_kind, open_raster, raster_environment
 from pipeline.schema import AffineTuple, Scene
 
 _log = logging.getLogger(__name__)

@@ -20,11 +20,11 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
-from pipeline.load.prepare import SceneSource
+from pipeline.files.raster_access import raster_environment
+from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.reader import READ_ERRORS, open_planned
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import dataset_validity
-from pipeline.raster_access import raster_environment
 from pipeline.schema import RunGrid, Window
 
 _log = logging.getLogger(__name__)

@@ -35,10 +35,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SourceError, TerraqueryError
-from pipeline.load.prepare import LoadOptions, SceneSource
+from pipeline.files.raster_access import gdal_message, href_kind, open_raster, raster_environment
+from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, collar_on_window, collar_warped, dataset_validity
-from pipeline.raster_access import gdal_message, href_kind, open_raster, raster_environment
 from pipeline.schema import BlockImage, BlockSpec, RunGrid, Scene, Window
 
 _log = logging.getLogger(__name__)

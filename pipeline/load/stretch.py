@@ -27,8 +27,8 @@ from rasterio.errors import RasterioIOError
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import InputError
+from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
 from pipeline.load.validity import dataset_validity
-from pipeline.raster_access import gdal_message, open_raster, raster_environment
 from pipeline.schema import Scene
 
 _log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
 from scipy import ndimage
 
-from pipeline.raster_access import gdal_message, open_raster, raster_environment
+from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
 from pipeline.schema import RunGrid, Scene, Window
 
 _log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ import numpy as np
 import shapely
 
 from pipeline.errors import InputError
+from pipeline.files.vector_file import POINTS, POLYGONS, read_vector_file
 from pipeline.schema import Prompt, Reason, RunGrid, TileImage, TilePrompts, TileStatus, Window
-from pipeline.vector_file import POINTS, POLYGONS, read_vector_file
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame

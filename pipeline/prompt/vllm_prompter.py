@@ -34,7 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
-from pipeline.prompt.checkpoint import (
+from pipeline.prompt.profile import Decision, Profile, load_profile
+from pipeline.prompt.prompter_checkpoint import (
     ImageRule,
     check_checkpoint,
     check_image_size,
@@ -44,10 +45,9 @@ from pipeline.prompt.checkpoint import (
     local_image_rule,
     resolve_model,
 )
-from pipeline.prompt.frames import to_window
-from pipeline.prompt.parse import ParsedReply
-from pipeline.prompt.profile import Decision, Profile, load_profile
-from pipeline.prompt.released_parser import PARSERS, ParserName
+from pipeline.prompt.reply.frames import to_window
+from pipeline.prompt.reply.parse import ParsedReply
+from pipeline.prompt.reply.released_parser import PARSERS, ParserName
 from pipeline.prompt.template import chat_messages, squash
 from pipeline.schema import Reason, TileImage, TilePrompts, TileStatus
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.schema import SCORE_Q_SCALE
 from pipeline.stitch.fragment_table import FragmentTable
-from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import GHOST
 
 _SCORE_SHIFT, _TRUST_SHIFT, _FREE_SHIFT = 31, 47, 62

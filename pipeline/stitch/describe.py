@@ -23,8 +23,8 @@ from pipeline.stitch.components import Roots, least_px
 from pipeline.stitch.flatten import EAST, NORTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
 from pipeline.stitch.join import Relabel
-from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.resolve import sides_reached
+from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertile_seams import FragmentBorder
 from pipeline.stitch.supertiles import GHOST, SuperLattice, SuperTile, block_of_tile
 

@@ -26,7 +26,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.schema import SCORE_Q_SCALE, Fragment, MaskCrop, Prompt, TileLattice, TileSpec, Window
-from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.stitch_options import StitchOptions
 
 NORTH, EAST, SOUTH, WEST = 1, 2, 4, 8
 """Side bits of `Fragment.censored`."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.schema import Window
-from pipeline.stitch.instances import count_pixels
+from pipeline.stitch.instance_table import count_pixels
 from pipeline.stitch.trace import polygonise
 
 

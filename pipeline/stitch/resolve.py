@@ -31,9 +31,9 @@ from pipeline.schema import TileLattice, TileSpec
 from pipeline.stitch.components import pack_best
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
-from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.seams import seam_edges
 from pipeline.stitch.sources import TileCache, block_tile_ranges, blocks_of
+from pipeline.stitch.stitch_options import StitchOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

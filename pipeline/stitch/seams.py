@@ -26,7 +26,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.stitch_options import StitchOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,10 +27,10 @@ from pipeline.schema import TileLattice, TileSpec, Window
 from pipeline.stitch.components import pack_best
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
-from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.resolve import Components, Members, best_nodes, roots, union_edges
 from pipeline.stitch.seams import pair_counts
 from pipeline.stitch.sources import TileCache, block_tile_ranges, blocks_of, tiles_near
+from pipeline.stitch.stitch_options import StitchOptions
 
 
 @dataclass(kw_only=True)

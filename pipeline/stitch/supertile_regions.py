@@ -20,11 +20,11 @@ from pipeline.stitch.describe import CROSSING, ComponentColumns, MemberColumns, 
 from pipeline.stitch.flatten import EAST
 from pipeline.stitch.fragment_table import FragmentTable, table_of_columns
 from pipeline.stitch.join import Relabel
-from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.picture import Picture, near_blocks
 from pipeline.stitch.resolve import roots, union_edges
 from pipeline.stitch.semantic import closed_sides, evidence, first_pixels, label_regions, touching, witnesses
 from pipeline.stitch.sources import BlockSource, TileCache
+from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import SuperLattice, SuperTile, block_of_tile
 
 

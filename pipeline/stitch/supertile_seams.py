@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
 from pipeline.schema import TileSpec
-from pipeline.stitch.audit import Links, join_links
 from pipeline.stitch.components import Roots, pack_best
+from pipeline.stitch.contradictions import Links, join_links
 from pipeline.stitch.flatten import EAST, MAX_LOCAL, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable, table_of_columns
-from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.resolve import best_nodes, roots, union_edges
 from pipeline.stitch.seams import accepted, seam_candidates
 from pipeline.stitch.sources import BlockSource, block_tile_ranges
+from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import LOCAL_BITS, SuperLattice, SuperTile
 
 SCORE_BINS = 20

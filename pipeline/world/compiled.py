@@ -14,7 +14,21 @@ from typing import cast
 
 from numba import njit
 
-RENDERER = ("classes", "compiled", "ground", "hashing", "layout", "noise", "paint", "render", "shapes", "sites", "style", "town", "water")
+RENDERER = (
+    "classes",
+    "compiled",
+    "ground",
+    "hashing",
+    "layout",
+    "noise",
+    "paint_objects",
+    "render",
+    "shapes",
+    "sites",
+    "style",
+    "town",
+    "water",
+)
 """Modules whose kernels or constants are compiled into kernels of other modules."""
 
 

@@ -25,7 +25,7 @@ from pipeline.world.hashing import hash_cell
 from pipeline.world.landscape import World
 from pipeline.world.layout import plan
 from pipeline.world.noise import noise_at
-from pipeline.world.paint import paint_all
+from pipeline.world.paint_objects import paint_all
 from pipeline.world.shapes import CLS, WARP
 from pipeline.world.style import (
     BLUR,

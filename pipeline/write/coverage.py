@@ -24,11 +24,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import IncompleteRunError
+from pipeline.files.hrefs import public_text
 from pipeline.schema import Reason, TileLattice, TileRecord, TileStatus
-from pipeline.write.block_records import BlockCounts, TileCounts, read_counts
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
-from pipeline.write.hrefs import public_text
 from pipeline.write.plan_table import core_polygons
+from pipeline.write.records.block_records import BlockCounts, TileCounts, read_counts
 from pipeline.write.run_dir import RunDir
 
 SCHEMA = pa.schema(

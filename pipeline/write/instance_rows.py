@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
 from pipeline.schema import RunGrid, Scene, TileLattice
-from pipeline.write.block_records import REMEDY, read_columns
 from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import Geometries, to_crs_coordinates
 from pipeline.write.instances import InstanceMeta, footprint_index, timestamp_of
-from pipeline.write.record_columns import POINT
+from pipeline.write.records.block_records import REMEDY, read_columns
+from pipeline.write.records.record_columns import POINT
 
 _BOOK_BLOCKS = 16
 """Block records whose prompts are kept: neighbouring objects share them."""

@@ -29,7 +29,7 @@ from pipeline.errors import InputError
 from pipeline.schema import AffineTuple, RunGrid, Scene
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS, with_geometry, write_geo_parquet
 from pipeline.write.georeference import Geometries, affine_of, geodesic_area_m2, to_crs_coordinates, transformer
-from pipeline.write.record_columns import POINT
+from pipeline.write.records.record_columns import POINT
 from pipeline.write.run_dir import RunDir
 
 PART_ROWS = 1_000_000

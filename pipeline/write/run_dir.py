@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError, RunMismatchError
-from pipeline.write.atomic_file import remove_leftovers
-from pipeline.write.fingerprint import describe_difference, diff_parameters, fingerprint
+from pipeline.files.atomic_file import remove_leftovers
+from pipeline.files.fingerprint import describe_difference, diff_parameters, fingerprint
 from pipeline.write.run_json import read_run_json
 from pipeline.write.run_lock import LOCK_NAME, take
 
@@ -52,7 +52,7 @@ class RunDir:
 
     @property
     def attempts(self) -> Path:
-        """Journal of blocks in progress (pipeline.attempts)."""
+        """Journal of blocks in progress (pipeline.run.infer.attempts)."""
         return self.path / "attempts"
 
     @property

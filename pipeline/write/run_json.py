@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.fingerprint import canonical
+from pipeline.files.hrefs import public_href, public_text
 from pipeline.schema import RunGrid, Scene, TileLattice
-from pipeline.write.atomic_file import write_bytes_atomic
-from pipeline.write.fingerprint import canonical
-from pipeline.write.hrefs import public_href, public_text
 
 RUN_JSON_VERSION = 1
 """Version of this document's layout; a reader refuses a newer one."""

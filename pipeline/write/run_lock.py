@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.errors import IncompleteRunError, InputError
-from pipeline.write.atomic_file import write_bytes_atomic
+from pipeline.files.atomic_file import write_bytes_atomic
 
 _log = logging.getLogger(__name__)
 

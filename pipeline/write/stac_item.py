@@ -24,11 +24,11 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.warp import transform_geom
 
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.fingerprint import canonical
+from pipeline.files.hrefs import public_href
 from pipeline.schema import TileLattice
-from pipeline.write.atomic_file import write_bytes_atomic
-from pipeline.write.fingerprint import canonical
 from pipeline.write.georeference import affine_of, authority_code_of, is_on_earth, to_crs_coordinates
-from pipeline.write.hrefs import public_href
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 

@@ -17,9 +17,9 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.evaluate.boundary import BoundaryAgreement
-from pipeline.evaluate.results import Scoring, Subject, build_results
-from pipeline.evaluate.sample_records import SampleRecord
+from pipeline.evaluate.benchmark.results import Scoring, Subject, build_results
+from pipeline.evaluate.benchmark.sample_records import SampleRecord
+from pipeline.evaluate.figures.boundary import BoundaryAgreement
 from pipeline.schema import Prompt, Reason, TileStatus
 
 SIDE = 840

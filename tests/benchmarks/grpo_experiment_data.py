@@ -1,8 +1,8 @@
-"""What the GRPO experiment trains on and is measured on: procedural worlds in the layout of `pipeline.finetune.grpo_data`.
+"""What the GRPO experiment trains on and is measured on: procedural worlds in the layout of `pipeline.finetune.grpo.grpo_data`.
 
 1. `training_data` draws tiles of worlds from seed 300,000 on and keeps the questions whose target has at most `most_pieces` pieces, so
    that replies stay short enough for a CPU. Questions without a target are kept.
-   `first_questions` are the first of them, for a selection (`pipeline.finetune.grpo_select`) that cannot ask all.
+   `first_questions` are the first of them, for a selection (`pipeline.finetune.grpo.select`) that cannot ask all.
 2. `heldout_data` writes the samples of `jobs/evaluate.py --benchmark world:SEED:SIZE` for several seeds below 1,000: unseen worlds
    asked in wordings that no training saw.
 3. `seen_data` draws tiles of worlds from seed 400,000 on: unseen worlds asked in the wordings of training.
@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.evaluate.benchmark import choose_samples, read_image, read_mask
-from pipeline.evaluate.benchmark_open import ReadOptions, open_benchmark
-from pipeline.finetune.grpo_data import TABLE
-from pipeline.finetune.grpo_worlds import FIRST_GRPO_SEED, FIRST_MEASURE_SEED, render_worlds
-from pipeline.write.atomic_file import write_bytes_atomic
+from pipeline.evaluate.benchmark.benchmark import choose_samples, read_image, read_mask
+from pipeline.evaluate.benchmark.open_benchmark import ReadOptions, open_benchmark
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.finetune.grpo.grpo_data import TABLE
+from pipeline.finetune.grpo.world_data import FIRST_GRPO_SEED, FIRST_MEASURE_SEED, render_worlds
 
 
 def training_data(root: Path, *, n_tiles: int, most_pieces: int) -> Path:

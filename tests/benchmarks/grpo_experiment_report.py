@@ -15,8 +15,8 @@ from typing import Any
 from benchmarks.grpo_experiment_score import FEWEST_WORLDS, FIGURES, by_format, difference, figures
 from benchmarks.grpo_experiment_steps import Place, Step, checkpoint_of, folder_of, measure, segmenter_hash, weights_hash
 
-from pipeline.evaluate.intervals import BootstrapOptions
-from pipeline.write.atomic_file import atomic_path, write_bytes_atomic
+from pipeline.evaluate.figures.intervals import BootstrapOptions
+from pipeline.files.atomic_file import atomic_path, write_bytes_atomic
 
 INTERVALS = BootstrapOptions(draws=2000, seed=0, level=0.95)
 

@@ -3,7 +3,7 @@
 1. `greedy_replies` answers every question once with transformers, without sampling, up to MOST_TOKENS; `sampled_replies` draws one
    reply per question at a temperature, as the training does: GRPO pays for what is sampled, inference takes the most likely reply.
 2. `answer_rows` reads each reply with the parser of inference, lets the segmenter draw it and counts pixels: the row of a sample.
-3. `figures` gives gIoU, gIoU over present targets, cIoU, rejection, false rejection (`pipeline.evaluate.metrics`, convention
+3. `figures` gives gIoU, gIoU over present targets, cIoU, rejection, false rejection (`pipeline.evaluate.figures.metrics`, convention
    `paper`) and the format rate (the reward's rule `paper`), with percentile intervals. What is drawn again are whole worlds, whose
    tiles look alike; where there are fewer than FEWEST_WORLDS of them, tiles, and the interval says nothing about other worlds.
 4. `difference` draws the same ones for two prompters and gives the interval of what the second has more than the first; `by_format` says
@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.intervals import BootstrapOptions
-from pipeline.evaluate.metrics import CONVENTIONS, Ratio, SampleCounts, rejection_figures, segmentation_figures
-from pipeline.finetune.grpo_data import TrainingSample
-from pipeline.finetune.grpo_options import TrainingPreset
-from pipeline.finetune.grpo_rewards import Contract, format_reward, read_reply, united
-from pipeline.finetune.grpo_sampling import Reply, ReplySampler, Sampling
-from pipeline.prompt.frames import to_window
+from pipeline.evaluate.figures.intervals import BootstrapOptions
+from pipeline.evaluate.figures.metrics import CONVENTIONS, Ratio, SampleCounts, rejection_figures, segmentation_figures
+from pipeline.finetune.grpo.grpo_data import TrainingSample
+from pipeline.finetune.grpo.grpo_options import TrainingPreset
+from pipeline.finetune.grpo.rewards import Contract, format_reward, read_reply, united
+from pipeline.finetune.grpo.sampling import Reply, ReplySampler, Sampling
+from pipeline.prompt.reply.frames import to_window
 from pipeline.schema import TileImage, TileSpec, Window
 from pipeline.segment.segmenter import Segmenter
 

@@ -19,12 +19,12 @@ from typing import Any, Literal
 
 from benchmarks import grpo_experiment_data as data
 
-from pipeline.finetune.grpo_combinations import PromptCombination
-from pipeline.finetune.grpo_data import read_samples
-from pipeline.finetune.grpo_options import TrainingPreset, load_training_preset
-from pipeline.finetune.grpo_run import RunRequest, prepare_run
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.finetune.grpo.combinations import PromptCombination
+from pipeline.finetune.grpo.grpo_data import read_samples
+from pipeline.finetune.grpo.grpo_options import TrainingPreset, load_training_preset
+from pipeline.finetune.grpo.grpo_run import RunRequest, prepare_run
 from pipeline.segment.sam2_model import EMBEDDED_DIR
-from pipeline.write.atomic_file import write_bytes_atomic
 
 PROFILES = {
     "box": "embedded-box",
@@ -142,9 +142,9 @@ def train(place: Place, step: Step) -> None:
     stage: Literal["sft", "grpo"] = "grpo" if step.stage == "grpo" else "sft"
     run = prepare_run(RunRequest(stage=stage, out=folder, data=where, preset=preset, seed=place.seed, save_every=20))
     if stage == "grpo":
-        from pipeline.finetune.grpo_train import train_grpo as train_step
+        from pipeline.finetune.grpo.grpo_train import train_grpo as train_step
     else:
-        from pipeline.finetune.grpo_sft import train_sft as train_step
+        from pipeline.finetune.grpo.sft import train_sft as train_step
     started = time.process_time()
     train_step(run)
     write_bytes_atomic(folder / "cost.json", json.dumps({"cpu_s_since_resume": round(time.process_time() - started)}).encode())
@@ -152,7 +152,7 @@ def train(place: Place, step: Step) -> None:
 
 def selected_data(place: Place, step: Step, where: Path) -> Path:
     """Of the first questions of `where`, those whose replies by the prompter that `step` starts from earn differently."""
-    from pipeline.finetune.grpo_select import select_questions
+    from pipeline.finetune.grpo.select import select_questions
 
     if step.start is None:
         raise ValueError(f"{step.name} starts from nothing that could be asked")

@@ -32,13 +32,13 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.merge.job import MergeJob, Task, run_here  # noqa: E402
-from pipeline.publish import publish_merge  # noqa: E402
+from pipeline.run.merge.merge_job import MergeJob, Task, run_here  # noqa: E402
+from pipeline.run.merge.publish import publish_merge  # noqa: E402
 from pipeline.schema import BlockRecord, Prompt, Reason, RunGrid, TileLattice, TileRecord, TileSpec, TileStatus  # noqa: E402
 from pipeline.stitch.flatten import measure  # noqa: E402
-from pipeline.stitch.options import MergeOptions, StitchOptions  # noqa: E402
-from pipeline.write.block_records import write_block_record  # noqa: E402
+from pipeline.stitch.stitch_options import MergeOptions, StitchOptions  # noqa: E402
 from pipeline.write.instances import InstanceMeta  # noqa: E402
+from pipeline.write.records.block_records import write_block_record  # noqa: E402
 from pipeline.write.run_dir import RunDir  # noqa: E402
 
 CELL_PX = 28

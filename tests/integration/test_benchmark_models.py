@@ -25,13 +25,13 @@ import pytest
 from benchmark_layouts import LAYOUTS, SIDE, Filled, write_layout, write_rrsisd
 from job_files import load_job
 
-from pipeline.evaluate import sample_steps
-from pipeline.evaluate.sample_records import unpack_mask
-from pipeline.prompt.build import build_prompter, build_verifier
-from pipeline.prompt.verifier import Verifier
+from pipeline.evaluate.benchmark import sample_steps
+from pipeline.evaluate.benchmark.sample_records import unpack_mask
+from pipeline.prompt.build_prompter import build_prompter, build_verifier
+from pipeline.prompt.looks.verifier import Verifier
 from pipeline.prompt.vllm_prompter import VllmPrompter
 from pipeline.schema import MaskCrop, TileImage, TilePrompts
-from pipeline.segment.build import build_segmenter
+from pipeline.segment.build_segmenter import build_segmenter
 from pipeline.segment.segmenter import Segmenter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -20,9 +20,9 @@ import pytest
 from job_files import load_job
 from PIL import Image
 
-from pipeline.evaluate import sample_steps
+from pipeline.evaluate.benchmark import sample_steps
 from pipeline.prompt import vllm_prompter
-from pipeline.prompt.released_parser import PARSERS
+from pipeline.prompt.reply.released_parser import PARSERS
 from pipeline.schema import MaskCrop, Prompt, TileImage
 from pipeline.segment.segmenter import Embedding
 

@@ -17,11 +17,12 @@ import pytest
 from benchmark_layouts import LAYOUTS, write_layout, write_rrsisd
 from job_files import load_job
 
-from pipeline.evaluate import benchmark_world, sample_steps
-from pipeline.evaluate.metrics import CONVENTIONS
-from pipeline.evaluate.sample_records import unpack_mask
-from pipeline.evaluate.truth_models import TruthSegmenter, image_number
-from pipeline.prepare_benchmark import EVALUATION_JSON
+from pipeline.evaluate.benchmark import sample_steps
+from pipeline.evaluate.benchmark.prepare_benchmark import EVALUATION_JSON
+from pipeline.evaluate.benchmark.readers import world_tiles
+from pipeline.evaluate.benchmark.sample_records import unpack_mask
+from pipeline.evaluate.benchmark.truth_models import TruthSegmenter, image_number
+from pipeline.evaluate.figures.metrics import CONVENTIONS
 from pipeline.schema import TileImage
 from pipeline.segment.segmenter import Embedding
 
@@ -237,7 +238,7 @@ def test_questions_that_changed_are_another_evaluation(
 ) -> None:
     words = ("--benchmark", "world:7:512", "--models", "truth", "--out", tmp_path / "out")
     assert evaluate(*words) == 0
-    monkeypatch.setattr(benchmark_world, "MIN_TARGET_PX", 2000)  # as another version of the program would have it
+    monkeypatch.setattr(world_tiles, "MIN_TARGET_PX", 2000)  # as another version of the program would have it
     assert evaluate(*words) == 2
     assert "content.questions: " in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ import shapely
 from job_files import load_job
 from label_worlds import write_label_world
 
-from pipeline.prompt.oracle_gate import MARGINS
+from pipeline.prompt.looks.oracle_gate import MARGINS
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from label_worlds import LabelWorld, write_label_world
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluate.truth import read_truth, score_run, score_table
-from pipeline.prompt.oracle import OraclePrompter
+from pipeline.evaluate.finished_run.score_run import read_truth, score_run, score_table
+from pipeline.prompt.oracle_prompter import OraclePrompter
 from pipeline.schema import TileImage, TilePrompts, Window
 from pipeline.world.landscape import World
 from pipeline.world.scene import write_world

@@ -22,7 +22,7 @@ from label_worlds import LabelWorld, write_label_world
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluate.truth_polygons import score_polygons
+from pipeline.evaluate.finished_run.score_polygons import score_polygons
 from pipeline.write.run_json import read_run_json
 
 RunJob = Callable[..., int]
@@ -232,7 +232,7 @@ def test_bad_input_ends_with_exit_code_2(made: Path, tmp_path: Path, capsys: pyt
 def test_flags_of_a_benchmark_are_refused(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], named: str
 ) -> None:
-    monkeypatch.setattr("pipeline.evaluate.truth_polygons.score_polygons", not_to_be_scored)
+    monkeypatch.setattr("pipeline.evaluate.finished_run.score_polygons.score_polygons", not_to_be_scored)
     truth = write(tmp_path / "t.parquet", BOXES)
     assert load_job("evaluate").main(["--run", str(made), "--truth", str(truth), *words]) == 2
     error = capsys.readouterr().err
@@ -256,7 +256,7 @@ def test_where_the_json_cannot_be_written_nothing_is_scored(
     main, truth = load_job("evaluate").main, write(tmp_path / "t.parquet", BOXES)
     words = ["--run", str(made), "--truth", str(truth), "--json"]
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.evaluate.truth_polygons.score_polygons", not_to_be_scored)
+        patch.setattr("pipeline.evaluate.finished_run.score_polygons.score_polygons", not_to_be_scored)
         for path, came in (("missing/s.json", f"and there is no folder {tmp_path}/missing"), ("", "which is a folder")):
             assert main([*words, str(tmp_path / path)]) == 2
             assert f"Got: {tmp_path / path}, {came}. To fix: make the folder" in capsys.readouterr().err
@@ -268,7 +268,7 @@ def test_where_the_json_cannot_be_written_nothing_is_scored(
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.write.atomic_file._fsync", full)
+        patch.setattr("pipeline.files.atomic_file._fsync", full)
         assert main([*words, "s.json"]) == 2
     assert "--json must be writable. Got: no space left on device" in capsys.readouterr().err
     assert (tmp_path / "s.json").read_text() == "of an earlier call"

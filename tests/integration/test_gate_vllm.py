@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import build_preset, preset_tables
-from pipeline.prompt.build import build_gate, build_prompter, build_verifier
-from pipeline.prompt.gate import GateOptions, Look, parent_look, tile_look
-from pipeline.prompt.verifier import VerifierOptions, crop_around
+from pipeline.prompt.build_prompter import build_gate, build_prompter, build_verifier
+from pipeline.prompt.looks.gate import GateOptions, Look, parent_look, tile_look
+from pipeline.prompt.looks.verifier import VerifierOptions, crop_around
 from pipeline.prompt.vllm_prompter import VllmPrompter
+from pipeline.run.config import build_preset, preset_tables
 from pipeline.schema import BlockImage, BlockSpec, MaskCrop, RunGrid, TileImage, TileLattice, Window
 from pipeline.world.landscape import World
 from pipeline.world.render import render

@@ -69,7 +69,7 @@ def test_ray_gives_the_truth_and_the_same_files_as_the_local_runner(run_job: Cal
 def test_a_store_smaller_than_one_block_slows_a_run_down_but_does_not_stop_it(world: LabelWorld, tmp_path: Path) -> None:
     """Ray Data lets an idle flow go on whatever the limit says; without that, the first block would wait for ever."""
     start = "runpy.run_path('jobs/segment_region.py', run_name='__main__')"
-    script = f"import runpy, pipeline.flow as flow; flow.store_limit_bytes = lambda *_: 1; {start}"
+    script = f"import runpy, pipeline.run.ray_engine as engine; engine.store_limit_bytes = lambda *_: 1; {start}"
     command = [sys.executable, "-c", script, *words(world, tmp_path / "out"), "--runner", "ray"]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ from label_worlds import blobs, write_label_world
 from record_runs import result_bytes
 
 from pipeline.load.overview import read_overview
-from pipeline.restitch import RestitchRequest, imagery_of, plan_restitch
+from pipeline.run.restitch import RestitchRequest, imagery_of, plan_restitch
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ("instances/part-00000.parquet", "coverage.parquet")

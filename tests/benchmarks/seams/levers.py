@@ -27,7 +27,7 @@ from benchmarks.seams.adapters.exchange import TileMasks  # noqa: E402
 from benchmarks.seams.score import Pixels, pixels_of, score  # noqa: E402
 from benchmarks.seams.world import SeamWorld, seam_world  # noqa: E402
 
-from pipeline.stitch.options import MAX_TRUSTED_PX  # noqa: E402
+from pipeline.stitch.stitch_options import MAX_TRUSTED_PX  # noqa: E402
 from pipeline.world.oracle import NoiseName  # noqa: E402
 
 LEVELS: tuple[NoiseName, ...] = ("mild", "strong")

@@ -13,9 +13,9 @@ from benchmarks.grpo_experiment_report import markdown
 from benchmarks.grpo_experiment_score import by_format, difference, figures
 from grpo_scenes import ABSENT, PRESENT, PROFILE, TARGET, mask_of, write_data, write_tiny_prompter
 
-from pipeline.evaluate.intervals import BootstrapOptions
-from pipeline.finetune import grpo_worlds
-from pipeline.finetune.grpo_run import TrainingRun
+from pipeline.evaluate.figures.intervals import BootstrapOptions
+from pipeline.finetune.grpo import world_data
+from pipeline.finetune.grpo.grpo_run import TrainingRun
 
 DRAWS = BootstrapOptions(draws=400)
 
@@ -141,7 +141,7 @@ def test_questions_are_selected_once_for_all_trainings_that_sample_alike(tmp_pat
         asked.append(run)
         return run.exported
 
-    monkeypatch.setattr("pipeline.finetune.grpo_select.select_questions", select)
+    monkeypatch.setattr("pipeline.finetune.grpo.select.select_questions", select)
     place = grpo_experiment_steps.Place(out=tmp_path)
     given = ("start-vs-grpo", "--model", str(model), "--select", "2", "--temperature", "0.7")
     for more in ((), ("--full-rate", "3e-5"), ("--temperature", "0.9")):
@@ -197,8 +197,8 @@ def test_sampled_answers_of_a_given_prompter_are_kept_apart_by_seed(tmp_path: Pa
 
 
 def test_held_out_samples_are_those_of_the_benchmark(tmp_path: Path) -> None:
-    from pipeline.evaluate.benchmark import choose_samples
-    from pipeline.evaluate.benchmark_open import ReadOptions, open_benchmark
+    from pipeline.evaluate.benchmark.benchmark import choose_samples
+    from pipeline.evaluate.benchmark.open_benchmark import ReadOptions, open_benchmark
 
     folder = grpo_experiment_data.heldout_data(tmp_path, seeds=(3,), size_px=256)
     kept = grpo_experiment_steps.read_samples(folder)
@@ -209,7 +209,7 @@ def test_held_out_samples_are_those_of_the_benchmark(tmp_path: Path) -> None:
 
 
 def test_training_and_measurement_never_meet() -> None:
-    assert grpo_worlds.FIRST_GRPO_SEED + 2400 < grpo_worlds.FIRST_MEASURE_SEED
+    assert world_data.FIRST_GRPO_SEED + 2400 < world_data.FIRST_MEASURE_SEED
 
 
 def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

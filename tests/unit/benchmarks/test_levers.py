@@ -7,7 +7,7 @@ from benchmarks.seams.levers import COLUMNS, VARIANTS, figures, line
 from benchmarks.seams.score import Pixels
 from benchmarks.seams.world import SeamWorld
 
-from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.stitch_options import StitchOptions
 
 
 def test_every_variant_is_a_set_of_options_of_its_own() -> None:

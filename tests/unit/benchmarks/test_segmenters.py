@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.finetune.grpo_options import load_training_preset
-from pipeline.segment.build import check_checkpoint
+from pipeline.finetune.grpo.grpo_options import load_training_preset
+from pipeline.segment.build_segmenter import check_checkpoint
 from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.metrics import SampleCounts
+from pipeline.evaluate.figures.metrics import SampleCounts
 
 Pair = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 

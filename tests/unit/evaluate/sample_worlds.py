@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import build_preset, preset_tables
 from pipeline.errors import SourceError
-from pipeline.evaluate.benchmark import Sample, SampleImage, mask_digest
-from pipeline.evaluate.boundary import boundary_agreement, tolerance_px
-from pipeline.evaluate.sample_records import SampleRecord, pack_mask
-from pipeline.evaluate.sample_steps import EvaluationContext
+from pipeline.evaluate.benchmark.benchmark import Sample, SampleImage, mask_digest
+from pipeline.evaluate.benchmark.sample_records import SampleRecord, pack_mask
+from pipeline.evaluate.benchmark.sample_steps import EvaluationContext
+from pipeline.evaluate.figures.boundary import boundary_agreement, tolerance_px
+from pipeline.run.config import build_preset, preset_tables
 from pipeline.schema import Prompt, Reason, TileStatus
 
 SHAPE = (24, 32)

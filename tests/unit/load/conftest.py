@@ -18,7 +18,7 @@ from rasterio.transform import Affine
 
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
-from pipeline.load.prepare import LoadOptions, prepare_scenes
+from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.load.reader import CogReader
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"

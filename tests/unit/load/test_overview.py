@@ -11,7 +11,7 @@ import rasterio
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions, plan_tiles
 from pipeline.load.overview import read_overview
-from pipeline.load.prepare import LoadOptions, prepare_scenes
+from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 
 
 def write_scene(path: Path, *, colour: tuple[int, int, int], east_px: int, side: int = 64) -> str:

@@ -19,7 +19,7 @@ from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import InputError
 from pipeline.grid.tiles import GridOptions
-from pipeline.load.prepare import LoadOptions, prepare_scenes
+from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.load.reader import CogReader, TileReader
 from pipeline.load.stretch import IDENTITY
 from pipeline.schema import BlockImage, BlockSpec, Window

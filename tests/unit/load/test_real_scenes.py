@@ -11,7 +11,7 @@ import pytest
 import rasterio
 
 from pipeline.grid.tiles import GridOptions
-from pipeline.load.prepare import LoadOptions
+from pipeline.load.prepare_scenes import LoadOptions
 from pipeline.load.stretch import apply_stretch
 
 OpenRun = Callable[..., Any]

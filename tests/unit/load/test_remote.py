@@ -11,11 +11,11 @@ import pytest
 import rasterio
 from moto.server import ThreadedMotoServer
 
-import pipeline.raster_access as raster_access
+import pipeline.files.raster_access as raster_access
 from pipeline.errors import InputError, SourceError
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions
-from pipeline.load.prepare import LoadOptions
+from pipeline.load.prepare_scenes import LoadOptions
 
 MakeTif = Callable[..., str]
 OpenRun = Callable[..., Any]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.prompt.gate import Gate, Look
+from pipeline.prompt.looks.gate import Gate, Look
 
 
 class FakeGate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.prompt.verifier import Verifier
+from pipeline.prompt.looks.verifier import Verifier
 from pipeline.schema import MaskCrop, TileImage
 
 

@@ -42,7 +42,7 @@ def test_think2seg_is_the_published_contract() -> None:
 )
 def test_the_worked_example_of_a_think2seg_profile_is_a_valid_reply(name: str, boxes: bool, points: int, negatives: int) -> None:
     """Points of the second example lie inside its box, those beside it outside, so nothing is dropped."""
-    from pipeline.prompt.parse import parse_reply
+    from pipeline.prompt.reply.parse import parse_reply
 
     profile = load_profile(name)
     example = profile.user[profile.user.index("<think> thinking process") :]

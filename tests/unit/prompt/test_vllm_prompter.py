@@ -15,7 +15,7 @@ from prompt_tiles import grid, lattice, tile_image
 from pipeline.errors import ModelError
 from pipeline.prompt import vllm_prompter
 from pipeline.prompt.prompter import Prompter
-from pipeline.prompt.released_parser import ParserName
+from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.prompt.vllm_prompter import VllmOptions, VllmPrompter
 from pipeline.schema import Reason, TileImage, TilePrompts, TileStatus
 

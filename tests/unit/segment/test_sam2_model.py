@@ -10,7 +10,6 @@ from tiny_sam2 import TINY_CONFIG
 
 from pipeline.errors import ModelError
 from pipeline.segment import sam2_model
-from pipeline.segment.checkpoint import read_shapes
 from pipeline.segment.sam2_model import (
     EMBEDDED_DIR,
     build_architecture,
@@ -23,6 +22,7 @@ from pipeline.segment.sam2_model import (
     resolve_config,
     resolve_path,
 )
+from pipeline.segment.segmenter_checkpoint import read_shapes
 
 
 def test_configs_are_resolved(tiny_dir: Path) -> None:
@@ -70,7 +70,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "segment" / "embedded_architectu
 def test_shipped_weights_have_the_golden_architecture() -> None:
     """Tensor names and shapes of the embedded segmenter are a format: a config that changes them orphans the weights.
 
-    Regenerate (after retraining on purpose): python -c "import json; from pipeline.segment.checkpoint import read_shapes;
+    Regenerate (after retraining on purpose): python -c "import json; from pipeline.segment.segmenter_checkpoint import read_shapes;
     from pipeline.segment.sam2_model import EMBEDDED_DIR as d; s = read_shapes(d / 'model.safetensors');
     print(json.dumps({k: list(v) for k, v in sorted(s.items())}, indent=0))" > tests/golden/segment/embedded_architecture.json
     """

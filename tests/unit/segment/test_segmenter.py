@@ -8,7 +8,7 @@ import pytest
 from fakes_segment import FakeSegmenter
 
 from pipeline.schema import Prompt, TileImage
-from pipeline.segment.oracle import OracleSegmenter
+from pipeline.segment.oracle_segmenter import OracleSegmenter
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 from pipeline.segment.segmenter import Sam2Options, Segmenter
 from pipeline.world.oracle import OracleTruth

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.stitch.components import Roots, columns_of, least_px, pack_best, reduce_roots, roots_from
 from pipeline.stitch.fragment_table import FragmentTable
-from pipeline.stitch.options import MAX_TRUSTED_PX, StitchOptions
+from pipeline.stitch.stitch_options import MAX_TRUSTED_PX, StitchOptions
 from pipeline.stitch.supertiles import GHOST
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from two_level import two_level
 
 from pipeline.stitch.describe import CROSSING, mean_score, member_columns
-from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.stitch_options import StitchOptions
 
 
 def test_only_objects_that_may_show_elsewhere_cross(worlds: SimpleNamespace) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.schema import MaskCrop, Prompt
 from pipeline.stitch.flatten import EAST, NO_MARGIN, NORTH, SOUTH, WEST, flatten_tile, quantise
-from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.stitch_options import StitchOptions
 
 OPTIONS = StitchOptions()
 KEEP_SLIVERS = StitchOptions(min_visible_share=0.0)

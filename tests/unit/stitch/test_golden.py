@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.stitch.merge import StitchOptions, merge_region
+from pipeline.stitch.flat.merge import StitchOptions, merge_region
 
 FOLDER = Path(__file__).parents[2] / "golden" / "stitch"
 FILES = sorted(FOLDER.glob("*.txt"))

@@ -15,7 +15,7 @@ from two_level import two_level
 
 from pipeline.stitch.components import Roots
 from pipeline.stitch.join import BYTES_PER_ROOT, Relabel, join_borders
-from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import SuperLattice, SuperTile
 
 SEED = st.integers(0, 2**32 - 1)

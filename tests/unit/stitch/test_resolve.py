@@ -13,9 +13,9 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.errors import RecordError
 from pipeline.stitch.fragment_table import fragment_table
-from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.resolve import best_nodes, match_seams, resolve, roots, seam_strips, seams_of, union_edges
 from pipeline.stitch.sources import TileCache
+from pipeline.stitch.stitch_options import StitchOptions
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(0, 80))

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pipeline.stitch.options import StitchOptions
 from pipeline.stitch.seams import SeamEdges, pair_counts, seam_edges
+from pipeline.stitch.stitch_options import StitchOptions
 
 OPTIONS = StitchOptions()
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.stitch.merge import StitchOptions, merge_region
+from pipeline.stitch.flat.merge import StitchOptions, merge_region
 
 OPTIONS = StitchOptions()
 

@@ -8,7 +8,7 @@ import numpy as np
 from two_level import BlockWise, two_level
 
 from pipeline.stitch.flatten import EAST, SOUTH
-from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertile_regions import resolve_regions
 from pipeline.stitch.supertiles import SuperLattice
 

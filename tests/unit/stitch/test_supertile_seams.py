@@ -10,7 +10,7 @@ from two_level import BlockWise
 
 from pipeline.errors import RecordError
 from pipeline.stitch.flatten import EAST, SOUTH
-from pipeline.stitch.options import StitchOptions
+from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertile_seams import resolve_fragments, super_seams
 from pipeline.stitch.supertiles import SuperLattice
 

@@ -12,7 +12,7 @@ from pipeline.world import compiled
 def package(tmp_path: Path) -> Path:
     (tmp_path / "__pycache__").mkdir()
     cache = (("__pycache__/a.nbi", 50), ("__pycache__/b.nbi", 200), ("__pycache__/b.nbc", 1))
-    for name, mtime in (("paint.py", 100), ("queries.py", 900), *cache):
+    for name, mtime in (("paint_objects.py", 100), ("queries.py", 900), *cache):
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (mtime, mtime))
     return tmp_path

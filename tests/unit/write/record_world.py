@@ -9,11 +9,11 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.schema import BlockRecord, Fragment, Prompt, Reason, RunGrid, Scene, TileLattice, TileRecord, TileStatus, Window
-from pipeline.write.block_records import write_block_record
 from pipeline.write.coverage import write_coverage
 from pipeline.write.instances import InstanceMeta, InstanceTable, write_instances
 from pipeline.write.masks_zarr import MaskStore, ShardPixels, create_masks, finalise, score_bytes, write_shard
 from pipeline.write.plan_table import write_plan
+from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, write_run_json
 from pipeline.write.stac_item import ItemInputs, write_item

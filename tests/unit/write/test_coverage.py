@@ -18,8 +18,8 @@ from record_world import lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import IncompleteRunError, RecordError
 from pipeline.schema import BlockRecord, Reason, TileStatus
-from pipeline.write.block_records import write_block_record
 from pipeline.write.coverage import Conservation, write_coverage
+from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 
 FP = "f" * 64

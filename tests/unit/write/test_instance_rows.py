@@ -18,11 +18,11 @@ from pipeline.errors import RecordError
 from pipeline.schema import BlockRecord, Prompt
 from pipeline.write import georeference, instances
 from pipeline.write import instance_rows as instance_rows_module
-from pipeline.write.block_records import write_block_record
 from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import geodesic_area_m2, to_crs_coordinates
 from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows, scene_lists
 from pipeline.write.instances import _attributes, scene_columns
+from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 
 FP = "f" * 64

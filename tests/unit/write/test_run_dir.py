@@ -9,8 +9,8 @@ import pytest
 from record_world import run_info
 
 from pipeline.errors import InputError, RunMismatchError
-from pipeline.steps import ATTEMPTS
-from pipeline.write.fingerprint import fingerprint
+from pipeline.files.fingerprint import fingerprint
+from pipeline.run.infer.steps import ATTEMPTS
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import write_run_json
 

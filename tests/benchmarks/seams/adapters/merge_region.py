@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.schema import MaskCrop, Prompt, RunGrid, TileLattice
+from pipeline.stitch.flat.merge import StitchOptions, TileSource, TileSummary, merge_region
 from pipeline.stitch.flatten import flatten_tile
-from pipeline.stitch.merge import StitchOptions, TileSource, TileSummary, merge_region
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,73 @@
+"""What pins the chosen questions and their truth, and whether that truth can be read at all.
+
+1. `questions_hash` covers what is asked about which image, and how it is filed: an evaluation whose questions changed is another one.
+2. `masks_hash` decodes the mask of every chosen target once, in a few threads, before any model is loaded. A sample without a truth
+   cannot be scored, so masks that do not decode are an InputError that names them. The hash covers their pixels: a label that was
+   corrected in place is another truth, whatever its file is called. Masks of a world know their digest from being drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pipeline.errors import InputError, SourceError
+from pipeline.evaluate.benchmark.benchmark import MaskSource, SampleImage
+from pipeline.evaluate.benchmark.readers.annotation_files import content_hash
+
+DECODERS = 8
+"""Threads that decode masks; files on a network wait more than they work."""
+
+SAID_EVERY_S = 5.0
+"""Seconds between two lines of progress."""
+
+_SHOWN = 3
+
+
+def questions_hash(images: Sequence[SampleImage]) -> str:
+    """32 hex digits over ids, wordings and strata of the chosen samples, in order."""
+    return content_hash(
+        [
+            json.dumps([image.image_id, sample.sample_id, sample.query, dict(sample.strata), bool(sample.refusal)], sort_keys=True)
+            for image in images
+            for sample in image.samples
+        ]
+    )
+
+
+def masks_hash(images: Sequence[SampleImage], name: str, *, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> str:
+    """32 hex digits over the true masks of the chosen samples, in order. Raises InputError naming those that do not decode.
+
+    Args:
+        images: the chosen questions; wordings of one target share its mask, which is decoded once.
+        name: of the benchmark, for the message.
+        say: gets a line of progress every few seconds.
+        clock: seconds.
+    """
+    masks = {id(sample.mask): (sample.sample_id, sample.mask) for image in images for sample in image.samples}
+    digests: dict[int, str] = {}
+    damaged: list[str] = []
+    last = clock()
+    with ThreadPoolExecutor(max_workers=DECODERS) as pool:
+        for (key, (sample_id, _)), (digest, error) in zip(masks.items(), pool.map(_digest, masks.values()), strict=True):
+            digests[key] = digest
+            if error:
+                damaged.append(f"{sample_id}: {error}")
+            if clock() - last >= SAID_EVERY_S:
+                last = clock()
+                say(f"true masks read: {len(digests)} of {len(masks)}")
+    if damaged:
+        came = f"{len(damaged)} of {len(masks)} do not, e.g. {'; '.join(damaged[:_SHOWN])}"
+        remedy = "fetch these files or annotations again; a question without a readable truth cannot be scored"
+        raise InputError(f"{name}: every true mask must decode", came=came, remedy=remedy)
+    return content_hash([part for image in images for sample in image.samples for part in (sample.sample_id, digests[id(sample.mask)])])
+
+
+def _digest(named: tuple[str, MaskSource]) -> tuple[str, str]:
+    """Digest and no error, or the other way round."""
+    try:
+        return named[1].digest(), ""
+    except (SourceError, InputError) as error:
+        return "", str(error).partition(" To fix: ")[0].rstrip(".")

@@ -1,0 +1,66 @@
+"""`NAME[:PATH]` or `world:SEED[:SIZE]` -> a benchmark. The one place that knows all readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.evaluate.benchmark.benchmark import Benchmark
+from pipeline.evaluate.benchmark.readers import geoseg_bench, lasers, world_tiles
+from pipeline.evaluate.benchmark.readers.earthreason import read_earthreason
+from pipeline.evaluate.benchmark.readers.phrases import LAYOUTS, read_phrases
+from pipeline.evaluate.benchmark.readers.rrsisd import Sentence, read_rrsisd
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What a reader needs to know beside the place."""
+
+    split: str | None = None
+    """None: the data set's test split, or the only one it has."""
+    tile_px: int = 256
+    """Side of the tiles a world is cut into."""
+    sentence: Sentence = "sent"
+    """Which text of an RRSIS-D sentence is asked."""
+
+
+_READERS: Mapping[str, Callable[[Path, ReadOptions], Benchmark]] = {
+    "earthreason": lambda root, o: read_earthreason(root, o.split or "test"),
+    "rrsis-d": lambda root, o: read_rrsisd(root, o.split or "test", o.sentence),
+    "risbench": lambda root, o: read_phrases(LAYOUTS["risbench"], root, o.split or "test"),
+    "refsegrs": lambda root, o: read_phrases(LAYOUTS["refsegrs"], root, o.split or "test"),
+    "geoseg-bench": lambda root, o: geoseg_bench.read_geoseg(root, o.split or geoseg_bench.SPLIT),
+    "lasers": lambda root, o: lasers.read_lasers(root, o.split or lasers.SPLIT),
+}
+
+BENCHMARKS = (*_READERS, world_tiles.NAME)
+"""Names that `--benchmark` knows."""
+
+
+def open_benchmark(text: str, options: ReadOptions) -> Benchmark:
+    """Read the annotations that `text` names. Raises InputError: unknown name, no such folder, another layout."""
+    name, _, place = text.partition(":")
+    if name == world_tiles.NAME:
+        return _open_world(text, place, options)
+    if name not in _READERS:
+        what = "--benchmark must be NAME:PATH or world:SEED[:SIZE]"
+        raise InputError(what, came=repr(text), remedy=f"NAME is one of {', '.join(BENCHMARKS)}")
+    if not place:
+        raise InputError(f"{name} is not part of this package and needs its folder", came=repr(text), remedy=f"write {name}:PATH")
+    root = Path(place)
+    if not root.is_dir():
+        raise InputError(
+            f"{name} must be a folder", came=f"{root}, which is none", remedy=f"write {name}:PATH with the root of the data set"
+        )
+    return _READERS[name](root, options)
+
+
+def _open_world(text: str, place: str, options: ReadOptions) -> Benchmark:
+    if options.split is not None:
+        raise InputError("a world has no splits", came=f"--split {options.split}", remedy="leave --split out")
+    seed, _, size = place.partition(":")
+    if not seed.isdecimal() or not (size.isdecimal() or not size) or place.endswith(":"):
+        raise InputError("a world benchmark is written world:SEED[:SIZE]", came=repr(text), remedy="for example world:7 or world:7:4096")
+    return world_tiles.read_world(int(seed), size_px=int(size or world_tiles.DEFAULT_SIZE), tile_px=options.tile_px)

@@ -1,0 +1,296 @@
+"""From a command line to a checked evaluation: everything that can be found wrong before a model is loaded.
+
+1. `plan_evaluation` opens the benchmark, chooses the questions, compares the sizes of images and masks, decodes every chosen mask
+   once, and checks both models' options and file headers. It writes nothing; every InputError comes from here or from `claim`.
+   Questions and masks go into the fingerprint, so that a resumed evaluation never mixes two truths, and so does the content of the files
+   that the preset names (weights, profile, the segmenter's YAML), so that it never mixes two models or two prompts.
+2. `claim` takes the output directory: new, or one that holds the same evaluation (evaluation.json), which is then resumed.
+3. `missing_parts` says what is left to do: parts without a readable record of this evaluation and, when asked for, parts with questions
+   that failed for reasons that may pass (memory, time, a process that died, a file that could not be read). Until such a part is
+   written anew, whole, the one that is there stays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import InputError, RecordError, RunMismatchError
+from pipeline.evaluate.benchmark.benchmark import Benchmark, QuestionPolicy, SizePolicy, check_sizes, choose_samples
+from pipeline.evaluate.benchmark.benchmark_content import masks_hash, questions_hash
+from pipeline.evaluate.benchmark.open_benchmark import ReadOptions, open_benchmark
+from pipeline.evaluate.benchmark.readers.rrsisd import Sentence
+from pipeline.evaluate.benchmark.results import Scoring
+from pipeline.evaluate.benchmark.sample_records import SampleRecord, read_part
+from pipeline.evaluate.benchmark.sample_steps import IMAGES_PER_PART, NO_GRID, EvaluationContext, ModelSource
+from pipeline.evaluate.benchmark.truth_models import MODEL_ID
+from pipeline.evaluate.figures.boundary import DIAGONAL_SHARE
+from pipeline.files.atomic_file import remove_leftovers, write_bytes_atomic
+from pipeline.files.fingerprint import canonical, describe_difference, fingerprint
+from pipeline.files.lasting_path import require_lasting
+from pipeline.files.provenance import path_identity
+from pipeline.prompt.build_prompter import check_prompter, check_second_looks, look_decision
+from pipeline.prompt.prompter_checkpoint import resolve_model
+from pipeline.prompt.reply.released_parser import ParserName
+from pipeline.run.config import Preset, Runner, build_preset, merge_tables, preset_tables, read_toml
+from pipeline.run.prepare import check_engines, profile_parameters, short_identity
+from pipeline.schema import Reason
+from pipeline.segment.build_segmenter import check_segmenter
+from pipeline.segment.sam2_model import resolve_config, resolve_path
+from pipeline.write.run_json import collect_versions
+
+EVALUATION_JSON = "evaluation.json"
+"""What was evaluated, with what: the evaluation's identity and settings."""
+
+ScoredSize = int | Literal["native", "preset"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """What the command line asks for."""
+
+    benchmark: str
+    out: str
+    preset: str = "embedded"
+    config_file: str | None = None
+    """TOML with the tables of a preset, laid over it."""
+    split: str | None = None
+    questions: QuestionPolicy | None = None
+    """None: the policy of the benchmark's papers."""
+    seed: int = 0
+    """Of `random` questions."""
+    limit: int | None = None
+    size: ScoredSize = "preset"
+    """Side to which images and masks are squashed: the preset's tile side (840 for Think2Seg-RS), none, or a number of px."""
+    size_mismatch: SizePolicy = "refuse"
+    sentence: Sentence = "sent"
+    prompts_from: ModelSource = "preset"
+    masks_from: ModelSource = "preset"
+    parser: ParserName = "robust"
+    """How replies are read; with `think2seg` a malformed one is not asked for again, whatever the preset says."""
+    boundary_share: float = DIAGONAL_SHARE
+    scoring: Scoring = field(default_factory=Scoring)
+    runner: Runner = "ray"
+    retry_failed: bool = False
+    """Do parts with failed questions again (`missing_parts`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedEvaluation:
+    """A checked request, before anything is written."""
+
+    request: EvaluationRequest
+    preset: Preset
+    benchmark: Benchmark
+    context: EvaluationContext
+    parameters: dict[str, Any]
+    """Everything that can change a record."""
+    squashed: tuple[str, ...]
+    """Samples whose mask was of another size than its image."""
+
+    @property
+    def n_samples(self) -> int:
+        return sum(len(image.samples) for image in self.context.images)
+
+
+def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -> PlannedEvaluation:
+    """Check everything and choose the questions; writes nothing, loads no model. `say` gets lines of progress. Raises InputError."""
+    require_lasting(request.out, "--out")
+    tables = preset_tables(request.preset)
+    if request.config_file:
+        tables = merge_tables(tables, read_toml(Path(request.config_file), "--config"))
+    preset = build_preset(tables)
+    _check_second_looks(request, preset)
+    if request.parser == "think2seg":
+        preset = _without_retry(preset)
+    _check_models(request, preset)
+    options = ReadOptions(split=request.split, tile_px=preset.tiles.px, sentence=request.sentence)
+    benchmark = open_benchmark(request.benchmark, options)
+    policy = request.questions or benchmark.questions
+    images = choose_samples(benchmark, policy, seed=request.seed, limit=request.limit)
+    squashed = check_sizes(images, request.size_mismatch)
+    side_px = {"native": None, "preset": preset.tiles.px}[request.size] if isinstance(request.size, str) else request.size
+    parameters = {
+        "benchmark": {"name": benchmark.name, "split": benchmark.split, **benchmark.identity},
+        "questions": policy,
+        "seed": request.seed if policy == "random" else None,
+        "limit": request.limit,
+        "content": {"questions": questions_hash(images), "masks": masks_hash(images, benchmark.name, say=say)},
+        "side_px": side_px,
+        "prompts_from": request.prompts_from,
+        "masks_from": request.masks_from,
+        "boundary_share": request.boundary_share,
+        "images_per_part": IMAGES_PER_PART,
+        **_prompter_parameters(request, preset),
+        **_segmenter_parameters(request, preset),
+        **_verifier_parameters(preset),
+    }
+    context = EvaluationContext(
+        images=images,
+        prompter=preset.prompter,
+        segmenter=preset.segmenter,
+        prompts_from=request.prompts_from,
+        masks_from=request.masks_from,
+        side_px=side_px,
+        boundary_share=request.boundary_share,
+        parser=request.parser,
+        verifier=preset.verifier,
+        out_dir=str(Path(request.out).absolute()),
+        fingerprint=fingerprint(parameters),
+    )
+    return PlannedEvaluation(
+        request=request, preset=preset, benchmark=benchmark, context=context, parameters=parameters, squashed=tuple(squashed)
+    )
+
+
+def _without_retry(preset: Preset) -> Preset:
+    """The preset with every reply asked for once, as the released code asks."""
+    return replace(preset, prompter=replace(preset.prompter, vllm=replace(preset.prompter.vllm, retry=0)))
+
+
+def _prompter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, Any]:
+    """What pins a prompter's answers, as in a run, and how they are read; nothing when the truth answers. Raises InputError."""
+    if request.prompts_from == "truth":
+        return {}
+    prompter = preset.prompter
+    model = path_identity(resolve_model(prompter.model))
+    return {"parser": request.parser, "prompter": {**prompter.result_parameters(), "model": model, **profile_parameters(prompter)}}
+
+
+def _segmenter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, Any]:
+    """What pins a segmenter's masks, as in a run; nothing when they are those of the truth."""
+    if request.masks_from == "truth":
+        return {}
+    segmenter = preset.segmenter
+    checkpoint = path_identity(str(resolve_path(segmenter.checkpoint)))
+    config = path_identity(str(resolve_config(segmenter.config, segmenter.checkpoint)))
+    return {"segmenter": {**segmenter.result_parameters(), "checkpoint": checkpoint, "config": config}}
+
+
+def _verifier_parameters(preset: Preset) -> dict[str, Any]:
+    """What pins a verifier's probabilities and what they decide, as in a run; nothing when it is off."""
+    if not preset.verifier.on:
+        return {}
+    decision = look_decision(preset.prompter, "verifier")
+    return {"verifier": preset.verifier.result_parameters() | ({} if decision is None else {"decision": asdict(decision)})}
+
+
+def _check_second_looks(request: EvaluationRequest, preset: Preset) -> None:
+    """Whether a benchmark can be asked with this gate and this verifier. Raises InputError."""
+    if preset.gate.on:
+        what = "a benchmark is asked without a gate, which decides about the tiles of a raster"
+        remedy = 'set mode = "off" under [gate] in --config; jobs/calibrate_gate.py measures a gate'
+        raise InputError(what, came=f"mode {preset.gate.mode!r}", remedy=remedy)
+    if preset.verifier.on and "truth" in (request.prompts_from, request.masks_from):
+        what = "a verifier looks at masks of a preset's own answers; with those of the truth there is nothing to verify"
+        came = f"mode {preset.verifier.mode!r} and {'masks' if request.masks_from == 'truth' else 'prompts'} from the truth"
+        raise InputError(what, came=came, remedy='set mode = "off" under [verifier] in --config, or drop --prompts and --models')
+
+
+def _check_models(request: EvaluationRequest, preset: Preset) -> None:
+    """What can be said about the models without loading them. Raises InputError."""
+    if request.masks_from == "truth" and request.prompts_from != "truth":
+        raise InputError("masks from the truth need prompts from the truth", remedy="use --models truth")
+    if request.prompts_from == "truth" and request.parser != "robust":
+        what, remedy = "a parser reads a language model's replies", "drop --parser, or let the preset's prompter answer"
+        raise InputError(what, came=f"parser {request.parser!r} and prompts from the truth", remedy=remedy)
+    if request.prompts_from == "preset":
+        if preset.prompter.kind != "vllm":
+            what, remedy = "a benchmark needs a prompter that looks at images", "use --prompts truth, or a preset with a language model"
+            raise InputError(what, came=f"kind {preset.prompter.kind!r}", remedy=remedy)
+        check_prompter(preset.prompter, NO_GRID)
+        check_second_looks(preset.gate, preset.verifier, preset.prompter)
+        check_engines(preset, request.runner)
+    if request.masks_from == "preset":
+        if preset.segmenter.kind != "sam2":
+            what, remedy = "a benchmark needs a segmenter that looks at images", "use --models truth, or a preset with SAM2"
+            raise InputError(what, came=f"kind {preset.segmenter.kind!r}", remedy=remedy)
+        check_segmenter(preset.segmenter, NO_GRID)
+
+
+def claim(planned: PlannedEvaluation) -> None:
+    """Take the output directory and write evaluation.json.
+
+    Raises RunMismatchError (which parameters differ) when it holds another evaluation, InputError when it holds anything else.
+    """
+    out = Path(planned.request.out)
+    document = out / EVALUATION_JSON
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out must be a directory: {out}", came="a file", remedy="give another --out")
+    if document.is_file():
+        _require_same(document, planned)
+    elif out.is_dir() and (foreign := sorted(entry.name for entry in out.iterdir() if not entry.name.endswith(".tmp"))):
+        what = f"--out must be empty or hold this evaluation ({EVALUATION_JSON}): {out}"
+        raise InputError(what, came=f"other entries, e.g. {', '.join(foreign[:3])}", remedy="give a new directory")
+    try:
+        (out / "parts").mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out / "parts")
+        content = {
+            "fingerprint": planned.context.fingerprint,
+            "parameters": canonical(planned.parameters),
+            "preset": planned.request.preset,
+            "models": model_ids(planned),
+            "versions": collect_versions(),
+        }
+        write_bytes_atomic(document, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"--out must be writable: {out}", came=str(error), remedy="give another --out") from error
+
+
+def _require_same(document: Path, planned: PlannedEvaluation) -> None:
+    try:
+        before = json.loads(document.read_text())
+        known, parameters = before["fingerprint"], before["parameters"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{document} must be the document of an evaluation", came=repr(error), remedy="give another --out") from error
+    if known != planned.context.fingerprint:
+        raise RunMismatchError(
+            f"{document.parent} holds another evaluation",
+            came=describe_difference(parameters, planned.parameters) or "one of another version of the program",
+            remedy="give another --out, or set these parameters back to resume that one",
+        )
+
+
+def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> tuple[list[int], list[str]]:
+    """Parts to do: those without a usable record, and with `retry_failed` those with a question to ask again. With notes why."""
+    left, notes = [], []
+    for part in range(context.n_parts):
+        path = context.part_path(part)
+        if not path.is_file():
+            left.append(part)
+            continue
+        try:
+            records = read_part(path, context.fingerprint)
+        except RecordError as error:
+            notes.append(f"{error}; it is done again")
+            left.append(part)
+            continue
+        again = _ask_again(context, part, records) if retry_failed else 0
+        if again:
+            notes.append(f"{path} has {again} failed question{'s' if again > 1 else ''} and is done again")
+            left.append(part)
+    return left, notes
+
+
+def _ask_again(context: EvaluationContext, part: int, records: Sequence[SampleRecord]) -> int:
+    """How many questions of a part failed for want of an answer.
+
+    Unlike in a run, whose aim is an answer for every tile, a malformed reply stays: it is the model's answer, it is scored, and to ask
+    until a reply can be read would be another protocol (`retry` of the preset says how often it is asked). Neither does a
+    question that may not be put to a model get better.
+    """
+    samples = [sample for number in context.numbers_of(part) for sample in context.images[number].samples]
+    pairs = zip(samples, records, strict=True)
+    return sum(1 for sample, record in pairs if record.failed and record.reason is not Reason.MALFORMED and not sample.refusal)
+
+
+def model_ids(planned: PlannedEvaluation) -> dict[str, str]:
+    """Role -> name and pinned content of what answers."""
+    request, parameters = planned.request, planned.parameters
+    names = {"prompter": Path(planned.preset.prompter.model).name, "segmenter": planned.preset.segmenter.model_id}
+    source = {"prompter": request.prompts_from, "segmenter": request.masks_from}
+    key = {"prompter": "model", "segmenter": "checkpoint"}
+    return {role: MODEL_ID if source[role] == "truth" else f"{names[role]}@{short_identity(parameters[role][key[role]])}" for role in names}

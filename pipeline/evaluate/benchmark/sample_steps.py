@@ -1,0 +1,361 @@
+"""What a few images of a benchmark go through: read, prompt, score. The same objects serve both runners.
+
+1. `SampleReader`    part -> pixels of its images, at their own size or squashed to one side.
+2. `SamplePrompter`  every image is asked all its chosen questions, concurrently, by the prompter of the main job
+                     (`build_prompter`) or by the truth. An image is one tile, as in the papers' protocols.
+3. `SampleScorer`    every image with at least one answer is embedded once by the segmenter of the main job; a verifier, when on,
+                     looks at the crop around every mask, by the main job's rule (`LooksAt.judge`), and an answer whose masks
+                     it took all away is EMPTY(verifier); the masks that are left of one answer are OR-ed, compared with the
+                     truth, and the part's records are written atomically.
+
+A model's exception on one image becomes FAILED(model_error) for that image; a dead engine raises. A part that killed its
+process MAX_CRASHES times is recorded as FAILED(crashed), so that one poisonous image cannot stop an evaluation. Failures are
+committed like answers; a part that holds one is done again when the user says so (`prepare_benchmark.missing_parts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ModelError, SourceError
+from pipeline.evaluate.benchmark.benchmark import Sample, SampleImage, read_image, read_mask
+from pipeline.evaluate.benchmark.sample_records import SampleRecord, pack_mask, write_part
+from pipeline.evaluate.benchmark.truth_models import TruthPrompter, TruthSegmenter, askable, image_tile
+from pipeline.evaluate.figures.boundary import boundary_agreement, tolerance_px
+from pipeline.prompt.build_prompter import PrompterOptions, build_looks, build_prompter, build_verifier
+from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier, VerifierOptions
+from pipeline.prompt.prompter import Prompter
+from pipeline.prompt.reply.released_parser import ParserName
+from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
+from pipeline.schema import MaskCrop, Reason, RunGrid, TileImage, TilePrompts, TileStatus
+from pipeline.segment.build_segmenter import SegmenterOptions, build_segmenter
+from pipeline.segment.segmenter import Segmenter
+
+ModelSource = Literal["preset", "truth"]
+
+IMAGES_PER_PART = 8
+"""Images that are read, asked and committed together: enough to keep the engine's batch full, little to lose."""
+
+NO_GRID = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=1, height=1)
+"""Benchmark images lie on no map; only prompters that do not look at the grid are let in."""
+
+_CRASHED = f"the process working on this part died {MAX_CRASHES} times"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationContext:
+    """Everything a worker needs to know. Picklable: no weights, no pixels."""
+
+    images: tuple[SampleImage, ...]
+    prompter: PrompterOptions
+    segmenter: SegmenterOptions
+    prompts_from: ModelSource
+    masks_from: ModelSource
+    side_px: int | None
+    """Images and masks are squashed to this side; None: their own size."""
+    boundary_share: float
+    """Boundary tolerance as a share of the image diagonal."""
+    parser: ParserName = "robust"
+    """How the preset's prompter reads replies."""
+    verifier: VerifierOptions = field(default_factory=VerifierOptions)
+    """Looks at the masks of the preset's own answers; off by default."""
+    out_dir: str
+    """Absolute path of the evaluation's directory."""
+    fingerprint: str
+
+    @property
+    def n_parts(self) -> int:
+        return -(-len(self.images) // IMAGES_PER_PART)
+
+    def numbers_of(self, part: int) -> range:
+        """Places of a part's images."""
+        return range(part * IMAGES_PER_PART, min((part + 1) * IMAGES_PER_PART, len(self.images)))
+
+    def part_path(self, part: int) -> Path:
+        return Path(self.out_dir) / "parts" / f"p{part:05d}.parquet"
+
+    @property
+    def journal(self) -> AttemptJournal:
+        return AttemptJournal(Path(self.out_dir) / "attempts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartImages:
+    """The pixels of one part."""
+
+    part: int
+    rgb: tuple[NDArray[np.uint8], ...]
+    """One (H, W, 3) per image; an image that could not be read is a single black pixel."""
+    unreadable: Mapping[int, str]
+    """Place within the part -> error text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSummary:
+    """The scalars of a committed part."""
+
+    part: int
+    found: int
+    empty: int
+    failed: int
+    n_embeddings: int
+
+
+class SampleReader:
+    """Parts -> pixels."""
+
+    def __init__(self, context: EvaluationContext) -> None:
+        self._context = context
+
+    def read(self, part: int) -> PartImages:
+        """Decode and squash. What does not decode is recorded, not raised."""
+        rgb, unreadable = [], dict[int, str]()
+        for place, number in enumerate(self._context.numbers_of(part)):
+            try:
+                rgb.append(read_image(self._context.images[number].pixels, self._context.side_px))
+            except SourceError as error:
+                rgb.append(np.zeros((1, 1, 3), dtype=np.uint8))
+                unreadable[place] = str(error)
+        return PartImages(part=part, rgb=tuple(rgb), unreadable=unreadable)
+
+
+class SamplePrompter:
+    """Pixels + questions -> answers, by image, one per askable question."""
+
+    def __init__(self, context: EvaluationContext, prompter: Prompter | None = None) -> None:
+        self._context = context
+        self._prompter = prompter or _build_prompter(context)
+        self._room = Room()
+
+    async def prompt(self, images: PartImages) -> tuple[TilePrompts, ...]:
+        """All answers of a part. Raises ModelError only when the engine is gone."""
+        journal, name = self._context.journal, f"p{images.part:05d}"
+        async with self._room.enter(alone=journal.earlier(name, "prompt") > 0):
+            if journal.begin(name, "prompt") > MAX_CRASHES:
+                return tuple(a for place in range(len(images.rgb)) for a in self._all(images, place, Reason.CRASHED, _CRASHED))
+            answers = await asyncio.gather(*(self._ask(images, place) for place in range(len(images.rgb))))
+            journal.end(name, "prompt")
+        return tuple(answer for one in answers for answer in one)
+
+    async def _ask(self, images: PartImages, place: int) -> list[TilePrompts]:
+        if place in images.unreadable:
+            return self._all(images, place, Reason.UNREADABLE, images.unreadable[place])
+        number = self._context.numbers_of(images.part)[place]
+        queries = [sample.query for sample in askable(self._context.images[number])]
+        if not queries:
+            return []
+        try:
+            answers = await self._prompter.prompt(_view(number, images.rgb[place]), queries)
+            if len(answers) != len(queries):
+                raise ValueError(f"{len(answers)} answers to {len(queries)} questions")
+            return answers
+        except ModelError:
+            raise
+        except Exception as error:
+            return self._all(images, place, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}")
+
+    def verifier(self) -> Verifier | None:
+        """The evaluation's verifier with this step's engine, for a `SampleScorer` in the same event loop; None when it is off."""
+        return build_verifier(self._context.verifier, self._context.prompter, NO_GRID, self._prompter)
+
+    def close(self) -> None:
+        self._prompter.close()
+
+    def _all(self, images: PartImages, place: int, reason: Reason, error: str) -> list[TilePrompts]:
+        number = self._context.numbers_of(images.part)[place]
+        tile_id = image_tile(number, images.rgb[place].shape[:2]).tile_id
+        n = len(askable(self._context.images[number]))
+        return [TilePrompts(tile_id=tile_id, query_index=q, status=TileStatus.FAILED, reason=reason, error=error) for q in range(n)]
+
+
+class SampleScorer:
+    """Pixels + answers -> a committed part."""
+
+    def __init__(self, context: EvaluationContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None) -> None:
+        """`looks`: the verifier of a process that has one already; without it the step builds its own when the evaluation has one."""
+        self._context = context
+        self._segmenter = segmenter or _build_segmenter(context)
+        self._looks = looks or build_looks(context.verifier, context.prompter, NO_GRID)
+
+    def commit(self, images: PartImages, answers: Sequence[TilePrompts]) -> PartSummary:
+        """Segment, verify, compare and write. Idempotent: the same part has the same file name.
+
+        Raises SourceError when a true mask is damaged, ModelError when the verifier's engine or the segmenter's GPU is gone.
+        """
+        journal, name = self._context.journal, f"p{images.part:05d}"
+        before = self._segmenter.n_embeddings
+        crashed = journal.begin(name, "score") > MAX_CRASHES
+        by_image: dict[str, list[TilePrompts]] = {}
+        for answer in answers:
+            by_image.setdefault(answer.tile_id, []).append(answer)
+        views = [(number, _view(number, images.rgb[place])) for place, number in enumerate(self._context.numbers_of(images.part))]
+        drawn = (
+            answered
+            for number, view in views
+            for answered in self._draw(view, self._context.images[number], by_image.get(view.tile.tile_id, []), crashed=crashed)
+        )
+        records = [self._record(answered) for answered in self._verify(drawn)]
+        write_part(self._context.part_path(images.part), records, self._context.fingerprint)
+        journal.end(name, "score")
+        statuses = [record.status for record in records]
+        return PartSummary(
+            part=images.part,
+            found=statuses.count(TileStatus.FOUND),
+            empty=statuses.count(TileStatus.EMPTY),
+            failed=statuses.count(TileStatus.FAILED),
+            n_embeddings=self._segmenter.n_embeddings - before,
+        )
+
+    def _draw(self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], *, crashed: bool) -> Iterator[_Drawn]:
+        embedding, given = None, iter(answers)
+        for sample in image.samples:
+            if sample.refusal:
+                yield _Drawn(view=view, image=image, sample=sample, answer=_failure(view, Reason.MODEL_ERROR, sample.refusal))
+                continue
+            answer = next(given)
+            if crashed and answer.status is TileStatus.FOUND:
+                answer = _failure(view, Reason.CRASHED, _CRASHED)
+            masks: list[MaskCrop] = []
+            if answer.status is TileStatus.FOUND:
+                try:
+                    embedding = embedding or self._segmenter.embed(view)
+                    masks = self._segmenter.segment(embedding, answer.prompts)
+                except Exception as error:
+                    if isinstance(error, ModelError) and error.retryable:  # in a fresh process alone
+                        raise
+                    answer = _failure(view, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}", answer)
+            yield _Drawn(view=view, image=image, sample=sample, answer=answer, masks=tuple(masks))
+
+    def _verify(self, drawn: Iterable[_Drawn]) -> Iterable[_Drawn]:
+        """Without the masks that a verifier rejects, whose looks at a part are taken together. Raises ModelError.
+
+        Without a verifier nothing is collected: the masks of one answer are in memory at a time.
+        """
+        if self._looks is None:
+            return drawn
+        items = list(drawn)
+        asked = [
+            DrawnMasks(image=item.view, query=item.sample.query, n_prompts=len(item.answer.prompts), masks=item.masks) for item in items
+        ]
+        judged = self._looks.judge(asked, self._context.verifier.threshold)
+        return [_judged(item, looked) for item, looked in zip(items, judged, strict=True)]
+
+    def _record(self, drawn: _Drawn) -> SampleRecord:
+        shape, sample, answer = drawn.view.tile.read.shape, drawn.sample, drawn.answer
+        if answer.reason is Reason.UNREADABLE:  # its truth is still counted, at the size it was meant to have
+            shape = (self._context.side_px,) * 2 if self._context.side_px else sample.mask.size_hw()
+        true = read_mask(sample.mask, shape)
+        predicted = union_of(drawn.masks, shape)
+        status, reason, error = answer.status, answer.reason, answer.error
+        if status is TileStatus.FOUND and not predicted.any():
+            status, reason, error = TileStatus.EMPTY, Reason.PROMPTER, "no prompt gave a mask with pixels"
+        return SampleRecord(
+            sample_id=sample.sample_id,
+            image_id=drawn.image.image_id,
+            query=sample.query,
+            strata=sample.strata,
+            status=status,
+            reason=reason,
+            error=error,
+            reply=answer.reply,
+            rationale=answer.rationale,
+            prompts=answer.prompts,
+            n_dropped=answer.n_dropped,
+            truncated_reply=answer.truncated_reply,
+            n_calls=answer.n_calls,
+            height=shape[0],
+            width=shape[1],
+            true_px=int(true.sum()),
+            predicted_px=int(predicted.sum()),
+            common_px=int((true & predicted).sum()),
+            outline=boundary_agreement(true, predicted, tolerance_px(shape, self._context.boundary_share)),
+            mask_scores=tuple(mask.score for mask in drawn.masks),
+            mask_png=pack_mask(predicted),
+            verified=drawn.verified,
+            n_rejected=drawn.n_rejected,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Drawn:
+    """One question between segmenting and scoring."""
+
+    view: TileImage
+    image: SampleImage
+    sample: Sample
+    answer: TilePrompts
+    masks: tuple[MaskCrop, ...] = ()
+    verified: tuple[float | None, ...] = ()
+    n_rejected: int = 0
+
+
+def _judged(drawn: _Drawn, judged: Judged) -> _Drawn:
+    """The masks that pass; the answer is EMPTY(verifier) when there were some and none does."""
+    if not drawn.masks:
+        return drawn
+    answer = drawn.answer if judged.kept else replace(drawn.answer, status=TileStatus.EMPTY, reason=Reason.VERIFIER)
+    return replace(drawn, answer=answer, masks=judged.kept, verified=judged.verified, n_rejected=len(drawn.masks) - len(judged.kept))
+
+
+def union_of(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W): the pixels of any of the masks."""
+    union = np.zeros(shape_hw, dtype=np.bool_)
+    for mask in masks:
+        height, width = mask.mask.shape
+        union[mask.row0 : mask.row0 + height, mask.col0 : mask.col0 + width] |= mask.mask
+    return union
+
+
+def images_to_row(images: PartImages) -> dict[str, Any]:
+    """A part as scalars and bytes, for Ray."""
+    return {
+        "part": images.part,
+        "rgb": b"".join(rgb.tobytes() for rgb in images.rgb),
+        "shapes": json.dumps([rgb.shape[:2] for rgb in images.rgb]).encode(),
+        "unreadable": json.dumps({str(place): text for place, text in images.unreadable.items()}).encode(),
+    }
+
+
+def row_to_images(row: Mapping[str, Any]) -> PartImages:
+    """Inverse of `images_to_row`."""
+    data, start, rgb = np.frombuffer(bytes(row["rgb"]), dtype=np.uint8), 0, []
+    for height, width in json.loads(bytes(row["shapes"])):
+        rgb.append(data[start : start + height * width * 3].reshape(height, width, 3))
+        start += height * width * 3
+    unreadable = {int(place): text for place, text in json.loads(bytes(row["unreadable"])).items()}
+    return PartImages(part=int(row["part"]), rgb=tuple(rgb), unreadable=unreadable)
+
+
+def _view(number: int, rgb: NDArray[np.uint8]) -> TileImage:
+    shape = (int(rgb.shape[0]), int(rgb.shape[1]))
+    return TileImage(tile=image_tile(number, shape), rgb=rgb, valid=np.ones(shape, dtype=np.bool_))
+
+
+def _failure(view: TileImage, reason: Reason, error: str, before: TilePrompts | None = None) -> TilePrompts:
+    """A failed answer, with the reply of the answer that failed later on."""
+    return TilePrompts(
+        tile_id=view.tile.tile_id,
+        query_index=0,
+        status=TileStatus.FAILED,
+        reason=reason,
+        error=error,
+        reply=before.reply if before else "",
+        rationale=before.rationale if before else "",
+        n_calls=before.n_calls if before else 0,
+    )
+
+
+def _build_prompter(context: EvaluationContext) -> Prompter:
+    return TruthPrompter(context.images) if context.prompts_from == "truth" else build_prompter(context.prompter, NO_GRID, context.parser)
+
+
+def _build_segmenter(context: EvaluationContext) -> Segmenter:
+    return TruthSegmenter(context.images) if context.masks_from == "truth" else build_segmenter(context.segmenter)

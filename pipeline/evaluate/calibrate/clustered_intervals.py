@@ -1,0 +1,85 @@
+"""How sure is a share of pairs when many of them hang on one picture?
+
+1. All pairs of one picture are more alike than pairs of different ones, and the pairs of one parent look share one probability. An
+   interval that takes them for independent is too narrow, so `clustered_share` counts how many independent pairs they are worth:
+
+       independent = n / deff,
+
+   with the design effect deff = variance of the share between pictures (ratio estimator) / variance of n independent pairs, and
+   puts Clopper and Pearson's exact interval around that many (Korn and Graubard, Survey Methodology 24, 1998). deff is at least 1.
+2. Where few pictures disagree with the rest, the estimate of deff says little: one failing pair looks as if pairs were
+   independent, and none looks like nothing. So the worst case, deff = sum(size^2) / n (whole pictures pass or fail), is mixed in with the
+   weight of one picture: deff = (f * estimate + worst) / (f + 1), with f the number of pictures that hold the rarer outcome. Without
+   any the worst case stands alone. With one pair per picture all of this is the plain exact interval.
+3. `independent_needed` turns the interval around: how many independent pairs until its lower end reaches a target.
+
+Measured by simulation: the 95 % interval holds the truth in 93 to 100 % of the worlds
+(tests/unit/evaluate/calibrate/test_clustered_intervals.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.prompt.looks.gate_audit import LEVEL, clopper_pearson
+
+MOST_PAIRS = 10**7
+"""More independent pairs than this are not asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """A share of n pairs with its interval."""
+
+    value: float | None
+    """None for n = 0."""
+    low: float
+    high: float
+    n: int
+    independent: float
+    """How many independent pairs the n are worth, 0..n."""
+
+
+def clustered_share(hits: NDArray[np.bool_], pictures: NDArray[np.int64], level: float = LEVEL) -> Share:
+    """The share of True among `hits` (n,), and its interval; `pictures` (n,) says which pairs hang together."""
+    n = int(hits.size)
+    if n == 0:
+        return Share(value=None, low=0.0, high=1.0, n=0, independent=0.0)
+    independent = n / _design_effect(hits, pictures)
+    value = float(hits.mean())
+    low, high = clopper_pearson(value * independent, independent, level)
+    return Share(value=value, low=low, high=high, n=n, independent=independent)
+
+
+def independent_needed(value: float, target: float, level: float = LEVEL) -> int | None:
+    """Fewest independent pairs whose interval around the share `value` begins at `target` or above; None when no number does."""
+    if value <= target:
+        return None
+    low, high = 0, 1
+    while clopper_pearson(value * high, high, level)[0] < target:
+        low, high = high, 2 * high
+        if high > MOST_PAIRS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        reached = clopper_pearson(value * middle, middle, level)[0] >= target
+        low, high = (low, middle) if reached else (middle, high)
+    return high
+
+
+def _design_effect(hits: NDArray[np.bool_], pictures: NDArray[np.int64]) -> float:
+    """Variance of the share over that of as many independent pairs: 1 or more. Steps 1 and 2 of the module."""
+    _, place = np.unique(pictures, return_inverse=True)
+    size, kept = np.bincount(place).astype(np.float64), np.bincount(place, weights=hits)
+    n, n_pictures = float(size.sum()), len(size)
+    worst = float((size**2).sum()) / n
+    telling = min(int((kept < size).sum()), int((kept > 0).sum()))
+    if telling == 0 or n_pictures == 1:
+        return worst
+    share = float(kept.sum()) / n
+    variance = n_pictures / (n_pictures - 1) * float(((kept - share * size) ** 2).sum()) / n**2
+    estimate = max(1.0, variance * (n - 1) / (share * (1 - share)))
+    return (telling * estimate + worst) / (telling + 1)

@@ -1,0 +1,184 @@
+"""What gate, prompter, segmenter and verifier cost in seconds, on blocks of a world.
+
+1. `measure_costs` reads the largest blocks, two per repetition, after a smallest one that warms everything up. One takes the gate's
+   looks of both kinds; on the other the prompter answers, its answers are segmented, and the verifier looks at every mask, as in the
+   main job. Looks and answers never share a block (while there are enough), because the engine would find the picture in its caches.
+2. Per repetition: seconds per (tile, question) pair of a look, of the prompter and of the segmenter; seconds per mask of the verifier; and
+   the whole with the verifier over the whole without, (prompter + segmenter + verifier) / (prompter + segmenter).
+3. Of the repetitions come median, smallest and largest (`Spread`).
+
+One block at a time, all questions together, one process: on Ray blocks overlap, so a region takes less than the sum of these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from pipeline.evaluate.calibrate.curves import Costs
+from pipeline.load.reader import TileReader
+from pipeline.prompt.looks.gate import Gate, GateMode, parent_look, tile_look
+from pipeline.prompt.looks.verifier import Verifier
+from pipeline.prompt.prompter import Prompter
+from pipeline.schema import BlockImage, BlockSpec, MaskCrop, TileImage, TileLattice, TilePrompts, TileStatus
+from pipeline.segment.segmenter import Segmenter
+
+REPEATS = 5
+"""Repetitions, where the world has blocks enough."""
+
+LOOKS: tuple[GateMode, ...] = ("tile", "parent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedModels:
+    """What is timed. The gate shares the prompter's engine, and so does the verifier, as in a local run."""
+
+    prompter: Prompter
+    gate: Gate
+    segmenter: Segmenter
+    verifier: Verifier
+    queries: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spread:
+    """Of the repetitions; JSON-ready by `asdict`."""
+
+    median: float
+    low: float
+    """The smallest."""
+    high: float
+    """The largest."""
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Raises ValueError for no value at all."""
+        return cls(median=median(values), low=min(values), high=max(values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredCosts:
+    """Seconds, over the repetitions."""
+
+    repeats: int
+    look_s: dict[GateMode, Spread]
+    """Per pair."""
+    prompter_s: Spread
+    """Per pair."""
+    segmenter_s: Spread
+    """Per pair, found or not."""
+    verifier_s: Spread | None
+    """Per mask; None: no timed block had a mask."""
+    verifier_cost: Spread
+    """The whole with the verifier over the whole without."""
+    masks_per_pair: float
+    """Over all timed blocks."""
+
+    def of_gate(self, look: GateMode) -> Costs:
+        """For the gate's curve."""
+        return Costs(look_s=self.look_s[look].median, prompter_s=self.prompter_s.median)
+
+    def document(self) -> dict[str, Any]:
+        """JSON-ready, seconds and ratios to six digits."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Repetition:
+    pairs: int
+    look_s: dict[GateMode, float]
+    prompter_s: float
+    segmenter_s: float
+    verifier_s: float
+    masks: int
+
+    @property
+    def verifier_cost(self) -> float:
+        without = self.prompter_s + self.segmenter_s
+        return (without + self.verifier_s) / without
+
+
+def measure_costs(models: TimedModels, reader: TileReader, blocks: Sequence[BlockSpec], lattice: TileLattice) -> MeasuredCosts:
+    """Time every part on blocks of its own. `blocks`: at least one; with fewer than three some are used twice. Raises ModelError."""
+    ordered = sorted(blocks, key=lambda block: -len(block.tiles))  # full ones first: a parent look costs the same for fewer tiles
+    repeats = min(REPEATS, max(1, (len(ordered) - 1) // 2))
+    with asyncio.Runner() as loop:
+
+        def timed(looked: BlockSpec, asked: BlockSpec) -> _Repetition:
+            return _timed(models, lattice, loop, looked=reader.read(looked), asked=reader.read(asked))
+
+        timed(ordered[-1], ordered[-1])
+        rows = [timed(ordered[2 * place], ordered[min(2 * place + 1, len(ordered) - 1)]) for place in range(repeats)]
+    per_mask = [row.verifier_s / row.masks for row in rows if row.masks]
+    return MeasuredCosts(
+        repeats=repeats,
+        look_s={look: Spread.of([row.look_s[look] for row in rows]) for look in LOOKS},
+        prompter_s=Spread.of([row.prompter_s / row.pairs for row in rows]),
+        segmenter_s=Spread.of([row.segmenter_s / row.pairs for row in rows]),
+        verifier_s=Spread.of(per_mask) if per_mask else None,
+        verifier_cost=Spread.of([row.verifier_cost for row in rows]),
+        masks_per_pair=sum(row.masks for row in rows) / sum(row.pairs for row in rows),
+    )
+
+
+def _timed(models: TimedModels, lattice: TileLattice, loop: asyncio.Runner, *, looked: BlockImage, asked: BlockImage) -> _Repetition:
+    """Everything once, on two blocks."""
+    queries = models.queries
+
+    async def look_at_tiles() -> None:
+        await asyncio.gather(*(models.gate.look(tile_look(looked.tile_image(tile)), queries) for tile in looked.block.tiles))
+
+    async def look_at_block() -> None:
+        await models.gate.look(parent_look(looked, lattice, looked.block.tiles), queries)
+
+    async def ask() -> list[list[TilePrompts]]:
+        return list(await asyncio.gather(*(models.prompter.prompt(asked.tile_image(tile), queries) for tile in asked.block.tiles)))
+
+    looked_pairs = len(looked.block.tiles) * len(queries)
+    tile_s, _ = _seconds(lambda: loop.run(look_at_tiles()))
+    parent_s, _ = _seconds(lambda: loop.run(look_at_block()))
+    prompter_s, answers = _seconds(lambda: loop.run(ask()))
+    segmenter_s, masks = _seconds(lambda: _segment(models.segmenter, asked, answers))
+
+    async def verify() -> None:
+        await asyncio.gather(*(models.verifier.verify(view, queries[index], crops) for view, index, crops in masks))
+
+    verifier_s, _ = _seconds(lambda: loop.run(verify()))
+    return _Repetition(
+        pairs=len(asked.block.tiles) * len(queries),
+        look_s={"tile": tile_s / looked_pairs, "parent": parent_s / looked_pairs},
+        prompter_s=prompter_s,
+        segmenter_s=segmenter_s,
+        verifier_s=verifier_s if masks else 0.0,
+        masks=sum(len(crops) for _, _, crops in masks),
+    )
+
+
+def _segment(
+    segmenter: Segmenter, image: BlockImage, answers: Sequence[Sequence[TilePrompts]]
+) -> list[tuple[TileImage, int, list[MaskCrop]]]:
+    """Tile, question and masks of every answer that found something; one encoding per tile."""
+    masks = []
+    for tile, given in zip(image.block.tiles, answers, strict=True):
+        view, embedding = image.tile_image(tile), None
+        for answer in given:
+            if answer.status is TileStatus.FOUND:
+                embedding = embedding or segmenter.embed(view)
+                masks.append((view, answer.query_index, segmenter.segment(embedding, answer.prompts)))
+    return [row for row in masks if row[2]]
+
+
+def _seconds[T](step: Callable[[], T]) -> tuple[float, T]:
+    start = time.perf_counter()
+    result = step()
+    return time.perf_counter() - start, result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return round(value, 6) if isinstance(value, float) else value

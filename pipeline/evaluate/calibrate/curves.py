@@ -1,0 +1,169 @@
+"""Recall against cost, threshold by threshold: pure arithmetic on probabilities and truths.
+
+1. `gate_curve`: of the pairs (tile, question) whose core holds the class, the share that passes (recall, with an interval that takes
+   the pairs of one picture together, `clustered_intervals`); of those that a full examination found something in, the share that passes
+   (what the audit of a run estimates); of those about whose picture nothing is there to see, the share that passes; and the cost.
+2. Cost is seconds per pair with the gate over seconds without it: (look + share asked * prompter) / prompter, on the labelled world and, by
+   the same formula, on land where 99 % (`EMPTY_SHARE`) of the pairs belong to a picture that shows nothing of the class and
+   the others pass as often as such pairs do here. A picture is what the gate sees: a tile, or the whole block of a parent look, whose
+   empty tiles pass with the one that is not. Above 1 the gate costs more than it saves. Looks and prompter are timed on different
+   tiles: where both see the same picture, a tile that passes costs less than this, as its encoding is shared.
+3. `verifier_curve`: of the masks that fit a true object (IoU >= 0.5) and of the others the share that is kept, and the precision. A
+   verifier looks at every mask, so its cost in seconds does not depend on the threshold.
+4. `choose` reads the largest threshold of a curve up to which the recall is at least a wanted one by the lower end of its interval, at
+   that threshold and at every smaller one above 0. The true recall only falls as the threshold grows, so a threshold with too small
+   a recall is chosen only when the interval of the smallest such threshold is wrong, by chance as seldom as an interval is (an upper
+   confidence bound as in Bates et al., Distribution-free, risk-controlling prediction sets, Journal of the ACM 68, 2021). A lower end
+   may rise with the threshold, since one more picture with a miss says more about how alike its pairs are (`clustered_intervals`): to
+   take the largest threshold that reaches the target by itself would be to choose it because a miss was seen. The share
+   itself in place of the bound would be too small about half the time.
+   `why_none` says what is missing where no threshold qualifies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluate.calibrate.clustered_intervals import Share, clustered_share, independent_needed
+
+THRESHOLDS = (
+    0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0,
+)  # fmt: skip
+"""Where curves are drawn: close together at both ends."""
+
+EMPTY_SHARE = 0.99
+"""Share of the pairs of the land that `cost_rare` is about whose picture shows nothing of the class."""
+
+TARGETS = (0.99, 0.98, 0.95, 0.9)
+"""Recalls for which a threshold is proposed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedPairs:
+    """(tile, question) pairs; all columns (n,)."""
+
+    p: NDArray[np.float64]
+    """The gate's probability."""
+    present: NDArray[np.bool_]
+    """The tile's core holds enough pixels of the class."""
+    absent: NDArray[np.bool_]
+    """The picture that the gate saw holds none. A pair may be neither: a sliver, a part in the halo alone, another tile of the block."""
+    found: NDArray[np.bool_]
+    """The full examination found something."""
+    picture: NDArray[np.int64]
+    """Number of that picture: pairs of one picture are no independent draws."""
+
+    def __len__(self) -> int:
+        return int(self.p.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Seconds per (tile, question) pair, with all questions asked together."""
+
+    look_s: float
+    prompter_s: float
+
+    def relative(self, share_asked: float) -> float:
+        """With the gate over without it."""
+        return (self.look_s + share_asked * self.prompter_s) / self.prompter_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedMasks:
+    """Masks of single tiles that a verifier judged; all columns (n,)."""
+
+    p: NDArray[np.float64]
+    right: NDArray[np.bool_]
+    """Fits a true object."""
+    picture: NDArray[np.int64]
+    """Number of the tile."""
+
+
+def gate_curve(pairs: JudgedPairs, costs: Costs, thresholds: Sequence[float] = THRESHOLDS) -> list[dict[str, Any]]:
+    """One row per threshold; figures over no pair at all are None."""
+    rows = []
+    for threshold in thresholds:
+        passes = pairs.p >= threshold
+        on_empty, on_others = _share(passes, pairs.absent), _share(passes, ~pairs.absent)
+        rare = None if on_empty is None or on_others is None else EMPTY_SHARE * on_empty + (1 - EMPTY_SHARE) * on_others
+        asked = float(passes.mean()) if len(pairs) else 0.0
+        rows.append(
+            {
+                "threshold": threshold,
+                **_recall(clustered_share(passes[pairs.present], pairs.picture[pairs.present])),
+                "recall_of_found": _rounded(_share(passes, pairs.found)),
+                "passed_empty": _rounded(on_empty),
+                "asked": _rounded(asked),
+                "cost": _rounded(costs.relative(asked)),
+                "cost_rare": None if rare is None else _rounded(costs.relative(rare)),
+            }
+        )
+    return rows
+
+
+def verifier_curve(masks: JudgedMasks, cost: float, thresholds: Sequence[float] = THRESHOLDS) -> list[dict[str, Any]]:
+    """One row per threshold; `cost`: seconds of the whole with the verifier over seconds without, the same in every row."""
+    rows = []
+    for threshold in thresholds:
+        kept = masks.p >= threshold
+        rows.append(
+            {
+                "threshold": threshold,
+                **_recall(clustered_share(kept[masks.right], masks.picture[masks.right])),
+                "kept_wrong": _rounded(_share(kept, ~masks.right)),
+                "precision": _rounded(_share(masks.right, kept)),
+                "cost": _rounded(cost),
+            }
+        )
+    return rows
+
+
+def choose(curve: Sequence[Mapping[str, Any]], recall: float) -> Mapping[str, Any] | None:
+    """The row of the largest threshold up to which `recall_low` is at least `recall`; None when the smallest above 0 has less."""
+    chosen = None
+    for row in sorted((row for row in curve if row["threshold"] > 0), key=lambda row: row["threshold"]):
+        if not row["n"] or row["recall_low"] < recall:
+            break
+        chosen = row
+    return chosen
+
+
+def why_none(curve: Sequence[Mapping[str, Any]], recall: float, things: str) -> str:
+    """Why `choose` found none, in words: at the smallest threshold the recall is too low, or there are too few `things` (pairs, masks)."""
+    row = min((row for row in curve if row["threshold"] > 0), key=lambda row: row["threshold"], default=None)
+    if row is None or not row["n"]:
+        return f"there are no {things} to judge by"
+    seen = f"at {row['threshold']:g} it is {row['recall']:g}"
+    if row["recall"] <= recall:
+        return seen
+    needed = independent_needed(row["recall"], recall)
+    if needed is None:
+        return f"{seen}, too close to the target to tell"
+    worth = f"{row['n']} {things} are worth {row['independent']:.0f} independent ones, as those of one picture are alike"
+    return f"{seen}, but {worth}, and {needed} are needed: about {math.ceil(needed * row['n'] / row['independent'])} like these"
+
+
+def _recall(share: Share) -> dict[str, Any]:
+    """A share and its interval as columns of a curve."""
+    return {
+        "recall": _rounded(share.value),
+        "recall_low": _rounded(share.low),
+        "recall_high": _rounded(share.high),
+        "n": share.n,
+        "independent": round(share.independent, 1),
+    }
+
+
+def _share(chosen: NDArray[np.bool_], among: NDArray[np.bool_]) -> float | None:
+    return float(chosen[among].mean()) if among.any() else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,63 @@
+"""GeoSeg's seven pixel metrics: IoU, Dice, accuracy, precision, recall, specificity and boundary F-score.
+
+Each is computed per sample and averaged over samples. GeoSeg names the metrics (section 5.1) and never released the script;
+its table says how it averaged: with pixels pooled over the benchmark, Dice would be 2 IoU / (1 + IoU) = 72.1 at its IoU of
+56.4; it reports 64.2, which only a mean over samples can give.
+
+Where a metric is 0/0 on a sample it is 1 if the answer is right there, else 0:
+    IoU, Dice      both masks empty: 1, whatever was said: these metrics see masks only, no convention enters
+    precision      nothing predicted: 1 if nothing is there, else 0
+    recall         nothing there: 1 if nothing was predicted, else 0
+    specificity    the target fills the image: 1
+    boundary F     no outline in either mask, each being empty or the whole image: 1 if they are equal; an outline in one alone: 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluate.figures.metrics import Floats, Ints, Ratio, SampleCounts
+
+PIXEL_METRICS = ("iou", "dice", "accuracy", "precision", "recall", "specificity", "boundary_f")
+"""In the order of GeoSeg's table 1."""
+
+
+def pixel_metrics(counts: SampleCounts, boundary: Mapping[str, Ints]) -> dict[str, Ratio]:
+    """The seven, as means over samples.
+
+    Args:
+        counts: n samples.
+        boundary: arrays (n,) `true_px`, `true_near`, `predicted_px`, `predicted_near` of `BoundaryAgreement`.
+    """
+    common, predicted, true, total = counts.common_px, counts.predicted_px, counts.true_px, counts.total_px
+    union = counts.union_px
+    neither = (union == 0).astype(np.float64)
+    negatives = total - true
+    values = {
+        "iou": _share(common, union, neither),
+        "dice": _share(2 * common, predicted + true, neither),
+        "accuracy": _share(total - union + common, total, np.ones(len(counts))),
+        "precision": _share(common, predicted, neither),
+        "recall": _share(common, true, neither),
+        "specificity": _share(total - union, negatives, np.ones(len(counts))),
+        "boundary_f": boundary_f(counts, boundary),
+    }
+    return {name: Ratio(numerator=values[name], denominator=np.ones(len(counts))) for name in PIXEL_METRICS}
+
+
+def boundary_f(counts: SampleCounts, boundary: Mapping[str, Ints]) -> Floats:
+    """(n,) harmonic mean of boundary precision and recall; arguments as for `pixel_metrics`."""
+    neither = (boundary["true_px"] == 0) & (boundary["predicted_px"] == 0)
+    equal = (neither & (counts.union_px == counts.common_px)).astype(np.float64)
+    precision = _share(boundary["predicted_near"], boundary["predicted_px"], equal)
+    recall = _share(boundary["true_near"], boundary["true_px"], equal)
+    both = precision + recall
+    return np.divide(2 * precision * recall, both, out=np.zeros(len(both)), where=both > 0)
+
+
+def _share(part: Ints, whole: Ints, otherwise: NDArray[np.float64]) -> Floats:
+    """part / whole, and `otherwise` where the whole is 0."""
+    return np.divide(part, whole, out=otherwise.astype(np.float64).copy(), where=whole > 0)

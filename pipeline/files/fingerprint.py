@@ -1,0 +1,109 @@
+"""What makes two runs the same run: sha256 over the canonical JSON of everything that can change the result.
+
+Canonical: keys sorted, strings in Unicode NFC, hrefs without query strings (a fresh token is the same scene), no
+insignificant white space, NaN refused. The caller decides which parameters belong in; machine-dependent ones (number of
+actors, runner) do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from pipeline.files.hrefs import public_href
+
+MAX_VALUE_CHARS = 240
+"""Longest text of a value in a message about differences."""
+
+_ABSENT = object()
+"""Stands for the value of a key that one side does not have."""
+
+
+def fingerprint(parameters: Mapping[str, Any]) -> str:
+    """64 hex digits that depend on the content of `parameters` and on nothing else.
+
+    Raises TypeError for values that JSON cannot hold and ValueError for NaN or infinity.
+    """
+    return hashlib.sha256(_to_json(canonical(parameters)).encode()).hexdigest()
+
+
+def canonical(value: Any) -> Any:
+    """`value` as plain JSON types, strings in NFC and hrefs without credentials."""
+    if isinstance(value, Mapping):
+        return {unicodedata.normalize("NFC", str(key)): canonical(item) for key, item in value.items()}
+    if isinstance(value, str | PurePath):
+        return public_href(unicodedata.normalize("NFC", str(value)))
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, set | frozenset):
+        return sorted((canonical(item) for item in value), key=_to_json)
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [canonical(item) for item in value]
+    raise TypeError(f"a run parameter must be JSON-like, got {type(value).__name__}: {value!r}")
+
+
+def diff_parameters(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Dotted keys whose values differ between `a` and `b`, sorted. Of a list of tables the first entry that differs is named."""
+    return [change.key for change in _sorted_changes(a, b)]
+
+
+def describe_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+    """`key: value in a -> value in b; ...` for every key of `diff_parameters(a, b)`; long values are cut."""
+    return "; ".join(f"{change.key}: {change.before} -> {change.after}" for change in _sorted_changes(a, b))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Change:
+    """One key whose value differs, and both values as texts."""
+
+    key: str
+    before: str
+    after: str
+
+
+def _sorted_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[_Change]:
+    return sorted(_changes(canonical(a), canonical(b), ""), key=lambda change: change.key)
+
+
+def _changes(a: Any, b: Any, key: str) -> Iterator[_Change]:
+    """Leaves are compared as canonical JSON text, so that 1 and 1.0 differ just as they do in the fingerprint."""
+    if _text(a) == _text(b):
+        return
+    table_a, table_b = ({} if value is _ABSENT else value for value in (a, b))
+    if isinstance(table_a, Mapping) and isinstance(table_b, Mapping) and (table_a or table_b):
+        for name in table_a.keys() | table_b.keys():
+            yield from _changes(table_a.get(name, _ABSENT), table_b.get(name, _ABSENT), f"{key}.{name}" if key else name)
+    elif _is_table_list(a) and _is_table_list(b):
+        if len(a) != len(b):
+            yield _Change(key=key, before=f"{len(a)} entries", after=f"{len(b)} entries")
+        for index, (one, other) in enumerate(zip(a, b, strict=False)):
+            if _text(one) != _text(other):
+                yield from _changes(one, other, f"{key}[{index}]")
+                return
+    else:
+        yield _Change(key=key, before=_shortened(_text(a)), after=_shortened(_text(b)))
+
+
+def _is_table_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def _text(value: Any) -> str:
+    return "(not set)" if value is _ABSENT else _to_json(value)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}... ({len(text)} characters)"
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,134 @@
+"""The checkpoint in a trainer's hands: loaded in float32, partly frozen or given adapters, and exported for inference.
+
+1. `load_policy` loads the weights in float32 whatever precision the arithmetic has: with a learning rate of 1e-6 an update of a bfloat16
+   weight is smaller than its spacing and would be lost.
+2. `lora_config` puts adapters on all linear layers that learn; with the vision tower frozen, on none of its layers.
+3. `export_prompter` writes a folder that vLLM and transformers load like the one the training started from: the same
+   configuration, tokenizer and image settings, byte for byte, and the new weights in bfloat16 (adapters merged in). It reads files
+   and belongs to one process: weights are copied from the trainer's checkpoint without building a model, and where adapters need one,
+   it is loaded whole in this process, whatever DeepSpeed shares out while a training runs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ModelError
+from pipeline.finetune.grpo.grpo_options import ModelOptions
+
+SHARD_SIZE = "4GB"
+"""Largest file of exported weights."""
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".index.json")
+"""Endings of files that hold or list weights; everything else of a checkpoint is copied."""
+
+
+def load_policy(checkpoint: str, options: ModelOptions) -> Any:
+    """The model to be trained, float32, in training mode, the vision tower frozen where asked. Raises ModelError."""
+    import torch
+
+    model = load_weights(checkpoint, torch.float32)
+    model.set_attn_implementation(options.attention)
+    if options.vision == "frozen":
+        model.model.visual.requires_grad_(False)
+    return model.train()
+
+
+def load_weights(checkpoint: str, dtype: Any) -> Any:
+    """A vision-language model of a checkpoint directory or hub id. Raises ModelError when it does not load."""
+    from transformers import AutoModelForImageTextToText
+
+    try:
+        return AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"the prompter {checkpoint} does not load: {error}") from error
+
+
+def lora_config(options: ModelOptions) -> Any:
+    """peft's LoraConfig; None when the weights themselves are trained."""
+    if options.lora_rank == 0:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=options.lora_rank,
+        lora_alpha=options.lora_alpha,
+        target_modules="all-linear",
+        exclude_modules=r".*visual.*" if options.vision == "frozen" else None,
+        task_type="CAUSAL_LM",
+    )
+
+
+def export_prompter(trained: Path, base: str, out: Path, *, card: str) -> Path:
+    """Write the weights of the trainer's checkpoint folder `trained` as a checkpoint like `base`; replaces `out` as a whole.
+
+    A folder with adapters (adapter_config.json) is merged into the base weights. To be called after the last step, by one process.
+    Raises ModelError.
+    """
+    write_weights = _merge_adapters if (trained / "adapter_config.json").is_file() else _copy_weights
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        write_weights(trained, base, fresh)
+        _copy_settings(_local_folder(base), fresh)
+        (fresh / "MODEL_CARD.md").write_text(card)
+        fresh.chmod(0o755)
+        for path in fresh.iterdir():
+            path.chmod(0o644)
+        shutil.rmtree(out, ignore_errors=True)
+        fresh.rename(out)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    return out
+
+
+def _copy_weights(trained: Path, base: str, out: Path) -> None:
+    """The checkpoint's tensors under their names, floating point as bfloat16. Raises ModelError."""
+    import torch
+    from huggingface_hub import save_torch_state_dict
+    from safetensors.torch import load_file
+
+    files = sorted(trained.glob("model*.safetensors"))
+    if not files:
+        raise ModelError(f"{trained} holds no model*.safetensors to export; DeepSpeed writes them with zero3_save_16bit_model")
+    weights: dict[str, Any] = {}
+    for path in files:
+        weights |= {name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}
+    save_torch_state_dict(weights, out, max_shard_size=SHARD_SIZE, metadata={"format": "pt"})
+
+
+def _merge_adapters(trained: Path, base: str, out: Path) -> None:
+    """The weights of `base` with the adapters added to them, as bfloat16. Raises ModelError."""
+    import torch
+    from peft import PeftModel
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()  # with the trainer's ZeRO-3 in place, loading is collective: one process alone would wait for the others
+    model = PeftModel.from_pretrained(load_weights(base, torch.float32), str(trained)).merge_and_unload()
+    model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
+
+
+def _local_folder(base: str) -> Path:
+    """The folder of a checkpoint; that of a hub id is the one it was downloaded to."""
+    if Path(base).is_dir():
+        return Path(base)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(base, local_files_only=True))
+
+
+def _copy_settings(base: Path, out: Path) -> None:
+    """All files of `base` that are no weights, over those that are in `out`; the configuration says that weights are bfloat16."""
+    for path in base.iterdir():
+        if path.is_file() and not path.name.endswith(WEIGHT_SUFFIXES) and path.suffix != ".md":
+            shutil.copyfile(path, out / path.name)
+    config = json.loads((out / "config.json").read_text())
+    key = "dtype" if "dtype" in config else "torch_dtype"
+    if config.get(key) != "bfloat16":
+        config[key] = "bfloat16"
+        (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -1,0 +1,163 @@
+"""A training's folder: what it was asked, where it stands, and whether a second start may go on with it.
+
+    options.json     every parameter, the hash of the data's table and what pins the models behind their paths, written first
+    trainer/         the trainer's checkpoints (weights, optimiser, random state, history), the newest two
+    curves.csv, curves.png, tensorboard/
+    prompter/        the exported checkpoint, made last; its presence means done
+
+A selection of questions (stage `select`) has options.json, rewards.jsonl and, made last, questions/ instead.
+
+1. `prepare_run` reads the data and checks preset, checkpoint and folder; no model is loaded. A folder of a training with other
+   parameters is refused and the parameters that differ are named; so is one whose checkpoint, segmenter or profile was replaced
+   under its old name. A new training decodes all of its images and masks once, a resumed one does not again.
+2. `newest_checkpoint` gives the last one that is whole: the trainer writes trainer_state.json after everything else, so a folder
+   without it was cut off and is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import InputError, RunMismatchError
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.provenance import path_identity
+from pipeline.finetune.grpo.grpo_data import TABLE, TrainingSample, check_pixels, read_samples
+from pipeline.finetune.grpo.grpo_options import TrainingPreset, check_preset, flat_parameters
+from pipeline.prompt.prompter_checkpoint import resolve_model
+from pipeline.segment.sam2_model import is_hub_id, resolve_config, resolve_path
+
+Stage = Literal["grpo", "sft", "select"]
+
+OPTIONS = "options.json"
+
+SEEDS = 2**32
+"""Seeds lie below: numpy takes no others."""
+
+OF_THE_TABLE = ("select.least", "select.settled_share")
+"""Settings of a selection that its rewards do not depend on: with others, the table is written again from the same rewards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """Everything a training needs, checked."""
+
+    stage: Stage
+    out: Path
+    data: Path
+    samples: tuple[TrainingSample, ...]
+    preset: TrainingPreset
+    seed: int = 0
+    save_every: int = 50
+    """Steps between checkpoints: what a crash may cost at most."""
+    log_every: int = 1
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.out / "trainer"
+
+    @property
+    def exported(self) -> Path:
+        """The folder that is made last: a checkpoint, or a table of questions."""
+        return self.out / ("questions" if self.stage == "select" else "prompter")
+
+    @property
+    def done(self) -> bool:
+        return (self.exported / (TABLE if self.stage == "select" else "config.json")).is_file()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What a training is asked for, unchecked."""
+
+    stage: Stage
+    out: Path
+    data: Path
+    preset: TrainingPreset
+    seed: int = 0
+    save_every: int = 50
+    log_every: int = 1
+
+
+def prepare_run(request: RunRequest) -> TrainingRun:
+    """Check everything that needs no model and write options.json. Raises InputError, RunMismatchError."""
+    if request.save_every < 1 or request.log_every < 1:
+        came = f"{request.save_every} and {request.log_every}"
+        raise InputError("--save-every and --log-every must be at least 1", came=came, remedy="choose other numbers")
+    if not 0 <= request.seed < SEEDS:
+        raise InputError(f"--seed must be a whole number from 0 to {SEEDS - 1}", came=str(request.seed), remedy="choose another")
+    check_preset(request.preset, by_reward=request.stage != "sft")
+    samples = read_samples(request.data)
+    needed = request.preset.grpo.questions_per_step if request.stage == "grpo" else 1
+    if len(samples) < needed:
+        remedy = "add questions, or lower grpo.questions_per_step"
+        raise InputError("the data must hold at least the questions of one step", came=f"{len(samples)} of {needed}", remedy=remedy)
+    if not (request.out / OPTIONS).is_file():
+        check_pixels(samples)
+    _claim(request.out, _parameters(request))
+    given = {name: getattr(request, name) for name in RunRequest.__dataclass_fields__}
+    return TrainingRun(samples=samples, **given)
+
+
+def _parameters(request: RunRequest) -> dict[str, Any]:
+    """What must stay the same, JSON-ready."""
+    preset = request.preset
+    flat = {key: value for key, value in flat_parameters(preset).items() if request.stage != "select" or key not in OF_THE_TABLE}
+    pinned = {
+        "data": hashlib.sha256((request.data / TABLE).read_bytes()).hexdigest()[:16],
+        "content of model.checkpoint": path_identity(resolve_model(preset.model.checkpoint)),
+        "content of profile": hashlib.sha256(json.dumps(asdict(preset.contract.profile), sort_keys=True).encode()).hexdigest()[:16],
+    }
+    drawn_by = preset.segmenter
+    if request.stage != "sft" and not is_hub_id(drawn_by.checkpoint):
+        pinned["content of segmenter.checkpoint"] = path_identity(str(resolve_path(drawn_by.checkpoint)))
+        pinned["content of segmenter.config"] = path_identity(str(resolve_config(drawn_by.config, drawn_by.checkpoint)))
+    return {"stage": request.stage, "seed": request.seed, **pinned, **flat}
+
+
+def _claim(out: Path, parameters: dict[str, Any]) -> None:
+    """Write options.json, or compare with the one that is there. Raises InputError, RunMismatchError."""
+    path = out / OPTIONS
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError("--out holds a damaged options.json", came=str(error), remedy="name another folder") from error
+        differ = sorted(key for key in before.keys() | parameters.keys() if before.get(key) != json.loads(json.dumps(parameters.get(key))))
+        if differ:
+            came = ", ".join(f"{key} was {before.get(key)!r} and is {parameters.get(key)!r}" for key in differ[:4])
+            raise RunMismatchError("--out holds a training with other parameters", came=came, remedy="give the same, or another --out")
+        return
+    # several processes of one training come here at once: what the others are writing is not foreign
+    if out.is_dir() and any(entry.name != path.name and not entry.name.startswith(".") for entry in out.iterdir()):
+        raise InputError("--out must be new, empty or an earlier training", came=f"{out}, which holds other files", remedy="name another")
+    write_bytes_atomic(path, (json.dumps(parameters, indent=2) + "\n").encode())
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The whole checkpoint of the highest step; None when there is none."""
+    whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
+    return max(whole, key=checkpoint_step, default=None)
+
+
+def is_last(checkpoint: Path) -> bool:
+    """Whether a whole checkpoint is that of the training's last step: what remains is the export."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return 0 < int(state.get("max_steps", 0)) <= int(state["global_step"])
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        state = json.loads((path / "trainer_state.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(state, dict) and state.get("global_step") == checkpoint_step(path)
+
+
+def checkpoint_step(path: Path) -> int:
+    """Optimiser steps done at a checkpoint; -1 for a folder that is none."""
+    number = path.name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1

@@ -1,0 +1,245 @@
+"""Mask-only GRPO on TRL's GRPOTrainer, which is used as it is: nothing of it is subclassed, patched or copied.
+
+1. `train_grpo` resumes from the newest whole checkpoint, or starts from the preset's.
+2. Per step the trainer draws `questions_per_step` questions and samples `generations` replies to each at the preset's
+   temperature; `reward_engine` pays them (format and IoU, weighed by l1 and l2); rewards are normalised within the group of
+   one question (equation 1; `grpo.scale` has other rules), the loss is the clipped ratio with the divergence from the starting
+   checkpoint, averaged per reply and then over replies (equation 2, TRL's loss type "grpo").
+3. Replies come from vLLM in the same process on a GPU and from transformers on a CPU. TRL imports vLLM whenever it is
+   installed, which costs seconds and settings that a training without it has no use for; `import_trl` hides it then. TRL 1.16
+   names vLLM 0.22 to 0.31 as what it supports and warns about the 0.32 of this project. vLLM's cache holds the longest image, question
+   and reply of this training (`longest_sequence`), not the model's whole context.
+4. A frozen vision tower reads every image once (`frozen_vision`), where the trainer alone would have it read G copies twice a step.
+5. At the end `grpo_model.export_prompter` writes the checkpoint for inference.
+
+The loss is the paper's, so two of TRL's own additions are off. Its correction of what vLLM and the trainer disagree on compares the
+likelihood among the `top_k` tokens that were sampled from with the one among all tokens: it would weigh every reply by the product, over
+its tokens, of the share that the top_k hold, which shrinks with its length. And its divergence is multiplied by the ratio of the
+policies, which has another gradient than the paper's (and the released code's) plain estimate exp(d) - d - 1.
+
+Several GPUs: start the job with accelerate and `pipeline/presets/training/zero3.yaml`; each process has its own segmenter. All processes
+train and write checkpoints together; the export reads files and is the first one's alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pipeline.errors import ModelError
+from pipeline.finetune.grpo.frozen_vision import remember_images
+from pipeline.finetune.grpo.grpo_data import as_dataset
+from pipeline.finetune.grpo.grpo_log import make_callback
+from pipeline.finetune.grpo.grpo_model import export_prompter, load_policy, lora_config
+from pipeline.finetune.grpo.grpo_options import TrainingPreset, uses_vllm
+from pipeline.finetune.grpo.grpo_run import TrainingRun, checkpoint_step, is_last, newest_checkpoint
+from pipeline.finetune.grpo.reward_engine import RewardEngine, reward_functions
+from pipeline.finetune.grpo.sampling import stop_ids
+from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
+from pipeline.prompt.template import chat_messages
+
+SPARE_TOKENS = 16
+"""Beyond the longest sequence: a question of fewer tokens on its own may have one more where it meets the words around it."""
+
+
+def import_trl(*, with_vllm: bool) -> ModuleType:
+    """The trl package, with vLLM out of its sight unless it is to be used. Raises ModelError when it is not installed."""
+    hidden = not with_vllm and "vllm" not in sys.modules
+    if hidden:
+        sys.modules["vllm"] = None  # type: ignore[assignment]  # what import machinery and find_spec take for "not there"
+    try:
+        trl = importlib.import_module("trl")
+        for name in ("GRPOConfig", "GRPOTrainer", "SFTConfig", "SFTTrainer"):
+            getattr(trl, name)  # loads the module behind the lazy name
+    except ImportError as error:
+        raise ModelError(f"training needs trl ({error}); install the extra `train`") from error
+    finally:
+        if hidden:
+            del sys.modules["vllm"]
+    return trl
+
+
+def common_arguments(run: TrainingRun) -> dict[str, Any]:
+    """Arguments that both stages give to their trainer's configuration."""
+    import torch
+
+    model = run.preset.model
+    return {
+        "output_dir": str(run.checkpoints),
+        "seed": run.seed,
+        "bf16": model.precision == "bf16",
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": model.gradient_checkpointing,
+        "optim": "adamw_torch",
+        "save_strategy": "steps",
+        "save_steps": run.save_every,
+        "save_total_limit": 2,
+        "logging_steps": run.log_every,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, Any]:
+    """Keyword arguments of TRL's GRPOConfig. Raises ModelError when a step cannot be shared evenly between the processes."""
+    preset, grpo = run.preset, run.preset.grpo
+    per_device = min(grpo.replies_per_pass, grpo.replies_per_step // world_size)
+    if per_device < 1 or grpo.replies_per_step % (per_device * world_size):
+        raise ModelError(
+            f"{grpo.replies_per_step} replies per step cannot be shared by {world_size} processes with {grpo.replies_per_pass} a pass; "
+            "change grpo.questions_per_step or grpo.replies_per_pass"
+        )
+    return {
+        **common_arguments(run),
+        "max_steps": grpo.steps if grpo.steps is not None else -1,
+        "num_train_epochs": grpo.epochs,
+        "learning_rate": grpo.learning_rate,
+        "weight_decay": grpo.weight_decay,
+        "lr_scheduler_type": grpo.schedule,
+        "num_generations": grpo.generations,
+        "per_device_train_batch_size": per_device,
+        "gradient_accumulation_steps": grpo.replies_per_step // (per_device * world_size),
+        "max_completion_length": grpo_max_tokens(preset),
+        "temperature": grpo.temperature,
+        "top_p": grpo.top_p,
+        "top_k": grpo.top_k,
+        "beta": grpo.kl,
+        "use_bias_correction_kl": False,
+        "epsilon": grpo.clip,
+        "loss_type": "grpo",
+        "scale_rewards": grpo.scale,
+        "num_iterations": 1,
+        "reward_weights": [preset.reward.format_weight, preset.reward.iou_weight],
+        "remove_unused_columns": False,
+        "use_vllm": uses_vllm(preset.model),
+        "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": preset.model.vllm_memory,
+        "vllm_importance_sampling_correction": False,
+    }
+
+
+def longest_sequence(run: TrainingRun, processor: Any) -> int:
+    """Tokens of the image, the longest question and the longest reply of a training together: what one reply can take of a cache."""
+    from PIL import Image
+
+    profile = run.preset.contract.profile
+    question = max((sample.question for sample in run.samples), key=lambda text: len(processor.tokenizer(text).input_ids))
+    text = processor.apply_chat_template(chat_messages(profile, question), add_generation_prompt=True, tokenize=False)
+    prompt = processor(text=[text], images=[Image.new("RGB", profile.image_px)]).input_ids[0]
+    return len(prompt) + grpo_max_tokens(run.preset) + SPARE_TOKENS
+
+
+def grpo_max_tokens(preset: TrainingPreset) -> int:
+    """Tokens of the longest reply that is sampled."""
+    return preset.grpo.max_tokens or preset.contract.profile.max_tokens
+
+
+def train_grpo(run: TrainingRun) -> Path:
+    """Train to the preset's last step and export; returns the exported folder. A finished training returns at once.
+
+    Raises ModelError: a model does not load, or a library is missing.
+    """
+    if run.done:
+        return run.exported
+    trainer, resumed = build_trainer(run)
+    train_on(trainer, resumed)
+    return finish(run, trainer)
+
+
+def train_on(trainer: Any, resumed: Path | None) -> None:
+    """Train from `resumed`, or from the start, to the last step. A training that was cut off between its last checkpoint and the export
+    takes no step more: the trainer itself, asked to go on from its last step, would take one."""
+    if resumed is None or not is_last(resumed):
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        return
+    from transformers import TrainerState
+
+    trainer.state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
+
+
+def build_trainer(run: TrainingRun) -> tuple[Any, Path | None]:
+    """TRL's GRPOTrainer over the run's data and models, and the checkpoint it has to go on from."""
+    with_vllm = uses_vllm(run.preset.model)
+    trl = import_trl(with_vllm=with_vllm)
+    checkpoint = resolve_model(run.preset.model.checkpoint)
+    processor = load_processor(checkpoint, None)
+    length = longest_sequence(run, processor) if with_vllm else None
+    arguments = trl.GRPOConfig(**grpo_arguments(run, world_size=processes()), vllm_max_model_length=length)
+    processor.tokenizer.padding_side = "left"  # TRL pads prompts on the left and takes the processor's own token types beside them
+    policy = load_policy(checkpoint, run.preset.model)
+    engine = build_engine(run.preset, str(arguments.device))
+    resumed = newest_checkpoint(run.checkpoints)
+    trainer = trl.GRPOTrainer(
+        model=policy,
+        reward_funcs=reward_functions(engine, run.samples, stop_ids(policy, processor)),
+        args=arguments,
+        train_dataset=as_dataset(run.samples, run.preset.contract.profile),
+        processing_class=processor,
+        peft_config=lora_config(run.preset.model),
+        callbacks=[make_callback(run.stage, run.out, checkpoint_step(resumed) if resumed else 0)],
+    )
+    silence(trainer)
+    if run.preset.model.vision == "frozen" and processes() == 1:  # several processes must do the same work in the same order
+        _remember_images(policy, trainer.ref_model)
+    return trainer, resumed
+
+
+def _remember_images(policy: Any, reference: Any) -> None:
+    """Let both models' vision towers read every image once. `reference`: None without a divergence term."""
+    remember_images(policy.model.visual)
+    if reference is not None:
+        reference.requires_grad_(False)
+        remember_images(reference.model.visual)
+
+
+def processes() -> int:
+    """How many processes train together, as accelerate, torchrun and deepspeed tell each of them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def build_engine(preset: TrainingPreset, device: str) -> RewardEngine:
+    """The reward engine with the preset's segmenter, on `device` unless the preset names one. Raises ModelError."""
+    from dataclasses import replace
+
+    from pipeline.segment.sam2_segmenter import Sam2Segmenter
+
+    options = preset.segmenter
+    segmenter = Sam2Segmenter(replace(options, device=device) if options.device == "auto" else options)
+    return RewardEngine(segmenter, preset.contract, image_px=preset.reward_px)
+
+
+def silence(trainer: Any) -> None:
+    """Leave printing to our own callback."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+
+
+def finish(run: TrainingRun, trainer: Any) -> Path:
+    """Export the newest checkpoint in the main process; the others wait."""
+    trainer.accelerator.wait_for_everyone()
+    newest = newest_checkpoint(run.checkpoints)
+    if newest is None:
+        raise ModelError(f"the training ended without a checkpoint in {run.checkpoints}")
+    if trainer.is_world_process_zero():
+        export_prompter(newest, resolve_model(run.preset.model.checkpoint), run.exported, card=_card(run, trainer.state.log_history))
+    trainer.accelerator.wait_for_everyone()
+    return run.exported
+
+
+def _card(run: TrainingRun, history: list[dict[str, Any]]) -> str:
+    """MODEL_CARD.md: where the weights come from."""
+    from pipeline.finetune.grpo.grpo_log import table_of
+
+    rows = table_of(history)
+    named = {"grpo": "mask-only GRPO (TRL)", "sft": "a supervised warm start on replies made from masks (TRL)"}[run.stage]
+    head = f"# Prompter\n\nTrained from `{run.preset.model.checkpoint}` by {named}, {len(run.samples)} questions, seed {run.seed}.\n"
+    shown = [key for key in ("reward", "format", "iou", "rejection", "reply_tokens", "loss") if rows and key in rows[-1]]
+    tail = rows[-max(1, len(rows) // 10) :]
+    means = [f"- {key}: {sum(row[key] for row in tail if key in row) / max(1, sum(key in row for row in tail)):.4g}" for key in shown]
+    note = "\nMean over the last tenth of the training's own steps (sampled replies on training images; not an evaluation):\n\n"
+    return head + f"\nProfile `{run.preset.profile}`, prompt combination `{run.preset.combination}`.\n" + note + "\n".join(means) + "\n"

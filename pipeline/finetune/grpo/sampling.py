@@ -1,0 +1,99 @@
+"""Replies of a checkpoint to training questions by transformers, in batches: greedy as in inference, or sampled as in the training.
+
+The frozen vision tower reads every image once (`frozen_vision`), however many replies to it are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.finetune.grpo.frozen_vision import remember_images
+from pipeline.finetune.grpo.grpo_data import TrainingSample
+from pipeline.finetune.grpo.grpo_model import load_weights
+from pipeline.finetune.grpo.grpo_options import GrpoOptions, TrainingPreset
+from pipeline.prompt.profile import Profile
+from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
+from pipeline.prompt.template import chat_messages, squash
+
+Reply = tuple[str, bool]
+"""Text, and whether it ended by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the tokens of a reply are chosen."""
+
+    temperature: float = 0.0
+    """0: the most likely token, always."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: no limit."""
+
+    @classmethod
+    def of(cls, options: GrpoOptions) -> Sampling:
+        """As a training with these options samples."""
+        return cls(temperature=options.temperature, top_p=options.top_p, top_k=options.top_k)
+
+    def arguments(self) -> dict[str, Any]:
+        """Of transformers' `generate`."""
+        if self.temperature == 0:
+            return {"do_sample": False}
+        return {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+
+
+class ReplySampler:
+    """A checkpoint that answers questions; holds the model. Raises ModelError when it does not load."""
+
+    def __init__(self, preset: TrainingPreset) -> None:
+        import torch
+
+        checkpoint = resolve_model(preset.model.checkpoint)
+        self._profile: Profile = preset.contract.profile
+        self._processor = load_processor(checkpoint, None)
+        self._processor.tokenizer.padding_side = "left"
+        self._model = load_weights(checkpoint, torch.float32).eval().requires_grad_(False).to(_device())
+        self._model.set_attn_implementation(preset.model.attention)
+        self._precision = preset.model.precision
+        remember_images(self._model.model.visual)
+        self._ends = stop_ids(self._model, self._processor)
+
+    def replies(self, samples: Sequence[TrainingSample], sampling: Sampling, *, most_tokens: int, batch: int = 64) -> Iterator[Reply]:
+        """One reply per sample, in order, of at most `most_tokens` tokens, `batch` at once; torch's generator is drawn from."""
+        for start in range(0, len(samples), batch):
+            yield from self._batch(samples[start : start + batch], sampling, most_tokens)
+
+    def _batch(self, samples: Sequence[TrainingSample], sampling: Sampling, most_tokens: int) -> Iterator[Reply]:
+        import torch
+
+        questions = [chat_messages(self._profile, sample.question) for sample in samples]
+        texts = [self._processor.apply_chat_template(question, add_generation_prompt=True, tokenize=False) for question in questions]
+        pictures = {sample.image: squash(sample.rgb(), self._profile) for sample in samples}
+        given = self._processor(text=texts, images=[pictures[s.image] for s in samples], padding=True, return_tensors="pt")
+        device = self._model.device
+        with torch.inference_mode(), _arithmetic(device.type, self._precision):
+            made = self._model.generate(**given.to(device), **sampling.arguments(), max_new_tokens=most_tokens)
+        for ids in made[:, given["input_ids"].shape[1] :].tolist():
+            length = next((place for place, token in enumerate(ids) if token in self._ends), None)
+            yield self._processor.tokenizer.decode(ids[:length], skip_special_tokens=True), length is not None
+
+
+def stop_ids(model: Any, processor: Any) -> frozenset[int]:
+    """Ids of the tokens that end a reply."""
+    named = model.generation_config.eos_token_id
+    several = named if isinstance(named, list) else [named]
+    return frozenset(int(token) for token in (*several, processor.tokenizer.eos_token_id) if token is not None)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _arithmetic(device: str, precision: str) -> Any:
+    """The context in which products are computed as in the training."""
+    import torch
+
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,103 @@
+"""The supervised warm start on TRL's SFTTrainer: replies made from the masks (`taught_replies`), loss on the reply alone.
+
+A step of its own, kept short: it teaches the format and the prompt combination, and hands over to `grpo_train`, which starts from the
+exported folder. The trainer is used as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.finetune.grpo.frozen_vision import remember_images
+from pipeline.finetune.grpo.grpo_data import TrainingSample
+from pipeline.finetune.grpo.grpo_log import make_callback
+from pipeline.finetune.grpo.grpo_model import load_policy, lora_config
+from pipeline.finetune.grpo.grpo_options import TrainingPreset
+from pipeline.finetune.grpo.grpo_run import TrainingRun, checkpoint_step, newest_checkpoint
+from pipeline.finetune.grpo.grpo_train import common_arguments, finish, import_trl, processes, silence, train_on
+from pipeline.finetune.grpo.taught_replies import default_thought, taught_items, taught_reply
+from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
+from pipeline.prompt.template import chat_messages, squash
+
+
+def reply_for(sample: TrainingSample, preset: TrainingPreset) -> str | None:
+    """The reply to teach; None when the target is there but no piece of it can be taught."""
+    contract = preset.contract
+    truth = sample.truth(sample.rgb().shape[:2])
+    items = taught_items(truth, contract.combination, contract.profile.frame_wh)
+    if truth.any() and not items:
+        return None
+    thought = sample.thought or default_thought(sample.question, found=bool(items))
+    return taught_reply(thought, items, contract.profile, preset.sft.style)
+
+
+def as_lessons(samples: Sequence[TrainingSample], preset: TrainingPreset) -> Any:
+    """A `datasets.Dataset` for TRL with the columns prompt, completion, image, made when a row is read.
+
+    Raises InputError when no sample can be taught.
+    """
+    from datasets import Dataset
+
+    profile = preset.contract.profile
+    replies = {number: reply for number, sample in enumerate(samples) if (reply := reply_for(sample, preset)) is not None}
+    if not replies:
+        came = f"{len(samples)} questions whose targets are all too small or fill their images"
+        raise InputError("the warm start needs a target it can write a reply for", came=came, remedy="add larger targets or empty ones")
+
+    def rows(batch: Mapping[str, list[int]]) -> dict[str, list[Any]]:
+        chosen = [(samples[number], replies[number]) for number in batch["sample"]]
+        said = [[{"role": "assistant", "content": [{"type": "text", "text": reply}]}] for _, reply in chosen]
+        return {
+            "prompt": [chat_messages(profile, sample.question) for sample, _ in chosen],
+            "completion": said,
+            "image": [squash(sample.rgb(), profile) for sample, _ in chosen],
+        }
+
+    return Dataset.from_dict({"sample": list(replies)}).with_transform(rows)
+
+
+def sft_arguments(run: TrainingRun) -> dict[str, Any]:
+    """Keyword arguments of TRL's SFTConfig."""
+    sft = run.preset.sft
+    return {
+        **common_arguments(run),
+        "max_steps": sft.steps,
+        "per_device_train_batch_size": sft.batch,
+        "learning_rate": sft.learning_rate,
+        "weight_decay": sft.weight_decay,
+        "lr_scheduler_type": sft.schedule,
+        "max_length": None,
+        "completion_only_loss": True,
+        "remove_unused_columns": False,
+    }
+
+
+def train_sft(run: TrainingRun) -> Path:
+    """Teach to the preset's last step and export; returns the exported folder. A finished training returns at once.
+
+    Raises InputError (nothing to teach) and ModelError (a model does not load, a library is missing).
+    """
+    if run.done:
+        return run.exported
+    lessons = as_lessons(run.samples, run.preset)
+    trl = import_trl(with_vllm=False)
+    checkpoint = resolve_model(run.preset.model.checkpoint)
+    resumed = newest_checkpoint(run.checkpoints)
+    arguments = trl.SFTConfig(**sft_arguments(run))  # before the model: ZeRO-3 shares out what is loaded after it
+    policy = load_policy(checkpoint, run.preset.model)
+    if run.preset.model.vision == "frozen" and processes() == 1:
+        remember_images(policy.model.visual)
+    trainer = trl.SFTTrainer(
+        model=policy,
+        args=arguments,
+        train_dataset=lessons,
+        processing_class=load_processor(checkpoint, None),
+        peft_config=lora_config(run.preset.model),
+        callbacks=[make_callback(run.stage, run.out, checkpoint_step(resumed) if resumed else 0)],
+    )
+    silence(trainer)
+    train_on(trainer, resumed)
+    return finish(run, trainer)

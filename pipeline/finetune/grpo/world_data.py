@@ -1,0 +1,113 @@
+"""Training samples from procedural worlds, written once into the layout that `grpo_data` reads.
+
+1. `render_worlds` draws one patch per world, with seeds of their own (`first_seed` on), cuts TILES_PER_WORLD tiles
+   out of it, most of them over an object of a class drawn evenly from those present, and asks one question per tile: about a class
+   in it, a class that is not in it, or a thing that no world has (`training_queries`, never a held-out wording).
+2. The mask is every pixel of the asked class. A class with fewer than MIN_TARGET_PX pixels in the tile is not asked for, as in
+   `evaluate.benchmark.readers.world_tiles`: a sliver at the border is no fair question.
+3. Everything depends on the seed alone. The table is written last, so a folder with a table is complete. Every file appears whole, so
+   several processes of one training may draw the same folder at once: what one reads is never half of what another writes.
+
+Evaluation draws worlds with seeds below 1,000 and never meets these.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.files.atomic_file import atomic_path, write_bytes_atomic
+from pipeline.finetune.grpo.grpo_data import TABLE
+from pipeline.finetune.prompter.samples import rationale
+from pipeline.finetune.prompter.training_queries import Question, QuestionSampler
+from pipeline.schema import Window
+from pipeline.world.classes import CLASSES
+from pipeline.world.landscape import World
+from pipeline.world.render import Rendering, render
+
+FIRST_GRPO_SEED = 300_000
+"""World seeds FIRST_GRPO_SEED..399,999 are for training by reward; supervised training has those below, from 100,000."""
+
+FIRST_MEASURE_SEED = 400_000
+"""World seeds from here on measure a training before and after; nothing is trained on them."""
+
+TILES_PER_WORLD = 4
+PATCH_PX = 768
+MIN_TARGET_PX = 64
+AIMED_SHARE = 0.8
+"""Tiles placed over an object; the rest fall anywhere."""
+
+
+def render_worlds(folder: Path, *, n_tiles: int, first_seed: int = FIRST_GRPO_SEED, tile_px: int = 256) -> None:
+    """Write `n_tiles` tiles with one question each; nothing is done when the folder's table is there. Raises InputError."""
+    if (folder / TABLE).is_file():
+        return
+    if n_tiles < 1 or not 64 <= tile_px <= PATCH_PX:
+        came = f"{n_tiles} tiles of {tile_px} px"
+        raise InputError(f"worlds give at least one tile of 64 to {PATCH_PX} px a side", came=came, remedy="choose other numbers")
+    if first_seed < 1000:
+        raise InputError("seeds below 1,000 belong to evaluation", came=str(first_seed), remedy=f"start at {FIRST_GRPO_SEED}")
+    sampler, rows = QuestionSampler(), []
+    for number in range(n_tiles):
+        seed, place = first_seed + number // TILES_PER_WORLD, number % TILES_PER_WORLD
+        if place == 0 or number == 0:
+            patch, rng = _patch(seed)
+        rgb, target, question = _ask(patch, rng, sampler, tile_px)
+        name = f"{seed}_{place}.png"
+        _write_image(folder / "images" / name, rgb)
+        if target.any():
+            _write_image(folder / "masks" / name, target.astype(np.uint8) * 255)
+        rows.append({
+            "image": f"images/{name}",
+            "mask": f"masks/{name}" if target.any() else None,
+            "question": question.text,
+            "thought": rationale(question.subject, found=bool(target.any())),
+        })  # fmt: skip
+    write_bytes_atomic(folder / TABLE, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def _patch(seed: int) -> tuple[Rendering, np.random.Generator]:
+    """A patch of the seed's world, somewhere, and the generator that goes on from there."""
+    rng = np.random.default_rng([seed, 23])
+    row0, col0 = (int(value) for value in rng.integers(-30_000, 30_000, 2))
+    window = Window(row0=row0, col0=col0, row1=row0 + PATCH_PX, col1=col0 + PATCH_PX)
+    return render(World.from_seed(seed), window), rng
+
+
+def _ask(
+    patch: Rendering, rng: np.random.Generator, sampler: QuestionSampler, tile_px: int
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Question]:
+    """A tile of the patch, a question about it, and the mask that answers it."""
+    kind_of = np.asarray([-1] + [CLASSES.index(item.class_name) for item in patch.objects])
+    top, left = _corner(patch.labels, kind_of, rng, tile_px)
+    cut = slice(top, top + tile_px), slice(left, left + tile_px)
+    kinds = kind_of[patch.labels[cut]]
+    pixels = np.bincount(kinds[kinds >= 0], minlength=len(CLASSES))
+    fair = np.flatnonzero(pixels >= MIN_TARGET_PX)
+    question = sampler.for_tile(fair, rng)
+    while question.class_id >= 0 and 0 < pixels[question.class_id] < MIN_TARGET_PX:
+        question = sampler.for_tile(fair, rng)
+    return patch.rgb[cut], kinds == question.class_id if question.class_id >= 0 else np.zeros((tile_px, tile_px), np.bool_), question
+
+
+def _corner(labels: NDArray[np.int32], kind_of: NDArray[np.int64], rng: np.random.Generator, tile_px: int) -> tuple[int, int]:
+    """Top-left corner of a tile inside the patch."""
+    last = PATCH_PX - tile_px
+    kinds = np.unique(kind_of[1:])
+    if not len(kinds) or rng.random() > AIMED_SHARE:
+        return int(rng.integers(0, last + 1)), int(rng.integers(0, last + 1))
+    rows, cols = np.nonzero(labels == rng.choice(np.flatnonzero(kind_of == rng.choice(kinds))))
+    pick = int(rng.integers(len(rows)))
+    top, left = np.clip(np.asarray([rows[pick], cols[pick]]) - rng.integers(0, tile_px, 2), 0, last)
+    return int(top), int(left)
+
+
+def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
+    from PIL import Image
+
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")

@@ -1,0 +1,11 @@
+"""The embedded prompter, from nothing.
+
+prompter_run        render, train, measure, export
+training_worlds     where its tiles come from; prompter_data keeps them on disk
+samples             renderings -> objects, replies, dense targets
+wordings, training_queries, tokenizer   how it is asked and how it writes
+prompter_model, forward                 its architecture and forward pass
+vision, language    the two stages; prompter_train runs them, with optimisers and checkpoints
+carry_on            training that starts from an exported prompter
+prompter_eval, prompter_card            how good it is, and its card
+"""

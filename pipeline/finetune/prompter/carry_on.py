@@ -1,0 +1,187 @@
+"""Training that goes on from an exported prompter, whose vocabulary may differ from the one of today's wordings.
+
+1. `take_over` loads the exported weights into a fresh model. Rows of the embedding are matched by the text of their token: a token that
+   the checkpoint knows keeps its row, every other token keeps its fresh start.
+2. The export has no auxiliary heads. `start_vision` brings the dense heads up alone, over the checkpoint's frozen tower, and writes
+   tower and heads as the end of the vision stage. The language stage trains its own heads, the tower still frozen.
+3. The joint stage then finds what it would find after training from nothing.
+4. `hold_to_start` writes what a working directory's training began with beside its checkpoints, and refuses to go on with
+   another start or seed. The card of the export is written from that (`begun_in`), not from the last command.
+5. `check_start` finds out what cannot be gone on from before anything is rendered.
+
+Raises InputError where the checkpoint is not a prompter of the shape that is trained.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.finetune.prompter import checkpoints
+from pipeline.finetune.prompter.forward import encode, to_device
+from pipeline.finetune.prompter.prompter_data import TileStore, batch_of
+from pipeline.finetune.prompter.vision import dense_loss, dense_targets, make_dense_heads
+from pipeline.world.classes import CLASSES
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from pipeline.finetune.prompter.prompter_model import PrompterShape
+    from pipeline.finetune.prompter.prompter_train import Place
+
+EMBEDDING = "model.language_model.embed_tokens.weight"
+TOWER = "model.visual."
+HEAD_STEPS = 90
+HEAD_RATE = 3e-3
+HEAD_BATCH = 16
+START_FILE = "start.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """What the training in a working directory began with and on what it has run since."""
+
+    start: str = ""
+    """Path of the exported prompter that it went on from; empty = from nothing."""
+    seed: int | None = None
+    """None = a directory that does not say; it is of an earlier version, and seed, devices and tiles stay unknown."""
+    devices: tuple[str, ...] = ()
+    tiles: int = 0
+    """Training tiles, the most of all commands."""
+
+
+def begun_in(work: Path) -> Begun | None:
+    """What `hold_to_start` wrote there; None where it has not."""
+    path = work / START_FILE
+    if not path.is_file():
+        return None
+    said = json.loads(path.read_text(encoding="utf-8"))
+    devices = tuple(str(device) for device in said.get("devices", ()))
+    return Begun(start=str(said["start"]), seed=said.get("seed"), devices=devices, tiles=int(said.get("tiles", 0)))
+
+
+def hold_to_start(place: Place, *, tiles: int = 0) -> None:
+    """Remember what a working directory's training begins with; raises InputError when it began with another start or seed.
+
+    A start is known by its path. A directory with checkpoints and without the file began with nothing.
+    """
+    now = Begun(start="" if place.start is None else str(place.start.resolve()), seed=place.seed, devices=(place.device,), tiles=tiles)
+    any_step = any(checkpoints.list_checkpoints(place.checkpoints(stage)) for stage in ("vision", "language", "joint"))
+    began = begun_in(place.work) or (Begun() if any_step else now)
+    remedy = "repeat the command that began there, or name another working directory (--work)"
+    if began.start != now.start:
+        came = f"{place.work}, which holds a training from {began.start or 'nothing'}"
+        raise InputError("a training goes on from what it began with", came=came, remedy=remedy)
+    if began.seed not in (None, now.seed):
+        came = f"{place.work}, which holds a training of seed {began.seed}, and --seed {now.seed}"
+        raise InputError("a training keeps its seed", came=came, remedy=remedy)
+    if began.seed is not None:
+        devices = tuple(dict.fromkeys((*began.devices, place.device)))
+        began = replace(began, devices=devices, tiles=max(began.tiles, tiles))
+    place.work.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(place.work / START_FILE, (json.dumps(asdict(began)) + "\n").encode())
+
+
+def check_start(checkpoint: Path, shape: PrompterShape) -> None:
+    """Raises InputError for a checkpoint that `take_over` would refuse, at the price of building one model."""
+    from pipeline.finetune.prompter.prompter_model import build_model
+    from pipeline.finetune.prompter.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer([])
+    take_over(checkpoint, build_model(shape, tokenizer, seed=0), tokenizer)
+
+
+def take_over(checkpoint: Path, model: Any, tokenizer: Tokenizer) -> int:
+    """Load an exported prompter into `model`, in place; returns how many tokens kept their row of the embedding."""
+    import torch
+
+    weights = exported_weights(checkpoint)
+    fresh = model.state_dict()
+    known = _vocabulary(checkpoint)
+    rows = [(place, known[text]) for text, place in tokenizer.get_vocab().items() if text in known]
+    embedding = fresh[EMBEDDING].clone()
+    given = weights.get(EMBEDDING)
+    if given is None or given.shape[1:] != embedding.shape[1:] or len(given) <= max(known.values(), default=0):
+        raise _unlike(checkpoint, EMBEDDING)
+    here, there = torch.tensor(rows, device=embedding.device).T
+    embedding[here] = given.to(embedding.device)[there]
+    weights[EMBEDDING] = embedding
+    for name, value in fresh.items():
+        if name != "lm_head.weight" and (name not in weights or weights[name].shape != value.shape):
+            raise _unlike(checkpoint, name)
+    model.load_state_dict(weights, strict=False)
+    return len(rows)
+
+
+def exported_weights(checkpoint: Path) -> dict[str, Any]:
+    """Name -> float32 tensor of an exported prompter. Raises InputError when `checkpoint` is none, or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    missing = [name for name in ("model.safetensors", "tokenizer.json") if not (checkpoint / name).is_file()]
+    if missing:
+        remedy = "name a folder that this job or train_prompter.py has exported"
+        raise InputError("training starts from an exported prompter", came=f"{checkpoint} without {' and '.join(missing)}", remedy=remedy)
+    path = checkpoint / "model.safetensors"
+    try:
+        return {name: value.float() for name, value in load_file(str(path)).items()}
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _vocabulary(checkpoint: Path) -> dict[str, int]:
+    from tokenizers import Tokenizer as AnyTokenizer
+
+    path = checkpoint / "tokenizer.json"
+    try:
+        return dict(AnyTokenizer.from_file(str(path)).get_vocab())
+    except Exception as error:  # the package raises Exception itself
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError("training starts from a whole prompter", came=f"{path}: {error}", remedy="export or fetch it again")
+
+
+def start_vision(place: Place, checkpoint: Path, *, steps: int = HEAD_STEPS) -> None:
+    """The vision stage of a training from `checkpoint`: its tower as it is, and dense heads trained on it. Done once."""
+    import torch
+
+    from pipeline.finetune.prompter.prompter_model import build_vision
+
+    folder = place.checkpoints("vision")
+    if checkpoints.list_checkpoints(folder):
+        return
+    vision = build_vision(place.shape, seed=place.seed).to(place.device)
+    tower = {name.removeprefix(TOWER): value for name, value in exported_weights(checkpoint).items() if name.startswith(TOWER)}
+    try:
+        vision.load_state_dict(tower)
+    except RuntimeError as error:
+        raise _unlike(checkpoint, str(error).splitlines()[-1].strip()) from error
+    heads = make_dense_heads(place.shape.text_width, len(CLASSES)).to(place.device)
+    optimiser = torch.optim.AdamW(heads.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
+    store = TileStore(place.train_tiles)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = HEAD_RATE * min(1.0, (steps - step) / (steps / 2))
+        batch = batch_of(store, seed=place.seed + 3, step=step, size=HEAD_BATCH, n_tiles=len(store))
+        targets = to_device(dense_targets(batch.truths, n_classes=len(CLASSES)), place.device)
+        with torch.no_grad():
+            tokens = encode(vision, torch.from_numpy(batch.rgb).to(place.device))
+        loss, parts = dense_loss(heads, tokens, targets)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        if step % 10 == 0 or step + 1 == steps:
+            told = "  ".join(f"{name} {value:.3f}" for name, value in parts.items())
+            print(f"heads {step + 1}/{steps}  loss {float(loss.detach()):.3f}  {told}", flush=True)  # noqa: T201
+    checkpoints.save_checkpoint(folder, step=steps, modules={"vision": vision, "heads": heads}, optimisers={"adamw": optimiser})
+
+
+def _unlike(checkpoint: Path, what: str) -> InputError:
+    remedy = "start from a prompter of the same shape, or train from nothing"
+    return InputError("training starts from a prompter of the shape that is trained", came=f"{checkpoint}: {what}", remedy=remedy)

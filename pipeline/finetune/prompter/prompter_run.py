@@ -1,0 +1,141 @@
+"""The whole training of the embedded prompter: render, three stages, measure, export. Every part resumes.
+
+`train(options)` is what `jobs/train_embedded.py prompter` calls, and `measure_only(options)` with `--measure-only`.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError
+from pipeline.finetune.prompter import checkpoints
+from pipeline.finetune.prompter.carry_on import HEAD_BATCH, Begun, begun_in, check_start, hold_to_start, start_vision, take_over
+from pipeline.finetune.prompter.language import TokenTable
+from pipeline.finetune.prompter.prompter_card import measured_again, measured_table, model_card
+from pipeline.finetune.prompter.prompter_data import CHUNK, TileStore, render_store
+from pipeline.finetune.prompter.prompter_eval import evaluate, greedy_replies
+from pipeline.finetune.prompter.prompter_model import build_model, export_checkpoint
+from pipeline.finetune.prompter.prompter_options import (
+    MEASURED_JSON,
+    MEASURED_TABLE,
+    VALID_TILES,
+    PrompterOptions,
+    check,
+    check_measuring,
+    check_out,
+    joint_stage,
+    language_stage,
+    vision_stage,
+)
+from pipeline.finetune.prompter.prompter_train import Place, make_tokenizer, train_answers, train_vision
+from pipeline.finetune.prompter.tokenizer import load_tokenizer
+from pipeline.finetune.prompter.training_worlds import FIRST_VALID_SEED, draw_chunk
+from pipeline.world.classes import CLASSES
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+def train(options: PrompterOptions) -> Path:
+    """Run or continue everything; returns the folder of the exported checkpoint.
+
+    Raises InputError, before anything is rendered, for what `check` and `hold_to_start` refuse.
+    """
+    check(options)
+    place = options.place
+    hold_to_start(place, tiles=-(-options.tiles // CHUNK) * CHUNK)
+    render_store(place.train_tiles, draw_chunk, n_tiles=options.tiles, n_classes=len(CLASSES))
+    _render_unseen(place, VALID_TILES)
+    if options.start is None:
+        train_vision(place, vision_stage(options))
+    else:
+        start_vision(place, options.start)
+    for stage, joint in ((language_stage(options), False), (joint_stage(options), True)):
+        if stage.rates.steps:
+            train_answers(place, stage, joint=joint)
+    return finish(options)
+
+
+def measure_only(options: PrompterOptions) -> Path:
+    """Measure without training: the exported prompter `start`, or else the working directory's newest model, which is exported.
+
+    An exported prompter stays as it is: its figures go to the working directory, and the path of their table is returned.
+    """
+    check_measuring(options)
+    if options.start is None:
+        check_out(options)
+        return finish(options)
+    check_start(options.start, options.shape)
+    tokenizer = load_tokenizer(options.start)
+    model = build_model(options.shape, tokenizer, seed=0).to(options.device)
+    take_over(options.start, model, tokenizer)
+    table = options.work / MEASURED_TABLE
+    text = _measured(options, model, tokenizer)
+    table.write_text(text)
+    print(text, flush=True)  # noqa: T201
+    return table
+
+
+def finish(options: PrompterOptions) -> Path:
+    """Measure the newest model on unseen worlds and export it with its card."""
+    model, tokenizer = newest_model(options.place)
+    card = model_card(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        vocabulary=tokenizer.get_vocab_size(),
+        classes=", ".join(name.replace("_", " ") for name in CLASSES),
+        begun=begun_in(options.work) or Begun(),
+        stages=stages_of(options),
+        measured=f"{measured_again(options.measured_tiles)}\n\n{_measured(options, model, tokenizer)}",
+    )
+    export_checkpoint(model, tokenizer, options.out, card=card)
+    return options.out
+
+
+def newest_model(place: Place) -> tuple[Any, Tokenizer]:
+    """The model of the newest checkpoint of the last stage that has one, and its tokenizer. Raises InputError when none has."""
+    found = [*checkpoints.list_checkpoints(place.checkpoints("language")), *checkpoints.list_checkpoints(place.checkpoints("joint"))]
+    if not found:
+        remedy = "train there first, or name an exported prompter to measure (--start)"
+        raise InputError("a checkpoint that answers is needed to measure", came=f"none in {place.work}", remedy=remedy)
+    tokenizer = make_tokenizer(place)
+    model = build_model(place.shape, tokenizer, seed=place.seed + 1).to(place.device)
+    checkpoints.load_modules(found[-1], {"model": model})
+    return model, tokenizer
+
+
+def stages_of(options: PrompterOptions) -> dict[str, tuple[int, int]]:
+    """Stage -> (steps done, tiles a step), from the checkpoints and not from what the last command asked for."""
+    began = begun_in(options.work)
+    vision = HEAD_BATCH if began and began.start else vision_stage(options).batch
+    batches = {"vision": vision, "language": language_stage(options).batch, "joint": joint_stage(options).batch}
+    found = {stage: checkpoints.list_checkpoints(options.place.checkpoints(stage)) for stage in batches}
+    return {stage: (checkpoints.step_of(paths[-1]), batches[stage]) for stage, paths in found.items() if paths}
+
+
+def measure(options: PrompterOptions, model: Any, tokenizer: Tokenizer) -> dict[str, dict[str, dict[str, float]]]:
+    """Tallies by set of wordings, then by class; the tiles that are missing are rendered."""
+    _render_unseen(options.place, options.measured_tiles)
+    table, store = TokenTable.of(tokenizer), TileStore(options.place.valid_tiles)
+    answer = partial(greedy_replies, model, table)
+    sets = {"wordings seen in training": False, "held-out wordings": True}
+    return {name: evaluate(answer, store, n_tiles=options.measured_tiles, held_out=held_out) for name, held_out in sets.items()}
+
+
+def _render_unseen(place: Place, n_tiles: int) -> None:
+    unseen = partial(draw_chunk, first_seed=FIRST_VALID_SEED, plain=True)
+    render_store(place.valid_tiles, unseen, n_tiles=n_tiles, n_classes=len(CLASSES))
+
+
+def _measured(options: PrompterOptions, model: Any, tokenizer: Tokenizer) -> str:
+    """How it was measured and the figures, as Markdown; the figures also stay in the working directory, as JSON."""
+    tallies = measure(options, model, tokenizer)
+    (options.work / MEASURED_JSON).write_text(json.dumps(tallies, indent=2) + "\n")
+    protocol = (
+        f"{options.measured_tiles} tiles of unseen worlds (seeds from {FIRST_VALID_SEED}, scale 1, random places); every tile is asked "
+        "about every class and one thing that no world has. Boxes match at IoU 0.5, one to one. Rejection: share of absent things answered "
+        "`[]`; false rejection: share of present ones answered so."
+    )
+    return f"{protocol}\n\n{measured_table(tallies)}"

@@ -1,0 +1,217 @@
+"""Trains the embedded prompter from nothing, stage by stage; every stage resumes from its own newest checkpoint.
+
+1. `train_vision`: the vision tower learns dense targets (vision.py).
+2. `train_answers` with `joint=False`: the language model learns to answer from frozen vision tokens (language.py).
+3. `train_answers` with `joint=True`: everything is fine-tuned together, dense targets included.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.finetune.prompter import checkpoints
+from pipeline.finetune.prompter.carry_on import take_over
+from pipeline.finetune.prompter.forward import encode, to_device
+from pipeline.finetune.prompter.language import (
+    TEXT_BUDGET,
+    LanguageObjective,
+    TokenTable,
+    collate,
+    make_language_heads,
+    pack_tile,
+)
+from pipeline.finetune.prompter.optimisers import Rates, apply_gradients, make_optimisers, set_rates
+from pipeline.finetune.prompter.prompter_data import TileStore, batch_of
+from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model, build_vision
+from pipeline.finetune.prompter.samples import UNKNOWN_SUBJECT, prompt_text, rationale
+from pipeline.finetune.prompter.tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
+from pipeline.finetune.prompter.training_queries import SUBJECTS, QuestionSampler
+from pipeline.finetune.prompter.vision import dense_loss, dense_targets, make_dense_heads
+from pipeline.world.classes import CLASSES
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+N_CLASSES = len(CLASSES)
+BYTE_PAIRS = 2048
+"""Tokens of text that the tokenizer learns; numbers, cells and marks come on top."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageOptions:
+    """One stage of the training."""
+
+    rates: Rates
+    batch: int
+    """Tiles per step."""
+    save_every: int = 100
+    log_every: int = 10
+    text_budget: int = TEXT_BUDGET
+    """Text tokens per tile, in the stages that have any."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a training run keeps its things, and on what it computes."""
+
+    work: Path
+    """Rendered tiles, checkpoints and logs; kept between runs."""
+    device: str = "cpu"
+    seed: int = 0
+    shape: PrompterShape = field(default_factory=PrompterShape)
+    start: Path | None = None
+    """Exported prompter that the language stage goes on from; None: from nothing (`carry_on`)."""
+    compiled: bool = False
+    """Compile the language model for training; needs a C++ compiler, and pays from a few dozen steps on."""
+
+    @property
+    def train_tiles(self) -> Path:
+        return self.work / "train"
+
+    @property
+    def valid_tiles(self) -> Path:
+        return self.work / "valid"
+
+    def checkpoints(self, stage: str) -> Path:
+        return self.work / stage
+
+
+class Progress:
+    """A line every `every` steps: step, share of the rate, running means of the parts, samples per second, time left."""
+
+    def __init__(self, stage: str, *, steps: int, every: int) -> None:
+        self._stage, self._steps, self._every = stage, steps, every
+        self._sums: dict[str, float] = {}
+        self._count, self._samples, self._since = 0, 0, time.monotonic()
+
+    def add(self, step: int, parts: dict[str, float], *, samples: int, share: float) -> None:
+        for name, value in parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+        self._samples += samples
+        if (step + 1) % self._every and step + 1 < self._steps:
+            return
+        took = time.monotonic() - self._since
+        means = "  ".join(f"{name} {total / self._count:.3f}" for name, total in self._sums.items())
+        left = took / self._count * (self._steps - step - 1)
+        rate = self._samples / max(took, 1e-9)
+        line = f"{self._stage} {step + 1}/{self._steps}  rate x{share:.2f}  {means}  {rate:.1f} tiles/s  {left / 60:.0f} min left"
+        print(line, flush=True)  # noqa: T201
+        self._sums, self._count, self._samples, self._since = {}, 0, 0, time.monotonic()
+
+
+def train_vision(place: Place, options: StageOptions, *, on_save: Callable[[int, Any, Any], None] | None = None) -> tuple[Any, Any]:
+    """Stage 1: the vision tower with dense heads. Returns (tower, heads); `on_save(step, tower, heads)` after each checkpoint."""
+    import torch
+
+    store = TileStore(place.train_tiles)
+    vision = build_vision(place.shape, seed=place.seed).to(place.device)
+    heads = make_dense_heads(place.shape.text_width, N_CLASSES).to(place.device)
+    named = [*vision.named_parameters(), *heads.named_parameters()]
+    optimisers = make_optimisers(named, options.rates)
+    folder = place.checkpoints("vision")
+    modules = {"vision": vision, "heads": heads}
+    first = checkpoints.resume(folder, modules=modules, optimisers=optimisers)
+    progress = Progress("vision", steps=options.rates.steps, every=options.log_every)
+    for step in range(first, options.rates.steps):
+        share = set_rates(optimisers, options.rates, step)
+        batch = batch_of(store, seed=place.seed, step=step, size=options.batch, n_tiles=len(store))
+        targets = to_device(dense_targets(batch.truths, n_classes=N_CLASSES), place.device)
+        tokens = encode(vision, torch.from_numpy(batch.rgb).to(place.device))
+        loss, parts = dense_loss(heads, tokens, targets)
+        loss.backward()
+        apply_gradients(optimisers, [parameter for _, parameter in named])
+        progress.add(step, {"loss": float(loss.detach()), **parts}, samples=options.batch, share=share)
+        if (step + 1) % options.save_every == 0 or step + 1 == options.rates.steps:
+            checkpoints.save_checkpoint(folder, step=step + 1, modules=modules, optimisers=optimisers)
+            store.reload()
+            if on_save:
+                on_save(step + 1, vision, heads)
+    return vision, heads
+
+
+def make_tokenizer(place: Place) -> Tokenizer:
+    """The tokenizer of this run: trained from the wordings once, then read back."""
+    folder = place.work / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        asked = QuestionSampler().corpus()
+        subjects = (*SUBJECTS, UNKNOWN_SUBJECT)
+        said = [rationale(subject, found=found) for subject in subjects for found in (True, False)]
+        corpus = [*asked, *(prompt_text(text) for text in asked[::7]), *(said * 20)]
+        write_tokenizer(train_tokenizer(corpus, vocab_size=BYTE_PAIRS), folder)
+    return load_tokenizer(folder)
+
+
+def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: Callable[[int, Any], None] | None = None) -> Any:
+    """Stage 2 (`joint` false) or 3 (true). Returns the model; `on_save(step, model)` after each checkpoint."""
+    import torch
+
+    store = TileStore(place.train_tiles)
+    sampler = QuestionSampler(absent_share=TAUGHT_ABSENT_SHARE, stranger_share=TAUGHT_STRANGER_SHARE)
+    tokenizer = make_tokenizer(place)
+    table = TokenTable.of(tokenizer)
+    model = build_model(place.shape, tokenizer, seed=place.seed + 1).to(place.device)
+    if place.start is not None:
+        kept = take_over(place.start, model, tokenizer)
+        print(f"{kept} of {tokenizer.get_vocab_size()} tokens go on from {place.start}", flush=True)  # noqa: T201
+    heads = make_language_heads(place.shape.text_width).to(place.device)
+    dense = make_dense_heads(place.shape.text_width, N_CLASSES).to(place.device)
+    _start_from_earlier(place, {"model": model, "heads": heads}, {"vision": model.model.visual, "heads": dense}, joint=joint)
+    vision = model.model.visual
+    vision.requires_grad_(joint)
+    named = [*model.named_parameters(), *heads.named_parameters(), *(dense.named_parameters() if joint else ())]
+    optimisers = make_optimisers(named, options.rates)
+    stage = "joint" if joint else "language"
+    modules = {"model": model, "heads": heads, "dense": dense}
+    folder = place.checkpoints(stage)
+    first = checkpoints.resume(folder, modules=modules, optimisers=optimisers)
+    objective = LanguageObjective(model, heads, table, compiled=place.compiled)
+    progress = Progress(stage, steps=options.rates.steps, every=options.log_every)
+    for step in range(first, options.rates.steps):
+        share = set_rates(optimisers, options.rates, step)
+        batch = batch_of(store, seed=place.seed + 1 + joint, step=step, size=options.batch, n_tiles=len(store))
+        rng = np.random.default_rng([place.seed + 1 + joint, step, 1])
+        packs = [pack_tile(table, sampler, truth, rng=rng, budget=options.text_budget) for truth in batch.truths]
+        packed = to_device(collate(packs, batch.truths, pad=table.pad, multiple=64 if place.compiled else 16), place.device)
+        with torch.set_grad_enabled(joint):
+            tokens = encode(vision, torch.from_numpy(batch.rgb).to(place.device))
+        loss, parts = objective(tokens, packed)
+        if joint:
+            seen, _ = dense_loss(dense, tokens, to_device(dense_targets(batch.truths, n_classes=N_CLASSES), place.device))
+            loss, parts = loss + DENSE_SHARE * seen, {**parts, "dense": float(seen.detach())}
+        loss.backward()
+        apply_gradients(optimisers, [parameter for _, parameter in named if parameter.requires_grad])
+        progress.add(step, {"loss": float(loss.detach()), **parts}, samples=options.batch, share=share)
+        if (step + 1) % options.save_every == 0 or step + 1 == options.rates.steps:
+            checkpoints.save_checkpoint(folder, step=step + 1, modules=modules, optimisers=optimisers)
+            if on_save:
+                on_save(step + 1, model)
+    return model
+
+
+DENSE_SHARE = 0.5
+"""Weight of the dense targets in the joint stage."""
+
+TAUGHT_ABSENT_SHARE = 0.5
+"""Of the questions about a tile with objects: those without an answer. More than the sampler's own: on land where most tiles are
+empty, a prompter that has seldom been asked in vain finds too much."""
+
+TAUGHT_STRANGER_SHARE = 0.2
+"""Of the questions without an answer: those about things that no world has, which are soon learned."""
+
+
+def _start_from_earlier(place: Place, language: dict[str, Any], vision: dict[str, Any], *, joint: bool) -> None:
+    """Load what earlier stages learned, the tower last (it may have been trained further since); InputError when they have not run."""
+    for stage, modules in ((("language", language),) if joint else ()) + (("vision", vision),):
+        found = checkpoints.list_checkpoints(place.checkpoints(stage))
+        if not found:
+            came = f"no checkpoint in {place.checkpoints(stage)}"
+            raise InputError(f"this stage starts from stage '{stage}'", came=came, remedy="run it first")
+        checkpoints.load_modules(found[-1], modules)

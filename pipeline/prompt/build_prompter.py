@@ -1,0 +1,146 @@
+"""Options -> a prompter, the gate before it, the verifier behind it. The one place that knows all kinds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pipeline.errors import InputError
+from pipeline.prompt import prompter_checkpoint
+from pipeline.prompt.looks.gate import Gate, GateOptions
+from pipeline.prompt.looks.oracle_gate import OracleGate
+from pipeline.prompt.looks.oracle_verifier import OracleVerifier
+from pipeline.prompt.looks.verifier import LooksAt, Verifier, VerifierOptions
+from pipeline.prompt.looks.vllm_gate import VllmGate
+from pipeline.prompt.looks.vllm_verifier import VllmVerifier
+from pipeline.prompt.oracle_prompter import OraclePrompter
+from pipeline.prompt.profile import Decision, load_profile
+from pipeline.prompt.prompter import Prompter
+from pipeline.prompt.reply.released_parser import ParserName
+from pipeline.prompt.vector_prompter import VectorPrompter
+from pipeline.prompt.vllm_prompter import VllmOptions, VllmPrompter, check_model
+from pipeline.schema import RunGrid
+
+PrompterKind = Literal["vllm", "vector", "oracle"]
+Role = Literal["gate", "verifier"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrompterOptions:
+    """Who answers the questions."""
+
+    kind: PrompterKind
+    model: str
+    """vllm: checkpoint directory, `models/<name>` for a shipped one, or hub id. vector: the file. oracle: `oracle:labels.tif`."""
+    vllm: VllmOptions = field(default_factory=VllmOptions)
+    """Read by kind `vllm` alone."""
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise ValueError("model must not be empty")
+
+    def result_parameters(self) -> dict[str, Any]:
+        """All of it that can change a result, for a fingerprint."""
+        named = {"kind": self.kind, "model": self.model}
+        return {**named, "vllm": self.vllm.result_parameters()} if self.kind == "vllm" else named
+
+
+def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:
+    """Everything that can be found wrong without loading a model. Raises InputError.
+
+    For `vector` this reads the file; for `oracle` the raster's header.
+    """
+    if options.kind == "vllm":
+        check_model(options.model, options.vllm)
+    else:
+        build_prompter(options, grid).close()
+
+
+def check_questions(options: PrompterOptions, queries: Sequence[str]) -> None:
+    """Whether a prompter that passed `check_prompter` has room for these questions; loads no model. Raises InputError.
+
+    A benchmark does not ask this: there a question that does not fit is that sample's recorded failure, and the others are asked.
+    """
+    if options.kind == "vllm":
+        vllm, profile = options.vllm, load_profile(options.vllm.profile)
+        room = {"max_model_len": vllm.max_model_len, "max_tokens": vllm.max_tokens or profile.max_tokens}
+        prompter_checkpoint.check_questions(prompter_checkpoint.resolve_model(options.model), profile, queries, **room)
+
+
+def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName = "robust") -> Prompter:
+    """The prompter of these options; a `vllm` one loads its engine now and reads replies by `parser`. Raises InputError, ModelError."""
+    match options.kind:
+        case "vllm":
+            return VllmPrompter(options.model, options.vllm, parser=parser)
+        case "vector":
+            return VectorPrompter(options.model, grid)
+        case "oracle":
+            return OraclePrompter(options.model, grid)
+    raise InputError("a prompter's kind must be vllm, vector or oracle", came=repr(options.kind), remedy="choose one of them")
+
+
+def check_second_looks(gate: GateOptions, verifier: VerifierOptions, prompter: PrompterOptions) -> None:
+    """Whether this prompter can serve as gate and as verifier; loads no model. Raises InputError."""
+    if gate.on:
+        look_decision(prompter, "gate")
+    if verifier.on:
+        look_decision(prompter, "verifier")
+
+
+def look_decision(prompter: PrompterOptions, role: Role) -> Decision | None:
+    """The one-token question of a vllm prompter in that role; None for an oracle, which needs none. Raises InputError."""
+    if prompter.kind == "oracle":
+        return None
+    if prompter.kind != "vllm":
+        what = f"a {role} asks the prompter about pictures"
+        raise InputError(what, came=f"a prompter of kind {prompter.kind!r}", remedy=f'set mode = "off" under [{role}]')
+    profile = load_profile(prompter.vllm.profile)
+    decision = profile.gate if role == "gate" else profile.verifier
+    if decision is None:
+        remedy = f'add one (yes, no, and how the reply begins), or set mode = "off" under [{role}]'
+        raise InputError(f"a {role} needs the table [{role}] in the checkpoint's profile", came=f"profile {profile.name!r}", remedy=remedy)
+    check_model(prompter.model, prompter.vllm, decision)
+    return decision
+
+
+def build_gate(options: GateOptions, prompter: PrompterOptions, built: Prompter, grid: RunGrid) -> Gate | None:
+    """The gate of a run, None when it is off; a vllm gate shares the engine of `built`, the run's prompter.
+
+    Raises InputError, ModelError.
+    """
+    if not options.on:
+        return None
+    decision = look_decision(prompter, "gate")
+    if decision is None:
+        return OracleGate(prompter.model, grid)
+    if not isinstance(built, VllmPrompter):
+        raise TypeError(f"the gate of a vllm prompter needs its engine, got a {type(built).__name__}")
+    return VllmGate(built, decision)
+
+
+def build_verifier(options: VerifierOptions, prompter: PrompterOptions, grid: RunGrid, built: Prompter | None = None) -> Verifier | None:
+    """The verifier of a run, None when it is off; a vllm one shares the engine of `built`, or loads one when that is None.
+
+    Raises InputError, ModelError.
+    """
+    if not options.on:
+        return None
+    decision = look_decision(prompter, "verifier")
+    if decision is None:
+        return OracleVerifier(prompter.model, grid)
+    if isinstance(built, VllmPrompter):
+        return VllmVerifier(built, decision, options, owns=False)
+    share = options.gpu_memory_utilization
+    vllm = prompter.vllm if share is None else replace(prompter.vllm, gpu_memory_utilization=share)
+    return VllmVerifier(VllmPrompter(prompter.model, vllm), decision, options, owns=True)
+
+
+def build_looks(options: VerifierOptions, prompter: PrompterOptions, grid: RunGrid) -> LooksAt | None:
+    """The verifier of a process that has no prompter, with an engine and an event loop of its own; None when it is off.
+
+    Raises InputError, ModelError.
+    """
+    verifier = build_verifier(options, prompter, grid)
+    return None if verifier is None else LooksAt(verifier=verifier, run=asyncio.Runner().run)

@@ -1,0 +1,49 @@
+"""The truth as a gate: is any object of the label raster visible in the tiles of a look?
+
+Without noise the probability is 1 or 0. With noise its log-odds are normal, around +m where something is visible and -m where not
+(m = 3 for mild, 1.5 for strong, standard deviation 1), drawn from a hash of seed, look and question. So the share of present looks
+that pass a threshold t is known beforehand: Phi(m - logit t); a calibration that measures anything else is wrong.
+It answers every question alike, as the oracle prompter does, with draws of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from pipeline.errors import SourceError
+from pipeline.prompt.looks.gate import Look
+from pipeline.schema import RunGrid
+from pipeline.world.oracle import OracleSpec, OracleTruth, parse_oracle
+
+MARGINS = {"mild": 3.0, "strong": 1.5}
+"""Mean of the log-odds where something is visible."""
+
+
+class OracleGate:
+    """A `Gate` that reads an aligned label raster."""
+
+    def __init__(self, model: str, grid: RunGrid) -> None:
+        """`model` is `oracle:PATH[?noise=...&seed=...]`. Raises InputError as the oracle prompter does."""
+        spec = parse_oracle(model)
+        self._noise, self._seed = spec.noise, spec.seed
+        self._truth = OracleTruth.on_grid(OracleSpec(labels_href=spec.labels_href), grid)
+
+    async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
+        """The same truth for every question; None for all when the raster cannot be read."""
+        try:
+            visible = any(self._truth.tile(tile).n_objects for tile in look.tiles)
+        except SourceError:
+            return [None] * len(queries)
+        if self._noise is None:
+            return [1.0 if visible else 0.0] * len(queries)
+        mean = MARGINS[self._noise] if visible else -MARGINS[self._noise]
+        return [1 / (1 + math.exp(-(mean + _normal(f"{self._seed}\0{look.key}\0{query}")))) for query in queries]
+
+
+def _normal(text: str) -> float:
+    """A standard normal number that belongs to a text."""
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return NormalDist().inv_cdf((int.from_bytes(digest, "big") + 0.5) / 2.0**64)

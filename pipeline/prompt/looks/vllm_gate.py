@@ -1,0 +1,22 @@
+"""The gate of a vision-language model: one look, one token, with the engine of the prompter that it stands before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.prompt.looks.decision import Decider
+from pipeline.prompt.looks.gate import Look
+from pipeline.prompt.profile import Decision
+from pipeline.prompt.vllm_prompter import VllmPrompter
+
+
+class VllmGate:
+    """A `Gate`. Loads nothing: its engine is the prompter's, and ends with it."""
+
+    def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
+        """Raises ModelError when the decision's texts are not tokens of the checkpoint."""
+        self._decider = Decider(prompter, decision)
+
+    async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
+        """P(yes) per question. Raises ModelError for a dead engine."""
+        return await self._decider.ask(look.key, look.rgb, queries)

@@ -1,0 +1,244 @@
+"""One run's parameters: presets, a user's TOML on top, the command line on top of that.
+
+1. `load_preset` reads `presets/<name>.toml`; `merge_tables` lays the tables of `--config FILE` over it.
+2. `build_config` lays the command line over both and returns a `RunConfig`: the stages' own option classes, composed.
+   Unknown presets, keys and values are InputErrors; nothing here opens imagery or loads a model.
+3. `result_parameters` is what enters the run's fingerprint: everything that can change the result, nothing that cannot.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import InputError
+from pipeline.grid.source import SourceOptions
+from pipeline.load.prepare_scenes import LoadOptions
+from pipeline.options import parse_table, unknown_key
+from pipeline.prompt.build_prompter import PrompterOptions
+from pipeline.prompt.looks.gate import GateOptions
+from pipeline.prompt.looks.verifier import VerifierOptions
+from pipeline.prompt.query import check_query
+from pipeline.segment.build_segmenter import SegmenterOptions
+from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
+
+PRESET_DIR = Path(__file__).parents[1] / "presets"
+MODEL_DIR = Path(__file__).parents[1] / "models"
+
+MergeMode = Literal["instances", "semantic"]
+Runner = Literal["ray", "local"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileOptions:
+    """How the run grid is cut."""
+
+    px: int = 1024
+    """Side of the read window."""
+    halo_px: int = 64
+    """Context on each side; must be smaller than half of `px`."""
+    block_tiles: int = 4
+    """K: a block is K x K tiles."""
+    min_valid_share: float = 0.01
+    """Tiles with a smaller share of valid pixels are EMPTY(nodata) without a model call."""
+
+    def __post_init__(self) -> None:
+        if self.px < 3:
+            raise ValueError(f"a tile needs at least 3 px a side, got {self.px}")
+        if not self.halo_px >= 1 or 2 * self.halo_px >= self.px:
+            raise ValueError(f"the halo must be at least 1 px and smaller than half the tile ({self.px} px), got {self.halo_px}")
+        if self.block_tiles < 1:
+            raise ValueError(f"a block needs at least one tile a side, got {self.block_tiles}")
+        if not 0.0 <= self.min_valid_share <= 1.0:
+            raise ValueError(f"min_valid_share is a share between 0 and 1, got {self.min_valid_share}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """A fixed-size pool of actors and what each of them reserves."""
+
+    actors: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    """Share of a GPU per actor. For a prompter and a segmenter on one GPU use e.g. 0.7 and 0.3: above one half, two
+    prompters can never land on the same GPU."""
+
+    def __post_init__(self) -> None:
+        if self.actors < 1 or self.cpus < 0 or self.gpus < 0:
+            raise ValueError(f"a pool needs at least one actor and no negative shares, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceOptions:
+    """How the steps share the cluster. Does not change the result."""
+
+    plan_cpus: float = 0.1
+    """Reserved by the task that emits block specs."""
+    reader: Pool = Pool(cpus=0.3)
+    prompter: Pool = Pool(cpus=0.8)
+    segmenter: Pool = Pool(cpus=0.5)
+
+    def pools(self) -> tuple[Pool, Pool, Pool]:
+        return self.reader, self.prompter, self.segmenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaOptions:
+    """Where to look: exactly one of the three."""
+
+    aoi: str | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    """west, south, east, north in degrees; west > east crosses the antimeridian."""
+    whole_scene: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridChoice:
+    """The run grid of mosaic mode; both None = the scenes' own lattice where they share one."""
+
+    crs: str | None = None
+    resolution: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """The tables of a preset file: models and how they like their tiles."""
+
+    prompter: PrompterOptions
+    segmenter: SegmenterOptions
+    tiles: TileOptions = field(default_factory=TileOptions)
+    load: LoadOptions = field(default_factory=LoadOptions)
+    stitch: StitchOptions = field(default_factory=StitchOptions)
+    merge: MergeOptions = field(default_factory=MergeOptions)
+    resources: ResourceOptions = field(default_factory=ResourceOptions)
+    gate: GateOptions = field(default_factory=GateOptions)
+    verifier: VerifierOptions = field(default_factory=VerifierOptions)
+    notice: str = ""
+    """Printed loudly at the start of every run with this preset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything a run is asked to do."""
+
+    queries: tuple[str, ...]
+    area: AreaOptions
+    source: SourceOptions
+    grid: GridChoice
+    preset_name: str
+    preset: Preset
+    merge_mode: MergeMode = "instances"
+    min_area_m2: float = 0.0
+
+    @property
+    def tiles(self) -> TileOptions:
+        return self.preset.tiles
+
+    @property
+    def load(self) -> LoadOptions:
+        return self.preset.load
+
+    @property
+    def prompter(self) -> PrompterOptions:
+        return self.preset.prompter
+
+    @property
+    def gate(self) -> GateOptions:
+        return self.preset.gate
+
+    @property
+    def verifier(self) -> VerifierOptions:
+        return self.preset.verifier
+
+    @property
+    def segmenter(self) -> SegmenterOptions:
+        return self.preset.segmenter
+
+    @property
+    def stitch(self) -> StitchOptions:
+        return self.preset.stitch
+
+    @property
+    def resources(self) -> ResourceOptions:
+        return self.preset.resources
+
+
+def known_presets() -> tuple[str, ...]:
+    """Names of the presets that ship with the package, sorted."""
+    return tuple(sorted(path.stem for path in PRESET_DIR.glob("*.toml")))
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """A TOML file as tables. Raises InputError naming `what` and the file."""
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{what} must be a readable TOML file", came=f"{path}: {error}", remedy="correct the path or the file") from error
+
+
+def preset_tables(name: str) -> dict[str, Any]:
+    """The tables of a shipped preset. Raises InputError listing the known names."""
+    if name not in known_presets():
+        raise InputError("--preset must name a shipped preset", came=repr(name), remedy=f"use one of {', '.join(known_presets())}")
+    return read_toml(PRESET_DIR / f"{name}.toml", "the preset")
+
+
+def merge_tables(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`top` laid over `base`, table by table."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = merge_tables(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
+
+
+def build_preset(tables: Mapping[str, Any]) -> Preset:
+    """Tables -> `Preset`; model paths that start with `models/` are those shipped with the package."""
+    for name in tables:
+        if name not in Preset.__dataclass_fields__:
+            raise unknown_key(name, list(Preset.__dataclass_fields__), "the configuration")
+    return parse_table(Preset, tables, "configuration")
+
+
+def check_queries(queries: tuple[str, ...]) -> tuple[str, ...]:
+    """Every question checked and normalised, duplicates refused."""
+    if not queries:
+        raise InputError("a run needs at least one question", remedy='add --query "storage tanks"; --query may be repeated')
+    checked = tuple(check_query(query) for query in queries)
+    for index, query in enumerate(checked):
+        if query in checked[:index]:
+            raise InputError("every --query may be given once", came=repr(query), remedy="drop the repetition")
+    return checked
+
+
+def check_min_area(area_m2: float) -> float:
+    """The area below which objects are dropped, as given. Raises InputError for one that is negative or no finite number."""
+    if not math.isfinite(area_m2) or area_m2 < 0:
+        raise InputError("--min-area-m2 must be a finite number and not negative", came=str(area_m2), remedy="give 0 to keep everything")
+    return area_m2
+
+
+def result_parameters(config: RunConfig) -> dict[str, Any]:
+    """Everything that can change the result, as plain values: no resources, no memory or time limits, no runner, no gate or verifier
+    that is off."""
+    second_looks = {"gate": asdict(config.gate)} if config.gate.on else {}
+    if config.verifier.on:
+        second_looks["verifier"] = config.verifier.result_parameters()
+    return {
+        "queries": list(config.queries),
+        "area": asdict(config.area),
+        "bands": config.source.bands,
+        "grid": asdict(config.grid),
+        "tiles": asdict(config.tiles),
+        "load": config.load.result_parameters(),
+        "prompter": config.prompter.result_parameters(),
+        "segmenter": config.segmenter.result_parameters(),
+        "stitch": asdict(config.stitch),
+        "merge_mode": config.merge_mode,
+        "min_area_m2": config.min_area_m2,
+        **second_looks,
+    }

@@ -1,0 +1,7 @@
+"""Phase one: what a block goes through until its record is committed.
+
+steps        read, prompt, segment, commit: the same objects for both runners
+block_rows   blocks, images and answers as rows between Ray's operators
+attempts     blocks that keep killing their process
+progress     tiles done, time left
+"""

@@ -1,0 +1,326 @@
+"""What one block goes through: read, prompt, segment, commit. The same objects serve both runners.
+
+1. `ReadStep`      block -> pixels and validity of all its tiles, one windowed read per scene. A decoder can take its process
+                   down with a damaged file, so reading is journalled like the models' work.
+2. `PromptStep`    every tile that has something to see is asked every query, concurrently; a tile without valid pixels
+                   is answered EMPTY(nodata) and an unreadable one FAILED(unreadable), both without a model call. A gate, when
+                   on, looks first: what it rejects is EMPTY(gate), but for a sample that is asked all the same.
+3. `SegmentStep`   every tile with at least one FOUND answer is embedded exactly once; all prompts of all queries are
+                   decoded from that one embedding, flattened to a label image per query, and the block record is
+                   written atomically. Its presence is the proof that the block is done. A verifier, when on, looks at the
+                   crop around every mask before they are flattened.
+
+A step is built from a picklable `RunContext` inside the process that runs it, so weights load once per actor. An
+exception of a model on one tile becomes FAILED(model_error) for that tile; an engine that died, or a GPU context that
+is lost with all that is in it, raises, so that the runner restarts the actor. A block whose processing killed its process
+`MAX_CRASHES` times is committed as FAILED(crashed) instead of being tried for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ModelError
+from pipeline.grid.tiles import Plan
+from pipeline.load.prepare_scenes import SceneSource
+from pipeline.load.reader import CogReader, TileReader
+from pipeline.prompt.build_prompter import build_gate, build_looks, build_prompter, build_verifier
+from pipeline.prompt.looks.gate import Gate
+from pipeline.prompt.looks.gatekeeper import Gatekeeper, Probabilities
+from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier
+from pipeline.prompt.prompter import Prompter
+from pipeline.run.config import RunConfig
+from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
+from pipeline.run.infer.progress import BlockSummary
+from pipeline.schema import (
+    BlockImage,
+    BlockRecord,
+    BlockSpec,
+    MaskCrop,
+    Reason,
+    TileImage,
+    TileLattice,
+    TilePrompts,
+    TileRecord,
+    TileSpec,
+    TileStatus,
+)
+from pipeline.segment.build_segmenter import build_segmenter
+from pipeline.segment.segmenter import Segmenter
+from pipeline.stitch.flatten import flatten_tile
+from pipeline.write.coverage import overall_row
+from pipeline.write.records.block_records import write_block_record
+from pipeline.write.run_dir import RunDir
+
+ATTEMPTS = "attempts"
+"""Folder of the run directory that holds the attempt journal."""
+
+_CRASHED = f"the process working on this block died {MAX_CRASHES} times"
+
+_CRASHED_READING = f"the process reading this block's imagery died {MAX_CRASHES} times"
+"""Error of every tile of such a block; it travels with the pixels and tells it from imagery that is unreadable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """Everything a worker needs to know about a run. Small and picklable: no weights, no arrays of pixels."""
+
+    config: RunConfig
+    plan: Plan
+    scene_sources: tuple[SceneSource, ...]
+    """The scenes with stretch and collar, settled once on the driver."""
+    run_dir: str
+    """Absolute path of the run directory."""
+    fingerprint: str
+    model_ids: Mapping[str, str]
+    """Role (prompter, segmenter) -> what answers, as published with every instance."""
+
+    @property
+    def lattice(self) -> TileLattice:
+        return self.plan.lattice
+
+
+class ReadStep:
+    """Blocks -> pixels. Keeps open dataset handles between blocks."""
+
+    def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
+        self._reader = reader or CogReader(context.scene_sources, context.lattice.grid, options=context.config.load)
+        self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
+
+    def read(self, block: BlockSpec) -> BlockImage:
+        """The pixels of a block; of one that keeps killing its process none, and every tile is listed as unreadable for that reason."""
+        if self._journal.begin(block.block_id, "read") > MAX_CRASHES:
+            black, invalid = np.zeros((*block.read.shape, 3), dtype=np.uint8), np.zeros(block.read.shape, dtype=np.bool_)
+            return BlockImage(block=block, rgb=black, valid=invalid, unreadable={t.tile_id: _CRASHED_READING for t in block.tiles})
+        image = self._reader.read(block)
+        self._journal.end(block.block_id, "read")
+        return image
+
+
+class PromptStep:
+    """Pixels + queries -> answers: one `TilePrompts` per tile and query, row-major by tile, queries inside."""
+
+    def __init__(self, context: RunContext, prompter: Prompter | None = None, gate: Gate | None = None) -> None:
+        self._context = context
+        config, grid = context.config, context.lattice.grid
+        self._prompter = prompter or build_prompter(config.prompter, grid)
+        self._queries = config.queries
+        gate = gate or build_gate(config.gate, config.prompter, self._prompter, grid)
+        self._gatekeeper = Gatekeeper(gate, config.gate, self._queries) if gate is not None else None
+        self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
+        self._room = Room()
+
+    async def prompt(self, image: BlockImage) -> tuple[TilePrompts, ...]:
+        """Ask all queries about all tiles of a block. Raises ModelError only when the engine is gone."""
+        block_id = image.block.block_id
+        async with self._room.enter(alone=self._journal.earlier(block_id, "prompt") > 0):
+            if self._journal.begin(block_id, "prompt") > MAX_CRASHES:
+                return tuple(row for tile in image.block.tiles for row in self._all(tile, TileStatus.FAILED, Reason.CRASHED, _CRASHED))
+            shared = await self._look_at_block(image)
+            answers = await asyncio.gather(*(self._ask(image, tile, shared) for tile in image.block.tiles))
+            self._journal.end(block_id, "prompt")
+        return tuple(answer for tile_answers in answers for answer in tile_answers)
+
+    async def _look_at_block(self, image: BlockImage) -> Probabilities | None:
+        """The gate's one look at a block, when it is of that kind."""
+        if self._gatekeeper is None:
+            return None
+        tiles = [tile for tile in image.block.tiles if tile.tile_id not in image.unreadable and self._has_imagery(image.tile_image(tile))]
+        return await self._gatekeeper.look_at_block(image, self._context.lattice, tiles)
+
+    async def _ask(self, image: BlockImage, tile: TileSpec, shared: Probabilities | None) -> list[TilePrompts]:
+        if tile.tile_id in image.unreadable:
+            error = image.unreadable[tile.tile_id]
+            return self._all(tile, TileStatus.FAILED, Reason.CRASHED if error == _CRASHED_READING else Reason.UNREADABLE, error)
+        view = image.tile_image(tile)
+        if not self._has_imagery(view):
+            return self._all(tile, TileStatus.EMPTY, Reason.NODATA)
+        try:
+            if self._gatekeeper is not None:
+                return await self._gatekeeper.examine(self._prompter, view, shared)
+            return await self._prompter.prompt(view, self._queries)
+        except ModelError:
+            raise
+        except Exception as error:
+            return self._all(tile, TileStatus.FAILED, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}")
+
+    def verifier(self) -> Verifier | None:
+        """The run's verifier with this step's engine, for a `SegmentStep` in the same event loop; None when it is off."""
+        config = self._context.config
+        return build_verifier(config.verifier, config.prompter, self._context.lattice.grid, self._prompter)
+
+    def close(self) -> None:
+        self._prompter.close()
+
+    def _has_imagery(self, view: TileImage) -> bool:
+        return valid_share(view) >= self._context.config.tiles.min_valid_share and bool(core_valid(view).any())
+
+    def _all(self, tile: TileSpec, status: TileStatus, reason: Reason, error: str = "") -> list[TilePrompts]:
+        return [
+            TilePrompts(tile_id=tile.tile_id, query_index=q, status=status, reason=reason, error=error) for q in range(len(self._queries))
+        ]
+
+
+class SegmentStep:
+    """Pixels + answers -> a committed block record, and the scalars the driver counts."""
+
+    def __init__(self, context: RunContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None) -> None:
+        """`looks`: the verifier of a process that has one already; without it the step builds its own when the run has one."""
+        self._context = context
+        config = context.config
+        self._segmenter = segmenter or build_segmenter(config.segmenter, context.lattice)
+        self._looks = looks or build_looks(config.verifier, config.prompter, context.lattice.grid)
+        self._run_dir = RunDir(context.run_dir)
+        self._journal = AttemptJournal(self._run_dir.path / ATTEMPTS)
+
+    def commit(self, image: BlockImage, answers: Sequence[TilePrompts]) -> BlockSummary:
+        """Segment, flatten and write one block. Idempotent: the same block gives the same file name.
+
+        Raises ModelError, retryable, when the segmenter can only go on in a fresh process.
+        """
+        start, before = time.monotonic(), self._segmenter.n_embeddings
+        if self._journal.begin(image.block.block_id, "segment") > MAX_CRASHES:
+            answers = [replace(a, status=TileStatus.FAILED, reason=Reason.CRASHED, prompts=(), error=_CRASHED) for a in answers]
+        by_tile: dict[str, list[TilePrompts]] = {tile.tile_id: [] for tile in image.block.tiles}
+        for answer in answers:
+            by_tile[answer.tile_id].append(answer)
+        found = (masks for tile in image.block.tiles for masks in self._tile(image, tile, by_tile[tile.tile_id]))
+        records = [self._flatten(masks) for masks in self._verify(image, found)]
+        record = BlockRecord(
+            block_id=image.block.block_id,
+            fingerprint=self._context.fingerprint,
+            tiles=tuple(records),
+            valid={tile.tile_id: core_valid(image.tile_image(tile)) for tile in image.block.tiles},
+            n_embeddings=self._segmenter.n_embeddings - before,
+            elapsed_s=time.monotonic() - start,
+        )
+        write_block_record(self._run_dir, record, lattice=self._context.lattice)
+        self._journal.end(image.block.block_id, "segment")
+        return summarise(record)
+
+    def _tile(self, image: BlockImage, tile: TileSpec, answers: Sequence[TilePrompts]) -> list[_TileMasks]:
+        view = image.tile_image(tile)
+        valid_px = int(core_valid(view).sum())
+        found = []
+        embedding = None
+        for answer in answers:
+            base = _record(tile, answer, valid_px)
+            if answer.status is not TileStatus.FOUND:
+                found.append(_TileMasks(record=base))
+                continue
+            try:
+                embedding = embedding or self._segmenter.embed(view)
+                found.append(_TileMasks(record=base, masks=tuple(self._segmenter.segment(embedding, answer.prompts))))
+            except Exception as error:
+                if isinstance(error, ModelError) and error.retryable:  # in a fresh process alone: the next tile would fail like this one
+                    raise
+                found.append(_TileMasks(record=_failed(base, error)))
+        return found
+
+    def _verify(self, image: BlockImage, found: Iterable[_TileMasks]) -> Iterable[_TileMasks]:
+        """Without the masks that a verifier rejects, whose looks at a block are taken together. Raises ModelError.
+
+        Without a verifier nothing is collected: the masks of one tile are in memory at a time.
+        """
+        if self._looks is None:
+            return found
+        config, tiles = self._context.config, list(found)
+        drawn = [
+            DrawnMasks(
+                image=image.tile_image(tile.record.tile),
+                query=config.queries[tile.record.query_index],
+                n_prompts=len(tile.record.prompts),
+                masks=tile.masks or (),
+            )
+            for tile in tiles
+        ]
+        return [_judged(tile, judged) for tile, judged in zip(tiles, self._looks.judge(drawn, config.verifier.threshold), strict=True)]
+
+    def _flatten(self, found: _TileMasks) -> TileRecord:
+        base = found.record
+        if found.masks is None or base.status is not TileStatus.FOUND:
+            return base
+        try:
+            labels, fragments = flatten_tile(base.tile, found.masks, base.prompts, self._context.lattice, self._context.config.stitch)
+        except Exception as error:
+            return _failed(base, error)
+        if labels is None:
+            return replace(base, status=TileStatus.EMPTY, reason=Reason.PROMPTER, error="no prompt gave a mask with pixels")
+        return replace(base, labels=labels, fragments=fragments)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TileMasks:
+    """One tile and query between segmenting and flattening."""
+
+    record: TileRecord
+    masks: tuple[MaskCrop, ...] | None = None
+    """None: nothing was segmented."""
+
+
+def _judged(found: _TileMasks, judged: Judged) -> _TileMasks:
+    """The masks that pass; EMPTY(verifier) when there were some and none does. The record keeps all probabilities."""
+    if not found.masks:
+        return found
+    record = replace(found.record, verified=judged.verified)
+    if not judged.kept:
+        return _TileMasks(record=replace(record, status=TileStatus.EMPTY, reason=Reason.VERIFIER))
+    return _TileMasks(record=record, masks=judged.kept)
+
+
+def _failed(record: TileRecord, error: Exception) -> TileRecord:
+    return replace(record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=f"{type(error).__name__}: {error}")
+
+
+def core_valid(view: TileImage) -> NDArray[np.bool_]:
+    """Validity over the tile's core, (h, w); True = valid."""
+    rows, cols = view.tile.core.slices_in(view.tile.read)
+    return view.valid[rows, cols]
+
+
+def valid_share(view: TileImage) -> float:
+    """Share of valid pixels in the read window, 0..1."""
+    return float(view.valid.mean()) if view.valid.size else 0.0
+
+
+def summarise(record: BlockRecord) -> BlockSummary:
+    """The scalars of a block record."""
+    by_tile: dict[str, list[TileRecord]] = {}
+    for row in record.tiles:
+        by_tile.setdefault(row.tile.tile_id, []).append(row)
+    overall = [overall_row(rows).status for rows in by_tile.values()]
+    return BlockSummary(
+        block_id=record.block_id,
+        found=overall.count(TileStatus.FOUND),
+        empty=overall.count(TileStatus.EMPTY),
+        failed=overall.count(TileStatus.FAILED),
+        n_embeddings=record.n_embeddings,
+        n_calls=sum(row.n_calls for row in record.tiles),
+        elapsed_s=record.elapsed_s,
+    )
+
+
+def _record(tile: TileSpec, answer: TilePrompts, valid_px: int) -> TileRecord:
+    return TileRecord(
+        tile=tile,
+        query_index=answer.query_index,
+        status=answer.status,
+        reason=answer.reason,
+        error=answer.error,
+        reply=answer.reply,
+        rationale=answer.rationale,
+        prompts=answer.prompts,
+        n_dropped=answer.n_dropped,
+        truncated_reply=answer.truncated_reply,
+        n_calls=answer.n_calls,
+        valid_px=valid_px,
+        gate_p=answer.gate_p,
+        audited=answer.audited,
+    )

@@ -1,0 +1,97 @@
+"""Finished objects -> rows on their way to instances/*.parquet, and the counts that the run keeps of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from pipeline.run.merge.merge_job import MergeJob
+from pipeline.schema import TileLattice
+from pipeline.stitch.supertiles import GHOST
+from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows
+from pipeline.write.merge_files import write_table
+from pipeline.write.records.record_source import RecordSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowCounts:
+    """What some rows add up to; empty when there are none."""
+
+    n_rows: int = 0
+    n_objects: int = 0
+    """Distinct ids; a part other than the first does not count."""
+    n_truncated: int = 0
+    n_one_sided: int = 0
+    n_rescued: int = 0
+    """Objects that no owner of their pixels saw."""
+    at_seam: int = 0
+    """Objects whose bounding window is centred in a seam zone."""
+    bounds: tuple[float, float, float, float] | None = None
+    """xmin, ymin, xmax, ymax of the centres of the bounding boxes, in CRS coordinates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeamDensity:
+    """Pixels of judged tiles' cores: those that a neighbouring tile saw too, and all."""
+
+    seam_px: int = 0
+    core_px: int = 0
+
+
+def publish_rows(job: MergeJob, query_index: int, merged: MergedColumns, *, name: str) -> RowCounts:
+    """Write the rows of finished objects as one intermediate table; `name` is unique among all tasks of the query."""
+    if not len(merged):
+        return RowCounts()
+    book = PromptBook(job.lattice, query_index, job.run_dir.block, job.fingerprint)
+    rows = instance_rows(merged, book, query_index=query_index, lattice=job.lattice, scenes=job.scenes, meta=job.meta)
+    write_table(job.table("rows", query_index, name), rows)
+    head = merged.part_no == 0
+    return RowCounts(
+        n_rows=len(merged),
+        n_objects=int(head.sum()),
+        n_truncated=int((merged.truncated & head).sum()),
+        n_one_sided=int((merged.one_sided & head).sum()),
+        n_rescued=int(((merged.instance_id > GHOST) & head).sum()),
+        at_seam=int((in_seam_zone(job.lattice, shapely.bounds(merged.polygons).reshape(-1, 4)) & head).sum()),
+        bounds=centre_bounds(rows),
+    )
+
+
+def centre_bounds(rows: pa.Table) -> tuple[float, float, float, float]:
+    """xmin, ymin, xmax, ymax over the centres of the bbox column: the extent of the Hilbert curve along which files are sorted."""
+    box = rows["bbox"].combine_chunks()
+    edge = {name: box.field(name).to_numpy(zero_copy_only=False) for name in ("xmin", "ymin", "xmax", "ymax")}
+    x, y = (edge["xmin"] + edge["xmax"]) / 2.0, (edge["ymin"] + edge["ymax"]) / 2.0
+    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+
+
+def in_seam_zone(lattice: TileLattice, bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) whether the centre of each bounding box (x0, y0, x1, y1 in pixel edges) lies where a neighbouring tile sees too."""
+    side, halo = lattice.core_px, lattice.halo_px
+    zone = np.zeros(len(bounds), dtype=np.bool_)
+    for low, high, n_tiles, length in ((0, 2, lattice.n_tile_cols, lattice.grid.width), (1, 3, lattice.n_tile_rows, lattice.grid.height)):
+        centre = ((bounds[:, low] + bounds[:, high]) // 2).astype(np.int64)
+        tile = np.minimum(centre // side, n_tiles - 1)
+        before, after = centre - tile * side, np.minimum((tile + 1) * side, length) - centre - 1
+        zone |= ((before < halo) & (tile > 0)) | ((after < halo) & (tile < n_tiles - 1))
+    return zone
+
+
+def seam_zone(lattice: TileLattice, source: RecordSource, block: tuple[int, int]) -> SeamDensity:
+    """Pixels of one block's judged tiles, counted from the lattice."""
+    seam = core = 0
+    for tile in lattice.tiles_of_block(*block):
+        if source.paintable(tile.tile_row, tile.tile_col):
+            rows = _inner(tile.core.height, tile.tile_row, lattice.n_tile_rows, lattice.halo_px)
+            cols = _inner(tile.core.width, tile.tile_col, lattice.n_tile_cols, lattice.halo_px)
+            core += tile.core.area_px
+            seam += tile.core.area_px - rows * cols
+    return SeamDensity(seam_px=seam, core_px=core)
+
+
+def _inner(length: int, index: int, n_tiles: int, halo: int) -> int:
+    return max(length - halo * ((index > 0) + (index < n_tiles - 1)), 0)

@@ -1,0 +1,124 @@
+"""What every task of phase two knows, and where its tables lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio.features
+from numpy.typing import NDArray
+from rasterio.transform import Affine
+
+from pipeline.run.config import MergeMode
+from pipeline.schema import Scene, TileLattice, Window
+from pipeline.stitch.picture import near_blocks
+from pipeline.stitch.stitch_options import StitchOptions
+from pipeline.stitch.supertiles import SuperLattice, SuperTile
+from pipeline.write.instances import InstanceMeta
+from pipeline.write.records.record_source import RecordSource
+from pipeline.write.run_dir import RunDir
+
+BLOCK_CACHE_BYTES = 32 * 2**20
+"""Compressed columns of recent block records that a task keeps, per kind of column."""
+
+Task = Callable[["MergeJob", Any], Any]
+"""A pure step: reads records and tables, writes tables of its own, returns a few numbers."""
+
+TaskRunner = Callable[[Task, "MergeJob", Sequence[Any]], Iterator[Any]]
+"""Applies a task to every key, in any order and any number of processes, and yields the results as they come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeJob:
+    """Everything phase two is told. Small and picklable: no records, no geometries but the AOI's."""
+
+    records_dir: str
+    """Folder of the block records."""
+    out_dir: str
+    """Run directory that is written."""
+    fingerprint: str
+    """Of the block records."""
+    lattice: TileLattice
+    inside: NDArray[np.bool_]
+    """(n_tile_rows, n_tile_cols) tiles that were looked at."""
+    aoi_grid: Any
+    """Shapely AOI in the run grid's CRS; None for whole scenes."""
+    scenes: tuple[Scene, ...]
+    meta: InstanceMeta
+    stitch: StitchOptions
+    mode: MergeMode
+    min_area_m2: float
+    super_tile_tiles: int
+    gated: bool = False
+    """The block records hold what a gate thought of their tiles."""
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        return self.meta.queries
+
+    @cached_property
+    def supers(self) -> SuperLattice:
+        """The region in super-tiles."""
+        return SuperLattice(self.lattice, self.super_tile_tiles)
+
+    @property
+    def run_dir(self) -> RunDir:
+        """The run directory that is written; its block records may lie elsewhere."""
+        return RunDir(self.out_dir, records=self.records_dir)
+
+    def source(self, query_index: int) -> RecordSource:
+        """Block records of one query."""
+        return RecordSource(
+            self.run_dir, self.lattice, fingerprint=self.fingerprint, query_index=query_index, block_cache_bytes=BLOCK_CACHE_BYTES
+        )
+
+    def table(self, kind: str, query_index: int, name: str) -> Path:
+        """Path of an intermediate table."""
+        return self.run_dir.merge / f"q{query_index}" / kind / f"{name}.arrow"
+
+    def super_keys(self) -> list[tuple[int, int]]:
+        """(query_index, super-tile number) of every super-tile task."""
+        n = self.supers.n_rows * self.supers.n_cols
+        return [(query, number) for query in range(len(self.queries)) for number in range(n)]
+
+    def super_at(self, number: int) -> SuperTile:
+        return self.supers.numbered(number)
+
+    def batch_of(self, block_row: int, block_col: int) -> tuple[SuperTile, int]:
+        """(super-tile, position of the block among its blocks)."""
+        tile = self.supers.of_block(block_row, block_col)
+        first_row, first_col = self.supers.blocks(tile)[0]
+        width = -(-len(tile.tile_cols) // self.lattice.block_tiles)
+        return tile, (block_row - first_row) * width + block_col - first_col
+
+    def writes(self, block_row: int, block_col: int) -> bool:
+        """Whether a block has a tile that was looked at, and so a shard."""
+        k = self.lattice.block_tiles
+        return bool(self.inside[block_row * k : (block_row + 1) * k, block_col * k : (block_col + 1) * k].any())
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """Blocks in which anything can show or be stopped: those with a tile that was looked at, and their neighbours."""
+        k = self.lattice.block_tiles
+        rows, cols = np.nonzero(self.inside)
+        looked_at = np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist()
+        return sorted({near for row, col in looked_at for near in near_blocks(self.lattice, row, col)})
+
+    def aoi_mask(self, window: Window) -> NDArray[np.bool_] | None:
+        """(h, w) True where a pixel of `window` touches the AOI; None without an AOI."""
+        if self.aoi_grid is None:
+            return None
+        affine = Affine(*self.lattice.grid.transform) @ Affine.translation(window.col0, window.row0)
+        burnt: NDArray[np.uint8] = rasterio.features.rasterize(
+            [self.aoi_grid], out_shape=window.shape, transform=affine, fill=0, default_value=1, all_touched=True, dtype="uint8"
+        )
+        return burnt.astype(np.bool_)
+
+
+def run_here(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
+    """The `TaskRunner` of one process."""
+    for key in keys:
+        yield task(job, key)

@@ -1,0 +1,235 @@
+"""Phase two: committed block records -> rasters, instances, coverage, catalogue entry and report.
+
+A pure function of the records and the plan: it can be run again at any time and gives the same bytes.
+
+1. `write_coverage` counts the ledger; planned = found + empty + failed must hold.
+2. `publish_merge` runs the steps of pipeline.run.merge one after the other, the tasks of each step by a `TaskRunner`: seams per
+   super-tile, one union-find (audited if asked), blocks painted and polygonised, crossing objects dissolved, rows ordered.
+3. Instances that touch the AOI and reach the smallest area are kept. Objects are never cut at the AOI: what begins inside is
+   kept whole as far as tiles saw it.
+4. `illustrate` adds the report and the catalogue entry.
+
+This process holds keys of tasks and sums of what they report; instances, edges and geometries stay in the tasks.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.load.overview import read_overview
+from pipeline.load.prepare_scenes import LoadOptions, SceneSource
+from pipeline.load.reader import CogReader
+from pipeline.run.infer.steps import RunContext
+from pipeline.run.merge import audit_tasks, dissolve_tasks, order_tasks, paint_tasks, resolve_tasks
+from pipeline.run.merge.merge_job import MergeJob, TaskRunner, run_here
+from pipeline.run.merge.tally import Tally, join_bounds
+from pipeline.schema import BlockSpec, Window
+from pipeline.stitch.join import JoinStats
+from pipeline.write.coverage import Conservation, write_coverage
+from pipeline.write.instances import InstanceMeta, remove_parts_from
+from pipeline.write.masks_zarr import create_masks, finalise, open_masks
+from pipeline.write.report.report import OVERVIEW_PX, ReportInputs, write_report
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo
+from pipeline.write.stac_item import ItemInputs, write_item
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a finished run left behind."""
+
+    conservation: Conservation
+    n_instances: tuple[int, ...]
+    """Per query."""
+    elapsed_s: float
+    qa: Mapping[str, Any] = field(default_factory=dict)
+    """Query -> how well tiles agreed, and how dense objects lie at seams; for run.json."""
+    joined: tuple[JoinStats, ...] = ()
+    """Per query: what the one union-find held; depends on the size of super-tiles."""
+    steps_s: Mapping[str, float] = field(default_factory=dict)
+    """Step -> seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagery:
+    """What pictures of a run are made of."""
+
+    sources: tuple[SceneSource, ...]
+    load: LoadOptions
+    record_fingerprint: str = ""
+    """Of the block records, when it is not that of the run directory."""
+
+
+def publish(context: RunContext, *, note: Note, run_tasks: TaskRunner = run_here) -> Published:
+    """Merge and write everything that is derived from the block records. Raises RecordError, IncompleteRunError."""
+    return publish_merge(merge_job(context), note=note, run_tasks=run_tasks)
+
+
+def merge_job(context: RunContext) -> MergeJob:
+    """Phase two of a run, in the run's own directory."""
+    config, run_dir = context.config, RunDir(context.run_dir)
+    return MergeJob(
+        records_dir=str(run_dir.blocks),
+        out_dir=context.run_dir,
+        fingerprint=context.fingerprint,
+        lattice=context.lattice,
+        inside=context.plan.inside,
+        aoi_grid=context.plan.aoi_grid,
+        scenes=context.plan.scenes,
+        meta=InstanceMeta(
+            queries=config.queries,
+            prompter_id=context.model_ids["prompter"],
+            segmenter_id=context.model_ids["segmenter"],
+            run_id=context.fingerprint[:16],
+            verified=config.verifier.on,
+        ),
+        stitch=config.stitch,
+        mode=config.merge_mode,
+        min_area_m2=config.min_area_m2,
+        super_tile_tiles=config.preset.merge.super_tile_tiles,
+        gated=config.gate.on,
+    )
+
+
+def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here) -> Published:
+    """Phase two on the block records of `job`. Raises RecordError, IncompleteRunError."""
+    start = time.monotonic()
+    clock = _Clock()
+    conservation = write_coverage(
+        job.run_dir, job.lattice, job.inside, fingerprint=job.fingerprint, n_queries=len(job.queries), gated=job.gated
+    )
+    conservation.require()
+    clock.lap("coverage")
+    tallies = [Tally() for _ in job.queries]
+    shutil.rmtree(job.run_dir.merge, ignore_errors=True)
+    try:
+        note(f"merging {len(job.queries)} questions over {job.supers.n_rows * job.supers.n_cols} super-tiles")
+        _resolve(job, run_tasks, tallies, clock)
+        note(f"painting {len(job.blocks())} blocks")
+        _paint(job, run_tasks, tallies, clock)
+        note("writing instances")
+        _order(job, run_tasks, tallies)
+        clock.lap("order")
+    finally:
+        shutil.rmtree(job.run_dir.merge, ignore_errors=True)
+    return Published(
+        conservation=conservation,
+        n_instances=tuple(tally.rows.n_objects for tally in tallies),
+        elapsed_s=time.monotonic() - start,
+        qa={query: tally.figures() for query, tally in zip(job.queries, tallies, strict=True)},
+        joined=tuple(tally.joined for tally in tallies),
+        steps_s=clock.seconds,
+    )
+
+
+def _resolve(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock) -> None:
+    for counts in run_tasks(resolve_tasks.resolve_super, job, job.super_keys()):
+        tallies[counts.query_index].add_seams(counts)
+    clock.lap("seams")
+    for query, stats in run_tasks(resolve_tasks.join_query, job, range(len(job.queries))):
+        tallies[query].joined = stats
+    clock.lap("join")
+    if job.stitch.audit and job.mode == "instances":
+        _audit(job, run_tasks, tallies)
+        clock.lap("audit")
+    for _ in run_tasks(resolve_tasks.describe_super, job, job.super_keys()):
+        pass
+    clock.lap("relabel")
+
+
+def _audit(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> None:
+    """Cut what contradicts a tile's own verdict, and join again without it."""
+    found = np.zeros(len(job.queries), dtype=np.int64)
+    for query, n_pairs in run_tasks(audit_tasks.find_contradictions, job, job.super_keys()):
+        found[query] += n_pairs
+    suspect = np.flatnonzero(found).tolist()
+    for _ in run_tasks(audit_tasks.gather_suspects, job, [key for key in job.super_keys() if key[0] in suspect]):
+        pass
+    for counts in run_tasks(audit_tasks.settle_query, job, suspect):
+        tallies[counts.query_index].add_audit(counts)
+    for _ in run_tasks(resolve_tasks.resolve_super, job, audit_tasks.cut_keys(job)):
+        pass
+    for query, stats in run_tasks(resolve_tasks.join_query, job, suspect):
+        tallies[query].joined = stats
+
+
+def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock) -> None:
+    create_masks(job.run_dir.masks, job.lattice, job.queries)
+    handed_on: Counter[dissolve_tasks.HomeKey] = Counter()
+    for block in run_tasks(paint_tasks.paint_block, job, job.blocks()):
+        handed_on.update(block.handed_on)
+        for tally, rows, ground in zip(tallies, block.rows, block.ground, strict=True):
+            tally.add_rows(rows)
+            tally.add_ground(ground)
+    clock.lap("paint")
+    for query, rows in run_tasks(dissolve_tasks.dissolve_home, job, dissolve_tasks.dissolve_keys(job, handed_on)):
+        tallies[query].add_rows(rows)
+    clock.lap("dissolve")
+    for _ in run_tasks(paint_tasks.repaint_block, job, dissolve_tasks.repaint_keys(job)):
+        pass
+    finalise(open_masks(job.run_dir.masks, job.lattice))
+    clock.lap("repaint")
+
+
+def _order(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> None:
+    """Rows of all queries along one curve; tables stay on disk, this process sees their names and a histogram."""
+    bounds = join_bounds([tally.rows.bounds for tally in tallies])
+    files, n_rows = order_tasks.row_files(job), sum(tally.rows.n_rows for tally in tallies)
+    if bounds is None:
+        keys = []
+    elif n_rows <= order_tasks.RANGE_ROWS:
+        keys = [order_tasks.OrderKey(files=tuple(files), bounds=bounds)]
+    else:
+        counts = np.zeros(order_tasks.BINS, dtype=np.int64)
+        for part in run_tasks(order_tasks.count_keys, job, order_tasks.batches_of(files, bounds)):
+            counts += part
+        for _ in run_tasks(order_tasks.scatter_rows, job, order_tasks.batches_of(files, bounds, order_tasks.range_edges(counts))):
+            pass
+        keys = order_tasks.range_keys(job, bounds)
+    parts = order_tasks.part_keys(list(run_tasks(order_tasks.sort_range, job, keys)))
+    written = sum(run_tasks(order_tasks.write_part_file, job, parts))
+    assert written == n_rows, f"{written} rows were written, {n_rows} were made"
+    remove_parts_from(job.run_dir, len(parts))
+
+
+class _Clock:
+    """Seconds per step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, step: str) -> None:
+        now = time.monotonic()
+        self.seconds[step], self._last = round(now - self._last, 3), now
+
+
+def illustrate(context: RunContext, info: RunInfo, conservation: Conservation) -> None:
+    """report.html and item.json, from the finished run; the Item comes last because it holds checksums."""
+    imagery = Imagery(sources=context.scene_sources, load=context.config.load)
+    illustrate_run(RunDir(context.run_dir), info, conservation, imagery=imagery, inside=context.plan.inside)
+
+
+def illustrate_run(run_dir: RunDir, info: RunInfo, conservation: Conservation, *, imagery: Imagery, inside: NDArray[np.bool_]) -> None:
+    """`illustrate` for any run directory; block records are opened with the fingerprint that they were written with."""
+    grid = info.lattice.grid
+    reader = CogReader(imagery.sources, grid, options=imagery.load)
+
+    def read_rgb(window: Window) -> NDArray[np.uint8]:
+        return reader.read(BlockSpec(block_row=0, block_col=0, core=window, read=window, tiles=())).rgb
+
+    overview = read_overview(imagery.sources, grid, side_px=OVERVIEW_PX)
+    seen = replace(info, fingerprint=imagery.record_fingerprint or info.fingerprint)
+    write_report(run_dir, ReportInputs(info=seen, conservation=conservation, overview_rgb=overview, read_rgb=read_rgb))
+    write_item(run_dir, ItemInputs(info=info, inside=inside))
+    reader.close()

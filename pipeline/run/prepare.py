@@ -1,0 +1,282 @@
+"""Before any model is loaded: everything that can be wrong with a request is found here, cheaply.
+
+1. `plan_request` reads the AOI, opens raster headers, plans tiles and checks both models by their files' headers.
+2. `fingerprint_parameters` joins the request's parameters with what pins the content behind them: scene identities, the AOI's
+   geometry, hashes of local checkpoints, what the prompter's profile says (`profile_parameters`).
+3. `claim` fits one stretch per scene, takes the output directory (new, resume of the same run, or in place of one with
+   `new_run`), and writes plan.parquet and run.json. `rehearse` is its dry run: it leaves a plan.parquet at most.
+4. `todo` compares the plan with the committed block records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.files.fingerprint import fingerprint
+from pipeline.files.lasting_path import require_lasting
+from pipeline.files.provenance import path_identity
+from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
+from pipeline.grid.estimate import Estimate, estimate
+from pipeline.grid.source import open_scenes
+from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
+from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
+from pipeline.prompt.build_prompter import PrompterOptions, check_prompter, check_questions, check_second_looks, look_decision
+from pipeline.prompt.profile import load_profile
+from pipeline.prompt.prompter_checkpoint import resolve_model
+from pipeline.run.config import Preset, RunConfig, Runner, result_parameters
+from pipeline.run.infer.steps import RunContext
+from pipeline.schema import BlockSpec
+from pipeline.segment.build_segmenter import check_segmenter
+from pipeline.segment.sam2_model import resolve_config, resolve_path
+from pipeline.world.oracle import parse_oracle
+from pipeline.write.plan_table import write_plan
+from pipeline.write.records.block_records import done_blocks, read_summaries
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo, collect_versions, write_run_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A configured run and how to go about it."""
+
+    config: RunConfig
+    out: str
+    runner: Runner = "ray"
+    dry_run: bool = False
+    retry_failed: bool = False
+    new_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A checked request: what would be done, before anything is written."""
+
+    request: RunRequest
+    plan: Plan
+    aoi: Aoi | None
+    estimate: Estimate
+    parameters: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.parameters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Todo:
+    """What is left of a run."""
+
+    blocks: tuple[BlockSpec, ...]
+    done_tiles: int
+    """Tiles of blocks that an earlier start committed."""
+    notes: tuple[str, ...] = ()
+
+
+def plan_request(request: RunRequest) -> PlannedRun:
+    """Check every input and plan the run; writes nothing. Raises InputError or SourceError."""
+    config = request.config
+    require_lasting(request.out, "--out")
+    aoi = read_area(config)
+    scenes = open_scenes(config.source)
+    tiles = config.tiles
+    options = GridOptions(
+        tile_px=tiles.px, halo_px=tiles.halo_px, block_tiles=tiles.block_tiles, crs=config.grid.crs, resolution=config.grid.resolution
+    )
+    plan = plan_tiles(aoi, scenes, options)
+    if config.min_area_m2 > 0 and plan.grid.crs_wkt is None:
+        raise InputError(
+            "--min-area-m2 needs imagery with a CRS",
+            came="none",
+            remedy="say which with --crs, or use min_area_px under [stitch] in --config",
+        )
+    check_prompter(config.prompter, plan.grid)
+    check_questions(config.prompter, config.queries)
+    check_second_looks(config.gate, config.verifier, config.prompter)
+    check_engines(config.preset, request.runner)
+    check_segmenter(config.segmenter, plan.grid)
+    parameters = fingerprint_parameters(config, plan, aoi)
+    return PlannedRun(request=request, plan=plan, aoi=aoi, estimate=estimate(plan, len(config.queries)), parameters=parameters)
+
+
+def read_area(config: RunConfig) -> Aoi | None:
+    """The AOI of a run; None for whole scenes. Raises InputError."""
+    area = config.area
+    if area.aoi is not None:
+        return read_aoi(area.aoi)
+    if area.bbox is not None:
+        return aoi_from_bbox(*area.bbox)
+    if not area.whole_scene:
+        raise InputError("a run needs a region", remedy="give --aoi FILE, --bbox W S E N or --whole-scene")
+    return None
+
+
+def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> dict[str, Any]:
+    """What pins the result: parameters, and the content behind the paths among them."""
+    parameters = result_parameters(config)
+    parameters["area"] = "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
+    # A list: the order of scenes is their priority, and the keys of an object have none in a fingerprint.
+    parameters["scenes"] = [{"scene_id": scene.scene_id, "bands": list(scene.rgb_bands), **scene.identity} for scene in plan.scenes]
+    parameters["grid"] = {**parameters["grid"], "transform": list(plan.grid.transform), "shape": [plan.grid.height, plan.grid.width]}
+    prompter, segmenter = config.prompter, config.segmenter
+    parameters["prompter"]["model"] = path_identity(local_path(resolve_model(prompter.model)))
+    parameters["prompter"] |= profile_parameters(prompter)
+    parameters["segmenter"]["checkpoint"] = path_identity(local_path(str(resolve_path(segmenter.checkpoint))))
+    if segmenter.kind == "sam2":  # the file behind the name, or beside the checkpoint where none is named
+        parameters["segmenter"]["config"] = path_identity(str(resolve_config(segmenter.config, segmenter.checkpoint)))
+    for role, kind, model in (("prompter", prompter.kind, prompter.model), ("segmenter", segmenter.kind, segmenter.checkpoint)):
+        if kind == "oracle":
+            spec = parse_oracle(model)
+            parameters[role] |= {"noise": spec.noise, "seed": spec.seed}
+    if config.gate.on and (decision := look_decision(prompter, "gate")) is not None:
+        parameters["gate"]["decision"] = asdict(decision)
+    if config.verifier.on and (decision := look_decision(prompter, "verifier")) is not None:
+        parameters["verifier"]["decision"] = asdict(decision)
+    return parameters
+
+
+def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:
+    """What the profile of a vllm prompter says, so that an edited file is another run; nothing for the kinds that have none.
+
+    Without the questions of gate and verifier, which are pinned beside these where they are on. Raises InputError.
+    """
+    if prompter.kind != "vllm":
+        return {}
+    content = asdict(load_profile(prompter.vllm.profile))
+    return {"profile": {key: value for key, value in content.items() if key not in ("gate", "verifier")}}
+
+
+def check_engines(preset: Preset, runner: Runner) -> None:
+    """Two engines on one GPU must be told how to share it. Raises InputError."""
+    own = preset.verifier.on and preset.prompter.kind == "vllm" and runner == "ray"
+    if own and preset.resources.segmenter.gpus > 0 and preset.verifier.gpu_memory_utilization is None:
+        raise InputError(
+            "the verifier loads an engine of its own beside the segmenter, and must be told its share of the GPU's memory",
+            came="none",
+            remedy="set gpu_memory_utilization under [verifier], and lower the prompter's so that all fit",
+        )
+
+
+def local_path(model: str) -> str:
+    """The file behind `oracle:labels.tif?noise=mild`; anything else as it is."""
+    return model.removeprefix("oracle:").partition("?")[0] if model.startswith("oracle:") else model
+
+
+def claim(planned: PlannedRun) -> RunContext:
+    """Take the output directory and write plan.parquet and run.json. Raises RunMismatchError for another run's directory.
+
+    An earlier run is deleted (`new_run`) once nothing can go wrong with the request any more.
+    """
+    request, plan = planned.request, planned.plan
+    run_dir = RunDir(request.out)
+    sources = _scene_sources(planned, run_dir)
+    run_dir.claim(planned.parameters, new_run=request.new_run)
+    context = RunContext(
+        config=request.config,
+        plan=plan,
+        scene_sources=sources,
+        run_dir=str(run_dir.path.absolute()),
+        fingerprint=planned.fingerprint,
+        model_ids=model_ids(planned.parameters, request.config),
+    )
+    write_plan(run_dir.plan, plan.lattice, plan.inside)
+    write_run_json(run_dir.run_json, start_info(planned, sources))
+    return context
+
+
+def rehearse(planned: PlannedRun) -> str:
+    """A dry run: everything that `claim` checks, and plan.parquet where no run has begun yet. Returns what to tell the user.
+
+    It deletes nothing, and a run that is there keeps its run.json, so that another plan can follow on the same --out.
+    """
+    run_dir = RunDir(planned.request.out)
+    _scene_sources(planned, run_dir)
+    told = "dry run: no model was loaded"
+    if run_dir.run_json.exists():
+        after = "would be deleted (--new-run)" if planned.request.new_run else "would be resumed"
+        return f"{told} and nothing was written; the run in {run_dir.path.absolute()} {after}"
+    try:
+        write_plan(run_dir.plan, planned.plan.lattice, planned.plan.inside)
+    except OSError as error:
+        raise InputError(f"--out must be writable: {run_dir.path}", came=str(error), remedy="give another --out") from error
+    return f"{told}; the plan is {run_dir.plan.absolute()}"
+
+
+def _scene_sources(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource, ...]:
+    """The scenes with their stretches; nothing is read before the output directory is known to be free for this run."""
+    request, plan = planned.request, planned.plan
+    run_dir.check(planned.parameters, new_run=request.new_run)
+    return prepare_scenes(plan.scenes, request.config.load, offsets=plan.offsets, windows=plan.scene_windows)
+
+
+def model_ids(parameters: Mapping[str, Any], config: RunConfig) -> dict[str, str]:
+    """Role -> name and pinned content of what answers."""
+    prompter = Path(local_path(config.prompter.model)).name
+    return {
+        "prompter": f"{config.prompter.kind}:{prompter}@{short_identity(parameters['prompter']['model'])}",
+        "segmenter": f"{config.segmenter.model_id}@{short_identity(parameters['segmenter']['checkpoint'])}",
+    }
+
+
+def short_identity(identity: str) -> str:
+    """Enough of a content hash to tell checkpoints apart; other identities as they are."""
+    return identity[: len("sha256:") + 12] if identity.startswith("sha256:") else identity
+
+
+def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
+    """run.json as it stands when a run starts."""
+    request = planned.request
+    preset: Preset = request.config.preset
+    return RunInfo(
+        run_id=planned.fingerprint[:16],
+        fingerprint=planned.fingerprint,
+        status="running",
+        parameters=planned.parameters,
+        queries=request.config.queries,
+        lattice=planned.plan.lattice,
+        scenes=planned.plan.scenes,
+        settings={
+            "runner": request.runner,
+            "preset": request.config.preset_name,
+            "mode": planned.plan.mode,
+            "resources": asdict(preset.resources),
+            "open_files": preset.load.open_files,
+        },
+        models={"prompter": asdict(preset.prompter), "segmenter": asdict(preset.segmenter)},
+        stretches={source.scene.scene_id: source.to_dict() for source in sources},
+        versions=collect_versions(),
+        counters={"tiles_planned": int(planned.plan.inside.size), "tiles_outside": planned.plan.n_tiles_outside},
+        warnings=(preset.notice,) if preset.notice else (),
+        aoi_wkb="" if planned.plan.aoi_grid is None else planned.plan.aoi_grid.wkb_hex,
+        model_ids=model_ids(planned.parameters, request.config),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def todo(context: RunContext, *, retry_failed: bool) -> Todo:
+    """The blocks without a usable record of this run; with `retry_failed` also those with a failed tile."""
+    run_dir = RunDir(context.run_dir)
+    done = done_blocks(run_dir, context.fingerprint)
+    notes = [f"block record {block_id} is done again: {why}" for block_id, why in sorted(done.unusable.items())]
+    finished = set(done.done)
+    if retry_failed:
+        failed = {block_id for block_id in finished if _has_failed(run_dir, block_id, context.fingerprint)}
+        notes += [f"block {block_id} has failed tiles and is done again" for block_id in sorted(failed)]
+        finished -= failed
+    blocks, done_tiles = [], 0
+    for block in context.plan.blocks():
+        if block.block_id in finished:
+            done_tiles += len(block.tiles)
+        else:
+            blocks.append(block)
+    return Todo(blocks=tuple(blocks), done_tiles=done_tiles, notes=tuple(notes))
+
+
+def _has_failed(run_dir: RunDir, block_id: str, run_fingerprint: str) -> bool:
+    summaries = read_summaries(run_dir.block(block_id), run_fingerprint)
+    return any(tile.status == "failed" for tile in summaries.tiles)

@@ -1,0 +1,237 @@
+"""Ray: rows through pools of actors, tasks of the merge, and the cluster both run on. The only module that imports ray.
+
+1. `run_actors` sends rows (scalars and bytes) through stages of actors. Pools are of fixed size. It refuses to ask for more
+   CPUs or GPUs than the cluster has, because an oversubscribed pool silently stops streaming.
+2. `run_tasks_ray` runs the tasks of phase two, a bounded number of them at a time.
+3. Both join the cluster that this driver runs in, or start a Ray of their own on this machine.
+
+An actor whose engine has died ends its process (`dying_with_its_engine`), and Ray starts it anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import InputError, ModelError, TerraqueryError
+from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
+from pipeline.run.config import Pool, ResourceOptions
+from pipeline.run.infer.block_rows import store_limit_bytes
+from pipeline.run.merge.merge_job import MergeJob, Task
+
+RAY_STARTS = 3
+"""How often a Ray of our own is started before giving up."""
+
+TASKS_PER_CPU = 2
+"""Tasks of phase two submitted per CPU: one runs, one waits; the driver never queues a region's worth of them."""
+
+
+@contextmanager
+def dying_with_its_engine() -> Iterator[None]:
+    """End this process on a retryable ModelError: a dead engine does not heal; Ray starts a fresh actor and tries the block again."""
+    try:
+        yield
+    except ModelError as error:
+        if error.retryable:
+            os._exit(1)
+        raise
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorStage:
+    """One stage of a flow on Ray: a class built with `context=...`, called with tables of one row, in a fixed-size pool."""
+
+    actor: type
+    pool: Pool
+    concurrent: int | None = None
+    """Calls that one actor works on at once; for classes with an async `__call__`."""
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that one actor is given at once: as many wait in it as it works on, so that it never waits for its next one."""
+        return 2 * (self.concurrent or 1)
+
+
+def run_actors(
+    rows: list[dict[str, Any]],
+    stages: Sequence[ActorStage],
+    context: Any,
+    resources: ResourceOptions,
+    *,
+    row_bytes: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Send rows (scalars and bytes) through stages of actors; yields the rows of the last stage as they are done, in any order.
+
+    `row_bytes`: of the heaviest row between stages; bounds the object store that the flow may fill. None leaves that to Ray.
+    Raises InputError when the pools need more than the cluster has, and what a worker raised (TerraqueryError as it was).
+    """
+    import ray.data
+
+    _connect(resources)
+    _configure_data(None if row_bytes is None else store_limit_bytes(row_bytes, [stage.pool.actors * stage.in_flight for stage in stages]))
+    dataset = ray.data.read_datasource(_row_source(rows), override_num_blocks=len(rows), num_cpus=resources.plan_cpus)
+    for stage in stages:
+        dataset = _add_stage(dataset, stage, context)
+    try:
+        yield from dataset.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise _readable(error) from error
+
+
+def _add_stage(dataset: Any, stage: ActorStage, context: Any) -> Any:
+    from ray.data import ActorPoolStrategy
+
+    return dataset.map_batches(
+        stage.actor,
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(
+            size=stage.pool.actors,
+            max_concurrent_calls_per_actor=stage.concurrent,
+            max_tasks_in_flight_per_actor=stage.in_flight,
+        ),
+        fn_constructor_kwargs={"context": context},
+        num_cpus=stage.pool.cpus,
+        num_gpus=stage.pool.gpus or None,
+        udf_modifying_row_count=False,
+    )
+
+
+def _row_source(rows: list[dict[str, Any]]) -> Any:
+    """A lazy Ray Datasource with one read task per row; `from_items` would materialise and hide the read operator."""
+    from ray.data.block import BlockMetadata
+    from ray.data.datasource import Datasource, ReadTask
+
+    class RowSource(Datasource):
+        def get_name(self) -> str:
+            return "Rows"
+
+        def estimate_inmemory_data_size(self) -> int:
+            return sum(_row_bytes(row) for row in rows)
+
+        def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list[Any]:
+            return [_read_task(row) for row in rows]
+
+    def _read_task(row: dict[str, Any]) -> Any:
+        metadata = BlockMetadata(num_rows=1, size_bytes=_row_bytes(row), exec_stats=None)
+        return ReadTask(lambda: [pa.Table.from_pylist([row])], metadata)
+
+    return RowSource()
+
+
+def _row_bytes(row: dict[str, Any]) -> int:
+    return sum(len(value) if isinstance(value, bytes) else 8 for value in row.values())
+
+
+def run_tasks_ray(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
+    """The `TaskRunner` of a cluster: one CPU per task, TASKS_PER_CPU submitted per CPU, results as they come."""
+    import ray
+
+    if not keys:
+        return
+    _join_cluster()
+    shared, call = ray.put(job), ray.remote(num_cpus=1, max_retries=3)(_run_task)
+    limit = max(int(TASKS_PER_CPU * ray.cluster_resources().get("CPU", 1.0)), 1)
+    waiting, flying = iter(keys), set[Any]()
+    try:
+        while True:
+            flying |= {call.remote(task, shared, key) for key in islice(waiting, limit - len(flying))}
+            if not flying:
+                return
+            done, _ = ray.wait(list(flying), num_returns=1)
+            flying -= set(done)
+            yield from ray.get(done)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        raise cause if isinstance(cause, TerraqueryError) else _readable(error) from error
+
+
+def _run_task(task: Task, job: MergeJob, key: Any) -> Any:
+    set_process_defaults(SMALL_CACHE_MB)
+    return task(job, key)
+
+
+def _connect(pools: ResourceOptions) -> None:
+    """Join a cluster (`_join_cluster`); refuse to oversubscribe it."""
+    import ray
+
+    _join_cluster()
+    have = ray.cluster_resources()
+    need_cpus = pools.plan_cpus + sum(pool.actors * pool.cpus for pool in pools.pools())
+    need_gpus = sum(pool.actors * pool.gpus for pool in pools.pools())
+    for name, need in (("CPU", need_cpus), ("GPU", need_gpus)):
+        if need > have.get(name, 0.0) + 1e-9:
+            raise InputError(
+                f"the actor pools of this run need {need:g} {name}s, more than the cluster has; an oversubscribed pool would run the "
+                "stages one after the other",
+                came=f"{have.get(name, 0.0):g} {name}s",
+                remedy="lower actors, cpus or gpus under [resources] in --config, or add nodes",
+            )
+
+
+def _join_cluster() -> None:
+    """Join the cluster this driver runs in, or start Ray in this machine."""
+    import ray
+
+    if not ray.is_initialized():
+        # Without RAY_ADDRESS (set by `ray job submit`; `auto` joins a running head) this run starts a Ray of its own: the
+        # address that an earlier head left behind on this machine may be dead, and joining it would wait for ever.
+        if "RAY_ADDRESS" in os.environ:
+            ray.init(log_to_driver=False, logging_level="WARNING")
+        else:
+            _start_own_ray()
+
+
+def _start_own_ray() -> None:
+    """Start Ray in this machine. Raises ModelError when it does not come up.
+
+    Ray gives its node 30 seconds, a constant of its own, which a busy machine overruns: then it is started again.
+    """
+    import ray
+
+    for left in reversed(range(RAY_STARTS)):
+        try:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+        except Exception as error:
+            ray.shutdown()
+            if "timed out during startup" not in str(error):
+                raise
+            if not left:
+                hint = "lower the load of the machine, or start a head with `ray start --head` and set RAY_ADDRESS=auto"
+                raise ModelError(f"Ray did not start within its 30 seconds, {RAY_STARTS} times in a row; {hint}") from error
+        else:
+            return
+
+
+def _configure_data(store_bytes: int | None) -> None:
+    """Ray Data settings of every run (reasons in the module story; fixed pools, errors are rows, quiet logs).
+
+    `store_bytes`: what Ray Data may fill of the object store; None = half of it, which follows the machine and not the run.
+    """
+    from ray.data import DataContext
+
+    data = DataContext.get_current()
+    data.enable_progress_bars = False
+    data.print_on_execution_start = False
+    data.actor_init_retry_on_errors = False
+    data.wait_for_min_actors_s = 900
+    data.max_errored_blocks = 0
+    if store_bytes is not None:
+        data.execution_options.resource_limits = data.execution_options.resource_limits.copy(object_store_memory=store_bytes)
+        data.downstream_capacity_backpressure_ratio = 0.0  # no row is made while one waits that no actor of the next stage has room for
+
+
+def _readable(error: Exception) -> Exception:
+    """Our own error out of Ray's wrapping, so that the user reads the message and not the stack of the worker."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TerraqueryError):
+            return cause
+        cause = cause.__cause__ or getattr(cause, "cause", None)
+    return ModelError(f"a worker failed: {str(error).strip().splitlines()[-1]}")

@@ -1,0 +1,231 @@
+"""Phase two alone, on the block records of an earlier run: checked here, before anything is written.
+
+1. `plan_restitch` reads run.json and the plan, refuses another tiling, and checks that every planned block has a whole record
+   of that run. No model is looked at and no imagery is needed.
+2. Thresholds not given stay those of the run. Other thresholds want a directory of their own: a run directory always holds
+   what its run.json says. Its fingerprint names the records it was merged from.
+3. `claim_restitch` takes the output directory and writes plan and run.json; pipeline.run.flow then publishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.files.fingerprint import fingerprint
+from pipeline.grid.lattice import OffsetRC, outer_window, place_scenes
+from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
+from pipeline.options import parse_table
+from pipeline.run.config import MergeMode, Runner
+from pipeline.run.merge.merge_job import MergeJob
+from pipeline.run.merge.publish import Imagery
+from pipeline.schema import RunGrid, Scene, TileLattice, Window
+from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
+from pipeline.write.instances import InstanceMeta
+from pipeline.write.plan_table import read_inside, write_plan
+from pipeline.write.records.block_records import done_blocks
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo, collect_versions, read_run_json, write_run_json
+from pipeline.write.run_lock import take
+
+AGAIN = "start segment_region.py again with the run's own command: it does only the blocks that are missing, then merge again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestitchRequest:
+    """What to merge again, and how. None = as the run has it."""
+
+    run: str
+    out: str | None = None
+    runner: Runner = "ray"
+    super_tile: int | None = None
+    """Side of a super-tile in tiles; does not change the result."""
+    thresholds: Mapping[str, Any]
+    """Fields of `StitchOptions` that are to change."""
+    merge_mode: MergeMode | None = None
+    min_area_m2: float | None = None
+    tiling: Mapping[str, int]
+    """tile_px, halo_px, block_tiles as the user believes them to be; refused when the records say otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestitchPlan:
+    """A checked request."""
+
+    request: RestitchRequest
+    job: MergeJob
+    info: RunInfo
+    """run.json of the directory that will be written, as it stands before merging."""
+    in_place: bool
+
+    @property
+    def run_dir(self) -> RunDir:
+        return self.job.run_dir
+
+
+def plan_restitch(request: RestitchRequest) -> RestitchPlan:
+    """Check everything that can be wrong; writes nothing. Raises InputError."""
+    source = RunDir(request.run)
+    if not source.run_json.is_file():
+        remedy = "give the --out directory of a run of segment_region.py"
+        raise InputError("--run must be a run directory", came=f"{source.path} without a run.json", remedy=remedy)
+    info = read_run_json(source.run_json)
+    _require_tiling(info, request.tiling)
+    _require_restitchable(info)
+    inside = read_inside(source.plan, info.lattice)
+    stitch, parameters = changed_parameters(request, info)
+    in_place = request.out is None or Path(request.out).absolute() == source.path.absolute()
+    if in_place and fingerprint(parameters) != info.fingerprint:
+        raise InputError(
+            "other thresholds need a directory of their own, so that the run's directory keeps holding what its run.json says",
+            came=f"changed parameters and {'no --out' if request.out is None else 'the run itself as --out'}",
+            remedy="add --out DIR",
+        )
+    require_records(source, info, inside)
+    if not in_place:
+        parameters["merged_from"] = info.fingerprint
+    written = info if in_place else _written_info(info, parameters, source)
+    out = source.path.absolute() if request.out is None else Path(request.out).absolute()
+    options = MergeOptions() if request.super_tile is None else parse_table(MergeOptions, {"super_tile_tiles": request.super_tile}, "merge")
+    job = MergeJob(
+        records_dir=str(source.blocks.absolute()),
+        out_dir=str(out),
+        fingerprint=info.fingerprint,
+        lattice=info.lattice,
+        inside=inside,
+        aoi_grid=shapely.from_wkb(bytes.fromhex(info.aoi_wkb)) if info.aoi_wkb else None,
+        scenes=info.scenes,
+        meta=InstanceMeta(
+            queries=info.queries,
+            prompter_id=info.model_ids["prompter"],
+            segmenter_id=info.model_ids["segmenter"],
+            run_id=written.run_id,
+            verified="verifier" in parameters,
+        ),
+        stitch=stitch,
+        mode=parameters["merge_mode"],
+        min_area_m2=parameters["min_area_m2"],
+        super_tile_tiles=options.super_tile_tiles,
+        gated="gate" in parameters,
+    )
+    return RestitchPlan(request=request, job=job, info=written, in_place=in_place)
+
+
+def changed_parameters(request: RestitchRequest, info: RunInfo) -> tuple[StitchOptions, dict[str, Any]]:
+    """(options of the merge, parameters of the result). Raises InputError for values that make no sense."""
+    recorded = dict(info.parameters["stitch"])
+    stitch = parse_table(StitchOptions, {**recorded, **request.thresholds}, "the merge's thresholds")
+    parameters = dict(info.parameters)
+    parameters["stitch"] = {**recorded, **request.thresholds}
+    if request.merge_mode is not None:
+        parameters["merge_mode"] = request.merge_mode
+    if request.min_area_m2 is not None:
+        parameters["min_area_m2"] = request.min_area_m2
+    if parameters["min_area_m2"] < 0:
+        raise InputError("--min-area-m2 must not be negative", came=str(parameters["min_area_m2"]), remedy="give 0 to keep everything")
+    if parameters["min_area_m2"] > 0 and info.lattice.grid.crs_wkt is None:
+        raise InputError("--min-area-m2 needs imagery with a CRS", came="none", remedy="use --min-area-px")
+    return stitch, parameters
+
+
+def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_]) -> None:
+    """Every planned block has a record of this run whose footer can be read. Raises InputError naming those that have not."""
+    found = done_blocks(source, info.fingerprint)
+    planned = planned_blocks(info.lattice, inside)
+    missing = [block_id for block_id in planned if block_id not in found.done and block_id not in found.unusable]
+    bad = [f"{block_id}: {why.partition(' To fix:')[0]}" for block_id, why in found.unusable.items()]
+    bad += [f"{block_id} is missing" for block_id in missing]
+    if bad:
+        shown = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
+        raise InputError(f"all {len(planned)} block records of {source.blocks} must be whole and of this run", came=shown, remedy=AGAIN)
+
+
+def planned_blocks(lattice: TileLattice, inside: NDArray[np.bool_]) -> list[str]:
+    """block_id of every block with a tile that is looked at, row-major."""
+    k = lattice.block_tiles
+    rows, cols = np.nonzero(inside)
+    return [f"b{row:05d}_{col:05d}" for row, col in np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist()]
+
+
+def claim_restitch(plan: RestitchPlan) -> None:
+    """Take the output directory: its lock, run.json (running) and the plan.
+
+    Raises InputError for a foreign directory, and for one in which another driver is at work.
+    """
+    if plan.in_place:
+        take(plan.run_dir.path)
+    else:
+        plan.run_dir.claim(plan.info.parameters)
+        write_plan(plan.run_dir.plan, plan.job.lattice, plan.job.inside)
+    write_run_json(plan.run_dir.run_json, replace(plan.info, status="running"))
+
+
+def imagery_of(plan: RestitchPlan) -> Imagery:
+    """The run's scenes, for pictures alone. Raises SourceError or InputError when they cannot be opened."""
+    info = plan.info
+    load = parse_table(LoadOptions, {k: v for k, v in info.parameters["load"].items() if v is not None}, "parameters.load")
+    placed = [info.stretches.get(scene.scene_id, {}).get("offset_rc") for scene in info.scenes]
+    offsets = [None if offset is None else (int(offset[0]), int(offset[1])) for offset in placed]
+    sources = prepare_scenes(info.scenes, load, offsets=offsets, windows=scene_windows(info.scenes, offsets, info.lattice.grid))
+    return Imagery(sources=sources, load=load, record_fingerprint=plan.job.fingerprint)
+
+
+def scene_windows(scenes: Sequence[Scene], offsets: Sequence[OffsetRC | None], grid: RunGrid) -> list[Window]:
+    """Per scene: the window of the run grid that it can fill, as the run's plan had it (`Plan.scene_windows`).
+
+    A scene on the grid's lattice is read through an offset, so its window must not reach beyond the file. A warped one may be asked for
+    any window: one that seems to miss the grid (lon/lat grids know several turns of the globe) is looked for everywhere.
+    """
+    windows = []
+    for scene, offset, outline in zip(scenes, offsets, place_scenes(scenes, grid), strict=True):
+        if offset is None:
+            windows.append(outer_window(*outline.bounds).intersect(grid.window) or grid.window)
+        else:
+            whole = Window(row0=0, col0=0, row1=scene.height, col1=scene.width).shifted(*offset)
+            windows.append(whole.intersect(grid.window) or Window(row0=0, col0=0, row1=0, col1=0))
+    return windows
+
+
+def _require_tiling(info: RunInfo, tiling: Mapping[str, int]) -> None:
+    lattice = info.lattice
+    for name, wanted in tiling.items():
+        have = getattr(lattice, name)
+        if wanted != have:
+            raise InputError(
+                f"merging again keeps the tiling that the models saw: {name} is {have} in {info.run_id}",
+                came=str(wanted),
+                remedy=f"leave the option out, or run segment_region.py with the new tiling on an --out of its own ({name} = {wanted})",
+            )
+
+
+def _require_restitchable(info: RunInfo) -> None:
+    missing = [name for name in ("stitch", "merge_mode", "min_area_m2", "load", "area") if name not in info.parameters]
+    if missing or not info.model_ids or (info.parameters["area"] != "whole scene" and not info.aoi_wkb):
+        raise InputError(
+            "run.json must say the run's area, models and thresholds",
+            came=f"one written by an earlier version ({', '.join(missing) or 'no area or no model ids'})",
+            remedy="start segment_region.py again with the run's own command: it records them and does no finished block again",
+        )
+
+
+def _written_info(info: RunInfo, parameters: Mapping[str, Any], source: RunDir) -> RunInfo:
+    key = fingerprint(parameters)
+    return replace(
+        info,
+        run_id=key[:16],
+        fingerprint=key,
+        parameters=parameters,
+        settings={**info.settings, "merged_from": {"run": str(source.path.absolute()), "fingerprint": info.fingerprint}},
+        versions=collect_versions(),
+        qa={},
+        ended="",
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,175 @@
+"""What is printed before and after a run, and the closing entry of run.json."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.prompt.looks.gate_audit import GateCounts, gate_figures, gate_text
+from pipeline.run.infer.steps import RunContext
+from pipeline.run.merge.publish import Published
+from pipeline.run.prepare import PlannedRun
+from pipeline.schema import RunGrid
+from pipeline.write.records.block_records import read_counts
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo, read_run_json, write_run_json
+
+BOX_WIDTH = 100
+"""Columns of the printed notice."""
+
+
+def notice_box(text: str) -> str:
+    """A notice that cannot be overlooked in a log."""
+    lines = textwrap.wrap(text, BOX_WIDTH - 4)
+    bar = "*" * BOX_WIDTH
+    return "\n".join([bar, *(f"* {line.ljust(BOX_WIDTH - 4)} *" for line in lines), bar])
+
+
+def plan_text(planned: PlannedRun) -> str:
+    """The plan in a few lines: what will be looked at, read and asked."""
+    plan, guess = planned.plan, planned.estimate
+    lattice = plan.lattice
+    to_read = f"about {_bytes(guess.bytes_to_read)}" if guess.bytes_to_read is not None else "unknown (sizes of the files are not known)"
+    rows = {
+        "run": planned.fingerprint[:16],
+        "questions": "; ".join(planned.request.config.queries),
+        "scenes": f"{len(plan.scenes)} ({plan.mode} mode)",
+        "run grid": f"{lattice.grid.width} x {lattice.grid.height} px, {_crs_name(lattice.grid)}",
+        "tiles": f"{guess.tiles} of {lattice.tile_px} px (core {lattice.core_px}, halo {lattice.halo_px}); {guess.tiles_outside} outside",
+        "blocks": f"{guess.blocks} of {lattice.block_tiles} x {lattice.block_tiles} tiles",
+        "pixels": f"{guess.pixels:,} in cores, {guess.pixels_read:,} read",
+        "bytes to read": f"{to_read}, {_bytes(guess.bytes_decoded)} decoded",
+        "model calls": f"at most {guess.model_calls} prompter calls and {guess.image_encodings} image encodings",
+        **_second_looks(planned),
+        "output": str(RunDir(planned.request.out).path.absolute()),
+    }
+    return table(rows)
+
+
+def _second_looks(planned: PlannedRun) -> dict[str, str]:
+    """What gate and verifier will do, when they are on."""
+    config, guess, rows = planned.request.config, planned.estimate, dict[str, str]()
+    if config.gate.on:
+        looks = (guess.blocks if config.gate.mode == "parent" else guess.tiles) * len(config.queries)
+        audit = f"{100 * config.gate.audit_share:g} % of what it rejects is examined all the same"
+        rows["gate"] = (
+            f"at most {looks} looks (per {'block' if config.gate.mode == 'parent' else 'tile'}), P < {config.gate.threshold:g}; {audit}"
+        )
+    if config.verifier.on:
+        rows["verifier"] = f"one look per mask, P < {config.verifier.threshold:g} is rejected"
+    return rows
+
+
+def final_table(context: RunContext, published: Published, timings_s: Mapping[str, float], gate: Mapping[str, Any] | None = None) -> str:
+    """Counts of the ledger, what a gate did (`RunInfo.gate`), instances per question, times."""
+    return result_table(context.config.queries, context.run_dir, published, timings_s, gate)
+
+
+def result_table(
+    queries: Sequence[str], run_dir: str, published: Published, timings_s: Mapping[str, float], gate: Mapping[str, Any] | None = None
+) -> str:
+    """`final_table` for any run directory."""
+    ledger = published.conservation
+    law = f"{ledger.planned} = {ledger.found} found + {ledger.empty} empty + {ledger.failed} failed"
+    rows = {"planned tiles": law}
+    rows |= {f"  {reason}": str(count) for reason, count in ledger.reasons.items() if "/" in reason}
+    if gate:
+        rows["gate"] = gate_text(dict(gate))
+    rows |= {f'"{query}"': f"{count} instances" for query, count in zip(queries, published.n_instances, strict=True)}
+    rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings_s.items())
+    rows["results"] = run_dir
+    if ledger.failed:
+        rows["attention"] = f"{ledger.failed} tiles failed; see status and error in coverage.parquet, then run again with --retry-failed"
+    return table(rows)
+
+
+def finish(planned: PlannedRun, context: RunContext, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
+    """Write the closing run.json: status, counters over all starts of the run, reasons, times."""
+    return close_run(RunDir(context.run_dir), context.fingerprint, published, timings_s)
+
+
+def close_run(run_dir: RunDir, record_fingerprint: str, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
+    """`finish` for any run directory; `record_fingerprint` is that of the block records."""
+    info = read_run_json(run_dir.run_json)
+    ledger, models = published.conservation, model_counts(run_dir, record_fingerprint)
+    counters = {
+        "tiles_in_lattice": info.lattice.n_tile_rows * info.lattice.n_tile_cols,
+        "tiles_planned": ledger.planned,
+        "tiles_found": ledger.found,
+        "tiles_empty": ledger.empty,
+        "tiles_failed": ledger.failed,
+        **models.counters(),
+        "instances": sum(published.n_instances),
+    }
+    closed = replace(
+        info,
+        status="incomplete" if ledger.failed else "complete",
+        counters=counters,
+        reasons=dict(ledger.reasons),
+        qa=published.qa,
+        gate=gate_figures(models.gate) if "gate" in info.parameters else {},  # parameters hold no gate that is off
+        timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
+        ended=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_run_json(run_dir.run_json, closed)
+    return closed
+
+
+@dataclass(kw_only=True)
+class ModelCounts:
+    """What the models did, over all committed blocks."""
+
+    encodings: int = 0
+    """Image encodings of the segmenter: must equal `encoded_tiles`."""
+    encoded_tiles: int = 0
+    calls: int = 0
+    """Of the prompter; a gate's looks are not among them."""
+    gate: GateCounts = field(default_factory=GateCounts)
+    masks_verified: int = 0
+    """Masks that a verifier judged; 0 without one."""
+
+    def counters(self) -> dict[str, int]:
+        """For run.json."""
+        plain = {"image_encodings": self.encodings, "tiles_with_prompts": self.encoded_tiles, "prompter_calls": self.calls}
+        return plain | ({"masks_verified": self.masks_verified} if self.masks_verified else {})
+
+
+def model_counts(run_dir: RunDir, fingerprint: str) -> ModelCounts:
+    """Counted from the block records, so that it covers every start of the run."""
+    counts = ModelCounts()
+    for path in sorted(run_dir.blocks.glob("*.parquet")):
+        block = read_counts(path, fingerprint)
+        counts.encodings += block.n_embeddings
+        counts.encoded_tiles += len({row.tile.tile_id for row in block.tiles if row.n_prompts})
+        counts.calls += sum(row.n_calls for row in block.tiles)
+        counts.gate.add(block.tiles)
+        counts.masks_verified += sum(p is not None for row in block.tiles for p in row.verified)
+    return counts
+
+
+def table(rows: Mapping[str, str]) -> str:
+    """Two aligned columns."""
+    width = max(len(name) for name in rows)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows.items())
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _crs_name(grid: RunGrid) -> str:
+    if grid.crs_wkt is None:
+        return "no CRS (pixel space)"
+    import pyproj
+
+    crs = pyproj.CRS.from_wkt(grid.crs_wkt)
+    code = crs.to_authority(min_confidence=70)
+    return f"{code[0]}:{code[1]}" if code else crs.name

@@ -1,0 +1,77 @@
+"""From options to a segmenter, and the checks that come before any model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Literal
+
+from pipeline.errors import InputError, ModelError
+from pipeline.schema import RunGrid, TileLattice
+from pipeline.segment.oracle_segmenter import OracleSegmenter
+from pipeline.segment.sam2_segmenter import Sam2Segmenter, find_device
+from pipeline.segment.segmenter import Sam2Options, Segmenter
+from pipeline.segment.segmenter_checkpoint import check_sam2
+from pipeline.world.oracle import OracleTruth, check_aligned, parse_oracle
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterOptions(Sam2Options):
+    """What makes masks. For kind "oracle" `checkpoint` is oracle:labels.tif[?noise=mild|strong&seed=N], the rest is unused."""
+
+    kind: Literal["sam2", "oracle"] = "sam2"
+
+    @property
+    def model_id(self) -> str:
+        """The model's name without looking at its files, for tables of results."""
+        if self.kind == "oracle":
+            href, mark, noise = self.checkpoint.partition("?")
+            return f"oracle:{PurePath(href.removeprefix('oracle:')).name}{mark}{noise}"
+        if not self.checkpoint:
+            return "embedded-segmenter"
+        path = PurePath(self.checkpoint)
+        local = path.suffix in (".pt", ".safetensors")
+        return f"{path.parent.name}/{path.name}" if local else self.checkpoint
+
+    def result_parameters(self) -> dict[str, Any]:
+        """All of it that can change a result, for a fingerprint; an oracle reads two of the options."""
+        if self.kind == "oracle":
+            return {"kind": self.kind, "checkpoint": self.checkpoint}
+        return super().result_parameters()
+
+
+def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
+    """Raises InputError when the checkpoint is missing or of another architecture, or the label raster does not align."""
+    if options.kind == "oracle":
+        check_aligned(parse_oracle(options.checkpoint).labels_href, grid)
+        return
+    check_checkpoint(options)
+
+
+def check_checkpoint(options: Sam2Options) -> None:
+    """Existence and architecture of a SAM2 checkpoint, from file headers alone. Raises InputError."""
+    if options.device not in ("auto", "cpu", "mps") and not options.device.startswith("cuda"):
+        raise InputError("the segmenter's device must be auto, cpu or cuda", came=repr(options.device), remedy="choose one of them")
+    check_sam2(options)
+
+
+def check_device(options: SegmenterOptions) -> None:
+    """For a segmenter that will load on this machine: it has the device. Raises InputError. Imports torch, loads no model.
+
+    `auto` always is: asking torch about it here would start CUDA, and an engine that is forked later could not.
+    """
+    if options.kind == "oracle" or options.device == "auto":
+        return
+    try:
+        find_device(options.device)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+
+
+def build_segmenter(options: SegmenterOptions, lattice: TileLattice | None = None) -> Segmenter:
+    """Load the segmenter. `lattice`: the run's, for the tile size that border tiles are padded to and the oracle's offset."""
+    if options.kind == "oracle":
+        spec = parse_oracle(options.checkpoint)
+        truth = OracleTruth.on_grid(spec, lattice.grid) if lattice else OracleTruth(spec.labels_href, spec.noise, spec.seed)
+        return OracleSegmenter(truth, model_id=options.model_id)
+    return Sam2Segmenter(options, tile_px=lattice.tile_px if lattice else 0)

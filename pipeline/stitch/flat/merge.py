@@ -1,0 +1,152 @@
+"""The merge of one query over one region in one process: fragments of all tiles in, whole instances out.
+
+A run merges in tasks (pipeline.run.merge) with the same pieces and the same result; this is for regions that fit into memory.
+
+1. `fragment_table`   all fragments as columns, ranked by their smallest core pixel             (fragment_table)
+2. `match_seams`      evidence of every seam, joined by a union-find; audited if asked          (seams, resolve, audit)
+3. `resolve`          components, ids, representatives, flags                                   (resolve)
+4. `InstancePainter`  blocks of component numbers, complete objects first                       (paint)
+5. `measure_painted`  first pass over all blocks: areas, AOI share, bounding windows            (instances)
+6. `Merge`            second pass, block by block, with the instances to keep: `paint_block`, `polygons`
+
+Semantic mode replaces 2 to 4 by connected components of the union of all masks (semantic).
+
+Everything is a pure function of the records: no counters, no clocks, no order. Records may come in any order, blocks
+may have any size and may be painted by any number of workers; the bytes are the same. In memory at a time: the
+fragment table, (K + 2)^2 tiles of labels, one block of component numbers, pieces of objects that cross block borders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.schema import TileLattice
+from pipeline.stitch.contradictions import audit_matches
+from pipeline.stitch.flat.polygons import stream_polygons
+from pipeline.stitch.fragment_table import FragmentTable, fragment_table
+from pipeline.stitch.instance_table import AoiMask, Instances, Painter, instance_table, measure_painted
+from pipeline.stitch.paint import InstancePainter
+from pipeline.stitch.resolve import Components, match_seams, resolve
+from pipeline.stitch.semantic import SemanticPainter
+from pipeline.stitch.sources import TileCache, TileSource, TileSummary
+from pipeline.stitch.stitch_options import StitchOptions
+
+__all__ = ["Instances", "Merge", "MergeStats", "StitchOptions", "TileSource", "TileSummary", "merge_region"]
+
+Mode = Literal["instances", "semantic"]
+Ids = Collection[int] | NDArray[np.uint64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MergeStats:
+    """Counts for the report of a run."""
+
+    n_fragments: int
+    n_ghosts: int
+    """Fragments without a core pixel: evidence only."""
+    n_edges: int
+    """Matched pairs of pieces over all seams; 0 in semantic mode."""
+    n_components: int
+    n_unpainted: int
+    """Components left out: nothing of them shows, or fewer than min_area_px pixels."""
+    n_complete: int
+    n_truncated: int
+    n_one_sided: int
+
+
+class Merge:
+    """The merged instances of one query, and the painter that shows them."""
+
+    def __init__(
+        self, lattice: TileLattice, painter: Painter, *, number: NDArray[np.int64], instances: Instances, stats: MergeStats
+    ) -> None:
+        """`number` is the painter's component number of each row of `instances`."""
+        self.lattice, self.instances, self.stats = lattice, instances, stats
+        self._painter, self._number = painter, number
+
+    def paint_block(self, block_row: int, block_col: int, keep: Ids | None = None) -> NDArray[np.uint64]:
+        """Instance ids (h, w) over `lattice.block_core(block_row, block_col)`, 0 = background.
+
+        Only instances of `keep` are shown; None = all rows of `instances` (an array of ids is fastest).
+        Raises ValueError for an id without a row.
+        """
+        ids = np.zeros(self._top, dtype=np.uint64)
+        shown = self._shown(keep)
+        ids[self._number[shown]] = self.instances.instance_id[shown]
+        return ids[self._painter.block(block_row, block_col)]
+
+    def polygons(self, keep: Ids | None = None) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.object_]]]:
+        """Batches of (instance ids (n,) ascending, geometries (n,)), each instance of `keep` exactly once.
+
+        Polygon or MultiPolygon in pixel-edge coordinates (x = column, y = row) of the run grid; area = `area_px`.
+        """
+        shown = self._shown(keep)
+        table = np.zeros(self._top, dtype=np.int32)
+        table[self._number[shown]] = np.flatnonzero(shown) + 1
+        window = np.concatenate([np.zeros((1, 4), dtype=np.int64), self.instances.window])
+        area_px = np.concatenate([np.zeros(1, dtype=np.int64), self.instances.area_px])
+
+        def paint(block_row: int, block_col: int) -> NDArray[np.int32]:
+            return table[self._painter.block(block_row, block_col)]
+
+        for rows, geometries in stream_polygons(self.lattice, paint, window, area_px):
+            yield self.instances.instance_id[rows - 1], geometries
+
+    @property
+    def _top(self) -> int:
+        """One more than the largest component number that the painter may show."""
+        return self.stats.n_components + 1
+
+    def _shown(self, keep: Ids | None) -> NDArray[np.bool_]:
+        """(n,) rows to show."""
+        have = self.instances.instance_id
+        if keep is None:
+            return np.ones(have.size, dtype=np.bool_)
+        wanted = np.unique(keep.astype(np.uint64) if isinstance(keep, np.ndarray) else np.fromiter(map(int, keep), dtype=np.uint64))
+        row = np.searchsorted(have, wanted)
+        known = np.append(have, np.uint64(0))[row] == wanted
+        if not known.all():
+            raise ValueError(f"keep must hold ids of the instance table, {int((~known).sum())} are not, first {int(wanted[~known][0])}")
+        shown = np.zeros(have.size, dtype=np.bool_)
+        shown[row] = True
+        return shown
+
+
+def merge_region(lattice: TileLattice, tiles: TileSource, options: StitchOptions, *, mode: Mode, aoi_mask: AoiMask | None = None) -> Merge:
+    """Merge the tiles of ONE query. `aoi_mask` is asked once per block for the pixels that count into `aoi_px`.
+
+    Raises RecordError when records contradict each other or the lattice.
+    """
+    cache = TileCache(tiles, lattice)
+    table = fragment_table(tiles.records(), lattice)
+    painter: Painter
+    if mode == "semantic":
+        regions = SemanticPainter(lattice, cache, table, options)
+        painter, components, n_edges = regions, regions.components, 0
+    else:
+        matches = match_seams(lattice, cache, table, options)
+        matches = audit_matches(lattice, cache, table, matches) if options.audit else matches
+        index, components = resolve(lattice, table, matches, options)
+        painter = InstancePainter(lattice, cache, table, index=index, components=components)
+        n_edges = matches.edges.a.size
+    painted = measure_painted(lattice, painter, components.n, aoi_mask)
+    number, instances = instance_table(table, components, painted, options)
+    return Merge(lattice, painter, number=number, instances=instances, stats=_stats(table, components, instances, n_edges))
+
+
+def _stats(table: FragmentTable, components: Components, instances: Instances, n_edges: int) -> MergeStats:
+    return MergeStats(
+        n_fragments=len(table),
+        n_ghosts=int((table.anchor < 0).sum()),
+        n_edges=n_edges,
+        n_components=components.n,
+        n_unpainted=components.n - len(instances),
+        n_complete=int(instances.complete.sum()),
+        n_truncated=int(instances.truncated.sum()),
+        n_one_sided=int(instances.one_sided.sum()),
+    )

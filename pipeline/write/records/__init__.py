@@ -1,0 +1,7 @@
+"""Block records: the committed result of inference, and how the merge reads them.
+
+block_records   one Parquet file per block, written once
+record_columns  its columns
+label_codec     label images and validity masks as small bytes
+record_source   the records as the merge wants them, within a fixed amount of memory
+"""

@@ -1,0 +1,344 @@
+"""Block records: the committed result of inference, one Parquet file per block.
+
+1. `write_block_record` turns a BlockRecord into `blocks/{block_id}.parquet`: one row per (tile, query), one row group. The
+   name is deterministic and the write atomic, so its presence means that the block is done, and doing it twice leaves one file.
+2. Pixels are stored three ways: the label image of the read window; the four seam strips cut from it, in columns of their
+   own (a seam task reads two strips, not two tiles); and the validity of the core (with the tile's first query only).
+3. Readers project columns: `read_summaries` touches no pixels, `read_label_blobs` and `read_strip` only theirs.
+4. The file's metadata holds schema version, fingerprint, row count and block id. `_open` checks all of them, pages carry
+   checksums, so a truncated, damaged, foreign or older file raises RecordError and is never half-believed.
+
+A run with a gate or a verifier adds its columns at the end (`record_columns.SECOND_LOOKS`); without one they are not there.
+
+Only standard Arrow types are used: no extension types that a reader would have to unpickle. The same record gives the same
+bytes. Texts are UTF-8; a lone surrogate in a reply becomes `?`, and URLs in errors lose their query strings.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import RecordError
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.hrefs import public_text
+from pipeline.schema import BlockRecord, Reason, TileLattice, TileRecord, TileSpec, TileStatus, Window
+from pipeline.write.records.label_codec import decode_bits, decode_labels, encode_bits, encode_labels
+from pipeline.write.records.record_columns import (
+    SCHEMA,
+    SECOND_LOOKS,
+    fragments_column,
+    prompts_column,
+    record_schema,
+    tile_records,
+    tile_specs,
+)
+from pipeline.write.run_dir import RunDir
+
+RECORD_VERSION = b"1"
+"""Bumped whenever the meaning of a column changes; readers refuse other versions."""
+
+Side = Literal["n", "e", "s", "w"]
+SIDES: tuple[Side, ...] = ("n", "e", "s", "w")
+_STEPS: Mapping[Side, tuple[int, int]] = {"n": (-1, 0), "e": (0, 1), "s": (1, 0), "w": (0, -1)}
+
+_PREFIX = b"terraquery:"
+_BLOBS = ("labels", "seam_n", "seam_e", "seam_s", "seam_w", "valid")
+_SUMMARY = (*(name for name in SCHEMA.names if name not in _BLOBS), *SECOND_LOOKS)
+REMEDY = "delete the file and start the run again on the same --out; only this block is done again"
+"""What to do about a record that cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSummaries:
+    """A block record without its pixels."""
+
+    block_id: str
+    tiles: tuple[TileRecord, ...]
+    """`labels` is None in all of them, also where something was found."""
+    n_embeddings: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileCounts:
+    """One tile and query in numbers: what the ledger needs, without a Python object per prompt or fragment."""
+
+    tile: TileSpec
+    query_index: int
+    status: TileStatus
+    reason: Reason
+    error: str
+    n_prompts: int
+    n_fragments: int
+    n_dropped: int
+    truncated_reply: bool
+    n_calls: int
+    valid_px: int
+    gate_p: float | None = None
+    audited: bool = False
+    verified: tuple[float | None, ...] = ()
+    """The last three as in TileRecord."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockCounts:
+    """A block record in numbers."""
+
+    block_id: str
+    tiles: tuple[TileCounts, ...]
+    n_embeddings: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoneBlocks:
+    """What `done_blocks` found in a run directory."""
+
+    done: frozenset[str]
+    """block_id of every record that is whole and of this run."""
+    unusable: Mapping[str, str]
+    """block_id -> why its file does not count as done; the block is planned again and its file replaced."""
+
+
+def seam_window(lattice: TileLattice, tile: TileSpec, side: Side) -> Window | None:
+    """The seam with the neighbour on `side`: where both read windows see the same pixels. None at the grid's border."""
+    row, col = tile.tile_row + _STEPS[side][0], tile.tile_col + _STEPS[side][1]
+    if not (0 <= row < lattice.n_tile_rows and 0 <= col < lattice.n_tile_cols):
+        return None
+    return tile.read.intersect(lattice.tile(row, col).read)
+
+
+def write_block_record(run_dir: RunDir, record: BlockRecord, *, lattice: TileLattice) -> Path:
+    """Commit one block: encode, then one atomic write to `run_dir.block(record.block_id)`; an older file is replaced.
+
+    Raises ValueError when the record contradicts itself: a tile of another lattice, labels of another shape, a repeated
+    (tile, query), or a tile without validity.
+    """
+    _require_consistent(record, lattice)
+    return write_bytes_atomic(run_dir.block(record.block_id), record_to_bytes(record, lattice=lattice))
+
+
+def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
+    """The Parquet file of a record; equal records give equal bytes."""
+    rows = record.tiles
+    first_row = {row.tile.tile_id: index for index, row in reversed(list(enumerate(rows)))}
+    windows = {
+        f"{kind}_{edge}": [getattr(getattr(row.tile, kind), edge) for row in rows]
+        for kind in ("core", "read")
+        for edge in ("row0", "col0", "row1", "col1")
+    }
+    columns: dict[str, Any] = {
+        "tile_id": [row.tile.tile_id for row in rows],
+        "tile_row": [row.tile.tile_row for row in rows],
+        "tile_col": [row.tile.tile_col for row in rows],
+        **windows,
+        "query_index": [row.query_index for row in rows],
+        "status": [row.status.value for row in rows],
+        "reason": [row.reason.value for row in rows],
+        "error": [_utf8(public_text(row.error)) for row in rows],
+        "reply": [_utf8(row.reply) for row in rows],
+        "rationale": [_utf8(row.rationale) for row in rows],
+        "prompts": prompts_column(rows),
+        "n_dropped": [row.n_dropped for row in rows],
+        "truncated_reply": [row.truncated_reply for row in rows],
+        "n_calls": [row.n_calls for row in rows],
+        "valid_px": [row.valid_px for row in rows],
+        "fragments": fragments_column(rows),
+        "labels": [None if row.labels is None else encode_labels(row.labels) for row in rows],
+        **{f"seam_{side}": [_strip(row, lattice, side) for row in rows] for side in SIDES},
+        "valid": [encode_bits(record.valid[row.tile.tile_id]) if first_row[row.tile.tile_id] == i else None for i, row in enumerate(rows)],
+        **{name: [getattr(row, name) for row in rows] for name in SECOND_LOOKS},
+    }
+    schema = record_schema(rows)
+    table = pa.table([pa.array(columns[field.name], type=field.type) for field in schema], schema=schema)
+    return _to_parquet(table.replace_schema_metadata(_metadata(record)))
+
+
+def read_block_record(path: Path, fingerprint: str) -> BlockRecord:
+    """The whole record. Raises RecordError for a missing, truncated, damaged, foreign or other-version file."""
+    with _open(path, fingerprint) as (file, metadata):
+        table = file.read()
+        blobs = table["labels"].to_pylist()
+        tiles = tile_records(table, labels=[None if blob is None else decode_labels(blob) for blob in blobs])
+        ids, bits = table["tile_id"].to_pylist(), table["valid"].to_pylist()
+        return BlockRecord(
+            block_id=metadata["block_id"],
+            fingerprint=fingerprint,
+            tiles=tiles,
+            valid={tile_id: decode_bits(blob) for tile_id, blob in zip(ids, bits, strict=True) if blob is not None},
+            n_embeddings=int(metadata["n_embeddings"]),
+            elapsed_s=float(metadata["elapsed_s"]),
+        )
+
+
+def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
+    """Statuses, prompts and fragments of a record; no pixel column is read. Raises RecordError as `read_block_record`."""
+    with _open(path, fingerprint) as (file, metadata):
+        table = file.read(columns=list(_SUMMARY))
+        return BlockSummaries(
+            block_id=metadata["block_id"],
+            tiles=tile_records(table, labels=[None] * table.num_rows),
+            n_embeddings=int(metadata["n_embeddings"]),
+            elapsed_s=float(metadata["elapsed_s"]),
+        )
+
+
+def read_counts(path: Path, fingerprint: str) -> BlockCounts:
+    """Statuses and counts of a record; of its lists only one number per entry is read. Raises RecordError as `read_block_record`."""
+    plain = [name for name in _SUMMARY if name not in ("reply", "rationale", "prompts", "fragments")]
+    with _open(path, fingerprint) as (file, metadata):
+        table = file.read(columns=[*plain, "prompts.list.element.label", "fragments.list.element.local"])
+        column = {name: table[name].to_pylist() for name in plain if name in table.column_names}
+        counts = {name: pc.list_value_length(table[name]).to_pylist() for name in ("prompts", "fragments")}
+        windows = tile_specs(column)
+        absent = [None] * table.num_rows
+        gate_p, audited, verified = (column.get(name, absent) for name in SECOND_LOOKS)
+    tiles = tuple(
+        TileCounts(
+            tile=windows[i],
+            status=TileStatus(column["status"][i]),
+            reason=Reason(column["reason"][i]),
+            n_prompts=counts["prompts"][i],
+            n_fragments=counts["fragments"][i],
+            gate_p=gate_p[i],
+            audited=bool(audited[i]),
+            verified=tuple(verified[i] or ()),
+            **{name: column[name][i] for name in ("query_index", "error", "n_dropped", "truncated_reply", "n_calls", "valid_px")},
+        )
+        for i in range(table.num_rows)
+    )
+    return BlockCounts(block_id=metadata["block_id"], tiles=tiles, n_embeddings=int(metadata["n_embeddings"]))
+
+
+def read_columns(path: Path, fingerprint: str, *, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a record as they are stored. Raises RecordError as `read_block_record`."""
+    with _open(path, fingerprint) as (file, _):
+        return file.read(columns=list(columns))
+
+
+def read_label_blobs(path: Path, fingerprint: str, *, query_index: int) -> dict[tuple[int, int], bytes]:
+    """(tile_row, tile_col) -> encoded label image (`decode_labels`) of the tiles where this query found something."""
+    table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "query_index", "labels"])
+    rows, cols, queries, blobs = (table[name].to_pylist() for name in table.column_names)
+    return {(r, c): blob for r, c, q, blob in zip(rows, cols, queries, blobs, strict=True) if q == query_index and blob is not None}
+
+
+def read_strip_blobs(path: Path, fingerprint: str, *, query_index: int, side: Side) -> dict[tuple[int, int], bytes]:
+    """(tile_row, tile_col) -> encoded label image of the seam on `side`, over `seam_window(lattice, tile, side)`."""
+    table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "query_index", f"seam_{side}"])
+    rows, cols, queries, blobs = (table[name].to_pylist() for name in table.column_names)
+    return {(r, c): blob for r, c, q, blob in zip(rows, cols, queries, blobs, strict=True) if q == query_index and blob is not None}
+
+
+def read_valid_blobs(path: Path, fingerprint: str) -> dict[tuple[int, int], bytes]:
+    """(tile_row, tile_col) -> encoded validity (`decode_bits`) of the tile's core, True = imagery."""
+    table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "valid"])
+    rows, cols, blobs = (table[name].to_pylist() for name in table.column_names)
+    return {(r, c): blob for r, c, blob in zip(rows, cols, blobs, strict=True) if blob is not None}
+
+
+def done_blocks(run_dir: RunDir, fingerprint: str) -> DoneBlocks:
+    """List the committed blocks by their names and footers; a zero-byte, truncated or foreign file is not done."""
+    done, unusable = set(), {}
+    for path in sorted(run_dir.blocks.glob("*.parquet")):
+        if path.name.startswith("."):
+            continue
+        try:
+            with _open(path, fingerprint):
+                done.add(path.stem)
+        except RecordError as error:
+            unusable[path.stem] = str(error)
+    return DoneBlocks(done=frozenset(done), unusable=unusable)
+
+
+@contextmanager
+def _open(path: Path, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
+    """An open record whose metadata fits; whatever goes wrong inside the body becomes a RecordError with a remedy."""
+    try:
+        with path.open("rb") as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
+            yield file, _checked_metadata(path, file, fingerprint)
+    except FileNotFoundError as error:
+        raise RecordError(f"block record {path} is missing. To fix: start the run again on the same --out") from error
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+        raise RecordError(f"block record {path} is truncated or damaged ({error}). To fix: {REMEDY}") from error
+
+
+def _checked_metadata(path: Path, file: pq.ParquetFile, fingerprint: str) -> dict[str, str]:
+    stored = file.metadata.metadata or {}
+    found = {key.removeprefix(_PREFIX).decode(): value.decode() for key, value in stored.items() if key.startswith(_PREFIX)}
+    if found.get("schema_version") != RECORD_VERSION.decode():
+        came = found.get("schema_version", "none")
+        raise RecordError(f"block record {path} must have schema version {RECORD_VERSION.decode()}, got {came}. To fix: {REMEDY}")
+    if found["fingerprint"] != fingerprint:
+        came = f"fingerprint {found['fingerprint'][:12]}, wanted {fingerprint[:12]}"
+        raise RecordError(f"block record {path} belongs to another run ({came}). To fix: {REMEDY}")
+    if found["block_id"] != path.stem or int(found["n_rows"]) != file.metadata.num_rows:
+        raise RecordError(f"block record {path} holds {file.metadata.num_rows} rows of block {found['block_id']}. To fix: {REMEDY}")
+    return found
+
+
+def _metadata(record: BlockRecord) -> dict[bytes, bytes]:
+    values = {
+        "schema_version": RECORD_VERSION.decode(),
+        "fingerprint": record.fingerprint,
+        "block_id": record.block_id,
+        "n_rows": str(len(record.tiles)),
+        "n_embeddings": str(record.n_embeddings),
+        "elapsed_s": repr(float(record.elapsed_s)),
+    }
+    return {_PREFIX + key.encode(): value.encode() for key, value in values.items()}
+
+
+def _to_parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=max(table.num_rows, 1),
+        compression="zstd",
+        use_dictionary=False,
+        write_page_checksum=True,
+        write_statistics=False,
+    )
+    return sink.getvalue()
+
+
+def _strip(row: TileRecord, lattice: TileLattice, side: Side) -> bytes | None:
+    window = None if row.labels is None else seam_window(lattice, row.tile, side)
+    if window is None or row.labels is None:
+        return None
+    return encode_labels(np.ascontiguousarray(row.labels[window.slices_in(row.tile.read)]))
+
+
+def _require_consistent(record: BlockRecord, lattice: TileLattice) -> None:
+    seen: set[tuple[str, int]] = set()
+    for row in record.tiles:
+        tile = row.tile
+        if tile != lattice.tile(tile.tile_row, tile.tile_col):
+            raise ValueError(f"{tile.tile_id} of record {record.block_id} must be a tile of the run's lattice, got {tile}")
+        if (tile.tile_id, row.query_index) in seen:
+            raise ValueError(f"record {record.block_id} must hold each tile and query once, got {tile.tile_id}, {row.query_index} twice")
+        seen.add((tile.tile_id, row.query_index))
+        _require_shape(f"labels of {tile.tile_id}", row.labels, tile.read)
+        if tile.tile_id not in record.valid:
+            raise ValueError(f"record {record.block_id} must hold the validity of {tile.tile_id}")
+        _require_shape(f"validity of {tile.tile_id}", record.valid[tile.tile_id], tile.core)
+
+
+def _require_shape(name: str, array: NDArray[Any] | None, window: Window) -> None:
+    if array is not None and array.shape != window.shape:
+        raise ValueError(f"{name} must have shape {window.shape}, got {array.shape}")
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode() if not text.isascii() else text

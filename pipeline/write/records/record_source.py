@@ -1,0 +1,258 @@
+"""Block records as the merge wants them: one query, tile by tile or block by block, within a fixed amount of memory.
+
+The merge stage declares what it needs as a Protocol and never sees a file; `RecordSource` fits that Protocol by shape alone,
+because stages do not import each other. Pixels are decoded anew each time (half a millisecond a tile; the merge keeps the few
+it works on); what is kept here, within a budget of bytes and least recently used out first, are the compressed columns of
+recent blocks: neighbouring tiles are asked for in turn, so a handful of blocks serves all requests.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.errors import RecordError
+from pipeline.schema import Fragment, Reason, TileLattice, TileStatus
+from pipeline.write.records.block_records import REMEDY, read_columns, read_label_blobs, read_valid_blobs
+from pipeline.write.records.label_codec import decode_bits, decode_labels
+from pipeline.write.records.record_columns import FRAGMENT, fragment_lists
+from pipeline.write.run_dir import RunDir
+
+BLOCK_CACHE_BYTES = 64 * 2**20
+"""Compressed label images of recent blocks kept in memory; validity masks have a budget of the same size."""
+
+_FATE_CACHE_BYTES = 8 * 2**20
+"""What became of the tiles of recent blocks: about 100 bytes a tile."""
+
+NOT_LOOKED_AT = frozenset({Reason.OUTSIDE_AOI, Reason.NODATA, Reason.CLOUD})
+"""Reasons of empty tiles whose pixels no model and no gate judged; rasters keep the fill value there."""
+
+
+_SEAMS: Mapping[int, str] = {1: "seam_n", 2: "seam_e", 4: "seam_s", 8: "seam_w"}
+"""Side bit (`schema.Fragment.censored`) -> column."""
+
+_WINDOWS = tuple(f"{kind}_{edge}" for kind in ("core", "read") for edge in ("row0", "col0", "row1", "col1"))
+
+
+class TileFate(IntEnum):
+    """What the rasters may say about one tile and one query."""
+
+    UNPLANNED = 0
+    FOUND = 1
+    LOOKED_AT = 2
+    NOT_LOOKED_AT = 3
+    FAILED = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileSummary:
+    """One tile in which something was found."""
+
+    tile_row: int
+    tile_col: int
+    fragments: tuple[Fragment, ...]
+
+
+class RecordSource:
+    """One query's tiles, read from the block records of a run.
+
+    Every method raises RecordError when a record is truncated, damaged or foreign; a missing record means that its tiles are
+    unplanned here (`write_coverage` is what notices planned tiles without a record).
+    """
+
+    def __init__(
+        self,
+        run_dir: RunDir,
+        lattice: TileLattice,
+        *,
+        fingerprint: str,
+        query_index: int,
+        block_cache_bytes: int = BLOCK_CACHE_BYTES,
+    ) -> None:
+        self.lattice = lattice
+        self.query_index = query_index
+        self._run_dir = run_dir
+        self._fingerprint = fingerprint
+        self._blobs: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_blob_bytes)
+        self._valid: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_blob_bytes)
+        self._strips: _ByteCache[dict[tuple[int, int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_strip_bytes)
+        self._fates: _ByteCache[dict[tuple[int, int], TileFate]] = _ByteCache(_FATE_CACHE_BYTES, size_of=_fate_bytes)
+
+    def records(self) -> Iterator[TileSummary]:
+        """Tiles where this query found something, in order of block, then row of the record; fragments in local order."""
+        for block_id in self._block_ids:
+            columns = ["tile_row", "tile_col", "query_index", "status", "fragments"]
+            table = read_columns(self._run_dir.block(block_id), self._fingerprint, columns=columns)
+            rows, cols, queries, statuses = (table[name].to_pylist() for name in columns[:-1])
+            for row, col, query, status, fragments in zip(rows, cols, queries, statuses, fragment_lists(table["fragments"]), strict=True):
+                if query == self.query_index and status == TileStatus.FOUND:
+                    yield TileSummary(tile_row=row, tile_col=col, fragments=fragments)
+
+    def fragments(self, block_row: int, block_col: int) -> dict[str, NDArray[np.int64]]:
+        """Columns (n,) of one block's fragments: tile_row, tile_col and every field of `Fragment` (window: row0..col1).
+
+        Empty when the block has no record. Raises RecordError when the record's tiles are not those of this lattice.
+        """
+        names = ["tile_row", "tile_col", *FRAGMENT.names]
+        path = self._path(block_row, block_col)
+        if not path.exists():
+            return {name: np.zeros(0, dtype=np.int64) for name in names}
+        columns = ["tile_row", "tile_col", *_WINDOWS, "query_index", "status", "fragments"]
+        table = read_columns(path, self._fingerprint, columns=columns)
+        self._require_lattice(table, path)
+        mine = (pc.field("query_index") == self.query_index) & (pc.field("status") == TileStatus.FOUND.value)
+        table = table.filter(mine).combine_chunks()
+        lists = table["fragments"].combine_chunks()
+        counts = np.asarray(pc.list_value_length(lists).to_numpy(zero_copy_only=False), dtype=np.int64)
+        values = lists.flatten()
+        found = {name: np.repeat(table[name].to_numpy().astype(np.int64), counts) for name in ("tile_row", "tile_col")}
+        return {**found, **{name: values.field(name).to_numpy(zero_copy_only=False).astype(np.int64) for name in FRAGMENT.names}}
+
+    def _require_lattice(self, table: pa.Table, path: Path) -> None:
+        columns = [table[name].to_pylist() for name in ("tile_row", "tile_col", *_WINDOWS)]
+        for row, col, *edges in zip(*columns, strict=True):
+            inside = row < self.lattice.n_tile_rows and col < self.lattice.n_tile_cols
+            tile = self.lattice.tile(row, col) if inside else None
+            windows = () if tile is None else (tile.core, tile.read)
+            if edges != [getattr(window, edge) for window in windows for edge in ("row0", "col0", "row1", "col1")]:
+                raise RecordError(
+                    f"block record {path} holds tile ({row}, {col}) with the windows {edges}, which are not those of this run's lattice "
+                    f"(tile {self.lattice.tile_px} px, halo {self.lattice.halo_px} px). To fix: {REMEDY}"
+                )
+
+    def strip(self, tile_row: int, tile_col: int, side: int) -> NDArray[np.uint16] | None:
+        """Labels of the seam on one side (bit N=1, E=2, S=4, W=8), cut from the tile's read window; None as `labels`."""
+        if self.fate(tile_row, tile_col) is not TileFate.FOUND:
+            return None
+        block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
+        blob = self._strips.get(block, lambda: self._read_strips(*block)).get((tile_row, tile_col, side))
+        try:
+            return None if blob is None else decode_labels(blob)
+        except ValueError as error:
+            raise RecordError(f"block record {self._path(*block)} is damaged ({error}). To fix: {REMEDY}") from error
+
+    def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
+        """(H, W) uint16 over the tile's read window, 0 = background; None when nothing was found there."""
+        if self.fate(tile_row, tile_col) is not TileFate.FOUND:
+            return None
+        block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
+        blob = self._blobs.get(block, lambda: self._read_labels(*block)).get((tile_row, tile_col))
+        try:
+            return None if blob is None else decode_labels(blob)
+        except ValueError as error:
+            raise RecordError(f"block record {self._path(*block)} is damaged ({error}). To fix: {REMEDY}") from error
+
+    def paintable(self, tile_row: int, tile_col: int) -> bool:
+        """Whether the tile's pixels may be written: False for failed, unplanned and never-looked-at tiles."""
+        return self.fate(tile_row, tile_col) in (TileFate.FOUND, TileFate.LOOKED_AT)
+
+    def fate(self, tile_row: int, tile_col: int) -> TileFate:
+        """What became of a tile for this query; its block's record is asked, no other one."""
+        block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
+        return self._fates.get(block, lambda: self._read_fates(*block)).get((tile_row, tile_col), TileFate.UNPLANNED)
+
+    @cached_property
+    def fates(self) -> NDArray[np.uint8]:
+        """(n_tile_rows, n_tile_cols) TileFate values of the whole lattice; one byte per tile, every record is read."""
+        fates = np.zeros((self.lattice.n_tile_rows, self.lattice.n_tile_cols), dtype=np.uint8)
+        for block_id in self._block_ids:
+            for (row, col), fate in self._read_fates(*map(int, block_id.removeprefix("b").split("_"))).items():
+                fates[row, col] = fate
+        return fates
+
+    def looked_at(self, block_row: int, block_col: int) -> NDArray[np.bool_]:
+        """(h, w) bool over the block's core window: True where a model or gate judged valid imagery for this query.
+
+        False pixels keep the fill value in every raster: outside the plan, failed, nodata, cloud.
+        """
+        window = self.lattice.block_core(block_row, block_col)
+        judged = np.zeros(window.shape, dtype=np.bool_)
+        for tile in self.lattice.tiles_of_block(block_row, block_col):
+            if self.paintable(tile.tile_row, tile.tile_col):
+                blobs = self._valid.get((block_row, block_col), lambda: self._read_valid(block_row, block_col))
+                blob = blobs.get((tile.tile_row, tile.tile_col))
+                if blob is None:
+                    path = self._path(block_row, block_col)
+                    raise RecordError(f"block record {path} holds no validity for tile {tile.tile_id}. To fix: {REMEDY}")
+                judged[tile.core.slices_in(window)] = decode_bits(blob)
+        return judged
+
+    @cached_property
+    def _block_ids(self) -> tuple[str, ...]:
+        return tuple(sorted(path.stem for path in self._run_dir.blocks.glob("*.parquet") if not path.name.startswith(".")))
+
+    def _read_fates(self, block_row: int, block_col: int) -> dict[tuple[int, int], TileFate]:
+        path = self._path(block_row, block_col)
+        if not path.exists():
+            return {}
+        columns = ["tile_row", "tile_col", "query_index", "status", "reason"]
+        table = read_columns(path, self._fingerprint, columns=columns)
+        rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+        return {(r, c): _fate(TileStatus(status), Reason(reason)) for r, c, q, status, reason in rows if q == self.query_index}
+
+    def _read_strips(self, block_row: int, block_col: int) -> dict[tuple[int, int, int], bytes]:
+        columns = ["tile_row", "tile_col", "query_index", *_SEAMS.values()]
+        table = read_columns(self._path(block_row, block_col), self._fingerprint, columns=columns)
+        column = {name: table[name].to_pylist() for name in columns}
+        mine = [i for i, query in enumerate(column["query_index"]) if query == self.query_index]
+        tiles = {i: (column["tile_row"][i], column["tile_col"][i]) for i in mine}
+        return {(*tiles[i], side): column[name][i] for side, name in _SEAMS.items() for i in mine if column[name][i] is not None}
+
+    def _read_labels(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
+        return read_label_blobs(self._path(block_row, block_col), self._fingerprint, query_index=self.query_index)
+
+    def _read_valid(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
+        return read_valid_blobs(self._path(block_row, block_col), self._fingerprint)
+
+    def _path(self, block_row: int, block_col: int) -> Path:
+        return self._run_dir.block(f"b{block_row:05d}_{block_col:05d}")
+
+
+def _fate(status: TileStatus, reason: Reason) -> TileFate:
+    if status is TileStatus.FAILED:
+        return TileFate.FAILED
+    if status is TileStatus.FOUND:
+        return TileFate.FOUND
+    return TileFate.NOT_LOOKED_AT if reason in NOT_LOOKED_AT else TileFate.LOOKED_AT
+
+
+def _strip_bytes(blobs: dict[tuple[int, int, int], bytes]) -> int:
+    return 64 + sum(len(blob) for blob in blobs.values())
+
+
+def _fate_bytes(fates: dict[tuple[int, int], TileFate]) -> int:
+    return 64 + 100 * len(fates)
+
+
+def _blob_bytes(blobs: dict[tuple[int, int], bytes]) -> int:
+    return 64 + sum(len(blob) for blob in blobs.values())
+
+
+class _ByteCache[Value]:
+    """Least-recently-used values within a budget of bytes; the newest value is always kept."""
+
+    def __init__(self, budget_bytes: int, *, size_of: Callable[[Value], int]) -> None:
+        self._budget = budget_bytes
+        self._size_of = size_of
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        self.n_bytes = 0
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        value = make()
+        self._values[key] = value
+        self.n_bytes += self._size_of(value)
+        while self.n_bytes > self._budget and len(self._values) > 1:
+            self.n_bytes -= self._size_of(self._values.popitem(last=False)[1])
+        return value

@@ -1,0 +1,8 @@
+"""report.html: what a person looks at first.
+
+report          the page
+report_data     what it shows of single objects and tiles; report_objects, report_rows read them with bounded memory
+report_images   overview, coverage map, chips
+report_charts   histograms as inline SVG
+report_html, report_style   escaped markup, one style sheet
+"""

@@ -1,0 +1,241 @@
+"""What the report shows of single objects and tiles, read back from the files of the run.
+
+The report is a function of the run directory, so it shows what was written and not what was meant. Numbers of all objects come
+from `report_objects`; here geometries and texts are read, for the objects that are drawn and for no others, and statuses of tiles.
+
+Everything is streamed (`report_rows`). Bounds: an outline is reduced to the picture's resolution as it is read, so outlines cost
+MAX_OUTLINES times a small polygon; a chip holds at most MAX_CHIP_POINTS points (16 bytes each) beside the rows of one batch; tiles
+cost one byte each (`read_statuses`) and otherwise nothing that grows with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+from numpy.typing import NDArray
+
+from pipeline.errors import RecordError
+from pipeline.schema import Reason, RunGrid, TileLattice, TileStatus
+from pipeline.write.georeference import to_pixels
+from pipeline.write.records.block_records import read_summaries
+from pipeline.write.report.report_images import STATUS_COLOURS
+from pipeline.write.report.report_objects import FirstRows, Key, ObjectNames, keyed_hash
+from pipeline.write.report.report_rows import batches, instance_files, rows_where
+from pipeline.write.run_dir import RunDir
+
+N_NOTHING = 6
+"""Tiles shown in which nothing was found."""
+
+MAX_CHIP_POINTS = 200_000
+"""Points of one object's parts that are kept; beyond that the outline loses detail that its chip cannot show."""
+
+_COARSE = 1000
+"""Steps that a coarse outline's longer side is told in: finer than the pixels of a chip."""
+
+_NAME = ("query_index", "instance_id")
+
+_CHIP = (*_NAME, "query", "label", "score", "area_px", "area_m2", "rationale", "truncated", "box_px")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """One object to show."""
+
+    instance_id: int
+    query_index: int
+    query: str
+    label: str
+    score: float
+    area_px: int
+    area_m2: float | None
+    rationale: str
+    n_tiles: int
+    truncated: bool
+    box_px: tuple[float, ...] | None
+    geometry: Any
+    """Shapely, in pixels of the run grid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmptyTile:
+    """A tile in which a prompter found nothing, and why it says so."""
+
+    tile_row: int
+    tile_col: int
+    tile_id: str
+    rationale: str
+
+
+def read_outlines(
+    run_dir: RunDir, outlined: ObjectNames | None, grid: RunGrid, *, tolerance_px: float = 0.0
+) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """(geometries in grid pixels, query_index) of the rows of `outlined` objects (None = all), in the order of the files.
+
+    Points that lie within `tolerance_px` of the line without them are left out; 0 = all points.
+    """
+    shapes, queries = [np.zeros(0, dtype=object)], [np.zeros(0, dtype=np.int64)]
+    for path in instance_files(run_dir):
+        for batch in rows_where(path, _named(outlined), by=_NAME, columns=("query_index", "geometry")):
+            geometries = _pixels(batch, grid)
+            shapes.append(shapely.simplify(geometries, tolerance_px) if tolerance_px > 0 else geometries)
+            queries.append(batch["query_index"].to_numpy().astype(np.int64))
+    return np.concatenate(shapes), np.concatenate(queries)
+
+
+def read_chips(run_dir: RunDir, keys: list[Key], grid: RunGrid) -> list[Chip]:
+    """The objects of `keys`, in that order; parts of one object are put together."""
+    names = ObjectNames(
+        query_index=np.array([query for query, _ in keys], dtype=np.int64),
+        instance_id=np.array([instance for _, instance in keys], dtype=np.uint64),
+    )
+    parts = {key: _Parts() for key in keys}
+    for path in instance_files(run_dir) if keys else []:
+        for batch in rows_where(path, _named(names), by=_NAME, columns=(*_CHIP, "part_no", "tile_ids", "geometry")):
+            table = pa.Table.from_batches([batch])
+            for i, (row, geometry) in enumerate(zip(table.select(list(_CHIP)).to_pylist(), _pixels(batch, grid), strict=True)):
+                parts[row["query_index"], row["instance_id"]].add(row, batch["part_no"][i].as_py(), batch["tile_ids"][i].values, geometry)
+    return [parts[key].chip() for key in keys]
+
+
+@dataclass(kw_only=True)
+class _Parts:
+    """The rows of one object so far."""
+
+    head: dict[str, Any] = field(default_factory=dict)
+    head_no: int = -1
+    """part_no of the row that `head` is."""
+    area_px: int = 0
+    areas_m2: dict[int, float | None] = field(default_factory=dict)
+    """part_no -> area."""
+    tile_ids: pa.Array = field(default_factory=lambda: pa.array([], type=pa.string()))
+    """Without repetition."""
+    geometries: list[Any] = field(default_factory=list)
+    tolerance_px: float = 0.0
+    """What an outline of so many points that it was reduced may be off."""
+
+    def add(self, row: dict[str, Any], part_no: int, tile_ids: pa.Array, geometry: Any) -> None:
+        if not self.head or part_no < self.head_no:
+            self.head, self.head_no = row, part_no
+        self.area_px += row["area_px"]
+        self.areas_m2[part_no] = row["area_m2"]
+        self.tile_ids = pc.unique(pa.concat_arrays([self.tile_ids, tile_ids.cast(pa.string())]))
+        self.geometries.append(geometry)
+        if len(self.geometries) > 1 and int(shapely.get_num_coordinates(self.geometries).sum()) > MAX_CHIP_POINTS:
+            self._reduce()
+
+    def chip(self) -> Chip:
+        areas = [area for _, area in sorted(self.areas_m2.items())]
+        known = [area for area in areas if area is not None]
+        box = self.head["box_px"]
+        return Chip(
+            **{
+                **self.head,
+                "box_px": None if box is None else tuple(box),
+                "area_px": self.area_px,
+                "area_m2": sum(known) if len(known) == len(areas) else None,
+            },
+            n_tiles=len(self.tile_ids),
+            geometry=self._whole(),
+        )
+
+    def _reduce(self) -> None:
+        x0, y0, x1, y1 = shapely.total_bounds(self.geometries)
+        self.tolerance_px = float(max(x1 - x0, y1 - y0)) / _COARSE
+        self.geometries = [shapely.simplify(self._whole(), self.tolerance_px)]
+
+    def _whole(self) -> Any:
+        whole = shapely.union_all(self.geometries) if len(self.geometries) > 1 else self.geometries[0]
+        if self.tolerance_px == 0:
+            return whole
+        # closes the slits that a reduced outline and the part next to it leave along their common edge, and holes as narrow
+        grown = shapely.buffer(whole, 2 * self.tolerance_px, join_style="mitre")
+        return shapely.buffer(grown, -2 * self.tolerance_px, join_style="mitre")
+
+
+def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
+    """(n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + position of the tile's status in STATUS_COLOURS.
+
+    Raises RecordError for a status that is none of these.
+    """
+    statuses = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.uint8)
+    for batch in batches(run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")):
+        codes = np.zeros(batch.num_rows, dtype=np.uint8)
+        for position, status in enumerate(STATUS_COLOURS, start=1):
+            codes[_equal(batch["status"], status)] = position
+        outside = _equal(batch["reason"], Reason.OUTSIDE_AOI.value)
+        if not (codes[~outside] > 0).all():
+            known = ", ".join(STATUS_COLOURS)
+            raise RecordError(f"{run_dir.coverage} holds a status other than {known}. To fix: merge the block records again")
+        codes[outside] = 0
+        statuses[batch["tile_row"].to_numpy(), batch["tile_col"].to_numpy()] = codes
+    return statuses
+
+
+def read_failures(run_dir: RunDir, *, limit: int) -> list[tuple[str, str, str]]:
+    """(tile_id, reason, error) of the first failed tiles."""
+
+    def failed(rows: pa.Table) -> NDArray[np.bool_]:
+        return _equal(rows["status"], TileStatus.FAILED.value)
+
+    found: list[tuple[str, str, str]] = []
+    columns = ("tile_id", "reason", "error")
+    for batch in rows_where(run_dir.coverage, failed, by=("status",), columns=columns, coded=("status",)):
+        found += [(row["tile_id"], row["reason"], row["error"]) for row in batch.slice(0, limit).to_pylist()]
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def read_empty_tiles(run_dir: RunDir, *, fingerprint: str, seed: int) -> list[EmptyTile]:
+    """A few random tiles that a prompter judged and found empty, with the first query's rationale from the block record.
+
+    Random: the smallest `keyed_hash` of (seed, tile_row, tile_col); shown in the order of the lattice.
+    """
+    picked = FirstRows(N_NOTHING, width=3)
+    for batch in batches(run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")):
+        judged = _equal(batch["status"], TileStatus.EMPTY.value) & _equal(batch["reason"], Reason.PROMPTER.value)
+        row, col = (batch[name].to_numpy().astype(np.int64)[judged] for name in ("tile_row", "tile_col"))
+        picked.add(keyed_hash(seed, row, col), row, col)
+    _, rows, cols = picked.columns
+    places = list(zip(rows.tolist(), cols.tolist(), strict=True))
+
+    def chosen(found: pa.Table) -> NDArray[np.bool_]:
+        at = [found[name].to_numpy() for name in ("tile_row", "tile_col")]
+        mask = np.zeros(found.num_rows, dtype=np.bool_)
+        for r, c in places:
+            mask |= (at[0] == r) & (at[1] == c)
+        return mask
+
+    tiles = []
+    by = ("tile_row", "tile_col")
+    for batch in rows_where(run_dir.coverage, chosen, by=by, columns=(*by, "tile_id", "block_id")):
+        for place in batch.to_pylist():
+            records = read_summaries(run_dir.block(place.pop("block_id")), fingerprint).tiles
+            rationale = next((r.rationale for r in records if r.tile.tile_id == place["tile_id"]), "")
+            tiles.append(EmptyTile(**place, rationale=rationale))
+    return sorted(tiles, key=lambda tile: (tile.tile_row, tile.tile_col))
+
+
+def _named(names: ObjectNames | None) -> Callable[[pa.Table], NDArray[np.bool_]]:
+    """Whether a row belongs to one of these objects; None = every row."""
+
+    def wanted(rows: pa.Table) -> NDArray[np.bool_]:
+        if names is None:
+            return np.ones(rows.num_rows, dtype=np.bool_)
+        return names.hold(rows["query_index"].to_numpy().astype(np.int64), rows["instance_id"].to_numpy())
+
+    return wanted
+
+
+def _equal(column: pa.Array | pa.ChunkedArray, text: str) -> NDArray[np.bool_]:
+    return np.asarray(pc.equal(column, text).to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _pixels(batch: pa.RecordBatch, grid: RunGrid) -> NDArray[np.object_]:
+    return to_pixels(np.asarray(shapely.from_wkb(batch["geometry"].to_pylist()), dtype=object), grid)

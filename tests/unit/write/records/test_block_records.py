@@ -1,0 +1,285 @@
+"""Block records; the golden file is made by `python tests/golden/write/regenerate.py`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from record_world import assert_same_record, grid_of, lattice_of, mixed_record
+
+from pipeline.errors import RecordError
+from pipeline.schema import BlockRecord, Fragment, Prompt, Reason, TileLattice, TileRecord, TileStatus, Window
+from pipeline.write.records import block_records
+from pipeline.write.records.block_records import (
+    SIDES,
+    done_blocks,
+    read_block_record,
+    read_counts,
+    read_label_blobs,
+    read_strip_blobs,
+    read_summaries,
+    read_valid_blobs,
+    record_to_bytes,
+    seam_window,
+    write_block_record,
+)
+from pipeline.write.records.label_codec import decode_bits, decode_labels
+from pipeline.write.records.record_columns import SCHEMA
+from pipeline.write.run_dir import RunDir
+
+FP = "f" * 64
+GOLDEN = Path(__file__).parents[3] / "golden" / "write"
+LATTICE = lattice_of()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path)
+
+
+def test_a_record_survives_and_lies_where_its_name_says(run_dir: RunDir) -> None:
+    record = mixed_record(LATTICE)
+    path = write_block_record(run_dir, record, lattice=LATTICE)
+    assert path == run_dir.blocks / "b00000_00000.parquet"
+    assert_same_record(read_block_record(path, FP), record)
+
+
+def test_equal_records_give_equal_bytes_and_a_second_write_leaves_one_file(run_dir: RunDir) -> None:
+    first = write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE).read_bytes()
+    assert write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE).read_bytes() == first
+    assert len(list(run_dir.blocks.iterdir())) == 1
+
+
+FLOATS = st.floats(-1e6, 1e6)
+TEXT = st.text(max_size=8)
+INTS = st.integers(-(2**40), 2**40)
+
+
+@st.composite
+def prompts(draw: st.DrawFn) -> Prompt:
+    points = draw(st.lists(st.tuples(FLOATS, FLOATS), max_size=3))
+    box = draw(st.none() | st.tuples(FLOATS, FLOATS, FLOATS, FLOATS)) if points else (0.0, 0.5, 1.0, 1.5)
+    labels = tuple(draw(st.sampled_from([0, 1])) for _ in points)
+    return Prompt(box_xyxy=box, points_xy=tuple(points), point_labels=labels, label=draw(TEXT))
+
+
+@st.composite
+def fragments(draw: st.DrawFn) -> Fragment:
+    row0, col0 = draw(st.integers(0, 2**40)), draw(st.integers(0, 2**40))
+    window = Window(row0=row0, col0=col0, row1=row0 + draw(st.integers(0, 9)), col1=col0 + draw(st.integers(0, 9)))
+    return Fragment(
+        local=draw(st.integers(1, 65535)),
+        prompt_index=draw(st.integers(0, 1000)),
+        score_q=draw(st.integers(0, 65535)),
+        full_px=draw(st.integers(1, 2**30)),
+        core_px=draw(st.integers(0, 2**30)),
+        anchor=draw(st.integers(-1, 2**43)),
+        window=window,
+        censored=draw(st.integers(0, 15)),
+        margin=draw(st.integers(0, 2**31 - 1)),
+    )
+
+
+@st.composite
+def records(draw: st.DrawFn) -> tuple[TileLattice, BlockRecord]:
+    lattice = lattice_of(grid_of(draw(st.integers(1, 30)), draw(st.integers(1, 30))), tile_px=draw(st.integers(4, 12)), halo_px=1)
+    tiles = [tile for tile in lattice.tiles_of_block(0, 0) if draw(st.booleans())]
+    rows = []
+    for tile in tiles:
+        for query in range(draw(st.integers(1, 2))):
+            labels = draw(st.none() | hnp.arrays(np.uint16, tile.read.shape, elements=st.integers(0, 65535)))
+            rows.append(
+                TileRecord(
+                    tile=tile,
+                    query_index=query,
+                    status=draw(st.sampled_from(TileStatus)),
+                    reason=draw(st.sampled_from(Reason)),
+                    error=draw(st.text("abc :é", max_size=8)),
+                    reply=draw(TEXT),
+                    rationale=draw(TEXT),
+                    prompts=tuple(draw(st.lists(prompts(), max_size=2))),
+                    n_dropped=draw(st.integers(0, 2**31 - 1)),
+                    truncated_reply=draw(st.booleans()),
+                    n_calls=draw(st.integers(0, 9)),
+                    valid_px=draw(st.integers(0, 2**40)),
+                    labels=labels,
+                    fragments=tuple(draw(st.lists(fragments(), max_size=3))),
+                )
+            )
+    valid = {tile.tile_id: draw(hnp.arrays(np.bool_, tile.core.shape)) for tile in tiles}
+    elapsed = draw(st.floats(0, 1e6))
+    return lattice, BlockRecord(block_id="b00000_00000", fingerprint=FP, tiles=tuple(rows), valid=valid, n_embeddings=3, elapsed_s=elapsed)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(records())
+def test_any_record_survives(tmp_path: Path, made: tuple[TileLattice, BlockRecord]) -> None:
+    lattice, record = made
+    path = write_block_record(RunDir(tmp_path), record, lattice=lattice)
+    assert_same_record(read_block_record(path, FP), record)
+    summaries = read_summaries(path, FP).tiles
+    assert summaries == tuple(replace(row, labels=None) for row in record.tiles)
+
+
+def test_seam_strips_of_neighbours_cover_the_same_pixels(run_dir: RunDir) -> None:
+    record = mixed_record(LATTICE)
+    path = write_block_record(run_dir, record, lattice=LATTICE)
+    for side in SIDES:
+        blobs = read_strip_blobs(path, FP, query_index=0, side=side)
+        for row in record.tiles:
+            key, window = (row.tile.tile_row, row.tile.tile_col), seam_window(LATTICE, row.tile, side)
+            if row.query_index != 0:
+                continue
+            if row.labels is None or window is None:
+                assert key not in blobs
+            else:
+                np.testing.assert_array_equal(decode_labels(blobs[key]), row.labels[window.slices_in(row.tile.read)])
+
+
+def test_seams_are_two_halos_wide_symmetric_and_absent_at_the_border() -> None:
+    left, right = LATTICE.tile(1, 1), LATTICE.tile(1, 2)
+    seam = seam_window(LATTICE, left, "e")
+    assert seam == seam_window(LATTICE, right, "w")
+    assert seam == Window(row0=7, col0=17, row1=23, col1=23)  # by hand: core 10, halo 3, columns 20 +- 3
+    assert seam_window(LATTICE, LATTICE.tile(0, 0), "n") is None
+    assert seam_window(LATTICE, LATTICE.tile(3, 4), "e") is None
+
+
+def test_label_and_validity_columns_read_alone(run_dir: RunDir) -> None:
+    record = mixed_record(LATTICE)
+    path = write_block_record(run_dir, record, lattice=LATTICE)
+    labels = read_label_blobs(path, FP, query_index=1)
+    assert sorted(labels) == [(0, 1), (1, 1)]
+    np.testing.assert_array_equal(decode_labels(labels[1, 1]), record.tiles[7].labels)
+    valid = read_valid_blobs(path, FP)
+    assert {f"r{r:05d}c{c:05d}" for r, c in valid} == set(record.valid)
+    np.testing.assert_array_equal(decode_bits(valid[0, 1]), record.valid["r00000c00001"])
+
+
+def test_every_truncation_is_noticed(run_dir: RunDir) -> None:
+    data = record_to_bytes(mixed_record(LATTICE), lattice=LATTICE)
+    path = run_dir.block("b00000_00000")
+    path.parent.mkdir()
+    for n in sorted({*range(0, len(data), 37), 1, 3, 4, 8, 12, *range(len(data) - 12, len(data))}):
+        path.write_bytes(data[:n])
+        with pytest.raises(RecordError, match=r"b00000_00000\.parquet.*To fix: delete"):
+            read_block_record(path, FP)
+        found = done_blocks(run_dir, FP)
+        assert not found.done
+        assert list(found.unusable) == ["b00000_00000"]
+
+
+def test_a_flipped_byte_never_gives_another_record(run_dir: RunDir) -> None:
+    record = mixed_record(LATTICE)
+    path = write_block_record(run_dir, record, lattice=LATTICE)
+    data = path.read_bytes()
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    noticed = 0
+    for position in range(4, len(data) - footer, 41):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 0x55]) + data[position + 1 :])
+        try:
+            assert_same_record(read_block_record(path, FP), record)
+        except RecordError:
+            noticed += 1
+    assert noticed > 50
+
+
+def test_missing_foreign_renamed_and_other_version_files_are_named(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RecordError, match=r"b00007_00000\.parquet is missing"):
+        read_block_record(run_dir.block("b00007_00000"), FP)
+    path = write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
+    with pytest.raises(RecordError, match="another run"):
+        read_summaries(path, "0" * 64)
+    renamed = path.rename(run_dir.block("b00001_00000"))
+    with pytest.raises(RecordError, match="block b00000_00000"):
+        read_block_record(renamed, FP)
+    monkeypatch.setattr(block_records, "RECORD_VERSION", b"0")
+    old = write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
+    monkeypatch.undo()
+    with pytest.raises(RecordError, match="schema version 1, got 0"):
+        read_block_record(old, FP)
+    pq.write_table(pa.table({"a": [1]}), old)
+    with pytest.raises(RecordError, match="schema version 1, got none"):
+        read_block_record(old, FP)
+
+
+def test_only_whole_records_of_this_run_are_done(run_dir: RunDir) -> None:
+    assert done_blocks(run_dir, FP).done == frozenset()
+    write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
+    run_dir.block("b00000_00001").write_bytes(b"")
+    write_block_record(run_dir, replace(mixed_record(LATTICE, fingerprint="0" * 64), block_id="b00000_00002"), lattice=LATTICE)
+    (run_dir.blocks / ".b00000_00003.parquet.abc.tmp").write_bytes(b"half")
+    found = done_blocks(run_dir, FP)
+    assert found.done == {"b00000_00000"}
+    assert set(found.unusable) == {"b00000_00001", "b00000_00002"}
+
+
+def test_only_standard_arrow_types_are_stored(run_dir: RunDir) -> None:
+    schema = pq.read_schema(write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE))
+    assert not any(isinstance(field.type, pa.BaseExtensionType) for field in schema)
+    assert not re.search("extension", str(schema))
+
+
+def test_a_gate_and_a_verifier_add_their_columns_and_nobody_else_has_them(tmp_path: Path) -> None:
+    plain = mixed_record(LATTICE)
+    assert pq.read_schema(pa.BufferReader(record_to_bytes(plain, lattice=LATTICE))).names == SCHEMA.names
+    gated = (replace(plain.tiles[0], gate_p=0.75, audited=True), replace(plain.tiles[1], gate_p=0.1), *plain.tiles[2:])
+    both = (replace(gated[0], verified=(0.9, None)), *gated[1:])
+    for tiles, names in ((gated, ["gate_p", "audited"]), (both, ["gate_p", "audited", "verified"])):
+        record = replace(plain, tiles=tiles)
+        path = write_block_record(RunDir(tmp_path), record, lattice=LATTICE)
+        assert pq.read_schema(path).names == [*SCHEMA.names, *names]
+        assert_same_record(read_block_record(path, FP), record)
+        for rows in (read_summaries(path, FP).tiles, read_counts(path, FP).tiles):
+            assert [(row.gate_p, row.audited, row.verified) for row in rows] == [(t.gate_p, t.audited, t.verified) for t in tiles]
+
+
+def test_the_golden_record_is_still_readable() -> None:
+    assert_same_record(read_block_record(GOLDEN / "blocks" / "b00000_00000.parquet", FP), mixed_record(LATTICE))
+
+
+def test_texts_that_utf8_or_prudence_forbid_are_made_storable(run_dir: RunDir) -> None:
+    record = mixed_record(LATTICE)
+    rows = (replace(record.tiles[0], reply="a\ud800b", error="403 https://h/a.tif?sig=SECRET"), *record.tiles[1:])
+    back = read_block_record(write_block_record(run_dir, replace(record, tiles=rows), lattice=LATTICE), FP)
+    assert back.tiles[0].reply == "a?b"
+    assert back.tiles[0].error == "403 https://h/a.tif"
+
+
+@pytest.mark.parametrize("fault", ["twice", "labels", "validity", "no validity", "lattice"])
+def test_a_record_that_contradicts_itself_is_not_written(run_dir: RunDir, fault: str) -> None:
+    record = mixed_record(LATTICE)
+    first, rest = record.tiles[0], record.tiles[1:]
+    faulty = {
+        "twice": replace(record, tiles=(first, *record.tiles)),
+        "labels": replace(record, tiles=(replace(first, labels=np.zeros((3, 3), dtype=np.uint16)), *rest)),
+        "validity": replace(record, valid={**record.valid, first.tile.tile_id: np.ones((2, 2), dtype=np.bool_)}),
+        "no validity": replace(record, valid={}),
+        "lattice": replace(record, tiles=(replace(first, tile=replace(first.tile, tile_col=1)), *rest)),
+    }[fault]
+    with pytest.raises(ValueError, match="must"):
+        write_block_record(run_dir, faulty, lattice=LATTICE)
+    assert not run_dir.blocks.exists()
+
+
+def test_counts_are_those_of_the_whole_record(tmp_path: Path) -> None:
+    record = mixed_record(lattice_of())
+    path = write_block_record(RunDir(tmp_path), record, lattice=lattice_of())
+    counts = read_counts(path, record.fingerprint)
+    assert (counts.block_id, counts.n_embeddings) == (record.block_id, record.n_embeddings)
+    for got, row in zip(counts.tiles, record.tiles, strict=True):
+        assert (got.n_prompts, got.n_fragments) == (len(row.prompts), len(row.fragments))
+        for name in ("tile", "query_index", "status", "reason", "error", "n_dropped", "truncated_reply", "n_calls", "valid_px"):
+            assert getattr(got, name) == getattr(row, name), name
+    assert any(got.n_fragments for got in counts.tiles)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(RecordError, match="truncated"):
+        read_counts(path, record.fingerprint)
