@@ -1,4 +1,5 @@
-"""Choose the thresholds of gate and verifier: their recall against their cost, on a world whose truth is known.
+"""Choose the thresholds of gate and verifier: their recall against their cost, on a world whose truth is
+known.
 
 python jobs/calibrate_gate.py --world worlds/seven --preset embedded --out calibration/seven
 """
@@ -52,14 +53,27 @@ Exit codes: 0 complete, 2 bad input (no model was loaded), 3 some tiles failed, 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
-        prog="calibrate_gate.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="calibrate_gate.py",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--world", required=True, metavar="DIR", help="labelled world: a folder written by jobs/make_world.py")
-    top.add_argument("--out", required=True, metavar="DIR", help="where curves and runs go; the same command resumes")
+    top.add_argument(
+        "--world", required=True, metavar="DIR", help="labelled world: a folder written by jobs/make_world.py"
+    )
+    top.add_argument(
+        "--out", required=True, metavar="DIR", help="where curves and runs go; the same command resumes"
+    )
     top.add_argument("--preset", default="embedded", help="models and tiling (default: %(default)s)")
     top.add_argument("--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it")
-    top.add_argument("--models", metavar="oracle:FILE", help="oracle models instead: the job checks itself on a known curve")
-    top.add_argument("--first", type=int, metavar="N", help="only the first N questions of the world's queries.json")
+    top.add_argument(
+        "--models",
+        metavar="oracle:FILE",
+        help="oracle models instead: the job checks itself on a known curve",
+    )
+    top.add_argument(
+        "--first", type=int, metavar="N", help="only the first N questions of the world's queries.json"
+    )
     top.add_argument("--runner", choices=("ray", "local"), default="ray", help="as of jobs/segment_region.py")
     return top
 
@@ -70,7 +84,9 @@ def request_of(args: argparse.Namespace) -> Any:
     from pipeline.run import config as cfg
 
     if args.first is not None and args.first < 1:
-        raise InputError("--first must be at least 1", came=str(args.first), remedy="leave it out for all questions")
+        raise InputError(
+            "--first must be at least 1", came=str(args.first), remedy="leave it out for all questions"
+        )
     tables = cfg.preset_tables(args.preset)
     if args.config:
         tables = cfg.merge_tables(tables, cfg.read_toml(Path(args.config), "--config"))

@@ -84,25 +84,54 @@ OUT_FLAGS = (
 def parser() -> argparse.ArgumentParser:
     """The command line: one of two modes."""
     top = argparse.ArgumentParser(
-        prog="evaluate.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="evaluate.py",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = top.add_argument_group("what to ask")
     what.add_argument("--benchmark", metavar="NAME:PLACE", help="see below")
     what.add_argument("--split", metavar="NAME", help="of a public data set (default: test, or the only one)")
-    what.add_argument("--questions", choices=("first", "all", "random"), help="wordings per target (default: the data set's own protocol)")
-    what.add_argument("--seed", type=int, default=0, metavar="N", help="of random questions (default: %(default)s)")
-    what.add_argument("--sentence", choices=("sent", "sent+dot", "raw"), default="sent", help="text of an RRSIS-D expression that is asked")
+    what.add_argument(
+        "--questions",
+        choices=("first", "all", "random"),
+        help="wordings per target (default: the data set's own protocol)",
+    )
+    what.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of random questions (default: %(default)s)"
+    )
+    what.add_argument(
+        "--sentence",
+        choices=("sent", "sent+dot", "raw"),
+        default="sent",
+        help="text of an RRSIS-D expression that is asked",
+    )
     what.add_argument("--limit", type=int, metavar="N", help="only N questions, spread evenly over the split")
     models = top.add_argument_group("models")
-    models.add_argument("--preset", default="embedded", help="prompter and segmenter that belong together (default: %(default)s)")
-    models.add_argument("--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it")
-    models.add_argument("--prompts", choices=("preset", "truth"), help="truth: boxes and points of the true masks, no language model")
     models.add_argument(
-        "--models", choices=("preset", "truth"), default="preset", help="truth: prompts and masks; gIoU must then be 100 %%"
+        "--preset",
+        default="embedded",
+        help="prompter and segmenter that belong together (default: %(default)s)",
+    )
+    models.add_argument(
+        "--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it"
+    )
+    models.add_argument(
+        "--prompts",
+        choices=("preset", "truth"),
+        help="truth: boxes and points of the true masks, no language model",
+    )
+    models.add_argument(
+        "--models",
+        choices=("preset", "truth"),
+        default="preset",
+        help="truth: prompts and masks; gIoU must then be 100 %%",
     )
     protocol = top.add_argument_group("protocol")
     names = ("paper", "think2seg", "segearth-r1", "vision-reasoner")
-    protocol.add_argument("--convention", choices=names, default="paper", help="how the open cases score (default: %(default)s)")
+    protocol.add_argument(
+        "--convention", choices=names, default="paper", help="how the open cases score (default: %(default)s)"
+    )
     parser_help = "how replies are read (default: %(default)s)"
     protocol.add_argument("--parser", choices=("robust", "think2seg"), default="robust", help=parser_help)
     size_help = "side that image and mask are squashed to: preset (its tile side, default), native (not at all), or a number of px"
@@ -115,7 +144,10 @@ def parser() -> argparse.ArgumentParser:
     out_help = "directory of the evaluation; the same command resumes it (default: evaluations/, named after what is asked of what)"
     running.add_argument("--out", metavar="DIR", help=out_help)
     running.add_argument(
-        "--runner", choices=("ray", "local"), default="ray", help="ray: actors (joins RAY_ADDRESS if set); local: this process"
+        "--runner",
+        choices=("ray", "local"),
+        default="ray",
+        help="ray: actors (joins RAY_ADDRESS if set); local: this process",
     )
     retry_help = "do parts again that hold a question which failed for a reason that may pass"
     running.add_argument("--retry-failed", action="store_true", help=retry_help)
@@ -123,7 +155,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--run", type=Path, metavar="DIR", help="run directory of jobs/segment_region.py")
     truth_help = "world directory of jobs/make_world.py, or polygons (GeoJSON, GeoParquet, GeoPackage) of what was asked for"
     run.add_argument("--truth", type=Path, metavar="PLACE", help=truth_help)
-    run.add_argument("--truth-query", metavar="N|TEXT", help="question that the polygons answer (default: the only one)")
+    run.add_argument(
+        "--truth-query", metavar="N|TEXT", help="question that the polygons answer (default: the only one)"
+    )
     run.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     return top
 
@@ -136,10 +170,18 @@ def request_of(args: argparse.Namespace) -> Any:
 
     given = [f"--{name.replace('_', '-')}" for name in RUN_FLAGS if getattr(args, name) is not None]
     if given:
-        raise InputError("--benchmark cannot be combined with the mode for finished runs", came=given[0], remedy="drop one of them")
+        raise InputError(
+            "--benchmark cannot be combined with the mode for finished runs",
+            came=given[0],
+            remedy="drop one of them",
+        )
     tolerance = DIAGONAL_SHARE if args.boundary_tolerance is None else args.boundary_tolerance
     if not 0 <= tolerance <= 1:
-        raise InputError("--boundary-tolerance is a share of the diagonal from 0 to 1", came=str(tolerance), remedy="for example 0.0075")
+        raise InputError(
+            "--boundary-tolerance is a share of the diagonal from 0 to 1",
+            came=str(tolerance),
+            remedy="for example 0.0075",
+        )
     return EvaluationRequest(
         benchmark=args.benchmark,
         out=args.out or default_out(args),
@@ -180,14 +222,19 @@ def _size(text: str) -> Any:
     if text in ("preset", "native"):
         return text
     if not text.isdecimal() or not 16 <= int(text) <= 4096:
-        raise InputError("--size must be preset, native or 16 to 4096 px", came=repr(text), remedy="for example --size 840")
+        raise InputError(
+            "--size must be preset, native or 16 to 4096 px", came=repr(text), remedy="for example --size 840"
+        )
     return int(text)
 
 
 def given_flags(argv: Sequence[str] | None) -> set[str]:
     """Names of the flags that the command line holds, also of those that it sets to their default."""
-    top, unset = parser(), object()
-    blank = argparse.Namespace(**dict.fromkeys(vars(top.parse_args([])), unset))  # argparse keeps what is there already
+    top = parser()
+    unset = object()
+    blank = argparse.Namespace(
+        **dict.fromkeys(vars(top.parse_args([])), unset)
+    )  # argparse keeps what is there already
     return {name for name, value in vars(top.parse_args(argv, blank)).items() if value is not unset}
 
 
@@ -195,13 +242,27 @@ def check_run_flags(args: argparse.Namespace, given: set[str]) -> None:
     """What can be wrong with the mode for finished runs before anything is scored. Raises InputError."""
     if foreign := sorted(f"--{name.replace('_', '-')}" for name in given.difference(RUN_FLAGS)):
         what = "--run scores what a run has left, and takes no flag that says how a benchmark is asked"
-        raise InputError(what, came=", ".join(foreign), remedy=f"drop {'it' if len(foreign) == 1 else 'them'}")
+        raise InputError(
+            what, came=", ".join(foreign), remedy=f"drop {'it' if len(foreign) == 1 else 'them'}"
+        )
     if args.truth.is_dir() and args.truth_query is not None:
         came = f"--truth-query {args.truth_query} and a folder"
-        raise InputError("--truth-query belongs to polygons; a world answers every question", came=came, remedy="drop --truth-query")
+        raise InputError(
+            "--truth-query belongs to polygons; a world answers every question",
+            came=came,
+            remedy="drop --truth-query",
+        )
     if args.json is not None and (args.json.is_dir() or not args.json.parent.is_dir()):
-        came = f"{args.json}, which is a folder" if args.json.is_dir() else f"{args.json}, and there is no folder {args.json.parent}"
-        raise InputError("--json must be a file in a folder that is there", came=came, remedy="make the folder, or name another file")
+        came = (
+            f"{args.json}, which is a folder"
+            if args.json.is_dir()
+            else f"{args.json}, and there is no folder {args.json.parent}"
+        )
+        raise InputError(
+            "--json must be a file in a folder that is there",
+            came=came,
+            remedy="make the folder, or name another file",
+        )
 
 
 def score_finished_run(args: argparse.Namespace) -> int:
@@ -217,14 +278,17 @@ def score_finished_run(args: argparse.Namespace) -> int:
         figures = [score.figures() for score in scores]
     else:
         score, summary = score_polygons(args.run, args.truth, info, args.truth_query)
-        scores, figures = [score], [{**score.figures(), "truth": summary}]
+        scores = [score]
+        figures = [{**score.figures(), "truth": summary}]
         print(truth_lines(summary))
     print(score_table(scores))
     if args.json:
         try:
             write_bytes_atomic(args.json, (json.dumps(figures, indent=2) + "\n").encode())
         except OSError as error:
-            raise InputError("--json must be writable", came=str(error), remedy="name a file in another folder") from error
+            raise InputError(
+                "--json must be writable", came=str(error), remedy="name a file in another folder"
+            ) from error
     return 0
 
 
@@ -240,7 +304,9 @@ def main(argv: list[str] | None = None) -> int:
 
             return run_evaluation(request)
         if args.run is None or args.truth is None:
-            raise InputError("name what to evaluate", remedy="give --benchmark NAME:PLACE, or --run DIR --truth PLACE")
+            raise InputError(
+                "name what to evaluate", remedy="give --benchmark NAME:PLACE, or --run DIR --truth PLACE"
+            )
         check_run_flags(args, given_flags(argv))
         return score_finished_run(args)
     except TerraqueryError as error:
@@ -249,5 +315,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # unwinds, so that the engine's processes end with this one
+    signal.signal(
+        signal.SIGTERM, lambda number, _: sys.exit(128 + number)
+    )  # unwinds, so that the engine's processes end with this one
     sys.exit(main())

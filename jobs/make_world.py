@@ -9,11 +9,13 @@ Writes into --out:
   queries.json    questions with their class and kind (explicit, implicit, absent); the first three make a demonstration
   world.json      how the scene was made; present only when the scene is complete
 
-A drawing that was interrupted is begun again by the same command, which also removes what it left (a hidden folder .making-*).
+A drawing that was interrupted is begun again by the same command, which also removes what it left (a hidden
+folder .making-*).
 
 An instance is one 4-connected piece of one object inside the scene; its id is 1 + the smallest pixel index
-(row * size + column). The same seed always gives the same land: two scenes of one seed whose origins differ agree
-wherever they overlap. Each seed leaves out one or two classes, so that questions about them have no answer.
+(row * size + column). The same seed always gives the same land: two scenes of one seed whose origins differ
+agree wherever they overlap. Each seed leaves out one or two classes, so that questions about them have no
+answer.
 """
 
 from __future__ import annotations
@@ -40,16 +42,49 @@ EXAMPLES = """examples:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line of the job; argparse exits with code 2 on bad usage."""
     parser = argparse.ArgumentParser(
-        prog="make_world.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="make_world.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     need = parser.add_argument_group("required")
-    need.add_argument("--seed", type=int, required=True, metavar="S", help="which world: any integer from 0; decides land, look and light")
-    need.add_argument("--size", type=int, required=True, metavar="N", help="pixels a side, 64 to 16384 (4096 takes about half a minute)")
-    need.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files; made when missing")
+    need.add_argument(
+        "--seed",
+        type=int,
+        required=True,
+        metavar="S",
+        help="which world: any integer from 0; decides land, look and light",
+    )
+    need.add_argument(
+        "--size",
+        type=int,
+        required=True,
+        metavar="N",
+        help="pixels a side, 64 to 16384 (4096 takes about half a minute)",
+    )
+    need.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the files; made when missing"
+    )
     where = parser.add_argument_group("where in the world")
-    where.add_argument("--origin-row", type=int, default=0, metavar="R", help="world row of the top edge (may be negative; default 0)")
-    where.add_argument("--origin-col", type=int, default=0, metavar="C", help="world column of the left edge (may be negative; default 0)")
-    parser.add_argument("--overwrite", action="store_true", help="allow a folder with other files; only the files above are replaced")
+    where.add_argument(
+        "--origin-row",
+        type=int,
+        default=0,
+        metavar="R",
+        help="world row of the top edge (may be negative; default 0)",
+    )
+    where.add_argument(
+        "--origin-col",
+        type=int,
+        default=0,
+        metavar="C",
+        help="world column of the left edge (may be negative; default 0)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="allow a folder with other files; only the files above are replaced",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
     return parser.parse_args(argv)
 

@@ -38,18 +38,37 @@ damaged or foreign record among them; nothing was published), 3 some tiles had f
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
-        prog="restitch_region.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="restitch_region.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--run", required=True, metavar="DIR", help="run directory of segment_region.py")
-    top.add_argument("--out", metavar="DIR", help="where results go (default: the run itself; needed for other thresholds)")
+    top.add_argument(
+        "--out", metavar="DIR", help="where results go (default: the run itself; needed for other thresholds)"
+    )
     rules = top.add_argument_group("thresholds (default: those of the run)")
-    rules.add_argument("--tau", type=float, metavar="S", help="pieces on both sides of a tile edge match from this mean overlap on, 0..1")
+    rules.add_argument(
+        "--tau",
+        type=float,
+        metavar="S",
+        help="pieces on both sides of a tile edge match from this mean overlap on, 0..1",
+    )
     rules.add_argument("--min-overlap-px", type=int, metavar="N", help="common pixels that a match needs")
     paint = rules.add_mutually_exclusive_group()
     paint.add_argument(
-        "--complete-first", dest="complete_first", action="store_true", default=None, help="whole objects as one tile saw them"
+        "--complete-first",
+        dest="complete_first",
+        action="store_true",
+        default=None,
+        help="whole objects as one tile saw them",
     )
-    paint.add_argument("--cores-only", dest="complete_first", action="store_false", help="every tile paints its own core, nothing else")
+    paint.add_argument(
+        "--cores-only",
+        dest="complete_first",
+        action="store_false",
+        help="every tile paints its own core, nothing else",
+    )
     rules.add_argument(
         "--trusted-margin-px",
         type=int,
@@ -57,26 +76,51 @@ def parser() -> argparse.ArgumentParser:
         help="whole views that keep this distance from their tile's border differ by score alone",
     )
     rules.add_argument(
-        "--rescue-share", type=float, metavar="S", help="show whole objects that only a neighbour saw if this share of them is free"
+        "--rescue-share",
+        type=float,
+        metavar="S",
+        help="show whole objects that only a neighbour saw if this share of them is free",
     )
     audit = rules.add_mutually_exclusive_group()
     audit.add_argument(
-        "--audit", dest="audit", action="store_true", default=None, help="part objects in which one tile saw two whole, touching ones"
+        "--audit",
+        dest="audit",
+        action="store_true",
+        default=None,
+        help="part objects in which one tile saw two whole, touching ones",
     )
     audit.add_argument("--no-audit", dest="audit", action="store_false", help="keep every match")
     rules.add_argument("--min-area-px", type=int, metavar="N", help="drop instances with fewer pixels")
     rules.add_argument("--min-area-m2", type=float, metavar="A", help="drop smaller instances")
-    rules.add_argument("--split-tiles", type=int, metavar="N", help="an object of more tiles becomes several rows (part_no)")
-    rules.add_argument("--part-tiles", type=int, metavar="N", help="side of the squares that cut such an object, in tiles")
+    rules.add_argument(
+        "--split-tiles", type=int, metavar="N", help="an object of more tiles becomes several rows (part_no)"
+    )
+    rules.add_argument(
+        "--part-tiles", type=int, metavar="N", help="side of the squares that cut such an object, in tiles"
+    )
     mode = rules.add_mutually_exclusive_group()
-    mode.add_argument("--instances", dest="merge_mode", action="store_const", const="instances", help="whole objects")
-    mode.add_argument("--semantic", dest="merge_mode", action="store_const", const="semantic", help="connected areas instead of objects")
+    mode.add_argument(
+        "--instances", dest="merge_mode", action="store_const", const="instances", help="whole objects"
+    )
+    mode.add_argument(
+        "--semantic",
+        dest="merge_mode",
+        action="store_const",
+        const="semantic",
+        help="connected areas instead of objects",
+    )
     running = top.add_argument_group("running")
     running.add_argument(
-        "--runner", choices=("ray", "local"), default="ray", help="ray: tasks (joins RAY_ADDRESS if set); local: this process"
+        "--runner",
+        choices=("ray", "local"),
+        default="ray",
+        help="ray: tasks (joins RAY_ADDRESS if set); local: this process",
     )
     running.add_argument(
-        "--super-tile", type=int, metavar="S", help="tiles a side that one seam task takes (default: 32); never changes results"
+        "--super-tile",
+        type=int,
+        metavar="S",
+        help="tiles a side that one seam task takes (default: 32); never changes results",
     )
     tiling = top.add_argument_group("tiling (cannot change; given, it is checked against the records)")
     tiling.add_argument("--tile", type=int, metavar="PX", help="side of a tile's read window")
@@ -113,7 +157,9 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, check, merge, publish. Returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        from pipeline.run.flow import restitch_region  # imported only once the command line is known to be well formed
+        from pipeline.run.flow import (
+            restitch_region,
+        )  # imported only once the command line is known to be well formed
 
         return restitch_region(request_of(args))
     except RecordError as error:

@@ -32,15 +32,32 @@ imagery as absolute paths: the job runs in a copy of the working directory, whic
 def parser() -> argparse.ArgumentParser:
     """The command line, grouped as a user thinks of it."""
     top = argparse.ArgumentParser(
-        prog="segment_region.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="segment_region.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     where = top.add_argument_group("where to look (exactly one)").add_mutually_exclusive_group(required=True)
     where.add_argument("--aoi", metavar="FILE", help="area of interest: GeoJSON, GeoParquet or GeoPackage")
-    where.add_argument("--bbox", nargs=4, type=float, metavar=("W", "S", "E", "N"), help="area of interest in degrees lon/lat")
+    where.add_argument(
+        "--bbox",
+        nargs=4,
+        type=float,
+        metavar=("W", "S", "E", "N"),
+        help="area of interest in degrees lon/lat",
+    )
     where.add_argument("--whole-scene", action="store_true", help="everything the sources cover")
     what = top.add_argument_group("what to ask")
-    what.add_argument("--query", action="append", default=[], metavar="TEXT", help="a question or a name; repeat for several")
-    what.add_argument("--queries-from", metavar="FILE", help='JSON list of {"query": ...}, as written by jobs/make_world.py')
+    what.add_argument(
+        "--query",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a question or a name; repeat for several",
+    )
+    what.add_argument(
+        "--queries-from", metavar="FILE", help='JSON list of {"query": ...}, as written by jobs/make_world.py'
+    )
     what.add_argument("--first", type=int, metavar="N", help="of --queries-from, only the first N")
     imagery = top.add_argument_group("imagery")
     imagery.add_argument(
@@ -50,34 +67,79 @@ def parser() -> argparse.ArgumentParser:
         metavar="HREF",
         help="GeoTIFF: path, glob, folder, http(s):// or s3://; repeatable",
     )
-    imagery.add_argument("--bands", metavar="R,G,B", help="red, green, blue as 1-based numbers or names (default: the file's)")
+    imagery.add_argument(
+        "--bands", metavar="R,G,B", help="red, green, blue as 1-based numbers or names (default: the file's)"
+    )
     imagery.add_argument("--crs", help="run grid CRS, e.g. EPSG:32633; needed when sources differ")
-    imagery.add_argument("--resolution", type=float, metavar="M", help="run grid pixel size in CRS units (with --crs)")
+    imagery.add_argument(
+        "--resolution", type=float, metavar="M", help="run grid pixel size in CRS units (with --crs)"
+    )
     models = top.add_argument_group("models")
-    models.add_argument("--preset", default="embedded", help="models and tiling that belong together (default: %(default)s)")
-    models.add_argument("--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it")
-    models.add_argument("--models", metavar="oracle:FILE", help="answers from a label raster: oracle:labels.tif[?noise=mild|strong]")
-    models.add_argument("--prompts", metavar="FILE", help="known locations (polygons, boxes, points) instead of a language model")
+    models.add_argument(
+        "--preset", default="embedded", help="models and tiling that belong together (default: %(default)s)"
+    )
+    models.add_argument(
+        "--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it"
+    )
+    models.add_argument(
+        "--models",
+        metavar="oracle:FILE",
+        help="answers from a label raster: oracle:labels.tif[?noise=mild|strong]",
+    )
+    models.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="known locations (polygons, boxes, points) instead of a language model",
+    )
     gate_help = "cheap look that rejects tiles before the prompter: none (default), per tile, or one per block; see jobs/calibrate_gate.py"
     models.add_argument("--gate", choices=("off", "tile", "parent"), help=gate_help)
-    models.add_argument("--gate-threshold", type=float, metavar="P", help="looks with a smaller probability are rejected")
+    models.add_argument(
+        "--gate-threshold", type=float, metavar="P", help="looks with a smaller probability are rejected"
+    )
     tiling = top.add_argument_group("tiling")
     tiling.add_argument("--tile", type=int, metavar="PX", help="side of a tile's read window")
-    tiling.add_argument("--halo", type=int, metavar="PX", help="context on each side, smaller than half the tile")
-    tiling.add_argument("--block", type=int, metavar="K", help="K x K tiles are read, committed and written together")
+    tiling.add_argument(
+        "--halo", type=int, metavar="PX", help="context on each side, smaller than half the tile"
+    )
+    tiling.add_argument(
+        "--block", type=int, metavar="K", help="K x K tiles are read, committed and written together"
+    )
     result = top.add_argument_group("result")
-    result.add_argument("--out", required=True, metavar="DIR", help="run directory; the same command resumes it")
+    result.add_argument(
+        "--out", required=True, metavar="DIR", help="run directory; the same command resumes it"
+    )
     merge = result.add_mutually_exclusive_group()
-    merge.add_argument("--instances", dest="merge_mode", action="store_const", const="instances", help="whole objects (default)")
-    merge.add_argument("--semantic", dest="merge_mode", action="store_const", const="semantic", help="connected areas instead of objects")
+    merge.add_argument(
+        "--instances",
+        dest="merge_mode",
+        action="store_const",
+        const="instances",
+        help="whole objects (default)",
+    )
+    merge.add_argument(
+        "--semantic",
+        dest="merge_mode",
+        action="store_const",
+        const="semantic",
+        help="connected areas instead of objects",
+    )
     result.add_argument("--min-area-m2", type=float, default=0.0, metavar="A", help="drop smaller instances")
     running = top.add_argument_group("running")
     running.add_argument(
-        "--runner", choices=("ray", "local"), default="ray", help="ray: actors (joins RAY_ADDRESS if set); local: this process"
+        "--runner",
+        choices=("ray", "local"),
+        default="ray",
+        help="ray: actors (joins RAY_ADDRESS if set); local: this process",
     )
-    running.add_argument("--dry-run", action="store_true", help="plan, estimate, write plan.parquet if --out holds no run, load no model")
+    running.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="plan, estimate, write plan.parquet if --out holds no run, load no model",
+    )
     running.add_argument("--retry-failed", action="store_true", help="do blocks with failed tiles again")
-    running.add_argument("--new-run", action="store_true", help="delete an earlier run in --out first (never another file)")
+    running.add_argument(
+        "--new-run", action="store_true", help="delete an earlier run in --out first (never another file)"
+    )
     top.set_defaults(merge_mode="instances")
     return top
 
@@ -91,7 +153,9 @@ def queries_of(args: argparse.Namespace) -> tuple[str, ...]:
             queries += [item["query"] for item in items][: args.first]
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(
-                '--queries-from must be a JSON list of {"query": ...}', came=f"{args.queries_from}: {error!r}", remedy="correct the file"
+                '--queries-from must be a JSON list of {"query": ...}',
+                came=f"{args.queries_from}: {error!r}",
+                remedy="correct the file",
             ) from error
     if not queries and args.prompts:
         queries = [Path(args.prompts).stem]
@@ -111,7 +175,11 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         tables["notice"] = ""
     if args.prompts:
         tables["prompter"] = {"kind": "vector", "model": _absolute(args.prompts)}
-    gate = {key: value for key, value in {"mode": args.gate, "threshold": args.gate_threshold}.items() if value is not None}
+    gate = {
+        key: value
+        for key, value in {"mode": args.gate, "threshold": args.gate_threshold}.items()
+        if value is not None
+    }
     return {**tables, "gate": gate}
 
 
@@ -133,15 +201,21 @@ def request_of(args: argparse.Namespace) -> Any:
     from pipeline.run.prepare import RunRequest
 
     if not args.source:
-        raise InputError("a run needs imagery", remedy="add --source scene.tif (path, glob, http(s):// or s3://)")
+        raise InputError(
+            "a run needs imagery", remedy="add --source scene.tif (path, glob, http(s):// or s3://)"
+        )
     tables = cfg.preset_tables(args.preset)
     if args.config:
         tables = cfg.merge_tables(tables, cfg.read_toml(Path(args.config), "--config"))
     for name, value in overrides(args).items():
-        tables = cfg.merge_tables(tables, {name: value}) if name in ("tiles", "gate") else {**tables, name: value}
+        tables = (
+            cfg.merge_tables(tables, {name: value}) if name in ("tiles", "gate") else {**tables, name: value}
+        )
     config = cfg.RunConfig(
         queries=cfg.check_queries(queries_of(args)),
-        area=cfg.AreaOptions(aoi=args.aoi, bbox=tuple(args.bbox) if args.bbox else None, whole_scene=args.whole_scene),
+        area=cfg.AreaOptions(
+            aoi=args.aoi, bbox=tuple(args.bbox) if args.bbox else None, whole_scene=args.whole_scene
+        ),
         source=SourceOptions(hrefs=tuple(args.source), bands=_bands(args.bands), crs=args.crs),
         grid=cfg.GridChoice(crs=args.crs, resolution=args.resolution),
         preset_name=args.preset,
@@ -150,7 +224,12 @@ def request_of(args: argparse.Namespace) -> Any:
         min_area_m2=cfg.check_min_area(args.min_area_m2),
     )
     return RunRequest(
-        config=config, out=args.out, runner=args.runner, dry_run=args.dry_run, retry_failed=args.retry_failed, new_run=args.new_run
+        config=config,
+        out=args.out,
+        runner=args.runner,
+        dry_run=args.dry_run,
+        retry_failed=args.retry_failed,
+        new_run=args.new_run,
     )
 
 
@@ -164,7 +243,9 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, plan, run, publish. Returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        from pipeline.run.flow import run_region  # imported only once the command line is known to be well formed
+        from pipeline.run.flow import (
+            run_region,
+        )  # imported only once the command line is known to be well formed
 
         return run_region(request_of(args))
     except TerraqueryError as error:

@@ -33,13 +33,24 @@ EPILOG = """examples:
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
-        prog="train_embedded.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="train_embedded.py",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     models = top.add_subparsers(dest="model", required=True)
     prompter = models.add_parser("prompter", help="the vision-language model")
-    prompter.add_argument("--work", type=Path, default=Path("build/prompter"), metavar="DIR", help="rendered tiles and checkpoints")
+    prompter.add_argument(
+        "--work",
+        type=Path,
+        default=Path("build/prompter"),
+        metavar="DIR",
+        help="rendered tiles and checkpoints",
+    )
     text = "where the export goes at the end: a new or empty folder, or an earlier export, which is replaced (default: the shipped one)"
-    prompter.add_argument("--out", type=Path, default=ROOT / "pipeline/models/embedded-prompter", metavar="DIR", help=text)
+    prompter.add_argument(
+        "--out", type=Path, default=ROOT / "pipeline/models/embedded-prompter", metavar="DIR", help=text
+    )
     for name, default, text in (
         ("tiles", 7680, "training tiles to render, rounded up to whole chunks of 128"),
         ("vision-steps", 1000, "steps of the vision tower's warm start, 24 tiles each"),
@@ -48,12 +59,16 @@ def build_parser() -> argparse.ArgumentParser:
         ("measured-tiles", 256, "unseen tiles to measure on, at most 768"),
         ("seed", 0, "seed of weights and batches"),
     ):
-        prompter.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+        prompter.add_argument(
+            f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})"
+        )
     prompter.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     text = "go on from an exported prompter instead of training its tower from nothing; the vocabulary may differ"
     prompter.add_argument("--start", type=Path, metavar="DIR", help=text)
     prompter.add_argument(
-        "--compile", action="store_true", help="compile the language model (needs a C++ compiler; pays in long trainings)"
+        "--compile",
+        action="store_true",
+        help="compile the language model (needs a C++ compiler; pays in long trainings)",
     )
     text = "train nothing: measure and export the newest checkpoint of --work, or with --start measure that export and leave it as it is"
     prompter.add_argument("--measure-only", action="store_true", help=text)
@@ -63,20 +78,36 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_segmenter(segmenter: argparse.ArgumentParser) -> None:
     shipped = ROOT / "pipeline/models/embedded-segmenter"
-    segmenter.add_argument("--work", type=Path, default=Path("build/segmenter"), metavar="DIR", help="rendered windows and checkpoints")
+    segmenter.add_argument(
+        "--work",
+        type=Path,
+        default=Path("build/segmenter"),
+        metavar="DIR",
+        help="rendered windows and checkpoints",
+    )
     text = "where the weights go at the end; a config.yaml in that folder must be the one of --config (default: the embedded segmenter)"
-    segmenter.add_argument("--out", type=Path, default=shipped / "model.safetensors", metavar="FILE", help=text)
-    text = "YAML of the architecture to train, in the sam2 package's terms (default: the embedded segmenter's)"
+    segmenter.add_argument(
+        "--out", type=Path, default=shipped / "model.safetensors", metavar="FILE", help=text
+    )
+    text = (
+        "YAML of the architecture to train, in the sam2 package's terms (default: the embedded segmenter's)"
+    )
     segmenter.add_argument("--config", type=Path, default=shipped / "config.yaml", metavar="FILE", help=text)
     text = "weights of that architecture to go on from, .safetensors or .pt, instead of training from nothing; there is no warm-up then"
     segmenter.add_argument("--start", type=Path, metavar="FILE", help=text)
     for name, default, text in (
         ("steps", 6000, "optimiser steps, 8 windows each"),
         ("warm-up", 700, "steps of the decoder alone on boxes without images; 0 = none"),
-        ("windows", 20000, "training windows to render, 330 kB of disk each; a working directory keeps its number"),
+        (
+            "windows",
+            20000,
+            "training windows to render, 330 kB of disk each; a working directory keeps its number",
+        ),
         ("seed", 0, "seed of weights and batches; the windows stay the same"),
     ):
-        segmenter.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+        segmenter.add_argument(
+            f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})"
+        )
 
 
 def train_prompter(args: argparse.Namespace) -> Path:
@@ -84,7 +115,10 @@ def train_prompter(args: argparse.Namespace) -> Path:
     from pipeline.finetune.prompter.prompter_options import PrompterOptions
     from pipeline.finetune.prompter.prompter_run import measure_only, train
 
-    given = {name: getattr(args, name) for name in ("work", "out", "tiles", "vision_steps", "language_steps", "joint_steps")}
+    given = {
+        name: getattr(args, name)
+        for name in ("work", "out", "tiles", "vision_steps", "language_steps", "joint_steps")
+    }
     more = {"measured_tiles": args.measured_tiles, "seed": args.seed, "device": args.device}
     options = PrompterOptions(**given, **more, start=args.start, compiled=args.compile)
     return measure_only(options) if args.measure_only else train(options)
@@ -96,9 +130,15 @@ def train_segmenter(args: argparse.Namespace) -> Path:
     from pipeline.finetune.segmenter.training_windows import PoolOptions
 
     if args.windows < 1:
-        raise InputError("--windows must be at least 1", came=str(args.windows), remedy="render some windows to learn from")
+        raise InputError(
+            "--windows must be at least 1", came=str(args.windows), remedy="render some windows to learn from"
+        )
     given = {name: getattr(args, name) for name in ("out", "config", "start", "steps", "seed")}
-    return train(SegmenterTrainOptions(work_dir=args.work, box_steps=args.warm_up, pool=PoolOptions(n_windows=args.windows), **given))
+    return train(
+        SegmenterTrainOptions(
+            work_dir=args.work, box_steps=args.warm_up, pool=PoolOptions(n_windows=args.windows), **given
+        )
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

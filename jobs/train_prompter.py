@@ -5,7 +5,8 @@
   select  the questions that grpo can learn from: those whose sampled replies do not all earn the same; the others cost as much and
           teach next to nothing
 
-All stop and resume at any time: the same command goes on from the newest checkpoint, and a crash costs the steps since then.
+All stop and resume at any time: the same command goes on from the newest checkpoint, and a crash costs the
+steps since then.
 
 Training data (--data) is a folder, a split of EarthReason, or worlds that are drawn when there is none:
   FOLDER          questions.jsonl with one {"image": "images/a.png", "mask": "masks/a.png", "question": "storage tanks"} per line;
@@ -32,7 +33,12 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from pipeline.errors import InputError, TerraqueryError  # noqa: E402
-from pipeline.finetune.grpo.grpo_options import TrainingPreset, check_preset, known_training_presets, load_training_preset  # noqa: E402
+from pipeline.finetune.grpo.grpo_options import (  # noqa: E402
+    TrainingPreset,
+    check_preset,
+    known_training_presets,
+    load_training_preset,
+)
 from pipeline.finetune.grpo.grpo_run import RunRequest, prepare_run  # noqa: E402
 
 EPILOG = """examples:
@@ -68,24 +74,73 @@ STAGES = {
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
-        prog="train_prompter.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="train_prompter.py",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     stages = top.add_subparsers(dest="stage", required=True)
     for stage, text in STAGES.items():
-        one = stages.add_parser(stage, help=text, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-        one.add_argument("--data", required=True, metavar="SOURCE", help="FOLDER, earthreason:ROOT or world[:SEED]")
-        one.add_argument("--tiles", type=int, default=400, metavar="N", help="tiles to draw for --data world (default 400)")
-        one.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of this training; the same command resumes it")
+        one = stages.add_parser(
+            stage,
+            help=text,
+            description=__doc__,
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.add_argument(
+            "--data", required=True, metavar="SOURCE", help="FOLDER, earthreason:ROOT or world[:SEED]"
+        )
+        one.add_argument(
+            "--tiles", type=int, default=400, metavar="N", help="tiles to draw for --data world (default 400)"
+        )
+        one.add_argument(
+            "--out",
+            required=True,
+            type=Path,
+            metavar="DIR",
+            help="folder of this training; the same command resumes it",
+        )
         presets = ", ".join(known_training_presets())
-        one.add_argument("--preset", default="embedded", metavar="NAME", help=f"{presets}, or a .toml file (default embedded)")
-        one.add_argument("--model", metavar="PATH|ID", help="checkpoint to start from (default: the preset's)")
-        one.add_argument("--combination", metavar="NAME", help="prompt combination, for example box or box+points2 (default: the preset's)")
-        one.add_argument("--profile", metavar="NAME|FILE", help="profile that asks for and reads this combination (default: the preset's)")
-        one.add_argument("--seed", type=int, default=0, metavar="N", help="seed of order and sampling (default 0)")
+        one.add_argument(
+            "--preset",
+            default="embedded",
+            metavar="NAME",
+            help=f"{presets}, or a .toml file (default embedded)",
+        )
+        one.add_argument(
+            "--model", metavar="PATH|ID", help="checkpoint to start from (default: the preset's)"
+        )
+        one.add_argument(
+            "--combination",
+            metavar="NAME",
+            help="prompt combination, for example box or box+points2 (default: the preset's)",
+        )
+        one.add_argument(
+            "--profile",
+            metavar="NAME|FILE",
+            help="profile that asks for and reads this combination (default: the preset's)",
+        )
+        one.add_argument(
+            "--seed", type=int, default=0, metavar="N", help="seed of order and sampling (default 0)"
+        )
         if stage != "select":
             one.add_argument("--steps", type=int, metavar="N", help="optimiser steps (default: the preset's)")
-            one.add_argument("--save-every", type=int, default=50, metavar="N", help="steps between checkpoints (default 50)")
-        one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any setting of the preset")
+            one.add_argument(
+                "--save-every",
+                type=int,
+                default=50,
+                metavar="N",
+                help="steps between checkpoints (default 50)",
+            )
+        one.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            dest="settings",
+            help="any setting of the preset",
+        )
     return top
 
 
@@ -94,7 +149,11 @@ def preset_of(args: argparse.Namespace) -> TrainingPreset:
     named = {"model.checkpoint": args.model, "combination": args.combination, "profile": args.profile}
     if args.stage != "select":
         named[f"{args.stage}.steps"] = args.steps
-    given = [f"{key}={value}" if isinstance(value, int) else f"{key}='{value}'" for key, value in named.items() if value is not None]
+    given = [
+        f"{key}={value}" if isinstance(value, int) else f"{key}='{value}'"
+        for key, value in named.items()
+        if value is not None
+    ]
     return load_training_preset(args.preset, [*given, *args.settings])
 
 
@@ -106,11 +165,17 @@ def data_of(args: argparse.Namespace) -> Path:
     if name == "earthreason":
         from pipeline.finetune.grpo.earthreason_data import write_table
 
-        return write_table(Path(place), args.out.parent / f"{args.out.name}-earthreason-{args.seed}", seed=args.seed)
+        return write_table(
+            Path(place), args.out.parent / f"{args.out.name}-earthreason-{args.seed}", seed=args.seed
+        )
     from pipeline.finetune.grpo.world_data import FIRST_GRPO_SEED, render_worlds
 
     if place and not place.isdecimal():
-        raise InputError("--data world:SEED needs a whole number", came=repr(place), remedy=f"for example world:{FIRST_GRPO_SEED}")
+        raise InputError(
+            "--data world:SEED needs a whole number",
+            came=repr(place),
+            remedy=f"for example world:{FIRST_GRPO_SEED}",
+        )
     first = int(place or FIRST_GRPO_SEED)
     folder = args.out.parent / f"{args.out.name}-world-{first}-{args.tiles}"
     render_worlds(folder, n_tiles=args.tiles, first_seed=first)
@@ -124,7 +189,11 @@ def main(argv: list[str] | None = None) -> int:
         preset = preset_of(args)
         check_preset(preset, by_reward=args.stage != "sft")  # before worlds are drawn
         saving = {} if args.stage == "select" else {"save_every": args.save_every}
-        run = prepare_run(RunRequest(stage=args.stage, out=args.out, data=data_of(args), preset=preset, seed=args.seed, **saving))
+        run = prepare_run(
+            RunRequest(
+                stage=args.stage, out=args.out, data=data_of(args), preset=preset, seed=args.seed, **saving
+            )
+        )
         if args.stage == "grpo":
             from pipeline.finetune.grpo.grpo_train import train_grpo as train
         elif args.stage == "select":

@@ -2,7 +2,8 @@
 
     python notebooks/build_grpo_experiment.py
 
-The cells read notebooks/results/grpo-*.json, which tests/benchmarks/grpo_experiment.py wrote. Nothing is trained here.
+The cells read notebooks/results/grpo-*.json, which tests/benchmarks/grpo_experiment.py wrote. Nothing is
+trained here.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ def main() -> None:
         zoom = (middle[0] - side / 2, middle[0] + side / 2, middle[1] - side / 2, middle[1] + side / 2)
         window = scene.window(zoom[0], zoom[2], zoom[1], zoom[3])
         near = np.moveaxis(scene.read((1, 2, 3), window=window), 0, -1)
-    instances, coverage = gpd.read_parquet(args.run / "instances"), gpd.read_parquet(args.run / "coverage.parquet")
+    instances = gpd.read_parquet(args.run / "instances")
+    coverage = gpd.read_parquet(args.run / "coverage.parquet")
     figure, axes = plt.subplots(1, 3, figsize=(16.5, 6.2), constrained_layout=True)
     queries = info["queries"]
     for axis, image, box, title in ((axes[0], rgb, extent, "what was found"), (axes[1], near, zoom, "a closer look")):

@@ -8,15 +8,17 @@
     |-- RecordError          a block record is missing, truncated or foreign
     `-- IncompleteRunError   planned != found + empty + failed, or tiles failed    exit code 3
 
-A message says what was required, what came, and what to do next. Per-tile problems are not exceptions once they
-are known: they become rows with `TileStatus.FAILED` and a reason (see `pipeline.schema`).
+A message says what was required, what came, and what to do next. Per-tile problems are not exceptions once
+they are known: they become rows with `TileStatus.FAILED` and a reason (see `pipeline.schema`).
 """
 
 from __future__ import annotations
 
 
 class TerraqueryError(Exception):
-    """Base of all errors raised on purpose. `exit_code` is what a job ends with when the error reaches the top."""
+    """Base of all errors raised on purpose. `exit_code` is what a job ends with when the error reaches the
+    top.
+    """
 
     exit_code = 1
     retryable = False

@@ -1,7 +1,8 @@
 """TOML tables -> frozen option classes. Unknown keys are errors that name the nearest known key.
 
-`parse_table(cls, table, where)` builds a dataclass from a TOML table and checks every value against the field's
-annotation: bool, int, float (an int is accepted), str, `Literal[...]`, `X | None` and homogeneous tuples.
+`parse_table(cls, table, where)` builds a dataclass from a TOML table and checks every value against the
+field's annotation: bool, int, float (an int is accepted), str, `Literal[...]`, `X | None` and homogeneous
+tuples.
 """
 
 from __future__ import annotations
@@ -17,16 +18,26 @@ from pipeline.errors import InputError
 
 
 def parse_table[T](cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    """An instance of the dataclass `cls` from `table`. Raises InputError naming `where` and the offending key."""
+    """An instance of the dataclass `cls` from `table`. Raises InputError naming `where` and the offending
+    key.
+    """
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in known:
             raise unknown_key(key, list(known), where)
-    required = [n for n, f in known.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    required = [
+        n
+        for n, f in known.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
     missing = [n for n in required if n not in table]
     if missing:
-        raise InputError(f"{where} needs the key {missing[0]!r}", came=f"keys {sorted(table)}", remedy=f"add {missing[0]} = ...")
+        raise InputError(
+            f"{where} needs the key {missing[0]!r}",
+            came=f"keys {sorted(table)}",
+            remedy=f"add {missing[0]} = ...",
+        )
     values = {key: _coerce(value, hints[key], f"{where}.{key}") for key, value in table.items()}
     try:
         return cls(**values)
@@ -42,12 +53,17 @@ def unknown_key(key: str, known: list[str], where: str) -> InputError:
 
 
 def _coerce(value: Any, annotation: Any, where: str) -> Any:
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    args = typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return _coerce_union(value, args, where)
     if origin is typing.Literal:
         if value not in args:
-            raise InputError(f"{where} must be one of {', '.join(map(repr, args))}", came=repr(value), remedy="choose one of them")
+            raise InputError(
+                f"{where} must be one of {', '.join(map(repr, args))}",
+                came=repr(value),
+                remedy="choose one of them",
+            )
         return value
     if origin is tuple:
         return _coerce_tuple(value, args, where)
@@ -55,7 +71,9 @@ def _coerce(value: Any, annotation: Any, where: str) -> Any:
         return float(value)
     if annotation in (int, float, str, bool):
         if type(value) is not annotation:
-            raise InputError(f"{where} must be of type {annotation.__name__}", came=repr(value), remedy="correct the value")
+            raise InputError(
+                f"{where} must be of type {annotation.__name__}", came=repr(value), remedy="correct the value"
+            )
         return value
     if isinstance(value, Mapping) and dataclasses.is_dataclass(annotation):
         return parse_table(annotation, value, where)  # type: ignore[arg-type]
@@ -83,4 +101,6 @@ def _coerce_tuple(value: Any, args: tuple[Any, ...], where: str) -> tuple[Any, .
         return tuple(_coerce(item, args[0], f"{where}[{i}]") for i, item in enumerate(value))
     if len(value) != len(args):
         raise InputError(f"{where} must have {len(args)} values", came=repr(value), remedy="correct the list")
-    return tuple(_coerce(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(zip(value, args, strict=True)))
+    return tuple(
+        _coerce(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(zip(value, args, strict=True))
+    )

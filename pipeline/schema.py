@@ -1,4 +1,5 @@
-"""The nouns that pass between stages. No behaviour beyond construction, validation and arithmetic on themselves.
+"""The nouns that pass between stages. No behaviour beyond construction, validation and arithmetic on
+themselves.
 
     RunGrid, TileLattice            the run's pixel lattice and how it is cut into tiles and blocks      (grid)
     TileSpec, BlockSpec, Scene      what to read, where                                                  (grid -> load)
@@ -7,10 +8,10 @@
     MaskCrop                        one mask, cropped and boolean                                        (segment -> stitch)
     Fragment, TileRecord            one tile, one query: label image, fragments, status                  (stitch -> block records)
 
-Conventions, everywhere: intervals are half-open; a pixel (row r, col c) is the square [c, c+1] x [r, r+1], so prompt
-coordinates (x, y) are continuous pixel-EDGE coordinates of the tile's read window: x right, y down, 0 at the window's
-left/top edge. `True` = valid in every mask. Affines are six floats in Affine order (a, b, c, d, e, f):
-x = a*col + b*row + c, y = d*col + e*row + f.
+Conventions, everywhere: intervals are half-open; a pixel (row r, col c) is the square [c, c+1] x [r, r+1], so
+prompt coordinates (x, y) are continuous pixel-EDGE coordinates of the tile's read window: x right, y down, 0
+at the window's left/top edge. `True` = valid in every mask. Affines are six floats in Affine order (a, b, c,
+d, e, f): x = a*col + b*row + c, y = d*col + e*row + f.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.row1 < self.row0 or self.col1 < self.col0:
-            raise ValueError(f"Window must not be inside out, got rows [{self.row0}, {self.row1}), cols [{self.col0}, {self.col1})")
+            raise ValueError(
+                f"Window must not be inside out, got rows [{self.row0}, {self.row1}), cols [{self.col0}, {self.col1})"
+            )
 
     @property
     def height(self) -> int:
@@ -89,13 +92,16 @@ class Window:
     @classmethod
     def around(cls, windows: Sequence[Window]) -> Window:
         """The smallest window that holds all of `windows` (at least one)."""
-        row0, col0 = min(w.row0 for w in windows), min(w.col0 for w in windows)
+        row0 = min(w.row0 for w in windows)
+        col0 = min(w.col0 for w in windows)
         return cls(row0=row0, col0=col0, row1=max(w.row1 for w in windows), col1=max(w.col1 for w in windows))
 
     def intersect(self, other: Window) -> Window | None:
         """The common rectangle, or None when it has no pixel."""
-        row0, col0 = max(self.row0, other.row0), max(self.col0, other.col0)
-        row1, col1 = min(self.row1, other.row1), min(self.col1, other.col1)
+        row0 = max(self.row0, other.row0)
+        col0 = max(self.col0, other.col0)
+        row1 = min(self.row1, other.row1)
+        col1 = min(self.col1, other.col1)
         return Window(row0=row0, col0=col0, row1=row1, col1=col1) if row0 < row1 and col0 < col1 else None
 
     def slices_in(self, outer: Window) -> tuple[slice, slice]:
@@ -104,12 +110,16 @@ class Window:
         return rows, slice(self.col0 - outer.col0, self.col1 - outer.col0)
 
     def shifted(self, rows: int, cols: int) -> Window:
-        return Window(row0=self.row0 + rows, col0=self.col0 + cols, row1=self.row1 + rows, col1=self.col1 + cols)
+        return Window(
+            row0=self.row0 + rows, col0=self.col0 + cols, row1=self.row1 + rows, col1=self.col1 + cols
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunGrid:
-    """The one CRS + affine + integer lattice of `height` rows and `width` columns that a run works and writes in."""
+    """The one CRS + affine + integer lattice of `height` rows and `width` columns that a run works and writes
+    in.
+    """
 
     crs_wkt: str | None
     """WKT2 of the CRS; None for rasters without one (outputs then stay in pixel space)."""
@@ -170,7 +180,9 @@ class TileLattice:
 
     def __post_init__(self) -> None:
         if self.halo_px < 1 or self.tile_px <= 2 * self.halo_px:
-            raise ValueError(f"halo must be at least 1 and smaller than half the tile, got halo {self.halo_px}, tile {self.tile_px}")
+            raise ValueError(
+                f"halo must be at least 1 and smaller than half the tile, got halo {self.halo_px}, tile {self.tile_px}"
+            )
         if self.block_tiles < 1:
             raise ValueError(f"a block needs at least one tile a side, got {self.block_tiles}")
 
@@ -203,18 +215,41 @@ class TileLattice:
     def tile(self, tile_row: int, tile_col: int) -> TileSpec:
         """The tile at a lattice position; edge tiles have smaller cores."""
         if not (0 <= tile_row < self.n_tile_rows and 0 <= tile_col < self.n_tile_cols):
-            raise IndexError(f"tile ({tile_row}, {tile_col}) lies outside the lattice of {self.n_tile_rows} x {self.n_tile_cols}")
-        side, halo, height, width = self.core_px, self.halo_px, self.grid.height, self.grid.width
-        row0, col0 = tile_row * side, tile_col * side
-        row1, col1 = min(row0 + side, height), min(col0 + side, width)
-        read = Window(row0=max(row0 - halo, 0), col0=max(col0 - halo, 0), row1=min(row1 + halo, height), col1=min(col1 + halo, width))
-        return TileSpec(tile_row=tile_row, tile_col=tile_col, core=Window(row0=row0, col0=col0, row1=row1, col1=col1), read=read)
+            raise IndexError(
+                f"tile ({tile_row}, {tile_col}) lies outside the lattice of {self.n_tile_rows} x {self.n_tile_cols}"
+            )
+        side = self.core_px
+        halo = self.halo_px
+        height = self.grid.height
+        width = self.grid.width
+        row0 = tile_row * side
+        col0 = tile_col * side
+        row1 = min(row0 + side, height)
+        col1 = min(col0 + side, width)
+        read = Window(
+            row0=max(row0 - halo, 0),
+            col0=max(col0 - halo, 0),
+            row1=min(row1 + halo, height),
+            col1=min(col1 + halo, width),
+        )
+        return TileSpec(
+            tile_row=tile_row,
+            tile_col=tile_col,
+            core=Window(row0=row0, col0=col0, row1=row1, col1=col1),
+            read=read,
+        )
 
     def block_core(self, block_row: int, block_col: int) -> Window:
         """The window one block writes: its Zarr shard, clipped to the grid."""
         side = self.shard_px
-        row0, col0 = block_row * side, block_col * side
-        return Window(row0=row0, col0=col0, row1=min(row0 + side, self.grid.height), col1=min(col0 + side, self.grid.width))
+        row0 = block_row * side
+        col0 = block_col * side
+        return Window(
+            row0=row0,
+            col0=col0,
+            row1=min(row0 + side, self.grid.height),
+            col1=min(col0 + side, self.grid.width),
+        )
 
     def tiles_of_block(self, block_row: int, block_col: int) -> Iterator[TileSpec]:
         """All tiles of a block, row-major."""
@@ -280,7 +315,9 @@ class Prompt:
     """Geometry for the segmenter, in pixel-edge coordinates (x, y) of the tile's read window."""
 
     box_xyxy: tuple[float, float, float, float] | None
-    """x0 < x1, y0 < y1, inside the window (but not in an evaluation by the released parser); None for a points-only prompt."""
+    """x0 < x1, y0 < y1, inside the window (but not in an evaluation by the released parser); None for a
+    points-only prompt.
+    """
     points_xy: tuple[tuple[float, float], ...] = ()
     point_labels: tuple[int, ...] = ()
     """1 = inside the object, 0 = outside; one per point."""
@@ -291,12 +328,16 @@ class Prompt:
         if self.box_xyxy is None and not self.points_xy:
             raise ValueError("a prompt needs a box or at least one point")
         if len(self.points_xy) != len(self.point_labels):
-            raise ValueError(f"{len(self.points_xy)} points need as many labels, got {len(self.point_labels)}")
+            raise ValueError(
+                f"{len(self.points_xy)} points need as many labels, got {len(self.point_labels)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TilePrompts:
-    """A prompter's answer for one tile and one query. FOUND with prompts, EMPTY, or FAILED: never none of them."""
+    """A prompter's answer for one tile and one query. FOUND with prompts, EMPTY, or FAILED: never none of
+    them.
+    """
 
     tile_id: str
     query_index: int
@@ -316,7 +357,9 @@ class TilePrompts:
     """Model calls spent, retries included."""
     gate_p: float | None = None
     audited: bool = False
-    """A gate's probability that something is there (None: no gate judged); rejected by it and asked all the same, as a random sample."""
+    """A gate's probability that something is there (None: no gate judged); rejected by it and asked all the
+    same, as a random sample.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -352,10 +395,13 @@ class Fragment:
     window: Window
     """Bounding window of the whole fragment on the run grid."""
     censored: int
-    """Bit set N=1, E=2, S=4, W=8: the mask or its box comes within 2 px of that read-window border, and that border is
-    not a border of the grid."""
+    """Bit set N=1, E=2, S=4, W=8: the mask or its box comes within 2 px of that read-window border, and that
+    border is not a border of the grid.
+    """
     margin: int
-    """Smallest distance in px from the bounding window to a read-window border that is not a grid border; 2**31 - 1 if none."""
+    """Smallest distance in px from the bounding window to a read-window border that is not a grid border;
+    2**31 - 1 if none.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -381,7 +427,9 @@ class TileRecord:
     gate_p: float | None = None
     audited: bool = False
     verified: tuple[float | None, ...] = ()
-    """Per prompt, a verifier's probability that its mask is right (None: no mask, or not judged); empty without a verifier."""
+    """Per prompt, a verifier's probability that its mask is right (None: no mask, or not judged); empty
+    without a verifier.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

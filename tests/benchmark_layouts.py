@@ -1,7 +1,8 @@
 """Tiny copies of every public benchmark's folder layout, filled with tiles of a procedural world.
 
-`write_layout(name, root)` writes the data set `name` with four images of 128 x 128 px. The truth of every sample is known from
-the world itself: `Filled.masks` maps the target ids that the readers make to the masks that were written.
+`write_layout(name, root)` writes the data set `name` with four images of 128 x 128 px. The truth of every
+sample is known from the world itself: `Filled.masks` maps the target ids that the readers make to the masks
+that were written.
 
     python tests/benchmark_layouts.py DIR        writes all of them under DIR, to try jobs/evaluate.py by hand
 """
@@ -84,10 +85,13 @@ def plain(name: str) -> str:
 def write_earthreason(root: Path, split: str = "test") -> Filled:
     filled = Filled(root)
     for index, cut in enumerate(cuts()):
-        name, empty = f"{index:05d}", index == 3
+        name = f"{index:05d}"
+        empty = index == 3
         mask = np.zeros_like(cut.mask) if empty else cut.mask
         questions = (
-            [f"ships {index}", "wind turbines"] if empty else [f"find every {plain(cut.class_name)[:-1]}", plain(cut.class_name), "?!"]
+            [f"ships {index}", "wind turbines"]
+            if empty
+            else [f"find every {plain(cut.class_name)[:-1]}", plain(cut.class_name), "?!"]
         )
         save(root / split / "images" / f"{name}.{'jpg' if index == 1 else 'png'}", cut.rgb)
         save(root / split / "labels" / f"{name}.png", mask.astype(np.uint8) * 255)
@@ -106,15 +110,31 @@ def write_rrsisd(root: Path, *, odd_image: bool = False) -> Filled:
     `odd_image`: the first picture gets one column more than its mask has, as in the published files.
     """
     filled = Filled(root)
-    refs, annotations, images = [], [], []
+    refs = []
+    annotations = []
+    images = []
     four = cuts()
-    for index, (cut, file, split) in enumerate(zip([*four, four[2]], [0, 1, 2, 3, 2], ["test"] * 3 + ["val", "test"], strict=True)):
+    for index, (cut, file, split) in enumerate(
+        zip([*four, four[2]], [0, 1, 2, 3, 2], ["test"] * 3 + ["val", "test"], strict=True)
+    ):
         rgb = np.pad(cut.rgb, ((0, 0), (0, 1), (0, 0)), mode="edge") if odd_image and index == 0 else cut.rgb
         save(root / "images" / "rrsisd" / "JPEGImages" / f"{file:05d}.jpg", rgb)
         images.append({"id": index, "file_name": f"{file:05d}.jpg", "height": SIDE, "width": SIDE})
-        entry = {"id": 70 + index, "image_id": index, "category_id": index % 2, "segmentation": [rle_text(cut.mask)], "area": 1, "bbox": []}
+        entry = {
+            "id": 70 + index,
+            "image_id": index,
+            "category_id": index % 2,
+            "segmentation": [rle_text(cut.mask)],
+            "area": 1,
+            "bbox": [],
+        }
         annotations.append(entry)
-        sentence = {"sent": f"the {plain(cut.class_name)}", "raw": f"The {plain(cut.class_name)} .", "tokens": [], "sent_id": index}
+        sentence = {
+            "sent": f"the {plain(cut.class_name)}",
+            "raw": f"The {plain(cut.class_name)} .",
+            "tokens": [],
+            "sent_id": index,
+        }
         refs.append(
             {
                 "ref_id": 900 + index,
@@ -132,18 +152,25 @@ def write_rrsisd(root: Path, *, odd_image: bool = False) -> Filled:
     (root / "rrsisd").mkdir(parents=True)
     (root / "rrsisd" / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
     categories = [{"id": 0, "name": "even"}, {"id": 1, "name": "odd"}]
-    (root / "rrsisd" / "instances.json").write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    (root / "rrsisd" / "instances.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
     return filled
 
 
 def write_phrases(root: Path, folders: tuple[str, str], suffixes: tuple[str, str], line: str) -> Filled:
     """`suffixes`: of images and masks. `line`: of the listing, with {name}, {suffix} and {phrase}."""
-    filled, lines = Filled(root), []
+    filled = Filled(root)
+    lines = []
     for index, cut in enumerate(cuts()):
         name = f"{index:04d}"
         save(root / folders[0] / f"{name}{suffixes[0]}", cut.rgb)
         save(root / folders[1] / f"{name}{suffixes[1]}", np.repeat(cut.mask[..., None] * np.uint8(255), 3, 2))
-        phrases = [plain(cut.class_name), f"the {plain(cut.class_name)} in the middle"] if index == 0 else [plain(cut.class_name)]
+        phrases = (
+            [plain(cut.class_name), f"the {plain(cut.class_name)} in the middle"]
+            if index == 0
+            else [plain(cut.class_name)]
+        )
         lines += [line.format(name=name, suffix=suffixes[0], phrase=phrase) for phrase in phrases]
         target = f"{name}{suffixes[0]}"
         filled.masks[target], filled.wordings[target] = cut.mask, phrases
@@ -154,7 +181,9 @@ def write_phrases(root: Path, folders: tuple[str, str], suffixes: tuple[str, str
 
 
 def write_risbench(root: Path, suffixes: tuple[str, str] = (".png", ".png")) -> Filled:
-    """Image and mask of one name, as the released readers open them; with other `suffixes` only the stems agree."""
+    """Image and mask of one name, as the released readers open them; with other `suffixes` only the stems
+    agree.
+    """
     return write_phrases(root, ("img_rgb", "mask"), suffixes, "{name}{suffix} {phrase}")
 
 
@@ -168,7 +197,8 @@ def write_geoseg(root: Path) -> Filled:
     filled = Filled(root)
     entries: dict[str, list[dict[str, Any]]] = {"Agriculture": [], "Urban": []}
     for index, cut in enumerate(cuts()):
-        domain, level = ("Agriculture", "Urban")[index % 2], f"Level{index // 2 + 1}"
+        domain = ("Agriculture", "Urban")[index % 2]
+        level = f"Level{index // 2 + 1}"
         place = f"{domain}/{level}/{index}.png"
         save(root / "RS_ReasonSeg_Benchmark" / "images" / place, cut.rgb)
         save(root / "RS_ReasonSeg_Benchmark" / "masks" / place, cut.mask.astype(np.uint8) * 255)
@@ -188,8 +218,11 @@ def write_geoseg(root: Path) -> Filled:
 
 
 def write_lasers(root: Path) -> Filled:
-    """The third description is longer than a question of a run may be; the fourth picture holds nothing; two entries state no size."""
-    filled, entries = Filled(root), []
+    """The third description is longer than a question of a run may be; the fourth picture holds nothing; two
+    entries state no size.
+    """
+    filled = Filled(root)
+    entries = []
     for index, cut in enumerate(cuts()):
         save(root / "train" / "images" / f"{index}.png", cut.rgb)
         left = cut.mask & (np.arange(SIDE) < SIDE // 2)  # two masks whose union is the target
@@ -199,8 +232,16 @@ def write_lasers(root: Path) -> Filled:
         if index == 2:
             text += " They may be small." * 40
         answer = "There is nothing of the kind." if empty else "[SEG] and [SEG]"
-        entry = {"id": f"q{index}", "image_name": f"{index}.png", "description": text, "answer": answer, "mask": masks}
-        entries.append({**entry, "split": "train"} if index % 2 else {**entry, "size": [SIDE, SIDE], "split": "train"})
+        entry = {
+            "id": f"q{index}",
+            "image_name": f"{index}.png",
+            "description": text,
+            "answer": answer,
+            "mask": masks,
+        }
+        entries.append(
+            {**entry, "split": "train"} if index % 2 else {**entry, "size": [SIDE, SIDE], "split": "train"}
+        )
         filled.masks[f"q{index}"] = np.zeros_like(cut.mask) if empty else cut.mask
         filled.images[f"q{index}"], filled.wordings[f"q{index}"] = cut.rgb, [text]
     (root / "train" / "annotations").mkdir()

@@ -1,11 +1,16 @@
-"""How test files share two processes of pytest-xdist (`make test`); without xdist nothing changes but the order.
+"""How test files share two processes of pytest-xdist (`make test`); without xdist nothing changes but the
+order.
 
-1. A file runs in one process, so that its module fixtures (worlds, trained models) are made once and not in both.
-2. The files that start a Ray (RAY_FILES) run in one process, one after the other, so that there are never two Rays at a time. (Marks of
-   `--dist loadgroup` would say this beside the tests, but xdist 3.8 does not see them under pytest 9.2.)
-3. Ray's files come first, then files with tests marked slow: no long one is left for the end, when the other process would have
-   nothing to do. Needs `--no-loadscope-reorder`; xdist would begin with the files of most tests.
-4. Hypothesis keeps no deadlines: on a busy machine a first call, with its imports, takes longer than any of them.
+1. A file runs in one process, so that its module fixtures (worlds, trained models) are made once and not in
+   both.
+2. The files that start a Ray (RAY_FILES) run in one process, one after the other, so that there are never two
+   Rays at a time. (Marks of `--dist loadgroup` would say this beside the tests, but xdist 3.8 does not see
+   them under pytest 9.2.)
+3. Ray's files come first, then files with tests marked slow: no long one is left for the end, when the other
+   process would have nothing to do. Needs `--no-loadscope-reorder`; xdist would begin with the files of most
+   tests.
+4. Hypothesis keeps no deadlines: on a busy machine a first call, with its imports, takes longer than any of
+   them.
 """
 
 from __future__ import annotations
@@ -18,8 +23,12 @@ from hypothesis import settings
 settings.register_profile("terraquery", deadline=None)
 settings.load_profile("terraquery")
 
-RAY_FILES = tuple(f"tests/integration/test_{name}.py" for name in ("benchmarks", "gate_runs", "ray", "restitch"))
-"""Test files that start a Ray, by their paths in the repository; tests/unit/test_suite_layout.py looks for missing ones."""
+RAY_FILES = tuple(
+    f"tests/integration/test_{name}.py" for name in ("benchmarks", "gate_runs", "ray", "restitch")
+)
+"""Test files that start a Ray, by their paths in the repository; tests/unit/test_suite_layout.py looks for
+missing ones.
+"""
 
 
 @pytest.hookimpl(optionalhook=True)

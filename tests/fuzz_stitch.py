@@ -2,7 +2,8 @@
 
     python tests/fuzz_stitch.py --minutes 20 --seed 0
 
-A failing world is printed with its property and seed; the same call with `--seed SEED --only PROPERTY --worlds 1` repeats it.
+A failing world is printed with its property and seed; the same call with `--seed SEED --only PROPERTY
+--worlds 1` repeats it.
 """
 
 from __future__ import annotations
@@ -39,15 +40,21 @@ def main() -> int:
     top.add_argument("--worlds", type=int, default=None, help="stop after this many worlds")
     args = top.parse_args()
     seed = int(time.time()) * 1000 if args.seed is None else args.seed
-    end, done, failed = time.monotonic() + 60 * args.minutes, Counter[str](), 0
-    turns = [name for name, (_, times) in PROPERTIES.items() for _ in range(times) if args.only in (None, name)]
+    end = time.monotonic() + 60 * args.minutes
+    done = Counter[str]()
+    failed = 0
+    turns = [
+        name for name, (_, times) in PROPERTIES.items() for _ in range(times) if args.only in (None, name)
+    ]
     print(f"fuzzing from seed {seed} for {args.minutes:g} minutes", flush=True)
     while time.monotonic() < end and (args.worlds is None or done.total() < args.worlds):
         name = turns[done.total() % len(turns)]
         failed += not holds(name, seed)
         done[name] += 1
         seed += 1
-    print(f"{done.total()} worlds checked ({', '.join(f'{name} {count}' for name, count in sorted(done.items()))}), {failed} failed")
+    print(
+        f"{done.total()} worlds checked ({', '.join(f'{name} {count}' for name, count in sorted(done.items()))}), {failed} failed"
+    )
     return 1 if failed else 0
 
 

@@ -14,7 +14,9 @@ from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model
 from pipeline.finetune.prompter.tokenizer import load_tokenizer
 
 SHIPPED = Path(__file__).parents[1] / "pipeline/models/embedded-prompter"
-TINY = PrompterShape(vision_width=64, vision_depth=2, vision_mlp=96, text_width=64, text_depth=2, text_mlp=96, text_kv_heads=1)
+TINY = PrompterShape(
+    vision_width=64, vision_depth=2, vision_mlp=96, text_width=64, text_depth=2, text_mlp=96, text_kv_heads=1
+)
 TINY_PX = 56
 """Side of the image the tiny prompter sees: four visual tokens."""
 
@@ -58,7 +60,9 @@ def mask_of(*rectangles: Rectangle, size: int = 256) -> NDArray[np.bool_]:
     return out
 
 
-def write_data(folder: Path, rows: Sequence[tuple[str, NDArray[np.bool_] | None]], rgb: NDArray[np.uint8] | None = None) -> Path:
+def write_data(
+    folder: Path, rows: Sequence[tuple[str, NDArray[np.bool_] | None]], rgb: NDArray[np.uint8] | None = None
+) -> Path:
     """A data folder with one image and a row per (question, mask)."""
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
@@ -68,13 +72,22 @@ def write_data(folder: Path, rows: Sequence[tuple[str, NDArray[np.bool_] | None]
         if mask is not None:
             Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"masks/{number}.png")
         name = None if mask is None else f"masks/{number}.png"
-        lines.append({"image": "images/a.png", "mask": name, "question": question, "thought": "Yes." if name else "No."})
+        lines.append(
+            {
+                "image": "images/a.png",
+                "mask": name,
+                "question": question,
+                "thought": "Yes." if name else "No.",
+            }
+        )
     (folder / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
 
 def write_tiny_prompter(folder: Path) -> Path:
-    """A checkpoint of random weights with the shipped tokenizer, for images of TINY_PX, and its profile beside it (tiny.toml)."""
+    """A checkpoint of random weights with the shipped tokenizer, for images of TINY_PX, and its profile
+    beside it (tiny.toml).
+    """
     tokenizer = load_tokenizer(SHIPPED)
     export_checkpoint(build_model(TINY, tokenizer, seed=0), tokenizer, folder, card="# card\n")
     settings = json.loads((folder / "preprocessor_config.json").read_text())

@@ -31,7 +31,9 @@ def canonical(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def blobs(rng: np.random.Generator, height: int, width: int, *, grain: int) -> NDArray[np.int64]:
-    """Random label image: a coarse random field, enlarged, so that instances touch, wind and enclose each other."""
+    """Random label image: a coarse random field, enlarged, so that instances touch, wind and enclose each
+    other.
+    """
     coarse = rng.integers(0, 4, (-(-height // grain), -(-width // grain)))
     return np.kron(coarse, np.ones((grain, grain), dtype=np.int64))[:height, :width]
 
@@ -62,7 +64,9 @@ def write_label_world(folder: Path, labels: NDArray[np.int64]) -> LabelWorld:
     """Scene, label raster and canonical ids in `folder`, and the file that says that a world is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = canonical(labels)
-    rgb = np.stack([(40 + ids * k % 211).astype(np.uint8) for k in (3, 5, 7)])  # never near black: that would be a collar
+    rgb = np.stack(
+        [(40 + ids * k % 211).astype(np.uint8) for k in (3, 5, 7)]
+    )  # never near black: that would be a collar
     write_raster(folder / "scene.tif", rgb)
     write_raster(folder / "labels.tif", ids.astype(np.uint32))
     (folder / "world.json").write_text("{}")

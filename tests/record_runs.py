@@ -1,4 +1,6 @@
-"""Label worlds as committed block records on disk, and phase two run on them: what the merge's tasks really read and write."""
+"""Label worlds as committed block records on disk, and phase two run on them: what the merge's tasks really
+read and write.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,28 @@ FINGERPRINT = "ab" * 32
 
 def write_records(folder: Path, lattice: TileLattice, source: Any) -> None:
     """Block records of everything an `ArraySource` holds; its closed tiles are failed ones."""
-    fragments = {(record.tile_row, record.tile_col): sorted(record.fragments, key=lambda f: f.local) for record in source.records()}
+    fragments = {
+        (record.tile_row, record.tile_col): sorted(record.fragments, key=lambda f: f.local)
+        for record in source.records()
+    }
     for block_row in range(lattice.n_block_rows):
         for block_col in range(lattice.n_block_cols):
-            rows = tuple(_row(lattice, source, fragments, t.tile_row, t.tile_col) for t in lattice.tiles_of_block(block_row, block_col))
+            rows = tuple(
+                _row(lattice, source, fragments, t.tile_row, t.tile_col)
+                for t in lattice.tiles_of_block(block_row, block_col)
+            )
             valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_) for row in rows}
-            record = BlockRecord(block_id=f"b{block_row:05d}_{block_col:05d}", fingerprint=FINGERPRINT, tiles=rows, valid=valid)
+            record = BlockRecord(
+                block_id=f"b{block_row:05d}_{block_col:05d}", fingerprint=FINGERPRINT, tiles=rows, valid=valid
+            )
             write_block_record(RunDir(folder), record, lattice=lattice)
 
 
-def _row(lattice: TileLattice, source: Any, fragments: dict[tuple[int, int], Any], tile_row: int, tile_col: int) -> TileRecord:
-    tile, found = lattice.tile(tile_row, tile_col), fragments.get((tile_row, tile_col), ())
+def _row(
+    lattice: TileLattice, source: Any, fragments: dict[tuple[int, int], Any], tile_row: int, tile_col: int
+) -> TileRecord:
+    tile = lattice.tile(tile_row, tile_col)
+    found = fragments.get((tile_row, tile_col), ())
     common = {"tile": tile, "query_index": 0, "valid_px": tile.core.area_px}
     if (tile_row, tile_col) in source.closed:
         return TileRecord(**common, status=TileStatus.FAILED, reason=Reason.MALFORMED, error="no JSON")
@@ -47,13 +60,17 @@ def _row(lattice: TileLattice, source: Any, fragments: dict[tuple[int, int], Any
     prompts = tuple(
         Prompt(box_xyxy=(0.0, float(i), 2.0, float(i) + 1.5), label=f"{tile.tile_id}#{i}")
         if i % 3
-        else Prompt(box_xyxy=None, points_xy=((float(i), 0.5),), point_labels=(1,), label=f"{tile.tile_id}#{i}")
+        else Prompt(
+            box_xyxy=None, points_xy=((float(i), 0.5),), point_labels=(1,), label=f"{tile.tile_id}#{i}"
+        )
         for i in range(1 + max(fragment.prompt_index for fragment in found))
     )
     labels = source.labels(tile_row, tile_col)
     rationale = f"because of {tile.tile_id}"
     status = {"status": TileStatus.FOUND, "reason": Reason.NONE}
-    return TileRecord(**common, **status, prompts=prompts, rationale=rationale, labels=labels, fragments=tuple(found))
+    return TileRecord(
+        **common, **status, prompts=prompts, rationale=rationale, labels=labels, fragments=tuple(found)
+    )
 
 
 def job_for(folder: Path, out: Path, lattice: TileLattice, **changes: Any) -> MergeJob:
@@ -78,7 +95,9 @@ def job_for(folder: Path, out: Path, lattice: TileLattice, **changes: Any) -> Me
 
 @dataclass
 class Shuffled:
-    """A `TaskRunner` that takes keys in an arbitrary order, every task on its own; dies before task number `dies_at`."""
+    """A `TaskRunner` that takes keys in an arbitrary order, every task on its own; dies before task number
+    `dies_at`.
+    """
 
     seed: int
     dies_at: int | None = None
@@ -99,7 +118,9 @@ def merge(job: MergeJob, *, seed: int = 0) -> Published:
 
 def result_bytes(out: Path) -> dict[str, bytes]:
     """Every published file of phase two, by its path."""
-    files = [path for folder in ("masks.zarr", "instances") for path in (out / folder).rglob("*") if path.is_file()]
+    files = [
+        path for folder in ("masks.zarr", "instances") for path in (out / folder).rglob("*") if path.is_file()
+    ]
     return {str(path.relative_to(out)): path.read_bytes() for path in [*files, out / "coverage.parquet"]}
 
 
@@ -108,7 +129,9 @@ def published_raster(out: Path) -> NDArray[np.uint64]:
 
 
 def assert_raster_equals_vector(out: Path) -> geopandas.GeoDataFrame:
-    """For every id: rows of the table, pixels of the raster, area and burnt shape of the geometry; no overlaps, all valid."""
+    """For every id: rows of the table, pixels of the raster, area and burnt shape of the geometry; no
+    overlaps, all valid.
+    """
     raster = published_raster(out)
     frame = geopandas.read_parquet(out / "instances").sort_values(["instance_id", "part_no"])
     ids, counts = np.unique(raster[raster > 0], return_counts=True)
@@ -116,18 +139,28 @@ def assert_raster_equals_vector(out: Path) -> geopandas.GeoDataFrame:
     assert total.index.tolist() == ids.tolist()
     assert total.tolist() == counts.tolist()
     assert (frame["part_no"] < frame["n_parts"]).all()
-    assert frame.groupby("instance_id").size().tolist() == frame.groupby("instance_id")["n_parts"].first().tolist()
+    assert (
+        frame.groupby("instance_id").size().tolist()
+        == frame.groupby("instance_id")["n_parts"].first().tolist()
+    )
     assert frame.geometry.is_valid.all()
     assert (frame.geometry.area == frame["area_px"]).all()
     assert set(frame.geometry.geom_type) <= {"Polygon", "MultiPolygon"}
     if len(frame):
         burnt = rasterio.features.rasterize(
-            [(g, i + 1) for i, g in enumerate(frame.geometry)], out_shape=raster.shape, transform=rasterio.Affine.identity(), dtype="int32"
+            [(g, i + 1) for i, g in enumerate(frame.geometry)],
+            out_shape=raster.shape,
+            transform=rasterio.Affine.identity(),
+            dtype="int32",
         )
         np.testing.assert_array_equal(np.append(np.uint64(0), frame["instance_id"].to_numpy())[burnt], raster)
-        assert shapely.union_all(frame.geometry.to_numpy()).area == frame["area_px"].sum(), "no two rows overlap"
+        assert shapely.union_all(frame.geometry.to_numpy()).area == frame["area_px"].sum(), (
+            "no two rows overlap"
+        )
     bounds = frame.geometry.bounds.to_numpy()
-    table = pq.read_table(out / "instances", columns=["bbox", "instance_id", "part_no"], partitioning=None).to_pandas()
+    table = pq.read_table(
+        out / "instances", columns=["bbox", "instance_id", "part_no"], partitioning=None
+    ).to_pandas()
     table = table.sort_values(["instance_id", "part_no"])
     assert [[box[k] for k in ("xmin", "ymin", "xmax", "ymax")] for box in table["bbox"]] == bounds.tolist()
     return frame

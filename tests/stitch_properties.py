@@ -1,6 +1,8 @@
-"""Properties of the merge as functions of a seed: hypothesis draws a few seeds in CI, `make fuzz-stitch` as many as time allows.
+"""Properties of the merge as functions of a seed: hypothesis draws a few seeds in CI, `make fuzz-stitch` as
+many as time allows.
 
-Each function builds a random world, tiling, noise and order from its seed and raises AssertionError when the property fails.
+Each function builds a random world, tiling, noise and order from its seed and raises AssertionError when the
+property fails.
 """
 
 from __future__ import annotations
@@ -22,10 +24,14 @@ from pipeline.stitch.sources import TileCache
 from pipeline.stitch.stitch_options import StitchOptions
 
 
-def random_case(seed: int, *, largest_core: int = 13) -> tuple[np.random.Generator, np.ndarray, TileLattice, Any]:
+def random_case(
+    seed: int, *, largest_core: int = 13
+) -> tuple[np.random.Generator, np.ndarray, TileLattice, Any]:
     """(generator, truth, lattice, oracle source) of a seed: any kind of world, any cut, both oracle modes."""
     rng = np.random.default_rng(seed)
-    core, halo, k = int(rng.integers(1, largest_core + 1)), int(rng.integers(1, 6)), int(rng.integers(1, 4))
+    core = int(rng.integers(1, largest_core + 1))
+    halo = int(rng.integers(1, 6))
+    k = int(rng.integers(1, 4))
     truth = worlds.random_world(rng, str(rng.choice(worlds.KINDS)), min(33, 8 * core))
     lattice = worlds.make_lattice(truth.shape, core, halo, k)
     source = worlds.cut(truth, lattice, mode=str(rng.choice(["whole", "pieces"])), seed=seed)
@@ -33,7 +39,9 @@ def random_case(seed: int, *, largest_core: int = 13) -> tuple[np.random.Generat
 
 
 def disturb(source: Any, rng: np.random.Generator, *, blind: float = 0.1) -> Any:
-    """Tiles disagree by a pixel, forget and fuse objects; a share `blind` of them sees nothing, every other one of those is closed."""
+    """Tiles disagree by a pixel, forget and fuse objects; a share `blind` of them sees nothing, every other
+    one of those is closed.
+    """
     for key, labels in list(source.tiles.items()):
         moved = np.roll(labels, tuple(rng.integers(-1, 2, 2)), axis=(0, 1))
         moved[rng.random(labels.shape) < 0.02] = 0
@@ -69,7 +77,9 @@ def check_oracle_is_exact(seed: int) -> None:
     """With perfect masks: the ids of the uncut image, for any cut, super-tile size and order of work."""
     rng, truth, lattice, source = random_case(seed)
     rescue = float(rng.choice([0.0, 0.5]))
-    options = StitchOptions(complete_first=bool(rng.integers(0, 2)), audit=bool(rng.integers(0, 2)), rescue_share=rescue)
+    options = StitchOptions(
+        complete_first=bool(rng.integers(0, 2)), audit=bool(rng.integers(0, 2)), rescue_share=rescue
+    )
     result = two_level(lattice, source, options, side=int(rng.integers(1, 6)), order=seed)
     np.testing.assert_array_equal(result.raster, worlds.canonical(truth))
     assert not any(row["truncated"] or row["one_sided"] for row in result.rows.values())
@@ -89,7 +99,9 @@ def check_two_level_is_flat(seed: int) -> None:
 def assert_same(flat: Merge, raster: np.ndarray, result: Result) -> None:
     """Raster and every column of the table, the flat merge being the reference."""
     np.testing.assert_array_equal(result.raster, raster)
-    table, cols, side = flat.instances, flat.lattice.n_tile_cols, flat.lattice.shard_px
+    table = flat.instances
+    cols = flat.lattice.n_tile_cols
+    side = flat.lattice.shard_px
     assert sorted(result.rows) == table.instance_id.tolist()
     for i, instance in enumerate(table.instance_id.tolist()):
         row = result.rows[instance]
@@ -108,16 +120,29 @@ def assert_same(flat: Merge, raster: np.ndarray, result: Result) -> None:
 
 
 def check_published(seed: int, folder: Path) -> None:
-    """Records on disk, tasks in any order, two super-tile sizes: same bytes; raster == vector; raster == the flat merge's."""
+    """Records on disk, tasks in any order, two super-tile sizes: same bytes; raster == vector; raster == the
+    flat merge's.
+    """
     rng, _, lattice, source = random_case(seed)
     disturb(source, rng)
     mode = "semantic" if rng.random() < 0.3 else "instances"
-    small = {"min_area_px": int(rng.choice([0, 0, 4])), "split_tiles": int(rng.choice([3, 10_000])), "part_tiles": 2}
+    small = {
+        "min_area_px": int(rng.choice([0, 0, 4])),
+        "split_tiles": int(rng.choice([3, 10_000])),
+        "part_tiles": 2,
+    }
     options = replace(random_options(rng), **small)
     runs.write_records(folder, lattice, source)
     results = []
     for number in range(2):
-        job = runs.job_for(folder, folder / f"out{number}", lattice, stitch=options, mode=mode, super_tile_tiles=int(rng.integers(1, 7)))
+        job = runs.job_for(
+            folder,
+            folder / f"out{number}",
+            lattice,
+            stitch=options,
+            mode=mode,
+            super_tile_tiles=int(rng.integers(1, 7)),
+        )
         runs.merge(job, seed=seed + number)
         results.append(runs.result_bytes(folder / f"out{number}"))
         assert not job.run_dir.merge.exists()
@@ -132,14 +157,21 @@ def check_lower_threshold_is_coarser(seed: int) -> None:
     rng, _, lattice, source = random_case(seed)
     disturb(source, rng)
     low, high = sorted(rng.random(2).tolist())
-    rasters = [two_level(lattice, source, StitchOptions(tau=tau + 1e-6, complete_first=False), side=3).raster for tau in (low, high)]
+    rasters = [
+        two_level(lattice, source, StitchOptions(tau=tau + 1e-6, complete_first=False), side=3).raster
+        for tau in (low, high)
+    ]
     np.testing.assert_array_equal(rasters[0] > 0, rasters[1] > 0)
     together = np.unique(np.stack([rasters[1].ravel(), rasters[0].ravel()]), axis=1)
-    assert np.unique(together[0]).size == together.shape[1], "each object of the higher threshold lies in one of the lower"
+    assert np.unique(together[0]).size == together.shape[1], (
+        "each object of the higher threshold lies in one of the lower"
+    )
 
 
 def check_far_tiles_change_nothing(seed: int) -> None:
-    """Without one tile's detections, all pixels stay that neither it nor an object with a fragment of its own can reach."""
+    """Without one tile's detections, all pixels stay that neither it nor an object with a fragment of its own
+    can reach.
+    """
     rng, _, lattice, source = random_case(seed, largest_core=9)
     disturb(source, rng)
     if not source.tiles:
@@ -153,11 +185,14 @@ def check_far_tiles_change_nothing(seed: int) -> None:
 
 
 def pixels_shared_with(source: Any, lattice: TileLattice, tile: tuple[int, int]) -> np.ndarray:
-    """(H, W) True in the tile's read window, and wherever any tile sees an object that holds a fragment of the tile.
+    """(H, W) True in the tile's read window, and wherever any tile sees an object that holds a fragment of
+    the tile.
 
-    Such an object may be named by a core pixel of the tile that it does not show, because another tile paints it whole.
+    Such an object may be named by a core pixel of the tile that it does not show, because another tile paints
+    it whole.
     """
-    table, near = fragment_table(source.records(), lattice), np.zeros((lattice.grid.height, lattice.grid.width), dtype=np.bool_)
+    table = fragment_table(source.records(), lattice)
+    near = np.zeros((lattice.grid.height, lattice.grid.width), dtype=np.bool_)
     near[lattice.tile(*tile).read.slices_in(lattice.grid.window)] = True
     component = roots(match_seams(lattice, TileCache(source, lattice), table, StitchOptions()).parent)
     shared = np.isin(component, component[table.nodes(lattice.tile(*tile))])

@@ -34,9 +34,13 @@ class ArraySource:
             labels = self.tiles[keys[i]]
             scores = self.scores.get(keys[i]) or [40000] * int(labels.max(initial=0))
             identity = [(index, score) for index, score in enumerate(scores)]
-            fragments = measure(self.lattice.tile(tile_row, tile_col), labels, self.lattice, identity=identity)
+            fragments = measure(
+                self.lattice.tile(tile_row, tile_col), labels, self.lattice, identity=identity
+            )
             order = np.random.default_rng((self.seed, 1)).permutation(len(fragments))
-            yield TileSummary(tile_row=tile_row, tile_col=tile_col, fragments=tuple(fragments[j] for j in order))
+            yield TileSummary(
+                tile_row=tile_row, tile_col=tile_col, fragments=tuple(fragments[j] for j in order)
+            )
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
         self.lattice.tile(tile_row, tile_col)
@@ -61,9 +65,12 @@ def all_tiles(lattice: TileLattice) -> list[Tile]:
 
 
 def cut(truth: NDArray[np.int64], lattice: TileLattice, *, mode: str, seed: int = 0) -> ArraySource:
-    """The truth seen tile by tile with arbitrary local ids: "whole" = one id per object and tile, "pieces" = one per visible piece."""
+    """The truth seen tile by tile with arbitrary local ids: "whole" = one id per object and tile, "pieces" =
+    one per visible piece.
+    """
     rng = np.random.default_rng(seed)
-    tiles, scores = {}, {}
+    tiles = {}
+    scores = {}
     for key in all_tiles(lattice):
         view = truth[lattice.tile(*key).read.slices_in(lattice.grid.window)]
         local = cc(view) if mode == "pieces" else view
@@ -77,7 +84,9 @@ def cut(truth: NDArray[np.int64], lattice: TileLattice, *, mode: str, seed: int 
 
 
 def cc(image: NDArray[np.int64]) -> NDArray[np.int64]:
-    """4-connected components of equal non-zero values, by scipy (not the library under test), numbered arbitrarily."""
+    """4-connected components of equal non-zero values, by scipy (not the library under test), numbered
+    arbitrarily.
+    """
     out = np.zeros(image.shape, dtype=np.int64)
     for value in np.unique(image[image > 0]):
         labels, _ = ndimage.label(image == value)
@@ -108,7 +117,9 @@ def raster(merge: Merge, keep: object = None) -> NDArray[np.uint64]:
 
 
 def random_world(rng: np.random.Generator, kind: str, side: int) -> NDArray[np.int64]:
-    """Label images whose objects are 4-connected: colour noise, touching cells, overlapping rectangles, 1-px lines."""
+    """Label images whose objects are 4-connected: colour noise, touching cells, overlapping rectangles, 1-px
+    lines.
+    """
     height, width = (int(v) for v in rng.integers(1, side + 1, 2))
     image = np.zeros((height, width), dtype=np.int64)
     if kind == "noise":
@@ -121,7 +132,8 @@ def random_world(rng: np.random.Generator, kind: str, side: int) -> NDArray[np.i
         image[rng.random(image.shape) < 0.1] = 0
     elif kind == "rectangles":
         for value in range(1, int(rng.integers(2, 14))):
-            row, col = int(rng.integers(0, height)), int(rng.integers(0, width))
+            row = int(rng.integers(0, height))
+            col = int(rng.integers(0, width))
             image[row : row + int(rng.integers(1, 12)), col : col + int(rng.integers(1, 12))] = value
     else:
         for value in range(1, 5):

@@ -1,4 +1,6 @@
-"""The two-level merge held in memory, for tests: the same functions that the tasks of a run call, without files."""
+"""The two-level merge held in memory, for tests: the same functions that the tasks of a run call, without
+files.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,22 @@ class BlockWise:
     """A tile source (`TileSource`) asked block by block, as `BlockSource` wants it."""
 
     def __init__(self, source: Any, lattice: TileLattice) -> None:
-        self.source, self.lattice = source, lattice
+        self.source = source
+        self.lattice = lattice
         self._by_block: defaultdict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
         k = lattice.block_tiles
         for record in source.records():
             for f in record.fragments:
                 w = f.window
-                row = (record.tile_row, record.tile_col, *(getattr(f, name) for name in INTS), w.row0, w.col0, w.row1, w.col1)
+                row = (
+                    record.tile_row,
+                    record.tile_col,
+                    *(getattr(f, name) for name in INTS),
+                    w.row0,
+                    w.col0,
+                    w.row1,
+                    w.col1,
+                )
                 self._by_block[record.tile_row // k, record.tile_col // k].append(row)
 
     def fragments(self, block_row: int, block_col: int) -> dict[str, NDArray[np.int64]]:
@@ -92,7 +103,9 @@ class Result:
     raster: NDArray[np.uint64]
     scores: NDArray[np.float32]
     rows: dict[int, dict[str, Any]]
-    """id -> n_px, complete, truncated (blocked included), one_sided, rep_place, rep_prompt, score, tiles; painted ids only."""
+    """id -> n_px, complete, truncated (blocked included), one_sided, rep_place, rep_prompt, score, tiles;
+    painted ids only.
+    """
     local: dict[int, int]
     """id -> block number of components said to show in one block alone."""
     pictures: dict[tuple[int, int], Picture]
@@ -101,15 +114,27 @@ class Result:
 
 
 def two_level(
-    lattice: TileLattice, source: Any, options: StitchOptions, *, side: int, mode: str = "instances", order: int = 0, min_px: int = 1
+    lattice: TileLattice,
+    source: Any,
+    options: StitchOptions,
+    *,
+    side: int,
+    mode: str = "instances",
+    order: int = 0,
+    min_px: int = 1,
 ) -> Result:
-    """Merge with super-tiles of `side` tiles; super-tiles and blocks are visited in an order drawn from `order`."""
+    """Merge with super-tiles of `side` tiles; super-tiles and blocks are visited in an order drawn from
+    `order`.
+    """
     rng = np.random.default_rng(order)
-    supers, tiles = SuperLattice(lattice, side), BlockWise(source, lattice)
+    supers = SuperLattice(lattice, side)
+    tiles = BlockWise(source, lattice)
     everyone = list(supers.all())
     shuffled = [everyone[i] for i in rng.permutation(len(everyone))]
     if mode == "semantic":
-        resolved: dict[str, Any] = {tile.name: resolve_regions(supers, tile, tiles, options) for tile in shuffled}
+        resolved: dict[str, Any] = {
+            tile.name: resolve_regions(supers, tile, tiles, options) for tile in shuffled
+        }
     else:
         resolved = {tile.name: resolve_fragments(supers, tile, tiles, options) for tile in shuffled}
     store = Store(resolved)
@@ -123,21 +148,31 @@ def two_level(
     pictures = {}
     for i in rng.permutation(len(blocks)):
         pictures[blocks[i]] = _paint(supers, blocks[i], described, source=tiles, mode=mode)
-    histogram = np.zeros(20, dtype=np.int64) if mode == "semantic" else np.sum([r.scores for r in resolved.values()], axis=0)
+    histogram = (
+        np.zeros(20, dtype=np.int64)
+        if mode == "semantic"
+        else np.sum([r.scores for r in resolved.values()], axis=0)
+    )
     return _collect(lattice, pictures, described, stats=stats, histogram=histogram, min_px=min_px)
 
 
 def _cuts(supers: SuperLattice, store: Store, source: BlockWise) -> NDArray[np.int64]:
     """(k, 2) places of the edges that the audit cuts."""
-    forbidden, keys, links = [np.zeros((3, 0), dtype=np.int64)], [], []
+    forbidden = [np.zeros((3, 0), dtype=np.int64)]
+    keys = []
+    links = []
     for tile in supers.all():
-        found, relabel = store.resolved[tile.name], store.relabels[tile.name]
+        found = store.resolved[tile.name]
+        relabel = store.relabels[tile.name]
         key = whole_roots(found.roots, relabel)[0].key[found.component]
-        forbidden.append(forbidden_pairs(found.table, key, lambda n: source.labels(*divmod(n, supers.lattice.n_tile_cols))))
+        forbidden.append(
+            forbidden_pairs(found.table, key, lambda n: source.labels(*divmod(n, supers.lattice.n_tile_cols)))
+        )
         of_place = dict(zip(found.table.place.tolist(), key.tolist(), strict=True))
         keys.append([of_place[place] for place in found.links.a.tolist()])
         links.append(found.links)
-    pairs, every = np.concatenate(forbidden, axis=1), join_links(links)
+    pairs = np.concatenate(forbidden, axis=1)
+    every = join_links(links)
     suspect = np.isin(np.concatenate([np.zeros(0), *keys]), pairs[2])
     mine = Links(a=every.a[suspect], b=every.b[suspect], score=every.score[suspect])
     return np.stack([mine.a, mine.b], axis=1)[cut_edges(mine, pairs)]
@@ -146,14 +181,24 @@ def _cuts(supers: SuperLattice, store: Store, source: BlockWise) -> NDArray[np.i
 def _describe(
     supers: SuperLattice, tile: SuperTile, store: Store, *, options: StitchOptions, mode: str
 ) -> tuple[PaintColumns | RegionPaint, ComponentColumns, MemberColumns]:
-    found, relabel = store.resolved[tile.name], store.relabels[tile.name]
+    found = store.resolved[tile.name]
+    relabel = store.relabels[tile.name]
     if mode == "semantic":
         return describe_regions(found.regions, found.witnesses, own=found.roots, relabel=relabel)
-    left, upper = supers.before(tile, 1), supers.before(tile, 0)
+    left = supers.before(tile, 1)
+    upper = supers.before(tile, 0)
     neighbours = {EAST: left and store.border(left), SOUTH: upper and store.border(upper)}
     fragments = FragmentColumns(table=found.table, component=found.component, matched=found.matched)
     incoming = incoming_bits(neighbours)
-    return describe_fragments(supers, tile, fragments=fragments, own=found.roots, relabel=relabel, incoming=incoming, options=options)
+    return describe_fragments(
+        supers,
+        tile,
+        fragments=fragments,
+        own=found.roots,
+        relabel=relabel,
+        incoming=incoming,
+        options=options,
+    )
 
 
 def _take_block(paint: Any, number: int) -> Any:
@@ -161,19 +206,30 @@ def _take_block(paint: Any, number: int) -> Any:
     return type(paint)(**{name: getattr(paint, name)[rows] for name in paint.__slots__})
 
 
-def _paint(supers: SuperLattice, block: tuple[int, int], described: dict[str, Any], *, source: BlockWise, mode: str) -> Picture:
-    lattice, cache = supers.lattice, TileCache(source, supers.lattice)
+def _paint(
+    supers: SuperLattice, block: tuple[int, int], described: dict[str, Any], *, source: BlockWise, mode: str
+) -> Picture:
+    lattice = supers.lattice
+    cache = TileCache(source, supers.lattice)
 
     def of(row: int, col: int) -> Any:
         return _take_block(described[supers.of_block(row, col).name][0], row * lattice.n_block_cols + col)
 
     if mode == "semantic":
         return region_picture(supers, cache, of(*block), block=block)
-    return BlockPainter(lattice, cache, concatenate_paint([of(*near) for near in near_blocks(lattice, *block)])).picture(*block)
+    return BlockPainter(
+        lattice, cache, concatenate_paint([of(*near) for near in near_blocks(lattice, *block)])
+    ).picture(*block)
 
 
 def _collect(
-    lattice: TileLattice, pictures: dict[tuple[int, int], Picture], described: dict[str, Any], *, stats: Any, histogram: Any, min_px: int
+    lattice: TileLattice,
+    pictures: dict[tuple[int, int], Picture],
+    described: dict[str, Any],
+    *,
+    stats: Any,
+    histogram: Any,
+    min_px: int,
 ) -> Result:
     raster = np.zeros((lattice.grid.height, lattice.grid.width), dtype=np.uint64)
     scores = np.zeros(raster.shape, dtype=np.float32)
@@ -201,7 +257,17 @@ def _collect(
     for instance, row in rows.items():
         row["n_px"], row["truncated"] = areas.get(instance, 0), row["truncated"] or instance in blocked
     shown = {instance: row for instance, row in rows.items() if row["n_px"] >= max(row["least_px"], min_px)}
-    low = np.array([instance for instance, row in rows.items() if row["n_px"] < row["least_px"]], dtype=np.uint64)
+    low = np.array(
+        [instance for instance, row in rows.items() if row["n_px"] < row["least_px"]], dtype=np.uint64
+    )
     raster[np.isin(raster, low)] = 0
     assert set(areas) <= set(rows)
-    return Result(raster=raster, scores=scores, rows=shown, local=local, pictures=pictures, stats=stats, histogram=histogram)
+    return Result(
+        raster=raster,
+        scores=scores,
+        rows=shown,
+        local=local,
+        pictures=pictures,
+        stats=stats,
+        histogram=histogram,
+    )

@@ -1,8 +1,8 @@
 """Files appear whole or not at all: temporary name in the same folder, fsync, rename, fsync of the folder.
 
-A reader therefore never meets a half-written file of ours under its final name, whatever was killed. An interrupted
-write leaves a `.{name}.*.tmp` behind, which nothing reads and `remove_leftovers` sweeps up. On an object store the same
-promise comes from a single PUT; these functions are the only place that would change.
+A reader therefore never meets a half-written file of ours under its final name, whatever was killed. An
+interrupted write leaves a `.{name}.*.tmp` behind, which nothing reads and `remove_leftovers` sweeps up. On an
+object store the same promise comes from a single PUT; these functions are the only place that would change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ LEFTOVER_AGE_S = 3600.0
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; when the body ends without an exception, its file becomes `path`.
 
-    The folder is created if need be. On an exception the temporary file is removed and `path` stays as it was.
+    The folder is created if need be. On an exception the temporary file is removed and `path` stays as it
+    was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)

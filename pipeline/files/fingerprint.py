@@ -1,8 +1,8 @@
 """What makes two runs the same run: sha256 over the canonical JSON of everything that can change the result.
 
-Canonical: keys sorted, strings in Unicode NFC, hrefs without query strings (a fresh token is the same scene), no
-insignificant white space, NaN refused. The caller decides which parameters belong in; machine-dependent ones (number of
-actors, runner) do not.
+Canonical: keys sorted, strings in Unicode NFC, hrefs without query strings (a fresh token is the same scene),
+no insignificant white space, NaN refused. The caller decides which parameters belong in; machine-dependent
+ones (number of actors, runner) do not.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def canonical(value: Any) -> Any:
 
 
 def diff_parameters(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Dotted keys whose values differ between `a` and `b`, sorted. Of a list of tables the first entry that differs is named."""
+    """Dotted keys whose values differ between `a` and `b`, sorted. Of a list of tables the first entry that
+    differs is named.
+    """
     return [change.key for change in _sorted_changes(a, b)]
 
 
@@ -75,13 +77,17 @@ def _sorted_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[_Change]
 
 
 def _changes(a: Any, b: Any, key: str) -> Iterator[_Change]:
-    """Leaves are compared as canonical JSON text, so that 1 and 1.0 differ just as they do in the fingerprint."""
+    """Leaves are compared as canonical JSON text, so that 1 and 1.0 differ just as they do in the
+    fingerprint.
+    """
     if _text(a) == _text(b):
         return
     table_a, table_b = ({} if value is _ABSENT else value for value in (a, b))
     if isinstance(table_a, Mapping) and isinstance(table_b, Mapping) and (table_a or table_b):
         for name in table_a.keys() | table_b.keys():
-            yield from _changes(table_a.get(name, _ABSENT), table_b.get(name, _ABSENT), f"{key}.{name}" if key else name)
+            yield from _changes(
+                table_a.get(name, _ABSENT), table_b.get(name, _ABSENT), f"{key}.{name}" if key else name
+            )
     elif _is_table_list(a) and _is_table_list(b):
         if len(a) != len(b):
             yield _Change(key=key, before=f"{len(a)} entries", after=f"{len(b)} entries")

@@ -1,8 +1,9 @@
 """Hrefs as they may be stored: without query string, fragment or user name.
 
-Pre-signed URLs and SAS tokens carry credentials in the query string, and `https://user:password@host/` carries them in
-front of the host. Everything that a run leaves behind (run.json, records, GeoParquet, STAC, report) goes through these
-two functions first. What pins the content of a scene is its ETag and size, never its token.
+Pre-signed URLs and SAS tokens carry credentials in the query string, and `https://user:password@host/`
+carries them in front of the host. Everything that a run leaves behind (run.json, records, GeoParquet, STAC,
+report) goes through these two functions first. What pins the content of a scene is its ETag and size, never
+its token.
 """
 
 from __future__ import annotations

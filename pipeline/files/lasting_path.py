@@ -1,8 +1,9 @@
 """Does what is written to a path outlive the job? Not below Ray's copy of the working directory.
 
 `ray job submit --working-dir .` starts the driver in a copy of the folder that Ray keeps under its session
-(`.../runtime_resources/working_dir_files/_ray_pkg_<hash>`), and a relative path means a place in there. Ray deletes the copy when
-it needs the room, and any changed file makes another one: the results would be gone, and the same command would start from nothing.
+(`.../runtime_resources/working_dir_files/_ray_pkg_<hash>`), and a relative path means a place in there. Ray
+deletes the copy when it needs the room, and any changed file makes another one: the results would be gone,
+and the same command would start from nothing.
 """
 
 from __future__ import annotations

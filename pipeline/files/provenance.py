@@ -1,4 +1,6 @@
-"""What pins the content of files named in the parameters, so that a changed checkpoint is never mistaken for the same run."""
+"""What pins the content of files named in the parameters, so that a changed checkpoint is never mistaken for
+the same run.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ _END_BYTES = 1024 * 1024
 
 
 def path_identity(text: str) -> str:
-    """A content hash for a local file or model folder; a hub id or URL is returned as it is (pin its revision instead)."""
+    """A content hash for a local file or model folder; a hub id or URL is returned as it is (pin its revision
+    instead).
+    """
     path = Path(text)
     if path.is_file():
         return f"sha256:{_hash_files([path])}"

@@ -1,18 +1,20 @@
 """How a raster is reached: which hrefs are allowed, the GDAL settings they need, and a guarded open.
 
-Shared by the two stages that touch rasters, `grid` (headers, once, on the driver) and `load` (pixels, in workers).
+Shared by the two stages that touch rasters, `grid` (headers, once, on the driver) and `load` (pixels, in
+workers).
 
-1. `href_kind` sorts an href into local, http or s3 and refuses everything else; we build the `/vsi...` path ourselves
-   (`gdal_path`), so that no driver prefix, VRT text or `/vsi` trick in an href ever reaches GDAL.
-2. `gdal_environment` holds the settings that mattered in measurements: directory listing off for remote files only (it
-   would hide `.tfw`, `.msk` and `.ovr` beside local ones), retries, timeouts, and a raw block cache large enough for the
-   compressed bytes of a whole block of tiles. A setting the user exported in the environment wins.
+1. `href_kind` sorts an href into local, http or s3 and refuses everything else; we build the `/vsi...` path
+   ourselves (`gdal_path`), so that no driver prefix, VRT text or `/vsi` trick in an href ever reaches GDAL.
+2. `gdal_environment` holds the settings that mattered in measurements: directory listing off for remote files
+   only (it would hide `.tfw`, `.msk` and `.ovr` beside local ones), retries, timeouts, and a raw block cache
+   large enough for the compressed bytes of a whole block of tiles. A setting the user exported in the
+   environment wins.
 3. `raster_environment` adds credentials: boto3's chain for s3, nothing else for the rest.
-4. `open_raster` opens with the GTiff driver only and `check_header` caps what a hostile or broken header may claim before
-   any pixel is read.
+4. `open_raster` opens with the GTiff driver only and `check_header` caps what a hostile or broken header may
+   claim before any pixel is read.
 
-Not done here: allow-lists of hosts and refusal of private addresses. Hrefs come from the operator's own command line; a
-catalogue of untrusted hrefs needs both.
+Not done here: allow-lists of hosts and refusal of private addresses. Hrefs come from the operator's own
+command line; a catalogue of untrusted hrefs needs both.
 """
 
 from __future__ import annotations
@@ -77,11 +79,12 @@ _TRANSIENT = re.compile(
 
 
 def set_process_defaults(cache_mb: int = PROCESS_CACHE_MB) -> None:
-    """Put process-wide GDAL settings into the environment; call before the first raster is opened (GDAL reads them once).
+    """Put process-wide GDAL settings into the environment; call before the first raster is opened (GDAL reads
+    them once).
 
-    `cache_mb`: size of the decoded-block cache in megabytes. It goes through the environment because the same number
-    given to `rasterio.Env` means bytes. What the user has exported stays; what this function has set in the process that started
-    this one does not.
+    `cache_mb`: size of the decoded-block cache in megabytes. It goes through the environment because the same
+    number given to `rasterio.Env` means bytes. What the user has exported stays; what this function has set
+    in the process that started this one does not.
     """
     if os.environ.get("GDAL_CACHEMAX") in (None, str(PROCESS_CACHE_MB), str(SMALL_CACHE_MB)):
         os.environ["GDAL_CACHEMAX"] = str(cache_mb)
@@ -94,7 +97,11 @@ def href_kind(href: str) -> HrefKind:
     """
     shown = href if len(href) <= 120 else href[:117] + "..."
     if not href.strip() or any(ord(char) < 32 for char in href):
-        raise InputError("A source must be a path or URL of a GeoTIFF", came=repr(shown), remedy="give a file, a folder, a glob or a URL")
+        raise InputError(
+            "A source must be a path or URL of a GeoTIFF",
+            came=repr(shown),
+            remedy="give a file, a folder, a glob or a URL",
+        )
     if href.lstrip().startswith("<") or href.lower().startswith("/vsi"):
         raise InputError(
             "A source must be a plain path or URL, not GDAL path syntax or VRT text",
@@ -104,12 +111,20 @@ def href_kind(href: str) -> HrefKind:
     scheme = urllib.parse.urlsplit(href).scheme.lower() if "://" in href else ""
     if scheme in ("http", "https"):
         if "@" in urllib.parse.urlsplit(href).netloc:
-            raise InputError("A source URL must not hold a user name or password", came=repr(shown), remedy="use a signed URL or s3://")
+            raise InputError(
+                "A source URL must not hold a user name or password",
+                came=repr(shown),
+                remedy="use a signed URL or s3://",
+            )
         return "http"
     if scheme == "s3":
         return "s3"
     if scheme:
-        raise InputError("A source URL must be http, https or s3", came=repr(shown), remedy="copy the file here or give another URL of it")
+        raise InputError(
+            "A source URL must be http, https or s3",
+            came=repr(shown),
+            remedy="copy the file here or give another URL of it",
+        )
     return "local"
 
 
@@ -124,7 +139,9 @@ def gdal_path(href: str) -> str:
 
 
 def gdal_environment(href: str) -> dict[str, str]:
-    """GDAL settings for reading `href`, without credentials. Variables the user has exported are left to them."""
+    """GDAL settings for reading `href`, without credentials. Variables the user has exported are left to
+    them.
+    """
     settings = dict(_COMMON_SETTINGS)
     if href_kind(href) != "local":
         settings |= _REMOTE_SETTINGS
@@ -139,19 +156,26 @@ def _s3_endpoint_settings() -> dict[str, str]:
     if not url:
         return {}
     parts = urllib.parse.urlsplit(url)
-    return {"AWS_S3_ENDPOINT": parts.netloc, "AWS_HTTPS": "NO" if parts.scheme == "http" else "YES", "AWS_VIRTUAL_HOSTING": "FALSE"}
+    return {
+        "AWS_S3_ENDPOINT": parts.netloc,
+        "AWS_HTTPS": "NO" if parts.scheme == "http" else "YES",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
 
 
 @functools.lru_cache(maxsize=1)
 def _aws_session() -> Any:
-    """One boto3 session per process: it refreshes its own credentials, and making one may ask a metadata server."""
+    """One boto3 session per process: it refreshes its own credentials, and making one may ask a metadata
+    server.
+    """
     return AWSSession()
 
 
 def raster_environment(href: str, *, patient: bool = True) -> Any:
     """A `rasterio.Env` with the settings and credentials for `href`; enter it around every open and read.
 
-    `patient`: let GDAL repeat failed requests with growing pauses (files opened inside keep this for their lifetime).
+    `patient`: let GDAL repeat failed requests with growing pauses (files opened inside keep this for their
+    lifetime).
     """
     session = _aws_session() if href_kind(href) == "s3" else DummySession()
     settings = gdal_environment(href)
@@ -166,7 +190,9 @@ def is_transient(error: BaseException) -> bool:
 
 
 def gdal_message(error: BaseException) -> str:
-    """What GDAL said, without rasterio's "see previous exception": the first and the innermost text of the chain."""
+    """What GDAL said, without rasterio's "see previous exception": the first and the innermost text of the
+    chain.
+    """
     texts = [str(error)]
     while error.__cause__ is not None:
         error = error.__cause__
@@ -178,12 +204,16 @@ def gdal_message(error: BaseException) -> str:
 def open_raster(href: str) -> Any:
     """Open `href` as GeoTIFF and check its header; the caller closes the returned `rasterio.DatasetReader`.
 
-    Call inside `raster_environment(href)`. Raises InputError when the file does not exist, is not a (Geo)TIFF or claims
-    impossible sizes; SourceError (retryable) when a remote server did not answer.
+    Call inside `raster_environment(href)`. Raises InputError when the file does not exist, is not a (Geo)TIFF
+    or claims impossible sizes; SourceError (retryable) when a remote server did not answer.
     """
     kind = href_kind(href)
     if kind == "local" and not Path(href).is_file():
-        raise InputError("A source file must exist", came=href, remedy="check the path; globs and folders expand to *.tif and *.tiff")
+        raise InputError(
+            "A source file must exist",
+            came=href,
+            remedy="check the path; globs and folders expand to *.tif and *.tiff",
+        )
     try:
         dataset = rasterio.open(gdal_path(href), driver="GTiff", sharing=False)
     except RasterioIOError as error:
@@ -203,15 +233,21 @@ def open_raster(href: str) -> Any:
 
 
 def check_header(dataset: Any, href: str) -> None:
-    """Refuse headers that would cost more than imagery can: size, bands, internal block, foreign overviews (InputError)."""
+    """Refuse headers that would cost more than imagery can: size, bands, internal block, foreign overviews
+    (InputError).
+    """
     remedy = "rewrite it with `gdal_translate -of COG -co BLOCKSIZE=512 in.tif out.tif`"
     if dataset.width * dataset.height > MAX_SCENE_PX:
         raise InputError(
-            f"A source may have at most {MAX_SCENE_PX:,} pixels: {href}", came=f"{dataset.width} x {dataset.height}", remedy=remedy
+            f"A source may have at most {MAX_SCENE_PX:,} pixels: {href}",
+            came=f"{dataset.width} x {dataset.height}",
+            remedy=remedy,
         )
     if dataset.count > MAX_BANDS:
         raise InputError(
-            f"A source may have at most {MAX_BANDS} bands: {href}", came=str(dataset.count), remedy="extract the bands you need"
+            f"A source may have at most {MAX_BANDS} bands: {href}",
+            came=str(dataset.count),
+            remedy="extract the bands you need",
         )
     pixel_interleaved = str(getattr(dataset.interleaving, "value", "")).lower() == "pixel"
     itemsize = max(np.dtype(name).itemsize for name in dataset.dtypes)
@@ -225,5 +261,7 @@ def check_header(dataset: Any, href: str) -> None:
             )
     if "OVERVIEW_FILE" in dataset.tags(ns="OVERVIEWS"):
         raise InputError(
-            f"A source must not point at overviews in another file: {href}", came="OVERVIEW_FILE in its metadata", remedy=remedy
+            f"A source must not point at overviews in another file: {href}",
+            came="OVERVIEW_FILE in its metadata",
+            remedy=remedy,
         )

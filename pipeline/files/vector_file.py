@@ -1,7 +1,9 @@
 """Features of a user's vector file: known locations to prompt with, polygons to score against.
 
-1. The suffix chooses the reader: GeoParquet by pyarrow, everything else by GDAL, which reads GeoJSON, GeoPackage and its kin.
-2. A file of several layers is refused rather than read by its first: which layer is meant only its author knows.
+1. The suffix chooses the reader: GeoParquet by pyarrow, everything else by GDAL, which reads GeoJSON,
+   GeoPackage and its kin.
+2. A file of several layers is refused rather than read by its first: which layer is meant only its author
+   knows.
 3. Rows without a geometry are left out; what is left must be of the kinds that the caller can use.
 """
 
@@ -25,15 +27,18 @@ POINTS = frozenset({"Point", "MultiPoint"})
 def read_vector_file(path: Path, *, what: str, kinds: Collection[str]) -> GeoDataFrame:
     """The rows of a vector file that have a geometry: at least one, all of `kinds` (shapely's type names).
 
-    `what` names the file in messages ("the truth"). The CRS is the file's own, and may be missing. Raises InputError when the file is
-    missing, unreadable, a table without geometries, of several layers, empty, or holds geometry of another kind.
+    `what` names the file in messages ("the truth"). The CRS is the file's own, and may be missing. Raises
+    InputError when the file is missing, unreadable, a table without geometries, of several layers, empty, or
+    holds geometry of another kind.
     """
     import geopandas
     import pyarrow
     from pyogrio.errors import DataLayerError, DataSourceError
     from shapely.errors import ShapelyError
 
-    wanted = " and ".join(name for name, group in (("polygons", POLYGONS), ("points", POINTS)) if group <= set(kinds))
+    wanted = " and ".join(
+        name for name, group in (("polygons", POLYGONS), ("points", POINTS)) if group <= set(kinds)
+    )
     remedy = f"give a GeoJSON, GeoPackage or GeoParquet file with {wanted}"
     if not path.is_file():
         raise InputError(f"{what} must be a vector file", came=f"{path}, which is no file", remedy=remedy)
@@ -43,22 +48,37 @@ def read_vector_file(path: Path, *, what: str, kinds: Collection[str]) -> GeoDat
         else:
             _check_layers(path, what)
             frame = geopandas.read_file(path)
-    except (OSError, ValueError, DataSourceError, DataLayerError, pyarrow.ArrowException, ShapelyError) as error:
-        raise InputError(f"{what} must be a readable vector file", came=f"{path}: {error}", remedy=remedy) from error
+    except (
+        OSError,
+        ValueError,
+        DataSourceError,
+        DataLayerError,
+        pyarrow.ArrowException,
+        ShapelyError,
+    ) as error:
+        raise InputError(
+            f"{what} must be a readable vector file", came=f"{path}: {error}", remedy=remedy
+        ) from error
     if not isinstance(frame, geopandas.GeoDataFrame):
-        raise InputError(f"{what} must be a file with geometries", came=f"a table without any in {path}", remedy=remedy)
+        raise InputError(
+            f"{what} must be a file with geometries", came=f"a table without any in {path}", remedy=remedy
+        )
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
     if frame.empty:
         raise InputError(f"{what} must hold at least one geometry", came=f"none in {path}", remedy=remedy)
     others = sorted(set(frame.geom_type) - set(kinds))
     if others:
         remedy = "take them out, or draw the outlines of what they stand for"
-        raise InputError(f"{what} must hold {wanted} only", came=f"{', '.join(others)} in {path}", remedy=remedy)
+        raise InputError(
+            f"{what} must hold {wanted} only", came=f"{', '.join(others)} in {path}", remedy=remedy
+        )
     return frame
 
 
 def _check_layers(path: Path, what: str) -> None:
-    """Raises InputError for more than one layer with geometries, and pyogrio's errors for what GDAL cannot open."""
+    """Raises InputError for more than one layer with geometries, and pyogrio's errors for what GDAL cannot
+    open.
+    """
     import pyogrio
 
     layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]

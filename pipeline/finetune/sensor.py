@@ -1,17 +1,22 @@
-"""What happens to a picture between the ground and the file: seasons, air, optics, detector, processing. Labels stay as they are.
+"""What happens to a picture between the ground and the file: seasons, air, optics, detector, processing.
+Labels stay as they are.
 
-The renderer already varies palette, sun, shadow, haze, blur and noise from world to world, but in one way: the same
-everywhere in a picture, with exact pixels. Files from real sensors differ in more ways, so `draw_sensor` draws some of the
-following (CLEAN_SHARE of the draws: none) and `apply_sensor` applies them in the order in which nature does:
+The renderer already varies palette, sun, shadow, haze, blur and noise from world to world, but in one way:
+the same everywhere in a picture, with exact pixels. Files from real sensors differ in more ways, so
+`draw_sensor` draws some of the following (CLEAN_SHARE of the draws: none) and `apply_sensor` applies them in
+the order in which nature does:
 
-1. `shift_season` moves greenish ground towards straw, brown or dark green. Only where the caller says that no labelled
-   object lies: a colour rule alone would turn a green field into a ripe one, and the label would be wrong.
+1. `shift_season` moves greenish ground towards straw, brown or dark green. Only where the caller says that no
+   labelled object lies: a colour rule alone would turn a green field into a ripe one, and the label would be
+   wrong.
 2. `texture_gain`: noise of several scales on the brightness of the ground.
 3. `add_haze`: a bright veil that varies slowly over the picture, round (haze) or in streaks (thin cirrus).
-4. `blur` (Gaussian point spread) or `resample` (down and up again: imagery stored finer than it was taken). Never both, so
-   that an object of 8 px stays visible.
-5. `illumination_gain` (gradient, vignette), `stripe_gain` (unequal detectors), `seam_gain` (two scenes of a mosaic).
-6. `digitise`: 11 to 16 bits with a dark offset and photon noise, then the percentile stretch of `pipeline.load.stretch`.
+4. `blur` (Gaussian point spread) or `resample` (down and up again: imagery stored finer than it was taken).
+   Never both, so that an object of 8 px stays visible.
+5. `illumination_gain` (gradient, vignette), `stripe_gain` (unequal detectors), `seam_gain` (two scenes of a
+   mosaic).
+6. `digitise`: 11 to 16 bits with a dark offset and photon noise, then the percentile stretch of
+   `pipeline.load.stretch`.
 7. `misregister`: colour coarser than brightness and moved by at most a pixel, as pan-sharpening leaves it.
 8. `bend` (gamma), `kill_lines` (dead lines), `compress` (JPEG).
 9. A pixel that was black (nodata) is black again, and no other pixel is.
@@ -90,7 +95,9 @@ class SensorEffects:
     full_well: float = 20_000.0
     """Photo-electrons at the end of the range: fewer = noisier."""
     stretch_share: float = 1.0
-    """1 = stretched by the percentiles of this picture, 0 = by the full range: a scene holds more than this picture."""
+    """1 = stretched by the percentiles of this picture, 0 = by the full range: a scene holds more than this
+    picture.
+    """
     colour_ratio: int = 1
     """Pixels of brightness per pixel of colour, a side."""
     colour_shift_xy: tuple[float, float] = (0.0, 0.0)
@@ -105,7 +112,9 @@ CLEAN = SensorEffects()
 
 
 def draw_sensor(rng: np.random.Generator, *, strength: float = 1.0) -> SensorEffects:
-    """Effects of one picture. `strength` multiplies how far each goes (0 = no change to speak of, 1 = as described)."""
+    """Effects of one picture. `strength` multiplies how far each goes (0 = no change to speak of, 1 = as
+    described).
+    """
     if rng.random() < CLEAN_SHARE:
         return CLEAN
 
@@ -113,18 +122,23 @@ def draw_sensor(rng: np.random.Generator, *, strength: float = 1.0) -> SensorEff
         value = float(rng.uniform(low, high)) * strength
         return value if rng.random() < chance else 0.0
 
-    season, season_share = SEASONS[int(rng.integers(len(SEASONS)))], drawn(0.35, 1.0, 1.0)
+    season = SEASONS[int(rng.integers(len(SEASONS)))]
+    season_share = drawn(0.35, 1.0, 1.0)
     red, green, blue = (1.0 + (float(rng.uniform(*span)) - 1.0) * season_share for span in season)
     streaks = rng.random() < 0.4
-    slope, direction = drawn(0.35, 0.05, 0.35), float(rng.uniform(0, 2 * np.pi))
+    slope = drawn(0.35, 0.05, 0.35)
+    direction = float(rng.uniform(0, 2 * np.pi))
     sharp = rng.random()
-    far, shift = drawn(0.25, 0.2, 1.0), float(rng.uniform(0, 2 * np.pi))
+    far = drawn(0.25, 0.2, 1.0)
+    shift = float(rng.uniform(0, 2 * np.pi))
     loss = drawn(0.45, 5.0, 70.0)
     return SensorEffects(
         season=(red, green, blue),
         texture=drawn(0.4, 0.02, 0.09),
         haze=min(drawn(0.3, 0.08, 0.45), 0.9),
-        haze_cells=(int(rng.integers(2, 4)), int(rng.integers(8, 16))) if streaks else (int(rng.integers(2, 6)), int(rng.integers(2, 6))),
+        haze_cells=(int(rng.integers(2, 4)), int(rng.integers(8, 16)))
+        if streaks
+        else (int(rng.integers(2, 6)), int(rng.integers(2, 6))),
         haze_degrees=float(rng.uniform(0, 180)),
         blur_px=float(rng.uniform(0.3, 1.2)) * strength if sharp < 0.3 else 0.0,
         resample=1.0 - float(rng.uniform(0.1, 0.6)) * min(strength, 1.0) if sharp > 0.75 else 1.0,
@@ -147,11 +161,14 @@ def draw_sensor(rng: np.random.Generator, *, strength: float = 1.0) -> SensorEff
     )
 
 
-def apply_sensor(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, free: NDArray[np.bool_] | None = None) -> Rgb:
+def apply_sensor(
+    rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, free: NDArray[np.bool_] | None = None
+) -> Rgb:
     """A new picture (H, W, 3) uint8 as the sensor delivers it; the input stays as it is.
 
-    `free` (H, W): True where no labelled object lies, the only pixels whose season may change (None: none). `rng` draws
-    the patterns and the noise. Pixels that are 0 in all bands come back as 0, all others keep at least one band above 0.
+    `free` (H, W): True where no labelled object lies, the only pixels whose season may change (None: none).
+    `rng` draws the patterns and the noise. Pixels that are 0 in all bands come back as 0, all others keep at
+    least one band above 0.
     """
     if effects == CLEAN:
         return rgb.copy()
@@ -197,28 +214,38 @@ def _enlarged(field: NDArray[np.floating], shape: tuple[int, int]) -> Gain:
     """A small field, enlarged smoothly to (H, W)."""
     from PIL import Image
 
-    image = Image.fromarray(np.ascontiguousarray(field, np.float32)).resize(shape[::-1], Image.Resampling.BICUBIC)
+    image = Image.fromarray(np.ascontiguousarray(field, np.float32)).resize(
+        shape[::-1], Image.Resampling.BICUBIC
+    )
     return np.asarray(image, np.float32).copy()
 
 
 def shift_season(rgb: Rgb, season: tuple[float, float, float], free: NDArray[np.bool_]) -> Rgb:
     """Multiply red, green and blue of `free` pixels by `season`, in proportion to how green they are.
 
-    Greenness: 2.5 times the lead of green over the mean of red and blue, relative to the brightness, clipped to 0..1.
+    Greenness: 2.5 times the lead of green over the mean of red and blue, relative to the brightness, clipped
+    to 0..1.
     """
     if season == (1.0, 1.0, 1.0):
         return rgb
     red, green, blue = (rgb[..., band].astype(np.float32) for band in range(3))
     others = (red + blue) / 2
-    weight: Gain = np.clip(2.5 * (green - others) / ((green + others) / 2 + 16), 0, 1).astype(np.float32) * free
+    weight: Gain = (
+        np.clip(2.5 * (green - others) / ((green + others) / 2 + 16), 0, 1).astype(np.float32) * free
+    )
     return np.stack(
-        [_to_bytes(band * (1 + weight * np.float32(factor - 1))) for band, factor in zip((red, green, blue), season, strict=True)],
+        [
+            _to_bytes(band * (1 + weight * np.float32(factor - 1)))
+            for band, factor in zip((red, green, blue), season, strict=True)
+        ],
         axis=-1,
     )
 
 
 def texture_gain(shape: tuple[int, int], amount: float, rng: np.random.Generator) -> Gain:
-    """(H, W) gains around 1 with standard deviation `amount`: noise of TEXTURE_PERIODS_PX with random weights."""
+    """(H, W) gains around 1 with standard deviation `amount`: noise of TEXTURE_PERIODS_PX with random
+    weights.
+    """
     total = np.zeros(shape, np.float32)
     for period in TEXTURE_PERIODS_PX:
         lattice = rng.standard_normal((shape[0] // period + 2, shape[1] // period + 2), dtype=np.float32)
@@ -261,7 +288,9 @@ def resample(rgb: Rgb, share: float) -> Rgb:
     if share >= 1:
         return rgb
     height, width = rgb.shape[:2]
-    small = Image.fromarray(rgb).resize((max(round(width * share), 1), max(round(height * share), 1)), Image.Resampling.BOX)
+    small = Image.fromarray(rgb).resize(
+        (max(round(width * share), 1), max(round(height * share), 1)), Image.Resampling.BOX
+    )
     return np.array(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
@@ -296,9 +325,13 @@ def illumination_gain(shape: tuple[int, int], gradient_xy: tuple[float, float], 
 
 
 def stripe_gain(shape: tuple[int, int], amount: float, rng: np.random.Generator) -> Gain:
-    """One gain per column, or per row, with standard deviation `amount` around 1: unequal detectors of a line scanner."""
+    """One gain per column, or per row, with standard deviation `amount` around 1: unequal detectors of a line
+    scanner.
+    """
     flown_down = rng.random() < 0.5
-    line = 1 + np.float32(amount) * rng.standard_normal(shape[1] if flown_down else shape[0], dtype=np.float32)
+    line = 1 + np.float32(amount) * rng.standard_normal(
+        shape[1] if flown_down else shape[0], dtype=np.float32
+    )
     return np.broadcast_to(line[None, :] if flown_down else line[:, None], shape)
 
 
@@ -314,13 +347,15 @@ def seam_gain(shape: tuple[int, int], effects: SensorEffects) -> Gain:
 def digitise(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, valid: NDArray[np.bool_]) -> Rgb:
     """Store as numbers of `effects.bits` bits with noise, and bring them back to 8 bits as the loader does.
 
-    Number = dark offset + brightness * fill, in shares of the range; the photon noise of n electrons is sqrt(n). The
-    limits of the stretch lie between the percentiles of the `valid` pixels of this picture and the full range.
+    Number = dark offset + brightness * fill, in shares of the range; the photon noise of n electrons is
+    sqrt(n). The limits of the stretch lie between the percentiles of the `valid` pixels of this picture and
+    the full range.
     """
     if effects.bits <= 8 or not valid.any():
         return rgb
     top = float(2**effects.bits - 1)
-    span, base = effects.fill * top, effects.dark * top
+    span = effects.fill * top
+    base = effects.dark * top
     share = np.moveaxis(rgb, -1, 0).astype(np.float32) * np.float32(1 / 255)
     noise = rng.standard_normal(share.shape, dtype=np.float32)
     noise *= np.sqrt(share * np.float32(effects.fill / effects.full_well))
@@ -341,7 +376,9 @@ def digitise(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, vali
 
 
 def misregister(rgb: Rgb, ratio: int, shift_xy: tuple[float, float]) -> Rgb:
-    """Colour reduced `ratio` times a side and moved by `shift_xy` pixels (right, down) under an unmoved brightness."""
+    """Colour reduced `ratio` times a side and moved by `shift_xy` pixels (right, down) under an unmoved
+    brightness.
+    """
     from PIL import Image
 
     if ratio == 1 and shift_xy == (0.0, 0.0):
@@ -351,7 +388,11 @@ def misregister(rgb: Rgb, ratio: int, shift_xy: tuple[float, float]) -> Rgb:
     brightness, *colours = Image.fromarray(rgb).convert("YCbCr").split()
     moved = []
     for colour in colours:
-        coarse = colour.resize(small, Image.Resampling.BOX).resize((width, height), Image.Resampling.BILINEAR) if ratio > 1 else colour
+        coarse = (
+            colour.resize(small, Image.Resampling.BOX).resize((width, height), Image.Resampling.BILINEAR)
+            if ratio > 1
+            else colour
+        )
         moved.append(Image.fromarray(_moved(np.asarray(coarse), shift_xy)))
     return np.array(Image.merge("YCbCr", (brightness, *moved)).convert("RGB"))
 
@@ -360,7 +401,8 @@ def _moved(band: NDArray[np.uint8], shift_xy: tuple[float, float]) -> NDArray[np
     """A band (H, W) moved by at most a pixel each way, linear between pixels, edges repeated."""
     values = band.astype(np.float32)
     for axis, shift in ((1, shift_xy[0]), (0, shift_xy[1])):
-        step, part = (1 if shift > 0 else -1), np.float32(min(abs(shift), 1.0))
+        step = 1 if shift > 0 else -1
+        part = np.float32(min(abs(shift), 1.0))
         neighbour = np.roll(values, step, axis)
         edge = 0 if step > 0 else -1
         if axis == 1:
@@ -380,7 +422,9 @@ def bend(rgb: Rgb, gamma: float) -> Rgb:
 
 
 def kill_lines(rgb: Rgb, n_lines: int, rng: np.random.Generator) -> Rgb:
-    """`n_lines` rows that repeat the row above with a third of its brightness: a detector that no longer answers well."""
+    """`n_lines` rows that repeat the row above with a third of its brightness: a detector that no longer
+    answers well.
+    """
     if not n_lines:
         return rgb
     out = rgb.copy()

@@ -1,9 +1,10 @@
 """Where to look: the area of interest, in lon/lat.
 
-`read_aoi` takes GeoJSON (Feature, FeatureCollection or bare geometry), GeoParquet and GeoPackage; `aoi_from_bbox` takes
-west, south, east, north. Both end in `_checked`, which holds the rules: polygons only, with an area, valid, inside the
-lon/lat range. Invalid geometry is refused with the place of the fault rather than repaired: a repaired bow-tie may cover
-other ground than its author meant, and what is looked at decides what is found.
+`read_aoi` takes GeoJSON (Feature, FeatureCollection or bare geometry), GeoParquet and GeoPackage;
+`aoi_from_bbox` takes west, south, east, north. Both end in `_checked`, which holds the rules: polygons only,
+with an area, valid, inside the lon/lat range. Invalid geometry is refused with the place of the fault rather
+than repaired: a repaired bow-tie may cover other ground than its author meant, and what is looked at decides
+what is found.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _GEOJSON_SUFFIXES = frozenset({".geojson", ".json"})
 _PARQUET_SUFFIXES = frozenset({".parquet", ".geoparquet", ".pq"})
 _GPKG_SUFFIXES = frozenset({".gpkg"})
 _DENSIFY_STEPS = 256
-"""Straight edges are cut into this many steps per extent before reprojection, so that they bend as they should."""
+"""Straight edges are cut into this many steps per extent before reprojection, so that they bend as they
+should.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,29 +41,43 @@ class Aoi:
     """The area of interest."""
 
     geometry: Any
-    """Valid shapely Polygon or MultiPolygon, lon/lat (OGC:CRS84), cut at the antimeridian as RFC 7946 3.1.9 asks."""
+    """Valid shapely Polygon or MultiPolygon, lon/lat (OGC:CRS84), cut at the antimeridian as RFC 7946 3.1.9
+    asks.
+    """
     source: str
     """Where it came from, for messages and run.json."""
 
     @property
     def bounds_lonlat(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north) in degrees, of the geometry as stored: an AOI across the antimeridian spans the globe."""
+        """(west, south, east, north) in degrees, of the geometry as stored: an AOI across the antimeridian
+        spans the globe.
+        """
         west, south, east, north = (float(value) for value in self.geometry.bounds)
         return west, south, east, north
 
 
 def aoi_from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
-    """The box between two meridians and two parallels, degrees; west > east crosses the antimeridian (RFC 7946 5.2)."""
+    """The box between two meridians and two parallels, degrees; west > east crosses the antimeridian (RFC
+    7946 5.2).
+    """
     came = f"{west} {south} {east} {north}"
     if not all(math.isfinite(value) for value in (west, south, east, north)):
-        raise InputError("--bbox must be four finite numbers W S E N", came=came, remedy="give degrees, e.g. 32.59 0.34 32.61 0.36")
+        raise InputError(
+            "--bbox must be four finite numbers W S E N",
+            came=came,
+            remedy="give degrees, e.g. 32.59 0.34 32.61 0.36",
+        )
     if max(abs(west), abs(east)) > 180 or max(abs(south), abs(north)) > 90:
         raise InputError(
-            "--bbox must be W S E N in degrees of longitude (-180..180) and latitude (-90..90)", came=came, remedy="convert it to lon/lat"
+            "--bbox must be W S E N in degrees of longitude (-180..180) and latitude (-90..90)",
+            came=came,
+            remedy="convert it to lon/lat",
         )
     if south >= north or west == east:
         raise InputError(
-            "--bbox must be W S E N with S < N and W different from E", came=came, remedy="check the order: west south east north"
+            "--bbox must be W S E N with S < N and W different from E",
+            came=came,
+            remedy="check the order: west south east north",
         )
     parts = [shapely.box(west, south, east, north)]
     if west > east:
@@ -71,14 +88,18 @@ def aoi_from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
 
 
 def read_aoi(path: str | Path) -> Aoi:
-    """Read the area of interest from a GeoJSON, GeoParquet or GeoPackage file, in whatever CRS the file declares.
+    """Read the area of interest from a GeoJSON, GeoParquet or GeoPackage file, in whatever CRS the file
+    declares.
 
-    Raises InputError when the file is missing, unreadable, empty, or holds anything but valid polygons with an area.
+    Raises InputError when the file is missing, unreadable, empty, or holds anything but valid polygons with
+    an area.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(
-            "The AOI must be an existing file", came=str(path), remedy="give a GeoJSON, GeoParquet or GeoPackage file, or --bbox W S E N"
+            "The AOI must be an existing file",
+            came=str(path),
+            remedy="give a GeoJSON, GeoParquet or GeoPackage file, or --bbox W S E N",
         )
     suffix = path.suffix.lower()
     if suffix in _GEOJSON_SUFFIXES:
@@ -99,7 +120,9 @@ def _read_geojson(path: Path) -> tuple[list[Any], CRS]:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError, OSError) as error:
         raise InputError(
-            f"The AOI {path} must be GeoJSON", came=f"text that is not JSON ({error})", remedy="export it again as GeoJSON"
+            f"The AOI {path} must be GeoJSON",
+            came=f"text that is not JSON ({error})",
+            remedy="export it again as GeoJSON",
         ) from error
     members = _geojson_geometries(document, path)
     geometries = []
@@ -121,7 +144,9 @@ def _geojson_geometries(document: Any, path: Path) -> list[Any]:
         features = document.get("features")
         if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
             raise InputError(
-                f"The AOI {path} must have a list of features", came=f"features = {features!r:.80}", remedy="export it again as GeoJSON"
+                f"The AOI {path} must have a list of features",
+                came=f"features = {features!r:.80}",
+                remedy="export it again as GeoJSON",
             )
         members = [feature.get("geometry") for feature in features]
     elif kind == "Feature":
@@ -146,7 +171,9 @@ def _geojson_crs(document: Any, path: Path) -> CRS:
         return CRS.from_user_input(member["properties"]["name"])
     except (CRSError, KeyError, TypeError) as error:
         raise InputError(
-            f"The `crs` member of the AOI {path} must name a CRS", came=f"{member!r:.120}", remedy="write the AOI in lon/lat, without `crs`"
+            f"The `crs` member of the AOI {path} must name a CRS",
+            came=f"{member!r:.120}",
+            remedy="write the AOI in lon/lat, without `crs`",
         ) from error
 
 
@@ -159,7 +186,9 @@ def _read_table(path: Path) -> tuple[list[Any], CRS]:
             layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
             if len(layers) > 1:
                 raise InputError(
-                    f"The AOI {path} must have one layer", came=", ".join(layers), remedy="save the layer you mean as a file of its own"
+                    f"The AOI {path} must have one layer",
+                    came=", ".join(layers),
+                    remedy="save the layer you mean as a file of its own",
                 )
             frame = geopandas.read_file(path)
         else:
@@ -174,16 +203,24 @@ def _read_table(path: Path) -> tuple[list[Any], CRS]:
         ) from error
     if "geometry" not in frame and not isinstance(frame, geopandas.GeoDataFrame):
         raise InputError(
-            f"The AOI {path} must have a geometry column", came=f"columns {list(frame.columns)}", remedy="export it with geometry"
+            f"The AOI {path} must have a geometry column",
+            came=f"columns {list(frame.columns)}",
+            remedy="export it with geometry",
         )
     geometries = [geometry for geometry in frame.geometry if geometry is not None]
     if frame.crs is None and path.suffix.lower() in _GPKG_SUFFIXES:
-        raise InputError(f"The AOI {path} must declare its CRS", came="a layer without CRS", remedy="set the layer's CRS and save it again")
+        raise InputError(
+            f"The AOI {path} must declare its CRS",
+            came="a layer without CRS",
+            remedy="set the layer's CRS and save it again",
+        )
     return geometries, CRS.from_user_input(frame.crs if frame.crs is not None else LONLAT_CRS)
 
 
 def _checked(geometries: list[Any], crs: CRS, name: str) -> Any:
-    """One valid lon/lat (Multi)Polygon out of the file's geometries, or an InputError that says what and where."""
+    """One valid lon/lat (Multi)Polygon out of the file's geometries, or an InputError that says what and
+    where.
+    """
     polygons: list[Any] = []
     for index, geometry in enumerate(geometries):
         geometry = shapely.force_2d(geometry)
@@ -197,7 +234,9 @@ def _checked(geometries: list[Any], crs: CRS, name: str) -> Any:
             )
         if not np.isfinite(shapely.get_coordinates(geometry)).all():
             raise InputError(
-                f"The AOI {name} must have finite coordinates", came=f"NaN or infinity in geometry {index}", remedy="export it again"
+                f"The AOI {name} must have finite coordinates",
+                came=f"NaN or infinity in geometry {index}",
+                remedy="export it again",
             )
         if not geometry.is_valid:
             fault = shapely.is_valid_reason(geometry)
@@ -208,10 +247,16 @@ def _checked(geometries: list[Any], crs: CRS, name: str) -> Any:
             )
         polygons.append(geometry)
     if not polygons:
-        raise InputError(f"The AOI {name} must hold at least one polygon", came="no geometry", remedy="draw the area you want to search")
+        raise InputError(
+            f"The AOI {name} must hold at least one polygon",
+            came="no geometry",
+            remedy="draw the area you want to search",
+        )
     merged = shapely.union_all(polygons)
     if merged.area <= 0:
-        raise InputError(f"The AOI {name} must cover an area", came="zero area", remedy="draw the area you want to search")
+        raise InputError(
+            f"The AOI {name} must cover an area", came="zero area", remedy="draw the area you want to search"
+        )
     lonlat = _to_lonlat(merged, crs, name)
     _check_range(lonlat, name)
     return lonlat
@@ -227,10 +272,16 @@ def _to_lonlat(geometry: Any, crs: CRS, name: str) -> Any:
         lonlat = shapely.geometry.shape(moved)
     except Exception as error:
         raise InputError(
-            f"The AOI {name} must convert to lon/lat", came=f"{crs.name}: {error}", remedy="write the AOI in lon/lat (EPSG:4326)"
+            f"The AOI {name} must convert to lon/lat",
+            came=f"{crs.name}: {error}",
+            remedy="write the AOI in lon/lat (EPSG:4326)",
         ) from error
     if lonlat.is_empty or not np.isfinite(shapely.get_coordinates(lonlat)).all():
-        raise InputError(f"The AOI {name} must lie where its CRS is defined", came=crs.name, remedy="write the AOI in lon/lat (EPSG:4326)")
+        raise InputError(
+            f"The AOI {name} must lie where its CRS is defined",
+            came=crs.name,
+            remedy="write the AOI in lon/lat (EPSG:4326)",
+        )
     return lonlat if lonlat.is_valid else polygonal(shapely.make_valid(lonlat))
 
 

@@ -1,10 +1,11 @@
 """Which three bands of a raster are red, green and blue.
 
 1. What the user says with --bands: 1-based numbers, or names of band descriptions or colour interpretations.
-2. Else the file's colour interpretation (a file may be stored B, G, R, A), 3. else band descriptions of these names,
-4. else bands 1, 2, 3 of a file with three or four bands that calls none of them a colour, which is how RGB and RGB +
-near-infrared images without tags are stored. More unnamed bands are a multispectral stack in an unknown order: a guess
-would look like an answer, so the user must say.
+2. Else the file's colour interpretation (a file may be stored B, G, R, A), 3. else band descriptions of these
+   names,
+4. else bands 1, 2, 3 of a file with three or four bands that calls none of them a colour, which is how RGB
+   and RGB + near-infrared images without tags are stored. More unnamed bands are a multispectral stack in an
+   unknown order: a guess would look like an answer, so the user must say.
 """
 
 from __future__ import annotations
@@ -38,19 +39,31 @@ class BandTable:
 
 
 def choose_rgb_bands(table: BandTable, wanted: Sequence[str | int] | None) -> tuple[int, int, int]:
-    """1-based indexes of red, green, blue. Raises InputError when the file does not have or does not tell them."""
+    """1-based indexes of red, green, blue. Raises InputError when the file does not have or does not tell
+    them.
+    """
     chosen = _wanted_bands(table, wanted) if wanted is not None else _own_bands(table)
     kinds = {table.dtypes[index - 1] for index in chosen}
     if len(kinds) > 1:
-        raise InputError(f"The three bands of {table.href} must have one data type", came=", ".join(sorted(kinds)), remedy=_REMEDY)
+        raise InputError(
+            f"The three bands of {table.href} must have one data type",
+            came=", ".join(sorted(kinds)),
+            remedy=_REMEDY,
+        )
     if next(iter(kinds)).startswith("complex"):
-        raise InputError(f"The bands of {table.href} must be real numbers", came="complex values", remedy="convert to amplitude first")
+        raise InputError(
+            f"The bands of {table.href} must be real numbers",
+            came="complex values",
+            remedy="convert to amplitude first",
+        )
     return chosen
 
 
 def _wanted_bands(table: BandTable, wanted: Sequence[str | int]) -> tuple[int, int, int]:
     if len(wanted) != 3:
-        raise InputError("--bands must name three bands: red, green, blue", came=",".join(map(str, wanted)), remedy=_REMEDY)
+        raise InputError(
+            "--bands must name three bands: red, green, blue", came=",".join(map(str, wanted)), remedy=_REMEDY
+        )
     red, green, blue = (_one_band(table, name) for name in wanted)
     return red, green, blue
 
@@ -63,10 +76,14 @@ def _one_band(table: BandTable, name: str | int) -> int:
             return index
     else:
         for names in (table.descriptions, table.interpretations):
-            hits = [index for index, own in enumerate(names, start=1) if own is not None and own.lower() == text]
+            hits = [
+                index for index, own in enumerate(names, start=1) if own is not None and own.lower() == text
+            ]
             if len(hits) == 1:
                 return hits[0]
-    raise InputError(f"--bands must name bands of {table.href}", came=f"{name!r}; the file has {table}", remedy=_REMEDY)
+    raise InputError(
+        f"--bands must name bands of {table.href}", came=f"{name!r}; the file has {table}", remedy=_REMEDY
+    )
 
 
 def _own_bands(table: BandTable) -> tuple[int, int, int]:
@@ -83,9 +100,15 @@ def _own_bands(table: BandTable) -> tuple[int, int, int]:
         )
     usable = [index for index, name in enumerate(table.interpretations, start=1) if name != "alpha"]
     if len(usable) < 3:
-        raise InputError(f"{table.href} must have at least three bands when --bands is not given", came=str(table), remedy=_REMEDY)
+        raise InputError(
+            f"{table.href} must have at least three bands when --bands is not given",
+            came=str(table),
+            remedy=_REMEDY,
+        )
     if len(usable) > 4:
         raise InputError(
-            f"{table.href} does not say which of its {table.count} bands are red, green and blue", came=str(table), remedy=_REMEDY
+            f"{table.href} does not say which of its {table.count} bands are red, green and blue",
+            came=str(table),
+            remedy=_REMEDY,
         )
     return usable[0], usable[1], usable[2]

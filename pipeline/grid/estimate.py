@@ -1,7 +1,8 @@
 """What a plan will cost, before anything is loaded: the numbers of --dry-run.
 
-All are upper bounds of the plan itself: tiles that turn out to be nodata cost no model call, and of overlapping scenes only
-those are read that still have something to fill. Prompter calls count one per tile and query; a malformed reply costs a retry.
+All are upper bounds of the plan itself: tiles that turn out to be nodata cost no model call, and of
+overlapping scenes only those are read that still have something to fill. Prompter calls count one per tile
+and query; a malformed reply costs a retry.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Estimate:
     bytes_decoded: int
     """Size of those pixels in memory, as stored numbers."""
     bytes_to_read: int | None
-    """Compressed bytes, from each file's size per pixel (its overviews included); None when a size is unknown."""
+    """Compressed bytes, from each file's size per pixel (its overviews included); None when a size is
+    unknown.
+    """
     image_encodings: int
     """Image encodings of the segmenter: one per tile, whatever the number of queries."""
     model_calls: int
@@ -57,7 +60,8 @@ def estimate(plan: Plan, n_queries: int) -> Estimate:
     """Add up a plan. `n_queries`: questions asked of every tile, at least 1."""
     if n_queries < 1:
         raise InputError("A run needs at least one query", came=str(n_queries), remedy="give --query")
-    pixels, reads = 0, []
+    pixels = 0
+    reads = []
     for block in plan.blocks():
         pixels += sum(tile.core.area_px for tile in block.tiles)
         reads.append(block.read)
@@ -85,14 +89,17 @@ def estimate(plan: Plan, n_queries: int) -> Estimate:
 
 
 def overlaps_px(reads: Sequence[Window], windows: Sequence[Window]) -> NDArray[np.int64]:
-    """(n_windows,) pixels that each window shares with `reads`, added up; pairs that do not meet cost nothing."""
+    """(n_windows,) pixels that each window shares with `reads`, added up; pairs that do not meet cost
+    nothing.
+    """
     edges = np.array([_edges(window) for window in windows], dtype=np.int64).reshape(-1, 4)
     tree = shapely.STRtree(shapely.box(*edges.T))
     total = np.zeros(len(windows), dtype=np.int64)
     for start in range(0, len(reads), _CHUNK_BLOCKS):
         own = np.array([_edges(read) for read in reads[start : start + _CHUNK_BLOCKS]], dtype=np.int64)
         block, window = tree.query(shapely.box(*own.T))
-        low, high = np.maximum(own[block, :2], edges[window, :2]), np.minimum(own[block, 2:], edges[window, 2:])
+        low = np.maximum(own[block, :2], edges[window, :2])
+        high = np.minimum(own[block, 2:], edges[window, 2:])
         np.add.at(total, window, np.maximum(high - low, 0).prod(axis=1))
     return total
 

@@ -1,16 +1,19 @@
 """The run grid: one CRS, one affine, one integer lattice, and where each scene sits on it.
 
-1. `choose_lattice` decides the mode. All scenes on one lattice (same CRS, same pixel size and direction, origins a whole
-   number of pixels apart) -> **scene mode**: the grid is that lattice, pixels are read as they are stored, whatever the
-   affine (south-up and rotated ones too). Otherwise, or when another CRS or resolution is asked for -> **mosaic mode**: one
-   north-up grid. Its CRS is the one asked for, else the scenes' common one; different CRSs without a choice are an error. Its
-   resolution is the one asked for, else the finest scene's. Its phase is that of the first scene which already has this CRS
-   and resolution, so that this scene at least is read without resampling, else origins are multiples of the resolution, so
-   that separate runs agree.
-2. `place_scenes` puts each scene on it: an integer offset when its pixels are the grid's pixels, else a warped outline.
+1. `choose_lattice` decides the mode. All scenes on one lattice (same CRS, same pixel size and direction,
+   origins a whole number of pixels apart) -> **scene mode**: the grid is that lattice, pixels are read as
+   they are stored, whatever the affine (south-up and rotated ones too). Otherwise, or when another CRS or
+   resolution is asked for -> **mosaic mode**: one north-up grid. Its CRS is the one asked for, else the
+   scenes' common one; different CRSs without a choice are an error. Its resolution is the one asked for, else
+   the finest scene's. Its phase is that of the first scene which already has this CRS and resolution, so that
+   this scene at least is read without resampling, else origins are multiples of the resolution, so that
+   separate runs agree.
+2. `place_scenes` puts each scene on it: an integer offset when its pixels are the grid's pixels, else a
+   warped outline.
 3. `crop` cuts the grid to a window and moves offsets and outlines along.
 
-All geometry here is in pixels of the grid (x = column edge, y = row edge), where the tests of `tiles` are made too.
+All geometry here is in pixels of the grid (x = column edge, y = row edge), where the tests of `tiles` are
+made too.
 """
 
 from __future__ import annotations
@@ -37,10 +40,14 @@ OffsetRC = tuple[int, int]
 """(row, col) of the scene's first pixel on the run grid."""
 
 PHASE_TOLERANCE_PX = 0.01
-"""Origins that are whole pixels apart up to this, and pixel sizes that drift by less than this across a scene, are one lattice."""
+"""Origins that are whole pixels apart up to this, and pixel sizes that drift by less than this across a
+scene, are one lattice.
+"""
 
 RESOLUTION_TOLERANCE = 0.01
-"""Pixel sizes this close (relative) count as equal when the finest scene is looked for: reprojection changes them a little."""
+"""Pixel sizes this close (relative) count as equal when the finest scene is looked for: reprojection changes
+them a little.
+"""
 
 MAX_GRID_SIDE_PX = 2**31 - 1
 """GDAL's limit for the side of a raster."""
@@ -87,9 +94,13 @@ def pixel_offset(scene: Scene, grid: RunGrid) -> OffsetRC | None:
         return None
     to_grid = ~affine_of(grid.transform) @ affine_of(scene.transform)
     drift = max(
-        abs(to_grid.a - 1) * scene.width, abs(to_grid.b) * scene.height, abs(to_grid.d) * scene.width, abs(to_grid.e - 1) * scene.height
+        abs(to_grid.a - 1) * scene.width,
+        abs(to_grid.b) * scene.height,
+        abs(to_grid.d) * scene.width,
+        abs(to_grid.e - 1) * scene.height,
     )
-    col, row = round(to_grid.c), round(to_grid.f)
+    col = round(to_grid.c)
+    row = round(to_grid.f)
     if drift > PHASE_TOLERANCE_PX or max(abs(to_grid.c - col), abs(to_grid.f - row)) > PHASE_TOLERANCE_PX:
         return None
     return row, col
@@ -99,12 +110,16 @@ def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float |
     """Decide mode and grid for all scenes, uncropped. `crs`: user text; `resolution`: CRS units per pixel."""
     wanted_wkt = crs_from_text(crs) if crs is not None else None
     first = scenes[0]
-    lattice = RunGrid(crs_wkt=first.crs_wkt, transform=first.transform, width=first.width, height=first.height)
+    lattice = RunGrid(
+        crs_wkt=first.crs_wkt, transform=first.transform, width=first.width, height=first.height
+    )
     offsets = [pixel_offset(scene, lattice) for scene in scenes]
     if len(scenes) > 1 and any(scene.crs_wkt is None for scene in scenes):
         nameless = ", ".join(scene.href for scene in scenes if scene.crs_wkt is None)
         raise InputError(
-            "Several sources must all have a CRS", came=f"none in {nameless}", remedy="say which with --crs, or run them one by one"
+            "Several sources must all have a CRS",
+            came=f"none in {nameless}",
+            remedy="say which with --crs, or run them one by one",
         )
     wants_own_lattice = (wanted_wkt is None or same_crs(wanted_wkt, first.crs_wkt)) and (
         resolution is None or _has_resolution(first, resolution)
@@ -113,7 +128,9 @@ def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float |
         return _union(lattice, "scene", scenes)
     if first.crs_wkt is None:
         raise InputError(
-            f"{first.href} must have a CRS to be resampled", came="none", remedy="say which with --crs, or leave out --resolution"
+            f"{first.href} must have a CRS to be resampled",
+            came="none",
+            remedy="say which with --crs, or leave out --resolution",
         )
     return _union(_mosaic_lattice(scenes, wanted_wkt or _common_crs(scenes), resolution), "mosaic", scenes)
 
@@ -123,13 +140,17 @@ def crs_from_text(text: str) -> str:
     try:
         return str(rasterio.crs.CRS.from_user_input(text).to_wkt(version="WKT2_2019"))
     except (rasterio.errors.CRSError, ValueError) as error:
-        raise InputError("--crs must name a CRS", came=text, remedy="use an EPSG code such as EPSG:32636") from error
+        raise InputError(
+            "--crs must name a CRS", came=text, remedy="use an EPSG code such as EPSG:32636"
+        ) from error
 
 
 def _has_resolution(scene: Scene, resolution: float, tolerance: float = 1e-6) -> bool:
     """Whether both sides of the scene's pixels, in its own CRS, are `resolution` up to a relative tolerance."""
     a, b, _, d, e, _ = scene.transform
-    return all(math.isclose(size, resolution, rel_tol=tolerance) for size in (math.hypot(a, d), math.hypot(b, e)))
+    return all(
+        math.isclose(size, resolution, rel_tol=tolerance) for size in (math.hypot(a, d), math.hypot(b, e))
+    )
 
 
 def _common_crs(scenes: Sequence[Scene]) -> str:
@@ -139,7 +160,9 @@ def _common_crs(scenes: Sequence[Scene]) -> str:
         listed = "; ".join(f"{scene.href}: {crs_name(scene.crs_wkt)}" for scene in scenes[:8])
         more = f"; and {len(scenes) - 8} more" if len(scenes) > 8 else ""
         raise InputError(
-            "Sources must share one CRS when --crs is not given", came=listed + more, remedy=f"add --crs, e.g. --crs {crs_name(first)}"
+            "Sources must share one CRS when --crs is not given",
+            came=listed + more,
+            remedy=f"add --crs, e.g. --crs {crs_name(first)}",
         )
     return first
 
@@ -162,7 +185,8 @@ def _resolution_in(scene: Scene, crs_wkt: str) -> float:
     """Geometric mean of a pixel's sides in units of the CRS, at the scene's centre."""
     if same_crs(scene.crs_wkt, crs_wkt):
         return math.sqrt(abs(affine_of(scene.transform).determinant))
-    col, row = scene.width / 2, scene.height / 2
+    col = scene.width / 2
+    row = scene.height / 2
     corners = [affine_of(scene.transform) @ corner for corner in ((col, row), (col + 1, row), (col, row + 1))]
     points = _moved(np.array(corners), scene, crs_wkt)
     if not np.isfinite(points).all():
@@ -195,11 +219,19 @@ def _undefined(scene: Scene, crs_wkt: str | None) -> InputError:
 def _mosaic_lattice(scenes: Sequence[Scene], crs_wkt: str, resolution: float | None) -> RunGrid:
     """The mosaic's lattice as a grid of no particular size; `_union` gives it its extent."""
     if resolution is not None and not (math.isfinite(resolution) and resolution > 0):
-        raise InputError("--resolution must be a positive number of CRS units per pixel", came=str(resolution), remedy="e.g. 0.3 for 30 cm")
+        raise InputError(
+            "--resolution must be a positive number of CRS units per pixel",
+            came=str(resolution),
+            remedy="e.g. 0.3 for 30 cm",
+        )
     target = min(_resolution_in(scene, crs_wkt) for scene in scenes) if resolution is None else resolution
     tolerance = RESOLUTION_TOLERANCE if resolution is None else 1e-6
     for scene in scenes:
-        if same_crs(scene.crs_wkt, crs_wkt) and _is_north_up(scene) and _has_resolution(scene, target, tolerance):
+        if (
+            same_crs(scene.crs_wkt, crs_wkt)
+            and _is_north_up(scene)
+            and _has_resolution(scene, target, tolerance)
+        ):
             return RunGrid(crs_wkt=crs_wkt, transform=scene.transform, width=scene.width, height=scene.height)
     return RunGrid(crs_wkt=crs_wkt, transform=(target, 0.0, 0.0, 0.0, -target, 0.0), width=1, height=1)
 
@@ -208,7 +240,12 @@ def _union(lattice: RunGrid, mode: Mode, scenes: Sequence[Scene]) -> Placement:
     """Grow the lattice to the bounding window of all scenes, and place them on it."""
     outlines = place_scenes(scenes, lattice)
     bounds = np.array([outline.bounds for outline in outlines])
-    window = outer_window(float(bounds[:, 0].min()), float(bounds[:, 1].min()), float(bounds[:, 2].max()), float(bounds[:, 3].max()))
+    window = outer_window(
+        float(bounds[:, 0].min()),
+        float(bounds[:, 1].min()),
+        float(bounds[:, 2].max()),
+        float(bounds[:, 3].max()),
+    )
     if max(window.shape) > MAX_GRID_SIDE_PX:
         raise InputError(
             f"The run grid may have at most {MAX_GRID_SIDE_PX:,} pixels a side",
@@ -226,14 +263,25 @@ def _union(lattice: RunGrid, mode: Mode, scenes: Sequence[Scene]) -> Placement:
 
 
 def outer_window(x0: float, y0: float, x1: float, y1: float) -> Window:
-    """Whole pixels around pixel-edge coordinates; overhangs below a thousandth of a pixel are rounding, not extent."""
+    """Whole pixels around pixel-edge coordinates; overhangs below a thousandth of a pixel are rounding, not
+    extent.
+    """
     slack = 1e-3
-    return Window(row0=math.floor(y0 + slack), col0=math.floor(x0 + slack), row1=math.ceil(y1 - slack), col1=math.ceil(x1 - slack))
+    return Window(
+        row0=math.floor(y0 + slack),
+        col0=math.floor(x0 + slack),
+        row1=math.ceil(y1 - slack),
+        col1=math.ceil(x1 - slack),
+    )
 
 
 def crop(placement: Placement, window: Window) -> Placement:
-    """The same lattice cut (or grown) to `window`, given in pixels of the current grid; offsets and outlines move along."""
-    grid, row0, col0 = placement.grid, window.row0, window.col0
+    """The same lattice cut (or grown) to `window`, given in pixels of the current grid; offsets and outlines
+    move along.
+    """
+    grid = placement.grid
+    row0 = window.row0
+    col0 = window.col0
     return replace(
         placement,
         grid=RunGrid(
@@ -242,24 +290,31 @@ def crop(placement: Placement, window: Window) -> Placement:
             width=window.width,
             height=window.height,
         ),
-        offsets=tuple(None if offset is None else (offset[0] - row0, offset[1] - col0) for offset in placement.offsets),
-        outlines=tuple(shapely.transform(outline, lambda xy: xy - (col0, row0)) for outline in placement.outlines),
+        offsets=tuple(
+            None if offset is None else (offset[0] - row0, offset[1] - col0) for offset in placement.offsets
+        ),
+        outlines=tuple(
+            shapely.transform(outline, lambda xy: xy - (col0, row0)) for outline in placement.outlines
+        ),
     )
 
 
 def _edge_points(scene: Scene, steps: int) -> NDArray[np.float64]:
     """(4 * steps, 2) x, y: the scene's outline in its own CRS, around from the first pixel's corner."""
     ramp = np.linspace(0.0, 1.0, steps)
-    width, height = scene.width, scene.height
+    width = scene.width
+    height = scene.height
     cols = np.concatenate([ramp * width, np.full(steps, width), ramp[::-1] * width, np.zeros(steps)])
     rows = np.concatenate([np.zeros(steps), ramp * height, np.full(steps, height), ramp[::-1] * height])
     return np.column_stack(affine_of(scene.transform) @ (cols, rows))
 
 
 def place_scenes(scenes: Sequence[Scene], grid: RunGrid) -> list[Any]:
-    """Outline of each scene in pixels of the grid. Scenes on the grid's own lattice get exact integer rectangles.
+    """Outline of each scene in pixels of the grid. Scenes on the grid's own lattice get exact integer
+    rectangles.
 
-    On a lon/lat grid, scenes on both sides of the antimeridian are put on the same turn of the globe as their predecessor.
+    On a lon/lat grid, scenes on both sides of the antimeridian are put on the same turn of the globe as their
+    predecessor.
     """
     outlines: list[Any] = []
     to_pixels = ~affine_of(grid.transform)

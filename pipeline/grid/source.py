@@ -1,12 +1,14 @@
 """What to look at: rasters become `Scene`s by their headers alone.
 
-1. `expand_hrefs`: a file, a folder, a glob, a .txt list, http(s) or s3 URLs -> one ordered list without repeats.
+1. `expand_hrefs`: a file, a folder, a glob, a .txt list, http(s) or s3 URLs -> one ordered list without
+   repeats.
 2. `open_scene`: guarded open (GTiff driver only, capped headers), georeference, RGB bands, identity.
 3. `open_scenes`: all of them, remote headers in parallel, with unique ids.
 
-Georeference. An affine of any kind is taken as it is: north-up, south-up and rotated rasters keep their own lattice. A
-raster placed only by ground control points or RPCs has no lattice; which warp is right for it is the user's decision, so
-it is refused with the command that makes one. A raster without any CRS is taken in pixel space unless `crs` says what it is.
+Georeference. An affine of any kind is taken as it is: north-up, south-up and rotated rasters keep their own
+lattice. A raster placed only by ground control points or RPCs has no lattice; which warp is right for it is
+the user's decision, so it is refused with the command that makes one. A raster without any CRS is taken in
+pixel space unless `crs` says what it is.
 
 Order matters: in a mosaic the first scene that has a valid pixel wins.
 """
@@ -50,7 +52,9 @@ class SourceOptions:
     bands: tuple[str | int, ...] | None = None
     """Red, green, blue as 1-based numbers or names; None = what the file says."""
     crs: str | None = None
-    """CRS assumed for rasters that have none, as EPSG code, WKT or PROJ string; rasters that have one keep it."""
+    """CRS assumed for rasters that have none, as EPSG code, WKT or PROJ string; rasters that have one keep
+    it.
+    """
 
 
 class SceneCatalog(Protocol):
@@ -74,8 +78,8 @@ class RasterFiles:
 def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
     """Open the header of every source and describe it.
 
-    Raises InputError for a source that does not exist, is not a GeoTIFF, has no usable georeference or bands; SourceError
-    (retryable) when a server did not answer.
+    Raises InputError for a source that does not exist, is not a GeoTIFF, has no usable georeference or bands;
+    SourceError (retryable) when a server did not answer.
     """
     hrefs = expand_hrefs(options.hrefs)
     if len(hrefs) > 1 and any(href_kind(href) != "local" for href in hrefs):
@@ -87,31 +91,45 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
 
 
 def expand_hrefs(hrefs: Iterable[str]) -> tuple[str, ...]:
-    """Globs, folders and lists become files (sorted within one glob or folder); repeats are dropped, order is kept."""
+    """Globs, folders and lists become files (sorted within one glob or folder); repeats are dropped, order is
+    kept.
+    """
     found: list[str] = []
     for href in hrefs:
         found.extend(_expand_one(href))
     if not found:
-        raise InputError("At least one source is needed", came="none", remedy="give --source with a GeoTIFF, a folder, a glob or a URL")
+        raise InputError(
+            "At least one source is needed",
+            came="none",
+            remedy="give --source with a GeoTIFF, a folder, a glob or a URL",
+        )
     return tuple(dict.fromkeys(found))
 
 
 def _expand_one(href: str) -> list[str]:
     if href_kind(href) != "local":
         if any(char in urllib.parse.urlsplit(href).path for char in "*["):
-            raise InputError("A glob must be local", came=href, remedy="list the URLs in a .txt file, one per line")
+            raise InputError(
+                "A glob must be local", came=href, remedy="list the URLs in a .txt file, one per line"
+            )
         return [href]
     path = Path(href)
     if path.is_dir():
         files = sorted(str(item) for item in path.iterdir() if item.suffix in _RASTER_SUFFIXES)
         if not files:
-            raise InputError("A source folder must hold *.tif or *.tiff files", came=href, remedy="give another folder or a glob")
+            raise InputError(
+                "A source folder must hold *.tif or *.tiff files",
+                came=href,
+                remedy="give another folder or a glob",
+            )
         return files
     if not path.exists() and glob.has_magic(href):
         files = sorted(item for item in glob.glob(href, recursive=True) if Path(item).is_file())
         if not files:
             raise InputError(
-                "A source glob must match at least one file", came=href, remedy="check it with `ls`, and quote it for the shell"
+                "A source glob must match at least one file",
+                came=href,
+                remedy="check it with `ls`, and quote it for the shell",
             )
         return files
     if path.suffix.lower() == ".txt" and path.is_file():
@@ -144,7 +162,9 @@ def open_scene(href: str, options: SourceOptions) -> Scene:
             rgb_bands=rgb,
             nodata=None if dataset.nodata is None else float(dataset.nodata),
             identity=_identity(href),
-            datetime=_rfc3339(imagery_tags.get("ACQUISITIONDATETIME") or dataset.tags().get("ACQUISITIONDATETIME")),
+            datetime=_rfc3339(
+                imagery_tags.get("ACQUISITIONDATETIME") or dataset.tags().get("ACQUISITIONDATETIME")
+            ),
         )
 
 
@@ -165,7 +185,9 @@ def _georeference(dataset: Any, href: str, assumed_crs: str | None) -> tuple[str
     affine = dataset.transform
     if affine.determinant == 0:
         raise InputError(
-            f"The affine transform of {href} must be invertible", came=str(tuple(affine)[:6]), remedy="write it again with a georeference"
+            f"The affine transform of {href} must be invertible",
+            came=str(tuple(affine)[:6]),
+            remedy="write it again with a georeference",
         )
     a, b, c, d, e, f = (float(value) for value in tuple(affine)[:6])
     return crs_wkt, (a, b, c, d, e, f)
@@ -179,8 +201,8 @@ def _stem(href: str) -> str:
 def _with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
     """Append a short hash of the place to ids that occur more than once; the rest keep their stem.
 
-    Ids enter a run's fingerprint, so a signed URL counts without its token: renewed, it is the same scene. Scenes that only their
-    query strings tell apart are numbered in order of priority.
+    Ids enter a run's fingerprint, so a signed URL counts without its token: renewed, it is the same scene.
+    Scenes that only their query strings tell apart are numbered in order of priority.
     """
     repeated = Counter(scene.scene_id for scene in scenes)
     seen: Counter[str] = Counter()
@@ -196,8 +218,14 @@ def _with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
 
 
 def _place(href: str) -> str:
-    """An http(s) URL without query string and fragment, where tokens are; a path or an object's key whole: both may hold `?` and `#`."""
-    return urllib.parse.urlsplit(href)._replace(query="", fragment="").geturl() if href_kind(href) == "http" else href
+    """An http(s) URL without query string and fragment, where tokens are; a path or an object's key whole:
+    both may hold `?` and `#`.
+    """
+    return (
+        urllib.parse.urlsplit(href)._replace(query="", fragment="").geturl()
+        if href_kind(href) == "http"
+        else href
+    )
 
 
 def _rfc3339(text: str | None) -> str | None:
@@ -233,7 +261,11 @@ def _http_identity(href: str) -> dict[str, str]:
     with urllib.request.urlopen(request, timeout=30) as response:
         headers = response.headers
         total = (headers.get("Content-Range") or "").rpartition("/")[2] or headers.get("Content-Length")
-        pairs = {"etag": headers.get("ETag"), "last_modified": headers.get("Last-Modified"), "size_bytes": total}
+        pairs = {
+            "etag": headers.get("ETag"),
+            "last_modified": headers.get("Last-Modified"),
+            "size_bytes": total,
+        }
     return {key: value for key, value in pairs.items() if value}
 
 
@@ -252,4 +284,8 @@ def _s3_identity(href: str) -> dict[str, str]:
     )
     bucket, _, key = href[len("s3://") :].partition("/")
     head = client.head_object(Bucket=bucket, Key=key)
-    return {"etag": str(head["ETag"]), "last_modified": head["LastModified"].isoformat(), "size_bytes": str(head["ContentLength"])}
+    return {
+        "etag": str(head["ETag"]),
+        "last_modified": head["LastModified"].isoformat(),
+        "size_bytes": str(head["ContentLength"]),
+    }

@@ -1,15 +1,17 @@
 """The plan: which tiles of which blocks are looked at. Nothing here opens a raster.
 
 1. `relevant_scenes`: scenes whose lon/lat box misses the AOI are dropped before they can influence the grid.
-2. `lattice.choose_lattice`: run grid and mode; then it is cropped to the AOI's bounding window, in whole pixels.
-3. `aoi_on_grid`: the AOI is clipped in lon/lat to the neighbourhood of the scenes (a projection is only defined near its
-   own zone), densified (edges straight in lon/lat are curves elsewhere) and moved to the run's CRS.
-4. `_inside`: vectorised test of all cores against the AOI (a prepared geometry) and the scene outlines. A tile is inside
-   when its core and the AOI share more than a sliver of a thousandth of a pixel, and the core touches some scene.
-   Holes in the AOI count as outside.
+2. `lattice.choose_lattice`: run grid and mode; then it is cropped to the AOI's bounding window, in whole
+   pixels.
+3. `aoi_on_grid`: the AOI is clipped in lon/lat to the neighbourhood of the scenes (a projection is only
+   defined near its own zone), densified (edges straight in lon/lat are curves elsewhere) and moved to the
+   run's CRS.
+4. `_inside`: vectorised test of all cores against the AOI (a prepared geometry) and the scene outlines. A
+   tile is inside when its core and the AOI share more than a sliver of a thousandth of a pixel, and the core
+   touches some scene. Holes in the AOI count as outside.
 
-A tile outside is never read; it stays in the ledger as `empty(outside_aoi)`. Blocks run row-major: neighbours share halo
-pixels in one reader's cache, and the order is the same in every run.
+A tile outside is never read; it stays in the ledger as `empty(outside_aoi)`. Blocks run row-major: neighbours
+share halo pixels in one reader's cache, and the order is the same in every run.
 """
 
 from __future__ import annotations
@@ -28,7 +30,16 @@ from rasterio.warp import transform_bounds
 
 from pipeline.errors import InputError
 from pipeline.grid.aoi import LONLAT_CRS, Aoi, polygonal
-from pipeline.grid.lattice import Mode, OffsetRC, Placement, affine_of, choose_lattice, crop, crs_name, outer_window
+from pipeline.grid.lattice import (
+    Mode,
+    OffsetRC,
+    Placement,
+    affine_of,
+    choose_lattice,
+    crop,
+    crs_name,
+    outer_window,
+)
 from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, TileSpec, Window
 
 SLIVER_PX = 1e-3
@@ -64,7 +75,9 @@ class GridOptions:
                 remedy=f"for this tile choose a halo up to {max(1, (self.tile_px - 1) // 2)}, usually tile / 16",
             )
         if self.block_tiles < 1:
-            raise InputError("--block must be at least 1 tile a side", came=str(self.block_tiles), remedy="4 is usual")
+            raise InputError(
+                "--block must be at least 1 tile a side", came=str(self.block_tiles), remedy="4 is usual"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,10 +133,15 @@ class Plan:
 
     def block(self, block_row: int, block_col: int) -> BlockSpec:
         """One block with its inside tiles; IndexError when it has none."""
-        tiles = tuple(tile for tile in self.lattice.tiles_of_block(block_row, block_col) if self.inside[tile.tile_row, tile.tile_col])
+        tiles = tuple(
+            tile
+            for tile in self.lattice.tiles_of_block(block_row, block_col)
+            if self.inside[tile.tile_row, tile.tile_col]
+        )
         if not tiles:
             raise IndexError(f"block ({block_row}, {block_col}) has no tile to look at")
-        core, read = self.lattice.block_core(block_row, block_col), Window.around([tile.read for tile in tiles])
+        core = self.lattice.block_core(block_row, block_col)
+        read = Window.around([tile.read for tile in tiles])
         return BlockSpec(block_row=block_row, block_col=block_col, core=core, read=read, tiles=tiles)
 
     def outside_tiles(self) -> Iterator[TileSpec]:
@@ -135,8 +153,8 @@ class Plan:
 def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -> Plan:
     """Plan a run over `scenes` (at least one), limited to `aoi`; None = the whole scenes.
 
-    Raises InputError when the AOI touches no scene (with both extents), when scenes cannot share a grid, or when the grid
-    would be absurdly large.
+    Raises InputError when the AOI touches no scene (with both extents), when scenes cannot share a grid, or
+    when the grid would be absurdly large.
     """
     near = relevant_scenes(scenes, aoi)
     placement = choose_lattice(near, options.crs, options.resolution)
@@ -144,18 +162,25 @@ def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -
     if aoi is not None:
         geometry = aoi_on_grid(aoi, near, placement.grid)
         placement = _cropped_to_aoi(placement, geometry, aoi)
-    lattice = TileLattice(grid=placement.grid, tile_px=options.tile_px, halo_px=options.halo_px, block_tiles=options.block_tiles)
+    lattice = TileLattice(
+        grid=placement.grid, tile_px=options.tile_px, halo_px=options.halo_px, block_tiles=options.block_tiles
+    )
     if lattice.n_tile_rows * lattice.n_tile_cols > MAX_TILES:
         raise InputError(
             f"A run may have at most {MAX_TILES:,} tiles",
             came=f"{lattice.n_tile_rows:,} x {lattice.n_tile_cols:,}",
             remedy="check --resolution (in units of the CRS), or cut the AOI into parts",
         )
-    inside = _inside(lattice, None if geometry is None else _to_pixels(geometry, placement.grid), placement.outlines)
+    inside = _inside(
+        lattice, None if geometry is None else _to_pixels(geometry, placement.grid), placement.outlines
+    )
     if not inside.any():
         assert aoi is not None, "a whole scene meets its own grid"
         raise _no_overlap(aoi, scenes)
-    meets = [outline.intersects(shapely.box(0, 0, placement.grid.width, placement.grid.height)) for outline in placement.outlines]
+    meets = [
+        outline.intersects(shapely.box(0, 0, placement.grid.width, placement.grid.height))
+        for outline in placement.outlines
+    ]
     kept = [index for index, meet in enumerate(meets) if meet]
     return Plan(
         lattice=lattice,
@@ -169,23 +194,32 @@ def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -
 
 
 def scene_bounds_lonlat(scene: Scene) -> tuple[float, float, float, float]:
-    """(west, south, east, north) of a scene in degrees; west > east means that it crosses the antimeridian (RFC 7946 5.2)."""
+    """(west, south, east, north) of a scene in degrees; west > east means that it crosses the antimeridian
+    (RFC 7946 5.2).
+    """
     if scene.crs_wkt is None:
         raise InputError(
-            f"{scene.href} must have a CRS to be compared with an AOI", came="none", remedy="say which with --crs, or use --whole-scene"
+            f"{scene.href} must have a CRS to be compared with an AOI",
+            came="none",
+            remedy="say which with --crs, or use --whole-scene",
         )
     try:
         return _bounds_lonlat(scene.crs_wkt, scene.transform, scene.width, scene.height)
     except Exception as error:
         raise InputError(
-            f"{scene.href} must have a place on Earth", came=f"{crs_name(scene.crs_wkt)}: {error}", remedy="use --whole-scene"
+            f"{scene.href} must have a place on Earth",
+            came=f"{crs_name(scene.crs_wkt)}: {error}",
+            remedy="use --whole-scene",
         ) from error
 
 
 @lru_cache(maxsize=65536)
-def _bounds_lonlat(crs_wkt: str, transform: AffineTuple, width: int, height: int) -> tuple[float, float, float, float]:
+def _bounds_lonlat(
+    crs_wkt: str, transform: AffineTuple, width: int, height: int
+) -> tuple[float, float, float, float]:
     corners = [affine_of(transform) @ (col, row) for col in (0, width) for row in (0, height)]
-    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    xs = [x for x, _ in corners]
+    ys = [y for _, y in corners]
     bounds = transform_bounds(crs_wkt, LONLAT_CRS, min(xs), min(ys), max(xs), max(ys), densify_pts=21)
     west, south, east, north = (float(value) for value in bounds)
     if not all(math.isfinite(value) for value in (west, south, east, north)):
@@ -194,17 +228,26 @@ def _bounds_lonlat(crs_wkt: str, transform: AffineTuple, width: int, height: int
 
 
 def lonlat_boxes(bounds: tuple[float, float, float, float], *, margin: float = 0.0) -> Any:
-    """Bounds in degrees (west > east or beyond 180 allowed) as polygons between -180 and 180, grown by `margin` degrees."""
+    """Bounds in degrees (west > east or beyond 180 allowed) as polygons between -180 and 180, grown by
+    `margin` degrees.
+    """
     west, south, east, north = bounds
     east += 360.0 if west > east else 0.0
-    west, south, east, north = west - margin, max(south - margin, -90.0), east + margin, min(north + margin, 90.0)
+    west, south, east, north = (
+        west - margin,
+        max(south - margin, -90.0),
+        east + margin,
+        min(north + margin, 90.0),
+    )
     if east - west >= 360:
         return shapely.box(-180.0, south, 180.0, north)
     turns = math.floor((west + 180.0) / 360.0) * 360.0
     west, east = west - turns, east - turns
     if east <= 180:
         return shapely.box(west, south, east, north)
-    return shapely.MultiPolygon([shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east - 360.0, north)])
+    return shapely.MultiPolygon(
+        [shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east - 360.0, north)]
+    )
 
 
 def _neighbourhood(scene: Scene) -> Any:
@@ -216,11 +259,19 @@ def _neighbourhood(scene: Scene) -> Any:
 def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ...]:
     """Scenes whose lon/lat box meets the AOI, in order. Raises InputError when there is none."""
     if not scenes:
-        raise InputError("At least one source is needed", came="none", remedy="give --source with a GeoTIFF, a folder, a glob or a URL")
+        raise InputError(
+            "At least one source is needed",
+            came="none",
+            remedy="give --source with a GeoTIFF, a folder, a glob or a URL",
+        )
     if aoi is None:
         return tuple(scenes)
     shapely.prepare(aoi.geometry)
-    near = tuple(scene for scene in scenes if aoi.geometry.intersects(lonlat_boxes(scene_bounds_lonlat(scene), margin=1e-9)))
+    near = tuple(
+        scene
+        for scene in scenes
+        if aoi.geometry.intersects(lonlat_boxes(scene_bounds_lonlat(scene), margin=1e-9))
+    )
     if not near:
         raise _no_overlap(aoi, scenes)
     return near
@@ -228,7 +279,9 @@ def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ..
 
 def _no_overlap(aoi: Aoi, scenes: Sequence[Scene]) -> InputError:
     def shown(bounds: tuple[float, float, float, float]) -> str:
-        return "[" + ", ".join(f"{value:.6g}" if abs(value) >= 1e3 else f"{value:.6f}" for value in bounds) + "]"
+        return (
+            "[" + ", ".join(f"{value:.6g}" if abs(value) >= 1e3 else f"{value:.6f}" for value in bounds) + "]"
+        )
 
     listed = "; ".join(f"{scene.scene_id} {shown(scene_bounds_lonlat(scene))}" for scene in scenes[:5])
     more = f"; and {len(scenes) - 5} more" if len(scenes) > 5 else ""
@@ -245,7 +298,10 @@ def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> Any:
     clipped = polygonal(shapely.intersection(aoi.geometry, nearby))
     if clipped.is_empty:
         return clipped
-    finest = min(max(part.bounds[2] - part.bounds[0], part.bounds[3] - part.bounds[1]) for part in shapely.get_parts(nearby))
+    finest = min(
+        max(part.bounds[2] - part.bounds[0], part.bounds[3] - part.bounds[1])
+        for part in shapely.get_parts(nearby)
+    )
     dense = clipped.segmentize(max(finest / 256, (nearby.bounds[3] - nearby.bounds[1]) / 16384))
     assert grid.crs_wkt is not None
     crs = CRS.from_wkt(grid.crs_wkt)
@@ -265,19 +321,28 @@ def _to_pixels(geometry: Any, grid: RunGrid) -> Any:
 def _cropped_to_aoi(placement: Placement, geometry: Any, aoi: Aoi) -> Placement:
     """The grid cut to the bounding window of the AOI's parts on it, in whole pixels."""
     whole = shapely.box(0, 0, placement.grid.width, placement.grid.height)
-    parts = [part for part in shapely.get_parts(_to_pixels(geometry, placement.grid)) if part.intersects(whole)]
+    parts = [
+        part for part in shapely.get_parts(_to_pixels(geometry, placement.grid)) if part.intersects(whole)
+    ]
     if not parts:
         raise _no_overlap(aoi, placement.scenes)
     bounds = np.array([part.bounds for part in parts])
-    x0, y0, x1, y1 = bounds[:, 0].min(), bounds[:, 1].min(), bounds[:, 2].max(), bounds[:, 3].max()
-    window = outer_window(float(x0), float(y0), float(max(x1, x0 + 1)), float(max(y1, y0 + 1))).intersect(placement.grid.window)
+    x0 = bounds[:, 0].min()
+    y0 = bounds[:, 1].min()
+    x1 = bounds[:, 2].max()
+    y1 = bounds[:, 3].max()
+    window = outer_window(float(x0), float(y0), float(max(x1, x0 + 1)), float(max(y1, y0 + 1))).intersect(
+        placement.grid.window
+    )
     if window is None:
         raise _no_overlap(aoi, placement.scenes)
     return crop(placement, window)
 
 
 def _inside(lattice: TileLattice, aoi_px: Any | None, outlines: Sequence[Any]) -> NDArray[np.bool_]:
-    """(n_tile_rows, n_tile_cols): cores that meet the AOI (None = everywhere) and at least one outline; pixel coordinates."""
+    """(n_tile_rows, n_tile_cols): cores that meet the AOI (None = everywhere) and at least one outline; pixel
+    coordinates.
+    """
     on_scene = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_)
     for outline in outlines:
         _mark(on_scene, lattice, outline)
@@ -289,11 +354,16 @@ def _inside(lattice: TileLattice, aoi_px: Any | None, outlines: Sequence[Any]) -
 
 
 def _mark(marks: NDArray[np.bool_], lattice: TileLattice, geometry: Any) -> None:
-    """Set `marks` True for every tile whose core, shrunk by a sliver, intersects `geometry` (pixel coordinates)."""
-    grid, side = lattice.grid, lattice.core_px
+    """Set `marks` True for every tile whose core, shrunk by a sliver, intersects `geometry` (pixel
+    coordinates).
+    """
+    grid = lattice.grid
+    side = lattice.core_px
     x0, y0, x1, y1 = geometry.bounds
-    row0, row1 = max(math.floor(y0 / side), 0), min(math.floor(y1 / side) + 1, lattice.n_tile_rows)
-    col0, col1 = max(math.floor(x0 / side), 0), min(math.floor(x1 / side) + 1, lattice.n_tile_cols)
+    row0 = max(math.floor(y0 / side), 0)
+    row1 = min(math.floor(y1 / side) + 1, lattice.n_tile_rows)
+    col0 = max(math.floor(x0 / side), 0)
+    col1 = min(math.floor(x1 / side) + 1, lattice.n_tile_cols)
     if row1 <= row0 or col1 <= col0:
         return
     shapely.prepare(geometry)
@@ -303,5 +373,10 @@ def _mark(marks: NDArray[np.bool_], lattice: TileLattice, geometry: Any) -> None
     for start in range(row0, row1, step):
         top = np.arange(start, min(start + step, row1)) * side
         bottom = np.minimum(top + side, grid.height)
-        cores = shapely.box(left[None, :] + SLIVER_PX, top[:, None] + SLIVER_PX, right[None, :] - SLIVER_PX, bottom[:, None] - SLIVER_PX)
+        cores = shapely.box(
+            left[None, :] + SLIVER_PX,
+            top[:, None] + SLIVER_PX,
+            right[None, :] - SLIVER_PX,
+            bottom[:, None] - SLIVER_PX,
+        )
         marks[start : start + len(top), col0:col1] |= shapely.intersects(geometry, cores)

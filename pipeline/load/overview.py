@@ -1,8 +1,9 @@
 """One small picture of the whole run grid, for people.
 
-Every scene is read decimated (its overviews serve that, when it has some), through a WarpedVRT of the picture's own size
-when it is not on the run's lattice, and painted in reverse order of priority, so that the first scene wins as it does in the
-pixels the models see. A scene that cannot be read leaves its place black: the picture informs, the coverage ledger decides.
+Every scene is read decimated (its overviews serve that, when it has some), through a WarpedVRT of the
+picture's own size when it is not on the run's lattice, and painted in reverse order of priority, so that the
+first scene wins as it does in the pixels the models see. A scene that cannot be read leaves its place black:
+the picture informs, the coverage ledger decides.
 """
 
 from __future__ import annotations
@@ -49,18 +50,24 @@ def read_overview(sources: Sequence[SceneSource], grid: RunGrid, *, side_px: int
 
 def _scaled(window: Window, factor: float, shape: tuple[int, ...]) -> Window | None:
     """Where a window of the run grid lies in the picture; None when nothing of it is left."""
-    row0, col0 = math.floor(window.row0 / factor), math.floor(window.col0 / factor)
-    row1, col1 = min(math.ceil(window.row1 / factor), shape[0]), min(math.ceil(window.col1 / factor), shape[1])
+    row0 = math.floor(window.row0 / factor)
+    col0 = math.floor(window.col0 / factor)
+    row1 = min(math.ceil(window.row1 / factor), shape[0])
+    col1 = min(math.ceil(window.col1 / factor), shape[1])
     if row1 <= row0 or col1 <= col0:
         return None
     return Window(row0=row0, col0=col0, row1=row1, col1=col1)
 
 
-def _read(source: SceneSource, grid: RunGrid, out_shape: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _read(
+    source: SceneSource, grid: RunGrid, out_shape: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """(h, w, 3) stretched RGB and (h, w) validity of the scene's whole window at `out_shape`."""
     with raster_environment(source.scene.href), open_planned(source.scene) as dataset:
         if source.offset_rc is not None:
-            return _decimate(dataset, source, source.window.shifted(-source.offset_rc[0], -source.offset_rc[1]), out_shape)
+            return _decimate(
+                dataset, source, source.window.shifted(-source.offset_rc[0], -source.offset_rc[1]), out_shape
+            )
         settings: dict[str, Any] = {
             "src_crs": rasterio.crs.CRS.from_wkt(source.scene.crs_wkt),
             "crs": rasterio.crs.CRS.from_wkt(grid.crs_wkt),
@@ -74,8 +81,12 @@ def _read(source: SceneSource, grid: RunGrid, out_shape: tuple[int, int]) -> tup
             return _decimate(warped, source, source.window, out_shape)
 
 
-def _decimate(dataset: Any, source: SceneSource, window: Window, out_shape: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _decimate(
+    dataset: Any, source: SceneSource, window: Window, out_shape: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     where = RasterWindow(window.col0, window.row0, window.width, window.height)
-    values = dataset.read(list(source.scene.rgb_bands), window=where, out_shape=(3, *out_shape), resampling=Resampling.average)
+    values = dataset.read(
+        list(source.scene.rgb_bands), window=where, out_shape=(3, *out_shape), resampling=Resampling.average
+    )
     valid = dataset_validity(dataset, values, window=where, out_shape=out_shape)
     return apply_stretch(values, source.stretch), valid

@@ -26,7 +26,9 @@ class LoadOptions:
     """How stored pixels become validity and 8-bit RGB."""
 
     scale: tuple[float, float] | None = None
-    """Stored values that become 0 and 255, for all scenes and bands; None = identity for uint8, else percentiles."""
+    """Stored values that become 0 and 255, for all scenes and bands; None = identity for uint8, else
+    percentiles.
+    """
     percentiles: tuple[float, float] = (2.0, 98.0)
     """Per scene and band, when the stretch is fitted."""
     collar: Literal["auto", "off"] = "auto"
@@ -39,11 +41,21 @@ class LoadOptions:
     def __post_init__(self) -> None:
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
-            raise InputError("Stretch percentiles must rise within 0..100", came=f"{low}, {high}", remedy="2,98 is usual")
-        if self.scale is not None and not (all(map(math.isfinite, self.scale)) and self.scale[0] < self.scale[1]):
-            raise InputError("--scale must be two finite numbers lo,hi with lo < hi", came=str(self.scale), remedy="e.g. --scale 0,3000")
+            raise InputError(
+                "Stretch percentiles must rise within 0..100", came=f"{low}, {high}", remedy="2,98 is usual"
+            )
+        if self.scale is not None and not (
+            all(map(math.isfinite, self.scale)) and self.scale[0] < self.scale[1]
+        ):
+            raise InputError(
+                "--scale must be two finite numbers lo,hi with lo < hi",
+                came=str(self.scale),
+                remedy="e.g. --scale 0,3000",
+            )
         if self.open_files < 1:
-            raise InputError("A reader must keep at least one file open", came=str(self.open_files), remedy="16 is usual")
+            raise InputError(
+                "A reader must keep at least one file open", came=str(self.open_files), remedy="16 is usual"
+            )
 
     def result_parameters(self) -> dict[str, Any]:
         """All of it that can change a result, for a fingerprint."""
@@ -74,12 +86,17 @@ class SceneSource:
 
 
 def prepare_scenes(
-    scenes: Sequence[Scene], options: LoadOptions, *, offsets: Sequence[tuple[int, int] | None], windows: Sequence[Window]
+    scenes: Sequence[Scene],
+    options: LoadOptions,
+    *,
+    offsets: Sequence[tuple[int, int] | None],
+    windows: Sequence[Window],
 ) -> tuple[SceneSource, ...]:
-    """Fit stretch and collar of every scene. Deterministic: a resumed run gets the same answer from the same files.
+    """Fit stretch and collar of every scene. Deterministic: a resumed run gets the same answer from the same
+    files.
 
-    `offsets`, `windows`: per scene, as the plan places it on the run grid (`SceneSource.offset_rc`, `.window`).
-    Raises InputError and SourceError as `open_raster` does.
+    `offsets`, `windows`: per scene, as the plan places it on the run grid (`SceneSource.offset_rc`,
+    `.window`). Raises InputError and SourceError as `open_raster` does.
     """
 
     def prepare(scene: Scene, offset: tuple[int, int] | None, window: Window) -> SceneSource:
@@ -88,6 +105,8 @@ def prepare_scenes(
         return SceneSource(scene=scene, offset_rc=offset, window=window, stretch=stretch, collar=collar)
 
     if not len(scenes) == len(offsets) == len(windows):
-        raise ValueError(f"one offset and one window per scene, got {len(scenes)} scenes, {len(offsets)} offsets, {len(windows)} windows")
+        raise ValueError(
+            f"one offset and one window per scene, got {len(scenes)} scenes, {len(offsets)} offsets, {len(windows)} windows"
+        )
     with ThreadPoolExecutor(max_workers=_SCENE_THREADS) as pool:
         return tuple(pool.map(prepare, scenes, offsets, windows))

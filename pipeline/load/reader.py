@@ -1,19 +1,21 @@
 """Blocks become pixels: one windowed read per scene and block; tiles are slices of it.
 
-1. `CogReader.read` walks the scenes in order of priority; each fills what is still empty (first valid pixel wins), and the
-   walk ends when nothing is.
-2. `_read_scene`: a scene on the grid's own lattice is read through an offset window, pixel for pixel. Any other goes through
-   a WarpedVRT with the RUN's crs, transform, width and height, so that every window is cut from one and the same warped
-   image. Its bands are read one at a time: GDAL then warps in its fixed blocks, whatever the window, while a read of all
-   bands at once may take a shortcut whose result depends on the window.
-   Both hold for the file that the run was planned with: one of another size is refused (`open_planned`).
+1. `CogReader.read` walks the scenes in order of priority; each fills what is still empty (first valid pixel
+   wins), and the walk ends when nothing is.
+2. `_read_scene`: a scene on the grid's own lattice is read through an offset window, pixel for pixel. Any
+   other goes through a WarpedVRT with the RUN's crs, transform, width and height, so that every window is cut
+   from one and the same warped image. Its bands are read one at a time: GDAL then warps in its fixed blocks,
+   whatever the window, while a read of all bands at once may take a shortcut whose result depends on the
+   window. Both hold for the file that the run was planned with: one of another size is refused
+   (`open_planned`).
 3. Open datasets are kept, least recently used first out: a fresh open per read doubles bytes and decoding.
-4. A failing read is tried once more with a fresh handle (networks hiccup), then the block is read tile by tile, so that
-   only tiles that really cannot be read are reported in `BlockImage.unreadable`. A tile is also unreadable when only one
-   of several scenes fails there: filling it from the next scene would be a silent change of imagery.
+4. A failing read is tried once more with a fresh handle (networks hiccup), then the block is read tile by
+   tile, so that only tiles that really cannot be read are reported in `BlockImage.unreadable`. A tile is also
+   unreadable when only one of several scenes fails there: filling it from the next scene would be a silent
+   change of imagery.
 
-Pixels outside every scene, nodata and collar are invalid and black. One reader serves one thread; it pickles without its
-open files.
+Pixels outside every scene, nodata and collar are invalid and black. One reader serves one thread; it pickles
+without its open files.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ class TileReader(Protocol):
     """The seam to the pixels: windowed reads with handles kept open, hrefs signed no earlier than here."""
 
     def read(self, block: BlockSpec) -> BlockImage:
-        """Pixels and validity over block.read. Never raises for unreadable imagery: such tiles are listed in the result."""
+        """Pixels and validity over block.read. Never raises for unreadable imagery: such tiles are listed in
+        the result.
+        """
         ...
 
 
@@ -74,7 +78,9 @@ class _Handle:
 class CogReader:
     """`TileReader` over GeoTIFFs and COGs, local or remote."""
 
-    def __init__(self, sources: Sequence[SceneSource], grid: RunGrid, *, options: LoadOptions | None = None) -> None:
+    def __init__(
+        self, sources: Sequence[SceneSource], grid: RunGrid, *, options: LoadOptions | None = None
+    ) -> None:
         """`sources`: in order of priority, from `prepare_scenes`. Opens nothing yet."""
         self._sources = tuple(sources)
         self._grid = grid
@@ -110,8 +116,12 @@ class CogReader:
             _fill(rgb[rows, cols], valid[rows, cols], own_rgb, own_valid)
         return BlockImage(block=block, rgb=rgb, valid=valid, unreadable=unreadable)
 
-    def _read_tiles(self, index: int, block: BlockSpec, canvas: tuple[NDArray[np.uint8], NDArray[np.bool_]]) -> dict[str, str]:
-        """Fill the canvas (rgb, valid over block.read) tile by tile; returns tile_id -> error of those that fail."""
+    def _read_tiles(
+        self, index: int, block: BlockSpec, canvas: tuple[NDArray[np.uint8], NDArray[np.bool_]]
+    ) -> dict[str, str]:
+        """Fill the canvas (rgb, valid over block.read) tile by tile; returns tile_id -> error of those that
+        fail.
+        """
         rgb, valid = canvas
         failed: dict[str, str] = {}
         self._drop(index)
@@ -141,7 +151,9 @@ class CogReader:
                 time.sleep(RETRY_PAUSE_S)
             return self._read_scene(index, window)
 
-    def _read_scene(self, index: int, window: Window, *, patient: bool = True) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def _read_scene(
+        self, index: int, window: Window, *, patient: bool = True
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """(h, w, 3) stretched RGB, black where invalid, and (h, w) validity of one window of the run grid."""
         source = self._sources[index]
         bands = list(source.scene.rgb_bands)
@@ -187,7 +199,9 @@ class CogReader:
         return self._handles[index]
 
     def _warped(self, dataset: Any, source: SceneSource) -> Any:
-        """The scene as a virtual image on the whole run grid. Alpha is added only where no validity would survive the warp."""
+        """The scene as a virtual image on the whole run grid. Alpha is added only where no validity would
+        survive the warp.
+        """
         carries_validity = alpha_band(dataset) is not None or dataset.nodata is not None
         return WarpedVRT(
             dataset,
@@ -207,20 +221,26 @@ class CogReader:
 
 
 def open_planned(scene: Scene) -> Any:
-    """The open dataset of a scene that still has the size that the run was planned with; call inside its raster environment.
+    """The open dataset of a scene that still has the size that the run was planned with; call inside its
+    raster environment.
 
-    Raises SourceError for another size: GDAL would crop windows that reach beyond the file, and the pixels would land in wrong places.
+    Raises SourceError for another size: GDAL would crop windows that reach beyond the file, and the pixels
+    would land in wrong places.
     """
     dataset = open_raster(scene.href)
     if (dataset.width, dataset.height) != (scene.width, scene.height):
         came = f"{dataset.width} x {dataset.height}"
         dataset.close()
         planned = f"must have the {scene.width} x {scene.height} px that the run was planned with"
-        raise SourceError(f"{scene.href} {planned}. Got: {came}. To fix: put the earlier file back, or start a new run")
+        raise SourceError(
+            f"{scene.href} {planned}. Got: {came}. To fix: put the earlier file back, or start a new run"
+        )
     return dataset
 
 
-def _fill(rgb: NDArray[np.uint8], valid: NDArray[np.bool_], own_rgb: NDArray[np.uint8], own_valid: NDArray[np.bool_]) -> None:
+def _fill(
+    rgb: NDArray[np.uint8], valid: NDArray[np.bool_], own_rgb: NDArray[np.uint8], own_valid: NDArray[np.bool_]
+) -> None:
     """Take the scene's pixels where nothing valid is yet (in place); `own_rgb` is black where invalid."""
     if not valid.any():
         rgb[...], valid[...] = own_rgb, own_valid

@@ -1,15 +1,15 @@
 """How stored numbers become 8-bit grey levels: once per scene, never per tile.
 
-A stretch fitted per tile puts a step at every seam and turns water into noise; so `fit_stretch` looks at the whole scene
-once, on the driver, and its limits travel with the plan and into run.json.
+A stretch fitted per tile puts a step at every seam and turns water into noise; so `fit_stretch` looks at the
+whole scene once, on the driver, and its limits travel with the plan and into run.json.
 
 1. uint8 without given limits -> identity.
 2. `scale = (lo, hi)` -> linear, the same for all bands and scenes (known reflectance).
-3. else per band the 2nd and 98th percentile of the valid pixels of an overview (or of a decimated read, or, when a large
-   file has no overviews, of a fixed lattice of windows: the whole file is never read).
+3. else per band the 2nd and 98th percentile of the valid pixels of an overview (or of a decimated read, or,
+   when a large file has no overviews, of a fixed lattice of windows: the whole file is never read).
 
-`apply_stretch` maps lo -> 0 and hi -> 255, linear and rounded between, clipped outside; 16-bit integers go through a
-lookup table that the same formula fills.
+`apply_stretch` maps lo -> 0 and hi -> 255, linear and rounded between, clipped outside; 16-bit integers go
+through a lookup table that the same formula fills.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Stretch:
         lo, hi = (tuple(float(value) for value in record[key]) for key in ("lo", "hi"))
         if record["kind"] not in ("identity", "linear", "percentile") or len(lo) != 3 or len(hi) != 3:
             raise InputError(
-                "A recorded stretch must have a kind and three limits a side", came=f"{record!r:.120}", remedy="start a new run"
+                "A recorded stretch must have a kind and three limits a side",
+                came=f"{record!r:.120}",
+                remedy="start a new run",
             )
         return cls(kind=record["kind"], lo=(lo[0], lo[1], lo[2]), hi=(hi[0], hi[1], hi[2]))
 
@@ -74,15 +76,22 @@ class Stretch:
 IDENTITY = Stretch(kind="identity")
 
 
-def fit_stretch(scene: Scene, *, scale: tuple[float, float] | None = None, percentiles: tuple[float, float] = (2.0, 98.0)) -> Stretch:
+def fit_stretch(
+    scene: Scene, *, scale: tuple[float, float] | None = None, percentiles: tuple[float, float] = (2.0, 98.0)
+) -> Stretch:
     """The stretch of one scene; opens it when percentiles are needed.
 
-    A scene whose sample cannot be read or holds no valid pixel gets its data type's full range, with a warning.
+    A scene whose sample cannot be read or holds no valid pixel gets its data type's full range, with a
+    warning.
     """
     if scale is not None:
         lo, hi = scale
         if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
-            raise InputError("--scale must be two finite numbers lo,hi with lo < hi", came=f"{lo},{hi}", remedy="e.g. --scale 0,3000")
+            raise InputError(
+                "--scale must be two finite numbers lo,hi with lo < hi",
+                came=f"{lo},{hi}",
+                remedy="e.g. --scale 0,3000",
+            )
         return Stretch(kind="linear", lo=(lo, lo, lo), hi=(hi, hi, hi))
     if scene.dtype == "uint8":
         return IDENTITY
@@ -111,19 +120,25 @@ def _samples(scene: Scene) -> list[NDArray[Any]]:
                 values = dataset.read(bands, window=window, out_shape=(3, *out_shape))
                 valid = dataset_validity(dataset, values, window=window, out_shape=out_shape)
             except RasterioIOError as error:
-                _log.warning("%s: part of the sample for the stretch is unreadable: %s", scene.href, gdal_message(error))
+                _log.warning(
+                    "%s: part of the sample for the stretch is unreadable: %s",
+                    scene.href,
+                    gdal_message(error),
+                )
                 continue
             found.append(values[:, valid])
     return found
 
 
 def _sample_reads(dataset: Any) -> Iterator[tuple[RasterWindow, tuple[int, int]]]:
-    height, width = int(dataset.height), int(dataset.width)
+    height = int(dataset.height)
+    width = int(dataset.width)
     if dataset.overviews(1) or height * width <= FULL_DECIMATION_PX:
         factor = max(1, math.ceil(max(height, width) / SAMPLE_SIDE_PX))
         yield RasterWindow(0, 0, width, height), (math.ceil(height / factor), math.ceil(width / factor))
         return
-    side_h, side_w = min(_SAMPLE_WINDOW_PX, height), min(_SAMPLE_WINDOW_PX, width)
+    side_h = min(_SAMPLE_WINDOW_PX, height)
+    side_w = min(_SAMPLE_WINDOW_PX, width)
     for row in np.linspace(0, height - side_h, _SAMPLE_WINDOWS).round().astype(int).tolist():
         for col in np.linspace(0, width - side_w, _SAMPLE_WINDOWS).round().astype(int).tolist():
             yield RasterWindow(col, row, side_w, side_h), (side_h, side_w)
@@ -146,7 +161,9 @@ def apply_stretch(values: NDArray[Any], stretch: Stretch) -> NDArray[np.uint8]:
 def grey_levels(values: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint8]:
     """round(255 * (v - lo) / (hi - lo)), clipped to 0..255; NaN -> 0."""
     scaled = (values.astype(np.float64) - lo) / (hi - lo) * 255.0
-    return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0.0, 255.0)).astype(np.uint8)
+    return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0.0, 255.0)).astype(
+        np.uint8
+    )
 
 
 @functools.lru_cache(maxsize=256)

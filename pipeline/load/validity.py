@@ -1,15 +1,17 @@
 """Which pixels are imagery. True = valid, everywhere.
 
-1. `dataset_validity`: what the file itself says: rasterio's `dataset_mask` (an internal mask, an alpha band or the nodata
-   value) and an alpha band that it overlooks. A pixel is nodata only when ALL bands are: masks per band punch holes into
-   bright roofs. NaN is never imagery.
-2. `find_collar`: a scanned or warped image may have a black collar that nothing declares. Only when the file has no nodata,
-   no alpha and no mask, and is 8-bit, the scene is looked at once, decimated: near-black cells that connect to the border
-   and together are large enough form the collar.
-3. `collar_on_window`, `collar_warped`: a full-resolution pixel is collar when it is near-black itself AND lies in, or next
-   to, a collar cell. Both depend on the pixel's place and value alone, so every tile that sees it agrees.
+1. `dataset_validity`: what the file itself says: rasterio's `dataset_mask` (an internal mask, an alpha band
+   or the nodata value) and an alpha band that it overlooks. A pixel is nodata only when ALL bands are: masks
+   per band punch holes into bright roofs. NaN is never imagery.
+2. `find_collar`: a scanned or warped image may have a black collar that nothing declares. Only when the file
+   has no nodata, no alpha and no mask, and is 8-bit, the scene is looked at once, decimated: near-black cells
+   that connect to the border and together are large enough form the collar.
+3. `collar_on_window`, `collar_warped`: a full-resolution pixel is collar when it is near-black itself AND
+   lies in, or next to, a collar cell. Both depend on the pixel's place and value alone, so every tile that
+   sees it agrees.
 
-Left out: collars of other colours, and of 16-bit scenes; write a nodata value or an alpha band into the file instead.
+Left out: collars of other colours, and of 16-bit scenes; write a nodata value or an alpha band into the file
+instead.
 """
 
 from __future__ import annotations
@@ -41,14 +43,20 @@ COLLAR_SIDE_PX = 2048
 """Longest side of the decimated look at a scene."""
 
 COLLAR_MIN_SHARE = 0.002
-"""A connected dark region at the border must cover this share of the scene; below it, it is a shadow or a dark roof."""
+"""A connected dark region at the border must cover this share of the scene; below it, it is a shadow or a
+dark roof.
+"""
 
 COLLAR_FULL_READ_PX = 256_000_000
 """Pixels up to which a scene without overviews is read once for its collar; larger ones are not."""
 
 
 def dataset_validity(
-    dataset: Any, values: NDArray[Any], *, window: RasterWindow | None = None, out_shape: tuple[int, int] | None = None
+    dataset: Any,
+    values: NDArray[Any],
+    *,
+    window: RasterWindow | None = None,
+    out_shape: tuple[int, int] | None = None,
 ) -> NDArray[np.bool_]:
     """(H, W) validity of `window` as the dataset declares it, less NaN and infinity in `values` (3, H, W)."""
     valid: NDArray[np.bool_] = np.asarray(dataset.dataset_mask(window=window, out_shape=out_shape)) > 0
@@ -61,13 +69,19 @@ def dataset_validity(
 
 
 def alpha_band(dataset: Any) -> int | None:
-    """1-based index of the alpha band, found by its name: GDAL's mask flags know it only in files of two or four bands."""
-    return next((index for index, kind in enumerate(dataset.colorinterp, start=1) if kind == ColorInterp.alpha), None)
+    """1-based index of the alpha band, found by its name: GDAL's mask flags know it only in files of two or
+    four bands.
+    """
+    return next(
+        (index for index, kind in enumerate(dataset.colorinterp, start=1) if kind == ColorInterp.alpha), None
+    )
 
 
 def declares_validity(dataset: Any) -> bool:
     """Whether the file has a nodata value, an alpha band or a mask."""
-    return alpha_band(dataset) is not None or any(flags != [MaskFlags.all_valid] for flags in dataset.mask_flag_enums)
+    return alpha_band(dataset) is not None or any(
+        flags != [MaskFlags.all_valid] for flags in dataset.mask_flag_enums
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +99,9 @@ class Collar:
 
     def cells(self) -> NDArray[np.bool_]:
         """(rows, cols); True = collar may be here."""
-        bits = np.unpackbits(np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8), count=self.rows * self.cols)
+        bits = np.unpackbits(
+            np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8), count=self.rows * self.cols
+        )
         return bits.reshape(self.rows, self.cols).astype(np.bool_)
 
 
@@ -100,17 +116,30 @@ def find_collar(scene: Scene) -> Collar | None:
         if cell_px > 1 and not dataset.overviews(1) and scene.height * scene.width > COLLAR_FULL_READ_PX:
             _log.warning("%s: no overviews, so it is not searched for a black collar", scene.href)
             return None
-        rows, cols = math.ceil(scene.height / cell_px), math.ceil(scene.width / cell_px)
+        rows = math.ceil(scene.height / cell_px)
+        cols = math.ceil(scene.width / cell_px)
         try:
             values = dataset.read(list(scene.rgb_bands), out_shape=(3, rows, cols))
         except RasterioIOError as error:
-            _log.warning("%s: not searched for a black collar, the overview is unreadable: %s", scene.href, gdal_message(error))
+            _log.warning(
+                "%s: not searched for a black collar, the overview is unreadable: %s",
+                scene.href,
+                gdal_message(error),
+            )
             return None
-    cells = border_regions(near_black(np.moveaxis(values, 0, -1)), min_cells=max(1, math.ceil(COLLAR_MIN_SHARE * rows * cols)))
+    cells = border_regions(
+        near_black(np.moveaxis(values, 0, -1)), min_cells=max(1, math.ceil(COLLAR_MIN_SHARE * rows * cols))
+    )
     if not cells.any():
         return None
     grown = ndimage.binary_dilation(cells, structure=np.ones((3, 3), dtype=np.bool_))
-    return Collar(packed=zlib.compress(np.packbits(grown).tobytes()), rows=rows, cols=cols, cell_px=cell_px, share=float(cells.mean()))
+    return Collar(
+        packed=zlib.compress(np.packbits(grown).tobytes()),
+        rows=rows,
+        cols=cols,
+        cell_px=cell_px,
+        share=float(cells.mean()),
+    )
 
 
 def near_black(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -132,14 +161,20 @@ def border_regions(dark: NDArray[np.bool_], *, min_cells: int) -> NDArray[np.boo
 
 
 def collar_on_window(collar: Collar, window: Window, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W): collar pixels of `window`, given in pixels of the SCENE; `rgb` (H, W, 3) holds its stored values."""
+    """(H, W): collar pixels of `window`, given in pixels of the SCENE; `rgb` (H, W, 3) holds its stored
+    values.
+    """
     rows = np.minimum(np.arange(window.row0, window.row1) // collar.cell_px, collar.rows - 1)
     cols = np.minimum(np.arange(window.col0, window.col1) // collar.cell_px, collar.cols - 1)
     return collar.cells()[np.ix_(rows, cols)] & near_black(rgb)
 
 
-def collar_warped(collar: Collar, scene: Scene, grid: RunGrid, window: Window, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W): collar pixels of `window` of the RUN GRID, for a scene that was warped there; nearest collar cell."""
+def collar_warped(
+    collar: Collar, scene: Scene, grid: RunGrid, window: Window, rgb: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """(H, W): collar pixels of `window` of the RUN GRID, for a scene that was warped there; nearest collar
+    cell.
+    """
     here = np.zeros(window.shape, dtype=np.uint8)
     reproject(
         collar.cells().astype(np.uint8),

@@ -33,7 +33,9 @@ class PrompterOptions:
 
     kind: PrompterKind
     model: str
-    """vllm: checkpoint directory, `models/<name>` for a shipped one, or hub id. vector: the file. oracle: `oracle:labels.tif`."""
+    """vllm: checkpoint directory, `models/<name>` for a shipped one, or hub id. vector: the file. oracle:
+    `oracle:labels.tif`.
+    """
     vllm: VllmOptions = field(default_factory=VllmOptions)
     """Read by kind `vllm` alone."""
 
@@ -59,18 +61,25 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:
 
 
 def check_questions(options: PrompterOptions, queries: Sequence[str]) -> None:
-    """Whether a prompter that passed `check_prompter` has room for these questions; loads no model. Raises InputError.
+    """Whether a prompter that passed `check_prompter` has room for these questions; loads no model. Raises
+    InputError.
 
-    A benchmark does not ask this: there a question that does not fit is that sample's recorded failure, and the others are asked.
+    A benchmark does not ask this: there a question that does not fit is that sample's recorded failure, and
+    the others are asked.
     """
     if options.kind == "vllm":
-        vllm, profile = options.vllm, load_profile(options.vllm.profile)
+        vllm = options.vllm
+        profile = load_profile(options.vllm.profile)
         room = {"max_model_len": vllm.max_model_len, "max_tokens": vllm.max_tokens or profile.max_tokens}
-        prompter_checkpoint.check_questions(prompter_checkpoint.resolve_model(options.model), profile, queries, **room)
+        prompter_checkpoint.check_questions(
+            prompter_checkpoint.resolve_model(options.model), profile, queries, **room
+        )
 
 
 def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName = "robust") -> Prompter:
-    """The prompter of these options; a `vllm` one loads its engine now and reads replies by `parser`. Raises InputError, ModelError."""
+    """The prompter of these options; a `vllm` one loads its engine now and reads replies by `parser`. Raises
+    InputError, ModelError.
+    """
     match options.kind:
         case "vllm":
             return VllmPrompter(options.model, options.vllm, parser=parser)
@@ -78,7 +87,11 @@ def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName =
             return VectorPrompter(options.model, grid)
         case "oracle":
             return OraclePrompter(options.model, grid)
-    raise InputError("a prompter's kind must be vllm, vector or oracle", came=repr(options.kind), remedy="choose one of them")
+    raise InputError(
+        "a prompter's kind must be vllm, vector or oracle",
+        came=repr(options.kind),
+        remedy="choose one of them",
+    )
 
 
 def check_second_looks(gate: GateOptions, verifier: VerifierOptions, prompter: PrompterOptions) -> None:
@@ -90,22 +103,32 @@ def check_second_looks(gate: GateOptions, verifier: VerifierOptions, prompter: P
 
 
 def look_decision(prompter: PrompterOptions, role: Role) -> Decision | None:
-    """The one-token question of a vllm prompter in that role; None for an oracle, which needs none. Raises InputError."""
+    """The one-token question of a vllm prompter in that role; None for an oracle, which needs none. Raises
+    InputError.
+    """
     if prompter.kind == "oracle":
         return None
     if prompter.kind != "vllm":
         what = f"a {role} asks the prompter about pictures"
-        raise InputError(what, came=f"a prompter of kind {prompter.kind!r}", remedy=f'set mode = "off" under [{role}]')
+        raise InputError(
+            what, came=f"a prompter of kind {prompter.kind!r}", remedy=f'set mode = "off" under [{role}]'
+        )
     profile = load_profile(prompter.vllm.profile)
     decision = profile.gate if role == "gate" else profile.verifier
     if decision is None:
         remedy = f'add one (yes, no, and how the reply begins), or set mode = "off" under [{role}]'
-        raise InputError(f"a {role} needs the table [{role}] in the checkpoint's profile", came=f"profile {profile.name!r}", remedy=remedy)
+        raise InputError(
+            f"a {role} needs the table [{role}] in the checkpoint's profile",
+            came=f"profile {profile.name!r}",
+            remedy=remedy,
+        )
     check_model(prompter.model, prompter.vllm, decision)
     return decision
 
 
-def build_gate(options: GateOptions, prompter: PrompterOptions, built: Prompter, grid: RunGrid) -> Gate | None:
+def build_gate(
+    options: GateOptions, prompter: PrompterOptions, built: Prompter, grid: RunGrid
+) -> Gate | None:
     """The gate of a run, None when it is off; a vllm gate shares the engine of `built`, the run's prompter.
 
     Raises InputError, ModelError.
@@ -120,8 +143,11 @@ def build_gate(options: GateOptions, prompter: PrompterOptions, built: Prompter,
     return VllmGate(built, decision)
 
 
-def build_verifier(options: VerifierOptions, prompter: PrompterOptions, grid: RunGrid, built: Prompter | None = None) -> Verifier | None:
-    """The verifier of a run, None when it is off; a vllm one shares the engine of `built`, or loads one when that is None.
+def build_verifier(
+    options: VerifierOptions, prompter: PrompterOptions, grid: RunGrid, built: Prompter | None = None
+) -> Verifier | None:
+    """The verifier of a run, None when it is off; a vllm one shares the engine of `built`, or loads one when
+    that is None.
 
     Raises InputError, ModelError.
     """
@@ -138,7 +164,8 @@ def build_verifier(options: VerifierOptions, prompter: PrompterOptions, grid: Ru
 
 
 def build_looks(options: VerifierOptions, prompter: PrompterOptions, grid: RunGrid) -> LooksAt | None:
-    """The verifier of a process that has no prompter, with an engine and an event loop of its own; None when it is off.
+    """The verifier of a process that has no prompter, with an engine and an event loop of its own; None when
+    it is off.
 
     Raises InputError, ModelError.
     """

@@ -1,18 +1,23 @@
-"""A profile: what one checkpoint family is asked, which image it sees, and what its numbers mean. Data, not code.
+"""A profile: what one checkpoint family is asked, which image it sees, and what its numbers mean. Data, not
+code.
 
 1. `load_profile(name)` reads `profiles/<name>.toml`; `load_profile("/path/x.toml")` reads a user's own.
-2. `parse_table` checks every key against the dataclasses below; unknown, missing and ill-typed keys are errors.
-3. `Profile.user_text(query)` fills the question in; `Profile.frame_wh` says in which rectangle the numbers live.
+2. `parse_table` checks every key against the dataclasses below; unknown, missing and ill-typed keys are
+   errors.
+3. `Profile.user_text(query)` fills the question in; `Profile.frame_wh` says in which rectangle the numbers
+   live.
 
-The frame belongs to the checkpoint, never to the model family: Qwen2.5-VL checkpoints answer in pixels of the image
-they were given, Qwen3-VL in thousandths of it, and an InternVL3 trained with reinforcement learning on 896-pixel
-images answers in those pixels although its family does not. Sending the wrong frame moves every box, silently.
+The frame belongs to the checkpoint, never to the model family: Qwen2.5-VL checkpoints answer in pixels of the
+image they were given, Qwen3-VL in thousandths of it, and an InternVL3 trained with reinforcement learning on
+896-pixel images answers in those pixels although its family does not. Sending the wrong frame moves every
+box, silently.
 
-The texts of `think2seg` and its variants are part of the interface of released checkpoints and therefore quoted byte for byte
-from the data loader they were trained with (Think2Seg-RS, EarthReason_datasets.py, commit d7196b6, Apache-2.0; the variants
-stand there as comments): two spaces after a number of the list, a space before the break that precedes the example, a fence
-opened with no break before `[`. So are the image before the text, the 840 x 840 squash with the Lanczos filter, and replies
-of up to 2048 tokens, decoded greedily, as in the released evaluation. The `[gate]` and `[verifier]` questions are ours.
+The texts of `think2seg` and its variants are part of the interface of released checkpoints and therefore
+quoted byte for byte from the data loader they were trained with (Think2Seg-RS, EarthReason_datasets.py,
+commit d7196b6, Apache-2.0; the variants stand there as comments): two spaces after a number of the list, a
+space before the break that precedes the example, a fence opened with no break before `[`. So are the image
+before the text, the 840 x 840 squash with the Lanczos filter, and replies of up to 2048 tokens, decoded
+greedily, as in the released evaluation. The `[gate]` and `[verifier]` questions are ours.
 """
 
 from __future__ import annotations
@@ -48,24 +53,34 @@ class ParserSettings:
     label_keys: tuple[str, ...] = ()
     """Names under which an item holds free text."""
     required: tuple[str, ...] = ()
-    """Contract names (the first of each list) without which an item is dropped; a box or a point it needs in any case."""
+    """Contract names (the first of each list) without which an item is dropped; a box or a point it needs in
+    any case.
+    """
     n_points: int = 2
     """Points the contract asks for; more are cut to it, fewer are kept."""
     n_negative: int = 2
-    """Points beside the object the contract asks for, treated like `n_points`; without meaning when `negative_keys` is empty."""
+    """Points beside the object the contract asks for, treated like `n_points`; without meaning when
+    `negative_keys` is empty.
+    """
     fence: Fence = "optional"
     """`required`: an answer outside a code fence is malformed, as in the authors' training reward."""
     nms_iou: float | None = None
     """Of two boxes whose IoU is above this the larger stays; None: only exact duplicates go."""
     max_items: int = 1000
-    """Items read from one reply; the rest is counted as dropped. Far beyond what the token limit lets through."""
+    """Items read from one reply; the rest is counted as dropped. Far beyond what the token limit lets
+    through.
+    """
 
     def __post_init__(self) -> None:
         if not self.box_keys:
             raise ValueError("box_keys needs at least one name")
-        contract = {keys[0] for keys in (self.box_keys, self.points_keys, self.negative_keys, self.label_keys) if keys}
+        contract = {
+            keys[0] for keys in (self.box_keys, self.points_keys, self.negative_keys, self.label_keys) if keys
+        }
         if not contract.issuperset(self.required):
-            raise ValueError(f"required may only name {', '.join(sorted(contract))}, got {', '.join(self.required)}")
+            raise ValueError(
+                f"required may only name {', '.join(sorted(contract))}, got {', '.join(self.required)}"
+            )
         if self.nms_iou is not None and not 0 < self.nms_iou <= 1:
             raise ValueError(f"nms_iou must lie in (0, 1], got {self.nms_iou}")
         if min(self.n_points, self.n_negative, self.max_items) < 1:
@@ -83,10 +98,13 @@ class Decision:
     user: str = ""
     """Text after the image, with `{query}` exactly once; empty: the profile's own."""
     lead: str = ""
-    """How the reply begins; the next token is the decision. Empty: the decision is the first token of the reply."""
+    """How the reply begins; the next token is the decision. Empty: the decision is the first token of the
+    reply.
+    """
     lead_until: str = ""
-    """For checkpoints that name their subject first: the reply to a grey picture up to and with this text is the lead, asked for
-    once per question. Then `lead` is what that reply is made to begin with."""
+    """For checkpoints that name their subject first: the reply to a grey picture up to and with this text is
+    the lead, asked for once per question. Then `lead` is what that reply is made to begin with.
+    """
     lead_tokens: int = 32
     """Longest such lead."""
     image_px: tuple[int, int] | None = None
@@ -94,13 +112,17 @@ class Decision:
 
     def __post_init__(self) -> None:
         if not self.yes or not self.no or set(self.yes) & set(self.no):
-            raise ValueError(f"yes and no need one text each that the other does not have, got {self.yes} and {self.no}")
+            raise ValueError(
+                f"yes and no need one text each that the other does not have, got {self.yes} and {self.no}"
+            )
         if self.user and self.user.count("{query}") != 1:
             raise ValueError(f"user must hold {{query}} exactly once, got {self.user!r}")
         if self.lead_tokens < 1:
             raise ValueError(f"lead_tokens must be above 0, got {self.lead_tokens}")
         if self.image_px is not None and not all(1 <= side <= MAX_IMAGE_SIDE_PX for side in self.image_px):
-            raise ValueError(f"image_px must be [width, height] from 1 to {MAX_IMAGE_SIDE_PX}, got {list(self.image_px)}")
+            raise ValueError(
+                f"image_px must be [width, height] from 1 to {MAX_IMAGE_SIDE_PX}, got {list(self.image_px)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +151,9 @@ class Profile:
         if self.user.count("{query}") != 1:
             raise ValueError(f"user must hold {{query}} exactly once, got {self.user!r}")
         if not all(1 <= side <= MAX_IMAGE_SIDE_PX for side in self.image_px):
-            raise ValueError(f"image_px must be [width, height] from 1 to {MAX_IMAGE_SIDE_PX}, got {list(self.image_px)}")
+            raise ValueError(
+                f"image_px must be [width, height] from 1 to {MAX_IMAGE_SIDE_PX}, got {list(self.image_px)}"
+            )
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be above 0, got {self.max_tokens}")
 
@@ -142,7 +166,9 @@ class Profile:
 
     def user_text(self, query: str, decision: Decision | None = None) -> str:
         """The user message for a question already checked by `check_query`; `decision`: of a one-token look."""
-        return (decision.user if decision is not None and decision.user else self.user).replace("{query}", query)
+        return (decision.user if decision is not None and decision.user else self.user).replace(
+            "{query}", query
+        )
 
 
 def known_profiles() -> tuple[str, ...]:
@@ -167,5 +193,7 @@ def load_profile(name: str) -> Profile:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         remedy = "check the path and the syntax"
-        raise InputError(f"the profile {path} must be a readable TOML file", came=str(error), remedy=remedy) from error
+        raise InputError(
+            f"the profile {path} must be a readable TOML file", came=str(error), remedy=remedy
+        ) from error
     return parse_table(Profile, raw, f"profile {path}")

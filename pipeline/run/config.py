@@ -1,9 +1,10 @@
 """One run's parameters: presets, a user's TOML on top, the command line on top of that.
 
 1. `load_preset` reads `presets/<name>.toml`; `merge_tables` lays the tables of `--config FILE` over it.
-2. `build_config` lays the command line over both and returns a `RunConfig`: the stages' own option classes, composed.
-   Unknown presets, keys and values are InputErrors; nothing here opens imagery or loads a model.
-3. `result_parameters` is what enters the run's fingerprint: everything that can change the result, nothing that cannot.
+2. `build_config` lays the command line over both and returns a `RunConfig`: the stages' own option classes,
+   composed. Unknown presets, keys and values are InputErrors; nothing here opens imagery or loads a model.
+3. `result_parameters` is what enters the run's fingerprint: everything that can change the result, nothing
+   that cannot.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class TileOptions:
         if self.px < 3:
             raise ValueError(f"a tile needs at least 3 px a side, got {self.px}")
         if not self.halo_px >= 1 or 2 * self.halo_px >= self.px:
-            raise ValueError(f"the halo must be at least 1 px and smaller than half the tile ({self.px} px), got {self.halo_px}")
+            raise ValueError(
+                f"the halo must be at least 1 px and smaller than half the tile ({self.px} px), got {self.halo_px}"
+            )
         if self.block_tiles < 1:
             raise ValueError(f"a block needs at least one tile a side, got {self.block_tiles}")
         if not 0.0 <= self.min_valid_share <= 1.0:
@@ -64,8 +67,9 @@ class Pool:
     actors: int = 1
     cpus: float = 1.0
     gpus: float = 0.0
-    """Share of a GPU per actor. For a prompter and a segmenter on one GPU use e.g. 0.7 and 0.3: above one half, two
-    prompters can never land on the same GPU."""
+    """Share of a GPU per actor. For a prompter and a segmenter on one GPU use e.g. 0.7 and 0.3: above one
+    half, two prompters can never land on the same GPU.
+    """
 
     def __post_init__(self) -> None:
         if self.actors < 1 or self.cpus < 0 or self.gpus < 0:
@@ -177,13 +181,21 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{what} must be a readable TOML file", came=f"{path}: {error}", remedy="correct the path or the file") from error
+        raise InputError(
+            f"{what} must be a readable TOML file",
+            came=f"{path}: {error}",
+            remedy="correct the path or the file",
+        ) from error
 
 
 def preset_tables(name: str) -> dict[str, Any]:
     """The tables of a shipped preset. Raises InputError listing the known names."""
     if name not in known_presets():
-        raise InputError("--preset must name a shipped preset", came=repr(name), remedy=f"use one of {', '.join(known_presets())}")
+        raise InputError(
+            "--preset must name a shipped preset",
+            came=repr(name),
+            remedy=f"use one of {', '.join(known_presets())}",
+        )
     return read_toml(PRESET_DIR / f"{name}.toml", "the preset")
 
 
@@ -192,7 +204,9 @@ def merge_tables(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, A
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
-        merged[key] = merge_tables(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+        merged[key] = (
+            merge_tables(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+        )
     return merged
 
 
@@ -207,24 +221,35 @@ def build_preset(tables: Mapping[str, Any]) -> Preset:
 def check_queries(queries: tuple[str, ...]) -> tuple[str, ...]:
     """Every question checked and normalised, duplicates refused."""
     if not queries:
-        raise InputError("a run needs at least one question", remedy='add --query "storage tanks"; --query may be repeated')
+        raise InputError(
+            "a run needs at least one question", remedy='add --query "storage tanks"; --query may be repeated'
+        )
     checked = tuple(check_query(query) for query in queries)
     for index, query in enumerate(checked):
         if query in checked[:index]:
-            raise InputError("every --query may be given once", came=repr(query), remedy="drop the repetition")
+            raise InputError(
+                "every --query may be given once", came=repr(query), remedy="drop the repetition"
+            )
     return checked
 
 
 def check_min_area(area_m2: float) -> float:
-    """The area below which objects are dropped, as given. Raises InputError for one that is negative or no finite number."""
+    """The area below which objects are dropped, as given. Raises InputError for one that is negative or no
+    finite number.
+    """
     if not math.isfinite(area_m2) or area_m2 < 0:
-        raise InputError("--min-area-m2 must be a finite number and not negative", came=str(area_m2), remedy="give 0 to keep everything")
+        raise InputError(
+            "--min-area-m2 must be a finite number and not negative",
+            came=str(area_m2),
+            remedy="give 0 to keep everything",
+        )
     return area_m2
 
 
 def result_parameters(config: RunConfig) -> dict[str, Any]:
-    """Everything that can change the result, as plain values: no resources, no memory or time limits, no runner, no gate or verifier
-    that is off."""
+    """Everything that can change the result, as plain values: no resources, no memory or time limits, no
+    runner, no gate or verifier that is off.
+    """
     second_looks = {"gate": asdict(config.gate)} if config.gate.on else {}
     if config.verifier.on:
         second_looks["verifier"] = config.verifier.result_parameters()

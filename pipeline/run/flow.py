@@ -1,11 +1,13 @@
 """The wiring of a run: plan -> blocks -> {read -> prompt -> segment -> commit} -> merge -> publish.
 
-1. `prepare` plans the run, checks every input and every checkpoint's header, claims the output directory and writes
-   plan.parquet and run.json. No model is loaded. `--dry-run` stops before the claim and writes a plan at most.
-2. `run_blocks` sends the blocks without a committed record through the three steps. Two runners share the step objects:
-   `_run_on_ray` (Ray Data, pipeline.run.ray_engine) and `_run_here` (this process).
-3. The block record is the hinge. It is written once, whole; after it no model is needed. `publish` turns the records into
-   rasters, instances, coverage and report. It is a pure function of them: `restitch_region` does this alone.
+1. `prepare` plans the run, checks every input and every checkpoint's header, claims the output directory and
+   writes plan.parquet and run.json. No model is loaded. `--dry-run` stops before the claim and writes a plan
+   at most.
+2. `run_blocks` sends the blocks without a committed record through the three steps. Two runners share the
+   step objects: `_run_on_ray` (Ray Data, pipeline.run.ray_engine) and `_run_here` (this process).
+3. The block record is the hinge. It is written once, whole; after it no model is needed. `publish` turns the
+   records into rasters, instances, coverage and report. It is a pure function of them: `restitch_region` does
+   this alone.
 
 Ray carries one row per block: scalars and bytes (pipeline.run.infer.block_rows).
 """
@@ -51,7 +53,9 @@ BLOCKS_IN_FLIGHT = 2
 
 
 def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> int:
-    """Plan, run and publish one request; returns the exit code (0, or 3 when tiles failed). `say` prints a line. Raises TerraqueryError."""
+    """Plan, run and publish one request; returns the exit code (0, or 3 when tiles failed). `say` prints a
+    line. Raises TerraqueryError.
+    """
     started = time.monotonic()
     set_process_defaults(PROCESS_CACHE_MB if request.runner == "local" else SMALL_CACHE_MB)
     planned = plan_request(request)
@@ -73,7 +77,11 @@ def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> in
         inferred = time.monotonic()
         require_still_alone()
         published = publish(context, note=say, run_tasks=task_runner(request.runner))
-        timings = {"inference": inferred - started, "publish": published.elapsed_s, "total": time.monotonic() - started}
+        timings = {
+            "inference": inferred - started,
+            "publish": published.elapsed_s,
+            "total": time.monotonic() - started,
+        }
         info = finish(planned, context, published, timings)
         say("writing report and catalogue item")
         illustrate(context, info, published.conservation)
@@ -82,7 +90,9 @@ def run_region(request: RunRequest, *, say: Callable[[str], None] = print) -> in
 
 
 def restitch_region(request: RestitchRequest, *, say: Callable[[str], None] = print) -> int:
-    """Phase two alone on stored block records; returns the exit code as `run_region` does. Raises TerraqueryError."""
+    """Phase two alone on stored block records; returns the exit code as `run_region` does. Raises
+    TerraqueryError.
+    """
     started = time.monotonic()
     set_process_defaults(PROCESS_CACHE_MB if request.runner == "local" else SMALL_CACHE_MB)
     plan = plan_restitch(request)
@@ -92,9 +102,13 @@ def restitch_region(request: RestitchRequest, *, say: Callable[[str], None] = pr
         timings = {"publish": published.elapsed_s, "total": time.monotonic() - started}
         info = close_run(plan.run_dir, plan.job.fingerprint, published, timings)
         try:
-            illustrate_run(plan.run_dir, info, published.conservation, imagery=imagery_of(plan), inside=plan.job.inside)
+            illustrate_run(
+                plan.run_dir, info, published.conservation, imagery=imagery_of(plan), inside=plan.job.inside
+            )
         except (SourceError, InputError) as error:
-            say(f"note: report.html and item.json were not written, because the run's imagery cannot be opened: {error}")
+            say(
+                f"note: report.html and item.json were not written, because the run's imagery cannot be opened: {error}"
+            )
     say(result_table(info.queries, str(plan.run_dir.path), published, timings, info.gate))
     return 3 if published.conservation.failed else 0
 
@@ -105,7 +119,13 @@ def infer(context: RunContext, left: Todo, *, runner: Runner) -> None:
     run_blocks(context, left.blocks, progress.add, runner=runner)
 
 
-def run_blocks(context: RunContext, blocks: Iterable[BlockSpec], on_done: Callable[[BlockSummary], None], *, runner: Runner) -> None:
+def run_blocks(
+    context: RunContext,
+    blocks: Iterable[BlockSpec],
+    on_done: Callable[[BlockSummary], None],
+    *,
+    runner: Runner,
+) -> None:
     """Work through `blocks`, committing each; `on_done` is called on the driver per committed block.
 
     `runner` is "ray" or "local". Raises ModelError when a model does not load or its engine dies.
@@ -120,11 +140,14 @@ def run_blocks(context: RunContext, blocks: Iterable[BlockSpec], on_done: Callab
 
 def _run_here(context: RunContext, blocks: list[BlockSpec]) -> Iterator[BlockSummary]:
     """One process, one block at a time; the prompter's requests of a block still run concurrently."""
-    reader, prompter = ReadStep(context), PromptStep(context)
+    reader = ReadStep(context)
+    prompter = PromptStep(context)
     try:
         with asyncio.Runner() as loop:
             verifier = prompter.verifier()
-            segmenter = SegmentStep(context, looks=None if verifier is None else LooksAt(verifier=verifier, run=loop.run))
+            segmenter = SegmentStep(
+                context, looks=None if verifier is None else LooksAt(verifier=verifier, run=loop.run)
+            )
             for block in blocks:
                 image = reader.read(block)
                 yield segmenter.commit(image, loop.run(prompter.prompt(image)))
@@ -140,7 +163,8 @@ def task_runner(runner: Runner) -> TaskRunner:
 class _ReadActor:
     def __init__(self, context: RunContext) -> None:
         set_process_defaults(PROCESS_CACHE_MB)
-        self._context, self._step = context, ReadStep(context)
+        self._context = context
+        self._step = ReadStep(context)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         (row,) = batch.to_pylist()
@@ -150,7 +174,8 @@ class _ReadActor:
 class _PromptActor:
     def __init__(self, context: RunContext) -> None:
         set_process_defaults(SMALL_CACHE_MB)
-        self._context, self._step = context, PromptStep(context)
+        self._context = context
+        self._step = PromptStep(context)
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         with dying_with_its_engine():
@@ -161,11 +186,14 @@ class _PromptActor:
 class _SegmentActor:
     def __init__(self, context: RunContext) -> None:
         set_process_defaults(SMALL_CACHE_MB)
-        self._context, self._step = context, SegmentStep(context)
+        self._context = context
+        self._step = SegmentStep(context)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         with dying_with_its_engine():
-            summary = self._step.commit(table_to_image(batch, self._context.lattice), bytes_to_prompts(batch["answers"][0].as_py()))
+            summary = self._step.commit(
+                table_to_image(batch, self._context.lattice), bytes_to_prompts(batch["answers"][0].as_py())
+            )
         return pa.Table.from_pylist([asdict(summary)])
 
 
@@ -177,5 +205,7 @@ def _run_on_ray(context: RunContext, blocks: list[BlockSpec]) -> Iterator[BlockS
         ActorStage(actor=_SegmentActor, pool=pools.segmenter),
     )
     weight = image_row_bytes(context.lattice)
-    for row in run_actors([block_to_row(block) for block in blocks], stages, context, pools, row_bytes=weight):
+    for row in run_actors(
+        [block_to_row(block) for block in blocks], stages, context, pools, row_bytes=weight
+    ):
         yield BlockSummary(**row)

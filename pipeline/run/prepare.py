@@ -1,10 +1,13 @@
 """Before any model is loaded: everything that can be wrong with a request is found here, cheaply.
 
-1. `plan_request` reads the AOI, opens raster headers, plans tiles and checks both models by their files' headers.
-2. `fingerprint_parameters` joins the request's parameters with what pins the content behind them: scene identities, the AOI's
-   geometry, hashes of local checkpoints, what the prompter's profile says (`profile_parameters`).
-3. `claim` fits one stretch per scene, takes the output directory (new, resume of the same run, or in place of one with
-   `new_run`), and writes plan.parquet and run.json. `rehearse` is its dry run: it leaves a plan.parquet at most.
+1. `plan_request` reads the AOI, opens raster headers, plans tiles and checks both models by their files'
+   headers.
+2. `fingerprint_parameters` joins the request's parameters with what pins the content behind them: scene
+   identities, the AOI's geometry, hashes of local checkpoints, what the prompter's profile says
+   (`profile_parameters`).
+3. `claim` fits one stretch per scene, takes the output directory (new, resume of the same run, or in place of
+   one with `new_run`), and writes plan.parquet and run.json. `rehearse` is its dry run: it leaves a
+   plan.parquet at most.
 4. `todo` compares the plan with the committed block records.
 """
 
@@ -26,7 +29,13 @@ from pipeline.grid.estimate import Estimate, estimate
 from pipeline.grid.source import open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
-from pipeline.prompt.build_prompter import PrompterOptions, check_prompter, check_questions, check_second_looks, look_decision
+from pipeline.prompt.build_prompter import (
+    PrompterOptions,
+    check_prompter,
+    check_questions,
+    check_second_looks,
+    look_decision,
+)
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import resolve_model
 from pipeline.run.config import Preset, RunConfig, Runner, result_parameters
@@ -86,7 +95,11 @@ def plan_request(request: RunRequest) -> PlannedRun:
     scenes = open_scenes(config.source)
     tiles = config.tiles
     options = GridOptions(
-        tile_px=tiles.px, halo_px=tiles.halo_px, block_tiles=tiles.block_tiles, crs=config.grid.crs, resolution=config.grid.resolution
+        tile_px=tiles.px,
+        halo_px=tiles.halo_px,
+        block_tiles=tiles.block_tiles,
+        crs=config.grid.crs,
+        resolution=config.grid.resolution,
     )
     plan = plan_tiles(aoi, scenes, options)
     if config.min_area_m2 > 0 and plan.grid.crs_wkt is None:
@@ -101,7 +114,13 @@ def plan_request(request: RunRequest) -> PlannedRun:
     check_engines(config.preset, request.runner)
     check_segmenter(config.segmenter, plan.grid)
     parameters = fingerprint_parameters(config, plan, aoi)
-    return PlannedRun(request=request, plan=plan, aoi=aoi, estimate=estimate(plan, len(config.queries)), parameters=parameters)
+    return PlannedRun(
+        request=request,
+        plan=plan,
+        aoi=aoi,
+        estimate=estimate(plan, len(config.queries)),
+        parameters=parameters,
+    )
 
 
 def read_area(config: RunConfig) -> Aoi | None:
@@ -121,15 +140,28 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     parameters = result_parameters(config)
     parameters["area"] = "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
     # A list: the order of scenes is their priority, and the keys of an object have none in a fingerprint.
-    parameters["scenes"] = [{"scene_id": scene.scene_id, "bands": list(scene.rgb_bands), **scene.identity} for scene in plan.scenes]
-    parameters["grid"] = {**parameters["grid"], "transform": list(plan.grid.transform), "shape": [plan.grid.height, plan.grid.width]}
-    prompter, segmenter = config.prompter, config.segmenter
+    parameters["scenes"] = [
+        {"scene_id": scene.scene_id, "bands": list(scene.rgb_bands), **scene.identity}
+        for scene in plan.scenes
+    ]
+    parameters["grid"] = {
+        **parameters["grid"],
+        "transform": list(plan.grid.transform),
+        "shape": [plan.grid.height, plan.grid.width],
+    }
+    prompter = config.prompter
+    segmenter = config.segmenter
     parameters["prompter"]["model"] = path_identity(local_path(resolve_model(prompter.model)))
     parameters["prompter"] |= profile_parameters(prompter)
     parameters["segmenter"]["checkpoint"] = path_identity(local_path(str(resolve_path(segmenter.checkpoint))))
     if segmenter.kind == "sam2":  # the file behind the name, or beside the checkpoint where none is named
-        parameters["segmenter"]["config"] = path_identity(str(resolve_config(segmenter.config, segmenter.checkpoint)))
-    for role, kind, model in (("prompter", prompter.kind, prompter.model), ("segmenter", segmenter.kind, segmenter.checkpoint)):
+        parameters["segmenter"]["config"] = path_identity(
+            str(resolve_config(segmenter.config, segmenter.checkpoint))
+        )
+    for role, kind, model in (
+        ("prompter", prompter.kind, prompter.model),
+        ("segmenter", segmenter.kind, segmenter.checkpoint),
+    ):
         if kind == "oracle":
             spec = parse_oracle(model)
             parameters[role] |= {"noise": spec.noise, "seed": spec.seed}
@@ -141,9 +173,11 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
 
 
 def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:
-    """What the profile of a vllm prompter says, so that an edited file is another run; nothing for the kinds that have none.
+    """What the profile of a vllm prompter says, so that an edited file is another run; nothing for the kinds
+    that have none.
 
-    Without the questions of gate and verifier, which are pinned beside these where they are on. Raises InputError.
+    Without the questions of gate and verifier, which are pinned beside these where they are on. Raises
+    InputError.
     """
     if prompter.kind != "vllm":
         return {}
@@ -168,11 +202,13 @@ def local_path(model: str) -> str:
 
 
 def claim(planned: PlannedRun) -> RunContext:
-    """Take the output directory and write plan.parquet and run.json. Raises RunMismatchError for another run's directory.
+    """Take the output directory and write plan.parquet and run.json. Raises RunMismatchError for another
+    run's directory.
 
     An earlier run is deleted (`new_run`) once nothing can go wrong with the request any more.
     """
-    request, plan = planned.request, planned.plan
+    request = planned.request
+    plan = planned.plan
     run_dir = RunDir(request.out)
     sources = _scene_sources(planned, run_dir)
     run_dir.claim(planned.parameters, new_run=request.new_run)
@@ -190,9 +226,11 @@ def claim(planned: PlannedRun) -> RunContext:
 
 
 def rehearse(planned: PlannedRun) -> str:
-    """A dry run: everything that `claim` checks, and plan.parquet where no run has begun yet. Returns what to tell the user.
+    """A dry run: everything that `claim` checks, and plan.parquet where no run has begun yet. Returns what to
+    tell the user.
 
-    It deletes nothing, and a run that is there keeps its run.json, so that another plan can follow on the same --out.
+    It deletes nothing, and a run that is there keeps its run.json, so that another plan can follow on the
+    same --out.
     """
     run_dir = RunDir(planned.request.out)
     _scene_sources(planned, run_dir)
@@ -203,13 +241,18 @@ def rehearse(planned: PlannedRun) -> str:
     try:
         write_plan(run_dir.plan, planned.plan.lattice, planned.plan.inside)
     except OSError as error:
-        raise InputError(f"--out must be writable: {run_dir.path}", came=str(error), remedy="give another --out") from error
+        raise InputError(
+            f"--out must be writable: {run_dir.path}", came=str(error), remedy="give another --out"
+        ) from error
     return f"{told}; the plan is {run_dir.plan.absolute()}"
 
 
 def _scene_sources(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource, ...]:
-    """The scenes with their stretches; nothing is read before the output directory is known to be free for this run."""
-    request, plan = planned.request, planned.plan
+    """The scenes with their stretches; nothing is read before the output directory is known to be free for
+    this run.
+    """
+    request = planned.request
+    plan = planned.plan
     run_dir.check(planned.parameters, new_run=request.new_run)
     return prepare_scenes(plan.scenes, request.config.load, offsets=plan.offsets, windows=plan.scene_windows)
 
@@ -250,7 +293,10 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
         models={"prompter": asdict(preset.prompter), "segmenter": asdict(preset.segmenter)},
         stretches={source.scene.scene_id: source.to_dict() for source in sources},
         versions=collect_versions(),
-        counters={"tiles_planned": int(planned.plan.inside.size), "tiles_outside": planned.plan.n_tiles_outside},
+        counters={
+            "tiles_planned": int(planned.plan.inside.size),
+            "tiles_outside": planned.plan.n_tiles_outside,
+        },
         warnings=(preset.notice,) if preset.notice else (),
         aoi_wkb="" if planned.plan.aoi_grid is None else planned.plan.aoi_grid.wkb_hex,
         model_ids=model_ids(planned.parameters, request.config),
@@ -262,13 +308,16 @@ def todo(context: RunContext, *, retry_failed: bool) -> Todo:
     """The blocks without a usable record of this run; with `retry_failed` also those with a failed tile."""
     run_dir = RunDir(context.run_dir)
     done = done_blocks(run_dir, context.fingerprint)
-    notes = [f"block record {block_id} is done again: {why}" for block_id, why in sorted(done.unusable.items())]
+    notes = [
+        f"block record {block_id} is done again: {why}" for block_id, why in sorted(done.unusable.items())
+    ]
     finished = set(done.done)
     if retry_failed:
         failed = {block_id for block_id in finished if _has_failed(run_dir, block_id, context.fingerprint)}
         notes += [f"block {block_id} has failed tiles and is done again" for block_id in sorted(failed)]
         finished -= failed
-    blocks, done_tiles = [], 0
+    blocks = []
+    done_tiles = 0
     for block in context.plan.blocks():
         if block.block_id in finished:
             done_tiles += len(block.tiles)

@@ -1,7 +1,8 @@
-"""Ray: rows through pools of actors, tasks of the merge, and the cluster both run on. The only module that imports ray.
+"""Ray: rows through pools of actors, tasks of the merge, and the cluster both run on. The only module that
+imports ray.
 
-1. `run_actors` sends rows (scalars and bytes) through stages of actors. Pools are of fixed size. It refuses to ask for more
-   CPUs or GPUs than the cluster has, because an oversubscribed pool silently stops streaming.
+1. `run_actors` sends rows (scalars and bytes) through stages of actors. Pools are of fixed size. It refuses
+   to ask for more CPUs or GPUs than the cluster has, because an oversubscribed pool silently stops streaming.
 2. `run_tasks_ray` runs the tasks of phase two, a bounded number of them at a time.
 3. Both join the cluster that this driver runs in, or start a Ray of their own on this machine.
 
@@ -29,12 +30,16 @@ RAY_STARTS = 3
 """How often a Ray of our own is started before giving up."""
 
 TASKS_PER_CPU = 2
-"""Tasks of phase two submitted per CPU: one runs, one waits; the driver never queues a region's worth of them."""
+"""Tasks of phase two submitted per CPU: one runs, one waits; the driver never queues a region's worth of
+them.
+"""
 
 
 @contextmanager
 def dying_with_its_engine() -> Iterator[None]:
-    """End this process on a retryable ModelError: a dead engine does not heal; Ray starts a fresh actor and tries the block again."""
+    """End this process on a retryable ModelError: a dead engine does not heal; Ray starts a fresh actor and
+    tries the block again.
+    """
     try:
         yield
     except ModelError as error:
@@ -45,7 +50,9 @@ def dying_with_its_engine() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class ActorStage:
-    """One stage of a flow on Ray: a class built with `context=...`, called with tables of one row, in a fixed-size pool."""
+    """One stage of a flow on Ray: a class built with `context=...`, called with tables of one row, in a
+    fixed-size pool.
+    """
 
     actor: type
     pool: Pool
@@ -54,7 +61,9 @@ class ActorStage:
 
     @property
     def in_flight(self) -> int:
-        """Calls that one actor is given at once: as many wait in it as it works on, so that it never waits for its next one."""
+        """Calls that one actor is given at once: as many wait in it as it works on, so that it never waits
+        for its next one.
+        """
         return 2 * (self.concurrent or 1)
 
 
@@ -66,16 +75,24 @@ def run_actors(
     *,
     row_bytes: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Send rows (scalars and bytes) through stages of actors; yields the rows of the last stage as they are done, in any order.
+    """Send rows (scalars and bytes) through stages of actors; yields the rows of the last stage as they are
+    done, in any order.
 
-    `row_bytes`: of the heaviest row between stages; bounds the object store that the flow may fill. None leaves that to Ray.
-    Raises InputError when the pools need more than the cluster has, and what a worker raised (TerraqueryError as it was).
+    `row_bytes`: of the heaviest row between stages; bounds the object store that the flow may fill. None
+    leaves that to Ray. Raises InputError when the pools need more than the cluster has, and what a worker
+    raised (TerraqueryError as it was).
     """
     import ray.data
 
     _connect(resources)
-    _configure_data(None if row_bytes is None else store_limit_bytes(row_bytes, [stage.pool.actors * stage.in_flight for stage in stages]))
-    dataset = ray.data.read_datasource(_row_source(rows), override_num_blocks=len(rows), num_cpus=resources.plan_cpus)
+    _configure_data(
+        None
+        if row_bytes is None
+        else store_limit_bytes(row_bytes, [stage.pool.actors * stage.in_flight for stage in stages])
+    )
+    dataset = ray.data.read_datasource(
+        _row_source(rows), override_num_blocks=len(rows), num_cpus=resources.plan_cpus
+    )
     for stage in stages:
         dataset = _add_stage(dataset, stage, context)
     try:
@@ -104,7 +121,9 @@ def _add_stage(dataset: Any, stage: ActorStage, context: Any) -> Any:
 
 
 def _row_source(rows: list[dict[str, Any]]) -> Any:
-    """A lazy Ray Datasource with one read task per row; `from_items` would materialise and hide the read operator."""
+    """A lazy Ray Datasource with one read task per row; `from_items` would materialise and hide the read
+    operator.
+    """
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
@@ -115,7 +134,9 @@ def _row_source(rows: list[dict[str, Any]]) -> Any:
         def estimate_inmemory_data_size(self) -> int:
             return sum(_row_bytes(row) for row in rows)
 
-        def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list[Any]:
+        def get_read_tasks(
+            self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+        ) -> list[Any]:
             return [_read_task(row) for row in rows]
 
     def _read_task(row: dict[str, Any]) -> Any:
@@ -136,9 +157,11 @@ def run_tasks_ray(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[An
     if not keys:
         return
     _join_cluster()
-    shared, call = ray.put(job), ray.remote(num_cpus=1, max_retries=3)(_run_task)
+    shared = ray.put(job)
+    call = ray.remote(num_cpus=1, max_retries=3)(_run_task)
     limit = max(int(TASKS_PER_CPU * ray.cluster_resources().get("CPU", 1.0)), 1)
-    waiting, flying = iter(keys), set[Any]()
+    waiting = iter(keys)
+    flying = set[Any]()
     try:
         while True:
             flying |= {call.remote(task, shared, key) for key in islice(waiting, limit - len(flying))}
@@ -180,8 +203,9 @@ def _join_cluster() -> None:
     import ray
 
     if not ray.is_initialized():
-        # Without RAY_ADDRESS (set by `ray job submit`; `auto` joins a running head) this run starts a Ray of its own: the
-        # address that an earlier head left behind on this machine may be dead, and joining it would wait for ever.
+        # Without RAY_ADDRESS (set by `ray job submit`; `auto` joins a running head) this run starts a Ray of
+        # its own: the address that an earlier head left behind on this machine may be dead, and joining it
+        # would wait for ever.
         if "RAY_ADDRESS" in os.environ:
             ray.init(log_to_driver=False, logging_level="WARNING")
         else:
@@ -191,7 +215,8 @@ def _join_cluster() -> None:
 def _start_own_ray() -> None:
     """Start Ray in this machine. Raises ModelError when it does not come up.
 
-    Ray gives its node 30 seconds, a constant of its own, which a busy machine overruns: then it is started again.
+    Ray gives its node 30 seconds, a constant of its own, which a busy machine overruns: then it is started
+    again.
     """
     import ray
 
@@ -204,7 +229,9 @@ def _start_own_ray() -> None:
                 raise
             if not left:
                 hint = "lower the load of the machine, or start a head with `ray start --head` and set RAY_ADDRESS=auto"
-                raise ModelError(f"Ray did not start within its 30 seconds, {RAY_STARTS} times in a row; {hint}") from error
+                raise ModelError(
+                    f"Ray did not start within its 30 seconds, {RAY_STARTS} times in a row; {hint}"
+                ) from error
         else:
             return
 
@@ -212,7 +239,8 @@ def _start_own_ray() -> None:
 def _configure_data(store_bytes: int | None) -> None:
     """Ray Data settings of every run (reasons in the module story; fixed pools, errors are rows, quiet logs).
 
-    `store_bytes`: what Ray Data may fill of the object store; None = half of it, which follows the machine and not the run.
+    `store_bytes`: what Ray Data may fill of the object store; None = half of it, which follows the machine
+    and not the run.
     """
     from ray.data import DataContext
 
@@ -223,12 +251,18 @@ def _configure_data(store_bytes: int | None) -> None:
     data.wait_for_min_actors_s = 900
     data.max_errored_blocks = 0
     if store_bytes is not None:
-        data.execution_options.resource_limits = data.execution_options.resource_limits.copy(object_store_memory=store_bytes)
-        data.downstream_capacity_backpressure_ratio = 0.0  # no row is made while one waits that no actor of the next stage has room for
+        data.execution_options.resource_limits = data.execution_options.resource_limits.copy(
+            object_store_memory=store_bytes
+        )
+        data.downstream_capacity_backpressure_ratio = (
+            0.0  # no row is made while one waits that no actor of the next stage has room for
+        )
 
 
 def _readable(error: Exception) -> Exception:
-    """Our own error out of Ray's wrapping, so that the user reads the message and not the stack of the worker."""
+    """Our own error out of Ray's wrapping, so that the user reads the message and not the stack of the
+    worker.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, TerraqueryError):

@@ -1,9 +1,9 @@
 """Phase two alone, on the block records of an earlier run: checked here, before anything is written.
 
-1. `plan_restitch` reads run.json and the plan, refuses another tiling, and checks that every planned block has a whole record
-   of that run. No model is looked at and no imagery is needed.
-2. Thresholds not given stay those of the run. Other thresholds want a directory of their own: a run directory always holds
-   what its run.json says. Its fingerprint names the records it was merged from.
+1. `plan_restitch` reads run.json and the plan, refuses another tiling, and checks that every planned block
+   has a whole record of that run. No model is looked at and no imagery is needed.
+2. Thresholds not given stay those of the run. Other thresholds want a directory of their own: a run directory
+   always holds what its run.json says. Its fingerprint names the records it was merged from.
 3. `claim_restitch` takes the output directory and writes plan and run.json; pipeline.run.flow then publishes.
 """
 
@@ -76,7 +76,9 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
     source = RunDir(request.run)
     if not source.run_json.is_file():
         remedy = "give the --out directory of a run of segment_region.py"
-        raise InputError("--run must be a run directory", came=f"{source.path} without a run.json", remedy=remedy)
+        raise InputError(
+            "--run must be a run directory", came=f"{source.path} without a run.json", remedy=remedy
+        )
     info = read_run_json(source.run_json)
     _require_tiling(info, request.tiling)
     _require_restitchable(info)
@@ -94,7 +96,11 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
         parameters["merged_from"] = info.fingerprint
     written = info if in_place else _written_info(info, parameters, source)
     out = source.path.absolute() if request.out is None else Path(request.out).absolute()
-    options = MergeOptions() if request.super_tile is None else parse_table(MergeOptions, {"super_tile_tiles": request.super_tile}, "merge")
+    options = (
+        MergeOptions()
+        if request.super_tile is None
+        else parse_table(MergeOptions, {"super_tile_tiles": request.super_tile}, "merge")
+    )
     job = MergeJob(
         records_dir=str(source.blocks.absolute()),
         out_dir=str(out),
@@ -130,29 +136,44 @@ def changed_parameters(request: RestitchRequest, info: RunInfo) -> tuple[StitchO
     if request.min_area_m2 is not None:
         parameters["min_area_m2"] = request.min_area_m2
     if parameters["min_area_m2"] < 0:
-        raise InputError("--min-area-m2 must not be negative", came=str(parameters["min_area_m2"]), remedy="give 0 to keep everything")
+        raise InputError(
+            "--min-area-m2 must not be negative",
+            came=str(parameters["min_area_m2"]),
+            remedy="give 0 to keep everything",
+        )
     if parameters["min_area_m2"] > 0 and info.lattice.grid.crs_wkt is None:
         raise InputError("--min-area-m2 needs imagery with a CRS", came="none", remedy="use --min-area-px")
     return stitch, parameters
 
 
 def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_]) -> None:
-    """Every planned block has a record of this run whose footer can be read. Raises InputError naming those that have not."""
+    """Every planned block has a record of this run whose footer can be read. Raises InputError naming those
+    that have not.
+    """
     found = done_blocks(source, info.fingerprint)
     planned = planned_blocks(info.lattice, inside)
-    missing = [block_id for block_id in planned if block_id not in found.done and block_id not in found.unusable]
+    missing = [
+        block_id for block_id in planned if block_id not in found.done and block_id not in found.unusable
+    ]
     bad = [f"{block_id}: {why.partition(' To fix:')[0]}" for block_id, why in found.unusable.items()]
     bad += [f"{block_id} is missing" for block_id in missing]
     if bad:
         shown = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
-        raise InputError(f"all {len(planned)} block records of {source.blocks} must be whole and of this run", came=shown, remedy=AGAIN)
+        raise InputError(
+            f"all {len(planned)} block records of {source.blocks} must be whole and of this run",
+            came=shown,
+            remedy=AGAIN,
+        )
 
 
 def planned_blocks(lattice: TileLattice, inside: NDArray[np.bool_]) -> list[str]:
     """block_id of every block with a tile that is looked at, row-major."""
     k = lattice.block_tiles
     rows, cols = np.nonzero(inside)
-    return [f"b{row:05d}_{col:05d}" for row, col in np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist()]
+    return [
+        f"b{row:05d}_{col:05d}"
+        for row, col in np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist()
+    ]
 
 
 def claim_restitch(plan: RestitchPlan) -> None:
@@ -171,18 +192,24 @@ def claim_restitch(plan: RestitchPlan) -> None:
 def imagery_of(plan: RestitchPlan) -> Imagery:
     """The run's scenes, for pictures alone. Raises SourceError or InputError when they cannot be opened."""
     info = plan.info
-    load = parse_table(LoadOptions, {k: v for k, v in info.parameters["load"].items() if v is not None}, "parameters.load")
+    load = parse_table(
+        LoadOptions, {k: v for k, v in info.parameters["load"].items() if v is not None}, "parameters.load"
+    )
     placed = [info.stretches.get(scene.scene_id, {}).get("offset_rc") for scene in info.scenes]
     offsets = [None if offset is None else (int(offset[0]), int(offset[1])) for offset in placed]
-    sources = prepare_scenes(info.scenes, load, offsets=offsets, windows=scene_windows(info.scenes, offsets, info.lattice.grid))
+    sources = prepare_scenes(
+        info.scenes, load, offsets=offsets, windows=scene_windows(info.scenes, offsets, info.lattice.grid)
+    )
     return Imagery(sources=sources, load=load, record_fingerprint=plan.job.fingerprint)
 
 
 def scene_windows(scenes: Sequence[Scene], offsets: Sequence[OffsetRC | None], grid: RunGrid) -> list[Window]:
-    """Per scene: the window of the run grid that it can fill, as the run's plan had it (`Plan.scene_windows`).
+    """Per scene: the window of the run grid that it can fill, as the run's plan had it
+    (`Plan.scene_windows`).
 
-    A scene on the grid's lattice is read through an offset, so its window must not reach beyond the file. A warped one may be asked for
-    any window: one that seems to miss the grid (lon/lat grids know several turns of the globe) is looked for everywhere.
+    A scene on the grid's lattice is read through an offset, so its window must not reach beyond the file. A
+    warped one may be asked for any window: one that seems to miss the grid (lon/lat grids know several turns
+    of the globe) is looked for everywhere.
     """
     windows = []
     for scene, offset, outline in zip(scenes, offsets, place_scenes(scenes, grid), strict=True):
@@ -207,7 +234,11 @@ def _require_tiling(info: RunInfo, tiling: Mapping[str, int]) -> None:
 
 
 def _require_restitchable(info: RunInfo) -> None:
-    missing = [name for name in ("stitch", "merge_mode", "min_area_m2", "load", "area") if name not in info.parameters]
+    missing = [
+        name
+        for name in ("stitch", "merge_mode", "min_area_m2", "load", "area")
+        if name not in info.parameters
+    ]
     if missing or not info.model_ids or (info.parameters["area"] != "whole scene" and not info.aoi_wkb):
         raise InputError(
             "run.json must say the run's area, models and thresholds",
@@ -223,7 +254,10 @@ def _written_info(info: RunInfo, parameters: Mapping[str, Any], source: RunDir) 
         run_id=key[:16],
         fingerprint=key,
         parameters=parameters,
-        settings={**info.settings, "merged_from": {"run": str(source.path.absolute()), "fingerprint": info.fingerprint}},
+        settings={
+            **info.settings,
+            "merged_from": {"run": str(source.path.absolute()), "fingerprint": info.fingerprint},
+        },
         versions=collect_versions(),
         qa={},
         ended="",

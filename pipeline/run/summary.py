@@ -30,9 +30,14 @@ def notice_box(text: str) -> str:
 
 def plan_text(planned: PlannedRun) -> str:
     """The plan in a few lines: what will be looked at, read and asked."""
-    plan, guess = planned.plan, planned.estimate
+    plan = planned.plan
+    guess = planned.estimate
     lattice = plan.lattice
-    to_read = f"about {_bytes(guess.bytes_to_read)}" if guess.bytes_to_read is not None else "unknown (sizes of the files are not known)"
+    to_read = (
+        f"about {_bytes(guess.bytes_to_read)}"
+        if guess.bytes_to_read is not None
+        else "unknown (sizes of the files are not known)"
+    )
     rows = {
         "run": planned.fingerprint[:16],
         "questions": "; ".join(planned.request.config.queries),
@@ -51,7 +56,9 @@ def plan_text(planned: PlannedRun) -> str:
 
 def _second_looks(planned: PlannedRun) -> dict[str, str]:
     """What gate and verifier will do, when they are on."""
-    config, guess, rows = planned.request.config, planned.estimate, dict[str, str]()
+    config = planned.request.config
+    guess = planned.estimate
+    rows = dict[str, str]()
     if config.gate.on:
         looks = (guess.blocks if config.gate.mode == "parent" else guess.tiles) * len(config.queries)
         audit = f"{100 * config.gate.audit_share:g} % of what it rejects is examined all the same"
@@ -63,13 +70,22 @@ def _second_looks(planned: PlannedRun) -> dict[str, str]:
     return rows
 
 
-def final_table(context: RunContext, published: Published, timings_s: Mapping[str, float], gate: Mapping[str, Any] | None = None) -> str:
+def final_table(
+    context: RunContext,
+    published: Published,
+    timings_s: Mapping[str, float],
+    gate: Mapping[str, Any] | None = None,
+) -> str:
     """Counts of the ledger, what a gate did (`RunInfo.gate`), instances per question, times."""
     return result_table(context.config.queries, context.run_dir, published, timings_s, gate)
 
 
 def result_table(
-    queries: Sequence[str], run_dir: str, published: Published, timings_s: Mapping[str, float], gate: Mapping[str, Any] | None = None
+    queries: Sequence[str],
+    run_dir: str,
+    published: Published,
+    timings_s: Mapping[str, float],
+    gate: Mapping[str, Any] | None = None,
 ) -> str:
     """`final_table` for any run directory."""
     ledger = published.conservation
@@ -78,23 +94,33 @@ def result_table(
     rows |= {f"  {reason}": str(count) for reason, count in ledger.reasons.items() if "/" in reason}
     if gate:
         rows["gate"] = gate_text(dict(gate))
-    rows |= {f'"{query}"': f"{count} instances" for query, count in zip(queries, published.n_instances, strict=True)}
+    rows |= {
+        f'"{query}"': f"{count} instances"
+        for query, count in zip(queries, published.n_instances, strict=True)
+    }
     rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings_s.items())
     rows["results"] = run_dir
     if ledger.failed:
-        rows["attention"] = f"{ledger.failed} tiles failed; see status and error in coverage.parquet, then run again with --retry-failed"
+        rows["attention"] = (
+            f"{ledger.failed} tiles failed; see status and error in coverage.parquet, then run again with --retry-failed"
+        )
     return table(rows)
 
 
-def finish(planned: PlannedRun, context: RunContext, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
+def finish(
+    planned: PlannedRun, context: RunContext, published: Published, timings_s: Mapping[str, float]
+) -> RunInfo:
     """Write the closing run.json: status, counters over all starts of the run, reasons, times."""
     return close_run(RunDir(context.run_dir), context.fingerprint, published, timings_s)
 
 
-def close_run(run_dir: RunDir, record_fingerprint: str, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
+def close_run(
+    run_dir: RunDir, record_fingerprint: str, published: Published, timings_s: Mapping[str, float]
+) -> RunInfo:
     """`finish` for any run directory; `record_fingerprint` is that of the block records."""
     info = read_run_json(run_dir.run_json)
-    ledger, models = published.conservation, model_counts(run_dir, record_fingerprint)
+    ledger = published.conservation
+    models = model_counts(run_dir, record_fingerprint)
     counters = {
         "tiles_in_lattice": info.lattice.n_tile_rows * info.lattice.n_tile_cols,
         "tiles_planned": ledger.planned,
@@ -110,7 +136,9 @@ def close_run(run_dir: RunDir, record_fingerprint: str, published: Published, ti
         counters=counters,
         reasons=dict(ledger.reasons),
         qa=published.qa,
-        gate=gate_figures(models.gate) if "gate" in info.parameters else {},  # parameters hold no gate that is off
+        gate=gate_figures(models.gate)
+        if "gate" in info.parameters
+        else {},  # parameters hold no gate that is off
         timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -133,7 +161,11 @@ class ModelCounts:
 
     def counters(self) -> dict[str, int]:
         """For run.json."""
-        plain = {"image_encodings": self.encodings, "tiles_with_prompts": self.encoded_tiles, "prompter_calls": self.calls}
+        plain = {
+            "image_encodings": self.encodings,
+            "tiles_with_prompts": self.encoded_tiles,
+            "prompter_calls": self.calls,
+        }
         return plain | ({"masks_verified": self.masks_verified} if self.masks_verified else {})
 
 

@@ -17,7 +17,9 @@ from pipeline.world.oracle import OracleTruth, check_aligned, parse_oracle
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterOptions(Sam2Options):
-    """What makes masks. For kind "oracle" `checkpoint` is oracle:labels.tif[?noise=mild|strong&seed=N], the rest is unused."""
+    """What makes masks. For kind "oracle" `checkpoint` is oracle:labels.tif[?noise=mild|strong&seed=N], the
+    rest is unused.
+    """
 
     kind: Literal["sam2", "oracle"] = "sam2"
 
@@ -41,7 +43,9 @@ class SegmenterOptions(Sam2Options):
 
 
 def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
-    """Raises InputError when the checkpoint is missing or of another architecture, or the label raster does not align."""
+    """Raises InputError when the checkpoint is missing or of another architecture, or the label raster does
+    not align.
+    """
     if options.kind == "oracle":
         check_aligned(parse_oracle(options.checkpoint).labels_href, grid)
         return
@@ -51,14 +55,20 @@ def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
 def check_checkpoint(options: Sam2Options) -> None:
     """Existence and architecture of a SAM2 checkpoint, from file headers alone. Raises InputError."""
     if options.device not in ("auto", "cpu", "mps") and not options.device.startswith("cuda"):
-        raise InputError("the segmenter's device must be auto, cpu or cuda", came=repr(options.device), remedy="choose one of them")
+        raise InputError(
+            "the segmenter's device must be auto, cpu or cuda",
+            came=repr(options.device),
+            remedy="choose one of them",
+        )
     check_sam2(options)
 
 
 def check_device(options: SegmenterOptions) -> None:
-    """For a segmenter that will load on this machine: it has the device. Raises InputError. Imports torch, loads no model.
+    """For a segmenter that will load on this machine: it has the device. Raises InputError. Imports torch,
+    loads no model.
 
-    `auto` always is: asking torch about it here would start CUDA, and an engine that is forked later could not.
+    `auto` always is: asking torch about it here would start CUDA, and an engine that is forked later could
+    not.
     """
     if options.kind == "oracle" or options.device == "auto":
         return
@@ -69,9 +79,15 @@ def check_device(options: SegmenterOptions) -> None:
 
 
 def build_segmenter(options: SegmenterOptions, lattice: TileLattice | None = None) -> Segmenter:
-    """Load the segmenter. `lattice`: the run's, for the tile size that border tiles are padded to and the oracle's offset."""
+    """Load the segmenter. `lattice`: the run's, for the tile size that border tiles are padded to and the
+    oracle's offset.
+    """
     if options.kind == "oracle":
         spec = parse_oracle(options.checkpoint)
-        truth = OracleTruth.on_grid(spec, lattice.grid) if lattice else OracleTruth(spec.labels_href, spec.noise, spec.seed)
+        truth = (
+            OracleTruth.on_grid(spec, lattice.grid)
+            if lattice
+            else OracleTruth(spec.labels_href, spec.noise, spec.seed)
+        )
         return OracleSegmenter(truth, model_id=options.model_id)
     return Sam2Segmenter(options, tile_px=lattice.tile_px if lattice else 0)

@@ -1,7 +1,8 @@
 """A segmenter that answers from the truth: the mask of the local id that an oracle prompt names.
 
-`embed` reads the tile's `OracleTile` (the same one that the oracle prompter read: ids are a function of the tile);
-`segment` returns the pixels of `oracle:<local id>`, score 1. Boxes and points of the prompts are not looked at.
+`embed` reads the tile's `OracleTile` (the same one that the oracle prompter read: ids are a function of the
+tile); `segment` returns the pixels of `oracle:<local id>`, score 1. Boxes and points of the prompts are not
+looked at.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pipeline.world.oracle import ORACLE_SCHEME, OracleTruth
 
 
 class OracleSegmenter:
-    """A `Segmenter` without weights; every `embed` is one read of the label raster and counts as one encoding."""
+    """A `Segmenter` without weights; every `embed` is one read of the label raster and counts as one
+    encoding.
+    """
 
     def __init__(self, truth: OracleTruth, *, model_id: str = ORACLE_SCHEME) -> None:
         self._truth = truth
@@ -47,7 +50,9 @@ class OracleSegmenter:
         )
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
-        """The named objects' valid pixels. Raises ModelError for a prompt that names none of the tile's objects."""
+        """The named objects' valid pixels. Raises ModelError for a prompt that names none of the tile's
+        objects.
+        """
         labels, boxes = embedding.features
         masks = []
         for index, prompt in enumerate(prompts):
@@ -56,10 +61,14 @@ class OracleSegmenter:
             mask = (labels[rows, cols] == local) & embedding.valid[rows, cols]
             if not mask.any():
                 continue
-            hit_rows, hit_cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            hit_rows = np.flatnonzero(mask.any(axis=1))
+            hit_cols = np.flatnonzero(mask.any(axis=0))
             crop = mask[hit_rows[0] : hit_rows[-1] + 1, hit_cols[0] : hit_cols[-1] + 1]
-            row0, col0 = rows.start + int(hit_rows[0]), cols.start + int(hit_cols[0])
-            masks.append(MaskCrop(row0=row0, col0=col0, mask=np.ascontiguousarray(crop), score=1.0, prompt_index=index))
+            row0 = rows.start + int(hit_rows[0])
+            col0 = cols.start + int(hit_cols[0])
+            masks.append(
+                MaskCrop(row0=row0, col0=col0, mask=np.ascontiguousarray(crop), score=1.0, prompt_index=index)
+            )
         return masks
 
 

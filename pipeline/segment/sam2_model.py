@@ -1,12 +1,15 @@
-"""From names to a loaded SAM2: config resolution, architecture, weights. Torch and sam2 are imported when called.
+"""From names to a loaded SAM2: config resolution, architecture, weights. Torch and sam2 are imported when
+called.
 
-1. `resolve_config` finds the YAML: a name inside the sam2 package, a local file, or config.yaml beside the checkpoint.
-2. `build_architecture` instantiates the YAML's `model` node through hydra, exactly as the package's `build_sam2` does;
-   classes outside `sam2.` and `torch.nn.` are refused, because a YAML that names any callable is a program. The package's
-   own configs get the decoder overrides that `build_sam2` applies by default (a single mask that is unstable falls back
-   to the best of three); local configs say everything themselves.
-3. `load_weights` reads .safetensors, or .pt with `weights_only=True` (never an unrestricted pickle), and names missing
-   and unexpected keys when the weights belong to another architecture.
+1. `resolve_config` finds the YAML: a name inside the sam2 package, a local file, or config.yaml beside the
+   checkpoint.
+2. `build_architecture` instantiates the YAML's `model` node through hydra, exactly as the package's
+   `build_sam2` does; classes outside `sam2.` and `torch.nn.` are refused, because a YAML that names any
+   callable is a program. The package's own configs get the decoder overrides that `build_sam2` applies by
+   default (a single mask that is unstable falls back to the best of three); local configs say everything
+   themselves.
+3. `load_weights` reads .safetensors, or .pt with `weights_only=True` (never an unrestricted pickle), and
+   names missing and unexpected keys when the weights belong to another architecture.
 """
 
 from __future__ import annotations
@@ -40,8 +43,9 @@ def is_hub_id(checkpoint: str) -> bool:
 
 
 def resolve_path(checkpoint: str) -> Path:
-    """Where a checkpoint's file lies. Empty: the embedded weights; models/...: those shipped with the package, unless the
-    working directory has such a file; a folder: the model.safetensors in it."""
+    """Where a checkpoint's file lies. Empty: the embedded weights; models/...: those shipped with the
+    package, unless the working directory has such a file; a folder: the model.safetensors in it.
+    """
     if not checkpoint:
         return EMBEDDED_DIR / "model.safetensors"
     path = Path(checkpoint)
@@ -51,7 +55,9 @@ def resolve_path(checkpoint: str) -> Path:
 
 
 def package_config_dir() -> Path:
-    """Directory that package config names are relative to. Finds the package without importing it (it imports torch)."""
+    """Directory that package config names are relative to. Finds the package without importing it (it imports
+    torch).
+    """
     from importlib.util import find_spec
 
     spec = find_spec("sam2")
@@ -72,14 +78,20 @@ def resolve_config(config: str, checkpoint: str) -> Path:
         if path.is_file():
             return path
     places = " or ".join(str(path) for path in tried)
-    raise ModelError(f"no SAM2 config found: looked for {places}; name a config of the sam2 package or a local YAML file")
+    raise ModelError(
+        f"no SAM2 config found: looked for {places}; name a config of the sam2 package or a local YAML file"
+    )
 
 
 def hub_entry(hub_id: str) -> tuple[str, str]:
-    """(package config, weights file) of a published checkpoint. Raises ModelError for an id the package does not know."""
+    """(package config, weights file) of a published checkpoint. Raises ModelError for an id the package does
+    not know.
+    """
     known = _published()
     if hub_id not in known:
-        raise ModelError(f"{hub_id!r} is not a published SAM2 checkpoint; known ids: {', '.join(sorted(known))}")
+        raise ModelError(
+            f"{hub_id!r} is not a published SAM2 checkpoint; known ids: {', '.join(sorted(known))}"
+        )
     return known[hub_id]
 
 
@@ -89,22 +101,33 @@ def _published() -> dict[str, tuple[str, str]]:
     for version in ("sam2", "sam2.1"):
         for size, letter in sizes.items():
             weights = f"{version}_hiera_{size.replace('-', '_')}.pt"
-            table[f"facebook/{version}-hiera-{size}"] = (f"configs/{version}/{version}_hiera_{letter}.yaml", weights)
+            table[f"facebook/{version}-hiera-{size}"] = (
+                f"configs/{version}/{version}_hiera_{letter}.yaml",
+                weights,
+            )
     return table
 
 
 def build_architecture(config: Path, image_px: int | None = None) -> Any:
-    """A randomly initialised SAM2Base in evaluation mode on the CPU. Raises ModelError when the YAML is not one."""
+    """A randomly initialised SAM2Base in evaluation mode on the CPU. Raises ModelError when the YAML is not
+    one.
+    """
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     try:
         node = OmegaConf.load(config)["model"]
     except Exception as error:
-        raise ModelError(f"{config} is not a SAM2 config: it must be YAML with a 'model' node ({error})") from error
-    unsafe = [target for target in _targets(OmegaConf.to_container(node)) if not target.startswith(SAFE_TARGETS)]
+        raise ModelError(
+            f"{config} is not a SAM2 config: it must be YAML with a 'model' node ({error})"
+        ) from error
+    unsafe = [
+        target for target in _targets(OmegaConf.to_container(node)) if not target.startswith(SAFE_TARGETS)
+    ]
     if unsafe:
-        raise ModelError(f"{config} names classes outside {' and '.join(SAFE_TARGETS)}: {', '.join(unsafe)}; they are not loaded")
+        raise ModelError(
+            f"{config} names classes outside {' and '.join(SAFE_TARGETS)}: {', '.join(unsafe)}; they are not loaded"
+        )
     if package_config_dir() in config.resolve().parents:
         node = OmegaConf.merge(node, {"sam_mask_decoder_extra_args": _STABILITY_OVERRIDES})
     if image_px is not None:
@@ -152,16 +175,28 @@ def _download(hub_id: str) -> Path:
 
 
 def load_weights(model: Any, path: Path) -> None:
-    """Fill a model from a .safetensors or .pt file, in the model's own dtype. Raises ModelError naming what does not fit."""
+    """Fill a model from a .safetensors or .pt file, in the model's own dtype. Raises ModelError naming what
+    does not fit.
+    """
     state = read_state(path)
     own = model.state_dict()
     missing = sorted(own.keys() - state.keys())
     unexpected = sorted(state.keys() - own.keys())
-    wrong = [f"{k} is {tuple(state[k].shape)}, needs {tuple(v.shape)}" for k, v in own.items() if k in state and state[k].shape != v.shape]
+    wrong = [
+        f"{k} is {tuple(state[k].shape)}, needs {tuple(v.shape)}"
+        for k, v in own.items()
+        if k in state and state[k].shape != v.shape
+    ]
     if missing or unexpected or wrong:
-        parts = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("of another shape", wrong)]
+        parts = [
+            _listed("missing", missing),
+            _listed("unexpected", unexpected),
+            _listed("of another shape", wrong),
+        ]
         detail = "; ".join(part for part in parts if part)
-        raise ModelError(f"{path} holds weights of another architecture than the config: {detail}; pass the config that belongs to it")
+        raise ModelError(
+            f"{path} holds weights of another architecture than the config: {detail}; pass the config that belongs to it"
+        )
     model.load_state_dict(state)
 
 
@@ -173,7 +208,9 @@ def _listed(kind: str, keys: list[str], limit: int = 4) -> str:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Name -> tensor of a weights file, on the CPU. Raises ModelError when the file is damaged or not of tensors alone."""
+    """Name -> tensor of a weights file, on the CPU. Raises ModelError when the file is damaged or not of
+    tensors alone.
+    """
     import torch
     from safetensors.torch import load_file
 
@@ -182,7 +219,9 @@ def read_state(path: Path) -> dict[str, Any]:
             return dict(load_file(path))
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ModelError(f"{path} could not be read as weights ({type(error).__name__}: {error}); fetch it again") from error
+        raise ModelError(
+            f"{path} could not be read as weights ({type(error).__name__}: {error}); fetch it again"
+        ) from error
     state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(f"{path} holds no table of named tensors; SAM2 checkpoints keep one under 'model'")

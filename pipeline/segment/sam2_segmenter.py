@@ -1,19 +1,22 @@
 """SAM2 as a `Segmenter`: any config, any checkpoint, one image encoding per tile, prompts decoded in batches.
 
 1. The constructor resolves config and weights (`sam2_model`) and loads once.
-2. `embed` moves the uint8 tile to the device, pads it to the run's square, resizes and normalises there, and runs the
-   image encoder once. `embed_many` does the same for several tiles in one call.
-3. `segment` sorts the prompts by their number of points and decodes each group in batches of `prompt_batch`, box corners
-   before clicks, one mask per prompt (`multimask_output=False`). Grouping instead of padding to a common number: a padded
-   slot is a token that attention sees, so padding would change results (SAM2's own predictor never pads). A batch that
-   does not fit the device's memory is decoded once more as two halves before it fails.
+2. `embed` moves the uint8 tile to the device, pads it to the run's square, resizes and normalises there, and
+   runs the image encoder once. `embed_many` does the same for several tiles in one call.
+3. `segment` sorts the prompts by their number of points and decodes each group in batches of `prompt_batch`,
+   box corners before clicks, one mask per prompt (`multimask_output=False`). Grouping instead of padding to a
+   common number: a padded slot is a token that attention sees, so padding would change results (SAM2's own
+   predictor never pads). A batch that does not fit the device's memory is decoded once more as two halves
+   before it fails.
 4. Logits become cropped boolean masks on the device (`tensors.crop_masks`); the predicted IoU is the score.
 
-With equal weights the masks and scores are those of `sam2.sam2_image_predictor.SAM2ImagePredictor` (tested). Coordinates
-are scaled by the padded square, where SAM2 scales each axis by the image: for square tiles that is the same.
+With equal weights the masks and scores are those of `sam2.sam2_image_predictor.SAM2ImagePredictor` (tested).
+Coordinates are scaled by the padded square, where SAM2 scales each axis by the image: for square tiles that
+is the same.
 
-A failed call raises ModelError. It is retryable after an error of CUDA itself: such an error sticks to the process, every later call
-fails too, and only a fresh process helps. Memory that ran out is given back and does not count as one.
+A failed call raises ModelError. It is retryable after an error of CUDA itself: such an error sticks to the
+process, every later call fails too, and only a fresh process helps. Memory that ran out is given back and
+does not count as one.
 """
 
 from __future__ import annotations
@@ -26,7 +29,13 @@ from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.schema import MaskCrop, Prompt, TileImage
-from pipeline.segment.sam2_model import build_architecture, find_weights, is_hub_id, load_weights, resolve_config
+from pipeline.segment.sam2_model import (
+    build_architecture,
+    find_weights,
+    is_hub_id,
+    load_weights,
+    resolve_config,
+)
 from pipeline.segment.segmenter import Embedding, Sam2Options
 from pipeline.segment.tensors import autocast, crop_masks, n_tokens, prompt_tensors, square_pixels
 
@@ -42,10 +51,14 @@ class Sam2Features:
 
 
 class Sam2Segmenter:
-    """See the module's docstring. Raises ModelError when config or weights do not load or do not belong together."""
+    """See the module's docstring. Raises ModelError when config or weights do not load or do not belong
+    together.
+    """
 
     def __init__(self, options: Sam2Options, *, tile_px: int = 0) -> None:
-        """`tile_px`: side of the run's full tile; smaller tiles are padded to it. 0 = each tile to its own longer side."""
+        """`tile_px`: side of the run's full tile; smaller tiles are padded to it. 0 = each tile to its own
+        longer side.
+        """
         self._options = options
         self._tile_px = tile_px
         self._device = find_device(options.device)
@@ -56,7 +69,9 @@ class Sam2Segmenter:
         try:
             self._model = model.to(self._device).eval().requires_grad_(False)
         except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
-            raise ModelError(f"SAM2 could not be moved to segmenter.device = {self._device!r}: {error}") from error
+            raise ModelError(
+                f"SAM2 could not be moved to segmenter.device = {self._device!r}: {error}"
+            ) from error
         self._model_id = _model_id(options.checkpoint, weights)
         self._n_embeddings = 0
 
@@ -88,7 +103,13 @@ class Sam2Segmenter:
             for i, features in zip(members, encoded, strict=True):
                 image = images[i]
                 height, width = image.rgb.shape[:2]
-                made[i] = Embedding(tile=image.tile, shape_px=(height, width), square_px=square_px, valid=image.valid, features=features)
+                made[i] = Embedding(
+                    tile=image.tile,
+                    shape_px=(height, width),
+                    square_px=square_px,
+                    valid=image.valid,
+                    features=features,
+                )
         return [made[i] for i in range(len(images))]
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
@@ -103,7 +124,9 @@ class Sam2Segmenter:
                 masks += self._decode_or_halve(embedding, prompts, chosen)
         return sorted(masks, key=lambda mask: mask.prompt_index)
 
-    def _decode_or_halve(self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]) -> list[MaskCrop]:
+    def _decode_or_halve(
+        self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]
+    ) -> list[MaskCrop]:
         """One batch; where memory runs out, in two halves. Raises ModelError when these fail too."""
         try:
             return self._decode(embedding, prompts, chosen)
@@ -113,7 +136,11 @@ class Sam2Segmenter:
         # Only here, where the error is forgotten, is the memory of the failed call free again.
         half = len(chosen) // 2
         try:
-            return [mask for part in (chosen[:half], chosen[half:]) for mask in self._decode(embedding, prompts, part)]
+            return [
+                mask
+                for part in (chosen[:half], chosen[half:])
+                for mask in self._decode(embedding, prompts, part)
+            ]
         except RuntimeError as error:
             raise _failed("mask decoder", error) from error
 
@@ -124,7 +151,9 @@ class Sam2Segmenter:
         try:
             with torch.inference_mode(), autocast(self._device, self._options.dtype):
                 tiles = [image.rgb for image in images]
-                pixels = square_pixels(tiles, square_px=square_px, image_px=model.image_size, device=self._device)
+                pixels = square_pixels(
+                    tiles, square_px=square_px, image_px=model.image_size, device=self._device
+                )
                 levels = model.forward_image(pixels)["backbone_fpn"][-model.num_feature_levels :]
                 coarse = levels[-1]
                 if model.directly_add_no_mem_embed:
@@ -132,13 +161,19 @@ class Sam2Segmenter:
         except RuntimeError as error:
             raise _failed("image encoder", error) from error
         self._n_embeddings += len(images)
-        return [Sam2Features(coarse=coarse[i : i + 1], fine=tuple(level[i : i + 1] for level in levels[:-1])) for i in range(len(images))]
+        return [
+            Sam2Features(coarse=coarse[i : i + 1], fine=tuple(level[i : i + 1] for level in levels[:-1]))
+            for i in range(len(images))
+        ]
 
-    def _decode(self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]) -> list[MaskCrop]:
+    def _decode(
+        self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]
+    ) -> list[MaskCrop]:
         """Raises RuntimeError, as torch does."""
         import torch
 
-        model, features = self._model, embedding.features
+        model = self._model
+        features = embedding.features
         with torch.inference_mode(), autocast(self._device, self._options.dtype):
             scale = model.image_size / embedding.square_px
             points = prompt_tensors([prompts[i] for i in chosen], scale, self._device)
@@ -153,7 +188,9 @@ class Sam2Segmenter:
                 high_res_features=list(features.fine),
             )
         scores = scores[:, 0].float().clamp(0, 1).cpu().numpy()
-        crops = crop_masks(logits[:, 0].float(), self._options.mask_threshold, embedding.valid, embedding.square_px)
+        crops = crop_masks(
+            logits[:, 0].float(), self._options.mask_threshold, embedding.valid, embedding.square_px
+        )
         return [
             MaskCrop(row0=crop[0], col0=crop[1], mask=crop[2], score=float(score), prompt_index=index)
             for index, crop, score in zip(chosen, crops, scores, strict=True)
@@ -162,17 +199,23 @@ class Sam2Segmenter:
 
 
 def find_device(wanted: str) -> str:
-    """The torch device of `Sam2Options.device`. Raises ModelError for a GPU that this machine has not; imports torch, starts no CUDA."""
+    """The torch device of `Sam2Options.device`. Raises ModelError for a GPU that this machine has not;
+    imports torch, starts no CUDA.
+    """
     import torch
 
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    n_gpus = torch.cuda.device_count()  # asks the driver's library, not CUDA: an engine may still be forked from this process
+    n_gpus = (
+        torch.cuda.device_count()
+    )  # asks the driver's library, not CUDA: an engine may still be forked from this process
     number = wanted.removeprefix("cuda").removeprefix(":") or "0"
     if wanted.startswith("cuda") and not (number.isdecimal() and int(number) < n_gpus):
         came = f"{n_gpus} GPU{'s' * (n_gpus != 1)} that torch {torch.__version__} can use"
         remedy = 'set device = "auto" under [segmenter], or run where that GPU is'
-        raise ModelError(f"segmenter.device = {wanted!r} needs that GPU in this machine. Got: {came}. To fix: {remedy}.")
+        raise ModelError(
+            f"segmenter.device = {wanted!r} needs that GPU in this machine. Got: {came}. To fix: {remedy}."
+        )
     return wanted
 
 
@@ -183,7 +226,9 @@ def _is_memory(error: RuntimeError) -> bool:
 def _failed(part: str, error: RuntimeError) -> ModelError:
     memory = _is_memory(error)
     remedy = "; lower prompt_batch or use a smaller model" if memory else ""
-    return ModelError(f"SAM2's {part} failed: {error}{remedy}", retryable=not memory and "CUDA error" in str(error))
+    return ModelError(
+        f"SAM2's {part} failed: {error}{remedy}", retryable=not memory and "CUDA error" in str(error)
+    )
 
 
 def _model_id(checkpoint: str, weights: Path) -> str:

@@ -1,8 +1,8 @@
 """The segmenter's contract: encode a tile once, decode as many prompts from it as there are.
 
-`embed` and `segment` are separate calls so that all prompts of all queries of a tile share one image encoding;
-`n_embeddings` counts encodings and is what a run reports. Nothing dense leaves a segmenter: masks come back cropped to
-their bounding boxes (`MaskCrop`), embeddings stay in the process that made them.
+`embed` and `segment` are separate calls so that all prompts of all queries of a tile share one image
+encoding; `n_embeddings` counts encodings and is what a run reports. Nothing dense leaves a segmenter: masks
+come back cropped to their bounding boxes (`MaskCrop`), embeddings stay in the process that made them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from pipeline.schema import MaskCrop, Prompt, TileImage, TileSpec
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 HOW_IT_RUNS = frozenset({"device", "prompt_batch"})
-"""Options that no fingerprint holds. `prompt_batch` bounds memory. `device` moves results by rounding alone, as another model of
-GPU does that no option names; `auto`, the default, already means whatever the machine has that a run is resumed on."""
+"""Options that no fingerprint holds. `prompt_batch` bounds memory. `device` moves results by rounding alone,
+as another model of GPU does that no option names; `auto`, the default, already means whatever the machine has
+that a run is resumed on.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Embedding:
-    """What `embed` keeps of a tile until its prompts are decoded. Opaque to everyone but the segmenter that made it."""
+    """What `embed` keeps of a tile until its prompts are decoded. Opaque to everyone but the segmenter that
+    made it.
+    """
 
     tile: TileSpec
     shape_px: tuple[int, int]
@@ -55,7 +59,8 @@ class Segmenter(Protocol):
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         """One mask per prompt, in prompt order; a prompt whose mask has no valid pixel has no entry.
 
-        `prompt_index` of a mask is the prompt's position in `prompts`. Raises ModelError when the model call fails.
+        `prompt_index` of a mask is the prompt's position in `prompts`. Raises ModelError when the model call
+        fails.
         """
 
 
@@ -64,10 +69,13 @@ class Sam2Options:
     """Which SAM2, and how it is run."""
 
     config: str = ""
-    """A config of the sam2 package (configs/sam2.1/sam2.1_hiera_s.yaml) or a local YAML file. Empty: config.yaml beside
-    the checkpoint, or, for a hub id, the one that belongs to it."""
+    """A config of the sam2 package (configs/sam2.1/sam2.1_hiera_s.yaml) or a local YAML file. Empty:
+    config.yaml beside the checkpoint, or, for a hub id, the one that belongs to it.
+    """
     checkpoint: str = ""
-    """A local .safetensors or .pt file, or a hub id such as facebook/sam2.1-hiera-small. Empty: the embedded weights."""
+    """A local .safetensors or .pt file, or a hub id such as facebook/sam2.1-hiera-small. Empty: the embedded
+    weights.
+    """
     device: str = "auto"
     """auto (cuda when there is one), cpu, cuda, cuda:1, ..."""
     image_px: int | None = None

@@ -1,11 +1,12 @@
 """Look at a checkpoint without loading it: does it exist, and do its tensors belong to the config?
 
-1. `read_shapes` takes names (and, for safetensors, shapes) from a file's header. A .pt file is a zip with a pickle; its
-   strings are listed with `pickletools`, which reads opcodes and never runs them.
-2. `check_sam2` compares a few of them with the YAML: the parts of a SAM2, the width and the depth of its encoder, and the tensors
-   of its memory that SAM2.1 has and SAM2.0 has not (their encoders are alike).
+1. `read_shapes` takes names (and, for safetensors, shapes) from a file's header. A .pt file is a zip with a
+   pickle; its strings are listed with `pickletools`, which reads opcodes and never runs them.
+2. `check_sam2` compares a few of them with the YAML: the parts of a SAM2, the width and the depth of its
+   encoder, and the tensors of its memory that SAM2.1 has and SAM2.0 has not (their encoders are alike).
 
-Everything here takes milliseconds and imports neither torch nor sam2, so bad input fails before any model is loaded.
+Everything here takes milliseconds and imports neither torch nor sam2, so bad input fails before any model is
+loaded.
 """
 
 from __future__ import annotations
@@ -26,19 +27,28 @@ PARTS = ("image_encoder.trunk.", "sam_prompt_encoder.", "sam_mask_decoder.")
 
 _FIRST_LAYER = "image_encoder.trunk.patch_embed.proj.weight"
 
-SWITCHED = {"no_obj_embed_spatial": "no_obj_embed_spatial", "proj_tpos_enc_in_obj_ptrs": "obj_ptr_tpos_proj.weight"}
+SWITCHED = {
+    "no_obj_embed_spatial": "no_obj_embed_spatial",
+    "proj_tpos_enc_in_obj_ptrs": "obj_ptr_tpos_proj.weight",
+}
 """Switch of the YAML's `model` -> tensor that a model has with it alone. SAM2.1 sets both, SAM2.0 neither."""
 
 
 def check_sam2(options: Sam2Options) -> None:
-    """Raises InputError naming the checkpoint and the remedy when it is missing, unreadable or of another architecture."""
+    """Raises InputError naming the checkpoint and the remedy when it is missing, unreadable or of another
+    architecture.
+    """
     try:
         config = resolve_config(options.config, options.checkpoint)
         if is_hub_id(options.checkpoint):
             _check_hub(options.checkpoint)
             return
     except ModelError as error:
-        raise InputError("the segmenter must be a known SAM2", came=str(error), remedy="correct the config or the checkpoint") from error
+        raise InputError(
+            "the segmenter must be a known SAM2",
+            came=str(error),
+            remedy="correct the config or the checkpoint",
+        ) from error
     path = resolve_path(options.checkpoint)
     if not path.is_file():
         remedy = "name a .safetensors or .pt file, or a hub id such as facebook/sam2.1-hiera-small"
@@ -61,11 +71,17 @@ def _check_hub(hub_id: str) -> None:
 
     if not isinstance(try_to_load_from_cache(repo_id=hub_id, filename=weights), str):
         came = f"{hub_id} with HF_HUB_OFFLINE set and {weights} not in the local cache"
-        raise InputError("the segmenter's checkpoint must be at hand", came=came, remedy=f"fetch {weights} first and pass its path")
+        raise InputError(
+            "the segmenter's checkpoint must be at hand",
+            came=came,
+            remedy=f"fetch {weights} first and pass its path",
+        )
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...] | None]:
-    """Tensor name -> shape, None where the header does not say. Raises InputError when the file is no weights file."""
+    """Tensor name -> shape, None where the header does not say. Raises InputError when the file is no weights
+    file.
+    """
     try:
         if path.suffix == ".safetensors":
             from safetensors import safe_open
@@ -78,12 +94,17 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...] | None]:
             return {argument: None for _, argument, _ in opcodes if isinstance(argument, str)}
     except Exception as error:
         came = f"{path} ({type(error).__name__}: {error})"
-        raise InputError("the segmenter's checkpoint must be a readable weights file", came=came, remedy="fetch it again") from error
+        raise InputError(
+            "the segmenter's checkpoint must be a readable weights file", came=came, remedy="fetch it again"
+        ) from error
 
 
-def _check_trunk(path: Path, shapes: Mapping[str, tuple[int, ...] | None], config: Path, model: Mapping[str, Any]) -> None:
+def _check_trunk(
+    path: Path, shapes: Mapping[str, tuple[int, ...] | None], config: Path, model: Mapping[str, Any]
+) -> None:
     trunk = model["image_encoder"]["trunk"]
-    width, depth = int(trunk.get("embed_dim", 96)), sum(int(n) for n in trunk.get("stages", (2, 3, 16, 3)))
+    width = int(trunk.get("embed_dim", 96))
+    depth = sum(int(n) for n in trunk.get("stages", (2, 3, 16, 3)))
     blocks = {name.split(".")[3] for name in shapes if name.startswith("image_encoder.trunk.blocks.")}
     first = shapes.get(_FIRST_LAYER)
     if len(blocks) != depth or (first is not None and first[0] != width):
@@ -91,13 +112,18 @@ def _check_trunk(path: Path, shapes: Mapping[str, tuple[int, ...] | None], confi
         raise _other_architecture(f"{path} has {has}, {config.name} describes {depth} of width {width}")
 
 
-def _check_version(path: Path, shapes: Mapping[str, tuple[int, ...] | None], config: Path, model: Mapping[str, Any]) -> None:
+def _check_version(
+    path: Path, shapes: Mapping[str, tuple[int, ...] | None], config: Path, model: Mapping[str, Any]
+) -> None:
     for switch, tensor in SWITCHED.items():
-        wanted, has = bool(model.get(switch, False)), tensor in shapes
+        wanted = bool(model.get(switch, False))
+        has = tensor in shapes
         if wanted != has:
             version = "SAM2.1" if has else "SAM2.0"
             says = f"sets {switch}" if wanted else f"does not set {switch}"
-            raise _other_architecture(f"{path} has {'a' if has else 'no'} tensor {tensor}, as weights of {version} do, but {config} {says}")
+            raise _other_architecture(
+                f"{path} has {'a' if has else 'no'} tensor {tensor}, as weights of {version} do, but {config} {says}"
+            )
 
 
 def _other_architecture(came: str) -> InputError:
@@ -117,5 +143,9 @@ def _model_node(config: Path) -> Mapping[str, Any]:
         dict(model["image_encoder"]["trunk"])
     except Exception as error:
         came = f"{config} ({type(error).__name__}: {error})"
-        raise InputError("the segmenter's config must be a SAM2 YAML", came=came, remedy="pass a config of the sam2 package") from error
+        raise InputError(
+            "the segmenter's config must be a SAM2 YAML",
+            came=came,
+            remedy="pass a config of the sam2 package",
+        ) from error
     return model

@@ -1,7 +1,10 @@
-"""What encoder and decoder do to arrays on the device: normalisation, padding, prompts as tensors, cropped masks.
+"""What encoder and decoder do to arrays on the device: normalisation, padding, prompts as tensors, cropped
+masks.
 
-1. `square_pixels` turns uint8 tiles into the model's input: padded to a square, resized, normalised, all on the device.
-2. `prompt_tensors` writes a prompt as SAM2 does: box corners as points with labels 2 and 3, before the clicks.
+1. `square_pixels` turns uint8 tiles into the model's input: padded to a square, resized, normalised, all on
+   the device.
+2. `prompt_tensors` writes a prompt as SAM2 does: box corners as points with labels 2 and 3, before the
+   clicks.
 3. `crop_masks` enlarges low-resolution logits only inside the rows and columns that can hold object pixels,
    thresholds, removes invalid pixels, and cuts each mask to its bounding box before it leaves the device.
 """
@@ -28,16 +31,18 @@ def autocast(device: str, dtype: str) -> AbstractContextManager[Any]:
 
     if dtype == "float32":
         return nullcontext()
-    mixed: AbstractContextManager[Any] = torch.autocast(torch.device(device).type, dtype=getattr(torch, dtype))
+    mixed: AbstractContextManager[Any] = torch.autocast(
+        torch.device(device).type, dtype=getattr(torch, dtype)
+    )
     return mixed
 
 
 def square_pixels(rgb_u8: list[NDArray[np.uint8]], *, square_px: int, image_px: int, device: str) -> Any:
     """(B, 3, image_px, image_px) float32, normalised, from tiles (h, w, 3) of at most square_px a side.
 
-    Tiles smaller than the square (they touch the grid's border) repeat their last row and column to the right and below:
-    scale stays that of all other tiles and no artificial edge appears. SAM2 itself squashes a tile to a square; for a
-    square tile of square_px both are the same.
+    Tiles smaller than the square (they touch the grid's border) repeat their last row and column to the right
+    and below: scale stays that of all other tiles and no artificial edge appears. SAM2 itself squashes a tile
+    to a square; for a square tile of square_px both are the same.
     """
     import torch
     from torch.nn import functional
@@ -51,7 +56,9 @@ def square_pixels(rgb_u8: list[NDArray[np.uint8]], *, square_px: int, image_px: 
         squares.append(pixels)
     stacked = torch.cat(squares).div_(255)
     if square_px != image_px:
-        stacked = functional.interpolate(stacked, (image_px, image_px), mode="bilinear", align_corners=False, antialias=True)
+        stacked = functional.interpolate(
+            stacked, (image_px, image_px), mode="bilinear", align_corners=False, antialias=True
+        )
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
     return (stacked - mean) / std
 
@@ -65,7 +72,8 @@ def prompt_tensors(prompts: Sequence[Prompt], scale: float, device: str) -> tupl
     """(coordinates (N, K, 2) float32 in model pixels, labels (N, K) int32) of prompts that all have K tokens."""
     import torch
 
-    coords, labels = [], []
+    coords = []
+    labels = []
     for prompt in prompts:
         corners: list[tuple[float, float]] = []
         if prompt.box_xyxy is not None:
@@ -77,17 +85,21 @@ def prompt_tensors(prompts: Sequence[Prompt], scale: float, device: str) -> tupl
     return xy * scale, torch.tensor(labels, dtype=torch.int32, device=device).view(len(prompts), -1)
 
 
-def crop_masks(logits: Any, threshold: float, valid: NDArray[np.bool_], square_px: int) -> list[tuple[int, int, NDArray[np.bool_]] | None]:
-    """(row0, col0, mask (h, w)) of each of N low-resolution logit maps, None where no valid pixel is above the threshold.
+def crop_masks(
+    logits: Any, threshold: float, valid: NDArray[np.bool_], square_px: int
+) -> list[tuple[int, int, NDArray[np.bool_]] | None]:
+    """(row0, col0, mask (h, w)) of each of N low-resolution logit maps, None where no valid pixel is above
+    the threshold.
 
-    logits: (N, L, L) float32 covering the square of square_px pixels at the tile's top left; valid: (H, W) of the tile.
-    Equal to bilinear enlargement (align_corners=False) of the whole map, `> threshold`, `& valid`, cut to its bounding box.
-    A pixel is above the threshold only where one of the four logits around it is, so only the cells from the first to the
-    last such row and column, grown by one, are enlarged.
+    logits: (N, L, L) float32 covering the square of square_px pixels at the tile's top left; valid: (H, W) of
+    the tile. Equal to bilinear enlargement (align_corners=False) of the whole map, `> threshold`, `& valid`,
+    cut to its bounding box. A pixel is above the threshold only where one of the four logits around it is, so
+    only the cells from the first to the last such row and column, grown by one, are enlarged.
     """
     above = logits > threshold
     n, side, _ = logits.shape
-    rows, cols = above.any(2), above.any(1)
+    rows = above.any(2)
+    cols = above.any(1)
     spans = _spans(rows, side), _spans(cols, side)
     # one small copy tells the host where every mask of the batch lies
     bounds = [[(int(first), int(last)) for first, last in span.cpu().numpy()] for span in spans]
@@ -130,7 +142,9 @@ def _enlarge(values: Any, start: int, stop: int, square_px: int) -> Any:
     import torch
 
     side = values.shape[0]
-    at = (torch.arange(start, stop, device=values.device, dtype=torch.float32) + 0.5) * (side / square_px) - 0.5
+    at = (torch.arange(start, stop, device=values.device, dtype=torch.float32) + 0.5) * (
+        side / square_px
+    ) - 0.5
     at = at.clamp(min=0)
     low = at.long().clamp(max=side - 1)
     high = (low + 1).clamp(max=side - 1)
@@ -139,7 +153,8 @@ def _enlarge(values: Any, start: int, stop: int, square_px: int) -> Any:
 
 
 def _trimmed(mask: NDArray[np.bool_], row0: int, col0: int) -> tuple[int, int, NDArray[np.bool_]] | None:
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
+    cols = np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
         return None
     crop = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]

@@ -1,8 +1,9 @@
-"""What is known about components while they are still being joined: integers whose order of addition does not matter.
+"""What is known about components while they are still being joined: integers whose order of addition does not
+matter.
 
-`Roots` holds one row per component as one super-tile sees it. `reduce_roots` folds rows of the same component: the best
-view wins by (best, smaller key), sums add. Both are associative and commutative, so that the rows of a river may be
-folded super-tile by super-tile, in any order, to the same bits.
+`Roots` holds one row per component as one super-tile sees it. `reduce_roots` folds rows of the same
+component: the best view wins by (best, smaller key), sums add. Both are associative and commutative, so that
+the rows of a river may be folded super-tile by super-tile, in any order, to the same bits.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pipeline.stitch.fragment_table import FragmentTable
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import GHOST
 
-_SCORE_SHIFT, _TRUST_SHIFT, _FREE_SHIFT = 31, 47, 62
+_SCORE_SHIFT = 31
+_TRUST_SHIFT = 47
+_FREE_SHIFT = 62
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,14 +54,18 @@ class Roots:
         return np.asarray((self.best >> _FREE_SHIFT) > 0, dtype=np.bool_) & complete_first
 
     def ids(self, options: StitchOptions) -> NDArray[np.uint64]:
-        """(m,) instance ids; 0 for components of ghosts alone, but for those that are rescued (ids above GHOST)."""
+        """(m,) instance ids; 0 for components of ghosts alone, but for those that are rescued (ids above
+        GHOST).
+        """
         rescued = self.complete(options.complete_first) & options.rescues
         return np.where((self.key >= GHOST) & ~rescued, 0, self.key + 1).astype(np.uint64)
 
     def score_parts(self, complete: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(score_sum, score_px): of the representative alone where `complete`, else over all members."""
         score_q = (self.best >> _SCORE_SHIFT) & SCORE_Q_SCALE
-        return np.where(complete, score_q * self.rep_full_px, self.sum_q), np.where(complete, self.rep_full_px, self.sum_px)
+        return np.where(complete, score_q * self.rep_full_px, self.sum_q), np.where(
+            complete, self.rep_full_px, self.sum_px
+        )
 
 
 def columns_of(roots: Roots) -> dict[str, NDArray[np.int64]]:
@@ -72,7 +79,8 @@ def roots_from(columns: Mapping[str, NDArray[np.int64]]) -> Roots:
 
 
 def pack_best(table: FragmentTable, options: StitchOptions) -> NDArray[np.int64]:
-    """(n,) (uncensored, margin up to trusted_margin_px, score_q, margin) of each fragment as one integer in the same order.
+    """(n,) (uncensored, margin up to trusted_margin_px, score_q, margin) of each fragment as one integer in
+    the same order.
 
     Margins are below 2**31, scores below 2**16.
     """
@@ -81,8 +89,12 @@ def pack_best(table: FragmentTable, options: StitchOptions) -> NDArray[np.int64]
     return np.asarray(free | trusted | (table.score_q << _SCORE_SHIFT) | table.margin, dtype=np.int64)
 
 
-def least_px(ids: NDArray[np.uint64], full_px: NDArray[np.int64], options: StitchOptions) -> NDArray[np.int64]:
-    """(n,) pixels that each component must show: 1, or `rescue_share` of `full_px` where no owner saw it (ids above GHOST)."""
+def least_px(
+    ids: NDArray[np.uint64], full_px: NDArray[np.int64], options: StitchOptions
+) -> NDArray[np.int64]:
+    """(n,) pixels that each component must show: 1, or `rescue_share` of `full_px` where no owner saw it (ids
+    above GHOST).
+    """
     share = np.ceil(options.rescue_share * full_px).astype(np.int64)
     return np.asarray(np.where(ids > GHOST, np.maximum(share, 1), 1), dtype=np.int64)
 
@@ -93,8 +105,13 @@ def reduce_roots(group: NDArray[np.int64], parts: Roots, key: NDArray[np.int64])
     starts = np.flatnonzero(np.r_[True, group[order][1:] != group[order][:-1]]) if order.size else order
     lead = order[starts]
     sums = {
-        name: np.add.reduceat(getattr(parts, name)[order], starts) if order.size else np.zeros(0, dtype=np.int64)
+        name: np.add.reduceat(getattr(parts, name)[order], starts)
+        if order.size
+        else np.zeros(0, dtype=np.int64)
         for name in ("sum_q", "sum_px")
     }
-    views = {name: getattr(parts, name)[lead] for name in ("best", "rep_key", "rep_place", "rep_prompt", "rep_full_px")}
+    views = {
+        name: getattr(parts, name)[lead]
+        for name in ("best", "rep_key", "rep_place", "rep_prompt", "rep_full_px")
+    }
     return Roots(key=key, **views, **sums)

@@ -1,16 +1,20 @@
-"""The component audit: objects that contradict what one tile saw are taken apart again. Optional, off by default.
+"""The component audit: objects that contradict what one tile saw are taken apart again. Optional, off by
+default.
 
-1. A tile that saw two objects whole, side by side, says that they are two. `forbidden_pairs` finds the pairs of uncensored
-   fragments of one tile that touch (a common pixel edge in that tile's labels) and were joined all the same: some neighbour
-   fused them, and the chain of matches led from one to the other.
-2. `cut_edges` joins the edges of such a component once more, best score first, and refuses each that would bring a forbidden
-   pair together: a mutex watershed whose repulsions all come first (Wolf et al., "The Mutex Watershed", ECCV 2018). Edges
-   whose ends lie apart afterwards are cut; components without a forbidden pair are never touched.
-3. The merge is repeated without the cut edges (`audit_matches` in one process; in a run the super-tiles that hold them).
+1. A tile that saw two objects whole, side by side, says that they are two. `forbidden_pairs` finds the pairs
+   of uncensored fragments of one tile that touch (a common pixel edge in that tile's labels) and were joined
+   all the same: some neighbour fused them, and the chain of matches led from one to the other.
+2. `cut_edges` joins the edges of such a component once more, best score first, and refuses each that would
+   bring a forbidden pair together: a mutex watershed whose repulsions all come first (Wolf et al., "The Mutex
+   Watershed", ECCV 2018). Edges whose ends lie apart afterwards are cut; components without a forbidden pair
+   are never touched.
+3. The merge is repeated without the cut edges (`audit_matches` in one process; in a run the super-tiles that
+   hold them).
 
-Fragments are named by place, so the answer does not depend on the order of edges, the size of super-tiles or who asks. With
-labels that agree up to names no two touching fragments are ever joined, and the audit changes nothing. Source: the merge notes
-of the project, section 2.6. Memory: the edges of the contradictory components.
+Fragments are named by place, so the answer does not depend on the order of edges, the size of super-tiles or
+who asks. With labels that agree up to names no two touching fragments are ever joined, and the audit changes
+nothing. Source: the merge notes of the project, section 2.6. Memory: the edges of the contradictory
+components.
 """
 
 from __future__ import annotations
@@ -33,7 +37,9 @@ LabelsOf = Callable[[int], NDArray[np.uint16] | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Links:
-    """Matched pairs of pieces as edges between fragments; columns (e,), in any order, a pair may come several times."""
+    """Matched pairs of pieces as edges between fragments; columns (e,), in any order, a pair may come several
+    times.
+    """
 
     a: NDArray[np.int64]
     """Place of the fragment in the upper or left tile."""
@@ -44,18 +50,27 @@ class Links:
 def join_links(parts: Sequence[Links]) -> Links:
     """All rows of several tables."""
     none = {"a": np.zeros(0, dtype=np.int64), "b": np.zeros(0, dtype=np.int64), "score": np.zeros(0)}
-    return Links(**{name: np.concatenate([empty, *(getattr(part, name) for part in parts)]) for name, empty in none.items()})
+    return Links(
+        **{
+            name: np.concatenate([empty, *(getattr(part, name) for part in parts)])
+            for name, empty in none.items()
+        }
+    )
 
 
-def forbidden_pairs(table: FragmentTable, component: NDArray[np.int64], labels_of: LabelsOf) -> NDArray[np.int64]:
-    """(3, k): places of two fragments of one tile that must lie apart, smaller first, and the component that holds both.
+def forbidden_pairs(
+    table: FragmentTable, component: NDArray[np.int64], labels_of: LabelsOf
+) -> NDArray[np.int64]:
+    """(3, k): places of two fragments of one tile that must lie apart, smaller first, and the component that
+    holds both.
 
-    `component` (n,) names the component of each fragment of `table`. Labels are asked for only where a tile has two whole
-    fragments in one component.
+    `component` (n,) names the component of each fragment of `table`. Labels are asked for only where a tile
+    has two whole fragments in one component.
     """
     free = np.flatnonzero(table.censored == 0)
     free = free[np.lexsort((component[free], table.tile[free]))]
-    tile, group = table.tile[free], component[free]
+    tile = table.tile[free]
+    group = component[free]
     twice = (tile[1:] == tile[:-1]) & (group[1:] == group[:-1])
     found = [np.zeros((3, 0), dtype=np.int64)]
     for number in np.unique(tile[1:][twice]).tolist():
@@ -67,7 +82,9 @@ def forbidden_pairs(table: FragmentTable, component: NDArray[np.int64], labels_o
         joined[table.local[rows]] = component[rows]
         a, b = touching_labels(labels)
         bad = (joined[a] >= 0) & (joined[a] == joined[b])
-        found.append(np.stack([(number << LOCAL_BITS) | a[bad], (number << LOCAL_BITS) | b[bad], joined[a[bad]]]))
+        found.append(
+            np.stack([(number << LOCAL_BITS) | a[bad], (number << LOCAL_BITS) | b[bad], joined[a[bad]]])
+        )
     return np.concatenate(found, axis=1)
 
 
@@ -76,19 +93,24 @@ def touching_labels(labels: NDArray[np.uint16]) -> tuple[NDArray[np.int64], NDAr
     pairs = [np.zeros(0, dtype=np.int64)]
     for one, other in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
         meet = (one != other) & (one > 0) & (other > 0)
-        low, high = np.minimum(one[meet], other[meet]), np.maximum(one[meet], other[meet])
+        low = np.minimum(one[meet], other[meet])
+        high = np.maximum(one[meet], other[meet])
         pairs.append(np.unique((low.astype(np.int64) << LOCAL_BITS) | high))
     both = np.unique(np.concatenate(pairs))
     return both >> LOCAL_BITS, both & ((1 << LOCAL_BITS) - 1)
 
 
 def cut_edges(links: Links, forbidden: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(e,) True for the edges to leave out, so that the two places of each column of `forbidden` (2 or 3, k) lie apart.
+    """(e,) True for the edges to leave out, so that the two places of each column of `forbidden` (2 or 3, k)
+    lie apart.
 
     Edges are joined by descending score, then by places; an edge is cut when its ends lie apart in the end.
     """
-    places, end = np.unique(np.concatenate([links.a, links.b, forbidden[0], forbidden[1]]), return_inverse=True)
-    a, b = end[: links.a.size], end[links.a.size : 2 * links.a.size]
+    places, end = np.unique(
+        np.concatenate([links.a, links.b, forbidden[0], forbidden[1]]), return_inverse=True
+    )
+    a = end[: links.a.size]
+    b = end[links.a.size : 2 * links.a.size]
     apart = end[2 * links.a.size :].reshape(2, -1).T.tolist()
     parent = list(range(places.size))
     enemies: list[set[int]] = [set() for _ in parent]
@@ -109,7 +131,9 @@ def _root(parent: list[int], i: int) -> int:
 
 
 def _join(parent: list[int], enemies: list[set[int]], i: int, j: int) -> None:
-    """Join two roots unless they are enemies; the one with more enemies stays, so that few have to be renamed."""
+    """Join two roots unless they are enemies; the one with more enemies stays, so that few have to be
+    renamed.
+    """
     if i == j or j in enemies[i]:
         return
     keep, gone = (i, j) if len(enemies[i]) >= len(enemies[j]) else (j, i)
@@ -133,7 +157,13 @@ def audit_matches(lattice: TileLattice, cache: TileCache, table: FragmentTable, 
         return matches
     edges = matches.edges
     suspect = np.flatnonzero(np.isin(component[edges.a], forbidden[2]))
-    links = Links(a=table.place[edges.a[suspect]], b=table.place[edges.b[suspect]], score=edges.score[suspect])
+    links = Links(
+        a=table.place[edges.a[suspect]], b=table.place[edges.b[suspect]], score=edges.score[suspect]
+    )
     kept = np.ones(edges.a.size, dtype=np.bool_)
     kept[suspect[cut_edges(links, forbidden)]] = False
-    return replace(match_table(len(table), edges.take(kept)), n_contradictions=forbidden.shape[1], n_cut=int((~kept).sum()))
+    return replace(
+        match_table(len(table), edges.take(kept)),
+        n_contradictions=forbidden.shape[1],
+        n_cut=int((~kept).sum()),
+    )

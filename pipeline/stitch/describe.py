@@ -1,14 +1,17 @@
-"""Relabel tables back into super-tiles: what painting needs of every fragment, what publishing needs of every component.
+"""Relabel tables back into super-tiles: what painting needs of every fragment, what publishing needs of every
+component.
 
-1. `describe_fragments` gives each fragment the id of its component, whether its tile paints it, and whether it claims
-   pixels of neighbours' cores (a representative that saw a whole object reaching out of its core).
-2. Every component gets a row as far as this super-tile knows it: flags, score, representative, the tiles of its members.
-   A component that can show pixels in one block alone is `local` to it: that block's task publishes it. All others are
-   crossing (`home` = -1): their rows go to the super-tile that owns their id, which folds and dissolves them.
+1. `describe_fragments` gives each fragment the id of its component, whether its tile paints it, and whether
+   it claims pixels of neighbours' cores (a representative that saw a whole object reaching out of its core).
+2. Every component gets a row as far as this super-tile knows it: flags, score, representative, the tiles of
+   its members. A component that can show pixels in one block alone is `local` to it: that block's task
+   publishes it. All others are crossing (`home` = -1): their rows go to the super-tile that owns their id,
+   which folds and dissolves them.
 
-Flags. `truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile behind it saw
-nothing that fits. `one_sided`: complete, but a neighbour into whose core it reaches did not see it. Both need the seams
-of all four sides: those of the upper and left border were looked at by the neighbours (`incoming`).
+Flags. `truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile
+behind it saw nothing that fits. `one_sided`: complete, but a neighbour into whose core it reaches did not see
+it. Both need the seams of all four sides: those of the upper and left border were looked at by the neighbours
+(`incoming`).
 """
 
 from __future__ import annotations
@@ -92,7 +95,8 @@ def incoming_bits(tile_side: dict[int, FragmentBorder | None]) -> tuple[NDArray[
 
     `tile_side`: {EAST: border of the left neighbour, SOUTH: of the upper one}, None at the region's border.
     """
-    places, bits = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    places = [np.zeros(0, dtype=np.int64)]
+    bits = [np.zeros(0, dtype=np.int64)]
     for side, border in tile_side.items():
         if border is not None:
             found = border.edges[border.edges[:, 0] == side, 2]
@@ -128,15 +132,18 @@ def describe_fragments(
     options: StitchOptions,
 ) -> tuple[PaintColumns, ComponentColumns, MemberColumns]:
     """Everything later steps need of one super-tile in instances mode."""
-    table, component = fragments.table, fragments.component
+    table = fragments.table
+    component = fragments.component
     whole, crosses = whole_roots(own, relabel)
-    ids, complete = whole.ids(options), whole.complete(options.complete_first)
+    ids = whole.ids(options)
+    complete = whole.complete(options.complete_first)
     score = mean_score(*whole.score_parts(complete))
     matched = _with_incoming(table, fragments.matched, incoming)
     reaches = sides_reached(supers.lattice, table)
     is_rep = whole.rep_place[component] == table.place
     lost = table.censored if options.complete_first else table.censored | reaches
-    truncated, one_sided = np.zeros(len(own), dtype=np.bool_), np.zeros(len(own), dtype=np.bool_)
+    truncated = np.zeros(len(own), dtype=np.bool_)
+    one_sided = np.zeros(len(own), dtype=np.bool_)
     truncated[component[(table.core_px > 0) & ((lost & ~matched) != 0)]] = True
     one_sided[component[is_rep & ((reaches & ~matched) != 0)]] = True
     one_sided |= ids > GHOST
@@ -161,7 +168,9 @@ def describe_fragments(
     return paint, components, members
 
 
-def member_columns(home: NDArray[np.int64], ids: NDArray[np.uint64], tile: NDArray[np.int64]) -> MemberColumns:
+def member_columns(
+    home: NDArray[np.int64], ids: NDArray[np.uint64], tile: NDArray[np.int64]
+) -> MemberColumns:
     """Distinct (home, id, tile), sorted."""
     order = np.lexsort((tile, ids, home))
     home, ids, tile = home[order], ids[order], tile[order]
@@ -181,7 +190,8 @@ def _paint_columns(
 ) -> PaintColumns:
     block = block_of_tile(supers.lattice, table.tile)
     order = np.lexsort((table.local, table.tile, block))
-    mine, full = component[order], complete[component[order]]
+    mine = component[order]
+    full = complete[component[order]]
     is_rep = whole.rep_place[mine] == table.place[order]
     reaches = sides_reached(supers.lattice, table)[order] != 0
     return PaintColumns(
@@ -220,9 +230,12 @@ def _homes(
 
     A complete object shows inside its representative's window; any other one in the cores of its members.
     """
-    lattice, n = supers.lattice, complete.size
-    side, cols = lattice.shard_px, lattice.n_block_cols
-    first, last = np.full((n, 2), np.iinfo(np.int64).max), np.full((n, 2), -1, dtype=np.int64)
+    lattice = supers.lattice
+    n = complete.size
+    side = lattice.shard_px
+    cols = lattice.n_block_cols
+    first = np.full((n, 2), np.iinfo(np.int64).max)
+    last = np.full((n, 2), -1, dtype=np.int64)
     block = block_of_tile(lattice, table.tile)
     core = (table.core_px > 0) & ~complete[component]
     places = np.stack([block[core] // cols, block[core] % cols], axis=1)

@@ -1,10 +1,10 @@
 """Stage E: pieces of one object from several blocks -> one geometry.
 
-`shapely.union_all` on integer coordinates is exact (edges meet only at integers, nothing is rounded); a coverage union
-is not used, because pieces of neighbouring blocks meet in T-junctions. Vertices left over on block borders go with
-`simplify(0)`, and `normalize` before and after makes the result byte for byte the polygon that tracing the whole
-raster would give. Area alone cannot tell whether pieces really fused, so the boundary length is checked too: every
-pixel edge shared by two pieces must have vanished from both.
+`shapely.union_all` on integer coordinates is exact (edges meet only at integers, nothing is rounded); a
+coverage union is not used, because pieces of neighbouring blocks meet in T-junctions. Vertices left over on
+block borders go with `simplify(0)`, and `normalize` before and after makes the result byte for byte the
+polygon that tracing the whole raster would give. Area alone cannot tell whether pieces really fused, so the
+boundary length is checked too: every pixel edge shared by two pieces must have vanished from both.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import shapely
 def dissolve(pieces: Sequence[shapely.Geometry], *, area_px: int, shared_px: int) -> shapely.Geometry:
     """Polygon or MultiPolygon of the union, canonical.
 
-    `pieces`: polygons in integer pixel-edge coordinates with disjoint interiors; `area_px`: pixels of the object;
-    `shared_px`: pixel edges along which two pieces touch.
+    `pieces`: polygons in integer pixel-edge coordinates with disjoint interiors; `area_px`: pixels of the
+    object; `shared_px`: pixel edges along which two pieces touch.
     """
     merged = canonical(shapely.union_all(list(pieces)))
     outline = sum(piece.length for piece in pieces) - 2 * shared_px

@@ -1,17 +1,21 @@
 """Stage A: the masks of one tile -> one single-valued label image and its fragments.
 
-1. `_rank` puts the masks in a total order: score (in 1/65535) descending, area ascending, smallest pixel ascending,
-   prompt index ascending. The order of the models' output therefore never matters.
-2. `_suppress` drops a mask whose intersection over union with a better kept one exceeds `nms_iou`: several prompts on
-   one object give one mask. Bounding boxes (STRtree) rule out almost all pairs before a pixel is counted.
-3. The kept masks are painted from best to worst, each where no better one is, so that every pixel belongs to the best
-   mask that claims it (`_paint`). A mask of which better ones leave less than `min_visible_share` is another answer about
-   what they already show, and is dropped: its remains would be published as a sliver beside the object.
-4. `_renumber` names what is left 1..n by smallest pixel of the read window. A mask in several parts stays ONE local id.
-5. `measure` computes each fragment's integers (`schema.Fragment`): sizes, window, anchor, censor bits, margin.
+1. `_rank` puts the masks in a total order: score (in 1/65535) descending, area ascending, smallest pixel
+   ascending, prompt index ascending. The order of the models' output therefore never matters.
+2. `_suppress` drops a mask whose intersection over union with a better kept one exceeds `nms_iou`: several
+   prompts on one object give one mask. Bounding boxes (STRtree) rule out almost all pairs before a pixel is
+   counted.
+3. The kept masks are painted from best to worst, each where no better one is, so that every pixel belongs to
+   the best mask that claims it (`_paint`). A mask of which better ones leave less than `min_visible_share` is
+   another answer about what they already show, and is dropped: its remains would be published as a sliver
+   beside the object.
+4. `_renumber` names what is left 1..n by smallest pixel of the read window. A mask in several parts stays ONE
+   local id.
+5. `measure` computes each fragment's integers (`schema.Fragment`): sizes, window, anchor, censor bits,
+   margin.
 
-Masks may overlap before step 3 and never after. Source: the merge notes of the project, section 2.1; there is one label
-plane per query, because a run's queries are merged on their own.
+Masks may overlap before step 3 and never after. Source: the merge notes of the project, section 2.1; there is
+one label plane per query, because a run's queries are merged on their own.
 """
 
 from __future__ import annotations
@@ -28,11 +32,16 @@ from numpy.typing import NDArray
 from pipeline.schema import SCORE_Q_SCALE, Fragment, MaskCrop, Prompt, TileLattice, TileSpec, Window
 from pipeline.stitch.stitch_options import StitchOptions
 
-NORTH, EAST, SOUTH, WEST = 1, 2, 4, 8
+NORTH = 1
+EAST = 2
+SOUTH = 4
+WEST = 8
 """Side bits of `Fragment.censored`."""
 
 CENSOR_PX = 2
-"""A mask or box that ends at most this many px (or the halo, if smaller) from a read-window border may go on beyond it."""
+"""A mask or box that ends at most this many px (or the halo, if smaller) from a read-window border may go on
+beyond it.
+"""
 
 NO_MARGIN = 2**31 - 1
 """`Fragment.margin` of a tile whose read window is the whole grid."""
@@ -52,9 +61,14 @@ class _Extent:
 
 
 def flatten_tile(
-    tile: TileSpec, masks: Sequence[MaskCrop], prompts: Sequence[Prompt], lattice: TileLattice, options: StitchOptions
+    tile: TileSpec,
+    masks: Sequence[MaskCrop],
+    prompts: Sequence[Prompt],
+    lattice: TileLattice,
+    options: StitchOptions,
 ) -> tuple[NDArray[np.uint16] | None, tuple[Fragment, ...]]:
-    """Label image (H, W) over `tile.read` and its fragments, local ids 1..n; (None, ()) when no mask has a pixel.
+    """Label image (H, W) over `tile.read` and its fragments, local ids 1..n; (None, ()) when no mask has a
+    pixel.
 
     Raises ValueError for a mask that leaves the read window or for more than 65535 fragments in one tile.
     """
@@ -63,7 +77,9 @@ def flatten_tile(
         return None, ()
     labels, kept = _renumber(_paint(tile, ranked, options.min_visible_share), len(ranked))
     if kept.size > MAX_LOCAL:
-        raise ValueError(f"a tile holds at most {MAX_LOCAL} fragments, tile {tile.tile_id} has {kept.size}: use smaller tiles")
+        raise ValueError(
+            f"a tile holds at most {MAX_LOCAL} fragments, tile {tile.tile_id} has {kept.size}: use smaller tiles"
+        )
     winners = [ranked[int(position) - 1] for position in kept]
     extents = [_extent(mask, prompts[mask.prompt_index].box_xyxy) for mask in winners]
     identity = [(mask.prompt_index, quantise(mask.score)) for mask in winners]
@@ -94,7 +110,8 @@ def measure(
     identity: Sequence[tuple[int, int]],
     extents: Sequence[_Extent] | None = None,
 ) -> tuple[Fragment, ...]:
-    """Fragments of a label image (H, W) over `tile.read` with local ids 1..n, n = len(identity), each with a pixel.
+    """Fragments of a label image (H, W) over `tile.read` with local ids 1..n, n = len(identity), each with a
+    pixel.
 
     `identity[i]` is (prompt_index, score_q) of local id i + 1. Raises ValueError for an id without pixels.
     """
@@ -103,7 +120,9 @@ def measure(
     bounds = (rows.start, rows.stop, cols.start, cols.stop)
     stats = _measure(labels, len(identity), bounds, tile.read.row0, tile.read.col0, lattice.grid.width)
     if len(identity) and int(stats[:, 0].min()) == 0:
-        raise ValueError(f"every local id of tile {tile.tile_id} needs a pixel, {int(stats[:, 0].argmin()) + 1} has none")
+        raise ValueError(
+            f"every local id of tile {tile.tile_id} needs a pixel, {int(stats[:, 0].argmin()) + 1} has none"
+        )
     open_sides = _open_sides(tile, lattice)
     fragments = []
     for i, (prompt_index, score_q) in enumerate(identity):
@@ -117,8 +136,12 @@ def measure(
                 full_px=full_px,
                 core_px=core_px,
                 anchor=anchor,
-                window=Window(row0=row0, col0=col0, row1=row1, col1=col1).shifted(tile.read.row0, tile.read.col0),
-                censored=_censored(extents[i] if extents else own, tile, open_sides, min(CENSOR_PX, lattice.halo_px)),
+                window=Window(row0=row0, col0=col0, row1=row1, col1=col1).shifted(
+                    tile.read.row0, tile.read.col0
+                ),
+                censored=_censored(
+                    extents[i] if extents else own, tile, open_sides, min(CENSOR_PX, lattice.halo_px)
+                ),
                 margin=_margin(own, tile, open_sides),
             )
         )
@@ -127,8 +150,14 @@ def measure(
 
 def _open_sides(tile: TileSpec, lattice: TileLattice) -> int:
     """Bits of the read-window borders that are not borders of the grid: an object may go on beyond them."""
-    read, grid = tile.read, lattice.grid
-    return NORTH * (read.row0 > 0) + EAST * (read.col1 < grid.width) + SOUTH * (read.row1 < grid.height) + WEST * (read.col0 > 0)
+    read = tile.read
+    grid = lattice.grid
+    return (
+        NORTH * (read.row0 > 0)
+        + EAST * (read.col1 < grid.width)
+        + SOUTH * (read.row1 < grid.height)
+        + WEST * (read.col0 > 0)
+    )
 
 
 def _gaps(extent: _Extent, tile: TileSpec) -> tuple[tuple[int, float], ...]:
@@ -145,20 +174,28 @@ def _margin(extent: _Extent, tile: TileSpec, open_sides: int) -> int:
 
 
 def _extent(mask: MaskCrop, box_xyxy: tuple[float, float, float, float] | None) -> _Extent:
-    rows, cols = np.flatnonzero(mask.mask.any(axis=1)), np.flatnonzero(mask.mask.any(axis=0))
-    x0, y0 = float(mask.col0 + cols[0]), float(mask.row0 + rows[0])
-    x1, y1 = float(mask.col0 + cols[-1] + 1), float(mask.row0 + rows[-1] + 1)
+    rows = np.flatnonzero(mask.mask.any(axis=1))
+    cols = np.flatnonzero(mask.mask.any(axis=0))
+    x0 = float(mask.col0 + cols[0])
+    y0 = float(mask.row0 + rows[0])
+    x1 = float(mask.col0 + cols[-1] + 1)
+    y1 = float(mask.row0 + rows[-1] + 1)
     if box_xyxy is None:
         return _Extent(x0=x0, y0=y0, x1=x1, y1=y1)
-    return _Extent(x0=min(x0, box_xyxy[0]), y0=min(y0, box_xyxy[1]), x1=max(x1, box_xyxy[2]), y1=max(y1, box_xyxy[3]))
+    return _Extent(
+        x0=min(x0, box_xyxy[0]), y0=min(y0, box_xyxy[1]), x1=max(x1, box_xyxy[2]), y1=max(y1, box_xyxy[3])
+    )
 
 
 def _view(image: NDArray[np.int32], mask: MaskCrop, tile: TileSpec) -> NDArray[np.int32]:
     height, width = mask.mask.shape
-    row1, col1 = mask.row0 + height, mask.col0 + width
+    row1 = mask.row0 + height
+    col1 = mask.col0 + width
     if mask.row0 < 0 or mask.col0 < 0 or row1 > image.shape[0] or col1 > image.shape[1]:
         where = f"rows [{mask.row0}, {row1}), cols [{mask.col0}, {col1})"
-        raise ValueError(f"a mask must lie in the read window {image.shape} of tile {tile.tile_id}, got {where}")
+        raise ValueError(
+            f"a mask must lie in the read window {image.shape} of tile {tile.tile_id}, got {where}"
+        )
     return image[mask.row0 : row1, mask.col0 : col1]
 
 
@@ -168,7 +205,14 @@ def _rank(masks: Sequence[MaskCrop]) -> list[MaskCrop]:
     def key(mask: MaskCrop) -> tuple[int, int, int, int, int, bytes]:
         row = int(mask.mask.any(axis=1).argmax())
         col = mask.col0 + int(mask.mask[row].argmax())
-        return -quantise(mask.score), int(mask.mask.sum()), mask.row0 + row, col, mask.prompt_index, np.packbits(mask.mask).tobytes()
+        return (
+            -quantise(mask.score),
+            int(mask.mask.sum()),
+            mask.row0 + row,
+            col,
+            mask.prompt_index,
+            np.packbits(mask.mask).tobytes(),
+        )
 
     return sorted(masks, key=key)
 
@@ -178,7 +222,9 @@ def _suppress(ranked: list[MaskCrop], max_iou: float) -> list[MaskCrop]:
     if len(ranked) < 2:
         return ranked
     area = np.array([int(m.mask.sum()) for m in ranked], dtype=np.int64)
-    box = np.array([(m.col0, m.row0, m.col0 + m.mask.shape[1], m.row0 + m.mask.shape[0]) for m in ranked], dtype=np.int64)
+    box = np.array(
+        [(m.col0, m.row0, m.col0 + m.mask.shape[1], m.row0 + m.mask.shape[0]) for m in ranked], dtype=np.int64
+    )
     shapes = shapely.box(box[:, 0], box[:, 1], box[:, 2], box[:, 3])
     worse, better = shapely.STRtree(shapes).query(shapes)
     worse, better = worse[better < worse], better[better < worse]
@@ -230,7 +276,9 @@ def _renumber(painted: NDArray[np.int32], n: int) -> tuple[Any, Any]:
 
 
 @njit(cache=True)
-def _measure(labels: NDArray[np.uint16], n: int, core: tuple[int, int, int, int], row0: int, col0: int, grid_width: int) -> Any:
+def _measure(
+    labels: NDArray[np.uint16], n: int, core: tuple[int, int, int, int], row0: int, col0: int, grid_width: int
+) -> Any:
     """(n, 7) int64: full_px, core_px, anchor (-1 = ghost), then row0, col0, row1, col1 in the read window."""
     out = np.zeros((n, 7), dtype=np.int64)
     height, width = labels.shape

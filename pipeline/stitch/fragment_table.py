@@ -1,8 +1,8 @@
 """All fragments of a region as columns, in the order in which the merge prefers them.
 
-A node is one fragment; its number is its rank by (anchor, tile, local), ghosts last. Union by minimum therefore makes
-the fragment with the smallest core pixel the root of every component, whatever order edges come in, and a component
-whose root is a ghost has no core pixel at all.
+A node is one fragment; its number is its rank by (anchor, tile, local), ghosts last. Union by minimum
+therefore makes the fragment with the smallest core pixel the root of every component, whatever order edges
+come in, and a component whose root is a ghost has no core pixel at all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ from pipeline.stitch.sources import TileFragments
 from pipeline.stitch.supertiles import GHOST, LOCAL_BITS
 
 _COLUMNS = 13
-_SLOT_COLUMNS = ("tile", "local", "anchor", "core_px", "full_px", "score_q", "censored", "margin", "prompt_index")
+_SLOT_COLUMNS = (
+    "tile",
+    "local",
+    "anchor",
+    "core_px",
+    "full_px",
+    "score_q",
+    "censored",
+    "margin",
+    "prompt_index",
+)
 _WINDOW_COLUMNS = ("row0", "col0", "row1", "col1")
 
 
@@ -75,28 +85,39 @@ def fragment_table(records: Iterable[TileFragments], lattice: TileLattice) -> Fr
 
     Raises RecordError for a tile that comes twice or whose local ids are not 1..n.
     """
-    parts, seen = [], set()
+    parts = []
+    seen = set()
     for record in records:
         tile = record.tile_row * lattice.n_tile_cols + record.tile_col
         if tile in seen:
-            raise RecordError(f"tile ({record.tile_row}, {record.tile_col}) has two records for one query; remove the foreign one")
+            raise RecordError(
+                f"tile ({record.tile_row}, {record.tile_col}) has two records for one query; remove the foreign one"
+            )
         seen.add(tile)
         if record.fragments:
             parts.append(np.array([_row(tile, fragment) for fragment in record.fragments], dtype=np.int64))
-    return rank_fragments(np.concatenate(parts) if parts else np.zeros((0, _COLUMNS), dtype=np.int64), lattice)
+    return rank_fragments(
+        np.concatenate(parts) if parts else np.zeros((0, _COLUMNS), dtype=np.int64), lattice
+    )
 
 
 def table_of_columns(parts: Sequence[Mapping[str, NDArray[np.int64]]], lattice: TileLattice) -> FragmentTable:
-    """The same from columns named as the fields of `Fragment` (window: row0..col1) plus tile_row and tile_col, block by block."""
+    """The same from columns named as the fields of `Fragment` (window: row0..col1) plus tile_row and
+    tile_col, block by block.
+    """
     rows = [np.zeros((0, _COLUMNS), dtype=np.int64)]
     for part in parts:
         tile = part["tile_row"] * lattice.n_tile_cols + part["tile_col"]
-        rows.append(np.stack([tile, *(part[name] for name in (*_SLOT_COLUMNS[1:], *_WINDOW_COLUMNS))], axis=1))
+        rows.append(
+            np.stack([tile, *(part[name] for name in (*_SLOT_COLUMNS[1:], *_WINDOW_COLUMNS))], axis=1)
+        )
     return rank_fragments(np.concatenate(rows), lattice)
 
 
 def rank_fragments(table: NDArray[np.int64], lattice: TileLattice) -> FragmentTable:
-    """Rows (n, 13) of tile number, fragment columns and window, in any order -> the table. Raises RecordError."""
+    """Rows (n, 13) of tile number, fragment columns and window, in any order -> the table. Raises
+    RecordError.
+    """
     slots = table[np.lexsort((table[:, 1], table[:, 0]))]
     keys, starts = np.unique(slots[:, 0], return_index=True)
     starts = np.append(starts, slots.shape[0]).astype(np.int64)
@@ -107,12 +128,21 @@ def rank_fragments(table: NDArray[np.int64], lattice: TileLattice) -> FragmentTa
     rank[order] = np.arange(order.size)
     columns = {name: np.ascontiguousarray(slots[order, i]) for i, name in enumerate(_SLOT_COLUMNS)}
     window = np.ascontiguousarray(slots[order, len(_SLOT_COLUMNS) :])
-    return FragmentTable(**columns, window=window, tile_keys=keys, tile_start=starts, rank_of_slot=rank, n_tile_cols=lattice.n_tile_cols)
+    return FragmentTable(
+        **columns,
+        window=window,
+        tile_keys=keys,
+        tile_start=starts,
+        rank_of_slot=rank,
+        n_tile_cols=lattice.n_tile_cols,
+    )
 
 
 def rows_of(table: FragmentTable) -> NDArray[np.int64]:
     """(n, 13): what `rank_fragments` makes the same table of."""
-    return np.concatenate([np.stack([getattr(table, name) for name in _SLOT_COLUMNS], axis=1), table.window], axis=1)
+    return np.concatenate(
+        [np.stack([getattr(table, name) for name in _SLOT_COLUMNS], axis=1), table.window], axis=1
+    )
 
 
 def _row(tile: int, f: Fragment) -> tuple[int, ...]:
@@ -126,4 +156,6 @@ def _check_locals(slots: NDArray[np.int64], keys: NDArray[np.int64], starts: NDA
     wrong = np.flatnonzero(slots[:, 1] != expected)
     if wrong.size:
         tile = int(slots[wrong[0], 0])
-        raise RecordError(f"local ids of tile number {tile} must be 1..n without gaps, found {int(slots[wrong[0], 1])}")
+        raise RecordError(
+            f"local ids of tile number {tile} must be 1..n without gaps, found {int(slots[wrong[0], 1])}"
+        )

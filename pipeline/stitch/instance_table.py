@@ -38,7 +38,9 @@ class Instances:
     """One row per instance (n,), sorted by `instance_id`; every id of the raster has a row and vice versa."""
 
     instance_id: NDArray[np.uint64]
-    """1 + smallest core pixel index over the instance's fragments; above GHOST for rescued objects, which have none."""
+    """1 + smallest core pixel index over the instance's fragments; above GHOST for rescued objects, which
+    have none.
+    """
     area_px: NDArray[np.int64]
     """Painted pixels."""
     aoi_px: NDArray[np.int64]
@@ -46,8 +48,9 @@ class Instances:
     score_sum: NDArray[np.int64]
     """Sum over weight pixels of scores in 1/65535; integers, so that no order of addition changes it."""
     score_px: NDArray[np.int64]
-    """Weight pixels: of the representative alone when complete, else the core pixels of all fragments (semantic mode:
-    all evidence pixels)."""
+    """Weight pixels: of the representative alone when complete, else the core pixels of all fragments
+    (semantic mode: all evidence pixels).
+    """
     rep_tile_row: NDArray[np.int64]
     """Tile and local id of the representative fragment: the best single view of the instance."""
     rep_tile_col: NDArray[np.int64]
@@ -59,7 +62,9 @@ class Instances:
     complete: NDArray[np.bool_]
     """Painted from the one tile that saw it whole."""
     truncated: NDArray[np.bool_]
-    """Part of it was cut off: nothing that fits was seen beyond a read window, or a failed tile is in the way."""
+    """Part of it was cut off: nothing that fits was seen beyond a read window, or a failed tile is in the
+    way.
+    """
     one_sided: NDArray[np.bool_]
     """Complete, but a neighbour into whose core it reaches did not see it."""
     window: NDArray[np.int64]
@@ -82,7 +87,9 @@ class Instances:
     def tiles_of(self, row: int) -> list[tuple[int, int]]:
         """(tile_row, tile_col) of all member fragments' tiles, sorted, each once."""
         part = slice(int(self.member_start[row]), int(self.member_start[row + 1]))
-        return sorted(set(zip(self.member_tile_row[part].tolist(), self.member_tile_col[part].tolist(), strict=True)))
+        return sorted(
+            set(zip(self.member_tile_row[part].tolist(), self.member_tile_col[part].tolist(), strict=True))
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +104,8 @@ class Painted:
 
 def measure_painted(lattice: TileLattice, painter: Painter, n: int, aoi_mask: AoiMask | None) -> Painted:
     """Paint every block once and count, without keeping any of it."""
-    area_px, aoi_px = np.zeros(n + 1, dtype=np.int64), np.zeros(n + 1, dtype=np.int64)
+    area_px = np.zeros(n + 1, dtype=np.int64)
+    aoi_px = np.zeros(n + 1, dtype=np.int64)
     window = np.zeros((n + 1, 4), dtype=np.int64)
     blocked = np.zeros(n + 1, dtype=np.bool_)
     for block_row, block_col in blocks_of(lattice):
@@ -107,7 +115,9 @@ def measure_painted(lattice: TileLattice, painter: Painter, n: int, aoi_mask: Ao
         if not image.any():
             continue
         inside = np.ones((1, 1), dtype=np.bool_) if aoi_mask is None else aoi_mask(core)
-        assert aoi_mask is None or inside.shape == core.shape, "the AOI mask must cover the window it was asked for"
+        assert aoi_mask is None or inside.shape == core.shape, (
+            "the AOI mask must cover the window it was asked for"
+        )
         count_pixels(image, inside, core.row0, core.col0, area_px, aoi_px, window)
     return Painted(area_px=area_px, aoi_px=aoi_px, window=window, blocked=blocked)
 
@@ -115,13 +125,16 @@ def measure_painted(lattice: TileLattice, painter: Painter, n: int, aoi_mask: Ao
 def instance_table(
     table: FragmentTable, components: Components, painted: Painted, options: StitchOptions
 ) -> tuple[NDArray[np.int64], Instances]:
-    """(component number of each row, rows) for the components that show at least `min_area_px` (and `least_px`) pixels."""
+    """(component number of each row, rows) for the components that show at least `min_area_px` (and
+    `least_px`) pixels.
+    """
     full_px = np.zeros(components.n + 1, dtype=np.int64)
     full_px[1:] = table.full_px[components.rep[1:]]
     least = least_px(components.ids, full_px, options)
     number = np.flatnonzero(painted.area_px >= np.maximum(least, options.min_area_px))
     members = components.members
-    score_sum, score_px = np.zeros(components.n + 1, dtype=np.int64), np.zeros(components.n + 1, dtype=np.int64)
+    score_sum = np.zeros(components.n + 1, dtype=np.int64)
+    score_px = np.zeros(components.n + 1, dtype=np.int64)
     np.add.at(score_sum, members.component, table.score_q[members.node] * members.px)
     np.add.at(score_px, members.component, members.px)
     first = np.searchsorted(members.component, number)
@@ -166,7 +179,9 @@ def count_pixels(
     aoi_px: NDArray[np.int64],
     window: NDArray[np.int64],
 ) -> None:
-    """Add the pixels of a block to (n,) counts per number, to those inside the AOI, and to (n, 4) bounding windows; in place."""
+    """Add the pixels of a block to (n,) counts per number, to those inside the AOI, and to (n, 4) bounding
+    windows; in place.
+    """
     everywhere = inside.shape != image.shape
     for r in range(image.shape[0]):
         for c in range(image.shape[1]):

@@ -1,12 +1,15 @@
 """One union-find over the components that cross super-tile borders, and one relabel table per super-tile.
 
-1. A first pass over all pairs of neighbouring super-tiles collects the keys of components that a cross edge touches.
-2. A second pass joins them (union by minimum over the sorted keys, so the root is the smallest key whatever the order).
+1. A first pass over all pairs of neighbouring super-tiles collects the keys of components that a cross edge
+   touches.
+2. A second pass joins them (union by minimum over the sorted keys, so the root is the smallest key whatever
+   the order).
 3. A third pass folds what the super-tiles know about each component (`reduce_roots`), and
 4. writes, per super-tile, the components that continue elsewhere with the key and the best view of the whole.
 
-In memory: `BYTES_PER_ROOT` bytes per crossing component and super-tile, one super-tile's border and its neighbours'. For
-the 10**8 instances of the project's merge notes (4.3: 2.2 % of 1.4e7 nodes at 32 x 32 tiles) that is some 60 MB.
+In memory: `BYTES_PER_ROOT` bytes per crossing component and super-tile, one super-tile's border and its
+neighbours'. For the 10**8 instances of the project's merge notes (4.3: 2.2 % of 1.4e7 nodes at 32 x 32 tiles)
+that is some 60 MB.
 """
 
 from __future__ import annotations
@@ -25,9 +28,11 @@ from pipeline.stitch.resolve import union_edges
 from pipeline.stitch.supertiles import SuperLattice, SuperTile
 
 BYTES_PER_ROOT = 24 * 8
-"""Peak of `join_borders` per crossing component and super-tile, in int64: key, parent, root, group and home, the eight columns of `Roots`
-before folding and at most four per component after it (a crossing component has two parts or more), and the orders of sorting.
-A test measures it with two parts per component; with ten parts it is a fifth less."""
+"""Peak of `join_borders` per crossing component and super-tile, in int64: key, parent, root, group and home,
+the eight columns of `Roots` before folding and at most four per component after it (a crossing component has
+two parts or more), and the orders of sorting. A test measures it with two parts per component; with ten parts
+it is a fifth less.
+"""
 
 
 class Border(Protocol):
@@ -106,7 +111,9 @@ def cross_pairs(supers: SuperLattice, store: BorderStore) -> Iterator[NDArray[np
                 yield pairs
 
 
-def _parts(supers: SuperLattice, store: BorderStore, keys: NDArray[np.int64], home: NDArray[np.int64]) -> Roots:
+def _parts(
+    supers: SuperLattice, store: BorderStore, keys: NDArray[np.int64], home: NDArray[np.int64]
+) -> Roots:
     """The super-tiles' rows of all crossing components, in the order of `keys`."""
     columns = {name: np.zeros(keys.size, dtype=np.int64) for name in Roots.__slots__}
     order = np.argsort(home, kind="stable")
@@ -116,7 +123,9 @@ def _parts(supers: SuperLattice, store: BorderStore, keys: NDArray[np.int64], ho
         if here.size:
             roots = store.roots(tile)
             row = np.searchsorted(roots.key, keys[here])
-            assert (roots.key[row] == keys[here]).all(), "a crossing component must be a component of its super-tile"
+            assert (roots.key[row] == keys[here]).all(), (
+                "a crossing component must be a component of its super-tile"
+            )
             for name, column in columns.items():
                 column[here] = getattr(roots, name)[row]
     return Roots(**columns)

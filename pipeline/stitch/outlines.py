@@ -1,9 +1,9 @@
 """Pictures of blocks -> counts and polygons, and what is needed to put crossing objects together again.
 
 1. `measure_block` counts and traces everything that a block shows.
-2. `border_runs` notes, for objects that may go on next door, the runs of pixels along the block's four sides. Where runs of
-   one object from both sides of a line overlap, its pieces share pixel edges (`shared_edges`), which must have vanished
-   from the dissolved outline.
+2. `border_runs` notes, for objects that may go on next door, the runs of pixels along the block's four sides.
+   Where runs of one object from both sides of a line overlap, its pieces share pixel edges (`shared_edges`),
+   which must have vanished from the dissolved outline.
 """
 
 from __future__ import annotations
@@ -37,37 +37,53 @@ def measure_block(image: NDArray[np.int32], core: Window, inside: NDArray[np.boo
     """`image` (h, w) numbers over the window `core`; `inside` (h, w) True = in the AOI, None = everything is."""
     numbers, polygons, area = polygonise(image, (core.row0, core.col0))
     top = int(numbers[-1]) + 1 if numbers.size else 1
-    area_px, aoi_px, window = np.zeros(top, np.int64), np.zeros(top, np.int64), np.zeros((top, 4), np.int64)
+    area_px = np.zeros(top, np.int64)
+    aoi_px = np.zeros(top, np.int64)
+    window = np.zeros((top, 4), np.int64)
     everywhere = np.ones((1, 1), dtype=np.bool_) if inside is None else inside
     assert inside is None or inside.shape == image.shape, "the AOI mask must cover the block"
     count_pixels(image, everywhere, core.row0, core.col0, area_px, aoi_px, window)
     assert (area == area_px[numbers]).all(), "a traced area must be its pixel count"
-    return BlockObjects(number=numbers.astype(np.int64), polygons=polygons, area_px=area, aoi_px=aoi_px[numbers], window=window[numbers])
+    return BlockObjects(
+        number=numbers.astype(np.int64),
+        polygons=polygons,
+        area_px=area,
+        aoi_px=aoi_px[numbers],
+        window=window[numbers],
+    )
 
 
 def border_runs(image: NDArray[np.int32], core: Window) -> NDArray[np.int64]:
-    """(r, 5): number, axis (0 = horizontal line), the line's row or column edge, start, stop; background left out."""
+    """(r, 5): number, axis (0 = horizontal line), the line's row or column edge, start, stop; background left
+    out.
+    """
     sides = (
         (image[0], 0, core.row0, core.col0),
         (image[-1], 0, core.row1, core.col0),
         (image[:, 0], 1, core.col0, core.row0),
         (image[:, -1], 1, core.col1, core.row0),
     )
-    return np.concatenate([_runs(np.ascontiguousarray(line), axis, at, origin) for line, axis, at, origin in sides])
+    return np.concatenate(
+        [_runs(np.ascontiguousarray(line), axis, at, origin) for line, axis, at, origin in sides]
+    )
 
 
 def _runs(line: NDArray[np.int32], axis: int, at: int, origin: int) -> NDArray[np.int64]:
     starts = np.flatnonzero(np.r_[True, line[1:] != line[:-1]])
     stops = np.append(starts[1:], line.size)
     number = line[starts].astype(np.int64)
-    rows = np.stack([number, np.full_like(starts, axis), np.full_like(starts, at), starts + origin, stops + origin], axis=1)
+    rows = np.stack(
+        [number, np.full_like(starts, axis), np.full_like(starts, at), starts + origin, stops + origin],
+        axis=1,
+    )
     return rows[number > 0].astype(np.int64)
 
 
 def shared_edges(group: NDArray[np.int64], runs: NDArray[np.int64], n_groups: int) -> NDArray[np.int64]:
     """(n_groups,) pixel edges along which two pieces of a group touch.
 
-    `group` (r,) of each run, `runs` (r, 4) axis, line, start, stop; runs of one side of a line do not overlap.
+    `group` (r,) of each run, `runs` (r, 4) axis, line, start, stop; runs of one side of a line do not
+    overlap.
     """
     axis, line, start, stop = np.tile(runs, (2, 1)).T
     owner = np.tile(group, 2)

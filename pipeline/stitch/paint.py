@@ -1,14 +1,18 @@
 """Stage D: from local ids to component numbers, core by core; complete objects first.
 
 1. A core shows the component of its own tile's label.
-2. A COMPLETE component (some tile saw it whole) is painted from that tile alone: other fragments of it are erased from
-   the cores they own, and the representative's mask is painted where the owner shows background or the same component.
-3. Two representatives that claim one background pixel: the smaller id wins. A pixel that its owner gave to another
-   component is never overwritten, even if that component is painted from elsewhere and leaves the pixel empty.
-4. Nothing is painted into the core of a tile that failed or was never looked at (`blocked` reports what would have been).
+2. A COMPLETE component (some tile saw it whole) is painted from that tile alone: other fragments of it are
+   erased from the cores they own, and the representative's mask is painted where the owner shows background
+   or the same component.
+3. Two representatives that claim one background pixel: the smaller id wins. A pixel that its owner gave to
+   another component is never overwritten, even if that component is painted from elsewhere and leaves the
+   pixel empty.
+4. Nothing is painted into the core of a tile that failed or was never looked at (`blocked` reports what would
+   have been).
 
-A pixel's value depends on the labels of its own tile and of the tiles whose halo covers it, and on nothing else, so
-blocks can be painted in any order and by any number of workers. Component numbers are ordered as instance ids are.
+A pixel's value depends on the labels of its own tile and of the tiles whose halo covers it, and on nothing
+else, so blocks can be painted in any order and by any number of workers. Component numbers are ordered as
+instance ids are.
 """
 
 from __future__ import annotations
@@ -55,13 +59,16 @@ def paint_core(core: Window, own: OwnTile | None, claims: list[ClaimingTile]) ->
     labels = np.zeros(core.shape, dtype=np.uint16)
     owner = np.zeros(1, dtype=np.int32)
     if own is not None:
-        labels, owner = own.labels[core.slices_in(own.read)], own.owner
+        labels = own.labels[core.slices_in(own.read)]
+        owner = own.owner
         _paint_own(out, labels, own.paint)
     for other in claims:
         shared = core.intersect(other.read)
         if shared is not None:
             inside = shared.slices_in(core)
-            _paint_claims(out[inside], labels[inside], owner, other.labels[shared.slices_in(other.read)], other.claim)
+            _paint_claims(
+                out[inside], labels[inside], owner, other.labels[shared.slices_in(other.read)], other.claim
+            )
     return out
 
 
@@ -75,7 +82,11 @@ def _paint_own(out: NDArray[np.int32], labels: NDArray[np.uint16], paint: NDArra
 
 @njit(cache=True)
 def _paint_claims(
-    out: NDArray[np.int32], labels: NDArray[np.uint16], owner: NDArray[np.int32], seen: NDArray[np.uint16], claim: NDArray[np.int32]
+    out: NDArray[np.int32],
+    labels: NDArray[np.uint16],
+    owner: NDArray[np.int32],
+    seen: NDArray[np.uint16],
+    claim: NDArray[np.int32],
 ) -> None:
     for r in range(out.shape[0]):
         for c in range(out.shape[1]):
@@ -93,10 +104,20 @@ class InstancePainter:
     """Paints blocks of component numbers from the resolved components and the labels of a few tiles."""
 
     def __init__(
-        self, lattice: TileLattice, cache: TileCache, table: FragmentTable, *, index: NDArray[np.int32], components: Components
+        self,
+        lattice: TileLattice,
+        cache: TileCache,
+        table: FragmentTable,
+        *,
+        index: NDArray[np.int32],
+        components: Components,
     ) -> None:
         """`index` is the component of each fragment."""
-        self._lattice, self._cache, self._table, self._index, self._components = lattice, cache, table, index, components
+        self._lattice = lattice
+        self._cache = cache
+        self._table = table
+        self._index = index
+        self._components = components
         self._claiming = _claiming_nodes(lattice, table, components)
 
     def block(self, block_row: int, block_col: int) -> NDArray[np.int32]:
@@ -109,7 +130,9 @@ class InstancePainter:
         return out
 
     def blocked(self, block_row: int, block_col: int) -> NDArray[np.int32]:
-        """Sorted component numbers that some tile saw whole and that reach into a core where nothing may be painted."""
+        """Sorted component numbers that some tile saw whole and that reach into a core where nothing may be
+        painted.
+        """
         found: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
         for tile in self._tiles(block_row, block_col):
             if not self._cache.paintable(tile):
@@ -126,20 +149,31 @@ class InstancePainter:
         if labels is None:
             return None
         if int(labels.max(initial=0)) > nodes.size:
-            raise RecordError(f"labels of tile {tile.tile_id} hold id {int(labels.max())}, but it has {nodes.size} fragments")
+            raise RecordError(
+                f"labels of tile {tile.tile_id} hold id {int(labels.max())}, but it has {nodes.size} fragments"
+            )
         index = self._index[nodes]
         elsewhere = self._components.complete[index] & (self._components.rep[index] != nodes)
-        return OwnTile(read=tile.read, labels=labels, owner=_table(index), paint=_table(np.where(elsewhere, 0, index)))
+        return OwnTile(
+            read=tile.read, labels=labels, owner=_table(index), paint=_table(np.where(elsewhere, 0, index))
+        )
 
     def _claims(self, tile: TileSpec) -> list[ClaimingTile]:
-        claims, reach, core = [], reach_tiles(self._lattice), tile.core
+        claims = []
+        reach = reach_tiles(self._lattice)
+        core = tile.core
         for tile_row in range(tile.tile_row - reach, tile.tile_row + reach + 1):
             for tile_col in range(tile.tile_col - reach, tile.tile_col + reach + 1):
                 nodes = self._claiming.get((tile_row, tile_col))
                 if nodes is None or (tile_row, tile_col) == (tile.tile_row, tile.tile_col):
                     continue
                 window = self._table.window[nodes]
-                near = (window[:, 0] < core.row1) & (window[:, 2] > core.row0) & (window[:, 1] < core.col1) & (window[:, 3] > core.col0)
+                near = (
+                    (window[:, 0] < core.row1)
+                    & (window[:, 2] > core.row0)
+                    & (window[:, 1] < core.col1)
+                    & (window[:, 3] > core.col0)
+                )
                 other = self._lattice.tile(tile_row, tile_col)
                 labels = self._cache.labels(other) if near.any() else None
                 if labels is not None:
@@ -149,7 +183,9 @@ class InstancePainter:
         return claims
 
 
-def _claiming_nodes(lattice: TileLattice, table: FragmentTable, components: Components) -> dict[tuple[int, int], NDArray[np.int64]]:
+def _claiming_nodes(
+    lattice: TileLattice, table: FragmentTable, components: Components
+) -> dict[tuple[int, int], NDArray[np.int64]]:
     """(tile_row, tile_col) -> representatives of complete components that reach beyond their tile's core."""
     nodes = components.rep[1:][components.complete[1:]]
     nodes = nodes[sides_reached(lattice, table)[nodes] != 0]

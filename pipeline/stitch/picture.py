@@ -1,8 +1,10 @@
-"""Stage D, block by block: described fragments and the labels of a block's neighbourhood -> one picture of the block.
+"""Stage D, block by block: described fragments and the labels of a block's neighbourhood -> one picture of
+the block.
 
-The picture holds component numbers in the order of their ids, so that `paint_core`'s rules (see pipeline.stitch.paint) apply
-unchanged; ids and scores are a table beside it. It depends on the block's tiles and on those whose halo reaches it, and on
-nothing else: blocks may be painted in any order by any number of workers.
+The picture holds component numbers in the order of their ids, so that `paint_core`'s rules (see
+pipeline.stitch.paint) apply unchanged; ids and scores are a table beside it. It depends on the block's tiles
+and on those whose halo reaches it, and on nothing else: blocks may be painted in any order by any number of
+workers.
 """
 
 from __future__ import annotations
@@ -37,16 +39,23 @@ class Picture:
 
 def concatenate_paint(parts: Sequence[PaintColumns]) -> PaintColumns:
     """Several blocks' fragments in one table."""
-    columns: dict[str, Any] = {item.name: np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(PaintColumns)}
+    columns: dict[str, Any] = {
+        item.name: np.concatenate([getattr(part, item.name) for part in parts])
+        for item in fields(PaintColumns)
+    }
     return PaintColumns(**columns)
 
 
 def near_blocks(lattice: TileLattice, block_row: int, block_col: int) -> list[tuple[int, int]]:
     """The block and all blocks with a tile whose halo can reach it, row-major."""
-    k, reach = lattice.block_tiles, reach_tiles(lattice)
+    k = lattice.block_tiles
+    reach = reach_tiles(lattice)
     rows, cols = block_tile_ranges(lattice, block_row, block_col)
     first = max(rows.start - reach, 0) // k, max(cols.start - reach, 0) // k
-    last = min(rows.stop - 1 + reach, lattice.n_tile_rows - 1) // k, min(cols.stop - 1 + reach, lattice.n_tile_cols - 1) // k
+    last = (
+        min(rows.stop - 1 + reach, lattice.n_tile_rows - 1) // k,
+        min(cols.stop - 1 + reach, lattice.n_tile_cols - 1) // k,
+    )
     return [(row, col) for row in range(first[0], last[0] + 1) for col in range(first[1], last[1] + 1)]
 
 
@@ -54,17 +63,22 @@ class BlockPainter:
     """Paints one block from the described fragments of `near_blocks`."""
 
     def __init__(self, lattice: TileLattice, cache: TileCache, fragments: PaintColumns) -> None:
-        self._lattice, self._cache = lattice, cache
+        self._lattice = lattice
+        self._cache = cache
         order = np.lexsort((fragments.local, fragments.tile))
-        self._tile, self._local = fragments.tile[order], fragments.local[order]
-        self._claims, self._window = fragments.claims[order], fragments.window[order]
+        self._tile = fragments.tile[order]
+        self._local = fragments.local[order]
+        self._claims = fragments.claims[order]
+        self._window = fragments.window[order]
         ids, first, number = np.unique(fragments.id[order], return_index=True, return_inverse=True)
         offset = 0 if ids.size and ids[0] == 0 else 1
         self._number = (number.reshape(-1) + offset).astype(np.int32)
         self._shown = np.where(fragments.shown[order], self._number, 0).astype(np.int32)
         known = ids[1 - offset :]
         self.ids = np.concatenate([np.zeros(1, dtype=np.uint64), known])
-        self.score = np.concatenate([np.zeros(1, dtype=np.float32), fragments.score[order][first][1 - offset :]])
+        self.score = np.concatenate(
+            [np.zeros(1, dtype=np.float32), fragments.score[order][first][1 - offset :]]
+        )
         self.ids.setflags(write=False)
 
     def picture(self, block_row: int, block_col: int) -> Picture:
@@ -83,7 +97,9 @@ class BlockPainter:
 
     def _rows(self, tile: TileSpec) -> slice:
         number = tile.tile_row * self._lattice.n_tile_cols + tile.tile_col
-        return slice(int(np.searchsorted(self._tile, number)), int(np.searchsorted(self._tile, number, side="right")))
+        return slice(
+            int(np.searchsorted(self._tile, number)), int(np.searchsorted(self._tile, number, side="right"))
+        )
 
     def _own(self, tile: TileSpec) -> OwnTile | None:
         rows = self._rows(tile)
@@ -92,13 +108,24 @@ class BlockPainter:
         if labels is None:
             return None
         if int(labels.max(initial=0)) > n:
-            raise RecordError(f"labels of tile {tile.tile_id} hold id {int(labels.max())}, but it has {n} fragments")
-        return OwnTile(read=tile.read, labels=labels, owner=_table(self._number[rows]), paint=_table(self._shown[rows]))
+            raise RecordError(
+                f"labels of tile {tile.tile_id} hold id {int(labels.max())}, but it has {n} fragments"
+            )
+        return OwnTile(
+            read=tile.read, labels=labels, owner=_table(self._number[rows]), paint=_table(self._shown[rows])
+        )
 
     def _claims_on(self, tile: TileSpec) -> list[ClaimingTile]:
-        claims, reach, core, lattice = [], reach_tiles(self._lattice), tile.core, self._lattice
-        for tile_row in range(max(tile.tile_row - reach, 0), min(tile.tile_row + reach + 1, lattice.n_tile_rows)):
-            for tile_col in range(max(tile.tile_col - reach, 0), min(tile.tile_col + reach + 1, lattice.n_tile_cols)):
+        claims = []
+        reach = reach_tiles(self._lattice)
+        core = tile.core
+        lattice = self._lattice
+        for tile_row in range(
+            max(tile.tile_row - reach, 0), min(tile.tile_row + reach + 1, lattice.n_tile_rows)
+        ):
+            for tile_col in range(
+                max(tile.tile_col - reach, 0), min(tile.tile_col + reach + 1, lattice.n_tile_cols)
+            ):
                 if (tile_row, tile_col) == (tile.tile_row, tile.tile_col):
                     continue
                 other = lattice.tile(tile_row, tile_col)

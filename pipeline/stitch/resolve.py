@@ -1,19 +1,20 @@
 """Stage C: from seam edges to components, their ids and their representatives.
 
-1. `match_seams` visits every seam of the region once (right and lower neighbour of each tile, block by block so that a
-   few tiles are in memory), and joins matched fragments (`union_edges`, union by minimum). Nodes are
-   ranks by anchor (`FragmentTable`), so the root of a component is the fragment with its smallest core pixel.
-2. `resolve` names a component 1 + anchor of its root: unique, because cores are disjoint and labels single-valued, and
-   the same for every order of edges. Components of ghosts only (objects that no owner saw) are dropped, unless some tile
-   saw them whole and `rescue_share` asks for them; nothing else is painted where the owner of the pixels saw nothing but
-   a whole object from next door (complete-first).
-3. The representative of a component is the maximum of (`pack_best`: uncensored, margin up to a few px, score, margin;
-   -rank) over its fragments. When it is
-   uncensored, some tile saw the whole object and the component is `complete`.
+1. `match_seams` visits every seam of the region once (right and lower neighbour of each tile, block by block
+   so that a few tiles are in memory), and joins matched fragments (`union_edges`, union by minimum). Nodes
+   are ranks by anchor (`FragmentTable`), so the root of a component is the fragment with its smallest core
+   pixel.
+2. `resolve` names a component 1 + anchor of its root: unique, because cores are disjoint and labels
+   single-valued, and the same for every order of edges. Components of ghosts only (objects that no owner saw)
+   are dropped, unless some tile saw them whole and `rescue_share` asks for them; nothing else is painted
+   where the owner of the pixels saw nothing but a whole object from next door (complete-first).
+3. The representative of a component is the maximum of (`pack_best`: uncensored, margin up to a few px, score,
+   margin; -rank) over its fragments. When it is uncensored, some tile saw the whole object and the component
+   is `complete`.
 
-Flags. `truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile behind it
-saw nothing that fits; the core part is kept. `one_sided`: complete, but a neighbour into whose core the object reaches
-did not see it.
+Flags. `truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile
+behind it saw nothing that fits; the core part is kept. `one_sided`: complete, but a neighbour into whose core
+the object reaches did not see it.
 """
 
 from __future__ import annotations
@@ -109,11 +110,14 @@ def seams_of(lattice: TileLattice) -> Iterator[tuple[TileSpec, TileSpec, int]]:
                     yield tile, lattice.tile(tile_row + 1, tile_col), SOUTH
 
 
-def match_seams(lattice: TileLattice, cache: TileCache, table: FragmentTable, options: StitchOptions) -> Matches:
+def match_seams(
+    lattice: TileLattice, cache: TileCache, table: FragmentTable, options: StitchOptions
+) -> Matches:
     """Evidence of all seams, joined. Raises RecordError when labels hold ids without a fragment."""
     found = [MatchedEdges(a=_NONE, b=_NONE, side=_NONE, score=_NONE.astype(np.float64))]
     for tile, other, side in seams_of(lattice):
-        nodes_a, nodes_b = table.nodes(tile), table.nodes(other)
+        nodes_a = table.nodes(tile)
+        nodes_b = table.nodes(other)
         if not nodes_a.size or not nodes_b.size:
             continue
         strips = seam_strips(tile, other, side, cache)
@@ -122,9 +126,13 @@ def match_seams(lattice: TileLattice, cache: TileCache, table: FragmentTable, op
         edges = seam_edges(*strips, options)
         if not len(edges):
             continue
-        a, b = _lookup(nodes_a, edges.local_a, tile), _lookup(nodes_b, edges.local_b, other)
+        a = _lookup(nodes_a, edges.local_a, tile)
+        b = _lookup(nodes_b, edges.local_b, other)
         found.append(MatchedEdges(a=a, b=b, side=np.full(a.size, side, dtype=np.int64), score=edges.score))
-    columns = {item.name: np.concatenate([getattr(part, item.name) for part in found]) for item in fields(MatchedEdges)}
+    columns = {
+        item.name: np.concatenate([getattr(part, item.name) for part in found])
+        for item in fields(MatchedEdges)
+    }
     return match_table(len(table), MatchedEdges(**columns))
 
 
@@ -141,19 +149,27 @@ def match_table(n: int, edges: MatchedEdges) -> Matches:
     return Matches(parent=parent, matched=matched, edges=edges)
 
 
-def seam_strips(tile: TileSpec, other: TileSpec, side: int, cache: TileCache) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
-    """Both tiles' labels of their seam, axis 0 along the seam (lower seams are transposed); None when one has none."""
-    a, b = cache.labels(tile), cache.labels(other)
+def seam_strips(
+    tile: TileSpec, other: TileSpec, side: int, cache: TileCache
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
+    """Both tiles' labels of their seam, axis 0 along the seam (lower seams are transposed); None when one has
+    none.
+    """
+    a = cache.labels(tile)
+    b = cache.labels(other)
     seam = tile.read.intersect(other.read)
     if a is None or b is None or seam is None:
         return None
-    strip_a, strip_b = a[seam.slices_in(tile.read)], b[seam.slices_in(other.read)]
+    strip_a = a[seam.slices_in(tile.read)]
+    strip_b = b[seam.slices_in(other.read)]
     return (strip_a.T, strip_b.T) if side == SOUTH else (strip_a, strip_b)
 
 
 def _lookup(nodes: NDArray[np.int64], local: NDArray[np.int64], tile: TileSpec) -> NDArray[np.int64]:
     if int(local.max()) > nodes.size:
-        raise RecordError(f"labels of tile {tile.tile_id} hold id {int(local.max())}, but it has {nodes.size} fragments")
+        raise RecordError(
+            f"labels of tile {tile.tile_id} hold id {int(local.max())}, but it has {nodes.size} fragments"
+        )
     return nodes[local - 1]
 
 
@@ -183,7 +199,9 @@ def roots(parent: NDArray[np.int64]) -> Any:
     return root
 
 
-def resolve(lattice: TileLattice, table: FragmentTable, matches: Matches, options: StitchOptions) -> tuple[NDArray[np.int32], Components]:
+def resolve(
+    lattice: TileLattice, table: FragmentTable, matches: Matches, options: StitchOptions
+) -> tuple[NDArray[np.int32], Components]:
     """(component of each fragment (n,), 0 for ghosts nobody owns; all components that have a core pixel)."""
     root = roots(matches.parent)
     owned = table.anchor >= 0
@@ -206,7 +224,9 @@ def resolve(lattice: TileLattice, table: FragmentTable, matches: Matches, option
     one_sided = complete.copy()
     one_sided[1:] &= ((reaches[rep[1:]] & ~matches.matched[rep[1:]]) != 0) | ~owned[heads]
     members = _members(index, table, rep, complete)
-    return index, Components(ids=ids, rep=rep, complete=complete, truncated=truncated, one_sided=one_sided, members=members)
+    return index, Components(
+        ids=ids, rep=rep, complete=complete, truncated=truncated, one_sided=one_sided, members=members
+    )
 
 
 def _seen_whole(root: NDArray[np.int64], table: FragmentTable, options: StitchOptions) -> NDArray[np.bool_]:
@@ -217,7 +237,9 @@ def _seen_whole(root: NDArray[np.int64], table: FragmentTable, options: StitchOp
     return whole
 
 
-def _members(index: NDArray[np.int32], table: FragmentTable, rep: NDArray[np.int64], complete: NDArray[np.bool_]) -> Members:
+def _members(
+    index: NDArray[np.int32], table: FragmentTable, rep: NDArray[np.int64], complete: NDArray[np.bool_]
+) -> Members:
     """Fragments with core pixels and representatives. A complete object has its representative's score alone."""
     is_rep = rep[index] == np.arange(index.size)
     node = np.flatnonzero((index > 0) & ((table.core_px > 0) | is_rep))
@@ -230,7 +252,8 @@ def _members(index: NDArray[np.int32], table: FragmentTable, rep: NDArray[np.int
 def sides_reached(lattice: TileLattice, table: FragmentTable) -> NDArray[np.int64]:
     """(n,) bits of the sides on which a fragment reaches beyond its tile's core."""
     side = lattice.core_px
-    row0, col0 = table.tile // table.n_tile_cols * side, table.tile % table.n_tile_cols * side
+    row0 = table.tile // table.n_tile_cols * side
+    col0 = table.tile % table.n_tile_cols * side
     window = table.window
     return np.asarray(
         NORTH * (window[:, 0] < row0)

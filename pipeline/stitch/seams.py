@@ -1,20 +1,23 @@
 """Stage B: which local ids of two neighbouring tiles are one object, decided from their seam alone.
 
-1. The seam of tiles t and u is the full intersection rectangle of their READ windows; both hold labels for all of it.
-2. `cc3d` cuts each label of each side into its 4-connected pieces INSIDE the rectangle. An object that enters as two
-   prongs on one side and as one U on the other has two pieces on both, and each prong finds its own.
-3. `pair_counts` runs along the rows of both piece images once and gives the contingency table I[a, b]: common pixels.
-4. A pair is a candidate when each is the other's best (largest I; ties go to the smaller first pixel along the seam), and
-   an edge when the mean of I/|a| and I/|b| reaches tau and I is large enough (`accepted`).
+1. The seam of tiles t and u is the full intersection rectangle of their READ windows; both hold labels for
+   all of it.
+2. `cc3d` cuts each label of each side into its 4-connected pieces INSIDE the rectangle. An object that enters
+   as two prongs on one side and as one U on the other has two pieces on both, and each prong finds its own.
+3. `pair_counts` runs along the rows of both piece images once and gives the contingency table I[a, b]: common
+   pixels.
+4. A pair is a candidate when each is the other's best (largest I; ties go to the smaller first pixel along
+   the seam), and an edge when the mean of I/|a| and I/|b| reaches tau and I is large enough (`accepted`).
 
-The decision is a pure function of the two rectangles, symmetric in them, and no decision depends on another: the
-components do not depend on the order in which seams are looked at.
+The decision is a pure function of the two rectangles, symmetric in them, and no decision depends on another:
+the components do not depend on the order in which seams are looked at.
 
-Exactness. With labels that agree up to names (an oracle), the pieces of both sides are the same pixel sets, so each is
-the other's only best with mean 1. `_enough` asks for min(min_overlap_px, larger piece / 2) common pixels, which equal
-pieces of any size have, while a sliver of a few pixels inside a large piece has not. (A fixed minimum of 8 px, as in
-the project's merge notes 2.2, loses objects that cross a seam with fewer pixels.)
-Two 4-neighbours on both sides of a core border lie in one piece as soon as halo >= 1, hence: every tiling is exact.
+Exactness. With labels that agree up to names (an oracle), the pieces of both sides are the same pixel sets,
+so each is the other's only best with mean 1. `_enough` asks for min(min_overlap_px, larger piece / 2) common
+pixels, which equal pieces of any size have, while a sliver of a few pixels inside a large piece has not. (A
+fixed minimum of 8 px, as in the project's merge notes 2.2, loses objects that cross a seam with fewer
+pixels.) Two 4-neighbours on both sides of a core border lie in one piece as soon as halo >= 1, hence: every
+tiling is exact.
 """
 
 from __future__ import annotations
@@ -75,11 +78,14 @@ def seam_edges(a: NDArray[np.uint16], b: NDArray[np.uint16], options: StitchOpti
 
 
 def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
-    """All pairs of pieces that are each other's best, whatever their score: what a threshold has to choose from."""
+    """All pairs of pieces that are each other's best, whatever their score: what a threshold has to choose
+    from.
+    """
     assert a.shape == b.shape, "both tiles must be cut to the same seam"
     if not a.any() or not b.any():
         return _edges(np.zeros((5, 0), dtype=np.int64))
-    side_a, side_b = _pieces(a), _pieces(b)
+    side_a = _pieces(a)
+    side_b = _pieces(b)
     pa, pb, common = pair_counts(side_a.image, side_b.image)
     mutual = _best(pa, common, side_b.first[pb]) & _best(pb, common, side_a.first[pa])
     pa, pb, common = pa[mutual], pb[mutual], common[mutual]
@@ -88,11 +94,15 @@ def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
 
 def accepted(pairs: SeamEdges, options: StitchOptions) -> SeamEdges:
     """The pairs whose score reaches tau and that have enough common pixels."""
-    good = (pairs.score >= options.tau) & _enough(pairs.overlap_px, pairs.a_px, pairs.b_px, options.min_overlap_px)
+    good = (pairs.score >= options.tau) & _enough(
+        pairs.overlap_px, pairs.a_px, pairs.b_px, options.min_overlap_px
+    )
     return pairs.take(good)
 
 
-def _enough(common: NDArray[np.int64], area_a: NDArray[np.int64], area_b: NDArray[np.int64], min_overlap_px: int) -> NDArray[np.bool_]:
+def _enough(
+    common: NDArray[np.int64], area_a: NDArray[np.int64], area_b: NDArray[np.int64], min_overlap_px: int
+) -> NDArray[np.bool_]:
     return np.asarray(2 * common >= np.minimum(2 * min_overlap_px, np.maximum(area_a, area_b)))
 
 
@@ -103,7 +113,9 @@ def _edges(table: NDArray[np.int64]) -> SeamEdges:
 def _pieces(labels: NDArray[np.uint16]) -> _Pieces:
     import cc3d
 
-    image, n = cc3d.connected_components(np.ascontiguousarray(labels), connectivity=4, return_N=True, out_dtype=np.uint32)
+    image, n = cc3d.connected_components(
+        np.ascontiguousarray(labels), connectivity=4, return_N=True, out_dtype=np.uint32
+    )
     local, area, first = _piece_table(labels, image, n)
     return _Pieces(image=image, local=local, area=area, first=first)
 
@@ -118,8 +130,12 @@ def _best(group: NDArray[np.int64], common: NDArray[np.int64], tie: NDArray[np.i
     return best
 
 
-def pair_counts(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Contingency table of two integer images of one shape: (value of a, value of b, pixels), both values > 0, sorted."""
+def pair_counts(
+    a: NDArray[Any], b: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Contingency table of two integer images of one shape: (value of a, value of b, pixels), both values >
+    0, sorted.
+    """
     runs = _pair_runs(a, b)
     if runs.shape[0] == 0:
         return runs[:, 0], runs[:, 1], runs[:, 2]

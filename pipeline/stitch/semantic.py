@@ -1,15 +1,15 @@
 """Semantic mode: what is there, not which object it belongs to.
 
-1. A pixel is foreground when its owner OR any tile whose halo covers it found something there (`evidence`); cores of
-   tiles that failed or were never looked at stay empty.
+1. A pixel is foreground when its owner OR any tile whose halo covers it found something there (`evidence`);
+   cores of tiles that failed or were never looked at stay empty.
 2. `cc3d` labels the 4-connected regions of each block; edge rows and columns of neighbouring blocks join them
    (union by minimum over regions ranked by their smallest pixel), so that blocks never meet in memory.
 3. A region's id is 1 + its smallest pixel index: equal to labelling the whole grid at once.
 
-Only one pass over the labels is kept in numbers (regions per block, edge rows, and how many pixels of which fragment
-lie in which region); painting a block labels it again, which gives the same numbers. A region's score is the mean over
-all evidence pixels of all tiles, halo included. `truncated`: it reaches a read-window border behind which no tile may
-paint. `complete` and `one_sided` say nothing here and are False.
+Only one pass over the labels is kept in numbers (regions per block, edge rows, and how many pixels of which
+fragment lie in which region); painting a block labels it again, which gives the same numbers. A region's
+score is the mean over all evidence pixels of all tiles, halo included. `truncated`: it reaches a read-window
+border behind which no tile may paint. `complete` and `one_sided` say nothing here and are False.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from pipeline.stitch.stitch_options import StitchOptions
 
 @dataclass(kw_only=True)
 class _Scan:
-    """What is left of the blocks after labelling them: regions are numbered 1.. over all blocks in scan order."""
+    """What is left of the blocks after labelling them: regions are numbered 1.. over all blocks in scan
+    order.
+    """
 
     first: list[NDArray[np.int64]] = field(default_factory=list)
     edges: list[NDArray[np.int64]] = field(default_factory=list)
@@ -49,8 +51,13 @@ class _Scan:
 class SemanticPainter:
     """Paints blocks of region numbers; the regions are labelled and joined on construction."""
 
-    def __init__(self, lattice: TileLattice, cache: TileCache, table: FragmentTable, options: StitchOptions) -> None:
-        self._lattice, self._cache, self._table, self._best = lattice, cache, table, pack_best(table, options)
+    def __init__(
+        self, lattice: TileLattice, cache: TileCache, table: FragmentTable, options: StitchOptions
+    ) -> None:
+        self._lattice = lattice
+        self._cache = cache
+        self._table = table
+        self._best = pack_best(table, options)
         scan = self._scan()
         self._offset = scan.offset
         self._component, ids = _join(scan)
@@ -69,7 +76,8 @@ class SemanticPainter:
         return np.zeros(0, dtype=np.int32)
 
     def _scan(self) -> _Scan:
-        scan, width = _Scan(), self._lattice.grid.width
+        scan = _Scan()
+        width = self._lattice.grid.width
         below = np.zeros(width, dtype=np.int64)
         """Region of the last row of the blocks above, per column."""
         right = np.zeros(0, dtype=np.int64)
@@ -83,7 +91,11 @@ class SemanticPainter:
             if block_col:
                 scan.edges.append(touching(right, labels[:, 0]))
             below[window.col0 : window.col1], right = labels[-1], labels[:, -1].copy()
-            scan.evidence.extend(witnesses(self._lattice, self._cache, self._table, block=(block_row, block_col), labels=labels))
+            scan.evidence.extend(
+                witnesses(
+                    self._lattice, self._cache, self._table, block=(block_row, block_col), labels=labels
+                )
+            )
             scan.n += n
         return scan
 
@@ -99,13 +111,19 @@ class SemanticPainter:
         rep = np.append(node, -1)[best]
         none = np.zeros(ids.size, dtype=np.bool_)
         truncated = none.copy()
-        truncated[component[(table.censored & closed_sides(self._lattice, self._cache, table))[node] != 0]] = True
+        truncated[
+            component[(table.censored & closed_sides(self._lattice, self._cache, table))[node] != 0]
+        ] = True
         members = Members(component=component, node=node, px=weight)
-        return Components(ids=ids, rep=rep, complete=none, truncated=truncated, one_sided=none.copy(), members=members)
+        return Components(
+            ids=ids, rep=rep, complete=none, truncated=truncated, one_sided=none.copy(), members=members
+        )
 
 
 def evidence(lattice: TileLattice, cache: TileCache, block_row: int, block_col: int) -> NDArray[np.bool_]:
-    """(h, w) over the block's core window: True where any tile found something, False in cores that may not be painted."""
+    """(h, w) over the block's core window: True where any tile found something, False in cores that may not
+    be painted.
+    """
     window = lattice.block_core(block_row, block_col)
     found = np.zeros(window.shape, dtype=np.bool_)
     for tile, shared in tiles_on(lattice, block_row, block_col):
@@ -128,20 +146,29 @@ def tiles_on(lattice: TileLattice, block_row: int, block_col: int) -> Iterator[t
 
 
 def witnesses(
-    lattice: TileLattice, cache: TileCache, table: FragmentTable, *, block: tuple[int, int], labels: NDArray[np.int64]
+    lattice: TileLattice,
+    cache: TileCache,
+    table: FragmentTable,
+    *,
+    block: tuple[int, int],
+    labels: NDArray[np.int64],
 ) -> Iterator[NDArray[np.int64]]:
-    """(3, k) region, node, pixels per tile that saw something of the block; `labels` (h, w) holds the region numbers.
+    """(3, k) region, node, pixels per tile that saw something of the block; `labels` (h, w) holds the region
+    numbers.
 
     Raises RecordError when a tile's labels hold ids without a fragment.
     """
     window = lattice.block_core(*block)
     for tile, shared in tiles_on(lattice, *block):
-        seen, nodes = cache.labels(tile), table.nodes(tile)
+        seen = cache.labels(tile)
+        nodes = table.nodes(tile)
         if seen is None:
             continue
         if int(seen.max(initial=0)) > nodes.size:
             raise RecordError(f"labels of tile {tile.tile_id} hold an id above its {nodes.size} fragments")
-        region, fragment, px = pair_counts(labels[shared.slices_in(window)], seen[shared.slices_in(tile.read)])
+        region, fragment, px = pair_counts(
+            labels[shared.slices_in(window)], seen[shared.slices_in(tile.read)]
+        )
         yield np.stack([region, nodes[fragment - 1], px])
 
 
@@ -151,7 +178,8 @@ def closed_sides(lattice: TileLattice, cache: TileCache, table: FragmentTable) -
     for k, key in enumerate(table.tile_keys.tolist()):
         tile_row, tile_col = divmod(key, lattice.n_tile_cols)
         for side, dr, dc in ((NORTH, -1, 0), (EAST, 0, 1), (SOUTH, 1, 0), (WEST, 0, -1)):
-            row, col = tile_row + dr, tile_col + dc
+            row = tile_row + dr
+            col = tile_col + dc
             inside = 0 <= row < lattice.n_tile_rows and 0 <= col < lattice.n_tile_cols
             if inside and not cache.paintable(lattice.tile(row, col)):
                 closed[k] |= side
@@ -162,7 +190,9 @@ def label_regions(found: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
     """(4-connected regions 1..n of a block, n): the same numbers whenever asked."""
     import cc3d
 
-    labels, n = cc3d.connected_components(np.ascontiguousarray(found), connectivity=4, return_N=True, out_dtype=np.uint32)
+    labels, n = cc3d.connected_components(
+        np.ascontiguousarray(found), connectivity=4, return_N=True, out_dtype=np.uint32
+    )
     return labels, int(n)
 
 

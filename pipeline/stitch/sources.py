@@ -46,7 +46,9 @@ class TileSource(Protocol):
         ...
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
-        """(H, W) over the tile's read window, 0 = background; None when nothing was found or the tile was not looked at."""
+        """(H, W) over the tile's read window, 0 = background; None when nothing was found or the tile was not
+        looked at.
+        """
         ...
 
     def paintable(self, tile_row: int, tile_col: int) -> bool:
@@ -63,15 +65,20 @@ class LabelSource(Protocol):
 
 
 class BlockSource(LabelSource, Protocol):
-    """The tiles of ONE query, asked for block by block, so that a task reads its neighbourhood and nothing else."""
+    """The tiles of ONE query, asked for block by block, so that a task reads its neighbourhood and nothing
+    else.
+    """
 
     def fragments(self, block_row: int, block_col: int) -> Mapping[str, NDArray[np.int64]]:
-        """Columns (n,) of all fragments of a block: tile_row, tile_col, the integers of `Fragment`, row0, col0, row1, col1."""
+        """Columns (n,) of all fragments of a block: tile_row, tile_col, the integers of `Fragment`, row0,
+        col0, row1, col1.
+        """
         ...
 
     def strip(self, tile_row: int, tile_col: int, side: int) -> NDArray[np.uint16] | None:
-        """Labels of the seam on one side (a side bit of `Fragment.censored`): the part of `labels` that both tiles' read
-        windows cover. None when nothing was found in the tile."""
+        """Labels of the seam on one side (a side bit of `Fragment.censored`): the part of `labels` that both
+        tiles' read windows cover. None when nothing was found in the tile.
+        """
         ...
 
 
@@ -80,7 +87,9 @@ class TileCache:
 
     def __init__(self, source: LabelSource, lattice: TileLattice) -> None:
         side = lattice.block_tiles + 2 * reach_tiles(lattice)
-        self._source, self._lattice, self._capacity = source, lattice, side * side
+        self._source = source
+        self._lattice = lattice
+        self._capacity = side * side
         self._held: OrderedDict[tuple[int, int], NDArray[np.uint16] | None] = OrderedDict()
 
     def labels(self, tile: TileSpec) -> NDArray[np.uint16] | None:
@@ -92,7 +101,9 @@ class TileCache:
         labels = self._source.labels(*key)
         if labels is not None and (labels.shape != tile.read.shape or labels.dtype != np.uint16):
             came = f"{labels.dtype} {labels.shape}"
-            raise RecordError(f"labels of tile {tile.tile_id} must be uint16 {tile.read.shape}, got {came}: the record is of another run")
+            raise RecordError(
+                f"labels of tile {tile.tile_id} must be uint16 {tile.read.shape}, got {came}: the record is of another run"
+            )
         self._held[key] = labels
         if len(self._held) > self._capacity:
             self._held.popitem(last=False)
@@ -111,7 +122,9 @@ def tiles_near(lattice: TileLattice, tile_rows: range, tile_cols: range) -> Iter
     """Row-major: the tiles of a rectangle of the lattice and all tiles whose read window may reach into it."""
     reach = reach_tiles(lattice)
     for tile_row in range(max(tile_rows.start - reach, 0), min(tile_rows.stop + reach, lattice.n_tile_rows)):
-        for tile_col in range(max(tile_cols.start - reach, 0), min(tile_cols.stop + reach, lattice.n_tile_cols)):
+        for tile_col in range(
+            max(tile_cols.start - reach, 0), min(tile_cols.stop + reach, lattice.n_tile_cols)
+        ):
             yield lattice.tile(tile_row, tile_col)
 
 

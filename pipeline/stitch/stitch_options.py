@@ -13,30 +13,44 @@ class StitchOptions:
     """Thresholds of flattening, matching and painting. Raises ValueError for values that make no sense."""
 
     tau: float = 0.5
-    """Two pieces of a seam match when the mean of their two covered shares reaches this; above 1 nothing ever matches."""
+    """Two pieces of a seam match when the mean of their two covered shares reaches this; above 1 nothing ever
+    matches.
+    """
     min_overlap_px: int = 8
-    """Common pixels two pieces need; pieces with fewer than twice as many pixels need half of the larger one instead."""
+    """Common pixels two pieces need; pieces with fewer than twice as many pixels need half of the larger one
+    instead.
+    """
     complete_first: bool = True
-    """Paint an object from the one tile that saw it whole, if there is one; else every tile paints its own core."""
+    """Paint an object from the one tile that saw it whole, if there is one; else every tile paints its own
+    core.
+    """
     trusted_margin_px: int = 4
-    """Of several whole views of an object the best score is painted among those that keep this distance from their tile's
-    border, where models are worst; nearer ones give way. MAX_TRUSTED_PX: distance alone decides, the score only ties."""
+    """Of several whole views of an object the best score is painted among those that keep this distance from
+    their tile's border, where models are worst; nearer ones give way. MAX_TRUSTED_PX: distance alone decides,
+    the score only ties.
+    """
     audit: bool = False
     """Take an object apart along its weakest matches where one tile saw two whole, touching objects in it."""
     rescue_share: float = 0.0
-    """An object that a neighbour saw whole in its halo and the owner of the pixels missed is shown if at least this share of it is
-    free of other objects; 0 = never. Objects near seams then have two chances to be found, all others one."""
+    """An object that a neighbour saw whole in its halo and the owner of the pixels missed is shown if at
+    least this share of it is free of other objects; 0 = never. Objects near seams then have two chances to be
+    found, all others one.
+    """
     min_area_px: int = 0
     """Instances painted with fewer pixels are left out of raster, table and polygons."""
     nms_iou: float = 0.8
     """Of two masks of one tile with a larger intersection over union, only the better one is kept."""
     min_visible_share: float = 0.5
-    """A mask of one tile of which better ones leave a smaller share is dropped; 0 keeps every mask that has a pixel left."""
+    """A mask of one tile of which better ones leave a smaller share is dropped; 0 keeps every mask that has a
+    pixel left.
+    """
 
     split_tiles: int = 10_000
     """An object of more tiles is published in several rows with one instance_id."""
     part_tiles: int = 64
-    """Side, in tiles (rounded up to whole blocks), of the squares of the grid that cut such an object into rows."""
+    """Side, in tiles (rounded up to whole blocks), of the squares of the grid that cut such an object into
+    rows.
+    """
 
     def __post_init__(self) -> None:
         if not self.tau > 0.0:
@@ -46,11 +60,15 @@ class StitchOptions:
         if self.min_area_px < 0:
             raise ValueError(f"min_area_px must not be negative, got {self.min_area_px}")
         if self.split_tiles < 1 or self.part_tiles < 1:
-            raise ValueError(f"split_tiles and part_tiles must be at least 1, got {self.split_tiles} and {self.part_tiles}")
+            raise ValueError(
+                f"split_tiles and part_tiles must be at least 1, got {self.split_tiles} and {self.part_tiles}"
+            )
         if not 0.0 <= self.min_visible_share <= 1.0:
             raise ValueError(f"min_visible_share must lie in [0, 1], got {self.min_visible_share}")
         if not 0 <= self.trusted_margin_px <= MAX_TRUSTED_PX:
-            raise ValueError(f"trusted_margin_px must lie in [0, {MAX_TRUSTED_PX}], got {self.trusted_margin_px}")
+            raise ValueError(
+                f"trusted_margin_px must lie in [0, {MAX_TRUSTED_PX}], got {self.trusted_margin_px}"
+            )
         if not 0.0 <= self.rescue_share <= 1.0:
             raise ValueError(f"rescue_share must lie in [0, 1], got {self.rescue_share}")
         if not 0.0 < self.nms_iou <= 1.0:
@@ -58,7 +76,9 @@ class StitchOptions:
 
     @property
     def rescues(self) -> bool:
-        """Whether whole objects without a core pixel are shown; where every tile paints its own core alone, nobody paints them."""
+        """Whether whole objects without a core pixel are shown; where every tile paints its own core alone,
+        nobody paints them.
+        """
         return self.complete_first and self.rescue_share > 0.0
 
 
@@ -67,7 +87,9 @@ class MergeOptions:
     """How the merge is divided into tasks. Does not change the result."""
 
     super_tile_tiles: int = 32
-    """S: seams are resolved in squares of S x S tiles (rounded up to whole blocks); a task holds the fragments of one."""
+    """S: seams are resolved in squares of S x S tiles (rounded up to whole blocks); a task holds the
+    fragments of one.
+    """
 
     def __post_init__(self) -> None:
         if self.super_tile_tiles < 1:

@@ -1,11 +1,14 @@
-"""Semantic mode for one super-tile: regions of its blocks, joined inside, and the border lines where they go on.
+"""Semantic mode for one super-tile: regions of its blocks, joined inside, and the border lines where they go
+on.
 
-1. `resolve_regions` labels each block (`evidence`, `label_regions`), joins regions over block borders inside the super-tile
-   and names them by their smallest pixel.
-2. `RegionBorder` keeps one line of component keys along each side; two neighbours' lines give the pairs to join, 4-connected.
-3. Witnesses (which fragment of which tile saw how many pixels of which region) become scores, tiles and flags. Their tiles
-   may lie beyond the border, so fragments are loaded one halo further.
-4. `describe_regions` turns the joined keys into rows for painting and publishing, as pipeline.stitch.describe does.
+1. `resolve_regions` labels each block (`evidence`, `label_regions`), joins regions over block borders inside
+   the super-tile and names them by their smallest pixel.
+2. `RegionBorder` keeps one line of component keys along each side; two neighbours' lines give the pairs to
+   join, 4-connected.
+3. Witnesses (which fragment of which tile saw how many pixels of which region) become scores, tiles and
+   flags. Their tiles may lie beyond the border, so fragments are loaded one halo further.
+4. `describe_regions` turns the joined keys into rows for painting and publishing, as pipeline.stitch.describe
+   does.
 """
 
 from __future__ import annotations
@@ -16,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.stitch.components import Roots, pack_best, reduce_roots
-from pipeline.stitch.describe import CROSSING, ComponentColumns, MemberColumns, mean_score, member_columns, whole_roots
+from pipeline.stitch.describe import (
+    CROSSING,
+    ComponentColumns,
+    MemberColumns,
+    mean_score,
+    member_columns,
+    whole_roots,
+)
 from pipeline.stitch.flatten import EAST
 from pipeline.stitch.fragment_table import FragmentTable, table_of_columns
 from pipeline.stitch.join import Relabel
@@ -74,20 +84,28 @@ class RegionResolution:
     """Fragments of the super-tile's own tiles."""
 
 
-def resolve_regions(supers: SuperLattice, tile: SuperTile, source: BlockSource, options: StitchOptions) -> RegionResolution:
+def resolve_regions(
+    supers: SuperLattice, tile: SuperTile, source: BlockSource, options: StitchOptions
+) -> RegionResolution:
     """Resolve one super-tile in semantic mode. Raises RecordError as `witnesses` does."""
-    lattice, blocks = supers.lattice, supers.blocks(tile)
+    lattice = supers.lattice
+    blocks = supers.blocks(tile)
     around = sorted({near for block in blocks for near in near_blocks(lattice, *block)})
     table = table_of_columns([source.fragments(*block) for block in around], lattice)
     cache = TileCache(source, lattice)
-    firsts, numbers, edges, seen = [], [], [np.zeros((2, 0), dtype=np.int64)], [np.zeros((3, 0), dtype=np.int64)]
+    firsts = []
+    numbers = []
+    edges = [np.zeros((2, 0), dtype=np.int64)]
+    seen = [np.zeros((3, 0), dtype=np.int64)]
     lines: _Lines = {}
     total = 0
     for row, col in blocks:
         window = lattice.block_core(row, col)
         local, n = label_regions(evidence(lattice, cache, row, col))
         labels = np.where(local > 0, local.astype(np.int64) + total, 0)
-        firsts.append(np.asarray(first_pixels(local, n, window.row0, window.col0, lattice.grid.width), dtype=np.int64))
+        firsts.append(
+            np.asarray(first_pixels(local, n, window.row0, window.col0, lattice.grid.width), dtype=np.int64)
+        )
         numbers.append(np.full(n, row * lattice.n_block_cols + col, dtype=np.int64))
         lines[row, col] = labels[0].copy(), labels[:, -1].copy(), labels[-1].copy(), labels[:, 0].copy()
         if (row - 1, col) in lines:
@@ -100,16 +118,24 @@ def resolve_regions(supers: SuperLattice, tile: SuperTile, source: BlockSource, 
     region, node, px = np.concatenate(seen, axis=1)
     mine = component[region - 1]
     closed = closed_sides(lattice, cache, table)
-    components, cut = _components(mine, node, px, table=table, best=pack_best(table, options), key=key, closed=closed)
+    components, cut = _components(
+        mine, node, px, table=table, best=pack_best(table, options), key=key, closed=closed
+    )
     pairs = member_columns(np.zeros_like(mine), mine.astype(np.uint64), table.tile[node])
     found = WitnessColumns(component=pairs.id.astype(np.int64), tile=pairs.tile, cut=cut)
     regions = RegionColumns(block=np.concatenate(numbers), component=component)
-    own = np.isin(block_of_tile(lattice, table.tile), [row * lattice.n_block_cols + col for row, col in blocks])
+    own = np.isin(
+        block_of_tile(lattice, table.tile), [row * lattice.n_block_cols + col for row, col in blocks]
+    )
     border = _border(lines, component, key)
-    return RegionResolution(regions=regions, witnesses=found, roots=components, border=border, n_fragments=int(own.sum()))
+    return RegionResolution(
+        regions=regions, witnesses=found, roots=components, border=border, n_fragments=int(own.sum())
+    )
 
 
-def _joined(first: NDArray[np.int64], edges: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _joined(
+    first: NDArray[np.int64], edges: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(component row of each region, keys of the components ascending)."""
     order = np.argsort(first)
     rank = np.empty(order.size, dtype=np.int64)
@@ -151,7 +177,8 @@ _Lines = dict[tuple[int, int], tuple[NDArray[np.int64], ...]]
 
 def _border(lines: _Lines, component: NDArray[np.int64], key: NDArray[np.int64]) -> RegionBorder:
     names = np.concatenate([np.zeros(1, dtype=np.int64), key[component] + 1])
-    rows, cols = sorted({row for row, _ in lines}), sorted({col for _, col in lines})
+    rows = sorted({row for row, _ in lines})
+    cols = sorted({col for _, col in lines})
     return RegionBorder(
         north=names[np.concatenate([lines[rows[0], col][0] for col in cols])],
         east=names[np.concatenate([lines[row, cols[-1]][1] for row in rows])],
@@ -174,8 +201,10 @@ def describe_regions(
 ) -> tuple[RegionPaint, ComponentColumns, MemberColumns]:
     """Everything later steps need of one super-tile in semantic mode; `complete` and `one_sided` are False."""
     whole, crosses = whole_roots(own, relabel)
-    ids, score = (whole.key + 1).astype(np.uint64), mean_score(whole.sum_q, whole.sum_px)
-    first, last = np.full(len(own), np.iinfo(np.int64).max), np.full(len(own), -1, dtype=np.int64)
+    ids = (whole.key + 1).astype(np.uint64)
+    score = mean_score(whole.sum_q, whole.sum_px)
+    first = np.full(len(own), np.iinfo(np.int64).max)
+    last = np.full(len(own), -1, dtype=np.int64)
     np.minimum.at(first, regions.component, regions.block)
     np.maximum.at(last, regions.component, regions.block)
     home = np.where((first == last) & ~crosses, first, CROSSING)
@@ -197,7 +226,9 @@ def describe_regions(
     return paint, components, members
 
 
-def region_picture(supers: SuperLattice, cache: TileCache, paint: RegionPaint, *, block: tuple[int, int]) -> Picture:
+def region_picture(
+    supers: SuperLattice, cache: TileCache, paint: RegionPaint, *, block: tuple[int, int]
+) -> Picture:
     """Paint one block; `paint` holds the rows of that block alone."""
     labels, n = label_regions(evidence(supers.lattice, cache, *block))
     assert n == paint.id.size, "a block was labelled differently than it was resolved"

@@ -1,13 +1,15 @@
 """Stage C for one super-tile: its seams, joined inside, and the edges that leave it.
 
-1. `resolve_fragments` loads the fragments of the super-tile's own blocks and visits the seams whose upper or left tile is
-   inside (the neighbour's strip is read from the neighbour's record; its fragments are not). Seams inside are joined at
-   once (`union_edges` over local ranks, whose order is that of keys).
-2. A matched pair over the super-tile's border becomes a row of `FragmentBorder.edges`: own component, the other's place.
-   `FragmentBorder.entry` lists the fragments of the first tile row and column, to which upper and left neighbours refer.
+1. `resolve_fragments` loads the fragments of the super-tile's own blocks and visits the seams whose upper or
+   left tile is inside (the neighbour's strip is read from the neighbour's record; its fragments are not).
+   Seams inside are joined at once (`union_edges` over local ranks, whose order is that of keys).
+2. A matched pair over the super-tile's border becomes a row of `FragmentBorder.edges`: own component, the
+   other's place. `FragmentBorder.entry` lists the fragments of the first tile row and column, to which upper
+   and left neighbours refer.
 3. `Roots` sums up every component as far as this super-tile sees it.
 
-The result depends on the records of the super-tile and of the tiles behind its lower and right border, on nothing else.
+The result depends on the records of the super-tile and of the tiles behind its lower and right border, on
+nothing else.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class FragmentBorder:
     edges: NDArray[np.int64]
     """(e, 3): side (EAST or SOUTH), key of the own component, place of the other fragment."""
     entry: NDArray[np.int64]
-    """(f, 2): place, key of the component, of all fragments of the first tile row and column; ascending by place."""
+    """(f, 2): place, key of the component, of all fragments of the first tile row and column; ascending by
+    place.
+    """
 
     def pairs(self, other: FragmentBorder, side: int) -> NDArray[np.int64]:
         """(2, k) component keys that the seams between this super-tile and its neighbour on `side` join.
@@ -85,13 +89,19 @@ class FragmentResolution:
 
 
 def resolve_fragments(
-    supers: SuperLattice, tile: SuperTile, source: BlockSource, options: StitchOptions, cut: NDArray[np.int64] | None = None
+    supers: SuperLattice,
+    tile: SuperTile,
+    source: BlockSource,
+    options: StitchOptions,
+    cut: NDArray[np.int64] | None = None,
 ) -> FragmentResolution:
     """Resolve one super-tile. Raises RecordError when records contradict themselves or the lattice.
 
-    `cut`: (k, 2) places of fragments whose edges are left out, the upper or left one first: what the audit decided.
+    `cut`: (k, 2) places of fragments whose edges are left out, the upper or left one first: what the audit
+    decided.
     """
-    lattice, cuts = supers.lattice, _by_seam(cut)
+    lattice = supers.lattice
+    cuts = _by_seam(cut)
     table = table_of_columns([source.fragments(*block) for block in supers.blocks(tile)], lattice)
     parent = np.arange(len(table), dtype=np.int64)
     matched = np.zeros(len(table), dtype=np.int64)
@@ -104,9 +114,14 @@ def resolve_fragments(
         if strips is None:
             continue
         pairs = seam_candidates(*strips)
-        scores += np.bincount(np.minimum((pairs.score * SCORE_BINS).astype(np.int64), SCORE_BINS - 1), minlength=SCORE_BINS)
+        scores += np.bincount(
+            np.minimum((pairs.score * SCORE_BINS).astype(np.int64), SCORE_BINS - 1), minlength=SCORE_BINS
+        )
         edges = accepted(pairs, options)
-        number = spec.tile_row * lattice.n_tile_cols + spec.tile_col, other.tile_row * lattice.n_tile_cols + other.tile_col
+        number = (
+            spec.tile_row * lattice.n_tile_cols + spec.tile_col,
+            other.tile_row * lattice.n_tile_cols + other.tile_col,
+        )
         if number in cuts:
             edges = edges.take(~np.isin((edges.local_a << LOCAL_BITS) | edges.local_b, cuts[number]))
         if not len(edges):
@@ -129,7 +144,9 @@ def resolve_fragments(
         component=component,
         matched=matched,
         roots=components,
-        border=FragmentBorder(edges=np.unique(out, axis=0), entry=_entry(supers, tile, table, components.key[component])),
+        border=FragmentBorder(
+            edges=np.unique(out, axis=0), entry=_entry(supers, tile, table, components.key[component])
+        ),
         scores=scores,
         links=join_links(links),
     )
@@ -139,12 +156,16 @@ def _by_seam(cut: NDArray[np.int64] | None) -> dict[tuple[int, int], NDArray[np.
     """(tile number, tile number of the lower or right one) -> local ids of both in one integer."""
     found: dict[tuple[int, int], list[int]] = {}
     for a, b in [] if cut is None else cut.tolist():
-        found.setdefault((a >> LOCAL_BITS, b >> LOCAL_BITS), []).append(((a & MAX_LOCAL) << LOCAL_BITS) | (b & MAX_LOCAL))
+        found.setdefault((a >> LOCAL_BITS, b >> LOCAL_BITS), []).append(
+            ((a & MAX_LOCAL) << LOCAL_BITS) | (b & MAX_LOCAL)
+        )
     return {key: np.array(pairs, dtype=np.int64) for key, pairs in found.items()}
 
 
 def super_seams(supers: SuperLattice, tile: SuperTile) -> Iterator[tuple[TileSpec, TileSpec, int]]:
-    """(tile, neighbour, side of the tile) of every seam whose upper or left tile is in the super-tile, block by block."""
+    """(tile, neighbour, side of the tile) of every seam whose upper or left tile is in the super-tile, block
+    by block.
+    """
     lattice = supers.lattice
     for block in supers.blocks(tile):
         rows, cols = block_tile_ranges(lattice, *block)
@@ -157,8 +178,11 @@ def super_seams(supers: SuperLattice, tile: SuperTile) -> Iterator[tuple[TileSpe
                     yield spec, lattice.tile(row + 1, col), SOUTH
 
 
-def seam_labels(source: BlockSource, tile: TileSpec, other: TileSpec, side: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
-    """Both tiles' strips of their seam, axis 0 along the seam (lower seams transposed); None when one found nothing.
+def seam_labels(
+    source: BlockSource, tile: TileSpec, other: TileSpec, side: int
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
+    """Both tiles' strips of their seam, axis 0 along the seam (lower seams transposed); None when one found
+    nothing.
 
     Raises RecordError for a strip of another shape or type.
     """
@@ -171,18 +195,24 @@ def seam_labels(source: BlockSource, tile: TileSpec, other: TileSpec, side: int)
         if seam is None or strip.shape != seam.shape or strip.dtype != np.uint16:
             want = None if seam is None else seam.shape
             came = f"{strip.dtype} {strip.shape}"
-            raise RecordError(f"the seam strip of tile {spec.tile_id} must be uint16 {want}, got {came}: the record is of another run")
+            raise RecordError(
+                f"the seam strip of tile {spec.tile_id} must be uint16 {want}, got {came}: the record is of another run"
+            )
     return (a.T, b.T) if side == SOUTH else (a, b)
 
 
 def known_nodes(nodes: NDArray[np.int64], local: NDArray[np.int64], tile: TileSpec) -> NDArray[np.int64]:
     """Nodes of local ids. Raises RecordError for an id without a fragment."""
     if local.size and int(local.max()) > nodes.size:
-        raise RecordError(f"labels of tile {tile.tile_id} hold id {int(local.max())}, but it has {nodes.size} fragments")
+        raise RecordError(
+            f"labels of tile {tile.tile_id} hold id {int(local.max())}, but it has {nodes.size} fragments"
+        )
     return nodes[local - 1]
 
 
-def _components(table: FragmentTable, root: NDArray[np.int64], options: StitchOptions) -> tuple[NDArray[np.int64], Roots]:
+def _components(
+    table: FragmentTable, root: NDArray[np.int64], options: StitchOptions
+) -> tuple[NDArray[np.int64], Roots]:
     """(row of each fragment's component, components by key)."""
     heads = np.flatnonzero(root == np.arange(root.size))
     dense = np.zeros(root.size, dtype=np.int64)
@@ -191,13 +221,21 @@ def _components(table: FragmentTable, root: NDArray[np.int64], options: StitchOp
     best = pack_best(table, options)
     rep = best_nodes((component + 1).astype(np.int32), heads.size, best)[1:]
     sum_q, sum_px = _sums(component, heads.size, table.score_q, table.core_px)
-    key, place = table.key, table.place
-    views = {"rep_key": key[rep], "rep_place": place[rep], "rep_prompt": table.prompt_index[rep], "rep_full_px": table.full_px[rep]}
+    key = table.key
+    place = table.place
+    views = {
+        "rep_key": key[rep],
+        "rep_place": place[rep],
+        "rep_prompt": table.prompt_index[rep],
+        "rep_full_px": table.full_px[rep],
+    }
     return component, Roots(key=key[heads], best=best[rep], sum_q=sum_q, sum_px=sum_px, **views)
 
 
 @njit(cache=True)
-def _sums(component: NDArray[np.int64], n: int, score_q: NDArray[np.int64], px: NDArray[np.int64]) -> tuple[Any, Any]:
+def _sums(
+    component: NDArray[np.int64], n: int, score_q: NDArray[np.int64], px: NDArray[np.int64]
+) -> tuple[Any, Any]:
     total, weight = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
     for i in range(component.size):
         total[component[i]] += score_q[i] * px[i]
@@ -205,8 +243,11 @@ def _sums(component: NDArray[np.int64], n: int, score_q: NDArray[np.int64], px: 
     return total, weight
 
 
-def _entry(supers: SuperLattice, tile: SuperTile, table: FragmentTable, key: NDArray[np.int64]) -> NDArray[np.int64]:
-    row, col = table.tile // table.n_tile_cols, table.tile % table.n_tile_cols
+def _entry(
+    supers: SuperLattice, tile: SuperTile, table: FragmentTable, key: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    row = table.tile // table.n_tile_cols
+    col = table.tile % table.n_tile_cols
     near = np.flatnonzero((row == tile.tile_rows.start) | (col == tile.tile_cols.start))
     near = near[np.argsort(table.place[near])]
     return np.stack([table.place[near], key[near]], axis=1)

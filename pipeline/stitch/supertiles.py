@@ -1,14 +1,15 @@
 """Super-tiles: squares of whole blocks, so that seams are resolved in tasks of bounded size.
 
-A super-tile is S x S tiles (whole blocks). Everything about an object that lies in one super-tile is settled there; what
-crosses its border is settled between super-tiles by keys that mean the same everywhere:
+A super-tile is S x S tiles (whole blocks). Everything about an object that lies in one super-tile is settled
+there; what crosses its border is settled between super-tiles by keys that mean the same everywhere:
 
     key     of a fragment or component: its smallest core pixel index row * width + col; for a ghost (no core pixel)
             GHOST + place, above every pixel. Comparing keys is comparing preference: smaller first, ghosts last
     place   of a fragment: tile number << 16 | local id, tile number = tile_row * n_tile_cols + tile_col
 
-A component's instance id is 1 + its smallest key, so the super-tile that owns an id follows from the id alone (`home`). Ids
-above GHOST (2**62) belong to rescued objects: whole in some tile's halo, missed by the owners of their pixels.
+A component's instance id is 1 + its smallest key, so the super-tile that owns an id follows from the id alone
+(`home`). Ids above GHOST (2**62) belong to rescued objects: whole in some tile's halo, missed by the owners
+of their pixels.
 """
 
 from __future__ import annotations
@@ -70,8 +71,11 @@ class SuperLattice:
     def at(self, row: int, col: int) -> SuperTile:
         """The super-tile at a position. Raises IndexError outside the lattice."""
         if not (0 <= row < self.n_rows and 0 <= col < self.n_cols):
-            raise IndexError(f"super-tile ({row}, {col}) lies outside the {self.n_rows} x {self.n_cols} of the region")
-        side, lattice = self.side_tiles, self.lattice
+            raise IndexError(
+                f"super-tile ({row}, {col}) lies outside the {self.n_rows} x {self.n_cols} of the region"
+            )
+        side = self.side_tiles
+        lattice = self.lattice
         return SuperTile(
             row=row,
             col=col,
@@ -87,12 +91,14 @@ class SuperLattice:
 
     def after(self, tile: SuperTile, axis: int) -> SuperTile | None:
         """The right (axis 1) or lower (axis 0) neighbour; None at the region's border."""
-        row, col = tile.row + (axis == 0), tile.col + (axis == 1)
+        row = tile.row + (axis == 0)
+        col = tile.col + (axis == 1)
         return self.at(row, col) if row < self.n_rows and col < self.n_cols else None
 
     def before(self, tile: SuperTile, axis: int) -> SuperTile | None:
         """The left (axis 1) or upper (axis 0) neighbour; None at the region's border."""
-        row, col = tile.row - (axis == 0), tile.col - (axis == 1)
+        row = tile.row - (axis == 0)
+        col = tile.col - (axis == 1)
         return self.at(row, col) if row >= 0 and col >= 0 else None
 
     def blocks(self, tile: SuperTile) -> list[tuple[int, int]]:
@@ -110,7 +116,8 @@ class SuperLattice:
     def home(self, key: NDArray[np.int64]) -> NDArray[np.int64]:
         """Number (row * n_cols + col) of the super-tile that holds the tile of each key."""
         tile = tile_of_key(self.lattice, key)
-        row, col = tile // self.lattice.n_tile_cols, tile % self.lattice.n_tile_cols
+        row = tile // self.lattice.n_tile_cols
+        col = tile % self.lattice.n_tile_cols
         return np.asarray(row // self.side_tiles * self.n_cols + col // self.side_tiles, dtype=np.int64)
 
     def numbered(self, number: int) -> SuperTile:
@@ -120,12 +127,14 @@ class SuperLattice:
 
 def tile_of_key(lattice: TileLattice, key: NDArray[np.int64]) -> NDArray[np.int64]:
     """Tile number of each key: the owner of the pixel, or the tile that saw the ghost."""
-    width, side = lattice.grid.width, lattice.core_px
+    width = lattice.grid.width
+    side = lattice.core_px
     owner = key // width // side * lattice.n_tile_cols + key % width // side
     return np.asarray(np.where(key >= GHOST, (key - GHOST) >> LOCAL_BITS, owner), dtype=np.int64)
 
 
 def block_of_tile(lattice: TileLattice, tile: NDArray[np.int64]) -> NDArray[np.int64]:
     """Block number (block_row * n_block_cols + block_col) of each tile number."""
-    k, cols = lattice.block_tiles, lattice.n_tile_cols
+    k = lattice.block_tiles
+    cols = lattice.n_tile_cols
     return np.asarray(tile // cols // k * lattice.n_block_cols + tile % cols // k, dtype=np.int64)

@@ -1,15 +1,18 @@
 """Raster -> polygons along pixel edges: a crack tracer, 4-connected, exact.
 
 1. `cc3d` cuts the id image into its 4-connected parts; each part becomes one polygon.
-2. `_trace` scans for top edges that no ring has used yet and walks from there along the cracks between pixels with the
-   part on the right-hand side, emitting a vertex per turn. The first ring of a part is its shell, the others are holes.
-3. At a vertex where two pixels of the part touch only diagonally, the walk turns LEFT, i.e. goes on along the same
-   background pixel. Each ring then follows one 4-connected piece of background; the two background pixels at such a
-   vertex belong to different pieces (the part connects the diagonal pixels by another way, which separates them), so
-   no ring passes a vertex twice: a pocket becomes a hole that touches at a point, which is valid.
+2. `_trace` scans for top edges that no ring has used yet and walks from there along the cracks between pixels
+   with the part on the right-hand side, emitting a vertex per turn. The first ring of a part is its shell,
+   the others are holes.
+3. At a vertex where two pixels of the part touch only diagonally, the walk turns LEFT, i.e. goes on along the
+   same background pixel. Each ring then follows one 4-connected piece of background; the two background
+   pixels at such a vertex belong to different pieces (the part connects the diagonal pixels by another way,
+   which separates them), so no ring passes a vertex twice: a pocket becomes a hole that touches at a point,
+   which is valid.
 4. Rings become shapely polygons in bulk; parts of one id become a MultiPolygon.
 
-Coordinates are integers (x = column, y = row) of pixel EDGES on the run grid; the affine comes last, elsewhere.
+Coordinates are integers (x = column, y = row) of pixel EDGES on the run grid; the affine comes last,
+elsewhere.
 """
 
 from __future__ import annotations
@@ -22,26 +25,32 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-def polygonise(ids: NDArray[Any], origin_rc: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.object_], NDArray[np.int64]]:
+def polygonise(
+    ids: NDArray[Any], origin_rc: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[np.object_], NDArray[np.int64]]:
     """Polygons of an id image.
 
-    `ids`: (H, W) integers, 0 = background, whose pixel (0, 0) is pixel `origin_rc` (row, column) of the run grid.
-    Returns (ids ascending, one Polygon or MultiPolygon each in (x, y) pixel edges of the run grid, area in pixels).
-    Geometries are canonical (`shapely.normalize`, vertices at corners only).
+    `ids`: (H, W) integers, 0 = background, whose pixel (0, 0) is pixel `origin_rc` (row, column) of the run
+    grid. Returns (ids ascending, one Polygon or MultiPolygon each in (x, y) pixel edges of the run grid, area
+    in pixels). Geometries are canonical (`shapely.normalize`, vertices at corners only).
     """
     import cc3d
 
     empty = np.zeros(0, dtype=ids.dtype), np.zeros(0, dtype=np.object_), np.zeros(0, dtype=np.int64)
     if not ids.any():
         return empty
-    parts, n_parts = cc3d.connected_components(np.ascontiguousarray(ids), connectivity=4, return_N=True, out_dtype=np.uint32)
+    parts, n_parts = cc3d.connected_components(
+        np.ascontiguousarray(ids), connectivity=4, return_N=True, out_dtype=np.uint32
+    )
     values, areas = _part_table(ids, parts, n_parts)
     xy, ring_start, ring_part = _trace(parts)
     polygons = _build(xy + np.array([origin_rc[1], origin_rc[0]]), ring_start, ring_part)
     return _group(values[1:], polygons, areas[1:])
 
 
-def _build(xy: NDArray[np.int64], ring_start: NDArray[np.int64], ring_part: NDArray[np.int64]) -> NDArray[np.object_]:
+def _build(
+    xy: NDArray[np.int64], ring_start: NDArray[np.int64], ring_part: NDArray[np.int64]
+) -> NDArray[np.object_]:
     """One polygon per part 1..n. The first ring of a part is its shell."""
     ring_of_vertex = np.repeat(np.arange(ring_part.size), np.diff(ring_start))
     rings = shapely.linearrings(xy.astype(np.float64), indices=ring_of_vertex)

@@ -1,4 +1,6 @@
-"""What the procedural world can hold. The order is part of the format: class code = index + 1 inside the renderer."""
+"""What the procedural world can hold. The order is part of the format: class code = index + 1 inside the
+renderer.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The one way a world function is compiled: numba, cached on disk, strict floating point.
 
-Strict (no fastmath): the same additions in the same order in every window and on every machine. Numba refreshes a
-cached function when its own file changes, but not when a function that it calls, in another file, changes; so index
-files older than the newest source of the renderer are dropped before the first kernel is loaded.
+Strict (no fastmath): the same additions in the same order in every window and on every machine. Numba
+refreshes a cached function when its own file changes, but not when a function that it calls, in another file,
+changes; so index files older than the newest source of the renderer are dropped before the first kernel is
+loaded.
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ RENDERER = (
 
 
 def drop_stale_indexes(package: Path) -> int:
-    """Delete numba index files in package/__pycache__ older than the newest RENDERER source; returns how many."""
-    newest = max((path.stat().st_mtime_ns for name in RENDERER if (path := package / f"{name}.py").exists()), default=0)
+    """Delete numba index files in package/__pycache__ older than the newest RENDERER source; returns how
+    many.
+    """
+    newest = max(
+        (path.stat().st_mtime_ns for name in RENDERER if (path := package / f"{name}.py").exists()), default=0
+    )
     dropped = 0
     for index in package.glob("__pycache__/*.nbi"):
         with contextlib.suppress(OSError):

@@ -31,11 +31,14 @@ TREE_CELL = 14.0
 """Side of the lattice cells that hold at most one tree or shrub, world units."""
 
 
-def textures(origin: tuple[int, int, float], seed: np.uint64, st: Rec, shape: tuple[int, int], warp_size: float) -> tuple[F32, F32]:
+def textures(
+    origin: tuple[int, int, float], seed: np.uint64, st: Rec, shape: tuple[int, int], warp_size: float
+) -> tuple[F32, F32]:
     """Fine, coarse and large texture about zero (3, H, W), and the displacements of lake shores (2, H, W)."""
     row0, col0, inv = origin
     level = float(st[TEXTURE])
-    tex, warp = np.zeros((3, *shape), np.float32), np.full((2, *shape), -warp_size, np.float32)
+    tex = np.zeros((3, *shape), np.float32)
+    warp = np.full((2, *shape), -warp_size, np.float32)
     add_noise(tex[0], row0, col0, inv, seed, 1, 2.4, 0.6 * level)
     add_noise(tex[0], row0, col0, inv, seed, 2, 7.0, 0.4 * level)
     add_noise(tex[1], row0, col0, inv, seed, 3, 21.0, 0.4 * level)
@@ -55,7 +58,9 @@ def _step(t: float, low: float, high: float) -> float:
 
 
 def paint_ground(origin: tuple[int, int, float], seed: np.uint64, st: Rec, pal: Rec, tex: F32) -> F32:
-    """A canvas (H, W, 3) of two biomes mixed by very large noise, each of three tones, with bare soil and winding tracks."""
+    """A canvas (H, W, 3) of two biomes mixed by very large noise, each of three tones, with bare soil and
+    winding tracks.
+    """
     row0, col0, inv = origin
     shape = tex.shape[1:]
     masks = np.zeros((3, *shape), np.float32)
@@ -108,7 +113,14 @@ def _tree_density(seed: np.uint64, st: Rec, x: float, y: float) -> float:
 
 @kernel
 def paint_trees(
-    origin: tuple[int, int, float], seed: np.uint64, st: Rec, pal: Rec, tex: F32, rgb: F32, height: F32, taken: NDArray[np.uint8]
+    origin: tuple[int, int, float],
+    seed: np.uint64,
+    st: Rec,
+    pal: Rec,
+    tex: F32,
+    rgb: F32,
+    height: F32,
+    taken: NDArray[np.uint8],
 ) -> None:
     """Crowns, shrubs and a few rocks, only on free ground: woods by noise, single trees everywhere."""
     row0, col0, inv = origin
@@ -136,8 +148,14 @@ def _paint_crown(
 ) -> None:  # fmt: skip
     row0, col0, inv = origin
     rows, cols = taken.shape
-    r0, r1 = max(math.floor((y0 - radius) / inv) - row0, 0), min(math.ceil((y0 + radius) / inv) - row0 + 1, rows)
-    c0, c1 = max(math.floor((x0 - radius) / inv) - col0, 0), min(math.ceil((x0 + radius) / inv) - col0 + 1, cols)
+    r0, r1 = (
+        max(math.floor((y0 - radius) / inv) - row0, 0),
+        min(math.ceil((y0 + radius) / inv) - row0 + 1, rows),
+    )
+    c0, c1 = (
+        max(math.floor((x0 - radius) / inv) - col0, 0),
+        min(math.ceil((x0 + radius) / inv) - col0 + 1, cols),
+    )
     for r in range(r0, r1):
         dy = (row0 + r + 0.5) * inv - y0
         for c in range(c0, c1):

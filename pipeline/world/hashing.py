@@ -1,7 +1,8 @@
 """Stateless random numbers: everything in a world is a hash of (seed, purpose, lattice position).
 
-The mixer is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, "Fast splittable pseudorandom number
-generators", figure 14). There is no generator state, so a value never depends on what was drawn before it.
+The mixer is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, "Fast splittable pseudorandom
+number generators", figure 14). There is no generator state, so a value never depends on what was drawn before
+it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from pipeline.world.compiled import kernel
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
-_S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+_S30 = np.uint64(30)
+_S27 = np.uint64(27)
+_S31 = np.uint64(31)
+_S11 = np.uint64(11)
 _TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
 
 

@@ -9,12 +9,15 @@ from pipeline.errors import InputError
 from pipeline.world.classes import CLASSES
 from pipeline.world.style import Style, absent_classes, derive_style
 
-MIN_SCALE, MAX_SCALE = 0.25, 5.0
+MIN_SCALE = 0.25
+MAX_SCALE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """An infinite landscape. Every pixel is a pure function of this object and the pixel's global row and column."""
+    """An infinite landscape. Every pixel is a pure function of this object and the pixel's global row and
+    column.
+    """
 
     seed: int
     scale: float = 1.0
@@ -24,14 +27,26 @@ class World:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
-            raise InputError("a world's seed must be an integer from 0 to 2**63 - 1", came=str(self.seed), remedy="choose another seed")
+            raise InputError(
+                "a world's seed must be an integer from 0 to 2**63 - 1",
+                came=str(self.seed),
+                remedy="choose another seed",
+            )
         if not MIN_SCALE <= self.scale <= MAX_SCALE:
             bounds = f"[{MIN_SCALE}, {MAX_SCALE}]"
-            raise InputError(f"a world's scale must lie in {bounds}", came=str(self.scale), remedy="use 1.0 unless you augment")
+            raise InputError(
+                f"a world's scale must lie in {bounds}",
+                came=str(self.scale),
+                remedy="use 1.0 unless you augment",
+            )
         unknown = sorted(self.absent - set(CLASSES))
         if unknown:
             known = ", ".join(CLASSES)
-            raise InputError("absent classes must be classes of the world", came=", ".join(unknown), remedy=f"choose from {known}")
+            raise InputError(
+                "absent classes must be classes of the world",
+                came=", ".join(unknown),
+                remedy=f"choose from {known}",
+            )
 
     @classmethod
     def from_seed(cls, seed: int, *, scale: float = 1.0) -> World:

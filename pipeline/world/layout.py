@@ -1,12 +1,13 @@
 """The plan of the land: which objects lie near a window.
 
 1. Runways and lakes come first, each from its own coarse lattice (water.py).
-2. A mesh of supercells covers the plane: a rotated square lattice whose corners are jittered, so neighbours share edges.
-   Low-frequency noise zones it: a supercell is town, farmland, mixed or wild (`use_of`).
-3. Each supercell is cut into parcels by straight lines, bilinear in its four corners (`add_supercell`). A parcel holds one
-   field, one site or one town block, which stays inside the parcel; so objects of different parcels never collide.
-4. Whatever comes near a runway or a lake is left out whole (`keep`, `field_is_free`); what little still overlaps is
-   decided by paint order, which is the same in every window: layer first, then lattice order.
+2. A mesh of supercells covers the plane: a rotated square lattice whose corners are jittered, so neighbours
+   share edges. Low-frequency noise zones it: a supercell is town, farmland, mixed or wild (`use_of`).
+3. Each supercell is cut into parcels by straight lines, bilinear in its four corners (`add_supercell`). A
+   parcel holds one field, one site or one town block, which stays inside the parcel; so objects of different
+   parcels never collide.
+4. Whatever comes near a runway or a lake is left out whole (`keep`, `field_is_free`); what little still
+   overlaps is decided by paint order, which is the same in every window: layer first, then lattice order.
 5. Roads run along supercell edges next to town and along some others.
 """
 
@@ -61,11 +62,16 @@ from pipeline.world.water import LAKE_CELL, add_lakes, add_runways, field_is_fre
 Table = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 
-WILD, MIXED, FARM, TOWN = 0, 1, 2, 3
+WILD = 0
+MIXED = 1
+FARM = 2
+TOWN = 3
 CAPACITY = 16384
 """Most records near one drawn window."""
 BIG_REACH = 1500.0
-"""Lakes and runways are gathered this far around the window, so that every object that touches it sees the same ones."""
+"""Lakes and runways are gathered this far around the window, so that every object that touches it sees the
+same ones.
+"""
 
 
 @kernel
@@ -97,14 +103,37 @@ def mix_point(q: Table, u: float, v: float) -> tuple[float, float]:
 
 
 @kernel
-def add_field(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, q: Table, parcel: Table, room: float, st: Table, pal: Table) -> int:
+def add_field(
+    t: Table,
+    keys: Keys,
+    n: int,
+    h: np.uint64,
+    nb: int,
+    q: Table,
+    parcel: Table,
+    room: float,
+    st: Table,
+    pal: Table,
+) -> int:
     """A crop: ripe, green, or bare soil without a label; the whole parcel or a circle around a pivot."""
     pick = unit(h, 1)
     cls = SCENERY
     if pick > 0.12:
         cls = RIPE if unit(h, 2) < st[FIELD_MIX] else GREEN
     if unit(h, 3) < 0.13 and room > 62.0:
-        n = put(t, n, cls, DISC, L_FIELD, parcel[CX], parcel[CY], 1.0, 0.0, min(room - 3.0, 350.0), min(room - 3.0, 350.0))
+        n = put(
+            t,
+            n,
+            cls,
+            DISC,
+            L_FIELD,
+            parcel[CX],
+            parcel[CY],
+            1.0,
+            0.0,
+            min(room - 3.0, 350.0),
+            min(room - 3.0, 350.0),
+        )
     else:
         n = put_quad(t, n, cls, L_FIELD, q, 0.0 if unit(h, 4) < 0.6 else between(h, 5, 3.0, 9.0))
         if unit(h, 6) < 0.5:
@@ -128,7 +157,18 @@ def add_field(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, q: Table, par
 
 
 @kernel
-def add_site(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, room: float, pick: float, st: Table, pal: Table) -> int:
+def add_site(
+    t: Table,
+    keys: Keys,
+    n: int,
+    h: np.uint64,
+    nb: int,
+    parcel: Table,
+    room: float,
+    pick: float,
+    st: Table,
+    pal: Table,
+) -> int:
     """One site of a mixed supercell; pick in [0, 1)."""
     if pick < 0.24:
         return add_tanks(t, keys, n, h, nb, parcel, room, st, pal)
@@ -148,7 +188,9 @@ def add_site(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table,
 
 
 @kernel
-def add_parcel(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, use: int, q: Table, st: Table, pal: Table) -> int:
+def add_parcel(
+    t: Table, keys: Keys, n: int, h: np.uint64, nb: int, use: int, q: Table, st: Table, pal: Table
+) -> int:
     """Fill one parcel (quad q) according to the use of its supercell."""
     scratch = np.empty((1, COLUMNS))
     put_quad(scratch, 0, SCENERY, L_FIELD, q, 0.0)
@@ -165,7 +207,9 @@ def add_parcel(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, use: int, q:
         return add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), st, pal)
     if use == WILD:
         pick = unit(h, 102)
-        return add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), st, pal) if pick < 0.17 else n
+        return (
+            add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), st, pal) if pick < 0.17 else n
+        )
     if unit(h, 104) < 0.06:
         return add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), st, pal)
     f = np.empty(6)
@@ -176,7 +220,14 @@ def add_parcel(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, use: int, q:
     length = math.sqrt((m1x - m0x) ** 2 + (m1y - m0y) ** 2)
     f[2], f[3] = (m1x - m0x) / length, (m1y - m0y) / length
     hu = 0.5 * length - 12.0
-    hv = 0.5 * math.sqrt((q[3, 0] + q[2, 0] - q[0, 0] - q[1, 0]) ** 2 + (q[3, 1] + q[2, 1] - q[0, 1] - q[1, 1]) ** 2) * 0.5 - 12.0
+    hv = (
+        0.5
+        * math.sqrt(
+            (q[3, 0] + q[2, 0] - q[0, 0] - q[1, 0]) ** 2 + (q[3, 1] + q[2, 1] - q[0, 1] - q[1, 1]) ** 2
+        )
+        * 0.5
+        - 12.0
+    )
     f[4], f[5] = hu, hv
     return add_block(t, keys, n, derive(h, 3), nb, parcel, f, st, pal)
 
@@ -197,18 +248,34 @@ def splits_of(h: np.uint64, use: int) -> tuple[int, int]:
 
 
 @kernel
-def add_road(t: Table, n: int, ax: float, ay: float, bx: float, by: float, half: float, paved: bool, pal: Table) -> int:
+def add_road(
+    t: Table, n: int, ax: float, ay: float, bx: float, by: float, half: float, paved: bool, pal: Table
+) -> int:
     """A straight road; scenery."""
     dx, dy = bx - ax, by - ay
     length = math.sqrt(dx * dx + dy * dy)
-    n = put(t, n, SCENERY, RECT, L_ROAD, 0.5 * (ax + bx), 0.5 * (ay + by), dx / length, dy / length, 0.5 * length + half, half)
+    n = put(
+        t,
+        n,
+        SCENERY,
+        RECT,
+        L_ROAD,
+        0.5 * (ax + bx),
+        0.5 * (ay + by),
+        dx / length,
+        dy / length,
+        0.5 * length + half,
+        half,
+    )
     paint_base(t[n - 1], pal[ROAD] if paved else pal[SOIL], 1.0 if paved else 1.05)
     t[n - 1, VARIANT] = 1 if paved else 2
     return n
 
 
 @kernel
-def add_supercell(t: Table, keys: Keys, n: int, seed: np.uint64, nb: int, i: int, j: int, st: Table, pal: Table) -> int:
+def add_supercell(
+    t: Table, keys: Keys, n: int, seed: np.uint64, nb: int, i: int, j: int, st: Table, pal: Table
+) -> int:
     """Roads and parcels of one supercell."""
     h = hash_cell(seed, 25, i, j)
     use = use_of(seed, st, i, j)
@@ -247,10 +314,13 @@ def add_supercell(t: Table, keys: Keys, n: int, seed: np.uint64, nb: int, i: int
 
 
 def plan(seed: np.uint64, box: Table, st: Table, pal: Table) -> tuple[Table, Keys]:
-    """All object records and keys that may touch box (x0, y0, x1, y1 in world units), in paint order within a layer."""
+    """All object records and keys that may touch box (x0, y0, x1, y1 in world units), in paint order within a
+    layer.
+    """
     t = np.empty((CAPACITY, COLUMNS))
     keys = np.zeros(CAPACITY, np.uint64)
-    wide, wider = np.empty(4), np.empty(4)
+    wide = np.empty(4)
+    wider = np.empty(4)
     for k in range(4):
         sign = -1.0 if k < 2 else 1.0
         wide[k] = box[k] + sign * BIG_REACH
@@ -261,10 +331,13 @@ def plan(seed: np.uint64, box: Table, st: Table, pal: Table) -> tuple[Table, Key
     lo_u = lo_v = 1e18
     hi_u = hi_v = -1e18
     for k in range(4):
-        x, y = box[0 if k % 2 == 0 else 2], box[1 if k < 2 else 3]
-        u, v = x * st[MESH_COS] + y * st[MESH_SIN], y * st[MESH_COS] - x * st[MESH_SIN]
+        x = box[0 if k % 2 == 0 else 2]
+        y = box[1 if k < 2 else 3]
+        u = x * st[MESH_COS] + y * st[MESH_SIN]
+        v = y * st[MESH_COS] - x * st[MESH_SIN]
         lo_u, hi_u, lo_v, hi_v = min(lo_u, u), max(hi_u, u), min(lo_v, v), max(hi_v, v)
-    side_u, side_v = st[SUPER], st[SUPER] * st[ASPECT]
+    side_u = st[SUPER]
+    side_v = st[SUPER] * st[ASPECT]
     margin = st[JITTER] + 0.02
     for i in range(math.floor(lo_v / side_v - margin), math.floor(hi_v / side_v + margin) + 1):
         for j in range(math.floor(lo_u / side_u - margin), math.floor(hi_u / side_u + margin) + 1):

@@ -1,7 +1,7 @@
 """Value noise on a hashed lattice: random values at lattice points, quintic interpolation between them.
 
-Coordinates are world units (pixel centre / scale). The raster form and the point form give the same function; the
-raster form hashes each lattice point once and interpolates first along y, then along x.
+Coordinates are world units (pixel centre / scale). The raster form and the point form give the same function;
+the raster form hashes each lattice point once and interpolates first along y, then along x.
 """
 
 from __future__ import annotations
@@ -43,7 +43,14 @@ def noise_at(seed: np.uint64, salt: int, x: float, y: float, period: float) -> f
 
 @kernel
 def add_noise(
-    out: NDArray[np.float32], row0: int, col0: int, inv_scale: float, seed: np.uint64, salt: int, period: float, weight: float
+    out: NDArray[np.float32],
+    row0: int,
+    col0: int,
+    inv_scale: float,
+    seed: np.uint64,
+    salt: int,
+    period: float,
+    weight: float,
 ) -> None:
     """Add `weight` times noise to `out` (H, W), whose top-left pixel is global (row0, col0)."""
     height, width = out.shape

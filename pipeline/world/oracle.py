@@ -1,19 +1,22 @@
-"""Oracle answers: the truth of a label raster, tile by tile, with arbitrary local ids and optional seeded noise.
+"""Oracle answers: the truth of a label raster, tile by tile, with arbitrary local ids and optional seeded
+noise.
 
-The oracle prompter and the oracle segmenter read the same `OracleTile` for a tile, so a run with oracle models
-measures what the pipeline itself adds (cutting, merging, painting, polygonising) and nothing of the models.
+The oracle prompter and the oracle segmenter read the same `OracleTile` for a tile, so a run with oracle
+models measures what the pipeline itself adds (cutting, merging, painting, polygonising) and nothing of the
+models.
 
 1. `parse_oracle` turns `oracle:labels.tif?noise=mild&seed=3` into an `OracleSpec`; bad text is an InputError.
-2. `OracleTruth.on_grid` opens the raster's header, checks that it lies on the run grid's lattice (CRS, pixel size,
-   whole-pixel offset, extent) and derives the offset from the run grid's origin to the raster's.
-3. `OracleTruth.tile` reads the tile's window plus a small margin, gives every object a number of this tile alone
-   (`_compact`), applies the noise to each object on its own (`_disturb`) and shuffles the numbers (`_shuffle`), so
-   that nothing downstream can rely on ids that agree between tiles.
+2. `OracleTruth.on_grid` opens the raster's header, checks that it lies on the run grid's lattice (CRS, pixel
+   size, whole-pixel offset, extent) and derives the offset from the run grid's origin to the raster's.
+3. `OracleTruth.tile` reads the tile's window plus a small margin, gives every object a number of this tile
+   alone (`_compact`), applies the noise to each object on its own (`_disturb`) and shuffles the numbers
+   (`_shuffle`), so that nothing downstream can rely on ids that agree between tiles.
 
-An object is one label value; an object that is visible in several pieces keeps one local id. The noise model and its
-rates are those of the merge measurements in the reference notes (section 4.5, "matching rules under noise"): a
-miss, a shift and growth of a few pixels, a merge with a touching neighbour, a split. Draws depend on (seed, tile
-origin, object id) only, so that the two sides of a seam disagree as real models do, and every run is reproducible.
+An object is one label value; an object that is visible in several pieces keeps one local id. The noise model
+and its rates are those of the merge measurements in the reference notes (section 4.5, "matching rules under
+noise"): a miss, a shift and growth of a few pixels, a merge with a touching neighbour, a split. Draws depend
+on (seed, tile origin, object id) only, so that the two sides of a seam disagree as real models do, and every
+run is reproducible.
 """
 
 from __future__ import annotations
@@ -85,10 +88,14 @@ class OracleTile:
 def parse_oracle(text: str) -> OracleSpec:
     """Parse `oracle:PATH`, `oracle:PATH?noise=mild`, `oracle:PATH?noise=strong&seed=7`. Raises InputError."""
     if not text.startswith(ORACLE_SCHEME):
-        raise InputError("oracle models are written oracle:labels.tif", came=repr(text), remedy="start with 'oracle:'")
+        raise InputError(
+            "oracle models are written oracle:labels.tif", came=repr(text), remedy="start with 'oracle:'"
+        )
     href, _, query = text.removeprefix(ORACLE_SCHEME).partition("?")
     if not href:
-        raise InputError("oracle models need a label raster", came=repr(text), remedy="write oracle:path/to/labels.tif")
+        raise InputError(
+            "oracle models need a label raster", came=repr(text), remedy="write oracle:path/to/labels.tif"
+        )
     noise: NoiseName | None = None
     seed = 0
     for key, value in parse_qsl(query, keep_blank_values=True):
@@ -120,7 +127,11 @@ class OracleTruth:
     ) -> None:
         """`grid_offset_rc`: (row, column) of the run grid's first pixel in the label raster."""
         if noise is not None and noise not in NOISE_LEVELS:
-            raise InputError("oracle noise must be mild or strong", came=repr(noise), remedy="choose one of them or leave it out")
+            raise InputError(
+                "oracle noise must be mild or strong",
+                came=repr(noise),
+                remedy="choose one of them or leave it out",
+            )
         self._href = labels_href
         self._level = NOISE_LEVELS[noise] if noise is not None else None
         self._seed = seed
@@ -129,17 +140,23 @@ class OracleTruth:
 
     @classmethod
     def on_grid(cls, spec: OracleSpec, grid: RunGrid) -> OracleTruth:
-        """The truth of `spec` on a run grid. Raises InputError when the raster and the grid do not share a lattice."""
+        """The truth of `spec` on a run grid. Raises InputError when the raster and the grid do not share a
+        lattice.
+        """
         offset_rc = check_aligned(spec.labels_href, grid)
         return cls(spec.labels_href, spec.noise, spec.seed, grid_offset_rc=offset_rc)
 
     def tile(self, tile: TileSpec) -> OracleTile:
-        """Labels of the tile's read window. Raises SourceError when the raster cannot be read, InputError for ids < 0."""
+        """Labels of the tile's read window. Raises SourceError when the raster cannot be read, InputError for
+        ids < 0.
+        """
         margin = 2 * self._level.shift_px if self._level is not None else 0
         raw, inner = self._read(tile.read, margin)
         values, labels = _compact(raw)
         origin = (self._seed, tile.read.row0, tile.read.col0)
-        labels = _disturb(labels, values, self._level, origin, inner) if self._level is not None else labels[inner]
+        labels = (
+            _disturb(labels, values, self._level, origin, inner) if self._level is not None else labels[inner]
+        )
         return OracleTile(tile=tile, labels=_shuffle(labels, origin))
 
     def _read(self, window: Window, margin: int) -> tuple[NDArray[Any], tuple[slice, slice]]:
@@ -174,31 +191,43 @@ class OracleTruth:
 def check_aligned(labels_href: str, grid: RunGrid) -> tuple[int, int]:
     """(row, column) of the run grid's origin in the label raster, from the file's header alone.
 
-    Raises InputError naming both when the CRS or pixel sizes differ, the lattices are offset by part of a pixel, the
-    raster does not cover the grid, or its type is not an integer.
+    Raises InputError naming both when the CRS or pixel sizes differ, the lattices are offset by part of a
+    pixel, the raster does not cover the grid, or its type is not an integer.
     """
     import rasterio
     from rasterio.crs import CRS
 
     try:
         with rasterio.open(labels_href) as dataset:
-            crs, transform, height, width, dtype = dataset.crs, dataset.transform, dataset.height, dataset.width, dataset.dtypes[0]
+            crs = dataset.crs
+            transform = dataset.transform
+            height = dataset.height
+            width = dataset.width
+            dtype = dataset.dtypes[0]
     except rasterio.errors.RasterioError as error:
-        raise InputError("the oracle needs a readable label raster", came=f"{labels_href}: {error}", remedy="check the path") from error
+        raise InputError(
+            "the oracle needs a readable label raster",
+            came=f"{labels_href}: {error}",
+            remedy="check the path",
+        ) from error
     if np.dtype(dtype).kind not in "iu":
         raise _not_integer(labels_href, dtype)
     grid_crs = CRS.from_wkt(grid.crs_wkt) if grid.crs_wkt else None
     if (crs or None) != grid_crs:
         raise _misaligned(labels_href, f"its CRS is {_name(crs)}, the run's is {_name(grid_crs)}")
     a, b, c, d, e, f = grid.transform
-    linear, wanted = (transform.a, transform.b, transform.d, transform.e), (a, b, d, e)
+    linear = (transform.a, transform.b, transform.d, transform.e)
+    wanted = (a, b, d, e)
     size = max(abs(v) for v in wanted)
     if any(abs(x - y) * max(width, height) > 0.01 * size for x, y in zip(linear, wanted, strict=True)):
         raise _misaligned(labels_href, f"its pixel matrix is {linear}, the run's is {wanted}")
     col, row = ~transform @ (c, f)
     offset_rc = (round(row), round(col))
     if math.hypot(row - offset_rc[0], col - offset_rc[1]) > 0.01:
-        raise _misaligned(labels_href, f"the run grid starts at its pixel (row {row:.3f}, column {col:.3f}), not on a pixel corner")
+        raise _misaligned(
+            labels_href,
+            f"the run grid starts at its pixel (row {row:.3f}, column {col:.3f}), not on a pixel corner",
+        )
     if min(offset_rc) < 0 or offset_rc[0] + grid.height > height or offset_rc[1] + grid.width > width:
         needs = f"the run grid needs {grid.height} x {grid.width} from pixel {offset_rc}"
         raise _misaligned(labels_href, f"it has {height} x {width} pixels, {needs}")
@@ -215,7 +244,11 @@ def _misaligned(href: str, detail: str) -> InputError:
 
 
 def _not_integer(href: str, dtype: str) -> InputError:
-    return InputError("the label raster must hold integers, 0 = background", came=f"{href} of type {dtype}", remedy="write instance ids")
+    return InputError(
+        "the label raster must hold integers, 0 = background",
+        came=f"{href} of type {dtype}",
+        remedy="write instance ids",
+    )
 
 
 def _compact(raw: NDArray[Any]) -> tuple[list[int], NDArray[np.int32]]:
@@ -236,7 +269,9 @@ def _disturb(
     origin: tuple[int, int, int],
     inner: tuple[slice, slice],
 ) -> NDArray[np.int32]:
-    """Labels of the inner window after noise; `labels` covers a margin around it. Numbers may have gaps afterwards."""
+    """Labels of the inner window after noise; `labels` covers a margin around it. Numbers may have gaps
+    afterwards.
+    """
     visible = np.bincount(labels[inner].ravel(), minlength=len(values) + 1)
     boxes = ndimage.find_objects(labels)
     out = np.zeros_like(labels)
@@ -272,7 +307,9 @@ def _grown(box: tuple[slice, slice], margin: int, shape: tuple[int, ...]) -> tup
 
 def _moved(mask: NDArray[np.bool_], rows: int, cols: int, grow: int) -> NDArray[np.bool_]:
     """The mask shifted, then dilated (grow > 0) or eroded (grow < 0); never eroded to nothing."""
-    moved: NDArray[np.bool_] = ndimage.shift(mask.astype(np.uint8), (rows, cols), order=0, mode="nearest").astype(np.bool_)
+    moved: NDArray[np.bool_] = ndimage.shift(
+        mask.astype(np.uint8), (rows, cols), order=0, mode="nearest"
+    ).astype(np.bool_)
     if grow > 0:
         return np.asarray(ndimage.binary_dilation(moved, iterations=grow))
     if grow < 0:

@@ -1,8 +1,9 @@
 """Colour of every kind of object, and the painter that puts records on a canvas.
 
-A colour function takes the record, the pixel's position in the object's own axes (u along, v across), the depth below
-the outline and two texture values in about [-0.5, 0.5], and returns red, green, blue in 0..255 (float). Per-pixel code
-uses only + - * / sqrt floor and comparisons, which give the same bits on every machine.
+A colour function takes the record, the pixel's position in the object's own axes (u along, v across), the
+depth below the outline and two texture values in about [-0.5, 0.5], and returns red, green, blue in 0..255
+(float). Per-pixel code uses only + - * / sqrt floor and comparisons, which give the same bits on every
+machine.
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ def building(o: Rec, u: float, v: float, d: float, fine: float, st: Rec) -> Colo
 
 @kernel
 def tank(o: Rec, dx: float, dy: float, d: float, fine: float, st: Rec) -> Colour:
-    """A round tank: bright rim, cone roof lit from the sun, or a sunken floating roof with the shadow of its wall."""
+    """A round tank: bright rim, cone roof lit from the sun, or a sunken floating roof with the shadow of its
+    wall.
+    """
     radius = o[A]
     rad = radius - d
     toward = (dx * st[SUN_X] + dy * st[SUN_Y]) / radius
@@ -205,7 +208,11 @@ def field(o: Rec, u: float, v: float, rad: float, tex: Colour, st: Rec, pal: Rec
     r, g, b = scale_colour(o, k)
     if o[CLS] == GREEN and o[AUX] > 0.45 and row < -0.1:
         w = 0.42 * (o[AUX] - 0.2) * min(-row * 2.0, 1.0)
-        r, g, b = r + (pal[SOIL, 0] * k - r) * w, g + (pal[SOIL, 1] * k - g) * w, b + (pal[SOIL, 2] * k - b) * w
+        r, g, b = (
+            r + (pal[SOIL, 0] * k - r) * w,
+            g + (pal[SOIL, 1] * k - g) * w,
+            b + (pal[SOIL, 2] * k - b) * w,
+        )
     return r, g, b
 
 
@@ -227,7 +234,11 @@ def scenery(o: Rec, u: float, v: float, fine: float, coarse: float, below: Colou
     variant = o[VARIANT]
     k = 1.0 + 0.10 * fine + 0.10 * coarse
     if variant == 3.0:
-        return 0.55 * below[0] + 0.45 * o[RED] * k, 0.55 * below[1] + 0.45 * o[GREEN_] * k, 0.55 * below[2] + 0.45 * o[BLUE] * k
+        return (
+            0.55 * below[0] + 0.45 * o[RED] * k,
+            0.55 * below[1] + 0.45 * o[GREEN_] * k,
+            0.55 * below[2] + 0.45 * o[BLUE] * k,
+        )
     if variant == 9.0:
         return scale_colour(o, 0.55 if abs(abs(v) - 0.9) < 0.5 else 1.0)
     if variant == 1.0 and o[LAYER] == L_ROAD and abs(v) < 0.55 and o[B] > 4.6 and frac(u / 13.0) < 0.5:
@@ -265,7 +276,9 @@ def paint_one(
     k: int, o: Rec, origin: tuple[int, int, float], seed: np.uint64, rgb: NDArray[np.float32], owner: NDArray[np.int32],
     height: NDArray[np.float32], taken: NDArray[np.uint8], tex: NDArray[np.float32], warp: NDArray[np.float32], st: Rec, pal: Rec,
 ) -> None:  # fmt: skip
-    """Paint record k (label k + 1 when it has a class) on canvases (H, W) whose top-left pixel is origin = (row, col, 1/scale)."""
+    """Paint record k (label k + 1 when it has a class) on canvases (H, W) whose top-left pixel is origin =
+    (row, col, 1/scale).
+    """
     row0, col0, inv = origin
     rows, cols = owner.shape
     r0, r1 = max(math.floor(o[Y0] / inv) - row0 - 1, 0), min(math.ceil(o[Y1] / inv) - row0 + 1, rows)

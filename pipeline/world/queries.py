@@ -1,7 +1,8 @@
-"""Questions to ask of a world: explicit ones name a class, implicit ones describe it, absent ones fit nothing.
+"""Questions to ask of a world: explicit ones name a class, implicit ones describe it, absent ones fit
+nothing.
 
-About a fifth of the wordings of each class is held out: they never occur in training, so that an evaluation can tell
-whether a model understood the question or remembered the sentence.
+About a fifth of the wordings of each class is held out: they never occur in training, so that an evaluation
+can tell whether a model understood the question or remembered the sentence.
 """
 
 from __future__ import annotations
@@ -164,7 +165,10 @@ _NEVER: tuple[str, ...] = (
 
 
 def _parse(wordings: tuple[str, ...], class_name: str, kind: QueryKind) -> list[Query]:
-    return [Query(query=w.removeprefix("*"), class_name=class_name, kind=kind, held_out=w.startswith("*")) for w in wordings]
+    return [
+        Query(query=w.removeprefix("*"), class_name=class_name, kind=kind, held_out=w.startswith("*"))
+        for w in wordings
+    ]
 
 
 def queries_of(class_name: str) -> tuple[Query, ...]:
@@ -177,7 +181,9 @@ NEVER: tuple[Query, ...] = tuple(_parse(_NEVER, "", QueryKind.ABSENT))
 """Questions about things that no world holds."""
 
 QUERIES: tuple[Query, ...] = (*(q for name in CLASSES for q in queries_of(name)), *NEVER)
-"""Every question, by class in CLASSES order, then NEVER. In a world that leaves a class out, its questions are absent too."""
+"""Every question, by class in CLASSES order, then NEVER. In a world that leaves a class out, its questions
+are absent too.
+"""
 
 TRAIN_QUERIES: tuple[Query, ...] = tuple(q for q in QUERIES if not q.held_out)
 HELD_OUT: tuple[Query, ...] = tuple(q for q in QUERIES if q.held_out)

@@ -1,12 +1,16 @@
 """Draw any window of a world: pixels, labels and the objects they belong to.
 
-1. The window is padded by the longest shadow and the blur; everything below is a function of global coordinates.
-2. Textures and ground (ground.py); object records near the padded window (layout.py); objects painted in order (paint.py).
-3. Trees on free ground; cast shadows by marching from each pixel towards the sun over the height canvas (`_shade`).
-4. The sensor: blur, haze, saturation, gains, tone curve, noise (`_expose`). Labels are cut out of the owner canvas.
+1. The window is padded by the longest shadow and the blur; everything below is a function of global
+   coordinates.
+2. Textures and ground (ground.py); object records near the padded window (layout.py); objects painted in
+   order (paint.py).
+3. Trees on free ground; cast shadows by marching from each pixel towards the sun over the height canvas
+   (`_shade`).
+4. The sensor: blur, haze, saturation, gains, tone curve, noise (`_expose`). Labels are cut out of the owner
+   canvas.
 
-No step reads anything outside the padded window, no step uses a random generator, and nothing depends on the window's
-position or size; so two windows agree bit by bit where they overlap.
+No step reads anything outside the padded window, no step uses a random generator, and nothing depends on the
+window's position or size; so two windows agree bit by bit where they overlap.
 """
 
 from __future__ import annotations
@@ -81,10 +85,14 @@ def render(world: World, window: Window) -> Rendering:
     if window.area_px == 0:
         empty = np.zeros(window.shape, np.int32)
         return Rendering(window=window, rgb=np.zeros((*window.shape, 3), np.uint8), labels=empty, objects=())
-    style, seed, inv = world.style, np.uint64(world.seed), 1.0 / world.scale
-    st, pal = style.numbers, style.palette
+    style = world.style
+    seed = np.uint64(world.seed)
+    inv = 1.0 / world.scale
+    st = style.numbers
+    pal = style.palette
     pad = math.ceil(MAX_SHADOW * world.scale) + 2
-    rows, cols = window.height + 2 * pad, window.width + 2 * pad
+    rows = window.height + 2 * pad
+    cols = window.width + 2 * pad
     origin = (window.row0 - pad, window.col0 - pad, inv)
     box = np.array([origin[1] * inv, origin[0] * inv, (origin[1] + cols) * inv, (origin[0] + rows) * inv])
     table, keys = plan(seed, box, st, pal)
@@ -92,15 +100,19 @@ def render(world: World, window: Window) -> Rendering:
     chosen = allowed[table[:, CLS].astype(np.intp)]
     table, keys = table[chosen], keys[chosen]
     tex, warp = textures(origin, seed, st, (rows, cols), WARP)
-    rgb, height = paint_ground(origin, seed, st, pal, tex), np.zeros((rows, cols), np.float32)
-    owner, taken = np.zeros((rows, cols), np.int32), np.zeros((rows, cols), np.uint8)
+    rgb = paint_ground(origin, seed, st, pal, tex)
+    height = np.zeros((rows, cols), np.float32)
+    owner = np.zeros((rows, cols), np.int32)
+    taken = np.zeros((rows, cols), np.uint8)
     paint_all(table, origin, seed, rgb, owner, height, taken, tex, warp, st, pal)
     paint_trees(origin, seed, st, pal, tex, rgb, height, taken)
     _shade(origin, seed, st, rgb, height)
     out = np.empty((*window.shape, 3), np.uint8)
     _expose(origin, seed, st, pal, pad, _tone_curve(st), rgb, out)
     labels, used = _compact(owner[pad : pad + window.height, pad : pad + window.width], len(table))
-    objects = tuple(WorldObject(key=int(keys[k]) >> 1, class_name=CLASSES[int(table[k, CLS]) - 1]) for k in used)
+    objects = tuple(
+        WorldObject(key=int(keys[k]) >> 1, class_name=CLASSES[int(table[k, CLS]) - 1]) for k in used
+    )
     return Rendering(window=window, rgb=out, labels=labels, objects=objects)
 
 
@@ -166,9 +178,18 @@ def _shade(origin: tuple[int, int, float], seed: np.uint64, st: F64, rgb: F32, h
 
 @kernel
 def _expose(
-    origin: tuple[int, int, float], seed: np.uint64, st: F64, pal: F64, pad: int, curve: F64, rgb: F32, out: NDArray[np.uint8]
+    origin: tuple[int, int, float],
+    seed: np.uint64,
+    st: F64,
+    pal: F64,
+    pad: int,
+    curve: F64,
+    rgb: F32,
+    out: NDArray[np.uint8],
 ) -> None:
-    """From scene radiance to 8 bits: binomial blur, haze, saturation, gains, tone curve, noise hashed from the pixel."""
+    """From scene radiance to 8 bits: binomial blur, haze, saturation, gains, tone curve, noise hashed from
+    the pixel.
+    """
     rows, cols = out.shape[0], out.shape[1]
     side = 0.25 * st[BLUR]
     mid = 1.0 - 2.0 * side
@@ -180,7 +201,9 @@ def _expose(
                 total = 0.0
                 for dr in range(-1, 2):
                     q = r + pad + dr
-                    line = side * (rgb[q, c + pad - 1, ch] + rgb[q, c + pad + 1, ch]) + mid * rgb[q, c + pad, ch]
+                    line = (
+                        side * (rgb[q, c + pad - 1, ch] + rgb[q, c + pad + 1, ch]) + mid * rgb[q, c + pad, ch]
+                    )
                     total += line * (mid if dr == 0 else side)
                 v[ch] = total + (pal[HAZE_C, ch] - total) * st[HAZE]
             grey = 0.3 * v[0] + 0.59 * v[1] + 0.11 * v[2]
@@ -189,6 +212,8 @@ def _expose(
                 value = (grey + (v[ch] - grey) * st[SATURATION]) * gains[ch]
                 value = curve[min(max(int(value * 16.0), 0), 4095)]
                 bits = h >> np.uint64(20 * ch)
-                grain = float(bits & np.uint64(1023)) + float((bits >> np.uint64(10)) & np.uint64(1023)) - 1023.0
+                grain = (
+                    float(bits & np.uint64(1023)) + float((bits >> np.uint64(10)) & np.uint64(1023)) - 1023.0
+                )
                 value += grain * (st[NOISE] / 418.0)
                 out[r, c, ch] = int(min(max(value + 0.5, 0.0), 255.0))

@@ -1,14 +1,17 @@
 """Write one window of a world as a scene with exact ground truth.
 
-1. `draw`: the window is drawn in pieces of DRAW_ROWS x DRAW_COLS; the pixels go straight to a tiled GeoTIFF, the object
-   of every pixel into one int32 raster (scene-local codes).
-2. `number_components`: each object is split into its 4-connected components inside the scene (cc3d); a component's id is
-   1 + the smallest pixel index row * width + column: the canonical instance id of the whole project.
-3. `write_world`: scene.tif (COG), labels.tif, truth.parquet, aoi.geojson and queries.json are made in a hidden folder inside
-   the target and moved up one by one; world.json, which goes before the first and comes after the last, says that the scene is
-   complete. The same command goes on after any interruption, and removes what a killed run left (`check_target`).
+1. `draw`: the window is drawn in pieces of DRAW_ROWS x DRAW_COLS; the pixels go straight to a tiled GeoTIFF,
+   the object of every pixel into one int32 raster (scene-local codes).
+2. `number_components`: each object is split into its 4-connected components inside the scene (cc3d); a
+   component's id is 1 + the smallest pixel index row * width + column: the canonical instance id of the whole
+   project.
+3. `write_world`: scene.tif (COG), labels.tif, truth.parquet, aoi.geojson and queries.json are made in a
+   hidden folder inside the target and moved up one by one; world.json, which goes before the first and comes
+   after the last, says that the scene is complete. The same command goes on after any interruption, and
+   removes what a killed run left (`check_target`).
 
-Peak memory is about 12 bytes per pixel (codes, components, polygoniser), so 16384 x 16384 pixels need about 4 GB.
+Peak memory is about 12 bytes per pixel (codes, components, polygoniser), so 16384 x 16384 pixels need about 4
+GB.
 """
 
 from __future__ import annotations
@@ -33,11 +36,13 @@ from pipeline.world.landscape import World
 from pipeline.world.render import render
 from pipeline.world.truth import CRS, EASTING_M, NORTHING_M, PIXEL_M, aoi_feature, scene_queries, truth_table
 
-DRAW_ROWS, DRAW_COLS = 512, 2048
+DRAW_ROWS = 512
+DRAW_COLS = 2048
 """Pixels of the world drawn at a time; a multiple of the tile size of the files."""
 TILE_PX = 512
 """Internal tile of scene.tif and labels.tif."""
-MIN_SIZE, MAX_SIZE = 64, 16384
+MIN_SIZE = 64
+MAX_SIZE = 16384
 MAX_ORIGIN = 400_000
 """Farthest row or column of a scene from the world's origin, so that it stays inside its UTM zone."""
 MANIFEST = "world.json"
@@ -69,22 +74,42 @@ class SceneSummary:
 def scene_window(size: int, *, origin_row: int = 0, origin_col: int = 0) -> Window:
     """The window of a square scene. Raises InputError for a size or an origin that cannot be written."""
     if not MIN_SIZE <= size <= MAX_SIZE:
-        raise InputError(f"--size must be {MIN_SIZE} to {MAX_SIZE} pixels a side", came=str(size), remedy="choose for example 4096")
+        raise InputError(
+            f"--size must be {MIN_SIZE} to {MAX_SIZE} pixels a side",
+            came=str(size),
+            remedy="choose for example 4096",
+        )
     for name, value in (("--origin-row", origin_row), ("--origin-col", origin_col)):
         if abs(value) > MAX_ORIGIN:
             remedy = "choose another --seed for other land"
-            raise InputError(f"{name} must lie within {MAX_ORIGIN} pixels of 0", came=str(value), remedy=remedy)
+            raise InputError(
+                f"{name} must lie within {MAX_ORIGIN} pixels of 0", came=str(value), remedy=remedy
+            )
     return Window(row0=origin_row, col0=origin_col, row1=origin_row + size, col1=origin_col + size)
 
 
 def scene_transform(window: Window) -> AffineTuple:
     """Affine of a window's scene, so that scenes of one world that overlap also overlap on the map."""
-    return (PIXEL_M, 0.0, EASTING_M + PIXEL_M * window.col0, 0.0, -PIXEL_M, NORTHING_M - PIXEL_M * window.row0)
+    return (
+        PIXEL_M,
+        0.0,
+        EASTING_M + PIXEL_M * window.col0,
+        0.0,
+        -PIXEL_M,
+        NORTHING_M - PIXEL_M * window.row0,
+    )
 
 
 @kernel
-def _number(components: NDArray[np.uint32], codes: NDArray[np.int32], first: NDArray[np.int64], code: NDArray[np.int32]) -> None:
-    """Replace component numbers by 1 + their first pixel index, in place; code[k] = the object code of component k."""
+def _number(
+    components: NDArray[np.uint32],
+    codes: NDArray[np.int32],
+    first: NDArray[np.int64],
+    code: NDArray[np.int32],
+) -> None:
+    """Replace component numbers by 1 + their first pixel index, in place; code[k] = the object code of
+    component k.
+    """
     rows, cols = components.shape
     for r in range(rows):
         for c in range(cols):
@@ -105,22 +130,32 @@ def number_components(codes: NDArray[np.int32]) -> tuple[NDArray[np.uint32], dic
 
     components, n = cc3d.connected_components(codes, connectivity=4, return_N=True, out_dtype=np.uint32)
     ids: NDArray[np.uint32] = np.ascontiguousarray(components)
-    first, code = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int32)
+    first = np.zeros(n + 1, np.int64)
+    code = np.zeros(n + 1, np.int32)
     _number(ids, codes, first, code)
     return ids, {int(first[k]): int(code[k]) for k in range(1, n + 1)}
 
 
 def draw(world: World, window: Window, sink: Any, progress: Progress) -> tuple[NDArray[np.int32], list[str]]:
-    """Draw a window into `sink` (a rasterio dataset open for writing); returns codes (H, W) and the class of each code (0 = none)."""
+    """Draw a window into `sink` (a rasterio dataset open for writing); returns codes (H, W) and the class of
+    each code (0 = none).
+    """
     from rasterio.windows import Window as RasterWindow
 
     codes = np.zeros(window.shape, np.int32)
-    names, code_of = [""], dict[int, int]()
+    names = [""]
+    code_of = dict[int, int]()
     for row in range(0, window.height, DRAW_ROWS):
         progress("drawing", row / window.height)
         for col in range(0, window.width, DRAW_COLS):
-            rows, cols = min(DRAW_ROWS, window.height - row), min(DRAW_COLS, window.width - col)
-            part = Window(row0=window.row0 + row, col0=window.col0 + col, row1=window.row0 + row + rows, col1=window.col0 + col + cols)
+            rows = min(DRAW_ROWS, window.height - row)
+            cols = min(DRAW_COLS, window.width - col)
+            part = Window(
+                row0=window.row0 + row,
+                col0=window.col0 + col,
+                row1=window.row0 + row + rows,
+                col1=window.col0 + col + cols,
+            )
             drawn = render(world, part)
             local = np.zeros(len(drawn.objects) + 1, np.int32)
             for k, item in enumerate(drawn.objects, start=1):
@@ -129,7 +164,9 @@ def draw(world: World, window: Window, sink: Any, progress: Progress) -> tuple[N
                     names.append(item.class_name)
                 local[k] = code_of[item.key]
             codes[row : row + rows, col : col + cols] = local[drawn.labels]
-            sink.write(np.ascontiguousarray(drawn.rgb.transpose(2, 0, 1)), window=RasterWindow(col, row, cols, rows))
+            sink.write(
+                np.ascontiguousarray(drawn.rgb.transpose(2, 0, 1)), window=RasterWindow(col, row, cols, rows)
+            )
     progress("drawing", 1.0)
     return codes, names
 
@@ -144,17 +181,27 @@ def _profile(window: Window, count: int, dtype: str, **options: Any) -> dict[str
     }  # fmt: skip
 
 
-def _write_scene(world: World, window: Window, folder: Path, progress: Progress) -> tuple[NDArray[np.int32], list[str]]:
+def _write_scene(
+    world: World, window: Window, folder: Path, progress: Progress
+) -> tuple[NDArray[np.int32], list[str]]:
     """scene.tif, drawn to a plain GeoTIFF first and then rewritten as a COG with overviews."""
     import rasterio
     import rasterio.shutil
 
     plain = folder / "plain.tif"
-    profile = _profile(window, 3, "uint8", photometric="RGB", interleave="pixel", compress="ZSTD", zstd_level=1)
+    profile = _profile(
+        window, 3, "uint8", photometric="RGB", interleave="pixel", compress="ZSTD", zstd_level=1
+    )
     with rasterio.open(plain, "w", **profile) as sink:
         codes, names = draw(world, window, sink, progress)
     progress("writing scene.tif", 0.0)
-    options = {"BLOCKSIZE": TILE_PX, "COMPRESS": "DEFLATE", "PREDICTOR": "YES", "OVERVIEWS": "AUTO", "RESAMPLING": "AVERAGE"}
+    options = {
+        "BLOCKSIZE": TILE_PX,
+        "COMPRESS": "DEFLATE",
+        "PREDICTOR": "YES",
+        "OVERVIEWS": "AUTO",
+        "RESAMPLING": "AVERAGE",
+    }
     rasterio.shutil.copy(plain, folder / "scene.tif", driver="COG", BIGTIFF="IF_SAFER", **options)
     plain.unlink()
     progress("writing scene.tif", 1.0)
@@ -192,15 +239,19 @@ def _is_ours(manifest: Path) -> bool:
 
 
 def check_target(out: Path, *, overwrite: bool) -> None:
-    """Refuse a file, or a folder that holds anything but an earlier scene, unless overwrite. Raises InputError.
+    """Refuse a file, or a folder that holds anything but an earlier scene, unless overwrite. Raises
+    InputError.
 
-    What an interrupted run left is no obstacle to the same command: its hidden folder counts as nothing, and one with a manifest
-    in it says that its files were being moved in when it ended, so that those beside it are a scene's. Without such a proof files
-    that are merely called like ours, a scene.tif of the user's own for example, are refused like any other.
+    What an interrupted run left is no obstacle to the same command: its hidden folder counts as nothing, and
+    one with a manifest in it says that its files were being moved in when it ended, so that those beside it
+    are a scene's. Without such a proof files that are merely called like ours, a scene.tif of the user's own
+    for example, are refused like any other.
     """
     try:
         if out.exists() and not out.is_dir():
-            raise InputError("--out must be a folder", came=f"{out}, which is a file", remedy="name another folder")
+            raise InputError(
+                "--out must be a folder", came=f"{out}, which is a file", remedy="name another folder"
+            )
         if overwrite or not out.exists():
             return
         left = _left_over(out)
@@ -215,11 +266,17 @@ def check_target(out: Path, *, overwrite: bool) -> None:
 
 
 def _unusable(error: OSError) -> InputError:
-    return InputError("--out must be a folder that can be made and written to", came=str(error), remedy="name another folder")
+    return InputError(
+        "--out must be a folder that can be made and written to",
+        came=str(error),
+        remedy="name another folder",
+    )
 
 
 def _work_folder(out: Path) -> Path:
-    """A new hidden folder inside `out`; those of runs that were killed are removed first, a scene may be gigabytes. Raises InputError."""
+    """A new hidden folder inside `out`; those of runs that were killed are removed first, a scene may be
+    gigabytes. Raises InputError.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         for folder in _left_over(out):
@@ -229,12 +286,14 @@ def _work_folder(out: Path) -> Path:
         raise _unusable(error) from error
 
 
-def write_world(world: World, window: Window, out: Path, *, overwrite: bool = False, progress: Progress = _silent) -> SceneSummary:
+def write_world(
+    world: World, window: Window, out: Path, *, overwrite: bool = False, progress: Progress = _silent
+) -> SceneSummary:
     """Draw a window of a world and write the scene and its truth to folder `out` (files: FILES).
 
-    Equal arguments give equal pixels, labels, polygons and questions. Files of `out` that are not in FILES are left
-    alone. An earlier scene there stays whole until the new one is drawn. One process at a time may write to a folder.
-    Raises InputError when `out` may not be used.
+    Equal arguments give equal pixels, labels, polygons and questions. Files of `out` that are not in FILES
+    are left alone. An earlier scene there stays whole until the new one is drawn. One process at a time may
+    write to a folder. Raises InputError when `out` may not be used.
     """
     check_target(out, overwrite=overwrite)
     work = _work_folder(out)
@@ -258,7 +317,13 @@ def _make_files(world: World, window: Window, *, out: Path, work: Path, progress
     progress("tracing polygons", 0.0)
     classes = {instance: names[code] for instance, code in code_of_id.items()}
     table = truth_table(ids, classes, scene_transform(window))
-    table.to_parquet(work / "truth.parquet", index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
+    table.to_parquet(
+        work / "truth.parquet",
+        index=False,
+        compression="zstd",
+        schema_version="1.1.0",
+        write_covering_bbox=True,
+    )
     counted = Counter(classes.values())
     counts = {name: counted[name] for name in CLASSES if counted[name]}
     a, _, west, _, _, north = scene_transform(window)
@@ -271,9 +336,11 @@ def _make_files(world: World, window: Window, *, out: Path, work: Path, progress
 
 
 def _move_in(work: Path, out: Path) -> None:
-    """Replace the files of `out`, the manifest last; without it a folder of old and new files is known to be incomplete.
+    """Replace the files of `out`, the manifest last; without it a folder of old and new files is known to be
+    incomplete.
 
-    `work` goes only when all is done: whenever this is interrupted, the manifest in it tells the next run that the files are ours.
+    `work` goes only when all is done: whenever this is interrupted, the manifest in it tells the next run
+    that the files are ours.
     """
     (out / MANIFEST).unlink(missing_ok=True)
     for name in FILES:

@@ -1,7 +1,7 @@
 """Object records and the analytic inside tests.
 
-One object is one row of a float64 table. Every test takes world coordinates (pixel centre / scale) in float64, so
-whether a pixel belongs to an object never depends on the window that is drawn.
+One object is one row of a float64 table. Every test takes world coordinates (pixel centre / scale) in
+float64, so whether a pixel belongs to an object never depends on the window that is drawn.
 """
 
 from __future__ import annotations
@@ -15,22 +15,48 @@ from pipeline.world.compiled import kernel
 from pipeline.world.hashing import between, unit
 
 # Columns of a record.
-CLS, SHAPE, LAYER = 0, 1, 2
-CX, CY, COS, SIN = 3, 4, 5, 6
-A, B, P1, P2 = 7, 8, 9, 10
+CLS = 0
+SHAPE = 1
+LAYER = 2
+CX = 3
+CY = 4
+COS = 5
+SIN = 6
+A = 7
+B = 8
+P1 = 9
+P2 = 10
 """A, B: half length along and across the object's axis; P1, P2: corner radius or notch signs."""
-HEIGHT, RED, GREEN_, BLUE = 11, 12, 13, 14
-VARIANT, PERIOD, AUX = 15, 16, 17
-X0, Y0, X1, Y1 = 18, 19, 20, 21
+HEIGHT = 11
+RED = 12
+GREEN_ = 13
+BLUE = 14
+VARIANT = 15
+PERIOD = 16
+AUX = 17
+X0 = 18
+Y0 = 19
+X1 = 20
+Y1 = 21
 GEO = 22
 """First of 16 columns: quad vertices x0 y0 .. x3 y3, or lake harmonics."""
 COLUMNS = GEO + 16
 
 # Shapes.
-RECT, ELL, DISC, QUAD, BLOB = 0, 1, 2, 3, 4
+RECT = 0
+ELL = 1
+DISC = 2
+QUAD = 3
+BLOB = 4
 
 # Paint layers, bottom to top.
-L_FIELD, L_ROAD, L_WATER, L_STRIP, L_RUNWAY, L_PAD, L_SITE = 0, 1, 2, 3, 4, 5, 6
+L_FIELD = 0
+L_ROAD = 1
+L_WATER = 2
+L_STRIP = 3
+L_RUNWAY = 4
+L_PAD = 5
+L_SITE = 6
 LAYERS = 7
 
 WARP = 9.0
@@ -58,7 +84,9 @@ def put(
 
 
 @kernel
-def put_quad(table: NDArray[np.float64], n: int, cls: int, layer: int, quad: NDArray[np.float64], inset: float) -> int:
+def put_quad(
+    table: NDArray[np.float64], n: int, cls: int, layer: int, quad: NDArray[np.float64], inset: float
+) -> int:
     """A convex quad (4, 2), vertices in order, shrunk by `inset` on every side (P1)."""
     cx, cy = quad[:, 0].mean(), quad[:, 1].mean()
     dx, dy = quad[1, 0] - quad[0, 0], quad[1, 1] - quad[0, 1]
@@ -73,7 +101,16 @@ def put_quad(table: NDArray[np.float64], n: int, cls: int, layer: int, quad: NDA
 
 
 @kernel
-def put_blob(table: NDArray[np.float64], n: int, cls: int, layer: int, cx: float, cy: float, radius: float, h: np.uint64) -> int:
+def put_blob(
+    table: NDArray[np.float64],
+    n: int,
+    cls: int,
+    layer: int,
+    cx: float,
+    cy: float,
+    radius: float,
+    h: np.uint64,
+) -> int:
     """A star-shaped outline: radius * (1 + harmonics 2..7), further bent by the warp noise when painted."""
     rough = between(h, 90, 0.05, 0.17)
     n = put(table, n, cls, BLOB, layer, cx, cy, 1.0, 0.0, radius, radius)
@@ -106,7 +143,9 @@ def quad_depth(o: NDArray[np.float64], x: float, y: float) -> float:
 
 @kernel
 def blob_depth(o: NDArray[np.float64], x: float, y: float) -> float:
-    """Radial distance to the outline, positive inside. Harmonics come from the angle-multiplication recurrence."""
+    """Radial distance to the outline, positive inside. Harmonics come from the angle-multiplication
+    recurrence.
+    """
     dx, dy = x - o[CX], y - o[CY]
     r = math.sqrt(dx * dx + dy * dy)
     if r < 1e-9:

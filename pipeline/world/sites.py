@@ -1,7 +1,7 @@
 """What stands on one parcel: tank farms, greenhouses, solar arrays, ponds, houses, and blocks of town.
 
-Every generator stays inside its parcel (a convex quad) and keeps its own objects apart, except where they are meant to
-touch, so that neighbouring parcels never collide.
+Every generator stays inside its parcel (a convex quad) and keeps its own objects apart, except where they are
+meant to touch, so that neighbouring parcels never collide.
 """
 
 from __future__ import annotations
@@ -45,8 +45,12 @@ Table = NDArray[np.float64]
 
 
 @kernel
-def keep(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, n_big: int, parcel: Table, margin: float) -> int:
-    """Accept record n - 1 when it lies inside the parcel and clear of lakes and runways; otherwise take it back."""
+def keep(
+    t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, n_big: int, parcel: Table, margin: float
+) -> int:
+    """Accept record n - 1 when it lies inside the parcel and clear of lakes and runways; otherwise take it
+    back.
+    """
     o = t[n - 1]
     for s in range(-1, 2, 2):
         for q in range(-1, 2, 2):
@@ -61,7 +65,17 @@ def keep(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, n_big: int, p
 
 
 @kernel
-def add_tanks(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, st: Table, pal: Table) -> int:
+def add_tanks(
+    t: Table,
+    keys: NDArray[np.uint64],
+    n: int,
+    h: np.uint64,
+    nb: int,
+    parcel: Table,
+    room: float,
+    st: Table,
+    pal: Table,
+) -> int:
     """1 to 8 tanks on a grid, some of them touching, usually on a paved or bare pad."""
     count = 1 + int(8.0 * unit(h, 1) ** 1.2)
     cols = max(1, int(math.sqrt(count) + unit(h, 2)))
@@ -76,7 +90,11 @@ def add_tanks(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int,
     step = pitch * radius
     if unit(h, 6) < 0.7:
         n = put(t, n, SCENERY, RECT, L_PAD, x0, y0, co, si, 0.5 * cols * step + 6.0, 0.5 * rows * step + 6.0)
-        paint_base(t[n - 1], pal[SOIL + int(2.0 * unit(h, 7))] if unit(h, 8) < 0.6 else pal[ROAD], between(h, 9, 0.9, 1.15))
+        paint_base(
+            t[n - 1],
+            pal[SOIL + int(2.0 * unit(h, 7))] if unit(h, 8) < 0.6 else pal[ROAD],
+            between(h, 9, 0.9, 1.15),
+        )
         t[n - 1, VARIANT] = 2
         n = keep(t, keys, n, derive(h, 10), nb, parcel, 0.0)
     shade, shrink = unit(h, 11), 0.0 if pitch < 2.0 else 0.22
@@ -88,14 +106,22 @@ def add_tanks(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int,
         r = max(radius * (1.0 - shrink * unit(g, 1)), 9.2)
         n = put(t, n, TANK, DISC, L_SITE, x0 + u * co - v * si, y0 + u * si + v * co, 1.0, 0.0, r, r)
         o = t[n - 1]
-        paint_base(o, pal[TANK_C + int(4.0 * (shade if unit(g, 2) < 0.7 else unit(g, 3)))], between(g, 4, 0.93, 1.05))
-        o[HEIGHT], o[VARIANT], o[AUX] = between(g, 5, 5.0, 11.0), (1.0 if unit(g, 6) < 0.35 else 0.0), between(g, 7, 0.0, 6.28)
+        paint_base(
+            o, pal[TANK_C + int(4.0 * (shade if unit(g, 2) < 0.7 else unit(g, 3)))], between(g, 4, 0.93, 1.05)
+        )
+        o[HEIGHT], o[VARIANT], o[AUX] = (
+            between(g, 5, 5.0, 11.0),
+            (1.0 if unit(g, 6) < 0.35 else 0.0),
+            between(g, 7, 0.0, 6.28),
+        )
         n = keep(t, keys, n, g, nb, parcel, 2.0)
     return n
 
 
 @kernel
-def add_greenhouses(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table) -> int:
+def add_greenhouses(
+    t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table
+) -> int:
     """1 to 6 greenhouses side by side, touching or with narrow gaps."""
     count = 1 + int(6.0 * unit(h, 1))
     wide, long = between(h, 2, 12.5, 25.0), between(h, 3, 30.0, 70.0)
@@ -120,7 +146,9 @@ def add_greenhouses(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb
 
 
 @kernel
-def add_solar(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table) -> int:
+def add_solar(
+    t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table
+) -> int:
     """One or two fields of panel rows; the whole block, gaps between rows included, is one object."""
     count = 2 if unit(h, 1) < 0.35 else 1
     co, si = direction(between(h, 2, -0.5, 0.5) if unit(h, 3) < 0.7 else 3.14159 * unit(h, 2))
@@ -137,14 +165,21 @@ def add_solar(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int,
         n = put(t, n, SOLAR, RECT, L_SITE, parcel[CX] - v * si, parcel[CY] + v * co, co, si, long, wide)
         o = t[n - 1]
         paint_base(o, pal[PANEL + tone], between(g, 1, 0.9, 1.15))
-        o[HEIGHT], o[PERIOD], o[AUX], o[P2] = 1.6, 2.0 * wide / lines, between(h, 9, 0.16, 0.34), between(h, 10, 5.0, 8.0)
+        o[HEIGHT], o[PERIOD], o[AUX], o[P2] = (
+            1.6,
+            2.0 * wide / lines,
+            between(h, 9, 0.16, 0.34),
+            between(h, 10, 5.0, 8.0),
+        )
         o[VARIANT] = 1.0 if unit(h, 11) < 0.6 else 0.0
         n = keep(t, keys, n, g, nb, parcel, 2.0)
     return n
 
 
 @kernel
-def add_pond(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table) -> int:
+def add_pond(
+    t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table
+) -> int:
     """A small lake inside one parcel."""
     radius = min(between(h, 1, 46.0, 110.0), 0.62 * room)
     if radius < 34.0:
@@ -162,13 +197,28 @@ def add_pond(t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, 
 
 
 @kernel
-def put_house(t: Table, n: int, g: np.uint64, cx: float, cy: float, co: float, si: float, a: float, b: float, roof: Table) -> int:
+def put_house(
+    t: Table,
+    n: int,
+    g: np.uint64,
+    cx: float,
+    cy: float,
+    co: float,
+    si: float,
+    a: float,
+    b: float,
+    roof: Table,
+) -> int:
     """A building: pitched, hipped or flat roof, sometimes an L."""
     wing = unit(g, 1) < 0.22 and min(a, b) > 15.0
     n = put(t, n, BUILDING, ELL if wing else RECT, L_SITE, cx, cy, co, si, a, b)
     o = t[n - 1]
     if wing:
-        o[P1], o[P2], o[AUX] = 1.0 if unit(g, 2) < 0.5 else -1.0, 1.0 if unit(g, 3) < 0.5 else -1.0, between(g, 4, -0.15, 0.12)
+        o[P1], o[P2], o[AUX] = (
+            1.0 if unit(g, 2) < 0.5 else -1.0,
+            1.0 if unit(g, 3) < 0.5 else -1.0,
+            between(g, 4, -0.15, 0.12),
+        )
     paint_base(o, roof, between(g, 5, 0.88, 1.12))
     small = min(a, b) < 22.0
     o[VARIANT] = (0.0 if unit(g, 6) < 0.55 else 1.0) if small and not wing else 2.0

@@ -1,6 +1,7 @@
 """The look of one world: palettes, sun, sensor and how often each land use occurs, all derived from the seed.
 
-A model that has seen one look is worthless on the next sensor, so every parameter here varies widely between seeds.
+A model that has seen one look is worthless on the next sensor, so every parameter here varies widely between
+seeds.
 """
 
 from __future__ import annotations
@@ -16,19 +17,60 @@ from pipeline.world.classes import CLASSES
 from pipeline.world.hashing import direction, hash_cell, unit
 
 # Indexes into Style.numbers.
-MESH_COS, MESH_SIN, SUPER, ASPECT, JITTER = 0, 1, 2, 3, 4
-T_URBAN, T_AGRI, P_MIXED = 5, 6, 7
-SUN_X, SUN_Y, SHADOW_SLOPE, SHADOW_DARK = 8, 9, 10, 11
-TREE_LEVEL, FOREST, TREE_SIZE, PATHS, BARE = 12, 13, 14, 15, 16
-GROUND_CONTRAST, CLOUD, BLUR, NOISE = 17, 18, 19, 20
-GAIN_R, GAIN_G, GAIN_B, HAZE, SATURATION = 21, 22, 23, 24, 25
-CONTRAST, BRIGHTNESS, GAMMA = 26, 27, 28
-ROW_VISIBLE, FIELD_MIX, ROAD_WIDTH, PAVED, HOUSE_SIZE, DENSE, TEXTURE = 29, 30, 31, 32, 33, 34, 35
-P_LAKE, P_RUNWAY, POOLS = 36, 37, 38
+MESH_COS = 0
+MESH_SIN = 1
+SUPER = 2
+ASPECT = 3
+JITTER = 4
+T_URBAN = 5
+T_AGRI = 6
+P_MIXED = 7
+SUN_X = 8
+SUN_Y = 9
+SHADOW_SLOPE = 10
+SHADOW_DARK = 11
+TREE_LEVEL = 12
+FOREST = 13
+TREE_SIZE = 14
+PATHS = 15
+BARE = 16
+GROUND_CONTRAST = 17
+CLOUD = 18
+BLUR = 19
+NOISE = 20
+GAIN_R = 21
+GAIN_G = 22
+GAIN_B = 23
+HAZE = 24
+SATURATION = 25
+CONTRAST = 26
+BRIGHTNESS = 27
+GAMMA = 28
+ROW_VISIBLE = 29
+FIELD_MIX = 30
+ROAD_WIDTH = 31
+PAVED = 32
+HOUSE_SIZE = 33
+DENSE = 34
+TEXTURE = 35
+P_LAKE = 36
+P_RUNWAY = 37
+POOLS = 38
 NUMBERS = 40
 
 # First rows of the groups of Style.palette (n, 3).
-GROUND, SOIL, TREE, WATER, ROOF, RIPE_C, GREEN_C, ROAD, PANEL, HAZE_C, TARMAC, TANK_C = 0, 6, 9, 12, 16, 24, 28, 32, 34, 36, 37, 39
+GROUND = 0
+SOIL = 6
+TREE = 9
+WATER = 12
+ROOF = 16
+RIPE_C = 24
+GREEN_C = 28
+ROAD = 32
+PANEL = 34
+HAZE_C = 36
+TARMAC = 37
+TANK_C = 39
 PALETTE_ROWS = 43
 
 _BIOMES: Final = (
@@ -42,7 +84,16 @@ _BIOMES: Final = (
     ((156, 146, 100), (174, 160, 116), (132, 126, 84), (170, 146, 108), (80, 90, 52)),  # savanna
     ((140, 142, 132), (158, 158, 146), (120, 124, 112), (150, 142, 126), (70, 84, 58)),  # stony
 )
-_WATERS: Final = ((26, 44, 74), (22, 60, 84), (40, 72, 70), (58, 70, 52), (84, 82, 60), (16, 28, 44), (44, 86, 104), (34, 50, 48))
+_WATERS: Final = (
+    (26, 44, 74),
+    (22, 60, 84),
+    (40, 72, 70),
+    (58, 70, 52),
+    (84, 82, 60),
+    (16, 28, 44),
+    (44, 86, 104),
+    (34, 50, 48),
+)
 _ROOFS: Final = (
     (168, 84, 62),
     (192, 112, 78),
@@ -57,11 +108,33 @@ _ROOFS: Final = (
     (176, 150, 120),
     (74, 124, 112),
 )
-_RIPES: Final = ((214, 182, 96), (226, 200, 124), (200, 164, 84), (218, 192, 110), (190, 158, 92), (228, 206, 142))
+_RIPES: Final = (
+    (214, 182, 96),
+    (226, 200, 124),
+    (200, 164, 84),
+    (218, 192, 110),
+    (190, 158, 92),
+    (228, 206, 142),
+)
 _GREENS: Final = ((74, 136, 52), (58, 118, 48), (102, 152, 62), (84, 146, 74), (48, 102, 50), (122, 160, 76))
-_ROADS: Final = ((92, 92, 94), (116, 114, 112), (142, 138, 132), (72, 74, 78), (168, 150, 124), (154, 124, 94))
+_ROADS: Final = (
+    (92, 92, 94),
+    (116, 114, 112),
+    (142, 138, 132),
+    (72, 74, 78),
+    (168, 150, 124),
+    (154, 124, 94),
+)
 _PANELS: Final = ((26, 36, 72), (34, 48, 92), (20, 26, 44), (44, 62, 104), (30, 34, 52))
-_TANKS: Final = ((232, 232, 228), (208, 208, 204), (186, 190, 192), (222, 214, 190), (168, 128, 104), (150, 160, 150), (196, 208, 216))
+_TANKS: Final = (
+    (232, 232, 228),
+    (208, 208, 204),
+    (186, 190, 192),
+    (222, 214, 190),
+    (168, 128, 104),
+    (150, 160, 150),
+    (196, 208, 216),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +167,9 @@ def absent_classes(seed: int) -> frozenset[str]:
     first = d.pick("first", len(CLASSES))
     if d.u("two") < 0.5:
         return frozenset({CLASSES[first]})
-    return frozenset({CLASSES[first], CLASSES[(first + 1 + d.pick("second", len(CLASSES) - 1)) % len(CLASSES)]})
+    return frozenset(
+        {CLASSES[first], CLASSES[(first + 1 + d.pick("second", len(CLASSES) - 1)) % len(CLASSES)]}
+    )
 
 
 def derive_style(seed: int) -> Style:
@@ -105,22 +180,45 @@ def derive_style(seed: int) -> Style:
 def _numbers(d: _Draw) -> NDArray[np.float64]:
     p = np.zeros(NUMBERS)
     p[MESH_COS], p[MESH_SIN] = direction(d.between("mesh", 0.0, 1.5707963))
-    p[SUPER], p[ASPECT], p[JITTER] = d.between("super", 640, 840), d.between("aspect", 0.8, 1.15), d.between("jitter", 0.04, 0.16)
-    p[T_URBAN], p[T_AGRI], p[P_MIXED] = d.between("urban", 0.73, 0.83), d.between("agri", 0.47, 0.57), d.between("mixed", 0.55, 0.75)
+    p[SUPER], p[ASPECT], p[JITTER] = (
+        d.between("super", 640, 840),
+        d.between("aspect", 0.8, 1.15),
+        d.between("jitter", 0.04, 0.16),
+    )
+    p[T_URBAN], p[T_AGRI], p[P_MIXED] = (
+        d.between("urban", 0.73, 0.83),
+        d.between("agri", 0.47, 0.57),
+        d.between("mixed", 0.55, 0.75),
+    )
     p[SUN_X], p[SUN_Y] = direction(d.between("sun", 0.0, 6.2831853))
     p[SHADOW_SLOPE], p[SHADOW_DARK] = 1.0 / d.between("shadow", 0.25, 1.7), d.between("shdark", 0.25, 0.7)
     p[TREE_LEVEL], p[FOREST] = d.u("trees") ** 2 * 0.12, d.between("forest", 0.55, 0.85)
     p[TREE_SIZE] = d.between("trsize", 0.8, 1.35)
-    p[PATHS], p[BARE] = (d.between("pathw", 1.5, 4.5) if d.u("paths") < 0.55 else 0.0), d.between("bare", 0.58, 0.95)
+    p[PATHS], p[BARE] = (
+        (d.between("pathw", 1.5, 4.5) if d.u("paths") < 0.55 else 0.0),
+        d.between("bare", 0.58, 0.95),
+    )
     p[GROUND_CONTRAST], p[TEXTURE] = d.between("gcontr", 0.10, 0.42), d.between("texture", 0.5, 1.5)
     p[CLOUD] = d.between("cloud", 0.1, 0.4) if d.u("clouds") < 0.25 else 0.0
     p[BLUR], p[NOISE] = d.between("blur", 0.15, 1.0), d.u("noise") ** 2 * 9.0
-    p[GAIN_R], p[GAIN_G], p[GAIN_B] = d.between("gr", 0.9, 1.1), d.between("gg", 0.93, 1.07), d.between("gb", 0.88, 1.12)
+    p[GAIN_R], p[GAIN_G], p[GAIN_B] = (
+        d.between("gr", 0.9, 1.1),
+        d.between("gg", 0.93, 1.07),
+        d.between("gb", 0.88, 1.12),
+    )
     p[HAZE], p[SATURATION] = d.u("haze") ** 1.6 * 0.30, d.between("satur", 0.6, 1.15)
-    p[CONTRAST], p[BRIGHTNESS], p[GAMMA] = d.between("contra", 0.75, 1.2), d.between("bright", -20, 20), d.between("gamma", 0.78, 1.25)
+    p[CONTRAST], p[BRIGHTNESS], p[GAMMA] = (
+        d.between("contra", 0.75, 1.2),
+        d.between("bright", -20, 20),
+        d.between("gamma", 0.78, 1.25),
+    )
     p[ROW_VISIBLE], p[FIELD_MIX] = d.between("rows", 0.35, 1.1), d.between("fmix", 0.35, 0.65)
     p[ROAD_WIDTH], p[PAVED] = d.between("roadw", 4.0, 7.5), d.u("paved")
-    p[HOUSE_SIZE], p[DENSE], p[POOLS] = d.between("house", 0.85, 1.2), d.u("dense"), d.between("pools", 0.2, 0.55)
+    p[HOUSE_SIZE], p[DENSE], p[POOLS] = (
+        d.between("house", 0.85, 1.2),
+        d.u("dense"),
+        d.between("pools", 0.2, 0.55),
+    )
     p[P_LAKE], p[P_RUNWAY] = d.between("plake", 0.45, 0.8), d.between("prun", 0.75, 1.0)
     return p
 
@@ -136,13 +234,19 @@ def _jitter(d: _Draw, key: str, colour: tuple[int, int, int], amount: float) -> 
 
 def _palette(d: _Draw) -> NDArray[np.float64]:
     pal = np.zeros((PALETTE_ROWS, 3))
-    first, second = _BIOMES[d.pick("biome1", len(_BIOMES))], _BIOMES[d.pick("biome2", len(_BIOMES))]
+    first = _BIOMES[d.pick("biome1", len(_BIOMES))]
+    second = _BIOMES[d.pick("biome2", len(_BIOMES))]
     for k in range(3):
         pal[GROUND + k] = _jitter(d, f"g{k}", first[k], 1.0)
         pal[GROUND + 3 + k] = _jitter(d, f"G{k}", second[k], 1.0)
         pal[SOIL + k] = _jitter(d, f"s{k}", (first if k < 2 else second)[3], 1.0)
         pal[TREE + k] = _jitter(d, f"t{k}", (first if k < 2 else second)[4], 1.3)
-    groups = ((WATER, 4, _WATERS, 1.0), (ROOF, 8, _ROOFS, 1.0), (RIPE_C, 4, _RIPES, 1.0), (GREEN_C, 4, _GREENS, 1.0))
+    groups = (
+        (WATER, 4, _WATERS, 1.0),
+        (ROOF, 8, _ROOFS, 1.0),
+        (RIPE_C, 4, _RIPES, 1.0),
+        (GREEN_C, 4, _GREENS, 1.0),
+    )
     more = ((ROAD, 2, _ROADS, 0.8), (PANEL, 2, _PANELS, 1.0), (TANK_C, 4, _TANKS, 0.6))
     for start, count, source, amount in groups + more:
         for k in range(count):

@@ -1,4 +1,6 @@
-"""Blocks of town: rows of houses that touch, detached houses with gardens and pools, flats, sheds with parking."""
+"""Blocks of town: rows of houses that touch, detached houses with gardens and pools, flats, sheds with
+parking.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,19 @@ def roof_of(g: np.uint64, k: int, pal: Table, flat: bool) -> Table:
 
 
 @kernel
-def add_cars(t: Table, keys: Keys, n: int, h: np.uint64, cx: float, cy: float, co: float, si: float, a: float, b: float, pal: Table) -> int:
+def add_cars(
+    t: Table,
+    keys: Keys,
+    n: int,
+    h: np.uint64,
+    cx: float,
+    cy: float,
+    co: float,
+    si: float,
+    a: float,
+    b: float,
+    pal: Table,
+) -> int:
     """A paved lot with bays and parked cars; scenery only."""
     n = put(t, n, SCENERY, RECT, L_PAD, cx, cy, co, si, a, b)
     paint_base(t[n - 1], pal[ROAD], between(h, 1, 0.85, 1.1))
@@ -39,16 +53,22 @@ def add_cars(t: Table, keys: Keys, n: int, h: np.uint64, cx: float, cy: float, c
             g = derive(h, 100 + 40 * r + c)
             if unit(g, 0) < 0.45:
                 u, v = (c + 0.5) * 2.0 * a / cols - a, (r + 0.5) * 2.0 * b / rows - b
-                n = put(t, n, SCENERY, RECT, L_SITE, cx + u * co - v * si, cy + u * si + v * co, co, si, 1.7, 3.6)
+                n = put(
+                    t, n, SCENERY, RECT, L_SITE, cx + u * co - v * si, cy + u * si + v * co, co, si, 1.7, 3.6
+                )
                 o = t[n - 1]
                 tone = 40.0 + 200.0 * unit(g, 1)
-                paint_base(o, np.array([tone, tone * between(g, 2, 0.6, 1.0), tone * between(g, 3, 0.6, 1.0)]), 1.0)
+                paint_base(
+                    o, np.array([tone, tone * between(g, 2, 0.6, 1.0), tone * between(g, 3, 0.6, 1.0)]), 1.0
+                )
                 o[HEIGHT], o[P1], o[VARIANT] = 1.4, 0.8, 9
     return n
 
 
 @kernel
-def add_row_houses(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, pal: Table) -> int:
+def add_row_houses(
+    t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, pal: Table
+) -> int:
     """Two rows of narrow houses that touch, broken into terraces. f: centre, axis, half lengths of the block."""
     cx, cy, co, si, hu, hv = f[0], f[1], f[2], f[3], f[4], f[5]
     wide, deep = between(h, 1, 10.5, 16.0), between(h, 2, 12.5, 18.0)
@@ -73,7 +93,9 @@ def add_row_houses(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: 
 
 
 @kernel
-def add_villas(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, st: Table, pal: Table) -> int:
+def add_villas(
+    t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, st: Table, pal: Table
+) -> int:
     """Detached houses along both long sides of a block; some gardens have a pool behind the house."""
     cx, cy, co, si, hu, hv = f[0], f[1], f[2], f[3], f[4], f[5]
     lots = max(1, int(2.0 * hu / between(h, 1, 62.0, 96.0)))
@@ -89,8 +111,13 @@ def add_villas(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Tabl
             a, b = min(between(g, 31, 13.0, 24.0) * size, 0.45 * lot), between(g, 32, 11.5, 17.0) * size
             c2, s2 = direction(between(g, 33, -0.12, 0.12))
             hc, hs = co * c2 - si * s2, si * c2 + co * s2
-            u, v = -hu + (k + 0.5) * lot + between(g, 34, -4.0, 4.0), sign * (hv - b - between(g, 35, 4.0, 12.0))
-            n = put_house(t, n, g, cx + u * co - v * si, cy + u * si + v * co, hc, hs, a, b, roof_of(g, 36, pal, False))
+            u, v = (
+                -hu + (k + 0.5) * lot + between(g, 34, -4.0, 4.0),
+                sign * (hv - b - between(g, 35, 4.0, 12.0)),
+            )
+            n = put_house(
+                t, n, g, cx + u * co - v * si, cy + u * si + v * co, hc, hs, a, b, roof_of(g, 36, pal, False)
+            )
             n = keep(t, keys, n, g, nb, parcel, 7.0)
             back = v - sign * (b + between(g, 37, 14.0, 20.0))
             if st[POOLS] * 0.8 > unit(g, 38) and sign * back > 12.0:
@@ -103,10 +130,15 @@ def add_villas(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Tabl
 
 
 @kernel
-def add_flats(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, pal: Table) -> int:
+def add_flats(
+    t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, pal: Table
+) -> int:
     """Large flat-roofed buildings on a grid, a few of them touching; now and then a parking lot instead."""
     cx, cy, co, si, hu, hv = f[0], f[1], f[2], f[3], f[4], f[5]
-    cols, rows = max(1, int(2.0 * hu / between(h, 1, 62.0, 100.0))), max(1, int(2.0 * hv / between(h, 2, 58.0, 90.0)))
+    cols, rows = (
+        max(1, int(2.0 * hu / between(h, 1, 62.0, 100.0))),
+        max(1, int(2.0 * hv / between(h, 2, 58.0, 90.0))),
+    )
     du, dv = 2.0 * hu / cols, 2.0 * hv / rows
     for r in range(rows):
         for c in range(cols):
@@ -124,7 +156,9 @@ def add_flats(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table
 
 
 @kernel
-def add_block(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, st: Table, pal: Table) -> int:
+def add_block(
+    t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, st: Table, pal: Table
+) -> int:
     """One town block; denser worlds have more rows and flats."""
     pick = unit(h, 60)
     if pick < 0.1:
@@ -147,7 +181,9 @@ def add_lone_house(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: 
         g = derive(h, 67)
         v = b + between(g, 1, 22.0, 34.0)
         a, b = between(g, 2, 16.0, 36.0), between(g, 3, 11.0, 17.0)
-        n = put_house(t, n, g, parcel[CX] - v * si, parcel[CY] + v * co, co, si, a, b, roof_of(g, 64, pal, True))
+        n = put_house(
+            t, n, g, parcel[CX] - v * si, parcel[CY] + v * co, co, si, a, b, roof_of(g, 64, pal, True)
+        )
         n = keep(t, keys, n, g, nb, parcel, 4.0)
     return n
 
@@ -166,7 +202,9 @@ def add_resort(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Tabl
 
 
 @kernel
-def add_shed(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table) -> int:
+def add_shed(
+    t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table
+) -> int:
     """A large flat shed with a parking lot at its side."""
     co, si = direction(3.14159 * unit(h, 61))
     a, b = min(between(h, 62, 28.0, 40.0), 0.6 * room), min(between(h, 63, 22.0, 38.0), 0.5 * room)
@@ -174,5 +212,7 @@ def add_shed(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table,
     n = keep(t, keys, n, h, nb, parcel, 4.0)
     if unit(h, 65) < 0.6 and room > 75.0:
         v = b + 18.0
-        n = add_cars(t, keys, n, derive(h, 66), parcel[CX] - v * si, parcel[CY] + v * co, co, si, a, 13.0, pal)
+        n = add_cars(
+            t, keys, n, derive(h, 66), parcel[CX] - v * si, parcel[CY] + v * co, co, si, a, 13.0, pal
+        )
     return n

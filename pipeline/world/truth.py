@@ -1,7 +1,8 @@
-"""The written truth of a drawn scene: polygons, area of interest and questions. Independent of the project's own tracer.
+"""The written truth of a drawn scene: polygons, area of interest and questions. Independent of the project's
+own tracer.
 
-Polygons come from GDAL's polygoniser (rasterio.features.shapes, 4-connected) in whole pixel-edge coordinates; the affine
-is applied last. With half-metre pixels on a whole-metre origin every vertex is exact in float64.
+Polygons come from GDAL's polygoniser (rasterio.features.shapes, 4-connected) in whole pixel-edge coordinates;
+the affine is applied last. With half-metre pixels on a whole-metre origin every vertex is exact in float64.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from pipeline.world.queries import NEVER, Query, QueryKind, queries_of
 CRS = "EPSG:32633"
 PIXEL_M = 0.5
 """Ground size of a pixel."""
-EASTING_M, NORTHING_M = 400_000.0, 5_800_000.0
+EASTING_M = 400_000.0
+NORTHING_M = 5_800_000.0
 """CRS position of the world's pixel (0, 0), upper-left corner: 52.3 degrees north, 13.5 degrees east."""
 
 
 def polygons_of(ids: NDArray[np.uint32]) -> tuple[NDArray[np.int64], list[Any]]:
-    """Instance ids, ascending, and their polygons in pixel-edge coordinates (x = column, y = row); ids (H, W), 0 = background.
+    """Instance ids, ascending, and their polygons in pixel-edge coordinates (x = column, y = row); ids (H,
+    W), 0 = background.
 
-    Every id must be one 4-connected region. A ring that meets itself in a corner, which the polygoniser may return, is
-    rewritten by make_valid into exterior and holes that enclose the same pixels.
+    Every id must be one 4-connected region. A ring that meets itself in a corner, which the polygoniser may
+    return, is rewritten by make_valid into exterior and holes that enclose the same pixels.
     """
     import shapely
     from rasterio.features import shapes
@@ -42,7 +45,9 @@ def polygons_of(ids: NDArray[np.uint32]) -> tuple[NDArray[np.int64], list[Any]]:
 
 
 def truth_table(ids: NDArray[np.uint32], classes: Mapping[int, str], transform: tuple[float, ...]) -> Any:
-    """GeoDataFrame of instance_id (int64), class and geometry in the scene's CRS; transform in Affine order (a, b, c, d, e, f)."""
+    """GeoDataFrame of instance_id (int64), class and geometry in the scene's CRS; transform in Affine order
+    (a, b, c, d, e, f).
+    """
     import geopandas as gpd
     from shapely.affinity import affine_transform
 
@@ -56,19 +61,29 @@ def truth_table(ids: NDArray[np.uint32], classes: Mapping[int, str], transform: 
 def aoi_feature(bounds: tuple[float, float, float, float]) -> dict[str, Any]:
     """GeoJSON FeatureCollection (lon/lat) that covers the CRS rectangle (west, south, east, north).
 
-    The sides are densified and moved outwards by one pixel, so that no corner pixel falls out when a straight line in
-    lon/lat is read back as a straight line in the CRS.
+    The sides are densified and moved outwards by one pixel, so that no corner pixel falls out when a straight
+    line in lon/lat is read back as a straight line in the CRS.
     """
     from pyproj import Transformer
 
-    west, south, east, north = bounds[0] - PIXEL_M, bounds[1] - PIXEL_M, bounds[2] + PIXEL_M, bounds[3] + PIXEL_M
+    west = bounds[0] - PIXEL_M
+    south = bounds[1] - PIXEL_M
+    east = bounds[2] + PIXEL_M
+    north = bounds[3] + PIXEL_M
     t = np.linspace(0.0, 1.0, 65)[:-1]
-    x = np.concatenate([west + (east - west) * t, np.full(64, east), east - (east - west) * t, np.full(64, west)])
-    y = np.concatenate([np.full(64, south), south + (north - south) * t, np.full(64, north), north - (north - south) * t])
+    x = np.concatenate(
+        [west + (east - west) * t, np.full(64, east), east - (east - west) * t, np.full(64, west)]
+    )
+    y = np.concatenate(
+        [np.full(64, south), south + (north - south) * t, np.full(64, north), north - (north - south) * t]
+    )
     lon, lat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(x, y)
     ring = [[round(float(u), 9), round(float(v), 9)] for u, v in zip(lon, lat, strict=True)]
     geometry = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-    return {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"name": "scene"}, "geometry": geometry}]}
+    return {
+        "type": "FeatureCollection",
+        "features": [{"type": "Feature", "properties": {"name": "scene"}, "geometry": geometry}],
+    }
 
 
 def _row(query: Query, kind: QueryKind) -> dict[str, str]:
@@ -80,11 +95,12 @@ def _held_out(class_name: str, kind: QueryKind) -> list[Query]:
 
 
 def scene_queries(seed: int, counts: Mapping[str, int], left_out: frozenset[str]) -> list[dict[str, str]]:
-    """Questions for one scene, in wordings held out from training; `counts` are instances per class in the scene.
+    """Questions for one scene, in wordings held out from training; `counts` are instances per class in the
+    scene.
 
-    First a demonstration triple: one implicit about a class of the scene, one explicit about another class of it, one
-    about a class that this world leaves out. Then every class of the scene, the classes it lacks, and things no world has.
-    Which class leads depends on the seed, among those with at least three instances.
+    First a demonstration triple: one implicit about a class of the scene, one explicit about another class of
+    it, one about a class that this world leaves out. Then every class of the scene, the classes it lacks, and
+    things no world has. Which class leads depends on the seed, among those with at least three instances.
     """
     present = [name for name in CLASSES if counts.get(name, 0) > 0]
     lacking = [name for name in CLASSES if counts.get(name, 0) == 0]
@@ -92,15 +108,22 @@ def scene_queries(seed: int, counts: Mapping[str, int], left_out: frozenset[str]
     turn = int(hash_cell(np.uint64(seed), 950, 0, 0))
     rows: list[dict[str, str]] = []
     if lead:
-        first, second = lead[turn % len(lead)], lead[(turn + 1 + turn // 16 % max(len(lead) - 1, 1)) % len(lead)]
+        first = lead[turn % len(lead)]
+        second = lead[(turn + 1 + turn // 16 % max(len(lead) - 1, 1)) % len(lead)]
         rows.append(_row(_held_out(first, QueryKind.IMPLICIT)[turn % 2], QueryKind.IMPLICIT))
         rows.append(_row(_held_out(second, QueryKind.EXPLICIT)[turn // 2 % 2], QueryKind.EXPLICIT))
     gone = sorted(left_out) or lacking
     if gone:
         rows.append(_row(_held_out(gone[turn % len(gone)], QueryKind.EXPLICIT)[0], QueryKind.ABSENT))
     for name in present:
-        rows += [_row(q, kind) for kind in (QueryKind.IMPLICIT, QueryKind.EXPLICIT) for q in _held_out(name, kind)]
+        rows += [
+            _row(q, kind) for kind in (QueryKind.IMPLICIT, QueryKind.EXPLICIT) for q in _held_out(name, kind)
+        ]
     for name in lacking:
-        rows += [_row(q, QueryKind.ABSENT) for kind in (QueryKind.EXPLICIT, QueryKind.IMPLICIT) for q in _held_out(name, kind)]
+        rows += [
+            _row(q, QueryKind.ABSENT)
+            for kind in (QueryKind.EXPLICIT, QueryKind.IMPLICIT)
+            for q in _held_out(name, kind)
+        ]
     rows += [_row(q, QueryKind.ABSENT) for q in NEVER if q.held_out]
     return list({row["query"]: row for row in rows}.values())

@@ -1,7 +1,8 @@
 """Runways and lakes: the two families that lie across everything else, each on its own coarse lattice.
 
-A candidate never leaves its lattice cell, so candidates of one family cannot meet. A runway beats a lake: a lake
-candidate whose outline comes near a runway candidate is not drawn. The rule reads candidates only, so it is local.
+A candidate never leaves its lattice cell, so candidates of one family cannot meet. A runway beats a lake: a
+lake candidate whose outline comes near a runway candidate is not drawn. The rule reads candidates only, so it
+is local.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ def add_lakes(
     table: NDArray[np.float64], keys: NDArray[np.uint64], n: int, seed: np.uint64, box: NDArray[np.float64],
     style: NDArray[np.float64], pal: NDArray[np.float64],
 ) -> int:  # fmt: skip
-    """Lakes of all lattice cells that touch box; records 0..n-1 must be the runways of a box at least one cell larger."""
+    """Lakes of all lattice cells that touch box; records 0..n-1 must be the runways of a box at least one
+    cell larger.
+    """
     runways = n
     for i in range(math.floor(box[1] / LAKE_CELL), math.floor(box[3] / LAKE_CELL) + 1):
         for j in range(math.floor(box[0] / LAKE_CELL), math.floor(box[2] / LAKE_CELL) + 1):
@@ -135,14 +138,24 @@ def add_lakes(
 
 @kernel
 def blocked(table: NDArray[np.float64], n_big: int, x: float, y: float, margin: float) -> bool:
-    """Whether a point lies on, or within margin of, one of the first n_big records (runway strips, runways, lakes)."""
+    """Whether a point lies on, or within margin of, one of the first n_big records (runway strips, runways,
+    lakes).
+    """
     for k in range(n_big):
         o = table[k]
         if o[SHAPE] == BLOB:
             clear = margin + WARP + SHORE
-            if o[X0] - clear <= x <= o[X1] + clear and o[Y0] - clear <= y <= o[Y1] + clear and blob_depth(o, x, y) > -clear:
+            if (
+                o[X0] - clear <= x <= o[X1] + clear
+                and o[Y0] - clear <= y <= o[Y1] + clear
+                and blob_depth(o, x, y) > -clear
+            ):
                 return True
-        elif o[X0] - margin <= x <= o[X1] + margin and o[Y0] - margin <= y <= o[Y1] + margin and depth(o, x, y) > -margin:
+        elif (
+            o[X0] - margin <= x <= o[X1] + margin
+            and o[Y0] - margin <= y <= o[Y1] + margin
+            and depth(o, x, y) > -margin
+        ):
             return True
     return False
 
@@ -161,7 +174,9 @@ def is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64]) -> b
 
 
 @kernel
-def field_is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64], quad: NDArray[np.float64]) -> bool:
+def field_is_free(
+    table: NDArray[np.float64], n_big: int, o: NDArray[np.float64], quad: NDArray[np.float64]
+) -> bool:
     """The same for a field: lakes against a 9 x 9 sample of the quad, runways against points of their axis."""
     for k in range(n_big):
         big = table[k]
@@ -171,8 +186,12 @@ def field_is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64]
             for s in range(9):
                 for t in range(9):
                     u, v = s / 8.0, t / 8.0
-                    x = (1 - v) * ((1 - u) * quad[0, 0] + u * quad[1, 0]) + v * ((1 - u) * quad[3, 0] + u * quad[2, 0])
-                    y = (1 - v) * ((1 - u) * quad[0, 1] + u * quad[1, 1]) + v * ((1 - u) * quad[3, 1] + u * quad[2, 1])
+                    x = (1 - v) * ((1 - u) * quad[0, 0] + u * quad[1, 0]) + v * (
+                        (1 - u) * quad[3, 0] + u * quad[2, 0]
+                    )
+                    y = (1 - v) * ((1 - u) * quad[0, 1] + u * quad[1, 1]) + v * (
+                        (1 - u) * quad[3, 1] + u * quad[2, 1]
+                    )
                     if blob_depth(big, x, y) > -(WARP + SHORE):
                         return False
         else:

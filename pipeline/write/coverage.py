@@ -1,15 +1,16 @@
-"""coverage.parquet: the ledger. One row per tile of the lattice says what became of it, and planned = found + empty + failed.
+"""coverage.parquet: the ledger. One row per tile of the lattice says what became of it, and planned = found +
+empty + failed.
 
-A tile may be asked several queries. The columns `statuses`, `reasons` and `errors` hold one entry per query; the overall
-status is the one that must not be overlooked:
+A tile may be asked several queries. The columns `statuses`, `reasons` and `errors` hold one entry per query;
+the overall status is the one that must not be overlooked:
 
     failed   if any query failed (the tile was not fully answered, whatever else was found)
     found    else, if any query found something
     empty    else
 
-`reason` and `error` are those of the first query with the overall status. Rows are streamed block by block from the
-block records; then come the tiles outside the AOI or every scene, which have none. A tile to look at without a record gets
-no row, is counted as missing, and makes `Conservation.require` raise.
+`reason` and `error` are those of the first query with the overall status. Rows are streamed block by block
+from the block records; then come the tiles outside the AOI or every scene, which have none. A tile to look at
+without a record gets no row, is counted as missing, and makes `Conservation.require` raise.
 """
 
 from __future__ import annotations
@@ -51,11 +52,14 @@ SCHEMA = pa.schema(
         ("valid_share", pa.float32()),
     ]
 )
-"""Lists have one entry per query, in order. n_prompts, n_dropped and n_calls are sums over queries; truncated_reply says
-whether any reply was; valid_share is the share of the core's pixels that are imagery."""
+"""Lists have one entry per query, in order. n_prompts, n_dropped and n_calls are sums over queries;
+truncated_reply says whether any reply was; valid_share is the share of the core's pixels that are imagery.
+"""
 
 GATE_COLUMNS = (pa.field("gate_p", pa.list_(pa.float64())), pa.field("audited", pa.list_(pa.bool_())))
-"""Added at the end by a run with a gate, one entry per query: its probability (null: not judged); rejected and examined all the same."""
+"""Added at the end by a run with a gate, one entry per query: its probability (null: not judged); rejected
+and examined all the same.
+"""
 
 _OUTSIDE_ROWS = 50_000
 """Rows of tiles outside the AOI made at a time, so that memory stays bounded."""
@@ -82,14 +86,22 @@ class Conservation:
     @property
     def holds(self) -> bool:
         """planned = found + empty + failed, and one record per planned tile."""
-        return self.planned == self.found + self.empty + self.failed and not self.n_missing and not self.unplanned
+        return (
+            self.planned == self.found + self.empty + self.failed
+            and not self.n_missing
+            and not self.unplanned
+        )
 
     def require(self) -> None:
         """Raise IncompleteRunError, with counts and the first offending tiles, unless the law holds."""
         if self.holds:
             return
         counts = f"planned {self.planned}, found {self.found} + empty {self.empty} + failed {self.failed}"
-        missing = f"; {self.n_missing} planned tiles have no record, e.g. {', '.join(self.missing[:5])}" if self.n_missing else ""
+        missing = (
+            f"; {self.n_missing} planned tiles have no record, e.g. {', '.join(self.missing[:5])}"
+            if self.n_missing
+            else ""
+        )
         extra = f"; {len(self.unplanned)} recorded tiles are unplanned, doubled or lack a query, e.g. {', '.join(self.unplanned[:5])}"
         raise IncompleteRunError(
             f"the coverage ledger does not add up: {counts}{missing}{extra if self.unplanned else ''}. "
@@ -98,9 +110,16 @@ class Conservation:
 
 
 def write_coverage(
-    run_dir: RunDir, lattice: TileLattice, inside: NDArray[np.bool_], *, fingerprint: str, n_queries: int, gated: bool = False
+    run_dir: RunDir,
+    lattice: TileLattice,
+    inside: NDArray[np.bool_],
+    *,
+    fingerprint: str,
+    n_queries: int,
+    gated: bool = False,
 ) -> Conservation:
-    """Write coverage.parquet from the plan (`inside`, one value per tile) and the block records; returns the count.
+    """Write coverage.parquet from the plan (`inside`, one value per tile) and the block records; returns the
+    count.
 
     `gated`: the run had a gate, and the ledger says what it thought (`GATE_COLUMNS`).
     Raises RecordError for a record that is damaged or foreign. The caller decides when to `require()`.
@@ -127,7 +146,9 @@ def overall_row[Row: (TileRecord, TileCounts)](rows: Sequence[Row]) -> Row:
 class _Ledger:
     """Counts while tables are made, so that the records are read once."""
 
-    def __init__(self, lattice: TileLattice, inside: NDArray[np.bool_], n_queries: int, schema: pa.Schema) -> None:
+    def __init__(
+        self, lattice: TileLattice, inside: NDArray[np.bool_], n_queries: int, schema: pa.Schema
+    ) -> None:
         self._schema = schema
         self._lattice = lattice
         self._inside = inside
@@ -138,11 +159,15 @@ class _Ledger:
         self._unplanned: list[str] = []
 
     def table(self, block: BlockCounts) -> pa.Table:
-        """Rows of one block, tiles in the order of the record; unplanned or repeated tiles are noted and left out."""
+        """Rows of one block, tiles in the order of the record; unplanned or repeated tiles are noted and left
+        out.
+        """
         entries = []
         for rows in _by_tile(block.tiles):
             tile = rows[0].tile
-            known = self._inside[tile.tile_row, tile.tile_col] and not self._seen[tile.tile_row, tile.tile_col]
+            known = (
+                self._inside[tile.tile_row, tile.tile_col] and not self._seen[tile.tile_row, tile.tile_col]
+            )
             if not known or [row.query_index for row in rows] != list(range(self._n_queries)):
                 self._unplanned.append(tile.tile_id)
                 continue
@@ -151,20 +176,28 @@ class _Ledger:
             self._counts[entries[-1]["status"]] += 1
             self._reasons[f"{entries[-1]['status']}/{entries[-1]['reason']}".rstrip("/")] += 1
         table = pa.Table.from_pylist(entries, schema=self._schema)
-        rows_cols = (np.array([entry[name] for entry in entries], dtype=np.int64) for name in ("tile_row", "tile_col"))
+        rows_cols = (
+            np.array([entry[name] for entry in entries], dtype=np.int64) for name in ("tile_row", "tile_col")
+        )
         return with_geometry(table, core_polygons(self._lattice, *rows_cols))
 
     def outside(self) -> Iterator[pa.Table]:
         """Rows of the tiles outside the AOI or every scene, which have no record: empty(outside_aoi)."""
-        k, tiles = self._lattice.block_tiles, np.argwhere(~self._inside)
+        k = self._lattice.block_tiles
+        tiles = np.argwhere(~self._inside)
         for start in range(0, len(tiles), _OUTSIDE_ROWS):
             rows, cols = tiles[start : start + _OUTSIDE_ROWS].T
             n = len(rows)
             columns = {
-                "tile_id": [f"r{row:05d}c{col:05d}" for row, col in zip(rows.tolist(), cols.tolist(), strict=True)],
+                "tile_id": [
+                    f"r{row:05d}c{col:05d}" for row, col in zip(rows.tolist(), cols.tolist(), strict=True)
+                ],
                 "tile_row": rows,
                 "tile_col": cols,
-                "block_id": [f"b{row // k:05d}_{col // k:05d}" for row, col in zip(rows.tolist(), cols.tolist(), strict=True)],
+                "block_id": [
+                    f"b{row // k:05d}_{col // k:05d}"
+                    for row, col in zip(rows.tolist(), cols.tolist(), strict=True)
+                ],
                 "status": [TileStatus.EMPTY.value] * n,
                 "reason": [Reason.OUTSIDE_AOI.value] * n,
                 "error": [""] * n,
@@ -179,7 +212,9 @@ class _Ledger:
                 "audited": [[False] * self._n_queries] * n,
             }
             arrays = [pa.array(columns[field.name], type=field.type) for field in self._schema]
-            yield with_geometry(pa.table(arrays, schema=self._schema), core_polygons(self._lattice, rows, cols))
+            yield with_geometry(
+                pa.table(arrays, schema=self._schema), core_polygons(self._lattice, rows, cols)
+            )
             self._counts[TileStatus.EMPTY] += n
             self._reasons[f"{TileStatus.EMPTY.value}/{Reason.OUTSIDE_AOI.value}"] += n
 
@@ -198,7 +233,8 @@ class _Ledger:
 
 
 def _entry(rows: Sequence[TileCounts], block_id: str) -> dict[str, Any]:
-    tile, main = rows[0].tile, overall_row(rows)
+    tile = rows[0].tile
+    main = overall_row(rows)
     return {
         "tile_id": tile.tile_id,
         "tile_row": tile.tile_row,

@@ -1,9 +1,9 @@
 """GeoParquet 1.1 by pyarrow: WKB, CRS as PROJJSON, a bbox struct column as covering, zstd.
 
 One writer serves plan, coverage and instances. Rows are written in the order given, in row groups of at most
-`ROW_GROUP_ROWS`, so that a reader with `bbox=` skips groups by the statistics of the bbox column. The `geo` metadata states
-what is true of the file and nothing else: exact geometry types, bounds (left out when there is no row), planar edges,
-counter-clockwise shells. An empty file is a valid file.
+`ROW_GROUP_ROWS`, so that a reader with `bbox=` skips groups by the statistics of the bbox column. The `geo`
+metadata states what is true of the file and nothing else: exact geometry types, bounds (left out when there
+is no row), planar edges, counter-clockwise shells. An empty file is a valid file.
 """
 
 from __future__ import annotations
@@ -35,9 +35,13 @@ _GEOMETRY_FIELDS = (pa.field("bbox", BBOX), pa.field("geometry", pa.binary()))
 
 
 def with_geometry(table: pa.Table, geometries: Geometries) -> pa.Table:
-    """`table` with the columns `bbox` and `geometry` (WKB) appended; `geometries` are in CRS coordinates, one per row."""
+    """`table` with the columns `bbox` and `geometry` (WKB) appended; `geometries` are in CRS coordinates, one
+    per row.
+    """
     bounds = shapely.bounds(geometries).reshape(-1, 4)
-    bbox = pa.StructArray.from_arrays([pa.array(bounds[:, i], type=pa.float64()) for i in range(4)], fields=list(BBOX))
+    bbox = pa.StructArray.from_arrays(
+        [pa.array(bounds[:, i], type=pa.float64()) for i in range(4)], fields=list(BBOX)
+    )
     wkb = pa.array(shapely.to_wkb(geometries, flavor="iso"), type=pa.binary())
     return table.append_column(_GEOMETRY_FIELDS[0], bbox).append_column(_GEOMETRY_FIELDS[1], wkb)
 
@@ -51,8 +55,9 @@ def write_geo_parquet(path: Path, tables: Iterable[pa.Table], *, schema: pa.Sche
     types: set[str] = set()
     bounds: NDArray[np.float64] | None = None
     n_rows = 0
-    # Without an embedded Arrow schema, readers take types and metadata from Parquet itself, and so see the `geo` entry that is
-    # known only at the end; with one, a directory of parts would be read by its schema, which has no `geo`.
+    # Without an embedded Arrow schema, readers take types and metadata from Parquet itself, and so see the
+    # `geo` entry that is known only at the end; with one, a directory of parts would be read by its schema,
+    # which has no `geo`.
     options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, full, **options) as writer:
         for table in _regrouped(tables, full):
@@ -65,7 +70,9 @@ def write_geo_parquet(path: Path, tables: Iterable[pa.Table], *, schema: pa.Sche
     return n_rows
 
 
-def geo_metadata(grid: RunGrid, *, geometry_types: Iterable[str], bounds: NDArray[np.float64] | None) -> dict[str, Any]:
+def geo_metadata(
+    grid: RunGrid, *, geometry_types: Iterable[str], bounds: NDArray[np.float64] | None
+) -> dict[str, Any]:
     """The `geo` entry of GeoParquet 1.1; `crs` is null for a run in pixel space."""
     column: dict[str, Any] = {
         "encoding": "WKB",
@@ -98,7 +105,15 @@ def _regrouped(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterable[pa.Tab
 
 def _geometry_types(table: pa.Table) -> set[str]:
     """GeoParquet names of the types present, read from the WKB headers (ISO, little-endian, 2-D)."""
-    names = {1: "Point", 2: "LineString", 3: "Polygon", 4: "MultiPoint", 5: "MultiLineString", 6: "MultiPolygon", 7: "GeometryCollection"}
+    names = {
+        1: "Point",
+        2: "LineString",
+        3: "Polygon",
+        4: "MultiPoint",
+        5: "MultiLineString",
+        6: "MultiPolygon",
+        7: "GeometryCollection",
+    }
     codes = {blob[1:5] for blob in table["geometry"].to_pylist() if blob is not None}
     return {names[int.from_bytes(code, "little")] for code in codes}
 
@@ -108,5 +123,11 @@ def _grown(bounds: NDArray[np.float64] | None, table: pa.Table) -> NDArray[np.fl
     if len(box) == 0:
         return bounds
     columns = [box.field(i).to_numpy(zero_copy_only=False) for i in range(4)]
-    here = np.array([np.nanmin(columns[0]), np.nanmin(columns[1]), np.nanmax(columns[2]), np.nanmax(columns[3])])
-    return here if bounds is None else np.concatenate([np.minimum(bounds[:2], here[:2]), np.maximum(bounds[2:], here[2:])])
+    here = np.array(
+        [np.nanmin(columns[0]), np.nanmin(columns[1]), np.nanmax(columns[2]), np.nanmax(columns[3])]
+    )
+    return (
+        here
+        if bounds is None
+        else np.concatenate([np.minimum(bounds[:2], here[:2]), np.maximum(bounds[2:], here[2:])])
+    )

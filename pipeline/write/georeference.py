@@ -1,8 +1,9 @@
 """From pixels of the run grid to the world: CRS, affine (applied once, last), lon/lat and geodesic area.
 
-Integer pixel-edge coordinates are exact and are what the merge works in. `to_crs_coordinates` is the one function that
-applies the affine to geometries, the same arithmetic for every vertex, so that edges shared in pixels stay shared in metres.
-A run grid without CRS stays in pixel space: its affine is the identity, whatever the source said.
+Integer pixel-edge coordinates are exact and are what the merge works in. `to_crs_coordinates` is the one
+function that applies the affine to geometries, the same arithmetic for every vertex, so that edges shared in
+pixels stay shared in metres. A run grid without CRS stays in pixel space: its affine is the identity,
+whatever the source said.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _IDENTITY: AffineTuple = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _LONLAT = "OGC:CRS84"
 
 EDGE_M = 200.0
-"""Longest straight edge, in metres, before geodesic work splits it. A straight edge of a projection, or of a parallel,
-bulges from the geodesic between its ends by about length**2 / (8 * 6.4e6 m) * tan(latitude): under 2 mm at 200 m and 70 N,
-a relative area error below 1e-5 for the object it bounds."""
+"""Longest straight edge, in metres, before geodesic work splits it. A straight edge of a projection, or of a
+parallel, bulges from the geodesic between its ends by about length**2 / (8 * 6.4e6 m) * tan(latitude): under
+2 mm at 200 m and 70 N, a relative area error below 1e-5 for the object it bounds.
+"""
 
 
 def affine_of(grid: RunGrid) -> AffineTuple:
@@ -69,12 +71,14 @@ def authority_code_of(grid: RunGrid) -> str | None:
 def to_crs_coordinates(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometries:
     """Geometries in pixel-edge coordinates (x = column, y = row) -> CRS coordinates, rings re-oriented.
 
-    Exterior rings come out counter-clockwise and holes clockwise in CRS coordinates (a north-up affine mirrors them).
+    Exterior rings come out counter-clockwise and holes clockwise in CRS coordinates (a north-up affine
+    mirrors them).
     """
     a, b, c, d, e, f = affine_of(grid)
 
     def apply(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = xy[:, 0], xy[:, 1]
+        x = xy[:, 0]
+        y = xy[:, 1]
         return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
     moved = shapely.transform(np.asarray(geometries, dtype=object), apply)
@@ -82,10 +86,15 @@ def to_crs_coordinates(geometries: Sequence[Any] | Geometries, grid: RunGrid) ->
 
 
 def to_pixels(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometries:
-    """Inverse of `to_crs_coordinates` up to rounding in the last digits: CRS coordinates -> pixel-edge coordinates."""
+    """Inverse of `to_crs_coordinates` up to rounding in the last digits: CRS coordinates -> pixel-edge
+    coordinates.
+    """
     a, b, c, d, e, f = affine_of(grid)
     inverse = np.linalg.inv(np.array([[a, b], [d, e]]))
-    return np.asarray(shapely.transform(np.asarray(geometries, dtype=object), lambda xy: (xy - (c, f)) @ inverse.T), dtype=object)
+    return np.asarray(
+        shapely.transform(np.asarray(geometries, dtype=object), lambda xy: (xy - (c, f)) @ inverse.T),
+        dtype=object,
+    )
 
 
 def is_on_earth(grid: RunGrid) -> bool:
@@ -95,29 +104,36 @@ def is_on_earth(grid: RunGrid) -> bool:
 
 
 def to_lonlat(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometries:
-    """Geometries in pixel-edge coordinates -> WGS 84 longitude, latitude; edges are split first so that they follow the curve.
+    """Geometries in pixel-edge coordinates -> WGS 84 longitude, latitude; edges are split first so that they
+    follow the curve.
 
-    Requires a CRS. Longitudes are not unwrapped: an object that crosses the antimeridian jumps from +180 to -180.
+    Requires a CRS. Longitudes are not unwrapped: an object that crosses the antimeridian jumps from +180 to
+    -180.
     """
     crs = crs_of(grid)
     if crs is None:
         raise ValueError("a run grid without CRS has no longitude and latitude")
     move = transformer(crs.to_wkt(), _LONLAT)
     world = to_crs_coordinates(shapely.segmentize(np.asarray(geometries, dtype=object), _edge_px(grid)), grid)
-    return np.asarray(shapely.transform(world, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1]))), dtype=object)
+    return np.asarray(
+        shapely.transform(world, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1]))), dtype=object
+    )
 
 
 def geodesic_area_m2(polygons: Sequence[Any] | Geometries, grid: RunGrid) -> NDArray[np.float64]:
-    """True ground area in square metres of (multi)polygons in pixel-edge coordinates; NaN for a grid without CRS.
+    """True ground area in square metres of (multi)polygons in pixel-edge coordinates; NaN for a grid without
+    CRS.
 
-    Edges are split to at most EDGE_M metres (never finer than a pixel), taken to longitude and latitude on the CRS's own
-    ellipsoid, and integrated there (pyproj.Geod, Karney's algorithm). Holes are subtracted ring by ring.
+    Edges are split to at most EDGE_M metres (never finer than a pixel), taken to longitude and latitude on
+    the CRS's own ellipsoid, and integrated there (pyproj.Geod, Karney's algorithm). Holes are subtracted ring
+    by ring.
     """
     shapes = np.asarray(polygons, dtype=object)
     crs = crs_of(grid)
     if crs is None or shapes.size == 0:
         return np.full(shapes.shape, np.nan, dtype=np.float64)
-    geod, geodetic = crs.get_geod(), crs.geodetic_crs
+    geod = crs.get_geod()
+    geodetic = crs.geodetic_crs
     if geod is None or geodetic is None:  # an engineering CRS has no place on the globe
         return np.full(shapes.shape, np.nan, dtype=np.float64)
     move = transformer(crs.to_wkt(), geodetic.to_wkt())
@@ -136,7 +152,9 @@ def geodesic_area_m2(polygons: Sequence[Any] | Geometries, grid: RunGrid) -> NDA
 
 @lru_cache(maxsize=64)
 def transformer(source: str, target: str) -> pyproj.Transformer:
-    """From one CRS to another (WKT or code), x before y; made once, because that takes milliseconds. 64: all UTM zones of a mosaic."""
+    """From one CRS to another (WKT or code), x before y; made once, because that takes milliseconds. 64: all
+    UTM zones of a mosaic.
+    """
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
 
 

@@ -1,8 +1,9 @@
 """Rows of instances/*.parquet from arrays, without a Python object per instance.
 
-1. `PromptBook` answers what a fragment's prompt was and why, reading one block record at a time and keeping the last few.
-2. `instance_rows` joins ids, scores and flags from the merge with those answers, the tiles, the scenes, ground area and
-   geometry, column by column, into the schema that `instances` publishes.
+1. `PromptBook` answers what a fragment's prompt was and why, reading one block record at a time and keeping
+   the last few.
+2. `instance_rows` joins ids, scores and flags from the merge with those answers, the tiles, the scenes,
+   ground area and geometry, column by column, into the schema that `instances` publishes.
 """
 
 from __future__ import annotations
@@ -63,18 +64,27 @@ class MergedColumns:
 class PromptBook:
     """Prompts and rationales of one query, looked up by tile and index."""
 
-    def __init__(self, lattice: TileLattice, query_index: int, record_path: Callable[[str], Path], fingerprint: str) -> None:
+    def __init__(
+        self, lattice: TileLattice, query_index: int, record_path: Callable[[str], Path], fingerprint: str
+    ) -> None:
         """`record_path` gives the file of a block_id."""
-        self._lattice, self._query, self._path, self._fingerprint = lattice, query_index, record_path, fingerprint
+        self._lattice = lattice
+        self._query = query_index
+        self._path = record_path
+        self._fingerprint = fingerprint
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
 
     def look_up(self, tile: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Table:
-        """Rows (n,) of label, rationale, box_px, points (run-grid pixels) and verified. Raises RecordError for an unknown prompt."""
+        """Rows (n,) of label, rationale, box_px, points (run-grid pixels) and verified. Raises RecordError
+        for an unknown prompt.
+        """
         lattice = self._lattice
-        row, col = tile // lattice.n_tile_cols, tile % lattice.n_tile_cols
+        row = tile // lattice.n_tile_cols
+        col = tile % lattice.n_tile_cols
         block = row // lattice.block_tiles * lattice.n_block_cols + col // lattice.block_tiles
         order = np.argsort(block, kind="stable")
-        parts, ranked = [], block[order]
+        parts = []
+        ranked = block[order]
         for number in np.unique(block).tolist():
             here = order[np.searchsorted(ranked, number) : np.searchsorted(ranked, number, side="right")]
             parts.append(self._block_rows(number, tile[here], prompt[here]))
@@ -88,12 +98,19 @@ class PromptBook:
         table = self._record(number)
         numbers = table["tile"].to_numpy()
         lists = table["prompts"].combine_chunks()
-        starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(pc.list_value_length(lists).to_numpy(zero_copy_only=False))])
+        starts = np.concatenate(
+            [
+                np.zeros(1, dtype=np.int64),
+                np.cumsum(pc.list_value_length(lists).to_numpy(zero_copy_only=False)),
+            ]
+        )
         at = np.searchsorted(numbers, tile)
         known = np.append(numbers, -1)[at] == tile
         if not known.all() or (starts[at] + prompt >= starts[at + 1]).any():
             path = self._path(self._block_id(number))
-            raise RecordError(f"block record {path} lacks prompts that its fragments refer to. To fix: {REMEDY}")
+            raise RecordError(
+                f"block record {path} lacks prompts that its fragments refer to. To fix: {REMEDY}"
+            )
         entry = pa.array(starts[at] + prompt)
         values = lists.flatten()
         shift = np.stack([table["read_col0"].to_numpy()[at], table["read_row0"].to_numpy()[at]], axis=1)
@@ -112,11 +129,27 @@ class PromptBook:
         if number in self._held:
             self._held.move_to_end(number)
             return self._held[number]
-        columns = ["tile_row", "tile_col", "read_row0", "read_col0", "query_index", "rationale", "prompts", "verified"]
+        columns = [
+            "tile_row",
+            "tile_col",
+            "read_row0",
+            "read_col0",
+            "query_index",
+            "rationale",
+            "prompts",
+            "verified",
+        ]
         table = read_columns(self._path(self._block_id(number)), self._fingerprint, columns=columns)
         table = table.filter(pc.field("query_index") == self._query)
-        tile = table["tile_row"].to_numpy().astype(np.int64) * self._lattice.n_tile_cols + table["tile_col"].to_numpy()
-        table = table.append_column("tile", pa.array(tile)).take(pa.array(np.argsort(tile, kind="stable"))).combine_chunks()
+        tile = (
+            table["tile_row"].to_numpy().astype(np.int64) * self._lattice.n_tile_cols
+            + table["tile_col"].to_numpy()
+        )
+        table = (
+            table.append_column("tile", pa.array(tile))
+            .take(pa.array(np.argsort(tile, kind="stable")))
+            .combine_chunks()
+        )
         self._held[number] = table
         if len(self._held) > _BOOK_BLOCKS:
             self._held.popitem(last=False)
@@ -139,10 +172,17 @@ _DETAILS = pa.schema(
 
 
 def instance_rows(
-    rows: MergedColumns, book: PromptBook, *, query_index: int, lattice: TileLattice, scenes: Sequence[Scene], meta: InstanceMeta
+    rows: MergedColumns,
+    book: PromptBook,
+    *,
+    query_index: int,
+    lattice: TileLattice,
+    scenes: Sequence[Scene],
+    meta: InstanceMeta,
 ) -> pa.Table:
     """The published rows, bbox and geometry included, in the order of `rows`."""
-    n, grid = len(rows), lattice.grid
+    n = len(rows)
+    grid = lattice.grid
     details = book.look_up(rows.rep_place >> 16, rows.rep_prompt)
     scene_ids, times = scene_lists(rows.polygons, grid=grid, scenes=scenes)
     columns: dict[str, Any] = {
@@ -174,7 +214,9 @@ def instance_rows(
 
 
 def scene_lists(polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene]) -> tuple[pa.Array, pa.Array]:
-    """(scene_ids, datetime) per polygon, as `instances.scene_columns` but in Arrow columns. Looks at the scenes alone that meet one."""
+    """(scene_ids, datetime) per polygon, as `instances.scene_columns` but in Arrow columns. Looks at the
+    scenes alone that meet one.
+    """
     polygon, scene = footprint_index(scenes, grid).query(polygons, predicate="intersects")
     order = np.lexsort((scene, polygon))
     polygon = polygon[order]
@@ -184,7 +226,9 @@ def scene_lists(polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene])
     names = pa.array([item.scene_id for item in near], type=pa.string())
     ids = pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(place)))
     none = np.iinfo(np.int64).max
-    known = np.array([none if item.datetime is None else _milliseconds(item.datetime) for item in near], dtype=np.int64)
+    known = np.array(
+        [none if item.datetime is None else _milliseconds(item.datetime) for item in near], dtype=np.int64
+    )
     first = np.full(len(polygons), none, dtype=np.int64)
     np.minimum.at(first, polygon, known[place])
     return ids, pa.array(first, mask=first == none).cast(pa.timestamp("ms", tz="UTC"))
@@ -204,7 +248,9 @@ def _typed(values: Any, kind: pa.DataType) -> pa.Array:
 
 def _tile_lists(start: NDArray[np.int64], tiles: NDArray[np.int64], lattice: TileLattice) -> pa.Array:
     known, where = np.unique(tiles, return_inverse=True)
-    names = [f"r{row:05d}c{col:05d}" for row, col in (divmod(tile, lattice.n_tile_cols) for tile in known.tolist())]
+    names = [
+        f"r{row:05d}c{col:05d}" for row, col in (divmod(tile, lattice.n_tile_cols) for tile in known.tolist())
+    ]
     values = pa.array(names, type=pa.string()).take(pa.array(where.reshape(-1)))
     return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), values)
 
@@ -214,7 +260,9 @@ def _verified(table: pa.Table, at: NDArray[np.int64], prompt: NDArray[np.int64])
     if "verified" not in table.column_names:
         return pa.nulls(at.size, pa.float32())
     lists = table["verified"].combine_chunks()
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    lengths = np.asarray(
+        pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False), dtype=np.int64
+    )
     starts = np.cumsum(lengths) - lengths
     known = prompt < lengths[at]
     return lists.flatten().take(pa.array(starts[at] + prompt, mask=~known)).cast(pa.float32())
@@ -223,7 +271,9 @@ def _verified(table: pa.Table, at: NDArray[np.int64], prompt: NDArray[np.int64])
 def _shifted_boxes(boxes: pa.ListArray, shift: NDArray[np.int64]) -> pa.ListArray:
     """Boxes x0, y0, x1, y1 moved from tile to grid; null stays null."""
     given = boxes.is_valid().to_numpy(zero_copy_only=False)
-    xy = np.asarray(boxes.flatten().to_numpy(zero_copy_only=False), dtype=np.float64).reshape(-1, 4) + np.tile(shift[given], 2)
+    xy = np.asarray(boxes.flatten().to_numpy(zero_copy_only=False), dtype=np.float64).reshape(
+        -1, 4
+    ) + np.tile(shift[given], 2)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(4 * given)])
     starts = pa.array(offsets.astype(np.int32), mask=np.append(~given, False))
     return pa.ListArray.from_arrays(starts, pa.array(xy.reshape(-1)))
@@ -231,8 +281,13 @@ def _shifted_boxes(boxes: pa.ListArray, shift: NDArray[np.int64]) -> pa.ListArra
 
 def _shifted_points(points: pa.ListArray, shift: NDArray[np.int64]) -> pa.ListArray:
     counts = np.asarray(pc.list_value_length(points).to_numpy(zero_copy_only=False), dtype=np.int64)
-    values, by = points.flatten(), np.repeat(shift, counts, axis=0)
-    x, y = (np.asarray(values.field(name).to_numpy(zero_copy_only=False), dtype=np.float64) for name in ("x", "y"))
-    moved = pa.StructArray.from_arrays([pa.array(x + by[:, 0]), pa.array(y + by[:, 1]), values.field("label")], fields=list(POINT))
+    values = points.flatten()
+    by = np.repeat(shift, counts, axis=0)
+    x, y = (
+        np.asarray(values.field(name).to_numpy(zero_copy_only=False), dtype=np.float64) for name in ("x", "y")
+    )
+    moved = pa.StructArray.from_arrays(
+        [pa.array(x + by[:, 0]), pa.array(y + by[:, 1]), values.field("label")], fields=list(POINT)
+    )
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), moved)

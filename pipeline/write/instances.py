@@ -1,14 +1,16 @@
 """instances/*.parquet: one row per object, GeoParquet 1.1.
 
-1. Rows have integer pixel-edge polygons until the affine is applied to them, once, last; ground area is integrated on the
-   ellipsoid. `instance_rows` makes rows from what a merge task holds, `write_instances` from an `InstanceTable`.
-2. Rows are sorted along a Hilbert curve (then by query, id and part, so that equal input gives equal files) and written in
-   row groups of 32k with a bbox covering, so that `geopandas.read_parquet(dir, bbox=...)` reads little.
+1. Rows have integer pixel-edge polygons until the affine is applied to them, once, last; ground area is
+   integrated on the ellipsoid. `instance_rows` makes rows from what a merge task holds, `write_instances`
+   from an `InstanceTable`.
+2. Rows are sorted along a Hilbert curve (then by query, id and part, so that equal input gives equal files)
+   and written in row groups of 32k with a bbox covering, so that `geopandas.read_parquet(dir, bbox=...)`
+   reads little.
 
-A file holds a million rows; files of an earlier, longer result are removed. `instance_id` is unique within a query and is
-the value in the `instance_id` raster. An object of more tiles than `[stitch] split_tiles` comes as several rows with one
-instance_id, part_no 0 .. n_parts - 1 and disjoint geometries: each row's area and tiles are its own, so sums over rows stay
-true. There is no summary row: it would count every pixel twice.
+A file holds a million rows; files of an earlier, longer result are removed. `instance_id` is unique within a
+query and is the value in the `instance_id` raster. An object of more tiles than `[stitch] split_tiles` comes
+as several rows with one instance_id, part_no 0 .. n_parts - 1 and disjoint geometries: each row's area and
+tiles are its own, so sums over rows stay true. There is no summary row: it would count every pixel twice.
 """
 
 from __future__ import annotations
@@ -28,7 +30,13 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.schema import AffineTuple, RunGrid, Scene
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS, with_geometry, write_geo_parquet
-from pipeline.write.georeference import Geometries, affine_of, geodesic_area_m2, to_crs_coordinates, transformer
+from pipeline.write.georeference import (
+    Geometries,
+    affine_of,
+    geodesic_area_m2,
+    to_crs_coordinates,
+    transformer,
+)
 from pipeline.write.records.record_columns import POINT
 from pipeline.write.run_dir import RunDir
 
@@ -60,11 +68,14 @@ SCHEMA = pa.schema(
         ("run_id", pa.string()),
     ]
 )
-"""Attribute columns; `bbox` and `geometry` follow. box_px is (x0, y0, x1, y1) and points are (x, y), in pixel-edge
-coordinates of the run grid; box_px is null for an object prompted by points alone."""
+"""Attribute columns; `bbox` and `geometry` follow. box_px is (x0, y0, x1, y1) and points are (x, y), in
+pixel-edge coordinates of the run grid; box_px is null for an object prompted by points alone.
+"""
 
 VERIFIED = pa.field("verified", pa.float32())
-"""Last attribute column of a run with a verifier: its probability for the piece that gave label, box and rationale; null: not judged."""
+"""Last attribute column of a run with a verifier: its probability for the piece that gave label, box and
+rationale; null: not judged.
+"""
 
 Point = tuple[float, float, int]
 """(x, y, label) in pixel-edge coordinates of the run grid; label 1 = inside the object."""
@@ -117,7 +128,9 @@ class InstanceTable:
         picked: dict[str, Any] = {}
         for item in fields(self):
             column = getattr(self, item.name)
-            picked[item.name] = column[positions] if isinstance(column, np.ndarray) else [column[int(i)] for i in positions]
+            picked[item.name] = (
+                column[positions] if isinstance(column, np.ndarray) else [column[int(i)] for i in positions]
+            )
         return InstanceTable(**picked)
 
 
@@ -139,7 +152,9 @@ class InstanceMeta:
 
 
 def write_instances(run_dir: RunDir, table: InstanceTable, *, grid: RunGrid, meta: InstanceMeta) -> int:
-    """Write instances/part-00000.parquet, ...; returns the number of rows. An empty table gives one valid, empty part."""
+    """Write instances/part-00000.parquet, ...; returns the number of rows. An empty table gives one valid,
+    empty part.
+    """
     world = to_crs_coordinates(table.polygons, grid)
     area_m2 = geodesic_area_m2(table.polygons, grid)
     order = _hilbert_order(table, world)
@@ -159,8 +174,12 @@ def remove_parts_from(run_dir: RunDir, n_parts: int) -> None:
             path.unlink()
 
 
-def write_part(run_dir: RunDir, part: int, tables: Iterable[pa.Table], *, grid: RunGrid, schema: pa.Schema = SCHEMA) -> int:
-    """Write one part file from finished rows (attributes, bbox, geometry) in their final order; returns their number."""
+def write_part(
+    run_dir: RunDir, part: int, tables: Iterable[pa.Table], *, grid: RunGrid, schema: pa.Schema = SCHEMA
+) -> int:
+    """Write one part file from finished rows (attributes, bbox, geometry) in their final order; returns their
+    number.
+    """
     return write_geo_parquet(run_dir.instances / f"part-{part:05d}.parquet", tables, schema=schema, grid=grid)
 
 
@@ -168,10 +187,16 @@ def hilbert_keys(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.uint
     """(n,) place of each row along the Hilbert curve over `bounds` (xmin, ymin, xmax, ymax over the
     centres of ALL rows' bounding boxes, CRS coordinates)."""
     box = rows["bbox"].combine_chunks()
-    edges = [np.asarray(box.field(name).to_numpy(zero_copy_only=False)) for name in ("xmin", "ymin", "xmax", "ymax")]
+    edges = [
+        np.asarray(box.field(name).to_numpy(zero_copy_only=False))
+        for name in ("xmin", "ymin", "xmax", "ymax")
+    ]
     if rows.num_rows == 0:
         return np.zeros(0, dtype=np.uint32)
-    return np.asarray(geopandas.GeoSeries(shapely.box(*edges)).hilbert_distance(total_bounds=bounds).to_numpy(), dtype=np.uint32)
+    return np.asarray(
+        geopandas.GeoSeries(shapely.box(*edges)).hilbert_distance(total_bounds=bounds).to_numpy(),
+        dtype=np.uint32,
+    )
 
 
 def file_order(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -181,31 +206,51 @@ def file_order(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.int64]
 
 
 def read_instances(
-    run_dir: RunDir, *, bbox: tuple[float, float, float, float] | None = None, columns: Sequence[str] | None = None
+    run_dir: RunDir,
+    *,
+    bbox: tuple[float, float, float, float] | None = None,
+    columns: Sequence[str] | None = None,
 ) -> geopandas.GeoDataFrame:
-    """The instances of a run, or those whose bounds meet `bbox` (CRS coordinates). Raises InputError when there are none yet."""
+    """The instances of a run, or those whose bounds meet `bbox` (CRS coordinates). Raises InputError when
+    there are none yet.
+    """
     try:
-        return geopandas.read_parquet(run_dir.instances, bbox=bbox, columns=None if columns is None else list(columns))
+        return geopandas.read_parquet(
+            run_dir.instances, bbox=bbox, columns=None if columns is None else list(columns)
+        )
     except (OSError, pa.ArrowException, ValueError) as error:
         remedy = "let the run finish, or merge its block records again"
-        raise InputError(f"{run_dir.instances} must hold the instances of a finished run", came=str(error), remedy=remedy) from error
+        raise InputError(
+            f"{run_dir.instances} must hold the instances of a finished run", came=str(error), remedy=remedy
+        ) from error
 
 
-def scene_columns(polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene]) -> tuple[list[list[str]], list[str | None]]:
-    """(scene_ids, datetime) per polygon: the scenes whose footprint it overlaps, and the earliest time among them.
+def scene_columns(
+    polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene]
+) -> tuple[list[list[str]], list[str | None]]:
+    """(scene_ids, datetime) per polygon: the scenes whose footprint it overlaps, and the earliest time among
+    them.
 
-    Footprints are the scenes' full rectangles, so in a mosaic this names every scene that could have given a pixel.
+    Footprints are the scenes' full rectangles, so in a mosaic this names every scene that could have given a
+    pixel.
     """
     found: list[list[int]] = [[] for _ in polygons]
     for polygon, scene in footprint_index(scenes, grid).query(polygons, predicate="intersects").T.tolist():
         found[polygon].append(scene)
     ids = [[scenes[i].scene_id for i in sorted(rows)] for rows in found]
-    times = [sorted((t for i in rows if (t := scenes[i].datetime) is not None), key=timestamp_of) for rows in found]
+    times = [
+        sorted((t for i in rows if (t := scenes[i].datetime) is not None), key=timestamp_of) for rows in found
+    ]
     return ids, [row[0] if row else None for row in times]
 
 
 def _slabs(
-    table: InstanceTable, rows: NDArray[np.int64], *, world: Geometries, area_m2: NDArray[np.float64], meta: InstanceMeta
+    table: InstanceTable,
+    rows: NDArray[np.int64],
+    *,
+    world: Geometries,
+    area_m2: NDArray[np.float64],
+    meta: InstanceMeta,
 ) -> Iterator[pa.Table]:
     """Arrow tables of bounded length, in the order of `rows`."""
     for start in range(0, len(rows), ROW_GROUP_ROWS):
@@ -253,9 +298,12 @@ ScenePlace = tuple[str | None, AffineTuple, int, int]
 
 
 def footprint_index(scenes: Sequence[Scene], grid: RunGrid) -> shapely.STRtree:
-    """Index of the scenes' footprints, in their order. Built once per process and run: every block and query asks for it again, on Ray
-    with scenes that were unpickled anew."""
-    return _footprint_index(tuple((scene.crs_wkt, scene.transform, scene.width, scene.height) for scene in scenes), grid)
+    """Index of the scenes' footprints, in their order. Built once per process and run: every block and query
+    asks for it again, on Ray with scenes that were unpickled anew.
+    """
+    return _footprint_index(
+        tuple((scene.crs_wkt, scene.transform, scene.width, scene.height) for scene in scenes), grid
+    )
 
 
 @lru_cache(maxsize=4)
@@ -264,12 +312,15 @@ def _footprint_index(places: tuple[ScenePlace, ...], grid: RunGrid) -> shapely.S
 
 
 def _footprint(place: ScenePlace, grid: RunGrid) -> shapely.Geometry:
-    """The scene's rectangle as a polygon in pixels of the run grid; each edge is split in 21 before it is reprojected."""
+    """The scene's rectangle as a polygon in pixels of the run grid; each edge is split in 21 before it is
+    reprojected.
+    """
     crs_wkt, own, width, height = place
     a, b, c, d, e, f = own if grid.crs_wkt is not None else affine_of(grid)
     outline = shapely.segmentize(shapely.box(0, 0, width, height), max(width, height) / 21)
     xy = shapely.get_coordinates(outline)
-    x, y = a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f
+    x = a * xy[:, 0] + b * xy[:, 1] + c
+    y = d * xy[:, 0] + e * xy[:, 1] + f
     if grid.crs_wkt is not None and crs_wkt is not None and crs_wkt != grid.crs_wkt:
         x, y = transformer(crs_wkt, grid.crs_wkt).transform(x, y)
     ga, gb, gc, gd, ge, gf = affine_of(grid)

@@ -4,16 +4,16 @@
     instance_id  uint64   0 = no object; else the id of the row in instances/
     score        uint8    round(score * 254) of the object, 255 = no object
 
-1. `create_masks` lays the store out: chunk = core, shard = block, plain zstd level 3 without shuffle (byte shuffling makes
-   anchor ids four times larger), coordinates and georeferencing. A shard of fill values writes no file, so a sparse
-   mosaic of any size is free.
-2. `write_shard` writes exactly one shard of each array, whole. Misaligned parallel writes lose pixels without a word, so
-   any other window raises; writing the same shard again gives the same bytes.
+1. `create_masks` lays the store out: chunk = core, shard = block, plain zstd level 3 without shuffle (byte
+   shuffling makes anchor ids four times larger), coordinates and georeferencing. A shard of fill values
+   writes no file, so a sparse mosaic of any size is free.
+2. `write_shard` writes exactly one shard of each array, whole. Misaligned parallel writes lose pixels without
+   a word, so any other window raises; writing the same shard again gives the same bytes.
 3. `finalise` consolidates the metadata; nothing depends on it.
 
-Georeferencing is written twice, for two families of readers: CF (x/y pixel centres, scalar `spatial_ref`, `grid_mapping`)
-and the zarr conventions `proj:` and `spatial:` on the group and on every array. A rotated grid has no x/y coordinates; a grid
-without CRS has pixel coordinates and no projection.
+Georeferencing is written twice, for two families of readers: CF (x/y pixel centres, scalar `spatial_ref`,
+`grid_mapping`) and the zarr conventions `proj:` and `spatial:` on the group and on every array. A rotated
+grid has no x/y coordinates; a grid without CRS has pixel coordinates and no projection.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ from pipeline.write.georeference import affine_of, authority_code_of, crs_of, is
 MASK_FILL = 255
 """uint8 fill of `mask` and `score`: never processed, failed or nodata."""
 
-ARRAYS: Mapping[str, tuple[str, int]] = {"mask": ("uint8", MASK_FILL), "instance_id": ("uint64", 0), "score": ("uint8", MASK_FILL)}
+ARRAYS: Mapping[str, tuple[str, int]] = {
+    "mask": ("uint8", MASK_FILL),
+    "instance_id": ("uint64", 0),
+    "score": ("uint8", MASK_FILL),
+}
 """name -> (dtype, fill value)."""
 
 _CONVENTIONS = [
@@ -83,15 +87,21 @@ class ShardPixels:
     scores: NDArray[np.uint8]
     """`score_bytes` of the object at each pixel; ignored where ids is 0."""
     looked_at: NDArray[np.bool_]
-    """True where valid imagery was judged; elsewhere `mask` keeps its fill value unless an object covers the pixel."""
+    """True where valid imagery was judged; elsewhere `mask` keeps its fill value unless an object covers the
+    pixel.
+    """
 
 
 def create_masks(path: Path, lattice: TileLattice, queries: Sequence[str]) -> MaskStore:
-    """Lay out an empty store, replacing an existing one (the rasters are a pure function of the block records)."""
+    """Lay out an empty store, replacing an existing one (the rasters are a pure function of the block
+    records).
+    """
     if path.exists():
         shutil.rmtree(path)
     grid = lattice.grid
-    group = zarr.create_group(store=str(path), zarr_format=3, attributes={**_spatial_attributes(grid), "Conventions": "CF-1.10"})
+    group = zarr.create_group(
+        store=str(path), zarr_format=3, attributes={**_spatial_attributes(grid), "Conventions": "CF-1.10"}
+    )
     for name, (dtype, fill) in ARRAYS.items():
         group.create_array(
             name,
@@ -115,22 +125,37 @@ def open_masks(path: Path, lattice: TileLattice) -> MaskStore:
         group = zarr.open_group(store=str(path), mode="r+", zarr_format=3, use_consolidated=False)
         mask = group["mask"]
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} must be a masks.zarr of this run", came=str(error), remedy="delete it and merge again") from error
+        raise InputError(
+            f"{path} must be a masks.zarr of this run", came=str(error), remedy="delete it and merge again"
+        ) from error
     want = ((lattice.grid.height, lattice.grid.width), (1, lattice.shard_px, lattice.shard_px))
     if not isinstance(mask, zarr.Array) or (mask.shape[1:], mask.shards) != want:
-        raise InputError(f"{path} must be cut by this run's lattice {want}", came=repr(mask), remedy="delete it and merge again")
+        raise InputError(
+            f"{path} must be cut by this run's lattice {want}",
+            came=repr(mask),
+            remedy="delete it and merge again",
+        )
     return MaskStore(path=path, lattice=lattice, n_queries=mask.shape[0], group=group)
 
 
 def write_shard(store: MaskStore, block_row: int, block_col: int, pixels: ShardPixels) -> None:
-    """Write one block, whole: all three arrays, all queries. Safe for parallel writers of different blocks; idempotent."""
+    """Write one block, whole: all three arrays, all queries. Safe for parallel writers of different blocks;
+    idempotent.
+    """
     window = store.lattice.block_core(block_row, block_col)
     for name, array in (("ids", pixels.ids), ("scores", pixels.scores), ("looked_at", pixels.looked_at)):
         want = (store.n_queries, *window.shape)
         if array.shape != want:
-            raise ValueError(f"{name} of block ({block_row}, {block_col}) must have shape {want}, got {array.shape}")
+            raise ValueError(
+                f"{name} of block ({block_row}, {block_col}) must have shape {want}, got {array.shape}"
+            )
     has_object = pixels.ids != 0
-    write_window(store, "mask", window, np.where(has_object, 1, np.where(pixels.looked_at, 0, MASK_FILL)).astype(np.uint8))
+    write_window(
+        store,
+        "mask",
+        window,
+        np.where(has_object, 1, np.where(pixels.looked_at, 0, MASK_FILL)).astype(np.uint8),
+    )
     write_window(store, "instance_id", window, pixels.ids.astype(np.uint64, copy=False))
     write_window(store, "score", window, np.where(has_object, pixels.scores, MASK_FILL).astype(np.uint8))
 
@@ -140,21 +165,27 @@ def write_window(store: MaskStore, name: str, window: Window, values: NDArray[An
     side = store.lattice.shard_px
     block = store.lattice.block_core(window.row0 // side, window.col0 // side)
     if window != block or values.shape[1:] != window.shape:
-        raise ValueError(f"a write must cover one whole shard, {block}, got {window} with values of shape {values.shape}")
+        raise ValueError(
+            f"a write must cover one whole shard, {block}, got {window} with values of shape {values.shape}"
+        )
     array = store.group[name]
     assert isinstance(array, zarr.Array)
     array[:, window.row0 : window.row1, window.col0 : window.col1] = values
 
 
-def score_bytes(ids: NDArray[np.uint64], *, instance_id: NDArray[np.uint64], score: NDArray[np.float32]) -> NDArray[np.uint8]:
+def score_bytes(
+    ids: NDArray[np.uint64], *, instance_id: NDArray[np.uint64], score: NDArray[np.float32]
+) -> NDArray[np.uint8]:
     """The score raster of an id raster of any shape: round(score * 254) where ids is not 0, else 255.
 
-    `instance_id` and `score` are the rows of one query, in any order; raises ValueError for an id without a row.
+    `instance_id` and `score` are the rows of one query, in any order; raises ValueError for an id without a
+    row.
     """
     if np.any((score < 0) | (score > 1) | np.isnan(score)):
         raise ValueError("scores must lie in 0..1")
     order = np.argsort(instance_id, kind="stable")
-    known, scaled = instance_id[order], np.round(score[order].astype(np.float64) * SCORE_SCALE).astype(np.uint8)
+    known = instance_id[order]
+    scaled = np.round(score[order].astype(np.float64) * SCORE_SCALE).astype(np.uint8)
     values = np.full(ids.shape, MASK_FILL, dtype=np.uint8)
     objects = ids != 0
     wanted = ids[objects]
@@ -168,12 +199,18 @@ def score_bytes(ids: NDArray[np.uint64], *, instance_id: NDArray[np.uint64], sco
 def finalise(store: MaskStore) -> None:
     """Consolidate the metadata, once, after the last shard."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zarr: consolidated metadata is not in the core v3 specification; nothing here needs it
+        warnings.simplefilter(
+            "ignore"
+        )  # zarr: consolidated metadata is not in the core v3 specification; nothing here needs it
         zarr.consolidate_metadata(str(store.path), zarr_format=3)
 
 
 def _array_attributes(name: str, grid: RunGrid) -> dict[str, Any]:
-    attributes: dict[str, Any] = {"long_name": _LONG_NAMES[name], "coordinates": "spatial_ref", "grid_mapping": "spatial_ref"}
+    attributes: dict[str, Any] = {
+        "long_name": _LONG_NAMES[name],
+        "coordinates": "spatial_ref",
+        "grid_mapping": "spatial_ref",
+    }
     if grid.crs_wkt is None:
         attributes = {"long_name": _LONG_NAMES[name]}
     if name == "mask":
@@ -186,8 +223,11 @@ def _array_attributes(name: str, grid: RunGrid) -> dict[str, Any]:
 def _spatial_attributes(grid: RunGrid) -> dict[str, Any]:
     """proj: and spatial: attributes; transform in Affine order, bbox as (xmin, ymin, xmax, ymax)."""
     a, b, c, d, e, f = affine_of(grid)
-    corners = np.array([(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)], dtype=np.float64)
-    x, y = corners @ np.array([a, b]) + c, corners @ np.array([d, e]) + f
+    corners = np.array(
+        [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)], dtype=np.float64
+    )
+    x = corners @ np.array([a, b]) + c
+    y = corners @ np.array([d, e]) + f
     attributes: dict[str, Any] = {
         "zarr_conventions": _CONVENTIONS if grid.crs_wkt is not None else _CONVENTIONS[1:],
         "spatial:dimensions": ["y", "x"],
@@ -207,18 +247,33 @@ def _spatial_attributes(grid: RunGrid) -> dict[str, Any]:
 
 def _write_coordinates(group: zarr.Group, grid: RunGrid, queries: Sequence[str]) -> None:
     crs = crs_of(grid)
-    _coordinate(group, "query", np.arange(len(queries), dtype=np.int64), {"long_name": "index of the query", "queries": list(queries)})
+    _coordinate(
+        group,
+        "query",
+        np.arange(len(queries), dtype=np.int64),
+        {"long_name": "index of the query", "queries": list(queries)},
+    )
     a, b, c, d, e, f = affine_of(grid)
     if not is_rotated(grid):
         axes: Mapping[str, Mapping[str, Any]] = {"x": {"axis": "X"}, "y": {"axis": "Y"}}
         if crs is not None:
-            axes = {attributes["axis"].lower(): attributes for attributes in crs.cs_to_cf() if attributes.get("axis") in {"X", "Y"}}
+            axes = {
+                attributes["axis"].lower(): attributes
+                for attributes in crs.cs_to_cf()
+                if attributes.get("axis") in {"X", "Y"}
+            }
         _coordinate(group, "x", a * (np.arange(grid.width) + 0.5) + c, axes.get("x", {"axis": "X"}))
         _coordinate(group, "y", e * (np.arange(grid.height) + 0.5) + f, axes.get("y", {"axis": "Y"}))
     if crs is not None:
         cf = {key: value for key, value in crs.to_cf().items() if value is not None}
-        wkt = {"crs_wkt": grid.crs_wkt, "spatial_ref": grid.crs_wkt, "GeoTransform": f"{c!r} {a!r} {b!r} {f!r} {d!r} {e!r}"}
-        spatial_ref = group.create_array("spatial_ref", shape=(), dtype="int64", dimension_names=(), attributes={**cf, **wkt})
+        wkt = {
+            "crs_wkt": grid.crs_wkt,
+            "spatial_ref": grid.crs_wkt,
+            "GeoTransform": f"{c!r} {a!r} {b!r} {f!r} {d!r} {e!r}",
+        }
+        spatial_ref = group.create_array(
+            "spatial_ref", shape=(), dtype="int64", dimension_names=(), attributes={**cf, **wkt}
+        )
         spatial_ref[...] = 0
 
 

@@ -1,8 +1,9 @@
-"""Tables that pass between the tasks of one publication: Arrow IPC files of plain columns, read by memory map.
+"""Tables that pass between the tasks of one publication: Arrow IPC files of plain columns, read by memory
+map.
 
-A file holds one or more batches of the same columns (usually one batch per block, in a fixed order), so that a task maps a
-super-tile's file and touches the blocks it needs. Files appear by rename, whole or not at all; they belong to one
-publication, are never resumed from, and are not synced to disk.
+A file holds one or more batches of the same columns (usually one batch per block, in a fixed order), so that
+a task maps a super-tile's file and touches the blocks it needs. Files appear by rename, whole or not at all;
+they belong to one publication, are never resumed from, and are not synced to disk.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def write_columns(path: Path, *batches: Columns) -> Path:
 def write_table(path: Path, table: pa.Table) -> Path:
     """Write an Arrow table of any types as one compressed batch."""
     whole = table.combine_chunks().to_batches()
-    return write_batches(path, whole or [pa.RecordBatch.from_pylist([], schema=table.schema)], compression="zstd")
+    return write_batches(
+        path, whole or [pa.RecordBatch.from_pylist([], schema=table.schema)], compression="zstd"
+    )
 
 
 def write_batches(path: Path, batches: Sequence[pa.RecordBatch], *, compression: str | None) -> Path:
@@ -38,7 +41,10 @@ def write_batches(path: Path, batches: Sequence[pa.RecordBatch], *, compression:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     options = pa.ipc.IpcWriteOptions(compression=compression)
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batches[0].schema, options=options) as writer:
+    with (
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, batches[0].schema, options=options) as writer,
+    ):
         for batch in batches:
             writer.write_batch(batch)
     temporary.replace(path)
@@ -46,7 +52,9 @@ def write_batches(path: Path, batches: Sequence[pa.RecordBatch], *, compression:
 
 
 def read_columns(path: Path, batch: int = 0) -> dict[str, NDArray[Any]]:
-    """One batch as arrays; numbers are views into the mapped file. Raises RecordError for a file that cannot be read."""
+    """One batch as arrays; numbers are views into the mapped file. Raises RecordError for a file that cannot
+    be read.
+    """
     record = read_batch(path, batch)
     return {name: _to_array(record.column(i)) for i, name in enumerate(record.schema.names)}
 
@@ -61,17 +69,25 @@ def read_batch(path: Path, batch: int = 0, *, column: str | None = None) -> pa.R
                 file = pa.ipc.open_file(source, options=wanted)
             return file.get_batch(batch)
     except (OSError, pa.ArrowException, IndexError) as error:
-        raise RecordError(f"the intermediate table {path} cannot be read ({error}). To fix: start the merge again") from error
+        raise RecordError(
+            f"the intermediate table {path} cannot be read ({error}). To fix: start the merge again"
+        ) from error
 
 
 def read_tables(paths: Sequence[Path], *, column: str | None = None) -> pa.Table:
-    """Several files of one schema and one batch each, or one column of them, in the order given; at least one file."""
+    """Several files of one schema and one batch each, or one column of them, in the order given; at least one
+    file.
+    """
     return pa.Table.from_batches([read_batch(path, column=column) for path in paths])
 
 
 def files_in(folder: Path) -> list[Path]:
     """The tables directly in a folder, by name; none when there is no such folder."""
-    return sorted(path for path in folder.glob("*.arrow") if not path.name.startswith(".")) if folder.is_dir() else []
+    return (
+        sorted(path for path in folder.glob("*.arrow") if not path.name.startswith("."))
+        if folder.is_dir()
+        else []
+    )
 
 
 def folders_in(folder: Path) -> Iterator[str]:

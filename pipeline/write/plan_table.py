@@ -1,7 +1,8 @@
 """plan.parquet: every tile of the lattice, what it reads and owns, and whether the run will look at it.
 
-GeoParquet, one row per tile, row-major; the geometry is the core in the run's CRS. All columns are computed in one go for
-the whole lattice (a million tiles take seconds), because the plan is printed before anything is loaded.
+GeoParquet, one row per tile, row-major; the geometry is the core in the run's CRS. All columns are computed
+in one go for the whole lattice (a million tiles take seconds), because the plan is printed before anything is
+loaded.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ SCHEMA = pa.schema(
         ("tile_col", pa.int32()),
         ("block_id", pa.string()),
         ("inside", pa.bool_()),
-        *((f"{kind}_{edge}", pa.int64()) for kind in ("core", "read") for edge in ("row0", "col0", "row1", "col1")),
+        *(
+            (f"{kind}_{edge}", pa.int64())
+            for kind in ("core", "read")
+            for edge in ("row0", "col0", "row1", "col1")
+        ),
     ]
 )
 """Windows are half-open, in pixels of the run grid; `inside` = the tile touches the AOI and a scene."""
@@ -36,30 +41,45 @@ _SLAB_TILES = 200_000
 
 
 def write_plan(path: Path, lattice: TileLattice, inside: NDArray[np.bool_]) -> int:
-    """Write plan.parquet atomically; `inside` is (n_tile_rows, n_tile_cols). Returns the number of tiles inside."""
+    """Write plan.parquet atomically; `inside` is (n_tile_rows, n_tile_cols). Returns the number of tiles
+    inside.
+    """
     want = (lattice.n_tile_rows, lattice.n_tile_cols)
     if inside.shape != want:
         raise ValueError(f"inside must have shape {want}, one value per tile, got {inside.shape}")
     rows_per_slab = max(_SLAB_TILES // lattice.n_tile_cols, 1)
-    slabs = (_slab(lattice, inside, first, min(first + rows_per_slab, want[0])) for first in range(0, want[0], rows_per_slab))
+    slabs = (
+        _slab(lattice, inside, first, min(first + rows_per_slab, want[0]))
+        for first in range(0, want[0], rows_per_slab)
+    )
     write_geo_parquet(path, slabs, schema=SCHEMA, grid=lattice.grid)
     return int(inside.sum())
 
 
 def read_inside(path: Path, lattice: TileLattice) -> NDArray[np.bool_]:
-    """The `inside` array that `write_plan` was given; raises InputError when the file is missing or of another lattice."""
+    """The `inside` array that `write_plan` was given; raises InputError when the file is missing or of
+    another lattice.
+    """
     remedy = "plan again: start the run on its --out directory"
     try:
         inside = pq.read_table(path, columns=["inside"], partitioning=None)["inside"].to_numpy()
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise InputError(f"{path} must be the readable plan of a run", came=str(error), remedy=remedy) from error
+        raise InputError(
+            f"{path} must be the readable plan of a run", came=str(error), remedy=remedy
+        ) from error
     if inside.size != lattice.n_tile_rows * lattice.n_tile_cols:
         came = f"{inside.size} tiles"
-        raise InputError(f"{path} must hold one row per tile of {lattice.n_tile_rows} x {lattice.n_tile_cols}", came=came, remedy=remedy)
+        raise InputError(
+            f"{path} must hold one row per tile of {lattice.n_tile_rows} x {lattice.n_tile_cols}",
+            came=came,
+            remedy=remedy,
+        )
     return np.asarray(inside, dtype=np.bool_).reshape(lattice.n_tile_rows, lattice.n_tile_cols)
 
 
-def core_polygons(lattice: TileLattice, tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]) -> Geometries:
+def core_polygons(
+    lattice: TileLattice, tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]
+) -> Geometries:
     """The cores of some tiles as polygons in CRS coordinates (pixel space without CRS)."""
     row0, col0, row1, col1 = _core_edges(lattice, tile_row, tile_col)
     return to_crs_coordinates(shapely.box(col0, row0, col1, row1), lattice.grid)
@@ -68,7 +88,9 @@ def core_polygons(lattice: TileLattice, tile_row: NDArray[np.int64], tile_col: N
 def _slab(lattice: TileLattice, inside: NDArray[np.bool_], first: int, last: int) -> pa.Table:
     tile_row, tile_col = (a.ravel() for a in np.mgrid[first:last, 0 : lattice.n_tile_cols])
     core = _core_edges(lattice, tile_row, tile_col)
-    halo, grid, k = lattice.halo_px, lattice.grid, lattice.block_tiles
+    halo = lattice.halo_px
+    grid = lattice.grid
+    k = lattice.block_tiles
     read = (
         np.maximum(core[0] - halo, 0),
         np.maximum(core[1] - halo, 0),
@@ -85,12 +107,23 @@ def _slab(lattice: TileLattice, inside: NDArray[np.bool_], first: int, last: int
         *core,
         *read,
     ]
-    table = pa.table([pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+    table = pa.table(
+        [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)],
+        schema=SCHEMA,
+    )
     return with_geometry(table, core_polygons(lattice, tile_row, tile_col))
 
 
-def _core_edges(lattice: TileLattice, tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+def _core_edges(
+    lattice: TileLattice, tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], ...]:
     """(row0, col0, row1, col1) of the cores, as `TileLattice.tile` gives them one by one."""
     side = lattice.core_px
-    row0, col0 = tile_row * side, tile_col * side
-    return row0, col0, np.minimum(row0 + side, lattice.grid.height), np.minimum(col0 + side, lattice.grid.width)
+    row0 = tile_row * side
+    col0 = tile_col * side
+    return (
+        row0,
+        col0,
+        np.minimum(row0 + side, lattice.grid.height),
+        np.minimum(col0 + side, lattice.grid.width),
+    )

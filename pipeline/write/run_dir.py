@@ -1,10 +1,12 @@
 """The run directory: every path in it, and the check that it belongs to this run.
 
-    out/run.json  plan.parquet  blocks/*.parquet  masks.zarr/  instances/*.parquet  coverage.parquet  item.json  report.html
+    out/run.json  plan.parquet  blocks/*.parquet  masks.zarr/  instances/*.parquet  coverage.parquet
+    item.json  report.html
 
-A directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed. Anything else is
-refused before a byte is written, and so is a directory in which another driver is at work (`run_lock`). With `new_run` it may hold
-any run, known by its run.json, whose files are then deleted by name: what somebody else put beside them stays.
+A directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed.
+Anything else is refused before a byte is written, and so is a directory in which another driver is at work
+(`run_lock`). With `new_run` it may hold any run, known by its run.json, whose files are then deleted by name:
+what somebody else put beside them stays.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class RunDir:
 
     path: Path
     records: Path | None
-    """Folder of the block records when they lie elsewhere (a region merged again into a directory of its own)."""
+    """Folder of the block records when they lie elsewhere (a region merged again into a directory of its
+    own).
+    """
 
     def __init__(self, path: str | Path, *, records: str | Path | None = None) -> None:
         object.__setattr__(self, "path", Path(path))
@@ -85,13 +89,17 @@ class RunDir:
         return self.blocks / f"{block_id}.parquet"
 
     def check(self, parameters: Mapping[str, Any], *, new_run: bool = False) -> Claim:
-        """Say whether a run with these parameters would be new here or a resume; writes nothing. `new_run`: in place of any other.
+        """Say whether a run with these parameters would be new here or a resume; writes nothing. `new_run`:
+        in place of any other.
 
-        Raises RunMismatchError (keys and both values) for another run's directory, and InputError for a path that is not
-        a directory, a directory with foreign content, or a run.json that is damaged or not one of ours.
+        Raises RunMismatchError (keys and both values) for another run's directory, and InputError for a path
+        that is not a directory, a directory with foreign content, or a run.json that is damaged or not one of
+        ours.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"--out must be a directory: {self.path}", came="a file", remedy="give another --out")
+            raise InputError(
+                f"--out must be a directory: {self.path}", came="a file", remedy="give another --out"
+            )
         if not self.run_json.exists():
             self._require_vacant()
             return "new"
@@ -103,14 +111,17 @@ class RunDir:
         keys = diff_parameters(before.parameters, parameters)
         raise RunMismatchError(
             f"{self.path} holds a run with other parameters ({', '.join(keys) or 'written by another version'})",
-            came=describe_difference(before.parameters, parameters) or "the same parameters with another fingerprint",
+            came=describe_difference(before.parameters, parameters)
+            or "the same parameters with another fingerprint",
             remedy="give another --out, or set these parameters back to resume that run",
         )
 
     def claim(self, parameters: Mapping[str, Any], *, new_run: bool = False) -> Claim:
-        """`check`, then create the directory, lock it and sweep up an earlier run (`new_run`) and leftovers of interrupted writes.
+        """`check`, then create the directory, lock it and sweep up an earlier run (`new_run`) and leftovers
+        of interrupted writes.
 
-        The lock is that of `run_lock`, which refuses a second driver (InputError). Who claims works within its `alone_in`.
+        The lock is that of `run_lock`, which refuses a second driver (InputError). Who claims works within
+        its `alone_in`.
         """
         self.check(parameters, new_run=new_run)
         try:
@@ -123,13 +134,27 @@ class RunDir:
             for folder in (self.path, self.blocks, self.instances):
                 remove_leftovers(folder)
         except OSError as error:
-            raise InputError(f"--out must be writable: {self.path}", came=str(error), remedy="give another --out") from error
+            raise InputError(
+                f"--out must be writable: {self.path}", came=str(error), remedy="give another --out"
+            ) from error
         return claim
 
     def _delete_outputs(self) -> None:
-        """Everything a run writes, except run.json: until the new run's takes its place it says that the directory is a run's."""
+        """Everything a run writes, except run.json: until the new run's takes its place it says that the
+        directory is a run's.
+        """
         blocks = self.path / "blocks"  # never those of another directory that `records` names
-        for path in (self.report, self.item, self.coverage, self.instances, self.masks, self.merge, self.attempts, blocks, self.plan):
+        for path in (
+            self.report,
+            self.item,
+            self.coverage,
+            self.instances,
+            self.masks,
+            self.merge,
+            self.attempts,
+            blocks,
+            self.plan,
+        ):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -139,9 +164,15 @@ class RunDir:
         try:
             entries = sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
         except OSError as error:
-            raise InputError(f"--out must be readable: {self.path}", came=str(error), remedy="give another --out") from error
+            raise InputError(
+                f"--out must be readable: {self.path}", came=str(error), remedy="give another --out"
+            ) from error
         ours = (_PLAN_NAME, LOCK_NAME)
-        foreign = [name for name in entries if name not in ours and not name.endswith(".tmp") and not self._is_empty_folder(name)]
+        foreign = [
+            name
+            for name in entries
+            if name not in ours and not name.endswith(".tmp") and not self._is_empty_folder(name)
+        ]
         if foreign:
             raise InputError(
                 f"--out must be empty or hold a run (run.json): {self.path}",

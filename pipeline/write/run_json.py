@@ -1,8 +1,8 @@
 """run.json: one document that says what was asked, with what, on what, and what came of it.
 
-Written when a run starts (`status: running`) and again when it ends. It is also what a resumed run is compared with, and
-what `restitch` reads back to know the lattice, so `read_run_json(write_run_json(x)) == x` (hrefs apart: they are stored
-without query strings).
+Written when a run starts (`status: running`) and again when it ends. It is also what a resumed run is
+compared with, and what `restitch` reads back to know the lattice, so `read_run_json(write_run_json(x)) == x`
+(hrefs apart: they are stored without query strings).
 """
 
 from __future__ import annotations
@@ -59,9 +59,13 @@ class RunInfo:
     qa: Mapping[str, Any] = field(default_factory=dict)
     """Query -> match scores, density of objects at seams against the interior, counts of the merge."""
     gate: Mapping[str, Any] = field(default_factory=dict)
-    """What a gate rejected, and what the audit says that cost (`evaluate.gate_audit`). Left out of the file without a gate."""
+    """What a gate rejected, and what the audit says that cost (`evaluate.gate_audit`). Left out of the file
+    without a gate.
+    """
     aoi_wkb: str = ""
-    """The AOI in the run grid's CRS, hexadecimal WKB; empty for whole scenes. What merging again needs to select objects."""
+    """The AOI in the run grid's CRS, hexadecimal WKB; empty for whole scenes. What merging again needs to
+    select objects.
+    """
     model_ids: Mapping[str, str] = field(default_factory=dict)
     """Role (prompter, segmenter) -> what answered, as published with every instance."""
     started: str = ""
@@ -81,20 +85,32 @@ def write_run_json(path: Path, info: RunInfo) -> Path:
     document["lattice"] = asdict(info.lattice)
     document["scenes"] = [scene_entry(scene) for scene in info.scenes]
     document["warnings"] = [public_text(text) for text in info.warnings]
-    text = json.dumps({"run_json_version": RUN_JSON_VERSION, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=dict)
+    text = json.dumps(
+        {"run_json_version": RUN_JSON_VERSION, **document},
+        indent=2,
+        ensure_ascii=False,
+        allow_nan=False,
+        default=dict,
+    )
     return write_bytes_atomic(path, (text + "\n").encode())
 
 
 def read_run_json(path: Path) -> RunInfo:
-    """Read what `write_run_json` wrote. Raises InputError that names the file when it is missing, damaged or newer."""
+    """Read what `write_run_json` wrote. Raises InputError that names the file when it is missing, damaged or
+    newer.
+    """
     remedy = "use another --out, or delete this directory if its content is not needed"
     try:
         document = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} must be the readable run.json of a run", came=str(error), remedy=remedy) from error
+        raise InputError(
+            f"{path} must be the readable run.json of a run", came=str(error), remedy=remedy
+        ) from error
     found = document.pop("run_json_version", None) if isinstance(document, dict) else None
     if found != RUN_JSON_VERSION:
-        raise InputError(f"{path} must have run_json_version {RUN_JSON_VERSION}", came=str(found), remedy=remedy)
+        raise InputError(
+            f"{path} must have run_json_version {RUN_JSON_VERSION}", came=str(found), remedy=remedy
+        )
     try:
         document["lattice"] = _lattice(document["lattice"])
         document["scenes"] = tuple(_scene(entry) for entry in document["scenes"])

@@ -1,18 +1,21 @@
 """One driver at a time in a run directory: `run.lock`, which names who works there and shows that it lives.
 
-1. `take` creates the file, or finds it: a lock of this process is renewed, a stale one is taken over, any other one is refused with
-   host, process and age. `RunDir.claim` takes it after its checks and before anything of a run is written or deleted.
-2. `alone_in` is around all that a driver does in the directory: it writes the file anew every `BEAT_S` and removes it at the end, also
-   after an error.
-3. A lock is stale when its process is gone, which only a process that counts in the same table of pids can know (same machine since
-   its start, same container), and for any other when it has not been renewed for `STALE_S`. So `kill -9` does not stand in the way
-   of a restart on the same machine, and elsewhere for some minutes.
-4. Two drivers may find the same stale lock. Both replace it, look again after `SETTLE_S`, and the one that does not find itself
-   gives way. A driver that was suspended so long that another took over learns of it before it publishes.
+1. `take` creates the file, or finds it: a lock of this process is renewed, a stale one is taken over, any
+   other one is refused with host, process and age. `RunDir.claim` takes it after its checks and before
+   anything of a run is written or deleted.
+2. `alone_in` is around all that a driver does in the directory: it writes the file anew every `BEAT_S` and
+   removes it at the end, also after an error.
+3. A lock is stale when its process is gone, which only a process that counts in the same table of pids can
+   know (same machine since its start, same container), and for any other when it has not been renewed for
+   `STALE_S`. So `kill -9` does not stand in the way of a restart on the same machine, and elsewhere for some
+   minutes.
+4. Two drivers may find the same stale lock. Both replace it, look again after `SETTLE_S`, and the one that
+   does not find itself gives way. A driver that was suspended so long that another took over learns of it
+   before it publishes.
 
-No lock of the operating system (flock, fcntl): mounts of object stores have none, on network file systems they may hold within one
-machine alone, and a restarted driver may well come up on another one. Ages are differences between times that the file system gave,
-because clocks of machines differ.
+No lock of the operating system (flock, fcntl): mounts of object stores have none, on network file systems
+they may hold within one machine alone, and a restarted driver may well come up on another one. Ages are
+differences between times that the file system gave, because clocks of machines differ.
 """
 
 from __future__ import annotations
@@ -40,8 +43,9 @@ BEAT_S = 20.0
 """Seconds between two signs of life."""
 
 STALE_S = 300.0
-"""Age from which on a lock of an unknown process counts as left behind. Many beats, because network file systems show changes up to a
-minute late and a busy driver may not come to beat for a while."""
+"""Age from which on a lock of an unknown process counts as left behind. Many beats, because network file
+systems show changes up to a minute late and a busy driver may not come to beat for a while.
+"""
 
 SETTLE_S = 1.0
 """Seconds after which all that took over a stale lock at the same time have written it."""
@@ -54,14 +58,21 @@ class Driver:
     host: str
     pid: int
     born: str
-    """Its start in ticks of the machine's clock, which tells it from a later process of that pid; empty where the system does not say."""
+    """Its start in ticks of the machine's clock, which tells it from a later process of that pid; empty where
+    the system does not say.
+    """
     pid_table: str
-    """Names the table that `pid` counts in: one boot of one machine, and one container in it; empty where the system does not say."""
+    """Names the table that `pid` counts in: one boot of one machine, and one container in it; empty where the
+    system does not say.
+    """
 
 
 def take(folder: Path) -> None:
-    """Make this process the driver of a run directory that exists. Raises InputError when another one is at work there."""
-    path, me = folder / LOCK_NAME, _this_process()
+    """Make this process the driver of a run directory that exists. Raises InputError when another one is at
+    work there.
+    """
+    path = folder / LOCK_NAME
+    me = _this_process()
     if _create(path, me):
         return
     require_free(folder)
@@ -74,19 +85,28 @@ def take(folder: Path) -> None:
 
 
 def require_free(folder: Path) -> None:
-    """Raises InputError when another driver works in the folder; leaves nothing there. A folder without a lock is free."""
-    path, me = folder / LOCK_NAME, _this_process()
-    holder, age_s = _read(path), _age_s(path)
+    """Raises InputError when another driver works in the folder; leaves nothing there. A folder without a
+    lock is free.
+    """
+    path = folder / LOCK_NAME
+    me = _this_process()
+    holder = _read(path)
+    age_s = _age_s(path)
     if age_s is None or holder == me:
         return
     near = holder is not None and (holder.host, holder.pid_table) == (me.host, me.pid_table)
     if _is_gone(holder) if holder is not None and near else age_s > STALE_S:
         return
-    who, stop = "a process that has not said its name", ""
+    who = "a process that has not said its name"
+    stop = ""
     if holder is not None:
         who = f"process {holder.pid} on {holder.host}"
         stop = f" or stop it (`kill {holder.pid}` on {holder.host}; a submitted job: `ray job stop`)"
-    late = "" if near else f". If it is dead, its lock counts for nothing once it is {STALE_S:.0f} s old; to go on at once delete {path}"
+    late = (
+        ""
+        if near
+        else f". If it is dead, its lock counts for nothing once it is {STALE_S:.0f} s old; to go on at once delete {path}"
+    )
     raise InputError(
         f"one driver at a time may work in {folder}: two would overwrite each other's results",
         came=f"{who} at work, its last sign of life {max(age_s, 0.0):.0f} s old",
@@ -102,9 +122,11 @@ def _is_gone(holder: Driver) -> bool:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[Callable[[], None]]:
-    """Around the work of a driver: what it takes in the body shows signs of life meanwhile and is given back at the end.
+    """Around the work of a driver: what it takes in the body shows signs of life meanwhile and is given back
+    at the end.
 
-    Yields a check that raises IncompleteRunError when another driver has taken over. Raises InputError at once when one is at work.
+    Yields a check that raises IncompleteRunError when another driver has taken over. Raises InputError at
+    once when one is at work.
     """
     require_free(folder)
     done = threading.Event()
@@ -163,7 +185,12 @@ def _read(path: Path) -> Driver | None:
     """Who holds a lock; None without one, and for one that does not say."""
     try:
         entry = json.loads(path.read_bytes())
-        return Driver(host=str(entry["host"]), pid=int(entry["pid"]), born=str(entry["born"]), pid_table=str(entry["pid_table"]))
+        return Driver(
+            host=str(entry["host"]),
+            pid=int(entry["pid"]),
+            born=str(entry["born"]),
+            pid_table=str(entry["pid_table"]),
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -182,7 +209,9 @@ def _age_s(path: Path) -> float | None:
 
 
 def _this_process() -> Driver:
-    return Driver(host=socket.gethostname(), pid=os.getpid(), born=_born(os.getpid()) or "", pid_table=_pid_table())
+    return Driver(
+        host=socket.gethostname(), pid=os.getpid(), born=_born(os.getpid()) or "", pid_table=_pid_table()
+    )
 
 
 def _pid_table() -> str:
@@ -193,7 +222,9 @@ def _pid_table() -> str:
 
 
 def _born(pid: int) -> str | None:
-    """Start of a process of this table, empty where the system does not say; None when there is none or only its exit status is left."""
+    """Start of a process of this table, empty where the system does not say; None when there is none or only
+    its exit status is left.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

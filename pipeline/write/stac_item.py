@@ -1,10 +1,10 @@
 """item.json: the run as a STAC 1.1 Item, so that results can be found beside the scenes they came from.
 
-Geometry is the outline of the tiles that were looked at, in longitude and latitude, cut at the antimeridian. The time is the
-scenes' acquisition time or range; when no scene says one, it is the time of processing and `terraquery:datetime_source` says
-so. Provenance follows the processing extension: lineage in words, software versions, and the parameters as an expression.
-Every single-file asset has size and sha256 (multihash); the Zarr group is a folder and has neither. A run without CRS has no
-geometry, which STAC allows.
+Geometry is the outline of the tiles that were looked at, in longitude and latitude, cut at the antimeridian.
+The time is the scenes' acquisition time or range; when no scene says one, it is the time of processing and
+`terraquery:datetime_source` says so. Provenance follows the processing extension: lineage in words, software
+versions, and the parameters as an expression. Every single-file asset has size and sha256 (multihash); the
+Zarr group is a folder and has neither. A run without CRS has no geometry, which STAC allows.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, Any]:
         item.add_asset(key, asset)
     for scene in info.scenes:
         item.add_link(pystac.Link(rel="derived_from", target=public_href(scene.href), title=scene.scene_id))
-    item.add_link(pystac.Link(rel="processing-expression", target="./run.json", media_type="application/json"))
+    item.add_link(
+        pystac.Link(rel="processing-expression", target="./run.json", media_type="application/json")
+    )
     return dict(item.to_dict(include_self_link=False, transform_hrefs=False))
 
 
@@ -92,7 +94,9 @@ def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[st
     west, north, east, south = outline.bounds
     outline = shapely.segmentize(outline, max(east - west, south - north) / 20)
     (world,) = to_crs_coordinates([outline], lattice.grid)
-    return dict(transform_geom(lattice.grid.crs_wkt, "OGC:CRS84", shapely.geometry.mapping(world), precision=7))
+    return dict(
+        transform_geom(lattice.grid.crs_wkt, "OGC:CRS84", shapely.geometry.mapping(world), precision=7)
+    )
 
 
 def _outline(inside: NDArray[np.bool_], lattice: TileLattice, *, factor: int = 1) -> Any:
@@ -101,8 +105,14 @@ def _outline(inside: NDArray[np.bool_], lattice: TileLattice, *, factor: int = 1
     edges = np.diff(padded, axis=1)
     rows, starts = np.nonzero(edges == 1)
     ends = np.nonzero(edges == -1)[1]
-    side, grid = lattice.core_px * factor, lattice.grid
-    boxes = shapely.box(starts * side, rows * side, np.minimum(ends * side, grid.width), np.minimum((rows + 1) * side, grid.height))
+    side = lattice.core_px * factor
+    grid = lattice.grid
+    boxes = shapely.box(
+        starts * side,
+        rows * side,
+        np.minimum(ends * side, grid.width),
+        np.minimum((rows + 1) * side, grid.height),
+    )
     return shapely.simplify(shapely.union_all(boxes), 0)
 
 
@@ -110,7 +120,9 @@ def _coarser(inside: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     """True where any of factor x factor cells is."""
     rows, cols = inside.shape
     padded = np.pad(inside, ((0, -rows % factor), (0, -cols % factor)))
-    return np.asarray(padded.reshape(padded.shape[0] // factor, factor, -1, factor).any(axis=(1, 3)), dtype=np.bool_)
+    return np.asarray(
+        padded.reshape(padded.shape[0] // factor, factor, -1, factor).any(axis=(1, 3)), dtype=np.bool_
+    )
 
 
 def _bbox(geometry: dict[str, Any]) -> list[float]:
@@ -121,14 +133,17 @@ def _bbox(geometry: dict[str, Any]) -> list[float]:
     touches = bool((bounds[:, 0] <= -180 + 1e-6).any() and (bounds[:, 2] >= 180 - 1e-6).any())
     if touches and not bool(((bounds[:, 0] <= -180 + 1e-6) & (bounds[:, 2] >= 180 - 1e-6)).any()):
         eastern = bounds[:, 0] >= 0
-        west, east = float(bounds[eastern, 0].min()), float(bounds[~eastern, 2].max())
+        west = float(bounds[eastern, 0].min())
+        east = float(bounds[~eastern, 2].max())
     return [west, south, east, north]
 
 
 def _times(info: RunInfo) -> dict[str, datetime | None]:
     moments = sorted({_utc(scene.datetime) for scene in info.scenes if scene.datetime})
     if not moments:
-        return {"datetime": _utc(info.ended or info.started) if info.ended or info.started else datetime.now(UTC)}
+        return {
+            "datetime": _utc(info.ended or info.started) if info.ended or info.started else datetime.now(UTC)
+        }
     if len(moments) == 1:
         return {"datetime": moments[0]}
     return {"datetime": None, "start_datetime": moments[0], "end_datetime": moments[-1]}
@@ -158,7 +173,9 @@ def _properties(info: RunInfo) -> dict[str, Any]:
         "terraquery:counters": dict(info.counters),
         "terraquery:fingerprint": info.fingerprint,
         "terraquery:status": info.status,
-        "terraquery:datetime_source": "scenes" if any(scene.datetime for scene in info.scenes) else "processing",
+        "terraquery:datetime_source": "scenes"
+        if any(scene.datetime for scene in info.scenes)
+        else "processing",
     }
     if grid.crs_wkt is not None and properties["proj:code"] is None:
         properties["proj:wkt2"] = grid.crs_wkt
@@ -187,7 +204,10 @@ def _assets(run_dir: RunDir) -> dict[str, pystac.Asset]:
     for number, path in enumerate(parts):
         key = "instances" if number == 0 else f"instances-{number}"
         assets[key] = _table_asset(run_dir, path, title="objects with attributes", roles=["data"])
-    for key, path, title in (("coverage", run_dir.coverage, "what became of every tile"), ("plan", run_dir.plan, "tiles and blocks")):
+    for key, path, title in (
+        ("coverage", run_dir.coverage, "what became of every tile"),
+        ("plan", run_dir.plan, "tiles and blocks"),
+    ):
         if path.is_file():
             assets[key] = _table_asset(run_dir, path, title=title, roles=["metadata"])
     for key, path, media_type, role in (
@@ -195,7 +215,12 @@ def _assets(run_dir: RunDir) -> dict[str, pystac.Asset]:
         ("run", run_dir.run_json, "application/json", "metadata"),
     ):
         if path.is_file():
-            assets[key] = pystac.Asset(href=_href(run_dir, path), media_type=media_type, roles=[role], extra_fields=_file_fields(path))
+            assets[key] = pystac.Asset(
+                href=_href(run_dir, path),
+                media_type=media_type,
+                roles=[role],
+                extra_fields=_file_fields(path),
+            )
     return assets
 
 
@@ -207,7 +232,9 @@ def _table_asset(run_dir: RunDir, path: Path, *, title: str, roles: Sequence[str
         "table:row_count": pq.read_metadata(path).num_rows,
         **_file_fields(path),
     }
-    return pystac.Asset(href=_href(run_dir, path), media_type=_PARQUET, roles=list(roles), title=title, extra_fields=fields)
+    return pystac.Asset(
+        href=_href(run_dir, path), media_type=_PARQUET, roles=list(roles), title=title, extra_fields=fields
+    )
 
 
 def _bands() -> list[dict[str, Any]]:

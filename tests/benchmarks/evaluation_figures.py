@@ -1,10 +1,11 @@
-"""How long do the figures of a large benchmark take: time and peak memory of `build_results` against the number of samples.
+"""How long do the figures of a large benchmark take: time and peak memory of `build_results` against the
+number of samples.
 
     python tests/benchmarks/evaluation_figures.py [1928 16158]
 
-The defaults are the test splits of EarthReason and RISBench. The records are drawn, not answered; no mask is stored in them.
-Prints one line per size: samples, CPU seconds, peak of what was allocated meanwhile in MB. The two are taken in a call each, since
-tracing what is allocated doubles the time.
+The defaults are the test splits of EarthReason and RISBench. The records are drawn, not answered; no mask is
+stored in them. Prints one line per size: samples, CPU seconds, peak of what was allocated meanwhile in MB.
+The two are taken in a call each, since tracing what is allocated doubles the time.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def drawn_records(n: int) -> list[SampleRecord]:
         found = rng.random() > 0.05
         predicted = int(rng.integers(1, SIDE * SIDE // 2)) if found else 0
         common = int(rng.integers(0, min(true, predicted) + 1))
-        outline = BoundaryAgreement(true_px=4 * (true > 0), true_near=2 * (true > 0), predicted_px=4 * found, predicted_near=2 * found)
+        outline = BoundaryAgreement(
+            true_px=4 * (true > 0), true_near=2 * (true > 0), predicted_px=4 * found, predicted_near=2 * found
+        )
         record = SampleRecord(
             sample_id=f"{index}#0",
             image_id=str(index),

@@ -1,32 +1,36 @@
-"""Does mask-only GRPO make a prompter better? The experiment and the paper's ablations, on procedural worlds with unseen seeds.
+"""Does mask-only GRPO make a prompter better? The experiment and the paper's ablations, on procedural worlds
+with unseen seeds.
 
     python tests/benchmarks/grpo_experiment.py start-vs-grpo  --out build/grpo-experiment
     python tests/benchmarks/grpo_experiment.py combinations   --out build/grpo-experiment
     python tests/benchmarks/grpo_experiment.py segmenters     --out build/grpo-experiment
     python tests/benchmarks/grpo_experiment.py format-reward  --out build/grpo-experiment
 
-1. `start-vs-grpo`: a deliberately short supervised start (--start) and the full supervised prompter (--model), and both after
-   mask-only GRPO.
-2. `combinations`: the five prompt combinations of Think2Seg-RS table 6 and the embedded prompter's own. The short start writes only the
-   last, so each is taught for --sft-steps, then rewarded briefly.
-3. `segmenters`: brief GRPO from the short start and measurement with several segmenters (table 5). There is one embedded segmenter;
-   --segmenter names others, by default the same weights shown a smaller image. tests/benchmarks/segmenters/small.yaml has the command that
-   trains the smaller one of the figures in notebooks/results, and what to write after --segmenter small=, joined by ;.
+1. `start-vs-grpo`: a deliberately short supervised start (--start) and the full supervised prompter
+   (--model), and both after mask-only GRPO.
+2. `combinations`: the five prompt combinations of Think2Seg-RS table 6 and the embedded prompter's own. The
+   short start writes only the last, so each is taught for --sft-steps, then rewarded briefly.
+3. `segmenters`: brief GRPO from the short start and measurement with several segmenters (table 5). There is
+   one embedded segmenter; --segmenter names others, by default the same weights shown a smaller image.
+   tests/benchmarks/segmenters/small.yaml has the command that trains the smaller one of the figures in
+   notebooks/results, and what to write after --segmenter small=, joined by ;.
 4. `format-reward`: brief GRPO from the short start with and without the format term of the reward.
-5. `redraw`: no training. The replies of the full prompter are drawn again from their boxes alone, from their points alone, and by the
-   segmenter at other image sizes. The cheap half of 2 and 3: what the segmenter makes of prompts, not what a prompter learns from it.
+5. `redraw`: no training. The replies of the full prompter are drawn again from their boxes alone, from their
+   points alone, and by the segmenter at other image sizes. The cheap half of 2 and 3: what the segmenter
+   makes of prompts, not what a prompter learns from it.
 
-The short start of the figures in notebooks/results is an early prompter of this project, which has never seen today's reply format, after
-150 steps of 12 tiles with its tower frozen; give it as --start build/short/prompter:
-    mkdir -p build/early && git archive d0597d1 pipeline/models/embedded-prompter | tar x -C build/early --strip-components 3
-    python jobs/train_embedded.py prompter --work build/short --start build/early --tiles 20480 --language-steps 150 --joint-steps 0 \\
-        --measured-tiles 48 --out build/short/prompter
+The short start of the figures in notebooks/results is an early prompter of this project, which has never seen
+today's reply format, after 150 steps of 12 tiles with its tower frozen; give it as --start
+build/short/prompter: mkdir -p build/early && git archive d0597d1 pipeline/models/embedded-prompter | tar x -C
+build/early --strip-components 3 python jobs/train_embedded.py prompter --work build/short --start build/early
+--tiles 20480 --language-steps 150 --joint-steps 0 \\ --measured-tiles 48 --out build/short/prompter
 
-On Linux, MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 before a command keep memory that torch has given back, and with it
-the CPU time of asking for it again.
+On Linux, MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 before a command keep memory that torch has
+given back, and with it the CPU time of asking for it again.
 
-Every prompter is a folder below OUT/runs that resumes; experiments share equal ones. Results: OUT/<experiment>.json, .md, .png,
-rewritten after each prompter, so that an interrupted experiment has its table too.
+Every prompter is a folder below OUT/runs that resumes; experiments share equal ones. Results:
+OUT/<experiment>.json, .md, .png, rewritten after each prompter, so that an interrupted experiment has its
+table too.
 """
 
 from __future__ import annotations
@@ -42,7 +46,16 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from benchmarks.grpo_experiment_report import write_report  # noqa: E402 - after the path above
-from benchmarks.grpo_experiment_steps import MEASURED, PARTS, PROFILES, Place, Step, measure, train, with_segmenter  # noqa: E402
+from benchmarks.grpo_experiment_steps import (  # noqa: E402
+    MEASURED,
+    PARTS,
+    PROFILES,
+    Place,
+    Step,
+    measure,
+    train,
+    with_segmenter,
+)
 
 from pipeline.errors import TerraqueryError  # noqa: E402
 
@@ -53,10 +66,30 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("experiment", choices=EXPERIMENTS)
-    top.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of all experiments; the same command resumes")
-    top.add_argument("--model", type=Path, default=ROOT / "pipeline/models/embedded-prompter", metavar="DIR", help="the given prompter")
-    top.add_argument("--start", type=Path, metavar="DIR", help="the short start (default: the given prompter)")
-    top.add_argument("--segmenter", action="append", default=[], metavar="NAME=SETTINGS", help="of `segmenters`: settings joined by ;")
+    top.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of all experiments; the same command resumes",
+    )
+    top.add_argument(
+        "--model",
+        type=Path,
+        default=ROOT / "pipeline/models/embedded-prompter",
+        metavar="DIR",
+        help="the given prompter",
+    )
+    top.add_argument(
+        "--start", type=Path, metavar="DIR", help="the short start (default: the given prompter)"
+    )
+    top.add_argument(
+        "--segmenter",
+        action="append",
+        default=[],
+        metavar="NAME=SETTINGS",
+        help="of `segmenters`: settings joined by ;",
+    )
     for name, default, text in (
         ("seed", 0, "of order and sampling"),
         ("tiles", 2400, "drawn for training"),
@@ -76,7 +109,9 @@ def build_parser() -> argparse.ArgumentParser:
         ("generations", 8, "replies to one question"),
         ("max-tokens", 128, "longest sampled reply"),
     ):
-        top.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+        top.add_argument(
+            f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})"
+        )
     for name, value, text in (
         ("sft-rate", 1e-3, "learning rate of teaching a combination"),
         ("rate", 1e-4, "learning rate of GRPO, falling to 0"),
@@ -84,18 +119,39 @@ def build_parser() -> argparse.ArgumentParser:
         ("temperature", 0.5, "of sampled replies"),
         ("kl", 0.0, "weight of the divergence; 0 saves a pass through a second model"),
     ):
-        top.add_argument(f"--{name}", type=float, default=value, metavar="X", help=f"{text} (default {value})")
+        top.add_argument(
+            f"--{name}", type=float, default=value, metavar="X", help=f"{text} (default {value})"
+        )
     top.add_argument(
-        "--precision", choices=("float32", "bf16"), default="bf16", help="of products in training; weights are float32 (default bf16)"
+        "--precision",
+        choices=("float32", "bf16"),
+        default="bf16",
+        help="of products in training; weights are float32 (default bf16)",
     )
     top.add_argument(
-        "--scale", choices=("group", "batch", "none"), default="group", help="what rewards are divided by (default group, the paper's)"
+        "--scale",
+        choices=("group", "batch", "none"),
+        default="group",
+        help="what rewards are divided by (default group, the paper's)",
     )
     top.add_argument(
-        "--only", nargs="+", choices=tuple(PROFILES), metavar="NAME", help="prompt combinations of `combinations` (default all)"
+        "--only",
+        nargs="+",
+        choices=tuple(PROFILES),
+        metavar="NAME",
+        help="prompt combinations of `combinations` (default all)",
     )
-    top.add_argument("--world-seeds", type=int, nargs="+", default=[51, 52, 53, 54, 55, 56], metavar="N", help="worlds measured on")
-    top.add_argument("--measured", nargs="+", choices=MEASURED, default=list(MEASURED), help="question sets to measure on")
+    top.add_argument(
+        "--world-seeds",
+        type=int,
+        nargs="+",
+        default=[51, 52, 53, 54, 55, 56],
+        metavar="N",
+        help="worlds measured on",
+    )
+    top.add_argument(
+        "--measured", nargs="+", choices=MEASURED, default=list(MEASURED), help="question sets to measure on"
+    )
     return top
 
 
@@ -104,42 +160,82 @@ def steps_of(args: argparse.Namespace) -> list[Step]:
     given = Step(name="full supervised", combination="box+point", given=args.model)
     short = Step(name="short supervised", combination="box+point", given=args.start or args.model)
     if args.experiment == "start-vs-grpo":
-        full = _rewarded(args, given, "full supervised + GRPO", steps=args.full_steps, replies=args.replies, rate=args.full_rate)
+        full = _rewarded(
+            args,
+            given,
+            "full supervised + GRPO",
+            steps=args.full_steps,
+            replies=args.replies,
+            rate=args.full_rate,
+        )
         full = replace(full, selected=args.select)
-        return [given, *([short, _main(args, short)] if args.grpo_steps else []), *([full] if args.full_steps else [])]
+        return [
+            given,
+            *([short, _main(args, short)] if args.grpo_steps else []),
+            *([full] if args.full_steps else []),
+        ]
     if args.experiment == "combinations":
         starts = [_taught(args, short, name) for name in args.only or PROFILES]
         return [step for start in starts for step in (start, _brief(args, start))]
     if args.experiment == "format-reward":
-        return [short, _brief(args, short), _brief(args, short, ", no format term", "reward.format_weight=0.0")]
+        return [
+            short,
+            _brief(args, short),
+            _brief(args, short, ", no format term", "reward.format_weight=0.0"),
+        ]
     if args.experiment == "redraw":
         alone = [replace(given, name=f"{given.name}, {part} alone", parts=part) for part in PARTS]
-        sizes = [with_segmenter(given, f"image of {side} px", (f"segmenter.image_px={side}",)) for side in (256, 512)]
+        sizes = [
+            with_segmenter(given, f"image of {side} px", (f"segmenter.image_px={side}",))
+            for side in (256, 512)
+        ]
         return [given, *alone, *sizes]
     steps = [short, _brief(args, short)]
     for item in args.segmenter or ["image of 256 px=segmenter.image_px=256"]:
         name, _, joined = item.partition("=")
         settings = tuple(joined.split(";"))
-        steps += [with_segmenter(short, name, settings), with_segmenter(_brief(args, short, "", *settings), name, settings)]
+        steps += [
+            with_segmenter(short, name, settings),
+            with_segmenter(_brief(args, short, "", *settings), name, settings),
+        ]
     return steps
 
 
 def _taught(args: argparse.Namespace, start: Step, combination: str) -> Step:
     precision = f"model.precision='{args.precision}'"
     settings = (f"sft.steps={args.sft_steps}", "sft.batch=8", f"sft.learning_rate={args.sft_rate}", precision)
-    return Step(name=f"taught {combination}", stage="sft", combination=combination, start=start, settings=settings)
+    return Step(
+        name=f"taught {combination}", stage="sft", combination=combination, start=start, settings=settings
+    )
 
 
 def _main(args: argparse.Namespace, start: Step, suffix: str = "", *more: str) -> Step:
-    step = _rewarded(args, start, f"{start.name} + GRPO{suffix}", *more, steps=args.grpo_steps, replies=args.replies)
+    step = _rewarded(
+        args, start, f"{start.name} + GRPO{suffix}", *more, steps=args.grpo_steps, replies=args.replies
+    )
     return replace(step, selected=args.select)
 
 
 def _brief(args: argparse.Namespace, start: Step, suffix: str = "", *more: str) -> Step:
-    return _rewarded(args, start, f"{start.name} + brief GRPO{suffix}", *more, steps=args.brief_steps, replies=args.brief_replies)
+    return _rewarded(
+        args,
+        start,
+        f"{start.name} + brief GRPO{suffix}",
+        *more,
+        steps=args.brief_steps,
+        replies=args.brief_replies,
+    )
 
 
-def _rewarded(args: argparse.Namespace, start: Step, name: str, *more: str, steps: int, replies: int, rate: float | None = None) -> Step:
+def _rewarded(
+    args: argparse.Namespace,
+    start: Step,
+    name: str,
+    *more: str,
+    steps: int,
+    replies: int,
+    rate: float | None = None,
+) -> Step:
     settings = (
         f"grpo.steps={steps}",
         f"grpo.generations={args.generations}",
@@ -160,8 +256,16 @@ def _rewarded(args: argparse.Namespace, start: Step, name: str, *more: str, step
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, measure and report; returns the exit code."""
     args = build_parser().parse_args(arguments)
-    command = shlex.join(["python", "tests/benchmarks/grpo_experiment.py", *(sys.argv[1:] if arguments is None else arguments)])
-    given = {"seed": args.seed, "tiles": args.tiles, "pieces": args.pieces, "seen_tiles": args.seen_tiles, "temperature": args.temperature}
+    command = shlex.join(
+        ["python", "tests/benchmarks/grpo_experiment.py", *(sys.argv[1:] if arguments is None else arguments)]
+    )
+    given = {
+        "seed": args.seed,
+        "tiles": args.tiles,
+        "pieces": args.pieces,
+        "seen_tiles": args.seen_tiles,
+        "temperature": args.temperature,
+    }
     place = Place(out=args.out, world_seeds=tuple(args.world_seeds), **given)
     try:
         done: list[Step] = []

@@ -1,10 +1,12 @@
-"""What the GRPO experiment trains on and is measured on: procedural worlds in the layout of `pipeline.finetune.grpo.grpo_data`.
+"""What the GRPO experiment trains on and is measured on: procedural worlds in the layout of
+`pipeline.finetune.grpo.grpo_data`.
 
-1. `training_data` draws tiles of worlds from seed 300,000 on and keeps the questions whose target has at most `most_pieces` pieces, so
-   that replies stay short enough for a CPU. Questions without a target are kept.
-   `first_questions` are the first of them, for a selection (`pipeline.finetune.grpo.select`) that cannot ask all.
-2. `heldout_data` writes the samples of `jobs/evaluate.py --benchmark world:SEED:SIZE` for several seeds below 1,000: unseen worlds
-   asked in wordings that no training saw.
+1. `training_data` draws tiles of worlds from seed 300,000 on and keeps the questions whose target has at most
+   `most_pieces` pieces, so that replies stay short enough for a CPU. Questions without a target are kept.
+   `first_questions` are the first of them, for a selection (`pipeline.finetune.grpo.select`) that cannot ask
+   all.
+2. `heldout_data` writes the samples of `jobs/evaluate.py --benchmark world:SEED:SIZE` for several seeds below
+   1,000: unseen worlds asked in wordings that no training saw.
 3. `seen_data` draws tiles of worlds from seed 400,000 on: unseen worlds asked in the wordings of training.
 
 Every folder is named after what is in it and written once; a folder with a table is complete.
@@ -29,14 +31,21 @@ from pipeline.finetune.grpo.world_data import FIRST_GRPO_SEED, FIRST_MEASURE_SEE
 
 
 def training_data(root: Path, *, n_tiles: int, most_pieces: int) -> Path:
-    """The folder of the questions that are trained on: of at most `most_pieces` 8-connected pieces. All drawn tiles lie beside it."""
-    drawn, folder, kept = root / f"training-{n_tiles}", root / f"training-{n_tiles}-{most_pieces}", []
+    """The folder of the questions that are trained on: of at most `most_pieces` 8-connected pieces. All drawn
+    tiles lie beside it.
+    """
+    drawn = root / f"training-{n_tiles}"
+    folder = root / f"training-{n_tiles}-{most_pieces}"
+    kept = []
     render_worlds(drawn, n_tiles=n_tiles, first_seed=FIRST_GRPO_SEED)
     if (folder / TABLE).is_file():
         return folder
     for line in (drawn / TABLE).read_text().splitlines():
         row = json.loads(line)
-        if row["mask"] is not None and pieces_of(np.asarray(Image.open(drawn / row["mask"])) > 0) > most_pieces:
+        if (
+            row["mask"] is not None
+            and pieces_of(np.asarray(Image.open(drawn / row["mask"])) > 0) > most_pieces
+        ):
             continue
         paths = {key: row[key] and f"../{drawn.name}/{row[key]}" for key in ("image", "mask")}
         kept.append(json.dumps({**row, **paths}))
@@ -48,7 +57,9 @@ def training_data(root: Path, *, n_tiles: int, most_pieces: int) -> Path:
 def first_questions(folder: Path, count: int) -> Path:
     """The folder beside `folder` of its first `count` questions."""
     first = folder.with_name(f"{folder.name}-first-{count}")
-    lines = (folder / TABLE).read_text().splitlines(keepends=True)[:count]  # its paths lead out of the folder, from either alike
+    lines = (
+        (folder / TABLE).read_text().splitlines(keepends=True)[:count]
+    )  # its paths lead out of the folder, from either alike
     write_bytes_atomic(first / TABLE, "".join(lines).encode())
     return first
 

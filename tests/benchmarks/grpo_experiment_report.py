@@ -1,7 +1,8 @@
-"""The results of a GRPO experiment as JSON, as a Markdown table beside the paper's, and as a picture of the rewards.
+"""The results of a GRPO experiment as JSON, as a Markdown table beside the paper's, and as a picture of the
+rewards.
 
-Differences are paired: the same resampled images for both prompters (`grpo_experiment_score.difference`). A prompter is compared with
-what its training started from, and in `start-vs-grpo` also with the given one.
+Differences are paired: the same resampled images for both prompters (`grpo_experiment_score.difference`). A
+prompter is compared with what its training started from, and in `start-vs-grpo` also with the given one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.grpo_experiment_score import FEWEST_WORLDS, FIGURES, by_format, difference, figures
-from benchmarks.grpo_experiment_steps import Place, Step, checkpoint_of, folder_of, measure, segmenter_hash, weights_hash
+from benchmarks.grpo_experiment_steps import (
+    Place,
+    Step,
+    checkpoint_of,
+    folder_of,
+    measure,
+    segmenter_hash,
+    weights_hash,
+)
 
 from pipeline.evaluate.figures.intervals import BootstrapOptions
 from pipeline.files.atomic_file import atomic_path, write_bytes_atomic
@@ -28,7 +37,12 @@ PAPER: dict[str, dict[str, tuple[float, float]]] = {
         "box+points4": (69.18, 72.45),
         "box+points2+negatives2": (68.21, 72.16),
     },
-    "segmenters": {"tiny": (70.62, 73.94), "small": (71.09, 74.13), "base-plus": (70.78, 72.84), "large": (70.43, 72.39)},
+    "segmenters": {
+        "tiny": (70.62, 73.94),
+        "small": (71.09, 74.13),
+        "base-plus": (70.78, 72.84),
+        "large": (70.43, 72.39),
+    },
 }
 """Think2Seg-RS, tables 6 and 5: gIoU and cIoU on the test split of EarthReason, Qwen2.5-VL-3B."""
 
@@ -42,7 +56,9 @@ TITLES = {
 }
 
 
-def write_report(place: Place, experiment: str, steps: Sequence[Step], measured: Sequence[str], command: str) -> dict[str, Any]:
+def write_report(
+    place: Place, experiment: str, steps: Sequence[Step], measured: Sequence[str], command: str
+) -> dict[str, Any]:
     """Write OUT/<experiment>.json, .md and .png from the answers of trained steps; returns the document."""
     document = {
         "experiment": experiment,
@@ -79,10 +95,16 @@ def _entry(place: Place, step: Step, steps: Sequence[Step], measured: Sequence[s
     plain = [other for other in steps if other.stage == "given" and not other.parts and not other.segmenter]
     others = [other for other in steps if other is not step and (_is_start(other, step) or other in plain)]
     for other in others if step not in plain else []:
-        pairs = {where: difference(measure(place, other, where), measure(place, step, where), INTERVALS) for where in measured}
+        pairs = {
+            where: difference(measure(place, other, where), measure(place, step, where), INTERVALS)
+            for where in measured
+        }
         entry["differences"][other.name] = pairs
         if _is_start(other, step):
-            entry["by_format"] = {where: by_format(measure(place, other, where), measure(place, step, where)) for where in measured}
+            entry["by_format"] = {
+                where: by_format(measure(place, other, where), measure(place, step, where))
+                for where in measured
+            }
     return entry
 
 
@@ -94,7 +116,13 @@ def _cost(path: Path) -> dict[str, float]:
 def _is_start(other: Step, step: Step) -> bool:
     """Whether `step` was trained from `other` and is measured with the same segmenter."""
     start = step.start
-    return start is not None and (other.given, other.stage, other.combination, other.settings, other.segmenter) == (
+    return start is not None and (
+        other.given,
+        other.stage,
+        other.combination,
+        other.settings,
+        other.segmenter,
+    ) == (
         start.given,
         start.stage,
         start.combination,
@@ -105,9 +133,21 @@ def _is_start(other: Step, step: Step) -> bool:
 
 def _curve(path: Path) -> list[dict[str, float]]:
     """Step, reward, IoU, format and rejection of every training step."""
-    kept = ("step", "reward", "iou", "format", "iou_present", "rejection_of_absent", "equal_groups", "reply_tokens")
+    kept = (
+        "step",
+        "reward",
+        "iou",
+        "format",
+        "iou_present",
+        "rejection_of_absent",
+        "equal_groups",
+        "reply_tokens",
+    )
     with path.open() as file:
-        return [{name: round(float(row[name]), 4) for name in kept if row.get(name)} for row in csv.DictReader(file)]
+        return [
+            {name: round(float(row[name]), 4) for name in kept if row.get(name)}
+            for row in csv.DictReader(file)
+        ]
 
 
 def markdown(document: dict[str, Any]) -> str:
@@ -117,7 +157,11 @@ def markdown(document: dict[str, Any]) -> str:
     paper = document["paper"]
     for where, count in document["samples"].items():
         lines += [f"## {where} wordings, unseen worlds, {count} samples (percent)", ""]
-        head = ["prompter", *TITLES.values(), *(["paper gIoU / cIoU"] if document["experiment"] == "combinations" else [])]
+        head = [
+            "prompter",
+            *TITLES.values(),
+            *(["paper gIoU / cIoU"] if document["experiment"] == "combinations" else []),
+        ]
         lines += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
         for entry in document["prompters"]:
             cells = [entry["name"], *(_cell(entry["figures"][where][name]) for name in FIGURES)]
@@ -128,11 +172,20 @@ def markdown(document: dict[str, Any]) -> str:
         if document["experiment"] == "segmenters":
             known = "; ".join(f"SAM2 {name} {giou} / {ciou}" for name, (giou, ciou) in paper.items())
             lines += ["", f"The paper, gIoU / cIoU (table 5, test): {known}."]
-        lines += ["", "Differences in points, paired:", "", "| prompter | minus | " + " | ".join(TITLES.values()) + " |"]
+        lines += [
+            "",
+            "Differences in points, paired:",
+            "",
+            "| prompter | minus | " + " | ".join(TITLES.values()) + " |",
+        ]
         lines.append("|" + " --- |" * (len(FIGURES) + 2))
         for entry in document["prompters"]:
             for other, pairs in entry["differences"].items():
-                lines.append(f"| {entry['name']} | {other} | " + " | ".join(_cell(pairs[where][name], "+") for name in FIGURES) + " |")
+                lines.append(
+                    f"| {entry['name']} | {other} | "
+                    + " | ".join(_cell(pairs[where][name], "+") for name in FIGURES)
+                    + " |"
+                )
         lines.append("")
     return "\n".join(lines)
 

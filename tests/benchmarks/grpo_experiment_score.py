@@ -1,16 +1,21 @@
-"""How good is a prompter of the GRPO experiment on one of its measured folders: greedy replies, masks, figures, paired differences.
+"""How good is a prompter of the GRPO experiment on one of its measured folders: greedy replies, masks,
+figures, paired differences.
 
-1. `greedy_replies` answers every question once with transformers, without sampling, up to MOST_TOKENS; `sampled_replies` draws one
-   reply per question at a temperature, as the training does: GRPO pays for what is sampled, inference takes the most likely reply.
-2. `answer_rows` reads each reply with the parser of inference, lets the segmenter draw it and counts pixels: the row of a sample.
-3. `figures` gives gIoU, gIoU over present targets, cIoU, rejection, false rejection (`pipeline.evaluate.figures.metrics`, convention
-   `paper`) and the format rate (the reward's rule `paper`), with percentile intervals. What is drawn again are whole worlds, whose
-   tiles look alike; where there are fewer than FEWEST_WORLDS of them, tiles, and the interval says nothing about other worlds.
-4. `difference` draws the same ones for two prompters and gives the interval of what the second has more than the first; `by_format` says
-   how much of it comes from questions whose first reply broke the format.
+1. `greedy_replies` answers every question once with transformers, without sampling, up to MOST_TOKENS;
+   `sampled_replies` draws one reply per question at a temperature, as the training does: GRPO pays for what
+   is sampled, inference takes the most likely reply.
+2. `answer_rows` reads each reply with the parser of inference, lets the segmenter draw it and counts pixels:
+   the row of a sample.
+3. `figures` gives gIoU, gIoU over present targets, cIoU, rejection, false rejection
+   (`pipeline.evaluate.figures.metrics`, convention `paper`) and the format rate (the reward's rule `paper`),
+   with percentile intervals. What is drawn again are whole worlds, whose tiles look alike; where there are
+   fewer than FEWEST_WORLDS of them, tiles, and the interval says nothing about other worlds.
+4. `difference` draws the same ones for two prompters and gives the interval of what the second has more than
+   the first; `by_format` says how much of it comes from questions whose first reply broke the format.
 
-Differences from `jobs/evaluate.py`, stated because figures of the two are not to be mixed: replies come from transformers instead of vLLM,
-a malformed reply is not asked for again, and the segmenter sees the prompts cut to the prompt combination.
+Differences from `jobs/evaluate.py`, stated because figures of the two are not to be mixed: replies come from
+transformers instead of vLLM, a malformed reply is not asked for again, and the segmenter sees the prompts cut
+to the prompt combination.
 """
 
 from __future__ import annotations
@@ -23,7 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluate.figures.intervals import BootstrapOptions
-from pipeline.evaluate.figures.metrics import CONVENTIONS, Ratio, SampleCounts, rejection_figures, segmentation_figures
+from pipeline.evaluate.figures.metrics import (
+    CONVENTIONS,
+    Ratio,
+    SampleCounts,
+    rejection_figures,
+    segmentation_figures,
+)
 from pipeline.finetune.grpo.grpo_data import TrainingSample
 from pipeline.finetune.grpo.grpo_options import TrainingPreset
 from pipeline.finetune.grpo.rewards import Contract, format_reward, read_reply, united
@@ -33,14 +44,18 @@ from pipeline.schema import TileImage, TileSpec, Window
 from pipeline.segment.segmenter import Segmenter
 
 Row = dict[str, Any]
-"""One answered sample: image, question, reply, complete, true_px, predicted_px, common_px, total_px, abstained, failed, format."""
+"""One answered sample: image, question, reply, complete, true_px, predicted_px, common_px, total_px,
+abstained, failed, format.
+"""
 
 FIGURES = ("giou", "giou_present", "ciou", "rejection", "false_rejection", "format")
 
 QUESTIONS_AT_ONCE = 64
 
 FEW_TOKENS = 72
-"""Most replies end before; the others are asked for again, so that a batch does not wait for its longest reply."""
+"""Most replies end before; the others are asked for again, so that a batch does not wait for its longest
+reply.
+"""
 
 FEWEST_WORLDS = 30
 """Fewer clusters give no interval worth its name."""
@@ -50,17 +65,24 @@ MOST_TOKENS = 320
 
 
 def greedy_replies(preset: TrainingPreset, samples: Sequence[TrainingSample]) -> list[Reply]:
-    """One reply per sample, in order. First all up to FEW_TOKENS, then those that had not ended again up to MOST_TOKENS."""
-    sampler, greedy = ReplySampler(_exact(preset)), Sampling()
+    """One reply per sample, in order. First all up to FEW_TOKENS, then those that had not ended again up to
+    MOST_TOKENS.
+    """
+    sampler = ReplySampler(_exact(preset))
+    greedy = Sampling()
     replies = list(sampler.replies(samples, greedy, most_tokens=FEW_TOKENS, batch=QUESTIONS_AT_ONCE))
     unfinished = [place for place, (_, complete) in enumerate(replies) if not complete]
-    longer = sampler.replies([samples[place] for place in unfinished], greedy, most_tokens=MOST_TOKENS, batch=QUESTIONS_AT_ONCE)
+    longer = sampler.replies(
+        [samples[place] for place in unfinished], greedy, most_tokens=MOST_TOKENS, batch=QUESTIONS_AT_ONCE
+    )
     for place, reply in zip(unfinished, longer, strict=True):
         replies[place] = reply
     return replies
 
 
-def sampled_replies(preset: TrainingPreset, samples: Sequence[TrainingSample], *, temperature: float, seed: int) -> list[Reply]:
+def sampled_replies(
+    preset: TrainingPreset, samples: Sequence[TrainingSample], *, temperature: float, seed: int
+) -> list[Reply]:
     """One sampled reply per sample, in order, up to MOST_TOKENS; top_p and top_k are the preset's."""
     import torch
 
@@ -75,7 +97,9 @@ def _exact(preset: TrainingPreset) -> TrainingPreset:
     return replace(preset, model=replace(preset.model, precision="float32"))
 
 
-def answer_rows(samples: Sequence[TrainingSample], replies: Sequence[Reply], contract: Contract, segmenter: Segmenter) -> Iterator[Row]:
+def answer_rows(
+    samples: Sequence[TrainingSample], replies: Sequence[Reply], contract: Contract, segmenter: Segmenter
+) -> Iterator[Row]:
     """One row per sample, in order. An image is encoded once while its samples follow each other."""
     embedded: tuple[Any, Any] = (None, None)
     for sample, (text, complete) in zip(samples, replies, strict=True):
@@ -107,15 +131,32 @@ def answer_rows(samples: Sequence[TrainingSample], replies: Sequence[Reply], con
 
 def _tile(rgb: NDArray[np.uint8]) -> TileImage:
     window = Window(row0=0, col0=0, row1=rgb.shape[0], col1=rgb.shape[1])
-    return TileImage(tile=TileSpec(tile_row=0, tile_col=0, core=window, read=window), rgb=rgb, valid=np.ones(rgb.shape[:2], np.bool_))
+    return TileImage(
+        tile=TileSpec(tile_row=0, tile_col=0, core=window, read=window),
+        rgb=rgb,
+        valid=np.ones(rgb.shape[:2], np.bool_),
+    )
 
 
 def ratios(rows: Sequence[Row]) -> dict[str, Ratio]:
     """Every figure of FIGURES."""
-    columns = {name: np.asarray([row[name] for row in rows]) for name in ("true_px", "predicted_px", "common_px", "total_px")}
-    counts = SampleCounts(**columns, abstained=np.asarray([r["abstained"] for r in rows]), failed=np.asarray([r["failed"] for r in rows]))
-    shape = Ratio(numerator=np.asarray([row["format"] for row in rows], np.float64), denominator=np.ones(len(rows)))
-    every = {**segmentation_figures(counts, CONVENTIONS["paper"]), **rejection_figures(counts), "format": shape}
+    columns = {
+        name: np.asarray([row[name] for row in rows])
+        for name in ("true_px", "predicted_px", "common_px", "total_px")
+    }
+    counts = SampleCounts(
+        **columns,
+        abstained=np.asarray([r["abstained"] for r in rows]),
+        failed=np.asarray([r["failed"] for r in rows]),
+    )
+    shape = Ratio(
+        numerator=np.asarray([row["format"] for row in rows], np.float64), denominator=np.ones(len(rows))
+    )
+    every = {
+        **segmentation_figures(counts, CONVENTIONS["paper"]),
+        **rejection_figures(counts),
+        "format": shape,
+    }
     return {name: every[name] for name in FIGURES}
 
 
@@ -126,39 +167,60 @@ def figures(rows: Sequence[Row], options: BootstrapOptions) -> dict[str, list[fl
     return {name: _interval(ratio.value, drawn[name], options) for name, ratio in chosen.items()}
 
 
-def difference(first: Sequence[Row], second: Sequence[Row], options: BootstrapOptions) -> dict[str, list[float]]:
+def difference(
+    first: Sequence[Row], second: Sequence[Row], options: BootstrapOptions
+) -> dict[str, list[float]]:
     """Name -> [value, low, high] of second minus first in percentage points, from the same resampled images.
 
     Raises ValueError when the two did not answer the same questions about the same images.
     """
-    if [(row["image"], row["question"]) for row in first] != [(row["image"], row["question"]) for row in second]:
+    if [(row["image"], row["question"]) for row in first] != [
+        (row["image"], row["question"]) for row in second
+    ]:
         raise ValueError("a paired difference needs the same samples in the same order")
-    before, after = ratios(first), ratios(second)
+    before = ratios(first)
+    after = ratios(second)
     drawn = _resampled(before, first, options), _resampled(after, second, options)
-    return {name: _interval(after[name].value - before[name].value, drawn[1][name] - drawn[0][name], options) for name in FIGURES}
+    return {
+        name: _interval(after[name].value - before[name].value, drawn[1][name] - drawn[0][name], options)
+        for name in FIGURES
+    }
 
 
 def by_format(first: Sequence[Row], second: Sequence[Row]) -> dict[str, tuple[int, float]]:
-    """What the questions whose first reply broke the format, and the others, bring to the difference in gIoU of second minus first.
+    """What the questions whose first reply broke the format, and the others, bring to the difference in gIoU
+    of second minus first.
 
     Returns broken, kept -> (questions, percentage points); the points add up to `difference`'s.
     """
-    before, after = ratios(first)["giou"], ratios(second)["giou"]
+    before = ratios(first)["giou"]
+    after = ratios(second)["giou"]
     gain = 100 * (after.numerator / after.denominator.sum() - before.numerator / before.denominator.sum())
     broken = np.asarray([row["format"] == 0 for row in first])
-    return {name: (int(part.sum()), round(float(gain[part].sum()), 2)) for name, part in (("broken", broken), ("kept", ~broken))}
+    return {
+        name: (int(part.sum()), round(float(gain[part].sum()), 2))
+        for name, part in (("broken", broken), ("kept", ~broken))
+    }
 
 
-def _resampled(chosen: Mapping[str, Ratio], rows: Sequence[Row], options: BootstrapOptions) -> dict[str, NDArray[np.float64]]:
+def _resampled(
+    chosen: Mapping[str, Ratio], rows: Sequence[Row], options: BootstrapOptions
+) -> dict[str, NDArray[np.float64]]:
     """(draws,) values per figure; the draws depend on the seed and the number of worlds or images alone."""
     _, place = np.unique([world_of(row["image"]) for row in rows], return_inverse=True)
     if int(place.max()) + 1 < FEWEST_WORLDS:
         _, place = np.unique([row["image"] for row in rows], return_inverse=True)
     n = int(place.max()) + 1
-    times = np.random.default_rng(options.seed).multinomial(n, np.full(n, 1 / n), size=options.draws).astype(np.float64)
+    times = (
+        np.random.default_rng(options.seed)
+        .multinomial(n, np.full(n, 1 / n), size=options.draws)
+        .astype(np.float64)
+    )
     values = {}
     for name, ratio in chosen.items():
-        above, below = (times @ np.bincount(place, part, minlength=n) for part in (ratio.numerator, ratio.denominator))
+        above, below = (
+            times @ np.bincount(place, part, minlength=n) for part in (ratio.numerator, ratio.denominator)
+        )
         values[name] = np.divide(above, below, out=np.full(options.draws, np.nan), where=below > 0)
     return values
 

@@ -1,10 +1,11 @@
 """The prompters of the GRPO experiment: which they are, how each is trained, and what each answers.
 
-1. A `Step` is a prompter and how it came to be: given, taught (`sft`), or rewarded (`grpo`) from another step.
-2. `folder_of` names its folder by everything that makes it what it is, the segmenter's weights included, so equal steps of different
-   experiments are one.
-3. `train` trains a step after what it starts from, by the functions behind `jobs/train_prompter.py`; it resumes, and what is
-   done is not done again. `measure` keeps the answered samples of a step beside it.
+1. A `Step` is a prompter and how it came to be: given, taught (`sft`), or rewarded (`grpo`) from another
+   step.
+2. `folder_of` names its folder by everything that makes it what it is, the segmenter's weights included, so
+   equal steps of different experiments are one.
+3. `train` trains a step after what it starts from, by the functions behind `jobs/train_prompter.py`; it
+   resumes, and what is done is not done again. `measure` keeps the answered samples of a step beside it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ PROFILES = {
     "box+points2+negatives2": "embedded-box-points2-negatives2",
     "box+point": "embedded",
 }
-"""Prompt combination -> the profile that reads it. The first five are those of table 6; the last is the shipped prompter's own."""
+"""Prompt combination -> the profile that reads it. The first five are those of table 6; the last is the
+shipped prompter's own.
+"""
 
 PARTS = {"box": PromptCombination(box=True), "point": PromptCombination(box=False, positive=1)}
 """Parts of a box and point that the segmenter is given alone where a step says so."""
@@ -43,7 +46,9 @@ OF_SELECTION = ("grpo.temperature", "grpo.max_tokens", "model.precision")
 """Settings of a training on which depends which questions are selected for it."""
 
 MEASURED = ("heldout", "seen", "seen-sampled")
-"""What is measured, on unseen worlds: wordings no training saw, wordings of training, and the latter with replies sampled."""
+"""What is measured, on unseen worlds: wordings no training saw, wordings of training, and the latter with
+replies sampled.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,9 @@ class Step:
     settings: tuple[str, ...] = ()
     """Of the training, as in `--set`."""
     selected: int = 0
-    """Questions of which it is trained on those alone whose replies earn differently; 0: on all, without asking first."""
+    """Questions of which it is trained on those alone whose replies earn differently; 0: on all, without
+    asking first.
+    """
     segmenter: tuple[str, ...] = ()
     """Settings of the segmenter it is measured with; those of the one that pays it are in `settings`."""
     parts: str = ""
@@ -95,7 +102,9 @@ def weights_hash(folder: Path) -> str:
 
 
 def segmenter_hash() -> str:
-    """SHA-256 of the weights of the embedded segmenter, which pays and measures unless a step's settings name another."""
+    """SHA-256 of the weights of the embedded segmenter, which pays and measures unless a step's settings name
+    another.
+    """
     return weights_hash(EMBEDDED_DIR)
 
 
@@ -104,11 +113,17 @@ def folder_of(place: Place, step: Step) -> Path:
     chain: list[list[str]] = []
     at = step
     while at.start is not None:
-        chain.append([at.stage, at.combination, *at.settings, *([f"select {at.selected}"] if at.selected else [])])
+        chain.append(
+            [at.stage, at.combination, *at.settings, *([f"select {at.selected}"] if at.selected else [])]
+        )
         at = at.start
     root = [weights_hash(checkpoint_of(place, at)), segmenter_hash()]
     whole = json.dumps([chain, root, place.seed, place.tiles, place.pieces] if chain else [root])
-    return place.out / "runs" / f"{step.stage}-{step.combination}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return (
+        place.out
+        / "runs"
+        / f"{step.stage}-{step.combination}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    )
 
 
 def checkpoint_of(place: Place, step: Step) -> Path:
@@ -122,7 +137,11 @@ def checkpoint_of(place: Place, step: Step) -> Path:
 
 def preset_of(place: Place, step: Step, model: Path, settings: Sequence[str]) -> TrainingPreset:
     """The training preset `embedded` with a checkpoint, the step's combination and `settings` over it."""
-    named = (f"model.checkpoint='{model.absolute()}'", f"combination='{step.combination}'", f"profile='{PROFILES[step.combination]}'")
+    named = (
+        f"model.checkpoint='{model.absolute()}'",
+        f"combination='{step.combination}'",
+        f"profile='{PROFILES[step.combination]}'",
+    )
     return load_training_preset("embedded", [*named, *settings])
 
 
@@ -140,18 +159,25 @@ def train(place: Place, step: Step) -> None:
         where = selected_data(place, step, where)
     preset = preset_of(place, step, checkpoint_of(place, step.start), step.settings)
     stage: Literal["sft", "grpo"] = "grpo" if step.stage == "grpo" else "sft"
-    run = prepare_run(RunRequest(stage=stage, out=folder, data=where, preset=preset, seed=place.seed, save_every=20))
+    run = prepare_run(
+        RunRequest(stage=stage, out=folder, data=where, preset=preset, seed=place.seed, save_every=20)
+    )
     if stage == "grpo":
         from pipeline.finetune.grpo.grpo_train import train_grpo as train_step
     else:
         from pipeline.finetune.grpo.sft import train_sft as train_step
     started = time.process_time()
     train_step(run)
-    write_bytes_atomic(folder / "cost.json", json.dumps({"cpu_s_since_resume": round(time.process_time() - started)}).encode())
+    write_bytes_atomic(
+        folder / "cost.json",
+        json.dumps({"cpu_s_since_resume": round(time.process_time() - started)}).encode(),
+    )
 
 
 def selected_data(place: Place, step: Step, where: Path) -> Path:
-    """Of the first questions of `where`, those whose replies by the prompter that `step` starts from earn differently."""
+    """Of the first questions of `where`, those whose replies by the prompter that `step` starts from earn
+    differently.
+    """
     from pipeline.finetune.grpo.select import select_questions
 
     if step.start is None:
@@ -159,9 +185,13 @@ def selected_data(place: Place, step: Step, where: Path) -> Path:
     settings = tuple(setting for setting in step.settings if setting.partition("=")[0] in OF_SELECTION)
     preset = preset_of(place, step, checkpoint_of(place, step.start), settings)
     asked = data.first_questions(where, step.selected)
-    whole = json.dumps([folder_of(place, step.start).name, segmenter_hash(), *settings, asked.name, place.seed])
+    whole = json.dumps(
+        [folder_of(place, step.start).name, segmenter_hash(), *settings, asked.name, place.seed]
+    )
     out = place.out / "data" / f"selected-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-    return select_questions(prepare_run(RunRequest(stage="select", out=out, data=asked, preset=preset, seed=place.seed)))
+    return select_questions(
+        prepare_run(RunRequest(stage="select", out=out, data=asked, preset=preset, seed=place.seed))
+    )
 
 
 def measured_folder(place: Place, where: str) -> Path:
@@ -172,19 +202,28 @@ def measured_folder(place: Place, where: str) -> Path:
 
 
 def measure(place: Place, step: Step, where: str) -> list[dict[str, Any]]:
-    """The answered samples of a trained step on a measured folder; those of an earlier measurement where there are any.
+    """The answered samples of a trained step on a measured folder; those of an earlier measurement where
+    there are any.
 
-    A step with a segmenter or parts of its own draws the replies of the plain step again; the model is not asked a second time.
+    A step with a segmenter or parts of its own draws the replies of the plain step again; the model is not
+    asked a second time.
     """
     from benchmarks.grpo_experiment_score import answer_rows, greedy_replies, sampled_replies
 
     from pipeline.segment.sam2_segmenter import Sam2Segmenter
 
     own = ";".join((*step.segmenter, step.parts)).strip(";")
-    sampled, folder = where.endswith("-sampled"), measured_folder(place, where)
-    drawn = f"-seed-{place.seed}" if place.seed else ""  # the folder of a given prompter is the same for all seeds
+    sampled = where.endswith("-sampled")
+    folder = measured_folder(place, where)
+    drawn = (
+        f"-seed-{place.seed}" if place.seed else ""
+    )  # the folder of a given prompter is the same for all seeds
     kind = f"{folder.name}-sampled-{place.temperature}{drawn}" if sampled else folder.name
-    name = f"answers-{kind}-{hashlib.sha256(own.encode()).hexdigest()[:6]}.json" if own else f"answers-{kind}.json"
+    name = (
+        f"answers-{kind}-{hashlib.sha256(own.encode()).hexdigest()[:6]}.json"
+        if own
+        else f"answers-{kind}.json"
+    )
     path = folder_of(place, step) / name
     if not path.is_file():
         started = time.process_time()
@@ -201,5 +240,8 @@ def measure(place: Place, step: Step, where: str) -> list[dict[str, Any]]:
             rows = [{**row, "format": before["format"]} for row, before in zip(rows, plain, strict=True)]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, json.dumps(rows).encode())
-        print(f"   {step.name}: {len(rows)} {where} samples in {time.process_time() - started:.0f} s CPU", flush=True)
+        print(
+            f"   {step.name}: {len(rows)} {where} samples in {time.process_time() - started:.0f} s CPU",
+            flush=True,
+        )
     return list(json.loads(path.read_text()))

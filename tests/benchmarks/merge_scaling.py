@@ -3,13 +3,14 @@
     python tests/benchmarks/merge_scaling.py --instances 10000 100000 1000000
     python tests/benchmarks/merge_scaling.py --instances 1000000 10000000 --records /data/scaling   # keeps the records
 
-The world is a town without end: a grid of 28 px cells with one house each (12 to 22 px a side, about 1000 per tile core),
-and a road along every 64th row of cells from border to border, so that some objects cross every block. Tiles see it as an
-oracle would. Records are written once per size and may be kept; phase two runs in a fresh process, tasks one after the
-other, after a throw-away merge of a small town that compiles the numba functions. Reported per kind of task: CPU seconds of
-the process, all threads (wall seconds say more about what else the machine does), microseconds per instance, and the largest
-resident set while it ran. The rest of the driver (ledger, keys) is `driver`. `exponent`: slope of log seconds over log
-instances by least squares; 1 is linear.
+The world is a town without end: a grid of 28 px cells with one house each (12 to 22 px a side, about 1000 per
+tile core), and a road along every 64th row of cells from border to border, so that some objects cross every
+block. Tiles see it as an oracle would. Records are written once per size and may be kept; phase two runs in a
+fresh process, tasks one after the other, after a throw-away merge of a small town that compiles the numba
+functions. Reported per kind of task: CPU seconds of the process, all threads (wall seconds say more about
+what else the machine does), microseconds per instance, and the largest resident set while it ran. The rest of
+the driver (ledger, keys) is `driver`. `exponent`: slope of log seconds over log instances by least squares; 1
+is linear.
 """
 
 from __future__ import annotations
@@ -34,7 +35,16 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline.run.merge.merge_job import MergeJob, Task, run_here  # noqa: E402
 from pipeline.run.merge.publish import publish_merge  # noqa: E402
-from pipeline.schema import BlockRecord, Prompt, Reason, RunGrid, TileLattice, TileRecord, TileSpec, TileStatus  # noqa: E402
+from pipeline.schema import (  # noqa: E402
+    BlockRecord,
+    Prompt,
+    Reason,
+    RunGrid,
+    TileLattice,
+    TileRecord,
+    TileSpec,
+    TileStatus,
+)
 from pipeline.stitch.flatten import measure  # noqa: E402
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions  # noqa: E402
 from pipeline.write.instances import InstanceMeta  # noqa: E402
@@ -67,8 +77,19 @@ def main() -> int:
             folder = (args.records or Path(scratch)) / f"n{n}"
             start = time.monotonic()
             write_world(folder, n)
-            print(f"# records of {n} instances: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-            command = [sys.executable, __file__, "--child", str(folder), "--instances", str(n), "--super-tile", str(args.super_tile)]
+            print(
+                f"# records of {n} instances: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True
+            )
+            command = [
+                sys.executable,
+                __file__,
+                "--child",
+                str(folder),
+                "--instances",
+                str(n),
+                "--super-tile",
+                str(args.super_tile),
+            ]
             done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
             rows.append(json.loads(done.stdout.splitlines()[-1]))
             print(f"# {n}: {rows[-1]['wall_s']:.1f} s", file=sys.stderr, flush=True)
@@ -87,12 +108,15 @@ def lattice_for(n: int) -> TileLattice:
 
 def write_world(folder: Path, n: int) -> None:
     """Block records of the town, unless they are there already."""
-    lattice, run_dir = lattice_for(n), RunDir(folder)
+    lattice = lattice_for(n)
+    run_dir = RunDir(folder)
     for block_row in range(lattice.n_block_rows):
         for block_col in range(lattice.n_block_cols):
             block_id = f"b{block_row:05d}_{block_col:05d}"
             if not run_dir.block(block_id).exists():
-                rows = tuple(town_tile(tile, lattice) for tile in lattice.tiles_of_block(block_row, block_col))
+                rows = tuple(
+                    town_tile(tile, lattice) for tile in lattice.tiles_of_block(block_row, block_col)
+                )
                 valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_) for row in rows}
                 record = BlockRecord(block_id=block_id, fingerprint=FINGERPRINT, tiles=rows, valid=valid)
                 write_block_record(run_dir, record, lattice=lattice)
@@ -110,7 +134,10 @@ def town_tile(tile: TileSpec, lattice: TileLattice) -> TileRecord:
     score = (present[keep][order] * 7919 % 40_000 + 20_000).tolist()
     fragments = measure(tile, labels, lattice, identity=list(enumerate(score)))
     boxes = [fragment.window.shifted(-tile.read.row0, -tile.read.col0) for fragment in fragments]
-    prompts = tuple(Prompt(box_xyxy=(float(b.col0), float(b.row0), float(b.col1), float(b.row1)), label="house") for b in boxes)
+    prompts = tuple(
+        Prompt(box_xyxy=(float(b.col0), float(b.row0), float(b.col1), float(b.row1)), label="house")
+        for b in boxes
+    )
     return TileRecord(
         tile=tile,
         query_index=0,
@@ -127,21 +154,28 @@ def town_tile(tile: TileSpec, lattice: TileLattice) -> TileRecord:
 
 def town(row0: int, row1: int, col0: int, col1: int) -> NDArray[np.int64]:
     """(h, w) object number of every pixel, -1 = nothing; a pure function of the pixel's place."""
-    r, c = np.arange(row0, row1)[:, None], np.arange(col0, col1)[None, :]
-    cell_row, cell_col = r // CELL_PX, c // CELL_PX
+    r = np.arange(row0, row1)[:, None]
+    c = np.arange(col0, col1)[None, :]
+    cell_row = r // CELL_PX
+    cell_col = c // CELL_PX
     mix = (cell_row * 73_856_093) ^ (cell_col * 19_349_663)
-    height, width = 12 + mix % 11, 12 + (mix >> 5) % 11
-    y, x = r % CELL_PX - 2, c % CELL_PX - 2
+    height = 12 + mix % 11
+    width = 12 + (mix >> 5) % 11
+    y = r % CELL_PX - 2
+    x = c % CELL_PX - 2
     house = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     road = (cell_row % ROAD_CELLS == ROAD_CELLS // 2) & (y >= 6) & (y < 14)
-    objects = np.where(house & (cell_row % ROAD_CELLS != ROAD_CELLS // 2), (cell_row << 24) + cell_col + 1, -1)
+    objects = np.where(
+        house & (cell_row % ROAD_CELLS != ROAD_CELLS // 2), (cell_row << 24) + cell_col + 1, -1
+    )
     return np.where(road & (x >= -2), cell_row << 24, objects)
 
 
 def warm_up() -> None:
     """Merge a throw-away town, so that what is measured afterwards compiles nothing.
 
-    Every block is a super-tile of its own here: the roads cross them, and the joining of super-tiles is compiled too.
+    Every block is a super-tile of its own here: the roads cross them, and the joining of super-tiles is
+    compiled too.
     """
     with tempfile.TemporaryDirectory() as scratch:
         write_world(Path(scratch), WARM_UP)
@@ -188,7 +222,9 @@ class Watch:
     def __init__(self) -> None:
         self.peak_mb: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
-        self._now, self._ended, self._last = "driver", threading.Event(), time.process_time()
+        self._now = "driver"
+        self._ended = threading.Event()
+        self._last = time.process_time()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
@@ -222,7 +258,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     sizes = [row["instances"] for row in rows]
     lines = [f"{'CPU':>16}" + "".join(f"{n:>22,}" for n in sizes) + f"{'exponent':>10}"]
     for name in [*names, "total"]:
-        seconds = [sum(row["cpu_s"].values()) if name == "total" else row["cpu_s"].get(name, 0.0) for row in rows]
+        seconds = [
+            sum(row["cpu_s"].values()) if name == "total" else row["cpu_s"].get(name, 0.0) for row in rows
+        ]
         cells = "".join(f"{s:>10.2f} s{1e6 * s / n:>7.1f} us" for s, n in zip(seconds, sizes, strict=True))
         lines.append(f"{name:>16}{cells}{exponent(sizes, seconds):>10}")
     lines.append(f"{'wall':>16}" + "".join(f"{row['wall_s']:>10.2f} s          " for row in rows))

@@ -1,16 +1,18 @@
-"""Whether merging tiles gives what one tile that holds the whole world gives: same instances, same raster, to the bit.
+"""Whether merging tiles gives what one tile that holds the whole world gives: same instances, same raster, to
+the bit.
 
     python tests/benchmarks/restitch_identity.py --size 16384
 
 1. jobs/make_world.py draws a world of `--size` px a side (`--world` keeps it); labels.tif is its truth.
-2. jobs/segment_region.py with oracle models cuts it into many tiles, and jobs/restitch_region.py merges their block records
-   again into a directory of its own, with super-tiles of another size.
+2. jobs/segment_region.py with oracle models cuts it into many tiles, and jobs/restitch_region.py merges their
+   block records again into a directory of its own, with super-tiles of another size.
 3. jobs/segment_region.py runs once more with ONE tile as large as the world: no seam, nothing to merge.
-4. `compare` puts the merged result beside that of the single tile and beside labels.tif: ids of the raster pixel by pixel,
-   and of the table ids, pixel counts, ground areas, flags and the bytes of every geometry.
+4. `compare` puts the merged result beside that of the single tile and beside labels.tif: ids of the raster
+   pixel by pixel, and of the table ids, pixel counts, ground areas, flags and the bytes of every geometry.
 
-Exit code 1 when anything differs. `--no-single` leaves step 3 out and compares with labels.tif alone: the single tile of
-16384 x 16384 px took 12.6 GB, and a tile holds at most 65535 objects. Memory is the largest resident set of each job.
+Exit code 1 when anything differs. `--no-single` leaves step 3 out and compares with labels.tif alone: the
+single tile of 16384 x 16384 px took 12.6 GB, and a tile holds at most 65535 objects. Memory is the largest
+resident set of each job.
 """
 
 from __future__ import annotations
@@ -37,7 +39,19 @@ ROOT = Path(__file__).parents[2]
 STRIP_ROWS = 4096
 """Rows of the rasters that are compared at a time; the single tile is one chunk, which each of them decodes."""
 
-COLUMNS = ("instance_id", "query", "area_px", "area_m2", "score", "truncated", "one_sided", "part_no", "n_parts", "bbox", "geometry")
+COLUMNS = (
+    "instance_id",
+    "query",
+    "area_px",
+    "area_m2",
+    "score",
+    "truncated",
+    "one_sided",
+    "part_no",
+    "n_parts",
+    "bbox",
+    "geometry",
+)
 """What does not say how the region was cut."""
 
 
@@ -47,17 +61,27 @@ def main() -> int:
     top.add_argument("--size", type=int, default=4096, help="side of the world in pixels")
     top.add_argument("--seed", type=int, default=29)
     top.add_argument("--world", type=Path, help="keep the world here, or use the one that is there")
-    top.add_argument("--out", type=Path, help="keep the runs here, and use those that are there (default: a temporary folder)")
+    top.add_argument(
+        "--out",
+        type=Path,
+        help="keep the runs here, and use those that are there (default: a temporary folder)",
+    )
     top.add_argument("--tile", type=int, default=512)
     top.add_argument("--halo", type=int, default=32)
-    top.add_argument("--super-tile", type=int, default=8, help="of the second merge; the first one has the default")
+    top.add_argument(
+        "--super-tile", type=int, default=8, help="of the second merge; the first one has the default"
+    )
     top.add_argument("--runner", choices=("local", "ray"), default="local")
     top.add_argument("--no-single", dest="single", action="store_false", help="compare with labels.tif alone")
     args = top.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        world, out = args.world or Path(scratch) / "world", args.out or Path(scratch) / "runs"
+        world = args.world or Path(scratch) / "world"
+        out = args.out or Path(scratch) / "runs"
         if not (world / "world.json").exists():
-            run_job("world", ["make_world.py", "--seed", args.seed, "--size", args.size, "--out", world, "--quiet"])
+            run_job(
+                "world",
+                ["make_world.py", "--seed", args.seed, "--size", args.size, "--out", world, "--quiet"],
+            )
         cut = ["--tile", args.tile, "--halo", args.halo, "--runner", args.runner]
         run_job("segment, many tiles", [*segment(world), *cut, "--out", out / "many"])
         again = ["--super-tile", args.super_tile, "--runner", args.runner]
@@ -75,7 +99,16 @@ def main() -> int:
 def segment(world: Path) -> list[object]:
     """The command of an oracle run."""
     models = f"oracle:{world / 'labels.tif'}"
-    return ["segment_region.py", "--source", world / "scene.tif", "--whole-scene", "--query", "anything", "--models", models]
+    return [
+        "segment_region.py",
+        "--source",
+        world / "scene.tif",
+        "--whole-scene",
+        "--query",
+        "anything",
+        "--models",
+        models,
+    ]
 
 
 def run_job(title: str, words: Sequence[object]) -> None:
@@ -85,7 +118,9 @@ def run_job(title: str, words: Sequence[object]) -> None:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    print(f"{title:>22}: {time.monotonic() - start:8.1f} s, {usage.ru_maxrss * 1024 / 1e9:6.2f} GB", flush=True)
+    print(
+        f"{title:>22}: {time.monotonic() - start:8.1f} s, {usage.ru_maxrss * 1024 / 1e9:6.2f} GB", flush=True
+    )
     if process.returncode:
         raise SystemExit(f"ended with {process.returncode}: {' '.join(command)}")
 
@@ -103,31 +138,46 @@ def label_strips(labels: Path) -> Iterator[NDArray[np.uint64]]:
     with rasterio.open(labels) as dataset:
         for row in range(0, dataset.height, STRIP_ROWS):
             rows = min(STRIP_ROWS, dataset.height - row)
-            yield dataset.read(1, window=rasterio.windows.Window(0, row, dataset.width, rows)).astype(np.uint64)
+            yield dataset.read(1, window=rasterio.windows.Window(0, row, dataset.width, rows)).astype(
+                np.uint64
+            )
 
 
 def compare_raster(title: str, merged: Path, strips: Iterator[NDArray[np.uint64]]) -> int:
     """Prints how many pixels differ; 1 when any does, or when there is no object."""
     different = total = objects = 0
     for mine, theirs in zip(id_strips(merged), strips, strict=True):
-        different += int((mine != theirs).sum()) if mine.shape == theirs.shape else max(mine.size, theirs.size)
+        different += (
+            int((mine != theirs).sum()) if mine.shape == theirs.shape else max(mine.size, theirs.size)
+        )
         total, objects = total + mine.size, objects + int((theirs > 0).sum())
-    print(f"id raster against {title}: {different:,} of {total:,} pixels differ ({objects:,} show an object)", flush=True)
+    print(
+        f"id raster against {title}: {different:,} of {total:,} pixels differ ({objects:,} show an object)",
+        flush=True,
+    )
     return int(different > 0 or objects == 0)
 
 
 def compare_tables(merged: Path, single: Path) -> int:
-    """Prints for each column how many rows differ; the number of columns that do. Rows are put in the order of ids."""
-    mine, theirs = table(merged), table(single)
+    """Prints for each column how many rows differ; the number of columns that do. Rows are put in the order
+    of ids.
+    """
+    mine = table(merged)
+    theirs = table(single)
     n_rows = (mine.num_rows, theirs.num_rows)
-    print(f"instances: {n_rows[0]:,} merged, {n_rows[1]:,} of the single tile; {max(mine['n_parts'].to_pylist(), default=0)} parts at most")
+    print(
+        f"instances: {n_rows[0]:,} merged, {n_rows[1]:,} of the single tile; {max(mine['n_parts'].to_pylist(), default=0)} parts at most"
+    )
     if n_rows[0] != n_rows[1] or not n_rows[0]:
         return 1
     tiles = mine["n_tiles"].to_numpy()
-    print(f"objects that more than one tile saw: {int((tiles > 1).sum()):,}; the widest lies in {int(tiles.max())} tiles")
+    print(
+        f"objects that more than one tile saw: {int((tiles > 1).sum()):,}; the widest lies in {int(tiles.max())} tiles"
+    )
     failures = 0
     for name in COLUMNS:
-        a, b = mine[name].to_pylist(), theirs[name].to_pylist()
+        a = mine[name].to_pylist()
+        b = theirs[name].to_pylist()
         different = sum(x != y for x, y in zip(a, b, strict=True))
         print(f"{name:>14}: {different} rows differ")
         failures += different > 0
@@ -136,7 +186,9 @@ def compare_tables(merged: Path, single: Path) -> int:
 
 def table(run: Path) -> pa.Table:
     """The published instances, geometry as WKB, by (instance_id, part_no)."""
-    return pq.read_table(run / "instances", partitioning=None).sort_by([("instance_id", "ascending"), ("part_no", "ascending")])
+    return pq.read_table(run / "instances", partitioning=None).sort_by(
+        [("instance_id", "ascending"), ("part_no", "ascending")]
+    )
 
 
 if __name__ == "__main__":

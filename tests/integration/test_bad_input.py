@@ -18,7 +18,9 @@ RunJob = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
-    return write_label_world(tmp_path_factory.mktemp("world"), blobs(np.random.default_rng(1), 80, 80, grain=10))
+    return write_label_world(
+        tmp_path_factory.mktemp("world"), blobs(np.random.default_rng(1), 80, 80, grain=10)
+    )
 
 
 def write_json(path: Path, content: object) -> Path:
@@ -27,11 +29,18 @@ def write_json(path: Path, content: object) -> Path:
 
 
 def square(west: float, south: float, side: float) -> dict[str, object]:
-    east, north = west + side, south + side
-    return {"type": "Polygon", "coordinates": [[[west, south], [east, south], [east, north], [west, north], [west, south]]]}
+    east = west + side
+    north = south + side
+    return {
+        "type": "Polygon",
+        "coordinates": [[[west, south], [east, south], [east, north], [west, north], [west, south]]],
+    }
 
 
-BOWTIE = {"type": "Polygon", "coordinates": [[[15.0, 49.6], [15.01, 49.61], [15.01, 49.6], [15.0, 49.61], [15.0, 49.6]]]}
+BOWTIE = {
+    "type": "Polygon",
+    "coordinates": [[[15.0, 49.6], [15.01, 49.61], [15.01, 49.6], [15.0, 49.61], [15.0, 49.6]]],
+}
 
 AOI_CASES = {
     "missing file": (None, r"(?s)aoi\.geojson.*To fix"),
@@ -44,13 +53,26 @@ AOI_CASES = {
 
 
 @pytest.mark.parametrize("case", AOI_CASES)
-def test_bad_areas(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+def test_bad_areas(
+    run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
     content, message = AOI_CASES[case]
     aoi = tmp_path / "aoi.geojson"
     if content is not None:
         write_json(aoi, content)
     out = tmp_path / "out"
-    code = run_job("--source", world.scene, "--aoi", aoi, "--query", "x", "--models", f"oracle:{world.labels}", "--out", out)
+    code = run_job(
+        "--source",
+        world.scene,
+        "--aoi",
+        aoi,
+        "--query",
+        "x",
+        "--models",
+        f"oracle:{world.labels}",
+        "--out",
+        out,
+    )
     assert_refused(code, capsys, out, message)
 
 
@@ -65,7 +87,9 @@ QUERIES = {
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_bad_queries(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], query: str) -> None:
+def test_bad_queries(
+    run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], query: str
+) -> None:
     out = tmp_path / "out"
     code = run_job("--source", world.scene, "--whole-scene", "--query", query, "--out", out)
     assert_refused(code, capsys, out, QUERIES[query])
@@ -82,9 +106,22 @@ QUERY_FILES = {
 
 
 @pytest.mark.parametrize("text", QUERY_FILES)
-def test_bad_files_of_queries(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    file, out = write_json(tmp_path / "queries.json", text), tmp_path / "out"
-    code = run_job("--source", world.scene, "--whole-scene", "--queries-from", file, "--models", f"oracle:{world.labels}", "--out", out)
+def test_bad_files_of_queries(
+    run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = write_json(tmp_path / "queries.json", text)
+    out = tmp_path / "out"
+    code = run_job(
+        "--source",
+        world.scene,
+        "--whole-scene",
+        "--queries-from",
+        file,
+        "--models",
+        f"oracle:{world.labels}",
+        "--out",
+        out,
+    )
     assert_refused(code, capsys, out, QUERY_FILES[text])
 
 
@@ -106,7 +143,9 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("case", OPTIONS)
-def test_bad_options(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+def test_bad_options(
+    run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
     words, message = OPTIONS[case]
     out = tmp_path / "out"
     code = run_job("--source", world.scene, "--whole-scene", "--query", "x", "--out", out, *words)
@@ -125,15 +164,23 @@ def test_bad_options(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys:
     ],
 )
 def test_bad_configuration_files(
-    run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+    run_job: RunJob,
+    world: LabelWorld,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    message: str,
 ) -> None:
-    config, out = tmp_path / "config.toml", tmp_path / "out"
+    config = tmp_path / "config.toml"
+    out = tmp_path / "out"
     config.write_text(text)
     code = run_job("--source", world.scene, "--whole-scene", "--query", "x", "--config", config, "--out", out)
     assert_refused(code, capsys, out, message)
 
 
-def test_bad_sources(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_sources(
+    run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     text = tmp_path / "notes.tif"
     text.write_text("not a raster")
@@ -151,15 +198,29 @@ def test_bad_sources(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys:
     ]
     for sources, message in cases:
         words = [word for source in sources for word in ("--source", source)]
-        code = run_job(*words, "--whole-scene", "--query", "x", "--models", f"oracle:{world.labels}", "--out", out)
+        code = run_job(
+            *words, "--whole-scene", "--query", "x", "--models", f"oracle:{world.labels}", "--out", out
+        )
         assert_refused(code, capsys, out, message)
 
 
-def test_a_foreign_directory_is_left_alone(run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_foreign_directory_is_left_alone(
+    run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "photos"
     out.mkdir()
     (out / "holiday.txt").write_text("mine")
-    words = ("--source", world.scene, "--whole-scene", "--query", "x", "--models", f"oracle:{world.labels}", "--out", out)
+    words = (
+        "--source",
+        world.scene,
+        "--whole-scene",
+        "--query",
+        "x",
+        "--models",
+        f"oracle:{world.labels}",
+        "--out",
+        out,
+    )
     for extra in ((), ("--new-run",)):
         assert run_job(*words, *extra) == 2
         assert "holiday.txt" in capsys.readouterr().err
@@ -175,7 +236,17 @@ def test_another_tools_run_json_is_left_alone(
     scene = tmp_path / "scene.tif"
     scene.write_bytes(world.scene.read_bytes())
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    words = ("--source", scene, "--whole-scene", "--query", "x", "--models", f"oracle:{world.labels}", "--out", tmp_path)
+    words = (
+        "--source",
+        scene,
+        "--whole-scene",
+        "--query",
+        "x",
+        "--models",
+        f"oracle:{world.labels}",
+        "--out",
+        tmp_path,
+    )
     for extra in ((), ("--new-run",), ("--dry-run",), ("--new-run", "--dry-run")):
         assert run_job(*words, *extra) == 2
         assert re.search(r"run\.json must have run_json_version.*To fix", capsys.readouterr().err)
@@ -183,22 +254,45 @@ def test_another_tools_run_json_is_left_alone(
 
 
 def test_a_relative_out_of_a_submitted_job_is_refused(
-    run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run_job: RunJob,
+    world: LabelWorld,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The driver of `ray job submit --working-dir .` runs in a copy that Ray deletes."""
     package = tmp_path / "session_x" / "runtime_resources" / "working_dir_files" / "_ray_pkg_ab"
     package.mkdir(parents=True)
     monkeypatch.chdir(package)
-    words = ("--source", world.scene, "--whole-scene", "--query", "x", "--models", f"oracle:{world.labels}", "--runner", "local")
+    words = (
+        "--source",
+        world.scene,
+        "--whole-scene",
+        "--query",
+        "x",
+        "--models",
+        f"oracle:{world.labels}",
+        "--runner",
+        "local",
+    )
     code = run_job(*words, "--out", "out")
     assert_refused(code, capsys, package / "out", r"--out must lie outside.*_ray_pkg_ab.*absolute path")
     restitch = load_job("restitch_region").main
-    for words, option in ((["--run", "out"], "--run"), (["--run", str(tmp_path / "run"), "--out", "again"], "--out")):
-        assert_refused(restitch([*words, "--runner", "local"]), capsys, package / "again", f"{option} must lie outside")
+    for words, option in (
+        (["--run", "out"], "--run"),
+        (["--run", str(tmp_path / "run"), "--out", "again"], "--out"),
+    ):
+        assert_refused(
+            restitch([*words, "--runner", "local"]), capsys, package / "again", f"{option} must lie outside"
+        )
 
 
-def test_merging_again_refuses_an_area_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = load_job("restitch_region").main(["--run", str(tmp_path), "--out", str(tmp_path / "out"), "--min-area-m2", "nan"])
+def test_merging_again_refuses_an_area_that_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = load_job("restitch_region").main(
+        ["--run", str(tmp_path), "--out", str(tmp_path / "out"), "--min-area-m2", "nan"]
+    )
     assert_refused(code, capsys, tmp_path / "out", "--min-area-m2 must be a finite number")
 
 

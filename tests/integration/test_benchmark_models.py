@@ -1,10 +1,13 @@
-"""Every public layout through jobs/evaluate.py with the shipped models for real: one vLLM engine and one SAM2 for the whole file.
+"""Every public layout through jobs/evaluate.py with the shipped models for real: one vLLM engine and one SAM2
+for the whole file.
 
-An engine belongs to the event loop of its first call, and every evaluation brings a loop of its own. `OneEngine` keeps the engine on
-a loop in a thread and hands questions over; nothing else is replaced. Nothing here pins what these weights answer: expected values
-come from the kept replies, the kept masks and the masks that the layouts were written with.
+An engine belongs to the event loop of its first call, and every evaluation brings a loop of its own.
+`OneEngine` keeps the engine on a loop in a thread and hands questions over; nothing else is replaced. Nothing
+here pins what these weights answer: expected values come from the kept replies, the kept masks and the masks
+that the layouts were written with.
 
-A world is asked three times more: without a verifier, and with one that rejects nothing or all that it is not certain of.
+A world is asked three times more: without a verifier, and with one that rejects nothing or all that it is not
+certain of.
 """
 
 from __future__ import annotations
@@ -134,8 +137,14 @@ class Evaluated:
         return document
 
     def true_mask(self, row: dict[str, Any]) -> np.ndarray:
-        """As it is scored: the layouts are written at half the side of a tile, and masks are stretched by nearest neighbour."""
-        return np.repeat(np.repeat(self.filled.masks[row["sample_id"].rpartition("#")[0]], TILE // SIDE, 0), TILE // SIDE, 1)
+        """As it is scored: the layouts are written at half the side of a tile, and masks are stretched by
+        nearest neighbour.
+        """
+        return np.repeat(
+            np.repeat(self.filled.masks[row["sample_id"].rpartition("#")[0]], TILE // SIDE, 0),
+            TILE // SIDE,
+            1,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -156,14 +165,16 @@ def models() -> Iterator[Models]:
 @pytest.fixture(scope="module")
 def evaluated(models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluated]:
     """Every case, two questions each, through the job's own `main`."""
-    root, main = tmp_path_factory.mktemp("models"), load_job("evaluate").main
+    root = tmp_path_factory.mktemp("models")
+    main = load_job("evaluate").main
     return {case: evaluate(main, models, root / f"{number}", case) for number, case in enumerate(CASES)}
 
 
 @pytest.fixture(scope="module")
 def looked_at(models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Four images of a world, without a verifier and with two thresholds."""
-    root, main = tmp_path_factory.mktemp("verifier"), load_job("evaluate").main
+    root = tmp_path_factory.mktemp("verifier")
+    main = load_job("evaluate").main
     for name in THRESHOLDS:
         table = "" if name == "off" else f"[verifier]\nmode = 'crop'\nthreshold = {name}\n"
         (root / f"{name}.toml").write_text(table)
@@ -174,10 +185,23 @@ def looked_at(models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def evaluate(main: Callable[[list[str]], int], models: Models, root: Path, case: str) -> Evaluated:
     name = "lasers" if case == TOO_LONG else case
-    filled = write_rrsisd(root / "data", odd_image=True) if name == "rrsis-d" else write_layout(name, root / "data")
+    filled = (
+        write_rrsisd(root / "data", odd_image=True)
+        if name == "rrsis-d"
+        else write_layout(name, root / "data")
+    )
     if case == TOO_LONG:
         lengthen(root / "data" / "train" / "annotations" / "train_ann.json", filled)
-    words = ["--benchmark", f"{name}:{filled.root}", "--preset", "embedded", "--limit", str(LIMIT), "--runner", "local"]
+    words = [
+        "--benchmark",
+        f"{name}:{filled.root}",
+        "--preset",
+        "embedded",
+        "--limit",
+        str(LIMIT),
+        "--runner",
+        "local",
+    ]
     before = models.spent()
     code = main([*words, "--size-mismatch", "squash", "--out", str(root / "out")])
     n_calls, n_embeddings = (after - earlier for after, earlier in zip(models.spent(), before, strict=True))
@@ -185,7 +209,9 @@ def evaluate(main: Callable[[list[str]], int], models: Models, root: Path, case:
 
 
 def lengthen(annotations: Path, filled: Filled) -> None:
-    """The first description becomes longer than the context of the preset (1024 tokens), though not than a benchmark may ask."""
+    """The first description becomes longer than the context of the preset (1024 tokens), though not than a
+    benchmark may ask.
+    """
     entries = json.loads(annotations.read_text())
     entries[0]["description"] += " And then there are the others." * 250
     filled.wordings[entries[0]["id"]] = [entries[0]["description"]]
@@ -204,7 +230,9 @@ def numbers(value: Any) -> Iterator[float]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_question_is_asked_of_the_engine_and_answered_or_failed_for_the_record(evaluated: dict[str, Evaluated], case: str) -> None:
+def test_every_question_is_asked_of_the_engine_and_answered_or_failed_for_the_record(
+    evaluated: dict[str, Evaluated], case: str
+) -> None:
     done = evaluated[case]
     rows = done.rows()
     assert len({row["sample_id"] for row in rows}) == len(rows) == LIMIT
@@ -215,7 +243,10 @@ def test_every_question_is_asked_of_the_engine_and_answered_or_failed_for_the_re
         target, _, place = row["sample_id"].rpartition("#")
         assert row["query"] == " ".join(done.filled.wordings[target][int(place)].split())
         if row["status"] == "failed" and row["reason"] == "malformed":
-            assert (row["n_calls"], bool(row["reply"])) == (2, True)  # asked once more, and the last reply is kept
+            assert (row["n_calls"], bool(row["reply"])) == (
+                2,
+                True,
+            )  # asked once more, and the last reply is kept
         elif row["status"] != "failed":
             found = re.search(r"<answer>(.*?)</answer>", row["reply"], re.DOTALL)
             assert found, row["reply"]
@@ -227,12 +258,20 @@ def test_every_question_is_asked_of_the_engine_and_answered_or_failed_for_the_re
 @pytest.mark.parametrize("case", CASES)
 def test_figures_follow_from_the_kept_masks(evaluated: dict[str, Evaluated], case: str) -> None:
     done = evaluated[case]
-    scores, common_px, union_px = [], 0, 0
+    scores = []
+    common_px = 0
+    union_px = 0
     for row in done.rows():
         assert (row["height"], row["width"]) == (TILE, TILE)
-        true, predicted = done.true_mask(row), unpack_mask(row["mask_png"], (TILE, TILE))
-        common, union = int((true & predicted).sum()), int((true | predicted).sum())
-        assert (row["true_px"], row["predicted_px"], row["common_px"]) == (true.sum(), predicted.sum(), common)
+        true = done.true_mask(row)
+        predicted = unpack_mask(row["mask_png"], (TILE, TILE))
+        common = int((true & predicted).sum())
+        union = int((true | predicted).sum())
+        assert (row["true_px"], row["predicted_px"], row["common_px"]) == (
+            true.sum(),
+            predicted.sum(),
+            common,
+        )
         scores.append(0.0 if row["status"] == "failed" else common / union if union else 1.0)
         common_px, union_px = common_px + common, union_px + union
     document = done.results()
@@ -243,13 +282,17 @@ def test_figures_follow_from_the_kept_masks(evaluated: dict[str, Evaluated], cas
     assert document["models"]["prompter"].startswith("embedded-prompter@sha256:")
     assert document["models"]["segmenter"] != "truth"
     text = (done.out / "results.md").read_text()
-    assert text.startswith(f"# {document['benchmark']['name']}, {document['benchmark']['split']}: embedded-prompter@sha256:")
+    assert text.startswith(
+        f"# {document['benchmark']['name']}, {document['benchmark']['split']}: embedded-prompter@sha256:"
+    )
     assert "nan" not in text.lower().split()
     assert (done.out / "samples.html").stat().st_size > 0
 
 
 def test_both_models_took_part(evaluated: dict[str, Evaluated]) -> None:
-    """Of a dozen questions about drawn land at least one is answered with boxes, and SAM2 makes a mask of them."""
+    """Of a dozen questions about drawn land at least one is answered with boxes, and SAM2 makes a mask of
+    them.
+    """
     rows = [row for done in evaluated.values() for row in done.rows()]
     assert any(row["status"] == "found" and row["predicted_px"] > 0 and row["mask_scores"] for row in rows)
 
@@ -257,12 +300,17 @@ def test_both_models_took_part(evaluated: dict[str, Evaluated]) -> None:
 def test_what_was_done_to_the_data_is_noted(evaluated: dict[str, Evaluated]) -> None:
     """RRSIS-D's first picture has a column more than its mask; the fourth entry of LaSeRS has no masks."""
     assert "900#0" in {row["sample_id"] for row in evaluated["rrsis-d"].rows()}
-    for case, note in (("rrsis-d", "1 masks were of another size than their image"), ("lasers", "1 entries without masks")):
+    for case, note in (
+        ("rrsis-d", "1 masks were of another size than their image"),
+        ("lasers", "1 entries without masks"),
+    ):
         assert note in (evaluated[case].out / "results.md").read_text()
 
 
 def test_a_paragraph_is_asked_and_one_beyond_the_context_fails_alone(evaluated: dict[str, Evaluated]) -> None:
-    long, beyond = ({row["sample_id"]: row for row in evaluated[case].rows()} for case in ("lasers", TOO_LONG))
+    long, beyond = (
+        {row["sample_id"]: row for row in evaluated[case].rows()} for case in ("lasers", TOO_LONG)
+    )
     assert len(long["q2#0"]["query"]) > 512
     assert long["q2#0"]["reason"] in ("", "none", "prompter", "malformed")
     assert (beyond["q0#0"]["status"], beyond["q0#0"]["reason"]) == ("failed", "model_error")
@@ -274,8 +322,11 @@ def rows_of(out: Path) -> dict[str, dict[str, Any]]:
     return {row["sample_id"]: row for row in pq.read_table(out / "samples.parquet").to_pylist()}
 
 
-def test_a_verifier_that_rejects_nothing_changes_nothing_but_says_what_it_thought(looked_at: dict[str, Path]) -> None:
-    without, judged = rows_of(looked_at["off"]), rows_of(looked_at["0.0"])
+def test_a_verifier_that_rejects_nothing_changes_nothing_but_says_what_it_thought(
+    looked_at: dict[str, Path],
+) -> None:
+    without = rows_of(looked_at["off"])
+    judged = rows_of(looked_at["0.0"])
     assert list(judged) == list(without)
     for name, row in judged.items():
         said = [p for p in row["verified"] if p is not None]
@@ -287,19 +338,30 @@ def test_a_verifier_that_rejects_nothing_changes_nothing_but_says_what_it_though
     plain, document = (json.loads((looked_at[name] / "results.json").read_text()) for name in ("off", "0.0"))
     verifier = document.pop("verifier")
     assert document == plain
-    assert (verifier["mode"], verifier["threshold"], verifier["taken_away"], verifier["not_judged"]) == ("crop", 0.0, 0, 0)
+    assert (verifier["mode"], verifier["threshold"], verifier["taken_away"], verifier["not_judged"]) == (
+        "crop",
+        0.0,
+        0,
+        0,
+    )
     assert verifier["masks"] == sum(len(row["mask_scores"]) for row in without.values()) > 0
 
 
 def test_a_verifier_that_wants_certainty_empties_the_answers(looked_at: dict[str, Path]) -> None:
-    before, after = rows_of(looked_at["0.0"]), rows_of(looked_at["1.0"])
+    before = rows_of(looked_at["0.0"])
+    after = rows_of(looked_at["1.0"])
     for name, row in after.items():
         said = [p for p in row["verified"] if p is not None]
         assert said == pytest.approx([p for p in before[name]["verified"] if p is not None], abs=1e-3)
         assert row["n_rejected"] == sum(p < 1 for p in said)
         assert (row["reply"], row["prompts"]) == (before[name]["reply"], before[name]["prompts"])
         if said and row["n_rejected"] == len(said):
-            assert (row["status"], row["reason"], row["predicted_px"], row["mask_png"]) == ("empty", "verifier", 0, b"")
+            assert (row["status"], row["reason"], row["predicted_px"], row["mask_png"]) == (
+                "empty",
+                "verifier",
+                0,
+                b"",
+            )
             assert (row["score"], row["mask_scores"]) == (1.0 if row["true_px"] == 0 else 0.0, [])
     document = json.loads((looked_at["1.0"] / "results.json").read_text())
     emptied = sum(row["reason"] == "verifier" for row in after.values())

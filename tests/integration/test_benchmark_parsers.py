@@ -1,8 +1,9 @@
 """jobs/evaluate.py --parser: the same replies read in two ways, with scores that were counted by hand.
 
-Five images of 252 x 252 px, the frame of the embedded profile, so that a number of a reply is a pixel. The engine answers from a
-table; everything after it is real but the segmenter, which fills the box (nothing, when it is inside out) and a square of 10 x 10 px
-around every point. The target of the first four images is the box of 100 x 100 px at (50, 50).
+Five images of 252 x 252 px, the frame of the embedded profile, so that a number of a reply is a pixel. The
+engine answers from a table; everything after it is real but the segmenter, which fills the box (nothing, when
+it is inside out) and a square of 10 x 10 px around every point. The target of the first four images is the
+box of 100 x 100 px at (50, 50).
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class TableEngine:
 
 
 class PlainProcessor:
-    image_processor = SimpleNamespace(to_dict=lambda: {"patch_size": 14, "merge_size": 2, "min_pixels": SIDE**2, "max_pixels": SIDE**2})
+    image_processor = SimpleNamespace(
+        to_dict=lambda: {"patch_size": 14, "merge_size": 2, "min_pixels": SIDE**2, "max_pixels": SIDE**2}
+    )
 
     def apply_chat_template(self, messages: list[dict[str, Any]], **_: Any) -> str:
         return str(messages)
@@ -87,7 +90,9 @@ class FillingSegmenter:
 
     def embed(self, image: TileImage) -> Embedding:
         shape = (image.rgb.shape[0], image.rgb.shape[1])
-        return Embedding(tile=image.tile, shape_px=shape, square_px=max(shape), valid=image.valid, features=None)
+        return Embedding(
+            tile=image.tile, shape_px=shape, square_px=max(shape), valid=image.valid, features=None
+        )
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         masks = []
@@ -112,10 +117,14 @@ def root(tmp_path: Path) -> Path:
         target = np.zeros((SIDE, SIDE), np.uint8)
         if name != "empty":
             target[50:150, 50:150] = 255
-        Image.fromarray(np.full((SIDE, SIDE, 3), 40 * number, np.uint8)).save(folder / "images" / f"{name}.png")
+        Image.fromarray(np.full((SIDE, SIDE, 3), 40 * number, np.uint8)).save(
+            folder / "images" / f"{name}.png"
+        )
         Image.fromarray(target).save(folder / "labels" / f"{name}.png")
         answers = [] if name == "empty" else ["there"]
-        (folder / "QAs" / f"{name}.json").write_text(json.dumps({"questions": ["where is it?"], "answer": answers}))
+        (folder / "QAs" / f"{name}.json").write_text(
+            json.dumps({"questions": ["where is it?"], "answer": answers})
+        )
     return tmp_path / "data"
 
 
@@ -130,10 +139,14 @@ def evaluate(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 
 @pytest.mark.parametrize("name", list(SCORES))
-def test_the_same_replies_score_as_counted_by_hand(evaluate: Callable[..., int], tmp_path: Path, name: str) -> None:
+def test_the_same_replies_score_as_counted_by_hand(
+    evaluate: Callable[..., int], tmp_path: Path, name: str
+) -> None:
     ious, n_calls = SCORES[name]
     out = tmp_path / name
-    assert evaluate("--parser", name, "--out", out) == (0 if name == "robust" else 3)  # refused replies are no answers
+    assert evaluate("--parser", name, "--out", out) == (
+        0 if name == "robust" else 3
+    )  # refused replies are no answers
     rows = sorted(pq.read_table(out / "samples.parquet").to_pylist(), key=lambda row: row["sample_id"])
     assert [row["score"] for row in rows] == pytest.approx(ious)
     assert [row["n_calls"] for row in rows] == n_calls
@@ -157,7 +170,9 @@ def test_the_default_is_ours_and_another_parser_is_another_evaluation(
     assert 'parser: "robust" -> "think2seg"; prompter.vllm.retry: 1 -> 0' in capsys.readouterr().err
 
 
-def test_the_truth_has_no_replies(evaluate: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_truth_has_no_replies(
+    evaluate: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert evaluate("--out", tmp_path / "out", "--models", "truth", "--parser", "think2seg") == 2
     assert "a parser reads a language model's replies" in capsys.readouterr().err
     assert evaluate("--out", tmp_path / "out", "--models", "truth") == 0
@@ -169,5 +184,7 @@ def test_the_names_of_the_help_are_those_of_the_parsers() -> None:
     job = load_job("evaluate")
     chosen = next(action.choices for action in job.parser()._actions if action.dest == "parser")
     assert tuple(chosen) == tuple(PARSERS)
-    described = re.findall(r"^  (\S+)", job.EPILOG.partition("parsers (")[2].partition("\n\n")[0], re.MULTILINE)
+    described = re.findall(
+        r"^  (\S+)", job.EPILOG.partition("parsers (")[2].partition("\n\n")[0], re.MULTILINE
+    )
     assert described == list(PARSERS)

@@ -1,4 +1,6 @@
-"""jobs/evaluate.py --benchmark: every layout, both runners, resuming, bad input, and the shipped models for real."""
+"""jobs/evaluate.py --benchmark: every layout, both runners, resuming, bad input, and the shipped models for
+real.
+"""
 
 from __future__ import annotations
 
@@ -52,10 +54,17 @@ def results(out: Path) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize(("name", "size"), [*((name, "preset") for name in LAYOUTS), ("rrsis-d", "native"), ("lasers", "native")])
-def test_the_truth_scores_one_on_every_layout(evaluate: Evaluate, layouts: dict[str, Path], tmp_path: Path, name: str, size: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "size"), [*((name, "preset") for name in LAYOUTS), ("rrsis-d", "native"), ("lasers", "native")]
+)
+def test_the_truth_scores_one_on_every_layout(
+    evaluate: Evaluate, layouts: dict[str, Path], tmp_path: Path, name: str, size: str
+) -> None:
     out = tmp_path / "out"
-    assert evaluate("--benchmark", f"{name}:{layouts[name]}", "--models", "truth", "--size", size, "--out", out) == 0
+    assert (
+        evaluate("--benchmark", f"{name}:{layouts[name]}", "--models", "truth", "--size", size, "--out", out)
+        == 0
+    )
     document = results(out)
     figures = {figure: entry["value"] for figure, entry in document["figures"].items()}
     assert (figures["giou"], figures["ciou"], figures["p@0.9"], figures["failure"]) == (1.0, 1.0, 1.0, 0.0)
@@ -110,20 +119,28 @@ def test_a_second_start_does_only_what_is_missing(
     assert "resumed: 2 of 2 parts were committed before" in capsys.readouterr().out
     document = results(tmp_path / "cut")
     assert document["protocol"]["convention"] == "vision-reasoner"
-    assert document["figures"]["giou"]["value"] == pytest.approx(1 - document["rejection"]["n_empty"] / document["n_samples"], abs=1e-6)
+    assert document["figures"]["giou"]["value"] == pytest.approx(
+        1 - document["rejection"]["n_empty"] / document["n_samples"], abs=1e-6
+    )
     # a part that was damaged is done again
     (tmp_path / "cut" / "parts" / "p00001.parquet").write_bytes(b"half a file")
     assert evaluate(*TWO_PARTS, "--out", tmp_path / "cut") == 0
     assert read == [1, 1]
-    assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+    assert (tmp_path / "cut" / "results.json").read_bytes() == (
+        tmp_path / "whole" / "results.json"
+    ).read_bytes()
 
 
 def test_a_question_that_failed_once_can_be_asked_again(
     evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The memory is short the first time that something of the second part is drawn. The first part is never done again."""
+    """The memory is short the first time that something of the second part is drawn. The first part is never
+    done again.
+    """
     assert evaluate(*TWO_PARTS, "--out", tmp_path / "whole") == 0
-    out, plain, failures = tmp_path / "out", TruthSegmenter.embed, ["out of memory"]
+    out = tmp_path / "out"
+    plain = TruthSegmenter.embed
+    failures = ["out of memory"]
     first, second = (out / "parts" / name for name in ("p00000.parquet", "p00001.parquet"))
     read: list[int] = []
 
@@ -142,8 +159,12 @@ def test_a_question_that_failed_once_can_be_asked_again(
     assert evaluate(*TWO_PARTS, "--out", out) == 3
     assert (read, failures) == ([0, 1], [])
     assert results(out)["outcomes"]["failed/model_error"] == 1
-    assert "attention: 1 of 2 parts hold questions that failed for a reason that may pass; the same" in capsys.readouterr().out
-    kept, failed = (first.stat().st_mtime_ns, first.read_bytes()), second.read_bytes()
+    assert (
+        "attention: 1 of 2 parts hold questions that failed for a reason that may pass; the same"
+        in capsys.readouterr().out
+    )
+    kept = (first.stat().st_mtime_ns, first.read_bytes())
+    failed = second.read_bytes()
     assert evaluate(*TWO_PARTS, "--out", out) == 3, "it stays failed until it is asked again"
     assert read == [0, 1]
 
@@ -181,21 +202,41 @@ def test_question_policies_and_limits(evaluate: Evaluate, layouts: dict[str, Pat
 
     assert asked("--questions", "first") == ["00000#0", "00001#0", "00002#0", "00003#0"]
     assert len(asked("--questions", "all")) == 11  # three wordings of three targets, two of the absent one
-    assert [name[:5] for name in asked("--questions", "random", "--seed", "3")] == ["00000", "00001", "00002", "00003"]
+    assert [name[:5] for name in asked("--questions", "random", "--seed", "3")] == [
+        "00000",
+        "00001",
+        "00002",
+        "00003",
+    ]
     assert asked("--limit", "2") == ["00000#0", "00002#0"]
 
 
-def test_the_area_of_empty_land_does_not_depend_on_the_size_it_is_scored_at(evaluate: Evaluate, tmp_path: Path) -> None:
+def test_the_area_of_empty_land_does_not_depend_on_the_size_it_is_scored_at(
+    evaluate: Evaluate, tmp_path: Path
+) -> None:
     areas = {}
     for size in ("native", "64"):
-        words = ("--benchmark", "world:7:512", "--models", "truth", "--limit", 3, "--size", size, "--out", tmp_path / size)
+        words = (
+            "--benchmark",
+            "world:7:512",
+            "--models",
+            "truth",
+            "--limit",
+            3,
+            "--size",
+            size,
+            "--out",
+            tmp_path / size,
+        )
         assert evaluate(*words) == 0
         areas[size] = results(tmp_path / size)["false_alarms"]["empty_km2"]
     n_empty = results(tmp_path / "64")["rejection"]["n_empty"]
     assert areas["native"] == areas["64"] == pytest.approx(n_empty * (256 * 0.5 / 1000) ** 2, abs=1e-4)
 
 
-def test_a_damaged_picture_is_a_failure_that_counts_and_shows_in_the_exit_code(evaluate: Evaluate, tmp_path: Path) -> None:
+def test_a_damaged_picture_is_a_failure_that_counts_and_shows_in_the_exit_code(
+    evaluate: Evaluate, tmp_path: Path
+) -> None:
     root = write_layout("earthreason", tmp_path / "e").root
     picture = root / "test" / "images" / "00000.png"
     picture.write_bytes(picture.read_bytes()[:3000])
@@ -211,7 +252,8 @@ def test_a_damaged_truth_is_named_before_any_model_and_a_corrected_one_is_anothe
     evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = write_layout("earthreason", tmp_path / "e").root
-    label, out = root / "test" / "labels" / "00000.png", tmp_path / "out"
+    label = root / "test" / "labels" / "00000.png"
+    out = tmp_path / "out"
     words = ("--benchmark", f"earthreason:{root}", "--models", "truth", "--out", out)
     whole = label.read_bytes()
     label.write_bytes(whole[: len(whole) // 2])
@@ -219,7 +261,9 @@ def test_a_damaged_truth_is_named_before_any_model_and_a_corrected_one_is_anothe
         patch.setattr(sample_steps.SamplePrompter, "__init__", lambda *_: pytest.fail("a model was built"))
         assert evaluate(*words) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: earthreason: every true mask must decode. Got: 1 of 4 do not, e.g. 00000#0: ")
+    assert error.startswith(
+        "error: earthreason: every true mask must decode. Got: 1 of 4 do not, e.g. 00000#0: "
+    )
     assert f"{label} does not decode: " in error
     assert "To fix: fetch these files" in error
     assert not out.exists()
@@ -244,7 +288,11 @@ def test_questions_that_changed_are_another_evaluation(
 
 
 def test_a_directory_is_made_up_where_none_is_given(
-    evaluate: Evaluate, layouts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    evaluate: Evaluate,
+    layouts: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     job = load_job("evaluate")
 
@@ -252,9 +300,17 @@ def test_a_directory_is_made_up_where_none_is_given(
         return str(job.request_of(job.parser().parse_args(["--benchmark", *words])).out)
 
     assert named("world:7", "--preset", "embedded") == "evaluations/world-7-embedded"
-    assert named("world:7:1024", "--limit", "24", "--convention", "think2seg") == "evaluations/world-7-1024-embedded-limit-24"
-    assert named("rrsis-d:/data/RRSIS-D/", "--split", "val", "--preset", "think2seg-3b") == "evaluations/rrsis-d-RRSIS-D-val-think2seg-3b"
-    odd = named("earthreason:/data/my data (2)", "--config", "dir/mine.toml", "--prompts", "truth", "--size", "native")
+    assert (
+        named("world:7:1024", "--limit", "24", "--convention", "think2seg")
+        == "evaluations/world-7-1024-embedded-limit-24"
+    )
+    assert (
+        named("rrsis-d:/data/RRSIS-D/", "--split", "val", "--preset", "think2seg-3b")
+        == "evaluations/rrsis-d-RRSIS-D-val-think2seg-3b"
+    )
+    odd = named(
+        "earthreason:/data/my data (2)", "--config", "dir/mine.toml", "--prompts", "truth", "--size", "native"
+    )
     assert odd == "evaluations/earthreason-my-data-2-embedded-config-mine-prompts-truth-size-native"
     monkeypatch.chdir(tmp_path)
     words = ("--benchmark", f"refsegrs:{layouts['refsegrs']}", "--models", "truth", "--limit", 2)
@@ -266,7 +322,9 @@ def test_a_directory_is_made_up_where_none_is_given(
     assert "resumed: 1 of 1 parts" in capsys.readouterr().out
 
 
-def test_masks_of_another_size_are_refused_or_stretched(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_masks_of_another_size_are_refused_or_stretched(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = write_rrsisd(tmp_path / "odd", odd_image=True).root
     words = ("--benchmark", f"rrsis-d:{root}", "--models", "truth", "--out", tmp_path / "out")
     assert evaluate(*words) == 2
@@ -289,13 +347,28 @@ BAD = {
         ("--benchmark", "risbench:{lasers}", "--out", "{out}"),
         r"risbench must be laid out.*no file .*phrase_test",
     ),
-    "unknown preset": (("--benchmark", "world:7", "--preset", "nothing", "--out", "{out}"), "use one of embedded"),
+    "unknown preset": (
+        ("--benchmark", "world:7", "--preset", "nothing", "--out", "{out}"),
+        "use one of embedded",
+    ),
     "absurd size": (("--benchmark", "world:7", "--size", "7", "--out", "{out}"), "16 to 4096"),
-    "absurd tolerance": (("--benchmark", "world:7", "--boundary-tolerance", "2", "--out", "{out}"), "share of the diagonal"),
+    "absurd tolerance": (
+        ("--benchmark", "world:7", "--boundary-tolerance", "2", "--out", "{out}"),
+        "share of the diagonal",
+    ),
     "no questions": (("--benchmark", "world:7:512", "--limit", "0", "--out", "{out}"), "at least 1"),
-    "an unknown split": (("--benchmark", "rrsis-d:{rrsis-d}", "--split", "train", "--out", "{out}"), "use one of test, val"),
-    "a foreign directory": (("--benchmark", "world:7:512", "--out", "{rrsis-d}"), "must be empty or hold this evaluation"),
-    "a preset without eyes": (("--benchmark", "world:7", "--config", "{oracle}", "--out", "{out}"), "that looks at images"),
+    "an unknown split": (
+        ("--benchmark", "rrsis-d:{rrsis-d}", "--split", "train", "--out", "{out}"),
+        "use one of test, val",
+    ),
+    "a foreign directory": (
+        ("--benchmark", "world:7:512", "--out", "{rrsis-d}"),
+        "must be empty or hold this evaluation",
+    ),
+    "a preset without eyes": (
+        ("--benchmark", "world:7", "--config", "{oracle}", "--out", "{out}"),
+        "that looks at images",
+    ),
     "a segmenter that is not there": (
         ("--benchmark", "world:7", "--config", "{lost}", "--out", "{out}"),
         "looked for /nowhere/config.yaml",
@@ -319,7 +392,12 @@ def test_bad_input_ends_with_2_before_any_model_is_loaded(
     monkeypatch.setattr(sample_steps, "build_segmenter", refuse)
     (tmp_path / "oracle.toml").write_text('[prompter]\nkind = "oracle"\nmodel = "oracle:labels.tif"\n')
     (tmp_path / "lost.toml").write_text('[segmenter]\ncheckpoint = "/nowhere/model.safetensors"\n')
-    places = {"out": tmp_path / "out", "oracle": tmp_path / "oracle.toml", "lost": tmp_path / "lost.toml", **layouts}
+    places = {
+        "out": tmp_path / "out",
+        "oracle": tmp_path / "oracle.toml",
+        "lost": tmp_path / "lost.toml",
+        **layouts,
+    }
     words, message = BAD[case]
     assert evaluate(*(word.format(**places) for word in words)) == 2
     error = capsys.readouterr().err
@@ -343,7 +421,11 @@ def test_the_directory_of_another_evaluation_is_refused_with_the_difference(
 def test_the_commands_in_the_help_are_real(capsys: pytest.CaptureFixture[str]) -> None:
     job = load_job("evaluate")
     text = job.EPILOG.replace("\\\n", " ")
-    commands = [line.strip() for line in text.splitlines() if line.strip().startswith("python jobs/evaluate.py --benchmark")]
+    commands = [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip().startswith("python jobs/evaluate.py --benchmark")
+    ]
     assert len(commands) == 3
     for command in commands:
         request = job.request_of(job.parser().parse_args(shlex.split(command)[2:]))
@@ -364,7 +446,15 @@ def environment() -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ray_and_this_process_give_the_same_files(evaluate: Evaluate, tmp_path: Path) -> None:
-    command = [sys.executable, "jobs/evaluate.py", *TWO_PARTS, "--out", str(tmp_path / "ray"), "--runner", "ray"]
+    command = [
+        sys.executable,
+        "jobs/evaluate.py",
+        *TWO_PARTS,
+        "--out",
+        str(tmp_path / "ray"),
+        "--runner",
+        "ray",
+    ]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=850)
     assert done.returncode == 0, done.stderr
     assert "part 2/2" in done.stdout
@@ -375,14 +465,20 @@ def test_ray_and_this_process_give_the_same_files(evaluate: Evaluate, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_shipped_models_answer_for_real(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """vLLM and SAM2 with the embedded checkpoints: replies are kept, prompts lie in the image, figures follow from the rows."""
+def test_the_shipped_models_answer_for_real(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """vLLM and SAM2 with the embedded checkpoints: replies are kept, prompts lie in the image, figures follow
+    from the rows.
+    """
     words = ("--benchmark", "world:7:512", "--preset", "embedded", "--questions", "all", "--limit", "8")
     assert evaluate(*words, "--out", tmp_path / "out") in (0, 3)
     assert "The embedded models know only the procedural world" in capsys.readouterr().out
     rows = pq.read_table(tmp_path / "out" / "samples.parquet").to_pylist()
     assert len(rows) == 8
-    assert all("<answer>" in row["reply"] and row["n_calls"] >= 1 for row in rows if row["status"] != "failed")
+    assert all(
+        "<answer>" in row["reply"] and row["n_calls"] >= 1 for row in rows if row["status"] != "failed"
+    )
     for row in rows:
         for prompt in json.loads(row["prompts"]):
             x0, y0, x1, y1 = prompt["box_xyxy"]
@@ -390,14 +486,30 @@ def test_the_shipped_models_answer_for_real(evaluate: Evaluate, tmp_path: Path, 
             assert 0 <= y0 < y1 <= 256
         assert unpack_mask(row["mask_png"], (256, 256)).sum() == row["predicted_px"]
     document = results(tmp_path / "out")
-    assert document["figures"]["giou"]["value"] == pytest.approx(sum(row["score"] for row in rows) / 8, abs=1e-6)
+    assert document["figures"]["giou"]["value"] == pytest.approx(
+        sum(row["score"] for row in rows) / 8, abs=1e-6
+    )
     assert document["models"]["prompter"].startswith("embedded-prompter@sha256:")
 
 
-def test_a_gate_and_a_verifier_of_the_truth_are_refused(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for table, mode, said in (("gate", "tile", "is asked without a gate"), ("verifier", "crop", "there is nothing to verify")):
+def test_a_gate_and_a_verifier_of_the_truth_are_refused(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for table, mode, said in (
+        ("gate", "tile", "is asked without a gate"),
+        ("verifier", "crop", "there is nothing to verify"),
+    ):
         (tmp_path / "looks.toml").write_text(f"[{table}]\nmode = '{mode}'\n")
-        words = ("--benchmark", "world:7:256", "--models", "truth", "--config", tmp_path / "looks.toml", "--out", tmp_path / "out")
+        words = (
+            "--benchmark",
+            "world:7:256",
+            "--models",
+            "truth",
+            "--config",
+            tmp_path / "looks.toml",
+            "--out",
+            tmp_path / "out",
+        )
         assert evaluate(*words) == 2
         error = capsys.readouterr().err
         assert said in error

@@ -26,7 +26,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             labels[192 * row + 90 : 192 * row + 110, 192 * col + 90 : 192 * col + 110] = 4 * row + col + 1
     folder = tmp_path_factory.mktemp("calibrate") / "world"
     ids = [int(i) for i in np.unique(write_label_world(folder, labels).ids) if i]
-    frame = gpd.GeoDataFrame({"instance_id": ids, "class": ["tank"] * len(ids)}, geometry=[shapely.Point(0, 0)] * len(ids), crs=32633)
+    frame = gpd.GeoDataFrame(
+        {"instance_id": ids, "class": ["tank"] * len(ids)},
+        geometry=[shapely.Point(0, 0)] * len(ids),
+        crs=32633,
+    )
     frame.to_parquet(folder / "truth.parquet")
     questions = [{"query": f"tanks, wording {k}", "class": "tank", "kind": "explicit"} for k in range(6)]
     (folder / "queries.json").write_text(json.dumps(questions))
@@ -35,7 +39,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_curve_of_a_noisy_oracle_is_the_known_one(world: Path, tmp_path: Path) -> None:
     main = load_job("calibrate_gate").main
-    words = ["--world", str(world), "--models", f"oracle:{world / 'labels.tif'}?noise=mild&seed=4", "--runner", "local"]
+    words = [
+        "--world",
+        str(world),
+        "--models",
+        f"oracle:{world / 'labels.tif'}?noise=mild&seed=4",
+        "--runner",
+        "local",
+    ]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     document = json.loads((tmp_path / "out" / "calibration.json").read_text())
     assert document["counts"]["pairs"] == 16 * 6
@@ -46,7 +57,10 @@ def test_the_curve_of_a_noisy_oracle_is_the_known_one(world: Path, tmp_path: Pat
             logit = math.log(row["threshold"] / (1 - row["threshold"]))
             for figure, mean in (("recall", MARGINS["mild"]), ("passed_empty", -MARGINS["mild"])):
                 share = NormalDist().cdf(mean - logit)
-                assert abs(row[figure] - share) <= 5 * math.sqrt(share * (1 - share) / 48) + 1e-3, (row, figure)
+                assert abs(row[figure] - share) <= 5 * math.sqrt(share * (1 - share) / 48) + 1e-3, (
+                    row,
+                    figure,
+                )
     assert document["gate"]["tile"][0]["recall"] == 1.0
     assert document["gate"]["parent"][0]["asked"] == 1.0
     assert document["gate"]["parent"] != document["gate"]["tile"]
@@ -55,7 +69,10 @@ def test_the_curve_of_a_noisy_oracle_is_the_known_one(world: Path, tmp_path: Pat
     assert tile["independent"] == 8, "six questions about one tile that all pass are one picture"
     assert parent["independent"] == 1, "the world is one block"
     assert parent["passed_empty"] is None, "its block shows tanks, so no pair of it is empty land"
-    assert "no threshold: at 0.001 it is 1, but 48 pairs are worth 8 independent ones" in (tmp_path / "out" / "calibration.md").read_text()
+    assert (
+        "no threshold: at 0.001 it is 1, but 48 pairs are worth 8 independent ones"
+        in (tmp_path / "out" / "calibration.md").read_text()
+    )
     kept = {row["threshold"]: row["kept_wrong"] for row in document["verifier"]}
     assert kept[0.5] in (0.0, None), "the oracle verifier's probability is the IoU itself"
     costs = document["costs"]
@@ -66,7 +83,9 @@ def test_the_curve_of_a_noisy_oracle_is_the_known_one(world: Path, tmp_path: Pat
     assert costs["masks_per_pair"] > 0
 
 
-def test_bad_words_are_refused_before_anything_is_loaded(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_words_are_refused_before_anything_is_loaded(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main = load_job("calibrate_gate").main
     assert main(["--world", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
     assert "make_world.py" in capsys.readouterr().err

@@ -37,14 +37,26 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(run_job: RunJob, world: Path, out: Path, query: str) -> None:
-    words = ("--source", world / "scene.tif", "--whole-scene", "--query", query, "--models", f"oracle:{world / 'labels.tif'}")
+    words = (
+        "--source",
+        world / "scene.tif",
+        "--whole-scene",
+        "--query",
+        query,
+        "--models",
+        f"oracle:{world / 'labels.tif'}",
+    )
     assert run_job(*words, "--tile", 256, "--halo", 32, "--runner", "local", "--out", out) == 0
 
 
-def test_an_oracle_that_answers_every_class_has_full_recall_and_known_precision(run_job: RunJob, world: Path, tmp_path: Path) -> None:
+def test_an_oracle_that_answers_every_class_has_full_recall_and_known_precision(
+    run_job: RunJob, world: Path, tmp_path: Path
+) -> None:
     truth = gpd.read_parquet(world / "truth.parquet")
     name = truth["class"].value_counts().idxmax()
-    query = next(item["query"] for item in json.loads((world / "queries.json").read_text()) if item["class"] == name)
+    query = next(
+        item["query"] for item in json.loads((world / "queries.json").read_text()) if item["class"] == name
+    )
     run(run_job, world, tmp_path / "out", query)
     info = read_run_json(tmp_path / "out" / "run.json")
     (score,) = score_run(tmp_path / "out", read_truth(world), info)
@@ -53,34 +65,60 @@ def test_an_oracle_that_answers_every_class_has_full_recall_and_known_precision(
     assert figures["recall"] == 1.0
     assert (figures["n_true"], figures["n_predicted"]) == (n_class, len(truth))
     assert figures["precision"] == pytest.approx(n_class / len(truth), abs=1e-4)
-    assert figures["ciou"] == pytest.approx(truth.geometry[truth["class"] == name].area.sum() / truth.geometry.area.sum(), abs=1e-4)
+    assert figures["ciou"] == pytest.approx(
+        truth.geometry[truth["class"] == name].area.sum() / truth.geometry.area.sum(), abs=1e-4
+    )
     assert figures["false_rejection"] == 0.0
     assert name in score_table([score])
     main = load_job("evaluate").main
-    assert main(["--run", str(tmp_path / "out"), "--truth", str(world), "--json", str(tmp_path / "scores.json")]) == 0
+    assert (
+        main(["--run", str(tmp_path / "out"), "--truth", str(world), "--json", str(tmp_path / "scores.json")])
+        == 0
+    )
     assert json.loads((tmp_path / "scores.json").read_text()) == [figures]
 
 
 def test_false_alarms_per_100_km2_of_a_world_made_by_hand(run_job: RunJob, tmp_path: Path) -> None:
-    """96 x 96 px in 3 x 3 cores of 32 px (16 m) that see 4 px of their neighbours; the models answer every question with all they know.
+    """96 x 96 px in 3 x 3 cores of 32 px (16 m) that see 4 px of their neighbours; the models answer every
+    question with all they know.
 
-    Pools are true at (2, 2) in the first tile and at (66, 66) in the last, so seven tiles hold none; the second pool begins beyond the
-    halo of the tiles before it. A lake of the middle tile, a blob over two tiles of the top row's end and one of the bottom row
-    are predicted too: three false alarms about pools on 7 * 256 m2. About lakes: the pools and the two blobs on 8 * 256 m2.
+    Pools are true at (2, 2) in the first tile and at (66, 66) in the last, so seven tiles hold none; the
+    second pool begins beyond the halo of the tiles before it. A lake of the middle tile, a blob over two
+    tiles of the top row's end and one of the bottom row are predicted too: three false alarms about pools on
+    7 * 256 m2. About lakes: the pools and the two blobs on 8 * 256 m2.
     """
-    boxes = {1: (2, 2, 8, 8), 2: (70, 70, 80, 80), 3: (40, 40, 50, 50), 4: (10, 60, 20, 70), 5: (80, 10, 84, 14)}
+    boxes = {
+        1: (2, 2, 8, 8),
+        2: (70, 70, 80, 80),
+        3: (40, 40, 50, 50),
+        4: (10, 60, 20, 70),
+        5: (80, 10, 84, 14),
+    }
     labels = np.zeros((96, 96), dtype=np.int64)
     for number, (row0, col0, row1, col1) in boxes.items():
         labels[row0:row1, col0:col1] = number
     predicted = write_label_world(tmp_path / "predicted", labels)
     true = write_label_world(tmp_path / "world", np.where(labels <= 3, labels, 0))
     names = {int(true.ids[2, 2]): "pool", int(true.ids[70, 70]): "pool", int(true.ids[40, 40]): "lake"}
-    frame = gpd.GeoDataFrame({"instance_id": list(names), "class": list(names.values())}, geometry=[shapely.Point(0, 0)] * 3, crs=32633)
+    frame = gpd.GeoDataFrame(
+        {"instance_id": list(names), "class": list(names.values())},
+        geometry=[shapely.Point(0, 0)] * 3,
+        crs=32633,
+    )
     frame.to_parquet(tmp_path / "world" / "truth.parquet")
-    questions = [{"query": name, "class": name.removesuffix("s"), "kind": "explicit"} for name in ("pools", "lakes", "ships")]
+    questions = [
+        {"query": name, "class": name.removesuffix("s"), "kind": "explicit"}
+        for name in ("pools", "lakes", "ships")
+    ]
     questions[2]["class"] = ""
     (tmp_path / "world" / "queries.json").write_text(json.dumps(questions))
-    words = ("--source", predicted.scene, "--whole-scene", "--queries-from", tmp_path / "world" / "queries.json")
+    words = (
+        "--source",
+        predicted.scene,
+        "--whole-scene",
+        "--queries-from",
+        tmp_path / "world" / "queries.json",
+    )
     models = ("--models", f"oracle:{predicted.labels}", "--tile", 40, "--halo", 4, "--runner", "local")
     assert run_job(*words, *models, "--out", tmp_path / "out") == 0
     info = read_run_json(tmp_path / "out" / "run.json")
@@ -97,18 +135,34 @@ def pool_world(folder: Path, labels: NDArray[np.int64]) -> LabelWorld:
     """A world whose instances are pools, with one question that asks for them and one that nothing answers."""
     world = write_label_world(folder, labels)
     ids = [int(number) for number in np.unique(world.ids) if number]
-    frame = gpd.GeoDataFrame({"instance_id": ids, "class": ["pool"] * len(ids)}, geometry=[shapely.Point(0, 0)] * len(ids), crs=32633)
+    frame = gpd.GeoDataFrame(
+        {"instance_id": ids, "class": ["pool"] * len(ids)},
+        geometry=[shapely.Point(0, 0)] * len(ids),
+        crs=32633,
+    )
     frame.to_parquet(folder / "truth.parquet")
-    questions = [{"query": "pools", "class": "pool", "kind": "explicit"}, {"query": "ships", "class": "", "kind": "absent"}]
+    questions = [
+        {"query": "pools", "class": "pool", "kind": "explicit"},
+        {"query": "ships", "class": "", "kind": "absent"},
+    ]
     (folder / "queries.json").write_text(json.dumps(questions))
     return world
 
 
-def scored(run_job: RunJob, world: LabelWorld, out: Path, *words: object, code: int = 0) -> list[dict[str, Any]]:
-    """The figures of a run of the oracle, which answers every question with all instances, in tiles of 32 px and a halo of 4."""
+def scored(
+    run_job: RunJob, world: LabelWorld, out: Path, *words: object, code: int = 0
+) -> list[dict[str, Any]]:
+    """The figures of a run of the oracle, which answers every question with all instances, in tiles of 32 px
+    and a halo of 4.
+    """
     folder = world.scene.parent
     models = ("--models", f"oracle:{world.labels}", "--tile", 40, "--halo", 4, "--runner", "local")
-    assert run_job("--source", world.scene, "--queries-from", folder / "queries.json", *models, *words, "--out", out) == code
+    assert (
+        run_job(
+            "--source", world.scene, "--queries-from", folder / "queries.json", *models, *words, "--out", out
+        )
+        == code
+    )
     return [score.figures() for score in score_run(out, read_truth(folder), read_run_json(out / "run.json"))]
 
 
@@ -116,7 +170,8 @@ def test_land_that_was_not_looked_at_is_in_no_figure(run_job: RunJob, tmp_path: 
     """3 x 3 tiles; the first has no imagery, and the last half of it."""
     world = pool_world(tmp_path / "world", np.zeros((96, 96), dtype=np.int64))
     with rasterio.open(world.scene) as source:
-        data, profile = source.read(), source.profile
+        data = source.read()
+        profile = source.profile
     data[:, :32, :32] = data[:, 64:, 80:] = 0
     with rasterio.open(world.scene, "w", **{**profile, "nodata": 0}) as changed:
         changed.write(data)
@@ -128,27 +183,45 @@ def test_land_that_was_not_looked_at_is_in_no_figure(run_job: RunJob, tmp_path: 
 def test_a_region_is_scored_by_what_lies_in_it(run_job: RunJob, tmp_path: Path) -> None:
     """The AOI ends inside column 33, so that 3 x 2 of 3 x 5 tiles are looked at.
 
-    One pool (6 x 6 px) is inside. Of another, of 120 columns and 10 rows, four columns are, and the run sees it up to column 68: less
-    than half of it. A third is in a tile that nobody looked at. About ships the oracle answers with all it knows in the three tiles that
-    see any of it and rejects the other three. By the whole lattice recall would be 1 of 3 and the rejection about ships 12 of 15.
+    One pool (6 x 6 px) is inside. Of another, of 120 columns and 10 rows, four columns are, and the run sees
+    it up to column 68: less than half of it. A third is in a tile that nobody looked at. About ships the
+    oracle answers with all it knows in the three tiles that see any of it and rejects the other three. By the
+    whole lattice recall would be 1 of 3 and the rejection about ships 12 of 15.
     """
     labels = np.zeros((96, 160), dtype=np.int64)
-    for number, (row0, col0, row1, col1) in enumerate(((2, 2, 8, 8), (40, 30, 50, 150), (70, 100, 80, 110)), start=1):
+    for number, (row0, col0, row1, col1) in enumerate(
+        ((2, 2, 8, 8), (40, 30, 50, 150), (70, 100, 80, 110)), start=1
+    ):
         labels[row0:row1, col0:col1] = number
     world = pool_world(tmp_path / "world", labels)
     area = shapely.box(500000, 5500000 - 48, 500000 + 33.5 * 0.5, 5500000)
     gpd.GeoDataFrame(geometry=[area], crs=32633).to_file(tmp_path / "aoi.gpkg")
     pools, ships = scored(run_job, world, tmp_path / "out", "--aoi", tmp_path / "aoi.gpkg")
-    assert (pools["n_true"], pools["n_predicted"], pools["recall"], pools["precision"], pools["ciou"]) == (2, 2, 1.0, 1.0, 1.0)
-    assert (pools["giou"], pools["giou_present"], pools["false_rejection"], pools["false_alarms"]) == (1.0, 1.0, 0.0, 0)
+    assert (pools["n_true"], pools["n_predicted"], pools["recall"], pools["precision"], pools["ciou"]) == (
+        2,
+        2,
+        1.0,
+        1.0,
+        1.0,
+    )
+    assert (pools["giou"], pools["giou_present"], pools["false_rejection"], pools["false_alarms"]) == (
+        1.0,
+        1.0,
+        0.0,
+        0,
+    )
     assert (pools["truly_empty_tiles"], pools["rejection"]) == (3, 1.0)
     assert pools["empty_km2"] == pytest.approx((32 * 32 + 2 * 2 * 32) * 0.25 / 0.9996**2 / 1e6, abs=1e-6)
     assert (ships["truly_empty_tiles"], ships["rejection"], ships["false_alarms"]) == (6, 0.5, 2)
     assert ships["giou"] == 0.5
 
 
-def test_a_tile_that_failed_has_no_answer(run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 3 x 3 tiles two hold a pool, and one of these fails, as does one without: 7 of 9 answers are right, one of two pools is found."""
+def test_a_tile_that_failed_has_no_answer(
+    run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 3 x 3 tiles two hold a pool, and one of these fails, as does one without: 7 of 9 answers are right,
+    one of two pools is found.
+    """
     labels = np.zeros((96, 96), dtype=np.int64)
     labels[10:20, 10:20], labels[74:84, 74:84] = 1, 2
     answer = OraclePrompter.prompt
@@ -159,7 +232,9 @@ def test_a_tile_that_failed_has_no_answer(run_job: RunJob, tmp_path: Path, monke
         return await answer(self, image, queries)
 
     monkeypatch.setattr(OraclePrompter, "prompt", moody)
-    pools, _ = scored(run_job, pool_world(tmp_path / "world", labels), tmp_path / "out", "--whole-scene", code=3)
+    pools, _ = scored(
+        run_job, pool_world(tmp_path / "world", labels), tmp_path / "out", "--whole-scene", code=3
+    )
     assert (pools["n_true"], pools["recall"], pools["precision"], pools["ciou"]) == (2, 0.5, 1.0, 0.5)
     assert (pools["giou"], pools["giou_present"]) == (pytest.approx(7 / 9, abs=1e-4), 0.5)
     assert (pools["truly_empty_tiles"], pools["rejection"]) == (7, pytest.approx(6 / 7, abs=1e-4))

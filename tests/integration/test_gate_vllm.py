@@ -65,7 +65,8 @@ def test_a_look_is_one_token_and_agrees_with_the_prompters_own_decision(served: 
 
     Only where both named the same subject: the gate decodes it on a grey picture, the prompter on the tile.
     """
-    gate, compared = gate_of(served, "tile"), 0
+    gate = gate_of(served, "tile")
+    compared = 0
     served.loop.run(gate.look(tile_look(served.tile(0)), QUERIES))  # leads are decoded once
     for number in (0, 5, 10, 15):
         image = served.tile(number)
@@ -76,7 +77,9 @@ def test_a_look_is_one_token_and_agrees_with_the_prompters_own_decision(served: 
         again = served.loop.run(gate.look(Look(key="other", rgb=image.rgb, tiles=(image.tile,)), QUERIES))
         assert again == pytest.approx(given, abs=1e-3)
         leads = [served.loop.run(gate._decider._lead(query)) for query in QUERIES]
-        for p, lead, answer in zip(given, leads, served.loop.run(served.prompter.prompt(image, QUERIES)), strict=True):
+        for p, lead, answer in zip(
+            given, leads, served.loop.run(served.prompter.prompt(image, QUERIES)), strict=True
+        ):
             assert lead.endswith("I see")
             said = re.match(re.escape(lead) + r" (some|none)", answer.reply)
             if said and abs(p - 0.5) > 0.01:
@@ -95,15 +98,24 @@ def test_a_parent_look_is_one_picture_for_all_tiles(served: Served) -> None:
 
 def test_a_mask_is_judged_by_the_crop_around_it(served: Served) -> None:
     options = VerifierOptions(mode="crop", pad=0.5, min_side=0.5)
-    verifier = build_verifier(options, build_preset(preset_tables("embedded")).prompter, GRID, served.prompter)
+    verifier = build_verifier(
+        options, build_preset(preset_tables("embedded")).prompter, GRID, served.prompter
+    )
     assert verifier is not None
     image = served.tile(5)
-    masks = [MaskCrop(row0=r, col0=c, mask=np.ones((20, 30), bool), score=1.0, prompt_index=0) for r, c in ((10, 10), (150, 200))]
+    masks = [
+        MaskCrop(row0=r, col0=c, mask=np.ones((20, 30), bool), score=1.0, prompt_index=0)
+        for r, c in ((10, 10), (150, 200))
+    ]
     given = served.loop.run(verifier.verify(image, QUERIES[2], masks))
     gate = gate_of(served, "tile")  # the two ask the same of this checkpoint
     for p, mask in zip(given, masks, strict=True):
         crop = crop_around(mask, image.tile.read.shape, options)
-        look = Look(key="crop", rgb=image.rgb[crop.row0 : crop.row1, crop.col0 : crop.col1], tiles=(image.tile,))
+        look = Look(
+            key="crop", rgb=image.rgb[crop.row0 : crop.row1, crop.col0 : crop.col1], tiles=(image.tile,)
+        )
         assert served.loop.run(gate.look(look, [QUERIES[2]])) == pytest.approx([p], abs=1e-3)
     verifier.close()
-    assert served.loop.run(served.prompter.prompt(image, QUERIES[:1])), "a shared engine outlives the verifier"
+    assert served.loop.run(served.prompter.prompt(image, QUERIES[:1])), (
+        "a shared engine outlives the verifier"
+    )

@@ -28,7 +28,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
-    return write_label_world(tmp_path_factory.mktemp("world"), blobs(np.random.default_rng(11), 260, 240, grain=23))
+    return write_label_world(
+        tmp_path_factory.mktemp("world"), blobs(np.random.default_rng(11), 260, 240, grain=23)
+    )
 
 
 def words(world: LabelWorld, out: Path) -> list[str]:
@@ -48,7 +50,9 @@ def ids(out: Path) -> np.ndarray:
     return np.asarray(zarr.open_group(str(out / "masks.zarr"), mode="r")["instance_id"][0])
 
 
-def test_ray_gives_the_truth_and_the_same_files_as_the_local_runner(run_job: Callable[..., int], world: LabelWorld, tmp_path: Path) -> None:
+def test_ray_gives_the_truth_and_the_same_files_as_the_local_runner(
+    run_job: Callable[..., int], world: LabelWorld, tmp_path: Path
+) -> None:
     done = subprocess.run(
         [sys.executable, "jobs/segment_region.py", *words(world, tmp_path / "ray"), "--runner", "ray"],
         cwd=ROOT,
@@ -66,10 +70,16 @@ def test_ray_gives_the_truth_and_the_same_files_as_the_local_runner(run_job: Cal
     np.testing.assert_array_equal(ids(tmp_path / "ray"), ids(tmp_path / "local"))
 
 
-def test_a_store_smaller_than_one_block_slows_a_run_down_but_does_not_stop_it(world: LabelWorld, tmp_path: Path) -> None:
-    """Ray Data lets an idle flow go on whatever the limit says; without that, the first block would wait for ever."""
+def test_a_store_smaller_than_one_block_slows_a_run_down_but_does_not_stop_it(
+    world: LabelWorld, tmp_path: Path
+) -> None:
+    """Ray Data lets an idle flow go on whatever the limit says; without that, the first block would wait for
+    ever.
+    """
     start = "runpy.run_path('jobs/segment_region.py', run_name='__main__')"
-    script = f"import runpy, pipeline.run.ray_engine as engine; engine.store_limit_bytes = lambda *_: 1; {start}"
+    script = (
+        f"import runpy, pipeline.run.ray_engine as engine; engine.store_limit_bytes = lambda *_: 1; {start}"
+    )
     command = [sys.executable, "-c", script, *words(world, tmp_path / "out"), "--runner", "ray"]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
@@ -85,12 +95,31 @@ def head(tmp_path: Path) -> Iterator[str]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             ports.append(probe.getsockname()[1])
-    start = [str(RAY), "start", "--head", "--block", "--num-cpus", "3", f"--port={ports[0]}", f"--dashboard-port={ports[1]}"]
-    start += [f"--dashboard-agent-listen-port={ports[2]}", "--include-dashboard=true", "--disable-usage-stats"]
-    scratch = tempfile.mkdtemp(prefix="rayhead")  # short, for its sockets; and its address is not left for others to join
+    start = [
+        str(RAY),
+        "start",
+        "--head",
+        "--block",
+        "--num-cpus",
+        "3",
+        f"--port={ports[0]}",
+        f"--dashboard-port={ports[1]}",
+    ]
+    start += [
+        f"--dashboard-agent-listen-port={ports[2]}",
+        "--include-dashboard=true",
+        "--disable-usage-stats",
+    ]
+    scratch = tempfile.mkdtemp(
+        prefix="rayhead"
+    )  # short, for its sockets; and its address is not left for others to join
     start += ["--temp-dir", scratch]
-    with (tmp_path / "head.log").open("w") as log:  # --block: ours alone is stopped at the end, not every Ray of the machine
-        process = subprocess.Popen(start, env=environment(), cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    with (tmp_path / "head.log").open(
+        "w"
+    ) as log:  # --block: ours alone is stopped at the end, not every Ray of the machine
+        process = subprocess.Popen(
+            start, env=environment(), cwd=tmp_path, stdout=log, stderr=log, start_new_session=True
+        )
     address = f"http://127.0.0.1:{ports[1]}"
     wait_for(f"{address}/api/version", process, tmp_path / "head.log")
     yield address
@@ -117,7 +146,9 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.mark.timeout(600)  # two jobs, each with an environment of its own to start
-def test_submitted_jobs_show_progress_and_the_final_table_and_merge_again(head: str, world: LabelWorld, tmp_path: Path) -> None:
+def test_submitted_jobs_show_progress_and_the_final_table_and_merge_again(
+    head: str, world: LabelWorld, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     submit = [str(RAY), "job", "submit", "--address", head, "--working-dir", ".", "--"]
     done = run_to_the_end([*submit, "python", "jobs/segment_region.py", *words(world, out)])
@@ -125,7 +156,17 @@ def test_submitted_jobs_show_progress_and_the_final_table_and_merge_again(head: 
     assert "planned tiles  30 = " in done.stdout
     assert json.loads((out / "run.json").read_text())["status"] == "complete"
     np.testing.assert_array_equal(ids(out), world.ids.astype(np.uint64))
-    again = ["--run", str(out), "--out", str(tmp_path / "again"), "--super-tile", "2", "--audit", "--rescue-share", "0.9"]
+    again = [
+        "--run",
+        str(out),
+        "--out",
+        str(tmp_path / "again"),
+        "--super-tile",
+        "2",
+        "--audit",
+        "--rescue-share",
+        "0.9",
+    ]
     done = run_to_the_end([*submit, "python", "jobs/restitch_region.py", *again])
     assert '"anything"' in done.stdout
     assert json.loads((tmp_path / "again" / "run.json").read_text())["parameters"]["stitch"]["audit"] is True
@@ -135,7 +176,9 @@ def test_submitted_jobs_show_progress_and_the_final_table_and_merge_again(head: 
 def run_to_the_end(command: list[str]) -> subprocess.CompletedProcess[str]:
     """One submitted job; it must succeed. A head that has just started may ask to try again."""
     for _ in range(4):
-        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=280)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=280
+        )
         if "No available agent to submit job" not in done.stderr:
             break
         time.sleep(15)

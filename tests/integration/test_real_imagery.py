@@ -1,4 +1,6 @@
-"""Whole jobs on real rasters with the real SAM2: they finish, and everything they publish agrees to the pixel."""
+"""Whole jobs on real rasters with the real SAM2: they finish, and everything they publish agrees to the
+pixel.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def assert_consistent(out: Path) -> None:
     """The ledger adds up; every instance is valid; polygons burnt on the run grid equal the id raster."""
     info = json.loads((out / "run.json").read_text())
     counters = info["counters"]
-    assert counters["tiles_planned"] == counters["tiles_found"] + counters["tiles_empty"] + counters["tiles_failed"]
+    assert (
+        counters["tiles_planned"]
+        == counters["tiles_found"] + counters["tiles_empty"] + counters["tiles_failed"]
+    )
     assert counters["image_encodings"] <= counters["tiles_with_prompts"]
     coverage = pq.read_table(out / "coverage.parquet", columns=["tile_id"])["tile_id"].to_pylist()
     assert len(set(coverage)) == len(coverage) == counters["tiles_planned"]
@@ -48,13 +53,30 @@ def assert_consistent(out: Path) -> None:
         burnt = np.zeros_like(raster)
         if shapes:
             transform = rasterio.Affine(*grid["transform"])
-            burnt = rasterio.features.rasterize(shapes, out_shape=raster.shape, transform=transform, dtype="int64")
+            burnt = rasterio.features.rasterize(
+                shapes, out_shape=raster.shape, transform=transform, dtype="int64"
+            )
         np.testing.assert_array_equal(burnt, raster)
 
 
 def test_known_buildings_in_masks_out(run_job: RunJob, tmp_path: Path) -> None:
-    scene, prompts = data("kampala/kampala_west.tif"), data("kampala/kampala_west_buildings.geojson")
-    words = ("--source", scene, "--whole-scene", "--prompts", prompts, "--runner", "local", "--tile", 512, "--halo", 64, "--block", 2)
+    scene = data("kampala/kampala_west.tif")
+    prompts = data("kampala/kampala_west_buildings.geojson")
+    words = (
+        "--source",
+        scene,
+        "--whole-scene",
+        "--prompts",
+        prompts,
+        "--runner",
+        "local",
+        "--tile",
+        512,
+        "--halo",
+        64,
+        "--block",
+        2,
+    )
     assert run_job(*words, "--out", tmp_path / "out") == 0
     assert_consistent(tmp_path / "out")
     truth = gpd.read_file(prompts)
@@ -64,16 +86,27 @@ def test_known_buildings_in_masks_out(run_job: RunJob, tmp_path: Path) -> None:
     assert touched.all()  # masks come from prompts that lie on buildings
 
 
-def test_a_file_that_breaks_while_it_is_read_loses_only_its_broken_tiles(run_job: RunJob, tmp_path: Path) -> None:
+def test_a_file_that_breaks_while_it_is_read_loses_only_its_broken_tiles(
+    run_job: RunJob, tmp_path: Path
+) -> None:
     scene = data("tricky/corrupt.tif")
     with rasterio.open(scene) as dataset:
         west, south, east, north = dataset.bounds
         frame = gpd.GeoDataFrame(
-            {"name": ["a", "b"]}, geometry=[_square(west, north, east, south, 0.3), _square(west, north, east, south, 0.7)]
+            {"name": ["a", "b"]},
+            geometry=[_square(west, north, east, south, 0.3), _square(west, north, east, south, 0.7)],
         )
         frame = frame.set_crs(dataset.crs)
     frame.to_file(tmp_path / "prompts.geojson", driver="GeoJSON")
-    words = ("--source", scene, "--whole-scene", "--prompts", tmp_path / "prompts.geojson", "--runner", "local")
+    words = (
+        "--source",
+        scene,
+        "--whole-scene",
+        "--prompts",
+        tmp_path / "prompts.geojson",
+        "--runner",
+        "local",
+    )
     assert run_job(*words, "--out", tmp_path / "out") == 3
     assert_consistent(tmp_path / "out")
     rows = pq.read_table(tmp_path / "out" / "coverage.parquet").to_pylist()
@@ -87,17 +120,34 @@ def test_a_file_that_breaks_while_it_is_read_loses_only_its_broken_tiles(run_job
     lattice = info["lattice"]
     core = lattice["tile_px"] - 2 * lattice["halo_px"]
     for row in failed:  # a failed tile keeps the fill value, it never looks like an empty one
-        r, c = row["tile_row"] * core, row["tile_col"] * core
+        r = row["tile_row"] * core
+        c = row["tile_col"] * core
         assert (mask[r : r + core, c : c + core] == 255).all()
 
 
 def test_nothing_valid_means_nothing_asked(run_job: RunJob, tmp_path: Path) -> None:
-    scene, labels = data("tricky/all-nodata.tif"), tmp_path / "labels.tif"
+    scene = data("tricky/all-nodata.tif")
+    labels = tmp_path / "labels.tif"
     with rasterio.open(scene) as dataset:
-        profile = {"crs": dataset.crs, "transform": dataset.transform, "height": dataset.height, "width": dataset.width}
+        profile = {
+            "crs": dataset.crs,
+            "transform": dataset.transform,
+            "height": dataset.height,
+            "width": dataset.width,
+        }
     with rasterio.open(labels, "w", driver="GTiff", count=1, dtype="uint8", **profile) as dataset:
         dataset.write(np.ones((profile["height"], profile["width"]), dtype=np.uint8), 1)
-    words = ("--source", scene, "--whole-scene", "--query", "anything", "--models", f"oracle:{labels}", "--runner", "local")
+    words = (
+        "--source",
+        scene,
+        "--whole-scene",
+        "--query",
+        "anything",
+        "--models",
+        f"oracle:{labels}",
+        "--runner",
+        "local",
+    )
     assert run_job(*words, "--out", tmp_path / "out") == 0
     info = json.loads((tmp_path / "out" / "run.json").read_text())
     assert info["reasons"] == {"empty/nodata": info["counters"]["tiles_planned"]}
@@ -105,5 +155,7 @@ def test_nothing_valid_means_nothing_asked(run_job: RunJob, tmp_path: Path) -> N
 
 
 def _square(west: float, north: float, east: float, south: float, share: float) -> shapely.Polygon:
-    x, y, side = west + share * (east - west), north + share * (south - north), 0.05 * (east - west)
+    x = west + share * (east - west)
+    y = north + share * (south - north)
+    side = 0.05 * (east - west)
     return shapely.box(x, y - side, x + side, y)

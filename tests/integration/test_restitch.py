@@ -38,7 +38,15 @@ def run(run_job: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -
     """A noisy run: tiles disagree, so that thresholds matter. 5 x 5 tiles in blocks of 2 x 2."""
     folder = tmp_path_factory.mktemp("world")
     world = write_label_world(folder, blobs(np.random.default_rng(21), 230, 210, grain=13))
-    words = ["--source", world.scene, "--whole-scene", "--query", "anything", "--models", f"oracle:{world.labels}?noise=strong"]
+    words = [
+        "--source",
+        world.scene,
+        "--whole-scene",
+        "--query",
+        "anything",
+        "--models",
+        f"oracle:{world.labels}?noise=strong",
+    ]
     cut = ["--tile", 64, "--halo", 8, "--block", 2]
     assert run_job(*words, *cut, "--runner", "local", "--out", folder / "out") == 0
     return folder / "out"
@@ -48,7 +56,9 @@ def ids(out: Path) -> np.ndarray:
     return np.asarray(zarr.open_group(str(out / "masks.zarr"), mode="r")["instance_id"][0])
 
 
-def test_in_place_gives_the_same_files_for_any_super_tile(restitch: Callable[..., int], run: Path, tmp_path: Path) -> None:
+def test_in_place_gives_the_same_files_for_any_super_tile(
+    restitch: Callable[..., int], run: Path, tmp_path: Path
+) -> None:
     shutil.copytree(run, tmp_path / "out")
     before = result_bytes(run)
     info = json.loads((run / "run.json").read_text())
@@ -58,7 +68,9 @@ def test_in_place_gives_the_same_files_for_any_super_tile(restitch: Callable[...
         assert result_bytes(tmp_path / "out") == before
     again = json.loads((tmp_path / "out" / "run.json").read_text())
     changing = ("timings_s", "ended")
-    assert {k: v for k, v in again.items() if k not in changing} == {k: v for k, v in info.items() if k not in changing}
+    assert {k: v for k, v in again.items() if k not in changing} == {
+        k: v for k, v in info.items() if k not in changing
+    }
     assert (tmp_path / "out" / "report.html").exists()
     assert sum(again["qa"]["anything"]["match_scores"]) > again["qa"]["anything"]["edges"] > 0
 
@@ -71,7 +83,9 @@ def test_other_thresholds_go_to_a_directory_of_their_own(
     assert restitch("--run", run, "--tau", 0.95, "--runner", "local") == 2
     assert "--out" in capsys.readouterr().err
     assert restitch("--run", run, "--out", out, "--tau", 0.95, "--min-area-px", 3, "--runner", "local") == 0
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before, "the run itself is not touched"
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before, (
+        "the run itself is not touched"
+    )
     mine, theirs = (json.loads((folder / "run.json").read_text()) for folder in (out, run))
     assert (mine["parameters"]["stitch"]["tau"], mine["parameters"]["stitch"]["min_area_px"]) == (0.95, 3)
     assert mine["fingerprint"] != theirs["fingerprint"] == mine["settings"]["merged_from"]["fingerprint"]
@@ -85,14 +99,26 @@ def test_other_thresholds_go_to_a_directory_of_their_own(
     assert min(counts.values()) >= 3
     assert (out / "report.html").exists()
     assert not (out / "blocks").exists()
-    assert restitch("--run", run, "--out", out, "--tau", 0.94, "--runner", "local") == 2, "that directory holds another merge"
+    assert restitch("--run", run, "--out", out, "--tau", 0.94, "--runner", "local") == 2, (
+        "that directory holds another merge"
+    )
 
 
-def test_optional_rules_reach_the_merge_and_its_qa_table(run_job: Callable[..., int], restitch: Callable[..., int], tmp_path: Path) -> None:
+def test_optional_rules_reach_the_merge_and_its_qa_table(
+    run_job: Callable[..., int], restitch: Callable[..., int], tmp_path: Path
+) -> None:
     """Tiles miss small objects that neighbours saw whole in their halo of 20 px."""
     world = write_label_world(tmp_path, blobs(np.random.default_rng(22), 120, 110, grain=5))
     run = tmp_path / "run"
-    words = ["--source", world.scene, "--whole-scene", "--query", "anything", "--models", f"oracle:{world.labels}?noise=strong"]
+    words = [
+        "--source",
+        world.scene,
+        "--whole-scene",
+        "--query",
+        "anything",
+        "--models",
+        f"oracle:{world.labels}?noise=strong",
+    ]
     assert run_job(*words, "--tile", 72, "--halo", 20, "--block", 2, "--runner", "local", "--out", run) == 0
     rules = ["--audit", "--rescue-share", 0.5, "--trusted-margin-px", 0]
     outs = [tmp_path / "one", tmp_path / "many"]
@@ -100,7 +126,8 @@ def test_optional_rules_reach_the_merge_and_its_qa_table(run_job: Callable[..., 
         assert restitch("--run", run, "--out", out, *rules, "--super-tile", side, "--runner", "local") == 0
     assert result_bytes(outs[0]) == result_bytes(outs[1])
     info = json.loads((outs[0] / "run.json").read_text())
-    stitch, qa = info["parameters"]["stitch"], info["qa"]["anything"]
+    stitch = info["parameters"]["stitch"]
+    qa = info["qa"]["anything"]
     assert (stitch["audit"], stitch["rescue_share"], stitch["trusted_margin_px"]) == (True, 0.5, 0)
     rescued = ids(outs[0])[ids(outs[0]) > 2**62]
     assert qa["rescued"] == np.unique(rescued).size > 0
@@ -110,7 +137,12 @@ def test_optional_rules_reach_the_merge_and_its_qa_table(run_job: Callable[..., 
 
 
 def test_semantic_areas_of_the_same_records(restitch: Callable[..., int], run: Path, tmp_path: Path) -> None:
-    assert restitch("--run", run, "--out", tmp_path / "areas", "--semantic", "--runner", "local", "--super-tile", 2) == 0
+    assert (
+        restitch(
+            "--run", run, "--out", tmp_path / "areas", "--semantic", "--runner", "local", "--super-tile", 2
+        )
+        == 0
+    )
     from label_worlds import canonical
 
     areas = ids(tmp_path / "areas")
@@ -118,9 +150,17 @@ def test_semantic_areas_of_the_same_records(restitch: Callable[..., int], run: P
     assert ((ids(run) > 0) <= (areas > 0)).all()
 
 
-@pytest.mark.parametrize(("damage", "says"), [("missing", "is missing"), ("torn", "truncated or damaged"), ("foreign", "another run")])
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [("missing", "is missing"), ("torn", "truncated or damaged"), ("foreign", "another run")],
+)
 def test_bad_records_are_named_before_anything_is_written(
-    restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, says: str
+    restitch: Callable[..., int],
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: str,
+    says: str,
 ) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
@@ -154,9 +194,17 @@ def test_damage_inside_a_record_is_found_and_named(
     assert "b00000_00001.parquet is truncated or damaged" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("option", "value", "name"), [("--tile", 128, "tile_px"), ("--halo", 4, "halo_px"), ("--block", 4, "block_tiles")])
+@pytest.mark.parametrize(
+    ("option", "value", "name"),
+    [("--tile", 128, "tile_px"), ("--halo", 4, "halo_px"), ("--block", 4, "block_tiles")],
+)
 def test_another_tiling_is_refused(
-    restitch: Callable[..., int], run: Path, capsys: pytest.CaptureFixture[str], option: str, value: int, name: str
+    restitch: Callable[..., int],
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: int,
+    name: str,
 ) -> None:
     assert restitch("--run", run, option, value, "--runner", "local") == 2
     error = capsys.readouterr().err
@@ -171,13 +219,19 @@ def test_records_cut_by_another_lattice_are_refused(
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     text = (copy / "run.json").read_text()
-    (copy / "run.json").write_text(text.replace('"halo_px": 8,\n    "block_tiles"', '"halo_px": 7,\n    "block_tiles"'))
+    (copy / "run.json").write_text(
+        text.replace('"halo_px": 8,\n    "block_tiles"', '"halo_px": 7,\n    "block_tiles"')
+    )
     assert '"halo_px": 7' in (copy / "run.json").read_text()
     assert restitch("--run", copy, "--runner", "local") == 2
-    assert any(word in capsys.readouterr().err for word in ("not those of this run's lattice", "one row per tile"))
+    assert any(
+        word in capsys.readouterr().err for word in ("not those of this run's lattice", "one row per tile")
+    )
 
 
-def test_what_is_no_run_is_refused(restitch: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_run_is_refused(
+    restitch: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert restitch("--run", tmp_path, "--runner", "local") == 2
     assert "run directory" in capsys.readouterr().err
     with pytest.raises(SystemExit) as left:
@@ -188,8 +242,16 @@ def test_what_is_no_run_is_refused(restitch: Callable[..., int], tmp_path: Path,
     assert "how to choose --tau" in text
 
 
-def test_bad_thresholds_are_refused(restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (("--tau", -1), ("--min-overlap-px", 0), ("--split-tiles", 0), ("--super-tile", 0), ("--min-area-m2", -3)):
+def test_bad_thresholds_are_refused(
+    restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        ("--tau", -1),
+        ("--min-overlap-px", 0),
+        ("--split-tiles", 0),
+        ("--super-tile", 0),
+        ("--min-area-m2", -3),
+    ):
         assert restitch("--run", run, "--out", tmp_path / "out", *words, "--runner", "local") == 2, words
         assert "error:" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -198,9 +260,11 @@ def test_bad_thresholds_are_refused(restitch: Callable[..., int], run: Path, tmp
 def test_a_directory_in_which_a_driver_works_is_refused_and_is_free_after_a_merge(
     restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy, out = tmp_path / "run", tmp_path / "out"
+    copy = tmp_path / "run"
+    out = tmp_path / "out"
     shutil.copytree(run, copy)
-    before, info = result_bytes(copy), (copy / "run.json").read_bytes()
+    before = result_bytes(copy)
+    info = (copy / "run.json").read_bytes()
     assert restitch("--run", run, "--out", out, "--tau", 0.6, "--runner", "local") == 0
     for folder, words in ((copy, ["--run", copy]), (out, ["--run", run, "--out", out, "--tau", 0.6])):
         lock = folder / "run.lock"
@@ -217,28 +281,52 @@ def test_a_directory_in_which_a_driver_works_is_refused_and_is_free_after_a_merg
 
 @pytest.fixture
 def two_scenes(run_job: Callable[..., int], tmp_path: Path) -> Path:
-    """A run over two files of 64 x 64 pixels side by side, red on the left and green on the right, with objects in both and across."""
+    """A run over two files of 64 x 64 pixels side by side, red on the left and green on the right, with
+    objects in both and across.
+    """
     labels = np.zeros((64, 128), dtype=np.int64)
     labels[10:20, 8:20], labels[30:40, 58:72], labels[44:56, 100:110] = 1, 2, 3
     world = write_label_world(tmp_path / "world", labels)
     for name, colour, left in (("a", (200, 10, 10), 0), ("b", (10, 200, 10), 64)):
         with rasterio.open(world.scene) as source:
-            profile = {**source.profile, "width": 64, "transform": source.transform @ rasterio.Affine.translation(left, 0)}
+            profile = {
+                **source.profile,
+                "width": 64,
+                "transform": source.transform @ rasterio.Affine.translation(left, 0),
+            }
         with rasterio.open(tmp_path / "world" / f"{name}.tif", "w", **profile) as target:
             target.write(np.broadcast_to(np.array(colour, dtype=np.uint8)[:, None, None], (3, 64, 64)))
-    words = ["--source", tmp_path / "world" / "a.tif", "--source", tmp_path / "world" / "b.tif", "--whole-scene", "--query", "anything"]
+    words = [
+        "--source",
+        tmp_path / "world" / "a.tif",
+        "--source",
+        tmp_path / "world" / "b.tif",
+        "--whole-scene",
+        "--query",
+        "anything",
+    ]
     cut = ["--tile", 48, "--halo", 8, "--block", 2]
-    assert run_job(*words, "--models", f"oracle:{world.labels}", *cut, "--runner", "local", "--out", tmp_path / "run") == 0
+    assert (
+        run_job(
+            *words, "--models", f"oracle:{world.labels}", *cut, "--runner", "local", "--out", tmp_path / "run"
+        )
+        == 0
+    )
     return tmp_path / "run"
 
 
-def test_the_pictures_of_a_run_over_several_scenes_show_each_in_its_place(restitch: Callable[..., int], two_scenes: Path) -> None:
-    before, report = result_bytes(two_scenes), (two_scenes / "report.html").read_text()
+def test_the_pictures_of_a_run_over_several_scenes_show_each_in_its_place(
+    restitch: Callable[..., int], two_scenes: Path
+) -> None:
+    before = result_bytes(two_scenes)
+    report = (two_scenes / "report.html").read_text()
     assert restitch("--run", two_scenes, "--runner", "local") == 0
     assert result_bytes(two_scenes) == before
     pictures = re.findall(r"data:image/[a-z]+;base64,[^\"')]+", report)
     assert len(pictures) > 3, "the overview and a chip per object"
-    assert re.findall(r"data:image/[a-z]+;base64,[^\"')]+", (two_scenes / "report.html").read_text()) == pictures
+    assert (
+        re.findall(r"data:image/[a-z]+;base64,[^\"')]+", (two_scenes / "report.html").read_text()) == pictures
+    )
     plan = plan_restitch(RestitchRequest(run=str(two_scenes), thresholds={}, tiling={}))
     overview = read_overview(imagery_of(plan).sources, plan.job.lattice.grid, side_px=128)
     assert (overview[:, :64] == (200, 10, 10)).all()
@@ -250,7 +338,15 @@ def test_ray_tasks_give_the_same_files(restitch: Callable[..., int], run: Path, 
     quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
     environment = {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, **quiet}
     words = ["--run", str(run), "--tau", "0.7", "--super-tile", "2"]
-    command = [sys.executable, "jobs/restitch_region.py", *words, "--out", str(tmp_path / "ray"), "--runner", "ray"]
+    command = [
+        sys.executable,
+        "jobs/restitch_region.py",
+        *words,
+        "--out",
+        str(tmp_path / "ray"),
+        "--runner",
+        "ray",
+    ]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert restitch(*words, "--out", tmp_path / "local", "--runner", "local") == 0

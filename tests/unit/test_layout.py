@@ -32,5 +32,9 @@ def test_no_module_is_a_grab_bag_or_shadows_a_dependency() -> None:
 
 
 def test_modules_stay_within_their_size() -> None:
-    long = {str(path.relative_to(ROOT)): n for path in (ROOT / "pipeline").rglob("*.py") if (n := len(path.read_text().splitlines())) > 400}
+    long = {
+        str(path.relative_to(ROOT)): n
+        for path in (ROOT / "pipeline").rglob("*.py")
+        if (n := len(path.read_text().splitlines())) > 400
+    }
     assert long == {}

@@ -32,7 +32,15 @@ class Example:
 
 
 def test_values_arrive_with_their_types() -> None:
-    table = {"name": "x", "share": 1, "kind": "b", "limits": [0, 2.5], "tags": ["p", "q"], "on": True, "inner": {"size": 3}}
+    table = {
+        "name": "x",
+        "share": 1,
+        "kind": "b",
+        "limits": [0, 2.5],
+        "tags": ["p", "q"],
+        "on": True,
+        "inner": {"size": 3},
+    }
     assert parse_table(Example, table, "[example]") == Example(
         name="x", share=1.0, kind="b", limits=(0.0, 2.5), tags=("p", "q"), on=True, inner=Inner(size=3)
     )

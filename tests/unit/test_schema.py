@@ -15,7 +15,14 @@ def lattices() -> st.SearchStrategy[TileLattice]:
         grid = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=width, height=height)
         return TileLattice(grid=grid, tile_px=core + 2 * halo, halo_px=halo, block_tiles=k)
 
-    return st.builds(build, st.integers(1, 60), st.integers(1, 60), st.integers(1, 20), st.integers(1, 8), st.integers(1, 4))
+    return st.builds(
+        build,
+        st.integers(1, 60),
+        st.integers(1, 60),
+        st.integers(1, 20),
+        st.integers(1, 8),
+        st.integers(1, 4),
+    )
 
 
 @given(lattices())
@@ -34,8 +41,12 @@ def test_cores_partition_the_grid_and_blocks_partition_the_cores(lattice: TileLa
 
 
 @given(lattices(), st.data())
-def test_read_window_is_the_core_grown_by_the_halo_inside_the_grid(lattice: TileLattice, data: st.DataObject) -> None:
-    tile = lattice.tile(data.draw(st.integers(0, lattice.n_tile_rows - 1)), data.draw(st.integers(0, lattice.n_tile_cols - 1)))
+def test_read_window_is_the_core_grown_by_the_halo_inside_the_grid(
+    lattice: TileLattice, data: st.DataObject
+) -> None:
+    tile = lattice.tile(
+        data.draw(st.integers(0, lattice.n_tile_rows - 1)), data.draw(st.integers(0, lattice.n_tile_cols - 1))
+    )
     grown = Window(
         row0=tile.core.row0 - lattice.halo_px,
         col0=tile.core.col0 - lattice.halo_px,
@@ -52,7 +63,9 @@ def test_the_example_of_the_design() -> None:
     assert (lattice.core_px, lattice.shard_px, lattice.n_tile_rows, lattice.n_block_rows) == (896, 3584, 6, 2)
 
 
-@pytest.mark.parametrize(("tile_px", "halo_px", "block_tiles"), [(64, 32, 1), (64, 0, 1), (64, 40, 1), (64, 8, 0)])
+@pytest.mark.parametrize(
+    ("tile_px", "halo_px", "block_tiles"), [(64, 32, 1), (64, 0, 1), (64, 40, 1), (64, 8, 0)]
+)
 def test_impossible_lattices_are_refused(tile_px: int, halo_px: int, block_tiles: int) -> None:
     grid = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=10, height=10)
     with pytest.raises(ValueError, match="got"):
@@ -60,7 +73,8 @@ def test_impossible_lattices_are_refused(tile_px: int, halo_px: int, block_tiles
 
 
 def test_windows_by_hand() -> None:
-    outer, inner = Window(row0=10, col0=20, row1=30, col1=50), Window(row0=12, col0=20, row1=15, col1=60)
+    outer = Window(row0=10, col0=20, row1=30, col1=50)
+    inner = Window(row0=12, col0=20, row1=15, col1=60)
     assert inner.intersect(outer) == Window(row0=12, col0=20, row1=15, col1=50)
     assert outer.intersect(Window(row0=30, col0=20, row1=31, col1=50)) is None
     assert inner.slices_in(outer) == (slice(2, 5), slice(0, 40))

@@ -18,6 +18,10 @@ def test_every_file_that_starts_a_ray_is_listed() -> None:
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)
     own = Path(__file__).name
-    files = {str(p.relative_to(ROOT)) for p in ROOT.glob("tests/**/test_*.py") if STARTS_RAY.search(p.read_text()) and p.name != own}
+    files = {
+        str(p.relative_to(ROOT))
+        for p in ROOT.glob("tests/**/test_*.py")
+        if STARTS_RAY.search(p.read_text()) and p.name != own
+    }
     assert len(files) >= 3
     assert files <= set(conftest.RAY_FILES)

@@ -1,14 +1,15 @@
 """A benchmark: images, what is to be found in them, and how one asks for it.
 
-1. A reader (`benchmark_*.py`) turns a data set's own layout into a `Benchmark`: images with targets, each target with the
-   mask that answers it and the wordings that ask for it. Nothing is decoded yet; missing files and other layouts are
-   InputErrors that say what was expected where.
-2. `choose_samples` picks wordings (`first`, `all`, seeded `random`) and, with a limit, samples spread evenly over the whole
-   benchmark, so that a data set sorted by domain keeps all its domains.
-3. `check_sizes` compares the headers of images and masks before any model is loaded. RRSIS-D is known to hold images of
-   800 x 801 px with masks of 800 x 800 (RMSIN issue 12); such pairs are refused, or squashed onto the image when asked.
-4. `read_image` and `read_mask` decode in the worker, at the image's own size or squashed to one side length: image by
-   Lanczos, mask by nearest neighbour, aspect ratio not kept, as Think2Seg-RS does (840 x 840).
+1. A reader (`benchmark_*.py`) turns a data set's own layout into a `Benchmark`: images with targets, each
+   target with the mask that answers it and the wordings that ask for it. Nothing is decoded yet; missing
+   files and other layouts are InputErrors that say what was expected where.
+2. `choose_samples` picks wordings (`first`, `all`, seeded `random`) and, with a limit, samples spread evenly
+   over the whole benchmark, so that a data set sorted by domain keeps all its domains.
+3. `check_sizes` compares the headers of images and masks before any model is loaded. RRSIS-D is known to hold
+   images of 800 x 801 px with masks of 800 x 800 (RMSIN issue 12); such pairs are refused, or squashed onto
+   the image when asked.
+4. `read_image` and `read_mask` decode in the worker, at the image's own size or squashed to one side length:
+   image by Lanczos, mask by nearest neighbour, aspect ratio not kept, as Think2Seg-RS does (840 x 840).
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ QuestionPolicy = Literal["first", "all", "random"]
 SizePolicy = Literal["refuse", "squash"]
 
 MAX_WORDING_CHARS = 8192
-"""Longest question of a benchmark: a bound against broken annotations. What a model can hold is its context; a question (LaSeRS
-asks in paragraphs) that does not fit into it is that sample's recorded failure, while the others are asked."""
+"""Longest question of a benchmark: a bound against broken annotations. What a model can hold is its context;
+a question (LaSeRS asks in paragraphs) that does not fit into it is that sample's recorded failure, while the
+others are asked.
+"""
 
 
 class PixelSource(Protocol):
@@ -53,11 +56,15 @@ class MaskSource(Protocol):
         ...
 
     def read(self) -> NDArray[np.bool_]:
-        """(H, W); True = target, all False = the target is not there. Raises InputError or SourceError when damaged."""
+        """(H, W); True = target, all False = the target is not there. Raises InputError or SourceError when
+        damaged.
+        """
         ...
 
     def digest(self) -> str:
-        """A text that changes with the pixels of `read`; computed from them, except where they are known. Raises as `read` does."""
+        """A text that changes with the pixels of `read`; computed from them, except where they are known.
+        Raises as `read` does.
+        """
         ...
 
 
@@ -115,7 +122,11 @@ class Benchmark:
             if len(set(ids)) != len(ids):
                 repeated = next(name for name, count in Counter(ids).items() if count > 1)
                 remedy = "remove the repetition from the annotations"
-                raise InputError(f"{self.name}: every {what} needs its own id", came=f"{repeated!r} more than once", remedy=remedy)
+                raise InputError(
+                    f"{self.name}: every {what} needs its own id",
+                    came=f"{repeated!r} more than once",
+                    remedy=remedy,
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,32 +152,52 @@ class SampleImage:
     samples: tuple[Sample, ...]
 
 
-def choose_samples(benchmark: Benchmark, policy: QuestionPolicy, *, seed: int = 0, limit: int | None = None) -> tuple[SampleImage, ...]:
+def choose_samples(
+    benchmark: Benchmark, policy: QuestionPolicy, *, seed: int = 0, limit: int | None = None
+) -> tuple[SampleImage, ...]:
     """The questions of an evaluation, by image, in the benchmark's order.
 
-    `random` draws one wording per target from `seed` and the target's id alone, so that neither the order of files nor a limit
-    changes the draw. Raises InputError when nothing is left, or no question may be asked.
+    `random` draws one wording per target from `seed` and the target's id alone, so that neither the order of
+    files nor a limit changes the draw. Raises InputError when nothing is left, or no question may be asked.
     """
     if limit is not None and limit < 1:
-        raise InputError("--limit must be at least 1", came=str(limit), remedy="leave it out to take the whole split")
-    pairs = [(image, sample) for image in benchmark.images for target in image.targets for sample in _samples(target, policy, seed)]
+        raise InputError(
+            "--limit must be at least 1", came=str(limit), remedy="leave it out to take the whole split"
+        )
+    pairs = [
+        (image, sample)
+        for image in benchmark.images
+        for target in image.targets
+        for sample in _samples(target, policy, seed)
+    ]
     if not pairs:
         came = f"{len(benchmark.images)} images without a question"
         raise InputError(
-            f"the split {benchmark.split!r} of {benchmark.name} must hold a question", came=came, remedy="choose another split"
+            f"the split {benchmark.split!r} of {benchmark.name} must hold a question",
+            came=came,
+            remedy="choose another split",
         )
     if limit is not None and limit < len(pairs):
         pairs = [pairs[index * len(pairs) // limit] for index in range(limit)]
     if all(sample.refusal for _, sample in pairs):
-        raise InputError("at least one question must be fit to be asked", came=pairs[0][1].refusal, remedy="correct the annotations")
+        raise InputError(
+            "at least one question must be fit to be asked",
+            came=pairs[0][1].refusal,
+            remedy="correct the annotations",
+        )
     chosen: dict[str, tuple[BenchmarkImage, list[Sample]]] = {}
     for image, sample in pairs:
         chosen.setdefault(image.image_id, (image, []))[1].append(sample)
-    return tuple(SampleImage(image_id=image.image_id, pixels=image.pixels, samples=tuple(samples)) for image, samples in chosen.values())
+    return tuple(
+        SampleImage(image_id=image.image_id, pixels=image.pixels, samples=tuple(samples))
+        for image, samples in chosen.values()
+    )
 
 
 def check_sizes(images: Sequence[SampleImage], policy: SizePolicy) -> list[str]:
-    """Sample ids whose mask has another size than its image. Raises InputError for any of them under `refuse`."""
+    """Sample ids whose mask has another size than its image. Raises InputError for any of them under
+    `refuse`.
+    """
     odd: list[tuple[str, tuple[int, int], tuple[int, int]]] = []
     for image in images:
         size = image.pixels.size_hw()
@@ -175,7 +206,9 @@ def check_sizes(images: Sequence[SampleImage], policy: SizePolicy) -> list[str]:
             if mask_size != size:
                 odd.append((sample.sample_id, size, mask_size))
     if odd and policy == "refuse":
-        some = "; ".join(f"{name}: image {h} x {w} px, mask {mh} x {mw} px" for name, (h, w), (mh, mw) in odd[:3])
+        some = "; ".join(
+            f"{name}: image {h} x {w} px, mask {mh} x {mw} px" for name, (h, w), (mh, mw) in odd[:3]
+        )
         raise InputError(
             "every mask must have the size of its image (height x width)",
             came=f"{len(odd)} of {sum(len(image.samples) for image in images)} samples differ: {some}",
@@ -201,7 +234,9 @@ def read_mask(source: MaskSource, shape_hw: tuple[int, int]) -> NDArray[np.bool_
     mask = source.read()
     if mask.shape == shape_hw:
         return mask
-    stretched = Image.fromarray(mask.astype(np.uint8)).resize((shape_hw[1], shape_hw[0]), Image.Resampling.NEAREST)
+    stretched = Image.fromarray(mask.astype(np.uint8)).resize(
+        (shape_hw[1], shape_hw[0]), Image.Resampling.NEAREST
+    )
     return np.asarray(stretched).astype(np.bool_)
 
 
@@ -225,7 +260,8 @@ def _samples(target: Target, policy: QuestionPolicy, seed: int) -> list[Sample]:
 
 def _sample(target: Target, place: int) -> Sample:
     wording = target.wordings[place]
-    query, refusal = " ".join(wording.text.split()), ""
+    query = " ".join(wording.text.split())
+    refusal = ""
     try:
         query = check_query(query, max_chars=MAX_WORDING_CHARS)
     except InputError as error:

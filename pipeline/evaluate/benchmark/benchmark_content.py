@@ -1,9 +1,11 @@
 """What pins the chosen questions and their truth, and whether that truth can be read at all.
 
-1. `questions_hash` covers what is asked about which image, and how it is filed: an evaluation whose questions changed is another one.
-2. `masks_hash` decodes the mask of every chosen target once, in a few threads, before any model is loaded. A sample without a truth
-   cannot be scored, so masks that do not decode are an InputError that names them. The hash covers their pixels: a label that was
-   corrected in place is another truth, whatever its file is called. Masks of a world know their digest from being drawn.
+1. `questions_hash` covers what is asked about which image, and how it is filed: an evaluation whose questions
+   changed is another one.
+2. `masks_hash` decodes the mask of every chosen target once, in a few threads, before any model is loaded. A
+   sample without a truth cannot be scored, so masks that do not decode are an InputError that names them. The
+   hash covers their pixels: a label that was corrected in place is another truth, whatever its file is
+   called. Masks of a world know their digest from being drawn.
 """
 
 from __future__ import annotations
@@ -30,15 +32,25 @@ def questions_hash(images: Sequence[SampleImage]) -> str:
     """32 hex digits over ids, wordings and strata of the chosen samples, in order."""
     return content_hash(
         [
-            json.dumps([image.image_id, sample.sample_id, sample.query, dict(sample.strata), bool(sample.refusal)], sort_keys=True)
+            json.dumps(
+                [image.image_id, sample.sample_id, sample.query, dict(sample.strata), bool(sample.refusal)],
+                sort_keys=True,
+            )
             for image in images
             for sample in image.samples
         ]
     )
 
 
-def masks_hash(images: Sequence[SampleImage], name: str, *, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> str:
-    """32 hex digits over the true masks of the chosen samples, in order. Raises InputError naming those that do not decode.
+def masks_hash(
+    images: Sequence[SampleImage],
+    name: str,
+    *,
+    say: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> str:
+    """32 hex digits over the true masks of the chosen samples, in order. Raises InputError naming those that
+    do not decode.
 
     Args:
         images: the chosen questions; wordings of one target share its mask, which is decoded once.
@@ -51,7 +63,9 @@ def masks_hash(images: Sequence[SampleImage], name: str, *, say: Callable[[str],
     damaged: list[str] = []
     last = clock()
     with ThreadPoolExecutor(max_workers=DECODERS) as pool:
-        for (key, (sample_id, _)), (digest, error) in zip(masks.items(), pool.map(_digest, masks.values()), strict=True):
+        for (key, (sample_id, _)), (digest, error) in zip(
+            masks.items(), pool.map(_digest, masks.values()), strict=True
+        ):
             digests[key] = digest
             if error:
                 damaged.append(f"{sample_id}: {error}")
@@ -60,9 +74,18 @@ def masks_hash(images: Sequence[SampleImage], name: str, *, say: Callable[[str],
                 say(f"true masks read: {len(digests)} of {len(masks)}")
     if damaged:
         came = f"{len(damaged)} of {len(masks)} do not, e.g. {'; '.join(damaged[:_SHOWN])}"
-        remedy = "fetch these files or annotations again; a question without a readable truth cannot be scored"
+        remedy = (
+            "fetch these files or annotations again; a question without a readable truth cannot be scored"
+        )
         raise InputError(f"{name}: every true mask must decode", came=came, remedy=remedy)
-    return content_hash([part for image in images for sample in image.samples for part in (sample.sample_id, digests[id(sample.mask)])])
+    return content_hash(
+        [
+            part
+            for image in images
+            for sample in image.samples
+            for part in (sample.sample_id, digests[id(sample.mask)])
+        ]
+    )
 
 
 def _digest(named: tuple[str, MaskSource]) -> tuple[str, str]:

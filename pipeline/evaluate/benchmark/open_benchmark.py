@@ -40,7 +40,9 @@ BENCHMARKS = (*_READERS, world_tiles.NAME)
 
 
 def open_benchmark(text: str, options: ReadOptions) -> Benchmark:
-    """Read the annotations that `text` names. Raises InputError: unknown name, no such folder, another layout."""
+    """Read the annotations that `text` names. Raises InputError: unknown name, no such folder, another
+    layout.
+    """
     name, _, place = text.partition(":")
     if name == world_tiles.NAME:
         return _open_world(text, place, options)
@@ -48,11 +50,17 @@ def open_benchmark(text: str, options: ReadOptions) -> Benchmark:
         what = "--benchmark must be NAME:PATH or world:SEED[:SIZE]"
         raise InputError(what, came=repr(text), remedy=f"NAME is one of {', '.join(BENCHMARKS)}")
     if not place:
-        raise InputError(f"{name} is not part of this package and needs its folder", came=repr(text), remedy=f"write {name}:PATH")
+        raise InputError(
+            f"{name} is not part of this package and needs its folder",
+            came=repr(text),
+            remedy=f"write {name}:PATH",
+        )
     root = Path(place)
     if not root.is_dir():
         raise InputError(
-            f"{name} must be a folder", came=f"{root}, which is none", remedy=f"write {name}:PATH with the root of the data set"
+            f"{name} must be a folder",
+            came=f"{root}, which is none",
+            remedy=f"write {name}:PATH with the root of the data set",
         )
     return _READERS[name](root, options)
 
@@ -62,5 +70,11 @@ def _open_world(text: str, place: str, options: ReadOptions) -> Benchmark:
         raise InputError("a world has no splits", came=f"--split {options.split}", remedy="leave --split out")
     seed, _, size = place.partition(":")
     if not seed.isdecimal() or not (size.isdecimal() or not size) or place.endswith(":"):
-        raise InputError("a world benchmark is written world:SEED[:SIZE]", came=repr(text), remedy="for example world:7 or world:7:4096")
-    return world_tiles.read_world(int(seed), size_px=int(size or world_tiles.DEFAULT_SIZE), tile_px=options.tile_px)
+        raise InputError(
+            "a world benchmark is written world:SEED[:SIZE]",
+            came=repr(text),
+            remedy="for example world:7 or world:7:4096",
+        )
+    return world_tiles.read_world(
+        int(seed), size_px=int(size or world_tiles.DEFAULT_SIZE), tile_px=options.tile_px
+    )

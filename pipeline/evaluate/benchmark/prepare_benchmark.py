@@ -1,13 +1,15 @@
 """From a command line to a checked evaluation: everything that can be found wrong before a model is loaded.
 
-1. `plan_evaluation` opens the benchmark, chooses the questions, compares the sizes of images and masks, decodes every chosen mask
-   once, and checks both models' options and file headers. It writes nothing; every InputError comes from here or from `claim`.
-   Questions and masks go into the fingerprint, so that a resumed evaluation never mixes two truths, and so does the content of the files
-   that the preset names (weights, profile, the segmenter's YAML), so that it never mixes two models or two prompts.
-2. `claim` takes the output directory: new, or one that holds the same evaluation (evaluation.json), which is then resumed.
-3. `missing_parts` says what is left to do: parts without a readable record of this evaluation and, when asked for, parts with questions
-   that failed for reasons that may pass (memory, time, a process that died, a file that could not be read). Until such a part is
-   written anew, whole, the one that is there stays.
+1. `plan_evaluation` opens the benchmark, chooses the questions, compares the sizes of images and masks,
+   decodes every chosen mask once, and checks both models' options and file headers. It writes nothing; every
+   InputError comes from here or from `claim`. Questions and masks go into the fingerprint, so that a resumed
+   evaluation never mixes two truths, and so does the content of the files that the preset names (weights,
+   profile, the segmenter's YAML), so that it never mixes two models or two prompts.
+2. `claim` takes the output directory: new, or one that holds the same evaluation (evaluation.json), which is
+   then resumed.
+3. `missing_parts` says what is left to do: parts without a readable record of this evaluation and, when asked
+   for, parts with questions that failed for reasons that may pass (memory, time, a process that died, a file
+   that could not be read). Until such a part is written anew, whole, the one that is there stays.
 """
 
 from __future__ import annotations
@@ -19,7 +21,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError, RecordError, RunMismatchError
-from pipeline.evaluate.benchmark.benchmark import Benchmark, QuestionPolicy, SizePolicy, check_sizes, choose_samples
+from pipeline.evaluate.benchmark.benchmark import (
+    Benchmark,
+    QuestionPolicy,
+    SizePolicy,
+    check_sizes,
+    choose_samples,
+)
 from pipeline.evaluate.benchmark.benchmark_content import masks_hash, questions_hash
 from pipeline.evaluate.benchmark.open_benchmark import ReadOptions, open_benchmark
 from pipeline.evaluate.benchmark.readers.rrsisd import Sentence
@@ -64,13 +72,17 @@ class EvaluationRequest:
     """Of `random` questions."""
     limit: int | None = None
     size: ScoredSize = "preset"
-    """Side to which images and masks are squashed: the preset's tile side (840 for Think2Seg-RS), none, or a number of px."""
+    """Side to which images and masks are squashed: the preset's tile side (840 for Think2Seg-RS), none, or a
+    number of px.
+    """
     size_mismatch: SizePolicy = "refuse"
     sentence: Sentence = "sent"
     prompts_from: ModelSource = "preset"
     masks_from: ModelSource = "preset"
     parser: ParserName = "robust"
-    """How replies are read; with `think2seg` a malformed one is not asked for again, whatever the preset says."""
+    """How replies are read; with `think2seg` a malformed one is not asked for again, whatever the preset
+    says.
+    """
     boundary_share: float = DIAGONAL_SHARE
     scoring: Scoring = field(default_factory=Scoring)
     runner: Runner = "ray"
@@ -97,7 +109,9 @@ class PlannedEvaluation:
 
 
 def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -> PlannedEvaluation:
-    """Check everything and choose the questions; writes nothing, loads no model. `say` gets lines of progress. Raises InputError."""
+    """Check everything and choose the questions; writes nothing, loads no model. `say` gets lines of
+    progress. Raises InputError.
+    """
     require_lasting(request.out, "--out")
     tables = preset_tables(request.preset)
     if request.config_file:
@@ -112,13 +126,20 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
     policy = request.questions or benchmark.questions
     images = choose_samples(benchmark, policy, seed=request.seed, limit=request.limit)
     squashed = check_sizes(images, request.size_mismatch)
-    side_px = {"native": None, "preset": preset.tiles.px}[request.size] if isinstance(request.size, str) else request.size
+    side_px = (
+        {"native": None, "preset": preset.tiles.px}[request.size]
+        if isinstance(request.size, str)
+        else request.size
+    )
     parameters = {
         "benchmark": {"name": benchmark.name, "split": benchmark.split, **benchmark.identity},
         "questions": policy,
         "seed": request.seed if policy == "random" else None,
         "limit": request.limit,
-        "content": {"questions": questions_hash(images), "masks": masks_hash(images, benchmark.name, say=say)},
+        "content": {
+            "questions": questions_hash(images),
+            "masks": masks_hash(images, benchmark.name, say=say),
+        },
         "side_px": side_px,
         "prompts_from": request.prompts_from,
         "masks_from": request.masks_from,
@@ -142,7 +163,12 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         fingerprint=fingerprint(parameters),
     )
     return PlannedEvaluation(
-        request=request, preset=preset, benchmark=benchmark, context=context, parameters=parameters, squashed=tuple(squashed)
+        request=request,
+        preset=preset,
+        benchmark=benchmark,
+        context=context,
+        parameters=parameters,
+        squashed=tuple(squashed),
     )
 
 
@@ -152,12 +178,17 @@ def _without_retry(preset: Preset) -> Preset:
 
 
 def _prompter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, Any]:
-    """What pins a prompter's answers, as in a run, and how they are read; nothing when the truth answers. Raises InputError."""
+    """What pins a prompter's answers, as in a run, and how they are read; nothing when the truth answers.
+    Raises InputError.
+    """
     if request.prompts_from == "truth":
         return {}
     prompter = preset.prompter
     model = path_identity(resolve_model(prompter.model))
-    return {"parser": request.parser, "prompter": {**prompter.result_parameters(), "model": model, **profile_parameters(prompter)}}
+    return {
+        "parser": request.parser,
+        "prompter": {**prompter.result_parameters(), "model": model, **profile_parameters(prompter)},
+    }
 
 
 def _segmenter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, Any]:
@@ -175,7 +206,10 @@ def _verifier_parameters(preset: Preset) -> dict[str, Any]:
     if not preset.verifier.on:
         return {}
     decision = look_decision(preset.prompter, "verifier")
-    return {"verifier": preset.verifier.result_parameters() | ({} if decision is None else {"decision": asdict(decision)})}
+    return {
+        "verifier": preset.verifier.result_parameters()
+        | ({} if decision is None else {"decision": asdict(decision)})
+    }
 
 
 def _check_second_looks(request: EvaluationRequest, preset: Preset) -> None:
@@ -187,7 +221,11 @@ def _check_second_looks(request: EvaluationRequest, preset: Preset) -> None:
     if preset.verifier.on and "truth" in (request.prompts_from, request.masks_from):
         what = "a verifier looks at masks of a preset's own answers; with those of the truth there is nothing to verify"
         came = f"mode {preset.verifier.mode!r} and {'masks' if request.masks_from == 'truth' else 'prompts'} from the truth"
-        raise InputError(what, came=came, remedy='set mode = "off" under [verifier] in --config, or drop --prompts and --models')
+        raise InputError(
+            what,
+            came=came,
+            remedy='set mode = "off" under [verifier] in --config, or drop --prompts and --models',
+        )
 
 
 def _check_models(request: EvaluationRequest, preset: Preset) -> None:
@@ -195,18 +233,21 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
     if request.masks_from == "truth" and request.prompts_from != "truth":
         raise InputError("masks from the truth need prompts from the truth", remedy="use --models truth")
     if request.prompts_from == "truth" and request.parser != "robust":
-        what, remedy = "a parser reads a language model's replies", "drop --parser, or let the preset's prompter answer"
+        what = "a parser reads a language model's replies"
+        remedy = "drop --parser, or let the preset's prompter answer"
         raise InputError(what, came=f"parser {request.parser!r} and prompts from the truth", remedy=remedy)
     if request.prompts_from == "preset":
         if preset.prompter.kind != "vllm":
-            what, remedy = "a benchmark needs a prompter that looks at images", "use --prompts truth, or a preset with a language model"
+            what = "a benchmark needs a prompter that looks at images"
+            remedy = "use --prompts truth, or a preset with a language model"
             raise InputError(what, came=f"kind {preset.prompter.kind!r}", remedy=remedy)
         check_prompter(preset.prompter, NO_GRID)
         check_second_looks(preset.gate, preset.verifier, preset.prompter)
         check_engines(preset, request.runner)
     if request.masks_from == "preset":
         if preset.segmenter.kind != "sam2":
-            what, remedy = "a benchmark needs a segmenter that looks at images", "use --models truth, or a preset with SAM2"
+            what = "a benchmark needs a segmenter that looks at images"
+            remedy = "use --models truth, or a preset with SAM2"
             raise InputError(what, came=f"kind {preset.segmenter.kind!r}", remedy=remedy)
         check_segmenter(preset.segmenter, NO_GRID)
 
@@ -214,7 +255,8 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
 def claim(planned: PlannedEvaluation) -> None:
     """Take the output directory and write evaluation.json.
 
-    Raises RunMismatchError (which parameters differ) when it holds another evaluation, InputError when it holds anything else.
+    Raises RunMismatchError (which parameters differ) when it holds another evaluation, InputError when it
+    holds anything else.
     """
     out = Path(planned.request.out)
     document = out / EVALUATION_JSON
@@ -222,9 +264,13 @@ def claim(planned: PlannedEvaluation) -> None:
         raise InputError(f"--out must be a directory: {out}", came="a file", remedy="give another --out")
     if document.is_file():
         _require_same(document, planned)
-    elif out.is_dir() and (foreign := sorted(entry.name for entry in out.iterdir() if not entry.name.endswith(".tmp"))):
+    elif out.is_dir() and (
+        foreign := sorted(entry.name for entry in out.iterdir() if not entry.name.endswith(".tmp"))
+    ):
         what = f"--out must be empty or hold this evaluation ({EVALUATION_JSON}): {out}"
-        raise InputError(what, came=f"other entries, e.g. {', '.join(foreign[:3])}", remedy="give a new directory")
+        raise InputError(
+            what, came=f"other entries, e.g. {', '.join(foreign[:3])}", remedy="give a new directory"
+        )
     try:
         (out / "parts").mkdir(parents=True, exist_ok=True)
         remove_leftovers(out / "parts")
@@ -237,26 +283,35 @@ def claim(planned: PlannedEvaluation) -> None:
         }
         write_bytes_atomic(document, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     except OSError as error:
-        raise InputError(f"--out must be writable: {out}", came=str(error), remedy="give another --out") from error
+        raise InputError(
+            f"--out must be writable: {out}", came=str(error), remedy="give another --out"
+        ) from error
 
 
 def _require_same(document: Path, planned: PlannedEvaluation) -> None:
     try:
         before = json.loads(document.read_text())
-        known, parameters = before["fingerprint"], before["parameters"]
+        known = before["fingerprint"]
+        parameters = before["parameters"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{document} must be the document of an evaluation", came=repr(error), remedy="give another --out") from error
+        raise InputError(
+            f"{document} must be the document of an evaluation", came=repr(error), remedy="give another --out"
+        ) from error
     if known != planned.context.fingerprint:
         raise RunMismatchError(
             f"{document.parent} holds another evaluation",
-            came=describe_difference(parameters, planned.parameters) or "one of another version of the program",
+            came=describe_difference(parameters, planned.parameters)
+            or "one of another version of the program",
             remedy="give another --out, or set these parameters back to resume that one",
         )
 
 
 def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> tuple[list[int], list[str]]:
-    """Parts to do: those without a usable record, and with `retry_failed` those with a question to ask again. With notes why."""
-    left, notes = [], []
+    """Parts to do: those without a usable record, and with `retry_failed` those with a question to ask again.
+    With notes why.
+    """
+    left = []
+    notes = []
     for part in range(context.n_parts):
         path = context.part_path(part)
         if not path.is_file():
@@ -278,19 +333,32 @@ def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> 
 def _ask_again(context: EvaluationContext, part: int, records: Sequence[SampleRecord]) -> int:
     """How many questions of a part failed for want of an answer.
 
-    Unlike in a run, whose aim is an answer for every tile, a malformed reply stays: it is the model's answer, it is scored, and to ask
-    until a reply can be read would be another protocol (`retry` of the preset says how often it is asked). Neither does a
-    question that may not be put to a model get better.
+    Unlike in a run, whose aim is an answer for every tile, a malformed reply stays: it is the model's answer,
+    it is scored, and to ask until a reply can be read would be another protocol (`retry` of the preset says
+    how often it is asked). Neither does a question that may not be put to a model get better.
     """
     samples = [sample for number in context.numbers_of(part) for sample in context.images[number].samples]
     pairs = zip(samples, records, strict=True)
-    return sum(1 for sample, record in pairs if record.failed and record.reason is not Reason.MALFORMED and not sample.refusal)
+    return sum(
+        1
+        for sample, record in pairs
+        if record.failed and record.reason is not Reason.MALFORMED and not sample.refusal
+    )
 
 
 def model_ids(planned: PlannedEvaluation) -> dict[str, str]:
     """Role -> name and pinned content of what answers."""
-    request, parameters = planned.request, planned.parameters
-    names = {"prompter": Path(planned.preset.prompter.model).name, "segmenter": planned.preset.segmenter.model_id}
+    request = planned.request
+    parameters = planned.parameters
+    names = {
+        "prompter": Path(planned.preset.prompter.model).name,
+        "segmenter": planned.preset.segmenter.model_id,
+    }
     source = {"prompter": request.prompts_from, "segmenter": request.masks_from}
     key = {"prompter": "model", "segmenter": "checkpoint"}
-    return {role: MODEL_ID if source[role] == "truth" else f"{names[role]}@{short_identity(parameters[role][key[role]])}" for role in names}
+    return {
+        role: MODEL_ID
+        if source[role] == "truth"
+        else f"{names[role]}@{short_identity(parameters[role][key[role]])}"
+        for role in names
+    }

@@ -1,16 +1,17 @@
 """Records -> results: one document with every figure, its interval, and what it was computed under.
 
-1. `build_results` computes the headline figures under the chosen convention, the same figures under every other convention
-   (values only: they show how much of a published difference is bookkeeping), the rejection table and GeoSeg's seven pixel
-   metrics; and per stratum STRATUM_FIGURES and the seven again. Intervals are bootstrapped over images, those of rejection,
-   false rejection and failure are Wilson's, that of false alarms per area is Poisson's (`intervals`).
-2. Strata are the properties that the reader attached to targets and wordings (kind, class, domain, category, ...), and the
-   size of the target as a share of its image, which is known for every data set.
-3. False alarms per 100 km2 of empty land are counted where the ground size of a pixel is known: masks drawn on samples
-   without a target, over the area of those samples; a sample that failed was not looked at. A question is a look of its own:
-   the same land asked twice counts twice.
-4. With a verifier the document has `verifier`: its options and what it did. The masks that it took away are in no figure, and an
-   answer that keeps none counts as a rejection ("nothing here").
+1. `build_results` computes the headline figures under the chosen convention, the same figures under every
+   other convention (values only: they show how much of a published difference is bookkeeping), the rejection
+   table and GeoSeg's seven pixel metrics; and per stratum STRATUM_FIGURES and the seven again. Intervals are
+   bootstrapped over images, those of rejection, false rejection and failure are Wilson's, that of false
+   alarms per area is Poisson's (`intervals`).
+2. Strata are the properties that the reader attached to targets and wordings (kind, class, domain, category,
+   ...), and the size of the target as a share of its image, which is known for every data set.
+3. False alarms per 100 km2 of empty land are counted where the ground size of a pixel is known: masks drawn
+   on samples without a target, over the area of those samples; a sample that failed was not looked at. A
+   question is a look of its own: the same land asked twice counts twice.
+4. With a verifier the document has `verifier`: its options and what it did. The masks that it took away are
+   in no figure, and an answer that keeps none counts as a rejection ("nothing here").
 
 The document is a pure function of records and protocol: scoring the same parts again gives the same bytes.
 """
@@ -93,7 +94,8 @@ class Subject:
 
 def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Subject) -> dict[str, Any]:
     """The document; None stands for a figure that does not exist (no empty target: no rejection rate)."""
-    counts, groups = counts_of(records), image_groups(records)
+    counts = counts_of(records)
+    groups = image_groups(records)
     convention = CONVENTIONS[scoring.convention]
     figures = all_figures(counts, scoring.convention)
     sevens = pixel_metrics(counts, outlines_of(records))
@@ -113,12 +115,16 @@ def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Su
         "replies": _replies(records, subject),
         **({"verifier": _verifier(records, subject.verifier)} if subject.verifier is not None else {}),
         "figures": {name: entries[name] for name in figures},
-        "conventions": {name: _values(segmentation_figures(counts, other)) for name, other in CONVENTIONS.items()},
+        "conventions": {
+            name: _values(segmentation_figures(counts, other)) for name, other in CONVENTIONS.items()
+        },
         "rejection": _rejection(counts),
         "false_alarms": _false_alarms(records, subject.pixel_m, scoring.intervals.level),
         "pixel_metrics": {name: entries[name] for name in sevens},
         "strata": _strata(records, counts, groups, scoring),
-        "outcomes": dict(sorted(Counter(f"{r.status}/{r.reason}" if r.reason else str(r.status) for r in records).items())),
+        "outcomes": dict(
+            sorted(Counter(f"{r.status}/{r.reason}" if r.reason else str(r.status) for r in records).items())
+        ),
         "notes": list(subject.notes),
     }
 
@@ -150,10 +156,16 @@ def tolerance_text(share: float = DIAGONAL_SHARE) -> str:
 def _strata(
     records: Sequence[SampleRecord], counts: SampleCounts, groups: NDArray[np.int64], scoring: Scoring
 ) -> dict[str, dict[str, Any]]:
-    columns = {key: [record.strata.get(key, "") for record in records] for key in sorted({key for r in records for key in r.strata})}
+    columns = {
+        key: [record.strata.get(key, "") for record in records]
+        for key in sorted({key for r in records for key in r.strata})
+    }
     columns[TARGET_SIZE] = [size_stratum(record) for record in records]
     figures = all_figures(counts, scoring.convention)
-    chosen = {**{name: figures[name] for name in STRATUM_FIGURES}, **pixel_metrics(counts, outlines_of(records))}
+    chosen = {
+        **{name: figures[name] for name in STRATUM_FIGURES},
+        **pixel_metrics(counts, outlines_of(records)),
+    }
     tables: dict[str, dict[str, Any]] = {}
     for key, column in columns.items():
         values = sorted(set(column) - {""}, key=_size_order)
@@ -162,7 +174,11 @@ def _strata(
         tables[key] = {}
         for value in values:
             inside = np.array([item == value for item in column], dtype=np.bool_)
-            entries = _entries({name: ratio.subset(inside) for name, ratio in chosen.items()}, groups[inside], scoring.intervals)
+            entries = _entries(
+                {name: ratio.subset(inside) for name, ratio in chosen.items()},
+                groups[inside],
+                scoring.intervals,
+            )
             tables[key][value] = {
                 "n": int(inside.sum()),
                 **{name: entries[name] for name in STRATUM_FIGURES},
@@ -192,16 +208,25 @@ def _rejection(counts: SampleCounts) -> dict[str, Any]:
 
 
 def _replies(records: Sequence[SampleRecord], subject: Subject) -> dict[str, Any] | None:
-    """How the replies were read, and how many samples took more than one: `then_read` is how many of those were not lost."""
+    """How the replies were read, and how many samples took more than one: `then_read` is how many of those
+    were not lost.
+    """
     if subject.parser is None:
         return None
     again = [record for record in records if record.n_calls > 1]
     then_read = sum(not record.failed for record in again)
-    return {"parser": subject.parser, "retry": subject.retry, "asked_again": len(again), "then_read": then_read}
+    return {
+        "parser": subject.parser,
+        "retry": subject.retry,
+        "asked_again": len(again),
+        "then_read": then_read,
+    }
 
 
 def _verifier(records: Sequence[SampleRecord], options: VerifierOptions) -> dict[str, Any]:
-    """`masks` were drawn, `taken_away` of them rejected; `not_judged` are looks that failed; `emptied` answers had masks and kept none."""
+    """`masks` were drawn, `taken_away` of them rejected; `not_judged` are looks that failed; `emptied`
+    answers had masks and kept none.
+    """
     masks = sum(record.n_drawn for record in records)
     judged = sum(p is not None for record in records for p in record.verified)
     return {
@@ -213,25 +238,42 @@ def _verifier(records: Sequence[SampleRecord], options: VerifierOptions) -> dict
     }
 
 
-def _false_alarms(records: Sequence[SampleRecord], pixel_m: float | None, level: float) -> dict[str, Any] | None:
+def _false_alarms(
+    records: Sequence[SampleRecord], pixel_m: float | None, level: float
+) -> dict[str, Any] | None:
     if pixel_m is None:
         return None
     empty = [record for record in records if record.true_px == 0 and record.status is not TileStatus.FAILED]
     area_km2 = sum(record.height * record.width for record in empty) * pixel_m**2 / 1e6
     masks = sum(len(record.mask_scores) for record in empty)
-    rates = [round(100 * count / area_km2, 1) if area_km2 else None for count in (masks, *poisson(masks, level))]
-    return {"masks": masks, "empty_km2": round(area_km2, 4), **dict(zip(("per_100_km2", "low", "high"), rates, strict=True))}
+    rates = [
+        round(100 * count / area_km2, 1) if area_km2 else None for count in (masks, *poisson(masks, level))
+    ]
+    return {
+        "masks": masks,
+        "empty_km2": round(area_km2, 4),
+        **dict(zip(("per_100_km2", "low", "high"), rates, strict=True)),
+    }
 
 
-def _entries(figures: Mapping[str, Ratio], groups: NDArray[np.int64], options: BootstrapOptions) -> dict[str, dict[str, Any]]:
+def _entries(
+    figures: Mapping[str, Ratio], groups: NDArray[np.int64], options: BootstrapOptions
+) -> dict[str, dict[str, Any]]:
     """Every figure with its interval; `groups` (n,) says which image a sample belongs to."""
-    intervals = bootstrap({name: ratio for name, ratio in figures.items() if name not in SHARES}, groups, options)
+    intervals = bootstrap(
+        {name: ratio for name, ratio in figures.items() if name not in SHARES}, groups, options
+    )
     intervals |= {name: wilson(ratio, options.level) for name, ratio in figures.items() if name in SHARES}
     return {name: _entry(ratio, intervals[name]) for name, ratio in figures.items()}
 
 
 def _entry(ratio: Ratio, interval: Interval) -> dict[str, Any]:
-    return {"value": _rounded(ratio.value), "low": _rounded(interval[0]), "high": _rounded(interval[1]), "n": ratio.n}
+    return {
+        "value": _rounded(ratio.value),
+        "low": _rounded(interval[0]),
+        "high": _rounded(interval[1]),
+        "n": ratio.n,
+    }
 
 
 def _values(figures: Mapping[str, Ratio]) -> dict[str, float | None]:

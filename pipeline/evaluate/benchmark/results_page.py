@@ -1,4 +1,6 @@
-"""One HTML page with the samples worth looking at: best, worst, rejected, false alarms, failed. Self-contained, no script."""
+"""One HTML page with the samples worth looking at: best, worst, rejected, false alarms, failed.
+Self-contained, no script.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ import numpy as np
 
 from pipeline.errors import TerraqueryError
 from pipeline.evaluate.benchmark.benchmark import Sample, SampleImage, read_image, read_mask
-from pipeline.evaluate.benchmark.results_text import interval_text, percent_and_interval, replies_text, verifier_text
+from pipeline.evaluate.benchmark.results_text import (
+    interval_text,
+    percent_and_interval,
+    replies_text,
+    verifier_text,
+)
 from pipeline.evaluate.benchmark.sample_picture import COLOURS, draw_sample
 from pipeline.evaluate.benchmark.sample_records import SampleRecord, counts_of, unpack_mask
 from pipeline.evaluate.figures.metrics import CONVENTIONS, ConventionName, sample_scores
@@ -51,11 +58,23 @@ def choose_sections(records: Sequence[SampleRecord], convention: ConventionName)
     pairs = [(record, float(score)) for record, score in zip(records, scores, strict=True)]
 
     def section(title: str, what: str, wanted: Wanted, order: Order, most: int = PER_SECTION) -> Section:
-        chosen = sorted((pair for pair in pairs if wanted(pair[0])), key=lambda pair: (order(pair), pair[0].sample_id))
-        return Section(title=title, why=f"{what}: {len(chosen)} of {len(records)}", records=tuple(chosen[:most]))
+        chosen = sorted(
+            (pair for pair in pairs if wanted(pair[0])), key=lambda pair: (order(pair), pair[0].sample_id)
+        )
+        return Section(
+            title=title, why=f"{what}: {len(chosen)} of {len(records)}", records=tuple(chosen[:most])
+        )
 
-    half = -(-sum(_answered(record) for record in records) // 2)  # of a few answers the worse half must be seen too
-    best = section("Best", "the target is there and was answered", _answered, lambda pair: -pair[1], min(half, PER_SECTION))
+    half = -(
+        -sum(_answered(record) for record in records) // 2
+    )  # of a few answers the worse half must be seen too
+    best = section(
+        "Best",
+        "the target is there and was answered",
+        _answered,
+        lambda pair: -pair[1],
+        min(half, PER_SECTION),
+    )
     shown = {record.sample_id for record, _ in best.records}
     return [
         best,
@@ -71,7 +90,12 @@ def choose_sections(records: Sequence[SampleRecord], convention: ConventionName)
             lambda r: r.true_px > 0 and r.abstained,
             lambda pair: -pair[0].true_px,
         ),
-        section("Rightly rejected", "nothing is there and the answer said so", lambda r: r.true_px == 0 and r.abstained, lambda _: 0),
+        section(
+            "Rightly rejected",
+            "nothing is there and the answer said so",
+            lambda r: r.true_px == 0 and r.abstained,
+            lambda _: 0,
+        ),
         section(
             "False alarms",
             "nothing is there and something was drawn",
@@ -86,26 +110,56 @@ def _answered(record: SampleRecord) -> bool:
     return record.true_px > 0 and not record.failed and not record.abstained
 
 
-def samples_page(results: Mapping[str, Any], records: Sequence[SampleRecord], images: Sequence[SampleImage], side_px: int | None) -> str:
-    """The page. Images and true masks are read again; a sample whose picture cannot be made is shown without one."""
+def samples_page(
+    results: Mapping[str, Any],
+    records: Sequence[SampleRecord],
+    images: Sequence[SampleImage],
+    side_px: int | None,
+) -> str:
+    """The page. Images and true masks are read again; a sample whose picture cannot be made is shown without
+    one.
+    """
     sources = {sample.sample_id: (image, sample) for image in images for sample in image.samples}
-    benchmark, models, protocol = results["benchmark"], results["models"], results["protocol"]
+    benchmark = results["benchmark"]
+    models = results["models"]
+    protocol = results["protocol"]
     sections = choose_sections(records, protocol["convention"])
     title = f"{benchmark['name']}, {benchmark['split']}"
     headline = (("gIoU", "giou"), ("cIoU", "ciou"), ("P@0.5", "p@0.5"), ("rejection", "rejection"))
-    keys = (joined([tag("i", style=f"background: rgb{colour}"), name, " "]) for name, colour in COLOURS.items())
+    keys = (
+        joined([tag("i", style=f"background: rgb{colour}"), name, " "]) for name, colour in COLOURS.items()
+    )
     body = [
-        tag("p", f"{models['prompter']} + {models['segmenter']}, {results['n_samples']} questions", class_="kicker"),
+        tag(
+            "p",
+            f"{models['prompter']} + {models['segmenter']}, {results['n_samples']} questions",
+            class_="kicker",
+        ),
         tag("ul", tag("li", title), class_="queries"),
-        *(tag("p", text, class_="kicker") for text in [replies_text(results), verifier_text(results)] if text),
+        *(
+            tag("p", text, class_="kicker")
+            for text in [replies_text(results), verifier_text(results)]
+            if text
+        ),
         tag("div", *(_card(name, results["figures"][key]) for name, key in headline), class_="cards"),
-        tag("p", f"Convention {protocol['convention']} ({protocol['convention_source']}). {interval_text(protocol)}.", class_="kicker"),
+        tag(
+            "p",
+            f"Convention {protocol['convention']} ({protocol['convention_source']}). {interval_text(protocol)}.",
+            class_="kicker",
+        ),
         tag("p", *keys, class_="kicker keys"),
     ]
     for section in sections:
         if section.records:
-            articles = [_article(record, score, sources.get(record.sample_id), side_px) for record, score in section.records]
-            body += [tag("h2", section.title), tag("p", section.why, class_="kicker"), tag("div", *articles, class_="chips")]
+            articles = [
+                _article(record, score, sources.get(record.sample_id), side_px)
+                for record, score in section.records
+            ]
+            body += [
+                tag("h2", section.title),
+                tag("p", section.why, class_="kicker"),
+                tag("div", *articles, class_="chips"),
+            ]
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -123,8 +177,15 @@ def _card(name: str, entry: Mapping[str, Any]) -> Html:
     return tag("div", tag("b", value), tag("span", f"{name} {interval}".strip()), class_="card")
 
 
-def _article(record: SampleRecord, score: float, source: tuple[SampleImage, Sample] | None, side_px: int | None) -> Html:
-    marks = [f"score {score:.3f}", f"{len(record.mask_scores)} masks", record.sample_id, *record.strata.values()]
+def _article(
+    record: SampleRecord, score: float, source: tuple[SampleImage, Sample] | None, side_px: int | None
+) -> Html:
+    marks = [
+        f"score {score:.3f}",
+        f"{len(record.mask_scores)} masks",
+        record.sample_id,
+        *record.strata.values(),
+    ]
     parts = [
         _picture(record, source, side_px),
         tag("p", record.query, class_="name"),

@@ -18,7 +18,10 @@ _TITLES = {
     "failure": "no answer",
 }
 
-_PARSERS = {"robust": "what can be used of a reply counts", "think2seg": "Think2Seg-RS's released code: all of a reply or nothing"}
+_PARSERS = {
+    "robust": "what can be used of a reply counts",
+    "think2seg": "Think2Seg-RS's released code: all of a reply or nothing",
+}
 
 _PIXEL_TITLES = ("IoU", "Dice", "Acc.", "Prec.", "Rec.", "Spec.", "BF")
 
@@ -27,20 +30,30 @@ _STRATUM_COLUMNS = ("giou", "ciou", "p@0.5", "rejection", "false_rejection")
 
 def summary_text(results: Mapping[str, Any]) -> str:
     """What a job prints: headline figures, conventions, rejection, pixel metrics."""
-    return "\n\n".join([_heading(results), _figures(results), _conventions(results), _rejection(results), _pixels(results)])
+    return "\n\n".join(
+        [_heading(results), _figures(results), _conventions(results), _rejection(results), _pixels(results)]
+    )
 
 
 def results_markdown(results: Mapping[str, Any]) -> str:
     """The whole document: the summary, then every stratum, outcomes and notes."""
-    parts = [summary_text(results), *(_stratum(name, table) for name, table in results["strata"].items() if table)]
-    parts.append("## Outcomes\n\n" + _table(["outcome", "samples"], [[name, str(n)] for name, n in results["outcomes"].items()]))
+    parts = [
+        summary_text(results),
+        *(_stratum(name, table) for name, table in results["strata"].items() if table),
+    ]
+    parts.append(
+        "## Outcomes\n\n"
+        + _table(["outcome", "samples"], [[name, str(n)] for name, n in results["outcomes"].items()])
+    )
     if results["notes"]:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in results["notes"]))
     return "\n\n".join(parts) + "\n"
 
 
 def _heading(results: Mapping[str, Any]) -> str:
-    benchmark, models, protocol = results["benchmark"], results["models"], results["protocol"]
+    benchmark = results["benchmark"]
+    models = results["models"]
+    protocol = results["protocol"]
     return "\n".join(
         [
             f"# {benchmark['name']}, {benchmark['split']}: {models['prompter']} + {models['segmenter']}",
@@ -66,14 +79,19 @@ def percent_and_interval(entry: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def replies_text(results: Mapping[str, Any]) -> str:
-    """How the replies were read and how many were asked for again, in one sentence; empty when no language model was asked."""
+    """How the replies were read and how many were asked for again, in one sentence; empty when no language
+    model was asked.
+    """
     replies = results["replies"]
     if replies is None:
         return ""
     text = f"Replies were read by the parser `{replies['parser']}` ({_PARSERS[replies['parser']]}); "
     if not replies["retry"]:
         return text + "a malformed one was not asked for again."
-    return text + f"{replies['asked_again']} malformed ones were asked for again, {replies['then_read']} of them then had an answer."
+    return (
+        text
+        + f"{replies['asked_again']} malformed ones were asked for again, {replies['then_read']} of them then had an answer."
+    )
 
 
 def verifier_text(results: Mapping[str, Any]) -> str:
@@ -82,8 +100,14 @@ def verifier_text(results: Mapping[str, Any]) -> str:
     if verifier is None:
         return ""
     text = f"The verifier `{verifier['mode']}` with threshold {verifier['threshold']:g} took {verifier['taken_away']} of "
-    text += f"{verifier['masks']} masks away; {verifier['emptied']} answers kept none and count as rejections."
-    return text + (f" It could not judge {verifier['not_judged']} masks, which were kept." if verifier["not_judged"] else "")
+    text += (
+        f"{verifier['masks']} masks away; {verifier['emptied']} answers kept none and count as rejections."
+    )
+    return text + (
+        f" It could not judge {verifier['not_judged']} masks, which were kept."
+        if verifier["not_judged"]
+        else ""
+    )
 
 
 def _figures(results: Mapping[str, Any]) -> str:
@@ -93,8 +117,13 @@ def _figures(results: Mapping[str, Any]) -> str:
 
 def _conventions(results: Mapping[str, Any]) -> str:
     names = ("giou", "ciou", "p@0.5")
-    rows = [[name, *(_percent(values[figure]) for figure in names)] for name, values in results["conventions"].items()]
-    return "The same answers under every convention:\n\n" + _table(["convention", "gIoU", "cIoU", "P@0.5"], rows)
+    rows = [
+        [name, *(_percent(values[figure]) for figure in names)]
+        for name, values in results["conventions"].items()
+    ]
+    return "The same answers under every convention:\n\n" + _table(
+        ["convention", "gIoU", "cIoU", "P@0.5"], rows
+    )
 
 
 def _rejection(results: Mapping[str, Any]) -> str:
@@ -116,7 +145,9 @@ def _rejection(results: Mapping[str, Any]) -> str:
     if alarms is None:
         text += "\n\nFalse alarms per area of empty land: unknown, as this benchmark does not give the ground size of a pixel."
     elif alarms["per_100_km2"] is None:
-        text += "\n\nFalse alarms per area of empty land: unknown, as no sample without a target was answered."
+        text += (
+            "\n\nFalse alarms per area of empty land: unknown, as no sample without a target was answered."
+        )
     else:
         rate = f"{alarms['per_100_km2']:g} per 100 km2 [{alarms['low']:g}, {alarms['high']:g}]"
         text += f"\n\nFalse alarms on empty land: {alarms['masks']} masks on {alarms['empty_km2']:g} km2 = {rate}."
@@ -127,11 +158,14 @@ def _pixels(results: Mapping[str, Any]) -> str:
     entries = [results["pixel_metrics"][name] for name in PIXEL_METRICS]
     rows = [[_percent(entry["value"]) for entry in entries], [_interval(entry) for entry in entries]]
     tolerance = results["protocol"]["boundary_tolerance"]
-    return f"GeoSeg's pixel metrics, mean over samples (BF: outlines within {tolerance}):\n\n" + _table(_PIXEL_TITLES, rows)
+    return f"GeoSeg's pixel metrics, mean over samples (BF: outlines within {tolerance}):\n\n" + _table(
+        _PIXEL_TITLES, rows
+    )
 
 
 def _stratum(name: str, table: Mapping[str, Any]) -> str:
-    rows, pixels = [], []
+    rows = []
+    pixels = []
     for value, entry in table.items():
         rows.append([value, str(entry["n"]), *(_cell(entry[figure]) for figure in _STRATUM_COLUMNS)])
         pixels.append([value, *(_cell(entry["pixel_metrics"][metric]) for metric in PIXEL_METRICS)])
@@ -142,7 +176,10 @@ def _stratum(name: str, table: Mapping[str, Any]) -> str:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [list(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
     rule = "| " + " | ".join("-" * width for width in widths) + " |"
     return "\n".join([text[0], rule, *text[1:]])
 

@@ -1,11 +1,13 @@
 """The wiring of an evaluation: chosen questions -> parts -> {read -> prompt -> score} -> results.
 
-1. `prepare_benchmark` opens the benchmark, checks everything and claims the output directory; no model is loaded.
-2. `run_parts` sends the parts that `missing_parts` names through the three steps, on Ray (pools and stages of the main flow,
-   `ray_engine.run_actors`) or in this process. A verifier has the place that it has in the main job: with an engine of its own where
-   masks are made on Ray, with the prompter's engine in this process.
-3. `publish` turns the committed parts into results.json, results.md, samples.parquet and samples.html. It is a pure function of
-   the parts and can be repeated, also under another convention.
+1. `prepare_benchmark` opens the benchmark, checks everything and claims the output directory; no model is
+   loaded.
+2. `run_parts` sends the parts that `missing_parts` names through the three steps, on Ray (pools and stages of
+   the main flow, `ray_engine.run_actors`) or in this process. A verifier has the place that it has in the
+   main job: with an engine of its own where masks are made on Ray, with the prompter's engine in this
+   process.
+3. `publish` turns the committed parts into results.json, results.md, samples.parquet and samples.html. It is
+   a pure function of the parts and can be repeated, also under another convention.
 """
 
 from __future__ import annotations
@@ -59,10 +61,13 @@ def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = p
     """Plan, run and publish; returns the exit code (0, or 3 when samples failed). Raises TerraqueryError."""
     set_process_defaults()
     planned = plan_evaluation(request, say=say)
-    context, models = planned.context, model_ids(planned)
+    context = planned.context
+    models = model_ids(planned)
     if planned.preset.notice and models["prompter"] != MODEL_ID:
         say(notice_box(planned.preset.notice))
-    say(f"{planned.n_samples} questions about {len(context.images)} images of {planned.benchmark.name}, {planned.benchmark.split}")
+    say(
+        f"{planned.n_samples} questions about {len(context.images)} images of {planned.benchmark.name}, {planned.benchmark.split}"
+    )
     claim(planned)
     say(f"results go to {request.out}")
     left, notes = missing_parts(context, retry_failed=request.retry_failed)
@@ -80,14 +85,18 @@ def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = p
     say(summary_text(results))
     again, _ = missing_parts(context, retry_failed=True)
     if again:
-        what = f"{len(again)} of {context.n_parts} parts hold questions that failed for a reason that may pass"
+        what = (
+            f"{len(again)} of {context.n_parts} parts hold questions that failed for a reason that may pass"
+        )
         say(f"\nattention: {what}; the same command with --retry-failed does them again")
     say(f"\nresults.json, results.md, samples.parquet and samples.html are in {request.out}")
     return 3 if any(name.startswith("failed") for name in results["outcomes"]) else 0
 
 
 def run_parts(planned: PlannedEvaluation, parts: list[int]) -> Iterator[PartSummary]:
-    """Commit every part of the list; yields as they are done. Raises ModelError when a model does not load or its engine dies."""
+    """Commit every part of the list; yields as they are done. Raises ModelError when a model does not load or
+    its engine dies.
+    """
     if not parts:
         return
     if planned.request.runner == "local":
@@ -108,7 +117,9 @@ def _run_local(context: EvaluationContext, parts: list[int]) -> Iterator[PartSum
         reader = SampleReader(context)
         with asyncio.Runner() as loop:
             verifier = prompter.verifier()
-            scorer = SampleScorer(context, looks=None if verifier is None else LooksAt(verifier=verifier, run=loop.run))
+            scorer = SampleScorer(
+                context, looks=None if verifier is None else LooksAt(verifier=verifier, run=loop.run)
+            )
             for part in parts:
                 images = reader.read(part)
                 yield scorer.commit(images, loop.run(prompter.prompt(images)))
@@ -119,7 +130,9 @@ class _ReadActor:
         self._step = SampleReader(context)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return pa.Table.from_pylist([images_to_row(self._step.read(row["part"])) for row in batch.to_pylist()])
+        return pa.Table.from_pylist(
+            [images_to_row(self._step.read(row["part"])) for row in batch.to_pylist()]
+        )
 
 
 class _PromptActor:
@@ -139,25 +152,39 @@ class _ScoreActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         with dying_with_its_engine():
-            done = [self._step.commit(row_to_images(row), bytes_to_prompts(row["answers"])) for row in batch.to_pylist()]
+            done = [
+                self._step.commit(row_to_images(row), bytes_to_prompts(row["answers"]))
+                for row in batch.to_pylist()
+            ]
         return pa.Table.from_pylist([asdict(summary) for summary in done])
 
 
 def publish(planned: PlannedEvaluation) -> dict[str, Any]:
-    """Write results.json, results.md, samples.parquet and samples.html from the committed parts; returns the results document.
+    """Write results.json, results.md, samples.parquet and samples.html from the committed parts; returns the
+    results document.
 
     Raises RecordError when a part is missing or foreign.
     """
-    context, request = planned.context, planned.request
-    records = [record for part in range(context.n_parts) for record in read_part(context.part_path(part), context.fingerprint)]
+    context = planned.context
+    request = planned.request
+    records = [
+        record
+        for part in range(context.n_parts)
+        for record in read_part(context.part_path(part), context.fingerprint)
+    ]
     results = build_results(records, request.scoring, _subject(planned, records))
     out = Path(request.out)
-    write_bytes_atomic(out / "results.json", (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes_atomic(
+        out / "results.json",
+        (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+    )
     write_bytes_atomic(out / "results.md", results_markdown(results).encode())
     counts = counts_of(records)
     scores = sample_scores(counts, CONVENTIONS[request.scoring.convention])
     table = records_table(records, context.fingerprint)
-    table = table.append_column("iou", pa.array(counts.iou, pa.float64(), mask=np.isnan(counts.iou)))  # null: both masks empty
+    table = table.append_column(
+        "iou", pa.array(counts.iou, pa.float64(), mask=np.isnan(counts.iou))
+    )  # null: both masks empty
     table = table.append_column("score", pa.array(scores, pa.float64()))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -169,22 +196,36 @@ def publish(planned: PlannedEvaluation) -> dict[str, Any]:
 
 def _subject(planned: PlannedEvaluation, records: Sequence[SampleRecord]) -> Subject:
     """What the results say about where they come from."""
-    request, parameters, context = planned.request, planned.parameters, planned.context
+    request = planned.request
+    parameters = planned.parameters
+    context = planned.context
     refused = sum(1 for image in context.images for sample in image.samples if sample.refusal)
     contradicted = sum(1 for record in records if _contradicted(record))
     notes = [
         (len(planned.squashed), "masks were of another size than their image and were stretched over it"),
-        (refused, "questions may not be put to a model (too long, or with control tokens); they count as failed"),
-        (contradicted, "samples whose annotation and whose mask disagree about whether there is a target; the mask decides"),
+        (
+            refused,
+            "questions may not be put to a model (too long, or with control tokens); they count as failed",
+        ),
+        (
+            contradicted,
+            "samples whose annotation and whose mask disagree about whether there is a target; the mask decides",
+        ),
     ]
     side = context.side_px
-    wording = f"{parameters['questions']}, seed {request.seed}" if parameters["questions"] == "random" else parameters["questions"]
+    wording = (
+        f"{parameters['questions']}, seed {request.seed}"
+        if parameters["questions"] == "random"
+        else parameters["questions"]
+    )
     return Subject(
         benchmark=parameters["benchmark"],
         models=model_ids(planned),
         protocol={
             "questions": wording,
-            "size": f"squashed to {side} x {side} px (image Lanczos, mask nearest)" if side else "at their own size",
+            "size": f"squashed to {side} x {side} px (image Lanczos, mask nearest)"
+            if side
+            else "at their own size",
             "limit": request.limit,
             "boundary_tolerance": tolerance_text(request.boundary_share),
         },
@@ -202,6 +243,9 @@ def _contradicted(record: SampleRecord) -> bool:
 
 
 def _scored_pixel_m(planned: PlannedEvaluation) -> float | None:
-    """Ground size of a pixel of the scored images; only worlds have one, and their images are tiles of the preset."""
-    pixel_m, side = planned.benchmark.pixel_m, planned.context.side_px
+    """Ground size of a pixel of the scored images; only worlds have one, and their images are tiles of the
+    preset.
+    """
+    pixel_m = planned.benchmark.pixel_m
+    side = planned.context.side_px
     return pixel_m * planned.preset.tiles.px / side if pixel_m is not None and side else pixel_m

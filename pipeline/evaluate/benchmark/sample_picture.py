@@ -23,16 +23,27 @@ _POINT_RADIUS_PX = 3
 
 
 def draw_sample(
-    rgb: NDArray[np.uint8], true: NDArray[np.bool_], predicted: NDArray[np.bool_], prompts: Sequence[Prompt], *, side_px: int
+    rgb: NDArray[np.uint8],
+    true: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
+    prompts: Sequence[Prompt],
+    *,
+    side_px: int,
 ) -> bytes:
-    """WebP bytes of `rgb` (H, W, 3) with both masks (H, W) filled and outlined, boxes and points on top; longer side `side_px`."""
+    """WebP bytes of `rgb` (H, W, 3) with both masks (H, W) filled and outlined, boxes and points on top;
+    longer side `side_px`.
+    """
     factor = side_px / max(rgb.shape[:2])
     size = (max(round(rgb.shape[1] * factor), 1), max(round(rgb.shape[0] * factor), 1))
-    ground = np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
+    ground = np.asarray(
+        Image.fromarray(np.ascontiguousarray(rgb)).resize(size, Image.Resampling.BICUBIC), dtype=np.float32
+    )
     masks = [_fit(mask, size) for mask in (true, predicted)]
     regions = {"hit": masks[0] & masks[1], "missed": masks[0] & ~masks[1], "too much": masks[1] & ~masks[0]}
     for name, region in regions.items():
-        ground[region] = (1 - _FILL_ALPHA) * ground[region] + _FILL_ALPHA * np.asarray(COLOURS[name], dtype=np.float32)
+        ground[region] = (1 - _FILL_ALPHA) * ground[region] + _FILL_ALPHA * np.asarray(
+            COLOURS[name], dtype=np.float32
+        )
     for name, region in regions.items():
         ground[outline(region)] = COLOURS[name]
     image = Image.fromarray(ground.round().astype(np.uint8))
@@ -43,7 +54,9 @@ def draw_sample(
 
 
 def _fit(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)).astype(np.bool_)
+    return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)).astype(
+        np.bool_
+    )
 
 
 def _draw_prompts(image: Image.Image, prompts: Sequence[Prompt], factor: float) -> None:
@@ -60,6 +73,9 @@ def _draw_prompts(image: Image.Image, prompts: Sequence[Prompt], factor: float) 
             (x0, y0), (x1, y1) = place(*prompt.box_xyxy[:2]), place(*prompt.box_xyxy[2:])
             pen.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), outline=_PROMPT, width=1)
         for (x, y), label in zip(prompt.points_xy, prompt.point_labels, strict=True):
-            centre, radius = place(x, y), _POINT_RADIUS_PX
+            centre = place(x, y)
+            radius = _POINT_RADIUS_PX
             frame = (centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius)
-            pen.ellipse(frame, fill=_PROMPT if label == 1 else None, outline=(20, 20, 20) if label == 1 else _PROMPT)
+            pen.ellipse(
+                frame, fill=_PROMPT if label == 1 else None, outline=(20, 20, 20) if label == 1 else _PROMPT
+            )

@@ -1,10 +1,11 @@
 """What is kept of every answered question, and the files it is kept in.
 
-A part holds the records of a few images and is written atomically, under a deterministic name; its presence means that these
-images are done. When failed questions are asked again, a new part takes the place of the old one. Its schema metadata carries
-the fingerprint of the evaluation, so that a part of another one is never counted. `mask_png` is the predicted mask as a 1-bit PNG:
-small, lossless, and any program opens it. Parts in which a verifier looked at masks have two columns more (VERIFIER_COLUMNS); others
-are byte for byte what they were before there was one.
+A part holds the records of a few images and is written atomically, under a deterministic name; its presence
+means that these images are done. When failed questions are asked again, a new part takes the place of the old
+one. Its schema metadata carries the fingerprint of the evaluation, so that a part of another one is never
+counted. `mask_png` is the predicted mask as a 1-bit PNG: small, lossless, and any program opens it. Parts in
+which a verifier looked at masks have two columns more (VERIFIER_COLUMNS); others are byte for byte what they
+were before there was one.
 """
 
 from __future__ import annotations
@@ -62,13 +63,17 @@ class SampleRecord:
     mask_png: bytes = b""
     """Empty when there is no predicted pixel."""
     verified: tuple[float | None, ...] = ()
-    """Per prompt, a verifier's probability that its mask is right (None: no mask, or not judged); empty where it had nothing to look at."""
+    """Per prompt, a verifier's probability that its mask is right (None: no mask, or not judged); empty where
+    it had nothing to look at.
+    """
     n_rejected: int = 0
     """Masks that it took away; they are in neither `mask_png` nor `mask_scores`."""
 
     @property
     def abstained(self) -> bool:
-        """The reply was read and said, by an empty list, that there is nothing; or a verifier said so of every mask."""
+        """The reply was read and said, by an empty list, that there is nothing; or a verifier said so of
+        every mask.
+        """
         return self.status is TileStatus.EMPTY and (not self.prompts or self.reason is Reason.VERIFIER)
 
     @property
@@ -89,7 +94,9 @@ SCHEMA = pa.schema(
     [
         *(pa.field(name, pa.string(), nullable=False) for name in _TEXTS),
         pa.field("strata", pa.string(), nullable=False),  # JSON object
-        pa.field("prompts", pa.string(), nullable=False),  # JSON list of {box_xyxy, points_xy, point_labels, label}
+        pa.field(
+            "prompts", pa.string(), nullable=False
+        ),  # JSON list of {box_xyxy, points_xy, point_labels, label}
         pa.field("truncated_reply", pa.bool_(), nullable=False),
         *(pa.field(name, pa.int64(), nullable=False) for name in (*_NUMBERS, *_OUTLINE)),
         pa.field("mask_scores", pa.list_(pa.float64()), nullable=False),
@@ -112,7 +119,9 @@ def write_part(path: Path, records: Sequence[SampleRecord], fingerprint: str) ->
 
 
 def records_table(records: Iterable[SampleRecord], fingerprint: str) -> pa.Table:
-    """Records as a table of `SCHEMA`, with VERIFIER_COLUMNS where they are used, marked with version and fingerprint."""
+    """Records as a table of `SCHEMA`, with VERIFIER_COLUMNS where they are used, marked with version and
+    fingerprint.
+    """
     rows = [_row(record) for record in records]
     columns = [*SCHEMA, *(VERIFIER_COLUMNS if any(row["verified"] for row in rows) else ())]
     marked = pa.schema(columns, metadata={"records_version": RECORDS_VERSION, "fingerprint": fingerprint})
@@ -138,7 +147,9 @@ def pack_mask(mask: NDArray[np.bool_]) -> bytes:
     if not mask.any():
         return b""
     sink = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * 255).convert("1", dither=Image.Dither.NONE).save(sink, format="PNG", optimize=True)
+    Image.fromarray(mask.astype(np.uint8) * 255).convert("1", dither=Image.Dither.NONE).save(
+        sink, format="PNG", optimize=True
+    )
     return sink.getvalue()
 
 
@@ -167,7 +178,10 @@ def counts_of(records: Sequence[SampleRecord]) -> SampleCounts:
 def outlines_of(records: Sequence[SampleRecord]) -> dict[str, NDArray[np.int64]]:
     """The boundary counts as columns (n,)."""
     names = [item.name for item in fields(BoundaryAgreement)]
-    return {name: np.array([getattr(record.outline, name) for record in records], dtype=np.int64) for name in names}
+    return {
+        name: np.array([getattr(record.outline, name) for record in records], dtype=np.int64)
+        for name in names
+    }
 
 
 def _column(records: Sequence[SampleRecord], name: str) -> NDArray[np.int64]:
@@ -178,7 +192,10 @@ def _row(record: SampleRecord) -> dict[str, Any]:
     row: dict[str, Any] = {name: str(getattr(record, name)) for name in _TEXTS}
     row |= {name: getattr(record, name) for name in (*_NUMBERS, "truncated_reply", "mask_png")}
     row |= {column: getattr(record.outline, name) for column, name in _OUTLINE.items()}
-    prompts = [{name: getattr(prompt, name) for name in ("box_xyxy", "points_xy", "point_labels", "label")} for prompt in record.prompts]
+    prompts = [
+        {name: getattr(prompt, name) for name in ("box_xyxy", "points_xy", "point_labels", "label")}
+        for prompt in record.prompts
+    ]
     row["strata"] = json.dumps(dict(record.strata), ensure_ascii=False, sort_keys=True)
     row["prompts"] = json.dumps(prompts, ensure_ascii=False)
     row["mask_scores"] = list(record.mask_scores)
@@ -188,7 +205,11 @@ def _row(record: SampleRecord) -> dict[str, Any]:
 
 def _record(row: Mapping[str, Any]) -> SampleRecord:
     given = {name: row[name] for name in (*_TEXTS, *_NUMBERS, "truncated_reply", "mask_png")}
-    given |= {"status": TileStatus(row["status"]), "reason": Reason(row["reason"]), "strata": json.loads(row["strata"])}
+    given |= {
+        "status": TileStatus(row["status"]),
+        "reason": Reason(row["reason"]),
+        "strata": json.loads(row["strata"]),
+    }
     outline = BoundaryAgreement(**{name: row[column] for column, name in _OUTLINE.items()})
     prompts = tuple(
         Prompt(
@@ -200,4 +221,6 @@ def _record(row: Mapping[str, Any]) -> SampleRecord:
         for item in json.loads(row["prompts"])
     )
     looks = {"verified": tuple(row.get("verified", ())), "n_rejected": row.get("n_rejected", 0)}
-    return SampleRecord(**given, **looks, outline=outline, prompts=prompts, mask_scores=tuple(row["mask_scores"]))
+    return SampleRecord(
+        **given, **looks, outline=outline, prompts=prompts, mask_scores=tuple(row["mask_scores"])
+    )

@@ -1,16 +1,17 @@
 """What a few images of a benchmark go through: read, prompt, score. The same objects serve both runners.
 
 1. `SampleReader`    part -> pixels of its images, at their own size or squashed to one side.
-2. `SamplePrompter`  every image is asked all its chosen questions, concurrently, by the prompter of the main job
-                     (`build_prompter`) or by the truth. An image is one tile, as in the papers' protocols.
+2. `SamplePrompter`  every image is asked all its chosen questions, concurrently, by the prompter of the main
+   job (`build_prompter`) or by the truth. An image is one tile, as in the papers' protocols.
 3. `SampleScorer`    every image with at least one answer is embedded once by the segmenter of the main job; a verifier, when on,
                      looks at the crop around every mask, by the main job's rule (`LooksAt.judge`), and an answer whose masks
                      it took all away is EMPTY(verifier); the masks that are left of one answer are OR-ed, compared with the
                      truth, and the part's records are written atomically.
 
-A model's exception on one image becomes FAILED(model_error) for that image; a dead engine raises. A part that killed its
-process MAX_CRASHES times is recorded as FAILED(crashed), so that one poisonous image cannot stop an evaluation. Failures are
-committed like answers; a part that holds one is done again when the user says so (`prepare_benchmark.missing_parts`).
+A model's exception on one image becomes FAILED(model_error) for that image; a dead engine raises. A part that
+killed its process MAX_CRASHES times is recorded as FAILED(crashed), so that one poisonous image cannot stop
+an evaluation. Failures are committed like answers; a part that holds one is done again when the user says so
+(`prepare_benchmark.missing_parts`).
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ class SampleReader:
 
     def read(self, part: int) -> PartImages:
         """Decode and squash. What does not decode is recorded, not raised."""
-        rgb, unreadable = [], dict[int, str]()
+        rgb = []
+        unreadable = dict[int, str]()
         for place, number in enumerate(self._context.numbers_of(part)):
             try:
                 rgb.append(read_image(self._context.images[number].pixels, self._context.side_px))
@@ -137,10 +139,15 @@ class SamplePrompter:
 
     async def prompt(self, images: PartImages) -> tuple[TilePrompts, ...]:
         """All answers of a part. Raises ModelError only when the engine is gone."""
-        journal, name = self._context.journal, f"p{images.part:05d}"
+        journal = self._context.journal
+        name = f"p{images.part:05d}"
         async with self._room.enter(alone=journal.earlier(name, "prompt") > 0):
             if journal.begin(name, "prompt") > MAX_CRASHES:
-                return tuple(a for place in range(len(images.rgb)) for a in self._all(images, place, Reason.CRASHED, _CRASHED))
+                return tuple(
+                    a
+                    for place in range(len(images.rgb))
+                    for a in self._all(images, place, Reason.CRASHED, _CRASHED)
+                )
             answers = await asyncio.gather(*(self._ask(images, place) for place in range(len(images.rgb))))
             journal.end(name, "prompt")
         return tuple(answer for one in answers for answer in one)
@@ -163,7 +170,9 @@ class SamplePrompter:
             return self._all(images, place, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}")
 
     def verifier(self) -> Verifier | None:
-        """The evaluation's verifier with this step's engine, for a `SampleScorer` in the same event loop; None when it is off."""
+        """The evaluation's verifier with this step's engine, for a `SampleScorer` in the same event loop;
+        None when it is off.
+        """
         return build_verifier(self._context.verifier, self._context.prompter, NO_GRID, self._prompter)
 
     def close(self) -> None:
@@ -173,14 +182,21 @@ class SamplePrompter:
         number = self._context.numbers_of(images.part)[place]
         tile_id = image_tile(number, images.rgb[place].shape[:2]).tile_id
         n = len(askable(self._context.images[number]))
-        return [TilePrompts(tile_id=tile_id, query_index=q, status=TileStatus.FAILED, reason=reason, error=error) for q in range(n)]
+        return [
+            TilePrompts(tile_id=tile_id, query_index=q, status=TileStatus.FAILED, reason=reason, error=error)
+            for q in range(n)
+        ]
 
 
 class SampleScorer:
     """Pixels + answers -> a committed part."""
 
-    def __init__(self, context: EvaluationContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None) -> None:
-        """`looks`: the verifier of a process that has one already; without it the step builds its own when the evaluation has one."""
+    def __init__(
+        self, context: EvaluationContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None
+    ) -> None:
+        """`looks`: the verifier of a process that has one already; without it the step builds its own when
+        the evaluation has one.
+        """
         self._context = context
         self._segmenter = segmenter or _build_segmenter(context)
         self._looks = looks or build_looks(context.verifier, context.prompter, NO_GRID)
@@ -188,19 +204,26 @@ class SampleScorer:
     def commit(self, images: PartImages, answers: Sequence[TilePrompts]) -> PartSummary:
         """Segment, verify, compare and write. Idempotent: the same part has the same file name.
 
-        Raises SourceError when a true mask is damaged, ModelError when the verifier's engine or the segmenter's GPU is gone.
+        Raises SourceError when a true mask is damaged, ModelError when the verifier's engine or the
+        segmenter's GPU is gone.
         """
-        journal, name = self._context.journal, f"p{images.part:05d}"
+        journal = self._context.journal
+        name = f"p{images.part:05d}"
         before = self._segmenter.n_embeddings
         crashed = journal.begin(name, "score") > MAX_CRASHES
         by_image: dict[str, list[TilePrompts]] = {}
         for answer in answers:
             by_image.setdefault(answer.tile_id, []).append(answer)
-        views = [(number, _view(number, images.rgb[place])) for place, number in enumerate(self._context.numbers_of(images.part))]
+        views = [
+            (number, _view(number, images.rgb[place]))
+            for place, number in enumerate(self._context.numbers_of(images.part))
+        ]
         drawn = (
             answered
             for number, view in views
-            for answered in self._draw(view, self._context.images[number], by_image.get(view.tile.tile_id, []), crashed=crashed)
+            for answered in self._draw(
+                view, self._context.images[number], by_image.get(view.tile.tile_id, []), crashed=crashed
+            )
         )
         records = [self._record(answered) for answered in self._verify(drawn)]
         write_part(self._context.part_path(images.part), records, self._context.fingerprint)
@@ -214,11 +237,19 @@ class SampleScorer:
             n_embeddings=self._segmenter.n_embeddings - before,
         )
 
-    def _draw(self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], *, crashed: bool) -> Iterator[_Drawn]:
-        embedding, given = None, iter(answers)
+    def _draw(
+        self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], *, crashed: bool
+    ) -> Iterator[_Drawn]:
+        embedding = None
+        given = iter(answers)
         for sample in image.samples:
             if sample.refusal:
-                yield _Drawn(view=view, image=image, sample=sample, answer=_failure(view, Reason.MODEL_ERROR, sample.refusal))
+                yield _Drawn(
+                    view=view,
+                    image=image,
+                    sample=sample,
+                    answer=_failure(view, Reason.MODEL_ERROR, sample.refusal),
+                )
                 continue
             answer = next(given)
             if crashed and answer.status is TileStatus.FOUND:
@@ -235,7 +266,8 @@ class SampleScorer:
             yield _Drawn(view=view, image=image, sample=sample, answer=answer, masks=tuple(masks))
 
     def _verify(self, drawn: Iterable[_Drawn]) -> Iterable[_Drawn]:
-        """Without the masks that a verifier rejects, whose looks at a part are taken together. Raises ModelError.
+        """Without the masks that a verifier rejects, whose looks at a part are taken together. Raises
+        ModelError.
 
         Without a verifier nothing is collected: the masks of one answer are in memory at a time.
         """
@@ -243,20 +275,29 @@ class SampleScorer:
             return drawn
         items = list(drawn)
         asked = [
-            DrawnMasks(image=item.view, query=item.sample.query, n_prompts=len(item.answer.prompts), masks=item.masks) for item in items
+            DrawnMasks(
+                image=item.view, query=item.sample.query, n_prompts=len(item.answer.prompts), masks=item.masks
+            )
+            for item in items
         ]
         judged = self._looks.judge(asked, self._context.verifier.threshold)
         return [_judged(item, looked) for item, looked in zip(items, judged, strict=True)]
 
     def _record(self, drawn: _Drawn) -> SampleRecord:
-        shape, sample, answer = drawn.view.tile.read.shape, drawn.sample, drawn.answer
+        shape = drawn.view.tile.read.shape
+        sample = drawn.sample
+        answer = drawn.answer
         if answer.reason is Reason.UNREADABLE:  # its truth is still counted, at the size it was meant to have
             shape = (self._context.side_px,) * 2 if self._context.side_px else sample.mask.size_hw()
         true = read_mask(sample.mask, shape)
         predicted = union_of(drawn.masks, shape)
-        status, reason, error = answer.status, answer.reason, answer.error
+        status = answer.status
+        reason = answer.reason
+        error = answer.error
         if status is TileStatus.FOUND and not predicted.any():
-            status, reason, error = TileStatus.EMPTY, Reason.PROMPTER, "no prompt gave a mask with pixels"
+            status = TileStatus.EMPTY
+            reason = Reason.PROMPTER
+            error = "no prompt gave a mask with pixels"
         return SampleRecord(
             sample_id=sample.sample_id,
             image_id=drawn.image.image_id,
@@ -301,8 +342,18 @@ def _judged(drawn: _Drawn, judged: Judged) -> _Drawn:
     """The masks that pass; the answer is EMPTY(verifier) when there were some and none does."""
     if not drawn.masks:
         return drawn
-    answer = drawn.answer if judged.kept else replace(drawn.answer, status=TileStatus.EMPTY, reason=Reason.VERIFIER)
-    return replace(drawn, answer=answer, masks=judged.kept, verified=judged.verified, n_rejected=len(drawn.masks) - len(judged.kept))
+    answer = (
+        drawn.answer
+        if judged.kept
+        else replace(drawn.answer, status=TileStatus.EMPTY, reason=Reason.VERIFIER)
+    )
+    return replace(
+        drawn,
+        answer=answer,
+        masks=judged.kept,
+        verified=judged.verified,
+        n_rejected=len(drawn.masks) - len(judged.kept),
+    )
 
 
 def union_of(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -326,7 +377,9 @@ def images_to_row(images: PartImages) -> dict[str, Any]:
 
 def row_to_images(row: Mapping[str, Any]) -> PartImages:
     """Inverse of `images_to_row`."""
-    data, start, rgb = np.frombuffer(bytes(row["rgb"]), dtype=np.uint8), 0, []
+    data = np.frombuffer(bytes(row["rgb"]), dtype=np.uint8)
+    start = 0
+    rgb = []
     for height, width in json.loads(bytes(row["shapes"])):
         rgb.append(data[start : start + height * width * 3].reshape(height, width, 3))
         start += height * width * 3
@@ -354,8 +407,16 @@ def _failure(view: TileImage, reason: Reason, error: str, before: TilePrompts | 
 
 
 def _build_prompter(context: EvaluationContext) -> Prompter:
-    return TruthPrompter(context.images) if context.prompts_from == "truth" else build_prompter(context.prompter, NO_GRID, context.parser)
+    return (
+        TruthPrompter(context.images)
+        if context.prompts_from == "truth"
+        else build_prompter(context.prompter, NO_GRID, context.parser)
+    )
 
 
 def _build_segmenter(context: EvaluationContext) -> Segmenter:
-    return TruthSegmenter(context.images) if context.masks_from == "truth" else build_segmenter(context.segmenter)
+    return (
+        TruthSegmenter(context.images)
+        if context.masks_from == "truth"
+        else build_segmenter(context.segmenter)
+    )

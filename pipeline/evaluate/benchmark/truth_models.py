@@ -1,9 +1,9 @@
 """The truth of a benchmark as prompter and as segmenter: what is left is the protocol itself.
 
-`TruthPrompter` answers with box and inner points of every 4-connected part of the true mask, or with nothing where nothing is;
-with the preset's segmenter this is the best that any prompter of one box and two points per object could reach.
-`TruthSegmenter` turns those prompts back into the parts they came from: with both, gIoU and cIoU are 1 by construction, and
-anything less is a fault of reading, squashing or scoring.
+`TruthPrompter` answers with box and inner points of every 4-connected part of the true mask, or with nothing
+where nothing is; with the preset's segmenter this is the best that any prompter of one box and two points per
+object could reach. `TruthSegmenter` turns those prompts back into the parts they came from: with both, gIoU
+and cIoU are 1 by construction, and anything less is a fault of reading, squashing or scoring.
 """
 
 from __future__ import annotations
@@ -59,10 +59,17 @@ class TruthPrompter:
         for index, (sample, _) in enumerate(zip(samples, queries, strict=True)):
             mask = read_mask(sample.mask, image.tile.read.shape)
             prompts = tuple(
-                replace(prompt, label=f"{MODEL_ID}:{index}:{part}") for part, prompt in enumerate(object_prompts(_parts(mask)), start=1)
+                replace(prompt, label=f"{MODEL_ID}:{index}:{part}")
+                for part, prompt in enumerate(object_prompts(_parts(mask)), start=1)
             )
             found = (TileStatus.FOUND, Reason.NONE) if prompts else (TileStatus.EMPTY, Reason.PROMPTER)
-            answer = TilePrompts(tile_id=image.tile.tile_id, query_index=index, status=found[0], reason=found[1], prompts=prompts)
+            answer = TilePrompts(
+                tile_id=image.tile.tile_id,
+                query_index=index,
+                status=found[0],
+                reason=found[1],
+                prompts=prompts,
+            )
             answers.append(answer)
         return answers
 
@@ -90,20 +97,30 @@ class TruthSegmenter:
         self._n_embeddings += 1
         height, width = image.rgb.shape[:2]
         samples = askable(self._images[image_number(image.tile)])
-        return Embedding(tile=image.tile, shape_px=(height, width), square_px=max(height, width), valid=image.valid, features=samples)
+        return Embedding(
+            tile=image.tile,
+            shape_px=(height, width),
+            square_px=max(height, width),
+            valid=image.valid,
+            features=samples,
+        )
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         """The named parts, score 1. Raises ModelError for a prompt that the truth prompter did not make."""
-        masks, parts = [], dict[int, NDArray[np.int32]]()
+        masks = []
+        parts = dict[int, NDArray[np.int32]]()
         for place, prompt in enumerate(prompts):
             scheme, _, rest = prompt.label.partition(":")
             query, _, part = rest.partition(":")
             if scheme != MODEL_ID or not query.isdecimal() or not part.isdecimal():
-                raise ModelError(f"the truth segmenter needs prompts of the truth prompter, got the label {prompt.label!r}")
+                raise ModelError(
+                    f"the truth segmenter needs prompts of the truth prompter, got the label {prompt.label!r}"
+                )
             if int(query) not in parts:
                 parts[int(query)] = _parts(read_mask(embedding.features[int(query)].mask, embedding.shape_px))
             rows, cols = np.nonzero(parts[int(query)] == int(part))
-            row0, col0 = int(rows.min()), int(cols.min())
+            row0 = int(rows.min())
+            col0 = int(cols.min())
             crop = parts[int(query)][row0 : int(rows.max()) + 1, col0 : int(cols.max()) + 1] == int(part)
             masks.append(MaskCrop(row0=row0, col0=col0, mask=crop, score=1.0, prompt_index=place))
         return masks

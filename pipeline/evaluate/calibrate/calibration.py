@@ -1,9 +1,10 @@
 """The wiring of a calibration: a labelled world -> what gate and verifier say about it -> recall/cost curves.
 
-1. The world is run through the main job with threshold 0 for the gate (look = tile) and the verifier: nothing is rejected, every
-   probability is recorded. A second run takes the parent looks alone: with threshold 1 everything is rejected and no prompter is asked.
-   Both are ordinary, resumable runs below --out.
-2. `time_models` times looks, prompter, segmenter and verifier in this process, block by block, all questions together (`costs`).
+1. The world is run through the main job with threshold 0 for the gate (look = tile) and the verifier: nothing
+   is rejected, every probability is recorded. A second run takes the parent looks alone: with threshold 1
+   everything is rejected and no prompter is asked. Both are ordinary, resumable runs below --out.
+2. `time_models` times looks, prompter, segmenter and verifier in this process, block by block, all questions
+   together (`costs`).
 3. The curves are a pure function of the block records, the truth and these seconds.
 """
 
@@ -52,7 +53,9 @@ class CalibrationRequest:
 
 
 def calibrate(request: CalibrationRequest, *, say: Callable[[str], None] = print) -> int:
-    """Run, measure, draw; returns 0, or 3 when tiles failed. Raises TerraqueryError; InputError before anything is loaded."""
+    """Run, measure, draw; returns 0, or 3 when tiles failed. Raises TerraqueryError; InputError before
+    anything is loaded.
+    """
     truth = read_truth(Path(request.world))
     _require_matplotlib()
     out = Path(request.out)
@@ -62,7 +65,9 @@ def calibrate(request: CalibrationRequest, *, say: Callable[[str], None] = print
         codes.append(run_region(_run_request(request, truth, look), say=say))
     say("measuring seconds of looks, answers and masks")
     document = build_document(request, truth, time_models(request, truth))
-    write_bytes_atomic(out / "calibration.json", (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+    write_bytes_atomic(
+        out / "calibration.json", (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
+    )
     page = calibration_markdown(document)
     write_bytes_atomic(out / "calibration.md", page.encode())
     draw_calibration(document, out / "calibration.png")
@@ -73,7 +78,10 @@ def calibrate(request: CalibrationRequest, *, say: Callable[[str], None] = print
 
 def build_document(request: CalibrationRequest, truth: Truth, costs: MeasuredCosts) -> dict[str, Any]:
     """The curves of both runs, from their block records; JSON-ready."""
-    dirs: dict[GateMode, RunDir] = {"tile": RunDir(Path(request.out) / "tile"), "parent": RunDir(Path(request.out) / "parent")}
+    dirs: dict[GateMode, RunDir] = {
+        "tile": RunDir(Path(request.out) / "tile"),
+        "parent": RunDir(Path(request.out) / "parent"),
+    }
     infos = {look: read_run_json(run_dir.run_json) for look, run_dir in dirs.items()}
     found = found_pairs(dirs["tile"], infos["tile"])
     pairs = {look: read_pairs(dirs[look], infos[look], truth, found=found) for look in dirs}
@@ -99,7 +107,8 @@ def build_document(request: CalibrationRequest, truth: Truth, costs: MeasuredCos
 def time_models(request: CalibrationRequest, truth: Truth) -> MeasuredCosts:
     """Load every model once and time it on blocks of the world. Raises InputError, ModelError."""
     wanted = _run_request(request, truth, "tile")
-    config, plan = wanted.config, plan_request(wanted).plan
+    config = wanted.config
+    plan = plan_request(wanted).plan
     sources = prepare_scenes(plan.scenes, config.load, offsets=plan.offsets, windows=plan.scene_windows)
     grid = plan.lattice.grid
     prompter = build_prompter(config.prompter, grid)
@@ -109,7 +118,9 @@ def time_models(request: CalibrationRequest, truth: Truth) -> MeasuredCosts:
         if gate is None or verifier is None:
             raise TypeError("a calibration runs with gate and verifier on")
         segmenter = build_segmenter(config.segmenter, plan.lattice)
-        models = TimedModels(prompter=prompter, gate=gate, segmenter=segmenter, verifier=verifier, queries=config.queries)
+        models = TimedModels(
+            prompter=prompter, gate=gate, segmenter=segmenter, verifier=verifier, queries=config.queries
+        )
         with closing(CogReader(sources, grid, options=config.load)) as reader:
             return measure_costs(models, reader, list(plan.blocks()), plan.lattice)
     finally:
@@ -137,5 +148,7 @@ def _require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "a calibration draws a picture and needs matplotlib", came=str(error), remedy="install the extra `train`"
+            "a calibration draws a picture and needs matplotlib",
+            came=str(error),
+            remedy="install the extra `train`",
         ) from error

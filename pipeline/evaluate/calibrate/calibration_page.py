@@ -33,7 +33,8 @@ _VERIFIER_COLUMNS = {
 
 def calibration_markdown(document: Mapping[str, Any]) -> str:
     """The document as a page: what was looked at, proposals, curves."""
-    counts, costs = document["counts"], document["costs"]
+    counts = document["counts"]
+    costs = document["costs"]
     parts = [
         f"# Gate and verifier: {document['prompter']}, world {document['world']}",
         f"{counts['pairs']} (tile, question) pairs, {counts['present']} hold the class, {counts['absent']} hold none of it, something was "
@@ -47,9 +48,18 @@ def calibration_markdown(document: Mapping[str, Any]) -> str:
         "recall, at it and at every smaller one above 0, so that the true one is below it in at most about one world of forty.",
     ]
     for name, curve in document["gate"].items():
-        parts += [f"## Gate, look = {name}", _proposals(curve, "asked", "pairs"), _table(curve, _GATE_COLUMNS)]
+        parts += [
+            f"## Gate, look = {name}",
+            _proposals(curve, "asked", "pairs"),
+            _table(curve, _GATE_COLUMNS),
+        ]
     if curve := document["verifier"]:
-        parts += ["## Verifier", _verifier_cost(costs), _proposals(curve, "kept_wrong", "masks"), _table(curve, _VERIFIER_COLUMNS)]
+        parts += [
+            "## Verifier",
+            _verifier_cost(costs),
+            _proposals(curve, "kept_wrong", "masks"),
+            _table(curve, _VERIFIER_COLUMNS),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -65,14 +75,23 @@ def draw_calibration(document: Mapping[str, Any], path: Path) -> None:
             rows = [row for row in curve if row["recall"] is not None and row[figure_name] is not None]
             x, y = ([row[key] for row in rows] for key in (figure_name, "recall"))
             axis.plot(x, y, marker=".", label=f"look = {name}")
-            axis.fill_between(x, [row["recall_low"] for row in rows], [row["recall_high"] for row in rows], alpha=0.15)
+            axis.fill_between(
+                x, [row["recall_low"] for row in rows], [row["recall_high"] for row in rows], alpha=0.15
+            )
     for axis, title in ((left, "on this world"), (middle, f"{100 * EMPTY_SHARE:g} % of the tiles empty")):
         axis.axvline(1.0, color="grey", linewidth=0.8)
-        axis.set(title=f"gate, {title}", xlabel="cost with the gate / cost without", ylabel="recall", ylim=(0, 1.02))
+        axis.set(
+            title=f"gate, {title}",
+            xlabel="cost with the gate / cost without",
+            ylabel="recall",
+            ylim=(0, 1.02),
+        )
         axis.set_xlim(left=0)
         if axis.lines:
             axis.legend(fontsize=8)
-    rows = [row for row in document["verifier"] if row["recall"] is not None and row["kept_wrong"] is not None]
+    rows = [
+        row for row in document["verifier"] if row["recall"] is not None and row["kept_wrong"] is not None
+    ]
     right.plot([row["kept_wrong"] for row in rows], [row["recall"] for row in rows], marker=".")
     cost = document["costs"]["verifier_cost"]["median"]
     right.set(
@@ -91,9 +110,17 @@ def draw_calibration(document: Mapping[str, Any], path: Path) -> None:
 def _seconds(costs: Mapping[str, Any]) -> str:
     """What was timed, each with its spread."""
     looks = (f"a look ({name}) {_spread(seconds)}" for name, seconds in costs["look_s"].items())
-    timed = [*looks, f"the prompter {_spread(costs['prompter_s'])}", f"the segmenter {_spread(costs['segmenter_s'])}"]
+    timed = [
+        *looks,
+        f"the prompter {_spread(costs['prompter_s'])}",
+        f"the segmenter {_spread(costs['segmenter_s'])}",
+    ]
     verifier = costs["verifier_s"]
-    per_mask = f"Seconds per mask: the verifier {_spread(verifier)}." if verifier else "No timed block had a mask for the verifier."
+    per_mask = (
+        f"Seconds per mask: the verifier {_spread(verifier)}."
+        if verifier
+        else "No timed block had a mask for the verifier."
+    )
     often = f"median of {costs['repeats']} blocks [smallest, largest]"
     return f"Seconds per pair, {often}: {', '.join(timed)}. {per_mask}"
 

@@ -1,17 +1,21 @@
 """How sure is a share of pairs when many of them hang on one picture?
 
-1. All pairs of one picture are more alike than pairs of different ones, and the pairs of one parent look share one probability. An
-   interval that takes them for independent is too narrow, so `clustered_share` counts how many independent pairs they are worth:
+1. All pairs of one picture are more alike than pairs of different ones, and the pairs of one parent look
+   share one probability. An interval that takes them for independent is too narrow, so `clustered_share`
+   counts how many independent pairs they are worth:
 
        independent = n / deff,
 
-   with the design effect deff = variance of the share between pictures (ratio estimator) / variance of n independent pairs, and
-   puts Clopper and Pearson's exact interval around that many (Korn and Graubard, Survey Methodology 24, 1998). deff is at least 1.
-2. Where few pictures disagree with the rest, the estimate of deff says little: one failing pair looks as if pairs were
-   independent, and none looks like nothing. So the worst case, deff = sum(size^2) / n (whole pictures pass or fail), is mixed in with the
-   weight of one picture: deff = (f * estimate + worst) / (f + 1), with f the number of pictures that hold the rarer outcome. Without
-   any the worst case stands alone. With one pair per picture all of this is the plain exact interval.
-3. `independent_needed` turns the interval around: how many independent pairs until its lower end reaches a target.
+   with the design effect deff = variance of the share between pictures (ratio estimator) / variance of n
+   independent pairs, and puts Clopper and Pearson's exact interval around that many (Korn and Graubard,
+   Survey Methodology 24, 1998). deff is at least 1.
+2. Where few pictures disagree with the rest, the estimate of deff says little: one failing pair looks as if
+   pairs were independent, and none looks like nothing. So the worst case, deff = sum(size^2) / n (whole
+   pictures pass or fail), is mixed in with the weight of one picture: deff = (f * estimate + worst) / (f +
+   1), with f the number of pictures that hold the rarer outcome. Without any the worst case stands alone.
+   With one pair per picture all of this is the plain exact interval.
+3. `independent_needed` turns the interval around: how many independent pairs until its lower end reaches a
+   target.
 
 Measured by simulation: the 95 % interval holds the truth in 93 to 100 % of the worlds
 (tests/unit/evaluate/calibrate/test_clustered_intervals.py).
@@ -55,10 +59,13 @@ def clustered_share(hits: NDArray[np.bool_], pictures: NDArray[np.int64], level:
 
 
 def independent_needed(value: float, target: float, level: float = LEVEL) -> int | None:
-    """Fewest independent pairs whose interval around the share `value` begins at `target` or above; None when no number does."""
+    """Fewest independent pairs whose interval around the share `value` begins at `target` or above; None when
+    no number does.
+    """
     if value <= target:
         return None
-    low, high = 0, 1
+    low = 0
+    high = 1
     while clopper_pearson(value * high, high, level)[0] < target:
         low, high = high, 2 * high
         if high > MOST_PAIRS:
@@ -73,8 +80,10 @@ def independent_needed(value: float, target: float, level: float = LEVEL) -> int
 def _design_effect(hits: NDArray[np.bool_], pictures: NDArray[np.int64]) -> float:
     """Variance of the share over that of as many independent pairs: 1 or more. Steps 1 and 2 of the module."""
     _, place = np.unique(pictures, return_inverse=True)
-    size, kept = np.bincount(place).astype(np.float64), np.bincount(place, weights=hits)
-    n, n_pictures = float(size.sum()), len(size)
+    size = np.bincount(place).astype(np.float64)
+    kept = np.bincount(place, weights=hits)
+    n = float(size.sum())
+    n_pictures = len(size)
     worst = float((size**2).sum()) / n
     telling = min(int((kept < size).sum()), int((kept > 0).sum()))
     if telling == 0 or n_pictures == 1:

@@ -1,13 +1,16 @@
 """What gate, prompter, segmenter and verifier cost in seconds, on blocks of a world.
 
-1. `measure_costs` reads the largest blocks, two per repetition, after a smallest one that warms everything up. One takes the gate's
-   looks of both kinds; on the other the prompter answers, its answers are segmented, and the verifier looks at every mask, as in the
-   main job. Looks and answers never share a block (while there are enough), because the engine would find the picture in its caches.
-2. Per repetition: seconds per (tile, question) pair of a look, of the prompter and of the segmenter; seconds per mask of the verifier; and
-   the whole with the verifier over the whole without, (prompter + segmenter + verifier) / (prompter + segmenter).
+1. `measure_costs` reads the largest blocks, two per repetition, after a smallest one that warms everything
+   up. One takes the gate's looks of both kinds; on the other the prompter answers, its answers are segmented,
+   and the verifier looks at every mask, as in the main job. Looks and answers never share a block (while
+   there are enough), because the engine would find the picture in its caches.
+2. Per repetition: seconds per (tile, question) pair of a look, of the prompter and of the segmenter; seconds
+   per mask of the verifier; and the whole with the verifier over the whole without, (prompter + segmenter +
+   verifier) / (prompter + segmenter).
 3. Of the repetitions come median, smallest and largest (`Spread`).
 
-One block at a time, all questions together, one process: on Ray blocks overlap, so a region takes less than the sum of these.
+One block at a time, all questions together, one process: on Ray blocks overlap, so a region takes less than
+the sum of these.
 """
 
 from __future__ import annotations
@@ -102,9 +105,15 @@ class _Repetition:
         return (without + self.verifier_s) / without
 
 
-def measure_costs(models: TimedModels, reader: TileReader, blocks: Sequence[BlockSpec], lattice: TileLattice) -> MeasuredCosts:
-    """Time every part on blocks of its own. `blocks`: at least one; with fewer than three some are used twice. Raises ModelError."""
-    ordered = sorted(blocks, key=lambda block: -len(block.tiles))  # full ones first: a parent look costs the same for fewer tiles
+def measure_costs(
+    models: TimedModels, reader: TileReader, blocks: Sequence[BlockSpec], lattice: TileLattice
+) -> MeasuredCosts:
+    """Time every part on blocks of its own. `blocks`: at least one; with fewer than three some are used
+    twice. Raises ModelError.
+    """
+    ordered = sorted(
+        blocks, key=lambda block: -len(block.tiles)
+    )  # full ones first: a parent look costs the same for fewer tiles
     repeats = min(REPEATS, max(1, (len(ordered) - 1) // 2))
     with asyncio.Runner() as loop:
 
@@ -112,7 +121,10 @@ def measure_costs(models: TimedModels, reader: TileReader, blocks: Sequence[Bloc
             return _timed(models, lattice, loop, looked=reader.read(looked), asked=reader.read(asked))
 
         timed(ordered[-1], ordered[-1])
-        rows = [timed(ordered[2 * place], ordered[min(2 * place + 1, len(ordered) - 1)]) for place in range(repeats)]
+        rows = [
+            timed(ordered[2 * place], ordered[min(2 * place + 1, len(ordered) - 1)])
+            for place in range(repeats)
+        ]
     per_mask = [row.verifier_s / row.masks for row in rows if row.masks]
     return MeasuredCosts(
         repeats=repeats,
@@ -125,18 +137,26 @@ def measure_costs(models: TimedModels, reader: TileReader, blocks: Sequence[Bloc
     )
 
 
-def _timed(models: TimedModels, lattice: TileLattice, loop: asyncio.Runner, *, looked: BlockImage, asked: BlockImage) -> _Repetition:
+def _timed(
+    models: TimedModels, lattice: TileLattice, loop: asyncio.Runner, *, looked: BlockImage, asked: BlockImage
+) -> _Repetition:
     """Everything once, on two blocks."""
     queries = models.queries
 
     async def look_at_tiles() -> None:
-        await asyncio.gather(*(models.gate.look(tile_look(looked.tile_image(tile)), queries) for tile in looked.block.tiles))
+        await asyncio.gather(
+            *(models.gate.look(tile_look(looked.tile_image(tile)), queries) for tile in looked.block.tiles)
+        )
 
     async def look_at_block() -> None:
         await models.gate.look(parent_look(looked, lattice, looked.block.tiles), queries)
 
     async def ask() -> list[list[TilePrompts]]:
-        return list(await asyncio.gather(*(models.prompter.prompt(asked.tile_image(tile), queries) for tile in asked.block.tiles)))
+        return list(
+            await asyncio.gather(
+                *(models.prompter.prompt(asked.tile_image(tile), queries) for tile in asked.block.tiles)
+            )
+        )
 
     looked_pairs = len(looked.block.tiles) * len(queries)
     tile_s, _ = _seconds(lambda: loop.run(look_at_tiles()))
@@ -145,7 +165,9 @@ def _timed(models: TimedModels, lattice: TileLattice, loop: asyncio.Runner, *, l
     segmenter_s, masks = _seconds(lambda: _segment(models.segmenter, asked, answers))
 
     async def verify() -> None:
-        await asyncio.gather(*(models.verifier.verify(view, queries[index], crops) for view, index, crops in masks))
+        await asyncio.gather(
+            *(models.verifier.verify(view, queries[index], crops) for view, index, crops in masks)
+        )
 
     verifier_s, _ = _seconds(lambda: loop.run(verify()))
     return _Repetition(
@@ -164,7 +186,8 @@ def _segment(
     """Tile, question and masks of every answer that found something; one encoding per tile."""
     masks = []
     for tile, given in zip(image.block.tiles, answers, strict=True):
-        view, embedding = image.tile_image(tile), None
+        view = image.tile_image(tile)
+        embedding = None
         for answer in given:
             if answer.status is TileStatus.FOUND:
                 embedding = embedding or segmenter.embed(view)

@@ -1,22 +1,26 @@
 """Recall against cost, threshold by threshold: pure arithmetic on probabilities and truths.
 
-1. `gate_curve`: of the pairs (tile, question) whose core holds the class, the share that passes (recall, with an interval that takes
-   the pairs of one picture together, `clustered_intervals`); of those that a full examination found something in, the share that passes
-   (what the audit of a run estimates); of those about whose picture nothing is there to see, the share that passes; and the cost.
-2. Cost is seconds per pair with the gate over seconds without it: (look + share asked * prompter) / prompter, on the labelled world and, by
-   the same formula, on land where 99 % (`EMPTY_SHARE`) of the pairs belong to a picture that shows nothing of the class and
-   the others pass as often as such pairs do here. A picture is what the gate sees: a tile, or the whole block of a parent look, whose
-   empty tiles pass with the one that is not. Above 1 the gate costs more than it saves. Looks and prompter are timed on different
-   tiles: where both see the same picture, a tile that passes costs less than this, as its encoding is shared.
-3. `verifier_curve`: of the masks that fit a true object (IoU >= 0.5) and of the others the share that is kept, and the precision. A
-   verifier looks at every mask, so its cost in seconds does not depend on the threshold.
-4. `choose` reads the largest threshold of a curve up to which the recall is at least a wanted one by the lower end of its interval, at
-   that threshold and at every smaller one above 0. The true recall only falls as the threshold grows, so a threshold with too small
-   a recall is chosen only when the interval of the smallest such threshold is wrong, by chance as seldom as an interval is (an upper
-   confidence bound as in Bates et al., Distribution-free, risk-controlling prediction sets, Journal of the ACM 68, 2021). A lower end
-   may rise with the threshold, since one more picture with a miss says more about how alike its pairs are (`clustered_intervals`): to
-   take the largest threshold that reaches the target by itself would be to choose it because a miss was seen. The share
-   itself in place of the bound would be too small about half the time.
+1. `gate_curve`: of the pairs (tile, question) whose core holds the class, the share that passes (recall, with
+   an interval that takes the pairs of one picture together, `clustered_intervals`); of those that a full
+   examination found something in, the share that passes (what the audit of a run estimates); of those about
+   whose picture nothing is there to see, the share that passes; and the cost.
+2. Cost is seconds per pair with the gate over seconds without it: (look + share asked * prompter) / prompter,
+   on the labelled world and, by the same formula, on land where 99 % (`EMPTY_SHARE`) of the pairs belong to a
+   picture that shows nothing of the class and the others pass as often as such pairs do here. A picture is
+   what the gate sees: a tile, or the whole block of a parent look, whose empty tiles pass with the one that
+   is not. Above 1 the gate costs more than it saves. Looks and prompter are timed on different tiles: where
+   both see the same picture, a tile that passes costs less than this, as its encoding is shared.
+3. `verifier_curve`: of the masks that fit a true object (IoU >= 0.5) and of the others the share that is
+   kept, and the precision. A verifier looks at every mask, so its cost in seconds does not depend on the
+   threshold.
+4. `choose` reads the largest threshold of a curve up to which the recall is at least a wanted one by the
+   lower end of its interval, at that threshold and at every smaller one above 0. The true recall only falls
+   as the threshold grows, so a threshold with too small a recall is chosen only when the interval of the
+   smallest such threshold is wrong, by chance as seldom as an interval is (an upper confidence bound as in
+   Bates et al., Distribution-free, risk-controlling prediction sets, Journal of the ACM 68, 2021). A lower
+   end may rise with the threshold, since one more picture with a miss says more about how alike its pairs are
+   (`clustered_intervals`): to take the largest threshold that reaches the target by itself would be to choose
+   it because a miss was seen. The share itself in place of the bound would be too small about half the time.
    `why_none` says what is missing where no threshold qualifies.
 """
 
@@ -53,7 +57,9 @@ class JudgedPairs:
     present: NDArray[np.bool_]
     """The tile's core holds enough pixels of the class."""
     absent: NDArray[np.bool_]
-    """The picture that the gate saw holds none. A pair may be neither: a sliver, a part in the halo alone, another tile of the block."""
+    """The picture that the gate saw holds none. A pair may be neither: a sliver, a part in the halo alone,
+    another tile of the block.
+    """
     found: NDArray[np.bool_]
     """The full examination found something."""
     picture: NDArray[np.int64]
@@ -86,13 +92,20 @@ class JudgedMasks:
     """Number of the tile."""
 
 
-def gate_curve(pairs: JudgedPairs, costs: Costs, thresholds: Sequence[float] = THRESHOLDS) -> list[dict[str, Any]]:
+def gate_curve(
+    pairs: JudgedPairs, costs: Costs, thresholds: Sequence[float] = THRESHOLDS
+) -> list[dict[str, Any]]:
     """One row per threshold; figures over no pair at all are None."""
     rows = []
     for threshold in thresholds:
         passes = pairs.p >= threshold
-        on_empty, on_others = _share(passes, pairs.absent), _share(passes, ~pairs.absent)
-        rare = None if on_empty is None or on_others is None else EMPTY_SHARE * on_empty + (1 - EMPTY_SHARE) * on_others
+        on_empty = _share(passes, pairs.absent)
+        on_others = _share(passes, ~pairs.absent)
+        rare = (
+            None
+            if on_empty is None or on_others is None
+            else EMPTY_SHARE * on_empty + (1 - EMPTY_SHARE) * on_others
+        )
         asked = float(passes.mean()) if len(pairs) else 0.0
         rows.append(
             {
@@ -108,8 +121,12 @@ def gate_curve(pairs: JudgedPairs, costs: Costs, thresholds: Sequence[float] = T
     return rows
 
 
-def verifier_curve(masks: JudgedMasks, cost: float, thresholds: Sequence[float] = THRESHOLDS) -> list[dict[str, Any]]:
-    """One row per threshold; `cost`: seconds of the whole with the verifier over seconds without, the same in every row."""
+def verifier_curve(
+    masks: JudgedMasks, cost: float, thresholds: Sequence[float] = THRESHOLDS
+) -> list[dict[str, Any]]:
+    """One row per threshold; `cost`: seconds of the whole with the verifier over seconds without, the same in
+    every row.
+    """
     rows = []
     for threshold in thresholds:
         kept = masks.p >= threshold
@@ -126,7 +143,9 @@ def verifier_curve(masks: JudgedMasks, cost: float, thresholds: Sequence[float] 
 
 
 def choose(curve: Sequence[Mapping[str, Any]], recall: float) -> Mapping[str, Any] | None:
-    """The row of the largest threshold up to which `recall_low` is at least `recall`; None when the smallest above 0 has less."""
+    """The row of the largest threshold up to which `recall_low` is at least `recall`; None when the smallest
+    above 0 has less.
+    """
     chosen = None
     for row in sorted((row for row in curve if row["threshold"] > 0), key=lambda row: row["threshold"]):
         if not row["n"] or row["recall_low"] < recall:
@@ -136,7 +155,9 @@ def choose(curve: Sequence[Mapping[str, Any]], recall: float) -> Mapping[str, An
 
 
 def why_none(curve: Sequence[Mapping[str, Any]], recall: float, things: str) -> str:
-    """Why `choose` found none, in words: at the smallest threshold the recall is too low, or there are too few `things` (pairs, masks)."""
+    """Why `choose` found none, in words: at the smallest threshold the recall is too low, or there are too
+    few `things` (pairs, masks).
+    """
     row = min((row for row in curve if row["threshold"] > 0), key=lambda row: row["threshold"], default=None)
     if row is None or not row["n"]:
         return f"there are no {things} to judge by"

@@ -1,10 +1,11 @@
 """What gate and verifier said in a run, beside the truth of its world.
 
-1. `read_pairs` takes the gate's probability of every judged (tile, question) from the block records, and from the label raster
-   whether the tile's core holds the class (at least MIN_TARGET_PX pixels) or the picture that the gate saw none of it: the tile's read
-   window or, in a run of parent looks, those of all tiles of the block.
-2. `read_masks` takes every fragment whose prompt a verifier judged and compares it with the true objects of the class in the
-   tile's read window: right when it fits one of them with IoU >= 0.5.
+1. `read_pairs` takes the gate's probability of every judged (tile, question) from the block records, and from
+   the label raster whether the tile's core holds the class (at least MIN_TARGET_PX pixels) or the picture
+   that the gate saw none of it: the tile's read window or, in a run of parent looks, those of all tiles of
+   the block.
+2. `read_masks` takes every fragment whose prompt a verifier judged and compares it with the true objects of
+   the class in the tile's read window: right when it fits one of them with IoU >= 0.5.
 """
 
 from __future__ import annotations
@@ -29,26 +30,37 @@ RIGHT_IOU = 0.5
 """Overlap from which a mask fits a true object."""
 
 
-def read_pairs(run_dir: RunDir, info: RunInfo, truth: Truth, *, found: set[tuple[str, int]] | None = None) -> JudgedPairs:
-    """The judged pairs of a run. `found`: pairs that a full examination found something in; None: those of this very run."""
+def read_pairs(
+    run_dir: RunDir, info: RunInfo, truth: Truth, *, found: set[tuple[str, int]] | None = None
+) -> JudgedPairs:
+    """The judged pairs of a run. `found`: pairs that a full examination found something in; None: those of
+    this very run.
+    """
     ids = [truth.ids_of(truth.class_for(query)) for query in info.queries]
     per_block = info.parameters["gate"]["mode"] == "parent"
-    rows, pictures = [], dict[str, int]()
+    rows = []
+    pictures = dict[str, int]()
     with rasterio.open(truth.labels_path) as labels:
         offset = grid_offset(info.lattice, labels)
         for path in sorted(run_dir.blocks.glob("*.parquet")):
             block = read_counts(path, info.fingerprint)
             tiles = {row.tile.tile_id: row.tile for row in block.tiles}
-            here = {tile_id: _Holds.of(read_labels(labels, tile.read, offset), tile, ids) for tile_id, tile in tiles.items()}
+            here = {
+                tile_id: _Holds.of(read_labels(labels, tile.read, offset), tile, ids)
+                for tile_id, tile in tiles.items()
+            }
             in_block = np.any([holds.any_px for holds in here.values()], axis=0)
             for row in block.tiles:
                 if row.gate_p is None:
                     continue
-                tile_id, index = row.tile.tile_id, row.query_index
+                tile_id = row.tile.tile_id
+                index = row.query_index
                 picture = pictures.setdefault(block.block_id if per_block else tile_id, len(pictures))
                 shown = in_block[index] if per_block else here[tile_id].any_px[index]
                 was_found = row.status is TileStatus.FOUND if found is None else (tile_id, index) in found
-                rows.append((row.gate_p, here[tile_id].core_px[index] >= MIN_TARGET_PX, not shown, was_found, picture))
+                rows.append(
+                    (row.gate_p, here[tile_id].core_px[index] >= MIN_TARGET_PX, not shown, was_found, picture)
+                )
     p, present, absent, found_column, picture_column = list(zip(*rows, strict=True)) or [()] * 5
     return JudgedPairs(
         p=np.array(p, dtype=np.float64),
@@ -86,7 +98,9 @@ def found_pairs(run_dir: RunDir, info: RunInfo) -> set[tuple[str, int]]:
 
 
 def read_masks(run_dir: RunDir, info: RunInfo, truth: Truth) -> JudgedMasks:
-    """The masks that a verifier judged and that were kept (use threshold 0), and whether they fit a true object."""
+    """The masks that a verifier judged and that were kept (use threshold 0), and whether they fit a true
+    object.
+    """
     ids = [truth.ids_of(truth.class_for(query)) for query in info.queries]
     rows: list[tuple[float, bool, int]] = []
     pictures: dict[str, int] = {}
@@ -102,7 +116,9 @@ def read_masks(run_dir: RunDir, info: RunInfo, truth: Truth) -> JudgedMasks:
                     p = record.verified[fragment.prompt_index]
                     if p is not None:
                         picture = pictures.setdefault(record.tile.tile_id, len(pictures))
-                        rows.append((p, _best_iou(record.labels == fragment.local, true) >= RIGHT_IOU, picture))
+                        rows.append(
+                            (p, _best_iou(record.labels == fragment.local, true) >= RIGHT_IOU, picture)
+                        )
     p_column, right, picture_column = list(zip(*rows, strict=True)) or [()] * 3
     return JudgedMasks(
         p=np.array(p_column, dtype=np.float64),
@@ -113,5 +129,11 @@ def read_masks(run_dir: RunDir, info: RunInfo, truth: Truth) -> JudgedMasks:
 
 def _best_iou(mask: NDArray[np.bool_], true: NDArray[Any]) -> float:
     values, common = np.unique(true[mask], return_counts=True)
-    union = [int(mask.sum()) + int((true == value).sum()) - int(count) for value, count in zip(values, common, strict=True)]
-    return max((int(count) / whole for value, count, whole in zip(values, common, union, strict=True) if value), default=0.0)
+    union = [
+        int(mask.sum()) + int((true == value).sum()) - int(count)
+        for value, count in zip(values, common, strict=True)
+    ]
+    return max(
+        (int(count) / whole for value, count, whole in zip(values, common, union, strict=True) if value),
+        default=0.0,
+    )

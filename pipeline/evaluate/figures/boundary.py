@@ -1,13 +1,15 @@
 """Do two masks agree along their outlines: boundary precision, recall and F-score within a tolerance.
 
-1. `outline` marks the pixels of a mask that have at least one of their four neighbours outside it. The frame of the image
-   is no outline: what continues beyond it has no edge there.
-2. `boundary_agreement` counts outline pixels of each mask that lie within `tolerance_px` (Euclidean, between pixel centres) of
-   the other's outline: precision over the predicted outline, recall over the true one; F is their harmonic mean.
+1. `outline` marks the pixels of a mask that have at least one of their four neighbours outside it. The frame
+   of the image is no outline: what continues beyond it has no edge there.
+2. `boundary_agreement` counts outline pixels of each mask that lie within `tolerance_px` (Euclidean, between
+   pixel centres) of the other's outline: precision over the predicted outline, recall over the true one; F is
+   their harmonic mean.
 
-Source: Csurka et al., What is a good evaluation measure for semantic segmentation?, BMVC 2013, section 2.2. GeoSeg reports this
-score without its tolerance and never released the script; the default here is 0.75 % of the image diagonal, the one of that
-paper's common implementations, and every table names the share that it used.
+Source: Csurka et al., What is a good evaluation measure for semantic segmentation?, BMVC 2013, section 2.2.
+GeoSeg reports this score without its tolerance and never released the script; the default here is 0.75 % of
+the image diagonal, the one of that paper's common implementations, and every table names the share that it
+used.
 """
 
 from __future__ import annotations
@@ -47,13 +49,24 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return result
 
 
-def boundary_agreement(true: NDArray[np.bool_], predicted: NDArray[np.bool_], tolerance: float) -> BoundaryAgreement:
-    """Counts for two masks (H, W) of one image; `tolerance` in pixels, >= 0. Raises ValueError for unequal shapes."""
+def boundary_agreement(
+    true: NDArray[np.bool_], predicted: NDArray[np.bool_], tolerance: float
+) -> BoundaryAgreement:
+    """Counts for two masks (H, W) of one image; `tolerance` in pixels, >= 0. Raises ValueError for unequal
+    shapes.
+    """
     if true.shape != predicted.shape:
-        raise ValueError(f"both masks must cover the same image, got shapes {true.shape} and {predicted.shape}")
+        raise ValueError(
+            f"both masks must cover the same image, got shapes {true.shape} and {predicted.shape}"
+        )
     edges = outline(true), outline(predicted)
     near = [_near(edges[i], edges[1 - i], tolerance) for i in (0, 1)]
-    return BoundaryAgreement(true_px=int(edges[0].sum()), true_near=near[0], predicted_px=int(edges[1].sum()), predicted_near=near[1])
+    return BoundaryAgreement(
+        true_px=int(edges[0].sum()),
+        true_near=near[0],
+        predicted_px=int(edges[1].sum()),
+        predicted_near=near[1],
+    )
 
 
 def _near(edge: NDArray[np.bool_], other: NDArray[np.bool_], tolerance: float) -> int:

@@ -1,17 +1,19 @@
-"""How sure is a figure: a seeded bootstrap over images for means and ratios, closed forms for shares and counts.
+"""How sure is a figure: a seeded bootstrap over images for means and ratios, closed forms for shares and
+counts.
 
-1. Several questions about one image share its pixels and one image embedding, so they are not independent: `bootstrap` draws
-   whole images with replacement (a cluster bootstrap), as many as there are, and recomputes every figure from the sums of its
-   numerators and denominators; the interval is the central `level` of the draws (percentile method, Efron and Tibshirani, An
-   Introduction to the Bootstrap, 1993, chapter 13). The same seed gives the same interval, on any machine.
-2. Of 13 rejections out of 13 every resample is 13 out of 13 too: the bootstrap would be sure of 100 %. For shares of yes and no
-   there is `wilson`, the score interval (Wilson, Journal of the American Statistical Association 22, 1927), which stays open at
-   both ends. It takes the questions for independent.
-3. `poisson` is the exact interval of a count of rare events (Garwood, Biometrika 28, 1936): for false alarms over an area.
-   It takes them for independent, too; alarms that come in groups are less sure than it says.
+1. Several questions about one image share its pixels and one image embedding, so they are not independent:
+   `bootstrap` draws whole images with replacement (a cluster bootstrap), as many as there are, and recomputes
+   every figure from the sums of its numerators and denominators; the interval is the central `level` of the
+   draws (percentile method, Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). The
+   same seed gives the same interval, on any machine.
+2. Of 13 rejections out of 13 every resample is 13 out of 13 too: the bootstrap would be sure of 100 %. For
+   shares of yes and no there is `wilson`, the score interval (Wilson, Journal of the American Statistical
+   Association 22, 1927), which stays open at both ends. It takes the questions for independent.
+3. `poisson` is the exact interval of a count of rare events (Garwood, Biometrika 28, 1936): for false alarms
+   over an area. It takes them for independent, too; alarms that come in groups are less sure than it says.
 
-Left out: bias correction and acceleration, which matter for small samples and skewed statistics; with fewer than about 20
-images read a bootstrap interval as a warning, not as a probability.
+Left out: bias correction and acceleration, which matter for small samples and skewed statistics; with fewer
+than about 20 images read a bootstrap interval as a warning, not as a probability.
 """
 
 from __future__ import annotations
@@ -41,13 +43,17 @@ class BootstrapOptions:
 
     def __post_init__(self) -> None:
         if self.draws < 1 or not 0 < self.level < 1:
-            raise ValueError(f"an interval needs at least one draw and a level between 0 and 1, got {self.draws} and {self.level}")
+            raise ValueError(
+                f"an interval needs at least one draw and a level between 0 and 1, got {self.draws} and {self.level}"
+            )
 
 
 Interval = tuple[float, float]
 
 
-def bootstrap(figures: Mapping[str, Ratio], groups: NDArray[np.int64], options: BootstrapOptions) -> dict[str, Interval]:
+def bootstrap(
+    figures: Mapping[str, Ratio], groups: NDArray[np.int64], options: BootstrapOptions
+) -> dict[str, Interval]:
     """The interval of every figure; (NaN, NaN) for a figure that does not exist.
 
     Args:
@@ -76,11 +82,14 @@ def bootstrap(figures: Mapping[str, Ratio], groups: NDArray[np.int64], options: 
 
 
 def wilson(share: Ratio, level: float) -> Interval:
-    """Score interval of a share of yes among n samples; (NaN, NaN) for n = 0. Numerator and denominator are 0 or 1 per sample."""
+    """Score interval of a share of yes among n samples; (NaN, NaN) for n = 0. Numerator and denominator are 0
+    or 1 per sample.
+    """
     n = float(share.denominator.sum())
     if not n:
         return float("nan"), float("nan")
-    p, z = float(share.numerator.sum()) / n, NormalDist().inv_cdf((1 + level) / 2)
+    p = float(share.numerator.sum()) / n
+    z = NormalDist().inv_cdf((1 + level) / 2)
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -95,7 +104,9 @@ def poisson(count: int, level: float) -> Interval:
     return low, float(chi2.ppf(1 - tail, 2 * count + 2)) / 2
 
 
-def _draws(above: NDArray[np.float64], below: NDArray[np.float64], options: BootstrapOptions) -> NDArray[np.float64]:
+def _draws(
+    above: NDArray[np.float64], below: NDArray[np.float64], options: BootstrapOptions
+) -> NDArray[np.float64]:
     """(draws, figures) values of the resamples; `above`, `below` are (groups, figures) sums."""
     rng = np.random.default_rng(options.seed)
     n_groups = len(above)
@@ -103,6 +114,7 @@ def _draws(above: NDArray[np.float64], below: NDArray[np.float64], options: Boot
     for start in range(0, options.draws, DRAWS_AT_ONCE):
         count = min(DRAWS_AT_ONCE, options.draws - start)
         times = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=count).astype(np.float64)
-        top, bottom = times @ above, times @ below
+        top = times @ above
+        bottom = times @ below
         values.append(np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0))
     return np.concatenate(values)

@@ -1,18 +1,21 @@
-"""gIoU, cIoU, P@t and the rejection table of a list of answered questions, under four named scoring conventions.
+"""gIoU, cIoU, P@t and the rejection table of a list of answered questions, under four named scoring
+conventions.
 
-1. `SampleCounts` holds what every figure is made of: per sample the pixels of the true mask, of the predicted one, of both,
-   and what kind of answer it was. A mask is the union of all masks of one answer.
-2. A `Convention` says what the definitions leave open: what an answer to an empty target scores, whether false alarms on
-   empty targets enter cIoU, and how P@t counts. `CONVENTIONS` holds the four that published numbers depend on.
-3. `segmentation_figures` returns every figure as a `Ratio`: a numerator and a denominator per sample, so that any subset
-   (a stratum) and any resample (`intervals`) is a sum over the same two columns.
-4. `rejection_figures` counts, on empty targets, TRUE = abstained and FALSE = everything else, an unreadable reply included
-   (Think2Seg-RS, table 2), and the mirror of it on targets that are there, which no paper reports.
+1. `SampleCounts` holds what every figure is made of: per sample the pixels of the true mask, of the predicted
+   one, of both, and what kind of answer it was. A mask is the union of all masks of one answer.
+2. A `Convention` says what the definitions leave open: what an answer to an empty target scores, whether
+   false alarms on empty targets enter cIoU, and how P@t counts. `CONVENTIONS` holds the four that published
+   numbers depend on.
+3. `segmentation_figures` returns every figure as a `Ratio`: a numerator and a denominator per sample, so that
+   any subset (a stratum) and any resample (`intervals`) is a sum over the same two columns.
+4. `rejection_figures` counts, on empty targets, TRUE = abstained and FALSE = everything else, an unreadable
+   reply included (Think2Seg-RS, table 2), and the mirror of it on targets that are there, which no paper
+   reports.
 
-Definitions: Think2Seg-RS section 4.1, equations 4 to 6: gIoU = mean of |P & T| / |P | T|, cIoU = sum of |P & T| over sum of
-|P | T|, P@t = share of samples whose IoU exceeds t. Equation 4 is 0/0 where target and prediction are both empty; section
-3.2.2 gives such an answer 1. A reply that could not be read is no answer: it scores 0 there, except where a convention
-copies code that sees nothing but the empty mask.
+Definitions: Think2Seg-RS section 4.1, equations 4 to 6: gIoU = mean of |P & T| / |P | T|, cIoU = sum of |P &
+T| over sum of |P | T|, P@t = share of samples whose IoU exceeds t. Equation 4 is 0/0 where target and
+prediction are both empty; section 3.2.2 gives such an answer 1. A reply that could not be read is no answer:
+it scores 0 there, except where a convention copies code that sees nothing but the empty mask.
 """
 
 from __future__ import annotations
@@ -46,16 +49,24 @@ class SampleCounts:
     total_px: Ints
     """Pixels of the image."""
     abstained: Bool
-    """The answer was that there is nothing: an explicit, empty list of prompts, or a verifier took every mask away."""
+    """The answer was that there is nothing: an explicit, empty list of prompts, or a verifier took every mask
+    away.
+    """
     failed: Bool
     """There is no answer: the reply could not be read, the model failed, or the image could not be read."""
 
     def __post_init__(self) -> None:
         arrays = (self.true_px, self.predicted_px, self.common_px, self.total_px, self.abstained, self.failed)
         if len({array.shape for array in arrays}) != 1 or self.true_px.ndim != 1:
-            raise ValueError(f"every column needs one entry per sample, got shapes {[array.shape for array in arrays]}")
-        if (self.common_px > np.minimum(self.true_px, self.predicted_px)).any() or (self.union_px > self.total_px).any():
-            raise ValueError("common pixels lie in both masks and both masks lie in the image: the counts contradict each other")
+            raise ValueError(
+                f"every column needs one entry per sample, got shapes {[array.shape for array in arrays]}"
+            )
+        if (self.common_px > np.minimum(self.true_px, self.predicted_px)).any() or (
+            self.union_px > self.total_px
+        ).any():
+            raise ValueError(
+                "common pixels lie in both masks and both masks lie in the image: the counts contradict each other"
+            )
         if (self.predicted_px[self.abstained | self.failed] > 0).any():
             raise ValueError("an abstention or a failure has no predicted pixels")
 
@@ -122,7 +133,9 @@ class Convention:
     source: str
     """Where this convention comes from, and what sets it apart."""
     both_empty: Literal["answered", "abstained", "always", "never"]
-    """Empty target, no predicted pixel: scores 1 if there was an answer at all, if it was an explicit abstention, always, never."""
+    """Empty target, no predicted pixel: scores 1 if there was an answer at all, if it was an explicit
+    abstention, always, never.
+    """
     ciou_false_alarms: bool
     """Whether predicted pixels on an empty target enter the union of cIoU."""
     hit_at_equal: bool
@@ -177,7 +190,9 @@ CONVENTIONS: Mapping[str, Convention] = {
 def sample_scores(counts: SampleCounts, convention: Convention) -> Floats:
     """(n,) IoU per sample as this convention counts it for gIoU, 0..1."""
     union = counts.union_px
-    scores = np.divide(counts.common_px, union + convention.iou_epsilon, out=np.zeros(len(union)), where=union > 0)
+    scores = np.divide(
+        counts.common_px, union + convention.iou_epsilon, out=np.zeros(len(union)), where=union > 0
+    )
     rule = {
         "answered": ~counts.failed,
         "abstained": counts.abstained,
@@ -189,7 +204,8 @@ def sample_scores(counts: SampleCounts, convention: Convention) -> Floats:
 
 def segmentation_figures(counts: SampleCounts, convention: Convention) -> dict[str, Ratio]:
     """`giou`, `giou_present` (targets that are there), `ciou`, and `p@0.5` to `p@0.9`."""
-    scores, ones = sample_scores(counts, convention), np.ones(len(counts))
+    scores = sample_scores(counts, convention)
+    ones = np.ones(len(counts))
     present = (~counts.empty).astype(np.float64)
     union = counts.union_px.astype(np.float64)
     if not convention.ciou_false_alarms:
@@ -207,11 +223,13 @@ def segmentation_figures(counts: SampleCounts, convention: Convention) -> dict[s
 
 
 def rejection_figures(counts: SampleCounts) -> dict[str, Ratio]:
-    """`rejection`: share of empty targets that were answered "nothing here". `false_rejection`: the same share of present ones.
+    """`rejection`: share of empty targets that were answered "nothing here". `false_rejection`: the same
+    share of present ones.
 
     `failure`: share of all samples without an answer. Independent of any convention.
     """
-    empty, said_no = counts.empty.astype(np.float64), counts.abstained.astype(np.float64)
+    empty = counts.empty.astype(np.float64)
+    said_no = counts.abstained.astype(np.float64)
     return {
         "rejection": Ratio(numerator=said_no * empty, denominator=empty),
         "false_rejection": Ratio(numerator=said_no * (1 - empty), denominator=1 - empty),

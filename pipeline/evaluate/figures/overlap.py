@@ -1,10 +1,11 @@
-"""Which predicted instance is which true object: one contingency table over two id rasters, and what follows from it.
+"""Which predicted instance is which true object: one contingency table over two id rasters, and what follows
+from it.
 
-1. `Overlaps.add` counts, window by window, how many pixels every pair (true id, predicted id) shares; ids are arbitrary
-   integers, 0 is background. Nothing but the table is kept, so rasters of any size stream through.
-2. `Overlaps.match` pairs objects by IoU. On two sets of disjoint masks at most one partner of an object can have
-   IoU > 0.5, so at the usual threshold no assignment problem arises (Kirillov et al., Panoptic Segmentation, 2019,
-   section 4.1); at lower thresholds pairs are taken greedily by IoU.
+1. `Overlaps.add` counts, window by window, how many pixels every pair (true id, predicted id) shares; ids are
+   arbitrary integers, 0 is background. Nothing but the table is kept, so rasters of any size stream through.
+2. `Overlaps.match` pairs objects by IoU. On two sets of disjoint masks at most one partner of an object can
+   have IoU > 0.5, so at the usual threshold no assignment problem arises (Kirillov et al., Panoptic
+   Segmentation, 2019, section 4.1); at lower thresholds pairs are taken greedily by IoU.
 """
 
 from __future__ import annotations
@@ -48,13 +49,17 @@ class Overlaps:
     def add(self, true_ids: NDArray[np.int64], predicted_ids: NDArray[np.int64]) -> None:
         """Count one window: two integer arrays of equal shape, 0 = background."""
         if true_ids.shape != predicted_ids.shape:
-            raise ValueError(f"both rasters must cover the same window, got shapes {true_ids.shape} and {predicted_ids.shape}")
+            raise ValueError(
+                f"both rasters must cover the same window, got shapes {true_ids.shape} and {predicted_ids.shape}"
+            )
         pairs = np.stack([true_ids.ravel(), predicted_ids.ravel()])
         pairs = pairs[:, (pairs != 0).any(axis=0)]
         if pairs.size == 0:
             return
         unique, counts = np.unique(pairs, axis=1, return_counts=True)
-        for true, predicted, count in zip(unique[0].tolist(), unique[1].tolist(), counts.tolist(), strict=True):
+        for true, predicted, count in zip(
+            unique[0].tolist(), unique[1].tolist(), counts.tolist(), strict=True
+        ):
             self._pairs[true, predicted] = self._pairs.get((true, predicted), 0) + count
 
     def areas(self) -> tuple[dict[int, int], dict[int, int]]:

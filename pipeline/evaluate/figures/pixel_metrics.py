@@ -1,8 +1,8 @@
 """GeoSeg's seven pixel metrics: IoU, Dice, accuracy, precision, recall, specificity and boundary F-score.
 
-Each is computed per sample and averaged over samples. GeoSeg names the metrics (section 5.1) and never released the script;
-its table says how it averaged: with pixels pooled over the benchmark, Dice would be 2 IoU / (1 + IoU) = 72.1 at its IoU of
-56.4; it reports 64.2, which only a mean over samples can give.
+Each is computed per sample and averaged over samples. GeoSeg names the metrics (section 5.1) and never
+released the script; its table says how it averaged: with pixels pooled over the benchmark, Dice would be 2
+IoU / (1 + IoU) = 72.1 at its IoU of 56.4; it reports 64.2, which only a mean over samples can give.
 
 Where a metric is 0/0 on a sample it is 1 if the answer is right there, else 0:
     IoU, Dice      both masks empty: 1, whatever was said: these metrics see masks only, no convention enters
@@ -32,7 +32,10 @@ def pixel_metrics(counts: SampleCounts, boundary: Mapping[str, Ints]) -> dict[st
         counts: n samples.
         boundary: arrays (n,) `true_px`, `true_near`, `predicted_px`, `predicted_near` of `BoundaryAgreement`.
     """
-    common, predicted, true, total = counts.common_px, counts.predicted_px, counts.true_px, counts.total_px
+    common = counts.common_px
+    predicted = counts.predicted_px
+    true = counts.true_px
+    total = counts.total_px
     union = counts.union_px
     neither = (union == 0).astype(np.float64)
     negatives = total - true

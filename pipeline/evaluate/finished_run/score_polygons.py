@@ -1,20 +1,23 @@
 """A finished run against polygons that a user has: buildings of a map, a cadastre, objects drawn by hand.
 
 1. `choose_question` says which question of the run the polygons answer.
-2. `read_polygons` reads the vector file and refuses what cannot be a truth. One row is one object, of one part or several.
-   Invalid geometry is repaired (`make_valid`) and counted.
-3. `_in_grid_pixels` reprojects to the run's CRS (edges longer than EDGE_M are split first, so that they bend as they should) and goes
-   on to pixel edges of the run grid; kept is what shares area with the run's region: the grid, and the AOI where it has one.
-4. `PolygonTruth.look` burns the polygons of one tile's read window. A pixel belongs to a polygon when its centre does; where
-   polygons overlap the later row of the file has the pixel, and such pixels are counted.
-5. Only pixels that the run judged count (`truth.RunPixels`): valid imagery (`mask` of masks.zarr is not at its fill value) that touches
-   the AOI (the rule by which a run selects its objects), in tiles that did not fail for this question. Truth and predictions are cut
-   alike, so an object at the border of the region is compared by its part inside. A world's truth (`truth`) is stricter: there a
-   failed tile's objects are missed objects.
-6. Which tiles are truly empty is asked of all polygons in the read window, also beyond the AOI: that is what the models saw.
+2. `read_polygons` reads the vector file and refuses what cannot be a truth. One row is one object, of one
+   part or several. Invalid geometry is repaired (`make_valid`) and counted.
+3. `_in_grid_pixels` reprojects to the run's CRS (edges longer than EDGE_M are split first, so that they bend
+   as they should) and goes on to pixel edges of the run grid; kept is what shares area with the run's region:
+   the grid, and the AOI where it has one.
+4. `PolygonTruth.look` burns the polygons of one tile's read window. A pixel belongs to a polygon when its
+   centre does; where polygons overlap the later row of the file has the pixel, and such pixels are counted.
+5. Only pixels that the run judged count (`truth.RunPixels`): valid imagery (`mask` of masks.zarr is not at
+   its fill value) that touches the AOI (the rule by which a run selects its objects), in tiles that did not
+   fail for this question. Truth and predictions are cut alike, so an object at the border of the region is
+   compared by its part inside. A world's truth (`truth`) is stricter: there a failed tile's objects are
+   missed objects.
+6. Which tiles are truly empty is asked of all polygons in the read window, also beyond the AOI: that is what
+   the models saw.
 
-The figures are `truth.QueryScore`, filled by `truth.score_tiles`, as for a world. Memory follows the tile for rasters; the polygons
-are held in memory.
+The figures are `truth.QueryScore`, filled by `truth.score_tiles`, as for a world. Memory follows the tile for
+rasters; the polygons are held in memory.
 """
 
 from __future__ import annotations
@@ -82,7 +85,8 @@ class PolygonTruth:
     def __init__(self, run_dir: Path, polygons: Polygons) -> None:
         """Open the run's rasters; `require_published` comes first."""
         self.polygons = polygons
-        self.n_counted, self.n_left_out = 0, 0
+        self.n_counted = 0
+        self.n_left_out = 0
         """Tiles."""
         self.overlapping_px = 0
         """Counted pixels that more than one polygon claims."""
@@ -90,9 +94,14 @@ class PolygonTruth:
         self._pixels = RunPixels(run_dir, polygons.aoi_px)
 
     def look(self, tile: TileSpec, query_index: int, *, fate: TileFate) -> TrueTile | None:
-        """The polygons of a tile (ids are 1 + their place in `geometries`) and the pixels that count; None when none does."""
-        core, read = tile.core, tile.read
-        counted = self._pixels.judged(core, query_index) if fate.answered else np.zeros(core.shape, dtype=np.bool_)
+        """The polygons of a tile (ids are 1 + their place in `geometries`) and the pixels that count; None
+        when none does.
+        """
+        core = tile.core
+        read = tile.read
+        counted = (
+            self._pixels.judged(core, query_index) if fate.answered else np.zeros(core.shape, dtype=np.bool_)
+        )
         if not counted.any():
             self.n_left_out += 1
             return None
@@ -122,11 +131,14 @@ class PolygonTruth:
         }
 
 
-def score_polygons(run_dir: Path, path: Path, info: RunInfo, question: str | None) -> tuple[QueryScore, dict[str, Any]]:
-    """The figures of one question of a run by the polygons of a file, and where these came from (`PolygonTruth.summary`).
+def score_polygons(
+    run_dir: Path, path: Path, info: RunInfo, question: str | None
+) -> tuple[QueryScore, dict[str, Any]]:
+    """The figures of one question of a run by the polygons of a file, and where these came from
+    (`PolygonTruth.summary`).
 
-    `question`: None for a run with one question; else its text, or its index in run.json, from 0. Raises InputError for
-    another question, a run that is not published, and whatever `read_polygons` refuses.
+    `question`: None for a run with one question; else its text, or its index in run.json, from 0. Raises
+    InputError for another question, a run that is not published, and whatever `read_polygons` refuses.
     """
     index = choose_question(info.queries, question)
     require_published(run_dir)
@@ -137,7 +149,9 @@ def score_polygons(run_dir: Path, path: Path, info: RunInfo, question: str | Non
 
 
 def choose_question(queries: Sequence[str], question: str | None) -> int:
-    """Index of the question that polygons answer: by its text, by its index, or the only one. Raises InputError that names them all."""
+    """Index of the question that polygons answer: by its text, by its index, or the only one. Raises
+    InputError that names them all.
+    """
     known = ", ".join(f"{index} = {query!r}" for index, query in enumerate(queries))
     if question is None:
         if len(queries) == 1:
@@ -149,14 +163,19 @@ def choose_question(queries: Sequence[str], question: str | None) -> int:
         return queries.index(text)
     if text.isdecimal() and int(text) < len(queries):
         return int(text)
-    raise InputError("--truth-query must be a question of the run, by number or text", came=repr(question), remedy=f"the run has {known}")
+    raise InputError(
+        "--truth-query must be a question of the run, by number or text",
+        came=repr(question),
+        remedy=f"the run has {known}",
+    )
 
 
 def read_polygons(path: Path, grid: RunGrid, aoi_wkb: bytes = b"") -> Polygons:
-    """Polygons of a vector file on a run grid; `aoi_wkb` is the run's AOI in the grid's CRS, empty for whole scenes.
+    """Polygons of a vector file on a run grid; `aoi_wkb` is the run's AOI in the grid's CRS, empty for whole
+    scenes.
 
-    Raises InputError when the file is missing, unreadable or without polygons, holds other geometry, has no CRS (or has one, where the
-    grid has none), or when no polygon shares area with the run's region.
+    Raises InputError when the file is missing, unreadable or without polygons, holds other geometry, has no
+    CRS (or has one, where the grid has none), or when no polygon shares area with the run's region.
     """
     frame = _read(path)
     crs = "no CRS" if frame.crs is None else crs_name(frame.crs.to_wkt())
@@ -186,28 +205,52 @@ def _read(path: Path) -> GeoDataFrame:
     """The polygons of the file. Raises InputError."""
     if not path.is_file():
         remedy = "give a world's folder, or a GeoJSON, GeoPackage or GeoParquet file with polygons"
-        raise InputError("--truth must be a world's folder or a file of polygons", came=f"{path}, which is neither", remedy=remedy)
+        raise InputError(
+            "--truth must be a world's folder or a file of polygons",
+            came=f"{path}, which is neither",
+            remedy=remedy,
+        )
     return read_vector_file(path, what="the truth", kinds=POLYGONS)
 
 
 def _in_grid_pixels(frame: GeoDataFrame, path: Path, grid: RunGrid) -> tuple[Geometries, int]:
-    """The frame's polygons in pixel edges of the grid (x = column, y = row), and how many had no place in its CRS."""
+    """The frame's polygons in pixel edges of the grid (x = column, y = row), and how many had no place in its
+    CRS.
+    """
     from pyproj.exceptions import ProjError
 
     if frame.crs is None and grid.crs_wkt is not None:
-        remedy = "write its CRS into the file, for example with `ogr2ogr -a_srs EPSG:... fixed.gpkg " + path.name + "`"
+        remedy = (
+            "write its CRS into the file, for example with `ogr2ogr -a_srs EPSG:... fixed.gpkg "
+            + path.name
+            + "`"
+        )
         raise InputError("the truth needs a CRS", came=f"{path} has none", remedy=remedy)
     if frame.crs is not None and grid.crs_wkt is None:
-        remedy = "give polygons in pixels (x = column, y = row) in a GeoPackage or GeoParquet file without CRS"
-        raise InputError("the truth of a run without CRS must have none either", came=crs_name(frame.crs.to_wkt()), remedy=remedy)
+        remedy = (
+            "give polygons in pixels (x = column, y = row) in a GeoPackage or GeoParquet file without CRS"
+        )
+        raise InputError(
+            "the truth of a run without CRS must have none either",
+            came=crs_name(frame.crs.to_wkt()),
+            remedy=remedy,
+        )
     shapes = frame.geometry.to_numpy()
     if frame.crs is not None and frame.crs != grid.crs_wkt:
-        unit_m = frame.crs.axis_info[0].unit_conversion_factor * (EARTH_RADIUS_M if frame.crs.is_geographic else 1.0)
+        unit_m = frame.crs.axis_info[0].unit_conversion_factor * (
+            EARTH_RADIUS_M if frame.crs.is_geographic else 1.0
+        )
         try:
-            shapes = frame.set_geometry(shapely.segmentize(shapes, EDGE_M / unit_m), crs=frame.crs).to_crs(grid.crs_wkt).geometry.to_numpy()
+            shapes = (
+                frame.set_geometry(shapely.segmentize(shapes, EDGE_M / unit_m), crs=frame.crs)
+                .to_crs(grid.crs_wkt)
+                .geometry.to_numpy()
+            )
         except ProjError as error:
             remedy = "reproject the file to the run's CRS"
-            raise InputError("the truth must convert to the run's CRS", came=f"{path}: {error}", remedy=remedy) from error
+            raise InputError(
+                "the truth must convert to the run's CRS", came=f"{path}: {error}", remedy=remedy
+            ) from error
     placed = np.isfinite(shapely.bounds(shapes)).all(axis=1)
     shapes = to_pixels(shapes[placed], grid)
     return np.where(shapely.is_valid(shapes), shapes, shapely.make_valid(shapes)), int((~placed).sum())
@@ -233,12 +276,18 @@ def _elsewhere(path: Path, crs: str, shapes: Geometries, grid: RunGrid) -> Input
 
 
 def _burnt(shapes: Any, window: Any, *, values: Any = None, **options: Any) -> NDArray[np.int64]:
-    """(H, W) over a window of the grid: `values` (default 1) of the shapes that hold a pixel's centre; a later shape wins."""
+    """(H, W) over a window of the grid: `values` (default 1) of the shapes that hold a pixel's centre; a
+    later shape wins.
+    """
     if len(shapes) == 0:
         return np.zeros(window.shape, dtype=np.int64)
-    pairs = zip(shapes, np.ones(len(shapes), dtype=int).tolist() if values is None else values.tolist(), strict=True)
+    pairs = zip(
+        shapes, np.ones(len(shapes), dtype=int).tolist() if values is None else values.tolist(), strict=True
+    )
     transform = Affine.translation(window.col0, window.row0)
-    burnt = rasterio.features.rasterize(pairs, out_shape=window.shape, transform=transform, fill=0, dtype="int32", **options)
+    burnt = rasterio.features.rasterize(
+        pairs, out_shape=window.shape, transform=transform, fill=0, dtype="int32", **options
+    )
     return np.asarray(burnt, dtype=np.int64)
 
 

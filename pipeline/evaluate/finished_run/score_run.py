@@ -1,26 +1,29 @@
 """A finished run against the truth: one row of figures per question.
 
-1. `read_truth` opens what `jobs/make_world.py` wrote: the label raster, the class of every instance, the class that
-   every question asks for ("" = nothing in any world answers it). `score_run` scores every question of a run with it;
-   polygons of a user's own are the other kind of truth (`score_polygons`).
-2. `score_tiles` asks the truth (`TileTruth.look`) for the true objects that every tile sees, and fills, tile core by tile core
-   and per question, an `Overlaps` table (instances, pixels) and a list of per-tile samples. What became of a tile is read from
-   coverage.parquet (`TileFate`), which a region that was merged again has too.
-3. Only what the run looked at counts (`RunPixels`): imagery that touches the AOI. Tiles that nobody looked at (outside the AOI, nodata,
-   cloud) and pixels outside are in no figure; truth and predictions are cut alike, so an object at the border of the region is
-   compared by its part inside, and one that lies beyond is none. A failed tile is not among them: with a world it counts as a tile without
-   an answer. What it holds is missed, it never rejects, and where nothing is to be found it scores 0 and not 1.
+1. `read_truth` opens what `jobs/make_world.py` wrote: the label raster, the class of every instance, the
+   class that every question asks for ("" = nothing in any world answers it). `score_run` scores every
+   question of a run with it; polygons of a user's own are the other kind of truth (`score_polygons`).
+2. `score_tiles` asks the truth (`TileTruth.look`) for the true objects that every tile sees, and fills, tile
+   core by tile core and per question, an `Overlaps` table (instances, pixels) and a list of per-tile samples.
+   What became of a tile is read from coverage.parquet (`TileFate`), which a region that was merged again has
+   too.
+3. Only what the run looked at counts (`RunPixels`): imagery that touches the AOI. Tiles that nobody looked at
+   (outside the AOI, nodata, cloud) and pixels outside are in no figure; truth and predictions are cut alike,
+   so an object at the border of the region is compared by its part inside, and one that lies beyond is none.
+   A failed tile is not among them: with a world it counts as a tile without an answer. What it holds is
+   missed, it never rejects, and where nothing is to be found it scores 0 and not 1.
 4. `QueryScore` derives the figures:
    - precision, recall: instances at IoU >= 0.5;
-   - gIoU: mean over tile cores of the mask IoU, where "nothing there, nothing predicted" counts 1 and a false alarm 0
-     (gRefCOCO's convention, used by Think2Seg-RS section 4.1), and "nothing there, no answer" 0 too (as `metrics` scores an unreadable
-     reply); `giou_present` is the mean over tiles that hold the class;
+   - gIoU: mean over tile cores of the mask IoU, where "nothing there, nothing predicted" counts 1 and a false
+     alarm 0 (gRefCOCO's convention, used by Think2Seg-RS section 4.1), and "nothing there, no answer" 0 too
+     (as `metrics` scores an unreadable reply); `giou_present` is the mean over tiles that hold the class;
    - cIoU: intersection over union of all pixels together;
-   - rejection: the share of truly empty tiles (no pixel of the class in the READ window) that were answered "nothing
-     here"; false rejection: the share of tiles whose core holds the class that were answered so;
-   - false alarms per 100 km2 on empty land: predicted instances that begin in a truly empty tile (the first core they show in,
-     row by row, so each belongs to one tile) and share no pixel with a true object of the class, over the ground area of the
-     counted pixels of these tiles' cores. Tiles that failed are no such land.
+   - rejection: the share of truly empty tiles (no pixel of the class in the READ window) that were answered
+     "nothing here"; false rejection: the share of tiles whose core holds the class that were answered so;
+   - false alarms per 100 km2 on empty land: predicted instances that begin in a truly empty tile (the first
+     core they show in, row by row, so each belongs to one tile) and share no pixel with a true object of the
+     class, over the ground area of the counted pixels of these tiles' cores. Tiles that failed are no such
+     land.
 """
 
 from __future__ import annotations
@@ -60,7 +63,9 @@ class Truth:
     """Items of queries.json: query, class, kind."""
 
     def class_for(self, query: str) -> str:
-        """The class a question asks for; "" when no object of any world answers it. Raises InputError for a foreign question."""
+        """The class a question asks for; "" when no object of any world answers it. Raises InputError for a
+        foreign question.
+        """
         for item in self.queries:
             if item["query"] == query:
                 return item["class"]
@@ -113,7 +118,9 @@ class QueryScore:
             "giou_present": float(np.mean(present)) if present else float("nan"),
             "ciou": self.overlaps.pixel_iou(),
             "rejection": self.rejected_empty / self.truly_empty if self.truly_empty else float("nan"),
-            "false_rejection": self.rejected_present / self.truly_present if self.truly_present else float("nan"),
+            "false_rejection": self.rejected_present / self.truly_present
+            if self.truly_present
+            else float("nan"),
         }
         return {
             "query": self.query,
@@ -133,8 +140,8 @@ class QueryScore:
 def read_truth(world_dir: Path) -> Truth:
     """The truth of a world directory. Raises InputError when a file of `jobs/make_world.py` is missing.
 
-    world.json is among them although nothing is read from it: without it the drawing was interrupted, and the other files may be
-    of two scenes.
+    world.json is among them although nothing is read from it: without it the drawing was interrupted, and the
+    other files may be of two scenes.
     """
     for name in ("labels.tif", "truth.parquet", "queries.json", "world.json"):
         if not (world_dir / name).is_file():
@@ -186,7 +193,9 @@ class RunPixels:
     """Which pixels of a published run a truth may count. Masks are (h, w) over a tile's core."""
 
     def __init__(self, run_dir: Path, aoi_px: Any | None) -> None:
-        """`aoi_px`: the run's AOI in pixel edges of its grid (`aoi_in_pixels`), None for whole scenes. `require_published` comes first."""
+        """`aoi_px`: the run's AOI in pixel edges of its grid (`aoi_in_pixels`), None for whole scenes.
+        `require_published` comes first.
+        """
         self._mask: Any = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["mask"]
         self._aoi_px = aoi_px
 
@@ -195,37 +204,62 @@ class RunPixels:
         if self._aoi_px is None:
             return np.ones(core.shape, dtype=np.bool_)
         moved = Affine.translation(core.col0, core.row0)
-        burnt = rasterio.features.rasterize([self._aoi_px], out_shape=core.shape, transform=moved, fill=0, all_touched=True, dtype="uint8")
+        burnt = rasterio.features.rasterize(
+            [self._aoi_px], out_shape=core.shape, transform=moved, fill=0, all_touched=True, dtype="uint8"
+        )
         return np.asarray(burnt, dtype=np.bool_)
 
     def judged(self, core: Window, query_index: int) -> NDArray[np.bool_]:
-        """True = the run judged imagery there for this question (`mask` is not at its fill value), and the pixel is in its region."""
-        judged: NDArray[np.bool_] = self._mask[query_index, core.row0 : core.row1, core.col0 : core.col1] != MASK_FILL
+        """True = the run judged imagery there for this question (`mask` is not at its fill value), and the
+        pixel is in its region.
+        """
+        judged: NDArray[np.bool_] = (
+            self._mask[query_index, core.row0 : core.row1, core.col0 : core.col1] != MASK_FILL
+        )
         return judged & self.in_region(core) if judged.any() else judged
 
 
 def aoi_in_pixels(aoi_wkb: bytes, grid: RunGrid) -> Any | None:
-    """The AOI of a run (WKB in the grid's CRS, empty for whole scenes) in pixel edges of its grid; None for whole scenes."""
+    """The AOI of a run (WKB in the grid's CRS, empty for whole scenes) in pixel edges of its grid; None for
+    whole scenes.
+    """
     return to_pixels([shapely.from_wkb(aoi_wkb)], grid)[0] if aoi_wkb else None
 
 
 def score_run(run_dir: Path, truth: Truth, info: RunInfo) -> list[QueryScore]:
-    """Score every question of a run whose grid is the label raster's own lattice (same transform, a sub-window is fine)."""
+    """Score every question of a run whose grid is the label raster's own lattice (same transform, a
+    sub-window is fine).
+    """
     require_published(run_dir)
     kinds = {item["query"]: item["kind"] for item in truth.queries}
-    scores = [QueryScore(query=q, kind=kinds.get(q, ""), class_name=truth.class_for(q), query_index=i) for i, q in enumerate(info.queries)]
+    scores = [
+        QueryScore(query=q, kind=kinds.get(q, ""), class_name=truth.class_for(q), query_index=i)
+        for i, q in enumerate(info.queries)
+    ]
     pixels = RunPixels(run_dir, aoi_in_pixels(bytes.fromhex(info.aoi_wkb), info.lattice.grid))
     with rasterio.open(truth.labels_path) as labels:
         ids = [truth.ids_of(score.class_name) for score in scores]
-        score_tiles(run_dir, info.lattice, scores, _WorldTiles(labels, grid_offset(info.lattice, labels), ids, pixels))
+        score_tiles(
+            run_dir, info.lattice, scores, _WorldTiles(labels, grid_offset(info.lattice, labels), ids, pixels)
+        )
     return scores
 
 
 class _WorldTiles:
-    """`TileTruth` of a world: of a tile that failed all pixels of the region count, since which of them are imagery is not recorded."""
+    """`TileTruth` of a world: of a tile that failed all pixels of the region count, since which of them are
+    imagery is not recorded.
+    """
 
-    def __init__(self, labels: rasterio.DatasetReader, offset: tuple[int, int], ids: list[NDArray[np.int64]], pixels: RunPixels) -> None:
-        """`offset`: `grid_offset` of the labels. `ids`: per question of the run, the ids of the objects that answer it."""
+    def __init__(
+        self,
+        labels: rasterio.DatasetReader,
+        offset: tuple[int, int],
+        ids: list[NDArray[np.int64]],
+        pixels: RunPixels,
+    ) -> None:
+        """`offset`: `grid_offset` of the labels. `ids`: per question of the run, the ids of the objects that
+        answer it.
+        """
         self._labels = labels
         self._offset = offset
         self._ids = ids
@@ -235,7 +269,9 @@ class _WorldTiles:
     def look(self, tile: TileSpec, query_index: int, *, fate: TileFate) -> TrueTile | None:
         if not fate.failed and not fate.answered:
             return None
-        counted = self._pixels.in_region(tile.core) if fate.failed else self._pixels.judged(tile.core, query_index)
+        counted = (
+            self._pixels.in_region(tile.core) if fate.failed else self._pixels.judged(tile.core, query_index)
+        )
         if not counted.any():
             return None
         if self._last is None or self._last[0] != tile.tile_id:
@@ -245,19 +281,24 @@ class _WorldTiles:
 
 
 def score_tiles(run_dir: Path, lattice: TileLattice, scores: list[QueryScore], truth: TileTruth) -> None:
-    """Fill the scores of some questions of a published run. Raises InputError when its rasters or its ledger are not there."""
+    """Fill the scores of some questions of a published run. Raises InputError when its rasters or its ledger
+    are not there.
+    """
     require_published(run_dir)
     fates = _fates(run_dir)
     predicted: Any = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["instance_id"]
     for tile_row in range(lattice.n_tile_rows):
         for tile_col in range(lattice.n_tile_cols):
             tile = lattice.tile(tile_row, tile_col)
-            core, area_m2 = tile.core, _core_m2(lattice, tile)
+            core = tile.core
+            area_m2 = _core_m2(lattice, tile)
             for score in scores:
                 fate = fates.get((tile.tile_id, score.query_index), _NO_RECORD)
                 true = truth.look(tile, score.query_index, fate=fate)
                 if true is not None:
-                    found = predicted[score.query_index, core.row0 : core.row1, core.col0 : core.col1].astype(np.int64)
+                    found = predicted[score.query_index, core.row0 : core.row1, core.col0 : core.col1].astype(
+                        np.int64
+                    )
                     _add_tile(score, tile, true, found, fate, area_m2)
 
 
@@ -266,11 +307,20 @@ def require_published(run_dir: Path) -> None:
     for name in ("masks.zarr", "coverage.parquet"):
         if not (run_dir / name).exists():
             raise InputError(
-                f"a run needs {name} to be scored", came=str(run_dir), remedy="let the run end: start its own command again, it resumes"
+                f"a run needs {name} to be scored",
+                came=str(run_dir),
+                remedy="let the run end: start its own command again, it resumes",
             )
 
 
-def _add_tile(score: QueryScore, tile: TileSpec, true: TrueTile, found: NDArray[np.int64], fate: TileFate, area_m2: float) -> None:
+def _add_tile(
+    score: QueryScore,
+    tile: TileSpec,
+    true: TrueTile,
+    found: NDArray[np.int64],
+    fate: TileFate,
+    area_m2: float,
+) -> None:
     """Count one tile: `found` are the predicted ids of its core, `area_m2` is the ground area of that."""
     rows, cols = tile.core.slices_in(tile.read)
     true_core, found = np.where(true.counted, true.seen[rows, cols], 0), np.where(true.counted, found, 0)
@@ -299,7 +349,9 @@ _NO_RECORD = TileFate(status=TileStatus.EMPTY, reason=Reason.OUTSIDE_AOI)
 def _fates(run_dir: Path) -> dict[tuple[str, int], TileFate]:
     """(tile_id, query_index) -> fate, of all tiles but those outside the AOI."""
     columns = ["tile_id", "statuses", "reasons"]
-    table = pq.read_table(run_dir / "coverage.parquet", columns=columns, filters=[("reason", "!=", Reason.OUTSIDE_AOI.value)])
+    table = pq.read_table(
+        run_dir / "coverage.parquet", columns=columns, filters=[("reason", "!=", Reason.OUTSIDE_AOI.value)]
+    )
     fates = {}
     for row in table.to_pylist():
         for index, (status, reason) in enumerate(zip(row["statuses"], row["reasons"], strict=True)):
@@ -314,10 +366,16 @@ def _core_m2(lattice: TileLattice, tile: TileSpec) -> float:
 
 
 def grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[int, int]:
-    """(row, column) of the run grid's first pixel in the label raster. Raises InputError when they share no pixel lattice."""
+    """(row, column) of the run grid's first pixel in the label raster. Raises InputError when they share no
+    pixel lattice.
+    """
     a, _, c, _, e, f = lattice.grid.transform
     col, row = ~labels.transform @ (c, f)
-    if abs(labels.transform.a - a) > 1e-9 or abs(labels.transform.e - e) > 1e-9 or max(abs(col - round(col)), abs(row - round(row))) > 1e-6:
+    if (
+        abs(labels.transform.a - a) > 1e-9
+        or abs(labels.transform.e - e) > 1e-9
+        or max(abs(col - round(col)), abs(row - round(row))) > 1e-6
+    ):
         raise InputError(
             "the run and the world's labels.tif must share one pixel lattice",
             came=f"run transform {lattice.grid.transform}, labels transform {tuple(labels.transform)[:6]}",
@@ -330,13 +388,18 @@ def read_labels(labels: rasterio.DatasetReader, window: Window, offset: tuple[in
     """(H, W) instance ids of a window of the run grid; 0 = background, also beyond the raster."""
     moved = window.shifted(*offset)
     out: NDArray[np.int64] = labels.read(
-        1, window=rasterio.windows.Window(moved.col0, moved.row0, moved.width, moved.height), boundless=True, fill_value=0
+        1,
+        window=rasterio.windows.Window(moved.col0, moved.row0, moved.width, moved.height),
+        boundless=True,
+        fill_value=0,
     ).astype(np.int64)
     return out
 
 
 def score_table(scores: list[QueryScore]) -> str:
-    """A plain-text table of the figures, one line per question, and why false alarms have no area where they have none."""
+    """A plain-text table of the figures, one line per question, and why false alarms have no area where they
+    have none.
+    """
     columns = (
         "kind",
         "class",
@@ -356,9 +419,14 @@ def score_table(scores: list[QueryScore]) -> str:
     rows = [score.figures() for score in scores]
     cells = [["query", *columns], *([_cell(row["query"]), *(_cell(row[c]) for c in columns)] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
     if any(row["empty_km2"] is None for row in rows):
-        lines.append("empty_km2 and per_100_km2 are unknown: the run grid has no CRS, so its pixels have no size on the ground")
+        lines.append(
+            "empty_km2 and per_100_km2 are unknown: the run grid has no CRS, so its pixels have no size on the ground"
+        )
     elif any(row["per_100_km2"] is None for row in rows):
         lines.append("per_100_km2 is unknown where no truly empty tile was answered")
     return "\n".join(lines)

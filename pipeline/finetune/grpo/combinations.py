@@ -1,9 +1,9 @@
 """Which geometry an answer gives for every target: the action space of mask-only GRPO, as data.
 
-The paper fixes one combination per training, so that the policy explores where prompts lie and not what kind they are
-(Think2Seg-RS section 3.2.3), and compares five of them (section 4.5.3, table 6). A combination says what the format reward
-asks of every item (`holds`) and which part of a prompt the segmenter is given (`keep`). What the model is asked in words, and
-how its reply is read, is the profile's part.
+The paper fixes one combination per training, so that the policy explores where prompts lie and not what kind
+they are (Think2Seg-RS section 3.2.3), and compares five of them (section 4.5.3, table 6). A combination says
+what the format reward asks of every item (`holds`) and which part of a prompt the segmenter is given
+(`keep`). What the model is asked in words, and how its reply is read, is the profile's part.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class PromptCombination:
         if box is None and not any(label == 1 for _, label in chosen):
             return None
         return Prompt(
-            box_xyxy=box, points_xy=tuple(p for p, _ in chosen), point_labels=tuple(label for _, label in chosen), label=prompt.label
+            box_xyxy=box,
+            points_xy=tuple(p for p, _ in chosen),
+            point_labels=tuple(label for _, label in chosen),
+            label=prompt.label,
         )
 
 
@@ -60,11 +63,14 @@ COMBINATIONS: Mapping[str, PromptCombination] = {
 
 
 def find_combination(name: str, profile: Profile) -> PromptCombination:
-    """The combination called `name`. Raises InputError when there is none, or when the profile cannot read its parts."""
+    """The combination called `name`. Raises InputError when there is none, or when the profile cannot read
+    its parts.
+    """
     if name not in COMBINATIONS:
         remedy = f"use one of {', '.join(COMBINATIONS)}"
         raise InputError("the prompt combination must be a known one", came=repr(name), remedy=remedy)
-    chosen, parser = COMBINATIONS[name], profile.parser
+    chosen = COMBINATIONS[name]
+    parser = profile.parser
     readable = parser.n_points if parser.points_keys else 0, parser.n_negative if parser.negative_keys else 0
     if chosen.positive > readable[0] or chosen.negative > readable[1]:
         raise InputError(
@@ -75,5 +81,9 @@ def find_combination(name: str, profile: Profile) -> PromptCombination:
     needed = [key for key in parser.required if key == parser.box_keys[0]]
     if needed and not chosen.box:
         came = f"profile {profile.name!r}, which drops items without {needed[0]}"
-        raise InputError(f"the combination {name!r} has no box", came=came, remedy="choose a profile that does not require one")
+        raise InputError(
+            f"the combination {name!r} has no box",
+            came=came,
+            remedy="choose a profile that does not require one",
+        )
     return chosen

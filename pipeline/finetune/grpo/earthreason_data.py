@@ -1,7 +1,9 @@
-"""The training split of EarthReason as training data: the set the paper trains on, read by the evaluation's reader.
+"""The training split of EarthReason as training data: the set the paper trains on, read by the evaluation's
+reader.
 
-One question per image, as the released loader does it (methods notes, section 4.4); it draws unseeded and once per process, here the
-draw depends on the seed and the image alone. Images and masks stay where they are; only a table that points to them is written.
+One question per image, as the released loader does it (methods notes, section 4.4); it draws unseeded and
+once per process, here the draw depends on the seed and the image alone. Images and masks stay where they are;
+only a table that points to them is written.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ SPLIT = "train"
 
 
 def write_table(root: Path, folder: Path, *, seed: int) -> Path:
-    """Write the table of `root`/train into `folder` and return it. Questions that no model may be asked are left out.
+    """Write the table of `root`/train into `folder` and return it. Questions that no model may be asked are
+    left out.
 
     Raises InputError: `root` is no EarthReason, or holds no question that may be asked.
     """
     if not root.is_dir():
-        raise InputError("earthreason must be a folder", came=f"{root}, which is none", remedy="write earthreason:ROOT")
+        raise InputError(
+            "earthreason must be a folder", came=f"{root}, which is none", remedy="write earthreason:ROOT"
+        )
     lines = []
     for image in choose_samples(read_earthreason(root, SPLIT), "random", seed=seed):
         for sample in image.samples:
@@ -33,7 +38,10 @@ def write_table(root: Path, folder: Path, *, seed: int) -> Path:
                 continue
             assert isinstance(image.pixels, ImageFile)
             assert isinstance(sample.mask, MaskFile)
-            places = {"image": str(Path(image.pixels.path).resolve()), "mask": str(Path(sample.mask.path).resolve())}
+            places = {
+                "image": str(Path(image.pixels.path).resolve()),
+                "mask": str(Path(sample.mask.path).resolve()),
+            }
             lines.append(json.dumps({**places, "question": sample.query}, ensure_ascii=False))
     write_bytes_atomic(folder / TABLE, "".join(line + "\n" for line in lines).encode())
     return folder

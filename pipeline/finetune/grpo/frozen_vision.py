@@ -1,11 +1,11 @@
 """A frozen vision tower reads every image once: its features are kept by the image's pixels.
 
-1. `remember_images` lays a memory over the tower's `forward`. A group of G replies hands the tower G copies of one image, and does so
-   again when the likelihood of the replies is computed, again in the next pass over the data: each is looked up, only new images
-   are computed, all of them in one call.
+1. `remember_images` lays a memory over the tower's `forward`. A group of G replies hands the tower G copies
+   of one image, and does so again when the likelihood of the replies is computed, again in the next pass over
+   the data: each is looked up, only new images are computed, all of them in one call.
 2. The key is a hash of the image's patches, so nothing else has to be handed through the trainer.
-3. The oldest images are forgotten beyond `limit_bytes`; those of the call at hand are kept whatever they take. Features are exact: the
-   tower's attention never crosses images.
+3. The oldest images are forgotten beyond `limit_bytes`; those of the call at hand are kept whatever they
+   take. Features are exact: the tower's attention never crosses images.
 
 A tower that learns has no memory: its features change at every step.
 """
@@ -17,13 +17,16 @@ from collections import OrderedDict
 from typing import Any
 
 REMEMBERED_BYTES = 2**30
-"""Where the tower runs, per model. An image takes tokens x width x bytes per number: 81 x 256 x 4 = 83 KB for the embedded prompter (12,900
-images), 900 x 2048 x 2 = 3.7 MB for Qwen2.5-VL-3B at 840 px in bfloat16 (291 images), 900 x 3584 x 2 = 6.5 MB for 7B (166). With more
-images than that in the data, the memory still serves a step's copies of one image, and no later pass."""
+"""Where the tower runs, per model. An image takes tokens x width x bytes per number: 81 x 256 x 4 = 83 KB for
+the embedded prompter (12,900 images), 900 x 2048 x 2 = 3.7 MB for Qwen2.5-VL-3B at 840 px in bfloat16 (291
+images), 900 x 3584 x 2 = 6.5 MB for 7B (166). With more images than that in the data, the memory still serves
+a step's copies of one image, and no later pass.
+"""
 
 
 def remember_images(visual: Any, *, limit_bytes: int = REMEMBERED_BYTES) -> None:
-    """Lay the memory over a frozen Qwen2.5-VL vision tower, in place; its parameters and their names stay as they are.
+    """Lay the memory over a frozen Qwen2.5-VL vision tower, in place; its parameters and their names stay as
+    they are.
 
     Raises ValueError when a parameter of it learns.
     """
@@ -31,7 +34,9 @@ def remember_images(visual: Any, *, limit_bytes: int = REMEMBERED_BYTES) -> None
 
     if any(parameter.requires_grad for parameter in visual.parameters()):
         raise ValueError("features of a vision tower that learns cannot be kept")
-    compute, known, held = visual.forward, OrderedDict[bytes, Any](), 0
+    compute = visual.forward
+    known = OrderedDict[bytes, Any]()
+    held = 0
 
     def forward(hidden_states: Any, grid_thw: Any, **given: Any) -> Any:
         nonlocal held
@@ -41,10 +46,15 @@ def remember_images(visual: Any, *, limit_bytes: int = REMEMBERED_BYTES) -> None
         if new:
             places = list(new.values())
             with torch.no_grad():
-                output = compute(torch.cat([images[place] for place in places]), grid_thw=grid_thw[places], **given)
+                output = compute(
+                    torch.cat([images[place] for place in places]), grid_thw=grid_thw[places], **given
+                )
             merged = (grid_thw[places].prod(-1) // visual.spatial_merge_size**2).tolist()
             # copies: a part of the call's tensor would hold the whole of it
-            known.update((key, part.clone()) for key, part in zip(new, output.pooler_output.detach().split(merged), strict=True))
+            known.update(
+                (key, part.clone())
+                for key, part in zip(new, output.pooler_output.detach().split(merged), strict=True)
+            )
             held += sum(known[key].nbytes for key in new)
         features = torch.cat([known[key] for key in keys])
         while held > limit_bytes and len(known) > len(new):

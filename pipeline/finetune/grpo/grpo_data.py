@@ -1,19 +1,22 @@
-"""What a prompter is trained on: a folder of images, masks and questions. Masks are the only labels there are.
+"""What a prompter is trained on: a folder of images, masks and questions. Masks are the only labels there
+are.
 
     questions.jsonl      one JSON object per line: "image", "mask", "question"; optional "thought"
     images/*.png|jpg|tif  8 bits per channel; grey ones are repeated over the three channels, alpha is dropped
     masks/*.png          same size, above 0 = target, alpha apart; "mask": null says that the target is not there
 
-1. `read_samples` reads the table and looks at every file's header: existence, and that image and mask are of one size. A wrong line
-   is named by its number.
-2. `check_pixels` decodes every file once: what is cut off, deeper than 8 bits or a mask that says two things ends here, and not an
-   hour into a training. Both are done before any model is loaded.
-3. `TrainingSample` decodes when asked, at the image's own size or squashed to a given one (image with the profile's filter, mask
-   with nearest neighbour), as Think2Seg-RS squashes both to 840 x 840. Files are read by the evaluation's readers.
-4. `as_dataset` gives TRL rows that are made when they are read: the chat messages and the picture of inference
-   (`pipeline.prompt.template`), and the sample's number for the reward.
+1. `read_samples` reads the table and looks at every file's header: existence, and that image and mask are of
+   one size. A wrong line is named by its number.
+2. `check_pixels` decodes every file once: what is cut off, deeper than 8 bits or a mask that says two things
+   ends here, and not an hour into a training. Both are done before any model is loaded.
+3. `TrainingSample` decodes when asked, at the image's own size or squashed to a given one (image with the
+   profile's filter, mask with nearest neighbour), as Think2Seg-RS squashes both to 840 x 840. Files are read
+   by the evaluation's readers.
+4. `as_dataset` gives TRL rows that are made when they are read: the chat messages and the picture of
+   inference (`pipeline.prompt.template`), and the sample's number for the reward.
 
-Paths are relative to the folder, or absolute. `world_data` writes worlds into this layout, `earthreason_data` a table of that data set.
+Paths are relative to the folder, or absolute. `world_data` writes worlds into this layout, `earthreason_data`
+a table of that data set.
 """
 
 from __future__ import annotations
@@ -50,16 +53,24 @@ class TrainingSample:
     question: str
     """Normalised by `check_query`."""
     thought: str = ""
-    """What a taught reply says between its think tags; empty: a sentence made of the question. Only the warm start reads it."""
+    """What a taught reply says between its think tags; empty: a sentence made of the question. Only the warm
+    start reads it.
+    """
 
-    def rgb(self, size_wh: tuple[int, int] | None = None, resampling: Resampling = "lanczos") -> NDArray[np.uint8]:
-        """(H, W, 3), squashed to (width, height) where given. Raises SourceError when the file does not decode."""
+    def rgb(
+        self, size_wh: tuple[int, int] | None = None, resampling: Resampling = "lanczos"
+    ) -> NDArray[np.uint8]:
+        """(H, W, 3), squashed to (width, height) where given. Raises SourceError when the file does not
+        decode.
+        """
         from PIL import Image
 
         whole = ImageFile(path=str(self.image)).read()
         if size_wh is None or whole.shape[1::-1] == size_wh:
             return whole
-        return np.array(Image.fromarray(whole).resize(size_wh, Image.Resampling[resampling.upper()]), np.uint8)
+        return np.array(
+            Image.fromarray(whole).resize(size_wh, Image.Resampling[resampling.upper()]), np.uint8
+        )
 
     def truth(self, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
         """(H, W) of `shape_hw`, squashed by nearest neighbour where the file has another size; True = target.
@@ -80,8 +91,8 @@ class TrainingSample:
 def read_target(path: Path) -> NDArray[np.bool_]:
     """(H, W) of a mask file, True = target. Raises SourceError: see `TrainingSample.truth`.
 
-    The evaluation takes a mask's first channel, as the data sets define it. Colours that disagree would be one target here and
-    another there, so they are refused.
+    The evaluation takes a mask's first channel, as the data sets define it. Colours that disagree would be
+    one target here and another there, so they are refused.
     """
     values = decode_picture(str(path))
     if values.ndim == 2:
@@ -89,7 +100,9 @@ def read_target(path: Path) -> NDArray[np.bool_]:
     colours = values[..., : 1 if values.shape[-1] == 2 else 3] > 0
     target = np.ascontiguousarray(colours[..., 0])
     if (colours != target[..., None]).any():
-        raise SourceError(f"a mask must be 0 beside its target in every colour and above 0 inside, the colours of {path} disagree")
+        raise SourceError(
+            f"a mask must be 0 beside its target in every colour and above 0 inside, the colours of {path} disagree"
+        )
     return target
 
 
@@ -98,10 +111,18 @@ def read_samples(folder: Path) -> tuple[TrainingSample, ...]:
     table = folder / TABLE
     if not table.is_file():
         remedy = "name a folder of images, masks and questions, or world:SEED (see --help)"
-        raise InputError(f"training data must be a folder with {TABLE}", came=f"{folder} without it", remedy=remedy)
-    lines = [(number, line) for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1) if line.strip()]
+        raise InputError(
+            f"training data must be a folder with {TABLE}", came=f"{folder} without it", remedy=remedy
+        )
+    lines = [
+        (number, line)
+        for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1)
+        if line.strip()
+    ]
     if not lines:
-        raise InputError("training data must hold a question", came=f"an empty {table}", remedy="add lines to it")
+        raise InputError(
+            "training data must hold a question", came=f"an empty {table}", remedy="add lines to it"
+        )
     sizes: dict[Path, tuple[int, int]] = {}
     return tuple(_sample(folder, line, f"{table}, line {number}", sizes) for number, line in lines)
 
@@ -110,20 +131,39 @@ def _sample(folder: Path, line: str, where: str, sizes: dict[Path, tuple[int, in
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise InputError(f"{where} must be one JSON object", came=str(error), remedy="correct the line") from error
+        raise InputError(
+            f"{where} must be one JSON object", came=str(error), remedy="correct the line"
+        ) from error
     known = {"image", "mask", "question", "thought"}
     if not isinstance(row, Mapping) or not {"image", "mask", "question"} <= row.keys() <= known:
         came = f"keys {sorted(row)}" if isinstance(row, Mapping) else type(row).__name__
-        raise InputError(f"{where} must have the keys image, mask, question and may have thought", came=came, remedy="correct the line")
-    wrong = [key for key, value in row.items() if not isinstance(value, str) and not (key == "mask" and value is None)]
+        raise InputError(
+            f"{where} must have the keys image, mask, question and may have thought",
+            came=came,
+            remedy="correct the line",
+        )
+    wrong = [
+        key
+        for key, value in row.items()
+        if not isinstance(value, str) and not (key == "mask" and value is None)
+    ]
     if wrong:
-        raise InputError(f"{where}: {wrong[0]} must be text", came=repr(row[wrong[0]]), remedy="correct the line")
-    image, mask = folder / row["image"], None if row["mask"] is None else folder / row["mask"]
+        raise InputError(
+            f"{where}: {wrong[0]} must be text", came=repr(row[wrong[0]]), remedy="correct the line"
+        )
+    image = folder / row["image"]
+    mask = None if row["mask"] is None else folder / row["mask"]
     if mask is not None and _size(mask, where, sizes) != _size(image, where, sizes):
         came = f"{sizes[image][0]} x {sizes[image][1]} px and {sizes[mask][0]} x {sizes[mask][1]} px"
-        raise InputError(f"{where}: image and mask must be of one size", came=came, remedy="cut both alike, or drop the line")
+        raise InputError(
+            f"{where}: image and mask must be of one size",
+            came=came,
+            remedy="cut both alike, or drop the line",
+        )
     _size(image, where, sizes)
-    return TrainingSample(image=image, mask=mask, question=_question(row["question"], where), thought=row.get("thought", ""))
+    return TrainingSample(
+        image=image, mask=mask, question=_question(row["question"], where), thought=row.get("thought", "")
+    )
 
 
 def _question(text: str, where: str) -> str:
@@ -139,13 +179,17 @@ def _size(path: Path, where: str, sizes: dict[Path, tuple[int, int]]) -> tuple[i
         try:
             height, width = picture_size(str(path))
         except SourceError as error:
-            raise InputError(f"{where} must name readable images", came=str(error), remedy="correct the path or the file") from error
+            raise InputError(
+                f"{where} must name readable images", came=str(error), remedy="correct the path or the file"
+            ) from error
         sizes[path] = width, height
     return sizes[path]
 
 
 def check_pixels(samples: Sequence[TrainingSample]) -> None:
-    """Decode every image and every mask once. Raises InputError naming the first file that a training could not read."""
+    """Decode every image and every mask once. Raises InputError naming the first file that a training could
+    not read.
+    """
     readers: dict[Path, Callable[[], object]] = {}
     for sample in samples:
         readers[sample.image] = ImageFile(path=str(sample.image)).read
@@ -163,11 +207,17 @@ def check_pixels(samples: Sequence[TrainingSample]) -> None:
         faults = [said for said in pool.map(fault, readers.values()) if said]
     if faults:
         came = f"{len(faults)} of {len(readers)} files that cannot; the first: {faults[0]}"
-        raise InputError("every image and mask must be readable", came=came, remedy="replace the files, or drop their lines")
+        raise InputError(
+            "every image and mask must be readable",
+            came=came,
+            remedy="replace the files, or drop their lines",
+        )
 
 
 def as_dataset(samples: Sequence[TrainingSample], profile: Profile) -> Any:
-    """A `datasets.Dataset` for TRL with the columns prompt, image, sample; prompt and image are made when a row is read."""
+    """A `datasets.Dataset` for TRL with the columns prompt, image, sample; prompt and image are made when a
+    row is read.
+    """
     from datasets import Dataset
 
     def rows(batch: Mapping[str, list[int]]) -> dict[str, list[Any]]:

@@ -1,7 +1,8 @@
-"""What a training leaves to look at: one line per logged step, `curves.csv`, TensorBoard events, `curves.png`.
+"""What a training leaves to look at: one line per logged step, `curves.csv`, TensorBoard events,
+`curves.png`.
 
-The table is written from the trainer's own history, which travels in its checkpoints; so after a resumed run it holds every
-step once, and steps that were lost in a crash are not in it.
+The table is written from the trainer's own history, which travels in its checkpoints; so after a resumed run
+it holds every step once, and steps that were lost in a crash are not in it.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ COLUMNS: Mapping[str, str] = {
     "embeddings": "embeddings",
     "step_s": "step_time",
 }
-"""Column of curves.csv -> key of the trainer's log. A column without a value in any step is left out. `equal_groups`: share of the
-questions whose replies all earned the same, which teach nothing."""
+"""Column of curves.csv -> key of the trainer's log. A column without a value in any step is left out.
+`equal_groups`: share of the questions whose replies all earned the same, which teach nothing.
+"""
 
 PANELS = (
     ("reward", ("reward",)),
@@ -58,11 +60,17 @@ _AVERAGED = 0.1
 
 
 def table_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Rows of curves.csv from the trainer's history: finite values only, one row per step, summaries left out."""
+    """Rows of curves.csv from the trainer's history: finite values only, one row per step, summaries left
+    out.
+    """
     rows = []
     for entry in history:
         row = {column: entry.get(key) for column, key in COLUMNS.items()}
-        numbers = {column: float(value) for column, value in row.items() if isinstance(value, int | float) and math.isfinite(value)}
+        numbers = {
+            column: float(value)
+            for column, value in row.items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        }
         if len(numbers.keys() - {"step"}) > 2:  # the last entry of a training holds times, no curves
             rows.append(numbers)
     return rows
@@ -93,13 +101,17 @@ def write_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
         for column in columns:
-            points = np.array([(row["step"], row[column]) for row in rows if column in row and "step" in row]).reshape(-1, 2)
+            points = np.array(
+                [(row["step"], row[column]) for row in rows if column in row and "step" in row]
+            ).reshape(-1, 2)
             if not len(points):
                 continue
             span = max(1, round(len(points) * _AVERAGED))
             mean = np.array([points[max(0, i - span + 1) : i + 1, 1].mean() for i in range(len(points))])
             (line,) = axis.plot(points[:, 0], points[:, 1], linewidth=0.6, alpha=0.4)
-            axis.plot(points[:, 0], mean, linewidth=1.8, color=line.get_color(), label=column.replace("_", " "))
+            axis.plot(
+                points[:, 0], mean, linewidth=1.8, color=line.get_color(), label=column.replace("_", " ")
+            )
         if axis.lines:
             axis.legend(fontsize=7)
     for axis in axes[3:]:
@@ -117,7 +129,9 @@ def log_line(stage: str, entry: Mapping[str, Any], max_steps: int) -> str:
 
 
 def make_callback(stage: str, out: Path, resumed_step: int) -> Any:
-    """A transformers TrainerCallback that prints, writes curves.csv at every log and curves.png at every checkpoint and the end."""
+    """A transformers TrainerCallback that prints, writes curves.csv at every log and curves.png at every
+    checkpoint and the end.
+    """
     from torch.utils.tensorboard import SummaryWriter
     from transformers import TrainerCallback
     from transformers.integrations.integration_utils import rewrite_logs
@@ -130,9 +144,13 @@ def make_callback(stage: str, out: Path, resumed_step: int) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
-                self._events = SummaryWriter(log_dir=str(out / "tensorboard"), purge_step=resumed_step + 1 if resumed_step else None)
+                self._events = SummaryWriter(
+                    log_dir=str(out / "tensorboard"), purge_step=resumed_step + 1 if resumed_step else None
+                )
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
+        ) -> None:
             if not state.is_world_process_zero or not logs:
                 return
             print(log_line(stage, {**logs, "step": state.global_step}, state.max_steps), flush=True)  # noqa: T201

@@ -1,12 +1,15 @@
-"""The checkpoint in a trainer's hands: loaded in float32, partly frozen or given adapters, and exported for inference.
+"""The checkpoint in a trainer's hands: loaded in float32, partly frozen or given adapters, and exported for
+inference.
 
-1. `load_policy` loads the weights in float32 whatever precision the arithmetic has: with a learning rate of 1e-6 an update of a bfloat16
-   weight is smaller than its spacing and would be lost.
-2. `lora_config` puts adapters on all linear layers that learn; with the vision tower frozen, on none of its layers.
-3. `export_prompter` writes a folder that vLLM and transformers load like the one the training started from: the same
-   configuration, tokenizer and image settings, byte for byte, and the new weights in bfloat16 (adapters merged in). It reads files
-   and belongs to one process: weights are copied from the trainer's checkpoint without building a model, and where adapters need one,
-   it is loaded whole in this process, whatever DeepSpeed shares out while a training runs.
+1. `load_policy` loads the weights in float32 whatever precision the arithmetic has: with a learning rate of
+   1e-6 an update of a bfloat16 weight is smaller than its spacing and would be lost.
+2. `lora_config` puts adapters on all linear layers that learn; with the vision tower frozen, on none of its
+   layers.
+3. `export_prompter` writes a folder that vLLM and transformers load like the one the training started from:
+   the same configuration, tokenizer and image settings, byte for byte, and the new weights in bfloat16
+   (adapters merged in). It reads files and belongs to one process: weights are copied from the trainer's
+   checkpoint without building a model, and where adapters need one, it is loaded whole in this process,
+   whatever DeepSpeed shares out while a training runs.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".index.json")
 
 
 def load_policy(checkpoint: str, options: ModelOptions) -> Any:
-    """The model to be trained, float32, in training mode, the vision tower frozen where asked. Raises ModelError."""
+    """The model to be trained, float32, in training mode, the vision tower frozen where asked. Raises
+    ModelError.
+    """
     import torch
 
     model = load_weights(checkpoint, torch.float32)
@@ -64,10 +69,11 @@ def lora_config(options: ModelOptions) -> Any:
 
 
 def export_prompter(trained: Path, base: str, out: Path, *, card: str) -> Path:
-    """Write the weights of the trainer's checkpoint folder `trained` as a checkpoint like `base`; replaces `out` as a whole.
+    """Write the weights of the trainer's checkpoint folder `trained` as a checkpoint like `base`; replaces
+    `out` as a whole.
 
-    A folder with adapters (adapter_config.json) is merged into the base weights. To be called after the last step, by one process.
-    Raises ModelError.
+    A folder with adapters (adapter_config.json) is merged into the base weights. To be called after the last
+    step, by one process. Raises ModelError.
     """
     write_weights = _merge_adapters if (trained / "adapter_config.json").is_file() else _copy_weights
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -95,10 +101,15 @@ def _copy_weights(trained: Path, base: str, out: Path) -> None:
 
     files = sorted(trained.glob("model*.safetensors"))
     if not files:
-        raise ModelError(f"{trained} holds no model*.safetensors to export; DeepSpeed writes them with zero3_save_16bit_model")
+        raise ModelError(
+            f"{trained} holds no model*.safetensors to export; DeepSpeed writes them with zero3_save_16bit_model"
+        )
     weights: dict[str, Any] = {}
     for path in files:
-        weights |= {name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}
+        weights |= {
+            name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
+            for name, tensor in load_file(path).items()
+        }
     save_torch_state_dict(weights, out, max_shard_size=SHARD_SIZE, metadata={"format": "pt"})
 
 
@@ -123,7 +134,9 @@ def _local_folder(base: str) -> Path:
 
 
 def _copy_settings(base: Path, out: Path) -> None:
-    """All files of `base` that are no weights, over those that are in `out`; the configuration says that weights are bfloat16."""
+    """All files of `base` that are no weights, over those that are in `out`; the configuration says that
+    weights are bfloat16.
+    """
     for path in base.iterdir():
         if path.is_file() and not path.name.endswith(WEIGHT_SUFFIXES) and path.suffix != ".md":
             shutil.copyfile(path, out / path.name)

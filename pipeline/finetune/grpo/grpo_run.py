@@ -7,11 +7,12 @@
 
 A selection of questions (stage `select`) has options.json, rewards.jsonl and, made last, questions/ instead.
 
-1. `prepare_run` reads the data and checks preset, checkpoint and folder; no model is loaded. A folder of a training with other
-   parameters is refused and the parameters that differ are named; so is one whose checkpoint, segmenter or profile was replaced
-   under its old name. A new training decodes all of its images and masks once, a resumed one does not again.
-2. `newest_checkpoint` gives the last one that is whole: the trainer writes trainer_state.json after everything else, so a folder
-   without it was cut off and is not used.
+1. `prepare_run` reads the data and checks preset, checkpoint and folder; no model is loaded. A folder of a
+   training with other parameters is refused and the parameters that differ are named; so is one whose
+   checkpoint, segmenter or profile was replaced under its old name. A new training decodes all of its images
+   and masks once, a resumed one does not again.
+2. `newest_checkpoint` gives the last one that is whole: the trainer writes trainer_state.json after
+   everything else, so a folder without it was cut off and is not used.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ SEEDS = 2**32
 """Seeds lie below: numpy takes no others."""
 
 OF_THE_TABLE = ("select.least", "select.settled_share")
-"""Settings of a selection that its rewards do not depend on: with others, the table is written again from the same rewards."""
+"""Settings of a selection that its rewards do not depend on: with others, the table is written again from the
+same rewards.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +89,25 @@ def prepare_run(request: RunRequest) -> TrainingRun:
     """Check everything that needs no model and write options.json. Raises InputError, RunMismatchError."""
     if request.save_every < 1 or request.log_every < 1:
         came = f"{request.save_every} and {request.log_every}"
-        raise InputError("--save-every and --log-every must be at least 1", came=came, remedy="choose other numbers")
+        raise InputError(
+            "--save-every and --log-every must be at least 1", came=came, remedy="choose other numbers"
+        )
     if not 0 <= request.seed < SEEDS:
-        raise InputError(f"--seed must be a whole number from 0 to {SEEDS - 1}", came=str(request.seed), remedy="choose another")
+        raise InputError(
+            f"--seed must be a whole number from 0 to {SEEDS - 1}",
+            came=str(request.seed),
+            remedy="choose another",
+        )
     check_preset(request.preset, by_reward=request.stage != "sft")
     samples = read_samples(request.data)
     needed = request.preset.grpo.questions_per_step if request.stage == "grpo" else 1
     if len(samples) < needed:
         remedy = "add questions, or lower grpo.questions_per_step"
-        raise InputError("the data must hold at least the questions of one step", came=f"{len(samples)} of {needed}", remedy=remedy)
+        raise InputError(
+            "the data must hold at least the questions of one step",
+            came=f"{len(samples)} of {needed}",
+            remedy=remedy,
+        )
     if not (request.out / OPTIONS).is_file():
         check_pixels(samples)
     _claim(request.out, _parameters(request))
@@ -105,16 +118,24 @@ def prepare_run(request: RunRequest) -> TrainingRun:
 def _parameters(request: RunRequest) -> dict[str, Any]:
     """What must stay the same, JSON-ready."""
     preset = request.preset
-    flat = {key: value for key, value in flat_parameters(preset).items() if request.stage != "select" or key not in OF_THE_TABLE}
+    flat = {
+        key: value
+        for key, value in flat_parameters(preset).items()
+        if request.stage != "select" or key not in OF_THE_TABLE
+    }
     pinned = {
         "data": hashlib.sha256((request.data / TABLE).read_bytes()).hexdigest()[:16],
         "content of model.checkpoint": path_identity(resolve_model(preset.model.checkpoint)),
-        "content of profile": hashlib.sha256(json.dumps(asdict(preset.contract.profile), sort_keys=True).encode()).hexdigest()[:16],
+        "content of profile": hashlib.sha256(
+            json.dumps(asdict(preset.contract.profile), sort_keys=True).encode()
+        ).hexdigest()[:16],
     }
     drawn_by = preset.segmenter
     if request.stage != "sft" and not is_hub_id(drawn_by.checkpoint):
         pinned["content of segmenter.checkpoint"] = path_identity(str(resolve_path(drawn_by.checkpoint)))
-        pinned["content of segmenter.config"] = path_identity(str(resolve_config(drawn_by.config, drawn_by.checkpoint)))
+        pinned["content of segmenter.config"] = path_identity(
+            str(resolve_config(drawn_by.config, drawn_by.checkpoint))
+        )
     return {"stage": request.stage, "seed": request.seed, **pinned, **flat}
 
 
@@ -125,15 +146,33 @@ def _claim(out: Path, parameters: dict[str, Any]) -> None:
         try:
             before = json.loads(path.read_text())
         except ValueError as error:
-            raise InputError("--out holds a damaged options.json", came=str(error), remedy="name another folder") from error
-        differ = sorted(key for key in before.keys() | parameters.keys() if before.get(key) != json.loads(json.dumps(parameters.get(key))))
+            raise InputError(
+                "--out holds a damaged options.json", came=str(error), remedy="name another folder"
+            ) from error
+        differ = sorted(
+            key
+            for key in before.keys() | parameters.keys()
+            if before.get(key) != json.loads(json.dumps(parameters.get(key)))
+        )
         if differ:
-            came = ", ".join(f"{key} was {before.get(key)!r} and is {parameters.get(key)!r}" for key in differ[:4])
-            raise RunMismatchError("--out holds a training with other parameters", came=came, remedy="give the same, or another --out")
+            came = ", ".join(
+                f"{key} was {before.get(key)!r} and is {parameters.get(key)!r}" for key in differ[:4]
+            )
+            raise RunMismatchError(
+                "--out holds a training with other parameters",
+                came=came,
+                remedy="give the same, or another --out",
+            )
         return
     # several processes of one training come here at once: what the others are writing is not foreign
-    if out.is_dir() and any(entry.name != path.name and not entry.name.startswith(".") for entry in out.iterdir()):
-        raise InputError("--out must be new, empty or an earlier training", came=f"{out}, which holds other files", remedy="name another")
+    if out.is_dir() and any(
+        entry.name != path.name and not entry.name.startswith(".") for entry in out.iterdir()
+    ):
+        raise InputError(
+            "--out must be new, empty or an earlier training",
+            came=f"{out}, which holds other files",
+            remedy="name another",
+        )
     write_bytes_atomic(path, (json.dumps(parameters, indent=2) + "\n").encode())
 
 

@@ -1,24 +1,30 @@
-"""Mask-only GRPO on TRL's GRPOTrainer, which is used as it is: nothing of it is subclassed, patched or copied.
+"""Mask-only GRPO on TRL's GRPOTrainer, which is used as it is: nothing of it is subclassed, patched or
+copied.
 
 1. `train_grpo` resumes from the newest whole checkpoint, or starts from the preset's.
-2. Per step the trainer draws `questions_per_step` questions and samples `generations` replies to each at the preset's
-   temperature; `reward_engine` pays them (format and IoU, weighed by l1 and l2); rewards are normalised within the group of
-   one question (equation 1; `grpo.scale` has other rules), the loss is the clipped ratio with the divergence from the starting
-   checkpoint, averaged per reply and then over replies (equation 2, TRL's loss type "grpo").
-3. Replies come from vLLM in the same process on a GPU and from transformers on a CPU. TRL imports vLLM whenever it is
-   installed, which costs seconds and settings that a training without it has no use for; `import_trl` hides it then. TRL 1.16
-   names vLLM 0.22 to 0.31 as what it supports and warns about the 0.32 of this project. vLLM's cache holds the longest image, question
-   and reply of this training (`longest_sequence`), not the model's whole context.
-4. A frozen vision tower reads every image once (`frozen_vision`), where the trainer alone would have it read G copies twice a step.
+2. Per step the trainer draws `questions_per_step` questions and samples `generations` replies to each at the
+   preset's temperature; `reward_engine` pays them (format and IoU, weighed by l1 and l2); rewards are
+   normalised within the group of one question (equation 1; `grpo.scale` has other rules), the loss is the
+   clipped ratio with the divergence from the starting checkpoint, averaged per reply and then over replies
+   (equation 2, TRL's loss type "grpo").
+3. Replies come from vLLM in the same process on a GPU and from transformers on a CPU. TRL imports vLLM
+   whenever it is installed, which costs seconds and settings that a training without it has no use for;
+   `import_trl` hides it then. TRL 1.16 names vLLM 0.22 to 0.31 as what it supports and warns about the 0.32
+   of this project. vLLM's cache holds the longest image, question and reply of this training
+   (`longest_sequence`), not the model's whole context.
+4. A frozen vision tower reads every image once (`frozen_vision`), where the trainer alone would have it read
+   G copies twice a step.
 5. At the end `grpo_model.export_prompter` writes the checkpoint for inference.
 
-The loss is the paper's, so two of TRL's own additions are off. Its correction of what vLLM and the trainer disagree on compares the
-likelihood among the `top_k` tokens that were sampled from with the one among all tokens: it would weigh every reply by the product, over
-its tokens, of the share that the top_k hold, which shrinks with its length. And its divergence is multiplied by the ratio of the
-policies, which has another gradient than the paper's (and the released code's) plain estimate exp(d) - d - 1.
+The loss is the paper's, so two of TRL's own additions are off. Its correction of what vLLM and the trainer
+disagree on compares the likelihood among the `top_k` tokens that were sampled from with the one among all
+tokens: it would weigh every reply by the product, over its tokens, of the share that the top_k hold, which
+shrinks with its length. And its divergence is multiplied by the ratio of the policies, which has another
+gradient than the paper's (and the released code's) plain estimate exp(d) - d - 1.
 
-Several GPUs: start the job with accelerate and `pipeline/presets/training/zero3.yaml`; each process has its own segmenter. All processes
-train and write checkpoints together; the export reads files and is the first one's alone.
+Several GPUs: start the job with accelerate and `pipeline/presets/training/zero3.yaml`; each process has its
+own segmenter. All processes train and write checkpoints together; the export reads files and is the first
+one's alone.
 """
 
 from __future__ import annotations
@@ -43,11 +49,15 @@ from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
 from pipeline.prompt.template import chat_messages
 
 SPARE_TOKENS = 16
-"""Beyond the longest sequence: a question of fewer tokens on its own may have one more where it meets the words around it."""
+"""Beyond the longest sequence: a question of fewer tokens on its own may have one more where it meets the
+words around it.
+"""
 
 
 def import_trl(*, with_vllm: bool) -> ModuleType:
-    """The trl package, with vLLM out of its sight unless it is to be used. Raises ModelError when it is not installed."""
+    """The trl package, with vLLM out of its sight unless it is to be used. Raises ModelError when it is not
+    installed.
+    """
     hidden = not with_vllm and "vllm" not in sys.modules
     if hidden:
         sys.modules["vllm"] = None  # type: ignore[assignment]  # what import machinery and find_spec take for "not there"
@@ -85,8 +95,11 @@ def common_arguments(run: TrainingRun) -> dict[str, Any]:
 
 
 def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, Any]:
-    """Keyword arguments of TRL's GRPOConfig. Raises ModelError when a step cannot be shared evenly between the processes."""
-    preset, grpo = run.preset, run.preset.grpo
+    """Keyword arguments of TRL's GRPOConfig. Raises ModelError when a step cannot be shared evenly between
+    the processes.
+    """
+    preset = run.preset
+    grpo = run.preset.grpo
     per_device = min(grpo.replies_per_pass, grpo.replies_per_step // world_size)
     if per_device < 1 or grpo.replies_per_step % (per_device * world_size):
         raise ModelError(
@@ -123,12 +136,18 @@ def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, Any]:
 
 
 def longest_sequence(run: TrainingRun, processor: Any) -> int:
-    """Tokens of the image, the longest question and the longest reply of a training together: what one reply can take of a cache."""
+    """Tokens of the image, the longest question and the longest reply of a training together: what one reply
+    can take of a cache.
+    """
     from PIL import Image
 
     profile = run.preset.contract.profile
-    question = max((sample.question for sample in run.samples), key=lambda text: len(processor.tokenizer(text).input_ids))
-    text = processor.apply_chat_template(chat_messages(profile, question), add_generation_prompt=True, tokenize=False)
+    question = max(
+        (sample.question for sample in run.samples), key=lambda text: len(processor.tokenizer(text).input_ids)
+    )
+    text = processor.apply_chat_template(
+        chat_messages(profile, question), add_generation_prompt=True, tokenize=False
+    )
     prompt = processor(text=[text], images=[Image.new("RGB", profile.image_px)]).input_ids[0]
     return len(prompt) + grpo_max_tokens(run.preset) + SPARE_TOKENS
 
@@ -139,7 +158,8 @@ def grpo_max_tokens(preset: TrainingPreset) -> int:
 
 
 def train_grpo(run: TrainingRun) -> Path:
-    """Train to the preset's last step and export; returns the exported folder. A finished training returns at once.
+    """Train to the preset's last step and export; returns the exported folder. A finished training returns at
+    once.
 
     Raises ModelError: a model does not load, or a library is missing.
     """
@@ -151,8 +171,10 @@ def train_grpo(run: TrainingRun) -> Path:
 
 
 def train_on(trainer: Any, resumed: Path | None) -> None:
-    """Train from `resumed`, or from the start, to the last step. A training that was cut off between its last checkpoint and the export
-    takes no step more: the trainer itself, asked to go on from its last step, would take one."""
+    """Train from `resumed`, or from the start, to the last step. A training that was cut off between its last
+    checkpoint and the export takes no step more: the trainer itself, asked to go on from its last step, would
+    take one.
+    """
     if resumed is None or not is_last(resumed):
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         return
@@ -169,7 +191,9 @@ def build_trainer(run: TrainingRun) -> tuple[Any, Path | None]:
     processor = load_processor(checkpoint, None)
     length = longest_sequence(run, processor) if with_vllm else None
     arguments = trl.GRPOConfig(**grpo_arguments(run, world_size=processes()), vllm_max_model_length=length)
-    processor.tokenizer.padding_side = "left"  # TRL pads prompts on the left and takes the processor's own token types beside them
+    processor.tokenizer.padding_side = (
+        "left"  # TRL pads prompts on the left and takes the processor's own token types beside them
+    )
     policy = load_policy(checkpoint, run.preset.model)
     engine = build_engine(run.preset, str(arguments.device))
     resumed = newest_checkpoint(run.checkpoints)
@@ -183,7 +207,9 @@ def build_trainer(run: TrainingRun) -> tuple[Any, Path | None]:
         callbacks=[make_callback(run.stage, run.out, checkpoint_step(resumed) if resumed else 0)],
     )
     silence(trainer)
-    if run.preset.model.vision == "frozen" and processes() == 1:  # several processes must do the same work in the same order
+    if (
+        run.preset.model.vision == "frozen" and processes() == 1
+    ):  # several processes must do the same work in the same order
         _remember_images(policy, trainer.ref_model)
     return trainer, resumed
 
@@ -202,7 +228,9 @@ def processes() -> int:
 
 
 def build_engine(preset: TrainingPreset, device: str) -> RewardEngine:
-    """The reward engine with the preset's segmenter, on `device` unless the preset names one. Raises ModelError."""
+    """The reward engine with the preset's segmenter, on `device` unless the preset names one. Raises
+    ModelError.
+    """
     from dataclasses import replace
 
     from pipeline.segment.sam2_segmenter import Sam2Segmenter
@@ -226,7 +254,12 @@ def finish(run: TrainingRun, trainer: Any) -> Path:
     if newest is None:
         raise ModelError(f"the training ended without a checkpoint in {run.checkpoints}")
     if trainer.is_world_process_zero():
-        export_prompter(newest, resolve_model(run.preset.model.checkpoint), run.exported, card=_card(run, trainer.state.log_history))
+        export_prompter(
+            newest,
+            resolve_model(run.preset.model.checkpoint),
+            run.exported,
+            card=_card(run, trainer.state.log_history),
+        )
     trainer.accelerator.wait_for_everyone()
     return run.exported
 
@@ -236,10 +269,26 @@ def _card(run: TrainingRun, history: list[dict[str, Any]]) -> str:
     from pipeline.finetune.grpo.grpo_log import table_of
 
     rows = table_of(history)
-    named = {"grpo": "mask-only GRPO (TRL)", "sft": "a supervised warm start on replies made from masks (TRL)"}[run.stage]
+    named = {
+        "grpo": "mask-only GRPO (TRL)",
+        "sft": "a supervised warm start on replies made from masks (TRL)",
+    }[run.stage]
     head = f"# Prompter\n\nTrained from `{run.preset.model.checkpoint}` by {named}, {len(run.samples)} questions, seed {run.seed}.\n"
-    shown = [key for key in ("reward", "format", "iou", "rejection", "reply_tokens", "loss") if rows and key in rows[-1]]
+    shown = [
+        key
+        for key in ("reward", "format", "iou", "rejection", "reply_tokens", "loss")
+        if rows and key in rows[-1]
+    ]
     tail = rows[-max(1, len(rows) // 10) :]
-    means = [f"- {key}: {sum(row[key] for row in tail if key in row) / max(1, sum(key in row for row in tail)):.4g}" for key in shown]
+    means = [
+        f"- {key}: {sum(row[key] for row in tail if key in row) / max(1, sum(key in row for row in tail)):.4g}"
+        for key in shown
+    ]
     note = "\nMean over the last tenth of the training's own steps (sampled replies on training images; not an evaluation):\n\n"
-    return head + f"\nProfile `{run.preset.profile}`, prompt combination `{run.preset.combination}`.\n" + note + "\n".join(means) + "\n"
+    return (
+        head
+        + f"\nProfile `{run.preset.profile}`, prompt combination `{run.preset.combination}`.\n"
+        + note
+        + "\n".join(means)
+        + "\n"
+    )

@@ -1,13 +1,16 @@
-"""From replies to scores: every image of a batch is encoded once, all candidates' prompts are decoded from that encoding.
+"""From replies to scores: every image of a batch is encoded once, all candidates' prompts are decoded from
+that encoding.
 
-1. The replies are read as the contract's rule reads them and their items mapped to pixels of the image the segmenter sees
-   (`prompt.frames`), then cut to the prompt combination. Replies of one image belong together, whatever they were asked.
-2. Each image is embedded once (`Segmenter.embed`; `n_embeddings` counts), or not at all when no reply prompts anything. The
-   different prompts of all its candidates go through the decoder together, in the segmenter's own batches. Equal prompts, of
-   which a confident policy writes many, are decoded once.
+1. The replies are read as the contract's rule reads them and their items mapped to pixels of the image the
+   segmenter sees (`prompt.frames`), then cut to the prompt combination. Replies of one image belong together,
+   whatever they were asked.
+2. Each image is embedded once (`Segmenter.embed`; `n_embeddings` counts), or not at all when no reply prompts
+   anything. The different prompts of all its candidates go through the decoder together, in the segmenter's
+   own batches. Equal prompts, of which a confident policy writes many, are decoded once.
 3. `score_reply` compares each candidate's masks with the truth of its question.
 
-`reward_functions` wraps this for TRL: two functions, so that the trainer weighs them and logs each by its name.
+`reward_functions` wraps this for TRL: two functions, so that the trainer weighs them and logs each by its
+name.
 """
 
 from __future__ import annotations
@@ -39,8 +42,12 @@ class Candidate:
 class RewardEngine:
     """Scores replies; see the module's story. Holds the segmenter and nothing of a batch."""
 
-    def __init__(self, segmenter: Segmenter, contract: Contract, *, image_px: tuple[int, int] | None = None) -> None:
-        """`image_px`: (width, height) to which image and mask are squashed before segmentation; None = their own size."""
+    def __init__(
+        self, segmenter: Segmenter, contract: Contract, *, image_px: tuple[int, int] | None = None
+    ) -> None:
+        """`image_px`: (width, height) to which image and mask are squashed before segmentation; None = their
+        own size.
+        """
         self._segmenter = segmenter
         self._contract = contract
         self._image_px = image_px
@@ -55,7 +62,9 @@ class RewardEngine:
         return self._segmenter.n_embeddings
 
     def score(self, candidates: Sequence[Candidate]) -> list[ReplyScore]:
-        """One score per candidate, in order. Raises ModelError when the segmenter fails, SourceError when a file does not decode."""
+        """One score per candidate, in order. Raises ModelError when the segmenter fails, SourceError when a
+        file does not decode.
+        """
         members: dict[str, list[int]] = {}
         for index, candidate in enumerate(candidates):
             members.setdefault(str(candidate.sample.image), []).append(index)
@@ -71,50 +80,72 @@ class RewardEngine:
         height, width = rgb.shape[:2]
         prompts = [self._prompts(candidate, (height, width)) for candidate in candidates]
         masks = self._masks(rgb, [prompt for group in prompts for prompt in group])
-        truths = {sample: sample.truth((height, width)) for sample in {candidate.sample for candidate in candidates}}
+        truths = {
+            sample: sample.truth((height, width)) for sample in {candidate.sample for candidate in candidates}
+        }
         scores = []
         for candidate, group in zip(candidates, prompts, strict=True):
             drawn = [masks[prompt] for prompt in group if prompt in masks]
-            scores.append(score_reply(candidate.reply, drawn, truths[candidate.sample], contract, complete=candidate.complete))
+            scores.append(
+                score_reply(
+                    candidate.reply, drawn, truths[candidate.sample], contract, complete=candidate.complete
+                )
+            )
         return scores
 
     def _prompts(self, candidate: Candidate, shape_hw: tuple[int, int]) -> list[Prompt]:
-        profile, combination = self._contract.profile, self._contract.combination
+        profile = self._contract.profile
+        combination = self._contract.combination
         parsed = read_candidate(candidate.reply, self._contract, complete=candidate.complete)
         given = to_window(parsed.items, profile.frame_wh, shape_hw)
         return [kept for prompt in given if (kept := combination.keep(prompt)) is not None]
 
     def _masks(self, rgb: NDArray[np.uint8], prompts: Sequence[Prompt]) -> dict[Prompt, MaskCrop]:
-        """The mask of every different prompt that draws one. Without a prompt the image is not encoded either."""
+        """The mask of every different prompt that draws one. Without a prompt the image is not encoded
+        either.
+        """
         if not prompts:
             return {}
         height, width = rgb.shape[:2]
         window = Window(row0=0, col0=0, row1=height, col1=width)
         tile = TileSpec(tile_row=0, tile_col=0, core=window, read=window)
-        embedding = self._segmenter.embed(TileImage(tile=tile, rgb=rgb, valid=np.ones((height, width), np.bool_)))
+        embedding = self._segmenter.embed(
+            TileImage(tile=tile, rgb=rgb, valid=np.ones((height, width), np.bool_))
+        )
         different = list(dict.fromkeys(prompts))
         return {different[mask.prompt_index]: mask for mask in self._segmenter.segment(embedding, different)}
 
 
-def reward_functions(engine: RewardEngine, samples: Sequence[TrainingSample], eos_ids: frozenset[int]) -> list[Callable[..., list[float]]]:
-    """`format_reward` and `iou_reward` as TRL calls them: with completions, their token ids, and the dataset's column `sample`.
+def reward_functions(
+    engine: RewardEngine, samples: Sequence[TrainingSample], eos_ids: frozenset[int]
+) -> list[Callable[..., list[float]]]:
+    """`format_reward` and `iou_reward` as TRL calls them: with completions, their token ids, and the
+    dataset's column `sample`.
 
-    A completion whose last token is not in `eos_ids` ran into the token limit. The second function logs what else there is to
-    know about the replies (`reply_metrics`).
+    A completion whose last token is not in `eos_ids` ran into the token limit. The second function logs what
+    else there is to know about the replies (`reply_metrics`).
     """
 
-    def candidates(completions: list[Any], completion_ids: list[list[int]], sample: list[int]) -> list[Candidate]:
+    def candidates(
+        completions: list[Any], completion_ids: list[list[int]], sample: list[int]
+    ) -> list[Candidate]:
         texts = [completion[0]["content"] for completion in completions]
         ended = [bool(ids) and ids[-1] in eos_ids for ids in completion_ids]
         rows = zip(sample, texts, ended, strict=True)
         return [Candidate(sample=samples[number], reply=text, complete=whole) for number, text, whole in rows]
 
-    def judge_format(completions: list[Any], completion_ids: list[list[int]], sample: list[int], **_: Any) -> list[float]:
+    def judge_format(
+        completions: list[Any], completion_ids: list[list[int]], sample: list[int], **_: Any
+    ) -> list[float]:
         asked = candidates(completions, completion_ids, sample)
         return [format_reward(one.reply, engine.contract, complete=one.complete) for one in asked]
 
     def judge_iou(
-        completions: list[Any], completion_ids: list[list[int]], sample: list[int], log_metric: Callable[[str, float], None], **_: Any
+        completions: list[Any],
+        completion_ids: list[list[int]],
+        sample: list[int],
+        log_metric: Callable[[str, float], None],
+        **_: Any,
     ) -> list[float]:
         before = engine.n_embeddings
         scores = engine.score(candidates(completions, completion_ids, sample))
@@ -123,13 +154,15 @@ def reward_functions(engine: RewardEngine, samples: Sequence[TrainingSample], eo
         log_metric("embeddings", float(engine.n_embeddings - before))
         return [score.iou for score in scores]
 
-    judge_format.__name__, judge_iou.__name__ = "format", "iou"
+    judge_format.__name__ = "format"
+    judge_iou.__name__ = "iou"
     return [judge_format, judge_iou]
 
 
 def reply_metrics(scores: Sequence[ReplyScore]) -> dict[str, float]:
-    """Shares of a batch: replies that reject, of those to empty targets and to present ones; malformed replies; IoU on present
-    targets. A share of nothing is left out."""
+    """Shares of a batch: replies that reject, of those to empty targets and to present ones; malformed
+    replies; IoU on present targets. A share of nothing is left out.
+    """
     empty = [score.absent for score in scores if score.empty_target]
     present = [score for score in scores if not score.empty_target]
     shares: dict[str, list[float] | list[bool] | list[int]] = {

@@ -1,15 +1,18 @@
-"""Rewards of mask-only GRPO: R = l1 * format + l2 * IoU, l1 = 1, l2 = 2 (Think2Seg-RS section 3.2.2, equation 3). Pure functions.
+"""Rewards of mask-only GRPO: R = l1 * format + l2 * IoU, l1 = 1, l2 = 2 (Think2Seg-RS section 3.2.2, equation
+3). Pure functions.
 
-1. `read_candidate` reads a completion by the rule's parser: items, an explicit `[]`, or malformed. Under `paper` that is the parser of
-   inference (`read_reply`); under `authors-code` the strict one of the released rewards, all of a reply or nothing, with boxes and
-   points wherever they lie (`parse_by`).
-2. `format_reward` judges the text alone. Rule `paper` gives 1 or 0: the tags `<think>` and `<answer>` once each and in order,
-   and inside the answer a JSON list of which every item can be used and has exactly the parts of the prompt combination.
-   Rule `authors-code` gives 0, 1 or 2, since the released code has two separate rewards of one point: one for the tags,
-   one when its strict parser accepts the answer (`strictly_readable`).
-3. `iou_reward` judges the masks that the segmenter drew from the answer, united over its items, against the true mask. On an empty
-   target it is 1 for a written-out `[]` and 0 for all else; a malformed reply never counts as an abstention. A reply that the
-   strict parser refuses has no IoU at all, where the paper's rule pays for what could be read.
+1. `read_candidate` reads a completion by the rule's parser: items, an explicit `[]`, or malformed. Under
+   `paper` that is the parser of inference (`read_reply`); under `authors-code` the strict one of the released
+   rewards, all of a reply or nothing, with boxes and points wherever they lie (`parse_by`).
+2. `format_reward` judges the text alone. Rule `paper` gives 1 or 0: the tags `<think>` and `<answer>` once
+   each and in order, and inside the answer a JSON list of which every item can be used and has exactly the
+   parts of the prompt combination. Rule `authors-code` gives 0, 1 or 2, since the released code has two
+   separate rewards of one point: one for the tags, one when its strict parser accepts the answer
+   (`strictly_readable`).
+3. `iou_reward` judges the masks that the segmenter drew from the answer, united over its items, against the
+   true mask. On an empty target it is 1 for a written-out `[]` and 0 for all else; a malformed reply never
+   counts as an abstention. A reply that the strict parser refuses has no IoU at all, where the paper's rule
+   pays for what could be read.
 4. `total_reward` weighs both.
 
 No mask ever supervises a box or a point; the only teacher is the overlap after segmentation.
@@ -29,7 +32,13 @@ from numpy.typing import NDArray
 from pipeline.finetune.grpo.combinations import PromptCombination
 from pipeline.prompt.profile import Profile
 from pipeline.prompt.reply.parse import ParsedReply, parse_reply
-from pipeline.prompt.reply.released_parser import RefusedReplyError, ReleasedRule, parse_by, released_items, released_rule
+from pipeline.prompt.reply.released_parser import (
+    RefusedReplyError,
+    ReleasedRule,
+    parse_by,
+    released_items,
+    released_rule,
+)
 from pipeline.prompt.reply.reply_text import split_reply
 from pipeline.schema import MaskCrop
 
@@ -52,12 +61,16 @@ class RewardOptions:
 
     def __post_init__(self) -> None:
         if self.format_weight < 0 or self.iou_weight <= 0:
-            raise ValueError(f"iou_weight must be above 0 and format_weight not below, got {self.iou_weight} and {self.format_weight}")
+            raise ValueError(
+                f"iou_weight must be above 0 and format_weight not below, got {self.iou_weight} and {self.format_weight}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contract:
-    """What a reply must look like: the checkpoint's profile, the prompt combination, and the rule it is judged by."""
+    """What a reply must look like: the checkpoint's profile, the prompt combination, and the rule it is
+    judged by.
+    """
 
     profile: Profile
     combination: PromptCombination
@@ -102,7 +115,9 @@ def _well_tagged(text: str) -> bool:
 
 
 def _usable_json(text: str, contract: Contract, *, complete: bool) -> bool:
-    """The answer is a JSON list of objects, and the parser of inference uses every one of them as the combination has it."""
+    """The answer is a JSON list of objects, and the parser of inference uses every one of them as the
+    combination has it.
+    """
     parsed = read_reply(text, contract.profile, complete=complete)
     if parsed.malformed or parsed.truncated or parsed.n_dropped:
         return False
@@ -138,7 +153,9 @@ def read_candidate(text: str, contract: Contract, *, complete: bool) -> ParsedRe
 def _training_rule(contract: Contract) -> ReleasedRule:
     """The parser of the released rewards, for the points of the combination."""
     wanted = contract.combination
-    return replace(released_rule(contract.profile, training=True), n_points=wanted.positive, n_negative=wanted.negative)
+    return replace(
+        released_rule(contract.profile, training=True), n_points=wanted.positive, n_negative=wanted.negative
+    )
 
 
 def united(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -164,8 +181,17 @@ def iou_reward(parsed: ParsedReply, masks: Sequence[MaskCrop], truth: NDArray[np
     return mask_iou(united(masks, (height, width)), truth) if parsed.items else 0.0
 
 
-def score_reply(text: str, masks: Sequence[MaskCrop], truth: NDArray[np.bool_], contract: Contract, *, complete: bool = True) -> ReplyScore:
-    """Both rewards of one reply. `masks` as in `iou_reward`: what was drawn from the items of `read_candidate`."""
+def score_reply(
+    text: str,
+    masks: Sequence[MaskCrop],
+    truth: NDArray[np.bool_],
+    contract: Contract,
+    *,
+    complete: bool = True,
+) -> ReplyScore:
+    """Both rewards of one reply. `masks` as in `iou_reward`: what was drawn from the items of
+    `read_candidate`.
+    """
     parsed = read_candidate(text, contract, complete=complete)
     return ReplyScore(
         format=format_reward(text, contract, complete=complete),

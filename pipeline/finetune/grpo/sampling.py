@@ -1,4 +1,5 @@
-"""Replies of a checkpoint to training questions by transformers, in batches: greedy as in inference, or sampled as in the training.
+"""Replies of a checkpoint to training questions by transformers, in batches: greedy as in inference, or
+sampled as in the training.
 
 The frozen vision tower reads every image once (`frozen_vision`), however many replies to it are drawn.
 """
@@ -59,21 +60,34 @@ class ReplySampler:
         remember_images(self._model.model.visual)
         self._ends = stop_ids(self._model, self._processor)
 
-    def replies(self, samples: Sequence[TrainingSample], sampling: Sampling, *, most_tokens: int, batch: int = 64) -> Iterator[Reply]:
-        """One reply per sample, in order, of at most `most_tokens` tokens, `batch` at once; torch's generator is drawn from."""
+    def replies(
+        self, samples: Sequence[TrainingSample], sampling: Sampling, *, most_tokens: int, batch: int = 64
+    ) -> Iterator[Reply]:
+        """One reply per sample, in order, of at most `most_tokens` tokens, `batch` at once; torch's generator
+        is drawn from.
+        """
         for start in range(0, len(samples), batch):
             yield from self._batch(samples[start : start + batch], sampling, most_tokens)
 
-    def _batch(self, samples: Sequence[TrainingSample], sampling: Sampling, most_tokens: int) -> Iterator[Reply]:
+    def _batch(
+        self, samples: Sequence[TrainingSample], sampling: Sampling, most_tokens: int
+    ) -> Iterator[Reply]:
         import torch
 
         questions = [chat_messages(self._profile, sample.question) for sample in samples]
-        texts = [self._processor.apply_chat_template(question, add_generation_prompt=True, tokenize=False) for question in questions]
+        texts = [
+            self._processor.apply_chat_template(question, add_generation_prompt=True, tokenize=False)
+            for question in questions
+        ]
         pictures = {sample.image: squash(sample.rgb(), self._profile) for sample in samples}
-        given = self._processor(text=texts, images=[pictures[s.image] for s in samples], padding=True, return_tensors="pt")
+        given = self._processor(
+            text=texts, images=[pictures[s.image] for s in samples], padding=True, return_tensors="pt"
+        )
         device = self._model.device
         with torch.inference_mode(), _arithmetic(device.type, self._precision):
-            made = self._model.generate(**given.to(device), **sampling.arguments(), max_new_tokens=most_tokens)
+            made = self._model.generate(
+                **given.to(device), **sampling.arguments(), max_new_tokens=most_tokens
+            )
         for ids in made[:, given["input_ids"].shape[1] :].tolist():
             length = next((place for place, token in enumerate(ids) if token in self._ends), None)
             yield self._processor.tokenizer.decode(ids[:length], skip_special_tokens=True), length is not None
@@ -83,7 +97,9 @@ def stop_ids(model: Any, processor: Any) -> frozenset[int]:
     """Ids of the tokens that end a reply."""
     named = model.generation_config.eos_token_id
     several = named if isinstance(named, list) else [named]
-    return frozenset(int(token) for token in (*several, processor.tokenizer.eos_token_id) if token is not None)
+    return frozenset(
+        int(token) for token in (*several, processor.tokenizer.eos_token_id) if token is not None
+    )
 
 
 def _device() -> str:

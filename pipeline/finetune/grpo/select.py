@@ -1,16 +1,17 @@
 """Which questions GRPO can learn from: those whose sampled replies do not all earn the same.
 
-1. The checkpoint that a training starts from answers every question `replies` times, sampled as that training samples.
-2. `reward_engine` pays the replies. A question whose rewards deviate by less than `least` is settled: the advantages of its group are
-   nothing, or the difference of a pixel, and a step spent on it teaches nothing.
-3. Rewards are written down batch by batch of questions, so that an interrupted selection goes on; each batch has a seed of its own, so
-   that it goes on as if it had not been interrupted.
-4. The questions that are not settled, and a share of the settled ones, are written as a table of their own beside the rewards: the
-   training data of `grpo`.
+1. The checkpoint that a training starts from answers every question `replies` times, sampled as that training
+   samples.
+2. `reward_engine` pays the replies. A question whose rewards deviate by less than `least` is settled: the
+   advantages of its group are nothing, or the difference of a pixel, and a step spent on it teaches nothing.
+3. Rewards are written down batch by batch of questions, so that an interrupted selection goes on; each batch
+   has a seed of its own, so that it goes on as if it had not been interrupted.
+4. The questions that are not settled, and a share of the settled ones, are written as a table of their own
+   beside the rewards: the training data of `grpo`.
 
-A settled question adds next to nothing to the gradient, with `grpo.scale` none, as long as it is settled. It is needed to say so when the
-policy unlearns it, which is why some are kept. DAPO (arXiv 2503.14476, section 3.2) leaves out groups of equal rewards while it trains;
-here it is done once, before.
+A settled question adds next to nothing to the gradient, with `grpo.scale` none, as long as it is settled. It
+is needed to say so when the policy unlearns it, which is why some are kept. DAPO (arXiv 2503.14476, section
+3.2) leaves out groups of equal rewards while it trains; here it is done once, before.
 """
 
 from __future__ import annotations
@@ -40,14 +41,16 @@ QUESTIONS_AT_ONCE = 16
 def select_questions(run: TrainingRun) -> Path:
     """Ask, pay and select; returns the folder with the selected questions' table.
 
-    What was asked and paid is not asked again: with another `least` or `settled_share` the table is made anew from the same rewards.
-    Raises ModelError: a model does not load; InputError: nothing is left to learn from.
+    What was asked and paid is not asked again: with another `least` or `settled_share` the table is made anew
+    from the same rewards. Raises ModelError: a model does not load; InputError: nothing is left to learn
+    from.
     """
     import torch
 
     paid = paid_so_far(run.out / REWARDS, len(run.samples))
     if len(paid) < len(run.samples):
-        sampler, engine = ReplySampler(run.preset), build_engine(run.preset, "cuda" if torch.cuda.is_available() else "cpu")
+        sampler = ReplySampler(run.preset)
+        engine = build_engine(run.preset, "cuda" if torch.cuda.is_available() else "cpu")
         for start in range(len(paid), len(run.samples), QUESTIONS_AT_ONCE):
             torch.manual_seed(_seed_of(run.seed, start))
             new = _rewards(run.samples[start : start + QUESTIONS_AT_ONCE], run, sampler, engine)
@@ -68,14 +71,18 @@ def unsettled(rewards: Sequence[Sequence[float]], least: float) -> list[int]:
 
 
 def _some_settled(run: TrainingRun, open_ones: Sequence[int]) -> list[int]:
-    """Each settled question is kept or not by a draw of its own, which depends on the seed and its number alone."""
+    """Each settled question is kept or not by a draw of its own, which depends on the seed and its number
+    alone.
+    """
     draws = np.random.default_rng(run.seed).random(len(run.samples))
     drawn = np.flatnonzero(draws < run.preset.select.settled_share)
     return [int(number) for number in np.setdiff1d(drawn, open_ones)]
 
 
 def paid_so_far(path: Path, n_questions: int) -> list[list[float]]:
-    """The rewards of all whole batches that were written; the rest of an interrupted one is cut off the file. None without a file."""
+    """The rewards of all whole batches that were written; the rest of an interrupted one is cut off the file.
+    None without a file.
+    """
     if not path.is_file():
         return []
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
@@ -90,13 +97,20 @@ def _append(path: Path, rewards: Sequence[Sequence[float]]) -> None:
         table.writelines(json.dumps([round(value, 4) for value in group]) + "\n" for group in rewards)
 
 
-def _rewards(asked: Sequence[TrainingSample], run: TrainingRun, sampler: ReplySampler, engine: RewardEngine) -> list[list[float]]:
+def _rewards(
+    asked: Sequence[TrainingSample], run: TrainingRun, sampler: ReplySampler, engine: RewardEngine
+) -> list[list[float]]:
     """(questions, replies) of one batch."""
-    preset, times = run.preset, run.preset.select.replies
+    preset = run.preset
+    times = run.preset.select.replies
     copies = [sample for sample in asked for _ in range(times)]
-    drawn = sampler.replies(copies, Sampling.of(preset.grpo), most_tokens=grpo_max_tokens(preset), batch=len(copies))
+    drawn = sampler.replies(
+        copies, Sampling.of(preset.grpo), most_tokens=grpo_max_tokens(preset), batch=len(copies)
+    )
     answered = zip(copies, drawn, strict=True)
-    scores = engine.score([Candidate(sample=sample, reply=text, complete=whole) for sample, (text, whole) in answered])
+    scores = engine.score(
+        [Candidate(sample=sample, reply=text, complete=whole) for sample, (text, whole) in answered]
+    )
     values = [total_reward(score, preset.reward) for score in scores]
     return [values[place : place + times] for place in range(0, len(values), times)]
 
@@ -115,7 +129,11 @@ def _write_table(run: TrainingRun, kept: Sequence[int]) -> Path:
     rows = []
     for number in kept:
         sample = run.samples[number]
-        row = {"image": str(sample.image.resolve()), "mask": sample.mask and str(sample.mask.resolve()), "question": sample.question}
+        row = {
+            "image": str(sample.image.resolve()),
+            "mask": sample.mask and str(sample.mask.resolve()),
+            "question": sample.question,
+        }
         rows.append(json.dumps(row | ({"thought": sample.thought} if sample.thought else {})))
     write_bytes_atomic(run.exported / TABLE, ("\n".join(rows) + "\n").encode())
     return run.exported

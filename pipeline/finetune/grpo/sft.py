@@ -1,7 +1,8 @@
-"""The supervised warm start on TRL's SFTTrainer: replies made from the masks (`taught_replies`), loss on the reply alone.
+"""The supervised warm start on TRL's SFTTrainer: replies made from the masks (`taught_replies`), loss on the
+reply alone.
 
-A step of its own, kept short: it teaches the format and the prompt combination, and hands over to `grpo_train`, which starts from the
-exported folder. The trainer is used as it is.
+A step of its own, kept short: it teaches the format and the prompt combination, and hands over to
+`grpo_train`, which starts from the exported folder. The trainer is used as it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from pipeline.finetune.grpo.grpo_log import make_callback
 from pipeline.finetune.grpo.grpo_model import load_policy, lora_config
 from pipeline.finetune.grpo.grpo_options import TrainingPreset
 from pipeline.finetune.grpo.grpo_run import TrainingRun, checkpoint_step, newest_checkpoint
-from pipeline.finetune.grpo.grpo_train import common_arguments, finish, import_trl, processes, silence, train_on
+from pipeline.finetune.grpo.grpo_train import (
+    common_arguments,
+    finish,
+    import_trl,
+    processes,
+    silence,
+    train_on,
+)
 from pipeline.finetune.grpo.taught_replies import default_thought, taught_items, taught_reply
 from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
 from pipeline.prompt.template import chat_messages, squash
@@ -42,10 +50,18 @@ def as_lessons(samples: Sequence[TrainingSample], preset: TrainingPreset) -> Any
     from datasets import Dataset
 
     profile = preset.contract.profile
-    replies = {number: reply for number, sample in enumerate(samples) if (reply := reply_for(sample, preset)) is not None}
+    replies = {
+        number: reply
+        for number, sample in enumerate(samples)
+        if (reply := reply_for(sample, preset)) is not None
+    }
     if not replies:
         came = f"{len(samples)} questions whose targets are all too small or fill their images"
-        raise InputError("the warm start needs a target it can write a reply for", came=came, remedy="add larger targets or empty ones")
+        raise InputError(
+            "the warm start needs a target it can write a reply for",
+            came=came,
+            remedy="add larger targets or empty ones",
+        )
 
     def rows(batch: Mapping[str, list[int]]) -> dict[str, list[Any]]:
         chosen = [(samples[number], replies[number]) for number in batch["sample"]]
@@ -76,7 +92,8 @@ def sft_arguments(run: TrainingRun) -> dict[str, Any]:
 
 
 def train_sft(run: TrainingRun) -> Path:
-    """Teach to the preset's last step and export; returns the exported folder. A finished training returns at once.
+    """Teach to the preset's last step and export; returns the exported folder. A finished training returns at
+    once.
 
     Raises InputError (nothing to teach) and ModelError (a model does not load, a library is missing).
     """
@@ -86,7 +103,9 @@ def train_sft(run: TrainingRun) -> Path:
     trl = import_trl(with_vllm=False)
     checkpoint = resolve_model(run.preset.model.checkpoint)
     resumed = newest_checkpoint(run.checkpoints)
-    arguments = trl.SFTConfig(**sft_arguments(run))  # before the model: ZeRO-3 shares out what is loaded after it
+    arguments = trl.SFTConfig(
+        **sft_arguments(run)
+    )  # before the model: ZeRO-3 shares out what is loaded after it
     policy = load_policy(checkpoint, run.preset.model)
     if run.preset.model.vision == "frozen" and processes() == 1:
         remember_images(policy.model.visual)

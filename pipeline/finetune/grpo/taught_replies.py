@@ -1,12 +1,14 @@
-"""Replies made from masks: what the warm start teaches, so that a policy knows the format before it is paid for overlap.
+"""Replies made from masks: what the warm start teaches, so that a policy knows the format before it is paid
+for overlap.
 
-1. `taught_items` cuts the true mask into its 8-connected pieces; each becomes an item of the prompt combination: its box,
-   points inside (`_inside`), points beside it (`_beside`). Pieces narrower than MIN_SIDE units of the frame are left out.
+1. `taught_items` cuts the true mask into its 8-connected pieces; each becomes an item of the prompt
+   combination: its box, points inside (`_inside`), points beside it (`_beside`). Pieces narrower than
+   MIN_SIDE units of the frame are left out.
 2. Items come in raster order of the 28-unit cell that holds their centre, so that there is one right order.
 3. `taught_reply` writes think and answer tags around them, in the profile's key names.
 
-These are pseudo prompts: one of many that would do, which is why the paper does not train on them (Think2Seg-RS section 3.2).
-Touching objects are one piece. A short warm start needs no better.
+These are pseudo prompts: one of many that would do, which is why the paper does not train on them
+(Think2Seg-RS section 3.2). Touching objects are one piece. A short warm start needs no better.
 """
 
 from __future__ import annotations
@@ -36,11 +38,17 @@ Style = Literal["cells", "fenced"]
 Points = tuple[tuple[float, float], ...]
 
 
-def taught_items(truth: NDArray[np.bool_], combination: PromptCombination, frame_wh: tuple[float, float]) -> tuple[ReplyItem, ...]:
-    """Items in the frame, whole numbers, from a mask (H, W). A piece without room for a negative point is left out."""
+def taught_items(
+    truth: NDArray[np.bool_], combination: PromptCombination, frame_wh: tuple[float, float]
+) -> tuple[ReplyItem, ...]:
+    """Items in the frame, whole numbers, from a mask (H, W). A piece without room for a negative point is
+    left out.
+    """
     import cc3d
 
-    pieces = cc3d.connected_components(np.ascontiguousarray(truth.astype(np.uint8)), connectivity=8, out_dtype=np.uint32)
+    pieces = cc3d.connected_components(
+        np.ascontiguousarray(truth.astype(np.uint8)), connectivity=8, out_dtype=np.uint32
+    )
     scale = np.array([frame_wh[0] / truth.shape[1], frame_wh[1] / truth.shape[0]])
     items = []
     for label, (rows, cols) in enumerate(cc3d.statistics(pieces)["bounding_boxes"][1:], 1):
@@ -57,8 +65,10 @@ def taught_items(truth: NDArray[np.bool_], combination: PromptCombination, frame
 
 
 def _inside(piece: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
-    """(count, 2) column and row of pixels of a piece: the one nearest its centroid, then each as far from the others as can
-    be among the pixels at least half as deep as the deepest. Fewer when the piece has fewer pixels."""
+    """(count, 2) column and row of pixels of a piece: the one nearest its centroid, then each as far from the
+    others as can be among the pixels at least half as deep as the deepest. Fewer when the piece has fewer
+    pixels.
+    """
     from scipy.ndimage import distance_transform_edt
 
     pixels = np.argwhere(piece)[:, ::-1].astype(np.float64)
@@ -70,15 +80,17 @@ def _inside(piece: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
 
 
 def _beside(truth: NDArray[np.bool_], span: tuple[slice, slice], count: int) -> NDArray[np.float64]:
-    """(count, 2) column and row of pixels off the target, in the piece's box grown by MARGIN: the one farthest from any
-    target pixel, then each as far from the others as can be. Fewer when there are none."""
+    """(count, 2) column and row of pixels off the target, in the piece's box grown by MARGIN: the one
+    farthest from any target pixel, then each as far from the others as can be. Fewer when there are none.
+    """
     from scipy.ndimage import distance_transform_edt
 
     if count == 0:
         return np.zeros((0, 2))
     rows, cols = span
     grow = max(3, round(MARGIN * max(rows.stop - rows.start, cols.stop - cols.start)))
-    top, left = max(rows.start - grow, 0), max(cols.start - grow, 0)
+    top = max(rows.start - grow, 0)
+    left = max(cols.start - grow, 0)
     free = ~truth[top : rows.stop + grow, left : cols.stop + grow]
     if not free.any():
         return np.zeros((0, 2))
@@ -89,7 +101,9 @@ def _beside(truth: NDArray[np.bool_], span: tuple[slice, slice], count: int) -> 
     return points
 
 
-def _spread(pixels: NDArray[np.float64], usable: NDArray[np.bool_], chosen: list[int], count: int) -> list[int]:
+def _spread(
+    pixels: NDArray[np.float64], usable: NDArray[np.bool_], chosen: list[int], count: int
+) -> list[int]:
     """`chosen` and more indexes of usable pixels, each the farthest from those before it, up to `count`."""
     while len(chosen) < count:
         gap = np.min([((pixels - pixels[index]) ** 2).sum(axis=1) for index in chosen], axis=0)
@@ -100,10 +114,21 @@ def _spread(pixels: NDArray[np.float64], usable: NDArray[np.bool_], chosen: list
     return chosen
 
 
-def _item(box: NDArray[np.float64], inside: NDArray[np.float64], beside: NDArray[np.float64], combination: PromptCombination) -> ReplyItem:
+def _item(
+    box: NDArray[np.float64],
+    inside: NDArray[np.float64],
+    beside: NDArray[np.float64],
+    combination: PromptCombination,
+) -> ReplyItem:
     corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-    within = np.clip(np.floor(inside), box[:2], box[2:])  # rounded up, the last pixel of a thin piece would lie beside it
-    return ReplyItem(box_xyxy=corners if combination.box else None, points_xy=_points(within), negative_xy=_points(np.floor(beside)))
+    within = np.clip(
+        np.floor(inside), box[:2], box[2:]
+    )  # rounded up, the last pixel of a thin piece would lie beside it
+    return ReplyItem(
+        box_xyxy=corners if combination.box else None,
+        points_xy=_points(within),
+        negative_xy=_points(np.floor(beside)),
+    )
 
 
 def _points(array: NDArray[np.float64]) -> Points:
@@ -112,14 +137,24 @@ def _points(array: NDArray[np.float64]) -> Points:
 
 def _place(item: ReplyItem) -> tuple[float, float, float, float]:
     box = item.box_xyxy
-    x, y = item.points_xy[0] if item.points_xy else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) if box else (0.0, 0.0)
+    x, y = (
+        item.points_xy[0]
+        if item.points_xy
+        else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        if box
+        else (0.0, 0.0)
+    )
     return y // CELL, x // CELL, y, x
 
 
 def taught_reply(thought: str, items: Sequence[ReplyItem], profile: Profile, style: Style) -> str:
-    """The whole reply. `cells`: as the embedded prompter says it, bare JSON without spaces, each item opening with its cell, points before
-    the box; `fenced`: a json fence, the box first."""
-    answer = json.dumps([_written(item, profile, style) for item in items], separators=(",", ":") if style == "cells" else (", ", ": "))
+    """The whole reply. `cells`: as the embedded prompter says it, bare JSON without spaces, each item opening
+    with its cell, points before the box; `fenced`: a json fence, the box first.
+    """
+    answer = json.dumps(
+        [_written(item, profile, style) for item in items],
+        separators=(",", ":") if style == "cells" else (", ", ": "),
+    )
     if style == "cells":
         return f"<think>{thought}</think><answer>{answer}</answer>"
     return f"<think>{thought}</think>\n<answer>```json{answer}```</answer>"

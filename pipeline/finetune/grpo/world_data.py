@@ -1,12 +1,14 @@
 """Training samples from procedural worlds, written once into the layout that `grpo_data` reads.
 
-1. `render_worlds` draws one patch per world, with seeds of their own (`first_seed` on), cuts TILES_PER_WORLD tiles
-   out of it, most of them over an object of a class drawn evenly from those present, and asks one question per tile: about a class
-   in it, a class that is not in it, or a thing that no world has (`training_queries`, never a held-out wording).
-2. The mask is every pixel of the asked class. A class with fewer than MIN_TARGET_PX pixels in the tile is not asked for, as in
-   `evaluate.benchmark.readers.world_tiles`: a sliver at the border is no fair question.
-3. Everything depends on the seed alone. The table is written last, so a folder with a table is complete. Every file appears whole, so
-   several processes of one training may draw the same folder at once: what one reads is never half of what another writes.
+1. `render_worlds` draws one patch per world, with seeds of their own (`first_seed` on), cuts TILES_PER_WORLD
+   tiles out of it, most of them over an object of a class drawn evenly from those present, and asks one
+   question per tile: about a class in it, a class that is not in it, or a thing that no world has
+   (`training_queries`, never a held-out wording).
+2. The mask is every pixel of the asked class. A class with fewer than MIN_TARGET_PX pixels in the tile is not
+   asked for, as in `evaluate.benchmark.readers.world_tiles`: a sliver at the border is no fair question.
+3. Everything depends on the seed alone. The table is written last, so a folder with a table is complete.
+   Every file appears whole, so several processes of one training may draw the same folder at once: what one
+   reads is never half of what another writes.
 
 Evaluation draws worlds with seeds below 1,000 and never meets these.
 """
@@ -30,7 +32,9 @@ from pipeline.world.landscape import World
 from pipeline.world.render import Rendering, render
 
 FIRST_GRPO_SEED = 300_000
-"""World seeds FIRST_GRPO_SEED..399,999 are for training by reward; supervised training has those below, from 100,000."""
+"""World seeds FIRST_GRPO_SEED..399,999 are for training by reward; supervised training has those below, from
+100,000.
+"""
 
 FIRST_MEASURE_SEED = 400_000
 """World seeds from here on measure a training before and after; nothing is trained on them."""
@@ -42,18 +46,32 @@ AIMED_SHARE = 0.8
 """Tiles placed over an object; the rest fall anywhere."""
 
 
-def render_worlds(folder: Path, *, n_tiles: int, first_seed: int = FIRST_GRPO_SEED, tile_px: int = 256) -> None:
-    """Write `n_tiles` tiles with one question each; nothing is done when the folder's table is there. Raises InputError."""
+def render_worlds(
+    folder: Path, *, n_tiles: int, first_seed: int = FIRST_GRPO_SEED, tile_px: int = 256
+) -> None:
+    """Write `n_tiles` tiles with one question each; nothing is done when the folder's table is there. Raises
+    InputError.
+    """
     if (folder / TABLE).is_file():
         return
     if n_tiles < 1 or not 64 <= tile_px <= PATCH_PX:
         came = f"{n_tiles} tiles of {tile_px} px"
-        raise InputError(f"worlds give at least one tile of 64 to {PATCH_PX} px a side", came=came, remedy="choose other numbers")
+        raise InputError(
+            f"worlds give at least one tile of 64 to {PATCH_PX} px a side",
+            came=came,
+            remedy="choose other numbers",
+        )
     if first_seed < 1000:
-        raise InputError("seeds below 1,000 belong to evaluation", came=str(first_seed), remedy=f"start at {FIRST_GRPO_SEED}")
-    sampler, rows = QuestionSampler(), []
+        raise InputError(
+            "seeds below 1,000 belong to evaluation",
+            came=str(first_seed),
+            remedy=f"start at {FIRST_GRPO_SEED}",
+        )
+    sampler = QuestionSampler()
+    rows = []
     for number in range(n_tiles):
-        seed, place = first_seed + number // TILES_PER_WORLD, number % TILES_PER_WORLD
+        seed = first_seed + number // TILES_PER_WORLD
+        place = number % TILES_PER_WORLD
         if place == 0 or number == 0:
             patch, rng = _patch(seed)
         rgb, target, question = _ask(patch, rng, sampler, tile_px)
@@ -91,10 +109,16 @@ def _ask(
     question = sampler.for_tile(fair, rng)
     while question.class_id >= 0 and 0 < pixels[question.class_id] < MIN_TARGET_PX:
         question = sampler.for_tile(fair, rng)
-    return patch.rgb[cut], kinds == question.class_id if question.class_id >= 0 else np.zeros((tile_px, tile_px), np.bool_), question
+    return (
+        patch.rgb[cut],
+        kinds == question.class_id if question.class_id >= 0 else np.zeros((tile_px, tile_px), np.bool_),
+        question,
+    )
 
 
-def _corner(labels: NDArray[np.int32], kind_of: NDArray[np.int64], rng: np.random.Generator, tile_px: int) -> tuple[int, int]:
+def _corner(
+    labels: NDArray[np.int32], kind_of: NDArray[np.int64], rng: np.random.Generator, tile_px: int
+) -> tuple[int, int]:
     """Top-left corner of a tile inside the patch."""
     last = PATCH_PX - tile_px
     kinds = np.unique(kind_of[1:])

@@ -1,12 +1,15 @@
-"""Training that goes on from an exported prompter, whose vocabulary may differ from the one of today's wordings.
+"""Training that goes on from an exported prompter, whose vocabulary may differ from the one of today's
+wordings.
 
-1. `take_over` loads the exported weights into a fresh model. Rows of the embedding are matched by the text of their token: a token that
-   the checkpoint knows keeps its row, every other token keeps its fresh start.
-2. The export has no auxiliary heads. `start_vision` brings the dense heads up alone, over the checkpoint's frozen tower, and writes
-   tower and heads as the end of the vision stage. The language stage trains its own heads, the tower still frozen.
+1. `take_over` loads the exported weights into a fresh model. Rows of the embedding are matched by the text of
+   their token: a token that the checkpoint knows keeps its row, every other token keeps its fresh start.
+2. The export has no auxiliary heads. `start_vision` brings the dense heads up alone, over the checkpoint's
+   frozen tower, and writes tower and heads as the end of the vision stage. The language stage trains its own
+   heads, the tower still frozen.
 3. The joint stage then finds what it would find after training from nothing.
-4. `hold_to_start` writes what a working directory's training began with beside its checkpoints, and refuses to go on with
-   another start or seed. The card of the export is written from that (`begun_in`), not from the last command.
+4. `hold_to_start` writes what a working directory's training began with beside its checkpoints, and refuses
+   to go on with another start or seed. The card of the export is written from that (`begun_in`), not from the
+   last command.
 5. `check_start` finds out what cannot be gone on from before anything is rendered.
 
 Raises InputError where the checkpoint is not a prompter of the shape that is trained.
@@ -48,7 +51,9 @@ class Begun:
     start: str = ""
     """Path of the exported prompter that it went on from; empty = from nothing."""
     seed: int | None = None
-    """None = a directory that does not say; it is of an earlier version, and seed, devices and tiles stay unknown."""
+    """None = a directory that does not say; it is of an earlier version, and seed, devices and tiles stay
+    unknown.
+    """
     devices: tuple[str, ...] = ()
     tiles: int = 0
     """Training tiles, the most of all commands."""
@@ -61,16 +66,26 @@ def begun_in(work: Path) -> Begun | None:
         return None
     said = json.loads(path.read_text(encoding="utf-8"))
     devices = tuple(str(device) for device in said.get("devices", ()))
-    return Begun(start=str(said["start"]), seed=said.get("seed"), devices=devices, tiles=int(said.get("tiles", 0)))
+    return Begun(
+        start=str(said["start"]), seed=said.get("seed"), devices=devices, tiles=int(said.get("tiles", 0))
+    )
 
 
 def hold_to_start(place: Place, *, tiles: int = 0) -> None:
-    """Remember what a working directory's training begins with; raises InputError when it began with another start or seed.
+    """Remember what a working directory's training begins with; raises InputError when it began with another
+    start or seed.
 
     A start is known by its path. A directory with checkpoints and without the file began with nothing.
     """
-    now = Begun(start="" if place.start is None else str(place.start.resolve()), seed=place.seed, devices=(place.device,), tiles=tiles)
-    any_step = any(checkpoints.list_checkpoints(place.checkpoints(stage)) for stage in ("vision", "language", "joint"))
+    now = Begun(
+        start="" if place.start is None else str(place.start.resolve()),
+        seed=place.seed,
+        devices=(place.device,),
+        tiles=tiles,
+    )
+    any_step = any(
+        checkpoints.list_checkpoints(place.checkpoints(stage)) for stage in ("vision", "language", "joint")
+    )
     began = begun_in(place.work) or (Begun() if any_step else now)
     remedy = "repeat the command that began there, or name another working directory (--work)"
     if began.start != now.start:
@@ -96,7 +111,9 @@ def check_start(checkpoint: Path, shape: PrompterShape) -> None:
 
 
 def take_over(checkpoint: Path, model: Any, tokenizer: Tokenizer) -> int:
-    """Load an exported prompter into `model`, in place; returns how many tokens kept their row of the embedding."""
+    """Load an exported prompter into `model`, in place; returns how many tokens kept their row of the
+    embedding.
+    """
     import torch
 
     weights = exported_weights(checkpoint)
@@ -105,7 +122,11 @@ def take_over(checkpoint: Path, model: Any, tokenizer: Tokenizer) -> int:
     rows = [(place, known[text]) for text, place in tokenizer.get_vocab().items() if text in known]
     embedding = fresh[EMBEDDING].clone()
     given = weights.get(EMBEDDING)
-    if given is None or given.shape[1:] != embedding.shape[1:] or len(given) <= max(known.values(), default=0):
+    if (
+        given is None
+        or given.shape[1:] != embedding.shape[1:]
+        or len(given) <= max(known.values(), default=0)
+    ):
         raise _unlike(checkpoint, EMBEDDING)
     here, there = torch.tensor(rows, device=embedding.device).T
     embedding[here] = given.to(embedding.device)[there]
@@ -118,14 +139,20 @@ def take_over(checkpoint: Path, model: Any, tokenizer: Tokenizer) -> int:
 
 
 def exported_weights(checkpoint: Path) -> dict[str, Any]:
-    """Name -> float32 tensor of an exported prompter. Raises InputError when `checkpoint` is none, or damaged."""
+    """Name -> float32 tensor of an exported prompter. Raises InputError when `checkpoint` is none, or
+    damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     missing = [name for name in ("model.safetensors", "tokenizer.json") if not (checkpoint / name).is_file()]
     if missing:
         remedy = "name a folder that this job or train_prompter.py has exported"
-        raise InputError("training starts from an exported prompter", came=f"{checkpoint} without {' and '.join(missing)}", remedy=remedy)
+        raise InputError(
+            "training starts from an exported prompter",
+            came=f"{checkpoint} without {' and '.join(missing)}",
+            remedy=remedy,
+        )
     path = checkpoint / "model.safetensors"
     try:
         return {name: value.float() for name, value in load_file(str(path)).items()}
@@ -144,11 +171,15 @@ def _vocabulary(checkpoint: Path) -> dict[str, int]:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError("training starts from a whole prompter", came=f"{path}: {error}", remedy="export or fetch it again")
+    return InputError(
+        "training starts from a whole prompter", came=f"{path}: {error}", remedy="export or fetch it again"
+    )
 
 
 def start_vision(place: Place, checkpoint: Path, *, steps: int = HEAD_STEPS) -> None:
-    """The vision stage of a training from `checkpoint`: its tower as it is, and dense heads trained on it. Done once."""
+    """The vision stage of a training from `checkpoint`: its tower as it is, and dense heads trained on it.
+    Done once.
+    """
     import torch
 
     from pipeline.finetune.prompter.prompter_model import build_vision
@@ -157,7 +188,11 @@ def start_vision(place: Place, checkpoint: Path, *, steps: int = HEAD_STEPS) -> 
     if checkpoints.list_checkpoints(folder):
         return
     vision = build_vision(place.shape, seed=place.seed).to(place.device)
-    tower = {name.removeprefix(TOWER): value for name, value in exported_weights(checkpoint).items() if name.startswith(TOWER)}
+    tower = {
+        name.removeprefix(TOWER): value
+        for name, value in exported_weights(checkpoint).items()
+        if name.startswith(TOWER)
+    }
     try:
         vision.load_state_dict(tower)
     except RuntimeError as error:
@@ -179,9 +214,15 @@ def start_vision(place: Place, checkpoint: Path, *, steps: int = HEAD_STEPS) -> 
         if step % 10 == 0 or step + 1 == steps:
             told = "  ".join(f"{name} {value:.3f}" for name, value in parts.items())
             print(f"heads {step + 1}/{steps}  loss {float(loss.detach()):.3f}  {told}", flush=True)  # noqa: T201
-    checkpoints.save_checkpoint(folder, step=steps, modules={"vision": vision, "heads": heads}, optimisers={"adamw": optimiser})
+    checkpoints.save_checkpoint(
+        folder, step=steps, modules={"vision": vision, "heads": heads}, optimisers={"adamw": optimiser}
+    )
 
 
 def _unlike(checkpoint: Path, what: str) -> InputError:
     remedy = "start from a prompter of the same shape, or train from nothing"
-    return InputError("training starts from a prompter of the shape that is trained", came=f"{checkpoint}: {what}", remedy=remedy)
+    return InputError(
+        "training starts from a prompter of the shape that is trained",
+        came=f"{checkpoint}: {what}",
+        remedy=remedy,
+    )

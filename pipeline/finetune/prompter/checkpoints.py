@@ -1,7 +1,7 @@
 """Resumable training checkpoints: weights as safetensors, optimiser state beside them, written atomically.
 
-A checkpoint is one folder `step_NNNNNNN` that appears by a rename when it is whole; the newest whole one is what a
-restarted run continues from. Killing the process at any moment loses at most the steps since then.
+A checkpoint is one folder `step_NNNNNNN` that appears by a rename when it is whole; the newest whole one is
+what a restarted run continues from. Killing the process at any moment loses at most the steps since then.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from typing import Any
 PREFIX = "step_"
 
 
-def save_checkpoint(folder: Path, *, step: int, modules: Mapping[str, Any], optimisers: Mapping[str, Any], keep: int = 2) -> Path:
-    """Write `modules` (torch modules) and `optimisers` (with state_dict) as the state after `step` steps; keep the newest `keep`."""
+def save_checkpoint(
+    folder: Path, *, step: int, modules: Mapping[str, Any], optimisers: Mapping[str, Any], keep: int = 2
+) -> Path:
+    """Write `modules` (torch modules) and `optimisers` (with state_dict) as the state after `step` steps;
+    keep the newest `keep`.
+    """
     import torch
     from safetensors.torch import save_file
 
@@ -29,7 +33,9 @@ def save_checkpoint(folder: Path, *, step: int, modules: Mapping[str, Any], opti
     for name, module in modules.items():
         state = {key: value.detach().contiguous().clone() for key, value in module.state_dict().items()}
         save_file(state, str(fresh / f"{name}.safetensors"))
-    torch.save({name: optimiser.state_dict() for name, optimiser in optimisers.items()}, fresh / "optimisers.pt")
+    torch.save(
+        {name: optimiser.state_dict() for name, optimiser in optimisers.items()}, fresh / "optimisers.pt"
+    )
     (fresh / "step.json").write_text(json.dumps({"step": step}) + "\n")
     shutil.rmtree(final, ignore_errors=True)
     fresh.rename(final)
@@ -40,7 +46,11 @@ def save_checkpoint(folder: Path, *, step: int, modules: Mapping[str, Any], opti
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints of a folder, oldest first."""
-    return sorted(path for path in folder.glob(f"{PREFIX}*") if (path / "step.json").is_file()) if folder.is_dir() else []
+    return (
+        sorted(path for path in folder.glob(f"{PREFIX}*") if (path / "step.json").is_file())
+        if folder.is_dir()
+        else []
+    )
 
 
 def step_of(checkpoint: Path) -> int:
@@ -59,7 +69,8 @@ def load_modules(checkpoint: Path, modules: Mapping[str, Any]) -> None:
 def resume(folder: Path, *, modules: Mapping[str, Any], optimisers: Mapping[str, Any]) -> int:
     """Load the newest checkpoint in place and return its step; 0 when there is none.
 
-    States come to the CPU first, wherever they were computed; each optimiser takes them to its own parameters' device.
+    States come to the CPU first, wherever they were computed; each optimiser takes them to its own
+    parameters' device.
     """
     import torch
 

@@ -1,14 +1,18 @@
-"""The embedded prompter's forward pass for batches of equal images, over the weights of the transformers model.
+"""The embedded prompter's forward pass for batches of equal images, over the weights of the transformers
+model.
 
-transformers runs the vision attention image by image and the language model without packing; training on a CPU needs
-both in batches. These functions compute the same numbers from the same modules (a test compares them):
+transformers runs the vision attention image by image and the language model without packing; training on a
+CPU needs both in batches. These functions compute the same numbers from the same modules (a test compares
+them):
 
 1. `patches_of`: uint8 images -> normalised patches in merge order.
 2. `vision_tokens`: patches -> merged vision tokens; `encode` does both.
 3. `rotary`: positions (3 axes) -> cosines and sines of the multimodal rotary embedding.
-4. `language_hidden`: embeddings -> hidden states, under any attention mask, with an optional key/value memory.
+4. `language_hidden`: embeddings -> hidden states, under any attention mask, with an optional key/value
+   memory.
 
-`fast_products` chooses the arithmetic of matrix products in training: bfloat16 where the device has instructions for it, else float32.
+`fast_products` chooses the arithmetic of matrix products in training: bfloat16 where the device has
+instructions for it, else float32.
 """
 
 from __future__ import annotations
@@ -31,9 +35,11 @@ PATCH_PX = 14
 
 
 def fast_products(device_type: str) -> Any:
-    """A context in which matrix products run in bfloat16 on a GPU, or on a CPU with instructions for it, and in float32 elsewhere.
+    """A context in which matrix products run in bfloat16 on a GPU, or on a CPU with instructions for it, and
+    in float32 elsewhere.
 
-    The instructions are AMX's tiles or AVX-512's bf16 products. A CPU without them computes bfloat16 more slowly than float32.
+    The instructions are AMX's tiles or AVX-512's bf16 products. A CPU without them computes bfloat16 more
+    slowly than float32.
     """
     import torch
 
@@ -42,7 +48,9 @@ def fast_products(device_type: str) -> Any:
 
 
 def patches_of(rgb: Tensor) -> Tensor:
-    """(B, 252, 252, 3) uint8 or float 0..255 -> (B, 324, 588) float32: cell-major, then the 2 x 2 patches of a cell."""
+    """(B, 252, 252, 3) uint8 or float 0..255 -> (B, 324, 588) float32: cell-major, then the 2 x 2 patches of
+    a cell.
+    """
     import torch
 
     mean = torch.tensor(IMAGE_MEAN, device=rgb.device) * 255
@@ -78,8 +86,8 @@ def _gated(x: Tensor, mlp: Any) -> Tensor:
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """What is fetched, and the attention itself (B, heads, S, S_all). mask: additive, broadcastable to it.
 
-    Softmax attention by plain matrix products: on CPUs with bfloat16 products, up to ten times faster to train than the
-    fused kernel for the short sequences here.
+    Softmax attention by plain matrix products: on CPUs with bfloat16 products, up to ten times faster to
+    train than the fused kernel for the short sequences here.
     """
     import torch
 
@@ -96,11 +104,18 @@ def _window_order() -> Tensor:
     import torch
 
     side = GRID // WINDOW_CELLS
-    return torch.arange(N_IMAGE_TOKENS).view(side, WINDOW_CELLS, side, WINDOW_CELLS).permute(0, 2, 1, 3).reshape(-1)
+    return (
+        torch.arange(N_IMAGE_TOKENS)
+        .view(side, WINDOW_CELLS, side, WINDOW_CELLS)
+        .permute(0, 2, 1, 3)
+        .reshape(-1)
+    )
 
 
 def _vision_angles(head_dim: int, device: Any) -> tuple[Tensor, Tensor]:
-    """(324, head_dim) cosines and sines for patches in merge order; base 10000, first half rows, second half columns."""
+    """(324, head_dim) cosines and sines for patches in merge order; base 10000, first half rows, second half
+    columns.
+    """
     import torch
 
     index = torch.arange(PATCHES_SIDE, device=device)
@@ -125,13 +140,25 @@ def vision_tokens(vision: Any, patches: Tensor) -> Tensor:
     x = functional.linear(cut, kernel.sum(2).flatten(1))
     heads = vision.config.num_heads
     head_dim = x.shape[-1] // heads
-    cos, sin = (part.view(N_IMAGE_TOKENS, 4, -1)[order].reshape(count, -1).to(x.dtype) for part in _vision_angles(head_dim, patches.device))
+    cos, sin = (
+        part.view(N_IMAGE_TOKENS, 4, -1)[order].reshape(count, -1).to(x.dtype)
+        for part in _vision_angles(head_dim, patches.device)
+    )
     n_windows = (GRID // WINDOW_CELLS) ** 2
     for index, block in enumerate(vision.blocks):
-        qkv = block.attn.qkv(_norm(x, block.norm1)).view(batch, count, 3, heads, head_dim).permute(2, 0, 3, 1, 4)
-        query, key, value = _rotate(qkv[0], cos, sin), _rotate(qkv[1], cos, sin), qkv[2]
+        qkv = (
+            block.attn.qkv(_norm(x, block.norm1))
+            .view(batch, count, 3, heads, head_dim)
+            .permute(2, 0, 3, 1, 4)
+        )
+        query = _rotate(qkv[0], cos, sin)
+        key = _rotate(qkv[1], cos, sin)
+        value = qkv[2]
         if index not in vision.fullatt_block_indexes:
-            query, key, value = (part.reshape(batch, heads * n_windows, count // n_windows, head_dim) for part in (query, key, value))
+            query, key, value = (
+                part.reshape(batch, heads * n_windows, count // n_windows, head_dim)
+                for part in (query, key, value)
+            )
         seen = _attend(query, key, value)[0].reshape(batch, heads, count, head_dim)
         x = x + block.attn.proj(seen.transpose(1, 2).reshape(batch, count, -1))
         x = x + _gated(_norm(x, block.norm2), block.mlp)
@@ -207,7 +234,8 @@ def language_hidden(
         attention = layer.self_attn
         head_dim = attention.head_dim
         seen = _norm(x, layer.input_layernorm)
-        cos, sin = angles[0].to(seen.dtype), angles[1].to(seen.dtype)
+        cos = angles[0].to(seen.dtype)
+        sin = angles[1].to(seen.dtype)
         query = _rotate(attention.q_proj(seen).view(batch, count, -1, head_dim).transpose(1, 2), cos, sin)
         key = _rotate(attention.k_proj(seen).view(batch, count, -1, head_dim).transpose(1, 2), cos, sin)
         value = attention.v_proj(seen).view(batch, count, -1, head_dim).transpose(1, 2)

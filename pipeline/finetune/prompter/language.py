@@ -1,17 +1,20 @@
 """Trains the language model to answer: several questions about one tile packed into one sequence.
 
-1. `pack_tile`: prefix, the tile's 81 image tokens, then question-and-answer segments. A segment sees the prefix, the image and
-   itself, never another segment, and its positions start right after the image: exactly what it would see alone.
+1. `pack_tile`: prefix, the tile's 81 image tokens, then question-and-answer segments. A segment sees the
+   prefix, the image and itself, never another segment, and its positions start right after the image: exactly
+   what it would see alone.
 2. `collate`: packs -> arrays; the additive mask follows from the segment numbers (`attention_mask`).
-3. `language_loss`: cross entropy on the reply tokens. A number's target is spread over its neighbours (sigma SIGMA_PX), because
-   41 is nearly right where 42 is; the token that says some or none weighs DECISION_WEIGHT, the cell that opens an object CELL_WEIGHT.
-4. The image tokens are told, after layer TAP, through heads that are dropped later, which cell they are, and, where an object has
-   its point in the cell, the six absolute numbers of the answer (in the vocabulary of numbers itself) and how many of its class
-   come before it. The reply then has only to look up and copy.
-5. The reply is told where to look: after layer POINTER_TAP, each token that says something about an object must point, through
-   one bilinear form that is dropped later, at the cell of that object's point, or at none where the list ends. In the next layer
-   one attention head per key/value head must look there. Enumerating in order is what number tokens alone teach last: they
-   reward a right cell only once it has become a right number.
+3. `language_loss`: cross entropy on the reply tokens. A number's target is spread over its neighbours (sigma
+   SIGMA_PX), because 41 is nearly right where 42 is; the token that says some or none weighs DECISION_WEIGHT,
+   the cell that opens an object CELL_WEIGHT.
+4. The image tokens are told, after layer TAP, through heads that are dropped later, which cell they are, and,
+   where an object has its point in the cell, the six absolute numbers of the answer (in the vocabulary of
+   numbers itself) and how many of its class come before it. The reply then has only to look up and copy.
+5. The reply is told where to look: after layer POINTER_TAP, each token that says something about an object
+   must point, through one bilinear form that is dropped later, at the cell of that object's point, or at none
+   where the list ends. In the next layer one attention head per key/value head must look there. Enumerating
+   in order is what number tokens alone teach last: they reward a right cell only once it has become a right
+   number.
 """
 
 from __future__ import annotations
@@ -24,8 +27,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.finetune.prompter.forward import N_IMAGE_TOKENS, Probe, fast_products, language_hidden, rotary
-from pipeline.finetune.prompter.samples import GRID, PROMPT_PREFIX, TileTruth, answer_numbers, cell_of, prompt_text, reply_text
-from pipeline.finetune.prompter.tokenizer import MAX_NUMBER, NEXT_OBJECT, OBJECTS_CLOSE, OBJECTS_OPEN, cell_token_ids, number_token_ids
+from pipeline.finetune.prompter.samples import (
+    GRID,
+    PROMPT_PREFIX,
+    TileTruth,
+    answer_numbers,
+    cell_of,
+    prompt_text,
+    reply_text,
+)
+from pipeline.finetune.prompter.tokenizer import (
+    MAX_NUMBER,
+    NEXT_OBJECT,
+    OBJECTS_CLOSE,
+    OBJECTS_OPEN,
+    cell_token_ids,
+    number_token_ids,
+)
 from pipeline.finetune.prompter.training_queries import Question, QuestionSampler
 from pipeline.finetune.prompter.vision import largest_last
 
@@ -40,13 +58,17 @@ DECISION_WEIGHT = 4.0
 """Weight of the token that says whether the tile holds an answer."""
 
 CELL_WEIGHT = 3.0
-"""Weight of the token that says in which cell the next object is, and of the list mark that says whether there is one."""
+"""Weight of the token that says in which cell the next object is, and of the list mark that says whether
+there is one.
+"""
 
 TAP = 1
 """The layer after which image tokens must know where they are."""
 
 POINTER_TAP = 2
-"""The layer after which reply tokens must know which cell they speak of; two layers are left to fetch its numbers."""
+"""The layer after which reply tokens must know which cell they speak of; two layers are left to fetch its
+numbers.
+"""
 
 NOWHERE = N_IMAGE_TOKENS
 """The pointer's target where no object is left."""
@@ -113,17 +135,24 @@ class Pack:
     weight: list[float]
     """Weight of predicting this token from the one before it; 0 for prompts."""
     cell: list[int]
-    """Raster index of the cell of the object that this token speaks of, NOWHERE, or -1 where it speaks of none."""
+    """Raster index of the cell of the object that this token speaks of, NOWHERE, or -1 where it speaks of
+    none.
+    """
 
 
-def segment_of(table: TokenTable, question: Question, truth: TileTruth) -> tuple[list[int], list[float], list[int]]:
+def segment_of(
+    table: TokenTable, question: Question, truth: TileTruth
+) -> tuple[list[int], list[float], list[int]]:
     """Token ids, weights and cells of one question with its true answer."""
     chosen = truth.class_ids == question.class_id
     numbers = answer_numbers(truth.points_xy[chosen], truth.boxes_xyxy[chosen])
     prompt = table.encode(prompt_text(question.text))
     reply = [*table.encode(reply_text(question.subject, numbers)), table.end]
     heavy = table.list_marks | frozenset(table.cells.tolist())
-    weights = [DECISION_WEIGHT if token in table.decisions else CELL_WEIGHT if token in heavy else 1.0 for token in reply]
+    weights = [
+        DECISION_WEIGHT if token in table.decisions else CELL_WEIGHT if token in heavy else 1.0
+        for token in reply
+    ]
     cells = spoken_cells(table, reply, [*cell_of(truth.points_xy[chosen]).tolist(), NOWHERE])
     return prompt + reply, [0.0] * len(prompt) + weights, [-1] * len(prompt) + cells
 
@@ -131,12 +160,13 @@ def segment_of(table: TokenTable, question: Question, truth: TileTruth) -> tuple
 def spoken_cells(table: TokenTable, reply: Sequence[int], cells: Sequence[int]) -> list[int]:
     """Cell that each token of a reply speaks of; `cells` are those of its objects in order, then NOWHERE.
 
-    The decision and the opening bracket speak of the first object, a cell and a number of their own, a list mark of the next one;
-    other tokens of none (-1).
+    The decision and the opening bracket speak of the first object, a cell and a number of their own, a list
+    mark of the next one; other tokens of none (-1).
     """
     numbers = frozenset(table.numbers.tolist())
     of_next = table.list_marks | table.decisions | frozenset((table.opens, *table.cells.tolist()))
-    spoken, said = [], 0
+    spoken = []
+    said = 0
     for token in reply:
         speaks = token in numbers or token in of_next
         spoken.append(cells[said // 6] if speaks else -1)
@@ -145,13 +175,22 @@ def spoken_cells(table: TokenTable, reply: Sequence[int], cells: Sequence[int]) 
 
 
 def pack_tile(
-    table: TokenTable, sampler: QuestionSampler, truth: TileTruth, *, rng: np.random.Generator, budget: int = TEXT_BUDGET
+    table: TokenTable,
+    sampler: QuestionSampler,
+    truth: TileTruth,
+    *,
+    rng: np.random.Generator,
+    budget: int = TEXT_BUDGET,
 ) -> Pack:
-    """Questions until `budget` tokens are full; one that does not fit ends the pack (the first may overrun it)."""
+    """Questions until `budget` tokens are full; one that does not fit ends the pack (the first may overrun
+    it).
+    """
     pack = Pack(ids=[], segment=[], position=[], weight=[], cell=[])
     unclear = np.flatnonzero(truth.coverage.any(axis=(0, 1))).tolist()
     for number in range(1, 100):
-        ids, weights, cells = segment_of(table, sampler.for_tile(truth.class_ids, rng, unclear=unclear), truth)
+        ids, weights, cells = segment_of(
+            table, sampler.for_tile(truth.class_ids, rng, unclear=unclear), truth
+        )
         if len(pack.ids) + len(ids) > budget and number > 1:
             break
         pack.ids.extend(ids)
@@ -184,7 +223,9 @@ class PackedBatch:
     """(M, 2) int64: row of the batch, raster index of the cell"""
 
 
-def collate(packs: Sequence[Pack], truths: Sequence[TileTruth], *, pad: int, multiple: int = 16) -> PackedBatch:
+def collate(
+    packs: Sequence[Pack], truths: Sequence[TileTruth], *, pad: int, multiple: int = 16
+) -> PackedBatch:
     """Pad packs to one length, a multiple of `multiple`, and collect the image targets."""
     import torch
 
@@ -197,7 +238,9 @@ def collate(packs: Sequence[Pack], truths: Sequence[TileTruth], *, pad: int, mul
         for name, array in arrays.items():
             array[row, : len(pack.ids)] = getattr(pack, name)
         weight[row, : len(pack.ids)] = pack.weight
-    numbers, ranks, index = [], [], []
+    numbers = []
+    ranks = []
+    index = []
     for row, truth in enumerate(truths):
         owner = {int(cell_of(truth.points_xy[k : k + 1])[0]): k for k in largest_last(truth)}
         values = answer_numbers(truth.points_xy, truth.boxes_xyxy)
@@ -215,7 +258,9 @@ def collate(packs: Sequence[Pack], truths: Sequence[TileTruth], *, pad: int, mul
 
 
 def attention_mask(segment: Tensor, n_prefix: int) -> Tensor:
-    """(B, T) segments -> additive (B, 1, P + T, P + T), P = prefix and image: causal, and no segment sees another."""
+    """(B, T) segments -> additive (B, 1, P + T, P + T), P = prefix and image: causal, and no segment sees
+    another.
+    """
     import torch
 
     whole = torch.cat([segment.new_zeros(len(segment), n_prefix), segment], dim=1)
@@ -251,12 +296,16 @@ def make_language_heads(width: int) -> Any:
 
 
 class LanguageObjective:
-    """The loss of the module story for a model and its tokenizer. `compiled`: every new length of a batch costs a compilation."""
+    """The loss of the module story for a model and its tokenizer. `compiled`: every new length of a batch
+    costs a compilation.
+    """
 
     def __init__(self, model: Any, heads: Any, table: TokenTable, *, compiled: bool = False) -> None:
         import torch
 
-        self.model, self.heads, self.table = model, heads, table
+        self.model = model
+        self.heads = heads
+        self.table = table
         self.device = next(model.parameters()).device
         self._language_hidden = torch.compile(language_hidden, dynamic=False) if compiled else language_hidden
         self._prefix = torch.tensor(table.prefix, device=self.device)
@@ -281,33 +330,52 @@ class LanguageObjective:
         before = table[self._prefix].expand(count, -1, -1)
         n_prefix = before.shape[1] + N_IMAGE_TOKENS
         follows = int(self._positions.max()) + 1
-        positions = torch.cat([self._positions[:, None].expand(-1, count, -1), (batch.position + follows).expand(3, -1, -1)], dim=2)
+        positions = torch.cat(
+            [self._positions[:, None].expand(-1, count, -1), (batch.position + follows).expand(3, -1, -1)],
+            dim=2,
+        )
         mask = attention_mask(batch.segment, n_prefix)
         with fast_products(tokens.device.type):
             embeds = torch.cat([before, tokens.to(before.dtype), table[batch.ids]], dim=1)
             probe = Probe(after=(TAP, POINTER_TAP), attention_of=min(POINTER_TAP + 1, len(text.layers) - 1))
-            hidden = self._language_hidden(text, embeds, angles=rotary(text, positions), mask=mask, probe=probe)
-        replies, cells = slice(n_prefix - 1, -1), slice(before.shape[1], n_prefix)
+            hidden = self._language_hidden(
+                text, embeds, angles=rotary(text, positions), mask=mask, probe=probe
+            )
+        replies = slice(n_prefix - 1, -1)
+        cells = slice(before.shape[1], n_prefix)
         reply, parts = self._reply_loss(hidden[:, replies], batch, table)
         image, image_parts = self._image_loss(probe.states[0][:, cells].float(), batch, table)
         deep = probe.states[-1].float()
         pointer, pointed = self._pointer_loss(deep[:, replies], deep[:, cells], batch)
         assert probe.attention is not None
         look = self._look_loss(probe.attention[:, :, replies, cells], batch)
-        parts |= {**image_parts, "pointer": float(pointer.detach()), "pointed": pointed, "look": float(look.detach())}
+        parts |= {
+            **image_parts,
+            "pointer": float(pointer.detach()),
+            "pointed": pointed,
+            "look": float(look.detach()),
+        }
         return reply + 0.5 * image + 0.5 * pointer + 0.25 * look, parts
 
     def _look_loss(self, attention: Tensor, batch: PackedBatch) -> Tensor:
-        """How far the looking heads are from the cell spoken of: mean of -log of the attention it gets. attention: (B, heads, T, 81)."""
+        """How far the looking heads are from the cell spoken of: mean of -log of the attention it gets.
+        attention: (B, heads, T, 81).
+        """
         here = (batch.cell >= 0) & (batch.cell < NOWHERE)
-        looking = attention[:, :: self.model.config.text_config.num_attention_heads // self.model.config.text_config.num_key_value_heads]
+        looking = attention[
+            :,
+            :: self.model.config.text_config.num_attention_heads
+            // self.model.config.text_config.num_key_value_heads,
+        ]
         target = batch.cell.clamp(0, NOWHERE - 1)[:, None, :, None].expand(-1, looking.shape[1], -1, 1)
         seen = looking.gather(3, target)[..., 0].transpose(1, 2)[here]
         result: Tensor = -(seen.float() + 1e-6).log().mean() if len(seen) else attention.sum() * 0.0
         return result
 
     def _pointer_loss(self, speaking: Tensor, image: Tensor, batch: PackedBatch) -> tuple[Tensor, float]:
-        """Cross entropy of pointing, and the share of right cells. speaking: (B, T, d), one place before its token; image: (B, 81, d)."""
+        """Cross entropy of pointing, and the share of right cells. speaking: (B, T, d), one place before its
+        token; image: (B, 81, d).
+        """
         import torch
         from torch.nn import functional
 
@@ -318,12 +386,15 @@ class LanguageObjective:
         target = batch.cell[speaks]
         return functional.cross_entropy(logits, target), float((logits.argmax(-1) == target).float().mean())
 
-    def _reply_loss(self, hidden: Tensor, batch: PackedBatch, table: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def _reply_loss(
+        self, hidden: Tensor, batch: PackedBatch, table: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
         import torch
         from torch.nn import functional
 
         asked = batch.weight > 0
-        target, weight = batch.ids[asked], batch.weight[asked]
+        target = batch.ids[asked]
+        weight = batch.weight[asked]
         with fast_products(hidden.device.type):
             logits = functional.linear(hidden[asked], table)
         logp = torch.log_softmax(logits.float(), dim=-1)
@@ -337,7 +408,11 @@ class LanguageObjective:
             guess = logp[:, self._numbers].argmax(1)
             off = (guess[is_number] - value[is_number]).abs().float()
             right = (logp.argmax(1) == target)[decided].float()
-            parts = {"number": float(soft.mean()), "px": float(off.mean()), "near": float((off <= 4).float().mean())}
+            parts = {
+                "number": float(soft.mean()),
+                "px": float(off.mean()),
+                "near": float((off <= 4).float().mean()),
+            }
             parts |= {
                 "decide": float(loss[decided].mean()),
                 "right": float(right.mean()),
@@ -346,13 +421,17 @@ class LanguageObjective:
             }
         return (loss * weight).sum() / weight.sum(), parts
 
-    def _image_loss(self, tapped: Tensor, batch: PackedBatch, table: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def _image_loss(
+        self, tapped: Tensor, batch: PackedBatch, table: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
         import torch
         from torch.nn import functional
 
         cells = torch.arange(N_IMAGE_TOKENS, device=tapped.device).expand(len(tapped), -1)
         where = functional.cross_entropy(self.heads["row"](tapped).flatten(0, 1), (cells // GRID).flatten())
-        where = where + functional.cross_entropy(self.heads["col"](tapped).flatten(0, 1), (cells % GRID).flatten())
+        where = where + functional.cross_entropy(
+            self.heads["col"](tapped).flatten(0, 1), (cells % GRID).flatten()
+        )
         if not len(batch.cell_index):
             return where, {}
         peak = tapped[batch.cell_index[:, 0], batch.cell_index[:, 1]]

@@ -1,4 +1,6 @@
-"""Optimisers and schedule of the embedded prompter: Muon for the matrices inside blocks, AdamW for everything else."""
+"""Optimisers and schedule of the embedded prompter: Muon for the matrices inside blocks, AdamW for everything
+else.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class Rates:
 
 
 def make_optimisers(parameters: Iterable[tuple[str, Any]], rates: Rates) -> dict[str, Any]:
-    """`muon` for 2-D parameters of layers and blocks, `adamw` for embeddings, heads, biases, norms and the patch kernel."""
+    """`muon` for 2-D parameters of layers and blocks, `adamw` for embeddings, heads, biases, norms and the
+    patch kernel.
+    """
     import torch
 
     matrices: list[Any] = []
@@ -31,7 +35,9 @@ def make_optimisers(parameters: Iterable[tuple[str, Any]], rates: Rates) -> dict
             inner = parameter.ndim == 2 and ("layers." in name or "blocks." in name or "merger" in name)
             (matrices if inner else others).append(parameter)
     return {
-        "muon": torch.optim.Muon(matrices, lr=rates.matrix_lr, weight_decay=rates.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        "muon": torch.optim.Muon(
+            matrices, lr=rates.matrix_lr, weight_decay=rates.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ),
         "adamw": torch.optim.AdamW(others, lr=rates.other_lr, betas=(0.9, 0.98), weight_decay=0.0),
     }
 

@@ -50,7 +50,9 @@ def measured_table(tallies: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
         head = "| class | recall | precision | rejection | false rejection | objects | absent |"
         parts.append(f"### {wordings}\n\n{head}\n|---|---|---|---|---|---|---|")
         for name, row in rows.items():
-            figures = " | ".join(f"{row[key]:.3f}" for key in ("recall", "precision", "rejection", "false_rejection"))
+            figures = " | ".join(
+                f"{row[key]:.3f}" for key in ("recall", "precision", "rejection", "false_rejection")
+            )
             parts.append(f"| {name} | {figures} | {row['objects']:.0f} | {row['absent']:.0f} |")
         malformed = sum(row["malformed"] for name, row in rows.items() if name == "all")
         parts.append(f"\nMalformed replies: {malformed:.0f}.\n")
@@ -81,7 +83,9 @@ def model_card(
 
 
 def recipe_of(begun: Begun, stages: Mapping[str, tuple[int, int]]) -> str:
-    """From what, on what and how long the model was trained; what the working directory does not say is left out."""
+    """From what, on what and how long the model was trained; what the working directory does not say is left
+    out.
+    """
     source = f"From the exported prompter `{_shown(Path(begun.start))}`" if begun.start else "From nothing"
     kinds = dict.fromkeys("a CPU" if device == "cpu" else "a GPU" for device in begun.devices)
     where = f", on {' and '.join(kinds)}" if kinds else ""

@@ -1,11 +1,11 @@
 """Tiles of procedural worlds on disk, and batches of them: what both training stages read.
 
-1. `render_store` draws `n` tiles in chunks of CHUNK (one .npz of truth and one .npy of pixels each); a chunk that exists is
-   not drawn again, so an interrupted rendering goes on where it stopped.
+1. `render_store` draws `n` tiles in chunks of CHUNK (one .npz of truth and one .npy of pixels each); a chunk
+   that exists is not drawn again, so an interrupted rendering goes on where it stopped.
 2. `TileStore` opens the chunks; pixels stay memory-mapped.
-3. `batch_of` picks tiles for a step and turns each by one of the eight symmetries of the square (`turn_truth`), with slight
-   changes of brightness, contrast and colour. Everything depends on (seed, step) alone, so a resumed run sees what an
-   uninterrupted one would.
+3. `batch_of` picks tiles for a step and turns each by one of the eight symmetries of the square
+   (`turn_truth`), with slight changes of brightness, contrast and colour. Everything depends on (seed, step)
+   alone, so a resumed run sees what an uninterrupted one would.
 """
 
 from __future__ import annotations
@@ -47,15 +47,23 @@ class Batch:
 
 
 def resize_image(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) -> (IMAGE_PX, IMAGE_PX, 3), squashed, bilinear with antialiasing, as the `embedded` profile does."""
+    """(H, W, 3) -> (IMAGE_PX, IMAGE_PX, 3), squashed, bilinear with antialiasing, as the `embedded` profile
+    does.
+    """
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(rgb)).resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BILINEAR)
+    picture = Image.fromarray(np.ascontiguousarray(rgb)).resize(
+        (IMAGE_PX, IMAGE_PX), Image.Resampling.BILINEAR
+    )
     return np.asarray(picture, np.uint8)
 
 
-def render_store(folder: Path, draw: Callable[[int], Sequence[DrawnTile]], *, n_tiles: int, n_classes: int) -> None:
-    """Draw tiles 0..n_tiles-1 into `folder`: `draw(k)` gives the CHUNK tiles of chunk k; chunks that exist are kept."""
+def render_store(
+    folder: Path, draw: Callable[[int], Sequence[DrawnTile]], *, n_tiles: int, n_classes: int
+) -> None:
+    """Draw tiles 0..n_tiles-1 into `folder`: `draw(k)` gives the CHUNK tiles of chunk k; chunks that exist
+    are kept.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, n_tiles, CHUNK):
         pixels_path, truth_path = _chunk_paths(folder, first // CHUNK)
@@ -99,7 +107,9 @@ class TileStore:
         self._truths: list[TileTruth] = []
         self.reload()
         if not self._truths:
-            raise InputError("training needs rendered tiles", came=f"none in {folder}", remedy="render the store first")
+            raise InputError(
+                "training needs rendered tiles", came=f"none in {folder}", remedy="render the store first"
+            )
 
     def reload(self) -> None:
         """Take in the chunks that were finished since."""
@@ -135,7 +145,9 @@ class TileStore:
 
 
 def turn_image(rgb: NDArray[np.uint8], symmetry: int) -> NDArray[np.uint8]:
-    """One of the eight symmetries (bit 0: transpose, then bit 1: mirror x, then bit 2: mirror y) of (H, W, ...)."""
+    """One of the eight symmetries (bit 0: transpose, then bit 1: mirror x, then bit 2: mirror y) of (H, W,
+    ...).
+    """
     if symmetry & 1:
         rgb = rgb.swapaxes(0, 1)
     if symmetry & 2:
@@ -147,7 +159,8 @@ def turn_image(rgb: NDArray[np.uint8], symmetry: int) -> NDArray[np.uint8]:
 
 def turn_truth(truth: TileTruth, symmetry: int) -> TileTruth:
     """The truth of the turned image, objects again in reply order."""
-    box, point = truth.boxes_xyxy.copy(), truth.points_xy.copy()
+    box = truth.boxes_xyxy.copy()
+    point = truth.points_xy.copy()
     if symmetry & 1:
         box, point = box[:, [1, 0, 3, 2]], point[:, ::-1]
     if symmetry & 2:
@@ -169,7 +182,9 @@ def turn_truth(truth: TileTruth, symmetry: int) -> TileTruth:
 
 
 def batch_of(store: TileStore, *, seed: int, step: int, size: int, n_tiles: int) -> Batch:
-    """The batch of a step: `size` tiles among the first `n_tiles`, turned and recoloured. Deterministic in (seed, step)."""
+    """The batch of a step: `size` tiles among the first `n_tiles`, turned and recoloured. Deterministic in
+    (seed, step).
+    """
     rng = np.random.default_rng([seed, step])
     chosen = rng.integers(0, n_tiles, size)
     symmetries = rng.integers(0, 8, size)

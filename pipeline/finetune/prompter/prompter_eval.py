@@ -2,7 +2,8 @@
 
 1. `greedy_replies` decodes many (tile, question) pairs at once with the batched forward pass.
 2. `read_answer` takes the boxes from a reply; a reply that is not the contract's JSON counts as malformed.
-3. `Tally` counts: boxes found and asked for (IoU 0.5, one to one, best overlap first), answers right to be empty and wrong to be.
+3. `Tally` counts: boxes found and asked for (IoU 0.5, one to one, best overlap first), answers right to be
+   empty and wrong to be.
 4. `evaluate` asks every tile about every class and about one stranger, in the wordings it is given.
 """
 
@@ -17,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.finetune.prompter.forward import Memory, fast_products, language_hidden, patches_of, rotary, vision_tokens
+from pipeline.finetune.prompter.forward import (
+    Memory,
+    fast_products,
+    language_hidden,
+    patches_of,
+    rotary,
+    vision_tokens,
+)
 from pipeline.finetune.prompter.language import TokenTable, image_positions
 from pipeline.finetune.prompter.prompter_data import TileStore
 from pipeline.finetune.prompter.samples import prompt_text
@@ -65,7 +73,9 @@ class Tally:
         self.matched += count_matches(boxes, truth)
 
     def summary(self) -> dict[str, float]:
-        """Recall and precision of boxes, rejection of absent things, wrong rejection of present ones, and the counts."""
+        """Recall and precision of boxes, rejection of absent things, wrong rejection of present ones, and the
+        counts.
+        """
         return {
             "recall": self.matched / max(self.objects, 1),
             "precision": self.matched / max(self.boxes, 1),
@@ -110,7 +120,9 @@ def read_answer(reply: str) -> NDArray[np.float64] | None:
         return None
 
 
-def greedy_replies(model: Any, table: TokenTable, rgb: NDArray[np.uint8], asked: Sequence[tuple[int, str]]) -> list[str]:
+def greedy_replies(
+    model: Any, table: TokenTable, rgb: NDArray[np.uint8], asked: Sequence[tuple[int, str]]
+) -> list[str]:
     """Replies to `asked` = (index into rgb, query), greedily. rgb: (B, 252, 252, 3)."""
     import torch
 
@@ -131,9 +143,11 @@ def _decode(model: Any, table: TokenTable, images: Tensor, prompts: list[list[in
     """Token ids of each reply, without the end token."""
     import torch
 
-    text, device = model.model.language_model, images.device
+    text = model.model.language_model
+    device = images.device
     embeddings = text.embed_tokens.weight
-    count, longest = len(prompts), max(len(prompt) for prompt in prompts)
+    count = len(prompts)
+    longest = max(len(prompt) for prompt in prompts)
     start = torch.from_numpy(image_positions(len(table.prefix))).to(device)
     follows = int(start.max()) + 1
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
@@ -141,8 +155,20 @@ def _decode(model: Any, table: TokenTable, images: Tensor, prompts: list[list[in
     before = embeddings[torch.tensor(table.prefix, device=device)].expand(count, -1, -1)
     embeds = torch.cat([before, images.to(before.dtype), embeddings[ids]], dim=1)
     seen = embeds.shape[1] - longest
-    positions = torch.cat([start[:, None].expand(-1, count, -1), (torch.arange(longest, device=device) + follows).expand(3, count, -1)], 2)
-    usable = torch.cat([torch.ones(count, seen, device=device), (torch.arange(longest, device=device) < lengths[:, None]).float()], 1)
+    positions = torch.cat(
+        [
+            start[:, None].expand(-1, count, -1),
+            (torch.arange(longest, device=device) + follows).expand(3, count, -1),
+        ],
+        2,
+    )
+    usable = torch.cat(
+        [
+            torch.ones(count, seen, device=device),
+            (torch.arange(longest, device=device) < lengths[:, None]).float(),
+        ],
+        1,
+    )
     side = embeds.shape[1]
     causal = torch.full((side, side), -1e9, device=device).triu(1)
     mask = causal + ((usable - 1) * 1e9)[:, None, None]
@@ -165,7 +191,9 @@ def _decode(model: Any, table: TokenTable, images: Tensor, prompts: list[list[in
         usable = torch.cat([usable, torch.ones(len(rows), 1, device=device)], 1)
         place = (lengths[rows] + follows + step)[None, :, None].expand(3, -1, 1)
         mask = ((usable - 1) * 1e9)[:, None, None]
-        hidden = language_hidden(text, embeddings[token][:, None], angles=rotary(text, place), mask=mask, memory=memory)
+        hidden = language_hidden(
+            text, embeddings[token][:, None], angles=rotary(text, place), mask=mask, memory=memory
+        )
         last = hidden[:, 0]
     return replies
 
@@ -180,7 +208,9 @@ Answerer = Callable[[NDArray[np.uint8], Sequence[tuple[int, str]]], list[str]]
 """(images, asked) -> replies."""
 
 
-def evaluate(answer: Answerer, store: TileStore, *, n_tiles: int, held_out: bool, seed: int = 0) -> dict[str, dict[str, float]]:
+def evaluate(
+    answer: Answerer, store: TileStore, *, n_tiles: int, held_out: bool, seed: int = 0
+) -> dict[str, dict[str, float]]:
     """Tallies over the first `n_tiles` tiles, `all` and per class (`stranger` = things no world has)."""
     rng = np.random.default_rng(seed)
     texts = wordings(held_out)
@@ -189,7 +219,10 @@ def evaluate(answer: Answerer, store: TileStore, *, n_tiles: int, held_out: bool
     for first in range(0, n_tiles, 32):
         indexes = range(first, min(first + 32, n_tiles))
         kinds = [kind for _ in indexes for kind in range(len(names))]
-        questions = [Question(text=str(rng.choice(texts[kind])), class_id=kind if kind < len(CLASSES) else -1) for kind in kinds]
+        questions = [
+            Question(text=str(rng.choice(texts[kind])), class_id=kind if kind < len(CLASSES) else -1)
+            for kind in kinds
+        ]
         asked = [(row // len(names), question.text) for row, question in enumerate(questions)]
         replies = answer(np.stack([store.rgb(index) for index in indexes]), asked)
         for (row, _), question, reply in zip(asked, questions, replies, strict=True):

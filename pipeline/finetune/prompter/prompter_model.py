@@ -1,10 +1,10 @@
 """The embedded prompter: a Qwen2.5-VL of a few million parameters, built from nothing and exported for vLLM.
 
-`PrompterShape` holds the sizes, `build_model` makes the transformers model on CPU in float32, `export_checkpoint` writes
-everything vLLM and transformers need. The vision tower attends within windows of 3 x 3
-merged cells and to the whole image in every second layer.
-The rotary base of the language model is small and its height and width sections are wide, because positions inside a
-9 x 9 grid must be told apart; with the usual base of 1e6 the width section would turn by less than a degree per cell.
+`PrompterShape` holds the sizes, `build_model` makes the transformers model on CPU in float32,
+`export_checkpoint` writes everything vLLM and transformers need. The vision tower attends within windows of 3
+x 3 merged cells and to the whole image in every second layer. The rotary base of the language model is small
+and its height and width sections are wide, because positions inside a 9 x 9 grid must be told apart; with the
+usual base of 1e6 the width section would turn by less than a degree per cell.
 """
 
 from __future__ import annotations
@@ -83,7 +83,11 @@ def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Any:
             "eos_token_id": token("<|im_end|>"),
             "pad_token_id": token("<|endoftext|>"),
             "tie_word_embeddings": True,
-            "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta, "mrope_section": list(shape.mrope_section)},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": shape.rope_theta,
+                "mrope_section": list(shape.mrope_section),
+            },
         },
         vision_config=vision_settings(shape),
         image_token_id=token("<|image_pad|>"),
@@ -98,8 +102,8 @@ def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Any:
 def build_model(shape: PrompterShape, tokenizer: Tokenizer, *, seed: int) -> Any:
     """A fresh float32 Qwen2_5_VLForConditionalGeneration.
 
-    Matrices start at 1/sqrt(fan-in), the outputs of every block at zero (each block starts as the identity), number
-    embeddings at sines of their value.
+    Matrices start at 1/sqrt(fan-in), the outputs of every block at zero (each block starts as the identity),
+    number embeddings at sines of their value.
     """
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
@@ -116,10 +120,15 @@ def build_model(shape: PrompterShape, tokenizer: Tokenizer, *, seed: int) -> Any
 def build_vision(shape: PrompterShape, *, seed: int) -> Any:
     """The vision tower alone, started as in `build_model`."""
     import torch
-    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel, Qwen2_5_VLVisionConfig
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+        Qwen2_5_VisionTransformerPretrainedModel,
+        Qwen2_5_VLVisionConfig,
+    )
 
     torch.manual_seed(seed)
-    vision = Qwen2_5_VisionTransformerPretrainedModel(Qwen2_5_VLVisionConfig(**vision_settings(shape))).float()
+    vision = Qwen2_5_VisionTransformerPretrainedModel(
+        Qwen2_5_VLVisionConfig(**vision_settings(shape))
+    ).float()
     _start_weights(vision)
     return vision
 
@@ -152,7 +161,9 @@ def _start_numbers(embeddings: Any, tokenizer: Tokenizer) -> None:
 
 
 def _start_cells(embeddings: Any, tokenizer: Tokenizer) -> None:
-    """Add one random direction per row and one per column of the grid to the cell rows of an (vocab, width) embedding, in place."""
+    """Add one random direction per row and one per column of the grid to the cell rows of an (vocab, width)
+    embedding, in place.
+    """
     import torch
 
     ids = torch.from_numpy(cell_token_ids(tokenizer))
@@ -169,7 +180,9 @@ EXPORT_FILES = frozenset({
 
 
 def check_export_folder(folder: Path) -> None:
-    """Raises InputError unless `folder` can be replaced by an export without a loss: it is new, empty, or an earlier export."""
+    """Raises InputError unless `folder` can be replaced by an export without a loss: it is new, empty, or an
+    earlier export.
+    """
     remedy = "name a new folder, an empty one, or that of an earlier export (--out)"
     nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     if not nearest.is_dir():
@@ -177,11 +190,14 @@ def check_export_folder(folder: Path) -> None:
     held = {path.name for path in folder.iterdir()} if nearest == folder else set()
     if held and (held - EXPORT_FILES or not held >= {"config.json", "model.safetensors"}):
         other = ", ".join(sorted(held - EXPORT_FILES)[:3]) or "no whole export"
-        raise InputError("the export replaces its folder as a whole", came=f"{folder}, which holds {other}", remedy=remedy)
+        raise InputError(
+            "the export replaces its folder as a whole", came=f"{folder}, which holds {other}", remedy=remedy
+        )
 
 
 def export_checkpoint(model: Any, tokenizer: Tokenizer, folder: Path, *, card: str) -> None:
-    """Write config, bfloat16 weights, tokenizer, processor and generation settings; an earlier export in `folder` is replaced.
+    """Write config, bfloat16 weights, tokenizer, processor and generation settings; an earlier export in
+    `folder` is replaced.
 
     Raises InputError when the folder holds anything else.
     """
@@ -210,7 +226,9 @@ def export_checkpoint(model: Any, tokenizer: Tokenizer, folder: Path, *, card: s
 
 
 def _take_place(fresh: Path, folder: Path) -> None:
-    """Put `fresh` where `folder` is. What was there steps aside under a name of its own and goes when the new one stands."""
+    """Put `fresh` where `folder` is. What was there steps aside under a name of its own and goes when the new
+    one stands.
+    """
     if not folder.exists():
         fresh.rename(folder)
         return

@@ -1,7 +1,9 @@
-"""What `jobs/train_embedded.py prompter` can set, the stages that follow from it, and what is refused before anything is rendered.
+"""What `jobs/train_embedded.py prompter` can set, the stages that follow from it, and what is refused before
+anything is rendered.
 
-A training takes hours, so `check` looks for everything that would end one late: counts, the device, the start, and above all
-the folder of the export, which is replaced as a whole. `check_measuring` and `check_out` are its parts for measuring alone.
+A training takes hours, so `check` looks for everything that would end one late: counts, the device, the
+start, and above all the folder of the export, which is replaced as a whole. `check_measuring` and `check_out`
+are its parts for measuring alone.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from pipeline.finetune.prompter.prompter_train import Place, StageOptions
 VALID_TILES = 768
 """Tiles of unseen worlds that a training renders to be measured on."""
 
-MEASURED_JSON, MEASURED_TABLE = "measured.json", "measured.md"
+MEASURED_JSON = "measured.json"
+MEASURED_TABLE = "measured.md"
 
-KEPT_IN_WORK = frozenset({"train", "valid", "tokenizer", "vision", "language", "joint", START_FILE, MEASURED_JSON, MEASURED_TABLE})
+KEPT_IN_WORK = frozenset(
+    {"train", "valid", "tokenizer", "vision", "language", "joint", START_FILE, MEASURED_JSON, MEASURED_TABLE}
+)
 """Names in a working directory that the training itself uses."""
 
 
@@ -45,7 +50,14 @@ class PrompterOptions:
 
     @property
     def place(self) -> Place:
-        return Place(work=self.work, device=self.device, seed=self.seed, shape=self.shape, start=self.start, compiled=self.compiled)
+        return Place(
+            work=self.work,
+            device=self.device,
+            seed=self.seed,
+            shape=self.shape,
+            start=self.start,
+            compiled=self.compiled,
+        )
 
 
 def vision_stage(options: PrompterOptions) -> StageOptions:
@@ -55,7 +67,9 @@ def vision_stage(options: PrompterOptions) -> StageOptions:
 
 def language_stage(options: PrompterOptions) -> StageOptions:
     """Answers from the frozen tower."""
-    return StageOptions(rates=Rates(steps=options.language_steps, warmup=20, decay_from=0.8), batch=12, save_every=50)
+    return StageOptions(
+        rates=Rates(steps=options.language_steps, warmup=20, decay_from=0.8), batch=12, save_every=50
+    )
 
 
 def joint_stage(options: PrompterOptions) -> StageOptions:
@@ -72,23 +86,47 @@ def check(options: PrompterOptions) -> None:
         given = getattr(options, name)
         if given < lowest:
             option = "--" + name.replace("_", "-")
-            why = "a stage starts from what the one before has learned" if lowest and name != "tiles" else "less cannot be done"
-            raise InputError(f"{option} must be at least {lowest}: {why}", came=str(given), remedy=f"raise {option}")
+            why = (
+                "a stage starts from what the one before has learned"
+                if lowest and name != "tiles"
+                else "less cannot be done"
+            )
+            raise InputError(
+                f"{option} must be at least {lowest}: {why}", came=str(given), remedy=f"raise {option}"
+            )
     if options.start is not None:
         check_start(options.start, options.shape)
 
 
 def _lowest(options: PrompterOptions) -> dict[str, int]:
-    """Smallest number of every count. A stage may be left out where a checkpoint, or for the tower the start, stands for it."""
-    begun = {stage for stage in ("vision", "language") if checkpoints.list_checkpoints(options.place.checkpoints(stage))}
+    """Smallest number of every count. A stage may be left out where a checkpoint, or for the tower the start,
+    stands for it.
+    """
+    begun = {
+        stage
+        for stage in ("vision", "language")
+        if checkpoints.list_checkpoints(options.place.checkpoints(stage))
+    }
     tower = options.start is not None or "vision" in begun
-    return {"tiles": 1, "seed": 0, "vision_steps": int(not tower), "language_steps": int("language" not in begun), "joint_steps": 0}
+    return {
+        "tiles": 1,
+        "seed": 0,
+        "vision_steps": int(not tower),
+        "language_steps": int("language" not in begun),
+        "joint_steps": 0,
+    }
 
 
 def check_measuring(options: PrompterOptions) -> None:
-    """Raises InputError for a working directory, a number of tiles or a device that nothing can be measured with."""
+    """Raises InputError for a working directory, a number of tiles or a device that nothing can be measured
+    with.
+    """
     if options.work.exists() and not options.work.is_dir():
-        raise InputError("the working directory must be a folder", came=str(options.work), remedy="name another one (--work)")
+        raise InputError(
+            "the working directory must be a folder",
+            came=str(options.work),
+            remedy="name another one (--work)",
+        )
     if not 1 <= options.measured_tiles <= VALID_TILES:
         what = f"--measured-tiles must be 1 to {VALID_TILES}"
         raise InputError(what, came=str(options.measured_tiles), remedy="measure on fewer, at least one")
@@ -106,15 +144,24 @@ def _check_device(device: str) -> None:
         raise InputError("--device must be cpu or cuda", came=device, remedy="name one of the two")
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted.type == "cuda" and (wanted.index or 0) >= n_gpus:
-        raise InputError(f"--device {device} needs a GPU that PyTorch sees", came=f"{n_gpus} of them", remedy="use --device cpu")
+        raise InputError(
+            f"--device {device} needs a GPU that PyTorch sees",
+            came=f"{n_gpus} of them",
+            remedy="use --device cpu",
+        )
 
 
 def check_out(options: PrompterOptions) -> None:
-    """Raises InputError for an export that would replace more than an earlier export, the training's own work above all."""
+    """Raises InputError for an export that would replace more than an earlier export, the training's own work
+    above all.
+    """
     check_export_folder(options.out)
-    work, out = options.work.resolve(), options.out.resolve()
+    work = options.work.resolve()
+    out = options.out.resolve()
     inside = out.relative_to(work).parts if out.is_relative_to(work) else ()
     if work.is_relative_to(out) or (inside and inside[0] in KEPT_IN_WORK):
-        came = f"--out {options.out}, which holds or is part of what the training keeps in --work {options.work}"
+        came = (
+            f"--out {options.out}, which holds or is part of what the training keeps in --work {options.work}"
+        )
         remedy = "name a folder of its own, beside the working directory or under another name inside it"
         raise InputError("the export replaces its folder as a whole", came=came, remedy=remedy)

@@ -1,6 +1,7 @@
 """The whole training of the embedded prompter: render, three stages, measure, export. Every part resumes.
 
-`train(options)` is what `jobs/train_embedded.py prompter` calls, and `measure_only(options)` with `--measure-only`.
+`train(options)` is what `jobs/train_embedded.py prompter` calls, and `measure_only(options)` with
+`--measure-only`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
 from pipeline.finetune.prompter import checkpoints
-from pipeline.finetune.prompter.carry_on import HEAD_BATCH, Begun, begun_in, check_start, hold_to_start, start_vision, take_over
+from pipeline.finetune.prompter.carry_on import (
+    HEAD_BATCH,
+    Begun,
+    begun_in,
+    check_start,
+    hold_to_start,
+    start_vision,
+    take_over,
+)
 from pipeline.finetune.prompter.language import TokenTable
 from pipeline.finetune.prompter.prompter_card import measured_again, measured_table, model_card
 from pipeline.finetune.prompter.prompter_data import CHUNK, TileStore, render_store
@@ -60,9 +69,11 @@ def train(options: PrompterOptions) -> Path:
 
 
 def measure_only(options: PrompterOptions) -> Path:
-    """Measure without training: the exported prompter `start`, or else the working directory's newest model, which is exported.
+    """Measure without training: the exported prompter `start`, or else the working directory's newest model,
+    which is exported.
 
-    An exported prompter stays as it is: its figures go to the working directory, and the path of their table is returned.
+    An exported prompter stays as it is: its figures go to the working directory, and the path of their table
+    is returned.
     """
     check_measuring(options)
     if options.start is None:
@@ -95,11 +106,18 @@ def finish(options: PrompterOptions) -> Path:
 
 
 def newest_model(place: Place) -> tuple[Any, Tokenizer]:
-    """The model of the newest checkpoint of the last stage that has one, and its tokenizer. Raises InputError when none has."""
-    found = [*checkpoints.list_checkpoints(place.checkpoints("language")), *checkpoints.list_checkpoints(place.checkpoints("joint"))]
+    """The model of the newest checkpoint of the last stage that has one, and its tokenizer. Raises InputError
+    when none has.
+    """
+    found = [
+        *checkpoints.list_checkpoints(place.checkpoints("language")),
+        *checkpoints.list_checkpoints(place.checkpoints("joint")),
+    ]
     if not found:
         remedy = "train there first, or name an exported prompter to measure (--start)"
-        raise InputError("a checkpoint that answers is needed to measure", came=f"none in {place.work}", remedy=remedy)
+        raise InputError(
+            "a checkpoint that answers is needed to measure", came=f"none in {place.work}", remedy=remedy
+        )
     tokenizer = make_tokenizer(place)
     model = build_model(place.shape, tokenizer, seed=place.seed + 1).to(place.device)
     checkpoints.load_modules(found[-1], {"model": model})
@@ -110,18 +128,30 @@ def stages_of(options: PrompterOptions) -> dict[str, tuple[int, int]]:
     """Stage -> (steps done, tiles a step), from the checkpoints and not from what the last command asked for."""
     began = begun_in(options.work)
     vision = HEAD_BATCH if began and began.start else vision_stage(options).batch
-    batches = {"vision": vision, "language": language_stage(options).batch, "joint": joint_stage(options).batch}
+    batches = {
+        "vision": vision,
+        "language": language_stage(options).batch,
+        "joint": joint_stage(options).batch,
+    }
     found = {stage: checkpoints.list_checkpoints(options.place.checkpoints(stage)) for stage in batches}
-    return {stage: (checkpoints.step_of(paths[-1]), batches[stage]) for stage, paths in found.items() if paths}
+    return {
+        stage: (checkpoints.step_of(paths[-1]), batches[stage]) for stage, paths in found.items() if paths
+    }
 
 
-def measure(options: PrompterOptions, model: Any, tokenizer: Tokenizer) -> dict[str, dict[str, dict[str, float]]]:
+def measure(
+    options: PrompterOptions, model: Any, tokenizer: Tokenizer
+) -> dict[str, dict[str, dict[str, float]]]:
     """Tallies by set of wordings, then by class; the tiles that are missing are rendered."""
     _render_unseen(options.place, options.measured_tiles)
-    table, store = TokenTable.of(tokenizer), TileStore(options.place.valid_tiles)
+    table = TokenTable.of(tokenizer)
+    store = TileStore(options.place.valid_tiles)
     answer = partial(greedy_replies, model, table)
     sets = {"wordings seen in training": False, "held-out wordings": True}
-    return {name: evaluate(answer, store, n_tiles=options.measured_tiles, held_out=held_out) for name, held_out in sets.items()}
+    return {
+        name: evaluate(answer, store, n_tiles=options.measured_tiles, held_out=held_out)
+        for name, held_out in sets.items()
+    }
 
 
 def _render_unseen(place: Place, n_tiles: int) -> None:
@@ -130,7 +160,9 @@ def _render_unseen(place: Place, n_tiles: int) -> None:
 
 
 def _measured(options: PrompterOptions, model: Any, tokenizer: Tokenizer) -> str:
-    """How it was measured and the figures, as Markdown; the figures also stay in the working directory, as JSON."""
+    """How it was measured and the figures, as Markdown; the figures also stay in the working directory, as
+    JSON.
+    """
     tallies = measure(options, model, tokenizer)
     (options.work / MEASURED_JSON).write_text(json.dumps(tallies, indent=2) + "\n")
     protocol = (

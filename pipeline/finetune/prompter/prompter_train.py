@@ -1,7 +1,9 @@
-"""Trains the embedded prompter from nothing, stage by stage; every stage resumes from its own newest checkpoint.
+"""Trains the embedded prompter from nothing, stage by stage; every stage resumes from its own newest
+checkpoint.
 
 1. `train_vision`: the vision tower learns dense targets (vision.py).
-2. `train_answers` with `joint=False`: the language model learns to answer from frozen vision tokens (language.py).
+2. `train_answers` with `joint=False`: the language model learns to answer from frozen vision tokens
+   (language.py).
 3. `train_answers` with `joint=True`: everything is fine-tuned together, dense targets included.
 """
 
@@ -84,12 +86,18 @@ class Place:
 
 
 class Progress:
-    """A line every `every` steps: step, share of the rate, running means of the parts, samples per second, time left."""
+    """A line every `every` steps: step, share of the rate, running means of the parts, samples per second,
+    time left.
+    """
 
     def __init__(self, stage: str, *, steps: int, every: int) -> None:
-        self._stage, self._steps, self._every = stage, steps, every
+        self._stage = stage
+        self._steps = steps
+        self._every = every
         self._sums: dict[str, float] = {}
-        self._count, self._samples, self._since = 0, 0, time.monotonic()
+        self._count = 0
+        self._samples = 0
+        self._since = time.monotonic()
 
     def add(self, step: int, parts: dict[str, float], *, samples: int, share: float) -> None:
         for name, value in parts.items():
@@ -104,11 +112,18 @@ class Progress:
         rate = self._samples / max(took, 1e-9)
         line = f"{self._stage} {step + 1}/{self._steps}  rate x{share:.2f}  {means}  {rate:.1f} tiles/s  {left / 60:.0f} min left"
         print(line, flush=True)  # noqa: T201
-        self._sums, self._count, self._samples, self._since = {}, 0, 0, time.monotonic()
+        self._sums = {}
+        self._count = 0
+        self._samples = 0
+        self._since = time.monotonic()
 
 
-def train_vision(place: Place, options: StageOptions, *, on_save: Callable[[int, Any, Any], None] | None = None) -> tuple[Any, Any]:
-    """Stage 1: the vision tower with dense heads. Returns (tower, heads); `on_save(step, tower, heads)` after each checkpoint."""
+def train_vision(
+    place: Place, options: StageOptions, *, on_save: Callable[[int, Any, Any], None] | None = None
+) -> tuple[Any, Any]:
+    """Stage 1: the vision tower with dense heads. Returns (tower, heads); `on_save(step, tower, heads)` after
+    each checkpoint.
+    """
     import torch
 
     store = TileStore(place.train_tiles)
@@ -149,7 +164,9 @@ def make_tokenizer(place: Place) -> Tokenizer:
     return load_tokenizer(folder)
 
 
-def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: Callable[[int, Any], None] | None = None) -> Any:
+def train_answers(
+    place: Place, options: StageOptions, *, joint: bool, on_save: Callable[[int, Any], None] | None = None
+) -> Any:
     """Stage 2 (`joint` false) or 3 (true). Returns the model; `on_save(step, model)` after each checkpoint."""
     import torch
 
@@ -163,10 +180,16 @@ def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: 
         print(f"{kept} of {tokenizer.get_vocab_size()} tokens go on from {place.start}", flush=True)  # noqa: T201
     heads = make_language_heads(place.shape.text_width).to(place.device)
     dense = make_dense_heads(place.shape.text_width, N_CLASSES).to(place.device)
-    _start_from_earlier(place, {"model": model, "heads": heads}, {"vision": model.model.visual, "heads": dense}, joint=joint)
+    _start_from_earlier(
+        place, {"model": model, "heads": heads}, {"vision": model.model.visual, "heads": dense}, joint=joint
+    )
     vision = model.model.visual
     vision.requires_grad_(joint)
-    named = [*model.named_parameters(), *heads.named_parameters(), *(dense.named_parameters() if joint else ())]
+    named = [
+        *model.named_parameters(),
+        *heads.named_parameters(),
+        *(dense.named_parameters() if joint else ()),
+    ]
     optimisers = make_optimisers(named, options.rates)
     stage = "joint" if joint else "language"
     modules = {"model": model, "heads": heads, "dense": dense}
@@ -176,15 +199,23 @@ def train_answers(place: Place, options: StageOptions, *, joint: bool, on_save: 
     progress = Progress(stage, steps=options.rates.steps, every=options.log_every)
     for step in range(first, options.rates.steps):
         share = set_rates(optimisers, options.rates, step)
-        batch = batch_of(store, seed=place.seed + 1 + joint, step=step, size=options.batch, n_tiles=len(store))
+        batch = batch_of(
+            store, seed=place.seed + 1 + joint, step=step, size=options.batch, n_tiles=len(store)
+        )
         rng = np.random.default_rng([place.seed + 1 + joint, step, 1])
-        packs = [pack_tile(table, sampler, truth, rng=rng, budget=options.text_budget) for truth in batch.truths]
-        packed = to_device(collate(packs, batch.truths, pad=table.pad, multiple=64 if place.compiled else 16), place.device)
+        packs = [
+            pack_tile(table, sampler, truth, rng=rng, budget=options.text_budget) for truth in batch.truths
+        ]
+        packed = to_device(
+            collate(packs, batch.truths, pad=table.pad, multiple=64 if place.compiled else 16), place.device
+        )
         with torch.set_grad_enabled(joint):
             tokens = encode(vision, torch.from_numpy(batch.rgb).to(place.device))
         loss, parts = objective(tokens, packed)
         if joint:
-            seen, _ = dense_loss(dense, tokens, to_device(dense_targets(batch.truths, n_classes=N_CLASSES), place.device))
+            seen, _ = dense_loss(
+                dense, tokens, to_device(dense_targets(batch.truths, n_classes=N_CLASSES), place.device)
+            )
             loss, parts = loss + DENSE_SHARE * seen, {**parts, "dense": float(seen.detach())}
         loss.backward()
         apply_gradients(optimisers, [parameter for _, parameter in named if parameter.requires_grad])
@@ -200,15 +231,20 @@ DENSE_SHARE = 0.5
 """Weight of the dense targets in the joint stage."""
 
 TAUGHT_ABSENT_SHARE = 0.5
-"""Of the questions about a tile with objects: those without an answer. More than the sampler's own: on land where most tiles are
-empty, a prompter that has seldom been asked in vain finds too much."""
+"""Of the questions about a tile with objects: those without an answer. More than the sampler's own: on land
+where most tiles are empty, a prompter that has seldom been asked in vain finds too much.
+"""
 
 TAUGHT_STRANGER_SHARE = 0.2
 """Of the questions without an answer: those about things that no world has, which are soon learned."""
 
 
-def _start_from_earlier(place: Place, language: dict[str, Any], vision: dict[str, Any], *, joint: bool) -> None:
-    """Load what earlier stages learned, the tower last (it may have been trained further since); InputError when they have not run."""
+def _start_from_earlier(
+    place: Place, language: dict[str, Any], vision: dict[str, Any], *, joint: bool
+) -> None:
+    """Load what earlier stages learned, the tower last (it may have been trained further since); InputError
+    when they have not run.
+    """
     for stage, modules in ((("language", language),) if joint else ()) + (("vision", vision),):
         found = checkpoints.list_checkpoints(place.checkpoints(stage))
         if not found:

@@ -1,11 +1,13 @@
-"""From a rendering with exact truth to what the prompter learns: objects in image pixels, replies, dense grids. Pure.
+"""From a rendering with exact truth to what the prompter learns: objects in image pixels, replies, dense
+grids. Pure.
 
-1. `describe_tile` measures every object of a label raster: visible box, an interior point, visible area. An object whose
-   visible part is narrower than `MIN_SIDE_PX` on a side or smaller than `MIN_AREA_PX` (pixels of the image the model
-   sees) is left out of the reply.
-2. Objects are ordered by the cell of the 28 px token grid that holds their point, in raster order: a reply enumerates them
-   in one canonical order, so the model has one right next object at any time.
-3. The point is the centroid of the visible part, or, where that falls outside the object, its pixel nearest to it.
+1. `describe_tile` measures every object of a label raster: visible box, an interior point, visible area. An
+   object whose visible part is narrower than `MIN_SIDE_PX` on a side or smaller than `MIN_AREA_PX` (pixels of
+   the image the model sees) is left out of the reply.
+2. Objects are ordered by the cell of the 28 px token grid that holds their point, in raster order: a reply
+   enumerates them in one canonical order, so the model has one right next object at any time.
+3. The point is the centroid of the visible part, or, where that falls outside the object, its pixel nearest
+   to it.
 4. `reply_text` renders the answer: a short rationale, then points and boxes, or `[]`.
 5. The dense grids (`owner`, `coverage`) are the targets of the vision tower's warm start.
 """
@@ -62,8 +64,8 @@ MIN_OWNED = 0.08
 def describe_tile(labels: NDArray[np.integer], class_of: Mapping[int, int], *, n_classes: int) -> TileTruth:
     """Measure a tile.
 
-    labels: (H, W) integers, 0 = background; class_of: label -> class index for every label that occurs; a label it
-    does not hold is treated as background. H and W may differ from IMAGE_PX: the image is squashed.
+    labels: (H, W) integers, 0 = background; class_of: label -> class index for every label that occurs; a
+    label it does not hold is treated as background. H and W may differ from IMAGE_PX: the image is squashed.
     """
     height, width = labels.shape
     present, flat = np.unique(labels, return_inverse=True)
@@ -72,13 +74,19 @@ def describe_tile(labels: NDArray[np.integer], class_of: Mapping[int, int], *, n
     scale = np.asarray([IMAGE_PX / width, IMAGE_PX / height])
     rows, cols = np.divmod(np.arange(flat.size), width)
     cell = (rows * GRID // height) * GRID + cols * GRID // width
-    pixels = np.bincount(cell * len(present) + flat, minlength=GRID * GRID * len(present)).reshape(GRID * GRID, len(present))
+    pixels = np.bincount(cell * len(present) + flat, minlength=GRID * GRID * len(present)).reshape(
+        GRID * GRID, len(present)
+    )
     share = pixels / np.maximum(pixels.sum(1, keepdims=True), 1)
     coverage = np.zeros((GRID * GRID, n_classes), np.float32)
     for column, class_id in enumerate(known):
         if class_id >= 0:
             coverage[:, class_id] += share[:, column]
-    measured = [_measure(np.flatnonzero(flat == column), width, scale) for column in range(len(present)) if known[column] >= 0]
+    measured = [
+        _measure(np.flatnonzero(flat == column), width, scale)
+        for column in range(len(present))
+        if known[column] >= 0
+    ]
     columns = [column for column in range(len(present)) if known[column] >= 0]
     kept = [(column, *item) for column, item in zip(columns, measured, strict=True) if item is not None]
     kept.sort(key=lambda item: _raster_key(item[2]))
@@ -97,14 +105,19 @@ def describe_tile(labels: NDArray[np.integer], class_of: Mapping[int, int], *, n
     )
 
 
-def _measure(index: NDArray[np.integer], width: int, scale: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Box and interior point of the pixels `index` of a raster of `width` columns; None when too small to ask for."""
+def _measure(
+    index: NDArray[np.integer], width: int, scale: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Box and interior point of the pixels `index` of a raster of `width` columns; None when too small to ask
+    for.
+    """
     rows, cols = np.divmod(index, width)
     box = np.asarray([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]) * np.tile(scale, 2)
     area = index.size * float(scale.prod())
     if min(box[2] - box[0], box[3] - box[1]) < MIN_SIDE_PX or area < MIN_AREA_PX:
         return None
-    middle_col, middle_row = cols.mean(), rows.mean()
+    middle_col = cols.mean()
+    middle_row = rows.mean()
     nearest = int(((cols - middle_col) ** 2 + (rows - middle_row) ** 2).argmin())
     inside = bool(((cols == round(middle_col)) & (rows == round(middle_row))).any())
     point = (middle_col, middle_row) if inside else (cols[nearest], rows[nearest])
@@ -128,7 +141,8 @@ def raster_order(points_xy: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def answer_numbers(points_xy: NDArray[np.floating], boxes_xyxy: NDArray[np.floating]) -> NDArray[np.int64]:
-    """(n, 6) int64: x, y, x0, y0, x1, y1 of each object: the point's pixel (so that its cell stays), the box rounded.
+    """(n, 6) int64: x, y, x0, y0, x1, y1 of each object: the point's pixel (so that its cell stays), the box
+    rounded.
 
     The box is at least one pixel wide and holds the point.
     """
@@ -146,14 +160,18 @@ def rationale(subject: str, *, found: bool) -> str:
 def reply_text(subject: str, numbers: Sequence[Sequence[int]] | NDArray[np.int64]) -> str:
     """The whole reply. `numbers`: per object x, y, x0, y0, x1, y1; none = absent, answered by `[]`.
 
-    Every object opens with the cell of its point: which object comes next is one decision, made before any number is said.
+    Every object opens with the cell of its point: which object comes next is one decision, made before any
+    number is said.
     """
     thought = f"{tok.THINK_OPEN}{rationale(subject, found=len(numbers) > 0)}{tok.THINK_CLOSE}"
     if len(numbers) == 0:
         return f"{thought}{tok.ANSWER_OPEN}{tok.NOTHING}{tok.ANSWER_CLOSE}"
     cells = cell_of(np.asarray(numbers)[:, :2])
     opens = [tok.cell_open(int(cell)) for cell in cells]
-    parts = [f"{start}{x},{y}{tok.POINT_TO_BOX}{x0},{y0},{x1},{y1}" for start, (x, y, x0, y0, x1, y1) in zip(opens, numbers, strict=True)]
+    parts = [
+        f"{start}{x},{y}{tok.POINT_TO_BOX}{x0},{y0},{x1},{y1}"
+        for start, (x, y, x0, y0, x1, y1) in zip(opens, numbers, strict=True)
+    ]
     return f"{thought}{tok.ANSWER_OPEN}{tok.OBJECTS_OPEN}{tok.NEXT_OBJECT.join(parts)}{tok.OBJECTS_CLOSE}{tok.ANSWER_CLOSE}"
 
 

@@ -1,12 +1,13 @@
 """The embedded prompter's own small tokenizer: byte-level BPE, one token per integer, few tokens per object.
 
 1. `train_tokenizer` learns a byte-level BPE from a corpus of questions and replies; bytes cover any text.
-2. Added vocabulary on top of it: every integer 0..MAX_NUMBER, the fixed pieces of a reply (`REPLY_PIECES`), and the opening of
-   an object in each cell of the token grid (`CELL_OPENS`), each as one token. They are ordinary text (never skipped in decoding),
-   matched longest first, so that decoding the ids of any text gives that text back exactly.
+2. Added vocabulary on top of it: every integer 0..MAX_NUMBER, the fixed pieces of a reply (`REPLY_PIECES`),
+   and the opening of an object in each cell of the token grid (`CELL_OPENS`), each as one token. They are
+   ordinary text (never skipped in decoding), matched longest first, so that decoding the ids of any text
+   gives that text back exactly.
 3. Special tokens carry Qwen2.5-VL's names, because the processor and vLLM look them up by name.
-4. `write_tokenizer` writes tokenizer.json, tokenizer_config.json and the chat template. The image comes first in it, so that
-   all questions about one tile share the image's prefix.
+4. `write_tokenizer` writes tokenizer.json, tokenizer_config.json and the chat template. The image comes first
+   in it, so that all questions about one tile share the image's prefix.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ CELL_SIDE = 9
 
 
 def cell_name(row: int, col: int) -> str:
-    """The name of a cell of the grid: a letter for its column from the left, a number for its row from the top, both from the corner."""
+    """The name of a cell of the grid: a letter for its column from the left, a number for its row from the
+    top, both from the corner.
+    """
     return f"{chr(ord('a') + col)}{row + 1}"
 
 
@@ -90,7 +93,9 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(corpus: Iterable[str], *, vocab_size: int = 1024) -> Tokenizer:
-    """Learn the BPE part (`vocab_size` tokens, 256 of them bytes) and add integers, reply pieces and special tokens."""
+    """Learn the BPE part (`vocab_size` tokens, 256 of them bytes) and add integers, reply pieces and special
+    tokens.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -106,7 +111,9 @@ def train_tokenizer(corpus: Iterable[str], *, vocab_size: int = 1024) -> Tokeniz
     tokenizer.train_from_iterator(corpus, trainer)
     pieces = [*REPLY_PIECES, *CELL_OPENS, *(str(number) for number in range(MAX_NUMBER + 1))]
     tokenizer.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in pieces])
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
+    )
     return tokenizer
 
 
@@ -114,7 +121,9 @@ def number_token_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
     """(MAX_NUMBER + 1,) int64: the token id of each integer."""
     ids = [tokenizer.token_to_id(str(number)) for number in range(MAX_NUMBER + 1)]
     if any(token_id is None for token_id in ids):
-        raise InputError("the tokenizer must hold every integer as one token", remedy="build it with train_tokenizer")
+        raise InputError(
+            "the tokenizer must hold every integer as one token", remedy="build it with train_tokenizer"
+        )
     return np.asarray(ids, np.int64)
 
 
@@ -122,7 +131,10 @@ def cell_token_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
     """(81,) int64: the token id of the opening of an object in each cell, in raster order."""
     ids = [tokenizer.token_to_id(piece) for piece in CELL_OPENS]
     if any(token_id is None for token_id in ids):
-        raise InputError("the tokenizer must hold the opening of an object in every cell", remedy="build it with train_tokenizer")
+        raise InputError(
+            "the tokenizer must hold the opening of an object in every cell",
+            remedy="build it with train_tokenizer",
+        )
     return np.asarray(ids, np.int64)
 
 
@@ -152,5 +164,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise InputError("a checkpoint folder needs tokenizer.json", came=str(folder), remedy="export the prompter first")
+        raise InputError(
+            "a checkpoint folder needs tokenizer.json", came=str(folder), remedy="export the prompter first"
+        )
     return Tokenizer.from_file(str(path))

@@ -1,8 +1,9 @@
 """Which question is asked about a tile in training, and what it is about.
 
-Wordings come from `pipeline.world.queries` (never the held-out ones), widened by templates around the nouns and by more things
-that no world labels, among them things that are in the pictures (roads, trees, shadows) and are still not an answer to any
-class; and, more often, from the many of `pipeline.finetune.prompter.wordings`. Half of the answers are meant to be empty.
+Wordings come from `pipeline.world.queries` (never the held-out ones), widened by templates around the nouns
+and by more things that no world labels, among them things that are in the pictures (roads, trees, shadows)
+and are still not an answer to any class; and, more often, from the many of
+`pipeline.finetune.prompter.wordings`. Half of the answers are meant to be empty.
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ _TEMPLATES = (
 )  # fmt: skip
 
 _MORE_NOUNS: dict[str, tuple[str, ...]] = {
-    "storage_tank": ("petroleum tanks", "oil storage tanks", "cylindrical storage tanks", "tank storage", "chemical tanks", "storage tank"),
+    "storage_tank": (
+        "petroleum tanks",
+        "oil storage tanks",
+        "cylindrical storage tanks",
+        "tank storage",
+        "chemical tanks",
+        "storage tank",
+    ),
     "building": ("homes", "dwellings", "residential buildings", "rooftops", "built structures", "building"),
     "lake": ("reservoirs", "natural water bodies", "freshwater lakes", "lake surfaces", "lake"),
     "ripe_field": (
@@ -39,10 +47,23 @@ _MORE_NOUNS: dict[str, tuple[str, ...]] = {
         "ripe crops",
         "dry golden crops",
     ),
-    "green_field": ("growing crops", "green crop plots", "immature crop fields", "fields with young crops", "green field", "green crops"),
+    "green_field": (
+        "growing crops",
+        "green crop plots",
+        "immature crop fields",
+        "fields with young crops",
+        "green field",
+        "green crops",
+    ),
     "runway": ("airfield runways", "airport landing strips", "asphalt runways", "runway", "aircraft runways"),
     "pool": ("home swimming pools", "bathing pools", "blue garden pools", "pool", "swimming pool"),
-    "greenhouse": ("greenhouse structures", "glass houses for plants", "hothouses", "greenhouse", "agricultural greenhouses"),
+    "greenhouse": (
+        "greenhouse structures",
+        "glass houses for plants",
+        "hothouses",
+        "greenhouse",
+        "agricultural greenhouses",
+    ),
     "solar_array": (
         "solar farms",
         "PV panels",
@@ -78,10 +99,19 @@ ABSENT_SHARE = 0.35
 STRANGER_SHARE = 0.35
 """Of the questions without an answer: those about things that no world has."""
 
-_MENTIONS = (" in this image", " in the image", " in this picture", " here", " on this photo", " in this area")
+_MENTIONS = (
+    " in this image",
+    " in the image",
+    " in this picture",
+    " here",
+    " on this photo",
+    " in this area",
+)
 
 QUERIES_SHARE = 0.4
-"""Of the questions: those in the wordings of `pipeline.world.queries` or a template; the others are those of `wordings.toml`."""
+"""Of the questions: those in the wordings of `pipeline.world.queries` or a template; the others are those of
+`wordings.toml`.
+"""
 
 CORPUS_FRAMES = 3
 """Frames in which the tokenizer's corpus holds each wording of `wordings.toml`."""
@@ -101,11 +131,22 @@ class Question:
 
 
 def _is_noun(text: str) -> bool:
-    return not text.endswith("?") and text.split()[0] not in {"all", "find", "segment", "every", "the", "houses"}
+    return not text.endswith("?") and text.split()[0] not in {
+        "all",
+        "find",
+        "segment",
+        "every",
+        "the",
+        "houses",
+    }
 
 
 def _nouns(class_name: str) -> tuple[str, ...]:
-    given = [q.query for q in TRAIN_QUERIES if q.class_name == class_name and q.kind is QueryKind.EXPLICIT and _is_noun(q.query)]
+    given = [
+        q.query
+        for q in TRAIN_QUERIES
+        if q.class_name == class_name and q.kind is QueryKind.EXPLICIT and _is_noun(q.query)
+    ]
     return (*given, *_MORE_NOUNS[class_name])
 
 
@@ -116,8 +157,11 @@ class QuestionSampler:
     """
 
     def __init__(self, *, absent_share: float = ABSENT_SHARE, stranger_share: float = STRANGER_SHARE) -> None:
-        self._absent_share, self._stranger_share = absent_share, stranger_share
-        self._listed = tuple(tuple(q.query for q in TRAIN_QUERIES if q.class_name == name) for name in CLASSES)
+        self._absent_share = absent_share
+        self._stranger_share = stranger_share
+        self._listed = tuple(
+            tuple(q.query for q in TRAIN_QUERIES if q.class_name == name) for name in CLASSES
+        )
         self._nouns = tuple(_nouns(name) for name in CLASSES)
         self._never = (*(q.query for q in TRAIN_QUERIES if not q.class_name), *_MORE_NEVER)
         self._never_nouns = tuple(text for text in self._never if not text.endswith("?"))
@@ -125,11 +169,17 @@ class QuestionSampler:
         self._wide = (*(wordings[name] for name in CLASSES), wordings[NEVER])
 
     def corpus(self) -> list[str]:
-        """What the tokenizer learns from: the queries' wordings often, nouns in every template, each other wording in some frames."""
+        """What the tokenizer learns from: the queries' wordings often, nouns in every template, each other
+        wording in some frames.
+        """
         listed = [text for texts in self._listed for text in texts]
         nouns = [noun for nouns in self._nouns for noun in nouns] + list(self._never_nouns)
         framed = [template.format(noun) for noun in nouns for template in _TEMPLATES]
-        wide = [text for start, subject in enumerate(self._wide) for text in subject.sample(CORPUS_FRAMES, start=start)]
+        wide = [
+            text
+            for start, subject in enumerate(self._wide)
+            for text in subject.sample(CORPUS_FRAMES, start=start)
+        ]
         return listed * len(_TEMPLATES) + list(self._never) * 4 + framed + wide
 
     def about(self, class_id: int, rng: np.random.Generator) -> Question:
@@ -144,11 +194,13 @@ class QuestionSampler:
             text = _frame(rng, self._nouns[class_id]) if framed else pick(rng, self._listed[class_id])
         return Question(text=_vary(rng, text), class_id=class_id)
 
-    def for_tile(self, class_ids: NDArray[np.int64], rng: np.random.Generator, *, unclear: Iterable[int] = ()) -> Question:
+    def for_tile(
+        self, class_ids: NDArray[np.int64], rng: np.random.Generator, *, unclear: Iterable[int] = ()
+    ) -> Question:
         """A question for a tile holding objects of `class_ids` (one entry per object).
 
-        `unclear`: classes of which something is to be seen, but nothing that an answer lists; those of them without an object are not
-        asked about, since neither answer would be fair.
+        `unclear`: classes of which something is to be seen, but nothing that an answer lists; those of them
+        without an object are not asked about, since neither answer would be fair.
         """
         present = np.unique(class_ids)
         if len(present) and rng.random() > self._absent_share:
@@ -164,7 +216,9 @@ def _frame(rng: np.random.Generator, nouns: tuple[str, ...]) -> str:
 
 
 def _vary(rng: np.random.Generator, text: str) -> str:
-    """Now and then: a lost article, all for all the, a mention of the picture, a polite word, other capitals, another closing mark."""
+    """Now and then: a lost article, all for all the, a mention of the picture, a polite word, other capitals,
+    another closing mark.
+    """
     if rng.random() < 0.08:
         text = re.sub(r"\b(the|a|an) ", "", text, count=1)
     if rng.random() < 0.3:

@@ -1,15 +1,16 @@
 """Where the prompter's training tiles come from: many procedural worlds, each looked at in a few places.
 
-1. `draw_chunk` draws CHUNK tiles. Every group of GROUP tiles is cut from one patch of its own world (seed, scale and place
-   drawn from the chunk's number).
-2. `_drawn_scale`: half of the groups show the world at 0.17 to 1.25 m per pixel, some of them at 0.1 to 2 m; the others at or
-   near the nominal 0.5 m. A close view of random land is mostly one field, so `_chosen_place` looks at a few places from afar
-   first. Objects that are too small to see are left out of the truth by `samples.describe_tile`, at every scale; in a distant
-   view `_clearest_place` prefers cuts where few are.
+1. `draw_chunk` draws CHUNK tiles. Every group of GROUP tiles is cut from one patch of its own world (seed,
+   scale and place drawn from the chunk's number).
+2. `_drawn_scale`: half of the groups show the world at 0.17 to 1.25 m per pixel, some of them at 0.1 to 2 m;
+   the others at or near the nominal 0.5 m. A close view of random land is mostly one field, so
+   `_chosen_place` looks at a few places from afar first. Objects that are too small to see are left out of
+   the truth by `samples.describe_tile`, at every scale; in a distant view `_clearest_place` prefers cuts
+   where few are.
 3. The patch passes through a drawn sensor (sensor.py).
-4. Most cuts are placed over an object of a class drawn evenly from those present, so that rare classes are learned as well as
-   buildings; the rest fall anywhere. Some tiles are spoiled on purpose (black nodata, plain noise): what is not there must
-   not be found.
+4. Most cuts are placed over an object of a class drawn evenly from those present, so that rare classes are
+   learned as well as buildings; the rest fall anywhere. Some tiles are spoiled on purpose (black nodata,
+   plain noise): what is not there must not be found.
 """
 
 from __future__ import annotations
@@ -66,15 +67,20 @@ REACH = 30_000
 """Patches start within this many nominal pixels of a world's origin."""
 
 
-def draw_chunk(chunk: int, *, first_seed: int = FIRST_TRAIN_SEED, plain: bool = False, wide: bool = True) -> list[DrawnTile]:
+def draw_chunk(
+    chunk: int, *, first_seed: int = FIRST_TRAIN_SEED, plain: bool = False, wide: bool = True
+) -> list[DrawnTile]:
     """The tiles of one chunk, a function of the arguments alone.
 
-    `plain`: scale 1, random places, nothing spoiled: what a user's run would see. `wide=False`: scales near 1 and no sensor.
+    `plain`: scale 1, random places, nothing spoiled: what a user's run would see. `wide=False`: scales near 1
+    and no sensor.
     """
     tiles = []
     for group in range(CHUNK // GROUP):
         seed = first_seed + chunk * (CHUNK // GROUP) + group
-        tiles.extend(_draw_group(np.random.default_rng([seed, 17]), seed, plain=plain, wide=wide and not plain))
+        tiles.extend(
+            _draw_group(np.random.default_rng([seed, 17]), seed, plain=plain, wide=wide and not plain)
+        )
     return tiles
 
 
@@ -93,15 +99,22 @@ def _draw_group(rng: np.random.Generator, seed: int, *, plain: bool, wide: bool)
         else:
             top, left = _place(rng, patch.labels, kind_of, aimed=aimed)
         cut = (slice(top, top + TILE_PX), slice(left, left + TILE_PX))
-        rgb, labels = picture[cut].copy(), patch.labels[cut].copy()
+        rgb = picture[cut].copy()
+        labels = patch.labels[cut].copy()
         if not plain and rng.random() < SPOILED_SHARE:
             _spoil(rng, rgb, labels)
-        tiles.append(DrawnTile(rgb=rgb, labels=labels, class_of={int(k): int(kind_of[k]) for k in np.unique(labels) if k}))
+        tiles.append(
+            DrawnTile(
+                rgb=rgb, labels=labels, class_of={int(k): int(kind_of[k]) for k in np.unique(labels) if k}
+            )
+        )
     return tiles
 
 
 def _drawn_scale(rng: np.random.Generator, *, wide: bool) -> float:
-    """30 % at 1; near 1 the rest, or, when `wide`, 20 % near 1, 40 % of WIDE_SCALES and 10 % of FULL_SCALES, log-uniform."""
+    """30 % at 1; near 1 the rest, or, when `wide`, 20 % near 1, 40 % of WIDE_SCALES and 10 % of FULL_SCALES,
+    log-uniform.
+    """
     share = rng.random()
     if share < 0.3:
         return 1.0
@@ -117,25 +130,31 @@ def _random_place(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _chosen_place(rng: np.random.Generator, seed: int, scale: float) -> tuple[int, int]:
-    """Upper left corner, in pixels at `scale`, of the first of PLACES places with ENOUGH_KINDS classes, else of the richest.
+    """Upper left corner, in pixels at `scale`, of the first of PLACES places with ENOUGH_KINDS classes, else
+    of the richest.
 
     The search looks at the smallest scale that the renderer draws: the same land, at a fraction of the work.
     """
     afar = FULL_SCALES[0]
-    world, side = World.from_seed(seed, scale=afar), max(1, round(PATCH_PX * afar / scale))
-    best, most = (0, 0), -1
+    world = World.from_seed(seed, scale=afar)
+    side = max(1, round(PATCH_PX * afar / scale))
+    best = (0, 0)
+    most = -1
     for _ in range(PLACES):
         row, col = (round(value * afar) for value in _random_place(rng))
         seen = render(world, Window(row0=row, col0=col, row1=row + side, col1=col + side))
         kinds = len({item.class_name for item in seen.objects})
         if kinds > most:
-            best, most = (round(row * scale / afar), round(col * scale / afar)), kinds
+            best = (round(row * scale / afar), round(col * scale / afar))
+            most = kinds
         if most >= ENOUGH_KINDS:
             break
     return best
 
 
-def _place(rng: np.random.Generator, labels: NDArray[np.int32], kind_of: NDArray[np.int64], *, aimed: bool) -> tuple[int, int]:
+def _place(
+    rng: np.random.Generator, labels: NDArray[np.int32], kind_of: NDArray[np.int64], *, aimed: bool
+) -> tuple[int, int]:
     """Top-left corner of a cut of the patch."""
     last = PATCH_PX - TILE_PX
     kinds = np.unique(kind_of[kind_of >= 0])
@@ -149,19 +168,25 @@ def _place(rng: np.random.Generator, labels: NDArray[np.int32], kind_of: NDArray
     return int(top), int(left)
 
 
-def _clearest_place(rng: np.random.Generator, labels: NDArray[np.int32], kind_of: NDArray[np.int64]) -> tuple[int, int]:
-    """Of PLACES aimed cuts, the one with the smallest share of objects that the truth leaves out as too small.
+def _clearest_place(
+    rng: np.random.Generator, labels: NDArray[np.int32], kind_of: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Of PLACES aimed cuts, the one with the smallest share of objects that the truth leaves out as too
+    small.
 
-    A tile of which the reply lists a few tanks and leaves out their slightly smaller neighbours teaches nothing.
+    A tile of which the reply lists a few tanks and leaves out their slightly smaller neighbours teaches
+    nothing.
     """
     smallest = MIN_AREA_PX * (TILE_PX / IMAGE_PX) ** 2
-    best, least = (0, 0), 2.0
+    best = (0, 0)
+    least = 2.0
     for _ in range(PLACES):
         top, left = _place(rng, labels, kind_of, aimed=True)
         visible = np.bincount(labels[top : top + TILE_PX, left : left + TILE_PX].ravel())[1:]
         faint = float((visible[visible > 0] < smallest).mean()) if visible.any() else 1.0
         if faint < least:
-            best, least = (top, left), faint
+            best = (top, left)
+            least = faint
     return best
 
 
@@ -169,7 +194,8 @@ def _spoil(rng: np.random.Generator, rgb: NDArray[np.uint8], labels: NDArray[np.
     """Blacken a side of the tile with what it holds, or replace all by noise around one colour; in place."""
     if rng.random() < 0.6:
         rows, cols = np.mgrid[:TILE_PX, :TILE_PX]
-        angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.8, 0.8) * TILE_PX / 2
+        angle = rng.uniform(0, 2 * np.pi)
+        offset = rng.uniform(-0.8, 0.8) * TILE_PX / 2
         gone = (cols - TILE_PX / 2) * np.cos(angle) + (rows - TILE_PX / 2) * np.sin(angle) > offset
         rgb[gone] = 0
         labels[gone] = 0

@@ -1,17 +1,19 @@
 """Warm start of the vision tower on dense targets, before any language is learned.
 
-A language model that must find objects through a handful of reply tokens learns the format long before it learns where
-things are. Here every merged token (a cell of 28 px) is told directly, through linear heads that are dropped later:
+A language model that must find objects through a handful of reply tokens learns the format long before it
+learns where things are. Here every merged token (a cell of 28 px) is told directly, through linear heads that
+are dropped later:
 
 1. coverage: which share of the cell each class covers (9 sigmoids);
-2. owner: the class of the object with most pixels in the cell, or none (softmax), and that object's visible box,
-   relative to the cell's centre;
-3. peak: which classes have the point of an object in this cell (sigmoids), and for the largest such object its box
-   and its point, relative to the cell's centre. Finding the objects of a class is then pointing at peaks.
+2. owner: the class of the object with most pixels in the cell, or none (softmax), and that object's visible
+   box, relative to the cell's centre;
+3. peak: which classes have the point of an object in this cell (sigmoids), and for the largest such object
+   its box and its point, relative to the cell's centre. Finding the objects of a class is then pointing at
+   peaks.
 
-Everything is relative to the cell because the tower knows only relative positions (rotary); the language model adds the
-absolute position. Distances d (px) are learned as asinh(d / 8), fine for small objects and coarse for large ones, beside a
-generalised IoU of the boxes.
+Everything is relative to the cell because the tower knows only relative positions (rotary); the language
+model adds the absolute position. Distances d (px) are learned as asinh(d / 8), fine for small objects and
+coarse for large ones, beside a generalised IoU of the boxes.
 """
 
 from __future__ import annotations
@@ -152,7 +154,9 @@ def dense_loss(heads: Any, tokens: Tensor, targets: DenseTargets) -> tuple[Tenso
     from torch.nn import functional
 
     tokens = tokens.float()
-    covered = functional.binary_cross_entropy_with_logits(heads["coverage"](tokens), targets.coverage, reduction="sum") / len(tokens)
+    covered = functional.binary_cross_entropy_with_logits(
+        heads["coverage"](tokens), targets.coverage, reduction="sum"
+    ) / len(tokens)
     owner = functional.cross_entropy(heads["owner"](tokens).flatten(0, 1), targets.owner_class.flatten())
     owned = targets.owner_class < heads["peak"].out_features
     peak_logits = heads["peak"](tokens)
@@ -176,8 +180,12 @@ def _number_loss(guess: Tensor, truth: Tensor) -> Tensor:
     return near + 0.5 * _giou_loss(unsqueeze_px(guess[:, -4:]), truth[:, -4:]).mean()
 
 
-def read_peaks(heads: Any, tokens: Tensor, *, threshold: float = 0.5) -> list[list[tuple[int, tuple[float, ...]]]]:
-    """What the tower alone finds: per image, (class, box x0 y0 x1 y1 in image px) of every peak above `threshold`."""
+def read_peaks(
+    heads: Any, tokens: Tensor, *, threshold: float = 0.5
+) -> list[list[tuple[int, tuple[float, ...]]]]:
+    """What the tower alone finds: per image, (class, box x0 y0 x1 y1 in image px) of every peak above
+    `threshold`.
+    """
     import torch
 
     tokens = tokens.float()

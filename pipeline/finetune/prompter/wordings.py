@@ -1,13 +1,16 @@
 """Many ways to ask for the same thing: the wordings of `wordings.toml`, their grammar and their frames.
 
-A model that learns its words from nothing understands only words that occur in training, so each class is spoken of by what it
-holds, who uses it, what it looks like and what may happen to it; and things that no world labels are spoken of in the same forms.
+A model that learns its words from nothing understands only words that occur in training, so each class is
+spoken of by what it holds, who uses it, what it looks like and what may happen to it; and things that no
+world labels are spoken of in the same forms.
 
-1. `load_wordings` reads the file: listed wordings of each subject (a class, or `never`) in three forms (noun, singular, sentence).
-2. `_composed` adds the grammar's: each head of a table before each of its tails, in the forms noun, where and that. A where is a
-   clause after that word ("rain water collects"), a that follows it ("hold crude oil").
-3. `SubjectWordings.draw` draws a form by FORM_SHARES, the same for every subject, so that a form tells nothing about the answer;
-   then listed or composed by LISTED_SHARE, a wording and a frame of the form around it.
+1. `load_wordings` reads the file: listed wordings of each subject (a class, or `never`) in three forms (noun,
+   singular, sentence).
+2. `_composed` adds the grammar's: each head of a table before each of its tails, in the forms noun, where and
+   that. A where is a clause after that word ("rain water collects"), a that follows it ("hold crude oil").
+3. `SubjectWordings.draw` draws a form by FORM_SHARES, the same for every subject, so that a form tells
+   nothing about the answer; then listed or composed by LISTED_SHARE, a wording and a frame of the form around
+   it.
 """
 
 from __future__ import annotations
@@ -25,7 +28,13 @@ from pipeline.world.classes import CLASSES
 
 Form = Literal["noun", "singular", "sentence", "where", "that"]
 
-FORM_SHARES: dict[Form, float] = {"noun": 0.27, "singular": 0.06, "sentence": 0.37, "where": 0.17, "that": 0.13}
+FORM_SHARES: dict[Form, float] = {
+    "noun": 0.27,
+    "singular": 0.06,
+    "sentence": 0.37,
+    "where": 0.17,
+    "that": 0.13,
+}
 """How often a wording has each form."""
 
 LISTED_SHARE = 0.6
@@ -58,7 +67,8 @@ class SubjectWordings:
     def draw(self, rng: np.random.Generator) -> str:
         """One wording in a frame."""
         form = tuple(FORM_SHARES)[int(rng.choice(len(FORM_SHARES), p=tuple(FORM_SHARES.values())))]
-        listed, composed = self.listed[form], self.composed[form]
+        listed = self.listed[form]
+        composed = self.composed[form]
         from_list = rng.random() < LISTED_SHARE if listed and composed else bool(listed)
         phrase = pick(rng, listed if from_list else composed)
         if rng.random() < BARE_SHARES.get(form, 0.0):
@@ -67,13 +77,19 @@ class SubjectWordings:
 
     def count(self) -> int:
         """Distinct questions that `draw` can give."""
-        framed = {frame.format(text) for form in FORM_SHARES for text in self.phrases(form) for frame in self.frames[form]}
+        framed = {
+            frame.format(text)
+            for form in FORM_SHARES
+            for text in self.phrases(form)
+            for frame in self.frames[form]
+        }
         bare = {text for form in BARE_SHARES for text in self.phrases(form)}
         return len(framed | bare)
 
     def sample(self, frames_each: int, *, start: int = 0) -> list[str]:
         """Each wording in `frames_each` frames, taking the frames in turn from number `start`; for a corpus."""
-        said, number = [], start
+        said = []
+        number = start
         for form in FORM_SHARES:
             for phrase in self.phrases(form):
                 for _ in range(frames_each):
@@ -89,7 +105,9 @@ def pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
 
 def read_wordings() -> dict[str, Any]:
     """The file as it is."""
-    return tomllib.loads(resources.files("pipeline.finetune.prompter").joinpath("wordings.toml").read_text(encoding="ascii"))
+    return tomllib.loads(
+        resources.files("pipeline.finetune.prompter").joinpath("wordings.toml").read_text(encoding="ascii")
+    )
 
 
 def load_wordings() -> dict[str, SubjectWordings]:
@@ -97,22 +115,36 @@ def load_wordings() -> dict[str, SubjectWordings]:
     tables = read_wordings()
     missing = [name for name in ("frames", *CLASSES, NEVER) if name not in tables]
     if missing:
-        raise InputError("wordings.toml needs a table for every class, never and frames", came=f"without {missing}", remedy="add them")
+        raise InputError(
+            "wordings.toml needs a table for every class, never and frames",
+            came=f"without {missing}",
+            remedy="add them",
+        )
     frames: dict[Form, tuple[str, ...]] = {form: tuple(tables["frames"][form]) for form in FORM_SHARES}
     return {name: _subject(name, tables[name], frames) for name in (*CLASSES, NEVER)}
 
 
 def _subject(name: str, table: dict[str, Any], frames: dict[Form, tuple[str, ...]]) -> SubjectWordings:
-    listed: dict[Form, tuple[str, ...]] = {form: tuple(table[_LISTED_KEYS[form]]) if form in _LISTED_KEYS else () for form in FORM_SHARES}
-    wordings = SubjectWordings(listed=listed, composed={form: _composed(table["grammar"], form) for form in FORM_SHARES}, frames=frames)
+    listed: dict[Form, tuple[str, ...]] = {
+        form: tuple(table[_LISTED_KEYS[form]]) if form in _LISTED_KEYS else () for form in FORM_SHARES
+    }
+    wordings = SubjectWordings(
+        listed=listed,
+        composed={form: _composed(table["grammar"], form) for form in FORM_SHARES},
+        frames=frames,
+    )
     for form in FORM_SHARES:
         if not wordings.phrases(form):
             raise InputError(
-                "every subject of wordings.toml needs wordings of every form", came=f"{name} without {form}", remedy="add some"
+                "every subject of wordings.toml needs wordings of every form",
+                came=f"{name} without {form}",
+                remedy="add some",
             )
     return wordings
 
 
 def _composed(grammar: list[dict[str, Any]], form: Form) -> tuple[str, ...]:
-    pairs = (pair for table in grammar if table["form"] == form for pair in product(table["heads"], table["tails"]))
+    pairs = (
+        pair for table in grammar if table["form"] == form for pair in product(table["heads"], table["tails"])
+    )
     return tuple(f"{head} {tail}" for head, tail in pairs)

@@ -1,12 +1,13 @@
-"""Prompts as an imprecise prompter gives them, and windows as varied sensors give them. Pure functions of a generator.
+"""Prompts as an imprecise prompter gives them, and windows as varied sensors give them. Pure functions of a
+generator.
 
-1. `augment` turns a window by one of the eight symmetries and disturbs its pixels: brightness, contrast, saturation and
-   colour per channel, blur, noise, 8 x 8 block artefacts.
+1. `augment` turns a window by one of the eight symmetries and disturbs its pixels: brightness, contrast,
+   saturation and colour per channel, blur, noise, 8 x 8 block artefacts.
 2. `pick_objects` chooses the objects of a window that get a prompt.
 3. `jittered_box` moves each side of the true box by a normal error whose size is drawn anew per box (up to
    4 px + 4 % of the side), and sometimes cuts a side off or blows the box up.
-4. `interior_points` takes the pixel nearest the centroid of the visible part, or random pixels of its inner half, with an
-   error of half the box's.
+4. `interior_points` takes the pixel nearest the centroid of the visible part, or random pixels of its inner
+   half, with an error of half the box's.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ P_EXACT = 0.1
 """Share of boxes without any error, as known locations from a map have."""
 
 
-def augment(rgb: NDArray[np.uint8], labels: NDArray[np.uint16], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+def augment(
+    rgb: NDArray[np.uint8], labels: NDArray[np.uint16], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """A window turned and disturbed; rgb (S, S, 3) uint8, labels (S, S)."""
-    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    turns = int(rng.integers(4))
+    flip = bool(rng.integers(2))
     rgb, labels = np.rot90(rgb, turns), np.rot90(labels, turns)
     if flip:
         rgb, labels = rgb[:, ::-1], labels[:, ::-1]
@@ -49,7 +53,8 @@ def augment(rgb: NDArray[np.uint8], labels: NDArray[np.uint16], rng: np.random.G
 def _blocky(pixels: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
     """Mix each 8 x 8 block with its mean: what strong JPEG compression leaves of a flat area."""
     height, width, _ = pixels.shape
-    rows, cols = height // 8 * 8, width // 8 * 8
+    rows = height // 8 * 8
+    cols = width // 8 * 8
     blocks = pixels[:rows, :cols].reshape(rows // 8, 8, cols // 8, 8, 3)
     mixed = blocks * (1 - strength) + blocks.mean(axis=(1, 3), keepdims=True) * strength
     out = pixels.copy()
@@ -58,7 +63,9 @@ def _blocky(pixels: NDArray[np.float32], strength: float) -> NDArray[np.float32]
 
 
 def pick_objects(labels: NDArray[np.uint16], n: int, rng: np.random.Generator) -> list[int]:
-    """`n` labels to prompt for, each object before any is repeated; empty when the window holds none of MIN_OBJECT_PX."""
+    """`n` labels to prompt for, each object before any is repeated; empty when the window holds none of
+    MIN_OBJECT_PX.
+    """
     usable = np.flatnonzero(np.bincount(labels.ravel())[1:] >= MIN_OBJECT_PX) + 1
     if usable.size == 0:
         return []
@@ -70,12 +77,17 @@ def pick_objects(labels: NDArray[np.uint16], n: int, rng: np.random.Generator) -
 
 def true_box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(x0, y0, x1, y1) pixel-edge box of a mask with at least one pixel."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
+    cols = np.flatnonzero(mask.any(axis=0))
     return np.array([cols[0], rows[0], cols[-1] + 1, rows[-1] + 1], dtype=np.float64)
 
 
-def jittered_box(box_xyxy: NDArray[np.float64], side_px: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], float]:
-    """(box, error size in px) of an imprecise answer for a true box, clipped to the window, at least 3 px a side."""
+def jittered_box(
+    box_xyxy: NDArray[np.float64], side_px: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], float]:
+    """(box, error size in px) of an imprecise answer for a true box, clipped to the window, at least 3 px a
+    side.
+    """
     size = np.array([box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1]])
     if rng.random() < P_EXACT:
         return box_xyxy.copy(), 0.0
@@ -97,8 +109,12 @@ def jittered_box(box_xyxy: NDArray[np.float64], side_px: int, rng: np.random.Gen
     return box, float(sigma.mean())
 
 
-def interior_points(mask: NDArray[np.bool_], n: int, error_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(n, 2) points (x, y) of an imprecise answer inside `mask`; the first is often the one nearest the centroid."""
+def interior_points(
+    mask: NDArray[np.bool_], n: int, error_px: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """(n, 2) points (x, y) of an imprecise answer inside `mask`; the first is often the one nearest the
+    centroid.
+    """
     box = true_box(mask).astype(int)
     crop = mask[box[1] : box[3], box[0] : box[2]]
     depth = ndimage.distance_transform_edt(np.pad(crop, 1))[1:-1, 1:-1]

@@ -1,14 +1,16 @@
-"""How good is a segmenter? Masks of held-out worlds from imprecise prompts, and of real imagery from known boxes.
+"""How good is a segmenter? Masks of held-out worlds from imprecise prompts, and of real imagery from known
+boxes.
 
-    python -m pipeline.finetune.segmenter.segmenter_eval [--checkpoint FILE [--config FILE]] [--windows N] [--wide N]
-        [--raster R.tif --polygons P.geojson --tile PX]
+    python -m pipeline.finetune.segmenter.segmenter_eval [--checkpoint FILE [--config FILE]] [--windows N]
+        [--wide N] [--raster R.tif --polygons P.geojson --tile PX]
 
-1. `world_scores` renders windows of worlds that training never sees (seeds 0-999), prompts each object with a jittered
-   box and one point, and again with its exact box, and compares the masks with the truth.
-2. `wide_scores` does the same for pictures as training draws them, of other worlds (seeds from 500,000): 0.17 to 2 m per pixel,
-   each through a sensor of its own (haze, blur, noise, seasons, 16 bit, JPEG).
+1. `world_scores` renders windows of worlds that training never sees (seeds 0-999), prompts each object with a
+   jittered box and one point, and again with its exact box, and compares the masks with the truth.
+2. `wide_scores` does the same for pictures as training draws them, of other worlds (seeds from 500,000): 0.17
+   to 2 m per pixel, each through a sensor of its own (haze, blur, noise, seasons, 16 bit, JPEG).
 3. `known_box_scores` does the same for polygons over a raster: nothing of it was seen in training.
-4. Beside every figure stands what the box alone would score, filled: a segmenter that is not better is useless.
+4. Beside every figure stands what the box alone would score, filled: a segmenter that is not better is
+   useless.
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.finetune.segmenter.imprecise_prompts import interior_points, jittered_box, true_box
-from pipeline.finetune.segmenter.training_windows import FIRST_MEASURED_SEED, MIN_OBJECT_PX, PoolOptions, draw_window, draw_world
+from pipeline.finetune.segmenter.training_windows import (
+    FIRST_MEASURED_SEED,
+    MIN_OBJECT_PX,
+    PoolOptions,
+    draw_window,
+    draw_world,
+)
 from pipeline.schema import MaskCrop, Prompt, TileImage, TileSpec, Window
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 from pipeline.segment.segmenter import Sam2Options, Segmenter
@@ -61,14 +69,17 @@ class Score:
 
 
 def world_scores(segmenter: Segmenter, *, n_windows: int, tile_px: int = 256, seed: int = 0) -> list[Score]:
-    """Scores of every object of at least MIN_OBJECT_PX in `n_windows` windows, each of a held-out world of its own."""
+    """Scores of every object of at least MIN_OBJECT_PX in `n_windows` windows, each of a held-out world of
+    its own.
+    """
     scores: list[Score] = []
     for index in range(n_windows):
         rng = np.random.default_rng((seed, index))
         row, col = (int(v) for v in rng.integers(-500_000, 500_000, 2))
         window = Window(row0=row, col0=col, row1=row + tile_px, col1=col + tile_px)
         rendering = render(World.from_seed(index % 1000, scale=float(rng.uniform(0.8, 1.4))), window)
-        masks, names = [], []
+        masks = []
+        names = []
         for number, item in enumerate(rendering.objects, start=1):
             mask = rendering.labels == number
             if mask.sum() >= MIN_OBJECT_PX:
@@ -79,7 +90,8 @@ def world_scores(segmenter: Segmenter, *, n_windows: int, tile_px: int = 256, se
 
 
 def wide_scores(segmenter: Segmenter, *, n_windows: int, options: PoolOptions | None = None) -> list[Score]:
-    """Scores of every object of at least MIN_OBJECT_PX in windows 0..n_windows-1 of a pool that nothing trains on.
+    """Scores of every object of at least MIN_OBJECT_PX in windows 0..n_windows-1 of a pool that nothing
+    trains on.
 
     Groups are the ground size of a pixel. `options`: default as in training, with worlds of their own.
     """
@@ -91,7 +103,9 @@ def wide_scores(segmenter: Segmenter, *, n_windows: int, options: PoolOptions | 
         masks = [labels == number for number in range(1, int(labels.max()) + 1)]
         masks = [mask for mask in masks if mask.sum() >= MIN_OBJECT_PX]
         names = [_pixel_group(NOMINAL_M / scale)] * len(masks)
-        scores += tile_scores(segmenter, rgb, masks, names, np.random.default_rng((drawn_from.seed, index, 1)))
+        scores += tile_scores(
+            segmenter, rgb, masks, names, np.random.default_rng((drawn_from.seed, index, 1))
+        )
     return scores
 
 
@@ -101,7 +115,11 @@ def _pixel_group(pixel_m: float) -> str:
 
 
 def tile_scores(
-    segmenter: Segmenter, rgb: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], names: Sequence[str], rng: np.random.Generator
+    segmenter: Segmenter,
+    rgb: NDArray[np.uint8],
+    masks: Sequence[NDArray[np.bool_]],
+    names: Sequence[str],
+    rng: np.random.Generator,
 ) -> list[Score]:
     """Scores of the given true masks (H, W) of one tile (H, W, 3)."""
     if not masks:
@@ -111,7 +129,8 @@ def tile_scores(
     tile = TileSpec(tile_row=0, tile_col=0, core=window, read=window)
     embedding = segmenter.embed(TileImage(tile=tile, rgb=rgb, valid=np.ones((height, width), np.bool_)))
     boxes = [true_box(mask) for mask in masks]
-    jittered, exact = [], []
+    jittered = []
+    exact = []
     for mask, box in zip(masks, boxes, strict=True):
         moved, error_px = jittered_box(box, min(height, width), rng)
         x, y = interior_points(mask, 1, error_px, rng)[0]
@@ -135,19 +154,29 @@ def tile_scores(
     return scores
 
 
-def known_box_scores(segmenter: Segmenter, raster: Path, polygons: Path, *, tile_px: int, limit: int) -> list[Score]:
-    """Scores of polygons that lie whole inside tiles of a raster, at most `limit`. Raises InputError when none does."""
+def known_box_scores(
+    segmenter: Segmenter, raster: Path, polygons: Path, *, tile_px: int, limit: int
+) -> list[Score]:
+    """Scores of polygons that lie whole inside tiles of a raster, at most `limit`. Raises InputError when
+    none does.
+    """
     scores: list[Score] = []
     for rgb, masks in _known_tiles(raster, polygons, tile_px):
-        scores += tile_scores(segmenter, rgb, masks, ["polygon"] * len(masks), np.random.default_rng(len(scores)))
+        scores += tile_scores(
+            segmenter, rgb, masks, ["polygon"] * len(masks), np.random.default_rng(len(scores))
+        )
         if len(scores) >= limit:
             break
     if not scores:
-        raise InputError("polygons must lie inside the raster", came=f"{polygons} and {raster}", remedy="check both files")
+        raise InputError(
+            "polygons must lie inside the raster", came=f"{polygons} and {raster}", remedy="check both files"
+        )
     return scores[:limit]
 
 
-def _known_tiles(raster: Path, polygons: Path, tile_px: int) -> Iterator[tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]]:
+def _known_tiles(
+    raster: Path, polygons: Path, tile_px: int
+) -> Iterator[tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]]:
     import geopandas as gpd
     import rasterio
     from rasterio.features import rasterize
@@ -164,7 +193,10 @@ def _known_tiles(raster: Path, polygons: Path, tile_px: int) -> Iterator[tuple[N
                 if len(inside) == 0:
                     continue
                 transform = dataset.window_transform(window)
-                masks = [rasterize([shape], (tile_px, tile_px), transform=transform).astype(np.bool_) for shape in inside]
+                masks = [
+                    rasterize([shape], (tile_px, tile_px), transform=transform).astype(np.bool_)
+                    for shape in inside
+                ]
                 rgb = np.moveaxis(dataset.read((1, 2, 3), window=window), 0, 2)
                 yield np.ascontiguousarray(rgb), [mask for mask in masks if mask.sum() >= MIN_OBJECT_PX]
 
@@ -217,14 +249,28 @@ def _line(name: str, scores: Sequence[Score]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of the module's docstring; writes the tables to standard output."""
-    parser = argparse.ArgumentParser(description="Score a SAM2 checkpoint on held-out procedural worlds, and on known polygons.")
-    parser.add_argument("--checkpoint", default="", help="a .safetensors or .pt file; default: the embedded segmenter")
+    parser = argparse.ArgumentParser(
+        description="Score a SAM2 checkpoint on held-out procedural worlds, and on known polygons."
+    )
+    parser.add_argument(
+        "--checkpoint", default="", help="a .safetensors or .pt file; default: the embedded segmenter"
+    )
     text = "YAML of the checkpoint's architecture; default: config.yaml beside it, or the package's own for a hub id"
     parser.add_argument("--config", default="", help=text)
-    parser.add_argument("--windows", type=int, default=200, help="windows of held-out worlds (default 200; 0 = none)")
-    parser.add_argument("--wide", type=int, default=0, metavar="N", help="pictures of other scales and sensors, N windows (default none)")
+    parser.add_argument(
+        "--windows", type=int, default=200, help="windows of held-out worlds (default 200; 0 = none)"
+    )
+    parser.add_argument(
+        "--wide",
+        type=int,
+        default=0,
+        metavar="N",
+        help="pictures of other scales and sensors, N windows (default none)",
+    )
     parser.add_argument("--raster", type=Path, help="real imagery, with --polygons")
-    parser.add_argument("--tile", type=int, default=512, help="side of the tiles cut from --raster, px (default 512)")
+    parser.add_argument(
+        "--tile", type=int, default=512, help="side of the tiles cut from --raster, px (default 512)"
+    )
     parser.add_argument("--polygons", type=Path, help="vector file of objects in --raster")
     args = parser.parse_args(argv)
     segmenter = Sam2Segmenter(Sam2Options(checkpoint=args.checkpoint, config=args.config))
@@ -233,7 +279,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.wide:
         sys.stdout.write(table(wide_scores(segmenter, n_windows=args.wide)) + "\n")
     if args.raster and args.polygons:
-        sys.stdout.write(table(known_box_scores(segmenter, args.raster, args.polygons, tile_px=args.tile, limit=400)) + "\n")
+        sys.stdout.write(
+            table(known_box_scores(segmenter, args.raster, args.polygons, tile_px=args.tile, limit=400))
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

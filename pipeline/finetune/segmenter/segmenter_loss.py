@@ -1,7 +1,8 @@
 """SAM2's image path with gradients, and the losses of the embedded segmenter. Torch is imported when called.
 
-`Batch` holds the inputs of a step as arrays; `forward` gives logits, predicted IoU and the finest encoder features;
-`mask_loss` and `dense_loss` compare them with the truth (see `segmenter_train` for why each is there).
+`Batch` holds the inputs of a step as arrays; `forward` gives logits, predicted IoU and the finest encoder
+features; `mask_loss` and `dense_loss` compare them with the truth (see `segmenter_train` for why each is
+there).
 """
 
 from __future__ import annotations
@@ -36,14 +37,18 @@ class Batch:
 
 
 def forward(model: Any, inputs: Batch, device: str, out_px: int) -> tuple[Any, Any, Any]:
-    """(logits (N, out_px, out_px) float32 over the window, predicted IoU (N,), finest encoder features (B, C, h, w))."""
+    """(logits (N, out_px, out_px) float32 over the window, predicted IoU (N,), finest encoder features (B, C,
+    h, w)).
+    """
     import torch
     from torch.nn import functional
 
     n_windows, side = inputs.rgb.shape[:2]
     per_window = len(inputs.coords_xy) // n_windows
     pixels = torch.from_numpy(inputs.rgb).to(device).permute(0, 3, 1, 2).float().div_(255)
-    pixels = functional.interpolate(pixels, (model.image_size, model.image_size), mode="bilinear", align_corners=False)
+    pixels = functional.interpolate(
+        pixels, (model.image_size, model.image_size), mode="bilinear", align_corners=False
+    )
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
     coords = torch.from_numpy(inputs.coords_xy).to(device) * (model.image_size / side)
     labels = torch.from_numpy(inputs.labels).to(device)
@@ -59,7 +64,10 @@ def forward(model: Any, inputs: Batch, device: str, out_px: int) -> tuple[Any, A
             dense_prompt_embeddings=dense,
             multimask_output=False,
             repeat_image=False,
-            high_res_features=[fine.repeat_interleave(per_window, 0), middle.repeat_interleave(per_window, 0)],
+            high_res_features=[
+                fine.repeat_interleave(per_window, 0),
+                middle.repeat_interleave(per_window, 0),
+            ],
         )
     logits = functional.interpolate(logits.float(), (out_px, out_px), mode="bilinear", align_corners=False)
     return logits[:, 0], iou[:, 0].float(), fine
@@ -71,12 +79,16 @@ def dense_loss(head: Any, fine: Any, inputs: Batch) -> Any:
     from torch.nn import functional
 
     wanted = torch.from_numpy(inputs.dense).to(fine.device)
-    logits = functional.interpolate(head(fine.float()), wanted.shape[-2:], mode="bilinear", align_corners=False)
+    logits = functional.interpolate(
+        head(fine.float()), wanted.shape[-2:], mode="bilinear", align_corners=False
+    )
     return functional.binary_cross_entropy_with_logits(logits, wanted)
 
 
 def dense_targets(labels: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """(2, S/4, S/4): share of object pixels in each 4 x 4 cell, and 1 where the cell holds more than one label."""
+    """(2, S/4, S/4): share of object pixels in each 4 x 4 cell, and 1 where the cell holds more than one
+    label.
+    """
     side = labels.shape[0] // 4
     cells = labels.reshape(side, 4, side, 4).swapaxes(1, 2).reshape(side, side, 16)
     return np.stack([(cells > 0).mean(axis=2), cells.min(axis=2) != cells.max(axis=2)]).astype(np.float32)
@@ -97,7 +109,9 @@ def mask_loss(logits: Any, iou: Any, inputs: Batch) -> tuple[Any, Any]:
     import torch
     from torch.nn import functional
 
-    dense = functional.adaptive_avg_pool2d(torch.from_numpy(inputs.masks).to(logits.device).float(), logits.shape[-1])
+    dense = functional.adaptive_avg_pool2d(
+        torch.from_numpy(inputs.masks).to(logits.device).float(), logits.shape[-1]
+    )
     target = dense > 0.5
     weight = _pixel_weights(inputs, logits)
     entropy = functional.binary_cross_entropy_with_logits(logits, dense, reduction="none")
@@ -112,13 +126,18 @@ def mask_loss(logits: Any, iou: Any, inputs: Batch) -> tuple[Any, Any]:
 
 
 def _pixel_weights(inputs: Batch, logits: Any) -> Any:
-    """As `logits`: 1 in the true box grown by a quarter and 8 px, 0.05 elsewhere, so that small objects count as much."""
+    """As `logits`: 1 in the true box grown by a quarter and 8 px, 0.05 elsewhere, so that small objects count
+    as much.
+    """
     import torch
 
-    side, cells, device = inputs.masks.shape[1], logits.shape[-1], logits.device
+    side = inputs.masks.shape[1]
+    cells = logits.shape[-1]
+    device = logits.device
     box = torch.from_numpy(inputs.boxes_xyxy).to(device)
     grow = 0.25 * (box[:, 2:] - box[:, :2]) + 8
-    low, high = box[:, :2] - grow, box[:, 2:] + grow
+    low = box[:, :2] - grow
+    high = box[:, 2:] + grow
     at = (torch.arange(cells, device=device) + 0.5) * (side / cells)
     in_x = (at > low[:, :1]) & (at < high[:, :1])
     in_y = (at > low[:, 1:]) & (at < high[:, 1:])
@@ -127,7 +146,9 @@ def _pixel_weights(inputs: Batch, logits: Any) -> Any:
 
 @contextmanager
 def written_out_attention(active: bool) -> Iterator[None]:
-    """Inside, `scaled_dot_product_attention` is two matrix products and a softmax (see the module's docstring)."""
+    """Inside, `scaled_dot_product_attention` is two matrix products and a softmax (see the module's
+    docstring).
+    """
     from torch.nn import functional
 
     if not active:

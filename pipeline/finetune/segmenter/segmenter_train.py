@@ -1,25 +1,31 @@
 """Train an embedded segmenter: masks of procedural worlds from imprecise boxes and points.
 
 0. `check` refuses what cannot be trained before anything is loaded. From nothing, `warmup` first teaches the
-   decoder alone what a box is; from given weights (`start`) it is left out, and optimiser and dense head start fresh.
-1. `batch` draws, for step s, windows of the pool prefix that step s may see, disturbs them, picks objects and gives each
-   a prompt as an imprecise prompter would (`imprecise_prompts`). All draws come from `default_rng((seed, s))`: a resumed
-   run repeats nothing and skips nothing.
-2. `forward` is SAM2's image path: encoder, prompt encoder, mask decoder with one output mask. Logits are enlarged beyond
-   their own resolution before the loss, so that boundaries inside a logit cell are learnt through the interpolation.
-   The first `coarse_share` of the steps runs at `coarse_image_px`, which costs less than half of the config's own
-   image size (0.8 s against 1.7 s of one core a step) and teaches the same features; the rest sharpens the boundaries.
-   `dense_loss` adds what the encoder's finest features should know by themselves: object or not, boundary or not.
-3. `mask_loss` = binary cross-entropy (pixels near the box count most) + dice, plus the squared error of the predicted IoU.
-4. AdamW; the rate warms up, stays, and falls linearly over the last `decay_share` of the steps; an exponential mean of
-   the weights is what is evaluated and shipped. It covers about the last ninth of the steps done so far, so that given
-   weights leave it as soon as random ones do, and never more than some 200 (`mean_decay` 0.995).
-5. Every `save_every` steps the state goes to `work_dir` (safetensors and an optimiser file) and the mean weights, as
-   float16, to MEAN_FILE beside it: each by an atomic replace, so that the mean is loadable at any time.
-6. `out` is written once, when the last step is done: an unfinished training leaves the weights that lie there alone.
+   decoder alone what a box is; from given weights (`start`) it is left out, and optimiser and dense head
+   start fresh.
+1. `batch` draws, for step s, windows of the pool prefix that step s may see, disturbs them, picks objects and
+   gives each a prompt as an imprecise prompter would (`imprecise_prompts`). All draws come from
+   `default_rng((seed, s))`: a resumed run repeats nothing and skips nothing.
+2. `forward` is SAM2's image path: encoder, prompt encoder, mask decoder with one output mask. Logits are
+   enlarged beyond their own resolution before the loss, so that boundaries inside a logit cell are learnt
+   through the interpolation. The first `coarse_share` of the steps runs at `coarse_image_px`, which costs
+   less than half of the config's own image size (0.8 s against 1.7 s of one core a step) and teaches the same
+   features; the rest sharpens the boundaries. `dense_loss` adds what the encoder's finest features should
+   know by themselves: object or not, boundary or not.
+3. `mask_loss` = binary cross-entropy (pixels near the box count most) + dice, plus the squared error of the
+   predicted IoU.
+4. AdamW; the rate warms up, stays, and falls linearly over the last `decay_share` of the steps; an
+   exponential mean of the weights is what is evaluated and shipped. It covers about the last ninth of the
+   steps done so far, so that given weights leave it as soon as random ones do, and never more than some 200
+   (`mean_decay` 0.995).
+5. Every `save_every` steps the state goes to `work_dir` (safetensors and an optimiser file) and the mean
+   weights, as float16, to MEAN_FILE beside it: each by an atomic replace, so that the mean is loadable at any
+   time.
+6. `out` is written once, when the last step is done: an unfinished training leaves the weights that lie there
+   alone.
 
-On a CPU the arithmetic is bfloat16 autocast, and attention is written out: PyTorch's fused CPU kernel has a backward
-pass that is slow for SAM2's 64-token windows (measured: 1.26 s against 0.87 s a step).
+On a CPU the arithmetic is bfloat16 autocast, and attention is written out: PyTorch's fused CPU kernel has a
+backward pass that is slow for SAM2's 64-token windows (measured: 1.26 s against 0.87 s a step).
 """
 
 from __future__ import annotations
@@ -37,7 +43,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, ModelError
-from pipeline.finetune.segmenter.imprecise_prompts import augment, interior_points, jittered_box, pick_objects, true_box
+from pipeline.finetune.segmenter.imprecise_prompts import (
+    augment,
+    interior_points,
+    jittered_box,
+    pick_objects,
+    true_box,
+)
 from pipeline.finetune.segmenter.segmenter_loss import (
     Batch,
     dense_loss,
@@ -61,7 +73,9 @@ STATE_FILE = "state.pt"
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterTrainOptions:
-    """How the embedded segmenter is trained. The weights that ship had as many steps in pieces; their card tells which."""
+    """How the embedded segmenter is trained. The weights that ship had as many steps in pieces; their card
+    tells which.
+    """
 
     work_dir: Path = Path("build/segmenter")
     """Resumable state and the window pool."""
@@ -107,28 +121,48 @@ def check(options: SegmenterTrainOptions) -> None:
         if number < 0:
             raise InputError(f"{name} must be 0 or more", came=str(number), remedy="raise it")
     _check_places(options)
-    for what, path in (("the architecture's config", options.config), ("the weights to start from", options.start)):
+    for what, path in (
+        ("the architecture's config", options.config),
+        ("the weights to start from", options.start),
+    ):
         if path is not None and not path.is_file():
             raise InputError(f"{what} must be a file", came=str(path), remedy="name one that exists")
     beside = options.out.parent / "config.yaml"
     if beside.is_file() and beside.read_bytes() != options.config.read_bytes():
         came = f"{options.out}, beside which lies the config of other weights than {options.config} describes"
         remedy = "write to another folder (--out)"
-        raise InputError("weights and the config.yaml beside them must belong together", came=came, remedy=remedy)
+        raise InputError(
+            "weights and the config.yaml beside them must belong together", came=came, remedy=remedy
+        )
 
 
 def _check_places(options: SegmenterTrainOptions) -> None:
-    """Raises InputError for a working directory that is none, and weights that could not be written or would not stay."""
+    """Raises InputError for a working directory that is none, and weights that could not be written or would
+    not stay.
+    """
     if options.work_dir.exists() and not options.work_dir.is_dir():
-        raise InputError("the working directory must be a folder", came=str(options.work_dir), remedy="name another one (--work)")
-    out, work_dir = options.out.resolve(), options.work_dir.resolve()
+        raise InputError(
+            "the working directory must be a folder",
+            came=str(options.work_dir),
+            remedy="name another one (--work)",
+        )
+    out = options.out.resolve()
+    work_dir = options.work_dir.resolve()
     nearest = next(path for path in out.parents if path.exists())
     if out.is_dir() or not nearest.is_dir():
-        raise InputError("the weights go to a file in a folder", came=str(options.out), remedy="name a file, new or old (--out)")
-    own = out.parent == work_dir and (out.name in (MEAN_FILE, STATE_FILE) or out.match("weights-*.safetensors"))
+        raise InputError(
+            "the weights go to a file in a folder",
+            came=str(options.out),
+            remedy="name a file, new or old (--out)",
+        )
+    own = out.parent == work_dir and (
+        out.name in (MEAN_FILE, STATE_FILE) or out.match("weights-*.safetensors")
+    )
     if own or out.is_relative_to(work_dir / "pool"):
         came = f"{options.out}, which the training uses itself"
-        raise InputError("the weights need a file of their own", came=came, remedy="name another file (--out)")
+        raise InputError(
+            "the weights need a file of their own", came=came, remedy="name another file (--out)"
+        )
 
 
 def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
@@ -138,7 +172,10 @@ def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
     kind = rng.choice(4, p=[0.12, 0.5, 0.28, 0.1])
     n_points, with_box = (int(kind), True) if kind < 3 else (2, False)
     rgbs: list[NDArray[np.uint8]] = []
-    coords, boxes, masks, dense = [], [], [], []
+    coords = []
+    boxes = []
+    masks = []
+    dense = []
     while len(rgbs) < options.windows_per_step:
         index = int(rng.integers(prefix))
         rgb, labels = augment(np.asarray(pool.rgb[index]), np.asarray(pool.labels[index]), rng)
@@ -167,7 +204,9 @@ def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
 
 
 def visible_prefix(options: SegmenterTrainOptions, step: int) -> int:
-    """How many windows of the pool step `step` draws from: grows with the steps, whatever the renderers' speed."""
+    """How many windows of the pool step `step` draws from: grows with the steps, whatever the renderers'
+    speed.
+    """
     first = min(options.pool.n_windows, 16 * options.windows_per_step)
     return min(options.pool.n_windows, first + int(step * options.windows_per_step / options.reuse))
 
@@ -182,8 +221,8 @@ def rate_at(options: SegmenterTrainOptions, step: int) -> float:
 class Training:
     """Model, mean weights and optimiser of a run, with their files.
 
-    Raises InputError when the config is no SAM2's, when `start` or the state in `work_dir` is of another architecture than
-    it describes, or when the state did not start from `start` or has another seed.
+    Raises InputError when the config is no SAM2's, when `start` or the state in `work_dir` is of another
+    architecture than it describes, or when the state did not start from `start` or has another seed.
     """
 
     def __init__(self, options: SegmenterTrainOptions) -> None:
@@ -199,7 +238,9 @@ class Training:
             _go_on_from(options.start, self.model)
         self.dense_head = torch.nn.Conv2d(self.model.hidden_dim // 8, 2, 1).to(options.device)
         self.mean = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(self._trained(), lr=options.rate, weight_decay=options.weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            self._trained(), lr=options.rate, weight_decay=options.weight_decay
+        )
         self.step = 0
         if self.resumed:
             self._resume()
@@ -216,11 +257,15 @@ class Training:
         import torch
 
         options = self.options
-        optimiser = torch.optim.AdamW(self._trained(), lr=options.warmup_rate, weight_decay=options.weight_decay)
+        optimiser = torch.optim.AdamW(
+            self._trained(), lr=options.warmup_rate, weight_decay=options.weight_decay
+        )
         set_image_px(self.model, WARMUP_IMAGE_PX)
         ious: list[float] = []
         for step in range(options.box_steps):
-            rate = min(1.0, (step + 1) / 40) * min(1.0, (options.box_steps - step) / (0.2 * options.box_steps))
+            rate = min(1.0, (step + 1) / 40) * min(
+                1.0, (options.box_steps - step) / (0.2 * options.box_steps)
+            )
             for group in optimiser.param_groups:
                 group["lr"] = options.warmup_rate * rate
             with written_out_attention(torch.device(options.device).type == "cpu"):
@@ -228,7 +273,9 @@ class Training:
                 self._descend(loss, optimiser)
             ious.append(float(reached.mean()))
             if (step + 1) % 50 == 0:
-                say(f"segmenter warm-up {step + 1}/{options.box_steps}  loss {float(loss.detach()):.3f}  IoU {np.mean(ious[-50:]):.3f}")
+                say(
+                    f"segmenter warm-up {step + 1}/{options.box_steps}  loss {float(loss.detach()):.3f}  IoU {np.mean(ious[-50:]):.3f}"
+                )
         self.mean.load_state_dict(self.model.state_dict())
 
     def _descend(self, loss: Any, optimiser: Any) -> None:
@@ -267,8 +314,16 @@ class Training:
 
         options = self.options
         options.work_dir.mkdir(parents=True, exist_ok=True)
-        weights = {"now": self.model.state_dict(), "mean": self.mean.state_dict(), "dense": self.dense_head.state_dict()}
-        flat = {f"{kind}.{name}": tensor.contiguous() for kind, state in weights.items() for name, tensor in state.items()}
+        weights = {
+            "now": self.model.state_dict(),
+            "mean": self.mean.state_dict(),
+            "dense": self.dense_head.state_dict(),
+        }
+        flat = {
+            f"{kind}.{name}": tensor.contiguous()
+            for kind, state in weights.items()
+            for name, tensor in state.items()
+        }
         _replace(options.work_dir / f"weights-{self.step}.safetensors", lambda path: save_file(flat, path))
         began = {"steps": options.steps, "start": _named(options.start), "seed": options.seed}
         state = {"step": self.step, **began, "optimiser": self.optimiser.state_dict()}
@@ -282,7 +337,8 @@ class Training:
         import torch
 
         state = torch.load(self._state, map_location="cpu", weights_only=True)
-        work_dir, began = self.options.work_dir, str(state.get("start", ""))
+        work_dir = self.options.work_dir
+        began = str(state.get("start", ""))
         remedy = "repeat the command that began there, or name another working directory (--work)"
         if began != _named(self.options.start):
             came = f"{work_dir}, which holds a training from {began or 'nothing'}"
@@ -294,7 +350,11 @@ class Training:
         self.step = int(state["step"])
         flat = read_state(work_dir / f"weights-{self.step}.safetensors")
         for kind, model in (("now", self.model), ("mean", self.mean), ("dense", self.dense_head)):
-            part = {name.removeprefix(f"{kind}."): tensor for name, tensor in flat.items() if name.startswith(f"{kind}.")}
+            part = {
+                name.removeprefix(f"{kind}."): tensor
+                for name, tensor in flat.items()
+                if name.startswith(f"{kind}.")
+            }
             try:
                 model.load_state_dict(part)
             except RuntimeError as error:
@@ -318,11 +378,15 @@ def _go_on_from(start: Path, model: Any) -> None:
         load_weights(model, start)
     except ModelError as error:
         remedy = "name the config that the weights belong to (--config), or train from nothing"
-        raise InputError("training starts from weights of the config's architecture", came=str(error), remedy=remedy) from error
+        raise InputError(
+            "training starts from weights of the config's architecture", came=str(error), remedy=remedy
+        ) from error
 
 
 def _named(start: Path | None) -> str:
-    """How a state remembers what its training began with: a place and not a content, for `out` may lie there too."""
+    """How a state remembers what its training began with: a place and not a content, for `out` may lie there
+    too.
+    """
     return "" if start is None else str(start.resolve())
 
 
@@ -343,18 +407,22 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
-    """Train to `options.steps`, resuming from `work_dir`; returns the path of the weights, which are published at the end.
+    """Train to `options.steps`, resuming from `work_dir`; returns the path of the weights, which are
+    published at the end.
 
-    `report` gets one progress line every ten steps (default: standard error). Raises InputError, before anything is
-    rendered, for what `check` and `Training` refuse and when `work_dir` holds a pool of other options.
+    `report` gets one progress line every ten steps (default: standard error). Raises InputError, before
+    anything is rendered, for what `check` and `Training` refuse and when `work_dir` holds a pool of other
+    options.
     """
     say = report or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
     check(options)
     training = Training(options)
     pool = WindowPool(options.work_dir / "pool", options.pool)
     renderers = start_renderers(options.work_dir / "pool", options.pool, options.renderers)
-    start, first = time.monotonic(), training.step
-    losses, ious = [], []
+    start = time.monotonic()
+    first = training.step
+    losses = []
+    ious = []
     if not training.resumed:
         if options.start is None:
             training.warm_up(say)
@@ -370,7 +438,9 @@ def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
                 pace = (time.monotonic() - start) / (training.step - first)
                 left_min = pace * (options.steps - training.step) / 60
                 scores = f"loss {np.mean(losses[-50:]):.3f}  IoU {np.mean(ious[-50:]):.3f}"
-                say(f"segmenter step {training.step}/{options.steps}  {scores}  {pace:.2f} s/step  {left_min:.0f} min left")
+                say(
+                    f"segmenter step {training.step}/{options.steps}  {scores}  {pace:.2f} s/step  {left_min:.0f} min left"
+                )
             if training.step % options.save_every == 0 or training.step == options.steps:
                 training.save()
     finally:

@@ -1,15 +1,15 @@
 """Training windows of the procedural world: rendered once into memory-mapped files, read in a fixed order.
 
-1. Window i is a function of (seed, i) alone: world seed, scale and place are drawn from `default_rng((seed, i))`.
-   Places without a usable object, and most places with fewer than `BUSY_OBJECTS`, are drawn again, `MAX_DRAWS` draws at
-   most: half of a landscape is one field or one lake, from which little is learnt.
-2. The picture passes through a drawn sensor (sensor.py). In a distant view (scale below `FAR_SCALE`) objects that are
-   narrower than `MIN_FAR_SIDE_PX` become background: with a sensor's blur nobody could outline them.
-3. `start_renderers` fills the files from background processes; `WindowPool.wait_for` blocks until a prefix is there.
-   A step may use only a prefix whose length depends on the step's number, so that training does not depend on which
-   process was faster.
-4. Pixels and labels lie in `rgb.u8` (N, S, S, 3) and `labels.u16` (N, S, S); `ready.u8` (N,) tells what is finished, so an
-   interrupted rendering goes on where it stopped.
+1. Window i is a function of (seed, i) alone: world seed, scale and place are drawn from `default_rng((seed,
+   i))`. Places without a usable object, and most places with fewer than `BUSY_OBJECTS`, are drawn again,
+   `MAX_DRAWS` draws at most: half of a landscape is one field or one lake, from which little is learnt.
+2. The picture passes through a drawn sensor (sensor.py). In a distant view (scale below `FAR_SCALE`) objects
+   that are narrower than `MIN_FAR_SIDE_PX` become background: with a sensor's blur nobody could outline them.
+3. `start_renderers` fills the files from background processes; `WindowPool.wait_for` blocks until a prefix is
+   there. A step may use only a prefix whose length depends on the step's number, so that training does not
+   depend on which process was faster.
+4. Pixels and labels lie in `rgb.u8` (N, S, S, 3) and `labels.u16` (N, S, S); `ready.u8` (N,) tells what is
+   finished, so an interrupted rendering goes on where it stopped.
 
 Worlds with seeds below `FIRST_TRAINING_SEED` are never rendered here: they belong to tests and evaluation.
 """
@@ -66,7 +66,9 @@ class PoolOptions:
 
     def __post_init__(self) -> None:
         if self.n_windows < 1 or self.tile_px < 64:
-            raise ValueError(f"a pool needs at least one window of at least 64 px, got {self.n_windows} of {self.tile_px}")
+            raise ValueError(
+                f"a pool needs at least one window of at least 64 px, got {self.n_windows} of {self.tile_px}"
+            )
 
 
 def draw_world(options: PoolOptions, index: int) -> tuple[World, float, np.random.Generator]:
@@ -78,7 +80,9 @@ def draw_world(options: PoolOptions, index: int) -> tuple[World, float, np.rando
 
 
 def draw_window(options: PoolOptions, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Window `index`: rgb (S, S, 3) and labels (S, S), 0 = background, 1..n = objects by ascending world label."""
+    """Window `index`: rgb (S, S, 3) and labels (S, S), 0 = background, 1..n = objects by ascending world
+    label.
+    """
     world, scale, rng = draw_world(options, index)
     side = options.tile_px
     for draw in range(MAX_DRAWS):
@@ -112,7 +116,9 @@ def without_narrow(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 class WindowPool:
-    """Memory-mapped windows in a directory. Raises InputError when the directory holds windows of other options."""
+    """Memory-mapped windows in a directory. Raises InputError when the directory holds windows of other
+    options.
+    """
 
     def __init__(self, directory: Path, options: PoolOptions) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -120,8 +126,13 @@ class WindowPool:
         said = directory / "pool.json"
         wanted = json.dumps(asdict(options), sort_keys=True)
         if said.exists() and said.read_text() != wanted:
-            raise InputError("the pool directory holds windows of other options", came=str(directory), remedy="delete it or name another")
-        n, side = options.n_windows, options.tile_px
+            raise InputError(
+                "the pool directory holds windows of other options",
+                came=str(directory),
+                remedy="delete it or name another",
+            )
+        n = options.n_windows
+        side = options.tile_px
         self.rgb = _mapped(directory / "rgb.u8", np.uint8, (n, side, side, 3))
         self.labels = _mapped(directory / "labels.u16", np.uint16, (n, side, side))
         self.ready = _mapped(directory / "ready.u8", np.uint8, (n,))
@@ -140,7 +151,9 @@ class WindowPool:
             alive = any(process.is_alive() for process in renderers)
             if not alive and not self.ready[:n_first].all():
                 n_ready = int(self.ready[:n_first].sum())
-                raise RecordError(f"{n_ready} of {n_first} training windows were rendered, then the renderers ended")
+                raise RecordError(
+                    f"{n_ready} of {n_first} training windows were rendered, then the renderers ended"
+                )
             time.sleep(0.5)
 
 

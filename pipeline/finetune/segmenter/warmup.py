@@ -1,11 +1,14 @@
-"""Teach the mask decoder what a box is before it sees an image: prompts without picture, rectangles as targets.
+"""Teach the mask decoder what a box is before it sees an image: prompts without picture, rectangles as
+targets.
 
-1. Random boxes with 0 to 2 points inside become prompts; the target is the filled box; image features are zero.
-2. At a small image size (the positional code is relative, so the size does not matter) a step costs a fifth of a step with
-   the encoder. Entropy is balanced between object and background, or the decoder first learns to answer "nothing".
+1. Random boxes with 0 to 2 points inside become prompts; the target is the filled box; image features are
+   zero.
+2. At a small image size (the positional code is relative, so the size does not matter) a step costs a fifth
+   of a step with the encoder. Entropy is balanced between object and background, or the decoder first learns
+   to answer "nothing".
 
-Measured on one core: 0.6 mean IoU after 275 steps of 0.17 s; trained together with the encoder from nothing, the same
-decoder was at 0.3 after 340 steps of 0.9 s.
+Measured on one core: 0.6 mean IoU after 275 steps of 0.17 s; trained together with the encoder from nothing,
+the same decoder was at 0.3 after 340 steps of 0.9 s.
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ _SIZES = (0.08, 0.86)
 
 
 def tie_places(model: Any, gain: float = 3.0) -> None:
-    """Start the decoder's cross-attention local: keys are projected like queries, `gain` times the usual size.
+    """Start the decoder's cross-attention local: keys are projected like queries, `gain` times the usual
+    size.
 
-    Box corners, points and image cells carry the same positional code, whose inner product falls off with distance;
-    independent random projections lose that at the start.
+    Box corners, points and image cells carry the same positional code, whose inner product falls off with
+    distance; independent random projections lose that at the start.
     """
     import torch
 
@@ -58,7 +62,8 @@ def warm_up_loss(model: Any, rng: np.random.Generator) -> tuple[Any, Any]:
 
     device = model.no_mem_embed.device
     boxes, coords, k = random_boxes(rng)
-    side, cells = WARMUP_IMAGE_PX, WARMUP_IMAGE_PX // 4
+    side = WARMUP_IMAGE_PX
+    cells = WARMUP_IMAGE_PX // 4
     labels = torch.tensor([[2, 3] + [1] * k], device=device).repeat(PROMPTS, 1)
     prompt = (torch.from_numpy(coords).to(device) * side, labels)
     sparse, dense = model.sam_prompt_encoder(points=prompt, boxes=None, masks=None)
@@ -81,10 +86,13 @@ def warm_up_loss(model: Any, rng: np.random.Generator) -> tuple[Any, Any]:
     target = _filled(torch.from_numpy(boxes).to(device), cells)
     share = target.mean((1, 2), keepdim=True).clamp(0.02, 0.98)
     weight = target * 0.5 / share + (1 - target) * 0.5 / (1 - share)
-    entropy = (functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).mean((1, 2))
+    entropy = (functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).mean(
+        (1, 2)
+    )
     chance = logits.sigmoid()
     dice = 1 - (2 * (chance * target).sum((1, 2)) + 1) / (chance.sum((1, 2)) + target.sum((1, 2)) + 1)
-    hard, wanted = logits > 0, target > 0
+    hard = logits > 0
+    wanted = target > 0
     reached = (hard & wanted).sum((1, 2)) / (hard | wanted).sum((1, 2)).clamp(min=1)
     return (entropy + dice).mean(), reached
 

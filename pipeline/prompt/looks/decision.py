@@ -1,14 +1,17 @@
-"""Yes or no in one token, by the prompter's own engine: what gate and verifier of a vision-language model have in common.
+"""Yes or no in one token, by the prompter's own engine: what gate and verifier of a vision-language model
+have in common.
 
 1. `Decider` looks the decision's texts up in the checkpoint's tokenizer; each must be one token.
-2. `ask` shows a picture with every question and the reply's lead as a prefix, decodes ONE token and reads the probabilities of
-   the decision tokens: P(yes) / (P(yes) + P(no)), whatever else the model might have said (`share_of_yes`).
-3. A checkpoint that names its subject before it decides ("The question is about lakes. I see some.") needs that text as its lead.
-   The subject belongs to the question, not to the picture, so it is decoded once per question, on a grey picture (`_lead`),
-   which also makes it independent of the order in which tiles come. A question whose lead does not come is never decided.
+2. `ask` shows a picture with every question and the reply's lead as a prefix, decodes ONE token and reads the
+   probabilities of the decision tokens: P(yes) / (P(yes) + P(no)), whatever else the model might have said
+   (`share_of_yes`).
+3. A checkpoint that names its subject before it decides ("The question is about lakes. I see some.") needs
+   that text as its lead. The subject belongs to the question, not to the picture, so it is decoded once per
+   question, on a grey picture (`_lead`), which also makes it independent of the order in which tiles come. A
+   question whose lead does not come is never decided.
 
-As in the prompter, the first question of a picture goes alone until its token is there; then all others find image and prefix
-in the engine's caches. A request that fails gives None; a dead engine is a ModelError.
+As in the prompter, the first question of a picture goes alone until its token is there; then all others find
+image and prefix in the engine's caches. A request that fails gives None; a dead engine is a ModelError.
 """
 
 from __future__ import annotations
@@ -30,18 +33,25 @@ GREY = 128
 
 
 class Decider:
-    """A `Decision` of a profile, asked by a `VllmPrompter`'s engine. Counts its looks: pairs of picture and question."""
+    """A `Decision` of a profile, asked by a `VllmPrompter`'s engine. Counts its looks: pairs of picture and
+    question.
+    """
 
     def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
         """Raises ModelError when a text of the decision is not one token of the checkpoint."""
-        self._prompter, self._decision = prompter, decision
+        self._prompter = prompter
+        self._decision = decision
         self._yes, self._no = (_token_ids(prompter.tokenizer, texts) for texts in (decision.yes, decision.no))
         self._leads: dict[str, asyncio.Task[str | None]] = {}
         self.n_looks = 0
 
     async def ask(self, key: str, rgb: NDArray[np.uint8], queries: Sequence[str]) -> list[float | None]:
-        """P(yes) per question about a picture (H, W, 3); None: not decided. `key` names it. Raises ModelError for a dead engine."""
-        picture = await asyncio.to_thread(picture_of, key, rgb, self._prompter.profile, self._decision.image_px)
+        """P(yes) per question about a picture (H, W, 3); None: not decided. `key` names it. Raises ModelError
+        for a dead engine.
+        """
+        picture = await asyncio.to_thread(
+            picture_of, key, rgb, self._prompter.profile, self._decision.image_px
+        )
         warm = asyncio.Event()
         jobs = (self._decide(picture, query, warm, first=index == 0) for index, query in enumerate(queries))
         answers = await asyncio.gather(*jobs, return_exceptions=True)
@@ -50,7 +60,9 @@ class Decider:
                 raise answer
         return [answer for answer in answers if not isinstance(answer, BaseException)]
 
-    async def _decide(self, picture: Picture, query: str, warm: asyncio.Event, *, first: bool) -> float | None:
+    async def _decide(
+        self, picture: Picture, query: str, warm: asyncio.Event, *, first: bool
+    ) -> float | None:
         try:
             lead = await self._lead(query)
             if not first:
@@ -71,7 +83,9 @@ class Decider:
             warm.set()
 
     async def _lead(self, query: str) -> str | None:
-        """What the reply to this question begins with up to the decision; None when the checkpoint does not get there."""
+        """What the reply to this question begins with up to the decision; None when the checkpoint does not
+        get there.
+        """
         if not self._decision.lead_until:
             return self._decision.lead
         if query not in self._leads:
@@ -93,7 +107,9 @@ class Decider:
 
 
 def share_of_yes(logprobs: Mapping[int, float], *, yes: Sequence[int], no: Sequence[int]) -> float | None:
-    """Probability of the yes tokens among the decision tokens, from log probabilities; None when none of them has any."""
+    """Probability of the yes tokens among the decision tokens, from log probabilities; None when none of them
+    has any.
+    """
     given = {token: logprobs[token] for token in (*yes, *no) if token in logprobs}
     top = max(given.values(), default=-math.inf)
     if top == -math.inf:
@@ -106,7 +122,9 @@ def _token_ids(tokenizer: Any, texts: Sequence[str]) -> list[int]:
     ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     for text, tokens in zip(texts, ids, strict=True):
         if len(tokens) != 1:
-            raise ModelError(f"a decision text must be one token of the checkpoint: {text!r} is {len(tokens)}; correct the profile")
+            raise ModelError(
+                f"a decision text must be one token of the checkpoint: {text!r} is {len(tokens)}; correct the profile"
+            )
     return [tokens[0] for tokens in ids]
 
 

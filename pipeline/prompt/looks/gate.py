@@ -1,20 +1,23 @@
 """The gate: a cheap look that may reject a tile before the prompter. Off by default.
 
-1. A `Look` is one picture and the tiles it speaks for: a tile's own read window (`tile_look`), or all K x K tiles of a block
-   in one picture of a tile's size (`parent_look`), so that one image encoding speaks for K * K tiles.
-2. A `Gate` gives each question the probability that something in the picture answers it. Below the threshold all tiles of
-   the look are rejected for that question: EMPTY(gate), the probability recorded.
-3. Of what was rejected a sample is examined in full all the same (`in_audit`), because nobody else would notice what a gate
-   loses. Membership is a hash of seed, tile and question: as good as random, and the same when a run is resumed. Results of
-   audited tiles are results like any others.
+1. A `Look` is one picture and the tiles it speaks for: a tile's own read window (`tile_look`), or all K x K
+   tiles of a block in one picture of a tile's size (`parent_look`), so that one image encoding speaks for K *
+   K tiles.
+2. A `Gate` gives each question the probability that something in the picture answers it. Below the threshold
+   all tiles of the look are rejected for that question: EMPTY(gate), the probability recorded.
+3. Of what was rejected a sample is examined in full all the same (`in_audit`), because nobody else would
+   notice what a gate loses. Membership is a hash of seed, tile and question: as good as random, and the same
+   when a run is resumed. Results of audited tiles are results like any others.
 4. A look that fails rejects nothing: the gate may lose time, never a tile.
 
-What a look saves. It reads one image and decodes one token (`Decision`). `tile`: where the profile gives the look a smaller image,
-the visual tokens and nearly all of the decoding. Where the image size is fixed (the embedded checkpoint), only the decoding: its image
-is encoded as if the prompter were asked, and a tile that passes shares that encoding with the prompter through the
-engine's caches. `parent`: K * K - 1 of K * K image encodings, at a resolution K times lower, so that small objects are lost first.
+What a look saves. It reads one image and decodes one token (`Decision`). `tile`: where the profile gives the
+look a smaller image, the visual tokens and nearly all of the decoding. Where the image size is fixed (the
+embedded checkpoint), only the decoding: its image is encoded as if the prompter were asked, and a tile that
+passes shares that encoding with the prompter through the engine's caches. `parent`: K * K - 1 of K * K image
+encodings, at a resolution K times lower, so that small objects are lost first.
 
-Left out: gates of another architecture (an image classifier of a tenth of the cost); they fit the same Protocol.
+Left out: gates of another architecture (an image classifier of a tenth of the cost); they fit the same
+Protocol.
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ class GateOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1 or not 0 <= self.audit_share <= 1:
-            raise ValueError(f"threshold and audit_share lie between 0 and 1, got {self.threshold} and {self.audit_share}")
+            raise ValueError(
+                f"threshold and audit_share lie between 0 and 1, got {self.threshold} and {self.audit_share}"
+            )
 
     @property
     def on(self) -> bool:
@@ -68,12 +73,14 @@ class Look:
 class Gate(Protocol):
     """Judges looks. May be awaited for several looks at once.
 
-    The only exception is a ModelError, which means that this gate cannot answer any more (its engine died). A look that fails
-    otherwise is None.
+    The only exception is a ModelError, which means that this gate cannot answer any more (its engine died). A
+    look that fails otherwise is None.
     """
 
     async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
-        """Per query, in order: the probability 0..1 that something in the picture answers it; None: not judged."""
+        """Per query, in order: the probability 0..1 that something in the picture answers it; None: not
+        judged.
+        """
         ...
 
 
@@ -85,8 +92,8 @@ def tile_look(image: TileImage) -> Look:
 def parent_look(image: BlockImage, lattice: TileLattice, tiles: Sequence[TileSpec]) -> Look:
     """A block's pixels on a canvas of always the same ground size, black where the block has none.
 
-    The canvas covers K x K whole tiles and their halo, so that the scale of the picture never depends on the AOI or on the border of the
-    grid. `tiles`: those of the block that the look speaks for.
+    The canvas covers K x K whole tiles and their halo, so that the scale of the picture never depends on the
+    AOI or on the border of the grid. `tiles`: those of the block that the look speaks for.
     """
     side = lattice.shard_px + 2 * lattice.halo_px
     canvas = np.zeros((side, side, 3), dtype=np.uint8)

@@ -1,23 +1,29 @@
-"""What a gate cost in found things, estimated from the sample of rejected tiles that was examined all the same.
+"""What a gate cost in found things, estimated from the sample of rejected tiles that was examined all the
+same.
 
-1. `GateCounts.add` sorts every judged (tile, question) pair of a run: passed, rejected and audited, rejected and not.
-2. `gate_figures` estimates the gate's recall: of the pairs in which a full examination finds something, the share that the gate
-   let through. With P pairs passed and found, R rejected, and `a` found among the A audited ones that were answered,
+1. `GateCounts.add` sorts every judged (tile, question) pair of a run: passed, rejected and audited, rejected
+   and not.
+2. `gate_figures` estimates the gate's recall: of the pairs in which a full examination finds something, the
+   share that the gate let through. With P pairs passed and found, R rejected, and `a` found among the A
+   audited ones that were answered,
 
        missed = R * a / A,    recall = P / (P + missed).
 
-3. Pairs that failed were not examined, on either side. Of N passed pairs of which F failed and `p` were found, P is taken to be
-   N * p / (N - F): a failed pair is as likely to hold something as an answered one of its side. Without failures P is no estimate.
-4. The interval is the exact one of Clopper and Pearson (Biometrika 26, 1934) for the share a / A, carried through the same formula,
-   which falls as the share grows; missed is never below `a`. Where passed pairs failed, P has one too, that for p / (N - F), and is
-   never below p nor above p + F; an end of the recall then takes the worse end of both, so that it holds at least as often. The
-   sample is drawn pair by pair, whatever their blocks, so pairs of one parent look may be counted as independent draws. Without an
-   audited pair the interval reaches down to P / (P + R): nothing is known.
+3. Pairs that failed were not examined, on either side. Of N passed pairs of which F failed and `p` were
+   found, P is taken to be N * p / (N - F): a failed pair is as likely to hold something as an answered one of
+   its side. Without failures P is no estimate.
+4. The interval is the exact one of Clopper and Pearson (Biometrika 26, 1934) for the share a / A, carried
+   through the same formula, which falls as the share grows; missed is never below `a`. Where passed pairs
+   failed, P has one too, that for p / (N - F), and is never below p nor above p + F; an end of the recall
+   then takes the worse end of both, so that it holds at least as often. The sample is drawn pair by pair,
+   whatever their blocks, so pairs of one parent look may be counted as independent draws. Without an audited
+   pair the interval reaches down to P / (P + R): nothing is known.
 
-"Found" is what prompter, segmenter and verifier make of a tile, not the truth: the recall is agreement with the same run without a
-gate, and a thing that they overlook anyway is no loss of the gate's. Pairs of a block that crashed are on neither side: all of them
-have failed, and which of them the gate rejected is no longer told. The figures say what was lost in the tiles that stayed
-unexamined: what the audit finds is part of the result.
+"Found" is what prompter, segmenter and verifier make of a tile, not the truth: the recall is agreement with
+the same run without a gate, and a thing that they overlook anyway is no loss of the gate's. Pairs of a block
+that crashed are on neither side: all of them have failed, and which of them the gate rejected is no longer
+told. The figures say what was lost in the tiles that stayed unexamined: what the audit finds is part of the
+result.
 """
 
 from __future__ import annotations
@@ -74,7 +80,12 @@ class GateCounts:
             if row.reason is Reason.CRASHED:
                 continue
             if row.gate_p is None:
-                self.not_judged += row.reason not in (Reason.NODATA, Reason.UNREADABLE, Reason.OUTSIDE_AOI, Reason.CLOUD)
+                self.not_judged += row.reason not in (
+                    Reason.NODATA,
+                    Reason.UNREADABLE,
+                    Reason.OUTSIDE_AOI,
+                    Reason.CLOUD,
+                )
             elif row.audited:
                 self.rejected += 1
                 self.audited += 1
@@ -89,7 +100,9 @@ class GateCounts:
 
 
 def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    """Exact interval for a share of which k of n were seen; (0, 1) for n = 0. Need not be whole. Raises ValueError unless 0 <= k <= n."""
+    """Exact interval for a share of which k of n were seen; (0, 1) for n = 0. Need not be whole. Raises
+    ValueError unless 0 <= k <= n.
+    """
     if not 0 <= k <= n:
         raise ValueError(f"k of n needs 0 <= k <= n, got {k} of {n}")
     from scipy.stats import beta
@@ -101,8 +114,11 @@ def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, fl
 
 
 def gate_figures(counts: GateCounts) -> dict[str, Any]:
-    """The counts and the recall with its interval, as plain values for run.json; recall is None where nothing is known."""
-    looked_at, answered = counts.audited - counts.audited_failed, counts.passed - counts.passed_failed
+    """The counts and the recall with its interval, as plain values for run.json; recall is None where nothing
+    is known.
+    """
+    looked_at = counts.audited - counts.audited_failed
+    answered = counts.passed - counts.passed_failed
     low, high = clopper_pearson(counts.audited_found, looked_at)
     share = counts.audited_found / looked_at if looked_at else None
     known = (share is not None or not counts.rejected) and (answered or not counts.passed)
@@ -126,17 +142,23 @@ def gate_text(figures: dict[str, Any]) -> str:
     silent = f"; about {figures['not_judged']} the gate gave no answer" if figures["not_judged"] else ""
     audit = f"audited {figures['audited']}, found {figures['audited_found']}"
     if figures["passed_failed"] or figures["audited_failed"]:
-        audit += f"; failed {figures['passed_failed']} of the passed, {figures['audited_failed']} of the audited"
+        audit += (
+            f"; failed {figures['passed_failed']} of the passed, {figures['audited_failed']} of the audited"
+        )
     recall, low, high = (figures[name] for name in ("recall", "recall_low", "recall_high"))
     if low is None or high is None:
         said = f"recall of {RECALL_OF}: unknown, nothing was found"
     else:
         said = f"recall of {RECALL_OF}: {'unknown' if recall is None else f'{recall:.3f}'}, {100 * LEVEL:g} % [{low:.3f}, {high:.3f}]"
-    return f"rejected {figures['rejected']} of {judged} (tile, question) pairs{share}; {audit}; {said}{silent}"
+    return (
+        f"rejected {figures['rejected']} of {judged} (tile, question) pairs{share}; {audit}; {said}{silent}"
+    )
 
 
 def _found_between(counts: GateCounts) -> tuple[float, float]:
-    """Least and most of the passed pairs in which a full examination of all of them finds something; equal when none failed."""
+    """Least and most of the passed pairs in which a full examination of all of them finds something; equal
+    when none failed.
+    """
     low, high = clopper_pearson(counts.passed_found, counts.passed - counts.passed_failed)
     most = counts.passed_found + counts.passed_failed
     return max(low * counts.passed, float(counts.passed_found)), min(high * counts.passed, float(most))

@@ -1,8 +1,8 @@
 """Between gate and prompter: who is asked about a tile, and what the answers say about the gate.
 
 1. `look_at_block` takes the one look of mode `parent`; mode `tile` looks when the tile's turn has come.
-2. `examine` asks the prompter those questions that passed, and of the rejected ones those in the audit's sample; the others
-   are EMPTY(gate). Every answer carries the gate's probability.
+2. `examine` asks the prompter those questions that passed, and of the rejected ones those in the audit's
+   sample; the others are EMPTY(gate). Every answer carries the gate's probability.
 """
 
 from __future__ import annotations
@@ -21,25 +21,42 @@ class Gatekeeper:
     """A gate with its options and a run's questions."""
 
     def __init__(self, gate: Gate, options: GateOptions, queries: Sequence[str]) -> None:
-        self._gate, self._options, self._queries = gate, options, queries
+        self._gate = gate
+        self._options = options
+        self._queries = queries
 
-    async def look_at_block(self, image: BlockImage, lattice: TileLattice, tiles: Sequence[TileSpec]) -> Probabilities | None:
-        """Mode `parent`: the probabilities of all `tiles`, per question. None: every tile is looked at for itself, or none is left."""
+    async def look_at_block(
+        self, image: BlockImage, lattice: TileLattice, tiles: Sequence[TileSpec]
+    ) -> Probabilities | None:
+        """Mode `parent`: the probabilities of all `tiles`, per question. None: every tile is looked at for
+        itself, or none is left.
+        """
         if self._options.mode != "parent" or not tiles:
             return None
         return await self._gate.look(parent_look(image, lattice, tiles), self._queries)
 
-    async def examine(self, prompter: Prompter, image: TileImage, shared: Probabilities | None) -> list[TilePrompts]:
+    async def examine(
+        self, prompter: Prompter, image: TileImage, shared: Probabilities | None
+    ) -> list[TilePrompts]:
         """One answer per question, in order. `shared`: what `look_at_block` gave for this tile's block."""
         probabilities = await self._gate.look(tile_look(image), self._queries) if shared is None else shared
         tile_id = image.tile.tile_id
         rejected = [p is not None and p < self._options.threshold for p in probabilities]
-        audited = [no and in_audit(tile_id, query, self._options) for no, query in zip(rejected, self._queries, strict=True)]
+        audited = [
+            no and in_audit(tile_id, query, self._options)
+            for no, query in zip(rejected, self._queries, strict=True)
+        ]
         asked = [index for index in range(len(self._queries)) if not rejected[index] or audited[index]]
         given = await prompter.prompt(image, [self._queries[index] for index in asked]) if asked else []
-        answers = {index: replace(answer, query_index=index) for index, answer in zip(asked, given, strict=True)}
+        answers = {
+            index: replace(answer, query_index=index) for index, answer in zip(asked, given, strict=True)
+        }
         return [
-            replace(answers.get(index) or _rejection(tile_id, index), gate_p=probabilities[index], audited=audited[index])
+            replace(
+                answers.get(index) or _rejection(tile_id, index),
+                gate_p=probabilities[index],
+                audited=audited[index],
+            )
             for index in range(len(self._queries))
         ]
 

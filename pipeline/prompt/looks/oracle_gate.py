@@ -1,9 +1,10 @@
 """The truth as a gate: is any object of the label raster visible in the tiles of a look?
 
-Without noise the probability is 1 or 0. With noise its log-odds are normal, around +m where something is visible and -m where not
-(m = 3 for mild, 1.5 for strong, standard deviation 1), drawn from a hash of seed, look and question. So the share of present looks
-that pass a threshold t is known beforehand: Phi(m - logit t); a calibration that measures anything else is wrong.
-It answers every question alike, as the oracle prompter does, with draws of their own.
+Without noise the probability is 1 or 0. With noise its log-odds are normal, around +m where something is
+visible and -m where not (m = 3 for mild, 1.5 for strong, standard deviation 1), drawn from a hash of seed,
+look and question. So the share of present looks that pass a threshold t is known beforehand: Phi(m - logit
+t); a calibration that measures anything else is wrong. It answers every question alike, as the oracle
+prompter does, with draws of their own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class OracleGate:
     def __init__(self, model: str, grid: RunGrid) -> None:
         """`model` is `oracle:PATH[?noise=...&seed=...]`. Raises InputError as the oracle prompter does."""
         spec = parse_oracle(model)
-        self._noise, self._seed = spec.noise, spec.seed
+        self._noise = spec.noise
+        self._seed = spec.seed
         self._truth = OracleTruth.on_grid(OracleSpec(labels_href=spec.labels_href), grid)
 
     async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
@@ -40,7 +42,9 @@ class OracleGate:
         if self._noise is None:
             return [1.0 if visible else 0.0] * len(queries)
         mean = MARGINS[self._noise] if visible else -MARGINS[self._noise]
-        return [1 / (1 + math.exp(-(mean + _normal(f"{self._seed}\0{look.key}\0{query}")))) for query in queries]
+        return [
+            1 / (1 + math.exp(-(mean + _normal(f"{self._seed}\0{look.key}\0{query}")))) for query in queries
+        ]
 
 
 def _normal(text: str) -> float:

@@ -1,7 +1,8 @@
 """The truth as a verifier: how well does a mask fit the true object that it fits best?
 
-The probability is that intersection over union, measured on the valid pixels of the tile, against the label raster without noise. A mask
-of the exact object gets 1; masks that an oracle prompter's noise shifted, merged or split get less. It answers every question alike.
+The probability is that intersection over union, measured on the valid pixels of the tile, against the label
+raster without noise. A mask of the exact object gets 1; masks that an oracle prompter's noise shifted, merged
+or split get less. It answers every question alike.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ class OracleVerifier:
     """A `Verifier` that reads an aligned label raster."""
 
     def __init__(self, model: str, grid: RunGrid) -> None:
-        """`model` is `oracle:PATH[?...]`; its noise is not used. Raises InputError as the oracle prompter does."""
+        """`model` is `oracle:PATH[?...]`; its noise is not used. Raises InputError as the oracle prompter
+        does.
+        """
         self._truth = OracleTruth.on_grid(OracleSpec(labels_href=parse_oracle(model).labels_href), grid)
 
     async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:

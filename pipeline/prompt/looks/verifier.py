@@ -1,19 +1,21 @@
 """The verifier: a second look at each mask, off by default. It may reject a mask; it never changes one.
 
-1. `crop_around` cuts a square out of the tile: the mask's bounding box with a margin, never smaller than a share of the tile, so that a
-   small object keeps the surroundings (and a scale near the one) that the checkpoint knows, shifted to lie in the tile.
-2. A `Verifier` gives every mask the probability that the crop shows what was asked for. Below the threshold the mask is rejected (`judge`).
-   The probability of every mask is recorded beside its prompt, so a rejected mask is in the block record: prompt, box and probability. A
-   tile whose masks were all rejected is EMPTY(verifier).
+1. `crop_around` cuts a square out of the tile: the mask's bounding box with a margin, never smaller than a
+   share of the tile, so that a small object keeps the surroundings (and a scale near the one) that the
+   checkpoint knows, shifted to lie in the tile.
+2. A `Verifier` gives every mask the probability that the crop shows what was asked for. Below the threshold
+   the mask is rejected (`judge`). The probability of every mask is recorded beside its prompt, so a rejected
+   mask is in the block record: prompt, box and probability. A tile whose masks were all rejected is
+   EMPTY(verifier).
 3. `LooksAt` takes the looks at many answers together, for the main job and for evaluations alike.
 4. A look that fails rejects nothing.
 
-An object of several tiles is looked at once per tile; its row has the probability of the piece that also gave label, box and rationale.
-All pieces that are left passed the threshold.
+An object of several tiles is looked at once per tile; its row has the probability of the piece that also gave
+label, box and rationale. All pieces that are left passed the threshold.
 
-A language model sees the crop, not the outline: a wrong mask beside a right object passes. The looks are taken where masks are
-made; on Ray that process loads an engine of its own (`VerifierOptions.gpu_memory_utilization`), while the local runner shares
-the prompter's.
+A language model sees the crop, not the outline: a wrong mask beside a right object passes. The looks are
+taken where masks are made; on Ray that process loads an engine of its own
+(`VerifierOptions.gpu_memory_utilization`), while the local runner shares the prompter's.
 """
 
 from __future__ import annotations
@@ -40,14 +42,20 @@ class VerifierOptions:
     min_side: float = 0.5
     """Smallest side of the crop, as a share of the tile's shorter side."""
     gpu_memory_utilization: float | None = None
-    """Share of the device for the verifier's own engine (Ray on a GPU); None: the prompter's. Does not change the result."""
+    """Share of the device for the verifier's own engine (Ray on a GPU); None: the prompter's. Does not change
+    the result.
+    """
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1 or not 0 <= self.min_side <= 1 or self.pad < 0:
             given = f"{self.threshold}, {self.min_side} and {self.pad}"
-            raise ValueError(f"threshold and min_side lie between 0 and 1 and pad is not negative, got {given}")
+            raise ValueError(
+                f"threshold and min_side lie between 0 and 1 and pad is not negative, got {given}"
+            )
         if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
-            raise ValueError(f"gpu_memory_utilization is a share above 0 and up to 1, got {self.gpu_memory_utilization}")
+            raise ValueError(
+                f"gpu_memory_utilization is a share above 0 and up to 1, got {self.gpu_memory_utilization}"
+            )
 
     @property
     def on(self) -> bool:
@@ -61,7 +69,8 @@ class VerifierOptions:
 class Verifier(Protocol):
     """Judges masks of one tile for one question. May be awaited for several tiles at once.
 
-    The only exception is a ModelError: this verifier cannot answer any more. A look that fails otherwise is None.
+    The only exception is a ModelError: this verifier cannot answer any more. A look that fails otherwise is
+    None.
     """
 
     async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
@@ -90,7 +99,9 @@ class Judged:
 
     kept: tuple[MaskCrop, ...]
     verified: tuple[float | None, ...]
-    """Per prompt, the probability that its mask is right (None: no mask, or not judged); empty where there was no mask."""
+    """Per prompt, the probability that its mask is right (None: no mask, or not judged); empty where there
+    was no mask.
+    """
 
 
 def judge(drawn: DrawnMasks, probabilities: Sequence[float | None], threshold: float) -> Judged:
@@ -98,7 +109,9 @@ def judge(drawn: DrawnMasks, probabilities: Sequence[float | None], threshold: f
     if not drawn.masks:
         return Judged(kept=(), verified=())
     by_prompt = {mask.prompt_index: p for mask, p in zip(drawn.masks, probabilities, strict=True)}
-    kept = tuple(mask for mask, p in zip(drawn.masks, probabilities, strict=True) if p is None or p >= threshold)
+    kept = tuple(
+        mask for mask, p in zip(drawn.masks, probabilities, strict=True) if p is None or p >= threshold
+    )
     return Judged(kept=kept, verified=tuple(by_prompt.get(index) for index in range(drawn.n_prompts)))
 
 
@@ -118,11 +131,16 @@ class LooksAt:
         async def look_at_all() -> list[list[float | None]]:
             return list(await asyncio.gather(*(look(drawn) for drawn in answers)))
 
-        return [judge(drawn, given, threshold) for drawn, given in zip(answers, self.run(look_at_all()), strict=True)]
+        return [
+            judge(drawn, given, threshold)
+            for drawn, given in zip(answers, self.run(look_at_all()), strict=True)
+        ]
 
 
 def crop_around(mask: MaskCrop, shape_hw: tuple[int, int], options: VerifierOptions) -> Window:
-    """The part of a tile of `shape_hw` pixels to look at for a mask: a square, cut to the tile where it is larger, in tile pixels."""
+    """The part of a tile of `shape_hw` pixels to look at for a mask: a square, cut to the tile where it is
+    larger, in tile pixels.
+    """
     height, width = mask.mask.shape
     side = max(round(max(height, width) * (1 + 2 * options.pad)), round(min(shape_hw) * options.min_side), 1)
     starts = []

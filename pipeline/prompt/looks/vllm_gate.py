@@ -1,4 +1,6 @@
-"""The gate of a vision-language model: one look, one token, with the engine of the prompter that it stands before."""
+"""The gate of a vision-language model: one look, one token, with the engine of the prompter that it stands
+before.
+"""
 
 from __future__ import annotations
 

@@ -15,14 +15,20 @@ from pipeline.schema import MaskCrop, TileImage
 class VllmVerifier:
     """A `Verifier` with the engine of `prompter`, which it closes only when it owns it."""
 
-    def __init__(self, prompter: VllmPrompter, decision: Decision, options: VerifierOptions, *, owns: bool) -> None:
+    def __init__(
+        self, prompter: VllmPrompter, decision: Decision, options: VerifierOptions, *, owns: bool
+    ) -> None:
         """Raises ModelError when the decision's texts are not tokens of the checkpoint."""
-        self._prompter, self._options, self._owns = prompter, options, owns
+        self._prompter = prompter
+        self._options = options
+        self._owns = owns
         self._decider = Decider(prompter, decision)
 
     async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
         """P(yes) per mask. Raises ModelError for a dead engine."""
-        answers = await asyncio.gather(*(self._one(image, query, mask) for mask in masks), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(self._one(image, query, mask) for mask in masks), return_exceptions=True
+        )
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer

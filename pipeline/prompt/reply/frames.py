@@ -1,7 +1,8 @@
 """From the checkpoint's frame to the tile's read window and back: one scale per axis, nothing else.
 
-A reply speaks of an image of `frame_wh` = (w, h) units; the tile's read window has W x H pixels. The image was squashed, so
-x * W / w and y * H / h map pixel edges to pixel edges: 0 to 0 and w to W. No rounding: SAM takes fractions of a pixel.
+A reply speaks of an image of `frame_wh` = (w, h) units; the tile's read window has W x H pixels. The image
+was squashed, so x * W / w and y * H / h map pixel edges to pixel edges: 0 to 0 and w to W. No rounding: SAM
+takes fractions of a pixel.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from pipeline.prompt.reply.parse import ReplyItem
 from pipeline.schema import Prompt
 
 
-def to_window(items: Sequence[ReplyItem], frame_wh: tuple[float, float], window_hw: tuple[int, int]) -> tuple[Prompt, ...]:
-    """Items in the frame -> prompts in pixel edges of the read window, in order. What lies inside the frame lies inside the window.
+def to_window(
+    items: Sequence[ReplyItem], frame_wh: tuple[float, float], window_hw: tuple[int, int]
+) -> tuple[Prompt, ...]:
+    """Items in the frame -> prompts in pixel edges of the read window, in order. What lies inside the frame
+    lies inside the window.
 
     Args:
         items: in units of the frame; inside it from `parse_reply`, anywhere from `parse_released`.
@@ -34,8 +38,12 @@ def to_window(items: Sequence[ReplyItem], frame_wh: tuple[float, float], window_
     return tuple(prompts)
 
 
-def to_frame(prompts: Sequence[Prompt], frame_wh: tuple[float, float], window_hw: tuple[int, int]) -> tuple[ReplyItem, ...]:
-    """The way back: what a checkpoint would have to say to give these prompts. Used to render training replies."""
+def to_frame(
+    prompts: Sequence[Prompt], frame_wh: tuple[float, float], window_hw: tuple[int, int]
+) -> tuple[ReplyItem, ...]:
+    """The way back: what a checkpoint would have to say to give these prompts. Used to render training
+    replies.
+    """
     height, width = window_hw
 
     def scaled(x: float, y: float) -> tuple[float, float]:
@@ -43,8 +51,14 @@ def to_frame(prompts: Sequence[Prompt], frame_wh: tuple[float, float], window_hw
 
     items = []
     for prompt in prompts:
-        box = None if prompt.box_xyxy is None else (*scaled(*prompt.box_xyxy[:2]), *scaled(*prompt.box_xyxy[2:]))
+        box = (
+            None
+            if prompt.box_xyxy is None
+            else (*scaled(*prompt.box_xyxy[:2]), *scaled(*prompt.box_xyxy[2:]))
+        )
         labelled = tuple(zip(prompt.points_xy, prompt.point_labels, strict=True))
-        points, negative = (tuple(scaled(*point) for point, label in labelled if label == wanted) for wanted in (1, 0))
+        points, negative = (
+            tuple(scaled(*point) for point, label in labelled if label == wanted) for wanted in (1, 0)
+        )
         items.append(ReplyItem(box_xyxy=box, points_xy=points, negative_xy=negative, label=prompt.label))
     return tuple(items)

@@ -1,18 +1,20 @@
 """A model's reply -> items in the checkpoint's frame, an explicit "nothing here", or malformed. Never raises.
 
-1. `split_reply` (reply_text.py, like step 2) sets the thinking apart and yields the places where the answer may stand: the
-   `<answer>` blocks in order, else the whole text; inside each the code fences, then the whole of it.
-2. `read_values` turns one place into items. Whole JSON values first, the longest valid prefix of the text; from where
-   that fails each `{...}` stands alone and is decoded by itself, then by the json_repair library. A bad item costs itself only.
-3. `read_item` checks one item: finite numbers, corners put in order, box clamped to the frame and not degenerate, points
-   inside the box (a point outside it is dropped, the box stays).
+1. `split_reply` (reply_text.py, like step 2) sets the thinking apart and yields the places where the answer
+   may stand: the `<answer>` blocks in order, else the whole text; inside each the code fences, then the whole
+   of it.
+2. `read_values` turns one place into items. Whole JSON values first, the longest valid prefix of the text;
+   from where that fails each `{...}` stands alone and is decoded by itself, then by the json_repair library.
+   A bad item costs itself only.
+3. `read_item` checks one item: finite numbers, corners put in order, box clamped to the frame and not
+   degenerate, points inside the box (a point outside it is dropped, the box stays).
 4. Duplicates go: of two boxes whose IoU is above `nms_iou` the larger stays, as in the authors' evaluation.
 5. The first place that gives items, or an explicit `[]`, decides. Anything else is malformed.
 
-Three outcomes, and they are never mixed: `items` non-empty; `absent` only for a written-out empty list; `malformed` for all
-else, a list whose items were all dropped included. The published parsers reject a whole answer for one bad item
-(Think2Seg-RS `parse_sam_json`; released_parser.py has it, to reproduce its figures) or read an unparsable answer as "absent"
-(VisionReasoner, RemoteReasoner); neither is done here.
+Three outcomes, and they are never mixed: `items` non-empty; `absent` only for a written-out empty list;
+`malformed` for all else, a list whose items were all dropped included. The published parsers reject a whole
+answer for one bad item (Think2Seg-RS `parse_sam_json`; released_parser.py has it, to reproduce its figures)
+or read an unparsable answer as "absent" (VisionReasoner, RemoteReasoner); neither is done here.
 """
 
 from __future__ import annotations
@@ -40,9 +42,11 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplyItem:
-    """One object of a reply, in the profile's frame: 0 <= x <= frame width, 0 <= y <= frame height, x right, y down.
+    """One object of a reply, in the profile's frame: 0 <= x <= frame width, 0 <= y <= frame height, x right,
+    y down.
 
-    That is what `parse_reply` promises; released_parser.py gives the numbers as they were said, wherever they lie.
+    That is what `parse_reply` promises; released_parser.py gives the numbers as they were said, wherever they
+    lie.
     """
 
     box_xyxy: Box | None
@@ -62,7 +66,9 @@ class ParsedReply:
     absent: bool = False
     malformed: bool = False
     n_dropped: int = 0
-    """Items that could not be used: not decodable, degenerate, outside the image, duplicate, beyond `max_items`."""
+    """Items that could not be used: not decodable, degenerate, outside the image, duplicate, beyond
+    `max_items`.
+    """
     rationale: str = ""
     """The thinking, verbatim."""
     truncated: bool = False
@@ -87,7 +93,13 @@ def parse_reply(text: str, profile: Profile, *, finish_reason: str | None) -> Pa
             items = _read_place(place, profile, log, hit_limit=hit_limit)
             truncated = hit_limit or log.cut_open
             if items:
-                return ParsedReply(items=items, n_dropped=log.n_dropped, rationale=rationale, truncated=truncated, notes=log.notes)
+                return ParsedReply(
+                    items=items,
+                    n_dropped=log.n_dropped,
+                    rationale=rationale,
+                    truncated=truncated,
+                    notes=log.notes,
+                )
             if is_empty_list(place) and not log.n_dropped:
                 return ParsedReply(absent=True, rationale=rationale, truncated=truncated, notes=log.notes)
         first = first or log
@@ -95,7 +107,9 @@ def parse_reply(text: str, profile: Profile, *, finish_reason: str | None) -> Pa
     if not first.notes:
         first.note("no item and no empty list was found in the reply")
     truncated = hit_limit or first.cut_open
-    return ParsedReply(malformed=True, n_dropped=first.n_dropped, rationale=rationale, truncated=truncated, notes=first.notes)
+    return ParsedReply(
+        malformed=True, n_dropped=first.n_dropped, rationale=rationale, truncated=truncated, notes=first.notes
+    )
 
 
 def _read_place(place: Place, profile: Profile, log: ReplyLog, *, hit_limit: bool) -> tuple[ReplyItem, ...]:
@@ -125,9 +139,15 @@ def read_item(value: object, profile: Profile, log: ReplyLog) -> ReplyItem | Non
     if raw_box is not None and box is None:
         return None
     area = box or (0.0, 0.0, *profile.frame_wh)
-    points = _points(given[settings.points_keys[0]], area, settings.n_points, log) if settings.points_keys else ()
+    points = (
+        _points(given[settings.points_keys[0]], area, settings.n_points, log) if settings.points_keys else ()
+    )
     frame = (0.0, 0.0, *profile.frame_wh)
-    negative = _points(given[settings.negative_keys[0]], frame, settings.n_negative, log) if settings.negative_keys else ()
+    negative = (
+        _points(given[settings.negative_keys[0]], frame, settings.n_negative, log)
+        if settings.negative_keys
+        else ()
+    )
     if box is None and not points:
         log.drop("an item has neither a box nor a usable point")
         return None
@@ -174,7 +194,9 @@ def _box(raw: object, frame_wh: tuple[float, float], log: ReplyLog) -> Box | Non
 
 
 def _points(raw: object, area: Box, n_points: int, log: ReplyLog) -> tuple[tuple[float, float], ...]:
-    """The points of one item that lie inside `area` (its box, or the frame), without repetition, at most `n_points`."""
+    """The points of one item that lie inside `area` (its box, or the frame), without repetition, at most
+    `n_points`.
+    """
     if not isinstance(raw, list) or not raw:
         if raw is not None:
             log.note("an item's points are not a list of points")
@@ -203,7 +225,9 @@ def _label(value: object) -> str:
     return "".join(char for char in value if char.isprintable())[:MAX_LABEL_CHARS].strip()
 
 
-def _without_duplicates(items: list[ReplyItem], nms_iou: float | None, log: ReplyLog) -> tuple[ReplyItem, ...]:
+def _without_duplicates(
+    items: list[ReplyItem], nms_iou: float | None, log: ReplyLog
+) -> tuple[ReplyItem, ...]:
     """Larger boxes win over those they overlap by more than `nms_iou`; equal items count once. Order is kept."""
     unique = list(dict.fromkeys(items))
     kept = tuple(unique) if nms_iou is None else larger_boxes(unique, nms_iou)
@@ -213,10 +237,11 @@ def _without_duplicates(items: list[ReplyItem], nms_iou: float | None, log: Repl
 
 
 def larger_boxes(items: Sequence[ReplyItem], nms_iou: float) -> tuple[ReplyItem, ...]:
-    """The items without those whose box a larger one overlaps by more than `nms_iou`; of equal sizes the first stays. Order is kept.
+    """The items without those whose box a larger one overlaps by more than `nms_iou`; of equal sizes the
+    first stays. Order is kept.
 
-    Items without a box stay. Areas are signed: a box turned inside out on one axis ranks last and overlaps nothing; nor does one with
-    a number that is not finite.
+    Items without a box stay. Areas are signed: a box turned inside out on one axis ranks last and overlaps
+    nothing; nor does one with a number that is not finite.
     """
     boxed = [n for n, item in enumerate(items) if item.box_xyxy is not None]
     if len(boxed) < 2:

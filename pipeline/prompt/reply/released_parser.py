@@ -1,20 +1,25 @@
-"""A reply as the released code of Think2Seg-RS reads it: all of it or nothing. With this rule its published figures were computed.
+"""A reply as the released code of Think2Seg-RS reads it: all of it or nothing. With this rule its published
+figures were computed.
 
-1. `released_items` takes the first `<answer>...</answer>`, else the whole text, thinking included, and in it everything from the
-   first `[` to the last `]`. That is decoded as JSON, else by the json_repair library, and must be a list of objects.
-2. Every object needs a box or points. A box is a list of four of anything; points are exactly as many as the contract has, each a
-   list of two that Python's `float` takes. One bad object refuses the whole reply.
-3. The released code has this twice. Its training rewards also require a json fence, and the points in every object; its evaluation
-   checks points only where they are given. `ReleasedRule.training` says which of the two.
-4. `parse_released` is the evaluation's: an empty list is "nothing here"; of two boxes whose IoU is above 0.5 the larger stays.
-   Nothing is clipped, put in order or dropped for where it lies: SAM is given a point outside its box, a box outside the image.
+1. `released_items` takes the first `<answer>...</answer>`, else the whole text, thinking included, and in it
+   everything from the first `[` to the last `]`. That is decoded as JSON, else by the json_repair library,
+   and must be a list of objects.
+2. Every object needs a box or points. A box is a list of four of anything; points are exactly as many as the
+   contract has, each a list of two that Python's `float` takes. One bad object refuses the whole reply.
+3. The released code has this twice. Its training rewards also require a json fence, and the points in every
+   object; its evaluation checks points only where they are given. `ReleasedRule.training` says which of the
+   two.
+4. `parse_released` is the evaluation's: an empty list is "nothing here"; of two boxes whose IoU is above 0.5
+   the larger stays. Nothing is clipped, put in order or dropped for where it lies: SAM is given a point
+   outside its box, a box outside the image.
 5. `PARSERS` names both ways to read a reply.
 
-What passes their check and then fails in their call of SAM (a box of words, points that are null) loses them the whole sample,
-which scores as an unreadable reply does; it is malformed here. An item with a number that is not finite in 32 bits draws nothing
-in SAM, whose logits are then no numbers; it is left out here.
+What passes their check and then fails in their call of SAM (a box of words, points that are null) loses them
+the whole sample, which scores as an unreadable reply does; it is malformed here. An item with a number that
+is not finite in 32 bits draws nothing in SAM, whose logits are then no numbers; it is left out here.
 
-Source: reference notes on the methods, section 2.1, and `parse_sam_json`, `parse_sam_json_test` of the released reward module.
+Source: reference notes on the methods, section 2.1, and `parse_sam_json`, `parse_sam_json_test` of the
+released reward module.
 """
 
 from __future__ import annotations
@@ -25,7 +30,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from pipeline.prompt.profile import Profile
-from pipeline.prompt.reply.parse import MAX_REPLY_CHARS, Box, ParsedReply, ReplyItem, larger_boxes, parse_reply
+from pipeline.prompt.reply.parse import (
+    MAX_REPLY_CHARS,
+    Box,
+    ParsedReply,
+    ReplyItem,
+    larger_boxes,
+    parse_reply,
+)
 from pipeline.prompt.reply.reply_text import decode_json, split_reply
 
 ParserName = Literal["robust", "think2seg"]
@@ -65,7 +77,9 @@ class ReleasedRule:
 
 
 def released_rule(profile: Profile, *, training: bool = False) -> ReleasedRule:
-    """The rule for the profile's contract. The training parser requires a fence where the profile's own example has one."""
+    """The rule for the profile's contract. The training parser requires a fence where the profile's own
+    example has one.
+    """
     settings = profile.parser
     return ReleasedRule(
         box_key=settings.box_keys[0],
@@ -95,7 +109,9 @@ def released_items(text: str, rule: ReleasedRule) -> list[Mapping[Any, Any]]:
     for number, item in enumerate(items, start=1):
         fault = _fault(item, rule)
         if fault:
-            raise RefusedReplyError(f"item {number} of {len(items)} {fault}, and one bad item refuses the reply")
+            raise RefusedReplyError(
+                f"item {number} of {len(items)} {fault}, and one bad item refuses the reply"
+            )
     numbers = (value for item in items for value in item.get(rule.box_key, ()))
     if len(items) > 1 and not all(isinstance(value, int | float) for value in numbers):
         raise RefusedReplyError("boxes of several items are compared, and one is not of numbers")
@@ -105,7 +121,8 @@ def released_items(text: str, rule: ReleasedRule) -> list[Mapping[Any, Any]]:
 def parse_released(text: str, profile: Profile, *, finish_reason: str | None) -> ParsedReply:
     """Reads one reply as the released evaluation does; see the module's story. Never raises.
 
-    Items come in the order of the reply, in the frame of `profile.frame_wh`, wherever they lie in it or beyond it.
+    Items come in the order of the reply, in the frame of `profile.frame_wh`, wherever they lie in it or
+    beyond it.
     """
     return parse_by(released_rule(profile), text, finish_reason=finish_reason)
 
@@ -113,7 +130,8 @@ def parse_released(text: str, profile: Profile, *, finish_reason: str | None) ->
 def parse_by(rule: ReleasedRule, text: str, *, finish_reason: str | None) -> ParsedReply:
     """`parse_released` by one of the two released rules."""
     text = text[:MAX_REPLY_CHARS]
-    rationale, truncated = split_reply(text)[0], finish_reason == "length"
+    rationale = split_reply(text)[0]
+    truncated = finish_reason == "length"
     try:
         items = [_read(item, rule) for item in released_items(text, rule)]
     except RefusedReplyError as refusal:
@@ -122,7 +140,10 @@ def parse_by(rule: ReleasedRule, text: str, *, finish_reason: str | None) -> Par
         return ParsedReply(absent=True, rationale=rationale, truncated=truncated)
     unlike = larger_boxes(items, RELEASED_NMS_IOU)
     kept = tuple(item for item in unlike if _is_finite(item))
-    notes = {"duplicate items were dropped": len(unlike) < len(items), "an item holds a number that is not finite": len(kept) < len(unlike)}
+    notes = {
+        "duplicate items were dropped": len(unlike) < len(items),
+        "an item holds a number that is not finite": len(kept) < len(unlike),
+    }
     return ParsedReply(
         items=kept,
         malformed=not kept,
@@ -148,11 +169,15 @@ def _fault(item: object, rule: ReleasedRule) -> str:
 
 
 def _are_points(value: object, count: int) -> bool:
-    """`count` pairs that `float` takes, words with a number in them included; for 0 only a missing or null value."""
+    """`count` pairs that `float` takes, words with a number in them included; for 0 only a missing or null
+    value.
+    """
     if count == 0 or not isinstance(value, list):
         return count == 0 and value is None
     try:
-        return len(value) == count and all(_is_list(point, 2) and [float(v) for v in point] for point in value)
+        return len(value) == count and all(
+            _is_list(point, 2) and [float(v) for v in point] for point in value
+        )
     except (TypeError, ValueError, OverflowError):
         return False
 
@@ -181,7 +206,9 @@ def _points(item: Mapping[Any, Any], key: str) -> tuple[tuple[float, float], ...
 
 def _number(value: object) -> float:
     if not isinstance(value, int | float):
-        raise RefusedReplyError(f"{str(value)[:40]!r} is not a number, which passes the check and fails in SAM")
+        raise RefusedReplyError(
+            f"{str(value)[:40]!r} is not a number, which passes the check and fails in SAM"
+        )
     try:
         return float(value)
     except OverflowError:

@@ -1,7 +1,8 @@
-"""Steps 1 and 2 of reading a reply (the story is in parse.py): where the answer stands, and what raw items it holds.
+"""Steps 1 and 2 of reading a reply (the story is in parse.py): where the answer stands, and what raw items it
+holds.
 
-Nothing here judges an item; `read_values` yields whatever could be decoded, and None for what could not, so that the
-caller counts it.
+Nothing here judges an item; `read_values` yields whatever could be decoded, and None for what could not, so
+that the caller counts it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _WIDE = str.maketrans(
     "，：；、［］【】｛｝" + "“”„‟＂「」" + "‘’＇" + "－−．０１２３４５６７８９",
     ",:,,[][]{}" + '"' * 7 + "'" * 3 + "--.0123456789",
 )
-"""Chinese and other wide punctuation and digits, as they come from bilingual checkpoints, to their ASCII meaning."""
+"""Chinese and other wide punctuation and digits, as they come from bilingual checkpoints, to their ASCII
+meaning.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,18 +70,22 @@ class ReplyLog:
 def split_reply(text: str) -> tuple[str, list[Place]]:
     """The thinking, and the places where the answer may stand, most likely first.
 
-    A thinking block that never closes swallows what follows, except an `<answer>` or a code fence; one that was opened by
-    the chat template starts with the reply.
+    A thinking block that never closes swallows what follows, except an `<answer>` or a code fence; one that
+    was opened by the chat template starts with the reply.
     """
-    rationale, rest = "", text
+    rationale = ""
+    rest = text
     if found := _THINK.search(text):
-        rationale, rest = found.group(1), text[: found.start()] + text[found.end() :]
+        rationale = found.group(1)
+        rest = text[: found.start()] + text[found.end() :]
     elif close := _THINK_CLOSE.search(text):
-        rationale, rest = text[: close.start()], text[close.end() :]
+        rationale = text[: close.start()]
+        rest = text[close.end() :]
     elif opened := _THINK_OPEN.search(text):
         answer = _ANSWER_OR_FENCE.search(text, opened.end())
         end = answer.start() if answer else len(text)
-        rationale, rest = text[opened.end() : end], text[: opened.start()] + text[end:]
+        rationale = text[opened.end() : end]
+        rest = text[: opened.start()] + text[end:]
     return rationale.strip(), list(_places(rest))
 
 
@@ -98,7 +105,9 @@ def is_empty_list(place: Place) -> bool:
 
 
 def read_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: bool) -> Iterator[object]:
-    """Raw items of one place, at most `max_items`: mappings, lists of plain values, or rubbish for the caller to drop."""
+    """Raw items of one place, at most `max_items`: mappings, lists of plain values, or rubbish for the caller
+    to drop.
+    """
     for n, value in enumerate(_all_values(body, settings, log, hit_limit=hit_limit)):
         if n < settings.max_items:
             yield value
@@ -107,7 +116,8 @@ def read_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit
 
 
 def _all_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: bool) -> Iterator[object]:
-    decoder, at = json.JSONDecoder(), 0
+    decoder = json.JSONDecoder()
+    at = 0
     while start := _BRACKET.search(body, at):
         try:
             value, at = decoder.raw_decode(body, start.start())
@@ -119,11 +129,15 @@ def _all_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit
 
 
 def _flattened(value: object, settings: ParserSettings) -> Iterator[object]:
-    """Items of a decoded value: nested lists are opened, and so is a mapping that only wraps a list of mappings."""
+    """Items of a decoded value: nested lists are opened, and so is a mapping that only wraps a list of
+    mappings.
+    """
     pending = [value]
     while pending:
         value = pending.pop(0)
-        if isinstance(value, Mapping) and not any(key in value for key in settings.box_keys + settings.points_keys):
+        if isinstance(value, Mapping) and not any(
+            key in value for key in settings.box_keys + settings.points_keys
+        ):
             inner = [v for v in value.values() if isinstance(v, list) and v and isinstance(v[0], Mapping)]
             if len(inner) == 1:
                 pending[:0] = inner[0]
@@ -140,7 +154,8 @@ def _salvaged(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: 
         yield from _salvaged_lists(body, log)
         return
     for n, found in enumerate(_OBJECT.finditer(body)):
-        chunk, at_end = found.group(), found.end() == len(body)
+        chunk = found.group()
+        at_end = found.end() == len(body)
         if n >= settings.max_items:
             yield None  # counted by the caller, not worth decoding
         elif chunk.endswith("}"):
@@ -164,7 +179,9 @@ def _salvaged_lists(body: str, log: ReplyLog) -> Iterator[object]:
 
 
 def _closed(chunk: str) -> str:
-    """An item that ran into the next one or into the end of the list, with its own brackets balanced and its brace added."""
+    """An item that ran into the next one or into the end of the list, with its own brackets balanced and its
+    brace added.
+    """
     text = chunk.rstrip(" \t\r\n,")
     while text.endswith("]") and text.count("]") > text.count("["):
         text = text[:-1].rstrip(" \t\r\n,")

@@ -1,14 +1,16 @@
 """How a block that keeps killing its process is told from one that was merely interrupted.
 
-1. Each step that can die of a block (read, prompt, segment) calls `begin(block_id, step)` before it works on it: one marker file per
-   attempt.
+1. Each step that can die of a block (read, prompt, segment) calls `begin(block_id, step)` before it works on
+   it: one marker file per attempt.
 2. A step that is through with the block calls `end(block_id, step)`.
-3. When Ray restarts a dead actor, the same block comes again and `begin` returns 2, 3, ...; above `MAX_CRASHES` earlier
-   attempts the step gives the block up as FAILED(crashed) instead of dying for ever (Ray restarts actors without limit).
-4. Where a process works on several blocks at once, a death counts against all of them. So a block that comes again is worked
-   on alone (`Room`): an innocent neighbour of a killing block gets through on its second attempt, and only the killer
-   reaches the limit.
-5. The driver calls `reset` when a run starts, so that interrupting a run by hand never counts against a block.
+3. When Ray restarts a dead actor, the same block comes again and `begin` returns 2, 3, ...; above
+   `MAX_CRASHES` earlier attempts the step gives the block up as FAILED(crashed) instead of dying for ever
+   (Ray restarts actors without limit).
+4. Where a process works on several blocks at once, a death counts against all of them. So a block that comes
+   again is worked on alone (`Room`): an innocent neighbour of a killing block gets through on its second
+   attempt, and only the killer reaches the limit.
+5. The driver calls `reset` when a run starts, so that interrupting a run by hand never counts against a
+   block.
 
 Markers are plain files in the run directory, so that the journal survives the process it watches.
 """

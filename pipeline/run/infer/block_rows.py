@@ -1,9 +1,9 @@
 """How nouns travel between Ray operators: scalars and bytes only, one row per block.
 
-Ray infers column types from each batch, so lists of arrays silently become pickled objects or change shape; plain
-`bytes` columns do not, and cost a fraction (measured in the project's Ray notes). Every codec here has its inverse
-beside it, and `inverse(f(x)) == x` is tested. Pixels go from the reader's array into the object store, and from there to the
-models, without a copy on either side.
+Ray infers column types from each batch, so lists of arrays silently become pickled objects or change shape;
+plain `bytes` columns do not, and cost a fraction (measured in the project's Ray notes). Every codec here has
+its inverse beside it, and `inverse(f(x)) == x` is tested. Pixels go from the reader's array into the object
+store, and from there to the models, without a copy on either side.
 
 What a row weighs, and how much memory a flow of such rows may take, is said here too.
 """
@@ -19,12 +19,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.schema import BlockImage, BlockSpec, Prompt, Reason, TileLattice, TilePrompts, TileStatus, Window
+from pipeline.schema import (
+    BlockImage,
+    BlockSpec,
+    Prompt,
+    Reason,
+    TileLattice,
+    TilePrompts,
+    TileStatus,
+    Window,
+)
 
 Row = dict[str, Any]
 
 LEAST_STORE_BYTES = 64 * 2**20
-"""Object-store limit of a flow of small rows: below it, texts and Ray's own estimates weigh more than the pixels."""
+"""Object-store limit of a flow of small rows: below it, texts and Ray's own estimates weigh more than the
+pixels.
+"""
 
 
 def block_to_row(block: BlockSpec) -> Row:
@@ -36,7 +47,8 @@ def block_to_row(block: BlockSpec) -> Row:
 def row_to_block(row: Mapping[str, Any], lattice: TileLattice) -> BlockSpec:
     """Inverse of `block_to_row` on the lattice that the block was cut from."""
     tiles = tuple(lattice.tile(r, c) for r, c in json.loads(bytes(row["tiles"])))
-    block_row, block_col = int(row["block_row"]), int(row["block_col"])
+    block_row = int(row["block_row"])
+    block_col = int(row["block_col"])
     return BlockSpec(
         block_row=block_row,
         block_col=block_col,
@@ -47,9 +59,11 @@ def row_to_block(row: Mapping[str, Any], lattice: TileLattice) -> BlockSpec:
 
 
 def image_to_table(image: BlockImage) -> pa.Table:
-    """One row: the columns of `block_to_row`, pixels as raw bytes (H*W*3 uint8), validity as packed bits, unreadable tiles as JSON.
+    """One row: the columns of `block_to_row`, pixels as raw bytes (H*W*3 uint8), validity as packed bits,
+    unreadable tiles as JSON.
 
-    The pixels are not copied: the table looks at the memory of `image.rgb`, which must not be written to afterwards.
+    The pixels are not copied: the table looks at the memory of `image.rgb`, which must not be written to
+    afterwards.
     """
     row = {**block_to_row(image.block), "unreadable": json.dumps(dict(image.unreadable)).encode()}
     table = pa.Table.from_pylist([row]).append_column("rgb", _one_value(np.ascontiguousarray(image.rgb)))
@@ -57,17 +71,26 @@ def image_to_table(image: BlockImage) -> pa.Table:
 
 
 def table_to_image(table: pa.Table, lattice: TileLattice) -> BlockImage:
-    """Inverse of `image_to_table`; further columns do not matter. The pixels are a read-only view of the table's memory."""
+    """Inverse of `image_to_table`; further columns do not matter. The pixels are a read-only view of the
+    table's memory.
+    """
     (row,) = table.drop_columns(["rgb", "valid"]).to_pylist()
     block = row_to_block(row, lattice)
     height, width = block.read.shape
     rgb = _value_bytes(table["rgb"]).reshape(height, width, 3)
     bits = np.unpackbits(_value_bytes(table["valid"]), count=height * width)
-    return BlockImage(block=block, rgb=rgb, valid=bits.view(np.bool_).reshape(height, width), unreadable=json.loads(row["unreadable"]))
+    return BlockImage(
+        block=block,
+        rgb=rgb,
+        valid=bits.view(np.bool_).reshape(height, width),
+        unreadable=json.loads(row["unreadable"]),
+    )
 
 
 def _one_value(array: NDArray[np.uint8]) -> pa.Array:
-    """An Arrow array of one binary value: the bytes of `array`, which is not copied. Large, because offsets of 32 bits end at 2 GiB."""
+    """An Arrow array of one binary value: the bytes of `array`, which is not copied. Large, because offsets
+    of 32 bits end at 2 GiB.
+    """
     offsets = pa.py_buffer(np.array([0, array.nbytes], dtype=np.int64))
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(array)])
 
@@ -83,7 +106,9 @@ def _value_bytes(column: pa.ChunkedArray) -> NDArray[np.uint8]:
 
 
 def image_row_bytes(lattice: TileLattice) -> int:
-    """Bytes of the largest row that `image_to_table` makes on a lattice: three bytes and one bit per pixel of a block's read window."""
+    """Bytes of the largest row that `image_to_table` makes on a lattice: three bytes and one bit per pixel of
+    a block's read window.
+    """
     grid = lattice.grid
     side_px = lattice.shard_px + 2 * lattice.halo_px
     pixels = min(side_px, grid.height) * min(side_px, grid.width)
@@ -93,14 +118,14 @@ def image_row_bytes(lattice: TileLattice) -> int:
 def store_limit_bytes(row_bytes: int, in_flight: Sequence[int]) -> int:
     """The object-store limit under which every stage of a flow stays busy and nothing more piles up.
 
-    Args:
-        row_bytes: of the heaviest row between stages.
-        in_flight: per stage, the rows that are handed to its actors at once: those worked on and those that wait there.
+    Args: row_bytes: of the heaviest row between stages. in_flight: per stage, the rows that are handed to its
+        actors at once: those worked on and those that wait there.
 
-    A row on its way lies in the store as a stage's input, and while a stage makes it: together `sum(in_flight)` inputs (those of the
-    first stage weigh nothing) and one output of every stage but the last. Ray Data splits half of the limit evenly between its
-    operators (the stages and the one that emits rows) as a reserve and lets one start a row only while an even share of
-    the other half can hold it; so that half must hold one row per operator beyond those on their way, and the limit is twice that.
+    A row on its way lies in the store as a stage's input, and while a stage makes it: together
+    `sum(in_flight)` inputs (those of the first stage weigh nothing) and one output of every stage but the
+    last. Ray Data splits half of the limit evenly between its operators (the stages and the one that emits
+    rows) as a reserve and lets one start a row only while an even share of the other half can hold it; so
+    that half must hold one row per operator beyond those on their way, and the limit is twice that.
     """
     stages = len(in_flight)
     on_their_way = sum(in_flight[1:]) + stages - 1
@@ -128,4 +153,6 @@ def _tile_prompts(item: dict[str, Any]) -> TilePrompts:
         )
         for p in item["prompts"]
     )
-    return TilePrompts(**{**item, "status": TileStatus(item["status"]), "reason": Reason(item["reason"]), "prompts": prompts})
+    return TilePrompts(
+        **{**item, "status": TileStatus(item["status"]), "reason": Reason(item["reason"]), "prompts": prompts}
+    )

@@ -1,10 +1,10 @@
 """What a person sees while a run works: tiles done, what they turned out to be, speed, time left.
 
-On a terminal one line is redrawn; elsewhere (job logs, CI) a plain line is printed at most every `interval_s` seconds,
-so that a log of a night's run stays readable.
+On a terminal one line is redrawn; elsewhere (job logs, CI) a plain line is printed at most every `interval_s`
+seconds, so that a log of a night's run stays readable.
 
-Speed counts from the first committed block: what comes before it is mostly models being loaded, and counting that in
-would make the first estimates of the time left far too long.
+Speed counts from the first committed block: what comes before it is mostly models being loaded, and counting
+that in would make the first estimates of the time left far too long.
 """
 
 from __future__ import annotations
@@ -74,7 +74,11 @@ class Progress:
         """The progress line at clock time `now`, seconds."""
         since, before = self._first or (now, self.done)
         rate = (self.done - before) / (now - since) if now > since else 0.0
-        speed = f"{rate:.1f} tiles/s  left {_duration((self.total - self.done) / rate)}" if rate > 0 else "speed not known yet"
+        speed = (
+            f"{rate:.1f} tiles/s  left {_duration((self.total - self.done) / rate)}"
+            if rate > 0
+            else "speed not known yet"
+        )
         share = 100.0 * self.done / self.total if self.total else 100.0
         earlier = f" (+{self.done_before} from an earlier start)" if self.done_before else ""
         counts = f"found {self.found}  empty {self.empty}  failed {self.failed}"

@@ -10,10 +10,11 @@
                    written atomically. Its presence is the proof that the block is done. A verifier, when on, looks at the
                    crop around every mask before they are flattened.
 
-A step is built from a picklable `RunContext` inside the process that runs it, so weights load once per actor. An
-exception of a model on one tile becomes FAILED(model_error) for that tile; an engine that died, or a GPU context that
-is lost with all that is in it, raises, so that the runner restarts the actor. A block whose processing killed its process
-`MAX_CRASHES` times is committed as FAILED(crashed) instead of being tried for ever.
+A step is built from a picklable `RunContext` inside the process that runs it, so weights load once per actor.
+An exception of a model on one tile becomes FAILED(model_error) for that tile; an engine that died, or a GPU
+context that is lost with all that is in it, raises, so that the runner restarts the actor. A block whose
+processing killed its process `MAX_CRASHES` times is committed as FAILED(crashed) instead of being tried for
+ever.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ ATTEMPTS = "attempts"
 _CRASHED = f"the process working on this block died {MAX_CRASHES} times"
 
 _CRASHED_READING = f"the process reading this block's imagery died {MAX_CRASHES} times"
-"""Error of every tile of such a block; it travels with the pixels and tells it from imagery that is unreadable."""
+"""Error of every tile of such a block; it travels with the pixels and tells it from imagery that is
+unreadable.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +94,24 @@ class ReadStep:
     """Blocks -> pixels. Keeps open dataset handles between blocks."""
 
     def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
-        self._reader = reader or CogReader(context.scene_sources, context.lattice.grid, options=context.config.load)
+        self._reader = reader or CogReader(
+            context.scene_sources, context.lattice.grid, options=context.config.load
+        )
         self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
 
     def read(self, block: BlockSpec) -> BlockImage:
-        """The pixels of a block; of one that keeps killing its process none, and every tile is listed as unreadable for that reason."""
+        """The pixels of a block; of one that keeps killing its process none, and every tile is listed as
+        unreadable for that reason.
+        """
         if self._journal.begin(block.block_id, "read") > MAX_CRASHES:
-            black, invalid = np.zeros((*block.read.shape, 3), dtype=np.uint8), np.zeros(block.read.shape, dtype=np.bool_)
-            return BlockImage(block=block, rgb=black, valid=invalid, unreadable={t.tile_id: _CRASHED_READING for t in block.tiles})
+            black = np.zeros((*block.read.shape, 3), dtype=np.uint8)
+            invalid = np.zeros(block.read.shape, dtype=np.bool_)
+            return BlockImage(
+                block=block,
+                rgb=black,
+                valid=invalid,
+                unreadable={t.tile_id: _CRASHED_READING for t in block.tiles},
+            )
         image = self._reader.read(block)
         self._journal.end(block.block_id, "read")
         return image
@@ -107,9 +120,12 @@ class ReadStep:
 class PromptStep:
     """Pixels + queries -> answers: one `TilePrompts` per tile and query, row-major by tile, queries inside."""
 
-    def __init__(self, context: RunContext, prompter: Prompter | None = None, gate: Gate | None = None) -> None:
+    def __init__(
+        self, context: RunContext, prompter: Prompter | None = None, gate: Gate | None = None
+    ) -> None:
         self._context = context
-        config, grid = context.config, context.lattice.grid
+        config = context.config
+        grid = context.lattice.grid
         self._prompter = prompter or build_prompter(config.prompter, grid)
         self._queries = config.queries
         gate = gate or build_gate(config.gate, config.prompter, self._prompter, grid)
@@ -122,7 +138,11 @@ class PromptStep:
         block_id = image.block.block_id
         async with self._room.enter(alone=self._journal.earlier(block_id, "prompt") > 0):
             if self._journal.begin(block_id, "prompt") > MAX_CRASHES:
-                return tuple(row for tile in image.block.tiles for row in self._all(tile, TileStatus.FAILED, Reason.CRASHED, _CRASHED))
+                return tuple(
+                    row
+                    for tile in image.block.tiles
+                    for row in self._all(tile, TileStatus.FAILED, Reason.CRASHED, _CRASHED)
+                )
             shared = await self._look_at_block(image)
             answers = await asyncio.gather(*(self._ask(image, tile, shared) for tile in image.block.tiles))
             self._journal.end(block_id, "prompt")
@@ -132,13 +152,24 @@ class PromptStep:
         """The gate's one look at a block, when it is of that kind."""
         if self._gatekeeper is None:
             return None
-        tiles = [tile for tile in image.block.tiles if tile.tile_id not in image.unreadable and self._has_imagery(image.tile_image(tile))]
+        tiles = [
+            tile
+            for tile in image.block.tiles
+            if tile.tile_id not in image.unreadable and self._has_imagery(image.tile_image(tile))
+        ]
         return await self._gatekeeper.look_at_block(image, self._context.lattice, tiles)
 
-    async def _ask(self, image: BlockImage, tile: TileSpec, shared: Probabilities | None) -> list[TilePrompts]:
+    async def _ask(
+        self, image: BlockImage, tile: TileSpec, shared: Probabilities | None
+    ) -> list[TilePrompts]:
         if tile.tile_id in image.unreadable:
             error = image.unreadable[tile.tile_id]
-            return self._all(tile, TileStatus.FAILED, Reason.CRASHED if error == _CRASHED_READING else Reason.UNREADABLE, error)
+            return self._all(
+                tile,
+                TileStatus.FAILED,
+                Reason.CRASHED if error == _CRASHED_READING else Reason.UNREADABLE,
+                error,
+            )
         view = image.tile_image(tile)
         if not self._has_imagery(view):
             return self._all(tile, TileStatus.EMPTY, Reason.NODATA)
@@ -152,7 +183,9 @@ class PromptStep:
             return self._all(tile, TileStatus.FAILED, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}")
 
     def verifier(self) -> Verifier | None:
-        """The run's verifier with this step's engine, for a `SegmentStep` in the same event loop; None when it is off."""
+        """The run's verifier with this step's engine, for a `SegmentStep` in the same event loop; None when
+        it is off.
+        """
         config = self._context.config
         return build_verifier(config.verifier, config.prompter, self._context.lattice.grid, self._prompter)
 
@@ -160,19 +193,26 @@ class PromptStep:
         self._prompter.close()
 
     def _has_imagery(self, view: TileImage) -> bool:
-        return valid_share(view) >= self._context.config.tiles.min_valid_share and bool(core_valid(view).any())
+        return valid_share(view) >= self._context.config.tiles.min_valid_share and bool(
+            core_valid(view).any()
+        )
 
     def _all(self, tile: TileSpec, status: TileStatus, reason: Reason, error: str = "") -> list[TilePrompts]:
         return [
-            TilePrompts(tile_id=tile.tile_id, query_index=q, status=status, reason=reason, error=error) for q in range(len(self._queries))
+            TilePrompts(tile_id=tile.tile_id, query_index=q, status=status, reason=reason, error=error)
+            for q in range(len(self._queries))
         ]
 
 
 class SegmentStep:
     """Pixels + answers -> a committed block record, and the scalars the driver counts."""
 
-    def __init__(self, context: RunContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None) -> None:
-        """`looks`: the verifier of a process that has one already; without it the step builds its own when the run has one."""
+    def __init__(
+        self, context: RunContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None
+    ) -> None:
+        """`looks`: the verifier of a process that has one already; without it the step builds its own when
+        the run has one.
+        """
         self._context = context
         config = context.config
         self._segmenter = segmenter or build_segmenter(config.segmenter, context.lattice)
@@ -185,13 +225,19 @@ class SegmentStep:
 
         Raises ModelError, retryable, when the segmenter can only go on in a fresh process.
         """
-        start, before = time.monotonic(), self._segmenter.n_embeddings
+        start = time.monotonic()
+        before = self._segmenter.n_embeddings
         if self._journal.begin(image.block.block_id, "segment") > MAX_CRASHES:
-            answers = [replace(a, status=TileStatus.FAILED, reason=Reason.CRASHED, prompts=(), error=_CRASHED) for a in answers]
+            answers = [
+                replace(a, status=TileStatus.FAILED, reason=Reason.CRASHED, prompts=(), error=_CRASHED)
+                for a in answers
+            ]
         by_tile: dict[str, list[TilePrompts]] = {tile.tile_id: [] for tile in image.block.tiles}
         for answer in answers:
             by_tile[answer.tile_id].append(answer)
-        found = (masks for tile in image.block.tiles for masks in self._tile(image, tile, by_tile[tile.tile_id]))
+        found = (
+            masks for tile in image.block.tiles for masks in self._tile(image, tile, by_tile[tile.tile_id])
+        )
         records = [self._flatten(masks) for masks in self._verify(image, found)]
         record = BlockRecord(
             block_id=image.block.block_id,
@@ -217,21 +263,27 @@ class SegmentStep:
                 continue
             try:
                 embedding = embedding or self._segmenter.embed(view)
-                found.append(_TileMasks(record=base, masks=tuple(self._segmenter.segment(embedding, answer.prompts))))
+                found.append(
+                    _TileMasks(record=base, masks=tuple(self._segmenter.segment(embedding, answer.prompts)))
+                )
             except Exception as error:
-                if isinstance(error, ModelError) and error.retryable:  # in a fresh process alone: the next tile would fail like this one
+                if (
+                    isinstance(error, ModelError) and error.retryable
+                ):  # in a fresh process alone: the next tile would fail like this one
                     raise
                 found.append(_TileMasks(record=_failed(base, error)))
         return found
 
     def _verify(self, image: BlockImage, found: Iterable[_TileMasks]) -> Iterable[_TileMasks]:
-        """Without the masks that a verifier rejects, whose looks at a block are taken together. Raises ModelError.
+        """Without the masks that a verifier rejects, whose looks at a block are taken together. Raises
+        ModelError.
 
         Without a verifier nothing is collected: the masks of one tile are in memory at a time.
         """
         if self._looks is None:
             return found
-        config, tiles = self._context.config, list(found)
+        config = self._context.config
+        tiles = list(found)
         drawn = [
             DrawnMasks(
                 image=image.tile_image(tile.record.tile),
@@ -241,18 +293,28 @@ class SegmentStep:
             )
             for tile in tiles
         ]
-        return [_judged(tile, judged) for tile, judged in zip(tiles, self._looks.judge(drawn, config.verifier.threshold), strict=True)]
+        return [
+            _judged(tile, judged)
+            for tile, judged in zip(tiles, self._looks.judge(drawn, config.verifier.threshold), strict=True)
+        ]
 
     def _flatten(self, found: _TileMasks) -> TileRecord:
         base = found.record
         if found.masks is None or base.status is not TileStatus.FOUND:
             return base
         try:
-            labels, fragments = flatten_tile(base.tile, found.masks, base.prompts, self._context.lattice, self._context.config.stitch)
+            labels, fragments = flatten_tile(
+                base.tile, found.masks, base.prompts, self._context.lattice, self._context.config.stitch
+            )
         except Exception as error:
             return _failed(base, error)
         if labels is None:
-            return replace(base, status=TileStatus.EMPTY, reason=Reason.PROMPTER, error="no prompt gave a mask with pixels")
+            return replace(
+                base,
+                status=TileStatus.EMPTY,
+                reason=Reason.PROMPTER,
+                error="no prompt gave a mask with pixels",
+            )
         return replace(base, labels=labels, fragments=fragments)
 
 
@@ -266,7 +328,9 @@ class _TileMasks:
 
 
 def _judged(found: _TileMasks, judged: Judged) -> _TileMasks:
-    """The masks that pass; EMPTY(verifier) when there were some and none does. The record keeps all probabilities."""
+    """The masks that pass; EMPTY(verifier) when there were some and none does. The record keeps all
+    probabilities.
+    """
     if not found.masks:
         return found
     record = replace(found.record, verified=judged.verified)
@@ -276,7 +340,9 @@ def _judged(found: _TileMasks, judged: Judged) -> _TileMasks:
 
 
 def _failed(record: TileRecord, error: Exception) -> TileRecord:
-    return replace(record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=f"{type(error).__name__}: {error}")
+    return replace(
+        record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=f"{type(error).__name__}: {error}"
+    )
 
 
 def core_valid(view: TileImage) -> NDArray[np.bool_]:

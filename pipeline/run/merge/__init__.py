@@ -1,4 +1,5 @@
-"""Phase two in tasks: committed block records -> rasters and instances, a bounded piece of the region at a time.
+"""Phase two in tasks: committed block records -> rasters and instances, a bounded piece of the region at a
+time.
 
     merge_job       what every task knows: where records lie, where results go, how objects are matched
     resolve_tasks   1 seams of one super-tile   2 one union-find over what crosses   3 relabel one super-tile
@@ -9,6 +10,6 @@
     finished_rows, tally   rows on their way to instances/*.parquet, and the run's sums
     publish         the steps one after the other, then coverage, catalogue item and report
 
-A task is a function (job, key) -> a few numbers. Everything else passes through tables in `RunDir.merge`. Tasks of one step
-may run in any order, in any number of processes; steps follow each other.
+A task is a function (job, key) -> a few numbers. Everything else passes through tables in `RunDir.merge`.
+Tasks of one step may run in any order, in any number of processes; steps follow each other.
 """

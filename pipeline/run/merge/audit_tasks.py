@@ -1,11 +1,15 @@
-"""Between steps 2 and 3, if asked: components that contradict one tile's own verdict are taken apart (pipeline.stitch.contradictions).
+"""Between steps 2 and 3, if asked: components that contradict one tile's own verdict are taken apart
+(pipeline.stitch.contradictions).
 
-1. `find_contradictions` looks, per super-tile, for whole fragments of one tile that touch and were joined all the same.
+1. `find_contradictions` looks, per super-tile, for whole fragments of one tile that touch and were joined all
+   the same.
 2. `gather_suspects` hands over, per super-tile, the edges of the components that were named anywhere.
-3. `settle_query` decides for one query which of them are cut, and files those under the super-tile that found them.
+3. `settle_query` decides for one query which of them are cut, and files those under the super-tile that found
+   them.
 
-`pipeline.run.merge.publish` then runs step 1 again where edges were cut (`cut_keys`), and step 2 again. Where nothing contradicts, the
-first task is all that is added. `settle_query` holds the edges of the contradictory components of one query, nothing else.
+`pipeline.run.merge.publish` then runs step 1 again where edges were cut (`cut_keys`), and step 2 again. Where
+nothing contradicts, the first task is all that is added. `settle_query` holds the edges of the contradictory
+components of one query, nothing else.
 """
 
 from __future__ import annotations
@@ -39,9 +43,12 @@ class AuditCounts:
 
 
 def find_contradictions(job: MergeJob, key: SuperKey) -> tuple[int, int]:
-    """Part 1 for one super-tile; (query_index, pairs found). Raises RecordError for records that cannot be read."""
+    """Part 1 for one super-tile; (query_index, pairs found). Raises RecordError for records that cannot be
+    read.
+    """
     query, number = key
-    tile, source = job.super_at(number), job.source(query)
+    tile = job.super_at(number)
+    source = job.source(query)
     table, component = _whole_keys(job, query, tile)
 
     def labels_of(place: int) -> NDArray[np.uint16] | None:
@@ -63,7 +70,9 @@ def gather_suspects(job: MergeJob, key: SuperKey) -> None:
     whole = component[order][np.searchsorted(table.place[order], links["a"])]
     mine = np.isin(whole, _forbidden(job, query)[2])
     if mine.any():
-        write_columns(job.table("suspects", query, tile.name), {name: values[mine] for name, values in links.items()})
+        write_columns(
+            job.table("suspects", query, tile.name), {name: values[mine] for name, values in links.items()}
+        )
 
 
 def settle_query(job: MergeJob, query: int) -> AuditCounts:
@@ -79,12 +88,18 @@ def settle_query(job: MergeJob, query: int) -> AuditCounts:
         if len(pairs):
             write_columns(job.table("cuts", query, path.stem), {"pairs": pairs})
     n = int(np.unique(forbidden[2]).size)
-    return AuditCounts(query_index=query, contradictions=forbidden.shape[1], components=n, cut_edges=int(cut.sum()))
+    return AuditCounts(
+        query_index=query, contradictions=forbidden.shape[1], components=n, cut_edges=int(cut.sum())
+    )
 
 
 def cut_keys(job: MergeJob) -> list[SuperKey]:
     """The super-tiles that hold edges which were cut."""
-    return [(query, number) for query, number in job.super_keys() if job.table("cuts", query, job.super_at(number).name).exists()]
+    return [
+        (query, number)
+        for query, number in job.super_keys()
+        if job.table("cuts", query, job.super_at(number).name).exists()
+    ]
 
 
 def _whole_keys(job: MergeJob, query: int, tile: SuperTile) -> tuple[FragmentTable, NDArray[np.int64]]:
@@ -99,4 +114,6 @@ def _whole_keys(job: MergeJob, query: int, tile: SuperTile) -> tuple[FragmentTab
 def _forbidden(job: MergeJob, query: int) -> NDArray[np.int64]:
     """(3, k) forbidden pairs of one query with the key of their component, by the name of the super-tile."""
     files = files_in(job.table("forbidden", query, "x").parent)
-    return np.concatenate([np.zeros((3, 0), dtype=np.int64), *(read_columns(path)["pairs"].T for path in files)], axis=1)
+    return np.concatenate(
+        [np.zeros((3, 0), dtype=np.int64), *(read_columns(path)["pairs"].T for path in files)], axis=1
+    )

@@ -1,15 +1,15 @@
 """Step 5: objects that cross blocks, gathered by the super-tile that owns their id, become whole.
 
-1. `_whole_components` folds what the super-tiles know of each component: flags or'ed, tiles united. (Key, representative
-   and score are the same in all of them: the union-find already settled those.)
-2. Pieces of all blocks are counted; what misses the AOI or stays below the smallest area falls away, and the blocks that
-   show it are told (`dropped`).
-3. An object of more than `split_tiles` tiles is cut along squares of `part_tiles` tiles into parts; any other one is a
-   single part. Each part is dissolved by itself and becomes one row, with the tiles that see its square; an object of one
-   row has all its tiles, as it would have if it were local to a block.
+1. `_whole_components` folds what the super-tiles know of each component: flags or'ed, tiles united. (Key,
+   representative and score are the same in all of them: the union-find already settled those.)
+2. Pieces of all blocks are counted; what misses the AOI or stays below the smallest area falls away, and the
+   blocks that show it are told (`dropped`).
+3. An object of more than `split_tiles` tiles is cut along squares of `part_tiles` tiles into parts; any other
+   one is a single part. Each part is dissolved by itself and becomes one row, with the tiles that see its
+   square; an object of one row has all its tiles, as it would have if it were local to a block.
 
-The owner follows from the id (1 + smallest core pixel), so pieces of one object meet in one task whatever the size of
-super-tiles, and objects that lie near each other share a task: a hash that keeps neighbours together.
+The owner follows from the id (1 + smallest core pixel), so pieces of one object meet in one task whatever the
+size of super-tiles, and objects that lie near each other share a task: a hash that keeps neighbours together.
 """
 
 from __future__ import annotations
@@ -65,19 +65,26 @@ class _Parts:
 def dissolve_keys(job: MergeJob, handed_on: Mapping[HomeKey, int]) -> list[HomeKey]:
     """The owners to which any block handed a piece. `handed_on`: how many blocks did.
 
-    Raises RecordError when not as many files are there: without them, objects that cross blocks would vanish without a word.
+    Raises RecordError when not as many files are there: without them, objects that cross blocks would vanish
+    without a word.
     """
     for (query, home), n_blocks in sorted(handed_on.items()):
         n_files = len(_files(job, query, "pieces", home))
         if n_files != n_blocks:
             folder = job.table(f"pieces/{home}", query, "x").parent
-            raise RecordError(f"{folder} must hold the pieces of {n_blocks} blocks, and has {n_files} files. To fix: start the merge again")
+            raise RecordError(
+                f"{folder} must hold the pieces of {n_blocks} blocks, and has {n_files} files. To fix: start the merge again"
+            )
     return sorted(handed_on)
 
 
 def repaint_keys(job: MergeJob) -> list[tuple[int, int]]:
     """Blocks that show an object which fell away."""
-    names = {name for query in range(len(job.queries)) for name in folders_in(job.table("dropped", query, "x").parent)}
+    names = {
+        name
+        for query in range(len(job.queries))
+        for name in folders_in(job.table("dropped", query, "x").parent)
+    }
     return sorted((int(row), int(col)) for row, col in (name.removeprefix("b").split("_") for name in names))
 
 
@@ -88,12 +95,18 @@ def dissolve_home(job: MergeJob, key: HomeKey) -> tuple[int, RowCounts]:
     pieces = read_tables(_files(job, query, "pieces", home)).combine_chunks()
     stopped = pieces["stopped"].to_numpy(zero_copy_only=False)
     row = np.searchsorted(components.id, pieces["id"].to_numpy())
-    assert (np.append(components.id, 0)[row] == pieces["id"].to_numpy()).all(), "a piece must belong to a crossing component"
+    assert (np.append(components.id, 0)[row] == pieces["id"].to_numpy()).all(), (
+        "a piece must belong to a crossing component"
+    )
     components.columns["truncated"][row[stopped]] = True
     drawn = np.flatnonzero(~stopped)
     pieces, row = pieces.take(pa.array(drawn)), row[drawn]
-    area_px = np.bincount(row, weights=pieces["area_px"].to_numpy(), minlength=components.id.size).astype(np.int64)
-    aoi_px = np.bincount(row, weights=pieces["aoi_px"].to_numpy(), minlength=components.id.size).astype(np.int64)
+    area_px = np.bincount(row, weights=pieces["area_px"].to_numpy(), minlength=components.id.size).astype(
+        np.int64
+    )
+    aoi_px = np.bincount(row, weights=pieces["aoi_px"].to_numpy(), minlength=components.id.size).astype(
+        np.int64
+    )
     kept = (area_px >= np.maximum(components.columns["least_px"], job.stitch.min_area_px)) & (aoi_px > 0)
     parts = _dissolved(job, query, home, components, pieces=pieces, row=row, kept=kept)
     area_m2 = geodesic_area_m2(parts.polygons, job.lattice.grid)
@@ -119,14 +132,17 @@ def _whole_components(job: MergeJob, query: int, home: int) -> _Components:
     member_id = np.concatenate([file["id"] for file in members])
     tile = np.concatenate([file["tile"] for file in members])
     pairs = member_columns(np.zeros_like(tile), member_id, tile)
-    return _Components(id=ids, columns=whole, member_row=np.searchsorted(ids, pairs.id), member_tile=pairs.tile)
+    return _Components(
+        id=ids, columns=whole, member_row=np.searchsorted(ids, pairs.id), member_tile=pairs.tile
+    )
 
 
 def _squares(job: MergeJob, block: NDArray[np.int64]) -> NDArray[np.int64]:
     """Part square of each block number."""
     lattice = job.lattice
     side = -(-job.stitch.part_tiles // lattice.block_tiles)
-    row, col = block // lattice.n_block_cols // side, block % lattice.n_block_cols // side
+    row = block // lattice.n_block_cols // side
+    col = block % lattice.n_block_cols // side
     return np.asarray(row * (-(-lattice.n_block_cols // side)) + col, dtype=np.int64)
 
 
@@ -154,7 +170,9 @@ def _dissolved(
     bounds = np.searchsorted(group[order], np.arange(n + 1)).tolist()
     polygons = np.empty(n, dtype=np.object_)
     for i in range(n):
-        polygons[i] = dissolve(outlines[order[bounds[i] : bounds[i + 1]]], area_px=int(area_px[i]), shared_px=int(shared[i]))
+        polygons[i] = dissolve(
+            outlines[order[bounds[i] : bounds[i + 1]]], area_px=int(area_px[i]), shared_px=int(shared[i])
+        )
     first = np.searchsorted(keys[0], keys[0])
     n_parts = np.searchsorted(keys[0], keys[0], side="right") - first
     return _Parts(
@@ -168,25 +186,39 @@ def _dissolved(
 
 
 def _shared(
-    job: MergeJob, query: int, home: int, components: _Components, *, split: NDArray[np.bool_], keys: NDArray[np.int64]
+    job: MergeJob,
+    query: int,
+    home: int,
+    components: _Components,
+    *,
+    split: NDArray[np.bool_],
+    keys: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """(p,) pixel edges that pieces of one part share."""
     files = [read_columns(path) for path in _files(job, query, "runs", home)]
     if not files or not keys.shape[1]:
         return np.zeros(keys.shape[1], dtype=np.int64)
-    run, block = np.concatenate([file["run"] for file in files]), np.concatenate([file["block"] for file in files])
+    run = np.concatenate([file["run"] for file in files])
+    block = np.concatenate([file["block"] for file in files])
     row = np.searchsorted(components.id, np.concatenate([file["id"] for file in files]))
     square = np.where(split[row], _squares(job, block), -1)
     # one number per (component, square); those of components that are not shown find no key
     width = int(max(keys[1].max(), square.max())) + 2
-    wanted, asked = keys[0] * width + keys[1] + 1, row * width + square + 1
+    wanted = keys[0] * width + keys[1] + 1
+    asked = row * width + square + 1
     group = np.searchsorted(wanted, asked)
     known = np.append(wanted, -1)[group] == asked
     return shared_edges(group[known], run[known], keys.shape[1])
 
 
 def _tell_blocks(
-    job: MergeJob, query: int, home: int, ids: NDArray[np.uint64], block: NDArray[np.int64], *, gone: NDArray[np.bool_]
+    job: MergeJob,
+    query: int,
+    home: int,
+    ids: NDArray[np.uint64],
+    block: NDArray[np.int64],
+    *,
+    gone: NDArray[np.bool_],
 ) -> None:
     for number in np.unique(block[gone]).tolist():
         row, col = divmod(number, job.lattice.n_block_cols)
@@ -194,10 +226,18 @@ def _tell_blocks(
         write_columns(path, {"id": ids[gone & (block == number)]})
 
 
-def _columns(job: MergeJob, components: _Components, parts: _Parts, area_m2: NDArray[np.float64], keep: NDArray[np.bool_]) -> MergedColumns:
+def _columns(
+    job: MergeJob,
+    components: _Components,
+    parts: _Parts,
+    area_m2: NDArray[np.float64],
+    keep: NDArray[np.bool_],
+) -> MergedColumns:
     rows = np.flatnonzero(keep)
     component = parts.component[rows]
-    start, tiles = _tiles_of(job, components, component, np.where(parts.n_parts[rows] > 1, parts.square[rows], -1))
+    start, tiles = _tiles_of(
+        job, components, component, np.where(parts.n_parts[rows] > 1, parts.square[rows], -1)
+    )
     return MergedColumns(
         instance_id=components.id[component],
         area_px=parts.area_px[rows],
@@ -207,20 +247,27 @@ def _columns(job: MergeJob, components: _Components, parts: _Parts, area_m2: NDA
         n_parts=parts.n_parts[rows],
         tile_start=start,
         tiles=tiles,
-        **{name: components.columns[name][component] for name in ("score", "truncated", "one_sided", "rep_place", "rep_prompt")},
+        **{
+            name: components.columns[name][component]
+            for name in ("score", "truncated", "one_sided", "rep_place", "rep_prompt")
+        },
     )
 
 
 def _tiles_of(
     job: MergeJob, components: _Components, component: NDArray[np.int64], square: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(offsets, tiles) of each row: all of its component's, or those whose read window reaches the part's square."""
+    """(offsets, tiles) of each row: all of its component's, or those whose read window reaches the part's
+    square.
+    """
     first = np.searchsorted(components.member_row, component)
     last = np.searchsorted(components.member_row, component, side="right")
     found = [components.member_tile[i:j] for i, j in zip(first.tolist(), last.tolist(), strict=True)]
     for i in np.flatnonzero(square >= 0).tolist():
         found[i] = found[i][_reaches(job, found[i], int(square[i]))]
-    start = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum([tiles.size for tiles in found], dtype=np.int64)])
+    start = np.concatenate(
+        [np.zeros(1, dtype=np.int64), np.cumsum([tiles.size for tiles in found], dtype=np.int64)]
+    )
     return start, np.concatenate([np.zeros(0, dtype=np.int64), *found])
 
 
@@ -228,8 +275,13 @@ def _reaches(job: MergeJob, tile: NDArray[np.int64], square: int) -> NDArray[np.
     lattice = job.lattice
     blocks = -(-job.stitch.part_tiles // lattice.block_tiles)
     row, col = divmod(square, -(-lattice.n_block_cols // blocks))
-    side, core, halo = blocks * lattice.shard_px, lattice.core_px, lattice.halo_px
+    side = blocks * lattice.shard_px
+    core = lattice.core_px
+    halo = lattice.halo_px
     inside = np.ones(tile.size, dtype=np.bool_)
-    for at, begin in ((tile // lattice.n_tile_cols * core, row * side), (tile % lattice.n_tile_cols * core, col * side)):
+    for at, begin in (
+        (tile // lattice.n_tile_cols * core, row * side),
+        (tile % lattice.n_tile_cols * core, col * side),
+    ):
         inside &= (at - halo < begin + side) & (at + core + halo > begin)
     return inside

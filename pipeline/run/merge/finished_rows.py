@@ -43,11 +43,15 @@ class SeamDensity:
 
 
 def publish_rows(job: MergeJob, query_index: int, merged: MergedColumns, *, name: str) -> RowCounts:
-    """Write the rows of finished objects as one intermediate table; `name` is unique among all tasks of the query."""
+    """Write the rows of finished objects as one intermediate table; `name` is unique among all tasks of the
+    query.
+    """
     if not len(merged):
         return RowCounts()
     book = PromptBook(job.lattice, query_index, job.run_dir.block, job.fingerprint)
-    rows = instance_rows(merged, book, query_index=query_index, lattice=job.lattice, scenes=job.scenes, meta=job.meta)
+    rows = instance_rows(
+        merged, book, query_index=query_index, lattice=job.lattice, scenes=job.scenes, meta=job.meta
+    )
     write_table(job.table("rows", query_index, name), rows)
     head = merged.part_no == 0
     return RowCounts(
@@ -62,21 +66,31 @@ def publish_rows(job: MergeJob, query_index: int, merged: MergedColumns, *, name
 
 
 def centre_bounds(rows: pa.Table) -> tuple[float, float, float, float]:
-    """xmin, ymin, xmax, ymax over the centres of the bbox column: the extent of the Hilbert curve along which files are sorted."""
+    """xmin, ymin, xmax, ymax over the centres of the bbox column: the extent of the Hilbert curve along which
+    files are sorted.
+    """
     box = rows["bbox"].combine_chunks()
     edge = {name: box.field(name).to_numpy(zero_copy_only=False) for name in ("xmin", "ymin", "xmax", "ymax")}
-    x, y = (edge["xmin"] + edge["xmax"]) / 2.0, (edge["ymin"] + edge["ymax"]) / 2.0
+    x = (edge["xmin"] + edge["xmax"]) / 2.0
+    y = (edge["ymin"] + edge["ymax"]) / 2.0
     return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
 
 def in_seam_zone(lattice: TileLattice, bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(n,) whether the centre of each bounding box (x0, y0, x1, y1 in pixel edges) lies where a neighbouring tile sees too."""
-    side, halo = lattice.core_px, lattice.halo_px
+    """(n,) whether the centre of each bounding box (x0, y0, x1, y1 in pixel edges) lies where a neighbouring
+    tile sees too.
+    """
+    side = lattice.core_px
+    halo = lattice.halo_px
     zone = np.zeros(len(bounds), dtype=np.bool_)
-    for low, high, n_tiles, length in ((0, 2, lattice.n_tile_cols, lattice.grid.width), (1, 3, lattice.n_tile_rows, lattice.grid.height)):
+    for low, high, n_tiles, length in (
+        (0, 2, lattice.n_tile_cols, lattice.grid.width),
+        (1, 3, lattice.n_tile_rows, lattice.grid.height),
+    ):
         centre = ((bounds[:, low] + bounds[:, high]) // 2).astype(np.int64)
         tile = np.minimum(centre // side, n_tiles - 1)
-        before, after = centre - tile * side, np.minimum((tile + 1) * side, length) - centre - 1
+        before = centre - tile * side
+        after = np.minimum((tile + 1) * side, length) - centre - 1
         zone |= ((before < halo) & (tile > 0)) | ((after < halo) & (tile < n_tiles - 1))
     return zone
 

@@ -73,7 +73,11 @@ class MergeJob:
     def source(self, query_index: int) -> RecordSource:
         """Block records of one query."""
         return RecordSource(
-            self.run_dir, self.lattice, fingerprint=self.fingerprint, query_index=query_index, block_cache_bytes=BLOCK_CACHE_BYTES
+            self.run_dir,
+            self.lattice,
+            fingerprint=self.fingerprint,
+            query_index=query_index,
+            block_cache_bytes=BLOCK_CACHE_BYTES,
         )
 
     def table(self, kind: str, query_index: int, name: str) -> Path:
@@ -98,10 +102,14 @@ class MergeJob:
     def writes(self, block_row: int, block_col: int) -> bool:
         """Whether a block has a tile that was looked at, and so a shard."""
         k = self.lattice.block_tiles
-        return bool(self.inside[block_row * k : (block_row + 1) * k, block_col * k : (block_col + 1) * k].any())
+        return bool(
+            self.inside[block_row * k : (block_row + 1) * k, block_col * k : (block_col + 1) * k].any()
+        )
 
     def blocks(self) -> list[tuple[int, int]]:
-        """Blocks in which anything can show or be stopped: those with a tile that was looked at, and their neighbours."""
+        """Blocks in which anything can show or be stopped: those with a tile that was looked at, and their
+        neighbours.
+        """
         k = self.lattice.block_tiles
         rows, cols = np.nonzero(self.inside)
         looked_at = np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist()
@@ -113,7 +121,13 @@ class MergeJob:
             return None
         affine = Affine(*self.lattice.grid.transform) @ Affine.translation(window.col0, window.row0)
         burnt: NDArray[np.uint8] = rasterio.features.rasterize(
-            [self.aoi_grid], out_shape=window.shape, transform=affine, fill=0, default_value=1, all_touched=True, dtype="uint8"
+            [self.aoi_grid],
+            out_shape=window.shape,
+            transform=affine,
+            fill=0,
+            default_value=1,
+            all_touched=True,
+            dtype="uint8",
         )
         return burnt.astype(np.bool_)
 

@@ -1,9 +1,12 @@
-"""Step 7: rows in the order of the files, sorted in ranges of the Hilbert curve, so that no process holds all of them.
+"""Step 7: rows in the order of the files, sorted in ranges of the Hilbert curve, so that no process holds all
+of them.
 
-1. `count_keys` puts every row on the curve over the extent of ALL rows' centres and counts them in BINS bins (a table of fixed size).
+1. `count_keys` puts every row on the curve over the extent of ALL rows' centres and counts them in BINS bins
+   (a table of fixed size).
 2. `range_edges` cuts the curve into ranges of about RANGE_ROWS rows; `scatter_rows` splits tables by range.
 3. `sort_range` sorts one range. Ranges follow each other along the curve, so their concatenation is sorted.
-4. `write_part_file` streams a million rows from the sorted ranges into one GeoParquet part, row group by row group.
+4. `write_part_file` streams a million rows from the sorted ranges into one GeoParquet part, row group by row
+   group.
 
 With a single range, the tables are sorted and written without being scattered first.
 """
@@ -60,13 +63,20 @@ class PartKey:
 
 def row_files(job: MergeJob) -> list[str]:
     """Every table of rows, all queries."""
-    return [str(path) for query in range(len(job.queries)) for path in files_in(job.table("rows", query, "x").parent)]
+    return [
+        str(path)
+        for query in range(len(job.queries))
+        for path in files_in(job.table("rows", query, "x").parent)
+    ]
 
 
 def batches_of(files: Sequence[str], bounds: Bounds, edges: tuple[int, ...] = ()) -> list[OrderKey]:
     """Keys of counting and scattering tasks."""
     starts = range(0, len(files), FILES_PER_TASK)
-    return [OrderKey(files=tuple(files[i : i + FILES_PER_TASK]), bounds=bounds, edges=edges, number=n) for n, i in enumerate(starts)]
+    return [
+        OrderKey(files=tuple(files[i : i + FILES_PER_TASK]), bounds=bounds, edges=edges, number=n)
+        for n, i in enumerate(starts)
+    ]
 
 
 def count_keys(job: MergeJob, key: OrderKey) -> NDArray[np.int64]:
@@ -89,9 +99,16 @@ def range_edges(counts: NDArray[np.int64], range_rows: int = RANGE_ROWS) -> tupl
 def scatter_rows(job: MergeJob, key: OrderKey) -> None:
     """Split some row tables by range; one table per range that gets anything."""
     rows = read_tables([Path(file) for file in key.files])
-    where = np.searchsorted(np.array(key.edges, dtype=np.int64), hilbert_keys(rows, np.array(key.bounds)).astype(np.int64), side="right")
+    where = np.searchsorted(
+        np.array(key.edges, dtype=np.int64),
+        hilbert_keys(rows, np.array(key.bounds)).astype(np.int64),
+        side="right",
+    )
     for number in np.unique(where).tolist():
-        write_table(range_folder(job, number) / f"{key.number:08d}.arrow", rows.take(pa.array(np.flatnonzero(where == number))))
+        write_table(
+            range_folder(job, number) / f"{key.number:08d}.arrow",
+            rows.take(pa.array(np.flatnonzero(where == number))),
+        )
 
 
 def range_folder(job: MergeJob, number: int) -> Path:
@@ -103,7 +120,8 @@ def range_keys(job: MergeJob, bounds: Bounds) -> list[OrderKey]:
     """Keys of the sorting tasks, after scattering."""
     folder = job.run_dir.merge / "ranges"
     return [
-        OrderKey(files=tuple(str(path) for path in files_in(folder / name)), bounds=bounds, number=int(name)) for name in folders_in(folder)
+        OrderKey(files=tuple(str(path) for path in files_in(folder / name)), bounds=bounds, number=int(name))
+        for name in folders_in(folder)
     ]
 
 
@@ -120,7 +138,10 @@ def part_keys(ranges: Sequence[tuple[int, str, int]]) -> list[PartKey]:
     ordered = tuple((file, rows) for _, file, rows in sorted(ranges))
     total = sum(rows for _, rows in ordered)
     n_parts = max(-(-total // PART_ROWS), 1)
-    return [PartKey(part=p, ranges=ordered, first=p * PART_ROWS, last=min((p + 1) * PART_ROWS, total)) for p in range(n_parts)]
+    return [
+        PartKey(part=p, ranges=ordered, first=p * PART_ROWS, last=min((p + 1) * PART_ROWS, total))
+        for p in range(n_parts)
+    ]
 
 
 def write_part_file(job: MergeJob, key: PartKey) -> int:
@@ -133,7 +154,8 @@ def _row_groups(key: PartKey) -> Iterator[pa.Table]:
     pending: list[pa.Table] = []
     held = start = 0
     for file, n_rows in key.ranges:
-        first, last = max(key.first - start, 0), min(key.last - start, n_rows)
+        first = max(key.first - start, 0)
+        last = min(key.last - start, n_rows)
         start += n_rows
         if first >= last:
             continue

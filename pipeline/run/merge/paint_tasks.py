@@ -1,10 +1,12 @@
-"""Step 4: one block -> its raster shard, the rows of objects that end in it, the pieces of those that may go on.
+"""Step 4: one block -> its raster shard, the rows of objects that end in it, the pieces of those that may go
+on.
 
 1. Every query is painted from the described fragments of the block and its neighbours (`paint_query`).
-2. Objects local to the block are final: those that touch the AOI and reach the smallest area become rows, the others are
-   left out of the shard.
-3. Of every other object the block hands its part on: counts, outline, border runs, under the super-tile that owns its id.
-   The shard shows it for now; should the whole object fall away, `repaint_block` writes the shard again without it.
+2. Objects local to the block are final: those that touch the AOI and reach the smallest area become rows, the
+   others are left out of the shard.
+3. Of every other object the block hands its part on: counts, outline, border runs, under the super-tile that
+   owns its id. The shard shows it for now; should the whole object fall away, `repaint_block` writes the
+   shard again without it.
 """
 
 from __future__ import annotations
@@ -45,12 +47,16 @@ PIECES = pa.schema(
         ("outline", pa.binary()),
     ]
 )
-"""One block's part of a crossing object; outline is WKB in pixel-edge coordinates, null where only `stopped` is said."""
+"""One block's part of a crossing object; outline is WKB in pixel-edge coordinates, null where only `stopped`
+is said.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaintCounts:
-    """What became of one block: rows per query, the ground its tiles saw, and where its pieces of crossing objects went."""
+    """What became of one block: rows per query, the ground its tiles saw, and where its pieces of crossing
+    objects went.
+    """
 
     rows: tuple[RowCounts, ...]
     ground: tuple[SeamDensity, ...]
@@ -60,7 +66,10 @@ class PaintCounts:
 
 def paint_block(job: MergeJob, block: Block) -> PaintCounts:
     """Step 4 for one block."""
-    rows, ground, handed_on, pictures = [], [], [], []
+    rows = []
+    ground = []
+    handed_on = []
+    pictures = []
     writes = job.writes(*block)
     for query in range(len(job.queries)):
         source = job.source(query)
@@ -82,7 +91,10 @@ def repaint_block(job: MergeJob, block: Block) -> None:
         source = job.source(query)
         picture = paint_query(job, source, block)
         kept = read_columns(job.table("shown", query, _name(job, block)))["id"]
-        dropped = [read_columns(path)["id"] for path in files_in(job.table("dropped", query, "x").parent / _name(job, block))]
+        dropped = [
+            read_columns(path)["id"]
+            for path in files_in(job.table("dropped", query, "x").parent / _name(job, block))
+        ]
         gone = np.concatenate([np.zeros(0, dtype=np.uint64), *dropped])
         pictures.append((source, picture, np.isin(picture.ids, np.setdiff1d(kept, gone))))
     if job.writes(*block):
@@ -107,8 +119,12 @@ def _name(job: MergeJob, block: Block) -> str:
     return f"b{block[0]:05d}_{block[1]:05d}"
 
 
-def _split(job: MergeJob, query: int, block: Block, picture: Picture) -> tuple[RowCounts, NDArray[np.bool_], list[int]]:
-    """(counts of the rows written, (n + 1,) numbers that the shard shows, owners to which pieces were handed on)."""
+def _split(
+    job: MergeJob, query: int, block: Block, picture: Picture
+) -> tuple[RowCounts, NDArray[np.bool_], list[int]]:
+    """(counts of the rows written, (n + 1,) numbers that the shard shows, owners to which pieces were handed
+    on).
+    """
     core = job.lattice.block_core(*block)
     found = measure_block(picture.image, core, job.aoi_mask(core) if picture.image.any() else None)
     tile, batch = job.batch_of(*block)
@@ -124,7 +140,9 @@ def _split(job: MergeJob, query: int, block: Block, picture: Picture) -> tuple[R
         rows, area_m2 = rows[area_m2 >= job.min_area_m2], area_m2[area_m2 >= job.min_area_m2]
     here = np.isin(picture.blocked, components["id"])
     components["truncated"] = components["truncated"] | np.isin(components["id"], picture.blocked[here])
-    counts = _local_rows(job, query, block, found, rows=rows, ids=ids[rows], area_m2=area_m2, components=components)
+    counts = _local_rows(
+        job, query, block, found, rows=rows, ids=ids[rows], area_m2=area_m2, components=components
+    )
     homes = _hand_on(job, query, block, picture, found, crossing=~local, stopped=picture.blocked[~here])
     shown = np.zeros(picture.ids.size, dtype=np.bool_)
     shown[found.number[rows]] = True
@@ -147,7 +165,8 @@ def _local_rows(
     tile, batch = job.batch_of(*block)
     members = read_columns(job.table("members", query, tile.name), batch)
     at = np.searchsorted(components["id"], ids)
-    first, last = np.searchsorted(members["id"], ids), np.searchsorted(members["id"], ids, side="right")
+    first = np.searchsorted(members["id"], ids)
+    last = np.searchsorted(members["id"], ids, side="right")
     start = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(last - first)])
     take = np.repeat(first - start[:-1], last - first) + np.arange(int(start[-1]))
     merged = MergedColumns(
@@ -178,17 +197,22 @@ def _hand_on(
     crossing: NDArray[np.bool_],
     stopped: NDArray[np.uint64],
 ) -> list[int]:
-    """Pieces and border runs of crossing objects, one file per super-tile that owns ids among them; returns these."""
-    core, number = job.lattice.block_core(*block), block[0] * job.lattice.n_block_cols + block[1]
+    """Pieces and border runs of crossing objects, one file per super-tile that owns ids among them; returns
+    these.
+    """
+    core = job.lattice.block_core(*block)
+    number = block[0] * job.lattice.n_block_cols + block[1]
     runs = border_runs(picture.image, core)
     table = np.zeros(picture.ids.size, dtype=np.bool_)
     table[found.number[crossing]] = True
     runs = runs[table[runs[:, 0]]]
-    ids, run_ids = picture.ids[found.number[crossing]], picture.ids[runs[:, 0]]
+    ids = picture.ids[found.number[crossing]]
+    run_ids = picture.ids[runs[:, 0]]
     all_ids = np.concatenate([ids, stopped])
     if not all_ids.size:
         return []
-    n, stops = ids.size, stopped.size
+    n = ids.size
+    stops = stopped.size
     nothing = np.zeros(stops, dtype=np.int64)
     outline = pa.array([*shapely.to_wkb(found.polygons[crossing]), *([None] * stops)], type=pa.binary())
     pieces = pa.RecordBatch.from_arrays(
@@ -215,12 +239,20 @@ def _hand_on(
     return homes
 
 
-def _write(job: MergeJob, block: Block, pictures: Sequence[tuple[RecordSource, Picture, NDArray[np.bool_]]]) -> None:
-    """One shard of every array, all queries; `pictures`: source, picture and (n + 1,) numbers to show, per query."""
-    ids, scores, looked_at = [], [], []
+def _write(
+    job: MergeJob, block: Block, pictures: Sequence[tuple[RecordSource, Picture, NDArray[np.bool_]]]
+) -> None:
+    """One shard of every array, all queries; `pictures`: source, picture and (n + 1,) numbers to show, per
+    query.
+    """
+    ids = []
+    scores = []
+    looked_at = []
     for source, picture, shown in pictures:
         ids.append(np.where(shown, picture.ids, 0).astype(np.uint64)[picture.image])
-        scores.append(np.round(picture.score.astype(np.float64) * SCORE_SCALE).astype(np.uint8)[picture.image])
+        scores.append(
+            np.round(picture.score.astype(np.float64) * SCORE_SCALE).astype(np.uint8)[picture.image]
+        )
         looked_at.append(source.looked_at(*block))
     pixels = ShardPixels(ids=np.stack(ids), scores=np.stack(scores), looked_at=np.stack(looked_at))
     write_shard(open_masks(job.run_dir.masks, job.lattice), *block, pixels)

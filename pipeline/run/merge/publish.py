@@ -3,13 +3,15 @@
 A pure function of the records and the plan: it can be run again at any time and gives the same bytes.
 
 1. `write_coverage` counts the ledger; planned = found + empty + failed must hold.
-2. `publish_merge` runs the steps of pipeline.run.merge one after the other, the tasks of each step by a `TaskRunner`: seams per
-   super-tile, one union-find (audited if asked), blocks painted and polygonised, crossing objects dissolved, rows ordered.
-3. Instances that touch the AOI and reach the smallest area are kept. Objects are never cut at the AOI: what begins inside is
-   kept whole as far as tiles saw it.
+2. `publish_merge` runs the steps of pipeline.run.merge one after the other, the tasks of each step by a
+   `TaskRunner`: seams per super-tile, one union-find (audited if asked), blocks painted and polygonised,
+   crossing objects dissolved, rows ordered.
+3. Instances that touch the AOI and reach the smallest area are kept. Objects are never cut at the AOI: what
+   begins inside is kept whole as far as tiles saw it.
 4. `illustrate` adds the report and the catalogue entry.
 
-This process holds keys of tasks and sums of what they report; instances, edges and geometries stay in the tasks.
+This process holds keys of tasks and sums of what they report; instances, edges and geometries stay in the
+tasks.
 """
 
 from __future__ import annotations
@@ -71,13 +73,16 @@ class Imagery:
 
 
 def publish(context: RunContext, *, note: Note, run_tasks: TaskRunner = run_here) -> Published:
-    """Merge and write everything that is derived from the block records. Raises RecordError, IncompleteRunError."""
+    """Merge and write everything that is derived from the block records. Raises RecordError,
+    IncompleteRunError.
+    """
     return publish_merge(merge_job(context), note=note, run_tasks=run_tasks)
 
 
 def merge_job(context: RunContext) -> MergeJob:
     """Phase two of a run, in the run's own directory."""
-    config, run_dir = context.config, RunDir(context.run_dir)
+    config = context.config
+    run_dir = RunDir(context.run_dir)
     return MergeJob(
         records_dir=str(run_dir.blocks),
         out_dir=context.run_dir,
@@ -106,7 +111,12 @@ def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here
     start = time.monotonic()
     clock = _Clock()
     conservation = write_coverage(
-        job.run_dir, job.lattice, job.inside, fingerprint=job.fingerprint, n_queries=len(job.queries), gated=job.gated
+        job.run_dir,
+        job.lattice,
+        job.inside,
+        fingerprint=job.fingerprint,
+        n_queries=len(job.queries),
+        gated=job.gated,
     )
     conservation.require()
     clock.lap("coverage")
@@ -153,7 +163,9 @@ def _audit(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> No
     for query, n_pairs in run_tasks(audit_tasks.find_contradictions, job, job.super_keys()):
         found[query] += n_pairs
     suspect = np.flatnonzero(found).tolist()
-    for _ in run_tasks(audit_tasks.gather_suspects, job, [key for key in job.super_keys() if key[0] in suspect]):
+    for _ in run_tasks(
+        audit_tasks.gather_suspects, job, [key for key in job.super_keys() if key[0] in suspect]
+    ):
         pass
     for counts in run_tasks(audit_tasks.settle_query, job, suspect):
         tallies[counts.query_index].add_audit(counts)
@@ -172,7 +184,9 @@ def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock
             tally.add_rows(rows)
             tally.add_ground(ground)
     clock.lap("paint")
-    for query, rows in run_tasks(dissolve_tasks.dissolve_home, job, dissolve_tasks.dissolve_keys(job, handed_on)):
+    for query, rows in run_tasks(
+        dissolve_tasks.dissolve_home, job, dissolve_tasks.dissolve_keys(job, handed_on)
+    ):
         tallies[query].add_rows(rows)
     clock.lap("dissolve")
     for _ in run_tasks(paint_tasks.repaint_block, job, dissolve_tasks.repaint_keys(job)):
@@ -182,9 +196,12 @@ def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock
 
 
 def _order(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> None:
-    """Rows of all queries along one curve; tables stay on disk, this process sees their names and a histogram."""
+    """Rows of all queries along one curve; tables stay on disk, this process sees their names and a
+    histogram.
+    """
     bounds = join_bounds([tally.rows.bounds for tally in tallies])
-    files, n_rows = order_tasks.row_files(job), sum(tally.rows.n_rows for tally in tallies)
+    files = order_tasks.row_files(job)
+    n_rows = sum(tally.rows.n_rows for tally in tallies)
     if bounds is None:
         keys = []
     elif n_rows <= order_tasks.RANGE_ROWS:
@@ -193,7 +210,11 @@ def _order(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> No
         counts = np.zeros(order_tasks.BINS, dtype=np.int64)
         for part in run_tasks(order_tasks.count_keys, job, order_tasks.batches_of(files, bounds)):
             counts += part
-        for _ in run_tasks(order_tasks.scatter_rows, job, order_tasks.batches_of(files, bounds, order_tasks.range_edges(counts))):
+        for _ in run_tasks(
+            order_tasks.scatter_rows,
+            job,
+            order_tasks.batches_of(files, bounds, order_tasks.range_edges(counts)),
+        ):
             pass
         keys = order_tasks.range_keys(job, bounds)
     parts = order_tasks.part_keys(list(run_tasks(order_tasks.sort_range, job, keys)))
@@ -220,8 +241,12 @@ def illustrate(context: RunContext, info: RunInfo, conservation: Conservation) -
     illustrate_run(RunDir(context.run_dir), info, conservation, imagery=imagery, inside=context.plan.inside)
 
 
-def illustrate_run(run_dir: RunDir, info: RunInfo, conservation: Conservation, *, imagery: Imagery, inside: NDArray[np.bool_]) -> None:
-    """`illustrate` for any run directory; block records are opened with the fingerprint that they were written with."""
+def illustrate_run(
+    run_dir: RunDir, info: RunInfo, conservation: Conservation, *, imagery: Imagery, inside: NDArray[np.bool_]
+) -> None:
+    """`illustrate` for any run directory; block records are opened with the fingerprint that they were
+    written with.
+    """
     grid = info.lattice.grid
     reader = CogReader(imagery.sources, grid, options=imagery.load)
 
@@ -230,6 +255,8 @@ def illustrate_run(run_dir: RunDir, info: RunInfo, conservation: Conservation, *
 
     overview = read_overview(imagery.sources, grid, side_px=OVERVIEW_PX)
     seen = replace(info, fingerprint=imagery.record_fingerprint or info.fingerprint)
-    write_report(run_dir, ReportInputs(info=seen, conservation=conservation, overview_rgb=overview, read_rgb=read_rgb))
+    write_report(
+        run_dir, ReportInputs(info=seen, conservation=conservation, overview_rgb=overview, read_rgb=read_rgb)
+    )
     write_item(run_dir, ItemInputs(info=info, inside=inside))
     reader.close()

@@ -1,10 +1,12 @@
-"""Steps 1 to 3: seams of each super-tile, one union-find over what crosses, and the answer written back per super-tile.
+"""Steps 1 to 3: seams of each super-tile, one union-find over what crosses, and the answer written back per
+super-tile.
 
 1. `resolve_super` writes, per super-tile, its fragments with their components, its components and its border.
-2. `join_query` streams the borders of one query through one union-find and writes one relabel table per super-tile.
-3. `describe_super` reads its own tables, its relabel table and the borders of the left and upper neighbour, and writes what
-   painting needs (one batch per block), the components local to each block, and the rows of crossing components, filed
-   under the super-tile that owns their id.
+2. `join_query` streams the borders of one query through one union-find and writes one relabel table per
+   super-tile.
+3. `describe_super` reads its own tables, its relabel table and the borders of the left and upper neighbour,
+   and writes what painting needs (one batch per block), the components local to each block, and the rows of
+   crossing components, filed under the super-tile that owns their id.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ def resolve_super(job: MergeJob, key: SuperKey) -> ResolveCounts:
     Raises RecordError for records that are damaged, foreign or contradict each other.
     """
     query, number = key
-    tile, source = job.super_at(number), job.source(query)
+    tile = job.super_at(number)
+    source = job.source(query)
     if job.mode == "semantic":
         regions = resolve_regions(job.supers, tile, source, job.stitch)
         write_columns(job.table("regions", query, tile.name), _columns(regions.regions))
@@ -72,7 +75,10 @@ def resolve_super(job: MergeJob, key: SuperKey) -> ResolveCounts:
         write_columns(job.table("witnesses", query, tile.name), witnesses)
         write_columns(job.table("cut", query, tile.name), {"cut": regions.witnesses.cut})
         border = regions.border
-        write_columns(job.table("border", query, tile.name), *({"line": getattr(border, side)} for side in RegionBorder.__slots__))
+        write_columns(
+            job.table("border", query, tile.name),
+            *({"line": getattr(border, side)} for side in RegionBorder.__slots__),
+        )
         write_columns(job.table("roots", query, tile.name), columns_of(regions.roots))
         counts = {"n_fragments": regions.n_fragments, "n_ghosts": 0, "n_edges": 0}
         return ResolveCounts(query_index=query, **counts, scores=np.zeros(SCORE_BINS, dtype=np.int64))
@@ -99,14 +105,22 @@ class _TableStore:
     """`BorderStore` over the tables of one query."""
 
     def __init__(self, job: MergeJob, query_index: int) -> None:
-        self._job, self._query = job, query_index
+        self._job = job
+        self._query = query_index
 
     def border(self, tile: SuperTile) -> FragmentBorder | RegionBorder:
         if self._job.mode == "semantic":
             path = self._job.table("border", self._query, tile.name)
-            return RegionBorder(**{side: read_columns(path, batch)["line"] for batch, side in enumerate(RegionBorder.__slots__)})
+            return RegionBorder(
+                **{
+                    side: read_columns(path, batch)["line"]
+                    for batch, side in enumerate(RegionBorder.__slots__)
+                }
+            )
         edges = read_columns(self._job.table("edges", self._query, tile.name))["edges"]
-        return FragmentBorder(edges=edges, entry=read_columns(self._job.table("entry", self._query, tile.name))["entry"])
+        return FragmentBorder(
+            edges=edges, entry=read_columns(self._job.table("entry", self._query, tile.name))["entry"]
+        )
 
     def roots(self, tile: SuperTile) -> Roots:
         return roots_from(read_columns(self._job.table("roots", self._query, tile.name)))
@@ -117,16 +131,20 @@ class _TableStore:
 
 
 def join_query(job: MergeJob, query_index: int) -> tuple[int, JoinStats]:
-    """Step 2 for one query, returned with its figures: the only task that sees the whole region, of which it holds what crosses."""
+    """Step 2 for one query, returned with its figures: the only task that sees the whole region, of which it
+    holds what crosses.
+    """
     return query_index, join_borders(job.supers, _TableStore(job, query_index))
 
 
 def describe_super(job: MergeJob, key: SuperKey) -> None:
     """Step 3 for one super-tile."""
     query, number = key
-    tile, store = job.super_at(number), _TableStore(job, query)
+    tile = job.super_at(number)
+    store = _TableStore(job, query)
     columns = read_columns(job.table("relabel", query, tile.name))
-    relabel, own = Relabel(key=columns["local_key"], whole=roots_from(columns)), store.roots(tile)
+    relabel = Relabel(key=columns["local_key"], whole=roots_from(columns))
+    own = store.roots(tile)
     paint: PaintColumns | RegionPaint
     if job.mode == "semantic":
         regions = RegionColumns(**read_columns(job.table("regions", query, tile.name)))
@@ -135,11 +153,26 @@ def describe_super(job: MergeJob, key: SuperKey) -> None:
         paint, components, members = describe_regions(regions, witnesses, own=own, relabel=relabel)
     else:
         held = read_columns(job.table("fragments", query, tile.name))
-        fragments = FragmentColumns(table=rank_fragments(held["rows"], job.lattice), component=held["component"], matched=held["matched"])
+        fragments = FragmentColumns(
+            table=rank_fragments(held["rows"], job.lattice),
+            component=held["component"],
+            matched=held["matched"],
+        )
         before = {EAST: job.supers.before(tile, 1), SOUTH: job.supers.before(tile, 0)}
-        incoming = incoming_bits({side: None if other is None else _fragment_border(store, other) for side, other in before.items()})
+        incoming = incoming_bits(
+            {
+                side: None if other is None else _fragment_border(store, other)
+                for side, other in before.items()
+            }
+        )
         paint, components, members = describe_fragments(
-            job.supers, tile, fragments=fragments, own=own, relabel=relabel, incoming=incoming, options=job.stitch
+            job.supers,
+            tile,
+            fragments=fragments,
+            own=own,
+            relabel=relabel,
+            incoming=incoming,
+            options=job.stitch,
         )
     _write_described(job, query, tile, paint, components, members)
 
@@ -151,9 +184,16 @@ def _fragment_border(store: _TableStore, tile: SuperTile) -> FragmentBorder:
 
 
 def _write_described(
-    job: MergeJob, query: int, tile: SuperTile, paint: PaintColumns | RegionPaint, components: ComponentColumns, members: MemberColumns
+    job: MergeJob,
+    query: int,
+    tile: SuperTile,
+    paint: PaintColumns | RegionPaint,
+    components: ComponentColumns,
+    members: MemberColumns,
 ) -> None:
-    numbers = np.array([row * job.lattice.n_block_cols + col for row, col in job.supers.blocks(tile)], dtype=np.int64)
+    numbers = np.array(
+        [row * job.lattice.n_block_cols + col for row, col in job.supers.blocks(tile)], dtype=np.int64
+    )
     for kind, columns, block in (
         ("paint", _columns(paint), paint.block),
         ("components", _columns(components), components.home),
@@ -172,9 +212,14 @@ def _columns(table: Any) -> dict[str, NDArray[Any]]:
     return {item.name: getattr(table, item.name) for item in fields(table)}
 
 
-def _batches(columns: Mapping[str, NDArray[Any]], block: NDArray[np.int64], numbers: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
+def _batches(
+    columns: Mapping[str, NDArray[Any]], block: NDArray[np.int64], numbers: NDArray[np.int64]
+) -> list[dict[str, NDArray[Any]]]:
     """One batch per block number; rows of one block keep their order."""
     order = np.argsort(block, kind="stable")
     first = np.searchsorted(block[order], numbers)
     last = np.searchsorted(block[order], numbers, side="right")
-    return [{name: values[order[i:j]] for name, values in columns.items()} for i, j in zip(first.tolist(), last.tolist(), strict=True)]
+    return [
+        {name: values[order[i:j]] for name, values in columns.items()}
+        for i, j in zip(first.tolist(), last.tolist(), strict=True)
+    ]

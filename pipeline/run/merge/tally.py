@@ -23,7 +23,8 @@ def join_bounds(parts: Iterable[Bounds | None]) -> Bounds | None:
     boxes = np.array([part for part in parts if part is not None], dtype=np.float64).reshape(-1, 4)
     if not len(boxes):
         return None
-    low, high = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
+    low = boxes[:, :2].min(axis=0).tolist()
+    high = boxes[:, 2:].max(axis=0).tolist()
     return low[0], low[1], high[0], high[1]
 
 
@@ -63,16 +64,19 @@ class Tally:
         )
 
     def add_ground(self, part: SeamDensity) -> None:
-        self.ground = SeamDensity(seam_px=self.ground.seam_px + part.seam_px, core_px=self.ground.core_px + part.core_px)
+        self.ground = SeamDensity(
+            seam_px=self.ground.seam_px + part.seam_px, core_px=self.ground.core_px + part.core_px
+        )
 
     def figures(self) -> dict[str, Any]:
         """The QA table of one question, as plain values for run.json.
 
-        `match_scores`: mutual-best pairs of pieces over all seams in SCORE_BINS bins of 0..1; a good threshold lies in its
-        valley. `density`: objects per megapixel whose bounding box is centred where a neighbouring tile sees too, against
-        the rest; far from a ratio of 1 on a large region, the model behaves differently near tile borders. `rescued`: objects
-        that the owner of their pixels missed. `audit`: pairs of whole, touching fragments of one tile that were joined, the
-        components that held them, and the edges cut to part them; zeros without an audit.
+        `match_scores`: mutual-best pairs of pieces over all seams in SCORE_BINS bins of 0..1; a good
+        threshold lies in its valley. `density`: objects per megapixel whose bounding box is centred where a
+        neighbouring tile sees too, against the rest; far from a ratio of 1 on a large region, the model
+        behaves differently near tile borders. `rescued`: objects that the owner of their pixels missed.
+        `audit`: pairs of whole, touching fragments of one tile that were joined, the components that held
+        them, and the edges cut to part them; zeros without an audit.
         """
         inner_px = self.ground.core_px - self.ground.seam_px
         seam = _per_megapixel(self.rows.at_seam, self.ground.seam_px)
@@ -94,7 +98,9 @@ class Tally:
             "truncated": self.rows.n_truncated,
             "one_sided": self.rows.n_one_sided,
             "rescued": self.rows.n_rescued,
-            "audit": {name: getattr(self.audit, name) for name in ("contradictions", "components", "cut_edges")},
+            "audit": {
+                name: getattr(self.audit, name) for name in ("contradictions", "components", "cut_edges")
+            },
         }
 
 

@@ -1,6 +1,7 @@
 """The merge of one query over one region in one process: fragments of all tiles in, whole instances out.
 
-A run merges in tasks (pipeline.run.merge) with the same pieces and the same result; this is for regions that fit into memory.
+A run merges in tasks (pipeline.run.merge) with the same pieces and the same result; this is for regions that
+fit into memory.
 
 1. `fragment_table`   all fragments as columns, ranked by their smallest core pixel             (fragment_table)
 2. `match_seams`      evidence of every seam, joined by a union-find; audited if asked          (seams, resolve, audit)
@@ -11,9 +12,10 @@ A run merges in tasks (pipeline.run.merge) with the same pieces and the same res
 
 Semantic mode replaces 2 to 4 by connected components of the union of all masks (semantic).
 
-Everything is a pure function of the records: no counters, no clocks, no order. Records may come in any order, blocks
-may have any size and may be painted by any number of workers; the bytes are the same. In memory at a time: the
-fragment table, (K + 2)^2 tiles of labels, one block of component numbers, pieces of objects that cross block borders.
+Everything is a pure function of the records: no counters, no clocks, no order. Records may come in any order,
+blocks may have any size and may be painted by any number of workers; the bytes are the same. In memory at a
+time: the fragment table, (K + 2)^2 tiles of labels, one block of component numbers, pieces of objects that
+cross block borders.
 """
 
 from __future__ import annotations
@@ -63,11 +65,20 @@ class Merge:
     """The merged instances of one query, and the painter that shows them."""
 
     def __init__(
-        self, lattice: TileLattice, painter: Painter, *, number: NDArray[np.int64], instances: Instances, stats: MergeStats
+        self,
+        lattice: TileLattice,
+        painter: Painter,
+        *,
+        number: NDArray[np.int64],
+        instances: Instances,
+        stats: MergeStats,
     ) -> None:
         """`number` is the painter's component number of each row of `instances`."""
-        self.lattice, self.instances, self.stats = lattice, instances, stats
-        self._painter, self._number = painter, number
+        self.lattice = lattice
+        self.instances = instances
+        self.stats = stats
+        self._painter = painter
+        self._number = number
 
     def paint_block(self, block_row: int, block_col: int, keep: Ids | None = None) -> NDArray[np.uint64]:
         """Instance ids (h, w) over `lattice.block_core(block_row, block_col)`, 0 = background.
@@ -83,7 +94,8 @@ class Merge:
     def polygons(self, keep: Ids | None = None) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.object_]]]:
         """Batches of (instance ids (n,) ascending, geometries (n,)), each instance of `keep` exactly once.
 
-        Polygon or MultiPolygon in pixel-edge coordinates (x = column, y = row) of the run grid; area = `area_px`.
+        Polygon or MultiPolygon in pixel-edge coordinates (x = column, y = row) of the run grid; area =
+        `area_px`.
         """
         shown = self._shown(keep)
         table = np.zeros(self._top, dtype=np.int32)
@@ -107,18 +119,32 @@ class Merge:
         have = self.instances.instance_id
         if keep is None:
             return np.ones(have.size, dtype=np.bool_)
-        wanted = np.unique(keep.astype(np.uint64) if isinstance(keep, np.ndarray) else np.fromiter(map(int, keep), dtype=np.uint64))
+        wanted = np.unique(
+            keep.astype(np.uint64)
+            if isinstance(keep, np.ndarray)
+            else np.fromiter(map(int, keep), dtype=np.uint64)
+        )
         row = np.searchsorted(have, wanted)
         known = np.append(have, np.uint64(0))[row] == wanted
         if not known.all():
-            raise ValueError(f"keep must hold ids of the instance table, {int((~known).sum())} are not, first {int(wanted[~known][0])}")
+            raise ValueError(
+                f"keep must hold ids of the instance table, {int((~known).sum())} are not, first {int(wanted[~known][0])}"
+            )
         shown = np.zeros(have.size, dtype=np.bool_)
         shown[row] = True
         return shown
 
 
-def merge_region(lattice: TileLattice, tiles: TileSource, options: StitchOptions, *, mode: Mode, aoi_mask: AoiMask | None = None) -> Merge:
-    """Merge the tiles of ONE query. `aoi_mask` is asked once per block for the pixels that count into `aoi_px`.
+def merge_region(
+    lattice: TileLattice,
+    tiles: TileSource,
+    options: StitchOptions,
+    *,
+    mode: Mode,
+    aoi_mask: AoiMask | None = None,
+) -> Merge:
+    """Merge the tiles of ONE query. `aoi_mask` is asked once per block for the pixels that count into
+    `aoi_px`.
 
     Raises RecordError when records contradict each other or the lattice.
     """
@@ -127,7 +153,9 @@ def merge_region(lattice: TileLattice, tiles: TileSource, options: StitchOptions
     painter: Painter
     if mode == "semantic":
         regions = SemanticPainter(lattice, cache, table, options)
-        painter, components, n_edges = regions, regions.components, 0
+        painter = regions
+        components = regions.components
+        n_edges = 0
     else:
         matches = match_seams(lattice, cache, table, options)
         matches = audit_matches(lattice, cache, table, matches) if options.audit else matches
@@ -136,7 +164,13 @@ def merge_region(lattice: TileLattice, tiles: TileSource, options: StitchOptions
         n_edges = matches.edges.a.size
     painted = measure_painted(lattice, painter, components.n, aoi_mask)
     number, instances = instance_table(table, components, painted, options)
-    return Merge(lattice, painter, number=number, instances=instances, stats=_stats(table, components, instances, n_edges))
+    return Merge(
+        lattice,
+        painter,
+        number=number,
+        instances=instances,
+        stats=_stats(table, components, instances, n_edges),
+    )
 
 
 def _stats(table: FragmentTable, components: Components, instances: Instances, n_edges: int) -> MergeStats:

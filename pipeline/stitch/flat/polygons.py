@@ -1,8 +1,8 @@
 """Rasters of component numbers, block by block -> whole polygons, with bounded memory.
 
-A component whose bounding window lies in one block is final there. Pieces of the others wait until the last block of
-their window has passed (row-major order), are dissolved and leave; between blocks only one row and one column of
-component numbers is kept, to count the pixel edges that pieces share.
+A component whose bounding window lies in one block is final there. Pieces of the others wait until the last
+block of their window has passed (row-major order), are dissolved and leave; between blocks only one row and
+one column of component numbers is kept, to count the pixel edges that pieces share.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class PolygonStream:
 
     def __init__(self, lattice: TileLattice, bounds: NDArray[np.int64], area_px: NDArray[np.int64]) -> None:
         """`bounds` (m + 1, 4) row0, col0, row1, col1 and `area_px` (m + 1,) per component number, as painted."""
-        self._lattice, self._bounds, self._area_px = lattice, bounds, area_px
+        self._lattice = lattice
+        self._bounds = bounds
+        self._area_px = area_px
         self._pieces: dict[int, list[shapely.Geometry]] = {}
         self._shared: defaultdict[int, int] = defaultdict(int)
         self._due: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
@@ -44,8 +46,12 @@ class PolygonStream:
         self._above[window.col0 : window.col1], self._left = image[-1], image[:, -1].copy()
         numbers, polygons, area = polygonise(image, (window.row0, window.col0))
         bounds = self._bounds[numbers]
-        inside = (bounds[:, :2] >= (window.row0, window.col0)).all(axis=1) & (bounds[:, 2:] <= (window.row1, window.col1)).all(axis=1)
-        assert (area[inside] == self._area_px[numbers[inside]]).all(), "a block was painted differently than it was measured"
+        inside = (bounds[:, :2] >= (window.row0, window.col0)).all(axis=1) & (
+            bounds[:, 2:] <= (window.row1, window.col1)
+        ).all(axis=1)
+        assert (area[inside] == self._area_px[numbers[inside]]).all(), (
+            "a block was painted differently than it was measured"
+        )
         for number, piece in zip(numbers[~inside].tolist(), polygons[~inside], strict=True):
             if number not in self._pieces:
                 self._pieces[number] = []
@@ -72,14 +78,20 @@ class PolygonStream:
             self._shared[number] += count
 
     def _dissolve(self, number: int) -> shapely.Geometry:
-        pieces, shared = self._pieces.pop(number), self._shared.pop(number, 0)
+        pieces = self._pieces.pop(number)
+        shared = self._shared.pop(number, 0)
         return dissolve(pieces, area_px=int(self._area_px[number]), shared_px=shared)
 
 
 def stream_polygons(
-    lattice: TileLattice, paint: Callable[[int, int], NDArray[np.int32]], bounds: NDArray[np.int64], area_px: NDArray[np.int64]
+    lattice: TileLattice,
+    paint: Callable[[int, int], NDArray[np.int32]],
+    bounds: NDArray[np.int64],
+    area_px: NDArray[np.int64],
 ) -> Iterator[PolygonBatch]:
-    """All polygons of a region, painting each block once; batches follow the blocks, numbers ascend inside a batch."""
+    """All polygons of a region, painting each block once; batches follow the blocks, numbers ascend inside a
+    batch.
+    """
     stream = PolygonStream(lattice, bounds, area_px)
     for block_row, block_col in blocks_of(lattice):
         numbers, polygons = stream.add(block_row, block_col, paint(block_row, block_col))

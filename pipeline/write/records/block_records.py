@@ -1,17 +1,23 @@
 """Block records: the committed result of inference, one Parquet file per block.
 
-1. `write_block_record` turns a BlockRecord into `blocks/{block_id}.parquet`: one row per (tile, query), one row group. The
-   name is deterministic and the write atomic, so its presence means that the block is done, and doing it twice leaves one file.
-2. Pixels are stored three ways: the label image of the read window; the four seam strips cut from it, in columns of their
-   own (a seam task reads two strips, not two tiles); and the validity of the core (with the tile's first query only).
-3. Readers project columns: `read_summaries` touches no pixels, `read_label_blobs` and `read_strip` only theirs.
-4. The file's metadata holds schema version, fingerprint, row count and block id. `_open` checks all of them, pages carry
-   checksums, so a truncated, damaged, foreign or older file raises RecordError and is never half-believed.
+1. `write_block_record` turns a BlockRecord into `blocks/{block_id}.parquet`: one row per (tile, query), one
+   row group. The name is deterministic and the write atomic, so its presence means that the block is done,
+   and doing it twice leaves one file.
+2. Pixels are stored three ways: the label image of the read window; the four seam strips cut from it, in
+   columns of their own (a seam task reads two strips, not two tiles); and the validity of the core (with the
+   tile's first query only).
+3. Readers project columns: `read_summaries` touches no pixels, `read_label_blobs` and `read_strip` only
+   theirs.
+4. The file's metadata holds schema version, fingerprint, row count and block id. `_open` checks all of them,
+   pages carry checksums, so a truncated, damaged, foreign or older file raises RecordError and is never
+   half-believed.
 
-A run with a gate or a verifier adds its columns at the end (`record_columns.SECOND_LOOKS`); without one they are not there.
+A run with a gate or a verifier adds its columns at the end (`record_columns.SECOND_LOOKS`); without one they
+are not there.
 
-Only standard Arrow types are used: no extension types that a reader would have to unpickle. The same record gives the same
-bytes. Texts are UTF-8; a lone surrogate in a reply becomes `?`, and URLs in errors lose their query strings.
+Only standard Arrow types are used: no extension types that a reader would have to unpickle. The same record
+gives the same bytes. Texts are UTF-8; a lone surrogate in a reply becomes `?`, and URLs in errors lose their
+query strings.
 """
 
 from __future__ import annotations
@@ -111,18 +117,22 @@ class DoneBlocks:
 
 
 def seam_window(lattice: TileLattice, tile: TileSpec, side: Side) -> Window | None:
-    """The seam with the neighbour on `side`: where both read windows see the same pixels. None at the grid's border."""
-    row, col = tile.tile_row + _STEPS[side][0], tile.tile_col + _STEPS[side][1]
+    """The seam with the neighbour on `side`: where both read windows see the same pixels. None at the grid's
+    border.
+    """
+    row = tile.tile_row + _STEPS[side][0]
+    col = tile.tile_col + _STEPS[side][1]
     if not (0 <= row < lattice.n_tile_rows and 0 <= col < lattice.n_tile_cols):
         return None
     return tile.read.intersect(lattice.tile(row, col).read)
 
 
 def write_block_record(run_dir: RunDir, record: BlockRecord, *, lattice: TileLattice) -> Path:
-    """Commit one block: encode, then one atomic write to `run_dir.block(record.block_id)`; an older file is replaced.
+    """Commit one block: encode, then one atomic write to `run_dir.block(record.block_id)`; an older file is
+    replaced.
 
-    Raises ValueError when the record contradicts itself: a tile of another lattice, labels of another shape, a repeated
-    (tile, query), or a tile without validity.
+    Raises ValueError when the record contradicts itself: a tile of another lattice, labels of another shape,
+    a repeated (tile, query), or a tile without validity.
     """
     _require_consistent(record, lattice)
     return write_bytes_atomic(run_dir.block(record.block_id), record_to_bytes(record, lattice=lattice))
@@ -156,7 +166,10 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
         "fragments": fragments_column(rows),
         "labels": [None if row.labels is None else encode_labels(row.labels) for row in rows],
         **{f"seam_{side}": [_strip(row, lattice, side) for row in rows] for side in SIDES},
-        "valid": [encode_bits(record.valid[row.tile.tile_id]) if first_row[row.tile.tile_id] == i else None for i, row in enumerate(rows)],
+        "valid": [
+            encode_bits(record.valid[row.tile.tile_id]) if first_row[row.tile.tile_id] == i else None
+            for i, row in enumerate(rows)
+        ],
         **{name: [getattr(row, name) for row in rows] for name in SECOND_LOOKS},
     }
     schema = record_schema(rows)
@@ -170,19 +183,26 @@ def read_block_record(path: Path, fingerprint: str) -> BlockRecord:
         table = file.read()
         blobs = table["labels"].to_pylist()
         tiles = tile_records(table, labels=[None if blob is None else decode_labels(blob) for blob in blobs])
-        ids, bits = table["tile_id"].to_pylist(), table["valid"].to_pylist()
+        ids = table["tile_id"].to_pylist()
+        bits = table["valid"].to_pylist()
         return BlockRecord(
             block_id=metadata["block_id"],
             fingerprint=fingerprint,
             tiles=tiles,
-            valid={tile_id: decode_bits(blob) for tile_id, blob in zip(ids, bits, strict=True) if blob is not None},
+            valid={
+                tile_id: decode_bits(blob)
+                for tile_id, blob in zip(ids, bits, strict=True)
+                if blob is not None
+            },
             n_embeddings=int(metadata["n_embeddings"]),
             elapsed_s=float(metadata["elapsed_s"]),
         )
 
 
 def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
-    """Statuses, prompts and fragments of a record; no pixel column is read. Raises RecordError as `read_block_record`."""
+    """Statuses, prompts and fragments of a record; no pixel column is read. Raises RecordError as
+    `read_block_record`.
+    """
     with _open(path, fingerprint) as (file, metadata):
         table = file.read(columns=list(_SUMMARY))
         return BlockSummaries(
@@ -194,7 +214,9 @@ def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
 
 
 def read_counts(path: Path, fingerprint: str) -> BlockCounts:
-    """Statuses and counts of a record; of its lists only one number per entry is read. Raises RecordError as `read_block_record`."""
+    """Statuses and counts of a record; of its lists only one number per entry is read. Raises RecordError as
+    `read_block_record`.
+    """
     plain = [name for name in _SUMMARY if name not in ("reply", "rationale", "prompts", "fragments")]
     with _open(path, fingerprint) as (file, metadata):
         table = file.read(columns=[*plain, "prompts.list.element.label", "fragments.list.element.local"])
@@ -213,7 +235,10 @@ def read_counts(path: Path, fingerprint: str) -> BlockCounts:
             gate_p=gate_p[i],
             audited=bool(audited[i]),
             verified=tuple(verified[i] or ()),
-            **{name: column[name][i] for name in ("query_index", "error", "n_dropped", "truncated_reply", "n_calls", "valid_px")},
+            **{
+                name: column[name][i]
+                for name in ("query_index", "error", "n_dropped", "truncated_reply", "n_calls", "valid_px")
+            },
         )
         for i in range(table.num_rows)
     )
@@ -227,17 +252,31 @@ def read_columns(path: Path, fingerprint: str, *, columns: Sequence[str]) -> pa.
 
 
 def read_label_blobs(path: Path, fingerprint: str, *, query_index: int) -> dict[tuple[int, int], bytes]:
-    """(tile_row, tile_col) -> encoded label image (`decode_labels`) of the tiles where this query found something."""
+    """(tile_row, tile_col) -> encoded label image (`decode_labels`) of the tiles where this query found
+    something.
+    """
     table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "query_index", "labels"])
     rows, cols, queries, blobs = (table[name].to_pylist() for name in table.column_names)
-    return {(r, c): blob for r, c, q, blob in zip(rows, cols, queries, blobs, strict=True) if q == query_index and blob is not None}
+    return {
+        (r, c): blob
+        for r, c, q, blob in zip(rows, cols, queries, blobs, strict=True)
+        if q == query_index and blob is not None
+    }
 
 
-def read_strip_blobs(path: Path, fingerprint: str, *, query_index: int, side: Side) -> dict[tuple[int, int], bytes]:
-    """(tile_row, tile_col) -> encoded label image of the seam on `side`, over `seam_window(lattice, tile, side)`."""
+def read_strip_blobs(
+    path: Path, fingerprint: str, *, query_index: int, side: Side
+) -> dict[tuple[int, int], bytes]:
+    """(tile_row, tile_col) -> encoded label image of the seam on `side`, over `seam_window(lattice, tile,
+    side)`.
+    """
     table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "query_index", f"seam_{side}"])
     rows, cols, queries, blobs = (table[name].to_pylist() for name in table.column_names)
-    return {(r, c): blob for r, c, q, blob in zip(rows, cols, queries, blobs, strict=True) if q == query_index and blob is not None}
+    return {
+        (r, c): blob
+        for r, c, q, blob in zip(rows, cols, queries, blobs, strict=True)
+        if q == query_index and blob is not None
+    }
 
 
 def read_valid_blobs(path: Path, fingerprint: str) -> dict[tuple[int, int], bytes]:
@@ -248,8 +287,11 @@ def read_valid_blobs(path: Path, fingerprint: str) -> dict[tuple[int, int], byte
 
 
 def done_blocks(run_dir: RunDir, fingerprint: str) -> DoneBlocks:
-    """List the committed blocks by their names and footers; a zero-byte, truncated or foreign file is not done."""
-    done, unusable = set(), {}
+    """List the committed blocks by their names and footers; a zero-byte, truncated or foreign file is not
+    done.
+    """
+    done = set()
+    unusable = {}
     for path in sorted(run_dir.blocks.glob("*.parquet")):
         if path.name.startswith("."):
             continue
@@ -263,27 +305,41 @@ def done_blocks(run_dir: RunDir, fingerprint: str) -> DoneBlocks:
 
 @contextmanager
 def _open(path: Path, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
-    """An open record whose metadata fits; whatever goes wrong inside the body becomes a RecordError with a remedy."""
+    """An open record whose metadata fits; whatever goes wrong inside the body becomes a RecordError with a
+    remedy.
+    """
     try:
         with path.open("rb") as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
             yield file, _checked_metadata(path, file, fingerprint)
     except FileNotFoundError as error:
-        raise RecordError(f"block record {path} is missing. To fix: start the run again on the same --out") from error
+        raise RecordError(
+            f"block record {path} is missing. To fix: start the run again on the same --out"
+        ) from error
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
-        raise RecordError(f"block record {path} is truncated or damaged ({error}). To fix: {REMEDY}") from error
+        raise RecordError(
+            f"block record {path} is truncated or damaged ({error}). To fix: {REMEDY}"
+        ) from error
 
 
 def _checked_metadata(path: Path, file: pq.ParquetFile, fingerprint: str) -> dict[str, str]:
     stored = file.metadata.metadata or {}
-    found = {key.removeprefix(_PREFIX).decode(): value.decode() for key, value in stored.items() if key.startswith(_PREFIX)}
+    found = {
+        key.removeprefix(_PREFIX).decode(): value.decode()
+        for key, value in stored.items()
+        if key.startswith(_PREFIX)
+    }
     if found.get("schema_version") != RECORD_VERSION.decode():
         came = found.get("schema_version", "none")
-        raise RecordError(f"block record {path} must have schema version {RECORD_VERSION.decode()}, got {came}. To fix: {REMEDY}")
+        raise RecordError(
+            f"block record {path} must have schema version {RECORD_VERSION.decode()}, got {came}. To fix: {REMEDY}"
+        )
     if found["fingerprint"] != fingerprint:
         came = f"fingerprint {found['fingerprint'][:12]}, wanted {fingerprint[:12]}"
         raise RecordError(f"block record {path} belongs to another run ({came}). To fix: {REMEDY}")
     if found["block_id"] != path.stem or int(found["n_rows"]) != file.metadata.num_rows:
-        raise RecordError(f"block record {path} holds {file.metadata.num_rows} rows of block {found['block_id']}. To fix: {REMEDY}")
+        raise RecordError(
+            f"block record {path} holds {file.metadata.num_rows} rows of block {found['block_id']}. To fix: {REMEDY}"
+        )
     return found
 
 
@@ -325,9 +381,13 @@ def _require_consistent(record: BlockRecord, lattice: TileLattice) -> None:
     for row in record.tiles:
         tile = row.tile
         if tile != lattice.tile(tile.tile_row, tile.tile_col):
-            raise ValueError(f"{tile.tile_id} of record {record.block_id} must be a tile of the run's lattice, got {tile}")
+            raise ValueError(
+                f"{tile.tile_id} of record {record.block_id} must be a tile of the run's lattice, got {tile}"
+            )
         if (tile.tile_id, row.query_index) in seen:
-            raise ValueError(f"record {record.block_id} must hold each tile and query once, got {tile.tile_id}, {row.query_index} twice")
+            raise ValueError(
+                f"record {record.block_id} must hold each tile and query once, got {tile.tile_id}, {row.query_index} twice"
+            )
         seen.add((tile.tile_id, row.query_index))
         _require_shape(f"labels of {tile.tile_id}", row.labels, tile.read)
         if tile.tile_id not in record.valid:

@@ -5,9 +5,10 @@ Measured on 1024 x 1024 label images (8 objects / 200 objects / 200 ragged objec
     zstd 3 of the raw uint16     2.1 / 32 / 69 kB     encode 0.5-1.5 ms    decode 0.1-0.7 ms
     run lengths, then zstd 3     1.4 / 26 / 64 kB     encode 0.7-2.0 ms    decode 0.1-0.9 ms
 
-Level 9 saves another 10 % for four times the time. Salt-and-pepper noise, which no segmenter makes, is the one case
-where run lengths lose (+29 %). Every blob starts with its own header, so that it can be decoded alone and a damaged one
-is noticed: 4 bytes magic, then uint32 little-endian height, width, number of runs (labels only).
+Level 9 saves another 10 % for four times the time. Salt-and-pepper noise, which no segmenter makes, is the
+one case where run lengths lose (+29 %). Every blob starts with its own header, so that it can be decoded
+alone and a damaged one is noticed: 4 bytes magic, then uint32 little-endian height, width, number of runs
+(labels only).
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ def encode_labels(labels: NDArray[np.uint16]) -> bytes:
     if labels.dtype != np.uint16 or labels.ndim != 2:
         raise ValueError(f"labels must be a 2-D uint16 image, got {labels.dtype} with shape {labels.shape}")
     flat = np.ascontiguousarray(labels).ravel()
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1]) if flat.size else np.zeros(0, dtype=np.int64)
+    starts = (
+        np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+        if flat.size
+        else np.zeros(0, dtype=np.int64)
+    )
     lengths = np.diff(np.append(starts, flat.size)).astype("<u4")
     payload = flat[starts].astype("<u2").tobytes() + lengths.tobytes()
     return _LABELS.pack(_LABELS_MAGIC, *labels.shape, starts.size) + _compress(payload)
@@ -49,7 +54,9 @@ def decode_labels(blob: bytes) -> NDArray[np.uint16]:
     values = np.frombuffer(payload, dtype="<u2", count=n_runs)
     lengths = np.frombuffer(payload, dtype="<u4", count=n_runs, offset=2 * n_runs)
     if int(lengths.sum(dtype=np.int64)) != height * width:
-        raise ValueError(f"the runs of a {height} x {width} label image must add up to its pixels, got {lengths.sum(dtype=np.int64)}")
+        raise ValueError(
+            f"the runs of a {height} x {width} label image must add up to its pixels, got {lengths.sum(dtype=np.int64)}"
+        )
     return np.repeat(values, lengths).astype(np.uint16, copy=False).reshape(height, width)
 
 
@@ -73,7 +80,11 @@ def decode_bits(blob: bytes) -> NDArray[np.bool_]:
 
 
 def _compress(payload: bytes) -> bytes:
-    return bytes(pa.Codec("zstd", compression_level=ZSTD_LEVEL).compress(payload, asbytes=True)) if payload else b""
+    return (
+        bytes(pa.Codec("zstd", compression_level=ZSTD_LEVEL).compress(payload, asbytes=True))
+        if payload
+        else b""
+    )
 
 
 def _decompress(data: bytes, n_bytes: int) -> bytes:

@@ -1,7 +1,8 @@
 """The columns of a block record: Arrow schema, and TileRecord <-> columns.
 
-Nested values (prompts, fragments) are lists of structs, built and read column by column: a tile may have thousands of
-fragments, and a Python dict per fragment would cost more than the segmentation's own bookkeeping.
+Nested values (prompts, fragments) are lists of structs, built and read column by column: a tile may have
+thousands of fragments, and a Python dict per fragment would cost more than the segmentation's own
+bookkeeping.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _WINDOW_INTS = ("row0", "col0", "row1", "col1")
 POINT = pa.struct([("x", pa.float64()), ("y", pa.float64()), ("label", pa.int8())])
 """A point prompt: pixel-edge coordinates of the read window; label 1 = inside, 0 = outside."""
 
-PROMPT = pa.struct([("box_xyxy", pa.list_(pa.float64())), ("points", pa.list_(POINT)), ("label", pa.string())])
+PROMPT = pa.struct(
+    [("box_xyxy", pa.list_(pa.float64())), ("points", pa.list_(POINT)), ("label", pa.string())]
+)
 """A prompt; box_xyxy holds four numbers or is null."""
 
 FRAGMENT = pa.struct([(name, pa.int64()) for name in (*_FRAGMENT_INTS, *_WINDOW_INTS)])
@@ -57,7 +60,9 @@ SCHEMA = pa.schema(
 """One row per (tile, query)."""
 
 GATE_COLUMNS = (("gate_p", pa.float64()), ("audited", pa.bool_()))
-"""Only in records of a run with a gate: its probability (null: not judged), and whether the tile is of the audit's sample."""
+"""Only in records of a run with a gate: its probability (null: not judged), and whether the tile is of the
+audit's sample.
+"""
 
 VERIFIER_COLUMNS = (("verified", pa.list_(pa.float64())),)
 """Only in records of a run with a verifier: per prompt its probability (null: no mask, or not judged)."""
@@ -80,7 +85,9 @@ def record_schema(rows: Sequence[TileRecord]) -> pa.Schema:
 
 def prompts_column(rows: Sequence[TileRecord]) -> pa.Array:
     """list<PROMPT>, one list per row."""
-    return pa.array([[_prompt_entry(prompt) for prompt in row.prompts] for row in rows], type=SCHEMA.field("prompts").type)
+    return pa.array(
+        [[_prompt_entry(prompt) for prompt in row.prompts] for row in rows], type=SCHEMA.field("prompts").type
+    )
 
 
 def fragments_column(rows: Sequence[TileRecord]) -> pa.Array:
@@ -88,7 +95,9 @@ def fragments_column(rows: Sequence[TileRecord]) -> pa.Array:
     flat = [fragment for row in rows for fragment in row.fragments]
     columns = [[getattr(fragment, name) for fragment in flat] for name in _FRAGMENT_INTS]
     columns += [[getattr(fragment.window, name) for fragment in flat] for name in _WINDOW_INTS]
-    values = pa.StructArray.from_arrays([pa.array(column, type=pa.int64()) for column in columns], fields=list(FRAGMENT))
+    values = pa.StructArray.from_arrays(
+        [pa.array(column, type=pa.int64()) for column in columns], fields=list(FRAGMENT)
+    )
     offsets = np.concatenate([[0], np.cumsum([len(row.fragments) for row in rows])]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 
@@ -96,8 +105,13 @@ def fragments_column(rows: Sequence[TileRecord]) -> pa.Array:
 def tile_records(table: pa.Table, *, labels: Sequence[NDArray[np.uint16] | None]) -> tuple[TileRecord, ...]:
     """Rows of a record's table as TileRecords, with `labels` given row by row."""
     table = table.combine_chunks()
-    column = {name: table[name].to_pylist() for name in table.column_names if name not in {"fragments", "labels", "valid"}}
-    fragments, specs = fragment_lists(table["fragments"]), tile_specs(column)
+    column = {
+        name: table[name].to_pylist()
+        for name in table.column_names
+        if name not in {"fragments", "labels", "valid"}
+    }
+    fragments = fragment_lists(table["fragments"])
+    specs = tile_specs(column)
     absent = [None] * table.num_rows
     gate_p, audited, verified = (column.get(name, absent) for name in SECOND_LOOKS)
     return tuple(
@@ -160,7 +174,10 @@ def _fragment(entry: Iterable[int]) -> Fragment:
 
 
 def _prompt_entry(prompt: Prompt) -> dict[str, Any]:
-    points = [{"x": x, "y": y, "label": label} for (x, y), label in zip(prompt.points_xy, prompt.point_labels, strict=True)]
+    points = [
+        {"x": x, "y": y, "label": label}
+        for (x, y), label in zip(prompt.points_xy, prompt.point_labels, strict=True)
+    ]
     box = None if prompt.box_xyxy is None else list(prompt.box_xyxy)
     return {"box_xyxy": box, "points": points, "label": prompt.label.encode("utf-8", "replace").decode()}
 

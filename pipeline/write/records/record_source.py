@@ -1,9 +1,11 @@
-"""Block records as the merge wants them: one query, tile by tile or block by block, within a fixed amount of memory.
+"""Block records as the merge wants them: one query, tile by tile or block by block, within a fixed amount of
+memory.
 
-The merge stage declares what it needs as a Protocol and never sees a file; `RecordSource` fits that Protocol by shape alone,
-because stages do not import each other. Pixels are decoded anew each time (half a millisecond a tile; the merge keeps the few
-it works on); what is kept here, within a budget of bytes and least recently used out first, are the compressed columns of
-recent blocks: neighbouring tiles are asked for in turn, so a handful of blocks serves all requests.
+The merge stage declares what it needs as a Protocol and never sees a file; `RecordSource` fits that Protocol
+by shape alone, because stages do not import each other. Pixels are decoded anew each time (half a millisecond
+a tile; the merge keeps the few it works on); what is kept here, within a budget of bytes and least recently
+used out first, are the compressed columns of recent blocks: neighbouring tiles are asked for in turn, so a
+handful of blocks serves all requests.
 """
 
 from __future__ import annotations
@@ -65,8 +67,8 @@ class TileSummary:
 class RecordSource:
     """One query's tiles, read from the block records of a run.
 
-    Every method raises RecordError when a record is truncated, damaged or foreign; a missing record means that its tiles are
-    unplanned here (`write_coverage` is what notices planned tiles without a record).
+    Every method raises RecordError when a record is truncated, damaged or foreign; a missing record means
+    that its tiles are unplanned here (`write_coverage` is what notices planned tiles without a record).
     """
 
     def __init__(
@@ -82,25 +84,39 @@ class RecordSource:
         self.query_index = query_index
         self._run_dir = run_dir
         self._fingerprint = fingerprint
-        self._blobs: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_blob_bytes)
-        self._valid: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_blob_bytes)
-        self._strips: _ByteCache[dict[tuple[int, int, int], bytes]] = _ByteCache(block_cache_bytes, size_of=_strip_bytes)
-        self._fates: _ByteCache[dict[tuple[int, int], TileFate]] = _ByteCache(_FATE_CACHE_BYTES, size_of=_fate_bytes)
+        self._blobs: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(
+            block_cache_bytes, size_of=_blob_bytes
+        )
+        self._valid: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(
+            block_cache_bytes, size_of=_blob_bytes
+        )
+        self._strips: _ByteCache[dict[tuple[int, int, int], bytes]] = _ByteCache(
+            block_cache_bytes, size_of=_strip_bytes
+        )
+        self._fates: _ByteCache[dict[tuple[int, int], TileFate]] = _ByteCache(
+            _FATE_CACHE_BYTES, size_of=_fate_bytes
+        )
 
     def records(self) -> Iterator[TileSummary]:
-        """Tiles where this query found something, in order of block, then row of the record; fragments in local order."""
+        """Tiles where this query found something, in order of block, then row of the record; fragments in
+        local order.
+        """
         for block_id in self._block_ids:
             columns = ["tile_row", "tile_col", "query_index", "status", "fragments"]
             table = read_columns(self._run_dir.block(block_id), self._fingerprint, columns=columns)
             rows, cols, queries, statuses = (table[name].to_pylist() for name in columns[:-1])
-            for row, col, query, status, fragments in zip(rows, cols, queries, statuses, fragment_lists(table["fragments"]), strict=True):
+            for row, col, query, status, fragments in zip(
+                rows, cols, queries, statuses, fragment_lists(table["fragments"]), strict=True
+            ):
                 if query == self.query_index and status == TileStatus.FOUND:
                     yield TileSummary(tile_row=row, tile_col=col, fragments=fragments)
 
     def fragments(self, block_row: int, block_col: int) -> dict[str, NDArray[np.int64]]:
-        """Columns (n,) of one block's fragments: tile_row, tile_col and every field of `Fragment` (window: row0..col1).
+        """Columns (n,) of one block's fragments: tile_row, tile_col and every field of `Fragment` (window:
+        row0..col1).
 
-        Empty when the block has no record. Raises RecordError when the record's tiles are not those of this lattice.
+        Empty when the block has no record. Raises RecordError when the record's tiles are not those of this
+        lattice.
         """
         names = ["tile_row", "tile_col", *FRAGMENT.names]
         path = self._path(block_row, block_col)
@@ -114,8 +130,17 @@ class RecordSource:
         lists = table["fragments"].combine_chunks()
         counts = np.asarray(pc.list_value_length(lists).to_numpy(zero_copy_only=False), dtype=np.int64)
         values = lists.flatten()
-        found = {name: np.repeat(table[name].to_numpy().astype(np.int64), counts) for name in ("tile_row", "tile_col")}
-        return {**found, **{name: values.field(name).to_numpy(zero_copy_only=False).astype(np.int64) for name in FRAGMENT.names}}
+        found = {
+            name: np.repeat(table[name].to_numpy().astype(np.int64), counts)
+            for name in ("tile_row", "tile_col")
+        }
+        return {
+            **found,
+            **{
+                name: values.field(name).to_numpy(zero_copy_only=False).astype(np.int64)
+                for name in FRAGMENT.names
+            },
+        }
 
     def _require_lattice(self, table: pa.Table, path: Path) -> None:
         columns = [table[name].to_pylist() for name in ("tile_row", "tile_col", *_WINDOWS)]
@@ -123,14 +148,18 @@ class RecordSource:
             inside = row < self.lattice.n_tile_rows and col < self.lattice.n_tile_cols
             tile = self.lattice.tile(row, col) if inside else None
             windows = () if tile is None else (tile.core, tile.read)
-            if edges != [getattr(window, edge) for window in windows for edge in ("row0", "col0", "row1", "col1")]:
+            if edges != [
+                getattr(window, edge) for window in windows for edge in ("row0", "col0", "row1", "col1")
+            ]:
                 raise RecordError(
                     f"block record {path} holds tile ({row}, {col}) with the windows {edges}, which are not those of this run's lattice "
                     f"(tile {self.lattice.tile_px} px, halo {self.lattice.halo_px} px). To fix: {REMEDY}"
                 )
 
     def strip(self, tile_row: int, tile_col: int, side: int) -> NDArray[np.uint16] | None:
-        """Labels of the seam on one side (bit N=1, E=2, S=4, W=8), cut from the tile's read window; None as `labels`."""
+        """Labels of the seam on one side (bit N=1, E=2, S=4, W=8), cut from the tile's read window; None as
+        `labels`.
+        """
         if self.fate(tile_row, tile_col) is not TileFate.FOUND:
             return None
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
@@ -138,7 +167,9 @@ class RecordSource:
         try:
             return None if blob is None else decode_labels(blob)
         except ValueError as error:
-            raise RecordError(f"block record {self._path(*block)} is damaged ({error}). To fix: {REMEDY}") from error
+            raise RecordError(
+                f"block record {self._path(*block)} is damaged ({error}). To fix: {REMEDY}"
+            ) from error
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
         """(H, W) uint16 over the tile's read window, 0 = background; None when nothing was found there."""
@@ -149,7 +180,9 @@ class RecordSource:
         try:
             return None if blob is None else decode_labels(blob)
         except ValueError as error:
-            raise RecordError(f"block record {self._path(*block)} is damaged ({error}). To fix: {REMEDY}") from error
+            raise RecordError(
+                f"block record {self._path(*block)} is damaged ({error}). To fix: {REMEDY}"
+            ) from error
 
     def paintable(self, tile_row: int, tile_col: int) -> bool:
         """Whether the tile's pixels may be written: False for failed, unplanned and never-looked-at tiles."""
@@ -158,19 +191,26 @@ class RecordSource:
     def fate(self, tile_row: int, tile_col: int) -> TileFate:
         """What became of a tile for this query; its block's record is asked, no other one."""
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
-        return self._fates.get(block, lambda: self._read_fates(*block)).get((tile_row, tile_col), TileFate.UNPLANNED)
+        return self._fates.get(block, lambda: self._read_fates(*block)).get(
+            (tile_row, tile_col), TileFate.UNPLANNED
+        )
 
     @cached_property
     def fates(self) -> NDArray[np.uint8]:
-        """(n_tile_rows, n_tile_cols) TileFate values of the whole lattice; one byte per tile, every record is read."""
+        """(n_tile_rows, n_tile_cols) TileFate values of the whole lattice; one byte per tile, every record is
+        read.
+        """
         fates = np.zeros((self.lattice.n_tile_rows, self.lattice.n_tile_cols), dtype=np.uint8)
         for block_id in self._block_ids:
-            for (row, col), fate in self._read_fates(*map(int, block_id.removeprefix("b").split("_"))).items():
+            for (row, col), fate in self._read_fates(
+                *map(int, block_id.removeprefix("b").split("_"))
+            ).items():
                 fates[row, col] = fate
         return fates
 
     def looked_at(self, block_row: int, block_col: int) -> NDArray[np.bool_]:
-        """(h, w) bool over the block's core window: True where a model or gate judged valid imagery for this query.
+        """(h, w) bool over the block's core window: True where a model or gate judged valid imagery for this
+        query.
 
         False pixels keep the fill value in every raster: outside the plan, failed, nodata, cloud.
         """
@@ -178,17 +218,25 @@ class RecordSource:
         judged = np.zeros(window.shape, dtype=np.bool_)
         for tile in self.lattice.tiles_of_block(block_row, block_col):
             if self.paintable(tile.tile_row, tile.tile_col):
-                blobs = self._valid.get((block_row, block_col), lambda: self._read_valid(block_row, block_col))
+                blobs = self._valid.get(
+                    (block_row, block_col), lambda: self._read_valid(block_row, block_col)
+                )
                 blob = blobs.get((tile.tile_row, tile.tile_col))
                 if blob is None:
                     path = self._path(block_row, block_col)
-                    raise RecordError(f"block record {path} holds no validity for tile {tile.tile_id}. To fix: {REMEDY}")
+                    raise RecordError(
+                        f"block record {path} holds no validity for tile {tile.tile_id}. To fix: {REMEDY}"
+                    )
                 judged[tile.core.slices_in(window)] = decode_bits(blob)
         return judged
 
     @cached_property
     def _block_ids(self) -> tuple[str, ...]:
-        return tuple(sorted(path.stem for path in self._run_dir.blocks.glob("*.parquet") if not path.name.startswith(".")))
+        return tuple(
+            sorted(
+                path.stem for path in self._run_dir.blocks.glob("*.parquet") if not path.name.startswith(".")
+            )
+        )
 
     def _read_fates(self, block_row: int, block_col: int) -> dict[tuple[int, int], TileFate]:
         path = self._path(block_row, block_col)
@@ -197,7 +245,11 @@ class RecordSource:
         columns = ["tile_row", "tile_col", "query_index", "status", "reason"]
         table = read_columns(path, self._fingerprint, columns=columns)
         rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
-        return {(r, c): _fate(TileStatus(status), Reason(reason)) for r, c, q, status, reason in rows if q == self.query_index}
+        return {
+            (r, c): _fate(TileStatus(status), Reason(reason))
+            for r, c, q, status, reason in rows
+            if q == self.query_index
+        }
 
     def _read_strips(self, block_row: int, block_col: int) -> dict[tuple[int, int, int], bytes]:
         columns = ["tile_row", "tile_col", "query_index", *_SEAMS.values()]
@@ -205,10 +257,17 @@ class RecordSource:
         column = {name: table[name].to_pylist() for name in columns}
         mine = [i for i, query in enumerate(column["query_index"]) if query == self.query_index]
         tiles = {i: (column["tile_row"][i], column["tile_col"][i]) for i in mine}
-        return {(*tiles[i], side): column[name][i] for side, name in _SEAMS.items() for i in mine if column[name][i] is not None}
+        return {
+            (*tiles[i], side): column[name][i]
+            for side, name in _SEAMS.items()
+            for i in mine
+            if column[name][i] is not None
+        }
 
     def _read_labels(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
-        return read_label_blobs(self._path(block_row, block_col), self._fingerprint, query_index=self.query_index)
+        return read_label_blobs(
+            self._path(block_row, block_col), self._fingerprint, query_index=self.query_index
+        )
 
     def _read_valid(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
         return read_valid_blobs(self._path(block_row, block_col), self._fingerprint)

@@ -1,12 +1,14 @@
 """report.html: what a person looks at first. One file, offline, without script.
 
-1. Pictures before tables: the overview with every object outlined in the colour of its query, beside it the coverage map.
-2. Chips: random objects, the lowest scores and the largest ones, with mask outline, prompt box, rationale; then tiles in which
-   nothing was found, because a wrong "nothing here" is the costlier mistake.
+1. Pictures before tables: the overview with every object outlined in the colour of its query, beside it the
+   coverage map.
+2. Chips: random objects, the lowest scores and the largest ones, with mask outline, prompt box, rationale;
+   then tiles in which nothing was found, because a wrong "nothing here" is the costlier mistake.
 3. Histograms of score and area, the status table, failures, and the facts of the run.
 
-Everything is escaped by construction (`report_html`); a Content-Security-Policy forbids scripts and all connections; hrefs
-lose their query strings. Where imagery cannot be read any more, the chip falls back on the overview and then on plain paper.
+Everything is escaped by construction (`report_html`); a Content-Security-Policy forbids scripts and all
+connections; hrefs lose their query strings. Where imagery cannot be read any more, the chip falls back on the
+overview and then on plain paper.
 """
 
 from __future__ import annotations
@@ -27,9 +29,26 @@ from pipeline.schema import Reason, TileLattice, TileStatus, Window
 from pipeline.write.coverage import Conservation
 from pipeline.write.georeference import affine_of, crs_of
 from pipeline.write.report.report_charts import area_axis, bins_of, histogram, score_axis
-from pipeline.write.report.report_data import Chip, EmptyTile, read_chips, read_empty_tiles, read_failures, read_outlines, read_statuses
+from pipeline.write.report.report_data import (
+    Chip,
+    EmptyTile,
+    read_chips,
+    read_empty_tiles,
+    read_failures,
+    read_outlines,
+    read_statuses,
+)
 from pipeline.write.report.report_html import Html, picture, raw, table, tag
-from pipeline.write.report.report_images import STATUS_COLOURS, Shape, blank, chip_window, coverage_map, draw_shapes, fit, query_colour
+from pipeline.write.report.report_images import (
+    STATUS_COLOURS,
+    Shape,
+    blank,
+    chip_window,
+    coverage_map,
+    draw_shapes,
+    fit,
+    query_colour,
+)
 from pipeline.write.report.report_objects import read_objects
 from pipeline.write.report.report_style import CONTENT_SECURITY_POLICY, STYLE
 from pipeline.write.run_dir import RunDir
@@ -67,7 +86,15 @@ def write_report(run_dir: RunDir, inputs: ReportInputs) -> Path:
     Memory does not grow with the number of objects (`report_objects`) and by a byte per tile (`report_data`).
     """
     page = _Page(run_dir, inputs)
-    sections = [page.header(), page.overview(), page.chips(), page.nothing_found(), page.distributions(), page.tiles(), page.facts()]
+    sections = [
+        page.header(),
+        page.overview(),
+        page.chips(),
+        page.nothing_found(),
+        page.distributions(),
+        page.tiles(),
+        page.facts(),
+    ]
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -84,7 +111,8 @@ class _Page:
     """The sections of one report; holds what several of them need."""
 
     def __init__(self, run_dir: RunDir, inputs: ReportInputs) -> None:
-        self.run_dir, self.info = run_dir, inputs.info
+        self.run_dir = run_dir
+        self.info = inputs.info
         self.conservation = inputs.conservation
         self.lattice: TileLattice = inputs.info.lattice
         self.pixels = _Pixels(self.lattice.grid.window, inputs.overview_rgb, inputs.read_rgb)
@@ -94,7 +122,9 @@ class _Page:
     def header(self) -> Html:
         counts = self.objects.n_per_query
         pills = [
-            tag("li", tag("i", style=f"background:{_css(query_colour(i))}"), query, tag("b", f"{counts[i]:,}"))
+            tag(
+                "li", tag("i", style=f"background:{_css(query_colour(i))}"), query, tag("b", f"{counts[i]:,}")
+            )
             for i, query in enumerate(self.info.queries)
         ]
         c = self.conservation
@@ -110,25 +140,41 @@ class _Page:
         ]
         notes = [tag("p", public_text(text), class_="warning") for text in self.info.warnings]
         name = tag("p", f"Terraquery run {self.info.run_id} · {self.info.status}", class_="kicker")
-        return tag("header", name, tag("ul", *pills, class_="queries"), tag("div", *cards, class_="cards"), *notes)
+        return tag(
+            "header", name, tag("ul", *pills, class_="queries"), tag("div", *cards, class_="cards"), *notes
+        )
 
     def overview(self) -> Html:
-        grid, outlined = self.lattice.grid, self.objects.outlined
+        grid = self.lattice.grid
+        outlined = self.objects.outlined
         image = self.pixels.whole(OVERVIEW_PX)
         half_pixel = 0.5 * grid.width / image.shape[1]
         tolerance_px = half_pixel if half_pixel > 1 else 0.0
         geometries, query_index = read_outlines(self.run_dir, outlined, grid, tolerance_px=tolerance_px)
-        shapes = [Shape(geometry=g, colour=query_colour(int(q))) for g, q in zip(geometries, query_index, strict=True)]
-        drawn = picture(draw_shapes(image, grid.window, shapes), alt="overview of the imagery with outlines of all objects")
+        shapes = [
+            Shape(geometry=g, colour=query_colour(int(q)))
+            for g, q in zip(geometries, query_index, strict=True)
+        ]
+        drawn = picture(
+            draw_shapes(image, grid.window, shapes),
+            alt="overview of the imagery with outlines of all objects",
+        )
         statuses = read_statuses(self.run_dir, self.lattice)
         map_rgb = self.pixels.whole(_MAP_PX) if self.pixels.overview is not None else None
-        tiles = picture(coverage_map(self.lattice, statuses, rgb=map_rgb, width_px=_MAP_PX), alt="map of tile statuses")
+        tiles = picture(
+            coverage_map(self.lattice, statuses, rgb=map_rgb, width_px=_MAP_PX), alt="map of tile statuses"
+        )
         legend = tag(
             "p",
-            *(tag("span", tag("i", style=f"background:{_css(colour)}"), name) for name, colour in STATUS_COLOURS.items()),
+            *(
+                tag("span", tag("i", style=f"background:{_css(colour)}"), name)
+                for name, colour in STATUS_COLOURS.items()
+            ),
             class_="legend",
         )
-        caption = f"{len(self.objects):,} objects" if outlined is None else f"the {len(outlined):,} largest objects"
+        caption = (
+            f"{len(self.objects):,} objects" if outlined is None else f"the {len(outlined):,} largest objects"
+        )
         figures = [
             tag("figure", drawn, tag("figcaption", caption)),
             tag("figure", tiles, tag("figcaption", "what became of every tile ", legend)),
@@ -144,14 +190,20 @@ class _Page:
         groups = []
         for name, group in chosen.items():
             if group:
-                groups += [tag("h3", name), tag("div", *(self._chip(chips[key]) for key in group), class_="chips")]
+                groups += [
+                    tag("h3", name),
+                    tag("div", *(self._chip(chips[key]) for key in group), class_="chips"),
+                ]
         return tag("section", tag("h2", "Objects"), *groups)
 
     def nothing_found(self) -> Html:
         tiles = read_empty_tiles(self.run_dir, fingerprint=self.info.fingerprint, seed=self.seed)
         if not tiles:
             return Html("")
-        lead = tag("p", "Random tiles that the prompter answered with “nothing here”. A missed object would show in these.")
+        lead = tag(
+            "p",
+            "Random tiles that the prompter answered with “nothing here”. A missed object would show in these.",
+        )
         cards = [self._empty(tile) for tile in tiles]
         return tag("section", tag("h2", "Where nothing was found"), lead, tag("div", *cards, class_="chips"))
 
@@ -162,31 +214,63 @@ class _Page:
         areas, unit = (objects.px, "pixels") if objects.m2.n_unknown else (objects.m2, "m²")
         axis = area_axis(areas.smallest, areas.largest, unit=unit)
         charts = [histogram(objects.score_counts, score_axis()), histogram(bins_of(areas.counts, axis), axis)]
-        return tag("section", tag("h2", "Scores and sizes"), tag("div", *(tag("figure", c) for c in charts), class_="pair"))
+        return tag(
+            "section",
+            tag("h2", "Scores and sizes"),
+            tag("div", *(tag("figure", c) for c in charts), class_="pair"),
+        )
 
     def tiles(self) -> Html:
         c = self.conservation
         rows: list[Sequence[object]] = []
         for key, count in c.reasons.items():
             status, _, reason = key.partition("/")
-            rows.append((tag("span", status, class_=f"status {status}"), reason, count, f"{count / max(c.planned, 1):.1%}"))
+            rows.append(
+                (
+                    tag("span", status, class_=f"status {status}"),
+                    reason,
+                    count,
+                    f"{count / max(c.planned, 1):.1%}",
+                )
+            )
         rows.append((tag("b", "planned"), "", c.planned, ""))
         parts = [tag("h2", "Tiles"), table(("status", "reason", "tiles", "share"), rows)]
         failures = read_failures(self.run_dir, limit=_MAX_FAILURES)
         if failures:
             first = f"Failed tiles (first {_MAX_FAILURES})" if c.failed > _MAX_FAILURES else "Failed tiles"
-            parts += [tag("h3", first), table(("tile", "reason", "error"), [(t, r, public_text(e)[:300]) for t, r, e in failures])]
+            parts += [
+                tag("h3", first),
+                table(("tile", "reason", "error"), [(t, r, public_text(e)[:300]) for t, r, e in failures]),
+            ]
         return tag("section", *parts)
 
     def facts(self) -> Html:
-        info, grid, lattice = self.info, self.lattice.grid, self.lattice
-        crs, affine = crs_of(grid), affine_of(grid)
+        info = self.info
+        grid = self.lattice.grid
+        lattice = self.lattice
+        crs = crs_of(grid)
+        affine = affine_of(grid)
         pixel = "×".join(f"{np.hypot(x, y):g}" for x, y in ((affine[0], affine[3]), (affine[1], affine[4])))
         rows: list[Sequence[object]] = [
-            ("run grid", f"{grid.width:,} × {grid.height:,} px, {pixel} {'px' if crs is None else crs.axis_info[0].unit_name} per pixel"),
+            (
+                "run grid",
+                f"{grid.width:,} × {grid.height:,} px, {pixel} {'px' if crs is None else crs.axis_info[0].unit_name} per pixel",
+            ),
             ("CRS", "none (pixel space)" if crs is None else crs.name),
-            ("tiles", f"{lattice.tile_px} px with a halo of {lattice.halo_px} px, {lattice.block_tiles} × {lattice.block_tiles} per block"),
-            ("scenes", tag("ul", *(tag("li", f"{s.scene_id}: {public_href(s.href)} {s.datetime or ''}") for s in info.scenes[:20]))),
+            (
+                "tiles",
+                f"{lattice.tile_px} px with a halo of {lattice.halo_px} px, {lattice.block_tiles} × {lattice.block_tiles} per block",
+            ),
+            (
+                "scenes",
+                tag(
+                    "ul",
+                    *(
+                        tag("li", f"{s.scene_id}: {public_href(s.href)} {s.datetime or ''}")
+                        for s in info.scenes[:20]
+                    ),
+                ),
+            ),
             *((role, _model_text(model)) for role, model in info.models.items()),
             *((key.replace("_", " "), f"{value:,}") for key, value in info.counters.items()),
             *((f"time, {key.replace('_', ' ')}", f"{value:,.1f} s") for key, value in info.timings_s.items()),
@@ -202,7 +286,12 @@ class _Page:
     def _chip(self, chip: Chip) -> Html:
         window = chip_window(chip.geometry.bounds, self.lattice.grid.window)
         colour = query_colour(chip.query_index)
-        drawn = draw_shapes(self.pixels.cut(window, _CHIP_PX), window, [Shape(geometry=chip.geometry, colour=colour)], box_xyxy=chip.box_px)
+        drawn = draw_shapes(
+            self.pixels.cut(window, _CHIP_PX),
+            window,
+            [Shape(geometry=chip.geometry, colour=colour)],
+            box_xyxy=chip.box_px,
+        )
         size = (
             f"{chip.area_px:,} px"
             if chip.area_m2 is None
@@ -216,24 +305,42 @@ class _Page:
             *([f"{chip.n_tiles} tiles"] if chip.n_tiles > 1 else []),
             *(["cut off"] if chip.truncated else []),
         ]
-        lines = [tag("p", tag("i", style=f"background:{_css(colour)}"), chip.label or chip.query, class_="name")]
+        lines = [
+            tag("p", tag("i", style=f"background:{_css(colour)}"), chip.label or chip.query, class_="name")
+        ]
         lines += [tag("p", " · ".join(marks), class_="marks"), tag("p", _short(chip.rationale), class_="why")]
-        return tag("article", picture(drawn, alt=f"object {chip.instance_id}"), *lines, id=f"q{chip.query_index}-{chip.instance_id}")
+        return tag(
+            "article",
+            picture(drawn, alt=f"object {chip.instance_id}"),
+            *lines,
+            id=f"q{chip.query_index}-{chip.instance_id}",
+        )
 
     def _empty(self, tile: EmptyTile) -> Html:
         core = self.lattice.tile(tile.tile_row, tile.tile_col).core
         drawn = picture(draw_shapes(self.pixels.cut(core, _CHIP_PX), core, []), alt=f"tile {tile.tile_id}")
-        return tag("article", drawn, tag("p", tile.tile_id, class_="name"), tag("p", _short(tile.rationale), class_="why"))
+        return tag(
+            "article",
+            drawn,
+            tag("p", tile.tile_id, class_="name"),
+            tag("p", _short(tile.rationale), class_="why"),
+        )
 
 
 class _Pixels:
     """Pictures of windows of the run grid, from the best source there is."""
 
     def __init__(self, grid: Window, overview: NDArray[np.uint8] | None, read_rgb: ReadRgb | None) -> None:
-        self.grid, self.overview, self._read_rgb = grid, overview, read_rgb
+        self.grid = grid
+        self.overview = overview
+        self._read_rgb = read_rgb
 
     def whole(self, side_px: int) -> NDArray[np.uint8]:
-        return blank(self.grid, side_px=side_px) if self.overview is None else fit(self.overview, side_px=side_px)
+        return (
+            blank(self.grid, side_px=side_px)
+            if self.overview is None
+            else fit(self.overview, side_px=side_px)
+        )
 
     def cut(self, window: Window, side_px: int) -> NDArray[np.uint8]:
         if self._read_rgb is not None and max(window.shape) <= _MAX_CHIP_SOURCE_PX:
@@ -243,9 +350,13 @@ class _Pixels:
                 pass  # imagery that has gone since the run: the report is still worth writing
         if self.overview is None:
             return blank(window, side_px=side_px)
-        rows, cols = self.overview.shape[0] / self.grid.height, self.overview.shape[1] / self.grid.width
-        top, left = int(window.row0 * rows), int(window.col0 * cols)
-        part = self.overview[top : max(round(window.row1 * rows), top + 1), left : max(round(window.col1 * cols), left + 1)]
+        rows = self.overview.shape[0] / self.grid.height
+        cols = self.overview.shape[1] / self.grid.width
+        top = int(window.row0 * rows)
+        left = int(window.col0 * cols)
+        part = self.overview[
+            top : max(round(window.row1 * rows), top + 1), left : max(round(window.col1 * cols), left + 1)
+        ]
         return fit(part, side_px=side_px)
 
 
@@ -254,12 +365,16 @@ def _card(name: str, count: int, *, class_: str = "") -> Html:
 
 
 def _model_text(model: object) -> Html:
-    text = json.dumps(canonical(model), ensure_ascii=False) if not isinstance(model, str) else public_text(model)
+    text = (
+        json.dumps(canonical(model), ensure_ascii=False) if not isinstance(model, str) else public_text(model)
+    )
     return tag("code", text)
 
 
 def _folded(title: str, content: object) -> Html:
-    return tag("details", tag("summary", title), tag("pre", json.dumps(content, indent=2, ensure_ascii=False)))
+    return tag(
+        "details", tag("summary", title), tag("pre", json.dumps(content, indent=2, ensure_ascii=False))
+    )
 
 
 def _short(text: str) -> str:

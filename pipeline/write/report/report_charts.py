@@ -1,7 +1,7 @@
 """Histograms as inline SVG, stacked by query; no script, no font, no library needed to look at them.
 
-Objects are counted in bins that are the same for every run (`count_bins`), so that counts of batches add up. A picture of areas
-shows the decades that have objects (`area_axis`, `bins_of`).
+Objects are counted in bins that are the same for every run (`count_bins`), so that counts of batches add up.
+A picture of areas shows the decades that have objects (`area_axis`, `bins_of`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 from pipeline.write.report.report_html import Html, joined, tag
 from pipeline.write.report.report_images import query_colour
 
-_WIDTH, _HEIGHT = 460.0, 190.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 12.0, 40.0
+_WIDTH = 460.0
+_HEIGHT = 190.0
+_LEFT = 46.0
+_RIGHT = 10.0
+_TOP = 12.0
+_BOTTOM = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,9 @@ SCORE_EDGES: NDArray[np.float64] = np.linspace(0.0, 1.0, 21)
 """Scores 0..1 in twenty bins."""
 
 _DECADES = (-12, 20)
-"""Powers of ten between which areas are told apart, in any unit: from a square micrometre in m2 to more pixels than an int64 counts."""
+"""Powers of ten between which areas are told apart, in any unit: from a square micrometre in m2 to more
+pixels than an int64 counts.
+"""
 
 AREA_EDGES: NDArray[np.float64] = np.logspace(*_DECADES, 4 * (_DECADES[1] - _DECADES[0]) + 1)
 """Areas in four logarithmic bins per decade."""
@@ -44,11 +50,15 @@ AREA_EDGES: NDArray[np.float64] = np.logspace(*_DECADES, 4 * (_DECADES[1] - _DEC
 def count_bins(
     values: NDArray[np.float64], query_index: NDArray[np.int64], edges: NDArray[np.float64], *, n_queries: int
 ) -> NDArray[np.int64]:
-    """(n_queries, n_bins) finite values per bin: half-open, the last one closed. Values beyond the edges count in the outer bins."""
+    """(n_queries, n_bins) finite values per bin: half-open, the last one closed. Values beyond the edges
+    count in the outer bins.
+    """
     n_bins = edges.size - 1
     known = np.isfinite(values)
     bins = np.clip(np.searchsorted(edges, values[known], side="right") - 1, 0, n_bins - 1)
-    return np.bincount(query_index[known] * n_bins + bins, minlength=n_queries * n_bins).reshape(n_queries, n_bins)
+    return np.bincount(query_index[known] * n_bins + bins, minlength=n_queries * n_bins).reshape(
+        n_queries, n_bins
+    )
 
 
 def score_axis() -> Axis:
@@ -58,8 +68,12 @@ def score_axis() -> Axis:
 
 
 def area_axis(smallest: float, largest: float, *, unit: str) -> Axis:
-    """Bins of AREA_EDGES from the decade of the smallest positive area to that of the largest; a decade from 1 if there is none."""
-    low, high = (int(np.floor(np.log10(smallest))), int(np.ceil(np.log10(largest)))) if largest > 0 else (0, 1)
+    """Bins of AREA_EDGES from the decade of the smallest positive area to that of the largest; a decade from
+    1 if there is none.
+    """
+    low, high = (
+        (int(np.floor(np.log10(smallest))), int(np.ceil(np.log10(largest)))) if largest > 0 else (0, 1)
+    )
     low = int(np.clip(low, _DECADES[0], _DECADES[1] - 1))
     high = int(np.clip(high, low + 1, _DECADES[1]))
     edges = AREA_EDGES[4 * (low - _DECADES[0]) : 4 * (high - _DECADES[0]) + 1]
@@ -68,7 +82,9 @@ def area_axis(smallest: float, largest: float, *, unit: str) -> Axis:
 
 
 def bins_of(counts: NDArray[np.int64], axis: Axis) -> NDArray[np.int64]:
-    """(n_queries, bins of AREA_EDGES) -> (n_queries, bins of the axis); what lies beyond the axis counts in its outer bins."""
+    """(n_queries, bins of AREA_EDGES) -> (n_queries, bins of the axis); what lies beyond the axis counts in
+    its outer bins.
+    """
     n_bins = axis.edges.size - 1
     first = int(np.searchsorted(AREA_EDGES, axis.edges[0]))
     shown = np.zeros((len(counts), n_bins), dtype=np.int64)
@@ -80,7 +96,8 @@ def histogram(counts: NDArray[np.int64], axis: Axis) -> Html:
     """SVG of the counts (n_queries, bins of the axis); one colour per query, stacked."""
     top = _nice_top(int(counts.sum(axis=0).max(initial=0)))
     position = np.log10 if axis.log else np.asarray
-    low, high = position(axis.edges[0]), position(axis.edges[-1])
+    low = position(axis.edges[0])
+    high = position(axis.edges[-1])
 
     def x_of(value: NDArray[np.float64] | float) -> NDArray[np.float64]:
         return np.asarray(_LEFT + (position(value) - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT))
@@ -88,9 +105,25 @@ def histogram(counts: NDArray[np.int64], axis: Axis) -> Html:
     bars = _bars(counts, x_of(axis.edges), top)
     ticks = [_tick(float(x_of(value)), text) for value, text in axis.ticks]
     lines = [_level(top * step // 4, top) for step in ((0, 2, 4) if top >= 2 else (0, 4))]
-    title = tag("text", axis.title, x=(_LEFT + _WIDTH - _RIGHT) / 2, y=_HEIGHT - 4, text_anchor="middle", class_="axis")
+    title = tag(
+        "text",
+        axis.title,
+        x=(_LEFT + _WIDTH - _RIGHT) / 2,
+        y=_HEIGHT - 4,
+        text_anchor="middle",
+        class_="axis",
+    )
     label = f"histogram of {axis.title}: {int(counts.sum())} objects"
-    return tag("svg", *lines, *bars, *ticks, title, viewBox=f"0 0 {_WIDTH:g} {_HEIGHT:g}", role="img", aria_label=label)
+    return tag(
+        "svg",
+        *lines,
+        *bars,
+        *ticks,
+        title,
+        viewBox=f"0 0 {_WIDTH:g} {_HEIGHT:g}",
+        role="img",
+        aria_label=label,
+    )
 
 
 def _bars(counts: NDArray[np.int64], edges: NDArray[np.float64], top: int) -> list[Html]:
@@ -99,10 +132,21 @@ def _bars(counts: NDArray[np.int64], edges: NDArray[np.float64], top: int) -> li
     for query, row in enumerate(counts):
         colour = "#{:02x}{:02x}{:02x}".format(*query_colour(query))
         for i in np.flatnonzero(row):
-            y1, y0 = _y(int(base[i]), top), _y(int(base[i] + row[i]), top)
+            y1 = _y(int(base[i]), top)
+            y0 = _y(int(base[i] + row[i]), top)
             width = max(edges[i + 1] - edges[i] - 1.5, 1.0)
             title = tag("title", f"{row[i]} objects")
-            bars.append(tag("rect", title, x=f"{edges[i]:.1f}", y=f"{y0:.1f}", width=f"{width:.1f}", height=f"{y1 - y0:.1f}", fill=colour))
+            bars.append(
+                tag(
+                    "rect",
+                    title,
+                    x=f"{edges[i]:.1f}",
+                    y=f"{y0:.1f}",
+                    width=f"{width:.1f}",
+                    height=f"{y1 - y0:.1f}",
+                    fill=colour,
+                )
+            )
         base += row
     return bars
 
@@ -142,4 +186,8 @@ def _nice_top(largest: int) -> int:
 
 
 def _power_text(power: int) -> str:
-    return f"{10.0**power:,.0f}" if 0 <= power <= 4 else (f"{10.0**power:g}" if power >= -3 and power < 0 else f"1e{power}")
+    return (
+        f"{10.0**power:,.0f}"
+        if 0 <= power <= 4
+        else (f"{10.0**power:g}" if power >= -3 and power < 0 else f"1e{power}")
+    )

@@ -1,11 +1,13 @@
 """What the report shows of single objects and tiles, read back from the files of the run.
 
-The report is a function of the run directory, so it shows what was written and not what was meant. Numbers of all objects come
-from `report_objects`; here geometries and texts are read, for the objects that are drawn and for no others, and statuses of tiles.
+The report is a function of the run directory, so it shows what was written and not what was meant. Numbers of
+all objects come from `report_objects`; here geometries and texts are read, for the objects that are drawn and
+for no others, and statuses of tiles.
 
-Everything is streamed (`report_rows`). Bounds: an outline is reduced to the picture's resolution as it is read, so outlines cost
-MAX_OUTLINES times a small polygon; a chip holds at most MAX_CHIP_POINTS points (16 bytes each) beside the rows of one batch; tiles
-cost one byte each (`read_statuses`) and otherwise nothing that grows with them.
+Everything is streamed (`report_rows`). Bounds: an outline is reduced to the picture's resolution as it is
+read, so outlines cost MAX_OUTLINES times a small polygon; a chip holds at most MAX_CHIP_POINTS points (16
+bytes each) beside the rows of one batch; tiles cost one byte each (`read_statuses`) and otherwise nothing
+that grows with them.
 """
 
 from __future__ import annotations
@@ -75,11 +77,13 @@ class EmptyTile:
 def read_outlines(
     run_dir: RunDir, outlined: ObjectNames | None, grid: RunGrid, *, tolerance_px: float = 0.0
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """(geometries in grid pixels, query_index) of the rows of `outlined` objects (None = all), in the order of the files.
+    """(geometries in grid pixels, query_index) of the rows of `outlined` objects (None = all), in the order
+    of the files.
 
     Points that lie within `tolerance_px` of the line without them are left out; 0 = all points.
     """
-    shapes, queries = [np.zeros(0, dtype=object)], [np.zeros(0, dtype=np.int64)]
+    shapes = [np.zeros(0, dtype=object)]
+    queries = [np.zeros(0, dtype=np.int64)]
     for path in instance_files(run_dir):
         for batch in rows_where(path, _named(outlined), by=_NAME, columns=("query_index", "geometry")):
             geometries = _pixels(batch, grid)
@@ -96,10 +100,16 @@ def read_chips(run_dir: RunDir, keys: list[Key], grid: RunGrid) -> list[Chip]:
     )
     parts = {key: _Parts() for key in keys}
     for path in instance_files(run_dir) if keys else []:
-        for batch in rows_where(path, _named(names), by=_NAME, columns=(*_CHIP, "part_no", "tile_ids", "geometry")):
+        for batch in rows_where(
+            path, _named(names), by=_NAME, columns=(*_CHIP, "part_no", "tile_ids", "geometry")
+        ):
             table = pa.Table.from_batches([batch])
-            for i, (row, geometry) in enumerate(zip(table.select(list(_CHIP)).to_pylist(), _pixels(batch, grid), strict=True)):
-                parts[row["query_index"], row["instance_id"]].add(row, batch["part_no"][i].as_py(), batch["tile_ids"][i].values, geometry)
+            for i, (row, geometry) in enumerate(
+                zip(table.select(list(_CHIP)).to_pylist(), _pixels(batch, grid), strict=True)
+            ):
+                parts[row["query_index"], row["instance_id"]].add(
+                    row, batch["part_no"][i].as_py(), batch["tile_ids"][i].values, geometry
+                )
     return [parts[key].chip() for key in keys]
 
 
@@ -121,12 +131,16 @@ class _Parts:
 
     def add(self, row: dict[str, Any], part_no: int, tile_ids: pa.Array, geometry: Any) -> None:
         if not self.head or part_no < self.head_no:
-            self.head, self.head_no = row, part_no
+            self.head = row
+            self.head_no = part_no
         self.area_px += row["area_px"]
         self.areas_m2[part_no] = row["area_m2"]
         self.tile_ids = pc.unique(pa.concat_arrays([self.tile_ids, tile_ids.cast(pa.string())]))
         self.geometries.append(geometry)
-        if len(self.geometries) > 1 and int(shapely.get_num_coordinates(self.geometries).sum()) > MAX_CHIP_POINTS:
+        if (
+            len(self.geometries) > 1
+            and int(shapely.get_num_coordinates(self.geometries).sum()) > MAX_CHIP_POINTS
+        ):
             self._reduce()
 
     def chip(self) -> Chip:
@@ -153,25 +167,31 @@ class _Parts:
         whole = shapely.union_all(self.geometries) if len(self.geometries) > 1 else self.geometries[0]
         if self.tolerance_px == 0:
             return whole
-        # closes the slits that a reduced outline and the part next to it leave along their common edge, and holes as narrow
+        # closes the slits that a reduced outline and the part next to it leave along their common edge, and
+        # holes as narrow
         grown = shapely.buffer(whole, 2 * self.tolerance_px, join_style="mitre")
         return shapely.buffer(grown, -2 * self.tolerance_px, join_style="mitre")
 
 
 def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
-    """(n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + position of the tile's status in STATUS_COLOURS.
+    """(n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + position of the tile's status in
+    STATUS_COLOURS.
 
     Raises RecordError for a status that is none of these.
     """
     statuses = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.uint8)
-    for batch in batches(run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")):
+    for batch in batches(
+        run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")
+    ):
         codes = np.zeros(batch.num_rows, dtype=np.uint8)
         for position, status in enumerate(STATUS_COLOURS, start=1):
             codes[_equal(batch["status"], status)] = position
         outside = _equal(batch["reason"], Reason.OUTSIDE_AOI.value)
         if not (codes[~outside] > 0).all():
             known = ", ".join(STATUS_COLOURS)
-            raise RecordError(f"{run_dir.coverage} holds a status other than {known}. To fix: merge the block records again")
+            raise RecordError(
+                f"{run_dir.coverage} holds a status other than {known}. To fix: merge the block records again"
+            )
         codes[outside] = 0
         statuses[batch["tile_row"].to_numpy(), batch["tile_col"].to_numpy()] = codes
     return statuses
@@ -193,13 +213,18 @@ def read_failures(run_dir: RunDir, *, limit: int) -> list[tuple[str, str, str]]:
 
 
 def read_empty_tiles(run_dir: RunDir, *, fingerprint: str, seed: int) -> list[EmptyTile]:
-    """A few random tiles that a prompter judged and found empty, with the first query's rationale from the block record.
+    """A few random tiles that a prompter judged and found empty, with the first query's rationale from the
+    block record.
 
     Random: the smallest `keyed_hash` of (seed, tile_row, tile_col); shown in the order of the lattice.
     """
     picked = FirstRows(N_NOTHING, width=3)
-    for batch in batches(run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")):
-        judged = _equal(batch["status"], TileStatus.EMPTY.value) & _equal(batch["reason"], Reason.PROMPTER.value)
+    for batch in batches(
+        run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")
+    ):
+        judged = _equal(batch["status"], TileStatus.EMPTY.value) & _equal(
+            batch["reason"], Reason.PROMPTER.value
+        )
         row, col = (batch[name].to_numpy().astype(np.int64)[judged] for name in ("tile_row", "tile_col"))
         picked.add(keyed_hash(seed, row, col), row, col)
     _, rows, cols = picked.columns

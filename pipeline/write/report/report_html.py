@@ -1,7 +1,8 @@
 """HTML that is escaped by construction: text becomes markup only by passing through `tag` or `raw`.
 
-Everything a run prints may be hostile: queries, model replies, file names, error texts. `tag` escapes every child that is not
-already `Html`, and every attribute; `raw` is for markup written in this package and nowhere else.
+Everything a run prints may be hostile: queries, model replies, file names, error texts. `tag` escapes every
+child that is not already `Html`, and every attribute; `raw` is for markup written in this package and nowhere
+else.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def joined(children: Iterable[object]) -> Html:
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Html:
-    """`<name attr="...">children</name>`. `class_` stands for class; underscores in other attributes become hyphens."""
+    """`<name attr="...">children</name>`. `class_` stands for class; underscores in other attributes become
+    hyphens.
+    """
     parts = [name]
     for key, value in attributes.items():
         attribute = "class" if key == "class_" else key.replace("_", "-")
@@ -48,11 +51,24 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, class_:
     """A table; numbers (int, float) are right-aligned."""
     head = tag("tr", *(tag("th", cell) for cell in header))
     body = [
-        tag("tr", *(tag("td", cell, class_="num") if isinstance(cell, int | float) else tag("td", cell) for cell in row)) for row in rows
+        tag(
+            "tr",
+            *(
+                tag("td", cell, class_="num") if isinstance(cell, int | float) else tag("td", cell)
+                for cell in row
+            ),
+        )
+        for row in rows
     ]
     return tag("table", tag("thead", head), tag("tbody", *body), class_=class_)
 
 
 def picture(data: bytes, *, alt: str, class_: str = "") -> Html:
     """A WebP picture inside the page."""
-    return tag("img", src=f"data:image/webp;base64,{base64.b64encode(data).decode()}", alt=alt, class_=class_, loading="lazy")
+    return tag(
+        "img",
+        src=f"data:image/webp;base64,{base64.b64encode(data).decode()}",
+        alt=alt,
+        class_=class_,
+        loading="lazy",
+    )

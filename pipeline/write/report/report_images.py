@@ -1,8 +1,9 @@
 """The pictures of the report: overview with outlines, coverage map, chips. Arrays in, WebP bytes out.
 
-Everything is drawn in pixels of the run grid scaled to the picture, on a canvas twice as large as the result and then
-reduced, which smooths the lines. Outlines have a dark casing so that they show on any ground. WebP because it holds a page of
-aerial imagery in a tenth of the bytes of PNG (0.9 against 9.2 MB for 30 chips and two maps), and every browser shows it.
+Everything is drawn in pixels of the run grid scaled to the picture, on a canvas twice as large as the result
+and then reduced, which smooths the lines. Outlines have a dark casing so that they show on any ground. WebP
+because it holds a page of aerial imagery in a tenth of the bytes of PNG (0.9 against 9.2 MB for 30 chips and
+two maps), and every browser shows it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,21 @@ from pipeline.schema import TileLattice, Window
 
 Rgb = tuple[int, int, int]
 
-QUERY_COLOURS: tuple[Rgb, ...] = ((0, 205, 240), (255, 60, 160), (250, 205, 30), (120, 225, 70), (255, 130, 40), (165, 120, 255))
+QUERY_COLOURS: tuple[Rgb, ...] = (
+    (0, 205, 240),
+    (255, 60, 160),
+    (250, 205, 30),
+    (120, 225, 70),
+    (255, 130, 40),
+    (165, 120, 255),
+)
 """Colours that the ground rarely has, cyan and magenta first; query i has colour i modulo their number."""
 
-STATUS_COLOURS: Mapping[str, Rgb] = {"found": (38, 166, 91), "empty": (150, 170, 196), "failed": (214, 48, 49)}
+STATUS_COLOURS: Mapping[str, Rgb] = {
+    "found": (38, 166, 91),
+    "empty": (150, 170, 196),
+    "failed": (214, 48, 49),
+}
 """Colours of the coverage map."""
 
 _SCALE = 2
@@ -46,20 +58,31 @@ def query_colour(query_index: int) -> Rgb:
     return QUERY_COLOURS[query_index % len(QUERY_COLOURS)]
 
 
-def draw_shapes(rgb: NDArray[np.uint8], window: Window, shapes: Sequence[Shape], *, box_xyxy: Sequence[float] | None = None) -> bytes:
-    """Picture of `rgb` (h, w, 3), which shows `window` of the run grid at any scale, with filled outlines on top.
+def draw_shapes(
+    rgb: NDArray[np.uint8],
+    window: Window,
+    shapes: Sequence[Shape],
+    *,
+    box_xyxy: Sequence[float] | None = None,
+) -> bytes:
+    """Picture of `rgb` (h, w, 3), which shows `window` of the run grid at any scale, with filled outlines on
+    top.
 
     `box_xyxy` adds a thin white rectangle (the prompt), in pixels of the run grid.
     """
     image = Image.fromarray(np.ascontiguousarray(rgb)).convert("RGB")
     size = (image.width * _SCALE, image.height * _SCALE)
-    fill, lines = Image.new("RGBA", size, (0, 0, 0, 0)), Image.new("RGBA", size, (0, 0, 0, 0))
+    fill = Image.new("RGBA", size, (0, 0, 0, 0))
+    lines = Image.new("RGBA", size, (0, 0, 0, 0))
     pens = ImageDraw.Draw(fill), ImageDraw.Draw(lines)
     scale = np.array([size[0] / max(window.width, 1), size[1] / max(window.height, 1)])
     origin = np.array([window.col0, window.row0])
     for shape in shapes:
         for part in shapely.get_parts(shape.geometry):
-            rings = [((np.asarray(ring.coords) - origin) * scale).ravel().tolist() for ring in (part.exterior, *part.interiors)]
+            rings = [
+                ((np.asarray(ring.coords) - origin) * scale).ravel().tolist()
+                for ring in (part.exterior, *part.interiors)
+            ]
             pens[0].polygon(rings[0], fill=(*shape.colour, 28))
             for hole in rings[1:]:
                 pens[0].polygon(hole, fill=(0, 0, 0, 0))
@@ -74,21 +97,29 @@ def draw_shapes(rgb: NDArray[np.uint8], window: Window, shapes: Sequence[Shape],
     return _webp(image)
 
 
-def coverage_map(lattice: TileLattice, statuses: NDArray[np.uint8], *, rgb: NDArray[np.uint8] | None, width_px: int) -> bytes:
-    """Picture of the lattice: each tile that was looked at tinted by status over a pale grey version of the overview.
+def coverage_map(
+    lattice: TileLattice, statuses: NDArray[np.uint8], *, rgb: NDArray[np.uint8] | None, width_px: int
+) -> bytes:
+    """Picture of the lattice: each tile that was looked at tinted by status over a pale grey version of the
+    overview.
 
-    `statuses` is (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + position in STATUS_COLOURS. Where tiles would be smaller
-    than four pixels, several share a cell, which shows failed before found before empty.
+    `statuses` is (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + position in STATUS_COLOURS. Where
+    tiles would be smaller than four pixels, several share a cell, which shows failed before found before
+    empty.
     """
     grid = lattice.grid
-    width_px = max(min(width_px, round(2 * width_px * grid.width / grid.height)), 1)  # a narrow strip stays at most twice as high
+    width_px = max(
+        min(width_px, round(2 * width_px * grid.width / grid.height)), 1
+    )  # a narrow strip stays at most twice as high
     size = (width_px, max(round(width_px * grid.height / grid.width), 1))
     ground = (
         Image.new("RGB", size, _PAPER)
         if rgb is None
         else Image.fromarray(np.ascontiguousarray(rgb)).convert("L").convert("RGB").resize(size)
     )
-    palette = np.array([(0, 0, 0, 0), *((*colour, 150) for colour in STATUS_COLOURS.values())], dtype=np.uint8)
+    palette = np.array(
+        [(0, 0, 0, 0), *((*colour, 150) for colour in STATUS_COLOURS.values())], dtype=np.uint8
+    )
     step = max(-(-_SMALLEST_CELL_PX * lattice.n_tile_cols // width_px), 1)
     cells = Image.fromarray(palette[_coarser(statuses, step)])
     scale = width_px / grid.width * lattice.core_px * step
@@ -116,8 +147,12 @@ def blank(window: Window, *, side_px: int) -> NDArray[np.uint8]:
     return np.full(shape, _PAPER, dtype=np.uint8)
 
 
-def chip_window(bounds: Sequence[float], grid: Window, *, margin: float = 0.35, smallest_px: int = 64) -> Window:
-    """A square around pixel bounds (x0, y0, x1, y1) with some ground on all sides, moved and clipped to the grid."""
+def chip_window(
+    bounds: Sequence[float], grid: Window, *, margin: float = 0.35, smallest_px: int = 64
+) -> Window:
+    """A square around pixel bounds (x0, y0, x1, y1) with some ground on all sides, moved and clipped to the
+    grid.
+    """
     x0, y0, x1, y1 = bounds
     side = int(np.ceil(max((x1 - x0) * (1 + 2 * margin), (y1 - y0) * (1 + 2 * margin), smallest_px)))
     row0 = int(np.clip(round((y0 + y1 - side) / 2), grid.row0, max(grid.row1 - side, grid.row0)))

@@ -1,20 +1,24 @@
-"""All objects of a run in one pass: counts, histograms and a few names, in memory that does not grow with their number.
+"""All objects of a run in one pass: counts, histograms and a few names, in memory that does not grow with
+their number.
 
-1. `read_objects` streams narrow columns of instances/*.parquet, one row group at a time. A row of an object of a single row is an
-   object; rows of an object of several rows (`n_parts` > 1) are set aside and put together at the end (`_joined`): area of all
-   parts, score of the first.
-2. `_Pass.add` counts objects per query and adds them to histograms with fixed bins (`report_charts.SCORE_EDGES`, `AREA_EDGES`).
-3. It keeps the first few rows of several orders (`FirstRows`): largest, lowest score, and per query the smallest keyed hashes. An
-   order ends with the object's name, so the choice depends on neither the order nor the number of files and row groups.
+1. `read_objects` streams narrow columns of instances/*.parquet, one row group at a time. A row of an object
+   of a single row is an object; rows of an object of several rows (`n_parts` > 1) are set aside and put
+   together at the end (`_joined`): area of all parts, score of the first.
+2. `_Pass.add` counts objects per query and adds them to histograms with fixed bins
+   (`report_charts.SCORE_EDGES`, `AREA_EDGES`).
+3. It keeps the first few rows of several orders (`FirstRows`): largest, lowest score, and per query the
+   smallest keyed hashes. An order ends with the object's name, so the choice depends on neither the order nor
+   the number of files and row groups.
 4. `choose` makes the groups of chips: an object is shown once; random ones take turns between queries.
 
-A random sample is the objects with the smallest `keyed_hash` of (seed, query_index, instance_id). The hash is the finaliser of
-SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), applied once per number. For a given query it is one-to-one in the id: no ties.
+A random sample is the objects with the smallest `keyed_hash` of (seed, query_index, instance_id). The hash is
+the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), applied once per number. For a given query
+it is one-to-one in the id: no ties.
 
-Bound, in bytes: 40 per row of one batch (32,768 rows), several times over while it is counted; 64 x MAX_OUTLINES for the objects
-on the overview; about 3,000 per query for histograms and random names; 44 per row of objects of several rows. Only an object of
-more than `[stitch] split_tiles` tiles (10,000) has several, one per square of `part_tiles` (64) tiles, so their number is a matter
-of tiles and not of objects.
+Bound, in bytes: 40 per row of one batch (32,768 rows), several times over while it is counted; 64 x
+MAX_OUTLINES for the objects on the overview; about 3,000 per query for histograms and random names; 44 per
+row of objects of several rows. Only an object of more than `[stitch] split_tiles` tiles (10,000) has several,
+one per square of `part_tiles` (64) tiles, so their number is a matter of tiles and not of objects.
 """
 
 from __future__ import annotations
@@ -33,7 +37,9 @@ from pipeline.write.run_dir import RunDir
 MAX_OUTLINES = 20_000
 """Objects outlined on the overview; beyond that the largest ones are."""
 
-N_RANDOM, N_LOWEST, N_LARGEST = 12, 6, 6
+N_RANDOM = 12
+N_LOWEST = 6
+N_LARGEST = 6
 """Chips per group."""
 
 _COLUMNS = ("instance_id", "query_index", "score", "area_px", "area_m2", "part_no", "n_parts")
@@ -113,7 +119,9 @@ class ObjectSummary:
 
 
 class FirstRows:
-    """The rows that come first by some columns, from any number of batches in any order; holds at most `n` between batches."""
+    """The rows that come first by some columns, from any number of batches in any order; holds at most `n`
+    between batches.
+    """
 
     def __init__(self, n: int, *, width: int) -> None:
         """`width` columns make a row."""
@@ -122,7 +130,9 @@ class FirstRows:
         """Columns of the rows so far, in order."""
 
     def add(self, *columns: NDArray[np.generic]) -> None:
-        """Offer rows as (m,) columns, the one that decides first in front. All together must tell any two rows apart."""
+        """Offer rows as (m,) columns, the one that decides first in front. All together must tell any two
+        rows apart.
+        """
         held = self.columns
         if len(held[0]) == self._n:
             near = columns[0] <= held[0][-1]
@@ -135,7 +145,8 @@ class FirstRows:
 
 
 def read_objects(run_dir: RunDir, *, n_queries: int, seed: int) -> ObjectSummary:
-    """One pass over the instances of a run; `seed` decides the random sample. Memory: see the head of this module.
+    """One pass over the instances of a run; `seed` decides the random sample. Memory: see the head of this
+    module.
 
     Raises InputError when there are no instance files or they are of more than `n_queries` queries.
     """
@@ -166,7 +177,9 @@ def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def _row_batches(run_dir: RunDir, n_queries: int) -> Iterator[tuple[ObjectRows, NDArray[np.int32], NDArray[np.int32]]]:
+def _row_batches(
+    run_dir: RunDir, n_queries: int
+) -> Iterator[tuple[ObjectRows, NDArray[np.int32], NDArray[np.int32]]]:
     """(rows, part_no, n_parts) of all files, batch by batch."""
     for path in instance_files(run_dir):
         for batch in batches(path, _COLUMNS):
@@ -175,7 +188,9 @@ def _row_batches(run_dir: RunDir, n_queries: int) -> Iterator[tuple[ObjectRows, 
             if len(rows) and rows.query_index.max() >= n_queries:
                 came = f"query_index {rows.query_index.max()} in {path}"
                 remedy = "merge the block records of this run again"
-                raise InputError(f"instances must answer one of the run's {n_queries} queries", came=came, remedy=remedy)
+                raise InputError(
+                    f"instances must answer one of the run's {n_queries} queries", came=came, remedy=remedy
+                )
             yield rows, column["part_no"], column["n_parts"]
 
 
@@ -190,9 +205,18 @@ def _object_rows(column: dict[str, NDArray[np.generic]]) -> ObjectRows:
 
 
 def _joined(aside: list[tuple[ObjectRows, NDArray[np.int32]]]) -> ObjectRows:
-    """Objects from the rows of their parts. Parts are summed in their order, so the sum is the same for any order of rows."""
-    rows = ObjectRows(**{item.name: np.concatenate([getattr(part, item.name) for part, _ in aside]) for item in fields(ObjectRows)})
-    order = np.lexsort((np.concatenate([numbers for _, numbers in aside]), rows.instance_id, rows.query_index))
+    """Objects from the rows of their parts. Parts are summed in their order, so the sum is the same for any
+    order of rows.
+    """
+    rows = ObjectRows(
+        **{
+            item.name: np.concatenate([getattr(part, item.name) for part, _ in aside])
+            for item in fields(ObjectRows)
+        }
+    )
+    order = np.lexsort(
+        (np.concatenate([numbers for _, numbers in aside]), rows.instance_id, rows.query_index)
+    )
     rows = rows.take(order)
     new = (np.diff(rows.instance_id) != 0) | (np.diff(rows.query_index) != 0)
     first = np.flatnonzero(np.concatenate([[True], new]))
@@ -210,10 +234,12 @@ class _Pass:
     """What the pass holds."""
 
     def __init__(self, n_queries: int, seed: int) -> None:
-        self._n_queries, self._seed = n_queries, seed
+        self._n_queries = n_queries
+        self._seed = seed
         self._n_per_query = np.zeros(n_queries, dtype=np.int64)
         self._score_counts = np.zeros((n_queries, SCORE_EDGES.size - 1), dtype=np.int64)
-        self._px, self._m2 = _AreaTally(n_queries), _AreaTally(n_queries)
+        self._px = _AreaTally(n_queries)
+        self._m2 = _AreaTally(n_queries)
         self._largest = FirstRows(N_LARGEST, width=3)
         self._lowest = FirstRows(N_LOWEST + N_LARGEST, width=3)
         self._random = [FirstRows(N_RANDOM + N_LOWEST + N_LARGEST, width=2) for _ in range(n_queries)]
@@ -221,7 +247,8 @@ class _Pass:
 
     def add(self, rows: ObjectRows) -> None:
         """Count some objects."""
-        query, instance = rows.query_index, rows.instance_id
+        query = rows.query_index
+        instance = rows.instance_id
         chance = keyed_hash(self._seed, query, instance)
         self._n_per_query += np.bincount(query, minlength=self._n_queries)
         self._score_counts += count_bins(rows.score, query, SCORE_EDGES, n_queries=self._n_queries)
@@ -229,7 +256,9 @@ class _Pass:
         self._m2.add(rows.area_m2, query)
         self._largest.add(-rows.area_px, instance, query)
         self._lowest.add(rows.score, instance, query)
-        self._outlined.add(-rows.area_px, chance, query, instance)  # chance before name: equal ones lie all over the picture
+        self._outlined.add(
+            -rows.area_px, chance, query, instance
+        )  # chance before name: equal ones lie all over the picture
         for number in np.unique(query).tolist():
             mine = query == number
             self._random[number].add(chance[mine], instance[mine])
@@ -247,7 +276,11 @@ class _Pass:
         )
 
     def _groups(self) -> dict[str, list[Key]]:
-        turns = [(turn, chance, query, instance) for query, rows in enumerate(self._random) for turn, chance, instance in _ranked(rows)]
+        turns = [
+            (turn, chance, query, instance)
+            for query, rows in enumerate(self._random)
+            for turn, chance, instance in _ranked(rows)
+        ]
         _, large, of = self._largest.columns
         _, low, asked = self._lowest.columns
         return choose(
@@ -268,7 +301,9 @@ class _AreaTally:
 
     def __init__(self, n_queries: int) -> None:
         self._counts = np.zeros((n_queries, AREA_EDGES.size - 1), dtype=np.int64)
-        self._smallest, self._largest, self._n_unknown = np.inf, 0.0, 0
+        self._smallest = np.inf
+        self._largest = 0.0
+        self._n_unknown = 0
 
     def add(self, areas: NDArray[np.float64], query_index: NDArray[np.int64]) -> None:
         self._counts += count_bins(areas, query_index, AREA_EDGES, n_queries=len(self._counts))
@@ -278,11 +313,15 @@ class _AreaTally:
         self._largest = max(self._largest, float(positive.max(initial=0.0)))
 
     def counts(self) -> AreaCounts:
-        return AreaCounts(counts=self._counts, smallest=self._smallest, largest=self._largest, n_unknown=self._n_unknown)
+        return AreaCounts(
+            counts=self._counts, smallest=self._smallest, largest=self._largest, n_unknown=self._n_unknown
+        )
 
 
 def choose(*, largest: list[Key], lowest: list[Key], random: list[Key]) -> dict[str, list[Key]]:
-    """Group -> its chips, from candidates in order; an object is shown once, in the first of largest, lowest, random that takes it."""
+    """Group -> its chips, from candidates in order; an object is shown once, in the first of largest, lowest,
+    random that takes it.
+    """
     shown: set[Key] = set()
     groups: dict[str, list[Key]] = {}
     for name, candidates, n in (

@@ -1,8 +1,9 @@
 """Rows of the published Parquet files, a bounded number at a time.
 
-`batches` streams some columns of a file. `rows_where` streams wide columns of few rows: per row group it reads the narrow columns
-that decide, and opens the wide ones (geometries, texts) only where a row is wanted. Memory: what decides of one row group, the
-compressed wide columns of one row group (`geo_parquet.ROW_GROUP_ROWS` rows), and `WIDE_ROWS` of its rows unpacked.
+`batches` streams some columns of a file. `rows_where` streams wide columns of few rows: per row group it
+reads the narrow columns that decide, and opens the wide ones (geometries, texts) only where a row is wanted.
+Memory: what decides of one row group, the compressed wide columns of one row group
+(`geo_parquet.ROW_GROUP_ROWS` rows), and `WIDE_ROWS` of its rows unpacked.
 """
 
 from __future__ import annotations
@@ -28,26 +29,40 @@ _READ_BYTES = 1 << 20
 
 
 def instance_files(run_dir: RunDir) -> list[Path]:
-    """The part files in their order. Raises InputError when there is none: a run without objects has one empty part."""
+    """The part files in their order. Raises InputError when there is none: a run without objects has one
+    empty part.
+    """
     files = sorted(run_dir.instances.glob("part-*.parquet"))
     if not files:
         remedy = "let the run finish, or merge its block records again"
-        raise InputError(f"{run_dir.instances} must hold the instances of a finished run", came="no part file", remedy=remedy)
+        raise InputError(
+            f"{run_dir.instances} must hold the instances of a finished run",
+            came="no part file",
+            remedy=remedy,
+        )
     return files
 
 
 def batches(path: Path, columns: Sequence[str], *, coded: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
-    """Some columns of a file in batches of at most ROW_GROUP_ROWS rows, in order; `coded` ones arrive as dictionary codes."""
+    """Some columns of a file in batches of at most ROW_GROUP_ROWS rows, in order; `coded` ones arrive as
+    dictionary codes.
+    """
     with _opened(path, coded) as file:
         yield from file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=list(columns))
 
 
 def rows_where(
-    path: Path, wanted: Callable[[pa.Table], NDArray[np.bool_]], *, by: Sequence[str], columns: Sequence[str], coded: Sequence[str] = ()
+    path: Path,
+    wanted: Callable[[pa.Table], NDArray[np.bool_]],
+    *,
+    by: Sequence[str],
+    columns: Sequence[str],
+    coded: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """`columns` of the rows for which `wanted` says True, in order, in batches of at most WIDE_ROWS rows.
 
-    `wanted` takes the columns `by` of one row group, of which `coded` ones are dictionary codes, and returns (n,).
+    `wanted` takes the columns `by` of one row group, of which `coded` ones are dictionary codes, and returns
+    (n,).
     """
     with _opened(path, coded) as file:
         for group in range(file.metadata.num_row_groups):

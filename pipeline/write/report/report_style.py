@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-CONTENT_SECURITY_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
 """No script, no connection, no frame; pictures only from inside the page."""
 
 STYLE = """

@@ -1,9 +1,11 @@
-"""What each threshold of our own merge is worth under noise: means over several seam worlds, none of them that of run.py.
+"""What each threshold of our own merge is worth under noise: means over several seam worlds, none of them
+that of run.py.
 
     python tests/benchmarks/seams/levers.py [--side 4096] [--seeds 11 12 13 14 15 16]
 
-Every world is cut as in run.py, with mild and with strong noise, and merged once per row of `VARIANTS`. `score.py` defines the
-figures; "no merge" paints every core with its own ids, so that false merges beyond its number are ours.
+Every world is cut as in run.py, with mild and with strong noise, and merged once per row of `VARIANTS`.
+`score.py` defines the figures; "no merge" paints every core with its own ids, so that false merges beyond its
+number are ours.
 """
 
 from __future__ import annotations
@@ -65,8 +67,14 @@ def main() -> int:
             for level in LEVELS:
                 masks = views.tile_masks(world, truth, lattice, level)
                 for name, changes in VARIANTS.items():
-                    rows.setdefault((level, name), []).append(figures(world, merged(world, masks, changes), crossing))
-        print(f"# world {seed}: {world.n} objects, {int(crossing.sum())} over a seam", file=sys.stderr, flush=True)
+                    rows.setdefault((level, name), []).append(
+                        figures(world, merged(world, masks, changes), crossing)
+                    )
+        print(
+            f"# world {seed}: {world.n} objects, {int(crossing.sum())} over a seam",
+            file=sys.stderr,
+            flush=True,
+        )
     for level in LEVELS:
         print(f"\n**{level.capitalize()} noise**, means of {len(args.seeds)} worlds\n")
         print(f"| ours with | {' | '.join(COLUMNS)} |\n| --- |{' ---: |' * len(COLUMNS)}")
@@ -85,14 +93,23 @@ def figures(world: SeamWorld, pixels: Pixels, crossing: NDArray[np.bool_]) -> ND
     """The values of COLUMNS; shares of the objects for the second and third."""
     got = score(world.labels, pixels)
     over = got.found[crossing].mean()
-    return np.array([got.outputs, got.found.mean(), over, got.splits, got.false_merges, got.missed, got.quality])
+    return np.array(
+        [got.outputs, got.found.mean(), over, got.splits, got.false_merges, got.missed, got.quality]
+    )
 
 
 def line(name: str, values: NDArray[np.float64]) -> str:
     """One row of the table."""
     outputs, found, over, split, false_merges, missed, quality = values.tolist()
     shares = [f"{100 * found:.1f} %", f"{100 * over:.1f} %"]
-    cells = [f"{outputs:.1f}", *shares, f"{split:.1f}", f"{false_merges:.1f}", f"{missed:.1f}", f"{quality:.4f}"]
+    cells = [
+        f"{outputs:.1f}",
+        *shares,
+        f"{split:.1f}",
+        f"{false_merges:.1f}",
+        f"{missed:.1f}",
+        f"{quality:.4f}",
+    ]
     return f"| {name} | {' | '.join(cells)} |"
 
 

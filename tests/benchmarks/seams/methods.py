@@ -1,11 +1,12 @@
 """The merge methods compared, and how each of them is run.
 
 1. `METHODS` names every method, its rule in one line, its settings and where those are documented.
-2. `environment` makes the virtual environment of a peer below `build/` and installs its own package there, once.
+2. `environment` makes the virtual environment of a peer below `build/` and installs its own package there,
+   once.
 3. `run_method` runs the method's adapter in that environment as a process of its own, over files.
 
-Whatever goes wrong with a peer becomes the text of its row: an installation that fails, a crash, a time-out. Settings
-are the ones that the package's own documentation gives for merging the masks of tiles.
+Whatever goes wrong with a peer becomes the text of its row: an installation that fails, a crash, a time-out.
+Settings are the ones that the package's own documentation gives for merging the masks of tiles.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from benchmarks.seams.adapters.exchange import Answer, load_answer
 
 ADAPTERS = Path(__file__).parent / "adapters"
 INSTALL_LIMIT_S = 1800
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,12 @@ METHODS = (
         adapter="merge_region",
         source="defaults of StitchOptions",
     ),
-    Method(name="cores alone", rule="no merge: every tile paints its core with its own ids", adapter="cores_alone", pictured=False),
+    Method(
+        name="cores alone",
+        rule="no merge: every tile paints its core with its own ids",
+        adapter="cores_alone",
+        pictured=False,
+    ),
     Method(
         name="SAHI greedy NMM",
         rule="boxes by intersection over smaller box >= 0.5, greedy; masks united",
@@ -175,30 +183,40 @@ def run_method(method: Method, jobs: Sequence[Job], build: Path, limits: Limits)
     python = Path(sys.executable) if not method.requires else environment(method.requires, build)
     with tempfile.TemporaryDirectory() as scratch:
         order = Path(scratch) / "order.json"
-        listed = [{"masks": str(job.masks.resolve()), "out": str(job.out.resolve()), "repeats": job.repeats} for job in jobs]
+        listed = [
+            {"masks": str(job.masks.resolve()), "out": str(job.out.resolve()), "repeats": job.repeats}
+            for job in jobs
+        ]
         asked = {"settings": dict(method.settings), "jobs": listed, "memory_bytes": limits.memory_bytes}
         order.write_text(json.dumps(asked))
         clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
         command = [str(python), str(ADAPTERS / f"{method.adapter}.py"), str(order)]
-        done = _run(command, limits.seconds, cwd=Path(scratch), env={**clean, **ONE_THREAD, "PYTHONNOUSERSITE": "1"})
+        done = _run(
+            command, limits.seconds, cwd=Path(scratch), env={**clean, **ONE_THREAD, "PYTHONNOUSERSITE": "1"}
+        )
     if done.returncode != 0:
         raise MethodError(f"ended with {done.returncode}: {_last_line(done.stderr)}")
     return [load_answer(job.out) for job in jobs]
 
 
 def environment(requires: tuple[str, ...], build: Path) -> Path:
-    """Python of the environment that holds `requires`; made below `build` unless it is there. Raises MethodError."""
+    """Python of the environment that holds `requires`; made below `build` unless it is there. Raises
+    MethodError.
+    """
     name = "".join(c if c.isalnum() or c in ".-" else "-" for c in Path(requires[0]).name)
     folder = build / "environments" / name
-    python, done = folder / "bin" / "python", folder / "installed.json"
+    python = folder / "bin" / "python"
+    done = folder / "installed.json"
     if done.exists() and json.loads(done.read_text()) == list(requires):
         return python
     shutil.rmtree(folder, ignore_errors=True)
     uv = Path(sys.executable).parent / "uv"
     if uv.exists():
-        make, install = [str(uv), "venv", "--python", sys.executable], [str(uv), "pip", "install", "--python", str(python)]
+        make = [str(uv), "venv", "--python", sys.executable]
+        install = [str(uv), "pip", "install", "--python", str(python)]
     else:
-        make, install = [sys.executable, "-m", "venv"], [str(python), "-m", "pip", "install"]
+        make = [sys.executable, "-m", "venv"]
+        install = [str(python), "-m", "pip", "install"]
     folder.parent.mkdir(parents=True, exist_ok=True)
     for step in ([*make, str(folder)], [*install, *requires]):
         made = _run(step, INSTALL_LIMIT_S, cwd=build, env=dict(os.environ))
@@ -209,9 +227,13 @@ def environment(requires: tuple[str, ...], build: Path) -> Path:
     return python
 
 
-def _run(command: Sequence[str], limit_s: float, *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: Sequence[str], limit_s: float, *, cwd: Path, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, cwd=cwd, env=env, timeout=limit_s, check=False, capture_output=True, text=True)
+        return subprocess.run(
+            command, cwd=cwd, env=env, timeout=limit_s, check=False, capture_output=True, text=True
+        )
     except subprocess.TimeoutExpired as error:
         raise MethodError(f"did not finish in {limit_s:.0f} s") from error
 

@@ -1,8 +1,9 @@
 """The picture of a few seams: one row per place, one column per method.
 
 1. `places` chooses, for each kind of object, the one over a seam that most methods do not get exactly.
-2. `draw` shows every method's outputs there. Pale: exact. Any other colour: one output that is not. Red outline: a true
-   object of which the outputs show half or less. Black lines are the true outlines, dashed blue ones the borders of cores.
+2. `draw` shows every method's outputs there. Pale: exact. Any other colour: one output that is not. Red
+   outline: a true object of which the outputs show half or less. Black lines are the true outlines, dashed
+   blue ones the borders of cores.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 
 PLACE_KINDS = ("row house", "medium", "long", "huge")
 Colour = tuple[int, int, int]
-WHITE, BLACK, PALE = (255, 255, 255), (0, 0, 0), (204, 217, 230)
-RED, BLUE = (214, 20, 30), (40, 90, 200)
+WHITE = (255, 255, 255)
+BLACK = (0, 0, 0)
+PALE = (204, 217, 230)
+RED = (214, 20, 30)
+BLUE = (40, 90, 200)
 VIVID: tuple[Colour, ...] = (
     (230, 85, 13),
     (117, 107, 177),
@@ -36,12 +40,16 @@ THIN_SHARE = 0.1
 THIN_WINDOW_PX = 300
 
 CELL_PX = 200
-"""About the side of a cell of the picture: a line of a larger window is as many pixels wide as fall into one of these."""
+"""About the side of a cell of the picture: a line of a larger window is as many pixels wide as fall into one
+of these.
+"""
 
 Window = tuple[slice, slice]
 
 
-def places(world: SeamWorld, core_px: int, crossing: NDArray[np.bool_], scores: Sequence[Score]) -> list[Window]:
+def places(
+    world: SeamWorld, core_px: int, crossing: NDArray[np.bool_], scores: Sequence[Score]
+) -> list[Window]:
     """One window per kind that has an object over a seam which some method does not get exactly."""
     kinds = np.array(world.kind)
     wrong = sum((~score.exact).astype(np.int64) for score in scores) * crossing
@@ -53,7 +61,13 @@ def places(world: SeamWorld, core_px: int, crossing: NDArray[np.bool_], scores: 
     return windows
 
 
-def draw(path: Path, world: SeamWorld, core_px: int, windows: Sequence[Window], shown: Mapping[str, tuple[Pixels, Score]]) -> None:
+def draw(
+    path: Path,
+    world: SeamWorld,
+    core_px: int,
+    windows: Sequence[Window],
+    shown: Mapping[str, tuple[Pixels, Score]],
+) -> None:
     """Write a PNG: the truth, then one column per method of `shown`."""
     import matplotlib
 
@@ -61,10 +75,16 @@ def draw(path: Path, world: SeamWorld, core_px: int, windows: Sequence[Window], 
     import matplotlib.pyplot as plt
 
     names = ["truth", *shown]
-    figure, axes = plt.subplots(len(windows), len(names), figsize=(2 * len(names), 2 * len(windows) + 0.35), squeeze=False)
+    figure, axes = plt.subplots(
+        len(windows), len(names), figsize=(2 * len(names), 2 * len(windows) + 0.35), squeeze=False
+    )
     for line, window in zip(axes, windows, strict=True):
         truth = world.labels[window]
-        images = [_outlined(np.where((truth > 0)[..., None], PALE, WHITE), truth, np.zeros(world.n + 1, dtype=np.bool_))]
+        images = [
+            _outlined(
+                np.where((truth > 0)[..., None], PALE, WHITE), truth, np.zeros(world.n + 1, dtype=np.bool_)
+            )
+        ]
         for pixels, score in shown.values():
             outputs = _outputs_in(pixels, world.labels.shape[1], window)
             images.append(_outlined(_colours(outputs, score), truth, _missed(outputs, truth, world.n)))
@@ -79,7 +99,9 @@ def draw(path: Path, world: SeamWorld, core_px: int, windows: Sequence[Window], 
 
 
 def _around(labels: NDArray[np.int32], thing: int, core_px: int) -> Window:
-    """A square window over an object with some room around it, inside the grid; of a thin one, over one crossing only."""
+    """A square window over an object with some room around it, inside the grid; of a thin one, over one
+    crossing only.
+    """
     rows, cols = np.nonzero(labels == thing)
     extent = int(max(np.ptp(rows), np.ptp(cols))) + 1
     if rows.size < THIN_SHARE * extent**2:
@@ -93,9 +115,12 @@ def _around(labels: NDArray[np.int32], thing: int, core_px: int) -> Window:
 
 
 def _outputs_in(pixels: Pixels, width: int, window: Window) -> NDArray[np.int64]:
-    """(h, w) 1 + number of the output on top of each pixel of the window, smaller outputs over larger ones; 0 = none."""
+    """(h, w) 1 + number of the output on top of each pixel of the window, smaller outputs over larger ones; 0
+    = none.
+    """
     rows, cols = window
-    row, col = pixels.index // width, pixels.index % width
+    row = pixels.index // width
+    col = pixels.index % width
     inside = (row >= rows.start) & (row < rows.stop) & (col >= cols.start) & (col < cols.stop)
     sizes = np.diff(pixels.start)
     output = np.repeat(np.arange(len(pixels)), sizes)[inside]
@@ -130,7 +155,9 @@ def _missed(outputs: NDArray[np.int64], truth: NDArray[np.int32], n: int) -> NDA
     return np.asarray(missed & (size > 0))
 
 
-def _outlined(image: NDArray[np.uint8], truth: NDArray[np.int32], missed: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _outlined(
+    image: NDArray[np.uint8], truth: NDArray[np.int32], missed: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
     """The image with the inner border pixels of all true objects, wide enough to be seen in a small cell."""
     drawn = image.astype(np.uint8)
     reach = -(-truth.shape[0] // CELL_PX)

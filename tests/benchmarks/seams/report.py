@@ -54,19 +54,29 @@ def as_json(setting: Setting, rows: Sequence[Row]) -> dict[str, Any]:
 
 def as_markdown(setting: Setting, rows: Sequence[Row]) -> str:
     """One table of agreement per noise level, one of cost, one of methods."""
-    n, crossing = len(setting.kind), int(setting.crossing.sum())
+    n = len(setting.kind)
+    crossing = int(setting.crossing.sum())
     out = [f"`{setting.command}`", ""]
-    out += [f"{n} true objects on {setting.side_px} x {setting.side_px} px, {crossing} of them over a seam; tiles of "]
+    out += [
+        f"{n} true objects on {setting.side_px} x {setting.side_px} px, {crossing} of them over a seam; tiles of "
+    ]
     out[-1] += f"{setting.tile_px} px that overlap by {2 * setting.halo_px}; seed {setting.seed}."
     for level, masks in setting.masks.items():
-        out += ["", f"**{LEVEL_TITLES[level]}** ({masks} masks of single tiles)", "", *_agreement(setting, rows, level)]
+        out += [
+            "",
+            f"**{LEVEL_TITLES[level]}** ({masks} masks of single tiles)",
+            "",
+            *_agreement(setting, rows, level),
+        ]
     out += ["", COST_TITLE, "", *_cost(rows), "", "**Methods**", "", *_methods(rows)]
     return "\n".join(out) + "\n"
 
 
 LEVEL_TITLES = {"oracle": "Exact masks", "mild": "Mild noise", "strong": "Strong noise"}
 EXACT_LEVEL = "oracle"
-"""Noise moves every outline, so that exactness says little: with noise the tables show what is found, at IoU 0.5."""
+"""Noise moves every outline, so that exactness says little: with noise the tables show what is found, at IoU
+0.5.
+"""
 
 
 COST_TITLE = "**Cost without noise**: CPU time relative to ours, and what the merge needs on top of its input"
@@ -109,8 +119,16 @@ def _methods(rows: Sequence[Row]) -> list[str]:
     lines = [_line(["method", "rule", "settings", "versions"]), _line(["---"] * 4)]
     for row in rows:
         settings = ", ".join(f"{key}={value}" for key, value in row.method.settings.items())
-        given = f"{settings} ({row.method.source})" if settings and row.method.source else settings or row.method.source
-        versions = ", ".join(f"{key} {value}" for key, value in row.cost.versions.items()) if row.cost else row.failure
+        given = (
+            f"{settings} ({row.method.source})"
+            if settings and row.method.source
+            else settings or row.method.source
+        )
+        versions = (
+            ", ".join(f"{key} {value}" for key, value in row.cost.versions.items())
+            if row.cost
+            else row.failure
+        )
         lines.append(_line([row.method.name, row.method.rule, given, versions]))
     return lines
 
@@ -124,8 +142,15 @@ def _row_json(setting: Setting, row: Row) -> dict[str, Any]:
         for name, reached in (("exact", got.exact), ("found", got.found)):
             scores[level][name] = _number(share(reached))
             scores[level][f"{name}_crossing"] = _number(share(reached, setting.crossing))
-            scores[level][f"{name}_by_kind"] = {kind: share(reached, kinds == kind) for kind in dict.fromkeys(setting.kind)}
-    about = {"name": row.method.name, "rule": row.method.rule, "settings": dict(row.method.settings), "source": row.method.source}
+            scores[level][f"{name}_by_kind"] = {
+                kind: share(reached, kinds == kind) for kind in dict.fromkeys(setting.kind)
+            }
+    about = {
+        "name": row.method.name,
+        "rule": row.method.rule,
+        "settings": dict(row.method.settings),
+        "source": row.method.source,
+    }
     cost = {}
     if row.cost is not None:
         cost = {name: getattr(row.cost, name) for name in ("cpu_s", "wall_s", "peak_bytes", "versions")}

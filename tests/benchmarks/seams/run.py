@@ -2,10 +2,10 @@
 
     python tests/benchmarks/seams/run.py [--quick] [--out DIR] [--methods "ours" "SAHI NMS" ...]
 
-Every method merges the same masks of the same tiles: exact ones, and with mild and strong noise. Peers run from their
-own packages in environments that the first run makes below build/seams/ (about 17 GB with two copies of torch). Written
-to DIR: comparison.md, comparison.json, seams.png. Times and memory are those of the merge alone and depend on the
-machine: only their ratios are reported, as medians of three.
+Every method merges the same masks of the same tiles: exact ones, and with mild and strong noise. Peers run
+from their own packages in environments that the first run makes below build/seams/ (about 17 GB with two
+copies of torch). Written to DIR: comparison.md, comparison.json, seams.png. Times and memory are those of the
+merge alone and depend on the machine: only their ratios are reported, as medians of three.
 """
 
 from __future__ import annotations
@@ -49,7 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: list[tuple[report.Row, Pixels | None]] = []
     with tempfile.TemporaryDirectory() as scratch:
         setting = report.Setting(
-            command=shlex.join(["python", "tests/benchmarks/seams/run.py", *(sys.argv[1:] if arguments is None else arguments)]),
+            command=shlex.join(
+                [
+                    "python",
+                    "tests/benchmarks/seams/run.py",
+                    *(sys.argv[1:] if arguments is None else arguments),
+                ]
+            ),
             side_px=args.side,
             seed=args.seed,
             tile_px=args.tile,
@@ -78,13 +84,19 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--quick", action="store_true", help="a world of 3072 px, one repeat")
     top.add_argument("--out", type=Path, default=ROOT / "build" / "seams" / "out")
-    top.add_argument("--build", type=Path, default=ROOT / "build" / "seams", help="where the peers' environments are kept")
-    top.add_argument("--methods", nargs="+", choices=[method.name for method in METHODS], metavar="NAME", help="only these")
+    top.add_argument(
+        "--build", type=Path, default=ROOT / "build" / "seams", help="where the peers' environments are kept"
+    )
+    top.add_argument(
+        "--methods", nargs="+", choices=[method.name for method in METHODS], metavar="NAME", help="only these"
+    )
     top.add_argument("--side", type=int, help="side of the world in px; 8192, or 3072 with --quick")
     top.add_argument("--seed", type=int, default=5)
     top.add_argument("--tile", type=int, default=1024)
     top.add_argument("--halo", type=int, default=64)
-    top.add_argument("--limit", type=float, default=1800, help="seconds that a method may take for all levels")
+    top.add_argument(
+        "--limit", type=float, default=1800, help="seconds that a method may take for all levels"
+    )
     top.add_argument("--memory", type=float, default=8, help="GB that a method may take")
     args = top.parse_args(arguments)
     args.side = args.side or (3072 if args.quick else 8192)
@@ -104,14 +116,24 @@ def _write_masks(world: SeamWorld, args: argparse.Namespace, scratch: Path) -> d
     return counts
 
 
-def _compare(method: Method, world: SeamWorld, args: argparse.Namespace, scratch: Path) -> tuple[report.Row, Pixels | None]:
+def _compare(
+    method: Method, world: SeamWorld, args: argparse.Namespace, scratch: Path
+) -> tuple[report.Row, Pixels | None]:
     """The method's row and, if they go into the picture, its outputs at the first level."""
     jobs = []
     for i, level in enumerate(LEVELS):
-        jobs.append(Job(masks=scratch / f"{level}.npz", out=scratch / f"{level}.out.npz", repeats=1 if i else args.repeats))
+        jobs.append(
+            Job(
+                masks=scratch / f"{level}.npz",
+                out=scratch / f"{level}.out.npz",
+                repeats=1 if i else args.repeats,
+            )
+        )
     print(f"{method.name} ...", file=sys.stderr, flush=True)
     try:
-        answers = run_method(method, jobs, args.build, Limits(seconds=args.limit, memory_bytes=int(args.memory * 1e9)))
+        answers = run_method(
+            method, jobs, args.build, Limits(seconds=args.limit, memory_bytes=int(args.memory * 1e9))
+        )
     except MethodError as error:
         return report.Row(method=method, scores={}, cost=None, failure=str(error)), None
     outputs = [pixels_of(answer.outputs, world.labels.shape) for answer in answers]
@@ -120,7 +142,13 @@ def _compare(method: Method, world: SeamWorld, args: argparse.Namespace, scratch
     return report.Row(method=method, scores=scores, cost=cost), outputs[0] if method.pictured else None
 
 
-def _picture(path: Path, world: SeamWorld, core_px: int, crossing: np.ndarray, results: list[tuple[report.Row, Pixels | None]]) -> None:
+def _picture(
+    path: Path,
+    world: SeamWorld,
+    core_px: int,
+    crossing: np.ndarray,
+    results: list[tuple[report.Row, Pixels | None]],
+) -> None:
     first = next(iter(LEVELS))
     shown: dict[str, tuple[Pixels, Score]] = {}
     for row, pixels in results:

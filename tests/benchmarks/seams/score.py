@@ -1,6 +1,7 @@
 """How well outputs agree with the true objects: one definition of every figure, for all methods.
 
-1. `pixels_of` turns outputs, raster or polygons, into lists of pixels (a polygon has the pixels whose centre it holds).
+1. `pixels_of` turns outputs, raster or polygons, into lists of pixels (a polygon has the pixels whose centre
+   it holds).
 2. `score` counts the pixels that each output shares with each true object, and from that alone:
    - exact          true objects for which some output reaches an intersection over union of 0.95
    - split          true objects that two or more outputs share out between them
@@ -9,10 +10,10 @@
    - duplicate      outputs that show again what a larger output of the same object shows already
    - quality        panoptic quality at 0.5: sum of matched IoU / (matches + half of the unmatched on either side)
 
-An output belongs to the true object that holds more than half of its pixels. Among the outputs of one object, from the
-largest down, one is a duplicate when more than half of its pixels are shown already, otherwise it is a part; an object
-with two parts or more is split. Outputs may overlap each other: rules that suppress or drop leave such outputs behind.
-Panoptic quality: Kirillov et al., "Panoptic Segmentation", CVPR 2019, equation 1.
+An output belongs to the true object that holds more than half of its pixels. Among the outputs of one object,
+from the largest down, one is a duplicate when more than half of its pixels are shown already, otherwise it is
+a part; an object with two parts or more is split. Outputs may overlap each other: rules that suppress or drop
+leave such outputs behind. Panoptic quality: Kirillov et al., "Panoptic Segmentation", CVPR 2019, equation 1.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ class Score:
 
 
 def pixels_of(outputs: Outputs, shape: tuple[int, int]) -> Pixels:
-    """The pixels of every output, outputs without a pixel left out. Raises ValueError for a raster of another shape."""
+    """The pixels of every output, outputs without a pixel left out. Raises ValueError for a raster of another
+    shape.
+    """
     if outputs.raster is not None:
         return _pixels_of_raster(outputs.raster, shape)
     return _pixels_of_polygons(outputs.wkb or (), shape)
@@ -111,7 +114,9 @@ def score(truth: NDArray[np.int32], pixels: Pixels) -> Score:
     )
 
 
-def _common(output: NDArray[np.int64], thing: NDArray[np.int32], n_outputs: int, n: int) -> tuple[NDArray[np.int64], ...]:
+def _common(
+    output: NDArray[np.int64], thing: NDArray[np.int32], n_outputs: int, n: int
+) -> tuple[NDArray[np.int64], ...]:
     """(output, object, common pixels) of every pair that shares a pixel, background included as object 0."""
     pair = output * (n + 1) + thing
     if n_outputs * (n + 1) <= MAX_DENSE_PAIRS:
@@ -130,7 +135,8 @@ def _parts(pixels: Pixels, output: NDArray[np.int64], thing: NDArray[np.int64]) 
     _, first, count = np.unique(thing, return_index=True, return_counts=True)
     for i in np.flatnonzero(count > 1):
         members = output[first[i] : first[i] + count[i]]
-        shown, parts = pixels.of(members[0]), 1
+        shown = pixels.of(members[0])
+        parts = 1
         for member in members[1:]:
             own = pixels.of(member)
             again = int(np.isin(own, shown).sum())
@@ -165,12 +171,16 @@ def _pixels_of_polygons(wkb: Sequence[bytes], shape: tuple[int, int]) -> Pixels:
         if geometry is None or geometry.is_empty:
             continue
         x0, y0, x1, y1 = geometry.bounds
-        col0, row0 = max(int(np.floor(x0)), 0), max(int(np.floor(y0)), 0)
-        col1, row1 = min(int(np.ceil(x1)), shape[1]), min(int(np.ceil(y1)), shape[0])
+        col0 = max(int(np.floor(x0)), 0)
+        row0 = max(int(np.floor(y0)), 0)
+        col1 = min(int(np.ceil(x1)), shape[1])
+        row1 = min(int(np.ceil(y1)), shape[0])
         if col1 <= col0 or row1 <= row0:
             continue
         move = rasterio.Affine.translation(col0, row0)
-        burnt = rasterio.features.rasterize([geometry], out_shape=(row1 - row0, col1 - col0), transform=move, dtype="uint8")
+        burnt = rasterio.features.rasterize(
+            [geometry], out_shape=(row1 - row0, col1 - col0), transform=move, dtype="uint8"
+        )
         rows, cols = np.nonzero(burnt)
         parts.append((rows + row0) * shape[1] + cols + col0)
     parts = [part for part in parts if part.size]

@@ -1,10 +1,13 @@
 """What each tile sees of the seam world: the same masks for every method.
 
-1. `tile_masks` cuts the world into the tiles of a lattice with the project's own oracle (`pipeline.world.oracle`): exact
-   crops, or its mild or strong noise, drawn anew for every tile, so that the two sides of a seam disagree.
-2. Every mask gets a confidence that grows with the share of its object that it shows, plus a little noise. Detectors
-   are rarely that helpful; it is the best case for the rules that keep the most confident of several masks.
-3. Masks are traced along pixel edges by GDAL (4-connected), so that no method loses half a pixel on the way in.
+1. `tile_masks` cuts the world into the tiles of a lattice with the project's own oracle
+   (`pipeline.world.oracle`): exact crops, or its mild or strong noise, drawn anew for every tile, so that the
+   two sides of a seam disagree.
+2. Every mask gets a confidence that grows with the share of its object that it shows, plus a little noise.
+   Detectors are rarely that helpful; it is the best case for the rules that keep the most confident of
+   several masks.
+3. Masks are traced along pixel edges by GDAL (4-connected), so that no method loses half a pixel on the way
+   in.
 """
 
 from __future__ import annotations
@@ -32,10 +35,14 @@ def lattice_over(world: SeamWorld, tile_px: int, halo_px: int) -> TileLattice:
 
 
 def crossing(world: SeamWorld, lattice: TileLattice) -> NDArray[np.bool_]:
-    """(n,) True for objects with pixels in more than one core; an object is connected, so its bounding box tells."""
+    """(n,) True for objects with pixels in more than one core; an object is connected, so its bounding box
+    tells.
+    """
     boxes = ndimage.find_objects(world.labels)
     side = lattice.core_px
-    return np.array([any(span.start // side != (span.stop - 1) // side for span in box) for box in boxes], dtype=np.bool_)
+    return np.array(
+        [any(span.start // side != (span.stop - 1) // side for span in box) for box in boxes], dtype=np.bool_
+    )
 
 
 def write_truth(path: Path, world: SeamWorld) -> None:
@@ -43,17 +50,24 @@ def write_truth(path: Path, world: SeamWorld) -> None:
     height, width = world.labels.shape
     profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "int32"}
     tiling = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "zstd"}
-    with rasterio.open(path, "w", **profile, **tiling, transform=rasterio.Affine(1, 0, 500_000, 0, -1, 5_500_000)) as dataset:
+    with rasterio.open(
+        path, "w", **profile, **tiling, transform=rasterio.Affine(1, 0, 500_000, 0, -1, 5_500_000)
+    ) as dataset:
         dataset.write(world.labels, 1)
 
 
-def tile_masks(world: SeamWorld, labels_tif: Path, lattice: TileLattice, noise: NoiseName | None) -> TileMasks:
+def tile_masks(
+    world: SeamWorld, labels_tif: Path, lattice: TileLattice, noise: NoiseName | None
+) -> TileMasks:
     """Masks of all tiles. `labels_tif` is what `write_truth` wrote."""
     oracle = OracleTruth(str(labels_tif), noise, world.seed)
     rng = np.random.default_rng((world.seed, 77))
     size_px = np.bincount(world.labels.ravel(), minlength=world.n + 1)
     tiles = [lattice.tile(r, c) for r in range(lattice.n_tile_rows) for c in range(lattice.n_tile_cols)]
-    images, rows, boxes, wkb = [], [], [], []
+    images = []
+    rows = []
+    boxes = []
+    wkb = []
     for index, tile in enumerate(tiles):
         labels = oracle.tile(tile).labels.astype(np.uint16)
         images.append(labels)
@@ -80,11 +94,16 @@ def tile_masks(world: SeamWorld, labels_tif: Path, lattice: TileLattice, noise: 
     )
 
 
-def _shown_share(labels: NDArray[np.uint16], truth: NDArray[np.int32], size_px: NDArray[np.int64]) -> NDArray[np.float64]:
+def _shown_share(
+    labels: NDArray[np.uint16], truth: NDArray[np.int32], size_px: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """(k,) per mask: pixels in common with the object that it shows most of, over that object's size; 0..1."""
     n = int(labels.max(initial=0))
-    pairs, count = np.unique(labels[labels > 0].astype(np.int64) * size_px.size + truth[labels > 0], return_counts=True)
-    local, thing = pairs // size_px.size, pairs % size_px.size
+    pairs, count = np.unique(
+        labels[labels > 0].astype(np.int64) * size_px.size + truth[labels > 0], return_counts=True
+    )
+    local = pairs // size_px.size
+    thing = pairs % size_px.size
     share = np.where(thing > 0, count / np.maximum(size_px[thing], 1), 0.0)
     best = np.zeros(n + 1)
     np.maximum.at(best, local, share)
@@ -98,4 +117,7 @@ def _outlines(labels: NDArray[np.uint16], tile: TileSpec) -> list[shapely.Geomet
         parts.setdefault(int(value), []).append(shapely.geometry.shape(outline))
     move = np.array([tile.read.col0, tile.read.row0])
     ordered = [parts[local] for local in range(1, int(labels.max(initial=0)) + 1)]
-    return [shapely.transform(p[0] if len(p) == 1 else shapely.MultiPolygon(p), lambda xy: xy + move) for p in ordered]
+    return [
+        shapely.transform(p[0] if len(p) == 1 else shapely.MultiPolygon(p), lambda xy: xy + move)
+        for p in ordered
+    ]

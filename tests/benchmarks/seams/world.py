@@ -1,12 +1,13 @@
 """The seam world: objects of five kinds on one label raster, each known to the pixel.
 
 1. `KINDS` says how many objects of a kind stand on 4096 x 4096 px and how their outlines are drawn.
-2. `seam_world` places them, largest first, at random and without overlap. Only the houses of one row touch each other;
-   everything else keeps a gap. No place is preferred: what crosses a seam does so by chance.
+2. `seam_world` places them, largest first, at random and without overlap. Only the houses of one row touch
+   each other; everything else keeps a gap. No place is preferred: what crosses a seam does so by chance.
 3. Every object is 4-connected and has no hole.
 
-The kinds and sizes are those that tiled imagery is known to break: objects smaller than the overlap, rows of houses
-wall to wall, objects about as large as the overlap, thin ones longer than a tile, and ones that fill a tile.
+The kinds and sizes are those that tiled imagery is known to break: objects smaller than the overlap, rows of
+houses wall to wall, objects about as large as the overlap, thin ones longer than a tile, and ones that fill a
+tile.
 """
 
 from __future__ import annotations
@@ -69,13 +70,16 @@ def _place(
     for _ in range(MAX_TRIES):
         shapes = outlines(rng)
         x0, y0, x1, y1 = shapely.total_bounds(np.array(shapes, dtype=object))
-        height, width = int(np.ceil(y1 - y0)) + 1, int(np.ceil(x1 - x0)) + 1
+        height = int(np.ceil(y1 - y0)) + 1
+        width = int(np.ceil(x1 - x0)) + 1
         if max(height, width) + 2 * GAP_PX > side:
             continue
         row, col = (int(rng.integers(GAP_PX, side - length - GAP_PX + 1)) for length in (height, width))
         around = (slice(row - GAP_PX, row + height + GAP_PX), slice(col - GAP_PX, col + width + GAP_PX))
         moved = [affinity.translate(shape, -x0, -y0) for shape in shapes]
-        burnt = rasterize([(shape, i + 1) for i, shape in enumerate(moved)], out_shape=(height, width), dtype="int32")
+        burnt = rasterize(
+            [(shape, i + 1) for i, shape in enumerate(moved)], out_shape=(height, width), dtype="int32"
+        )
         grown = ndimage.binary_dilation(np.pad(burnt > 0, GAP_PX), np.ones((3, 3)), iterations=GAP_PX)
         masks = [burnt == i + 1 for i in range(len(moved))]
         if (grown & taken[around]).any() or not all(_whole(mask) for mask in masks):
@@ -85,7 +89,9 @@ def _place(
         for mask in masks:
             yield mask, window
         return
-    raise ValueError(f"no free place was found in {MAX_TRIES} tries: the world of {side} x {side} px is too small")
+    raise ValueError(
+        f"no free place was found in {MAX_TRIES} tries: the world of {side} x {side} px is too small"
+    )
 
 
 def _whole(mask: NDArray[np.bool_]) -> bool:
@@ -126,9 +132,13 @@ def _huge(rng: np.random.Generator) -> list[Polygon]:
 
 def _row(rng: np.random.Generator) -> list[Polygon]:
     """Six houses that share their side walls, in a row that is turned as a whole."""
-    angle, x, houses = float(rng.uniform(0, 180)), 0.0, []
+    angle = float(rng.uniform(0, 180))
+    x = 0.0
+    houses = []
     for _ in range(6):
-        width, depth, setback = float(rng.uniform(18, 34)), float(rng.uniform(26, 46)), float(rng.uniform(0, 6))
+        width = float(rng.uniform(18, 34))
+        depth = float(rng.uniform(26, 46))
+        setback = float(rng.uniform(0, 6))
         houses.append(affinity.rotate(box(x, setback, x + width, setback + depth), angle, origin=(0, 0)))
         x += width
     return houses
@@ -136,8 +146,10 @@ def _row(rng: np.random.Generator) -> list[Polygon]:
 
 def _long(rng: np.random.Generator) -> list[Polygon]:
     """A winding band 900 to 1800 px long and 8 to 16 px wide."""
-    length, width = float(rng.uniform(900, 1800)), float(rng.uniform(8, 16))
-    swing, waves = float(rng.uniform(10, 80)), float(rng.uniform(0.5, 2.5))
+    length = float(rng.uniform(900, 1800))
+    width = float(rng.uniform(8, 16))
+    swing = float(rng.uniform(10, 80))
+    waves = float(rng.uniform(0.5, 2.5))
     x = np.linspace(0, length, 200)
     line = LineString(np.stack([x, swing * np.sin(2 * np.pi * waves * x / length)], axis=1))
     return [_turned(rng, line.buffer(width / 2, cap_style="flat"))]

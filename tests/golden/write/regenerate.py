@@ -1,7 +1,8 @@
-"""Write the golden files of the write stage again: `python tests/golden/write/regenerate.py` from the repository root.
+"""Write the golden files of the write stage again: `python tests/golden/write/regenerate.py` from the
+repository root.
 
-Golden files pin that results of earlier versions stay readable. Regenerate one only when its format version changes, and
-keep the old file beside it under its version's name.
+Golden files pin that results of earlier versions stay readable. Regenerate one only when its format version
+changes, and keep the old file beside it under its version's name.
 """
 
 from __future__ import annotations

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.seams.adapters.exchange import Answer, Outputs, TileMasks, load_answer, load_masks, save_answer, save_masks
+from benchmarks.seams.adapters.exchange import (
+    Answer,
+    Outputs,
+    TileMasks,
+    load_answer,
+    load_masks,
+    save_answer,
+    save_masks,
+)
 
 
 def test_masks_come_back_as_they_were(tmp_path: Path, small_masks: TileMasks) -> None:
@@ -29,13 +37,29 @@ def test_the_first_tile_alone_keeps_the_grid(small_masks: TileMasks) -> None:
 
 
 @pytest.mark.parametrize(
-    "outputs", [Outputs(wkb=(b"one", b"two")), Outputs(wkb=()), Outputs(raster=np.arange(6, dtype=np.uint64).reshape(2, 3))]
+    "outputs",
+    [
+        Outputs(wkb=(b"one", b"two")),
+        Outputs(wkb=()),
+        Outputs(raster=np.arange(6, dtype=np.uint64).reshape(2, 3)),
+    ],
 )
 def test_answers_come_back_as_they_were(tmp_path: Path, outputs: Outputs) -> None:
-    answer = Answer(outputs=outputs, cpu_s=(1.5, 2.0), wall_s=(3.0, 4.0), peak_bytes=2**40, versions={"numpy": "2", "sahi": "0.12"})
+    answer = Answer(
+        outputs=outputs,
+        cpu_s=(1.5, 2.0),
+        wall_s=(3.0, 4.0),
+        peak_bytes=2**40,
+        versions={"numpy": "2", "sahi": "0.12"},
+    )
     save_answer(tmp_path / "out.npz", answer)
     back = load_answer(tmp_path / "out.npz")
-    assert (back.cpu_s, back.wall_s, back.peak_bytes, back.versions) == ((1.5, 2.0), (3.0, 4.0), 2**40, answer.versions)
+    assert (back.cpu_s, back.wall_s, back.peak_bytes, back.versions) == (
+        (1.5, 2.0),
+        (3.0, 4.0),
+        2**40,
+        answer.versions,
+    )
     if outputs.raster is None:
         assert (back.outputs.raster, back.outputs.wkb) == (None, outputs.wkb)
     else:

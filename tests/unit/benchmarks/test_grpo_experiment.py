@@ -21,7 +21,14 @@ DRAWS = BootstrapOptions(draws=400)
 
 
 def row(
-    image: str, true: int, predicted: int, common: int, *, absent: bool = False, failed: bool = False, good: float = 1.0
+    image: str,
+    true: int,
+    predicted: int,
+    common: int,
+    *,
+    absent: bool = False,
+    failed: bool = False,
+    good: float = 1.0,
 ) -> dict[str, Any]:
     return {
         "image": image,
@@ -63,8 +70,12 @@ def test_a_constant_gain_has_an_interval_without_width_and_a_mixed_one_has_not()
 
 
 def test_tiles_of_a_world_are_drawn_together_where_there_are_worlds_enough() -> None:
-    """40 worlds of 4 equal tiles: the mean of 40 values, not of 160, has twice the standard error. Few worlds: tiles are drawn."""
-    many = [row(f"{world}_{tile}", 100, 100, 100 if world % 2 else 0) for world in range(40) for tile in range(4)]
+    """40 worlds of 4 equal tiles: the mean of 40 values, not of 160, has twice the standard error. Few
+    worlds: tiles are drawn.
+    """
+    many = [
+        row(f"{world}_{tile}", 100, 100, 100 if world % 2 else 0) for world in range(40) for tile in range(4)
+    ]
     value, low, high = figures(many, BootstrapOptions(draws=4000))["giou"]
     assert value == 50.0
     assert (high - low) / 2 == pytest.approx(100 * 1.96 * 0.5 / 40**0.5, rel=0.15)
@@ -73,7 +84,9 @@ def test_tiles_of_a_world_are_drawn_together_where_there_are_worlds_enough() -> 
 
 
 def test_a_gain_is_told_apart_by_the_first_reply_s_format() -> None:
-    """Of four questions, d broke the format and comes from 0 to 1; a comes from 1/3 to 1/2, c stays wrong, b right."""
+    """Of four questions, d broke the format and comes from 0 to 1; a comes from 1/3 to 1/2, c stays wrong, b
+    right.
+    """
     after = [row("a", 100, 50, 50), ROWS[1], ROWS[2], row("d", 40, 40, 40)]
     assert by_format(ROWS, after) == {"broken": (1, 25.0), "kept": (3, 4.17)}
     assert difference(ROWS, after, DRAWS)["giou"][0] == pytest.approx(25.0 + 4.17, abs=0.01)
@@ -95,7 +108,10 @@ def test_experiments_share_equal_prompters(tmp_path: Path, monkeypatch: pytest.M
     place = grpo_experiment_steps.Place(out=tmp_path)
     given = ("--model", str(tmp_path / "model"), "--start", str(tmp_path / "start"))
     steps = {name: planned(name, *given) for name in grpo_experiment.EXPERIMENTS}
-    folders = {name: [grpo_experiment_steps.folder_of(place, step) for step in chosen] for name, chosen in steps.items()}
+    folders = {
+        name: [grpo_experiment_steps.folder_of(place, step) for step in chosen]
+        for name, chosen in steps.items()
+    }
     assert len(set(folders["start-vs-grpo"])) == 4
     assert len(set(folders["combinations"])) == 12
     assert folders["start-vs-grpo"][1] == folders["format-reward"][0] == folders["segmenters"][0]
@@ -111,10 +127,14 @@ def test_experiments_share_equal_prompters(tmp_path: Path, monkeypatch: pytest.M
     other = grpo_experiment_steps.Place(out=tmp_path, seed=1)
     assert grpo_experiment_steps.folder_of(other, steps["start-vs-grpo"][2]) != folders["start-vs-grpo"][2]
     monkeypatch.setattr(grpo_experiment_steps, "segmenter_hash", lambda: "other weights")
-    assert not {grpo_experiment_steps.folder_of(place, step) for step in steps["start-vs-grpo"]} & set(folders["start-vs-grpo"])
+    assert not {grpo_experiment_steps.folder_of(place, step) for step in steps["start-vs-grpo"]} & set(
+        folders["start-vs-grpo"]
+    )
 
 
-def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     squares = [(5 + 45 * number, 10, 35 + 45 * number, 40) for number in range(5)]
     few = [
         (PRESENT, mask_of(squares[0])),
@@ -129,12 +149,18 @@ def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(tmp
     assert asked == [PRESENT, "two", "four", ABSENT]
 
 
-def test_questions_are_selected_once_for_all_trainings_that_sample_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_are_selected_once_for_all_trainings_that_sample_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = write_tiny_prompter(tmp_path / "model")
     monkeypatch.setattr(grpo_experiment_steps, "PROFILES", {"box+point": str(tmp_path / "tiny.toml")})
-    lessons = write_data(tmp_path / "data" / "lessons", [(PRESENT, mask_of(TARGET)), (ABSENT, None), ("piers", None)])
+    lessons = write_data(
+        tmp_path / "data" / "lessons", [(PRESENT, mask_of(TARGET)), (ABSENT, None), ("piers", None)]
+    )
     table = lessons / "questions.jsonl"
-    table.write_text(table.read_text().replace('"images/', '"../lessons/images/').replace('"masks/', '"../lessons/masks/'))
+    table.write_text(
+        table.read_text().replace('"images/', '"../lessons/images/').replace('"masks/', '"../lessons/masks/')
+    )
     asked: list[TrainingRun] = []
 
     def select(run: TrainingRun) -> Path:
@@ -147,7 +173,9 @@ def test_questions_are_selected_once_for_all_trainings_that_sample_alike(tmp_pat
     for more in ((), ("--full-rate", "3e-5"), ("--temperature", "0.9")):
         step = planned(*given, *more)[-1]
         assert step.selected == 2
-        assert grpo_experiment_steps.folder_of(place, step) != grpo_experiment_steps.folder_of(place, replace(step, selected=0))
+        assert grpo_experiment_steps.folder_of(place, step) != grpo_experiment_steps.folder_of(
+            place, replace(step, selected=0)
+        )
         grpo_experiment_steps.selected_data(place, step, lessons)
     assert [sample.question for sample in asked[0].samples] == [PRESENT, ABSENT]
     assert asked[0].samples[0].image.samefile(lessons / "images/a.png")
@@ -163,15 +191,25 @@ def test_other_numbers_are_other_folders(tmp_path: Path, monkeypatch: pytest.Mon
             write_data(folder, [(PRESENT, mask_of(TARGET))])
 
     monkeypatch.setattr(grpo_experiment_data, "render_worlds", draw)
-    places = [grpo_experiment_data.training_data(tmp_path, n_tiles=n, most_pieces=most) for n in (4, 8) for most in (2, 9)]
+    places = [
+        grpo_experiment_data.training_data(tmp_path, n_tiles=n, most_pieces=most)
+        for n in (4, 8)
+        for most in (2, 9)
+    ]
     places += [grpo_experiment_data.seen_data(tmp_path, n_tiles=n) for n in (4, 8)]
     assert len(set(places)) == 6
-    drawn = {sample.image.parent for place in places[:4] for sample in grpo_experiment_steps.read_samples(place)}
+    drawn = {
+        sample.image.parent for place in places[:4] for sample in grpo_experiment_steps.read_samples(place)
+    }
     assert {path.resolve().parent.name for path in drawn} == {"training-4", "training-8"}
 
 
-def test_sampled_answers_of_a_given_prompter_are_kept_apart_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its folder is the same for all seeds. Greedy answers depend on none, and those of seed 0 keep the name they have always had."""
+def test_sampled_answers_of_a_given_prompter_are_kept_apart_by_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is the same for all seeds. Greedy answers depend on none, and those of seed 0 keep the name
+    they have always had.
+    """
     model = write_tiny_prompter(tmp_path / "model")
     monkeypatch.setattr(grpo_experiment_steps, "PROFILES", {"box+point": str(tmp_path / "tiny.toml")})
     folder = write_data(tmp_path / "data", [(PRESENT, mask_of(TARGET))])
@@ -185,15 +223,24 @@ def test_sampled_answers_of_a_given_prompter_are_kept_apart_by_seed(tmp_path: Pa
     monkeypatch.setattr("benchmarks.grpo_experiment_score.sampled_replies", sampled)
     monkeypatch.setattr("benchmarks.grpo_experiment_score.greedy_replies", lambda *_: [("greedy", True)])
     monkeypatch.setattr("pipeline.segment.sam2_segmenter.Sam2Segmenter", lambda *_: None)
-    monkeypatch.setattr("benchmarks.grpo_experiment_score.answer_rows", lambda samples, replies, *_: [{"reply": replies[0][0]}])
+    monkeypatch.setattr(
+        "benchmarks.grpo_experiment_score.answer_rows",
+        lambda samples, replies, *_: [{"reply": replies[0][0]}],
+    )
     step = grpo_experiment_steps.Step(name="given", combination="box+point", given=model)
     for seed in (0, 1, 0, 1):
         place = grpo_experiment_steps.Place(out=tmp_path / "out", seed=seed)
-        assert grpo_experiment_steps.measure(place, step, "seen-sampled") == [{"reply": f"reply of seed {seed}"}]
+        assert grpo_experiment_steps.measure(place, step, "seen-sampled") == [
+            {"reply": f"reply of seed {seed}"}
+        ]
         assert grpo_experiment_steps.measure(place, step, "seen") == [{"reply": "greedy"}]
     assert seeds == [0, 1]
     answered = {path.name for path in (tmp_path / "out/runs").rglob("answers-*.json")}
-    assert answered == {"answers-data.json", "answers-data-sampled-0.5.json", "answers-data-sampled-0.5-seed-1.json"}
+    assert answered == {
+        "answers-data.json",
+        "answers-data-sampled-0.5.json",
+        "answers-data-sampled-0.5-seed-1.json",
+    }
 
 
 def test_held_out_samples_are_those_of_the_benchmark(tmp_path: Path) -> None:
@@ -204,7 +251,9 @@ def test_held_out_samples_are_those_of_the_benchmark(tmp_path: Path) -> None:
     kept = grpo_experiment_steps.read_samples(folder)
     image = choose_samples(open_benchmark("world:3:256", ReadOptions()), "first")[0]
     assert [sample.question for sample in kept] == [sample.query for sample in image.samples]
-    assert [int(sample.truth((256, 256)).sum()) for sample in kept] == [int(sample.mask.read().sum()) for sample in image.samples]
+    assert [int(sample.truth((256, 256)).sum()) for sample in kept] == [
+        int(sample.mask.read().sum()) for sample in image.samples
+    ]
     assert (kept[0].rgb() == image.pixels.read()).all()
 
 
@@ -257,4 +306,6 @@ def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "out/combinations.md").read_text() == markdown(document)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").rglob("*") if path.is_file()}
     assert grpo_experiment.main(["combinations", *given, *few]) == 0
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").rglob("*") if path.is_file()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").rglob("*") if path.is_file()
+    } == before

@@ -51,7 +51,9 @@ def test_a_time_out_is_told(job: Job, tmp_path: Path) -> None:
 
 
 def test_a_peer_that_cannot_be_installed_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    peer = Method(name="peer", rule="", adapter="cores_alone", requires=(str(tmp_path / "peer-1.0-py3-none-any.whl"),))
+    peer = Method(
+        name="peer", rule="", adapter="cores_alone", requires=(str(tmp_path / "peer-1.0-py3-none-any.whl"),)
+    )
     with pytest.raises(MethodError, match="could not be installed"):
         run_method(peer, [], tmp_path, LIMITS)
     assert list((tmp_path / "environments").iterdir()) == []

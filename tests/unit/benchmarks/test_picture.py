@@ -33,11 +33,14 @@ def broken() -> np.ndarray:
 
 
 def test_places_are_over_seams_and_not_exact_for_most() -> None:
-    cut, gone = LABELS.copy(), LABELS.copy()
+    cut = LABELS.copy()
+    gone = LABELS.copy()
     cut[20:40, 60:70] = 7
     gone[LABELS == 2] = 0
     scores = [judged(image)[1] for image in (cut, broken(), gone, gone)]
-    (window,) = picture.places(WORLD, 60, CROSSING, scores)  # object 2 is wrong three times, object 1 twice, 3 never
+    (window,) = picture.places(
+        WORLD, 60, CROSSING, scores
+    )  # object 2 is wrong three times, object 1 twice, 3 never
     assert (LABELS[window] == 2).sum() == 400
     assert picture.places(WORLD, 60, np.array([True, False, True]), scores[:1])[0][0].start < 20
     assert picture.places(WORLD, 60, CROSSING, [judged(LABELS)[1]]) == []
@@ -58,7 +61,8 @@ def test_pale_is_exact_and_every_other_output_has_its_own_colour() -> None:
     np.testing.assert_array_equal(outputs > 0, broken()[WINDOW] > 0)
     colours = picture._colours(outputs, got)
     assert tuple(colours[0, 0]) == picture.WHITE
-    left, right = tuple(colours[20, 15]), tuple(colours[20, 25])
+    left = tuple(colours[20, 15])
+    right = tuple(colours[20, 25])
     assert left != right
     assert {left, right} <= set(picture.VIVID)
     whole = picture._outputs_in(judged(LABELS)[0], LABELS.shape[1], WINDOW)

@@ -13,11 +13,15 @@ from benchmarks.seams.score import Score
 
 def scored(exact: list[bool], found: list[bool], **counts: int) -> Score:
     base = {"outputs": 3, "splits": 0, "false_merges": 0, "missed": 0, "duplicates": 0}
-    return Score(**{**base, **counts}, quality=0.5, exact=np.array(exact), found=np.array(found), output_iou=np.ones(3))
+    return Score(
+        **{**base, **counts}, quality=0.5, exact=np.array(exact), found=np.array(found), output_iou=np.ones(3)
+    )
 
 
 def cost(*cpu_s: float, peak_bytes: int) -> Answer:
-    return Answer(outputs=Outputs(), cpu_s=cpu_s, wall_s=cpu_s, peak_bytes=peak_bytes, versions={"pkg": "1.2"})
+    return Answer(
+        outputs=Outputs(), cpu_s=cpu_s, wall_s=cpu_s, peak_bytes=peak_bytes, versions={"pkg": "1.2"}
+    )
 
 
 SETTING = Setting(
@@ -33,7 +37,10 @@ SETTING = Setting(
 ROWS = [
     Row(
         method=Method(name="ours", rule="pieces", adapter="merge_region", source="defaults"),
-        scores={"oracle": scored([True] * 4, [True] * 4), "mild": scored([False] * 4, [True, True, True, False], missed=1)},
+        scores={
+            "oracle": scored([True] * 4, [True] * 4),
+            "mild": scored([False] * 4, [True, True, True, False], missed=1),
+        },
         cost=cost(2.0, 1.0, 4.0, peak_bytes=50_000_000),
     ),
     Row(
@@ -44,7 +51,12 @@ ROWS = [
         },
         cost=cost(30.0, 1.0, 20.0, peak_bytes=0),
     ),
-    Row(method=Method(name="gone", rule="none", adapter="x"), scores={}, cost=None, failure="could not be installed: no wheel"),
+    Row(
+        method=Method(name="gone", rule="none", adapter="x"),
+        scores={},
+        cost=None,
+        failure="could not be installed: no wheel",
+    ),
 ]
 
 

@@ -37,14 +37,18 @@ def test_one_tile_and_many_are_identical(pair: tuple[Path, Path], capsys: pytest
     assert "objects that more than one tile saw: 1; the widest lies in 2 tiles" in text
 
 
-def test_a_pixel_and_a_column_that_differ_are_counted(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pixel_and_a_column_that_differ_are_counted(
+    pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     many, single = pair
     ids = zarr.open_group(str(single / "masks.zarr"), mode="r+")["instance_id"]
     ids[0, 0, 0] = 5  # type: ignore[index]
     (part,) = (single / "instances").glob("*.parquet")
     table = pq.read_table(part)
     area = [area + 1 for area in table["area_px"].to_pylist()]
-    pq.write_table(table.set_column(table.schema.get_field_index("area_px"), table.schema.field("area_px"), [area]), part)
+    pq.write_table(
+        table.set_column(table.schema.get_field_index("area_px"), table.schema.field("area_px"), [area]), part
+    )
     assert compare_raster("single tile", many, id_strips(single)) == 1
     assert compare_tables(many, single) == 1
     text = capsys.readouterr().out

@@ -112,9 +112,16 @@ def test_raster_and_polygons_give_the_same_pixels() -> None:
 
 
 def test_empty_polygons_and_polygons_beyond_the_grid_are_no_outputs() -> None:
-    shapes = [shapely.Polygon(), shapely.box(50, 0, 60, 5), shapely.box(38, 8, 45, 15), shapely.box(0.6, 0.6, 0.9, 0.9)]
+    shapes = [
+        shapely.Polygon(),
+        shapely.box(50, 0, 60, 5),
+        shapely.box(38, 8, 45, 15),
+        shapely.box(0.6, 0.6, 0.9, 0.9),
+    ]
     pixels = pixels_of(Outputs(wkb=tuple(shapely.to_wkb(shapes).tolist())), TRUTH.shape)
-    assert [pixels.of(i).tolist() for i in range(len(pixels))] == [[8 * 40 + 38, 8 * 40 + 39, 9 * 40 + 38, 9 * 40 + 39]]
+    assert [pixels.of(i).tolist() for i in range(len(pixels))] == [
+        [8 * 40 + 38, 8 * 40 + 39, 9 * 40 + 38, 9 * 40 + 39]
+    ]
 
 
 def test_a_raster_of_another_shape_is_refused() -> None:
@@ -130,22 +137,34 @@ def test_agrees_with_a_plain_recount(seed: int, dense: bool) -> None:
     outputs = rng.random((int(rng.integers(0, 7)), *truth.shape)) < 0.4
     outputs = outputs[outputs.any(axis=(1, 2))]
     runs = [[shapely.box(c, r, c + 1, r + 1) for r, c in np.argwhere(mask)] for mask in outputs]
-    pixels = pixels_of(Outputs(wkb=tuple(shapely.to_wkb(shapely.union_all(run)) for run in runs)), truth.shape)
+    pixels = pixels_of(
+        Outputs(wkb=tuple(shapely.to_wkb(shapely.union_all(run)) for run in runs)), truth.shape
+    )
     limit = scoring.MAX_DENSE_PAIRS
     try:
         scoring.MAX_DENSE_PAIRS = limit if dense else 0
         got = score(truth, pixels)
     finally:
         scoring.MAX_DENSE_PAIRS = limit
-    iou = np.array([[(m & (truth == t)).sum() / (m | (truth == t)).sum() for m in outputs] for t in range(1, truth.max() + 1)])
+    iou = np.array(
+        [
+            [(m & (truth == t)).sum() / (m | (truth == t)).sum() for m in outputs]
+            for t in range(1, truth.max() + 1)
+        ]
+    )
     best = iou.max(axis=1, initial=0.0)
     np.testing.assert_array_equal(got.exact, best >= 0.95)
     np.testing.assert_array_equal(got.found, best >= 0.5)
     np.testing.assert_allclose(got.output_iou, iou.max(axis=0, initial=0.0))
-    held = [sum(2 * (m & (truth == t)).sum() > (truth == t).sum() for t in range(1, truth.max() + 1)) for m in outputs]
+    held = [
+        sum(2 * (m & (truth == t)).sum() > (truth == t).sum() for t in range(1, truth.max() + 1))
+        for m in outputs
+    ]
     assert got.false_merges == sum(h >= 2 for h in held)
     seen = outputs.any(axis=0)
-    assert got.missed == sum(2 * (seen & (truth == t)).sum() <= (truth == t).sum() for t in range(1, truth.max() + 1))
+    assert got.missed == sum(
+        2 * (seen & (truth == t)).sum() <= (truth == t).sum() for t in range(1, truth.max() + 1)
+    )
 
 
 def relabelled(image: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -22,7 +22,8 @@ def n_parameters(config: Path) -> int:
 
 
 def test_it_is_smaller_and_takes_the_same_image() -> None:
-    small, shipped = build_architecture(SMALL), build_architecture(EMBEDDED_DIR / "config.yaml")
+    small = build_architecture(SMALL)
+    shipped = build_architecture(EMBEDDED_DIR / "config.yaml")
     assert small.image_size == shipped.image_size == 384
     assert n_parameters(SMALL) == 917_120
     assert n_parameters(SMALL) < n_parameters(EMBEDDED_DIR / "config.yaml") / 3
@@ -33,7 +34,9 @@ def test_a_training_preset_names_it(tmp_path: Path) -> None:
 
     weights = tmp_path / "small.safetensors"
     save_file(build_architecture(SMALL).state_dict(), weights)
-    preset = load_training_preset("embedded", [f"segmenter.config={SMALL}", f"segmenter.checkpoint={weights}"])
+    preset = load_training_preset(
+        "embedded", [f"segmenter.config={SMALL}", f"segmenter.checkpoint={weights}"]
+    )
     check_checkpoint(preset.segmenter)
     Sam2Segmenter(preset.segmenter)
     with pytest.raises(InputError, match="one architecture"):

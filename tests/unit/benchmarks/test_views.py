@@ -35,10 +35,13 @@ def test_exact_masks_are_crops_of_the_truth(tmp_path: Path) -> None:
     masks = masks_of(tmp_path, None)
     assert masks.tile_rc.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     for index, (row0, col0, row1, col1) in enumerate(masks.read.tolist()):
-        truth, labels = LABELS[row0:row1, col0:col1], masks.labels[index]
+        truth = LABELS[row0:row1, col0:col1]
+        labels = masks.labels[index]
         np.testing.assert_array_equal(labels > 0, truth > 0)
         pairs = np.unique(np.stack([labels[labels > 0], truth[truth > 0]]), axis=1)
-        assert pairs.shape[1] == np.unique(pairs[0]).size == np.unique(pairs[1]).size, "one local id per object and tile"
+        assert pairs.shape[1] == np.unique(pairs[0]).size == np.unique(pairs[1]).size, (
+            "one local id per object and tile"
+        )
 
 
 @pytest.mark.parametrize("noise", [None, "mild", "strong"])

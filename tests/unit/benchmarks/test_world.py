@@ -45,7 +45,9 @@ def test_sizes_are_those_of_the_kinds(world: SeamWorld) -> None:
 
 
 def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worlds, "KINDS", {"row house": worlds.KINDS["row house"], "small": worlds.KINDS["small"]})
+    monkeypatch.setattr(
+        worlds, "KINDS", {"row house": worlds.KINDS["row house"], "small": worlds.KINDS["small"]}
+    )
     first = seam_world(700, 1)
     np.testing.assert_array_equal(first.labels, seam_world(700, 1).labels)
     assert (first.labels != seam_world(700, 2).labels).any()

@@ -21,12 +21,18 @@ def random_pairs(seed: int, n: int, side: int = 12) -> list[Pair]:
         if rng.random() < 0.8:
             row, col = rng.integers(0, side - 4, 2)
             true[row : row + rng.integers(2, 5), col : col + rng.integers(2, 5)] = True
-        predicted = np.roll(true, rng.integers(-1, 2, 2), (0, 1)) if rng.random() < 0.7 else rng.random((side, side)) < rng.choice([0, 0.2])
+        predicted = (
+            np.roll(true, rng.integers(-1, 2, 2), (0, 1))
+            if rng.random() < 0.7
+            else rng.random((side, side)) < rng.choice([0, 0.2])
+        )
         pairs.append((true, np.asarray(predicted, bool)))
     return pairs
 
 
-def counts_of(pairs: Sequence[Pair], *, abstained: Sequence[int] = (), failed: Sequence[int] = ()) -> SampleCounts:
+def counts_of(
+    pairs: Sequence[Pair], *, abstained: Sequence[int] = (), failed: Sequence[int] = ()
+) -> SampleCounts:
     """Counts of (true, predicted) masks, by plain sums; `abstained` and `failed` are indexes."""
     n = len(pairs)
     index = np.arange(n)

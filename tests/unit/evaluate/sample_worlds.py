@@ -46,7 +46,13 @@ def rectangle(row0: int, col0: int, row1: int, col1: int) -> np.ndarray:
 
 
 def sample(name: str, mask: np.ndarray, *, query: str = "", refusal: str = "", **strata: str) -> Sample:
-    return Sample(sample_id=name, query=query or f"where is {name}?", mask=ArraySource(mask), strata=strata, refusal=refusal)
+    return Sample(
+        sample_id=name,
+        query=query or f"where is {name}?",
+        mask=ArraySource(mask),
+        strata=strata,
+        refusal=refusal,
+    )
 
 
 def image(name: str, samples: Sequence[Sample], *, damaged: bool = False) -> SampleImage:
@@ -80,7 +86,11 @@ def record(name: str, true: np.ndarray, predicted: np.ndarray, **changes: Any) -
         "strata": {"kind": "explicit"},
         "status": TileStatus.FOUND if found else TileStatus.EMPTY,
         "reason": Reason.NONE if found else Reason.PROMPTER,
-        "prompts": (Prompt(box_xyxy=(1.0, 2.0, 9.5, 11.0), points_xy=((3.0, 4.0),), point_labels=(1,), label="a"),) if found else (),
+        "prompts": (
+            Prompt(box_xyxy=(1.0, 2.0, 9.5, 11.0), points_xy=((3.0, 4.0),), point_labels=(1,), label="a"),
+        )
+        if found
+        else (),
         "height": SHAPE[0],
         "width": SHAPE[1],
         "true_px": int(true.sum()),

@@ -32,7 +32,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_leftover(tmp_path: Path) -> N
 
 
 def test_only_old_leftovers_are_swept_up(tmp_path: Path) -> None:
-    old, fresh, other = tmp_path / ".a.parquet.x1.tmp", tmp_path / ".b.parquet.x2.tmp", tmp_path / "c.parquet"
+    old = tmp_path / ".a.parquet.x1.tmp"
+    fresh = tmp_path / ".b.parquet.x2.tmp"
+    other = tmp_path / "c.parquet"
     for path in (old, fresh, other):
         path.write_bytes(b"x")
     os.utime(old, (1, 1))

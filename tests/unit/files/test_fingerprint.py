@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from pipeline.files.fingerprint import MAX_VALUE_CHARS, describe_difference, diff_parameters, fingerprint
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -18,7 +22,10 @@ JSON = st.recursive(
 
 def test_it_is_the_sha256_of_canonical_json() -> None:
     canonical = '{"a":[1,2.5,null],"query":"é"}'
-    assert fingerprint({"query": "e\u0301", "a": (1, 2.5, None)}) == hashlib.sha256(canonical.encode()).hexdigest()
+    assert (
+        fingerprint({"query": "e\u0301", "a": (1, 2.5, None)})
+        == hashlib.sha256(canonical.encode()).hexdigest()
+    )
 
 
 @settings(deadline=None)
@@ -43,7 +50,10 @@ def test_fingerprints_differ_exactly_when_some_key_differs(a: dict[str, Any], da
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.text(max_size=2), JSON, max_size=3), st.dictionaries(st.text(max_size=2), JSON, max_size=3))
+@given(
+    st.dictionaries(st.text(max_size=2), JSON, max_size=3),
+    st.dictionaries(st.text(max_size=2), JSON, max_size=3),
+)
 def test_so_do_those_of_nested_values(a: dict[str, Any], b: dict[str, Any]) -> None:
     assert (fingerprint(a) == fingerprint(b)) == (diff_parameters(a, b) == [])
     assert diff_parameters(a, a) == []
@@ -66,12 +76,15 @@ NEW = {"scene_id": "new", "bands": [1, 2, 3], "etag": "n"}
 
 
 def test_the_order_of_a_list_matters_and_its_first_difference_is_named() -> None:
-    a, b = {"scenes": [OLD, NEW]}, {"scenes": [NEW, OLD]}
+    a = {"scenes": [OLD, NEW]}
+    b = {"scenes": [NEW, OLD]}
     assert fingerprint(a) != fingerprint(b)
     assert diff_parameters(a, b) == ["scenes[0].etag", "scenes[0].scene_id"]
     assert describe_difference(a, b) == 'scenes[0].etag: "o" -> "n"; scenes[0].scene_id: "old" -> "new"'
     third = {**NEW, "etag": "m"}
-    assert describe_difference({"scenes": [OLD, NEW]}, {"scenes": [OLD, third]}) == 'scenes[1].etag: "n" -> "m"'
+    assert (
+        describe_difference({"scenes": [OLD, NEW]}, {"scenes": [OLD, third]}) == 'scenes[1].etag: "n" -> "m"'
+    )
 
 
 def test_a_list_of_another_length_says_how_long_it_is() -> None:
@@ -81,7 +94,10 @@ def test_a_list_of_another_length_says_how_long_it_is() -> None:
 
 
 def test_tables_that_one_side_lacks_are_named_key_by_key_unless_they_are_empty() -> None:
-    assert describe_difference({}, {"gate": {"mode": "tile", "seed": 0}}) == 'gate.mode: (not set) -> "tile"; gate.seed: (not set) -> 0'
+    assert (
+        describe_difference({}, {"gate": {"mode": "tile", "seed": 0}})
+        == 'gate.mode: (not set) -> "tile"; gate.seed: (not set) -> 0'
+    )
     assert describe_difference({"gate": {}}, {}) == "gate: {} -> (not set)"
     assert diff_parameters({"gate": {}}, {"gate": {}}) == []
 

@@ -13,7 +13,13 @@ from pipeline.files.lasting_path import require_lasting
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory of a driver that `ray job submit --working-dir .` started."""
-    folder = tmp_path / "session_2026-01-02_03-04-05_6" / "runtime_resources" / "working_dir_files" / "_ray_pkg_0123456789abcdef"
+    folder = (
+        tmp_path
+        / "session_2026-01-02_03-04-05_6"
+        / "runtime_resources"
+        / "working_dir_files"
+        / "_ray_pkg_0123456789abcdef"
+    )
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     return folder
@@ -21,7 +27,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("path", ["out", "out/tanks", ".", "../out"])
 def test_a_relative_path_of_a_submitted_job_is_refused(package: Path, path: str) -> None:
-    with pytest.raises(InputError, match=r"--out must lie outside.*_ray_pkg_0123456789abcdef.*To fix: give --out as an absolute path"):
+    with pytest.raises(
+        InputError,
+        match=r"--out must lie outside.*_ray_pkg_0123456789abcdef.*To fix: give --out as an absolute path",
+    ):
         require_lasting(path, "--out")
 
 

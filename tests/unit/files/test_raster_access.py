@@ -61,7 +61,9 @@ def test_other_hrefs_are_refused(href: str) -> None:
         href_kind(href)
 
 
-@pytest.mark.parametrize("href", ["GTI:index.gpkg", "NETCDF:x.nc:v", "MEM:::DATAPOINTER=1", "GTIFF_DIR:1:a.tif", "nothing.tif"])
+@pytest.mark.parametrize(
+    "href", ["GTI:index.gpkg", "NETCDF:x.nc:v", "MEM:::DATAPOINTER=1", "GTIFF_DIR:1:a.tif", "nothing.tif"]
+)
 def test_driver_prefixes_are_just_missing_files(href: str) -> None:
     with raster_environment(href), pytest.raises(InputError, match="must exist"):
         open_raster(href)
@@ -79,7 +81,9 @@ def test_a_vrt_in_disguise_does_not_leak_a_file(tmp_path: Path) -> None:
 
 
 def test_a_png_is_not_a_geotiff(tmp_path: Path) -> None:
-    with rasterio.open(tmp_path / "a.png", "w", driver="PNG", width=8, height=8, count=3, dtype="uint8") as dataset:
+    with rasterio.open(
+        tmp_path / "a.png", "w", driver="PNG", width=8, height=8, count=3, dtype="uint8"
+    ) as dataset:
         dataset.write(np.ones((3, 8, 8), dtype="uint8"))
     with pytest.raises(InputError, match="gdal_translate"):
         open_raster(str(tmp_path / "a.png"))
@@ -95,11 +99,26 @@ def test_overviews_in_another_file_are_refused(tmp_path: Path) -> None:
 
 def test_headers_that_claim_too_much_are_refused(tmp_path: Path) -> None:
     sparse = write(
-        tmp_path / "sparse.tif", side=400_000, tiled=True, blockxsize=4096, blockysize=4096, SPARSE_OK="TRUE", count=1, BIGTIFF="YES"
+        tmp_path / "sparse.tif",
+        side=400_000,
+        tiled=True,
+        blockxsize=4096,
+        blockysize=4096,
+        SPARSE_OK="TRUE",
+        count=1,
+        BIGTIFF="YES",
     )
     with raster_environment(sparse), pytest.raises(InputError, match="400000 x 400000"):
         open_raster(sparse)
-    block = write(tmp_path / "block.tif", side=8192, tiled=True, blockxsize=8192, blockysize=8192, SPARSE_OK="TRUE", interleave="pixel")
+    block = write(
+        tmp_path / "block.tif",
+        side=8192,
+        tiled=True,
+        blockxsize=8192,
+        blockysize=8192,
+        SPARSE_OK="TRUE",
+        interleave="pixel",
+    )
     with raster_environment(block), pytest.raises(InputError, match="internal block"):
         open_raster(block)
     bands = write(tmp_path / "bands.tif", side=4, count=1025)
@@ -124,11 +143,19 @@ def test_what_the_user_exported_wins_but_locks_hold(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("http://minio:9000", {"AWS_S3_ENDPOINT": "minio:9000", "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}),
-        ("https://s3.example.org", {"AWS_S3_ENDPOINT": "s3.example.org", "AWS_HTTPS": "YES", "AWS_VIRTUAL_HOSTING": "FALSE"}),
+        (
+            "http://minio:9000",
+            {"AWS_S3_ENDPOINT": "minio:9000", "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"},
+        ),
+        (
+            "https://s3.example.org",
+            {"AWS_S3_ENDPOINT": "s3.example.org", "AWS_HTTPS": "YES", "AWS_VIRTUAL_HOSTING": "FALSE"},
+        ),
     ],
 )
-def test_one_endpoint_variable_serves_both_libraries(monkeypatch: pytest.MonkeyPatch, url: str, expected: dict[str, str]) -> None:
+def test_one_endpoint_variable_serves_both_libraries(
+    monkeypatch: pytest.MonkeyPatch, url: str, expected: dict[str, str]
+) -> None:
     monkeypatch.delenv("AWS_S3_ENDPOINT", raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url)
     assert gdal_environment("s3://b/a.tif").items() >= expected.items()
@@ -147,7 +174,13 @@ def test_the_cache_is_set_in_megabytes() -> None:
         "print(get_gdal_config('GDAL_CACHEMAX'))"
     )
     environment = {key: value for key, value in os.environ.items() if key != "GDAL_CACHEMAX"}
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert int(done.stdout) in (77, 77 * 1024 * 1024)
 
 
@@ -165,7 +198,12 @@ def test_what_the_user_exported_stays_and_what_a_process_inherits_does_not(
 
 
 @pytest.mark.parametrize(
-    ("text", "transient"), [("HTTP response code: 503", True), ("Connection timed out", True), ("TIFFReadEncodedTile() failed", False)]
+    ("text", "transient"),
+    [
+        ("HTTP response code: 503", True),
+        ("Connection timed out", True),
+        ("TIFFReadEncodedTile() failed", False),
+    ],
 )
 def test_network_trouble_is_told_from_broken_files(text: str, transient: bool) -> None:
     assert is_transient(OSError(text)) == transient

@@ -17,7 +17,9 @@ from pipeline.files.vector_file import POINTS, POLYGONS, read_vector_file
 SQUARE = shapely.box(500_000, 40_000, 500_010, 40_010)
 
 
-def write(path: Path, shapes: list[shapely.Geometry | None], crs: int | None = 32633, layer: str | None = None) -> Path:
+def write(
+    path: Path, shapes: list[shapely.Geometry | None], crs: int | None = 32633, layer: str | None = None
+) -> Path:
     frame = gpd.GeoDataFrame({"name": [str(n) for n in range(len(shapes))]}, geometry=shapes, crs=crs)
     if path.suffix == ".parquet":
         frame.to_parquet(path)
@@ -36,7 +38,10 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_file_without_crs_keeps_none(tmp_path: Path) -> None:
-    assert read_vector_file(write(tmp_path / "bare.parquet", [SQUARE], crs=None), what="it", kinds=POLYGONS).crs is None
+    assert (
+        read_vector_file(write(tmp_path / "bare.parquet", [SQUARE], crs=None), what="it", kinds=POLYGONS).crs
+        is None
+    )
 
 
 def broken_text(path: Path) -> Path:
@@ -86,11 +91,16 @@ def two_layers(path: Path) -> Path:
         (csv_table, "must be a file with geometries"),
         (no_features, "at least one geometry|file with geometries"),
         (lambda path: write(path.with_suffix(".parquet"), []), "at least one geometry"),
-        (lambda path: write(path.with_suffix(".gpkg"), [None, None]), "at least one geometry|file with geometries"),
+        (
+            lambda path: write(path.with_suffix(".gpkg"), [None, None]),
+            "at least one geometry|file with geometries",
+        ),
         (two_layers, r"one layer\. Got: roofs, roads in "),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_name_and_remedy(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
+def test_what_cannot_be_used_is_refused_by_name_and_remedy(
+    tmp_path: Path, make: Callable[[Path], Path], said: str
+) -> None:
     with pytest.raises(InputError, match=said) as caught:
         read_vector_file(make(tmp_path / "file"), what="the truth", kinds=POLYGONS)
     assert str(caught.value).startswith("the truth must ")

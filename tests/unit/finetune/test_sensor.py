@@ -1,4 +1,6 @@
-"""Each effect does what its name says on a picture small enough to check by hand; black stays black; labels' fields keep their colours."""
+"""Each effect does what its name says on a picture small enough to check by hand; black stays black; labels'
+fields keep their colours.
+"""
 
 from __future__ import annotations
 
@@ -64,14 +66,17 @@ def test_no_effect_returns_an_equal_copy() -> None:
     out = apply_sensor(rgb, CLEAN, generator(), free=np.ones((40, 50), bool))
     assert np.array_equal(out, rgb)
     assert not np.shares_memory(out, rgb)
-    almost = apply_sensor(rgb, replace(CLEAN, haze_degrees=9.0), generator())  # every step is asked and declines
+    almost = apply_sensor(
+        rgb, replace(CLEAN, haze_degrees=9.0), generator()
+    )  # every step is asked and declines
     assert np.array_equal(almost, rgb)
     assert not np.shares_memory(almost, rgb)
 
 
 def test_same_generator_same_picture_and_the_input_is_untouched() -> None:
     rgb = generator().integers(1, 256, (90, 70, 3), dtype=np.uint8)
-    before, free = rgb.copy(), np.ones((90, 70), bool)
+    before = rgb.copy()
+    free = np.ones((90, 70), bool)
     one, two = (apply_sensor(rgb, EVERYTHING, np.random.default_rng(1), free=free) for _ in range(2))
     assert one.shape == rgb.shape
     assert one.dtype == np.uint8
@@ -98,7 +103,9 @@ def test_season_turns_green_ground_and_spares_objects_and_grey() -> None:
     assert out[0, 0].tolist() == [90, 110, 20]  # greenness 2.5 * 60 / 96 > 1: the whole factor
     assert np.array_equal(out[4:], rgb[4:])
     assert np.array_equal(out[:, 8:], rgb[:, 8:])
-    assert np.array_equal(apply_sensor(rgb, SensorEffects(season=(1.5, 1.0, 0.5)), generator()), rgb)  # no free pixels named
+    assert np.array_equal(
+        apply_sensor(rgb, SensorEffects(season=(1.5, 1.0, 0.5)), generator()), rgb
+    )  # no free pixels named
 
 
 @pytest.mark.parametrize("seed", [100_003, 100_014])

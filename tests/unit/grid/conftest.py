@@ -62,7 +62,9 @@ def make_scene() -> Callable[..., Scene]:
         return Scene(
             scene_id=scene_id,
             href=f"/nowhere/{scene_id}.tif",
-            crs_wkt=None if crs is None else rasterio.crs.CRS.from_user_input(crs).to_wkt(version="WKT2_2019"),
+            crs_wkt=None
+            if crs is None
+            else rasterio.crs.CRS.from_user_input(crs).to_wkt(version="WKT2_2019"),
             transform=tuple(float(value) for value in transform),  # type: ignore[arg-type]
             width=width,
             height=height,

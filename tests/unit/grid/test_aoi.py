@@ -1,4 +1,6 @@
-"""AOI files and boxes. The GeoJSON corpus in tests/golden/grid/aoi is written by hand: `ok_*` must read, `bad_*` must be refused."""
+"""AOI files and boxes. The GeoJSON corpus in tests/golden/grid/aoi is written by hand: `ok_*` must read,
+`bad_*` must be refused.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def test_refuses_geojson(name: str) -> None:
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32636", "EPSG:3857"])
 def test_reads_tables_in_their_own_crs(tmp_path: Path, suffix: str, crs: str) -> None:
     path = tmp_path / f"aoi.{suffix}"
-    frame = geopandas.GeoDataFrame(geometry=[SQUARE.segmentize(0.001), FAR.segmentize(0.001)], crs="EPSG:4326").to_crs(crs)
+    frame = geopandas.GeoDataFrame(
+        geometry=[SQUARE.segmentize(0.001), FAR.segmentize(0.001)], crs="EPSG:4326"
+    ).to_crs(crs)
     frame.to_parquet(path) if suffix == "parquet" else frame.to_file(path, driver="GPKG")
     assert read_aoi(path).geometry.symmetric_difference(SQUARE | FAR).area < 1e-8
 
@@ -98,7 +102,9 @@ def test_reprojected_edges_bend() -> None:
 
 def test_a_projected_aoi_across_the_antimeridian_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "aoi.gpkg"
-    geopandas.GeoDataFrame(geometry=[shapely.box(570000, 5650000, 800000, 5800000)], crs="EPSG:32660").to_file(path, driver="GPKG")
+    geopandas.GeoDataFrame(
+        geometry=[shapely.box(570000, 5650000, 800000, 5800000)], crs="EPSG:32660"
+    ).to_file(path, driver="GPKG")
     geometry = read_aoi(path).geometry
     assert geometry.geom_type == "MultiPolygon"
     assert geometry.area < 10
@@ -145,7 +151,9 @@ lat = st.floats(-90, 90, allow_nan=False)
 
 
 @given(west=lon, south=lat, east=lon, north=lat)
-def test_bbox_covers_its_meridians_or_is_refused(west: float, south: float, east: float, north: float) -> None:
+def test_bbox_covers_its_meridians_or_is_refused(
+    west: float, south: float, east: float, north: float
+) -> None:
     if south >= north or west == east:
         with pytest.raises(InputError):
             aoi_from_bbox(west, south, east, north)
@@ -156,7 +164,10 @@ def test_bbox_covers_its_meridians_or_is_refused(west: float, south: float, east
     assert geometry.is_valid
 
 
-@pytest.mark.parametrize("bbox", [(0, 0, 0, 1), (0, 1, 1, 0), (0, 0, math.nan, 1), (-200, 0, 1, 1), (0, 0, 1, 91), (450000, 0, 451000, 1)])
+@pytest.mark.parametrize(
+    "bbox",
+    [(0, 0, 0, 1), (0, 1, 1, 0), (0, 0, math.nan, 1), (-200, 0, 1, 1), (0, 0, 1, 91), (450000, 0, 451000, 1)],
+)
 def test_refuses_a_bad_bbox(bbox: tuple[float, float, float, float]) -> None:
     with pytest.raises(InputError, match="--bbox"):
         aoi_from_bbox(*bbox)

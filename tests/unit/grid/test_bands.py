@@ -11,7 +11,8 @@ def table(interpretations: str, descriptions: str = "", dtypes: str = "") -> Ban
     return BandTable(
         href="x.tif",
         interpretations=kinds,
-        descriptions=tuple(name if name != "-" else None for name in descriptions.split()) or (None,) * len(kinds),
+        descriptions=tuple(name if name != "-" else None for name in descriptions.split())
+        or (None,) * len(kinds),
         dtypes=tuple(dtypes.split()) or ("uint8",) * len(kinds),
     )
 
@@ -24,14 +25,20 @@ def table(interpretations: str, descriptions: str = "", dtypes: str = "") -> Ban
         (table("undefined undefined undefined"), None, (1, 2, 3)),
         (table("gray undefined undefined undefined"), None, (1, 2, 3)),
         (table("gray undefined undefined alpha"), None, (1, 2, 3)),
-        (table("gray undefined undefined undefined undefined", "Coastal Blue Green Red NIR"), None, (4, 3, 2)),
+        (
+            table("gray undefined undefined undefined undefined", "Coastal Blue Green Red NIR"),
+            None,
+            (4, 3, 2),
+        ),
         (table("red green blue undefined", "B4 B3 B2 NIR"), ("NIR", 1, "green"), (4, 1, 2)),
         (table("gray"), (1, 1, 1), (1, 1, 1)),
         (table("gray undefined"), ("2", "1", "2"), (2, 1, 2)),
         (table("undefined " * 13, dtypes="uint16 " * 13), (4, 3, 2), (4, 3, 2)),
     ],
 )
-def test_chooses(bands: BandTable, wanted: tuple[str | int, ...] | None, expected: tuple[int, int, int]) -> None:
+def test_chooses(
+    bands: BandTable, wanted: tuple[str | int, ...] | None, expected: tuple[int, int, int]
+) -> None:
     assert choose_rgb_bands(bands, wanted) == expected
 
 

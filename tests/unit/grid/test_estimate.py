@@ -31,7 +31,10 @@ def test_counts_of_a_plan_small_enough_to_check_by_hand(make_scene: MakeScene) -
 
 def test_bytes_follow_the_share_and_the_data_type(make_scene: MakeScene) -> None:
     scene = replace(make_scene(width=1000, height=1000), dtype="uint16", identity={"size_bytes": "5000000"})
-    other = replace(make_scene("other", transform=(0.5, 0, 450000 + 400, 0, -0.5, 40000), width=200, height=200), identity={})
+    other = replace(
+        make_scene("other", transform=(0.5, 0, 450000 + 400, 0, -0.5, 40000), width=200, height=200),
+        identity={},
+    )
     options = GridOptions(tile_px=64, halo_px=8, block_tiles=100)
     alone = estimate(plan_tiles(None, [scene], options), 1)
     assert alone.bytes_decoded == 1000 * 1000 * 3 * 2
@@ -53,7 +56,9 @@ def test_pixels_read_are_those_of_reads_and_windows_painted_over_each_other(seed
     canvas = np.zeros((20, 20), dtype=np.int64)
     for read in reads:
         canvas[read.row0 : read.row1, read.col0 : read.col1] += 1
-    assert overlaps_px(reads, windows).tolist() == [canvas[w.row0 : w.row1, w.col0 : w.col1].sum() for w in windows]
+    assert overlaps_px(reads, windows).tolist() == [
+        canvas[w.row0 : w.row1, w.col0 : w.col1].sum() for w in windows
+    ]
 
 
 def random_window(rng: np.random.Generator) -> Window:
@@ -62,12 +67,20 @@ def random_window(rng: np.random.Generator) -> Window:
     return Window(row0=row0, col0=col0, row1=row1, col1=col1)
 
 
-def test_many_blocks_and_scenes_are_not_compared_pair_by_pair(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """30 scenes of 20 x 60 px side by side, 50 x 5 blocks of one tile of 12 + 2 px: sides at the edge of the grid have no halo."""
-    scenes = [make_scene(f"s{i}", transform=(0.5, 0.0, 450000.0 + 10 * i, 0.0, -0.5, 40000.0), width=20, height=60) for i in range(30)]
+def test_many_blocks_and_scenes_are_not_compared_pair_by_pair(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30 scenes of 20 x 60 px side by side, 50 x 5 blocks of one tile of 12 + 2 px: sides at the edge of the
+    grid have no halo.
+    """
+    scenes = [
+        make_scene(f"s{i}", transform=(0.5, 0.0, 450000.0 + 10 * i, 0.0, -0.5, 40000.0), width=20, height=60)
+        for i in range(30)
+    ]
     plan = plan_tiles(None, scenes, GridOptions(tile_px=14, halo_px=1, block_tiles=1))
     assert plan.n_blocks == 50 * 5
-    intersect, compared = Window.intersect, []
+    intersect = Window.intersect
+    compared = []
     monkeypatch.setattr(Window, "intersect", lambda one, other: compared.append(one) or intersect(one, other))
     result = estimate(plan, 1)
     assert len(compared) == 30

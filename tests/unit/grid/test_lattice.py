@@ -55,19 +55,27 @@ def test_whole_pixel_shifts_are_one_lattice(affine: Affine, rows: int, cols: int
 def test_part_pixel_shifts_are_not(make_scene: MakeScene, shift: tuple[float, float]) -> None:
     first = make_scene()
     other = make_scene(transform=moved(affine_of(first.transform), *shift))
-    assert pixel_offset(other, RunGrid(crs_wkt=first.crs_wkt, transform=first.transform, width=9, height=9)) is None
+    assert (
+        pixel_offset(other, RunGrid(crs_wkt=first.crs_wkt, transform=first.transform, width=9, height=9))
+        is None
+    )
 
 
 def test_pixel_sizes_that_drift_apart_are_not(make_scene: MakeScene) -> None:
     first = make_scene(width=20000, height=20000)
     grid = RunGrid(crs_wkt=first.crs_wkt, transform=first.transform, width=9, height=9)
-    assert pixel_offset(make_scene(transform=(0.5000001, 0, 450000, 0, -0.5, 40000), width=20000), grid) == (0, 0)
+    assert pixel_offset(make_scene(transform=(0.5000001, 0, 450000, 0, -0.5, 40000), width=20000), grid) == (
+        0,
+        0,
+    )
     assert pixel_offset(make_scene(transform=(0.50001, 0, 450000, 0, -0.5, 40000), width=20000), grid) is None
 
 
 def test_scene_mode_keeps_the_scenes_pixels(make_scene: MakeScene) -> None:
     first = make_scene("first")
-    second = make_scene("second", transform=moved(affine_of(first.transform), -30, 250), width=100, height=100)
+    second = make_scene(
+        "second", transform=moved(affine_of(first.transform), -30, 250), width=100, height=100
+    )
     placed = choose_lattice([first, second], None, None)
     assert placed.mode == "scene"
     assert placed.offsets == ((30, 0), (0, 250))
@@ -97,7 +105,9 @@ def test_a_mosaic_follows_its_finest_scene(make_scene: MakeScene) -> None:
     assert placed.offsets[0] is None
     assert placed.offsets[1] is not None
     assert placed.grid.transform[0] == 0.25
-    assert (placed.grid.transform[2] - 450010.1) / 0.25 == pytest.approx(round((placed.grid.transform[2] - 450010.1) / 0.25), abs=1e-6)
+    assert (placed.grid.transform[2] - 450010.1) / 0.25 == pytest.approx(
+        round((placed.grid.transform[2] - 450010.1) / 0.25), abs=1e-6
+    )
     for outline in placed.outlines:
         x0, y0, x1, y1 = outline.bounds
         assert x0 > -1 - 1e-9
@@ -127,12 +137,18 @@ def test_another_crs_gets_the_scenes_extent_and_resolution(make_scene: MakeScene
 
 def test_a_lonlat_grid_runs_on_across_the_antimeridian(make_scene: MakeScene) -> None:
     """UTM 60 N up to 178.5 W, and UTM 1 N: neighbours on the globe must be neighbours on the grid."""
-    west = make_scene("west", crs="EPSG:32660", transform=(100, 0, 570000, 0, -100, 5850000), width=2400, height=2300)
-    east = make_scene("east", crs="EPSG:32601", transform=(100, 0, 300000, 0, -100, 5850000), width=500, height=500)
+    west = make_scene(
+        "west", crs="EPSG:32660", transform=(100, 0, 570000, 0, -100, 5850000), width=2400, height=2300
+    )
+    east = make_scene(
+        "east", crs="EPSG:32601", transform=(100, 0, 300000, 0, -100, 5850000), width=500, height=500
+    )
     placed = choose_lattice([west, east], "OGC:CRS84", None)
     assert placed.grid.width * placed.grid.transform[0] < 10
     assert placed.grid.transform[2] == pytest.approx(178, abs=0.3)
-    lon, lat = pyproj.Transformer.from_crs("EPSG:32601", "OGC:CRS84", always_xy=True).transform(300000, 5850000)
+    lon, lat = pyproj.Transformer.from_crs("EPSG:32601", "OGC:CRS84", always_xy=True).transform(
+        300000, 5850000
+    )
     col, row = ~affine_of(placed.grid.transform) @ (lon + 360, lat)
     corner = np.array(placed.outlines[1].exterior.coords[0])
     assert corner == pytest.approx(np.array([col, row]), abs=1e-3)
@@ -163,7 +179,11 @@ def test_refuses_a_crs_that_is_undefined_at_the_scene(make_scene: MakeScene) -> 
 
 @pytest.mark.parametrize(
     ("edges", "expected"),
-    [((0.0, 0.0, 4.0, 5.0), (0, 0, 5, 4)), ((-1e-7, 1e-7, 4 + 1e-7, 5 - 1e-7), (0, 0, 5, 4)), ((0.5, -0.5, 4.2, 5.2), (-1, 0, 6, 5))],
+    [
+        ((0.0, 0.0, 4.0, 5.0), (0, 0, 5, 4)),
+        ((-1e-7, 1e-7, 4 + 1e-7, 5 - 1e-7), (0, 0, 5, 4)),
+        ((0.5, -0.5, 4.2, 5.2), (-1, 0, 6, 5)),
+    ],
 )
 def test_outer_window(edges: tuple[float, ...], expected: tuple[int, ...]) -> None:
     window = outer_window(*edges)

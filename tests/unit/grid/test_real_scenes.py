@@ -34,7 +34,9 @@ ONE_BAND = ["tricky/cog_dateline.tif", "tricky/inverted_lat.tif"]
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
-def planned(data_dir: Path, *names: str, bands: tuple[int, ...] | None = None, grid: GridOptions = TILES) -> Plan:
+def planned(
+    data_dir: Path, *names: str, bands: tuple[int, ...] | None = None, grid: GridOptions = TILES
+) -> Plan:
     scenes = open_scenes(SourceOptions(hrefs=tuple(str(data_dir / name) for name in names), bands=bands))
     return plan_tiles(None, scenes, grid)
 
@@ -82,7 +84,9 @@ def test_two_utm_zones_need_a_crs(data_dir: Path) -> None:
     assert plan.grid.transform[0] == 1.0
     assert sum(offset is None for offset in plan.offsets) == 1
     west, east = plan.outlines
-    assert west.intersection(east).area == pytest.approx(6000, rel=0.2)  # they are known to overlap by about 6000 px
+    assert west.intersection(east).area == pytest.approx(
+        6000, rel=0.2
+    )  # they are known to overlap by about 6000 px
 
 
 def test_an_aoi_on_a_national_grid(data_dir: Path) -> None:

@@ -27,13 +27,21 @@ def test_describes_the_header(make_tif: MakeTif) -> None:
     path = make_tif(nodata=7)
     (scene,) = opened(path)
     with rasterio.open(path) as oracle:
-        assert (scene.width, scene.height, scene.count, scene.dtype) == (oracle.width, oracle.height, oracle.count, "uint8")
+        assert (scene.width, scene.height, scene.count, scene.dtype) == (
+            oracle.width,
+            oracle.height,
+            oracle.count,
+            "uint8",
+        )
         assert scene.transform == tuple(oracle.transform)[:6]
         assert rasterio.crs.CRS.from_wkt(scene.crs_wkt) == oracle.crs
     assert scene.nodata == 7
     assert scene.rgb_bands == (1, 2, 3)
     assert scene.scene_id == "scene"
-    assert scene.identity == {"size_bytes": str(os.stat(path).st_size), "mtime_ns": str(os.stat(path).st_mtime_ns)}
+    assert scene.identity == {
+        "size_bytes": str(os.stat(path).st_size),
+        "mtime_ns": str(os.stat(path).st_mtime_ns),
+    }
     assert scene.datetime is None
 
 
@@ -45,7 +53,8 @@ def test_reads_the_acquisition_time(make_tif: MakeTif) -> None:
 
 
 def test_expands_folders_globs_and_lists(make_tif: MakeTif, tmp_path: Path) -> None:
-    a, b = make_tif("b.tif"), make_tif("a.tiff")
+    a = make_tif("b.tif")
+    b = make_tif("a.tiff")
     (tmp_path / "notes.md").write_text("not imagery")
     (tmp_path / "list.txt").write_text(f"# scenes\n{a}\n\nhttps://example.org/c.tif\n")
     assert expand_hrefs([str(tmp_path)]) == (b, a)
@@ -85,7 +94,9 @@ def test_refuses_what_is_not_a_raster(tmp_path: Path) -> None:
 def test_ids_are_unique_and_do_not_depend_on_order(make_tif: MakeTif, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    a, b, c = make_tif("one/x.tif"), make_tif("two/x.tif"), make_tif("y.tif")
+    a = make_tif("one/x.tif")
+    b = make_tif("two/x.tif")
+    c = make_tif("y.tif")
     forward = {scene.href: scene.scene_id for scene in opened(a, b, c)}
     backward = {scene.href: scene.scene_id for scene in opened(c, b, a)}
     assert forward == backward
@@ -101,7 +112,8 @@ def test_ids_outlive_a_renewed_token(make_tif: MakeTif, monkeypatch: pytest.Monk
     def ids(*hrefs: str) -> list[str]:
         return [scene.scene_id for scene in opened(*hrefs)]
 
-    first, second = "https://h/may/B04.tif", "https://h/june/B04.tif"
+    first = "https://h/may/B04.tif"
+    second = "https://h/june/B04.tif"
     plain = ids(first, second)
     assert len(set(plain)) == 2
     assert ids(f"{first}?sig=1", f"{second}?sig=2#x") == plain
@@ -109,19 +121,30 @@ def test_ids_outlive_a_renewed_token(make_tif: MakeTif, monkeypatch: pytest.Monk
     assert ids(f"{second}?sig=5", f"{first}?sig=6") == plain[::-1]
 
 
-def test_scenes_that_a_query_string_or_a_key_tells_apart_keep_ids_of_their_own(make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenes_that_a_query_string_or_a_key_tells_apart_keep_ids_of_their_own(
+    make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch
+) -> None:
     local = opened(make_tif())[0]
     monkeypatch.setattr(source, "open_scene", lambda href, options: replace(local, scene_id="get", href=href))
-    one, two, three = (scene.scene_id for scene in opened(*(f"https://h/get?item={letter}" for letter in "abc")))
+    one, two, three = (
+        scene.scene_id for scene in opened(*(f"https://h/get?item={letter}" for letter in "abc"))
+    )
     assert (two, three) == (f"{one}-2", f"{one}-3")
-    keys = [scene.scene_id for scene in opened("s3://bucket/get#1.tif", "s3://bucket/get#2.tif")]  # `#` is part of an object's key
+    keys = [
+        scene.scene_id for scene in opened("s3://bucket/get#1.tif", "s3://bucket/get#2.tif")
+    ]  # `#` is part of an object's key
     assert len({key.removeprefix("get-") for key in keys}) == 2
     assert all(len(key) == len("get-") + 8 for key in keys)
 
 
-@pytest.mark.parametrize("transform", [Affine(1, 0, 5, 0, 1, 7), Affine.translation(5, 7) @ Affine.rotation(30) @ Affine.scale(2, -2)])
+@pytest.mark.parametrize(
+    "transform",
+    [Affine(1, 0, 5, 0, 1, 7), Affine.translation(5, 7) @ Affine.rotation(30) @ Affine.scale(2, -2)],
+)
 def test_keeps_south_up_and_rotated_affines(make_tif: MakeTif, transform: Affine) -> None:
-    assert opened(make_tif(transform=transform))[0].transform == pytest.approx(tuple(transform)[:6], abs=1e-12)
+    assert opened(make_tif(transform=transform))[0].transform == pytest.approx(
+        tuple(transform)[:6], abs=1e-12
+    )
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -140,7 +163,9 @@ def test_a_raster_without_crs_is_pixel_space_unless_told(make_tif: MakeTif) -> N
 def test_control_points_are_refused_with_the_command_that_helps(tmp_path: Path) -> None:
     path = tmp_path / "gcps.tif"
     points = [GroundControlPoint(row=r, col=c, x=30 + c / 100, y=1 - r / 100) for r in (0, 9) for c in (0, 9)]
-    with rasterio.open(path, "w", driver="GTiff", width=10, height=10, count=3, dtype="uint8", gcps=points, crs="EPSG:4326") as dataset:
+    with rasterio.open(
+        path, "w", driver="GTiff", width=10, height=10, count=3, dtype="uint8", gcps=points, crs="EPSG:4326"
+    ) as dataset:
         dataset.write(np.zeros((3, 10, 10), dtype="uint8"))
     with pytest.raises(InputError, match="gdalwarp -t_srs EPSG:4326"):
         opened(str(path))

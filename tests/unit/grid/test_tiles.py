@@ -31,11 +31,21 @@ def small(**changes: object) -> GridOptions:
 def lonlat_aoi(polygon_utm: object) -> Aoi:
     """An AOI whose edges follow the UTM ones to a fraction of a millimetre."""
     dense = shapely.segmentize(polygon_utm, 1.0)
-    return Aoi(geometry=shapely.transform(dense, lambda xy: np.column_stack(TO_LONLAT.transform(xy[:, 0], xy[:, 1]))), source="test")
+    return Aoi(
+        geometry=shapely.transform(
+            dense, lambda xy: np.column_stack(TO_LONLAT.transform(xy[:, 0], xy[:, 1]))
+        ),
+        source="test",
+    )
 
 
 def core_utm(plan: Plan, window: Window) -> object:
-    corners = [(window.col0, window.row0), (window.col1, window.row0), (window.col1, window.row1), (window.col0, window.row1)]
+    corners = [
+        (window.col0, window.row0),
+        (window.col1, window.row0),
+        (window.col1, window.row1),
+        (window.col0, window.row1),
+    ]
     return shapely.Polygon([affine_of(plan.grid.transform) @ corner for corner in corners])
 
 
@@ -70,10 +80,19 @@ def test_cores_partition_the_grid(height: int, width: int, core: int, halo: int,
 star = st.lists(st.tuples(st.floats(0.1, 1.0), st.floats(0.0, 1.0)), min_size=3, max_size=8)
 
 
-@given(rays=star, centre=st.tuples(st.floats(-0.1, 1.1), st.floats(-0.1, 1.1)), size=st.floats(5, 130), hole=st.booleans())
+@given(
+    rays=star,
+    centre=st.tuples(st.floats(-0.1, 1.1), st.floats(-0.1, 1.1)),
+    size=st.floats(5, 130),
+    hole=st.booleans(),
+)
 @settings(max_examples=60, deadline=None)
-def test_inside_agrees_with_brute_force(rays: list[tuple[float, float]], centre: tuple[float, float], size: float, hole: bool) -> None:
-    """Star-shaped AOIs, some with a hole, on a rotated scene: every tile is judged by polygon areas in UTM, one by one."""
+def test_inside_agrees_with_brute_force(
+    rays: list[tuple[float, float]], centre: tuple[float, float], size: float, hole: bool
+) -> None:
+    """Star-shaped AOIs, some with a hole, on a rotated scene: every tile is judged by polygon areas in UTM,
+    one by one.
+    """
     affine = Affine.translation(450000, 40000) @ Affine.rotation(21) @ Affine.scale(0.5, -0.5)
     scene = Scene(
         scene_id="s", href="s", crs_wkt=pyproj.CRS("EPSG:32636").to_wkt(), transform=tuple_of(affine), width=300, height=200, count=3,
@@ -81,7 +100,10 @@ def test_inside_agrees_with_brute_force(rays: list[tuple[float, float]], centre:
     )  # fmt: skip
     middle_x, middle_y = affine @ (300 * centre[0], 200 * centre[1])
     angles = np.sort([2 * np.pi * turn for _, turn in rays])
-    ring = [(middle_x + size * r * np.cos(t), middle_y + size * r * np.sin(t)) for (r, _), t in zip(rays, angles, strict=True)]
+    ring = [
+        (middle_x + size * r * np.cos(t), middle_y + size * r * np.sin(t))
+        for (r, _), t in zip(rays, angles, strict=True)
+    ]
     polygon = shapely.Polygon(ring).buffer(0.3)
     if hole:
         polygon = polygon - shapely.Point(middle_x, middle_y).buffer(size / 4)
@@ -99,7 +121,9 @@ def test_inside_agrees_with_brute_force(rays: list[tuple[float, float]], centre:
             if plan.inside[tile_row, tile_col]:
                 assert polygon.distance(core) < 1e-3  # a sliver of rounding may be kept ...
             else:
-                assert polygon.intersection(core).area < 0.02  # ... but no area may be lost (a pixel has 0.25 square metres)
+                assert (
+                    polygon.intersection(core).area < 0.02
+                )  # ... but no area may be lost (a pixel has 0.25 square metres)
     near = affine_of(scene.transform)
     col0, row0 = ~near @ (plan.grid.transform[2], plan.grid.transform[5])
     assert (col0, row0) == (pytest.approx(round(col0), abs=1e-6), pytest.approx(round(row0), abs=1e-6))
@@ -126,14 +150,18 @@ def test_tiles_in_a_hole_are_outside(make_scene: MakeScene) -> None:
     assert (plan.inside == expected).all()
     assert plan.n_tiles == 16
     assert plan.n_tiles_outside == 9
-    assert {(tile.tile_row, tile.tile_col) for tile in plan.outside_tiles()} == {(row, col) for row in (1, 2, 3) for col in (1, 2, 3)}
+    assert {(tile.tile_row, tile.tile_col) for tile in plan.outside_tiles()} == {
+        (row, col) for row in (1, 2, 3) for col in (1, 2, 3)
+    }
     listed = [tile.tile_id for block in plan.blocks() for tile in block.tiles]
     assert len(listed) == len(set(listed)) == 16
 
 
 def test_blocks_without_tiles_are_not_listed(make_scene: MakeScene) -> None:
     scene = make_scene(width=24 * 9, height=24 * 9)
-    corners = shapely.MultiPolygon([shapely.box(450001, 39999, 450002, 39999.5), shapely.box(450105, 39893, 450106, 39894)])
+    corners = shapely.MultiPolygon(
+        [shapely.box(450001, 39999, 450002, 39999.5), shapely.box(450105, 39893, 450106, 39894)]
+    )
     plan = plan_tiles(lonlat_aoi(corners), [scene], small())
     blocks = list(plan.blocks())
     assert [len(block.tiles) for block in blocks] == [1, 1]
@@ -148,11 +176,15 @@ def test_tiles_between_scenes_are_outside(make_scene: MakeScene) -> None:
     right = make_scene("right", transform=(0.5, 0, 450000 + 96, 0, -0.5, 40000), width=48, height=48)
     plan = plan_tiles(None, [left, right], small())
     assert plan.inside.tolist() == [[True, True] + [False] * 6 + [True, True]] * 2
-    assert plan.scene_windows == (Window(row0=0, col0=0, row1=48, col1=48), Window(row0=0, col0=192, row1=48, col1=240))
+    assert plan.scene_windows == (
+        Window(row0=0, col0=0, row1=48, col1=48),
+        Window(row0=0, col0=192, row1=48, col1=240),
+    )
 
 
 def test_scenes_away_from_the_aoi_do_not_matter(make_scene: MakeScene) -> None:
-    here, far = make_scene("here"), make_scene("far", crs="EPSG:32633")
+    here = make_scene("here")
+    far = make_scene("far", crs="EPSG:32633")
     plan = plan_tiles(lonlat_aoi(shapely.box(450010, 39950, 450020, 39960)), [far, here], small())
     assert [scene.scene_id for scene in plan.scenes] == ["here"]
     assert plan.mode == "scene"
@@ -170,7 +202,9 @@ def test_an_aoi_elsewhere_is_refused_with_both_extents(make_scene: MakeScene) ->
 def test_an_aoi_needs_scenes_with_a_place(make_scene: MakeScene) -> None:
     with pytest.raises(InputError, match="--whole-scene"):
         plan_tiles(aoi_from_bbox(0, 0, 1, 1), [make_scene(crs=None)], small())
-    local = 'ENGCRS["site",EDATUM["site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
+    local = (
+        'ENGCRS["site",EDATUM["site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
+    )
     with pytest.raises(InputError, match="--whole-scene"):
         plan_tiles(aoi_from_bbox(0, 0, 1, 1), [make_scene(crs=local)], small())
     assert plan_tiles(None, [make_scene(crs=None)], small()).grid.crs_wkt is None
@@ -178,7 +212,9 @@ def test_an_aoi_needs_scenes_with_a_place(make_scene: MakeScene) -> None:
         plan_tiles(None, [], small())
 
 
-@pytest.mark.parametrize(("tile", "halo", "block"), [(32, 16, 4), (32, 17, 4), (32, 0, 4), (32, -1, 4), (32, 4, 0)])
+@pytest.mark.parametrize(
+    ("tile", "halo", "block"), [(32, 16, 4), (32, 17, 4), (32, 0, 4), (32, -1, 4), (32, 4, 0)]
+)
 def test_refuses_impossible_tiles(tile: int, halo: int, block: int) -> None:
     with pytest.raises(InputError, match=r"--halo|--block"):
         GridOptions(tile_px=tile, halo_px=halo, block_tiles=block)
@@ -190,7 +226,9 @@ def test_refuses_an_absurd_number_of_tiles(make_scene: MakeScene) -> None:
 
 
 def test_crossing_the_antimeridian(make_scene: MakeScene) -> None:
-    scene = make_scene(crs="EPSG:32660", transform=(100, 0, 570585, 0, -100, 5847615), width=2325, height=2355)
+    scene = make_scene(
+        crs="EPSG:32660", transform=(100, 0, 570585, 0, -100, 5847615), width=2325, height=2355
+    )
     west, _, east, _ = scene_bounds_lonlat(scene)
     assert west > east
     to_utm = pyproj.Transformer.from_crs("OGC:CRS84", "EPSG:32660", always_xy=True)
@@ -199,7 +237,9 @@ def test_crossing_the_antimeridian(make_scene: MakeScene) -> None:
         xs, ys = to_utm.transform([bbox[0], bbox[2], bbox[0], bbox[2]], [51, 51, 52, 52])
         assert plan.grid.transform[2] == pytest.approx(min(xs), abs=150)
         assert plan.grid.transform[2] + 100 * plan.grid.width == pytest.approx(max(xs), abs=150)
-        assert plan.grid.transform[5] == pytest.approx(max(ys), abs=1500)  # the parallel bulges between its corners
+        assert plan.grid.transform[5] == pytest.approx(
+            max(ys), abs=1500
+        )  # the parallel bulges between its corners
     plan = plan_tiles(aoi_from_bbox(179.5, 51, -179.5, 52), [scene], small(crs="OGC:CRS84"))
     assert plan.grid.transform[2] == pytest.approx(179.5, abs=0.01)
     assert plan.grid.width * plan.grid.transform[0] == pytest.approx(1.0, abs=0.01)
@@ -207,7 +247,13 @@ def test_crossing_the_antimeridian(make_scene: MakeScene) -> None:
 
 @pytest.mark.parametrize(
     ("bounds", "area"),
-    [((170, 0, -170, 1), 20), ((-10, 0, 10, 1), 20), ((170, 0, 190, 1), 20), ((-190, 0, -170, 1), 20), ((-180, -90, 180, 90), 64800)],
+    [
+        ((170, 0, -170, 1), 20),
+        ((-10, 0, 10, 1), 20),
+        ((170, 0, 190, 1), 20),
+        ((-190, 0, -170, 1), 20),
+        ((-180, -90, 180, 90), 64800),
+    ],
 )
 def test_lonlat_boxes_stay_on_the_map(bounds: tuple[float, float, float, float], area: float) -> None:
     boxes = lonlat_boxes(bounds)
@@ -222,7 +268,9 @@ def test_seventeen_thousand_tiles_take_no_time(make_scene: MakeScene) -> None:
     scene = make_scene(transform=(0.3, 0, 400000, 0, -0.3, 200000), width=120_000, height=120_000)
     turns = np.linspace(0, 2 * np.pi, 5000)
     radius = 17500 + 1500 * np.sin(40 * turns)
-    blob = shapely.Polygon(np.column_stack([418000 + radius * np.cos(turns), 182000 + radius * np.sin(turns)]))
+    blob = shapely.Polygon(
+        np.column_stack([418000 + radius * np.cos(turns), 182000 + radius * np.sin(turns)])
+    )
     aoi = lonlat_aoi(shapely.segmentize(blob, 50))
     start = time.process_time()
     plan = plan_tiles(aoi, [scene], GridOptions())

@@ -23,7 +23,9 @@ def job() -> ModuleType:
     return module
 
 
-def test_writes_a_scene_and_says_so(job: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_writes_a_scene_and_says_so(
+    job: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "a" / "b"
     assert job.main(["--seed", "12", "--size", "256", "--out", str(out)]) == 0
     said = capsys.readouterr()
@@ -54,26 +56,34 @@ def test_bad_values_end_with_code_2_and_write_nothing(
     assert not (tmp_path / "w").exists()
 
 
-def test_an_impossible_folder_ends_with_code_2(job: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_impossible_folder_ends_with_code_2(
+    job: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "f").write_text("x")
     assert job.main(["--seed", "1", "--size", "64", "--out", str(tmp_path / "f" / "w")]) == 2
     assert "--out must be a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [[], ["--seed", "x", "--size", "64", "--out", "w"], ["--seed", "1", "--size", "64"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["--seed", "x", "--size", "64", "--out", "w"], ["--seed", "1", "--size", "64"]]
+)
 def test_bad_usage_ends_with_code_2(job: ModuleType, argv: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         job.main(argv)
     assert stop.value.code == 2
 
 
-def test_a_foreign_folder_is_refused(job: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_foreign_folder_is_refused(
+    job: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mine").write_text("x")
     assert job.main(["--seed", "1", "--size", "64", "--out", str(tmp_path)]) == 2
     assert "--overwrite" in capsys.readouterr().err
 
 
 def test_help_teaches_without_loading_much() -> None:
-    done = subprocess.run([sys.executable, str(JOB), "--help"], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, str(JOB), "--help"], capture_output=True, text=True, check=True, timeout=120
+    )
     for word in ("examples:", "queries.json", "--origin-row", "4-connected", "make_world.py --seed 7"):
         assert word in done.stdout

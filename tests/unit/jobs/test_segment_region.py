@@ -16,16 +16,31 @@ def config_of(*words: str) -> Any:
     return job.request_of(job.parser().parse_args([*BASE, *words])).config
 
 
-def test_files_that_workers_open_are_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_workers_open_are_named_absolutely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A worker's working directory is another one than the driver's."""
     monkeypatch.chdir(tmp_path)
-    assert config_of("--prompts", "known/tanks.geojson").prompter.model == str(tmp_path / "known" / "tanks.geojson")
+    assert config_of("--prompts", "known/tanks.geojson").prompter.model == str(
+        tmp_path / "known" / "tanks.geojson"
+    )
     oracle = config_of("--models", "oracle:labels.tif?noise=strong&seed=7")
-    assert oracle.prompter.model == oracle.segmenter.checkpoint == f"oracle:{tmp_path}/labels.tif?noise=strong&seed=7"
+    assert (
+        oracle.prompter.model
+        == oracle.segmenter.checkpoint
+        == f"oracle:{tmp_path}/labels.tif?noise=strong&seed=7"
+    )
 
 
 @pytest.mark.parametrize(
-    "text", ["oracle:/data/labels.tif?noise=mild", "oracle:https://h/labels.tif", "oracle:", "oracle:?noise=mild", "gpt"]
+    "text",
+    [
+        "oracle:/data/labels.tif?noise=mild",
+        "oracle:https://h/labels.tif",
+        "oracle:",
+        "oracle:?noise=mild",
+        "gpt",
+    ],
 )
 def test_what_is_absolute_or_no_path_stays(text: str) -> None:
     assert config_of("--models", text).prompter.model == text

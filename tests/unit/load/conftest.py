@@ -31,7 +31,9 @@ def data_dir() -> Path:
     return DATA
 
 
-def write_tif(path: Path, pixels: NDArray[np.generic], *, mask: NDArray[np.bool_] | None = None, **profile: object) -> str:
+def write_tif(
+    path: Path, pixels: NDArray[np.generic], *, mask: NDArray[np.bool_] | None = None, **profile: object
+) -> str:
     """Write (bands, H, W) pixels as a tiled GeoTIFF, or as a COG with `driver="COG"`."""
     settings: dict[str, object] = {
         "driver": "GTiff",
@@ -45,9 +47,17 @@ def write_tif(path: Path, pixels: NDArray[np.generic], *, mask: NDArray[np.bool_
     }
     if profile.get("driver") != "COG":
         settings |= {"tiled": True, "blockxsize": 64, "blockysize": 64}
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"), rasterio.open(path, "w", **(settings | profile)) as dataset:
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"),
+        rasterio.open(path, "w", **(settings | profile)) as dataset,
+    ):
         if pixels.shape[0] >= 3 and dataset.driver != "COG":
-            names = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, *[ColorInterp.undefined] * (pixels.shape[0] - 3)]
+            names = [
+                ColorInterp.red,
+                ColorInterp.green,
+                ColorInterp.blue,
+                *[ColorInterp.undefined] * (pixels.shape[0] - 3),
+            ]
             if pixels.shape[0] == 4 and profile.get("alpha"):
                 names[3] = ColorInterp.alpha
             dataset.colorinterp = names
@@ -78,7 +88,10 @@ def open_run() -> Iterator[Callable[..., OpenRun]]:
     readers: list[CogReader] = []
 
     def make(
-        *hrefs: str, grid: GridOptions | None = None, load: LoadOptions | None = None, bands: tuple[int, ...] | None = None
+        *hrefs: str,
+        grid: GridOptions | None = None,
+        load: LoadOptions | None = None,
+        bands: tuple[int, ...] | None = None,
     ) -> OpenRun:
         load = load or LoadOptions()
         scenes = open_scenes(SourceOptions(hrefs=hrefs, bands=bands))
@@ -109,7 +122,8 @@ class _RangeHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def __init__(self, *args: object, folder: Path, log: RangeServer, **kwargs: object) -> None:
-        self._folder, self._log = folder, log
+        self._folder = folder
+        self._log = log
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
 
     def log_message(self, *args: object) -> None:
@@ -135,7 +149,8 @@ class _RangeHandler(BaseHTTPRequestHandler):
         total = len(body)
         if wanted.startswith("bytes="):
             first, _, last = wanted[len("bytes=") :].partition("-")
-            start, stop = int(first), min(int(last) + 1 if last else total, total)
+            start = int(first)
+            stop = min(int(last) + 1 if last else total, total)
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{total}")
             body = body[start:stop]

@@ -17,7 +17,14 @@ from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 def write_scene(path: Path, *, colour: tuple[int, int, int], east_px: int, side: int = 64) -> str:
     data = np.broadcast_to(np.array(colour, dtype=np.uint8)[:, None, None], (3, side, side))
     transform = rasterio.Affine(1, 0, 500_000 + east_px, 0, -1, 5_500_000)
-    profile = {"driver": "GTiff", "height": side, "width": side, "count": 3, "dtype": "uint8", "photometric": "rgb"}
+    profile = {
+        "driver": "GTiff",
+        "height": side,
+        "width": side,
+        "count": 3,
+        "dtype": "uint8",
+        "photometric": "rgb",
+    }
     with rasterio.open(path, "w", crs="EPSG:32633", transform=transform, **profile) as dataset:
         dataset.write(data)
     return str(path)
@@ -28,7 +35,9 @@ def test_first_scene_wins_and_each_lands_in_its_place(tmp_path: Path, crs: str |
     first = write_scene(tmp_path / "first.tif", colour=(200, 10, 10), east_px=0)
     second = write_scene(tmp_path / "second.tif", colour=(10, 200, 10), east_px=32)
     scenes = open_scenes(SourceOptions(hrefs=(first, second)))
-    plan = plan_tiles(None, scenes, GridOptions(tile_px=32, halo_px=2, crs=crs, resolution=None if crs is None else 1.0))
+    plan = plan_tiles(
+        None, scenes, GridOptions(tile_px=32, halo_px=2, crs=crs, resolution=None if crs is None else 1.0)
+    )
     sources = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
     picture = read_overview(sources, plan.grid, side_px=48)
     assert max(picture.shape) <= 49

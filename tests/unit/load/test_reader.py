@@ -36,16 +36,20 @@ def noise(bands: int, height: int, width: int, dtype: str = "uint8", *, low: int
 
 
 def assembled(run: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The whole grid from the cores of all tiles; asserts that every tile's halo shows the same pixels as its owner."""
+    """The whole grid from the cores of all tiles; asserts that every tile's halo shows the same pixels as its
+    owner.
+    """
     grid = run.plan.grid
-    rgb, valid = np.zeros((grid.height, grid.width, 3), dtype="uint8"), np.zeros((grid.height, grid.width), dtype=bool)
+    rgb = np.zeros((grid.height, grid.width, 3), dtype="uint8")
+    valid = np.zeros((grid.height, grid.width), dtype=bool)
     images: list[BlockImage] = [run.reader.read(block) for block in run.plan.blocks()]
     for image in images:
         assert image.rgb.dtype == np.uint8
         assert image.rgb.shape == (*image.block.read.shape, 3)
         assert image.valid.shape == image.block.read.shape
         for tile in image.block.tiles:
-            view, place = image.tile_image(tile), tile.core.slices_in(grid.window)
+            view = image.tile_image(tile)
+            place = tile.core.slices_in(grid.window)
             rows, cols = tile.core.slices_in(tile.read)
             rgb[place], valid[place] = view.rgb[rows, cols], view.valid[rows, cols]
     for image in images:
@@ -81,10 +85,14 @@ def test_any_block_equals_rasterios_read(
 ) -> None:
     pixels = noise(3, 110, 150)
     pixels[:, :30, :40] = 0
-    run = open_run(make_tif("a.tif", pixels, nodata=0), grid=GridOptions(tile_px=tile, halo_px=halo, block_tiles=block))
+    run = open_run(
+        make_tif("a.tif", pixels, nodata=0), grid=GridOptions(tile_px=tile, halo_px=halo, block_tiles=block)
+    )
     with rasterio.open(run.plan.scenes[0].href) as oracle:
         for spec in run.plan.blocks():
-            where = rasterio.windows.Window.from_slices((spec.read.row0, spec.read.row1), (spec.read.col0, spec.read.col1))
+            where = rasterio.windows.Window.from_slices(
+                (spec.read.row0, spec.read.row1), (spec.read.col0, spec.read.col1)
+            )
             image = run.reader.read(spec)
             assert (np.moveaxis(image.rgb, -1, 0) == oracle.read(window=where)).all()
             assert (image.valid == (oracle.dataset_mask(window=where) > 0)).all()
@@ -137,13 +145,15 @@ def test_sixteen_bits_are_stretched_alike_everywhere(make_tif: MakeTif, open_run
 
 
 def test_the_first_valid_scene_wins(make_tif: MakeTif, open_run: OpenRun) -> None:
-    top, under = noise(3, 60, 60), noise(3, 80, 90) // 2
+    top = noise(3, 60, 60)
+    under = noise(3, 80, 90) // 2
     top[:, 20:40, 20:40] = 0
     a = make_tif("a.tif", top, nodata=0)
     b = make_tif("b.tif", under, transform=NORTH_UP @ Affine.translation(30, 10))
     run = open_run(a, b)
     rgb, valid = assembled(run)
-    expected, known = np.zeros((90, 120, 3), dtype="uint8"), np.zeros((90, 120), dtype=bool)
+    expected = np.zeros((90, 120, 3), dtype="uint8")
+    known = np.zeros((90, 120), dtype=bool)
     expected[10:90, 30:120], known[10:90, 30:120] = np.moveaxis(under, 0, -1), True
     over = (top != 0).any(axis=0)
     expected[:60, :60][over], known[:60, :60][over] = np.moveaxis(top, 0, -1)[over], True
@@ -152,7 +162,8 @@ def test_the_first_valid_scene_wins(make_tif: MakeTif, open_run: OpenRun) -> Non
 
 
 def test_scenes_below_a_full_one_are_not_opened(make_tif: MakeTif, open_run: OpenRun) -> None:
-    a, b = make_tif("a.tif", noise(3, 60, 60)), make_tif("b.tif", noise(3, 60, 60))
+    a = make_tif("a.tif", noise(3, 60, 60))
+    b = make_tif("b.tif", noise(3, 60, 60))
     run = open_run(a, b)
     Path(b).unlink()
     _, valid = assembled(run)
@@ -167,7 +178,11 @@ def test_mosaic_mode_equals_one_warp_of_the_whole_scene(make_tif: MakeTif, open_
     pixels[:, :50, :70] = 0
     for name, extra in {"nodata": {"nodata": 0}, "mask": {"mask": pixels[0] > 0}, "none": {}}.items():
         path = make_tif(f"{name}.tif", pixels, **extra)
-        run = open_run(path, grid=GridOptions(tile_px=64, halo_px=8, block_tiles=2, crs="EPSG:32637"), load=LoadOptions(collar="off"))
+        run = open_run(
+            path,
+            grid=GridOptions(tile_px=64, halo_px=8, block_tiles=2, crs="EPSG:32637"),
+            load=LoadOptions(collar="off"),
+        )
         rgb, valid = assembled(run)
         with rasterio.open(path) as dataset:
             options = {"crs": "EPSG:32637", "transform": Affine(*run.plan.grid.transform), "width": run.plan.grid.width,
@@ -181,7 +196,9 @@ def test_mosaic_mode_equals_one_warp_of_the_whole_scene(make_tif: MakeTif, open_
 
 
 def test_a_warped_pixel_does_not_depend_on_the_window(make_tif: MakeTif, open_run: OpenRun) -> None:
-    """Reading all bands of a warped image at once approximates per window; noise shows it at the first wrong subpixel."""
+    """Reading all bands of a warped image at once approximates per window; noise shows it at the first wrong
+    subpixel.
+    """
     path = make_tif("a.tif", noise(3, 1100, 1100), nodata=0)
     run = open_run(path, grid=GridOptions(tile_px=256, halo_px=16, crs="EPSG:32637"))
     whole = run.plan.grid.window
@@ -214,8 +231,12 @@ def test_an_alpha_band_masks_through_the_warp(make_tif: MakeTif, open_run: OpenR
     assert valid[:, 26:].all()
 
 
-def test_four_and_five_bands_keep_their_validity_through_the_warp(make_tif: MakeTif, open_run: OpenRun) -> None:
-    """GDAL's own mask knows an alpha band only beside one or three others; here it is the fifth, added or stored."""
+def test_four_and_five_bands_keep_their_validity_through_the_warp(
+    make_tif: MakeTif, open_run: OpenRun
+) -> None:
+    """GDAL's own mask knows an alpha band only beside one or three others; here it is the fifth, added or
+    stored.
+    """
     grid = GridOptions(tile_px=64, halo_px=8, block_tiles=2, crs="EPSG:32637")
     path = make_tif("rgbn.tif", noise(4, 100, 100))
     _, valid = assembled(open_run(path, grid=grid))
@@ -267,7 +288,9 @@ def test_only_unreadable_tiles_are_lost(make_tif: MakeTif, open_run: OpenRun) ->
 
 
 def test_a_hiccup_costs_one_more_read(make_tif: MakeTif, open_run: OpenRun) -> None:
-    run = open_run(make_tif("a.tif", noise(3, 144, 144)), grid=GridOptions(tile_px=64, halo_px=8, block_tiles=3))
+    run = open_run(
+        make_tif("a.tif", noise(3, 144, 144)), grid=GridOptions(tile_px=64, halo_px=8, block_tiles=3)
+    )
     faults = Faults(run.reader, bad=run.plan.grid.window, times=1)
     image = run.reader.read(next(run.plan.blocks()))
     assert not image.unreadable
@@ -298,11 +321,19 @@ def test_a_truncated_file_loses_its_tail_only(make_tif: MakeTif, open_run: OpenR
             assert (image.rgb[rows, cols] == np.moveaxis(pixels, 0, -1)[rows, cols]).all()
 
 
-def test_one_windowed_read_per_scene_and_block(make_tif: MakeTif, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = open_run(make_tif("a.tif", noise(3, 300, 300)), grid=GridOptions(tile_px=64, halo_px=8, block_tiles=4))
+def test_one_windowed_read_per_scene_and_block(
+    make_tif: MakeTif, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_run(
+        make_tif("a.tif", noise(3, 300, 300)), grid=GridOptions(tile_px=64, halo_px=8, block_tiles=4)
+    )
     windows: list[Window] = []
     read_scene = run.reader._read_scene
-    monkeypatch.setattr(run.reader, "_read_scene", lambda index, window: (windows.append(window), read_scene(index, window))[1])
+    monkeypatch.setattr(
+        run.reader,
+        "_read_scene",
+        lambda index, window: (windows.append(window), read_scene(index, window))[1],
+    )
     blocks = list(run.plan.blocks())
     for block in blocks:
         run.reader.read(block)
@@ -310,14 +341,23 @@ def test_one_windowed_read_per_scene_and_block(make_tif: MakeTif, open_run: Open
     assert len(windows) == 4
 
 
-def test_open_files_are_bounded_and_reused(make_tif: MakeTif, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_files_are_bounded_and_reused(
+    make_tif: MakeTif, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pipeline.load.reader as reader_module
 
     opened: list[str] = []
     open_raster = reader_module.open_raster
-    monkeypatch.setattr(reader_module, "open_raster", lambda href: (opened.append(href), open_raster(href))[1])
-    paths = [make_tif(f"{i}.tif", noise(3, 60, 60), transform=NORTH_UP @ Affine.translation(60 * i, 0)) for i in range(4)]
-    run = open_run(*paths, grid=GridOptions(tile_px=62, halo_px=1, block_tiles=1), load=LoadOptions(open_files=2))
+    monkeypatch.setattr(
+        reader_module, "open_raster", lambda href: (opened.append(href), open_raster(href))[1]
+    )
+    paths = [
+        make_tif(f"{i}.tif", noise(3, 60, 60), transform=NORTH_UP @ Affine.translation(60 * i, 0))
+        for i in range(4)
+    ]
+    run = open_run(
+        *paths, grid=GridOptions(tile_px=62, halo_px=1, block_tiles=1), load=LoadOptions(open_files=2)
+    )
     blocks = list(run.plan.blocks())
     for block in blocks:
         run.reader.read(block)
@@ -367,13 +407,18 @@ def test_prepared_scenes_say_what_was_decided(make_tif: MakeTif, open_run: OpenR
         prepare_scenes(plan.scenes, LoadOptions(), offsets=(), windows=plan.scene_windows)
 
 
-@pytest.mark.parametrize("options", [{"percentiles": (98.0, 2.0)}, {"percentiles": (-1.0, 50.0)}, {"scale": (3.0, 1.0)}, {"open_files": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"percentiles": (98.0, 2.0)}, {"percentiles": (-1.0, 50.0)}, {"scale": (3.0, 1.0)}, {"open_files": 0}],
+)
 def test_refuses_load_options_that_mean_nothing(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         LoadOptions(**options)
 
 
-def test_a_file_that_changed_its_size_since_the_plan_is_unreadable(make_tif: MakeTif, open_run: OpenRun) -> None:
+def test_a_file_that_changed_its_size_since_the_plan_is_unreadable(
+    make_tif: MakeTif, open_run: OpenRun
+) -> None:
     """GDAL crops a window that reaches beyond the file: 20 of 64 columns would be pixels of the wrong shape."""
     run = open_run(make_tif("a.tif", noise(3, 64, 64)))
     make_tif("a.tif", noise(3, 64, 20))

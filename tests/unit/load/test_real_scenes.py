@@ -1,4 +1,6 @@
-"""Real pixels: every raster of the sample data reads like rasterio reads it, or reports what it could not read."""
+"""Real pixels: every raster of the sample data reads like rasterio reads it, or reports what it could not
+read.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,15 @@ TILES = GridOptions(tile_px=256, halo_px=16, block_tiles=4)
 
 def cores(run: Any) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
     grid = run.plan.grid
-    rgb, valid = np.zeros((grid.height, grid.width, 3), dtype="uint8"), np.zeros((grid.height, grid.width), dtype=bool)
+    rgb = np.zeros((grid.height, grid.width, 3), dtype="uint8")
+    valid = np.zeros((grid.height, grid.width), dtype=bool)
     unreadable: dict[str, str] = {}
     for block in run.plan.blocks():
         image = run.reader.read(block)
         unreadable |= image.unreadable
         for tile in block.tiles:
-            inner, place = tile.core.slices_in(block.read), tile.core.slices_in(grid.window)
+            inner = tile.core.slices_in(block.read)
+            place = tile.core.slices_in(grid.window)
             rgb[place], valid[place] = image.rgb[inner], image.valid[inner]
     return rgb, valid, unreadable
 
@@ -50,7 +54,8 @@ def test_pixels_and_validity_are_rasterios(data_dir: Path, open_run: OpenRun, na
     rgb, valid, unreadable = cores(run)
     (scene,) = run.plan.scenes
     with rasterio.open(scene.href) as oracle:
-        stored, expected_valid = oracle.read(list(scene.rgb_bands)), oracle.dataset_mask() > 0
+        stored = oracle.read(list(scene.rgb_bands))
+        expected_valid = oracle.dataset_mask() > 0
     expected = apply_stretch(stored, run.reader._sources[0].stretch)
     expected[~expected_valid] = 0
     assert not unreadable
@@ -83,8 +88,12 @@ def test_dark_places_are_not_taken_for_a_collar(data_dir: Path, open_run: OpenRu
     assert valid.all()
 
 
-@pytest.mark.parametrize(("name", "bands"), [("tricky/all-nodata.tif", None), ("tricky/inverted_lat.tif", (1, 1, 1))])
-def test_scenes_without_imagery_are_invalid_everywhere(data_dir: Path, open_run: OpenRun, name: str, bands: tuple[int, ...] | None) -> None:
+@pytest.mark.parametrize(
+    ("name", "bands"), [("tricky/all-nodata.tif", None), ("tricky/inverted_lat.tif", (1, 1, 1))]
+)
+def test_scenes_without_imagery_are_invalid_everywhere(
+    data_dir: Path, open_run: OpenRun, name: str, bands: tuple[int, ...] | None
+) -> None:
     rgb, valid, unreadable = cores(open_run(str(data_dir / name), grid=TILES, bands=bands))
     assert not unreadable
     assert not valid.any()
@@ -92,9 +101,16 @@ def test_scenes_without_imagery_are_invalid_everywhere(data_dir: Path, open_run:
 
 
 def test_a_corrupt_file_costs_only_its_broken_tiles(data_dir: Path, open_run: OpenRun) -> None:
-    """Its lower right internal block (rows and columns 512 on) fails on read; tiles that do not touch it are whole."""
+    """Its lower right internal block (rows and columns 512 on) fails on read; tiles that do not touch it are
+    whole.
+    """
     run = open_run(str(data_dir / "tricky/corrupt.tif"), grid=TILES)
-    touching = {tile.tile_id for block in run.plan.blocks() for tile in block.tiles if tile.read.row1 > 512 and tile.read.col1 > 512}
+    touching = {
+        tile.tile_id
+        for block in run.plan.blocks()
+        for tile in block.tiles
+        if tile.read.row1 > 512 and tile.read.col1 > 512
+    }
     rgb, _, unreadable = cores(run)
     assert set(unreadable) == touching
     assert all("corrupt.tif" in text and "TIFFReadEncodedTile" in text for text in unreadable.values())
@@ -129,7 +145,8 @@ def test_two_dates_fill_one_grid(data_dir: Path, open_run: OpenRun) -> None:
     run = open_run(str(data_dir / "naip_dates"), grid=TILES)
     rgb, valid, _ = cores(run)
     with rasterio.open(run.plan.scenes[0].href) as oracle:
-        first, mask = np.moveaxis(oracle.read([1, 2, 3]), 0, -1), oracle.dataset_mask() > 0
+        first = np.moveaxis(oracle.read([1, 2, 3]), 0, -1)
+        mask = oracle.dataset_mask() > 0
     row, col = run.plan.offsets[0]
     place = (slice(row, row + first.shape[0]), slice(col, col + first.shape[1]))
     assert (rgb[place][mask] == first[mask]).all()

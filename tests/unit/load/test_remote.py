@@ -26,7 +26,13 @@ UNSEEN = LoadOptions(collar="off")
 @pytest.fixture(autouse=True)
 def quick_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting between retries, no credentials of the machine."""
-    for name in ("AWS_PROFILE", "AWS_NO_SIGN_REQUEST", "AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+    for name in (
+        "AWS_PROFILE",
+        "AWS_NO_SIGN_REQUEST",
+        "AWS_S3_ENDPOINT",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "2")
@@ -55,12 +61,18 @@ def test_a_header_costs_few_requests_and_no_listing(make_tif: MakeTif, range_ser
     assert scene.identity["etag"] == '"abc-1"'
     assert scene.identity["last_modified"].startswith("Tue, 01 Sep")
     assert int(scene.identity["size_bytes"]) > 3_000_000
-    assert {path.partition("?")[0] for _, path, _ in range_server.requests} == {"/scene.tif"}  # no .ovr, .msk, .aux.xml, no folder
-    assert all(wanted for method, _, wanted in range_server.requests if method == "GET")  # never the whole file
+    assert {path.partition("?")[0] for _, path, _ in range_server.requests} == {
+        "/scene.tif"
+    }  # no .ovr, .msk, .aux.xml, no folder
+    assert all(
+        wanted for method, _, wanted in range_server.requests if method == "GET"
+    )  # never the whole file
     assert len(range_server.requests) <= 4
 
 
-def test_a_block_costs_few_requests_and_its_neighbour_fewer(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
+def test_a_block_costs_few_requests_and_its_neighbour_fewer(
+    make_tif: MakeTif, range_server: Any, open_run: OpenRun
+) -> None:
     """16 tiles of a block are one read: the 25 internal blocks under it come in a handful of range requests."""
     pixels = cog(make_tif)
     run = open_run(f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=144, halo_px=8, block_tiles=4))
@@ -80,15 +92,21 @@ def test_a_block_costs_few_requests_and_its_neighbour_fewer(make_tif: MakeTif, r
 
 def test_a_busy_server_is_asked_again(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
     pixels = cog(make_tif, side=256)
-    run = open_run(f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=256, halo_px=8, block_tiles=2), load=UNSEEN)
+    run = open_run(
+        f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=256, halo_px=8, block_tiles=2), load=UNSEEN
+    )
     range_server.failures += [503, 429]
     assert (read_all(run) == np.moveaxis(pixels, 0, -1)).all()
     assert not range_server.failures
 
 
-def test_a_server_that_stays_down_makes_tiles_unreadable(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
+def test_a_server_that_stays_down_makes_tiles_unreadable(
+    make_tif: MakeTif, range_server: Any, open_run: OpenRun
+) -> None:
     cog(make_tif)
-    run = open_run(f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=512, halo_px=8, block_tiles=3), load=UNSEEN)
+    run = open_run(
+        f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=512, halo_px=8, block_tiles=3), load=UNSEEN
+    )
     range_server.failures += [503] * 10_000
     before = len(range_server.requests)
     block = next(run.plan.blocks())
@@ -96,13 +114,16 @@ def test_a_server_that_stays_down_makes_tiles_unreadable(make_tif: MakeTif, rang
     assert set(image.unreadable) == {tile.tile_id for tile in block.tiles}
     assert "scene.tif" in image.unreadable["r00000c00000"]
     assert "got 0 bytes" in image.unreadable["r00000c00000"]
-    # the block twice with every request repeated twice, then nine tiles without repetition; with it, it would be 130
+    # the block twice with every request repeated twice, then nine tiles without repetition; with it, it would
+    # be 130
     assert len(range_server.requests) - before < 70
     range_server.failures.clear()
     assert read_all(run).any()  # and when the server is back, so is the reader
 
 
-def test_what_is_not_there_or_not_a_raster_is_refused(make_tif: MakeTif, range_server: Any, tmp_path: Any) -> None:
+def test_what_is_not_there_or_not_a_raster_is_refused(
+    make_tif: MakeTif, range_server: Any, tmp_path: Any
+) -> None:
     with pytest.raises(InputError, match=r"missing\.tif"):
         open_scenes(SourceOptions(hrefs=(f"{range_server.url}/missing.tif",)))
     (tmp_path / "page.tif").write_text("<html>log in first</html>")
@@ -126,7 +147,9 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("style", ["gdal", "boto3"])
-def test_reads_from_s3(make_tif: MakeTif, open_run: OpenRun, s3_endpoint: str, style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_from_s3(
+    make_tif: MakeTif, open_run: OpenRun, s3_endpoint: str, style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the endpoint given in GDAL's variables or in boto3's; credentials come through boto3."""
     pixels = cog(make_tif)
     path = make_tif("scene.tif", pixels, driver="COG", blocksize=256)
@@ -142,7 +165,9 @@ def test_reads_from_s3(make_tif: MakeTif, open_run: OpenRun, s3_endpoint: str, s
         monkeypatch.setenv("AWS_VIRTUAL_HOSTING", "FALSE")
     else:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{s3_endpoint}")
-    run = open_run(f"s3://imagery-{style}/a/scene.tif", grid=GridOptions(tile_px=512, halo_px=8, block_tiles=3))
+    run = open_run(
+        f"s3://imagery-{style}/a/scene.tif", grid=GridOptions(tile_px=512, halo_px=8, block_tiles=3)
+    )
     assert (read_all(run) == np.moveaxis(pixels, 0, -1)).all()
     head = client.head_object(Bucket=f"imagery-{style}", Key="a/scene.tif")
     assert run.plan.scenes[0].identity["etag"] == head["ETag"]
@@ -151,13 +176,17 @@ def test_reads_from_s3(make_tif: MakeTif, open_run: OpenRun, s3_endpoint: str, s
         open_scenes(SourceOptions(hrefs=(f"s3://imagery-{style}/missing.tif",)))
 
 
-def test_remote_and_local_settings_do_not_mix(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
+def test_remote_and_local_settings_do_not_mix(
+    make_tif: MakeTif, range_server: Any, open_run: OpenRun
+) -> None:
     """A local file keeps its sidecars (a .msk here) although a remote one was read in the same process."""
     pixels = cog(make_tif, side=256)
     local = make_tif("local.tif", pixels, transform=rasterio.Affine(0.5, 0, 450128, 0, -0.5, 40000))
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="NO"), rasterio.open(local, "r+") as dataset:
         dataset.write_mask(np.tri(256, dtype=bool))
-    run = open_run(f"{range_server.url}/scene.tif", local, grid=GridOptions(tile_px=600, halo_px=8, block_tiles=1))
+    run = open_run(
+        f"{range_server.url}/scene.tif", local, grid=GridOptions(tile_px=600, halo_px=8, block_tiles=1)
+    )
     image = run.reader.read(next(run.plan.blocks()))
     assert image.valid[:, :256].all()
     assert (image.valid[:, 256:] == np.tri(256, dtype=bool)).all()

@@ -1,4 +1,6 @@
-"""Grey levels. The golden file tests/golden/load/stretches.json is how a stretch stands in run.json; it is written by hand."""
+"""Grey levels. The golden file tests/golden/load/stretches.json is how a stretch stands in run.json; it is
+written by hand.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,18 @@ def test_golden_records_round_trip() -> None:
     assert Stretch.from_dict(records[0]) == IDENTITY
 
 
-@pytest.mark.parametrize("record", [{"kind": "magic", "lo": [0, 0, 0], "hi": [1, 1, 1]}, {"kind": "linear", "lo": [0, 0], "hi": [1, 1, 1]}])
+@pytest.mark.parametrize(
+    "record",
+    [{"kind": "magic", "lo": [0, 0, 0], "hi": [1, 1, 1]}, {"kind": "linear", "lo": [0, 0], "hi": [1, 1, 1]}],
+)
 def test_refuses_foreign_records(record: dict[str, object]) -> None:
     with pytest.raises(InputError, match="recorded stretch"):
         Stretch.from_dict(record)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "int32", "uint32", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "uint16", "int16", "int32", "uint32", "float32", "float64"]
+)
 @given(data=st.data())
 def test_levels_are_the_rounded_line(dtype: str, data: st.DataObject) -> None:
     elements = {"min_value": -1e6, "max_value": 1e6} if dtype.startswith("float") else None
@@ -65,7 +72,11 @@ def test_identity_keeps_bytes() -> None:
 
 def test_what_is_not_a_number_is_black() -> None:
     values = np.array([np.nan, np.inf, -np.inf], dtype="float32").reshape(3, 1, 1)
-    assert apply_stretch(values, Stretch(kind="linear", lo=(0, 0, 0), hi=(1, 1, 1)))[0, 0].tolist() == [0, 255, 0]
+    assert apply_stretch(values, Stretch(kind="linear", lo=(0, 0, 0), hi=(1, 1, 1)))[0, 0].tolist() == [
+        0,
+        255,
+        0,
+    ]
 
 
 def test_bytes_are_not_stretched_unless_asked(make_tif: MakeTif) -> None:
@@ -121,7 +132,9 @@ def test_overviews_give_nearly_the_same_limits(make_tif: MakeTif, monkeypatch: p
     assert (np.abs(np.array(coarse.hi) - full.hi) < 0.02 * spread).all()
 
 
-def test_a_large_file_without_overviews_is_sampled_not_read(make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_without_overviews_is_sampled_not_read(
+    make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(2)
     pixels = rng.integers(1000, 3000, (3, 700, 900)).astype("uint16")
     scene = scene_of(make_tif("a.tif", pixels))

@@ -14,7 +14,14 @@ from scipy import ndimage
 
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.load import validity
-from pipeline.load.validity import Collar, border_regions, collar_on_window, dataset_validity, find_collar, near_black
+from pipeline.load.validity import (
+    Collar,
+    border_regions,
+    collar_on_window,
+    dataset_validity,
+    find_collar,
+    near_black,
+)
 from pipeline.schema import Scene, Window
 
 MakeTif = Callable[..., str]
@@ -53,7 +60,12 @@ def test_validity_is_the_datasets_own(make_tif: MakeTif, kind: str) -> None:
         got = dataset_validity(dataset, dataset.read([1, 2, 3], window=window), window=window)
         assert (got == (dataset.dataset_mask()[7:47, 13:63] > 0)).all()
     here = pixels[:, 7:47, 13:63]
-    expected = {"nodata": (here != 0).any(axis=0), "mask": here[0] > 0, "alpha": here[-1] > 0, "none": np.ones(got.shape, dtype=bool)}
+    expected = {
+        "nodata": (here != 0).any(axis=0),
+        "mask": here[0] > 0,
+        "alpha": here[-1] > 0,
+        "none": np.ones(got.shape, dtype=bool),
+    }
     assert (got == expected[kind]).all()
     assert got.all() == (kind == "none")
 
@@ -76,8 +88,12 @@ def test_finds_the_collar_and_leaves_the_pond(make_tif: MakeTif) -> None:
 
 
 @pytest.mark.parametrize("side", [300, 150, 97, 33])
-def test_a_coarse_look_finds_the_same_collar(make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch, side: int) -> None:
-    """Full-resolution pixels decide; the coarse cells only say where to look. A fringe narrower than a cell may stay."""
+def test_a_coarse_look_finds_the_same_collar(
+    make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    """Full-resolution pixels decide; the coarse cells only say where to look. A fringe narrower than a cell
+    may stay.
+    """
     pixels, wedge = collared()
     monkeypatch.setattr(validity, "COLLAR_SIDE_PX", side)
     collar = find_collar(scene_of(make_tif("a.tif", pixels)))
@@ -87,20 +103,33 @@ def test_a_coarse_look_finds_the_same_collar(make_tif: MakeTif, monkeypatch: pyt
     assert not (wedge & ~got).any()
 
 
-@given(row0=st.integers(0, 280), col0=st.integers(0, 380), height=st.integers(1, 120), width=st.integers(1, 120), cell=st.integers(1, 9))
+@given(
+    row0=st.integers(0, 280),
+    col0=st.integers(0, 380),
+    height=st.integers(1, 120),
+    width=st.integers(1, 120),
+    cell=st.integers(1, 9),
+)
 @settings(max_examples=60, deadline=None)
-def test_a_pixel_is_collar_whichever_window_sees_it(row0: int, col0: int, height: int, width: int, cell: int) -> None:
+def test_a_pixel_is_collar_whichever_window_sees_it(
+    row0: int, col0: int, height: int, width: int, cell: int
+) -> None:
     rgb = np.moveaxis(collared()[0], 0, -1)
-    rows, cols = -(-300 // cell), -(-400 // cell)
+    rows = -(-300 // cell)
+    cols = -(-400 // cell)
     cells = np.random.default_rng(cell).random((rows, cols)) < 0.5
-    collar = Collar(packed=zlib.compress(np.packbits(cells).tobytes()), rows=rows, cols=cols, cell_px=cell, share=0.5)
+    collar = Collar(
+        packed=zlib.compress(np.packbits(cells).tobytes()), rows=rows, cols=cols, cell_px=cell, share=0.5
+    )
     window = Window(row0=row0, col0=col0, row1=min(row0 + height, 300), col1=min(col0 + width, 400))
     whole = collar_on_window(collar, Window(row0=0, col0=0, row1=300, col1=400), rgb)
     here = window.slices_in(Window(row0=0, col0=0, row1=300, col1=400))
     assert (collar_on_window(collar, window, rgb[here]) == whole[here]).all()
 
 
-@pytest.mark.parametrize("declared", [{"nodata": 255}, {"mask": np.ones((300, 400), dtype=bool)}], ids=["nodata", "mask"])
+@pytest.mark.parametrize(
+    "declared", [{"nodata": 255}, {"mask": np.ones((300, 400), dtype=bool)}], ids=["nodata", "mask"]
+)
 def test_files_that_declare_validity_are_left_alone(make_tif: MakeTif, declared: dict[str, object]) -> None:
     pixels, _ = collared()
     assert find_collar(scene_of(make_tif("a.tif", pixels, **declared))) is None
@@ -113,7 +142,9 @@ def test_shadows_at_the_border_are_not_a_collar(make_tif: MakeTif) -> None:
     assert find_collar(scene_of(make_tif("a.tif", pixels))) is None
 
 
-def test_sixteen_bit_scenes_and_huge_files_without_overviews_are_not_searched(make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sixteen_bit_scenes_and_huge_files_without_overviews_are_not_searched(
+    make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels, _ = collared()
     assert find_collar(scene_of(make_tif("a.tif", pixels.astype("uint16")))) is None
     monkeypatch.setattr(validity, "COLLAR_SIDE_PX", 100)

@@ -1,4 +1,6 @@
-"""Makes the helper modules of this folder (fakes_prompt, prompt_tiles, tiny_checkpoint) importable by its tests."""
+"""Makes the helper modules of this folder (fakes_prompt, prompt_tiles, tiny_checkpoint) importable by its
+tests.
+"""
 
 from __future__ import annotations
 

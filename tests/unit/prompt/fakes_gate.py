@@ -12,12 +12,13 @@ from pipeline.prompt.looks.gate import Gate, Look
 class FakeGate:
     """Answers from `table[(key, query)]`; what is not in it gets `default`.
 
-    Asserts: pixels are an 8-bit RGB picture, a look speaks for at least one tile, at least one question comes, and no picture is
-    looked at twice.
+    Asserts: pixels are an 8-bit RGB picture, a look speaks for at least one tile, at least one question
+    comes, and no picture is looked at twice.
     """
 
     def __init__(self, table: Mapping[tuple[str, str], float | None], *, default: float | None = 1.0) -> None:
-        self._table, self._default = table, default
+        self._table = table
+        self._default = default
         self.looks: list[Look] = []
 
     async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:

@@ -13,8 +13,8 @@ from pipeline.schema import Prompt, Reason, TileImage, TilePrompts, TileStatus
 class FakePrompter:
     """Answers from `table[(tile_id, query)]`; what is not in it is EMPTY(prompter).
 
-    Asserts: pixels and validity have the shape of the read window, at least one query comes and all are text, a tile is asked
-    about once, nothing is asked after `close`.
+    Asserts: pixels and validity have the shape of the read window, at least one query comes and all are text,
+    a tile is asked about once, nothing is asked after `close`.
     """
 
     def __init__(self, table: Mapping[tuple[str, str], tuple[Prompt, ...]]) -> None:
@@ -42,7 +42,9 @@ class FakePrompter:
     def _answer(self, tile_id: str, index: int, query: str) -> TilePrompts:
         prompts = self._table.get((tile_id, query), ())
         status, reason = (TileStatus.FOUND, Reason.NONE) if prompts else (TileStatus.EMPTY, Reason.PROMPTER)
-        return TilePrompts(tile_id=tile_id, query_index=index, status=status, reason=reason, prompts=prompts, n_calls=1)
+        return TilePrompts(
+            tile_id=tile_id, query_index=index, status=status, reason=reason, prompts=prompts, n_calls=1
+        )
 
     def close(self) -> None:
         self._closed = True

@@ -11,7 +11,8 @@ from pipeline.schema import MaskCrop, TileImage
 class FakeVerifier:
     """Answers from `table[(tile_id, query)]`, one probability per mask; what is not in it gets 1 for all.
 
-    Asserts: masks lie in the tile, at least one comes, a tile and question comes once, nothing comes after `close`.
+    Asserts: masks lie in the tile, at least one comes, a tile and question comes once, nothing comes after
+    `close`.
     """
 
     def __init__(self, table: Mapping[tuple[str, str], Sequence[float | None]]) -> None:

@@ -18,7 +18,9 @@ def grid(width: int = 100, height: int = 80, *, crs: str | None = UTM) -> RunGri
     from pyproj import CRS
 
     wkt = None if crs is None else CRS.from_user_input(crs).to_wkt()
-    return RunGrid(crs_wkt=wkt, transform=(1.0, 0.0, 500_000.0, 0.0, -1.0, 40_000.0), width=width, height=height)
+    return RunGrid(
+        crs_wkt=wkt, transform=(1.0, 0.0, 500_000.0, 0.0, -1.0, 40_000.0), width=width, height=height
+    )
 
 
 def lattice(run_grid: RunGrid, tile_px: int = 60, halo_px: int = 10) -> TileLattice:

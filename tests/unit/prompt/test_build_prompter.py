@@ -14,7 +14,14 @@ from rasterio.transform import Affine
 
 from pipeline.errors import InputError
 from pipeline.options import parse_table
-from pipeline.prompt.build_prompter import PrompterOptions, build_gate, build_prompter, check_prompter, check_questions, check_second_looks
+from pipeline.prompt.build_prompter import (
+    PrompterOptions,
+    build_gate,
+    build_prompter,
+    check_prompter,
+    check_questions,
+    check_second_looks,
+)
 from pipeline.prompt.looks.gate import GateOptions
 from pipeline.prompt.looks.oracle_gate import OracleGate
 from pipeline.prompt.looks.verifier import VerifierOptions
@@ -26,9 +33,18 @@ from pipeline.schema import RunGrid
 
 
 def test_options_from_a_table() -> None:
-    table = {"kind": "vllm", "model": "models/x", "vllm": {"profile": "embedded", "block_size": 32, "kv_cache_gib": 1}}
+    table = {
+        "kind": "vllm",
+        "model": "models/x",
+        "vllm": {"profile": "embedded", "block_size": 32, "kv_cache_gib": 1},
+    }
     options = parse_table(PrompterOptions, table, "prompter")
-    assert (options.vllm.profile, options.vllm.block_size, options.vllm.kv_cache_gib, options.vllm.retry) == ("embedded", 32, 1.0, 1)
+    assert (options.vllm.profile, options.vllm.block_size, options.vllm.kv_cache_gib, options.vllm.retry) == (
+        "embedded",
+        32,
+        1.0,
+        1,
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,12 +104,20 @@ def test_check_refuses_an_unknown_profile_and_a_wrong_image_size(tmp_path: Path)
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
     (folder / "model.safetensors").write_bytes(b"w")
-    (folder / "preprocessor_config.json").write_text('{"patch_size": 14, "merge_size": 2, "min_pixels": 63504, "max_pixels": 63504}')
-    check_prompter(PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="embedded")), grid())
+    (folder / "preprocessor_config.json").write_text(
+        '{"patch_size": 14, "merge_size": 2, "min_pixels": 63504, "max_pixels": 63504}'
+    )
+    check_prompter(
+        PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="embedded")), grid()
+    )
     with pytest.raises(InputError, match="840 x 840"):
-        check_prompter(PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="think2seg")), grid())
+        check_prompter(
+            PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="think2seg")), grid()
+        )
     with pytest.raises(InputError, match="unknown profile"):
-        check_prompter(PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="other")), grid())
+        check_prompter(
+            PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="other")), grid()
+        )
 
 
 def test_a_question_too_long_for_the_shipped_preset_is_refused_before_loading() -> None:
@@ -101,7 +125,9 @@ def test_a_question_too_long_for_the_shipped_preset_is_refused_before_loading() 
     vllm = VllmOptions(profile="embedded", max_model_len=1024)
     prompter = PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=vllm)
     check_questions(prompter, ["tanks", "a" * 200])
-    with pytest.raises(InputError, match=r"1024 for 17.* tokens, 81 of the image, .* up to 640 of the reply, for 'жжж"):
+    with pytest.raises(
+        InputError, match=r"1024 for 17.* tokens, 81 of the image, .* up to 640 of the reply, for 'жжж"
+    ):
         check_questions(prompter, ["tanks", "ж" * 512])
     short = replace(prompter, vllm=replace(vllm, max_tokens=64))
     check_questions(short, ["ж" * 400])
@@ -115,17 +141,27 @@ def test_a_gate_needs_a_prompter_that_looks_at_pictures() -> None:
     on = GateOptions(mode="tile")
     with pytest.raises(InputError, match=r"kind 'vector'.*mode = \"off\""):
         check_second_looks(on, OFF, PrompterOptions(kind="vector", model="x.gpkg"))
-    box = PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=VllmOptions(profile="embedded-box"))
+    box = PrompterOptions(
+        kind="vllm", model="models/embedded-prompter", vllm=VllmOptions(profile="embedded-box")
+    )
     with pytest.raises(InputError, match=r"table \[gate\].*'embedded-box'"):
         check_second_looks(on, OFF, box)
     check_second_looks(GateOptions(), OFF, box)
-    check_second_looks(on, OFF, PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=VllmOptions(profile="embedded")))
+    check_second_looks(
+        on,
+        OFF,
+        PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=VllmOptions(profile="embedded")),
+    )
 
 
 def test_a_look_of_a_size_that_the_processor_would_change_is_refused(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
-    own.write_text((PROFILE_DIR / "embedded.toml").read_text().replace("[gate]", "[gate]\nimage_px = [126, 126]"))
-    prompter = PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=VllmOptions(profile=str(own)))
+    own.write_text(
+        (PROFILE_DIR / "embedded.toml").read_text().replace("[gate]", "[gate]\nimage_px = [126, 126]")
+    )
+    prompter = PrompterOptions(
+        kind="vllm", model="models/embedded-prompter", vllm=VllmOptions(profile=str(own))
+    )
     with pytest.raises(InputError, match=r"unchanged.*126 x 126"):
         check_second_looks(GateOptions(mode="tile"), OFF, prompter)
 
@@ -133,7 +169,9 @@ def test_a_look_of_a_size_that_the_processor_would_change_is_refused(tmp_path: P
 def test_off_builds_no_gate_and_an_oracle_gets_its_own(tmp_path: Path) -> None:
     labels = write_label_world(tmp_path, np.zeros((40, 40), dtype=np.int64)).labels
     with rasterio.open(labels) as file:
-        run_grid = RunGrid(crs_wkt=file.crs.to_wkt(), transform=tuple(file.transform)[:6], width=40, height=40)
+        run_grid = RunGrid(
+            crs_wkt=file.crs.to_wkt(), transform=tuple(file.transform)[:6], width=40, height=40
+        )
     options = PrompterOptions(kind="oracle", model=f"oracle:{labels}")
     oracle = build_prompter(options, run_grid)
     assert build_gate(GateOptions(), options, oracle, run_grid) is None
@@ -142,11 +180,26 @@ def test_off_builds_no_gate_and_an_oracle_gets_its_own(tmp_path: Path) -> None:
 
 def test_memory_and_time_enter_no_fingerprint_and_all_else_of_the_engine_does() -> None:
     def parameters(**vllm: object) -> dict[str, object]:
-        return parse_table(PrompterOptions, {"kind": "vllm", "model": "x", "vllm": vllm}, "prompter").result_parameters()
+        return parse_table(
+            PrompterOptions, {"kind": "vllm", "model": "x", "vllm": vllm}, "prompter"
+        ).result_parameters()
 
-    roomier = {"gpu_memory_utilization": 0.5, "max_num_seqs": 8, "kv_cache_gib": 2.0, "image_cache_gib": 0.0, "timeout_s": 900.0}
+    roomier = {
+        "gpu_memory_utilization": 0.5,
+        "max_num_seqs": 8,
+        "kv_cache_gib": 2.0,
+        "image_cache_gib": 0.0,
+        "timeout_s": 900.0,
+    }
     assert parameters(**roomier) == parameters()
-    others = {"profile": "embedded", "revision": "ab12", "dtype": "float32", "max_model_len": 2048, "max_tokens": 512, "block_size": 32}
+    others = {
+        "profile": "embedded",
+        "revision": "ab12",
+        "dtype": "float32",
+        "max_model_len": 2048,
+        "max_tokens": 512,
+        "block_size": 32,
+    }
     others |= {"enforce_eager": True, "retry": 0}
     assert set(roomier) | set(others) == set(VllmOptions.__dataclass_fields__)
     for name, value in others.items():

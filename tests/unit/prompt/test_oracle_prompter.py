@@ -54,7 +54,9 @@ def test_every_visible_object_becomes_box_and_points(tmp_path: Path) -> None:
 
 def test_nothing_visible_is_empty(tmp_path: Path) -> None:
     prompter = OraclePrompter(write_labels(tmp_path / "l.tif", scene()), grid())
-    (answer,) = asyncio.run(prompter.prompt(tile_image(lattice(grid(), tile_px=60, halo_px=10), 1, 2), ["anything"]))
+    (answer,) = asyncio.run(
+        prompter.prompt(tile_image(lattice(grid(), tile_px=60, halo_px=10), 1, 2), ["anything"])
+    )
     assert (answer.status, answer.reason, answer.prompts) == (TileStatus.EMPTY, Reason.PROMPTER, ())
 
 
@@ -69,7 +71,9 @@ def test_labels_agree_with_the_truth_of_the_same_tile(tmp_path: Path) -> None:
     for prompt in answer.prompts:
         assert prompt.box_xyxy is not None
         x0, y0, x1, y1 = (int(v) for v in prompt.box_xyxy)
-        assert (labels[y0:y1, x0:x1] == int(prompt.label.removeprefix("oracle:"))).all()  # both objects fill their boxes
+        assert (
+            labels[y0:y1, x0:x1] == int(prompt.label.removeprefix("oracle:"))
+        ).all()  # both objects fill their boxes
 
 
 def test_unaligned_or_missing_truth_is_refused(tmp_path: Path) -> None:
@@ -83,7 +87,9 @@ def test_unreadable_truth_fails_the_tile_and_raises_nothing(tmp_path: Path) -> N
     text = write_labels(tmp_path / "l.tif", scene())
     prompter = OraclePrompter(text, grid())
     (tmp_path / "l.tif").write_bytes(b"gone")
-    (answer,) = asyncio.run(prompter.prompt(tile_image(lattice(grid(), tile_px=60, halo_px=10)), ["anything"]))
+    (answer,) = asyncio.run(
+        prompter.prompt(tile_image(lattice(grid(), tile_px=60, halo_px=10)), ["anything"])
+    )
     assert (answer.status, answer.reason) == (TileStatus.FAILED, Reason.MODEL_ERROR)
     assert "l.tif" in answer.error
 

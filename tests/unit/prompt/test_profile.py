@@ -40,7 +40,9 @@ def test_think2seg_is_the_published_contract() -> None:
         ("think2seg-box-points2-negatives2", True, 2, 2),
     ],
 )
-def test_the_worked_example_of_a_think2seg_profile_is_a_valid_reply(name: str, boxes: bool, points: int, negatives: int) -> None:
+def test_the_worked_example_of_a_think2seg_profile_is_a_valid_reply(
+    name: str, boxes: bool, points: int, negatives: int
+) -> None:
     """Points of the second example lie inside its box, those beside it outside, so nothing is dropped."""
     from pipeline.prompt.reply.parse import parse_reply
 
@@ -152,11 +154,14 @@ def test_wrong_gates_are_refused(tmp_path: Path, new: str, said: str) -> None:
 
 
 def test_the_question_of_a_look_is_its_own_or_the_profiles() -> None:
-    think2seg, embedded = load_profile("think2seg"), load_profile("embedded")
+    think2seg = load_profile("think2seg")
+    embedded = load_profile("embedded")
     assert embedded.gate is not None
     assert embedded.user_text("pools", embedded.gate) == "Find: pools"
     assert think2seg.gate is not None
-    assert think2seg.user_text("pools", think2seg.gate).startswith('Is anything in this aerial image an answer to "pools"?')
+    assert think2seg.user_text("pools", think2seg.gate).startswith(
+        'Is anything in this aerial image an answer to "pools"?'
+    )
     assert think2seg.user_text("pools") != think2seg.user_text("pools", think2seg.gate)
     assert load_profile("embedded-box").gate is None
 

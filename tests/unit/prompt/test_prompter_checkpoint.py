@@ -91,7 +91,10 @@ def test_shipped_models_are_found_from_anywhere(tmp_path: Path, monkeypatch: pyt
 
 
 # Fixed points as published: 840 and 896 for factor 28; 840 becomes 832 for factor 32, 896 stays.
-@pytest.mark.parametrize(("rule", "side", "fits"), [(QWEN25, 840, True), (QWEN25, 896, True), (QWEN25, 1024, False), (QWEN25, 28, False)])
+@pytest.mark.parametrize(
+    ("rule", "side", "fits"),
+    [(QWEN25, 840, True), (QWEN25, 896, True), (QWEN25, 1024, False), (QWEN25, 28, False)],
+)
 def test_fixed_points(tmp_path: Path, rule: ImageRule, side: int, fits: bool) -> None:
     profile = own_profile(tmp_path, f"[{side}, {side}]")
     if fits:
@@ -116,7 +119,9 @@ def test_think2seg_does_not_fit_a_processor_of_another_family() -> None:
 
 
 def test_thousandths_do_not_depend_on_the_size(tmp_path: Path) -> None:
-    check_image_size(own_profile(tmp_path, "[840, 840]", "thousand"), QWEN3, max_model_len=4096, max_tokens=640)
+    check_image_size(
+        own_profile(tmp_path, "[840, 840]", "thousand"), QWEN3, max_model_len=4096, max_tokens=640
+    )
 
 
 def test_reply_must_fit_beside_the_image() -> None:
@@ -128,7 +133,13 @@ def test_reply_must_fit_beside_the_image() -> None:
 
 def test_rule_from_both_generations_of_settings(tmp_path: Path) -> None:
     old = {"patch_size": 14, "merge_size": 2, "min_pixels": 3136, "max_pixels": 12_845_056}
-    new = {"image_processor": {"patch_size": 16, "merge_size": 2, "size": {"shortest_edge": 65_536, "longest_edge": 16_777_216}}}
+    new = {
+        "image_processor": {
+            "patch_size": 16,
+            "merge_size": 2,
+            "size": {"shortest_edge": 65_536, "longest_edge": 16_777_216},
+        }
+    }
     assert image_rule(old) == QWEN25
     assert local_image_rule(tmp_path) is None
     (tmp_path / "processor_config.json").write_text(json.dumps(new))
@@ -150,8 +161,11 @@ def test_a_question_fits_to_the_token(query: str) -> None:
     """Counted by the checkpoint's processor from transformers: image, chat format and question together."""
     from PIL import Image
 
-    profile, processor = load_profile("embedded"), load_processor(SHIPPED, None)
-    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": f"Find: {query.strip()}"}]}]
+    profile = load_profile("embedded")
+    processor = load_processor(SHIPPED, None)
+    chat = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": f"Find: {query.strip()}"}]}
+    ]
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert prompt_text(Path(SHIPPED), profile, query.strip()) == text
     n = len(processor(text=[text], images=[Image.new("RGB", (252, 252))])["input_ids"][0])
@@ -163,16 +177,22 @@ def test_a_question_fits_to_the_token(query: str) -> None:
 
 def test_questions_of_the_shipped_preset_s_length_limit() -> None:
     """512 characters are few tokens in the language of its training and too many in another script."""
-    check_questions(SHIPPED, load_profile("embedded"), [LONG["english"][:512]], max_model_len=1024, max_tokens=640)
+    check_questions(
+        SHIPPED, load_profile("embedded"), [LONG["english"][:512]], max_model_len=1024, max_tokens=640
+    )
     for name in ("cyrillic", "chinese"):
         with pytest.raises(InputError, match="shorter question"):
-            check_questions(SHIPPED, load_profile("embedded"), [LONG[name][:512]], max_model_len=1024, max_tokens=640)
+            check_questions(
+                SHIPPED, load_profile("embedded"), [LONG[name][:512]], max_model_len=1024, max_tokens=640
+            )
 
 
 def test_the_template_is_found_in_any_of_its_files_or_done_without(tmp_path: Path) -> None:
     profile = load_profile("embedded")
     assert prompt_text(tmp_path, profile, "tanks") == "Find: tanks"
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{% for m in messages %}C:{{ m.role }}{% endfor %}"}))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"chat_template": "{% for m in messages %}C:{{ m.role }}{% endfor %}"})
+    )
     assert prompt_text(tmp_path, profile, "tanks") == "C:user"
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "J:{{ messages[0].role }}"}))
     assert prompt_text(tmp_path, profile, "tanks") == "J:user"

@@ -15,7 +15,10 @@ from pipeline.prompt.query import MAX_QUERY_CHARS, check_query
     ("text", "expected"),
     [
         ("storage tanks", "storage tanks"),
-        ("  facilities that should be monitored for leaks?  ", "facilities that should be monitored for leaks?"),
+        (
+            "  facilities that should be monitored for leaks?  ",
+            "facilities that should be monitored for leaks?",
+        ),
         ("cafe\u0301s", "caf\u00e9s"),
         ('where is the "big" pond', 'where is the "big" pond'),
         ("areas < 5 ha | lakes", "areas < 5 ha | lakes"),

@@ -1,4 +1,6 @@
-"""Prompts from vector files, on squares small enough to check by hand. The grid: 100 x 80 px of 1 m, corner (500000, 40000)."""
+"""Prompts from vector files, on squares small enough to check by hand. The grid: 100 x 80 px of 1 m, corner
+(500000, 40000).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def on_ground(px: Any) -> Any:
     return shapely.transform(px, lambda xy: [(500_000 + x, 40_000 - y) for x, y in xy])
 
 
-def write(path: Path, geometries: list[Any], *, crs: str | None = UTM, to: str | None = None, **columns: list[Any]) -> str:
+def write(
+    path: Path, geometries: list[Any], *, crs: str | None = UTM, to: str | None = None, **columns: list[Any]
+) -> str:
     frame = geopandas.GeoDataFrame(columns, geometry=[on_ground(g) for g in geometries], crs=crs)
     if to is not None:
         frame = frame.to_crs(to)
@@ -50,7 +54,9 @@ def test_a_square_becomes_its_box_and_two_inner_points(tmp_path: Path, name: str
     square = shapely.box(10, 20, 30, 40)
     prompter = VectorPrompter(write(tmp_path / name, [square]), grid())
     ((prompt,), n_dropped) = prompter.prompts_of(window(0, 0, 80, 100))
-    assert prompt.box_xyxy == pytest.approx((10, 20, 30, 40), abs=1e-2)  # GeoJSON keeps 7 decimals of a degree
+    assert prompt.box_xyxy == pytest.approx(
+        (10, 20, 30, 40), abs=1e-2
+    )  # GeoJSON keeps 7 decimals of a degree
     # halves [10, 20] and [20, 30] of the width: their inscribed circles have centres on x = 15 and x = 25
     assert sorted(x for x, _ in prompt.points_xy) == pytest.approx([15, 25], abs=0.3)
     assert_two_points_inside(prompt, square)
@@ -58,7 +64,9 @@ def test_a_square_becomes_its_box_and_two_inner_points(tmp_path: Path, name: str
 
 
 def test_lonlat_file_is_reprojected(tmp_path: Path) -> None:
-    prompter = VectorPrompter(write(tmp_path / "p.geojson", [shapely.box(10, 20, 30, 40)], to="EPSG:4326"), grid())
+    prompter = VectorPrompter(
+        write(tmp_path / "p.geojson", [shapely.box(10, 20, 30, 40)], to="EPSG:4326"), grid()
+    )
     ((prompt,), _) = prompter.prompts_of(window(0, 0, 80, 100))
     assert prompt.box_xyxy == pytest.approx((10, 20, 30, 40), abs=0.05)
 
@@ -71,7 +79,10 @@ def test_clipped_to_the_window_and_in_its_pixels(tmp_path: Path) -> None:
 
 
 def test_touching_and_sliver_are_dropped_and_counted(tmp_path: Path) -> None:
-    path = write(tmp_path / "p.gpkg", [shapely.box(0, 0, 20, 20), shapely.box(0, 0, 20.5, 20), shapely.box(0, 0, 22, 20)])
+    path = write(
+        tmp_path / "p.gpkg",
+        [shapely.box(0, 0, 20, 20), shapely.box(0, 0, 20.5, 20), shapely.box(0, 0, 22, 20)],
+    )
     prompts, n_dropped = VectorPrompter(path, grid()).prompts_of(window(0, 20, 80, 100))
     assert [p.box_xyxy for p in prompts] == [pytest.approx((0, 0, 2, 20))]
     assert n_dropped == 2
@@ -79,21 +90,33 @@ def test_touching_and_sliver_are_dropped_and_counted(tmp_path: Path) -> None:
 
 def test_points_inside_a_concave_shape(tmp_path: Path) -> None:
     ring = shapely.box(10, 10, 50, 50).difference(shapely.box(15, 15, 45, 60))  # a U open to the south
-    ((prompt,), _) = VectorPrompter(write(tmp_path / "p.gpkg", [ring]), grid()).prompts_of(window(0, 0, 80, 100))
+    ((prompt,), _) = VectorPrompter(write(tmp_path / "p.gpkg", [ring]), grid()).prompts_of(
+        window(0, 0, 80, 100)
+    )
     assert prompt.box_xyxy == pytest.approx((10, 10, 50, 50))
     assert_two_points_inside(prompt, ring)
 
 
 def test_multipart_labels_and_order(tmp_path: Path) -> None:
     parts = shapely.MultiPolygon([shapely.box(0, 0, 5, 5), shapely.box(10, 0, 15, 5)])
-    path = write(tmp_path / "p.gpkg", [shapely.box(50, 50, 60, 60), parts], id=[1, 2], Class=["tank", None], name=[None, "pond"])
+    path = write(
+        tmp_path / "p.gpkg",
+        [shapely.box(50, 50, 60, 60), parts],
+        id=[1, 2],
+        Class=["tank", None],
+        name=[None, "pond"],
+    )
     prompts, _ = VectorPrompter(path, grid()).prompts_of(window(0, 0, 80, 100))
     assert [p.label for p in prompts] == ["", "pond", "pond"]
     assert [p.box_xyxy for p in prompts[1:]] == [pytest.approx((0, 0, 5, 5)), pytest.approx((10, 0, 15, 5))]
 
 
 def test_point_features(tmp_path: Path) -> None:
-    path = write(tmp_path / "p.gpkg", [shapely.Point(12.5, 20.25), shapely.MultiPoint([(40, 41), (99, 79)])], label=["a", "b"])
+    path = write(
+        tmp_path / "p.gpkg",
+        [shapely.Point(12.5, 20.25), shapely.MultiPoint([(40, 41), (99, 79)])],
+        label=["a", "b"],
+    )
     prompts, _ = VectorPrompter(path, grid()).prompts_of(window(10, 10, 60, 60))
     assert [(p.box_xyxy, p.label) for p in prompts] == [(None, "a"), (None, "b")]
     assert prompts[0].points_xy == (pytest.approx((2.5, 10.25)),)
@@ -102,8 +125,13 @@ def test_point_features(tmp_path: Path) -> None:
 
 def test_self_intersecting_polygon_is_repaired(tmp_path: Path) -> None:
     bow_tie = shapely.Polygon([(10, 10), (30, 30), (30, 10), (10, 30)])
-    prompts, _ = VectorPrompter(write(tmp_path / "p.gpkg", [bow_tie]), grid()).prompts_of(window(0, 0, 80, 100))
-    assert sorted(p.box_xyxy for p in prompts if p.box_xyxy) == [pytest.approx((10, 10, 20, 30)), pytest.approx((20, 10, 30, 30))]
+    prompts, _ = VectorPrompter(write(tmp_path / "p.gpkg", [bow_tie]), grid()).prompts_of(
+        window(0, 0, 80, 100)
+    )
+    assert sorted(p.box_xyxy for p in prompts if p.box_xyxy) == [
+        pytest.approx((10, 10, 20, 30)),
+        pytest.approx((20, 10, 30, 30)),
+    ]
 
 
 def test_answers_of_a_tile(tmp_path: Path) -> None:
@@ -115,29 +143,45 @@ def test_answers_of_a_tile(tmp_path: Path) -> None:
         (1, TileStatus.FOUND, Reason.NONE, 1, 0),
     ]
     (empty,) = asyncio.run(prompter.prompt(tile_image(tiles, 1, 2), ["a"]))
-    assert (empty.tile_id, empty.status, empty.reason, empty.prompts) == ("r00001c00002", TileStatus.EMPTY, Reason.PROMPTER, ())
+    assert (empty.tile_id, empty.status, empty.reason, empty.prompts) == (
+        "r00001c00002",
+        TileStatus.EMPTY,
+        Reason.PROMPTER,
+        (),
+    )
     assert prompter.model_id == "vector:p.gpkg"
     prompter.close()
     prompter.close()
 
 
 corner = st.tuples(st.floats(-20, 120), st.floats(-20, 100))
-hulls = st.lists(corner, min_size=3, max_size=7, unique=True).map(lambda xy: shapely.MultiPoint(xy).convex_hull)
+hulls = st.lists(corner, min_size=3, max_size=7, unique=True).map(
+    lambda xy: shapely.MultiPoint(xy).convex_hull
+)
 
 
 @settings(PATIENT, max_examples=12)
-@given(shapes=st.lists(hulls.filter(lambda hull: hull.geom_type == "Polygon"), min_size=3, max_size=6), data=st.data())
+@given(
+    shapes=st.lists(hulls.filter(lambda hull: hull.geom_type == "Polygon"), min_size=3, max_size=6),
+    data=st.data(),
+)
 def test_any_polygon_gives_prompts_inside_window_and_shape(
     tmp_path_factory: pytest.TempPathFactory, shapes: list[Any], data: st.DataObject
 ) -> None:
     shapes = [shapely.box(0, 0, 2, 2), *shapes]  # the first, so that the file always meets the grid
-    path = write(tmp_path_factory.mktemp("hull") / "p.parquet", shapes, name=[str(n) for n in range(len(shapes))])
+    path = write(
+        tmp_path_factory.mktemp("hull") / "p.parquet", shapes, name=[str(n) for n in range(len(shapes))]
+    )
     prompter = VectorPrompter(path, grid())
-    for row0, col0 in data.draw(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 70)), min_size=3, max_size=6)):
+    for row0, col0 in data.draw(
+        st.lists(st.tuples(st.integers(0, 60), st.integers(0, 70)), min_size=3, max_size=6)
+    ):
         view = window(row0, col0, min(row0 + 30, 80), min(col0 + 30, 100))
         prompts, _ = prompter.prompts_of(view)
         for prompt in prompts:
-            shape = shapely.transform(shapes[int(prompt.label)], lambda xy, view=view: xy - (view.col0, view.row0))
+            shape = shapely.transform(
+                shapes[int(prompt.label)], lambda xy, view=view: xy - (view.col0, view.row0)
+            )
             assert_inside(prompt, view, shape.buffer(1e-6))
 
 
@@ -158,7 +202,10 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
     empty = {"type": "FeatureCollection", "features": []}
     (tmp_path / "empty.geojson").write_text(json.dumps(empty))
-    nothing = {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": None}]}
+    nothing = {
+        "type": "FeatureCollection",
+        "features": [{"type": "Feature", "properties": {}, "geometry": None}],
+    }
     (tmp_path / "null.geojson").write_text(json.dumps(nothing))
     cases = {
         str(tmp_path / "missing.geojson"): "no file",
@@ -191,7 +238,12 @@ def test_building_outlines_of_a_real_scene() -> None:
     from pipeline.schema import RunGrid
 
     with rasterio.open(folder / "kampala_west.tif") as scene:
-        run_grid = RunGrid(crs_wkt=scene.crs.to_wkt(), transform=tuple(scene.transform)[:6], width=scene.width, height=scene.height)
+        run_grid = RunGrid(
+            crs_wkt=scene.crs.to_wkt(),
+            transform=tuple(scene.transform)[:6],
+            width=scene.width,
+            height=scene.height,
+        )
     path = folder / "kampala_west_buildings.geojson"
     prompts, n_dropped = VectorPrompter(str(path), run_grid).prompts_of(run_grid.window)
     n_features = len(json.loads(path.read_text())["features"])

@@ -25,7 +25,8 @@ class Served:
     """A prompter and the one event loop it lives in."""
 
     def __init__(self, prompter: VllmPrompter, loop: asyncio.Runner) -> None:
-        self.prompter, self._loop = prompter, loop
+        self.prompter = prompter
+        self._loop = loop
 
     def ask(self, *queries: str, grey: int | None = None) -> list[TilePrompts]:
         """`grey`: every pixel has this value; None: noise."""

@@ -1,4 +1,6 @@
-"""The vLLM prompter's own decisions, with a scripted engine in vLLM's place. The real engine: test_vllm_engine.py."""
+"""The vLLM prompter's own decisions, with a scripted engine in vLLM's place. The real engine:
+test_vllm_engine.py.
+"""
 
 from __future__ import annotations
 
@@ -74,9 +76,13 @@ class ScriptedEngine:
 class PlainProcessor:
     """Of the transformers processor what the prompter uses."""
 
-    image_processor = SimpleNamespace(to_dict=lambda: {"patch_size": 14, "merge_size": 2, "min_pixels": 63504, "max_pixels": 63504})
+    image_processor = SimpleNamespace(
+        to_dict=lambda: {"patch_size": 14, "merge_size": 2, "min_pixels": 63504, "max_pixels": 63504}
+    )
 
-    def apply_chat_template(self, messages: list[dict[str, Any]], *, tokenize: bool, add_generation_prompt: bool) -> str:
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, tokenize: bool, add_generation_prompt: bool
+    ) -> str:
         assert (tokenize, add_generation_prompt) == (False, True)
         (message,) = messages  # the embedded profile sends no system message
         kinds = [part["type"] for part in message["content"]]
@@ -111,13 +117,28 @@ def test_outcomes_in_order(build: Any) -> None:
     replies = {"tanks": (GOOD, "stop"), "ships": (ABSENT, "stop"), "soup": (BAD, "stop")}
     prompter, _ = build(lambda query, attempt: replies[query])
     found, absent, failed = ask(prompter, "tanks", "ships", "soup")
-    assert (found.status, found.reason, found.query_index, found.n_calls) == (TileStatus.FOUND, Reason.NONE, 0, 1)
+    assert (found.status, found.reason, found.query_index, found.n_calls) == (
+        TileStatus.FOUND,
+        Reason.NONE,
+        0,
+        1,
+    )
     (prompt,) = found.prompts
     assert prompt.box_xyxy == (0, 0, 25, 50)  # half of the width of a 50 px window, all of its height
     assert prompt.points_xy == ((12.5, 25.0),)
     assert (found.reply, found.rationale) == (GOOD, "I see some.")
-    assert (absent.status, absent.reason, absent.prompts, absent.query_index) == (TileStatus.EMPTY, Reason.PROMPTER, (), 1)
-    assert (failed.status, failed.reason, failed.reply, failed.n_calls) == (TileStatus.FAILED, Reason.MALFORMED, BAD, 2)
+    assert (absent.status, absent.reason, absent.prompts, absent.query_index) == (
+        TileStatus.EMPTY,
+        Reason.PROMPTER,
+        (),
+        1,
+    )
+    assert (failed.status, failed.reason, failed.reply, failed.n_calls) == (
+        TileStatus.FAILED,
+        Reason.MALFORMED,
+        BAD,
+        2,
+    )
     assert failed.error
     assert prompter.n_calls == 4
     assert (prompter.n_prompt_tokens, prompter.n_cached_tokens) == (12, 8)
@@ -145,7 +166,12 @@ def test_the_parser_can_be_the_released_one(build: Any) -> None:
     replies = {"half": GOOD.replace("[{", '["a tank",{'), "outside": outside, "ships": ABSENT}
     prompter, _ = build(lambda query, attempt: (replies[query], "stop"), parser="think2seg", retry=0)
     half, passed, absent = ask(prompter, *replies)
-    assert (half.status, half.reason, half.n_calls, half.prompts) == (TileStatus.FAILED, Reason.MALFORMED, 1, ())
+    assert (half.status, half.reason, half.n_calls, half.prompts) == (
+        TileStatus.FAILED,
+        Reason.MALFORMED,
+        1,
+        (),
+    )
     assert "one bad item refuses the reply" in half.error
     (prompt,) = passed.prompts
     assert prompt.box_xyxy == (-25, 50, 75, 0)  # 252 px of the frame are 50 px of the window
@@ -261,8 +287,12 @@ def test_identity_and_close(build: Any) -> None:
     assert engine.closed >= 1
 
 
-def test_what_the_engine_leaves_to_its_loop_is_done_when_the_loop_stands_still(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As vLLM does it: an open loop that is not the current one is asked to close the sockets, and here nobody would run it again."""
+def test_what_the_engine_leaves_to_its_loop_is_done_when_the_loop_stands_still(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As vLLM does it: an open loop that is not the current one is asked to close the sockets, and here
+    nobody would run it again.
+    """
     prompter, engine = build(lambda query, attempt: (ABSENT, "stop"))
     closed: list[str] = []
     with asyncio.Runner() as runner:

@@ -27,8 +27,11 @@ from pipeline.run.config import (
 
 def make_config(**tables: object) -> RunConfig:
     preset = build_preset(merge_tables(preset_tables("embedded"), tables))
-    area, source = AreaOptions(whole_scene=True), SourceOptions(hrefs=("scene.tif",))
-    return RunConfig(queries=("tanks",), area=area, source=source, grid=GridChoice(), preset_name="embedded", preset=preset)
+    area = AreaOptions(whole_scene=True)
+    source = SourceOptions(hrefs=("scene.tif",))
+    return RunConfig(
+        queries=("tanks",), area=area, source=source, grid=GridChoice(), preset_name="embedded", preset=preset
+    )
 
 
 @pytest.mark.parametrize("name", known_presets())
@@ -65,10 +68,22 @@ def test_resources_do_not_enter_the_fingerprint_but_thresholds_do() -> None:
 
 def test_what_a_message_advises_to_lower_does_not_make_another_run() -> None:
     base = result_parameters(make_config())
-    engine = {"gpu_memory_utilization": 0.4, "max_num_seqs": 4, "kv_cache_gib": 3.0, "image_cache_gib": 0.1, "timeout_s": 1200.0}
-    less = make_config(prompter={"vllm": engine}, segmenter={"prompt_batch": 8, "device": "cpu"}, load={"open_files": 2})
+    engine = {
+        "gpu_memory_utilization": 0.4,
+        "max_num_seqs": 4,
+        "kv_cache_gib": 3.0,
+        "image_cache_gib": 0.1,
+        "timeout_s": 1200.0,
+    }
+    less = make_config(
+        prompter={"vllm": engine}, segmenter={"prompt_batch": 8, "device": "cpu"}, load={"open_files": 2}
+    )
     assert result_parameters(less) == base
-    for changed in ({"prompter": {"vllm": {"retry": 0}}}, {"segmenter": {"dtype": "bfloat16"}}, {"load": {"collar": "off"}}):
+    for changed in (
+        {"prompter": {"vllm": {"retry": 0}}},
+        {"segmenter": {"dtype": "bfloat16"}},
+        {"load": {"collar": "off"}},
+    ):
         assert result_parameters(make_config(**changed)) != base
 
 
@@ -84,10 +99,16 @@ def test_an_area_is_given_back(area_m2: float) -> None:
 
 
 def test_a_gate_that_is_off_leaves_no_trace_and_one_that_is_on_enters_the_fingerprint() -> None:
-    off, on = make_config(), make_config(gate={"mode": "tile"})
+    off = make_config()
+    on = make_config(gate={"mode": "tile"})
     assert "gate" not in result_parameters(off)
     assert result_parameters(make_config(gate={"threshold": 0.3})) == result_parameters(off)
-    assert result_parameters(on)["gate"] == {"mode": "tile", "threshold": 0.05, "audit_share": 0.01, "seed": 0}
+    assert result_parameters(on)["gate"] == {
+        "mode": "tile",
+        "threshold": 0.05,
+        "audit_share": 0.01,
+        "seed": 0,
+    }
     assert result_parameters(on) != result_parameters(make_config(gate={"mode": "tile", "threshold": 0.1}))
     with pytest.raises(InputError, match="did you mean 'threshold'"):
         make_config(gate={"treshold": 0.1})
@@ -97,7 +118,11 @@ def test_a_gate_that_is_off_leaves_no_trace_and_one_that_is_on_enters_the_finger
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"px": 64, "halo_px": 32}, "smaller than half"), ({"halo_px": 0}, "at least 1"), ({"block_tiles": 0}, "at least one tile")],
+    [
+        ({"px": 64, "halo_px": 32}, "smaller than half"),
+        ({"halo_px": 0}, "at least 1"),
+        ({"block_tiles": 0}, "at least one tile"),
+    ],
 )
 def test_impossible_tiles_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):

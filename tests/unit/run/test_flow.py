@@ -11,7 +11,15 @@ from label_worlds import write_label_world
 from pipeline.errors import InputError
 from pipeline.grid.source import SourceOptions
 from pipeline.run import flow
-from pipeline.run.config import AreaOptions, GridChoice, RunConfig, Runner, build_preset, merge_tables, preset_tables
+from pipeline.run.config import (
+    AreaOptions,
+    GridChoice,
+    RunConfig,
+    Runner,
+    build_preset,
+    merge_tables,
+    preset_tables,
+)
 from pipeline.run.prepare import RunRequest
 
 
@@ -29,7 +37,9 @@ def request(folder: Path, runner: Runner) -> RunRequest:
     return RunRequest(config=config, out=str(folder / "out"), runner=runner)
 
 
-def test_a_missing_gpu_is_said_before_anything_is_written_or_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_said_before_anything_is_written_or_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(flow, "infer", lambda *_, **__: pytest.fail("the run was started"))
     with pytest.raises(InputError, match="'cuda:99' needs that GPU"):
         flow.run_region(request(tmp_path, "local"), say=lambda _: None)
@@ -46,4 +56,8 @@ def test_an_interrupted_run_gives_its_directory_back(tmp_path: Path, monkeypatch
     monkeypatch.setattr(flow, "infer", interrupted)
     with pytest.raises(KeyboardInterrupt):
         flow.run_region(request(tmp_path, "ray"), say=lambda _: None)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["blocks", "plan.parquet", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "blocks",
+        "plan.parquet",
+        "run.json",
+    ]

@@ -18,7 +18,15 @@ from pipeline.grid.source import SourceOptions
 from pipeline.prompt.profile import PROFILE_DIR
 from pipeline.run import prepare
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
-from pipeline.run.prepare import PlannedRun, RunRequest, claim, plan_request, profile_parameters, rehearse, todo
+from pipeline.run.prepare import (
+    PlannedRun,
+    RunRequest,
+    claim,
+    plan_request,
+    profile_parameters,
+    rehearse,
+    todo,
+)
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import read_run_json
@@ -36,8 +44,11 @@ def request(world: LabelWorld, out: Path, *sources: Path, **tables: Any) -> RunR
     oracle = {"prompter": {"kind": "oracle", "model": f"oracle:{world.labels}"}}
     oracle |= {"segmenter": {"kind": "oracle", "checkpoint": f"oracle:{world.labels}"}}
     preset = build_preset(merge_tables({**preset_tables("embedded"), **oracle, "tiles": TILES}, tables))
-    area, source = AreaOptions(whole_scene=True), SourceOptions(hrefs=tuple(map(str, sources or (world.scene,))))
-    config = RunConfig(queries=("tanks",), area=area, source=source, grid=GridChoice(), preset_name="embedded", preset=preset)
+    area = AreaOptions(whole_scene=True)
+    source = SourceOptions(hrefs=tuple(map(str, sources or (world.scene,))))
+    config = RunConfig(
+        queries=("tanks",), area=area, source=source, grid=GridChoice(), preset_name="embedded", preset=preset
+    )
     return RunRequest(config=config, out=str(out), runner="local")
 
 
@@ -48,23 +59,40 @@ def plan(world: LabelWorld, out: Path, *sources: Path, **tables: Any) -> Planned
 def with_models(world: LabelWorld, out: Path, **tables: Any) -> PlannedRun:
     """The same with the embedded models, of whose files only the headers are read."""
     shipped = preset_tables("embedded")
-    return plan(world, out, **merge_tables({name: shipped[name] for name in ("prompter", "segmenter")}, merge_tables(KINDS, tables)))
+    return plan(
+        world,
+        out,
+        **merge_tables(
+            {name: shipped[name] for name in ("prompter", "segmenter")}, merge_tables(KINDS, tables)
+        ),
+    )
 
 
-KINDS = {"prompter": {"kind": "vllm", "model": "models/embedded-prompter"}, "segmenter": {"kind": "sam2", "checkpoint": ""}}
+KINDS = {
+    "prompter": {"kind": "vllm", "model": "models/embedded-prompter"},
+    "segmenter": {"kind": "sam2", "checkpoint": ""},
+}
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    return {item.relative_to(path).as_posix(): item.read_bytes() for item in path.rglob("*") if item.is_file()}
+    return {
+        item.relative_to(path).as_posix(): item.read_bytes() for item in path.rglob("*") if item.is_file()
+    }
 
 
 def test_the_order_of_sources_is_their_priority_and_pins_the_run(world: LabelWorld, tmp_path: Path) -> None:
-    """Where both have a pixel the first one is seen, so swapped sources are another run: not resumed, and the message says why."""
-    old, new = tmp_path / "old.tif", tmp_path / "new.tif"
+    """Where both have a pixel the first one is seen, so swapped sources are another run: not resumed, and the
+    message says why.
+    """
+    old = tmp_path / "old.tif"
+    new = tmp_path / "new.tif"
     for path in (old, new):
         shutil.copy(world.scene, path)
     planned = plan(world, tmp_path / "out", old, new)
-    assert [(scene["scene_id"], scene["bands"]) for scene in planned.parameters["scenes"]] == [("old", [1, 2, 3]), ("new", [1, 2, 3])]
+    assert [(scene["scene_id"], scene["bands"]) for scene in planned.parameters["scenes"]] == [
+        ("old", [1, 2, 3]),
+        ("new", [1, 2, 3]),
+    ]
     assert planned.parameters["scenes"][1]["mtime_ns"] == str(new.stat().st_mtime_ns)
     claim(planned)
     swapped = plan(world, tmp_path / "out", new, old)
@@ -77,22 +105,36 @@ def test_the_order_of_sources_is_their_priority_and_pins_the_run(world: LabelWor
 def test_a_run_goes_on_with_other_limits_of_memory_and_time(world: LabelWorld, tmp_path: Path) -> None:
     """`out of memory; lower prompt_batch`, says the segmenter: then the same run must go on with it."""
     claim(with_models(world, tmp_path / "out"))
-    engine = {"max_num_seqs": 2, "kv_cache_gib": 0.25, "image_cache_gib": 0.0, "gpu_memory_utilization": 0.3, "timeout_s": 60.0}
+    engine = {
+        "max_num_seqs": 2,
+        "kv_cache_gib": 0.25,
+        "image_cache_gib": 0.0,
+        "gpu_memory_utilization": 0.3,
+        "timeout_s": 60.0,
+    }
     less = {"prompter": {"vllm": engine}, "segmenter": {"prompt_batch": 4}, "load": {"open_files": 2}}
     claim(with_models(world, tmp_path / "out", **less))
     info = read_run_json(RunDir(tmp_path / "out").run_json)
-    assert (info.models["segmenter"]["prompt_batch"], info.models["prompter"]["vllm"]["max_num_seqs"]) == (4, 2)
+    assert (info.models["segmenter"]["prompt_batch"], info.models["prompter"]["vllm"]["max_num_seqs"]) == (
+        4,
+        2,
+    )
     assert info.settings["open_files"] == 2
     with pytest.raises(RunMismatchError, match=r"segmenter\.mask_threshold"):
         claim(with_models(world, tmp_path / "out", segmenter={"mask_threshold": 0.5}))
 
 
 @pytest.mark.parametrize(("noise", "named"), [("noise=mild", "noise"), ("noise=none&seed=7", "seed")])
-def test_the_noise_of_an_oracle_pins_the_run(world: LabelWorld, tmp_path: Path, noise: str, named: str) -> None:
+def test_the_noise_of_an_oracle_pins_the_run(
+    world: LabelWorld, tmp_path: Path, noise: str, named: str
+) -> None:
     planned = plan(world, tmp_path / "out")
     noisy = f"oracle:{world.labels}?{noise}"
     other = plan(world, tmp_path / "out", prompter={"model": noisy}, segmenter={"checkpoint": noisy})
-    assert diff_parameters(planned.parameters, other.parameters) == [f"prompter.{named}", f"segmenter.{named}"]
+    assert diff_parameters(planned.parameters, other.parameters) == [
+        f"prompter.{named}",
+        f"segmenter.{named}",
+    ]
 
 
 def test_the_content_of_the_segmenters_config_pins_the_run(world: LabelWorld, tmp_path: Path) -> None:
@@ -110,7 +152,8 @@ def test_the_content_of_the_segmenters_config_pins_the_run(world: LabelWorld, tm
 
 
 def test_the_content_of_the_prompters_profile_pins_the_run(world: LabelWorld, tmp_path: Path) -> None:
-    profile, shipped = tmp_path / "own.toml", (PROFILE_DIR / "embedded.toml").read_text()
+    profile = tmp_path / "own.toml"
+    shipped = (PROFILE_DIR / "embedded.toml").read_text()
     profile.write_text(shipped)
     own = {"prompter": {"vllm": {"profile": str(profile)}}}
     claim(with_models(world, tmp_path / "out", **own))
@@ -123,8 +166,12 @@ def test_the_content_of_the_prompters_profile_pins_the_run(world: LabelWorld, tm
     assert profile_parameters(request(world, tmp_path).config.prompter) == {}, "an oracle has none"
 
 
-def test_the_questions_of_gate_and_verifier_pin_the_run_where_they_are_on(world: LabelWorld, tmp_path: Path) -> None:
-    profile, shipped, prints = tmp_path / "own.toml", (PROFILE_DIR / "embedded.toml").read_text(), []
+def test_the_questions_of_gate_and_verifier_pin_the_run_where_they_are_on(
+    world: LabelWorld, tmp_path: Path
+) -> None:
+    profile = tmp_path / "own.toml"
+    shipped = (PROFILE_DIR / "embedded.toml").read_text()
+    prints = []
     own = {"prompter": {"vllm": {"profile": str(profile)}}}
     for content in (shipped, shipped.replace('lead_until = "I see"', 'lead_until = "I find"')):
         profile.write_text(content)
@@ -171,13 +218,17 @@ def test_a_new_run_deletes_the_old_one_and_nothing_else(world: LabelWorld, tmp_p
     claim(plan(world, out))
     (out / "blocks" / "b00000_00000.parquet").write_bytes(b"record")
     (out / "scene.tif").write_bytes(world.scene.read_bytes())
-    context = claim(plan_request(replace(request(world, out, out / "scene.tif", tiles={"px": 24}), new_run=True)))
+    context = claim(
+        plan_request(replace(request(world, out, out / "scene.tif", tiles={"px": 24}), new_run=True))
+    )
     assert sorted(contents(out)) == ["plan.parquet", "run.json", "run.lock", "scene.tif"]
     assert read_run_json(out / "run.json").fingerprint == context.fingerprint
     assert len(todo(context, retry_failed=False).blocks) == 4  # 4 x 4 tiles in blocks of 2 x 2
 
 
-def test_a_run_stays_until_the_new_one_can_begin(world: LabelWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_stays_until_the_new_one_can_begin(
+    world: LabelWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     claim(plan(world, out))
     before = contents(out)
@@ -194,7 +245,9 @@ def test_a_run_stays_until_the_new_one_can_begin(world: LabelWorld, tmp_path: Pa
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_foreign_directory_is_refused_before_scenes_are_read(world: LabelWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_directory_is_refused_before_scenes_are_read(
+    world: LabelWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "run.json").write_text('{"tool": "another"}')
     (tmp_path / "thesis.txt").write_text("mine")
     planned = plan_request(replace(request(world, tmp_path), new_run=True))
@@ -206,7 +259,9 @@ def test_a_foreign_directory_is_refused_before_scenes_are_read(world: LabelWorld
     assert contents(tmp_path) == before
 
 
-def test_a_directory_that_ray_deletes_is_refused(world: LabelWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_ray_deletes_is_refused(
+    world: LabelWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "session_x" / "runtime_resources" / "working_dir_files" / "_ray_pkg_ab"
     package.mkdir(parents=True)
     monkeypatch.chdir(package)

@@ -15,7 +15,9 @@ class Starts:
     """`ray.init` that fails with the given errors, one per call, and then works; counts calls and clean-ups."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> None:
-        self.errors, self.calls, self.cleaned = list(errors), 0, 0
+        self.errors = list(errors)
+        self.calls = 0
+        self.cleaned = 0
         monkeypatch.setattr(ray, "init", self.init)
         monkeypatch.setattr(ray, "shutdown", self.shutdown)
 

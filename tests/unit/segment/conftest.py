@@ -1,4 +1,6 @@
-"""Makes the helper modules of this folder (fakes_segment, tiny_sam2) importable by its tests, and builds tiny SAM2s."""
+"""Makes the helper modules of this folder (fakes_segment, tiny_sam2) importable by its tests, and builds tiny
+SAM2s.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from pipeline.segment.segmenter import Sam2Options
 
 @pytest.fixture(scope="session")
 def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with config.yaml and model.safetensors of a randomly initialised SAM2 that draws non-trivial masks."""
+    """A folder with config.yaml and model.safetensors of a randomly initialised SAM2 that draws non-trivial
+    masks.
+    """
     directory = tmp_path_factory.mktemp("tiny-sam2")
     (directory / "config.yaml").write_text(TINY_CONFIG)
     write_checkpoint(directory / "config.yaml", directory / "model.safetensors")

@@ -1,4 +1,6 @@
-"""A hand-written segmenter that asserts how it is used: only its own embeddings, prompts inside the tile, counted encodings."""
+"""A hand-written segmenter that asserts how it is used: only its own embeddings, prompts inside the tile,
+counted encodings.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,13 @@ class FakeSegmenter:
         assert image.tile.tile_id not in self.embedded, f"{image.tile.tile_id} was embedded twice"
         self.embedded.append(image.tile.tile_id)
         self.n_embeddings += 1
-        return Embedding(tile=image.tile, shape_px=(height, width), square_px=max(height, width), valid=image.valid, features=id(self))
+        return Embedding(
+            tile=image.tile,
+            shape_px=(height, width),
+            square_px=max(height, width),
+            valid=image.valid,
+            features=id(self),
+        )
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         assert embedding.features == id(self), "an embedding belongs to the segmenter that made it"
@@ -40,10 +48,15 @@ class FakeSegmenter:
             if prompt.box_xyxy is None:
                 continue
             x0, y0, x1, y1 = (round(v) for v in prompt.box_xyxy)
-            rows, cols = slice(max(y0, 0), min(y1, height)), slice(max(x0, 0), min(x1, width))
+            rows = slice(max(y0, 0), min(y1, height))
+            cols = slice(max(x0, 0), min(x1, width))
             mask = embedding.valid[rows, cols]
             if mask.any():
-                masks.append(MaskCrop(row0=rows.start, col0=cols.start, mask=mask.copy(), score=0.5, prompt_index=index))
+                masks.append(
+                    MaskCrop(
+                        row0=rows.start, col0=cols.start, mask=mask.copy(), score=0.5, prompt_index=index
+                    )
+                )
         return masks
 
 

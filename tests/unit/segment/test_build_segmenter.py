@@ -25,7 +25,9 @@ GRID = RunGrid(crs_wkt=None, transform=tuple(TRANSFORM)[:6], width=40, height=30
 @pytest.fixture
 def labels(tmp_path: Path) -> Path:
     path = tmp_path / "labels.tif"
-    with rasterio.open(path, "w", driver="GTiff", height=30, width=40, count=1, dtype="uint16", transform=TRANSFORM) as dataset:
+    with rasterio.open(
+        path, "w", driver="GTiff", height=30, width=40, count=1, dtype="uint16", transform=TRANSFORM
+    ) as dataset:
         dataset.write(np.ones((30, 40), np.uint16), 1)
     return path
 
@@ -72,21 +74,37 @@ def test_bad_checkpoints_are_refused(tiny_dir: Path, tmp_path: Path, monkeypatch
     refuse("must exist", checkpoint=str(tmp_path / "absent.pt"), config=str(tiny_dir / "config.yaml"))
     refuse("device", device="abacus")
     save_file({"a.b": torch.zeros(1)}, tmp_path / "other.safetensors")
-    refuse("must hold a SAM2", checkpoint=str(tmp_path / "other.safetensors"), config=str(tiny_dir / "config.yaml"))
-    refuse("one of width|of one architecture", checkpoint=str(tiny_dir / "model.safetensors"), config="configs/sam2.1/sam2.1_hiera_t.yaml")
+    refuse(
+        "must hold a SAM2",
+        checkpoint=str(tmp_path / "other.safetensors"),
+        config=str(tiny_dir / "config.yaml"),
+    )
+    refuse(
+        "one of width|of one architecture",
+        checkpoint=str(tiny_dir / "model.safetensors"),
+        config="configs/sam2.1/sam2.1_hiera_t.yaml",
+    )
     (tmp_path / "cut.safetensors").write_bytes((tiny_dir / "model.safetensors").read_bytes()[:1000])
-    refuse("readable weights file", checkpoint=str(tmp_path / "cut.safetensors"), config=str(tiny_dir / "config.yaml"))
+    refuse(
+        "readable weights file",
+        checkpoint=str(tmp_path / "cut.safetensors"),
+        config=str(tiny_dir / "config.yaml"),
+    )
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     refuse("must be at hand", checkpoint="facebook/sam2-hiera-large")
     refuse("known SAM2", checkpoint="somebody/else")
     torch.save({"model": load_file(tiny_dir / "model.safetensors")}, tmp_path / "good.pt")
-    check_segmenter(SegmenterOptions(checkpoint=str(tmp_path / "good.pt"), config=str(tiny_dir / "config.yaml")), GRID)
+    check_segmenter(
+        SegmenterOptions(checkpoint=str(tmp_path / "good.pt"), config=str(tiny_dir / "config.yaml")), GRID
+    )
     torch.save({"model": {"x": torch.zeros(1)}}, tmp_path / "bad.pt")
     refuse("must hold a SAM2", checkpoint=str(tmp_path / "bad.pt"), config=str(tiny_dir / "config.yaml"))
 
 
-def test_the_device_of_this_machine_is_looked_at_where_the_model_will_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_of_this_machine_is_looked_at_where_the_model_will_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -105,15 +123,32 @@ def test_checking_loads_no_model_library() -> None:
         "check_segmenter(SegmenterOptions(), RunGrid(crs_wkt=None, transform=(1, 0, 0, 0, -1, 0), width=1, height=1));"
         "print(sorted({'torch', 'sam2', 'transformers'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
     assert done.stdout.strip() == "[]"
 
 
 def test_what_enters_a_fingerprint_is_what_changes_a_result() -> None:
     plain = SegmenterOptions().result_parameters()
     assert SegmenterOptions(prompt_batch=4, device="cpu").result_parameters() == plain
-    assert plain == {"kind": "sam2", "config": "", "checkpoint": "", "image_px": None, "mask_threshold": 0.0, "dtype": "float32"}
-    for changed in (SegmenterOptions(dtype="bfloat16"), SegmenterOptions(image_px=512), SegmenterOptions(mask_threshold=0.5)):
+    assert plain == {
+        "kind": "sam2",
+        "config": "",
+        "checkpoint": "",
+        "image_px": None,
+        "mask_threshold": 0.0,
+        "dtype": "float32",
+    }
+    for changed in (
+        SegmenterOptions(dtype="bfloat16"),
+        SegmenterOptions(image_px=512),
+        SegmenterOptions(mask_threshold=0.5),
+    ):
         assert changed.result_parameters() != plain
     oracle = SegmenterOptions(kind="oracle", checkpoint="oracle:labels.tif", image_px=512)
     assert oracle.result_parameters() == {"kind": "oracle", "checkpoint": "oracle:labels.tif"}

@@ -27,7 +27,16 @@ LABELS = np.array(
 @pytest.fixture
 def truth(tmp_path: Path) -> OracleTruth:
     path = tmp_path / "labels.tif"
-    with rasterio.open(path, "w", driver="GTiff", height=3, width=5, count=1, dtype="uint32", transform=from_origin(0, 0, 1, 1)) as dataset:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=3,
+        width=5,
+        count=1,
+        dtype="uint32",
+        transform=from_origin(0, 0, 1, 1),
+    ) as dataset:
         dataset.write(LABELS, 1)
     return OracleTruth(str(path))
 
@@ -35,7 +44,11 @@ def truth(tmp_path: Path) -> OracleTruth:
 def image(valid: np.ndarray | None = None) -> TileImage:  # type: ignore[type-arg]
     window = Window(row0=0, col0=0, row1=3, col1=5)
     tile = TileSpec(tile_row=0, tile_col=0, core=window, read=window)
-    return TileImage(tile=tile, rgb=np.zeros((3, 5, 3), np.uint8), valid=np.ones((3, 5), np.bool_) if valid is None else valid)
+    return TileImage(
+        tile=tile,
+        rgb=np.zeros((3, 5, 3), np.uint8),
+        valid=np.ones((3, 5), np.bool_) if valid is None else valid,
+    )
 
 
 def named(local: int) -> Prompt:
@@ -45,7 +58,9 @@ def named(local: int) -> Prompt:
 def test_masks_are_the_objects(truth: OracleTruth) -> None:
     segmenter = OracleSegmenter(truth)
     local_labels = truth.tile(image().tile).labels
-    masks = segmenter.segment(segmenter.embed(image()), [named(int(local_labels[0, 2])), named(int(local_labels[1, 0]))])
+    masks = segmenter.segment(
+        segmenter.embed(image()), [named(int(local_labels[0, 2])), named(int(local_labels[1, 0]))]
+    )
     assert [(m.row0, m.col0, m.score, m.prompt_index) for m in masks] == [(0, 2, 1.0, 0), (1, 0, 1.0, 1)]
     assert masks[0].mask.tolist() == [[True, True, True], [True, False, True]]
     assert masks[1].mask.tolist() == [[True, False], [True, True]]

@@ -29,7 +29,10 @@ def test_configs_are_resolved(tiny_dir: Path) -> None:
     assert resolve_config("", "") == EMBEDDED_DIR / "config.yaml"
     assert resolve_config("", str(tiny_dir / "model.safetensors")) == tiny_dir / "config.yaml"
     assert resolve_config("", str(tiny_dir)) == tiny_dir / "config.yaml"
-    assert resolve_config("configs/sam2.1/sam2.1_hiera_s.yaml", "x.pt") == package_config_dir() / "configs/sam2.1/sam2.1_hiera_s.yaml"
+    assert (
+        resolve_config("configs/sam2.1/sam2.1_hiera_s.yaml", "x.pt")
+        == package_config_dir() / "configs/sam2.1/sam2.1_hiera_s.yaml"
+    )
     assert resolve_config("", "facebook/sam2.1-hiera-base-plus").name == "sam2.1_hiera_b+.yaml"
     assert resolve_config("models/embedded-segmenter/config.yaml", "x.pt") == EMBEDDED_DIR / "config.yaml"
     with pytest.raises(ModelError, match=r"looked for absent\.yaml or "):
@@ -57,7 +60,8 @@ def test_hub_download_offline_names_the_remedy(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     with pytest.raises(
-        ModelError, match=r"sam2\.1_hiera_small\.pt of facebook/sam2\.1-hiera-small could not be fetched.*pass the file's path"
+        ModelError,
+        match=r"sam2\.1_hiera_small\.pt of facebook/sam2\.1-hiera-small could not be fetched.*pass the file's path",
     ):
         find_weights("facebook/sam2.1-hiera-small")
     with pytest.raises(ModelError, match="does not exist; name a"):
@@ -68,15 +72,22 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "segment" / "embedded_architectu
 
 
 def test_shipped_weights_have_the_golden_architecture() -> None:
-    """Tensor names and shapes of the embedded segmenter are a format: a config that changes them orphans the weights.
+    """Tensor names and shapes of the embedded segmenter are a format: a config that changes them orphans the
+    weights.
 
-    Regenerate (after retraining on purpose): python -c "import json; from pipeline.segment.segmenter_checkpoint import read_shapes;
-    from pipeline.segment.sam2_model import EMBEDDED_DIR as d; s = read_shapes(d / 'model.safetensors');
-    print(json.dumps({k: list(v) for k, v in sorted(s.items())}, indent=0))" > tests/golden/segment/embedded_architecture.json
+    Regenerate (after retraining on purpose): python -c "import json; from
+    pipeline.segment.segmenter_checkpoint import read_shapes; from pipeline.segment.sam2_model import
+    EMBEDDED_DIR as d; s = read_shapes(d / 'model.safetensors'); print(json.dumps({k: list(v) for k, v in
+    sorted(s.items())}, indent=0))" > tests/golden/segment/embedded_architecture.json
     """
     golden = json.loads(GOLDEN.read_text())
-    shipped = {name: list(shape or ()) for name, shape in read_shapes(EMBEDDED_DIR / "model.safetensors").items()}
-    built = {name: list(tensor.shape) for name, tensor in build_architecture(EMBEDDED_DIR / "config.yaml").state_dict().items()}
+    shipped = {
+        name: list(shape or ()) for name, shape in read_shapes(EMBEDDED_DIR / "model.safetensors").items()
+    }
+    built = {
+        name: list(tensor.shape)
+        for name, tensor in build_architecture(EMBEDDED_DIR / "config.yaml").state_dict().items()
+    }
     assert shipped == golden
     assert built == golden
 

@@ -1,4 +1,6 @@
-"""Our batched decoding against the sam2 package's own predictor on identical weights, and what must not change results."""
+"""Our batched decoding against the sam2 package's own predictor on identical weights, and what must not
+change results.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def full(mask: MaskCrop, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return out
 
 
-def reference(segmenter: Sam2Segmenter, image: TileImage, prompts: list[Prompt]) -> list[tuple[NDArray[np.bool_], float]]:
+def reference(
+    segmenter: Sam2Segmenter, image: TileImage, prompts: list[Prompt]
+) -> list[tuple[NDArray[np.bool_], float]]:
     """Mask and score of every prompt by the package's predictor, one call per prompt."""
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
@@ -81,14 +85,18 @@ def test_published_config_equals_the_package_build(tmp_path: Path, tile: MakeTil
     segmenter = Sam2Segmenter(options)
     ours = segmenter.network.sam_mask_decoder
     assert ours.dynamic_multimask_via_stability is True
-    assert ours.dynamic_multimask_stability_thresh == theirs.sam_mask_decoder.dynamic_multimask_stability_thresh
+    assert (
+        ours.dynamic_multimask_stability_thresh == theirs.sam_mask_decoder.dynamic_multimask_stability_thresh
+    )
     assert_same_as_predictor(segmenter, tile(128, 128), mixed_prompts(5, 128))
 
 
 def test_one_encoding_per_tile_whatever_is_asked(tiny_dir: Path, tile: MakeTile) -> None:
     segmenter = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu", prompt_batch=4))
     calls: list[int] = []
-    segmenter.network.image_encoder.register_forward_hook(lambda _module, args, _out: calls.append(args[0].shape[0]))
+    segmenter.network.image_encoder.register_forward_hook(
+        lambda _module, args, _out: calls.append(args[0].shape[0])
+    )
     embedding = segmenter.embed(tile(96, 96))
     for query in range(3):
         segmenter.segment(embedding, mixed_prompts(9, 96, seed=query))
@@ -103,13 +111,18 @@ def test_embed_many_counts_tiles_and_equals_embed(tiny_dir: Path, tile: MakeTile
     assert segmenter.n_embeddings == 3
     prompts = mixed_prompts(4, 60)
     for image, embedding in zip(images, together, strict=True):
-        for one, other in zip(segmenter.segment(segmenter.embed(image), prompts), segmenter.segment(embedding, prompts), strict=True):
+        for one, other in zip(
+            segmenter.segment(segmenter.embed(image), prompts),
+            segmenter.segment(embedding, prompts),
+            strict=True,
+        ):
             assert one.score == pytest.approx(other.score, abs=1e-5)
             assert (full(one, embedding.shape_px) == full(other, embedding.shape_px)).mean() > 0.999
 
 
 def test_batches_do_not_change_masks(tiny: Sam2Segmenter, tile: MakeTile) -> None:
-    image, prompts = tile(96, 96, seed=4), mixed_prompts(17, 96)
+    image = tile(96, 96, seed=4)
+    prompts = mixed_prompts(17, 96)
     embedding = tiny.embed(image)
     together = {mask.prompt_index: mask for mask in tiny.segment(embedding, prompts)}
     for index, prompt in enumerate(prompts):
@@ -156,7 +169,8 @@ def test_model_id_names_weights_without_paths(tiny: Sam2Segmenter, tiny_dir: Pat
 
 def test_bfloat16_is_close(tiny_dir: Path, tiny: Sam2Segmenter, tile: MakeTile) -> None:
     half = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu", dtype="bfloat16"), tile_px=96)
-    image, prompts = tile(96, 96), mixed_prompts(8, 96)
+    image = tile(96, 96)
+    prompts = mixed_prompts(8, 96)
     exact = {m.prompt_index: m for m in tiny.segment(tiny.embed(image), prompts)}
     close = {m.prompt_index: m for m in half.segment(half.embed(image), prompts)}
     shared = exact.keys() & close.keys()
@@ -177,8 +191,11 @@ def test_embedded_weights_load(tile: MakeTile) -> None:
 
 
 def refusing(tiny_dir: Path, error: RuntimeError, *, above: int) -> tuple[Sam2Segmenter, list[int]]:
-    """A segmenter whose decoder raises `error` for more prompts than `above`, and the list of what its decoder was given."""
-    segmenter, asked = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu", prompt_batch=8), tile_px=96), []
+    """A segmenter whose decoder raises `error` for more prompts than `above`, and the list of what its
+    decoder was given.
+    """
+    segmenter = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu", prompt_batch=8), tile_px=96)
+    asked = []
 
     def before(_module: object, _args: object, given: dict[str, Any]) -> None:
         asked.append(given["sparse_prompt_embeddings"].shape[0])
@@ -199,7 +216,9 @@ def out_of_memory() -> RuntimeError:
     return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-def test_a_batch_that_does_not_fit_is_decoded_in_two_halves(tiny_dir: Path, tiny: Sam2Segmenter, tile: MakeTile) -> None:
+def test_a_batch_that_does_not_fit_is_decoded_in_two_halves(
+    tiny_dir: Path, tiny: Sam2Segmenter, tile: MakeTile
+) -> None:
     segmenter, asked = refusing(tiny_dir, out_of_memory(), above=4)
     got = segmenter.segment(segmenter.embed(tile(96, 96)), boxes(10))
     assert asked == [8, 4, 4, 2]
@@ -211,7 +230,9 @@ def test_a_batch_that_does_not_fit_is_decoded_in_two_halves(tiny_dir: Path, tiny
         assert (full(one, (96, 96)) == full(other, (96, 96))).mean() > 0.999
 
 
-def test_memory_that_does_not_suffice_for_half_a_batch_fails_the_call_alone(tiny_dir: Path, tile: MakeTile) -> None:
+def test_memory_that_does_not_suffice_for_half_a_batch_fails_the_call_alone(
+    tiny_dir: Path, tile: MakeTile
+) -> None:
     segmenter, asked = refusing(tiny_dir, out_of_memory(), above=1)
     embedding = segmenter.embed(tile(96, 96))
     with pytest.raises(ModelError, match=r"out of memory.*lower prompt_batch") as caught:
@@ -248,16 +269,22 @@ def test_only_an_error_that_sticks_to_the_process_asks_for_a_fresh_one(
     assert caught.value.retryable is retryable
 
 
-@pytest.mark.parametrize(("n_gpus", "refused"), [(0, ["cuda", "cuda:0", "cuda:1"]), (1, ["cuda:1", "cuda:x"])])
+@pytest.mark.parametrize(
+    ("n_gpus", "refused"), [(0, ["cuda", "cuda:0", "cuda:1"]), (1, ["cuda:1", "cuda:x"])]
+)
 def test_a_gpu_that_is_not_there_is_named_before_the_model_is_built(
     tiny_dir: Path, monkeypatch: pytest.MonkeyPatch, n_gpus: int, refused: list[str]
 ) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
-    monkeypatch.setattr("pipeline.segment.sam2_segmenter.build_architecture", lambda *_: pytest.fail("the model was built"))
+    monkeypatch.setattr(
+        "pipeline.segment.sam2_segmenter.build_architecture", lambda *_: pytest.fail("the model was built")
+    )
     for device in refused:
-        with pytest.raises(ModelError, match=f"device = '{device}' needs that GPU.*Got: {n_gpus} GPU.*To fix:"):
+        with pytest.raises(
+            ModelError, match=f"device = '{device}' needs that GPU.*Got: {n_gpus} GPU.*To fix:"
+        ):
             Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device=device))
     for device in ("cpu", "cuda", "cuda:0") if n_gpus else ("cpu",):
         assert find_device(device) == device

@@ -22,10 +22,15 @@ def test_implementations_conform(tiny: Sam2Segmenter) -> None:
 
 
 def test_fake_asserts_the_protocol(tile: Callable[..., TileImage]) -> None:
-    fake, image = FakeSegmenter(), tile(32, 32)
+    fake = FakeSegmenter()
+    image = tile(32, 32)
     embedding = fake.embed(image)
     masks = fake.segment(
-        embedding, [Prompt(box_xyxy=(2.0, 3.0, 6.0, 5.0)), Prompt(box_xyxy=None, points_xy=((1.0, 1.0),), point_labels=(1,))]
+        embedding,
+        [
+            Prompt(box_xyxy=(2.0, 3.0, 6.0, 5.0)),
+            Prompt(box_xyxy=None, points_xy=((1.0, 1.0),), point_labels=(1,)),
+        ],
     )
     assert [(m.prompt_index, m.row0, m.col0, m.mask.shape) for m in masks] == [(0, 3, 2, (2, 4))]
     with pytest.raises(AssertionError, match="embedded twice"):

@@ -1,4 +1,6 @@
-"""Cropping equals thresholding the fully enlarged map; padding, normalisation and prompt order checked against torch and by hand."""
+"""Cropping equals thresholding the fully enlarged map; padding, normalisation and prompt order checked
+against torch and by hand.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.schema import Prompt
-from pipeline.segment.tensors import PIXEL_MEAN, PIXEL_STD, autocast, crop_masks, n_tokens, prompt_tensors, square_pixels
+from pipeline.segment.tensors import (
+    PIXEL_MEAN,
+    PIXEL_STD,
+    autocast,
+    crop_masks,
+    n_tokens,
+    prompt_tensors,
+    square_pixels,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -26,12 +36,19 @@ def test_cropping_equals_the_full_mask(
     side: int, square_px: int, cut: tuple[int, int], density: float, threshold: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    logits = torch.from_numpy(np.where(rng.random((3, side, side)) < density, 4.0, -1.0) + rng.normal(0, 0.5, (3, side, side))).float()
-    height, width = max(1, square_px - cut[0]), max(1, square_px - cut[1])
+    logits = torch.from_numpy(
+        np.where(rng.random((3, side, side)) < density, 4.0, -1.0) + rng.normal(0, 0.5, (3, side, side))
+    ).float()
+    height = max(1, square_px - cut[0])
+    width = max(1, square_px - cut[1])
     valid = rng.random((height, width)) < 0.9
-    enlarged = torch.nn.functional.interpolate(logits[:, None], (square_px, square_px), mode="bilinear", align_corners=False)[:, 0].numpy()
+    enlarged = torch.nn.functional.interpolate(
+        logits[:, None], (square_px, square_px), mode="bilinear", align_corners=False
+    )[:, 0].numpy()
     for i, crop in enumerate(crop_masks(logits, threshold, valid, square_px)):
-        clear = np.abs(enlarged[i, :height, :width] - threshold) > 1e-4  # ties within rounding may go either way
+        clear = (
+            np.abs(enlarged[i, :height, :width] - threshold) > 1e-4
+        )  # ties within rounding may go either way
         want = (enlarged[i, :height, :width] > threshold) & valid
         got = np.zeros_like(want)
         if crop is not None:
@@ -55,7 +72,9 @@ def test_nothing_above_the_threshold() -> None:
 def test_squares_repeat_the_border_and_normalise() -> None:
     rgb = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
     pixels = square_pixels([rgb], square_px=4, image_px=4, device="cpu")[0].numpy()
-    want = (np.pad(rgb, ((0, 2), (0, 1), (0, 0)), mode="edge") / 255 - np.array(PIXEL_MEAN)) / np.array(PIXEL_STD)
+    want = (np.pad(rgb, ((0, 2), (0, 1), (0, 0)), mode="edge") / 255 - np.array(PIXEL_MEAN)) / np.array(
+        PIXEL_STD
+    )
     assert pixels.transpose(1, 2, 0) == pytest.approx(want, abs=1e-5)
 
 

@@ -84,5 +84,7 @@ def mixed_prompts(n: int, side: int, seed: int = 1) -> list[Prompt]:
         points = tuple((float(x0 + rng.uniform(0, w)), float(y0 + rng.uniform(0, h))) for _ in range(i % 3))
         labels = tuple(int(rng.random() < 0.7) for _ in points)
         box = (float(x0), float(y0), float(x0 + w), float(y0 + h))
-        prompts.append(Prompt(box_xyxy=None if i % 4 == 3 and points else box, points_xy=points, point_labels=labels))
+        prompts.append(
+            Prompt(box_xyxy=None if i % 4 == 3 and points else box, points_xy=points, point_labels=labels)
+        )
     return prompts

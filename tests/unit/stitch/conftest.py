@@ -11,4 +11,6 @@ import stitch_worlds
 @pytest.fixture(scope="session")
 def worlds() -> SimpleNamespace:
     """The functions of stitch_worlds, for test modules."""
-    return SimpleNamespace(**{name: value for name, value in vars(stitch_worlds).items() if not name.startswith("_")})
+    return SimpleNamespace(
+        **{name: value for name, value in vars(stitch_worlds).items() if not name.startswith("_")}
+    )

@@ -35,7 +35,9 @@ def test_the_weakest_link_of_a_chain_goes() -> None:
     chain = links_of((0, 1, 0.9), (1, 2, 0.6), (2, 3, 0.8))
     assert cut_edges(chain, np.array([[0], [3]])).tolist() == [False, True, False]
     assert cut_edges(chain, np.array([[0], [2]])).tolist() == [False, True, False]
-    assert cut_edges(chain, np.array([[0], [1]])).tolist() == [True, False, False], "their own edge, however strong"
+    assert cut_edges(chain, np.array([[0], [1]])).tolist() == [True, False, False], (
+        "their own edge, however strong"
+    )
     assert cut_edges(chain, np.array([[0], [9]])).tolist() == [False, False, False], "9 is nowhere near"
 
 
@@ -48,7 +50,8 @@ def test_equal_scores_are_taken_by_places() -> None:
 @settings(max_examples=80, deadline=None)
 def test_forbidden_pairs_lie_apart_and_no_edge_is_cut_in_vain(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    n, n_edges = int(rng.integers(2, 25)), int(rng.integers(1, 60))
+    n = int(rng.integers(2, 25))
+    n_edges = int(rng.integers(1, 60))
     ends = rng.integers(0, n, (2, n_edges))
     links = Links(a=ends.min(axis=0), b=ends.max(axis=0), score=rng.integers(1, 6, n_edges) / 5)
     pairs = rng.integers(0, n, (2, int(rng.integers(1, 6))))
@@ -58,7 +61,9 @@ def test_forbidden_pairs_lie_apart_and_no_edge_is_cut_in_vain(seed: int) -> None
     assert (after[forbidden[0]] != after[forbidden[1]]).all()
     for row in np.flatnonzero(cut):
         back = together(links, (~cut) | (np.arange(n_edges) == row), n)
-        assert (back[forbidden[0]] == back[forbidden[1]]).any(), "a cut edge alone would bring a forbidden pair together"
+        assert (back[forbidden[0]] == back[forbidden[1]]).any(), (
+            "a cut edge alone would bring a forbidden pair together"
+        )
     order = rng.permutation(n_edges)
     shuffled = Links(a=links.a[order], b=links.b[order], score=links.score[order])
     np.testing.assert_array_equal(cut_edges(shuffled, forbidden[::-1]), cut[order])
@@ -84,7 +89,8 @@ def test_afterwards_no_object_holds_two_that_one_tile_saw_whole_and_touching(see
     """By brute force over all pairs of fragments of all tiles, with noise."""
     rng, _, lattice, source = random_case(seed)
     disturb(source, rng)
-    cache, table = TileCache(source, lattice), fragment_table(source.records(), lattice)
+    cache = TileCache(source, lattice)
+    table = fragment_table(source.records(), lattice)
     before = match_seams(lattice, cache, table, AUDIT)
     after = audit_matches(lattice, cache, table, before)
     wrong = [_wrong_pairs(source, lattice, table, roots(matches.parent)) for matches in (before, after)]
@@ -100,7 +106,8 @@ def _wrong_pairs(source: SimpleNamespace, lattice: object, table: object, compon
         nodes = table.nodes(lattice.tile(row, col))  # type: ignore[attr-defined]
         whole = [i + 1 for i, node in enumerate(nodes) if table.censored[node] == 0]  # type: ignore[attr-defined]
         for i, j in ((i, j) for i in whole for j in whole if i < j):
-            mine, theirs = np.pad(labels == i, 1), np.pad(labels == j, 1)
+            mine = np.pad(labels == i, 1)
+            theirs = np.pad(labels == j, 1)
             touch = any((np.roll(mine, step, axis) & theirs).any() for step in (-1, 1) for axis in (0, 1))
             wrong += bool(touch and component[nodes[i - 1]] == component[nodes[j - 1]])
     return wrong
@@ -110,8 +117,12 @@ def test_two_houses_that_the_neighbour_fused_with_a_third_thing(worlds: SimpleNa
     """The left tile sees two whole houses wall to wall; in the right one both hang on one label."""
     source, lattice = fused_houses(worlds)
     ids = [1 + 2 * 20 + 2, 1 + 5 * 20 + 2]
-    plain, audited = (merge_region(lattice, source, options, mode="instances") for options in (StitchOptions(), AUDIT))
-    assert plain.instances.instance_id.tolist() == ids[:1], "the whole view of one house is all that is left of both"
+    plain, audited = (
+        merge_region(lattice, source, options, mode="instances") for options in (StitchOptions(), AUDIT)
+    )
+    assert plain.instances.instance_id.tolist() == ids[:1], (
+        "the whole view of one house is all that is left of both"
+    )
     assert audited.instances.instance_id.tolist() == ids
     left = source.tiles[0, 0]
     expected = np.zeros((10, 20), dtype=np.uint64)
@@ -124,7 +135,8 @@ def test_two_houses_that_the_neighbour_fused_with_a_third_thing(worlds: SimpleNa
 
 def fused_houses(worlds: SimpleNamespace) -> tuple[SimpleNamespace, object]:
     lattice = worlds.make_lattice((10, 20), 10, 4, 1)
-    left, right = np.zeros((10, 14), dtype=np.uint16), np.zeros((10, 14), dtype=np.uint16)
+    left = np.zeros((10, 14), dtype=np.uint16)
+    right = np.zeros((10, 14), dtype=np.uint16)
     left[2:5, 2:11] = 1
     left[5:7, 2:6] = 2
     left[7:10, 2:10] = 2
@@ -134,7 +146,9 @@ def fused_houses(worlds: SimpleNamespace) -> tuple[SimpleNamespace, object]:
     return worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right}), lattice
 
 
-def test_labels_are_read_only_where_a_tile_has_two_whole_fragments_of_one_object(worlds: SimpleNamespace) -> None:
+def test_labels_are_read_only_where_a_tile_has_two_whole_fragments_of_one_object(
+    worlds: SimpleNamespace,
+) -> None:
     source, lattice = fused_houses(worlds)
     table = fragment_table(source.records(), lattice)
     asked: list[int] = []

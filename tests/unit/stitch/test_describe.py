@@ -10,7 +10,9 @@ from pipeline.stitch.stitch_options import StitchOptions
 
 
 def test_only_objects_that_may_show_elsewhere_cross(worlds: SimpleNamespace) -> None:
-    """Blocks of 2 x 2 tiles, core 10. Inside a block, over a tile seam, over a block border, and seen whole from next door."""
+    """Blocks of 2 x 2 tiles, core 10. Inside a block, over a tile seam, over a block border, and seen whole
+    from next door.
+    """
     truth = np.zeros((40, 40), dtype=np.int64)
     truth[2:5, 2:5] = 1  # one tile
     truth[8:12, 12:15] = 2  # two tiles of one block
@@ -19,7 +21,12 @@ def test_only_objects_that_may_show_elsewhere_cross(worlds: SimpleNamespace) -> 
     lattice = worlds.make_lattice(truth.shape, 10, 4, 2)
     result = two_level(lattice, worlds.cut(truth, lattice, mode="whole"), StitchOptions(), side=4)
     by_value = {int(truth.flat[instance - 1]): instance for instance in result.rows}
-    assert {value: result.local.get(instance) for value, instance in by_value.items()} == {1: 0, 2: 0, 3: None, 4: 3}
+    assert {value: result.local.get(instance) for value, instance in by_value.items()} == {
+        1: 0,
+        2: 0,
+        3: None,
+        4: 3,
+    }
 
 
 def test_members_are_distinct_and_sorted() -> None:

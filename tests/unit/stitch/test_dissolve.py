@@ -17,7 +17,8 @@ from pipeline.stitch.trace import polygonise
 def test_pieces_fuse_to_the_whole(seed: int, side: int, density: float) -> None:
     image = (np.random.default_rng(seed).random((20, 23)) < density).astype(np.int64)
     image[0, 0] = 1
-    pieces, shared = [], 0
+    pieces = []
+    shared = 0
     for row in range(0, 20, side):
         for col in range(0, 23, side):
             _, shapes, _ = polygonise(image[row : row + side, col : col + side], (row, col))

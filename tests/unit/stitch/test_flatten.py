@@ -1,4 +1,6 @@
-"""Masks of one tile -> label image and fragments; expected values by hand, overlap and order rules by brute force."""
+"""Masks of one tile -> label image and fragments; expected values by hand, overlap and order rules by brute
+force.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,27 @@ KEEP_SLIVERS = StitchOptions(min_visible_share=0.0)
 
 def crop(image: np.ndarray, score: float = 0.5, prompt_index: int = 0) -> MaskCrop:
     rows, cols = np.nonzero(image)
-    r0, c0 = int(rows.min()), int(cols.min())
-    return MaskCrop(row0=r0, col0=c0, mask=image[r0 : rows.max() + 1, c0 : cols.max() + 1], score=score, prompt_index=prompt_index)
+    r0 = int(rows.min())
+    c0 = int(cols.min())
+    return MaskCrop(
+        row0=r0,
+        col0=c0,
+        mask=image[r0 : rows.max() + 1, c0 : cols.max() + 1],
+        score=score,
+        prompt_index=prompt_index,
+    )
 
 
-def block(row0: int, col0: int, height: int, width: int, score: float = 0.5, prompt_index: int = 0) -> MaskCrop:
-    return MaskCrop(row0=row0, col0=col0, mask=np.ones((height, width), dtype=np.bool_), score=score, prompt_index=prompt_index)
+def block(
+    row0: int, col0: int, height: int, width: int, score: float = 0.5, prompt_index: int = 0
+) -> MaskCrop:
+    return MaskCrop(
+        row0=row0,
+        col0=col0,
+        mask=np.ones((height, width), dtype=np.bool_),
+        score=score,
+        prompt_index=prompt_index,
+    )
 
 
 def prompts(n: int) -> list[Prompt]:
@@ -41,13 +58,26 @@ def test_fragments_by_hand(worlds: SimpleNamespace) -> None:
     assert labels.shape == (18, 18)
     assert np.unique(labels).tolist() == [0, 1, 2, 3]
     ghost, east, inside = fragments
-    assert (ghost.local, ghost.prompt_index, ghost.score_q, ghost.full_px, ghost.core_px, ghost.anchor) == (1, 2, 65535, 4, 0, -1)
+    assert (ghost.local, ghost.prompt_index, ghost.score_q, ghost.full_px, ghost.core_px, ghost.anchor) == (
+        1,
+        2,
+        65535,
+        4,
+        0,
+        -1,
+    )
     assert (ghost.censored, ghost.margin) == (NORTH, 1)
     assert (east.local, east.prompt_index, east.score_q, east.full_px, east.core_px) == (2, 1, 58982, 18, 6)
     assert east.anchor == (6 + 5) * 30 + 6 + 12
     assert (east.window.row0, east.window.col0, east.window.row1, east.window.col1) == (11, 18, 14, 24)
     assert (east.censored, east.margin) == (EAST, 0)
-    assert (inside.full_px, inside.core_px, inside.anchor, inside.censored, inside.margin) == (8, 6, 12 * 30 + 10, 0, 3)
+    assert (inside.full_px, inside.core_px, inside.anchor, inside.censored, inside.margin) == (
+        8,
+        6,
+        12 * 30 + 10,
+        0,
+        3,
+    )
 
 
 def test_grid_borders_do_not_censor_and_boxes_do(worlds: SimpleNamespace) -> None:
@@ -57,7 +87,9 @@ def test_grid_borders_do_not_censor_and_boxes_do(worlds: SimpleNamespace) -> Non
     assert (touching.censored, touching.margin) == (0, 11)
     box = Prompt(box_xyxy=(0.0, 5.0, 12.5, 13.0))
     _, (boxed,) = flatten_tile(corner, [block(6, 1, 3, 3)], [box], lattice, OPTIONS)
-    assert (boxed.censored, boxed.margin) == (EAST | SOUTH, 5), "the box ends 1.5 and 1 px from read-window borders"
+    assert (boxed.censored, boxed.margin) == (EAST | SOUTH, 5), (
+        "the box ends 1.5 and 1 px from read-window borders"
+    )
     middle = lattice.tile(1, 1)
     _, (west,) = flatten_tile(middle, [block(8, 2, 3, 3)], prompts(1), lattice, OPTIONS)
     _, (free,) = flatten_tile(middle, [block(8, 3, 3, 3)], prompts(1), lattice, OPTIONS)
@@ -90,22 +122,31 @@ def test_duplicates_go_and_overpainted_masks_disappear(worlds: SimpleNamespace) 
     labels, fragments = flatten_tile(tile, duplicate, prompts(2), lattice, OPTIONS)
     assert [f.prompt_index for f in fragments] == [0]
     distinct = [block(2, 2, 10, 10, 0.9, 0), block(2, 2, 10, 8, 0.95, 1)]  # IoU 0.8 is not above 0.8
-    assert [f.prompt_index for f in flatten_tile(tile, distinct, prompts(2), lattice, KEEP_SLIVERS)[1]] == [1, 0]
+    assert [f.prompt_index for f in flatten_tile(tile, distinct, prompts(2), lattice, KEEP_SLIVERS)[1]] == [
+        1,
+        0,
+    ]
     buried = [block(2, 2, 10, 10, 0.9, 0), block(3, 3, 2, 2, 0.1, 1)]
     assert [f.prompt_index for f in flatten_tile(tile, buried, prompts(2), lattice, OPTIONS)[1]] == [0]
     chain = [block(0, 0, 1, 20, 0.9, 0), block(0, 0, 1, 17, 0.8, 1), block(0, 0, 1, 14, 0.7, 2)]
     kept = flatten_tile(tile, chain, prompts(3), lattice, OPTIONS)[1]
-    assert [f.prompt_index for f in kept] == [0], "17/20 is a duplicate of the best; 14/20 is none of any KEPT mask but is buried"
+    assert [f.prompt_index for f in kept] == [0], (
+        "17/20 is a duplicate of the best; 14/20 is none of any KEPT mask but is buried"
+    )
     assert labels is not None
 
 
 def test_what_better_masks_leave_less_than_half_of_is_dropped(worlds: SimpleNamespace) -> None:
     lattice = worlds.make_lattice((20, 20), 20, 1)
     tile = lattice.tile(0, 0)
-    best, half, sliver = block(0, 0, 10, 10, 0.9, 0), block(0, 5, 10, 10, 0.8, 1), block(0, 9, 10, 8, 0.7, 2)
+    best = block(0, 0, 10, 10, 0.9, 0)
+    half = block(0, 5, 10, 10, 0.8, 1)
+    sliver = block(0, 9, 10, 8, 0.7, 2)
     labels, fragments = flatten_tile(tile, [sliver, half, best], prompts(3), lattice, OPTIONS)
     assert labels is not None
-    assert [(f.prompt_index, f.full_px) for f in fragments] == [(0, 100), (1, 50)], "50 of 100 px are left of one, 20 of 80 of the other"
+    assert [(f.prompt_index, f.full_px) for f in fragments] == [(0, 100), (1, 50)], (
+        "50 of 100 px are left of one, 20 of 80 of the other"
+    )
     assert (labels[:10, 15:17] == 0).all(), "the sliver's pixels stay empty"
     dropped = block(0, 4, 10, 8, 0.8, 1)  # 20 of 80 px are left
     below = block(0, 10, 10, 4, 0.1, 2)
@@ -172,7 +213,12 @@ def test_equal_to_brute_force_whatever_the_order(worlds: SimpleNamespace, seed: 
         assert fragment.core_px == mine[3:11, 3:11].sum()
         rows, cols = np.nonzero(mine)
         w = fragment.window
-        assert (w.row0, w.col0, w.row1, w.col1) == (rows.min() + 5, cols.min() + 5, rows.max() + 6, cols.max() + 6)
+        assert (w.row0, w.col0, w.row1, w.col1) == (
+            rows.min() + 5,
+            cols.min() + 5,
+            rows.max() + 6,
+            cols.max() + 6,
+        )
     np.testing.assert_array_equal(shown, expected)
     firsts = [int(np.flatnonzero(labels == f.local)[0]) for f in fragments]
     assert firsts == sorted(firsts)
@@ -186,8 +232,12 @@ def brute_force(masks: list[MaskCrop], shape: tuple[int, int], min_visible_share
     full = []
     for mask in masks:
         image = np.zeros(shape, dtype=np.bool_)
-        image[mask.row0 : mask.row0 + mask.mask.shape[0], mask.col0 : mask.col0 + mask.mask.shape[1]] = mask.mask
-        full.append((-quantise(mask.score), int(image.sum()), int(np.flatnonzero(image)[0]), mask.prompt_index, image))
+        image[mask.row0 : mask.row0 + mask.mask.shape[0], mask.col0 : mask.col0 + mask.mask.shape[1]] = (
+            mask.mask
+        )
+        full.append(
+            (-quantise(mask.score), int(image.sum()), int(np.flatnonzero(image)[0]), mask.prompt_index, image)
+        )
     full.sort(key=lambda item: item[:4])
     kept: list[tuple[int, np.ndarray]] = []
     for *_, index, image in full:
@@ -201,6 +251,8 @@ def brute_force(masks: list[MaskCrop], shape: tuple[int, int], min_visible_share
     return out
 
 
-@pytest.mark.parametrize(("score", "expected"), [(0.0, 0), (1.0, 65535), (1.5, 65535), (-0.1, 0), (0.5, 32768), (float("nan"), 0)])
+@pytest.mark.parametrize(
+    ("score", "expected"), [(0.0, 0), (1.0, 65535), (1.5, 65535), (-0.1, 0), (0.5, 32768), (float("nan"), 0)]
+)
 def test_scores_become_integers(score: float, expected: int) -> None:
     assert quantise(score) == expected

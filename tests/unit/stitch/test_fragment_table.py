@@ -16,7 +16,15 @@ from pipeline.stitch.sources import TileSummary
 def fragment(local: int, anchor: int, core_px: int = 1) -> Fragment:
     window = Window(row0=1, col0=2, row1=3, col1=4)
     return Fragment(
-        local=local, prompt_index=local, score_q=local, full_px=9, core_px=core_px, anchor=anchor, window=window, censored=0, margin=5
+        local=local,
+        prompt_index=local,
+        score_q=local,
+        full_px=9,
+        core_px=core_px,
+        anchor=anchor,
+        window=window,
+        censored=0,
+        margin=5,
     )
 
 
@@ -62,5 +70,8 @@ def test_columns_keep_what_the_fragment_says(worlds: SimpleNamespace) -> None:
         nodes = table.nodes(lattice.tile(record.tile_row, record.tile_col))
         for f in record.fragments:
             node = nodes[f.local - 1]
-            got = [getattr(table, name)[node] for name in ("local", "anchor", "core_px", "full_px", "score_q", "censored", "margin")]
+            got = [
+                getattr(table, name)[node]
+                for name in ("local", "anchor", "core_px", "full_px", "score_q", "censored", "margin")
+            ]
             assert got == [f.local, f.anchor, f.core_px, f.full_px, f.score_q, f.censored, f.margin]

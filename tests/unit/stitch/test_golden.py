@@ -1,8 +1,8 @@
 """Hand-drawn worlds with their expected ids, in tests/golden/stitch/*.txt.
 
-A file holds the lattice, then either [world] (truth, cut by an oracle) or [tile C] sections (what tile C of a single row
-of tiles saw), then [ids], the expected raster. Regenerate the [ids] sections after editing a drawing, and check them by
-hand, with:  python tests/unit/stitch/test_golden.py
+A file holds the lattice, then either [world] (truth, cut by an oracle) or [tile C] sections (what tile C of a
+single row of tiles saw), then [ids], the expected raster. Regenerate the [ids] sections after editing a
+drawing, and check them by hand, with:  python tests/unit/stitch/test_golden.py
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def sections(path: Path) -> tuple[list[int], dict[str, list[str]]]:
 
 
 def drawn(lines: list[str]) -> np.ndarray:
-    return np.array([[0 if c == "." else ord(c) - 64 if c.isalpha() else int(c) for c in line] for line in lines], dtype=np.int64)
+    return np.array(
+        [[0 if c == "." else ord(c) - 64 if c.isalpha() else int(c) for c in line] for line in lines],
+        dtype=np.int64,
+    )
 
 
 def merged(worlds: SimpleNamespace, path: Path) -> np.ndarray:
@@ -45,7 +48,9 @@ def merged(worlds: SimpleNamespace, path: Path) -> np.ndarray:
         lattice = worlds.make_lattice(truth.shape, core, halo, k)
         source = worlds.cut(truth, lattice, mode="whole", seed=1)
     else:
-        pictures = {int(name.split()[1]): drawn(lines) for name, lines in found.items() if name.startswith("tile")}
+        pictures = {
+            int(name.split()[1]): drawn(lines) for name, lines in found.items() if name.startswith("tile")
+        }
         height = pictures[0].shape[0]
         lattice = worlds.make_lattice((height, core * len(pictures)), core, halo, k)
         tiles = {}

@@ -1,4 +1,6 @@
-"""One union-find over borders: against scipy, and the whole two-level merge against the flat one, for any size and order."""
+"""One union-find over borders: against scipy, and the whole two-level merge against the flat one, for any
+size and order.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +61,22 @@ def test_an_object_larger_than_every_super_tile_is_one(worlds: SimpleNamespace, 
 
 
 def test_memory_of_the_join_follows_the_border_and_not_the_region(worlds: SimpleNamespace) -> None:
-    """Twice the tiles a side: four times the objects, but with super-tiles twice as wide only twice the crossing roots."""
+    """Twice the tiles a side: four times the objects, but with super-tiles twice as wide only twice the
+    crossing roots.
+    """
     roots = []
     for n in (1, 2):
-        truth = worlds.cc(np.kron(np.arange(1, 1 + 16 * 16 * n * n).reshape(16 * n, 16 * n), np.ones((5, 5), dtype=np.int64)))
+        truth = worlds.cc(
+            np.kron(
+                np.arange(1, 1 + 16 * 16 * n * n).reshape(16 * n, 16 * n), np.ones((5, 5), dtype=np.int64)
+            )
+        )
         lattice = worlds.make_lattice(truth.shape, 8, 2, 1)
-        roots.append(two_level(lattice, worlds.cut(truth, lattice, mode="whole"), StitchOptions(), side=5 * n).stats.n_roots)
+        roots.append(
+            two_level(
+                lattice, worlds.cut(truth, lattice, mode="whole"), StitchOptions(), side=5 * n
+            ).stats.n_roots
+        )
     assert roots[1] <= 2.1 * roots[0]
 
 
@@ -72,7 +84,9 @@ class Borders:
     """Super-tiles in a row whose edges are drawn at random."""
 
     def __init__(self, keys: list[np.ndarray], edges: list[np.ndarray]) -> None:
-        self.keys, self.edges, self.saved = keys, edges, {}
+        self.keys = keys
+        self.edges = edges
+        self.saved = {}
 
     def border(self, tile: SuperTile) -> SimpleNamespace:
         return SimpleNamespace(pairs=lambda other, side, col=tile.col: self.edges[col])
@@ -93,14 +107,19 @@ def test_components_and_folded_columns_equal_scipy_and_a_loop(seed: int) -> None
 
     rng = np.random.default_rng(seed)
     supers = SuperLattice(make_lattice((10, 50), 10, 2, 1), 1)  # 1 x 5 super-tiles of one tile
-    keys = [np.sort(rng.choice(100, 12, replace=False)) // 10 * 50 + rng.integers(0, 10) % 10 + 10 * col for col in range(5)]
+    keys = [
+        np.sort(rng.choice(100, 12, replace=False)) // 10 * 50 + rng.integers(0, 10) % 10 + 10 * col
+        for col in range(5)
+    ]
     keys = [np.unique(k) for k in keys]
     edges = [np.stack([rng.choice(keys[c], 4), rng.choice(keys[c + 1], 4)]) for c in range(4)]
     store = Borders(keys, edges)
     stats = join_borders(supers, store)
     every = np.unique(np.concatenate([e.ravel() for e in edges]))
     a, b = np.searchsorted(every, np.concatenate(edges, axis=1))
-    _, label = connected_components(coo_matrix((np.ones(a.size), (a, b)), shape=(every.size, every.size)), directed=False)
+    _, label = connected_components(
+        coo_matrix((np.ones(a.size), (a, b)), shape=(every.size, every.size)), directed=False
+    )
     assert (stats.n_roots, stats.n_edges) == (every.size, 16)
     parts = {int(key): (col, int(i)) for col in range(5) for i, key in enumerate(keys[col])}
     for col in range(5):
@@ -113,15 +132,23 @@ def test_components_and_folded_columns_equal_scipy_and_a_loop(seed: int) -> None
             assert relabel.whole.sum_q[i] == sum(int(r.sum_q[j]) for r, j in rows)
             best, place = max(((int(r.best[j]), -int(r.rep_key[j])), int(r.rep_place[j])) for r, j in rows)
             assert (relabel.whole.best[i], relabel.whole.rep_key[i]) == (best[0], -best[1])
-            assert relabel.whole.rep_place[i] == place or sum((int(r.best[j]), -int(r.rep_key[j])) == best for r, j in rows) > 1
+            assert (
+                relabel.whole.rep_place[i] == place
+                or sum((int(r.best[j]), -int(r.rep_key[j])) == best for r, j in rows) > 1
+            )
 
 
 class Row(Borders):
-    """Super-tiles in a row; `n` components cross each of their borders. What is saved is dropped, as a file would be."""
+    """Super-tiles in a row; `n` components cross each of their borders. What is saved is dropped, as a file
+    would be.
+    """
 
     def __init__(self, supers: SuperLattice, n: int) -> None:
-        width, side = supers.lattice.grid.width, supers.lattice.core_px
-        keys = [np.arange(n) // side * width + np.arange(n) % side + side * col for col in range(supers.n_cols)]
+        width = supers.lattice.grid.width
+        side = supers.lattice.core_px
+        keys = [
+            np.arange(n) // side * width + np.arange(n) % side + side * col for col in range(supers.n_cols)
+        ]
         super().__init__(keys, [np.stack([keys[col], keys[col + 1]]) for col in range(supers.n_cols - 1)])
 
     def save(self, tile: SuperTile, relabel: Relabel) -> None:
@@ -134,9 +161,12 @@ def test_the_join_holds_no_more_bytes_per_crossing_component_than_it_says(parts:
 
     from stitch_worlds import make_lattice
 
-    supers = SuperLattice(make_lattice((200, 200 * parts), 200, 2, 1), 1)  # super-tiles of one tile; each component has a part in all
+    supers = SuperLattice(
+        make_lattice((200, 200 * parts), 200, 2, 1), 1
+    )  # super-tiles of one tile; each component has a part in all
     join_borders(supers, Row(supers, 10))  # compiles
-    peaks, roots = [], []
+    peaks = []
+    roots = []
     for n in (10_000, 20_000, 40_000):
         store = Row(supers, n)
         tracemalloc.start()

@@ -23,9 +23,15 @@ def test_a_block_by_hand() -> None:
     runs = border_runs(image, core)
     top = [[1, 0, 10, 20, 22], [2, 0, 10, 23, 24]]
     bottom = [[3, 0, 13, 20, 21], [2, 0, 13, 22, 24]]
-    left, right = [[1, 1, 20, 10, 11], [3, 1, 20, 12, 13]], [[2, 1, 24, 10, 13]]
+    left = [[1, 1, 20, 10, 11], [3, 1, 20, 12, 13]]
+    right = [[2, 1, 24, 10, 13]]
     assert runs.tolist() == top + bottom + left + right
-    assert measure_block(np.zeros((2, 2), dtype=np.int32), Window(row0=0, col0=0, row1=2, col1=2), None).number.size == 0
+    assert (
+        measure_block(
+            np.zeros((2, 2), dtype=np.int32), Window(row0=0, col0=0, row1=2, col1=2), None
+        ).number.size
+        == 0
+    )
 
 
 @given(seed=st.integers(0, 2**32 - 1), cut=st.integers(1, 7), across=st.integers(1, 7))
@@ -47,4 +53,8 @@ def test_shared_edges_are_equal_neighbours_over_the_cuts(seed: int, cut: int, ac
 
 def test_an_aoi_mask_of_another_shape_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError, match="AOI"):
-        measure_block(np.ones((2, 2), dtype=np.int32), Window(row0=0, col0=0, row1=2, col1=2), np.ones((1, 2), dtype=np.bool_))
+        measure_block(
+            np.ones((2, 2), dtype=np.int32),
+            Window(row0=0, col0=0, row1=2, col1=2),
+            np.ones((1, 2), dtype=np.bool_),
+        )

@@ -29,7 +29,11 @@ OWN = OwnTile(
 
 def test_claims_fill_background_and_their_own_component_only() -> None:
     claim = ClaimingTile(read=CORE, labels=drawn("33333.", ".3333.", "......"), claim=table(0, 0, 7))
-    assert paint_core(CORE, OWN, [claim]).tolist() == [[7, 7, 7, 7, 4, 4], [0, 7, 7, 7, 4, 4], [0, 0, 0, 0, 4, 4]]
+    assert paint_core(CORE, OWN, [claim]).tolist() == [
+        [7, 7, 7, 7, 4, 4],
+        [0, 7, 7, 7, 4, 4],
+        [0, 0, 0, 0, 4, 4],
+    ]
 
 
 def test_a_pixel_given_up_by_its_owner_is_not_up_for_grabs() -> None:

@@ -12,7 +12,13 @@ from pipeline.stitch.sources import TileCache
 
 
 def fragment(
-    tile: int, local: int, instance: int, *, shown: bool = True, claims: bool = False, window: tuple[int, ...] = (0, 0, 9, 9)
+    tile: int,
+    local: int,
+    instance: int,
+    *,
+    shown: bool = True,
+    claims: bool = False,
+    window: tuple[int, ...] = (0, 0, 9, 9),
 ) -> PaintColumns:
     return PaintColumns(
         block=np.array([tile]),
@@ -34,15 +40,20 @@ def test_near_blocks_reach_as_far_as_halos(worlds: SimpleNamespace) -> None:
 
 
 def test_owner_claim_erasure_and_stop_by_hand(worlds: SimpleNamespace) -> None:
-    """Three tiles in a row, core 4, halo 2: tile 0 claims into tile 1, tile 1's own view of it is erased, tile 2 failed."""
+    """Three tiles in a row, core 4, halo 2: tile 0 claims into tile 1, tile 1's own view of it is erased,
+    tile 2 failed.
+    """
     lattice = worlds.make_lattice((4, 12), 4, 2, 1)
-    left, middle = np.zeros((4, 6), dtype=np.uint16), np.zeros((4, 8), dtype=np.uint16)
+    left = np.zeros((4, 6), dtype=np.uint16)
+    middle = np.zeros((4, 8), dtype=np.uint16)
     left[1, 3:6] = 1  # columns 3 to 5
     left[2, 5] = 2
     middle[1, 2:4] = 1  # columns 4 and 5: the same object
     middle[2, 3] = 2  # column 5: somebody else's pixel for its owner
     middle[3, 6:8] = 3  # columns 8 and 9: reaches into the failed tile
-    source = worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): middle}, closed=frozenset({(0, 2)}))
+    source = worlds.ArraySource(
+        lattice=lattice, tiles={(0, 0): left, (0, 1): middle}, closed=frozenset({(0, 2)})
+    )
     fragments = concatenate_paint(
         [
             fragment(0, 1, 8, claims=True, window=(1, 3, 2, 6)),

@@ -13,7 +13,15 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.errors import RecordError
 from pipeline.stitch.fragment_table import fragment_table
-from pipeline.stitch.resolve import best_nodes, match_seams, resolve, roots, seam_strips, seams_of, union_edges
+from pipeline.stitch.resolve import (
+    best_nodes,
+    match_seams,
+    resolve,
+    roots,
+    seam_strips,
+    seams_of,
+    union_edges,
+)
 from pipeline.stitch.sources import TileCache
 from pipeline.stitch.stitch_options import StitchOptions
 
@@ -39,7 +47,8 @@ def test_union_find_equals_scipy_in_any_order(seed: int, n: int, n_edges: int) -
 @settings(max_examples=30, deadline=None)
 def test_best_node_is_the_largest_and_then_the_first(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    index, best = rng.integers(0, 4, 20).astype(np.int32), rng.integers(0, 5, 20)
+    index = rng.integers(0, 4, 20).astype(np.int32)
+    best = rng.integers(0, 5, 20)
     leads = best_nodes(index, 3, best)
     for k in range(1, 4):
         nodes = [i for i in range(20) if index[i] == k]
@@ -50,14 +59,19 @@ def test_best_node_is_the_largest_and_then_the_first(seed: int) -> None:
 def test_every_seam_comes_once(worlds: SimpleNamespace, k: int) -> None:
     lattice = worlds.make_lattice((31, 42), 10, 3, k)  # 4 x 5 tiles
     seen = [((a.tile_row, a.tile_col), (b.tile_row, b.tile_col)) for a, b, _ in seams_of(lattice)]
-    expected = [((r, c), (r, c + 1)) for r in range(4) for c in range(4)] + [((r, c), (r + 1, c)) for r in range(3) for c in range(5)]
+    expected = [((r, c), (r, c + 1)) for r in range(4) for c in range(4)] + [
+        ((r, c), (r + 1, c)) for r in range(3) for c in range(5)
+    ]
     assert sorted(seen) == sorted(expected)
 
 
 def test_strips_are_the_intersection_of_read_windows_along_the_seam(worlds: SimpleNamespace) -> None:
     truth = np.arange(1, 31 * 42 + 1).reshape(31, 42)
     lattice = worlds.make_lattice(truth.shape, 10, 3)
-    tiles = {key: truth[lattice.tile(*key).read.slices_in(lattice.grid.window)].astype(np.uint16) for key in worlds.all_tiles(lattice)}
+    tiles = {
+        key: truth[lattice.tile(*key).read.slices_in(lattice.grid.window)].astype(np.uint16)
+        for key in worlds.all_tiles(lattice)
+    }
     cache = TileCache(worlds.ArraySource(lattice=lattice, tiles=tiles), lattice)
     for tile, other, side in seams_of(lattice):
         strips = seam_strips(tile, other, side, cache)

@@ -46,7 +46,8 @@ def test_slivers_do_not_glue_but_small_equals_match() -> None:
 
 
 def test_ties_go_to_the_first_along_the_seam() -> None:
-    a, b = drawn("1111111111"), drawn("2222233333")
+    a = drawn("1111111111")
+    b = drawn("2222233333")
     options = StitchOptions(min_overlap_px=1)
     assert rows(seam_edges(a, b, options)) == {(1, 2, 5, 10, 5)}
     assert rows(seam_edges(b, a, options)) == {(2, 1, 5, 5, 10)}
@@ -63,7 +64,9 @@ images = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(1,
 
 @given(images, st.sampled_from([0.3, 0.5, 0.8]), st.sampled_from([1, 3, 8]))
 @settings(max_examples=60, deadline=None)
-def test_equal_to_the_rule_and_symmetric(image: tuple[int, int, int, int], tau: float, min_overlap_px: int) -> None:
+def test_equal_to_the_rule_and_symmetric(
+    image: tuple[int, int, int, int], tau: float, min_overlap_px: int
+) -> None:
     seed, length, depth, colours = image
     rng = np.random.default_rng(seed)
     a = rng.integers(0, colours, (length, depth)).astype(np.uint16)
@@ -81,7 +84,9 @@ def reference(a: np.ndarray, b: np.ndarray, options: StitchOptions) -> set[tuple
     pieces = [pixel_sets(a), pixel_sets(b)]
 
     def best(piece: frozenset[int], others: list[tuple[int, frozenset[int]]]) -> frozenset[int]:
-        return min((o for _, o in others if o & piece), key=lambda o: (-len(o & piece), min(o)), default=frozenset())
+        return min(
+            (o for _, o in others if o & piece), key=lambda o: (-len(o & piece), min(o)), default=frozenset()
+        )
 
     found = set()
     for label_a, pa in pieces[0]:
@@ -107,7 +112,8 @@ def pixel_sets(image: np.ndarray) -> list[tuple[int, frozenset[int]]]:
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (40, 60)])
 def test_pair_counts_equal_numpy(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(1)
-    a, b = rng.integers(0, 6, shape).astype(np.uint32), rng.integers(0, 4, shape).astype(np.uint16)
+    a = rng.integers(0, 6, shape).astype(np.uint32)
+    b = rng.integers(0, 4, shape).astype(np.uint16)
     left, right, counts = pair_counts(a, b)
     both = (a > 0) & (b > 0)
     pairs, expected = np.unique(np.stack([a[both], b[both]]), axis=1, return_counts=True)

@@ -23,7 +23,9 @@ OPTIONS = StitchOptions()
     k=st.integers(1, 3),
 )
 @settings(max_examples=40, deadline=None)
-def test_equal_to_labelling_the_whole_image(worlds: SimpleNamespace, seed: int, kind: str, core: int, halo: int, k: int) -> None:
+def test_equal_to_labelling_the_whole_image(
+    worlds: SimpleNamespace, seed: int, kind: str, core: int, halo: int, k: int
+) -> None:
     """Each tile misses some pixels; a pixel counts when any tile that covers it saw it."""
     rng = np.random.default_rng(seed)
     truth = worlds.random_world(rng, kind, min(33, 8 * core))
@@ -65,7 +67,9 @@ def test_scores_are_means_over_all_evidence(worlds: SimpleNamespace) -> None:
     rows = merge_region(lattice, source, OPTIONS, mode="semantic").instances
     assert (rows.score_sum.tolist(), rows.score_px.tolist()) == ([6 * 10000 + 4 * 20000], [10])
     assert rows.score[0] == pytest.approx(14000 / 65535)
-    assert (rows.rep_tile_row[0], rows.rep_tile_col[0]) == (0, 1), "both views end at a border, the better score decides"
+    assert (rows.rep_tile_row[0], rows.rep_tile_col[0]) == (0, 1), (
+        "both views end at a border, the better score decides"
+    )
 
 
 def test_failed_tiles_cut_regions_and_flag_them(worlds: SimpleNamespace) -> None:

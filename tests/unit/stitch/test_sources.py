@@ -45,4 +45,7 @@ def test_neighbourhoods(worlds: SimpleNamespace) -> None:
     assert block_tile_ranges(lattice, 1, 2) == (range(2, 3), range(4, 5))
     near = [(t.tile_row, t.tile_col) for t in tiles_near(lattice, *block_tile_ranges(lattice, 1, 2))]
     assert near == [(1, 3), (1, 4), (2, 3), (2, 4)]
-    assert [reach_tiles(worlds.make_lattice((30, 30), core, halo)) for core, halo in ((10, 2), (10, 10), (10, 11), (1, 5))] == [1, 1, 2, 5]
+    assert [
+        reach_tiles(worlds.make_lattice((30, 30), core, halo))
+        for core, halo in ((10, 2), (10, 10), (10, 11), (1, 5))
+    ] == [1, 1, 2, 5]

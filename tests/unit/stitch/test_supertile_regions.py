@@ -1,4 +1,6 @@
-"""Semantic mode over super-tile borders (against the flat merge: test_join); here the border lines and flags by hand."""
+"""Semantic mode over super-tile borders (against the flat merge: test_join); here the border lines and flags
+by hand.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ def test_border_lines_hold_keys_and_join_what_touches(worlds: SimpleNamespace) -
     truth = np.zeros((10, 20), dtype=np.int64)
     truth[2:4, 8:12], truth[6, 9], truth[7, 10] = 1, 2, 3  # 2 and 3 touch only diagonally over the border
     lattice = worlds.make_lattice(truth.shape, 10, 2, 1)
-    supers, source = SuperLattice(lattice, 1), BlockWise(worlds.cut(truth, lattice, mode="whole"), lattice)
+    supers = SuperLattice(lattice, 1)
+    source = BlockWise(worlds.cut(truth, lattice, mode="whole"), lattice)
     left, right = (resolve_regions(supers, tile, source, StitchOptions()) for tile in supers.all())
     assert left.border.east.tolist() == [0, 0, 49, 49, 0, 0, 130, 0, 0, 0]
     assert left.border.pairs(right.border, EAST).tolist() == [[48], [50]]

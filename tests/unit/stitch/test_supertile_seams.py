@@ -42,8 +42,14 @@ def test_a_crossing_match_is_an_edge_to_the_neighbours_place(worlds: SimpleNames
 def test_seams_are_visited_once_over_all_super_tiles(worlds: SimpleNamespace) -> None:
     lattice = worlds.make_lattice((31, 42), 10, 3, 1)
     supers = SuperLattice(lattice, 2)
-    seen = [((a.tile_row, a.tile_col), (b.tile_row, b.tile_col)) for tile in supers.all() for a, b, _ in super_seams(supers, tile)]
-    expected = [((r, c), (r, c + 1)) for r in range(4) for c in range(4)] + [((r, c), (r + 1, c)) for r in range(3) for c in range(5)]
+    seen = [
+        ((a.tile_row, a.tile_col), (b.tile_row, b.tile_col))
+        for tile in supers.all()
+        for a, b, _ in super_seams(supers, tile)
+    ]
+    expected = [((r, c), (r, c + 1)) for r in range(4) for c in range(4)] + [
+        ((r, c), (r + 1, c)) for r in range(3) for c in range(5)
+    ]
     assert sorted(seen) == sorted(expected)
 
 
@@ -59,7 +65,9 @@ def test_labels_that_contradict_fragments_are_refused(worlds: SimpleNamespace) -
         resolve_fragments(supers, supers.at(0, 1), source, OPTIONS)
 
 
-def test_a_strip_of_another_tiling_is_refused(worlds: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_strip_of_another_tiling_is_refused(
+    worlds: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     supers, source = bar_world(worlds)
     monkeypatch.setattr(source, "strip", lambda *_: np.ones((3, 3), dtype=np.uint16))
     with pytest.raises(RecordError, match="must be uint16"):
@@ -67,7 +75,9 @@ def test_a_strip_of_another_tiling_is_refused(worlds: SimpleNamespace, monkeypat
 
 
 def test_a_tile_with_every_possible_local_id(worlds: SimpleNamespace) -> None:
-    """65 535 one-pixel objects in one tile, each its own instance; the next tile is empty, the one after failed."""
+    """65 535 one-pixel objects in one tile, each its own instance; the next tile is empty, the one after
+    failed.
+    """
     from two_level import two_level
 
     truth = np.zeros((256, 768), dtype=np.int64)
@@ -75,7 +85,9 @@ def test_a_tile_with_every_possible_local_id(worlds: SimpleNamespace) -> None:
     truth[255, 255] = 0
     lattice = worlds.make_lattice(truth.shape, 256, 1, 1)
     source = worlds.ArraySource(
-        lattice=lattice, tiles={(0, 0): np.pad(truth[:, :256], ((0, 0), (0, 1))).astype(np.uint16)}, closed=frozenset({(0, 2)})
+        lattice=lattice,
+        tiles={(0, 0): np.pad(truth[:, :256], ((0, 0), (0, 1))).astype(np.uint16)},
+        closed=frozenset({(0, 2)}),
     )
     result = two_level(lattice, source, OPTIONS, side=1)
     want = np.where(truth > 0, np.arange(truth.size).reshape(truth.shape) + 1, 0)

@@ -35,14 +35,19 @@ def by_gdal(image: np.ndarray) -> dict[int, shapely.Geometry]:
     parts = defaultdict(list)
     for geometry, value in rasterio.features.shapes(image.astype(np.int32), mask=image > 0, connectivity=4):
         parts[int(value)].append(shapely.geometry.shape(geometry))
-    return {value: shapely.normalize(p[0] if len(p) == 1 else shapely.MultiPolygon(p)) for value, p in parts.items()}
+    return {
+        value: shapely.normalize(p[0] if len(p) == 1 else shapely.MultiPolygon(p))
+        for value, p in parts.items()
+    }
 
 
 def test_pocket_at_a_checkerboard_vertex_is_a_hole_that_touches() -> None:
     image = np.array([[1, 1, 1, 0], [1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
     _, (shape,), areas = polygonise(image, (0, 0))
     assert areas.tolist() == [7]
-    assert shape.equals(shapely.Polygon([(0, 0), (3, 0), (3, 2), (2, 2), (2, 3), (0, 3)], [[(1, 1), (1, 2), (2, 2), (2, 1)]]))
+    assert shape.equals(
+        shapely.Polygon([(0, 0), (3, 0), (3, 2), (2, 2), (2, 3), (0, 3)], [[(1, 1), (1, 2), (2, 2), (2, 1)]])
+    )
     assert len(shape.interiors) == 1
     assert shape.is_valid
     closed = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 1]])

@@ -8,13 +8,17 @@ from pipeline.world.noise import add_noise, noise_at
 SEED = np.uint64(77)
 
 
-def raster(row0: int, col0: int, shape: tuple[int, int], inv_scale: float = 1.0, period: float = 13.7) -> np.ndarray:
+def raster(
+    row0: int, col0: int, shape: tuple[int, int], inv_scale: float = 1.0, period: float = 13.7
+) -> np.ndarray:
     out = np.zeros(shape, np.float32)
     add_noise(out, row0, col0, inv_scale, SEED, 3, period, 1.0)
     return out
 
 
-@pytest.mark.parametrize(("period", "inv_scale"), [(13.7, 1.0), (2.4, 1.0), (300.0, 1.0), (0.8, 1.0), (13.7, 1 / 0.7)])
+@pytest.mark.parametrize(
+    ("period", "inv_scale"), [(13.7, 1.0), (2.4, 1.0), (300.0, 1.0), (0.8, 1.0), (13.7, 1 / 0.7)]
+)
 def test_raster_and_point_are_one_function(period: float, inv_scale: float) -> None:
     drawn = raster(-9, -31, (20, 40), inv_scale, period)
     for r in range(0, 20, 3):

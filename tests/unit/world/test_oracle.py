@@ -1,4 +1,6 @@
-"""The oracle's answers against label rasters small enough to check by hand, and its noise against its stated rates."""
+"""The oracle's answers against label rasters small enough to check by hand, and its noise against its stated
+rates.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,28 @@ CRS_WKT = rasterio.crs.CRS.from_epsg(32636).to_wkt()
 TRANSFORM = from_origin(450_000.0, 35_000.0, 0.5, 0.5)
 
 
-def write_labels(path: Path, labels: NDArray[np.generic], *, transform: rasterio.Affine = TRANSFORM, crs: str | None = CRS_WKT) -> Path:
-    profile = {"driver": "GTiff", "height": labels.shape[0], "width": labels.shape[1], "count": 1, "dtype": labels.dtype.name}
+def write_labels(
+    path: Path,
+    labels: NDArray[np.generic],
+    *,
+    transform: rasterio.Affine = TRANSFORM,
+    crs: str | None = CRS_WKT,
+) -> Path:
+    profile = {
+        "driver": "GTiff",
+        "height": labels.shape[0],
+        "width": labels.shape[1],
+        "count": 1,
+        "dtype": labels.dtype.name,
+    }
     with rasterio.open(path, "w", **profile, transform=transform, crs=crs) as dataset:
         dataset.write(labels, 1)
     return path
 
 
-def grid_of(height: int, width: int, transform: rasterio.Affine = TRANSFORM, crs: str | None = CRS_WKT) -> RunGrid:
+def grid_of(
+    height: int, width: int, transform: rasterio.Affine = TRANSFORM, crs: str | None = CRS_WKT
+) -> RunGrid:
     return RunGrid(crs_wkt=crs, transform=tuple(transform)[:6], width=width, height=height)  # type: ignore[arg-type]
 
 
@@ -42,7 +58,10 @@ def tile_of(row0: int, col0: int, row1: int, col1: int) -> TileSpec:
     [
         ("oracle:labels.tif", OracleSpec(labels_href="labels.tif")),
         ("oracle:a b/labels.tif?noise=mild", OracleSpec(labels_href="a b/labels.tif", noise="mild")),
-        ("oracle:/d/labels.tif?noise=strong&seed=7", OracleSpec(labels_href="/d/labels.tif", noise="strong", seed=7)),
+        (
+            "oracle:/d/labels.tif?noise=strong&seed=7",
+            OracleSpec(labels_href="/d/labels.tif", noise="strong", seed=7),
+        ),
         ("oracle:labels.tif?noise=none", OracleSpec(labels_href="labels.tif")),
     ],
 )
@@ -51,7 +70,15 @@ def test_parse_oracle(text: str, spec: OracleSpec) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["labels.tif", "oracle:", "oracle:?noise=mild", "oracle:x.tif?noise=loud", "oracle:x.tif?sed=1", "oracle:x?seed=-1"]
+    "text",
+    [
+        "labels.tif",
+        "oracle:",
+        "oracle:?noise=mild",
+        "oracle:x.tif?noise=loud",
+        "oracle:x.tif?sed=1",
+        "oracle:x?seed=-1",
+    ],
 )
 def test_parse_oracle_refuses(text: str) -> None:
     with pytest.raises(InputError, match="To fix"):
@@ -77,7 +104,8 @@ def test_local_ids_are_arbitrary_but_reproducible(tmp_path: Path) -> None:
     labels = np.repeat(np.arange(1, 41, dtype=np.uint32), 4).reshape(16, 10)
     path = str(write_labels(tmp_path / "l.tif", labels))
     full = tile_of(0, 0, 16, 10)
-    first, again = OracleTruth(path).tile(full).labels, OracleTruth(path).tile(full).labels
+    first = OracleTruth(path).tile(full).labels
+    again = OracleTruth(path).tile(full).labels
     assert np.array_equal(first, again)
     assert not np.array_equal(first, labels)
     shifted = OracleTruth(path).tile(tile_of(1, 0, 16, 10)).labels
@@ -86,11 +114,17 @@ def test_local_ids_are_arbitrary_but_reproducible(tmp_path: Path) -> None:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    labels=hnp.arrays(np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, min_side=5, max_side=24), elements=st.integers(0, 6)),
+    labels=hnp.arrays(
+        np.uint16,
+        hnp.array_shapes(min_dims=2, max_dims=2, min_side=5, max_side=24),
+        elements=st.integers(0, 6),
+    ),
     tile_px=st.integers(5, 11),
     halo_px=st.integers(1, 2),
 )
-def test_exact_tiles_partition_like_the_raster(tmp_path: Path, labels: NDArray[np.uint16], tile_px: int, halo_px: int) -> None:
+def test_exact_tiles_partition_like_the_raster(
+    tmp_path: Path, labels: NDArray[np.uint16], tile_px: int, halo_px: int
+) -> None:
     path = write_labels(tmp_path / "l.tif", labels)
     grid = grid_of(*labels.shape)
     truth = OracleTruth.on_grid(OracleSpec(labels_href=str(path)), grid)
@@ -164,19 +198,28 @@ def many_squares(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, NDArray
     return str(write_labels(tmp_path_factory.mktemp("squares") / "l.tif", labels)), labels
 
 
-@pytest.mark.parametrize(("noise", "miss", "split", "reach"), [("mild", 0.03, 0.01, 2), ("strong", 0.10, 0.03, 6)])
-def test_noise_rates(many_squares: tuple[str, NDArray[np.uint32]], noise: str, miss: float, split: float, reach: int) -> None:
+@pytest.mark.parametrize(
+    ("noise", "miss", "split", "reach"), [("mild", 0.03, 0.01, 2), ("strong", 0.10, 0.03, 6)]
+)
+def test_noise_rates(
+    many_squares: tuple[str, NDArray[np.uint32]], noise: str, miss: float, split: float, reach: int
+) -> None:
     path, labels = many_squares
     got = OracleTruth(path, noise, seed=1).tile(tile_of(0, 0, *labels.shape)).labels  # type: ignore[arg-type]
     cells = got.reshape(40, 36, 40, 36).swapaxes(1, 2).reshape(1600, -1)
     n_parts = [np.unique(cell[cell > 0]).size for cell in cells]
     counts = np.bincount(n_parts, minlength=3)
     n = 1600
-    for seen, rate in ((counts[0], miss), (counts[2], split * (1 - miss))):  # squares never touch, so no merges here
+    for seen, rate in (
+        (counts[0], miss),
+        (counts[2], split * (1 - miss)),
+    ):  # squares never touch, so no merges here
         assert abs(seen - n * rate) < 4 * np.sqrt(n * rate)
     moved_beyond = (got > 0) & (labels == 0)
     rows, cols = np.nonzero(moved_beyond)
-    distance = np.maximum(np.maximum(8 - rows % 36, rows % 36 - 27), np.maximum(8 - cols % 36, cols % 36 - 27))
+    distance = np.maximum(
+        np.maximum(8 - rows % 36, rows % 36 - 27), np.maximum(8 - cols % 36, cols % 36 - 27)
+    )
     assert 0 < distance.max() <= reach
 
 
@@ -185,22 +228,31 @@ def test_small_objects_are_missed_more_often(tmp_path: Path) -> None:
     labels[1::5, 1::5] = np.arange(1, 6401).reshape(80, 80)
     got = OracleTruth(str(write_labels(tmp_path / "l.tif", labels)), "mild").tile(tile_of(0, 0, 400, 400))
     expected = 6400 * (1 - 0.13)
-    assert abs(got.n_objects - expected) < 4 * np.sqrt(6400 * 0.13) + 6400 * 0.012  # splits of 1 px leave nothing to split
+    assert (
+        abs(got.n_objects - expected) < 4 * np.sqrt(6400 * 0.13) + 6400 * 0.012
+    )  # splits of 1 px leave nothing to split
 
 
 def test_touching_neighbours_merge(tmp_path: Path) -> None:
     labels = np.repeat(np.arange(1, 3, dtype=np.uint32), 20)[None, :].repeat(30, axis=0)
     path = str(write_labels(tmp_path / "l.tif", labels))
-    counts = np.bincount([OracleTruth(path, "strong", seed=s).tile(tile_of(0, 0, 30, 40)).n_objects for s in range(300)], minlength=3)
+    counts = np.bincount(
+        [OracleTruth(path, "strong", seed=s).tile(tile_of(0, 0, 30, 40)).n_objects for s in range(300)],
+        minlength=3,
+    )
     # both survive 0.81; one object: exactly one missed 0.18, or merged 1 - 0.94**2 of the rest
     assert counts[1] > 300 * 0.18
 
 
-def test_noise_is_reproducible_and_differs_between_tiles(many_squares: tuple[str, NDArray[np.uint32]]) -> None:
+def test_noise_is_reproducible_and_differs_between_tiles(
+    many_squares: tuple[str, NDArray[np.uint32]],
+) -> None:
     path, _ = many_squares
-    left, right = tile_of(0, 0, 360, 360), tile_of(0, 180, 360, 540)
+    left = tile_of(0, 0, 360, 360)
+    right = tile_of(0, 180, 360, 540)
     once, again = (OracleTruth(path, "strong", seed=3).tile(left).labels for _ in range(2))
     assert np.array_equal(once, again)
     assert not np.array_equal(once > 0, OracleTruth(path, "strong", seed=4).tile(left).labels > 0)
-    seam_left, seam_right = once[:, 180:] > 0, OracleTruth(path, "strong", seed=3).tile(right).labels[:, :180] > 0
+    seam_left = once[:, 180:] > 0
+    seam_right = OracleTruth(path, "strong", seed=3).tile(right).labels[:, :180] > 0
     assert not np.array_equal(seam_left, seam_right)

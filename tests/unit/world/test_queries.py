@@ -31,7 +31,12 @@ def test_each_class_has_enough_wordings(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_implicit_wordings_do_not_name_their_class(name: str) -> None:
-    named = {"storage_tank": ["tank"], "pool": ["pool"], "building": ["building", "houses", "roofs"], "lake": ["lake", "pond"]}
+    named = {
+        "storage_tank": ["tank"],
+        "pool": ["pool"],
+        "building": ["building", "houses", "roofs"],
+        "lake": ["lake", "pond"],
+    }
     named |= {"runway": ["runway"], "greenhouse": ["greenhouse", "glasshouse"], "solar_array": ["solar"]}
     named |= {"ripe_field": ["ripe field"], "green_field": ["green field"]}
     for q in queries_of(name):

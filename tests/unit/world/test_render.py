@@ -1,6 +1,8 @@
-"""The renderer. Golden windows: regenerate with `python tests/unit/world/test_render.py` after an intended change of look.
+"""The renderer. Golden windows: regenerate with `python tests/unit/world/test_render.py` after an intended
+change of look.
 
-A changed golden means that models trained on the former look no longer fit: the embedded checkpoints must be retrained.
+A changed golden means that models trained on the former look no longer fit: the embedded checkpoints must be
+retrained.
 """
 
 from __future__ import annotations
@@ -42,18 +44,26 @@ def classes_of(drawn: Rendering) -> np.ndarray:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_windows_agree_where_they_overlap(data: st.DataObject) -> None:
-    world = World.from_seed(data.draw(st.integers(0, 2**40)), scale=data.draw(st.sampled_from([1.0, 1.0, 0.6, 1.31, 1.8])))
-    row, col = data.draw(st.integers(-100_000, 100_000)), data.draw(st.integers(-100_000, 100_000))
+    world = World.from_seed(
+        data.draw(st.integers(0, 2**40)), scale=data.draw(st.sampled_from([1.0, 1.0, 0.6, 1.31, 1.8]))
+    )
+    row = data.draw(st.integers(-100_000, 100_000))
+    col = data.draw(st.integers(-100_000, 100_000))
     whole = Window(row0=row, col0=col, row1=row + 260, col1=col + 230)
-    r, c = data.draw(st.integers(0, 250)), data.draw(st.integers(0, 220))
-    height, width = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 300))
+    r = data.draw(st.integers(0, 250))
+    c = data.draw(st.integers(0, 220))
+    height = data.draw(st.integers(1, 300))
+    width = data.draw(st.integers(1, 300))
     other = Window(row0=row + r, col0=col + c, row1=row + r + height, col1=col + c + width)
-    a, b = render(world, whole), render(world, other)
+    a = render(world, whole)
+    b = render(world, other)
     common = whole.intersect(other)
     assert common is not None
     np.testing.assert_array_equal(a.rgb[common.slices_in(whole)], b.rgb[common.slices_in(other)])
     np.testing.assert_array_equal(keys_of(a)[common.slices_in(whole)], keys_of(b)[common.slices_in(other)])
-    np.testing.assert_array_equal(classes_of(a)[common.slices_in(whole)], classes_of(b)[common.slices_in(other)])
+    np.testing.assert_array_equal(
+        classes_of(a)[common.slices_in(whole)], classes_of(b)[common.slices_in(other)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +71,9 @@ def views() -> list[tuple[World, Rendering]]:
     """One window of 500 x 500 from each of 60 worlds, each at another place of the lattices."""
     drawn = []
     for seed in range(60):
-        world, row, col = World.from_seed(seed), 617 * seed, -1009 * seed
+        world = World.from_seed(seed)
+        row = 617 * seed
+        col = -1009 * seed
         drawn.append((world, render(world, Window(row0=row, col0=col, row1=row + 500, col1=col + 500))))
     return drawn
 
@@ -89,7 +101,8 @@ def test_all_classes_occur_and_most_windows_are_sparse(views: list[tuple[World, 
 def test_some_objects_touch_a_neighbour_of_their_class(views: list[tuple[World, Rendering]]) -> None:
     touching = set()
     for _, drawn in views:
-        keys, names = keys_of(drawn), classes_of(drawn)
+        keys = keys_of(drawn)
+        names = classes_of(drawn)
         side = (keys[:, 1:] != keys[:, :-1]) & (names[:, 1:] == names[:, :-1]) & (names[:, 1:] != "")
         touching |= set(names[:, 1:][side])
     assert {"building", "green_field"} <= touching or {"building", "ripe_field"} <= touching
@@ -108,7 +121,9 @@ def test_some_objects_are_far_larger_than_a_tile() -> None:
 
 
 def test_objects_are_thick_enough(views: list[tuple[World, Rendering]]) -> None:
-    """Whole objects (away from the window's edge) of the compact classes: area and extent as promised at scale 1."""
+    """Whole objects (away from the window's edge) of the compact classes: area and extent as promised at
+    scale 1.
+    """
     least = {"pool": 13, "storage_tank": 17, "building": 18, "greenhouse": 22, "solar_array": 38}
     checked = 0
     for _, drawn in views:
@@ -123,7 +138,9 @@ def test_objects_are_thick_enough(views: list[tuple[World, Rendering]]) -> None:
 
 
 def test_scale_multiplies_sizes() -> None:
-    """At scale 2 the land of rows 2r, 2r + 1 is the land of row r at scale 1: labels agree away from outlines."""
+    """At scale 2 the land of rows 2r, 2r + 1 is the land of row r at scale 1: labels agree away from
+    outlines.
+    """
     one = render(World.from_seed(5), Window(row0=100, col0=25100, row1=400, col1=25400))
     two = render(World.from_seed(5, scale=2.0), Window(row0=200, col0=50200, row1=800, col1=50800))
     assert len(one.objects) > 3
@@ -144,7 +161,8 @@ def test_shadows_fall_away_from_the_sun(views: list[tuple[World, Rendering]]) ->
             reach = 0.5 * np.ptp(cols) + 3
             values = []
             for sign in (1, -1):
-                r, c = int(rows.mean() + sign * reach * numbers[SUN_Y]), int(cols.mean() + sign * reach * numbers[SUN_X])
+                r = int(rows.mean() + sign * reach * numbers[SUN_Y])
+                c = int(cols.mean() + sign * reach * numbers[SUN_X])
                 if not (0 <= r < 500 and 0 <= c < 500) or drawn.labels[r, c]:
                     break
                 values.append(grey[r, c])
@@ -171,7 +189,8 @@ def test_an_absent_class_leaves_the_rest_of_the_land_in_place() -> None:
 
 @pytest.mark.parametrize("name", WINDOWS)
 def test_golden_windows(name: str) -> None:
-    drawn, stored = render(*WINDOWS[name]), np.load(GOLDEN / f"{name}.npz")
+    drawn = render(*WINDOWS[name])
+    stored = np.load(GOLDEN / f"{name}.npz")
     np.testing.assert_array_equal(drawn.labels, stored["labels"])
     assert [o.key for o in drawn.objects] == stored["keys"].tolist()
     assert [o.class_name for o in drawn.objects] == stored["classes"].tolist()
@@ -182,8 +201,11 @@ def regenerate() -> None:
     """Write the golden windows anew."""
     for name, (world, window) in WINDOWS.items():
         drawn = render(world, window)
-        keys, names = np.array([o.key for o in drawn.objects], np.int64), np.array([o.class_name for o in drawn.objects])
-        np.savez_compressed(GOLDEN / f"{name}.npz", rgb=drawn.rgb, labels=drawn.labels, keys=keys, classes=names)
+        keys = np.array([o.key for o in drawn.objects], np.int64)
+        names = np.array([o.class_name for o in drawn.objects])
+        np.savez_compressed(
+            GOLDEN / f"{name}.npz", rgb=drawn.rgb, labels=drawn.labels, keys=keys, classes=names
+        )
         print(name, sorted(set(names.tolist())))
 
 

@@ -20,9 +20,17 @@ from pipeline.schema import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
 from pipeline.world.render import render
-from pipeline.world.scene import FILES, SceneSummary, check_target, number_components, scene_window, write_world
+from pipeline.world.scene import (
+    FILES,
+    SceneSummary,
+    check_target,
+    number_components,
+    scene_window,
+    write_world,
+)
 
-SEED, SIZE = 12, 1200
+SEED = 12
+SIZE = 1200
 WINDOW = scene_window(SIZE, origin_row=-300, origin_col=500)
 
 
@@ -66,7 +74,9 @@ def test_scene_is_a_cog_with_the_drawn_pixels(scene: SceneSummary) -> None:
         assert source.nodata is None
         assert (source.transform.c, source.transform.f) == (400_000 + 250, 5_800_000 + 150)
         pixels = source.read().transpose(1, 2, 0)
-    part = Window(row0=WINDOW.row0 + 700, col0=WINDOW.col0 + 450, row1=WINDOW.row0 + 900, col1=WINDOW.col0 + 700)
+    part = Window(
+        row0=WINDOW.row0 + 700, col0=WINDOW.col0 + 450, row1=WINDOW.row0 + 900, col1=WINDOW.col0 + 700
+    )
     np.testing.assert_array_equal(pixels[700:900, 450:700], render(World.from_seed(SEED), part).rgb)
 
 
@@ -100,7 +110,12 @@ def test_polygons_rasterise_back_to_the_labels(scene: SceneSummary) -> None:
     assert table.instance_id.is_monotonic_increasing
     assert table.is_valid.all()
     assert set(table.geom_type) == {"Polygon"}
-    back = rasterize(zip(table.geometry, table.instance_id, strict=True), out_shape=ids.shape, transform=transform, dtype="int32")
+    back = rasterize(
+        zip(table.geometry, table.instance_id, strict=True),
+        out_shape=ids.shape,
+        transform=transform,
+        dtype="int32",
+    )
     np.testing.assert_array_equal(back, ids)
     np.testing.assert_allclose(table.area, [0.25 * (ids == k).sum() for k in table.instance_id])
 
@@ -136,18 +151,23 @@ def test_aoi_and_queries(scene: SceneSummary) -> None:
 
 
 def test_scenes_of_one_world_overlap_on_the_map(scene: SceneSummary, tmp_path: Path) -> None:
-    other = write_world(World.from_seed(SEED), scene_window(256, origin_row=0, origin_col=900), tmp_path / "o")
+    other = write_world(
+        World.from_seed(SEED), scene_window(256, origin_row=0, origin_col=900), tmp_path / "o"
+    )
     with rasterio.open(scene.out / "scene.tif") as a, rasterio.open(other.out / "scene.tif") as b:
         np.testing.assert_array_equal(a.read(window=a.window(*b.bounds)), b.read())
 
 
 def test_again_gives_equal_results(tmp_path: Path) -> None:
-    window, out = scene_window(300, origin_row=20_000), tmp_path / "w"
+    window = scene_window(300, origin_row=20_000)
+    out = tmp_path / "w"
     first = write_world(World.from_seed(4), window, out)
     before = {name: (out / name).read_bytes() for name in FILES if not name.endswith(".tif")}
     pixels = read(out / "scene.tif"), read(out / "labels.tif")
     steps: list[tuple[str, float]] = []
-    second = write_world(World.from_seed(4), window, out, progress=lambda step, share: steps.append((step, share)))
+    second = write_world(
+        World.from_seed(4), window, out, progress=lambda step, share: steps.append((step, share))
+    )
     assert first == second
     assert before == {name: (out / name).read_bytes() for name in before}
     np.testing.assert_array_equal(pixels[0], read(out / "scene.tif"))
@@ -213,9 +233,14 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path, earlier: bool) -> Non
 
 
 @pytest.mark.parametrize("n_moved", range(len(FILES)))
-def test_a_move_that_was_interrupted_is_known_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_moved: int) -> None:
-    """Scene 5 over scene 4, stopped after some of its files are in place; a note of the user's lies beside them."""
-    out, moves = tmp_path / "w", iter(range(len(FILES)))
+def test_a_move_that_was_interrupted_is_known_and_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_moved: int
+) -> None:
+    """Scene 5 over scene 4, stopped after some of its files are in place; a note of the user's lies beside
+    them.
+    """
+    out = tmp_path / "w"
+    moves = iter(range(len(FILES)))
     write_world(World.from_seed(4), scene_window(64), out)
     (out / "note.txt").write_text("mine")
     replace = Path.replace
@@ -245,7 +270,9 @@ def test_a_scene_of_the_users_own_is_not_taken_for_one_that_was_interrupted(tmp_
     assert (tmp_path / "scene.tif").read_bytes() == b"an orthophoto"
 
 
-def test_a_place_below_a_file_or_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_below_a_file_or_without_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "f").write_text("x")
     with pytest.raises(InputError, match=r"can be made and written to.*Not a directory"):
         write_world(World.from_seed(4), scene_window(64), tmp_path / "f" / "w")
@@ -273,7 +300,12 @@ def test_a_file_as_target_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("size", "row", "col", "word"),
-    [(10, 0, 0, "--size"), (20_000, 0, 0, "--size"), (64, 10**6, 0, "--origin-row"), (64, 0, -(10**6), "--origin-col")],
+    [
+        (10, 0, 0, "--size"),
+        (20_000, 0, 0, "--size"),
+        (64, 10**6, 0, "--origin-row"),
+        (64, 0, -(10**6), "--origin-col"),
+    ],
 )
 def test_bad_windows_are_refused(size: int, row: int, col: int, word: str) -> None:
     with pytest.raises(InputError, match=word):

@@ -6,7 +6,25 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.world.shapes import AUX, COLUMNS, DISC, ELL, L_SITE, P1, P2, RECT, X0, X1, Y0, Y1, blob_depth, depth, put, put_blob, put_quad
+from pipeline.world.shapes import (
+    AUX,
+    COLUMNS,
+    DISC,
+    ELL,
+    L_SITE,
+    P1,
+    P2,
+    RECT,
+    X0,
+    X1,
+    Y0,
+    Y1,
+    blob_depth,
+    depth,
+    put,
+    put_blob,
+    put_quad,
+)
 
 CORNERS = ((0.0, 0.0), (10.0, 0.0), (12.0, 8.0), (-1.0, 9.0))
 
@@ -72,7 +90,8 @@ def test_blob_stays_inside_its_bounds(h: int, angle: float) -> None:
     put_blob(table, 0, 3, 2, 5.0, -7.0, 40.0, np.uint64(h))
     o = table[0]
     reach = o[X1] - 5.0
-    x, y = 5.0 + reach * np.cos(angle), -7.0 + reach * np.sin(angle)
+    x = 5.0 + reach * np.cos(angle)
+    y = -7.0 + reach * np.sin(angle)
     assert blob_depth(o, 5.0, -7.0) > 0.0
     assert blob_depth(o, x, y) <= 0.0
 

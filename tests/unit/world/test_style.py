@@ -17,7 +17,9 @@ def test_every_class_is_absent_in_some_worlds_and_present_in_most() -> None:
 
 
 def test_style_is_a_function_of_the_seed() -> None:
-    a, b, c = derive_style(5), derive_style(5), derive_style(6)
+    a = derive_style(5)
+    b = derive_style(5)
+    c = derive_style(6)
     np.testing.assert_array_equal(a.numbers, b.numbers)
     np.testing.assert_array_equal(a.palette, b.palette)
     assert (a.numbers != c.numbers).sum() > 25

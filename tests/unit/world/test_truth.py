@@ -29,7 +29,17 @@ def test_polygons_give_the_raster_back(codes: np.ndarray) -> None:
 
 def test_a_ring_that_meets_itself_becomes_a_valid_polygon() -> None:
     """Two holes that touch in a corner, and an exterior that touches itself in a corner."""
-    picture = ["#####..", "#.###..", "##.##..", "#####..", ".......", "###....", "#.#....", "##.#...", "####..."]
+    picture = [
+        "#####..",
+        "#.###..",
+        "##.##..",
+        "#####..",
+        ".......",
+        "###....",
+        "#.#....",
+        "##.#...",
+        "####...",
+    ]
     codes = np.array([[c == "#" for c in row] for row in picture]).astype(np.int32)
     ids, _ = number_components(codes)
     order, polygons = polygons_of(ids)
@@ -40,7 +50,10 @@ def test_a_ring_that_meets_itself_becomes_a_valid_polygon() -> None:
 def test_area_of_interest_covers_every_pixel() -> None:
     from pyproj import Transformer
 
-    west, south, east, north = 408192.0, 5791808.0, 416384.0, 5800000.0
+    west = 408192.0
+    south = 5791808.0
+    east = 416384.0
+    north = 5800000.0
     ring = aoi_feature((west, south, east, north))["features"][0]["geometry"]["coordinates"][0]
     assert ring[0] == ring[-1]
     back = Transformer.from_crs("EPSG:4326", "EPSG:32633", always_xy=True)
@@ -54,7 +67,9 @@ def test_area_of_interest_covers_every_pixel() -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_questions_of_a_scene(seed: int) -> None:
     left_out = frozenset({CLASSES[seed % 9]})
-    counts = {name: 1 + (seed + k) % 7 for k, name in enumerate(CLASSES) if name not in left_out and (seed + k) % 4}
+    counts = {
+        name: 1 + (seed + k) % 7 for k, name in enumerate(CLASSES) if name not in left_out and (seed + k) % 4
+    }
     rows = scene_queries(seed, counts, left_out)
     assert [row["kind"] for row in rows[:3]] == ["implicit", "explicit", "absent"]
     assert rows[0]["class"] in counts

@@ -12,7 +12,15 @@ import pyarrow.parquet as pq
 import pyproj
 import shapely
 
-_TYPES = {"Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection"}
+_TYPES = {
+    "Point",
+    "LineString",
+    "Polygon",
+    "MultiPoint",
+    "MultiLineString",
+    "MultiPolygon",
+    "GeometryCollection",
+}
 
 
 def checked_geo(path: Path) -> dict[str, Any]:
@@ -24,7 +32,16 @@ def checked_geo(path: Path) -> dict[str, Any]:
     assert geo["primary_column"] == "geometry"
     assert list(geo["columns"]) == ["geometry"]
     column: dict[str, Any] = geo["columns"]["geometry"]
-    assert set(column) <= {"encoding", "geometry_types", "crs", "edges", "orientation", "bbox", "covering", "epoch"}
+    assert set(column) <= {
+        "encoding",
+        "geometry_types",
+        "crs",
+        "edges",
+        "orientation",
+        "bbox",
+        "covering",
+        "epoch",
+    }
     assert column["encoding"] == "WKB"
     assert column["edges"] == "planar"
     assert column["orientation"] == "counterclockwise"

@@ -8,7 +8,18 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.schema import BlockRecord, Fragment, Prompt, Reason, RunGrid, Scene, TileLattice, TileRecord, TileStatus, Window
+from pipeline.schema import (
+    BlockRecord,
+    Fragment,
+    Prompt,
+    Reason,
+    RunGrid,
+    Scene,
+    TileLattice,
+    TileRecord,
+    TileStatus,
+    Window,
+)
 from pipeline.write.coverage import write_coverage
 from pipeline.write.instances import InstanceMeta, InstanceTable, write_instances
 from pipeline.write.masks_zarr import MaskStore, ShardPixels, create_masks, finalise, score_bytes, write_shard
@@ -21,18 +32,29 @@ from pipeline.write.stac_item import ItemInputs, write_item
 UTM36N = "EPSG:32636"
 
 
-def grid_of(width: int = 50, height: int = 40, *, crs: str | None = UTM36N, transform: tuple[float, ...] | None = None) -> RunGrid:
+def grid_of(
+    width: int = 50, height: int = 40, *, crs: str | None = UTM36N, transform: tuple[float, ...] | None = None
+) -> RunGrid:
     from pyproj import CRS
 
     wkt = None if crs is None else CRS.from_user_input(crs).to_wkt()
-    return RunGrid(crs_wkt=wkt, transform=transform or (0.5, 0.0, 450000.0, 0.0, -0.5, 36000.0), width=width, height=height)
+    return RunGrid(
+        crs_wkt=wkt,
+        transform=transform or (0.5, 0.0, 450000.0, 0.0, -0.5, 36000.0),
+        width=width,
+        height=height,
+    )
 
 
-def lattice_of(grid: RunGrid | None = None, *, tile_px: int = 16, halo_px: int = 3, block_tiles: int = 2) -> TileLattice:
+def lattice_of(
+    grid: RunGrid | None = None, *, tile_px: int = 16, halo_px: int = 3, block_tiles: int = 2
+) -> TileLattice:
     return TileLattice(grid=grid or grid_of(), tile_px=tile_px, halo_px=halo_px, block_tiles=block_tiles)
 
 
-def fragments_of(labels: NDArray[np.uint16], tile_read: Window, core: Window, width: int) -> tuple[Fragment, ...]:
+def fragments_of(
+    labels: NDArray[np.uint16], tile_read: Window, core: Window, width: int
+) -> tuple[Fragment, ...]:
     """Fragments counted pixel by pixel, as a slow and obvious oracle would."""
     found = []
     for local in sorted(set(labels.ravel().tolist()) - {0}):
@@ -48,7 +70,12 @@ def fragments_of(labels: NDArray[np.uint16], tile_read: Window, core: Window, wi
                 full_px=len(rows),
                 core_px=int(inside.sum()),
                 anchor=int(anchors.min()) if anchors.size else -1,
-                window=Window(row0=int(rows.min()), col0=int(cols.min()), row1=int(rows.max()) + 1, col1=int(cols.max()) + 1),
+                window=Window(
+                    row0=int(rows.min()),
+                    col0=int(cols.min()),
+                    row1=int(rows.max()) + 1,
+                    col1=int(cols.max()) + 1,
+                ),
                 censored=0,
                 margin=2,
             )
@@ -56,12 +83,15 @@ def fragments_of(labels: NDArray[np.uint16], tile_read: Window, core: Window, wi
     return tuple(found)
 
 
-def found_tile(lattice: TileLattice, row: int, col: int, *, query_index: int = 0, seed: int = 0) -> TileRecord:
+def found_tile(
+    lattice: TileLattice, row: int, col: int, *, query_index: int = 0, seed: int = 0
+) -> TileRecord:
     tile = lattice.tile(row, col)
     rng = np.random.default_rng((seed, row, col, query_index))
     labels = np.zeros(tile.read.shape, dtype=np.uint16)
     for local in (1, 2, 3):
-        r, c = rng.integers(0, labels.shape[0] - 2), rng.integers(0, labels.shape[1] - 2)
+        r = rng.integers(0, labels.shape[0] - 2)
+        c = rng.integers(0, labels.shape[1] - 2)
         labels[r : r + 4, c : c + 3] = local
     return TileRecord(
         tile=tile,
@@ -71,7 +101,12 @@ def found_tile(lattice: TileLattice, row: int, col: int, *, query_index: int = 0
         reply='<think>two "roofs" – é</think><answer>[…]</answer>',
         rationale='two "roofs" – é',
         prompts=(
-            Prompt(box_xyxy=(1.5, 2.0, 9.25, 7.0), points_xy=((3.0, 4.0), (5.5, 6.5)), point_labels=(1, 0), label="roof"),
+            Prompt(
+                box_xyxy=(1.5, 2.0, 9.25, 7.0),
+                points_xy=((3.0, 4.0), (5.5, 6.5)),
+                point_labels=(1, 0),
+                label="roof",
+            ),
             Prompt(box_xyxy=None, points_xy=((0.1, 0.2),), point_labels=(1,)),
         ),
         n_dropped=1,
@@ -83,10 +118,25 @@ def found_tile(lattice: TileLattice, row: int, col: int, *, query_index: int = 0
 
 
 def plain_tile(
-    lattice: TileLattice, row: int, col: int, status: TileStatus, reason: Reason, *, query_index: int = 0, error: str = ""
+    lattice: TileLattice,
+    row: int,
+    col: int,
+    status: TileStatus,
+    reason: Reason,
+    *,
+    query_index: int = 0,
+    error: str = "",
 ) -> TileRecord:
     tile = lattice.tile(row, col)
-    return TileRecord(tile=tile, query_index=query_index, status=status, reason=reason, error=error, n_calls=1, valid_px=tile.core.area_px)
+    return TileRecord(
+        tile=tile,
+        query_index=query_index,
+        status=status,
+        reason=reason,
+        error=error,
+        n_calls=1,
+        valid_px=tile.core.area_px,
+    )
 
 
 def mixed_record(lattice: TileLattice, *, fingerprint: str = "f" * 64) -> BlockRecord:
@@ -106,7 +156,14 @@ def mixed_record(lattice: TileLattice, *, fingerprint: str = "f" * 64) -> BlockR
         mask = np.ones(row.tile.core.shape, dtype=np.bool_)
         mask[0, : row.tile.tile_col + 1] = False
         valid[row.tile.tile_id] = mask
-    return BlockRecord(block_id="b00000_00000", fingerprint=fingerprint, tiles=tiles, valid=valid, n_embeddings=4, elapsed_s=1.25)
+    return BlockRecord(
+        block_id="b00000_00000",
+        fingerprint=fingerprint,
+        tiles=tiles,
+        valid=valid,
+        n_embeddings=4,
+        elapsed_s=1.25,
+    )
 
 
 def assert_same_record(got: BlockRecord, want: BlockRecord) -> None:
@@ -176,8 +233,10 @@ def id_raster(height: int = 40, width: int = 50, *, seed: int = 0, n: int = 6) -
     rng = np.random.default_rng(seed)
     raw = np.zeros((height, width), dtype=np.int32)
     for value in range(1, n + 1):
-        r, c = int(rng.integers(0, height - 3)), int(rng.integers(0, width - 3))
-        h, w = int(rng.integers(2, height // 2)), int(rng.integers(2, width // 2))
+        r = int(rng.integers(0, height - 3))
+        c = int(rng.integers(0, width - 3))
+        h = int(rng.integers(2, height // 2))
+        w = int(rng.integers(2, width // 2))
         raw[r : r + h, c : c + w] = value
         if h > 4 and w > 4:
             raw[r + 2 : r + h - 2, c + 2 : c + w - 2] = 0
@@ -204,7 +263,8 @@ def canonical_ids(raw: NDArray[np.int32]) -> NDArray[np.uint64]:
 def table_of(rasters: list[NDArray[np.uint64]]) -> InstanceTable:
     """Instances of one id raster per query; polygons are unions of pixel squares."""
     rows = [(q, int(value)) for q, ids in enumerate(rasters) for value in np.unique(ids) if value]
-    polygons, areas = np.empty(len(rows), dtype=object), np.zeros(len(rows), dtype=np.int64)
+    polygons = np.empty(len(rows), dtype=object)
+    areas = np.zeros(len(rows), dtype=np.int64)
     for i, (q, value) in enumerate(rows):
         r, c = np.nonzero(rasters[q] == value)
         polygons[i] = shapely.union_all(shapely.box(c, r, c + 1, r + 1)).simplify(0)
@@ -230,13 +290,19 @@ def table_of(rasters: list[NDArray[np.uint64]]) -> InstanceTable:
     )
 
 
-def write_rasters(path: Path, lattice: TileLattice, rasters: list[NDArray[np.uint64]], table: InstanceTable) -> MaskStore:
+def write_rasters(
+    path: Path, lattice: TileLattice, rasters: list[NDArray[np.uint64]], table: InstanceTable
+) -> MaskStore:
     """The whole store, shard by shard; everything was looked at but the grid's first row."""
     store = create_masks(path, lattice, QUERIES[: len(rasters)])
     ids = np.stack(rasters)
     scores = np.stack(
         [
-            score_bytes(raster, instance_id=table.instance_id[table.query_index == q], score=table.score[table.query_index == q])
+            score_bytes(
+                raster,
+                instance_id=table.instance_id[table.query_index == q],
+                score=table.score[table.query_index == q],
+            )
             for q, raster in enumerate(rasters)
         ]
     )
@@ -246,14 +312,17 @@ def write_rasters(path: Path, lattice: TileLattice, rasters: list[NDArray[np.uin
         for block_col in range(lattice.n_block_cols):
             window = lattice.block_core(block_row, block_col)
             rows, cols = window.slices_in(lattice.grid.window)
-            pixels = ShardPixels(ids=ids[:, rows, cols], scores=scores[:, rows, cols], looked_at=looked_at[:, rows, cols])
+            pixels = ShardPixels(
+                ids=ids[:, rows, cols], scores=scores[:, rows, cols], looked_at=looked_at[:, rows, cols]
+            )
             write_shard(store, block_row, block_col, pixels)
     return store
 
 
 def golden_run(folder: Path) -> None:
     """Every format of a run directory, from the worlds of this file."""
-    run_dir, info = RunDir(folder), run_info()
+    run_dir = RunDir(folder)
+    info = run_info()
     lattice = info.lattice
     write_run_json(run_dir.run_json, info)
     inside = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_)

@@ -25,7 +25,9 @@ _POOLS: list[pa.MemoryPool] = []
 
 
 def random_rows(n: int, seed: int, *, n_queries: int = 3, no_m2: bool = False) -> pd.DataFrame:
-    """n objects with many ties; about one in twelve has two to five rows. Areas are multiples of a quarter, so sums are exact."""
+    """n objects with many ties; about one in twelve has two to five rows. Areas are multiples of a quarter,
+    so sums are exact.
+    """
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -36,7 +38,10 @@ def random_rows(n: int, seed: int, *, n_queries: int = 3, no_m2: bool = False) -
         }
     )
     if n > 3:
-        frame.loc[1, ["instance_id", "query_index"]] = [frame.loc[0, "instance_id"], (frame.loc[0, "query_index"] + 1) % n_queries]
+        frame.loc[1, ["instance_id", "query_index"]] = [
+            frame.loc[0, "instance_id"],
+            (frame.loc[0, "query_index"] + 1) % n_queries,
+        ]
     frame = frame.drop_duplicates(["query_index", "instance_id"])
     frame = frame.loc[frame.index.repeat(frame["n_parts"])].reset_index(drop=True)
     frame["part_no"] = frame.groupby(["query_index", "instance_id"]).cumcount()
@@ -45,7 +50,9 @@ def random_rows(n: int, seed: int, *, n_queries: int = 3, no_m2: bool = False) -
     return frame
 
 
-def write_narrow(run_dir: RunDir, frame: pd.DataFrame, *, n_files: int = 1, group_rows: int = ROW_GROUP_ROWS) -> RunDir:
+def write_narrow(
+    run_dir: RunDir, frame: pd.DataFrame, *, n_files: int = 1, group_rows: int = ROW_GROUP_ROWS
+) -> RunDir:
     """The counted columns of instances/, in the order of the frame."""
     run_dir.instances.mkdir(parents=True, exist_ok=True)
     schema = pa.schema([SCHEMA.field(name) for name in NARROW])

@@ -63,7 +63,11 @@ def test_one_row_per_tile_with_the_status_not_to_be_overlooked(tmp_path: Path) -
     assert rows["r00001c00000"]["reasons"] == ["prompter", "gate"]
     assert rows["r00000c00000"]["valid_share"] == 1.0
     outside = rows["r00003c00004"]
-    assert (outside["status"], outside["statuses"], outside["block_id"]) == ("empty", ["empty", "empty"], "b00001_00002")
+    assert (outside["status"], outside["statuses"], outside["block_id"]) == (
+        "empty",
+        ["empty", "empty"],
+        "b00001_00002",
+    )
     assert (outside["n_calls"], outside["n_fragments"], outside["valid_share"]) == (0, [0, 0], 0.0)
 
 
@@ -125,22 +129,33 @@ OUTCOMES = st.sampled_from(
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(OUTCOMES, OUTCOMES), min_size=20, max_size=20), st.lists(st.booleans(), min_size=20, max_size=20))
+@given(
+    st.lists(st.tuples(OUTCOMES, OUTCOMES), min_size=20, max_size=20),
+    st.lists(st.booleans(), min_size=20, max_size=20),
+)
 def test_planned_is_found_plus_empty_plus_failed_whatever_happens(
-    tmp_path: Path, outcomes: list[tuple[tuple[TileStatus, Reason], tuple[TileStatus, Reason]]], wanted: list[bool]
+    tmp_path: Path,
+    outcomes: list[tuple[tuple[TileStatus, Reason], tuple[TileStatus, Reason]]],
+    wanted: list[bool],
 ) -> None:
     inside = np.array(wanted).reshape(LATTICE.n_tile_rows, LATTICE.n_tile_cols)
     run_dir = RunDir(tmp_path)
     for block_row in range(LATTICE.n_block_rows):
         for block_col in range(LATTICE.n_block_cols):
-            tiles = [t for t in LATTICE.tiles_of_block(block_row, block_col) if inside[t.tile_row, t.tile_col]]
+            tiles = [
+                t for t in LATTICE.tiles_of_block(block_row, block_col) if inside[t.tile_row, t.tile_col]
+            ]
             rows = tuple(
-                plain_tile(LATTICE, t.tile_row, t.tile_col, *outcomes[t.tile_row * 5 + t.tile_col][q], query_index=q)
+                plain_tile(
+                    LATTICE, t.tile_row, t.tile_col, *outcomes[t.tile_row * 5 + t.tile_col][q], query_index=q
+                )
                 for t in tiles
                 for q in range(2)
             )
             valid = {t.tile_id: np.ones(t.core.shape, dtype=np.bool_) for t in tiles}
-            record = BlockRecord(block_id=f"b{block_row:05d}_{block_col:05d}", fingerprint=FP, tiles=rows, valid=valid)
+            record = BlockRecord(
+                block_id=f"b{block_row:05d}_{block_col:05d}", fingerprint=FP, tiles=rows, valid=valid
+            )
             if tiles:
                 write_block_record(run_dir, record, lattice=LATTICE)
     count = ledger(tmp_path, inside)
@@ -155,7 +170,12 @@ def test_planned_is_found_plus_empty_plus_failed_whatever_happens(
 def test_errors_carry_no_token(tmp_path: Path) -> None:
     record = mixed_record(LATTICE)
     rows = (
-        replace(record.tiles[0], status=TileStatus.FAILED, reason=Reason.UNREADABLE, error="403 https://h/a.tif?sig=SECRET"),
+        replace(
+            record.tiles[0],
+            status=TileStatus.FAILED,
+            reason=Reason.UNREADABLE,
+            error="403 https://h/a.tif?sig=SECRET",
+        ),
         *record.tiles[1:],
     )
     write_block_record(RunDir(tmp_path), replace(record, tiles=rows), lattice=LATTICE)
@@ -170,7 +190,10 @@ def test_a_gated_runs_ledger_says_what_the_gate_thought(tmp_path: Path) -> None:
     ledger(tmp_path, MIXED)
     assert "gate_p" not in pq.read_schema(tmp_path / "coverage.parquet").names
     write_coverage(RunDir(tmp_path), LATTICE, MIXED, fingerprint=FP, n_queries=2, gated=True).require()
-    rows = {row["tile_id"]: (row["gate_p"], row["audited"]) for row in pq.read_table(tmp_path / "coverage.parquet").to_pylist()}
+    rows = {
+        row["tile_id"]: (row["gate_p"], row["audited"])
+        for row in pq.read_table(tmp_path / "coverage.parquet").to_pylist()
+    }
     assert rows["r00000c00000"] == ([0.25, None], [True, False])
     assert rows["r00000c00001"] == ([None, None], [False, False])
     assert rows["r00003c00003"] == ([None, None], [False, False])

@@ -20,7 +20,9 @@ SCHEMA = pa.schema([("n", pa.int32())])
 
 def slab(start: int, n: int) -> pa.Table:
     x = np.arange(start, start + n, dtype=np.float64)
-    return with_geometry(pa.table({"n": pa.array(np.arange(start, start + n), pa.int32())}), shapely.box(x, 0, x + 1, 1))
+    return with_geometry(
+        pa.table({"n": pa.array(np.arange(start, start + n), pa.int32())}), shapely.box(x, 0, x + 1, 1)
+    )
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -28,17 +30,28 @@ def slab(start: int, n: int) -> pa.Table:
 def test_rows_keep_their_order_in_groups_of_bounded_size(tmp_path: Path, sizes: list[int]) -> None:
     starts = np.cumsum([0, *sizes])
     path = tmp_path / "a.parquet"
-    n = write_geo_parquet(path, (slab(int(s), k) for s, k in zip(starts, sizes, strict=False)), schema=SCHEMA, grid=grid_of())
+    n = write_geo_parquet(
+        path, (slab(int(s), k) for s, k in zip(starts, sizes, strict=False)), schema=SCHEMA, grid=grid_of()
+    )
     assert n == sum(sizes)
     assert pq.read_table(path)["n"].to_pylist() == list(range(n))
     groups = pq.ParquetFile(path).metadata
-    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)][:-1] == [ROW_GROUP_ROWS] * (groups.num_row_groups - 1)
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)][:-1] == [ROW_GROUP_ROWS] * (
+        groups.num_row_groups - 1
+    )
 
 
 def test_rules_hold_for_polygons_mixtures_and_nothing(tmp_path: Path) -> None:
-    two = np.array([shapely.box(0, 0, 1, 1), shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(5, 5, 6, 9)])], dtype=object)
+    two = np.array(
+        [shapely.box(0, 0, 1, 1), shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(5, 5, 6, 9)])],
+        dtype=object,
+    )
     mixed = with_geometry(pa.table({"n": pa.array([1, 2], pa.int32())}), two)
-    for tables, types in (([slab(0, 3)], ["Polygon"]), ([slab(0, 3), mixed], ["MultiPolygon", "Polygon"]), ([], [])):
+    for tables, types in (
+        ([slab(0, 3)], ["Polygon"]),
+        ([slab(0, 3), mixed], ["MultiPolygon", "Polygon"]),
+        ([], []),
+    ):
         write_geo_parquet(tmp_path / "a.parquet", tables, schema=SCHEMA, grid=grid_of())
         assert checked_geo(tmp_path / "a.parquet")["geometry_types"] == types
         assert geopandas.read_parquet(tmp_path / "a.parquet").crs.to_epsg() == 32636

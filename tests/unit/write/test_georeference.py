@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from record_world import grid_of
 
 from pipeline.schema import RunGrid
-from pipeline.write.georeference import authority_code_of, geodesic_area_m2, is_on_earth, is_rotated, to_crs_coordinates, to_lonlat
+from pipeline.write.georeference import (
+    authority_code_of,
+    geodesic_area_m2,
+    is_on_earth,
+    is_rotated,
+    to_crs_coordinates,
+    to_lonlat,
+)
 
 E2 = 0.0066943799901413165
 A_M = 6378137.0
@@ -35,7 +42,9 @@ def cell_area_m2(lat0: float, lat1: float, width_deg: float) -> float:
 def test_lonlat_cells_have_the_area_of_the_formula(lat: float) -> None:
     step = 0.001
     grid = grid_of(100, 100, crs="OGC:CRS84", transform=(step, 0.0, 10.0, 0.0, -step, lat))
-    small, large, holed = shapely.box(0, 0, 1, 1), shapely.box(0, 0, 100, 100), shapely.box(0, 0, 10, 10) - shapely.box(3, 3, 5, 7)
+    small = shapely.box(0, 0, 1, 1)
+    large = shapely.box(0, 0, 100, 100)
+    holed = shapely.box(0, 0, 10, 10) - shapely.box(3, 3, 5, 7)
     areas = geodesic_area_m2([small, large, holed], grid)
     want = [cell_area_m2(lat - step, lat, step), cell_area_m2(lat - 0.1, lat, 0.1)]
     want.append(cell_area_m2(lat - 0.01, lat, 0.01) - cell_area_m2(lat - 0.007, lat - 0.003, 0.002))
@@ -68,14 +77,19 @@ def test_feet_multipolygons_and_the_antimeridian() -> None:
     parts = shapely.MultiPolygon([shapely.box(0, 0, 5, 5), shapely.box(50, 50, 55, 55)])
     np.testing.assert_allclose(
         geodesic_area_m2([shapely.box(0, 0, 100, 100), parts], across),
-        [cell_area_m2(49.9, 50.0, 0.1), cell_area_m2(49.995, 50.0, 0.005) + cell_area_m2(49.945, 49.95, 0.005)],
+        [
+            cell_area_m2(49.9, 50.0, 0.1),
+            cell_area_m2(49.995, 50.0, 0.005) + cell_area_m2(49.945, 49.95, 0.005),
+        ],
         rtol=2e-6,
     )
 
 
 def test_without_a_place_on_earth_there_is_no_area() -> None:
     assert np.isnan(geodesic_area_m2([shapely.box(0, 0, 1, 1)], grid_of(crs=None))).all()
-    local = 'ENGCRS["site",EDATUM["site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
+    local = (
+        'ENGCRS["site",EDATUM["site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
+    )
     grid = RunGrid(crs_wkt=local, transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0), width=5, height=5)
     assert np.isnan(geodesic_area_m2([shapely.box(0, 0, 1, 1)], grid)).all()
     assert not is_on_earth(grid)
@@ -96,7 +110,9 @@ def test_the_affine_is_rasterios_and_shells_turn_left(transform: tuple[float, ..
     grid = grid_of(transform=transform)
     (moved,) = to_crs_coordinates([shapely.box(2, 3, 7, 9) - shapely.box(4, 4, 5, 5)], grid)
     corners = {(2, 3), (7, 3), (7, 9), (2, 9)}
-    assert set(moved.exterior.coords) == {rasterio.Affine(*transform) @ (float(x), float(y)) for x, y in corners}
+    assert set(moved.exterior.coords) == {
+        rasterio.Affine(*transform) @ (float(x), float(y)) for x, y in corners
+    }
     assert moved.exterior.is_ccw
     assert not moved.interiors[0].is_ccw
     assert is_rotated(grid)
@@ -110,7 +126,9 @@ def test_pixel_space_ignores_the_affine_of_a_source_without_crs() -> None:
 
 def test_lonlat_and_codes() -> None:
     (moved,) = to_lonlat([shapely.box(0, 0, 50, 40)], grid_of())
-    corner = shapely.Point(pyproj.Transformer.from_crs(32636, 4326, always_xy=True).transform(450000.0, 36000.0))
+    corner = shapely.Point(
+        pyproj.Transformer.from_crs(32636, 4326, always_xy=True).transform(450000.0, 36000.0)
+    )
     assert shapely.MultiPoint(moved.exterior.coords).distance(corner) < 1e-12
     assert authority_code_of(grid_of()) == "EPSG:32636"
     assert authority_code_of(grid_of(crs=None)) is None

@@ -37,22 +37,35 @@ PROMPTS = (
 @pytest.fixture
 def book(tmp_path: Path) -> PromptBook:
     """Blocks (0, 0) and (1, 2), two queries in the first; the second query has other prompts."""
-    rows = [replace(found_tile(LATTICE, r, c), prompts=PROMPTS, rationale=f"tile {r} {c}") for r, c in ((0, 1), (1, 0))]
+    rows = [
+        replace(found_tile(LATTICE, r, c), prompts=PROMPTS, rationale=f"tile {r} {c}")
+        for r, c in ((0, 1), (1, 0))
+    ]
     rows.append(replace(found_tile(LATTICE, 0, 1, query_index=1), prompts=(), rationale="of the other query"))
     far = (replace(found_tile(LATTICE, 2, 4), prompts=PROMPTS[:1], rationale="far"),)
     for block_id, tiles in (("b00000_00000", tuple(rows)), ("b00001_00002", far)):
         valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_) for row in tiles}
-        write_block_record(RunDir(tmp_path), BlockRecord(block_id=block_id, fingerprint=FP, tiles=tiles, valid=valid), lattice=LATTICE)
+        write_block_record(
+            RunDir(tmp_path),
+            BlockRecord(block_id=block_id, fingerprint=FP, tiles=tiles, valid=valid),
+            lattice=LATTICE,
+        )
     return PromptBook(LATTICE, 0, RunDir(tmp_path).block, FP)
 
 
 def test_prompts_are_found_and_moved_to_the_grid(book: PromptBook) -> None:
-    tile, prompt = np.array([14, 5, 1, 1]), np.array([0, 1, 2, 0])
+    tile = np.array([14, 5, 1, 1])
+    prompt = np.array([0, 1, 2, 0])
     rows = book.look_up(tile, prompt).to_pylist()
     assert [row["rationale"] for row in rows] == ["far", "tile 1 0", "tile 0 1", "tile 0 1"]
     assert [row["label"] for row in rows] == ["a", "b", "é", "a"]
     read = [LATTICE.tile(*divmod(t, 5)).read for t in tile.tolist()]
-    assert rows[0]["box_px"] == [1.0 + read[0].col0, 2.0 + read[0].row0, 3.5 + read[0].col0, 4.0 + read[0].row0]
+    assert rows[0]["box_px"] == [
+        1.0 + read[0].col0,
+        2.0 + read[0].row0,
+        3.5 + read[0].col0,
+        4.0 + read[0].row0,
+    ]
     assert rows[1]["box_px"] is None
     assert rows[1]["points"] == [{"x": 0.25 + read[1].col0, "y": 0.5 + read[1].row0, "label": 1}]
     assert rows[2]["points"] == []
@@ -69,7 +82,10 @@ def test_a_prompt_that_is_not_on_record_is_damage(book: PromptBook) -> None:
 def test_rows_equal_those_of_the_instance_table(book: PromptBook) -> None:
     """The same objects through both doors: every column, the geometry's bytes included."""
     raster = id_raster(seed=0)
-    scenes = (replace(run_info().scenes[0], datetime="2024-05-06T07:08:09.123Z"), replace(run_info().scenes[0], scene_id="east"))
+    scenes = (
+        replace(run_info().scenes[0], datetime="2024-05-06T07:08:09.123Z"),
+        replace(run_info().scenes[0], scene_id="east"),
+    )
     table = table_of([raster])
     n = len(table)
     ids, times = scene_columns(table.polygons, grid=LATTICE.grid, scenes=scenes)
@@ -89,7 +105,10 @@ def test_rows_equal_those_of_the_instance_table(book: PromptBook) -> None:
     area_m2 = geodesic_area_m2(table.polygons, LATTICE.grid)
     want = with_geometry(_attributes(table, area_m2, META), to_crs_coordinates(table.polygons, LATTICE.grid))
     tiles = [np.array([int(name[1:6]) * 5 + int(name[-5:]) for name in names]) for names in table.tile_ids]
-    columns = {name: getattr(table, name) for name in ("instance_id", "score", "area_px", "polygons", "truncated", "one_sided")}
+    columns = {
+        name: getattr(table, name)
+        for name in ("instance_id", "score", "area_px", "polygons", "truncated", "one_sided")
+    }
     rows = MergedColumns(
         **columns,
         area_m2=area_m2,
@@ -106,29 +125,49 @@ def test_rows_equal_those_of_the_instance_table(book: PromptBook) -> None:
 
 
 def test_objects_outside_every_scene_have_no_time(book: PromptBook) -> None:
-    ids, times = scene_lists(np.array([shapely.box(900, 900, 901, 901)]), grid=LATTICE.grid, scenes=run_info().scenes)
+    ids, times = scene_lists(
+        np.array([shapely.box(900, 900, 901, 901)]), grid=LATTICE.grid, scenes=run_info().scenes
+    )
     assert (ids.to_pylist(), times.to_pylist()) == ([[]], [None])
     assert times.type == pa.timestamp("ms", tz="UTC")
 
 
-def test_footprints_and_transformers_are_made_once_and_far_scenes_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A merge asks per block and query, with scenes that come unpickled to every task; each scene lies 100 px east of its neighbour."""
+def test_footprints_and_transformers_are_made_once_and_far_scenes_cost_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A merge asks per block and query, with scenes that come unpickled to every task; each scene lies 100 px
+    east of its neighbour.
+    """
     made: list[object] = []
     grid = LATTICE.grid
     _a, _b, c, _d, _e, f = grid.transform
     dates = [f"2024-05-0{day}T00:00:00Z" for day in range(1, 7)]
     scenes = tuple(
-        replace(run_info().scenes[0], scene_id=f"s{i}", crs_wkt=grid.crs_wkt, transform=(0.5, 0, c + 50 * i, 0, -0.5, f), datetime=date)
+        replace(
+            run_info().scenes[0],
+            scene_id=f"s{i}",
+            crs_wkt=grid.crs_wkt,
+            transform=(0.5, 0, c + 50 * i, 0, -0.5, f),
+            datetime=date,
+        )
         for i, date in enumerate(dates)
     )
     zone = pyproj.CRS.from_user_input("EPSG:32637").to_wkt()
     east = tuple(replace(scene, scene_id=f"{scene.scene_id}e", crs_wkt=zone) for scene in scenes)
     for cached in (instances._footprint_index, georeference.transformer):
         cached.cache_clear()
-    footprint, from_crs, milliseconds = instances._footprint, pyproj.Transformer.from_crs, instance_rows_module._milliseconds
+    footprint = instances._footprint
+    from_crs = pyproj.Transformer.from_crs
+    milliseconds = instance_rows_module._milliseconds
     monkeypatch.setattr(instances, "_footprint", lambda *args: made.append("footprint") or footprint(*args))
-    monkeypatch.setattr(pyproj.Transformer, "from_crs", lambda *args, **kwargs: made.append("transformer") or from_crs(*args, **kwargs))
-    monkeypatch.setattr(instance_rows_module, "_milliseconds", lambda text: made.append(text) or milliseconds(text))
+    monkeypatch.setattr(
+        pyproj.Transformer,
+        "from_crs",
+        lambda *args, **kwargs: made.append("transformer") or from_crs(*args, **kwargs),
+    )
+    monkeypatch.setattr(
+        instance_rows_module, "_milliseconds", lambda text: made.append(text) or milliseconds(text)
+    )
     for place in (1, 3):
         polygon = np.array([shapely.box(100 * place + 20, 5, 100 * place + 30, 9)], dtype=object)
         ids, times = scene_lists(polygon, grid=grid, scenes=pickle.loads(pickle.dumps((*scenes, *east))))

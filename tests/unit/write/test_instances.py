@@ -31,13 +31,21 @@ TABLE = table_of(RASTERS)
 
 
 @pytest.mark.parametrize(
-    "transform", [(0.5, 0.0, 450000.0, 0.0, -0.5, 36000.0), (0.3, 0.1, 450000.0, 0.1, -0.3, 36000.0), (2.0, 0.0, 0.0, 0.0, 2.0, 0.0)]
+    "transform",
+    [
+        (0.5, 0.0, 450000.0, 0.0, -0.5, 36000.0),
+        (0.3, 0.1, 450000.0, 0.1, -0.3, 36000.0),
+        (2.0, 0.0, 0.0, 0.0, 2.0, 0.0),
+    ],
 )
 @pytest.mark.parametrize("seed", range(3))
-def test_raster_and_vector_agree_to_the_pixel(tmp_path: Path, transform: tuple[float, ...], seed: int) -> None:
+def test_raster_and_vector_agree_to_the_pixel(
+    tmp_path: Path, transform: tuple[float, ...], seed: int
+) -> None:
     grid = grid_of(transform=transform)
     rasters = [id_raster(seed=seed), id_raster(seed=seed + 100)]
-    table, run_dir = table_of(rasters), RunDir(tmp_path)
+    table = table_of(rasters)
+    run_dir = RunDir(tmp_path)
     write_instances(run_dir, table, grid=grid, meta=META)
     store = write_rasters(run_dir.masks, lattice_of(grid), rasters, table)
     ids = xr.open_zarr(store.path, consolidated=False)["instance_id"].values
@@ -54,7 +62,9 @@ def test_raster_and_vector_agree_to_the_pixel(tmp_path: Path, transform: tuple[f
         np.testing.assert_array_equal(burnt.astype(np.uint64), ids[query])
         for row in here.itertuples():
             assert row.area_px == (ids[query] == row.instance_id).sum()
-            assert row.geometry.area == pytest.approx(row.area_px * abs(transform[0] * transform[4] - transform[1] * transform[3]))
+            assert row.geometry.area == pytest.approx(
+                row.area_px * abs(transform[0] * transform[4] - transform[1] * transform[3])
+            )
     assert rows.geometry.is_valid.all()
 
 
@@ -81,7 +91,10 @@ def test_columns_hold_what_was_given(tmp_path: Path) -> None:
         if row["datetime"] is not None:
             assert row["datetime"].isoformat() == "2024-05-06T07:08:09+00:00"
         assert row["rationale"] == "<b>because</b>"
-    assert not any(isinstance(f.type, pa.BaseExtensionType) for f in pq.read_schema(tmp_path / "instances" / "part-00000.parquet"))
+    assert not any(
+        isinstance(f.type, pa.BaseExtensionType)
+        for f in pq.read_schema(tmp_path / "instances" / "part-00000.parquet")
+    )
 
 
 def test_the_file_keeps_the_rules_and_repeats_to_the_byte(tmp_path: Path) -> None:
@@ -99,8 +112,12 @@ def test_geopandas_reads_the_directory_by_bbox_filter_and_column(tmp_path: Path)
     write_instances(RunDir(tmp_path), TABLE, grid=grid_of(), meta=META)
     everything = geopandas.read_parquet(tmp_path / "instances")
     box = (450000.0, 35990.0, 450008.0, 36000.0)
-    some = geopandas.read_parquet(tmp_path / "instances", bbox=box, filters=[("score", ">", 0.3)], columns=["instance_id", "geometry"])
-    want = everything[everything.intersects(shapely.box(*box)) | everything.envelope.intersects(shapely.box(*box))]
+    some = geopandas.read_parquet(
+        tmp_path / "instances", bbox=box, filters=[("score", ">", 0.3)], columns=["instance_id", "geometry"]
+    )
+    want = everything[
+        everything.intersects(shapely.box(*box)) | everything.envelope.intersects(shapely.box(*box))
+    ]
     want = want[want["score"] > 0.3]
     assert 0 < len(some) < len(everything)
     assert set(some["instance_id"]) == set(want["instance_id"])
@@ -108,7 +125,9 @@ def test_geopandas_reads_the_directory_by_bbox_filter_and_column(tmp_path: Path)
 
 
 def test_nothing_found_is_a_valid_empty_dataset(tmp_path: Path) -> None:
-    write_instances(RunDir(tmp_path), table_of([np.zeros((40, 50), dtype=np.uint64)]), grid=grid_of(), meta=META)
+    write_instances(
+        RunDir(tmp_path), table_of([np.zeros((40, 50), dtype=np.uint64)]), grid=grid_of(), meta=META
+    )
     column = checked_geo(tmp_path / "instances" / "part-00000.parquet")
     assert column["geometry_types"] == []
     rows = read_instances(RunDir(tmp_path))
@@ -141,10 +160,14 @@ def squares(n: int) -> InstanceTable:
     )
 
 
-def test_many_rows_lie_close_to_their_neighbours_in_prunable_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_lie_close_to_their_neighbours_in_prunable_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     n = ROW_GROUP_ROWS * 2 + 100
     monkeypatch.setattr(instances, "PART_ROWS", ROW_GROUP_ROWS * 2)
-    monkeypatch.setattr(instances, "geodesic_area_m2", lambda polygons, _: np.ones(len(polygons)))  # 65k rings are not what is tested
+    monkeypatch.setattr(
+        instances, "geodesic_area_m2", lambda polygons, _: np.ones(len(polygons))
+    )  # 65k rings are not what is tested
     write_instances(RunDir(tmp_path), squares(n), grid=grid_of(1000, 1000), meta=META)
     parts = sorted((tmp_path / "instances").iterdir())
     assert [p.name for p in parts] == ["part-00000.parquet", "part-00001.parquet"]
@@ -175,7 +198,9 @@ def test_missing_instances_are_named(tmp_path: Path) -> None:
 
 def test_the_golden_instances_are_still_readable() -> None:
     rows = geopandas.read_parquet(GOLDEN / "instances")
-    assert set(zip(rows["query_index"], rows["instance_id"], strict=True)) == set(zip(TABLE.query_index, TABLE.instance_id, strict=True))
+    assert set(zip(rows["query_index"], rows["instance_id"], strict=True)) == set(
+        zip(TABLE.query_index, TABLE.instance_id, strict=True)
+    )
     assert rows["area_px"].sum() == TABLE.area_px.sum()
     assert str(rows["datetime"].dtype).startswith("datetime64")
 
@@ -199,7 +224,12 @@ def test_take_by_mask_and_position() -> None:
 
 def scene(scene_id: str, grid: RunGrid, **changes: object) -> Scene:
     base = replace(
-        run_info().scenes[0], scene_id=scene_id, crs_wkt=grid.crs_wkt, transform=grid.transform, width=grid.width, height=grid.height
+        run_info().scenes[0],
+        scene_id=scene_id,
+        crs_wkt=grid.crs_wkt,
+        transform=grid.transform,
+        width=grid.width,
+        height=grid.height,
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -208,11 +238,21 @@ def test_scenes_of_an_object_are_those_that_could_show_it() -> None:
     grid = grid_of()
     a, b, c, d, e, f = grid.transform
     west = scene("west", grid, width=25)
-    east = scene("east", grid, transform=(a, b, c + 25 * a, d, e, f), width=25, datetime="2020-01-01T00:00:00Z")
-    lon = scene(
-        "lonlat", grid, crs_wkt="OGC:CRS84", transform=(0.0001, 0.0, 32.55, 0.0, -0.0001, 0.326), width=20, height=20, datetime=None
+    east = scene(
+        "east", grid, transform=(a, b, c + 25 * a, d, e, f), width=25, datetime="2020-01-01T00:00:00Z"
     )
-    polygons = np.array([shapely.box(1, 1, 5, 5), shapely.box(20, 1, 30, 5), shapely.box(40, 1, 42, 5)], dtype=object)
+    lon = scene(
+        "lonlat",
+        grid,
+        crs_wkt="OGC:CRS84",
+        transform=(0.0001, 0.0, 32.55, 0.0, -0.0001, 0.326),
+        width=20,
+        height=20,
+        datetime=None,
+    )
+    polygons = np.array(
+        [shapely.box(1, 1, 5, 5), shapely.box(20, 1, 30, 5), shapely.box(40, 1, 42, 5)], dtype=object
+    )
     ids, times = scene_columns(polygons, grid=grid, scenes=[west, east, lon])
     assert ids == [["west", "lonlat"], ["west", "east", "lonlat"], ["east", "lonlat"]]
     assert times == ["2024-05-06T07:08:09Z", "2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z"]
@@ -221,7 +261,9 @@ def test_scenes_of_an_object_are_those_that_could_show_it() -> None:
 
 
 def test_dates_without_zone_count_as_utc(tmp_path: Path) -> None:
-    table = replace(TABLE, datetime=["2024-05-06T09:08:09+02:00", "2024-05-06T07:08:09"] + [None] * (len(TABLE) - 2))
+    table = replace(
+        TABLE, datetime=["2024-05-06T09:08:09+02:00", "2024-05-06T07:08:09"] + [None] * (len(TABLE) - 2)
+    )
     write_instances(RunDir(tmp_path), table, grid=grid_of(), meta=META)
     found = read_instances(RunDir(tmp_path))["datetime"].dropna().unique()
     assert list(found) == [pandas.Timestamp("2024-05-06T07:08:09Z")]

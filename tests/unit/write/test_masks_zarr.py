@@ -1,4 +1,6 @@
-"""masks.zarr read by xarray, rioxarray and dask; the golden store is made by `python tests/golden/write/regenerate.py`."""
+"""masks.zarr read by xarray, rioxarray and dask; the golden store is made by `python
+tests/golden/write/regenerate.py`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,15 @@ from record_world import QUERIES, grid_of, id_raster, lattice_of, table_of, writ
 
 from pipeline.errors import InputError
 from pipeline.schema import Window
-from pipeline.write.masks_zarr import ShardPixels, create_masks, finalise, open_masks, score_bytes, write_shard, write_window
+from pipeline.write.masks_zarr import (
+    ShardPixels,
+    create_masks,
+    finalise,
+    open_masks,
+    score_bytes,
+    write_shard,
+    write_window,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "write"
 RASTERS = [id_raster(seed=0), id_raster(seed=1)]
@@ -41,7 +51,11 @@ def opened(path: Path) -> xr.Dataset:
 def test_xarray_and_rioxarray_read_pixels_crs_and_transform(store_path: Path) -> None:
     masks = opened(store_path)
     np.testing.assert_array_equal(masks["instance_id"].values, np.stack(RASTERS))
-    assert {name: str(masks[name].dtype) for name in masks} == {"mask": "uint8", "instance_id": "uint64", "score": "uint8"}
+    assert {name: str(masks[name].dtype) for name in masks} == {
+        "mask": "uint8",
+        "instance_id": "uint64",
+        "score": "uint8",
+    }
     for data in (masks, masks["mask"], masks["instance_id"], masks["score"].isel(query=1)):
         assert data.rio.crs.to_epsg() == 32636
         assert data.rio.transform() == rasterio.Affine(*grid_of().transform)
@@ -109,14 +123,21 @@ def test_writing_again_gives_the_same_bytes(tmp_path: Path) -> None:
     values = zarr.open_group(first.path, mode="r")["score"][:, rows, cols]
     looked_at = np.ones(ids.shape, dtype=np.bool_)
     looked_at[:, 0] = False
-    write_shard(open_masks(first.path, lattice_of()), 0, 1, ShardPixels(ids=ids, scores=np.asarray(values), looked_at=looked_at))
+    write_shard(
+        open_masks(first.path, lattice_of()),
+        0,
+        1,
+        ShardPixels(ids=ids, scores=np.asarray(values), looked_at=looked_at),
+    )
     assert files(first.path) == before
     assert files(write_rasters(tmp_path / "m.zarr", lattice_of(), RASTERS, TABLE).path) == before
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 25), st.integers(1, 25), st.integers(3, 9), st.integers(1, 4), st.integers(0, 2**31))
-def test_any_lattice_reads_back(tmp_path: Path, width: int, height: int, core: int, k: int, seed: int) -> None:
+def test_any_lattice_reads_back(
+    tmp_path: Path, width: int, height: int, core: int, k: int, seed: int
+) -> None:
     lattice = lattice_of(grid_of(width, height), tile_px=core + 2, halo_px=1, block_tiles=k)
     ids = np.random.default_rng(seed).integers(0, 2**64, (1, height, width), dtype=np.uint64)
     store = create_masks(tmp_path / "m.zarr", lattice, ["q"])
@@ -125,7 +146,12 @@ def test_any_lattice_reads_back(tmp_path: Path, width: int, height: int, core: i
             rows, cols = lattice.block_core(row, col).slices_in(lattice.grid.window)
             part = ids[:, rows, cols]
             write_shard(
-                store, row, col, ShardPixels(ids=part, scores=np.zeros(part.shape, np.uint8), looked_at=np.ones(part.shape, np.bool_))
+                store,
+                row,
+                col,
+                ShardPixels(
+                    ids=part, scores=np.zeros(part.shape, np.uint8), looked_at=np.ones(part.shape, np.bool_)
+                ),
             )
     np.testing.assert_array_equal(zarr.open_group(store.path, mode="r")["instance_id"][...], ids)
 
@@ -152,16 +178,30 @@ def test_pixels_of_another_shape_raise(tmp_path: Path) -> None:
     good = np.zeros((1, 20, 10), dtype=np.uint64)  # block (1, 2) is cut by the grid's border
     write_shard(store, 1, 2, ShardPixels(ids=good, scores=good.astype(np.uint8), looked_at=good > 0))
     with pytest.raises(ValueError, match="must have shape"):
-        write_shard(store, 1, 2, ShardPixels(ids=good[:, :, :9], scores=good.astype(np.uint8), looked_at=good > 0))
+        write_shard(
+            store, 1, 2, ShardPixels(ids=good[:, :, :9], scores=good.astype(np.uint8), looked_at=good > 0)
+        )
 
 
 def test_never_judged_shards_write_no_file(tmp_path: Path) -> None:
-    store = create_masks(tmp_path / "m.zarr", lattice_of(grid_of(10**6, 10**6), tile_px=1024, halo_px=64, block_tiles=1), ["q"])
+    store = create_masks(
+        tmp_path / "m.zarr", lattice_of(grid_of(10**6, 10**6), tile_px=1024, halo_px=64, block_tiles=1), ["q"]
+    )
     before = sorted(store.path.rglob("*"))
     ids = np.zeros((1, 896, 896), dtype=np.uint64)
-    write_shard(store, 3, 4, ShardPixels(ids=ids, scores=np.zeros(ids.shape, np.uint8), looked_at=np.zeros(ids.shape, np.bool_)))
+    write_shard(
+        store,
+        3,
+        4,
+        ShardPixels(ids=ids, scores=np.zeros(ids.shape, np.uint8), looked_at=np.zeros(ids.shape, np.bool_)),
+    )
     assert [p for p in sorted(store.path.rglob("*")) if p.is_file()] == [p for p in before if p.is_file()]
-    write_shard(store, 3, 4, ShardPixels(ids=ids, scores=np.zeros(ids.shape, np.uint8), looked_at=np.ones(ids.shape, np.bool_)))
+    write_shard(
+        store,
+        3,
+        4,
+        ShardPixels(ids=ids, scores=np.zeros(ids.shape, np.uint8), looked_at=np.ones(ids.shape, np.bool_)),
+    )
     assert (store.path / "mask" / "c" / "0" / "3" / "4").is_file()
 
 
@@ -212,7 +252,8 @@ def test_a_store_of_another_lattice_is_refused(tmp_path: Path) -> None:
 
 def test_score_bytes_use_the_whole_scale_and_refuse_strangers() -> None:
     ids = np.array([[0, 2**63, 7]], dtype=np.uint64)
-    known, scores = np.array([2**63, 7], dtype=np.uint64), np.array([1.0, 0.5], dtype=np.float32)
+    known = np.array([2**63, 7], dtype=np.uint64)
+    scores = np.array([1.0, 0.5], dtype=np.float32)
     assert score_bytes(ids, instance_id=known, score=scores).tolist() == [[255, 254, 127]]
     with pytest.raises(ValueError, match="every id"):
         score_bytes(ids, instance_id=known[:1], score=scores[:1])

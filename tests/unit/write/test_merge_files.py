@@ -7,7 +7,14 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.write.merge_files import files_in, folders_in, read_columns, read_tables, write_columns, write_table
+from pipeline.write.merge_files import (
+    files_in,
+    folders_in,
+    read_columns,
+    read_tables,
+    write_columns,
+    write_table,
+)
 
 
 def test_columns_of_every_kind_come_back_batch_by_batch(tmp_path: Path) -> None:
@@ -30,14 +37,21 @@ def test_columns_of_every_kind_come_back_batch_by_batch(tmp_path: Path) -> None:
 def test_tables_are_joined_in_order_and_empty_ones_keep_their_schema(tmp_path: Path) -> None:
     schema = pa.schema([("n", pa.int64()), ("names", pa.list_(pa.string()))])
     write_table(tmp_path / "b.arrow", pa.Table.from_pylist([{"n": 2, "names": ["x"]}], schema=schema))
-    write_table(tmp_path / "a.arrow", pa.Table.from_pylist([{"n": 1, "names": []}, {"n": 3, "names": None}], schema=schema))
+    write_table(
+        tmp_path / "a.arrow",
+        pa.Table.from_pylist([{"n": 1, "names": []}, {"n": 3, "names": None}], schema=schema),
+    )
     write_table(tmp_path / "c.arrow", schema.empty_table())
     files = files_in(tmp_path)
     assert [path.name for path in files] == ["a.arrow", "b.arrow", "c.arrow"]
     table = read_tables(files)
     assert table.schema == schema
     assert table.to_pylist() == [{"n": 1, "names": []}, {"n": 3, "names": None}, {"n": 2, "names": ["x"]}]
-    assert read_tables(files, column="names").to_pylist() == [{"names": []}, {"names": None}, {"names": ["x"]}]
+    assert read_tables(files, column="names").to_pylist() == [
+        {"names": []},
+        {"names": None},
+        {"names": ["x"]},
+    ]
     (tmp_path / "z").mkdir()
     (tmp_path / "y").mkdir()
     assert list(folders_in(tmp_path)) == ["y", "z"]

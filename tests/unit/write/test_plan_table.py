@@ -21,7 +21,9 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "write"
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 6), st.integers(1, 3), st.integers(0, 2**20))
-def test_each_row_is_the_lattice_tile_of_that_name(tmp_path: Path, width: int, height: int, halo: int, k: int, seed: int) -> None:
+def test_each_row_is_the_lattice_tile_of_that_name(
+    tmp_path: Path, width: int, height: int, halo: int, k: int, seed: int
+) -> None:
     lattice = lattice_of(grid_of(width, height), tile_px=2 * halo + 5, halo_px=halo, block_tiles=k)
     inside = np.random.default_rng(seed).random((lattice.n_tile_rows, lattice.n_tile_cols)) < 0.5
     assert write_plan(tmp_path / "plan.parquet", lattice, inside) == inside.sum()
@@ -46,7 +48,9 @@ def test_each_row_is_the_lattice_tile_of_that_name(tmp_path: Path, width: int, h
         assert row.block_id == f"b{tile.tile_row // k:05d}_{tile.tile_col // k:05d}"
     assert plan.crs.to_epsg() == 32636
     assert plan.geometry.area.sum() == pytest.approx(width * height * 0.25)
-    assert shapely.union_all(plan.geometry.to_numpy()).equals(shapely.box(450000, 36000 - height / 2, 450000 + width / 2, 36000))
+    assert shapely.union_all(plan.geometry.to_numpy()).equals(
+        shapely.box(450000, 36000 - height / 2, 450000 + width / 2, 36000)
+    )
 
 
 def test_a_hundred_thousand_tiles_take_seconds(tmp_path: Path) -> None:
@@ -59,7 +63,12 @@ def test_a_hundred_thousand_tiles_take_seconds(tmp_path: Path) -> None:
 def test_the_golden_plan_is_still_readable() -> None:
     inside = read_inside(GOLDEN / "plan.parquet", lattice_of())
     assert np.argwhere(inside).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
-    assert geopandas.read_parquet(GOLDEN / "plan.parquet").total_bounds.tolist() == [450000.0, 35980.0, 450025.0, 36000.0]
+    assert geopandas.read_parquet(GOLDEN / "plan.parquet").total_bounds.tolist() == [
+        450000.0,
+        35980.0,
+        450025.0,
+        36000.0,
+    ]
 
 
 def test_a_missing_damaged_or_other_plan_is_refused(tmp_path: Path) -> None:

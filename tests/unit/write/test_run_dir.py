@@ -20,7 +20,9 @@ PARAMETERS = {"query": ["roofs"], "tile": {"px": 1024, "halo": 64}, "scenes": ["
 def started(path: Path) -> RunDir:
     run_dir = RunDir(path)
     assert run_dir.claim(PARAMETERS) == "new"
-    write_run_json(run_dir.run_json, replace(run_info(), parameters=PARAMETERS, fingerprint=fingerprint(PARAMETERS)))
+    write_run_json(
+        run_dir.run_json, replace(run_info(), parameters=PARAMETERS, fingerprint=fingerprint(PARAMETERS))
+    )
     return run_dir
 
 
@@ -68,7 +70,9 @@ def test_a_directory_in_which_another_driver_works_is_refused(tmp_path: Path) ->
     assert json.loads((killed.path / "run.lock").read_text())["pid"] == os.getpid()
 
 
-def test_what_another_driver_did_before_it_let_go_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_driver_did_before_it_let_go_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The directory was vacant when it was checked; by the time of the lock it holds another run."""
     monkeypatch.setattr("pipeline.write.run_dir.take", lambda _: started_by_another(tmp_path))
     with pytest.raises(RunMismatchError, match="query"):
@@ -76,7 +80,9 @@ def test_what_another_driver_did_before_it_let_go_is_looked_at_again(tmp_path: P
 
 
 def started_by_another(path: Path) -> None:
-    write_run_json(path / "run.json", replace(run_info(), parameters=PARAMETERS, fingerprint=fingerprint(PARAMETERS)))
+    write_run_json(
+        path / "run.json", replace(run_info(), parameters=PARAMETERS, fingerprint=fingerprint(PARAMETERS))
+    )
 
 
 def test_another_run_is_refused_with_keys_and_values(tmp_path: Path) -> None:
@@ -114,13 +120,26 @@ def test_foreign_content_a_file_and_a_damaged_run_are_refused(tmp_path: Path) ->
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    return {item.relative_to(path).as_posix(): item.read_bytes() for item in path.rglob("*") if item.is_file()}
+    return {
+        item.relative_to(path).as_posix(): item.read_bytes() for item in path.rglob("*") if item.is_file()
+    }
 
 
 def test_a_new_run_takes_the_place_of_any_run_and_leaves_what_is_not_its_own(tmp_path: Path) -> None:
     run_dir = started(tmp_path / "out")
-    written = (run_dir.block("b00000_00000"), run_dir.masks / "zarr.json", run_dir.instances / "part-00000.parquet", run_dir.plan)
-    written += (run_dir.coverage, run_dir.item, run_dir.report, run_dir.attempts / "b00000_00000.read.1", run_dir.merge / "rows.parquet")
+    written = (
+        run_dir.block("b00000_00000"),
+        run_dir.masks / "zarr.json",
+        run_dir.instances / "part-00000.parquet",
+        run_dir.plan,
+    )
+    written += (
+        run_dir.coverage,
+        run_dir.item,
+        run_dir.report,
+        run_dir.attempts / "b00000_00000.read.1",
+        run_dir.merge / "rows.parquet",
+    )
     for path in (*written, run_dir.path / "scores.json", run_dir.path / "imagery" / "blocks" / "scene.tif"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(path.name.encode())
@@ -129,7 +148,11 @@ def test_a_new_run_takes_the_place_of_any_run_and_leaves_what_is_not_its_own(tmp
     assert run_dir.check(other, new_run=True) == "new"
     assert contents(run_dir.path) == before, "checking deletes nothing"
     assert run_dir.claim(other, new_run=True) == "new"
-    left = {"run.json", "scores.json", "imagery/blocks/scene.tif"}  # run.json until the new run's takes its place
+    left = {
+        "run.json",
+        "scores.json",
+        "imagery/blocks/scene.tif",
+    }  # run.json until the new run's takes its place
     after = contents(run_dir.path)
     assert json.loads(after.pop("run.lock"))["pid"] == os.getpid(), "deleting is done under the lock"
     assert after == {name: before[name] for name in left}
@@ -146,7 +169,9 @@ def test_a_new_run_unlinks_links_and_follows_none(tmp_path: Path) -> None:
     assert (tmp_path / "disk" / "c" / "0").read_bytes() == b"pixels"
 
 
-@pytest.mark.parametrize("content", ['{"run": 7, "tool": "another"}', "[1, 2]", '{"run_json_version": 99}', '{"run_json'])
+@pytest.mark.parametrize(
+    "content", ['{"run": 7, "tool": "another"}', "[1, 2]", '{"run_json_version": 99}', '{"run_json']
+)
 def test_a_new_run_deletes_nothing_where_run_json_is_not_one_of_ours(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     (tmp_path / "thesis.txt").write_text("mine")
@@ -170,8 +195,14 @@ def test_a_new_run_needs_a_run_or_an_empty_directory(tmp_path: Path) -> None:
 
 def test_paths_are_those_of_the_layout(tmp_path: Path) -> None:
     run_dir = RunDir(str(tmp_path))
-    found = {p.relative_to(tmp_path).as_posix() for p in (run_dir.run_json, run_dir.plan, run_dir.masks, run_dir.coverage)}
-    found |= {p.relative_to(tmp_path).as_posix() for p in (run_dir.item, run_dir.report, run_dir.instances, run_dir.block("b00001_00002"))}
+    found = {
+        p.relative_to(tmp_path).as_posix()
+        for p in (run_dir.run_json, run_dir.plan, run_dir.masks, run_dir.coverage)
+    }
+    found |= {
+        p.relative_to(tmp_path).as_posix()
+        for p in (run_dir.item, run_dir.report, run_dir.instances, run_dir.block("b00001_00002"))
+    }
     assert found == {
         "run.json",
         "plan.parquet",

@@ -58,7 +58,11 @@ def test_every_prefix_of_a_run_json_is_refused(tmp_path: Path) -> None:
 def test_versions_name_the_libraries_that_shape_pixels() -> None:
     versions = collect_versions()
     assert {"rasterio", "zarr", "pyarrow", "gdal", "proj (pyproj)"} <= set(versions)
-    assert collect_versions(["no-such-package-for-sure"]).keys() == {"gdal", "proj (rasterio)", "proj (pyproj)"}
+    assert collect_versions(["no-such-package-for-sure"]).keys() == {
+        "gdal",
+        "proj (rasterio)",
+        "proj (pyproj)",
+    }
     json.dumps(versions)
 
 

@@ -40,7 +40,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A live driver of tmp_path in a process of its own."""
-    process = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "taken\n"
     yield process
@@ -82,14 +84,19 @@ def test_a_live_driver_is_named_with_what_to_do(tmp_path: Path, other: subproces
 
 
 @pytest.mark.parametrize("reaped", [True, False])
-def test_kill_9_does_not_stand_in_the_way_of_a_restart(tmp_path: Path, other: subprocess.Popen[str], *, reaped: bool) -> None:
+def test_kill_9_does_not_stand_in_the_way_of_a_restart(
+    tmp_path: Path, other: subprocess.Popen[str], *, reaped: bool
+) -> None:
     """Also while the dead process waits for its parent to ask for its exit status."""
     os.kill(other.pid, signal.SIGKILL)
     if reaped:
         other.wait()
     else:
         deadline = time.monotonic() + 30
-        while Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+        while (
+            Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
     assert holder(tmp_path).pid == other.pid
     take(tmp_path)
@@ -108,10 +115,14 @@ def test_a_later_process_with_the_pid_of_a_dead_driver_is_not_that_driver(tmp_pa
 
 
 @pytest.mark.parametrize("change", [{"host": "other"}, {"pid_table": "another boot"}, {"pid_table": ""}])
-def test_a_process_of_elsewhere_counts_as_dead_after_some_minutes_of_silence(tmp_path: Path, change: dict[str, str]) -> None:
+def test_a_process_of_elsewhere_counts_as_dead_after_some_minutes_of_silence(
+    tmp_path: Path, change: dict[str, str]
+) -> None:
     """Its pid says nothing here: there is no process of that number, and yet it may live."""
     left = leave_lock(tmp_path, pid=2**22 + 1, age_s=STALE_S - 30, **change)
-    with pytest.raises(InputError, match=rf"process {left.pid} on {left.host} at work, its last sign of life 2\d\d s old") as caught:
+    with pytest.raises(
+        InputError, match=rf"process {left.pid} on {left.host} at work, its last sign of life 2\d\d s old"
+    ) as caught:
         take(tmp_path)
     assert f"delete {tmp_path / LOCK_NAME}" in str(caught.value)
     leave_lock(tmp_path, pid=left.pid, age_s=STALE_S + 30, **change)
@@ -142,7 +153,9 @@ def test_ages_follow_the_clock_of_the_file_system(tmp_path: Path, monkeypatch: p
         take(tmp_path)
 
 
-def test_of_two_that_take_over_the_same_stale_lock_one_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_take_over_the_same_stale_lock_one_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The other one writes its name between our writing and our second look."""
     leave_lock(tmp_path, host="other", age_s=2 * STALE_S)
     rival: list[Driver] = []
@@ -154,7 +167,12 @@ def test_of_two_that_take_over_the_same_stale_lock_one_gives_way(tmp_path: Path,
 
 def test_of_many_that_start_together_one_works(tmp_path: Path) -> None:
     start = "from pathlib import Path; import sys; from pipeline.write.run_lock import take; sys.stdin.readline(); take(Path(sys.argv[1]));"
-    command = [sys.executable, "-c", start + "print('taken', flush=True); sys.stdin.readline()", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-c",
+        start + "print('taken', flush=True); sys.stdin.readline()",
+        str(tmp_path),
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     starters = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(4)]  # type: ignore[call-overload]
     for one in starters:

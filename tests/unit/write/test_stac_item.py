@@ -55,7 +55,9 @@ def test_the_item_is_valid_and_says_when_where_and_how(finished: RunDir) -> None
     assert properties["processing:software"] == {"rasterio": "1.5.2"}
     assert properties["processing:expression"]["expression"] == {"query": ["roofs"], "tile": {"px": 16}}
     assert properties["terraquery:queries"] == ["roofs", "été"]
-    assert [link["href"] for link in item["links"] if link["rel"] == "derived_from"] == ["https://host/west.tif"]
+    assert [link["href"] for link in item["links"] if link["rel"] == "derived_from"] == [
+        "https://host/west.tif"
+    ]
     assert all(link["rel"] != "self" for link in item["links"])
 
 
@@ -79,9 +81,13 @@ def test_assets_name_existing_files_with_size_and_hash(finished: RunDir) -> None
 def test_the_footprint_is_the_planned_cores(finished: RunDir) -> None:
     item = json.loads(finished.item.read_text())
     to_utm = pyproj.Transformer.from_crs(4326, 32636, always_xy=True).transform
-    footprint = shapely.transform(shapely.geometry.shape(item["geometry"]), lambda xy: np.column_stack(to_utm(xy[:, 0], xy[:, 1])))
+    footprint = shapely.transform(
+        shapely.geometry.shape(item["geometry"]), lambda xy: np.column_stack(to_utm(xy[:, 0], xy[:, 1]))
+    )
     want = shapely.box(450000, 35990, 450010, 36000)  # tiles (0..1, 0..1) of 10 px at 0.5 m
-    assert footprint.symmetric_difference(want).area < 0.2  # coordinates are rounded to 1e-7 degrees, about a centimetre
+    assert (
+        footprint.symmetric_difference(want).area < 0.2
+    )  # coordinates are rounded to 1e-7 degrees, about a centimetre
     np.testing.assert_allclose(item["bbox"], shapely.geometry.shape(item["geometry"]).bounds)
 
 
@@ -93,7 +99,9 @@ def test_several_dates_give_a_range_and_none_give_the_time_of_processing(tmp_pat
     assert item["properties"]["datetime"] is None
     assert item["properties"]["start_datetime"] == "2024-05-06T07:08:09Z"
     assert item["properties"]["end_datetime"] == "2024-05-31T22:00:00Z"
-    undated = build_item(RunDir(tmp_path), everything(replace(info, scenes=(replace(info.scenes[0], datetime=None),))))
+    undated = build_item(
+        RunDir(tmp_path), everything(replace(info, scenes=(replace(info.scenes[0], datetime=None),)))
+    )
     core_valid(undated)
     assert undated["properties"]["datetime"] == "2024-05-06T08:01:00Z"
     assert undated["properties"]["terraquery:datetime_source"] == "processing"
@@ -102,12 +110,17 @@ def test_several_dates_give_a_range_and_none_give_the_time_of_processing(tmp_pat
 def test_no_token_reaches_the_item(tmp_path: Path) -> None:
     info = run_info()
     signed = replace(info.scenes[0], href="https://h/a.tif?sig=SECRET")
-    item = build_item(RunDir(tmp_path), everything(replace(info, scenes=(signed,), parameters={"source": "https://h/a.tif?sig=SECRET"})))
+    item = build_item(
+        RunDir(tmp_path),
+        everything(replace(info, scenes=(signed,), parameters={"source": "https://h/a.tif?sig=SECRET"})),
+    )
     assert "SECRET" not in json.dumps(item)
 
 
 def test_without_crs_there_is_no_geometry(tmp_path: Path) -> None:
-    item = build_item(RunDir(tmp_path), everything(replace(run_info(), lattice=lattice_of(grid_of(crs=None)))))
+    item = build_item(
+        RunDir(tmp_path), everything(replace(run_info(), lattice=lattice_of(grid_of(crs=None))))
+    )
     core_valid(item)
     assert item["geometry"] is None
     assert item["properties"]["proj:code"] is None
@@ -115,14 +128,21 @@ def test_without_crs_there_is_no_geometry(tmp_path: Path) -> None:
 
 def test_a_crs_without_code_is_given_as_wkt(tmp_path: Path) -> None:
     grid = grid_of(crs="+proj=tmerc +lat_0=1 +lon_0=33.3 +k=0.99 +ellps=GRS80 +units=m")
-    properties = build_item(RunDir(tmp_path), everything(replace(run_info(), lattice=lattice_of(grid))))["properties"]
+    properties = build_item(RunDir(tmp_path), everything(replace(run_info(), lattice=lattice_of(grid))))[
+        "properties"
+    ]
     assert properties["proj:code"] is None
     assert properties["proj:wkt2"] == grid.crs_wkt
 
 
 def test_a_footprint_over_the_antimeridian_is_cut_there(tmp_path: Path) -> None:
     x, y = pyproj.Transformer.from_crs(4326, 32601, always_xy=True).transform(-180.0, 50.0)
-    grid = RunGrid(crs_wkt=pyproj.CRS(32601).to_wkt(), transform=(1000.0, 0.0, x - 25000.0, 0.0, -1000.0, y), width=50, height=40)
+    grid = RunGrid(
+        crs_wkt=pyproj.CRS(32601).to_wkt(),
+        transform=(1000.0, 0.0, x - 25000.0, 0.0, -1000.0, y),
+        width=50,
+        height=40,
+    )
     item = build_item(RunDir(tmp_path), everything(replace(run_info(), lattice=lattice_of(grid))))
     geometry = shapely.geometry.shape(item["geometry"])
     assert geometry.geom_type == "MultiPolygon"

@@ -1,7 +1,7 @@
 """Images and masks as files and annotations, and the questions a reader puts to a folder.
 
-`layout_error` is how every reader says that a folder is not what its data set looks like: what was expected, where, what was
-found instead.
+`layout_error` is how every reader says that a folder is not what its data set looks like: what was expected,
+where, what was found instead.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class ImageFile:
         try:
             with Image.open(self.path) as image:
                 if image.mode not in _EIGHT_BIT_MODES:
-                    raise SourceError(f"benchmark images must have 8 bits per channel, {self.path} has the mode {image.mode}")
+                    raise SourceError(
+                        f"benchmark images must have 8 bits per channel, {self.path} has the mode {image.mode}"
+                    )
                 return np.array(image.convert("RGB"), dtype=np.uint8)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise SourceError(f"{self.path} does not decode: {error}") from error
@@ -119,7 +121,9 @@ def picture_size(path: str) -> tuple[int, int]:
 
 
 def decode_picture(path: str) -> NDArray[Any]:
-    """A picture's values as stored: (H, W), or (H, W, C) with alpha, where there is one, last. Raises SourceError."""
+    """A picture's values as stored: (H, W), or (H, W, C) with alpha, where there is one, last. Raises
+    SourceError.
+    """
     from PIL import Image
 
     try:
@@ -132,11 +136,18 @@ def decode_picture(path: str) -> NDArray[Any]:
 def rle_mask(segmentation: Any, where: str) -> RleMask:
     """A mask from an annotation: one run-length object or a list of them. Raises InputError naming `where`."""
     items = segmentation if isinstance(segmentation, list) else [segmentation]
-    if not items or not all(isinstance(item, Mapping) and "counts" in item and "size" in item for item in items):
+    if not items or not all(
+        isinstance(item, Mapping) and "counts" in item and "size" in item for item in items
+    ):
         remedy = "polygons are not part of this data set; fetch the annotations again"
-        raise InputError(f"{where} must hold COCO run-length masks", came=repr(segmentation)[:80], remedy=remedy)
+        raise InputError(
+            f"{where} must hold COCO run-length masks", came=repr(segmentation)[:80], remedy=remedy
+        )
     plain = [
-        {"size": list(item["size"]), "counts": item["counts"].decode() if isinstance(item["counts"], bytes) else item["counts"]}
+        {
+            "size": list(item["size"]),
+            "counts": item["counts"].decode() if isinstance(item["counts"], bytes) else item["counts"],
+        }
         for item in items
     ]
     return RleMask(text=json.dumps(plain), where=where)
@@ -144,7 +155,9 @@ def rle_mask(segmentation: Any, where: str) -> RleMask:
 
 def layout_error(name: str, expected: str, came: str) -> InputError:
     """The folder is not laid out as data set `name` is."""
-    remedy = f"give the root of a complete copy, --benchmark {name}:PATH, and with --split a split that it holds"
+    remedy = (
+        f"give the root of a complete copy, --benchmark {name}:PATH, and with --split a split that it holds"
+    )
     return InputError(f"{name} must be laid out as {expected}", came=came, remedy=remedy)
 
 
@@ -167,7 +180,9 @@ def require_complete(name: str, what: str, missing: Sequence[str], n: int) -> No
     if missing:
         some = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
         remedy = "complete the download or correct the paths"
-        raise InputError(f"{name}: every entry needs {what}", came=f"{len(missing)} of {n} without: {some}", remedy=remedy)
+        raise InputError(
+            f"{name}: every entry needs {what}", came=f"{len(missing)} of {n} without: {some}", remedy=remedy
+        )
 
 
 def beside(path: Path) -> str:
@@ -181,16 +196,22 @@ def beside(path: Path) -> str:
 
 
 class FileIndex:
-    """The files of one folder by name and by name without ending: one directory listing, however many look-ups."""
+    """The files of one folder by name and by name without ending: one directory listing, however many
+    look-ups.
+    """
 
     def __init__(self, folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> None:
         self._by_name = {path.name: path for path in folder.iterdir() if path.suffix.lower() in suffixes}
         self._by_stem: dict[str, Path] = {}
-        for path in sorted(self._by_name.values(), key=lambda path: (suffixes.index(path.suffix.lower()), path.name)):
+        for path in sorted(
+            self._by_name.values(), key=lambda path: (suffixes.index(path.suffix.lower()), path.name)
+        ):
             self._by_stem.setdefault(path.stem, path)
 
     def find(self, name: str) -> Path | None:
-        """The file called `name`, else the one of this name with another ending, else the one with any ending added."""
+        """The file called `name`, else the one of this name with another ending, else the one with any ending
+        added.
+        """
         return self._by_name.get(name) or self._by_stem.get(name) or self._by_stem.get(Path(name).stem)
 
 
@@ -200,7 +221,9 @@ def read_json(path: Path, name: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         remedy = "fetch the file again"
-        raise InputError(f"{name}: {path} must be a readable JSON file", came=str(error), remedy=remedy) from error
+        raise InputError(
+            f"{name}: {path} must be a readable JSON file", came=str(error), remedy=remedy
+        ) from error
 
 
 def content_hash(parts: Sequence[bytes | str]) -> str:
@@ -216,4 +239,8 @@ def _header_size(path: str) -> tuple[int, int]:
     try:
         return picture_size(path)
     except SourceError as error:
-        raise InputError("a benchmark's images and masks must be readable pictures", came=str(error), remedy="fetch it again") from error
+        raise InputError(
+            "a benchmark's images and masks must be readable pictures",
+            came=str(error),
+            remedy="fetch it again",
+        ) from error

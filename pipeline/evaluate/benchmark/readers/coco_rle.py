@@ -1,8 +1,9 @@
 """Masks in COCO's run-length encoding, decoded without its library.
 
-1. `counts` is a list of run lengths, or the same list as text: each number is cut into groups of five bits, lowest first,
-   one character per group (48 + bits, + 32 if more follow; the highest bit of the last group is the sign), and from the
-   third on each number is the difference to the one two places before (COCO API, maskApi.c, rleFrString).
+1. `counts` is a list of run lengths, or the same list as text: each number is cut into groups of five bits,
+   lowest first, one character per group (48 + bits, + 32 if more follow; the highest bit of the last group is
+   the sign), and from the third on each number is the difference to the one two places before (COCO API,
+   maskApi.c, rleFrString).
 2. Runs alternate between outside and inside, outside first, down the columns: column-major order.
 """
 
@@ -20,13 +21,19 @@ _REMEDY = "fetch the annotation file again; it must hold COCO run-length masks"
 
 
 def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """A mask (H, W) from `{"size": [height, width], "counts": text, bytes or list}`. Raises InputError for a damaged one."""
+    """A mask (H, W) from `{"size": [height, width], "counts": text, bytes or list}`. Raises InputError for a
+    damaged one.
+    """
     height, width = rle_size(rle)
     counts = rle.get("counts")
     runs = _numbers(counts) if isinstance(counts, str | bytes) else _listed(counts)
     if min(runs, default=0) < 0 or sum(runs) != height * width:
         came = f"{len(runs)} runs that add up to {sum(runs)}"
-        raise InputError(f"the runs of a mask of {height} x {width} px must add up to {height * width}", came=came, remedy=_REMEDY)
+        raise InputError(
+            f"the runs of a mask of {height} x {width} px must add up to {height * width}",
+            came=came,
+            remedy=_REMEDY,
+        )
     inside = np.arange(len(runs)) % 2 == 1
     flat = np.repeat(inside, np.asarray(runs, dtype=np.int64))
     return np.ascontiguousarray(flat.reshape(width, height).T)
@@ -45,25 +52,38 @@ def decode_union(rles: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
 def rle_size(rle: Mapping[str, Any]) -> tuple[int, int]:
     """(height, width) as the mask states it. Raises InputError."""
     size = rle.get("size") if isinstance(rle, Mapping) else None
-    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise InputError('a run-length mask needs "size": [height, width]', came=repr(rle)[:80], remedy=_REMEDY)
+    if (
+        not isinstance(size, Sequence)
+        or len(size) != 2
+        or not all(isinstance(side, int) and side > 0 for side in size)
+    ):
+        raise InputError(
+            'a run-length mask needs "size": [height, width]', came=repr(rle)[:80], remedy=_REMEDY
+        )
     return int(size[0]), int(size[1])
 
 
 def _listed(counts: Any) -> list[int]:
     if not isinstance(counts, Sequence) or not all(isinstance(run, int) for run in counts):
-        raise InputError('a run-length mask needs "counts" as text or as a list of whole numbers', came=repr(counts)[:80], remedy=_REMEDY)
+        raise InputError(
+            'a run-length mask needs "counts" as text or as a list of whole numbers',
+            came=repr(counts)[:80],
+            remedy=_REMEDY,
+        )
     return [int(run) for run in counts]
 
 
 def _numbers(text: str | bytes) -> list[int]:
     """Step 1 of the module's story."""
     runs: list[int] = []
-    value, shift = 0, 0
+    value = 0
+    shift = 0
     for byte in text.encode("ascii", "replace") if isinstance(text, str) else text:
         bits = byte - 48
         if not 0 <= bits < 64:
-            raise InputError("a run-length mask holds characters from '0' to 'o'", came=repr(chr(byte)), remedy=_REMEDY)
+            raise InputError(
+                "a run-length mask holds characters from '0' to 'o'", came=repr(chr(byte)), remedy=_REMEDY
+            )
         value |= (bits & 0x1F) << shift
         shift += 5
         if bits & 0x20:
@@ -71,7 +91,10 @@ def _numbers(text: str | bytes) -> list[int]:
         if bits & 0x10:
             value -= 1 << shift
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value, shift = 0, 0
+        value = 0
+        shift = 0
     if shift:
-        raise InputError("a run-length mask must end with a whole number", came=f"...{text[-8:]!r}", remedy=_REMEDY)
+        raise InputError(
+            "a run-length mask must end with a whole number", came=f"...{text[-8:]!r}", remedy=_REMEDY
+        )
     return runs

@@ -3,9 +3,9 @@
     <root>/<split>/images/<id>.jpg|.jpeg|.png     labels/<id>.png  (> 0 = target, all zero = empty)
                    QAs/<id>.json  {"questions": [...], "answer": [...]}  (an empty answer list = nothing there)
 
-The several questions of an image ask for the same mask. SegEarth-R1 scores the first, Think2Seg-RS one drawn at random in the
-order of the directory listing; here `random` depends on seed and id alone. What is there is read from the mask; the answer list
-goes into the stratum `answer`, so that the two can be compared.
+The several questions of an image ask for the same mask. SegEarth-R1 scores the first, Think2Seg-RS one drawn
+at random in the order of the directory listing; here `random` depends on seed and id alone. What is there is
+read from the mask; the answer list goes into the stratum `answer`, so that the two can be compared.
 """
 
 from __future__ import annotations
@@ -30,17 +30,21 @@ EXPECTED = "<root>/{train,val,test}/{images,labels,QAs}"
 
 
 def read_earthreason(root: Path, split: str) -> Benchmark:
-    """A split by id, ascending. Raises InputError for another layout, a missing file or an annotation without questions."""
+    """A split by id, ascending. Raises InputError for another layout, a missing file or an annotation without
+    questions.
+    """
     folders = {part: root / split / part for part in ("images", "labels", "QAs")}
     require_folders(NAME, EXPECTED, list(folders.values()))
     annotations = sorted(folders["QAs"].glob("*.json"))
     if not annotations:
         raise layout_error(NAME, EXPECTED, f"no *.json in {folders['QAs']}")
-    images, labels = FileIndex(folders["images"]), FileIndex(folders["labels"])
+    images = FileIndex(folders["images"])
+    labels = FileIndex(folders["labels"])
     for part, files in (("images", images), ("labels", labels)):
         missing = [path.stem for path in annotations if files.find(path.stem) is None]
         require_complete(NAME, f"a file in {folders[part]}", missing, len(annotations))
-    found, texts = [], []
+    found = []
+    texts = []
     for path in annotations:
         entry = read_json(path, NAME)
         questions, strata = _questions(entry, path)
@@ -50,7 +54,11 @@ def read_earthreason(root: Path, split: str) -> Benchmark:
             wordings=tuple(Wording(text=text) for text in questions),
             strata=strata,
         )
-        found.append(BenchmarkImage(image_id=path.stem, pixels=ImageFile(path=str(images.find(path.stem))), targets=(target,)))
+        found.append(
+            BenchmarkImage(
+                image_id=path.stem, pixels=ImageFile(path=str(images.find(path.stem))), targets=(target,)
+            )
+        )
         texts += [path.stem, *questions]
     identity = {"root": str(root), "annotations": content_hash(texts)}
     return Benchmark(name=NAME, split=split, images=tuple(found), questions="first", identity=identity)
@@ -60,9 +68,17 @@ def _questions(entry: Any, path: Path) -> tuple[list[str], dict[str, str]]:
     """The questions and the strata of one annotation."""
     questions = entry.get("questions") if isinstance(entry, dict) else None
     answer = entry.get("answer") if isinstance(entry, dict) else None
-    if not isinstance(questions, list) or not questions or not all(isinstance(text, str) for text in questions):
+    if (
+        not isinstance(questions, list)
+        or not questions
+        or not all(isinstance(text, str) for text in questions)
+    ):
         expected = f'{EXPECTED}, with "questions": [text, ...] in every file of QAs'
         raise layout_error(NAME, expected, f"{path} has questions {questions!r:.80}")
     if not isinstance(answer, list):
-        raise layout_error(NAME, f'{EXPECTED}, with "answer": [...] in every file of QAs', f"{path} has answer {answer!r:.80}")
+        raise layout_error(
+            NAME,
+            f'{EXPECTED}, with "answer": [...] in every file of QAs',
+            f"{path} has answer {answer!r:.80}",
+        )
     return questions, {"answer": "given" if answer else "none"}

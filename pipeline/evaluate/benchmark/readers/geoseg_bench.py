@@ -5,10 +5,12 @@
 
 The layout is the one that the authors' scripts read; their download was not public when this was written, so:
 
-1. Paths in the annotations are looked for relative to the root, to RS_ReasonSeg_Benchmark, and to its images/ or masks/ with and
-   without domain. The scripts open `file_name` as it stands, so it may be an absolute path of the authors' machine: then what
-   comes after the last RS_ReasonSeg_Benchmark/ in it is looked for first, and the path itself last.
-2. An id is `<Domain>/<difficulty>/<id>`, which is how the scripts name their outputs: ids may begin again on every level.
+1. Paths in the annotations are looked for relative to the root, to RS_ReasonSeg_Benchmark, and to its images/
+   or masks/ with and without domain. The scripts open `file_name` as it stands, so it may be an absolute path
+   of the authors' machine: then what comes after the last RS_ReasonSeg_Benchmark/ in it is looked for first,
+   and the path itself last.
+2. An id is `<Domain>/<difficulty>/<id>`, which is how the scripts name their outputs: ids may begin again on
+   every level.
 
 A different data set of the same name (UniGeoSeg's) has another layout.
 """
@@ -38,7 +40,9 @@ SPLIT = "test"
 
 
 def read_geoseg(root: Path, split: str = SPLIT) -> Benchmark:
-    """All domains, by name. Raises InputError for another layout, a missing file or an entry whose size is not its image's."""
+    """All domains, by name. Raises InputError for another layout, a missing file or an entry whose size is
+    not its image's.
+    """
     if split != SPLIT:
         raise InputError(f"{NAME} has one split, {SPLIT!r}", came=repr(split), remedy="leave --split out")
     inner = root if root.name == FOLDER else root / FOLDER
@@ -46,13 +50,21 @@ def read_geoseg(root: Path, split: str = SPLIT) -> Benchmark:
     listings = _listings(inner)
     entries = [(path.stem, entry) for path in listings for entry in _entries(path)]
     pairs = [
-        (_find(inner, "images", domain, str(entry["file_name"])), _find(inner, "masks", domain, str(entry["mask_path"])))
+        (
+            _find(inner, "images", domain, str(entry["file_name"])),
+            _find(inner, "masks", domain, str(entry["mask_path"])),
+        )
         for domain, entry in entries
     ]
     for place, what, key in ((0, "an image", "file_name"), (1, "a mask", "mask_path")):
-        missing = [str(entry[key]) for (_, entry), pair in zip(entries, pairs, strict=True) if pair[place] is None]
+        missing = [
+            str(entry[key]) for (_, entry), pair in zip(entries, pairs, strict=True) if pair[place] is None
+        ]
         require_complete(NAME, f"{what} under {inner}", missing, len(entries))
-    found = [_image(domain, entry, (str(a), str(b))) for (domain, entry), (a, b) in zip(entries, pairs, strict=True)]
+    found = [
+        _image(domain, entry, (str(a), str(b)))
+        for (domain, entry), (a, b) in zip(entries, pairs, strict=True)
+    ]
     identity = {"root": str(root), "annotations": content_hash([path.read_bytes() for path in listings])}
     return Benchmark(name=NAME, split=split, images=tuple(found), questions="all", identity=identity)
 
@@ -62,7 +74,9 @@ def _listings(inner: Path) -> list[Path]:
         listings = sorted(folder.glob("*.json"))
         if listings:
             return listings
-    raise layout_error(NAME, EXPECTED, f"no *.json in {inner / 'annotations'} or {inner.parent / 'annotations'}")
+    raise layout_error(
+        NAME, EXPECTED, f"no *.json in {inner / 'annotations'} or {inner.parent / 'annotations'}"
+    )
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -72,14 +86,26 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     for entry in entries:
         absent = [key for key in KEYS if key not in entry] if isinstance(entry, dict) else list(KEYS)
         if absent:
-            raise layout_error(NAME, f"{EXPECTED} with the keys {', '.join(KEYS)}", f"an entry of {path} without {', '.join(absent)}")
+            raise layout_error(
+                NAME,
+                f"{EXPECTED} with the keys {', '.join(KEYS)}",
+                f"an entry of {path} without {', '.join(absent)}",
+            )
     return entries
 
 
 def _find(inner: Path, part: str, domain: str, name: str) -> Path | None:
-    """The file an annotation names, in the first place where it lies: under the root before anywhere else (step 1)."""
+    """The file an annotation names, in the first place where it lies: under the root before anywhere else
+    (step 1).
+    """
     tail = f"/{name}".rpartition(f"/{FOLDER}/")[2].lstrip("/")
-    places = (inner / tail, inner.parent / tail, inner / part / tail, inner / part / domain / tail, inner.parent / name)
+    places = (
+        inner / tail,
+        inner.parent / tail,
+        inner / part / tail,
+        inner / part / domain / tail,
+        inner.parent / name,
+    )
     return next((path for path in places if path.is_file()), None)
 
 
@@ -88,8 +114,19 @@ def _image(domain: str, entry: dict[str, Any], paths: tuple[str, str]) -> Benchm
     pixels = ImageFile(path=paths[0])
     height, width = pixels.size_hw()
     if (entry["height"], entry["width"]) != (height, width):
-        came = f"{entry['height']} x {entry['width']} for {paths[0]} of {height} x {width} px (height x width)"
-        raise InputError(f"{NAME}: an entry must state the size of its image", came=came, remedy="correct the annotation or the image")
+        came = (
+            f"{entry['height']} x {entry['width']} for {paths[0]} of {height} x {width} px (height x width)"
+        )
+        raise InputError(
+            f"{NAME}: an entry must state the size of its image",
+            came=came,
+            remedy="correct the annotation or the image",
+        )
     strata = {"domain": domain, "difficulty": str(entry["difficulty"])}
-    target = Target(target_id=identity, mask=MaskFile(path=paths[1]), wordings=(Wording(text=str(entry["question"])),), strata=strata)
+    target = Target(
+        target_id=identity,
+        mask=MaskFile(path=paths[1]),
+        wordings=(Wording(text=str(entry["question"])),),
+        strata=strata,
+    )
     return BenchmarkImage(image_id=identity, pixels=pixels, targets=(target,))

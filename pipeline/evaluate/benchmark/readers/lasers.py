@@ -3,12 +3,13 @@
     <root>/train/annotations/train_ann.json   [{id, image_name, description, answer, mask: [RLE, ...], size: [h, w], split}]
     <root>/train/images/<image_name>
 
-1. As in GeoSeg's evaluation the train split is used, the question is the description and the target is the union of all masks.
-   The masks of the test split are hidden behind a competition server, so it cannot be scored here. An entry that says itself
-   that it belongs to another split is left out.
-2. An answer names every object with a [SEG], and there is one mask per [SEG]. So an entry without masks whose answer has no [SEG]
-   asks for something that is not there: it is scored as an empty target (stratum masks = 0), where GeoSeg leaves it out. An
-   entry without masks whose answer has a [SEG], or that has no answer, lacks its truth and is left out.
+1. As in GeoSeg's evaluation the train split is used, the question is the description and the target is the
+   union of all masks. The masks of the test split are hidden behind a competition server, so it cannot be
+   scored here. An entry that says itself that it belongs to another split is left out.
+2. An answer names every object with a [SEG], and there is one mask per [SEG]. So an entry without masks whose
+   answer has no [SEG] asks for something that is not there: it is scored as an empty target (stratum masks =
+   0), where GeoSeg leaves it out. An entry without masks whose answer has a [SEG], or that has no answer,
+   lacks its truth and is left out.
 3. How many entries were left out or are empty targets is noted, so that it stands in the results.
 """
 
@@ -42,10 +43,14 @@ OBJECT = "[SEG]"
 
 
 def read_lasers(root: Path, split: str = SPLIT) -> Benchmark:
-    """The train split in the order of its file, by image file. Raises InputError for another layout, a missing image, or another split."""
+    """The train split in the order of its file, by image file. Raises InputError for another layout, a
+    missing image, or another split.
+    """
     if split != SPLIT:
         raise InputError(
-            f"{NAME} can be scored on {SPLIT!r} alone: its test masks are hidden", came=repr(split), remedy="leave --split out"
+            f"{NAME} can be scored on {SPLIT!r} alone: its test masks are hidden",
+            came=repr(split),
+            remedy="leave --split out",
         )
     path = require_file(NAME, EXPECTED, root / SPLIT / "annotations" / "train_ann.json")
     folder = root / SPLIT / "images"
@@ -53,7 +58,9 @@ def read_lasers(root: Path, split: str = SPLIT) -> Benchmark:
     entries, left_out = _chosen(path)
     files = FileIndex(folder)
     names = list(dict.fromkeys(str(entry["image_name"]) for entry in entries))
-    require_complete(NAME, f"an image in {folder}", [name for name in names if files.find(name) is None], len(names))
+    require_complete(
+        NAME, f"an image in {folder}", [name for name in names if files.find(name) is None], len(names)
+    )
     by_image: dict[Path, list[Target]] = {}
     for entry in entries:
         if image := files.find(str(entry["image_name"])):
@@ -66,19 +73,28 @@ def read_lasers(root: Path, split: str = SPLIT) -> Benchmark:
     notes = [f"{count} entries {why} were left out" for why, count in sorted(left_out.items())]
     if n_empty := sum(1 for entry in entries if not entry.get("mask")):
         notes.append(f"{n_empty} entries without masks, whose answer names no object, count as empty targets")
-    return Benchmark(name=NAME, split=split, images=found, questions="all", identity=identity, notes=tuple(notes))
+    return Benchmark(
+        name=NAME, split=split, images=found, questions="all", identity=identity, notes=tuple(notes)
+    )
 
 
 def _chosen(path: Path) -> tuple[list[Mapping[str, Any]], Counter[str]]:
-    """The entries to be scored, and how many were left out for which reason. Raises InputError when none is left."""
+    """The entries to be scored, and how many were left out for which reason. Raises InputError when none is
+    left.
+    """
     entries = read_json(path, NAME)
     if not isinstance(entries, list) or not entries:
         raise layout_error(NAME, EXPECTED, f"{path} holds no list of entries")
-    kept, left_out = [], Counter[str]()
+    kept = []
+    left_out = Counter[str]()
     for entry in entries:
         absent = [key for key in KEYS if key not in entry] if isinstance(entry, dict) else list(KEYS)
         if absent:
-            raise layout_error(NAME, f"{EXPECTED} with the keys {', '.join(KEYS)}", f"an entry of {path} without {', '.join(absent)}")
+            raise layout_error(
+                NAME,
+                f"{EXPECTED} with the keys {', '.join(KEYS)}",
+                f"an entry of {path} without {', '.join(absent)}",
+            )
         if entry.get("split", SPLIT) != SPLIT:
             left_out["of another split"] += 1
         elif not entry.get("mask") and OBJECT in str(entry.get("answer") or OBJECT):
@@ -87,7 +103,11 @@ def _chosen(path: Path) -> tuple[list[Mapping[str, Any]], Counter[str]]:
             kept.append(entry)
     if not kept:
         came = ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()))
-        raise InputError(f"{NAME}: {path} must hold entries of {SPLIT!r} with masks", came=came, remedy="fetch the train split")
+        raise InputError(
+            f"{NAME}: {path} must hold entries of {SPLIT!r} with masks",
+            came=came,
+            remedy="fetch the train split",
+        )
     return kept, left_out
 
 
@@ -97,7 +117,12 @@ def _target(entry: Mapping[str, Any], path: Path, image: Path) -> Target:
     mask: MaskSource = rle_mask(masks, where) if masks else _empty(entry.get("size"), where, image)
     n_masks = len(masks) if isinstance(masks, Sequence) else 1
     strata = {"masks": str(n_masks) if n_masks < 5 else "5+"}
-    return Target(target_id=str(entry["id"]), mask=mask, wordings=(Wording(text=str(entry["description"])),), strata=strata)
+    return Target(
+        target_id=str(entry["id"]),
+        mask=mask,
+        wordings=(Wording(text=str(entry["description"])),),
+        strata=strata,
+    )
 
 
 def _empty(size: Any, where: str, image: Path) -> EmptyMask:

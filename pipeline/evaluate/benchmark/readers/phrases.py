@@ -3,9 +3,10 @@
     RISBench   <root>/img_rgb/<file>    mask/<file>        output_phrase_<split>.txt   <file name> <phrase>
     RefSegRS   <root>/images/<id>.tif   masks/<id>.tif     output_phrase_<split>.txt   <id> <phrase>
 
-A line is cut at its first white space. An image's mask is the file of the same name, or else of the same name with another
-ending; masks are pictures whose first channel is above 0 inside the target. Lines that name the same file ask for the same mask
-and become wordings of one target; the papers score every line, so `all` is the default.
+A line is cut at its first white space. An image's mask is the file of the same name, or else of the same name
+with another ending; masks are pictures whose first channel is above 0 inside the target. Lines that name the
+same file ask for the same mask and become wordings of one target; the papers score every line, so `all` is
+the default.
 """
 
 from __future__ import annotations
@@ -48,15 +49,20 @@ LAYOUTS: Mapping[str, PhraseLayout] = {
 
 
 def read_phrases(layout: PhraseLayout, root: Path, split: str) -> Benchmark:
-    """A split in the order of its file. Raises InputError for another layout, a missing file or a line without a phrase."""
-    name, expected = layout.name, layout.expected
+    """A split in the order of its file. Raises InputError for another layout, a missing file or a line
+    without a phrase.
+    """
+    name = layout.name
+    expected = layout.expected
     listing = require_file(name, expected, root / f"output_phrase_{split}.txt")
     folders = root / layout.images, root / layout.masks
     require_folders(name, expected, folders)
     phrases = _phrases(listing, layout)
     images, masks = (FileIndex(folder) for folder in folders)
     for folder, files in zip(folders, (images, masks), strict=True):
-        require_complete(name, f"a file in {folder}", [key for key in phrases if files.find(key) is None], len(phrases))
+        require_complete(
+            name, f"a file in {folder}", [key for key in phrases if files.find(key) is None], len(phrases)
+        )
     by_image: dict[Path, list[str]] = {}  # `0001` and `0001.tif` are one file
     for key, texts in phrases.items():
         if path := images.find(key):
@@ -64,7 +70,9 @@ def read_phrases(layout: PhraseLayout, root: Path, split: str) -> Benchmark:
     found = []
     for path, texts in by_image.items():
         wordings = tuple(Wording(text=text) for text in texts)
-        target = Target(target_id=path.name, mask=MaskFile(path=str(masks.find(path.name))), wordings=wordings)
+        target = Target(
+            target_id=path.name, mask=MaskFile(path=str(masks.find(path.name))), wordings=wordings
+        )
         found.append(BenchmarkImage(image_id=path.name, pixels=ImageFile(path=str(path)), targets=(target,)))
     identity = {"root": str(root), "annotations": content_hash([listing.read_bytes()])}
     return Benchmark(name=name, split=split, images=tuple(found), questions="all", identity=identity)
@@ -76,13 +84,17 @@ def _phrases(listing: Path, layout: PhraseLayout) -> dict[str, list[str]]:
     try:
         lines = listing.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{layout.name}: {listing} must be readable text", came=str(error), remedy="fetch it again") from error
+        raise InputError(
+            f"{layout.name}: {listing} must be readable text", came=str(error), remedy="fetch it again"
+        ) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         key, *phrase = line.split(maxsplit=1)
         if not phrase:
-            raise layout_error(layout.name, layout.expected, f"line {number} of {listing} without a phrase: {line!r:.60}")
+            raise layout_error(
+                layout.name, layout.expected, f"line {number} of {listing} without a phrase: {line!r:.60}"
+            )
         phrases.setdefault(key, []).append(phrase[0].strip())
     if not phrases:
         raise layout_error(layout.name, layout.expected, f"no line in {listing}")

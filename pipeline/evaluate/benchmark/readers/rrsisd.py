@@ -4,12 +4,13 @@
     <root>/rrsisd/instances.json       COCO: images [{id, file_name, height, width}], annotations [{id, segmentation: [RLE]}]
     <root>/images/rrsisd/JPEGImages/<file_name>
 
-1. `load_plain_pickle` reads the pickle with an unpickler that knows no classes: a list of dictionaries of texts and numbers
-   needs none, and a file that asks for one is refused, because loading it would run its code.
-2. Every ref of the split becomes a target; its sentences are its wordings, the first is what the papers ask. Targets belong to
-   the same image when they name the same file: several `image_id`s may do so.
-3. Which text of a sentence is asked is a choice that published numbers depend on: `sent` (cleaned, lower case), `sent+dot`
-   (with a full stop: Think2Seg-RS) or `raw` (SegEarth-R1).
+1. `load_plain_pickle` reads the pickle with an unpickler that knows no classes: a list of dictionaries of
+   texts and numbers needs none, and a file that asks for one is refused, because loading it would run its
+   code.
+2. Every ref of the split becomes a target; its sentences are its wordings, the first is what the papers ask.
+   Targets belong to the same image when they name the same file: several `image_id`s may do so.
+3. Which text of a sentence is asked is a choice that published numbers depend on: `sent` (cleaned, lower
+   case), `sent+dot` (with a full stop: Think2Seg-RS) or `raw` (SegEarth-R1).
 """
 
 from __future__ import annotations
@@ -41,12 +42,15 @@ Sentence = Literal["sent", "sent+dot", "raw"]
 
 
 def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmark:
-    """A split in the order of the pickle. Raises InputError for another layout, a missing file or a pickle with code in it."""
+    """A split in the order of the pickle. Raises InputError for another layout, a missing file or a pickle
+    with code in it.
+    """
     refs_path = require_file(NAME, EXPECTED, root / "rrsisd" / "refs(unc).p")
     instances_path = require_file(NAME, EXPECTED, root / "rrsisd" / "instances.json")
     folder = root / "images" / "rrsisd" / "JPEGImages"
     require_folders(NAME, EXPECTED, [folder])
-    refs, instances = load_plain_pickle(refs_path), read_json(instances_path, NAME)
+    refs = load_plain_pickle(refs_path)
+    instances = read_json(instances_path, NAME)
     try:
         annotations = {entry["id"]: entry for entry in instances["annotations"]}
         names = {entry["id"]: entry["file_name"] for entry in instances["images"]}
@@ -55,17 +59,26 @@ def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmar
         splits = sorted({str(ref["split"]) for ref in refs})
         missing_images = sorted({names[ref["image_id"]] for ref in chosen})
     except (KeyError, TypeError) as error:
-        raise layout_error(NAME, EXPECTED, f"refs(unc).p or instances.json without the key {error}") from error
+        raise layout_error(
+            NAME, EXPECTED, f"refs(unc).p or instances.json without the key {error}"
+        ) from error
     if not chosen:
-        raise InputError(f"{NAME}: the split must hold refs", came=f"none in {split!r}", remedy=f"use one of {', '.join(splits)}")
+        raise InputError(
+            f"{NAME}: the split must hold refs",
+            came=f"none in {split!r}",
+            remedy=f"use one of {', '.join(splits)}",
+        )
     files = FileIndex(folder)
-    require_complete(NAME, f"a file in {folder}", [n for n in missing_images if files.find(n) is None], len(missing_images))
+    require_complete(
+        NAME, f"a file in {folder}", [n for n in missing_images if files.find(n) is None], len(missing_images)
+    )
     by_image: dict[Path, list[Target]] = {}
     for ref in chosen:
         if path := files.find(names[ref["image_id"]]):
             by_image.setdefault(path, []).append(_target(ref, annotations, classes, sentence))
     found = tuple(
-        BenchmarkImage(image_id=path.name, pixels=ImageFile(path=str(path)), targets=tuple(targets)) for path, targets in by_image.items()
+        BenchmarkImage(image_id=path.name, pixels=ImageFile(path=str(path)), targets=tuple(targets))
+        for path, targets in by_image.items()
     )
     identity = {
         "root": str(root),
@@ -75,7 +88,9 @@ def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmar
     return Benchmark(name=NAME, split=split, images=found, questions="first", identity=identity)
 
 
-def _target(ref: Mapping[str, Any], annotations: Mapping[Any, Any], classes: Mapping[Any, str], sentence: Sentence) -> Target:
+def _target(
+    ref: Mapping[str, Any], annotations: Mapping[Any, Any], classes: Mapping[Any, str], sentence: Sentence
+) -> Target:
     where = f"{NAME}: annotation {ref.get('ann_id')!r} of ref {ref.get('ref_id')!r} in instances.json"
     try:
         annotation = annotations[ref["ann_id"]]
@@ -88,7 +103,9 @@ def _target(ref: Mapping[str, Any], annotations: Mapping[Any, Any], classes: Map
     if not texts:
         raise layout_error(NAME, EXPECTED, f"ref {identity} without sentences")
     strata = {"category": name} if name else {}
-    return Target(target_id=identity, mask=mask, wordings=tuple(Wording(text=text) for text in texts), strata=strata)
+    return Target(
+        target_id=identity, mask=mask, wordings=tuple(Wording(text=text) for text in texts), strata=strata
+    )
 
 
 def _text(item: Mapping[str, Any], sentence: Sentence) -> str:
@@ -109,7 +126,9 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def load_plain_pickle(path: Path) -> list[dict[str, Any]]:
-    """A list of dictionaries of plain values. Raises InputError for anything else, without running anything from the file."""
+    """A list of dictionaries of plain values. Raises InputError for anything else, without running anything
+    from the file.
+    """
     remedy = "fetch refs(unc).p again from the data set's own place; never load a pickle of unknown origin"
     try:
         value = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
@@ -117,5 +136,7 @@ def load_plain_pickle(path: Path) -> list[dict[str, Any]]:
         what = f"{NAME}: {path} must be a pickle of plain lists, dictionaries, texts and numbers"
         raise InputError(what, came=f"{type(error).__name__}: {error}", remedy=remedy) from error
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise InputError(f"{NAME}: {path} must hold a list of dictionaries", came=type(value).__name__, remedy=remedy)
+        raise InputError(
+            f"{NAME}: {path} must hold a list of dictionaries", came=type(value).__name__, remedy=remedy
+        )
     return value

@@ -1,12 +1,13 @@
 """Tiles of a procedural world, drawn in memory, with the questions that its truth answers.
 
-1. The world of `SEED` is cut into whole tiles of the preset's side over its first `SIZE` x `SIZE` pixels (the scene that
-   `jobs/make_world.py --seed SEED --size SIZE` writes). Neighbouring tiles do not overlap.
-2. Every class with at least MIN_TARGET_PX pixels in a tile is a target; a class with fewer is neither asked for nor counted
-   absent, since a sliver at the border is no fair question.
-3. Every tile also has as many targets that are not there (at least one): classes without a pixel in the tile and things that
-   no world has, in turn. So about half of the samples are empty, where EarthReason has 2 %.
-4. Wordings are the held-out ones alone, two that name a class and two that describe it, in an order drawn per target.
+1. The world of `SEED` is cut into whole tiles of the preset's side over its first `SIZE` x `SIZE` pixels (the
+   scene that `jobs/make_world.py --seed SEED --size SIZE` writes). Neighbouring tiles do not overlap.
+2. Every class with at least MIN_TARGET_PX pixels in a tile is a target; a class with fewer is neither asked
+   for nor counted absent, since a sliver at the border is no fair question.
+3. Every tile also has as many targets that are not there (at least one): classes without a pixel in the tile
+   and things that no world has, in turn. So about half of the samples are empty, where EarthReason has 2 %.
+4. Wordings are the held-out ones alone, two that name a class and two that describe it, in an order drawn per
+   target.
 
 Nothing is stored: a worker draws a tile again from seed and window, bit for bit.
 """
@@ -20,7 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluate.benchmark.benchmark import Benchmark, BenchmarkImage, MaskSource, Target, Wording, mask_digest
+from pipeline.evaluate.benchmark.benchmark import (
+    Benchmark,
+    BenchmarkImage,
+    MaskSource,
+    Target,
+    Wording,
+    mask_digest,
+)
 from pipeline.evaluate.benchmark.readers.annotation_files import EmptyMask
 from pipeline.schema import Window
 from pipeline.world.classes import CLASSES
@@ -63,7 +71,9 @@ class WorldMask:
     window: Window
     class_name: str
     drawn: str
-    """Digest of the mask as it was drawn when the questions were made; spares a second drawing of the whole world."""
+    """Digest of the mask as it was drawn when the questions were made; spares a second drawing of the whole
+    world.
+    """
 
     def size_hw(self) -> tuple[int, int]:
         return self.window.shape
@@ -87,7 +97,9 @@ def class_mask(drawn: Rendering, class_name: str) -> NDArray[np.bool_]:
 
 
 def read_world(seed: int, *, size_px: int = DEFAULT_SIZE, tile_px: int = 256) -> Benchmark:
-    """The tiles of a world, row-major. Draws each once to know what is in it. Raises InputError for a size that holds no tile."""
+    """The tiles of a world, row-major. Draws each once to know what is in it. Raises InputError for a size
+    that holds no tile.
+    """
     if not tile_px <= size_px <= MAX_SIZE:
         what = f"a world benchmark is {tile_px} (one tile of the preset) to {MAX_SIZE} pixels a side"
         raise InputError(what, came=str(size_px), remedy="write world:SEED:SIZE, for example world:7:2048")
@@ -95,10 +107,19 @@ def read_world(seed: int, *, size_px: int = DEFAULT_SIZE, tile_px: int = 256) ->
     images = []
     for row in range(size_px // tile_px):
         for col in range(size_px // tile_px):
-            window = Window(row0=row * tile_px, col0=col * tile_px, row1=(row + 1) * tile_px, col1=(col + 1) * tile_px)
+            window = Window(
+                row0=row * tile_px, col0=col * tile_px, row1=(row + 1) * tile_px, col1=(col + 1) * tile_px
+            )
             images.append(_image(world, window, f"r{row:03d}c{col:03d}"))
     identity = {"seed": str(seed), "size_px": str(size_px), "tile_px": str(tile_px)}
-    return Benchmark(name=NAME, split=f"seed {seed}", images=tuple(images), questions="first", identity=identity, pixel_m=PIXEL_M)
+    return Benchmark(
+        name=NAME,
+        split=f"seed {seed}",
+        images=tuple(images),
+        questions="first",
+        identity=identity,
+        pixel_m=PIXEL_M,
+    )
 
 
 def _image(world: World, window: Window, image_id: str) -> BenchmarkImage:
@@ -112,17 +133,28 @@ def _image(world: World, window: Window, image_id: str) -> BenchmarkImage:
         if area[name] >= MIN_TARGET_PX
     }
     targets = [_present(f"{image_id}-{name}", mask, rng) for name, mask in present.items()]
-    targets += _absent(window, image_id, [name for name in CLASSES if area[name] == 0], max(len(present), 1), rng)
-    return BenchmarkImage(image_id=image_id, pixels=WorldPixels(seed=world.seed, window=window), targets=tuple(targets))
+    targets += _absent(
+        window, image_id, [name for name in CLASSES if area[name] == 0], max(len(present), 1), rng
+    )
+    return BenchmarkImage(
+        image_id=image_id, pixels=WorldPixels(seed=world.seed, window=window), targets=tuple(targets)
+    )
 
 
 def _present(target_id: str, mask: WorldMask, rng: np.random.Generator) -> Target:
-    wordings = tuple(Wording(text=query.query, strata={"kind": query.kind.value}) for query in _held_out(mask.class_name, rng))
+    wordings = tuple(
+        Wording(text=query.query, strata={"kind": query.kind.value})
+        for query in _held_out(mask.class_name, rng)
+    )
     return Target(target_id=target_id, mask=mask, wordings=wordings, strata={"class": mask.class_name})
 
 
-def _absent(window: Window, image_id: str, lacking: list[str], count: int, rng: np.random.Generator) -> list[Target]:
-    """`count` targets that are not there: classes and strangers in turn, strangers alone when no class is left."""
+def _absent(
+    window: Window, image_id: str, lacking: list[str], count: int, rng: np.random.Generator
+) -> list[Target]:
+    """`count` targets that are not there: classes and strangers in turn, strangers alone when no class is
+    left.
+    """
     mask: MaskSource = EmptyMask(height=window.height, width=window.width)
     classes = iter([lacking[i] for i in rng.permutation(len(lacking))])
     strangers = [query for query in NEVER if query.held_out]
@@ -134,7 +166,9 @@ def _absent(window: Window, image_id: str, lacking: list[str], count: int, rng: 
         queries = [next(others)] if name is None else _held_out(name, rng)
         wordings = tuple(Wording(text=query.query, strata=_ABSENT) for query in queries)
         strata = {"class": name or STRANGER}
-        targets.append(Target(target_id=f"{image_id}-absent{place}", mask=mask, wordings=wordings, strata=strata))
+        targets.append(
+            Target(target_id=f"{image_id}-absent{place}", mask=mask, wordings=wordings, strata=strata)
+        )
     return targets
 
 

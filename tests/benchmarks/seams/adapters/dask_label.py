@@ -1,4 +1,6 @@
-"""dask-image: connected components over chunks (`dask_image.ndmeasure.label`) of the semantic mask, one chunk per core."""
+"""dask-image: connected components over chunks (`dask_image.ndmeasure.label`) of the semantic mask, one chunk
+per core.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ def prepare(masks: TileMasks, settings: dict[str, Any]) -> tuple[NDArray[np.bool
     assert not settings, "the default structure, 4-connected, is what the other methods use"
     mosaic = np.zeros(masks.shape, dtype=np.bool_)
     for labels, read, core in zip(masks.labels, masks.read, masks.core, strict=True):
-        rows, cols = slice(core[0] - read[0], core[2] - read[0]), slice(core[1] - read[1], core[3] - read[1])
+        rows = slice(core[0] - read[0], core[2] - read[0])
+        cols = slice(core[1] - read[1], core[3] - read[1])
         mosaic[core[0] : core[2], core[1] : core[3]] = labels[rows, cols] > 0
     side = masks.tile_px - 2 * masks.halo_px
     return mosaic, (side, side)

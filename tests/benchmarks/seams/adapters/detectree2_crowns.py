@@ -1,8 +1,9 @@
 """detectree2: `stitch_crowns`, which drops what touches a tile's border, then `clean_crowns`.
 
-Both read and write nothing but polygons: one GeoJSON file per tile, named after the tile's place, as prediction leaves
-them. The package refuses to be imported without Detectron2, which is not on PyPI and which these two functions never
-use: an empty module of that name answers its check. Settings: arguments of the two functions.
+Both read and write nothing but polygons: one GeoJSON file per tile, named after the tile's place, as
+prediction leaves them. The package refuses to be imported without Detectron2, which is not on PyPI and which
+these two functions never use: an empty module of that name answers its check. Settings: arguments of the two
+functions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ Native = tuple["tempfile.TemporaryDirectory[str]", dict[str, Any], int]
 def prepare(masks: TileMasks, settings: dict[str, Any]) -> Native:
     """The folder of tiles. y points up, so row r of the grid has its upper edge at height - r."""
     folder = tempfile.TemporaryDirectory()
-    height, side = masks.shape[0], masks.tile_px - 2 * masks.halo_px
+    height = masks.shape[0]
+    side = masks.tile_px - 2 * masks.halo_px
     for index, (row, col) in enumerate(masks.tile_rc.tolist()):
         mine = masks.tile == index
         if not mine.any():
@@ -45,7 +47,9 @@ def prepare(masks: TileMasks, settings: dict[str, Any]) -> Native:
 def merge(native: Native) -> tuple[gpd.GeoDataFrame, int]:
     folder, settings, height = native
     crowns = stitch_crowns(folder.name, settings["shift"])
-    cleaned = clean_crowns(crowns, settings["iou_threshold"], confidence=settings["confidence"], verbose=False)
+    cleaned = clean_crowns(
+        crowns, settings["iou_threshold"], confidence=settings["confidence"], verbose=False
+    )
     folder.cleanup()
     return cleaned, height
 

@@ -1,12 +1,13 @@
 """What a merge method is handed and what it hands back, as files that every environment with numpy can read.
 
-1. `TileMasks` holds the masks of all tiles twice: as label images, and as polygons in pixel edges of the whole grid, so
-   that each method starts from the form it is written for. Both forms show the same pixels.
-2. `answer` is the main program of every adapter: it reads the jobs, lets the adapter prepare its native input (not
-   timed), times the merge alone, and writes the outputs with time, peak memory and package versions.
+1. `TileMasks` holds the masks of all tiles twice: as label images, and as polygons in pixel edges of the
+   whole grid, so that each method starts from the form it is written for. Both forms show the same pixels.
+2. `answer` is the main program of every adapter: it reads the jobs, lets the adapter prepare its native input
+   (not timed), times the merge alone, and writes the outputs with time, peak memory and package versions.
 3. Outputs are a raster of ids or a list of polygons, whatever the method makes.
 
-This module imports nothing but numpy and the standard library, because it runs inside the peers' environments.
+This module imports nothing but numpy and the standard library, because it runs inside the peers'
+environments.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class TileMasks:
         empty = [labels if i < stop else np.zeros_like(labels) for i, labels in enumerate(self.labels)]
         columns = {name: getattr(self, name)[keep] for name in ("tile", "local", "score", "box")}
         wkb = tuple(w for w, k in zip(self.wkb, keep, strict=True) if k)
-        same = {name: getattr(self, name) for name in ("shape", "tile_px", "halo_px", "tile_rc", "read", "core")}
+        same = {
+            name: getattr(self, name) for name in ("shape", "tile_px", "halo_px", "tile_rc", "read", "core")
+        }
         return TileMasks(**same, labels=tuple(empty), wkb=wkb, **columns)
 
 
@@ -90,7 +93,9 @@ class Answer:
 
 def save_masks(path: Path, masks: TileMasks) -> None:
     """Write a `.npz`."""
-    columns = {name: getattr(masks, name) for name in ("tile_rc", "read", "core", "tile", "local", "score", "box")}
+    columns = {
+        name: getattr(masks, name) for name in ("tile_rc", "read", "core", "tile", "local", "score", "box")
+    }
     sizes = np.array([*masks.shape, masks.tile_px, masks.halo_px])
     flat = np.concatenate([labels.ravel() for labels in masks.labels])
     np.savez_compressed(path, sizes=sizes, flat=flat, **columns, **_pack(masks.wkb))
@@ -105,7 +110,9 @@ def load_masks(path: Path) -> TileMasks:
     parts = np.split(held["flat"], np.cumsum(sides.prod(axis=1))[:-1])
     labels = tuple(part.reshape(tuple(side)) for part, side in zip(parts, sides, strict=True))
     columns = {name: held[name] for name in ("tile_rc", "read", "core", "tile", "local", "score", "box")}
-    return TileMasks(shape=(height, width), tile_px=tile_px, halo_px=halo_px, labels=labels, wkb=_unpack(held), **columns)
+    return TileMasks(
+        shape=(height, width), tile_px=tile_px, halo_px=halo_px, labels=labels, wkb=_unpack(held), **columns
+    )
 
 
 def save_answer(path: Path, answer: Answer) -> None:
@@ -136,11 +143,13 @@ def answer(
     export: Callable[[Any], Outputs],
     packages: Sequence[str],
 ) -> None:
-    """Main program of an adapter. Its only argument is a JSON file: settings, and jobs with `masks`, `out`, `repeats`.
+    """Main program of an adapter. Its only argument is a JSON file: settings, and jobs with `masks`, `out`,
+    `repeats`.
 
     A method that wants more than `memory_bytes` gets a MemoryError instead of the machine.
 
-    Before the first job the merge runs once on one tile alone, so that compilers and lazy imports do not count.
+    Before the first job the merge runs once on one tile alone, so that compilers and lazy imports do not
+    count.
     """
     order = json.loads(Path(sys.argv[1]).read_text())
     resource.setrlimit(resource.RLIMIT_DATA, (order["memory_bytes"], order["memory_bytes"]))
@@ -149,17 +158,27 @@ def answer(
         masks = load_masks(Path(job["masks"]))
         if number == 0:
             merge(prepare(masks.tiles_below(1), order["settings"]))
-        cpu_s, wall_s, peak, merged = [], [], 0, None
+        cpu_s = []
+        wall_s = []
+        peak = 0
+        merged = None
         for _ in range(job["repeats"]):
             merged = None
             native = prepare(masks, order["settings"])
             before = _forget_peak()
-            cpu, wall = time.process_time(), time.perf_counter()
+            cpu = time.process_time()
+            wall = time.perf_counter()
             merged = merge(native)
             cpu_s.append(time.process_time() - cpu)
             wall_s.append(time.perf_counter() - wall)
             peak = max(peak, _status_bytes("VmHWM") - before)
-        made = Answer(outputs=export(merged), cpu_s=tuple(cpu_s), wall_s=tuple(wall_s), peak_bytes=peak, versions=versions)
+        made = Answer(
+            outputs=export(merged),
+            cpu_s=tuple(cpu_s),
+            wall_s=tuple(wall_s),
+            peak_bytes=peak,
+            versions=versions,
+        )
         save_answer(Path(job["out"]), made)
 
 
@@ -169,7 +188,8 @@ def _pack(wkb: Sequence[bytes]) -> dict[str, Any]:
 
 
 def _unpack(held: dict[str, Any]) -> tuple[bytes, ...]:
-    data, start = held["wkb"].tobytes(), held["wkb_start"].tolist()
+    data = held["wkb"].tobytes()
+    start = held["wkb_start"].tolist()
     return tuple(data[a:b] for a, b in pairwise(start))
 
 
@@ -187,7 +207,9 @@ def _unpack_raster(held: dict[str, Any]) -> NDArray[Any]:
 
 
 def _forget_peak() -> int:
-    """Free what nobody uses, set the high-water mark to what is resident then, and return that, in bytes (Linux)."""
+    """Free what nobody uses, set the high-water mark to what is resident then, and return that, in bytes
+    (Linux).
+    """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")

@@ -1,4 +1,5 @@
-"""Fields of The World: `ftw_tools.inference.utils.merge_polygons`, union-find on IoU or containment of whole polygons.
+"""Fields of The World: `ftw_tools.inference.utils.merge_polygons`, union-find on IoU or containment of whole
+polygons.
 
 Settings: `iou_thresh`, `contain_thresh`, `grid_size`.
 """

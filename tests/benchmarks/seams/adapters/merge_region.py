@@ -1,6 +1,7 @@
 """Ours: `pipeline.stitch`, from the records of the tiles to instance table, id raster and polygons.
 
-Blocks go to files as soon as they are painted and polygons are dropped as soon as they are made, as a run writes both.
+Blocks go to files as soon as they are painted and polygons are dropped as soon as they are made, as a run
+writes both.
 """
 
 from __future__ import annotations
@@ -45,9 +46,12 @@ _CONFORMS: type[TileSource] = Records
 def prepare(masks: TileMasks, settings: dict[str, Any]) -> tuple[Records, StitchOptions]:
     """Stage A of the merge, which runs beside the models: every tile's masks, flattened."""
     options = StitchOptions(**settings)
-    grid = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0), width=masks.shape[1], height=masks.shape[0])
+    grid = RunGrid(
+        crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0), width=masks.shape[1], height=masks.shape[0]
+    )
     lattice = TileLattice(grid=grid, tile_px=masks.tile_px, halo_px=masks.halo_px, block_tiles=4)
-    summaries, images = [], {}
+    summaries = []
+    images = {}
     for index, (row, col) in enumerate(masks.tile_rc.tolist()):
         scores = masks.score[masks.tile == index].tolist()
         crops, prompts = _crops(masks.labels[index], scores)
@@ -60,11 +64,16 @@ def prepare(masks: TileMasks, settings: dict[str, Any]) -> tuple[Records, Stitch
 
 def _crops(labels: NDArray[np.uint16], scores: list[float]) -> tuple[list[MaskCrop], list[Prompt]]:
     """One mask per local id with the prompt that a perfect prompter gives: the mask's own box."""
-    crops, prompts = [], []
+    crops = []
+    prompts = []
     for index, (rows, cols) in enumerate(ndimage.find_objects(labels)):
         mask = labels[rows, cols] == index + 1
-        crops.append(MaskCrop(row0=rows.start, col0=cols.start, mask=mask, score=scores[index], prompt_index=index))
-        prompts.append(Prompt(box_xyxy=(float(cols.start), float(rows.start), float(cols.stop), float(rows.stop))))
+        crops.append(
+            MaskCrop(row0=rows.start, col0=cols.start, mask=mask, score=scores[index], prompt_index=index)
+        )
+        prompts.append(
+            Prompt(box_xyxy=(float(cols.start), float(rows.start), float(cols.stop), float(rows.stop)))
+        )
     return crops, prompts
 
 
@@ -72,7 +81,8 @@ def merge(native: tuple[Records, StitchOptions]) -> tuple[TileLattice, tempfile.
     """The folder of painted blocks."""
     records, options = native
     merged = merge_region(records.lattice, records, options, mode="instances")
-    lattice, folder = records.lattice, tempfile.TemporaryDirectory()
+    lattice = records.lattice
+    folder = tempfile.TemporaryDirectory()
     for block_row in range(lattice.n_block_rows):
         for block_col in range(lattice.n_block_cols):
             merged.paint_block(block_row, block_col).tofile(Path(folder.name) / f"{block_row}_{block_col}")

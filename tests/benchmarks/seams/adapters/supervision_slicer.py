@@ -1,7 +1,8 @@
 """supervision: what `InferenceSlicer` does with the detections of its slices, with compact masks.
 
-Each slice's masks become a `CompactMask`, are moved to full-image coordinates, put together by `Detections.merge` and
-filtered by `with_nms` or `with_nmm`. Settings: `overlap_filter` (nms or nmm), `overlap_metric`, `iou_threshold`.
+Each slice's masks become a `CompactMask`, are moved to full-image coordinates, put together by
+`Detections.merge` and filtered by `with_nms` or `with_nmm`. Settings: `overlap_filter` (nms or nmm),
+`overlap_metric`, `iou_threshold`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def prepare(masks: TileMasks, settings: dict[str, Any]) -> Native:
         mine = masks.tile == index
         if not mine.any():
             continue
-        box = masks.box[mine] - np.array([read[1], read[0], read[1] + 1, read[0] + 1])  # its far corner is inclusive
+        box = masks.box[mine] - np.array(
+            [read[1], read[0], read[1] + 1, read[0] + 1]
+        )  # its far corner is inclusive
         dense = labels[None] == masks.local[mine][:, None, None]
         detections = sv.Detections(
             xyxy=box.astype(np.float64),

@@ -12,7 +12,8 @@ from pipeline.errors import InputError
 from pipeline.evaluate.benchmark.benchmark import SampleImage
 from pipeline.evaluate.benchmark.benchmark_content import SAID_EVERY_S, masks_hash, questions_hash
 
-LEFT, RIGHT = rectangle(0, 0, 9, 9), rectangle(0, 9, 9, 18)
+LEFT = rectangle(0, 0, 9, 9)
+RIGHT = rectangle(0, 9, 9, 18)
 
 
 class Counted(ArraySource):
@@ -34,7 +35,8 @@ def hashed(chosen: list[SampleImage]) -> str:
 
 
 def test_every_change_of_a_question_changes_the_hash() -> None:
-    first, second = sample("s", LEFT, kind="x", area="y"), sample("t", RIGHT)
+    first = sample("s", LEFT, kind="x", area="y")
+    second = sample("t", RIGHT)
     changed = [
         images(first),
         images(first, second),
@@ -47,7 +49,9 @@ def test_every_change_of_a_question_changes_the_hash() -> None:
     ]
     assert len({questions_hash(chosen) for chosen in changed}) == len(changed)
     swapped = replace(first, strata={"area": "y", "kind": "x"}, mask=ArraySource(RIGHT))
-    assert questions_hash(images(swapped, second)) == questions_hash(images(first, second))  # order of keys, pixels: not the question
+    assert questions_hash(images(swapped, second)) == questions_hash(
+        images(first, second)
+    )  # order of keys, pixels: not the question
 
 
 def test_every_change_of_a_mask_changes_the_hash() -> None:
@@ -69,16 +73,26 @@ def test_the_wordings_of_a_target_share_one_decoding() -> None:
 
 def test_all_damaged_masks_are_counted_and_the_first_few_named() -> None:
     bad = [replace(sample(f"s{k}", LEFT), mask=ArraySource(None)) for k in range(5)]
-    with pytest.raises(InputError, match=r"hand: every true mask must decode\. Got: 5 of 6 do not, e\.g\. s0: this .* damaged; s1: .*; s2"):
+    with pytest.raises(
+        InputError,
+        match=r"hand: every true mask must decode\. Got: 5 of 6 do not, e\.g\. s0: this .* damaged; s1: .*; s2",
+    ):
         hashed(images(sample("good", LEFT), *bad))
-    with pytest.raises(InputError, match=r"1 of 1 do not, e\.g\. s0: this picture is damaged\. To fix: fetch these files"):
+    with pytest.raises(
+        InputError, match=r"1 of 1 do not, e\.g\. s0: this picture is damaged\. To fix: fetch these files"
+    ):
         hashed(images(bad[0]))
 
 
 def test_what_takes_long_says_how_far_it_is() -> None:
     lines: list[str] = []
     ticks = iter(np.arange(0, 1000, SAID_EVERY_S / 2 + 0.01).tolist())
-    masks_hash(images(*(sample(f"s{k}", LEFT) for k in range(6))), "hand", say=lines.append, clock=lambda: next(ticks))
+    masks_hash(
+        images(*(sample(f"s{k}", LEFT) for k in range(6))),
+        "hand",
+        say=lines.append,
+        clock=lambda: next(ticks),
+    )
     assert lines
     assert lines[0].startswith("true masks read: ")
     assert lines[0].endswith(" of 6")

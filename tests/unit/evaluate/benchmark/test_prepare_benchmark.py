@@ -1,4 +1,6 @@
-"""What pins an evaluation, which second looks a benchmark refuses, and which parts are left to do; no model is loaded."""
+"""What pins an evaluation, which second looks a benchmark refuses, and which parts are left to do; no model
+is loaded.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,13 @@ def plan(folder: Path, config: str = "", **changes: Any) -> PlannedEvaluation:
     """Two questions about a small world, planned with a file of these tables."""
     file = folder / "config.toml"
     file.write_text(config)
-    given: dict[str, Any] = {"benchmark": "world:7:512", "limit": 2, "out": str(folder / "out"), "config_file": str(file), **changes}
+    given: dict[str, Any] = {
+        "benchmark": "world:7:512",
+        "limit": 2,
+        "out": str(folder / "out"),
+        "config_file": str(file),
+        **changes,
+    }
     return plan_evaluation(EvaluationRequest(**given), say=lambda _: None)
 
 
@@ -83,7 +91,11 @@ def test_another_threshold_is_another_evaluation(tmp_path: Path) -> None:
     [
         ("max_tokens = 640", "max_tokens = 320", "prompter.profile.max_tokens: 640 -> 320"),
         ('frame = "image_px"', 'frame = "thousand"', 'prompter.profile.frame: "image_px" -> "thousand"'),
-        ('resampling = "bilinear"', 'resampling = "lanczos"', 'prompter.profile.resampling: "bilinear" -> "lanczos"'),
+        (
+            'resampling = "bilinear"',
+            'resampling = "lanczos"',
+            'prompter.profile.resampling: "bilinear" -> "lanczos"',
+        ),
         ("nms_iou = 0.5", "nms_iou = 0.7", "prompter.profile.parser.nms_iou: 0.5 -> 0.7"),
         ("Find: {query}", "Where is {query}", 'prompter.profile.user: "Find: {query}" -> "Where is {query}"'),
     ],
@@ -106,7 +118,11 @@ def test_of_a_profile_counts_what_is_asked(tmp_path: Path) -> None:
     assert look in PROFILE
 
     def prints() -> tuple[str, ...]:
-        given: tuple[dict[str, Any], ...] = ({"config": config}, {"config": config + CROP}, {"config": config, "prompts_from": "truth"})
+        given: tuple[dict[str, Any], ...] = (
+            {"config": config},
+            {"config": config + CROP},
+            {"config": config, "prompts_from": "truth"},
+        )
         return tuple(plan(tmp_path, **changes).context.fingerprint for changes in given)
 
     asked, verified, truth = prints()
@@ -133,14 +149,18 @@ def test_another_architecture_behind_the_same_name_is_another_evaluation(tmp_pat
 def test_more_memory_or_time_is_the_same_evaluation(tmp_path: Path) -> None:
     """What failed for want of either can be asked again with more of it, as in a run."""
     before = plan(tmp_path).context
-    after = plan(tmp_path, "[prompter.vllm]\ntimeout_s = 900.0\nmax_num_seqs = 2\n[segmenter]\nprompt_batch = 2\n").context
+    after = plan(
+        tmp_path, "[prompter.vllm]\ntimeout_s = 900.0\nmax_num_seqs = 2\n[segmenter]\nprompt_batch = 2\n"
+    ).context
     assert (after.prompter.vllm.timeout_s, after.segmenter.prompt_batch) == (900.0, 2)
     assert after.fingerprint == before.fingerprint
 
 
 @pytest.mark.parametrize("mode", ["tile", "parent"])
 @pytest.mark.parametrize("prompts", ["preset", "truth"])
-def test_a_gate_is_refused_and_the_message_speaks_of_it_alone(tmp_path: Path, mode: str, prompts: str) -> None:
+def test_a_gate_is_refused_and_the_message_speaks_of_it_alone(
+    tmp_path: Path, mode: str, prompts: str
+) -> None:
     with pytest.raises(InputError) as raised:
         plan(tmp_path, f"[gate]\nmode = '{mode}'\n{CROP}", prompts_from=prompts)
     text = str(raised.value)
@@ -150,7 +170,9 @@ def test_a_gate_is_refused_and_the_message_speaks_of_it_alone(tmp_path: Path, mo
     assert "verifier" not in text
 
 
-@pytest.mark.parametrize(("masks", "named"), [("preset", "prompts from the truth"), ("truth", "masks from the truth")])
+@pytest.mark.parametrize(
+    ("masks", "named"), [("preset", "prompts from the truth"), ("truth", "masks from the truth")]
+)
 def test_there_is_nothing_to_verify_about_the_truth(tmp_path: Path, masks: str, named: str) -> None:
     with pytest.raises(InputError, match=named) as raised:
         plan(tmp_path, CROP, prompts_from="truth", masks_from=masks)
@@ -201,7 +223,9 @@ def test_a_part_is_done_again_for_failures_that_may_pass(tmp_path: Path, reason:
 def test_a_question_that_may_not_be_asked_is_not_asked_again(tmp_path: Path) -> None:
     """It fails for ever; beside one that failed of itself the part is done again for that one."""
     made = context([image("a", [sample("bad", NOTHING, refusal="too long"), sample("s", NOTHING)])], tmp_path)
-    refused = record("bad", NOTHING, NOTHING, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error="too long")
+    refused = record(
+        "bad", NOTHING, NOTHING, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error="too long"
+    )
     write_part(made.part_path(0), [refused, record("s", NOTHING, NOTHING)], made.fingerprint)
     assert missing_parts(made, retry_failed=True) == ([], [])
     slow = record("s", NOTHING, NOTHING, status=TileStatus.FAILED, reason=Reason.TIMEOUT, error="300 s")
@@ -221,7 +245,9 @@ def test_a_damaged_part_is_done_again_in_any_case(tmp_path: Path) -> None:
         assert note.endswith("; it is done again")
 
 
-def test_answers_are_not_written_where_they_do_not_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_not_written_where_they_do_not_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A submitted job starts in Ray's copy of the working directory; the default of --out is a relative path."""
     copy = tmp_path / "runtime_resources/working_dir_files/_ray_pkg_0"
     copy.mkdir(parents=True)

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from evaluate.sample_worlds import SHAPE, record, rectangle
 
-from pipeline.evaluate.benchmark.results import MAX_STRATUM_VALUES, Scoring, Subject, build_results, image_groups, size_stratum
+from pipeline.evaluate.benchmark.results import (
+    MAX_STRATUM_VALUES,
+    Scoring,
+    Subject,
+    build_results,
+    image_groups,
+    size_stratum,
+)
 from pipeline.evaluate.benchmark.sample_records import SampleRecord
 from pipeline.evaluate.figures.intervals import BootstrapOptions
 from pipeline.evaluate.figures.metrics import CONVENTIONS
@@ -20,7 +27,11 @@ NOTHING = rectangle(0, 0, 0, 0)
 SUBJECT = Subject(
     benchmark={"name": "hand", "split": "test"},
     models={"prompter": "p", "segmenter": "s"},
-    protocol={"questions": "first", "size": "at their own size", "boundary_tolerance": "0.75 % of the image diagonal"},
+    protocol={
+        "questions": "first",
+        "size": "at their own size",
+        "boundary_tolerance": "0.75 % of the image diagonal",
+    },
     pixel_m=10.0,
     notes=("a note",),
 )
@@ -47,7 +58,9 @@ def test_the_figures_of_the_document() -> None:
     assert values["giou_present"] == pytest.approx((1 + 1 / 3) / 3, abs=1e-6)
     assert values["ciou"] == pytest.approx((600 + 8) / (600 + 24 + 7 + 16), abs=1e-6)
     assert values["p@0.5"] == pytest.approx(2 / 6, abs=1e-6)
-    assert (values["rejection"], values["false_rejection"], values["failure"]) == pytest.approx((1 / 3, 1 / 3, 1 / 6), abs=1e-6)
+    assert (values["rejection"], values["false_rejection"], values["failure"]) == pytest.approx(
+        (1 / 3, 1 / 3, 1 / 6), abs=1e-6
+    )
     assert results["n_samples"] == 6
     assert results["n_images"] == 5
     assert results["outcomes"] == {"empty/prompter": 2, "failed/malformed": 1, "found": 3}
@@ -59,7 +72,9 @@ def test_the_figures_of_the_document() -> None:
 
 
 def test_how_replies_were_read_and_how_many_were_asked_for_again() -> None:
-    items = [replace(item, n_calls=n) for item, n in zip(records(), (1, 2, 2, 1, 1, 3), strict=True)]  # the last one failed
+    items = [
+        replace(item, n_calls=n) for item, n in zip(records(), (1, 2, 2, 1, 1, 3), strict=True)
+    ]  # the last one failed
     replies = build_results(items, SCORING, replace(SUBJECT, parser="robust", retry=2))["replies"]
     assert replies == {"parser": "robust", "retry": 2, "asked_again": 3, "then_read": 2}
     once = build_results(records(), SCORING, replace(SUBJECT, parser="think2seg"))["replies"]
@@ -73,7 +88,15 @@ VERIFIED = replace(SUBJECT, verifier=VerifierOptions(mode="crop", threshold=0.9,
 def verified_records() -> list[SampleRecord]:
     """`records` after a verifier: b lost its only mask, e one of two, f's look failed."""
     a, b, c, d, e, _ = records()
-    gone = record("b", rectangle(0, 0, 4, 4), NOTHING, image_id="one", strata=b.strata, status=TileStatus.EMPTY, reason=Reason.VERIFIER)
+    gone = record(
+        "b",
+        rectangle(0, 0, 4, 4),
+        NOTHING,
+        image_id="one",
+        strata=b.strata,
+        status=TileStatus.EMPTY,
+        reason=Reason.VERIFIER,
+    )
     return [
         replace(a, verified=(0.95,)),
         replace(gone, prompts=b.prompts, verified=(0.2,), n_rejected=1),
@@ -106,7 +129,9 @@ def test_what_the_verifier_did_and_what_it_changed() -> None:
 
 def test_a_false_alarm_that_the_verifier_took_away_is_a_rejection_under_every_convention() -> None:
     e = records()[4]
-    gone = record("e", NOTHING, NOTHING, prompts=e.prompts, reason=Reason.VERIFIER, verified=(0.1,), n_rejected=1)
+    gone = record(
+        "e", NOTHING, NOTHING, prompts=e.prompts, reason=Reason.VERIFIER, verified=(0.1,), n_rejected=1
+    )
     results = build_results([gone], SCORING, VERIFIED)
     assert {name: values["giou"] for name, values in results["conventions"].items()} == {
         "paper": 1.0,
@@ -122,11 +147,21 @@ def test_without_a_verifier_the_document_does_not_speak_of_one() -> None:
 
 
 def test_false_alarms_per_area() -> None:
-    """Two samples without a target were answered, one of them with two masks; a third failed and counts as no land."""
+    """Two samples without a target were answered, one of them with two masks; a third failed and counts as no
+    land.
+    """
     alarms = build_results(records(), SCORING, SUBJECT)["false_alarms"]
     km2 = 2 * SHAPE[0] * SHAPE[1] * 100 / 1e6
-    low, high = (round(100 * count / km2, 1) for count in (0.24220928, 7.22468767))  # Garwood's table: 2 events, 95 %
-    assert alarms == {"masks": 2, "empty_km2": round(km2, 4), "per_100_km2": round(200 / km2, 1), "low": low, "high": high}
+    low, high = (
+        round(100 * count / km2, 1) for count in (0.24220928, 7.22468767)
+    )  # Garwood's table: 2 events, 95 %
+    assert alarms == {
+        "masks": 2,
+        "empty_km2": round(km2, 4),
+        "per_100_km2": round(200 / km2, 1),
+        "low": low,
+        "high": high,
+    }
     no_land = build_results(records()[:2], SCORING, SUBJECT)["false_alarms"]
     assert no_land == {"masks": 0, "empty_km2": 0.0, "per_100_km2": None, "low": None, "high": None}
     assert build_results(records(), SCORING, replace(SUBJECT, pixel_m=None))["false_alarms"] is None
@@ -140,7 +175,9 @@ def test_strata_are_the_figures_of_their_samples_alone() -> None:
     for figure in ("giou", "ciou", "p@0.5", "rejection", "false_rejection"):
         assert kinds["implicit"][figure] == implicit["figures"][figure], figure
     assert kinds["implicit"]["pixel_metrics"] == implicit["pixel_metrics"]
-    assert kinds["implicit"]["pixel_metrics"]["iou"]["value"] == pytest.approx(1 / 6, abs=1e-6)  # 1/3 and a rejection
+    assert kinds["implicit"]["pixel_metrics"]["iou"]["value"] == pytest.approx(
+        1 / 6, abs=1e-6
+    )  # 1/3 and a rejection
     assert kinds["implicit"]["rejection"]["value"] is None
     sizes = results["strata"]["target size"]
     assert list(sizes) == ["empty", "below 1 %", "1 to 10 %", "10 % and more"]
@@ -164,10 +201,16 @@ def test_the_document_is_json_without_nan_and_the_same_every_time() -> None:
 
 
 def test_the_chosen_convention_is_the_one_with_intervals() -> None:
-    results = build_results(records(), Scoring(convention="vision-reasoner", intervals=BootstrapOptions(draws=50)), SUBJECT)
+    results = build_results(
+        records(), Scoring(convention="vision-reasoner", intervals=BootstrapOptions(draws=50)), SUBJECT
+    )
     assert results["protocol"]["convention"] == "vision-reasoner"
     assert results["figures"]["giou"]["value"] == results["conventions"]["vision-reasoner"]["giou"]
-    assert results["figures"]["giou"]["low"] <= results["figures"]["giou"]["value"] <= results["figures"]["giou"]["high"]
+    assert (
+        results["figures"]["giou"]["low"]
+        <= results["figures"]["giou"]["value"]
+        <= results["figures"]["giou"]["high"]
+    )
 
 
 def test_rejection_rates_have_the_interval_of_a_share() -> None:
@@ -180,7 +223,10 @@ def test_rejection_rates_have_the_interval_of_a_share() -> None:
     assert certain["rejection"]["value"] == certain["rejection"]["high"] == 1.0
     assert certain["rejection"]["low"] == pytest.approx(13 / (13 + 1.959964**2), abs=1e-5)
     assert certain["failure"]["high"] == pytest.approx(1 - 13 / (13 + 1.959964**2), abs=1e-5)
-    assert (certain["giou"]["low"], certain["giou"]["high"]) == (1.0, 1.0)  # a mean of scores has no such form: bootstrap
+    assert (certain["giou"]["low"], certain["giou"]["high"]) == (
+        1.0,
+        1.0,
+    )  # a mean of scores has no such form: bootstrap
 
 
 def test_samples_of_one_image_are_one_group() -> None:

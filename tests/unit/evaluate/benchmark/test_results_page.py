@@ -26,10 +26,16 @@ class Tags(HTMLParser):
         self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
-def page(items: list[SampleRecord], *, truth: dict[str, np.ndarray] | None = None, damaged: bool = False) -> str:
+def page(
+    items: list[SampleRecord], *, truth: dict[str, np.ndarray] | None = None, damaged: bool = False
+) -> str:
     masks = truth or {}
     images = [
-        image(item.image_id + item.sample_id, [sample(item.sample_id, masks.get(item.sample_id, rectangle(0, 0, 4, 4)))], damaged=damaged)
+        image(
+            item.image_id + item.sample_id,
+            [sample(item.sample_id, masks.get(item.sample_id, rectangle(0, 0, 4, 4)))],
+            damaged=damaged,
+        )
         for item in items
     ]
     return samples_page(build_results(items, SCORING, SUBJECT), items, images, None)
@@ -52,7 +58,10 @@ def test_every_sample_is_in_the_section_where_it_belongs() -> None:
 
 def test_the_best_come_first_and_the_worst_are_others() -> None:
     many = [record(f"s{k:02d}", rectangle(0, 0, 20, 30), rectangle(0, 0, 20, k + 1)) for k in range(30)]
-    sections = {section.title: [item.sample_id for item, _ in section.records] for section in choose_sections(many, "paper")}
+    sections = {
+        section.title: [item.sample_id for item, _ in section.records]
+        for section in choose_sections(many, "paper")
+    }
     assert sections["Best"] == [f"s{k:02d}" for k in range(29, 29 - PER_SECTION, -1)]
     assert sections["Worst"] == [f"s{k:02d}" for k in range(PER_SECTION)]
 
@@ -61,7 +70,10 @@ def test_the_best_come_first_and_the_worst_are_others() -> None:
 def test_of_a_few_answers_half_are_best_and_the_others_worst(n: int) -> None:
     """1 answer: Best alone. 11: 6 and 5, where twelve places under Best would leave none."""
     few = [record(f"s{k:02d}", rectangle(0, 0, 20, 20), rectangle(0, 0, 20, k + 1)) for k in range(n)]
-    sections = {section.title: [item.sample_id for item, _ in section.records] for section in choose_sections(few, "paper")}
+    sections = {
+        section.title: [item.sample_id for item, _ in section.records]
+        for section in choose_sections(few, "paper")
+    }
     assert sections["Best"] == [f"s{k:02d}" for k in range(n - 1, n // 2 - 1, -1)]
     assert sections["Worst"] == [f"s{k:02d}" for k in range(n // 2)]
 
@@ -94,13 +106,28 @@ def test_the_page_says_what_the_verifier_took_away_and_from_whom() -> None:
     assert "The verifier took 1 of 1 masks away; probabilities: 0.200" in text
     assert "The verifier took 1 of 2 masks away; probabilities: 0.300, 0.900" in text
     assert "he verifier" not in page(records())
-    shown = {section.title: [item.sample_id for item, _ in section.records] for section in choose_sections(verified_records(), "paper")}
+    shown = {
+        section.title: [item.sample_id for item, _ in section.records]
+        for section in choose_sections(verified_records(), "paper")
+    }
     assert "b" in shown["Wrongly rejected"]
 
 
 def test_hostile_text_stays_text() -> None:
     evil = '<script>alert(1)</script><img src=x onerror="y">'
-    text = page([record("a", rectangle(0, 0, 4, 4), rectangle(0, 0, 4, 4), query=evil, reply=evil, rationale=evil, error=evil)])
+    text = page(
+        [
+            record(
+                "a",
+                rectangle(0, 0, 4, 4),
+                rectangle(0, 0, 4, 4),
+                query=evil,
+                reply=evil,
+                rationale=evil,
+                error=evil,
+            )
+        ]
+    )
     tags = Tags()
     tags.feed(text)
     assert "script" not in tags.names

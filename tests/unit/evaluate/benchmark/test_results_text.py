@@ -42,13 +42,19 @@ def test_figures_conventions_rejection_and_pixels() -> None:
     assert table["rejection"][1] == "[6.1, 79.2]"
     assert "0.75 % of the image diagonal" in text
     alarms = results["false_alarms"]
-    assert f"2 masks on 0.1536 km2 = {alarms['per_100_km2']:g} per 100 km2 [{alarms['low']:g}, {alarms['high']:g}]." in text
+    assert (
+        f"2 masks on 0.1536 km2 = {alarms['per_100_km2']:g} per 100 km2 [{alarms['low']:g}, {alarms['high']:g}]."
+        in text
+    )
 
 
 def test_why_there_are_no_false_alarms_per_area() -> None:
     """The first two samples hold a target."""
     text = results_markdown(build_results(records(), SCORING, replace(SUBJECT, pixel_m=None)))
-    assert "False alarms per area of empty land: unknown, as this benchmark does not give the ground size of a pixel." in text
+    assert (
+        "False alarms per area of empty land: unknown, as this benchmark does not give the ground size of a pixel."
+        in text
+    )
     text = results_markdown(build_results(records()[:2], SCORING, SUBJECT))
     assert "False alarms per area of empty land: unknown, as no sample without a target was answered." in text
 
@@ -58,7 +64,11 @@ def test_strata_outcomes_notes_and_no_column_out_of_line() -> None:
     assert "## By kind" in text
     assert [row[:2] for row in rows(text, "kind")] == [["absent", "2"], ["explicit", "1"], ["implicit", "2"]]
     pixels = rows(text[text.index("## By kind") :].partition("\n\n")[2].partition("\n\n")[2], "kind")
-    assert [(row[0], row[1].partition(" ")[0]) for row in pixels] == [("absent", "50.00"), ("explicit", "100.00"), ("implicit", "16.67")]
+    assert [(row[0], row[1].partition(" ")[0]) for row in pixels] == [
+        ("absent", "50.00"),
+        ("explicit", "100.00"),
+        ("implicit", "16.67"),
+    ]
     assert all(len(row) == 8 for row in pixels)
     assert rows(text, "outcome") == [["empty/prompter", "2"], ["failed/malformed", "1"], ["found", "3"]]
     assert "- a note\n" in text
@@ -74,9 +84,15 @@ def test_strata_outcomes_notes_and_no_column_out_of_line() -> None:
 def test_the_heading_says_how_replies_were_read() -> None:
     items = [replace(item, n_calls=2) for item in records()]
     robust = summary_text(build_results(items, SCORING, replace(SUBJECT, parser="robust", retry=1)))
-    assert "read by the parser `robust` (what can be used of a reply counts); 6 malformed ones were asked for again, 5 of" in robust
+    assert (
+        "read by the parser `robust` (what can be used of a reply counts); 6 malformed ones were asked for again, 5 of"
+        in robust
+    )
     released = summary_text(build_results(records(), SCORING, replace(SUBJECT, parser="think2seg")))
-    assert "parser `think2seg` (Think2Seg-RS's released code: all of a reply or nothing); a malformed one was not asked for" in released
+    assert (
+        "parser `think2seg` (Think2Seg-RS's released code: all of a reply or nothing); a malformed one was not asked for"
+        in released
+    )
     assert "parser" not in summary_text(build_results(records(), SCORING, SUBJECT))
 
 

@@ -42,7 +42,9 @@ class Built:
         self.prompters.append(FakePrompter(TABLE))
         return self.prompters[-1]
 
-    def verifier(self, options: VerifierOptions, prompter: object, grid: object, built: object = None) -> FakeVerifier | None:
+    def verifier(
+        self, options: VerifierOptions, prompter: object, grid: object, built: object = None
+    ) -> FakeVerifier | None:
         if not options.on:
             return None
         self.sharing.append(built)
@@ -56,7 +58,8 @@ def made(folder: Path, mode: Any = "crop") -> EvaluationContext:
 
 def through_actors(given: EvaluationContext) -> list[dict[str, Any]]:
     """Part 0 by the actors of Ray, one after the other in this process."""
-    asking, scoring = run_benchmark._PromptActor(given), run_benchmark._ScoreActor(given)
+    asking = run_benchmark._PromptActor(given)
+    scoring = run_benchmark._ScoreActor(given)
     read = run_benchmark._ReadActor(given)(pa.Table.from_pylist([{"part": 0}]))
 
     async def ask() -> list[pa.Table]:
@@ -72,7 +75,8 @@ def test_on_ray_it_is_built_where_masks_are_made_and_here_it_shares_the_prompter
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, predicted_px: int
 ) -> None:
     built = Built(monkeypatch)
-    ray, here = made(tmp_path / "ray", mode), made(tmp_path / "here", mode)
+    ray = made(tmp_path / "ray", mode)
+    here = made(tmp_path / "here", mode)
     (summary,) = through_actors(ray)
     assert (summary["found"], summary["n_embeddings"]) == (1, 1)
     assert built.sharing == ([None] if mode == "crop" else [])
@@ -98,6 +102,8 @@ def test_a_dead_verifier_ends_its_process_so_that_ray_starts_another(
     Built(monkeypatch, Dead)
     monkeypatch.setattr("os._exit", end)
     given = made(tmp_path)
-    with pytest.raises(SystemExit if retryable else ModelError, match="1" if retryable else "the engine is gone"):
+    with pytest.raises(
+        SystemExit if retryable else ModelError, match="1" if retryable else "the engine is gone"
+    ):
         through_actors(given)
     assert not given.part_path(0).exists()

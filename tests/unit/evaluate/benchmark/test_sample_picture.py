@@ -11,23 +11,32 @@ from pipeline.evaluate.benchmark.sample_picture import COLOURS, draw_sample
 from pipeline.schema import Prompt
 
 
-def drawn(true: np.ndarray, predicted: np.ndarray, prompts: tuple[Prompt, ...] = (), side: int = 200) -> np.ndarray:
+def drawn(
+    true: np.ndarray, predicted: np.ndarray, prompts: tuple[Prompt, ...] = (), side: int = 200
+) -> np.ndarray:
     rgb = np.full((*true.shape, 3), 128, np.uint8)
     data = draw_sample(rgb, true, predicted, prompts, side_px=side)
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(float)
 
 
 def nearest_colour(pixel: np.ndarray) -> str:
-    colours = {**{name: 0.62 * 128 + 0.38 * np.array(colour) for name, colour in COLOURS.items()}, "ground": np.full(3, 128.0)}
+    colours = {
+        **{name: 0.62 * 128 + 0.38 * np.array(colour) for name, colour in COLOURS.items()},
+        "ground": np.full(3, 128.0),
+    }
     return min(colours, key=lambda name: float(np.abs(colours[name] - pixel).sum()))
 
 
 def test_agreement_lack_and_excess_have_their_colours() -> None:
-    true, predicted = np.zeros((40, 40), bool), np.zeros((40, 40), bool)
+    true = np.zeros((40, 40), bool)
+    predicted = np.zeros((40, 40), bool)
     true[5:35, 5:25] = True
     predicted[5:35, 15:35] = True
     picture = drawn(true, predicted)
-    at = {name: nearest_colour(picture[100, 5 * col]) for name, col in (("left", 10), ("middle", 20), ("right", 30), ("outside", 2))}
+    at = {
+        name: nearest_colour(picture[100, 5 * col])
+        for name, col in (("left", 10), ("middle", 20), ("right", 30), ("outside", 2))
+    }
     assert at == {"left": "missed", "middle": "hit", "right": "too much", "outside": "ground"}
 
 

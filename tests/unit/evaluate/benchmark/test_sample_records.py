@@ -43,7 +43,14 @@ def some_records() -> list[SampleRecord]:
     )
     return [
         record("hit", rectangle(3, 4, 10, 12), rectangle(4, 4, 10, 13)),
-        record("no", rectangle(0, 0, 0, 0), rectangle(0, 0, 0, 0), reply="<answer>[]</answer>", rationale="none", n_calls=1),
+        record(
+            "no",
+            rectangle(0, 0, 0, 0),
+            rectangle(0, 0, 0, 0),
+            reply="<answer>[]</answer>",
+            rationale="none",
+            n_calls=1,
+        ),
         record(
             "bad",
             rectangle(0, 0, 4, 4),
@@ -55,17 +62,34 @@ def some_records() -> list[SampleRecord]:
             truncated_reply=True,
             strata={"kind": "implicit", "class": "lake"},
         ),
-        record("blind", rectangle(0, 0, 4, 4), rectangle(0, 0, 0, 0), prompts=prompts, mask_scores=(0.5, 0.25)),
+        record(
+            "blind", rectangle(0, 0, 4, 4), rectangle(0, 0, 0, 0), prompts=prompts, mask_scores=(0.5, 0.25)
+        ),
     ]
 
 
 def verified_records() -> list[SampleRecord]:
-    """One that kept a mask of three prompts, one that kept none, one that was not judged, and one that had none."""
+    """One that kept a mask of three prompts, one that kept none, one that was not judged, and one that had
+    none.
+    """
     prompts = tuple(Prompt(box_xyxy=(float(k), 0.0, 5.5, 6.0)) for k in range(3))
     nothing = rectangle(0, 0, 0, 0)
-    rejected = {"status": TileStatus.EMPTY, "reason": Reason.VERIFIER, "n_rejected": 2, "verified": (0.125, 0.25), "prompts": prompts[:2]}
+    rejected = {
+        "status": TileStatus.EMPTY,
+        "reason": Reason.VERIFIER,
+        "n_rejected": 2,
+        "verified": (0.125, 0.25),
+        "prompts": prompts[:2],
+    }
     return [
-        record("some", rectangle(3, 4, 10, 12), rectangle(4, 4, 10, 13), prompts=prompts, verified=(0.25, None, 0.75), n_rejected=1),
+        record(
+            "some",
+            rectangle(3, 4, 10, 12),
+            rectangle(4, 4, 10, 13),
+            prompts=prompts,
+            verified=(0.25, None, 0.75),
+            n_rejected=1,
+        ),
         record("all", rectangle(0, 0, 4, 4), nothing, **rejected),
         record("unsure", rectangle(0, 0, 4, 4), rectangle(0, 0, 4, 4), verified=(None,)),
         record("no", nothing, nothing),
@@ -127,14 +151,20 @@ def test_an_empty_mask_costs_nothing() -> None:
 
 
 def test_counts_and_outlines_are_the_records_columns() -> None:
-    counts, outlines = counts_of(some_records()), outlines_of(some_records())
+    counts = counts_of(some_records())
+    outlines = outlines_of(some_records())
     assert counts.true_px.tolist() == [56, 0, 16, 16]
     assert counts.predicted_px.tolist() == [54, 0, 0, 0]
     assert counts.common_px.tolist() == [48, 0, 0, 0]
     assert set(counts.total_px.tolist()) == {SHAPE[0] * SHAPE[1]}
     assert counts.abstained.tolist() == [False, True, False, False]
     assert counts.failed.tolist() == [False, False, True, False]
-    assert outlines["true_px"].tolist() == [26, 0, 7, 7]  # 2 * (7 + 8) - 4; in the corner two sides of four less one pixel
+    assert outlines["true_px"].tolist() == [
+        26,
+        0,
+        7,
+        7,
+    ]  # 2 * (7 + 8) - 4; in the corner two sides of four less one pixel
     assert outlines["predicted_px"].tolist() == [26, 0, 0, 0]
 
 

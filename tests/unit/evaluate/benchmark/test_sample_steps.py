@@ -37,7 +37,12 @@ SQUARE = rectangle(3, 2, 9, 8)
 
 
 def run(
-    made: EvaluationContext, part: int = 0, *, prompter: object = None, segmenter: object = None, verifier: object = None
+    made: EvaluationContext,
+    part: int = 0,
+    *,
+    prompter: object = None,
+    segmenter: object = None,
+    verifier: object = None,
 ) -> dict[str, SampleRecord]:
     images = SampleReader(made).read(part)
     asking = SamplePrompter(made, prompter)  # type: ignore[arg-type]
@@ -54,10 +59,21 @@ def tile_id(number: int) -> str:
 def test_answers_masks_and_truth_come_together(tmp_path: Path) -> None:
     shifted = rectangle(3, 4, 9, 10)
     images = [
-        image("a", [sample("hit", SQUARE, kind="explicit"), sample("half", shifted), sample("no", rectangle(0, 0, 0, 0))]),
+        image(
+            "a",
+            [
+                sample("hit", SQUARE, kind="explicit"),
+                sample("half", shifted),
+                sample("no", rectangle(0, 0, 0, 0)),
+            ],
+        ),
         image("b", [sample("missed", SQUARE)]),
     ]
-    table = {(tile_id(0), "where is hit?"): (BOX,), (tile_id(0), "where is half?"): (BOX, BOX), (tile_id(1), "other"): (BOX,)}
+    table = {
+        (tile_id(0), "where is hit?"): (BOX,),
+        (tile_id(0), "where is half?"): (BOX, BOX),
+        (tile_id(1), "other"): (BOX,),
+    }
     segmenter = FakeSegmenter()
     records = run(context(images, tmp_path), prompter=FakePrompter(table), segmenter=segmenter)
     assert list(records) == ["hit", "half", "no", "missed"]
@@ -68,7 +84,9 @@ def test_answers_masks_and_truth_come_together(tmp_path: Path) -> None:
     np.testing.assert_array_equal(unpack_mask(records["half"].mask_png, SHAPE), SQUARE)
     assert (records["no"].abstained, records["no"].true_px) == (True, 0)
     assert (records["missed"].abstained, records["missed"].true_px) == (True, 36)
-    assert segmenter.embedded == [tile_id(0)]  # one embedding for all questions of an image, none where nothing was found
+    assert segmenter.embedded == [
+        tile_id(0)
+    ]  # one embedding for all questions of an image, none where nothing was found
 
 
 def test_a_picture_that_does_not_decode_is_a_failure_with_its_truth_counted(tmp_path: Path) -> None:
@@ -98,7 +116,11 @@ def test_a_question_that_may_not_be_asked_fails_without_a_call(tmp_path: Path) -
     images = [image("i", [sample("bad", SQUARE, refusal="too long"), sample("t", SQUARE)])]
     prompter = FakePrompter({(tile_id(0), "where is t?"): (BOX,)})
     records = run(context(images, tmp_path), prompter=prompter, segmenter=FakeSegmenter())
-    assert (records["bad"].status, records["bad"].reason, records["bad"].error) == (TileStatus.FAILED, Reason.MODEL_ERROR, "too long")
+    assert (records["bad"].status, records["bad"].reason, records["bad"].error) == (
+        TileStatus.FAILED,
+        Reason.MODEL_ERROR,
+        "too long",
+    )
     assert records["t"].common_px == 36
     assert prompter.asked == [(tile_id(0), ("where is t?",))]
 
@@ -133,7 +155,9 @@ def test_a_prompter_that_answers_too_little_fails_that_image(tmp_path: Path) -> 
     assert {item.error for item in records.values()} == {"ValueError: 1 answers to 2 questions"}
 
 
-def test_a_segmenter_that_fails_keeps_the_reply_and_prompts_without_pixels_are_no_abstention(tmp_path: Path) -> None:
+def test_a_segmenter_that_fails_keeps_the_reply_and_prompts_without_pixels_are_no_abstention(
+    tmp_path: Path,
+) -> None:
     class Broken(FakeSegmenter):
         def segment(self, embedding, prompts):  # type: ignore[no-untyped-def]
             raise RuntimeError("out of memory")
@@ -142,7 +166,8 @@ def test_a_segmenter_that_fails_keeps_the_reply_and_prompts_without_pixels_are_n
         def segment(self, embedding, prompts):  # type: ignore[no-untyped-def]
             return []
 
-    images, table = [image("a", [sample("s", SQUARE)])], {(tile_id(0), "where is s?"): (BOX,)}
+    images = [image("a", [sample("s", SQUARE)])]
+    table = {(tile_id(0), "where is s?"): (BOX,)}
     failed = run(context(images, tmp_path / "x"), prompter=FakePrompter(table), segmenter=Broken())["s"]
     assert (failed.status, failed.error) == (TileStatus.FAILED, "RuntimeError: out of memory")
     blind = run(context(images, tmp_path / "y"), prompter=FakePrompter(table), segmenter=Blind())["s"]
@@ -152,7 +177,9 @@ def test_a_segmenter_that_fails_keeps_the_reply_and_prompts_without_pixels_are_n
 
 HALF = VerifierOptions(mode="crop", threshold=0.5)
 BESIDE = Prompt(box_xyxy=(20.0, 10.0, 26.0, 16.0))  # 36 px that no target has
-POINT = Prompt(box_xyxy=None, points_xy=((5.0, 5.0),), point_labels=(1,))  # the fake segmenter makes no mask of it
+POINT = Prompt(
+    box_xyxy=None, points_xy=((5.0, 5.0),), point_labels=(1,)
+)  # the fake segmenter makes no mask of it
 
 
 def test_a_segmenter_that_only_a_fresh_process_can_mend_leaves_the_part_undone(tmp_path: Path) -> None:
@@ -172,30 +199,62 @@ def test_a_verifier_takes_masks_away_and_the_rest_is_scored(tmp_path: Path) -> N
         image("a", [sample("two", SQUARE), sample("alarm", rectangle(0, 0, 0, 0)), sample("lost", SQUARE)]),
         image("b", [sample("unsure", SQUARE), sample("none", SQUARE), sample("pointless", SQUARE)]),
     ]
-    a, b = tile_id(0), tile_id(1)
-    table = {(a, "where is two?"): (POINT, BOX, BESIDE), (a, "where is alarm?"): (BOX, BESIDE), (a, "where is lost?"): (BOX,)}
+    a = tile_id(0)
+    b = tile_id(1)
+    table = {
+        (a, "where is two?"): (POINT, BOX, BESIDE),
+        (a, "where is alarm?"): (BOX, BESIDE),
+        (a, "where is lost?"): (BOX,),
+    }
     table |= {(b, "where is unsure?"): (BOX,), (b, "where is pointless?"): (POINT,)}
-    given = {(a, "where is two?"): (0.5, 0.49), (a, "where is alarm?"): (0.1, 0.2), (a, "where is lost?"): (0.3,)}
+    given = {
+        (a, "where is two?"): (0.5, 0.49),
+        (a, "where is alarm?"): (0.1, 0.2),
+        (a, "where is lost?"): (0.3,),
+    }
     verifier = FakeVerifier({**given, (b, "where is unsure?"): (None,)})
     made = context(images, tmp_path / "with", verifier=HALF)
     records = run(made, prompter=FakePrompter(table), segmenter=FakeSegmenter(), verifier=verifier)
-    plain = run(context(images, tmp_path / "without"), prompter=FakePrompter(table), segmenter=FakeSegmenter())
+    plain = run(
+        context(images, tmp_path / "without"), prompter=FakePrompter(table), segmenter=FakeSegmenter()
+    )
     assert len(verifier.asked) == 4  # neither the rejection nor the answer without a mask
 
     two = records["two"]
-    assert (plain["two"].predicted_px, plain["two"].common_px, plain["two"].n_rejected, plain["two"].verified) == (72, 36, 0, ())
+    assert (
+        plain["two"].predicted_px,
+        plain["two"].common_px,
+        plain["two"].n_rejected,
+        plain["two"].verified,
+    ) == (72, 36, 0, ())
     assert (two.status, two.true_px, two.predicted_px, two.common_px) == (TileStatus.FOUND, 36, 36, 36)
-    assert (two.verified, two.n_rejected, two.n_drawn, len(two.mask_scores), len(two.prompts)) == ((None, 0.5, 0.49), 1, 2, 1, 3)
+    assert (two.verified, two.n_rejected, two.n_drawn, len(two.mask_scores), len(two.prompts)) == (
+        (None, 0.5, 0.49),
+        1,
+        2,
+        1,
+        3,
+    )
     np.testing.assert_array_equal(unpack_mask(two.mask_png, SHAPE), SQUARE)
 
     for name, verified in (("alarm", (0.1, 0.2)), ("lost", (0.3,))):
         gone = records[name]
-        assert (gone.status, gone.reason, gone.error, gone.predicted_px, gone.mask_png) == (TileStatus.EMPTY, Reason.VERIFIER, "", 0, b"")
+        assert (gone.status, gone.reason, gone.error, gone.predicted_px, gone.mask_png) == (
+            TileStatus.EMPTY,
+            Reason.VERIFIER,
+            "",
+            0,
+            b"",
+        )
         assert (gone.abstained, plain[name].abstained) == (True, False)
         assert (gone.verified, gone.n_rejected, gone.mask_scores) == (verified, len(verified), ())
     assert records["alarm"].prompts == (BOX, BESIDE)
 
-    assert (records["unsure"].status, records["unsure"].common_px, records["unsure"].verified) == (TileStatus.FOUND, 36, (None,))
+    assert (records["unsure"].status, records["unsure"].common_px, records["unsure"].verified) == (
+        TileStatus.FOUND,
+        36,
+        (None,),
+    )
     for name in ("none", "pointless"):
         assert records[name] == plain[name]
     assert records["pointless"].error == "no prompt gave a mask with pixels"
@@ -204,7 +263,8 @@ def test_a_verifier_takes_masks_away_and_the_rest_is_scored(tmp_path: Path) -> N
 def test_a_scorer_without_a_prompter_builds_its_own_verifier_and_only_when_it_is_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, table = [image("a", [sample("s", SQUARE)])], {(tile_id(0), "where is s?"): (BOX,)}
+    images = [image("a", [sample("s", SQUARE)])]
+    table = {(tile_id(0), "where is s?"): (BOX,)}
     built: list[VerifierOptions] = []
 
     def built_here(options: VerifierOptions, *_: object) -> FakeVerifier | None:
@@ -218,8 +278,11 @@ def test_a_scorer_without_a_prompter_builds_its_own_verifier_and_only_when_it_is
     assert built == [HALF, VerifierOptions(threshold=1.0)]
 
 
-def test_the_verifier_of_one_process_shares_the_prompter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prompter, verifier = FakePrompter({}), FakeVerifier({})
+def test_the_verifier_of_one_process_shares_the_prompter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompter = FakePrompter({})
+    verifier = FakeVerifier({})
     made = context([], tmp_path, verifier=HALF)
 
     def built_with(*given: object) -> FakeVerifier:
@@ -248,14 +311,19 @@ def test_a_part_that_keeps_killing_its_process_is_given_up(tmp_path: Path, step:
     made = context([image("a", [sample("s", SQUARE)])], tmp_path)
     for _ in range(MAX_CRASHES):
         made.journal.begin("p00000", step)  # attempts of processes that died
-    record = run(made, prompter=FakePrompter({(tile_id(0), "where is s?"): (BOX,)}), segmenter=FakeSegmenter())["s"]
+    record = run(
+        made, prompter=FakePrompter({(tile_id(0), "where is s?"): (BOX,)}), segmenter=FakeSegmenter()
+    )["s"]
     assert (record.status, record.reason) == (TileStatus.FAILED, Reason.CRASHED)
 
 
 @pytest.mark.parametrize("side", [None, 16, 40])
 def test_the_truth_scores_one_at_any_size(tmp_path: Path, side: int | None) -> None:
     rng = np.random.default_rng(1)
-    images = [image(f"i{k}", [sample(f"s{k}", rng.random(SHAPE) < 0.3), sample(f"e{k}", np.zeros(SHAPE, bool))]) for k in range(3)]
+    images = [
+        image(f"i{k}", [sample(f"s{k}", rng.random(SHAPE) < 0.3), sample(f"e{k}", np.zeros(SHAPE, bool))])
+        for k in range(3)
+    ]
     for item in run(context(images, tmp_path, side_px=side)).values():
         assert item.true_px == item.predicted_px == item.common_px
         assert item.abstained == (item.true_px == 0)
@@ -271,7 +339,11 @@ def test_parts_cover_every_image_once(tmp_path: Path) -> None:
 
 
 def test_pixels_survive_the_way_through_ray(tmp_path: Path) -> None:
-    odd = SampleImage(image_id="odd", pixels=ArraySource(np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3), (5, 7)), samples=())
+    odd = SampleImage(
+        image_id="odd",
+        pixels=ArraySource(np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3), (5, 7)),
+        samples=(),
+    )
     images = SampleReader(context([odd, image("bad", [], damaged=True), image("c", [])], tmp_path)).read(0)
     row = images_to_row(images)
     assert all(isinstance(value, int | bytes) for value in row.values())
@@ -283,7 +355,9 @@ def test_pixels_survive_the_way_through_ray(tmp_path: Path) -> None:
 
 def test_the_union_of_overlapping_masks() -> None:
     crops = [MaskCrop(row0=1, col0=1, mask=np.ones((2, 2), bool), score=1, prompt_index=0)]
-    crops.append(MaskCrop(row0=2, col0=2, mask=np.array([[True, True], [False, True]]), score=1, prompt_index=1))
+    crops.append(
+        MaskCrop(row0=2, col0=2, mask=np.array([[True, True], [False, True]]), score=1, prompt_index=1)
+    )
     expected = np.zeros((5, 5), bool)
     expected[1:3, 1:3] = expected[2, 3] = expected[3, 3] = True
     np.testing.assert_array_equal(union_of(crops, (5, 5)), expected)

@@ -14,20 +14,33 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.errors import ModelError
 from pipeline.evaluate.benchmark.sample_steps import union_of
-from pipeline.evaluate.benchmark.truth_models import TruthPrompter, TruthSegmenter, askable, image_number, image_tile
+from pipeline.evaluate.benchmark.truth_models import (
+    TruthPrompter,
+    TruthSegmenter,
+    askable,
+    image_number,
+    image_tile,
+)
 from pipeline.prompt.prompter import Prompter
 from pipeline.schema import Prompt, TileImage, TileStatus
 from pipeline.segment.segmenter import Segmenter
 
 
 def view(number: int) -> TileImage:
-    return TileImage(tile=image_tile(number, SHAPE), rgb=np.zeros((*SHAPE, 3), np.uint8), valid=np.ones(SHAPE, bool))
+    return TileImage(
+        tile=image_tile(number, SHAPE), rgb=np.zeros((*SHAPE, 3), np.uint8), valid=np.ones(SHAPE, bool)
+    )
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(hnp.arrays(bool, SHAPE, elements=st.integers(0, 9).map(lambda v: v < 2)), min_size=1, max_size=2))
+@given(
+    st.lists(hnp.arrays(bool, SHAPE, elements=st.integers(0, 9).map(lambda v: v < 2)), min_size=1, max_size=2)
+)
 def test_prompts_and_masks_of_the_truth_are_the_truth(masks: list[np.ndarray]) -> None:
-    images = [image("other", [sample("x", rectangle(0, 0, 2, 2))]), image("i", [sample(f"s{k}", mask) for k, mask in enumerate(masks)])]
+    images = [
+        image("other", [sample("x", rectangle(0, 0, 2, 2))]),
+        image("i", [sample(f"s{k}", mask) for k, mask in enumerate(masks)]),
+    ]
     prompter: Prompter = TruthPrompter(images)
     segmenter: Segmenter = TruthSegmenter(images)
     answers = asyncio.run(prompter.prompt(view(1), [s.query for s in images[1].samples]))
@@ -42,7 +55,12 @@ def test_prompts_and_masks_of_the_truth_are_the_truth(masks: list[np.ndarray]) -
 
 
 def test_refused_questions_are_not_asked() -> None:
-    images = [image("i", [sample("bad", rectangle(0, 0, 3, 3), refusal="too long"), sample("good", rectangle(5, 5, 9, 9))])]
+    images = [
+        image(
+            "i",
+            [sample("bad", rectangle(0, 0, 3, 3), refusal="too long"), sample("good", rectangle(5, 5, 9, 9))],
+        )
+    ]
     assert [s.sample_id for s in askable(images[0])] == ["good"]
     (answer,) = asyncio.run(TruthPrompter(images).prompt(view(0), ["where is good?"]))
     assert answer.prompts[0].box_xyxy == (5.0, 5.0, 9.0, 9.0)

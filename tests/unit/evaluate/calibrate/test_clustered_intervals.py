@@ -56,7 +56,11 @@ def test_how_many_that_all_pass_are_needed(target: float, needed: int) -> None:
 def test_how_many_are_needed_when_some_fail() -> None:
     needed = independent_needed(0.97, 0.95)
     assert needed is not None
-    assert clopper_pearson(0.97 * needed, needed)[0] >= 0.95 > clopper_pearson(0.97 * (needed - 1), needed - 1)[0]
+    assert (
+        clopper_pearson(0.97 * needed, needed)[0]
+        >= 0.95
+        > clopper_pearson(0.97 * (needed - 1), needed - 1)[0]
+    )
     assert independent_needed(0.95, 0.95) is None
     assert independent_needed(0.9, 0.95) is None
     assert independent_needed(0.950001, 0.95) is None
@@ -65,8 +69,12 @@ def test_how_many_are_needed_when_some_fail() -> None:
 @pytest.mark.parametrize("per_picture", [1, 4, 8])
 @pytest.mark.parametrize(("n_pictures", "recall"), [(40, 0.9), (120, 0.97)])
 def test_intervals_of_parent_looks_hold_the_truth(per_picture: int, n_pictures: int, recall: float) -> None:
-    """All pairs of a picture pass or fail together, 300 worlds. As if independent, only about half would hold it from 4 pairs on."""
-    rng, held, naive = np.random.default_rng(2), 0, 0
+    """All pairs of a picture pass or fail together, 300 worlds. As if independent, only about half would hold
+    it from 4 pairs on.
+    """
+    rng = np.random.default_rng(2)
+    held = 0
+    naive = 0
     for _ in range(300):
         size = rng.integers(1, 2 * per_picture, n_pictures)
         pictures = np.repeat(np.arange(n_pictures), size)
@@ -81,12 +89,20 @@ def test_intervals_of_parent_looks_hold_the_truth(per_picture: int, n_pictures: 
 
 @pytest.mark.parametrize("alike", [0.0, 0.3, 0.7])
 @pytest.mark.parametrize(("n_pictures", "recall"), [(16, 0.9), (120, 0.9), (120, 0.99)])
-def test_intervals_of_pairs_that_are_more_or_less_alike_hold_the_truth(alike: float, n_pictures: int, recall: float) -> None:
-    """8 pairs per picture on average, whose normal scores share the part `alike` of their variance; 300 worlds."""
-    rng, held, limit = np.random.default_rng(3), 0, NormalDist().inv_cdf(recall)
+def test_intervals_of_pairs_that_are_more_or_less_alike_hold_the_truth(
+    alike: float, n_pictures: int, recall: float
+) -> None:
+    """8 pairs per picture on average, whose normal scores share the part `alike` of their variance; 300
+    worlds.
+    """
+    rng = np.random.default_rng(3)
+    held = 0
+    limit = NormalDist().inv_cdf(recall)
     for _ in range(300):
         pictures = np.repeat(np.arange(n_pictures), 1 + rng.poisson(7, n_pictures))
-        scores = alike**0.5 * rng.standard_normal(n_pictures)[pictures] + (1 - alike) ** 0.5 * rng.standard_normal(pictures.size)
+        scores = alike**0.5 * rng.standard_normal(n_pictures)[pictures] + (
+            1 - alike
+        ) ** 0.5 * rng.standard_normal(pictures.size)
         share = clustered_share(scores < limit, pictures)
         held += share.low <= recall <= share.high
     assert held >= 0.92 * 300

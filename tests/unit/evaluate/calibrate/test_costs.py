@@ -1,4 +1,6 @@
-"""Seconds by a clock that only the models move: what is counted, on which blocks, and what comes of the repetitions."""
+"""Seconds by a clock that only the models move: what is counted, on which blocks, and what comes of the
+repetitions.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,16 @@ from segment.fakes_segment import FakeSegmenter
 from pipeline.evaluate.calibrate import costs
 from pipeline.evaluate.calibrate.costs import MeasuredCosts, Spread, TimedModels, measure_costs
 from pipeline.prompt.looks.gate import Look
-from pipeline.schema import BlockImage, BlockSpec, MaskCrop, Prompt, RunGrid, TileImage, TileLattice, TilePrompts
+from pipeline.schema import (
+    BlockImage,
+    BlockSpec,
+    MaskCrop,
+    Prompt,
+    RunGrid,
+    TileImage,
+    TileLattice,
+    TilePrompts,
+)
 from pipeline.segment.segmenter import Embedding
 
 QUERIES = ("tanks", "pools")
@@ -48,7 +59,8 @@ class SlowPrompter(FakePrompter):
 
     def __init__(self, clock: Clock, *, finds: bool) -> None:
         super().__init__({})
-        self._clock, self._finds = clock, finds
+        self._clock = clock
+        self._finds = finds
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
         self._clock.spend(6.0 + len(self.asked))
@@ -108,20 +120,34 @@ def blocks_of(cut: TileLattice) -> list[BlockSpec]:
     return blocks
 
 
-def measure(monkeypatch: pytest.MonkeyPatch, side: int, *, finds: bool = True) -> tuple[MeasuredCosts, SlowGate, SlowPrompter]:
+def measure(
+    monkeypatch: pytest.MonkeyPatch, side: int, *, finds: bool = True
+) -> tuple[MeasuredCosts, SlowGate, SlowPrompter]:
     clock = Clock()
     monkeypatch.setattr(costs.time, "perf_counter", clock.read)
-    gate, prompter = SlowGate(clock), SlowPrompter(clock, finds=finds)
-    models = TimedModels(prompter=prompter, gate=gate, segmenter=SlowSegmenter(clock), verifier=SlowVerifier(clock), queries=QUERIES)
+    gate = SlowGate(clock)
+    prompter = SlowPrompter(clock, finds=finds)
+    models = TimedModels(
+        prompter=prompter,
+        gate=gate,
+        segmenter=SlowSegmenter(clock),
+        verifier=SlowVerifier(clock),
+        queries=QUERIES,
+    )
     cut = lattice(side)
     return measure_costs(models, Reader(), blocks_of(cut), cut), gate, prompter
 
 
 def test_seconds_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """96 px: 3 x 3 blocks of 2 x 2 tiles, 4 repetitions. Per block 4 tiles, 8 pairs, 8 masks; the first 4 tiles warm up."""
+    """96 px: 3 x 3 blocks of 2 x 2 tiles, 4 repetitions. Per block 4 tiles, 8 pairs, 8 masks; the first 4
+    tiles warm up.
+    """
     costs, _, _ = measure(monkeypatch, 96)
     assert costs.repeats == 4
-    assert costs.look_s == {"tile": Spread(median=1.0, low=1.0, high=1.0), "parent": Spread(median=0.625, low=0.625, high=0.625)}
+    assert costs.look_s == {
+        "tile": Spread(median=1.0, low=1.0, high=1.0),
+        "parent": Spread(median=0.625, low=0.625, high=0.625),
+    }
     asked = [sum(6.0 + before for before in range(first, first + 4)) for first in (4, 8, 12, 16)]
     assert asked == [46, 62, 78, 94]
     assert costs.prompter_s == Spread(median=70 / 8, low=46 / 8, high=94 / 8)
@@ -137,7 +163,9 @@ def test_seconds_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_looks_and_answers_never_share_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """112 px: 4 x 4 blocks, those of the last row and column smaller. The fakes refuse a tile that comes twice."""
+    """112 px: 4 x 4 blocks, those of the last row and column smaller. The fakes refuse a tile that comes
+    twice.
+    """
     costs, gate, prompter = measure(monkeypatch, 112)
     assert costs.repeats == 5
     looked = {look.key for look in gate.looks if look.key.startswith("r")}

@@ -53,15 +53,26 @@ def test_threshold_0_rejects_nothing_and_costs_the_look() -> None:
 def test_figures_over_nothing_are_none() -> None:
     nothing = np.zeros(7, dtype=bool)
     (row,) = gate_curve(
-        JudgedPairs(p=PAIRS.p, present=nothing, absent=nothing, found=nothing, picture=PAIRS.picture), COSTS, thresholds=(0.4,)
+        JudgedPairs(p=PAIRS.p, present=nothing, absent=nothing, found=nothing, picture=PAIRS.picture),
+        COSTS,
+        thresholds=(0.4,),
     )
-    assert (row["recall"], row["recall_of_found"], row["passed_empty"], row["cost_rare"]) == (None, None, None, None)
+    assert (row["recall"], row["recall_of_found"], row["passed_empty"], row["cost_rare"]) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert (row["recall_low"], row["recall_high"]) == (0.0, 1.0)
 
 
 def test_pairs_of_one_picture_are_no_independent_draws() -> None:
-    """The same figures from 10 pictures of 4 pairs that share a probability and from 40 pictures: one share, two certainties."""
-    p, everything, nothing = np.repeat(np.linspace(0, 0.9, 10), 4), np.ones(40, dtype=bool), np.zeros(40, dtype=bool)
+    """The same figures from 10 pictures of 4 pairs that share a probability and from 40 pictures: one share,
+    two certainties.
+    """
+    p = np.repeat(np.linspace(0, 0.9, 10), 4)
+    everything = np.ones(40, dtype=bool)
+    nothing = np.zeros(40, dtype=bool)
     rows = []
     for picture in (np.arange(40), np.repeat(np.arange(10), 4)):
         pairs = JudgedPairs(p=p, present=everything, absent=nothing, found=everything, picture=picture)
@@ -75,11 +86,23 @@ def test_pairs_of_one_picture_are_no_independent_draws() -> None:
 
 def row(threshold: float, hits: int, n: int) -> dict[str, float]:
     low, _ = clopper_pearson(hits, n)
-    return {"threshold": threshold, "recall": round(hits / n, 4), "recall_low": low, "n": n, "independent": float(n)}
+    return {
+        "threshold": threshold,
+        "recall": round(hits / n, 4),
+        "recall_low": low,
+        "n": n,
+        "independent": float(n),
+    }
 
 
 def test_the_largest_threshold_whose_interval_begins_at_the_recall() -> None:
-    curve = [row(0.0, 400, 400), row(0.1, 400, 400), row(0.2, 396, 400), row(0.3, 370, 400), row(0.4, 360, 400)]
+    curve = [
+        row(0.0, 400, 400),
+        row(0.1, 400, 400),
+        row(0.2, 396, 400),
+        row(0.3, 370, 400),
+        row(0.4, 360, 400),
+    ]
     for recall, threshold in ((0.99, 0.1), (0.95, 0.2), (0.9, 0.2), (0.89, 0.3), (0.85, 0.4)):
         chosen = choose(curve, recall)
         assert chosen is not None
@@ -92,19 +115,23 @@ def test_the_largest_threshold_whose_interval_begins_at_the_recall() -> None:
 def test_no_threshold_is_chosen_because_a_miss_was_seen() -> None:
     """300 pictures of 6 pairs that pass at 0.5, but for one pair of one picture with p = 0.15.
 
-    Where all pass, nothing says how alike the pairs of a picture are: they are worth 300, and 0.025 ** (1 / 300) = 0.9878. The miss
-    says that they are hardly alike: recall is 1799 / 1800, and its lower end rises above the target that the smaller thresholds fail.
+    Where all pass, nothing says how alike the pairs of a picture are: they are worth 300, and 0.025 ** (1 /
+    300) = 0.9878. The miss says that they are hardly alike: recall is 1799 / 1800, and its lower end rises
+    above the target that the smaller thresholds fail.
     """
     p = np.full(1800, 0.9)
     p[0] = 0.15
-    yes, thresholds = np.ones(1800, dtype=bool), (0.0, 0.05, 0.1, 0.2, 0.5)
+    yes = np.ones(1800, dtype=bool)
+    thresholds = (0.0, 0.05, 0.1, 0.2, 0.5)
     pairs = JudgedPairs(p=p, present=yes, absent=~yes, found=yes, picture=np.arange(1800) // 6)
     curve = gate_curve(pairs, COSTS, thresholds=thresholds)
     assert [row["recall"] for row in curve] == [1.0, 1.0, 1.0, 0.9994, 0.9994]
     assert [row["recall_low"] for row in curve[:3]] == [0.9878] * 3
     assert all(row["recall_low"] == pytest.approx(0.9917, abs=1e-4) for row in curve[3:])
     assert choose(curve, 0.99) is None
-    assert why_none(curve, 0.99, "pairs").startswith("at 0.05 it is 1, but 1800 pairs are worth 300 independent ones")
+    assert why_none(curve, 0.99, "pairs").startswith(
+        "at 0.05 it is 1, but 1800 pairs are worth 300 independent ones"
+    )
     chosen = choose(curve[::-1], 0.985)
     assert chosen is not None, "in whatever order the rows come"
     assert chosen["threshold"] == 0.5
@@ -114,7 +141,10 @@ def test_no_threshold_is_chosen_because_a_miss_was_seen() -> None:
 
 def test_a_threshold_above_one_that_falls_short_is_not_chosen() -> None:
     """The lower end falls below the target at 0.2 and comes back at 0.3: the answer is 0.1."""
-    curve = [{"threshold": t, "recall": 1.0, "recall_low": low, "n": 9} for t, low in ((0.1, 0.96), (0.2, 0.94), (0.3, 0.97))]
+    curve = [
+        {"threshold": t, "recall": 1.0, "recall_low": low, "n": 9}
+        for t, low in ((0.1, 0.96), (0.2, 0.94), (0.3, 0.97))
+    ]
     chosen = choose(curve, 0.95)
     assert chosen is not None
     assert chosen["threshold"] == 0.1
@@ -129,25 +159,38 @@ def test_why_there_is_no_threshold() -> None:
     assert why_none([clustered], 0.99, "masks").endswith("and 368 are needed: about 1472 like these")
     assert why_none([row(0.1, 90, 100)], 0.95, "pairs") == "at 0.1 it is 0.9"
     assert why_none([row(0.0, 1, 1)], 0.95, "pairs") == "there are no pairs to judge by"
-    assert why_none([{**row(0.1, 1, 1), "recall": None, "n": 0}], 0.95, "masks") == "there are no masks to judge by"
+    assert (
+        why_none([{**row(0.1, 1, 1), "recall": None, "n": 0}], 0.95, "masks")
+        == "there are no masks to judge by"
+    )
 
 
 @pytest.mark.parametrize(
     ("n_pictures", "per_picture", "alike", "target"),
     [(50, 1, 1.0, 0.9), (200, 1, 1.0, 0.95), (40, 8, 1.0, 0.9), (150, 6, 0.5, 0.95), (300, 6, 0.3, 0.98)],
 )
-def test_a_chosen_threshold_keeps_its_recall(n_pictures: int, per_picture: int, alike: float, target: float) -> None:
-    """120 worlds whose log-odds are normal (deviation 2), `alike` of it common to a picture, around a mean that is the hardest case:
-    threshold 0.1 keeps a little less than the target. By the share alone, 29 to 59 % of the worlds would choose it or a larger one.
+def test_a_chosen_threshold_keeps_its_recall(
+    n_pictures: int, per_picture: int, alike: float, target: float
+) -> None:
+    """120 worlds whose log-odds are normal (deviation 2), `alike` of it common to a picture, around a mean
+    that is the hardest case: threshold 0.1 keeps a little less than the target. By the share alone, 29 to 59
+    % of the worlds would choose it or a larger one.
     """
-    logit, short = math.log(0.1 / 0.9), target - 0.1 * (1 - target)
+    logit = math.log(0.1 / 0.9)
+    short = target - 0.1 * (1 - target)
     mean = logit + 2 * NormalDist().inv_cdf(short)
-    rng, wrong, by_share = np.random.default_rng(5), 0, 0
+    rng = np.random.default_rng(5)
+    wrong = 0
+    by_share = 0
     for _ in range(120):
         picture = np.repeat(np.arange(n_pictures), per_picture)
-        normal = alike**0.5 * rng.standard_normal(n_pictures)[picture] + (1 - alike) ** 0.5 * rng.standard_normal(picture.size)
+        normal = alike**0.5 * rng.standard_normal(n_pictures)[picture] + (
+            1 - alike
+        ) ** 0.5 * rng.standard_normal(picture.size)
         yes = np.ones(picture.size, dtype=bool)
-        pairs = JudgedPairs(p=1 / (1 + np.exp(-(mean + 2 * normal))), present=yes, absent=~yes, found=yes, picture=picture)
+        pairs = JudgedPairs(
+            p=1 / (1 + np.exp(-(mean + 2 * normal))), present=yes, absent=~yes, found=yes, picture=picture
+        )
         curve = gate_curve(pairs, COSTS, thresholds=(0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5))
         best = choose(curve, target)
         wrong += best is not None and best["threshold"] >= 0.1
@@ -162,7 +205,13 @@ def masks(p: list[float], right: list[bool]) -> JudgedMasks:
 
 def test_the_verifiers_curve_by_hand() -> None:
     (row,) = verifier_curve(masks([0.9, 0.2, 0.8, 0.1], [True, True, False, False]), 1.25, thresholds=(0.5,))
-    assert (row["recall"], row["kept_wrong"], row["precision"], row["cost"], row["n"]) == (0.5, 0.5, 0.5, 1.25, 2)
+    assert (row["recall"], row["kept_wrong"], row["precision"], row["cost"], row["n"]) == (
+        0.5,
+        0.5,
+        0.5,
+        1.25,
+        2,
+    )
     (none_kept,) = verifier_curve(masks([0.1], [False]), 1.25, thresholds=(0.5,))
     assert (none_kept["recall"], none_kept["precision"]) == (None, None)
 
@@ -171,7 +220,9 @@ def test_the_verifiers_curve_by_hand() -> None:
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.booleans()), min_size=1, max_size=40))
 def test_a_higher_threshold_never_passes_more(rows: list[tuple[float, bool, bool]]) -> None:
     p, present, found = (np.array(column) for column in zip(*rows, strict=True))
-    pairs = JudgedPairs(p=p.astype(float), present=present, absent=~present, found=found, picture=np.arange(present.size) // 3)
+    pairs = JudgedPairs(
+        p=p.astype(float), present=present, absent=~present, found=found, picture=np.arange(present.size) // 3
+    )
     curve = gate_curve(pairs, COSTS)
     assert [row["threshold"] for row in curve] == sorted(THRESHOLDS)
     for figure in ("recall", "recall_of_found", "passed_empty", "asked", "cost"):

@@ -36,12 +36,17 @@ QUERIES = ("tanks", "pools")
 
 @pytest.fixture
 def truth(tmp_path: Path) -> Truth:
-    """One tank of 10 x 10 px in the core of the first tile, one row of a second one in its halo alone; no pool anywhere."""
+    """One tank of 10 x 10 px in the core of the first tile, one row of a second one in its halo alone; no
+    pool anywhere.
+    """
     labels = np.zeros((64, 128), dtype=np.uint32)
     labels[10:20, 10:20] = 1
     labels[33, 4:8] = 2
     write_raster(tmp_path / "labels.tif", labels)
-    queries = ({"query": "tanks", "class": "tank", "kind": "explicit"}, {"query": "pools", "class": "pool", "kind": "absent"})
+    queries = (
+        {"query": "tanks", "class": "tank", "kind": "explicit"},
+        {"query": "pools", "class": "pool", "kind": "absent"},
+    )
     return Truth(labels_path=tmp_path / "labels.tif", class_of={1: "tank", 2: "tank"}, queries=queries)
 
 
@@ -62,9 +67,13 @@ def write_run(folder: Path, rows: Any) -> RunDir:
     run_dir = RunDir(folder)
     for block_col in range(2):
         tiles = tuple(LATTICE.tiles_of_block(0, block_col))
-        records = tuple(_record(tile, index, rows(tile, index)) for tile in tiles for index in range(len(QUERIES)))
+        records = tuple(
+            _record(tile, index, rows(tile, index)) for tile in tiles for index in range(len(QUERIES))
+        )
         valid = {tile.tile_id: np.ones(tile.core.shape, dtype=np.bool_) for tile in tiles}
-        record = BlockRecord(block_id=f"b00000_{block_col:05d}", fingerprint=FINGERPRINT, tiles=records, valid=valid)
+        record = BlockRecord(
+            block_id=f"b00000_{block_col:05d}", fingerprint=FINGERPRINT, tiles=records, valid=valid
+        )
         write_block_record(run_dir, record, lattice=LATTICE)
     return run_dir
 
@@ -75,22 +84,35 @@ def _record(tile: TileSpec, index: int, more: dict[str, Any]) -> TileRecord:
 
 
 def test_a_tile_is_absent_where_its_window_shows_nothing(truth: Truth, tmp_path: Path) -> None:
-    pairs = read_pairs(write_run(tmp_path / "run", lambda tile, index: {"gate_p": 0.1 * tile.tile_col}), info("tile"), truth)
+    pairs = read_pairs(
+        write_run(tmp_path / "run", lambda tile, index: {"gate_p": 0.1 * tile.tile_col}), info("tile"), truth
+    )
     assert len(pairs) == 16
-    tanks, pools = slice(0, None, 2), slice(1, None, 2)
-    # the row of the second tank lies in the window of the first tile (rows 0 to 35) and in the core of the one below it (rows 32 to 63)
+    tanks = slice(0, None, 2)
+    pools = slice(1, None, 2)
+    # the row of the second tank lies in the window of the first tile (rows 0 to 35) and in the core of the
+    # one below it (rows 32 to 63)
     assert pairs.present[tanks].tolist() == [True] + [False] * 7, "four pixels are too few to be there"
     assert pairs.absent[tanks].tolist() == [False, True, False, True, True, True, True, True]
     assert not pairs.present[pools].any()
     assert pairs.absent[pools].all()
     assert len(set(pairs.picture[tanks].tolist())) == 8
-    assert pairs.picture[tanks].tolist() == pairs.picture[pools].tolist(), "questions about one tile share its picture"
+    assert pairs.picture[tanks].tolist() == pairs.picture[pools].tolist(), (
+        "questions about one tile share its picture"
+    )
     assert not pairs.found.any()
 
 
-def test_of_a_parent_look_every_tile_of_the_block_shares_picture_and_sight(truth: Truth, tmp_path: Path) -> None:
+def test_of_a_parent_look_every_tile_of_the_block_shares_picture_and_sight(
+    truth: Truth, tmp_path: Path
+) -> None:
     """The first block shows a tank: its three other tiles are no empty land to the gate, whatever they hold."""
-    pairs = read_pairs(write_run(tmp_path / "run", lambda tile, index: {"gate_p": 0.5}), info("parent"), truth, found={("r00000c00000", 0)})
+    pairs = read_pairs(
+        write_run(tmp_path / "run", lambda tile, index: {"gate_p": 0.5}),
+        info("parent"),
+        truth,
+        found={("r00000c00000", 0)},
+    )
     assert pairs.present[::2].tolist() == [True] + [False] * 7
     assert pairs.absent[::2].tolist() == [False] * 4 + [True] * 4
     assert pairs.absent[1::2].all()
@@ -98,7 +120,9 @@ def test_of_a_parent_look_every_tile_of_the_block_shares_picture_and_sight(truth
     assert pairs.found.tolist() == [True] + [False] * 15
 
 
-def test_tiles_that_were_not_judged_are_no_pairs_but_belong_to_the_picture(truth: Truth, tmp_path: Path) -> None:
+def test_tiles_that_were_not_judged_are_no_pairs_but_belong_to_the_picture(
+    truth: Truth, tmp_path: Path
+) -> None:
     def rows(tile: TileSpec, index: int) -> dict[str, Any]:
         return {"reason": Reason.NODATA} if tile.tile_id == "r00000c00000" else {"gate_p": 0.5}
 
@@ -108,7 +132,9 @@ def test_tiles_that_were_not_judged_are_no_pairs_but_belong_to_the_picture(truth
 
 
 def test_masks_are_right_when_they_fit_a_true_object(truth: Truth, tmp_path: Path) -> None:
-    """On the first tile, asked about tanks: a mask beside the tank, and the tank itself. A third prompt was not judged."""
+    """On the first tile, asked about tanks: a mask beside the tank, and the tank itself. A third prompt was
+    not judged.
+    """
     prompts = tuple(Prompt(box_xyxy=(0.0, 0.0, 5.0, 5.0), label=name) for name in "abc")
     labels = np.zeros((36, 36), dtype=np.uint16)
     labels[0:5, 0:5], labels[11:20, 10:20], labels[25:28, 25:28] = 1, 2, 3
@@ -118,7 +144,15 @@ def test_masks_are_right_when_they_fit_a_true_object(truth: Truth, tmp_path: Pat
             return {"gate_p": 1.0}
         fragments = tuple(
             Fragment(
-                local=place + 1, prompt_index=place, score_q=6000, full_px=9, core_px=9, anchor=0, window=tile.read, censored=0, margin=9
+                local=place + 1,
+                prompt_index=place,
+                score_q=6000,
+                full_px=9,
+                core_px=9,
+                anchor=0,
+                window=tile.read,
+                censored=0,
+                margin=9,
             )
             for place in range(3)
         )

@@ -25,25 +25,34 @@ def test_the_outline_of_a_square_and_no_outline_along_the_frame() -> None:
 
 
 def test_a_shift_within_the_tolerance_is_agreement_and_one_beyond_is_not() -> None:
-    true, moved = square(5, 5, 6), square(5, 7, 6)
-    loose, strict = boundary_agreement(true, moved, 2.0), boundary_agreement(true, moved, 1.9)
+    true = square(5, 5, 6)
+    moved = square(5, 7, 6)
+    loose = boundary_agreement(true, moved, 2.0)
+    strict = boundary_agreement(true, moved, 1.9)
     assert (loose.true_px, loose.true_near) == (20, 20)
     assert (loose.predicted_px, loose.predicted_near) == (20, 20)
-    # within less than two pixels: the left column of four inner rows is too far away, the corners still see a neighbour's line
+    # within less than two pixels: the left column of four inner rows is too far away, the corners still see a
+    # neighbour's line
     assert strict.true_near < 20
     assert strict.true_near == strict.predicted_near
 
 
 def test_nothing_against_something() -> None:
     agreement = boundary_agreement(square(5, 5, 4), np.zeros((20, 20), bool), 3.0)
-    assert (agreement.true_px, agreement.true_near, agreement.predicted_px, agreement.predicted_near) == (12, 0, 0, 0)
+    assert (agreement.true_px, agreement.true_near, agreement.predicted_px, agreement.predicted_near) == (
+        12,
+        0,
+        0,
+        0,
+    )
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1.0, 1.5, 2.9]))
 def test_distances_agree_with_all_pairs(seed: int, tolerance: float) -> None:
     rng = np.random.default_rng(seed)
-    true, predicted = rng.random((9, 11)) < 0.4, rng.random((9, 11)) < 0.3
+    true = rng.random((9, 11)) < 0.4
+    predicted = rng.random((9, 11)) < 0.3
     got = boundary_agreement(true, predicted, tolerance)
     edges = [edge_by_hand(true), edge_by_hand(predicted)]
     for one, other, near, total in (

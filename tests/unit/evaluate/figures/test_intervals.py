@@ -24,7 +24,9 @@ def test_the_interval_of_a_mean_has_the_width_that_theory_gives() -> None:
 
 
 def test_samples_of_one_image_are_drawn_together() -> None:
-    """20 images with 10 equal samples each know no more than 20 samples; drawn one by one the interval would be too narrow."""
+    """20 images with 10 equal samples each know no more than 20 samples; drawn one by one the interval would
+    be too narrow.
+    """
     image_values = np.random.default_rng(5).random(20)
     repeated = Ratio(numerator=np.repeat(image_values, 10), denominator=np.ones(200))
     single = Ratio(numerator=image_values, denominator=np.ones(20))
@@ -37,10 +39,15 @@ def test_samples_of_one_image_are_drawn_together() -> None:
 
 def test_a_ratio_of_sums_is_resampled_as_a_ratio_of_sums() -> None:
     rng = np.random.default_rng(1)
-    above, below = rng.integers(0, 5, 12).astype(float), rng.integers(1, 9, 12).astype(float)
+    above = rng.integers(0, 5, 12).astype(float)
+    below = rng.integers(1, 9, 12).astype(float)
     options = BootstrapOptions(draws=64, seed=4, level=0.8)
     times = np.random.default_rng(4).multinomial(12, np.full(12, 1 / 12), size=64)
-    by_hand = [sum(k * a for k, a in zip(row, above, strict=True)) / sum(k * b for k, b in zip(row, below, strict=True)) for row in times]
+    by_hand = [
+        sum(k * a for k, a in zip(row, above, strict=True))
+        / sum(k * b for k, b in zip(row, below, strict=True))
+        for row in times
+    ]
     got = bootstrap({"f": Ratio(numerator=above, denominator=below)}, np.arange(12), options)["f"]
     assert got == pytest.approx(tuple(np.quantile(by_hand, (0.1, 0.9))))
     assert got[0] < above.sum() / below.sum() < got[1]
@@ -63,7 +70,9 @@ def test_figures_that_do_not_exist_have_no_interval() -> None:
 
 @pytest.mark.parametrize(("k", "n"), [(0, 13), (13, 13), (1, 3), (24, 39), (1, 1)])
 @pytest.mark.parametrize("level", [0.8, 0.95])
-def test_wilson_agrees_with_scipy_and_stays_open_where_the_bootstrap_collapses(k: int, n: int, level: float) -> None:
+def test_wilson_agrees_with_scipy_and_stays_open_where_the_bootstrap_collapses(
+    k: int, n: int, level: float
+) -> None:
     share = ratio([1] * k + [0] * (n - k) + [0, 0], [1] * n + [0, 0])  # two samples are not of the kind
     got = wilson(share, level)
     expected = stats.binomtest(k, n).proportion_ci(level, method="wilson")
@@ -75,7 +84,9 @@ def test_wilson_agrees_with_scipy_and_stays_open_where_the_bootstrap_collapses(k
 
 
 def test_poisson_bounds_leave_the_tails_they_promise() -> None:
-    """At the lower bound `count` or more events have the probability 2.5 %, at the upper one `count` or fewer."""
+    """At the lower bound `count` or more events have the probability 2.5 %, at the upper one `count` or
+    fewer.
+    """
     for count in (1, 5, 40):
         low, high = poisson(count, 0.95)
         assert low < count < high

@@ -79,7 +79,10 @@ def test_a_convention_for_every_name_and_the_paper_first() -> None:
 
 def test_exactly_one_half_is_a_hit_only_where_the_code_says_so() -> None:
     exact = hand_counts().subset(np.arange(9) == 2)
-    hits = {name: segmentation_figures(exact, convention)["p@0.5"].value for name, convention in CONVENTIONS.items()}
+    hits = {
+        name: segmentation_figures(exact, convention)["p@0.5"].value
+        for name, convention in CONVENTIONS.items()
+    }
     assert hits == {"paper": 0.0, "think2seg": 1.0, "segearth-r1": 0.0, "vision-reasoner": 0.0}
 
 
@@ -138,7 +141,10 @@ def test_conventions_differ_only_where_a_target_is_empty_or_an_answer_has_no_mas
         for figure, ratio in segmentation_figures(counts, convention).items():
             ties = figure.startswith("p@") and (counts.iou == float(figure[2:])).any()
             if not (name == "think2seg" and ties):
-                assert ratio.value == pytest.approx(paper[figure].value, abs=1e-4, nan_ok=True), (name, figure)
+                assert ratio.value == pytest.approx(paper[figure].value, abs=1e-4, nan_ok=True), (
+                    name,
+                    figure,
+                )
 
 
 def test_contradicting_counts_are_refused() -> None:

@@ -41,7 +41,8 @@ def test_shapes_must_agree() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.sampled_from([0.2, 0.5, 0.8]))
 def test_windows_add_up_and_match_brute_force(seed: int, cuts: int, threshold: float) -> None:
     rng = np.random.default_rng(seed)
-    true, predicted = rng.integers(0, 4, (12, 12)), rng.integers(0, 4, (12, 12))
+    true = rng.integers(0, 4, (12, 12))
+    predicted = rng.integers(0, 4, (12, 12))
     predicted = np.where(rng.random((12, 12)) < 0.7, true, predicted)
     table = Overlaps()
     for strip in np.array_split(np.arange(12), cuts):
@@ -52,7 +53,9 @@ def test_windows_add_up_and_match_brute_force(seed: int, cuts: int, threshold: f
         for p in range(1, 4):
             union = ((true == t) | (predicted == p)).sum()
             pairs[t, p] = ((true == t) & (predicted == p)).sum() / union if union else 0.0
-    for t, p, iou in zip(match.true_ids.tolist(), match.predicted_ids.tolist(), match.iou.tolist(), strict=True):
+    for t, p, iou in zip(
+        match.true_ids.tolist(), match.predicted_ids.tolist(), match.iou.tolist(), strict=True
+    ):
         assert iou == pytest.approx(pairs[t, p])
         assert iou >= threshold
     assert len(set(match.true_ids.tolist())) == len(match.iou)

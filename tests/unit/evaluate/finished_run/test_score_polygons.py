@@ -1,4 +1,6 @@
-"""Polygons as a truth: what is read, repaired and refused, and which pixels they get; grids and polygons are made by hand."""
+"""Polygons as a truth: what is read, repaired and refused, and which pixels they get; grids and polygons are
+made by hand.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ import shapely
 import zarr
 
 from pipeline.errors import InputError
-from pipeline.evaluate.finished_run.score_polygons import PolygonTruth, choose_question, read_polygons, truth_lines
+from pipeline.evaluate.finished_run.score_polygons import (
+    PolygonTruth,
+    choose_question,
+    read_polygons,
+    truth_lines,
+)
 from pipeline.evaluate.finished_run.score_run import TileFate
 from pipeline.schema import Reason, RunGrid, TileLattice, TileStatus
 
@@ -39,7 +46,9 @@ def write(path: Path, shapes: Sequence[Any], crs: Any = 32633, *, to: Any = None
     return path
 
 
-def looked(tmp_path: Path, shapes: Sequence[Any], mask: Any = None, **options: Any) -> tuple[PolygonTruth, Any]:
+def looked(
+    tmp_path: Path, shapes: Sequence[Any], mask: Any = None, **options: Any
+) -> tuple[PolygonTruth, Any]:
     """The truth of one tile that covers the grid, and what it says of it; `mask`: (30, 40) of masks.zarr."""
     group = zarr.open_group(str(tmp_path / "run" / "masks.zarr"), mode="w")
     array = group.create_array("mask", shape=(1, 30, 40), dtype="uint8", fill_value=255)
@@ -47,25 +56,43 @@ def looked(tmp_path: Path, shapes: Sequence[Any], mask: Any = None, **options: A
     polygons = read_polygons(write(tmp_path / "truth.parquet", shapes), GRID, **options)
     truth = PolygonTruth(tmp_path / "run", polygons)
     lattice = TileLattice(grid=GRID, tile_px=64, halo_px=8, block_tiles=1)
-    return truth, truth.look(lattice.tile(0, 0), 0, fate=TileFate(status=TileStatus.FOUND, reason=Reason.NONE))
+    return truth, truth.look(
+        lattice.tile(0, 0), 0, fate=TileFate(status=TileStatus.FOUND, reason=Reason.NONE)
+    )
 
 
 @pytest.mark.parametrize("name", ["truth.geojson", "truth.parquet", "truth.gpkg"])
 @pytest.mark.parametrize("to", [None, 4326, 3857])
-def test_polygons_of_any_format_and_crs_land_on_their_pixels(tmp_path: Path, name: str, to: int | None) -> None:
-    polygons = read_polygons(write(tmp_path / name, [box(2, 3, 7, 9), box(20, 30, 40, 50), box(100, 100, 110, 110)], to=to), GRID)
+def test_polygons_of_any_format_and_crs_land_on_their_pixels(
+    tmp_path: Path, name: str, to: int | None
+) -> None:
+    polygons = read_polygons(
+        write(tmp_path / name, [box(2, 3, 7, 9), box(20, 30, 40, 50), box(100, 100, 110, 110)], to=to), GRID
+    )
     assert polygons.crs == f"EPSG:{to or 32633}"
     assert (polygons.n_rows, polygons.n_in_region, polygons.n_repaired, polygons.n_unplaced) == (3, 2, 0, 0)
-    bounds = shapely.bounds(polygons.geometries)  # columns and rows; GeoJSON in degrees keeps seven digits, a centimetre
+    bounds = shapely.bounds(
+        polygons.geometries
+    )  # columns and rows; GeoJSON in degrees keeps seven digits, a centimetre
     np.testing.assert_allclose(bounds, [[3, 2, 9, 7], [30, 20, 50, 40]], atol=0.05)
 
 
 def test_a_long_edge_in_degrees_bends_as_it_should(tmp_path: Path) -> None:
-    """On 101 km at 49.6 N a parallel lies up to 235 m south of the straight line of this projection: L**2 / (8 R) * tan(latitude)."""
-    grid = RunGrid(crs_wkt=UTM, transform=(20.0, 0.0, 500000.0, 0.0, -20.0, 5500000.0), width=5000, height=400)
-    west, east, north = 15.0, 16.4, 49.6
-    (shape,) = read_polygons(write(tmp_path / "t.gpkg", [shapely.box(west, 49.5, east, north)], 4326), grid).geometries
-    middle = gpd.GeoSeries([shapely.Point((west + east) / 2, north + step) for step in (-1e-5, 1e-3)], crs=4326).to_crs(32633)
+    """On 101 km at 49.6 N a parallel lies up to 235 m south of the straight line of this projection: L**2 /
+    (8 R) * tan(latitude).
+    """
+    grid = RunGrid(
+        crs_wkt=UTM, transform=(20.0, 0.0, 500000.0, 0.0, -20.0, 5500000.0), width=5000, height=400
+    )
+    west = 15.0
+    east = 16.4
+    north = 49.6
+    (shape,) = read_polygons(
+        write(tmp_path / "t.gpkg", [shapely.box(west, 49.5, east, north)], 4326), grid
+    ).geometries
+    middle = gpd.GeoSeries(
+        [shapely.Point((west + east) / 2, north + step) for step in (-1e-5, 1e-3)], crs=4326
+    ).to_crs(32633)
     below, above = (shapely.Point((point.x - 500000) / 20, (5500000 - point.y) / 20) for point in middle)
     assert shape.contains(below)
     assert not shape.contains(above), "111 m north of the parallel, and still south of the straight line"
@@ -83,7 +110,9 @@ def test_pixels_belong_by_their_centres_to_the_later_polygon(tmp_path: Path) -> 
 
 
 def test_only_judged_pixels_of_the_aoi_count(tmp_path: Path) -> None:
-    """Rows from 20 on hold no imagery; the AOI ends inside column 9, and a touched pixel is inside, as in a run."""
+    """Rows from 20 on hold no imagery; the AOI ends inside column 9, and a touched pixel is inside, as in a
+    run.
+    """
     mask = np.zeros((30, 40), np.uint8)
     mask[20:] = 255
     mask[2:4, 2:4] = 1
@@ -108,13 +137,16 @@ def test_a_tile_that_was_not_looked_at_or_has_no_judged_pixel_is_left_out(tmp_pa
 
 
 def test_invalid_polygons_are_repaired_and_counted(tmp_path: Path) -> None:
-    """A bow-tie keeps its two triangles: half of 100 pixels, but for those on the diagonals, whose centres lie on an edge."""
+    """A bow-tie keeps its two triangles: half of 100 pixels, but for those on the diagonals, whose centres
+    lie on an edge.
+    """
     (x0, y0, x1, y1) = box(10, 10, 20, 20).bounds
     tie = shapely.Polygon([(x0, y0), (x1, y1), (x1, y0), (x0, y1)])
     truth, tile = looked(tmp_path, [tie, box(0, 0, 4, 4)])
     assert truth.polygons.n_repaired == 1
     rows, cols = np.nonzero(tile.seen == 1)
-    up, across = np.abs(rows + 0.5 - 15), np.abs(cols + 0.5 - 15)
+    up = np.abs(rows + 0.5 - 15)
+    across = np.abs(cols + 0.5 - 15)
     assert 40 <= len(rows) <= 60
     assert (up <= across).all(), "left and right of the crossing"
 
@@ -127,7 +159,12 @@ def test_a_row_of_several_parts_is_one_object(tmp_path: Path) -> None:
 
 def test_a_polygon_beyond_the_projection_is_left_out_and_counted(tmp_path: Path) -> None:
     """No CRS has a place for latitude 95; the polygons of the region stay."""
-    grid = RunGrid(crs_wkt=rasterio.CRS.from_epsg(3857).to_wkt(), transform=(1.0, 0.0, 0.0, 0.0, -1.0, 100.0), width=100, height=100)
+    grid = RunGrid(
+        crs_wkt=rasterio.CRS.from_epsg(3857).to_wkt(),
+        transform=(1.0, 0.0, 0.0, 0.0, -1.0, 100.0),
+        width=100,
+        height=100,
+    )
     shapes = [shapely.box(0, 0, 0.0005, 0.0005), shapely.box(0, 80, 10, 95)]
     polygons = read_polygons(write(tmp_path / "t.gpkg", shapes, 4326), grid)
     assert (polygons.n_rows, polygons.n_unplaced, polygons.n_in_region) == (2, 1, 1)
@@ -156,9 +193,14 @@ def test_bad_files_are_refused_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "empty.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     refused(tmp_path / "empty.geojson", "To fix: ")
     refused(write(tmp_path / "points.parquet", [box(0, 0, 4, 4), shapely.Point(500001, 5499999)]), "Point in")
-    refused(write(tmp_path / "lines.parquet", [shapely.LineString([(500001, 5499999), (500002, 5499998)])]), "LineString in")
+    refused(
+        write(tmp_path / "lines.parquet", [shapely.LineString([(500001, 5499999), (500002, 5499998)])]),
+        "LineString in",
+    )
     refused(write(tmp_path / "bare.parquet", [box(0, 0, 4, 4)], None), "needs a CRS")
-    refused(write(tmp_path / "far.parquet", [box(200, 100, 210, 110)]), "columns 100 to 110 and rows 200 to 210")
+    refused(
+        write(tmp_path / "far.parquet", [box(200, 100, 210, 110)]), "columns 100 to 110 and rows 200 to 210"
+    )
     refused(write(tmp_path / "touching.parquet", [box(0, -5, 4, 0)]), "in the run's region")
     refused(write(tmp_path / "metres.geojson", [box(0, 0, 4, 4)], 4326), "in the run's region")
 
@@ -181,8 +223,24 @@ def test_the_question_is_chosen_by_number_text_or_for_want_of_others() -> None:
 
 
 def test_the_lines_above_the_table_name_file_crs_and_counts() -> None:
-    numbers = {"polygons": 12, "polygons_in_region": 9, "objects": 8, "repaired": 2, "unplaced": 1, "overlapping_px": 77}
-    text = truth_lines({"file": "b.gpkg", "crs": "EPSG:4326", "run_crs": "EPSG:32633", **numbers, "tiles_counted": 5, "tiles_left_out": 3})
+    numbers = {
+        "polygons": 12,
+        "polygons_in_region": 9,
+        "objects": 8,
+        "repaired": 2,
+        "unplaced": 1,
+        "overlapping_px": 77,
+    }
+    text = truth_lines(
+        {
+            "file": "b.gpkg",
+            "crs": "EPSG:4326",
+            "run_crs": "EPSG:32633",
+            **numbers,
+            "tiles_counted": 5,
+            "tiles_left_out": 3,
+        }
+    )
     for part in (
         "b.gpkg: 12 polygons in EPSG:4326, 9 in the region",
         "EPSG:32633",

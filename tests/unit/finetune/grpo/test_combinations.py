@@ -11,7 +11,12 @@ from pipeline.prompt.reply.parse import ReplyItem
 from pipeline.schema import Prompt
 
 BOX = (10.0, 20.0, 60.0, 80.0)
-FULL = Prompt(box_xyxy=BOX, points_xy=((20, 30), (9, 9), (40, 50), (50, 60), (8, 8), (7, 7)), point_labels=(1, 0, 1, 1, 0, 0), label="tank")
+FULL = Prompt(
+    box_xyxy=BOX,
+    points_xy=((20, 30), (9, 9), (40, 50), (50, 60), (8, 8), (7, 7)),
+    point_labels=(1, 0, 1, 1, 0, 0),
+    label="tank",
+)
 
 
 def test_the_five_of_the_paper_are_there() -> None:
@@ -24,7 +29,11 @@ def test_an_item_holds_a_combination_only_with_exactly_its_parts() -> None:
     beside = ReplyItem(box_xyxy=BOX, points_xy=((20, 30), (40, 50)), negative_xy=((1, 1), (2, 2)))
     assert [name for name, one in COMBINATIONS.items() if one.holds(beside)] == ["box+points2+negatives2"]
     assert [name for name, one in COMBINATIONS.items() if one.holds(ReplyItem(box_xyxy=BOX))] == ["box"]
-    assert [name for name, one in COMBINATIONS.items() if one.holds(ReplyItem(box_xyxy=None, points_xy=((1, 2), (3, 4))))] == ["points2"]
+    assert [
+        name
+        for name, one in COMBINATIONS.items()
+        if one.holds(ReplyItem(box_xyxy=None, points_xy=((1, 2), (3, 4))))
+    ] == ["points2"]
 
 
 @pytest.mark.parametrize(

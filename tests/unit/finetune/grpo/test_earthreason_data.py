@@ -1,4 +1,6 @@
-"""A split in EarthReason's layout becomes training data: one question per image, drawn from the seed, masks where they lie."""
+"""A split in EarthReason's layout becomes training data: one question per image, drawn from the seed, masks
+where they lie.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def root(tmp_path: Path) -> Path:
     for name, mask in (("a", mask_of(TARGET)), ("b", mask_of()), ("c", mask_of((0, 0, 9, 9)))):
         Image.fromarray(scene()).save(train / f"images/{name}.jpg")
         Image.fromarray(mask.astype(np.uint8) * 255).save(train / f"labels/{name}.png")
-        (train / f"QAs/{name}.json").write_text(json.dumps({"questions": QUESTIONS, "answer": ["It is."] if mask.any() else []}))
+        (train / f"QAs/{name}.json").write_text(
+            json.dumps({"questions": QUESTIONS, "answer": ["It is."] if mask.any() else []})
+        )
     return tmp_path / "set"
 
 
@@ -39,7 +43,10 @@ def test_one_question_per_image_with_its_mask(root: Path, tmp_path: Path) -> Non
 
 
 def test_the_seed_alone_draws(root: Path, tmp_path: Path) -> None:
-    drawn = {seed: [s.question for s in read_samples(write_table(root, tmp_path / str(seed), seed=seed))] for seed in range(8)}
+    drawn = {
+        seed: [s.question for s in read_samples(write_table(root, tmp_path / str(seed), seed=seed))]
+        for seed in range(8)
+    }
     again = read_samples(write_table(root, tmp_path / "again", seed=3))
     assert [sample.question for sample in again] == drawn[3]
     assert len({tuple(questions) for questions in drawn.values()}) > 1

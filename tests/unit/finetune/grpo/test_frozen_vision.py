@@ -29,13 +29,16 @@ def tower(checkpoint: Path) -> Any:
 
 def images(*seeds: int) -> tuple[Any, Any]:
     """Patches of one image per seed, one below the other, and their grids."""
-    drawn = [torch.randn(PATCHES, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    drawn = [
+        torch.randn(PATCHES, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(seed)) for seed in seeds
+    ]
     return torch.cat(drawn), torch.tensor([[1, 4, 4]] * len(seeds))
 
 
 def counted(tower: Any) -> list[int]:
     """Images of every call of the tower's own forward, from now on."""
-    calls, plain = [], tower.forward
+    calls = []
+    plain = tower.forward
 
     def forward(hidden_states: Any, grid_thw: Any, **given: Any) -> Any:
         calls.append(len(grid_thw))

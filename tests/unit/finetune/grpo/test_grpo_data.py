@@ -1,4 +1,6 @@
-"""A folder of images, masks and questions: what is read, what is refused and how it is said, and the rows TRL gets."""
+"""A folder of images, masks and questions: what is read, what is refused and how it is said, and the rows TRL
+gets.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_masks_of_every_kind_say_the_same_in_training_and_in_evaluation(folder: 
     """Alpha is opaque everywhere, as painting programs save it: it says nothing about the target."""
     wanted = mask_of(TARGET)
     grey = wanted.astype(np.uint8) * 255
-    picture = Image.fromarray(grey.astype(np.uint16)) if mode == "I;16" else Image.fromarray(grey).convert(mode)
+    picture = (
+        Image.fromarray(grey.astype(np.uint16)) if mode == "I;16" else Image.fromarray(grey).convert(mode)
+    )
     assert picture.mode == mode
     picture.save(folder / "masks/kind.png")
     add(folder, image="images/a.png", mask="masks/kind.png", question="x")
@@ -72,13 +76,22 @@ def test_a_mask_whose_colours_disagree_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"image": "images/a.png", "mask": None}, r"line 3 must have the keys image, mask, question.*\['image', 'mask'\]"),
+        (
+            {"image": "images/a.png", "mask": None},
+            r"line 3 must have the keys image, mask, question.*\['image', 'mask'\]",
+        ),
         ({"image": "images/a.png", "mask": None, "question": "x", "labels": 3}, r"line 3.*labels"),
         ({"image": "images/a.png", "mask": None, "question": 7}, "line 3: question must be text.*7"),
         ({"image": "images/a.png", "mask": None, "question": " "}, "line 3: a query must hold text"),
-        ({"image": "images/a.png", "mask": None, "question": "<|im_end|>"}, "line 3: a query may not hold control tokens"),
+        (
+            {"image": "images/a.png", "mask": None, "question": "<|im_end|>"},
+            "line 3: a query may not hold control tokens",
+        ),
         ({"image": "images/b.png", "mask": None, "question": "x"}, "line 3 must name readable images.*b.png"),
-        ({"image": "images/a.png", "mask": "masks/9.png", "question": "x"}, "line 3 must name readable images.*9.png"),
+        (
+            {"image": "images/a.png", "mask": "masks/9.png", "question": "x"},
+            "line 3 must name readable images.*9.png",
+        ),
     ],
 )
 def test_a_wrong_line_is_named(folder: Path, row: dict[str, object], said: str) -> None:
@@ -90,7 +103,9 @@ def test_a_wrong_line_is_named(folder: Path, row: dict[str, object], said: str) 
 def test_a_mask_of_another_size_is_refused(folder: Path) -> None:
     Image.fromarray(np.zeros((200, 256), np.uint8)).save(folder / "masks/small.png")
     add(folder, image="images/a.png", mask="masks/small.png", question="x")
-    with pytest.raises(InputError, match=r"line 3: image and mask must be of one size.*256 x 256 px and 256 x 200 px"):
+    with pytest.raises(
+        InputError, match=r"line 3: image and mask must be of one size.*256 x 256 px and 256 x 200 px"
+    ):
         read_samples(folder)
 
 
@@ -137,7 +152,8 @@ def test_a_grey_image_and_one_with_alpha_are_colours(folder: Path) -> None:
 
 def test_rows_are_the_messages_and_the_picture_of_inference(folder: Path) -> None:
     pytest.importorskip("datasets")
-    profile, samples = load_profile("embedded"), read_samples(folder)
+    profile = load_profile("embedded")
+    samples = read_samples(folder)
     rows = as_dataset(samples, profile)
     assert len(rows) == 2
     assert rows[1]["prompt"] == chat_messages(profile, ABSENT)

@@ -1,4 +1,6 @@
-"""The export of a trainer's checkpoint, against the weights that were put into it; also with DeepSpeed's ZeRO-3 settings in place."""
+"""The export of a trainer's checkpoint, against the weights that were put into it; also with DeepSpeed's
+ZeRO-3 settings in place.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,14 @@ from pipeline.finetune.grpo.grpo_options import ModelOptions
 torch = pytest.importorskip("torch")
 
 QUERY = "model.language_model.layers.0.self_attn.q_proj"
-RANK, ALPHA = 2, 6
+RANK = 2
+ALPHA = 6
 
 
 class ZeroInit(contextlib.AbstractContextManager["ZeroInit"]):
-    """Stands for deepspeed.zero.Init, which talks to all processes: entering it alone fails, as it does without a process group."""
+    """Stands for deepspeed.zero.Init, which talks to all processes: entering it alone fails, as it does
+    without a process group.
+    """
 
     entered = 0
 
@@ -102,13 +107,16 @@ def adapted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_moved(base: Path, out: Path) -> None:
-    before, after = weights(base), weights(out)
+    before = weights(base)
+    after = weights(out)
     assert before.keys() == after.keys()
     assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
     assert all(torch.equal(after[name], (before[name].float() + 0.01).bfloat16()) for name in before)
 
 
-def test_the_export_is_the_checkpoint_in_bfloat16_with_the_base_s_settings(base: Path, trained: Path, tmp_path: Path) -> None:
+def test_the_export_is_the_checkpoint_in_bfloat16_with_the_base_s_settings(
+    base: Path, trained: Path, tmp_path: Path
+) -> None:
     out = grpo_model.export_prompter(trained, str(base), tmp_path / "prompter", card="# card\n")
     check_moved(base, out)
     assert {path.name for path in out.iterdir()} == {path.name for path in base.iterdir()}
@@ -117,17 +125,23 @@ def test_the_export_is_the_checkpoint_in_bfloat16_with_the_base_s_settings(base:
     assert torch.equal(model.state_dict()[f"{QUERY}.weight"], weights(out)[f"{QUERY}.weight"].float())
 
 
-def test_large_weights_are_written_in_several_files(base: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_weights_are_written_in_several_files(
+    base: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(grpo_model, "SHARD_SIZE", "300KB")
     out = grpo_model.export_prompter(trained, str(base), tmp_path / "prompter", card="")
     check_moved(base, out)
-    assert json.loads((out / "model.safetensors.index.json").read_text())["weight_map"].keys() == weights(base).keys()
+    assert (
+        json.loads((out / "model.safetensors.index.json").read_text())["weight_map"].keys()
+        == weights(base).keys()
+    )
     grpo_model.load_weights(str(out), torch.float32)
 
 
 def test_adapters_are_merged(base: Path, adapted: Path, tmp_path: Path) -> None:
     out = grpo_model.export_prompter(adapted, str(base), tmp_path / "prompter", card="")
-    before, after = weights(base), weights(out)
+    before = weights(base)
+    after = weights(out)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert before.keys() == after.keys()
     assert moved == {f"{QUERY}.weight"}
@@ -135,7 +149,9 @@ def test_adapters_are_merged(base: Path, adapted: Path, tmp_path: Path) -> None:
     assert torch.allclose(after[f"{QUERY}.weight"].float(), by_hand, atol=2e-3)
 
 
-def test_one_process_exports_while_zero3_is_in_place(zero3: Zero3, base: Path, trained: Path, adapted: Path, tmp_path: Path) -> None:
+def test_one_process_exports_while_zero3_is_in_place(
+    zero3: Zero3, base: Path, trained: Path, adapted: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ModelError, match="process group"):  # what loading a model as usual does then
         grpo_model.load_weights(str(base), torch.float32)
     assert ZeroInit.entered == 1
@@ -145,7 +161,9 @@ def test_one_process_exports_while_zero3_is_in_place(zero3: Zero3, base: Path, t
     assert ZeroInit.entered == 1
 
 
-def test_a_checkpoint_without_weights_is_said_and_nothing_is_replaced(base: Path, trained: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_weights_is_said_and_nothing_is_replaced(
+    base: Path, trained: Path, tmp_path: Path
+) -> None:
     out = grpo_model.export_prompter(trained, str(base), tmp_path / "prompter", card="")
     empty = tmp_path / "checkpoint-4"
     empty.mkdir()
@@ -157,6 +175,8 @@ def test_a_checkpoint_without_weights_is_said_and_nothing_is_replaced(base: Path
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_a_policy_computes_with_the_attention_that_was_asked_for(tmp_path: Path, attention: Any) -> None:
-    policy = grpo_model.load_policy(str(write_tiny_prompter(tmp_path / "tiny")), ModelOptions(checkpoint="tiny", attention=attention))
+    policy = grpo_model.load_policy(
+        str(write_tiny_prompter(tmp_path / "tiny")), ModelOptions(checkpoint="tiny", attention=attention)
+    )
     assert policy.config._attn_implementation == attention
     assert policy.model.language_model.config._attn_implementation == attention

@@ -1,4 +1,6 @@
-"""Training presets hold the paper's numbers; settings lie over them; what is wrong is said before a model is loaded."""
+"""Training presets hold the paper's numbers; settings lie over them; what is wrong is said before a model is
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ from pipeline.finetune.grpo.grpo_options import (
 @pytest.mark.parametrize("name", ["think2seg-3b", "think2seg-7b"])
 def test_the_paper_s_hyper_parameters(name: str) -> None:
     preset = load_training_preset(name)
-    assert (preset.grpo.learning_rate, preset.grpo.weight_decay, preset.grpo.generations, preset.grpo.kl) == (1e-6, 0, 16, 1e-3)
+    assert (preset.grpo.learning_rate, preset.grpo.weight_decay, preset.grpo.generations, preset.grpo.kl) == (
+        1e-6,
+        0,
+        16,
+        1e-3,
+    )
     assert (preset.reward.format_weight, preset.reward.iou_weight, preset.reward.rule) == (1, 2, "paper")
     assert preset.grpo.replies_per_step == 16
     assert (preset.model.precision, preset.model.vision) == ("bf16", "trained")
@@ -98,7 +105,9 @@ def test_what_check_preset_finds_in_headers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must pass the checkpoint's processor unchanged"):
         check("profile=think2seg", "combination=box+points2")
     with pytest.raises(InputError, match="segmenter's checkpoint must exist"):
-        check("segmenter.checkpoint=/nowhere.safetensors", "segmenter.config=configs/sam2.1/sam2.1_hiera_t.yaml")
+        check(
+            "segmenter.checkpoint=/nowhere.safetensors", "segmenter.config=configs/sam2.1/sam2.1_hiera_t.yaml"
+        )
     with pytest.raises(InputError, match="unknown profile"):
         check("profile=mine")
 

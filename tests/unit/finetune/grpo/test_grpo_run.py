@@ -43,10 +43,16 @@ def test_the_same_parameters_resume_and_others_are_named(request_: RunRequest) -
         prepare_run(request_)
 
 
-def test_a_checkpoint_or_profile_replaced_under_its_name_is_another_training(request_: RunRequest, tmp_path: Path) -> None:
-    model, profile = shutil.copytree(SHIPPED, tmp_path / "model"), tmp_path / "mine.toml"
+def test_a_checkpoint_or_profile_replaced_under_its_name_is_another_training(
+    request_: RunRequest, tmp_path: Path
+) -> None:
+    model = shutil.copytree(SHIPPED, tmp_path / "model")
+    profile = tmp_path / "mine.toml"
     profile.write_text((PROFILE_DIR / "embedded.toml").read_text())
-    request_ = replace(request_, preset=load_training_preset("embedded", [f"model.checkpoint='{model}'", f"profile='{profile}'"]))
+    request_ = replace(
+        request_,
+        preset=load_training_preset("embedded", [f"model.checkpoint='{model}'", f"profile='{profile}'"]),
+    )
     prepare_run(request_)
     prepare_run(request_)
     profile.write_text(profile.read_text().replace('user = "Find: {query}"', 'user = "Where: {query}"'))
@@ -54,7 +60,9 @@ def test_a_checkpoint_or_profile_replaced_under_its_name_is_another_training(req
         prepare_run(request_)
     profile.write_text((PROFILE_DIR / "embedded.toml").read_text())
     prepare_run(request_)
-    with (model / "model.safetensors").open("r+b") as weights:  # the same size and date, one other byte at the end
+    with (model / "model.safetensors").open(
+        "r+b"
+    ) as weights:  # the same size and date, one other byte at the end
         weights.seek(-1, 2)
         last = weights.read(1)
         weights.seek(-1, 2)
@@ -63,9 +71,13 @@ def test_a_checkpoint_or_profile_replaced_under_its_name_is_another_training(req
         prepare_run(request_)
 
 
-def test_another_segmenter_under_the_same_name_is_another_training_where_it_pays(request_: RunRequest, tmp_path: Path) -> None:
+def test_another_segmenter_under_the_same_name_is_another_training_where_it_pays(
+    request_: RunRequest, tmp_path: Path
+) -> None:
     drawn_by = shutil.copytree(SHIPPED.parent / "embedded-segmenter", tmp_path / "sam")
-    request_ = replace(request_, preset=load_training_preset("embedded", [f"segmenter.checkpoint='{drawn_by}'"]))
+    request_ = replace(
+        request_, preset=load_training_preset("embedded", [f"segmenter.checkpoint='{drawn_by}'"])
+    )
     prepare_run(request_)
     taught = replace(request_, stage="sft", out=tmp_path / "taught")
     prepare_run(taught)
@@ -142,4 +154,6 @@ def test_only_whole_checkpoints_count_and_steps_are_numbers(tmp_path: Path) -> N
 def test_the_last_step_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
     assert not is_last(checkpoint(tmp_path, 9, json.dumps({"global_step": 9, "max_steps": 10})))
     assert is_last(checkpoint(tmp_path, 10, json.dumps({"global_step": 10, "max_steps": 10})))
-    assert not is_last(checkpoint(tmp_path, 11, json.dumps({"global_step": 11})))  # by a trainer that did not say
+    assert not is_last(
+        checkpoint(tmp_path, 11, json.dumps({"global_step": 11}))
+    )  # by a trainer that did not say

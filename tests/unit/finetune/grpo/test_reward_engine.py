@@ -1,4 +1,6 @@
-"""One encoding per image, all candidates decoded together: with a counting fake by hand, and with the real SAM2."""
+"""One encoding per image, all candidates decoded together: with a counting fake by hand, and with the real
+SAM2.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,11 @@ class BoxSegmenter:
         self.seen.append(image)
         height, width = image.rgb.shape[:2]
         return Embedding(
-            tile=image.tile, shape_px=(height, width), square_px=max(height, width), valid=image.valid, features=len(self.seen)
+            tile=image.tile,
+            shape_px=(height, width),
+            square_px=max(height, width),
+            valid=image.valid,
+            features=len(self.seen),
         )
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
@@ -47,7 +53,15 @@ class BoxSegmenter:
         for index, prompt in enumerate(prompts):
             assert prompt.box_xyxy is not None
             x0, y0, x1, y1 = (round(v) for v in prompt.box_xyxy)
-            masks.append(MaskCrop(row0=y0, col0=x0, mask=np.ones((y1 - y0, x1 - x0), np.bool_), score=1.0, prompt_index=index))
+            masks.append(
+                MaskCrop(
+                    row0=y0,
+                    col0=x0,
+                    mask=np.ones((y1 - y0, x1 - x0), np.bool_),
+                    score=1.0,
+                    prompt_index=index,
+                )
+            )
         return masks
 
 
@@ -63,7 +77,8 @@ def samples(tmp_path: Path) -> tuple[TrainingSample, ...]:
 def reply(*boxes: tuple[int, int, int, int]) -> str:
     """In the embedded contract: numbers are pixels of the 252 px image."""
     items = ",".join(
-        f'{{"positive_points":[[{(x0 + x1) // 2},{(y0 + y1) // 2}]],"bbox_2d":[{x0},{y0},{x1},{y1}]}}' for x0, y0, x1, y1 in boxes
+        f'{{"positive_points":[[{(x0 + x1) // 2},{(y0 + y1) // 2}]],"bbox_2d":[{x0},{y0},{x1},{y1}]}}'
+        for x0, y0, x1, y1 in boxes
     )
     return f"<think>So.</think><answer>[{items}]</answer>"
 
@@ -84,7 +99,9 @@ def test_images_are_encoded_once_and_equal_prompts_decoded_once(samples: tuple[T
         reply((0, 0, 252, 252)),
     ]
     asked = [samples[0], samples[1], samples[0], samples[0], samples[2], samples[1], samples[2]]
-    scores = RewardEngine(segmenter, CONTRACT).score([Candidate(sample=s, reply=r) for s, r in zip(asked, replies, strict=True)])
+    scores = RewardEngine(segmenter, CONTRACT).score(
+        [Candidate(sample=s, reply=r) for s, r in zip(asked, replies, strict=True)]
+    )
     assert segmenter.n_embeddings == 2
     assert [len(prompts) for prompts in segmenter.decoded] == [2, 2]
     assert scores[0].iou == scores[3].iou == pytest.approx(1, abs=0.02)
@@ -97,27 +114,36 @@ def test_images_are_encoded_once_and_equal_prompts_decoded_once(samples: tuple[T
 
 def test_without_a_prompt_nothing_is_encoded(samples: tuple[TrainingSample, ...]) -> None:
     segmenter = BoxSegmenter()
-    scores = RewardEngine(segmenter, CONTRACT).score([Candidate(sample=samples[1], reply=reply()), Candidate(sample=samples[0], reply="?")])
+    scores = RewardEngine(segmenter, CONTRACT).score(
+        [Candidate(sample=samples[1], reply=reply()), Candidate(sample=samples[0], reply="?")]
+    )
     assert segmenter.n_embeddings == 0
     assert [score.iou for score in scores] == [1, 0]
 
 
 def test_the_segmenter_sees_the_image_squashed_where_asked(samples: tuple[TrainingSample, ...]) -> None:
     segmenter = BoxSegmenter()
-    (score,) = RewardEngine(segmenter, CONTRACT, image_px=(128, 512)).score([Candidate(sample=samples[0], reply=reply(EXACT))])
+    (score,) = RewardEngine(segmenter, CONTRACT, image_px=(128, 512)).score(
+        [Candidate(sample=samples[0], reply=reply(EXACT))]
+    )
     assert segmenter.seen[0].rgb.shape == (512, 128, 3)
     assert score.iou == pytest.approx(1, abs=0.05)
 
 
-def test_a_reply_cut_at_the_token_limit_keeps_its_whole_items_but_no_format_point(samples: tuple[TrainingSample, ...]) -> None:
+def test_a_reply_cut_at_the_token_limit_keeps_its_whole_items_but_no_format_point(
+    samples: tuple[TrainingSample, ...],
+) -> None:
     cut = reply(EXACT, EXACT)[:-40]
-    (score,) = RewardEngine(BoxSegmenter(), CONTRACT).score([Candidate(sample=samples[0], reply=cut, complete=False)])
+    (score,) = RewardEngine(BoxSegmenter(), CONTRACT).score(
+        [Candidate(sample=samples[0], reply=cut, complete=False)]
+    )
     assert (score.format, score.n_items) == (0, 1)
     assert score.iou == pytest.approx(1, abs=0.02)
 
 
 def test_the_functions_for_trl_pay_and_log(samples: tuple[TrainingSample, ...]) -> None:
-    engine, logged = RewardEngine(BoxSegmenter(), CONTRACT), dict[str, float]()
+    engine = RewardEngine(BoxSegmenter(), CONTRACT)
+    logged = dict[str, float]()
     judge_format, judge_iou = reward_functions(engine, samples, frozenset({2}))
     assert (judge_format.__name__, judge_iou.__name__) == ("format", "iou")
     texts = [reply(EXACT), reply(), reply((5, 5, 20, 20)), reply(EXACT)]
@@ -143,14 +169,18 @@ def test_shares_of_nothing_are_left_out(samples: tuple[TrainingSample, ...]) -> 
 
 
 @pytest.mark.parametrize("name", ["box", "box+point"])
-def test_real_sam2_pays_the_right_box_more_than_a_wrong_one(samples: tuple[TrainingSample, ...], name: str) -> None:
+def test_real_sam2_pays_the_right_box_more_than_a_wrong_one(
+    samples: tuple[TrainingSample, ...], name: str
+) -> None:
     from pipeline.segment.sam2_segmenter import Sam2Segmenter
     from pipeline.segment.segmenter import Sam2Options
 
     profile = load_profile("embedded-box" if name == "box" else "embedded")
     segmenter = Sam2Segmenter(Sam2Options(device="cpu"))
     runs: list[int] = []
-    segmenter.network.image_encoder.register_forward_hook(lambda _module, args, _out: runs.append(args[0].shape[0]))
+    segmenter.network.image_encoder.register_forward_hook(
+        lambda _module, args, _out: runs.append(args[0].shape[0])
+    )
     engine = RewardEngine(segmenter, Contract(profile=profile, combination=COMBINATIONS[name]))
     wrong = (170, 20, 240, 60)
     replies = [reply(EXACT), reply(wrong), reply(EXACT, wrong), reply(), reply(EXACT)]

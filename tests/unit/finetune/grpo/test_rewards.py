@@ -1,4 +1,6 @@
-"""Every reward by hand: replies of every kind, masks that can be counted on paper, and the rules side by side."""
+"""Every reward by hand: replies of every kind, masks that can be counted on paper, and the rules side by
+side.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from pipeline.prompt.profile import load_profile
 from pipeline.schema import MaskCrop
 
 PAPER = rewards.Contract(profile=load_profile("think2seg"), combination=COMBINATIONS["box+points2"])
-CODE = rewards.Contract(profile=load_profile("think2seg"), combination=COMBINATIONS["box+points2"], rule="authors-code")
+CODE = rewards.Contract(
+    profile=load_profile("think2seg"), combination=COMBINATIONS["box+points2"], rule="authors-code"
+)
 
 ITEM = '{"bbox_2d": [10, 10, 50, 40], "positive_points": [[20, 20], [30, 30]]}'
 GOOD = f"<think>A tank.</think>\n<answer>```json[{ITEM}]```</answer>"
@@ -59,13 +63,21 @@ def test_a_reply_that_hit_the_token_limit_is_no_good_format() -> None:
 
 def test_the_combination_decides_which_items_are_right() -> None:
     reply = GOOD.replace("[30, 30]]", '[30, 30]], "negative_points": [[1, 1], [2, 2]]')
-    beside = {"profile": load_profile("think2seg-box-points2-negatives2"), "combination": COMBINATIONS["box+points2+negatives2"]}
+    beside = {
+        "profile": load_profile("think2seg-box-points2-negatives2"),
+        "combination": COMBINATIONS["box+points2+negatives2"],
+    }
     assert rewards.format_reward(reply, rewards.Contract(**beside)) == 1
     assert rewards.format_reward(GOOD, rewards.Contract(**beside)) == 0
     assert rewards.format_reward(reply, rewards.Contract(**beside, rule="authors-code")) == 2
     assert rewards.format_reward(GOOD, rewards.Contract(**beside, rule="authors-code")) == 1
     alone = rewards.Contract(profile=load_profile("think2seg-box"), combination=COMBINATIONS["box"])
-    assert rewards.format_reward("<think>A.</think><answer>[" + '{"bbox_2d": [10, 10, 50, 40]}' + "]</answer>", alone) == 1
+    assert (
+        rewards.format_reward(
+            "<think>A.</think><answer>[" + '{"bbox_2d": [10, 10, 50, 40]}' + "]</answer>", alone
+        )
+        == 1
+    )
 
 
 def crop(row0: int, col0: int, height: int, width: int) -> MaskCrop:
@@ -81,7 +93,9 @@ NOTHING = truth_of()
 
 def test_the_iou_of_two_masks_is_that_of_their_union() -> None:
     masks = [crop(0, 0, 2, 4), crop(1, 2, 2, 4)]  # 8 + 8 - 2 pixels
-    truth = truth_of(crop(0, 2, 3, 4))  # 12 pixels; 2 x 2 of the first and 8 of the second lie in it, 2 in both
+    truth = truth_of(
+        crop(0, 2, 3, 4)
+    )  # 12 pixels; 2 x 2 of the first and 8 of the second lie in it, 2 in both
     assert rewards.united(masks, (10, 12)).sum() == 14
     score = rewards.score_reply(GOOD, masks, truth, PAPER)
     assert score.iou == pytest.approx(10 / 16)
@@ -99,7 +113,15 @@ def test_the_iou_of_two_masks_is_that_of_their_union() -> None:
         (GOOD, [crop(0, 0, 3, 3)], truth_of(crop(0, 0, 3, 3)), 1.0),
         ("nothing here, I think", [], NOTHING, 0.0),
     ],
-    ids=["right to be empty", "wrong to be empty", "false alarm", "alarm without a mask", "no mask", "all of it", "malformed is no []"],
+    ids=[
+        "right to be empty",
+        "wrong to be empty",
+        "false alarm",
+        "alarm without a mask",
+        "no mask",
+        "all of it",
+        "malformed is no []",
+    ],
 )
 def test_empty_and_present_targets(reply: str, masks: list[MaskCrop], truth: np.ndarray, iou: float) -> None:
     score = rewards.score_reply(reply, masks, truth, PAPER)
@@ -115,17 +137,23 @@ def test_a_wrong_abstention_still_earns_its_format_points() -> None:
 
 
 def test_what_could_be_read_is_paid_by_the_paper_and_not_by_the_code() -> None:
-    masks, truth = [crop(0, 0, 3, 3)], truth_of(crop(0, 0, 3, 3))
+    masks = [crop(0, 0, 3, 3)]
+    truth = truth_of(crop(0, 0, 3, 3))
     reply = CASES["one point"][0]
     assert rewards.score_reply(reply, masks, truth, PAPER).iou == 1
     assert rewards.score_reply(reply, masks, truth, CODE).iou == 0
 
 
 def test_the_code_s_rule_draws_what_the_released_code_would_draw() -> None:
-    """A point outside its box stays, so does a box beyond the image; inference drops the one and has nothing left of the other."""
+    """A point outside its box stays, so does a box beyond the image; inference drops the one and has nothing
+    left of the other.
+    """
     outside = CASES["a point outside its box"][0]
     beyond = GOOD.replace("[10, 10, 50, 40]", "[850, 10, 900, 40]")  # of an image of 840 pixels
-    read = {rule: [rewards.read_candidate(text, rule, complete=True).items for text in (outside, beyond)] for rule in (PAPER, CODE)}
+    read = {
+        rule: [rewards.read_candidate(text, rule, complete=True).items for text in (outside, beyond)]
+        for rule in (PAPER, CODE)
+    }
     assert [item.points_xy for item in read[PAPER][0]] == [((20, 20),)]
     assert [item.points_xy for item in read[CODE][0]] == [((20, 20), (300, 30))]
     assert read[PAPER][1] == ()

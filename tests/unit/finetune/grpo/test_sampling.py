@@ -1,4 +1,6 @@
-"""Replies of a tiny prompter against transformers called by hand, and of the shipped one against what it is known to say."""
+"""Replies of a tiny prompter against transformers called by hand, and of the shipped one against what it is
+known to say.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainingPreset:
     place = tmp_path_factory.mktemp("sampling")
     write_data(place / "data", [(PRESENT, mask_of(TARGET)), (ABSENT, None), (PRESENT, None)])
     checkpoint = write_tiny_prompter(place / "tiny")
-    return load_training_preset("embedded", [f"model.checkpoint='{checkpoint}'", f"profile='{place / 'tiny.toml'}'"])
+    return load_training_preset(
+        "embedded", [f"model.checkpoint='{checkpoint}'", f"profile='{place / 'tiny.toml'}'"]
+    )
 
 
 def by_hand(preset: TrainingPreset, place: Path, most_tokens: int) -> list[str]:
@@ -33,10 +37,14 @@ def by_hand(preset: TrainingPreset, place: Path, most_tokens: int) -> list[str]:
     out = []
     for sample in read_samples(place):
         profile = preset.contract.profile
-        text = processor.apply_chat_template(chat_messages(profile, sample.question), add_generation_prompt=True, tokenize=False)
+        text = processor.apply_chat_template(
+            chat_messages(profile, sample.question), add_generation_prompt=True, tokenize=False
+        )
         given = processor(text=[text], images=[squash(sample.rgb(), profile)], return_tensors="pt")
         made = model.generate(**given, do_sample=False, max_new_tokens=most_tokens)
-        out.append(processor.tokenizer.decode(made[0, given["input_ids"].shape[1] :], skip_special_tokens=True))
+        out.append(
+            processor.tokenizer.decode(made[0, given["input_ids"].shape[1] :], skip_special_tokens=True)
+        )
     return out
 
 
@@ -44,12 +52,15 @@ def test_greedy_replies_are_those_of_one_question_at_a_time(tiny: TrainingPreset
     place = Path(tiny.model.checkpoint).parent / "data"
     replies = list(ReplySampler(tiny).replies(read_samples(place), Sampling(), most_tokens=9, batch=2))
     assert [text for text, _ in replies] == by_hand(tiny, place, 9)
-    assert [complete for _, complete in replies] == [False] * 3  # random weights do not end within nine tokens
+    assert [complete for _, complete in replies] == [
+        False
+    ] * 3  # random weights do not end within nine tokens
 
 
 def test_sampled_replies_follow_the_generator_and_differ(tiny: TrainingPreset) -> None:
     samples = read_samples(Path(tiny.model.checkpoint).parent / "data")
-    sampler, sampling = ReplySampler(tiny), Sampling.of(GrpoOptions(temperature=1.5, top_k=0))
+    sampler = ReplySampler(tiny)
+    sampling = Sampling.of(GrpoOptions(temperature=1.5, top_k=0))
     drawn = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)

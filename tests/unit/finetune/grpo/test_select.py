@@ -1,4 +1,6 @@
-"""Which questions are kept: rewards by hand, interruption, and one selection with a real prompter and segmenter."""
+"""Which questions are kept: rewards by hand, interruption, and one selection with a real prompter and
+segmenter.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,18 @@ NOTHING = "<think>No.</think><answer>[]</answer>"
 SOMETHING = '<think>Yes.</think><answer>[{"positive_points":[[20,20]],"bbox_2d":[10,10,30,30]}]</answer>'
 BROKEN = "<think>No.</think>"
 
-SETTLED, SOMETIMES, RARELY, WRONG = "a pier", "a barn", "a silo", "a kiln"
+SETTLED = "a pier"
+SOMETIMES = "a barn"
+RARELY = "a silo"
+WRONG = "a kiln"
 REPLIES = {
     SETTLED: [NOTHING, NOTHING, NOTHING, NOTHING],  # 3 each
-    SOMETIMES: [NOTHING, SOMETHING, NOTHING, SOMETHING],  # 3 and 1: format is paid, there is nothing to overlap with
+    SOMETIMES: [
+        NOTHING,
+        SOMETHING,
+        NOTHING,
+        SOMETHING,
+    ],  # 3 and 1: format is paid, there is nothing to overlap with
     RARELY: [NOTHING, NOTHING, NOTHING, BROKEN],  # 3 and 0: deviation 1.299
     WRONG: [SOMETHING, SOMETHING, SOMETHING, SOMETHING],  # 1 each
 }
@@ -37,7 +47,9 @@ class ScriptedSampler:
     def __init__(self, preset: object) -> None:
         self.asked = 0
 
-    def replies(self, samples: Sequence[TrainingSample], sampling: Sampling, *, most_tokens: int, batch: int) -> Iterator[Reply]:
+    def replies(
+        self, samples: Sequence[TrainingSample], sampling: Sampling, *, most_tokens: int, batch: int
+    ) -> Iterator[Reply]:
         assert (sampling.temperature, sampling.top_k, most_tokens, batch) == (0.7, 50, 33, len(samples))
         place: dict[str, int] = {}
         for sample in samples:
@@ -68,19 +80,30 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(tiny: Path, data: Path, out: Path, *settings: str) -> RunRequest:
-    given = (f"model.checkpoint='{tiny}'", f"profile='{tiny.parent / 'tiny.toml'}'", "segmenter.image_px=128", "grpo.max_tokens=33")
-    preset = load_training_preset("embedded", [*given, "grpo.temperature=0.7", "select.settled_share=0", *settings])
+    given = (
+        f"model.checkpoint='{tiny}'",
+        f"profile='{tiny.parent / 'tiny.toml'}'",
+        "segmenter.image_px=128",
+        "grpo.max_tokens=33",
+    )
+    preset = load_training_preset(
+        "embedded", [*given, "grpo.temperature=0.7", "select.settled_share=0", *settings]
+    )
     return RunRequest(stage="select", out=out, data=data, preset=preset)
 
 
-def asked(tiny: Path, tmp_path: Path, questions: Sequence[str], *settings: str, name: str = "out") -> TrainingRun:
+def asked(
+    tiny: Path, tmp_path: Path, questions: Sequence[str], *settings: str, name: str = "out"
+) -> TrainingRun:
     data = tmp_path / f"data-{len(questions)}"
     if not data.is_dir():
         write_data(data, [(question, None) for question in questions])
     return prepare_run(request(tiny, data, tmp_path / name, *settings))
 
 
-def test_questions_whose_replies_earn_the_same_are_left_out(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_whose_replies_earn_the_same_are_left_out(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(select, "ReplySampler", ScriptedSampler)
     run = asked(tiny, tmp_path, [SETTLED, SOMETIMES, RARELY, WRONG])
     assert not run.done
@@ -96,7 +119,9 @@ def test_questions_whose_replies_earn_the_same_are_left_out(tiny: Path, tmp_path
     assert select.select_questions(run) == folder
 
 
-def test_the_deviation_that_is_asked_for_decides(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deviation_that_is_asked_for_decides(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(select, "ReplySampler", ScriptedSampler)
     run = asked(tiny, tmp_path, [SETTLED, SOMETIMES, RARELY, WRONG], "select.least=1.2")
     assert [sample.question for sample in read_samples(select.select_questions(run))] == [RARELY]
@@ -104,7 +129,9 @@ def test_the_deviation_that_is_asked_for_decides(tiny: Path, tmp_path: Path, mon
     assert select.unsettled([[0.0, 2.0]], 1.01) == []
 
 
-def test_a_share_of_the_settled_questions_is_kept(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_of_the_settled_questions_is_kept(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(select, "ReplySampler", ScriptedSampler)
     questions = [SETTLED, SOMETIMES, *[SETTLED] * 198]
     counts = {}
@@ -117,7 +144,9 @@ def test_a_share_of_the_settled_questions_is_kept(tiny: Path, tmp_path: Path, mo
     assert 25 < counts[0.25] < 75  # 50 expected; four standard deviations are 24
 
 
-def test_an_interrupted_selection_goes_on_as_if_it_had_not_been(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_selection_goes_on_as_if_it_had_not_been(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(select, "ReplySampler", RandomSampler)
     questions = [f"thing {number}" for number in range(40)]
     whole = select.select_questions(asked(tiny, tmp_path, questions, name="whole"))
@@ -135,7 +164,9 @@ def test_an_interrupted_selection_goes_on_as_if_it_had_not_been(tiny: Path, tmp_
     assert 0 < len(read_samples(cut)) < 40
 
 
-def test_nothing_to_learn_from_and_another_selection_are_said(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_to_learn_from_and_another_selection_are_said(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(select, "ReplySampler", ScriptedSampler)
     run = asked(tiny, tmp_path, [SETTLED, WRONG])
     with pytest.raises(InputError, match="must be left to learn from"):
@@ -145,7 +176,9 @@ def test_nothing_to_learn_from_and_another_selection_are_said(tiny: Path, tmp_pa
         asked(tiny, tmp_path, [SETTLED, WRONG], "select.replies=8")
 
 
-def test_what_was_paid_serves_another_cut_of_the_same_rewards(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_paid_serves_another_cut_of_the_same_rewards(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No sampler may be asked a second time; deviations are 0, 1, 1.299 and 0."""
     monkeypatch.setattr(select, "ReplySampler", ScriptedSampler)
     questions = [SETTLED, SOMETIMES, RARELY, WRONG]

@@ -1,4 +1,6 @@
-"""Replies made from masks: geometry by hand and as properties, and every taught reply earns the full format reward."""
+"""Replies made from masks: geometry by hand and as properties, and every taught reply earns the full format
+reward.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def mask(*boxes: tuple[int, int, int, int], side: int = 252) -> np.ndarray:
 
 
 def test_boxes_and_centres_of_drawn_pieces_in_reading_order() -> None:
-    items = taught_items(mask((150, 40, 190, 60), (10, 40, 30, 80), (100, 150, 140, 170)), COMBINATIONS["box+point"], FRAME)
+    items = taught_items(
+        mask((150, 40, 190, 60), (10, 40, 30, 80), (100, 150, 140, 170)), COMBINATIONS["box+point"], FRAME
+    )
     assert [item.box_xyxy for item in items] == [(150, 40, 190, 60), (10, 40, 30, 80), (100, 150, 140, 170)]
     centres = np.array([item.points_xy[0] for item in items])
     assert np.abs(centres - [(170, 50), (20, 60), (120, 160)]).max() <= 1
@@ -60,7 +64,9 @@ boxes = st.tuples(st.integers(0, 200), st.integers(0, 200), st.integers(9, 50), 
 
 
 @given(st.lists(boxes, max_size=4), st.sampled_from(sorted(COMBINATIONS)))
-def test_taught_items_hold_their_combination_and_lie_where_they_should(drawn: list[tuple[int, int, int, int]], name: str) -> None:
+def test_taught_items_hold_their_combination_and_lie_where_they_should(
+    drawn: list[tuple[int, int, int, int]], name: str
+) -> None:
     truth = mask(*[(x, y, x + w, y + h) for x, y, w, h in drawn])
     for item in taught_items(truth, COMBINATIONS[name], FRAME):
         assert COMBINATIONS[name].holds(item)
@@ -75,7 +81,11 @@ def contract(profile: str, combination: str) -> Contract:
 @pytest.mark.parametrize("combination", sorted(COMBINATIONS.keys() - {"box+point"}))
 @pytest.mark.parametrize("family", ["embedded", "think2seg"])
 def test_a_taught_reply_earns_all_format_points(family: str, combination: str) -> None:
-    shipped = "think2seg" if (family, combination) == ("think2seg", "box+points2") else f"{family}-{combination.replace('+', '-')}"
+    shipped = (
+        "think2seg"
+        if (family, combination) == ("think2seg", "box+points2")
+        else f"{family}-{combination.replace('+', '-')}"
+    )
     own = contract(shipped, combination)
     style = "cells" if family == "embedded" else "fenced"
     truth = mask((10, 20, 60, 90), (100, 100, 180, 130))
@@ -83,16 +93,27 @@ def test_a_taught_reply_earns_all_format_points(family: str, combination: str) -
     reply = taught_reply(default_thought("tanks", found=True), items, own.profile, style)
     assert len(items) == 2
     assert format_reward(reply, own) == 1
-    assert format_reward(reply, Contract(profile=own.profile, combination=own.combination, rule="authors-code")) == 2
+    assert (
+        format_reward(reply, Contract(profile=own.profile, combination=own.combination, rule="authors-code"))
+        == 2
+    )
     assert read_reply(reply, own.profile, complete=True).items == items
 
 
 def test_the_embedded_contract_letter_by_letter() -> None:
     items = taught_items(mask((20, 12, 60, 49)), COMBINATIONS["box+point"], FRAME)
-    reply = taught_reply("The question is about storage tanks. I see some.", items, load_profile("embedded"), "cells")
+    reply = taught_reply(
+        "The question is about storage tanks. I see some.", items, load_profile("embedded"), "cells"
+    )
     assert reply == (
         "<think>The question is about storage tanks. I see some.</think>"
         '<answer>[{"cell":"b2","positive_points":[[39,30]],"bbox_2d":[20,12,60,49]}]</answer>'
     )
-    assert taught_reply("None.", (), load_profile("embedded"), "cells") == "<think>None.</think><answer>[]</answer>"
-    assert taught_reply("None.", (), load_profile("think2seg"), "fenced") == "<think>None.</think>\n<answer>```json[]```</answer>"
+    assert (
+        taught_reply("None.", (), load_profile("embedded"), "cells")
+        == "<think>None.</think><answer>[]</answer>"
+    )
+    assert (
+        taught_reply("None.", (), load_profile("think2seg"), "fenced")
+        == "<think>None.</think>\n<answer>```json[]```</answer>"
+    )

@@ -1,4 +1,6 @@
-"""World tiles as training data: masks agree with a drawing of the same world, seeds stay apart, a finished folder is left alone."""
+"""World tiles as training data: masks agree with a drawing of the same world, seeds stay apart, a finished
+folder is left alone.
+"""
 
 from __future__ import annotations
 
@@ -72,13 +74,19 @@ def test_present_and_absent_targets_occur_and_no_held_out_wording(folder: Path) 
 
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(folder: Path, tmp_path: Path) -> None:
     world_data.render_worlds(tmp_path / "again", n_tiles=4)
-    assert (tmp_path / "again" / TABLE).read_text().splitlines() == (folder / TABLE).read_text().splitlines()[:4]
+    assert (tmp_path / "again" / TABLE).read_text().splitlines() == (folder / TABLE).read_text().splitlines()[
+        :4
+    ]
     name = json.loads((folder / TABLE).read_text().splitlines()[0])["image"]
     assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_what_another_process_reads_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is drawn again over a finished one, cut off in the middle of its bytes, leaves the finished one as it was."""
+def test_what_another_process_reads_is_never_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is drawn again over a finished one, cut off in the middle of its bytes, leaves the finished
+    one as it was.
+    """
     place = tmp_path / "drawn"
     world_data.render_worlds(place, n_tiles=1)
     before = {path: path.read_bytes() for path in place.rglob("*.png")}

@@ -29,21 +29,29 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build_model(TINY, tokenizer, seed=5)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())) * 0.05)
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+                * 0.05
+            )
     export_checkpoint(model, tokenizer, folder, card="# tiny\n")
     return folder
 
 
 def test_rows_of_the_embedding_follow_the_text_of_their_token(exported: Path) -> None:
-    old, new = train_tokenizer(OLD_WORDS).get_vocab(), train_tokenizer(NEW_WORDS).get_vocab()
-    shared, only_new = sorted(set(old) & set(new)), sorted(set(new) - set(old))
-    assert any(old[text] != new[text] for text in shared), "the vocabularies number their tokens alike: nothing is tested"
+    old = train_tokenizer(OLD_WORDS).get_vocab()
+    new = train_tokenizer(NEW_WORDS).get_vocab()
+    shared = sorted(set(old) & set(new))
+    only_new = sorted(set(new) - set(old))
+    assert any(old[text] != new[text] for text in shared), (
+        "the vocabularies number their tokens alike: nothing is tested"
+    )
     assert any("wombats" in text for text in only_new)
     model = build_model(TINY, train_tokenizer(NEW_WORDS), seed=1)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
     kept = carry_on.take_over(exported, model, train_tokenizer(NEW_WORDS))
     assert kept == len(shared)
-    given, state = carry_on.exported_weights(exported), model.state_dict()
+    given = carry_on.exported_weights(exported)
+    state = model.state_dict()
     rows = state[carry_on.EMBEDDING]
     for text in shared:
         assert torch.equal(rows[new[text]], given[carry_on.EMBEDDING][old[text]]), text
@@ -56,24 +64,40 @@ def test_rows_of_the_embedding_follow_the_text_of_their_token(exported: Path) ->
 def test_the_tower_is_the_checkpoints_own_and_only_the_heads_learn(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prompter_data.render_store(tmp_path / "train", draw, n_tiles=prompter_data.CHUNK, n_classes=prompter_train.N_CLASSES)
+    prompter_data.render_store(
+        tmp_path / "train", draw, n_tiles=prompter_data.CHUNK, n_classes=prompter_train.N_CLASSES
+    )
     place = prompter_train.Place(work=tmp_path, shape=TINY, start=exported)
     carry_on.start_vision(place, exported, steps=12)
-    losses = [float(line.split("loss ")[1].split()[0]) for line in capsys.readouterr().out.splitlines() if line.startswith("heads")]
+    losses = [
+        float(line.split("loss ")[1].split()[0])
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("heads")
+    ]
     assert losses[-1] < losses[0]
     found = checkpoints.list_checkpoints(place.checkpoints("vision"))
     carry_on.start_vision(place, exported, steps=12)
     assert checkpoints.list_checkpoints(place.checkpoints("vision")) == found
     assert capsys.readouterr().out == "", "a finished stage was trained again"
-    tower = {key: value for key, value in carry_on.exported_weights(exported).items() if key.startswith(carry_on.TOWER)}
-    language = prompter_train.train_answers(place, replace(STAGE, rates=replace(STAGE.rates, steps=2)), joint=False)
+    tower = {
+        key: value
+        for key, value in carry_on.exported_weights(exported).items()
+        if key.startswith(carry_on.TOWER)
+    }
+    language = prompter_train.train_answers(
+        place, replace(STAGE, rates=replace(STAGE.rates, steps=2)), joint=False
+    )
     assert "tokens go on from" in capsys.readouterr().out
     state = language.state_dict()
     assert tower
     for name, value in tower.items():
         assert torch.equal(state[name], value), name
-    joint = prompter_train.train_answers(place, replace(STAGE, rates=replace(STAGE.rates, steps=2)), joint=True)
-    assert any(not torch.equal(joint.state_dict()[name], value) for name, value in tower.items()), "the joint stage left the tower alone"
+    joint = prompter_train.train_answers(
+        place, replace(STAGE, rates=replace(STAGE.rates, steps=2)), joint=True
+    )
+    assert any(not torch.equal(joint.state_dict()[name], value) for name, value in tower.items()), (
+        "the joint stage left the tower alone"
+    )
 
 
 def test_another_shape_is_refused(exported: Path) -> None:
@@ -121,7 +145,9 @@ def test_a_directory_tells_all_devices_and_the_most_tiles_of_its_training(tmp_pa
     assert carry_on.begun_in(place.work) is None
     for device, tiles in (("cuda", 256), ("cpu", 128), ("cuda", 128)):
         carry_on.hold_to_start(replace(place, device=device), tiles=tiles)
-    assert carry_on.begun_in(place.work) == carry_on.Begun(start="", seed=5, devices=("cuda", "cpu"), tiles=256)
+    assert carry_on.begun_in(place.work) == carry_on.Begun(
+        start="", seed=5, devices=("cuda", "cpu"), tiles=256
+    )
 
 
 def test_a_directory_of_an_earlier_version_goes_on_with_any_seed(tmp_path: Path, exported: Path) -> None:

@@ -24,18 +24,24 @@ def stepped(seed: int):  # type: ignore[no-untyped-def]
 def test_the_newest_are_kept_and_know_their_step(tmp_path: Path) -> None:
     layer, optimiser = stepped(0)
     for step in (5, 90, 100):
-        checkpoints.save_checkpoint(tmp_path, step=step, modules={"layer": layer}, optimisers={"adamw": optimiser})
+        checkpoints.save_checkpoint(
+            tmp_path, step=step, modules={"layer": layer}, optimisers={"adamw": optimiser}
+        )
     found = checkpoints.list_checkpoints(tmp_path)
     assert [path.name for path in found] == ["step_0000090", "step_0000100"]
     assert [checkpoints.step_of(path) for path in found] == [90, 100]
 
 
 def test_a_state_from_a_gpu_resumes_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file names the device of its tensors; here it is written as on a GPU, which this machine need not have."""
+    """The file names the device of its tensors; here it is written as on a GPU, which this machine need not
+    have.
+    """
     layer, optimiser = stepped(0)
     with monkeypatch.context() as as_on_a_gpu:
         as_on_a_gpu.setattr(torch.serialization, "location_tag", lambda _storage: "cuda:0")
-        saved = checkpoints.save_checkpoint(tmp_path, step=7, modules={"layer": layer}, optimisers={"adamw": optimiser})
+        saved = checkpoints.save_checkpoint(
+            tmp_path, step=7, modules={"layer": layer}, optimisers={"adamw": optimiser}
+        )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="CUDA"):
         torch.load(saved / "optimisers.pt", weights_only=True)

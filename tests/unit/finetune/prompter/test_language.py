@@ -28,10 +28,15 @@ def tile_of(boxes: list[tuple[int, int, int, int]], kinds: list[int]) -> TileTru
 
 def test_every_token_about_an_object_points_at_its_cell() -> None:
     table = TokenTable.of(load_tokenizer(MODEL))
-    truth = tile_of([(0, 0, 20, 20), (100, 0, 120, 20), (30, 60, 50, 80)], [1, 0, 1])  # points (10, 10), (110, 10), (40, 70)
+    truth = tile_of(
+        [(0, 0, 20, 20), (100, 0, 120, 20), (30, 60, 50, 80)], [1, 0, 1]
+    )  # points (10, 10), (110, 10), (40, 70)
     ids, weights, cells = segment_of(table, Question(text="buildings", class_id=1), truth)
-    spoken = [(table.tokenizer.decode([token]), cell) for token, cell in zip(ids, cells, strict=True) if cell >= 0]
-    first, second = 0, 2 * GRID + 1
+    spoken = [
+        (table.tokenizer.decode([token]), cell) for token, cell in zip(ids, cells, strict=True) if cell >= 0
+    ]
+    first = 0
+    second = 2 * GRID + 1
     assert spoken == [
         (" some", first),
         ("[", first),
@@ -48,4 +53,6 @@ def test_every_token_about_an_object_points_at_its_cell() -> None:
 def test_an_absent_class_points_nowhere() -> None:
     table = TokenTable.of(load_tokenizer(MODEL))
     ids, _, cells = segment_of(table, Question(text="lakes", class_id=2), tile_of([(0, 0, 20, 20)], [1]))
-    assert [(table.tokenizer.decode([token]), cell) for token, cell in zip(ids, cells, strict=True) if cell >= 0] == [(" none", NOWHERE)]
+    assert [
+        (table.tokenizer.decode([token]), cell) for token, cell in zip(ids, cells, strict=True) if cell >= 0
+    ] == [(" none", NOWHERE)]

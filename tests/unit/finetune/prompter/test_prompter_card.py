@@ -12,7 +12,14 @@ STAGES = {"vision": (1000, 24), "language": (150, 12), "joint": (600, 16)}
 
 
 def card(begun: Begun, stages: dict[str, tuple[int, int]]) -> str:
-    return model_card(parameters=7_800_000, vocabulary=2408, classes="lake, pool", begun=begun, stages=stages, measured="figures")
+    return model_card(
+        parameters=7_800_000,
+        vocabulary=2408,
+        classes="lake, pool",
+        begun=begun,
+        stages=stages,
+        measured="figures",
+    )
 
 
 def test_a_training_from_nothing_on_a_cpu() -> None:
@@ -23,17 +30,27 @@ def test_a_training_from_nothing_on_a_cpu() -> None:
 
 
 def test_a_training_from_an_export_on_a_gpu_and_a_cpu() -> None:
-    begun = Begun(start=str(ROOT / "pipeline/models/embedded-prompter"), seed=0, devices=("cuda:0", "cuda", "cpu"), tiles=128)
+    begun = Begun(
+        start=str(ROOT / "pipeline/models/embedded-prompter"),
+        seed=0,
+        devices=("cuda:0", "cuda", "cpu"),
+        tiles=128,
+    )
     assert recipe_of(begun, {"vision": (90, 16), "language": (40, 12)}) == (
         "From the exported prompter `pipeline/models/embedded-prompter`, by `python jobs/train_embedded.py prompter`, "
         "on a GPU and a CPU, seed 0. 128 rendered tiles; steps of tiles: 90 x 16 (vision), 40 x 12 (language)."
     )
-    assert recipe_of(Begun(start="/elsewhere/prompter"), {}).startswith("From the exported prompter `/elsewhere/prompter`, by ")
+    assert recipe_of(Begun(start="/elsewhere/prompter"), {}).startswith(
+        "From the exported prompter `/elsewhere/prompter`, by "
+    )
 
 
 def test_what_was_not_recorded_is_not_said() -> None:
     said = recipe_of(Begun(), {"language": (5, 12)})
-    assert said == "From nothing, by `python jobs/train_embedded.py prompter`. Steps of tiles: 5 x 12 (language)."
+    assert (
+        said
+        == "From nothing, by `python jobs/train_embedded.py prompter`. Steps of tiles: 5 x 12 (language)."
+    )
 
 
 def test_the_card_lists_the_stages_that_were_trained() -> None:
@@ -50,4 +67,7 @@ def test_the_card_lists_the_stages_that_were_trained() -> None:
 
 
 def test_the_command_for_measuring_again_names_its_tiles() -> None:
-    assert "prompter --measure-only --start DIR --measured-tiles 192 --work build/measured`" in measured_again(192)
+    assert (
+        "prompter --measure-only --start DIR --measured-tiles 192 --work build/measured`"
+        in measured_again(192)
+    )

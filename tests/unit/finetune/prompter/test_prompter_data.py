@@ -25,7 +25,9 @@ def drawn(boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(BOX, max_size=5), st.integers(0, 7))
-def test_turned_truth_is_the_truth_of_the_turned_tile(boxes: list[tuple[int, int, int, int]], symmetry: int) -> None:
+def test_turned_truth_is_the_truth_of_the_turned_tile(
+    boxes: list[tuple[int, int, int, int]], symmetry: int
+) -> None:
     labels = drawn(boxes)
     kinds = {number: number % 3 for number in range(1, 6)}
     turned = data.turn_truth(samples.describe_tile(labels, kinds, n_classes=3), symmetry)

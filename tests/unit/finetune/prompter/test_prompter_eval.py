@@ -20,7 +20,8 @@ def test_a_box_matches_once() -> None:
 
 
 def test_a_tally_by_hand() -> None:
-    tally, nothing = Tally(), np.zeros((0, 4))
+    tally = Tally()
+    nothing = np.zeros((0, 4))
     truth = np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]])
     tally.add(np.array([[0.0, 0, 10, 10]]), truth)
     tally.add(nothing, truth)
@@ -28,7 +29,12 @@ def test_a_tally_by_hand() -> None:
     tally.add(np.array([[1.0, 1, 2, 2]]), nothing)
     tally.add(None, nothing)
     found = tally.summary()
-    assert (found["recall"], found["precision"], found["rejection"], found["false_rejection"]) == (0.25, 0.5, 1 / 3, 0.5)
+    assert (found["recall"], found["precision"], found["rejection"], found["false_rejection"]) == (
+        0.25,
+        0.5,
+        1 / 3,
+        0.5,
+    )
     assert found["malformed"] == 1
 
 
@@ -39,5 +45,10 @@ def test_answers_are_read_or_called_malformed() -> None:
     empty = read_answer(reply_text("pools", []))
     assert empty is not None
     assert empty.shape == (0, 4)
-    for text in ("", "<answer>[{</answer>", '<answer>[{"box":[1,2,3,4]}]</answer>', '<answer>[{"bbox_2d":[1,2]}]</answer>'):
+    for text in (
+        "",
+        "<answer>[{</answer>",
+        '<answer>[{"box":[1,2,3,4]}]</answer>',
+        '<answer>[{"bbox_2d":[1,2]}]</answer>',
+    ):
         assert read_answer(text) is None

@@ -43,7 +43,9 @@ def test_the_defaults_can_be_trained(options: PrompterOptions) -> None:
         ({"start": Path("/nowhere")}, "starts from an exported prompter"),
     ],
 )
-def test_bad_input_is_refused(options: PrompterOptions, changes: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_refused(
+    options: PrompterOptions, changes: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=said):
         check(replace(options, **changes))  # type: ignore[arg-type]
@@ -72,10 +74,19 @@ def test_a_file_is_no_working_directory(options: PrompterOptions) -> None:
         check(options)
 
 
-def test_an_export_over_the_training_is_refused(options: PrompterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_over_the_training_is_refused(
+    options: PrompterOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also while nothing of it exists, by another spelling, and through a link."""
     work = options.work
-    places = [work, work.parent, work.parent.parent, work / "x" / "..", *(work / name for name in KEPT_IN_WORK), work / "train" / "deep"]
+    places = [
+        work,
+        work.parent,
+        work.parent.parent,
+        work / "x" / "..",
+        *(work / name for name in KEPT_IN_WORK),
+        work / "train" / "deep",
+    ]
     for out in places:
         with pytest.raises(InputError, match="replaces its folder as a whole"):
             check_out(replace(options, out=out))
@@ -88,5 +99,9 @@ def test_an_export_over_the_training_is_refused(options: PrompterOptions, monkey
 
 
 def test_an_export_beside_the_training_is_fine(options: PrompterOptions) -> None:
-    for out in (options.work / "prompter", options.work.parent / "longer-prompter", options.work.parent / "train"):
+    for out in (
+        options.work / "prompter",
+        options.work.parent / "longer-prompter",
+        options.work.parent / "train",
+    ):
         check_out(replace(options, out=out))

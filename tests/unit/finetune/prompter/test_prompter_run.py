@@ -41,7 +41,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> PrompterOptions:
     """Two steps of the tower, one of the language model."""
     folder = tmp_path_factory.mktemp("run")
     steps = {"vision_steps": 2, "language_steps": 1, "joint_steps": 0}
-    options = PrompterOptions(work=folder / "work", out=folder / "out", tiles=100, **steps, seed=4, measured_tiles=2, shape=TINY)
+    options = PrompterOptions(
+        work=folder / "work", out=folder / "out", tiles=100, **steps, seed=4, measured_tiles=2, shape=TINY
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prompter_run, "draw_chunk", drawn)
         patch.setattr(prompter_run, "VALID_TILES", 128)
@@ -66,7 +68,9 @@ def test_the_newest_model_s_card_keeps_to_what_was_trained(trained: PrompterOpti
     assert prompter_run.measure_only(said) == tmp_path / "again"
     card = (tmp_path / "again" / "MODEL_CARD.md").read_text()
     assert "seed 4. 128 rendered tiles; steps of tiles: 2 x 24 (vision), 1 x 12 (language)." in card
-    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (trained.out / "model.safetensors").read_bytes()
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        trained.out / "model.safetensors"
+    ).read_bytes()
 
 
 def test_an_export_is_measured_in_a_fresh_folder_and_left_as_it_is(
@@ -82,14 +86,20 @@ def test_an_export_is_measured_in_a_fresh_folder_and_left_as_it_is(
     assert "| stranger | 0.000 |" in printed
     tallies = json.loads((tmp_path / "work" / "measured.json").read_text())
     asked = {name: rows["all"]["present"] + rows["all"]["absent"] for name, rows in tallies.items()}
-    assert asked == {"wordings seen in training": 20, "held-out wordings": 20}, "two tiles, nine classes and a stranger"
+    assert asked == {"wordings seen in training": 20, "held-out wordings": 20}, (
+        "two tiles, nine classes and a stranger"
+    )
     assert {path.name for path in tmp_path.iterdir()} == {"work"}
 
 
-def test_a_training_goes_on_from_an_export_and_says_so(trained: PrompterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_goes_on_from_an_export_and_says_so(
+    trained: PrompterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(trained.work / "train", tmp_path / "work" / "train")
     monkeypatch.setattr(prompter_run, "start_vision", partial(prompter_run.start_vision, steps=2))
-    options = replace(trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out, vision_steps=0)
+    options = replace(
+        trained, work=tmp_path / "work", out=tmp_path / "out", start=trained.out, vision_steps=0
+    )
     card = (prompter_run.train(options) / "MODEL_CARD.md").read_text()
     assert f"From the exported prompter `{trained.out.resolve()}`" in card
     assert "steps of tiles: 2 x 16 (vision), 1 x 12 (language)." in card
@@ -130,7 +140,11 @@ def test_a_damaged_export_is_not_measured(trained: PrompterOptions, tmp_path: Pa
     ],
 )
 def test_bad_input_of_the_job_ends_with_2_and_writes_nothing(
-    trained: PrompterOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    trained: PrompterOptions,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
 ) -> None:
     work = tmp_path / "work"
     given = [argument.format(work=work, above=tmp_path, tiny=trained.out) for argument in arguments]
@@ -142,9 +156,13 @@ def test_bad_input_of_the_job_ends_with_2_and_writes_nothing(
 def test_the_job_says_what_is_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[tuple[str, PrompterOptions]] = []
     for name in ("train", "measure_only"):
-        monkeypatch.setattr(prompter_run, name, lambda options, name=name: seen.append((name, options)) or options.out)
+        monkeypatch.setattr(
+            prompter_run, name, lambda options, name=name: seen.append((name, options)) or options.out
+        )
     assert job.main(["prompter", "--work", str(tmp_path), "--joint-steps", "7", "--seed", "8"]) == 0
-    assert job.main(["prompter", "--work", str(tmp_path), "--measure-only", "--start", str(tmp_path / "s")]) == 0
+    assert (
+        job.main(["prompter", "--work", str(tmp_path), "--measure-only", "--start", str(tmp_path / "s")]) == 0
+    )
     shipped = job.ROOT / "pipeline/models/embedded-prompter"
     assert seen == [
         ("train", PrompterOptions(work=tmp_path, out=shipped, joint_steps=7, seed=8)),

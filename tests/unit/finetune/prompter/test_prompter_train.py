@@ -17,15 +17,20 @@ from pipeline.finetune.prompter.optimisers import Rates  # noqa: E402
 from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model, export_checkpoint  # noqa: E402
 from pipeline.finetune.prompter.samples import prompt_text  # noqa: E402
 
-TINY = PrompterShape(vision_width=64, vision_depth=2, vision_mlp=96, text_width=64, text_depth=3, text_mlp=96, text_kv_heads=1)
-STAGE = prompter_train.StageOptions(rates=Rates(steps=6, warmup=1, decay_from=0.9), batch=4, save_every=3, text_budget=90)
+TINY = PrompterShape(
+    vision_width=64, vision_depth=2, vision_mlp=96, text_width=64, text_depth=3, text_mlp=96, text_kv_heads=1
+)
+STAGE = prompter_train.StageOptions(
+    rates=Rates(steps=6, warmup=1, decay_from=0.9), batch=4, save_every=3, text_budget=90
+)
 
 
 def draw(chunk: int) -> list[prompter_data.DrawnTile]:
     tiles = []
     for index in range(prompter_data.CHUNK):
         labels = np.zeros((252, 252), np.int32)
-        x, y = (37 * index) % 200, (53 * index) % 200
+        x = (37 * index) % 200
+        y = (53 * index) % 200
         labels[y : y + 40, x : x + 30] = 1
         rgb = np.full((252, 252, 3), 80, np.uint8)
         rgb[labels > 0] = (220, 40, 40) if index % 2 else (40, 40, 220)
@@ -37,7 +42,9 @@ def draw(chunk: int) -> list[prompter_data.DrawnTile]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> prompter_train.Place:
     torch.set_num_threads(1)
     work = tmp_path_factory.mktemp("prompter")
-    prompter_data.render_store(work / "train", draw, n_tiles=prompter_data.CHUNK, n_classes=prompter_train.N_CLASSES)
+    prompter_data.render_store(
+        work / "train", draw, n_tiles=prompter_data.CHUNK, n_classes=prompter_train.N_CLASSES
+    )
     return prompter_train.Place(work=work, shape=TINY)
 
 
@@ -59,7 +66,9 @@ def elsewhere(place: prompter_train.Place, folder: Path) -> prompter_train.Place
     return replace(place, work=folder)
 
 
-def test_the_vision_stage_learns(place: prompter_train.Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_vision_stage_learns(
+    place: prompter_train.Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = replace(STAGE, rates=Rates(steps=24, warmup=2), log_every=6, save_every=100)
     prompter_train.train_vision(elsewhere(place, tmp_path / "longer"), options)
     seen = losses(capsys.readouterr().out, "vision")
@@ -67,7 +76,9 @@ def test_the_vision_stage_learns(place: prompter_train.Place, tmp_path: Path, ca
     assert seen[-1] < 0.8 * seen[0]
 
 
-def test_resuming_gives_the_state_of_an_uninterrupted_run(place: prompter_train.Place, trained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_resuming_gives_the_state_of_an_uninterrupted_run(
+    place: prompter_train.Place, trained, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     again = elsewhere(place, tmp_path / "again")
     (again.work / "vision").mkdir()
     first = checkpoints.list_checkpoints(place.checkpoints("vision"))[0]
@@ -80,23 +91,36 @@ def test_resuming_gives_the_state_of_an_uninterrupted_run(place: prompter_train.
         assert torch.equal(value, expected[name]), name
 
 
-def test_every_stage_leaves_its_checkpoint_and_moves_the_weights(place: prompter_train.Place, trained) -> None:  # type: ignore[no-untyped-def]
+def test_every_stage_leaves_its_checkpoint_and_moves_the_weights(
+    place: prompter_train.Place, trained
+) -> None:  # type: ignore[no-untyped-def]
     for stage in ("vision", "language", "joint"):
-        assert [path.name for path in checkpoints.list_checkpoints(place.checkpoints(stage))] == ["step_0000003", "step_0000006"]
+        assert [path.name for path in checkpoints.list_checkpoints(place.checkpoints(stage))] == [
+            "step_0000003",
+            "step_0000006",
+        ]
     tokenizer = prompter_train.make_tokenizer(place)
     fresh = build_model(TINY, tokenizer, seed=place.seed + 1)
-    moved = [name for name, value in fresh.named_parameters() if not torch.equal(value, trained.get_parameter(name))]
+    moved = [
+        name
+        for name, value in fresh.named_parameters()
+        if not torch.equal(value, trained.get_parameter(name))
+    ]
     assert len(moved) == len(list(fresh.named_parameters()))
 
 
-def test_the_batched_forward_pass_is_the_one_of_transformers(place: prompter_train.Place, trained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_batched_forward_pass_is_the_one_of_transformers(
+    place: prompter_train.Place, trained, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     transformers = pytest.importorskip("transformers")
     from PIL import Image
 
     tokenizer = prompter_train.make_tokenizer(place)
     export_checkpoint(trained, tokenizer, tmp_path / "export", card="# card\n")
     assert (tmp_path / "export" / "model.safetensors").stat().st_size < 24e6
-    model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path / "export", dtype=torch.float32).eval()
+    model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        tmp_path / "export", dtype=torch.float32
+    ).eval()
     processor = transformers.AutoProcessor.from_pretrained(tmp_path / "export")
     image = np.random.default_rng(0).integers(0, 255, (252, 252, 3), dtype=np.uint8)
     text = f"<|im_start|>user\n<|vision_start|><|image_pad|>{prompt_text('storage tanks')}"
@@ -107,11 +131,20 @@ def test_the_batched_forward_pass_is_the_one_of_transformers(place: prompter_tra
         language = model.model.language_model
         tokens = vision_tokens(model.model.visual, patches_of(torch.from_numpy(image)[None]))
         before = tokenizer.encode("<|im_start|>user\n<|vision_start|>").ids
-        embeds = torch.cat([language.embed_tokens(torch.tensor([before])), tokens, language.embed_tokens(torch.tensor([prompt]))], 1)
+        embeds = torch.cat(
+            [
+                language.embed_tokens(torch.tensor([before])),
+                tokens,
+                language.embed_tokens(torch.tensor([prompt])),
+            ],
+            1,
+        )
         start = torch.from_numpy(image_positions(len(before)))
         after = torch.arange(len(prompt)).expand(3, -1) + int(start.max()) + 1
         mask = attention_mask(torch.ones(1, len(prompt), dtype=torch.long), len(before) + 81)
-        hidden = language_hidden(language, embeds, angles=rotary(language, torch.cat([start, after], 1)[:, None]), mask=mask)
+        hidden = language_hidden(
+            language, embeds, angles=rotary(language, torch.cat([start, after], 1)[:, None]), mask=mask
+        )
         ours = model.lm_head(hidden)[0, -1]
     assert inputs["input_ids"].shape[1] == embeds.shape[1]
     assert torch.allclose(ours, theirs, atol=1e-4)
@@ -126,7 +159,9 @@ def test_a_stage_without_the_one_before_it_is_refused(place: prompter_train.Plac
 def test_vllm_loads_the_export_and_answers_as_transformers_does(
     place: prompter_train.Place, trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")  # vLLM scans all modules of its process: keep other tests' out
+    monkeypatch.setenv(
+        "VLLM_ENABLE_V1_MULTIPROCESSING", "1"
+    )  # vLLM scans all modules of its process: keep other tests' out
     monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     vllm = pytest.importorskip("vllm")
@@ -138,12 +173,18 @@ def test_vllm_loads_the_export_and_answers_as_transformers_does(
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (252, 252, 3), dtype=np.uint8))
     text = f"<|im_start|>user\n<|vision_start|><|image_pad|>{prompt_text('storage tanks')}"
     engine = vllm.LLM(
-        model=str(folder), dtype="float32", max_model_len=512, enforce_eager=True, limit_mm_per_prompt={"image": 1, "video": 0}
+        model=str(folder),
+        dtype="float32",
+        max_model_len=512,
+        enforce_eager=True,
+        limit_mm_per_prompt={"image": 1, "video": 0},
     )
     prompts = [{"prompt": text, "multi_modal_data": {"image": image}}]
     reply = engine.generate(prompts, vllm.SamplingParams(temperature=0, max_tokens=24))[0].outputs[0]
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     inputs = AutoProcessor.from_pretrained(folder)(text=[text], images=[image], return_tensors="pt")
-    theirs = model.generate(**inputs, max_new_tokens=24, do_sample=False)[0, inputs["input_ids"].shape[1] :].tolist()
+    theirs = model.generate(**inputs, max_new_tokens=24, do_sample=False)[
+        0, inputs["input_ids"].shape[1] :
+    ].tolist()
     assert list(reply.token_ids) == theirs
     assert reply.text == engine.get_tokenizer().decode(theirs, skip_special_tokens=True)

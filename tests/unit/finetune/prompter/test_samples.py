@@ -71,7 +71,10 @@ def test_replies_are_the_contract_letter_by_letter() -> None:
         '[{"cell":"b2","positive_points":[[41,30]],"bbox_2d":[20,12,60,49]},'
         '{"cell":"h4","positive_points":[[200,101]],"bbox_2d":[180,77,221,125]}]</answer>'
     )
-    assert samples.reply_text("lakes", []) == "<think>The question is about lakes. I see none.</think><answer>[]</answer>"
+    assert (
+        samples.reply_text("lakes", [])
+        == "<think>The question is about lakes. I see none.</think><answer>[]</answer>"
+    )
 
 
 @given(st.lists(st.lists(st.integers(0, 252), min_size=6, max_size=6), max_size=6))

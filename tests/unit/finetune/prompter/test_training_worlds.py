@@ -36,7 +36,10 @@ def test_black_parts_hold_nothing(chunk: list[DrawnTile]) -> None:
     spoiled = [tile for tile in chunk if (tile.rgb == 0).all(-1).mean() > 0.05]
     assert spoiled
     for tile in spoiled:
-        assert not tile.labels[(tile.rgb == 0).all(-1)].any() or (tile.labels[(tile.rgb == 0).all(-1)] > 0).mean() < 0.01
+        assert (
+            not tile.labels[(tile.rgb == 0).all(-1)].any()
+            or (tile.labels[(tile.rgb == 0).all(-1)] > 0).mean() < 0.01
+        )
 
 
 def test_plain_tiles_are_the_rendered_pixels_at_scale_one() -> None:
@@ -83,7 +86,11 @@ def test_a_close_view_is_placed_where_the_far_view_saw_the_most() -> None:
     for seed in range(100_200, 100_212):
         for chosen in (True, False):
             rng = np.random.default_rng(seed)
-            row0, col0 = training_worlds._chosen_place(rng, seed, 4.0) if chosen else training_worlds._random_place(rng)
+            row0, col0 = (
+                training_worlds._chosen_place(rng, seed, 4.0)
+                if chosen
+                else training_worlds._random_place(rng)
+            )
             window = Window(row0=row0, col0=col0, row1=row0 + 1152, col1=col0 + 1152)
             seen = render(World.from_seed(seed, scale=4.0), window)
             kinds[chosen] += len({item.class_name for item in seen.objects})
@@ -91,7 +98,10 @@ def test_a_close_view_is_placed_where_the_far_view_saw_the_most() -> None:
 
 
 def test_the_most_distant_view_renders_and_asks_for_nothing_too_small() -> None:
-    rendering = render(World.from_seed(100_001, scale=training_worlds.FULL_SCALES[0]), Window(row0=0, col0=0, row1=1152, col1=1152))
+    rendering = render(
+        World.from_seed(100_001, scale=training_worlds.FULL_SCALES[0]),
+        Window(row0=0, col0=0, row1=1152, col1=1152),
+    )
     class_of = {k + 1: CLASSES.index(item.class_name) for k, item in enumerate(rendering.objects)}
     truth = describe_tile(rendering.labels[:256, :256], class_of, n_classes=len(CLASSES))
     sides = truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]
@@ -101,7 +111,9 @@ def test_the_most_distant_view_renders_and_asks_for_nothing_too_small() -> None:
 
 
 def test_a_distant_cut_avoids_objects_too_small_to_list() -> None:
-    """One side of the patch is full of 6-px squares, the other of 20-px ones; aimed cuts alone take either side."""
+    """One side of the patch is full of 6-px squares, the other of 20-px ones; aimed cuts alone take either
+    side.
+    """
     labels = np.zeros((training_worlds.PATCH_PX,) * 2, np.int32)
     for row in range(20, 1100, 100):
         for col in range(20, 1100, 100):

@@ -11,20 +11,31 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.finetune.prompter import wordings as module
 from pipeline.finetune.prompter.training_queries import _MORE_NEVER, _MORE_NOUNS, QuestionSampler
-from pipeline.finetune.prompter.wordings import BARE_SHARES, FORM_SHARES, NEVER, SubjectWordings, load_wordings, read_wordings
+from pipeline.finetune.prompter.wordings import (
+    BARE_SHARES,
+    FORM_SHARES,
+    NEVER,
+    SubjectWordings,
+    load_wordings,
+    read_wordings,
+)
 from pipeline.world.classes import CLASSES
 from pipeline.world.queries import HELD_OUT, TRAIN_QUERIES
 
 LONGEST = 90
 """Characters of a wording without its frame."""
 
-_SAID_ABOUT_THE_PICTURE = re.compile(r"\b(in this image|in the image|in this picture|on this photo|in this area|here|please)\b")
+_SAID_ABOUT_THE_PICTURE = re.compile(
+    r"\b(in this image|in the image|in this picture|on this photo|in this area|here|please)\b"
+)
 
 
 def bare(text: str) -> str:
     """The wording without case, marks, articles, and what may be said around any question."""
     text = _SAID_ABOUT_THE_PICTURE.sub(" ", text.lower())
-    return " ".join(word for word in re.sub(r"[^a-z0-9 ]", " ", text).split() if word not in {"the", "a", "an"})
+    return " ".join(
+        word for word in re.sub(r"[^a-z0-9 ]", " ", text).split() if word not in {"the", "a", "an"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +82,18 @@ def test_frames_have_one_slot_and_name_every_way_of_asking(wordings: dict[str, S
         said = " ".join(frames[form]).lower()
         missing = [
             verb
-            for verb in ("outline", "show", "point", "mark", "give", "count", "trace", "draw", "highlight", "identify")
+            for verb in (
+                "outline",
+                "show",
+                "point",
+                "mark",
+                "give",
+                "count",
+                "trace",
+                "draw",
+                "highlight",
+                "identify",
+            )
             if verb not in said
         ]
         assert not missing, (form, missing)
@@ -83,7 +105,9 @@ def test_a_wording_means_one_subject(wordings: dict[str, SubjectWordings]) -> No
     for name, subject in wordings.items():
         for phrase in every_phrase(subject):
             meant.setdefault(bare(phrase), set()).add(name)
-        assert [text for form in FORM_SHARES for text, n in Counter(subject.phrases(form)).items() if n > 1] == []
+        assert [
+            text for form in FORM_SHARES for text, n in Counter(subject.phrases(form)).items() if n > 1
+        ] == []
     for name, nouns in _MORE_NOUNS.items():
         for text in nouns:
             meant.setdefault(bare(text), set()).add(name)
@@ -94,17 +118,25 @@ def test_a_wording_means_one_subject(wordings: dict[str, SubjectWordings]) -> No
     assert {text: names for text, names in meant.items() if len(names) > 1} == {}
 
 
-def test_no_wording_in_any_frame_is_held_out(wordings: dict[str, SubjectWordings], held_out: frozenset[str]) -> None:
+def test_no_wording_in_any_frame_is_held_out(
+    wordings: dict[str, SubjectWordings], held_out: frozenset[str]
+) -> None:
     ours = set()
     for subject in wordings.values():
         for form in FORM_SHARES:
             frames = ("{}", *subject.frames[form])
-            ours |= {phrase for phrase in subject.phrases(form) for frame in frames if bare(frame.format(phrase)) in held_out}
+            ours |= {
+                phrase
+                for phrase in subject.phrases(form)
+                for frame in frames
+                if bare(frame.format(phrase)) in held_out
+            }
     assert ours == set()
 
 
 def test_no_sampled_question_and_no_line_of_the_corpus_is_held_out(held_out: frozenset[str]) -> None:
-    sampler, rng = QuestionSampler(), np.random.default_rng(20)
+    sampler = QuestionSampler()
+    rng = np.random.default_rng(20)
     drawn = {sampler.about(int(class_id), rng).text for class_id in rng.integers(-1, len(CLASSES), 20_000)}
     assert {text for text in drawn if bare(text) in held_out} == set()
     assert {text for text in sampler.corpus() if bare(text) in held_out} == set()
@@ -118,25 +150,48 @@ def test_the_grammar_joins_each_head_with_each_tail(wordings: dict[str, SubjectW
 
 
 def small() -> SubjectWordings:
-    listed = {"noun": ("ponds",), "singular": ("a pond",), "sentence": ("where do fish live?",), "where": (), "that": ()}
-    composed = {"noun": ("deep ponds",), "singular": (), "sentence": (), "where": ("fish live",), "that": ("hold fish",)}
+    listed = {
+        "noun": ("ponds",),
+        "singular": ("a pond",),
+        "sentence": ("where do fish live?",),
+        "where": (),
+        "that": (),
+    }
+    composed = {
+        "noun": ("deep ponds",),
+        "singular": (),
+        "sentence": (),
+        "where": ("fish live",),
+        "that": ("hold fish",),
+    }
     frames = {form: (f"{form} of {{}}", f"any {form}: {{}}") for form in FORM_SHARES}
     return SubjectWordings(listed=listed, composed=composed, frames=frames)  # type: ignore[arg-type]
 
 
 def test_drawing_reaches_every_question_and_no_other() -> None:
-    subject, rng = small(), np.random.default_rng(0)
+    subject = small()
+    rng = np.random.default_rng(0)
     drawn = {subject.draw(rng) for _ in range(4000)}
     assert len(drawn) == subject.count() == 2 * 6 + 4
-    assert {"ponds", "deep ponds", "a pond", "where do fish live?", "where of fish live", "any that: hold fish"} < drawn
+    assert {
+        "ponds",
+        "deep ponds",
+        "a pond",
+        "where do fish live?",
+        "where of fish live",
+        "any that: hold fish",
+    } < drawn
     assert "fish live" not in drawn
 
 
 def test_forms_are_drawn_by_their_shares_for_every_subject(wordings: dict[str, SubjectWordings]) -> None:
     assert sum(FORM_SHARES.values()) == pytest.approx(1.0)
-    subject, rng = small(), np.random.default_rng(1)
+    subject = small()
+    rng = np.random.default_rng(1)
     drawn = Counter(subject.draw(rng) for _ in range(10_000))
-    assert drawn["where do fish live?"] / 10_000 == pytest.approx(FORM_SHARES["sentence"] * BARE_SHARES["sentence"], abs=0.02)
+    assert drawn["where do fish live?"] / 10_000 == pytest.approx(
+        FORM_SHARES["sentence"] * BARE_SHARES["sentence"], abs=0.02
+    )
     where = sum(n for text, n in drawn.items() if text.endswith(("of fish live", ": fish live")))
     assert where / 10_000 == pytest.approx(FORM_SHARES["where"], abs=0.02)
 

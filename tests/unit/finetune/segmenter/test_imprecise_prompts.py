@@ -6,7 +6,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.finetune.segmenter.imprecise_prompts import augment, interior_points, jittered_box, pick_objects, true_box
+from pipeline.finetune.segmenter.imprecise_prompts import (
+    augment,
+    interior_points,
+    jittered_box,
+    pick_objects,
+    true_box,
+)
 from pipeline.finetune.segmenter.training_windows import MIN_OBJECT_PX
 
 
@@ -57,7 +63,9 @@ def test_exact_points_lie_inside_the_object(seed: int, n: int) -> None:
 
 
 def test_augment_keeps_pixels_and_labels_together() -> None:
-    """Label = brightness class of the pixel; after any turn the two still agree where pixels were not disturbed."""
+    """Label = brightness class of the pixel; after any turn the two still agree where pixels were not
+    disturbed.
+    """
     rng = np.random.default_rng(0)
     labels = np.zeros((64, 64), np.uint16)
     labels[4:20, 8:60] = 1

@@ -9,8 +9,21 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError, ModelError
-from pipeline.finetune.segmenter.segmenter_eval import Score, known_box_scores, main, table, tile_scores, wide_scores, world_scores
-from pipeline.finetune.segmenter.training_windows import FIRST_MEASURED_SEED, MIN_OBJECT_PX, PoolOptions, draw_window
+from pipeline.finetune.segmenter.segmenter_eval import (
+    Score,
+    known_box_scores,
+    main,
+    table,
+    tile_scores,
+    wide_scores,
+    world_scores,
+)
+from pipeline.finetune.segmenter.training_windows import (
+    FIRST_MEASURED_SEED,
+    MIN_OBJECT_PX,
+    PoolOptions,
+    draw_window,
+)
 from pipeline.schema import MaskCrop, Prompt, TileImage
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 from pipeline.segment.segmenter import Embedding
@@ -27,7 +40,9 @@ class BoxFiller:
     def embed(self, image: TileImage) -> Embedding:
         self.n_embeddings += 1
         shape = (image.rgb.shape[0], image.rgb.shape[1])
-        return Embedding(tile=image.tile, shape_px=shape, square_px=max(shape), valid=image.valid, features=None)
+        return Embedding(
+            tile=image.tile, shape_px=shape, square_px=max(shape), valid=image.valid, features=None
+        )
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         masks = []
@@ -68,10 +83,17 @@ def test_wide_pictures_are_those_of_a_pool_of_worlds_of_their_own() -> None:
     options = PoolOptions(first_seed=FIRST_MEASURED_SEED, tile_px=128)
     scores = wide_scores(filler, n_windows=6, options=options)
     drawn = [draw_window(options, index)[1] for index in range(6)]
-    sizes = [float(np.sqrt(count)) for labels in drawn for count in np.bincount(labels.ravel())[1:] if count >= MIN_OBJECT_PX]
+    sizes = [
+        float(np.sqrt(count))
+        for labels in drawn
+        for count in np.bincount(labels.ravel())[1:]
+        if count >= MIN_OBJECT_PX
+    ]
     assert sizes
     assert [score.size_px for score in scores] == pytest.approx(sizes)
-    assert filler.n_embeddings == sum((np.bincount(labels.ravel())[1:] >= MIN_OBJECT_PX).any() for labels in drawn)
+    assert filler.n_embeddings == sum(
+        (np.bincount(labels.ravel())[1:] >= MIN_OBJECT_PX).any() for labels in drawn
+    )
 
 
 def test_wide_pictures_are_grouped_by_the_ground_size_of_a_pixel() -> None:
@@ -95,7 +117,8 @@ def test_table_counts_each_object_once() -> None:
 
 def test_known_polygons_on_real_imagery() -> None:
     data = Path(__file__).parents[4] / ".." / "shared" / "data" / "kampala"
-    raster, polygons = data / "kampala_west.tif", data / "kampala_west_buildings.geojson"
+    raster = data / "kampala_west.tif"
+    polygons = data / "kampala_west_buildings.geojson"
     if not raster.is_file() or not polygons.is_file():
         pytest.skip("the sample imagery ../shared/data/kampala is absent")
     scores = known_box_scores(BoxFiller(), raster, polygons, tile_px=512, limit=20)
@@ -119,7 +142,9 @@ def test_polygons_elsewhere_are_refused(tmp_path: Path) -> None:
         known_box_scores(BoxFiller(), tmp_path / "r.tif", tmp_path / "p.gpkg", tile_px=32, limit=5)
 
 
-def test_the_command_line_takes_weights_and_their_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_takes_weights_and_their_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "elsewhere.yaml"
     config.write_bytes((EMBEDDED_DIR / "config.yaml").read_bytes())
     weights = tmp_path / "alone.safetensors"

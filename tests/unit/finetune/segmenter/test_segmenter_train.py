@@ -1,5 +1,6 @@
-"""A few steps of the real training on a tiny SAM2: loss falls, a resumed run equals an uninterrupted one, given weights are gone on
-from, and what cannot be trained is refused before a window is rendered."""
+"""A few steps of the real training on a tiny SAM2: loss falls, a resumed run equals an uninterrupted one,
+given weights are gone on from, and what cannot be trained is refused before a window is rendered.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,15 @@ from job_files import load_job
 from pipeline.errors import InputError
 from pipeline.finetune.segmenter import segmenter_train
 from pipeline.finetune.segmenter.segmenter_loss import dense_targets, set_image_px, written_out_attention
-from pipeline.finetune.segmenter.segmenter_train import MEAN_FILE, SegmenterTrainOptions, Training, batch, rate_at, train, visible_prefix
+from pipeline.finetune.segmenter.segmenter_train import (
+    MEAN_FILE,
+    SegmenterTrainOptions,
+    Training,
+    batch,
+    rate_at,
+    train,
+    visible_prefix,
+)
 from pipeline.finetune.segmenter.training_windows import PoolOptions, WindowPool
 from pipeline.finetune.segmenter.warmup import random_boxes
 from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture, load_weights, read_state
@@ -72,7 +81,8 @@ def elsewhere(options: SegmenterTrainOptions, directory: Path, **changes: object
 
 def test_training_lowers_the_loss(options: SegmenterTrainOptions, tmp_path: Path) -> None:
     here = elsewhere(options, tmp_path, steps=40, rate=3e-3, coarse_share=1.0)
-    training, pool = Training(here), WindowPool(here.work_dir / "pool", here.pool)
+    training = Training(here)
+    pool = WindowPool(here.work_dir / "pool", here.pool)
     training.warm_up(lambda _line: None)
     same = batch(here, pool, 0)
     losses = [training.advance(same)[0] for _ in range(25)]
@@ -85,7 +95,8 @@ def test_resumed_equals_uninterrupted(options: SegmenterTrainOptions, tmp_path: 
     lines: list[str] = []
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
-    whole, parts = elsewhere(options, tmp_path / "whole"), elsewhere(options, tmp_path / "parts")
+    whole = elsewhere(options, tmp_path / "whole")
+    parts = elsewhere(options, tmp_path / "parts")
     train(whole, lines.append)
     assert any("6/6" in line and "min left" in line for line in lines)
     first = Training(parts)
@@ -95,7 +106,8 @@ def test_resumed_equals_uninterrupted(options: SegmenterTrainOptions, tmp_path: 
         first.advance(batch(parts, pool, step))
     first.save()
     train(parts, lines.append)
-    ours, theirs = read_state(parts.out), read_state(whole.out)
+    ours = read_state(parts.out)
+    theirs = read_state(whole.out)
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
@@ -110,11 +122,16 @@ def given(options: SegmenterTrainOptions, tmp_path: Path) -> Path:
     state = build_architecture(options.config).state_dict()
     noise = torch.Generator().manual_seed(8)
     path = tmp_path / "given.safetensors"
-    save_file({name: torch.randn(tensor.shape, generator=noise).mul(0.05).half() for name, tensor in state.items()}, path)
+    save_file(
+        {name: torch.randn(tensor.shape, generator=noise).mul(0.05).half() for name, tensor in state.items()},
+        path,
+    )
     return path
 
 
-def test_a_start_is_taken_over_and_the_rest_is_fresh(options: SegmenterTrainOptions, given: Path, tmp_path: Path) -> None:
+def test_a_start_is_taken_over_and_the_rest_is_fresh(
+    options: SegmenterTrainOptions, given: Path, tmp_path: Path
+) -> None:
     training = Training(elsewhere(options, tmp_path, start=given))
     state = read_state(given)
     for model in (training.model, training.mean):
@@ -124,18 +141,25 @@ def test_a_start_is_taken_over_and_the_rest_is_fresh(options: SegmenterTrainOpti
     assert all(parameter.requires_grad for parameter in training.model.parameters())
 
 
-def test_a_start_is_trained_without_warm_up_and_resumes(options: SegmenterTrainOptions, given: Path, tmp_path: Path) -> None:
-    """The shortest rates change little: what comes out is close to what was given, and far from a training from nothing."""
+def test_a_start_is_trained_without_warm_up_and_resumes(
+    options: SegmenterTrainOptions, given: Path, tmp_path: Path
+) -> None:
+    """The shortest rates change little: what comes out is close to what was given, and far from a training
+    from nothing.
+    """
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
-    whole, parts = (elsewhere(options, tmp_path / name, start=given, rate=1e-5) for name in ("whole", "parts"))
+    whole, parts = (
+        elsewhere(options, tmp_path / name, start=given, rate=1e-5) for name in ("whole", "parts")
+    )
     lines: list[str] = []
     ours = read_state(train(whole, lines.append))
     assert not any("warm-up" in line for line in lines)
     state = read_state(given)
     moved = [(ours[name].float() - state[name].float()).abs().max() for name in state]
     assert 0 < max(moved) < 1e-3
-    first, pool = Training(parts), WindowPool(parts.work_dir / "pool", parts.pool)
+    first = Training(parts)
+    pool = WindowPool(parts.work_dir / "pool", parts.pool)
     for step in range(2):
         first.advance(batch(parts, pool, step))
     first.save()
@@ -186,7 +210,8 @@ def test_a_finished_training_writes_the_weights_again(options: SegmenterTrainOpt
 
 def test_batches_are_reproducible_and_consistent(options: SegmenterTrainOptions) -> None:
     pool = WindowPool(options.work_dir / "pool", options.pool)
-    one, again = batch(options, pool, 5), batch(options, pool, 5)
+    one = batch(options, pool, 5)
+    again = batch(options, pool, 5)
     for field in dataclasses.fields(one):
         assert np.array_equal(getattr(one, field.name), getattr(again, field.name))
     for box, mask in zip(one.boxes_xyxy.astype(int), one.masks, strict=True):
@@ -221,7 +246,9 @@ def test_prefix_grows_with_the_steps_alone() -> None:
     assert visible_prefix(options, 10_000) == 1000
 
 
-def test_a_work_directory_keeps_its_start_and_architecture(options: SegmenterTrainOptions, given: Path, tmp_path: Path) -> None:
+def test_a_work_directory_keeps_its_start_and_architecture(
+    options: SegmenterTrainOptions, given: Path, tmp_path: Path
+) -> None:
     Training(elsewhere(options, tmp_path)).save()
     begun = dataclasses.replace(options, work_dir=tmp_path, out=tmp_path / "model.safetensors")
     with pytest.raises(InputError, match="holds a training from nothing"):
@@ -237,7 +264,10 @@ def test_a_work_directory_keeps_its_start_and_architecture(options: SegmenterTra
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--config", "{config}", "--start", "{shipped}"], "holds weights of another architecture than the config"),
+        (
+            ["--config", "{config}", "--start", "{shipped}"],
+            "holds weights of another architecture than the config",
+        ),
         (["--config", "{config}", "--start", "{config}"], "could not be read as weights"),
         (["--start", "{out}"], "the weights to start from must be a file"),
         (["--config", "{world}"], "the config must describe a SAM2"),
@@ -256,9 +286,14 @@ def test_a_work_directory_keeps_its_start_and_architecture(options: SegmenterTra
     ],
 )
 def test_bad_input_of_the_job_ends_with_2_and_renders_nothing(
-    options: SegmenterTrainOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    options: SegmenterTrainOptions,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
 ) -> None:
-    out, shipped = tmp_path / "weights.safetensors", EMBEDDED_DIR / "model.safetensors"
+    out = tmp_path / "weights.safetensors"
+    shipped = EMBEDDED_DIR / "model.safetensors"
     places = {"config": options.config, "shipped": shipped, "out": out, "world": Path(__file__)}
     places |= {"folder": Path(__file__).parent, "work": tmp_path / "work"}
     before = shipped.stat().st_mtime_ns
@@ -269,7 +304,9 @@ def test_bad_input_of_the_job_ends_with_2_and_renders_nothing(
     assert shipped.stat().st_mtime_ns == before
 
 
-def test_the_job_says_what_is_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_job_says_what_is_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen: list[SegmenterTrainOptions] = []
 
     def spy(options: SegmenterTrainOptions) -> Path:
@@ -283,7 +320,9 @@ def test_the_job_says_what_is_trained(monkeypatch: pytest.MonkeyPatch, tmp_path:
     given = [part for name, value in (places | numbers).items() for part in (f"--{name}", str(value))]
     assert job.main(["segmenter", *given]) == 0
     work_dir = places.pop("work")
-    expected = SegmenterTrainOptions(work_dir=work_dir, steps=5, box_steps=6, pool=PoolOptions(n_windows=7), seed=8, **places)
+    expected = SegmenterTrainOptions(
+        work_dir=work_dir, steps=5, box_steps=6, pool=PoolOptions(n_windows=7), seed=8, **places
+    )
     assert seen == [SegmenterTrainOptions(), expected]
     assert f"wrote {tmp_path / 'out'}" in capsys.readouterr().out
 
@@ -291,7 +330,10 @@ def test_the_job_says_what_is_trained(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_the_job_s_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, parts in (
         (["--help"], ("examples:", "--start", "--config", "small.yaml")),
-        (["segmenter", "--help"], ("go on from", "no warm-up", "default 6000", "default 700", "default 20000")),
+        (
+            ["segmenter", "--help"],
+            ("go on from", "no warm-up", "default 6000", "default 700", "default 20000"),
+        ),
     ):
         with pytest.raises(SystemExit) as stop:
             job.main(arguments)

@@ -10,7 +10,13 @@ import pytest
 
 from pipeline.errors import InputError, RecordError
 from pipeline.finetune.segmenter import training_windows
-from pipeline.finetune.segmenter.training_windows import FIRST_TRAINING_SEED, PoolOptions, WindowPool, draw_window, start_renderers
+from pipeline.finetune.segmenter.training_windows import (
+    FIRST_TRAINING_SEED,
+    PoolOptions,
+    WindowPool,
+    draw_window,
+    start_renderers,
+)
 
 SMALL = PoolOptions(n_windows=3, tile_px=64, seed=4)
 

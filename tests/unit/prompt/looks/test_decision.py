@@ -1,4 +1,6 @@
-"""One-token decisions with a scripted engine in vLLM's place. The real engine: tests/integration/test_gate_vllm.py."""
+"""One-token decisions with a scripted engine in vLLM's place. The real engine:
+tests/integration/test_gate_vllm.py.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from pipeline.prompt.looks.decision import Decider, share_of_yes
 from pipeline.prompt.profile import Decision
 from pipeline.prompt.vllm_prompter import VllmOptions, VllmPrompter
 
-YES, NO, OTHER = 3, 4, 9
+YES = 3
+NO = 4
+OTHER = 9
 PLAIN = Decision(yes=("yes",), no=("no",), user="Is there {query}?", lead="<think>", image_px=(28, 56))
 SUBJECT = Decision(yes=("yes",), no=("no",), lead_until="I see")
 RGB = np.arange(60 * 50 * 3, dtype=np.uint32).reshape(60, 50, 3).astype(np.uint8)
@@ -27,7 +31,9 @@ RGB = np.arange(60 * 50 * 3, dtype=np.uint32).reshape(60, 50, 3).astype(np.uint8
 
 @dataclass
 class ScriptedEngine:
-    """`odds(text)` gives the log-odds of yes for a prompt, or raises; what asks for text gets `subject(text)`."""
+    """`odds(text)` gives the log-odds of yes for a prompt, or raises; what asks for text gets
+    `subject(text)`.
+    """
 
     odds: Callable[[str], float]
     subject: Callable[[str], str]
@@ -59,7 +65,9 @@ class ScriptedEngine:
             odds = self.odds(text)
             found = {YES: -1.0 + odds, NO: -1.0, OTHER: 0.0}  # something else is likelier than both
             completion = SimpleNamespace(
-                text="x", finish_reason="length", logprobs=[{token: SimpleNamespace(logprob=value) for token, value in found.items()}]
+                text="x",
+                finish_reason="length",
+                logprobs=[{token: SimpleNamespace(logprob=value) for token, value in found.items()}],
             )
         yield SimpleNamespace(outputs=[completion], prompt_token_ids=[1], num_cached_tokens=0)
 
@@ -68,22 +76,32 @@ class ScriptedEngine:
 
 
 class PlainProcessor:
-    image_processor = SimpleNamespace(to_dict=lambda: {"patch_size": 14, "merge_size": 2, "min_pixels": 784, "max_pixels": 63504})
-    tokenizer = SimpleNamespace(encode=lambda text, add_special_tokens: {"yes": [YES], "no": [NO]}.get(text, [1, 2]))
+    image_processor = SimpleNamespace(
+        to_dict=lambda: {"patch_size": 14, "merge_size": 2, "min_pixels": 784, "max_pixels": 63504}
+    )
+    tokenizer = SimpleNamespace(
+        encode=lambda text, add_special_tokens: {"yes": [YES], "no": [NO]}.get(text, [1, 2])
+    )
 
-    def apply_chat_template(self, messages: list[dict[str, Any]], *, tokenize: bool, add_generation_prompt: bool) -> str:
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, tokenize: bool, add_generation_prompt: bool
+    ) -> str:
         return f"{messages[-1]['content'][1]['text']}|"
 
 
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Decider, ScriptedEngine]]:
     def built(
-        decision: Decision, odds: Callable[[str], float] = lambda text: 0.0, subject: Callable[[str], str] = lambda text: "about it. I see"
+        decision: Decision,
+        odds: Callable[[str], float] = lambda text: 0.0,
+        subject: Callable[[str], str] = lambda text: "about it. I see",
     ) -> tuple[Decider, ScriptedEngine]:
         engine = ScriptedEngine(odds, subject)
         monkeypatch.setattr(vllm_prompter, "load_processor", lambda path, revision: PlainProcessor())
         monkeypatch.setattr(vllm_prompter, "_start_engine", lambda path, options: engine)
-        monkeypatch.setattr(decision_module, "_one_token", lambda ids: SimpleNamespace(kind="one", token_ids=ids))
+        monkeypatch.setattr(
+            decision_module, "_one_token", lambda ids: SimpleNamespace(kind="one", token_ids=ids)
+        )
         monkeypatch.setattr(decision_module, "_up_to", lambda given: SimpleNamespace(kind="lead"))
         prompter = VllmPrompter("owner/model", VllmOptions(profile="embedded"))
         return Decider(prompter, decision), engine
@@ -92,7 +110,11 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Decider, Scrip
 
 
 def test_the_probability_is_that_of_yes_among_the_decision_tokens(build: Any) -> None:
-    odds = {"Is there tanks?|<think>": math.log(3.0), "Is there lakes?|<think>": -math.inf, "Is there pools?|<think>": 50.0}
+    odds = {
+        "Is there tanks?|<think>": math.log(3.0),
+        "Is there lakes?|<think>": -math.inf,
+        "Is there pools?|<think>": 50.0,
+    }
     decider, engine = build(PLAIN, odds.__getitem__)
     answers = asyncio.run(decider.ask("k", RGB, ["tanks", "lakes", "pools"]))
     assert answers == pytest.approx([0.75, 0.0, 1.0])
@@ -114,13 +136,20 @@ def test_the_lead_is_decoded_once_per_question_on_a_grey_picture(build: Any) -> 
     leads = [r for r, text in zip(engine.requests, engine.texts, strict=True) if text.endswith("|")]
     looks = [text for text in engine.texts if not text.endswith("|")]
     assert [request["prompt"] for request in leads] == ["Find: tanks|", "Find: lakes|"] or len(leads) == 2
-    assert {np.asarray(request["multi_modal_data"]["image"]).tobytes() for request in leads} == {bytes([128]) * 252 * 252 * 3}
+    assert {np.asarray(request["multi_modal_data"]["image"]).tobytes() for request in leads} == {
+        bytes([128]) * 252 * 252 * 3
+    }
     assert sorted(looks) == sorted(["Find: tanks|tanks| it is. I see", "Find: lakes|lakes| it is. I see"] * 2)
 
 
 def test_a_question_whose_lead_does_not_come_is_never_decided(build: Any) -> None:
-    decider, _ = build(SUBJECT, odds=lambda text: 2.0, subject=lambda text: "soup" if "tanks" in text else "so I see")
-    assert asyncio.run(decider.ask("k", RGB, ["tanks", "lakes"])) == [None, pytest.approx(1 / (1 + math.exp(-2)))]
+    decider, _ = build(
+        SUBJECT, odds=lambda text: 2.0, subject=lambda text: "soup" if "tanks" in text else "so I see"
+    )
+    assert asyncio.run(decider.ask("k", RGB, ["tanks", "lakes"])) == [
+        None,
+        pytest.approx(1 / (1 + math.exp(-2))),
+    ]
     assert decider.n_looks == 1
 
 
@@ -151,7 +180,9 @@ def test_a_decision_text_must_be_one_token(build: Any) -> None:
 
 
 def test_share_of_yes_by_hand() -> None:
-    assert share_of_yes({1: math.log(0.2), 2: math.log(0.1), 3: math.log(0.1)}, yes=(1, 2), no=(3,)) == pytest.approx(0.75)
+    assert share_of_yes(
+        {1: math.log(0.2), 2: math.log(0.1), 3: math.log(0.1)}, yes=(1, 2), no=(3,)
+    ) == pytest.approx(0.75)
     assert share_of_yes({1: -2000.0, 3: -2001.0}, yes=(1,), no=(3,)) == pytest.approx(1 / (1 + math.exp(-1)))
     assert share_of_yes({7: 0.0}, yes=(1,), no=(3,)) is None
     assert share_of_yes({1: -math.inf, 3: -math.inf}, yes=(1,), no=(3,)) is None

@@ -29,15 +29,26 @@ def test_a_tile_look_is_the_tile() -> None:
     assert look.rgb is image.rgb
 
 
-@pytest.mark.parametrize(("row", "col", "keep"), [(0, 0, slice(None)), (1, 1, slice(None)), (2, 2, slice(None)), (1, 1, slice(3, 4))])
+@pytest.mark.parametrize(
+    ("row", "col", "keep"),
+    [(0, 0, slice(None)), (1, 1, slice(None)), (2, 2, slice(None)), (1, 1, slice(3, 4))],
+)
 def test_a_parent_look_has_one_scale_wherever_the_block_lies(row: int, col: int, keep: slice) -> None:
-    """Core 16, halo 2, K = 2: the canvas covers 2 * 16 + 2 * 2 = 36 px a side and begins 2 px before the block's core."""
-    cut = TileLattice(grid=RunGrid(crs_wkt=None, transform=(1, 0, 0, 0, 1, 0), width=70, height=75), tile_px=20, halo_px=2, block_tiles=2)
+    """Core 16, halo 2, K = 2: the canvas covers 2 * 16 + 2 * 2 = 36 px a side and begins 2 px before the
+    block's core.
+    """
+    cut = TileLattice(
+        grid=RunGrid(crs_wkt=None, transform=(1, 0, 0, 0, 1, 0), width=70, height=75),
+        tile_px=20,
+        halo_px=2,
+        block_tiles=2,
+    )
     image = block_image(cut, row, col, keep)
     look = parent_look(image, cut, image.block.tiles)
     assert look.rgb.shape == (36, 36, 3)
     assert look.key == f"b{row:05d}_{col:05d}"
-    top, left = 32 * row - 2, 32 * col - 2
+    top = 32 * row - 2
+    left = 32 * col - 2
     read = image.block.read
     for r in range(36):
         for c in range(36):

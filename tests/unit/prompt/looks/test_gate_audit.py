@@ -22,7 +22,9 @@ class Row:
     audited: bool = False
 
 
-FOUND, EMPTY, FAILED = TileStatus.FOUND, TileStatus.EMPTY, TileStatus.FAILED
+FOUND = TileStatus.FOUND
+EMPTY = TileStatus.EMPTY
+FAILED = TileStatus.FAILED
 
 
 def test_every_row_is_sorted_once() -> None:
@@ -43,7 +45,16 @@ def test_every_row_is_sorted_once() -> None:
             Row(FAILED, Reason.CRASHED, gate_p=0.02, audited=True),
         ]
     )
-    want = GateCounts(passed=3, passed_found=1, passed_failed=1, rejected=4, audited=3, audited_found=1, audited_failed=1, not_judged=1)
+    want = GateCounts(
+        passed=3,
+        passed_found=1,
+        passed_failed=1,
+        rejected=4,
+        audited=3,
+        audited_found=1,
+        audited_failed=1,
+        not_judged=1,
+    )
     assert counts == want
     assert counts.judged == 7
 
@@ -65,24 +76,43 @@ def test_more_successes_than_trials_are_refused() -> None:
 
 
 def test_recall_by_hand() -> None:
-    """1000 rejected, 20 looked at (one more failed), 1 of them held something: 50 missed; 150 passed and found: 150 / 200."""
-    counts = GateCounts(passed=400, passed_found=150, rejected=1000, audited=21, audited_found=1, audited_failed=1)
+    """1000 rejected, 20 looked at (one more failed), 1 of them held something: 50 missed; 150 passed and
+    found: 150 / 200.
+    """
+    counts = GateCounts(
+        passed=400, passed_found=150, rejected=1000, audited=21, audited_found=1, audited_failed=1
+    )
     figures = gate_figures(counts)
     low, high = clopper_pearson(1, 20)
     assert figures["recall"] == 0.75
     assert figures["recall_low"] == pytest.approx(150 / (150 + 1000 * high), abs=1e-6)
     assert figures["recall_high"] == pytest.approx(150 / (150 + 1000 * low), abs=1e-6)
-    assert "rejected 1000 of 1400 (tile, question) pairs (71.4 %); audited 21, found 1; " in gate_text(figures)
-    assert f"; recall of what is found without the gate: 0.750, 95 % [{figures['recall_low']:.3f}, " in gate_text(figures)
+    assert "rejected 1000 of 1400 (tile, question) pairs (71.4 %); audited 21, found 1; " in gate_text(
+        figures
+    )
+    assert (
+        f"; recall of what is found without the gate: 0.750, 95 % [{figures['recall_low']:.3f}, "
+        in gate_text(figures)
+    )
     assert figures["recall_of"] == "what is found without the gate"
 
 
 def test_failures_are_treated_alike_on_both_sides() -> None:
-    """1000 passed pairs of which 200 hold something, 1000 rejected ones of which 50 do, all audited; 40 % of all calls time out.
+    """1000 passed pairs of which 200 hold something, 1000 rejected ones of which 50 do, all audited; 40 % of
+    all calls time out.
 
-    Of 600 answered passed pairs 120 are found: 20 %, 200 of 1000. Of 600 answered audited ones 30: 5 %, 50 of 1000. 200 / 250.
+    Of 600 answered passed pairs 120 are found: 20 %, 200 of 1000. Of 600 answered audited ones 30: 5 %, 50 of
+    1000. 200 / 250.
     """
-    counts = GateCounts(passed=1000, passed_found=120, passed_failed=400, rejected=1000, audited=1000, audited_found=30, audited_failed=400)
+    counts = GateCounts(
+        passed=1000,
+        passed_found=120,
+        passed_failed=400,
+        rejected=1000,
+        audited=1000,
+        audited_found=30,
+        audited_failed=400,
+    )
     figures = gate_figures(counts)
     assert figures["recall"] == 0.8
     found, held = (binomtest(k, 600).proportion_ci(confidence_level=0.95, method="exact") for k in (120, 30))
@@ -93,11 +123,15 @@ def test_failures_are_treated_alike_on_both_sides() -> None:
 
 
 def test_one_failure_moves_what_passed_by_no_more_than_one() -> None:
-    """99 of 100 passed pairs answered, 50 found: with the failed one 50 or 51, and nothing was rejected that held something."""
+    """99 of 100 passed pairs answered, 50 found: with the failed one 50 or 51, and nothing was rejected that
+    held something.
+    """
     counts = GateCounts(passed=100, passed_found=50, passed_failed=1, rejected=10)
     figures = gate_figures(counts)
     assert figures["recall_low"] == pytest.approx(50 / 60, abs=1e-6)
-    counts = GateCounts(passed=100, passed_found=50, passed_failed=1, rejected=10, audited=10, audited_found=10)
+    counts = GateCounts(
+        passed=100, passed_found=50, passed_failed=1, rejected=10, audited=10, audited_found=10
+    )
     assert gate_figures(counts)["recall_high"] == pytest.approx(51 / 61, abs=1e-6)
 
 
@@ -132,11 +166,16 @@ def test_a_gate_that_rejects_nothing_loses_nothing() -> None:
 def test_the_interval_holds_the_truth_as_often_as_it_promises(missed: int, share: float) -> None:
     """1000 rejected pairs of which `missed` hold something, 60 passed and found, sampled 400 times."""
     rng = np.random.default_rng(missed)
-    truth, held = 60 / (60 + missed), 0
+    truth = 60 / (60 + missed)
+    held = 0
     for _ in range(400):
         sampled = rng.random(1000) < share
         counts = GateCounts(
-            passed=80, passed_found=60, rejected=1000, audited=int(sampled.sum()), audited_found=int(sampled[:missed].sum())
+            passed=80,
+            passed_found=60,
+            rejected=1000,
+            audited=int(sampled.sum()),
+            audited_found=int(sampled[:missed].sum()),
         )
         figures = gate_figures(counts)
         held += figures["recall_low"] - 1e-6 <= truth <= figures["recall_high"] + 1e-6
@@ -145,10 +184,14 @@ def test_the_interval_holds_the_truth_as_often_as_it_promises(missed: int, share
 
 @pytest.mark.parametrize("audit", [0.1, 1.0])
 def test_the_interval_holds_the_truth_when_calls_fail(audit: float) -> None:
-    """200 of 1000 passed pairs hold something and 50 of 1000 rejected ones; four of ten calls fail, drawn 400 times."""
-    rng, held = np.random.default_rng(9), 0
+    """200 of 1000 passed pairs hold something and 50 of 1000 rejected ones; four of ten calls fail, drawn 400
+    times.
+    """
+    rng = np.random.default_rng(9)
+    held = 0
     for _ in range(400):
-        answered, sampled = rng.random((2, 1000)) < 0.6, rng.random(1000) < audit
+        answered = rng.random((2, 1000)) < 0.6
+        sampled = rng.random(1000) < audit
         counts = GateCounts(
             passed=1000,
             passed_found=int(answered[0][:200].sum()),

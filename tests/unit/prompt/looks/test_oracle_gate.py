@@ -30,12 +30,16 @@ def lattice_of(labels: Path) -> TileLattice:
     import rasterio
 
     with rasterio.open(labels) as dataset:
-        grid = RunGrid(crs_wkt=dataset.crs.to_wkt(), transform=tuple(dataset.transform)[:6], width=64, height=64)
+        grid = RunGrid(
+            crs_wkt=dataset.crs.to_wkt(), transform=tuple(dataset.transform)[:6], width=64, height=64
+        )
     return TileLattice(grid=grid, tile_px=20, halo_px=2, block_tiles=4)
 
 
 def look_at(cut: TileLattice, *places: tuple[int, int], key: str = "k") -> Look:
-    return Look(key=key, rgb=np.zeros((4, 4, 3), np.uint8), tiles=tuple(cut.tile(row, col) for row, col in places))
+    return Look(
+        key=key, rgb=np.zeros((4, 4, 3), np.uint8), tiles=tuple(cut.tile(row, col) for row, col in places)
+    )
 
 
 def test_without_noise_it_is_the_truth_of_all_tiles_of_the_look(labels: Path) -> None:
@@ -61,7 +65,9 @@ def test_with_noise_the_share_that_passes_is_known(labels: Path, noise: str) -> 
         given = np.array(asyncio.run(gate.look(look_at(cut, place), queries)))
         for threshold in (0.05, 0.5, 0.9):
             share = NormalDist().cdf(sign * MARGINS[noise] - math.log(threshold / (1 - threshold)))
-            assert abs((given >= threshold).mean() - share) <= 5 * math.sqrt(share * (1 - share) / 4000) + 1e-9
+            assert (
+                abs((given >= threshold).mean() - share) <= 5 * math.sqrt(share * (1 - share) / 4000) + 1e-9
+            )
 
 
 def test_noise_belongs_to_seed_look_and_question(labels: Path) -> None:
@@ -72,4 +78,7 @@ def test_noise_belongs_to_seed_look_and_question(labels: Path) -> None:
         return asyncio.run(gate.look(look_at(cut, (0, 0), key=key), [query]))
 
     assert said(1, "k", "a") == said(1, "k", "a")
-    assert len({tuple(said(*draw)) for draw in ((1, "k", "a"), (2, "k", "a"), (1, "l", "a"), (1, "k", "b"))}) == 4
+    assert (
+        len({tuple(said(*draw)) for draw in ((1, "k", "a"), (2, "k", "a"), (1, "l", "a"), (1, "k", "b"))})
+        == 4
+    )

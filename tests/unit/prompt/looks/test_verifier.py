@@ -14,7 +14,15 @@ from label_worlds import write_label_world
 from prompt.fakes_verifier import FakeVerifier
 
 from pipeline.prompt.looks.oracle_verifier import OracleVerifier
-from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier, VerifierOptions, crop_around, judge
+from pipeline.prompt.looks.verifier import (
+    DrawnMasks,
+    Judged,
+    LooksAt,
+    Verifier,
+    VerifierOptions,
+    crop_around,
+    judge,
+)
 from pipeline.schema import MaskCrop, RunGrid, TileImage, TileLattice, Window
 
 _: type[Verifier] = OracleVerifier
@@ -23,7 +31,13 @@ GRID = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=32,
 
 
 def mask_of(row0: int, col0: int, row1: int, col1: int, prompt_index: int = 0) -> MaskCrop:
-    return MaskCrop(row0=row0, col0=col0, mask=np.ones((row1 - row0, col1 - col0), bool), score=1.0, prompt_index=prompt_index)
+    return MaskCrop(
+        row0=row0,
+        col0=col0,
+        mask=np.ones((row1 - row0, col1 - col0), bool),
+        score=1.0,
+        prompt_index=prompt_index,
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,9 +59,12 @@ def test_crops_by_hand(mask: tuple[int, int, int, int], window: tuple[int, int, 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_crop_lies_in_the_tile_and_holds_the_mask(data: st.DataObject) -> None:
-    height, width = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 60))
-    row0, col0 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    row1, col1 = data.draw(st.integers(row0 + 1, height)), data.draw(st.integers(col0 + 1, width))
+    height = data.draw(st.integers(1, 60))
+    width = data.draw(st.integers(1, 60))
+    row0 = data.draw(st.integers(0, height - 1))
+    col0 = data.draw(st.integers(0, width - 1))
+    row1 = data.draw(st.integers(row0 + 1, height))
+    col1 = data.draw(st.integers(col0 + 1, width))
     options = VerifierOptions(pad=data.draw(st.floats(0, 3)), min_side=data.draw(st.floats(0, 1)))
     crop = crop_around(mask_of(row0, col0, row1, col1), (height, width), options)
     assert 0 <= crop.row0 <= row0 < row1 <= crop.row1 <= height
@@ -55,7 +72,9 @@ def test_a_crop_lies_in_the_tile_and_holds_the_mask(data: st.DataObject) -> None
     assert crop.height == crop.width or crop.height == height or crop.width == width
 
 
-@pytest.mark.parametrize("wrong", [{"threshold": 1.1}, {"pad": -1.0}, {"min_side": 2.0}, {"gpu_memory_utilization": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"threshold": 1.1}, {"pad": -1.0}, {"min_side": 2.0}, {"gpu_memory_utilization": 0.0}]
+)
 def test_wrong_options(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"and up to 1|between 0 and 1"):
         VerifierOptions(**wrong)  # type: ignore[arg-type]
@@ -64,11 +83,18 @@ def test_wrong_options(wrong: dict[str, float]) -> None:
 def drawn(query: str, *prompt_indexes: int, n_prompts: int = 3) -> DrawnMasks:
     tile = TileLattice(grid=GRID, tile_px=36, halo_px=2, block_tiles=1).tile(0, 0)
     image = TileImage(tile=tile, rgb=np.zeros((32, 32, 3), np.uint8), valid=np.ones((32, 32), bool))
-    return DrawnMasks(image=image, query=query, n_prompts=n_prompts, masks=[mask_of(0, 0, 4, 4, index) for index in prompt_indexes])
+    return DrawnMasks(
+        image=image,
+        query=query,
+        n_prompts=n_prompts,
+        masks=[mask_of(0, 0, 4, 4, index) for index in prompt_indexes],
+    )
 
 
 def test_which_masks_are_kept_by_hand() -> None:
-    """At the threshold is not below it; a look that failed rejects nothing; a prompt without a mask has no probability."""
+    """At the threshold is not below it; a look that failed rejects nothing; a prompt without a mask has no
+    probability.
+    """
     judged = judge(drawn("tanks", 0, 2, 3, n_prompts=4), (0.5, 0.499, None), 0.5)
     assert [mask.prompt_index for mask in judged.kept] == [0, 3]
     assert judged.verified == (0.5, None, 0.499, None)
@@ -113,6 +139,14 @@ def test_the_oracle_gives_the_best_overlap(tmp_path: Path) -> None:
         grid = RunGrid(crs_wkt=file.crs.to_wkt(), transform=tuple(file.transform)[:6], width=32, height=32)
     tile = TileLattice(grid=grid, tile_px=36, halo_px=2, block_tiles=1).tile(0, 0)
     image = TileImage(tile=tile, rgb=np.zeros((32, 32, 3), np.uint8), valid=np.ones((32, 32), bool))
-    masks = [mask_of(4, 4, 12, 12), mask_of(4, 4, 8, 12), mask_of(4, 4, 16, 12), mask_of(12, 4, 16, 8), mask_of(20, 20, 30, 30)]
-    answers = asyncio.run(OracleVerifier(f"oracle:{world.labels}?noise=strong", grid).verify(image, "anything", masks))
+    masks = [
+        mask_of(4, 4, 12, 12),
+        mask_of(4, 4, 8, 12),
+        mask_of(4, 4, 16, 12),
+        mask_of(12, 4, 16, 8),
+        mask_of(20, 20, 30, 30),
+    ]
+    answers = asyncio.run(
+        OracleVerifier(f"oracle:{world.labels}?noise=strong", grid).verify(image, "anything", masks)
+    )
     assert answers == pytest.approx([1.0, 0.5, 64 / 96, 1.0, 0.0])

@@ -18,7 +18,11 @@ def items_in(draw: st.DrawFn) -> tuple[ReplyItem, tuple[float, float], tuple[int
     x = sorted(draw(st.lists(st.floats(0, frame[0]), min_size=2, max_size=2, unique_by=round)))
     y = sorted(draw(st.lists(st.floats(0, frame[1]), min_size=2, max_size=2, unique_by=round)))
     points = draw(st.lists(st.tuples(st.floats(x[0], x[1]), st.floats(y[0], y[1])), max_size=2))
-    return ReplyItem(box_xyxy=(x[0], y[0], x[1], y[1]), points_xy=tuple(points), label="tank"), frame, draw(WINDOWS)
+    return (
+        ReplyItem(box_xyxy=(x[0], y[0], x[1], y[1]), points_xy=tuple(points), label="tank"),
+        frame,
+        draw(WINDOWS),
+    )
 
 
 def test_by_hand() -> None:
@@ -37,7 +41,9 @@ def test_thousandths_by_hand() -> None:
 
 
 def test_points_beside_the_object_get_label_0_and_come_back() -> None:
-    item = ReplyItem(box_xyxy=(10, 20, 50, 100), points_xy=((20.0, 40.0),), negative_xy=((100.0, 8.0), (4.0, 0.0)))
+    item = ReplyItem(
+        box_xyxy=(10, 20, 50, 100), points_xy=((20.0, 40.0),), negative_xy=((100.0, 8.0), (4.0, 0.0))
+    )
     (prompt,) = to_window([item], (200.0, 200.0), (100, 400))
     assert prompt.points_xy == ((40, 20), (200, 4), (8, 0))
     assert prompt.point_labels == (1, 0, 0)
@@ -70,13 +76,17 @@ def test_inside_the_window_and_back(case: tuple[ReplyItem, tuple[float, float], 
     assert all(0 <= x <= width and 0 <= y <= height for x, y in prompt.points_xy)
     (back,) = to_frame([prompt], frame, window_hw)
     assert back.box_xyxy == pytest.approx(item.box_xyxy, rel=1e-9, abs=1e-9)
-    assert [p for xy in back.points_xy for p in xy] == pytest.approx([p for xy in item.points_xy for p in xy], rel=1e-9, abs=1e-9)
+    assert [p for xy in back.points_xy for p in xy] == pytest.approx(
+        [p for xy in item.points_xy for p in xy], rel=1e-9, abs=1e-9
+    )
     assert back.label == item.label
 
 
 @PATIENT
 @given(items_in(), st.floats(0.01, 100))
-def test_size_of_the_frame_alone_does_not_matter(case: tuple[ReplyItem, tuple[float, float], tuple[int, int]], scale: float) -> None:
+def test_size_of_the_frame_alone_does_not_matter(
+    case: tuple[ReplyItem, tuple[float, float], tuple[int, int]], scale: float
+) -> None:
     """The same fractions of the image give the same place, whatever unit a checkpoint counts in."""
     item, frame, window_hw = case
     assert item.box_xyxy is not None

@@ -1,8 +1,9 @@
 """Replies: a hand-written golden corpus, and properties over generated text.
 
-The corpus (tests/golden/prompt/replies/*.json) is written by hand and never regenerated: a change in what a reply means is
-a change to a file, seen in review. Each file holds the reply verbatim, its profile, the engine's finish reason and the outcome;
-`released` is what the released parser of Think2Seg-RS makes of it (test_released_parser.py).
+The corpus (tests/golden/prompt/replies/*.json) is written by hand and never regenerated: a change in what a
+reply means is a change to a file, seen in review. Each file holds the reply verbatim, its profile, the
+engine's finish reason and the outcome; `released` is what the released parser of Think2Seg-RS makes of it
+(test_released_parser.py).
 """
 
 from __future__ import annotations
@@ -21,18 +22,31 @@ from pipeline.prompt.reply.parse import ParsedReply, parse_reply
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "prompt" / "replies"
 CASES = sorted(GOLDEN.glob("*.json"))
-THINK2SEG, EMBEDDED = load_profile("think2seg"), load_profile("embedded")
+THINK2SEG = load_profile("think2seg")
+EMBEDDED = load_profile("embedded")
 
 
 def outcome(parsed: ParsedReply) -> str:
-    held = [name for name, holds in (("found", bool(parsed.items)), ("absent", parsed.absent), ("malformed", parsed.malformed)) if holds]
+    held = [
+        name
+        for name, holds in (
+            ("found", bool(parsed.items)),
+            ("absent", parsed.absent),
+            ("malformed", parsed.malformed),
+        )
+        if holds
+    ]
     assert len(held) == 1, f"exactly one outcome must hold, got {held}"
     return held[0]
 
 
 def as_json(parsed: ParsedReply) -> list[dict[str, Any]]:
     return [
-        {"box": None if item.box_xyxy is None else list(item.box_xyxy), "points": [list(p) for p in item.points_xy], "label": item.label}
+        {
+            "box": None if item.box_xyxy is None else list(item.box_xyxy),
+            "points": [list(p) for p in item.points_xy],
+            "label": item.label,
+        }
         for item in parsed.items
     ]
 
@@ -48,7 +62,9 @@ def test_golden_reply(path: Path) -> None:
     parsed = parse_reply(case["reply"], load_profile(case["profile"]), finish_reason=case["finish_reason"])
     assert outcome(parsed) == expected["outcome"], parsed
     assert as_json(parsed) == [{"label": "", **item} for item in expected["items"]]
-    assert (parsed.n_dropped, parsed.truncated) == (expected["n_dropped"], expected["truncated"]), parsed.notes
+    assert (parsed.n_dropped, parsed.truncated) == (expected["n_dropped"], expected["truncated"]), (
+        parsed.notes
+    )
     if "rationale" in expected:
         assert parsed.rationale == expected["rationale"]
     if expected["outcome"] == "malformed" or expected["n_dropped"]:
@@ -58,8 +74,39 @@ def test_golden_reply(path: Path) -> None:
 # --- properties ---------------------------------------------------------------------------------------------------------
 
 TAGS = ["<think>", "</think>", "<answer>", "</answer>", "```json", "```"]
-MARKS = ["[", "]", "{", "}", "[[", "]]", ",", ":", '"', "'", "“", "，", "【", "】", "-", " ", "\n", "\x00", "\ud7ff"]
-WORDS = ['"bbox_2d"', '"positive_points"', "bbox_2d", "NaN", "Infinity", "1e400", "null", "true", "nothing here", "𝟙"]
+MARKS = [
+    "[",
+    "]",
+    "{",
+    "}",
+    "[[",
+    "]]",
+    ",",
+    ":",
+    '"',
+    "'",
+    "“",
+    "，",
+    "【",
+    "】",
+    "-",
+    " ",
+    "\n",
+    "\x00",
+    "\ud7ff",
+]
+WORDS = [
+    '"bbox_2d"',
+    '"positive_points"',
+    "bbox_2d",
+    "NaN",
+    "Infinity",
+    "1e400",
+    "null",
+    "true",
+    "nothing here",
+    "𝟙",
+]
 NUMBERS = ["840", "-3", "17.5", "10, 20, 30, 40", '{"bbox_2d": [1, 2, 30, 40]}']
 ITEMS = ['{"bbox_2d": [900, -5, 3, 4], "positive_points": [[5, 6], [7]]}']
 fragments = st.sampled_from(TAGS + MARKS + WORDS + NUMBERS + ITEMS)
@@ -105,9 +152,14 @@ def test_text_without_brackets_is_never_absent(text: str, profile: Profile) -> N
     assert not parse_reply(f"<answer>{text}</answer>", profile, finish_reason="stop").absent
 
 
-boxes = st.tuples(st.integers(0, 41), st.integers(0, 41)).map(lambda rc: [rc[1] * 20, rc[0] * 20, rc[1] * 20 + 16, rc[0] * 20 + 16])
+boxes = st.tuples(st.integers(0, 41), st.integers(0, 41)).map(
+    lambda rc: [rc[1] * 20, rc[0] * 20, rc[1] * 20 + 16, rc[0] * 20 + 16]
+)
 answers = st.lists(boxes, min_size=1, max_size=12, unique_by=tuple).map(
-    lambda found: [{"bbox_2d": box, "positive_points": [[box[0] + 4, box[1] + 5], [box[0] + 9, box[1] + 8]]} for box in found]
+    lambda found: [
+        {"bbox_2d": box, "positive_points": [[box[0] + 4, box[1] + 5], [box[0] + 9, box[1] + 8]]}
+        for box in found
+    ]
 )
 
 
@@ -131,7 +183,9 @@ def test_what_is_written_is_read(items: list[dict[str, Any]], style: str) -> Non
 
 @settings(PATIENT, max_examples=300)
 @given(items=answers, data=st.data())
-def test_a_cut_reply_keeps_exactly_the_complete_items(items: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_a_cut_reply_keeps_exactly_the_complete_items(
+    items: list[dict[str, Any]], data: st.DataObject
+) -> None:
     whole = "<answer>" + json.dumps(items)
     end = data.draw(st.integers(len("<answer>"), len(whole)))
     n_complete = whole[:end].count("}")
@@ -146,7 +200,11 @@ def test_a_cut_reply_keeps_exactly_the_complete_items(items: list[dict[str, Any]
 @given(items=answers, data=st.data())
 def test_a_ruined_item_costs_only_itself(items: list[dict[str, Any]], data: st.DataObject) -> None:
     ruined = data.draw(st.integers(0, len(items) - 1))
-    junk = data.draw(st.sampled_from(['{"bbox_2d": "?"}', '{"bbox_2d": [1, 2, ,}', "{}", '{"bbox_2d": [NaN, 1, 2, 3]}', "{bbox}"]))
+    junk = data.draw(
+        st.sampled_from(
+            ['{"bbox_2d": "?"}', '{"bbox_2d": [1, 2, ,}', "{}", '{"bbox_2d": [NaN, 1, 2, 3]}', "{bbox}"]
+        )
+    )
     texts = [junk if n == ruined else json.dumps(item) for n, item in enumerate(items)]
     parsed = parse_reply(f"<answer>[{', '.join(texts)}]</answer>", THINK2SEG, finish_reason="stop")
     assert as_json(parsed) == wire(items[:ruined] + items[ruined + 1 :])
@@ -157,7 +215,9 @@ def test_a_ruined_item_costs_only_itself(items: list[dict[str, Any]], data: st.D
 @pytest.mark.parametrize("template", ["[%s]", "[%s", "%s"])
 def test_ten_thousand_items_are_capped(template: str) -> None:
     item = '{"bbox_2d": [%d, %d, %d, %d], "positive_points": []}'
-    texts = ", ".join(item % (n % 100 * 8, n // 100 * 8, n % 100 * 8 + 7, n // 100 * 8 + 7) for n in range(10_000))
+    texts = ", ".join(
+        item % (n % 100 * 8, n // 100 * 8, n % 100 * 8 + 7, n // 100 * 8 + 7) for n in range(10_000)
+    )
     parsed = parse_reply(f"<answer>{template % texts}", THINK2SEG, finish_reason="stop")
     assert len(parsed.items) == THINK2SEG.parser.max_items == 1000
     assert parsed.n_dropped == 9000
@@ -168,7 +228,8 @@ def test_required_fence(tmp_path: Path) -> None:
     path = tmp_path / "strict.toml"
     text = (Path(__file__).parents[4] / "pipeline/prompt/profiles/think2seg.toml").read_text(encoding="utf-8")
     path.write_text(text.replace('fence = "optional"', 'fence = "required"'), encoding="utf-8")
-    strict, item = load_profile(str(path)), '[{"bbox_2d": [1, 2, 30, 40]}]'
+    strict = load_profile(str(path))
+    item = '[{"bbox_2d": [1, 2, 30, 40]}]'
     assert outcome(parse_reply(f"<answer>{item}</answer>", strict, finish_reason="stop")) == "malformed"
     assert outcome(parse_reply("<answer>[]</answer>", strict, finish_reason="stop")) == "malformed"
     assert outcome(parse_reply(f"<answer>```json{item}```</answer>", strict, finish_reason="stop")) == "found"
@@ -180,6 +241,8 @@ def test_negative_points_are_read_where_the_profile_has_them() -> None:
     text = f'<answer>[{{"bbox_2d": [10, 10, 50, 40], {points}}}]</answer>'
     (item,) = parse_reply(text, load_profile("think2seg-box-points2-negatives2"), finish_reason="stop").items
     assert item.points_xy == ((20, 20), (30, 30))
-    assert item.negative_xy == ((1, 1), (5, 6)), "outside its box is where they belong, outside the image is not"
+    assert item.negative_xy == ((1, 1), (5, 6)), (
+        "outside its box is where they belong, outside the image is not"
+    )
     (item,) = parse_reply(text, load_profile("think2seg"), finish_reason="stop").items
     assert item.negative_xy == ()

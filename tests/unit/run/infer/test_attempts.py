@@ -32,7 +32,10 @@ def test_who_wants_to_be_alone_waits_and_is_alone() -> None:
     async def all_of_them() -> None:
         room = Room()
         await asyncio.gather(
-            work(room, "a", alone=False), work(room, "b", alone=False), work(room, "c", alone=True), work(room, "d", alone=False)
+            work(room, "a", alone=False),
+            work(room, "b", alone=False),
+            work(room, "c", alone=True),
+            work(room, "d", alone=False),
         )
 
     asyncio.run(all_of_them())

@@ -18,7 +18,17 @@ from pipeline.run.infer.block_rows import (
     store_limit_bytes,
     table_to_image,
 )
-from pipeline.schema import BlockImage, BlockSpec, Prompt, Reason, RunGrid, TileLattice, TilePrompts, TileStatus, Window
+from pipeline.schema import (
+    BlockImage,
+    BlockSpec,
+    Prompt,
+    Reason,
+    RunGrid,
+    TileLattice,
+    TilePrompts,
+    TileStatus,
+    Window,
+)
 
 
 def make_lattice(height: int, width: int) -> TileLattice:
@@ -61,7 +71,9 @@ def test_pixels_survive_the_row_bit_by_bit(height: int, width: int, seed: int) -
 
 def plain_image(lattice: TileLattice) -> BlockImage:
     block = make_block(lattice)
-    return BlockImage(block=block, rgb=np.zeros((*block.read.shape, 3), np.uint8), valid=np.ones(block.read.shape, np.bool_))
+    return BlockImage(
+        block=block, rgb=np.zeros((*block.read.shape, 3), np.uint8), valid=np.ones(block.read.shape, np.bool_)
+    )
 
 
 def test_rows_hold_only_scalars_and_bytes() -> None:
@@ -86,7 +98,11 @@ def test_no_row_is_heavier_than_foretold(height: int, width: int) -> None:
         for block_col in range(lattice.n_block_cols):
             shape = Window.around([tile.read for tile in lattice.tiles_of_block(block_row, block_col)]).shape
             table = image_to_table(
-                BlockImage(block=make_block(lattice), rgb=np.zeros((*shape, 3), np.uint8), valid=np.ones(shape, np.bool_))
+                BlockImage(
+                    block=make_block(lattice),
+                    rgb=np.zeros((*shape, 3), np.uint8),
+                    valid=np.ones(shape, np.bool_),
+                )
             )
             assert sum(len(table[name][0].as_buffer()) for name in ("rgb", "valid")) <= foretold
 
@@ -98,7 +114,8 @@ def test_the_weight_of_a_row_by_hand() -> None:
 
 
 def test_the_store_holds_what_is_on_its_way_twice_over() -> None:
-    # reader -> prompter (4 rows in flight) -> segmenter (2): 4 + 2 inputs and 2 outputs in the making; 3 stages and the source
+    # reader -> prompter (4 rows in flight) -> segmenter (2): 4 + 2 inputs and 2 outputs in the making; 3
+    # stages and the source
     assert store_limit_bytes(10**8, [2, 4, 2]) == 2 * (6 + 2 + 4) * 10**8
     assert store_limit_bytes(1000, [2, 4, 2]) == LEAST_STORE_BYTES
 
@@ -111,13 +128,21 @@ def test_prompts_survive_the_row() -> None:
             status=TileStatus.FOUND,
             reason=Reason.NONE,
             prompts=(
-                Prompt(box_xyxy=(1.0, 2.0, 3.5, 4.0), points_xy=((2.0, 3.0),), point_labels=(1,), label="tank é"),
+                Prompt(
+                    box_xyxy=(1.0, 2.0, 3.5, 4.0), points_xy=((2.0, 3.0),), point_labels=(1,), label="tank é"
+                ),
                 Prompt(box_xyxy=None, points_xy=((0.5, 0.5), (1.5, 2.5)), point_labels=(1, 0)),
             ),
             reply='<think>"quoted"</think>',
             rationale='"quoted"',
             n_calls=2,
         ),
-        TilePrompts(tile_id="r00000c00002", query_index=0, status=TileStatus.FAILED, reason=Reason.MALFORMED, error="no list"),
+        TilePrompts(
+            tile_id="r00000c00002",
+            query_index=0,
+            status=TileStatus.FAILED,
+            reason=Reason.MALFORMED,
+            error="no list",
+        ),
     )
     assert bytes_to_prompts(prompts_to_bytes(answers)) == answers

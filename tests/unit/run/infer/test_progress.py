@@ -8,7 +8,9 @@ from pipeline.run.infer.progress import BlockSummary, Progress
 
 
 def block(found: int, empty: int, failed: int) -> BlockSummary:
-    return BlockSummary(block_id="b", found=found, empty=empty, failed=failed, n_embeddings=0, n_calls=0, elapsed_s=0.0)
+    return BlockSummary(
+        block_id="b", found=found, empty=empty, failed=failed, n_embeddings=0, n_calls=0, elapsed_s=0.0
+    )
 
 
 def test_line_by_hand() -> None:
@@ -18,7 +20,9 @@ def test_line_by_hand() -> None:
     line = progress.line(now[0])
     assert "tiles 20/100 (20 %) (+16 from an earlier start)" in line
     assert "found 5  empty 14  failed 1" in line
-    assert "speed not known yet" in line, "the five minutes before the first block were spent on loading models"
+    assert "speed not known yet" in line, (
+        "the five minutes before the first block were spent on loading models"
+    )
     now[0] += 10.0
     progress.add(block(20, 0, 0))
     assert "2.0 tiles/s  left 30 s" in progress.line(now[0])

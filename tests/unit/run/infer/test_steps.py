@@ -50,22 +50,49 @@ BOX = Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0))
 def make_context(folder: Path, *, verifier: dict[str, object] | None = None, **gate: object) -> RunContext:
     grid = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=40, height=40)
     lattice = TileLattice(grid=grid, tile_px=24, halo_px=2, block_tiles=2)
-    area, source = AreaOptions(whole_scene=True), SourceOptions(hrefs=("scene.tif",))
+    area = AreaOptions(whole_scene=True)
+    source = SourceOptions(hrefs=("scene.tif",))
     preset = build_preset({**preset_tables("embedded"), "gate": gate, "verifier": verifier or {}})
-    config = RunConfig(queries=QUERIES, area=area, source=source, grid=GridChoice(), preset_name="embedded", preset=preset)
-    plan = Plan(lattice=lattice, mode="scene", inside=np.ones((2, 2), bool), aoi_grid=None, scenes=(), offsets=(), outlines=())
+    config = RunConfig(
+        queries=QUERIES, area=area, source=source, grid=GridChoice(), preset_name="embedded", preset=preset
+    )
+    plan = Plan(
+        lattice=lattice,
+        mode="scene",
+        inside=np.ones((2, 2), bool),
+        aoi_grid=None,
+        scenes=(),
+        offsets=(),
+        outlines=(),
+    )
     (folder / "blocks").mkdir(parents=True)
     return RunContext(
-        config=config, plan=plan, scene_sources=(), run_dir=str(folder), fingerprint="f" * 64, model_ids={"prompter": "p", "segmenter": "s"}
+        config=config,
+        plan=plan,
+        scene_sources=(),
+        run_dir=str(folder),
+        fingerprint="f" * 64,
+        model_ids={"prompter": "p", "segmenter": "s"},
     )
 
 
 def make_image(context: RunContext, **changes: object) -> BlockImage:
     lattice = context.lattice
     tiles = tuple(lattice.tiles_of_block(0, 0))
-    block = BlockSpec(block_row=0, block_col=0, core=lattice.block_core(0, 0), read=Window.around([t.read for t in tiles]), tiles=tiles)
+    block = BlockSpec(
+        block_row=0,
+        block_col=0,
+        core=lattice.block_core(0, 0),
+        read=Window.around([t.read for t in tiles]),
+        tiles=tiles,
+    )
     shape = block.read.shape
-    image = {"block": block, "rgb": np.full((*shape, 3), 90, np.uint8), "valid": np.ones(shape, bool), **changes}
+    image = {
+        "block": block,
+        "rgb": np.full((*shape, 3), 90, np.uint8),
+        "valid": np.ones(shape, bool),
+        **changes,
+    }
     return BlockImage(**image)  # type: ignore[arg-type]
 
 
@@ -113,14 +140,22 @@ def test_a_gate_looks_at_tiles_with_imagery_and_its_judgement_is_committed(tmp_p
 def test_a_parent_look_speaks_for_all_tiles_with_imagery_of_its_block(tmp_path: Path) -> None:
     context = make_context(tmp_path / "run", mode="parent", threshold=0.5, audit_share=0.0)
     image = make_image(context, unreadable={"r00001c00000": "read failed"})
-    gate, prompter = FakeGate({("b00000_00000", "tanks"): 0.2}), FakePrompter({})
+    gate = FakeGate({("b00000_00000", "tanks"): 0.2})
+    prompter = FakePrompter({})
     answers = asyncio.run(PromptStep(context, prompter, gate).prompt(image))
     (look,) = gate.looks
     assert [tile.tile_id for tile in look.tiles] == ["r00000c00000", "r00000c00001", "r00001c00001"]
     assert [queries for _, queries in prompter.asked] == [("lakes",)] * 3
-    assert [a.reason for a in answers if a.query_index == 0] == [Reason.GATE, Reason.GATE, Reason.UNREADABLE, Reason.GATE]
+    assert [a.reason for a in answers if a.query_index == 0] == [
+        Reason.GATE,
+        Reason.GATE,
+        Reason.UNREADABLE,
+        Reason.GATE,
+    ]
     nothing = make_image(context, valid=np.zeros((40, 40), bool))
-    assert {a.reason for a in asyncio.run(PromptStep(context, prompter, gate).prompt(nothing))} == {Reason.NODATA}
+    assert {a.reason for a in asyncio.run(PromptStep(context, prompter, gate).prompt(nothing))} == {
+        Reason.NODATA
+    }
     assert len(gate.looks) == 1, "a block without imagery costs no look"
 
 
@@ -149,7 +184,11 @@ def test_a_dead_engine_is_not_a_tiles_failure(context: RunContext) -> None:
 
 def test_one_embedding_per_tile_for_all_queries_and_the_record_says_everything(context: RunContext) -> None:
     image = make_image(context)
-    table = {("r00000c00000", "tanks"): (BOX,), ("r00000c00000", "lakes"): (BOX, BOX), ("r00001c00001", "lakes"): (BOX,)}
+    table = {
+        ("r00000c00000", "tanks"): (BOX,),
+        ("r00000c00000", "lakes"): (BOX, BOX),
+        ("r00001c00001", "lakes"): (BOX,),
+    }
     answers = asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
     segmenter = FakeSegmenter()
     summary = SegmentStep(context, segmenter).commit(image, answers)
@@ -170,17 +209,26 @@ def test_one_embedding_per_tile_for_all_queries_and_the_record_says_everything(c
 def test_a_verifier_rejects_masks_and_the_record_says_which(tmp_path: Path) -> None:
     context = make_context(tmp_path / "run", verifier={"mode": "crop", "threshold": 0.5})
     image = make_image(context)
-    other, points = Prompt(box_xyxy=(12.0, 12.0, 16.0, 18.0)), Prompt(box_xyxy=None, points_xy=((5.0, 5.0),), point_labels=(1,))
+    other = Prompt(box_xyxy=(12.0, 12.0, 16.0, 18.0))
+    points = Prompt(box_xyxy=None, points_xy=((5.0, 5.0),), point_labels=(1,))
     table = {
         ("r00000c00000", "tanks"): (points, BOX, other),  # the first has no mask, the second is rejected
         ("r00000c00000", "lakes"): (BOX,),  # rejected: nothing is left
         ("r00000c00001", "tanks"): (BOX,),  # not judged
         ("r00001c00000", "lakes"): (points,),  # no mask at all
     }
-    verifier = FakeVerifier({("r00000c00000", "tanks"): (0.49, 0.5), ("r00000c00000", "lakes"): (0.1,), ("r00000c00001", "tanks"): (None,)})
+    verifier = FakeVerifier(
+        {
+            ("r00000c00000", "tanks"): (0.49, 0.5),
+            ("r00000c00000", "lakes"): (0.1,),
+            ("r00000c00001", "tanks"): (None,),
+        }
+    )
     answers = asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
     with asyncio.Runner() as loop:
-        summary = SegmentStep(context, FakeSegmenter(), LooksAt(verifier=verifier, run=loop.run)).commit(image, answers)
+        summary = SegmentStep(context, FakeSegmenter(), LooksAt(verifier=verifier, run=loop.run)).commit(
+            image, answers
+        )
     assert (summary.found, summary.empty, summary.failed) == (2, 2, 0)
     assert verifier.asked == [("r00000c00000", "tanks"), ("r00000c00000", "lakes"), ("r00000c00001", "tanks")]
     record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
@@ -189,7 +237,13 @@ def test_a_verifier_rejects_masks_and_the_record_says_which(tmp_path: Path) -> N
     assert kept.verified == (None, 0.49, 0.5)
     assert [fragment.prompt_index for fragment in kept.fragments] == [2]
     gone = rows["r00000c00000", 1]
-    assert (gone.status, gone.reason, gone.verified, gone.prompts, gone.labels) == (TileStatus.EMPTY, Reason.VERIFIER, (0.1,), (BOX,), None)
+    assert (gone.status, gone.reason, gone.verified, gone.prompts, gone.labels) == (
+        TileStatus.EMPTY,
+        Reason.VERIFIER,
+        (0.1,),
+        (BOX,),
+        None,
+    )
     assert (rows["r00000c00001", 0].status, rows["r00000c00001", 0].verified) == (TileStatus.FOUND, (None,))
     assert (rows["r00001c00000", 1].reason, rows["r00001c00000", 1].verified) == (Reason.PROMPTER, ())
 
@@ -197,7 +251,9 @@ def test_a_verifier_rejects_masks_and_the_record_says_which(tmp_path: Path) -> N
 def test_a_prompt_without_a_mask_is_recorded_as_empty_with_a_reason(context: RunContext) -> None:
     image = make_image(context)
     points_only = Prompt(box_xyxy=None, points_xy=((5.0, 5.0),), point_labels=(1,))
-    answers = asyncio.run(PromptStep(context, FakePrompter({("r00000c00000", "tanks"): (points_only,)})).prompt(image))
+    answers = asyncio.run(
+        PromptStep(context, FakePrompter({("r00000c00000", "tanks"): (points_only,)})).prompt(image)
+    )
     summary = SegmentStep(context, FakeSegmenter()).commit(image, answers)
     assert (summary.found, summary.empty) == (0, 4)
     record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
@@ -205,7 +261,8 @@ def test_a_prompt_without_a_mask_is_recorded_as_empty_with_a_reason(context: Run
 
 
 def test_a_block_that_keeps_killing_its_process_is_given_up(context: RunContext) -> None:
-    image, journal = make_image(context), AttemptJournal(Path(context.run_dir) / ATTEMPTS)
+    image = make_image(context)
+    journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
     for _ in range(MAX_CRASHES):
         journal.begin("b00000_00000", "prompt")  # attempts of processes that died
     answers = asyncio.run(PromptStep(context, FakePrompter({})).prompt(image))
@@ -217,13 +274,18 @@ class FakeReader:
     """One pixel value everywhere; counts its reads, and ends the process of `kills`."""
 
     def __init__(self, kills: str = "") -> None:
-        self.kills, self.n_reads = kills, 0
+        self.kills = kills
+        self.n_reads = 0
 
     def read(self, block: BlockSpec) -> BlockImage:
         self.n_reads += 1
         if block.block_id == self.kills:
             os._exit(9)
-        return BlockImage(block=block, rgb=np.full((*block.read.shape, 3), 90, np.uint8), valid=np.ones(block.read.shape, bool))
+        return BlockImage(
+            block=block,
+            rgb=np.full((*block.read.shape, 3), 90, np.uint8),
+            valid=np.ones(block.read.shape, bool),
+        )
 
 
 _reads: TileReader = FakeReader()
@@ -231,16 +293,20 @@ _reads: TileReader = FakeReader()
 
 def test_reading_is_journalled_and_ends_with_the_read(context: RunContext) -> None:
     reader = FakeReader()
-    step, block = ReadStep(context, reader), make_image(context).block
+    step = ReadStep(context, reader)
+    block = make_image(context).block
     for _ in range(MAX_CRASHES + 2):
         assert step.read(block).rgb[0, 0].tolist() == [90, 90, 90]
-    assert reader.n_reads == MAX_CRASHES + 2, "a block that is read again after a success is not a block that kills"
+    assert reader.n_reads == MAX_CRASHES + 2, (
+        "a block that is read again after a success is not a block that kills"
+    )
     assert list((Path(context.run_dir) / ATTEMPTS).iterdir()) == []
 
 
 def test_a_block_that_keeps_killing_its_reader_is_given_up_and_its_tiles_say_so(context: RunContext) -> None:
     """Real deaths: two processes end inside the decoder, the third does not try."""
-    block, reader = make_image(context).block, FakeReader(kills="b00000_00000")
+    block = make_image(context).block
+    reader = FakeReader(kills="b00000_00000")
     for _ in range(MAX_CRASHES):
         pid = os.fork()
         if pid == 0:
@@ -264,25 +330,33 @@ def test_a_block_that_keeps_killing_its_reader_is_given_up_and_its_tiles_say_so(
 
 
 def test_a_lost_gpu_context_ends_the_process_and_the_journal_gives_the_block_up(context: RunContext) -> None:
-    """Ray would start a fresh process after each of these; the third attempt commits without asking the segmenter."""
+    """Ray would start a fresh process after each of these; the third attempt commits without asking the
+    segmenter.
+    """
     image = make_image(context)
     table = {(tile.tile_id, "tanks"): (BOX,) for tile in image.block.tiles}
     answers = asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
 
     class Lost(FakeSegmenter):
         def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
-            raise ModelError("SAM2's mask decoder failed: CUDA error: an illegal memory access", retryable=True)
+            raise ModelError(
+                "SAM2's mask decoder failed: CUDA error: an illegal memory access", retryable=True
+            )
 
     for _ in range(MAX_CRASHES):
         with pytest.raises(ModelError, match="CUDA error"):
             SegmentStep(context, Lost()).commit(image, answers)
-        assert not RunDir(context.run_dir).block("b00000_00000").exists(), "nothing of the block counts as done"
+        assert not RunDir(context.run_dir).block("b00000_00000").exists(), (
+            "nothing of the block counts as done"
+        )
     SegmentStep(context, Lost()).commit(image, answers)
     record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
     assert {(row.status, row.reason) for row in record.tiles} == {(TileStatus.FAILED, Reason.CRASHED)}
 
 
-def test_an_error_of_one_call_is_its_tiles_failure_and_the_next_tile_is_segmented(context: RunContext) -> None:
+def test_an_error_of_one_call_is_its_tiles_failure_and_the_next_tile_is_segmented(
+    context: RunContext,
+) -> None:
     image = make_image(context)
     table = {(tile.tile_id, "tanks"): (BOX,) for tile in image.block.tiles}
     answers = asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
@@ -300,7 +374,9 @@ def test_an_error_of_one_call_is_its_tiles_failure_and_the_next_tile_is_segmente
 
 
 def test_a_block_that_comes_again_is_worked_on_alone(context: RunContext) -> None:
-    """A death counts against every block in flight; alone on its second attempt, an innocent one gets through."""
+    """A death counts against every block in flight; alone on its second attempt, an innocent one gets
+    through.
+    """
     seen: list[tuple[str, int]] = []
     working = 0
 
@@ -316,9 +392,12 @@ def test_a_block_that_comes_again_is_worked_on_alone(context: RunContext) -> Non
     image = make_image(context)
     first, *others = image.block.tiles
     blocks = [
-        replace(image, block=replace(image.block, block_row=number, tiles=(tile,))) for number, tile in enumerate([first, *others[:2]])
+        replace(image, block=replace(image.block, block_row=number, tiles=(tile,)))
+        for number, tile in enumerate([first, *others[:2]])
     ]
-    AttemptJournal(Path(context.run_dir) / ATTEMPTS).begin(blocks[0].block.block_id, "prompt")  # its process died
+    AttemptJournal(Path(context.run_dir) / ATTEMPTS).begin(
+        blocks[0].block.block_id, "prompt"
+    )  # its process died
 
     async def ask_all() -> None:
         step = PromptStep(context, Watched({}))
@@ -330,7 +409,9 @@ def test_a_block_that_comes_again_is_worked_on_alone(context: RunContext) -> Non
 
 
 def test_a_tiles_status_never_hides_a_failure(context: RunContext) -> None:
-    found, empty, failed = TileStatus.FOUND, TileStatus.EMPTY, TileStatus.FAILED
+    found = TileStatus.FOUND
+    empty = TileStatus.EMPTY
+    failed = TileStatus.FAILED
     tiles = context.lattice.tiles_of_block(0, 0)
     pairs = [(empty, found), (found, failed), (empty, empty), (failed, empty)]
     rows = [
@@ -339,6 +420,13 @@ def test_a_tiles_status_never_hides_a_failure(context: RunContext) -> None:
         for index, status in enumerate(pair)
     ]
     summary = summarise(
-        BlockRecord(block_id="b00000_00000", fingerprint="f" * 64, tiles=tuple(rows), valid={}, n_embeddings=0, elapsed_s=0.0)
+        BlockRecord(
+            block_id="b00000_00000",
+            fingerprint="f" * 64,
+            tiles=tuple(rows),
+            valid={},
+            n_embeddings=0,
+            elapsed_s=0.0,
+        )
     )
     assert (summary.found, summary.empty, summary.failed) == (1, 1, 2)

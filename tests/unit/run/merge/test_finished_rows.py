@@ -32,6 +32,8 @@ def test_tallies_add_in_any_order() -> None:
             tally.add_rows(parts[i])
         results.append(tally.rows)
     assert results[0] == results[1]
-    assert results[0] == RowCounts(n_rows=5, n_objects=3, n_truncated=1, n_one_sided=1, at_seam=1, bounds=(0.0, 2.0, 3.0, 9.0))
+    assert results[0] == RowCounts(
+        n_rows=5, n_objects=3, n_truncated=1, n_one_sided=1, at_seam=1, bounds=(0.0, 2.0, 3.0, 9.0)
+    )
     assert join_bounds([None, None]) is None
     assert Tally().figures()["density"]["ratio"] is None

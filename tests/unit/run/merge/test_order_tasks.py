@@ -21,7 +21,11 @@ def test_edges_cut_the_curve_into_ranges_of_about_equal_size() -> None:
 def test_parts_hold_a_million_rows_each_over_any_ranges(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     assert instances.PART_ROWS == 1_000_000
     keys = part_keys([(1, "b", 700_000), (0, "a", 800_000), (2, "c", 600_000)])
-    assert [(key.part, key.first, key.last) for key in keys] == [(0, 0, 1_000_000), (1, 1_000_000, 2_000_000), (2, 2_000_000, 2_100_000)]
+    assert [(key.part, key.first, key.last) for key in keys] == [
+        (0, 0, 1_000_000),
+        (1, 1_000_000, 2_000_000),
+        (2, 2_000_000, 2_100_000),
+    ]
     assert [name for name, _ in keys[0].ranges] == ["a", "b", "c"]
     assert [(key.first, key.last) for key in part_keys([])] == [(0, 0)]
 

@@ -1,4 +1,6 @@
-"""Phase two on real files: same bytes for any super-tile, order and interruption; raster == vector; corrupt input is refused."""
+"""Phase two on real files: same bytes for any super-tile, order and interruption; raster == vector; corrupt
+input is refused.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from pipeline.write.run_dir import RunDir
 
 
 @given(st.integers(0, 2**32 - 1))
-@example(1763731001308)  # an object of one block whose tiles lie in several super-tiles, and are more than split_tiles
+@example(
+    1763731001308
+)  # an object of one block whose tiles lie in several super-tiles, and are more than split_tiles
 @settings(max_examples=4, deadline=None)
 def test_any_world_gives_the_same_bytes_and_raster_equals_vector(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -42,14 +46,18 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MergeJob]:
     rng = np.random.default_rng(8)
     truth = worlds.cc(np.kron(rng.integers(0, 4, (8, 10)), np.ones((6, 6), dtype=np.int64)))
     lattice = worlds.make_lattice(truth.shape, 10, 3, 2)
-    runs.write_records(folder, lattice, properties.disturb(worlds.cut(truth, lattice, mode="whole", seed=1), rng))
+    runs.write_records(
+        folder, lattice, properties.disturb(worlds.cut(truth, lattice, mode="whole", seed=1), rng)
+    )
     job = runs.job_for(folder, folder / "out", lattice)
     runs.merge(job)
     return folder, job
 
 
 @pytest.mark.parametrize("dies_at", [3, 9, 16])
-def test_killed_anywhere_and_started_again_gives_the_same_bytes(records: tuple[Path, MergeJob], tmp_path: Path, dies_at: int) -> None:
+def test_killed_anywhere_and_started_again_gives_the_same_bytes(
+    records: tuple[Path, MergeJob], tmp_path: Path, dies_at: int
+) -> None:
     folder, job = records
     mine = replace(job, out_dir=str(tmp_path), super_tile_tiles=2)
     with pytest.raises(KeyboardInterrupt):
@@ -79,7 +87,9 @@ def test_objects_of_many_tiles_come_in_parts(tmp_path: Path) -> None:
     outs = []
     for side in (2, 6):
         options = StitchOptions(split_tiles=10, part_tiles=4)
-        published = runs.merge(runs.job_for(tmp_path, tmp_path / f"s{side}", lattice, stitch=options, super_tile_tiles=side))
+        published = runs.merge(
+            runs.job_for(tmp_path, tmp_path / f"s{side}", lattice, stitch=options, super_tile_tiles=side)
+        )
         assert published.n_instances == (2,)
         outs.append(runs.result_bytes(tmp_path / f"s{side}"))
     assert outs[0] == outs[1]
@@ -88,7 +98,9 @@ def test_objects_of_many_tiles_come_in_parts(tmp_path: Path) -> None:
     assert (len(objects), objects.groups["Largest"]) == (2, [(0, 1 + 5 * 80 + 5), (0, 1 + 30 * 80 + 30)])
     assert (objects.px.smallest, objects.px.largest) == (16, 70 * 70 - 40 * 40)
     (ring,) = read_chips(RunDir(tmp_path / "s2"), [(0, 1 + 5 * 80 + 5)], lattice.grid)
-    assert (ring.area_px, ring.geometry.area, ring.geometry.geom_type) == (3300, 3300, "Polygon"), "the report shows parts as one object"
+    assert (ring.area_px, ring.geometry.area, ring.geometry.geom_type) == (3300, 3300, "Polygon"), (
+        "the report shows parts as one object"
+    )
     assert ring.n_tiles == 64 - 16, "sixteen tiles in the middle own no pixel of it"
     ring = frame[frame["n_parts"] == 4]
     assert ring["part_no"].tolist() == [0, 1, 2, 3]
@@ -127,15 +139,21 @@ def test_qa_counts_agreement_and_density(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [1, 2])
 def test_the_audit_is_counted_and_its_tables_go(tmp_path: Path, side: int) -> None:
-    """The two houses of tests/unit/stitch/test_contradictions.py, on disk; super-tiles of one tile and of both."""
+    """The two houses of tests/unit/stitch/test_contradictions.py, on disk; super-tiles of one tile and of
+    both.
+    """
     lattice = worlds.make_lattice((10, 20), 10, 4, 1)
-    left, right = np.zeros((10, 14), dtype=np.uint16), np.zeros((10, 14), dtype=np.uint16)
+    left = np.zeros((10, 14), dtype=np.uint16)
+    right = np.zeros((10, 14), dtype=np.uint16)
     left[2:5, 2:11], left[5:7, 2:6], left[7:10, 2:10] = 1, 2, 2
     right[2:5, :10], right[7:10, :10], right[2:10, 8:11] = 1, 1, 1
-    runs.write_records(tmp_path, lattice, worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right}))
+    runs.write_records(
+        tmp_path, lattice, worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right})
+    )
     qa = {}
     for audited in (False, True):
-        stitch, out = StitchOptions(audit=audited), tmp_path / f"out{audited:d}"
+        stitch = StitchOptions(audit=audited)
+        out = tmp_path / f"out{audited:d}"
         published = runs.merge(runs.job_for(tmp_path, out, lattice, stitch=stitch, super_tile_tiles=side))
         qa[audited] = published.qa["anything"]
         runs.assert_raster_equals_vector(out)
@@ -152,7 +170,11 @@ def test_rescued_objects_are_counted(tmp_path: Path) -> None:
     left = np.zeros((10, 12), dtype=np.uint16)
     left[3:7, 6:9] = 1
     runs.write_records(tmp_path, lattice, worlds.ArraySource(lattice=lattice, tiles={(0, 0): left}))
-    published = runs.merge(runs.job_for(tmp_path, tmp_path / "out", lattice, stitch=StitchOptions(rescue_share=0.7), super_tile_tiles=1))
+    published = runs.merge(
+        runs.job_for(
+            tmp_path, tmp_path / "out", lattice, stitch=StitchOptions(rescue_share=0.7), super_tile_tiles=1
+        )
+    )
     qa = published.qa["anything"]
     assert (qa["ghosts"], qa["objects"], qa["rescued"], qa["one_sided"]) == (1, 1, 1, 1)
     frame = runs.assert_raster_equals_vector(tmp_path / "out")
@@ -178,7 +200,9 @@ def test_a_missing_record_and_a_torn_one_are_named(records: tuple[Path, MergeJob
         runs.merge(replace(mine, fingerprint="cd" * 32))
 
 
-def test_a_torn_intermediate_table_is_refused_and_never_half_believed(records: tuple[Path, MergeJob], tmp_path: Path) -> None:
+def test_a_torn_intermediate_table_is_refused_and_never_half_believed(
+    records: tuple[Path, MergeJob], tmp_path: Path
+) -> None:
     _, job = records
     mine = replace(job, out_dir=str(tmp_path), super_tile_tiles=2)
     for key in mine.super_keys():
@@ -191,7 +215,9 @@ def test_a_torn_intermediate_table_is_refused_and_never_half_believed(records: t
 
 @pytest.mark.parametrize("what", ["a folder", "all of it", "a file"])
 def test_pieces_that_are_gone_are_missed(tmp_path: Path, what: str) -> None:
-    """Somebody removes them between painting and dissolving: an object over four blocks would be published as none."""
+    """Somebody removes them between painting and dissolving: an object over four blocks would be published as
+    none.
+    """
     truth = np.zeros((20, 20), dtype=np.int64)
     truth[6:14, 6:14] = 1
     lattice = worlds.make_lattice(truth.shape, 10, 2, 1)
@@ -202,14 +228,21 @@ def test_pieces_that_are_gone_are_missed(tmp_path: Path, what: str) -> None:
     def losing(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
         yield from run_here(task, job, keys)
         if task is paint_tasks.paint_block:
-            gone = {"a folder": pieces, "all of it": job.run_dir.merge, "a file": pieces / "b00001_00000.arrow"}[what]
+            gone = {
+                "a folder": pieces,
+                "all of it": job.run_dir.merge,
+                "a file": pieces / "b00001_00000.arrow",
+            }[what]
             if gone.is_dir():
                 shutil.rmtree(gone)
             else:
                 gone.unlink()
 
     left = 3 if what == "a file" else 0
-    with pytest.raises(RecordError, match=rf"pieces/0 must hold the pieces of 4 blocks, and has {left} files.*start the merge again"):
+    with pytest.raises(
+        RecordError,
+        match=rf"pieces/0 must hold the pieces of 4 blocks, and has {left} files.*start the merge again",
+    ):
         publish_merge(job, note=lambda _: None, run_tasks=losing)
 
 
@@ -242,7 +275,9 @@ def test_ranges_and_parts_give_the_order_of_one_sort(
 ORIGINAL = order_tasks.range_edges
 
 
-def test_shards_are_written_by_blocks_that_were_looked_at_alone(records: tuple[Path, MergeJob], tmp_path: Path) -> None:
+def test_shards_are_written_by_blocks_that_were_looked_at_alone(
+    records: tuple[Path, MergeJob], tmp_path: Path
+) -> None:
     _, job = records
     inside = np.zeros_like(job.inside)
     inside[:2, :2] = True

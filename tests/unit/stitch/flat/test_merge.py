@@ -1,4 +1,6 @@
-"""The whole merge against whole-image answers: exactness for every tiling, order freedom, raster == vector, canaries."""
+"""The whole merge against whole-image answers: exactness for every tiling, order freedom, raster == vector,
+canaries.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,18 @@ def side_for(core: int) -> int:
     return min(33, 8 * core)
 
 
-@given(seed=st.integers(0, 2**32 - 1), kind=KIND, mode=MODE, core=st.integers(1, 17), halo=st.integers(1, 5), k=st.integers(1, 3))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=KIND,
+    mode=MODE,
+    core=st.integers(1, 17),
+    halo=st.integers(1, 5),
+    k=st.integers(1, 3),
+)
 @settings(max_examples=250, deadline=None)
-def test_oracle_is_exact_for_every_tiling(worlds: SimpleNamespace, seed: int, kind: str, mode: str, core: int, halo: int, k: int) -> None:
+def test_oracle_is_exact_for_every_tiling(
+    worlds: SimpleNamespace, seed: int, kind: str, mode: str, core: int, halo: int, k: int
+) -> None:
     truth = worlds.random_world(np.random.default_rng(seed), kind, side_for(core))
     lattice = worlds.make_lattice(truth.shape, core, halo, k)
     options = StitchOptions(complete_first=bool(seed % 3))
@@ -43,9 +54,17 @@ def test_oracle_is_exact_for_every_tiling(worlds: SimpleNamespace, seed: int, ki
     assert not merge.instances.one_sided.any()
 
 
-@given(seed=st.integers(0, 2**32 - 1), kind=KIND, core=st.integers(3, 17), halo=st.integers(1, 5), k=st.integers(1, 3))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=KIND,
+    core=st.integers(3, 17),
+    halo=st.integers(1, 5),
+    k=st.integers(1, 3),
+)
 @settings(max_examples=40, deadline=None)
-def test_raster_and_polygons_agree_to_the_pixel(worlds: SimpleNamespace, seed: int, kind: str, core: int, halo: int, k: int) -> None:
+def test_raster_and_polygons_agree_to_the_pixel(
+    worlds: SimpleNamespace, seed: int, kind: str, core: int, halo: int, k: int
+) -> None:
     rng = np.random.default_rng(seed)
     truth = worlds.random_world(rng, kind, side_for(core))
     lattice = worlds.make_lattice(truth.shape, core, halo, k)
@@ -64,7 +83,10 @@ def test_raster_and_polygons_agree_to_the_pixel(worlds: SimpleNamespace, seed: i
     np.testing.assert_array_equal(shapely.bounds(shapes[order]).reshape(-1, 4), rows.window[:, [1, 0, 3, 2]])
     if ids.size:
         burnt = rasterio.features.rasterize(
-            [(s, n + 1) for n, s in enumerate(shapes[order])], out_shape=image.shape, transform=rasterio.Affine.identity(), dtype="int32"
+            [(s, n + 1) for n, s in enumerate(shapes[order])],
+            out_shape=image.shape,
+            transform=rasterio.Affine.identity(),
+            dtype="int32",
         )
         np.testing.assert_array_equal(np.append(np.uint64(0), rows.instance_id)[burnt], image)
         assert shapely.union_all(shapes).area == shapes_area(shapes), "no two instances overlap"
@@ -85,10 +107,16 @@ def test_order_of_records_and_block_size_change_nothing(worlds: SimpleNamespace,
     results = []
     for seed, k in ((0, 1), (1, 2), (2, 3), (3, 50)):
         lattice = worlds.make_lattice(truth.shape, 13, 3, k)
-        source = disturb(worlds.cut(truth, lattice, mode="whole", seed=5), np.random.default_rng(11), blind=0.0)
+        source = disturb(
+            worlds.cut(truth, lattice, mode="whole", seed=5), np.random.default_rng(11), blind=0.0
+        )
         source.seed = seed
         merge = merge_region(lattice, source, OPTIONS, mode=mode)
-        wkb = sorted((int(i), shapely.to_wkb(g)) for ids, shapes in merge.polygons() for i, g in zip(ids, shapes, strict=True))
+        wkb = sorted(
+            (int(i), shapely.to_wkb(g))
+            for ids, shapes in merge.polygons()
+            for i, g in zip(ids, shapes, strict=True)
+        )
         columns = [getattr(merge.instances, name).tobytes() for name in merge.instances.__slots__]
         results.append((worlds.raster(merge).tobytes(), columns, wkb, merge.stats))
     assert len(results[0][2]) > 3
@@ -98,12 +126,16 @@ def test_order_of_records_and_block_size_change_nothing(worlds: SimpleNamespace,
 
 @given(seed=st.integers(0, 2**32 - 1), core=st.integers(3, 17), halo=st.integers(1, 5))
 @settings(max_examples=40, deadline=None)
-def test_no_pixel_of_another_owner_is_overwritten_under_noise(worlds: SimpleNamespace, seed: int, core: int, halo: int) -> None:
+def test_no_pixel_of_another_owner_is_overwritten_under_noise(
+    worlds: SimpleNamespace, seed: int, core: int, halo: int
+) -> None:
     rng = np.random.default_rng(seed)
     truth = worlds.random_world(rng, "rectangles", side_for(core))
     lattice = worlds.make_lattice(truth.shape, core, halo)
     source = disturb(worlds.cut(truth, lattice, mode="whole", seed=seed), rng, blind=0.0)
-    stitched = worlds.raster(merge_region(lattice, source, StitchOptions(complete_first=False), mode="instances"))
+    stitched = worlds.raster(
+        merge_region(lattice, source, StitchOptions(complete_first=False), mode="instances")
+    )
     complete = worlds.raster(merge_region(lattice, source, OPTIONS, mode="instances"))
     owned = np.zeros(truth.shape, dtype=np.bool_)
     for key, labels in source.tiles.items():
@@ -128,7 +160,16 @@ SHAPES = {
 @pytest.mark.parametrize("mode", ["whole", "pieces"])
 def test_awkward_shapes_come_out_as_one(worlds: SimpleNamespace, name: str, mode: str) -> None:
     shape = np.array([[c == "X" for c in row] for row in SHAPES[name]], dtype=np.int64)
-    for scale, core, halo in ((1, 1, 1), (1, 2, 1), (1, 3, 2), (2, 3, 1), (2, 5, 3), (2, 4, 7), (3, 5, 1), (3, 8, 2)):
+    for scale, core, halo in (
+        (1, 1, 1),
+        (1, 2, 1),
+        (1, 3, 2),
+        (2, 3, 1),
+        (2, 5, 3),
+        (2, 4, 7),
+        (3, 5, 1),
+        (3, 8, 2),
+    ):
         truth = np.pad(np.kron(shape, np.ones((scale, scale), dtype=np.int64)), 2)
         lattice = worlds.make_lattice(truth.shape, core, halo)
         merge = merge_region(lattice, worlds.cut(truth, lattice, mode=mode), OPTIONS, mode="instances")
@@ -136,7 +177,9 @@ def test_awkward_shapes_come_out_as_one(worlds: SimpleNamespace, name: str, mode
 
 
 def test_canaries_at_seams_and_corners(worlds: SimpleNamespace) -> None:
-    """One object over each seam direction, over a four-tile corner, larger than a tile, at the border; two abutting on a seam."""
+    """One object over each seam direction, over a four-tile corner, larger than a tile, at the border; two
+    abutting on a seam.
+    """
     truth = np.zeros((40, 40), dtype=np.int64)
     truth[2:5, 7:13] = 1  # over a vertical seam (columns 10)
     truth[7:13, 2:5] = 2  # over a horizontal seam
@@ -160,7 +203,9 @@ def test_canaries_at_seams_and_corners(worlds: SimpleNamespace) -> None:
 def test_nothing_matches_above_tau_one(worlds: SimpleNamespace) -> None:
     truth = np.ones((12, 20), dtype=np.int64)
     lattice = worlds.make_lattice(truth.shape, 10, 2)
-    merge = merge_region(lattice, worlds.cut(truth, lattice, mode="whole"), StitchOptions(tau=1.01), mode="instances")
+    merge = merge_region(
+        lattice, worlds.cut(truth, lattice, mode="whole"), StitchOptions(tau=1.01), mode="instances"
+    )
     assert merge.instances.area_px.tolist() == [100, 100, 20, 20]
     assert merge.instances.truncated.all(), "each part goes on beyond its read window and found no partner"
     assert merge.stats.n_edges == 0
@@ -212,15 +257,21 @@ def test_a_ghost_that_its_owner_missed_is_dropped(worlds: SimpleNamespace) -> No
 
 
 @pytest.mark.parametrize(("share", "shown"), [(0.8, True), (0.9, False)])
-def test_a_ghost_is_rescued_when_enough_of_it_is_free(worlds: SimpleNamespace, share: float, shown: bool) -> None:
-    """3 x 5 px in the halo of the left tile; the owner on the right saw something else on 2 of them, and not this."""
+def test_a_ghost_is_rescued_when_enough_of_it_is_free(
+    worlds: SimpleNamespace, share: float, shown: bool
+) -> None:
+    """3 x 5 px in the halo of the left tile; the owner on the right saw something else on 2 of them, and not
+    this.
+    """
     lattice = worlds.make_lattice((10, 20), 10, 9)
-    left, right = np.zeros((10, 19), dtype=np.uint16), np.zeros((10, 19), dtype=np.uint16)
+    left = np.zeros((10, 19), dtype=np.uint16)
+    right = np.zeros((10, 19), dtype=np.uint16)
     left[4:7, 11:16] = 1
     right[6:8, 14:15], right[6:8, 13:14] = 1, 1  # rows 6 and 7, columns 14 and 15 of the region
     source = worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right})
     merge = merge_region(lattice, source, StitchOptions(rescue_share=share), mode="instances")
-    other, rescued = 1 + 6 * 20 + 14, GHOST + 1 + 1
+    other = 1 + 6 * 20 + 14
+    rescued = GHOST + 1 + 1
     expected = np.zeros((10, 20), dtype=np.uint64)
     if shown:
         expected[4:7, 11:16] = rescued
@@ -228,17 +279,25 @@ def test_a_ghost_is_rescued_when_enough_of_it_is_free(worlds: SimpleNamespace, s
     np.testing.assert_array_equal(worlds.raster(merge), expected)
     assert merge.instances.instance_id.tolist() == ([other, rescued] if shown else [other])
     assert merge.instances.one_sided.tolist() == ([False, True] if shown else [False])
-    alone = merge_region(lattice, source, StitchOptions(rescue_share=share, complete_first=False), mode="instances")
+    alone = merge_region(
+        lattice, source, StitchOptions(rescue_share=share, complete_first=False), mode="instances"
+    )
     assert alone.instances.instance_id.tolist() == [other], "cores alone show what their owners saw"
 
 
-@pytest.mark.parametrize(("right_score", "trusted", "painted_from"), [(60000, 4, "right"), (30000, 4, "left"), (60000, 30000, "left")])
+@pytest.mark.parametrize(
+    ("right_score", "trusted", "painted_from"),
+    [(60000, 4, "right"), (30000, 4, "left"), (60000, 30000, "left")],
+)
 def test_the_better_score_is_painted_among_trusted_views(
     worlds: SimpleNamespace, right_score: int, trusted: int, painted_from: str
 ) -> None:
-    """Both tiles see the object whole: the left one 9 px from its border, a pixel too large, the right one 5 px from its own."""
+    """Both tiles see the object whole: the left one 9 px from its border, a pixel too large, the right one 5
+    px from its own.
+    """
     lattice = worlds.make_lattice((30, 40), 20, 12)
-    left, right = np.zeros((30, 32), dtype=np.uint16), np.zeros((30, 32), dtype=np.uint16)
+    left = np.zeros((30, 32), dtype=np.uint16)
+    right = np.zeros((30, 32), dtype=np.uint16)
     left[5:10, 12:23], right[5:9, 5:14] = 1, 1
     source = worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right})
     source.scores = {(0, 0): [50000], (0, 1): [right_score]}
@@ -254,7 +313,9 @@ def test_the_better_score_is_painted_among_trusted_views(
 
 def test_dropping_one_tile_changes_nothing_far_away(worlds: SimpleNamespace) -> None:
     rng = np.random.default_rng(3)
-    truth = worlds.cc(np.kron(rng.integers(0, 3, (30, 30)), np.ones((2, 2), dtype=np.int64)) * (rng.random((60, 60)) < 0.8))
+    truth = worlds.cc(
+        np.kron(rng.integers(0, 3, (30, 30)), np.ones((2, 2), dtype=np.int64)) * (rng.random((60, 60)) < 0.8)
+    )
     lattice = worlds.make_lattice(truth.shape, 12, 3)
     truth[:, 33] = 0  # keeps objects shorter than the distance looked at
     truth[27, :] = 0
@@ -324,11 +385,15 @@ def test_contradicting_records_are_refused(worlds: SimpleNamespace) -> None:
 
 
 def test_tiles_are_read_a_bounded_number_of_times(worlds: SimpleNamespace) -> None:
-    truth = worlds.cc(np.kron(np.random.default_rng(0).integers(0, 3, (24, 24)), np.ones((4, 4), dtype=np.int64)))
+    truth = worlds.cc(
+        np.kron(np.random.default_rng(0).integers(0, 3, (24, 24)), np.ones((4, 4), dtype=np.int64))
+    )
     lattice = worlds.make_lattice(truth.shape, 8, 2, 4)
     source = worlds.cut(truth, lattice, mode="whole")
     merge_region(lattice, source, OPTIONS, mode="instances")
-    assert source.reads < 2 * 2.6 * len(worlds.all_tiles(lattice)), "two passes; (K + 2)^2 tiles per K^2 at most"
+    assert source.reads < 2 * 2.6 * len(worlds.all_tiles(lattice)), (
+        "two passes; (K + 2)^2 tiles per K^2 at most"
+    )
 
 
 def test_empty_region(worlds: SimpleNamespace) -> None:

@@ -13,7 +13,8 @@ from pipeline.stitch.trace import polygonise
 
 def prepare(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = int(image.max())
-    bounds, area = np.zeros((n + 1, 4), dtype=np.int64), np.zeros(n + 1, dtype=np.int64)
+    bounds = np.zeros((n + 1, 4), dtype=np.int64)
+    area = np.zeros(n + 1, dtype=np.int64)
     for number in range(1, n + 1):
         rows, cols = np.nonzero(image == number)
         bounds[number] = rows.min(), cols.min(), rows.max() + 1, cols.max() + 1
@@ -47,6 +48,8 @@ def test_equal_to_tracing_the_whole(worlds: SimpleNamespace) -> None:
         return image[lattice.block_core(row, col).slices_in(lattice.grid.window)]
 
     batches = list(stream_polygons(lattice, paint, *prepare(image)))
-    got = {int(n): shapely.to_wkb(g) for numbers, shapes in batches for n, g in zip(numbers, shapes, strict=True)}
+    got = {
+        int(n): shapely.to_wkb(g) for numbers, shapes in batches for n, g in zip(numbers, shapes, strict=True)
+    }
     numbers, shapes, _ = polygonise(image, (0, 0))
     assert got == {int(n): shapely.to_wkb(g) for n, g in zip(numbers, shapes, strict=True)}

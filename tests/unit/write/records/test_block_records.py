@@ -73,8 +73,11 @@ def prompts(draw: st.DrawFn) -> Prompt:
 
 @st.composite
 def fragments(draw: st.DrawFn) -> Fragment:
-    row0, col0 = draw(st.integers(0, 2**40)), draw(st.integers(0, 2**40))
-    window = Window(row0=row0, col0=col0, row1=row0 + draw(st.integers(0, 9)), col1=col0 + draw(st.integers(0, 9)))
+    row0 = draw(st.integers(0, 2**40))
+    col0 = draw(st.integers(0, 2**40))
+    window = Window(
+        row0=row0, col0=col0, row1=row0 + draw(st.integers(0, 9)), col1=col0 + draw(st.integers(0, 9))
+    )
     return Fragment(
         local=draw(st.integers(1, 65535)),
         prompt_index=draw(st.integers(0, 1000)),
@@ -90,7 +93,11 @@ def fragments(draw: st.DrawFn) -> Fragment:
 
 @st.composite
 def records(draw: st.DrawFn) -> tuple[TileLattice, BlockRecord]:
-    lattice = lattice_of(grid_of(draw(st.integers(1, 30)), draw(st.integers(1, 30))), tile_px=draw(st.integers(4, 12)), halo_px=1)
+    lattice = lattice_of(
+        grid_of(draw(st.integers(1, 30)), draw(st.integers(1, 30))),
+        tile_px=draw(st.integers(4, 12)),
+        halo_px=1,
+    )
     tiles = [tile for tile in lattice.tiles_of_block(0, 0) if draw(st.booleans())]
     rows = []
     for tile in tiles:
@@ -116,10 +123,21 @@ def records(draw: st.DrawFn) -> tuple[TileLattice, BlockRecord]:
             )
     valid = {tile.tile_id: draw(hnp.arrays(np.bool_, tile.core.shape)) for tile in tiles}
     elapsed = draw(st.floats(0, 1e6))
-    return lattice, BlockRecord(block_id="b00000_00000", fingerprint=FP, tiles=tuple(rows), valid=valid, n_embeddings=3, elapsed_s=elapsed)
+    return lattice, BlockRecord(
+        block_id="b00000_00000",
+        fingerprint=FP,
+        tiles=tuple(rows),
+        valid=valid,
+        n_embeddings=3,
+        elapsed_s=elapsed,
+    )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(records())
 def test_any_record_survives(tmp_path: Path, made: tuple[TileLattice, BlockRecord]) -> None:
     lattice, record = made
@@ -135,17 +153,21 @@ def test_seam_strips_of_neighbours_cover_the_same_pixels(run_dir: RunDir) -> Non
     for side in SIDES:
         blobs = read_strip_blobs(path, FP, query_index=0, side=side)
         for row in record.tiles:
-            key, window = (row.tile.tile_row, row.tile.tile_col), seam_window(LATTICE, row.tile, side)
+            key = (row.tile.tile_row, row.tile.tile_col)
+            window = seam_window(LATTICE, row.tile, side)
             if row.query_index != 0:
                 continue
             if row.labels is None or window is None:
                 assert key not in blobs
             else:
-                np.testing.assert_array_equal(decode_labels(blobs[key]), row.labels[window.slices_in(row.tile.read)])
+                np.testing.assert_array_equal(
+                    decode_labels(blobs[key]), row.labels[window.slices_in(row.tile.read)]
+                )
 
 
 def test_seams_are_two_halos_wide_symmetric_and_absent_at_the_border() -> None:
-    left, right = LATTICE.tile(1, 1), LATTICE.tile(1, 2)
+    left = LATTICE.tile(1, 1)
+    right = LATTICE.tile(1, 2)
     seam = seam_window(LATTICE, left, "e")
     assert seam == seam_window(LATTICE, right, "w")
     assert seam == Window(row0=7, col0=17, row1=23, col1=23)  # by hand: core 10, halo 3, columns 20 +- 3
@@ -192,7 +214,9 @@ def test_a_flipped_byte_never_gives_another_record(run_dir: RunDir) -> None:
     assert noticed > 50
 
 
-def test_missing_foreign_renamed_and_other_version_files_are_named(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_foreign_renamed_and_other_version_files_are_named(
+    run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(RecordError, match=r"b00007_00000\.parquet is missing"):
         read_block_record(run_dir.block("b00007_00000"), FP)
     path = write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
@@ -215,7 +239,11 @@ def test_only_whole_records_of_this_run_are_done(run_dir: RunDir) -> None:
     assert done_blocks(run_dir, FP).done == frozenset()
     write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
     run_dir.block("b00000_00001").write_bytes(b"")
-    write_block_record(run_dir, replace(mixed_record(LATTICE, fingerprint="0" * 64), block_id="b00000_00002"), lattice=LATTICE)
+    write_block_record(
+        run_dir,
+        replace(mixed_record(LATTICE, fingerprint="0" * 64), block_id="b00000_00002"),
+        lattice=LATTICE,
+    )
     (run_dir.blocks / ".b00000_00003.parquet.abc.tmp").write_bytes(b"half")
     found = done_blocks(run_dir, FP)
     assert found.done == {"b00000_00000"}
@@ -231,7 +259,11 @@ def test_only_standard_arrow_types_are_stored(run_dir: RunDir) -> None:
 def test_a_gate_and_a_verifier_add_their_columns_and_nobody_else_has_them(tmp_path: Path) -> None:
     plain = mixed_record(LATTICE)
     assert pq.read_schema(pa.BufferReader(record_to_bytes(plain, lattice=LATTICE))).names == SCHEMA.names
-    gated = (replace(plain.tiles[0], gate_p=0.75, audited=True), replace(plain.tiles[1], gate_p=0.1), *plain.tiles[2:])
+    gated = (
+        replace(plain.tiles[0], gate_p=0.75, audited=True),
+        replace(plain.tiles[1], gate_p=0.1),
+        *plain.tiles[2:],
+    )
     both = (replace(gated[0], verified=(0.9, None)), *gated[1:])
     for tiles, names in ((gated, ["gate_p", "audited"]), (both, ["gate_p", "audited", "verified"])):
         record = replace(plain, tiles=tiles)
@@ -239,16 +271,23 @@ def test_a_gate_and_a_verifier_add_their_columns_and_nobody_else_has_them(tmp_pa
         assert pq.read_schema(path).names == [*SCHEMA.names, *names]
         assert_same_record(read_block_record(path, FP), record)
         for rows in (read_summaries(path, FP).tiles, read_counts(path, FP).tiles):
-            assert [(row.gate_p, row.audited, row.verified) for row in rows] == [(t.gate_p, t.audited, t.verified) for t in tiles]
+            assert [(row.gate_p, row.audited, row.verified) for row in rows] == [
+                (t.gate_p, t.audited, t.verified) for t in tiles
+            ]
 
 
 def test_the_golden_record_is_still_readable() -> None:
-    assert_same_record(read_block_record(GOLDEN / "blocks" / "b00000_00000.parquet", FP), mixed_record(LATTICE))
+    assert_same_record(
+        read_block_record(GOLDEN / "blocks" / "b00000_00000.parquet", FP), mixed_record(LATTICE)
+    )
 
 
 def test_texts_that_utf8_or_prudence_forbid_are_made_storable(run_dir: RunDir) -> None:
     record = mixed_record(LATTICE)
-    rows = (replace(record.tiles[0], reply="a\ud800b", error="403 https://h/a.tif?sig=SECRET"), *record.tiles[1:])
+    rows = (
+        replace(record.tiles[0], reply="a\ud800b", error="403 https://h/a.tif?sig=SECRET"),
+        *record.tiles[1:],
+    )
     back = read_block_record(write_block_record(run_dir, replace(record, tiles=rows), lattice=LATTICE), FP)
     assert back.tiles[0].reply == "a?b"
     assert back.tiles[0].error == "403 https://h/a.tif"
@@ -257,11 +296,14 @@ def test_texts_that_utf8_or_prudence_forbid_are_made_storable(run_dir: RunDir) -
 @pytest.mark.parametrize("fault", ["twice", "labels", "validity", "no validity", "lattice"])
 def test_a_record_that_contradicts_itself_is_not_written(run_dir: RunDir, fault: str) -> None:
     record = mixed_record(LATTICE)
-    first, rest = record.tiles[0], record.tiles[1:]
+    first = record.tiles[0]
+    rest = record.tiles[1:]
     faulty = {
         "twice": replace(record, tiles=(first, *record.tiles)),
         "labels": replace(record, tiles=(replace(first, labels=np.zeros((3, 3), dtype=np.uint16)), *rest)),
-        "validity": replace(record, valid={**record.valid, first.tile.tile_id: np.ones((2, 2), dtype=np.bool_)}),
+        "validity": replace(
+            record, valid={**record.valid, first.tile.tile_id: np.ones((2, 2), dtype=np.bool_)}
+        ),
         "no validity": replace(record, valid={}),
         "lattice": replace(record, tiles=(replace(first, tile=replace(first.tile, tile_col=1)), *rest)),
     }[fault]
@@ -277,7 +319,17 @@ def test_counts_are_those_of_the_whole_record(tmp_path: Path) -> None:
     assert (counts.block_id, counts.n_embeddings) == (record.block_id, record.n_embeddings)
     for got, row in zip(counts.tiles, record.tiles, strict=True):
         assert (got.n_prompts, got.n_fragments) == (len(row.prompts), len(row.fragments))
-        for name in ("tile", "query_index", "status", "reason", "error", "n_dropped", "truncated_reply", "n_calls", "valid_px"):
+        for name in (
+            "tile",
+            "query_index",
+            "status",
+            "reason",
+            "error",
+            "n_dropped",
+            "truncated_reply",
+            "n_calls",
+            "valid_px",
+        ):
             assert getattr(got, name) == getattr(row, name), name
     assert any(got.n_fragments for got in counts.tiles)
     path.write_bytes(path.read_bytes()[:-9])

@@ -50,12 +50,16 @@ def test_a_damaged_blob_raises_value_error_or_gives_an_image_of_its_header(data:
     if data.draw(st.booleans()):
         blob = blob[: data.draw(st.integers(0, len(blob) - 1))]
     else:
-        blob[data.draw(st.integers(0, 15))] ^= data.draw(st.integers(1, 255))  # the header; pages have checksums for the rest
+        blob[data.draw(st.integers(0, 15))] ^= data.draw(
+            st.integers(1, 255)
+        )  # the header; pages have checksums for the rest
     try:
         image = decode_labels(bytes(blob))
     except ValueError:
         return
-    assert image.size == 64  # a header that swaps height and width of equal area cannot be told from a good one
+    assert (
+        image.size == 64
+    )  # a header that swaps height and width of equal area cannot be told from a good one
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 2), dtype=np.int32), np.zeros(4, dtype=np.uint16)])

@@ -31,7 +31,9 @@ class _Summary(Protocol):
 
 
 def source_of(run_dir: RunDir, query_index: int = 0, *, block_cache_bytes: int = 2**20) -> RecordSource:
-    return RecordSource(run_dir, LATTICE, fingerprint=FP, query_index=query_index, block_cache_bytes=block_cache_bytes)
+    return RecordSource(
+        run_dir, LATTICE, fingerprint=FP, query_index=query_index, block_cache_bytes=block_cache_bytes
+    )
 
 
 @pytest.fixture
@@ -51,7 +53,9 @@ def test_it_has_the_shape_that_the_merge_asks_for(run_dir: RunDir) -> None:
 
 
 def test_each_query_sees_its_own_tiles(run_dir: RunDir) -> None:
-    rows = {(row.tile.tile_row, row.tile.tile_col, row.query_index): row for row in mixed_record(LATTICE).tiles}
+    rows = {
+        (row.tile.tile_row, row.tile.tile_col, row.query_index): row for row in mixed_record(LATTICE).tiles
+    }
     for query, found in ((0, [(0, 0), (0, 1)]), (1, [(0, 1), (1, 1)])):
         source = source_of(run_dir, query)
         assert [(s.tile_row, s.tile_col) for s in source.records()] == found
@@ -66,7 +70,12 @@ def test_failed_and_unplanned_tiles_are_not_paintable(run_dir: RunDir) -> None:
     want = np.zeros((4, 5), dtype=np.uint8)
     want[:2, :2] = [[TileFate.FOUND, TileFate.FOUND], [TileFate.LOOKED_AT, TileFate.FAILED]]
     np.testing.assert_array_equal(source.fates, want)
-    assert [source.paintable(0, 0), source.paintable(1, 0), source.paintable(1, 1), source.paintable(3, 4)] == [True, True, False, False]
+    assert [
+        source.paintable(0, 0),
+        source.paintable(1, 0),
+        source.paintable(1, 1),
+        source.paintable(3, 4),
+    ] == [True, True, False, False]
     assert source.labels(1, 0) is None
     assert source.labels(1, 1) is None
     assert source.labels(3, 4) is None
@@ -75,9 +84,17 @@ def test_failed_and_unplanned_tiles_are_not_paintable(run_dir: RunDir) -> None:
 
 @pytest.mark.parametrize(
     ("reason", "judged"),
-    [(Reason.PROMPTER, True), (Reason.GATE, True), (Reason.VERIFIER, True), (Reason.NODATA, False), (Reason.CLOUD, False)],
+    [
+        (Reason.PROMPTER, True),
+        (Reason.GATE, True),
+        (Reason.VERIFIER, True),
+        (Reason.NODATA, False),
+        (Reason.CLOUD, False),
+    ],
 )
-def test_only_tiles_that_somebody_judged_count_as_background(tmp_path: Path, reason: Reason, judged: bool) -> None:
+def test_only_tiles_that_somebody_judged_count_as_background(
+    tmp_path: Path, reason: Reason, judged: bool
+) -> None:
     row = plain_tile(LATTICE, 0, 0, TileStatus.EMPTY, reason)
     valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_)}
     record = BlockRecord(block_id="b00000_00000", fingerprint=FP, tiles=(row,), valid=valid)
@@ -102,9 +119,15 @@ def test_memory_stays_within_the_budget_and_answers_stay_the_same(tmp_path: Path
     lattice = lattice_of(grid_of(400, 40))
     want: dict[tuple[int, int], NDArray[np.uint16] | None] = {}
     for block_col in range(lattice.n_block_cols):
-        rows = tuple(found_tile(lattice, t.tile_row, t.tile_col) for t in lattice.tiles_of_block(0, block_col))
+        rows = tuple(
+            found_tile(lattice, t.tile_row, t.tile_col) for t in lattice.tiles_of_block(0, block_col)
+        )
         valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_) for row in rows}
-        write_block_record(run, BlockRecord(block_id=f"b00000_{block_col:05d}", fingerprint=FP, tiles=rows, valid=valid), lattice=lattice)
+        write_block_record(
+            run,
+            BlockRecord(block_id=f"b00000_{block_col:05d}", fingerprint=FP, tiles=rows, valid=valid),
+            lattice=lattice,
+        )
         want |= {(row.tile.tile_row, row.tile.tile_col): row.labels for row in rows}
     budget = 1500
     source = RecordSource(run, lattice, fingerprint=FP, query_index=0, block_cache_bytes=budget)
@@ -132,11 +155,14 @@ def test_a_tile_without_validity_is_a_damaged_record(tmp_path: Path, monkeypatch
 
 
 def test_records_come_from_all_blocks_once(tmp_path: Path) -> None:
-    run, record = RunDir(tmp_path), mixed_record(LATTICE)
+    run = RunDir(tmp_path)
+    record = mixed_record(LATTICE)
     write_block_record(run, record, lattice=LATTICE)
     other = found_tile(LATTICE, 2, 4)
     valid = {other.tile.tile_id: np.ones(other.tile.core.shape, dtype=np.bool_)}
-    write_block_record(run, replace(record, block_id="b00001_00002", tiles=(other,), valid=valid), lattice=LATTICE)
+    write_block_record(
+        run, replace(record, block_id="b00001_00002", tiles=(other,), valid=valid), lattice=LATTICE
+    )
     found = [(s.tile_row, s.tile_col) for s in source_of(run).records()]
     assert found == [(0, 0), (0, 1), (2, 4)]
 
@@ -148,19 +174,39 @@ def test_fragments_of_a_block_are_the_columns_of_its_records(run_dir: RunDir) ->
         want = [(s.tile_row, s.tile_col, f) for s in source.records() for f in s.fragments]
         assert columns["tile_row"].tolist() == [row for row, _, _ in want]
         assert columns["tile_col"].tolist() == [col for _, col, _ in want]
-        for name in ("local", "prompt_index", "score_q", "full_px", "core_px", "anchor", "censored", "margin"):
+        for name in (
+            "local",
+            "prompt_index",
+            "score_q",
+            "full_px",
+            "core_px",
+            "anchor",
+            "censored",
+            "margin",
+        ):
             assert columns[name].tolist() == [getattr(f, name) for _, _, f in want], name
             assert columns[name].dtype == np.int64
         for name in ("row0", "col0", "row1", "col1"):
             assert columns[name].tolist() == [getattr(f.window, name) for _, _, f in want], name
-    assert all(values.size == 0 for values in source_of(run_dir).fragments(1, 2).values()), "a block without a record"
+    assert all(values.size == 0 for values in source_of(run_dir).fragments(1, 2).values()), (
+        "a block without a record"
+    )
 
 
 def test_strips_are_cut_from_the_labels(run_dir: RunDir) -> None:
     source = source_of(run_dir)
-    for row, col, side, (dr, dc) in ((0, 0, 2, (0, 1)), (0, 0, 4, (1, 0)), (0, 1, 8, (0, -1)), (0, 1, 2, (0, 1)), (0, 1, 4, (1, 0))):
-        tile, other = LATTICE.tile(row, col), LATTICE.tile(row + dr, col + dc)
-        seam, labels, strip = tile.read.intersect(other.read), source.labels(row, col), source.strip(row, col, side)
+    for row, col, side, (dr, dc) in (
+        (0, 0, 2, (0, 1)),
+        (0, 0, 4, (1, 0)),
+        (0, 1, 8, (0, -1)),
+        (0, 1, 2, (0, 1)),
+        (0, 1, 4, (1, 0)),
+    ):
+        tile = LATTICE.tile(row, col)
+        other = LATTICE.tile(row + dr, col + dc)
+        seam = tile.read.intersect(other.read)
+        labels = source.labels(row, col)
+        strip = source.strip(row, col, side)
         assert seam is not None
         assert labels is not None
         np.testing.assert_array_equal(strip, labels[seam.slices_in(tile.read)])

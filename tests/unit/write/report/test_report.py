@@ -98,10 +98,20 @@ def test_the_page_shows_pictures_chips_counts_and_facts(finished: RunDir) -> Non
     assert len(asked) == n + 1
     for attributes in pictures:
         assert attributes["alt"]
-        image = Image.open(io.BytesIO(base64.b64decode(attributes["src"].removeprefix("data:image/webp;base64,"))))
+        image = Image.open(
+            io.BytesIO(base64.b64decode(attributes["src"].removeprefix("data:image/webp;base64,")))
+        )
         assert max(image.size) >= 320
     assert len(page.named("svg")) == 2
-    for wanted in ("roofs", "été", "Picked at random", "Where nothing was found", "malformed", "no JSON in the reply", "procedural world"):
+    for wanted in (
+        "roofs",
+        "été",
+        "Picked at random",
+        "Where nothing was found",
+        "malformed",
+        "no JSON in the reply",
+        "procedural world",
+    ):
         assert wanted in text
     assert "WGS 84 / UTM zone 36N" in text
     assert next(a["id"] for a in page.named("article") if "id" in a).startswith("q")
@@ -122,10 +132,16 @@ def test_nothing_hostile_becomes_markup_and_nothing_is_fetched(finished: RunDir)
         versions={HOSTILE: HOSTILE},
     )
     page = page_of(finished, info, read_rgb=ground)
-    assert {name for name, _ in page.tags}.isdisjoint({"script", "iframe", "object", "embed", "link", "form", "a", "base"})
+    assert {name for name, _ in page.tags}.isdisjoint(
+        {"script", "iframe", "object", "embed", "link", "form", "a", "base"}
+    )
     for _, attributes in page.tags:
         assert not any(key.startswith("on") for key in attributes)
-        assert all(not value.startswith(("http", "//")) for key, value in attributes.items() if key in {"src", "href", "srcset"})
+        assert all(
+            not value.startswith(("http", "//"))
+            for key, value in attributes.items()
+            if key in {"src", "href", "srcset"}
+        )
     assert all(attributes["src"].startswith("data:image/webp;base64,") for attributes in page.named("img"))
     assert "".join(page.text).count("<script>alert('x')") >= n  # shown, as text
     raw = finished.report.read_text()
@@ -155,7 +171,8 @@ def test_nothing_found_is_a_page_too(finished: RunDir) -> None:
 
 
 def test_a_run_in_pixel_space_is_reported_in_pixels(tmp_path: Path) -> None:
-    run_dir, info = RunDir(tmp_path), replace(run_info(), lattice=lattice_of(grid_of(crs=None)))
+    run_dir = RunDir(tmp_path)
+    info = replace(run_info(), lattice=lattice_of(grid_of(crs=None)))
     golden_run(tmp_path)
     write_instances(run_dir, table_of([id_raster(seed=0)]), grid=info.lattice.grid, meta=META)
     text = " ".join(page_of(run_dir, info).text)
@@ -171,10 +188,14 @@ def test_the_page_is_a_function_of_the_run(finished: RunDir) -> None:
     assert finished.report.read_bytes() == first
 
 
-def test_beyond_a_number_the_largest_objects_are_outlined(finished: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beyond_a_number_the_largest_objects_are_outlined(
+    finished: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     n = len(table_of([id_raster(seed=0), id_raster(seed=1)]))
     assert f"{n} objects" in page_of(finished, run_info()).text
     monkeypatch.setattr(report_objects, "MAX_OUTLINES", 3)
     page = page_of(finished, run_info())
     assert "the 3 largest objects" in page.text
-    assert [a["aria-label"] for a in page.named("svg")] == [f"histogram of {name}: {n} objects" for name in ("score", "area, m²")]
+    assert [a["aria-label"] for a in page.named("svg")] == [
+        f"histogram of {name}: {n} objects" for name in ("score", "area, m²")
+    ]

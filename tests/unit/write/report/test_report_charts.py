@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pipeline.write.report.report_charts import AREA_EDGES, SCORE_EDGES, area_axis, bins_of, count_bins, histogram, score_axis
+from pipeline.write.report.report_charts import (
+    AREA_EDGES,
+    SCORE_EDGES,
+    area_axis,
+    bins_of,
+    count_bins,
+    histogram,
+    score_axis,
+)
 from pipeline.write.report.report_html import Html
 
 
@@ -68,16 +76,24 @@ def test_area_bins_cover_all_areas(areas: NDArray[np.float64]) -> None:
 
 def test_values_beyond_the_edges_and_unknown_ones() -> None:
     edges = np.array([1.0, 2.0, 4.0])
-    counts = count_bins(np.array([-5.0, 0.0, 1.0, 2.0, 4.0, 9.0, np.nan, np.inf]), np.array([0, 0, 0, 0, 1, 1, 1, 0]), edges, n_queries=2)
+    counts = count_bins(
+        np.array([-5.0, 0.0, 1.0, 2.0, 4.0, 9.0, np.nan, np.inf]),
+        np.array([0, 0, 0, 0, 1, 1, 1, 0]),
+        edges,
+        n_queries=2,
+    )
     assert counts.tolist() == [[3, 1], [0, 2]]
     axis = area_axis(20.0, 900.0, unit="m²")
     assert axis.edges.tolist() == pytest.approx([10 ** (1 + i / 4) for i in range(9)])
-    counts = count_bins(np.array([0.0, 20.0, 900.0, 5000.0]), np.zeros(4, dtype=np.int64), AREA_EDGES, n_queries=1)
+    counts = count_bins(
+        np.array([0.0, 20.0, 900.0, 5000.0]), np.zeros(4, dtype=np.int64), AREA_EDGES, n_queries=1
+    )
     assert bins_of(counts, axis).tolist() == [[1, 1, 0, 0, 0, 0, 0, 2]]
 
 
 @pytest.mark.parametrize(
-    ("smallest", "largest", "n_decades"), [(np.inf, 0.0, 1), (1000.0, 1000.0, 1), (1e-300, 1e300, 32), (1e-30, 1e-29, 1)]
+    ("smallest", "largest", "n_decades"),
+    [(np.inf, 0.0, 1), (1000.0, 1000.0, 1), (1e-300, 1e300, 32), (1e-30, 1e-29, 1)],
 )
 def test_there_is_always_an_axis(smallest: float, largest: float, n_decades: int) -> None:
     assert area_axis(smallest, largest, unit="pixels").edges.size == 4 * n_decades + 1

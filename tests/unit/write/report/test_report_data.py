@@ -18,7 +18,13 @@ from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import to_crs_coordinates
 from pipeline.write.instances import SCHEMA
 from pipeline.write.report import report_data
-from pipeline.write.report.report_data import read_chips, read_empty_tiles, read_failures, read_outlines, read_statuses
+from pipeline.write.report.report_data import (
+    read_chips,
+    read_empty_tiles,
+    read_failures,
+    read_outlines,
+    read_statuses,
+)
 from pipeline.write.report.report_objects import ObjectNames
 from pipeline.write.run_dir import RunDir
 
@@ -33,7 +39,10 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
 
 def names_of(keys: list[tuple[int, int]]) -> ObjectNames:
-    return ObjectNames(query_index=np.array([q for q, _ in keys]), instance_id=np.array([i for _, i in keys], dtype=np.uint64))
+    return ObjectNames(
+        query_index=np.array([q for q, _ in keys]),
+        instance_id=np.array([i for _, i in keys], dtype=np.uint64),
+    )
 
 
 def test_outlines_are_those_written(run_dir: RunDir) -> None:
@@ -69,7 +78,9 @@ def test_tiles_failures_and_empty_tiles_are_read_back(run_dir: RunDir) -> None:
     assert (empty.tile_row, empty.tile_col, empty.tile_id) == (1, 0, "r00001c00000")
 
 
-def write_rows(run_dir: RunDir, rows: list[dict[str, Any]], polygons: list[Any], *, group_rows: int = 4) -> None:
+def write_rows(
+    run_dir: RunDir, rows: list[dict[str, Any]], polygons: list[Any], *, group_rows: int = 4
+) -> None:
     """Rows of instances/ in pixel space; what a row does not say is null."""
     run_dir.instances.mkdir(parents=True)
     table = with_geometry(pa.Table.from_pylist(rows, schema=SCHEMA), np.array(polygons, dtype=object))
@@ -77,8 +88,26 @@ def write_rows(run_dir: RunDir, rows: list[dict[str, Any]], polygons: list[Any],
 
 
 def row_of(part_no: int, **more: Any) -> dict[str, Any]:
-    row = {"instance_id": 9, "query_index": 0, "query": "q", "label": "l", "score": 0.5, "area_px": 100, "area_m2": 1.5, "rationale": "r"}
-    return row | {"part_no": part_no, "n_parts": 5, "truncated": False, "tile_ids": [f"t{part_no}", f"t{part_no + 1}"]} | more
+    row = {
+        "instance_id": 9,
+        "query_index": 0,
+        "query": "q",
+        "label": "l",
+        "score": 0.5,
+        "area_px": 100,
+        "area_m2": 1.5,
+        "rationale": "r",
+    }
+    return (
+        row
+        | {
+            "part_no": part_no,
+            "n_parts": 5,
+            "truncated": False,
+            "tile_ids": [f"t{part_no}", f"t{part_no + 1}"],
+        }
+        | more
+    )
 
 
 def test_parts_become_one_object_in_any_order(tmp_path: Path) -> None:
@@ -87,7 +116,12 @@ def test_parts_become_one_object_in_any_order(tmp_path: Path) -> None:
     rows = [row_of(no, rationale=f"why {no}") for no in (3, 0, 4, 2, 1)]
     polygons = to_crs_coordinates([shapely.box(10 * no, 0, 10 * no + 10, 10) for no in (3, 0, 4, 2, 1)], grid)
     other = to_crs_coordinates([shapely.box(0, 20, 1, 21)], grid)
-    write_rows(RunDir(tmp_path), [*rows, row_of(0, query_index=1, area_m2=None, n_parts=1)], [*polygons, *other], group_rows=2)
+    write_rows(
+        RunDir(tmp_path),
+        [*rows, row_of(0, query_index=1, area_m2=None, n_parts=1)],
+        [*polygons, *other],
+        group_rows=2,
+    )
     one, two = read_chips(RunDir(tmp_path), [(0, 9), (1, 9)], grid)
     assert one.geometry.equals(shapely.box(0, 0, 50, 10))
     assert (one.area_px, one.area_m2, one.n_tiles, one.rationale) == (500, 7.5, 6, "why 0")
@@ -95,7 +129,9 @@ def test_parts_become_one_object_in_any_order(tmp_path: Path) -> None:
 
 
 def test_an_object_of_many_points_is_held_coarsely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A band of 40 parts with a rough upper edge: a bounded number of points, no slits, and the area within what a chip can show."""
+    """A band of 40 parts with a rough upper edge: a bounded number of points, no slits, and the area within
+    what a chip can show.
+    """
     monkeypatch.setattr(report_data, "MAX_CHIP_POINTS", 3000)
     grid = grid_of(crs=None, transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0), width=20_000, height=2000)
     rng = np.random.default_rng(0)
@@ -116,12 +152,20 @@ def test_an_object_of_many_points_is_held_coarsely(tmp_path: Path, monkeypatch: 
 
 
 def test_few_geometries_are_read_at_a_time(tmp_path: Path) -> None:
-    """Ten times the rows, the same memory, though a chosen object lies in every row group; the geometries alone are 800 bytes each."""
-    grid, peaks = grid_of(crs=None, transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)), []
+    """Ten times the rows, the same memory, though a chosen object lies in every row group; the geometries
+    alone are 800 bytes each.
+    """
+    grid = grid_of(crs=None, transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+    peaks = []
     for n in (8_000, 80_000):
-        run_dir, rng = RunDir(tmp_path / str(n)), np.random.default_rng(n)
-        angle, centre = np.linspace(0, 2 * np.pi, 50), rng.random((n, 1)) * 40
-        rings = np.stack([centre + rng.random((n, 1)) * np.cos(angle), centre + rng.random((n, 1)) * np.sin(angle)], axis=-1)
+        run_dir = RunDir(tmp_path / str(n))
+        rng = np.random.default_rng(n)
+        angle = np.linspace(0, 2 * np.pi, 50)
+        centre = rng.random((n, 1)) * 40
+        rings = np.stack(
+            [centre + rng.random((n, 1)) * np.cos(angle), centre + rng.random((n, 1)) * np.sin(angle)],
+            axis=-1,
+        )
         rings[:, -1] = rings[:, 0]
         rows = [row_of(0, instance_id=i + 1, n_parts=1) for i in range(n)]
         write_rows(run_dir, rows, list(shapely.polygons(rings)), group_rows=4000)
@@ -139,8 +183,17 @@ def test_few_geometries_are_read_at_a_time(tmp_path: Path) -> None:
 def ledger(path: Path, lattice: TileLattice, statuses: list[str], reasons: list[str]) -> RunDir:
     """coverage.parquet of the columns that the report reads, tiles row by row, in small row groups."""
     rows, cols = np.divmod(np.arange(len(statuses)), lattice.n_tile_cols)
-    table = {"tile_id": [f"r{r:05d}c{c:05d}" for r, c in zip(rows, cols, strict=True)], "tile_row": rows, "tile_col": cols}
-    table |= {"block_id": ["b00000_00000"] * len(rows), "status": statuses, "reason": reasons, "error": [f"e{i}" for i in range(len(rows))]}
+    table = {
+        "tile_id": [f"r{r:05d}c{c:05d}" for r, c in zip(rows, cols, strict=True)],
+        "tile_row": rows,
+        "tile_col": cols,
+    }
+    table |= {
+        "block_id": ["b00000_00000"] * len(rows),
+        "status": statuses,
+        "reason": reasons,
+        "error": [f"e{i}" for i in range(len(rows))],
+    }
     path.mkdir(exist_ok=True)
     pq.write_table(pa.table(table), path / "coverage.parquet", row_group_size=7)
     return RunDir(path)
@@ -148,7 +201,8 @@ def ledger(path: Path, lattice: TileLattice, statuses: list[str], reasons: list[
 
 def test_the_ledger_is_read_through_all_row_groups(tmp_path: Path) -> None:
     lattice = lattice_of(grid_of(width=300, height=200), tile_px=16, halo_px=3)
-    rng, n = np.random.default_rng(3), lattice.n_tile_rows * lattice.n_tile_cols
+    rng = np.random.default_rng(3)
+    n = lattice.n_tile_rows * lattice.n_tile_cols
     kinds = [("found", ""), ("empty", "prompter"), ("empty", "outside_aoi"), ("failed", "timeout")]
     pick = rng.integers(0, 4, n)
     run_dir = ledger(tmp_path, lattice, [kinds[i][0] for i in pick], [kinds[i][1] for i in pick])
@@ -170,7 +224,10 @@ def test_a_few_empty_tiles_are_picked_by_seed(run_dir: RunDir, tmp_path: Path) -
     shutil.copytree(run_dir.blocks, other.blocks)
 
     def places(seed: int) -> list[tuple[int, int]]:
-        return [(tile.tile_row, tile.tile_col) for tile in read_empty_tiles(other, fingerprint="f" * 64, seed=seed)]
+        return [
+            (tile.tile_row, tile.tile_col)
+            for tile in read_empty_tiles(other, fingerprint="f" * 64, seed=seed)
+        ]
 
     assert len(places(0)) == len(set(places(0))) == report_data.N_NOTHING
     assert places(0) == sorted(places(0)) == places(0)

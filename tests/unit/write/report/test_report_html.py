@@ -29,7 +29,10 @@ def parsed(markup: str) -> Seen:
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(exclude_categories=["Cs", "Cc"])), st.text(st.characters(exclude_categories=["Cs", "Cc"])))
+@given(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+)
 def test_no_text_and_no_attribute_can_become_markup(text: str, attribute: str) -> None:
     seen = parsed(tag("p", text, title=attribute))
     assert seen.tags == [("p", {"title": attribute})]

@@ -47,7 +47,9 @@ def test_multipolygons_boxes_and_nothing_can_be_drawn() -> None:
     grey = np.full((50, 50, 3), 128, dtype=np.uint8)
     window = Window(row0=0, col0=0, row1=50, col1=50)
     two = shapely.MultiPolygon([shapely.box(5, 5, 15, 15), shapely.box(30, 30, 45, 45)])
-    image = pixels(draw_shapes(grey, window, [Shape(geometry=two, colour=(0, 255, 0))], box_xyxy=(2, 2, 48, 48)))
+    image = pixels(
+        draw_shapes(grey, window, [Shape(geometry=two, colour=(0, 255, 0))], box_xyxy=(2, 2, 48, 48))
+    )
     assert (np.abs(image[5, 5:15] - 128).sum(axis=1) > 50).all()
     assert (np.abs(image[45, 30:45] - 128).sum(axis=1) > 50).all()
     assert image[2, 20].min() > 180  # the white prompt box
@@ -84,11 +86,22 @@ def test_a_map_of_more_tiles_than_pixels_still_shows_a_failure() -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(1, 400), st.integers(1, 400), st.floats(0, 400), st.floats(0, 400), st.floats(0.5, 300), st.floats(0.5, 300))
-def test_a_chip_lies_on_the_grid_and_holds_its_object(width: int, height: int, x: float, y: float, w: float, h: float) -> None:
+@given(
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.floats(0, 400),
+    st.floats(0, 400),
+    st.floats(0.5, 300),
+    st.floats(0.5, 300),
+)
+def test_a_chip_lies_on_the_grid_and_holds_its_object(
+    width: int, height: int, x: float, y: float, w: float, h: float
+) -> None:
     grid = Window(row0=0, col0=0, row1=height, col1=width)
-    x0, y0 = min(x, width - 0.1), min(y, height - 0.1)
-    x1, y1 = min(x0 + w, width), min(y0 + h, height)
+    x0 = min(x, width - 0.1)
+    y0 = min(y, height - 0.1)
+    x1 = min(x0 + w, width)
+    y1 = min(y0 + h, height)
     window = chip_window((x0, y0, x1, y1), grid)
     assert window.intersect(grid) == window
     assert window.col0 <= x0 + 1

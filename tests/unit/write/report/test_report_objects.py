@@ -15,7 +15,15 @@ from report_world import part_path, peak_bytes, random_rows, write_narrow
 from pipeline.errors import InputError
 from pipeline.write.report import report_objects
 from pipeline.write.report.report_charts import area_axis, bins_of
-from pipeline.write.report.report_objects import AreaCounts, FirstRows, ObjectNames, ObjectSummary, choose, keyed_hash, read_objects
+from pipeline.write.report.report_objects import (
+    AreaCounts,
+    FirstRows,
+    ObjectNames,
+    ObjectSummary,
+    choose,
+    keyed_hash,
+    read_objects,
+)
 from pipeline.write.run_dir import RunDir
 
 WORD = 1 << 64
@@ -38,7 +46,11 @@ def hash_of(seed: int, *numbers: int) -> int:
 def objects_of(frame: pd.DataFrame) -> pd.DataFrame:
     keys = ["query_index", "instance_id"]
     ordered = frame.sort_values([*keys, "part_no"]).groupby(keys, as_index=False)
-    return ordered.agg(score=("score", "first"), area_px=("area_px", "sum"), area_m2=("area_m2", lambda rows: rows.sum(skipna=False)))
+    return ordered.agg(
+        score=("score", "first"),
+        area_px=("area_px", "sum"),
+        area_m2=("area_m2", lambda rows: rows.sum(skipna=False)),
+    )
 
 
 def keys_of(frame: pd.DataFrame) -> list[tuple[int, int]]:
@@ -46,20 +58,35 @@ def keys_of(frame: pd.DataFrame) -> list[tuple[int, int]]:
 
 
 def expected_groups(objects: pd.DataFrame, seed: int) -> dict[str, list[tuple[int, int]]]:
-    largest = keys_of(objects.sort_values(["area_px", "instance_id", "query_index"], ascending=[False, True, True]))[:6]
-    lowest = [key for key in keys_of(objects.sort_values(["score", "instance_id", "query_index"])) if key not in largest][:6]
+    largest = keys_of(
+        objects.sort_values(["area_px", "instance_id", "query_index"], ascending=[False, True, True])
+    )[:6]
+    lowest = [
+        key
+        for key in keys_of(objects.sort_values(["score", "instance_id", "query_index"]))
+        if key not in largest
+    ][:6]
     piles = [
-        sorted(keys_of(objects[objects["query_index"] == q]), key=lambda key: hash_of(seed, *key)) for q in set(objects["query_index"])
+        sorted(keys_of(objects[objects["query_index"] == q]), key=lambda key: hash_of(seed, *key))
+        for q in set(objects["query_index"])
     ]
     random: list[tuple[int, int]] = []
     for turn in range(max(map(len, piles), default=0)):
-        random += sorted((pile[turn] for pile in piles if turn < len(pile)), key=lambda key: hash_of(seed, *key))
+        random += sorted(
+            (pile[turn] for pile in piles if turn < len(pile)), key=lambda key: hash_of(seed, *key)
+        )
     taken = {*largest, *lowest}
-    return {"Picked at random": [key for key in random if key not in taken][:12], "Lowest scores": lowest, "Largest": largest}
+    return {
+        "Picked at random": [key for key in random if key not in taken][:12],
+        "Lowest scores": lowest,
+        "Largest": largest,
+    }
 
 
 def check_areas(got: AreaCounts, areas: pd.Series, queries: pd.Series, n_queries: int) -> None:
-    """The picture of the old way: edges from the extreme values, every value clipped to them, numpy's histogram."""
+    """The picture of the old way: edges from the extreme values, every value clipped to them, numpy's
+    histogram.
+    """
     assert got.n_unknown == areas.isna().sum()
     if areas.isna().any():
         return
@@ -74,7 +101,9 @@ def check_areas(got: AreaCounts, areas: pd.Series, queries: pd.Series, n_queries
         np.testing.assert_array_equal(shown[query], want)
 
 
-def check_summary(got: ObjectSummary, frame: pd.DataFrame, *, n_queries: int, seed: int, max_outlines: int) -> None:
+def check_summary(
+    got: ObjectSummary, frame: pd.DataFrame, *, n_queries: int, seed: int, max_outlines: int
+) -> None:
     objects = objects_of(frame)
     assert len(got) == len(objects)
     queries = objects["query_index"]
@@ -96,7 +125,14 @@ def check_summary(got: ObjectSummary, frame: pd.DataFrame, *, n_queries: int, se
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 1500), st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 700), st.integers(1, 3), st.booleans())
+@given(
+    st.integers(0, 1500),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 4),
+    st.integers(1, 700),
+    st.integers(1, 3),
+    st.booleans(),
+)
 @example(1500, 0, 4, 97, 3, False)
 @example(0, 0, 2, 10, 1, False)
 def test_any_split_in_any_order_gives_what_the_whole_table_gives(
@@ -144,7 +180,8 @@ def test_hashes_are_those_of_plain_integers_and_spread_evenly() -> None:
 
 def test_first_rows_of_many_batches_are_those_of_all() -> None:
     rng = np.random.default_rng(0)
-    values, names = rng.integers(0, 50, 10_000), rng.permutation(10_000)
+    values = rng.integers(0, 50, 10_000)
+    names = rng.permutation(10_000)
     held = FirstRows(123, width=2)
     for part in np.array_split(np.arange(10_000), 37):
         held.add(values[part], names[part])

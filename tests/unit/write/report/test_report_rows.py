@@ -21,7 +21,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """5,000 rows in row groups of 1,300: a number, its text, and a status of three values."""
     path = tmp_path_factory.mktemp("rows") / "a.parquet"
     n = np.arange(5000)
-    table = pa.table({"n": n, "text": [f"row {i}" for i in n], "status": np.array(["found", "empty", "failed"])[n % 3]})
+    table = pa.table(
+        {"n": n, "text": [f"row {i}" for i in n], "status": np.array(["found", "empty", "failed"])[n % 3]}
+    )
     pq.write_table(table, path, row_group_size=1300)
     return path
 
@@ -49,19 +51,27 @@ def test_rows_where_gives_the_wanted_rows_and_no_others(file: Path, wanted: set[
 
 def test_groups_without_a_wanted_row_are_not_opened(tmp_path: Path) -> None:
     """One group of random bytes is read where one row is wanted, none where none is."""
-    rng, size = np.random.default_rng(0), 4096
+    rng = np.random.default_rng(0)
+    size = 4096
     table = pa.table({"n": np.arange(4000), "blob": [rng.bytes(size) for _ in range(4000)]})
     path = tmp_path / "a.parquet"
     pq.write_table(table, path, row_group_size=500, compression="none", use_dictionary=False)
     del table
 
     def read(numbers: list[int]) -> int:
-        return sum(b.num_rows for b in rows_where(path, lambda rows: np.isin(rows["n"].to_numpy(), numbers), by=("n",), columns=("blob",)))
+        return sum(
+            b.num_rows
+            for b in rows_where(
+                path, lambda rows: np.isin(rows["n"].to_numpy(), numbers), by=("n",), columns=("blob",)
+            )
+        )
 
     assert (read([]), read([3999]), read([5, 3999])) == (0, 1, 2)
     assert peak_bytes(lambda: read([])) < 500 * size / 4
     assert peak_bytes(lambda: read(list(range(0, 4000, 250)))) < 2.5 * 500 * size
-    assert peak_bytes(lambda: pq.read_table(path, filters=[("n", "=", 5)])) > 500 * size  # the measure sees what Arrow holds
+    assert (
+        peak_bytes(lambda: pq.read_table(path, filters=[("n", "=", 5)])) > 500 * size
+    )  # the measure sees what Arrow holds
 
 
 def test_part_files_are_taken_in_order_and_must_exist(tmp_path: Path) -> None:

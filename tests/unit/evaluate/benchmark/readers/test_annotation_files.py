@@ -80,13 +80,17 @@ def test_files_are_found_with_another_ending_and_the_preferred_one_first(tmp_pat
 
 def test_folders_and_files_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(InputError, match=r"risk must be laid out as <root>/images.*no folder .*images.*holds pictures"):
+    with pytest.raises(
+        InputError, match=r"risk must be laid out as <root>/images.*no folder .*images.*holds pictures"
+    ):
         require_folders("risk", "<root>/images", [tmp_path / "images"])
     with pytest.raises(InputError, match=rf"no file .*a\.json; {tmp_path} holds pictures\..*--split"):
         require_file("risk", "x", tmp_path / "nowhere" / "deeper" / "a.json")
     for k in range(9):
         (tmp_path / "pictures" / f"{k}.png").touch()
-    with pytest.raises(InputError, match=r"pictures holds 0.png, 1.png, 2.png, 3.png, 4.png, 5.png and 3 more\."):
+    with pytest.raises(
+        InputError, match=r"pictures holds 0.png, 1.png, 2.png, 3.png, 4.png, 5.png and 3 more\."
+    ):
         require_folders("risk", "x", [tmp_path / "pictures" / "test" / "images"])
     with pytest.raises(InputError, match=r"2 of 9 without: a, b\."):
         require_complete("risk", "an image", ["a", "b"], 9)
@@ -103,7 +107,10 @@ def test_polygons_are_not_run_lengths() -> None:
     assert mask.size_hw() == (2, 2)
     assert mask.read().all()
     assert mask.digest() == mask_digest(np.ones((2, 2), bool))
-    with pytest.raises(SourceError, match=r"entry 8 of ann\.json does not decode: the runs of a mask of 2 x 2 px must add up to 4"):
+    with pytest.raises(
+        SourceError,
+        match=r"entry 8 of ann\.json does not decode: the runs of a mask of 2 x 2 px must add up to 4",
+    ):
         rle_mask({"size": [2, 2], "counts": "05"}, "entry 8 of ann.json").read()
 
 

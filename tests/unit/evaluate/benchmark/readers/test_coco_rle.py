@@ -18,10 +18,14 @@ from pipeline.evaluate.benchmark.readers.coco_rle import decode_rle, decode_unio
 def test_text_and_list_decode_to_the_mask_that_coco_encoded(mask: np.ndarray) -> None:
     encoded = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     np.testing.assert_array_equal(decode_rle(encoded), mask)
-    np.testing.assert_array_equal(decode_rle({"size": list(mask.shape), "counts": encoded["counts"].decode()}), mask)
+    np.testing.assert_array_equal(
+        decode_rle({"size": list(mask.shape), "counts": encoded["counts"].decode()}), mask
+    )
     flat = mask.T.ravel()
     runs = np.diff(np.flatnonzero(np.r_[True, flat[1:] != flat[:-1], True])).tolist()
-    np.testing.assert_array_equal(decode_rle({"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}), mask)
+    np.testing.assert_array_equal(
+        decode_rle({"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}), mask
+    )
 
 
 def test_long_runs_and_negative_differences() -> None:
@@ -32,7 +36,9 @@ def test_long_runs_and_negative_differences() -> None:
 
 
 def test_by_hand_down_the_columns() -> None:
-    np.testing.assert_array_equal(decode_rle({"size": [2, 3], "counts": [1, 2, 3]}), [[False, True, False], [True, False, False]])
+    np.testing.assert_array_equal(
+        decode_rle({"size": [2, 3], "counts": [1, 2, 3]}), [[False, True, False], [True, False, False]]
+    )
 
 
 def test_the_union_of_several() -> None:

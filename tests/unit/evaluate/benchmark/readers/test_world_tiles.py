@@ -15,7 +15,8 @@ from pipeline.world.landscape import World
 from pipeline.world.queries import HELD_OUT
 from pipeline.world.render import render
 
-SEED, TILE = 7, 128
+SEED = 7
+TILE = 128
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +28,16 @@ def test_tiles_are_the_worlds_own_pixels(benchmark: Benchmark) -> None:
     assert len(benchmark.images) == 16  # whole tiles only: 600 // 128 = 4 a side
     whole = render(World.from_seed(SEED), Window(row0=0, col0=0, row1=512, col1=512))
     for index, image in enumerate(benchmark.images):
-        rows, cols = slice(index // 4 * TILE, index // 4 * TILE + TILE), slice(index % 4 * TILE, index % 4 * TILE + TILE)
+        rows = slice(index // 4 * TILE, index // 4 * TILE + TILE)
+        cols = slice(index % 4 * TILE, index % 4 * TILE + TILE)
         np.testing.assert_array_equal(image.pixels.read(), whole.rgb[rows, cols])
         names = np.array(["", *(item.class_name for item in whole.objects)])[whole.labels[rows, cols]]
         area = Counter(names[names != ""].tolist())
-        asked = {target.strata["class"]: target for target in image.targets if target.wordings[0].strata["kind"] != "absent"}
+        asked = {
+            target.strata["class"]: target
+            for target in image.targets
+            if target.wordings[0].strata["kind"] != "absent"
+        }
         assert set(asked) == {name for name, count in area.items() if count >= MIN_TARGET_PX}
         for name, target in asked.items():
             np.testing.assert_array_equal(target.mask.read(), names == name)
@@ -61,7 +67,9 @@ def test_the_same_seed_gives_the_same_questions_and_another_one_others(benchmark
     again = read_world(SEED, size_px=600, tile_px=TILE)
     assert again == benchmark
     other = read_world(SEED + 1, size_px=600, tile_px=TILE)
-    assert [t.wordings for i in other.images for t in i.targets] != [t.wordings for i in benchmark.images for t in i.targets]
+    assert [t.wordings for i in other.images for t in i.targets] != [
+        t.wordings for i in benchmark.images for t in i.targets
+    ]
     assert benchmark.pixel_m == 0.5
 
 
