@@ -20,7 +20,7 @@ EPILOG = """what they are
   A gate looks before the prompter: one token, "is it there?", per tile (--gate tile) or once for a whole block at a lower resolution
   (--gate parent). What it rejects is never asked, so it saves time where most land is empty, and it loses what it overlooks.
   A verifier looks at the crop around every mask and rejects masks. It costs time and removes false alarms.
-  Both are off by default: whether they pay depends on checkpoint, imagery and question. This job measures it.
+  Both are off by default: whether they pay depends on checkpoint, imagery and query. This job measures it.
 
 what is written to --out
   calibration.md       what was measured, a proposed threshold per wanted recall, and the curves as tables
@@ -29,7 +29,7 @@ what is written to --out
   tile/, parent/       the two runs behind them; the same command resumes them
 
 how to read it
-  recall               of the (tile, question) pairs whose core holds the class, the share that the gate lets through. Its interval takes
+  recall               of the (tile, query) pairs whose core holds the class, the share that the gate lets through. Its interval takes
                        the pairs of one picture together: they share what the gate saw
   of what is found     the same for the pairs in which the ungated pipeline found something: what a gate really takes away. In a run
                        with a gate, a random 1 % of what was rejected is examined all the same and estimates this figure (run.json: gate)
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         help="oracle models instead: the job checks itself on a known curve",
     )
     top.add_argument(
-        "--first", type=int, metavar="N", help="only the first N questions of the world's queries.json"
+        "--first", type=int, metavar="N", help="only the first N queries of the world's queries.json"
     )
     top.add_argument("--runner", choices=("ray", "local"), default="ray", help="as of jobs/segment_region.py")
     return top
@@ -85,7 +85,7 @@ def request_of(args: argparse.Namespace) -> Any:
 
     if args.first is not None and args.first < 1:
         raise InputError(
-            "--first must be at least 1", came=str(args.first), remedy="leave it out for all questions"
+            "--first must be at least 1", came=str(args.first), remedy="leave it out for all queries"
         )
     tables = cfg.preset_tables(args.preset)
     if args.config:

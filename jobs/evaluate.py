@@ -42,25 +42,25 @@ verifier (off by default; jobs/calibrate_gate.py proposes a threshold):
                        as in a run, and an answer that keeps none counts as a rejection; a benchmark has no gate
 
 examples:
-  # the embedded models on 24 questions about world 7: the table, results.json, samples.parquet, samples.html with masks drawn
+  # the embedded models on 24 queries about world 7: the table, results.json, samples.parquet, samples.html with masks drawn
   python jobs/evaluate.py --benchmark world:7 --preset embedded --limit 24 --out eval/world
 
-  # Think2Seg-RS on EarthReason by its own protocol: one random question per image, read and scored at 840 x 840 as its code does
+  # Think2Seg-RS on EarthReason by its own protocol: one random query per image, read and scored at 840 x 840 as its code does
   python jobs/evaluate.py --benchmark earthreason:/data/EarthReason --split test --preset think2seg-3b \\
       --questions random --parser think2seg --convention think2seg --out eval/earthreason
 
   # how far could any prompter get with this segmenter? boxes and points from the true masks, masks from SAM2
   python jobs/evaluate.py --benchmark rrsis-d:/data/RRSIS-D --size-mismatch squash --prompts truth --out eval/ceiling
 
-  # how good was a finished run? By polygons that you have, in any CRS: they answer the run's first question
+  # how good was a finished run? By polygons that you have, in any CRS: they answer the run's first query
   python jobs/evaluate.py --run out/town --truth buildings.geojson --truth-query 0 --json out/town/scores.json
 
 The same benchmark on the same --out resumes: committed parts are not done again; with another --convention they are only scored again.
---retry-failed does those again that hold a question which failed for a reason that may pass (memory, time, a process that died, a
+--retry-failed does those again that hold a query which failed for a reason that may pass (memory, time, a process that died, a
 file that could not be read). A malformed reply is an answer that was scored, and is not asked for once more.
-Exit codes: 0 complete, 2 bad input (no model was loaded), 3 some questions have no answer (they count as 0), 1 anything else.
+Exit codes: 0 complete, 2 bad input (no model was loaded), 3 some queries have no answer (they count as 0), 1 anything else.
 
-of a finished run (--run, --truth), per question; only imagery in the AOI that the run looked at counts, objects by their part there. By a
+of a finished run (--run, --truth), per query; only imagery in the AOI that the run looked at counts, objects by their part there. By a
 world failed tiles count too, as answered by nothing; by polygons they do not, and the class is the file's name:
   precision, recall    instances at IoU >= 0.5
   giou, giou_present   mean mask IoU over tile cores (nothing there and nothing predicted counts 1, a failed tile 0); over those that
@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         help="wordings per target (default: the data set's own protocol)",
     )
     what.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of random questions (default: %(default)s)"
+        "--seed", type=int, default=0, metavar="N", help="of random queries (default: %(default)s)"
     )
     what.add_argument(
         "--sentence",
@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
         default="sent",
         help="text of an RRSIS-D expression that is asked",
     )
-    what.add_argument("--limit", type=int, metavar="N", help="only N questions, spread evenly over the split")
+    what.add_argument("--limit", type=int, metavar="N", help="only N queries, spread evenly over the split")
     models = top.add_argument_group("models")
     models.add_argument(
         "--preset",
@@ -149,14 +149,14 @@ def parser() -> argparse.ArgumentParser:
         default="ray",
         help="ray: actors (joins RAY_ADDRESS if set); local: this process",
     )
-    retry_help = "do parts again that hold a question which failed for a reason that may pass"
+    retry_help = "do parts again that hold a query which failed for a reason that may pass"
     running.add_argument("--retry-failed", action="store_true", help=retry_help)
     run = top.add_argument_group("instead of a benchmark: a finished run against the truth")
     run.add_argument("--run", type=Path, metavar="DIR", help="run directory of jobs/segment_region.py")
     truth_help = "world directory of jobs/make_world.py, or polygons (GeoJSON, GeoParquet, GeoPackage) of what was asked for"
     run.add_argument("--truth", type=Path, metavar="PLACE", help=truth_help)
     run.add_argument(
-        "--truth-query", metavar="N|TEXT", help="question that the polygons answer (default: the only one)"
+        "--truth-query", metavar="N|TEXT", help="query that the polygons answer (default: the only one)"
     )
     run.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     return top
@@ -188,7 +188,7 @@ def request_of(args: argparse.Namespace) -> Any:
         preset=args.preset,
         config_file=args.config,
         split=args.split,
-        questions=args.questions,
+        queries=args.questions,
         seed=args.seed,
         limit=args.limit,
         size=_size(args.size),
@@ -248,7 +248,7 @@ def check_run_flags(args: argparse.Namespace, given: set[str]) -> None:
     if args.truth.is_dir() and args.truth_query is not None:
         came = f"--truth-query {args.truth_query} and a folder"
         raise InputError(
-            "--truth-query belongs to polygons; a world answers every question",
+            "--truth-query belongs to polygons; a world answers every query",
             came=came,
             remedy="drop --truth-query",
         )

@@ -6,7 +6,7 @@ Writes into --out:
   labels.tif      same lattice, uint32: 0 = background, otherwise the instance id
   truth.parquet   GeoParquet: instance_id, class, geometry (one polygon per instance)
   aoi.geojson     the scene's outline in lon/lat, for --aoi of segment_region.py
-  queries.json    questions with their class and kind (explicit, implicit, absent); the first three make a demonstration
+  queries.json    queries with their class and kind (explicit, implicit, absent); the first three make a demonstration
   world.json      how the scene was made; present only when the scene is complete
 
 A drawing that was interrupted is begun again by the same command, which also removes what it left (a hidden
@@ -14,7 +14,7 @@ folder .making-*).
 
 An instance is one 4-connected piece of one object inside the scene; its id is 1 + the smallest pixel index
 (row * size + column). The same seed always gives the same land: two scenes of one seed whose origins differ
-agree wherever they overlap. Each seed leaves out one or two classes, so that questions about them have no
+agree wherever they overlap. Each seed leaves out one or two classes, so that queries about them have no
 answer.
 """
 

@@ -27,7 +27,7 @@ EXAMPLES = """examples:
   # a region of millions of objects on a cluster, with smaller tasks
   ray job submit --working-dir . -- python jobs/restitch_region.py --run /data/roofs --out /data/roofs-2 --tau 0.4 --super-tile 16
 
-how to choose --tau: run.json of every run holds qa.<question>.match_scores, the histogram of how well neighbouring tiles agreed
+how to choose --tau: run.json of every run holds qa.<query>.match_scores, the histogram of how well neighbouring tiles agreed
 (20 bins of 0..1). It usually has two humps; a good threshold lies in the valley between them. Below it, neighbours fuse; above it,
 objects fall apart at tile edges.
 

@@ -14,10 +14,10 @@ from typing import Any
 from pipeline.errors import InputError, TerraqueryError
 
 EXAMPLES = """examples:
-  # one question about one orthophoto, on this machine
+  # one query about one orthophoto, on this machine
   python jobs/segment_region.py --source ortho.tif --whole-scene --query "storage tanks" --out out/tanks
 
-  # two questions about an area of interest on a cluster; the second shares image prefix and embedding with the first
+  # two queries about an area of interest on a cluster; the second shares image prefix and embedding with the first
   ray job submit --working-dir . -- python jobs/segment_region.py --aoi aoi.geojson --source "/data/tiles/*.tif" \\
       --query "facilities that should be monitored for leaks" --query "fields ready for harvest" --preset think2seg-3b --out /data/region
 
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="TEXT",
-        help="a question or a name; repeat for several",
+        help="a query or a name; repeat for several",
     )
     what.add_argument(
         "--queries-from", metavar="FILE", help='JSON list of {"query": ...}, as written by jobs/make_world.py'
@@ -145,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def queries_of(args: argparse.Namespace) -> tuple[str, ...]:
-    """The questions of the command line and of --queries-from; with --prompts a file name stands in for a question."""
+    """The queries of the command line and of --queries-from; with --prompts a file name stands in for a query."""
     queries = list(args.query)
     if args.queries_from:
         try:

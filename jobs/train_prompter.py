@@ -2,7 +2,7 @@
 
   grpo    mask-only GRPO: sample replies, let the frozen segmenter draw them, pay format and overlap (Think2Seg-RS)
   sft     a short supervised warm start on replies made from the masks; grpo then starts from its exported checkpoint
-  select  the questions that grpo can learn from: those whose sampled replies do not all earn the same; the others cost as much and
+  select  the queries that grpo can learn from: those whose sampled replies do not all earn the same; the others cost as much and
           teach next to nothing
 
 All stop and resume at any time: the same command goes on from the newest checkpoint, and a crash costs the
@@ -19,7 +19,7 @@ Written to --out:
   curves.csv      per step: reward and its parts, IoU, rejection, reply length, divergence, loss
   curves.png      the same as a picture; tensorboard/ the same as events (tensorboard --logdir OUT)
   trainer/        checkpoints to resume from; options.json what the training was asked
-  questions/      of select alone: the selected questions, --data of the next training; rewards.jsonl what every reply earned
+  questions/      of select alone: the selected queries, --data of the next training; rewards.jsonl what every reply earned
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ The last trains on several GPUs. It needs DeepSpeed, which is built from source 
 
 settings worth knowing (--set table.key=value, as in pipeline/presets/training/*.toml):
   grpo.scale=none                advantages by the reward alone, not divided by the deviation of their group
-  select.least=0.1               deviation of a question's rewards from which on it is kept
+  select.least=0.1               deviation of a query's rewards from which on it is kept
   model.vision=frozen            train the language model alone
   model.lora_rank=8              adapters instead of the weights; merged in the export
   model.generation=transformers  sample replies without vLLM on a GPU
@@ -67,7 +67,7 @@ settings worth knowing (--set table.key=value, as in pipeline/presets/training/*
 STAGES = {
     "grpo": "reward by the overlap of the segmenter's masks",
     "sft": "supervised warm start",
-    "select": "questions that grpo can learn from",
+    "select": "queries that grpo can learn from",
 }
 
 
@@ -197,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.stage == "grpo":
             from pipeline.finetune.grpo.grpo_train import train_grpo as train
         elif args.stage == "select":
-            from pipeline.finetune.grpo.select import select_questions as train
+            from pipeline.finetune.grpo.select import select_queries as train
         else:
             from pipeline.finetune.grpo.sft import train_sft as train
         done = train(run)

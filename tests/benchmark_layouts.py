@@ -88,17 +88,17 @@ def write_earthreason(root: Path, split: str = "test") -> Filled:
         name = f"{index:05d}"
         empty = index == 3
         mask = np.zeros_like(cut.mask) if empty else cut.mask
-        questions = (
+        queries = (
             [f"ships {index}", "wind turbines"]
             if empty
             else [f"find every {plain(cut.class_name)[:-1]}", plain(cut.class_name), "?!"]
         )
         save(root / split / "images" / f"{name}.{'jpg' if index == 1 else 'png'}", cut.rgb)
         save(root / split / "labels" / f"{name}.png", mask.astype(np.uint8) * 255)
-        text = json.dumps({"questions": questions, "answer": [] if empty else ["It is there."]})
+        text = json.dumps({"questions": queries, "answer": [] if empty else ["It is there."]})
         (root / split / "QAs").mkdir(exist_ok=True)
         (root / split / "QAs" / f"{name}.json").write_text(text)
-        filled.masks[name], filled.wordings[name] = mask, questions
+        filled.masks[name], filled.wordings[name] = mask, queries
         if index != 1:
             filled.images[name] = cut.rgb
     return filled
@@ -206,11 +206,11 @@ def write_geoseg(root: Path) -> Filled:
         if domain == "Urban":
             authors = "/home/authors/RS_ReasonSeg_Benchmark"
             paths = {"file_name": f"{authors}/images/{place}", "mask_path": f"{authors}/masks/{place}"}
-        question = f"where are {plain(cut.class_name)}?"
-        entry = {"id": 0, **paths, "height": SIDE, "width": SIDE, "difficulty": level, "question": question}
+        query = f"where are {plain(cut.class_name)}?"
+        entry = {"id": 0, **paths, "height": SIDE, "width": SIDE, "difficulty": level, "question": query}
         entries[domain].append(entry)
         name = f"{domain}/{level}/0"
-        filled.masks[name], filled.images[name], filled.wordings[name] = cut.mask, cut.rgb, [question]
+        filled.masks[name], filled.images[name], filled.wordings[name] = cut.mask, cut.rgb, [query]
     (root / "annotations").mkdir()
     for domain, listed in entries.items():
         (root / "annotations" / f"{domain}.json").write_text(json.dumps(listed))
@@ -218,7 +218,7 @@ def write_geoseg(root: Path) -> Filled:
 
 
 def write_lasers(root: Path) -> Filled:
-    """The third description is longer than a question of a run may be; the fourth picture holds nothing; two
+    """The third description is longer than a query of a run may be; the fourth picture holds nothing; two
     entries state no size.
     """
     filled = Filled(root)

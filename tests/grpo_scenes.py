@@ -63,12 +63,12 @@ def mask_of(*rectangles: Rectangle, size: int = 256) -> NDArray[np.bool_]:
 def write_data(
     folder: Path, rows: Sequence[tuple[str, NDArray[np.bool_] | None]], rgb: NDArray[np.uint8] | None = None
 ) -> Path:
-    """A data folder with one image and a row per (question, mask)."""
+    """A data folder with one image and a row per (query, mask)."""
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     Image.fromarray(scene() if rgb is None else rgb).save(folder / "images/a.png")
     lines = []
-    for number, (question, mask) in enumerate(rows):
+    for number, (query, mask) in enumerate(rows):
         if mask is not None:
             Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"masks/{number}.png")
         name = None if mask is None else f"masks/{number}.png"
@@ -76,7 +76,7 @@ def write_data(
             {
                 "image": "images/a.png",
                 "mask": name,
-                "question": question,
+                "question": query,
                 "thought": "Yes." if name else "No.",
             }
         )

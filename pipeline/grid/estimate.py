@@ -57,7 +57,7 @@ class Estimate:
 
 
 def estimate(plan: Plan, n_queries: int) -> Estimate:
-    """Add up a plan. `n_queries`: questions asked of every tile, at least 1."""
+    """Add up a plan. `n_queries`: queries asked of every tile, at least 1."""
     if n_queries < 1:
         raise InputError("A run needs at least one query", came=str(n_queries), remedy="give --query")
     pixels = 0

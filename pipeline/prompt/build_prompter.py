@@ -29,7 +29,7 @@ Role = Literal["gate", "verifier"]
 
 @dataclass(frozen=True, kw_only=True)
 class PrompterOptions:
-    """Who answers the questions."""
+    """Who answers the queries."""
 
     kind: PrompterKind
     model: str
@@ -60,18 +60,18 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:
         build_prompter(options, grid).close()
 
 
-def check_questions(options: PrompterOptions, queries: Sequence[str]) -> None:
-    """Whether a prompter that passed `check_prompter` has room for these questions; loads no model. Raises
+def check_queries(options: PrompterOptions, queries: Sequence[str]) -> None:
+    """Whether a prompter that passed `check_prompter` has room for these queries; loads no model. Raises
     InputError.
 
-    A benchmark does not ask this: there a question that does not fit is that sample's recorded failure, and
+    A benchmark does not ask this: there a query that does not fit is that sample's recorded failure, and
     the others are asked.
     """
     if options.kind == "vllm":
         vllm = options.vllm
         profile = load_profile(options.vllm.profile)
         room = {"max_model_len": vllm.max_model_len, "max_tokens": vllm.max_tokens or profile.max_tokens}
-        prompter_checkpoint.check_questions(
+        prompter_checkpoint.check_queries(
             prompter_checkpoint.resolve_model(options.model), profile, queries, **room
         )
 
@@ -103,7 +103,7 @@ def check_second_looks(gate: GateOptions, verifier: VerifierOptions, prompter: P
 
 
 def look_decision(prompter: PrompterOptions, role: Role) -> Decision | None:
-    """The one-token question of a vllm prompter in that role; None for an oracle, which needs none. Raises
+    """The one-token query of a vllm prompter in that role; None for an oracle, which needs none. Raises
     InputError.
     """
     if prompter.kind == "oracle":

@@ -1,7 +1,7 @@
 """The truth as a prompter: every object of a label raster that is visible in a tile, as box and interior
 points.
 
-It answers every question alike. Together with the oracle segmenter, which turns a prompt labelled
+It answers every query alike. Together with the oracle segmenter, which turns a prompt labelled
 `oracle:<n>` into the pixels of local object n, it separates what the pipeline does from what the models do.
 """
 

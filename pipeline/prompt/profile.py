@@ -4,7 +4,7 @@ code.
 1. `load_profile(name)` reads `profiles/<name>.toml`; `load_profile("/path/x.toml")` reads a user's own.
 2. `parse_table` checks every key against the dataclasses below; unknown, missing and ill-typed keys are
    errors.
-3. `Profile.user_text(query)` fills the question in; `Profile.frame_wh` says in which rectangle the numbers
+3. `Profile.user_text(query)` fills the query in; `Profile.frame_wh` says in which rectangle the numbers
    live.
 
 The frame belongs to the checkpoint, never to the model family: Qwen2.5-VL checkpoints answer in pixels of the
@@ -17,7 +17,7 @@ quoted byte for byte from the data loader they were trained with (Think2Seg-RS, 
 commit d7196b6, Apache-2.0; the variants stand there as comments): two spaces after a number of the list, a
 space before the break that precedes the example, a fence opened with no break before `[`. So are the image
 before the text, the 840 x 840 squash with the Lanczos filter, and replies of up to 2048 tokens, decoded
-greedily, as in the released evaluation. The `[gate]` and `[verifier]` questions are ours.
+greedily, as in the released evaluation. The `[gate]` and `[verifier]` queries are ours.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Decision:
     """
     lead_until: str = ""
     """For checkpoints that name their subject first: the reply to a grey picture up to and with this text is
-    the lead, asked for once per question. Then `lead` is what that reply is made to begin with.
+    the lead, asked for once per query. Then `lead` is what that reply is made to begin with.
     """
     lead_tokens: int = 32
     """Longest such lead."""
@@ -165,7 +165,7 @@ class Profile:
         return float(self.image_px[0]), float(self.image_px[1])
 
     def user_text(self, query: str, decision: Decision | None = None) -> str:
-        """The user message for a question already checked by `check_query`; `decision`: of a one-token look."""
+        """The user message for a query already checked by `check_query`; `decision`: of a one-token look."""
         return (decision.user if decision is not None and decision.user else self.user).replace(
             "{query}", query
         )

@@ -1,4 +1,4 @@
-"""The seam of this stage: a tile and its questions in, one answer per question out."""
+"""The seam of this stage: a tile and its queries in, one answer per query out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.schema import TileImage, TilePrompts
 
 
 class Prompter(Protocol):
-    """Answers questions about one tile with prompts, a recorded rejection, or a recorded failure.
+    """Answers queries about one tile with prompts, a recorded rejection, or a recorded failure.
 
     `prompt` returns exactly one `TilePrompts` per query, in order, with `query_index` equal to the query's
     position and `tile_id` equal to the tile's. Its coordinates are pixel edges of the tile's read window,

@@ -6,7 +6,7 @@ in, and every box is off by that factor without any error. So the profile's imag
 processor: both sides whole multiples of patch x merge, and the area inside the processor's limits; then it is
 passed through untouched.
 
-A question that does not fit into the context beside image and reply would fail on every tile. How many tokens
+A query that does not fit into the context beside image and reply would fail on every tile. How many tokens
 it is only its checkpoint's tokenizer knows, a letter may be a quarter of one or three, so it is asked before
 anything is loaded (`check_questions`).
 """
@@ -114,7 +114,7 @@ def load_processor(model: str, revision: str | None) -> Any:
 
 
 def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, max_tokens: int) -> None:
-    """The profile's image must pass the processor unchanged and leave room for the reply; of questions see
+    """The profile's image must pass the processor unchanged and leave room for the reply; of queries see
     `check_questions`.
 
     Raises: InputError: the frame is pixels and the image is no fixed point of the processor, or visual tokens
@@ -137,7 +137,7 @@ def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, m
     n_visual = visual_tokens(profile, rule)
     if n_visual + max_tokens >= max_model_len:
         raise InputError(
-            "max_model_len must hold the image, the question and the reply",
+            "max_model_len must hold the image, the query and the reply",
             came=f"{max_model_len} for {n_visual} visual tokens and a reply of up to {max_tokens}",
             remedy="raise max_model_len or lower max_tokens",
         )
@@ -149,17 +149,17 @@ def visual_tokens(profile: Profile, rule: ImageRule) -> int:
     return -(-width // rule.factor_px) * -(-height // rule.factor_px)
 
 
-def check_questions(
+def check_queries(
     model: str, profile: Profile, queries: Sequence[str], *, max_model_len: int, max_tokens: int
 ) -> None:
-    """Image, whole prompt and longest reply must fit into `max_model_len` for every question.
+    """Image, whole prompt and longest reply must fit into `max_model_len` for every query.
 
     Said only of a checkpoint directory with a tokenizer.json and image settings. Of a hub id nothing is known
     before it is downloaded: there the engine refuses a prompt that is too long, and each tile records that
     failure.
 
     Raises:
-        InputError: a question does not fit; the message counts its tokens. Or tokenizer.json cannot be read.
+        InputError: a query does not fit; the message counts its tokens. Or tokenizer.json cannot be read.
     """
     folder = Path(model)
     rule = local_image_rule(folder)
@@ -181,16 +181,16 @@ def check_questions(
     for query, encoded in zip(queries, tokenizer.encode_batch(texts), strict=True):
         n_text = len(encoded.ids)
         if n_visual + n_text + max_tokens > max_model_len:
-            parts = f"{n_visual} of the image, {n_text} of the prompt with the question and up to {max_tokens} of the reply"
+            parts = f"{n_visual} of the image, {n_text} of the prompt with the query and up to {max_tokens} of the reply"
             raise InputError(
-                "max_model_len must hold the image, the question and the reply",
+                "max_model_len must hold the image, the query and the reply",
                 came=f"{max_model_len} for {n_visual + n_text + max_tokens} tokens, {parts}, for {_shortened(query)!r}",
-                remedy="ask a shorter question, or raise max_model_len under [prompter.vllm] in --config",
+                remedy="ask a shorter query, or raise max_model_len under [prompter.vllm] in --config",
             )
 
 
 def prompt_text(folder: Path, profile: Profile, query: str) -> str:
-    """What a checkpoint directory's chat template makes of a question; of one without a template that works
+    """What a checkpoint directory's chat template makes of a query; of one without a template that works
     here, the text alone.
 
     transformers renders templates the same way, but takes seconds to import.

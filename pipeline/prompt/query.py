@@ -1,8 +1,8 @@
-"""Is this question safe to put into a model's prompt?
+"""Is this query safe to put into a model's prompt?
 
-Tokenizers read control tokens in user text as control tokens: `<|im_end|>` in a question ends the user's
+Tokenizers read control tokens in user text as control tokens: `<|im_end|>` in a query ends the user's
 turn, and one more `<|image_pad|>` breaks the count of image placeholders and fails the request. The model has
-no tools, so the worst a question can do is spoil its own run; it should then fail before a model is loaded,
+no tools, so the worst a query can do is spoil its own run; it should then fail before a model is loaded,
 with a sentence.
 """
 
@@ -14,24 +14,24 @@ import unicodedata
 from pipeline.errors import InputError
 
 MAX_QUERY_CHARS = 512
-"""Longest question of a run, in characters after normalisation. A region asks it of every tile. What it is in
+"""Longest query of a run, in characters after normalisation. A region asks it of every tile. What it is in
 tokens, and whether these fit into a model's context, depends on the checkpoint: `checkpoint.check_questions`.
 """
 
 _CONTROL_TOKEN = re.compile(r"<\s*\|.*?\|\s*>|<\|", re.DOTALL)
 _REPLY_TAG = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
 _INVISIBLE = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories no question needs: control, surrogate, private use, unassigned, line and paragraph
+"""Unicode categories no query needs: control, surrogate, private use, unassigned, line and paragraph
 separators.
 """
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Direction overrides: they make a report show another question than the model read."""
+"""Direction overrides: they make a report show another query than the model read."""
 
 
 def check_query(text: object, *, max_chars: int = MAX_QUERY_CHARS) -> str:
-    """The question in NFC, without white space around it.
+    """The query in NFC, without white space around it.
 
-    Raises: InputError: it is no text (questions come from JSON files too), empty, longer than `max_chars`
+    Raises: InputError: it is no text (queries come from JSON files too), empty, longer than `max_chars`
         characters, or holds control tokens (`<|...|>`), reply tags (`<think>`, `<answer>`), control
         characters or direction overrides.
     """
@@ -46,11 +46,11 @@ def check_query(text: object, *, max_chars: int = MAX_QUERY_CHARS) -> str:
         raise InputError(
             "a query must hold text",
             came=repr(text),
-            remedy='ask a question, for example --query "storage tanks"',
+            remedy='ask a query, for example --query "storage tanks"',
         )
     if len(query) > max_chars:
         what = f"a query may have at most {max_chars} characters"
-        raise InputError(what, came=f"{len(query)} characters", remedy="ask a shorter question")
+        raise InputError(what, came=f"{len(query)} characters", remedy="ask a shorter query")
     for pattern, what in ((_CONTROL_TOKEN, "control tokens"), (_REPLY_TAG, "reply tags")):
         if found := pattern.search(query):
             raise InputError(

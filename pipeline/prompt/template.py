@@ -1,4 +1,4 @@
-"""What a checkpoint is shown: the chat messages of one question and the image in the size its profile
+"""What a checkpoint is shown: the chat messages of one query and the image in the size its profile
 promises.
 
 Inference and training call these two functions and nothing else, so a prompter is never trained on another
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def chat_messages(profile: Profile, query: str, decision: Decision | None = None) -> list[dict[str, Any]]:
-    """System message (if the profile has one), then the user's: image first, question last. The image itself
+    """System message (if the profile has one), then the user's: image first, query last. The image itself
     is not inside.
 
-    `decision`: the question of a one-token look instead of the prompter's.
+    `decision`: the query of a one-token look instead of the prompter's.
     """
     user = {
         "role": "user",

@@ -8,7 +8,7 @@
    (`_inner_points`). A point stays a point.
 3. A tile that no location touches is EMPTY(prompter), as if a model had said so.
 
-The file answers every question alike.
+The file answers every query alike.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class VllmOptions:
     """Of a hub id; ignored for directories."""
     dtype: str = "auto"
     max_model_len: int = 4096
-    """Tokens of image, question and reply together."""
+    """Tokens of image, query and reply together."""
     max_tokens: int | None = None
     """Longest reply; None: the profile's."""
     gpu_memory_utilization: float = 0.85

@@ -219,10 +219,10 @@ def build_preset(tables: Mapping[str, Any]) -> Preset:
 
 
 def check_queries(queries: tuple[str, ...]) -> tuple[str, ...]:
-    """Every question checked and normalised, duplicates refused."""
+    """Every query checked and normalised, duplicates refused."""
     if not queries:
         raise InputError(
-            "a run needs at least one question", remedy='add --query "storage tanks"; --query may be repeated'
+            "a run needs at least one query", remedy='add --query "storage tanks"; --query may be repeated'
         )
     checked = tuple(check_query(query) for query in queries)
     for index, query in enumerate(checked):

@@ -32,7 +32,7 @@ from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
 from pipeline.prompt.build_prompter import (
     PrompterOptions,
     check_prompter,
-    check_questions,
+    check_queries,
     check_second_looks,
     look_decision,
 )
@@ -109,7 +109,7 @@ def plan_request(request: RunRequest) -> PlannedRun:
             remedy="say which with --crs, or use min_area_px under [stitch] in --config",
         )
     check_prompter(config.prompter, plan.grid)
-    check_questions(config.prompter, config.queries)
+    check_queries(config.prompter, config.queries)
     check_second_looks(config.gate, config.verifier, config.prompter)
     check_engines(config.preset, request.runner)
     check_segmenter(config.segmenter, plan.grid)
@@ -176,7 +176,7 @@ def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:
     """What the profile of a vllm prompter says, so that an edited file is another run; nothing for the kinds
     that have none.
 
-    Without the questions of gate and verifier, which are pinned beside these where they are on. Raises
+    Without the queries of gate and verifier, which are pinned beside these where they are on. Raises
     InputError.
     """
     if prompter.kind != "vllm":

@@ -76,7 +76,7 @@ def final_table(
     timings_s: Mapping[str, float],
     gate: Mapping[str, Any] | None = None,
 ) -> str:
-    """Counts of the ledger, what a gate did (`RunInfo.gate`), instances per question, times."""
+    """Counts of the ledger, what a gate did (`RunInfo.gate`), instances per query, times."""
     return result_table(context.config.queries, context.run_dir, published, timings_s, gate)
 
 

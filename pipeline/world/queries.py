@@ -1,8 +1,8 @@
-"""Questions to ask of a world: explicit ones name a class, implicit ones describe it, absent ones fit
+"""Queries to ask of a world: explicit ones name a class, implicit ones describe it, absent ones fit
 nothing.
 
 About a fifth of the wordings of each class is held out: they never occur in training, so that an evaluation
-can tell whether a model understood the question or remembered the sentence.
+can tell whether a model understood the query or remembered the sentence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.world.classes import CLASSES
 
 
 class QueryKind(StrEnum):
-    """How a question relates to what a world can hold."""
+    """How a query relates to what a world can hold."""
 
     EXPLICIT = "explicit"
     IMPLICIT = "implicit"
@@ -23,7 +23,7 @@ class QueryKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """One question."""
+    """One query."""
 
     query: str
     """Plain ASCII, without control tokens."""
@@ -178,10 +178,10 @@ def queries_of(class_name: str) -> tuple[Query, ...]:
 
 
 NEVER: tuple[Query, ...] = tuple(_parse(_NEVER, "", QueryKind.ABSENT))
-"""Questions about things that no world holds."""
+"""Queries about things that no world holds."""
 
 QUERIES: tuple[Query, ...] = (*(q for name in CLASSES for q in queries_of(name)), *NEVER)
-"""Every question, by class in CLASSES order, then NEVER. In a world that leaves a class out, its questions
+"""Every query, by class in CLASSES order, then NEVER. In a world that leaves a class out, its queries
 are absent too.
 """
 

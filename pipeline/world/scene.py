@@ -291,7 +291,7 @@ def write_world(
 ) -> SceneSummary:
     """Draw a window of a world and write the scene and its truth to folder `out` (files: FILES).
 
-    Equal arguments give equal pixels, labels, polygons and questions. Files of `out` that are not in FILES
+    Equal arguments give equal pixels, labels, polygons and queries. Files of `out` that are not in FILES
     are left alone. An earlier scene there stays whole until the new one is drawn. One process at a time may
     write to a folder. Raises InputError when `out` may not be used.
     """

@@ -1,4 +1,4 @@
-"""The written truth of a drawn scene: polygons, area of interest and questions. Independent of the project's
+"""The written truth of a drawn scene: polygons, area of interest and queries. Independent of the project's
 own tracer.
 
 Polygons come from GDAL's polygoniser (rasterio.features.shapes, 4-connected) in whole pixel-edge coordinates;
@@ -95,7 +95,7 @@ def _held_out(class_name: str, kind: QueryKind) -> list[Query]:
 
 
 def scene_queries(seed: int, counts: Mapping[str, int], left_out: frozenset[str]) -> list[dict[str, str]]:
-    """Questions for one scene, in wordings held out from training; `counts` are instances per class in the
+    """Queries for one scene, in wordings held out from training; `counts` are instances per class in the
     scene.
 
     First a demonstration triple: one implicit about a class of the scene, one explicit about another class of

@@ -95,18 +95,18 @@ def build_parser() -> argparse.ArgumentParser:
         ("tiles", 2400, "drawn for training"),
         ("pieces", 8, "most pieces of a training target"),
         ("seen-tiles", 600, "measured with wordings of training"),
-        ("sft-steps", 150, "of teaching a prompt combination, 8 questions each"),
+        ("sft-steps", 150, "of teaching a prompt combination, 8 queries each"),
         ("grpo-steps", 200, "of GRPO from the short start; 0 leaves it out"),
         (
             "select",
             0,
-            "questions asked before GRPO of `start-vs-grpo`, to train on those alone whose replies earn differently; 0: train on all",
+            "queries asked before GRPO of `start-vs-grpo`, to train on those alone whose replies earn differently; 0: train on all",
         ),
         ("full-steps", 150, "of GRPO from the given prompter; 0 leaves it out"),
         ("replies", 64, "of a step of both"),
         ("brief-steps", 80, "of GRPO in the ablations"),
         ("brief-replies", 32, "of a step of it"),
-        ("generations", 8, "replies to one question"),
+        ("generations", 8, "replies to one query"),
         ("max-tokens", 128, "longest sampled reply"),
     ):
         top.add_argument(
@@ -150,7 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="worlds measured on",
     )
     top.add_argument(
-        "--measured", nargs="+", choices=MEASURED, default=list(MEASURED), help="question sets to measure on"
+        "--measured", nargs="+", choices=MEASURED, default=list(MEASURED), help="query sets to measure on"
     )
     return top
 

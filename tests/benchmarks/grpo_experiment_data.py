@@ -1,8 +1,8 @@
 """What the GRPO experiment trains on and is measured on: procedural worlds in the layout of
 `pipeline.finetune.grpo.grpo_data`.
 
-1. `training_data` draws tiles of worlds from seed 300,000 on and keeps the questions whose target has at most
-   `most_pieces` pieces, so that replies stay short enough for a CPU. Questions without a target are kept.
+1. `training_data` draws tiles of worlds from seed 300,000 on and keeps the queries whose target has at most
+   `most_pieces` pieces, so that replies stay short enough for a CPU. Queries without a target are kept.
    `first_questions` are the first of them, for a selection (`pipeline.finetune.grpo.select`) that cannot ask
    all.
 2. `heldout_data` writes the samples of `jobs/evaluate.py --benchmark world:SEED:SIZE` for several seeds below
@@ -31,7 +31,7 @@ from pipeline.finetune.grpo.world_data import FIRST_GRPO_SEED, FIRST_MEASURE_SEE
 
 
 def training_data(root: Path, *, n_tiles: int, most_pieces: int) -> Path:
-    """The folder of the questions that are trained on: of at most `most_pieces` 8-connected pieces. All drawn
+    """The folder of the queries that are trained on: of at most `most_pieces` 8-connected pieces. All drawn
     tiles lie beside it.
     """
     drawn = root / f"training-{n_tiles}"
@@ -54,8 +54,8 @@ def training_data(root: Path, *, n_tiles: int, most_pieces: int) -> Path:
     return folder
 
 
-def first_questions(folder: Path, count: int) -> Path:
-    """The folder beside `folder` of its first `count` questions."""
+def first_queries(folder: Path, count: int) -> Path:
+    """The folder beside `folder` of its first `count` queries."""
     first = folder.with_name(f"{folder.name}-first-{count}")
     lines = (
         (folder / TABLE).read_text().splitlines(keepends=True)[:count]
@@ -91,7 +91,7 @@ def heldout_data(root: Path, *, seeds: Sequence[int], size_px: int = 1024) -> Pa
 
 
 def seen_data(root: Path, *, n_tiles: int) -> Path:
-    """One question per tile of worlds that nothing is trained on."""
+    """One query per tile of worlds that nothing is trained on."""
     folder = root / f"seen-{n_tiles}"
     render_worlds(folder, n_tiles=n_tiles, first_seed=FIRST_MEASURE_SEED)
     return folder

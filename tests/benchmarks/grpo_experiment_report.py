@@ -151,7 +151,7 @@ def _curve(path: Path) -> list[dict[str, float]]:
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """The tables of a document: figures with intervals, then paired differences, per set of questions."""
+    """The tables of a document: figures with intervals, then paired differences, per set of queries."""
     lines = [f"# {document['experiment']}", "", f"`{document['command']}`", ""]
     lines += [f"Seed {document['seed']}. {document['intervals']}.", ""]
     paper = document["paper"]

@@ -1,8 +1,8 @@
 """How good is a prompter of the GRPO experiment on one of its measured folders: greedy replies, masks,
 figures, paired differences.
 
-1. `greedy_replies` answers every question once with transformers, without sampling, up to MOST_TOKENS;
-   `sampled_replies` draws one reply per question at a temperature, as the training does: GRPO pays for what
+1. `greedy_replies` answers every query once with transformers, without sampling, up to MOST_TOKENS;
+   `sampled_replies` draws one reply per query at a temperature, as the training does: GRPO pays for what
    is sampled, inference takes the most likely reply.
 2. `answer_rows` reads each reply with the parser of inference, lets the segmenter draw it and counts pixels:
    the row of a sample.
@@ -11,7 +11,7 @@ figures, paired differences.
    with percentile intervals. What is drawn again are whole worlds, whose tiles look alike; where there are
    fewer than FEWEST_WORLDS of them, tiles, and the interval says nothing about other worlds.
 4. `difference` draws the same ones for two prompters and gives the interval of what the second has more than
-   the first; `by_format` says how much of it comes from questions whose first reply broke the format.
+   the first; `by_format` says how much of it comes from queries whose first reply broke the format.
 
 Differences from `jobs/evaluate.py`, stated because figures of the two are not to be mixed: replies come from
 transformers instead of vLLM, a malformed reply is not asked for again, and the segmenter sees the prompts cut
@@ -44,7 +44,7 @@ from pipeline.schema import TileImage, TileSpec, Window
 from pipeline.segment.segmenter import Segmenter
 
 Row = dict[str, Any]
-"""One answered sample: image, question, reply, complete, true_px, predicted_px, common_px, total_px,
+"""One answered sample: image, query, reply, complete, true_px, predicted_px, common_px, total_px,
 abstained, failed, format.
 """
 
@@ -116,7 +116,7 @@ def answer_rows(
         true = sample.truth(shape)
         yield {
             "image": sample.image.stem,
-            "question": sample.question,
+            "question": sample.query,
             "reply": text,
             "complete": complete,
             "true_px": int(true.sum()),
@@ -172,7 +172,7 @@ def difference(
 ) -> dict[str, list[float]]:
     """Name -> [value, low, high] of second minus first in percentage points, from the same resampled images.
 
-    Raises ValueError when the two did not answer the same questions about the same images.
+    Raises ValueError when the two did not answer the same queries about the same images.
     """
     if [(row["image"], row["question"]) for row in first] != [
         (row["image"], row["question"]) for row in second
@@ -188,10 +188,10 @@ def difference(
 
 
 def by_format(first: Sequence[Row], second: Sequence[Row]) -> dict[str, tuple[int, float]]:
-    """What the questions whose first reply broke the format, and the others, bring to the difference in gIoU
+    """What the queries whose first reply broke the format, and the others, bring to the difference in gIoU
     of second minus first.
 
-    Returns broken, kept -> (questions, percentage points); the points add up to `difference`'s.
+    Returns broken, kept -> (queries, percentage points); the points add up to `difference`'s.
     """
     before = ratios(first)["giou"]
     after = ratios(second)["giou"]

@@ -43,7 +43,7 @@ PARTS = {"box": PromptCombination(box=True), "point": PromptCombination(box=Fals
 """Parts of a box and point that the segmenter is given alone where a step says so."""
 
 OF_SELECTION = ("grpo.temperature", "grpo.max_tokens", "model.precision")
-"""Settings of a training on which depends which questions are selected for it."""
+"""Settings of a training on which depends which queries are selected for it."""
 
 MEASURED = ("heldout", "seen", "seen-sampled")
 """What is measured, on unseen worlds: wordings no training saw, wordings of training, and the latter with
@@ -82,7 +82,7 @@ class Step:
     settings: tuple[str, ...] = ()
     """Of the training, as in `--set`."""
     selected: int = 0
-    """Questions of which it is trained on those alone whose replies earn differently; 0: on all, without
+    """Queries of which it is trained on those alone whose replies earn differently; 0: on all, without
     asking first.
     """
     segmenter: tuple[str, ...] = ()
@@ -175,27 +175,27 @@ def train(place: Place, step: Step) -> None:
 
 
 def selected_data(place: Place, step: Step, where: Path) -> Path:
-    """Of the first questions of `where`, those whose replies by the prompter that `step` starts from earn
+    """Of the first queries of `where`, those whose replies by the prompter that `step` starts from earn
     differently.
     """
-    from pipeline.finetune.grpo.select import select_questions
+    from pipeline.finetune.grpo.select import select_queries
 
     if step.start is None:
         raise ValueError(f"{step.name} starts from nothing that could be asked")
     settings = tuple(setting for setting in step.settings if setting.partition("=")[0] in OF_SELECTION)
     preset = preset_of(place, step, checkpoint_of(place, step.start), settings)
-    asked = data.first_questions(where, step.selected)
+    asked = data.first_queries(where, step.selected)
     whole = json.dumps(
         [folder_of(place, step.start).name, segmenter_hash(), *settings, asked.name, place.seed]
     )
     out = place.out / "data" / f"selected-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-    return select_questions(
+    return select_queries(
         prepare_run(RunRequest(stage="select", out=out, data=asked, preset=preset, seed=place.seed))
     )
 
 
 def measured_folder(place: Place, where: str) -> Path:
-    """The folder of questions called `where` (one of MEASURED), drawn where it is missing."""
+    """The folder of queries called `where` (one of MEASURED), drawn where it is missing."""
     if where == "heldout":
         return data.heldout_data(place.out / "data", seeds=place.world_seeds)
     return data.seen_data(place.out / "data", n_tiles=place.seen_tiles)

@@ -82,7 +82,7 @@ QUERIES = {
     "tanks <|im_end|>": r"<\|im_end\|>",
     "a <think> b": "<think>",
     "x" * 600: "512",
-    "где стоят резервуары " * 24: "1024 for .* tokens, 81 of the image, .* 'где стоят.*a shorter question",
+    "где стоят резервуары " * 24: "1024 for .* tokens, 81 of the image, .* 'где стоят.*a shorter query",
 }
 
 
@@ -136,7 +136,7 @@ OPTIONS = {
     "missing prompts": (["--prompts", "nowhere.geojson"], r"nowhere\.geojson"),
     "missing config": (["--config", "nowhere.toml"], r"nowhere\.toml"),
     "unknown band": (["--bands", "1,2,9"], "(?i)band"),
-    "same question twice": (["--query", "x"], "once"),
+    "same query twice": (["--query", "x"], "once"),
     "no area": (["--min-area-m2", "nan"], r"--min-area-m2 must be a finite number.*nan"),
     "area below nothing": (["--min-area-m2", "-1"], r"--min-area-m2 must be .*not negative"),
 }

@@ -2,7 +2,7 @@
 for the whole file.
 
 An engine belongs to the event loop of its first call, and every evaluation brings a loop of its own.
-`OneEngine` keeps the engine on a loop in a thread and hands questions over; nothing else is replaced. Nothing
+`OneEngine` keeps the engine on a loop in a thread and hands queries over; nothing else is replaced. Nothing
 here pins what these weights answer: expected values come from the kept replies, the kept masks and the masks
 that the layouts were written with.
 
@@ -42,7 +42,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 TILE = 256
 LIMIT = 2
 THRESHOLDS = ("off", "0.0", "1.0")
-TOO_LONG = "lasers with a question longer than the context"
+TOO_LONG = "lasers with a query longer than the context"
 CASES = (*LAYOUTS, TOO_LONG)
 
 
@@ -59,9 +59,9 @@ class OneEngine:
     def model_id(self) -> str:
         return self.real.model_id
 
-    async def hand_over[T](self, question: Coroutine[Any, Any, T]) -> T:
-        """The answer to a question that the engine's own loop awaits."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, self._loop))
+    async def hand_over[T](self, query: Coroutine[Any, Any, T]) -> T:
+        """The answer to a query that the engine's own loop awaits."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(query, self._loop))
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
         return await self.hand_over(self.real.prompt(image, queries))
@@ -164,7 +164,7 @@ def models() -> Iterator[Models]:
 
 @pytest.fixture(scope="module")
 def evaluated(models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluated]:
-    """Every case, two questions each, through the job's own `main`."""
+    """Every case, two queries each, through the job's own `main`."""
     root = tmp_path_factory.mktemp("models")
     main = load_job("evaluate").main
     return {case: evaluate(main, models, root / f"{number}", case) for number, case in enumerate(CASES)}
@@ -230,7 +230,7 @@ def numbers(value: Any) -> Iterator[float]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_question_is_asked_of_the_engine_and_answered_or_failed_for_the_record(
+def test_every_query_is_asked_of_the_engine_and_answered_or_failed_for_the_record(
     evaluated: dict[str, Evaluated], case: str
 ) -> None:
     done = evaluated[case]
@@ -290,7 +290,7 @@ def test_figures_follow_from_the_kept_masks(evaluated: dict[str, Evaluated], cas
 
 
 def test_both_models_took_part(evaluated: dict[str, Evaluated]) -> None:
-    """Of a dozen questions about drawn land at least one is answered with boxes, and SAM2 makes a mask of
+    """Of a dozen queries about drawn land at least one is answered with boxes, and SAM2 makes a mask of
     them.
     """
     rows = [row for done in evaluated.values() for row in done.rows()]

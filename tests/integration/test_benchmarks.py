@@ -131,7 +131,7 @@ def test_a_second_start_does_only_what_is_missing(
     ).read_bytes()
 
 
-def test_a_question_that_failed_once_can_be_asked_again(
+def test_a_query_that_failed_once_can_be_asked_again(
     evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The memory is short the first time that something of the second part is drawn. The first part is never
@@ -160,7 +160,7 @@ def test_a_question_that_failed_once_can_be_asked_again(
     assert (read, failures) == ([0, 1], [])
     assert results(out)["outcomes"]["failed/model_error"] == 1
     assert (
-        "attention: 1 of 2 parts hold questions that failed for a reason that may pass; the same"
+        "attention: 1 of 2 parts hold queries that failed for a reason that may pass; the same"
         in capsys.readouterr().out
     )
     kept = (first.stat().st_mtime_ns, first.read_bytes())
@@ -180,7 +180,7 @@ def test_a_question_that_failed_once_can_be_asked_again(
     assert evaluate(*TWO_PARTS, "--out", out, "--retry-failed") == 0
     said = capsys.readouterr().out
     assert "note: " in said
-    assert f"{second} has 1 failed question and is done again" in said
+    assert f"{second} has 1 failed query and is done again" in said
     assert "resumed: 1 of 2 parts were committed before" in said
     assert "attention" not in said
     assert read == [0, 1, 1, 1]
@@ -192,7 +192,7 @@ def test_a_question_that_failed_once_can_be_asked_again(
     assert [path.name for path in (out / "parts").iterdir() if path.suffix != ".parquet"] == []
 
 
-def test_question_policies_and_limits(evaluate: Evaluate, layouts: dict[str, Path], tmp_path: Path) -> None:
+def test_query_policies_and_limits(evaluate: Evaluate, layouts: dict[str, Path], tmp_path: Path) -> None:
     place = f"earthreason:{layouts['earthreason']}"
 
     def asked(*words: str) -> list[str]:
@@ -277,14 +277,14 @@ def test_a_damaged_truth_is_named_before_any_model_and_a_corrected_one_is_anothe
     assert "resumed: 1 of 1 parts" in capsys.readouterr().out
 
 
-def test_questions_that_changed_are_another_evaluation(
+def test_queries_that_changed_are_another_evaluation(
     evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--benchmark", "world:7:512", "--models", "truth", "--out", tmp_path / "out")
     assert evaluate(*words) == 0
     monkeypatch.setattr(world_tiles, "MIN_TARGET_PX", 2000)  # as another version of the program would have it
     assert evaluate(*words) == 2
-    assert "content.questions: " in capsys.readouterr().err
+    assert "content.queries: " in capsys.readouterr().err
 
 
 def test_a_directory_is_made_up_where_none_is_given(
@@ -356,7 +356,7 @@ BAD = {
         ("--benchmark", "world:7", "--boundary-tolerance", "2", "--out", "{out}"),
         "share of the diagonal",
     ),
-    "no questions": (("--benchmark", "world:7:512", "--limit", "0", "--out", "{out}"), "at least 1"),
+    "no queries": (("--benchmark", "world:7:512", "--limit", "0", "--out", "{out}"), "at least 1"),
     "an unknown split": (
         ("--benchmark", "rrsis-d:{rrsis-d}", "--split", "train", "--out", "{out}"),
         "use one of test, val",

@@ -32,8 +32,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         crs=32633,
     )
     frame.to_parquet(folder / "truth.parquet")
-    questions = [{"query": f"tanks, wording {k}", "class": "tank", "kind": "explicit"} for k in range(6)]
-    (folder / "queries.json").write_text(json.dumps(questions))
+    queries = [{"query": f"tanks, wording {k}", "class": "tank", "kind": "explicit"} for k in range(6)]
+    (folder / "queries.json").write_text(json.dumps(queries))
     return folder
 
 
@@ -66,7 +66,7 @@ def test_the_curve_of_a_noisy_oracle_is_the_known_one(world: Path, tmp_path: Pat
     assert document["gate"]["parent"] != document["gate"]["tile"]
     tile, parent = (document["gate"][look][0] for look in ("tile", "parent"))
     assert (tile["n"], parent["n"]) == (48, 48)
-    assert tile["independent"] == 8, "six questions about one tile that all pass are one picture"
+    assert tile["independent"] == 8, "six queries about one tile that all pass are one picture"
     assert parent["independent"] == 1, "the world is one block"
     assert parent["passed_empty"] is None, "its block shows tanks, so no pair of it is empty land"
     assert (

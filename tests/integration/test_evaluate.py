@@ -80,7 +80,7 @@ def test_an_oracle_that_answers_every_class_has_full_recall_and_known_precision(
 
 def test_false_alarms_per_100_km2_of_a_world_made_by_hand(run_job: RunJob, tmp_path: Path) -> None:
     """96 x 96 px in 3 x 3 cores of 32 px (16 m) that see 4 px of their neighbours; the models answer every
-    question with all they know.
+    query with all they know.
 
     Pools are true at (2, 2) in the first tile and at (66, 66) in the last, so seven tiles hold none; the
     second pool begins beyond the halo of the tiles before it. A lake of the middle tile, a blob over two
@@ -106,12 +106,12 @@ def test_false_alarms_per_100_km2_of_a_world_made_by_hand(run_job: RunJob, tmp_p
         crs=32633,
     )
     frame.to_parquet(tmp_path / "world" / "truth.parquet")
-    questions = [
+    queries = [
         {"query": name, "class": name.removesuffix("s"), "kind": "explicit"}
         for name in ("pools", "lakes", "ships")
     ]
-    questions[2]["class"] = ""
-    (tmp_path / "world" / "queries.json").write_text(json.dumps(questions))
+    queries[2]["class"] = ""
+    (tmp_path / "world" / "queries.json").write_text(json.dumps(queries))
     words = (
         "--source",
         predicted.scene,
@@ -132,7 +132,7 @@ def test_false_alarms_per_100_km2_of_a_world_made_by_hand(run_job: RunJob, tmp_p
 
 
 def pool_world(folder: Path, labels: NDArray[np.int64]) -> LabelWorld:
-    """A world whose instances are pools, with one question that asks for them and one that nothing answers."""
+    """A world whose instances are pools, with one query that asks for them and one that nothing answers."""
     world = write_label_world(folder, labels)
     ids = [int(number) for number in np.unique(world.ids) if number]
     frame = gpd.GeoDataFrame(
@@ -141,18 +141,18 @@ def pool_world(folder: Path, labels: NDArray[np.int64]) -> LabelWorld:
         crs=32633,
     )
     frame.to_parquet(folder / "truth.parquet")
-    questions = [
+    queries = [
         {"query": "pools", "class": "pool", "kind": "explicit"},
         {"query": "ships", "class": "", "kind": "absent"},
     ]
-    (folder / "queries.json").write_text(json.dumps(questions))
+    (folder / "queries.json").write_text(json.dumps(queries))
     return world
 
 
 def scored(
     run_job: RunJob, world: LabelWorld, out: Path, *words: object, code: int = 0
 ) -> list[dict[str, Any]]:
-    """The figures of a run of the oracle, which answers every question with all instances, in tiles of 32 px
+    """The figures of a run of the oracle, which answers every query with all instances, in tiles of 32 px
     and a halo of 4.
     """
     folder = world.scene.parent
@@ -242,7 +242,7 @@ def test_a_tile_that_failed_has_no_answer(
     assert pools["empty_km2"] == pytest.approx(6 * 256 / 0.9996**2 / 1e6, rel=1e-3)
 
 
-def test_a_question_without_a_known_class_is_refused(run_job: RunJob, world: Path, tmp_path: Path) -> None:
+def test_a_query_without_a_known_class_is_refused(run_job: RunJob, world: Path, tmp_path: Path) -> None:
     run(run_job, world, tmp_path / "out", "anything at all")
     info = read_run_json(tmp_path / "out" / "run.json")
     with pytest.raises(InputError, match=r"queries\.json"):

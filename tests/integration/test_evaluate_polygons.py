@@ -81,7 +81,7 @@ def score(out: Path, truth: Path, *words: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def made(run_job: RunJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with one question that predicts BOXES exactly."""
+    """A run with one query that predicts BOXES exactly."""
     folder = tmp_path_factory.mktemp("polygons")
     return predict(
         run_job, write_label_world(folder / "world", raster(BOXES)), folder / "out", "--query", "pools"
@@ -238,10 +238,8 @@ def test_an_aoi_cuts_truth_and_predictions_alike(run_job: RunJob, tmp_path: Path
     )
 
 
-def test_one_of_several_questions(
-    run_job: RunJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Two questions; a tile has failed for the second alone."""
+def test_one_of_several_queries(run_job: RunJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two queries; a tile has failed for the second alone."""
     world = write_label_world(tmp_path / "world", raster(BOXES))
     out = predict(run_job, world, tmp_path / "out", "--query", "pools", "--query", "tanks")
     path = out / "coverage.parquet"

@@ -78,7 +78,7 @@ def test_an_exact_gate_changes_nothing_but_the_cost(
     assert (figures["passed"] + figures["rejected"], figures["not_judged"]) == (len(rows), 0)
     assert (figures["audited"], figures["audited_found"]) == (sum(row["audited"] for row in rows), 0)
     assert {row["reason"] for row in rows if row not in asked} == {"gate"}
-    assert f"rejected {figures['rejected']} of {len(rows)} (tile, question) pairs" in printed
+    assert f"rejected {figures['rejected']} of {len(rows)} (tile, query) pairs" in printed
     assert "recall of what is found without the gate: 1.000, 95 % [" in printed
     coverage = pq.read_table(tmp_path / "gated" / "coverage.parquet").to_pylist()
     assert all(p < 0.5 for row in coverage if row["reason"] == "gate" for p in row["gate_p"])

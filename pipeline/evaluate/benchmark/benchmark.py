@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.prompt.query import check_query
 
-QuestionPolicy = Literal["first", "all", "random"]
+QueryPolicy = Literal["first", "all", "random"]
 SizePolicy = Literal["refuse", "squash"]
 
 MAX_WORDING_CHARS = 8192
-"""Longest question of a benchmark: a bound against broken annotations. What a model can hold is its context;
-a question (LaSeRS asks in paragraphs) that does not fit into it is that sample's recorded failure, while the
+"""Longest query of a benchmark: a bound against broken annotations. What a model can hold is its context;
+a query (LaSeRS asks in paragraphs) that does not fit into it is that sample's recorded failure, while the
 others are asked.
 """
 
@@ -105,7 +105,7 @@ class Benchmark:
     name: str
     split: str
     images: tuple[BenchmarkImage, ...]
-    questions: QuestionPolicy
+    queries: QueryPolicy
     """The policy that its papers use."""
     identity: Mapping[str, str]
     """What pins the content: root and hash of the annotations, or seed and size."""
@@ -131,7 +131,7 @@ class Benchmark:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One question to be answered and scored."""
+    """One query to be answered and scored."""
 
     sample_id: str
     """`target_id#n`, n = position of the wording; unique in the benchmark."""
@@ -145,7 +145,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleImage:
-    """An image and the chosen questions about it."""
+    """An image and the chosen queries about it."""
 
     image_id: str
     pixels: PixelSource
@@ -153,12 +153,12 @@ class SampleImage:
 
 
 def choose_samples(
-    benchmark: Benchmark, policy: QuestionPolicy, *, seed: int = 0, limit: int | None = None
+    benchmark: Benchmark, policy: QueryPolicy, *, seed: int = 0, limit: int | None = None
 ) -> tuple[SampleImage, ...]:
-    """The questions of an evaluation, by image, in the benchmark's order.
+    """The queries of an evaluation, by image, in the benchmark's order.
 
     `random` draws one wording per target from `seed` and the target's id alone, so that neither the order of
-    files nor a limit changes the draw. Raises InputError when nothing is left, or no question may be asked.
+    files nor a limit changes the draw. Raises InputError when nothing is left, or no query may be asked.
     """
     if limit is not None and limit < 1:
         raise InputError(
@@ -171,9 +171,9 @@ def choose_samples(
         for sample in _samples(target, policy, seed)
     ]
     if not pairs:
-        came = f"{len(benchmark.images)} images without a question"
+        came = f"{len(benchmark.images)} images without a query"
         raise InputError(
-            f"the split {benchmark.split!r} of {benchmark.name} must hold a question",
+            f"the split {benchmark.split!r} of {benchmark.name} must hold a query",
             came=came,
             remedy="choose another split",
         )
@@ -181,7 +181,7 @@ def choose_samples(
         pairs = [pairs[index * len(pairs) // limit] for index in range(limit)]
     if all(sample.refusal for _, sample in pairs):
         raise InputError(
-            "at least one question must be fit to be asked",
+            "at least one query must be fit to be asked",
             came=pairs[0][1].refusal,
             remedy="correct the annotations",
         )
@@ -247,7 +247,7 @@ def mask_digest(mask: NDArray[np.bool_]) -> str:
     return digest.hexdigest()
 
 
-def _samples(target: Target, policy: QuestionPolicy, seed: int) -> list[Sample]:
+def _samples(target: Target, policy: QueryPolicy, seed: int) -> list[Sample]:
     if policy == "all":
         places = list(range(len(target.wordings)))
     elif policy == "first":

@@ -1,6 +1,6 @@
-"""What pins the chosen questions and their truth, and whether that truth can be read at all.
+"""What pins the chosen queries and their truth, and whether that truth can be read at all.
 
-1. `questions_hash` covers what is asked about which image, and how it is filed: an evaluation whose questions
+1. `questions_hash` covers what is asked about which image, and how it is filed: an evaluation whose queries
    changed is another one.
 2. `masks_hash` decodes the mask of every chosen target once, in a few threads, before any model is loaded. A
    sample without a truth cannot be scored, so masks that do not decode are an InputError that names them. The
@@ -28,7 +28,7 @@ SAID_EVERY_S = 5.0
 _SHOWN = 3
 
 
-def questions_hash(images: Sequence[SampleImage]) -> str:
+def queries_hash(images: Sequence[SampleImage]) -> str:
     """32 hex digits over ids, wordings and strata of the chosen samples, in order."""
     return content_hash(
         [
@@ -53,7 +53,7 @@ def masks_hash(
     do not decode.
 
     Args:
-        images: the chosen questions; wordings of one target share its mask, which is decoded once.
+        images: the chosen queries; wordings of one target share its mask, which is decoded once.
         name: of the benchmark, for the message.
         say: gets a line of progress every few seconds.
         clock: seconds.
@@ -74,9 +74,7 @@ def masks_hash(
                 say(f"true masks read: {len(digests)} of {len(masks)}")
     if damaged:
         came = f"{len(damaged)} of {len(masks)} do not, e.g. {'; '.join(damaged[:_SHOWN])}"
-        remedy = (
-            "fetch these files or annotations again; a question without a readable truth cannot be scored"
-        )
+        remedy = "fetch these files or annotations again; a query without a readable truth cannot be scored"
         raise InputError(f"{name}: every true mask must decode", came=came, remedy=remedy)
     return content_hash(
         [

@@ -1,14 +1,14 @@
 """From a command line to a checked evaluation: everything that can be found wrong before a model is loaded.
 
-1. `plan_evaluation` opens the benchmark, chooses the questions, compares the sizes of images and masks,
+1. `plan_evaluation` opens the benchmark, chooses the queries, compares the sizes of images and masks,
    decodes every chosen mask once, and checks both models' options and file headers. It writes nothing; every
-   InputError comes from here or from `claim`. Questions and masks go into the fingerprint, so that a resumed
+   InputError comes from here or from `claim`. Queries and masks go into the fingerprint, so that a resumed
    evaluation never mixes two truths, and so does the content of the files that the preset names (weights,
    profile, the segmenter's YAML), so that it never mixes two models or two prompts.
 2. `claim` takes the output directory: new, or one that holds the same evaluation (evaluation.json), which is
    then resumed.
 3. `missing_parts` says what is left to do: parts without a readable record of this evaluation and, when asked
-   for, parts with questions that failed for reasons that may pass (memory, time, a process that died, a file
+   for, parts with queries that failed for reasons that may pass (memory, time, a process that died, a file
    that could not be read). Until such a part is written anew, whole, the one that is there stays.
 """
 
@@ -23,12 +23,12 @@ from typing import Any, Literal
 from pipeline.errors import InputError, RecordError, RunMismatchError
 from pipeline.evaluate.benchmark.benchmark import (
     Benchmark,
-    QuestionPolicy,
+    QueryPolicy,
     SizePolicy,
     check_sizes,
     choose_samples,
 )
-from pipeline.evaluate.benchmark.benchmark_content import masks_hash, questions_hash
+from pipeline.evaluate.benchmark.benchmark_content import masks_hash, queries_hash
 from pipeline.evaluate.benchmark.open_benchmark import ReadOptions, open_benchmark
 from pipeline.evaluate.benchmark.readers.rrsisd import Sentence
 from pipeline.evaluate.benchmark.results import Scoring
@@ -66,10 +66,10 @@ class EvaluationRequest:
     config_file: str | None = None
     """TOML with the tables of a preset, laid over it."""
     split: str | None = None
-    questions: QuestionPolicy | None = None
+    queries: QueryPolicy | None = None
     """None: the policy of the benchmark's papers."""
     seed: int = 0
-    """Of `random` questions."""
+    """Of `random` queries."""
     limit: int | None = None
     size: ScoredSize = "preset"
     """Side to which images and masks are squashed: the preset's tile side (840 for Think2Seg-RS), none, or a
@@ -87,7 +87,7 @@ class EvaluationRequest:
     scoring: Scoring = field(default_factory=Scoring)
     runner: Runner = "ray"
     retry_failed: bool = False
-    """Do parts with failed questions again (`missing_parts`)."""
+    """Do parts with failed queries again (`missing_parts`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class PlannedEvaluation:
 
 
 def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -> PlannedEvaluation:
-    """Check everything and choose the questions; writes nothing, loads no model. `say` gets lines of
+    """Check everything and choose the queries; writes nothing, loads no model. `say` gets lines of
     progress. Raises InputError.
     """
     require_lasting(request.out, "--out")
@@ -123,7 +123,7 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
     _check_models(request, preset)
     options = ReadOptions(split=request.split, tile_px=preset.tiles.px, sentence=request.sentence)
     benchmark = open_benchmark(request.benchmark, options)
-    policy = request.questions or benchmark.questions
+    policy = request.queries or benchmark.queries
     images = choose_samples(benchmark, policy, seed=request.seed, limit=request.limit)
     squashed = check_sizes(images, request.size_mismatch)
     side_px = (
@@ -137,7 +137,7 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         "seed": request.seed if policy == "random" else None,
         "limit": request.limit,
         "content": {
-            "questions": questions_hash(images),
+            "questions": queries_hash(images),
             "masks": masks_hash(images, benchmark.name, say=say),
         },
         "side_px": side_px,
@@ -307,7 +307,7 @@ def _require_same(document: Path, planned: PlannedEvaluation) -> None:
 
 
 def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> tuple[list[int], list[str]]:
-    """Parts to do: those without a usable record, and with `retry_failed` those with a question to ask again.
+    """Parts to do: those without a usable record, and with `retry_failed` those with a query to ask again.
     With notes why.
     """
     left = []
@@ -325,17 +325,17 @@ def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> 
             continue
         again = _ask_again(context, part, records) if retry_failed else 0
         if again:
-            notes.append(f"{path} has {again} failed question{'s' if again > 1 else ''} and is done again")
+            notes.append(f"{path} has {again} failed {'queries' if again > 1 else 'query'} and is done again")
             left.append(part)
     return left, notes
 
 
 def _ask_again(context: EvaluationContext, part: int, records: Sequence[SampleRecord]) -> int:
-    """How many questions of a part failed for want of an answer.
+    """How many queries of a part failed for want of an answer.
 
     Unlike in a run, whose aim is an answer for every tile, a malformed reply stays: it is the model's answer,
     it is scored, and to ask until a reply can be read would be another protocol (`retry` of the preset says
-    how often it is asked). Neither does a question that may not be put to a model get better.
+    how often it is asked). Neither does a query that may not be put to a model get better.
     """
     samples = [sample for number in context.numbers_of(part) for sample in context.images[number].samples]
     pairs = zip(samples, records, strict=True)

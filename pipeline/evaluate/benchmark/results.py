@@ -9,7 +9,7 @@
    ...), and the size of the target as a share of its image, which is known for every data set.
 3. False alarms per 100 km2 of empty land are counted where the ground size of a pixel is known: masks drawn
    on samples without a target, over the area of those samples; a sample that failed was not looked at. A
-   question is a look of its own: the same land asked twice counts twice.
+   query is a look of its own: the same land asked twice counts twice.
 4. With a verifier the document has `verifier`: its options and what it did. The masks that it took away are
    in no figure, and an answer that keeps none counts as a rejection ("nothing here").
 

@@ -58,7 +58,7 @@ def _heading(results: Mapping[str, Any]) -> str:
         [
             f"# {benchmark['name']}, {benchmark['split']}: {models['prompter']} + {models['segmenter']}",
             "",
-            f"{results['n_samples']} questions about {results['n_images']} images; wording: {protocol['questions']}; "
+            f"{results['n_samples']} queries about {results['n_images']} images; wording: {protocol['questions']}; "
             f"images {protocol['size']}; convention `{protocol['convention']}` ({protocol['convention_source']}).",
             *filter(None, [replies_text(results), verifier_text(results)]),
             f"In brackets: {interval_text(protocol)}.",

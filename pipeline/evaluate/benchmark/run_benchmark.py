@@ -1,4 +1,4 @@
-"""The wiring of an evaluation: chosen questions -> parts -> {read -> prompt -> score} -> results.
+"""The wiring of an evaluation: chosen queries -> parts -> {read -> prompt -> score} -> results.
 
 1. `prepare_benchmark` opens the benchmark, checks everything and claims the output directory; no model is
    loaded.
@@ -66,7 +66,7 @@ def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = p
     if planned.preset.notice and models["prompter"] != MODEL_ID:
         say(notice_box(planned.preset.notice))
     say(
-        f"{planned.n_samples} questions about {len(context.images)} images of {planned.benchmark.name}, {planned.benchmark.split}"
+        f"{planned.n_samples} queries about {len(context.images)} images of {planned.benchmark.name}, {planned.benchmark.split}"
     )
     claim(planned)
     say(f"results go to {request.out}")
@@ -85,9 +85,7 @@ def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = p
     say(summary_text(results))
     again, _ = missing_parts(context, retry_failed=True)
     if again:
-        what = (
-            f"{len(again)} of {context.n_parts} parts hold questions that failed for a reason that may pass"
-        )
+        what = f"{len(again)} of {context.n_parts} parts hold queries that failed for a reason that may pass"
         say(f"\nattention: {what}; the same command with --retry-failed does them again")
     say(f"\nresults.json, results.md, samples.parquet and samples.html are in {request.out}")
     return 3 if any(name.startswith("failed") for name in results["outcomes"]) else 0
@@ -205,7 +203,7 @@ def _subject(planned: PlannedEvaluation, records: Sequence[SampleRecord]) -> Sub
         (len(planned.squashed), "masks were of another size than their image and were stretched over it"),
         (
             refused,
-            "questions may not be put to a model (too long, or with control tokens); they count as failed",
+            "queries may not be put to a model (too long, or with control tokens); they count as failed",
         ),
         (
             contradicted,

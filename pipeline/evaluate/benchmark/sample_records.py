@@ -1,7 +1,7 @@
-"""What is kept of every answered question, and the files it is kept in.
+"""What is kept of every answered query, and the files it is kept in.
 
 A part holds the records of a few images and is written atomically, under a deterministic name; its presence
-means that these images are done. When failed questions are asked again, a new part takes the place of the old
+means that these images are done. When failed queries are asked again, a new part takes the place of the old
 one. Its schema metadata carries the fingerprint of the evaluation, so that a part of another one is never
 counted. `mask_png` is the predicted mask as a 1-bit PNG: small, lossless, and any program opens it. Parts in
 which a verifier looked at masks have two columns more (VERIFIER_COLUMNS); others are byte for byte what they
@@ -34,7 +34,7 @@ RECORDS_VERSION = "1"
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRecord:
-    """One question, what was answered, and how it compares with the truth."""
+    """One query, what was answered, and how it compares with the truth."""
 
     sample_id: str
     image_id: str

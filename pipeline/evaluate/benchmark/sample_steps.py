@@ -1,7 +1,7 @@
 """What a few images of a benchmark go through: read, prompt, score. The same objects serve both runners.
 
 1. `SampleReader`    part -> pixels of its images, at their own size or squashed to one side.
-2. `SamplePrompter`  every image is asked all its chosen questions, concurrently, by the prompter of the main
+2. `SamplePrompter`  every image is asked all its chosen queries, concurrently, by the prompter of the main
    job (`build_prompter`) or by the truth. An image is one tile, as in the papers' protocols.
 3. `SampleScorer`    every image with at least one answer is embedded once by the segmenter of the main job; a verifier, when on,
                      looks at the crop around every mask, by the main job's rule (`LooksAt.judge`), and an answer whose masks
@@ -130,7 +130,7 @@ class SampleReader:
 
 
 class SamplePrompter:
-    """Pixels + questions -> answers, by image, one per askable question."""
+    """Pixels + queries -> answers, by image, one per askable query."""
 
     def __init__(self, context: EvaluationContext, prompter: Prompter | None = None) -> None:
         self._context = context
@@ -327,7 +327,7 @@ class SampleScorer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Drawn:
-    """One question between segmenting and scoring."""
+    """One query between segmenting and scoring."""
 
     view: TileImage
     image: SampleImage

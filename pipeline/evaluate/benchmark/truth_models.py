@@ -38,7 +38,7 @@ def image_number(tile: TileSpec) -> int:
 
 
 def askable(image: SampleImage) -> tuple[Sample, ...]:
-    """The questions of an image that may be put to a model."""
+    """The queries of an image that may be put to a model."""
     return tuple(sample for sample in image.samples if not sample.refusal)
 
 
@@ -53,7 +53,7 @@ class TruthPrompter:
         return MODEL_ID
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
-        """One answer per askable question of the image, in order."""
+        """One answer per askable query of the image, in order."""
         answers = []
         samples = askable(self._images[image_number(image.tile)])
         for index, (sample, _) in enumerate(zip(samples, queries, strict=True)):

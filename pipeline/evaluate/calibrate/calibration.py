@@ -3,7 +3,7 @@
 1. The world is run through the main job with threshold 0 for the gate (look = tile) and the verifier: nothing
    is rejected, every probability is recorded. A second run takes the parent looks alone: with threshold 1
    everything is rejected and no prompter is asked. Both are ordinary, resumable runs below --out.
-2. `time_models` times looks, prompter, segmenter and verifier in this process, block by block, all questions
+2. `time_models` times looks, prompter, segmenter and verifier in this process, block by block, all queries
    together (`costs`).
 3. The curves are a pure function of the block records, the truth and these seconds.
 """
@@ -48,7 +48,7 @@ class CalibrationRequest:
     preset_name: str
     preset: Preset
     n_queries: int | None = None
-    """Only the first questions of the world; None: all."""
+    """Only the first queries of the world; None: all."""
     runner: Runner = "ray"
 
 

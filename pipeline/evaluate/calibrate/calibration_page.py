@@ -37,7 +37,7 @@ def calibration_markdown(document: Mapping[str, Any]) -> str:
     costs = document["costs"]
     parts = [
         f"# Gate and verifier: {document['prompter']}, world {document['world']}",
-        f"{counts['pairs']} (tile, question) pairs, {counts['present']} hold the class, {counts['absent']} hold none of it, something was "
+        f"{counts['pairs']} (tile, query) pairs, {counts['present']} hold the class, {counts['absent']} hold none of it, something was "
         f"found in {counts['found']}; {counts['masks']} masks, {counts['right']} fit a true object (IoU >= 0.5).",
         _seconds(costs),
         "recall: share of pairs that hold the class and pass. of what is found: share of pairs in which the full examination found "

@@ -4,12 +4,12 @@
    up. One takes the gate's looks of both kinds; on the other the prompter answers, its answers are segmented,
    and the verifier looks at every mask, as in the main job. Looks and answers never share a block (while
    there are enough), because the engine would find the picture in its caches.
-2. Per repetition: seconds per (tile, question) pair of a look, of the prompter and of the segmenter; seconds
+2. Per repetition: seconds per (tile, query) pair of a look, of the prompter and of the segmenter; seconds
    per mask of the verifier; and the whole with the verifier over the whole without, (prompter + segmenter +
    verifier) / (prompter + segmenter).
 3. Of the repetitions come median, smallest and largest (`Spread`).
 
-One block at a time, all questions together, one process: on Ray blocks overlap, so a region takes less than
+One block at a time, all queries together, one process: on Ray blocks overlap, so a region takes less than
 the sum of these.
 """
 
@@ -183,7 +183,7 @@ def _timed(
 def _segment(
     segmenter: Segmenter, image: BlockImage, answers: Sequence[Sequence[TilePrompts]]
 ) -> list[tuple[TileImage, int, list[MaskCrop]]]:
-    """Tile, question and masks of every answer that found something; one encoding per tile."""
+    """Tile, query and masks of every answer that found something; one encoding per tile."""
     masks = []
     for tile, given in zip(image.block.tiles, answers, strict=True):
         view = image.tile_image(tile)

@@ -1,6 +1,6 @@
 """Recall against cost, threshold by threshold: pure arithmetic on probabilities and truths.
 
-1. `gate_curve`: of the pairs (tile, question) whose core holds the class, the share that passes (recall, with
+1. `gate_curve`: of the pairs (tile, query) whose core holds the class, the share that passes (recall, with
    an interval that takes the pairs of one picture together, `clustered_intervals`); of those that a full
    examination found something in, the share that passes (what the audit of a run estimates); of those about
    whose picture nothing is there to see, the share that passes; and the cost.
@@ -50,7 +50,7 @@ TARGETS = (0.99, 0.98, 0.95, 0.9)
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedPairs:
-    """(tile, question) pairs; all columns (n,)."""
+    """(tile, query) pairs; all columns (n,)."""
 
     p: NDArray[np.float64]
     """The gate's probability."""
@@ -71,7 +71,7 @@ class JudgedPairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Seconds per (tile, question) pair, with all questions asked together."""
+    """Seconds per (tile, query) pair, with all queries asked together."""
 
     look_s: float
     prompter_s: float

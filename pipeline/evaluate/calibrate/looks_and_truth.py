@@ -1,6 +1,6 @@
 """What gate and verifier said in a run, beside the truth of its world.
 
-1. `read_pairs` takes the gate's probability of every judged (tile, question) from the block records, and from
+1. `read_pairs` takes the gate's probability of every judged (tile, query) from the block records, and from
    the label raster whether the tile's core holds the class (at least MIN_TARGET_PX pixels) or the picture
    that the gate saw none of it: the tile's read window or, in a run of parent looks, those of all tiles of
    the block.
@@ -73,7 +73,7 @@ def read_pairs(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Holds:
-    """What the truth has in one tile, per question; both (n_queries,)."""
+    """What the truth has in one tile, per query; both (n_queries,)."""
 
     core_px: NDArray[np.int64]
     """Pixels of the class in the core."""

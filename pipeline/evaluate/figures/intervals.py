@@ -1,14 +1,14 @@
 """How sure is a figure: a seeded bootstrap over images for means and ratios, closed forms for shares and
 counts.
 
-1. Several questions about one image share its pixels and one image embedding, so they are not independent:
+1. Several queries about one image share its pixels and one image embedding, so they are not independent:
    `bootstrap` draws whole images with replacement (a cluster bootstrap), as many as there are, and recomputes
    every figure from the sums of its numerators and denominators; the interval is the central `level` of the
    draws (percentile method, Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). The
    same seed gives the same interval, on any machine.
 2. Of 13 rejections out of 13 every resample is 13 out of 13 too: the bootstrap would be sure of 100 %. For
    shares of yes and no there is `wilson`, the score interval (Wilson, Journal of the American Statistical
-   Association 22, 1927), which stays open at both ends. It takes the questions for independent.
+   Association 22, 1927), which stays open at both ends. It takes the queries for independent.
 3. `poisson` is the exact interval of a count of rare events (Garwood, Biometrika 28, 1936): for false alarms
    over an area. It takes them for independent, too; alarms that come in groups are less sure than it says.
 

@@ -1,4 +1,4 @@
-"""gIoU, cIoU, P@t and the rejection table of a list of answered questions, under four named scoring
+"""gIoU, cIoU, P@t and the rejection table of a list of answered queries, under four named scoring
 conventions.
 
 1. `SampleCounts` holds what every figure is made of: per sample the pixels of the true mask, of the predicted

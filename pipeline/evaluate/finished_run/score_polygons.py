@@ -1,6 +1,6 @@
 """A finished run against polygons that a user has: buildings of a map, a cadastre, objects drawn by hand.
 
-1. `choose_question` says which question of the run the polygons answer.
+1. `choose_question` says which query of the run the polygons answer.
 2. `read_polygons` reads the vector file and refuses what cannot be a truth. One row is one object, of one
    part or several. Invalid geometry is repaired (`make_valid`) and counted.
 3. `_in_grid_pixels` reprojects to the run's CRS (edges longer than EDGE_M are split first, so that they bend
@@ -10,7 +10,7 @@
    centre does; where polygons overlap the later row of the file has the pixel, and such pixels are counted.
 5. Only pixels that the run judged count (`truth.RunPixels`): valid imagery (`mask` of masks.zarr is not at
    its fill value) that touches the AOI (the rule by which a run selects its objects), in tiles that did not
-   fail for this question. Truth and predictions are cut alike, so an object at the border of the region is
+   fail for this query. Truth and predictions are cut alike, so an object at the border of the region is
    compared by its part inside. A world's truth (`truth`) is stricter: there a failed tile's objects are
    missed objects.
 6. Which tiles are truly empty is asked of all polygons in the read window, also beyond the AOI: that is what
@@ -80,7 +80,7 @@ class Polygons:
 
 
 class PolygonTruth:
-    """`TileTruth` of one question's polygons; counts what it showed."""
+    """`TileTruth` of one query's polygons; counts what it showed."""
 
     def __init__(self, run_dir: Path, polygons: Polygons) -> None:
         """Open the run's rasters; `require_published` comes first."""
@@ -132,15 +132,15 @@ class PolygonTruth:
 
 
 def score_polygons(
-    run_dir: Path, path: Path, info: RunInfo, question: str | None
+    run_dir: Path, path: Path, info: RunInfo, query: str | None
 ) -> tuple[QueryScore, dict[str, Any]]:
-    """The figures of one question of a run by the polygons of a file, and where these came from
+    """The figures of one query of a run by the polygons of a file, and where these came from
     (`PolygonTruth.summary`).
 
-    `question`: None for a run with one question; else its text, or its index in run.json, from 0. Raises
-    InputError for another question, a run that is not published, and whatever `read_polygons` refuses.
+    `query`: None for a run with one query; else its text, or its index in run.json, from 0. Raises
+    InputError for another query, a run that is not published, and whatever `read_polygons` refuses.
     """
-    index = choose_question(info.queries, question)
+    index = choose_query(info.queries, query)
     require_published(run_dir)
     truth = PolygonTruth(run_dir, read_polygons(path, info.lattice.grid, bytes.fromhex(info.aoi_wkb)))
     score = QueryScore(query=info.queries[index], kind="", class_name=path.name, query_index=index)
@@ -148,24 +148,24 @@ def score_polygons(
     return score, truth.summary(score, info.lattice.grid)
 
 
-def choose_question(queries: Sequence[str], question: str | None) -> int:
-    """Index of the question that polygons answer: by its text, by its index, or the only one. Raises
+def choose_query(queries: Sequence[str], query: str | None) -> int:
+    """Index of the query that polygons answer: by its text, by its index, or the only one. Raises
     InputError that names them all.
     """
     known = ", ".join(f"{index} = {query!r}" for index, query in enumerate(queries))
-    if question is None:
+    if query is None:
         if len(queries) == 1:
             return 0
-        what = "polygons answer one question, and this run has several"
+        what = "polygons answer one query, and this run has several"
         raise InputError(what, came=known, remedy="name it with --truth-query, by its number or its text")
-    text = check_query(question)
+    text = check_query(query)
     if text in queries:
         return queries.index(text)
     if text.isdecimal() and int(text) < len(queries):
         return int(text)
     raise InputError(
-        "--truth-query must be a question of the run, by number or text",
-        came=repr(question),
+        "--truth-query must be a query of the run, by number or text",
+        came=repr(query),
         remedy=f"the run has {known}",
     )
 

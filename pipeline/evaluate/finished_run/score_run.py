@@ -1,10 +1,10 @@
-"""A finished run against the truth: one row of figures per question.
+"""A finished run against the truth: one row of figures per query.
 
 1. `read_truth` opens what `jobs/make_world.py` wrote: the label raster, the class of every instance, the
-   class that every question asks for ("" = nothing in any world answers it). `score_run` scores every
-   question of a run with it; polygons of a user's own are the other kind of truth (`score_polygons`).
+   class that every query asks for ("" = nothing in any world answers it). `score_run` scores every
+   query of a run with it; polygons of a user's own are the other kind of truth (`score_polygons`).
 2. `score_tiles` asks the truth (`TileTruth.look`) for the true objects that every tile sees, and fills, tile
-   core by tile core and per question, an `Overlaps` table (instances, pixels) and a list of per-tile samples.
+   core by tile core and per query, an `Overlaps` table (instances, pixels) and a list of per-tile samples.
    What became of a tile is read from coverage.parquet (`TileFate`), which a region that was merged again has
    too.
 3. Only what the run looked at counts (`RunPixels`): imagery that touches the AOI. Tiles that nobody looked at
@@ -54,7 +54,7 @@ from pipeline.write.run_json import RunInfo
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """The exact answer to every question about one world."""
+    """The exact answer to every query about one world."""
 
     labels_path: Path
     class_of: dict[int, str]
@@ -63,16 +63,16 @@ class Truth:
     """Items of queries.json: query, class, kind."""
 
     def class_for(self, query: str) -> str:
-        """The class a question asks for; "" when no object of any world answers it. Raises InputError for a
-        foreign question.
+        """The class a query asks for; "" when no object of any world answers it. Raises InputError for a
+        foreign query.
         """
         for item in self.queries:
             if item["query"] == query:
                 return item["class"]
         raise InputError(
-            "the run's questions must come from the world's queries.json, so that their true class is known",
+            "the run's queries must come from the world's queries.json, so that their true class is known",
             came=repr(query),
-            remedy="run jobs/segment_region.py with --queries-from WORLD/queries.json, or add the question and its class to that file",
+            remedy="run jobs/segment_region.py with --queries-from WORLD/queries.json, or add the query and its class to that file",
         )
 
     def ids_of(self, class_name: str) -> NDArray[np.int64]:
@@ -81,13 +81,13 @@ class Truth:
 
 @dataclass(kw_only=True)
 class QueryScore:
-    """Figures of one question; see the module's story for definitions."""
+    """Figures of one query; see the module's story for definitions."""
 
     query: str
     kind: str
     class_name: str
     query_index: int = 0
-    """Of the question in the run."""
+    """Of the query in the run."""
     overlaps: Overlaps = field(default_factory=Overlaps)
     tile_iou: list[float] = field(default_factory=list)
     tile_present: list[bool] = field(default_factory=list)
@@ -155,7 +155,7 @@ def read_truth(world_dir: Path) -> Truth:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TileFate:
-    """What the ledger says of one tile and question."""
+    """What the ledger says of one tile and query."""
 
     status: TileStatus
     reason: Reason
@@ -173,7 +173,7 @@ class TileFate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrueTile:
-    """The truth about one tile and one question."""
+    """The truth about one tile and one query."""
 
     seen: NDArray[np.int64]
     """(H, W) over `tile.read`: ids of the true objects, 0 = none."""
@@ -182,7 +182,7 @@ class TrueTile:
 
 
 class TileTruth(Protocol):
-    """Where the true objects are, tile by tile. Tiles are asked for row by row, each once per question."""
+    """Where the true objects are, tile by tile. Tiles are asked for row by row, each once per query."""
 
     def look(self, tile: TileSpec, query_index: int, *, fate: TileFate) -> TrueTile | None:
         """The tile's truth; None: the tile does not count. `fate`: what became of it in the run."""
@@ -210,7 +210,7 @@ class RunPixels:
         return np.asarray(burnt, dtype=np.bool_)
 
     def judged(self, core: Window, query_index: int) -> NDArray[np.bool_]:
-        """True = the run judged imagery there for this question (`mask` is not at its fill value), and the
+        """True = the run judged imagery there for this query (`mask` is not at its fill value), and the
         pixel is in its region.
         """
         judged: NDArray[np.bool_] = (
@@ -227,7 +227,7 @@ def aoi_in_pixels(aoi_wkb: bytes, grid: RunGrid) -> Any | None:
 
 
 def score_run(run_dir: Path, truth: Truth, info: RunInfo) -> list[QueryScore]:
-    """Score every question of a run whose grid is the label raster's own lattice (same transform, a
+    """Score every query of a run whose grid is the label raster's own lattice (same transform, a
     sub-window is fine).
     """
     require_published(run_dir)
@@ -257,7 +257,7 @@ class _WorldTiles:
         ids: list[NDArray[np.int64]],
         pixels: RunPixels,
     ) -> None:
-        """`offset`: `grid_offset` of the labels. `ids`: per question of the run, the ids of the objects that
+        """`offset`: `grid_offset` of the labels. `ids`: per query of the run, the ids of the objects that
         answer it.
         """
         self._labels = labels
@@ -281,7 +281,7 @@ class _WorldTiles:
 
 
 def score_tiles(run_dir: Path, lattice: TileLattice, scores: list[QueryScore], truth: TileTruth) -> None:
-    """Fill the scores of some questions of a published run. Raises InputError when its rasters or its ledger
+    """Fill the scores of some queries of a published run. Raises InputError when its rasters or its ledger
     are not there.
     """
     require_published(run_dir)
@@ -397,7 +397,7 @@ def read_labels(labels: rasterio.DatasetReader, window: Window, offset: tuple[in
 
 
 def score_table(scores: list[QueryScore]) -> str:
-    """A plain-text table of the figures, one line per question, and why false alarms have no area where they
+    """A plain-text table of the figures, one line per query, and why false alarms have no area where they
     have none.
     """
     columns = (

@@ -1,7 +1,7 @@
 """The training split of EarthReason as training data: the set the paper trains on, read by the evaluation's
 reader.
 
-One question per image, as the released loader does it (methods notes, section 4.4); it draws unseeded and
+One query per image, as the released loader does it (methods notes, section 4.4); it draws unseeded and
 once per process, here the draw depends on the seed and the image alone. Images and masks stay where they are;
 only a table that points to them is written.
 """
@@ -22,10 +22,10 @@ SPLIT = "train"
 
 
 def write_table(root: Path, folder: Path, *, seed: int) -> Path:
-    """Write the table of `root`/train into `folder` and return it. Questions that no model may be asked are
+    """Write the table of `root`/train into `folder` and return it. Queries that no model may be asked are
     left out.
 
-    Raises InputError: `root` is no EarthReason, or holds no question that may be asked.
+    Raises InputError: `root` is no EarthReason, or holds no query that may be asked.
     """
     if not root.is_dir():
         raise InputError(

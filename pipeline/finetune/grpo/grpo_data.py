@@ -1,4 +1,4 @@
-"""What a prompter is trained on: a folder of images, masks and questions. Masks are the only labels there
+"""What a prompter is trained on: a folder of images, masks and queries. Masks are the only labels there
 are.
 
     questions.jsonl      one JSON object per line: "image", "mask", "question"; optional "thought"
@@ -45,15 +45,15 @@ DECODING_THREADS = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSample:
-    """One question about one image, and the mask that answers it."""
+    """One query about one image, and the mask that answers it."""
 
     image: Path
     mask: Path | None
     """None: the target is not there."""
-    question: str
+    query: str
     """Normalised by `check_query`."""
     thought: str = ""
-    """What a taught reply says between its think tags; empty: a sentence made of the question. Only the warm
+    """What a taught reply says between its think tags; empty: a sentence made of the query. Only the warm
     start reads it.
     """
 
@@ -110,7 +110,7 @@ def read_samples(folder: Path) -> tuple[TrainingSample, ...]:
     """All samples of a folder, in the table's order. Raises InputError: see the module's story."""
     table = folder / TABLE
     if not table.is_file():
-        remedy = "name a folder of images, masks and questions, or world:SEED (see --help)"
+        remedy = "name a folder of images, masks and queries, or world:SEED (see --help)"
         raise InputError(
             f"training data must be a folder with {TABLE}", came=f"{folder} without it", remedy=remedy
         )
@@ -121,7 +121,7 @@ def read_samples(folder: Path) -> tuple[TrainingSample, ...]:
     ]
     if not lines:
         raise InputError(
-            "training data must hold a question", came=f"an empty {table}", remedy="add lines to it"
+            "training data must hold a query", came=f"an empty {table}", remedy="add lines to it"
         )
     sizes: dict[Path, tuple[int, int]] = {}
     return tuple(_sample(folder, line, f"{table}, line {number}", sizes) for number, line in lines)
@@ -162,11 +162,11 @@ def _sample(folder: Path, line: str, where: str, sizes: dict[Path, tuple[int, in
         )
     _size(image, where, sizes)
     return TrainingSample(
-        image=image, mask=mask, question=_question(row["question"], where), thought=row.get("thought", "")
+        image=image, mask=mask, query=_query(row["question"], where), thought=row.get("thought", "")
     )
 
 
-def _question(text: str, where: str) -> str:
+def _query(text: str, where: str) -> str:
     try:
         return check_query(text)
     except InputError as error:
@@ -223,7 +223,7 @@ def as_dataset(samples: Sequence[TrainingSample], profile: Profile) -> Any:
     def rows(batch: Mapping[str, list[int]]) -> dict[str, list[Any]]:
         chosen = [samples[number] for number in batch["sample"]]
         return {
-            "prompt": [chat_messages(profile, sample.question) for sample in chosen],
+            "prompt": [chat_messages(profile, sample.query) for sample in chosen],
             "image": [squash(sample.rgb(), profile) for sample in chosen],
             "sample": list(batch["sample"]),
         }

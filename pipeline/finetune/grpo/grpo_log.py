@@ -42,7 +42,7 @@ COLUMNS: Mapping[str, str] = {
     "step_s": "step_time",
 }
 """Column of curves.csv -> key of the trainer's log. A column without a value in any step is left out.
-`equal_groups`: share of the questions whose replies all earned the same, which teach nothing.
+`equal_groups`: share of the queries whose replies all earned the same, which teach nothing.
 """
 
 PANELS = (

@@ -79,9 +79,9 @@ class GrpoOptions:
     """Optimiser steps; None: `epochs` passes over the data."""
     epochs: float = 5.0
     generations: int = 16
-    """G: replies sampled per question."""
+    """G: replies sampled per query."""
     questions_per_step: int = 1
-    """Questions per optimiser step, over all devices."""
+    """Queries per optimiser step, over all devices."""
     replies_per_pass: int = 16
     """Replies per device in one forward and backward pass; the rest of a step is accumulated."""
     learning_rate: float = 1e-6
@@ -142,11 +142,11 @@ def _given(*numbers: int | None) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class SftOptions:
-    """The supervised warm start: replies made from the masks, one per question."""
+    """The supervised warm start: replies made from the masks, one per query."""
 
     steps: int = 200
     batch: int = 16
-    """Questions per optimiser step and device."""
+    """Queries per optimiser step and device."""
     learning_rate: float = 1e-5
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"
@@ -160,14 +160,14 @@ class SftOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectOptions:
-    """The selection of questions that GRPO can learn from (`select`)."""
+    """The selection of queries that GRPO can learn from (`select`)."""
 
     replies: int = 4
-    """Sampled per question, as `grpo` says."""
+    """Sampled per query, as `grpo` says."""
     least: float = 0.1
-    """Standard deviation of a question's rewards from which on it is kept."""
+    """Standard deviation of a query's rewards from which on it is kept."""
     settled_share: float = 0.2
-    """Share of the other questions that is kept all the same, drawn from the seed: should the policy unlearn
+    """Share of the other queries that is kept all the same, drawn from the seed: should the policy unlearn
     what it knows, some of them say so.
     """
 

@@ -5,7 +5,7 @@
     curves.csv, curves.png, tensorboard/
     prompter/        the exported checkpoint, made last; its presence means done
 
-A selection of questions (stage `select`) has options.json, rewards.jsonl and, made last, questions/ instead.
+A selection of queries (stage `select`) has options.json, rewards.jsonl and, made last, questions/ instead.
 
 1. `prepare_run` reads the data and checks preset, checkpoint and folder; no model is loaded. A folder of a
    training with other parameters is refused and the parameters that differ are named; so is one whose
@@ -64,7 +64,7 @@ class TrainingRun:
 
     @property
     def exported(self) -> Path:
-        """The folder that is made last: a checkpoint, or a table of questions."""
+        """The folder that is made last: a checkpoint, or a table of queries."""
         return self.out / ("questions" if self.stage == "select" else "prompter")
 
     @property
@@ -102,9 +102,9 @@ def prepare_run(request: RunRequest) -> TrainingRun:
     samples = read_samples(request.data)
     needed = request.preset.grpo.questions_per_step if request.stage == "grpo" else 1
     if len(samples) < needed:
-        remedy = "add questions, or lower grpo.questions_per_step"
+        remedy = "add queries, or lower grpo.questions_per_step"
         raise InputError(
-            "the data must hold at least the questions of one step",
+            "the data must hold at least the queries of one step",
             came=f"{len(samples)} of {needed}",
             remedy=remedy,
         )

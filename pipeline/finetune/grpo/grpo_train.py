@@ -2,15 +2,15 @@
 copied.
 
 1. `train_grpo` resumes from the newest whole checkpoint, or starts from the preset's.
-2. Per step the trainer draws `questions_per_step` questions and samples `generations` replies to each at the
+2. Per step the trainer draws `questions_per_step` queries and samples `generations` replies to each at the
    preset's temperature; `reward_engine` pays them (format and IoU, weighed by l1 and l2); rewards are
-   normalised within the group of one question (equation 1; `grpo.scale` has other rules), the loss is the
+   normalised within the group of one query (equation 1; `grpo.scale` has other rules), the loss is the
    clipped ratio with the divergence from the starting checkpoint, averaged per reply and then over replies
    (equation 2, TRL's loss type "grpo").
 3. Replies come from vLLM in the same process on a GPU and from transformers on a CPU. TRL imports vLLM
    whenever it is installed, which costs seconds and settings that a training without it has no use for;
    `import_trl` hides it then. TRL 1.16 names vLLM 0.22 to 0.31 as what it supports and warns about the 0.32
-   of this project. vLLM's cache holds the longest image, question and reply of this training
+   of this project. vLLM's cache holds the longest image, query and reply of this training
    (`longest_sequence`), not the model's whole context.
 4. A frozen vision tower reads every image once (`frozen_vision`), where the trainer alone would have it read
    G copies twice a step.
@@ -49,7 +49,7 @@ from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
 from pipeline.prompt.template import chat_messages
 
 SPARE_TOKENS = 16
-"""Beyond the longest sequence: a question of fewer tokens on its own may have one more where it meets the
+"""Beyond the longest sequence: a query of fewer tokens on its own may have one more where it meets the
 words around it.
 """
 
@@ -136,17 +136,17 @@ def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, Any]:
 
 
 def longest_sequence(run: TrainingRun, processor: Any) -> int:
-    """Tokens of the image, the longest question and the longest reply of a training together: what one reply
+    """Tokens of the image, the longest query and the longest reply of a training together: what one reply
     can take of a cache.
     """
     from PIL import Image
 
     profile = run.preset.contract.profile
-    question = max(
-        (sample.question for sample in run.samples), key=lambda text: len(processor.tokenizer(text).input_ids)
+    query = max(
+        (sample.query for sample in run.samples), key=lambda text: len(processor.tokenizer(text).input_ids)
     )
     text = processor.apply_chat_template(
-        chat_messages(profile, question), add_generation_prompt=True, tokenize=False
+        chat_messages(profile, query), add_generation_prompt=True, tokenize=False
     )
     prompt = processor(text=[text], images=[Image.new("RGB", profile.image_px)]).input_ids[0]
     return len(prompt) + grpo_max_tokens(run.preset) + SPARE_TOKENS
@@ -273,7 +273,7 @@ def _card(run: TrainingRun, history: list[dict[str, Any]]) -> str:
         "grpo": "mask-only GRPO (TRL)",
         "sft": "a supervised warm start on replies made from masks (TRL)",
     }[run.stage]
-    head = f"# Prompter\n\nTrained from `{run.preset.model.checkpoint}` by {named}, {len(run.samples)} questions, seed {run.seed}.\n"
+    head = f"# Prompter\n\nTrained from `{run.preset.model.checkpoint}` by {named}, {len(run.samples)} queries, seed {run.seed}.\n"
     shown = [
         key
         for key in ("reward", "format", "iou", "rejection", "reply_tokens", "loss")

@@ -7,7 +7,7 @@ that encoding.
 2. Each image is embedded once (`Segmenter.embed`; `n_embeddings` counts), or not at all when no reply prompts
    anything. The different prompts of all its candidates go through the decoder together, in the segmenter's
    own batches. Equal prompts, of which a confident policy writes many, are decoded once.
-3. `score_reply` compares each candidate's masks with the truth of its question.
+3. `score_reply` compares each candidate's masks with the truth of its query.
 
 `reward_functions` wraps this for TRL: two functions, so that the trainer weighs them and logs each by its
 name.
@@ -31,7 +31,7 @@ from pipeline.segment.segmenter import Segmenter
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One reply to one sample's question."""
+    """One reply to one sample's query."""
 
     sample: TrainingSample
     reply: str

@@ -1,4 +1,4 @@
-"""Replies of a checkpoint to training questions by transformers, in batches: greedy as in inference, or
+"""Replies of a checkpoint to training queries by transformers, in batches: greedy as in inference, or
 sampled as in the training.
 
 The frozen vision tower reads every image once (`frozen_vision`), however many replies to it are drawn.
@@ -45,7 +45,7 @@ class Sampling:
 
 
 class ReplySampler:
-    """A checkpoint that answers questions; holds the model. Raises ModelError when it does not load."""
+    """A checkpoint that answers queries; holds the model. Raises ModelError when it does not load."""
 
     def __init__(self, preset: TrainingPreset) -> None:
         import torch
@@ -74,10 +74,10 @@ class ReplySampler:
     ) -> Iterator[Reply]:
         import torch
 
-        questions = [chat_messages(self._profile, sample.question) for sample in samples]
+        queries = [chat_messages(self._profile, sample.query) for sample in samples]
         texts = [
-            self._processor.apply_chat_template(question, add_generation_prompt=True, tokenize=False)
-            for question in questions
+            self._processor.apply_chat_template(query, add_generation_prompt=True, tokenize=False)
+            for query in queries
         ]
         pictures = {sample.image: squash(sample.rgb(), self._profile) for sample in samples}
         given = self._processor(

@@ -1,15 +1,15 @@
-"""Which questions GRPO can learn from: those whose sampled replies do not all earn the same.
+"""Which queries GRPO can learn from: those whose sampled replies do not all earn the same.
 
-1. The checkpoint that a training starts from answers every question `replies` times, sampled as that training
+1. The checkpoint that a training starts from answers every query `replies` times, sampled as that training
    samples.
-2. `reward_engine` pays the replies. A question whose rewards deviate by less than `least` is settled: the
+2. `reward_engine` pays the replies. A query whose rewards deviate by less than `least` is settled: the
    advantages of its group are nothing, or the difference of a pixel, and a step spent on it teaches nothing.
-3. Rewards are written down batch by batch of questions, so that an interrupted selection goes on; each batch
+3. Rewards are written down batch by batch of queries, so that an interrupted selection goes on; each batch
    has a seed of its own, so that it goes on as if it had not been interrupted.
-4. The questions that are not settled, and a share of the settled ones, are written as a table of their own
+4. The queries that are not settled, and a share of the settled ones, are written as a table of their own
    beside the rewards: the training data of `grpo`.
 
-A settled question adds next to nothing to the gradient, with `grpo.scale` none, as long as it is settled. It
+A settled query adds next to nothing to the gradient, with `grpo.scale` none, as long as it is settled. It
 is needed to say so when the policy unlearns it, which is why some are kept. DAPO (arXiv 2503.14476, section
 3.2) leaves out groups of equal rewards while it trains; here it is done once, before.
 """
@@ -33,13 +33,13 @@ from pipeline.finetune.grpo.rewards import total_reward
 from pipeline.finetune.grpo.sampling import ReplySampler, Sampling
 
 REWARDS = "rewards.jsonl"
-"""One line per question, in the table's order: the rewards of its replies."""
+"""One line per query, in the table's order: the rewards of its replies."""
 
 QUESTIONS_AT_ONCE = 16
 
 
-def select_questions(run: TrainingRun) -> Path:
-    """Ask, pay and select; returns the folder with the selected questions' table.
+def select_queries(run: TrainingRun) -> Path:
+    """Ask, pay and select; returns the folder with the selected queries' table.
 
     What was asked and paid is not asked again: with another `least` or `settled_share` the table is made anew
     from the same rewards. Raises ModelError: a model does not load; InputError: nothing is left to learn
@@ -59,19 +59,19 @@ def select_questions(run: TrainingRun) -> Path:
             print(_progress(paid, run), flush=True)  # noqa: T201 - long work shows progress
     open_ones = unsettled(paid, run.preset.select.least)
     if not open_ones:
-        came = f"{len(paid)} questions whose rewards deviate by less than {run.preset.select.least}"
+        came = f"{len(paid)} queries whose rewards deviate by less than {run.preset.select.least}"
         remedy = "lower select.least (nothing is asked again), or raise grpo.temperature with another --out"
-        raise InputError("a question must be left to learn from", came=came, remedy=remedy)
+        raise InputError("a query must be left to learn from", came=came, remedy=remedy)
     return _write_table(run, sorted({*open_ones, *_some_settled(run, open_ones)}))
 
 
 def unsettled(rewards: Sequence[Sequence[float]], least: float) -> list[int]:
-    """Numbers of the questions whose rewards have a standard deviation of at least `least`."""
+    """Numbers of the queries whose rewards have a standard deviation of at least `least`."""
     return [number for number, group in enumerate(rewards) if float(np.std(group)) >= least]
 
 
 def _some_settled(run: TrainingRun, open_ones: Sequence[int]) -> list[int]:
-    """Each settled question is kept or not by a draw of its own, which depends on the seed and its number
+    """Each settled query is kept or not by a draw of its own, which depends on the seed and its number
     alone.
     """
     draws = np.random.default_rng(run.seed).random(len(run.samples))
@@ -79,14 +79,14 @@ def _some_settled(run: TrainingRun, open_ones: Sequence[int]) -> list[int]:
     return [int(number) for number in np.setdiff1d(drawn, open_ones)]
 
 
-def paid_so_far(path: Path, n_questions: int) -> list[list[float]]:
+def paid_so_far(path: Path, n_queries: int) -> list[list[float]]:
     """The rewards of all whole batches that were written; the rest of an interrupted one is cut off the file.
     None without a file.
     """
     if not path.is_file():
         return []
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    if len(lines) < n_questions:  # the last batch of all may be smaller
+    if len(lines) < n_queries:  # the last batch of all may be smaller
         lines = lines[: len(lines) - len(lines) % QUESTIONS_AT_ONCE]
         write_bytes_atomic(path, "".join(lines).encode())
     return [json.loads(line) for line in lines]
@@ -100,7 +100,7 @@ def _append(path: Path, rewards: Sequence[Sequence[float]]) -> None:
 def _rewards(
     asked: Sequence[TrainingSample], run: TrainingRun, sampler: ReplySampler, engine: RewardEngine
 ) -> list[list[float]]:
-    """(questions, replies) of one batch."""
+    """(queries, replies) of one batch."""
     preset = run.preset
     times = run.preset.select.replies
     copies = [sample for sample in asked for _ in range(times)]
@@ -132,7 +132,7 @@ def _write_table(run: TrainingRun, kept: Sequence[int]) -> Path:
         row = {
             "image": str(sample.image.resolve()),
             "mask": sample.mask and str(sample.mask.resolve()),
-            "question": sample.question,
+            "question": sample.query,
         }
         rows.append(json.dumps(row | ({"thought": sample.thought} if sample.thought else {})))
     write_bytes_atomic(run.exported / TABLE, ("\n".join(rows) + "\n").encode())

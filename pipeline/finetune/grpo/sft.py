@@ -38,7 +38,7 @@ def reply_for(sample: TrainingSample, preset: TrainingPreset) -> str | None:
     items = taught_items(truth, contract.combination, contract.profile.frame_wh)
     if truth.any() and not items:
         return None
-    thought = sample.thought or default_thought(sample.question, found=bool(items))
+    thought = sample.thought or default_thought(sample.query, found=bool(items))
     return taught_reply(thought, items, contract.profile, preset.sft.style)
 
 
@@ -56,7 +56,7 @@ def as_lessons(samples: Sequence[TrainingSample], preset: TrainingPreset) -> Any
         if (reply := reply_for(sample, preset)) is not None
     }
     if not replies:
-        came = f"{len(samples)} questions whose targets are all too small or fill their images"
+        came = f"{len(samples)} queries whose targets are all too small or fill their images"
         raise InputError(
             "the warm start needs a target it can write a reply for",
             came=came,
@@ -67,7 +67,7 @@ def as_lessons(samples: Sequence[TrainingSample], preset: TrainingPreset) -> Any
         chosen = [(samples[number], replies[number]) for number in batch["sample"]]
         said = [[{"role": "assistant", "content": [{"type": "text", "text": reply}]}] for _, reply in chosen]
         return {
-            "prompt": [chat_messages(profile, sample.question) for sample, _ in chosen],
+            "prompt": [chat_messages(profile, sample.query) for sample, _ in chosen],
             "completion": said,
             "image": [squash(sample.rgb(), profile) for sample, _ in chosen],
         }

@@ -172,6 +172,6 @@ def _written(item: ReplyItem, profile: Profile, style: Style) -> dict[str, Any]:
     return {"cell": cell_name(int(row), int(col)), **points, **box} if style == "cells" else {**box, **points}
 
 
-def default_thought(question: str, *, found: bool) -> str:
+def default_thought(query: str, *, found: bool) -> str:
     """What a taught reply thinks when the data does not say."""
-    return f'The question is "{question}". I see {"some" if found else "none"}.'
+    return f'The question is "{query}". I see {"some" if found else "none"}.'

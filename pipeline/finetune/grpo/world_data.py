@@ -2,10 +2,10 @@
 
 1. `render_worlds` draws one patch per world, with seeds of their own (`first_seed` on), cuts TILES_PER_WORLD
    tiles out of it, most of them over an object of a class drawn evenly from those present, and asks one
-   question per tile: about a class in it, a class that is not in it, or a thing that no world has
+   query per tile: about a class in it, a class that is not in it, or a thing that no world has
    (`training_queries`, never a held-out wording).
 2. The mask is every pixel of the asked class. A class with fewer than MIN_TARGET_PX pixels in the tile is not
-   asked for, as in `evaluate.benchmark.readers.world_tiles`: a sliver at the border is no fair question.
+   asked for, as in `evaluate.benchmark.readers.world_tiles`: a sliver at the border is no fair query.
 3. Everything depends on the seed alone. The table is written last, so a folder with a table is complete.
    Every file appears whole, so several processes of one training may draw the same folder at once: what one
    reads is never half of what another writes.
@@ -25,7 +25,7 @@ from pipeline.errors import InputError
 from pipeline.files.atomic_file import atomic_path, write_bytes_atomic
 from pipeline.finetune.grpo.grpo_data import TABLE
 from pipeline.finetune.prompter.samples import rationale
-from pipeline.finetune.prompter.training_queries import Question, QuestionSampler
+from pipeline.finetune.prompter.training_queries import Query, QuerySampler
 from pipeline.schema import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
@@ -49,7 +49,7 @@ AIMED_SHARE = 0.8
 def render_worlds(
     folder: Path, *, n_tiles: int, first_seed: int = FIRST_GRPO_SEED, tile_px: int = 256
 ) -> None:
-    """Write `n_tiles` tiles with one question each; nothing is done when the folder's table is there. Raises
+    """Write `n_tiles` tiles with one query each; nothing is done when the folder's table is there. Raises
     InputError.
     """
     if (folder / TABLE).is_file():
@@ -67,14 +67,14 @@ def render_worlds(
             came=str(first_seed),
             remedy=f"start at {FIRST_GRPO_SEED}",
         )
-    sampler = QuestionSampler()
+    sampler = QuerySampler()
     rows = []
     for number in range(n_tiles):
         seed = first_seed + number // TILES_PER_WORLD
         place = number % TILES_PER_WORLD
         if place == 0 or number == 0:
             patch, rng = _patch(seed)
-        rgb, target, question = _ask(patch, rng, sampler, tile_px)
+        rgb, target, query = _ask(patch, rng, sampler, tile_px)
         name = f"{seed}_{place}.png"
         _write_image(folder / "images" / name, rgb)
         if target.any():
@@ -82,8 +82,8 @@ def render_worlds(
         rows.append({
             "image": f"images/{name}",
             "mask": f"masks/{name}" if target.any() else None,
-            "question": question.text,
-            "thought": rationale(question.subject, found=bool(target.any())),
+            "question": query.text,
+            "thought": rationale(query.subject, found=bool(target.any())),
         })  # fmt: skip
     write_bytes_atomic(folder / TABLE, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
@@ -97,22 +97,22 @@ def _patch(seed: int) -> tuple[Rendering, np.random.Generator]:
 
 
 def _ask(
-    patch: Rendering, rng: np.random.Generator, sampler: QuestionSampler, tile_px: int
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Question]:
-    """A tile of the patch, a question about it, and the mask that answers it."""
+    patch: Rendering, rng: np.random.Generator, sampler: QuerySampler, tile_px: int
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Query]:
+    """A tile of the patch, a query about it, and the mask that answers it."""
     kind_of = np.asarray([-1] + [CLASSES.index(item.class_name) for item in patch.objects])
     top, left = _corner(patch.labels, kind_of, rng, tile_px)
     cut = slice(top, top + tile_px), slice(left, left + tile_px)
     kinds = kind_of[patch.labels[cut]]
     pixels = np.bincount(kinds[kinds >= 0], minlength=len(CLASSES))
     fair = np.flatnonzero(pixels >= MIN_TARGET_PX)
-    question = sampler.for_tile(fair, rng)
-    while question.class_id >= 0 and 0 < pixels[question.class_id] < MIN_TARGET_PX:
-        question = sampler.for_tile(fair, rng)
+    query = sampler.for_tile(fair, rng)
+    while query.class_id >= 0 and 0 < pixels[query.class_id] < MIN_TARGET_PX:
+        query = sampler.for_tile(fair, rng)
     return (
         patch.rgb[cut],
-        kinds == question.class_id if question.class_id >= 0 else np.zeros((tile_px, tile_px), np.bool_),
-        question,
+        kinds == query.class_id if query.class_id >= 0 else np.zeros((tile_px, tile_px), np.bool_),
+        query,
     )
 
 

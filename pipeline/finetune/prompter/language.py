@@ -1,6 +1,6 @@
-"""Trains the language model to answer: several questions about one tile packed into one sequence.
+"""Trains the language model to answer: several queries about one tile packed into one sequence.
 
-1. `pack_tile`: prefix, the tile's 81 image tokens, then question-and-answer segments. A segment sees the
+1. `pack_tile`: prefix, the tile's 81 image tokens, then query-and-answer segments. A segment sees the
    prefix, the image and itself, never another segment, and its positions start right after the image: exactly
    what it would see alone.
 2. `collate`: packs -> arrays; the additive mask follows from the segment numbers (`attention_mask`).
@@ -44,7 +44,7 @@ from pipeline.finetune.prompter.tokenizer import (
     cell_token_ids,
     number_token_ids,
 )
-from pipeline.finetune.prompter.training_queries import Question, QuestionSampler
+from pipeline.finetune.prompter.training_queries import Query, QuerySampler
 from pipeline.finetune.prompter.vision import largest_last
 
 if TYPE_CHECKING:
@@ -140,14 +140,12 @@ class Pack:
     """
 
 
-def segment_of(
-    table: TokenTable, question: Question, truth: TileTruth
-) -> tuple[list[int], list[float], list[int]]:
-    """Token ids, weights and cells of one question with its true answer."""
-    chosen = truth.class_ids == question.class_id
+def segment_of(table: TokenTable, query: Query, truth: TileTruth) -> tuple[list[int], list[float], list[int]]:
+    """Token ids, weights and cells of one query with its true answer."""
+    chosen = truth.class_ids == query.class_id
     numbers = answer_numbers(truth.points_xy[chosen], truth.boxes_xyxy[chosen])
-    prompt = table.encode(prompt_text(question.text))
-    reply = [*table.encode(reply_text(question.subject, numbers)), table.end]
+    prompt = table.encode(prompt_text(query.text))
+    reply = [*table.encode(reply_text(query.subject, numbers)), table.end]
     heavy = table.list_marks | frozenset(table.cells.tolist())
     weights = [
         DECISION_WEIGHT if token in table.decisions else CELL_WEIGHT if token in heavy else 1.0
@@ -176,13 +174,13 @@ def spoken_cells(table: TokenTable, reply: Sequence[int], cells: Sequence[int]) 
 
 def pack_tile(
     table: TokenTable,
-    sampler: QuestionSampler,
+    sampler: QuerySampler,
     truth: TileTruth,
     *,
     rng: np.random.Generator,
     budget: int = TEXT_BUDGET,
 ) -> Pack:
-    """Questions until `budget` tokens are full; one that does not fit ends the pack (the first may overrun
+    """Queries until `budget` tokens are full; one that does not fit ends the pack (the first may overrun
     it).
     """
     pack = Pack(ids=[], segment=[], position=[], weight=[], cell=[])

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 _TEXT = """# Embedded prompter
 
 **What it is.** A {millions:.1f} million parameter vision-language model of the Qwen2.5-VL architecture with its own small tokenizer
-({vocabulary} tokens). It reads one 256 px tile, squashed to 252 x 252, and a question, and answers with points and boxes, or with `[]`.
+({vocabulary} tokens). It reads one 256 px tile, squashed to 252 x 252, and a query, and answers with points and boxes, or with `[]`.
 It exists so that the whole pipeline runs, end to end and with the real libraries, on a machine without a model hub or an accelerator.
 
 **What it is not.** It knows nothing but the procedural world of `pipeline.world`, whose classes are: {classes}.
@@ -100,7 +100,7 @@ def _lessons(begun: Begun, stages: Mapping[str, tuple[int, int]]) -> str:
     learner = "Heads alone, on that prompter's frozen tower, learn" if begun.start else "Vision tower on"
     texts = {
         "vision": f"{learner} dense targets (class, box and peak of the object in each 28 px cell).",
-        "language": "Language model on the frozen tower: replies rendered from exact truth, several questions per tile, "
+        "language": "Language model on the frozen tower: replies rendered from exact truth, several queries per tile, "
         "soft targets on neighbouring numbers.",
         "joint": "Both together, dense targets kept at half of their weight.",
     }

@@ -1,6 +1,6 @@
 """How good a prompter is, tile by tile, on worlds it has not seen: greedy replies against the truth.
 
-1. `greedy_replies` decodes many (tile, question) pairs at once with the batched forward pass.
+1. `greedy_replies` decodes many (tile, query) pairs at once with the batched forward pass.
 2. `read_answer` takes the boxes from a reply; a reply that is not the contract's JSON counts as malformed.
 3. `Tally` counts: boxes found and asked for (IoU 0.5, one to one, best overlap first), answers right to be
    empty and wrong to be.
@@ -29,7 +29,7 @@ from pipeline.finetune.prompter.forward import (
 from pipeline.finetune.prompter.language import TokenTable, image_positions
 from pipeline.finetune.prompter.prompter_data import TileStore
 from pipeline.finetune.prompter.samples import prompt_text
-from pipeline.finetune.prompter.training_queries import Question
+from pipeline.finetune.prompter.training_queries import Query
 from pipeline.world.classes import CLASSES
 from pipeline.world.queries import HELD_OUT, TRAIN_QUERIES
 
@@ -50,7 +50,7 @@ class Tally:
     boxes: int = 0
     matched: int = 0
     present: int = 0
-    """(tile, question) pairs with an answer."""
+    """(tile, query) pairs with an answer."""
     missed_whole: int = 0
     """Of those, replies that say there is none."""
     absent: int = 0
@@ -219,15 +219,15 @@ def evaluate(
     for first in range(0, n_tiles, 32):
         indexes = range(first, min(first + 32, n_tiles))
         kinds = [kind for _ in indexes for kind in range(len(names))]
-        questions = [
-            Question(text=str(rng.choice(texts[kind])), class_id=kind if kind < len(CLASSES) else -1)
+        queries = [
+            Query(text=str(rng.choice(texts[kind])), class_id=kind if kind < len(CLASSES) else -1)
             for kind in kinds
         ]
-        asked = [(row // len(names), question.text) for row, question in enumerate(questions)]
+        asked = [(row // len(names), query.text) for row, query in enumerate(queries)]
         replies = answer(np.stack([store.rgb(index) for index in indexes]), asked)
-        for (row, _), question, reply in zip(asked, questions, replies, strict=True):
+        for (row, _), query, reply in zip(asked, queries, replies, strict=True):
             truth = store.truth(first + row)
-            boxes = truth.boxes_xyxy[truth.class_ids == question.class_id]
-            for name in ("all", names[question.class_id]):
+            boxes = truth.boxes_xyxy[truth.class_ids == query.class_id]
+            for name in ("all", names[query.class_id]):
                 tallies[name].add(read_answer(reply), boxes)
     return {name: tally.summary() for name, tally in tallies.items()}

@@ -34,7 +34,7 @@ from pipeline.finetune.prompter.prompter_data import TileStore, batch_of
 from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model, build_vision
 from pipeline.finetune.prompter.samples import UNKNOWN_SUBJECT, prompt_text, rationale
 from pipeline.finetune.prompter.tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
-from pipeline.finetune.prompter.training_queries import SUBJECTS, QuestionSampler
+from pipeline.finetune.prompter.training_queries import SUBJECTS, QuerySampler
 from pipeline.finetune.prompter.vision import dense_loss, dense_targets, make_dense_heads
 from pipeline.world.classes import CLASSES
 
@@ -156,7 +156,7 @@ def make_tokenizer(place: Place) -> Tokenizer:
     """The tokenizer of this run: trained from the wordings once, then read back."""
     folder = place.work / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
-        asked = QuestionSampler().corpus()
+        asked = QuerySampler().corpus()
         subjects = (*SUBJECTS, UNKNOWN_SUBJECT)
         said = [rationale(subject, found=found) for subject in subjects for found in (True, False)]
         corpus = [*asked, *(prompt_text(text) for text in asked[::7]), *(said * 20)]
@@ -171,7 +171,7 @@ def train_answers(
     import torch
 
     store = TileStore(place.train_tiles)
-    sampler = QuestionSampler(absent_share=TAUGHT_ABSENT_SHARE, stranger_share=TAUGHT_STRANGER_SHARE)
+    sampler = QuerySampler(absent_share=TAUGHT_ABSENT_SHARE, stranger_share=TAUGHT_STRANGER_SHARE)
     tokenizer = make_tokenizer(place)
     table = TokenTable.of(tokenizer)
     model = build_model(place.shape, tokenizer, seed=place.seed + 1).to(place.device)
@@ -231,12 +231,12 @@ DENSE_SHARE = 0.5
 """Weight of the dense targets in the joint stage."""
 
 TAUGHT_ABSENT_SHARE = 0.5
-"""Of the questions about a tile with objects: those without an answer. More than the sampler's own: on land
+"""Of the queries about a tile with objects: those without an answer. More than the sampler's own: on land
 where most tiles are empty, a prompter that has seldom been asked in vain finds too much.
 """
 
 TAUGHT_STRANGER_SHARE = 0.2
-"""Of the questions without an answer: those about things that no world has, which are soon learned."""
+"""Of the queries without an answer: those about things that no world has, which are soon learned."""
 
 
 def _start_from_earlier(

@@ -153,7 +153,7 @@ def answer_numbers(points_xy: NDArray[np.floating], boxes_xyxy: NDArray[np.float
 
 
 def rationale(subject: str, *, found: bool) -> str:
-    """The thinking block's text: what the question is about, then whether it is there."""
+    """The thinking block's text: what the query is about, then whether it is there."""
     return f"The question is about {subject}. I see {'some' if found else 'none'}."
 
 
@@ -175,14 +175,14 @@ def reply_text(subject: str, numbers: Sequence[Sequence[int]] | NDArray[np.int64
     return f"{thought}{tok.ANSWER_OPEN}{tok.OBJECTS_OPEN}{tok.NEXT_OBJECT.join(parts)}{tok.OBJECTS_CLOSE}{tok.ANSWER_CLOSE}"
 
 
-def question_text(query: str) -> str:
+def query_text(query: str) -> str:
     """The user's text part, after the image."""
     return f"Find: {query}"
 
 
 def prompt_text(query: str) -> str:
     """What follows the image tokens up to the reply, as the chat template renders it."""
-    return f"<|vision_end|>{question_text(query)}<|im_end|>\n<|im_start|>assistant\n"
+    return f"<|vision_end|>{query_text(query)}<|im_end|>\n<|im_start|>assistant\n"
 
 
 PROMPT_PREFIX = "<|im_start|>user\n<|vision_start|>"

@@ -1,13 +1,13 @@
 """The embedded prompter's own small tokenizer: byte-level BPE, one token per integer, few tokens per object.
 
-1. `train_tokenizer` learns a byte-level BPE from a corpus of questions and replies; bytes cover any text.
+1. `train_tokenizer` learns a byte-level BPE from a corpus of queries and replies; bytes cover any text.
 2. Added vocabulary on top of it: every integer 0..MAX_NUMBER, the fixed pieces of a reply (`REPLY_PIECES`),
    and the opening of an object in each cell of the token grid (`CELL_OPENS`), each as one token. They are
    ordinary text (never skipped in decoding), matched longest first, so that decoding the ids of any text
    gives that text back exactly.
 3. Special tokens carry Qwen2.5-VL's names, because the processor and vLLM look them up by name.
 4. `write_tokenizer` writes tokenizer.json, tokenizer_config.json and the chat template. The image comes first
-   in it, so that all questions about one tile share the image's prefix.
+   in it, so that all queries about one tile share the image's prefix.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which question is asked about a tile in training, and what it is about.
+"""Which query is asked about a tile in training, and what it is about.
 
 Wordings come from `pipeline.world.queries` (never the held-out ones), widened by templates around the nouns
 and by more things that no world labels, among them things that are in the pictures (roads, trees, shadows)
@@ -94,10 +94,10 @@ _MORE_NEVER = (
 )  # fmt: skip
 
 ABSENT_SHARE = 0.35
-"""Chance that a question about a tile with objects is about a class that is not there, or about a stranger."""
+"""Chance that a query about a tile with objects is about a class that is not there, or about a stranger."""
 
 STRANGER_SHARE = 0.35
-"""Of the questions without an answer: those about things that no world has."""
+"""Of the queries without an answer: those about things that no world has."""
 
 _MENTIONS = (
     " in this image",
@@ -109,7 +109,7 @@ _MENTIONS = (
 )
 
 QUERIES_SHARE = 0.4
-"""Of the questions: those in the wordings of `pipeline.world.queries` or a template; the others are those of
+"""Of the queries: those in the wordings of `pipeline.world.queries` or a template; the others are those of
 `wordings.toml`.
 """
 
@@ -118,7 +118,7 @@ CORPUS_FRAMES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
+class Query:
     """One wording and what it is about."""
 
     text: str
@@ -150,8 +150,8 @@ def _nouns(class_name: str) -> tuple[str, ...]:
     return (*given, *_MORE_NOUNS[class_name])
 
 
-class QuestionSampler:
-    """Draws questions; holds the wordings once.
+class QuerySampler:
+    """Draws queries; holds the wordings once.
 
     `absent_share`, `stranger_share`: as ABSENT_SHARE and STRANGER_SHARE, for who needs other ones.
     """
@@ -182,8 +182,8 @@ class QuestionSampler:
         ]
         return listed * len(_TEMPLATES) + list(self._never) * 4 + framed + wide
 
-    def about(self, class_id: int, rng: np.random.Generator) -> Question:
-        """A question about a class, or about a stranger for -1."""
+    def about(self, class_id: int, rng: np.random.Generator) -> Query:
+        """A query about a class, or about a stranger for -1."""
         if rng.random() >= QUERIES_SHARE:
             text = self._wide[class_id].draw(rng)
         elif class_id < 0:
@@ -192,12 +192,12 @@ class QuestionSampler:
         else:
             framed = rng.random() < 0.35
             text = _frame(rng, self._nouns[class_id]) if framed else pick(rng, self._listed[class_id])
-        return Question(text=_vary(rng, text), class_id=class_id)
+        return Query(text=_vary(rng, text), class_id=class_id)
 
     def for_tile(
         self, class_ids: NDArray[np.int64], rng: np.random.Generator, *, unclear: Iterable[int] = ()
-    ) -> Question:
-        """A question for a tile holding objects of `class_ids` (one entry per object).
+    ) -> Query:
+        """A query for a tile holding objects of `class_ids` (one entry per object).
 
         `unclear`: classes of which something is to be seen, but nothing that an answer lists; those of them
         without an object are not asked about, since neither answer would be fair.

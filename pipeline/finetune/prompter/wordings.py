@@ -76,7 +76,7 @@ class SubjectWordings:
         return pick(rng, self.frames[form]).format(phrase)
 
     def count(self) -> int:
-        """Distinct questions that `draw` can give."""
+        """Distinct queries that `draw` can give."""
         framed = {
             frame.format(text)
             for form in FORM_SHARES

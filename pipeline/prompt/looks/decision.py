@@ -2,15 +2,15 @@
 have in common.
 
 1. `Decider` looks the decision's texts up in the checkpoint's tokenizer; each must be one token.
-2. `ask` shows a picture with every question and the reply's lead as a prefix, decodes ONE token and reads the
+2. `ask` shows a picture with every query and the reply's lead as a prefix, decodes ONE token and reads the
    probabilities of the decision tokens: P(yes) / (P(yes) + P(no)), whatever else the model might have said
    (`share_of_yes`).
 3. A checkpoint that names its subject before it decides ("The question is about lakes. I see some.") needs
-   that text as its lead. The subject belongs to the question, not to the picture, so it is decoded once per
-   question, on a grey picture (`_lead`), which also makes it independent of the order in which tiles come. A
-   question whose lead does not come is never decided.
+   that text as its lead. The subject belongs to the query, not to the picture, so it is decoded once per
+   query, on a grey picture (`_lead`), which also makes it independent of the order in which tiles come. A
+   query whose lead does not come is never decided.
 
-As in the prompter, the first question of a picture goes alone until its token is there; then all others find
+As in the prompter, the first query of a picture goes alone until its token is there; then all others find
 image and prefix in the engine's caches. A request that fails gives None; a dead engine is a ModelError.
 """
 
@@ -34,7 +34,7 @@ GREY = 128
 
 class Decider:
     """A `Decision` of a profile, asked by a `VllmPrompter`'s engine. Counts its looks: pairs of picture and
-    question.
+    query.
     """
 
     def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
@@ -46,7 +46,7 @@ class Decider:
         self.n_looks = 0
 
     async def ask(self, key: str, rgb: NDArray[np.uint8], queries: Sequence[str]) -> list[float | None]:
-        """P(yes) per question about a picture (H, W, 3); None: not decided. `key` names it. Raises ModelError
+        """P(yes) per query about a picture (H, W, 3); None: not decided. `key` names it. Raises ModelError
         for a dead engine.
         """
         picture = await asyncio.to_thread(
@@ -83,7 +83,7 @@ class Decider:
             warm.set()
 
     async def _lead(self, query: str) -> str | None:
-        """What the reply to this question begins with up to the decision; None when the checkpoint does not
+        """What the reply to this query begins with up to the decision; None when the checkpoint does not
         get there.
         """
         if not self._decision.lead_until:

@@ -3,10 +3,10 @@
 1. A `Look` is one picture and the tiles it speaks for: a tile's own read window (`tile_look`), or all K x K
    tiles of a block in one picture of a tile's size (`parent_look`), so that one image encoding speaks for K *
    K tiles.
-2. A `Gate` gives each question the probability that something in the picture answers it. Below the threshold
-   all tiles of the look are rejected for that question: EMPTY(gate), the probability recorded.
+2. A `Gate` gives each query the probability that something in the picture answers it. Below the threshold
+   all tiles of the look are rejected for that query: EMPTY(gate), the probability recorded.
 3. Of what was rejected a sample is examined in full all the same (`in_audit`), because nobody else would
-   notice what a gate loses. Membership is a hash of seed, tile and question: as good as random, and the same
+   notice what a gate loses. Membership is a hash of seed, tile and query: as good as random, and the same
    when a run is resumed. Results of audited tiles are results like any others.
 4. A look that fails rejects nothing: the gate may lose time, never a tile.
 
@@ -44,7 +44,7 @@ class GateOptions:
     threshold: float = 0.05
     """Looks with a smaller probability are rejected. Choose it with jobs/calibrate_gate.py."""
     audit_share: float = 0.01
-    """Share of rejected (tile, question) pairs that is examined in full, to measure what the gate loses."""
+    """Share of rejected (tile, query) pairs that is examined in full, to measure what the gate loses."""
     seed: int = 0
     """Of the audit's sample."""
 
@@ -106,6 +106,6 @@ def parent_look(image: BlockImage, lattice: TileLattice, tiles: Sequence[TileSpe
 
 
 def in_audit(tile_id: str, query: str, options: GateOptions) -> bool:
-    """Whether a rejected tile and question belong to the audit's sample: a hash below `audit_share`."""
+    """Whether a rejected tile and query belong to the audit's sample: a hash below `audit_share`."""
     digest = hashlib.blake2b(f"{options.seed}\0{tile_id}\0{query}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < options.audit_share * 2.0**64

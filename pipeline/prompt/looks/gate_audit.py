@@ -1,7 +1,7 @@
 """What a gate cost in found things, estimated from the sample of rejected tiles that was examined all the
 same.
 
-1. `GateCounts.add` sorts every judged (tile, question) pair of a run: passed, rejected and audited, rejected
+1. `GateCounts.add` sorts every judged (tile, query) pair of a run: passed, rejected and audited, rejected
    and not.
 2. `gate_figures` estimates the gate's recall: of the pairs in which a full examination finds something, the
    share that the gate let through. With P pairs passed and found, R rejected, and `a` found among the A
@@ -42,7 +42,7 @@ RECALL_OF = "what is found without the gate"
 
 
 class JudgedRow(Protocol):
-    """One tile and one question of a block record, as far as it matters here."""
+    """One tile and one query of a block record, as far as it matters here."""
 
     @property
     def status(self) -> TileStatus: ...
@@ -56,7 +56,7 @@ class JudgedRow(Protocol):
 
 @dataclass(kw_only=True)
 class GateCounts:
-    """(tile, question) pairs by what the gate did with them."""
+    """(tile, query) pairs by what the gate did with them."""
 
     passed: int = 0
     """Failed ones included."""
@@ -150,9 +150,7 @@ def gate_text(figures: dict[str, Any]) -> str:
         said = f"recall of {RECALL_OF}: unknown, nothing was found"
     else:
         said = f"recall of {RECALL_OF}: {'unknown' if recall is None else f'{recall:.3f}'}, {100 * LEVEL:g} % [{low:.3f}, {high:.3f}]"
-    return (
-        f"rejected {figures['rejected']} of {judged} (tile, question) pairs{share}; {audit}; {said}{silent}"
-    )
+    return f"rejected {figures['rejected']} of {judged} (tile, query) pairs{share}; {audit}; {said}{silent}"
 
 
 def _found_between(counts: GateCounts) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Between gate and prompter: who is asked about a tile, and what the answers say about the gate.
 
 1. `look_at_block` takes the one look of mode `parent`; mode `tile` looks when the tile's turn has come.
-2. `examine` asks the prompter those questions that passed, and of the rejected ones those in the audit's
+2. `examine` asks the prompter those queries that passed, and of the rejected ones those in the audit's
    sample; the others are EMPTY(gate). Every answer carries the gate's probability.
 """
 
@@ -18,7 +18,7 @@ Probabilities = Sequence[float | None]
 
 
 class Gatekeeper:
-    """A gate with its options and a run's questions."""
+    """A gate with its options and a run's queries."""
 
     def __init__(self, gate: Gate, options: GateOptions, queries: Sequence[str]) -> None:
         self._gate = gate
@@ -28,7 +28,7 @@ class Gatekeeper:
     async def look_at_block(
         self, image: BlockImage, lattice: TileLattice, tiles: Sequence[TileSpec]
     ) -> Probabilities | None:
-        """Mode `parent`: the probabilities of all `tiles`, per question. None: every tile is looked at for
+        """Mode `parent`: the probabilities of all `tiles`, per query. None: every tile is looked at for
         itself, or none is left.
         """
         if self._options.mode != "parent" or not tiles:
@@ -38,7 +38,7 @@ class Gatekeeper:
     async def examine(
         self, prompter: Prompter, image: TileImage, shared: Probabilities | None
     ) -> list[TilePrompts]:
-        """One answer per question, in order. `shared`: what `look_at_block` gave for this tile's block."""
+        """One answer per query, in order. `shared`: what `look_at_block` gave for this tile's block."""
         probabilities = await self._gate.look(tile_look(image), self._queries) if shared is None else shared
         tile_id = image.tile.tile_id
         rejected = [p is not None and p < self._options.threshold for p in probabilities]

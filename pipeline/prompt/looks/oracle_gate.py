@@ -2,8 +2,8 @@
 
 Without noise the probability is 1 or 0. With noise its log-odds are normal, around +m where something is
 visible and -m where not (m = 3 for mild, 1.5 for strong, standard deviation 1), drawn from a hash of seed,
-look and question. So the share of present looks that pass a threshold t is known beforehand: Phi(m - logit
-t); a calibration that measures anything else is wrong. It answers every question alike, as the oracle
+look and query. So the share of present looks that pass a threshold t is known beforehand: Phi(m - logit
+t); a calibration that measures anything else is wrong. It answers every query alike, as the oracle
 prompter does, with draws of their own.
 """
 
@@ -34,7 +34,7 @@ class OracleGate:
         self._truth = OracleTruth.on_grid(OracleSpec(labels_href=spec.labels_href), grid)
 
     async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
-        """The same truth for every question; None for all when the raster cannot be read."""
+        """The same truth for every query; None for all when the raster cannot be read."""
         try:
             visible = any(self._truth.tile(tile).n_objects for tile in look.tiles)
         except SourceError:

@@ -2,7 +2,7 @@
 
 The probability is that intersection over union, measured on the valid pixels of the tile, against the label
 raster without noise. A mask of the exact object gets 1; masks that an oracle prompter's noise shifted, merged
-or split get less. It answers every question alike.
+or split get less. It answers every query alike.
 """
 
 from __future__ import annotations

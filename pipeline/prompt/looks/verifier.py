@@ -67,7 +67,7 @@ class VerifierOptions:
 
 
 class Verifier(Protocol):
-    """Judges masks of one tile for one question. May be awaited for several tiles at once.
+    """Judges masks of one tile for one query. May be awaited for several tiles at once.
 
     The only exception is a ModelError: this verifier cannot answer any more. A look that fails otherwise is
     None.
@@ -84,7 +84,7 @@ class Verifier(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrawnMasks:
-    """What the answer to one question about one tile became; no masks where there is nothing to look at."""
+    """What the answer to one query about one tile became; no masks where there is nothing to look at."""
 
     image: TileImage
     query: str

@@ -20,5 +20,5 @@ class VllmGate:
         self._decider = Decider(prompter, decision)
 
     async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
-        """P(yes) per question. Raises ModelError for a dead engine."""
+        """P(yes) per query. Raises ModelError for a dead engine."""
         return await self._decider.ask(look.key, look.rgb, queries)

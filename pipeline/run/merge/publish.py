@@ -123,7 +123,7 @@ def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here
     tallies = [Tally() for _ in job.queries]
     shutil.rmtree(job.run_dir.merge, ignore_errors=True)
     try:
-        note(f"merging {len(job.queries)} questions over {job.supers.n_rows * job.supers.n_cols} super-tiles")
+        note(f"merging {len(job.queries)} queries over {job.supers.n_rows * job.supers.n_cols} super-tiles")
         _resolve(job, run_tasks, tallies, clock)
         note(f"painting {len(job.blocks())} blocks")
         _paint(job, run_tasks, tallies, clock)

@@ -1,4 +1,4 @@
-"""What the driver keeps of phase two: sums per question, and the QA table made of them."""
+"""What the driver keeps of phase two: sums per query, and the QA table made of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def join_bounds(parts: Iterable[Bounds | None]) -> Bounds | None:
 
 @dataclass(kw_only=True)
 class Tally:
-    """Sums of one question; adding parts in any order gives the same."""
+    """Sums of one query; adding parts in any order gives the same."""
 
     rows: RowCounts = field(default_factory=RowCounts)
     ground: SeamDensity = field(default_factory=SeamDensity)
@@ -69,7 +69,7 @@ class Tally:
         )
 
     def figures(self) -> dict[str, Any]:
-        """The QA table of one question, as plain values for run.json.
+        """The QA table of one query, as plain values for run.json.
 
         `match_scores`: mutual-best pairs of pieces over all seams in SCORE_BINS bins of 0..1; a good
         threshold lies in its valley. `density`: objects per megapixel whose bounding box is centred where a

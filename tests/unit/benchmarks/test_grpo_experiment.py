@@ -84,7 +84,7 @@ def test_tiles_of_a_world_are_drawn_together_where_there_are_worlds_enough() -> 
 
 
 def test_a_gain_is_told_apart_by_the_first_reply_s_format() -> None:
-    """Of four questions, d broke the format and comes from 0 to 1; a comes from 1/3 to 1/2, c stays wrong, b
+    """Of four queries, d broke the format and comes from 0 to 1; a comes from 1/3 to 1/2, c stays wrong, b
     right.
     """
     after = [row("a", 100, 50, 50), ROWS[1], ROWS[2], row("d", 40, 40, 40)]
@@ -92,7 +92,7 @@ def test_a_gain_is_told_apart_by_the_first_reply_s_format() -> None:
     assert difference(ROWS, after, DRAWS)["giou"][0] == pytest.approx(25.0 + 4.17, abs=0.01)
 
 
-def test_a_difference_needs_the_same_questions() -> None:
+def test_a_difference_needs_the_same_queries() -> None:
     with pytest.raises(ValueError, match="same samples"):
         difference(ROWS, ROWS[::-1], DRAWS)
 
@@ -132,7 +132,7 @@ def test_experiments_share_equal_prompters(tmp_path: Path, monkeypatch: pytest.M
     )
 
 
-def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(
+def test_training_keeps_queries_with_few_pieces_and_those_without_a_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     squares = [(5 + 45 * number, 10, 35 + 45 * number, 40) for number in range(5)]
@@ -145,11 +145,11 @@ def test_training_keeps_questions_with_few_pieces_and_those_without_a_target(
     ]
     monkeypatch.setattr(grpo_experiment_data, "render_worlds", lambda folder, **_: write_data(folder, few))
     folder = grpo_experiment_data.training_data(tmp_path, n_tiles=5, most_pieces=4)
-    asked = [sample.question for sample in grpo_experiment_steps.read_samples(folder)]
+    asked = [sample.query for sample in grpo_experiment_steps.read_samples(folder)]
     assert asked == [PRESENT, "two", "four", ABSENT]
 
 
-def test_questions_are_selected_once_for_all_trainings_that_sample_alike(
+def test_queries_are_selected_once_for_all_trainings_that_sample_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = write_tiny_prompter(tmp_path / "model")
@@ -177,7 +177,7 @@ def test_questions_are_selected_once_for_all_trainings_that_sample_alike(
             place, replace(step, selected=0)
         )
         grpo_experiment_steps.selected_data(place, step, lessons)
-    assert [sample.question for sample in asked[0].samples] == [PRESENT, ABSENT]
+    assert [sample.query for sample in asked[0].samples] == [PRESENT, ABSENT]
     assert asked[0].samples[0].image.samefile(lessons / "images/a.png")
     assert (asked[0].stage, asked[0].preset.grpo.temperature) == ("select", 0.7)
     assert asked[0].out == asked[1].out != asked[2].out
@@ -250,7 +250,7 @@ def test_held_out_samples_are_those_of_the_benchmark(tmp_path: Path) -> None:
     folder = grpo_experiment_data.heldout_data(tmp_path, seeds=(3,), size_px=256)
     kept = grpo_experiment_steps.read_samples(folder)
     image = choose_samples(open_benchmark("world:3:256", ReadOptions()), "first")[0]
-    assert [sample.question for sample in kept] == [sample.query for sample in image.samples]
+    assert [sample.query for sample in kept] == [sample.query for sample in image.samples]
     assert [int(sample.truth((256, 256)).sum()) for sample in kept] == [
         int(sample.mask.read().sum()) for sample in image.samples
     ]

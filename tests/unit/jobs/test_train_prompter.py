@@ -61,9 +61,7 @@ def test_checkpoints_must_be_written_now_and_then(
     assert "--save-every and --log-every" in capsys.readouterr().err
 
 
-def test_selected_questions_are_data_for_a_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_selected_queries_are_data_for_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two worlds' tiles, asked by the shipped prompter as hot as it takes for replies to differ."""
     out = tmp_path / "select"
     hot = ["--set", "grpo.temperature=1.5", "--set", "select.least=0.001", "--set", "grpo.max_tokens=60"]
@@ -73,9 +71,7 @@ def test_selected_questions_are_data_for_a_training(
     assert "select 6/6" in printed
     assert f"wrote {out / 'questions'}" in printed
     kept = job.prepare_run(
-        job.RunRequest(
-            stage="grpo", out=tmp_path / "grpo", data=out / "questions", preset=one_question_a_step()
-        )
+        job.RunRequest(stage="grpo", out=tmp_path / "grpo", data=out / "questions", preset=one_query_a_step())
     ).samples
     asked = [
         json.loads(line)
@@ -87,11 +83,11 @@ def test_selected_questions_are_data_for_a_training(
         for row, group in zip(asked, rewards, strict=True)
         if statistics.pstdev(group) >= 0.001
     ]
-    assert [sample.question for sample in kept] == differ
+    assert [sample.query for sample in kept] == differ
     assert differ
 
 
-def one_question_a_step() -> job.TrainingPreset:
+def one_query_a_step() -> job.TrainingPreset:
     return job.load_training_preset("embedded", ["grpo.questions_per_step=1"])
 
 

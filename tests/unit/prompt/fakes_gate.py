@@ -12,7 +12,7 @@ from pipeline.prompt.looks.gate import Gate, Look
 class FakeGate:
     """Answers from `table[(key, query)]`; what is not in it gets `default`.
 
-    Asserts: pixels are an 8-bit RGB picture, a look speaks for at least one tile, at least one question
+    Asserts: pixels are an 8-bit RGB picture, a look speaks for at least one tile, at least one query
     comes, and no picture is looked at twice.
     """
 

@@ -11,7 +11,7 @@ from pipeline.schema import MaskCrop, TileImage
 class FakeVerifier:
     """Answers from `table[(tile_id, query)]`, one probability per mask; what is not in it gets 1 for all.
 
-    Asserts: masks lie in the tile, at least one comes, a tile and question comes once, nothing comes after
+    Asserts: masks lie in the tile, at least one comes, a tile and query comes once, nothing comes after
     `close`.
     """
 

@@ -19,7 +19,7 @@ from pipeline.prompt.build_prompter import (
     build_gate,
     build_prompter,
     check_prompter,
-    check_questions,
+    check_queries,
     check_second_looks,
 )
 from pipeline.prompt.looks.gate import GateOptions
@@ -120,18 +120,18 @@ def test_check_refuses_an_unknown_profile_and_a_wrong_image_size(tmp_path: Path)
         )
 
 
-def test_a_question_too_long_for_the_shipped_preset_is_refused_before_loading() -> None:
+def test_a_query_too_long_for_the_shipped_preset_is_refused_before_loading() -> None:
     """512 Cyrillic letters of two tokens each; reply and image take 721 of 1024."""
     vllm = VllmOptions(profile="embedded", max_model_len=1024)
     prompter = PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=vllm)
-    check_questions(prompter, ["tanks", "a" * 200])
+    check_queries(prompter, ["tanks", "a" * 200])
     with pytest.raises(
         InputError, match=r"1024 for 17.* tokens, 81 of the image, .* up to 640 of the reply, for 'жжж"
     ):
-        check_questions(prompter, ["tanks", "ж" * 512])
+        check_queries(prompter, ["tanks", "ж" * 512])
     short = replace(prompter, vllm=replace(vllm, max_tokens=64))
-    check_questions(short, ["ж" * 400])
-    check_questions(PrompterOptions(kind="vector", model="tanks.geojson"), ["ж" * 512])
+    check_queries(short, ["ж" * 400])
+    check_queries(PrompterOptions(kind="vector", model="tanks.geojson"), ["ж" * 512])
 
 
 OFF = VerifierOptions()

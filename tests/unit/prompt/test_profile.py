@@ -153,7 +153,7 @@ def test_wrong_gates_are_refused(tmp_path: Path, new: str, said: str) -> None:
         load_profile(changed(tmp_path, GATE, new))
 
 
-def test_the_question_of_a_look_is_its_own_or_the_profiles() -> None:
+def test_the_query_of_a_look_is_its_own_or_the_profiles() -> None:
     think2seg = load_profile("think2seg")
     embedded = load_profile("embedded")
     assert embedded.gate is not None

@@ -12,7 +12,7 @@ from pipeline.prompt.prompter_checkpoint import (
     ImageRule,
     check_checkpoint,
     check_image_size,
-    check_questions,
+    check_queries,
     checkpoint_id,
     image_rule,
     is_hub_id,
@@ -157,8 +157,8 @@ LONG = {
 
 
 @pytest.mark.parametrize("query", LONG.values(), ids=LONG)
-def test_a_question_fits_to_the_token(query: str) -> None:
-    """Counted by the checkpoint's processor from transformers: image, chat format and question together."""
+def test_a_query_fits_to_the_token(query: str) -> None:
+    """Counted by the checkpoint's processor from transformers: image, chat format and query together."""
     from PIL import Image
 
     profile = load_profile("embedded")
@@ -169,20 +169,20 @@ def test_a_question_fits_to_the_token(query: str) -> None:
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert prompt_text(Path(SHIPPED), profile, query.strip()) == text
     n = len(processor(text=[text], images=[Image.new("RGB", (252, 252))])["input_ids"][0])
-    check_questions(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 640, max_tokens=640)
+    check_queries(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 640, max_tokens=640)
     said = rf"Got: {n + 639} for {n + 640} tokens, 81 of the image, {n - 81} of the prompt .* up to 640 of the reply, for '{query[:20]}"
     with pytest.raises(InputError, match=said):
-        check_questions(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 639, max_tokens=640)
+        check_queries(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 639, max_tokens=640)
 
 
-def test_questions_of_the_shipped_preset_s_length_limit() -> None:
+def test_queries_of_the_shipped_preset_s_length_limit() -> None:
     """512 characters are few tokens in the language of its training and too many in another script."""
-    check_questions(
+    check_queries(
         SHIPPED, load_profile("embedded"), [LONG["english"][:512]], max_model_len=1024, max_tokens=640
     )
     for name in ("cyrillic", "chinese"):
-        with pytest.raises(InputError, match="shorter question"):
-            check_questions(
+        with pytest.raises(InputError, match="shorter query"):
+            check_queries(
                 SHIPPED, load_profile("embedded"), [LONG[name][:512]], max_model_len=1024, max_tokens=640
             )
 
@@ -202,9 +202,9 @@ def test_the_template_is_found_in_any_of_its_files_or_done_without(tmp_path: Pat
 
 def test_what_is_unknown_before_loading_is_left_to_the_engine(tmp_path: Path) -> None:
     room = {"max_model_len": 1, "max_tokens": 1}
-    check_questions("owner/some-model-3B", load_profile("embedded"), ["tanks"], **room)
+    check_queries("owner/some-model-3B", load_profile("embedded"), ["tanks"], **room)
     (tmp_path / "tokenizer.json").write_text("{")
-    check_questions(str(tmp_path), load_profile("embedded"), ["tanks"], **room)
+    check_queries(str(tmp_path), load_profile("embedded"), ["tanks"], **room)
     (tmp_path / "preprocessor_config.json").write_text('{"patch_size": 14, "merge_size": 2}')
     with pytest.raises(InputError, match=r"readable tokenizer\.json"):
-        check_questions(str(tmp_path), load_profile("embedded"), ["tanks"], **room)
+        check_queries(str(tmp_path), load_profile("embedded"), ["tanks"], **room)

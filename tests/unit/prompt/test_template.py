@@ -9,7 +9,7 @@ from pipeline.prompt.profile import load_profile
 from pipeline.prompt.template import chat_messages, squash
 
 
-def test_image_first_question_last_and_the_system_text_where_there_is_one() -> None:
+def test_image_first_query_last_and_the_system_text_where_there_is_one() -> None:
     (user,) = chat_messages(load_profile("embedded"), "pools")
     assert user == {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Find: pools"}]}
     system, user = chat_messages(load_profile("think2seg"), "pools")

@@ -85,7 +85,7 @@ def test_three_queries_on_one_image(served: Served) -> None:
     assert served.prompter.n_cached_tokens - before[1] >= 5 * 64
 
 
-def test_same_question_same_reply(served: Served) -> None:
+def test_same_query_same_reply(served: Served) -> None:
     (one,), (two,), (other,) = (served.ask(QUERIES[0], grey=grey) for grey in (0, 0, 255))
     assert one.reply == two.reply
     assert other.reply != one.reply, "the model sees the image"

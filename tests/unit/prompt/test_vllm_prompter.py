@@ -86,7 +86,7 @@ class PlainProcessor:
         assert (tokenize, add_generation_prompt) == (False, True)
         (message,) = messages  # the embedded profile sends no system message
         kinds = [part["type"] for part in message["content"]]
-        assert kinds == ["image", "text"], "image first, question last"
+        assert kinds == ["image", "text"], "image first, query last"
         return f"{message['role']}: <image>{message['content'][1]['text']}"
 
 

@@ -136,7 +136,7 @@ def test_a_pool_needs_an_actor() -> None:
 
 def test_queries_are_normalised_and_unique() -> None:
     assert check_queries(("  lakes ", "tanks")) == ("lakes", "tanks")
-    with pytest.raises(InputError, match="at least one question"):
+    with pytest.raises(InputError, match="at least one query"):
         check_queries(())
     with pytest.raises(InputError, match="once"):
         check_queries(("lakes", "lakes "))

@@ -40,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
 
 
 def request(world: LabelWorld, out: Path, *sources: Path, **tables: Any) -> RunRequest:
-    """One question of the world for oracle models, with tables of a preset laid over that."""
+    """One query of the world for oracle models, with tables of a preset laid over that."""
     oracle = {"prompter": {"kind": "oracle", "model": f"oracle:{world.labels}"}}
     oracle |= {"segmenter": {"kind": "oracle", "checkpoint": f"oracle:{world.labels}"}}
     preset = build_preset(merge_tables({**preset_tables("embedded"), **oracle, "tiles": TILES}, tables))
@@ -166,7 +166,7 @@ def test_the_content_of_the_prompters_profile_pins_the_run(world: LabelWorld, tm
     assert profile_parameters(request(world, tmp_path).config.prompter) == {}, "an oracle has none"
 
 
-def test_the_questions_of_gate_and_verifier_pin_the_run_where_they_are_on(
+def test_the_queries_of_gate_and_verifier_pin_the_run_where_they_are_on(
     world: LabelWorld, tmp_path: Path
 ) -> None:
     profile = tmp_path / "own.toml"

@@ -65,7 +65,7 @@ def test_area_of_interest_covers_every_pixel() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_questions_of_a_scene(seed: int) -> None:
+def test_queries_of_a_scene(seed: int) -> None:
     left_out = frozenset({CLASSES[seed % 9]})
     counts = {
         name: 1 + (seed + k) % 7 for k, name in enumerate(CLASSES) if name not in left_out and (seed + k) % 4
@@ -86,5 +86,5 @@ def test_questions_of_a_scene(seed: int) -> None:
     assert {row["class"] for row in rows} == {*CLASSES, ""}
 
 
-def test_questions_of_an_empty_scene_are_all_absent() -> None:
+def test_queries_of_an_empty_scene_are_all_absent() -> None:
     assert {row["kind"] for row in scene_queries(1, {}, frozenset({"pool"}))} == {"absent"}

@@ -1,4 +1,4 @@
-"""Images and masks as files and annotations, and the questions a reader puts to a folder.
+"""Images and masks as files and annotations, and the queries a reader puts to a folder.
 
 `layout_error` is how every reader says that a folder is not what its data set looks like: what was expected,
 where, what was found instead.

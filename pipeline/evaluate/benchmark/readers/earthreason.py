@@ -1,9 +1,9 @@
-"""EarthReason: reasoning questions about 28 kinds of scenes, some of them about things that are not there.
+"""EarthReason: reasoning queries about 28 kinds of scenes, some of them about things that are not there.
 
     <root>/<split>/images/<id>.jpg|.jpeg|.png     labels/<id>.png  (> 0 = target, all zero = empty)
                    QAs/<id>.json  {"questions": [...], "answer": [...]}  (an empty answer list = nothing there)
 
-The several questions of an image ask for the same mask. SegEarth-R1 scores the first, Think2Seg-RS one drawn
+The several queries of an image ask for the same mask. SegEarth-R1 scores the first, Think2Seg-RS one drawn
 at random in the order of the directory listing; here `random` depends on seed and id alone. What is there is
 read from the mask; the answer list goes into the stratum `answer`, so that the two can be compared.
 """
@@ -31,7 +31,7 @@ EXPECTED = "<root>/{train,val,test}/{images,labels,QAs}"
 
 def read_earthreason(root: Path, split: str) -> Benchmark:
     """A split by id, ascending. Raises InputError for another layout, a missing file or an annotation without
-    questions.
+    queries.
     """
     folders = {part: root / split / part for part in ("images", "labels", "QAs")}
     require_folders(NAME, EXPECTED, list(folders.values()))
@@ -47,11 +47,11 @@ def read_earthreason(root: Path, split: str) -> Benchmark:
     texts = []
     for path in annotations:
         entry = read_json(path, NAME)
-        questions, strata = _questions(entry, path)
+        queries, strata = _queries(entry, path)
         target = Target(
             target_id=path.stem,
             mask=MaskFile(path=str(labels.find(path.stem))),
-            wordings=tuple(Wording(text=text) for text in questions),
+            wordings=tuple(Wording(text=text) for text in queries),
             strata=strata,
         )
         found.append(
@@ -59,26 +59,22 @@ def read_earthreason(root: Path, split: str) -> Benchmark:
                 image_id=path.stem, pixels=ImageFile(path=str(images.find(path.stem))), targets=(target,)
             )
         )
-        texts += [path.stem, *questions]
+        texts += [path.stem, *queries]
     identity = {"root": str(root), "annotations": content_hash(texts)}
-    return Benchmark(name=NAME, split=split, images=tuple(found), questions="first", identity=identity)
+    return Benchmark(name=NAME, split=split, images=tuple(found), queries="first", identity=identity)
 
 
-def _questions(entry: Any, path: Path) -> tuple[list[str], dict[str, str]]:
-    """The questions and the strata of one annotation."""
-    questions = entry.get("questions") if isinstance(entry, dict) else None
+def _queries(entry: Any, path: Path) -> tuple[list[str], dict[str, str]]:
+    """The queries and the strata of one annotation."""
+    queries = entry.get("questions") if isinstance(entry, dict) else None
     answer = entry.get("answer") if isinstance(entry, dict) else None
-    if (
-        not isinstance(questions, list)
-        or not questions
-        or not all(isinstance(text, str) for text in questions)
-    ):
+    if not isinstance(queries, list) or not queries or not all(isinstance(text, str) for text in queries):
         expected = f'{EXPECTED}, with "questions": [text, ...] in every file of QAs'
-        raise layout_error(NAME, expected, f"{path} has questions {questions!r:.80}")
+        raise layout_error(NAME, expected, f"{path} has questions {queries!r:.80}")
     if not isinstance(answer, list):
         raise layout_error(
             NAME,
             f'{EXPECTED}, with "answer": [...] in every file of QAs',
             f"{path} has answer {answer!r:.80}",
         )
-    return questions, {"answer": "given" if answer else "none"}
+    return queries, {"answer": "given" if answer else "none"}

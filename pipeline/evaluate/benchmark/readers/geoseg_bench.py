@@ -1,7 +1,7 @@
-"""GeoSeg-Bench (810 questions): domains, difficulty levels, one question per image.
+"""GeoSeg-Bench (810 queries): domains, difficulty levels, one query per image.
 
     <root>/RS_ReasonSeg_Benchmark/images/<Domain>/<LevelN>/...     masks/<Domain>/<LevelN>/...   (PNG 0/255)
-    <root>/annotations/<Domain>.json (or inside RS_ReasonSeg_Benchmark): [{id, file_name, mask_path, height, width, difficulty, question}]
+    <root>/annotations/<Domain>.json (or inside RS_ReasonSeg_Benchmark): [{id, file_name, mask_path, height, width, difficulty, query}]
 
 The layout is the one that the authors' scripts read; their download was not public when this was written, so:
 
@@ -66,7 +66,7 @@ def read_geoseg(root: Path, split: str = SPLIT) -> Benchmark:
         for (domain, entry), (a, b) in zip(entries, pairs, strict=True)
     ]
     identity = {"root": str(root), "annotations": content_hash([path.read_bytes() for path in listings])}
-    return Benchmark(name=NAME, split=split, images=tuple(found), questions="all", identity=identity)
+    return Benchmark(name=NAME, split=split, images=tuple(found), queries="all", identity=identity)
 
 
 def _listings(inner: Path) -> list[Path]:

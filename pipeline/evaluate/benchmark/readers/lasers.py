@@ -3,7 +3,7 @@
     <root>/train/annotations/train_ann.json   [{id, image_name, description, answer, mask: [RLE, ...], size: [h, w], split}]
     <root>/train/images/<image_name>
 
-1. As in GeoSeg's evaluation the train split is used, the question is the description and the target is the
+1. As in GeoSeg's evaluation the train split is used, the query is the description and the target is the
    union of all masks. The masks of the test split are hidden behind a competition server, so it cannot be
    scored here. An entry that says itself that it belongs to another split is left out.
 2. An answer names every object with a [SEG], and there is one mask per [SEG]. So an entry without masks whose
@@ -74,7 +74,7 @@ def read_lasers(root: Path, split: str = SPLIT) -> Benchmark:
     if n_empty := sum(1 for entry in entries if not entry.get("mask")):
         notes.append(f"{n_empty} entries without masks, whose answer names no object, count as empty targets")
     return Benchmark(
-        name=NAME, split=split, images=found, questions="all", identity=identity, notes=tuple(notes)
+        name=NAME, split=split, images=found, queries="all", identity=identity, notes=tuple(notes)
     )
 
 

@@ -75,7 +75,7 @@ def read_phrases(layout: PhraseLayout, root: Path, split: str) -> Benchmark:
         )
         found.append(BenchmarkImage(image_id=path.name, pixels=ImageFile(path=str(path)), targets=(target,)))
     identity = {"root": str(root), "annotations": content_hash([listing.read_bytes()])}
-    return Benchmark(name=name, split=split, images=tuple(found), questions="all", identity=identity)
+    return Benchmark(name=name, split=split, images=tuple(found), queries="all", identity=identity)
 
 
 def _phrases(listing: Path, layout: PhraseLayout) -> dict[str, list[str]]:

@@ -85,7 +85,7 @@ def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmar
         "annotations": content_hash([refs_path.read_bytes(), instances_path.read_bytes()]),
         "sentence": sentence,
     }
-    return Benchmark(name=NAME, split=split, images=found, questions="first", identity=identity)
+    return Benchmark(name=NAME, split=split, images=found, queries="first", identity=identity)
 
 
 def _target(

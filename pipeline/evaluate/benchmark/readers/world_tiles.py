@@ -1,9 +1,9 @@
-"""Tiles of a procedural world, drawn in memory, with the questions that its truth answers.
+"""Tiles of a procedural world, drawn in memory, with the queries that its truth answers.
 
 1. The world of `SEED` is cut into whole tiles of the preset's side over its first `SIZE` x `SIZE` pixels (the
    scene that `jobs/make_world.py --seed SEED --size SIZE` writes). Neighbouring tiles do not overlap.
 2. Every class with at least MIN_TARGET_PX pixels in a tile is a target; a class with fewer is neither asked
-   for nor counted absent, since a sliver at the border is no fair question.
+   for nor counted absent, since a sliver at the border is no fair query.
 3. Every tile also has as many targets that are not there (at least one): classes without a pixel in the tile
    and things that no world has, in turn. So about half of the samples are empty, where EarthReason has 2 %.
 4. Wordings are the held-out ones alone, two that name a class and two that describe it, in an order drawn per
@@ -71,7 +71,7 @@ class WorldMask:
     window: Window
     class_name: str
     drawn: str
-    """Digest of the mask as it was drawn when the questions were made; spares a second drawing of the whole
+    """Digest of the mask as it was drawn when the queries were made; spares a second drawing of the whole
     world.
     """
 
@@ -116,7 +116,7 @@ def read_world(seed: int, *, size_px: int = DEFAULT_SIZE, tile_px: int = 256) ->
         name=NAME,
         split=f"seed {seed}",
         images=tuple(images),
-        questions="first",
+        queries="first",
         identity=identity,
         pixel_m=PIXEL_M,
     )

@@ -1,4 +1,4 @@
-"""Choosing questions, comparing sizes, squashing."""
+"""Choosing queries, comparing sizes, squashing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def bench(wordings: list[list[str]], sizes: list[tuple[int, int]] | None = None)
                 image_id=f"i{index}", pixels=Pixels(np.zeros((6, 8, 3), np.uint8)), targets=(target,)
             )
         )
-    return Benchmark(name="hand", split="test", images=tuple(images), questions="first", identity={})
+    return Benchmark(name="hand", split="test", images=tuple(images), queries="first", identity={})
 
 
 def asked(benchmark: Benchmark, policy: str, **options: int) -> list[tuple[str, str]]:
@@ -83,7 +83,7 @@ def test_first_and_all() -> None:
 def test_random_depends_on_seed_and_target_alone() -> None:
     drawn = [name for name, _ in asked(bench(THREE), "random", seed=5)]
     reordered = Benchmark(
-        name="hand", split="test", images=bench(THREE).images[::-1], questions="first", identity={}
+        name="hand", split="test", images=bench(THREE).images[::-1], queries="first", identity={}
     )
     assert [name for name, _ in asked(reordered, "random", seed=5)] == drawn[::-1]
     many = bench([[f"w{k}" for k in range(4)]] * 400)
@@ -103,7 +103,7 @@ def test_a_limit_takes_that_many_different_ones_spread_over_the_whole(n: int, li
     assert gaps.max() - gaps.min() <= 1 or limit >= n
 
 
-def test_questions_of_one_image_stay_together_and_carry_all_strata() -> None:
+def test_queries_of_one_image_stay_together_and_carry_all_strata() -> None:
     mask = EmptyMask(height=6, width=8)
     targets = tuple(
         Target(
@@ -116,17 +116,17 @@ def test_questions_of_one_image_stay_together_and_carry_all_strata() -> None:
     )
     image = BenchmarkImage(image_id="i", pixels=Pixels(np.zeros((6, 8, 3), np.uint8)), targets=targets)
     (only,) = choose_samples(
-        Benchmark(name="b", split="s", images=(image,), questions="all", identity={}), "all"
+        Benchmark(name="b", split="s", images=(image,), queries="all", identity={}), "all"
     )
     assert [sample.sample_id for sample in only.samples] == ["t0#0", "t1#0", "t2#0"]
     assert only.samples[0].strata == {"class": "c", "kind": "e"}
 
 
-def test_a_question_that_may_not_be_asked_is_kept_and_says_why() -> None:
+def test_a_query_that_may_not_be_asked_is_kept_and_says_why() -> None:
     (first,), (second,) = (
         image.samples for image in choose_samples(bench([["a  long\nquestion"], ["x" * 8193]]), "first")
     )
-    assert (first.query, first.refusal) == ("a long question", "")
+    assert (first.query, first.refusal) == ("a long query", "")
     assert "at most 8192 characters" in second.refusal
     (long,) = choose_samples(bench([["word " * 1600]]), "first")[
         0
@@ -137,7 +137,7 @@ def test_a_question_that_may_not_be_asked_is_kept_and_says_why() -> None:
 
 
 def test_nothing_to_ask_is_refused() -> None:
-    with pytest.raises(InputError, match="must hold a question"):
+    with pytest.raises(InputError, match="must hold a query"):
         choose_samples(bench([]), "first")
     with pytest.raises(InputError, match="at least 1"):
         choose_samples(bench(THREE), "first", limit=0)
@@ -146,7 +146,7 @@ def test_nothing_to_ask_is_refused() -> None:
 def test_ids_must_be_unique() -> None:
     twice = bench([["a"]]).images * 2
     with pytest.raises(InputError, match="'i0' more than once"):
-        Benchmark(name="b", split="s", images=twice, questions="all", identity={})
+        Benchmark(name="b", split="s", images=twice, queries="all", identity={})
 
 
 def test_sizes_that_differ_are_named_or_stretched() -> None:

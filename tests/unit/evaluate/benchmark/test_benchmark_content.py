@@ -1,4 +1,4 @@
-"""What pins questions and truth, and what becomes of a truth that does not decode."""
+"""What pins queries and truth, and what becomes of a truth that does not decode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evaluate.sample_worlds import ArraySource, image, rectangle, sample
 
 from pipeline.errors import InputError
 from pipeline.evaluate.benchmark.benchmark import SampleImage
-from pipeline.evaluate.benchmark.benchmark_content import SAID_EVERY_S, masks_hash, questions_hash
+from pipeline.evaluate.benchmark.benchmark_content import SAID_EVERY_S, masks_hash, queries_hash
 
 LEFT = rectangle(0, 0, 9, 9)
 RIGHT = rectangle(0, 9, 9, 18)
@@ -34,7 +34,7 @@ def hashed(chosen: list[SampleImage]) -> str:
     return masks_hash(chosen, "hand", say=lambda _: None)
 
 
-def test_every_change_of_a_question_changes_the_hash() -> None:
+def test_every_change_of_a_query_changes_the_hash() -> None:
     first = sample("s", LEFT, kind="x", area="y")
     second = sample("t", RIGHT)
     changed = [
@@ -47,11 +47,11 @@ def test_every_change_of_a_question_changes_the_hash() -> None:
         images(replace(first, strata={"kind": "z", "area": "y"}), second),
         images(replace(first, refusal="too long"), second),
     ]
-    assert len({questions_hash(chosen) for chosen in changed}) == len(changed)
+    assert len({queries_hash(chosen) for chosen in changed}) == len(changed)
     swapped = replace(first, strata={"area": "y", "kind": "x"}, mask=ArraySource(RIGHT))
-    assert questions_hash(images(swapped, second)) == questions_hash(
+    assert queries_hash(images(swapped, second)) == queries_hash(
         images(first, second)
-    )  # order of keys, pixels: not the question
+    )  # order of keys, pixels: not the query
 
 
 def test_every_change_of_a_mask_changes_the_hash() -> None:

@@ -38,7 +38,7 @@ def opened(filled: Filled, name: str, **options: str) -> Benchmark:
 
 
 @pytest.mark.parametrize("name", list(LAYOUTS))
-def test_every_target_has_its_mask_its_image_and_its_questions(written: dict[str, Filled], name: str) -> None:
+def test_every_target_has_its_mask_its_image_and_its_queries(written: dict[str, Filled], name: str) -> None:
     filled = written[name]
     benchmark = opened(written[name], name)
     targets = {target.target_id: (image, target) for image in benchmark.images for target in image.targets}
@@ -50,11 +50,11 @@ def test_every_target_has_its_mask_its_image_and_its_questions(written: dict[str
         assert image.pixels.read().shape == (*filled.masks[target_id].shape, 3)
         if target_id in filled.images:
             np.testing.assert_array_equal(image.pixels.read(), filled.images[target_id])
-    assert check_sizes(choose_samples(benchmark, benchmark.questions), "refuse") == []
+    assert check_sizes(choose_samples(benchmark, benchmark.queries), "refuse") == []
 
 
 def test_the_papers_policies_and_strata(written: dict[str, Filled]) -> None:
-    policies = {name: opened(written[name], name).questions for name in LAYOUTS}
+    policies = {name: opened(written[name], name).queries for name in LAYOUTS}
     assert policies == {
         "earthreason": "first",
         "rrsis-d": "first",

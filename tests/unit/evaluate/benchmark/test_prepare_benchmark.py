@@ -36,7 +36,7 @@ PROFILE = (PROFILE_DIR / "embedded.toml").read_text()
 
 
 def plan(folder: Path, config: str = "", **changes: Any) -> PlannedEvaluation:
-    """Two questions about a small world, planned with a file of these tables."""
+    """Two queries about a small world, planned with a file of these tables."""
     file = folder / "config.toml"
     file.write_text(config)
     given: dict[str, Any] = {
@@ -68,7 +68,7 @@ def test_everything_of_a_verifier_that_changes_a_result_is_in_the_fingerprint(tm
     assert planned.context.verifier == VerifierOptions(mode="crop", threshold=0.9)
     pinned = planned.parameters["verifier"]
     assert (pinned["mode"], pinned["threshold"], pinned["pad"]) == ("crop", 0.9, 0.5)
-    assert pinned["decision"]["yes"]  # the question itself, from the checkpoint's profile
+    assert pinned["decision"]["yes"]  # the query itself, from the checkpoint's profile
     shared = plan(tmp_path, f"{CROP}threshold = 0.9\ngpu_memory_utilization = 0.2\n")
     assert shared.context.fingerprint == planned.context.fingerprint
     seen = {planned.context.fingerprint, plan(tmp_path).context.fingerprint}
@@ -112,7 +112,7 @@ def test_an_edited_profile_is_another_evaluation(tmp_path: Path, line: str, edit
 
 
 def test_of_a_profile_counts_what_is_asked(tmp_path: Path) -> None:
-    """Its verifier's question where there is a verifier, and nothing of it where the truth answers."""
+    """Its verifier's query where there is a verifier, and nothing of it where the truth answers."""
     profile, config = own_profile(tmp_path)
     look = '[verifier]\nlead_until = "I see"'
     assert look in PROFILE
@@ -180,7 +180,7 @@ def test_there_is_nothing_to_verify_about_the_truth(tmp_path: Path, masks: str, 
     assert 'set mode = "off" under [verifier]' in str(raised.value)
 
 
-def test_a_verifier_needs_its_question_in_the_profile_and_on_ray_a_share_of_the_gpu(tmp_path: Path) -> None:
+def test_a_verifier_needs_its_query_in_the_profile_and_on_ray_a_share_of_the_gpu(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"needs the table \[verifier\] in the checkpoint's profile"):
         plan(tmp_path, f"[prompter.vllm]\nprofile = 'embedded-box'\n{CROP}")
     gpu = "[resources.segmenter]\ngpus = 0.3\n"
@@ -216,11 +216,11 @@ def test_a_part_is_done_again_for_failures_that_may_pass(tmp_path: Path, reason:
     assert missing_parts(made) == ([], [])
     left, notes = missing_parts(made, retry_failed=True)
     assert left == ([0] if again else [])
-    assert notes == ([f"{made.part_path(0)} has 1 failed question and is done again"] if again else [])
+    assert notes == ([f"{made.part_path(0)} has 1 failed query and is done again"] if again else [])
     assert made.part_path(0).is_file(), "until the new one is written"
 
 
-def test_a_question_that_may_not_be_asked_is_not_asked_again(tmp_path: Path) -> None:
+def test_a_query_that_may_not_be_asked_is_not_asked_again(tmp_path: Path) -> None:
     """It fails for ever; beside one that failed of itself the part is done again for that one."""
     made = context([image("a", [sample("bad", NOTHING, refusal="too long"), sample("s", NOTHING)])], tmp_path)
     refused = record(
@@ -232,7 +232,7 @@ def test_a_question_that_may_not_be_asked_is_not_asked_again(tmp_path: Path) -> 
     write_part(made.part_path(0), [refused, slow], made.fingerprint)
     left, (note,) = missing_parts(made, retry_failed=True)
     assert left == [0]
-    assert "has 1 failed question and" in note
+    assert "has 1 failed query and" in note
 
 
 def test_a_damaged_part_is_done_again_in_any_case(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_answers_masks_and_truth_come_together(tmp_path: Path) -> None:
     assert (records["missed"].abstained, records["missed"].true_px) == (True, 36)
     assert segmenter.embedded == [
         tile_id(0)
-    ]  # one embedding for all questions of an image, none where nothing was found
+    ]  # one embedding for all queries of an image, none where nothing was found
 
 
 def test_a_picture_that_does_not_decode_is_a_failure_with_its_truth_counted(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_damaged_truth_stops_the_evaluation(tmp_path: Path) -> None:
     assert not made.part_path(0).exists()
 
 
-def test_a_question_that_may_not_be_asked_fails_without_a_call(tmp_path: Path) -> None:
+def test_a_query_that_may_not_be_asked_fails_without_a_call(tmp_path: Path) -> None:
     images = [image("i", [sample("bad", SQUARE, refusal="too long"), sample("t", SQUARE)])]
     prompter = FakePrompter({(tile_id(0), "where is t?"): (BOX,)})
     records = run(context(images, tmp_path), prompter=prompter, segmenter=FakeSegmenter())
@@ -152,7 +152,7 @@ def test_a_prompter_that_answers_too_little_fails_that_image(tmp_path: Path) -> 
 
     images = [image("a", [sample("s", SQUARE), sample("t", SQUARE)])]
     records = run(context(images, tmp_path), prompter=Terse({}), segmenter=FakeSegmenter())
-    assert {item.error for item in records.values()} == {"ValueError: 1 answers to 2 questions"}
+    assert {item.error for item in records.values()} == {"ValueError: 1 answers to 2 queries"}
 
 
 def test_a_segmenter_that_fails_keeps_the_reply_and_prompts_without_pixels_are_no_abstention(

@@ -54,7 +54,7 @@ def test_prompts_and_masks_of_the_truth_are_the_truth(masks: list[np.ndarray]) -
     assert segmenter.n_embeddings == 1
 
 
-def test_refused_questions_are_not_asked() -> None:
+def test_refused_queries_are_not_asked() -> None:
     images = [
         image(
             "i",

@@ -98,7 +98,7 @@ def test_a_tile_is_absent_where_its_window_shows_nothing(truth: Truth, tmp_path:
     assert pairs.absent[pools].all()
     assert len(set(pairs.picture[tanks].tolist())) == 8
     assert pairs.picture[tanks].tolist() == pairs.picture[pools].tolist(), (
-        "questions about one tile share its picture"
+        "queries about one tile share its picture"
     )
     assert not pairs.found.any()
 

@@ -18,7 +18,7 @@ import zarr
 from pipeline.errors import InputError
 from pipeline.evaluate.finished_run.score_polygons import (
     PolygonTruth,
-    choose_question,
+    choose_query,
     read_polygons,
     truth_lines,
 )
@@ -212,14 +212,14 @@ def test_polygons_beside_the_aoi_are_refused(tmp_path: Path) -> None:
         read_polygons(path, GRID, shapely.to_wkb(box(0, 0, 30, 10)))
 
 
-def test_the_question_is_chosen_by_number_text_or_for_want_of_others() -> None:
+def test_the_query_is_chosen_by_number_text_or_for_want_of_others() -> None:
     queries = ("pools", "storage tanks", "1")
-    assert choose_question(("pools",), None) == 0
-    assert [choose_question(queries, text) for text in ("0", " storage tanks ", "2")] == [0, 1, 2]
-    assert choose_question(queries, "1") == 2, "a text goes before a number"
+    assert choose_query(("pools",), None) == 0
+    assert [choose_query(queries, text) for text in ("0", " storage tanks ", "2")] == [0, 1, 2]
+    assert choose_query(queries, "1") == 2, "a text goes before a number"
     for wrong in (None, "3", "lakes", "-1"):
         with pytest.raises(InputError, match=r"0 = 'pools', 1 = 'storage tanks', 2 = '1'"):
-            choose_question(queries, wrong)
+            choose_query(queries, wrong)
 
 
 def test_the_lines_above_the_table_name_file_crs_and_counts() -> None:

@@ -65,7 +65,7 @@ def figures(
     aoi: Any = None,
     blind: Box = (0, 0, 0, 0),
 ) -> dict[str, Any]:
-    """What `score_run` says of a run with one question that predicted `found`.
+    """What `score_run` says of a run with one query that predicted `found`.
 
     `fates`: tile (row, column) -> status and reason; others were rejected by the prompter. `aoi`: in the
     grid's CRS. `blind`: no imagery.

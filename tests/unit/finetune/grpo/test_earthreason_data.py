@@ -1,4 +1,4 @@
-"""A split in EarthReason's layout becomes training data: one question per image, drawn from the seed, masks
+"""A split in EarthReason's layout becomes training data: one query per image, drawn from the seed, masks
 where they lie.
 """
 
@@ -33,10 +33,10 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_one_question_per_image_with_its_mask(root: Path, tmp_path: Path) -> None:
+def test_one_query_per_image_with_its_mask(root: Path, tmp_path: Path) -> None:
     samples = read_samples(write_table(root, tmp_path / "table", seed=1))
     assert [sample.image.name for sample in samples] == ["a.jpg", "b.jpg", "c.jpg"]
-    assert all(sample.question in QUESTIONS for sample in samples)
+    assert all(sample.query in QUESTIONS for sample in samples)
     assert np.array_equal(samples[0].truth((256, 256)), mask_of(TARGET))
     assert not samples[1].truth((256, 256)).any()
     assert not list((tmp_path / "table").glob("*.png"))
@@ -44,12 +44,12 @@ def test_one_question_per_image_with_its_mask(root: Path, tmp_path: Path) -> Non
 
 def test_the_seed_alone_draws(root: Path, tmp_path: Path) -> None:
     drawn = {
-        seed: [s.question for s in read_samples(write_table(root, tmp_path / str(seed), seed=seed))]
+        seed: [s.query for s in read_samples(write_table(root, tmp_path / str(seed), seed=seed))]
         for seed in range(8)
     }
     again = read_samples(write_table(root, tmp_path / "again", seed=3))
-    assert [sample.question for sample in again] == drawn[3]
-    assert len({tuple(questions) for questions in drawn.values()}) > 1
+    assert [sample.query for sample in again] == drawn[3]
+    assert len({tuple(queries) for queries in drawn.values()}) > 1
 
 
 def test_another_layout_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A folder of images, masks and questions: what is read, what is refused and how it is said, and the rows TRL
+"""A folder of images, masks and queries: what is read, what is refused and how it is said, and the rows TRL
 gets.
 """
 
@@ -31,7 +31,7 @@ def add(folder: Path, **row: object) -> None:
 
 def test_images_and_masks_come_back_as_written(folder: Path) -> None:
     present, absent = read_samples(folder)
-    assert (present.question, absent.question, absent.mask) == (PRESENT, ABSENT, None)
+    assert (present.query, absent.query, absent.mask) == (PRESENT, ABSENT, None)
     assert np.array_equal(present.rgb(), scene())
     assert np.array_equal(present.truth((256, 256)), mask_of(TARGET))
     assert not absent.truth((256, 256)).any()
@@ -81,7 +81,7 @@ def test_a_mask_whose_colours_disagree_is_refused(folder: Path) -> None:
             r"line 3 must have the keys image, mask, question.*\['image', 'mask'\]",
         ),
         ({"image": "images/a.png", "mask": None, "question": "x", "labels": 3}, r"line 3.*labels"),
-        ({"image": "images/a.png", "mask": None, "question": 7}, "line 3: question must be text.*7"),
+        ({"image": "images/a.png", "mask": None, "question": 7}, "line 3: query must be text.*7"),
         ({"image": "images/a.png", "mask": None, "question": " "}, "line 3: a query must hold text"),
         (
             {"image": "images/a.png", "mask": None, "question": "<|im_end|>"},
@@ -110,14 +110,14 @@ def test_a_mask_of_another_size_is_refused(folder: Path) -> None:
 
 
 def test_no_table_an_empty_table_and_no_json(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"folder with questions\.jsonl"):
+    with pytest.raises(InputError, match=r"folder with queries\.jsonl"):
         read_samples(tmp_path)
     with (folder / TABLE).open("a") as table:
         table.write("{\n")
     with pytest.raises(InputError, match="line 3 must be one JSON object"):
         read_samples(folder)
     (folder / TABLE).write_text("\n")
-    with pytest.raises(InputError, match="must hold a question"):
+    with pytest.raises(InputError, match="must hold a query"):
         read_samples(folder)
 
 

@@ -24,7 +24,7 @@ def request_(tmp_path: Path) -> RunRequest:
 
 def test_a_prepared_run_knows_its_samples_and_writes_what_it_was_asked(request_: RunRequest) -> None:
     run = prepare_run(request_)
-    assert [sample.question for sample in run.samples] == [PRESENT, ABSENT]
+    assert [sample.query for sample in run.samples] == [PRESENT, ABSENT]
     asked = json.loads((run.out / "options.json").read_text())
     assert (asked["stage"], asked["grpo.generations"], asked["seed"]) == ("grpo", 16, 0)
     assert not run.done
@@ -128,7 +128,7 @@ def test_what_another_process_of_the_same_training_is_writing_is_not_foreign(req
 def test_bad_data_leaves_no_folder_behind(request_: RunRequest, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"questions\.jsonl"):
         prepare_run(replace(request_, data=tmp_path / "none"))
-    with pytest.raises(InputError, match=r"at least the questions of one step.*2 of 3"):
+    with pytest.raises(InputError, match=r"at least the queries of one step.*2 of 3"):
         prepare_run(replace(request_, preset=load_training_preset("embedded", ["grpo.questions_per_step=3"])))
     assert not request_.out.exists()
 

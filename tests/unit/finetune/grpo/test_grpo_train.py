@@ -145,7 +145,7 @@ def test_a_resumed_training_has_every_step_once(trained: TrainingRun) -> None:
 def test_a_training_that_lost_its_export_takes_no_step_more(
     place: Path, stage: Literal["sft", "grpo"]
 ) -> None:
-    """Three questions, one a step: the last of four steps lies inside the second pass over the data."""
+    """Three queries, one a step: the last of four steps lies inside the second pass over the data."""
     if not (place / "three").is_dir():
         write_data(place / "three", [(PRESENT, mask_of(one)) for one in (TARGET, *WRONG[:2])])
     short = (
@@ -281,7 +281,7 @@ def test_the_configuration_says_what_the_paper_says(place: Path) -> None:
         grpo_train.grpo_arguments(run, world_size=3)
 
 
-def test_vllm_is_given_room_for_the_longest_question_and_reply(place: Path) -> None:
+def test_vllm_is_given_room_for_the_longest_query_and_reply(place: Path) -> None:
     """Against the prompts as TRL makes them."""
     from trl.data_utils import prepare_multimodal_messages
 
@@ -293,7 +293,7 @@ def test_vllm_is_given_room_for_the_longest_question_and_reply(place: Path) -> N
     lengths = []
     for sample in run.samples:
         messages = prepare_multimodal_messages(
-            chat_messages(profile, sample.question), images=[squash(sample.rgb(), profile)]
+            chat_messages(profile, sample.query), images=[squash(sample.rgb(), profile)]
         )
         asked = processor.apply_chat_template(
             conversation=[messages], add_generation_prompt=True, tokenize=True, return_dict=True

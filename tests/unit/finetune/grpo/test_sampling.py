@@ -29,7 +29,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainingPreset:
 
 
 def by_hand(preset: TrainingPreset, place: Path, most_tokens: int) -> list[str]:
-    """One question at a time, without padding and without a memory of images."""
+    """One query at a time, without padding and without a memory of images."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     processor = AutoProcessor.from_pretrained(preset.model.checkpoint)
@@ -38,7 +38,7 @@ def by_hand(preset: TrainingPreset, place: Path, most_tokens: int) -> list[str]:
     for sample in read_samples(place):
         profile = preset.contract.profile
         text = processor.apply_chat_template(
-            chat_messages(profile, sample.question), add_generation_prompt=True, tokenize=False
+            chat_messages(profile, sample.query), add_generation_prompt=True, tokenize=False
         )
         given = processor(text=[text], images=[squash(sample.rgb(), profile)], return_tensors="pt")
         made = model.generate(**given, do_sample=False, max_new_tokens=most_tokens)
@@ -48,7 +48,7 @@ def by_hand(preset: TrainingPreset, place: Path, most_tokens: int) -> list[str]:
     return out
 
 
-def test_greedy_replies_are_those_of_one_question_at_a_time(tiny: TrainingPreset) -> None:
+def test_greedy_replies_are_those_of_one_query_at_a_time(tiny: TrainingPreset) -> None:
     place = Path(tiny.model.checkpoint).parent / "data"
     replies = list(ReplySampler(tiny).replies(read_samples(place), Sampling(), most_tokens=9, batch=2))
     assert [text for text, _ in replies] == by_hand(tiny, place, 9)

@@ -1,4 +1,4 @@
-"""Which questions are kept: rewards by hand, interruption, and one selection with a real prompter and
+"""Which queries are kept: rewards by hand, interruption, and one selection with a real prompter and
 segmenter.
 """
 
@@ -53,8 +53,8 @@ class ScriptedSampler:
         assert (sampling.temperature, sampling.top_k, most_tokens, batch) == (0.7, 50, 33, len(samples))
         place: dict[str, int] = {}
         for sample in samples:
-            place[sample.question] = place.get(sample.question, -1) + 1
-            yield REPLIES[sample.question][place[sample.question] % 4], True
+            place[sample.query] = place.get(sample.query, -1) + 1
+            yield REPLIES[sample.query][place[sample.query] % 4], True
 
 
 class RandomSampler:
@@ -93,30 +93,30 @@ def request(tiny: Path, data: Path, out: Path, *settings: str) -> RunRequest:
 
 
 def asked(
-    tiny: Path, tmp_path: Path, questions: Sequence[str], *settings: str, name: str = "out"
+    tiny: Path, tmp_path: Path, queries: Sequence[str], *settings: str, name: str = "out"
 ) -> TrainingRun:
-    data = tmp_path / f"data-{len(questions)}"
+    data = tmp_path / f"data-{len(queries)}"
     if not data.is_dir():
-        write_data(data, [(question, None) for question in questions])
+        write_data(data, [(query, None) for query in queries])
     return prepare_run(request(tiny, data, tmp_path / name, *settings))
 
 
-def test_questions_whose_replies_earn_the_same_are_left_out(
+def test_queries_whose_replies_earn_the_same_are_left_out(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(select, "ReplySampler", ScriptedSampler)
     run = asked(tiny, tmp_path, [SETTLED, SOMETIMES, RARELY, WRONG])
     assert not run.done
-    folder = select.select_questions(run)
+    folder = select.select_queries(run)
     assert run.done
     assert folder == tmp_path / "out/questions"
     rewards = [json.loads(line) for line in (tmp_path / "out" / select.REWARDS).read_text().splitlines()]
     assert rewards == [[3, 3, 3, 3], [3, 1, 3, 1], [3, 3, 3, 0], [1, 1, 1, 1]]
     kept = read_samples(folder)
-    assert [sample.question for sample in kept] == [SOMETIMES, RARELY]
+    assert [sample.query for sample in kept] == [SOMETIMES, RARELY]
     assert kept[0].image.samefile(run.samples[1].image)
     assert kept[0].thought == "No."
-    assert select.select_questions(run) == folder
+    assert select.select_queries(run) == folder
 
 
 def test_the_deviation_that_is_asked_for_decides(
@@ -124,20 +124,20 @@ def test_the_deviation_that_is_asked_for_decides(
 ) -> None:
     monkeypatch.setattr(select, "ReplySampler", ScriptedSampler)
     run = asked(tiny, tmp_path, [SETTLED, SOMETIMES, RARELY, WRONG], "select.least=1.2")
-    assert [sample.question for sample in read_samples(select.select_questions(run))] == [RARELY]
+    assert [sample.query for sample in read_samples(select.select_queries(run))] == [RARELY]
     assert select.unsettled([[0.0, 2.0]], 1.0) == [0]
     assert select.unsettled([[0.0, 2.0]], 1.01) == []
 
 
-def test_a_share_of_the_settled_questions_is_kept(
+def test_a_share_of_the_settled_queries_is_kept(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(select, "ReplySampler", ScriptedSampler)
-    questions = [SETTLED, SOMETIMES, *[SETTLED] * 198]
+    queries = [SETTLED, SOMETIMES, *[SETTLED] * 198]
     counts = {}
     for share in (0.0, 0.25, 1.0):
-        run = asked(tiny, tmp_path, questions, f"select.settled_share={share}", name=f"out-{share}")
-        kept = [sample.question for sample in read_samples(select.select_questions(run))]
+        run = asked(tiny, tmp_path, queries, f"select.settled_share={share}", name=f"out-{share}")
+        kept = [sample.query for sample in read_samples(select.select_queries(run))]
         assert kept.count(SOMETIMES) == 1
         counts[share] = kept.count(SETTLED)
     assert (counts[0.0], counts[1.0]) == (0, 199)
@@ -148,17 +148,17 @@ def test_an_interrupted_selection_goes_on_as_if_it_had_not_been(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(select, "ReplySampler", RandomSampler)
-    questions = [f"thing {number}" for number in range(40)]
-    whole = select.select_questions(asked(tiny, tmp_path, questions, name="whole"))
+    queries = [f"thing {number}" for number in range(40)]
+    whole = select.select_queries(asked(tiny, tmp_path, queries, name="whole"))
     monkeypatch.setattr(RandomSampler, "batches", 1)
     with pytest.raises(KeyboardInterrupt):
-        select.select_questions(asked(tiny, tmp_path, questions, name="cut"))
+        select.select_queries(asked(tiny, tmp_path, queries, name="cut"))
     rewards = tmp_path / "cut" / select.REWARDS
     assert len(rewards.read_text().splitlines()) == 16
     with rewards.open("a") as table:
         table.write("[3.0, 3.0, 3.0, 3.0]\n[3.0, ")  # of the batch in which the power went
     monkeypatch.setattr(RandomSampler, "batches", 2)
-    cut = select.select_questions(asked(tiny, tmp_path, questions, name="cut"))
+    cut = select.select_queries(asked(tiny, tmp_path, queries, name="cut"))
     assert rewards.read_text() == (tmp_path / "whole" / select.REWARDS).read_text()
     assert (cut / "questions.jsonl").read_text() == (whole / "questions.jsonl").read_text()
     assert 0 < len(read_samples(cut)) < 40
@@ -170,7 +170,7 @@ def test_nothing_to_learn_from_and_another_selection_are_said(
     monkeypatch.setattr(select, "ReplySampler", ScriptedSampler)
     run = asked(tiny, tmp_path, [SETTLED, WRONG])
     with pytest.raises(InputError, match="must be left to learn from"):
-        select.select_questions(run)
+        select.select_queries(run)
     assert not run.done
     with pytest.raises(RunMismatchError, match=r"select\.replies"):
         asked(tiny, tmp_path, [SETTLED, WRONG], "select.replies=8")
@@ -181,24 +181,24 @@ def test_what_was_paid_serves_another_cut_of_the_same_rewards(
 ) -> None:
     """No sampler may be asked a second time; deviations are 0, 1, 1.299 and 0."""
     monkeypatch.setattr(select, "ReplySampler", ScriptedSampler)
-    questions = [SETTLED, SOMETIMES, RARELY, WRONG]
+    queries = [SETTLED, SOMETIMES, RARELY, WRONG]
     with pytest.raises(InputError, match=r"lower select\.least \(nothing is asked again\)"):
-        select.select_questions(asked(tiny, tmp_path, questions, "select.least=2"))
+        select.select_queries(asked(tiny, tmp_path, queries, "select.least=2"))
     monkeypatch.delattr(select, "ReplySampler")
     for settings, kept in (
         (["select.least=1.2"], [RARELY]),
         (["select.least=0.5"], [SOMETIMES, RARELY]),
-        (["select.least=1.2", "select.settled_share=1"], questions),
+        (["select.least=1.2", "select.settled_share=1"], queries),
     ):
-        folder = select.select_questions(asked(tiny, tmp_path, questions, *settings))
-        assert [sample.question for sample in read_samples(folder)] == kept
+        folder = select.select_queries(asked(tiny, tmp_path, queries, *settings))
+        assert [sample.query for sample in read_samples(folder)] == kept
 
 
 def test_a_real_prompter_is_asked_and_paid(tiny: Path, tmp_path: Path) -> None:
     """Random weights write nothing readable: every reply earns 0, and there is nothing to learn from."""
     data = write_data(tmp_path / "data", [(PRESENT, mask_of(TARGET)), (SETTLED, None)])
     run = prepare_run(request(tiny, data, tmp_path / "out"))
-    with pytest.raises(InputError, match="2 questions whose rewards deviate by less"):
-        select.select_questions(run)
+    with pytest.raises(InputError, match="2 queries whose rewards deviate by less"):
+        select.select_queries(run)
     rewards = [json.loads(line) for line in (tmp_path / "out" / select.REWARDS).read_text().splitlines()]
     assert rewards == [[0, 0, 0, 0], [0, 0, 0, 0]]

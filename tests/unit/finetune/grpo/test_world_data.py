@@ -69,7 +69,7 @@ def test_present_and_absent_targets_occur_and_no_held_out_wording(folder: Path) 
     assert 0 < sum(share > 0 for share in shares) < N
     assert all(share == 0 or share >= world_data.MIN_TARGET_PX for share in shares)
     held = {query.query.casefold().rstrip("?.") for query in HELD_OUT}
-    assert not held & {sample.question.casefold().rstrip("?.") for sample in samples}
+    assert not held & {sample.query.casefold().rstrip("?.") for sample in samples}
 
 
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(folder: Path, tmp_path: Path) -> None:

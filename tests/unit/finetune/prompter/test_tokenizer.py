@@ -73,7 +73,7 @@ def test_written_folder_serves_transformers_and_the_template_matches_the_trainin
     transformers = pytest.importorskip("transformers")
     tokenizer.write_tokenizer(small, tmp_path)
     loaded = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
-    content = [{"type": "image"}, {"type": "text", "text": samples.question_text("storage tanks")}]
+    content = [{"type": "image"}, {"type": "text", "text": samples.query_text("storage tanks")}]
     text = loaded.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )

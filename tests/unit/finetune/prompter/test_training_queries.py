@@ -1,4 +1,4 @@
-"""Training questions: about the right thing, never in a held-out wording, half of them without an answer."""
+"""Training queries: about the right thing, never in a held-out wording, half of them without an answer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from pipeline.finetune.prompter.training_queries import (
     QUERIES_SHARE,
     SUBJECTS,
-    Question,
-    QuestionSampler,
+    Query,
+    QuerySampler,
     _vary,
 )
 from pipeline.world.classes import CLASSES
@@ -17,11 +17,11 @@ from pipeline.world.queries import HELD_OUT, TRAIN_QUERIES
 
 
 @pytest.fixture(scope="module")
-def sampler() -> QuestionSampler:
-    return QuestionSampler()
+def sampler() -> QuerySampler:
+    return QuerySampler()
 
 
-def test_no_held_out_wording_is_ever_drawn(sampler: QuestionSampler) -> None:
+def test_no_held_out_wording_is_ever_drawn(sampler: QuerySampler) -> None:
     held = {query.query.lower().rstrip("?.") for query in HELD_OUT}
     rng = np.random.default_rng(0)
     drawn = {
@@ -34,34 +34,32 @@ def test_no_held_out_wording_is_ever_drawn(sampler: QuestionSampler) -> None:
     assert not {text.lower().rstrip("?.") for text in sampler.corpus()} & held
 
 
-def test_questions_know_what_they_are_about(sampler: QuestionSampler) -> None:
+def test_queries_know_what_they_are_about(sampler: QuerySampler) -> None:
     rng = np.random.default_rng(0)
     assert sampler.about(0, rng).subject == "storage tanks"
     assert sampler.about(-1, rng).subject == "something else"
     assert len(set(SUBJECTS)) == len(CLASSES)
 
 
-def test_the_same_rng_draws_the_same_questions(sampler: QuestionSampler) -> None:
-    def drawn(seed: int) -> list[Question]:
+def test_the_same_rng_draws_the_same_queries(sampler: QuerySampler) -> None:
+    def drawn(seed: int) -> list[Query]:
         rng = np.random.default_rng(seed)
         return [
-            QuestionSampler().for_tile(np.array([1, 4]), rng),
+            QuerySampler().for_tile(np.array([1, 4]), rng),
             *(sampler.for_tile(np.array([1, 4]), rng) for _ in range(200)),
         ]
 
     assert drawn(3) == drawn(3) != drawn(4)
 
 
-def test_the_corpus_is_bounded_and_always_the_same(sampler: QuestionSampler) -> None:
+def test_the_corpus_is_bounded_and_always_the_same(sampler: QuerySampler) -> None:
     corpus = sampler.corpus()
     assert 20_000 < len(corpus) <= 40_000
-    assert corpus == QuestionSampler().corpus()
+    assert corpus == QuerySampler().corpus()
 
 
 @pytest.mark.parametrize("class_id", [-1, 2])
-def test_two_fifths_of_the_questions_are_the_queries_or_templates(
-    sampler: QuestionSampler, class_id: int
-) -> None:
+def test_two_fifths_of_the_queries_are_the_queries_or_templates(sampler: QuerySampler, class_id: int) -> None:
     """Counted are queries as they stand: 0.65 of the queries' share for a class; about 0.3 for strangers,
     which have other lists too.
     """
@@ -78,8 +76,8 @@ def test_two_fifths_of_the_questions_are_the_queries_or_templates(
     assert len(set(drawn)) > 1500
 
 
-def test_varied_questions_keep_their_words() -> None:
-    """What is said around a question is the only thing that changes, and capitals and marks do."""
+def test_varied_queries_keep_their_words() -> None:
+    """What is said around a query is the only thing that changes, and capitals and marks do."""
     rng = np.random.default_rng(2)
     varied = {_vary(rng, "where do fish live?") for _ in range(1000)}
     assert {
@@ -99,8 +97,8 @@ def test_varied_questions_keep_their_words() -> None:
     } < nouns
 
 
-def test_about_a_third_of_the_questions_of_a_tile_with_objects_have_no_answer(
-    sampler: QuestionSampler,
+def test_about_a_third_of_the_queries_of_a_tile_with_objects_have_no_answer(
+    sampler: QuerySampler,
 ) -> None:
     rng = np.random.default_rng(0)
     held = np.array([2, 2, 5])
@@ -110,24 +108,24 @@ def test_about_a_third_of_the_questions_of_a_tile_with_objects_have_no_answer(
     assert {2, 5, -1} < set(about)
 
 
-def test_the_shares_of_questions_without_an_answer_are_those_asked_for() -> None:
+def test_the_shares_of_queries_without_an_answer_are_those_asked_for() -> None:
     rng = np.random.default_rng(0)
     held = np.array([2, 2, 5])
-    sampler = QuestionSampler(absent_share=0.5, stranger_share=0.2)
+    sampler = QuerySampler(absent_share=0.5, stranger_share=0.2)
     about = np.array([sampler.for_tile(held, rng).class_id for _ in range(3000)])
     absent = ~np.isin(about, (2, 5))
     assert 0.46 < absent.mean() < 0.54
     assert 0.16 < (about[absent] == -1).mean() < 0.24
 
 
-def test_an_empty_tile_is_only_asked_about_what_it_does_not_hold(sampler: QuestionSampler) -> None:
+def test_an_empty_tile_is_only_asked_about_what_it_does_not_hold(sampler: QuerySampler) -> None:
     rng = np.random.default_rng(0)
     assert {sampler.for_tile(np.zeros(0, np.int64), rng).class_id for _ in range(300)} == set(
         range(-1, len(CLASSES))
     )
 
 
-def test_what_is_seen_and_not_listed_is_not_asked_about(sampler: QuestionSampler) -> None:
+def test_what_is_seen_and_not_listed_is_not_asked_about(sampler: QuerySampler) -> None:
     rng = np.random.default_rng(3)
     held = np.array([1])
     seen = [1, 4, 6]

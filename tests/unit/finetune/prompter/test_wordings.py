@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.finetune.prompter import wordings as module
-from pipeline.finetune.prompter.training_queries import _MORE_NEVER, _MORE_NOUNS, QuestionSampler
+from pipeline.finetune.prompter.training_queries import _MORE_NEVER, _MORE_NOUNS, QuerySampler
 from pipeline.finetune.prompter.wordings import (
     BARE_SHARES,
     FORM_SHARES,
@@ -31,7 +31,7 @@ _SAID_ABOUT_THE_PICTURE = re.compile(
 
 
 def bare(text: str) -> str:
-    """The wording without case, marks, articles, and what may be said around any question."""
+    """The wording without case, marks, articles, and what may be said around any query."""
     text = _SAID_ABOUT_THE_PICTURE.sub(" ", text.lower())
     return " ".join(
         word for word in re.sub(r"[^a-z0-9 ]", " ", text).split() if word not in {"the", "a", "an"}
@@ -134,8 +134,8 @@ def test_no_wording_in_any_frame_is_held_out(
     assert ours == set()
 
 
-def test_no_sampled_question_and_no_line_of_the_corpus_is_held_out(held_out: frozenset[str]) -> None:
-    sampler = QuestionSampler()
+def test_no_sampled_query_and_no_line_of_the_corpus_is_held_out(held_out: frozenset[str]) -> None:
+    sampler = QuerySampler()
     rng = np.random.default_rng(20)
     drawn = {sampler.about(int(class_id), rng).text for class_id in rng.integers(-1, len(CLASSES), 20_000)}
     assert {text for text in drawn if bare(text) in held_out} == set()
@@ -168,7 +168,7 @@ def small() -> SubjectWordings:
     return SubjectWordings(listed=listed, composed=composed, frames=frames)  # type: ignore[arg-type]
 
 
-def test_drawing_reaches_every_question_and_no_other() -> None:
+def test_drawing_reaches_every_query_and_no_other() -> None:
     subject = small()
     rng = np.random.default_rng(0)
     drawn = {subject.draw(rng) for _ in range(4000)}

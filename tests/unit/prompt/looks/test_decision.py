@@ -121,11 +121,11 @@ def test_the_probability_is_that_of_yes_among_the_decision_tokens(build: Any) ->
     assert engine.texts[0] == "Is there tanks?|<think>"
     assert {request["multi_modal_data"]["image"].size for request in engine.requests} == {(28, 56)}
     assert len({request["multi_modal_uuids"]["image"][0] for request in engine.requests}) == 1
-    assert engine.most_running == 2, "the first question goes alone"
+    assert engine.most_running == 2, "the first query goes alone"
     assert decider.n_looks == 3
 
 
-def test_the_lead_is_decoded_once_per_question_on_a_grey_picture(build: Any) -> None:
+def test_the_lead_is_decoded_once_per_query_on_a_grey_picture(build: Any) -> None:
     decider, engine = build(SUBJECT, subject=lambda text: f"{text.removeprefix('Find: ')} it is. I see none.")
 
     async def go() -> None:
@@ -142,7 +142,7 @@ def test_the_lead_is_decoded_once_per_question_on_a_grey_picture(build: Any) -> 
     assert sorted(looks) == sorted(["Find: tanks|tanks| it is. I see", "Find: lakes|lakes| it is. I see"] * 2)
 
 
-def test_a_question_whose_lead_does_not_come_is_never_decided(build: Any) -> None:
+def test_a_query_whose_lead_does_not_come_is_never_decided(build: Any) -> None:
     decider, _ = build(
         SUBJECT, odds=lambda text: 2.0, subject=lambda text: "soup" if "tanks" in text else "so I see"
     )

@@ -87,9 +87,7 @@ def test_recall_by_hand() -> None:
     assert figures["recall"] == 0.75
     assert figures["recall_low"] == pytest.approx(150 / (150 + 1000 * high), abs=1e-6)
     assert figures["recall_high"] == pytest.approx(150 / (150 + 1000 * low), abs=1e-6)
-    assert "rejected 1000 of 1400 (tile, question) pairs (71.4 %); audited 21, found 1; " in gate_text(
-        figures
-    )
+    assert "rejected 1000 of 1400 (tile, query) pairs (71.4 %); audited 21, found 1; " in gate_text(figures)
     assert (
         f"; recall of what is found without the gate: 0.750, 95 % [{figures['recall_low']:.3f}, "
         in gate_text(figures)

@@ -52,7 +52,7 @@ def test_only_what_passes_is_asked_and_answers_keep_their_place() -> None:
     assert not any(answer.audited for answer in (tanks, lakes, pools))
 
 
-def test_a_tile_rejected_for_every_question_costs_no_prompter_call() -> None:
+def test_a_tile_rejected_for_every_query_costs_no_prompter_call() -> None:
     prompter = FakePrompter({})
     answers = examine(
         FakeGate({}, default=0.0), prompter, GateOptions(mode="tile", threshold=0.5, audit_share=0.0)

@@ -70,7 +70,7 @@ def test_with_noise_the_share_that_passes_is_known(labels: Path, noise: str) -> 
             )
 
 
-def test_noise_belongs_to_seed_look_and_question(labels: Path) -> None:
+def test_noise_belongs_to_seed_look_and_query(labels: Path) -> None:
     cut = lattice_of(labels)
 
     def said(seed: int, key: str, query: str) -> list[float | None]:

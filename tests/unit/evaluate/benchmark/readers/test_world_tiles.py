@@ -63,7 +63,7 @@ def test_only_held_out_wordings_about_the_right_class(benchmark: Benchmark) -> N
     assert kinds["absent"] >= kinds["explicit"] + kinds["implicit"]
 
 
-def test_the_same_seed_gives_the_same_questions_and_another_one_others(benchmark: Benchmark) -> None:
+def test_the_same_seed_gives_the_same_queries_and_another_one_others(benchmark: Benchmark) -> None:
     again = read_world(SEED, size_px=600, tile_px=TILE)
     assert again == benchmark
     other = read_world(SEED + 1, size_px=600, tile_px=TILE)
