@@ -132,7 +132,7 @@ def samples_page(
     body = [
         tag(
             "p",
-            f"{models['prompter']} + {models['segmenter']}, {results['n_samples']} questions",
+            f"{models['prompter']} + {models['segmenter']}, {results['n_samples']} queries",
             class_="kicker",
         ),
         tag("ul", tag("li", title), class_="queries"),

@@ -162,7 +162,7 @@ class SamplePrompter:
         try:
             answers = await self._prompter.prompt(_view(number, images.rgb[place]), queries)
             if len(answers) != len(queries):
-                raise ValueError(f"{len(answers)} answers to {len(queries)} questions")
+                raise ValueError(f"{len(answers)} answers to {len(queries)} queries")
             return answers
         except ModelError:
             raise

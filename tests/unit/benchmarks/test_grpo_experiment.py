@@ -167,7 +167,7 @@ def test_queries_are_selected_once_for_all_trainings_that_sample_alike(
         asked.append(run)
         return run.exported
 
-    monkeypatch.setattr("pipeline.finetune.grpo.select.select_questions", select)
+    monkeypatch.setattr("pipeline.finetune.grpo.select.select_queries", select)
     place = grpo_experiment_steps.Place(out=tmp_path)
     given = ("start-vs-grpo", "--model", str(model), "--select", "2", "--temperature", "0.7")
     for more in ((), ("--full-rate", "3e-5"), ("--temperature", "0.9")):

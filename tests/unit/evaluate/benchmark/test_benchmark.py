@@ -124,7 +124,7 @@ def test_queries_of_one_image_stay_together_and_carry_all_strata() -> None:
 
 def test_a_query_that_may_not_be_asked_is_kept_and_says_why() -> None:
     (first,), (second,) = (
-        image.samples for image in choose_samples(bench([["a  long\nquestion"], ["x" * 8193]]), "first")
+        image.samples for image in choose_samples(bench([["a  long\nquery"], ["x" * 8193]]), "first")
     )
     assert (first.query, first.refusal) == ("a long query", "")
     assert "at most 8192 characters" in second.refusal

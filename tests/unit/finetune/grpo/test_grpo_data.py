@@ -81,7 +81,7 @@ def test_a_mask_whose_colours_disagree_is_refused(folder: Path) -> None:
             r"line 3 must have the keys image, mask, question.*\['image', 'mask'\]",
         ),
         ({"image": "images/a.png", "mask": None, "question": "x", "labels": 3}, r"line 3.*labels"),
-        ({"image": "images/a.png", "mask": None, "question": 7}, "line 3: query must be text.*7"),
+        ({"image": "images/a.png", "mask": None, "question": 7}, "line 3: question must be text.*7"),
         ({"image": "images/a.png", "mask": None, "question": " "}, "line 3: a query must hold text"),
         (
             {"image": "images/a.png", "mask": None, "question": "<|im_end|>"},
@@ -110,7 +110,7 @@ def test_a_mask_of_another_size_is_refused(folder: Path) -> None:
 
 
 def test_no_table_an_empty_table_and_no_json(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"folder with queries\.jsonl"):
+    with pytest.raises(InputError, match=r"folder with questions\.jsonl"):
         read_samples(tmp_path)
     with (folder / TABLE).open("a") as table:
         table.write("{\n")
