@@ -57,6 +57,16 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
 
 
+def tile_id(tile_row: int, tile_col: int) -> str:
+    """Name of the tile at a lattice position, as every file has it."""
+    return f"r{tile_row:05d}c{tile_col:05d}"
+
+
+def block_id(block_row: int, block_col: int) -> str:
+    """Name of the block at a lattice position, as every file has it; also the stem of its record's file."""
+    return f"b{block_row:05d}_{block_col:05d}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """A half-open rectangle of pixels of the run grid: rows [row0, row1), columns [col0, col1)."""
@@ -146,7 +156,7 @@ class TileSpec:
 
     @property
     def tile_id(self) -> str:
-        return f"r{self.tile_row:05d}c{self.tile_col:05d}"
+        return tile_id(self.tile_row, self.tile_col)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +174,7 @@ class BlockSpec:
 
     @property
     def block_id(self) -> str:
-        return f"b{self.block_row:05d}_{self.block_col:05d}"
+        return block_id(self.block_row, self.block_col)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

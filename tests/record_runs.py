@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.run.merge.merge_job import MergeJob, Task, run_here
 from pipeline.run.merge.publish import Published, publish_merge
-from pipeline.schema import BlockRecord, Prompt, Reason, TileLattice, TileRecord, TileStatus
+from pipeline.schema import BlockRecord, Prompt, Reason, TileLattice, TileRecord, TileStatus, block_id
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.write.instances import InstanceMeta
 from pipeline.write.records.block_records import write_block_record
@@ -42,7 +42,7 @@ def write_records(folder: Path, lattice: TileLattice, source: Any) -> None:
             )
             valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_) for row in rows}
             record = BlockRecord(
-                block_id=f"b{block_row:05d}_{block_col:05d}", fingerprint=FINGERPRINT, tiles=rows, valid=valid
+                block_id=block_id(block_row, block_col), fingerprint=FINGERPRINT, tiles=rows, valid=valid
             )
             write_block_record(RunDir(folder), record, lattice=lattice)
 

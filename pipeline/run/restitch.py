@@ -27,10 +27,10 @@ from pipeline.options import parse_table
 from pipeline.run.config import MergeMode, Runner
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.publish import Imagery
-from pipeline.schema import RunGrid, Scene, TileLattice, Window
+from pipeline.schema import RunGrid, Scene, Window, block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.instances import InstanceMeta
-from pipeline.write.plan_table import read_inside, write_plan
+from pipeline.write.plan_table import planned_blocks, read_inside, write_plan
 from pipeline.write.records.block_records import done_blocks
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, collect_versions, read_run_json, write_run_json
@@ -151,7 +151,7 @@ def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_]) ->
     that have not.
     """
     found = done_blocks(source, info.fingerprint)
-    planned = planned_blocks(info.lattice, inside)
+    planned = [block_id(*block) for block in planned_blocks(info.lattice, inside)]
     missing = [
         block_id for block_id in planned if block_id not in found.done and block_id not in found.unusable
     ]
@@ -164,16 +164,6 @@ def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_]) ->
             came=shown,
             remedy=AGAIN,
         )
-
-
-def planned_blocks(lattice: TileLattice, inside: NDArray[np.bool_]) -> list[str]:
-    """block_id of every block with a tile that is looked at, row-major."""
-    k = lattice.block_tiles
-    rows, cols = np.nonzero(inside)
-    return [
-        f"b{row:05d}_{col:05d}"
-        for row, col in np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist()
-    ]
 
 
 def claim_restitch(plan: RestitchPlan) -> None:

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import IncompleteRunError
 from pipeline.files.hrefs import public_text
-from pipeline.schema import Reason, TileLattice, TileRecord, TileStatus
+from pipeline.schema import Reason, TileLattice, TileRecord, TileStatus, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
-from pipeline.write.plan_table import core_polygons
+from pipeline.write.plan_table import core_polygons, planned_blocks
 from pipeline.write.records.block_records import BlockCounts, TileCounts, read_counts
 from pipeline.write.run_dir import RunDir
 
@@ -128,8 +128,8 @@ def write_coverage(
     ledger = _Ledger(lattice, inside, n_queries, schema)
 
     def tables() -> Iterator[pa.Table]:
-        for block_id in _planned_blocks(lattice, inside):
-            path = run_dir.block(block_id)
+        for block in planned_blocks(lattice, inside):
+            path = run_dir.block(block_id(*block))
             if path.exists():
                 yield ledger.table(read_counts(path, fingerprint))
         yield from ledger.outside()
@@ -189,13 +189,11 @@ class _Ledger:
             rows, cols = tiles[start : start + _OUTSIDE_ROWS].T
             n = len(rows)
             columns = {
-                "tile_id": [
-                    f"r{row:05d}c{col:05d}" for row, col in zip(rows.tolist(), cols.tolist(), strict=True)
-                ],
+                "tile_id": [tile_id(row, col) for row, col in zip(rows.tolist(), cols.tolist(), strict=True)],
                 "tile_row": rows,
                 "tile_col": cols,
                 "block_id": [
-                    f"b{row // k:05d}_{col // k:05d}"
+                    block_id(row // k, col // k)
                     for row, col in zip(rows.tolist(), cols.tolist(), strict=True)
                 ],
                 "status": [TileStatus.EMPTY.value] * n,
@@ -225,7 +223,7 @@ class _Ledger:
             found=self._counts[TileStatus.FOUND],
             empty=self._counts[TileStatus.EMPTY],
             failed=self._counts[TileStatus.FAILED],
-            missing=tuple(f"r{row:05d}c{col:05d}" for row, col in missing[:100].tolist()),
+            missing=tuple(tile_id(row, col) for row, col in missing[:100].tolist()),
             n_missing=len(missing),
             unplanned=tuple(self._unplanned),
             reasons=dict(sorted(self._reasons.items())),
@@ -263,11 +261,3 @@ def _by_tile(tiles: Sequence[TileCounts]) -> list[list[TileCounts]]:
     for row in tiles:
         groups.setdefault(row.tile.tile_id, []).append(row)
     return [sorted(rows, key=lambda row: row.query_index) for rows in groups.values()]
-
-
-def _planned_blocks(lattice: TileLattice, inside: NDArray[np.bool_]) -> Iterator[str]:
-    """block_id of every block with a planned tile, row-major."""
-    k = lattice.block_tiles
-    rows, cols = np.nonzero(inside)
-    for block_row, block_col in np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist():
-        yield f"b{block_row:05d}_{block_col:05d}"

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import RunGrid, Scene, TileLattice
+from pipeline.schema import RunGrid, Scene, TileLattice, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import Geometries, to_crs_coordinates
 from pipeline.write.instances import InstanceMeta, footprint_index, timestamp_of
@@ -107,9 +107,8 @@ class PromptBook:
         at = np.searchsorted(numbers, tile)
         known = np.append(numbers, -1)[at] == tile
         if not known.all() or (starts[at] + prompt >= starts[at + 1]).any():
-            path = self._path(self._block_id(number))
             raise RecordError(
-                f"block record {path} lacks prompts that its fragments refer to. To fix: {REMEDY}"
+                f"block record {self._record_path(number)} lacks prompts that its fragments refer to. To fix: {REMEDY}"
             )
         entry = pa.array(starts[at] + prompt)
         values = lists.flatten()
@@ -139,7 +138,7 @@ class PromptBook:
             "prompts",
             "verified",
         ]
-        table = read_columns(self._path(self._block_id(number)), self._fingerprint, columns=columns)
+        table = read_columns(self._record_path(number), self._fingerprint, columns=columns)
         table = table.filter(pc.field("query_index") == self._query)
         tile = (
             table["tile_row"].to_numpy().astype(np.int64) * self._lattice.n_tile_cols
@@ -155,9 +154,8 @@ class PromptBook:
             self._held.popitem(last=False)
         return table
 
-    def _block_id(self, number: int) -> str:
-        row, col = divmod(number, self._lattice.n_block_cols)
-        return f"b{row:05d}_{col:05d}"
+    def _record_path(self, number: int) -> Path:
+        return self._path(block_id(*divmod(number, self._lattice.n_block_cols)))
 
 
 _DETAILS = pa.schema(
@@ -248,9 +246,7 @@ def _typed(values: Any, kind: pa.DataType) -> pa.Array:
 
 def _tile_lists(start: NDArray[np.int64], tiles: NDArray[np.int64], lattice: TileLattice) -> pa.Array:
     known, where = np.unique(tiles, return_inverse=True)
-    names = [
-        f"r{row:05d}c{col:05d}" for row, col in (divmod(tile, lattice.n_tile_cols) for tile in known.tolist())
-    ]
+    names = [tile_id(row, col) for row, col in (divmod(tile, lattice.n_tile_cols) for tile in known.tolist())]
     values = pa.array(names, type=pa.string()).take(pa.array(where.reshape(-1)))
     return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), values)
 

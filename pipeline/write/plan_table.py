@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.schema import TileLattice
+from pipeline.schema import TileLattice, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
 from pipeline.write.georeference import Geometries, to_crs_coordinates
 
@@ -85,6 +85,17 @@ def core_polygons(
     return to_crs_coordinates(shapely.box(col0, row0, col1, row1), lattice.grid)
 
 
+def planned_blocks(lattice: TileLattice, inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """(block_row, block_col) of every block with a tile that is looked at, row-major.
+
+    `inside`: (n_tile_rows, n_tile_cols), as `write_plan` takes it.
+    """
+    k = lattice.block_tiles
+    rows, cols = np.nonzero(inside)
+    blocks = np.unique(np.column_stack([rows // k, cols // k]), axis=0)
+    return [(row, col) for row, col in blocks.tolist()]
+
+
 def _slab(lattice: TileLattice, inside: NDArray[np.bool_], first: int, last: int) -> pa.Table:
     tile_row, tile_col = (a.ravel() for a in np.mgrid[first:last, 0 : lattice.n_tile_cols])
     core = _core_edges(lattice, tile_row, tile_col)
@@ -99,10 +110,10 @@ def _slab(lattice: TileLattice, inside: NDArray[np.bool_], first: int, last: int
     )
     pairs = list(zip(tile_row.tolist(), tile_col.tolist(), strict=True))
     columns = [
-        [f"r{row:05d}c{col:05d}" for row, col in pairs],
+        [tile_id(row, col) for row, col in pairs],
         tile_row,
         tile_col,
-        [f"b{row // k:05d}_{col // k:05d}" for row, col in pairs],
+        [block_id(row // k, col // k) for row, col in pairs],
         inside[first:last].ravel(),
         *core,
         *read,

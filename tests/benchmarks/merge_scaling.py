@@ -44,6 +44,7 @@ from pipeline.schema import (  # noqa: E402
     TileRecord,
     TileSpec,
     TileStatus,
+    block_id,
 )
 from pipeline.stitch.flatten import measure  # noqa: E402
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions  # noqa: E402
@@ -112,13 +113,13 @@ def write_world(folder: Path, n: int) -> None:
     run_dir = RunDir(folder)
     for block_row in range(lattice.n_block_rows):
         for block_col in range(lattice.n_block_cols):
-            block_id = f"b{block_row:05d}_{block_col:05d}"
-            if not run_dir.block(block_id).exists():
+            name = block_id(block_row, block_col)
+            if not run_dir.block(name).exists():
                 rows = tuple(
                     town_tile(tile, lattice) for tile in lattice.tiles_of_block(block_row, block_col)
                 )
                 valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_) for row in rows}
-                record = BlockRecord(block_id=block_id, fingerprint=FINGERPRINT, tiles=rows, valid=valid)
+                record = BlockRecord(block_id=name, fingerprint=FINGERPRINT, tiles=rows, valid=valid)
                 write_block_record(run_dir, record, lattice=lattice)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.schema import Prompt, RunGrid, TileLattice, Window
+from pipeline.schema import BlockSpec, Prompt, RunGrid, TileLattice, TileSpec, Window, block_id, tile_id
 
 
 def lattices() -> st.SearchStrategy[TileLattice]:
@@ -61,6 +61,14 @@ def test_the_example_of_the_design() -> None:
     grid = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=5000, height=5000)
     lattice = TileLattice(grid=grid, tile_px=1024, halo_px=64, block_tiles=4)
     assert (lattice.core_px, lattice.shard_px, lattice.n_tile_rows, lattice.n_block_rows) == (896, 3584, 6, 2)
+
+
+def test_names_of_tiles_and_blocks_are_those_on_disk() -> None:
+    window = Window(row0=0, col0=0, row1=1, col1=1)
+    tile = TileSpec(tile_row=3, tile_col=12345, core=window, read=window)
+    block = BlockSpec(block_row=0, block_col=27, core=window, read=window, tiles=(tile,))
+    assert (tile_id(3, 12345), tile.tile_id) == ("r00003c12345", "r00003c12345")
+    assert (block_id(0, 27), block.block_id) == ("b00000_00027", "b00000_00027")
 
 
 @pytest.mark.parametrize(

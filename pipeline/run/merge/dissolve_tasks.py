@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pipeline.errors import RecordError
 from pipeline.run.merge.finished_rows import RowCounts, publish_rows
 from pipeline.run.merge.merge_job import MergeJob
+from pipeline.schema import block_id
 from pipeline.stitch.describe import member_columns
 from pipeline.stitch.dissolve import dissolve
 from pipeline.stitch.outlines import shared_edges
@@ -221,8 +222,8 @@ def _tell_blocks(
     gone: NDArray[np.bool_],
 ) -> None:
     for number in np.unique(block[gone]).tolist():
-        row, col = divmod(number, job.lattice.n_block_cols)
-        path = job.table(f"dropped/b{row:05d}_{col:05d}", query, f"h{home:08d}")
+        name = block_id(*divmod(number, job.lattice.n_block_cols))
+        path = job.table(f"dropped/{name}", query, f"h{home:08d}")
         write_columns(path, {"id": ids[gone & (block == number)]})
 
 

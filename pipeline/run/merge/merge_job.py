@@ -19,6 +19,7 @@ from pipeline.stitch.picture import near_blocks
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import SuperLattice, SuperTile
 from pipeline.write.instances import InstanceMeta
+from pipeline.write.plan_table import planned_blocks
 from pipeline.write.records.record_source import RecordSource
 from pipeline.write.run_dir import RunDir
 
@@ -110,9 +111,7 @@ class MergeJob:
         """Blocks in which anything can show or be stopped: those with a tile that was looked at, and their
         neighbours.
         """
-        k = self.lattice.block_tiles
-        rows, cols = np.nonzero(self.inside)
-        looked_at = np.unique(np.column_stack([rows // k, cols // k]), axis=0).tolist()
+        looked_at = planned_blocks(self.lattice, self.inside)
         return sorted({near for row, col in looked_at for near in near_blocks(self.lattice, row, col)})
 
     def aoi_mask(self, window: Window) -> NDArray[np.bool_] | None:

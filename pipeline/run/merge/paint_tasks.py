@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.run.merge.finished_rows import RowCounts, SeamDensity, publish_rows, seam_zone
 from pipeline.run.merge.merge_job import MergeJob
-from pipeline.schema import SCORE_SCALE
+from pipeline.schema import SCORE_SCALE, block_id
 from pipeline.stitch.describe import PaintColumns
 from pipeline.stitch.outlines import BlockObjects, border_runs, measure_block
 from pipeline.stitch.picture import BlockPainter, Picture, concatenate_paint, near_blocks
@@ -116,7 +116,7 @@ def paint_query(job: MergeJob, source: RecordSource, block: Block) -> Picture:
 
 
 def _name(job: MergeJob, block: Block) -> str:
-    return f"b{block[0]:05d}_{block[1]:05d}"
+    return block_id(*block)
 
 
 def _split(

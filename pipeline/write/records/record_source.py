@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import Fragment, Reason, TileLattice, TileStatus
+from pipeline.schema import Fragment, Reason, TileLattice, TileStatus, block_id
 from pipeline.write.records.block_records import REMEDY, read_columns, read_label_blobs, read_valid_blobs
 from pipeline.write.records.label_codec import decode_bits, decode_labels
 from pipeline.write.records.record_columns import FRAGMENT, fragment_lists
@@ -101,9 +101,9 @@ class RecordSource:
         """Tiles where this query found something, in order of block, then row of the record; fragments in
         local order.
         """
-        for block_id in self._block_ids:
+        for block in self._block_ids:
             columns = ["tile_row", "tile_col", "query_index", "status", "fragments"]
-            table = read_columns(self._run_dir.block(block_id), self._fingerprint, columns=columns)
+            table = read_columns(self._run_dir.block(block), self._fingerprint, columns=columns)
             rows, cols, queries, statuses = (table[name].to_pylist() for name in columns[:-1])
             for row, col, query, status, fragments in zip(
                 rows, cols, queries, statuses, fragment_lists(table["fragments"]), strict=True
@@ -201,10 +201,9 @@ class RecordSource:
         read.
         """
         fates = np.zeros((self.lattice.n_tile_rows, self.lattice.n_tile_cols), dtype=np.uint8)
-        for block_id in self._block_ids:
-            for (row, col), fate in self._read_fates(
-                *map(int, block_id.removeprefix("b").split("_"))
-            ).items():
+        for block in self._block_ids:
+            row_col = map(int, block.removeprefix("b").split("_"))
+            for (row, col), fate in self._read_fates(*row_col).items():
                 fates[row, col] = fate
         return fates
 
@@ -273,7 +272,7 @@ class RecordSource:
         return read_valid_blobs(self._path(block_row, block_col), self._fingerprint)
 
     def _path(self, block_row: int, block_col: int) -> Path:
-        return self._run_dir.block(f"b{block_row:05d}_{block_col:05d}")
+        return self._run_dir.block(block_id(block_row, block_col))
 
 
 def _fate(status: TileStatus, reason: Reason) -> TileFate:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from record_world import lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import IncompleteRunError, RecordError
-from pipeline.schema import BlockRecord, Reason, TileStatus
+from pipeline.schema import BlockRecord, Reason, TileStatus, block_id
 from pipeline.write.coverage import Conservation, write_coverage
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
@@ -154,7 +154,7 @@ def test_planned_is_found_plus_empty_plus_failed_whatever_happens(
             )
             valid = {t.tile_id: np.ones(t.core.shape, dtype=np.bool_) for t in tiles}
             record = BlockRecord(
-                block_id=f"b{block_row:05d}_{block_col:05d}", fingerprint=FP, tiles=rows, valid=valid
+                block_id=block_id(block_row, block_col), fingerprint=FP, tiles=rows, valid=valid
             )
             if tiles:
                 write_block_record(run_dir, record, lattice=LATTICE)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from record_world import grid_of, lattice_of
 
 from pipeline.errors import InputError
-from pipeline.write.plan_table import read_inside, write_plan
+from pipeline.write.plan_table import planned_blocks, read_inside, write_plan
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "write"
 
@@ -51,6 +51,15 @@ def test_each_row_is_the_lattice_tile_of_that_name(
     assert shapely.union_all(plan.geometry.to_numpy()).equals(
         shapely.box(450000, 36000 - height / 2, 450000 + width / 2, 36000)
     )
+
+
+def test_planned_blocks_are_those_with_a_tile_to_look_at_row_major() -> None:
+    lattice = lattice_of(grid_of(70, 50), tile_px=14, halo_px=2, block_tiles=2)
+    inside = np.zeros((5, 7), dtype=np.bool_)
+    inside[4, 6] = inside[0, 5] = inside[1, 4] = inside[2, 1] = True
+    assert (lattice.n_tile_rows, lattice.n_tile_cols) == inside.shape
+    assert planned_blocks(lattice, inside) == [(0, 2), (1, 0), (2, 3)]
+    assert planned_blocks(lattice, np.zeros_like(inside)) == []
 
 
 def test_a_hundred_thousand_tiles_take_seconds(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pipeline.schema import (
     TileRecord,
     TileSpec,
     TileStatus,
+    block_id,
 )
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
@@ -72,7 +73,7 @@ def write_run(folder: Path, rows: Any) -> RunDir:
         )
         valid = {tile.tile_id: np.ones(tile.core.shape, dtype=np.bool_) for tile in tiles}
         record = BlockRecord(
-            block_id=f"b00000_{block_col:05d}", fingerprint=FINGERPRINT, tiles=records, valid=valid
+            block_id=block_id(0, block_col), fingerprint=FINGERPRINT, tiles=records, valid=valid
         )
         write_block_record(run_dir, record, lattice=LATTICE)
     return run_dir

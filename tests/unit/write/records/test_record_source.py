@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from record_world import found_tile, grid_of, lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import RecordError
-from pipeline.schema import BlockRecord, Fragment, Reason, TileStatus
+from pipeline.schema import BlockRecord, Fragment, Reason, TileStatus, block_id
 from pipeline.stitch.sources import TileSource
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.records.record_source import RecordSource, TileFate
@@ -125,7 +125,7 @@ def test_memory_stays_within_the_budget_and_answers_stay_the_same(tmp_path: Path
         valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_) for row in rows}
         write_block_record(
             run,
-            BlockRecord(block_id=f"b00000_{block_col:05d}", fingerprint=FP, tiles=rows, valid=valid),
+            BlockRecord(block_id=block_id(0, block_col), fingerprint=FP, tiles=rows, valid=valid),
             lattice=lattice,
         )
         want |= {(row.tile.tile_row, row.tile.tile_col): row.labels for row in rows}
