@@ -1,11 +1,14 @@
-"""Options -> a prompter, the gate before it, the verifier behind it. The one place that knows all kinds."""
+"""From options to a prompter, the gate before it and the verifier behind it.
+
+Only this module knows every kind of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.errors import InputError
 from pipeline.prompt import prompter_checkpoint
@@ -20,7 +23,8 @@ from pipeline.prompt.profile import Decision, load_profile
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.prompt.vector_prompter import VectorPrompter
-from pipeline.prompt.vllm_prompter import VllmOptions, VllmPrompter, check_model
+from pipeline.prompt.vllm_engine import VllmOptions
+from pipeline.prompt.vllm_prompter import VllmPrompter, check_model
 from pipeline.schema import RunGrid
 
 PrompterKind = Literal["vllm", "vector", "oracle"]
@@ -29,30 +33,30 @@ Role = Literal["gate", "verifier"]
 
 @dataclass(frozen=True, kw_only=True)
 class PrompterOptions:
-    """Who answers the queries."""
+    """The `[prompter]` table: who answers the queries."""
 
     kind: PrompterKind
     model: str
-    """vllm: checkpoint directory, `models/<name>` for a shipped one, or hub id. vector: the file. oracle:
-    `oracle:labels.tif`.
+    """A checkpoint directory, `models/<name>` for a shipped one, or a hub id (vllm); a vector file (vector);
+    `oracle:labels.tif` (oracle).
     """
     vllm: VllmOptions = field(default_factory=VllmOptions)
-    """Read by kind `vllm` alone."""
+    """How kind `vllm` serves its checkpoint; the other kinds do not read it."""
 
     def __post_init__(self) -> None:
         if not self.model:
             raise ValueError("model must not be empty")
 
-    def result_parameters(self) -> dict[str, Any]:
-        """All of it that can change a result, for a fingerprint."""
-        named = {"kind": self.kind, "model": self.model}
+    def result_parameters(self) -> dict[str, object]:
+        """Every option that can change a result, for a fingerprint."""
+        named: dict[str, object] = {"kind": self.kind, "model": self.model}
         return {**named, "vllm": self.vllm.result_parameters()} if self.kind == "vllm" else named
 
 
 def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:
-    """Everything that can be found wrong without loading a model. Raises InputError.
+    """Find what is wrong without loading a model. Raises InputError.
 
-    For `vector` this reads the file; for `oracle` the raster's header.
+    For `vector` this reads the file, for `oracle` the raster's header.
     """
     if options.kind == "vllm":
         check_model(options.model, options.vllm)
@@ -60,25 +64,25 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:
         build_prompter(options, grid).close()
 
 
-def check_queries(options: PrompterOptions, queries: Sequence[str]) -> None:
-    """Whether a prompter that passed `check_prompter` has room for these queries; loads no model. Raises
-    InputError.
+def check_queries_fit(options: PrompterOptions, queries: Sequence[str]) -> None:
+    """Check that a prompter that passed `check_prompter` has room for these queries. Raises InputError.
 
-    A benchmark does not ask this: there a query that does not fit is that sample's recorded failure, and
-    the others are asked.
+    Loads no model. A benchmark does not call this: there a query that does not fit is recorded as that
+    sample's failure, and the others are asked.
     """
     if options.kind == "vllm":
         vllm = options.vllm
         profile = load_profile(options.vllm.profile)
         room = {"max_model_len": vllm.max_model_len, "max_tokens": vllm.max_tokens or profile.max_tokens}
-        prompter_checkpoint.check_queries(
+        prompter_checkpoint.check_context(
             prompter_checkpoint.resolve_model(options.model), profile, queries, **room
         )
 
 
 def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName = "robust") -> Prompter:
-    """The prompter of these options; a `vllm` one loads its engine now and reads replies by `parser`. Raises
-    InputError, ModelError.
+    """Build the prompter of these options. Raises InputError, ModelError.
+
+    A `vllm` one loads its engine now, and reads replies by `parser`.
     """
     match options.kind:
         case "vllm":
@@ -95,7 +99,10 @@ def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName =
 
 
 def check_second_looks(gate: GateOptions, verifier: VerifierOptions, prompter: PrompterOptions) -> None:
-    """Whether this prompter can serve as gate and as verifier; loads no model. Raises InputError."""
+    """Check that this prompter can serve as the gate and the verifier that are on. Raises InputError.
+
+    Loads no model.
+    """
     if gate.on:
         look_decision(prompter, "gate")
     if verifier.on:
@@ -103,8 +110,9 @@ def check_second_looks(gate: GateOptions, verifier: VerifierOptions, prompter: P
 
 
 def look_decision(prompter: PrompterOptions, role: Role) -> Decision | None:
-    """The one-token query of a vllm prompter in that role; None for an oracle, which needs none. Raises
-    InputError.
+    """The one-token decision of a vllm prompter in that role. None: an oracle, which needs none.
+
+    Raises InputError.
     """
     if prompter.kind == "oracle":
         return None
@@ -129,9 +137,9 @@ def look_decision(prompter: PrompterOptions, role: Role) -> Decision | None:
 def build_gate(
     options: GateOptions, prompter: PrompterOptions, built: Prompter, grid: RunGrid
 ) -> Gate | None:
-    """The gate of a run, None when it is off; a vllm gate shares the engine of `built`, the run's prompter.
+    """Build the gate of a run. None: it is off.
 
-    Raises InputError, ModelError.
+    A vllm gate shares the engine of `built`, the run's prompter. Raises InputError, ModelError.
     """
     if not options.on:
         return None
@@ -146,10 +154,9 @@ def build_gate(
 def build_verifier(
     options: VerifierOptions, prompter: PrompterOptions, grid: RunGrid, built: Prompter | None = None
 ) -> Verifier | None:
-    """The verifier of a run, None when it is off; a vllm one shares the engine of `built`, or loads one when
-    that is None.
+    """Build the verifier of a run. None: it is off.
 
-    Raises InputError, ModelError.
+    A vllm verifier shares the engine of `built`; without one it loads its own. Raises InputError, ModelError.
     """
     if not options.on:
         return None
@@ -164,10 +171,9 @@ def build_verifier(
 
 
 def build_looks(options: VerifierOptions, prompter: PrompterOptions, grid: RunGrid) -> LooksAt | None:
-    """The verifier of a process that has no prompter, with an engine and an event loop of its own; None when
-    it is off.
+    """Build the verifier of a process that has no prompter. None: it is off.
 
-    Raises InputError, ModelError.
+    It gets an engine and an event loop of its own. Raises InputError, ModelError.
     """
     verifier = build_verifier(options, prompter, grid)
     return None if verifier is None else LooksAt(verifier=verifier, run=asyncio.Runner().run)

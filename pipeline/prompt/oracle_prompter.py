@@ -1,8 +1,7 @@
-"""The truth as a prompter: every object of a label raster that is visible in a tile, as box and interior
-points.
+"""The truth as a prompter: a box and interior points for every object of a label raster in the tile.
 
-It answers every query alike. Together with the oracle segmenter, which turns a prompt labelled
-`oracle:<n>` into the pixels of local object n, it separates what the pipeline does from what the models do.
+It answers every query alike. The oracle segmenter turns its prompts (`oracle:<n>`) back into the pixels of
+object n. A run with both shows what the pipeline does, without the models.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.errors import SourceError
+from pipeline.prompt.prompter import same_for_all
 from pipeline.schema import Prompt, Reason, RunGrid, TileImage, TilePrompts, TileStatus
 from pipeline.world.oracle import OracleTruth, parse_oracle
 
@@ -22,11 +22,12 @@ LABEL_PREFIX = "oracle:"
 
 
 class OraclePrompter:
-    """Reads an aligned label raster."""
+    """A `Prompter` that reads an aligned label raster."""
 
     def __init__(self, model: str, grid: RunGrid) -> None:
-        """`model` is `oracle:PATH[?noise=...&seed=...]`. Raises InputError: bad text, no such raster, another
-        lattice.
+        """`model` is `oracle:PATH[?noise=...&seed=...]`.
+
+        Raises InputError for another text, a raster that is not there, or one on another lattice.
         """
         spec = parse_oracle(model)
         self._truth = OracleTruth.on_grid(spec, grid)
@@ -34,13 +35,11 @@ class OraclePrompter:
 
     @property
     def model_id(self) -> str:
-        """`oracle:`, file name and noise."""
+        """`oracle:`, the file's name, noise and seed."""
         return self._model_id
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
-        """The same prompts for every query; EMPTY when no object is visible, FAILED when the raster cannot be
-        read.
-        """
+        """Give the same prompts for every query. EMPTY: no object is visible; FAILED: unreadable raster."""
         status = TileStatus.FOUND
         reason = Reason.NONE
         error = ""
@@ -55,20 +54,18 @@ class OraclePrompter:
             if not prompts:
                 status = TileStatus.EMPTY
                 reason = Reason.PROMPTER
-        return [
-            TilePrompts(
-                tile_id=image.tile.tile_id,
-                query_index=index,
-                status=status,
-                reason=reason,
-                prompts=prompts,
-                error=error,
-            )
-            for index in range(len(queries))
-        ]
+        answer = TilePrompts(
+            tile_id=image.tile.tile_id,
+            query_index=0,
+            status=status,
+            reason=reason,
+            prompts=prompts,
+            error=error,
+        )
+        return same_for_all(answer, len(queries))
 
     def close(self) -> None:
-        """Nothing to give back: the raster is opened on the first read and closed with the object."""
+        """Do nothing: the raster is closed with the object."""
 
 
 def object_prompts(labels: NDArray[np.int32]) -> tuple[Prompt, ...]:
@@ -98,10 +95,10 @@ def object_prompts(labels: NDArray[np.int32]) -> tuple[Prompt, ...]:
 
 
 def interior_points(mask: NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """Two pixel centres (x, y) well inside a mask that has pixels; one when it has a single such pixel.
+    """Two pixel centres (x, y) well inside a mask (H, W) that has pixels; one when only one is deep inside.
 
-    The first is the pixel deepest inside; the second, among those at least half as deep, the one farthest
-    from it.
+    The first is the pixel deepest inside. The second is the farthest from it among those at least half as
+    deep.
     """
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     row, col = np.unravel_index(int(depth.argmax()), depth.shape)

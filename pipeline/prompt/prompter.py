@@ -1,8 +1,9 @@
-"""The seam of this stage: a tile and its queries in, one answer per query out."""
+"""The contract of this stage: a tile and its queries in, one answer per query out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from pipeline.schema import TileImage, TilePrompts
@@ -11,24 +12,28 @@ from pipeline.schema import TileImage, TilePrompts
 class Prompter(Protocol):
     """Answers queries about one tile with prompts, a recorded rejection, or a recorded failure.
 
-    `prompt` returns exactly one `TilePrompts` per query, in order, with `query_index` equal to the query's
-    position and `tile_id` equal to the tile's. Its coordinates are pixel edges of the tile's read window,
-    inside it. What goes wrong with one tile is an answer with `TileStatus.FAILED`, never an exception; the
-    only exception is a `ModelError`, which means that this prompter cannot answer any more (its engine died)
-    and the process holding it should end and start anew. `prompt` may be awaited for several tiles at once.
+    `prompt` returns exactly one `TilePrompts` per query, in order. Its `query_index` is the query's position,
+    its `tile_id` the tile's; coordinates are pixel edges of the tile's read window, inside it. `prompt` may
+    be awaited for several tiles at once.
+
+    What goes wrong with one tile is an answer with `TileStatus.FAILED`. The only exception is a `ModelError`:
+    this prompter cannot answer any more (its engine died), and its process should end and start anew.
     """
 
     @property
     def model_id(self) -> str:
-        """What answers: a checkpoint, or the file the prompts come from. A name; what pins the content is
-        recorded by the run.
-        """
+        """Name of what answers: a checkpoint, or the file that the prompts come from."""
         ...
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
-        """One answer per query, in order."""
+        """Answer every query, in order. Raises ModelError."""
         ...
 
     def close(self) -> None:
-        """Gives memory and processes back. May be called twice."""
+        """Give memory and processes back. May be called twice."""
         ...
+
+
+def same_for_all(answer: TilePrompts, n_queries: int) -> list[TilePrompts]:
+    """The answers of a prompter that does not read the query: `answer` once per query."""
+    return [replace(answer, query_index=index) for index in range(n_queries)]

@@ -8,7 +8,7 @@ passed through untouched.
 
 A query that does not fit into the context beside image and reply would fail on every tile. How many tokens
 it is only its checkpoint's tokenizer knows, a letter may be a quarter of one or three, so it is asked before
-anything is loaded (`check_questions`).
+anything is loaded (`check_context`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def resolve_model(model: str) -> str:
     return model
 
 
-def is_hub_id(model: str) -> bool:
+def is_hub_model(model: str) -> bool:
     """Whether `model` is a hub id (`name` or `owner/name`) rather than a path: nothing is there, nor the
     folder it would be in.
     """
@@ -72,7 +72,7 @@ def check_checkpoint(model: str) -> None:
         InputError: the directory or its config.json is missing or unreadable, its architecture is not one of
             `SUPPORTED_MODEL_TYPES`, or it holds no safetensors weights.
     """
-    if is_hub_id(model):
+    if is_hub_model(model):
         return
     folder = Path(model)
     if not folder.is_dir():
@@ -100,7 +100,7 @@ def check_checkpoint(model: str) -> None:
 
 def checkpoint_id(model: str, revision: str | None) -> str:
     """What to call a checkpoint in messages and records: hub id and revision, or the directory's name."""
-    return f"{model}@{revision or 'main'}" if is_hub_id(model) else Path(model).resolve().name
+    return f"{model}@{revision or 'main'}" if is_hub_model(model) else Path(model).resolve().name
 
 
 def load_processor(model: str, revision: str | None) -> Any:
@@ -115,7 +115,7 @@ def load_processor(model: str, revision: str | None) -> Any:
 
 def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, max_tokens: int) -> None:
     """The profile's image must pass the processor unchanged and leave room for the reply; of queries see
-    `check_questions`.
+    `check_context`.
 
     Raises: InputError: the frame is pixels and the image is no fixed point of the processor, or visual tokens
         and reply do not fit into `max_model_len`.
@@ -149,7 +149,7 @@ def visual_tokens(profile: Profile, rule: ImageRule) -> int:
     return -(-width // rule.factor_px) * -(-height // rule.factor_px)
 
 
-def check_queries(
+def check_context(
     model: str, profile: Profile, queries: Sequence[str], *, max_model_len: int, max_tokens: int
 ) -> None:
     """Image, whole prompt and longest reply must fit into `max_model_len` for every query.

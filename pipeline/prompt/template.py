@@ -1,13 +1,12 @@
-"""What a checkpoint is shown: the chat messages of one query and the image in the size its profile
-promises.
+"""What a checkpoint is shown: the chat messages of one query, and the image in its profile's size.
 
-Inference and training call these two functions and nothing else, so a prompter is never trained on another
-prompt than the one it will be asked with.
+Inference and training both call these two functions, so a prompter is trained on the prompt that it will be
+asked with.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +17,29 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def chat_messages(profile: Profile, query: str, decision: Decision | None = None) -> list[dict[str, Any]]:
-    """System message (if the profile has one), then the user's: image first, query last. The image itself
-    is not inside.
+class ChatMessage(TypedDict):
+    """One message as chat templates take it."""
 
-    `decision`: the query of a one-token look instead of the prompter's.
+    role: str
+    content: list[dict[str, str]]
+
+
+def chat_messages(profile: Profile, query: str, decision: Decision | None = None) -> list[ChatMessage]:
+    """The system message, if the profile has one, then the user's: image first, query last.
+
+    The image itself is not inside. `decision`: a one-token look, whose text then replaces the prompter's.
     """
-    user = {
-        "role": "user",
-        "content": [{"type": "image"}, {"type": "text", "text": profile.user_text(query, decision)}],
-    }
-    system = (
-        [{"role": "system", "content": [{"type": "text", "text": profile.system}]}] if profile.system else []
-    )
-    return [*system, user]
+    text = {"type": "text", "text": profile.user_text(query, decision)}
+    user = ChatMessage(role="user", content=[{"type": "image"}, text])
+    if not profile.system:
+        return [user]
+    return [ChatMessage(role="system", content=[{"type": "text", "text": profile.system}]), user]
 
 
 def squash(rgb: NDArray[np.uint8], profile: Profile, image_px: tuple[int, int] | None = None) -> Image:
-    """(H, W, 3) -> a picture of `image_px` (width, height; None: the profile's), aspect ratio not kept, with
-    the profile's filter.
+    """Resize (H, W, 3) pixels with the profile's filter; the aspect ratio is not kept.
+
+    `image_px`: (width, height). None: the profile's.
     """
     from PIL import Image
 

@@ -1,11 +1,10 @@
-"""Known locations as a prompter: polygons, boxes or points from a vector file; masks come out where they are.
+"""Known locations as a prompter: polygons, boxes or points from a vector file.
 
-1. `_read` loads the file once; `_in_grid_pixels` reprojects it to the run grid's CRS and on to pixel edges of
-   the grid, so that everything after it is plane geometry in pixels. Multi-part features become one location
-   per part.
-2. Per tile an index gives the locations that touch the read window. A polygon is clipped to it: its bounds
-   are the box, and two points inside it, one in each half of its longer side, are the points
-   (`_inner_points`). A point stays a point.
+1. `_read` loads the file once. `_in_grid_pixels` moves it to pixel edges of the run grid; from there on all
+   is plane geometry in pixels. A multi-part feature becomes one location per part.
+2. Per tile an index finds the locations that touch the read window. A polygon is clipped to the window. Its
+   bounds become the box, and one point in each half of its longer side becomes a point (`_inner_points`). A
+   point stays a point.
 3. A tile that no location touches is EMPTY(prompter), as if a model had said so.
 
 The file answers every query alike.
@@ -15,17 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.files.vector_file import POINTS, POLYGONS, read_vector_file
+from pipeline.prompt.prompter import same_for_all
 from pipeline.schema import Prompt, Reason, RunGrid, TileImage, TilePrompts, TileStatus, Window
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
+
+Geometries = NDArray[np.object_]
+"""(n,) shapely geometries."""
 
 LABEL_COLUMNS = ("name", "label", "class")
 """Columns that become the prompt's label; the first one present wins."""
@@ -35,13 +40,14 @@ MIN_SIDE_PX = 1.0
 
 
 class VectorPrompter:
-    """Prompts from a vector file, placed on a run grid."""
+    """A `Prompter` over a vector file, placed on a run grid."""
 
     def __init__(self, path: str, grid: RunGrid) -> None:
         """Read the file.
 
-        Raises: InputError: it is missing, unreadable or empty, has no CRS, holds other geometries than
-            polygons and points, the run grid has no CRS, or no location lies on the run grid.
+        Raises:
+            InputError: the file is missing, unreadable or empty, has no CRS, holds other geometries than
+                polygons and points, or no location in it lies on the run grid; or the grid has no CRS.
         """
         frame = _read(path)
         self._model_id = f"vector:{Path(path).name}"
@@ -54,24 +60,23 @@ class VectorPrompter:
         return self._model_id
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
-        """The same prompts for every query; EMPTY where no location touches the read window."""
+        """Give the same prompts for every query. EMPTY: no location touches the read window."""
         prompts, n_dropped = self.prompts_of(image.tile.read)
         status, reason = (TileStatus.FOUND, Reason.NONE) if prompts else (TileStatus.EMPTY, Reason.PROMPTER)
-        return [
-            TilePrompts(
-                tile_id=image.tile.tile_id,
-                query_index=index,
-                status=status,
-                reason=reason,
-                prompts=prompts,
-                n_dropped=n_dropped,
-            )
-            for index in range(len(queries))
-        ]
+        answer = TilePrompts(
+            tile_id=image.tile.tile_id,
+            query_index=0,
+            status=status,
+            reason=reason,
+            prompts=prompts,
+            n_dropped=n_dropped,
+        )
+        return same_for_all(answer, len(queries))
 
     def prompts_of(self, window: Window) -> tuple[tuple[Prompt, ...], int]:
-        """Prompts for a window of the run grid, in the order of the file, and how many locations were too
-        small in it.
+        """Prompts for a window of the run grid, in the order of the file.
+
+        The second value counts the locations that were too small in the window.
         """
         frame = shapely.box(window.col0, window.row0, window.col1, window.row1)
         hits = np.sort(self._index.query(frame, predicate="intersects"))
@@ -83,10 +88,10 @@ class VectorPrompter:
         return tuple(prompts), len(hits) - len(prompts)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: the file was read at the start."""
 
 
-def _prompt(geometry: Any, label: str, window: Window, frame: Any) -> Prompt | None:
+def _prompt(geometry: BaseGeometry, label: str, window: Window, frame: BaseGeometry) -> Prompt | None:
     """One location in pixels of the window; None when what is visible is too small."""
     if geometry.geom_type == "Point":
         point = (geometry.x - window.col0, geometry.y - window.row0)
@@ -103,15 +108,16 @@ def _prompt(geometry: Any, label: str, window: Window, frame: Any) -> Prompt | N
     return Prompt(box_xyxy=(x0, y0, x1, y1), points_xy=points, point_labels=(1,) * len(points), label=label)
 
 
-def _polygonal(geometry: Any) -> Any | None:
-    """The polygonal part of an intersection, or None: touching windows leave lines and points behind."""
+def _polygonal(geometry: BaseGeometry) -> BaseGeometry | None:
+    """The polygons of an intersection. None: it has none, for touching windows leave lines and points."""
     parts = [part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon" and part.area > 0]
     return shapely.union_all(parts) if parts else None
 
 
-def _inner_points(polygon: Any) -> tuple[tuple[float, float], ...]:
-    """Two points inside: the centre of the largest inscribed circle of each half of the polygon, halved
-    across its longer side.
+def _inner_points(polygon: BaseGeometry) -> tuple[tuple[float, float], ...]:
+    """Two points inside a polygon, which is halved across its longer side.
+
+    Each is the centre of the largest circle inside its half.
     """
     x0, y0, x1, y1 = shapely.bounds(polygon).tolist()
     if x1 - x0 >= y1 - y0:
@@ -141,7 +147,7 @@ def _read(path: str) -> GeoDataFrame:
     return frame
 
 
-def _in_grid_pixels(frame: GeoDataFrame, path: str, grid: RunGrid) -> tuple[Any, list[str]]:
+def _in_grid_pixels(frame: GeoDataFrame, path: str, grid: RunGrid) -> tuple[Geometries, list[str]]:
     """Valid single-part geometries in pixel edges of the run grid (x = column, y = row), and their labels.
 
     Raises InputError when the grid has no CRS or no geometry lies on it.
@@ -158,7 +164,7 @@ def _in_grid_pixels(frame: GeoDataFrame, path: str, grid: RunGrid) -> tuple[Any,
     placed = frame.to_crs(grid.crs_wkt)
     to_pixels = ~Affine(*grid.transform)
 
-    def pixels(xy: Any) -> Any:
+    def pixels(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.column_stack(to_pixels @ (xy[:, 0], xy[:, 1]))
 
     parts, owners = _single_parts(shapely.make_valid(placed.geometry.to_numpy()))
@@ -176,19 +182,19 @@ def _in_grid_pixels(frame: GeoDataFrame, path: str, grid: RunGrid) -> tuple[Any,
         west, south, east, north = lonlat_bounds
         raise InputError(
             "at least one location of the prompt file must lie on the imagery",
-            came=f"{path}, whose locations lie within lon {west:.6f} to {east:.6f}, lat {south:.6f} to {north:.6f}, elsewhere",
+            came=(
+                f"{path}, whose locations lie within lon {west:.6f} to {east:.6f}, "
+                f"lat {south:.6f} to {north:.6f}, elsewhere"
+            ),
             remedy="use imagery of that place, or correct the file's CRS",
         )
     return parts[usable], [texts[owner] for owner in owners[usable]]
 
 
-def _single_parts(geometries: Any) -> tuple[Any, Any]:
-    """Polygons and points of finite coordinates out of any collections, and the index of the geometry each
-    came from.
-    """
+def _single_parts(geometries: Geometries) -> tuple[Geometries, NDArray[np.int64]]:
+    """Polygons and points with finite coordinates, and per part the index of the geometry it came from."""
     parts, owners = shapely.get_parts(geometries, return_index=True)
-    parts, inner = shapely.get_parts(
-        parts, return_index=True
-    )  # a repaired polygon may be a multi-polygon in a collection
+    # Twice: a repaired polygon may be a multi-polygon in a collection.
+    parts, inner = shapely.get_parts(parts, return_index=True)
     usable = np.isin(shapely.get_type_id(parts), (0, 3)) & np.isfinite(shapely.bounds(parts)).all(axis=1)
     return parts[usable], owners[inner][usable]

@@ -32,7 +32,7 @@ from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
 from pipeline.prompt.build_prompter import (
     PrompterOptions,
     check_prompter,
-    check_queries,
+    check_queries_fit,
     check_second_looks,
     look_decision,
 )
@@ -109,7 +109,7 @@ def plan_request(request: RunRequest) -> PlannedRun:
             remedy="say which with --crs, or use min_area_px under [stitch] in --config",
         )
     check_prompter(config.prompter, plan.grid)
-    check_queries(config.prompter, config.queries)
+    check_queries_fit(config.prompter, config.queries)
     check_second_looks(config.gate, config.verifier, config.prompter)
     check_engines(config.preset, request.runner)
     check_segmenter(config.segmenter, plan.grid)

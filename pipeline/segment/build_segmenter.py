@@ -49,10 +49,10 @@ def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
     if options.kind == "oracle":
         check_aligned(parse_oracle(options.checkpoint).labels_href, grid)
         return
-    check_checkpoint(options)
+    check_sam2_options(options)
 
 
-def check_checkpoint(options: Sam2Options) -> None:
+def check_sam2_options(options: Sam2Options) -> None:
     """Existence and architecture of a SAM2 checkpoint, from file headers alone. Raises InputError."""
     if options.device not in ("auto", "cpu", "mps") and not options.device.startswith("cuda"):
         raise InputError(

@@ -36,7 +36,7 @@ _STABILITY_OVERRIDES = {
 """What `sam2.build_sam.build_sam2(apply_postprocessing=True)`, its default, passes to the mask decoder."""
 
 
-def is_hub_id(checkpoint: str) -> bool:
+def is_hub_weights(checkpoint: str) -> bool:
     """Whether a checkpoint names a model hub entry: owner/name without a file of that name here."""
     named = HUB_ID.fullmatch(checkpoint) is not None and not checkpoint.endswith((".pt", ".safetensors"))
     return named and not resolve_path(checkpoint).exists()
@@ -70,7 +70,7 @@ def resolve_config(config: str, checkpoint: str) -> Path:
     """The YAML file to build from. Raises ModelError naming the places that were tried."""
     if config:
         tried = [resolve_path(config), package_config_dir() / config]
-    elif is_hub_id(checkpoint):
+    elif is_hub_weights(checkpoint):
         tried = [package_config_dir() / hub_entry(checkpoint)[0]]
     else:
         tried = [resolve_path(checkpoint).parent / "config.yaml"]
@@ -155,7 +155,7 @@ def find_weights(checkpoint: str) -> Path:
     path = resolve_path(checkpoint)
     if path.is_file():
         return path
-    if not is_hub_id(checkpoint):
+    if not is_hub_weights(checkpoint):
         remedy = "name a .safetensors or .pt file, or a hub id such as facebook/sam2.1-hiera-small"
         raise ModelError(f"checkpoint {path} does not exist; {remedy}")
     return _download(checkpoint)

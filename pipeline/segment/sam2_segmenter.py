@@ -32,7 +32,7 @@ from pipeline.schema import MaskCrop, Prompt, TileImage
 from pipeline.segment.sam2_model import (
     build_architecture,
     find_weights,
-    is_hub_id,
+    is_hub_weights,
     load_weights,
     resolve_config,
 )
@@ -234,5 +234,5 @@ def _failed(part: str, error: RuntimeError) -> ModelError:
 def _model_id(checkpoint: str, weights: Path) -> str:
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    name = checkpoint if is_hub_id(checkpoint) else f"{weights.resolve().parent.name}/{weights.name}"
+    name = checkpoint if is_hub_weights(checkpoint) else f"{weights.resolve().parent.name}/{weights.name}"
     return f"{name}#{digest}"

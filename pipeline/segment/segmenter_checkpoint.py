@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, ModelError
-from pipeline.segment.sam2_model import hub_entry, is_hub_id, resolve_config, resolve_path
+from pipeline.segment.sam2_model import hub_entry, is_hub_weights, resolve_config, resolve_path
 from pipeline.segment.segmenter import Sam2Options
 
 PARTS = ("image_encoder.trunk.", "sam_prompt_encoder.", "sam_mask_decoder.")
@@ -40,7 +40,7 @@ def check_sam2(options: Sam2Options) -> None:
     """
     try:
         config = resolve_config(options.config, options.checkpoint)
-        if is_hub_id(options.checkpoint):
+        if is_hub_weights(options.checkpoint):
             _check_hub(options.checkpoint)
             return
     except ModelError as error:

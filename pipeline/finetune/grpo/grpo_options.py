@@ -23,11 +23,11 @@ from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import (
     check_checkpoint,
     check_image_size,
-    is_hub_id,
+    is_hub_model,
     local_image_rule,
     resolve_model,
 )
-from pipeline.segment.build_segmenter import check_checkpoint as check_segmenter
+from pipeline.segment.build_segmenter import check_sam2_options
 from pipeline.segment.segmenter import Sam2Options
 
 PRESET_DIR = Path(__file__).parents[2] / "presets" / "training"
@@ -280,12 +280,12 @@ def check_preset(preset: TrainingPreset, *, by_reward: bool) -> None:
     contract = preset.contract
     path = resolve_model(preset.model.checkpoint)
     check_checkpoint(path)
-    rule = None if is_hub_id(path) else local_image_rule(Path(path))
+    rule = None if is_hub_model(path) else local_image_rule(Path(path))
     if rule is not None:
         limit = preset.grpo.max_tokens or contract.profile.max_tokens
         check_image_size(contract.profile, rule, max_model_len=2**31, max_tokens=limit)
     if by_reward:
-        check_segmenter(preset.segmenter)
+        check_sam2_options(preset.segmenter)
         _check_generation(preset.model)
 
 

@@ -29,7 +29,7 @@ from pipeline.files.provenance import path_identity
 from pipeline.finetune.grpo.grpo_data import TABLE, TrainingSample, check_pixels, read_samples
 from pipeline.finetune.grpo.grpo_options import TrainingPreset, check_preset, flat_parameters
 from pipeline.prompt.prompter_checkpoint import resolve_model
-from pipeline.segment.sam2_model import is_hub_id, resolve_config, resolve_path
+from pipeline.segment.sam2_model import is_hub_weights, resolve_config, resolve_path
 
 Stage = Literal["grpo", "sft", "select"]
 
@@ -131,7 +131,7 @@ def _parameters(request: RunRequest) -> dict[str, Any]:
         ).hexdigest()[:16],
     }
     drawn_by = preset.segmenter
-    if request.stage != "sft" and not is_hub_id(drawn_by.checkpoint):
+    if request.stage != "sft" and not is_hub_weights(drawn_by.checkpoint):
         pinned["content of segmenter.checkpoint"] = path_identity(str(resolve_path(drawn_by.checkpoint)))
         pinned["content of segmenter.config"] = path_identity(
             str(resolve_config(drawn_by.config, drawn_by.checkpoint))

@@ -1,17 +1,15 @@
-"""Yes or no in one token, by the prompter's own engine: what gate and verifier of a vision-language model
-have in common.
+"""Yes or no in one token, asked of the prompter's own engine. Gate and verifier share this.
 
-1. `Decider` looks the decision's texts up in the checkpoint's tokenizer; each must be one token.
-2. `ask` shows a picture with every query and the reply's lead as a prefix, decodes ONE token and reads the
-   probabilities of the decision tokens: P(yes) / (P(yes) + P(no)), whatever else the model might have said
-   (`share_of_yes`).
-3. A checkpoint that names its subject before it decides ("The question is about lakes. I see some.") needs
-   that text as its lead. The subject belongs to the query, not to the picture, so it is decoded once per
-   query, on a grey picture (`_lead`), which also makes it independent of the order in which tiles come. A
-   query whose lead does not come is never decided.
+1. `Decider` looks up the decision's texts in the checkpoint's tokenizer. Each must be one token.
+2. `ask` shows a picture with every query, puts the lead in front of the reply and decodes ONE token. The
+   answer is P(yes) / (P(yes) + P(no)), whatever else the model might have said (`share_of_yes`).
+3. Some checkpoints name their subject before they decide ("The question is about lakes. I see some."). That
+   text is their lead. It belongs to the query, not to the picture, so it is decoded once per query, on a
+   grey picture (`_lead`); then it does not depend on which tile comes first either. A query whose lead does
+   not come is never decided.
 
-As in the prompter, the first query of a picture goes alone until its token is there; then all others find
-image and prefix in the engine's caches. A request that fails gives None; a dead engine is a ModelError.
+The first query of a picture goes alone until its token is there, as in the prompter. A request that fails
+gives None; a dead engine is a ModelError.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +26,16 @@ from pipeline.errors import ModelError
 from pipeline.prompt.profile import Decision
 from pipeline.prompt.vllm_prompter import Picture, VllmPrompter, picture_of
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from vllm import SamplingParams
+
 GREY = 128
 """Value of every pixel of the picture on which leads are decoded."""
 
 
 class Decider:
-    """A `Decision` of a profile, asked by a `VllmPrompter`'s engine. Counts its looks: pairs of picture and
-    query.
-    """
+    """Asks the `Decision` of a profile of a prompter's engine. `n_looks` counts pairs of picture and query."""
 
     def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
         """Raises ModelError when a text of the decision is not one token of the checkpoint."""
@@ -46,8 +46,9 @@ class Decider:
         self.n_looks = 0
 
     async def ask(self, key: str, rgb: NDArray[np.uint8], queries: Sequence[str]) -> list[float | None]:
-        """P(yes) per query about a picture (H, W, 3); None: not decided. `key` names it. Raises ModelError
-        for a dead engine.
+        """Ask every query about one picture (H, W, 3), which `key` names.
+
+        Returns P(yes) per query; None: not decided. Raises ModelError for a dead engine.
         """
         picture = await asyncio.to_thread(
             picture_of, key, rgb, self._prompter.profile, self._decision.image_px
@@ -72,7 +73,8 @@ class Decider:
             self.n_looks += 1
             text = self._prompter.chat_text(query, self._decision) + lead
             completion = await self._prompter.run(text, picture, _one_token([*self._yes, *self._no]), warm)
-            found = {token: entry.logprob for token, entry in completion.logprobs[0].items()}
+            first_token = completion.logprobs[0] if completion.logprobs else {}
+            found = {token: candidate.logprob for token, candidate in first_token.items()}
             return share_of_yes(found, yes=self._yes, no=self._no)
         except ModelError:
             raise
@@ -83,9 +85,7 @@ class Decider:
             warm.set()
 
     async def _lead(self, query: str) -> str | None:
-        """What the reply to this query begins with up to the decision; None when the checkpoint does not
-        get there.
-        """
+        """How the reply to this query begins, up to the decision; None: the checkpoint does not get there."""
         if not self._decision.lead_until:
             return self._decision.lead
         if query not in self._leads:
@@ -107,8 +107,9 @@ class Decider:
 
 
 def share_of_yes(logprobs: Mapping[int, float], *, yes: Sequence[int], no: Sequence[int]) -> float | None:
-    """Probability of the yes tokens among the decision tokens, from log probabilities; None when none of them
-    has any.
+    """Probability of the yes tokens among all decision tokens.
+
+    `logprobs`: token id -> natural logarithm of its probability. None: no decision token has a probability.
     """
     given = {token: logprobs[token] for token in (*yes, *no) if token in logprobs}
     top = max(given.values(), default=-math.inf)
@@ -118,23 +119,24 @@ def share_of_yes(logprobs: Mapping[int, float], *, yes: Sequence[int], no: Seque
     return sum(weight.get(token, 0.0) for token in yes) / sum(weight.values())
 
 
-def _token_ids(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
     ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     for text, tokens in zip(texts, ids, strict=True):
         if len(tokens) != 1:
             raise ModelError(
-                f"a decision text must be one token of the checkpoint: {text!r} is {len(tokens)}; correct the profile"
+                f"a decision text must be one token of the checkpoint: {text!r} is {len(tokens)}; "
+                "correct the profile"
             )
     return [tokens[0] for tokens in ids]
 
 
-def _one_token(token_ids: list[int]) -> Any:
+def _one_token(token_ids: list[int]) -> SamplingParams:
     from vllm import SamplingParams
 
     return SamplingParams(temperature=0.0, repetition_penalty=1.0, max_tokens=1, logprob_token_ids=token_ids)
 
 
-def _up_to(decision: Decision) -> Any:
+def _up_to(decision: Decision) -> SamplingParams:
     from vllm import SamplingParams
 
     return SamplingParams(

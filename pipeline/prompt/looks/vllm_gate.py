@@ -1,6 +1,4 @@
-"""The gate of a vision-language model: one look, one token, with the engine of the prompter that it stands
-before.
-"""
+"""The gate of a vision-language model: one token per look, from the prompter's own engine."""
 
 from __future__ import annotations
 
@@ -13,12 +11,12 @@ from pipeline.prompt.vllm_prompter import VllmPrompter
 
 
 class VllmGate:
-    """A `Gate`. Loads nothing: its engine is the prompter's, and ends with it."""
+    """A `Gate` that loads nothing: its engine is the prompter's and ends with it."""
 
     def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
         """Raises ModelError when the decision's texts are not tokens of the checkpoint."""
         self._decider = Decider(prompter, decision)
 
     async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
-        """P(yes) per query. Raises ModelError for a dead engine."""
+        """P(yes) per query, in order; None: not decided. Raises ModelError for a dead engine."""
         return await self._decider.ask(look.key, look.rgb, queries)

@@ -13,7 +13,7 @@ from pipeline.schema import MaskCrop, TileImage
 
 
 class VllmVerifier:
-    """A `Verifier` with the engine of `prompter`, which it closes only when it owns it."""
+    """A `Verifier` that asks the engine of `prompter`. It closes that engine only when it owns it."""
 
     def __init__(
         self, prompter: VllmPrompter, decision: Decision, options: VerifierOptions, *, owns: bool
@@ -25,7 +25,7 @@ class VllmVerifier:
         self._decider = Decider(prompter, decision)
 
     async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
-        """P(yes) per mask. Raises ModelError for a dead engine."""
+        """P(yes) per mask, in order; None: not decided. Raises ModelError for a dead engine."""
         answers = await asyncio.gather(
             *(self._one(image, query, mask) for mask in masks), return_exceptions=True
         )

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.prompt.profile import Profile
-from pipeline.prompt.reply.reply_text import Place, ReplyLog, is_empty_list, read_values, split_reply
+from pipeline.prompt.reply.reply_text import AnswerPlace, ReplyLog, is_empty_list, read_values, split_reply
 
 MAX_REPLY_CHARS = 1_000_000
 """Text beyond this is not read (a reply of 8,000 tokens is about 30,000 characters)."""
@@ -112,7 +112,9 @@ def parse_reply(text: str, profile: Profile, *, finish_reason: str | None) -> Pa
     )
 
 
-def _read_place(place: Place, profile: Profile, log: ReplyLog, *, hit_limit: bool) -> tuple[ReplyItem, ...]:
+def _read_place(
+    place: AnswerPlace, profile: Profile, log: ReplyLog, *, hit_limit: bool
+) -> tuple[ReplyItem, ...]:
     items: list[ReplyItem] = []
     for value in read_values(place.text, profile.parser, log, hit_limit=hit_limit):
         item = read_item(value, profile, log)

@@ -36,7 +36,7 @@ meaning.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class AnswerPlace:
     """One stretch of a reply in which the answer may stand."""
 
     text: str
@@ -67,7 +67,7 @@ class ReplyLog:
         return tuple(self._notes)
 
 
-def split_reply(text: str) -> tuple[str, list[Place]]:
+def split_reply(text: str) -> tuple[str, list[AnswerPlace]]:
     """The thinking, and the places where the answer may stand, most likely first.
 
     A thinking block that never closes swallows what follows, except an `<answer>` or a code fence; one that
@@ -89,15 +89,15 @@ def split_reply(text: str) -> tuple[str, list[Place]]:
     return rationale.strip(), list(_places(rest))
 
 
-def _places(rest: str) -> Iterator[Place]:
+def _places(rest: str) -> Iterator[AnswerPlace]:
     blocks = [_ANSWER_CLOSE.split(block, maxsplit=1)[0] for block in _ANSWER_OPEN.split(rest)[1:]]
     for block in blocks or [_ANSWER_CLOSE.sub(" ", rest)]:
         for fence in _FENCE.finditer(block):
-            yield Place(text=fence.group(1), marked=True, fenced=True)
-        yield Place(text=block, marked=bool(blocks), fenced=False)
+            yield AnswerPlace(text=fence.group(1), marked=True, fenced=True)
+        yield AnswerPlace(text=block, marked=bool(blocks), fenced=False)
 
 
-def is_empty_list(place: Place) -> bool:
+def is_empty_list(place: AnswerPlace) -> bool:
     """A written-out `[]`, perhaps with stray closing brackets, and nothing beside it that could be an item."""
     body = place.text.translate(_WIDE)
     beside, n_lists = _EMPTY_LIST.subn("", body, count=1)

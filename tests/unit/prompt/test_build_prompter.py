@@ -19,7 +19,7 @@ from pipeline.prompt.build_prompter import (
     build_gate,
     build_prompter,
     check_prompter,
-    check_queries,
+    check_queries_fit,
     check_second_looks,
 )
 from pipeline.prompt.looks.gate import GateOptions
@@ -28,7 +28,7 @@ from pipeline.prompt.looks.verifier import VerifierOptions
 from pipeline.prompt.oracle_prompter import OraclePrompter
 from pipeline.prompt.profile import PROFILE_DIR
 from pipeline.prompt.vector_prompter import VectorPrompter
-from pipeline.prompt.vllm_prompter import VllmOptions
+from pipeline.prompt.vllm_engine import VllmOptions
 from pipeline.schema import RunGrid
 
 
@@ -98,7 +98,7 @@ def test_checks_refuse_before_anything_is_loaded(tmp_path: Path) -> None:
 
 
 def test_check_refuses_an_unknown_profile_and_a_wrong_image_size(tmp_path: Path) -> None:
-    from pipeline.prompt.vllm_prompter import VllmOptions
+    from pipeline.prompt.vllm_engine import VllmOptions
 
     folder = tmp_path / "ck"
     folder.mkdir()
@@ -124,14 +124,14 @@ def test_a_query_too_long_for_the_shipped_preset_is_refused_before_loading() -> 
     """512 Cyrillic letters of two tokens each; reply and image take 721 of 1024."""
     vllm = VllmOptions(profile="embedded", max_model_len=1024)
     prompter = PrompterOptions(kind="vllm", model="models/embedded-prompter", vllm=vllm)
-    check_queries(prompter, ["tanks", "a" * 200])
+    check_queries_fit(prompter, ["tanks", "a" * 200])
     with pytest.raises(
         InputError, match=r"1024 for 17.* tokens, 81 of the image, .* up to 640 of the reply, for 'жжж"
     ):
-        check_queries(prompter, ["tanks", "ж" * 512])
+        check_queries_fit(prompter, ["tanks", "ж" * 512])
     short = replace(prompter, vllm=replace(vllm, max_tokens=64))
-    check_queries(short, ["ж" * 400])
-    check_queries(PrompterOptions(kind="vector", model="tanks.geojson"), ["ж" * 512])
+    check_queries_fit(short, ["ж" * 400])
+    check_queries_fit(PrompterOptions(kind="vector", model="tanks.geojson"), ["ж" * 512])
 
 
 OFF = VerifierOptions()

@@ -11,11 +11,11 @@ from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import (
     ImageRule,
     check_checkpoint,
+    check_context,
     check_image_size,
-    check_queries,
     checkpoint_id,
     image_rule,
-    is_hub_id,
+    is_hub_model,
     load_processor,
     local_image_rule,
     prompt_text,
@@ -67,10 +67,10 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
 def test_hub_ids_pass_and_paths_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "checkpoints").mkdir()
-    assert is_hub_id("owner/some-model-3B")
-    assert is_hub_id("some-model")
+    assert is_hub_model("owner/some-model-3B")
+    assert is_hub_model("some-model")
     for path in ("checkpoints/missing", "./missing", "/missing/model", "models/missing", "a/b/c", "~/model"):
-        assert not is_hub_id(path), path
+        assert not is_hub_model(path), path
     check_checkpoint("owner/some-model-3B")
     with pytest.raises(InputError):
         check_checkpoint("models/missing")
@@ -169,20 +169,20 @@ def test_a_query_fits_to_the_token(query: str) -> None:
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert prompt_text(Path(SHIPPED), profile, query.strip()) == text
     n = len(processor(text=[text], images=[Image.new("RGB", (252, 252))])["input_ids"][0])
-    check_queries(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 640, max_tokens=640)
+    check_context(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 640, max_tokens=640)
     said = rf"Got: {n + 639} for {n + 640} tokens, 81 of the image, {n - 81} of the prompt .* up to 640 of the reply, for '{query[:20]}"
     with pytest.raises(InputError, match=said):
-        check_queries(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 639, max_tokens=640)
+        check_context(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 639, max_tokens=640)
 
 
 def test_queries_of_the_shipped_preset_s_length_limit() -> None:
     """512 characters are few tokens in the language of its training and too many in another script."""
-    check_queries(
+    check_context(
         SHIPPED, load_profile("embedded"), [LONG["english"][:512]], max_model_len=1024, max_tokens=640
     )
     for name in ("cyrillic", "chinese"):
         with pytest.raises(InputError, match="shorter query"):
-            check_queries(
+            check_context(
                 SHIPPED, load_profile("embedded"), [LONG[name][:512]], max_model_len=1024, max_tokens=640
             )
 
@@ -202,9 +202,9 @@ def test_the_template_is_found_in_any_of_its_files_or_done_without(tmp_path: Pat
 
 def test_what_is_unknown_before_loading_is_left_to_the_engine(tmp_path: Path) -> None:
     room = {"max_model_len": 1, "max_tokens": 1}
-    check_queries("owner/some-model-3B", load_profile("embedded"), ["tanks"], **room)
+    check_context("owner/some-model-3B", load_profile("embedded"), ["tanks"], **room)
     (tmp_path / "tokenizer.json").write_text("{")
-    check_queries(str(tmp_path), load_profile("embedded"), ["tanks"], **room)
+    check_context(str(tmp_path), load_profile("embedded"), ["tanks"], **room)
     (tmp_path / "preprocessor_config.json").write_text('{"patch_size": 14, "merge_size": 2}')
     with pytest.raises(InputError, match=r"readable tokenizer\.json"):
-        check_queries(str(tmp_path), load_profile("embedded"), ["tanks"], **room)
+        check_context(str(tmp_path), load_profile("embedded"), ["tanks"], **room)

@@ -12,7 +12,8 @@ import pytest
 from prompt_tiles import grid, lattice, tile_image
 
 from pipeline.errors import ModelError
-from pipeline.prompt.vllm_prompter import VllmOptions, VllmPrompter
+from pipeline.prompt.vllm_engine import VllmOptions
+from pipeline.prompt.vllm_prompter import VllmPrompter
 from pipeline.schema import Reason, TilePrompts, TileStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -63,9 +64,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def test_greedy_first_then_sampled_with_a_seed() -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed")
-    from pipeline.prompt.vllm_prompter import _sampling
+    from pipeline.prompt.vllm_engine import answer_sampling
 
-    first, second = (_sampling(attempt=n, max_tokens=640, stream=False) for n in (0, 1))
+    first, second = (answer_sampling(attempt=n, max_tokens=640, stream=False) for n in (0, 1))
     assert (first.temperature, first.repetition_penalty, first.max_tokens) == (0.0, 1.0, 640)
     assert second.temperature > 0
     assert (second.seed, second.repetition_penalty) == (1, 1.0)

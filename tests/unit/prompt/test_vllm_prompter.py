@@ -18,7 +18,8 @@ from pipeline.errors import ModelError
 from pipeline.prompt import vllm_prompter
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.reply.released_parser import ParserName
-from pipeline.prompt.vllm_prompter import VllmOptions, VllmPrompter
+from pipeline.prompt.vllm_engine import VllmOptions
+from pipeline.prompt.vllm_prompter import VllmPrompter
 from pipeline.schema import Reason, TileImage, TilePrompts, TileStatus
 
 _: type[Prompter] = VllmPrompter
@@ -97,8 +98,8 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[VllmPrompter, 
     ) -> tuple[VllmPrompter, ScriptedEngine]:
         engine = ScriptedEngine(script)
         monkeypatch.setattr(vllm_prompter, "load_processor", lambda path, revision: PlainProcessor())
-        monkeypatch.setattr(vllm_prompter, "_start_engine", lambda path, options: engine)
-        monkeypatch.setattr(vllm_prompter, "_sampling", lambda **asked: SimpleNamespace(**asked))
+        monkeypatch.setattr(vllm_prompter, "start_engine", lambda path, options: engine)
+        monkeypatch.setattr(vllm_prompter, "answer_sampling", lambda **asked: SimpleNamespace(**asked))
         return VllmPrompter("owner/model", VllmOptions(profile="embedded", **options), parser=parser), engine
 
     return built

@@ -15,7 +15,7 @@ from pipeline.segment.sam2_model import (
     build_architecture,
     find_weights,
     hub_entry,
-    is_hub_id,
+    is_hub_weights,
     load_weights,
     package_config_dir,
     read_state,
@@ -43,13 +43,13 @@ def test_hub_ids_agree_with_the_package() -> None:
     from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
 
     for hub_id, (config, weights) in HF_MODEL_ID_TO_FILENAMES.items():
-        assert is_hub_id(hub_id)
+        assert is_hub_weights(hub_id)
         assert hub_entry(hub_id) == (config, weights)
         assert (package_config_dir() / config).is_file()
     with pytest.raises(ModelError, match=r"facebook/sam2\.1-hiera-small"):
         hub_entry("facebook/sam9-hiera-small")
-    assert not is_hub_id("folder/weights.pt")
-    assert not is_hub_id("")
+    assert not is_hub_weights("folder/weights.pt")
+    assert not is_hub_weights("")
 
 
 def test_hub_download_offline_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from pipeline.prompt import vllm_prompter
 from pipeline.prompt.looks import decision as decision_module
 from pipeline.prompt.looks.decision import Decider, share_of_yes
 from pipeline.prompt.profile import Decision
-from pipeline.prompt.vllm_prompter import VllmOptions, VllmPrompter
+from pipeline.prompt.vllm_engine import VllmOptions
+from pipeline.prompt.vllm_prompter import VllmPrompter
 
 YES = 3
 NO = 4
@@ -98,7 +99,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Decider, Scrip
     ) -> tuple[Decider, ScriptedEngine]:
         engine = ScriptedEngine(odds, subject)
         monkeypatch.setattr(vllm_prompter, "load_processor", lambda path, revision: PlainProcessor())
-        monkeypatch.setattr(vllm_prompter, "_start_engine", lambda path, options: engine)
+        monkeypatch.setattr(vllm_prompter, "start_engine", lambda path, options: engine)
         monkeypatch.setattr(
             decision_module, "_one_token", lambda ids: SimpleNamespace(kind="one", token_ids=ids)
         )

