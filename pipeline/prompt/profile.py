@@ -1,23 +1,17 @@
-"""A profile: what one checkpoint family is asked, which image it sees, and what its numbers mean. Data, not
-code.
+"""A profile: what a checkpoint family is asked, which image it sees, and what its numbers mean.
 
-1. `load_profile(name)` reads `profiles/<name>.toml`; `load_profile("/path/x.toml")` reads a user's own.
-2. `parse_table` checks every key against the dataclasses below; unknown, missing and ill-typed keys are
-   errors.
-3. `Profile.user_text(query)` fills the query in; `Profile.frame_wh` says in which rectangle the numbers
-   live.
+`load_profile` reads `profiles/<name>.toml` or a user's own file; every key is checked against the dataclasses
+below. `Profile.user_text` fills the query in, and `Profile.frame_wh` is the rectangle of the numbers.
 
-The frame belongs to the checkpoint, never to the model family: Qwen2.5-VL checkpoints answer in pixels of the
-image they were given, Qwen3-VL in thousandths of it, and an InternVL3 trained with reinforcement learning on
-896-pixel images answers in those pixels although its family does not. Sending the wrong frame moves every
-box, silently.
+The frame belongs to the checkpoint, not to the model family. Qwen2.5-VL answers in pixels of its image,
+Qwen3-VL in thousandths of it; an InternVL3 that was trained with reinforcement learning on 896-pixel images
+answers in those pixels, although its family does not. The wrong frame moves every box, silently.
 
-The texts of `think2seg` and its variants are part of the interface of released checkpoints and therefore
-quoted byte for byte from the data loader they were trained with (Think2Seg-RS, EarthReason_datasets.py,
-commit d7196b6, Apache-2.0; the variants stand there as comments): two spaces after a number of the list, a
-space before the break that precedes the example, a fence opened with no break before `[`. So are the image
-before the text, the 840 x 840 squash with the Lanczos filter, and replies of up to 2048 tokens, decoded
-greedily, as in the released evaluation. The `[gate]` and `[verifier]` queries are ours.
+The texts of `think2seg` and its variants are part of the interface of released checkpoints. They are quoted
+byte for byte from the data loader of the training (Think2Seg-RS, EarthReason_datasets.py, commit d7196b6,
+Apache-2.0; the variants stand there as comments), odd spaces and breaks included. The image before the text,
+the 840 x 840 squash with the Lanczos filter and greedy replies of up to 2048 tokens are those of the released
+evaluation. The `[gate]` and `[verifier]` texts are ours.
 """
 
 from __future__ import annotations
@@ -42,24 +36,24 @@ MAX_IMAGE_SIDE_PX = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParserSettings:
-    """How a reply is read. In the key lists the first entry is the contract, the others are tolerated slips."""
+    """How a reply is read. The first entry of a key list is the contract; the others are tolerated slips."""
 
     box_keys: tuple[str, ...]
     """Names under which an item holds its box [x0, y0, x1, y1]."""
     points_keys: tuple[str, ...] = ()
     """Names under which an item holds its points [[x, y], ...]; empty: the contract has no points."""
     negative_keys: tuple[str, ...] = ()
-    """Names under which an item holds points that lie beside the object; empty: the contract has none."""
+    """Names under which an item holds points beside the object; empty: the contract has none."""
     label_keys: tuple[str, ...] = ()
     """Names under which an item holds free text."""
     required: tuple[str, ...] = ()
-    """Contract names (the first of each list) without which an item is dropped; a box or a point it needs in
-    any case.
+    """Contract names (the first of each list) without which an item is dropped. It always needs a box or a
+    point.
     """
     n_points: int = 2
-    """Points the contract asks for; more are cut to it, fewer are kept."""
+    """Points that the contract asks for; further ones are cut off, fewer are kept."""
     n_negative: int = 2
-    """Points beside the object the contract asks for, treated like `n_points`; without meaning when
+    """Points beside the object that the contract asks for, treated like `n_points`. Not read when
     `negative_keys` is empty.
     """
     fence: Fence = "optional"
@@ -67,9 +61,7 @@ class ParserSettings:
     nms_iou: float | None = None
     """Of two boxes whose IoU is above this the larger stays; None: only exact duplicates go."""
     max_items: int = 1000
-    """Items read from one reply; the rest is counted as dropped. Far beyond what the token limit lets
-    through.
-    """
+    """Items read from one reply; the rest is counted as dropped. Far more than the token limit lets through."""
 
     def __post_init__(self) -> None:
         if not self.box_keys:
@@ -95,20 +87,21 @@ class Decision:
     yes: tuple[str, ...]
     """Texts, each ONE token of the checkpoint, that say that the target is there."""
     no: tuple[str, ...]
+    """Texts of one token that say that it is not."""
     user: str = ""
-    """Text after the image, with `{query}` exactly once; empty: the profile's own."""
+    """Text after the image, with `{query}` exactly once; empty: the profile's."""
     lead: str = ""
-    """How the reply begins; the next token is the decision. Empty: the decision is the first token of the
-    reply.
-    """
+    """How the reply begins; the next token is the decision. Empty: the first token is."""
     lead_until: str = ""
-    """For checkpoints that name their subject first: the reply to a grey picture up to and with this text is
-    the lead, asked for once per query. Then `lead` is what that reply is made to begin with.
+    """For checkpoints that name their subject first: the lead is then the reply to a grey picture, up to and
+    with this text, asked for once per query. That reply is made to begin with `lead`.
     """
     lead_tokens: int = 32
-    """Longest such lead."""
+    """Longest lead of that kind, in tokens."""
     image_px: tuple[int, int] | None = None
-    """(width, height) of the look; None: the profile's image. Fewer pixels, fewer visual tokens."""
+    """(width, height) of the picture that is looked at, in pixels; None: the profile's. Fewer pixels mean fewer
+    visual tokens.
+    """
 
     def __post_init__(self) -> None:
         if not self.yes or not self.no or set(self.yes) & set(self.no):
@@ -127,7 +120,7 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
-    """One checkpoint family's side of the conversation."""
+    """What one checkpoint family is asked, sees and answers."""
 
     name: str
     system: str
@@ -135,12 +128,12 @@ class Profile:
     user: str
     """Text after the image, with `{query}` exactly once."""
     image_px: tuple[int, int]
-    """(width, height) the tile is squashed to, aspect ratio not kept."""
+    """(width, height) in pixels that the tile is squashed to; the aspect ratio is not kept."""
     resampling: Resampling
     frame: Frame
     """`image_px`: numbers are pixel edges of the resized image. `thousand`: 0..1000 on both axes."""
     max_tokens: int
-    """Longest reply."""
+    """Longest reply in tokens."""
     parser: ParserSettings
     gate: Decision | None = None
     """One-token look before the prompter; None: this family has none."""
@@ -159,16 +152,18 @@ class Profile:
 
     @property
     def frame_wh(self) -> tuple[float, float]:
-        """Width and height of the rectangle in which replies give coordinates; its corner is (0, 0)."""
+        """(width, height) of the rectangle in which replies give coordinates; its corner is (0, 0)."""
         if self.frame == "thousand":
             return 1000.0, 1000.0
         return float(self.image_px[0]), float(self.image_px[1])
 
     def user_text(self, query: str, decision: Decision | None = None) -> str:
-        """The user message for a query already checked by `check_query`; `decision`: of a one-token look."""
-        return (decision.user if decision is not None and decision.user else self.user).replace(
-            "{query}", query
-        )
+        """Write the user message for a query that `check_query` passed.
+
+        `decision`: a one-token look, whose text is used when it has one.
+        """
+        text = decision.user if decision is not None and decision.user else self.user
+        return text.replace("{query}", query)
 
 
 def known_profiles() -> tuple[str, ...]:
@@ -177,7 +172,7 @@ def known_profiles() -> tuple[str, ...]:
 
 
 def load_profile(name: str) -> Profile:
-    """The profile called `name`, or the one in the TOML file at the path `name` (recognised by its ending).
+    """Read the profile called `name`; a name that ends in .toml is the path of a file.
 
     Raises:
         InputError: unknown name, unreadable file, or a key that is unknown, missing or of the wrong type.

@@ -1,14 +1,13 @@
-"""Is this a checkpoint we can prompt with, and does it see the image size its profile promises? Answered
-without weights.
+"""Whether a checkpoint can be prompted, and with which image and queries. No weights are loaded.
 
-A processor that resizes the image again puts the reply's pixels into another frame than the one they are read
-in, and every box is off by that factor without any error. So the profile's image must be a fixed point of the
-processor: both sides whole multiples of patch x merge, and the area inside the processor's limits; then it is
-passed through untouched.
+A processor that resizes the image again would shift every box without any error: the reply's pixels would
+live in another frame than the one they are read in. So the profile's image must pass the processor
+untouched. Both sides are whole multiples of patch x merge, and the area lies inside the processor's limits
+(`check_image_size`).
 
-A query that does not fit into the context beside image and reply would fail on every tile. How many tokens
-it is only its checkpoint's tokenizer knows, a letter may be a quarter of one or three, so it is asked before
-anything is loaded (`check_context`).
+A query that does not fit into the context beside image and reply would fail on every tile. Only the
+checkpoint's tokenizer knows how many tokens it is: a letter may be a quarter of one, or three. So the
+tokenizer is asked before anything is loaded (`check_context`).
 """
 
 from __future__ import annotations
@@ -17,26 +16,27 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, ModelError
 from pipeline.prompt.profile import Profile
 from pipeline.prompt.template import chat_messages
 
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
+
 SUPPORTED_MODEL_TYPES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
-"""`model_type` of the architectures whose image processor and chat format this stage knows."""
+"""The architectures (`model_type` of config.json) whose image processor and chat format this stage knows."""
 
 IMAGE_TOKEN = "<|image_pad|>"
-"""What the chat templates of these architectures write for an image; the processor puts its visual tokens
-there.
-"""
+"""What the chat templates of these architectures write where the processor puts an image's visual tokens."""
 
 PACKAGE_DIR = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRule:
-    """Which images a processor passes through without resizing."""
+    """The images that a processor passes through without resizing."""
 
     factor_px: int
     """Both sides are whole multiples of this: patch x merge."""
@@ -45,9 +45,7 @@ class ImageRule:
 
 
 def resolve_model(model: str) -> str:
-    """A model path or hub id as vLLM takes it; `models/<name>` names a checkpoint that ships with the
-    package.
-    """
+    """A model path or hub id as vLLM takes it; `models/<name>` becomes the path of a shipped checkpoint."""
     shipped = PACKAGE_DIR / model
     if model.startswith("models/") and not Path(model).exists() and shipped.exists():
         return str(shipped)
@@ -55,8 +53,9 @@ def resolve_model(model: str) -> str:
 
 
 def is_hub_model(model: str) -> bool:
-    """Whether `model` is a hub id (`name` or `owner/name`) rather than a path: nothing is there, nor the
-    folder it would be in.
+    """Whether a prompter's model is a hub id (`name` or `owner/name`) and no path.
+
+    A text that could be both is a path when something is there, or when the folder around it is.
     """
     path = Path(model)
     looks_local = model.startswith((".", "/", "~", "models/")) or (
@@ -66,7 +65,7 @@ def is_hub_model(model: str) -> bool:
 
 
 def check_checkpoint(model: str) -> None:
-    """Cheap validation of a local checkpoint; hub ids pass.
+    """Check a local checkpoint without reading its weights; hub ids pass.
 
     Raises:
         InputError: the directory or its config.json is missing or unreadable, its architecture is not one of
@@ -99,12 +98,12 @@ def check_checkpoint(model: str) -> None:
 
 
 def checkpoint_id(model: str, revision: str | None) -> str:
-    """What to call a checkpoint in messages and records: hub id and revision, or the directory's name."""
+    """Name of a checkpoint for messages and records: hub id and revision, or the directory's name."""
     return f"{model}@{revision or 'main'}" if is_hub_model(model) else Path(model).resolve().name
 
 
-def load_processor(model: str, revision: str | None) -> Any:
-    """The checkpoint's transformers processor (tokenizer, chat template, image settings). Raises ModelError."""
+def load_processor(model: str, revision: str | None) -> ProcessorMixin:
+    """Load the checkpoint's processor: tokenizer, chat template, image settings. Raises ModelError."""
     from transformers import AutoProcessor
 
     try:
@@ -114,11 +113,13 @@ def load_processor(model: str, revision: str | None) -> Any:
 
 
 def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, max_tokens: int) -> None:
-    """The profile's image must pass the processor unchanged and leave room for the reply; of queries see
-    `check_context`.
+    """Check that the profile's image passes the processor unchanged and leaves room for the reply.
 
-    Raises: InputError: the frame is pixels and the image is no fixed point of the processor, or visual tokens
-        and reply do not fit into `max_model_len`.
+    For queries see `check_context`.
+
+    Raises:
+        InputError: the frame is pixels and the processor would resize the image, or visual tokens and reply
+            do not fit into `max_model_len`.
     """
     width, height = profile.image_px
     factor = rule.factor_px
@@ -129,8 +130,8 @@ def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, m
     )
     if profile.frame == "image_px" and not fixed:
         raise InputError(
-            f"the image size of profile {profile.name!r} must pass the checkpoint's processor unchanged: whole multiples of "
-            f"{factor} px with an area from {rule.min_area_px} to {rule.max_area_px} px",
+            f"the image size of profile {profile.name!r} must pass the checkpoint's processor unchanged: whole "
+            f"multiples of {factor} px with an area from {rule.min_area_px} to {rule.max_area_px} px",
             came=f"{width} x {height}",
             remedy="use the profile this checkpoint was trained with, or another checkpoint",
         )
@@ -144,7 +145,7 @@ def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, m
 
 
 def visual_tokens(profile: Profile, rule: ImageRule) -> int:
-    """Tokens of the profile's image."""
+    """Number of tokens that the profile's image becomes."""
     width, height = profile.image_px
     return -(-width // rule.factor_px) * -(-height // rule.factor_px)
 
@@ -152,14 +153,14 @@ def visual_tokens(profile: Profile, rule: ImageRule) -> int:
 def check_context(
     model: str, profile: Profile, queries: Sequence[str], *, max_model_len: int, max_tokens: int
 ) -> None:
-    """Image, whole prompt and longest reply must fit into `max_model_len` for every query.
+    """Check that image, whole prompt and longest reply fit into `max_model_len` for every query.
 
-    Said only of a checkpoint directory with a tokenizer.json and image settings. Of a hub id nothing is known
+    This needs a checkpoint directory with a tokenizer.json and image settings. Nothing is known of a hub id
     before it is downloaded: there the engine refuses a prompt that is too long, and each tile records that
     failure.
 
     Raises:
-        InputError: a query does not fit; the message counts its tokens. Or tokenizer.json cannot be read.
+        InputError: a query does not fit (the message counts its tokens), or tokenizer.json cannot be read.
     """
     folder = Path(model)
     rule = local_image_rule(folder)
@@ -181,19 +182,23 @@ def check_context(
     for query, encoded in zip(queries, tokenizer.encode_batch(texts), strict=True):
         n_text = len(encoded.ids)
         if n_visual + n_text + max_tokens > max_model_len:
-            parts = f"{n_visual} of the image, {n_text} of the prompt with the query and up to {max_tokens} of the reply"
+            parts = (
+                f"{n_visual} of the image, {n_text} of the prompt with the query "
+                f"and up to {max_tokens} of the reply"
+            )
+            needed = n_visual + n_text + max_tokens
             raise InputError(
                 "max_model_len must hold the image, the query and the reply",
-                came=f"{max_model_len} for {n_visual + n_text + max_tokens} tokens, {parts}, for {_shortened(query)!r}",
+                came=f"{max_model_len} for {needed} tokens, {parts}, for {_shortened(query)!r}",
                 remedy="ask a shorter query, or raise max_model_len under [prompter.vllm] in --config",
             )
 
 
 def prompt_text(folder: Path, profile: Profile, query: str) -> str:
-    """What a checkpoint directory's chat template makes of a query; of one without a template that works
-    here, the text alone.
+    """Render a checkpoint directory's chat template for a query.
 
-    transformers renders templates the same way, but takes seconds to import.
+    transformers renders it the same way, but takes seconds to import. When the directory has no template
+    that works here, the text alone is returned.
     """
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -206,18 +211,13 @@ def prompt_text(folder: Path, profile: Profile, query: str) -> str:
         return template.from_string(_chat_template(folder)).render(
             messages=messages, add_generation_prompt=True
         )
-    except (
-        TemplateError,
-        TypeError,
-        ValueError,
-    ):  # the last two from within a template that expects other messages
+    except (TemplateError, TypeError, ValueError):
+        # TypeError and ValueError come from within a template that expects other messages.
         return profile.system + profile.user_text(query)
 
 
 def _chat_template(folder: Path) -> str:
-    """The text of a checkpoint's chat template, from any of the files that it may be in. Raises
-    TemplateNotFound.
-    """
+    """Text of a checkpoint's chat template, from the file that holds it. Raises TemplateNotFound."""
     from jinja2 import TemplateNotFound
 
     if (folder / "chat_template.jinja").is_file():
@@ -235,8 +235,9 @@ def _shortened(query: str) -> str:
 
 
 def image_rule(settings: Mapping[str, Any]) -> ImageRule:
-    """The rule in an image processor's settings: `patch_size`, `merge_size`, and `size` or
-    `min_pixels`/`max_pixels`.
+    """Read the rule from an image processor's settings.
+
+    These are `patch_size`, `merge_size`, and `size` or `min_pixels` and `max_pixels`.
     """
     size = settings.get("size") or {}
     low = settings.get("min_pixels") or size.get("shortest_edge") or 1
@@ -249,9 +250,7 @@ def image_rule(settings: Mapping[str, Any]) -> ImageRule:
 
 
 def local_image_rule(folder: Path) -> ImageRule | None:
-    """The rule as a checkpoint directory states it; None when it does not, and only the loaded processor
-    knows.
-    """
+    """Read the rule from a checkpoint directory. None: it states none, and only the loaded processor knows."""
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             settings = _read_json(folder / name)

@@ -1,7 +1,8 @@
-"""Stage 4: pixels and prompts in, masks with scores out; each tile is encoded once, whatever the number of
-prompts.
+"""Stage 4: pixels and prompts in, masks with scores out. Each tile is encoded once.
 
-`segmenter` is the seam, `sam2_segmenter` the real thing (`sam2_model` builds it, `tensors` moves pixels and
-logits), `oracle` answers from a label raster, `checkpoint` looks at weights without loading them, `build`
-chooses.
+segmenter             what every segmenter promises
+sam2_segmenter        SAM2; sam2_model builds it, tensors moves pixels and logits
+oracle_segmenter      answers from a label raster
+segmenter_checkpoint  looks at weights without loading them
+build_segmenter       from options to one of them
 """

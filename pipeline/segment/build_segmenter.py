@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.errors import InputError, ModelError
 from pipeline.schema import RunGrid, TileLattice
@@ -17,15 +17,16 @@ from pipeline.world.oracle import OracleTruth, check_aligned, parse_oracle
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterOptions(Sam2Options):
-    """What makes masks. For kind "oracle" `checkpoint` is oracle:labels.tif[?noise=mild|strong&seed=N], the
-    rest is unused.
+    """The `[segmenter]` table: what makes masks.
+
+    For kind "oracle" `checkpoint` is oracle:labels.tif[?noise=mild|strong&seed=N], and nothing else is read.
     """
 
     kind: Literal["sam2", "oracle"] = "sam2"
 
     @property
     def model_id(self) -> str:
-        """The model's name without looking at its files, for tables of results."""
+        """Name of the model for tables of results, found without looking at its files."""
         if self.kind == "oracle":
             href, mark, noise = self.checkpoint.partition("?")
             return f"oracle:{PurePath(href.removeprefix('oracle:')).name}{mark}{noise}"
@@ -35,16 +36,17 @@ class SegmenterOptions(Sam2Options):
         local = path.suffix in (".pt", ".safetensors")
         return f"{path.parent.name}/{path.name}" if local else self.checkpoint
 
-    def result_parameters(self) -> dict[str, Any]:
-        """All of it that can change a result, for a fingerprint; an oracle reads two of the options."""
+    def result_parameters(self) -> dict[str, object]:
+        """Every option that can change a result, for a fingerprint; an oracle reads only two."""
         if self.kind == "oracle":
             return {"kind": self.kind, "checkpoint": self.checkpoint}
         return super().result_parameters()
 
 
 def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
-    """Raises InputError when the checkpoint is missing or of another architecture, or the label raster does
-    not align.
+    """Check what makes masks, without loading a model. Raises InputError.
+
+    A SAM2 checkpoint must be there and of the config's architecture; an oracle's raster must lie on the grid.
     """
     if options.kind == "oracle":
         check_aligned(parse_oracle(options.checkpoint).labels_href, grid)
@@ -53,7 +55,7 @@ def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
 
 
 def check_sam2_options(options: Sam2Options) -> None:
-    """Existence and architecture of a SAM2 checkpoint, from file headers alone. Raises InputError."""
+    """Check device name, existence and architecture, from file headers alone. Raises InputError."""
     if options.device not in ("auto", "cpu", "mps") and not options.device.startswith("cuda"):
         raise InputError(
             "the segmenter's device must be auto, cpu or cuda",
@@ -64,11 +66,10 @@ def check_sam2_options(options: Sam2Options) -> None:
 
 
 def check_device(options: SegmenterOptions) -> None:
-    """For a segmenter that will load on this machine: it has the device. Raises InputError. Imports torch,
-    loads no model.
+    """Check that this machine has the device, for a segmenter that will load on it. Raises InputError.
 
-    `auto` always is: asking torch about it here would start CUDA, and an engine that is forked later could
-    not.
+    Imports torch and loads no model. `auto` passes unasked: the question would start CUDA, which a process
+    that is forked later could not start again.
     """
     if options.kind == "oracle" or options.device == "auto":
         return
@@ -79,8 +80,10 @@ def check_device(options: SegmenterOptions) -> None:
 
 
 def build_segmenter(options: SegmenterOptions, lattice: TileLattice | None = None) -> Segmenter:
-    """Load the segmenter. `lattice`: the run's, for the tile size that border tiles are padded to and the
-    oracle's offset.
+    """Load the segmenter. Raises ModelError, InputError.
+
+    `lattice` is the run's: it gives the tile size that border tiles are padded to, and places an oracle's
+    raster. None: single images; each is padded to its own longer side.
     """
     if options.kind == "oracle":
         spec = parse_oracle(options.checkpoint)

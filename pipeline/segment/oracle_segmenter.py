@@ -1,27 +1,38 @@
-"""A segmenter that answers from the truth: the mask of the local id that an oracle prompt names.
+"""A segmenter that answers from the truth: the mask of the object that an oracle prompt names.
 
-`embed` reads the tile's `OracleTile` (the same one that the oracle prompter read: ids are a function of the
-tile); `segment` returns the pixels of `oracle:<local id>`, score 1. Boxes and points of the prompts are not
-looked at.
+`embed` reads the tile's labels; they are the ones that the oracle prompter read, for ids are a function of
+the tile. `segment` returns the pixels of `oracle:<local id>` with score 1. It does not look at boxes and
+points.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.errors import ModelError
 from pipeline.schema import MaskCrop, Prompt, TileImage
 from pipeline.segment.segmenter import Embedding
+from pipeline.segment.tensors import trimmed
 from pipeline.world.oracle import ORACLE_SCHEME, OracleTruth
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Objects:
+    """The true objects of one tile."""
+
+    labels: NDArray[np.int32]
+    """(H, W) over the read window, 0 = background, i = object i."""
+    places: list[tuple[slice, slice]]
+    """Rows and columns of object i at [i - 1]."""
+
+
 class OracleSegmenter:
-    """A `Segmenter` without weights; every `embed` is one read of the label raster and counts as one
-    encoding.
-    """
+    """A `Segmenter` without weights. Every `embed` reads the label raster once and counts as one encoding."""
 
     def __init__(self, truth: OracleTruth, *, model_id: str = ORACLE_SCHEME) -> None:
         self._truth = truth
@@ -46,29 +57,26 @@ class OracleSegmenter:
             shape_px=(height, width),
             square_px=max(height, width),
             valid=image.valid,
-            features=(answer.labels, ndimage.find_objects(answer.labels)),
+            features=_Objects(labels=answer.labels, places=ndimage.find_objects(answer.labels)),
         )
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
-        """The named objects' valid pixels. Raises ModelError for a prompt that names none of the tile's
-        objects.
+        """Return the valid pixels of the named objects.
+
+        Raises ModelError for a prompt that names none of the tile's objects.
         """
-        labels, boxes = embedding.features
+        objects = embedding.features
+        assert isinstance(objects, _Objects), "an embedding belongs to the segmenter that made it"
         masks = []
         for index, prompt in enumerate(prompts):
-            local = _local_id(prompt.label, len(boxes))
-            rows, cols = boxes[local - 1]
-            mask = (labels[rows, cols] == local) & embedding.valid[rows, cols]
-            if not mask.any():
-                continue
-            hit_rows = np.flatnonzero(mask.any(axis=1))
-            hit_cols = np.flatnonzero(mask.any(axis=0))
-            crop = mask[hit_rows[0] : hit_rows[-1] + 1, hit_cols[0] : hit_cols[-1] + 1]
-            row0 = rows.start + int(hit_rows[0])
-            col0 = cols.start + int(hit_cols[0])
-            masks.append(
-                MaskCrop(row0=row0, col0=col0, mask=np.ascontiguousarray(crop), score=1.0, prompt_index=index)
-            )
+            local = _local_id(prompt.label, len(objects.places))
+            rows, cols = objects.places[local - 1]
+            mask = (objects.labels[rows, cols] == local) & embedding.valid[rows, cols]
+            crop = trimmed(mask, rows.start, cols.start)
+            if crop is not None:
+                masks.append(
+                    MaskCrop(row0=crop.row0, col0=crop.col0, mask=crop.mask, score=1.0, prompt_index=index)
+                )
         return masks
 
 
@@ -76,7 +84,7 @@ def _local_id(label: str, n_objects: int) -> int:
     number = label.removeprefix(ORACLE_SCHEME)
     if not label.startswith(ORACLE_SCHEME) or not number.isdecimal() or not 1 <= int(number) <= n_objects:
         raise ModelError(
-            f"the oracle segmenter needs prompts labelled oracle:1 to oracle:{n_objects} of this tile, got {label!r}; "
-            f"use it together with the oracle prompter"
+            f"the oracle segmenter needs prompts labelled oracle:1 to oracle:{n_objects} of this tile, "
+            f"got {label!r}; use it together with the oracle prompter"
         )
     return int(number)

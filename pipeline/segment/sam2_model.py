@@ -1,15 +1,12 @@
-"""From names to a loaded SAM2: config resolution, architecture, weights. Torch and sam2 are imported when
-called.
+"""From names to a loaded SAM2: config, architecture, weights. Torch and sam2 are imported when called.
 
 1. `resolve_config` finds the YAML: a name inside the sam2 package, a local file, or config.yaml beside the
    checkpoint.
-2. `build_architecture` instantiates the YAML's `model` node through hydra, exactly as the package's
-   `build_sam2` does; classes outside `sam2.` and `torch.nn.` are refused, because a YAML that names any
-   callable is a program. The package's own configs get the decoder overrides that `build_sam2` applies by
-   default (a single mask that is unstable falls back to the best of three); local configs say everything
-   themselves.
-3. `load_weights` reads .safetensors, or .pt with `weights_only=True` (never an unrestricted pickle), and
-   names missing and unexpected keys when the weights belong to another architecture.
+2. `build_architecture` instantiates its `model` node through hydra, as the package's `build_sam2` does. A YAML
+   that names any callable is a program, so classes outside `sam2.` and `torch.nn.` are refused. The package's
+   own configs get the decoder overrides that `build_sam2` applies by default: a single mask that is unstable
+   falls back to the best of three. Local configs say everything themselves.
+3. `load_weights` reads .safetensors, or .pt with `weights_only=True`, and names the keys that do not fit.
 """
 
 from __future__ import annotations
@@ -17,14 +14,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
 EMBEDDED_DIR = Path(__file__).parents[1] / "models" / "embedded-segmenter"
 """config.yaml and model.safetensors of the segmenter that ships with the package."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+"""owner/name."""
 SAFE_TARGETS = ("sam2.", "torch.nn.")
 """Prefixes of the classes that a config may name."""
 
@@ -37,14 +39,16 @@ _STABILITY_OVERRIDES = {
 
 
 def is_hub_weights(checkpoint: str) -> bool:
-    """Whether a checkpoint names a model hub entry: owner/name without a file of that name here."""
+    """Whether a segmenter's checkpoint is a hub id: owner/name, not called like a weights file, and no path."""
     named = HUB_ID.fullmatch(checkpoint) is not None and not checkpoint.endswith((".pt", ".safetensors"))
     return named and not resolve_path(checkpoint).exists()
 
 
 def resolve_path(checkpoint: str) -> Path:
-    """Where a checkpoint's file lies. Empty: the embedded weights; models/...: those shipped with the
-    package, unless the working directory has such a file; a folder: the model.safetensors in it.
+    """Find where a checkpoint's file lies.
+
+    Empty means the embedded weights. models/... means weights that ship with the package, unless the working
+    directory has such a file. A folder means the model.safetensors in it.
     """
     if not checkpoint:
         return EMBEDDED_DIR / "model.safetensors"
@@ -55,9 +59,7 @@ def resolve_path(checkpoint: str) -> Path:
 
 
 def package_config_dir() -> Path:
-    """Directory that package config names are relative to. Finds the package without importing it (it imports
-    torch).
-    """
+    """Directory that package config names are relative to, found without importing the package."""
     from importlib.util import find_spec
 
     spec = find_spec("sam2")
@@ -67,7 +69,7 @@ def package_config_dir() -> Path:
 
 
 def resolve_config(config: str, checkpoint: str) -> Path:
-    """The YAML file to build from. Raises ModelError naming the places that were tried."""
+    """Find the YAML file to build from. Raises ModelError, which names the places that were tried."""
     if config:
         tried = [resolve_path(config), package_config_dir() / config]
     elif is_hub_weights(checkpoint):
@@ -84,9 +86,7 @@ def resolve_config(config: str, checkpoint: str) -> Path:
 
 
 def hub_entry(hub_id: str) -> tuple[str, str]:
-    """(package config, weights file) of a published checkpoint. Raises ModelError for an id the package does
-    not know.
-    """
+    """(package config, weights file) of a published checkpoint. Raises ModelError for an unknown id."""
     known = _published()
     if hub_id not in known:
         raise ModelError(
@@ -108,9 +108,11 @@ def _published() -> dict[str, tuple[str, str]]:
     return table
 
 
-def build_architecture(config: Path, image_px: int | None = None) -> Any:
-    """A randomly initialised SAM2Base in evaluation mode on the CPU. Raises ModelError when the YAML is not
-    one.
+def build_architecture(config: Path, image_px: int | None = None) -> Module:
+    """Build a randomly initialised SAM2Base in evaluation mode, on the CPU.
+
+    `image_px`: side of the square that it sees; None: the config's own. Raises ModelError for a YAML that is
+    no SAM2 config.
     """
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
@@ -126,7 +128,8 @@ def build_architecture(config: Path, image_px: int | None = None) -> Any:
     ]
     if unsafe:
         raise ModelError(
-            f"{config} names classes outside {' and '.join(SAFE_TARGETS)}: {', '.join(unsafe)}; they are not loaded"
+            f"{config} names classes outside {' and '.join(SAFE_TARGETS)}: {', '.join(unsafe)}; "
+            "they are not loaded"
         )
     if package_config_dir() in config.resolve().parents:
         node = OmegaConf.merge(node, {"sam_mask_decoder_extra_args": _STABILITY_OVERRIDES})
@@ -139,7 +142,7 @@ def build_architecture(config: Path, image_px: int | None = None) -> Any:
     return model.eval()
 
 
-def _targets(node: Any) -> Iterator[str]:
+def _targets(node: object) -> Iterator[str]:
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield str(node["_target_"])
@@ -151,7 +154,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def find_weights(checkpoint: str) -> Path:
-    """A local file for a checkpoint, downloading a hub id. Raises ModelError with the remedy."""
+    """Find the local file of a checkpoint; a hub id is downloaded. Raises ModelError with the remedy."""
     path = resolve_path(checkpoint)
     if path.is_file():
         return path
@@ -174,9 +177,10 @@ def _download(hub_id: str) -> Path:
         ) from error
 
 
-def load_weights(model: Any, path: Path) -> None:
-    """Fill a model from a .safetensors or .pt file, in the model's own dtype. Raises ModelError naming what
-    does not fit.
+def load_weights(model: Module, path: Path) -> None:
+    """Fill a model from a .safetensors or .pt file, in the model's dtype. Raises ModelError.
+
+    The error names the tensors that do not fit.
     """
     state = read_state(path)
     own = model.state_dict()
@@ -207,9 +211,10 @@ def _listed(kind: str, keys: list[str], limit: int = 4) -> str:
     return f"{len(keys)} {kind} ({', '.join(keys[:limit])}{more})"
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """Name -> tensor of a weights file, on the CPU. Raises ModelError when the file is damaged or not of
-    tensors alone.
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read name -> tensor from a weights file, on the CPU. Raises ModelError.
+
+    The file must be whole and hold tensors alone.
     """
     import torch
     from safetensors.torch import load_file

@@ -1,22 +1,20 @@
-"""SAM2 as a `Segmenter`: any config, any checkpoint, one image encoding per tile, prompts decoded in batches.
+"""SAM2 as a `Segmenter`: any config, any checkpoint, one image encoding per tile.
 
-1. The constructor resolves config and weights (`sam2_model`) and loads once.
-2. `embed` moves the uint8 tile to the device, pads it to the run's square, resizes and normalises there, and
-   runs the image encoder once. `embed_many` does the same for several tiles in one call.
-3. `segment` sorts the prompts by their number of points and decodes each group in batches of `prompt_batch`,
-   box corners before clicks, one mask per prompt (`multimask_output=False`). Grouping instead of padding to a
-   common number: a padded slot is a token that attention sees, so padding would change results (SAM2's own
-   predictor never pads). A batch that does not fit the device's memory is decoded once more as two halves
-   before it fails.
-4. Logits become cropped boolean masks on the device (`tensors.crop_masks`); the predicted IoU is the score.
+1. The constructor finds config and weights (`sam2_model`) and loads them once.
+2. `embed` moves the uint8 tile to the device, prepares it there (`tensors.square_pixels`) and runs the image
+   encoder once. `embed_many` does so for several tiles in one call.
+3. `segment` groups the prompts by their number of points and decodes each group in batches of `prompt_batch`,
+   one mask per prompt. A padded point would be a token that attention sees and would change results, so
+   nothing is padded; SAM2's own predictor does not pad either. A batch that does not fit into memory is
+   decoded once more as two halves.
+4. Logits become cropped masks on the device (`tensors.crop_masks`). The predicted IoU is the score.
 
-With equal weights the masks and scores are those of `sam2.sam2_image_predictor.SAM2ImagePredictor` (tested).
-Coordinates are scaled by the padded square, where SAM2 scales each axis by the image: for square tiles that
-is the same.
+With equal weights masks and scores are those of `sam2.sam2_image_predictor.SAM2ImagePredictor` (tested).
+Coordinates are scaled by the padded square; SAM2 scales each axis by the image, which for square tiles is the
+same.
 
-A failed call raises ModelError. It is retryable after an error of CUDA itself: such an error sticks to the
-process, every later call fails too, and only a fresh process helps. Memory that ran out is given back and
-does not count as one.
+A failed call raises ModelError. It is retryable after an error of CUDA itself, which sticks to the process:
+only a fresh process helps. Memory that ran out is given back and is no such error.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ModelError
 from pipeline.schema import MaskCrop, Prompt, TileImage
@@ -39,25 +37,29 @@ from pipeline.segment.sam2_model import (
 from pipeline.segment.segmenter import Embedding, Sam2Options
 from pipeline.segment.tensors import autocast, crop_masks, n_tokens, prompt_tensors, square_pixels
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sam2Features:
     """Encoder outputs of one tile, on the device."""
 
-    coarse: Any
+    coarse: Tensor
     """(1, C, h, w) image embedding."""
-    fine: tuple[Any, ...]
+    fine: tuple[Tensor, ...]
     """High-resolution features for the decoder, finest first; empty where the config does not use them."""
 
 
 class Sam2Segmenter:
-    """See the module's docstring. Raises ModelError when config or weights do not load or do not belong
-    together.
-    """
+    """A `Segmenter` over one SAM2 checkpoint. See the module's docstring."""
 
     def __init__(self, options: Sam2Options, *, tile_px: int = 0) -> None:
-        """`tile_px`: side of the run's full tile; smaller tiles are padded to it. 0 = each tile to its own
-        longer side.
+        """Load config and weights.
+
+        `tile_px`: side of the run's full tile, to which smaller ones are padded; 0: each tile is padded to its
+        own longer side. Raises ModelError when config and weights do not load or do not belong together.
         """
         self._options = options
         self._tile_px = tile_px
@@ -85,16 +87,16 @@ class Sam2Segmenter:
         return self._n_embeddings
 
     @property
-    def network(self) -> Any:
-        """The SAM2Base module, in evaluation mode on its device."""
+    def network(self) -> Module:
+        """SAM2Base in evaluation mode, on its device."""
         return self._model
 
     def embed(self, image: TileImage) -> Embedding:
-        """One image encoding. Raises ModelError when the device fails."""
+        """Encode a tile. Raises ModelError when the device fails."""
         return self.embed_many([image])[0]
 
     def embed_many(self, images: Sequence[TileImage]) -> list[Embedding]:
-        """One image encoding per tile, in one call where the tiles' squares agree."""
+        """Encode several tiles, in one call where their squares agree. Raises ModelError."""
         squares = [max(self._tile_px, *image.rgb.shape[:2]) for image in images]
         made: dict[int, Embedding] = {}
         for square_px in sorted(set(squares)):
@@ -113,7 +115,10 @@ class Sam2Segmenter:
         return [made[i] for i in range(len(images))]
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
-        """One mask per prompt that has a valid pixel above the threshold, in prompt order. Raises ModelError."""
+        """Decode prompts: one mask each, in order, without those that have no valid pixel above the threshold.
+
+        Raises ModelError.
+        """
         groups: dict[int, list[int]] = {}
         for index, prompt in enumerate(prompts):
             groups.setdefault(n_tokens(prompt), []).append(index)
@@ -127,7 +132,7 @@ class Sam2Segmenter:
     def _decode_or_halve(
         self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]
     ) -> list[MaskCrop]:
-        """One batch; where memory runs out, in two halves. Raises ModelError when these fail too."""
+        """Decode one batch, in two halves when memory runs out. Raises ModelError when these fail too."""
         try:
             return self._decode(embedding, prompts, chosen)
         except RuntimeError as error:
@@ -169,11 +174,12 @@ class Sam2Segmenter:
     def _decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]
     ) -> list[MaskCrop]:
-        """Raises RuntimeError, as torch does."""
+        """Decode one batch. Raises RuntimeError, as torch does."""
         import torch
 
         model = self._model
         features = embedding.features
+        assert isinstance(features, Sam2Features), "an embedding belongs to the segmenter that made it"
         with torch.inference_mode(), autocast(self._device, self._options.dtype):
             scale = model.image_size / embedding.square_px
             points = prompt_tensors([prompts[i] for i in chosen], scale, self._device)
@@ -192,23 +198,23 @@ class Sam2Segmenter:
             logits[:, 0].float(), self._options.mask_threshold, embedding.valid, embedding.square_px
         )
         return [
-            MaskCrop(row0=crop[0], col0=crop[1], mask=crop[2], score=float(score), prompt_index=index)
+            MaskCrop(row0=crop.row0, col0=crop.col0, mask=crop.mask, score=float(score), prompt_index=index)
             for index, crop, score in zip(chosen, crops, scores, strict=True)
             if crop is not None
         ]
 
 
 def find_device(wanted: str) -> str:
-    """The torch device of `Sam2Options.device`. Raises ModelError for a GPU that this machine has not;
-    imports torch, starts no CUDA.
+    """Find the torch device of `Sam2Options.device`. Raises ModelError for a GPU that is not there.
+
+    Imports torch; only `auto` may start CUDA.
     """
     import torch
 
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    n_gpus = (
-        torch.cuda.device_count()
-    )  # asks the driver's library, not CUDA: an engine may still be forked from this process
+    # The count comes from the driver's library, not from CUDA: an engine may still be forked from here.
+    n_gpus = torch.cuda.device_count()
     number = wanted.removeprefix("cuda").removeprefix(":") or "0"
     if wanted.startswith("cuda") and not (number.isdecimal() and int(number) < n_gpus):
         came = f"{n_gpus} GPU{'s' * (n_gpus != 1)} that torch {torch.__version__} can use"

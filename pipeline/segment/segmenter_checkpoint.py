@@ -1,12 +1,11 @@
-"""Look at a checkpoint without loading it: does it exist, and do its tensors belong to the config?
+"""Whether a SAM2 checkpoint exists and belongs to its config, found without loading it.
 
-1. `read_shapes` takes names (and, for safetensors, shapes) from a file's header. A .pt file is a zip with a
-   pickle; its strings are listed with `pickletools`, which reads opcodes and never runs them.
-2. `check_sam2` compares a few of them with the YAML: the parts of a SAM2, the width and the depth of its
-   encoder, and the tensors of its memory that SAM2.1 has and SAM2.0 has not (their encoders are alike).
+1. `read_shapes` takes the tensors' names from a file's header, and for safetensors their shapes. A .pt file
+   is a zip with a pickle; `pickletools` lists its strings and runs nothing.
+2. `check_sam2` compares them with the YAML: the parts of a SAM2, width and depth of its encoder, and the
+   memory tensors that SAM2.1 has and SAM2.0 lacks (their encoders are alike).
 
-Everything here takes milliseconds and imports neither torch nor sam2, so bad input fails before any model is
-loaded.
+This takes milliseconds and imports neither torch nor sam2, so bad input fails before a model is loaded.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ SWITCHED = {
     "no_obj_embed_spatial": "no_obj_embed_spatial",
     "proj_tpos_enc_in_obj_ptrs": "obj_ptr_tpos_proj.weight",
 }
-"""Switch of the YAML's `model` -> tensor that a model has with it alone. SAM2.1 sets both, SAM2.0 neither."""
+"""Switch of the YAML's `model` -> tensor that only a model with that switch has. SAM2.1 sets both, SAM2.0
+neither.
+"""
 
 
 def check_sam2(options: Sam2Options) -> None:
-    """Raises InputError naming the checkpoint and the remedy when it is missing, unreadable or of another
-    architecture.
-    """
+    """Check that the checkpoint is there, readable and of the config's architecture. Raises InputError."""
     try:
         config = resolve_config(options.config, options.checkpoint)
         if is_hub_weights(options.checkpoint):
@@ -79,9 +78,7 @@ def _check_hub(hub_id: str) -> None:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...] | None]:
-    """Tensor name -> shape, None where the header does not say. Raises InputError when the file is no weights
-    file.
-    """
+    """Read tensor name -> shape. None: the header does not say. Raises InputError for another kind of file."""
     try:
         if path.suffix == ".safetensors":
             from safetensors import safe_open
@@ -122,7 +119,8 @@ def _check_version(
             version = "SAM2.1" if has else "SAM2.0"
             says = f"sets {switch}" if wanted else f"does not set {switch}"
             raise _other_architecture(
-                f"{path} has {'a' if has else 'no'} tensor {tensor}, as weights of {version} do, but {config} {says}"
+                f"{path} has {'a' if has else 'no'} tensor {tensor}, as weights of {version} do, "
+                f"but {config} {says}"
             )
 
 
@@ -135,7 +133,7 @@ def _other_architecture(came: str) -> InputError:
 
 
 def _model_node(config: Path) -> Mapping[str, Any]:
-    """The YAML's `model`, of which `image_encoder.trunk` is known to be a mapping. Raises InputError."""
+    """Read the YAML's `model`; its `image_encoder.trunk` is then known to be a mapping. Raises InputError."""
     from omegaconf import OmegaConf
 
     try:

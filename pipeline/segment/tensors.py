@@ -1,48 +1,62 @@
-"""What encoder and decoder do to arrays on the device: normalisation, padding, prompts as tensors, cropped
-masks.
+"""What happens to arrays around SAM2's encoder and decoder, on the device.
 
-1. `square_pixels` turns uint8 tiles into the model's input: padded to a square, resized, normalised, all on
-   the device.
-2. `prompt_tensors` writes a prompt as SAM2 does: box corners as points with labels 2 and 3, before the
-   clicks.
-3. `crop_masks` enlarges low-resolution logits only inside the rows and columns that can hold object pixels,
-   thresholds, removes invalid pixels, and cuts each mask to its bounding box before it leaves the device.
+1. `square_pixels` turns uint8 tiles into the model's input: padded to a square, resized, normalised.
+2. `prompt_tensors` writes prompts as SAM2 does: the corners of a box are points with labels 2 and 3, before
+   the clicks.
+3. `crop_masks` turns low-resolution logits into masks. It enlarges only the rows and columns that can hold
+   object pixels, and cuts each mask to its bounding box.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.schema import Prompt
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 PIXEL_MEAN: Final = (0.485, 0.456, 0.406)
 PIXEL_STD: Final = (0.229, 0.224, 0.225)
 """ImageNet statistics of pixels in 0..1, as in `sam2.utils.transforms.SAM2Transforms`."""
 
 
-def autocast(device: str, dtype: str) -> AbstractContextManager[Any]:
-    """Mixed precision on the device, or nothing for float32."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CroppedMask:
+    """A mask cut to its bounding box."""
+
+    row0: int
+    """Top row of the crop in the tile's read window."""
+    col0: int
+    mask: NDArray[np.bool_]
+    """(h, w); True = object."""
+
+
+def autocast(device: str, dtype: str) -> AbstractContextManager[object]:
+    """Context of mixed precision on the device; one that does nothing for float32."""
     import torch
 
     if dtype == "float32":
         return nullcontext()
-    mixed: AbstractContextManager[Any] = torch.autocast(
+    mixed: AbstractContextManager[object] = torch.autocast(
         torch.device(device).type, dtype=getattr(torch, dtype)
     )
     return mixed
 
 
-def square_pixels(rgb_u8: list[NDArray[np.uint8]], *, square_px: int, image_px: int, device: str) -> Any:
-    """(B, 3, image_px, image_px) float32, normalised, from tiles (h, w, 3) of at most square_px a side.
+def square_pixels(rgb_u8: list[NDArray[np.uint8]], *, square_px: int, image_px: int, device: str) -> Tensor:
+    """Make the model's input (B, 3, image_px, image_px), float32 and normalised.
 
-    Tiles smaller than the square (they touch the grid's border) repeat their last row and column to the right
-    and below: scale stays that of all other tiles and no artificial edge appears. SAM2 itself squashes a tile
-    to a square; for a square tile of square_px both are the same.
+    `rgb_u8`: tiles (h, w, 3) of at most square_px a side. A smaller tile touches the grid's border; its last
+    row and column are repeated to the right and below, so its scale is that of all other tiles and no
+    artificial edge appears. SAM2 itself squashes a tile to a square; for a tile of square_px both are the
+    same.
     """
     import torch
     from torch.nn import functional
@@ -64,12 +78,16 @@ def square_pixels(rgb_u8: list[NDArray[np.uint8]], *, square_px: int, image_px: 
 
 
 def n_tokens(prompt: Prompt) -> int:
-    """Points that a prompt becomes: two for a box, one per click."""
+    """Number of points that a prompt becomes: two for a box, one per click."""
     return (2 if prompt.box_xyxy is not None else 0) + len(prompt.points_xy)
 
 
-def prompt_tensors(prompts: Sequence[Prompt], scale: float, device: str) -> tuple[Any, Any]:
-    """(coordinates (N, K, 2) float32 in model pixels, labels (N, K) int32) of prompts that all have K tokens."""
+def prompt_tensors(prompts: Sequence[Prompt], scale: float, device: str) -> tuple[Tensor, Tensor]:
+    """Write N prompts of K tokens each as coordinates and labels.
+
+    Coordinates are (N, K, 2) float32 in model pixels (x, y): the prompts' times `scale`. Labels are (N, K)
+    int32: 2 and 3 for box corners, 1 and 0 for clicks.
+    """
     import torch
 
     coords = []
@@ -86,25 +104,29 @@ def prompt_tensors(prompts: Sequence[Prompt], scale: float, device: str) -> tupl
 
 
 def crop_masks(
-    logits: Any, threshold: float, valid: NDArray[np.bool_], square_px: int
-) -> list[tuple[int, int, NDArray[np.bool_]] | None]:
-    """(row0, col0, mask (h, w)) of each of N low-resolution logit maps, None where no valid pixel is above
-    the threshold.
+    logits: Tensor, threshold: float, valid: NDArray[np.bool_], square_px: int
+) -> list[CroppedMask | None]:
+    """Turn N low-resolution logit maps into masks. None: no valid pixel is above the threshold.
 
-    logits: (N, L, L) float32 covering the square of square_px pixels at the tile's top left; valid: (H, W) of
-    the tile. Equal to bilinear enlargement (align_corners=False) of the whole map, `> threshold`, `& valid`,
-    cut to its bounding box. A pixel is above the threshold only where one of the four logits around it is, so
-    only the cells from the first to the last such row and column, grown by one, are enlarged.
+    The result is that of a bilinear enlargement of the whole map (align_corners=False), `> threshold`,
+    `& valid`, cut to its bounding box. A pixel is above the threshold only where one of the four logits around
+    it is; so only the cells from the first to the last such row and column, grown by one, are enlarged.
+
+    Args:
+        logits: (N, L, L) float32, covering the square of square_px pixels at the tile's top left.
+        threshold: logits above it are object.
+        valid: (H, W) of the tile; True = imagery.
+        square_px: side of that square in pixels.
     """
     above = logits > threshold
     n, side, _ = logits.shape
     rows = above.any(2)
     cols = above.any(1)
     spans = _spans(rows, side), _spans(cols, side)
-    # one small copy tells the host where every mask of the batch lies
+    # One small copy tells the host where every mask of the batch lies.
     bounds = [[(int(first), int(last)) for first, last in span.cpu().numpy()] for span in spans]
     height, width = valid.shape
-    crops: list[tuple[int, int, NDArray[np.bool_]] | None] = []
+    crops: list[CroppedMask | None] = []
     for i in range(n):
         row0, row1 = _pixel_range(*bounds[0][i], side, square_px, height)
         col0, col1 = _pixel_range(*bounds[1][i], side, square_px, width)
@@ -113,12 +135,12 @@ def crop_masks(
             continue
         fine = _enlarge(_enlarge(logits[i], row0, row1, square_px).T, col0, col1, square_px).T
         mask = (fine > threshold).cpu().numpy() & valid[row0:row1, col0:col1]
-        crops.append(_trimmed(mask, row0, col0))
+        crops.append(trimmed(mask, row0, col0))
     return crops
 
 
-def _spans(hit: Any, side: int) -> Any:
-    """(N, 2) first and last True along axis 1 of (N, side); first > last where there is none."""
+def _spans(hit: Tensor, side: int) -> Tensor:
+    """Find (N, 2), the first and last True along axis 1 of (N, side); first > last where there is none."""
     import torch
 
     index = torch.arange(side, device=hit.device)
@@ -128,7 +150,7 @@ def _spans(hit: Any, side: int) -> Any:
 
 
 def _pixel_range(first: int, last: int, side: int, square_px: int, limit: int) -> tuple[int, int]:
-    """Pixels [start, stop) whose interpolation reads one of the cells first..last, clipped to the tile."""
+    """Find the pixels [start, stop) of the tile whose interpolation reads one of the cells first..last."""
     if first > last:
         return 0, 0
     cell_px = square_px / side
@@ -137,25 +159,24 @@ def _pixel_range(first: int, last: int, side: int, square_px: int, limit: int) -
     return start, stop
 
 
-def _enlarge(values: Any, start: int, stop: int, square_px: int) -> Any:
-    """Pixels [start, stop) of the linear enlargement of axis 0 of (L, M) to square_px, align_corners=False."""
+def _enlarge(values: Tensor, start: int, stop: int, square_px: int) -> Tensor:
+    """Enlarge axis 0 of (L, M) linearly to square_px (align_corners=False); return pixels [start, stop)."""
     import torch
 
     side = values.shape[0]
-    at = (torch.arange(start, stop, device=values.device, dtype=torch.float32) + 0.5) * (
-        side / square_px
-    ) - 0.5
-    at = at.clamp(min=0)
+    centres = torch.arange(start, stop, device=values.device, dtype=torch.float32) + 0.5
+    at = (centres * (side / square_px) - 0.5).clamp(min=0)
     low = at.long().clamp(max=side - 1)
     high = (low + 1).clamp(max=side - 1)
     share = (at - low)[:, None]
     return values[low] * (1 - share) + values[high] * share
 
 
-def _trimmed(mask: NDArray[np.bool_], row0: int, col0: int) -> tuple[int, int, NDArray[np.bool_]] | None:
+def trimmed(mask: NDArray[np.bool_], row0: int, col0: int) -> CroppedMask | None:
+    """Cut a mask (h, w), whose first pixel is (row0, col0) of the tile, to its bounding box. None: no pixel."""
     rows = np.flatnonzero(mask.any(axis=1))
     cols = np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
         return None
     crop = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    return row0 + int(rows[0]), col0 + int(cols[0]), np.ascontiguousarray(crop)
+    return CroppedMask(row0=row0 + int(rows[0]), col0=col0 + int(cols[0]), mask=np.ascontiguousarray(crop))

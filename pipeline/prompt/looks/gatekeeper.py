@@ -1,8 +1,8 @@
-"""Between gate and prompter: who is asked about a tile, and what the answers say about the gate.
+"""Between gate and prompter: which queries the prompter is asked about a tile.
 
-1. `look_at_block` takes the one look of mode `parent`; mode `tile` looks when the tile's turn has come.
-2. `examine` asks the prompter those queries that passed, and of the rejected ones those in the audit's
-   sample; the others are EMPTY(gate). Every answer carries the gate's probability.
+1. `look_at_block` takes the one look of mode `parent`. Mode `tile` looks when the tile's turn has come.
+2. `examine` asks the prompter the queries that passed, and those rejected ones that the audit's sample holds.
+   The others are EMPTY(gate). Every answer carries the gate's probability.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pipeline.prompt.prompter import Prompter
 from pipeline.schema import BlockImage, Reason, TileImage, TileLattice, TilePrompts, TileSpec, TileStatus
 
 Probabilities = Sequence[float | None]
+"""Per query, in order; None: not judged."""
 
 
 class Gatekeeper:
@@ -28,9 +29,7 @@ class Gatekeeper:
     async def look_at_block(
         self, image: BlockImage, lattice: TileLattice, tiles: Sequence[TileSpec]
     ) -> Probabilities | None:
-        """Mode `parent`: the probabilities of all `tiles`, per query. None: every tile is looked at for
-        itself, or none is left.
-        """
+        """Judge all `tiles` of a block at once. None: the mode is not `parent`, or there are no tiles."""
         if self._options.mode != "parent" or not tiles:
             return None
         return await self._gate.look(parent_look(image, lattice, tiles), self._queries)
@@ -38,7 +37,7 @@ class Gatekeeper:
     async def examine(
         self, prompter: Prompter, image: TileImage, shared: Probabilities | None
     ) -> list[TilePrompts]:
-        """One answer per query, in order. `shared`: what `look_at_block` gave for this tile's block."""
+        """Answer every query, in order. `shared`: what `look_at_block` gave for this tile's block."""
         probabilities = await self._gate.look(tile_look(image), self._queries) if shared is None else shared
         tile_id = image.tile.tile_id
         rejected = [p is not None and p < self._options.threshold for p in probabilities]

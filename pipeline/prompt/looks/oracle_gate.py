@@ -1,10 +1,9 @@
-"""The truth as a gate: is any object of the label raster visible in the tiles of a look?
+"""The truth as a gate: whether any object of the label raster is visible in the tiles of a look.
 
-Without noise the probability is 1 or 0. With noise its log-odds are normal, around +m where something is
-visible and -m where not (m = 3 for mild, 1.5 for strong, standard deviation 1), drawn from a hash of seed,
-look and query. So the share of present looks that pass a threshold t is known beforehand: Phi(m - logit
-t); a calibration that measures anything else is wrong. It answers every query alike, as the oracle
-prompter does, with draws of their own.
+Without noise the probability is 1 or 0. With noise its log-odds are normal with standard deviation 1: around
++m where something is visible, around -m elsewhere (m = 3 for mild noise, 1.5 for strong). They are drawn from
+a hash of seed, look and query. So the share of present looks that pass a threshold t is known beforehand,
+Phi(m - logit t), and a calibration must measure just that.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ MARGINS = {"mild": 3.0, "strong": 1.5}
 
 
 class OracleGate:
-    """A `Gate` that reads an aligned label raster."""
+    """A `Gate` that reads an aligned label raster. It does not read the query, apart from the noise."""
 
     def __init__(self, model: str, grid: RunGrid) -> None:
         """`model` is `oracle:PATH[?noise=...&seed=...]`. Raises InputError as the oracle prompter does."""
@@ -34,7 +33,7 @@ class OracleGate:
         self._truth = OracleTruth.on_grid(OracleSpec(labels_href=spec.labels_href), grid)
 
     async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
-        """The same truth for every query; None for all when the raster cannot be read."""
+        """Judge by what is visible; all None when the raster cannot be read."""
         try:
             visible = any(self._truth.tile(tile).n_objects for tile in look.tiles)
         except SourceError:
@@ -48,6 +47,6 @@ class OracleGate:
 
 
 def _normal(text: str) -> float:
-    """A standard normal number that belongs to a text."""
+    """Draw a standard normal number from the hash of a text."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return NormalDist().inv_cdf((int.from_bytes(digest, "big") + 0.5) / 2.0**64)

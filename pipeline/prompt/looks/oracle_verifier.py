@@ -1,8 +1,7 @@
-"""The truth as a verifier: how well does a mask fit the true object that it fits best?
+"""The truth as a verifier: how well a mask fits the true object that it fits best.
 
-The probability is that intersection over union, measured on the valid pixels of the tile, against the label
-raster without noise. A mask of the exact object gets 1; masks that an oracle prompter's noise shifted, merged
-or split get less. It answers every query alike.
+The probability is the intersection over union with that object, on the valid pixels of the tile and without
+noise. A mask of the exact object gets 1; one that noise shifted, merged or split gets less.
 """
 
 from __future__ import annotations
@@ -17,16 +16,14 @@ from pipeline.world.oracle import OracleSpec, OracleTruth, parse_oracle
 
 
 class OracleVerifier:
-    """A `Verifier` that reads an aligned label raster."""
+    """A `Verifier` that reads an aligned label raster. It does not read the query."""
 
     def __init__(self, model: str, grid: RunGrid) -> None:
-        """`model` is `oracle:PATH[?...]`; its noise is not used. Raises InputError as the oracle prompter
-        does.
-        """
+        """`model` is `oracle:PATH[?...]`; its noise is not used. Raises InputError as the oracle prompter does."""
         self._truth = OracleTruth.on_grid(OracleSpec(labels_href=parse_oracle(model).labels_href), grid)
 
-    async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
-        """Best IoU per mask; None for all when the raster cannot be read."""
+    async def verify(self, image: TileImage, _query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
+        """Best intersection over union per mask, in order; all None when the raster cannot be read."""
         try:
             labels = np.where(image.valid, self._truth.tile(image.tile).labels, 0)
         except SourceError:
@@ -42,4 +39,4 @@ class OracleVerifier:
         return best
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: the raster is closed with the object."""

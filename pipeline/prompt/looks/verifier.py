@@ -1,21 +1,19 @@
 """The verifier: a second look at each mask, off by default. It may reject a mask; it never changes one.
 
-1. `crop_around` cuts a square out of the tile: the mask's bounding box with a margin, never smaller than a
-   share of the tile, so that a small object keeps the surroundings (and a scale near the one) that the
-   checkpoint knows, shifted to lie in the tile.
+1. `crop_around` cuts a square out of the tile: the mask's bounding box with a margin. It is never smaller
+   than a share of the tile, so a small object keeps surroundings and a scale that the checkpoint knows.
 2. A `Verifier` gives every mask the probability that the crop shows what was asked for. Below the threshold
-   the mask is rejected (`judge`). The probability of every mask is recorded beside its prompt, so a rejected
-   mask is in the block record: prompt, box and probability. A tile whose masks were all rejected is
-   EMPTY(verifier).
-3. `LooksAt` takes the looks at many answers together, for the main job and for evaluations alike.
+   the mask is rejected (`judge`). The probability of every mask is recorded beside its prompt, rejected ones
+   included. A tile whose masks were all rejected is EMPTY(verifier).
+3. `LooksAt` takes the looks at many answers together, for runs and evaluations alike.
 4. A look that fails rejects nothing.
 
-An object of several tiles is looked at once per tile; its row has the probability of the piece that also gave
-label, box and rationale. All pieces that are left passed the threshold.
+An object of several tiles is looked at once per tile. Its row has the probability of the piece that also gave
+label, box and rationale; all pieces that are left passed the threshold.
 
 A language model sees the crop, not the outline: a wrong mask beside a right object passes. The looks are
-taken where masks are made; on Ray that process loads an engine of its own
-(`VerifierOptions.gpu_memory_utilization`), while the local runner shares the prompter's.
+taken where masks are made. On Ray that process loads an engine of its own
+(`VerifierOptions.gpu_memory_utilization`); the local runner shares the prompter's.
 """
 
 from __future__ import annotations
@@ -61,8 +59,8 @@ class VerifierOptions:
     def on(self) -> bool:
         return self.mode != "off"
 
-    def result_parameters(self) -> dict[str, Any]:
-        """All of it that can change a result, for a fingerprint."""
+    def result_parameters(self) -> dict[str, object]:
+        """Every option that can change a result, for a fingerprint."""
         return asdict(replace(self, gpu_memory_utilization=None))
 
 
@@ -78,18 +76,18 @@ class Verifier(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back what the verifier itself loaded. May be called twice."""
+        """Give back what the verifier itself loaded. May be called twice."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrawnMasks:
-    """What the answer to one query about one tile became; no masks where there is nothing to look at."""
+    """The masks that were drawn for the answer to one query about one tile; there may be none."""
 
     image: TileImage
     query: str
     n_prompts: int
-    """Of the answer; a mask's `prompt_index` is below it."""
+    """Prompts of the answer; a mask's `prompt_index` is below it."""
     masks: Sequence[MaskCrop]
 
 
@@ -99,13 +97,11 @@ class Judged:
 
     kept: tuple[MaskCrop, ...]
     verified: tuple[float | None, ...]
-    """Per prompt, the probability that its mask is right (None: no mask, or not judged); empty where there
-    was no mask.
-    """
+    """Per prompt, the probability that its mask is right. None: no mask, or not judged. Empty without masks."""
 
 
 def judge(drawn: DrawnMasks, probabilities: Sequence[float | None], threshold: float) -> Judged:
-    """The masks that pass. `probabilities`: one per mask, in order; a mask without one passes."""
+    """Keep the masks that pass. `probabilities`: one per mask, in order; a mask that has None passes."""
     if not drawn.masks:
         return Judged(kept=(), verified=())
     by_prompt = {mask.prompt_index: p for mask, p in zip(drawn.masks, probabilities, strict=True)}
@@ -117,7 +113,7 @@ def judge(drawn: DrawnMasks, probabilities: Sequence[float | None], threshold: f
 
 @dataclass(frozen=True, kw_only=True)
 class LooksAt:
-    """A verifier, and how this process runs what is asynchronous."""
+    """A verifier, and how this process awaits it."""
 
     verifier: Verifier
     run: Callable[[Coroutine[Any, Any, list[list[float | None]]]], list[list[float | None]]]
@@ -138,8 +134,9 @@ class LooksAt:
 
 
 def crop_around(mask: MaskCrop, shape_hw: tuple[int, int], options: VerifierOptions) -> Window:
-    """The part of a tile of `shape_hw` pixels to look at for a mask: a square, cut to the tile where it is
-    larger, in tile pixels.
+    """The part of a tile to look at for a mask: a square, cut off where the tile ends.
+
+    `shape_hw` is the tile's (height, width) in pixels; the window is in pixels of the tile.
     """
     height, width = mask.mask.shape
     side = max(round(max(height, width) * (1 + 2 * options.pad)), round(min(shape_hw) * options.min_side), 1)

@@ -1,8 +1,8 @@
-"""From the checkpoint's frame to the tile's read window and back: one scale per axis, nothing else.
+"""From the checkpoint's frame to the tile's read window and back: one scale per axis.
 
 A reply speaks of an image of `frame_wh` = (w, h) units; the tile's read window has W x H pixels. The image
-was squashed, so x * W / w and y * H / h map pixel edges to pixel edges: 0 to 0 and w to W. No rounding: SAM
-takes fractions of a pixel.
+was squashed, so x * W / w and y * H / h map pixel edges to pixel edges. Nothing is rounded: SAM takes
+fractions of a pixel.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pipeline.schema import Prompt
 def to_window(
     items: Sequence[ReplyItem], frame_wh: tuple[float, float], window_hw: tuple[int, int]
 ) -> tuple[Prompt, ...]:
-    """Items in the frame -> prompts in pixel edges of the read window, in order. What lies inside the frame
-    lies inside the window.
+    """Turn items in the frame into prompts in pixel edges of the read window, in order.
+
+    What lies inside the frame lies inside the window.
 
     Args:
         items: in units of the frame; inside it from `parse_reply`, anywhere from `parse_released`.
@@ -41,9 +42,7 @@ def to_window(
 def to_frame(
     prompts: Sequence[Prompt], frame_wh: tuple[float, float], window_hw: tuple[int, int]
 ) -> tuple[ReplyItem, ...]:
-    """The way back: what a checkpoint would have to say to give these prompts. Used to render training
-    replies.
-    """
+    """Turn prompts back into the items that a checkpoint would have to say. Training replies are made so."""
     height, width = window_hw
 
     def scaled(x: float, y: float) -> tuple[float, float]:

@@ -1,20 +1,18 @@
-"""A model's reply -> items in the checkpoint's frame, an explicit "nothing here", or malformed. Never raises.
+"""From a model's reply to items in the checkpoint's frame, an explicit "nothing here", or malformed.
 
-1. `split_reply` (reply_text.py, like step 2) sets the thinking apart and yields the places where the answer
-   may stand: the `<answer>` blocks in order, else the whole text; inside each the code fences, then the whole
-   of it.
-2. `read_values` turns one place into items. Whole JSON values first, the longest valid prefix of the text;
-   from where that fails each `{...}` stands alone and is decoded by itself, then by the json_repair library.
-   A bad item costs itself only.
-3. `read_item` checks one item: finite numbers, corners put in order, box clamped to the frame and not
-   degenerate, points inside the box (a point outside it is dropped, the box stays).
+1. `split_reply` (reply_text.py, like step 2) sets the thinking apart and names the places where the answer
+   may stand.
+2. `read_values` turns one place into items. Whole JSON values come first. From where that fails each `{...}`
+   is decoded alone, if need be by the json_repair library: a bad item costs only itself.
+3. `read_item` checks one item. Its numbers are finite, its corners are put in order, its box is clamped to
+   the frame and has an area. A point outside the box is dropped, and the box stays.
 4. Duplicates go: of two boxes whose IoU is above `nms_iou` the larger stays, as in the authors' evaluation.
 5. The first place that gives items, or an explicit `[]`, decides. Anything else is malformed.
 
-Three outcomes, and they are never mixed: `items` non-empty; `absent` only for a written-out empty list;
-`malformed` for all else, a list whose items were all dropped included. The published parsers reject a whole
-answer for one bad item (Think2Seg-RS `parse_sam_json`; released_parser.py has it, to reproduce its figures)
-or read an unparsable answer as "absent" (VisionReasoner, RemoteReasoner); neither is done here.
+The three outcomes never mix: `items` non-empty, `absent` for a written-out empty list alone, `malformed` for
+all else, a list whose items were all dropped included. Published parsers reject a whole answer for one bad
+item (Think2Seg-RS; see released_parser.py) or read an unparsable answer as "absent" (VisionReasoner,
+RemoteReasoner). Neither is done here. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -33,20 +30,21 @@ MAX_REPLY_CHARS = 1_000_000
 """Text beyond this is not read (a reply of 8,000 tokens is about 30,000 characters)."""
 
 MAX_LABEL_CHARS = 200
+"""Longest label that is kept, in characters."""
 
 MIN_SIDE = 1.0
 """Shortest box side in units of the frame; anything thinner is degenerate."""
 
 Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplyItem:
-    """One object of a reply, in the profile's frame: 0 <= x <= frame width, 0 <= y <= frame height, x right,
-    y down.
+    """One object of a reply, in units of the profile's frame: x right, y down.
 
-    That is what `parse_reply` promises; released_parser.py gives the numbers as they were said, wherever they
-    lie.
+    From `parse_reply` it lies inside the frame. released_parser.py gives the numbers as they were said,
+    wherever they lie.
     """
 
     box_xyxy: Box | None
@@ -66,9 +64,7 @@ class ParsedReply:
     absent: bool = False
     malformed: bool = False
     n_dropped: int = 0
-    """Items that could not be used: not decodable, degenerate, outside the image, duplicate, beyond
-    `max_items`.
-    """
+    """Items that could not be used: undecodable, degenerate, outside the image, duplicate, or too many."""
     rationale: str = ""
     """The thinking, verbatim."""
     truncated: bool = False
@@ -78,9 +74,10 @@ class ParsedReply:
 
 
 def parse_reply(text: str, profile: Profile, *, finish_reason: str | None) -> ParsedReply:
-    """Reads one reply. `finish_reason` is the engine's: "stop", "length", or None when unknown. Never raises.
+    """Read one reply. Never raises.
 
-    Items come in the order of the reply, in the frame of `profile.frame_wh`.
+    Items come in the order of the reply, in the frame of `profile.frame_wh`. `finish_reason` is the engine's:
+    "stop", "length", or None when unknown.
     """
     hit_limit = finish_reason == "length"
     rationale, places = split_reply(text[:MAX_REPLY_CHARS])
@@ -124,7 +121,7 @@ def _read_place(
 
 
 def read_item(value: object, profile: Profile, log: ReplyLog) -> ReplyItem | None:
-    """One checked item, or None after counting it as dropped."""
+    """Check one item. None: it cannot be used, and `log` counts it as dropped."""
     settings = profile.parser
     if isinstance(value, list):
         value = {settings.box_keys[0]: value}
@@ -157,7 +154,7 @@ def read_item(value: object, profile: Profile, log: ReplyLog) -> ReplyItem | Non
     return ReplyItem(box_xyxy=box, points_xy=points, negative_xy=negative, label=label)
 
 
-def _first_of(value: Mapping[Any, Any], keys: tuple[str, ...]) -> Any:
+def _first_of(value: Mapping[object, object], keys: tuple[str, ...]) -> object:
     return next((value[key] for key in keys if value.get(key) is not None), None)
 
 
@@ -196,9 +193,7 @@ def _box(raw: object, frame_wh: tuple[float, float], log: ReplyLog) -> Box | Non
 
 
 def _points(raw: object, area: Box, n_points: int, log: ReplyLog) -> tuple[tuple[float, float], ...]:
-    """The points of one item that lie inside `area` (its box, or the frame), without repetition, at most
-    `n_points`.
-    """
+    """Points of one item inside `area` (its box, or the frame): without repetition, at most `n_points`."""
     if not isinstance(raw, list) or not raw:
         if raw is not None:
             log.note("an item's points are not a list of points")
@@ -230,7 +225,7 @@ def _label(value: object) -> str:
 def _without_duplicates(
     items: list[ReplyItem], nms_iou: float | None, log: ReplyLog
 ) -> tuple[ReplyItem, ...]:
-    """Larger boxes win over those they overlap by more than `nms_iou`; equal items count once. Order is kept."""
+    """Drop equal items, and boxes that a larger one overlaps by more than `nms_iou`. Order is kept."""
     unique = list(dict.fromkeys(items))
     kept = tuple(unique) if nms_iou is None else larger_boxes(unique, nms_iou)
     if len(kept) < len(items):
@@ -239,11 +234,10 @@ def _without_duplicates(
 
 
 def larger_boxes(items: Sequence[ReplyItem], nms_iou: float) -> tuple[ReplyItem, ...]:
-    """The items without those whose box a larger one overlaps by more than `nms_iou`; of equal sizes the
-    first stays. Order is kept.
+    """Leave out every item whose box a larger one overlaps by more than `nms_iou`. Order is kept.
 
-    Items without a box stay. Areas are signed: a box turned inside out on one axis ranks last and overlaps
-    nothing; nor does one with a number that is not finite.
+    Of equal sizes the first stays, and items without a box stay. Areas are signed: a box turned inside out on
+    one axis ranks last and overlaps nothing; nor does a box with a number that is not finite.
     """
     boxed = [n for n, item in enumerate(items) if item.box_xyxy is not None]
     if len(boxed) < 2:

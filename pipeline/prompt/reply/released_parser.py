@@ -1,25 +1,22 @@
-"""A reply as the released code of Think2Seg-RS reads it: all of it or nothing. With this rule its published
-figures were computed.
+"""A reply as the released code of Think2Seg-RS reads it: all of it or nothing.
 
-1. `released_items` takes the first `<answer>...</answer>`, else the whole text, thinking included, and in it
-   everything from the first `[` to the last `]`. That is decoded as JSON, else by the json_repair library,
-   and must be a list of objects.
-2. Every object needs a box or points. A box is a list of four of anything; points are exactly as many as the
+Its published figures were computed with this rule. The code is `parse_sam_json` (training rewards) and
+`parse_sam_json_test` (evaluation) of its reward module.
+
+1. `released_items` takes the first `<answer>...</answer>`, else the whole text, thinking included. What
+   stands from the first `[` to the last `]` is decoded as JSON, else by the json_repair library, and must be
+   a list of objects.
+2. Every object needs a box or points. A box is a list of four of anything. Points are exactly as many as the
    contract has, each a list of two that Python's `float` takes. One bad object refuses the whole reply.
-3. The released code has this twice. Its training rewards also require a json fence, and the points in every
-   object; its evaluation checks points only where they are given. `ReleasedRule.training` says which of the
-   two.
-4. `parse_released` is the evaluation's: an empty list is "nothing here"; of two boxes whose IoU is above 0.5
-   the larger stays. Nothing is clipped, put in order or dropped for where it lies: SAM is given a point
-   outside its box, a box outside the image.
-5. `PARSERS` names both ways to read a reply.
+3. The training rewards also require a json fence, and the points in every object; the evaluation checks
+   points only where they are given (`ReleasedRule.training`).
+4. `parse_released` is the evaluation's rule. An empty list is "nothing here"; of two boxes whose IoU is above
+   0.5 the larger stays. Nothing is clipped, put in order or dropped for where it lies: SAM may be given a
+   point outside its box, or a box outside the image.
 
-What passes their check and then fails in their call of SAM (a box of words, points that are null) loses them
-the whole sample, which scores as an unreadable reply does; it is malformed here. An item with a number that
-is not finite in 32 bits draws nothing in SAM, whose logits are then no numbers; it is left out here.
-
-Source: reference notes on the methods, section 2.1, and `parse_sam_json`, `parse_sam_json_test` of the
-released reward module.
+A box of words, or points that are null, pass that check and then fail in the call of SAM. That loses the
+whole sample, which scores like an unreadable reply; here the reply is malformed. An item with a number that
+is not finite in 32 bits draws nothing in SAM; here it is left out.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from pipeline.prompt.profile import Profile
 from pipeline.prompt.reply.parse import (
@@ -44,17 +41,20 @@ ParserName = Literal["robust", "think2seg"]
 """`robust`: parse.py, which keeps what can be used. `think2seg`: `parse_released`."""
 
 RELEASED_NMS_IOU = 0.5
+"""Of two boxes that overlap by more than this the larger stays."""
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FENCE = re.compile(r"```json(.*?)```", re.DOTALL)
 _LARGEST = 3.4e38
-"""About the largest 32-bit number, which is what SAM calculates in."""
+"""About the largest number of 32 bits, in which SAM calculates."""
 
 
 class ReplyParser(Protocol):
-    """Reads one reply; never raises. `finish_reason` is the engine's: "stop", "length", or None when unknown."""
+    """Reads one reply, and never raises."""
 
-    def __call__(self, text: str, profile: Profile, *, finish_reason: str | None) -> ParsedReply: ...
+    def __call__(self, text: str, profile: Profile, *, finish_reason: str | None) -> ParsedReply:
+        """Read `text`. `finish_reason` is the engine's: "stop", "length", or None when unknown."""
+        ...
 
 
 class RefusedReplyError(ValueError):
@@ -63,7 +63,7 @@ class RefusedReplyError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleasedRule:
-    """Which of the released parsers, for which contract."""
+    """Which of the two released parsers, and the contract that it holds a reply to."""
 
     box_key: str
     points_key: str
@@ -72,13 +72,14 @@ class ReleasedRule:
     """Points of every item; 0: it has none."""
     n_negative: int
     training: bool = False
-    """The parser of the training rewards: `n_points` and `n_negative` hold for every item."""
+    """True: the training rewards' parser, for which `n_points` and `n_negative` hold for every item."""
     needs_fence: bool = False
 
 
 def released_rule(profile: Profile, *, training: bool = False) -> ReleasedRule:
-    """The rule for the profile's contract. The training parser requires a fence where the profile's own
-    example has one.
+    """The rule for a profile's contract.
+
+    The training parser requires a fence when the profile's own example has one.
     """
     settings = profile.parser
     return ReleasedRule(
@@ -92,8 +93,8 @@ def released_rule(profile: Profile, *, training: bool = False) -> ReleasedRule:
     )
 
 
-def released_items(text: str, rule: ReleasedRule) -> list[Mapping[Any, Any]]:
-    """The checked objects of a reply, in order, as they were decoded. Raises RefusedReplyError."""
+def released_items(text: str, rule: ReleasedRule) -> list[Mapping[str, object]]:
+    """Objects of a reply that pass the check, in order, as they were decoded. Raises RefusedReplyError."""
     found = _ANSWER.search(text)
     body = found.group(1) if found else text
     if rule.needs_fence:
@@ -119,16 +120,15 @@ def released_items(text: str, rule: ReleasedRule) -> list[Mapping[Any, Any]]:
 
 
 def parse_released(text: str, profile: Profile, *, finish_reason: str | None) -> ParsedReply:
-    """Reads one reply as the released evaluation does; see the module's story. Never raises.
+    """Read one reply as the released evaluation does. Never raises.
 
-    Items come in the order of the reply, in the frame of `profile.frame_wh`, wherever they lie in it or
-    beyond it.
+    Items come in the order of the reply, in units of the frame (`profile.frame_wh`), inside it or not.
     """
     return parse_by(released_rule(profile), text, finish_reason=finish_reason)
 
 
 def parse_by(rule: ReleasedRule, text: str, *, finish_reason: str | None) -> ParsedReply:
-    """`parse_released` by one of the two released rules."""
+    """Read one reply by one of the two released rules. Never raises."""
     text = text[:MAX_REPLY_CHARS]
     rationale = split_reply(text)[0]
     truncated = finish_reason == "length"
@@ -169,8 +169,9 @@ def _fault(item: object, rule: ReleasedRule) -> str:
 
 
 def _are_points(value: object, count: int) -> bool:
-    """`count` pairs that `float` takes, words with a number in them included; for 0 only a missing or null
-    value.
+    """Whether a value is `count` pairs that `float` takes, text with a number in it included.
+
+    For a count of 0 the value must be missing or null.
     """
     if count == 0 or not isinstance(value, list):
         return count == 0 and value is None
@@ -186,22 +187,22 @@ def _is_list(value: object, length: int) -> bool:
     return isinstance(value, list) and len(value) == length
 
 
-def _read(item: Mapping[Any, Any], rule: ReleasedRule) -> ReplyItem:
-    """A checked item as numbers. Raises RefusedReplyError where the released code's call of SAM fails."""
+def _read(item: Mapping[str, object], rule: ReleasedRule) -> ReplyItem:
+    """Turn a checked item into numbers. Raises RefusedReplyError where the released call of SAM fails."""
     box: Box | None = None
     if rule.box_key in item:
-        x0, y0, x1, y1 = (_number(value) for value in item[rule.box_key])
+        x0, y0, x1, y1 = (_number(value) for value in cast("list[object]", item[rule.box_key]))
         box = x0, y0, x1, y1
     points, negative = (_points(item, key) for key in (rule.points_key, rule.negative_key))
     return ReplyItem(box_xyxy=box, points_xy=points, negative_xy=negative)
 
 
-def _points(item: Mapping[Any, Any], key: str) -> tuple[tuple[float, float], ...]:
+def _points(item: Mapping[str, object], key: str) -> tuple[tuple[float, float], ...]:
     if key not in item:
         return ()
     if item[key] is None:
         raise RefusedReplyError(f"`{key}` is null, which passes the check and fails in SAM")
-    return tuple((_number(x), _number(y)) for x, y in item[key])
+    return tuple((_number(x), _number(y)) for x, y in cast("list[list[object]]", item[key]))
 
 
 def _number(value: object) -> float:
@@ -221,3 +222,4 @@ def _is_finite(item: ReplyItem) -> bool:
 
 
 PARSERS: Mapping[ParserName, ReplyParser] = {"robust": parse_reply, "think2seg": parse_released}
+"""The two ways to read a reply."""

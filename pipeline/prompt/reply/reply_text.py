@@ -1,8 +1,7 @@
-"""Steps 1 and 2 of reading a reply (the story is in parse.py): where the answer stands, and what raw items it
-holds.
+"""Steps 1 and 2 of reading a reply (parse.py): where the answer stands, and which raw items it holds.
 
-Nothing here judges an item; `read_values` yields whatever could be decoded, and None for what could not, so
-that the caller counts it.
+Nothing here judges an item. `read_values` yields whatever could be decoded, and None for what could not, so
+that the caller can count it.
 """
 
 from __future__ import annotations
@@ -30,9 +29,7 @@ _WIDE = str.maketrans(
     "，：；、［］【】｛｝" + "“”„‟＂「」" + "‘’＇" + "－−．０１２３４５６７８９",
     ",:,,[][]{}" + '"' * 7 + "'" * 3 + "--.0123456789",
 )
-"""Chinese and other wide punctuation and digits, as they come from bilingual checkpoints, to their ASCII
-meaning.
-"""
+"""Wide punctuation and digits, as bilingual checkpoints write them, to their ASCII meaning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +38,9 @@ class AnswerPlace:
 
     text: str
     marked: bool
-    """Stood in an `<answer>` block or a fence, so prose around an empty list does not make it doubtful."""
+    """It stood in an `<answer>` block or a fence, so prose around an empty list does not make it doubtful."""
     fenced: bool
+    """It stood in a code fence."""
 
 
 class ReplyLog:
@@ -68,10 +66,11 @@ class ReplyLog:
 
 
 def split_reply(text: str) -> tuple[str, list[AnswerPlace]]:
-    """The thinking, and the places where the answer may stand, most likely first.
+    """Split a reply into the thinking and the places where the answer may stand, most likely first.
 
-    A thinking block that never closes swallows what follows, except an `<answer>` or a code fence; one that
-    was opened by the chat template starts with the reply.
+    The places are the `<answer>` blocks in order, else the whole text; inside each the code fences, then all
+    of it. A thinking block that never closes swallows what follows, except an `<answer>` or a code fence. One
+    that the chat template opened starts with the reply.
     """
     rationale = ""
     rest = text
@@ -98,15 +97,20 @@ def _places(rest: str) -> Iterator[AnswerPlace]:
 
 
 def is_empty_list(place: AnswerPlace) -> bool:
-    """A written-out `[]`, perhaps with stray closing brackets, and nothing beside it that could be an item."""
+    """Whether a place holds a written-out `[]` and nothing beside it that could be an item.
+
+    Stray closing brackets are allowed.
+    """
     body = place.text.translate(_WIDE)
     beside, n_lists = _EMPTY_LIST.subn("", body, count=1)
     return n_lists == 1 and not re.search(r"[\d{}\[]" if place.marked else r"[^\s\]`.]", beside)
 
 
 def read_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: bool) -> Iterator[object]:
-    """Raw items of one place, at most `max_items`: mappings, lists of plain values, or rubbish for the caller
-    to drop.
+    """Yield the raw items of one place, at most `max_items`.
+
+    They are mappings, lists of plain values, or rubbish for the caller to drop. `hit_limit`: the reply ran
+    into its token limit.
     """
     for n, value in enumerate(_all_values(body, settings, log, hit_limit=hit_limit)):
         if n < settings.max_items:
@@ -129,8 +133,9 @@ def _all_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit
 
 
 def _flattened(value: object, settings: ParserSettings) -> Iterator[object]:
-    """Items of a decoded value: nested lists are opened, and so is a mapping that only wraps a list of
-    mappings.
+    """Yield the items of a decoded value.
+
+    Nested lists are opened, and so is a mapping that only wraps a list of mappings.
     """
     pending = [value]
     while pending:
@@ -149,7 +154,7 @@ def _flattened(value: object, settings: ParserSettings) -> Iterator[object]:
 
 
 def _salvaged(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: bool) -> Iterator[object]:
-    """Items of text that is no JSON: each from its `{` to its `}`, or to the next `{` when it lacks one."""
+    """Yield the items of text that is no JSON, each from its `{` to its `}` or to the next `{`."""
     if "{" not in body:
         yield from _salvaged_lists(body, log)
         return
@@ -169,7 +174,7 @@ def _salvaged(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: 
 
 
 def _salvaged_lists(body: str, log: ReplyLog) -> Iterator[object]:
-    """Flat lists of four numbers in text that holds no `{`."""
+    """Yield the flat lists of four numbers in text that holds no `{`."""
     for found in _FLAT_BOX.finditer(body):
         yield decode_json(found.group())
     tail = body[body.rfind("[") :]
@@ -179,9 +184,7 @@ def _salvaged_lists(body: str, log: ReplyLog) -> Iterator[object]:
 
 
 def _closed(chunk: str) -> str:
-    """An item that ran into the next one or into the end of the list, with its own brackets balanced and its
-    brace added.
-    """
+    """Close an item that ran into the next one or into the list's end: balance its brackets, add its brace."""
     text = chunk.rstrip(" \t\r\n,")
     while text.endswith("]") and text.count("]") > text.count("["):
         text = text[:-1].rstrip(" \t\r\n,")
@@ -189,7 +192,7 @@ def _closed(chunk: str) -> str:
 
 
 def decode_json(text: str) -> Any:
-    """Text as JSON, else as json_repair reads it; None when neither can."""
+    """Decode text as JSON, else as json_repair reads it. None: neither can."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -198,5 +201,6 @@ def decode_json(text: str) -> Any:
 
     try:
         return repair_json(text, return_objects=True)
-    except Exception:  # a repair heuristic that fails in a new way costs this text, never the tile; the caller counts the None
+    except Exception:
+        # A repair heuristic that fails in a new way costs this text, never the tile; the caller counts the None.
         return None

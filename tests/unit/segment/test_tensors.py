@@ -52,7 +52,9 @@ def test_cropping_equals_the_full_mask(
         want = (enlarged[i, :height, :width] > threshold) & valid
         got = np.zeros_like(want)
         if crop is not None:
-            row0, col0, mask = crop
+            row0 = crop.row0
+            col0 = crop.col0
+            mask = crop.mask
             assert mask[[0, -1]].any(axis=1).all()
             assert mask[:, [0, -1]].any(axis=0).all()
             got[row0 : row0 + mask.shape[0], col0 : col0 + mask.shape[1]] = mask
