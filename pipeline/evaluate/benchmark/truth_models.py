@@ -107,6 +107,8 @@ class TruthSegmenter:
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         """The named parts, score 1. Raises ModelError for a prompt that the truth prompter did not make."""
+        samples = embedding.features
+        assert isinstance(samples, Sequence), "an embedding belongs to the segmenter that made it"
         masks = []
         parts = dict[int, NDArray[np.int32]]()
         for place, prompt in enumerate(prompts):
@@ -117,7 +119,7 @@ class TruthSegmenter:
                     f"the truth segmenter needs prompts of the truth prompter, got the label {prompt.label!r}"
                 )
             if int(query) not in parts:
-                parts[int(query)] = _parts(read_mask(embedding.features[int(query)].mask, embedding.shape_px))
+                parts[int(query)] = _parts(read_mask(samples[int(query)].mask, embedding.shape_px))
             rows, cols = np.nonzero(parts[int(query)] == int(part))
             row0 = int(rows.min())
             col0 = int(cols.min())
