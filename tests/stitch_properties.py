@@ -17,11 +17,12 @@ import stitch_worlds as worlds
 from two_level import Result, two_level
 
 from pipeline.schema import TileLattice
-from pipeline.stitch.flat.merge import Merge, merge_region
-from pipeline.stitch.fragment_table import fragment_table
-from pipeline.stitch.resolve import match_seams, roots
+from pipeline.stitch.flat.flat_matches import match_seams
+from pipeline.stitch.flat.flat_merge import Merge, merge_region
+from pipeline.stitch.flat.flat_sources import fragment_table
 from pipeline.stitch.sources import TileCache
 from pipeline.stitch.stitch_options import StitchOptions
+from pipeline.stitch.union_find import roots
 
 
 def random_case(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.schema import RunGrid, TileLattice
-from pipeline.stitch.flat.merge import Merge, TileSource, TileSummary
+from pipeline.stitch.flat.flat_merge import Merge
+from pipeline.stitch.flat.flat_sources import TileFragments, TileSource
 from pipeline.stitch.flatten import measure
 
 Tile = tuple[int, int]
@@ -27,7 +28,7 @@ class ArraySource:
     seed: int = 0
     reads: int = 0
 
-    def records(self) -> Iterator[TileSummary]:
+    def records(self) -> Iterator[TileFragments]:
         keys = sorted(self.tiles)
         for i in np.random.default_rng(self.seed).permutation(len(keys)):
             tile_row, tile_col = keys[i]
@@ -38,7 +39,7 @@ class ArraySource:
                 self.lattice.tile(tile_row, tile_col), labels, self.lattice, identity=identity
             )
             order = np.random.default_rng((self.seed, 1)).permutation(len(fragments))
-            yield TileSummary(
+            yield TileFragments(
                 tile_row=tile_row, tile_col=tile_col, fragments=tuple(fragments[j] for j in order)
             )
 

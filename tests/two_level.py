@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.schema import TileLattice
+from pipeline.stitch.block_picture import BlockPainter, BlockPicture, concatenate_paint, near_blocks
 from pipeline.stitch.components import Roots
 from pipeline.stitch.contradictions import Links, cut_edges, forbidden_pairs, join_links
 from pipeline.stitch.describe import (
@@ -26,7 +27,6 @@ from pipeline.stitch.describe import (
 )
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.join import JoinStats, Relabel, join_borders
-from pipeline.stitch.picture import BlockPainter, Picture, concatenate_paint, near_blocks
 from pipeline.stitch.sources import TileCache
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertile_regions import RegionPaint, describe_regions, region_picture, resolve_regions
@@ -108,7 +108,7 @@ class Result:
     """
     local: dict[int, int]
     """id -> block number of components said to show in one block alone."""
-    pictures: dict[tuple[int, int], Picture]
+    pictures: dict[tuple[int, int], BlockPicture]
     stats: JoinStats
     histogram: NDArray[np.int64]
 
@@ -208,7 +208,7 @@ def _take_block(paint: Any, number: int) -> Any:
 
 def _paint(
     supers: SuperLattice, block: tuple[int, int], described: dict[str, Any], *, source: BlockWise, mode: str
-) -> Picture:
+) -> BlockPicture:
     lattice = supers.lattice
     cache = TileCache(source, supers.lattice)
 
@@ -224,7 +224,7 @@ def _paint(
 
 def _collect(
     lattice: TileLattice,
-    pictures: dict[tuple[int, int], Picture],
+    pictures: dict[tuple[int, int], BlockPicture],
     described: dict[str, Any],
     *,
     stats: Any,

@@ -20,15 +20,12 @@ components.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import TileLattice
 from pipeline.stitch.fragment_table import FragmentTable
-from pipeline.stitch.resolve import Matches, match_table, roots
-from pipeline.stitch.sources import TileCache
 from pipeline.stitch.supertiles import LOCAL_BITS
 
 LabelsOf = Callable[[int], NDArray[np.uint16] | None]
@@ -143,27 +140,3 @@ def _join(parent: list[int], enemies: list[set[int]], i: int, j: int) -> None:
         enemies[enemy].add(keep)
     enemies[keep] |= enemies[gone]
     enemies[gone] = set()
-
-
-def audit_matches(lattice: TileLattice, cache: TileCache, table: FragmentTable, matches: Matches) -> Matches:
-    """The matches of a region in one process, audited; `matches` must hold its edges."""
-    component = np.asarray(roots(matches.parent), dtype=np.int64)
-
-    def labels_of(number: int) -> NDArray[np.uint16] | None:
-        return cache.labels(lattice.tile(*divmod(number, lattice.n_tile_cols)))
-
-    forbidden = forbidden_pairs(table, component, labels_of)
-    if not forbidden.shape[1]:
-        return matches
-    edges = matches.edges
-    suspect = np.flatnonzero(np.isin(component[edges.a], forbidden[2]))
-    links = Links(
-        a=table.place[edges.a[suspect]], b=table.place[edges.b[suspect]], score=edges.score[suspect]
-    )
-    kept = np.ones(edges.a.size, dtype=np.bool_)
-    kept[suspect[cut_edges(links, forbidden)]] = False
-    return replace(
-        match_table(len(table), edges.take(kept)),
-        n_contradictions=forbidden.shape[1],
-        n_cut=int((~kept).sum()),
-    )

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from pipeline.schema import SCORE_Q_SCALE
 from pipeline.stitch.components import Roots, least_px
 from pipeline.stitch.flatten import EAST, NORTH, WEST
-from pipeline.stitch.fragment_table import FragmentTable
+from pipeline.stitch.fragment_table import FragmentTable, sides_reached
 from pipeline.stitch.join import Relabel
-from pipeline.stitch.resolve import sides_reached
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertile_seams import FragmentBorder
 from pipeline.stitch.supertiles import GHOST, SuperLattice, SuperTile, block_of_tile

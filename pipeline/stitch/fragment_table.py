@@ -7,18 +7,17 @@ come in, and a component whose root is a ghost has no core pixel at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import Fragment, TileLattice, TileSpec
-from pipeline.stitch.sources import TileFragments
+from pipeline.schema import TileLattice, TileSpec
+from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.supertiles import GHOST, LOCAL_BITS
 
-_COLUMNS = 13
 _SLOT_COLUMNS = (
     "tile",
     "local",
@@ -31,6 +30,8 @@ _SLOT_COLUMNS = (
     "prompt_index",
 )
 _WINDOW_COLUMNS = ("row0", "col0", "row1", "col1")
+N_COLUMNS = len(_SLOT_COLUMNS) + len(_WINDOW_COLUMNS)
+"""Columns of the rows that `rank_fragments` takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,32 +81,11 @@ class FragmentTable:
         return self.rank_of_slot[int(self.tile_start[k]) : int(self.tile_start[k + 1])]
 
 
-def fragment_table(records: Iterable[TileFragments], lattice: TileLattice) -> FragmentTable:
-    """Columns of all fragments of all records, independent of the order of records.
-
-    Raises RecordError for a tile that comes twice or whose local ids are not 1..n.
-    """
-    parts = []
-    seen = set()
-    for record in records:
-        tile = record.tile_row * lattice.n_tile_cols + record.tile_col
-        if tile in seen:
-            raise RecordError(
-                f"tile ({record.tile_row}, {record.tile_col}) has two records for one query; remove the foreign one"
-            )
-        seen.add(tile)
-        if record.fragments:
-            parts.append(np.array([_row(tile, fragment) for fragment in record.fragments], dtype=np.int64))
-    return rank_fragments(
-        np.concatenate(parts) if parts else np.zeros((0, _COLUMNS), dtype=np.int64), lattice
-    )
-
-
 def table_of_columns(parts: Sequence[Mapping[str, NDArray[np.int64]]], lattice: TileLattice) -> FragmentTable:
     """The same from columns named as the fields of `Fragment` (window: row0..col1) plus tile_row and
     tile_col, block by block.
     """
-    rows = [np.zeros((0, _COLUMNS), dtype=np.int64)]
+    rows = [np.zeros((0, N_COLUMNS), dtype=np.int64)]
     for part in parts:
         tile = part["tile_row"] * lattice.n_tile_cols + part["tile_col"]
         rows.append(
@@ -145,12 +125,6 @@ def rows_of(table: FragmentTable) -> NDArray[np.int64]:
     )
 
 
-def _row(tile: int, f: Fragment) -> tuple[int, ...]:
-    w = f.window
-    head = (tile, f.local, f.anchor, f.core_px, f.full_px, f.score_q, f.censored, f.margin, f.prompt_index)
-    return (*head, w.row0, w.col0, w.row1, w.col1)
-
-
 def _check_locals(slots: NDArray[np.int64], keys: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
     expected = np.arange(slots.shape[0]) - np.repeat(starts[:-1], np.diff(starts)) + 1
     wrong = np.flatnonzero(slots[:, 1] != expected)
@@ -159,3 +133,18 @@ def _check_locals(slots: NDArray[np.int64], keys: NDArray[np.int64], starts: NDA
         raise RecordError(
             f"local ids of tile number {tile} must be 1..n without gaps, found {int(slots[wrong[0], 1])}"
         )
+
+
+def sides_reached(lattice: TileLattice, table: FragmentTable) -> NDArray[np.int64]:
+    """(n,) bits of the sides on which a fragment reaches beyond its tile's core."""
+    side = lattice.core_px
+    row0 = table.tile // table.n_tile_cols * side
+    col0 = table.tile % table.n_tile_cols * side
+    window = table.window
+    return np.asarray(
+        NORTH * (window[:, 0] < row0)
+        + EAST * (window[:, 3] > col0 + side)
+        + SOUTH * (window[:, 2] > row0 + side)
+        + WEST * (window[:, 1] < col0),
+        dtype=np.int64,
+    )

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from pipeline.stitch.components import Roots, reduce_roots
 from pipeline.stitch.flatten import EAST, SOUTH
-from pipeline.stitch.resolve import roots as roots_of
-from pipeline.stitch.resolve import union_edges
 from pipeline.stitch.supertiles import SuperLattice, SuperTile
+from pipeline.stitch.union_find import roots as roots_of
+from pipeline.stitch.union_find import union_edges
 
 BYTES_PER_ROOT = 24 * 8
 """Peak of `join_borders` per crossing component and super-tile, in int64: key, parent, root, group and home,

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.schema import Window
-from pipeline.stitch.instance_table import count_pixels
 from pipeline.stitch.trace import polygonise
 
 
@@ -93,3 +93,35 @@ def shared_edges(group: NDArray[np.int64], runs: NDArray[np.int64], n_groups: in
     both = np.cumsum(step[order]) == 2
     length = np.diff(at[order], append=0)
     return np.bincount(owner[order][both], weights=length[both], minlength=n_groups).astype(np.int64)
+
+
+@njit(cache=True)
+def count_pixels(
+    image: NDArray[np.int32],
+    inside: NDArray[np.bool_],
+    row0: int,
+    col0: int,
+    area_px: NDArray[np.int64],
+    aoi_px: NDArray[np.int64],
+    window: NDArray[np.int64],
+) -> None:
+    """Add the pixels of a block to (n,) counts per number, to those inside the AOI, and to (n, 4) bounding
+    windows; in place.
+    """
+    everywhere = inside.shape != image.shape
+    for r in range(image.shape[0]):
+        for c in range(image.shape[1]):
+            k = image[r, c]
+            if k == 0:
+                continue
+            row, col = row0 + r, col0 + c
+            if area_px[k] == 0:
+                window[k, 0], window[k, 1], window[k, 2], window[k, 3] = row, col, row + 1, col + 1
+            else:
+                window[k, 0] = min(window[k, 0], row)
+                window[k, 1] = min(window[k, 1], col)
+                window[k, 2] = max(window[k, 2], row + 1)
+                window[k, 3] = max(window[k, 3], col + 1)
+            area_px[k] += 1
+            if everywhere or inside[r, c]:
+                aoi_px[k] += 1

@@ -4,56 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import Fragment, TileLattice, TileSpec
-
-
-class TileFragments(Protocol):
-    """One tile of one query without its labels, whoever read it."""
-
-    @property
-    def tile_row(self) -> int: ...
-
-    @property
-    def tile_col(self) -> int: ...
-
-    @property
-    def fragments(self) -> tuple[Fragment, ...]:
-        """Local ids 1..n, in any order."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TileSummary:
-    """The plain `TileFragments`."""
-
-    tile_row: int
-    tile_col: int
-    fragments: tuple[Fragment, ...]
-
-
-class TileSource(Protocol):
-    """The tiles of ONE query, by lattice position. Must answer the same every time it is asked."""
-
-    def records(self) -> Iterator[TileFragments]:
-        """Every tile with fragments, once, in any order."""
-        ...
-
-    def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
-        """(H, W) over the tile's read window, 0 = background; None when nothing was found or the tile was not
-        looked at.
-        """
-        ...
-
-    def paintable(self, tile_row: int, tile_col: int) -> bool:
-        """False for tiles that failed or were never looked at: nothing may appear in their core."""
-        ...
+from pipeline.schema import TileLattice, TileSpec
 
 
 class LabelSource(Protocol):
@@ -135,10 +92,3 @@ def block_tile_ranges(lattice: TileLattice, block_row: int, block_col: int) -> t
         range(block_row * k, min((block_row + 1) * k, lattice.n_tile_rows)),
         range(block_col * k, min((block_col + 1) * k, lattice.n_tile_cols)),
     )
-
-
-def blocks_of(lattice: TileLattice) -> Iterator[tuple[int, int]]:
-    """(block_row, block_col) of all blocks, row-major."""
-    for block_row in range(lattice.n_block_rows):
-        for block_col in range(lattice.n_block_cols):
-            yield block_row, block_col

@@ -18,6 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.stitch.block_picture import BlockPicture, near_blocks
+from pipeline.stitch.block_regions import (
+    closed_sides,
+    evidence,
+    first_pixels,
+    label_regions,
+    touching,
+    witnesses,
+)
 from pipeline.stitch.components import Roots, pack_best, reduce_roots
 from pipeline.stitch.describe import (
     CROSSING,
@@ -30,12 +39,10 @@ from pipeline.stitch.describe import (
 from pipeline.stitch.flatten import EAST
 from pipeline.stitch.fragment_table import FragmentTable, table_of_columns
 from pipeline.stitch.join import Relabel
-from pipeline.stitch.picture import Picture, near_blocks
-from pipeline.stitch.resolve import roots, union_edges
-from pipeline.stitch.semantic import closed_sides, evidence, first_pixels, label_regions, touching, witnesses
 from pipeline.stitch.sources import BlockSource, TileCache
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import SuperLattice, SuperTile, block_of_tile
+from pipeline.stitch.union_find import roots, union_edges
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,13 +235,13 @@ def describe_regions(
 
 def region_picture(
     supers: SuperLattice, cache: TileCache, paint: RegionPaint, *, block: tuple[int, int]
-) -> Picture:
+) -> BlockPicture:
     """Paint one block; `paint` holds the rows of that block alone."""
     labels, n = label_regions(evidence(supers.lattice, cache, *block))
     assert n == paint.id.size, "a block was labelled differently than it was resolved"
     ids, first, number = np.unique(paint.id, return_index=True, return_inverse=True)
     table = np.concatenate([np.zeros(1, dtype=np.int32), (number.reshape(-1) + 1).astype(np.int32)])
-    return Picture(
+    return BlockPicture(
         image=table[labels],
         ids=np.concatenate([np.zeros(1, dtype=np.uint64), ids]),
         score=np.concatenate([np.zeros(1, dtype=np.float32), paint.score[first]]),

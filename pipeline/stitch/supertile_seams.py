@@ -28,11 +28,11 @@ from pipeline.stitch.components import Roots, pack_best
 from pipeline.stitch.contradictions import Links, join_links
 from pipeline.stitch.flatten import EAST, MAX_LOCAL, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable, table_of_columns
-from pipeline.stitch.resolve import best_nodes, roots, union_edges
 from pipeline.stitch.seams import accepted, seam_candidates
 from pipeline.stitch.sources import BlockSource, block_tile_ranges
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import LOCAL_BITS, SuperLattice, SuperTile
+from pipeline.stitch.union_find import best_nodes, roots, union_edges
 
 SCORE_BINS = 20
 """Bins of the match-score histogram over 0..1."""

@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 
 from pipeline.run.config import MergeMode
 from pipeline.schema import Scene, TileLattice, Window
-from pipeline.stitch.picture import near_blocks
+from pipeline.stitch.block_picture import near_blocks
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import SuperLattice, SuperTile
 from pipeline.write.instances import InstanceMeta

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from pipeline.run.merge.finished_rows import RowCounts, SeamDensity, publish_rows, seam_zone
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.schema import SCORE_SCALE, block_id
+from pipeline.stitch.block_picture import BlockPainter, BlockPicture, concatenate_paint, near_blocks
 from pipeline.stitch.describe import PaintColumns
 from pipeline.stitch.outlines import BlockObjects, border_runs, measure_block
-from pipeline.stitch.picture import BlockPainter, Picture, concatenate_paint, near_blocks
 from pipeline.stitch.sources import TileCache
 from pipeline.stitch.supertile_regions import RegionPaint, region_picture
 from pipeline.write.georeference import geodesic_area_m2
@@ -101,7 +101,7 @@ def repaint_block(job: MergeJob, block: Block) -> None:
         _write(job, block, pictures)
 
 
-def paint_query(job: MergeJob, source: RecordSource, block: Block) -> Picture:
+def paint_query(job: MergeJob, source: RecordSource, block: Block) -> BlockPicture:
     """The picture of one block for one query."""
     cache = TileCache(source, job.lattice)
     if job.mode == "semantic":
@@ -120,7 +120,7 @@ def _name(job: MergeJob, block: Block) -> str:
 
 
 def _split(
-    job: MergeJob, query: int, block: Block, picture: Picture
+    job: MergeJob, query: int, block: Block, picture: BlockPicture
 ) -> tuple[RowCounts, NDArray[np.bool_], list[int]]:
     """(counts of the rows written, (n + 1,) numbers that the shard shows, owners to which pieces were handed
     on).
@@ -191,7 +191,7 @@ def _hand_on(
     job: MergeJob,
     query: int,
     block: Block,
-    picture: Picture,
+    picture: BlockPicture,
     found: BlockObjects,
     *,
     crossing: NDArray[np.bool_],
@@ -240,7 +240,7 @@ def _hand_on(
 
 
 def _write(
-    job: MergeJob, block: Block, pictures: Sequence[tuple[RecordSource, Picture, NDArray[np.bool_]]]
+    job: MergeJob, block: Block, pictures: Sequence[tuple[RecordSource, BlockPicture, NDArray[np.bool_]]]
 ) -> None:
     """One shard of every array, all queries; `pictures`: source, picture and (n + 1,) numbers to show, per
     query.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent / "adapters")]
 
-import merge_region  # noqa: E402 - after the paths above
+import shipped_merge  # noqa: E402 - after the paths above
 from benchmarks.seams import views  # noqa: E402
 from benchmarks.seams.adapters.exchange import TileMasks  # noqa: E402
 from benchmarks.seams.score import Pixels, pixels_of, score  # noqa: E402
@@ -85,7 +85,7 @@ def main() -> int:
 
 def merged(world: SeamWorld, masks: TileMasks, changes: Mapping[str, Any]) -> Pixels:
     """What our merge makes of the masks with some options changed."""
-    outputs = merge_region.export(merge_region.merge(merge_region.prepare(masks, dict(changes))))
+    outputs = shipped_merge.export(shipped_merge.merge(shipped_merge.prepare(masks, dict(changes))))
     return pixels_of(outputs, world.labels.shape)
 
 

@@ -68,7 +68,7 @@ METHODS = (
     Method(
         name="ours",
         rule="pieces of the shared strip match by mutual best overlap; union-find; complete views first",
-        adapter="merge_region",
+        adapter="shipped_merge",
         source="defaults of StitchOptions",
     ),
     Method(

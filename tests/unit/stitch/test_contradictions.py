@@ -12,11 +12,13 @@ from scipy.sparse.csgraph import connected_components
 from stitch_properties import disturb, random_case
 from two_level import two_level
 
-from pipeline.stitch.contradictions import Links, audit_matches, cut_edges, forbidden_pairs, touching_labels
-from pipeline.stitch.flat.merge import StitchOptions, merge_region
-from pipeline.stitch.fragment_table import fragment_table
-from pipeline.stitch.resolve import match_seams, roots
+from pipeline.stitch.contradictions import Links, cut_edges, forbidden_pairs, touching_labels
+from pipeline.stitch.flat.flat_matches import audit_matches, match_seams
+from pipeline.stitch.flat.flat_merge import merge_region
+from pipeline.stitch.flat.flat_sources import fragment_table
 from pipeline.stitch.sources import TileCache
+from pipeline.stitch.stitch_options import StitchOptions
+from pipeline.stitch.union_find import roots
 
 AUDIT = StitchOptions(audit=True)
 

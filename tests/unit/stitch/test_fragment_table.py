@@ -9,8 +9,7 @@ import pytest
 
 from pipeline.errors import RecordError
 from pipeline.schema import Fragment, Window
-from pipeline.stitch.fragment_table import fragment_table
-from pipeline.stitch.sources import TileSummary
+from pipeline.stitch.flat.flat_sources import TileFragments, fragment_table
 
 
 def fragment(local: int, anchor: int, core_px: int = 1) -> Fragment:
@@ -31,9 +30,11 @@ def fragment(local: int, anchor: int, core_px: int = 1) -> Fragment:
 def test_rank_by_anchor_with_ghosts_last(worlds: SimpleNamespace) -> None:
     lattice = worlds.make_lattice((20, 30), 10, 2)
     records = [
-        TileSummary(tile_row=1, tile_col=2, fragments=(fragment(2, 7), fragment(1, -1, 0), fragment(3, 400))),
-        TileSummary(tile_row=0, tile_col=1, fragments=(fragment(1, 10), fragment(2, -1, 0))),
-        TileSummary(tile_row=0, tile_col=0, fragments=()),
+        TileFragments(
+            tile_row=1, tile_col=2, fragments=(fragment(2, 7), fragment(1, -1, 0), fragment(3, 400))
+        ),
+        TileFragments(tile_row=0, tile_col=1, fragments=(fragment(1, 10), fragment(2, -1, 0))),
+        TileFragments(tile_row=0, tile_col=0, fragments=()),
     ]
     for order in ((0, 1, 2), (2, 1, 0)):
         table = fragment_table([records[i] for i in order], lattice)
@@ -56,7 +57,9 @@ def test_no_records() -> None:
 @pytest.mark.parametrize("locals_", [(2,), (1, 3), (1, 1), (0, 1)])
 def test_local_ids_without_gaps(worlds: SimpleNamespace, locals_: tuple[int, ...]) -> None:
     lattice = worlds.make_lattice((20, 30), 10, 2)
-    record = TileSummary(tile_row=0, tile_col=1, fragments=tuple(fragment(local, local) for local in locals_))
+    record = TileFragments(
+        tile_row=0, tile_col=1, fragments=tuple(fragment(local, local) for local in locals_)
+    )
     with pytest.raises(RecordError, match="without gaps"):
         fragment_table([record], lattice)
 

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.stitch.flat.merge import StitchOptions, merge_region
+from pipeline.stitch.flat.flat_merge import merge_region
+from pipeline.stitch.stitch_options import StitchOptions
 
 FOLDER = Path(__file__).parents[2] / "golden" / "stitch"
 FILES = sorted(FOLDER.glob("*.txt"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.stitch.sources import TileCache, block_tile_ranges, blocks_of, reach_tiles, tiles_near
+from pipeline.stitch.sources import TileCache, block_tile_ranges, reach_tiles, tiles_near
 
 
 def test_a_tile_in_use_is_read_once(worlds: SimpleNamespace) -> None:
@@ -41,7 +41,6 @@ def test_foreign_labels_are_refused(worlds: SimpleNamespace, labels: np.ndarray)
 
 def test_neighbourhoods(worlds: SimpleNamespace) -> None:
     lattice = worlds.make_lattice((30, 50), 10, 2, 2)  # 3 x 5 tiles, 2 x 3 blocks
-    assert list(blocks_of(lattice)) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     assert block_tile_ranges(lattice, 1, 2) == (range(2, 3), range(4, 5))
     near = [(t.tile_row, t.tile_col) for t in tiles_near(lattice, *block_tile_ranges(lattice, 1, 2))]
     assert near == [(1, 3), (1, 4), (2, 3), (2, 4)]

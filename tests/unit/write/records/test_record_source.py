@@ -12,7 +12,7 @@ from record_world import found_tile, grid_of, lattice_of, mixed_record, plain_ti
 
 from pipeline.errors import RecordError
 from pipeline.schema import BlockRecord, Fragment, Reason, TileStatus, block_id
-from pipeline.stitch.sources import TileSource
+from pipeline.stitch.flat.flat_sources import TileSource
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.records.record_source import RecordSource, TileFate
 from pipeline.write.run_dir import RunDir

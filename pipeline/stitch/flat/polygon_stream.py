@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.schema import TileLattice
 from pipeline.stitch.dissolve import dissolve
-from pipeline.stitch.sources import blocks_of
+from pipeline.stitch.flat.flat_sources import blocks_of
 from pipeline.stitch.trace import polygonise
 
 PolygonBatch = tuple[NDArray[np.int64], NDArray[np.object_]]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.schema import SCORE_Q_SCALE, TileLattice, Window
 from pipeline.stitch.components import least_px
+from pipeline.stitch.flat.flat_components import Components
+from pipeline.stitch.flat.flat_sources import blocks_of
 from pipeline.stitch.fragment_table import FragmentTable
-from pipeline.stitch.resolve import Components
-from pipeline.stitch.sources import blocks_of
+from pipeline.stitch.outlines import count_pixels
 from pipeline.stitch.stitch_options import StitchOptions
 
 AoiMask = Callable[[Window], NDArray[np.bool_]]
@@ -167,35 +167,3 @@ def instance_table(
         member_prompt=table.prompt_index[node],
     )
     return number, rows
-
-
-@njit(cache=True)
-def count_pixels(
-    image: NDArray[np.int32],
-    inside: NDArray[np.bool_],
-    row0: int,
-    col0: int,
-    area_px: NDArray[np.int64],
-    aoi_px: NDArray[np.int64],
-    window: NDArray[np.int64],
-) -> None:
-    """Add the pixels of a block to (n,) counts per number, to those inside the AOI, and to (n, 4) bounding
-    windows; in place.
-    """
-    everywhere = inside.shape != image.shape
-    for r in range(image.shape[0]):
-        for c in range(image.shape[1]):
-            k = image[r, c]
-            if k == 0:
-                continue
-            row, col = row0 + r, col0 + c
-            if area_px[k] == 0:
-                window[k, 0], window[k, 1], window[k, 2], window[k, 3] = row, col, row + 1, col + 1
-            else:
-                window[k, 0] = min(window[k, 0], row)
-                window[k, 1] = min(window[k, 1], col)
-                window[k, 2] = max(window[k, 2], row + 1)
-                window[k, 3] = max(window[k, 3], col + 1)
-            area_px[k] += 1
-            if everywhere or inside[r, c]:
-                aoi_px[k] += 1

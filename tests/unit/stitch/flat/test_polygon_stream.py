@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import shapely
 
-from pipeline.stitch.flat.polygons import PolygonStream, stream_polygons
+from pipeline.stitch.flat.polygon_stream import PolygonStream, stream_polygons
 from pipeline.stitch.trace import polygonise
 
 

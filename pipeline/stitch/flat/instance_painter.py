@@ -1,103 +1,18 @@
-"""Stage D: from local ids to component numbers, core by core; complete objects first.
-
-1. A core shows the component of its own tile's label.
-2. A COMPLETE component (some tile saw it whole) is painted from that tile alone: other fragments of it are
-   erased from the cores they own, and the representative's mask is painted where the owner shows background
-   or the same component.
-3. Two representatives that claim one background pixel: the smaller id wins. A pixel that its owner gave to
-   another component is never overwritten, even if that component is painted from elsewhere and leaves the
-   pixel empty.
-4. Nothing is painted into the core of a tile that failed or was never looked at (`blocked` reports what would
-   have been).
-
-A pixel's value depends on the labels of its own tile and of the tiles whose halo covers it, and on nothing
-else, so blocks can be painted in any order and by any number of workers. Component numbers are ordered as
-instance ids are.
-"""
+"""Painter"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import TileLattice, TileSpec, Window
-from pipeline.stitch.fragment_table import FragmentTable
-from pipeline.stitch.resolve import Components, sides_reached
+from pipeline.schema import TileLattice, TileSpec
+from pipeline.stitch.flat.flat_components import Components
+from pipeline.stitch.fragment_table import FragmentTable, sides_reached
+from pipeline.stitch.paint_core import ClaimingTile, OwnTile, by_local, paint_core
 from pipeline.stitch.sources import TileCache, reach_tiles
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OwnTile:
-    """What the owner of a core shows. Tables are (n + 1,), indexed by local id, [0] = 0."""
-
-    read: Window
-    labels: NDArray[np.uint16]
-    owner: NDArray[np.int32]
-    """Component of each local id."""
-    paint: NDArray[np.int32]
-    """The same, but 0 for fragments that another tile paints."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClaimingTile:
-    """A neighbour that saw objects whole which reach out of its core."""
-
-    read: Window
-    labels: NDArray[np.uint16]
-    claim: NDArray[np.int32]
-    """(n + 1,) component of each local id that represents one, else 0."""
-
-
-def paint_core(core: Window, own: OwnTile | None, claims: list[ClaimingTile]) -> NDArray[np.int32]:
-    """Component numbers (h, w) over `core`, 0 = background. The order of `claims` does not matter."""
-    out = np.zeros(core.shape, dtype=np.int32)
-    labels = np.zeros(core.shape, dtype=np.uint16)
-    owner = np.zeros(1, dtype=np.int32)
-    if own is not None:
-        labels = own.labels[core.slices_in(own.read)]
-        owner = own.owner
-        _paint_own(out, labels, own.paint)
-    for other in claims:
-        shared = core.intersect(other.read)
-        if shared is not None:
-            inside = shared.slices_in(core)
-            _paint_claims(
-                out[inside], labels[inside], owner, other.labels[shared.slices_in(other.read)], other.claim
-            )
-    return out
-
-
-@njit(cache=True)
-def _paint_own(out: NDArray[np.int32], labels: NDArray[np.uint16], paint: NDArray[np.int32]) -> None:
-    for r in range(out.shape[0]):
-        for c in range(out.shape[1]):
-            if labels[r, c]:
-                out[r, c] = paint[labels[r, c]]
-
-
-@njit(cache=True)
-def _paint_claims(
-    out: NDArray[np.int32],
-    labels: NDArray[np.uint16],
-    owner: NDArray[np.int32],
-    seen: NDArray[np.uint16],
-    claim: NDArray[np.int32],
-) -> None:
-    for r in range(out.shape[0]):
-        for c in range(out.shape[1]):
-            wanted = claim[seen[r, c]]
-            if wanted == 0:
-                continue
-            if labels[r, c] == 0:
-                if out[r, c] == 0 or wanted < out[r, c]:
-                    out[r, c] = wanted
-            elif owner[labels[r, c]] == wanted:
-                out[r, c] = wanted
 
 
 class InstancePainter:
@@ -155,7 +70,10 @@ class InstancePainter:
         index = self._index[nodes]
         elsewhere = self._components.complete[index] & (self._components.rep[index] != nodes)
         return OwnTile(
-            read=tile.read, labels=labels, owner=_table(index), paint=_table(np.where(elsewhere, 0, index))
+            read=tile.read,
+            labels=labels,
+            owner=by_local(index),
+            paint=by_local(np.where(elsewhere, 0, index)),
         )
 
     def _claims(self, tile: TileSpec) -> list[ClaimingTile]:
@@ -193,7 +111,3 @@ def _claiming_nodes(
     keys, starts = np.unique(table.tile[nodes], return_index=True)
     parts = np.split(nodes, starts[1:])
     return {divmod(int(key), table.n_tile_cols): part for key, part in zip(keys, parts, strict=False)}
-
-
-def _table(values: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.concatenate([np.zeros(1, dtype=np.int32), values.astype(np.int32)])

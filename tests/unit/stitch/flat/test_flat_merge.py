@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from stitch_properties import disturb
 
 from pipeline.errors import RecordError
-from pipeline.stitch.flat.merge import StitchOptions, TileSummary, merge_region
+from pipeline.stitch.flat.flat_merge import merge_region
+from pipeline.stitch.flat.flat_sources import TileFragments
+from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import GHOST
 from pipeline.stitch.trace import polygonise
 
@@ -377,8 +379,8 @@ def test_contradicting_records_are_refused(worlds: SimpleNamespace) -> None:
         merge_region(lattice, source, OPTIONS, mode="instances")
 
     class Twice:
-        def records(self) -> list[TileSummary]:
-            return [TileSummary(tile_row=0, tile_col=0, fragments=())] * 2
+        def records(self) -> list[TileFragments]:
+            return [TileFragments(tile_row=0, tile_col=0, fragments=())] * 2
 
     with pytest.raises(RecordError, match="two records"):
         merge_region(lattice, Twice(), OPTIONS, mode="instances")  # type: ignore[arg-type]

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from pipeline.errors import RecordError
 from pipeline.schema import TileLattice, TileSpec
 from pipeline.stitch.describe import PaintColumns
-from pipeline.stitch.paint import ClaimingTile, OwnTile, paint_core
+from pipeline.stitch.paint_core import ClaimingTile, OwnTile, by_local, paint_core
 from pipeline.stitch.sources import TileCache, block_tile_ranges, reach_tiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
+class BlockPicture:
     """One painted block."""
 
     image: NDArray[np.int32]
@@ -81,7 +81,7 @@ class BlockPainter:
         )
         self.ids.setflags(write=False)
 
-    def picture(self, block_row: int, block_col: int) -> Picture:
+    def picture(self, block_row: int, block_col: int) -> BlockPicture:
         """Paint the block. Raises RecordError when labels hold ids without a fragment."""
         window = self._lattice.block_core(block_row, block_col)
         image = np.zeros(window.shape, dtype=np.int32)
@@ -93,7 +93,9 @@ class BlockPainter:
             else:
                 blocked.extend(np.unique(paint_core(tile.core, None, [claim])) for claim in claims)
         stopped = np.unique(np.concatenate(blocked))
-        return Picture(image=image, ids=self.ids, score=self.score, blocked=self.ids[stopped[stopped > 0]])
+        return BlockPicture(
+            image=image, ids=self.ids, score=self.score, blocked=self.ids[stopped[stopped > 0]]
+        )
 
     def _rows(self, tile: TileSpec) -> slice:
         number = tile.tile_row * self._lattice.n_tile_cols + tile.tile_col
@@ -112,7 +114,10 @@ class BlockPainter:
                 f"labels of tile {tile.tile_id} hold id {int(labels.max())}, but it has {n} fragments"
             )
         return OwnTile(
-            read=tile.read, labels=labels, owner=_table(self._number[rows]), paint=_table(self._shown[rows])
+            read=tile.read,
+            labels=labels,
+            owner=by_local(self._number[rows]),
+            paint=by_local(self._shown[rows]),
         )
 
     def _claims_on(self, tile: TileSpec) -> list[ClaimingTile]:
@@ -135,10 +140,6 @@ class BlockPainter:
                 near &= (window[:, 1] < core.col1) & (window[:, 3] > core.col0)
                 labels = self._cache.labels(other) if near.any() else None
                 if labels is not None:
-                    claim = _table(np.where(near, self._number[rows], 0))
+                    claim = by_local(np.where(near, self._number[rows], 0))
                     claims.append(ClaimingTile(read=other.read, labels=labels, claim=claim))
         return claims
-
-
-def _table(values: NDArray[Any]) -> NDArray[np.int32]:
-    return np.concatenate([np.zeros(1, dtype=np.int32), values.astype(np.int32)])

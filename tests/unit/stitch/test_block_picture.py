@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RecordError
+from pipeline.stitch.block_picture import BlockPainter, concatenate_paint, near_blocks
 from pipeline.stitch.describe import PaintColumns
-from pipeline.stitch.picture import BlockPainter, concatenate_paint, near_blocks
 from pipeline.stitch.sources import TileCache
 
 

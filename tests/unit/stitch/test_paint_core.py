@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 
 from pipeline.schema import Window
-from pipeline.stitch.paint import ClaimingTile, OwnTile, paint_core
+from pipeline.stitch.paint_core import ClaimingTile, OwnTile, paint_core
 
 
 def drawn(*lines: str) -> np.ndarray:

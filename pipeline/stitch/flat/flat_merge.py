@@ -28,17 +28,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.schema import TileLattice
-from pipeline.stitch.contradictions import audit_matches
-from pipeline.stitch.flat.polygons import stream_polygons
-from pipeline.stitch.fragment_table import FragmentTable, fragment_table
-from pipeline.stitch.instance_table import AoiMask, Instances, Painter, instance_table, measure_painted
-from pipeline.stitch.paint import InstancePainter
-from pipeline.stitch.resolve import Components, match_seams, resolve
-from pipeline.stitch.semantic import SemanticPainter
-from pipeline.stitch.sources import TileCache, TileSource, TileSummary
+from pipeline.stitch.flat.flat_components import Components, resolve
+from pipeline.stitch.flat.flat_matches import audit_matches, match_seams
+from pipeline.stitch.flat.flat_sources import TileSource, fragment_table
+from pipeline.stitch.flat.instance_painter import InstancePainter
+from pipeline.stitch.flat.instance_table import AoiMask, Instances, Painter, instance_table, measure_painted
+from pipeline.stitch.flat.polygon_stream import stream_polygons
+from pipeline.stitch.flat.semantic_painter import SemanticPainter
+from pipeline.stitch.fragment_table import FragmentTable
+from pipeline.stitch.sources import TileCache
 from pipeline.stitch.stitch_options import StitchOptions
-
-__all__ = ["Instances", "Merge", "MergeStats", "StitchOptions", "TileSource", "TileSummary", "merge_region"]
 
 Mode = Literal["instances", "semantic"]
 Ids = Collection[int] | NDArray[np.uint64]

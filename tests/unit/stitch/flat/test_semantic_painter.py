@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.stitch.flat.merge import StitchOptions, merge_region
+from pipeline.stitch.flat.flat_merge import merge_region
+from pipeline.stitch.stitch_options import StitchOptions
 
 OPTIONS = StitchOptions()
 
