@@ -26,7 +26,7 @@ EPILOG = """examples:
   python jobs/train_embedded.py segmenter --work build/segmenter
   python jobs/train_embedded.py segmenter --work build/further --start pipeline/models/embedded-segmenter/model.safetensors \\
       --steps 500 --out build/further/model.safetensors
-  python jobs/train_embedded.py segmenter --work build/small --config tests/benchmarks/segmenters/small.yaml \\
+  python jobs/train_embedded.py segmenter --work build/small --config notebooks/grpo/segmenters/small.yaml \\
       --out build/small/model.safetensors"""
 
 

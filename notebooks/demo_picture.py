@@ -1,6 +1,6 @@
 """The README's picture: the demo's world, what was found, and the ledger.
 
-    python notebooks/demo_picture.py --run demo/run --out notebooks/demo.png
+python notebooks/demo_picture.py --run demo/run --out notebooks/demo.png
 """
 
 from __future__ import annotations
@@ -28,15 +28,27 @@ def main() -> None:
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--run", type=Path, default=Path("demo/run"))
     top.add_argument("--out", type=Path, default=Path("notebooks/demo.png"))
-    top.add_argument("--detail", type=float, nargs=2, default=(0.5, 0.5), metavar=("X", "Y"), help="centre of the detail, shares of the scene")
+    top.add_argument(
+        "--detail",
+        type=float,
+        nargs=2,
+        default=(0.5, 0.5),
+        metavar=("X", "Y"),
+        help="centre of the detail, shares of the scene",
+    )
     args = top.parse_args()
     info = json.loads((args.run / "run.json").read_text())
     with rasterio.open(info["scenes"][0]["href"]) as scene:
         factor = max(1, max(scene.height, scene.width) // 1400)
-        rgb = np.moveaxis(scene.read((1, 2, 3), out_shape=(3, scene.height // factor, scene.width // factor)), 0, -1)
+        rgb = np.moveaxis(
+            scene.read((1, 2, 3), out_shape=(3, scene.height // factor, scene.width // factor)), 0, -1
+        )
         extent = (scene.bounds.left, scene.bounds.right, scene.bounds.bottom, scene.bounds.top)
         side = 0.22 * (extent[1] - extent[0])
-        middle = (extent[0] + args.detail[0] * (extent[1] - extent[0]), extent[3] - args.detail[1] * (extent[3] - extent[2]))
+        middle = (
+            extent[0] + args.detail[0] * (extent[1] - extent[0]),
+            extent[3] - args.detail[1] * (extent[3] - extent[2]),
+        )
         zoom = (middle[0] - side / 2, middle[0] + side / 2, middle[1] - side / 2, middle[1] + side / 2)
         window = scene.window(zoom[0], zoom[2], zoom[1], zoom[3])
         near = np.moveaxis(scene.read((1, 2, 3), window=window), 0, -1)
@@ -44,16 +56,24 @@ def main() -> None:
     coverage = gpd.read_parquet(args.run / "coverage.parquet")
     figure, axes = plt.subplots(1, 3, figsize=(16.5, 6.2), constrained_layout=True)
     queries = info["queries"]
-    for axis, image, box, title in ((axes[0], rgb, extent, "what was found"), (axes[1], near, zoom, "a closer look")):
+    for axis, image, box, title in (
+        (axes[0], rgb, extent, "what was found"),
+        (axes[1], near, zoom, "a closer look"),
+    ):
         axis.imshow(image, extent=box)
         outline(axis, instances, len(queries), width=0.8 if box is extent else 1.8)
         axis.set(xlim=box[:2], ylim=box[2:], title=title)
-    patches = [Patch(facecolor="none", edgecolor=COLOURS[i % len(COLOURS)], label=text, linewidth=2) for i, text in enumerate(queries)]
+    patches = [
+        Patch(facecolor="none", edgecolor=COLOURS[i % len(COLOURS)], label=text, linewidth=2)
+        for i, text in enumerate(queries)
+    ]
     figure.legend(handles=patches, loc="outside lower left", ncols=len(queries), frameon=False, fontsize=11)
     coverage.plot(ax=axes[2], color=coverage["status"].map(STATUS), edgecolor="white", linewidth=0.5)
     counts = coverage["status"].value_counts()
     text = ", ".join(f"{counts.get(name, 0)} {name}" for name in STATUS)
-    axes[2].set(xlim=extent[:2], ylim=extent[2:], title=f"the ledger: {len(coverage)} tiles = {text}", aspect="equal")
+    axes[2].set(
+        xlim=extent[:2], ylim=extent[2:], title=f"the ledger: {len(coverage)} tiles = {text}", aspect="equal"
+    )
     for axis in axes:
         axis.set_axis_off()
     figure.savefig(args.out, dpi=75)

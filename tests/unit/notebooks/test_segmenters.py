@@ -8,13 +8,13 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.finetune.grpo.grpo_options import load_training_preset
-from pipeline.segment.build_segmenter import check_checkpoint
+from pipeline.segment.build_segmenter import check_sam2_options
 from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 
 torch = pytest.importorskip("torch")
 
-SMALL = Path(__file__).parents[2] / "benchmarks" / "segmenters" / "small.yaml"
+SMALL = Path(__file__).parents[3] / "notebooks/grpo/segmenters/small.yaml"
 
 
 def n_parameters(config: Path) -> int:
@@ -37,7 +37,7 @@ def test_a_training_preset_names_it(tmp_path: Path) -> None:
     preset = load_training_preset(
         "embedded", [f"segmenter.config={SMALL}", f"segmenter.checkpoint={weights}"]
     )
-    check_checkpoint(preset.segmenter)
+    check_sam2_options(preset.segmenter)
     Sam2Segmenter(preset.segmenter)
     with pytest.raises(InputError, match="one architecture"):
-        check_checkpoint(load_training_preset("embedded", [f"segmenter.config={SMALL}"]).segmenter)
+        check_sam2_options(load_training_preset("embedded", [f"segmenter.config={SMALL}"]).segmenter)

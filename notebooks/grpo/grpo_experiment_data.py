@@ -1,15 +1,13 @@
-"""What the GRPO experiment trains on and is measured on: procedural worlds in the layout of
-`pipeline.finetune.grpo.grpo_data`.
+"""Data of the GRPO experiment: procedural worlds in the layout of `pipeline.finetune.grpo.grpo_data`.
 
-1. `training_data` draws tiles of worlds from seed 300,000 on and keeps the queries whose target has at most
-   `most_pieces` pieces, so that replies stay short enough for a CPU. Queries without a target are kept.
-   `first_questions` are the first of them, for a selection (`pipeline.finetune.grpo.select`) that cannot ask
-   all.
-2. `heldout_data` writes the samples of `jobs/evaluate.py --benchmark world:SEED:SIZE` for several seeds below
-   1,000: unseen worlds asked in wordings that no training saw.
-3. `seen_data` draws tiles of worlds from seed 400,000 on: unseen worlds asked in the wordings of training.
+1. `training_data` draws tiles of worlds from seed 300,000 on. It keeps queries without a target, and those
+   whose target has at most `most_pieces` pieces, so that replies stay short enough for a CPU.
+   `first_queries` takes the first of them, where a selection cannot ask all.
+2. `heldout_data` writes the samples of `jobs/evaluate.py --benchmark world:SEED:SIZE` for seeds below 1,000:
+   unseen worlds, in wordings that no training saw.
+3. `seen_data` draws tiles of worlds from seed 400,000 on: unseen worlds, in the wordings of training.
 
-Every folder is named after what is in it and written once; a folder with a table is complete.
+Every folder is named after what is in it and written once. A folder that has its table is complete.
 """
 
 from __future__ import annotations
@@ -31,8 +29,8 @@ from pipeline.finetune.grpo.world_data import FIRST_GRPO_SEED, FIRST_MEASURE_SEE
 
 
 def training_data(root: Path, *, n_tiles: int, most_pieces: int) -> Path:
-    """The folder of the queries that are trained on: of at most `most_pieces` 8-connected pieces. All drawn
-    tiles lie beside it.
+    """Write the queries whose target has at most `most_pieces` 8-connected pieces; returns their folder. All
+    drawn tiles lie in a folder beside it.
     """
     drawn = root / f"training-{n_tiles}"
     folder = root / f"training-{n_tiles}-{most_pieces}"
@@ -55,22 +53,21 @@ def training_data(root: Path, *, n_tiles: int, most_pieces: int) -> Path:
 
 
 def first_queries(folder: Path, count: int) -> Path:
-    """The folder beside `folder` of its first `count` queries."""
+    """Write the first `count` queries of `folder` into a folder beside it; returns that folder."""
     first = folder.with_name(f"{folder.name}-first-{count}")
-    lines = (
-        (folder / TABLE).read_text().splitlines(keepends=True)[:count]
-    )  # its paths lead out of the folder, from either alike
+    # The paths in the table lead out of the folder, so they hold in the new one too.
+    lines = (folder / TABLE).read_text().splitlines(keepends=True)[:count]
     write_bytes_atomic(first / TABLE, "".join(lines).encode())
     return first
 
 
 def pieces_of(mask: NDArray[np.bool_]) -> int:
-    """Number of 8-connected pieces of (H, W)."""
+    """Number of 8-connected pieces of a mask (H, W)."""
     return int(cc3d.connected_components(np.ascontiguousarray(mask.astype(np.uint8)), connectivity=8).max())
 
 
 def heldout_data(root: Path, *, seeds: Sequence[int], size_px: int = 1024) -> Path:
-    """The samples of the world benchmarks of `seeds`, with the first wording per target."""
+    """Write the samples of the world benchmarks of `seeds`, with the first wording of each target."""
     folder = root / f"heldout-{'-'.join(map(str, seeds))}"
     if (folder / TABLE).is_file():
         return folder
@@ -91,7 +88,7 @@ def heldout_data(root: Path, *, seeds: Sequence[int], size_px: int = 1024) -> Pa
 
 
 def seen_data(root: Path, *, n_tiles: int) -> Path:
-    """One query per tile of worlds that nothing is trained on."""
+    """Write one query for each tile of worlds that nothing is trained on."""
     folder = root / f"seen-{n_tiles}"
     render_worlds(folder, n_tiles=n_tiles, first_seed=FIRST_MEASURE_SEED)
     return folder

@@ -1,21 +1,19 @@
-"""How good is a prompter of the GRPO experiment on one of its measured folders: greedy replies, masks,
-figures, paired differences.
+"""How good is a prompter of the GRPO experiment on one of its measured folders?
 
-1. `greedy_replies` answers every query once with transformers, without sampling, up to MOST_TOKENS;
-   `sampled_replies` draws one reply per query at a temperature, as the training does: GRPO pays for what
-   is sampled, inference takes the most likely reply.
-2. `answer_rows` reads each reply with the parser of inference, lets the segmenter draw it and counts pixels:
-   the row of a sample.
+1. `greedy_replies` answers every query once with transformers, without sampling. `sampled_replies` draws one
+   reply per query at a temperature, as the training does: GRPO pays for what is sampled, while inference
+   takes the most likely reply.
+2. `answer_rows` reads each reply with the parser of inference, has the segmenter draw it, and counts pixels.
 3. `figures` gives gIoU, gIoU over present targets, cIoU, rejection, false rejection
    (`pipeline.evaluate.figures.metrics`, convention `paper`) and the format rate (the reward's rule `paper`),
-   with percentile intervals. What is drawn again are whole worlds, whose tiles look alike; where there are
-   fewer than FEWEST_WORLDS of them, tiles, and the interval says nothing about other worlds.
-4. `difference` draws the same ones for two prompters and gives the interval of what the second has more than
-   the first; `by_format` says how much of it comes from queries whose first reply broke the format.
+   with percentile bootstrap intervals. It resamples whole worlds, because the tiles of a world look alike.
+   With fewer than FEWEST_WORLDS it resamples tiles, and the interval says nothing about other worlds.
+4. `difference` resamples the same worlds for two prompters and gives the interval of second minus first.
+   `by_format` says how much of that comes from queries whose first reply broke the format.
 
-Differences from `jobs/evaluate.py`, stated because figures of the two are not to be mixed: replies come from
-transformers instead of vLLM, a malformed reply is not asked for again, and the segmenter sees the prompts cut
-to the prompt combination.
+The figures are not to be mixed with those of `jobs/evaluate.py`: here, replies come from transformers instead
+of vLLM, a malformed reply is not asked for again, and the segmenter sees only what belongs to the prompt
+combination.
 """
 
 from __future__ import annotations
@@ -44,16 +42,17 @@ from pipeline.schema import TileImage, TileSpec, Window
 from pipeline.segment.segmenter import Segmenter
 
 Row = dict[str, Any]
-"""One answered sample: image, query, reply, complete, true_px, predicted_px, common_px, total_px,
-abstained, failed, format.
+"""One answered sample. Its keys: image, question, reply, complete, true_px, predicted_px, common_px,
+total_px, abstained, failed, format.
 """
 
 FIGURES = ("giou", "giou_present", "ciou", "rejection", "false_rejection", "format")
 
-QUESTIONS_AT_ONCE = 64
+QUERIES_AT_ONCE = 64
+"""Queries in one batch of the model."""
 
 FEW_TOKENS = 72
-"""Most replies end before; the others are asked for again, so that a batch does not wait for its longest
+"""Most replies are shorter. The others are asked for again, so that a batch does not wait for its longest
 reply.
 """
 
@@ -61,19 +60,19 @@ FEWEST_WORLDS = 30
 """Fewer clusters give no interval worth its name."""
 
 MOST_TOKENS = 320
-"""Longest reply of a measurement; the longest right one in these worlds has about half of it."""
+"""Length of the longest reply. The longest right one in these worlds has about half as many tokens."""
 
 
 def greedy_replies(preset: TrainingPreset, samples: Sequence[TrainingSample]) -> list[Reply]:
-    """One reply per sample, in order. First all up to FEW_TOKENS, then those that had not ended again up to
-    MOST_TOKENS.
+    """Answer every sample, in order: all with at most FEW_TOKENS, then again with MOST_TOKENS those that had
+    not ended.
     """
     sampler = ReplySampler(_exact(preset))
     greedy = Sampling()
-    replies = list(sampler.replies(samples, greedy, most_tokens=FEW_TOKENS, batch=QUESTIONS_AT_ONCE))
+    replies = list(sampler.replies(samples, greedy, most_tokens=FEW_TOKENS, batch=QUERIES_AT_ONCE))
     unfinished = [place for place, (_, complete) in enumerate(replies) if not complete]
     longer = sampler.replies(
-        [samples[place] for place in unfinished], greedy, most_tokens=MOST_TOKENS, batch=QUESTIONS_AT_ONCE
+        [samples[place] for place in unfinished], greedy, most_tokens=MOST_TOKENS, batch=QUERIES_AT_ONCE
     )
     for place, reply in zip(unfinished, longer, strict=True):
         replies[place] = reply
@@ -83,24 +82,24 @@ def greedy_replies(preset: TrainingPreset, samples: Sequence[TrainingSample]) ->
 def sampled_replies(
     preset: TrainingPreset, samples: Sequence[TrainingSample], *, temperature: float, seed: int
 ) -> list[Reply]:
-    """One sampled reply per sample, in order, up to MOST_TOKENS; top_p and top_k are the preset's."""
+    """Draw one reply per sample, in order, of at most MOST_TOKENS. The preset gives top_p and top_k."""
     import torch
 
     sampler = ReplySampler(_exact(preset))
     torch.manual_seed(seed)
     sampling = replace(Sampling.of(preset.grpo), temperature=temperature)
-    return list(sampler.replies(samples, sampling, most_tokens=MOST_TOKENS, batch=QUESTIONS_AT_ONCE))
+    return list(sampler.replies(samples, sampling, most_tokens=MOST_TOKENS, batch=QUERIES_AT_ONCE))
 
 
 def _exact(preset: TrainingPreset) -> TrainingPreset:
-    """The same with products in float32, whatever it is trained with."""
+    """The same preset with products in float32, whatever it trains with."""
     return replace(preset, model=replace(preset.model, precision="float32"))
 
 
 def answer_rows(
     samples: Sequence[TrainingSample], replies: Sequence[Reply], contract: Contract, segmenter: Segmenter
 ) -> Iterator[Row]:
-    """One row per sample, in order. An image is encoded once while its samples follow each other."""
+    """Yield one row per sample, in order. Samples of one image that follow each other share its embedding."""
     embedded: tuple[Any, Any] = (None, None)
     for sample, (text, complete) in zip(samples, replies, strict=True):
         rgb = sample.rgb()
@@ -139,7 +138,7 @@ def _tile(rgb: NDArray[np.uint8]) -> TileImage:
 
 
 def ratios(rows: Sequence[Row]) -> dict[str, Ratio]:
-    """Every figure of FIGURES."""
+    """Every figure of FIGURES, by name."""
     columns = {
         name: np.asarray([row[name] for row in rows])
         for name in ("true_px", "predicted_px", "common_px", "total_px")
@@ -161,7 +160,7 @@ def ratios(rows: Sequence[Row]) -> dict[str, Ratio]:
 
 
 def figures(rows: Sequence[Row], options: BootstrapOptions) -> dict[str, list[float]]:
-    """Name -> [value, low, high] in percent."""
+    """Name -> [value, low, high], in percent."""
     chosen = ratios(rows)
     drawn = _resampled(chosen, rows, options)
     return {name: _interval(ratio.value, drawn[name], options) for name, ratio in chosen.items()}
@@ -170,7 +169,7 @@ def figures(rows: Sequence[Row], options: BootstrapOptions) -> dict[str, list[fl
 def difference(
     first: Sequence[Row], second: Sequence[Row], options: BootstrapOptions
 ) -> dict[str, list[float]]:
-    """Name -> [value, low, high] of second minus first in percentage points, from the same resampled images.
+    """Name -> [value, low, high] of second minus first, in percentage points, from the same resampled images.
 
     Raises ValueError when the two did not answer the same queries about the same images.
     """
@@ -188,10 +187,9 @@ def difference(
 
 
 def by_format(first: Sequence[Row], second: Sequence[Row]) -> dict[str, tuple[int, float]]:
-    """What the queries whose first reply broke the format, and the others, bring to the difference in gIoU
-    of second minus first.
+    """Split the difference in gIoU by the format of the first reply.
 
-    Returns broken, kept -> (queries, percentage points); the points add up to `difference`'s.
+    Returns "broken" and "kept" -> (queries, percentage points). The points add up to those of `difference`.
     """
     before = ratios(first)["giou"]
     after = ratios(second)["giou"]
@@ -206,7 +204,7 @@ def by_format(first: Sequence[Row], second: Sequence[Row]) -> dict[str, tuple[in
 def _resampled(
     chosen: Mapping[str, Ratio], rows: Sequence[Row], options: BootstrapOptions
 ) -> dict[str, NDArray[np.float64]]:
-    """(draws,) values per figure; the draws depend on the seed and the number of worlds or images alone."""
+    """Figure -> (draws,) values. The draws depend only on the seed and on the number of worlds or images."""
     _, place = np.unique([world_of(row["image"]) for row in rows], return_inverse=True)
     if int(place.max()) + 1 < FEWEST_WORLDS:
         _, place = np.unique([row["image"] for row in rows], return_inverse=True)
@@ -226,7 +224,7 @@ def _resampled(
 
 
 def world_of(image: str) -> str:
-    """The world that a tile was cut from: 400000_3 and 51-r000c001 begin with its seed."""
+    """The seed of a tile's world: names such as 400000_3 and 51-r000c001 begin with it."""
     return image.split("_")[0].split("-")[0]
 
 

@@ -1,8 +1,8 @@
-"""The results of a GRPO experiment as JSON, as a Markdown table beside the paper's, and as a picture of the
-rewards.
+"""The results of a GRPO experiment: JSON, Markdown tables beside the paper's, and a picture of the rewards.
 
-Differences are paired: the same resampled images for both prompters (`grpo_experiment_score.difference`). A
-prompter is compared with what its training started from, and in `start-vs-grpo` also with the given one.
+Differences are paired: both prompters are measured on the same resampled images
+(`grpo_experiment_score.difference`). A prompter is compared with what its training started from, and in
+`start-vs-grpo` also with the given one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.grpo_experiment_score import FEWEST_WORLDS, FIGURES, by_format, difference, figures
-from benchmarks.grpo_experiment_steps import (
+from grpo_experiment_score import FEWEST_WORLDS, FIGURES, by_format, difference, figures
+from grpo_experiment_steps import (
     Place,
     Step,
     checkpoint_of,
@@ -65,8 +65,8 @@ def write_report(
         "command": command,
         "seed": place.seed,
         "world_seeds": list(place.world_seeds),
-        "intervals": f"95 %, percentile bootstrap over worlds (over tiles where there are fewer than {FEWEST_WORLDS}), 2000 draws, seed 0; "
-        "differences paired",
+        "intervals": f"95 %, percentile bootstrap over worlds (over tiles where there are fewer than "
+        f"{FEWEST_WORLDS}), 2000 draws, seed 0; differences paired",
         "samples": {where: len(measure(place, steps[0], where)) for where in measured},
         "segmenter_sha256": segmenter_hash(),
         "prompters": [_entry(place, step, steps, measured) for step in steps],

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpo_experiment
+import grpo_experiment_data
+import grpo_experiment_steps
 import pytest
-from benchmarks import grpo_experiment, grpo_experiment_data, grpo_experiment_steps
-from benchmarks.grpo_experiment_report import markdown
-from benchmarks.grpo_experiment_score import by_format, difference, figures
+from grpo_experiment_report import markdown
+from grpo_experiment_score import by_format, difference, figures
 from grpo_scenes import ABSENT, PRESENT, PROFILE, TARGET, mask_of, write_data, write_tiny_prompter
 
 from pipeline.evaluate.figures.intervals import BootstrapOptions
@@ -216,16 +218,16 @@ def test_sampled_answers_of_a_given_prompter_are_kept_apart_by_seed(
     monkeypatch.setattr(grpo_experiment_data, "seen_data", lambda *_, **__: folder)
     seeds: list[int] = []
 
-    def sampled(preset: object, samples: object, *, temperature: float, seed: int) -> list[tuple[str, bool]]:
+    def sampled(*_: object, seed: int, **__: object) -> list[tuple[str, bool]]:
         seeds.append(seed)
         return [(f"reply of seed {seed}", True)]
 
-    monkeypatch.setattr("benchmarks.grpo_experiment_score.sampled_replies", sampled)
-    monkeypatch.setattr("benchmarks.grpo_experiment_score.greedy_replies", lambda *_: [("greedy", True)])
+    monkeypatch.setattr("grpo_experiment_score.sampled_replies", sampled)
+    monkeypatch.setattr("grpo_experiment_score.greedy_replies", lambda *_: [("greedy", True)])
     monkeypatch.setattr("pipeline.segment.sam2_segmenter.Sam2Segmenter", lambda *_: None)
     monkeypatch.setattr(
-        "benchmarks.grpo_experiment_score.answer_rows",
-        lambda samples, replies, *_: [{"reply": replies[0][0]}],
+        "grpo_experiment_score.answer_rows",
+        lambda _, replies, *__: [{"reply": replies[0][0]}],
     )
     step = grpo_experiment_steps.Step(name="given", combination="box+point", given=model)
     for seed in (0, 1, 0, 1):
@@ -274,8 +276,8 @@ def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(grpo_experiment_data, "training_data", lambda *_, **__: lessons)
     monkeypatch.setattr(grpo_experiment_data, "heldout_data", lambda *_, **__: lessons)
     monkeypatch.setattr(grpo_experiment_data, "seen_data", lambda *_, **__: lessons)
-    monkeypatch.setattr("benchmarks.grpo_experiment_score.MOST_TOKENS", 24)
-    monkeypatch.setattr("benchmarks.grpo_experiment_score.FEW_TOKENS", 8)
+    monkeypatch.setattr("grpo_experiment_score.MOST_TOKENS", 24)
+    monkeypatch.setattr("grpo_experiment_score.FEW_TOKENS", 8)
     given = [
         "--out",
         str(tmp_path / "out"),

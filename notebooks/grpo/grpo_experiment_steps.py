@@ -1,11 +1,11 @@
-"""The prompters of the GRPO experiment: which they are, how each is trained, and what each answers.
+"""The prompters of the GRPO experiment: how each is trained, and what each answers.
 
-1. A `Step` is a prompter and how it came to be: given, taught (`sft`), or rewarded (`grpo`) from another
-   step.
-2. `folder_of` names its folder by everything that makes it what it is, the segmenter's weights included, so
-   equal steps of different experiments are one.
-3. `train` trains a step after what it starts from, by the functions behind `jobs/train_prompter.py`; it
-   resumes, and what is done is not done again. `measure` keeps the answered samples of a step beside it.
+1. A `Step` is a prompter and how it came to be: given, taught (`sft`) or rewarded (`grpo`) from another step.
+2. `folder_of` names its folder by a hash of all that makes it what it is, also the segmenter's weights.
+   Experiments therefore share equal steps.
+3. `train` first trains what a step starts from, then the step, with the functions behind
+   `jobs/train_prompter.py`. It resumes, and does nothing twice.
+4. `measure` answers samples with a trained step and keeps the rows beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks import grpo_experiment_data as data
+import grpo_experiment_data as data
 
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.finetune.grpo.combinations import PromptCombination
@@ -35,29 +35,29 @@ PROFILES = {
     "box+points2+negatives2": "embedded-box-points2-negatives2",
     "box+point": "embedded",
 }
-"""Prompt combination -> the profile that reads it. The first five are those of table 6; the last is the
-shipped prompter's own.
+"""Prompt combination -> the profile that reads it. The first five are those of the paper's table 6; the
+last is the shipped prompter's own.
 """
 
 PARTS = {"box": PromptCombination(box=True), "point": PromptCombination(box=False, positive=1)}
-"""Parts of a box and point that the segmenter is given alone where a step says so."""
+"""Name -> the part of a box with a point that the segmenter is given alone."""
 
 OF_SELECTION = ("grpo.temperature", "grpo.max_tokens", "model.precision")
-"""Settings of a training on which depends which queries are selected for it."""
+"""Settings of a training that decide which queries are selected for it."""
 
 MEASURED = ("heldout", "seen", "seen-sampled")
-"""What is measured, on unseen worlds: wordings no training saw, wordings of training, and the latter with
-replies sampled.
+"""What is measured on unseen worlds: wordings that no training saw, wordings of training, and the latter
+again with sampled replies.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where an experiment lives and what all of its steps share."""
+    """Where an experiment lives, and what all of its steps share."""
 
     out: Path
     seed: int = 0
-    """Of order and sampling."""
+    """Seed of the order of samples and of sampling."""
     tiles: int = 2400
     """Tiles drawn for training."""
     world_seeds: tuple[int, ...] = (51, 52, 53, 54, 55, 56)
@@ -67,7 +67,7 @@ class Place:
     pieces: int = 8
     """Most 8-connected pieces of a training target, so that replies stay short enough for a CPU."""
     temperature: float = 0.5
-    """Of sampled replies when they are measured."""
+    """Temperature of the sampled replies that are measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,19 +80,19 @@ class Step:
     stage: Literal["given", "sft", "grpo"] = "given"
     start: Step | None = None
     settings: tuple[str, ...] = ()
-    """Of the training, as in `--set`."""
+    """Settings of the training, as in `--set`."""
     selected: int = 0
-    """Queries of which it is trained on those alone whose replies earn differently; 0: on all, without
-    asking first.
+    """Number of queries asked before the training, which then uses only those whose replies earn differently.
+    0: it uses all, and nothing is asked.
     """
     segmenter: tuple[str, ...] = ()
-    """Settings of the segmenter it is measured with; those of the one that pays it are in `settings`."""
+    """Settings of the segmenter it is measured with. Those of the one that rewards it are in `settings`."""
     parts: str = ""
-    """Key of PARTS: what of every reply the segmenter is given; empty: all that the combination has."""
+    """Key of PARTS: the part of every reply that the segmenter is given. Empty: the whole reply."""
 
 
 def with_segmenter(step: Step, name: str, settings: Sequence[str]) -> Step:
-    """The same prompter measured with another segmenter."""
+    """The same prompter, measured with another segmenter."""
     return replace(step, name=f"{step.name}, {name}", segmenter=tuple(settings))
 
 
@@ -102,14 +102,12 @@ def weights_hash(folder: Path) -> str:
 
 
 def segmenter_hash() -> str:
-    """SHA-256 of the weights of the embedded segmenter, which pays and measures unless a step's settings name
-    another.
-    """
+    """SHA-256 of the embedded segmenter's weights. It rewards and measures where a step names no other."""
     return weights_hash(EMBEDDED_DIR)
 
 
 def folder_of(place: Place, step: Step) -> Path:
-    """Where a step is trained and its answers are kept."""
+    """The folder where a step is trained and its answers are kept."""
     chain: list[list[str]] = []
     at = step
     while at.start is not None:
@@ -127,7 +125,7 @@ def folder_of(place: Place, step: Step) -> Path:
 
 
 def checkpoint_of(place: Place, step: Step) -> Path:
-    """The checkpoint of a step. Raises ValueError for a step that is neither given nor trained."""
+    """The checkpoint of a step. Raises ValueError for one that is neither given nor trained."""
     if step.given is not None:
         return step.given
     if step.start is None:
@@ -135,8 +133,8 @@ def checkpoint_of(place: Place, step: Step) -> Path:
     return folder_of(place, step) / "prompter"
 
 
-def preset_of(place: Place, step: Step, model: Path, settings: Sequence[str]) -> TrainingPreset:
-    """The training preset `embedded` with a checkpoint, the step's combination and `settings` over it."""
+def preset_of(step: Step, model: Path, settings: Sequence[str]) -> TrainingPreset:
+    """The training preset `embedded` with a checkpoint, the step's combination, and `settings` over both."""
     named = (
         f"model.checkpoint='{model.absolute()}'",
         f"combination='{step.combination}'",
@@ -157,7 +155,7 @@ def train(place: Place, step: Step) -> None:
     where = data.training_data(place.out / "data", n_tiles=place.tiles, most_pieces=place.pieces)
     if step.selected:
         where = selected_data(place, step, where)
-    preset = preset_of(place, step, checkpoint_of(place, step.start), step.settings)
+    preset = preset_of(step, checkpoint_of(place, step.start), step.settings)
     stage: Literal["sft", "grpo"] = "grpo" if step.stage == "grpo" else "sft"
     run = prepare_run(
         RunRequest(stage=stage, out=folder, data=where, preset=preset, seed=place.seed, save_every=20)
@@ -175,15 +173,15 @@ def train(place: Place, step: Step) -> None:
 
 
 def selected_data(place: Place, step: Step, where: Path) -> Path:
-    """Of the first queries of `where`, those whose replies by the prompter that `step` starts from earn
-    differently.
+    """Ask the first `step.selected` queries of `where`; returns the folder of those whose replies, by the
+    prompter that `step` starts from, earn differently.
     """
     from pipeline.finetune.grpo.select import select_queries
 
     if step.start is None:
         raise ValueError(f"{step.name} starts from nothing that could be asked")
     settings = tuple(setting for setting in step.settings if setting.partition("=")[0] in OF_SELECTION)
-    preset = preset_of(place, step, checkpoint_of(place, step.start), settings)
+    preset = preset_of(step, checkpoint_of(place, step.start), settings)
     asked = data.first_queries(where, step.selected)
     whole = json.dumps(
         [folder_of(place, step.start).name, segmenter_hash(), *settings, asked.name, place.seed]
@@ -195,29 +193,28 @@ def selected_data(place: Place, step: Step, where: Path) -> Path:
 
 
 def measured_folder(place: Place, where: str) -> Path:
-    """The folder of queries called `where` (one of MEASURED), drawn where it is missing."""
+    """The folder of queries called `where` (one of MEASURED). It is drawn when it is missing."""
     if where == "heldout":
         return data.heldout_data(place.out / "data", seeds=place.world_seeds)
     return data.seen_data(place.out / "data", n_tiles=place.seen_tiles)
 
 
 def measure(place: Place, step: Step, where: str) -> list[dict[str, Any]]:
-    """The answered samples of a trained step on a measured folder; those of an earlier measurement where
-    there are any.
+    """The answered samples of a trained step on a measured folder, read from an earlier measurement if there
+    is one.
 
-    A step with a segmenter or parts of its own draws the replies of the plain step again; the model is not
-    asked a second time.
+    A step with a segmenter or parts of its own has the replies of the plain step drawn again. The model is
+    not asked a second time.
     """
-    from benchmarks.grpo_experiment_score import answer_rows, greedy_replies, sampled_replies
+    from grpo_experiment_score import answer_rows, greedy_replies, sampled_replies
 
     from pipeline.segment.sam2_segmenter import Sam2Segmenter
 
     own = ";".join((*step.segmenter, step.parts)).strip(";")
     sampled = where.endswith("-sampled")
     folder = measured_folder(place, where)
-    drawn = (
-        f"-seed-{place.seed}" if place.seed else ""
-    )  # the folder of a given prompter is the same for all seeds
+    # A given prompter has the same folder for all seeds, so the seed stands in the name of the file.
+    drawn = f"-seed-{place.seed}" if place.seed else ""
     kind = f"{folder.name}-sampled-{place.temperature}{drawn}" if sampled else folder.name
     name = (
         f"answers-{kind}-{hashlib.sha256(own.encode()).hexdigest()[:6]}.json"
@@ -227,7 +224,7 @@ def measure(place: Place, step: Step, where: str) -> list[dict[str, Any]]:
     path = folder_of(place, step) / name
     if not path.is_file():
         started = time.process_time()
-        preset = preset_of(place, step, checkpoint_of(place, step), step.segmenter)
+        preset = preset_of(step, checkpoint_of(place, step), step.segmenter)
         samples = read_samples(folder)
         plain = measure(place, replace(step, segmenter=(), parts=""), where) if own else []
         replies = [(row["reply"], row["complete"]) for row in plain]

@@ -1,36 +1,40 @@
-"""Does mask-only GRPO make a prompter better? The experiment and the paper's ablations, on procedural worlds
-with unseen seeds.
+"""Does mask-only GRPO make a prompter better? The experiment and the paper's ablations, on worlds with unseen
+seeds.
 
-    python tests/benchmarks/grpo_experiment.py start-vs-grpo  --out build/grpo-experiment
-    python tests/benchmarks/grpo_experiment.py combinations   --out build/grpo-experiment
-    python tests/benchmarks/grpo_experiment.py segmenters     --out build/grpo-experiment
-    python tests/benchmarks/grpo_experiment.py format-reward  --out build/grpo-experiment
+    python notebooks/grpo/grpo_experiment.py start-vs-grpo  --out build/grpo-experiment
+    python notebooks/grpo/grpo_experiment.py combinations   --out build/grpo-experiment
+    python notebooks/grpo/grpo_experiment.py segmenters     --out build/grpo-experiment
+    python notebooks/grpo/grpo_experiment.py format-reward  --out build/grpo-experiment
 
-1. `start-vs-grpo`: a deliberately short supervised start (--start) and the full supervised prompter
-   (--model), and both after mask-only GRPO.
-2. `combinations`: the five prompt combinations of Think2Seg-RS table 6 and the embedded prompter's own. The
-   short start writes only the last, so each is taught for --sft-steps, then rewarded briefly.
-3. `segmenters`: brief GRPO from the short start and measurement with several segmenters (table 5). There is
-   one embedded segmenter; --segmenter names others, by default the same weights shown a smaller image.
-   tests/benchmarks/segmenters/small.yaml has the command that trains the smaller one of the figures in
-   notebooks/results, and what to write after --segmenter small=, joined by ;.
-4. `format-reward`: brief GRPO from the short start with and without the format term of the reward.
-5. `redraw`: no training. The replies of the full prompter are drawn again from their boxes alone, from their
-   points alone, and by the segmenter at other image sizes. The cheap half of 2 and 3: what the segmenter
-   makes of prompts, not what a prompter learns from it.
+1. `start-vs-grpo` measures two prompters before and after GRPO: one after a deliberately short supervised
+   training (--start), and the full supervised one (--model).
+2. `combinations` compares the five prompt combinations of Think2Seg-RS table 6 and the embedded prompter's
+   own. The short start writes only the last one, so each is first taught for --sft-steps, then rewarded
+   briefly.
+3. `segmenters` rewards the short start briefly with several segmenters and measures with each (table 5).
+   Only one segmenter is shipped; --segmenter names others. The default is the shipped one with a smaller
+   image. segmenters/small.yaml beside this script has the command that trains the smaller one of the
+   results; its settings go behind --segmenter small=, joined by semicolons.
+4. `format-reward` rewards the short start briefly, with and without the format term.
+5. `redraw` trains nothing. It draws the replies of the full prompter again: from their boxes alone, from
+   their points alone, and with other image sizes of the segmenter. This is the cheap half of 2 and 3: it
+   shows what the segmenter makes of prompts, not what a prompter learns from it.
 
-The short start of the figures in notebooks/results is an early prompter of this project, which has never seen
-today's reply format, after 150 steps of 12 tiles with its tower frozen; give it as --start
-build/short/prompter: mkdir -p build/early && git archive d0597d1 pipeline/models/embedded-prompter | tar x -C
-build/early --strip-components 3 python jobs/train_embedded.py prompter --work build/short --start build/early
---tiles 20480 --language-steps 150 --joint-steps 0 \\ --measured-tiles 48 --out build/short/prompter
+The short start behind results/ is an early prompter of this project, which never saw today's form of
+replies, trained for 150 steps of 12 tiles with its tower frozen. Make it with these commands and pass it as
+--start build/short/prompter:
 
-On Linux, MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 before a command keep memory that torch has
-given back, and with it the CPU time of asking for it again.
+    mkdir -p build/early
+    git archive d0597d1 pipeline/models/embedded-prompter | tar x -C build/early --strip-components 3
+    python jobs/train_embedded.py prompter --work build/short --start build/early --tiles 20480 \\
+        --language-steps 150 --joint-steps 0 --measured-tiles 48 --out build/short/prompter
 
-Every prompter is a folder below OUT/runs that resumes; experiments share equal ones. Results:
-OUT/<experiment>.json, .md, .png, rewritten after each prompter, so that an interrupted experiment has its
-table too.
+Every prompter is a folder below OUT/runs. A training that was stopped goes on from there, and experiments
+share equal prompters. OUT/EXPERIMENT.json, .md and .png are written again after each prompter, so an
+interrupted experiment has its table too.
+
+On Linux, MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 before a command makes the process keep the
+memory that torch has given back, which saves the time of asking for it again.
 """
 
 from __future__ import annotations
@@ -42,11 +46,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
 
-from benchmarks.grpo_experiment_report import write_report  # noqa: E402 - after the path above
-from benchmarks.grpo_experiment_steps import (  # noqa: E402
+from grpo_experiment_report import write_report  # noqa: E402 - after the path above
+from grpo_experiment_steps import (  # noqa: E402
     MEASURED,
     PARTS,
     PROFILES,
@@ -62,66 +67,70 @@ from pipeline.errors import TerraqueryError  # noqa: E402
 EXPERIMENTS = ("start-vs-grpo", "combinations", "segmenters", "format-reward", "redraw")
 
 
+NUMBERS: tuple[tuple[str, int, str], ...] = (
+    ("seed", 0, "of order and sampling"),
+    ("tiles", 2400, "drawn for training"),
+    ("pieces", 8, "most pieces of a training target"),
+    ("seen-tiles", 600, "measured with wordings of training"),
+    ("sft-steps", 150, "steps of 8 queries that teach a prompt combination"),
+    ("grpo-steps", 200, "steps of GRPO from the short start; 0 leaves it out"),
+    (
+        "select",
+        0,
+        "queries asked before the GRPO of `start-vs-grpo`, which then trains only on those whose replies "
+        "earn differently; 0: train on all",
+    ),
+    ("full-steps", 150, "steps of GRPO from the given prompter; 0 leaves it out"),
+    ("replies", 64, "replies in a step of either GRPO"),
+    ("brief-steps", 80, "steps of GRPO in the ablations"),
+    ("brief-replies", 32, "replies in a step of the ablations"),
+    ("generations", 8, "replies to one query"),
+    ("max-tokens", 128, "length of the longest sampled reply"),
+)
+"""Options that are whole numbers: name, default and help."""
+
+RATES: tuple[tuple[str, float, str], ...] = (
+    ("sft-rate", 1e-3, "learning rate when a combination is taught"),
+    ("rate", 1e-4, "learning rate of GRPO, falling to 0"),
+    ("full-rate", 1e-4, "the same from the given prompter, whose own training ended at a low rate"),
+    ("temperature", 0.5, "of sampled replies"),
+    ("kl", 0.0, "weight of the divergence; 0 saves a pass through a second model"),
+)
+"""Options that are decimal numbers: name, default and help."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("experiment", choices=EXPERIMENTS)
-    top.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder of all experiments; the same command resumes",
-    )
-    top.add_argument(
-        "--model",
-        type=Path,
-        default=ROOT / "pipeline/models/embedded-prompter",
-        metavar="DIR",
-        help="the given prompter",
-    )
-    top.add_argument(
-        "--start", type=Path, metavar="DIR", help="the short start (default: the given prompter)"
-    )
+    _add_prompters(top)
+    for name, count, text in NUMBERS:
+        top.add_argument(f"--{name}", type=int, default=count, metavar="N", help=f"{text} (default {count})")
+    for name, value, text in RATES:
+        top.add_argument(
+            f"--{name}", type=float, default=value, metavar="X", help=f"{text} (default {value})"
+        )
+    _add_choices(top)
+    return top
+
+
+def _add_prompters(top: argparse.ArgumentParser) -> None:
+    out = "folder of all experiments; the same command resumes"
+    top.add_argument("--out", type=Path, required=True, metavar="DIR", help=out)
+    model = ROOT / "pipeline/models/embedded-prompter"
+    top.add_argument("--model", type=Path, default=model, metavar="DIR", help="the given prompter")
+    start = "the short start (default: the given prompter)"
+    top.add_argument("--start", type=Path, metavar="DIR", help=start)
     top.add_argument(
         "--segmenter",
         action="append",
         default=[],
         metavar="NAME=SETTINGS",
-        help="of `segmenters`: settings joined by ;",
+        help="a segmenter of `segmenters`: its settings, joined by ;",
     )
-    for name, default, text in (
-        ("seed", 0, "of order and sampling"),
-        ("tiles", 2400, "drawn for training"),
-        ("pieces", 8, "most pieces of a training target"),
-        ("seen-tiles", 600, "measured with wordings of training"),
-        ("sft-steps", 150, "of teaching a prompt combination, 8 queries each"),
-        ("grpo-steps", 200, "of GRPO from the short start; 0 leaves it out"),
-        (
-            "select",
-            0,
-            "queries asked before GRPO of `start-vs-grpo`, to train on those alone whose replies earn differently; 0: train on all",
-        ),
-        ("full-steps", 150, "of GRPO from the given prompter; 0 leaves it out"),
-        ("replies", 64, "of a step of both"),
-        ("brief-steps", 80, "of GRPO in the ablations"),
-        ("brief-replies", 32, "of a step of it"),
-        ("generations", 8, "replies to one query"),
-        ("max-tokens", 128, "longest sampled reply"),
-    ):
-        top.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})"
-        )
-    for name, value, text in (
-        ("sft-rate", 1e-3, "learning rate of teaching a combination"),
-        ("rate", 1e-4, "learning rate of GRPO, falling to 0"),
-        ("full-rate", 1e-4, "the same from the given prompter, whose own training ended at a low rate"),
-        ("temperature", 0.5, "of sampled replies"),
-        ("kl", 0.0, "weight of the divergence; 0 saves a pass through a second model"),
-    ):
-        top.add_argument(
-            f"--{name}", type=float, default=value, metavar="X", help=f"{text} (default {value})"
-        )
+
+
+def _add_choices(top: argparse.ArgumentParser) -> None:
     top.add_argument(
         "--precision",
         choices=("float32", "bf16"),
@@ -152,7 +161,6 @@ def build_parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--measured", nargs="+", choices=MEASURED, default=list(MEASURED), help="query sets to measure on"
     )
-    return top
 
 
 def steps_of(args: argparse.Namespace) -> list[Step]:
@@ -257,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train, measure and report; returns the exit code."""
     args = build_parser().parse_args(arguments)
     command = shlex.join(
-        ["python", "tests/benchmarks/grpo_experiment.py", *(sys.argv[1:] if arguments is None else arguments)]
+        ["python", "notebooks/grpo/grpo_experiment.py", *(sys.argv[1:] if arguments is None else arguments)]
     )
     given = {
         "seed": args.seed,
