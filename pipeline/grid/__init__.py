@@ -1,6 +1,10 @@
 """Stage 1: area of interest and sources in, the plan out.
 
-`aoi` reads the region, `source` describes rasters by their headers (`bands` picks red, green, blue),
-`lattice` chooses the run grid, `tiles` cuts it and says which tiles are looked at, `estimate` adds up what
-that will cost. No pixel is read here.
+    aoi       reads the region
+    source    describes rasters by their headers; bands picks red, green and blue
+    lattice   chooses the run grid
+    tiles     cuts it, and says which tiles are looked at
+    estimate  adds up what that will cost
+
+No pixel is read here.
 """

@@ -1,10 +1,9 @@
 """Where to look: the area of interest, in lon/lat.
 
-`read_aoi` takes GeoJSON (Feature, FeatureCollection or bare geometry), GeoParquet and GeoPackage;
-`aoi_from_bbox` takes west, south, east, north. Both end in `_checked`, which holds the rules: polygons only,
-with an area, valid, inside the lon/lat range. Invalid geometry is refused with the place of the fault rather
-than repaired: a repaired bow-tie may cover other ground than its author meant, and what is looked at decides
-what is found.
+`read_aoi` takes GeoJSON, GeoParquet and GeoPackage; `aoi_from_bbox` takes west, south, east, north. An area
+is made of polygons that are valid and lie inside the lon/lat range (`_checked`). Invalid geometry is refused
+with the place of the fault. A repaired bow-tie may cover other ground than its author meant, and what is
+looked at decides what is found.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import shapely
@@ -21,6 +19,7 @@ import shapely.geometry
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.warp import transform_geom
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 
@@ -31,34 +30,32 @@ _GEOJSON_SUFFIXES = frozenset({".geojson", ".json"})
 _PARQUET_SUFFIXES = frozenset({".parquet", ".geoparquet", ".pq"})
 _GPKG_SUFFIXES = frozenset({".gpkg"})
 _DENSIFY_STEPS = 256
-"""Straight edges are cut into this many steps per extent before reprojection, so that they bend as they
-should.
-"""
+"""Steps per extent into which straight edges are cut before reprojection, so that they can bend."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aoi:
     """The area of interest."""
 
-    geometry: Any
-    """Valid shapely Polygon or MultiPolygon, lon/lat (OGC:CRS84), cut at the antimeridian as RFC 7946 3.1.9
-    asks.
-    """
+    geometry: BaseGeometry
+    """Valid Polygon or MultiPolygon in lon/lat (OGC:CRS84), cut at the antimeridian (RFC 7946, 3.1.9)."""
     source: str
     """Where it came from, for messages and run.json."""
 
     @property
     def bounds_lonlat(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north) in degrees, of the geometry as stored: an AOI across the antimeridian
-        spans the globe.
+        """(west, south, east, north) in degrees of the stored geometry.
+
+        An AOI across the antimeridian spans the globe.
         """
         west, south, east, north = (float(value) for value in self.geometry.bounds)
         return west, south, east, north
 
 
 def aoi_from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
-    """The box between two meridians and two parallels, degrees; west > east crosses the antimeridian (RFC
-    7946 5.2).
+    """Make the box between two meridians and two parallels, in degrees. Raises InputError.
+
+    A box with west > east crosses the antimeridian (RFC 7946, 5.2).
     """
     came = f"{west} {south} {east} {north}"
     if not all(math.isfinite(value) for value in (west, south, east, north)):
@@ -88,8 +85,7 @@ def aoi_from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
 
 
 def read_aoi(path: str | Path) -> Aoi:
-    """Read the area of interest from a GeoJSON, GeoParquet or GeoPackage file, in whatever CRS the file
-    declares.
+    """Read the area of interest from a GeoJSON, GeoParquet or GeoPackage file, in the CRS that it declares.
 
     Raises InputError when the file is missing, unreadable, empty, or holds anything but valid polygons with
     an area.
@@ -115,7 +111,7 @@ def read_aoi(path: str | Path) -> Aoi:
     return Aoi(geometry=_checked(geometries, crs, str(path)), source=str(path))
 
 
-def _read_geojson(path: Path) -> tuple[list[Any], CRS]:
+def _read_geojson(path: Path) -> tuple[list[BaseGeometry], CRS]:
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError, OSError) as error:
@@ -138,8 +134,16 @@ def _read_geojson(path: Path) -> tuple[list[Any], CRS]:
     return geometries, _geojson_crs(document, path)
 
 
-def _geojson_geometries(document: Any, path: Path) -> list[Any]:
+def _geojson_geometries(document: object, path: Path) -> list[object]:
+    """List the geometries of a GeoJSON document, without those that are null. Raises InputError."""
     kind = document.get("type") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(kind, str):
+        raise InputError(
+            f"The AOI {path} must be a GeoJSON Feature, FeatureCollection or geometry",
+            came=f"{document!r:.80}",
+            remedy="export it again as GeoJSON",
+        )
+    members: list[object] = [document]
     if kind == "FeatureCollection":
         features = document.get("features")
         if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
@@ -151,19 +155,11 @@ def _geojson_geometries(document: Any, path: Path) -> list[Any]:
         members = [feature.get("geometry") for feature in features]
     elif kind == "Feature":
         members = [document.get("geometry")]
-    elif isinstance(kind, str):
-        members = [document]
-    else:
-        raise InputError(
-            f"The AOI {path} must be a GeoJSON Feature, FeatureCollection or geometry",
-            came=f"{document!r:.80}",
-            remedy="export it again as GeoJSON",
-        )
     return [member for member in members if member is not None]
 
 
-def _geojson_crs(document: Any, path: Path) -> CRS:
-    """The CRS of the older `crs` member (GeoJSON 2008), else OGC:CRS84 (RFC 7946)."""
+def _geojson_crs(document: dict[str, dict[str, dict[str, str]]], path: Path) -> CRS:
+    """Read the CRS of the older `crs` member (GeoJSON 2008); without one it is OGC:CRS84 (RFC 7946)."""
     member = document.get("crs")
     if member is None:
         return CRS.from_user_input(LONLAT_CRS)
@@ -177,7 +173,7 @@ def _geojson_crs(document: Any, path: Path) -> CRS:
         ) from error
 
 
-def _read_table(path: Path) -> tuple[list[Any], CRS]:
+def _read_table(path: Path) -> tuple[list[BaseGeometry], CRS]:
     import geopandas
     import pyogrio
 
@@ -217,11 +213,9 @@ def _read_table(path: Path) -> tuple[list[Any], CRS]:
     return geometries, CRS.from_user_input(frame.crs if frame.crs is not None else LONLAT_CRS)
 
 
-def _checked(geometries: list[Any], crs: CRS, name: str) -> Any:
-    """One valid lon/lat (Multi)Polygon out of the file's geometries, or an InputError that says what and
-    where.
-    """
-    polygons: list[Any] = []
+def _checked(geometries: list[BaseGeometry], crs: CRS, name: str) -> BaseGeometry:
+    """Join a file's geometries into one valid lon/lat (Multi)Polygon. Raises InputError with the fault."""
+    polygons: list[BaseGeometry] = []
     for index, geometry in enumerate(geometries):
         geometry = shapely.force_2d(geometry)
         if geometry.is_empty:
@@ -262,7 +256,7 @@ def _checked(geometries: list[Any], crs: CRS, name: str) -> Any:
     return lonlat
 
 
-def _to_lonlat(geometry: Any, crs: CRS, name: str) -> Any:
+def _to_lonlat(geometry: BaseGeometry, crs: CRS, name: str) -> BaseGeometry:
     if crs == CRS.from_user_input(LONLAT_CRS) or crs.to_epsg() == 4326:
         return geometry
     west, south, east, north = geometry.bounds
@@ -285,7 +279,7 @@ def _to_lonlat(geometry: Any, crs: CRS, name: str) -> Any:
     return lonlat if lonlat.is_valid else polygonal(shapely.make_valid(lonlat))
 
 
-def _check_range(lonlat: Any, name: str) -> None:
+def _check_range(lonlat: BaseGeometry, name: str) -> None:
     west, south, east, north = lonlat.bounds
     came = f"x from {west:g} to {east:g}, y from {south:g} to {north:g}"
     if west < -180 or east > 180 or south < -90 or north > 90:
@@ -305,8 +299,8 @@ def _check_range(lonlat: Any, name: str) -> None:
             )
 
 
-def polygonal(geometry: Any) -> Any:
-    """The polygons of a geometry as Polygon or MultiPolygon (possibly empty); what has no area is left out."""
+def polygonal(geometry: BaseGeometry) -> BaseGeometry:
+    """Keep the polygons of a geometry, as Polygon or MultiPolygon (possibly empty)."""
     if geometry.geom_type in ("Polygon", "MultiPolygon"):
         return geometry
     parts = [part for part in shapely.get_parts(geometry) if part.geom_type in ("Polygon", "MultiPolygon")]

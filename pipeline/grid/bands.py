@@ -1,11 +1,15 @@
 """Which three bands of a raster are red, green and blue.
 
-1. What the user says with --bands: 1-based numbers, or names of band descriptions or colour interpretations.
-2. Else the file's colour interpretation (a file may be stored B, G, R, A), 3. else band descriptions of these
-   names,
-4. else bands 1, 2, 3 of a file with three or four bands that calls none of them a colour, which is how RGB
-   and RGB + near-infrared images without tags are stored. More unnamed bands are a multispectral stack in an
-   unknown order: a guess would look like an answer, so the user must say.
+The first of these that says so decides:
+
+1. --bands: 1-based numbers, or names of band descriptions or colour interpretations;
+2. the file's colour interpretation (a file may be stored B, G, R, A);
+3. band descriptions with these names;
+4. the order: bands 1, 2, 3 of a file with three or four bands that calls none of them a colour. RGB and
+   RGB + near-infrared images without tags are stored so.
+
+More unnamed bands are a multispectral stack in an unknown order. A guess would look like an answer, so the
+user must say which.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ _REMEDY = "choose three with --bands, e.g. --bands 3,2,1 or --bands 1,1,1 for a 
 
 @dataclass(frozen=True, kw_only=True)
 class BandTable:
-    """What a header says about its bands, in file order."""
+    """What a header says about a file's bands, in file order."""
 
     href: str
     interpretations: tuple[str, ...]
@@ -39,8 +43,9 @@ class BandTable:
 
 
 def choose_rgb_bands(table: BandTable, wanted: Sequence[str | int] | None) -> tuple[int, int, int]:
-    """1-based indexes of red, green, blue. Raises InputError when the file does not have or does not tell
-    them.
+    """Choose the 1-based indexes of red, green and blue; `wanted` is what --bands says.
+
+    Raises InputError when the file does not have them or does not say which they are.
     """
     chosen = _wanted_bands(table, wanted) if wanted is not None else _own_bands(table)
     kinds = {table.dtypes[index - 1] for index in chosen}

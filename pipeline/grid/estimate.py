@@ -1,15 +1,13 @@
 """What a plan will cost, before anything is loaded: the numbers of --dry-run.
 
-All are upper bounds of the plan itself: tiles that turn out to be nodata cost no model call, and of
-overlapping scenes only those are read that still have something to fill. Prompter calls count one per tile
-and query; a malformed reply costs a retry.
+All of them are upper bounds for the plan. Tiles that turn out to be nodata cost no model call, and a scene is
+read only where those before it left something to fill. A malformed reply costs a retry, which is not counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import shapely
@@ -41,23 +39,21 @@ class Estimate:
     pixels_read: int
     """Pixels read from scenes, halos and overlapping scenes included."""
     bytes_decoded: int
-    """Size of those pixels in memory, as stored numbers."""
+    """Size of those pixels in memory, in the files' data types."""
     bytes_to_read: int | None
-    """Compressed bytes, from each file's size per pixel (its overviews included); None when a size is
-    unknown.
-    """
+    """Compressed bytes, from each file's size per pixel, overviews included. None: a size is unknown."""
     image_encodings: int
     """Image encodings of the segmenter: one per tile, whatever the number of queries."""
     model_calls: int
     """Prompter calls: tiles x queries."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for run.json and tables."""
         return asdict(self)
 
 
 def estimate(plan: Plan, n_queries: int) -> Estimate:
-    """Add up a plan. `n_queries`: queries asked of every tile, at least 1."""
+    """Add up a plan. `n_queries`: queries asked of every tile. Raises InputError when there is none."""
     if n_queries < 1:
         raise InputError("A run needs at least one query", came=str(n_queries), remedy="give --query")
     pixels = 0
@@ -89,8 +85,9 @@ def estimate(plan: Plan, n_queries: int) -> Estimate:
 
 
 def overlaps_px(reads: Sequence[Window], windows: Sequence[Window]) -> NDArray[np.int64]:
-    """(n_windows,) pixels that each window shares with `reads`, added up; pairs that do not meet cost
-    nothing.
+    """Count the pixels that each window shares with all of `reads`; returns (n_windows,).
+
+    Pairs that do not meet cost no time.
     """
     edges = np.array([_edges(window) for window in windows], dtype=np.int64).reshape(-1, 4)
     tree = shapely.STRtree(shapely.box(*edges.T))

@@ -1,19 +1,18 @@
 """The run grid: one CRS, one affine, one integer lattice, and where each scene sits on it.
 
-1. `choose_lattice` decides the mode. All scenes on one lattice (same CRS, same pixel size and direction,
-   origins a whole number of pixels apart) -> **scene mode**: the grid is that lattice, pixels are read as
-   they are stored, whatever the affine (south-up and rotated ones too). Otherwise, or when another CRS or
-   resolution is asked for -> **mosaic mode**: one north-up grid. Its CRS is the one asked for, else the
-   scenes' common one; different CRSs without a choice are an error. Its resolution is the one asked for, else
-   the finest scene's. Its phase is that of the first scene which already has this CRS and resolution, so that
-   this scene at least is read without resampling, else origins are multiples of the resolution, so that
-   separate runs agree.
-2. `place_scenes` puts each scene on it: an integer offset when its pixels are the grid's pixels, else a
-   warped outline.
+1. `choose_lattice` decides the mode.
+   Scene mode: all scenes lie on one lattice (same CRS, same pixel size and direction, origins whole pixels
+   apart). The grid is that lattice, south-up and rotated ones too, and pixels are read as they are stored.
+   Mosaic mode: all else, and whenever another CRS or resolution is asked for. The grid is north-up. Its CRS
+   is the one asked for, or the scenes' common one; different CRSs without a choice are an error. Its
+   resolution is the one asked for, or the finest scene's. Its phase is that of the first scene which already
+   has this CRS and resolution, so that scene is read without resampling. When there is none, origins are
+   multiples of the resolution, so that separate runs agree.
+2. `place_scenes` outlines each scene in pixels of the grid; `pixel_offset` says whether its pixels are the
+   grid's own.
 3. `crop` cuts the grid to a window and moves offsets and outlines along.
 
-All geometry here is in pixels of the grid (x = column edge, y = row edge), where the tests of `tiles` are
-made too.
+All geometry is in pixels of the grid (x = column edge, y = row edge).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import rasterio.crs
@@ -31,6 +30,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.schema import AffineTuple, RunGrid, Scene, Window
@@ -40,13 +40,13 @@ OffsetRC = tuple[int, int]
 """(row, col) of the scene's first pixel on the run grid."""
 
 PHASE_TOLERANCE_PX = 0.01
-"""Origins that are whole pixels apart up to this, and pixel sizes that drift by less than this across a
-scene, are one lattice.
+"""Two lattices are one when their origins are whole pixels apart and their pixel sizes drift across a scene
+by no more than this.
 """
 
 RESOLUTION_TOLERANCE = 0.01
-"""Pixel sizes this close (relative) count as equal when the finest scene is looked for: reprojection changes
-them a little.
+"""Relative difference up to which pixel sizes count as equal when the finest scene is looked for:
+reprojection changes them a little.
 """
 
 MAX_GRID_SIDE_PX = 2**31 - 1
@@ -64,9 +64,9 @@ class Placement:
     mode: Mode
     scenes: tuple[Scene, ...]
     offsets: tuple[OffsetRC | None, ...]
-    """Per scene; None = other lattice, must be warped."""
-    outlines: tuple[Any, ...]
-    """Per scene: shapely polygon of its extent, in pixels (x, y) of the grid."""
+    """Per scene, where its first pixel lies. None: it has another lattice and must be warped."""
+    outlines: tuple[BaseGeometry, ...]
+    """Per scene, the polygon of its extent in pixels (x, y) of the grid."""
 
 
 def affine_of(transform: AffineTuple) -> Affine:
@@ -89,7 +89,7 @@ def same_crs(one: str | None, other: str | None) -> bool:
 
 
 def pixel_offset(scene: Scene, grid: RunGrid) -> OffsetRC | None:
-    """(row, col) of the scene's first pixel on the grid when its pixels ARE the grid's pixels, else None."""
+    """(row, col) of the scene's first pixel on the grid. None: its pixels are not the grid's pixels."""
     if not same_crs(scene.crs_wkt, grid.crs_wkt):
         return None
     to_grid = ~affine_of(grid.transform) @ affine_of(scene.transform)
@@ -107,7 +107,10 @@ def pixel_offset(scene: Scene, grid: RunGrid) -> OffsetRC | None:
 
 
 def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float | None) -> Placement:
-    """Decide mode and grid for all scenes, uncropped. `crs`: user text; `resolution`: CRS units per pixel."""
+    """Decide mode and grid for all scenes (at least one), uncropped. Raises InputError.
+
+    `crs` is what the user wrote, `resolution` is in units of that CRS per pixel. None: the scenes' own.
+    """
     wanted_wkt = crs_from_text(crs) if crs is not None else None
     first = scenes[0]
     lattice = RunGrid(
@@ -136,7 +139,7 @@ def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float |
 
 
 def crs_from_text(text: str) -> str:
-    """WKT2 of a CRS as users write it: EPSG code, WKT or PROJ string. Raises InputError."""
+    """Turn a CRS as users write it (EPSG code, WKT or PROJ string) into WKT2. Raises InputError."""
     try:
         return str(rasterio.crs.CRS.from_user_input(text).to_wkt(version="WKT2_2019"))
     except (rasterio.errors.CRSError, ValueError) as error:
@@ -146,7 +149,7 @@ def crs_from_text(text: str) -> str:
 
 
 def _has_resolution(scene: Scene, resolution: float, tolerance: float = 1e-6) -> bool:
-    """Whether both sides of the scene's pixels, in its own CRS, are `resolution` up to a relative tolerance."""
+    """Whether both sides of the scene's pixels, in its CRS, are `resolution` up to a relative tolerance."""
     a, b, _, d, e, _ = scene.transform
     return all(
         math.isclose(size, resolution, rel_tol=tolerance) for size in (math.hypot(a, d), math.hypot(b, e))
@@ -198,7 +201,7 @@ def _resolution_in(scene: Scene, crs_wkt: str) -> float:
 
 
 def _moved(points: NDArray[np.float64], scene: Scene, crs_wkt: str) -> NDArray[np.float64]:
-    """(n, 2) points x, y of the scene's CRS in the other CRS; longitudes without jumps at the antimeridian."""
+    """Move (n, 2) points x, y from the scene's CRS to another; longitudes do not jump at the antimeridian."""
     assert scene.crs_wkt is not None
     target = CRS.from_wkt(crs_wkt)
     move = Transformer.from_crs(CRS.from_wkt(scene.crs_wkt), target, always_xy=True)
@@ -217,7 +220,7 @@ def _undefined(scene: Scene, crs_wkt: str | None) -> InputError:
 
 
 def _mosaic_lattice(scenes: Sequence[Scene], crs_wkt: str, resolution: float | None) -> RunGrid:
-    """The mosaic's lattice as a grid of no particular size; `_union` gives it its extent."""
+    """Choose the mosaic's lattice, as a grid of no particular size; `_union` gives it its extent."""
     if resolution is not None and not (math.isfinite(resolution) and resolution > 0):
         raise InputError(
             "--resolution must be a positive number of CRS units per pixel",
@@ -263,9 +266,7 @@ def _union(lattice: RunGrid, mode: Mode, scenes: Sequence[Scene]) -> Placement:
 
 
 def outer_window(x0: float, y0: float, x1: float, y1: float) -> Window:
-    """Whole pixels around pixel-edge coordinates; overhangs below a thousandth of a pixel are rounding, not
-    extent.
-    """
+    """Whole pixels around pixel-edge coordinates. An overhang below a thousandth of a pixel is rounding."""
     slack = 1e-3
     return Window(
         row0=math.floor(y0 + slack),
@@ -276,9 +277,7 @@ def outer_window(x0: float, y0: float, x1: float, y1: float) -> Window:
 
 
 def crop(placement: Placement, window: Window) -> Placement:
-    """The same lattice cut (or grown) to `window`, given in pixels of the current grid; offsets and outlines
-    move along.
-    """
+    """Cut (or grow) the grid to `window`, in pixels of the current grid. Offsets and outlines move along."""
     grid = placement.grid
     row0 = window.row0
     col0 = window.col0
@@ -300,7 +299,7 @@ def crop(placement: Placement, window: Window) -> Placement:
 
 
 def _edge_points(scene: Scene, steps: int) -> NDArray[np.float64]:
-    """(4 * steps, 2) x, y: the scene's outline in its own CRS, around from the first pixel's corner."""
+    """Outline of the scene in its own CRS: (4 * steps, 2) x, y, around from the first pixel's corner."""
     ramp = np.linspace(0.0, 1.0, steps)
     width = scene.width
     height = scene.height
@@ -309,14 +308,13 @@ def _edge_points(scene: Scene, steps: int) -> NDArray[np.float64]:
     return np.column_stack(affine_of(scene.transform) @ (cols, rows))
 
 
-def place_scenes(scenes: Sequence[Scene], grid: RunGrid) -> list[Any]:
-    """Outline of each scene in pixels of the grid. Scenes on the grid's own lattice get exact integer
-    rectangles.
+def place_scenes(scenes: Sequence[Scene], grid: RunGrid) -> list[BaseGeometry]:
+    """Outline each scene in pixels of the grid. A scene on the grid's own lattice is an integer rectangle.
 
-    On a lon/lat grid, scenes on both sides of the antimeridian are put on the same turn of the globe as their
-    predecessor.
+    On a lon/lat grid a scene is put on the same turn of the globe as the scene before it, so that scenes on
+    both sides of the antimeridian stay together.
     """
-    outlines: list[Any] = []
+    outlines: list[BaseGeometry] = []
     to_pixels = ~affine_of(grid.transform)
     turn: float | None = None
     for scene in scenes:

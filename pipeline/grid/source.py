@@ -1,16 +1,14 @@
-"""What to look at: rasters become `Scene`s by their headers alone.
+"""Which rasters to look at: each becomes a `Scene` by its header alone.
 
-1. `expand_hrefs`: a file, a folder, a glob, a .txt list, http(s) or s3 URLs -> one ordered list without
-   repeats.
-2. `open_scene`: guarded open (GTiff driver only, capped headers), georeference, RGB bands, identity.
-3. `open_scenes`: all of them, remote headers in parallel, with unique ids.
+1. `expand_hrefs` turns files, folders, globs, .txt lists and URLs into one ordered list without repeats.
+   Order matters: in a mosaic the first scene that has a valid pixel wins.
+2. `open_scene` reads one header: georeference, RGB bands, identity.
+3. `open_scenes` reads all of them, remote ones in parallel, and makes their ids unique.
 
-Georeference. An affine of any kind is taken as it is: north-up, south-up and rotated rasters keep their own
-lattice. A raster placed only by ground control points or RPCs has no lattice; which warp is right for it is
-the user's decision, so it is refused with the command that makes one. A raster without any CRS is taken in
-pixel space unless `crs` says what it is.
-
-Order matters: in a mosaic the first scene that has a valid pixel wins.
+An affine of any kind is taken as it is: north-up, south-up and rotated rasters keep their lattice. A raster
+that only ground control points or RPCs place has no lattice. Which warp is right for it is the user's
+decision, so it is refused with the command that makes one. A raster without a CRS is taken in pixel space
+unless `crs` says what it is.
 """
 
 from __future__ import annotations
@@ -27,14 +25,17 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import InputError
 from pipeline.files.raster_access import href_kind, open_raster, raster_environment
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.bands import BandTable, choose_rgb_bands
-from pipeline.grid.lattice import crs_from_text
+from pipeline.grid.lattice import crs_from_text, tuple_of
 from pipeline.schema import AffineTuple, Scene
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
 
 _log = logging.getLogger(__name__)
 
@@ -50,18 +51,16 @@ class SourceOptions:
     hrefs: tuple[str, ...]
     """Files, folders, globs, .txt lists, http(s) and s3 URLs, in order of priority."""
     bands: tuple[str | int, ...] | None = None
-    """Red, green, blue as 1-based numbers or names; None = what the file says."""
+    """Red, green, blue as 1-based numbers or names; None: what the file says."""
     crs: str | None = None
-    """CRS assumed for rasters that have none, as EPSG code, WKT or PROJ string; rasters that have one keep
-    it.
-    """
+    """CRS of rasters that have none, as EPSG code, WKT or PROJ string. None: they stay in pixel space."""
 
 
 class SceneCatalog(Protocol):
     """Where scenes come from. A catalogue search narrows by the AOI; a list of files does not need to."""
 
     def scenes(self, aoi: Aoi | None) -> tuple[Scene, ...]:
-        """Scenes in order of priority (first valid pixel wins); never empty. Raises InputError."""
+        """Find the scenes, in order of priority (first valid pixel wins); never none. Raises InputError."""
         ...
 
 
@@ -71,15 +70,16 @@ class RasterFiles:
 
     options: SourceOptions
 
-    def scenes(self, aoi: Aoi | None) -> tuple[Scene, ...]:
+    def scenes(self, _aoi: Aoi | None) -> tuple[Scene, ...]:
         return open_scenes(self.options)
 
 
 def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
     """Open the header of every source and describe it.
 
-    Raises InputError for a source that does not exist, is not a GeoTIFF, has no usable georeference or bands;
-    SourceError (retryable) when a server did not answer.
+    Raises:
+        InputError: a source does not exist, is no GeoTIFF, or has no usable georeference or bands.
+        SourceError: a server did not answer (retryable).
     """
     hrefs = expand_hrefs(options.hrefs)
     if len(hrefs) > 1 and any(href_kind(href) != "local" for href in hrefs):
@@ -91,8 +91,9 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
 
 
 def expand_hrefs(hrefs: Iterable[str]) -> tuple[str, ...]:
-    """Globs, folders and lists become files (sorted within one glob or folder); repeats are dropped, order is
-    kept.
+    """Turn globs, folders and lists into files, in order and without repeats. Raises InputError.
+
+    Within one glob or folder files are sorted.
     """
     found: list[str] = []
     for href in hrefs:
@@ -139,7 +140,7 @@ def _expand_one(href: str) -> list[str]:
 
 
 def open_scene(href: str, options: SourceOptions) -> Scene:
-    """One scene from its header. The scene id is the file's stem; `open_scenes` makes ids unique."""
+    """Describe one scene by its header. Its id is the file's stem; `open_scenes` makes ids unique."""
     with raster_environment(href), open_raster(href) as dataset:
         table = BandTable(
             href=href,
@@ -168,16 +169,22 @@ def open_scene(href: str, options: SourceOptions) -> Scene:
         )
 
 
-def _georeference(dataset: Any, href: str, assumed_crs: str | None) -> tuple[str | None, AffineTuple]:
-    """(WKT2 or None, affine). Refuses rasters placed by control points or RPCs alone, and singular affines."""
+def _georeference(
+    dataset: DatasetReader, href: str, assumed_crs: str | None
+) -> tuple[str | None, AffineTuple]:
+    """Read CRS (WKT2; None: it has none) and affine.
+
+    Raises InputError for a raster that only control points or RPCs place, and for a singular affine.
+    """
     crs = dataset.crs
     if not crs and (dataset.gcps[0] or dataset.rpcs is not None):
         flag, kind = ("", "ground control points") if dataset.gcps[0] else ("-rpc ", "RPC coefficients")
         target = dataset.gcps[1].to_string() if dataset.gcps[0] and dataset.gcps[1] else "EPSG:..."
+        shown = target if len(target) < 20 else "EPSG:..."
         raise InputError(
             f"A source must be placed by an affine transform: {href}",
             came=f"only {kind}",
-            remedy=f"warp it first: `gdalwarp {flag}-t_srs {target if len(target) < 20 else 'EPSG:...'} -of COG in.tif out.tif`",
+            remedy=f"warp it first: `gdalwarp {flag}-t_srs {shown} -of COG in.tif out.tif`",
         )
     crs_wkt = str(crs.to_wkt(version="WKT2_2019")) if crs else None
     if crs_wkt is None and assumed_crs is not None:
@@ -189,8 +196,7 @@ def _georeference(dataset: Any, href: str, assumed_crs: str | None) -> tuple[str
             came=str(tuple(affine)[:6]),
             remedy="write it again with a georeference",
         )
-    a, b, c, d, e, f = (float(value) for value in tuple(affine)[:6])
-    return crs_wkt, (a, b, c, d, e, f)
+    return crs_wkt, tuple_of(affine)
 
 
 def _stem(href: str) -> str:
@@ -199,9 +205,9 @@ def _stem(href: str) -> str:
 
 
 def _with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
-    """Append a short hash of the place to ids that occur more than once; the rest keep their stem.
+    """Append a short hash of the place to ids that occur more than once; the others keep their stem.
 
-    Ids enter a run's fingerprint, so a signed URL counts without its token: renewed, it is the same scene.
+    Ids enter a run's fingerprint. A signed URL counts without its token: renewed, it is the same scene.
     Scenes that only their query strings tell apart are numbered in order of priority.
     """
     repeated = Counter(scene.scene_id for scene in scenes)
@@ -218,18 +224,17 @@ def _with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
 
 
 def _place(href: str) -> str:
-    """An http(s) URL without query string and fragment, where tokens are; a path or an object's key whole:
-    both may hold `?` and `#`.
+    """Cut query string and fragment, where tokens are, off an http(s) URL.
+
+    A path or an object's key stays whole: both may hold `?` and `#`.
     """
-    return (
-        urllib.parse.urlsplit(href)._replace(query="", fragment="").geturl()
-        if href_kind(href) == "http"
-        else href
-    )
+    if href_kind(href) != "http":
+        return href
+    return urllib.parse.urlsplit(href)._replace(query="", fragment="").geturl()
 
 
 def _rfc3339(text: str | None) -> str | None:
-    """`2020-06-01 10:20:30` or `2020-06-01T10:20:30Z` -> RFC 3339 in UTC; None for anything else."""
+    """Turn `2020-06-01 10:20:30` or `2020-06-01T10:20:30Z` into RFC 3339 in UTC. None: it is no such time."""
     from datetime import UTC, datetime
 
     if not text:
@@ -243,20 +248,21 @@ def _rfc3339(text: str | None) -> str | None:
 
 
 def _identity(href: str) -> dict[str, str]:
-    """What pins the content: size and mtime of a file, ETag, Last-Modified and size of a remote object."""
+    """Read what pins the content: size and mtime of a file; size, ETag and Last-Modified of an object."""
     kind = href_kind(href)
     if kind == "local":
         status = os.stat(href)
         return {"size_bytes": str(status.st_size), "mtime_ns": str(status.st_mtime_ns)}
     try:
         return _s3_identity(href) if kind == "s3" else _http_identity(href)
-    except Exception as error:  # the header was read; a server that hides its metadata only costs us the pin
+    except Exception as error:
+        # The header was read; a server that hides its metadata only costs us the pin.
         _log.warning("no ETag or size for %s (%s): a later run cannot notice that it changed", href, error)
         return {}
 
 
 def _http_identity(href: str) -> dict[str, str]:
-    """From the headers of a one-byte range request, which signed URLs allow where HEAD is refused."""
+    """Ask for one byte and read the headers. Signed URLs allow that where they refuse HEAD."""
     request = urllib.request.Request(href, headers={"Range": "bytes=0-0"})
     with urllib.request.urlopen(request, timeout=30) as response:
         headers = response.headers

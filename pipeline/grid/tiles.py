@@ -1,17 +1,15 @@
 """The plan: which tiles of which blocks are looked at. Nothing here opens a raster.
 
-1. `relevant_scenes`: scenes whose lon/lat box misses the AOI are dropped before they can influence the grid.
-2. `lattice.choose_lattice`: run grid and mode; then it is cropped to the AOI's bounding window, in whole
-   pixels.
-3. `aoi_on_grid`: the AOI is clipped in lon/lat to the neighbourhood of the scenes (a projection is only
-   defined near its own zone), densified (edges straight in lon/lat are curves elsewhere) and moved to the
-   run's CRS.
-4. `_inside`: vectorised test of all cores against the AOI (a prepared geometry) and the scene outlines. A
-   tile is inside when its core and the AOI share more than a sliver of a thousandth of a pixel, and the core
-   touches some scene. Holes in the AOI count as outside.
+1. `relevant_scenes` drops scenes that miss the AOI before they can influence the grid.
+2. `lattice.choose_lattice` chooses grid and mode. The grid is then cut to the AOI, in whole pixels.
+3. `aoi_on_grid` moves the AOI to the run's CRS. Before that it is clipped to the neighbourhood of the scenes,
+   because a projection is only defined near its own zone, and its edges are cut into short ones, because
+   straight edges in lon/lat are curves elsewhere.
+4. `_inside` tests all cores. A tile is inside when its core shares more than a sliver with the AOI and
+   touches a scene. Holes in the AOI count as outside.
 
-A tile outside is never read; it stays in the ledger as `empty(outside_aoi)`. Blocks run row-major: neighbours
-share halo pixels in one reader's cache, and the order is the same in every run.
+A tile outside is never read; it stays in the ledger as `empty(outside_aoi)`. Blocks run row-major, so
+neighbours find each other's halo in the reader's cache, and the order is the same in every run.
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from rasterio.warp import transform_bounds
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.grid.aoi import LONLAT_CRS, Aoi, polygonal
@@ -43,10 +41,10 @@ from pipeline.grid.lattice import (
 from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, TileSpec, Window
 
 SLIVER_PX = 1e-3
-"""Overlaps thinner than this are rounding of the reprojection, not area."""
+"""An overlap thinner than this is rounding of the reprojection, in pixels."""
 
 MAX_TILES = 100_000_000
-"""Planned tiles of one run, inside and outside: beyond it a wrong --resolution is likelier than a wish."""
+"""Most tiles of one run, inside and outside. Beyond it a wrong --resolution is likelier than a wish."""
 
 _CHUNK_TILES = 200_000
 """Cores tested at once, to bound memory."""
@@ -63,16 +61,17 @@ class GridOptions:
     block_tiles: int = 4
     """K: tiles per block side."""
     crs: str | None = None
-    """CRS of the run grid; None = the scenes' own."""
+    """CRS of the run grid; None: the scenes' own."""
     resolution: float | None = None
-    """Units of that CRS per pixel; None = the scenes' own."""
+    """Units of that CRS per pixel; None: the scenes' own."""
 
     def __post_init__(self) -> None:
         if self.halo_px < 1 or 2 * self.halo_px >= self.tile_px:
+            largest = max(1, (self.tile_px - 1) // 2)
             raise InputError(
                 "--halo must be at least 1 px and smaller than half the tile",
                 came=f"halo {self.halo_px}, tile {self.tile_px}",
-                remedy=f"for this tile choose a halo up to {max(1, (self.tile_px - 1) // 2)}, usually tile / 16",
+                remedy=f"for this tile choose a halo up to {largest}, usually tile / 16",
             )
         if self.block_tiles < 1:
             raise InputError(
@@ -82,20 +81,20 @@ class GridOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """What a run will look at. Plain data: it pickles, and holds no open file."""
+    """What a run will look at: plain data that pickles and holds no open file."""
 
     lattice: TileLattice
     mode: Mode
     inside: NDArray[np.bool_]
-    """(n_tile_rows, n_tile_cols); True = the core meets the AOI and some scene, False = empty(outside_aoi)."""
-    aoi_grid: Any
-    """AOI near the scenes in the run grid's CRS (shapely, not clipped to the grid), or None for whole scenes."""
+    """(n_tile_rows, n_tile_cols); True: the core meets the AOI and a scene. False: empty(outside_aoi)."""
+    aoi_grid: BaseGeometry | None
+    """The AOI near the scenes in the run grid's CRS, not clipped to the grid. None: whole scenes."""
     scenes: tuple[Scene, ...]
     """Scenes that meet the grid, in order of priority."""
     offsets: tuple[OffsetRC | None, ...]
-    """Per scene: (row, col) of its first pixel on the run grid, or None when it must be warped."""
-    outlines: tuple[Any, ...]
-    """Per scene: shapely polygon of its extent in pixels (x, y) of the run grid."""
+    """Per scene, (row, col) of its first pixel on the run grid. None: it must be warped."""
+    outlines: tuple[BaseGeometry, ...]
+    """Per scene, the polygon of its extent in pixels (x, y) of the run grid."""
 
     @property
     def grid(self) -> RunGrid:
@@ -103,13 +102,13 @@ class Plan:
 
     @property
     def scene_windows(self) -> tuple[Window, ...]:
-        """Per scene: the window of the run grid it can fill (bounding, when it is warped)."""
+        """Per scene, the window of the run grid that it can fill; around its outline when it is warped."""
         windows = (outer_window(*outline.bounds).intersect(self.grid.window) for outline in self.outlines)
         return tuple(window or Window(row0=0, col0=0, row1=0, col1=0) for window in windows)
 
     @property
     def n_tiles(self) -> int:
-        """Tiles that are looked at."""
+        """Number of tiles that are looked at."""
         return int(np.count_nonzero(self.inside))
 
     @property
@@ -118,13 +117,13 @@ class Plan:
 
     @property
     def n_blocks(self) -> int:
-        """Blocks with at least one tile to look at."""
+        """Number of blocks with a tile to look at."""
         k = self.lattice.block_tiles
         rows, cols = np.nonzero(self.inside)
         return len(np.unique((rows // k) * self.lattice.n_block_cols + cols // k))
 
     def blocks(self) -> Iterator[BlockSpec]:
-        """Blocks with at least one tile to look at, row-major; each lists those tiles only."""
+        """Yield the blocks that have a tile to look at, row-major; each lists those tiles only."""
         k = self.lattice.block_tiles
         for block_row in range(self.lattice.n_block_rows):
             band = self.inside[block_row * k : (block_row + 1) * k]
@@ -132,7 +131,7 @@ class Plan:
                 yield self.block(block_row, block_col)
 
     def block(self, block_row: int, block_col: int) -> BlockSpec:
-        """One block with its inside tiles; IndexError when it has none."""
+        """One block with its tiles to look at. Raises IndexError when it has none."""
         tiles = tuple(
             tile
             for tile in self.lattice.tiles_of_block(block_row, block_col)
@@ -145,16 +144,16 @@ class Plan:
         return BlockSpec(block_row=block_row, block_col=block_col, core=core, read=read, tiles=tiles)
 
     def outside_tiles(self) -> Iterator[TileSpec]:
-        """Tiles that are planned but not looked at, row-major; they enter the ledger as empty(outside_aoi)."""
+        """Yield the tiles that are not looked at, row-major; the ledger has them as empty(outside_aoi)."""
         for tile_row, tile_col in np.argwhere(~self.inside).tolist():
             yield self.lattice.tile(tile_row, tile_col)
 
 
 def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -> Plan:
-    """Plan a run over `scenes` (at least one), limited to `aoi`; None = the whole scenes.
+    """Plan a run over `scenes` (at least one) inside `aoi`. None: the whole scenes.
 
-    Raises InputError when the AOI touches no scene (with both extents), when scenes cannot share a grid, or
-    when the grid would be absurdly large.
+    Raises InputError when the AOI touches no scene, when the scenes cannot share a grid, or when the grid
+    would be absurdly large.
     """
     near = relevant_scenes(scenes, aoi)
     placement = choose_lattice(near, options.crs, options.resolution)
@@ -194,8 +193,9 @@ def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -
 
 
 def scene_bounds_lonlat(scene: Scene) -> tuple[float, float, float, float]:
-    """(west, south, east, north) of a scene in degrees; west > east means that it crosses the antimeridian
-    (RFC 7946 5.2).
+    """(west, south, east, north) of a scene in degrees. Raises InputError when it has no place on Earth.
+
+    west > east: it crosses the antimeridian (RFC 7946, 5.2).
     """
     if scene.crs_wkt is None:
         raise InputError(
@@ -227,9 +227,10 @@ def _bounds_lonlat(
     return west, south, east, north
 
 
-def lonlat_boxes(bounds: tuple[float, float, float, float], *, margin: float = 0.0) -> Any:
-    """Bounds in degrees (west > east or beyond 180 allowed) as polygons between -180 and 180, grown by
-    `margin` degrees.
+def lonlat_boxes(bounds: tuple[float, float, float, float], *, margin: float = 0.0) -> BaseGeometry:
+    """Turn bounds in degrees into polygons between -180 and 180, grown by `margin` degrees.
+
+    The bounds may have west > east, or reach beyond 180.
     """
     west, south, east, north = bounds
     east += 360.0 if west > east else 0.0
@@ -250,14 +251,14 @@ def lonlat_boxes(bounds: tuple[float, float, float, float], *, margin: float = 0
     )
 
 
-def _neighbourhood(scene: Scene) -> Any:
+def _neighbourhood(scene: Scene) -> BaseGeometry:
     west, south, east, north = scene_bounds_lonlat(scene)
     width = east - west + (360.0 if west > east else 0.0)
     return lonlat_boxes((west, south, east, north), margin=0.05 * max(width, north - south) + 1e-4)
 
 
 def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ...]:
-    """Scenes whose lon/lat box meets the AOI, in order. Raises InputError when there is none."""
+    """Keep the scenes whose lon/lat box meets the AOI, in order. Raises InputError when there is none."""
     if not scenes:
         raise InputError(
             "At least one source is needed",
@@ -279,21 +280,23 @@ def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ..
 
 def _no_overlap(aoi: Aoi, scenes: Sequence[Scene]) -> InputError:
     def shown(bounds: tuple[float, float, float, float]) -> str:
-        return (
-            "[" + ", ".join(f"{value:.6g}" if abs(value) >= 1e3 else f"{value:.6f}" for value in bounds) + "]"
-        )
+        texts = (f"{value:.6g}" if abs(value) >= 1e3 else f"{value:.6f}" for value in bounds)
+        return f"[{', '.join(texts)}]"
 
     listed = "; ".join(f"{scene.scene_id} {shown(scene_bounds_lonlat(scene))}" for scene in scenes[:5])
     more = f"; and {len(scenes) - 5} more" if len(scenes) > 5 else ""
     return InputError(
         "The AOI must touch at least one scene",
-        came=f"AOI {aoi.source} {shown(aoi.bounds_lonlat)}, scenes {listed}{more} (west, south, east, north in lon/lat)",
+        came=(
+            f"AOI {aoi.source} {shown(aoi.bounds_lonlat)}, scenes {listed}{more} "
+            "(west, south, east, north in lon/lat)"
+        ),
         remedy="check the AOI's CRS and axis order, or give imagery of that place",
     )
 
 
-def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> Any:
-    """The AOI near the scenes as a (Multi)Polygon in the run grid's CRS; empty when nothing of it is near."""
+def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> BaseGeometry:
+    """Move the AOI near the scenes to the run grid's CRS, as a (Multi)Polygon; empty when nothing is near."""
     nearby = shapely.union_all([_neighbourhood(scene) for scene in scenes])
     clipped = polygonal(shapely.intersection(aoi.geometry, nearby))
     if clipped.is_empty:
@@ -307,19 +310,20 @@ def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> Any:
     crs = CRS.from_wkt(grid.crs_wkt)
     move = Transformer.from_crs(LONLAT_CRS, crs, always_xy=True)
     moved = shapely.transform(dense, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
-    if crs.is_geographic:  # a grid may run past 180 degrees: offer the AOI on every turn of the globe
+    if crs.is_geographic:
+        # A grid may run past 180 degrees, so the AOI is offered on every turn of the globe.
         turns = [shapely.transform(moved, partial(np.add, (turn, 0.0))) for turn in (-360.0, 0.0, 360.0)]
         moved = shapely.MultiPolygon([part for turned in turns for part in shapely.get_parts(turned)])
     return moved
 
 
-def _to_pixels(geometry: Any, grid: RunGrid) -> Any:
+def _to_pixels(geometry: BaseGeometry, grid: RunGrid) -> BaseGeometry:
     inverse = ~affine_of(grid.transform)
     return shapely.transform(geometry, lambda xy: np.column_stack(inverse @ (xy[:, 0], xy[:, 1])))
 
 
-def _cropped_to_aoi(placement: Placement, geometry: Any, aoi: Aoi) -> Placement:
-    """The grid cut to the bounding window of the AOI's parts on it, in whole pixels."""
+def _cropped_to_aoi(placement: Placement, geometry: BaseGeometry, aoi: Aoi) -> Placement:
+    """Cut the grid to the window around the AOI's parts on it, in whole pixels."""
     whole = shapely.box(0, 0, placement.grid.width, placement.grid.height)
     parts = [
         part for part in shapely.get_parts(_to_pixels(geometry, placement.grid)) if part.intersects(whole)
@@ -339,9 +343,12 @@ def _cropped_to_aoi(placement: Placement, geometry: Any, aoi: Aoi) -> Placement:
     return crop(placement, window)
 
 
-def _inside(lattice: TileLattice, aoi_px: Any | None, outlines: Sequence[Any]) -> NDArray[np.bool_]:
-    """(n_tile_rows, n_tile_cols): cores that meet the AOI (None = everywhere) and at least one outline; pixel
-    coordinates.
+def _inside(
+    lattice: TileLattice, aoi_px: BaseGeometry | None, outlines: Sequence[BaseGeometry]
+) -> NDArray[np.bool_]:
+    """Find the cores that meet the AOI (None: everywhere) and an outline, all in pixels of the grid.
+
+    Returns (n_tile_rows, n_tile_cols).
     """
     on_scene = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_)
     for outline in outlines:
@@ -353,10 +360,8 @@ def _inside(lattice: TileLattice, aoi_px: Any | None, outlines: Sequence[Any]) -
     return in_aoi & on_scene
 
 
-def _mark(marks: NDArray[np.bool_], lattice: TileLattice, geometry: Any) -> None:
-    """Set `marks` True for every tile whose core, shrunk by a sliver, intersects `geometry` (pixel
-    coordinates).
-    """
+def _mark(marks: NDArray[np.bool_], lattice: TileLattice, geometry: BaseGeometry) -> None:
+    """Set `marks` True for every tile whose core, less a sliver, meets `geometry` (pixels of the grid)."""
     grid = lattice.grid
     side = lattice.core_px
     x0, y0, x1, y1 = geometry.bounds

@@ -1,9 +1,9 @@
 """One small picture of the whole run grid, for people.
 
-Every scene is read decimated (its overviews serve that, when it has some), through a WarpedVRT of the
-picture's own size when it is not on the run's lattice, and painted in reverse order of priority, so that the
-first scene wins as it does in the pixels the models see. A scene that cannot be read leaves its place black:
-the picture informs, the coverage ledger decides.
+Every scene is read decimated, from its overviews when it has some, and through a WarpedVRT when it is not on
+the run's lattice. Scenes are painted in reverse order of priority, so the first one wins, as it does in the
+pixels that the models see. A scene that cannot be read leaves its place black: the picture informs, the
+coverage ledger decides.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio.crs
@@ -28,11 +28,17 @@ from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import dataset_validity
 from pipeline.schema import RunGrid, Window
 
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
 _log = logging.getLogger(__name__)
 
 
 def read_overview(sources: Sequence[SceneSource], grid: RunGrid, *, side_px: int) -> NDArray[np.uint8]:
-    """(h, w, 3) RGB of the run grid, its longer side at most `side_px`; black where nothing is valid."""
+    """Read an RGB picture (h, w, 3) of the run grid; black where nothing is valid.
+
+    Its longer side has about `side_px` pixels, and no more than the grid.
+    """
     factor = max(1.0, max(grid.height, grid.width) / side_px)
     picture = np.zeros((math.ceil(grid.height / factor), math.ceil(grid.width / factor), 3), dtype=np.uint8)
     for source in reversed(sources):
@@ -49,7 +55,7 @@ def read_overview(sources: Sequence[SceneSource], grid: RunGrid, *, side_px: int
 
 
 def _scaled(window: Window, factor: float, shape: tuple[int, ...]) -> Window | None:
-    """Where a window of the run grid lies in the picture; None when nothing of it is left."""
+    """Place a window of the run grid in the picture. None: nothing of it is left."""
     row0 = math.floor(window.row0 / factor)
     col0 = math.floor(window.col0 / factor)
     row1 = min(math.ceil(window.row1 / factor), shape[0])
@@ -62,27 +68,27 @@ def _scaled(window: Window, factor: float, shape: tuple[int, ...]) -> Window | N
 def _read(
     source: SceneSource, grid: RunGrid, out_shape: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """(h, w, 3) stretched RGB and (h, w) validity of the scene's whole window at `out_shape`."""
+    """Read stretched RGB (h, w, 3) and validity (h, w) of the scene's whole window at `out_shape`."""
     with raster_environment(source.scene.href), open_planned(source.scene) as dataset:
         if source.offset_rc is not None:
             return _decimate(
                 dataset, source, source.window.shifted(-source.offset_rc[0], -source.offset_rc[1]), out_shape
             )
-        settings: dict[str, Any] = {
-            "src_crs": rasterio.crs.CRS.from_wkt(source.scene.crs_wkt),
-            "crs": rasterio.crs.CRS.from_wkt(grid.crs_wkt),
-            "transform": Affine(*grid.transform),
-            "width": grid.width,
-            "height": grid.height,
-            "resampling": Resampling.bilinear,
-            "add_alpha": dataset.nodata is None,
-        }
-        with WarpedVRT(dataset, **settings) as warped:
+        with WarpedVRT(
+            dataset,
+            src_crs=rasterio.crs.CRS.from_wkt(source.scene.crs_wkt),
+            crs=rasterio.crs.CRS.from_wkt(grid.crs_wkt),
+            transform=Affine(*grid.transform),
+            width=grid.width,
+            height=grid.height,
+            resampling=Resampling.bilinear,
+            add_alpha=dataset.nodata is None,
+        ) as warped:
             return _decimate(warped, source, source.window, out_shape)
 
 
 def _decimate(
-    dataset: Any, source: SceneSource, window: Window, out_shape: tuple[int, int]
+    dataset: DatasetReader, source: SceneSource, window: Window, out_shape: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     where = RasterWindow(window.col0, window.row0, window.width, window.height)
     values = dataset.read(

@@ -1,24 +1,23 @@
-"""What is settled once per scene, on the driver, before any worker reads: its stretch and its collar.
+"""What is settled once per scene before any worker reads: its stretch and its collar.
 
-`prepare_scenes` turns the plan's scenes into `SceneSource`s; these travel to the workers by value, and
-`SceneSource.to_dict` is what run.json records of them.
+`prepare_scenes` turns the plan's scenes into `SceneSource`s, which travel to the workers by value. run.json
+records `SceneSource.to_dict`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.errors import InputError
-from pipeline.load.stretch import Stretch, fit_stretch
+from pipeline.load.stretch import Stretch, check_scale, fit_stretch
 from pipeline.load.validity import Collar, find_collar
 from pipeline.schema import Scene, Window
 
 _SCENE_THREADS = 8
-"""Scenes looked at together: the work is mostly waiting for remote overviews."""
+"""Scenes prepared at once: the work is mostly waiting for remote overviews."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +25,17 @@ class LoadOptions:
     """How stored pixels become validity and 8-bit RGB."""
 
     scale: tuple[float, float] | None = None
-    """Stored values that become 0 and 255, for all scenes and bands; None = identity for uint8, else
-    percentiles.
+    """Stored values that become 0 and 255, for all scenes and bands. None: 8-bit scenes stay as they are, and
+    others are stretched between percentiles.
     """
     percentiles: tuple[float, float] = (2.0, 98.0)
-    """Per scene and band, when the stretch is fitted."""
+    """Percentiles that become 0 and 255 when a stretch is fitted, per scene and band."""
     collar: Literal["auto", "off"] = "auto"
-    """auto: near-black borders of 8-bit scenes that declare no validity at all count as nodata."""
+    """`auto`: near-black borders of 8-bit scenes that declare no validity count as nodata."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
-    """For scenes that are not on the run grid's lattice."""
+    """How scenes are warped that are not on the run grid's lattice."""
     open_files: int = 16
-    """Datasets kept open per reader. Does not change the result."""
+    """Datasets that a reader keeps open. Does not change the result."""
 
     def __post_init__(self) -> None:
         low, high = self.percentiles
@@ -44,38 +43,33 @@ class LoadOptions:
             raise InputError(
                 "Stretch percentiles must rise within 0..100", came=f"{low}, {high}", remedy="2,98 is usual"
             )
-        if self.scale is not None and not (
-            all(map(math.isfinite, self.scale)) and self.scale[0] < self.scale[1]
-        ):
-            raise InputError(
-                "--scale must be two finite numbers lo,hi with lo < hi",
-                came=str(self.scale),
-                remedy="e.g. --scale 0,3000",
-            )
+        if self.scale is not None:
+            check_scale(self.scale)
         if self.open_files < 1:
             raise InputError(
                 "A reader must keep at least one file open", came=str(self.open_files), remedy="16 is usual"
             )
 
-    def result_parameters(self) -> dict[str, Any]:
-        """All of it that can change a result, for a fingerprint."""
+    def result_parameters(self) -> dict[str, object]:
+        """Every option that can change a result, for a fingerprint."""
         return {key: value for key, value in asdict(self).items() if key != "open_files"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneSource:
-    """One scene with all that reading it needs."""
+    """One scene, and all that reading it needs."""
 
     scene: Scene
     offset_rc: tuple[int, int] | None
-    """(row, col) of its first pixel on the run grid; None = warped onto it."""
+    """(row, col) of its first pixel on the run grid; None: it is warped onto the grid."""
     window: Window
-    """The part of the run grid it can fill (bounding, when it is warped)."""
+    """The part of the run grid that it can fill; around its outline when it is warped."""
     stretch: Stretch
     collar: Collar | None = None
+    """Its undeclared black border; None: it has none, or is not searched for one."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for run.json: what was decided about this scene's pixels."""
+    def to_dict(self) -> dict[str, object]:
+        """What was decided about this scene's pixels, as plain values for run.json."""
         return {
             "scene_id": self.scene.scene_id,
             "offset_rc": None if self.offset_rc is None else list(self.offset_rc),
@@ -92,10 +86,9 @@ def prepare_scenes(
     offsets: Sequence[tuple[int, int] | None],
     windows: Sequence[Window],
 ) -> tuple[SceneSource, ...]:
-    """Fit stretch and collar of every scene. Deterministic: a resumed run gets the same answer from the same
-    files.
+    """Fit stretch and collar of every scene. Equal files give equal answers, also when a run is resumed.
 
-    `offsets`, `windows`: per scene, as the plan places it on the run grid (`SceneSource.offset_rc`,
+    `offsets` and `windows` say per scene where the plan puts it on the run grid (`SceneSource.offset_rc`,
     `.window`). Raises InputError and SourceError as `open_raster` does.
     """
 
@@ -106,7 +99,8 @@ def prepare_scenes(
 
     if not len(scenes) == len(offsets) == len(windows):
         raise ValueError(
-            f"one offset and one window per scene, got {len(scenes)} scenes, {len(offsets)} offsets, {len(windows)} windows"
+            f"one offset and one window per scene, got {len(scenes)} scenes, {len(offsets)} offsets, "
+            f"{len(windows)} windows"
         )
     with ThreadPoolExecutor(max_workers=_SCENE_THREADS) as pool:
         return tuple(pool.map(prepare, scenes, offsets, windows))

@@ -1,20 +1,18 @@
-"""Blocks become pixels: one windowed read per scene and block; tiles are slices of it.
+"""Blocks become pixels: one windowed read per scene and block, of which tiles are slices.
 
-1. `CogReader.read` walks the scenes in order of priority; each fills what is still empty (first valid pixel
-   wins), and the walk ends when nothing is.
-2. `_read_scene`: a scene on the grid's own lattice is read through an offset window, pixel for pixel. Any
-   other goes through a WarpedVRT with the RUN's crs, transform, width and height, so that every window is cut
-   from one and the same warped image. Its bands are read one at a time: GDAL then warps in its fixed blocks,
-   whatever the window, while a read of all bands at once may take a shortcut whose result depends on the
-   window. Both hold for the file that the run was planned with: one of another size is refused
+1. `CogReader.read` walks the scenes in order of priority. Each fills what is still empty: the first valid
+   pixel wins.
+2. `_read_scene` reads a scene on the grid's own lattice pixel for pixel. Any other goes through a WarpedVRT
+   with the RUN's crs, transform, width and height, so that all windows are cut from one warped image. Its
+   bands are read one at a time: GDAL then warps in fixed blocks, while a read of all bands at once may take a
+   shortcut whose result depends on the window. A file whose size changed since the plan is refused
    (`open_planned`).
-3. Open datasets are kept, least recently used first out: a fresh open per read doubles bytes and decoding.
-4. A failing read is tried once more with a fresh handle (networks hiccup), then the block is read tile by
-   tile, so that only tiles that really cannot be read are reported in `BlockImage.unreadable`. A tile is also
-   unreadable when only one of several scenes fails there: filling it from the next scene would be a silent
-   change of imagery.
+3. Open datasets are kept, the least recently used goes first: opening one per read doubles bytes and
+decoding. 4. A failing read is tried once more with a fresh handle, because networks hiccup. Then the block is
+   read tile by tile, and only tiles that really cannot be read are in `BlockImage.unreadable`. A tile is also
+   unreadable when one of several scenes fails there: filling it from the next would silently change the imagery.
 
-Pixels outside every scene, nodata and collar are invalid and black. One reader serves one thread; it pickles
+Nodata, collars and pixels outside every scene are invalid and black. One reader serves one thread; it pickles
 without its open files.
 """
 
@@ -25,7 +23,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import rasterio.crs
@@ -43,31 +41,34 @@ from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, collar_on_window, collar_warped, dataset_validity
 from pipeline.schema import BlockImage, BlockSpec, RunGrid, Scene, Window
 
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
 _log = logging.getLogger(__name__)
 
 RETRY_PAUSE_S = 1.0
-"""Pause before a failed remote read is tried again; GDAL has retried single requests before."""
+"""Pause before a failed remote read is tried again; GDAL has retried single requests by then."""
 
 READ_ERRORS = (RasterioError, TerraqueryError, OSError, MemoryError)
-"""What a read may end in and still be one tile's problem rather than the run's."""
+"""Errors of a read that are one tile's problem, not the run's."""
 
 
 class TileReader(Protocol):
-    """The seam to the pixels: windowed reads with handles kept open, hrefs signed no earlier than here."""
+    """Reads windows of pixels with handles that stay open; hrefs are signed here and not before."""
 
     def read(self, block: BlockSpec) -> BlockImage:
-        """Pixels and validity over block.read. Never raises for unreadable imagery: such tiles are listed in
-        the result.
+        """Read pixels and validity over block.read.
+
+        Unreadable imagery raises nothing: the result lists such tiles.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Handle:
-    dataset: Any
-    """Open `rasterio.DatasetReader`."""
-    vrt: Any | None
-    """`WarpedVRT` onto the run grid, or None when the scene is on its lattice."""
+    dataset: DatasetReader
+    vrt: WarpedVRT | None
+    """The dataset warped onto the run grid; None: it is on the grid's lattice."""
 
     def close(self) -> None:
         if self.vrt is not None:
@@ -87,11 +88,11 @@ class CogReader:
         self._options = options or LoadOptions()
         self._handles: OrderedDict[int, _Handle] = OrderedDict()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_handles": OrderedDict()}
 
     def close(self) -> None:
-        """Close all files; the reader can go on reading and opens them again."""
+        """Close all files. The reader may go on reading; it opens them again."""
         while self._handles:
             self._handles.popitem()[1].close()
 
@@ -119,9 +120,7 @@ class CogReader:
     def _read_tiles(
         self, index: int, block: BlockSpec, canvas: tuple[NDArray[np.uint8], NDArray[np.bool_]]
     ) -> dict[str, str]:
-        """Fill the canvas (rgb, valid over block.read) tile by tile; returns tile_id -> error of those that
-        fail.
-        """
+        """Fill the canvas (rgb, valid over block.read) tile by tile; returns tile_id -> error."""
         rgb, valid = canvas
         failed: dict[str, str] = {}
         self._drop(index)
@@ -154,7 +153,7 @@ class CogReader:
     def _read_scene(
         self, index: int, window: Window, *, patient: bool = True
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """(h, w, 3) stretched RGB, black where invalid, and (h, w) validity of one window of the run grid."""
+        """Read a window of the run grid: stretched RGB (h, w, 3), black where invalid; validity (h, w)."""
         source = self._sources[index]
         bands = list(source.scene.rgb_bands)
         with raster_environment(source.scene.href, patient=patient):
@@ -182,7 +181,7 @@ class CogReader:
         return rgb, valid
 
     def _handle(self, index: int) -> _Handle:
-        """The open dataset of a scene, opened when needed; call inside its raster environment."""
+        """Open a scene's dataset, or find it open; call this inside its raster environment."""
         if index in self._handles:
             self._handles.move_to_end(index)
             return self._handles[index]
@@ -198,9 +197,10 @@ class CogReader:
         self._handles[index] = _Handle(dataset=dataset, vrt=vrt)
         return self._handles[index]
 
-    def _warped(self, dataset: Any, source: SceneSource) -> Any:
-        """The scene as a virtual image on the whole run grid. Alpha is added only where no validity would
-        survive the warp.
+    def _warped(self, dataset: DatasetReader, source: SceneSource) -> WarpedVRT:
+        """Warp a scene onto the whole run grid, virtually.
+
+        Alpha is added only where no validity would survive the warp.
         """
         carries_validity = alpha_band(dataset) is not None or dataset.nodata is not None
         return WarpedVRT(
@@ -220,9 +220,8 @@ class CogReader:
             handle.close()
 
 
-def open_planned(scene: Scene) -> Any:
-    """The open dataset of a scene that still has the size that the run was planned with; call inside its
-    raster environment.
+def open_planned(scene: Scene) -> DatasetReader:
+    """Open a scene that still has the size of the plan; call this inside its raster environment.
 
     Raises SourceError for another size: GDAL would crop windows that reach beyond the file, and the pixels
     would land in wrong places.
@@ -241,7 +240,7 @@ def open_planned(scene: Scene) -> Any:
 def _fill(
     rgb: NDArray[np.uint8], valid: NDArray[np.bool_], own_rgb: NDArray[np.uint8], own_valid: NDArray[np.bool_]
 ) -> None:
-    """Take the scene's pixels where nothing valid is yet (in place); `own_rgb` is black where invalid."""
+    """Take the scene's pixels, in place, where nothing is valid yet; `own_rgb` is black where invalid."""
     if not valid.any():
         rgb[...], valid[...] = own_rgb, own_valid
         return

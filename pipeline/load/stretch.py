@@ -1,14 +1,14 @@
 """How stored numbers become 8-bit grey levels: once per scene, never per tile.
 
-A stretch fitted per tile puts a step at every seam and turns water into noise; so `fit_stretch` looks at the
-whole scene once, on the driver, and its limits travel with the plan and into run.json.
+A stretch that is fitted per tile puts a step at every seam and turns water into noise. So `fit_stretch` looks
+at the whole scene once, on the driver; its limits travel with the plan and into run.json.
 
-1. uint8 without given limits -> identity.
-2. `scale = (lo, hi)` -> linear, the same for all bands and scenes (known reflectance).
-3. else per band the 2nd and 98th percentile of the valid pixels of an overview (or of a decimated read, or,
-   when a large file has no overviews, of a fixed lattice of windows: the whole file is never read).
+1. uint8 without given limits stays as it is.
+2. `scale = (lo, hi)` is linear, the same for all bands and scenes (known reflectance).
+3. Otherwise the limits are percentiles of the valid pixels, per band. They come from an overview or a
+   decimated read; a large file without overviews gives a fixed lattice of windows and is never read as a whole.
 
-`apply_stretch` maps lo -> 0 and hi -> 255, linear and rounded between, clipped outside; 16-bit integers go
+`apply_stretch` maps lo to 0 and hi to 255, linear and rounded between, clipped outside. 16-bit integers go
 through a lookup table that the same formula fills.
 """
 
@@ -19,7 +19,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,16 +31,20 @@ from pipeline.files.raster_access import gdal_message, open_raster, raster_envir
 from pipeline.load.validity import dataset_validity
 from pipeline.schema import Scene
 
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
 _log = logging.getLogger(__name__)
 
 StretchKind = Literal["identity", "linear", "percentile"]
 Limits = tuple[float, float, float]
+"""Stored values of red, green and blue."""
 
 SAMPLE_SIDE_PX = 2048
-"""Longest side of the decimated read that percentiles are taken from."""
+"""Longest side of the decimated read from which percentiles are taken."""
 
 FULL_DECIMATION_PX = 64_000_000
-"""Pixels up to which a scene without overviews is decimated as a whole; reading it once is cheap enough."""
+"""Pixels up to which a scene without overviews is decimated as a whole: reading it once is cheap enough."""
 
 _SAMPLE_WINDOWS = 8
 _SAMPLE_WINDOW_PX = 256
@@ -57,7 +61,7 @@ class Stretch:
     hi: Limits = (255.0, 255.0, 255.0)
     """Stored value per band that becomes 255."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for run.json; `from_dict` reads them back."""
         return {"kind": self.kind, "lo": list(self.lo), "hi": list(self.hi)}
 
@@ -76,22 +80,28 @@ class Stretch:
 IDENTITY = Stretch(kind="identity")
 
 
+def check_scale(scale: tuple[float, float]) -> None:
+    """Check that a scale is two finite numbers that rise. Raises InputError."""
+    lo, hi = scale
+    if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
+        raise InputError(
+            "--scale must be two finite numbers lo,hi with lo < hi",
+            came=f"{lo},{hi}",
+            remedy="e.g. --scale 0,3000",
+        )
+
+
 def fit_stretch(
     scene: Scene, *, scale: tuple[float, float] | None = None, percentiles: tuple[float, float] = (2.0, 98.0)
 ) -> Stretch:
-    """The stretch of one scene; opens it when percentiles are needed.
+    """Find the stretch of one scene, which is opened when percentiles are needed.
 
-    A scene whose sample cannot be read or holds no valid pixel gets its data type's full range, with a
-    warning.
+    A scene whose sample cannot be read or holds no valid pixel gets its data type's full range, and a
+    warning. Raises InputError for a scale that does not rise.
     """
     if scale is not None:
+        check_scale(scale)
         lo, hi = scale
-        if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
-            raise InputError(
-                "--scale must be two finite numbers lo,hi with lo < hi",
-                came=f"{lo},{hi}",
-                remedy="e.g. --scale 0,3000",
-            )
         return Stretch(kind="linear", lo=(lo, lo, lo), hi=(hi, hi, hi))
     if scene.dtype == "uint8":
         return IDENTITY
@@ -104,14 +114,15 @@ def fit_stretch(
         return Stretch(kind="percentile", lo=(low, low, low), hi=(high, high, high))
     low_cut, high_cut = np.percentile(values.astype(np.float64), percentiles, axis=1)
     flat = high_cut <= low_cut  # a constant band becomes mid-grey
-    low_cut, high_cut = np.where(flat, low_cut - 1.0, low_cut), np.where(flat, high_cut + 1.0, high_cut)
+    low_cut = np.where(flat, low_cut - 1.0, low_cut)
+    high_cut = np.where(flat, high_cut + 1.0, high_cut)
     red_lo, green_lo, blue_lo = (float(value) for value in low_cut)
     red_hi, green_hi, blue_hi = (float(value) for value in high_cut)
     return Stretch(kind="percentile", lo=(red_lo, green_lo, blue_lo), hi=(red_hi, green_hi, blue_hi))
 
 
 def _samples(scene: Scene) -> list[NDArray[Any]]:
-    """Valid pixels of a fixed sample of the scene, each (3, n) in the stored data type."""
+    """Read the valid pixels of a fixed sample of the scene, each part (3, n) in the stored data type."""
     with raster_environment(scene.href), open_raster(scene.href) as dataset:
         bands = list(scene.rgb_bands)
         found: list[NDArray[Any]] = []
@@ -130,7 +141,7 @@ def _samples(scene: Scene) -> list[NDArray[Any]]:
     return found
 
 
-def _sample_reads(dataset: Any) -> Iterator[tuple[RasterWindow, tuple[int, int]]]:
+def _sample_reads(dataset: DatasetReader) -> Iterator[tuple[RasterWindow, tuple[int, int]]]:
     height = int(dataset.height)
     width = int(dataset.width)
     if dataset.overviews(1) or height * width <= FULL_DECIMATION_PX:
@@ -145,7 +156,7 @@ def _sample_reads(dataset: Any) -> Iterator[tuple[RasterWindow, tuple[int, int]]
 
 
 def apply_stretch(values: NDArray[Any], stretch: Stretch) -> NDArray[np.uint8]:
-    """(3, H, W) stored values, bands red, green, blue -> (H, W, 3) uint8. Non-finite values become 0."""
+    """Turn stored values (3, H, W), bands red, green, blue, into grey levels (H, W, 3). NaN becomes 0."""
     rgb = np.empty((*values.shape[1:], 3), dtype=np.uint8)
     for band in range(3):
         if stretch.kind == "identity":
@@ -159,7 +170,7 @@ def apply_stretch(values: NDArray[Any], stretch: Stretch) -> NDArray[np.uint8]:
 
 
 def grey_levels(values: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint8]:
-    """round(255 * (v - lo) / (hi - lo)), clipped to 0..255; NaN -> 0."""
+    """Compute round(255 * (v - lo) / (hi - lo)), clipped to 0..255. NaN becomes 0."""
     scaled = (values.astype(np.float64) - lo) / (hi - lo) * 255.0
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0.0, 255.0)).astype(
         np.uint8
@@ -168,6 +179,6 @@ def grey_levels(values: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint8]
 
 @functools.lru_cache(maxsize=256)
 def _table(dtype: str, lo: float, hi: float) -> tuple[NDArray[np.uint8], int]:
-    """(grey level of every value of an integer type of at most 16 bits, the smallest value)."""
+    """Grey level of every value of an integer type of at most 16 bits, and the smallest value."""
     info = np.iinfo(dtype)
     return grey_levels(np.arange(info.min, info.max + 1), lo, hi), int(info.min)

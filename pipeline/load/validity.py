@@ -1,17 +1,15 @@
 """Which pixels are imagery. True = valid, everywhere.
 
-1. `dataset_validity`: what the file itself says: rasterio's `dataset_mask` (an internal mask, an alpha band
-   or the nodata value) and an alpha band that it overlooks. A pixel is nodata only when ALL bands are: masks
-   per band punch holes into bright roofs. NaN is never imagery.
-2. `find_collar`: a scanned or warped image may have a black collar that nothing declares. Only when the file
-   has no nodata, no alpha and no mask, and is 8-bit, the scene is looked at once, decimated: near-black cells
-   that connect to the border and together are large enough form the collar.
-3. `collar_on_window`, `collar_warped`: a full-resolution pixel is collar when it is near-black itself AND
-   lies in, or next to, a collar cell. Both depend on the pixel's place and value alone, so every tile that
-   sees it agrees.
+1. `dataset_validity` is what the file says: an internal mask, an alpha band or the nodata value. A pixel is
+   nodata only when ALL bands are: masks per band punch holes into bright roofs. NaN is never imagery.
+2. `find_collar` looks for a black border that nothing declares, as scanned and warped images have it. It
+   looks once, decimated, and only at 8-bit files without nodata, alpha and mask. Near-black cells that
+   connect to the border, and together are large enough, are the collar.
+3. `collar_on_window` and `collar_warped` find its pixels: those that are near-black AND lie in or next to a
+   collar cell. That depends on a pixel's place and value alone, so all tiles that see it agree.
 
-Left out: collars of other colours, and of 16-bit scenes; write a nodata value or an alpha band into the file
-instead.
+Collars of other colours, or of 16-bit scenes, are not found; write a nodata value or an alpha band into the
+file instead.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import logging
 import math
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +32,9 @@ from scipy import ndimage
 from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
 from pipeline.schema import RunGrid, Scene, Window
 
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
 _log = logging.getLogger(__name__)
 
 NEAR_BLACK = 8
@@ -43,7 +44,7 @@ COLLAR_SIDE_PX = 2048
 """Longest side of the decimated look at a scene."""
 
 COLLAR_MIN_SHARE = 0.002
-"""A connected dark region at the border must cover this share of the scene; below it, it is a shadow or a
+"""Share of the scene that a connected dark region at the border must cover; a smaller one is a shadow or a
 dark roof.
 """
 
@@ -52,13 +53,16 @@ COLLAR_FULL_READ_PX = 256_000_000
 
 
 def dataset_validity(
-    dataset: Any,
+    dataset: DatasetReader,
     values: NDArray[Any],
     *,
     window: RasterWindow | None = None,
     out_shape: tuple[int, int] | None = None,
 ) -> NDArray[np.bool_]:
-    """(H, W) validity of `window` as the dataset declares it, less NaN and infinity in `values` (3, H, W)."""
+    """Validity (H, W) of `window` as the dataset declares it; NaN and infinity in `values` (3, H, W) are not.
+
+    `window`: None: the whole dataset. `out_shape`: (H, W) of a decimated read; None: full resolution.
+    """
     valid: NDArray[np.bool_] = np.asarray(dataset.dataset_mask(window=window, out_shape=out_shape)) > 0
     alpha = alpha_band(dataset)
     if alpha is not None:
@@ -68,16 +72,17 @@ def dataset_validity(
     return valid
 
 
-def alpha_band(dataset: Any) -> int | None:
-    """1-based index of the alpha band, found by its name: GDAL's mask flags know it only in files of two or
-    four bands.
+def alpha_band(dataset: DatasetReader) -> int | None:
+    """1-based index of the alpha band. None: there is none.
+
+    It is found by its name: GDAL's mask flags know it only in files of two or four bands.
     """
     return next(
         (index for index, kind in enumerate(dataset.colorinterp, start=1) if kind == ColorInterp.alpha), None
     )
 
 
-def declares_validity(dataset: Any) -> bool:
+def declares_validity(dataset: DatasetReader) -> bool:
     """Whether the file has a nodata value, an alpha band or a mask."""
     return alpha_band(dataset) is not None or any(
         flags != [MaskFlags.all_valid] for flags in dataset.mask_flag_enums
@@ -86,19 +91,21 @@ def declares_validity(dataset: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Collar:
-    """The undeclared black border of one scene, as a coarse bitmap (already grown by one cell)."""
+    """The undeclared black border of one scene as a coarse bitmap, grown by one cell."""
 
     packed: bytes
-    """zlib-compressed packed bits of the cells, row-major."""
+    """Packed bits of the cells, row-major, compressed with zlib."""
     rows: int
+    """Rows of cells."""
     cols: int
+    """Columns of cells."""
     cell_px: int
     """Side of a cell in pixels of the scene."""
     share: float
     """Share of the scene's area that is collar, 0..1."""
 
     def cells(self) -> NDArray[np.bool_]:
-        """(rows, cols); True = collar may be here."""
+        """Unpack the bitmap (rows, cols); True: collar may be here."""
         bits = np.unpackbits(
             np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8), count=self.rows * self.cols
         )
@@ -106,7 +113,7 @@ class Collar:
 
 
 def find_collar(scene: Scene) -> Collar | None:
-    """Look at a decimated read of the scene once; None when it declares validity itself or has no collar."""
+    """Look for a collar in a decimated read. None: the scene has none, or declares its validity itself."""
     if scene.dtype != "uint8":
         return None
     with raster_environment(scene.href), open_raster(scene.href) as dataset:
@@ -143,13 +150,13 @@ def find_collar(scene: Scene) -> Collar | None:
 
 
 def near_black(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W, 3) -> (H, W): no band brighter than NEAR_BLACK."""
+    """Find the pixels (H, W) of an image (H, W, 3) that no band makes brighter than NEAR_BLACK."""
     dark: NDArray[np.bool_] = rgb.max(axis=-1) <= NEAR_BLACK
     return dark
 
 
 def border_regions(dark: NDArray[np.bool_], *, min_cells: int) -> NDArray[np.bool_]:
-    """The 4-connected regions of `dark` that touch the border and have at least `min_cells` cells."""
+    """Keep the 4-connected regions of `dark` (H, W) that touch the border and have `min_cells` or more."""
     labels, count = ndimage.label(dark)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
@@ -161,9 +168,7 @@ def border_regions(dark: NDArray[np.bool_], *, min_cells: int) -> NDArray[np.boo
 
 
 def collar_on_window(collar: Collar, window: Window, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W): collar pixels of `window`, given in pixels of the SCENE; `rgb` (H, W, 3) holds its stored
-    values.
-    """
+    """Find the collar pixels (H, W) of a window in pixels of the SCENE; `rgb` (H, W, 3) are stored values."""
     rows = np.minimum(np.arange(window.row0, window.row1) // collar.cell_px, collar.rows - 1)
     cols = np.minimum(np.arange(window.col0, window.col1) // collar.cell_px, collar.cols - 1)
     return collar.cells()[np.ix_(rows, cols)] & near_black(rgb)
@@ -172,8 +177,9 @@ def collar_on_window(collar: Collar, window: Window, rgb: NDArray[np.uint8]) -> 
 def collar_warped(
     collar: Collar, scene: Scene, grid: RunGrid, window: Window, rgb: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
-    """(H, W): collar pixels of `window` of the RUN GRID, for a scene that was warped there; nearest collar
-    cell.
+    """Find the collar pixels (H, W) of a window of the RUN GRID, for a scene that was warped onto it.
+
+    Each pixel takes its nearest cell. `rgb` (H, W, 3) are warped stored values.
     """
     here = np.zeros(window.shape, dtype=np.uint8)
     reproject(

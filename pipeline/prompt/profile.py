@@ -61,7 +61,7 @@ class ParserSettings:
     nms_iou: float | None = None
     """Of two boxes whose IoU is above this the larger stays; None: only exact duplicates go."""
     max_items: int = 1000
-    """Items read from one reply; the rest is counted as dropped. Far more than the token limit lets through."""
+    """Items read from one reply; the rest counts as dropped. Far more than the token limit allows."""
 
     def __post_init__(self) -> None:
         if not self.box_keys:
@@ -99,8 +99,8 @@ class Decision:
     lead_tokens: int = 32
     """Longest lead of that kind, in tokens."""
     image_px: tuple[int, int] | None = None
-    """(width, height) of the picture that is looked at, in pixels; None: the profile's. Fewer pixels mean fewer
-    visual tokens.
+    """(width, height) of the picture that is looked at, in pixels; None: the profile's. Fewer pixels mean
+    fewer visual tokens.
     """
 
     def __post_init__(self) -> None:

@@ -130,8 +130,8 @@ def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, m
     )
     if profile.frame == "image_px" and not fixed:
         raise InputError(
-            f"the image size of profile {profile.name!r} must pass the checkpoint's processor unchanged: whole "
-            f"multiples of {factor} px with an area from {rule.min_area_px} to {rule.max_area_px} px",
+            f"the image size of profile {profile.name!r} must pass the checkpoint's processor unchanged: "
+            f"whole multiples of {factor} px with an area from {rule.min_area_px} to {rule.max_area_px} px",
             came=f"{width} x {height}",
             remedy="use the profile this checkpoint was trained with, or another checkpoint",
         )
@@ -250,7 +250,7 @@ def image_rule(settings: Mapping[str, Any]) -> ImageRule:
 
 
 def local_image_rule(folder: Path) -> ImageRule | None:
-    """Read the rule from a checkpoint directory. None: it states none, and only the loaded processor knows."""
+    """Read the rule from a checkpoint directory. None: only the loaded processor knows it."""
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             settings = _read_json(folder / name)

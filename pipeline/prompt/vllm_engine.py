@@ -46,8 +46,8 @@ _ENVIRONMENT = {
 HOW_IT_SERVES = frozenset(
     {"gpu_memory_utilization", "max_num_seqs", "kv_cache_gib", "image_cache_gib", "timeout_s"}
 )
-"""Options of memory and time. No fingerprint holds them: a run that ran out of one goes on with another value.
-A longer `timeout_s` lets through only what was a recorded failure before.
+"""Options of memory and time. No fingerprint holds them: a run that ran out of one goes on with another
+value. A longer `timeout_s` lets through only what was a recorded failure before.
 """
 
 
@@ -80,7 +80,7 @@ class VllmOptions:
     enforce_eager: bool = False
     """True skips compilation: loads in seconds, for small models and CPU."""
     image_cache_gib: float = 0.5
-    """Cache of processed images, shared by the queries and retries of a tile (an 840 px image takes 17 MB)."""
+    """Cache of processed images for the queries and retries of a tile (17 MB for an 840 px image)."""
     retry: int = 1
     """Further attempts after a malformed reply."""
     timeout_s: float = 300.0

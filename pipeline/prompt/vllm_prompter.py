@@ -115,8 +115,8 @@ class VllmPrompter:
         """Load the engine (seconds to minutes).
 
         Args:
-            model: directory of a checkpoint, `models/<name>` for one that ships with the package, or a hub id.
-            options: how to serve it.
+            model: directory of a checkpoint, `models/<name>` for one that ships with the package, or a hub
+            id. options: how to serve it.
             parser: how replies are read; all but `robust` may give prompts outside the image, for
                 evaluations only.
 

@@ -2,10 +2,10 @@
 
 1. `resolve_config` finds the YAML: a name inside the sam2 package, a local file, or config.yaml beside the
    checkpoint.
-2. `build_architecture` instantiates its `model` node through hydra, as the package's `build_sam2` does. A YAML
-   that names any callable is a program, so classes outside `sam2.` and `torch.nn.` are refused. The package's
-   own configs get the decoder overrides that `build_sam2` applies by default: a single mask that is unstable
-   falls back to the best of three. Local configs say everything themselves.
+2. `build_architecture` instantiates its `model` node through hydra, as the package's `build_sam2` does. A
+   YAML that names any callable is a program, so classes outside `sam2.` and `torch.nn.` are refused. The
+   package's own configs get the decoder overrides that `build_sam2` applies by default: a single mask that is
+   unstable falls back to the best of three. Local configs say everything themselves.
 3. `load_weights` reads .safetensors, or .pt with `weights_only=True`, and names the keys that do not fit.
 """
 
@@ -39,7 +39,7 @@ _STABILITY_OVERRIDES = {
 
 
 def is_hub_weights(checkpoint: str) -> bool:
-    """Whether a segmenter's checkpoint is a hub id: owner/name, not called like a weights file, and no path."""
+    """Whether a segmenter's checkpoint is a hub id: owner/name, no path, no name of a weights file."""
     named = HUB_ID.fullmatch(checkpoint) is not None and not checkpoint.endswith((".pt", ".safetensors"))
     return named and not resolve_path(checkpoint).exists()
 
@@ -199,7 +199,8 @@ def load_weights(model: Module, path: Path) -> None:
         ]
         detail = "; ".join(part for part in parts if part)
         raise ModelError(
-            f"{path} holds weights of another architecture than the config: {detail}; pass the config that belongs to it"
+            f"{path} holds weights of another architecture than the config: {detail}; "
+            "pass the config that belongs to it"
         )
     model.load_state_dict(state)
 

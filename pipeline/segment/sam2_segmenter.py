@@ -58,8 +58,8 @@ class Sam2Segmenter:
     def __init__(self, options: Sam2Options, *, tile_px: int = 0) -> None:
         """Load config and weights.
 
-        `tile_px`: side of the run's full tile, to which smaller ones are padded; 0: each tile is padded to its
-        own longer side. Raises ModelError when config and weights do not load or do not belong together.
+        `tile_px`: side of the run's full tile, to which smaller ones are padded; 0: each tile is padded to
+        its own longer side. Raises ModelError when config and weights do not load or do not belong together.
         """
         self._options = options
         self._tile_px = tile_px

@@ -19,8 +19,9 @@ from pipeline.schema import MaskCrop, Prompt, TileImage, TileSpec
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 HOW_IT_RUNS = frozenset({"device", "prompt_batch"})
-"""Options that no fingerprint holds. `prompt_batch` bounds memory. `device` moves results by rounding alone, as
-another model of GPU does; and `auto`, the default, means whatever the machine has that a run is resumed on.
+"""Options that no fingerprint holds. `prompt_batch` bounds memory. `device` moves results by rounding alone,
+as another model of GPU does; and `auto`, the default, means whatever the machine has that a run is resumed
+on.
 """
 
 

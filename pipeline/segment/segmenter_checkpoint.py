@@ -78,7 +78,7 @@ def _check_hub(hub_id: str) -> None:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...] | None]:
-    """Read tensor name -> shape. None: the header does not say. Raises InputError for another kind of file."""
+    """Read tensor name -> shape. None: the header does not say. Raises InputError for another file."""
     try:
         if path.suffix == ".safetensors":
             from safetensors import safe_open

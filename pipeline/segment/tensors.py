@@ -109,8 +109,8 @@ def crop_masks(
     """Turn N low-resolution logit maps into masks. None: no valid pixel is above the threshold.
 
     The result is that of a bilinear enlargement of the whole map (align_corners=False), `> threshold`,
-    `& valid`, cut to its bounding box. A pixel is above the threshold only where one of the four logits around
-    it is; so only the cells from the first to the last such row and column, grown by one, are enlarged.
+    `& valid`, cut to its bounding box. A pixel is above the threshold only where one of the four logits
+    around it is; so only the cells from the first to the last such row and column, grown by one, are enlarged.
 
     Args:
         logits: (N, L, L) float32, covering the square of square_px pixels at the tile's top left.
@@ -173,7 +173,7 @@ def _enlarge(values: Tensor, start: int, stop: int, square_px: int) -> Tensor:
 
 
 def trimmed(mask: NDArray[np.bool_], row0: int, col0: int) -> CroppedMask | None:
-    """Cut a mask (h, w), whose first pixel is (row0, col0) of the tile, to its bounding box. None: no pixel."""
+    """Cut a mask (h, w) that starts at (row0, col0) of the tile to its bounding box. None: no pixel."""
     rows = np.flatnonzero(mask.any(axis=1))
     cols = np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:

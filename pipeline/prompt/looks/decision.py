@@ -35,7 +35,7 @@ GREY = 128
 
 
 class Decider:
-    """Asks the `Decision` of a profile of a prompter's engine. `n_looks` counts pairs of picture and query."""
+    """Asks a prompter's engine for a `Decision`. `n_looks` counts pairs of picture and query."""
 
     def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
         """Raises ModelError when a text of the decision is not one token of the checkpoint."""

@@ -97,7 +97,10 @@ class Judged:
 
     kept: tuple[MaskCrop, ...]
     verified: tuple[float | None, ...]
-    """Per prompt, the probability that its mask is right. None: no mask, or not judged. Empty without masks."""
+    """Per prompt, the probability that its mask is right. None: no mask, or not judged.
+
+    Empty when there was no mask at all.
+    """
 
 
 def judge(drawn: DrawnMasks, probabilities: Sequence[float | None], threshold: float) -> Judged:

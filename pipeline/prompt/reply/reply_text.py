@@ -184,7 +184,7 @@ def _salvaged_lists(body: str, log: ReplyLog) -> Iterator[object]:
 
 
 def _closed(chunk: str) -> str:
-    """Close an item that ran into the next one or into the list's end: balance its brackets, add its brace."""
+    """Close an item that ran into the next one or the list's end: balance brackets, add the brace."""
     text = chunk.rstrip(" \t\r\n,")
     while text.endswith("]") and text.count("]") > text.count("["):
         text = text[:-1].rstrip(" \t\r\n,")
@@ -202,5 +202,5 @@ def decode_json(text: str) -> Any:
     try:
         return repair_json(text, return_objects=True)
     except Exception:
-        # A repair heuristic that fails in a new way costs this text, never the tile; the caller counts the None.
-        return None
+        # A repair heuristic that fails in a new way costs this text, never the tile; the caller counts the
+        None. return None
