@@ -6,7 +6,7 @@ at the whole scene once, on the driver; its limits travel with the plan and into
 1. uint8 without given limits stays as it is.
 2. `scale = (lo, hi)` is linear, the same for all bands and scenes (known reflectance).
 3. Otherwise the limits are percentiles of the valid pixels, per band. They come from an overview or a
-   decimated read; a large file without overviews gives a fixed lattice of windows and is never read as a whole.
+   decimated read. A large file without overviews gives a fixed lattice of windows; it is not read as a whole.
 
 `apply_stretch` maps lo to 0 and hi to 255, linear and rounded between, clipped outside. 16-bit integers go
 through a lookup table that the same formula fills.

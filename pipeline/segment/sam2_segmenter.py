@@ -115,7 +115,7 @@ class Sam2Segmenter:
         return [made[i] for i in range(len(images))]
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
-        """Decode prompts: one mask each, in order, without those that have no valid pixel above the threshold.
+        """Decode prompts, in order: one mask for each that has a valid pixel above the threshold.
 
         Raises ModelError.
         """

@@ -110,7 +110,8 @@ def crop_masks(
 
     The result is that of a bilinear enlargement of the whole map (align_corners=False), `> threshold`,
     `& valid`, cut to its bounding box. A pixel is above the threshold only where one of the four logits
-    around it is; so only the cells from the first to the last such row and column, grown by one, are enlarged.
+    around it is; so only the cells from the first to the last such row and column, grown by one, are
+    enlarged.
 
     Args:
         logits: (N, L, L) float32, covering the square of square_px pixels at the tile's top left.

@@ -19,7 +19,7 @@ class OracleVerifier:
     """A `Verifier` that reads an aligned label raster. It does not read the query."""
 
     def __init__(self, model: str, grid: RunGrid) -> None:
-        """`model` is `oracle:PATH[?...]`, without its noise. Raises InputError as the oracle prompter does."""
+        """`model` is `oracle:PATH[?...]`; its noise is left out. Raises InputError like the prompter."""
         self._truth = OracleTruth.on_grid(OracleSpec(labels_href=parse_oracle(model).labels_href), grid)
 
     async def verify(self, image: TileImage, _query: str, masks: Sequence[MaskCrop]) -> list[float | None]:

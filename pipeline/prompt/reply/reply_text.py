@@ -202,5 +202,5 @@ def decode_json(text: str) -> Any:
     try:
         return repair_json(text, return_objects=True)
     except Exception:
-        # A repair heuristic that fails in a new way costs this text, never the tile; the caller counts the
-        None. return None
+        # A repair heuristic that fails in a new way costs this text, never the tile.
+        return None
