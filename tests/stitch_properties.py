@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 import record_runs as runs
 import stitch_worlds as worlds
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from two_level import Result, two_level
 
 from pipeline.schema import TileLattice
-from pipeline.stitch.flat.flat_matches import match_seams
 from pipeline.stitch.flat.flat_merge import Merge, merge_region
-from pipeline.stitch.flat.flat_sources import fragment_table
-from pipeline.stitch.sources import TileCache
 from pipeline.stitch.stitch_options import StitchOptions
-from pipeline.stitch.union_find import roots
 
 
 def random_case(
@@ -186,18 +184,55 @@ def check_far_tiles_change_nothing(seed: int) -> None:
 
 
 def pixels_shared_with(source: Any, lattice: TileLattice, tile: tuple[int, int]) -> np.ndarray:
-    """(H, W) True in the tile's read window, and wherever any tile sees an object that holds a fragment of
+    """(H, W) True in the tile's read window, and wherever any tile sees an object that may hold a fragment of
     the tile.
 
     Such an object may be named by a core pixel of the tile that it does not show, because another tile paints
-    it whole.
+    it whole. Two fragments may be one object when `may_match` says so of their seam; chains of them by scipy.
     """
-    table = fragment_table(source.records(), lattice)
+    first = {}
+    n = 0
+    for key, labels in source.tiles.items():
+        first[key] = n - 1  # node of local id 1 is first + 1
+        n += int(labels.max())
+    links = [np.zeros((2, 0), dtype=np.int64)]
+    for row, col in source.tiles:
+        for other in ((row, col + 1), (row + 1, col)):
+            if other in source.tiles:
+                found = may_match(source, lattice, (row, col), other)
+                links.append(found + np.array([[first[row, col]], [first[other]]]))
+    a, b = np.concatenate(links, axis=1)
+    _, component = connected_components(coo_matrix((np.ones(a.size), (a, b)), shape=(n, n)), directed=False)
+    mine = np.arange(int(source.tiles[tile].max())) + first[tile] + 1
+    shared = np.isin(component, component[mine])
     near = np.zeros((lattice.grid.height, lattice.grid.width), dtype=np.bool_)
     near[lattice.tile(*tile).read.slices_in(lattice.grid.window)] = True
-    component = roots(match_seams(lattice, TileCache(source, lattice), table, StitchOptions()).parent)
-    shared = np.isin(component, component[table.nodes(lattice.tile(*tile))])
     for key, labels in source.tiles.items():
-        mine = np.concatenate([[False], shared[table.nodes(lattice.tile(*key))]])
-        near[lattice.tile(*key).read.slices_in(lattice.grid.window)] |= mine[labels]
+        n_here = int(labels.max())
+        show = np.append(False, shared[first[key] + 1 : first[key] + 1 + n_here])
+        near[lattice.tile(*key).read.slices_in(lattice.grid.window)] |= show[labels]
     return near
+
+
+def may_match(source: Any, lattice: TileLattice, tile: tuple[int, int], other: tuple[int, int]) -> np.ndarray:
+    """(2, k) local ids of two neighbours that hold a pair of pieces of their seam of which neither overlaps
+    another piece more.
+
+    No rule that matches mutual bests can join any other pair, whatever its thresholds and ties. Pieces are
+    4-connected, by scipy.
+    """
+    specs = [lattice.tile(*key) for key in (tile, other)]
+    seam = specs[0].read.intersect(specs[1].read)
+    assert seam is not None
+    strips = [
+        source.tiles[key][seam.slices_in(spec.read)] for key, spec in zip((tile, other), specs, strict=True)
+    ]
+    pieces = [worlds.cc(strip.astype(np.int64)) for strip in strips]
+    both = (pieces[0] > 0) & (pieces[1] > 0)
+    rows = np.stack([*(piece[both] for piece in pieces), *(strip[both] for strip in strips)])
+    pairs, common = np.unique(rows, axis=1, return_counts=True)
+    kept = [
+        common[i] == common[pairs[0] == pairs[0, i]].max() == common[pairs[1] == pairs[1, i]].max()
+        for i in range(common.size)
+    ]
+    return pairs[2:, np.array(kept, dtype=np.bool_)]

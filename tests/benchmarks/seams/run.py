@@ -3,8 +3,8 @@
     python tests/benchmarks/seams/run.py [--quick] [--out DIR] [--methods "ours" "SAHI NMS" ...]
 
 Every method merges the same masks of the same tiles: exact ones, and with mild and strong noise. Peers run
-from their own packages in environments that the first run makes below build/seams/ (about 17 GB with two
-copies of torch). Written to DIR: comparison.md, comparison.json, seams.png. Times and memory are those of the
+from their own packages in environments that the first run makes below build/seams/ (about 15 GB, most of it
+torch). Written to DIR: comparison.md, comparison.json, seams.png. Times and memory are those of the
 merge alone and depend on the machine: only their ratios are reported, as medians of three.
 """
 
