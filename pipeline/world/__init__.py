@@ -1,6 +1,9 @@
 """Procedural landscapes with exact ground truth, and the oracle that answers from it.
 
-`landscape` and `style` derive a world from its seed, `layout`, `town`, `water` and `sites` place objects,
-`render` draws any window, `scene` and `truth` write a world to disk, `queries` asks about it, `oracle` reads
-a label raster tile by tile.
+landscape, style            a world from its seed
+layout, water, sites, town  which objects stand where
+ground, paint_objects       how they look; shapes says which pixels they own
+render                      any window of a world
+scene, truth, queries       a window on disk with its ground truth, and what to ask of it
+oracle                      the truth of a label raster, tile by tile
 """

@@ -1,6 +1,4 @@
-"""What the procedural world can hold. The order is part of the format: class code = index + 1 inside the
-renderer.
-"""
+"""What the procedural world can hold. The order is part of the format: class code = index + 1."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ CLASSES: tuple[str, ...] = (
     "greenhouse",
     "solar_array",
 )
-"""Every class that a world may contain; each world leaves one or two of them out."""
+"""Every class that a world may hold; each world leaves one or two of them out."""
 
 # Codes used by the compiled renderer: index into CLASSES plus one, 0 = scenery without a label.
 SCENERY: Final = 0

@@ -1,9 +1,9 @@
 """The one way a world function is compiled: numba, cached on disk, strict floating point.
 
-Strict (no fastmath): the same additions in the same order in every window and on every machine. Numba
-refreshes a cached function when its own file changes, but not when a function that it calls, in another file,
-changes; so index files older than the newest source of the renderer are dropped before the first kernel is
-loaded.
+Without fastmath the additions are the same, in the same order, in every window and on every machine. Numba
+compiles a cached function again when its own file changes, but not when a function that it calls changes in
+another file. So index files older than the newest source of the renderer are dropped before the first kernel
+is loaded.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ RENDERER = (
 
 
 def drop_stale_indexes(package: Path) -> int:
-    """Delete numba index files in package/__pycache__ older than the newest RENDERER source; returns how
-    many.
+    """Delete numba's index files in package/__pycache__ that are older than the newest RENDERER source.
+
+    Returns how many were deleted.
     """
     newest = max(
         (path.stat().st_mtime_ns for name in RENDERER if (path := package / f"{name}.py").exists()), default=0
@@ -53,5 +54,5 @@ drop_stale_indexes(Path(__file__).parent)
 
 
 def kernel[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function at its first call; its Python type is unchanged."""
+    """Compile a function at its first call; its Python type stays."""
     return cast(Callable[P, R], njit(cache=True)(function))

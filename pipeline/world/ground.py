@@ -28,13 +28,13 @@ from pipeline.world.style import (
 Rec = NDArray[np.float64]
 F32 = NDArray[np.float32]
 TREE_CELL = 14.0
-"""Side of the lattice cells that hold at most one tree or shrub, world units."""
+"""Side of the cells that hold at most one tree or shrub each, in world units."""
 
 
 def textures(
     origin: tuple[int, int, float], seed: np.uint64, st: Rec, shape: tuple[int, int], warp_size: float
 ) -> tuple[F32, F32]:
-    """Fine, coarse and large texture about zero (3, H, W), and the displacements of lake shores (2, H, W)."""
+    """Draw fine, coarse and large texture about zero (3, H, W), and how shores are displaced (2, H, W)."""
     row0, col0, inv = origin
     level = float(st[TEXTURE])
     tex = np.zeros((3, *shape), np.float32)
@@ -58,8 +58,9 @@ def _step(t: float, low: float, high: float) -> float:
 
 
 def paint_ground(origin: tuple[int, int, float], seed: np.uint64, st: Rec, pal: Rec, tex: F32) -> F32:
-    """A canvas (H, W, 3) of two biomes mixed by very large noise, each of three tones, with bare soil and
-    winding tracks.
+    """Paint a canvas (H, W, 3) of bare ground.
+
+    Very large noise mixes two biomes of three tones each; bare soil and winding tracks lie on top.
     """
     row0, col0, inv = origin
     shape = tex.shape[1:]
@@ -79,7 +80,7 @@ def paint_ground(origin: tuple[int, int, float], seed: np.uint64, st: Rec, pal: 
 
 @kernel
 def _mix_ground(inv: float, st: Rec, pal: Rec, tex: F32, masks: F32, rgb: F32) -> None:
-    """masks (3, H, W): biome, soil patches, distance field of the tracks."""
+    """Mix the tones into `rgb`. masks (3, H, W): biome, soil patches, distance field of the tracks."""
     biome, patch, track = masks[0], masks[1], masks[2]
     rows, cols = biome.shape
     for r in range(rows):
@@ -122,7 +123,7 @@ def paint_trees(
     height: F32,
     taken: NDArray[np.uint8],
 ) -> None:
-    """Crowns, shrubs and a few rocks, only on free ground: woods by noise, single trees everywhere."""
+    """Paint crowns, shrubs and a few rocks on free ground: woods by noise, single trees anywhere."""
     row0, col0, inv = origin
     rows, cols = taken.shape
     i0, i1 = math.floor(row0 * inv / TREE_CELL) - 1, math.floor((row0 + rows) * inv / TREE_CELL) + 2

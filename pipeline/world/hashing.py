@@ -1,8 +1,7 @@
 """Stateless random numbers: everything in a world is a hash of (seed, purpose, lattice position).
 
-The mixer is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, "Fast splittable pseudorandom
-number generators", figure 14). There is no generator state, so a value never depends on what was drawn before
-it.
+A value never depends on what was drawn before it. The mixer is the finaliser of SplitMix64 (Steele, Lea and
+Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 14).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
 
 @kernel
 def mix64(z: np.uint64) -> np.uint64:
-    """Bijective scrambling of 64 bits."""
+    """Scramble 64 bits; no two inputs give the same output."""
     z = z + _GOLDEN
     z = (z ^ (z >> _S30)) * _M1
     z = (z ^ (z >> _S27)) * _M2
@@ -34,7 +33,7 @@ def mix64(z: np.uint64) -> np.uint64:
 
 @kernel
 def hash_cell(seed: np.uint64, salt: int, i: int, j: int) -> np.uint64:
-    """Hash of one lattice cell; i and j may be negative."""
+    """Hash one lattice cell; i and j may be negative."""
     z = mix64(seed ^ mix64(np.uint64(salt)))
     z = mix64(z ^ np.uint64(i))
     return mix64(z + mix64(np.uint64(j)))
@@ -42,23 +41,23 @@ def hash_cell(seed: np.uint64, salt: int, i: int, j: int) -> np.uint64:
 
 @kernel
 def derive(h: np.uint64, k: int) -> np.uint64:
-    """The k-th independent hash derived from h."""
+    """Derive the k-th independent hash from h."""
     return mix64(h ^ mix64(np.uint64(k)))
 
 
 @kernel
 def unit(h: np.uint64, k: int) -> float:
-    """The k-th uniform number in [0, 1) derived from h."""
+    """Derive the k-th uniform number in [0, 1) from h."""
     return float(mix64(h ^ mix64(np.uint64(k))) >> _S11) * _TO_UNIT
 
 
 @kernel
 def between(h: np.uint64, k: int, low: float, high: float) -> float:
-    """The k-th uniform number in [low, high) derived from h."""
+    """Derive the k-th uniform number in [low, high) from h."""
     return low + (high - low) * unit(h, k)
 
 
 @kernel
 def direction(angle: float) -> tuple[float, float]:
-    """(cos, sin) rounded to 2**-24, so that a last-bit difference between math libraries cannot move a pixel."""
+    """(cos, sin) rounded to 2**-24, so that the last bit of a math library cannot move a pixel."""
     return round(math.cos(angle) * 16777216.0) / 16777216.0, round(math.sin(angle) * 16777216.0) / 16777216.0

@@ -1,4 +1,4 @@
-"""One world: a seed, a size multiplier and the classes it leaves out."""
+"""One world: a seed, a size multiplier and the classes that it leaves out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ MAX_SCALE = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """An infinite landscape. Every pixel is a pure function of this object and the pixel's global row and
-    column.
-    """
+    """An infinite landscape: every pixel is a pure function of this object and its global row and column."""
 
     seed: int
     scale: float = 1.0
@@ -50,7 +48,7 @@ class World:
 
     @classmethod
     def from_seed(cls, seed: int, *, scale: float = 1.0) -> World:
-        """The world of a seed, with the one or two classes that this seed leaves out."""
+        """The world of a seed, without the one or two classes that this seed leaves out."""
         return cls(seed=seed, scale=scale, absent=absent_classes(seed))
 
     @property
@@ -60,7 +58,7 @@ class World:
 
     @property
     def style(self) -> Style:
-        """Look and land use; derived from the seed alone."""
+        """Look and land use, derived from the seed alone."""
         return _style(self.seed)
 
 

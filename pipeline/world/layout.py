@@ -1,13 +1,12 @@
 """The plan of the land: which objects lie near a window.
 
-1. Runways and lakes come first, each from its own coarse lattice (water.py).
-2. A mesh of supercells covers the plane: a rotated square lattice whose corners are jittered, so neighbours
-   share edges. Low-frequency noise zones it: a supercell is town, farmland, mixed or wild (`use_of`).
-3. Each supercell is cut into parcels by straight lines, bilinear in its four corners (`add_supercell`). A
-   parcel holds one field, one site or one town block, which stays inside the parcel; so objects of different
-   parcels never collide.
-4. Whatever comes near a runway or a lake is left out whole (`keep`, `field_is_free`); what little still
-   overlaps is decided by paint order, which is the same in every window: layer first, then lattice order.
+1. Runways and lakes come first, each from a coarse lattice of its own (water.py).
+2. A mesh of supercells covers the plane: a rotated square lattice whose corners are jittered. Noise makes
+   each supercell town, farmland, mixed or wild (`use_of`).
+3. Straight lines cut a supercell into parcels (`add_supercell`). A parcel holds one field, one site or one
+   town block, which stays inside; so objects of different parcels never collide.
+4. Whatever comes near a runway or a lake is left out whole (`keep`, `field_is_free`). Where objects still
+   overlap, paint order decides, and it is the same in every window: first the layer, then the lattice.
 5. Roads run along supercell edges next to town and along some others.
 """
 
@@ -69,8 +68,8 @@ TOWN = 3
 CAPACITY = 16384
 """Most records near one drawn window."""
 BIG_REACH = 1500.0
-"""Lakes and runways are gathered this far around the window, so that every object that touches it sees the
-same ones.
+"""How far around the window lakes and runways are gathered, in world units: then every object that touches
+the window sees the same ones.
 """
 
 
@@ -115,7 +114,7 @@ def add_field(
     st: Table,
     pal: Table,
 ) -> int:
-    """A crop: ripe, green, or bare soil without a label; the whole parcel or a circle around a pivot."""
+    """Add a field: ripe, green, or bare soil without a label; the whole parcel or a circle around a pivot."""
     pick = unit(h, 1)
     cls = SCENERY
     if pick > 0.12:
@@ -166,12 +165,11 @@ def add_site(
     parcel: Table,
     room: float,
     pick: float,
-    st: Table,
     pal: Table,
 ) -> int:
-    """One site of a mixed supercell; pick in [0, 1)."""
+    """Add the site that `pick` in [0, 1) chooses."""
     if pick < 0.24:
-        return add_tanks(t, keys, n, h, nb, parcel, room, st, pal)
+        return add_tanks(t, keys, n, h, nb, parcel, room, pal)
     if pick < 0.45:
         return add_greenhouses(t, keys, n, h, nb, parcel, room, pal)
     if pick < 0.68:
@@ -201,17 +199,15 @@ def add_parcel(
         if pick < 0.84:
             return add_field(t, keys, n, h, nb, q, parcel, room, st, pal)
         if pick < 0.92:
-            return add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), st, pal)
+            return add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), pal)
         return n
     if use == MIXED:
-        return add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), st, pal)
+        return add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), pal)
     if use == WILD:
         pick = unit(h, 102)
-        return (
-            add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), st, pal) if pick < 0.17 else n
-        )
+        return add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), pal) if pick < 0.17 else n
     if unit(h, 104) < 0.06:
-        return add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), st, pal)
+        return add_site(t, keys, n, derive(h, 2), nb, parcel, room, unit(h, 101), pal)
     f = np.empty(6)
     f[0], f[1] = parcel[CX], parcel[CY]
     hu = hv = 1e18
@@ -251,7 +247,7 @@ def splits_of(h: np.uint64, use: int) -> tuple[int, int]:
 def add_road(
     t: Table, n: int, ax: float, ay: float, bx: float, by: float, half: float, paved: bool, pal: Table
 ) -> int:
-    """A straight road; scenery."""
+    """Add a straight road, which is scenery."""
     dx, dy = bx - ax, by - ay
     length = math.sqrt(dx * dx + dy * dy)
     n = put(
@@ -276,7 +272,7 @@ def add_road(
 def add_supercell(
     t: Table, keys: Keys, n: int, seed: np.uint64, nb: int, i: int, j: int, st: Table, pal: Table
 ) -> int:
-    """Roads and parcels of one supercell."""
+    """Add the roads and parcels of one supercell."""
     h = hash_cell(seed, 25, i, j)
     use = use_of(seed, st, i, j)
     big = np.empty((4, 2))
@@ -314,8 +310,9 @@ def add_supercell(
 
 
 def plan(seed: np.uint64, box: Table, st: Table, pal: Table) -> tuple[Table, Keys]:
-    """All object records and keys that may touch box (x0, y0, x1, y1 in world units), in paint order within a
-    layer.
+    """List the records and keys of all objects that may touch a box, in paint order within a layer.
+
+    `box`: (x0, y0, x1, y1) in world units.
     """
     t = np.empty((CAPACITY, COLUMNS))
     keys = np.zeros(CAPACITY, np.uint64)

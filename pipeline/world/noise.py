@@ -1,7 +1,7 @@
 """Value noise on a hashed lattice: random values at lattice points, quintic interpolation between them.
 
-Coordinates are world units (pixel centre / scale). The raster form and the point form give the same function;
-the raster form hashes each lattice point once and interpolates first along y, then along x.
+Coordinates are world units (pixel centre / scale). `noise_at` and `add_noise` are the same function, at a
+point and on a raster. The raster hashes each lattice point once and interpolates first along y, then along x.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def smooth5(t: float) -> float:
 
 @kernel
 def noise_at(seed: np.uint64, salt: int, x: float, y: float, period: float) -> float:
-    """Noise in [0, 1) at one point."""
+    """Compute the noise at one point, in [0, 1)."""
     gx, gy = x / period, y / period
     j, i = math.floor(gx), math.floor(gy)
     fx, fy = smooth5(gx - j), smooth5(gy - i)

@@ -1,22 +1,19 @@
-"""Oracle answers: the truth of a label raster, tile by tile, with arbitrary local ids and optional seeded
-noise.
+"""The truth of a label raster, tile by tile, with arbitrary local ids and optional noise.
 
-The oracle prompter and the oracle segmenter read the same `OracleTile` for a tile, so a run with oracle
-models measures what the pipeline itself adds (cutting, merging, painting, polygonising) and nothing of the
-models.
+The oracle prompter and the oracle segmenter read the same `OracleTile`. So a run with oracle models measures
+what the pipeline itself adds: cutting, merging, painting, polygonising.
 
-1. `parse_oracle` turns `oracle:labels.tif?noise=mild&seed=3` into an `OracleSpec`; bad text is an InputError.
-2. `OracleTruth.on_grid` opens the raster's header, checks that it lies on the run grid's lattice (CRS, pixel
-   size, whole-pixel offset, extent) and derives the offset from the run grid's origin to the raster's.
-3. `OracleTruth.tile` reads the tile's window plus a small margin, gives every object a number of this tile
-   alone (`_compact`), applies the noise to each object on its own (`_disturb`) and shuffles the numbers
-   (`_shuffle`), so that nothing downstream can rely on ids that agree between tiles.
+1. `parse_oracle` reads `oracle:labels.tif?noise=mild&seed=3`.
+2. `OracleTruth.on_grid` checks that the raster lies on the run grid's lattice, and finds the offset between
+   the two.
+3. `OracleTruth.tile` reads the tile's window and a small margin. It numbers the objects for this tile alone
+   (`_compact`), disturbs each of them (`_disturb`) and shuffles the numbers (`_shuffle`), so that nothing can
+   rely on ids that agree between tiles.
 
-An object is one label value; an object that is visible in several pieces keeps one local id. The noise model
-and its rates are those of the merge measurements in the reference notes (section 4.5, "matching rules under
-noise"): a miss, a shift and growth of a few pixels, a merge with a touching neighbour, a split. Draws depend
-on (seed, tile origin, object id) only, so that the two sides of a seam disagree as real models do, and every
-run is reproducible.
+An object is one label value; one that is visible in several pieces keeps one local id. Noise makes the
+mistakes of real segmenters at tile borders, at two rates (`NOISE_LEVELS`). An object may be missed, shifted
+and grown by a few pixels, merged with a neighbour that it touches, or split. Draws depend on (seed, tile
+origin, object id) alone: the two sides of a seam disagree, as real models do, and every run can be repeated.
 """
 
 from __future__ import annotations
@@ -39,19 +36,22 @@ NoiseName = Literal["mild", "strong"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseLevel:
-    """Chances per (tile, object); independent of each other."""
+    """Chances of each mistake per tile and object, 0..1, independent of each other."""
 
     miss: float
+    """The object is left out."""
     miss_small: float
     """Added to `miss` for objects of fewer than SMALL_OBJECT_PX visible pixels."""
     shift_px: int
     """Rows, columns and growth are each drawn uniformly from -shift_px..shift_px."""
     merge: float
+    """The object takes the id of the neighbour with which it shares the longest border."""
     split: float
+    """Half of the object, along its longer side, gets an id of its own."""
 
 
 SMALL_OBJECT_PX = 256
-"""Visible pixels below which an object counts as small: 16 x 16."""
+"""Visible pixels below which an object counts as small."""
 
 NOISE_LEVELS: dict[str, NoiseLevel] = {
     "mild": NoiseLevel(miss=0.03, miss_small=0.10, shift_px=1, merge=0.02, split=0.01),
@@ -59,16 +59,17 @@ NOISE_LEVELS: dict[str, NoiseLevel] = {
 }
 
 _SHUFFLE_KEY = 2**61
-"""Last word of the seed of the id permutation; object draws use the object id (+1) there."""
+"""Last word of the seed of the id permutation, where an object's draws have its id + 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OracleSpec:
-    """What `--models oracle:...` names."""
+    """What a text `oracle:...` names."""
 
     labels_href: str
     """Path of an integer raster, 0 = background."""
     noise: NoiseName | None = None
+    """Name of the noise level; None: the exact truth."""
     seed: int = 0
 
 
@@ -86,7 +87,7 @@ class OracleTile:
 
 
 def parse_oracle(text: str) -> OracleSpec:
-    """Parse `oracle:PATH`, `oracle:PATH?noise=mild`, `oracle:PATH?noise=strong&seed=7`. Raises InputError."""
+    """Read `oracle:PATH`, `oracle:PATH?noise=mild`, `oracle:PATH?noise=strong&seed=7`. Raises InputError."""
     if not text.startswith(ORACLE_SCHEME):
         raise InputError(
             "oracle models are written oracle:labels.tif", came=repr(text), remedy="start with 'oracle:'"
@@ -115,7 +116,7 @@ def parse_oracle(text: str) -> OracleSpec:
 
 
 class OracleTruth:
-    """Windowed reads of a label raster, renumbered and disturbed per tile. Opens the file on the first read."""
+    """Reads a label raster tile by tile, renumbered and disturbed. The first read opens the file."""
 
     def __init__(
         self,
@@ -140,15 +141,14 @@ class OracleTruth:
 
     @classmethod
     def on_grid(cls, spec: OracleSpec, grid: RunGrid) -> OracleTruth:
-        """The truth of `spec` on a run grid. Raises InputError when the raster and the grid do not share a
-        lattice.
-        """
+        """Place the truth on a run grid. Raises InputError when raster and grid do not share a lattice."""
         offset_rc = check_aligned(spec.labels_href, grid)
         return cls(spec.labels_href, spec.noise, spec.seed, grid_offset_rc=offset_rc)
 
     def tile(self, tile: TileSpec) -> OracleTile:
-        """Labels of the tile's read window. Raises SourceError when the raster cannot be read, InputError for
-        ids < 0.
+        """Read the labels of the tile's read window.
+
+        Raises SourceError when the raster cannot be read, InputError for ids below 0.
         """
         margin = 2 * self._level.shift_px if self._level is not None else 0
         raw, inner = self._read(tile.read, margin)
@@ -160,7 +160,7 @@ class OracleTruth:
         return OracleTile(tile=tile, labels=_shuffle(labels, origin))
 
     def _read(self, window: Window, margin: int) -> tuple[NDArray[Any], tuple[slice, slice]]:
-        """Label values of `window` grown by `margin` inside the raster, and where `window` lies in them."""
+        """Read the label values of `window` grown by `margin`; the slices say where `window` lies in them."""
         import rasterio
 
         wanted = window.shifted(*self._offset_rc)
@@ -189,10 +189,10 @@ class OracleTruth:
 
 
 def check_aligned(labels_href: str, grid: RunGrid) -> tuple[int, int]:
-    """(row, column) of the run grid's origin in the label raster, from the file's header alone.
+    """Find (row, column) of the run grid's origin in the label raster, from the file's header.
 
-    Raises InputError naming both when the CRS or pixel sizes differ, the lattices are offset by part of a
-    pixel, the raster does not cover the grid, or its type is not an integer.
+    Raises InputError when CRS or pixel sizes differ, when the lattices are offset by part of a pixel, when
+    the raster does not cover the grid, or when it does not hold integers. The message names both sides.
     """
     import rasterio
     from rasterio.crs import CRS
@@ -306,7 +306,7 @@ def _grown(box: tuple[slice, slice], margin: int, shape: tuple[int, ...]) -> tup
 
 
 def _moved(mask: NDArray[np.bool_], rows: int, cols: int, grow: int) -> NDArray[np.bool_]:
-    """The mask shifted, then dilated (grow > 0) or eroded (grow < 0); never eroded to nothing."""
+    """Shift a mask, then dilate it (grow > 0) or erode it (grow < 0), but never to nothing."""
     moved: NDArray[np.bool_] = ndimage.shift(
         mask.astype(np.uint8), (rows, cols), order=0, mode="nearest"
     ).astype(np.bool_)
@@ -319,13 +319,13 @@ def _moved(mask: NDArray[np.bool_], rows: int, cols: int, grow: int) -> NDArray[
 
 
 def _touching(labels: NDArray[np.int32], local: int) -> int:
-    """The 4-neighbour object with the longest common border, 0 if none."""
+    """Find the 4-neighbour object with the longest common border; 0: there is none."""
     ring = ndimage.binary_dilation(labels == local) & (labels != local) & (labels != 0)
     return int(np.bincount(labels[ring]).argmax()) if ring.any() else 0
 
 
 def _second_half(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True beyond the middle of the longer side of the mask's bounding box."""
+    """Mark all pixels beyond the middle of the longer side of the mask's bounding box."""
     rows, cols = np.nonzero(mask)
     row_grid, col_grid = np.indices(mask.shape)
     if rows.size == 0:
@@ -336,7 +336,7 @@ def _second_half(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _shuffle(labels: NDArray[np.int32], origin: tuple[int, int, int]) -> NDArray[np.int32]:
-    """The same partition under a seeded permutation of 1..n, n = objects that are left."""
+    """Renumber the objects that are left 1..n in an order that `origin` seeds."""
     present = np.unique(labels)
     present = present[present != 0]
     order = np.random.default_rng((*origin, _SHUFFLE_KEY)).permutation(present.size) + 1

@@ -1,9 +1,8 @@
 """Colour of every kind of object, and the painter that puts records on a canvas.
 
-A colour function takes the record, the pixel's position in the object's own axes (u along, v across), the
-depth below the outline and two texture values in about [-0.5, 0.5], and returns red, green, blue in 0..255
-(float). Per-pixel code uses only + - * / sqrt floor and comparisons, which give the same bits on every
-machine.
+A colour function takes the record, the pixel's place in the object's own axes (u along, v across), its depth
+inside the outline and texture values in about [-0.5, 0.5]. It returns red, green and blue in 0..255 (float).
+Code per pixel uses only + - * / sqrt floor and comparisons, which give the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -105,9 +104,7 @@ def building(o: Rec, u: float, v: float, d: float, fine: float, st: Rec) -> Colo
 
 @kernel
 def tank(o: Rec, dx: float, dy: float, d: float, fine: float, st: Rec) -> Colour:
-    """A round tank: bright rim, cone roof lit from the sun, or a sunken floating roof with the shadow of its
-    wall.
-    """
+    """Round tank: a bright rim, and a cone roof in the sun or a sunken roof with the shadow of its wall."""
     radius = o[A]
     rad = radius - d
     toward = (dx * st[SUN_X] + dy * st[SUN_Y]) / radius
@@ -273,11 +270,22 @@ def colour_of(o: Rec, x: float, y: float, d: float, tex: Colour, below: Colour, 
 
 @kernel
 def paint_one(
-    k: int, o: Rec, origin: tuple[int, int, float], seed: np.uint64, rgb: NDArray[np.float32], owner: NDArray[np.int32],
-    height: NDArray[np.float32], taken: NDArray[np.uint8], tex: NDArray[np.float32], warp: NDArray[np.float32], st: Rec, pal: Rec,
-) -> None:  # fmt: skip
-    """Paint record k (label k + 1 when it has a class) on canvases (H, W) whose top-left pixel is origin =
-    (row, col, 1/scale).
+    k: int,
+    o: Rec,
+    origin: tuple[int, int, float],
+    seed: np.uint64,
+    rgb: NDArray[np.float32],
+    owner: NDArray[np.int32],
+    height: NDArray[np.float32],
+    taken: NDArray[np.uint8],
+    tex: NDArray[np.float32],
+    warp: NDArray[np.float32],
+    st: Rec,
+    pal: Rec,
+) -> None:
+    """Paint record k on canvases (H, W); its label is k + 1 when it has a class.
+
+    `origin`: (row, col) of the canvases' top-left pixel, and 1 / scale.
     """
     row0, col0, inv = origin
     rows, cols = owner.shape
@@ -307,9 +315,18 @@ def paint_one(
 
 @kernel
 def paint_all(
-    table: Rec, origin: tuple[int, int, float], seed: np.uint64, rgb: NDArray[np.float32], owner: NDArray[np.int32],
-    height: NDArray[np.float32], taken: NDArray[np.uint8], tex: NDArray[np.float32], warp: NDArray[np.float32], st: Rec, pal: Rec,
-) -> None:  # fmt: skip
+    table: Rec,
+    origin: tuple[int, int, float],
+    seed: np.uint64,
+    rgb: NDArray[np.float32],
+    owner: NDArray[np.int32],
+    height: NDArray[np.float32],
+    taken: NDArray[np.uint8],
+    tex: NDArray[np.float32],
+    warp: NDArray[np.float32],
+    st: Rec,
+    pal: Rec,
+) -> None:
     """Paint all records, layer by layer, in table order within a layer."""
     row0, col0, inv = origin
     y0, y1 = row0 * inv, (row0 + owner.shape[0]) * inv

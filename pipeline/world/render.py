@@ -1,16 +1,13 @@
 """Draw any window of a world: pixels, labels and the objects they belong to.
 
-1. The window is padded by the longest shadow and the blur; everything below is a function of global
-   coordinates.
-2. Textures and ground (ground.py); object records near the padded window (layout.py); objects painted in
-   order (paint.py).
-3. Trees on free ground; cast shadows by marching from each pixel towards the sun over the height canvas
-   (`_shade`).
-4. The sensor: blur, haze, saturation, gains, tone curve, noise (`_expose`). Labels are cut out of the owner
-   canvas.
+1. The window is padded by the longest shadow and the blur. All else is a function of global coordinates.
+2. Textures and ground come first (ground.py). Objects near the padded window are planned (layout.py) and
+   painted in order (paint_objects.py); trees fill free ground.
+3. Shadows: from each pixel a ray runs over the height canvas towards the sun (`_shade`).
+4. The sensor: blur, haze, saturation, gains, tone curve, noise (`_expose`).
 
-No step reads anything outside the padded window, no step uses a random generator, and nothing depends on the
-window's position or size; so two windows agree bit by bit where they overlap.
+No step uses a random generator, reads outside the padded window, or depends on where the window lies. So two
+windows agree bit by bit where they overlap.
 """
 
 from __future__ import annotations
@@ -75,9 +72,9 @@ class Rendering:
     rgb: NDArray[np.uint8]
     """(H, W, 3): red, green, blue."""
     labels: NDArray[np.int32]
-    """(H, W): 0 = background, i = objects[i - 1]; an object may be in several pieces."""
+    """(H, W): 0 = background, i = objects[i - 1], which may be in several pieces."""
     objects: tuple[WorldObject, ...]
-    """Only objects with at least one pixel in the window."""
+    """The objects that have a pixel in the window."""
 
 
 def render(world: World, window: Window) -> Rendering:
@@ -126,7 +123,7 @@ def _tone_curve(st: F64) -> F64:
 
 @kernel
 def _compact(owner: NDArray[np.int32], n: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Owner numbers (record + 1) -> 1..m in record order, and the m record numbers."""
+    """Renumber owners (record + 1) as 1..m in record order; also returns the m record numbers."""
     seen = np.zeros(n + 1, np.int32)
     for r in range(owner.shape[0]):
         for c in range(owner.shape[1]):
@@ -187,9 +184,7 @@ def _expose(
     rgb: F32,
     out: NDArray[np.uint8],
 ) -> None:
-    """From scene radiance to 8 bits: binomial blur, haze, saturation, gains, tone curve, noise hashed from
-    the pixel.
-    """
+    """Turn scene radiance into 8 bits: blur, haze, saturation, gains, tone curve, noise hashed per pixel."""
     rows, cols = out.shape[0], out.shape[1]
     side = 0.25 * st[BLUR]
     mid = 1.0 - 2.0 * side

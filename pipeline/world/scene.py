@@ -1,17 +1,14 @@
 """Write one window of a world as a scene with exact ground truth.
 
-1. `draw`: the window is drawn in pieces of DRAW_ROWS x DRAW_COLS; the pixels go straight to a tiled GeoTIFF,
-   the object of every pixel into one int32 raster (scene-local codes).
-2. `number_components`: each object is split into its 4-connected components inside the scene (cc3d); a
-   component's id is 1 + the smallest pixel index row * width + column: the canonical instance id of the whole
-   project.
-3. `write_world`: scene.tif (COG), labels.tif, truth.parquet, aoi.geojson and queries.json are made in a
-   hidden folder inside the target and moved up one by one; world.json, which goes before the first and comes
-   after the last, says that the scene is complete. The same command goes on after any interruption, and
-   removes what a killed run left (`check_target`).
+1. `draw` draws the window in pieces. Pixels go straight to a tiled GeoTIFF; the object of every pixel goes
+   into one int32 raster.
+2. `number_components` splits each object into its 4-connected components. A component's id is 1 + its
+   smallest pixel index row * width + column, as everywhere in this project.
+3. `write_world` makes all files in a hidden folder inside the target and moves them up one by one. world.json
+   goes before the first and comes after the last: it says that the scene is complete. After any interruption
+   the same command begins again and removes what was left (`check_target`).
 
-Peak memory is about 12 bytes per pixel (codes, components, polygoniser), so 16384 x 16384 pixels need about 4
-GB.
+Peak memory is about 12 bytes per pixel: 4 GB for 16384 x 16384 pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +33,12 @@ from pipeline.world.landscape import World
 from pipeline.world.render import render
 from pipeline.world.truth import CRS, EASTING_M, NORTHING_M, PIXEL_M, aoi_feature, scene_queries, truth_table
 
+if TYPE_CHECKING:
+    from rasterio.io import DatasetWriter
+
 DRAW_ROWS = 512
 DRAW_COLS = 2048
-"""Pixels of the world drawn at a time; a multiple of the tile size of the files."""
+"""Rows and columns that are drawn at a time; multiples of the tile size of the files."""
 TILE_PX = 512
 """Internal tile of scene.tif and labels.tif."""
 MIN_SIZE = 64
@@ -52,7 +52,7 @@ WORK_PREFIX = ".making-"
 """How the name of the hidden folder begins in which a scene is made."""
 
 Progress = Callable[[str, float], None]
-"""Called with the step's name and the share of it that is done, 0..1."""
+"""Takes a step's name and the share of it that is done, 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class SceneSummary:
     out: Path
     window: Window
     counts: dict[str, int]
-    """Instances per class, only classes that occur."""
+    """Instances per class, of classes that occur."""
     absent: tuple[str, ...]
     """Classes that this world leaves out."""
 
@@ -72,7 +72,7 @@ class SceneSummary:
 
 
 def scene_window(size: int, *, origin_row: int = 0, origin_col: int = 0) -> Window:
-    """The window of a square scene. Raises InputError for a size or an origin that cannot be written."""
+    """Make the window of a square scene. Raises InputError for a size or an origin that cannot be written."""
     if not MIN_SIZE <= size <= MAX_SIZE:
         raise InputError(
             f"--size must be {MIN_SIZE} to {MAX_SIZE} pixels a side",
@@ -89,7 +89,7 @@ def scene_window(size: int, *, origin_row: int = 0, origin_col: int = 0) -> Wind
 
 
 def scene_transform(window: Window) -> AffineTuple:
-    """Affine of a window's scene, so that scenes of one world that overlap also overlap on the map."""
+    """Affine of a window's scene. Scenes of one world that overlap also overlap on the map."""
     return (
         PIXEL_M,
         0.0,
@@ -107,8 +107,9 @@ def _number(
     first: NDArray[np.int64],
     code: NDArray[np.int32],
 ) -> None:
-    """Replace component numbers by 1 + their first pixel index, in place; code[k] = the object code of
-    component k.
+    """Replace component numbers by 1 + their first pixel index, in place.
+
+    code[k] becomes the object code of component k.
     """
     rows, cols = components.shape
     for r in range(rows):
@@ -122,9 +123,9 @@ def _number(
 
 
 def number_components(codes: NDArray[np.int32]) -> tuple[NDArray[np.uint32], dict[int, int]]:
-    """Canonical ids (H, W) of the 4-connected components of equal, non-zero codes, and id -> code.
+    """Number the 4-connected components of equal, non-zero codes (H, W); also returns id -> code.
 
-    H * W must stay below 2**31. The id is 1 + the smallest pixel index of the component.
+    An id is 1 + the component's smallest pixel index. H * W must stay below 2**31.
     """
     import cc3d
 
@@ -136,10 +137,10 @@ def number_components(codes: NDArray[np.int32]) -> tuple[NDArray[np.uint32], dic
     return ids, {int(first[k]): int(code[k]) for k in range(1, n + 1)}
 
 
-def draw(world: World, window: Window, sink: Any, progress: Progress) -> tuple[NDArray[np.int32], list[str]]:
-    """Draw a window into `sink` (a rasterio dataset open for writing); returns codes (H, W) and the class of
-    each code (0 = none).
-    """
+def draw(
+    world: World, window: Window, sink: DatasetWriter, progress: Progress
+) -> tuple[NDArray[np.int32], list[str]]:
+    """Draw a window into an open dataset. Returns object codes (H, W), 0 = none, and their classes."""
     from rasterio.windows import Window as RasterWindow
 
     codes = np.zeros(window.shape, np.int32)
@@ -171,20 +172,29 @@ def draw(world: World, window: Window, sink: Any, progress: Progress) -> tuple[N
     return codes, names
 
 
-def _profile(window: Window, count: int, dtype: str, **options: Any) -> dict[str, Any]:
+def _profile(window: Window, count: int, dtype: str, **options: object) -> dict[str, object]:
     import rasterio
 
     return {
-        "driver": "GTiff", "width": window.width, "height": window.height, "count": count, "dtype": dtype, "crs": CRS,
-        "transform": rasterio.Affine(*scene_transform(window)), "tiled": True, "blockxsize": TILE_PX, "blockysize": TILE_PX,
-        "BIGTIFF": "IF_SAFER", **options,
-    }  # fmt: skip
+        "driver": "GTiff",
+        "width": window.width,
+        "height": window.height,
+        "count": count,
+        "dtype": dtype,
+        "crs": CRS,
+        "transform": rasterio.Affine(*scene_transform(window)),
+        "tiled": True,
+        "blockxsize": TILE_PX,
+        "blockysize": TILE_PX,
+        "BIGTIFF": "IF_SAFER",
+        **options,
+    }
 
 
 def _write_scene(
     world: World, window: Window, folder: Path, progress: Progress
 ) -> tuple[NDArray[np.int32], list[str]]:
-    """scene.tif, drawn to a plain GeoTIFF first and then rewritten as a COG with overviews."""
+    """Write scene.tif: a plain GeoTIFF first, then a COG with overviews. Returns what `draw` does."""
     import rasterio
     import rasterio.shutil
 
@@ -222,12 +232,12 @@ def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
-def _silent(step: str, share: float) -> None:
-    """Progress that nobody watches."""
+def _silent(_step: str, _share: float) -> None:
+    """Report progress to nobody."""
 
 
 def _left_over(out: Path) -> list[Path]:
-    """Hidden folders of runs that were killed, out of memory for example, before they could remove them."""
+    """Find the hidden folders of runs that were killed before they could remove them."""
     return [path for path in out.glob(f"{WORK_PREFIX}*") if path.is_dir()]
 
 
@@ -239,13 +249,12 @@ def _is_ours(manifest: Path) -> bool:
 
 
 def check_target(out: Path, *, overwrite: bool) -> None:
-    """Refuse a file, or a folder that holds anything but an earlier scene, unless overwrite. Raises
-    InputError.
+    """Refuse a file, and unless `overwrite` a folder that holds anything but an earlier scene.
 
-    What an interrupted run left is no obstacle to the same command: its hidden folder counts as nothing, and
-    one with a manifest in it says that its files were being moved in when it ended, so that those beside it
-    are a scene's. Without such a proof files that are merely called like ours, a scene.tif of the user's own
-    for example, are refused like any other.
+    What an interrupted run left is no obstacle: its hidden folder counts as nothing. A hidden folder with a
+    manifest says that its files were being moved in when it ended, so the files beside it are a scene's.
+    Without that proof a scene.tif may be the user's own, and is refused like any other file. Raises
+    InputError.
     """
     try:
         if out.exists() and not out.is_dir():
@@ -274,8 +283,9 @@ def _unusable(error: OSError) -> InputError:
 
 
 def _work_folder(out: Path) -> Path:
-    """A new hidden folder inside `out`; those of runs that were killed are removed first, a scene may be
-    gigabytes. Raises InputError.
+    """Make a new hidden folder inside `out`. Raises InputError.
+
+    Those of runs that were killed are removed first: a scene may be gigabytes.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -291,9 +301,9 @@ def write_world(
 ) -> SceneSummary:
     """Draw a window of a world and write the scene and its truth to folder `out` (files: FILES).
 
-    Equal arguments give equal pixels, labels, polygons and queries. Files of `out` that are not in FILES
-    are left alone. An earlier scene there stays whole until the new one is drawn. One process at a time may
-    write to a folder. Raises InputError when `out` may not be used.
+    Equal arguments give equal pixels, labels, polygons and queries. Other files of `out` are left alone, and
+    an earlier scene there stays whole until the new one is drawn. One process at a time may write to a
+    folder. Raises InputError when `out` may not be used.
     """
     check_target(out, overwrite=overwrite)
     work = _work_folder(out)
@@ -308,7 +318,7 @@ def write_world(
 
 
 def _make_files(world: World, window: Window, *, out: Path, work: Path, progress: Progress) -> SceneSummary:
-    """All of FILES in the folder `work`; the summary names `out`, where they will be."""
+    """Make all of FILES in the folder `work`; the summary names `out`, where they will be."""
     codes, names = _write_scene(world, window, work, progress)
     progress("numbering", 0.0)
     ids, code_of_id = number_components(codes)
@@ -336,11 +346,10 @@ def _make_files(world: World, window: Window, *, out: Path, work: Path, progress
 
 
 def _move_in(work: Path, out: Path) -> None:
-    """Replace the files of `out`, the manifest last; without it a folder of old and new files is known to be
-    incomplete.
+    """Replace the files of `out`, the manifest last: without it the folder is known to be incomplete.
 
-    `work` goes only when all is done: whenever this is interrupted, the manifest in it tells the next run
-    that the files are ours.
+    `work` goes when all is done. When this is interrupted before, the manifest in it tells the next run that
+    the files are ours.
     """
     (out / MANIFEST).unlink(missing_ok=True)
     for name in FILES:
@@ -348,7 +357,7 @@ def _move_in(work: Path, out: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _manifest(world: World, summary: SceneSummary) -> dict[str, Any]:
+def _manifest(world: World, summary: SceneSummary) -> dict[str, object]:
     window = summary.window
     return {
         "format": FORMAT,

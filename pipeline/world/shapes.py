@@ -1,7 +1,7 @@
-"""Object records and the analytic inside tests.
+"""Object records, and whether a point lies inside an object.
 
-One object is one row of a float64 table. Every test takes world coordinates (pixel centre / scale) in
-float64, so whether a pixel belongs to an object never depends on the window that is drawn.
+One object is one row of a float64 table. Tests take world coordinates (pixel centre / scale) in float64, so
+whether a pixel belongs to an object never depends on the window that is drawn.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ L_SITE = 6
 LAYERS = 7
 
 WARP = 9.0
-"""Largest displacement of a lake shore by noise, world units."""
+"""How far noise may displace a lake's shore, in world units."""
 
 
 @kernel
@@ -68,7 +68,7 @@ def put(
     table: NDArray[np.float64], n: int, cls: int, shape: int, layer: int,
     cx: float, cy: float, co: float, si: float, a: float, b: float,
 ) -> int:  # fmt: skip
-    """Start record n (half sizes a, b around cx, cy); returns n + 1, or n when the table is full."""
+    """Start record n (half sizes a, b around cx, cy); returns n + 1. Raises ValueError for a full table."""
     if n >= table.shape[0]:
         raise ValueError("too many objects near one window")
     o = table[n]
@@ -87,7 +87,7 @@ def put(
 def put_quad(
     table: NDArray[np.float64], n: int, cls: int, layer: int, quad: NDArray[np.float64], inset: float
 ) -> int:
-    """A convex quad (4, 2), vertices in order, shrunk by `inset` on every side (P1)."""
+    """Start a convex quad (4, 2), vertices in order, shrunk by `inset` on every side (P1); returns n + 1."""
     cx, cy = quad[:, 0].mean(), quad[:, 1].mean()
     dx, dy = quad[1, 0] - quad[0, 0], quad[1, 1] - quad[0, 1]
     length = math.sqrt(dx * dx + dy * dy)
@@ -111,7 +111,10 @@ def put_blob(
     radius: float,
     h: np.uint64,
 ) -> int:
-    """A star-shaped outline: radius * (1 + harmonics 2..7), further bent by the warp noise when painted."""
+    """Start a star-shaped outline, radius * (1 + harmonics 2..7); returns n + 1.
+
+    Warp noise bends it further when it is painted.
+    """
     rough = between(h, 90, 0.05, 0.17)
     n = put(table, n, cls, BLOB, layer, cx, cy, 1.0, 0.0, radius, radius)
     o = table[n - 1]
@@ -143,8 +146,9 @@ def quad_depth(o: NDArray[np.float64], x: float, y: float) -> float:
 
 @kernel
 def blob_depth(o: NDArray[np.float64], x: float, y: float) -> float:
-    """Radial distance to the outline, positive inside. Harmonics come from the angle-multiplication
-    recurrence.
+    """Distance to the outline along the radius, positive inside.
+
+    cos(k a) and sin(k a) come from those of (k - 1) a by the addition theorem.
     """
     dx, dy = x - o[CX], y - o[CY]
     r = math.sqrt(dx * dx + dy * dy)
@@ -171,7 +175,10 @@ def rect_depth(o: NDArray[np.float64], u: float, v: float) -> float:
 
 @kernel
 def ell_depth(o: NDArray[np.float64], u: float, v: float) -> float:
-    """Like rect_depth for an L: the quadrant with signs P1, P2 is cut away beyond AUX of the half sizes."""
+    """Distance to the outline of an L, positive inside.
+
+    The corner with signs P1, P2 is cut away beyond AUX times the half sizes.
+    """
     outer = min(o[A] - abs(u), o[B] - abs(v))
     notch = min(u * o[P1] - o[A] * o[AUX], v * o[P2] - o[B] * o[AUX])
     return float(min(outer, -notch))
@@ -179,7 +186,7 @@ def ell_depth(o: NDArray[np.float64], u: float, v: float) -> float:
 
 @kernel
 def depth(o: NDArray[np.float64], x: float, y: float) -> float:
-    """Signed distance-like depth of a point: the pixel belongs to the object when it is >= 0."""
+    """Depth of a point inside an object; a pixel belongs to it when this is 0 or more."""
     shape = o[SHAPE]
     dx, dy = x - o[CX], y - o[CY]
     if shape == DISC:

@@ -1,7 +1,7 @@
-"""What stands on one parcel: tank farms, greenhouses, solar arrays, ponds, houses, and blocks of town.
+"""What may stand on one parcel: tank farms, greenhouses, solar arrays, ponds, houses and pools.
 
-Every generator stays inside its parcel (a convex quad) and keeps its own objects apart, except where they are
-meant to touch, so that neighbouring parcels never collide.
+Every generator stays inside its parcel, a convex quad, so neighbouring parcels never collide. Its own objects
+keep apart, except where they are meant to touch.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ Table = NDArray[np.float64]
 def keep(
     t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, n_big: int, parcel: Table, margin: float
 ) -> int:
-    """Accept record n - 1 when it lies inside the parcel and clear of lakes and runways; otherwise take it
-    back.
-    """
+    """Accept record n - 1 when it lies inside the parcel and clear of lakes and runways, else drop it."""
     o = t[n - 1]
     for s in range(-1, 2, 2):
         for q in range(-1, 2, 2):
@@ -73,10 +71,9 @@ def add_tanks(
     nb: int,
     parcel: Table,
     room: float,
-    st: Table,
     pal: Table,
 ) -> int:
-    """1 to 8 tanks on a grid, some of them touching, usually on a paved or bare pad."""
+    """Add 1 to 8 tanks on a grid, some of them touching, usually on a paved or bare pad."""
     count = 1 + int(8.0 * unit(h, 1) ** 1.2)
     cols = max(1, int(math.sqrt(count) + unit(h, 2)))
     rows = (count + cols - 1) // cols
@@ -122,7 +119,7 @@ def add_tanks(
 def add_greenhouses(
     t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table
 ) -> int:
-    """1 to 6 greenhouses side by side, touching or with narrow gaps."""
+    """Add 1 to 6 greenhouses side by side, touching or with narrow gaps."""
     count = 1 + int(6.0 * unit(h, 1))
     wide, long = between(h, 2, 12.5, 25.0), between(h, 3, 30.0, 70.0)
     gap = 0.0 if unit(h, 4) < 0.35 else between(h, 5, 4.0, 12.0)
@@ -149,7 +146,7 @@ def add_greenhouses(
 def add_solar(
     t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table
 ) -> int:
-    """One or two fields of panel rows; the whole block, gaps between rows included, is one object."""
+    """Add one or two fields of panel rows; a whole field, gaps between rows included, is one object."""
     count = 2 if unit(h, 1) < 0.35 else 1
     co, si = direction(between(h, 2, -0.5, 0.5) if unit(h, 3) < 0.7 else 3.14159 * unit(h, 2))
     long, wide = between(h, 4, 24.0, 90.0), between(h, 5, 22.0, 80.0)
@@ -180,7 +177,7 @@ def add_solar(
 def add_pond(
     t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table
 ) -> int:
-    """A small lake inside one parcel."""
+    """Add a small lake inside one parcel."""
     radius = min(between(h, 1, 46.0, 110.0), 0.62 * room)
     if radius < 34.0:
         return n

@@ -1,6 +1,6 @@
-"""The look of one world: palettes, sun, sensor and how often each land use occurs, all derived from the seed.
+"""The look of one world: palettes, sun, sensor and land use, all derived from the seed.
 
-A model that has seen one look is worthless on the next sensor, so every parameter here varies widely between
+A model that has seen one look is worthless on the next sensor, so every parameter varies widely between
 seeds.
 """
 
@@ -139,14 +139,14 @@ _TANKS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """Numbers (NUMBERS,) and colours (PALETTE_ROWS, 3), both float64, laid out by the indexes of this module."""
+    """Numbers (NUMBERS,) and colours (PALETTE_ROWS, 3), both float64, at the indexes of this module."""
 
     numbers: NDArray[np.float64]
     palette: NDArray[np.float64]
 
 
 class _Draw:
-    """Uniform numbers keyed by name, so that adding a parameter leaves the others as they were."""
+    """Draws uniform numbers by name, so that a new parameter leaves the others as they were."""
 
     def __init__(self, seed: int, salt: int) -> None:
         self._h = np.uint64(hash_cell(np.uint64(seed & (2**64 - 1)), salt, 0, 0))
@@ -173,58 +173,54 @@ def absent_classes(seed: int) -> frozenset[str]:
 
 
 def derive_style(seed: int) -> Style:
-    """All style parameters of a seed."""
+    """Derive all style parameters of a seed."""
     return Style(numbers=_numbers(_Draw(seed, 902)), palette=_palette(_Draw(seed, 903)))
 
 
 def _numbers(d: _Draw) -> NDArray[np.float64]:
     p = np.zeros(NUMBERS)
     p[MESH_COS], p[MESH_SIN] = direction(d.between("mesh", 0.0, 1.5707963))
-    p[SUPER], p[ASPECT], p[JITTER] = (
-        d.between("super", 640, 840),
-        d.between("aspect", 0.8, 1.15),
-        d.between("jitter", 0.04, 0.16),
-    )
-    p[T_URBAN], p[T_AGRI], p[P_MIXED] = (
-        d.between("urban", 0.73, 0.83),
-        d.between("agri", 0.47, 0.57),
-        d.between("mixed", 0.55, 0.75),
-    )
+    p[SUPER] = d.between("super", 640, 840)
+    p[ASPECT] = d.between("aspect", 0.8, 1.15)
+    p[JITTER] = d.between("jitter", 0.04, 0.16)
+    p[T_URBAN] = d.between("urban", 0.73, 0.83)
+    p[T_AGRI] = d.between("agri", 0.47, 0.57)
+    p[P_MIXED] = d.between("mixed", 0.55, 0.75)
     p[SUN_X], p[SUN_Y] = direction(d.between("sun", 0.0, 6.2831853))
-    p[SHADOW_SLOPE], p[SHADOW_DARK] = 1.0 / d.between("shadow", 0.25, 1.7), d.between("shdark", 0.25, 0.7)
-    p[TREE_LEVEL], p[FOREST] = d.u("trees") ** 2 * 0.12, d.between("forest", 0.55, 0.85)
+    p[SHADOW_SLOPE] = 1.0 / d.between("shadow", 0.25, 1.7)
+    p[SHADOW_DARK] = d.between("shdark", 0.25, 0.7)
+    p[TREE_LEVEL] = d.u("trees") ** 2 * 0.12
+    p[FOREST] = d.between("forest", 0.55, 0.85)
     p[TREE_SIZE] = d.between("trsize", 0.8, 1.35)
-    p[PATHS], p[BARE] = (
-        (d.between("pathw", 1.5, 4.5) if d.u("paths") < 0.55 else 0.0),
-        d.between("bare", 0.58, 0.95),
-    )
-    p[GROUND_CONTRAST], p[TEXTURE] = d.between("gcontr", 0.10, 0.42), d.between("texture", 0.5, 1.5)
+    p[PATHS] = d.between("pathw", 1.5, 4.5) if d.u("paths") < 0.55 else 0.0
+    p[BARE] = d.between("bare", 0.58, 0.95)
+    p[GROUND_CONTRAST] = d.between("gcontr", 0.10, 0.42)
+    p[TEXTURE] = d.between("texture", 0.5, 1.5)
     p[CLOUD] = d.between("cloud", 0.1, 0.4) if d.u("clouds") < 0.25 else 0.0
-    p[BLUR], p[NOISE] = d.between("blur", 0.15, 1.0), d.u("noise") ** 2 * 9.0
-    p[GAIN_R], p[GAIN_G], p[GAIN_B] = (
-        d.between("gr", 0.9, 1.1),
-        d.between("gg", 0.93, 1.07),
-        d.between("gb", 0.88, 1.12),
-    )
-    p[HAZE], p[SATURATION] = d.u("haze") ** 1.6 * 0.30, d.between("satur", 0.6, 1.15)
-    p[CONTRAST], p[BRIGHTNESS], p[GAMMA] = (
-        d.between("contra", 0.75, 1.2),
-        d.between("bright", -20, 20),
-        d.between("gamma", 0.78, 1.25),
-    )
-    p[ROW_VISIBLE], p[FIELD_MIX] = d.between("rows", 0.35, 1.1), d.between("fmix", 0.35, 0.65)
-    p[ROAD_WIDTH], p[PAVED] = d.between("roadw", 4.0, 7.5), d.u("paved")
-    p[HOUSE_SIZE], p[DENSE], p[POOLS] = (
-        d.between("house", 0.85, 1.2),
-        d.u("dense"),
-        d.between("pools", 0.2, 0.55),
-    )
-    p[P_LAKE], p[P_RUNWAY] = d.between("plake", 0.45, 0.8), d.between("prun", 0.75, 1.0)
+    p[BLUR] = d.between("blur", 0.15, 1.0)
+    p[NOISE] = d.u("noise") ** 2 * 9.0
+    p[GAIN_R] = d.between("gr", 0.9, 1.1)
+    p[GAIN_G] = d.between("gg", 0.93, 1.07)
+    p[GAIN_B] = d.between("gb", 0.88, 1.12)
+    p[HAZE] = d.u("haze") ** 1.6 * 0.30
+    p[SATURATION] = d.between("satur", 0.6, 1.15)
+    p[CONTRAST] = d.between("contra", 0.75, 1.2)
+    p[BRIGHTNESS] = d.between("bright", -20, 20)
+    p[GAMMA] = d.between("gamma", 0.78, 1.25)
+    p[ROW_VISIBLE] = d.between("rows", 0.35, 1.1)
+    p[FIELD_MIX] = d.between("fmix", 0.35, 0.65)
+    p[ROAD_WIDTH] = d.between("roadw", 4.0, 7.5)
+    p[PAVED] = d.u("paved")
+    p[HOUSE_SIZE] = d.between("house", 0.85, 1.2)
+    p[DENSE] = d.u("dense")
+    p[POOLS] = d.between("pools", 0.2, 0.55)
+    p[P_LAKE] = d.between("plake", 0.45, 0.8)
+    p[P_RUNWAY] = d.between("prun", 0.75, 1.0)
     return p
 
 
 def _jitter(d: _Draw, key: str, colour: tuple[int, int, int], amount: float) -> list[float]:
-    """A colour moved in hue, saturation and value; amount 1 moves it noticeably but leaves its name true."""
+    """Move a colour in hue, saturation and value; an amount of 1 shows, but leaves the colour's name true."""
     h, s, v = colorsys.rgb_to_hsv(*(c / 255.0 for c in colour))
     h = (h + d.between(key + "h", -0.018, 0.018) * amount) % 1.0
     s = min(max(s * d.between(key + "s", 1 - 0.25 * amount, 1 + 0.25 * amount), 0.0), 1.0)

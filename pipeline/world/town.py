@@ -1,6 +1,4 @@
-"""Blocks of town: rows of houses that touch, detached houses with gardens and pools, flats, sheds with
-parking.
-"""
+"""Blocks of town: rows of touching houses, detached houses with pools, flats, sheds with parking."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ Keys = NDArray[np.uint64]
 
 @kernel
 def roof_of(g: np.uint64, k: int, pal: Table, flat: bool) -> Table:
-    """A roof colour: the world has two common ones, and two more each for pitched and flat roofs."""
+    """Choose a roof colour: one of two common ones, or a rare one for pitched or for flat roofs."""
     common = 0 if unit(g, k + 1) < 0.6 else 1
     rare = (2 if flat else 5) + int(unit(g, k + 1) * 3.0)
     row = ROOF + (common if unit(g, k) < 0.6 else rare)
@@ -32,7 +30,6 @@ def roof_of(g: np.uint64, k: int, pal: Table, flat: bool) -> Table:
 @kernel
 def add_cars(
     t: Table,
-    keys: Keys,
     n: int,
     h: np.uint64,
     cx: float,
@@ -43,7 +40,7 @@ def add_cars(
     b: float,
     pal: Table,
 ) -> int:
-    """A paved lot with bays and parked cars; scenery only."""
+    """Add a paved lot with parked cars, which is scenery."""
     n = put(t, n, SCENERY, RECT, L_PAD, cx, cy, co, si, a, b)
     paint_base(t[n - 1], pal[ROAD], between(h, 1, 0.85, 1.1))
     t[n - 1, VARIANT] = 2
@@ -69,7 +66,7 @@ def add_cars(
 def add_row_houses(
     t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, pal: Table
 ) -> int:
-    """Two rows of narrow houses that touch, broken into terraces. f: centre, axis, half lengths of the block."""
+    """Add two rows of narrow houses that touch, in terraces. f: centre, axis, half lengths of the block."""
     cx, cy, co, si, hu, hv = f[0], f[1], f[2], f[3], f[4], f[5]
     wide, deep = between(h, 1, 10.5, 16.0), between(h, 2, 12.5, 18.0)
     if hv < deep + 4.0:
@@ -96,7 +93,7 @@ def add_row_houses(
 def add_villas(
     t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, st: Table, pal: Table
 ) -> int:
-    """Detached houses along both long sides of a block; some gardens have a pool behind the house."""
+    """Add detached houses along both long sides of a block; some have a pool behind the house."""
     cx, cy, co, si, hu, hv = f[0], f[1], f[2], f[3], f[4], f[5]
     lots = max(1, int(2.0 * hu / between(h, 1, 62.0, 96.0)))
     lot = 2.0 * hu / lots
@@ -133,7 +130,7 @@ def add_villas(
 def add_flats(
     t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, pal: Table
 ) -> int:
-    """Large flat-roofed buildings on a grid, a few of them touching; now and then a parking lot instead."""
+    """Add large flat-roofed buildings on a grid, a few of them touching, and now and then a parking lot."""
     cx, cy, co, si, hu, hv = f[0], f[1], f[2], f[3], f[4], f[5]
     cols, rows = (
         max(1, int(2.0 * hu / between(h, 1, 62.0, 100.0))),
@@ -146,7 +143,7 @@ def add_flats(
             u, v = -hu + (c + 0.5) * du, -hv + (r + 0.5) * dv
             x, y = cx + u * co - v * si, cy + u * si + v * co
             if unit(g, 50) < 0.14:
-                n = add_cars(t, keys, n, g, x, y, co, si, 0.42 * du, 0.38 * dv, pal)
+                n = add_cars(t, n, g, x, y, co, si, 0.42 * du, 0.38 * dv, pal)
                 continue
             fill = 0.5 if unit(g, 51) < 0.25 else between(g, 51, 0.3, 0.44)
             a, b = min(max(fill * du, 10.0), 40.0), min(max(between(g, 52, 0.28, 0.42) * dv, 10.0), 40.0)
@@ -159,7 +156,7 @@ def add_flats(
 def add_block(
     t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, st: Table, pal: Table
 ) -> int:
-    """One town block; denser worlds have more rows and flats."""
+    """Add one town block; denser worlds have more rows and flats."""
     pick = unit(h, 60)
     if pick < 0.1:
         return n
@@ -172,7 +169,7 @@ def add_block(
 
 @kernel
 def add_lone_house(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, pal: Table) -> int:
-    """A farmhouse, perhaps with a barn beside it."""
+    """Add a farmhouse, perhaps with a barn beside it."""
     co, si = direction(3.14159 * unit(h, 61))
     a, b = between(h, 62, 14.0, 26.0), between(h, 63, 12.0, 18.0)
     n = put_house(t, n, h, parcel[CX], parcel[CY], co, si, a, b, roof_of(h, 64, pal, False))
@@ -190,7 +187,7 @@ def add_lone_house(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: 
 
 @kernel
 def add_resort(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, pal: Table) -> int:
-    """A house with one or two pools."""
+    """Add a house with one or two pools."""
     n = add_lone_house(t, keys, n, h, nb, parcel, pal)
     co, si = direction(3.14159 * unit(h, 61))
     for k in range(1 + int(1.6 * unit(h, 70))):
@@ -205,14 +202,12 @@ def add_resort(t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Tabl
 def add_shed(
     t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, room: float, pal: Table
 ) -> int:
-    """A large flat shed with a parking lot at its side."""
+    """Add a large flat shed, perhaps with a parking lot at its side."""
     co, si = direction(3.14159 * unit(h, 61))
     a, b = min(between(h, 62, 28.0, 40.0), 0.6 * room), min(between(h, 63, 22.0, 38.0), 0.5 * room)
     n = put_house(t, n, h, parcel[CX], parcel[CY], co, si, a, b, roof_of(h, 64, pal, True))
     n = keep(t, keys, n, h, nb, parcel, 4.0)
     if unit(h, 65) < 0.6 and room > 75.0:
         v = b + 18.0
-        n = add_cars(
-            t, keys, n, derive(h, 66), parcel[CX] - v * si, parcel[CY] + v * co, co, si, a, 13.0, pal
-        )
+        n = add_cars(t, n, derive(h, 66), parcel[CX] - v * si, parcel[CY] + v * co, co, si, a, 13.0, pal)
     return n

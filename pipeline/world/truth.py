@@ -1,14 +1,14 @@
-"""The written truth of a drawn scene: polygons, area of interest and queries. Independent of the project's
-own tracer.
+"""The written truth of a drawn scene: polygons, area of interest and queries.
 
-Polygons come from GDAL's polygoniser (rasterio.features.shapes, 4-connected) in whole pixel-edge coordinates;
-the affine is applied last. With half-metre pixels on a whole-metre origin every vertex is exact in float64.
+Polygons come from GDAL's polygoniser (rasterio.features.shapes, 4-connected), so they are independent of the
+project's own tracer. They are made in whole pixel-edge coordinates and moved by the affine last: with
+half-metre pixels on a whole-metre origin every vertex is exact in float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 from pipeline.world.classes import CLASSES
 from pipeline.world.hashing import hash_cell
 from pipeline.world.queries import NEVER, Query, QueryKind, queries_of
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+    from shapely.geometry.base import BaseGeometry
 
 CRS = "EPSG:32633"
 PIXEL_M = 0.5
@@ -25,17 +29,17 @@ NORTHING_M = 5_800_000.0
 """CRS position of the world's pixel (0, 0), upper-left corner: 52.3 degrees north, 13.5 degrees east."""
 
 
-def polygons_of(ids: NDArray[np.uint32]) -> tuple[NDArray[np.int64], list[Any]]:
-    """Instance ids, ascending, and their polygons in pixel-edge coordinates (x = column, y = row); ids (H,
-    W), 0 = background.
+def polygons_of(ids: NDArray[np.uint32]) -> tuple[NDArray[np.int64], list[BaseGeometry]]:
+    """Trace ids (H, W), 0 = background: returns the ids, ascending, and their polygons.
 
-    Every id must be one 4-connected region. A ring that meets itself in a corner, which the polygoniser may
-    return, is rewritten by make_valid into exterior and holes that enclose the same pixels.
+    Polygons are in pixel-edge coordinates (x = column, y = row). Every id must be one 4-connected region. The
+    polygoniser may return a ring that meets itself in a corner; make_valid turns it into exterior and holes
+    that enclose the same pixels.
     """
     import shapely
     from rasterio.features import shapes
 
-    found: dict[int, Any] = {}
+    found: dict[int, BaseGeometry] = {}
     for geometry, value in shapes(ids.view(np.int32), mask=ids != 0, connectivity=4):
         polygon = shapely.geometry.shape(geometry)
         assert int(value) not in found, f"instance {int(value)} is not 4-connected"
@@ -44,9 +48,12 @@ def polygons_of(ids: NDArray[np.uint32]) -> tuple[NDArray[np.int64], list[Any]]:
     return np.array(order, np.int64), [found[k] for k in order]
 
 
-def truth_table(ids: NDArray[np.uint32], classes: Mapping[int, str], transform: tuple[float, ...]) -> Any:
-    """GeoDataFrame of instance_id (int64), class and geometry in the scene's CRS; transform in Affine order
-    (a, b, c, d, e, f).
+def truth_table(
+    ids: NDArray[np.uint32], classes: Mapping[int, str], transform: tuple[float, ...]
+) -> GeoDataFrame:
+    """Make a table of instance_id (int64), class and geometry in the scene's CRS.
+
+    `transform` is in Affine order (a, b, c, d, e, f).
     """
     import geopandas as gpd
     from shapely.affinity import affine_transform
@@ -58,11 +65,11 @@ def truth_table(ids: NDArray[np.uint32], classes: Mapping[int, str], transform: 
     return gpd.GeoDataFrame(data, geometry=placed, crs=CRS)
 
 
-def aoi_feature(bounds: tuple[float, float, float, float]) -> dict[str, Any]:
-    """GeoJSON FeatureCollection (lon/lat) that covers the CRS rectangle (west, south, east, north).
+def aoi_feature(bounds: tuple[float, float, float, float]) -> dict[str, object]:
+    """Make a GeoJSON FeatureCollection (lon/lat) that covers the CRS rectangle (west, south, east, north).
 
-    The sides are densified and moved outwards by one pixel, so that no corner pixel falls out when a straight
-    line in lon/lat is read back as a straight line in the CRS.
+    Its sides are cut into short edges and moved outwards by one pixel: then no pixel in a corner falls out
+    when a straight line in lon/lat is read as one in the CRS.
     """
     from pyproj import Transformer
 
@@ -95,12 +102,12 @@ def _held_out(class_name: str, kind: QueryKind) -> list[Query]:
 
 
 def scene_queries(seed: int, counts: Mapping[str, int], left_out: frozenset[str]) -> list[dict[str, str]]:
-    """Queries for one scene, in wordings held out from training; `counts` are instances per class in the
-    scene.
+    """Choose queries for one scene, in wordings that training never shows.
 
-    First a demonstration triple: one implicit about a class of the scene, one explicit about another class of
-    it, one about a class that this world leaves out. Then every class of the scene, the classes it lacks, and
-    things no world has. Which class leads depends on the seed, among those with at least three instances.
+    The first three make a demonstration: an implicit one about a class of the scene, an explicit one about
+    another, and one about a class that this world leaves out. Then come every class of the scene, the classes
+    that it lacks, and things that no world has. The seed decides which class leads, among those with at least
+    three instances. `counts`: instances per class in the scene.
     """
     present = [name for name in CLASSES if counts.get(name, 0) > 0]
     lacking = [name for name in CLASSES if counts.get(name, 0) == 0]

@@ -1,8 +1,7 @@
-"""Runways and lakes: the two families that lie across everything else, each on its own coarse lattice.
+"""Runways and lakes, which lie across everything else, each on a coarse lattice of their own.
 
-A candidate never leaves its lattice cell, so candidates of one family cannot meet. A runway beats a lake: a
-lake candidate whose outline comes near a runway candidate is not drawn. The rule reads candidates only, so it
-is local.
+A candidate never leaves its lattice cell, so two runways or two lakes cannot meet. A lake whose outline comes
+near a runway is not drawn. That rule reads candidates only, so it is the same in every window.
 """
 
 from __future__ import annotations
@@ -51,14 +50,14 @@ from pipeline.world.style import P_LAKE, P_RUNWAY, TARMAC, WATER
 RUNWAY_CELL = 2500.0
 LAKE_CELL = 1750.0
 STRIP = 26.0
-"""Width of the bare safety strip on each side of a runway, world units."""
+"""Width of the bare safety strip on each side of a runway, in world units."""
 SHORE = 14.0
-"""Nothing is built closer to a shore than this (beside WARP), world units."""
+"""Nothing is built closer to a shore than this and WARP, in world units."""
 
 
 @kernel
 def paint_base(o: NDArray[np.float64], colour: NDArray[np.float64], gain: float) -> None:
-    """Base colour of a record."""
+    """Set the base colour of a record."""
     o[RED], o[GREEN_], o[BLUE] = colour[0] * gain, colour[1] * gain, colour[2] * gain
 
 
@@ -67,7 +66,7 @@ def add_runways(
     table: NDArray[np.float64], keys: NDArray[np.uint64], n: int, seed: np.uint64, box: NDArray[np.float64],
     style: NDArray[np.float64], pal: NDArray[np.float64],
 ) -> int:  # fmt: skip
-    """Runways (and their strips) of all lattice cells that touch box (x0, y0, x1, y1)."""
+    """Add the runways and strips of all lattice cells that touch box (x0, y0, x1, y1)."""
     for i in range(math.floor(box[1] / RUNWAY_CELL), math.floor(box[3] / RUNWAY_CELL) + 1):
         for j in range(math.floor(box[0] / RUNWAY_CELL), math.floor(box[2] / RUNWAY_CELL) + 1):
             h = hash_cell(seed, 11, i, j)
@@ -109,8 +108,9 @@ def add_lakes(
     table: NDArray[np.float64], keys: NDArray[np.uint64], n: int, seed: np.uint64, box: NDArray[np.float64],
     style: NDArray[np.float64], pal: NDArray[np.float64],
 ) -> int:  # fmt: skip
-    """Lakes of all lattice cells that touch box; records 0..n-1 must be the runways of a box at least one
-    cell larger.
+    """Add the lakes of all lattice cells that touch box.
+
+    Records 0..n-1 must be the runways of a box that is at least one cell larger.
     """
     runways = n
     for i in range(math.floor(box[1] / LAKE_CELL), math.floor(box[3] / LAKE_CELL) + 1):
@@ -138,9 +138,7 @@ def add_lakes(
 
 @kernel
 def blocked(table: NDArray[np.float64], n_big: int, x: float, y: float, margin: float) -> bool:
-    """Whether a point lies on, or within margin of, one of the first n_big records (runway strips, runways,
-    lakes).
-    """
+    """Whether a point lies on or within `margin` of the first n_big records: strips, runways and lakes."""
     for k in range(n_big):
         o = table[k]
         if o[SHAPE] == BLOB:
@@ -162,7 +160,7 @@ def blocked(table: NDArray[np.float64], n_big: int, x: float, y: float, margin: 
 
 @kernel
 def is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64]) -> bool:
-    """Whether a small record keeps clear of lakes and runways: centre, corners and edge middles are tested."""
+    """Whether centre, corners and edge middles of a small record keep clear of lakes and runways."""
     reach = max(o[A], o[B])
     for s in range(-1, 2):
         for t in range(-1, 2):
@@ -177,7 +175,7 @@ def is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64]) -> b
 def field_is_free(
     table: NDArray[np.float64], n_big: int, o: NDArray[np.float64], quad: NDArray[np.float64]
 ) -> bool:
-    """The same for a field: lakes against a 9 x 9 sample of the quad, runways against points of their axis."""
+    """Whether a field keeps clear of lakes (9 x 9 points of its quad) and runways (points of their axis)."""
     for k in range(n_big):
         big = table[k]
         if big[X1] < o[X0] - 30 or big[X0] > o[X1] + 30 or big[Y1] < o[Y0] - 30 or big[Y0] > o[Y1] + 30:
