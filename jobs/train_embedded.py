@@ -112,7 +112,7 @@ def _add_segmenter(segmenter: argparse.ArgumentParser) -> None:
 
 def train_prompter(args: argparse.Namespace) -> Path:
     """Run `prompter`; returns the exported folder, or the table of figures when an export was only measured."""
-    from pipeline.finetune.prompter.prompter_options import PrompterOptions
+    from pipeline.finetune.prompter.prompter_options import PrompterTrainOptions
     from pipeline.finetune.prompter.prompter_run import measure_only, train
 
     given = {
@@ -120,13 +120,14 @@ def train_prompter(args: argparse.Namespace) -> Path:
         for name in ("work", "out", "tiles", "vision_steps", "language_steps", "joint_steps")
     }
     more = {"measured_tiles": args.measured_tiles, "seed": args.seed, "device": args.device}
-    options = PrompterOptions(**given, **more, start=args.start, compiled=args.compile)
+    options = PrompterTrainOptions(**given, **more, start=args.start, compiled=args.compile)
     return measure_only(options) if args.measure_only else train(options)
 
 
 def train_segmenter(args: argparse.Namespace) -> Path:
     """Run `segmenter`; returns the path of the weights."""
-    from pipeline.finetune.segmenter.segmenter_train import SegmenterTrainOptions, train
+    from pipeline.finetune.segmenter.segmenter_options import SegmenterTrainOptions
+    from pipeline.finetune.segmenter.segmenter_train import train
     from pipeline.finetune.segmenter.training_windows import PoolOptions
 
     if args.windows < 1:

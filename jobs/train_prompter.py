@@ -39,7 +39,7 @@ from pipeline.finetune.grpo.grpo_options import (  # noqa: E402
     known_training_presets,
     load_training_preset,
 )
-from pipeline.finetune.grpo.grpo_run import RunRequest, prepare_run  # noqa: E402
+from pipeline.finetune.grpo.grpo_run import TrainingRequest, prepare_run  # noqa: E402
 
 EPILOG = """examples:
   python jobs/train_prompter.py grpo --data world --tiles 400 --out build/grpo
@@ -190,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
         check_preset(preset, by_reward=args.stage != "sft")  # before worlds are drawn
         saving = {} if args.stage == "select" else {"save_every": args.save_every}
         run = prepare_run(
-            RunRequest(
+            TrainingRequest(
                 stage=args.stage, out=args.out, data=data_of(args), preset=preset, seed=args.seed, **saving
             )
         )

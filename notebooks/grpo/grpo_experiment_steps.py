@@ -24,7 +24,7 @@ from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.finetune.grpo.combinations import PromptCombination
 from pipeline.finetune.grpo.grpo_data import read_samples
 from pipeline.finetune.grpo.grpo_options import TrainingPreset, load_training_preset
-from pipeline.finetune.grpo.grpo_run import RunRequest, prepare_run
+from pipeline.finetune.grpo.grpo_run import TrainingRequest, prepare_run
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 
 PROFILES = {
@@ -158,7 +158,7 @@ def train(place: Place, step: Step) -> None:
     preset = preset_of(step, checkpoint_of(place, step.start), step.settings)
     stage: Literal["sft", "grpo"] = "grpo" if step.stage == "grpo" else "sft"
     run = prepare_run(
-        RunRequest(stage=stage, out=folder, data=where, preset=preset, seed=place.seed, save_every=20)
+        TrainingRequest(stage=stage, out=folder, data=where, preset=preset, seed=place.seed, save_every=20)
     )
     if stage == "grpo":
         from pipeline.finetune.grpo.grpo_train import train_grpo as train_step
@@ -188,7 +188,7 @@ def selected_data(place: Place, step: Step, where: Path) -> Path:
     )
     out = place.out / "data" / f"selected-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
     return select_queries(
-        prepare_run(RunRequest(stage="select", out=out, data=asked, preset=preset, seed=place.seed))
+        prepare_run(TrainingRequest(stage="select", out=out, data=asked, preset=preset, seed=place.seed))
     )
 
 

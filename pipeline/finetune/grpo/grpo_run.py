@@ -73,7 +73,7 @@ class TrainingRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRequest:
+class TrainingRequest:
     """What a training is asked for, unchecked."""
 
     stage: Stage
@@ -85,7 +85,7 @@ class RunRequest:
     log_every: int = 1
 
 
-def prepare_run(request: RunRequest) -> TrainingRun:
+def prepare_run(request: TrainingRequest) -> TrainingRun:
     """Check everything that needs no model and write options.json. Raises InputError, RunMismatchError."""
     if request.save_every < 1 or request.log_every < 1:
         came = f"{request.save_every} and {request.log_every}"
@@ -111,11 +111,11 @@ def prepare_run(request: RunRequest) -> TrainingRun:
     if not (request.out / OPTIONS).is_file():
         check_pixels(samples)
     _claim(request.out, _parameters(request))
-    given = {name: getattr(request, name) for name in RunRequest.__dataclass_fields__}
+    given = {name: getattr(request, name) for name in TrainingRequest.__dataclass_fields__}
     return TrainingRun(samples=samples, **given)
 
 
-def _parameters(request: RunRequest) -> dict[str, Any]:
+def _parameters(request: TrainingRequest) -> dict[str, Any]:
     """What must stay the same, JSON-ready."""
     preset = request.preset
     flat = {

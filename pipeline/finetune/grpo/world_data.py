@@ -25,7 +25,7 @@ from pipeline.errors import InputError
 from pipeline.files.atomic_file import atomic_path, write_bytes_atomic
 from pipeline.finetune.grpo.grpo_data import TABLE
 from pipeline.finetune.prompter.samples import rationale
-from pipeline.finetune.prompter.training_queries import Query, QuerySampler
+from pipeline.finetune.prompter.training_queries import QuerySampler, TrainingQuery
 from pipeline.schema import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
@@ -98,7 +98,7 @@ def _patch(seed: int) -> tuple[Rendering, np.random.Generator]:
 
 def _ask(
     patch: Rendering, rng: np.random.Generator, sampler: QuerySampler, tile_px: int
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Query]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], TrainingQuery]:
     """A tile of the patch, a query about it, and the mask that answers it."""
     kind_of = np.asarray([-1] + [CLASSES.index(item.class_name) for item in patch.objects])
     top, left = _corner(patch.labels, kind_of, rng, tile_px)

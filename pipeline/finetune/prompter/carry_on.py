@@ -27,6 +27,7 @@ from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.finetune.prompter import checkpoints
 from pipeline.finetune.prompter.forward import encode, to_device
 from pipeline.finetune.prompter.prompter_data import TileStore, batch_of
+from pipeline.finetune.prompter.training_place import TrainingPlace
 from pipeline.finetune.prompter.vision import dense_loss, dense_targets, make_dense_heads
 from pipeline.world.classes import CLASSES
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from pipeline.finetune.prompter.prompter_model import PrompterShape
-    from pipeline.finetune.prompter.prompter_train import Place
 
 EMBEDDING = "model.language_model.embed_tokens.weight"
 TOWER = "model.visual."
@@ -71,7 +71,7 @@ def begun_in(work: Path) -> Begun | None:
     )
 
 
-def hold_to_start(place: Place, *, tiles: int = 0) -> None:
+def hold_to_start(place: TrainingPlace, *, tiles: int = 0) -> None:
     """Remember what a working directory's training begins with; raises InputError when it began with another
     start or seed.
 
@@ -176,7 +176,7 @@ def _damaged(path: Path, error: Exception) -> InputError:
     )
 
 
-def start_vision(place: Place, checkpoint: Path, *, steps: int = HEAD_STEPS) -> None:
+def start_vision(place: TrainingPlace, checkpoint: Path, *, steps: int = HEAD_STEPS) -> None:
     """The vision stage of a training from `checkpoint`: its tower as it is, and dense heads trained on it.
     Done once.
     """

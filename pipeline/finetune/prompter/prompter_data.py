@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.finetune.prompter.samples import IMAGE_PX, TileTruth, describe_tile, raster_order
+from pipeline.finetune.prompter.samples import IMAGE_PX, TileObjects, describe_tile, raster_order
 
 CHUNK = 128
 """Tiles per file."""
@@ -38,12 +38,12 @@ class DrawnTile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
+class TileBatch:
     """Tiles of one step."""
 
     rgb: NDArray[np.uint8]
     """(B, IMAGE_PX, IMAGE_PX, 3)"""
-    truths: tuple[TileTruth, ...]
+    truths: tuple[TileObjects, ...]
 
 
 def resize_image(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -104,7 +104,7 @@ class TileStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._pixels: list[NDArray[np.uint8]] = []
-        self._truths: list[TileTruth] = []
+        self._truths: list[TileObjects] = []
         self.reload()
         if not self._truths:
             raise InputError(
@@ -123,7 +123,7 @@ class TileStore:
             for index in range(CHUNK):
                 part = slice(arrays["offsets"][index], arrays["offsets"][index + 1])
                 self._truths.append(
-                    TileTruth(
+                    TileObjects(
                         class_ids=arrays["class_ids"][part],
                         boxes_xyxy=arrays["boxes_xyxy"][part],
                         points_xy=arrays["points_xy"][part],
@@ -140,7 +140,7 @@ class TileStore:
         pixels: NDArray[np.uint8] = self._pixels[index // CHUNK][index % CHUNK]
         return pixels
 
-    def truth(self, index: int) -> TileTruth:
+    def truth(self, index: int) -> TileObjects:
         return self._truths[index]
 
 
@@ -157,7 +157,7 @@ def turn_image(rgb: NDArray[np.uint8], symmetry: int) -> NDArray[np.uint8]:
     return rgb
 
 
-def turn_truth(truth: TileTruth, symmetry: int) -> TileTruth:
+def turn_truth(truth: TileObjects, symmetry: int) -> TileObjects:
     """The truth of the turned image, objects again in reply order."""
     box = truth.boxes_xyxy.copy()
     point = truth.points_xy.copy()
@@ -172,7 +172,7 @@ def turn_truth(truth: TileTruth, symmetry: int) -> TileTruth:
     order = raster_order(point)
     place = np.full(len(order) + 1, -1, np.int64)
     place[order] = np.arange(len(order))
-    return TileTruth(
+    return TileObjects(
         class_ids=truth.class_ids[order],
         boxes_xyxy=box[order],
         points_xy=point[order],
@@ -181,7 +181,7 @@ def turn_truth(truth: TileTruth, symmetry: int) -> TileTruth:
     )
 
 
-def batch_of(store: TileStore, *, seed: int, step: int, size: int, n_tiles: int) -> Batch:
+def batch_of(store: TileStore, *, seed: int, step: int, size: int, n_tiles: int) -> TileBatch:
     """The batch of a step: `size` tiles among the first `n_tiles`, turned and recoloured. Deterministic in
     (seed, step).
     """
@@ -193,7 +193,7 @@ def batch_of(store: TileStore, *, seed: int, step: int, size: int, n_tiles: int)
     for row, (index, symmetry) in enumerate(zip(chosen, symmetries, strict=True)):
         images[row] = _recolour(turn_image(store.rgb(int(index)), int(symmetry)), rng)
         truths.append(turn_truth(store.truth(int(index)), int(symmetry)))
-    return Batch(rgb=images, truths=tuple(truths))
+    return TileBatch(rgb=images, truths=tuple(truths))
 
 
 def _recolour(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -26,10 +26,10 @@ from pipeline.finetune.prompter.forward import (
     rotary,
     vision_tokens,
 )
-from pipeline.finetune.prompter.language import TokenTable, image_positions
+from pipeline.finetune.prompter.packing import TokenTable, image_positions
 from pipeline.finetune.prompter.prompter_data import TileStore
 from pipeline.finetune.prompter.samples import prompt_text
-from pipeline.finetune.prompter.training_queries import Query
+from pipeline.finetune.prompter.training_queries import TrainingQuery
 from pipeline.world.classes import CLASSES
 from pipeline.world.queries import HELD_OUT, TRAIN_QUERIES
 
@@ -220,7 +220,7 @@ def evaluate(
         indexes = range(first, min(first + 32, n_tiles))
         kinds = [kind for _ in indexes for kind in range(len(names))]
         queries = [
-            Query(text=str(rng.choice(texts[kind])), class_id=kind if kind < len(CLASSES) else -1)
+            TrainingQuery(text=str(rng.choice(texts[kind])), class_id=kind if kind < len(CLASSES) else -1)
             for kind in kinds
         ]
         asked = [(row // len(names), query.text) for row, query in enumerate(queries)]

@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -262,8 +262,3 @@ def image_processor_settings() -> dict[str, Any]:
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
-
-
-def shape_dict(shape: PrompterShape) -> dict[str, Any]:
-    """The shape as JSON-ready values, for run records."""
-    return asdict(shape)

@@ -16,7 +16,8 @@ from pipeline.finetune.prompter import checkpoints
 from pipeline.finetune.prompter.carry_on import START_FILE, check_start
 from pipeline.finetune.prompter.optimisers import Rates
 from pipeline.finetune.prompter.prompter_model import PrompterShape, check_export_folder
-from pipeline.finetune.prompter.prompter_train import Place, StageOptions
+from pipeline.finetune.prompter.prompter_train import StageOptions
+from pipeline.finetune.prompter.training_place import TrainingPlace
 
 VALID_TILES = 768
 """Tiles of unseen worlds that a training renders to be measured on."""
@@ -31,7 +32,7 @@ KEPT_IN_WORK = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PrompterOptions:
+class PrompterTrainOptions:
     """What the job can set. The defaults take about an hour and a half on one CPU core."""
 
     work: Path
@@ -49,8 +50,8 @@ class PrompterOptions:
     shape: PrompterShape = field(default_factory=PrompterShape)
 
     @property
-    def place(self) -> Place:
-        return Place(
+    def place(self) -> TrainingPlace:
+        return TrainingPlace(
             work=self.work,
             device=self.device,
             seed=self.seed,
@@ -60,25 +61,25 @@ class PrompterOptions:
         )
 
 
-def vision_stage(options: PrompterOptions) -> StageOptions:
+def vision_stage(options: PrompterTrainOptions) -> StageOptions:
     """Warm start of the tower."""
     return StageOptions(rates=Rates(steps=options.vision_steps, matrix_lr=2.5e-3, decay_from=0.6), batch=24)
 
 
-def language_stage(options: PrompterOptions) -> StageOptions:
+def language_stage(options: PrompterTrainOptions) -> StageOptions:
     """Answers from the frozen tower."""
     return StageOptions(
         rates=Rates(steps=options.language_steps, warmup=20, decay_from=0.8), batch=12, save_every=50
     )
 
 
-def joint_stage(options: PrompterOptions) -> StageOptions:
+def joint_stage(options: PrompterTrainOptions) -> StageOptions:
     """Everything together."""
     rates = Rates(steps=options.joint_steps, matrix_lr=2e-3, other_lr=1.5e-3, warmup=20, decay_from=0.25)
     return StageOptions(rates=rates, batch=16, save_every=40, text_budget=160)
 
 
-def check(options: PrompterOptions) -> None:
+def check(options: PrompterTrainOptions) -> None:
     """Raises InputError for what could not be trained, measured or exported; nothing has been written then."""
     check_measuring(options)
     check_out(options)
@@ -98,7 +99,7 @@ def check(options: PrompterOptions) -> None:
         check_start(options.start, options.shape)
 
 
-def _lowest(options: PrompterOptions) -> dict[str, int]:
+def _lowest(options: PrompterTrainOptions) -> dict[str, int]:
     """Smallest number of every count. A stage may be left out where a checkpoint, or for the tower the start,
     stands for it.
     """
@@ -117,7 +118,7 @@ def _lowest(options: PrompterOptions) -> dict[str, int]:
     }
 
 
-def check_measuring(options: PrompterOptions) -> None:
+def check_measuring(options: PrompterTrainOptions) -> None:
     """Raises InputError for a working directory, a number of tiles or a device that nothing can be measured
     with.
     """
@@ -151,7 +152,7 @@ def _check_device(device: str) -> None:
         )
 
 
-def check_out(options: PrompterOptions) -> None:
+def check_out(options: PrompterTrainOptions) -> None:
     """Raises InputError for an export that would replace more than an earlier export, the training's own work
     above all.
     """

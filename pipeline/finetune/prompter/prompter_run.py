@@ -22,7 +22,7 @@ from pipeline.finetune.prompter.carry_on import (
     start_vision,
     take_over,
 )
-from pipeline.finetune.prompter.language import TokenTable
+from pipeline.finetune.prompter.packing import TokenTable
 from pipeline.finetune.prompter.prompter_card import measured_again, measured_table, model_card
 from pipeline.finetune.prompter.prompter_data import CHUNK, TileStore, render_store
 from pipeline.finetune.prompter.prompter_eval import evaluate, greedy_replies
@@ -31,7 +31,7 @@ from pipeline.finetune.prompter.prompter_options import (
     MEASURED_JSON,
     MEASURED_TABLE,
     VALID_TILES,
-    PrompterOptions,
+    PrompterTrainOptions,
     check,
     check_measuring,
     check_out,
@@ -39,8 +39,9 @@ from pipeline.finetune.prompter.prompter_options import (
     language_stage,
     vision_stage,
 )
-from pipeline.finetune.prompter.prompter_train import Place, make_tokenizer, train_answers, train_vision
+from pipeline.finetune.prompter.prompter_train import make_tokenizer, train_answers, train_vision
 from pipeline.finetune.prompter.tokenizer import load_tokenizer
+from pipeline.finetune.prompter.training_place import TrainingPlace
 from pipeline.finetune.prompter.training_worlds import FIRST_VALID_SEED, draw_chunk
 from pipeline.world.classes import CLASSES
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-def train(options: PrompterOptions) -> Path:
+def train(options: PrompterTrainOptions) -> Path:
     """Run or continue everything; returns the folder of the exported checkpoint.
 
     Raises InputError, before anything is rendered, for what `check` and `hold_to_start` refuse.
@@ -68,7 +69,7 @@ def train(options: PrompterOptions) -> Path:
     return finish(options)
 
 
-def measure_only(options: PrompterOptions) -> Path:
+def measure_only(options: PrompterTrainOptions) -> Path:
     """Measure without training: the exported prompter `start`, or else the working directory's newest model,
     which is exported.
 
@@ -90,7 +91,7 @@ def measure_only(options: PrompterOptions) -> Path:
     return table
 
 
-def finish(options: PrompterOptions) -> Path:
+def finish(options: PrompterTrainOptions) -> Path:
     """Measure the newest model on unseen worlds and export it with its card."""
     model, tokenizer = newest_model(options.place)
     card = model_card(
@@ -105,7 +106,7 @@ def finish(options: PrompterOptions) -> Path:
     return options.out
 
 
-def newest_model(place: Place) -> tuple[Any, Tokenizer]:
+def newest_model(place: TrainingPlace) -> tuple[Any, Tokenizer]:
     """The model of the newest checkpoint of the last stage that has one, and its tokenizer. Raises InputError
     when none has.
     """
@@ -124,7 +125,7 @@ def newest_model(place: Place) -> tuple[Any, Tokenizer]:
     return model, tokenizer
 
 
-def stages_of(options: PrompterOptions) -> dict[str, tuple[int, int]]:
+def stages_of(options: PrompterTrainOptions) -> dict[str, tuple[int, int]]:
     """Stage -> (steps done, tiles a step), from the checkpoints and not from what the last command asked for."""
     began = begun_in(options.work)
     vision = HEAD_BATCH if began and began.start else vision_stage(options).batch
@@ -140,7 +141,7 @@ def stages_of(options: PrompterOptions) -> dict[str, tuple[int, int]]:
 
 
 def measure(
-    options: PrompterOptions, model: Any, tokenizer: Tokenizer
+    options: PrompterTrainOptions, model: Any, tokenizer: Tokenizer
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Tallies by set of wordings, then by class; the tiles that are missing are rendered."""
     _render_unseen(options.place, options.measured_tiles)
@@ -154,12 +155,12 @@ def measure(
     }
 
 
-def _render_unseen(place: Place, n_tiles: int) -> None:
+def _render_unseen(place: TrainingPlace, n_tiles: int) -> None:
     unseen = partial(draw_chunk, first_seed=FIRST_VALID_SEED, plain=True)
     render_store(place.valid_tiles, unseen, n_tiles=n_tiles, n_classes=len(CLASSES))
 
 
-def _measured(options: PrompterOptions, model: Any, tokenizer: Tokenizer) -> str:
+def _measured(options: PrompterTrainOptions, model: Any, tokenizer: Tokenizer) -> str:
     """How it was measured and the figures, as Markdown; the figures also stay in the working directory, as
     JSON.
     """

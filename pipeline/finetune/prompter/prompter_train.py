@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,19 +20,14 @@ from pipeline.errors import InputError
 from pipeline.finetune.prompter import checkpoints
 from pipeline.finetune.prompter.carry_on import take_over
 from pipeline.finetune.prompter.forward import encode, to_device
-from pipeline.finetune.prompter.language import (
-    TEXT_BUDGET,
-    LanguageObjective,
-    TokenTable,
-    collate,
-    make_language_heads,
-    pack_tile,
-)
+from pipeline.finetune.prompter.language import LanguageObjective, make_language_heads
 from pipeline.finetune.prompter.optimisers import Rates, apply_gradients, make_optimisers, set_rates
+from pipeline.finetune.prompter.packing import TEXT_BUDGET, TokenTable, collate, pack_tile
 from pipeline.finetune.prompter.prompter_data import TileStore, batch_of
-from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model, build_vision
+from pipeline.finetune.prompter.prompter_model import build_model, build_vision
 from pipeline.finetune.prompter.samples import UNKNOWN_SUBJECT, prompt_text, rationale
 from pipeline.finetune.prompter.tokenizer import load_tokenizer, train_tokenizer, write_tokenizer
+from pipeline.finetune.prompter.training_place import TrainingPlace
 from pipeline.finetune.prompter.training_queries import SUBJECTS, QuerySampler
 from pipeline.finetune.prompter.vision import dense_loss, dense_targets, make_dense_heads
 from pipeline.world.classes import CLASSES
@@ -59,33 +53,7 @@ class StageOptions:
     """Text tokens per tile, in the stages that have any."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where a training run keeps its things, and on what it computes."""
-
-    work: Path
-    """Rendered tiles, checkpoints and logs; kept between runs."""
-    device: str = "cpu"
-    seed: int = 0
-    shape: PrompterShape = field(default_factory=PrompterShape)
-    start: Path | None = None
-    """Exported prompter that the language stage goes on from; None: from nothing (`carry_on`)."""
-    compiled: bool = False
-    """Compile the language model for training; needs a C++ compiler, and pays from a few dozen steps on."""
-
-    @property
-    def train_tiles(self) -> Path:
-        return self.work / "train"
-
-    @property
-    def valid_tiles(self) -> Path:
-        return self.work / "valid"
-
-    def checkpoints(self, stage: str) -> Path:
-        return self.work / stage
-
-
-class Progress:
+class StepLog:
     """A line every `every` steps: step, share of the rate, running means of the parts, samples per second,
     time left.
     """
@@ -119,7 +87,7 @@ class Progress:
 
 
 def train_vision(
-    place: Place, options: StageOptions, *, on_save: Callable[[int, Any, Any], None] | None = None
+    place: TrainingPlace, options: StageOptions, *, on_save: Callable[[int, Any, Any], None] | None = None
 ) -> tuple[Any, Any]:
     """Stage 1: the vision tower with dense heads. Returns (tower, heads); `on_save(step, tower, heads)` after
     each checkpoint.
@@ -134,7 +102,7 @@ def train_vision(
     folder = place.checkpoints("vision")
     modules = {"vision": vision, "heads": heads}
     first = checkpoints.resume(folder, modules=modules, optimisers=optimisers)
-    progress = Progress("vision", steps=options.rates.steps, every=options.log_every)
+    progress = StepLog("vision", steps=options.rates.steps, every=options.log_every)
     for step in range(first, options.rates.steps):
         share = set_rates(optimisers, options.rates, step)
         batch = batch_of(store, seed=place.seed, step=step, size=options.batch, n_tiles=len(store))
@@ -152,7 +120,7 @@ def train_vision(
     return vision, heads
 
 
-def make_tokenizer(place: Place) -> Tokenizer:
+def make_tokenizer(place: TrainingPlace) -> Tokenizer:
     """The tokenizer of this run: trained from the wordings once, then read back."""
     folder = place.work / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
@@ -165,7 +133,11 @@ def make_tokenizer(place: Place) -> Tokenizer:
 
 
 def train_answers(
-    place: Place, options: StageOptions, *, joint: bool, on_save: Callable[[int, Any], None] | None = None
+    place: TrainingPlace,
+    options: StageOptions,
+    *,
+    joint: bool,
+    on_save: Callable[[int, Any], None] | None = None,
 ) -> Any:
     """Stage 2 (`joint` false) or 3 (true). Returns the model; `on_save(step, model)` after each checkpoint."""
     import torch
@@ -196,7 +168,7 @@ def train_answers(
     folder = place.checkpoints(stage)
     first = checkpoints.resume(folder, modules=modules, optimisers=optimisers)
     objective = LanguageObjective(model, heads, table, compiled=place.compiled)
-    progress = Progress(stage, steps=options.rates.steps, every=options.log_every)
+    progress = StepLog(stage, steps=options.rates.steps, every=options.log_every)
     for step in range(first, options.rates.steps):
         share = set_rates(optimisers, options.rates, step)
         batch = batch_of(
@@ -240,7 +212,7 @@ TAUGHT_STRANGER_SHARE = 0.2
 
 
 def _start_from_earlier(
-    place: Place, language: dict[str, Any], vision: dict[str, Any], *, joint: bool
+    place: TrainingPlace, language: dict[str, Any], vision: dict[str, Any], *, joint: bool
 ) -> None:
     """Load what earlier stages learned, the tower last (it may have been trained further since); InputError
     when they have not run.

@@ -42,7 +42,7 @@ UNKNOWN_SUBJECT = "something else"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TileTruth:
+class TileObjects:
     """What one tile holds. Coordinates are pixel edges of the IMAGE_PX square image, (x, y)."""
 
     class_ids: NDArray[np.int64]
@@ -61,7 +61,7 @@ MIN_OWNED = 0.08
 """A cell belongs to an object that covers at least this share of it."""
 
 
-def describe_tile(labels: NDArray[np.integer], class_of: Mapping[int, int], *, n_classes: int) -> TileTruth:
+def describe_tile(labels: NDArray[np.integer], class_of: Mapping[int, int], *, n_classes: int) -> TileObjects:
     """Measure a tile.
 
     labels: (H, W) integers, 0 = background; class_of: label -> class index for every label that occurs; a
@@ -96,7 +96,7 @@ def describe_tile(labels: NDArray[np.integer], class_of: Mapping[int, int], *, n
         owned = share[:, order]
         best = owned.argmax(1)
         owner = np.where(owned.max(1) >= MIN_OWNED, best, -1)
-    return TileTruth(
+    return TileObjects(
         class_ids=known[order] if order else np.zeros(0, np.int64),
         boxes_xyxy=np.asarray([item[1] for item in kept], np.float32).reshape(-1, 4),
         points_xy=np.asarray([item[2] for item in kept], np.float32).reshape(-1, 2),

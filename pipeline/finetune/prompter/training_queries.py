@@ -118,7 +118,7 @@ CORPUS_FRAMES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Query:
+class TrainingQuery:
     """One wording and what it is about."""
 
     text: str
@@ -182,7 +182,7 @@ class QuerySampler:
         ]
         return listed * len(_TEMPLATES) + list(self._never) * 4 + framed + wide
 
-    def about(self, class_id: int, rng: np.random.Generator) -> Query:
+    def about(self, class_id: int, rng: np.random.Generator) -> TrainingQuery:
         """A query about a class, or about a stranger for -1."""
         if rng.random() >= QUERIES_SHARE:
             text = self._wide[class_id].draw(rng)
@@ -192,11 +192,11 @@ class QuerySampler:
         else:
             framed = rng.random() < 0.35
             text = _frame(rng, self._nouns[class_id]) if framed else pick(rng, self._listed[class_id])
-        return Query(text=_vary(rng, text), class_id=class_id)
+        return TrainingQuery(text=_vary(rng, text), class_id=class_id)
 
     def for_tile(
         self, class_ids: NDArray[np.int64], rng: np.random.Generator, *, unclear: Iterable[int] = ()
-    ) -> Query:
+    ) -> TrainingQuery:
         """A query for a tile holding objects of `class_ids` (one entry per object).
 
         `unclear`: classes of which something is to be seen, but nothing that an answer lists; those of them

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.finetune.prompter.forward import N_IMAGE_TOKENS
-from pipeline.finetune.prompter.samples import CELL_PX, GRID, TileTruth, cell_of
+from pipeline.finetune.prompter.samples import CELL_PX, GRID, TileObjects, cell_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +59,7 @@ def cell_centres() -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.stack([x, y], axis=-1).reshape(-1, 2)
 
 
-def dense_targets(truths: Sequence[TileTruth], *, n_classes: int) -> DenseTargets:
+def dense_targets(truths: Sequence[TileObjects], *, n_classes: int) -> DenseTargets:
     """Targets of a batch of tiles."""
     import torch
 
@@ -94,7 +94,7 @@ def dense_targets(truths: Sequence[TileTruth], *, n_classes: int) -> DenseTarget
     )
 
 
-def largest_last(truth: TileTruth) -> list[int]:
+def largest_last(truth: TileObjects) -> list[int]:
     """Object indices by growing box area, so that writing in this order leaves the largest of a cell."""
     box = truth.boxes_xyxy
     areas = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
@@ -178,22 +178,3 @@ def _number_loss(guess: Tensor, truth: Tensor) -> Tensor:
         return guess.sum()
     near = functional.smooth_l1_loss(guess, squeeze_px(truth), beta=0.05)
     return near + 0.5 * _giou_loss(unsqueeze_px(guess[:, -4:]), truth[:, -4:]).mean()
-
-
-def read_peaks(
-    heads: Any, tokens: Tensor, *, threshold: float = 0.5
-) -> list[list[tuple[int, tuple[float, ...]]]]:
-    """What the tower alone finds: per image, (class, box x0 y0 x1 y1 in image px) of every peak above
-    `threshold`.
-    """
-    import torch
-
-    tokens = tokens.float()
-    sure = heads["peak"](tokens).sigmoid()
-    centres = torch.from_numpy(cell_centres()).to(tokens.device)
-    boxes = unsqueeze_px(heads["numbers"](tokens))[..., 2:] + centres.repeat(1, 2)
-    found: list[list[tuple[int, tuple[float, ...]]]] = []
-    for row in range(len(tokens)):
-        hits = (sure[row] > threshold).nonzero().tolist()
-        found.append([(int(kind), tuple(boxes[row, cell].tolist())) for cell, kind in hits])
-    return found

@@ -1,6 +1,6 @@
 """SAM2's image path with gradients, and the losses of the embedded segmenter. Torch is imported when called.
 
-`Batch` holds the inputs of a step as arrays; `forward` gives logits, predicted IoU and the finest encoder
+`PromptBatch` holds the inputs of a step as arrays; `forward` gives logits, predicted IoU and the finest encoder
 features; `mask_loss` and `dense_loss` compare them with the truth (see `segmenter_train` for why each is
 there).
 """
@@ -19,7 +19,7 @@ from pipeline.segment.tensors import PIXEL_MEAN, PIXEL_STD, autocast
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class PromptBatch:
     """Inputs of one step; N = windows * prompts, prompts of a window are consecutive."""
 
     rgb: NDArray[np.uint8]
@@ -36,7 +36,7 @@ class Batch:
     """(B, 2, S/4, S/4), see `dense_targets`."""
 
 
-def forward(model: Any, inputs: Batch, device: str, out_px: int) -> tuple[Any, Any, Any]:
+def forward(model: Any, inputs: PromptBatch, device: str, out_px: int) -> tuple[Any, Any, Any]:
     """(logits (N, out_px, out_px) float32 over the window, predicted IoU (N,), finest encoder features (B, C,
     h, w)).
     """
@@ -73,7 +73,7 @@ def forward(model: Any, inputs: Batch, device: str, out_px: int) -> tuple[Any, A
     return logits[:, 0], iou[:, 0].float(), fine
 
 
-def dense_loss(head: Any, fine: Any, inputs: Batch) -> Any:
+def dense_loss(head: Any, fine: Any, inputs: PromptBatch) -> Any:
     """Entropy of "an object is here" and "a boundary is here", from the encoder's finest features alone."""
     import torch
     from torch.nn import functional
@@ -104,7 +104,7 @@ def set_image_px(model: Any, image_px: int) -> None:
     model.sam_prompt_encoder.mask_input_size = (4 * cells, 4 * cells)
 
 
-def mask_loss(logits: Any, iou: Any, inputs: Batch) -> tuple[Any, Any]:
+def mask_loss(logits: Any, iou: Any, inputs: PromptBatch) -> tuple[Any, Any]:
     """(loss, IoU of each thresholded mask with its target (N,)), both at the logits' resolution."""
     import torch
     from torch.nn import functional
@@ -125,7 +125,7 @@ def mask_loss(logits: Any, iou: Any, inputs: Batch) -> tuple[Any, Any]:
     return (entropy + dice + functional.mse_loss(iou, reached, reduction="none")).mean(), reached
 
 
-def _pixel_weights(inputs: Batch, logits: Any) -> Any:
+def _pixel_weights(inputs: PromptBatch, logits: Any) -> Any:
     """As `logits`: 1 in the true box grown by a quarter and 8 px, 0.05 elsewhere, so that small objects count
     as much.
     """

@@ -35,7 +35,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ from pipeline.finetune.segmenter.imprecise_prompts import (
     true_box,
 )
 from pipeline.finetune.segmenter.segmenter_loss import (
-    Batch,
+    PromptBatch,
     dense_loss,
     dense_targets,
     forward,
@@ -59,113 +58,20 @@ from pipeline.finetune.segmenter.segmenter_loss import (
     set_image_px,
     written_out_attention,
 )
-from pipeline.finetune.segmenter.training_windows import PoolOptions, WindowPool, start_renderers
+from pipeline.finetune.segmenter.segmenter_options import (
+    MEAN_FILE,
+    STATE_FILE,
+    SegmenterTrainOptions,
+    check,
+)
+from pipeline.finetune.segmenter.training_windows import WindowPool, start_renderers
 from pipeline.finetune.segmenter.warmup import WARMUP_IMAGE_PX, tie_places, warm_up_loss
-from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture, load_weights, read_state
+from pipeline.segment.sam2_model import build_architecture, load_weights, read_state
 
 Report = Callable[[str], None]
 
-MEAN_FILE = "mean.safetensors"
-"""Mean weights of an unfinished training, in its working directory."""
 
-STATE_FILE = "state.pt"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmenterTrainOptions:
-    """How the embedded segmenter is trained. The weights that ship had as many steps in pieces; their card
-    tells which.
-    """
-
-    work_dir: Path = Path("build/segmenter")
-    """Resumable state and the window pool."""
-    out: Path = EMBEDDED_DIR / "model.safetensors"
-    """Where the mean weights go when the last step is done, float16."""
-    config: Path = EMBEDDED_DIR / "config.yaml"
-    """The architecture."""
-    start: Path | None = None
-    """Weights of that architecture to go on from, .safetensors or .pt; None = from nothing."""
-    pool: PoolOptions = field(default_factory=PoolOptions)
-    steps: int = 6000
-    windows_per_step: int = 8
-    prompts_per_window: int = 6
-    coarse_image_px: int = 256
-    coarse_share: float = 0.95
-    loss_px: int = 128
-    """Side to which logits and targets of a window are brought for the loss."""
-    box_steps: int = 700
-    """Steps of the decoder's warm-up without images; 0 = none. Given weights need none."""
-    warmup_rate: float = 1e-3
-    dense_weight: float = 0.5
-    """Of the encoder's own loss, see `dense_loss`."""
-    rate: float = 6e-4
-    warmup_steps: int = 80
-    decay_share: float = 0.47
-    weight_decay: float = 0.02
-    mean_decay: float = 0.995
-    """Of the exponential mean of the weights, per step."""
-    reuse: float = 1.0
-    """Windows seen so far over windows rendered so far, until the pool is full."""
-    save_every: int = 100
-    renderers: int = 1
-    device: str = "cpu"
-    seed: int = 0
-    """Of weights and batches; the windows have their own in `pool`."""
-
-
-def check(options: SegmenterTrainOptions) -> None:
-    """Raises InputError for what cannot be trained, from options and file names alone."""
-    if options.steps < 1:
-        raise InputError("training needs at least one step", came=str(options.steps), remedy="raise steps")
-    for name, number in (("seed", options.seed), ("the warm-up's steps", options.box_steps)):
-        if number < 0:
-            raise InputError(f"{name} must be 0 or more", came=str(number), remedy="raise it")
-    _check_places(options)
-    for what, path in (
-        ("the architecture's config", options.config),
-        ("the weights to start from", options.start),
-    ):
-        if path is not None and not path.is_file():
-            raise InputError(f"{what} must be a file", came=str(path), remedy="name one that exists")
-    beside = options.out.parent / "config.yaml"
-    if beside.is_file() and beside.read_bytes() != options.config.read_bytes():
-        came = f"{options.out}, beside which lies the config of other weights than {options.config} describes"
-        remedy = "write to another folder (--out)"
-        raise InputError(
-            "weights and the config.yaml beside them must belong together", came=came, remedy=remedy
-        )
-
-
-def _check_places(options: SegmenterTrainOptions) -> None:
-    """Raises InputError for a working directory that is none, and weights that could not be written or would
-    not stay.
-    """
-    if options.work_dir.exists() and not options.work_dir.is_dir():
-        raise InputError(
-            "the working directory must be a folder",
-            came=str(options.work_dir),
-            remedy="name another one (--work)",
-        )
-    out = options.out.resolve()
-    work_dir = options.work_dir.resolve()
-    nearest = next(path for path in out.parents if path.exists())
-    if out.is_dir() or not nearest.is_dir():
-        raise InputError(
-            "the weights go to a file in a folder",
-            came=str(options.out),
-            remedy="name a file, new or old (--out)",
-        )
-    own = out.parent == work_dir and (
-        out.name in (MEAN_FILE, STATE_FILE) or out.match("weights-*.safetensors")
-    )
-    if own or out.is_relative_to(work_dir / "pool"):
-        came = f"{options.out}, which the training uses itself"
-        raise InputError(
-            "the weights need a file of their own", came=came, remedy="name another file (--out)"
-        )
-
-
-def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
+def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> PromptBatch:
     """The inputs of step `step` (from 0)."""
     rng = np.random.default_rng((options.seed, step))
     prefix = visible_prefix(options, step)
@@ -193,7 +99,7 @@ def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Batch:
             boxes.append(true)
             masks.append(mask)
     one = ([2, 3] if with_box else []) + [1] * n_points
-    return Batch(
+    return PromptBatch(
         rgb=np.stack(rgbs),
         coords_xy=np.stack(coords).astype(np.float32),
         labels=np.tile(np.asarray(one, dtype=np.int32), (len(coords), 1)),
@@ -286,7 +192,7 @@ class Training:
         torch.nn.utils.clip_grad_norm_(self._trained(), 1.0)
         optimiser.step()
 
-    def advance(self, inputs: Batch) -> tuple[float, float]:
+    def advance(self, inputs: PromptBatch) -> tuple[float, float]:
         """One optimiser step; (loss, mean IoU of the batch)."""
         import torch
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pipeline.finetune import sensor
-from pipeline.finetune.sensor import CLEAN, SensorEffects, apply_sensor, draw_sensor
+from pipeline.finetune.sensor import apply_sensor
+from pipeline.finetune.sensor_effects import CLEAN, SensorEffects
 from pipeline.schema import Window
 from pipeline.world.landscape import World
 from pipeline.world.render import render
@@ -24,41 +25,11 @@ def flat(colour: tuple[int, int, int], side: int = 64) -> np.ndarray:
     return np.full((side, side, 3), colour, np.uint8)
 
 
-def drawn(n: int, strength: float = 1.0) -> list[SensorEffects]:
-    return [draw_sensor(np.random.default_rng(k), strength=strength) for k in range(n)]
-
-
 EVERYTHING = SensorEffects(
-    season=(1.3, 1.0, 0.8), texture=0.05, haze=0.3, haze_cells=(3, 12), haze_degrees=30.0, blur_px=0.7, resample=0.6,
-    gradient_xy=(0.1, 0.1), vignette=0.2, stripes=0.02, seam=1.1, seam_degrees=20.0, bits=12, dark=0.05, colour_ratio=3,
-    colour_shift_xy=(0.5, -0.5), gamma=1.2, dead_lines=1, jpeg_quality=60,
+    season=(1.3, 1.0, 0.8), texture=0.05, haze=0.3, haze_cells=(3, 12), haze_degrees=30.0, blur_px=0.7,
+    resample=0.6, gradient_xy=(0.1, 0.1), vignette=0.2, stripes=0.02, seam=1.1, seam_degrees=20.0, bits=12,
+    dark=0.05, colour_ratio=3, colour_shift_xy=(0.5, -0.5), gamma=1.2, dead_lines=1, jpeg_quality=60,
 )  # fmt: skip
-
-
-def test_about_a_third_of_the_draws_change_nothing() -> None:
-    assert np.mean([effects == CLEAN for effects in drawn(2000)]) == pytest.approx(0.35, abs=0.05)
-
-
-def test_every_effect_is_drawn_now_and_then() -> None:
-    effects = drawn(2000)
-    for name in SensorEffects.__dataclass_fields__:
-        assert any(getattr(item, name) != getattr(CLEAN, name) for item in effects), name
-
-
-def test_drawn_values_lie_in_their_ranges() -> None:
-    for item in drawn(1000):
-        assert 0 <= item.haze <= 0.45
-        assert item.blur_px == 0 or (0.3 <= item.blur_px <= 1.2 and item.resample == 1)
-        assert 0.4 <= item.resample <= 1
-        assert max(map(abs, item.colour_shift_xy)) <= 1
-        assert item.jpeg_quality is None or 30 <= item.jpeg_quality <= 95
-
-
-def test_strength_scales_how_far_the_effects_go() -> None:
-    for weak, full in zip(drawn(200, 0.5), drawn(200), strict=True):
-        assert weak.texture == pytest.approx(full.texture / 2)
-        assert weak.seam - 1 == pytest.approx((full.seam - 1) / 2)
-        assert 1 - weak.resample == pytest.approx((1 - full.resample) / 2)
 
 
 def test_no_effect_returns_an_equal_copy() -> None:

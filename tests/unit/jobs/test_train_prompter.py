@@ -71,7 +71,9 @@ def test_selected_queries_are_data_for_a_training(tmp_path: Path, capsys: pytest
     assert "select 6/6" in printed
     assert f"wrote {out / 'questions'}" in printed
     kept = job.prepare_run(
-        job.RunRequest(stage="grpo", out=tmp_path / "grpo", data=out / "questions", preset=one_query_a_step())
+        job.TrainingRequest(
+            stage="grpo", out=tmp_path / "grpo", data=out / "questions", preset=one_query_a_step()
+        )
     ).samples
     asked = [
         json.loads(line)

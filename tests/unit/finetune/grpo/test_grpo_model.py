@@ -180,3 +180,8 @@ def test_a_policy_computes_with_the_attention_that_was_asked_for(tmp_path: Path,
     )
     assert policy.config._attn_implementation == attention
     assert policy.model.language_model.config._attn_implementation == attention
+
+
+def test_a_folder_without_a_model_does_not_load(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"the prompter {tmp_path} does not load"):
+        grpo_model.load_weights(str(tmp_path), torch.float32)

@@ -12,17 +12,19 @@ from grpo_scenes import ABSENT, PRESENT, SHIPPED, TARGET, mask_of, write_data
 
 from pipeline.errors import InputError, RunMismatchError
 from pipeline.finetune.grpo.grpo_options import load_training_preset
-from pipeline.finetune.grpo.grpo_run import RunRequest, is_last, newest_checkpoint, prepare_run
+from pipeline.finetune.grpo.grpo_run import TrainingRequest, is_last, newest_checkpoint, prepare_run
 from pipeline.prompt.profile import PROFILE_DIR
 
 
 @pytest.fixture
-def request_(tmp_path: Path) -> RunRequest:
+def request_(tmp_path: Path) -> TrainingRequest:
     data = write_data(tmp_path / "data", [(PRESENT, mask_of(TARGET)), (ABSENT, None)])
-    return RunRequest(stage="grpo", out=tmp_path / "out", data=data, preset=load_training_preset("embedded"))
+    return TrainingRequest(
+        stage="grpo", out=tmp_path / "out", data=data, preset=load_training_preset("embedded")
+    )
 
 
-def test_a_prepared_run_knows_its_samples_and_writes_what_it_was_asked(request_: RunRequest) -> None:
+def test_a_prepared_run_knows_its_samples_and_writes_what_it_was_asked(request_: TrainingRequest) -> None:
     run = prepare_run(request_)
     assert [sample.query for sample in run.samples] == [PRESENT, ABSENT]
     asked = json.loads((run.out / "options.json").read_text())
@@ -30,7 +32,7 @@ def test_a_prepared_run_knows_its_samples_and_writes_what_it_was_asked(request_:
     assert not run.done
 
 
-def test_the_same_parameters_resume_and_others_are_named(request_: RunRequest) -> None:
+def test_the_same_parameters_resume_and_others_are_named(request_: TrainingRequest) -> None:
     prepare_run(request_)
     prepare_run(replace(request_, save_every=7, log_every=3))
     with pytest.raises(RunMismatchError, match=r"grpo\.learning_rate was 2e-05 and is 1e-06"):
@@ -44,7 +46,7 @@ def test_the_same_parameters_resume_and_others_are_named(request_: RunRequest) -
 
 
 def test_a_checkpoint_or_profile_replaced_under_its_name_is_another_training(
-    request_: RunRequest, tmp_path: Path
+    request_: TrainingRequest, tmp_path: Path
 ) -> None:
     model = shutil.copytree(SHIPPED, tmp_path / "model")
     profile = tmp_path / "mine.toml"
@@ -72,7 +74,7 @@ def test_a_checkpoint_or_profile_replaced_under_its_name_is_another_training(
 
 
 def test_another_segmenter_under_the_same_name_is_another_training_where_it_pays(
-    request_: RunRequest, tmp_path: Path
+    request_: TrainingRequest, tmp_path: Path
 ) -> None:
     drawn_by = shutil.copytree(SHIPPED.parent / "embedded-segmenter", tmp_path / "sam")
     request_ = replace(
@@ -88,7 +90,9 @@ def test_another_segmenter_under_the_same_name_is_another_training_where_it_pays
     prepare_run(taught)
 
 
-def test_files_that_do_not_decode_end_a_new_training_and_are_not_decoded_again(request_: RunRequest) -> None:
+def test_files_that_do_not_decode_end_a_new_training_and_are_not_decoded_again(
+    request_: TrainingRequest,
+) -> None:
     image = request_.data / "images/a.png"
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
@@ -102,14 +106,14 @@ def test_files_that_do_not_decode_end_a_new_training_and_are_not_decoded_again(r
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_that_no_generator_takes_is_said_first(request_: RunRequest, seed: int) -> None:
+def test_a_seed_that_no_generator_takes_is_said_first(request_: TrainingRequest, seed: int) -> None:
     with pytest.raises(InputError, match="--seed must be a whole number from 0 to 4294967295"):
         prepare_run(replace(request_, seed=seed))
     assert not request_.out.exists()
     prepare_run(replace(request_, seed=2**32 - 1))
 
 
-def test_a_foreign_folder_is_left_alone(request_: RunRequest) -> None:
+def test_a_foreign_folder_is_left_alone(request_: TrainingRequest) -> None:
     request_.out.mkdir()
     (request_.out / "letters.txt").write_text("dear")
     with pytest.raises(InputError, match="holds other files"):
@@ -119,13 +123,15 @@ def test_a_foreign_folder_is_left_alone(request_: RunRequest) -> None:
         prepare_run(replace(request_, save_every=0))
 
 
-def test_what_another_process_of_the_same_training_is_writing_is_not_foreign(request_: RunRequest) -> None:
+def test_what_another_process_of_the_same_training_is_writing_is_not_foreign(
+    request_: TrainingRequest,
+) -> None:
     request_.out.mkdir()
     (request_.out / ".options.json.1.tmp").write_text("{")
     assert prepare_run(request_).out == request_.out
 
 
-def test_bad_data_leaves_no_folder_behind(request_: RunRequest, tmp_path: Path) -> None:
+def test_bad_data_leaves_no_folder_behind(request_: TrainingRequest, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"questions\.jsonl"):
         prepare_run(replace(request_, data=tmp_path / "none"))
     with pytest.raises(InputError, match=r"at least the queries of one step.*2 of 3"):

@@ -24,11 +24,16 @@ import pytest
 from grpo_scenes import ABSENT, PRESENT, TARGET, mask_of, write_data, write_tiny_prompter
 from PIL import Image
 
-from pipeline.errors import InputError, ModelError
-from pipeline.finetune.grpo import grpo_model, grpo_train, sft
+from pipeline.errors import ModelError
+from pipeline.finetune.grpo import grpo_train, sft
 from pipeline.finetune.grpo.grpo_options import load_training_preset
-from pipeline.finetune.grpo.grpo_run import RunRequest, Stage, TrainingRun, newest_checkpoint, prepare_run
-from pipeline.prompt.profile import load_profile
+from pipeline.finetune.grpo.grpo_run import (
+    Stage,
+    TrainingRequest,
+    TrainingRun,
+    newest_checkpoint,
+    prepare_run,
+)
 from pipeline.prompt.prompter_checkpoint import load_processor
 
 torch = pytest.importorskip("torch")
@@ -42,7 +47,7 @@ class PowerCutError(Exception):
     """What ends the first half of the training."""
 
 
-def request(place: Path, stage: Stage, data: str, *settings: str) -> RunRequest:
+def request(place: Path, stage: Stage, data: str, *settings: str) -> TrainingRequest:
     model = place / ("tiny" if stage == "sft" else "warm/prompter")
     common = (
         f"model.checkpoint='{model}'",
@@ -53,7 +58,7 @@ def request(place: Path, stage: Stage, data: str, *settings: str) -> RunRequest:
     preset = load_training_preset("embedded", [*common, *settings])
     out = place / ("warm" if stage == "sft" else "trained")
     every = 1000 if stage == "sft" else 4
-    return RunRequest(stage=stage, out=out, data=place / data, preset=preset, save_every=every)
+    return TrainingRequest(stage=stage, out=out, data=place / data, preset=preset, save_every=every)
 
 
 def cut_off_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,26 +362,9 @@ def test_two_processes_train_one_model(place: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_accelerate_file_is_one(place: Path) -> None:
+def test_the_accelerate_file_is_one() -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
     config = load_config_from_file(str(Path(grpo_train.__file__).parents[2] / "presets/training/zero3.yaml"))
     assert config.deepspeed_config["zero_stage"] == 3
     assert config.mixed_precision == "bf16"
-
-
-def test_nothing_to_teach_and_no_model_are_said(place: Path, tmp_path: Path) -> None:
-    data = write_data(tmp_path / "specks", [(PRESENT, mask_of((3, 3, 8, 8)))])
-    with pytest.raises(InputError, match="can write a reply for"):
-        sft.train_sft(prepare_run(replace(request(place, "sft", "lessons"), data=data, out=tmp_path / "out")))
-    with pytest.raises(ModelError, match="does not load"):
-        grpo_model.load_weights(str(tmp_path), torch.float32)
-
-
-def test_taught_replies_follow_the_data_s_own_thought(place: Path) -> None:
-    run = prepare_run(replace(request(place, "sft", "lessons"), out=place / "unused"))
-    first = sft.reply_for(run.samples[0], run.preset)
-    assert first is not None
-    assert first.startswith("<think>Yes.</think><answer>[{")
-    assert sft.reply_for(run.samples[4], run.preset) == "<think>No.</think><answer>[]</answer>"
-    assert load_profile(str(place / "tiny.toml")).image_px == (56, 56)

@@ -15,7 +15,7 @@ from pipeline.errors import InputError, RunMismatchError
 from pipeline.finetune.grpo import select
 from pipeline.finetune.grpo.grpo_data import TrainingSample, read_samples
 from pipeline.finetune.grpo.grpo_options import load_training_preset
-from pipeline.finetune.grpo.grpo_run import RunRequest, TrainingRun, prepare_run
+from pipeline.finetune.grpo.grpo_run import TrainingRequest, TrainingRun, prepare_run
 from pipeline.finetune.grpo.sampling import Reply, Sampling
 
 torch = pytest.importorskip("torch")
@@ -79,7 +79,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_prompter(tmp_path_factory.mktemp("select") / "tiny")
 
 
-def request(tiny: Path, data: Path, out: Path, *settings: str) -> RunRequest:
+def request(tiny: Path, data: Path, out: Path, *settings: str) -> TrainingRequest:
     given = (
         f"model.checkpoint='{tiny}'",
         f"profile='{tiny.parent / 'tiny.toml'}'",
@@ -89,7 +89,7 @@ def request(tiny: Path, data: Path, out: Path, *settings: str) -> RunRequest:
     preset = load_training_preset(
         "embedded", [*given, "grpo.temperature=0.7", "select.settled_share=0", *settings]
     )
-    return RunRequest(stage="select", out=out, data=data, preset=preset)
+    return TrainingRequest(stage="select", out=out, data=data, preset=preset)
 
 
 def asked(

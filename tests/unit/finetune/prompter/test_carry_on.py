@@ -15,6 +15,7 @@ from pipeline.errors import InputError  # noqa: E402
 from pipeline.finetune.prompter import carry_on, checkpoints, prompter_data, prompter_train  # noqa: E402
 from pipeline.finetune.prompter.prompter_model import build_model, export_checkpoint  # noqa: E402
 from pipeline.finetune.prompter.tokenizer import train_tokenizer  # noqa: E402
+from pipeline.finetune.prompter.training_place import TrainingPlace  # noqa: E402
 from tests.unit.finetune.prompter.test_prompter_train import STAGE, TINY, draw  # noqa: E402
 
 OLD_WORDS = ["where are the quokkas?", "all quokkas", "quokkas by the sea"] * 20
@@ -67,7 +68,7 @@ def test_the_tower_is_the_checkpoints_own_and_only_the_heads_learn(
     prompter_data.render_store(
         tmp_path / "train", draw, n_tiles=prompter_data.CHUNK, n_classes=prompter_train.N_CLASSES
     )
-    place = prompter_train.Place(work=tmp_path, shape=TINY, start=exported)
+    place = TrainingPlace(work=tmp_path, shape=TINY, start=exported)
     carry_on.start_vision(place, exported, steps=12)
     losses = [
         float(line.split("loss ")[1].split()[0])
@@ -108,7 +109,7 @@ def test_another_shape_is_refused(exported: Path) -> None:
 
 
 def test_another_tower_is_refused_before_training(exported: Path, tmp_path: Path) -> None:
-    place = prompter_train.Place(work=tmp_path, shape=replace(TINY, vision_mlp=128))
+    place = TrainingPlace(work=tmp_path, shape=replace(TINY, vision_mlp=128))
     with pytest.raises(InputError, match="prompter of the shape that is trained"):
         carry_on.start_vision(place, exported)
     assert not (tmp_path / "vision").exists()
@@ -120,28 +121,28 @@ def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
 
 
 def test_a_working_directory_goes_on_only_from_what_it_began_with(tmp_path: Path, exported: Path) -> None:
-    from_exported = prompter_train.Place(work=tmp_path / "work", shape=TINY, start=exported)
+    from_exported = TrainingPlace(work=tmp_path / "work", shape=TINY, start=exported)
     carry_on.hold_to_start(from_exported)
     carry_on.hold_to_start(from_exported)
     with pytest.raises(InputError, match=r"holds a training of seed 0, and --seed 3"):
         carry_on.hold_to_start(replace(from_exported, seed=3))
     for start, began in ((None, str(exported.resolve())), (tmp_path / "another", str(exported.resolve()))):
         with pytest.raises(InputError, match="goes on from what it began with") as caught:
-            carry_on.hold_to_start(prompter_train.Place(work=tmp_path / "work", shape=TINY, start=start))
+            carry_on.hold_to_start(TrainingPlace(work=tmp_path / "work", shape=TINY, start=start))
         assert began in str(caught.value)
 
 
 def test_checkpoints_of_unknown_start_began_with_nothing(tmp_path: Path, exported: Path) -> None:
-    place = prompter_train.Place(work=tmp_path, shape=TINY)
+    place = TrainingPlace(work=tmp_path, shape=TINY)
     checkpoints.save_checkpoint(place.checkpoints("vision"), step=3, modules={}, optimisers={})
     with pytest.raises(InputError, match="holds a training from nothing"):
-        carry_on.hold_to_start(prompter_train.Place(work=tmp_path, shape=TINY, start=exported))
+        carry_on.hold_to_start(TrainingPlace(work=tmp_path, shape=TINY, start=exported))
     carry_on.hold_to_start(place, tiles=128)
     assert carry_on.begun_in(tmp_path) == carry_on.Begun(), "what nobody knows was made up"
 
 
 def test_a_directory_tells_all_devices_and_the_most_tiles_of_its_training(tmp_path: Path) -> None:
-    place = prompter_train.Place(work=tmp_path / "work", seed=5)
+    place = TrainingPlace(work=tmp_path / "work", seed=5)
     assert carry_on.begun_in(place.work) is None
     for device, tiles in (("cuda", 256), ("cpu", 128), ("cuda", 128)):
         carry_on.hold_to_start(replace(place, device=device), tiles=tiles)
@@ -154,7 +155,7 @@ def test_a_directory_of_an_earlier_version_goes_on_with_any_seed(tmp_path: Path,
     """Its file names the start alone."""
     (tmp_path / "start.json").write_text(json.dumps({"start": str(exported.resolve())}))
     for seed in (3, 4):
-        carry_on.hold_to_start(prompter_train.Place(work=tmp_path, start=exported, seed=seed), tiles=128)
+        carry_on.hold_to_start(TrainingPlace(work=tmp_path, start=exported, seed=seed), tiles=128)
     assert carry_on.begun_in(tmp_path) == carry_on.Begun(start=str(exported.resolve()))
 
 

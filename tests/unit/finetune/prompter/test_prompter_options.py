@@ -11,16 +11,16 @@ torch = pytest.importorskip("torch")
 
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.finetune.prompter import checkpoints  # noqa: E402
-from pipeline.finetune.prompter.prompter_options import KEPT_IN_WORK, PrompterOptions, check, check_out  # noqa: E402
+from pipeline.finetune.prompter.prompter_options import KEPT_IN_WORK, PrompterTrainOptions, check, check_out  # noqa: E402
 from tests.unit.finetune.prompter.test_prompter_train import TINY  # noqa: E402
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> PrompterOptions:
-    return PrompterOptions(work=tmp_path / "build" / "longer", out=tmp_path / "out", shape=TINY)
+def options(tmp_path: Path) -> PrompterTrainOptions:
+    return PrompterTrainOptions(work=tmp_path / "build" / "longer", out=tmp_path / "out", shape=TINY)
 
 
-def test_the_defaults_can_be_trained(options: PrompterOptions) -> None:
+def test_the_defaults_can_be_trained(options: PrompterTrainOptions) -> None:
     check(options)
     assert not options.work.exists()
     assert not options.out.exists()
@@ -44,7 +44,7 @@ def test_the_defaults_can_be_trained(options: PrompterOptions) -> None:
     ],
 )
 def test_bad_input_is_refused(
-    options: PrompterOptions, changes: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch
+    options: PrompterTrainOptions, changes: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=said):
@@ -52,7 +52,9 @@ def test_bad_input_is_refused(
     assert not options.work.exists()
 
 
-def test_a_gpu_beyond_the_last_is_refused(options: PrompterOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_beyond_the_last_is_refused(
+    options: PrompterTrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for device in ("cuda", "cuda:1"):
@@ -61,13 +63,18 @@ def test_a_gpu_beyond_the_last_is_refused(options: PrompterOptions, monkeypatch:
         check(replace(options, device="cuda:2"))
 
 
-def test_a_stage_that_was_trained_can_be_left_out(options: PrompterOptions) -> None:
+def test_a_stage_that_was_trained_can_be_left_out(options: PrompterTrainOptions) -> None:
+    """A stage without steps is refused until its checkpoint stands for it."""
+    nothing = replace(options, vision_steps=0, language_steps=0, joint_steps=0)
     for stage in ("vision", "language"):
+        with pytest.raises(InputError, match=f"--{stage}-steps must be at least 1"):
+            check(nothing)
         checkpoints.save_checkpoint(options.place.checkpoints(stage), step=3, modules={}, optimisers={})
-    check(replace(options, vision_steps=0, language_steps=0, joint_steps=0))
+    check(nothing)
+    assert not options.out.exists()
 
 
-def test_a_file_is_no_working_directory(options: PrompterOptions) -> None:
+def test_a_file_is_no_working_directory(options: PrompterTrainOptions) -> None:
     options.work.parent.mkdir()
     options.work.write_text("precious")
     with pytest.raises(InputError, match="working directory must be a folder"):
@@ -75,7 +82,7 @@ def test_a_file_is_no_working_directory(options: PrompterOptions) -> None:
 
 
 def test_an_export_over_the_training_is_refused(
-    options: PrompterOptions, monkeypatch: pytest.MonkeyPatch
+    options: PrompterTrainOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also while nothing of it exists, by another spelling, and through a link."""
     work = options.work
@@ -98,7 +105,7 @@ def test_an_export_over_the_training_is_refused(
             check_out(replace(options, out=out))
 
 
-def test_an_export_beside_the_training_is_fine(options: PrompterOptions) -> None:
+def test_an_export_beside_the_training_is_fine(options: PrompterTrainOptions) -> None:
     for out in (
         options.work / "prompter",
         options.work.parent / "longer-prompter",

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.finetune.prompter import prompter_eval, prompter_options, prompter_run  # noqa: E402
 from pipeline.finetune.prompter.prompter_data import DrawnTile  # noqa: E402
-from pipeline.finetune.prompter.prompter_options import PrompterOptions  # noqa: E402
+from pipeline.finetune.prompter.prompter_options import PrompterTrainOptions  # noqa: E402
 from tests.unit.finetune.prompter.test_prompter_train import TINY, draw  # noqa: E402
 
 job = load_job("train_embedded")
@@ -37,11 +37,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> PrompterOptions:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> PrompterTrainOptions:
     """Two steps of the tower, one of the language model."""
     folder = tmp_path_factory.mktemp("run")
     steps = {"vision_steps": 2, "language_steps": 1, "joint_steps": 0}
-    options = PrompterOptions(
+    options = PrompterTrainOptions(
         work=folder / "work", out=folder / "out", tiles=100, **steps, seed=4, measured_tiles=2, shape=TINY
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -56,15 +56,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_card_tells_how_it_was_trained(trained: PrompterOptions) -> None:
+def test_the_card_tells_how_it_was_trained(trained: PrompterTrainOptions) -> None:
     card = (trained.out / "MODEL_CARD.md").read_text()
     assert "on a CPU, seed 4. 128 rendered tiles; steps of tiles: 2 x 24 (vision), 1 x 12 (language)." in card
     assert "--measure-only --start DIR --measured-tiles 2 " in card
 
 
-def test_the_newest_model_s_card_keeps_to_what_was_trained(trained: PrompterOptions, tmp_path: Path) -> None:
+def test_the_newest_model_s_card_keeps_to_what_was_trained(
+    trained: PrompterTrainOptions, tmp_path: Path
+) -> None:
     """A command line that only measures names the defaults of everything else: none of them is the recipe."""
-    said = PrompterOptions(work=trained.work, out=tmp_path / "again", measured_tiles=1, shape=TINY)
+    said = PrompterTrainOptions(work=trained.work, out=tmp_path / "again", measured_tiles=1, shape=TINY)
     assert prompter_run.measure_only(said) == tmp_path / "again"
     card = (tmp_path / "again" / "MODEL_CARD.md").read_text()
     assert "seed 4. 128 rendered tiles; steps of tiles: 2 x 24 (vision), 1 x 12 (language)." in card
@@ -74,7 +76,7 @@ def test_the_newest_model_s_card_keeps_to_what_was_trained(trained: PrompterOpti
 
 
 def test_an_export_is_measured_in_a_fresh_folder_and_left_as_it_is(
-    trained: PrompterOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: PrompterTrainOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(trained.out)
     options = replace(trained, work=tmp_path / "work", start=trained.out)
@@ -93,7 +95,7 @@ def test_an_export_is_measured_in_a_fresh_folder_and_left_as_it_is(
 
 
 def test_a_training_goes_on_from_an_export_and_says_so(
-    trained: PrompterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: PrompterTrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(trained.work / "train", tmp_path / "work" / "train")
     monkeypatch.setattr(prompter_run, "start_vision", partial(prompter_run.start_vision, steps=2))
@@ -108,13 +110,13 @@ def test_a_training_goes_on_from_an_export_and_says_so(
 
 
 def test_without_a_checkpoint_nothing_is_rendered_or_exported(tmp_path: Path) -> None:
-    options = PrompterOptions(work=tmp_path / "work", out=tmp_path / "out", shape=TINY)
+    options = PrompterTrainOptions(work=tmp_path / "work", out=tmp_path / "out", shape=TINY)
     with pytest.raises(InputError, match="a checkpoint that answers"):
         prompter_run.measure_only(options)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_export_is_not_measured(trained: PrompterOptions, tmp_path: Path) -> None:
+def test_a_damaged_export_is_not_measured(trained: PrompterTrainOptions, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(trained.out, broken)
     (broken / "model.safetensors").write_bytes(b"short")
@@ -140,7 +142,7 @@ def test_a_damaged_export_is_not_measured(trained: PrompterOptions, tmp_path: Pa
     ],
 )
 def test_bad_input_of_the_job_ends_with_2_and_writes_nothing(
-    trained: PrompterOptions,
+    trained: PrompterTrainOptions,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
@@ -154,7 +156,7 @@ def test_bad_input_of_the_job_ends_with_2_and_writes_nothing(
 
 
 def test_the_job_says_what_is_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen: list[tuple[str, PrompterOptions]] = []
+    seen: list[tuple[str, PrompterTrainOptions]] = []
     for name in ("train", "measure_only"):
         monkeypatch.setattr(
             prompter_run, name, lambda options, name=name: seen.append((name, options)) or options.out
@@ -165,7 +167,7 @@ def test_the_job_says_what_is_trained(monkeypatch: pytest.MonkeyPatch, tmp_path:
     )
     shipped = job.ROOT / "pipeline/models/embedded-prompter"
     assert seen == [
-        ("train", PrompterOptions(work=tmp_path, out=shipped, joint_steps=7, seed=8)),
-        ("measure_only", PrompterOptions(work=tmp_path, out=shipped, start=tmp_path / "s")),
+        ("train", PrompterTrainOptions(work=tmp_path, out=shipped, joint_steps=7, seed=8)),
+        ("measure_only", PrompterTrainOptions(work=tmp_path, out=shipped, start=tmp_path / "s")),
     ]
     assert prompter_options.VALID_TILES == 768

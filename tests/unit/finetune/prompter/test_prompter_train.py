@@ -11,11 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pipeline.finetune.prompter import checkpoints, prompter_data, prompter_train  # noqa: E402
-from pipeline.finetune.prompter.forward import language_hidden, patches_of, rotary, vision_tokens  # noqa: E402
-from pipeline.finetune.prompter.language import attention_mask, image_positions  # noqa: E402
 from pipeline.finetune.prompter.optimisers import Rates  # noqa: E402
 from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model, export_checkpoint  # noqa: E402
 from pipeline.finetune.prompter.samples import prompt_text  # noqa: E402
+from pipeline.finetune.prompter.training_place import TrainingPlace  # noqa: E402
 
 TINY = PrompterShape(
     vision_width=64, vision_depth=2, vision_mlp=96, text_width=64, text_depth=3, text_mlp=96, text_kv_heads=1
@@ -39,17 +38,17 @@ def draw(chunk: int) -> list[prompter_data.DrawnTile]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> prompter_train.Place:
+def place(tmp_path_factory: pytest.TempPathFactory) -> TrainingPlace:
     torch.set_num_threads(1)
     work = tmp_path_factory.mktemp("prompter")
     prompter_data.render_store(
         work / "train", draw, n_tiles=prompter_data.CHUNK, n_classes=prompter_train.N_CLASSES
     )
-    return prompter_train.Place(work=work, shape=TINY)
+    return TrainingPlace(work=work, shape=TINY)
 
 
 @pytest.fixture(scope="module")
-def trained(place: prompter_train.Place):  # type: ignore[no-untyped-def]
+def trained(place: TrainingPlace):  # type: ignore[no-untyped-def]
     prompter_train.train_vision(place, STAGE)
     prompter_train.train_answers(place, STAGE, joint=False)
     return prompter_train.train_answers(place, STAGE, joint=True)
@@ -59,7 +58,7 @@ def losses(text: str, stage: str) -> list[float]:
     return [float(line.split("loss ")[1].split()[0]) for line in text.splitlines() if line.startswith(stage)]
 
 
-def elsewhere(place: prompter_train.Place, folder: Path) -> prompter_train.Place:
+def elsewhere(place: TrainingPlace, folder: Path) -> TrainingPlace:
     """The same data and tokenizer, no checkpoints."""
     folder.mkdir(exist_ok=True)
     (folder / "train").symlink_to(place.train_tiles)
@@ -67,7 +66,7 @@ def elsewhere(place: prompter_train.Place, folder: Path) -> prompter_train.Place
 
 
 def test_the_vision_stage_learns(
-    place: prompter_train.Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: TrainingPlace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = replace(STAGE, rates=Rates(steps=24, warmup=2), log_every=6, save_every=100)
     prompter_train.train_vision(elsewhere(place, tmp_path / "longer"), options)
@@ -77,7 +76,7 @@ def test_the_vision_stage_learns(
 
 
 def test_resuming_gives_the_state_of_an_uninterrupted_run(
-    place: prompter_train.Place, trained, tmp_path: Path
+    place: TrainingPlace, trained, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]
     again = elsewhere(place, tmp_path / "again")
     (again.work / "vision").mkdir()
@@ -91,9 +90,7 @@ def test_resuming_gives_the_state_of_an_uninterrupted_run(
         assert torch.equal(value, expected[name]), name
 
 
-def test_every_stage_leaves_its_checkpoint_and_moves_the_weights(
-    place: prompter_train.Place, trained
-) -> None:  # type: ignore[no-untyped-def]
+def test_every_stage_leaves_its_checkpoint_and_moves_the_weights(place: TrainingPlace, trained) -> None:  # type: ignore[no-untyped-def]
     for stage in ("vision", "language", "joint"):
         assert [path.name for path in checkpoints.list_checkpoints(place.checkpoints(stage))] == [
             "step_0000003",
@@ -109,55 +106,14 @@ def test_every_stage_leaves_its_checkpoint_and_moves_the_weights(
     assert len(moved) == len(list(fresh.named_parameters()))
 
 
-def test_the_batched_forward_pass_is_the_one_of_transformers(
-    place: prompter_train.Place, trained, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
-    transformers = pytest.importorskip("transformers")
-    from PIL import Image
-
-    tokenizer = prompter_train.make_tokenizer(place)
-    export_checkpoint(trained, tokenizer, tmp_path / "export", card="# card\n")
-    assert (tmp_path / "export" / "model.safetensors").stat().st_size < 24e6
-    model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        tmp_path / "export", dtype=torch.float32
-    ).eval()
-    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "export")
-    image = np.random.default_rng(0).integers(0, 255, (252, 252, 3), dtype=np.uint8)
-    text = f"<|im_start|>user\n<|vision_start|><|image_pad|>{prompt_text('storage tanks')}"
-    inputs = processor(text=[text], images=[Image.fromarray(image)], return_tensors="pt")
-    prompt = tokenizer.encode(prompt_text("storage tanks")).ids
-    with torch.inference_mode():
-        theirs = model(**inputs).logits[0, -1]
-        language = model.model.language_model
-        tokens = vision_tokens(model.model.visual, patches_of(torch.from_numpy(image)[None]))
-        before = tokenizer.encode("<|im_start|>user\n<|vision_start|>").ids
-        embeds = torch.cat(
-            [
-                language.embed_tokens(torch.tensor([before])),
-                tokens,
-                language.embed_tokens(torch.tensor([prompt])),
-            ],
-            1,
-        )
-        start = torch.from_numpy(image_positions(len(before)))
-        after = torch.arange(len(prompt)).expand(3, -1) + int(start.max()) + 1
-        mask = attention_mask(torch.ones(1, len(prompt), dtype=torch.long), len(before) + 81)
-        hidden = language_hidden(
-            language, embeds, angles=rotary(language, torch.cat([start, after], 1)[:, None]), mask=mask
-        )
-        ours = model.lm_head(hidden)[0, -1]
-    assert inputs["input_ids"].shape[1] == embeds.shape[1]
-    assert torch.allclose(ours, theirs, atol=1e-4)
-
-
-def test_a_stage_without_the_one_before_it_is_refused(place: prompter_train.Place, tmp_path: Path) -> None:
+def test_a_stage_without_the_one_before_it_is_refused(place: TrainingPlace, tmp_path: Path) -> None:
     with pytest.raises(prompter_train.InputError, match="starts from stage 'vision'"):
         prompter_train.train_answers(elsewhere(place, tmp_path / "bare"), STAGE, joint=False)
 
 
 @pytest.mark.slow
 def test_vllm_loads_the_export_and_answers_as_transformers_does(
-    place: prompter_train.Place, trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: TrainingPlace, trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv(
         "VLLM_ENABLE_V1_MULTIPROCESSING", "1"

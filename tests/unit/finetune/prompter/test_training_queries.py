@@ -8,8 +8,8 @@ import pytest
 from pipeline.finetune.prompter.training_queries import (
     QUERIES_SHARE,
     SUBJECTS,
-    Query,
     QuerySampler,
+    TrainingQuery,
     _vary,
 )
 from pipeline.world.classes import CLASSES
@@ -42,7 +42,7 @@ def test_queries_know_what_they_are_about(sampler: QuerySampler) -> None:
 
 
 def test_the_same_rng_draws_the_same_queries(sampler: QuerySampler) -> None:
-    def drawn(seed: int) -> list[Query]:
+    def drawn(seed: int) -> list[TrainingQuery]:
         rng = np.random.default_rng(seed)
         return [
             QuerySampler().for_tile(np.array([1, 4]), rng),

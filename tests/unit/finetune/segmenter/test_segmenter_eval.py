@@ -153,6 +153,6 @@ def test_the_command_line_takes_weights_and_their_config(
     shipped = capsys.readouterr().out
     main(["--windows", "3", "--checkpoint", str(weights), "--config", str(config)])
     assert capsys.readouterr().out == shipped
-    small = Path(__file__).parents[3] / "benchmarks" / "segmenters" / "small.yaml"
+    small = Path(__file__).parents[4] / "notebooks/grpo/segmenters/small.yaml"
     with pytest.raises(ModelError, match="another architecture"):
         main(["--checkpoint", str(weights), "--config", str(small)])

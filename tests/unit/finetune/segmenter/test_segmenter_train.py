@@ -14,10 +14,8 @@ from job_files import load_job
 
 from pipeline.errors import InputError
 from pipeline.finetune.segmenter import segmenter_train
-from pipeline.finetune.segmenter.segmenter_loss import dense_targets, set_image_px, written_out_attention
+from pipeline.finetune.segmenter.segmenter_options import MEAN_FILE, SegmenterTrainOptions
 from pipeline.finetune.segmenter.segmenter_train import (
-    MEAN_FILE,
-    SegmenterTrainOptions,
     Training,
     batch,
     rate_at,
@@ -25,7 +23,6 @@ from pipeline.finetune.segmenter.segmenter_train import (
     visible_prefix,
 )
 from pipeline.finetune.segmenter.training_windows import PoolOptions, WindowPool
-from pipeline.finetune.segmenter.warmup import random_boxes
 from pipeline.segment.sam2_model import EMBEDDED_DIR, build_architecture, load_weights, read_state
 
 torch = pytest.importorskip("torch")
@@ -221,15 +218,6 @@ def test_batches_are_reproducible_and_consistent(options: SegmenterTrainOptions)
     assert not np.array_equal(one.rgb, batch(options, pool, 6).rgb)
 
 
-def test_dense_targets_by_hand() -> None:
-    labels = np.zeros((8, 8), np.uint16)
-    labels[:4, :4] = 1
-    labels[4:, 6:] = 2
-    share, edge = dense_targets(labels)
-    assert share.tolist() == [[1.0, 0.0], [0.0, 0.5]]
-    assert edge.tolist() == [[0.0, 0.0], [0.0, 1.0]]
-
-
 def test_rate_rises_stays_and_falls() -> None:
     options = SegmenterTrainOptions(steps=100, warmup_steps=10, decay_share=0.4, rate=1.0)
     rates = [rate_at(options, step) for step in range(100)]
@@ -340,32 +328,3 @@ def test_the_job_s_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert stop.value.code == 0
         text = " ".join(capsys.readouterr().out.split())
         assert all(part in text for part in parts)
-
-
-def test_written_out_attention_equals_the_fused_one() -> None:
-    from torch.nn import functional
-
-    torch.manual_seed(0)
-    query, key, value = (torch.randn(2, 3, 5, 8) for _ in range(3))
-    fused = functional.scaled_dot_product_attention
-    want = fused(query, key, value)
-    with written_out_attention(True):
-        assert functional.scaled_dot_product_attention is not fused
-        assert torch.allclose(functional.scaled_dot_product_attention(query, key, value), want, atol=1e-6)
-    assert functional.scaled_dot_product_attention is fused
-
-
-def test_image_size_can_change(options: SegmenterTrainOptions) -> None:
-    model = build_architecture(options.config)
-    set_image_px(model, 64)
-    assert model.forward_image(torch.zeros(1, 3, 64, 64))["backbone_fpn"][-1].shape[-1] == 4
-    assert model.sam_prompt_encoder.get_dense_pe().shape[-2:] == (4, 4)
-
-
-def test_warm_up_boxes_hold_their_points() -> None:
-    for seed in range(20):
-        boxes, coords, k = random_boxes(np.random.default_rng(seed))
-        assert coords.shape == (len(boxes), 2 + k, 2)
-        assert np.array_equal(coords[:, :2].reshape(-1, 4), boxes)
-        assert (coords[:, 2:] >= boxes[:, None, :2]).all()
-        assert (coords[:, 2:] <= boxes[:, None, 2:]).all()

@@ -1,4 +1,4 @@
-"""What the language stage is told, on a reply small enough to check by hand."""
+"""What each token of a packed reply is told, on replies small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 
 import pipeline
-from pipeline.finetune.prompter.language import NOWHERE, TokenTable, segment_of
-from pipeline.finetune.prompter.samples import GRID, TileTruth
+from pipeline.finetune.prompter.packing import NOWHERE, TokenTable, segment_of
+from pipeline.finetune.prompter.samples import GRID, TileObjects
 from pipeline.finetune.prompter.tokenizer import NEXT_OBJECT, OBJECTS_CLOSE, cell_open, load_tokenizer
-from pipeline.finetune.prompter.training_queries import Query
+from pipeline.finetune.prompter.training_queries import TrainingQuery
 
 MODEL = Path(pipeline.__file__).parent / "models" / "embedded-prompter"
 
 
-def tile_of(boxes: list[tuple[int, int, int, int]], kinds: list[int]) -> TileTruth:
+def tile_of(boxes: list[tuple[int, int, int, int]], kinds: list[int]) -> TileObjects:
     box = np.asarray(boxes, np.float32).reshape(-1, 4)
-    return TileTruth(
+    return TileObjects(
         class_ids=np.asarray(kinds, np.int64),
         boxes_xyxy=box,
         points_xy=(box[:, :2] + box[:, 2:]) / 2,
@@ -31,7 +31,7 @@ def test_every_token_about_an_object_points_at_its_cell() -> None:
     truth = tile_of(
         [(0, 0, 20, 20), (100, 0, 120, 20), (30, 60, 50, 80)], [1, 0, 1]
     )  # points (10, 10), (110, 10), (40, 70)
-    ids, weights, cells = segment_of(table, Query(text="buildings", class_id=1), truth)
+    ids, weights, cells = segment_of(table, TrainingQuery(text="buildings", class_id=1), truth)
     spoken = [
         (table.tokenizer.decode([token]), cell) for token, cell in zip(ids, cells, strict=True) if cell >= 0
     ]
@@ -52,7 +52,7 @@ def test_every_token_about_an_object_points_at_its_cell() -> None:
 
 def test_an_absent_class_points_nowhere() -> None:
     table = TokenTable.of(load_tokenizer(MODEL))
-    ids, _, cells = segment_of(table, Query(text="lakes", class_id=2), tile_of([(0, 0, 20, 20)], [1]))
+    ids, _, cells = segment_of(table, TrainingQuery(text="lakes", class_id=2), tile_of([(0, 0, 20, 20)], [1]))
     assert [
         (table.tokenizer.decode([token]), cell) for token, cell in zip(ids, cells, strict=True) if cell >= 0
     ] == [(" none", NOWHERE)]
