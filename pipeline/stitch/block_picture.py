@@ -1,10 +1,7 @@
-"""Stage D, block by block: described fragments and the labels of a block's neighbourhood -> one picture of
-the block.
+"""Stage D, block by block: described fragments and the labels around a block -> one picture of the block.
 
-The picture holds component numbers in the order of their ids, so that `paint_core`'s rules (see
-pipeline.stitch.paint) apply unchanged; ids and scores are a table beside it. It depends on the block's tiles
-and on those whose halo reaches it, and on nothing else: blocks may be painted in any order by any number of
-workers.
+The picture holds component numbers in the order of their ids; ids and scores are a table beside it. Cores of
+tiles that failed or were never looked at stay empty, and `blocked` names what would have reached into them.
 """
 
 from __future__ import annotations

@@ -1,21 +1,15 @@
-"""Semantic mode: what is there, not which object it belongs to.
+"""Semantic mode in one block: what is there, not which object it belongs to.
 
-1. A pixel is foreground when its owner OR any tile whose halo covers it found something there (`evidence`);
-   cores of tiles that failed or were never looked at stay empty.
-2. `cc3d` labels the 4-connected regions of each block; edge rows and columns of neighbouring blocks join them
-   (union by minimum over regions ranked by their smallest pixel), so that blocks never meet in memory.
-3. A region's id is 1 + its smallest pixel index: equal to labelling the whole grid at once.
-
-Only one pass over the labels is kept in numbers (regions per block, edge rows, and how many pixels of which
-fragment lie in which region); painting a block labels it again, which gives the same numbers. A region's
-score is the mean over all evidence pixels of all tiles, halo included. `truncated`: it reaches a read-window
-border behind which no tile may paint. `complete` and `one_sided` say nothing here and are False.
+1. `evidence`: a pixel is foreground when any tile that covers it found something there, its owner or a tile
+   whose halo reaches it. Cores of tiles that failed or were never looked at stay empty.
+2. `label_regions` labels the 4-connected regions, with the same numbers whenever asked.
+3. `touching` pairs regions over a line between blocks, so that blocks never meet in memory. `first_pixels`
+   name regions, `witnesses` tell which fragment saw how much of which.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -112,7 +106,9 @@ def touching(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @njit(cache=True)
-def first_pixels(labels: NDArray[np.uint32], n: int, row0: int, col0: int, grid_width: int) -> Any:
+def first_pixels(
+    labels: NDArray[np.uint32], n: int, row0: int, col0: int, grid_width: int
+) -> NDArray[np.int64]:
     """(n,) smallest global pixel index of each label."""
     first = np.full(n, -1, dtype=np.int64)
     for r in range(labels.shape[0]):

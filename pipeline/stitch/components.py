@@ -1,9 +1,8 @@
-"""What is known about components while they are still being joined: integers whose order of addition does not
-matter.
+"""What is known of components while they are still being joined, in integers that may be added in any order.
 
 `Roots` holds one row per component as one super-tile sees it. `reduce_roots` folds rows of the same
-component: the best view wins by (best, smaller key), sums add. Both are associative and commutative, so that
-the rows of a river may be folded super-tile by super-tile, in any order, to the same bits.
+component: the best view wins (on a tie the smaller key), sums add. Both are associative and commutative, so
+the rows of a river give the same bits in whatever order super-tiles are folded.
 """
 
 from __future__ import annotations
@@ -54,9 +53,7 @@ class Roots:
         return np.asarray((self.best >> _FREE_SHIFT) > 0, dtype=np.bool_) & complete_first
 
     def ids(self, options: StitchOptions) -> NDArray[np.uint64]:
-        """(m,) instance ids; 0 for components of ghosts alone, but for those that are rescued (ids above
-        GHOST).
-        """
+        """(m,) instance ids; 0 for components of ghosts alone, unless they are rescued (ids above GHOST)."""
         rescued = self.complete(options.complete_first) & options.rescues
         return np.where((self.key >= GHOST) & ~rescued, 0, self.key + 1).astype(np.uint64)
 
@@ -74,7 +71,7 @@ def columns_of(roots: Roots) -> dict[str, NDArray[np.int64]]:
 
 
 def roots_from(columns: Mapping[str, NDArray[np.int64]]) -> Roots:
-    """Inverse of `columns_of`; other columns are ignored."""
+    """The rows of which `columns_of` made these columns; other columns are ignored."""
     return Roots(**{item.name: columns[item.name] for item in fields(Roots)})
 
 
@@ -92,8 +89,8 @@ def pack_best(table: FragmentTable, options: StitchOptions) -> NDArray[np.int64]
 def least_px(
     ids: NDArray[np.uint64], full_px: NDArray[np.int64], options: StitchOptions
 ) -> NDArray[np.int64]:
-    """(n,) pixels that each component must show: 1, or `rescue_share` of `full_px` where no owner saw it (ids
-    above GHOST).
+    """(n,) pixels that each component must show: 1; `rescue_share` of `full_px` for rescued ones (ids above
+    GHOST).
     """
     share = np.ceil(options.rescue_share * full_px).astype(np.int64)
     return np.asarray(np.where(ids > GHOST, np.maximum(share, 1), 1), dtype=np.int64)

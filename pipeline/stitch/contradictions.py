@@ -1,20 +1,16 @@
-"""The component audit: objects that contradict what one tile saw are taken apart again. Optional, off by
-default.
+"""The audit: objects that contradict what one tile saw are taken apart again. Optional, off by default.
 
-1. A tile that saw two objects whole, side by side, says that they are two. `forbidden_pairs` finds the pairs
-   of uncensored fragments of one tile that touch (a common pixel edge in that tile's labels) and were joined
-   all the same: some neighbour fused them, and the chain of matches led from one to the other.
-2. `cut_edges` joins the edges of such a component once more, best score first, and refuses each that would
-   bring a forbidden pair together: a mutex watershed whose repulsions all come first (Wolf et al., "The Mutex
-   Watershed", ECCV 2018). Edges whose ends lie apart afterwards are cut; components without a forbidden pair
-   are never touched.
-3. The merge is repeated without the cut edges (`audit_matches` in one process; in a run the super-tiles that
-   hold them).
+1. A tile that saw two objects whole, side by side, says that they are two. `forbidden_pairs` finds uncensored
+   fragments of one tile that share a pixel edge and were joined all the same: a neighbour fused them, and the
+   chain of matches led from one to the other.
+2. `cut_edges` joins the edges of such a component again, best score first, and refuses each that would bring
+   a forbidden pair together. This is a mutex watershed whose repulsions all come first (Wolf et al., "The
+   Mutex Watershed", ECCV 2018). An edge whose ends lie apart afterwards is cut.
+3. The super-tiles that hold cut edges are resolved again without them.
 
-Fragments are named by place, so the answer does not depend on the order of edges, the size of super-tiles or
-who asks. With labels that agree up to names no two touching fragments are ever joined, and the audit changes
-nothing. Source: the merge notes of the project, section 2.6. Memory: the edges of the contradictory
-components.
+Components without a forbidden pair are never touched. Where labels agree up to their names, no two touching
+fragments are ever joined, and the audit changes nothing. Fragments are named by place, so neither the order
+of edges nor the size of super-tiles matters. In memory: the edges of the contradictory components.
 """
 
 from __future__ import annotations

@@ -1,17 +1,16 @@
-"""Relabel tables back into super-tiles: what painting needs of every fragment, what publishing needs of every
-component.
+"""Joined components -> what painting needs of every fragment, what publishing needs of every component.
 
-1. `describe_fragments` gives each fragment the id of its component, whether its tile paints it, and whether
-   it claims pixels of neighbours' cores (a representative that saw a whole object reaching out of its core).
-2. Every component gets a row as far as this super-tile knows it: flags, score, representative, the tiles of
-   its members. A component that can show pixels in one block alone is `local` to it: that block's task
-   publishes it. All others are crossing (`home` = -1): their rows go to the super-tile that owns their id,
-   which folds and dissolves them.
+1. `describe_fragments` gives each fragment the id of its component. It says whether the fragment's own tile
+   paints it, and whether it claims pixels of neighbours' cores: a representative does that saw the whole
+   object and reaches out of its core.
+2. Every component gets a row as far as this super-tile knows it: flags, score, representative, and the tiles
+   of its members.
+3. A component that can show in one block alone is local: that block's task publishes it. The others are
+   crossing (`home` = -1): their rows go to the super-tile that owns the id, which dissolves them.
 
-Flags. `truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile
-behind it saw nothing that fits. `one_sided`: complete, but a neighbour into whose core it reaches did not see
-it. Both need the seams of all four sides: those of the upper and left border were looked at by the neighbours
-(`incoming`).
+`truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile behind
+it saw nothing that fits. `one_sided`: complete, but a neighbour into whose core it reaches did not see it.
+Both need the seams of all four sides; the neighbours looked at the upper and left ones (`incoming_bits`).
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class PaintColumns:
     claims: NDArray[np.bool_]
     """It is painted into neighbours' cores too."""
     score: NDArray[np.float32]
-    """Of the component, 0..1."""
+    """Score of the component, 0..1."""
     window: NDArray[np.int64]
     """(n, 4) row0, col0, row1, col1."""
 

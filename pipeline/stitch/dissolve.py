@@ -1,10 +1,12 @@
 """Stage E: pieces of one object from several blocks -> one geometry.
 
-`shapely.union_all` on integer coordinates is exact (edges meet only at integers, nothing is rounded); a
-coverage union is not used, because pieces of neighbouring blocks meet in T-junctions. Vertices left over on
-block borders go with `simplify(0)`, and `normalize` before and after makes the result byte for byte the
-polygon that tracing the whole raster would give. Area alone cannot tell whether pieces really fused, so the
-boundary length is checked too: every pixel edge shared by two pieces must have vanished from both.
+`shapely.union_all` is exact here: edges meet at integers only, nothing is rounded. (A coverage union would
+not do: pieces of neighbouring blocks meet in T-junctions.) `simplify(0)` removes vertices left over on
+block borders; `normalize` before and after gives byte for byte the polygon that tracing the whole raster
+would give.
+
+Area alone cannot tell whether pieces really fused. So the boundary is checked too: every pixel edge that two
+pieces share must be gone from both.
 """
 
 from __future__ import annotations

@@ -1,28 +1,24 @@
-"""Stage A: the masks of one tile -> one single-valued label image and its fragments.
+"""Stage A: the masks of one tile -> one label image, in which every pixel has one value, and its fragments.
 
-1. `_rank` puts the masks in a total order: score (in 1/65535) descending, area ascending, smallest pixel
-   ascending, prompt index ascending. The order of the models' output therefore never matters.
-2. `_suppress` drops a mask whose intersection over union with a better kept one exceeds `nms_iou`: several
-   prompts on one object give one mask. Bounding boxes (STRtree) rule out almost all pairs before a pixel is
-   counted.
-3. The kept masks are painted from best to worst, each where no better one is, so that every pixel belongs to
-   the best mask that claims it (`_paint`). A mask of which better ones leave less than `min_visible_share` is
-   another answer about what they already show, and is dropped: its remains would be published as a sliver
-   beside the object.
-4. `_renumber` names what is left 1..n by smallest pixel of the read window. A mask in several parts stays ONE
+1. `_rank` orders the masks: higher score (in 1/65535), smaller area, smaller first pixel, smaller prompt
+   index. The order in which the models answered therefore never matters.
+2. `_suppress` drops a mask whose intersection over union with a better one exceeds `nms_iou`: several prompts
+   on one object give one mask. Bounding boxes (STRtree) rule out most pairs before a pixel is counted.
+3. `_paint` paints the masks from best to worst, each where no better one is. A mask of which less than
+   `min_visible_share` is left over is dropped: it is another answer about what better masks already show, and
+   its remains would be published as a sliver beside the object.
+4. `_renumber` names what is left 1..n by first pixel of the read window. A mask in several parts stays ONE
    local id.
 5. `measure` computes each fragment's integers (`schema.Fragment`): sizes, window, anchor, censor bits,
    margin.
 
-Masks may overlap before step 3 and never after. Source: the merge notes of the project, section 2.1; there is
-one label plane per query, because a run's queries are merged on their own.
+Each query has a label plane of its own, because the queries of a run are merged apart from each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
@@ -67,8 +63,7 @@ def flatten_tile(
     lattice: TileLattice,
     options: StitchOptions,
 ) -> tuple[NDArray[np.uint16] | None, tuple[Fragment, ...]]:
-    """Label image (H, W) over `tile.read` and its fragments, local ids 1..n; (None, ()) when no mask has a
-    pixel.
+    """Label image (H, W) over `tile.read` and its fragments 1..n; (None, ()) if no mask has a pixel.
 
     Raises ValueError for a mask that leaves the read window or for more than 65535 fragments in one tile.
     """
@@ -78,7 +73,8 @@ def flatten_tile(
     labels, kept = _renumber(_paint(tile, ranked, options.min_visible_share), len(ranked))
     if kept.size > MAX_LOCAL:
         raise ValueError(
-            f"a tile holds at most {MAX_LOCAL} fragments, tile {tile.tile_id} has {kept.size}: use smaller tiles"
+            f"a tile holds at most {MAX_LOCAL} fragments, "
+            f"tile {tile.tile_id} has {kept.size}: use smaller tiles"
         )
     winners = [ranked[int(position) - 1] for position in kept]
     extents = [_extent(mask, prompts[mask.prompt_index].box_xyxy) for mask in winners]
@@ -255,7 +251,7 @@ def _common_px(a: MaskCrop, b: MaskCrop) -> int:
 
 
 @njit(cache=True)
-def _renumber(painted: NDArray[np.int32], n: int) -> tuple[Any, Any]:
+def _renumber(painted: NDArray[np.int32], n: int) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """Values 1..n -> 1..k in the order of their first pixel; also the old value of each new one."""
     height, width = painted.shape
     labels = np.zeros((height, width), dtype=np.uint16)
@@ -278,7 +274,7 @@ def _renumber(painted: NDArray[np.int32], n: int) -> tuple[Any, Any]:
 @njit(cache=True)
 def _measure(
     labels: NDArray[np.uint16], n: int, core: tuple[int, int, int, int], row0: int, col0: int, grid_width: int
-) -> Any:
+) -> NDArray[np.int64]:
     """(n, 7) int64: full_px, core_px, anchor (-1 = ghost), then row0, col0, row1, col1 in the read window."""
     out = np.zeros((n, 7), dtype=np.int64)
     height, width = labels.shape

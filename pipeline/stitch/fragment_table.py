@@ -1,8 +1,8 @@
-"""All fragments of a region as columns, in the order in which the merge prefers them.
+"""All fragments of a piece of the region as columns, in the order in which the merge prefers them.
 
-A node is one fragment; its number is its rank by (anchor, tile, local), ghosts last. Union by minimum
-therefore makes the fragment with the smallest core pixel the root of every component, whatever order edges
-come in, and a component whose root is a ghost has no core pixel at all.
+A node is one fragment. Its number is its rank by (anchor, tile, local), ghosts last. So union by minimum
+makes the fragment with the smallest core pixel the root of every component, whatever order edges come in;
+and a component whose root is a ghost has no core pixel at all.
 """
 
 from __future__ import annotations
@@ -82,8 +82,10 @@ class FragmentTable:
 
 
 def table_of_columns(parts: Sequence[Mapping[str, NDArray[np.int64]]], lattice: TileLattice) -> FragmentTable:
-    """The same from columns named as the fields of `Fragment` (window: row0..col1) plus tile_row and
-    tile_col, block by block.
+    """The table of several blocks.
+
+    `parts`: columns (n,) named as the fields of `Fragment` (window: row0, col0, row1, col1), and tile_row and
+    tile_col. Raises RecordError when the local ids of a tile are not 1..n.
     """
     rows = [np.zeros((0, N_COLUMNS), dtype=np.int64)]
     for part in parts:
@@ -95,13 +97,14 @@ def table_of_columns(parts: Sequence[Mapping[str, NDArray[np.int64]]], lattice: 
 
 
 def rank_fragments(table: NDArray[np.int64], lattice: TileLattice) -> FragmentTable:
-    """Rows (n, 13) of tile number, fragment columns and window, in any order -> the table. Raises
-    RecordError.
+    """The table of rows (n, N_COLUMNS): tile number, fragment columns, window; in any order.
+
+    Raises RecordError when the local ids of a tile are not 1..n.
     """
     slots = table[np.lexsort((table[:, 1], table[:, 0]))]
     keys, starts = np.unique(slots[:, 0], return_index=True)
     starts = np.append(starts, slots.shape[0]).astype(np.int64)
-    _check_locals(slots, keys, starts)
+    _check_locals(slots, starts)
     anchor = slots[:, 2]
     order = np.lexsort((slots[:, 1], slots[:, 0], anchor, anchor < 0))
     rank = np.empty(order.size, dtype=np.int64)
@@ -119,13 +122,13 @@ def rank_fragments(table: NDArray[np.int64], lattice: TileLattice) -> FragmentTa
 
 
 def rows_of(table: FragmentTable) -> NDArray[np.int64]:
-    """(n, 13): what `rank_fragments` makes the same table of."""
+    """(n, N_COLUMNS) rows from which `rank_fragments` makes this table again."""
     return np.concatenate(
         [np.stack([getattr(table, name) for name in _SLOT_COLUMNS], axis=1), table.window], axis=1
     )
 
 
-def _check_locals(slots: NDArray[np.int64], keys: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
+def _check_locals(slots: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
     expected = np.arange(slots.shape[0]) - np.repeat(starts[:-1], np.diff(starts)) + 1
     wrong = np.flatnonzero(slots[:, 1] != expected)
     if wrong.size:

@@ -1,9 +1,9 @@
-"""Pictures of blocks -> counts and polygons, and what is needed to put crossing objects together again.
+"""What one painted block shows: counts, polygons, and runs along its border.
 
-1. `measure_block` counts and traces everything that a block shows.
-2. `border_runs` notes, for objects that may go on next door, the runs of pixels along the block's four sides.
-   Where runs of one object from both sides of a line overlap, its pieces share pixel edges (`shared_edges`),
-   which must have vanished from the dissolved outline.
+1. `measure_block` counts and traces everything.
+2. `border_runs` lists the runs of pixels along the block's four sides, for objects that may go on next door.
+3. Where runs of one object overlap from both sides of a line, its pieces share pixel edges (`shared_edges`).
+   These must have vanished from the dissolved outline.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ class BlockObjects:
 
 
 def measure_block(image: NDArray[np.int32], core: Window, inside: NDArray[np.bool_] | None) -> BlockObjects:
-    """`image` (h, w) numbers over the window `core`; `inside` (h, w) True = in the AOI, None = everything is."""
+    """Count and trace `image` (h, w), numbers over the window `core`.
+
+    `inside`: (h, w) True = in the AOI. None: everything is.
+    """
     numbers, polygons, area = polygonise(image, (core.row0, core.col0))
     top = int(numbers[-1]) + 1 if numbers.size else 1
     area_px = np.zeros(top, np.int64)
@@ -54,8 +57,8 @@ def measure_block(image: NDArray[np.int32], core: Window, inside: NDArray[np.boo
 
 
 def border_runs(image: NDArray[np.int32], core: Window) -> NDArray[np.int64]:
-    """(r, 5): number, axis (0 = horizontal line), the line's row or column edge, start, stop; background left
-    out.
+    """(r, 5) runs without background: number, axis (0 = horizontal line), row or column edge of the line,
+    start, stop.
     """
     sides = (
         (image[0], 0, core.row0, core.col0),

@@ -1,18 +1,15 @@
-"""Stage D: from local ids to component numbers, core by core; complete objects first.
+"""Stage D: the core of one tile, from local ids to component numbers; complete objects first.
 
 1. A core shows the component of its own tile's label.
-2. A COMPLETE component (some tile saw it whole) is painted from that tile alone: other fragments of it are
-   erased from the cores they own, and the representative's mask is painted where the owner shows background
+2. A COMPLETE component (some tile saw it whole) is painted from that tile alone. Its other fragments are
+   erased from the cores they own; the mask of the representative is painted where the owner shows background
    or the same component.
-3. Two representatives that claim one background pixel: the smaller id wins. A pixel that its owner gave to
-   another component is never overwritten, even if that component is painted from elsewhere and leaves the
-   pixel empty.
-4. Nothing is painted into the core of a tile that failed or was never looked at (`blocked` reports what would
-   have been).
+3. Where two representatives claim one background pixel, the smaller number wins: numbers follow the order of
+   instance ids. A pixel that its owner gave to another component is never overwritten, even if that component
+   is painted from elsewhere and leaves the pixel empty.
 
-A pixel's value depends on the labels of its own tile and of the tiles whose halo covers it, and on nothing
-else, so blocks can be painted in any order and by any number of workers. Component numbers are ordered as
-instance ids are.
+A pixel depends on the labels of its own tile and of the tiles whose halo covers it, and on nothing else. So
+cores may be painted in any order by any number of workers.
 """
 
 from __future__ import annotations

@@ -1,29 +1,26 @@
 """Stage B: which local ids of two neighbouring tiles are one object, decided from their seam alone.
 
-1. The seam of tiles t and u is the full intersection rectangle of their READ windows; both hold labels for
-   all of it.
-2. `cc3d` cuts each label of each side into its 4-connected pieces INSIDE the rectangle. An object that enters
-   as two prongs on one side and as one U on the other has two pieces on both, and each prong finds its own.
-3. `pair_counts` runs along the rows of both piece images once and gives the contingency table I[a, b]: common
-   pixels.
-4. A pair is a candidate when each is the other's best (largest I; ties go to the smaller first pixel along
-   the seam), and an edge when the mean of I/|a| and I/|b| reaches tau and I is large enough (`accepted`).
+1. The seam is the intersection of the two tiles' READ windows; both tiles hold labels for all of it.
+2. `cc3d` cuts each label of each side into its 4-connected pieces INSIDE the seam. An object may enter as two
+   prongs here and as a U there; both sides then have two pieces, and each prong finds its own.
+3. `pair_counts` counts the common pixels of every two pieces.
+4. A pair is a candidate when each is the other's best (most common pixels; on a tie the smaller first pixel
+   along the seam). It becomes an edge when the mean of the two covered shares reaches tau and the common
+   pixels are enough (`accepted`).
 
-The decision is a pure function of the two rectangles, symmetric in them, and no decision depends on another:
-the components do not depend on the order in which seams are looked at.
+The decision depends on the two strips alone and is symmetric in them. No decision depends on another one, so
+the order in which seams are visited does not matter.
 
-Exactness. With labels that agree up to names (an oracle), the pieces of both sides are the same pixel sets,
-so each is the other's only best with mean 1. `_enough` asks for min(min_overlap_px, larger piece / 2) common
-pixels, which equal pieces of any size have, while a sliver of a few pixels inside a large piece has not. (A
-fixed minimum of 8 px, as in the project's merge notes 2.2, loses objects that cross a seam with fewer
-pixels.) Two 4-neighbours on both sides of a core border lie in one piece as soon as halo >= 1, hence: every
-tiling is exact.
+Why every tiling is exact when labels agree up to their names. The pieces of both sides are then the same sets
+of pixels: each is the other's only best, with a mean of 1. `_enough` asks for min(min_overlap_px, half of the
+larger piece): equal pieces of any size have that, a sliver of a few pixels inside a large piece has not. (A
+fixed minimum of 8 px would lose objects that cross a seam with fewer.) And two neighbouring pixels on both
+sides of a core border lie in one piece as soon as halo >= 1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -69,6 +66,10 @@ class _Pieces:
     """Row-major position of the first pixel."""
 
 
+_PieceColumns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Local id, area and first pixel of each piece, (n + 1,)."""
+
+
 def seam_edges(a: NDArray[np.uint16], b: NDArray[np.uint16], options: StitchOptions) -> SeamEdges:
     """Edges between the local ids of two label images of one seam, both (L, D) with axis 0 ALONG the seam.
 
@@ -78,9 +79,7 @@ def seam_edges(a: NDArray[np.uint16], b: NDArray[np.uint16], options: StitchOpti
 
 
 def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
-    """All pairs of pieces that are each other's best, whatever their score: what a threshold has to choose
-    from.
-    """
+    """All pairs of pieces that are each other's best, whatever their score: what thresholds choose from."""
     assert a.shape == b.shape, "both tiles must be cut to the same seam"
     if not a.any() or not b.any():
         return _edges(np.zeros((5, 0), dtype=np.int64))
@@ -131,7 +130,7 @@ def _best(group: NDArray[np.int64], common: NDArray[np.int64], tie: NDArray[np.i
 
 
 def pair_counts(
-    a: NDArray[Any], b: NDArray[Any]
+    a: NDArray[np.integer], b: NDArray[np.integer]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Contingency table of two integer images of one shape: (value of a, value of b, pixels), both values >
     0, sorted.
@@ -145,7 +144,7 @@ def pair_counts(
 
 
 @njit(cache=True)
-def _pair_runs(a: NDArray[Any], b: NDArray[Any]) -> Any:
+def _pair_runs(a: NDArray[np.integer], b: NDArray[np.integer]) -> NDArray[np.int64]:
     """(n, 3) int64 runs along the rows: a, b, length, where both are above 0."""
     height, width = a.shape
     out = np.empty((1024, 3), dtype=np.int64)
@@ -172,7 +171,7 @@ def _pair_runs(a: NDArray[Any], b: NDArray[Any]) -> Any:
 
 
 @njit(cache=True)
-def _piece_table(labels: NDArray[np.uint16], image: NDArray[np.uint32], n: int) -> tuple[Any, Any, Any]:
+def _piece_table(labels: NDArray[np.uint16], image: NDArray[np.uint32], n: int) -> _PieceColumns:
     local = np.zeros(n + 1, dtype=np.int64)
     area = np.zeros(n + 1, dtype=np.int64)
     first = np.zeros(n + 1, dtype=np.int64)

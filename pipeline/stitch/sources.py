@@ -1,4 +1,4 @@
-"""What the merge reads of a run: fragments of all tiles once, labels of a few tiles at a time."""
+"""What the merge reads of a run, a block or a few tiles at a time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from pipeline.schema import TileLattice, TileSpec
 class LabelSource(Protocol):
     """Labels and state of single tiles: all that painting needs."""
 
-    def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None: ...
+    def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
+        """(H, W) over the tile's read window, 0 = background. None: nothing was found there."""
+        ...
 
-    def paintable(self, tile_row: int, tile_col: int) -> bool: ...
+    def paintable(self, tile_row: int, tile_col: int) -> bool:
+        """False for tiles that failed or were never looked at: nothing may appear in their core."""
+        ...
 
 
 class BlockSource(LabelSource, Protocol):
-    """The tiles of ONE query, asked for block by block, so that a task reads its neighbourhood and nothing
-    else.
-    """
+    """The tiles of ONE query, block by block: a task reads its neighbourhood and nothing else."""
 
     def fragments(self, block_row: int, block_col: int) -> Mapping[str, NDArray[np.int64]]:
         """Columns (n,) of all fragments of a block: tile_row, tile_col, the integers of `Fragment`, row0,
@@ -59,7 +61,8 @@ class TileCache:
         if labels is not None and (labels.shape != tile.read.shape or labels.dtype != np.uint16):
             came = f"{labels.dtype} {labels.shape}"
             raise RecordError(
-                f"labels of tile {tile.tile_id} must be uint16 {tile.read.shape}, got {came}: the record is of another run"
+                f"labels of tile {tile.tile_id} must be uint16 {tile.read.shape}, got {came}: "
+                "the record is of another run"
             )
         self._held[key] = labels
         if len(self._held) > self._capacity:
@@ -76,7 +79,7 @@ def reach_tiles(lattice: TileLattice) -> int:
 
 
 def tiles_near(lattice: TileLattice, tile_rows: range, tile_cols: range) -> Iterator[TileSpec]:
-    """Row-major: the tiles of a rectangle of the lattice and all tiles whose read window may reach into it."""
+    """The tiles of a rectangle of the lattice and all whose read window may reach into it, row by row."""
     reach = reach_tiles(lattice)
     for tile_row in range(max(tile_rows.start - reach, 0), min(tile_rows.stop + reach, lattice.n_tile_rows)):
         for tile_col in range(

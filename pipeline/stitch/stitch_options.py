@@ -1,4 +1,4 @@
-"""Parameters of the merge: small, frozen, those that shape the result recorded in run.json."""
+"""Parameters of the merge. Those in `StitchOptions` shape the result and are recorded in run.json."""
 
 from __future__ import annotations
 
@@ -13,33 +13,29 @@ class StitchOptions:
     """Thresholds of flattening, matching and painting. Raises ValueError for values that make no sense."""
 
     tau: float = 0.5
-    """Two pieces of a seam match when the mean of their two covered shares reaches this; above 1 nothing ever
-    matches.
+    """Two pieces of a seam match when the mean of their covered shares reaches this. Above 1 nothing does.
     """
     min_overlap_px: int = 8
-    """Common pixels two pieces need; pieces with fewer than twice as many pixels need half of the larger one
-    instead.
+    """Common pixels that two pieces need. Pieces below twice this need half of the larger one instead.
     """
     complete_first: bool = True
-    """Paint an object from the one tile that saw it whole, if there is one; else every tile paints its own
-    core.
-    """
+    """Paint an object from the one tile that saw it whole. Without such a tile each paints its own core."""
     trusted_margin_px: int = 4
-    """Of several whole views of an object the best score is painted among those that keep this distance from
-    their tile's border, where models are worst; nearer ones give way. MAX_TRUSTED_PX: distance alone decides,
-    the score only ties.
+    """Distance in px that a view should keep from its tile's border, where models are worst. Of several whole
+    views of an object, the best score among those that keep it is painted; nearer ones give way.
+    MAX_TRUSTED_PX: distance decides, the score only on a tie.
     """
     audit: bool = False
     """Take an object apart along its weakest matches where one tile saw two whole, touching objects in it."""
     rescue_share: float = 0.0
-    """An object that a neighbour saw whole in its halo and the owner of the pixels missed is shown if at
+    """A neighbour may see an object whole in its halo that the owner of the pixels missed. It is shown if at
     least this share of it is free of other objects; 0 = never. Objects near seams then have two chances to be
     found, all others one.
     """
     min_area_px: int = 0
     """Instances painted with fewer pixels are left out of raster, table and polygons."""
     nms_iou: float = 0.8
-    """Of two masks of one tile with a larger intersection over union, only the better one is kept."""
+    """Only the better one is kept of two masks of one tile with a larger intersection over union."""
     min_visible_share: float = 0.5
     """A mask of one tile of which better ones leave a smaller share is dropped; 0 keeps every mask that has a
     pixel left.
@@ -76,9 +72,7 @@ class StitchOptions:
 
     @property
     def rescues(self) -> bool:
-        """Whether whole objects without a core pixel are shown; where every tile paints its own core alone,
-        nobody paints them.
-        """
+        """Objects without a core pixel are shown if whole. Without `complete_first` nobody paints them."""
         return self.complete_first and self.rescue_share > 0.0
 
 

@@ -1,12 +1,11 @@
-"""Semantic mode for one super-tile: regions of its blocks, joined inside, and the border lines where they go
-on.
+"""Semantic mode for one super-tile: the regions of its blocks, joined inside, and the lines where they go on.
 
-1. `resolve_regions` labels each block (`evidence`, `label_regions`), joins regions over block borders inside
-   the super-tile and names them by their smallest pixel.
-2. `RegionBorder` keeps one line of component keys along each side; two neighbours' lines give the pairs to
-   join, 4-connected.
-3. Witnesses (which fragment of which tile saw how many pixels of which region) become scores, tiles and
-   flags. Their tiles may lie beyond the border, so fragments are loaded one halo further.
+1. `resolve_regions` labels each block (pipeline.stitch.block_regions), joins regions over block borders
+   inside the super-tile and names them by their smallest pixel.
+2. `RegionBorder` keeps one line of component keys along each side. Two neighbours' lines give the pairs to
+   join.
+3. Witnesses (which fragment saw how many pixels of which region) become scores, tiles and flags. Their tiles
+   may lie beyond the border, so fragments are loaded one halo further.
 4. `describe_regions` turns the joined keys into rows for painting and publishing, as pipeline.stitch.describe
    does.
 """
@@ -206,7 +205,7 @@ class RegionPaint:
 def describe_regions(
     regions: RegionColumns, witnesses: WitnessColumns, *, own: Roots, relabel: Relabel
 ) -> tuple[RegionPaint, ComponentColumns, MemberColumns]:
-    """Everything later steps need of one super-tile in semantic mode; `complete` and `one_sided` are False."""
+    """Everything later steps need of one super-tile; `complete` and `one_sided` are False."""
     whole, crosses = whole_roots(own, relabel)
     ids = (whole.key + 1).astype(np.uint64)
     score = mean_score(whole.sum_q, whole.sum_px)

@@ -1,22 +1,19 @@
 """Stage C for one super-tile: its seams, joined inside, and the edges that leave it.
 
-1. `resolve_fragments` loads the fragments of the super-tile's own blocks and visits the seams whose upper or
-   left tile is inside (the neighbour's strip is read from the neighbour's record; its fragments are not).
-   Seams inside are joined at once (`union_edges` over local ranks, whose order is that of keys).
-2. A matched pair over the super-tile's border becomes a row of `FragmentBorder.edges`: own component, the
-   other's place. `FragmentBorder.entry` lists the fragments of the first tile row and column, to which upper
-   and left neighbours refer.
+1. `resolve_fragments` loads the fragments of the super-tile's own blocks and visits each seam whose upper or
+   left tile is inside. From a neighbour outside it reads the strip only. Matches inside are joined at once.
+2. A match over the super-tile's border becomes a row of `FragmentBorder.edges`: own component, place of the
+   other fragment. `FragmentBorder.entry` lists the fragments of the first tile row and column: those that
+   the upper and left neighbours refer to.
 3. `Roots` sums up every component as far as this super-tile sees it.
 
-The result depends on the records of the super-tile and of the tiles behind its lower and right border, on
-nothing else.
+The result depends on the records of the super-tile and of the tiles behind its lower and right border alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -60,7 +57,8 @@ class FragmentBorder:
         if not known.all():
             place = int(mine[~known][0, 2])
             raise RecordError(
-                f"labels of tile number {place >> LOCAL_BITS} hold id {place & 0xFFFF}, but no such fragment is on record; "
+                f"labels of tile number {place >> LOCAL_BITS} hold id {place & 0xFFFF}, "
+                "but no such fragment is on record; "
                 "the block record is damaged or of another run"
             )
         return np.stack([mine[:, 1], other.entry[row, 1]])
@@ -145,7 +143,7 @@ def resolve_fragments(
         matched=matched,
         roots=components,
         border=FragmentBorder(
-            edges=np.unique(out, axis=0), entry=_entry(supers, tile, table, components.key[component])
+            edges=np.unique(out, axis=0), entry=_entry(tile, table, components.key[component])
         ),
         scores=scores,
         links=join_links(links),
@@ -196,7 +194,8 @@ def seam_labels(
             want = None if seam is None else seam.shape
             came = f"{strip.dtype} {strip.shape}"
             raise RecordError(
-                f"the seam strip of tile {spec.tile_id} must be uint16 {want}, got {came}: the record is of another run"
+                f"the seam strip of tile {spec.tile_id} must be uint16 {want}, got {came}: "
+                "the record is of another run"
             )
     return (a.T, b.T) if side == SOUTH else (a, b)
 
@@ -235,7 +234,7 @@ def _components(
 @njit(cache=True)
 def _sums(
     component: NDArray[np.int64], n: int, score_q: NDArray[np.int64], px: NDArray[np.int64]
-) -> tuple[Any, Any]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     total, weight = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
     for i in range(component.size):
         total[component[i]] += score_q[i] * px[i]
@@ -243,9 +242,7 @@ def _sums(
     return total, weight
 
 
-def _entry(
-    supers: SuperLattice, tile: SuperTile, table: FragmentTable, key: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _entry(tile: SuperTile, table: FragmentTable, key: NDArray[np.int64]) -> NDArray[np.int64]:
     row = table.tile // table.n_tile_cols
     col = table.tile % table.n_tile_cols
     near = np.flatnonzero((row == tile.tile_rows.start) | (col == tile.tile_cols.start))

@@ -1,15 +1,15 @@
 """Super-tiles: squares of whole blocks, so that seams are resolved in tasks of bounded size.
 
-A super-tile is S x S tiles (whole blocks). Everything about an object that lies in one super-tile is settled
-there; what crosses its border is settled between super-tiles by keys that mean the same everywhere:
+What lies in one super-tile is settled there. What crosses its border is settled between super-tiles, by
+numbers that mean the same everywhere:
 
-    key     of a fragment or component: its smallest core pixel index row * width + col; for a ghost (no core pixel)
-            GHOST + place, above every pixel. Comparing keys is comparing preference: smaller first, ghosts last
-    place   of a fragment: tile number << 16 | local id, tile number = tile_row * n_tile_cols + tile_col
+    place   of a fragment: tile number << 16 | local id; tile number = tile_row * n_tile_cols + tile_col
+    key     of a fragment or component: its smallest core pixel index, row * width + col. A ghost has no core
+            pixel: its key is GHOST + place, above every pixel. The smaller key is preferred, ghosts come last
 
-A component's instance id is 1 + its smallest key, so the super-tile that owns an id follows from the id alone
-(`home`). Ids above GHOST (2**62) belong to rescued objects: whole in some tile's halo, missed by the owners
-of their pixels.
+A component's instance id is 1 + its smallest key, so the id alone tells which super-tile owns it (`home`).
+Ids above GHOST (2**62) belong to rescued objects: whole in some tile's halo, missed by the owners of their
+pixels.
 """
 
 from __future__ import annotations

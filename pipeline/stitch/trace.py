@@ -1,23 +1,18 @@
 """Raster -> polygons along pixel edges: a crack tracer, 4-connected, exact.
 
 1. `cc3d` cuts the id image into its 4-connected parts; each part becomes one polygon.
-2. `_trace` scans for top edges that no ring has used yet and walks from there along the cracks between pixels
-   with the part on the right-hand side, emitting a vertex per turn. The first ring of a part is its shell,
-   the others are holes.
-3. At a vertex where two pixels of the part touch only diagonally, the walk turns LEFT, i.e. goes on along the
-   same background pixel. Each ring then follows one 4-connected piece of background; the two background
-   pixels at such a vertex belong to different pieces (the part connects the diagonal pixels by another way,
-   which separates them), so no ring passes a vertex twice: a pocket becomes a hole that touches at a point,
-   which is valid.
+2. `_trace` looks for top edges that no ring has used and walks from there along the cracks between pixels,
+   the part on its right, a vertex per turn. The first ring of a part is its shell, the others are holes.
+3. Where two pixels of the part touch only diagonally, the walk turns LEFT and stays along the same background
+   pixel. The two background pixels there belong to different pieces, because the part connects its diagonal
+   pixels by another way. So no ring passes a vertex twice: a pocket becomes a hole that touches the shell at
+   a point, which is valid.
 4. Rings become shapely polygons in bulk; parts of one id become a MultiPolygon.
 
-Coordinates are integers (x = column, y = row) of pixel EDGES on the run grid; the affine comes last,
-elsewhere.
+Coordinates are integers (x = column, y = row) of pixel EDGES on the run grid; the caller applies the affine.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import shapely
@@ -25,9 +20,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-def polygonise(
-    ids: NDArray[Any], origin_rc: tuple[int, int]
-) -> tuple[NDArray[Any], NDArray[np.object_], NDArray[np.int64]]:
+def polygonise[I: np.integer](
+    ids: NDArray[I], origin_rc: tuple[int, int]
+) -> tuple[NDArray[I], NDArray[np.object_], NDArray[np.int64]]:
     """Polygons of an id image.
 
     `ids`: (H, W) integers, 0 = background, whose pixel (0, 0) is pixel `origin_rc` (row, column) of the run
@@ -58,9 +53,9 @@ def _build(
     return np.asarray(shapely.polygons(rings[order], indices=ring_part[order] - 1), dtype=np.object_)
 
 
-def _group(
-    values: NDArray[Any], polygons: NDArray[np.object_], areas: NDArray[np.int64]
-) -> tuple[NDArray[Any], NDArray[np.object_], NDArray[np.int64]]:
+def _group[I: np.integer](
+    values: NDArray[I], polygons: NDArray[np.object_], areas: NDArray[np.int64]
+) -> tuple[NDArray[I], NDArray[np.object_], NDArray[np.int64]]:
     ids, group, parts = np.unique(values, return_inverse=True, return_counts=True)
     area = np.zeros(ids.size, dtype=np.int64)
     np.add.at(area, group, areas)
@@ -76,7 +71,9 @@ def _group(
 
 
 @njit(cache=True)
-def _part_table(ids: NDArray[Any], parts: NDArray[np.uint32], n: int) -> tuple[Any, Any]:
+def _part_table(
+    ids: NDArray[np.integer], parts: NDArray[np.uint32], n: int
+) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
     values = np.zeros(n + 1, dtype=ids.dtype)
     areas = np.zeros(n + 1, dtype=np.int64)
     for r in range(ids.shape[0]):
@@ -88,14 +85,17 @@ def _part_table(ids: NDArray[Any], parts: NDArray[np.uint32], n: int) -> tuple[A
 
 
 @njit(cache=True, inline="always")
-def _at(parts: NDArray[np.uint32], r: int, c: int) -> Any:
+def _at(parts: NDArray[np.uint32], r: int, c: int) -> np.uint32:
     if r < 0 or c < 0 or r >= parts.shape[0] or c >= parts.shape[1]:
         return np.uint32(0)
-    return parts[r, c]
+    return np.uint32(parts[r, c])
+
+
+_Rings = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 @njit(cache=True)
-def _trace(parts: NDArray[np.uint32]) -> tuple[Any, Any, Any]:
+def _trace(parts: NDArray[np.uint32]) -> _Rings:
     """(vertices (v, 2) x, y; ring offsets (k + 1,); part of each ring (k,)), rings not closed."""
     height, width = parts.shape
     used = np.zeros((height, width), dtype=np.bool_)

@@ -1,7 +1,7 @@
 """Union by minimum over numbered nodes, and the best node of each component.
 
-Whatever order edges come in, the root of a component is its smallest node. Nodes are ranks of fragments (or of
-regions) in the order of their keys, so the root is the fragment that names the component.
+The root of a component is its smallest node, whatever order edges come in. Nodes are ranks of fragments or of
+regions in the order of their keys, so the root is the fragment that names the component.
 """
 
 from __future__ import annotations

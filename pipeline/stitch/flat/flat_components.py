@@ -1,4 +1,16 @@
-"""Components"""
+"""Components of the joined fragments: ids, representatives, flags.
+
+1. A component is named 1 + the anchor of its root, which is its smallest core pixel. Cores are disjoint and
+   labels single-valued, so the name is unique; the order of edges does not change it.
+2. A component of ghosts alone (no owner saw it) is dropped, unless some tile saw it whole and `rescue_share`
+   asks for it.
+3. The representative is the fragment with the largest `pack_best`, the smallest node on a tie. If it is
+   uncensored, some tile saw the whole object and the component is `complete`.
+
+`truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile behind
+it saw nothing that fits. `one_sided`: complete, but a neighbour into whose core the object reaches did not
+see it.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +87,7 @@ def resolve(
 
 
 def _seen_whole(root: NDArray[np.int64], table: FragmentTable, options: StitchOptions) -> NDArray[np.bool_]:
-    """(n,) by root: some fragment is uncensored, and such objects are shown even when the owner missed them."""
+    """(n,) by root: True where some fragment is uncensored and the options rescue such objects."""
     whole = np.zeros(root.size, dtype=np.bool_)
     if options.rescues:
         whole[root[table.censored == 0]] = True
@@ -85,7 +97,7 @@ def _seen_whole(root: NDArray[np.int64], table: FragmentTable, options: StitchOp
 def _members(
     index: NDArray[np.int32], table: FragmentTable, rep: NDArray[np.int64], complete: NDArray[np.bool_]
 ) -> Members:
-    """Fragments with core pixels and representatives. A complete object has its representative's score alone."""
+    """Fragments with core pixels, and representatives; of a complete object only the latter has weight."""
     is_rep = rep[index] == np.arange(index.size)
     node = np.flatnonzero((index > 0) & ((table.core_px > 0) | is_rep))
     node = node[np.argsort(index[node], kind="stable")]

@@ -1,4 +1,11 @@
-"""Edges"""
+"""Every seam of the region, matched and joined in one union-find.
+
+1. `seams_of` lists each seam once: the right and the lower neighbour of each tile, block by block, so that a
+   few tiles are in memory.
+2. `match_seams` matches the two sides of each (`seam_edges`) and joins what matched.
+3. `audit_matches` takes components apart that contradict one tile's own view, if asked
+   (pipeline.stitch.contradictions).
+"""
 
 from __future__ import annotations
 

@@ -1,21 +1,17 @@
 """The merge of one query over one region in one process: fragments of all tiles in, whole instances out.
 
-A run merges in tasks (pipeline.run.merge) with the same pieces and the same result; this is for regions that
-fit into memory.
+1. `fragment_table`    all fragments as columns, ranked by their smallest core pixel   (flat_sources)
+2. `match_seams`       the two sides of every seam, joined; audited if asked           (flat_matches)
+3. `resolve`           components, ids, representatives, flags                         (flat_components)
+4. `InstancePainter`   blocks of component numbers, complete objects first             (instance_painter)
+5. `measure_painted`   first pass over all blocks: areas, AOI share, bounding windows  (instance_table)
+6. `Merge`             second pass: `paint_block` and `polygons` of the instances to keep
 
-1. `fragment_table`   all fragments as columns, ranked by their smallest core pixel             (fragment_table)
-2. `match_seams`      evidence of every seam, joined by a union-find; audited if asked          (seams, resolve, audit)
-3. `resolve`          components, ids, representatives, flags                                   (resolve)
-4. `InstancePainter`  blocks of component numbers, complete objects first                       (paint)
-5. `measure_painted`  first pass over all blocks: areas, AOI share, bounding windows            (instances)
-6. `Merge`            second pass, block by block, with the instances to keep: `paint_block`, `polygons`
+In semantic mode connected components of the union of all masks take the place of 2 to 4 (semantic_painter).
 
-Semantic mode replaces 2 to 4 by connected components of the union of all masks (semantic).
-
-Everything is a pure function of the records: no counters, no clocks, no order. Records may come in any order,
-blocks may have any size and may be painted by any number of workers; the bytes are the same. In memory at a
-time: the fragment table, (K + 2)^2 tiles of labels, one block of component numbers, pieces of objects that
-cross block borders.
+The result is a pure function of the records, whatever their order and the size of blocks. In memory at a
+time: the fragment table, (K + 2)^2 tiles of labels, one block of component numbers, and pieces of objects
+that cross block borders.
 """
 
 from __future__ import annotations
@@ -127,7 +123,8 @@ class Merge:
         known = np.append(have, np.uint64(0))[row] == wanted
         if not known.all():
             raise ValueError(
-                f"keep must hold ids of the instance table, {int((~known).sum())} are not, first {int(wanted[~known][0])}"
+                f"keep must hold ids of the instance table, {int((~known).sum())} are not, "
+                f"first {int(wanted[~known][0])}"
             )
         shown = np.zeros(have.size, dtype=np.bool_)
         shown[row] = True

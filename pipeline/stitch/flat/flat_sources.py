@@ -1,4 +1,4 @@
-"""What the reference reads of a region: every tile's fragments at once, and their table."""
+"""The whole region at once: every tile's fragments, and the table of all of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
 from pipeline.schema import Fragment, TileLattice
 from pipeline.stitch.fragment_table import N_COLUMNS, FragmentTable, rank_fragments
+from pipeline.stitch.sources import LabelSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,21 +24,11 @@ class TileFragments:
     """Local ids 1..n, in any order."""
 
 
-class TileSource(Protocol):
-    """The tiles of ONE query, by lattice position. Must answer the same every time it is asked."""
+class TileSource(LabelSource, Protocol):
+    """The tiles of ONE query, by lattice position. It must answer the same whenever it is asked."""
 
     def records(self) -> Iterator[TileFragments]:
         """Every tile with fragments, once, in any order."""
-        ...
-
-    def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
-        """(H, W) over the tile's read window, 0 = background; None when nothing was found or the tile was not
-        looked at.
-        """
-        ...
-
-    def paintable(self, tile_row: int, tile_col: int) -> bool:
-        """False for tiles that failed or were never looked at: nothing may appear in their core."""
         ...
 
 
@@ -53,7 +43,8 @@ def fragment_table(records: Iterable[TileFragments], lattice: TileLattice) -> Fr
         tile = record.tile_row * lattice.n_tile_cols + record.tile_col
         if tile in seen:
             raise RecordError(
-                f"tile ({record.tile_row}, {record.tile_col}) has two records for one query; remove the foreign one"
+                f"tile ({record.tile_row}, {record.tile_col}) has two records for one query; "
+                "remove the foreign one"
             )
         seen.add(tile)
         if record.fragments:

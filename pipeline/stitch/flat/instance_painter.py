@@ -1,4 +1,4 @@
-"""Painter"""
+"""Blocks of component numbers, painted core by core from the table of the whole region."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ class InstancePainter:
         return out
 
     def blocked(self, block_row: int, block_col: int) -> NDArray[np.int32]:
-        """Sorted component numbers that some tile saw whole and that reach into a core where nothing may be
-        painted.
-        """
+        """Numbers, ascending, of complete components that reach into a core where nothing may be painted."""
         found: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
         for tile in self._tiles(block_row, block_col):
             if not self._cache.paintable(tile):
@@ -65,7 +63,8 @@ class InstancePainter:
             return None
         if int(labels.max(initial=0)) > nodes.size:
             raise RecordError(
-                f"labels of tile {tile.tile_id} hold id {int(labels.max())}, but it has {nodes.size} fragments"
+                f"labels of tile {tile.tile_id} hold id {int(labels.max())}, "
+                f"but it has {nodes.size} fragments"
             )
         index = self._index[nodes]
         elsewhere = self._components.complete[index] & (self._components.rep[index] != nodes)

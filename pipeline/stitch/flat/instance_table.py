@@ -24,11 +24,11 @@ AoiMask = Callable[[Window], NDArray[np.bool_]]
 class Painter(Protocol):
     """Blocks of component numbers, the same whenever asked."""
 
-    def block(self, block_row: int, block_col: int) -> NDArray[np.int32]:
+    def block(self, block_row: int, block_col: int, /) -> NDArray[np.int32]:
         """(h, w) over the block's core window, 0 = background."""
         ...
 
-    def blocked(self, block_row: int, block_col: int) -> NDArray[np.int32]:
+    def blocked(self, block_row: int, block_col: int, /) -> NDArray[np.int32]:
         """Components that would reach into cores of this block where nothing may be painted."""
         ...
 

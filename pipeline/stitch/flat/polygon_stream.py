@@ -1,8 +1,8 @@
-"""Rasters of component numbers, block by block -> whole polygons, with bounded memory.
+"""Rasters of component numbers, block by block -> whole polygons, in bounded memory.
 
-A component whose bounding window lies in one block is final there. Pieces of the others wait until the last
-block of their window has passed (row-major order), are dissolved and leave; between blocks only one row and
-one column of component numbers is kept, to count the pixel edges that pieces share.
+A component whose bounding window lies in one block is final there. Pieces of the others wait for the last
+block of their window (row by row), are dissolved and leave. Between blocks only one row and one column of
+numbers is kept, to count the pixel edges that pieces share.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PolygonStream:
     """Feed every block once, row-major, through `add`; each call returns what became final."""
 
     def __init__(self, lattice: TileLattice, bounds: NDArray[np.int64], area_px: NDArray[np.int64]) -> None:
-        """`bounds` (m + 1, 4) row0, col0, row1, col1 and `area_px` (m + 1,) per component number, as painted."""
+        """`bounds` (m + 1, 4) row0, col0, row1, col1 and `area_px` (m + 1,): per number, as painted."""
         self._lattice = lattice
         self._bounds = bounds
         self._area_px = area_px
@@ -59,9 +59,9 @@ class PolygonStream:
             self._pieces[number].append(piece)
         ready = sorted(self._due.pop((block_row, block_col), []))
         whole = np.array([self._dissolve(number) for number in ready], dtype=np.object_)
-        numbers = np.concatenate([numbers[inside].astype(np.int64), np.array(ready, dtype=np.int64)])
-        order = np.argsort(numbers)
-        return numbers[order], np.concatenate([polygons[inside], whole])[order]
+        final = np.concatenate([numbers[inside].astype(np.int64), np.array(ready, dtype=np.int64)])
+        order = np.argsort(final)
+        return final[order], np.concatenate([polygons[inside], whole])[order]
 
     @property
     def n_waiting(self) -> int:

@@ -1,4 +1,15 @@
-"""Semantic"""
+"""Semantic mode for the whole region: blocks are labelled one by one and joined over their borders.
+
+1. `_scan` labels each block (pipeline.stitch.block_regions). It keeps each region's first pixel, the pairs
+   that touch over block borders, and how many pixels of which fragment lie in which region.
+2. `_join` joins touching regions. A region's id is 1 + its smallest pixel index, as if the whole grid had
+   been labelled at once.
+3. Painting a block labels it again and gets the same numbers.
+
+A region's score is the mean over all pixels that any tile saw of it, halos included. `truncated`: it
+reaches a read-window border behind which no tile may paint. `complete` and `one_sided` say nothing here and
+are False.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +74,7 @@ class SemanticPainter:
         table[1:] = self._component[start + 1 : start + n + 1]
         return table[labels]
 
-    def blocked(self, block_row: int, block_col: int) -> NDArray[np.int32]:
+    def blocked(self, _block_row: int, _block_col: int) -> NDArray[np.int32]:
         """Nothing: a region is never painted from elsewhere."""
         return np.zeros(0, dtype=np.int32)
 
