@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.finetune.prompter import checkpoints  # noqa: E402
+from pipeline.finetune.prompter import checkpoints
 
 
 def stepped(seed: int):  # type: ignore[no-untyped-def]

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.finetune.prompter.optimisers import (  # noqa: E402
+from pipeline.finetune.prompter.optimisers import (
     Rates,
     apply_gradients,
     make_optimisers,

@@ -10,11 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.finetune.prompter import checkpoints, prompter_data, prompter_train  # noqa: E402
-from pipeline.finetune.prompter.optimisers import Rates  # noqa: E402
-from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model, export_checkpoint  # noqa: E402
-from pipeline.finetune.prompter.samples import prompt_text  # noqa: E402
-from pipeline.finetune.prompter.training_place import TrainingPlace  # noqa: E402
+from pipeline.finetune.prompter import checkpoints, prompter_data, prompter_train
+from pipeline.finetune.prompter.optimisers import Rates
+from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model, export_checkpoint
+from pipeline.finetune.prompter.samples import prompt_text
+from pipeline.finetune.prompter.training_place import TrainingPlace
 
 TINY = PrompterShape(
     vision_width=64, vision_depth=2, vision_mlp=96, text_width=64, text_depth=3, text_mlp=96, text_kv_heads=1
