@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes_engine import EchoRenderer
 from prompt_tiles import grid, lattice, tile_image
 
 from pipeline.errors import ModelError
@@ -45,13 +46,10 @@ class ScriptedEngine:
     most_running: int = 0
 
     @property
-    def renderer(self) -> SimpleNamespace:
-        async def render_cmpl_async(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return requests
+    def renderer(self) -> EchoRenderer:
+        return EchoRenderer()
 
-        return SimpleNamespace(render_cmpl_async=render_cmpl_async)
-
-    async def generate(self, request: dict[str, Any], sampling: Any, request_id: str) -> AsyncIterator[Any]:
+    async def generate(self, request: dict[str, Any], sampling: Any, _request_id: str) -> AsyncIterator[Any]:
         query = request["prompt"].removeprefix("user: <image>Find: ")
         attempt = sum(1 for what, asked in self.log if (what, asked) == ("start", query))
         self.log.append(("start", query))
@@ -97,8 +95,8 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[VllmPrompter, 
         script: Callable[[str, int], tuple[str, str]], parser: ParserName = "robust", **options: Any
     ) -> tuple[VllmPrompter, ScriptedEngine]:
         engine = ScriptedEngine(script)
-        monkeypatch.setattr(vllm_prompter, "load_processor", lambda path, revision: PlainProcessor())
-        monkeypatch.setattr(vllm_prompter, "start_engine", lambda path, options: engine)
+        monkeypatch.setattr(vllm_prompter, "load_processor", lambda *_: PlainProcessor())
+        monkeypatch.setattr(vllm_prompter, "start_engine", lambda *_: engine)
         monkeypatch.setattr(vllm_prompter, "answer_sampling", lambda **asked: SimpleNamespace(**asked))
         return VllmPrompter("owner/model", VllmOptions(profile="embedded", **options), parser=parser), engine
 
@@ -116,7 +114,7 @@ def ask(prompter: VllmPrompter, *queries: str) -> list[TilePrompts]:
 
 def test_outcomes_in_order(build: Any) -> None:
     replies = {"tanks": (GOOD, "stop"), "ships": (ABSENT, "stop"), "soup": (BAD, "stop")}
-    prompter, _ = build(lambda query, attempt: replies[query])
+    prompter, _ = build(lambda query, _attempt: replies[query])
     found, absent, failed = ask(prompter, "tanks", "ships", "soup")
     assert (found.status, found.reason, found.query_index, found.n_calls) == (
         TileStatus.FOUND,
@@ -146,7 +144,7 @@ def test_outcomes_in_order(build: Any) -> None:
 
 
 def test_a_second_attempt_can_succeed(build: Any) -> None:
-    prompter, engine = build(lambda query, attempt: (GOOD if attempt else BAD, "stop"))
+    prompter, engine = build(lambda _query, attempt: (GOOD if attempt else BAD, "stop"))
     (answer,) = ask(prompter, "tanks")
     assert (answer.status, answer.reply, answer.n_calls) == (TileStatus.FOUND, GOOD, 2)
     assert [(s.attempt, s.max_tokens) for s in engine.sampling] == [(0, 640), (1, 640)]
@@ -156,7 +154,7 @@ def test_a_second_attempt_can_succeed(build: Any) -> None:
 
 @pytest.mark.parametrize("retry", [0, 2])
 def test_number_of_retries(build: Any, retry: int) -> None:
-    prompter, _ = build(lambda query, attempt: (BAD, "stop"), retry=retry)
+    prompter, _ = build(lambda _query, _attempt: (BAD, "stop"), retry=retry)
     (answer,) = ask(prompter, "tanks")
     assert (answer.reason, answer.n_calls) == (Reason.MALFORMED, 1 + retry)
 
@@ -165,7 +163,7 @@ def test_the_parser_can_be_the_released_one(build: Any) -> None:
     """One bad item refuses the reply; a point outside its box and a box outside the image are passed on."""
     outside = '<answer>[{"positive_points":[[504,126]],"bbox_2d":[-126,252,378,0]}]</answer>'
     replies = {"half": GOOD.replace("[{", '["a tank",{'), "outside": outside, "ships": ABSENT}
-    prompter, _ = build(lambda query, attempt: (replies[query], "stop"), parser="think2seg", retry=0)
+    prompter, _ = build(lambda query, _attempt: (replies[query], "stop"), parser="think2seg", retry=0)
     half, passed, absent = ask(prompter, *replies)
     assert (half.status, half.reason, half.n_calls, half.prompts) == (
         TileStatus.FAILED,
@@ -178,7 +176,7 @@ def test_the_parser_can_be_the_released_one(build: Any) -> None:
     assert prompt.box_xyxy == (-25, 50, 75, 0)  # 252 px of the frame are 50 px of the window
     assert prompt.points_xy == ((100.0, 25.0),)
     assert (absent.status, absent.reason) == (TileStatus.EMPTY, Reason.PROMPTER)
-    robust, _ = build(lambda query, attempt: (replies[query], "stop"), retry=0)
+    robust, _ = build(lambda query, _attempt: (replies[query], "stop"), retry=0)
     half, mended, _ = ask(robust, *replies)
     assert (half.status, half.n_dropped) == (TileStatus.FOUND, 1)
     assert (mended.prompts[0].box_xyxy, mended.prompts[0].points_xy) == ((0, 0, 50, 50), ())
@@ -186,7 +184,7 @@ def test_the_parser_can_be_the_released_one(build: Any) -> None:
 
 def test_token_limit_keeps_complete_items_without_a_retry(build: Any) -> None:
     cut = GOOD.removesuffix("]</answer>") + ',{"positive_points":[[200'
-    prompter, _ = build(lambda query, attempt: (cut, "length"))
+    prompter, _ = build(lambda _query, _attempt: (cut, "length"))
     (answer,) = ask(prompter, "tanks")
     assert (answer.status, len(answer.prompts), answer.truncated_reply, answer.n_dropped, answer.n_calls) == (
         TileStatus.FOUND,
@@ -198,7 +196,7 @@ def test_token_limit_keeps_complete_items_without_a_retry(build: Any) -> None:
 
 
 def test_the_first_query_warms_the_cache_for_the_others(build: Any) -> None:
-    prompter, engine = build(lambda query, attempt: (ABSENT, "stop"))
+    prompter, engine = build(lambda _query, _attempt: (ABSENT, "stop"))
     engine.delay_s = 0.02
     ask(prompter, "a", "b", "c")
     starts = [query for what, query in engine.log if what == "start"]
@@ -211,7 +209,7 @@ def test_the_first_query_warms_the_cache_for_the_others(build: Any) -> None:
 
 
 def test_images_are_told_apart_and_squashed_to_the_profile(build: Any) -> None:
-    prompter, engine = build(lambda query, attempt: (ABSENT, "stop"))
+    prompter, engine = build(lambda _query, _attempt: (ABSENT, "stop"))
 
     async def go() -> None:
         for seed in (0, 1, 0):
@@ -227,7 +225,7 @@ def test_images_are_told_apart_and_squashed_to_the_profile(build: Any) -> None:
 
 
 def test_a_failing_request_fails_its_query_only(build: Any) -> None:
-    def script(query: str, attempt: int) -> tuple[str, str]:
+    def script(query: str, _attempt: int) -> tuple[str, str]:
         if query == "bad":
             raise ValueError("prompt is too long")
         return GOOD, "stop"
@@ -240,13 +238,13 @@ def test_a_failing_request_fails_its_query_only(build: Any) -> None:
 
 
 def test_an_aborted_request_is_a_model_error(build: Any) -> None:
-    prompter, _ = build(lambda query, attempt: (ABSENT, "abort"))
+    prompter, _ = build(lambda _query, _attempt: (ABSENT, "abort"))
     (answer,) = ask(prompter, "a")
     assert (answer.status, answer.reason) == (TileStatus.FAILED, Reason.MODEL_ERROR)
 
 
 def test_timeout(build: Any) -> None:
-    prompter, engine = build(lambda query, attempt: (GOOD, "stop"), timeout_s=0.05)
+    prompter, engine = build(lambda _query, _attempt: (GOOD, "stop"), timeout_s=0.05)
     engine.delay_s = 5.0
     (answer,) = ask(prompter, "a")
     assert (answer.status, answer.reason) == (TileStatus.FAILED, Reason.TIMEOUT)
@@ -254,7 +252,7 @@ def test_timeout(build: Any) -> None:
 
 
 def test_waiting_for_a_slot_is_not_part_of_the_timeout(build: Any) -> None:
-    prompter, engine = build(lambda query, attempt: (GOOD, "stop"), timeout_s=2.0, max_num_seqs=1)
+    prompter, engine = build(lambda _query, _attempt: (GOOD, "stop"), timeout_s=2.0, max_num_seqs=1)
     engine.delay_s = 0.1
     answers = ask(prompter, *"abcdefgh")
     assert [a.status for a in answers] == [TileStatus.FOUND] * 8  # three pauses of 0.1 s each, 2.4 s in all
@@ -262,7 +260,7 @@ def test_waiting_for_a_slot_is_not_part_of_the_timeout(build: Any) -> None:
 
 
 def test_a_dead_engine_raises_after_all_queries_ended(build: Any) -> None:
-    def script(query: str, attempt: int) -> tuple[str, str]:
+    def script(_query: str, _attempt: int) -> tuple[str, str]:
         engine.errored = True
         raise RuntimeError("EngineCore encountered an issue")
 
@@ -274,14 +272,14 @@ def test_a_dead_engine_raises_after_all_queries_ended(build: Any) -> None:
 
 
 def test_one_event_loop_only(build: Any) -> None:
-    prompter, _ = build(lambda query, attempt: (ABSENT, "stop"))
+    prompter, _ = build(lambda _query, _attempt: (ABSENT, "stop"))
     ask(prompter, "a")
     with pytest.raises(ModelError, match="one event loop"):
         ask(prompter, "a")
 
 
 def test_identity_and_close(build: Any) -> None:
-    prompter, engine = build(lambda query, attempt: (ABSENT, "stop"))
+    prompter, engine = build(lambda _query, _attempt: (ABSENT, "stop"))
     assert prompter.model_id == "owner/model@main+embedded"
     prompter.close()
     prompter.close()
@@ -294,7 +292,7 @@ def test_what_the_engine_leaves_to_its_loop_is_done_when_the_loop_stands_still(
     """As vLLM does it: an open loop that is not the current one is asked to close the sockets, and here
     nobody would run it again.
     """
-    prompter, engine = build(lambda query, attempt: (ABSENT, "stop"))
+    prompter, engine = build(lambda _query, _attempt: (ABSENT, "stop"))
     closed: list[str] = []
     with asyncio.Runner() as runner:
         runner.run(prompter.prompt(image(), ["a"]))

@@ -6,106 +6,31 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes_engine import DecidingEngine, deciding_prompter
 
 from pipeline.errors import ModelError
-from pipeline.prompt import vllm_prompter
-from pipeline.prompt.looks import decision as decision_module
 from pipeline.prompt.looks.decision import Decider, share_of_yes
 from pipeline.prompt.profile import Decision
-from pipeline.prompt.vllm_engine import VllmOptions
-from pipeline.prompt.vllm_prompter import VllmPrompter
 
-YES = 3
-NO = 4
-OTHER = 9
 PLAIN = Decision(yes=("yes",), no=("no",), user="Is there {query}?", lead="<think>", image_px=(28, 56))
 SUBJECT = Decision(yes=("yes",), no=("no",), lead_until="I see")
 RGB = np.arange(60 * 50 * 3, dtype=np.uint32).reshape(60, 50, 3).astype(np.uint8)
 
 
-@dataclass
-class ScriptedEngine:
-    """`odds(text)` gives the log-odds of yes for a prompt, or raises; what asks for text gets
-    `subject(text)`.
-    """
-
-    odds: Callable[[str], float]
-    subject: Callable[[str], str]
-    errored: bool = False
-    texts: list[str] = field(default_factory=list)
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    n_running: int = 0
-    most_running: int = 0
-
-    @property
-    def renderer(self) -> SimpleNamespace:
-        async def render_cmpl_async(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return requests
-
-        return SimpleNamespace(render_cmpl_async=render_cmpl_async)
-
-    async def generate(self, request: dict[str, Any], sampling: Any, request_id: str) -> AsyncIterator[Any]:
-        text = request["prompt"]
-        self.texts.append(text)
-        self.requests.append(request)
-        self.n_running += 1
-        self.most_running = max(self.most_running, self.n_running)
-        await asyncio.sleep(0.01)
-        self.n_running -= 1
-        if sampling.kind == "lead":
-            completion = SimpleNamespace(text=self.subject(text), finish_reason="stop", logprobs=None)
-        else:
-            assert sampling.token_ids == [YES, NO]
-            odds = self.odds(text)
-            found = {YES: -1.0 + odds, NO: -1.0, OTHER: 0.0}  # something else is likelier than both
-            completion = SimpleNamespace(
-                text="x",
-                finish_reason="length",
-                logprobs=[{token: SimpleNamespace(logprob=value) for token, value in found.items()}],
-            )
-        yield SimpleNamespace(outputs=[completion], prompt_token_ids=[1], num_cached_tokens=0)
-
-    def shutdown(self) -> None:
-        pass
-
-
-class PlainProcessor:
-    image_processor = SimpleNamespace(
-        to_dict=lambda: {"patch_size": 14, "merge_size": 2, "min_pixels": 784, "max_pixels": 63504}
-    )
-    tokenizer = SimpleNamespace(
-        encode=lambda text, add_special_tokens: {"yes": [YES], "no": [NO]}.get(text, [1, 2])
-    )
-
-    def apply_chat_template(
-        self, messages: list[dict[str, Any]], *, tokenize: bool, add_generation_prompt: bool
-    ) -> str:
-        return f"{messages[-1]['content'][1]['text']}|"
-
-
 @pytest.fixture
-def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Decider, ScriptedEngine]]:
+def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Decider, DecidingEngine]]:
     def built(
         decision: Decision,
-        odds: Callable[[str], float] = lambda text: 0.0,
-        subject: Callable[[str], str] = lambda text: "about it. I see",
-    ) -> tuple[Decider, ScriptedEngine]:
-        engine = ScriptedEngine(odds, subject)
-        monkeypatch.setattr(vllm_prompter, "load_processor", lambda path, revision: PlainProcessor())
-        monkeypatch.setattr(vllm_prompter, "start_engine", lambda path, options: engine)
-        monkeypatch.setattr(
-            decision_module, "_one_token", lambda ids: SimpleNamespace(kind="one", token_ids=ids)
-        )
-        monkeypatch.setattr(decision_module, "_up_to", lambda given: SimpleNamespace(kind="lead"))
-        prompter = VllmPrompter("owner/model", VllmOptions(profile="embedded"))
-        return Decider(prompter, decision), engine
+        odds: Callable[[str], float] = lambda _: 0.0,
+        subject: Callable[[str], str] = lambda _: "about it. I see",
+    ) -> tuple[Decider, DecidingEngine]:
+        engine = DecidingEngine(odds, subject)
+        return Decider(deciding_prompter(monkeypatch, engine), decision), engine
 
     return built
 
@@ -145,7 +70,7 @@ def test_the_lead_is_decoded_once_per_query_on_a_grey_picture(build: Any) -> Non
 
 def test_a_query_whose_lead_does_not_come_is_never_decided(build: Any) -> None:
     decider, _ = build(
-        SUBJECT, odds=lambda text: 2.0, subject=lambda text: "soup" if "tanks" in text else "so I see"
+        SUBJECT, odds=lambda _: 2.0, subject=lambda text: "soup" if "tanks" in text else "so I see"
     )
     assert asyncio.run(decider.ask("k", RGB, ["tanks", "lakes"])) == [
         None,
@@ -165,7 +90,7 @@ def test_a_request_that_fails_is_not_decided_and_the_others_are(build: Any) -> N
 
 
 def test_a_dead_engine_is_a_model_error(build: Any) -> None:
-    def odds(text: str) -> float:
+    def odds(_text: str) -> float:
         engine.errored = True
         raise RuntimeError("gone")
 
