@@ -52,9 +52,8 @@ def main() -> int:
         failed += not holds(name, seed)
         done[name] += 1
         seed += 1
-    print(
-        f"{done.total()} worlds checked ({', '.join(f'{name} {count}' for name, count in sorted(done.items()))}), {failed} failed"
-    )
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(done.items()))
+    print(f"{done.total()} worlds checked ({counts}), {failed} failed")
     return 1 if failed else 0
 
 

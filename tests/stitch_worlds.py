@@ -19,7 +19,7 @@ Tile = tuple[int, int]
 
 @dataclass
 class ArraySource:
-    """Tiles held in memory; asserts that it is asked for tiles of the lattice only, and counts label reads."""
+    """Tiles held in memory. Asserts that it is asked for tiles of the lattice only; counts label reads."""
 
     lattice: TileLattice
     tiles: Mapping[Tile, NDArray[np.uint16]]

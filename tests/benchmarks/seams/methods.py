@@ -116,7 +116,8 @@ METHODS = (
         rule="masks by intersection over smaller mask >= 0.5, greedy by confidence; masks united",
         adapter="supervision_slicer",
         settings={"overlap_filter": "nmm", "overlap_metric": "IOS", "iou_threshold": 0.5},
-        source="InferenceSlicer's merging filter and threshold, with the metric for cut objects, compact masks",
+        source="InferenceSlicer's merging filter and threshold, with the metric for cut objects, "
+        "compact masks",
         requires=_SUPERVISION,
     ),
     Method(

@@ -57,10 +57,8 @@ def as_markdown(setting: Setting, rows: Sequence[Row]) -> str:
     n = len(setting.kind)
     crossing = int(setting.crossing.sum())
     out = [f"`{setting.command}`", ""]
-    out += [
-        f"{n} true objects on {setting.side_px} x {setting.side_px} px, {crossing} of them over a seam; tiles of "
-    ]
-    out[-1] += f"{setting.tile_px} px that overlap by {2 * setting.halo_px}; seed {setting.seed}."
+    out += [f"{n} true objects on {setting.side_px} x {setting.side_px} px, {crossing} of them over a seam; "]
+    out[-1] += f"tiles of {setting.tile_px} px that overlap by {2 * setting.halo_px}; seed {setting.seed}."
     for level, masks in setting.masks.items():
         out += [
             "",

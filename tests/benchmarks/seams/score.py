@@ -8,7 +8,7 @@
    - false merge    outputs that hold more than half of each of two or more true objects
    - missed         true objects of which all outputs together show half or less
    - duplicate      outputs that show again what a larger output of the same object shows already
-   - quality        panoptic quality at 0.5: sum of matched IoU / (matches + half of the unmatched on either side)
+   - quality        panoptic quality at 0.5: sum of matched IoU / (matches + half of the unmatched)
 
 An output belongs to the true object that holds more than half of its pixels. Among the outputs of one object,
 from the largest down, one is a duplicate when more than half of its pixels are shown already, otherwise it is

@@ -97,7 +97,7 @@ def tile_masks(
 def _shown_share(
     labels: NDArray[np.uint16], truth: NDArray[np.int32], size_px: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """(k,) per mask: pixels in common with the object that it shows most of, over that object's size; 0..1."""
+    """(k,) per mask, 0..1: pixels in common with the object that it shows most of, over its size."""
     n = int(labels.max(initial=0))
     pairs, count = np.unique(
         labels[labels > 0].astype(np.int64) * size_px.size + truth[labels > 0], return_counts=True

@@ -62,7 +62,7 @@ def test_a_peer_that_cannot_be_installed_is_told_and_leaves_nothing(tmp_path: Pa
 def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = []
 
-    def pretend(command: list[str], limit_s: float, **_: object) -> object:
+    def pretend(command: list[str], _limit_s: float, **_: object) -> object:
         commands.append(command)
         (tmp_path / "environments" / "peer--1.0").mkdir(parents=True, exist_ok=True)
         return methods.subprocess.CompletedProcess(command, 0, "", "")

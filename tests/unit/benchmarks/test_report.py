@@ -65,11 +65,13 @@ def test_markdown() -> None:
     for line in (
         "4 true objects on 100 x 100 px, 2 of them over a seam; tiles of 64 px that overlap by 16; seed 7.",
         "**Exact masks** (9 masks of single tiles)",
-        "| method | outputs | exact | over a seam | row house | long | huge | split | false merges | missed | duplicates | quality |",
+        "| method | outputs | exact | over a seam | row house | long | huge | split | false merges | "
+        "missed | duplicates | quality |",
         "| ours | 3 | 100.0 % | 100.0 % | nan % | 100.0 % | 100.0 % | 0 | 0 | 0 | 0 | 0.500 |",
         "| other | 3 | 50.0 % | 50.0 % | nan % | 50.0 % | 0.0 % | 1 | 2 | 0 | 3 | 0.500 |",
         "| gone | could not be installed: no wheel |  |  |  |  |  |  |  |  |  |  |",
-        "| method | outputs | found | over a seam | row house | long | huge | split | false merges | missed | duplicates | quality |",
+        "| method | outputs | found | over a seam | row house | long | huge | split | false merges | "
+        "missed | duplicates | quality |",
         "| ours | 3 | 75.0 % | 100.0 % | nan % | 100.0 % | 100.0 % | 0 | 0 | 1 | 0 | 0.500 |",
         "| ours | 1.00 x | 0.50 x to 2.00 x | 50 MB |",
         "| other | 10 x | 0.50 x to 15 x | 0 MB |",

@@ -1,4 +1,4 @@
-"""Pieces cut along any grid fuse to the very bytes of the uncut polygon; pieces that do not fuse are noticed."""
+"""Pieces cut along any grid fuse to the bytes of the uncut polygon; pieces that do not fuse are noticed."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Borders:
         self.saved = {}
 
     def border(self, tile: SuperTile) -> SimpleNamespace:
-        return SimpleNamespace(pairs=lambda other, side, col=tile.col: self.edges[col])
+        return SimpleNamespace(pairs=lambda _other, _side, col=tile.col: self.edges[col])
 
     def roots(self, tile: SuperTile) -> Roots:
         keys = self.keys[tile.col]
