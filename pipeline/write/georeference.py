@@ -24,7 +24,6 @@ Geometries = NDArray[np.object_]
 """Array of shapely geometries."""
 
 _IDENTITY: AffineTuple = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-_LONLAT = "OGC:CRS84"
 
 EDGE_M = 200.0
 """Longest straight edge, in metres, before geodesic work splits it. A straight edge of a projection, or of a
@@ -33,14 +32,14 @@ parallel, bulges from the geodesic between its ends by about length**2 / (8 * 6.
 """
 
 
-def affine_of(grid: RunGrid) -> AffineTuple:
-    """(a, b, c, d, e, f) of the grid; the identity when it has no CRS."""
+def affine_or_identity(grid: RunGrid) -> AffineTuple:
+    """The grid's affine (a, b, c, d, e, f); the identity for a grid without CRS, whatever its source said."""
     return grid.transform if grid.crs_wkt is not None else _IDENTITY
 
 
 def is_rotated(grid: RunGrid) -> bool:
     """Whether rows and columns are not parallel to the CRS axes."""
-    _, b, _, d, _, _ = affine_of(grid)
+    _, b, _, d, _, _ = affine_or_identity(grid)
     return b != 0.0 or d != 0.0
 
 
@@ -74,7 +73,7 @@ def to_crs_coordinates(geometries: Sequence[Any] | Geometries, grid: RunGrid) ->
     Exterior rings come out counter-clockwise and holes clockwise in CRS coordinates (a north-up affine
     mirrors them).
     """
-    a, b, c, d, e, f = affine_of(grid)
+    a, b, c, d, e, f = affine_or_identity(grid)
 
     def apply(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         x = xy[:, 0]
@@ -89,7 +88,7 @@ def to_pixels(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometri
     """Inverse of `to_crs_coordinates` up to rounding in the last digits: CRS coordinates -> pixel-edge
     coordinates.
     """
-    a, b, c, d, e, f = affine_of(grid)
+    a, b, c, d, e, f = affine_or_identity(grid)
     inverse = np.linalg.inv(np.array([[a, b], [d, e]]))
     return np.asarray(
         shapely.transform(np.asarray(geometries, dtype=object), lambda xy: (xy - (c, f)) @ inverse.T),
@@ -101,23 +100,6 @@ def is_on_earth(grid: RunGrid) -> bool:
     """Whether the grid has longitudes and latitudes: it has a CRS, and that is not a local engineering one."""
     crs = crs_of(grid)
     return crs is not None and crs.geodetic_crs is not None
-
-
-def to_lonlat(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometries:
-    """Geometries in pixel-edge coordinates -> WGS 84 longitude, latitude; edges are split first so that they
-    follow the curve.
-
-    Requires a CRS. Longitudes are not unwrapped: an object that crosses the antimeridian jumps from +180 to
-    -180.
-    """
-    crs = crs_of(grid)
-    if crs is None:
-        raise ValueError("a run grid without CRS has no longitude and latitude")
-    move = transformer(crs.to_wkt(), _LONLAT)
-    world = to_crs_coordinates(shapely.segmentize(np.asarray(geometries, dtype=object), _edge_px(grid)), grid)
-    return np.asarray(
-        shapely.transform(world, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1]))), dtype=object
-    )
 
 
 def geodesic_area_m2(polygons: Sequence[Any] | Geometries, grid: RunGrid) -> NDArray[np.float64]:
@@ -142,7 +124,7 @@ def geodesic_area_m2(polygons: Sequence[Any] | Geometries, grid: RunGrid) -> NDA
     if len(rings) == 0:
         return np.zeros(shapes.shape, dtype=np.float64)
     sign = np.where(np.concatenate([[True], part[1:] != part[:-1]]), 1.0, -1.0)
-    a, b, c, d, e, f = affine_of(grid)
+    a, b, c, d, e, f = affine_or_identity(grid)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     lon, lat = move.transform(a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f)
     bounds = np.concatenate([[0], np.cumsum(np.bincount(ring, minlength=len(rings)))])

@@ -32,7 +32,7 @@ from zarr.codecs import ZstdCodec
 
 from pipeline.errors import InputError
 from pipeline.schema import SCORE_SCALE, RunGrid, TileLattice, Window
-from pipeline.write.georeference import affine_of, authority_code_of, crs_of, is_rotated
+from pipeline.write.georeference import affine_or_identity, authority_code_of, crs_of, is_rotated
 
 MASK_FILL = 255
 """uint8 fill of `mask` and `score`: never processed, failed or nodata."""
@@ -173,29 +173,6 @@ def write_window(store: MaskStore, name: str, window: Window, values: NDArray[An
     array[:, window.row0 : window.row1, window.col0 : window.col1] = values
 
 
-def score_bytes(
-    ids: NDArray[np.uint64], *, instance_id: NDArray[np.uint64], score: NDArray[np.float32]
-) -> NDArray[np.uint8]:
-    """The score raster of an id raster of any shape: round(score * 254) where ids is not 0, else 255.
-
-    `instance_id` and `score` are the rows of one query, in any order; raises ValueError for an id without a
-    row.
-    """
-    if np.any((score < 0) | (score > 1) | np.isnan(score)):
-        raise ValueError("scores must lie in 0..1")
-    order = np.argsort(instance_id, kind="stable")
-    known = instance_id[order]
-    scaled = np.round(score[order].astype(np.float64) * SCORE_SCALE).astype(np.uint8)
-    values = np.full(ids.shape, MASK_FILL, dtype=np.uint8)
-    objects = ids != 0
-    wanted = ids[objects]
-    position = np.searchsorted(known, wanted)
-    if np.any(position == known.size) or not np.array_equal(known[position], wanted):
-        raise ValueError("every id of the raster must be a row of the instances table")
-    values[objects] = scaled[position]
-    return values
-
-
 def finalise(store: MaskStore) -> None:
     """Consolidate the metadata, once, after the last shard."""
     with warnings.catch_warnings():
@@ -222,7 +199,7 @@ def _array_attributes(name: str, grid: RunGrid) -> dict[str, Any]:
 
 def _spatial_attributes(grid: RunGrid) -> dict[str, Any]:
     """proj: and spatial: attributes; transform in Affine order, bbox as (xmin, ymin, xmax, ymax)."""
-    a, b, c, d, e, f = affine_of(grid)
+    a, b, c, d, e, f = affine_or_identity(grid)
     corners = np.array(
         [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)], dtype=np.float64
     )
@@ -253,7 +230,7 @@ def _write_coordinates(group: zarr.Group, grid: RunGrid, queries: Sequence[str])
         np.arange(len(queries), dtype=np.int64),
         {"long_name": "index of the query", "queries": list(queries)},
     )
-    a, b, c, d, e, f = affine_of(grid)
+    a, b, c, d, e, f = affine_or_identity(grid)
     if not is_rotated(grid):
         axes: Mapping[str, Mapping[str, Any]] = {"x": {"axis": "X"}, "y": {"axis": "Y"}}
         if crs is not None:

@@ -28,7 +28,8 @@ from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import public_href
 from pipeline.schema import TileLattice
-from pipeline.write.georeference import affine_of, authority_code_of, is_on_earth, to_crs_coordinates
+from pipeline.write.georeference import affine_or_identity, authority_code_of, is_on_earth, to_crs_coordinates
+from pipeline.write.instances import timestamp_of
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 
@@ -139,24 +140,21 @@ def _bbox(geometry: dict[str, Any]) -> list[float]:
 
 
 def _times(info: RunInfo) -> dict[str, datetime | None]:
-    moments = sorted({_utc(scene.datetime) for scene in info.scenes if scene.datetime})
+    moments = sorted({timestamp_of(scene.datetime) for scene in info.scenes if scene.datetime})
     if not moments:
         return {
-            "datetime": _utc(info.ended or info.started) if info.ended or info.started else datetime.now(UTC)
+            "datetime": timestamp_of(info.ended or info.started)
+            if info.ended or info.started
+            else datetime.now(UTC)
         }
     if len(moments) == 1:
         return {"datetime": moments[0]}
     return {"datetime": None, "start_datetime": moments[0], "end_datetime": moments[-1]}
 
 
-def _utc(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def _properties(info: RunInfo) -> dict[str, Any]:
     grid = info.lattice.grid
-    a, b, c, d, e, f = affine_of(grid)
+    a, b, c, d, e, f = affine_or_identity(grid)
     properties: dict[str, Any] = {
         "title": "; ".join(info.queries),
         "processing:lineage": (
@@ -187,7 +185,7 @@ def _properties(info: RunInfo) -> dict[str, Any]:
 
 
 def _rfc3339(text: str) -> str:
-    return _utc(text).isoformat().replace("+00:00", "Z")
+    return timestamp_of(text).isoformat().replace("+00:00", "Z")
 
 
 def _assets(run_dir: RunDir) -> dict[str, pystac.Asset]:

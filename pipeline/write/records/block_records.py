@@ -264,21 +264,6 @@ def read_label_blobs(path: Path, fingerprint: str, *, query_index: int) -> dict[
     }
 
 
-def read_strip_blobs(
-    path: Path, fingerprint: str, *, query_index: int, side: Side
-) -> dict[tuple[int, int], bytes]:
-    """(tile_row, tile_col) -> encoded label image of the seam on `side`, over `seam_window(lattice, tile,
-    side)`.
-    """
-    table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "query_index", f"seam_{side}"])
-    rows, cols, queries, blobs = (table[name].to_pylist() for name in table.column_names)
-    return {
-        (r, c): blob
-        for r, c, q, blob in zip(rows, cols, queries, blobs, strict=True)
-        if q == query_index and blob is not None
-    }
-
-
 def read_valid_blobs(path: Path, fingerprint: str) -> dict[tuple[int, int], bytes]:
     """(tile_row, tile_col) -> encoded validity (`decode_bits`) of the tile's core, True = imagery."""
     table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "valid"])

@@ -11,10 +11,8 @@ handful of blocks serves all requests.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
 from enum import IntEnum
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +21,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import Fragment, Reason, TileLattice, TileStatus, block_id
+from pipeline.schema import Reason, TileLattice, TileStatus, block_id
 from pipeline.write.records.block_records import REMEDY, read_columns, read_label_blobs, read_valid_blobs
 from pipeline.write.records.label_codec import decode_bits, decode_labels
-from pipeline.write.records.record_columns import FRAGMENT, fragment_lists
+from pipeline.write.records.record_columns import FRAGMENT
 from pipeline.write.run_dir import RunDir
 
 BLOCK_CACHE_BYTES = 64 * 2**20
@@ -45,7 +43,7 @@ _SEAMS: Mapping[int, str] = {1: "seam_n", 2: "seam_e", 4: "seam_s", 8: "seam_w"}
 _WINDOWS = tuple(f"{kind}_{edge}" for kind in ("core", "read") for edge in ("row0", "col0", "row1", "col1"))
 
 
-class TileFate(IntEnum):
+class RasterFate(IntEnum):
     """What the rasters may say about one tile and one query."""
 
     UNPLANNED = 0
@@ -53,15 +51,6 @@ class TileFate(IntEnum):
     LOOKED_AT = 2
     NOT_LOOKED_AT = 3
     FAILED = 4
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TileSummary:
-    """One tile in which something was found."""
-
-    tile_row: int
-    tile_col: int
-    fragments: tuple[Fragment, ...]
 
 
 class RecordSource:
@@ -93,23 +82,9 @@ class RecordSource:
         self._strips: _ByteCache[dict[tuple[int, int, int], bytes]] = _ByteCache(
             block_cache_bytes, size_of=_strip_bytes
         )
-        self._fates: _ByteCache[dict[tuple[int, int], TileFate]] = _ByteCache(
+        self._fates: _ByteCache[dict[tuple[int, int], RasterFate]] = _ByteCache(
             _FATE_CACHE_BYTES, size_of=_fate_bytes
         )
-
-    def records(self) -> Iterator[TileSummary]:
-        """Tiles where this query found something, in order of block, then row of the record; fragments in
-        local order.
-        """
-        for block in self._block_ids:
-            columns = ["tile_row", "tile_col", "query_index", "status", "fragments"]
-            table = read_columns(self._run_dir.block(block), self._fingerprint, columns=columns)
-            rows, cols, queries, statuses = (table[name].to_pylist() for name in columns[:-1])
-            for row, col, query, status, fragments in zip(
-                rows, cols, queries, statuses, fragment_lists(table["fragments"]), strict=True
-            ):
-                if query == self.query_index and status == TileStatus.FOUND:
-                    yield TileSummary(tile_row=row, tile_col=col, fragments=fragments)
 
     def fragments(self, block_row: int, block_col: int) -> dict[str, NDArray[np.int64]]:
         """Columns (n,) of one block's fragments: tile_row, tile_col and every field of `Fragment` (window:
@@ -160,7 +135,7 @@ class RecordSource:
         """Labels of the seam on one side (bit N=1, E=2, S=4, W=8), cut from the tile's read window; None as
         `labels`.
         """
-        if self.fate(tile_row, tile_col) is not TileFate.FOUND:
+        if self.fate(tile_row, tile_col) is not RasterFate.FOUND:
             return None
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
         blob = self._strips.get(block, lambda: self._read_strips(*block)).get((tile_row, tile_col, side))
@@ -173,7 +148,7 @@ class RecordSource:
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
         """(H, W) uint16 over the tile's read window, 0 = background; None when nothing was found there."""
-        if self.fate(tile_row, tile_col) is not TileFate.FOUND:
+        if self.fate(tile_row, tile_col) is not RasterFate.FOUND:
             return None
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
         blob = self._blobs.get(block, lambda: self._read_labels(*block)).get((tile_row, tile_col))
@@ -186,26 +161,14 @@ class RecordSource:
 
     def paintable(self, tile_row: int, tile_col: int) -> bool:
         """Whether the tile's pixels may be written: False for failed, unplanned and never-looked-at tiles."""
-        return self.fate(tile_row, tile_col) in (TileFate.FOUND, TileFate.LOOKED_AT)
+        return self.fate(tile_row, tile_col) in (RasterFate.FOUND, RasterFate.LOOKED_AT)
 
-    def fate(self, tile_row: int, tile_col: int) -> TileFate:
+    def fate(self, tile_row: int, tile_col: int) -> RasterFate:
         """What became of a tile for this query; its block's record is asked, no other one."""
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
         return self._fates.get(block, lambda: self._read_fates(*block)).get(
-            (tile_row, tile_col), TileFate.UNPLANNED
+            (tile_row, tile_col), RasterFate.UNPLANNED
         )
-
-    @cached_property
-    def fates(self) -> NDArray[np.uint8]:
-        """(n_tile_rows, n_tile_cols) TileFate values of the whole lattice; one byte per tile, every record is
-        read.
-        """
-        fates = np.zeros((self.lattice.n_tile_rows, self.lattice.n_tile_cols), dtype=np.uint8)
-        for block in self._block_ids:
-            row_col = map(int, block.removeprefix("b").split("_"))
-            for (row, col), fate in self._read_fates(*row_col).items():
-                fates[row, col] = fate
-        return fates
 
     def looked_at(self, block_row: int, block_col: int) -> NDArray[np.bool_]:
         """(h, w) bool over the block's core window: True where a model or gate judged valid imagery for this
@@ -229,15 +192,7 @@ class RecordSource:
                 judged[tile.core.slices_in(window)] = decode_bits(blob)
         return judged
 
-    @cached_property
-    def _block_ids(self) -> tuple[str, ...]:
-        return tuple(
-            sorted(
-                path.stem for path in self._run_dir.blocks.glob("*.parquet") if not path.name.startswith(".")
-            )
-        )
-
-    def _read_fates(self, block_row: int, block_col: int) -> dict[tuple[int, int], TileFate]:
+    def _read_fates(self, block_row: int, block_col: int) -> dict[tuple[int, int], RasterFate]:
         path = self._path(block_row, block_col)
         if not path.exists():
             return {}
@@ -275,19 +230,19 @@ class RecordSource:
         return self._run_dir.block(block_id(block_row, block_col))
 
 
-def _fate(status: TileStatus, reason: Reason) -> TileFate:
+def _fate(status: TileStatus, reason: Reason) -> RasterFate:
     if status is TileStatus.FAILED:
-        return TileFate.FAILED
+        return RasterFate.FAILED
     if status is TileStatus.FOUND:
-        return TileFate.FOUND
-    return TileFate.NOT_LOOKED_AT if reason in NOT_LOOKED_AT else TileFate.LOOKED_AT
+        return RasterFate.FOUND
+    return RasterFate.NOT_LOOKED_AT if reason in NOT_LOOKED_AT else RasterFate.LOOKED_AT
 
 
 def _strip_bytes(blobs: dict[tuple[int, int, int], bytes]) -> int:
     return 64 + sum(len(blob) for blob in blobs.values())
 
 
-def _fate_bytes(fates: dict[tuple[int, int], TileFate]) -> int:
+def _fate_bytes(fates: dict[tuple[int, int], RasterFate]) -> int:
     return 64 + 100 * len(fates)
 
 

@@ -27,7 +27,7 @@ from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import public_href, public_text
 from pipeline.schema import Reason, TileLattice, TileStatus, Window
 from pipeline.write.coverage import Conservation
-from pipeline.write.georeference import affine_of, crs_of
+from pipeline.write.georeference import affine_or_identity, crs_of
 from pipeline.write.report.report_charts import area_axis, bins_of, histogram, score_axis
 from pipeline.write.report.report_data import (
     Chip,
@@ -249,7 +249,7 @@ class _Page:
         grid = self.lattice.grid
         lattice = self.lattice
         crs = crs_of(grid)
-        affine = affine_of(grid)
+        affine = affine_or_identity(grid)
         pixel = "×".join(f"{np.hypot(x, y):g}" for x, y in ((affine[0], affine[3]), (affine[1], affine[4])))
         rows: list[Sequence[object]] = [
             (

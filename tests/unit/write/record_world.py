@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from object_table import ObjectTable, write_objects
 
 from pipeline.schema import (
     BlockRecord,
@@ -21,8 +22,8 @@ from pipeline.schema import (
     Window,
 )
 from pipeline.write.coverage import write_coverage
-from pipeline.write.instances import InstanceMeta, InstanceTable, write_instances
-from pipeline.write.masks_zarr import MaskStore, ShardPixels, create_masks, finalise, score_bytes, write_shard
+from pipeline.write.instances import InstanceMeta
+from pipeline.write.masks_zarr import MaskStore, ShardPixels, create_masks, finalise, write_shard
 from pipeline.write.plan_table import write_plan
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
@@ -260,7 +261,7 @@ def canonical_ids(raw: NDArray[np.int32]) -> NDArray[np.uint64]:
     return ids
 
 
-def table_of(rasters: list[NDArray[np.uint64]]) -> InstanceTable:
+def table_of(rasters: list[NDArray[np.uint64]]) -> ObjectTable:
     """Instances of one id raster per query; polygons are unions of pixel squares."""
     rows = [(q, int(value)) for q, ids in enumerate(rasters) for value in np.unique(ids) if value]
     polygons = np.empty(len(rows), dtype=object)
@@ -272,7 +273,7 @@ def table_of(rasters: list[NDArray[np.uint64]]) -> InstanceTable:
     n = len(rows)
     boxes = shapely.bounds(polygons).reshape(-1, 4)
     boxes[::2] = np.nan
-    return InstanceTable(
+    return ObjectTable(
         instance_id=np.array([value for _, value in rows], dtype=np.uint64),
         query_index=np.array([q for q, _ in rows], dtype=np.int32),
         label=["roof"] * n,
@@ -290,8 +291,14 @@ def table_of(rasters: list[NDArray[np.uint64]]) -> InstanceTable:
     )
 
 
+def score_bytes(ids: NDArray[np.uint64], scores: dict[int, float]) -> NDArray[np.uint8]:
+    """The score raster of an id raster, pixel by pixel: round(score * 254), 255 where there is no object."""
+    found = [round(scores[value] * 254) if value else 255 for value in ids.ravel().tolist()]
+    return np.array(found, dtype=np.uint8).reshape(ids.shape)
+
+
 def write_rasters(
-    path: Path, lattice: TileLattice, rasters: list[NDArray[np.uint64]], table: InstanceTable
+    path: Path, lattice: TileLattice, rasters: list[NDArray[np.uint64]], table: ObjectTable
 ) -> MaskStore:
     """The whole store, shard by shard; everything was looked at but the grid's first row."""
     store = create_masks(path, lattice, QUERIES[: len(rasters)])
@@ -300,8 +307,13 @@ def write_rasters(
         [
             score_bytes(
                 raster,
-                instance_id=table.instance_id[table.query_index == q],
-                score=table.score[table.query_index == q],
+                dict(
+                    zip(
+                        table.instance_id[table.query_index == q].tolist(),
+                        table.score[table.query_index == q].tolist(),
+                        strict=True,
+                    )
+                ),
             )
             for q, raster in enumerate(rasters)
         ]
@@ -332,6 +344,6 @@ def golden_run(folder: Path) -> None:
     write_coverage(run_dir, lattice, inside, fingerprint=info.fingerprint, n_queries=2).require()
     rasters = [id_raster(seed=0), id_raster(seed=1)]
     table = table_of(rasters)
-    write_instances(run_dir, table, grid=lattice.grid, meta=META)
+    write_objects(run_dir, table, grid=lattice.grid, meta=META)
     finalise(write_rasters(run_dir.masks, lattice, rasters, table))
     write_item(run_dir, ItemInputs(info=info, inside=inside))

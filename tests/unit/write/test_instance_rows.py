@@ -1,4 +1,4 @@
-"""Rows from arrays against rows from an InstanceTable, and prompts looked up in real block records."""
+"""Rows from arrays against rows made one by one, and prompts looked up in real block records."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import pyarrow as pa
 import pyproj
 import pytest
 import shapely
+from object_table import object_rows
 from record_world import META, found_tile, id_raster, lattice_of, run_info, table_of
 
 from pipeline.errors import RecordError
 from pipeline.schema import BlockRecord, Prompt
 from pipeline.write import georeference, instances
 from pipeline.write import instance_rows as instance_rows_module
-from pipeline.write.geo_parquet import with_geometry
-from pipeline.write.georeference import geodesic_area_m2, to_crs_coordinates
+from pipeline.write.georeference import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows, scene_lists
-from pipeline.write.instances import _attributes, scene_columns
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 
@@ -79,7 +78,7 @@ def test_a_prompt_that_is_not_on_record_is_damage(book: PromptBook) -> None:
             book.look_up(np.array([tile]), np.array([prompt]))
 
 
-def test_rows_equal_those_of_the_instance_table(book: PromptBook) -> None:
+def test_rows_equal_those_made_one_by_one(book: PromptBook) -> None:
     """The same objects through both doors: every column, the geometry's bytes included."""
     raster = id_raster(seed=0)
     scenes = (
@@ -88,7 +87,6 @@ def test_rows_equal_those_of_the_instance_table(book: PromptBook) -> None:
     )
     table = table_of([raster])
     n = len(table)
-    ids, times = scene_columns(table.polygons, grid=LATTICE.grid, scenes=scenes)
     tile = np.array([1, 5, 14] * n)[:n]
     prompt = np.where(tile == 14, 0, np.arange(n) % 3)
     details = book.look_up(tile, prompt).to_pylist()
@@ -99,11 +97,11 @@ def test_rows_equal_those_of_the_instance_table(book: PromptBook) -> None:
         rationale=[row["rationale"] for row in details],
         box_px=np.array([row["box_px"] or nan for row in details]),
         points=[[(p["x"], p["y"], p["label"]) for p in row["points"]] for row in details],
-        scene_ids=ids,
-        datetime=times,
+        scene_ids=[["west", "east"]] * n,  # both cover the whole grid
+        datetime=["2024-05-06T07:08:09Z"] * n,
     )
     area_m2 = geodesic_area_m2(table.polygons, LATTICE.grid)
-    want = with_geometry(_attributes(table, area_m2, META), to_crs_coordinates(table.polygons, LATTICE.grid))
+    want = object_rows(table, grid=LATTICE.grid, meta=META)
     tiles = [np.array([int(name[1:6]) * 5 + int(name[-5:]) for name in names]) for names in table.tile_ids]
     columns = {
         name: getattr(table, name)
@@ -122,6 +120,32 @@ def test_rows_equal_those_of_the_instance_table(book: PromptBook) -> None:
     got = instance_rows(rows, book, query_index=0, lattice=LATTICE, scenes=scenes, meta=META)
     assert got.schema == want.schema
     assert got.combine_chunks().equals(want.combine_chunks())
+
+
+def test_scenes_of_an_object_are_those_that_could_show_it() -> None:
+    grid = LATTICE.grid
+    a, b, c, d, e, f = grid.transform
+    whole = replace(run_info().scenes[0], crs_wkt=grid.crs_wkt, transform=grid.transform, height=40)
+    west = replace(whole, scene_id="west", width=25)
+    east = replace(
+        west, scene_id="east", transform=(a, b, c + 25 * a, d, e, f), datetime="2020-01-01T00:00:00Z"
+    )
+    lon = replace(
+        whole,
+        scene_id="lonlat",
+        crs_wkt="OGC:CRS84",
+        transform=(0.0001, 0.0, 32.55, 0.0, -0.0001, 0.326),
+        width=20,
+        height=20,
+        datetime=None,
+    )
+    polygons = np.array(
+        [shapely.box(1, 1, 5, 5), shapely.box(20, 1, 30, 5), shapely.box(40, 1, 42, 5)], dtype=object
+    )
+    ids, times = scene_lists(polygons, grid=grid, scenes=[west, east, lon])
+    assert ids.to_pylist() == [["west", "lonlat"], ["west", "east", "lonlat"], ["east", "lonlat"]]
+    early = datetime(2020, 1, 1, tzinfo=UTC)
+    assert times.to_pylist() == [datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC), early, early]
 
 
 def test_objects_outside_every_scene_have_no_time(book: PromptBook) -> None:

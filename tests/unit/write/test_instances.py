@@ -7,6 +7,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import object_table
 import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,14 +16,12 @@ import rasterio.features
 import shapely
 import xarray as xr
 from geo_rules import checked_geo
-from record_world import META, grid_of, id_raster, lattice_of, run_info, table_of, write_rasters
+from object_table import ObjectTable, write_objects
+from record_world import META, grid_of, id_raster, lattice_of, table_of, write_rasters
 
-from pipeline.errors import InputError
-from pipeline.schema import RunGrid, Scene
-from pipeline.write import instances
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS
 from pipeline.write.georeference import geodesic_area_m2
-from pipeline.write.instances import SCHEMA, InstanceTable, read_instances, scene_columns, write_instances
+from pipeline.write.instances import SCHEMA
 from pipeline.write.run_dir import RunDir
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "write"
@@ -46,10 +45,10 @@ def test_raster_and_vector_agree_to_the_pixel(
     rasters = [id_raster(seed=seed), id_raster(seed=seed + 100)]
     table = table_of(rasters)
     run_dir = RunDir(tmp_path)
-    write_instances(run_dir, table, grid=grid, meta=META)
+    write_objects(run_dir, table, grid=grid, meta=META)
     store = write_rasters(run_dir.masks, lattice_of(grid), rasters, table)
     ids = xr.open_zarr(store.path, consolidated=False)["instance_id"].values
-    rows = read_instances(run_dir)
+    rows = geopandas.read_parquet(run_dir.instances)
     assert len(rows) == len(table)
     for query in range(2):
         here = rows[rows["query_index"] == query]
@@ -69,7 +68,7 @@ def test_raster_and_vector_agree_to_the_pixel(
 
 
 def test_columns_hold_what_was_given(tmp_path: Path) -> None:
-    write_instances(RunDir(tmp_path), TABLE, grid=grid_of(), meta=META)
+    write_objects(RunDir(tmp_path), TABLE, grid=grid_of(), meta=META)
     rows = pq.read_table(tmp_path / "instances").to_pylist()
     by_key = {(row["query_index"], row["instance_id"]): row for row in rows}
     assert len(by_key) == len(TABLE)
@@ -99,17 +98,17 @@ def test_columns_hold_what_was_given(tmp_path: Path) -> None:
 
 def test_the_file_keeps_the_rules_and_repeats_to_the_byte(tmp_path: Path) -> None:
     path = tmp_path / "instances" / "part-00000.parquet"
-    write_instances(RunDir(tmp_path), TABLE, grid=grid_of(), meta=META)
+    write_objects(RunDir(tmp_path), TABLE, grid=grid_of(), meta=META)
     first = path.read_bytes()
     column = checked_geo(path)
     assert column["crs"]["id"] == {"authority": "EPSG", "code": 32636}
     shuffled = TABLE.take(np.random.default_rng(0).permutation(len(TABLE)))
-    write_instances(RunDir(tmp_path), shuffled, grid=grid_of(), meta=META)
+    write_objects(RunDir(tmp_path), shuffled, grid=grid_of(), meta=META)
     assert path.read_bytes() == first
 
 
 def test_geopandas_reads_the_directory_by_bbox_filter_and_column(tmp_path: Path) -> None:
-    write_instances(RunDir(tmp_path), TABLE, grid=grid_of(), meta=META)
+    write_objects(RunDir(tmp_path), TABLE, grid=grid_of(), meta=META)
     everything = geopandas.read_parquet(tmp_path / "instances")
     box = (450000.0, 35990.0, 450008.0, 36000.0)
     some = geopandas.read_parquet(
@@ -121,28 +120,30 @@ def test_geopandas_reads_the_directory_by_bbox_filter_and_column(tmp_path: Path)
     want = want[want["score"] > 0.3]
     assert 0 < len(some) < len(everything)
     assert set(some["instance_id"]) == set(want["instance_id"])
-    assert len(read_instances(RunDir(tmp_path), bbox=(0.0, 0.0, 1.0, 1.0))) == 0
+    assert len(geopandas.read_parquet(tmp_path / "instances", bbox=(0.0, 0.0, 1.0, 1.0))) == 0
 
 
 def test_nothing_found_is_a_valid_empty_dataset(tmp_path: Path) -> None:
-    write_instances(
+    write_objects(
         RunDir(tmp_path), table_of([np.zeros((40, 50), dtype=np.uint64)]), grid=grid_of(), meta=META
     )
     column = checked_geo(tmp_path / "instances" / "part-00000.parquet")
     assert column["geometry_types"] == []
-    rows = read_instances(RunDir(tmp_path))
+    rows = geopandas.read_parquet(tmp_path / "instances")
     assert len(rows) == 0
     assert rows.crs.to_epsg() == 32636
     assert set(SCHEMA.names) <= set(rows.columns)
-    assert len(read_instances(RunDir(tmp_path), bbox=(450000.0, 35000.0, 450010.0, 36000.0))) == 0
+    assert (
+        len(geopandas.read_parquet(tmp_path / "instances", bbox=(450000.0, 35000.0, 450010.0, 36000.0))) == 0
+    )
 
 
-def squares(n: int) -> InstanceTable:
+def squares(n: int) -> ObjectTable:
     side = int(np.ceil(np.sqrt(n)))
     rng = np.random.default_rng(0)
     cells = rng.permutation(side * side)[:n]
     r, c = np.divmod(cells, side)
-    return InstanceTable(
+    return ObjectTable(
         instance_id=cells.astype(np.uint64) + 1,
         query_index=np.zeros(n, dtype=np.int32),
         label=[""] * n,
@@ -164,11 +165,12 @@ def test_many_rows_lie_close_to_their_neighbours_in_prunable_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     n = ROW_GROUP_ROWS * 2 + 100
-    monkeypatch.setattr(instances, "PART_ROWS", ROW_GROUP_ROWS * 2)
     monkeypatch.setattr(
-        instances, "geodesic_area_m2", lambda polygons, _: np.ones(len(polygons))
+        object_table, "geodesic_area_m2", lambda polygons, _: np.ones(len(polygons))
     )  # 65k rings are not what is tested
-    write_instances(RunDir(tmp_path), squares(n), grid=grid_of(1000, 1000), meta=META)
+    write_objects(
+        RunDir(tmp_path), squares(n), grid=grid_of(1000, 1000), meta=META, part_rows=ROW_GROUP_ROWS * 2
+    )
     parts = sorted((tmp_path / "instances").iterdir())
     assert [p.name for p in parts] == ["part-00000.parquet", "part-00001.parquet"]
     assert [pq.ParquetFile(p).metadata.num_row_groups for p in parts] == [2, 1]
@@ -176,24 +178,19 @@ def test_many_rows_lie_close_to_their_neighbours_in_prunable_groups(
     x, y = (boxes.field(i).to_numpy() for i in (0, 1))
     step = np.hypot(np.diff(x), np.diff(y))
     assert np.median(step) <= 0.5  # neighbours in the file are neighbours on the ground (pixels are 0.5 m)
-    assert len(read_instances(RunDir(tmp_path))) == n
-    write_instances(RunDir(tmp_path), squares(10), grid=grid_of(1000, 1000), meta=META)
+    assert len(geopandas.read_parquet(tmp_path / "instances")) == n
+    write_objects(RunDir(tmp_path), squares(10), grid=grid_of(1000, 1000), meta=META)
     assert [p.name for p in (tmp_path / "instances").iterdir()] == ["part-00000.parquet"]
-    assert len(read_instances(RunDir(tmp_path))) == 10
+    assert len(geopandas.read_parquet(tmp_path / "instances")) == 10
 
 
 def test_without_crs_polygons_stay_in_pixels_and_have_no_ground_area(tmp_path: Path) -> None:
-    write_instances(RunDir(tmp_path), TABLE, grid=grid_of(crs=None), meta=META)
-    rows = read_instances(RunDir(tmp_path))
+    write_objects(RunDir(tmp_path), TABLE, grid=grid_of(crs=None), meta=META)
+    rows = geopandas.read_parquet(tmp_path / "instances")
     assert rows.crs is None
     assert rows["area_m2"].isna().all()
     assert pq.read_table(tmp_path / "instances")["area_m2"].null_count == len(TABLE)
     assert rows.geometry.area.sum() == TABLE.area_px.sum()
-
-
-def test_missing_instances_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="instances of a finished run"):
-        read_instances(RunDir(tmp_path))
 
 
 def test_the_golden_instances_are_still_readable() -> None:
@@ -205,65 +202,10 @@ def test_the_golden_instances_are_still_readable() -> None:
     assert str(rows["datetime"].dtype).startswith("datetime64")
 
 
-def test_tables_that_contradict_themselves_are_refused() -> None:
-    with pytest.raises(ValueError, match="one length"):
-        replace(TABLE, label=["one"])
-    with pytest.raises(ValueError, match="unique within a query"):
-        TABLE.take(np.array([0, 0]))
-    with pytest.raises(ValueError, match="shape"):
-        replace(TABLE, box_px=np.zeros((len(TABLE), 3)))
-
-
-def test_take_by_mask_and_position() -> None:
-    keep = TABLE.area_px > 50
-    part = TABLE.take(keep)
-    assert len(part) == keep.sum()
-    assert part.area_px.min() > 50
-    assert TABLE.take(np.array([2, 0])).instance_id.tolist() == TABLE.instance_id[[2, 0]].tolist()
-
-
-def scene(scene_id: str, grid: RunGrid, **changes: object) -> Scene:
-    base = replace(
-        run_info().scenes[0],
-        scene_id=scene_id,
-        crs_wkt=grid.crs_wkt,
-        transform=grid.transform,
-        width=grid.width,
-        height=grid.height,
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
-
-
-def test_scenes_of_an_object_are_those_that_could_show_it() -> None:
-    grid = grid_of()
-    a, b, c, d, e, f = grid.transform
-    west = scene("west", grid, width=25)
-    east = scene(
-        "east", grid, transform=(a, b, c + 25 * a, d, e, f), width=25, datetime="2020-01-01T00:00:00Z"
-    )
-    lon = scene(
-        "lonlat",
-        grid,
-        crs_wkt="OGC:CRS84",
-        transform=(0.0001, 0.0, 32.55, 0.0, -0.0001, 0.326),
-        width=20,
-        height=20,
-        datetime=None,
-    )
-    polygons = np.array(
-        [shapely.box(1, 1, 5, 5), shapely.box(20, 1, 30, 5), shapely.box(40, 1, 42, 5)], dtype=object
-    )
-    ids, times = scene_columns(polygons, grid=grid, scenes=[west, east, lon])
-    assert ids == [["west", "lonlat"], ["west", "east", "lonlat"], ["east", "lonlat"]]
-    assert times == ["2024-05-06T07:08:09Z", "2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z"]
-    far = scene("far", grid, transform=(a, b, c + 1e5, d, e, f))
-    assert scene_columns(polygons, grid=grid, scenes=[far]) == ([[], [], []], [None, None, None])
-
-
 def test_dates_without_zone_count_as_utc(tmp_path: Path) -> None:
     table = replace(
         TABLE, datetime=["2024-05-06T09:08:09+02:00", "2024-05-06T07:08:09"] + [None] * (len(TABLE) - 2)
     )
-    write_instances(RunDir(tmp_path), table, grid=grid_of(), meta=META)
-    found = read_instances(RunDir(tmp_path))["datetime"].dropna().unique()
+    write_objects(RunDir(tmp_path), table, grid=grid_of(), meta=META)
+    found = geopandas.read_parquet(tmp_path / "instances")["datetime"].dropna().unique()
     assert list(found) == [pandas.Timestamp("2024-05-06T07:08:09Z")]

@@ -25,7 +25,6 @@ from pipeline.write.masks_zarr import (
     create_masks,
     finalise,
     open_masks,
-    score_bytes,
     write_shard,
     write_window,
 )
@@ -248,16 +247,3 @@ def test_a_store_of_another_lattice_is_refused(tmp_path: Path) -> None:
     store = create_masks(tmp_path / "m.zarr", lattice_of(), ["q"])
     with pytest.raises(InputError, match="this run's lattice"):
         open_masks(store.path, lattice_of(block_tiles=1))
-
-
-def test_score_bytes_use_the_whole_scale_and_refuse_strangers() -> None:
-    ids = np.array([[0, 2**63, 7]], dtype=np.uint64)
-    known = np.array([2**63, 7], dtype=np.uint64)
-    scores = np.array([1.0, 0.5], dtype=np.float32)
-    assert score_bytes(ids, instance_id=known, score=scores).tolist() == [[255, 254, 127]]
-    with pytest.raises(ValueError, match="every id"):
-        score_bytes(ids, instance_id=known[:1], score=scores[:1])
-    with pytest.raises(ValueError, match=r"0\.\.1"):
-        score_bytes(ids, instance_id=known, score=np.array([1.5, 0.0], dtype=np.float32))
-    empty = score_bytes(np.zeros((2, 2), np.uint64), instance_id=known[:0], score=scores[:0])
-    assert (empty == 255).all()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.errors import IncompleteRunError, InputError
@@ -60,6 +61,19 @@ def leave_lock(folder: Path, *, age_s: float = 0.0, **changes: object) -> Driver
     return driver
 
 
+def this_process() -> Driver:
+    """This process as the operating system's other interfaces tell of it."""
+    me = psutil.Process()
+    started_s = me.create_time() - psutil.boot_time()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Driver(
+        host=os.uname().nodename,
+        pid=me.pid,
+        born=str(round(started_s * os.sysconf("SC_CLK_TCK"))),
+        pid_table=f"{boot} pid:[{os.stat('/proc/self/ns/pid').st_ino}]",
+    )
+
+
 def holder(folder: Path) -> Driver:
     found = run_lock._read(folder / LOCK_NAME)
     assert found is not None
@@ -100,7 +114,7 @@ def test_kill_9_does_not_stand_in_the_way_of_a_restart(
             time.sleep(0.01)
     assert holder(tmp_path).pid == other.pid
     take(tmp_path)
-    assert holder(tmp_path) == run_lock._this_process()
+    assert holder(tmp_path) == this_process()
 
 
 def test_a_later_process_with_the_pid_of_a_dead_driver_is_not_that_driver(tmp_path: Path) -> None:
@@ -128,7 +142,7 @@ def test_a_process_of_elsewhere_counts_as_dead_after_some_minutes_of_silence(
     leave_lock(tmp_path, pid=left.pid, age_s=STALE_S + 30, **change)
     require_free(tmp_path)
     take(tmp_path)
-    assert holder(tmp_path) == run_lock._this_process()
+    assert holder(tmp_path) == this_process()
 
 
 def test_a_live_process_of_this_machine_keeps_its_lock_however_silent_it_is(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pyproj
 import pystac
 import pytest
 import shapely
+from numpy.typing import NDArray
 from record_world import golden_run, grid_of, lattice_of, run_info
 
 from pipeline.schema import RunGrid
@@ -153,16 +154,28 @@ def test_a_footprint_over_the_antimeridian_is_cut_there(tmp_path: Path) -> None:
     assert south < north
 
 
+def lone_corners(cells: NDArray[np.bool_]) -> int:
+    """Corners of a raster's outline: points around which one or three of the four cells are set."""
+    padded = np.pad(cells, 1).astype(int)
+    around = padded[:-1, :-1] + padded[1:, :-1] + padded[:-1, 1:] + padded[1:, 1:]
+    return int(np.count_nonzero(around % 2))
+
+
 def test_a_ragged_footprint_is_coarsened_but_still_covers() -> None:
     lattice = lattice_of(grid_of(2000, 2000))
     inside = np.random.default_rng(0).random((lattice.n_tile_rows, lattice.n_tile_cols)) < 0.3
     geometry = footprint_lonlat(lattice, inside)
     shape = shapely.geometry.shape(geometry)
-    assert shapely.get_num_coordinates(shape) < 5000
+    assert shapely.get_num_coordinates(shape) < 2000
     to_lonlat = pyproj.Transformer.from_crs(32636, 4326, always_xy=True).transform
     rows, cols = np.nonzero(inside)
     centres = shapely.points(*to_lonlat(450000 + (cols + 0.5) * 5, 36000 - (rows + 0.5) * 5))
     assert shapely.contains(shape, centres).all()
+    pairs, fours = (inside.reshape(200 // n, n, -1, n).any(axis=(1, 3)) for n in (2, 4))
+    assert lone_corners(pairs) > 2000, "2 x 2 tiles to a cell are still too ragged"
+    to_utm = pyproj.Transformer.from_crs(4326, 32636, always_xy=True).transform
+    ground = shapely.transform(shape, lambda xy: np.column_stack(to_utm(xy[:, 0], xy[:, 1])))
+    assert ground.area == pytest.approx(fours.sum() * 20.0**2, rel=1e-5)  # cells of 4 x 4 tiles, 20 m a side
     assert footprint_lonlat(lattice, np.zeros_like(inside)) is None
 
 
@@ -170,3 +183,14 @@ def test_the_golden_item_is_still_valid() -> None:
     item = core_valid(json.loads((GOLDEN / "item.json").read_text()))
     assert item.id == "run-1"
     assert item.assets["instances"].media_type == "application/vnd.apache.parquet"
+    corners = [450000.0, 450010.0], [36000.0, 35990.0]  # 20 x 20 pixels of 0.5 m
+    (west, east), (north, south) = pyproj.Transformer.from_crs(32636, 4326, always_xy=True).transform(
+        *corners
+    )
+    assert item.bbox == pytest.approx([west, south, east, north], abs=2e-7)
+    assert item.properties["datetime"] == "2024-05-06T07:08:09Z"  # when the scene was taken
+    for key, name in (("instances", "instances/part-00000.parquet"), ("plan", "plan.parquet")):
+        content = (GOLDEN / name).read_bytes()
+        fields = item.assets[key].extra_fields
+        assert fields["file:size"] == len(content)
+        assert fields["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()

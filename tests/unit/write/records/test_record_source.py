@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pytest
@@ -11,23 +8,14 @@ from numpy.typing import NDArray
 from record_world import found_tile, grid_of, lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import RecordError
-from pipeline.schema import BlockRecord, Fragment, Reason, TileStatus, block_id
-from pipeline.stitch.flat.flat_sources import TileSource
+from pipeline.schema import BlockRecord, Reason, TileStatus, block_id
+from pipeline.stitch.sources import BlockSource
 from pipeline.write.records.block_records import write_block_record
-from pipeline.write.records.record_source import RecordSource, TileFate
+from pipeline.write.records.record_source import RasterFate, RecordSource
 from pipeline.write.run_dir import RunDir
 
 FP = "f" * 64
 LATTICE = lattice_of()
-
-
-class _Summary(Protocol):
-    @property
-    def tile_row(self) -> int: ...
-    @property
-    def tile_col(self) -> int: ...
-    @property
-    def fragments(self) -> tuple[Fragment, ...]: ...
 
 
 def source_of(run_dir: RunDir, query_index: int = 0, *, block_cache_bytes: int = 2**20) -> RecordSource:
@@ -44,32 +32,30 @@ def run_dir(tmp_path: Path) -> RunDir:
 
 
 def test_it_has_the_shape_that_the_merge_asks_for(run_dir: RunDir) -> None:
-    source = source_of(run_dir)
-    for name in ("records", "labels", "paintable"):
-        assert callable(getattr(TileSource, name))
+    source: BlockSource = source_of(run_dir)
+    for name in ("labels", "paintable", "fragments", "strip"):
+        assert callable(getattr(BlockSource, name))
         assert callable(getattr(source, name))
-    summaries: Iterator[_Summary] = source.records()
-    assert all(summary.fragments for summary in summaries)
 
 
 def test_each_query_sees_its_own_tiles(run_dir: RunDir) -> None:
     rows = {
         (row.tile.tile_row, row.tile.tile_col, row.query_index): row for row in mixed_record(LATTICE).tiles
     }
+    tiles = [(row, col) for row in range(LATTICE.n_tile_rows) for col in range(LATTICE.n_tile_cols)]
     for query, found in ((0, [(0, 0), (0, 1)]), (1, [(0, 1), (1, 1)])):
         source = source_of(run_dir, query)
-        assert [(s.tile_row, s.tile_col) for s in source.records()] == found
-        for summary in source.records():
-            row = rows[summary.tile_row, summary.tile_col, query]
-            assert summary.fragments == row.fragments
-            np.testing.assert_array_equal(source.labels(summary.tile_row, summary.tile_col), row.labels)
+        assert [tile for tile in tiles if source.labels(*tile) is not None] == found
+        for row, col in found:
+            np.testing.assert_array_equal(source.labels(row, col), rows[row, col, query].labels)
 
 
 def test_failed_and_unplanned_tiles_are_not_paintable(run_dir: RunDir) -> None:
     source = source_of(run_dir)
     want = np.zeros((4, 5), dtype=np.uint8)
-    want[:2, :2] = [[TileFate.FOUND, TileFate.FOUND], [TileFate.LOOKED_AT, TileFate.FAILED]]
-    np.testing.assert_array_equal(source.fates, want)
+    want[:2, :2] = [[RasterFate.FOUND, RasterFate.FOUND], [RasterFate.LOOKED_AT, RasterFate.FAILED]]
+    for (row, col), fate in np.ndenumerate(want):
+        assert source.fate(row, col) == fate
     assert [
         source.paintable(0, 0),
         source.paintable(1, 0),
@@ -139,7 +125,7 @@ def test_memory_stays_within_the_budget_and_answers_stay_the_same(tmp_path: Path
 def test_damage_and_foreign_records_raise(run_dir: RunDir) -> None:
     source = RecordSource(run_dir, LATTICE, fingerprint="0" * 64, query_index=0)
     with pytest.raises(RecordError, match="another run"):
-        list(source.records())
+        source.fragments(0, 0)
     path = run_dir.block("b00000_00000")
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(RecordError, match="truncated"):
@@ -154,24 +140,16 @@ def test_a_tile_without_validity_is_a_damaged_record(tmp_path: Path, monkeypatch
         source_of(run).looked_at(0, 0)
 
 
-def test_records_come_from_all_blocks_once(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
-    record = mixed_record(LATTICE)
-    write_block_record(run, record, lattice=LATTICE)
-    other = found_tile(LATTICE, 2, 4)
-    valid = {other.tile.tile_id: np.ones(other.tile.core.shape, dtype=np.bool_)}
-    write_block_record(
-        run, replace(record, block_id="b00001_00002", tiles=(other,), valid=valid), lattice=LATTICE
-    )
-    found = [(s.tile_row, s.tile_col) for s in source_of(run).records()]
-    assert found == [(0, 0), (0, 1), (2, 4)]
-
-
 def test_fragments_of_a_block_are_the_columns_of_its_records(run_dir: RunDir) -> None:
     for query in (0, 1):
         source = source_of(run_dir, query)
         columns = source.fragments(0, 0)
-        want = [(s.tile_row, s.tile_col, f) for s in source.records() for f in s.fragments]
+        want = [
+            (row.tile.tile_row, row.tile.tile_col, f)
+            for row in mixed_record(LATTICE).tiles
+            if row.query_index == query
+            for f in row.fragments
+        ]
         assert columns["tile_row"].tolist() == [row for row, _, _ in want]
         assert columns["tile_col"].tolist() == [col for _, col, _ in want]
         for name in (

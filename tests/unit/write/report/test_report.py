@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from object_table import write_objects
 from PIL import Image
 from record_world import META, golden_run, grid_of, id_raster, lattice_of, run_info, table_of
 
 from pipeline.errors import SourceError
 from pipeline.schema import Window
 from pipeline.write.coverage import Conservation, write_coverage
-from pipeline.write.instances import write_instances
 from pipeline.write.report import report_objects
 from pipeline.write.report.report import ReportInputs, write_report
 from pipeline.write.run_dir import RunDir
@@ -121,7 +121,7 @@ def test_nothing_hostile_becomes_markup_and_nothing_is_fetched(finished: RunDir)
     table = table_of([id_raster(seed=0), id_raster(seed=1)])
     n = len(table)
     hostile = replace(table, rationale=[HOSTILE] * n, label=[HOSTILE] * n)
-    write_instances(finished, hostile, grid=grid_of(), meta=replace(META, queries=(HOSTILE, HOSTILE)))
+    write_objects(finished, hostile, grid=grid_of(), meta=replace(META, queries=(HOSTILE, HOSTILE)))
     info = replace(
         run_info(),
         queries=(HOSTILE, HOSTILE),
@@ -164,7 +164,7 @@ def test_imagery_that_is_gone_does_not_cost_the_report(finished: RunDir, error: 
 
 
 def test_nothing_found_is_a_page_too(finished: RunDir) -> None:
-    write_instances(finished, table_of([np.zeros((40, 50), dtype=np.uint64)]), grid=grid_of(), meta=META)
+    write_objects(finished, table_of([np.zeros((40, 50), dtype=np.uint64)]), grid=grid_of(), meta=META)
     page = page_of(finished, run_info())
     assert "No objects were found." in " ".join(page.text)
     assert len(page.named("img")) == 3  # overview, map, one empty tile
@@ -174,7 +174,7 @@ def test_a_run_in_pixel_space_is_reported_in_pixels(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     info = replace(run_info(), lattice=lattice_of(grid_of(crs=None)))
     golden_run(tmp_path)
-    write_instances(run_dir, table_of([id_raster(seed=0)]), grid=info.lattice.grid, meta=META)
+    write_objects(run_dir, table_of([id_raster(seed=0)]), grid=info.lattice.grid, meta=META)
     text = " ".join(page_of(run_dir, info).text)
     assert "none (pixel space)" in text
     assert "area, pixels" in text
