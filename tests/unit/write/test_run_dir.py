@@ -137,6 +137,7 @@ def test_a_new_run_takes_the_place_of_any_run_and_leaves_what_is_not_its_own(tmp
         run_dir.coverage,
         run_dir.item,
         run_dir.report,
+        run_dir.log,
         run_dir.attempts / "b00000_00000.read.1",
         run_dir.merge / "rows.parquet",
     )

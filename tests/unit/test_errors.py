@@ -1,0 +1,55 @@
+"""Messages, exit codes and which errors are worth another try."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import (
+    IncompleteRunError,
+    InputError,
+    ModelError,
+    RecordError,
+    RunMismatchError,
+    SourceError,
+    TerraqueryError,
+)
+
+
+@pytest.mark.parametrize(
+    ("came", "remedy", "said"),
+    [
+        ("", "", "--tile must be even."),
+        ("7", "", "--tile must be even. Got: 7."),
+        ("", "give 8", "--tile must be even. To fix: give 8."),
+        ("7.", "give 8.", "--tile must be even. Got: 7. To fix: give 8."),
+    ],
+)
+def test_an_input_error_says_what_was_required_what_came_and_what_to_do(
+    came: str, remedy: str, said: str
+) -> None:
+    assert str(InputError("--tile must be even", came=came, remedy=remedy)) == said
+    assert str(InputError("--tile must be even.", came=came, remedy=remedy)) == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (InputError, 2),
+        (RunMismatchError, 2),
+        (IncompleteRunError, 3),
+        (SourceError, 1),
+        (ModelError, 1),
+        (RecordError, 1),
+    ],
+)
+def test_every_error_ends_a_job_with_its_code(kind: type[TerraqueryError], code: int) -> None:
+    with pytest.raises(TerraqueryError) as caught:
+        raise kind("gone")
+    assert caught.value.exit_code == code
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("kind", [SourceError, ModelError])
+def test_trouble_that_may_pass_is_marked_on_that_error_alone(kind: type[SourceError | ModelError]) -> None:
+    assert kind("the server did not answer", retryable=True).retryable
+    assert not kind("no such file").retryable
