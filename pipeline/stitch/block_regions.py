@@ -24,9 +24,7 @@ from pipeline.stitch.sources import TileCache, block_tile_ranges, tiles_near
 
 
 def evidence(lattice: TileLattice, cache: TileCache, block_row: int, block_col: int) -> NDArray[np.bool_]:
-    """(h, w) over the block's core window: True where any tile found something, False in cores that may not
-    be painted.
-    """
+    """(h, w) over the block's core window: True where any tile found something and painting is allowed."""
     window = lattice.block_core(block_row, block_col)
     found = np.zeros(window.shape, dtype=np.bool_)
     for tile, shared in tiles_on(lattice, block_row, block_col):
@@ -56,8 +54,9 @@ def witnesses(
     block: tuple[int, int],
     labels: NDArray[np.int64],
 ) -> Iterator[NDArray[np.int64]]:
-    """(3, k) region, node, pixels per tile that saw something of the block; `labels` (h, w) holds the region
-    numbers.
+    """(3, k) region, node, pixels for each tile that saw something of the block.
+
+    `labels`: (h, w) region numbers.
 
     Raises RecordError when a tile's labels hold ids without a fragment.
     """

@@ -76,8 +76,8 @@ def roots_from(columns: Mapping[str, NDArray[np.int64]]) -> Roots:
 
 
 def pack_best(table: FragmentTable, options: StitchOptions) -> NDArray[np.int64]:
-    """(n,) (uncensored, margin up to trusted_margin_px, score_q, margin) of each fragment as one integer in
-    the same order.
+    """(n,) uncensored, margin up to trusted_margin_px, score_q, margin: packed into one integer, which sorts
+    as they do in this order.
 
     Margins are below 2**31, scores below 2**16.
     """

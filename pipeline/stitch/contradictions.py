@@ -30,9 +30,7 @@ LabelsOf = Callable[[int], NDArray[np.uint16] | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Links:
-    """Matched pairs of pieces as edges between fragments; columns (e,), in any order, a pair may come several
-    times.
-    """
+    """Matched pairs of pieces as edges between fragments; columns (e,), in any order, with repeats."""
 
     a: NDArray[np.int64]
     """Place of the fragment in the upper or left tile."""
@@ -94,10 +92,10 @@ def touching_labels(labels: NDArray[np.uint16]) -> tuple[NDArray[np.int64], NDAr
 
 
 def cut_edges(links: Links, forbidden: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(e,) True for the edges to leave out, so that the two places of each column of `forbidden` (2 or 3, k)
-    lie apart.
+    """(e,) True for the edges to leave out, so that forbidden pairs lie apart.
 
-    Edges are joined by descending score, then by places; an edge is cut when its ends lie apart in the end.
+    `forbidden` (2 or 3, k): two places per column. Edges are joined by descending score, then by places; an
+    edge is cut when its ends lie apart in the end.
     """
     places, end = np.unique(
         np.concatenate([links.a, links.b, forbidden[0], forbidden[1]]), return_inverse=True
@@ -124,9 +122,7 @@ def _root(parent: list[int], i: int) -> int:
 
 
 def _join(parent: list[int], enemies: list[set[int]], i: int, j: int) -> None:
-    """Join two roots unless they are enemies; the one with more enemies stays, so that few have to be
-    renamed.
-    """
+    """Join two roots unless they are enemies. The one with more enemies stays: fewer have to be renamed."""
     if i == j or j in enemies[i]:
         return
     keep, gone = (i, j) if len(enemies[i]) >= len(enemies[j]) else (j, i)

@@ -108,9 +108,7 @@ def count_pixels(
     aoi_px: NDArray[np.int64],
     window: NDArray[np.int64],
 ) -> None:
-    """Add the pixels of a block to (n,) counts per number, to those inside the AOI, and to (n, 4) bounding
-    windows; in place.
-    """
+    """Add a block's pixels, in place, to tables by number: all (n,), inside the AOI (n,), window (n, 4)."""
     everywhere = inside.shape != image.shape
     for r in range(image.shape[0]):
         for c in range(image.shape[1]):

@@ -70,16 +70,12 @@ _PieceColumns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 """Local id, area and first pixel of each piece, (n + 1,)."""
 
 
-def seam_edges(a: NDArray[np.uint16], b: NDArray[np.uint16], options: StitchOptions) -> SeamEdges:
-    """Edges between the local ids of two label images of one seam, both (L, D) with axis 0 ALONG the seam.
-
-    0 is background. `seam_edges(b, a)` gives the same rows with the two sides swapped.
-    """
-    return accepted(seam_candidates(a, b), options)
-
-
 def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
-    """All pairs of pieces that are each other's best, whatever their score: what thresholds choose from."""
+    """All pairs of pieces that are each other's best, whatever their score: what `accepted` chooses from.
+
+    `a`, `b`: label images (L, D) of one seam, axis 0 ALONG the seam, 0 = background. Swapping them swaps the
+    sides of each row.
+    """
     assert a.shape == b.shape, "both tiles must be cut to the same seam"
     if not a.any() or not b.any():
         return _edges(np.zeros((5, 0), dtype=np.int64))
@@ -132,9 +128,7 @@ def _best(group: NDArray[np.int64], common: NDArray[np.int64], tie: NDArray[np.i
 def pair_counts(
     a: NDArray[np.integer], b: NDArray[np.integer]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Contingency table of two integer images of one shape: (value of a, value of b, pixels), both values >
-    0, sorted.
-    """
+    """(value of a, value of b, common pixels) of two images of one shape, sorted; 0 is background."""
     runs = _pair_runs(a, b)
     if runs.shape[0] == 0:
         return runs[:, 0], runs[:, 1], runs[:, 2]

@@ -37,16 +37,12 @@ class StitchOptions:
     nms_iou: float = 0.8
     """Only the better one is kept of two masks of one tile with a larger intersection over union."""
     min_visible_share: float = 0.5
-    """A mask of one tile of which better ones leave a smaller share is dropped; 0 keeps every mask that has a
-    pixel left.
-    """
+    """A mask is dropped when better ones leave a smaller share of it; 0 keeps each that has a pixel left."""
 
     split_tiles: int = 10_000
     """An object of more tiles is published in several rows with one instance_id."""
     part_tiles: int = 64
-    """Side, in tiles (rounded up to whole blocks), of the squares of the grid that cut such an object into
-    rows.
-    """
+    """Side in tiles (rounded up to whole blocks) of the squares that cut such an object into rows."""
 
     def __post_init__(self) -> None:
         if not self.tau > 0.0:

@@ -161,9 +161,7 @@ def _by_seam(cut: NDArray[np.int64] | None) -> dict[tuple[int, int], NDArray[np.
 
 
 def super_seams(supers: SuperLattice, tile: SuperTile) -> Iterator[tuple[TileSpec, TileSpec, int]]:
-    """(tile, neighbour, side of the tile) of every seam whose upper or left tile is in the super-tile, block
-    by block.
-    """
+    """(tile, neighbour, side of the tile) of every seam whose upper or left tile is in the super-tile."""
     lattice = supers.lattice
     for block in supers.blocks(tile):
         rows, cols = block_tile_ranges(lattice, *block)
@@ -179,8 +177,7 @@ def super_seams(supers: SuperLattice, tile: SuperTile) -> Iterator[tuple[TileSpe
 def seam_labels(
     source: BlockSource, tile: TileSpec, other: TileSpec, side: int
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
-    """Both tiles' strips of their seam, axis 0 along the seam (lower seams transposed); None when one found
-    nothing.
+    """Both tiles' strips of their seam, axis 0 along the seam. None: one of them found nothing.
 
     Raises RecordError for a strip of another shape or type.
     """

@@ -84,7 +84,7 @@ class SuperLattice:
         )
 
     def all(self) -> Iterator[SuperTile]:
-        """Row-major."""
+        """All super-tiles, row by row."""
         for row in range(self.n_rows):
             for col in range(self.n_cols):
                 yield self.at(row, col)

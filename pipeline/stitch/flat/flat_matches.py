@@ -2,7 +2,7 @@
 
 1. `seams_of` lists each seam once: the right and the lower neighbour of each tile, block by block, so that a
    few tiles are in memory.
-2. `match_seams` matches the two sides of each (`seam_edges`) and joins what matched.
+2. `match_seams` matches the two sides of each (pipeline.stitch.seams) and joins what matched.
 3. `audit_matches` takes components apart that contradict one tile's own view, if asked
    (pipeline.stitch.contradictions).
 """
@@ -20,7 +20,7 @@ from pipeline.stitch.contradictions import Links, cut_edges, forbidden_pairs
 from pipeline.stitch.flat.flat_sources import blocks_of
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
-from pipeline.stitch.seams import seam_edges
+from pipeline.stitch.seams import accepted, seam_candidates
 from pipeline.stitch.sources import TileCache, block_tile_ranges
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertile_seams import known_nodes
@@ -86,7 +86,7 @@ def match_seams(
         strips = seam_strips(tile, other, side, cache)
         if strips is None:
             continue
-        edges = seam_edges(*strips, options)
+        edges = accepted(seam_candidates(*strips), options)
         if not len(edges):
             continue
         a = known_nodes(nodes_a, edges.local_a, tile)
@@ -112,9 +112,7 @@ def match_table(n: int, edges: MatchedEdges) -> Matches:
 def seam_strips(
     tile: TileSpec, other: TileSpec, side: int, cache: TileCache
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
-    """Both tiles' labels of their seam, axis 0 along the seam (lower seams are transposed); None when one has
-    none.
-    """
+    """Both tiles' labels of their seam, axis 0 along the seam. None: one of them found nothing."""
     a = cache.labels(tile)
     b = cache.labels(other)
     seam = tile.read.intersect(other.read)

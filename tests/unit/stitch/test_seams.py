@@ -8,10 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pipeline.stitch.seams import SeamEdges, pair_counts, seam_edges
+from pipeline.stitch.seams import SeamEdges, accepted, pair_counts, seam_candidates
 from pipeline.stitch.stitch_options import StitchOptions
 
 OPTIONS = StitchOptions()
+
+
+def seam_edges(a: np.ndarray, b: np.ndarray, options: StitchOptions) -> SeamEdges:
+    return accepted(seam_candidates(a, b), options)
 
 
 def rows(edges: SeamEdges) -> set[tuple[int, ...]]:
