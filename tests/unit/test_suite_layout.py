@@ -1,4 +1,4 @@
-"""The suite's own rules, which parallel runs rest on (tests/conftest.py)."""
+"""The suite's own rules: a test file beside every module, and what parallel runs rest on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,36 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pipeline"
 
-STARTS_RAY = re.compile(r'"--runner", "ray"|"start", "--head"|ray\.init\(')
+USES_RAY = re.compile(r'"shared_ray"|"--runner", "ray"|"start", "--head"|ray\.init\(')
+
+ALLOWED_MISSING: frozenset[str] = frozenset()
+"""Modules without a test file of their own, by their paths in the repository."""
 
 
-def test_every_file_that_starts_a_ray_is_listed() -> None:
+def test_every_module_has_a_test_file_beside_it() -> None:
+    missing = set()
+    for module in PACKAGE.rglob("*.py"):
+        folder = module.relative_to(PACKAGE).parent
+        if (
+            module.name != "__init__.py"
+            and not (ROOT / "tests/unit" / folder / f"test_{module.name}").is_file()
+        ):
+            missing.add(module.relative_to(ROOT).as_posix())
+    assert missing == ALLOWED_MISSING
+
+
+def test_every_test_file_holds_a_test() -> None:
+    files = [
+        path
+        for path in ROOT.glob("tests/**/test_*.py")
+        if not re.search(r"^ *(async )?def test_", path.read_text(), re.M)
+    ]
+    assert files == []
+
+
+def test_every_file_that_uses_ray_is_listed() -> None:
     spec = importlib.util.spec_from_file_location("suite_conftest", ROOT / "tests" / "conftest.py")
     assert spec is not None
     assert spec.loader is not None
@@ -21,7 +46,7 @@ def test_every_file_that_starts_a_ray_is_listed() -> None:
     files = {
         str(p.relative_to(ROOT))
         for p in ROOT.glob("tests/**/test_*.py")
-        if STARTS_RAY.search(p.read_text()) and p.name != own
+        if USES_RAY.search(p.read_text()) and p.name != own
     }
     assert len(files) >= 3
-    assert files <= set(conftest.RAY_FILES)
+    assert files == set(conftest.RAY_FILES)
