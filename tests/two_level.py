@@ -1,6 +1,4 @@
-"""The two-level merge held in memory, for tests: the same functions that the tasks of a run call, without
-files.
-"""
+"""The two-level merge in memory, for tests: the functions that the tasks of a run call, without files."""
 
 from __future__ import annotations
 
@@ -25,6 +23,7 @@ from pipeline.stitch.describe import (
     incoming_bits,
     whole_roots,
 )
+from pipeline.stitch.flat.flat_sources import TileSource
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.join import JoinStats, Relabel, join_borders
 from pipeline.stitch.sources import TileCache
@@ -40,7 +39,7 @@ STEPS = {NORTH: (-1, 0), EAST: (0, 1), SOUTH: (1, 0), WEST: (0, -1)}
 class BlockWise:
     """A tile source (`TileSource`) asked block by block, as `BlockSource` wants it."""
 
-    def __init__(self, source: Any, lattice: TileLattice) -> None:
+    def __init__(self, source: TileSource, lattice: TileLattice) -> None:
         self.source = source
         self.lattice = lattice
         self._by_block: defaultdict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
@@ -73,10 +72,10 @@ class BlockWise:
         return None if labels is None else np.ascontiguousarray(labels[seam.slices_in(tile.read)])
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
-        return self.source.labels(tile_row, tile_col)  # type: ignore[no-any-return]
+        return self.source.labels(tile_row, tile_col)
 
     def paintable(self, tile_row: int, tile_col: int) -> bool:
-        return bool(self.source.paintable(tile_row, tile_col))
+        return self.source.paintable(tile_row, tile_col)
 
 
 @dataclass
@@ -115,7 +114,7 @@ class Result:
 
 def two_level(
     lattice: TileLattice,
-    source: Any,
+    source: TileSource,
     options: StitchOptions,
     *,
     side: int,
@@ -123,9 +122,7 @@ def two_level(
     order: int = 0,
     min_px: int = 1,
 ) -> Result:
-    """Merge with super-tiles of `side` tiles; super-tiles and blocks are visited in an order drawn from
-    `order`.
-    """
+    """Merge with super-tiles of `side` tiles; `order` seeds the order of super-tiles and blocks."""
     rng = np.random.default_rng(order)
     supers = SuperLattice(lattice, side)
     tiles = BlockWise(source, lattice)

@@ -1,11 +1,10 @@
-"""What each threshold of our own merge is worth under noise: means over several seam worlds, none of them
-that of run.py.
+"""What each threshold of our own merge is worth under noise, as means over several seam worlds.
 
     python tests/benchmarks/seams/levers.py [--side 4096] [--seeds 11 12 13 14 15 16]
 
-Every world is cut as in run.py, with mild and with strong noise, and merged once per row of `VARIANTS`.
-`score.py` defines the figures; "no merge" paints every core with its own ids, so that false merges beyond its
-number are ours.
+None of them is the world of run.py. Each is cut as there, with mild and strong noise, and merged once per
+row of `VARIANTS`. `score.py` defines the figures. "no merge" paints every core with its own ids: false merges
+beyond its number are ours.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ SETTING = Setting(
 )
 ROWS = [
     Row(
-        method=Method(name="ours", rule="pieces", adapter="merge_region", source="defaults"),
+        method=Method(name="ours", rule="pieces", adapter="shipped_merge", source="defaults"),
         scores={
             "oracle": scored([True] * 4, [True] * 4),
             "mild": scored([False] * 4, [True, True, True, False], missed=1),

@@ -2,7 +2,7 @@
 
 A file holds the lattice, then either [world] (truth, cut by an oracle) or [tile C] sections (what tile C of a
 single row of tiles saw), then [ids], the expected raster. Regenerate the [ids] sections after editing a
-drawing, and check them by hand, with:  python tests/unit/stitch/test_golden.py
+drawing, and check them by hand, with:  PYTHONPATH=tests python tests/unit/stitch/test_golden.py
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from stitch_worlds import ArraySource
+from two_level import two_level
 
+from pipeline.schema import TileLattice
 from pipeline.stitch.flat.flat_merge import merge_region
 from pipeline.stitch.stitch_options import StitchOptions
 
@@ -42,24 +45,29 @@ def drawn(lines: list[str]) -> np.ndarray:
     )
 
 
-def merged(worlds: SimpleNamespace, path: Path) -> np.ndarray:
+def seen(worlds: SimpleNamespace, path: Path) -> tuple[TileLattice, ArraySource]:
+    """The lattice of a drawing and what its tiles saw."""
     (core, halo, k), found = sections(path)
     if "world" in found:
         truth = drawn(found["world"])
         lattice = worlds.make_lattice(truth.shape, core, halo, k)
-        source = worlds.cut(truth, lattice, mode="whole", seed=1)
-    else:
-        pictures = {
-            int(name.split()[1]): drawn(lines) for name, lines in found.items() if name.startswith("tile")
-        }
-        height = pictures[0].shape[0]
-        lattice = worlds.make_lattice((height, core * len(pictures)), core, halo, k)
-        tiles = {}
-        for col, picture in pictures.items():
-            values, local = np.unique(picture, return_inverse=True)
-            assert values[0] == 0, "every picture has background"
-            tiles[0, col] = local.reshape(picture.shape).astype(np.uint16)
-        source = worlds.ArraySource(lattice=lattice, tiles=tiles)
+        return lattice, worlds.cut(truth, lattice, mode="whole", seed=1)
+    pictures = {
+        int(name.split()[1]): drawn(lines) for name, lines in found.items() if name.startswith("tile")
+    }
+    height = pictures[0].shape[0]
+    lattice = worlds.make_lattice((height, core * len(pictures)), core, halo, k)
+    tiles = {}
+    for col, picture in pictures.items():
+        values, local = np.unique(picture, return_inverse=True)
+        assert values[0] == 0, "every picture has background"
+        tiles[0, col] = local.reshape(picture.shape).astype(np.uint16)
+    return lattice, worlds.ArraySource(lattice=lattice, tiles=tiles)
+
+
+def merged(worlds: SimpleNamespace, path: Path) -> np.ndarray:
+    """What the reference makes of a drawing."""
+    lattice, source = seen(worlds, path)
     return np.asarray(worlds.raster(merge_region(lattice, source, StitchOptions(), mode="instances")))
 
 
@@ -67,6 +75,9 @@ def merged(worlds: SimpleNamespace, path: Path) -> np.ndarray:
 def test_ids_are_as_drawn(worlds: SimpleNamespace, path: Path) -> None:
     expected = np.array([line.split() for line in sections(path)[1]["ids"]], dtype=np.uint64)
     np.testing.assert_array_equal(merged(worlds, path), expected)
+    lattice, source = seen(worlds, path)
+    for side in (1, 2, 5):
+        np.testing.assert_array_equal(two_level(lattice, source, StitchOptions(), side=side).raster, expected)
 
 
 def test_the_folder_is_not_empty() -> None:
@@ -74,9 +85,6 @@ def test_the_folder_is_not_empty() -> None:
 
 
 def regenerate() -> None:
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parents[2]))
     import stitch_worlds
 
     for path in FILES:
