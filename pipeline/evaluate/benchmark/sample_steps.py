@@ -1,17 +1,12 @@
-"""What a few images of a benchmark go through: read, prompt, score. The same objects serve both runners.
+"""What a part of a benchmark goes through: read, prompt, score. The same objects serve both runners.
 
-1. `SampleReader`    part -> pixels of its images, at their own size or squashed to one side.
-2. `SamplePrompter`  every image is asked all its chosen queries, concurrently, by the prompter of the main
-   job (`build_prompter`) or by the truth. An image is one tile, as in the papers' protocols.
-3. `SampleScorer`    every image with at least one answer is embedded once by the segmenter of the main job; a verifier, when on,
-                     looks at the crop around every mask, by the main job's rule (`LooksAt.judge`), and an answer whose masks
-                     it took all away is EMPTY(verifier); the masks that are left of one answer are OR-ed, compared with the
-                     truth, and the part's records are written atomically.
+1. `SampleReader`    part -> the pixels of its images, at their own size or squashed to one side.
+2. `SamplePrompter`  every image is one tile, as in the papers' protocols, and is asked all its queries.
+3. `SampleScorer`    segments the answers, lets an optional verifier reject masks, joins the rest of each
+   answer, compares that with the truth and writes the part's records.
 
-A model's exception on one image becomes FAILED(model_error) for that image; a dead engine raises. A part that
-killed its process MAX_CRASHES times is recorded as FAILED(crashed), so that one poisonous image cannot stop
-an evaluation. Failures are committed like answers; a part that holds one is done again when the user says so
-(`prepare_benchmark.missing_parts`).
+Attempts, failures and the verifier follow the rules of a run (`run.infer.step_rules`). Failures are committed
+like answers; `prepare_benchmark.missing_parts` names the parts to do again.
 """
 
 from __future__ import annotations
@@ -21,12 +16,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ModelError, SourceError
+from pipeline.errors import SourceError
 from pipeline.evaluate.benchmark.benchmark import Sample, SampleImage, read_image, read_mask
 from pipeline.evaluate.benchmark.sample_records import SampleRecord, pack_mask, write_part
 from pipeline.evaluate.benchmark.truth_models import TruthPrompter, TruthSegmenter, askable, image_tile
@@ -36,6 +31,14 @@ from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
+from pipeline.run.infer.step_rules import (
+    NO_PIXELS,
+    ViewMasks,
+    alike,
+    ask_journalled,
+    asked_safely,
+    verified,
+)
 from pipeline.schema import MaskCrop, Reason, RunGrid, TileImage, TilePrompts, TileStatus
 from pipeline.segment.build_segmenter import SegmenterOptions, build_segmenter
 from pipeline.segment.segmenter import Segmenter
@@ -43,7 +46,7 @@ from pipeline.segment.segmenter import Segmenter
 ModelSource = Literal["preset", "truth"]
 
 IMAGES_PER_PART = 8
-"""Images that are read, asked and committed together: enough to keep the engine's batch full, little to lose."""
+"""Images that are read, asked and committed together: the engine's batch stays full, and little can be lost."""
 
 NO_GRID = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=1, height=1)
 """Benchmark images lie on no map; only prompters that do not look at the grid are let in."""
@@ -81,7 +84,7 @@ class EvaluationContext:
         return range(part * IMAGES_PER_PART, min((part + 1) * IMAGES_PER_PART, len(self.images)))
 
     def part_path(self, part: int) -> Path:
-        return Path(self.out_dir) / "parts" / f"p{part:05d}.parquet"
+        return Path(self.out_dir) / "parts" / f"{part_name(part)}.parquet"
 
     @property
     def journal(self) -> AttemptJournal:
@@ -108,6 +111,11 @@ class PartSummary:
     empty: int
     failed: int
     n_embeddings: int
+
+
+def part_name(part: int) -> str:
+    """Name of a part, of its file and in the attempt journal."""
+    return f"p{part:05d}"
 
 
 class SampleReader:
@@ -139,35 +147,40 @@ class SamplePrompter:
 
     async def prompt(self, images: PartImages) -> tuple[TilePrompts, ...]:
         """All answers of a part. Raises ModelError only when the engine is gone."""
-        journal = self._context.journal
-        name = f"p{images.part:05d}"
-        async with self._room.enter(alone=journal.earlier(name, "prompt") > 0):
-            if journal.begin(name, "prompt") > MAX_CRASHES:
-                return tuple(
-                    a
-                    for place in range(len(images.rgb))
-                    for a in self._all(images, place, Reason.CRASHED, _CRASHED)
-                )
-            answers = await asyncio.gather(*(self._ask(images, place) for place in range(len(images.rgb))))
-            journal.end(name, "prompt")
-        return tuple(answer for one in answers for answer in one)
+        return await ask_journalled(
+            part_name(images.part),
+            journal=self._context.journal,
+            room=self._room,
+            ask=lambda: self._ask_part(images),
+            give_up=lambda: tuple(
+                answer
+                for place in range(len(images.rgb))
+                for answer in self._failed(images, place, Reason.CRASHED, _CRASHED)
+            ),
+        )
+
+    async def _ask_part(self, images: PartImages) -> tuple[TilePrompts, ...]:
+        answers = await asyncio.gather(*(self._ask(images, place) for place in range(len(images.rgb))))
+        return tuple(answer for of_image in answers for answer in of_image)
 
     async def _ask(self, images: PartImages, place: int) -> list[TilePrompts]:
         if place in images.unreadable:
-            return self._all(images, place, Reason.UNREADABLE, images.unreadable[place])
+            return self._failed(images, place, Reason.UNREADABLE, images.unreadable[place])
         number = self._context.numbers_of(images.part)[place]
         queries = [sample.query for sample in askable(self._context.images[number])]
         if not queries:
             return []
-        try:
-            answers = await self._prompter.prompt(_view(number, images.rgb[place]), queries)
-            if len(answers) != len(queries):
-                raise ValueError(f"{len(answers)} answers to {len(queries)} queries")
-            return answers
-        except ModelError:
-            raise
-        except Exception as error:
-            return self._all(images, place, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}")
+        view = _view(number, images.rgb[place])
+        return await asked_safely(
+            lambda: self._ask_prompter(view, queries),
+            lambda error: self._failed(images, place, Reason.MODEL_ERROR, error),
+        )
+
+    async def _ask_prompter(self, view: TileImage, queries: list[str]) -> list[TilePrompts]:
+        answers = await self._prompter.prompt(view, queries)
+        if len(answers) != len(queries):
+            raise ValueError(f"{len(answers)} answers to {len(queries)} queries")
+        return answers
 
     def verifier(self) -> Verifier | None:
         """The evaluation's verifier with this step's engine, for a `SampleScorer` in the same event loop;
@@ -178,14 +191,12 @@ class SamplePrompter:
     def close(self) -> None:
         self._prompter.close()
 
-    def _all(self, images: PartImages, place: int, reason: Reason, error: str) -> list[TilePrompts]:
+    def _failed(self, images: PartImages, place: int, reason: Reason, error: str) -> list[TilePrompts]:
+        """A failure for every askable query about one image."""
         number = self._context.numbers_of(images.part)[place]
         tile_id = image_tile(number, images.rgb[place].shape[:2]).tile_id
-        n = len(askable(self._context.images[number]))
-        return [
-            TilePrompts(tile_id=tile_id, query_index=q, status=TileStatus.FAILED, reason=reason, error=error)
-            for q in range(n)
-        ]
+        n_queries = len(askable(self._context.images[number]))
+        return alike(tile_id, n_queries, TileStatus.FAILED, reason, error)
 
 
 class SampleScorer:
@@ -208,7 +219,7 @@ class SampleScorer:
         segmenter's GPU is gone.
         """
         journal = self._context.journal
-        name = f"p{images.part:05d}"
+        name = part_name(images.part)
         before = self._segmenter.n_embeddings
         crashed = journal.begin(name, "score") > MAX_CRASHES
         by_image: dict[str, list[TilePrompts]] = {}
@@ -240,7 +251,7 @@ class SampleScorer:
     def _draw(
         self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], *, crashed: bool
     ) -> Iterator[_Drawn]:
-        embedding = None
+        view_masks = ViewMasks(self._segmenter, view)
         given = iter(answers)
         for sample in image.samples:
             if sample.refusal:
@@ -254,34 +265,24 @@ class SampleScorer:
             answer = next(given)
             if crashed and answer.status is TileStatus.FOUND:
                 answer = _failure(view, Reason.CRASHED, _CRASHED)
-            masks: list[MaskCrop] = []
+            masks: tuple[MaskCrop, ...] = ()
             if answer.status is TileStatus.FOUND:
-                try:
-                    embedding = embedding or self._segmenter.embed(view)
-                    masks = self._segmenter.segment(embedding, answer.prompts)
-                except Exception as error:
-                    if isinstance(error, ModelError) and error.retryable:  # in a fresh process alone
-                        raise
-                    answer = _failure(view, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}", answer)
-            yield _Drawn(view=view, image=image, sample=sample, answer=answer, masks=tuple(masks))
+                masks, error = view_masks.draw(answer.prompts)
+                if error:
+                    answer = _failure(view, Reason.MODEL_ERROR, error, answer)
+            yield _Drawn(view=view, image=image, sample=sample, answer=answer, masks=masks)
 
     def _verify(self, drawn: Iterable[_Drawn]) -> Iterable[_Drawn]:
-        """Without the masks that a verifier rejects, whose looks at a part are taken together. Raises
-        ModelError.
-
-        Without a verifier nothing is collected: the masks of one answer are in memory at a time.
-        """
-        if self._looks is None:
-            return drawn
-        items = list(drawn)
-        asked = [
-            DrawnMasks(
+        """Without the masks that a verifier rejects. Raises ModelError."""
+        return verified(
+            drawn,
+            self._looks,
+            self._context.verifier.threshold,
+            masks_of=lambda item: DrawnMasks(
                 image=item.view, query=item.sample.query, n_prompts=len(item.answer.prompts), masks=item.masks
-            )
-            for item in items
-        ]
-        judged = self._looks.judge(asked, self._context.verifier.threshold)
-        return [_judged(item, looked) for item, looked in zip(items, judged, strict=True)]
+            ),
+            judged=_judged,
+        )
 
     def _record(self, drawn: _Drawn) -> SampleRecord:
         shape = drawn.view.tile.read.shape
@@ -297,7 +298,7 @@ class SampleScorer:
         if status is TileStatus.FOUND and not predicted.any():
             status = TileStatus.EMPTY
             reason = Reason.PROMPTER
-            error = "no prompt gave a mask with pixels"
+            error = NO_PIXELS
         return SampleRecord(
             sample_id=sample.sample_id,
             image_id=drawn.image.image_id,
@@ -340,8 +341,6 @@ class _Drawn:
 
 def _judged(drawn: _Drawn, judged: Judged) -> _Drawn:
     """The masks that pass; the answer is EMPTY(verifier) when there were some and none does."""
-    if not drawn.masks:
-        return drawn
     answer = (
         drawn.answer
         if judged.kept
@@ -365,7 +364,16 @@ def union_of(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np
     return union
 
 
-def images_to_row(images: PartImages) -> dict[str, Any]:
+class PartRow(TypedDict):
+    """A part on its way between Ray's actors."""
+
+    part: int
+    rgb: bytes
+    shapes: bytes
+    unreadable: bytes
+
+
+def images_to_row(images: PartImages) -> PartRow:
     """A part as scalars and bytes, for Ray."""
     return {
         "part": images.part,
@@ -375,16 +383,16 @@ def images_to_row(images: PartImages) -> dict[str, Any]:
     }
 
 
-def row_to_images(row: Mapping[str, Any]) -> PartImages:
+def row_to_images(row: PartRow) -> PartImages:
     """Inverse of `images_to_row`."""
-    data = np.frombuffer(bytes(row["rgb"]), dtype=np.uint8)
+    data = np.frombuffer(row["rgb"], dtype=np.uint8)
     start = 0
     rgb = []
-    for height, width in json.loads(bytes(row["shapes"])):
+    for height, width in json.loads(row["shapes"]):
         rgb.append(data[start : start + height * width * 3].reshape(height, width, 3))
         start += height * width * 3
-    unreadable = {int(place): text for place, text in json.loads(bytes(row["unreadable"])).items()}
-    return PartImages(part=int(row["part"]), rgb=tuple(rgb), unreadable=unreadable)
+    unreadable = {int(place): text for place, text in json.loads(row["unreadable"]).items()}
+    return PartImages(part=row["part"], rgb=tuple(rgb), unreadable=unreadable)
 
 
 def _view(number: int, rgb: NDArray[np.uint8]) -> TileImage:

@@ -28,7 +28,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ModelError
 from pipeline.grid.tiles import Plan
 from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.reader import CogReader, TileReader
@@ -40,6 +39,15 @@ from pipeline.prompt.prompter import Prompter
 from pipeline.run.config import RunConfig
 from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
 from pipeline.run.infer.progress import BlockSummary
+from pipeline.run.infer.step_rules import (
+    NO_PIXELS,
+    ViewMasks,
+    alike,
+    ask_journalled,
+    asked_safely,
+    failure_text,
+    verified,
+)
 from pipeline.schema import (
     BlockImage,
     BlockRecord,
@@ -135,17 +143,21 @@ class PromptStep:
 
     async def prompt(self, image: BlockImage) -> tuple[TilePrompts, ...]:
         """Ask all queries about all tiles of a block. Raises ModelError only when the engine is gone."""
-        block_id = image.block.block_id
-        async with self._room.enter(alone=self._journal.earlier(block_id, "prompt") > 0):
-            if self._journal.begin(block_id, "prompt") > MAX_CRASHES:
-                return tuple(
-                    row
-                    for tile in image.block.tiles
-                    for row in self._all(tile, TileStatus.FAILED, Reason.CRASHED, _CRASHED)
-                )
-            shared = await self._look_at_block(image)
-            answers = await asyncio.gather(*(self._ask(image, tile, shared) for tile in image.block.tiles))
-            self._journal.end(block_id, "prompt")
+        return await ask_journalled(
+            image.block.block_id,
+            journal=self._journal,
+            room=self._room,
+            ask=lambda: self._ask_block(image),
+            give_up=lambda: tuple(
+                answer
+                for tile in image.block.tiles
+                for answer in self._all(tile, TileStatus.FAILED, Reason.CRASHED, _CRASHED)
+            ),
+        )
+
+    async def _ask_block(self, image: BlockImage) -> tuple[TilePrompts, ...]:
+        shared = await self._look_at_block(image)
+        answers = await asyncio.gather(*(self._ask(image, tile, shared) for tile in image.block.tiles))
         return tuple(answer for tile_answers in answers for answer in tile_answers)
 
     async def _look_at_block(self, image: BlockImage) -> Probabilities | None:
@@ -173,14 +185,15 @@ class PromptStep:
         view = image.tile_image(tile)
         if not self._has_imagery(view):
             return self._all(tile, TileStatus.EMPTY, Reason.NODATA)
-        try:
-            if self._gatekeeper is not None:
-                return await self._gatekeeper.examine(self._prompter, view, shared)
-            return await self._prompter.prompt(view, self._queries)
-        except ModelError:
-            raise
-        except Exception as error:
-            return self._all(tile, TileStatus.FAILED, Reason.MODEL_ERROR, f"{type(error).__name__}: {error}")
+        return await asked_safely(
+            lambda: self._ask_models(view, shared),
+            lambda error: self._all(tile, TileStatus.FAILED, Reason.MODEL_ERROR, error),
+        )
+
+    async def _ask_models(self, view: TileImage, shared: Probabilities | None) -> list[TilePrompts]:
+        if self._gatekeeper is not None:
+            return await self._gatekeeper.examine(self._prompter, view, shared)
+        return await self._prompter.prompt(view, self._queries)
 
     def verifier(self) -> Verifier | None:
         """The run's verifier with this step's engine, for a `SegmentStep` in the same event loop; None when
@@ -198,10 +211,7 @@ class PromptStep:
         )
 
     def _all(self, tile: TileSpec, status: TileStatus, reason: Reason, error: str = "") -> list[TilePrompts]:
-        return [
-            TilePrompts(tile_id=tile.tile_id, query_index=q, status=status, reason=reason, error=error)
-            for q in range(len(self._queries))
-        ]
+        return alike(tile.tile_id, len(self._queries), status, reason, error)
 
 
 class SegmentStep:
@@ -254,49 +264,34 @@ class SegmentStep:
     def _tile(self, image: BlockImage, tile: TileSpec, answers: Sequence[TilePrompts]) -> list[_TileMasks]:
         view = image.tile_image(tile)
         valid_px = int(core_valid(view).sum())
+        view_masks = ViewMasks(self._segmenter, view)
         found = []
-        embedding = None
         for answer in answers:
             base = _record(tile, answer, valid_px)
             if answer.status is not TileStatus.FOUND:
                 found.append(_TileMasks(record=base))
                 continue
-            try:
-                embedding = embedding or self._segmenter.embed(view)
-                found.append(
-                    _TileMasks(record=base, masks=tuple(self._segmenter.segment(embedding, answer.prompts)))
-                )
-            except Exception as error:
-                if (
-                    isinstance(error, ModelError) and error.retryable
-                ):  # in a fresh process alone: the next tile would fail like this one
-                    raise
-                found.append(_TileMasks(record=_failed(base, error)))
+            masks, error = view_masks.draw(answer.prompts)
+            found.append(
+                _TileMasks(record=_failed(base, error)) if error else _TileMasks(record=base, masks=masks)
+            )
         return found
 
     def _verify(self, image: BlockImage, found: Iterable[_TileMasks]) -> Iterable[_TileMasks]:
-        """Without the masks that a verifier rejects, whose looks at a block are taken together. Raises
-        ModelError.
-
-        Without a verifier nothing is collected: the masks of one tile are in memory at a time.
-        """
-        if self._looks is None:
-            return found
+        """Without the masks that a verifier rejects. Raises ModelError."""
         config = self._context.config
-        tiles = list(found)
-        drawn = [
-            DrawnMasks(
+        return verified(
+            found,
+            self._looks,
+            config.verifier.threshold,
+            masks_of=lambda tile: DrawnMasks(
                 image=image.tile_image(tile.record.tile),
                 query=config.queries[tile.record.query_index],
                 n_prompts=len(tile.record.prompts),
                 masks=tile.masks or (),
-            )
-            for tile in tiles
-        ]
-        return [
-            _judged(tile, judged)
-            for tile, judged in zip(tiles, self._looks.judge(drawn, config.verifier.threshold), strict=True)
-        ]
+            ),
+            judged=_judged,
+        )
 
     def _flatten(self, found: _TileMasks) -> TileRecord:
         base = found.record
@@ -307,13 +302,13 @@ class SegmentStep:
                 base.tile, found.masks, base.prompts, self._context.lattice, self._context.config.stitch
             )
         except Exception as error:
-            return _failed(base, error)
+            return _failed(base, failure_text(error))
         if labels is None:
             return replace(
                 base,
                 status=TileStatus.EMPTY,
                 reason=Reason.PROMPTER,
-                error="no prompt gave a mask with pixels",
+                error=NO_PIXELS,
             )
         return replace(base, labels=labels, fragments=fragments)
 
@@ -331,18 +326,14 @@ def _judged(found: _TileMasks, judged: Judged) -> _TileMasks:
     """The masks that pass; EMPTY(verifier) when there were some and none does. The record keeps all
     probabilities.
     """
-    if not found.masks:
-        return found
     record = replace(found.record, verified=judged.verified)
     if not judged.kept:
         return _TileMasks(record=replace(record, status=TileStatus.EMPTY, reason=Reason.VERIFIER))
     return _TileMasks(record=record, masks=judged.kept)
 
 
-def _failed(record: TileRecord, error: Exception) -> TileRecord:
-    return replace(
-        record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=f"{type(error).__name__}: {error}"
-    )
+def _failed(record: TileRecord, error: str) -> TileRecord:
+    return replace(record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=error)
 
 
 def core_valid(view: TileImage) -> NDArray[np.bool_]:

@@ -1,0 +1,115 @@
+"""The rules by which the steps of a run and of an evaluation treat models. Each rule stands here once.
+
+1. `ask_journalled`  a piece of work whose process died before is asked alone; one that died too often is
+   not asked at all.
+2. `asked_safely`    a prompter's exception on one image is a failed answer; a dead engine raises.
+3. `ViewMasks`       a view is embedded once, at its first prompts; what the segmenter raises becomes an
+   error text, unless only a fresh process helps.
+4. `verified`        the looks of a verifier at one piece of work are taken together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from pipeline.errors import ModelError
+from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt
+from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
+from pipeline.schema import MaskCrop, Prompt, Reason, TileImage, TilePrompts, TileStatus
+from pipeline.segment.segmenter import Embedding, Segmenter
+
+NO_PIXELS = "no prompt gave a mask with pixels"
+"""Error of a FOUND answer that turned EMPTY(prompter)."""
+
+
+def failure_text(error: Exception) -> str:
+    """The error text of a failed tile: type and message."""
+    return f"{type(error).__name__}: {error}"
+
+
+def alike(
+    tile_id: str, n_queries: int, status: TileStatus, reason: Reason, error: str = ""
+) -> list[TilePrompts]:
+    """The same answer to every query about a tile."""
+    return [
+        TilePrompts(tile_id=tile_id, query_index=q, status=status, reason=reason, error=error)
+        for q in range(n_queries)
+    ]
+
+
+async def ask_journalled(
+    name: str,
+    *,
+    journal: AttemptJournal,
+    room: Room,
+    ask: Callable[[], Awaitable[tuple[TilePrompts, ...]]],
+    give_up: Callable[[], tuple[TilePrompts, ...]],
+) -> tuple[TilePrompts, ...]:
+    """Ask about the block or part `name`, noting the attempt.
+
+    It is asked alone when an earlier attempt died. After MAX_CRASHES deaths the answers are those of
+    `give_up`. What `ask` raises passes, and leaves the attempt open.
+    """
+    async with room.enter(alone=journal.earlier(name, "prompt") > 0):
+        if journal.begin(name, "prompt") > MAX_CRASHES:
+            return give_up()
+        answers = await ask()
+        journal.end(name, "prompt")
+    return answers
+
+
+async def asked_safely(
+    ask: Callable[[], Awaitable[list[TilePrompts]]], failed: Callable[[str], list[TilePrompts]]
+) -> list[TilePrompts]:
+    """The answers about one image, or `failed(error text)` when the model raised. Raises ModelError."""
+    try:
+        return await ask()
+    except ModelError:
+        raise
+    except Exception as error:
+        return failed(failure_text(error))
+
+
+class ViewMasks:
+    """The masks of one view. It is embedded when the first prompts come, and not again."""
+
+    def __init__(self, segmenter: Segmenter, view: TileImage) -> None:
+        self._segmenter = segmenter
+        self._view = view
+        self._embedding: Embedding | None = None
+
+    def draw(self, prompts: Sequence[Prompt]) -> tuple[tuple[MaskCrop, ...], str]:
+        """The masks, and an error text ("": none). Raises ModelError, retryable, when only a fresh process
+        can go on: the next view would fail like this one.
+        """
+        try:
+            self._embedding = self._embedding or self._segmenter.embed(self._view)
+            return tuple(self._segmenter.segment(self._embedding, prompts)), ""
+        except Exception as error:
+            if isinstance(error, ModelError) and error.retryable:
+                raise
+            return (), failure_text(error)
+
+
+def verified[T](
+    items: Iterable[T],
+    looks: LooksAt | None,
+    threshold: float,
+    *,
+    masks_of: Callable[[T], DrawnMasks],
+    judged: Callable[[T, Judged], T],
+) -> Iterable[T]:
+    """The items without the masks that a verifier rejects; those without masks come back as they are.
+
+    Without a verifier nothing is collected, so that the masks of one item are in memory at a time. Raises
+    ModelError.
+    """
+    if looks is None:
+        return items
+    held = list(items)
+    drawn = [masks_of(item) for item in held]
+    verdicts = looks.judge(drawn, threshold)
+    return [
+        judged(item, verdict) if masks.masks else item
+        for item, masks, verdict in zip(held, drawn, verdicts, strict=True)
+    ]
