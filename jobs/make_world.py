@@ -6,16 +6,15 @@ Writes into --out:
   labels.tif      same lattice, uint32: 0 = background, otherwise the instance id
   truth.parquet   GeoParquet: instance_id, class, geometry (one polygon per instance)
   aoi.geojson     the scene's outline in lon/lat, for --aoi of segment_region.py
-  queries.json    queries with their class and kind (explicit, implicit, absent); the first three make a demonstration
-  world.json      how the scene was made; present only when the scene is complete
+  queries.json    what to ask: queries with their class and kind (explicit, implicit, absent); the first three
+                  make a demonstration
+  world.json      how the scene was made; written last, when the scene is complete
 
-A drawing that was interrupted is begun again by the same command, which also removes what it left (a hidden
-folder .making-*).
+An instance is one 4-connected piece of one object inside the scene. Its id is 1 + its smallest pixel index
+(row * size + column). One seed always gives the same land: two scenes of one seed agree wherever they overlap.
+Each seed leaves out one or two classes, so queries about these have no answer.
 
-An instance is one 4-connected piece of one object inside the scene; its id is 1 + the smallest pixel index
-(row * size + column). The same seed always gives the same land: two scenes of one seed whose origins differ
-agree wherever they overlap. Each seed leaves out one or two classes, so that queries about them have no
-answer.
+After an interruption run the same command again: it starts anew and removes what was left (.making-*).
 """
 
 from __future__ import annotations
@@ -34,8 +33,9 @@ from pipeline.world.scene import SceneSummary, scene_window, write_world
 
 EXAMPLES = """examples:
   python jobs/make_world.py --seed 7 --size 4096 --out worlds/seven
-  python jobs/make_world.py --seed 7 --size 2048 --origin-row -1024 --origin-col 8192 --out worlds/seven-north-east
-  python jobs/segment_region.py --source worlds/seven/scene.tif --aoi worlds/seven/aoi.geojson --query "storage tanks" --out runs/seven
+  python jobs/make_world.py --seed 7 --size 2048 --origin-row -1024 --origin-col 8192 --out worlds/north-east
+  python jobs/segment_region.py --source worlds/seven/scene.tif --aoi worlds/seven/aoi.geojson \\
+      --query "storage tanks" --out runs/seven
 """
 
 
@@ -90,7 +90,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class ProgressLine:
-    """One line that is rewritten on a terminal; whole lines, at most one a second, elsewhere."""
+    """Shows progress: one line that is rewritten on a terminal, elsewhere at most one line a second."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
@@ -107,11 +107,12 @@ class ProgressLine:
 
 
 def describe(summary: SceneSummary) -> str:
-    """What was written, for a person."""
+    """Say for a person what was written."""
     side = f"{summary.window.width} x {summary.window.height}"
     counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items()) or "no objects"
     absent = ", ".join(summary.absent) or "nothing"
-    return f"{summary.out}: {side} pixels, {summary.n_instances} instances ({counts}); this world has no {absent}"
+    made = f"{side} pixels, {summary.n_instances} instances ({counts})"
+    return f"{summary.out}: {made}; this world has no {absent}"
 
 
 def main(argv: list[str] | None = None) -> int:

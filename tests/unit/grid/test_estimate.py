@@ -17,7 +17,7 @@ MakeScene = Callable[..., Scene]
 
 
 def test_counts_of_a_plan_small_enough_to_check_by_hand(make_scene: MakeScene) -> None:
-    """100 x 60 px, cores of 24: 5 x 3 tiles in blocks of 2 x 2 -> 6 blocks whose reads overlap by the halos."""
+    """100 x 60 px, cores of 24: 5 x 3 tiles in 6 blocks of 2 x 2, whose reads overlap by the halos."""
     scene = make_scene(width=100, height=60)
     result = estimate(plan_tiles(None, [scene], GridOptions(tile_px=32, halo_px=4, block_tiles=2)), 3)
     read = (52 + 56 + 8) * (52 + 16)  # columns 0-52, 44-100, 92-100; rows 0-52, 44-60

@@ -107,7 +107,9 @@ def test_ids_are_unique_and_do_not_depend_on_order(make_tif: MakeTif, tmp_path: 
 def test_ids_outlive_a_renewed_token(make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two signed URLs with equal file names; their headers come from a local file."""
     local = opened(make_tif())[0]
-    monkeypatch.setattr(source, "open_scene", lambda href, options: replace(local, scene_id="B04", href=href))
+    monkeypatch.setattr(
+        source, "open_scene", lambda href, _options: replace(local, scene_id="B04", href=href)
+    )
 
     def ids(*hrefs: str) -> list[str]:
         return [scene.scene_id for scene in opened(*hrefs)]
@@ -125,7 +127,9 @@ def test_scenes_that_a_query_string_or_a_key_tells_apart_keep_ids_of_their_own(
     make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = opened(make_tif())[0]
-    monkeypatch.setattr(source, "open_scene", lambda href, options: replace(local, scene_id="get", href=href))
+    monkeypatch.setattr(
+        source, "open_scene", lambda href, _options: replace(local, scene_id="get", href=href)
+    )
     one, two, three = (
         scene.scene_id for scene in opened(*(f"https://h/get?item={letter}" for letter in "abc"))
     )

@@ -56,9 +56,17 @@ sizes = st.integers(1, 150)
 @settings(max_examples=60, deadline=None)
 def test_cores_partition_the_grid(height: int, width: int, core: int, halo: int, block: int) -> None:
     scene = Scene(
-        scene_id="s", href="s", crs_wkt=None, transform=(1, 0, 0, 0, 1, 0), width=width, height=height, count=3, dtype="uint8",
-        rgb_bands=(1, 2, 3), nodata=None,
-    )  # fmt: skip
+        scene_id="s",
+        href="s",
+        crs_wkt=None,
+        transform=(1, 0, 0, 0, 1, 0),
+        width=width,
+        height=height,
+        count=3,
+        dtype="uint8",
+        rgb_bands=(1, 2, 3),
+        nodata=None,
+    )
     plan = plan_tiles(None, [scene], GridOptions(tile_px=core + 2 * halo, halo_px=halo, block_tiles=block))
     owners = np.zeros((height, width), dtype=int)
     shards = np.zeros((height, width), dtype=int)
@@ -68,8 +76,12 @@ def test_cores_partition_the_grid(height: int, width: int, core: int, halo: int,
             owners[tile.core.row0 : tile.core.row1, tile.core.col0 : tile.core.col1] += 1
             assert tile.core.intersect(spec.core) == tile.core
             assert tile.read.intersect(spec.read) == tile.read
-            grown = Window(row0=max(tile.core.row0 - halo, 0), col0=max(tile.core.col0 - halo, 0),
-                           row1=min(tile.core.row1 + halo, height), col1=min(tile.core.col1 + halo, width))  # fmt: skip
+            grown = Window(
+                row0=max(tile.core.row0 - halo, 0),
+                col0=max(tile.core.col0 - halo, 0),
+                row1=min(tile.core.row1 + halo, height),
+                col1=min(tile.core.col1 + halo, width),
+            )
             assert tile.read == grown
     assert (owners == 1).all()
     assert (shards == 1).all()
@@ -95,9 +107,17 @@ def test_inside_agrees_with_brute_force(
     """
     affine = Affine.translation(450000, 40000) @ Affine.rotation(21) @ Affine.scale(0.5, -0.5)
     scene = Scene(
-        scene_id="s", href="s", crs_wkt=pyproj.CRS("EPSG:32636").to_wkt(), transform=tuple_of(affine), width=300, height=200, count=3,
-        dtype="uint8", rgb_bands=(1, 2, 3), nodata=None,
-    )  # fmt: skip
+        scene_id="s",
+        href="s",
+        crs_wkt=pyproj.CRS("EPSG:32636").to_wkt(),
+        transform=tuple_of(affine),
+        width=300,
+        height=200,
+        count=3,
+        dtype="uint8",
+        rgb_bands=(1, 2, 3),
+        nodata=None,
+    )
     middle_x, middle_y = affine @ (300 * centre[0], 200 * centre[1])
     angles = np.sort([2 * np.pi * turn for _, turn in rays])
     ring = [

@@ -73,7 +73,7 @@ def test_a_header_costs_few_requests_and_no_listing(make_tif: MakeTif, range_ser
 def test_a_block_costs_few_requests_and_its_neighbour_fewer(
     make_tif: MakeTif, range_server: Any, open_run: OpenRun
 ) -> None:
-    """16 tiles of a block are one read: the 25 internal blocks under it come in a handful of range requests."""
+    """16 tiles of a block are one read: its 25 internal blocks come in a handful of range requests."""
     pixels = cog(make_tif)
     run = open_run(f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=144, halo_px=8, block_tiles=4))
     blocks = list(run.plan.blocks())
@@ -121,9 +121,7 @@ def test_a_server_that_stays_down_makes_tiles_unreadable(
     assert read_all(run).any()  # and when the server is back, so is the reader
 
 
-def test_what_is_not_there_or_not_a_raster_is_refused(
-    make_tif: MakeTif, range_server: Any, tmp_path: Any
-) -> None:
+def test_what_is_not_there_or_not_a_raster_is_refused(range_server: Any, tmp_path: Any) -> None:
     with pytest.raises(InputError, match=r"missing\.tif"):
         open_scenes(SourceOptions(hrefs=(f"{range_server.url}/missing.tif",)))
     (tmp_path / "page.tif").write_text("<html>log in first</html>")

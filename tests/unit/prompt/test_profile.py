@@ -21,7 +21,8 @@ def test_think2seg_is_the_published_contract() -> None:
         "1.  `bbox_2d`: A tight bounding box.",
         "2.  `positive_points`: Exactly two points, placed inside the target.",
         "Output your thinking process in <think> </think> tags.",
-        "Output the final answer in <answer> </answer> tags with the specified JSON format. If no targets are found, output an empty list.",
+        "Output the final answer in <answer> </answer> tags with the specified JSON format. "
+        "If no targets are found, output an empty list.",
         "i.e. <think> thinking process here </think> ",
         '<answer>```json[{"bbox_2d": [310,360,567,586], "positive_points": [[434, 474], [450, 460]]}, '
         '{"bbox_2d": [10,200,100,320], "positive_points": [[50, 250], [90, 300]]}]```</answer>',

@@ -170,7 +170,10 @@ def test_a_query_fits_to_the_token(query: str) -> None:
     assert prompt_text(Path(SHIPPED), profile, query.strip()) == text
     n = len(processor(text=[text], images=[Image.new("RGB", (252, 252))])["input_ids"][0])
     check_context(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 640, max_tokens=640)
-    said = rf"Got: {n + 639} for {n + 640} tokens, 81 of the image, {n - 81} of the prompt .* up to 640 of the reply, for '{query[:20]}"
+    said = (
+        rf"Got: {n + 639} for {n + 640} tokens, 81 of the image, {n - 81} of the prompt .* "
+        rf"up to 640 of the reply, for '{query[:20]}"
+    )
     with pytest.raises(InputError, match=said):
         check_context(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 639, max_tokens=640)
 

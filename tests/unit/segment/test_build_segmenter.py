@@ -120,7 +120,8 @@ def test_the_device_of_this_machine_is_looked_at_where_the_model_will_load(
 def test_checking_loads_no_model_library() -> None:
     code = (
         "import sys; from pipeline.segment.build_segmenter import *; from pipeline.schema import RunGrid;"
-        "check_segmenter(SegmenterOptions(), RunGrid(crs_wkt=None, transform=(1, 0, 0, 0, -1, 0), width=1, height=1));"
+        "grid = RunGrid(crs_wkt=None, transform=(1, 0, 0, 0, -1, 0), width=1, height=1);"
+        "check_segmenter(SegmenterOptions(), grid);"
         "print(sorted({'torch', 'sam2', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -61,7 +61,8 @@ def test_hub_download_offline_names_the_remedy(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     with pytest.raises(
         ModelError,
-        match=r"sam2\.1_hiera_small\.pt of facebook/sam2\.1-hiera-small could not be fetched.*pass the file's path",
+        match=r"sam2\.1_hiera_small\.pt of facebook/sam2\.1-hiera-small could not be fetched.*"
+        r"pass the file's path",
     ):
         find_weights("facebook/sam2.1-hiera-small")
     with pytest.raises(ModelError, match="does not exist; name a"):

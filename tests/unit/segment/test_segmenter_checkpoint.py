@@ -21,7 +21,7 @@ SWITCHES = (
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same small trunk twice: 2.0.yaml with 2.0.safetensors, and 2.1.yaml with 2.1.safetensors and .pt."""
+    """The same small trunk twice: 2.0.yaml with 2.0.safetensors, 2.1.yaml with 2.1.safetensors and .pt."""
     import torch
     from safetensors.torch import load_file
 

@@ -190,7 +190,7 @@ def test_unusable_rasters_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def many_squares(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, NDArray[np.uint32]]:
-    """40 x 40 squares of 20 px, each in the middle of a cell of 36 px: further apart than any noise reaches."""
+    """40 x 40 squares of 20 px, each amid a cell of 36 px: further apart than any noise reaches."""
     labels = np.zeros((40 * 36, 40 * 36), dtype=np.uint32)
     for row in range(40):
         for col in range(40):

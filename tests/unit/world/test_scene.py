@@ -211,7 +211,7 @@ def test_a_failure_leaves_the_earlier_scene_whole_and_the_command_can_be_given_a
 
 
 def test_a_first_draw_that_was_stopped_is_begun_again(tmp_path: Path) -> None:
-    def stop(step: str, share: float) -> None:
+    def stop(_step: str, _share: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,7 @@
-"""The gate of a vision-language model, over a scripted engine. The real one: integration/test_gate_vllm.py."""
+"""The gate of a vision-language model, over a scripted engine.
+
+The real one: tests/integration/test_gate_vllm.py.
+"""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_golden_reply(path: Path) -> None:
         assert parsed.notes
 
 
-# --- properties ---------------------------------------------------------------------------------------------------------
+# --- properties ---
 
 TAGS = ["<think>", "</think>", "<answer>", "</answer>", "```json", "```"]
 MARKS = [

@@ -163,7 +163,8 @@ RULES: dict[str, tuple[str, Items | str, Items | str]] = {
         [((10, 10, 50, 25), []), A_READ],
         [((10, 10, 50, 25), []), A_READ],
     ),
-    "a box and the same inside out": (  # turned inside out on one axis it has no area above 0, and overlaps nothing
+    # Turned inside out on one axis a box has no area above 0, and overlaps nothing.
+    "a box and the same inside out": (
         answer(A, item("[50, 10, 10, 40]", None)),
         [A_READ],
         [A_READ, ((50, 10, 10, 40), [])],
@@ -211,7 +212,9 @@ def test_the_corpus_has_replies_that_are_read_differently() -> None:
 
 
 def test_what_goes_with_the_items() -> None:
-    text = f"<think> Two tanks. </think><answer>[{item('[10, 10, 50, 34]', None)}, {A}, {item('[1e400, 0, 5, 5]', None)}]</answer>"
+    inside = item("[10, 10, 50, 34]", None)
+    endless = item("[1e400, 0, 5, 5]", None)
+    text = f"<think> Two tanks. </think><answer>[{inside}, {A}, {endless}]</answer>"
     parsed = parse_released(text, THINK2SEG, finish_reason="length")
     assert (parsed.n_dropped, parsed.truncated, parsed.rationale, len(parsed.notes)) == (
         2,
@@ -313,7 +316,7 @@ def test_any_text_has_one_outcome(text: str, reason: str | None) -> None:
     read(parse_released("[" * 3000 + text, THINK2SEG, finish_reason=reason))
 
 
-# --- what SAM2 does with what passes -----------------------------------------------------------------------------------
+# --- what SAM2 does with what passes ---
 
 
 @pytest.fixture(scope="module")
