@@ -3,7 +3,7 @@
   prompter    the vision-language model (Qwen2.5-VL architecture, own tokenizer)
   segmenter   the mask model (SAM2 architecture, small Hiera)
 
-Both stop and resume at any time: run the same command again and it goes on from its newest checkpoint.
+Both can be stopped at any time: the same command goes on from the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -21,13 +21,37 @@ from pipeline.errors import InputError, TerraqueryError  # noqa: E402
 EPILOG = """examples:
   python jobs/train_embedded.py prompter --work build/prompter
   python jobs/train_embedded.py prompter --work build/prompter --device cuda --joint-steps 4000
-  python jobs/train_embedded.py prompter --work build/longer --start pipeline/models/embedded-prompter --out build/longer/prompter
-  python jobs/train_embedded.py prompter --work build/measured --start pipeline/models/embedded-prompter --measure-only
+  python jobs/train_embedded.py prompter --work build/longer --start pipeline/models/embedded-prompter \\
+      --out build/longer/prompter
+  python jobs/train_embedded.py prompter --work build/measured --start pipeline/models/embedded-prompter \\
+      --measure-only
   python jobs/train_embedded.py segmenter --work build/segmenter
-  python jobs/train_embedded.py segmenter --work build/further --start pipeline/models/embedded-segmenter/model.safetensors \\
-      --steps 500 --out build/further/model.safetensors
+  python jobs/train_embedded.py segmenter --work build/further --steps 500 \\
+      --start pipeline/models/embedded-segmenter/model.safetensors --out build/further/model.safetensors
   python jobs/train_embedded.py segmenter --work build/small --config notebooks/grpo/segmenters/small.yaml \\
       --out build/small/model.safetensors"""
+
+PROMPTER_NUMBERS = (
+    ("tiles", 7680, "training tiles to render, rounded up to whole chunks of 128"),
+    ("vision-steps", 1000, "steps of the vision tower's warm start, 24 tiles each"),
+    ("language-steps", 150, "steps of the language model on the frozen tower, 12 tiles each"),
+    ("joint-steps", 600, "steps of both together, 16 tiles each; 0 = none"),
+    ("measured-tiles", 256, "unseen tiles to measure on, at most 768"),
+    ("seed", 0, "seed of weights and batches"),
+)
+"""Options of `prompter` that are whole numbers: name, default and help."""
+
+SEGMENTER_NUMBERS = (
+    ("steps", 6000, "optimiser steps, 8 windows each"),
+    ("warm-up", 700, "steps of the decoder alone on boxes without images; 0 = none"),
+    (
+        "windows",
+        20000,
+        "training windows to render, 330 kB of disk each; a working directory keeps its number",
+    ),
+    ("seed", 0, "seed of weights and batches; the windows stay the same"),
+)
+"""The same of `segmenter`."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,79 +63,64 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     models = top.add_subparsers(dest="model", required=True)
-    prompter = models.add_parser("prompter", help="the vision-language model")
-    prompter.add_argument(
-        "--work",
-        type=Path,
-        default=Path("build/prompter"),
-        metavar="DIR",
-        help="rendered tiles and checkpoints",
-    )
-    text = "where the export goes at the end: a new or empty folder, or an earlier export, which is replaced (default: the shipped one)"
-    prompter.add_argument(
-        "--out", type=Path, default=ROOT / "pipeline/models/embedded-prompter", metavar="DIR", help=text
-    )
-    for name, default, text in (
-        ("tiles", 7680, "training tiles to render, rounded up to whole chunks of 128"),
-        ("vision-steps", 1000, "steps of the vision tower's warm start, 24 tiles each"),
-        ("language-steps", 150, "steps of the language model on the frozen tower, 12 tiles each"),
-        ("joint-steps", 600, "steps of both together, 16 tiles each; 0 = none"),
-        ("measured-tiles", 256, "unseen tiles to measure on, at most 768"),
-        ("seed", 0, "seed of weights and batches"),
-    ):
-        prompter.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})"
-        )
-    prompter.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    text = "go on from an exported prompter instead of training its tower from nothing; the vocabulary may differ"
-    prompter.add_argument("--start", type=Path, metavar="DIR", help=text)
-    prompter.add_argument(
-        "--compile",
-        action="store_true",
-        help="compile the language model (needs a C++ compiler; pays in long trainings)",
-    )
-    text = "train nothing: measure and export the newest checkpoint of --work, or with --start measure that export and leave it as it is"
-    prompter.add_argument("--measure-only", action="store_true", help=text)
+    _add_prompter(models.add_parser("prompter", help="the vision-language model"))
     _add_segmenter(models.add_parser("segmenter", help="the mask model"))
     return top
 
 
+def _add_prompter(prompter: argparse.ArgumentParser) -> None:
+    text = "rendered tiles and checkpoints"
+    prompter.add_argument("--work", type=Path, default=Path("build/prompter"), metavar="DIR", help=text)
+    shipped = ROOT / "pipeline/models/embedded-prompter"
+    text = (
+        "where the export goes at the end: a new or empty folder, or an earlier export, which is replaced "
+        "(default: the shipped one)"
+    )
+    prompter.add_argument("--out", type=Path, default=shipped, metavar="DIR", help=text)
+    _add_numbers(prompter, PROMPTER_NUMBERS)
+    prompter.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    text = (
+        "go on from an exported prompter instead of training its tower from nothing; "
+        "the vocabulary may differ"
+    )
+    prompter.add_argument("--start", type=Path, metavar="DIR", help=text)
+    text = "compile the language model (needs a C++ compiler; pays in long trainings)"
+    prompter.add_argument("--compile", action="store_true", help=text)
+    text = (
+        "train nothing: measure and export the newest checkpoint of --work; with --start, measure that "
+        "export and leave it as it is"
+    )
+    prompter.add_argument("--measure-only", action="store_true", help=text)
+
+
 def _add_segmenter(segmenter: argparse.ArgumentParser) -> None:
     shipped = ROOT / "pipeline/models/embedded-segmenter"
-    segmenter.add_argument(
-        "--work",
-        type=Path,
-        default=Path("build/segmenter"),
-        metavar="DIR",
-        help="rendered windows and checkpoints",
-    )
-    text = "where the weights go at the end; a config.yaml in that folder must be the one of --config (default: the embedded segmenter)"
-    segmenter.add_argument(
-        "--out", type=Path, default=shipped / "model.safetensors", metavar="FILE", help=text
-    )
+    text = "rendered windows and checkpoints"
+    segmenter.add_argument("--work", type=Path, default=Path("build/segmenter"), metavar="DIR", help=text)
     text = (
-        "YAML of the architecture to train, in the sam2 package's terms (default: the embedded segmenter's)"
+        "where the weights go at the end; a config.yaml in that folder must be the one of --config "
+        "(default: the embedded segmenter)"
     )
+    weights = shipped / "model.safetensors"
+    segmenter.add_argument("--out", type=Path, default=weights, metavar="FILE", help=text)
+    text = "YAML of the architecture, in the sam2 package's terms (default: the embedded segmenter's)"
     segmenter.add_argument("--config", type=Path, default=shipped / "config.yaml", metavar="FILE", help=text)
-    text = "weights of that architecture to go on from, .safetensors or .pt, instead of training from nothing; there is no warm-up then"
+    text = (
+        "weights of that architecture to go on from, .safetensors or .pt, instead of training from nothing; "
+        "there is no warm-up then"
+    )
     segmenter.add_argument("--start", type=Path, metavar="FILE", help=text)
-    for name, default, text in (
-        ("steps", 6000, "optimiser steps, 8 windows each"),
-        ("warm-up", 700, "steps of the decoder alone on boxes without images; 0 = none"),
-        (
-            "windows",
-            20000,
-            "training windows to render, 330 kB of disk each; a working directory keeps its number",
-        ),
-        ("seed", 0, "seed of weights and batches; the windows stay the same"),
-    ):
-        segmenter.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})"
-        )
+    _add_numbers(segmenter, SEGMENTER_NUMBERS)
+
+
+def _add_numbers(parser: argparse.ArgumentParser, numbers: tuple[tuple[str, int, str], ...]) -> None:
+    for name, default, text in numbers:
+        help_text = f"{text} (default {default})"
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=help_text)
 
 
 def train_prompter(args: argparse.Namespace) -> Path:
-    """Run `prompter`; returns the exported folder, or the table of figures when an export was only measured."""
+    """Run `prompter`; returns the exported folder, or the table of figures if it only measured an export."""
     from pipeline.finetune.prompter.prompter_options import PrompterTrainOptions
     from pipeline.finetune.prompter.prompter_run import measure_only, train
 

@@ -1,25 +1,29 @@
 """Train a prompter on masks alone.
 
-  grpo    mask-only GRPO: sample replies, let the frozen segmenter draw them, pay format and overlap (Think2Seg-RS)
-  sft     a short supervised warm start on replies made from the masks; grpo then starts from its exported checkpoint
-  select  the queries that grpo can learn from: those whose sampled replies do not all earn the same; the others cost as much and
-          teach next to nothing
+  grpo    mask-only GRPO (Think2Seg-RS): sample replies, let the frozen segmenter draw them, and pay each by
+          its format and by the overlap of its masks with the true one
+  sft     a short supervised warm start on replies made from the masks; its export is the --model of grpo
+  select  find the queries that grpo can learn from: those whose sampled replies do not all earn the same.
+          The others cost as much and teach next to nothing.
 
-All stop and resume at any time: the same command goes on from the newest checkpoint, and a crash costs the
+All three can be stopped at any time. The same command goes on from the newest checkpoint; a crash costs the
 steps since then.
 
-Training data (--data) is a folder, a split of EarthReason, or worlds that are drawn when there is none:
-  FOLDER          questions.jsonl with one {"image": "images/a.png", "mask": "masks/a.png", "question": "storage tanks"} per line;
-                  image and mask of one size, mask above 0 = target, "mask": null = the target is not there
-  earthreason:ROOT  its training split (ROOT/train/{images,labels,QAs}), one question per image, drawn from --seed
-  world[:SEED]    procedural worlds from SEED on (default 300000), --tiles of them, drawn once beside OUT
+Training data (--data) is a folder, a split of EarthReason, or worlds, which are drawn if they are missing:
+  FOLDER            questions.jsonl, with one line per question:
+                      {"image": "images/a.png", "mask": "masks/a.png", "question": "storage tanks"}
+                    Image and mask have one size. Mask above 0: the target. "mask": null: it is not there.
+  earthreason:ROOT  the training split (ROOT/train/{images,labels,QAs}), one question per image (--seed)
+  world[:SEED]      procedural worlds from SEED on (default 300000), --tiles of them, drawn once beside OUT
 
 Written to --out:
-  prompter/       the trained checkpoint: --model of the next training, prompter.model of a preset of segment_region.py
-  curves.csv      per step: reward and its parts, IoU, rejection, reply length, divergence, loss
-  curves.png      the same as a picture; tensorboard/ the same as events (tensorboard --logdir OUT)
-  trainer/        checkpoints to resume from; options.json what the training was asked
-  questions/      of select alone: the selected queries, --data of the next training; rewards.jsonl what every reply earned
+  prompter/         the trained checkpoint: the --model of the next training, or prompter.model in a preset of
+                    segment_region.py
+  curves.csv        per step: reward and its parts, IoU, rejection, reply length, divergence, loss
+  curves.png        the same as a picture; tensorboard/ has the same as events (tensorboard --logdir OUT)
+  trainer/          checkpoints to resume from; options.json has every parameter of the training
+  questions/        (select) the selected questions, the --data of the next training
+  rewards.jsonl     (select) what every reply earned
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
@@ -43,24 +48,29 @@ from pipeline.finetune.grpo.grpo_run import TrainingRequest, prepare_run  # noqa
 
 EPILOG = """examples:
   python jobs/train_prompter.py grpo --data world --tiles 400 --out build/grpo
-  python jobs/train_prompter.py grpo --data world --tiles 64 --out build/try --steps 4 --set grpo.generations=4
-  python jobs/train_prompter.py sft  --data my-images --preset think2seg-3b --model checkpoints/Qwen2.5-VL-3B --out build/warm
-  python jobs/train_prompter.py grpo --data my-images --preset think2seg-3b --model build/warm/prompter --out build/grpo
-  python jobs/train_prompter.py select --data world --tiles 4000 --out build/select --set grpo.temperature=0.7
-  python jobs/train_prompter.py grpo --data build/select/questions --out build/grpo --set grpo.temperature=0.7 --set grpo.scale=none
-  accelerate launch --config_file pipeline/presets/training/zero3.yaml jobs/train_prompter.py grpo --preset think2seg-3b \\
-      --data my-images --out build/grpo
+  python jobs/train_prompter.py grpo --data world --tiles 64 --out build/try --steps 4 \\
+      --set grpo.generations=4
+  python jobs/train_prompter.py sft  --data my-images --preset think2seg-3b --out build/warm \\
+      --model checkpoints/Qwen2.5-VL-3B
+  python jobs/train_prompter.py grpo --data my-images --preset think2seg-3b --out build/grpo \\
+      --model build/warm/prompter
+  python jobs/train_prompter.py select --data world --tiles 4000 --out build/select \\
+      --set grpo.temperature=0.7
+  python jobs/train_prompter.py grpo --data build/select/questions --out build/grpo \\
+      --set grpo.temperature=0.7 --set grpo.scale=none
+  accelerate launch --config_file pipeline/presets/training/zero3.yaml \\
+      jobs/train_prompter.py grpo --preset think2seg-3b --data my-images --out build/grpo
 
-The last trains on several GPUs. It needs DeepSpeed, which is built from source and so has an extra of its own:
+The last one trains on several GPUs. It needs DeepSpeed, which is built from source, in an extra of its own:
   make setup EXTRA=gpu,deepspeed
 
 settings worth knowing (--set table.key=value, as in pipeline/presets/training/*.toml):
   grpo.scale=none                advantages by the reward alone, not divided by the deviation of their group
-  select.least=0.1               deviation of a query's rewards from which on it is kept
+  select.least=0.1               keep a query when its rewards deviate by at least this much
   model.vision=frozen            train the language model alone
-  model.lora_rank=8              adapters instead of the weights; merged in the export
+  model.lora_rank=8              train adapters instead of the weights; the export has them merged in
   model.generation=transformers  sample replies without vLLM on a GPU
-  reward.rule=authors-code       the released code's two format rewards; its strict parser decides what is drawn
+  reward.rule=authors-code       the two format rewards and the strict parser of the released code
   reward.format_weight=0         reward by overlap alone
   segmenter.checkpoint=PATH      another SAM2 (with segmenter.config)"""
 
@@ -73,66 +83,22 @@ STAGES = {
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
-        prog="train_prompter.py",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    shown: dict[str, Any] = {
+        "description": __doc__,
+        "epilog": EPILOG,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+    top = argparse.ArgumentParser(prog="train_prompter.py", **shown)
     stages = top.add_subparsers(dest="stage", required=True)
     for stage, text in STAGES.items():
-        one = stages.add_parser(
-            stage,
-            help=text,
-            description=__doc__,
-            epilog=EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        one.add_argument(
-            "--data", required=True, metavar="SOURCE", help="FOLDER, earthreason:ROOT or world[:SEED]"
-        )
-        one.add_argument(
-            "--tiles", type=int, default=400, metavar="N", help="tiles to draw for --data world (default 400)"
-        )
-        one.add_argument(
-            "--out",
-            required=True,
-            type=Path,
-            metavar="DIR",
-            help="folder of this training; the same command resumes it",
-        )
-        presets = ", ".join(known_training_presets())
-        one.add_argument(
-            "--preset",
-            default="embedded",
-            metavar="NAME",
-            help=f"{presets}, or a .toml file (default embedded)",
-        )
-        one.add_argument(
-            "--model", metavar="PATH|ID", help="checkpoint to start from (default: the preset's)"
-        )
-        one.add_argument(
-            "--combination",
-            metavar="NAME",
-            help="prompt combination, for example box or box+points2 (default: the preset's)",
-        )
-        one.add_argument(
-            "--profile",
-            metavar="NAME|FILE",
-            help="profile that asks for and reads this combination (default: the preset's)",
-        )
+        one = stages.add_parser(stage, help=text, **shown)
+        _add_places(one)
+        _add_prompter(one)
+        if stage != "select":
+            _add_steps(one)
         one.add_argument(
             "--seed", type=int, default=0, metavar="N", help="seed of order and sampling (default 0)"
         )
-        if stage != "select":
-            one.add_argument("--steps", type=int, metavar="N", help="optimiser steps (default: the preset's)")
-            one.add_argument(
-                "--save-every",
-                type=int,
-                default=50,
-                metavar="N",
-                help="steps between checkpoints (default 50)",
-            )
         one.add_argument(
             "--set",
             action="append",
@@ -144,8 +110,35 @@ def build_parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_places(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--data", required=True, metavar="SOURCE", help="FOLDER, earthreason:ROOT or world[:SEED]"
+    )
+    one.add_argument(
+        "--tiles", type=int, default=400, metavar="N", help="tiles to draw for --data world (default 400)"
+    )
+    text = "folder of this training; the same command resumes it"
+    one.add_argument("--out", required=True, type=Path, metavar="DIR", help=text)
+
+
+def _add_prompter(one: argparse.ArgumentParser) -> None:
+    text = f"{', '.join(known_training_presets())}, or a .toml file (default embedded)"
+    one.add_argument("--preset", default="embedded", metavar="NAME", help=text)
+    one.add_argument("--model", metavar="PATH|ID", help="checkpoint to start from (default: the preset's)")
+    text = "prompt combination, for example box or box+points2 (default: the preset's)"
+    one.add_argument("--combination", metavar="NAME", help=text)
+    text = "profile that asks for this combination and reads it (default: the preset's)"
+    one.add_argument("--profile", metavar="NAME|FILE", help=text)
+
+
+def _add_steps(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--steps", type=int, metavar="N", help="optimiser steps (default: the preset's)")
+    text = "steps between checkpoints (default 50)"
+    one.add_argument("--save-every", type=int, default=50, metavar="N", help=text)
+
+
 def preset_of(args: argparse.Namespace) -> TrainingPreset:
-    """The preset with the command line laid over it. Raises InputError."""
+    """The preset, with the command line laid over it. Raises InputError."""
     named = {"model.checkpoint": args.model, "combination": args.combination, "profile": args.profile}
     if args.stage != "select":
         named[f"{args.stage}.steps"] = args.steps
@@ -158,7 +151,7 @@ def preset_of(args: argparse.Namespace) -> TrainingPreset:
 
 
 def data_of(args: argparse.Namespace) -> Path:
-    """The data's folder; a data set's table is written and worlds are drawn first. Raises InputError."""
+    """The folder of the data, after a data set's table is written or worlds are drawn. Raises InputError."""
     name, _, place = args.data.partition(":")
     if Path(args.data).is_dir() or name not in ("world", "earthreason"):
         return Path(args.data)

@@ -1,10 +1,8 @@
-"""What happens to a picture between the ground and the file: seasons, air, optics, detector, processing.
-Labels stay as they are.
+"""What happens to a picture between the ground and the file: season, air, optics, detector, processing.
 
-The renderer already varies palette, sun, shadow, haze, blur and noise from world to world, but in one way:
-the same everywhere in a picture, with exact pixels. Files from real sensors differ in more ways, so
-`draw_sensor` draws some of the following (CLEAN_SHARE of the draws: none) and `apply_sensor` applies them in
-the order in which nature does:
+The renderer varies palette, sun, shadow, haze, blur and noise from world to world, but alike everywhere in a
+picture. Files from real sensors differ in more ways. `apply_sensor` applies the effects that
+`sensor_effects.draw_sensor` drew, in the order of nature. Labels stay as they are.
 
 1. `shift_season` moves greenish ground towards straw, brown or dark green. Only where the caller says that no
    labelled object lies: a colour rule alone would turn a green field into a ripe one, and the label would be
@@ -38,7 +36,7 @@ TEXTURE_PERIODS_PX = (3, 12, 48)
 """Lattice spacings of the ground texture."""
 
 PERCENTILES = (2.0, 98.0)
-"""Of the loader's default stretch."""
+"""Percentiles of the loader's default stretch."""
 
 PATTERN_PX = 96
 """Side at which slow patterns are made before they are enlarged."""

@@ -1,7 +1,6 @@
 """Which effects of season, air, optics, detector and processing a picture shows, and how they are drawn.
 
-`draw_sensor` draws some of the effects, or none for CLEAN_SHARE of the pictures. `sensor.apply_sensor` applies
-them.
+`draw_sensor` draws some of them, or none for CLEAN_SHARE of the pictures. `sensor.apply_sensor` applies them.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class SensorEffects:
     seam_offset: float = 0.0
     """Distance of the seam from the centre, in half sides of the picture."""
     bits: int = 8
-    """Of the stored numbers, 9 to 16; 8 = not digitised anew."""
+    """Bits of the stored numbers, 9 to 16. 8: the picture is not digitised anew."""
     dark: float = 0.0
     """Dark offset as a share of the range of the stored numbers."""
     fill: float = 0.5
@@ -69,7 +68,7 @@ class SensorEffects:
     gamma: float = 1.0
     dead_lines: int = 0
     jpeg_quality: int | None = None
-    """1..95; None = not compressed."""
+    """1 to 95. None: not compressed."""
 
 
 CLEAN = SensorEffects()

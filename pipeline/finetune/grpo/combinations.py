@@ -33,7 +33,7 @@ class PromptCombination:
         return parts == (self.box, self.positive, self.negative)
 
     def keep(self, prompt: Prompt) -> Prompt | None:
-        """The prompt without the parts that the combination does not have; None when nothing is left of it."""
+        """The prompt without the parts that the combination does not have. None: nothing is left."""
         counts = {1: self.positive, 0: self.negative}
         chosen = []
         for point, label in zip(prompt.points_xy, prompt.point_labels, strict=True):
@@ -74,7 +74,8 @@ def find_combination(name: str, profile: Profile) -> PromptCombination:
     readable = parser.n_points if parser.points_keys else 0, parser.n_negative if parser.negative_keys else 0
     if chosen.positive > readable[0] or chosen.negative > readable[1]:
         raise InputError(
-            f"the profile must read all parts of the combination {name!r}: {chosen.positive} points inside and {chosen.negative} beside",
+            f"the profile must read all parts of the combination {name!r}: {chosen.positive} points inside "
+            f"and {chosen.negative} beside",
             came=f"profile {profile.name!r}, which reads {readable[0]} and {readable[1]}",
             remedy="choose a profile of this combination (see pipeline/prompt/profiles)",
         )

@@ -1,9 +1,8 @@
-"""The training split of EarthReason as training data: the set the paper trains on, read by the evaluation's
-reader.
+"""The training split of EarthReason, on which Think2Seg-RS trains, as training data.
 
-One query per image, as the released loader does it (methods notes, section 4.4); it draws unseeded and
-once per process, here the draw depends on the seed and the image alone. Images and masks stay where they are;
-only a table that points to them is written.
+Each image gets one of its queries, as in the loader that the paper's authors released. Theirs draws without a
+seed; here the draw depends on the seed and the image alone. Images and masks stay where they are: only a
+table that points to them is written.
 """
 
 from __future__ import annotations

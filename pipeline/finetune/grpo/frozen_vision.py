@@ -1,13 +1,11 @@
-"""A frozen vision tower reads every image once: its features are kept by the image's pixels.
+"""Lets a frozen vision tower read every image once.
 
 1. `remember_images` lays a memory over the tower's `forward`. A group of G replies hands the tower G copies
-   of one image, and does so again when the likelihood of the replies is computed, again in the next pass over
-   the data: each is looked up, only new images are computed, all of them in one call.
-2. The key is a hash of the image's patches, so nothing else has to be handed through the trainer.
-3. The oldest images are forgotten beyond `limit_bytes`; those of the call at hand are kept whatever they
-   take. Features are exact: the tower's attention never crosses images.
-
-A tower that learns has no memory: its features change at every step.
+   of one image, again for the likelihood of the replies, and again in the next pass over the data. Only new
+   images are computed, all in one call; the others are looked up.
+2. The key is a hash of the image's patches, so the trainer need not hand anything through.
+3. Beyond `limit_bytes` the oldest images are forgotten, but never those of the current call. The features are
+   exact, because the tower's attention never crosses images.
 """
 
 from __future__ import annotations
@@ -17,10 +15,10 @@ from collections import OrderedDict
 from typing import Any
 
 REMEMBERED_BYTES = 2**30
-"""Where the tower runs, per model. An image takes tokens x width x bytes per number: 81 x 256 x 4 = 83 KB for
-the embedded prompter (12,900 images), 900 x 2048 x 2 = 3.7 MB for Qwen2.5-VL-3B at 840 px in bfloat16 (291
-images), 900 x 3584 x 2 = 6.5 MB for 7B (166). With more images than that in the data, the memory still serves
-a step's copies of one image, and no later pass.
+"""Memory per model, on the device of the tower. An image takes tokens x width x bytes per number:
+81 x 256 x 4 = 83 KB for the embedded prompter (12,900 images fit), 900 x 2048 x 2 = 3.7 MB for Qwen2.5-VL-3B
+at 840 px in bfloat16 (291 images), 900 x 3584 x 2 = 6.5 MB for 7B (166). With more images in the data, the
+memory still serves a step's copies of one image, but not the next pass.
 """
 
 
@@ -65,7 +63,7 @@ def remember_images(visual: Any, *, limit_bytes: int = REMEMBERED_BYTES) -> None
 
 
 def _key(image: Any, grid: list[int]) -> bytes:
-    """Of one image's patches (n, values) and its grid (time, height, width)."""
+    """Hash one image's patches (n, values) and its grid (time, height, width)."""
     pixels = image.detach().float().contiguous().cpu().numpy()
     return hashlib.blake2b(pixels.tobytes() + bytes(str(grid), "ascii"), digest_size=16).digest()
 

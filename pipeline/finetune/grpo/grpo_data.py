@@ -1,9 +1,8 @@
-"""What a prompter is trained on: a folder of images, masks and queries. Masks are the only labels there
-are.
+"""What a prompter is trained on: a folder of images, masks and queries.
 
-    questions.jsonl      one JSON object per line: "image", "mask", "question"; optional "thought"
-    images/*.png|jpg|tif  8 bits per channel; grey ones are repeated over the three channels, alpha is dropped
-    masks/*.png          same size, above 0 = target, alpha apart; "mask": null says that the target is not there
+    questions.jsonl       one JSON object per line: "image", "mask", "question"; optional "thought"
+    images/*.png|jpg|tif  8 bits per channel; grey is repeated over three channels, alpha is dropped
+    masks/*.png           same size, above 0 = target, alpha ignored; "mask": null = the target is not there
 
 1. `read_samples` reads the table and looks at every file's header: existence, and that image and mask are of
    one size. A wrong line is named by its number.
@@ -101,7 +100,8 @@ def read_target(path: Path) -> NDArray[np.bool_]:
     target = np.ascontiguousarray(colours[..., 0])
     if (colours != target[..., None]).any():
         raise SourceError(
-            f"a mask must be 0 beside its target in every colour and above 0 inside, the colours of {path} disagree"
+            "a mask must be 0 beside its target in every colour and above 0 inside, the colours of "
+            f"{path} disagree"
         )
     return target
 

@@ -1,8 +1,7 @@
-"""What a training leaves to look at: one line per logged step, `curves.csv`, TensorBoard events,
-`curves.png`.
+"""What a training leaves to look at: a line per logged step, curves.csv and .png, and TensorBoard events.
 
-The table is written from the trainer's own history, which travels in its checkpoints; so after a resumed run
-it holds every step once, and steps that were lost in a crash are not in it.
+The table comes from the trainer's own history, which travels in its checkpoints. After a resumed run it
+therefore holds every step once, and no step that was lost in a crash.
 """
 
 from __future__ import annotations
@@ -13,9 +12,13 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.files.atomic_file import atomic_path, write_bytes_atomic
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers import TrainerCallback, TrainerState
 
 COLUMNS: Mapping[str, str] = {
     "step": "step",
@@ -42,7 +45,7 @@ COLUMNS: Mapping[str, str] = {
     "step_s": "step_time",
 }
 """Column of curves.csv -> key of the trainer's log. A column without a value in any step is left out.
-`equal_groups`: share of the queries whose replies all earned the same, which teach nothing.
+`equal_groups` is the share of the queries whose replies all earned the same; they teach nothing.
 """
 
 PANELS = (
@@ -59,24 +62,25 @@ _AVERAGED = 0.1
 """Share of the steps over which the thick line of a panel averages."""
 
 
-def table_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Rows of curves.csv from the trainer's history: finite values only, one row per step, summaries left
-    out.
-    """
+def table_of(history: Sequence[Mapping[str, object]]) -> list[dict[str, float]]:
+    """Rows of curves.csv from the trainer's history: one per step, finite values only, without summaries."""
     rows = []
     for entry in history:
-        row = {column: entry.get(key) for column, key in COLUMNS.items()}
-        numbers = {
-            column: float(value)
-            for column, value in row.items()
-            if isinstance(value, int | float) and math.isfinite(value)
-        }
+        numbers = _finite({column: entry.get(key) for column, key in COLUMNS.items()})
         if len(numbers.keys() - {"step"}) > 2:  # the last entry of a training holds times, no curves
             rows.append(numbers)
     return rows
 
 
-def write_table(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+def _finite(values: Mapping[str, object]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+
+
+def write_table(history: Sequence[Mapping[str, object]], path: Path) -> None:
     """Write curves.csv, whole or not at all."""
     rows = table_of(history)
     used = [column for column in COLUMNS if any(column in row for row in rows)]
@@ -88,7 +92,7 @@ def write_table(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     write_bytes_atomic(path, text.getvalue().encode())
 
 
-def write_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+def write_curves(history: Sequence[Mapping[str, object]], path: Path) -> None:
     """Draw curves.png: thin line = every logged step, thick line = running mean."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     import numpy as np
@@ -120,7 +124,7 @@ def write_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def log_line(stage: str, entry: Mapping[str, Any], max_steps: int) -> str:
+def log_line(stage: str, entry: Mapping[str, object], max_steps: int) -> str:
     """One step in one line."""
     shown = ("reward", "format", "iou", "rejection", "reply_tokens", "kl", "loss", "step_s")
     figures = {column: entry.get(COLUMNS[column]) for column in shown}
@@ -128,43 +132,52 @@ def log_line(stage: str, entry: Mapping[str, Any], max_steps: int) -> str:
     return f"{stage} step {entry.get('step', 0)}/{max_steps}  " + "  ".join(parts)
 
 
-def make_callback(stage: str, out: Path, resumed_step: int) -> Any:
-    """A transformers TrainerCallback that prints, writes curves.csv at every log and curves.png at every
-    checkpoint and the end.
+def _add_events(events: SummaryWriter | None, values: Mapping[str, float], step: int) -> None:
+    if events is not None:
+        for name, value in values.items():
+            events.add_scalar(name, value, step)
+
+
+def make_callback(stage: str, out: Path, resumed_step: int) -> TrainerCallback:
+    """Make the callback that prints a line and writes curves.csv at every log, and draws curves.png at every
+    checkpoint and at the end.
     """
     from torch.utils.tensorboard import SummaryWriter
     from transformers import TrainerCallback
     from transformers.integrations.integration_utils import rewrite_logs
 
     class CurvesCallback(TrainerCallback):
-        """See make_callback. Works in the main process alone."""
+        """Works in the main process alone; see `make_callback`."""
 
         def __init__(self) -> None:
-            self._events: Any = None
+            self._events: SummaryWriter | None = None
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_train_begin(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:
             if state.is_world_process_zero:
                 self._events = SummaryWriter(
                     log_dir=str(out / "tensorboard"), purge_step=resumed_step + 1 if resumed_step else None
                 )
 
         def on_log(
-            self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
+            self,
+            _args: object,
+            state: TrainerState,
+            _control: object,
+            logs: Mapping[str, object] | None = None,
+            **_: object,
         ) -> None:
             if not state.is_world_process_zero or not logs:
                 return
             print(log_line(stage, {**logs, "step": state.global_step}, state.max_steps), flush=True)  # noqa: T201
             write_table(state.log_history, out / "curves.csv")
-            for name, value in rewrite_logs(dict(logs)).items():
-                if isinstance(value, int | float) and math.isfinite(value):
-                    self._events.add_scalar(name, value, state.global_step)
+            _add_events(self._events, _finite(rewrite_logs(dict(logs))), state.global_step)
 
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_save(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:
             if state.is_world_process_zero:
                 write_curves(state.log_history, out / "curves.png")
 
-        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.is_world_process_zero:
+        def on_train_end(self, _args: object, state: TrainerState, _control: object, **_: object) -> None:
+            if state.is_world_process_zero and self._events is not None:
                 write_table(state.log_history, out / "curves.csv")
                 write_curves(state.log_history, out / "curves.png")
                 self._events.close()

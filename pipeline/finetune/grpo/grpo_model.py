@@ -44,7 +44,7 @@ def load_policy(checkpoint: str, options: ModelOptions) -> Any:
 
 
 def load_weights(checkpoint: str, dtype: Any) -> Any:
-    """A vision-language model of a checkpoint directory or hub id. Raises ModelError when it does not load."""
+    """Load a vision-language model from a checkpoint directory or hub id. Raises ModelError."""
     from transformers import AutoModelForImageTextToText
 
     try:
@@ -93,7 +93,7 @@ def export_prompter(trained: Path, base: str, out: Path, *, card: str) -> Path:
     return out
 
 
-def _copy_weights(trained: Path, base: str, out: Path) -> None:
+def _copy_weights(trained: Path, _base: str, out: Path) -> None:
     """The checkpoint's tensors under their names, floating point as bfloat16. Raises ModelError."""
     import torch
     from huggingface_hub import save_torch_state_dict
@@ -102,7 +102,8 @@ def _copy_weights(trained: Path, base: str, out: Path) -> None:
     files = sorted(trained.glob("model*.safetensors"))
     if not files:
         raise ModelError(
-            f"{trained} holds no model*.safetensors to export; DeepSpeed writes them with zero3_save_16bit_model"
+            f"{trained} holds no model*.safetensors to export; DeepSpeed writes them with "
+            "zero3_save_16bit_model"
         )
     weights: dict[str, Any] = {}
     for path in files:
@@ -119,7 +120,8 @@ def _merge_adapters(trained: Path, base: str, out: Path) -> None:
     from peft import PeftModel
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    unset_hf_deepspeed_config()  # with the trainer's ZeRO-3 in place, loading is collective: one process alone would wait for the others
+    # With the trainer's ZeRO-3 in place, loading is collective: one process alone would wait for the others.
+    unset_hf_deepspeed_config()
     model = PeftModel.from_pretrained(load_weights(base, torch.float32), str(trained)).merge_and_unload()
     model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
 

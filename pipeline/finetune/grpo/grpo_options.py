@@ -151,7 +151,9 @@ class SftOptions:
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"
     style: Literal["cells", "fenced"] = "fenced"
-    """How a taught answer is written: bare JSON without spaces, points first; or in a json fence, box first."""
+    """How a taught answer is written. cells: bare JSON without spaces, points first. fenced: in a json fence,
+    box first.
+    """
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch) < 1 or self.learning_rate <= 0 or self.weight_decay < 0:

@@ -1,6 +1,7 @@
 """A training's folder: what it was asked, where it stands, and whether a second start may go on with it.
 
-    options.json     every parameter, the hash of the data's table and what pins the models behind their paths, written first
+    options.json     written first: every parameter, the hash of the data's table, and what pins the models
+                     behind their paths
     trainer/         the trainer's checkpoints (weights, optimiser, random state, history), the newest two
     curves.csv, curves.png, tensorboard/
     prompter/        the exported checkpoint, made last; its presence means done

@@ -103,8 +103,8 @@ def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, Any]:
     per_device = min(grpo.replies_per_pass, grpo.replies_per_step // world_size)
     if per_device < 1 or grpo.replies_per_step % (per_device * world_size):
         raise ModelError(
-            f"{grpo.replies_per_step} replies per step cannot be shared by {world_size} processes with {grpo.replies_per_pass} a pass; "
-            "change grpo.questions_per_step or grpo.replies_per_pass"
+            f"{grpo.replies_per_step} replies per step cannot be shared by {world_size} processes with "
+            f"{grpo.replies_per_pass} a pass; change grpo.questions_per_step or grpo.replies_per_pass"
         )
     return {
         **common_arguments(run),
@@ -273,18 +273,24 @@ def _card(run: TrainingRun, history: list[dict[str, Any]]) -> str:
         "grpo": "mask-only GRPO (TRL)",
         "sft": "a supervised warm start on replies made from masks (TRL)",
     }[run.stage]
-    head = f"# Prompter\n\nTrained from `{run.preset.model.checkpoint}` by {named}, {len(run.samples)} queries, seed {run.seed}.\n"
+    head = (
+        f"# Prompter\n\nTrained from `{run.preset.model.checkpoint}` by {named}, {len(run.samples)} queries, "
+        f"seed {run.seed}.\n"
+    )
     shown = [
         key
         for key in ("reward", "format", "iou", "rejection", "reply_tokens", "loss")
         if rows and key in rows[-1]
     ]
     tail = rows[-max(1, len(rows) // 10) :]
-    means = [
-        f"- {key}: {sum(row[key] for row in tail if key in row) / max(1, sum(key in row for row in tail)):.4g}"
-        for key in shown
-    ]
-    note = "\nMean over the last tenth of the training's own steps (sampled replies on training images; not an evaluation):\n\n"
+    means = []
+    for key in shown:
+        values = [row[key] for row in tail if key in row]
+        means.append(f"- {key}: {sum(values) / max(1, len(values)):.4g}")
+    note = (
+        "\nMean over the last tenth of the training's own steps "
+        "(sampled replies on training images; not an evaluation):\n\n"
+    )
     return (
         head
         + f"\nProfile `{run.preset.profile}`, prompt combination `{run.preset.combination}`.\n"

@@ -62,7 +62,8 @@ class RewardOptions:
     def __post_init__(self) -> None:
         if self.format_weight < 0 or self.iou_weight <= 0:
             raise ValueError(
-                f"iou_weight must be above 0 and format_weight not below, got {self.iou_weight} and {self.format_weight}"
+                f"iou_weight must be above 0 and format_weight not below, got {self.iou_weight} and "
+                f"{self.format_weight}"
             )
 
 
@@ -104,7 +105,7 @@ def read_reply(text: str, profile: Profile, *, complete: bool) -> ParsedReply:
 
 
 def format_reward(text: str, contract: Contract, *, complete: bool = True) -> float:
-    """0..1 under `paper`, 0..2 under `authors-code`; see the module's story. `complete` as in `read_reply`."""
+    """0 or 1 under `paper`; 0, 1 or 2 under `authors-code`. `complete` as in `read_reply`."""
     if contract.rule == "authors-code":
         return float(_TAGGED.fullmatch(text) is not None) + float(strictly_readable(text, contract))
     return float(_well_tagged(text) and _usable_json(text, contract, complete=complete))

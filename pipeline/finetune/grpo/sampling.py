@@ -34,11 +34,11 @@ class Sampling:
 
     @classmethod
     def of(cls, options: GrpoOptions) -> Sampling:
-        """As a training with these options samples."""
+        """The sampling of a training with these options."""
         return cls(temperature=options.temperature, top_p=options.top_p, top_k=options.top_k)
 
     def arguments(self) -> dict[str, Any]:
-        """Of transformers' `generate`."""
+        """Keyword arguments of transformers' `generate`."""
         if self.temperature == 0:
             return {"do_sample": False}
         return {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}

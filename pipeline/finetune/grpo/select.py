@@ -1,4 +1,4 @@
-"""Which queries GRPO can learn from: those whose sampled replies do not all earn the same.
+"""Selects the queries that GRPO can learn from: those whose sampled replies do not all earn the same.
 
 1. The checkpoint that a training starts from answers every query `replies` times, sampled as that training
    samples.
@@ -9,8 +9,8 @@
 4. The queries that are not settled, and a share of the settled ones, are written as a table of their own
    beside the rewards: the training data of `grpo`.
 
-A settled query adds next to nothing to the gradient, with `grpo.scale` none, as long as it is settled. It
-is needed to say so when the policy unlearns it, which is why some are kept. DAPO (arXiv 2503.14476, section
+With `grpo.scale` none, a settled query adds next to nothing to the gradient. Some are kept all the same, so
+that the policy notices when it unlearns one. DAPO (arXiv 2503.14476, section
 3.2) leaves out groups of equal rewards while it trains; here it is done once, before.
 """
 
@@ -35,7 +35,8 @@ from pipeline.finetune.grpo.sampling import ReplySampler, Sampling
 REWARDS = "rewards.jsonl"
 """One line per query, in the table's order: the rewards of its replies."""
 
-QUESTIONS_AT_ONCE = 16
+QUERIES_AT_ONCE = 16
+"""Queries of one batch: what an interrupted selection may lose."""
 
 
 def select_queries(run: TrainingRun) -> Path:
@@ -51,9 +52,9 @@ def select_queries(run: TrainingRun) -> Path:
     if len(paid) < len(run.samples):
         sampler = ReplySampler(run.preset)
         engine = build_engine(run.preset, "cuda" if torch.cuda.is_available() else "cpu")
-        for start in range(len(paid), len(run.samples), QUESTIONS_AT_ONCE):
+        for start in range(len(paid), len(run.samples), QUERIES_AT_ONCE):
             torch.manual_seed(_seed_of(run.seed, start))
-            new = _rewards(run.samples[start : start + QUESTIONS_AT_ONCE], run, sampler, engine)
+            new = _rewards(run.samples[start : start + QUERIES_AT_ONCE], run, sampler, engine)
             _append(run.out / REWARDS, new)
             paid += new
             print(_progress(paid, run), flush=True)  # noqa: T201 - long work shows progress
@@ -80,14 +81,15 @@ def _some_settled(run: TrainingRun, open_ones: Sequence[int]) -> list[int]:
 
 
 def paid_so_far(path: Path, n_queries: int) -> list[list[float]]:
-    """The rewards of all whole batches that were written; the rest of an interrupted one is cut off the file.
-    None without a file.
+    """Read the rewards of all whole batches; the rest of an interrupted batch is cut off the file.
+
+    Returns an empty list without a file.
     """
     if not path.is_file():
         return []
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     if len(lines) < n_queries:  # the last batch of all may be smaller
-        lines = lines[: len(lines) - len(lines) % QUESTIONS_AT_ONCE]
+        lines = lines[: len(lines) - len(lines) % QUERIES_AT_ONCE]
         write_bytes_atomic(path, "".join(lines).encode())
     return [json.loads(line) for line in lines]
 

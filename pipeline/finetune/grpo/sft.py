@@ -1,8 +1,7 @@
-"""The supervised warm start on TRL's SFTTrainer: replies made from the masks (`taught_replies`), loss on the
-reply alone.
+"""The supervised warm start on TRL's SFTTrainer, which is used as it is.
 
-A step of its own, kept short: it teaches the format and the prompt combination, and hands over to
-`grpo_train`, which starts from the exported folder. The trainer is used as it is.
+The replies are made from the masks (`taught_replies`), and the loss is on the reply alone. The warm start is
+short: it teaches the format and the prompt combination. `grpo_train` then starts from the exported folder.
 """
 
 from __future__ import annotations

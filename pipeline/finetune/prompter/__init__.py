@@ -5,7 +5,8 @@ training_worlds     where its tiles come from; prompter_data keeps them on disk
 samples             renderings -> objects, replies, dense targets
 wordings, training_queries, tokenizer   how it is asked and how it writes
 prompter_model, forward                 its architecture and forward pass
-vision, language    the two stages; prompter_train runs them, with optimisers and checkpoints
+vision, language    what the two stages learn; packing puts several queries into one sequence
+prompter_train      runs the stages, with optimisers and checkpoints, in a training_place
 carry_on            training that starts from an exported prompter
 prompter_eval, prompter_card            how good it is, and its card
 """

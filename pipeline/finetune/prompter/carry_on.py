@@ -1,18 +1,12 @@
-"""Training that goes on from an exported prompter, whose vocabulary may differ from the one of today's
-wordings.
+"""Training that goes on from an exported prompter. Its vocabulary may differ from today's.
 
-1. `take_over` loads the exported weights into a fresh model. Rows of the embedding are matched by the text of
-   their token: a token that the checkpoint knows keeps its row, every other token keeps its fresh start.
-2. The export has no auxiliary heads. `start_vision` brings the dense heads up alone, over the checkpoint's
-   frozen tower, and writes tower and heads as the end of the vision stage. The language stage trains its own
-   heads, the tower still frozen.
-3. The joint stage then finds what it would find after training from nothing.
-4. `hold_to_start` writes what a working directory's training began with beside its checkpoints, and refuses
-   to go on with another start or seed. The card of the export is written from that (`begun_in`), not from the
-   last command.
-5. `check_start` finds out what cannot be gone on from before anything is rendered.
-
-Raises InputError where the checkpoint is not a prompter of the shape that is trained.
+1. `check_start` finds out before anything is rendered whether an export can be used.
+2. `hold_to_start` notes beside the checkpoints what the training began with, and refuses another start or
+   seed. The card of the export is written from that note (`begun_in`), not from the last command.
+3. `take_over` loads the exported weights into a fresh model. A token that the export knows keeps its row of
+   the embedding; every other token keeps its fresh start.
+4. The export has no auxiliary heads. `start_vision` trains the dense heads alone, on the frozen tower, and
+   writes both as the end of the vision stage. From there on the stages run as after training from nothing.
 """
 
 from __future__ import annotations
@@ -49,18 +43,16 @@ class Begun:
     """What the training in a working directory began with and on what it has run since."""
 
     start: str = ""
-    """Path of the exported prompter that it went on from; empty = from nothing."""
+    """Path of the exported prompter that it went on from. Empty: from nothing."""
     seed: int | None = None
-    """None = a directory that does not say; it is of an earlier version, and seed, devices and tiles stay
-    unknown.
-    """
+    """None: the directory is of an earlier version, which noted the start alone."""
     devices: tuple[str, ...] = ()
     tiles: int = 0
-    """Training tiles, the most of all commands."""
+    """Number of training tiles: the most that any command asked for."""
 
 
 def begun_in(work: Path) -> Begun | None:
-    """What `hold_to_start` wrote there; None where it has not."""
+    """Read what `hold_to_start` wrote. None: it has written nothing there."""
     path = work / START_FILE
     if not path.is_file():
         return None
@@ -72,10 +64,10 @@ def begun_in(work: Path) -> Begun | None:
 
 
 def hold_to_start(place: TrainingPlace, *, tiles: int = 0) -> None:
-    """Remember what a working directory's training begins with; raises InputError when it began with another
-    start or seed.
+    """Note what a working directory's training begins with.
 
-    A start is known by its path. A directory with checkpoints and without the file began with nothing.
+    A start is known by its path. A directory with checkpoints and no note began from nothing. Raises
+    InputError when the training began with another start or seed.
     """
     now = Begun(
         start="" if place.start is None else str(place.start.resolve()),
@@ -102,7 +94,7 @@ def hold_to_start(place: TrainingPlace, *, tiles: int = 0) -> None:
 
 
 def check_start(checkpoint: Path, shape: PrompterShape) -> None:
-    """Raises InputError for a checkpoint that `take_over` would refuse, at the price of building one model."""
+    """Build one model to find out whether `take_over` would refuse a checkpoint. Raises InputError."""
     from pipeline.finetune.prompter.prompter_model import build_model
     from pipeline.finetune.prompter.tokenizer import train_tokenizer
 
@@ -139,9 +131,7 @@ def take_over(checkpoint: Path, model: Any, tokenizer: Tokenizer) -> int:
 
 
 def exported_weights(checkpoint: Path) -> dict[str, Any]:
-    """Name -> float32 tensor of an exported prompter. Raises InputError when `checkpoint` is none, or
-    damaged.
-    """
+    """Name -> float32 tensor of an exported prompter. Raises InputError when it is missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -177,9 +167,7 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def start_vision(place: TrainingPlace, checkpoint: Path, *, steps: int = HEAD_STEPS) -> None:
-    """The vision stage of a training from `checkpoint`: its tower as it is, and dense heads trained on it.
-    Done once.
-    """
+    """Run the vision stage of a training from `checkpoint`, once: keep its tower, train dense heads on it."""
     import torch
 
     from pipeline.finetune.prompter.prompter_model import build_vision

@@ -45,7 +45,7 @@ DECISION_WEIGHT = 4.0
 """Weight of the token that says whether the tile holds an answer."""
 
 CELL_WEIGHT = 3.0
-"""Weight of the token that names the cell of the next object, and of the mark that says whether there is one."""
+"""Weight of the token that names the next object's cell, and of the mark that says whether there is one."""
 
 NOWHERE = N_IMAGE_TOKENS
 """The cell that a token speaks of where no object is left."""

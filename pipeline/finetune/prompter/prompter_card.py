@@ -11,21 +11,24 @@ ROOT = Path(__file__).resolve().parents[3]
 
 _TEXT = """# Embedded prompter
 
-**What it is.** A {millions:.1f} million parameter vision-language model of the Qwen2.5-VL architecture with its own small tokenizer
-({vocabulary} tokens). It reads one 256 px tile, squashed to 252 x 252, and a query, and answers with points and boxes, or with `[]`.
-It exists so that the whole pipeline runs, end to end and with the real libraries, on a machine without a model hub or an accelerator.
+**What it is.** A {millions:.1f} million parameter vision-language model of the Qwen2.5-VL architecture with
+its own small tokenizer ({vocabulary} tokens). It reads one 256 px tile, squashed to 252 x 252, and a
+question, and answers with points and boxes, or with `[]`. It exists so that the whole pipeline runs, end to
+end and with the real libraries, on a machine without a model hub or an accelerator.
 
-**What it is not.** It knows nothing but the procedural world of `pipeline.world`, whose classes are: {classes}.
-On real imagery its answers are worthless.
+**What it is not.** It knows nothing but the procedural world of `pipeline.world`, whose classes are:
+{classes}. On real imagery its answers are worthless.
 
 ## Contract
 
 - One user message, image first, then `Find: {{query}}`. No system message. Greedy decoding.
 - Reply: `<think>The question is about storage tanks. I see some.</think>` then
-  `<answer>[{{"cell":"b2","positive_points":[[41,30]],"bbox_2d":[20,12,60,49]}}]</answer>`; absent: `<answer>[]</answer>`.
-  Integers are pixel edges of the 252 px image; objects come in raster order of the 28 px cell of their point, and every object opens
-  with that cell (columns a to i from the left, rows 1 to 9 from the top): the model first says where it looks, then measures.
-- Objects whose visible part is under 8 px on a side or under 60 square px (of the 252 px image) are left out by design.
+  `<answer>[{{"cell":"b2","positive_points":[[41,30]],"bbox_2d":[20,12,60,49]}}]</answer>`; absent:
+  `<answer>[]</answer>`. Integers are pixel edges of the 252 px image; objects come in raster order of the
+  28 px cell of their point, and every object opens with that cell (columns a to i from the left, rows 1 to
+  9 from the top): the model first says where it looks, then measures.
+- Objects whose visible part is under 8 px on a side or under 60 square px (of the 252 px image) are left
+  out by design.
 
 ## How it was trained
 
@@ -33,9 +36,10 @@ On real imagery its answers are worthless.
 
 {lessons}
 
-Training worlds have seeds 100,000 to 199,999 and pixels of 0.1 to 2 m (`training_worlds`), seen through drawn sensors (`sensor`: haze,
-season, blur, 16 bit, JPEG and more), in the eight symmetries and slightly recoloured; 5 % of the tiles are partly black or plain
-noise. Wordings come from `wordings.toml` and `pipeline.world.queries`; held-out ones were never seen.
+Training worlds have seeds 100,000 to 199,999 and pixels of 0.1 to 2 m (`training_worlds`), seen through
+drawn sensors (`sensor`: haze, season, blur, 16 bit, JPEG and more), in the eight symmetries and slightly
+recoloured; 5 % of the tiles are partly black or plain noise. Wordings come from `wordings.toml` and
+`pipeline.world.queries`; held-out ones were never seen.
 
 ## How good it is
 
@@ -63,7 +67,8 @@ def measured_again(n_tiles: int) -> str:
     """When the figures were measured, and the command that measures the export itself."""
     options = f"--measure-only --start DIR --measured-tiles {n_tiles} --work build/measured"
     return (
-        "Measured at the end of the training job. The export, whose weights are rounded to bfloat16, is measured again by\n"
+        "Measured at the end of the training job. The export, whose weights are rounded to bfloat16, is "
+        "measured again by\n"
         f"`python jobs/train_embedded.py prompter {options}`, DIR being its folder."
     )
 
@@ -100,8 +105,8 @@ def _lessons(begun: Begun, stages: Mapping[str, tuple[int, int]]) -> str:
     learner = "Heads alone, on that prompter's frozen tower, learn" if begun.start else "Vision tower on"
     texts = {
         "vision": f"{learner} dense targets (class, box and peak of the object in each 28 px cell).",
-        "language": "Language model on the frozen tower: replies rendered from exact truth, several queries per tile, "
-        "soft targets on neighbouring numbers.",
+        "language": "Language model on the frozen tower: replies rendered from exact truth, several "
+        "questions per tile, soft targets on neighbouring numbers.",
         "joint": "Both together, dense targets kept at half of their weight.",
     }
     return "\n".join(f"{number}. {texts[stage]}" for number, stage in enumerate(stages, start=1))

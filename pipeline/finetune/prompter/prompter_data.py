@@ -1,4 +1,4 @@
-"""Tiles of procedural worlds on disk, and batches of them: what both training stages read.
+"""Tiles of procedural worlds on disk, and batches of them.
 
 1. `render_store` draws `n` tiles in chunks of CHUNK (one .npz of truth and one .npy of pixels each); a chunk
    that exists is not drawn again, so an interrupted rendering goes on where it stopped.

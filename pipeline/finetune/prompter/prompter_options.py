@@ -80,7 +80,7 @@ def joint_stage(options: PrompterTrainOptions) -> StageOptions:
 
 
 def check(options: PrompterTrainOptions) -> None:
-    """Raises InputError for what could not be trained, measured or exported; nothing has been written then."""
+    """Raises InputError for what could not be trained, measured or exported, before anything is written."""
     check_measuring(options)
     check_out(options)
     for name, lowest in _lowest(options).items():

@@ -126,7 +126,7 @@ def newest_model(place: TrainingPlace) -> tuple[Any, Tokenizer]:
 
 
 def stages_of(options: PrompterTrainOptions) -> dict[str, tuple[int, int]]:
-    """Stage -> (steps done, tiles a step), from the checkpoints and not from what the last command asked for."""
+    """Stage -> (steps done, tiles a step), read from the checkpoints, whatever the last command asked for."""
     began = begun_in(options.work)
     vision = HEAD_BATCH if began and began.start else vision_stage(options).batch
     batches = {
@@ -167,8 +167,9 @@ def _measured(options: PrompterTrainOptions, model: Any, tokenizer: Tokenizer) -
     tallies = measure(options, model, tokenizer)
     (options.work / MEASURED_JSON).write_text(json.dumps(tallies, indent=2) + "\n")
     protocol = (
-        f"{options.measured_tiles} tiles of unseen worlds (seeds from {FIRST_VALID_SEED}, scale 1, random places); every tile is asked "
-        "about every class and one thing that no world has. Boxes match at IoU 0.5, one to one. Rejection: share of absent things answered "
-        "`[]`; false rejection: share of present ones answered so."
+        f"{options.measured_tiles} tiles of unseen worlds (seeds from {FIRST_VALID_SEED}, scale 1, random "
+        "places); every tile is asked about every class and one thing that no world has. Boxes match at IoU "
+        "0.5, one to one. Rejection: share of absent things answered `[]`; false rejection: share of present "
+        "ones answered so."
     )
     return f"{protocol}\n\n{measured_table(tallies)}"

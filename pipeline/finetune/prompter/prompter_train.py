@@ -1,10 +1,11 @@
-"""Trains the embedded prompter from nothing, stage by stage; every stage resumes from its own newest
-checkpoint.
+"""Trains the embedded prompter from nothing, stage by stage.
 
 1. `train_vision`: the vision tower learns dense targets (vision.py).
 2. `train_answers` with `joint=False`: the language model learns to answer from frozen vision tokens
-   (language.py).
-3. `train_answers` with `joint=True`: everything is fine-tuned together, dense targets included.
+   (packing.py, language.py).
+3. `train_answers` with `joint=True`: everything is trained together, dense targets included.
+
+Every stage resumes from its own newest checkpoint.
 """
 
 from __future__ import annotations
@@ -54,9 +55,7 @@ class StageOptions:
 
 
 class StepLog:
-    """A line every `every` steps: step, share of the rate, running means of the parts, samples per second,
-    time left.
-    """
+    """Prints a line every `every` steps: step, share of the rate, means of the parts, pace and time left."""
 
     def __init__(self, stage: str, *, steps: int, every: int) -> None:
         self._stage = stage
@@ -78,8 +77,8 @@ class StepLog:
         means = "  ".join(f"{name} {total / self._count:.3f}" for name, total in self._sums.items())
         left = took / self._count * (self._steps - step - 1)
         rate = self._samples / max(took, 1e-9)
-        line = f"{self._stage} {step + 1}/{self._steps}  rate x{share:.2f}  {means}  {rate:.1f} tiles/s  {left / 60:.0f} min left"
-        print(line, flush=True)  # noqa: T201
+        where = f"{self._stage} {step + 1}/{self._steps}  rate x{share:.2f}"
+        print(f"{where}  {means}  {rate:.1f} tiles/s  {left / 60:.0f} min left", flush=True)  # noqa: T201
         self._sums = {}
         self._count = 0
         self._samples = 0
@@ -89,8 +88,9 @@ class StepLog:
 def train_vision(
     place: TrainingPlace, options: StageOptions, *, on_save: Callable[[int, Any, Any], None] | None = None
 ) -> tuple[Any, Any]:
-    """Stage 1: the vision tower with dense heads. Returns (tower, heads); `on_save(step, tower, heads)` after
-    each checkpoint.
+    """Run stage 1, the vision tower with dense heads; returns (tower, heads).
+
+    `on_save(step, tower, heads)` follows each checkpoint.
     """
     import torch
 
@@ -121,7 +121,7 @@ def train_vision(
 
 
 def make_tokenizer(place: TrainingPlace) -> Tokenizer:
-    """The tokenizer of this run: trained from the wordings once, then read back."""
+    """The tokenizer of this training. It is made from the wordings once, then read back."""
     folder = place.work / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
         asked = QuerySampler().corpus()
@@ -139,7 +139,9 @@ def train_answers(
     joint: bool,
     on_save: Callable[[int, Any], None] | None = None,
 ) -> Any:
-    """Stage 2 (`joint` false) or 3 (true). Returns the model; `on_save(step, model)` after each checkpoint."""
+    """Run stage 2 (`joint` false) or 3 (true); returns the model. `on_save(step, model)` follows each
+    checkpoint.
+    """
     import torch
 
     store = TileStore(place.train_tiles)
@@ -203,19 +205,20 @@ DENSE_SHARE = 0.5
 """Weight of the dense targets in the joint stage."""
 
 TAUGHT_ABSENT_SHARE = 0.5
-"""Of the queries about a tile with objects: those without an answer. More than the sampler's own: on land
-where most tiles are empty, a prompter that has seldom been asked in vain finds too much.
+"""Share of the queries about a tile with objects that have no answer. It is more than the sampler's own: on
+land where most tiles are empty, a prompter that has seldom been asked in vain finds too much.
 """
 
 TAUGHT_STRANGER_SHARE = 0.2
-"""Of the queries without an answer: those about things that no world has, which are soon learned."""
+"""Share of the queries without an answer that are about things no world has; these are soon learned."""
 
 
 def _start_from_earlier(
     place: TrainingPlace, language: dict[str, Any], vision: dict[str, Any], *, joint: bool
 ) -> None:
-    """Load what earlier stages learned, the tower last (it may have been trained further since); InputError
-    when they have not run.
+    """Load what earlier stages learned, the tower last, since it may have been trained further.
+
+    Raises InputError when they have not run.
     """
     for stage, modules in ((("language", language),) if joint else ()) + (("vision", vision),):
         found = checkpoints.list_checkpoints(place.checkpoints(stage))

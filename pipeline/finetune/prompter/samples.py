@@ -1,11 +1,10 @@
-"""From a rendering with exact truth to what the prompter learns: objects in image pixels, replies, dense
-grids. Pure.
+"""Turns a rendering with exact truth into what the prompter learns: objects, replies and dense grids.
 
-1. `describe_tile` measures every object of a label raster: visible box, an interior point, visible area. An
-   object whose visible part is narrower than `MIN_SIDE_PX` on a side or smaller than `MIN_AREA_PX` (pixels of
-   the image the model sees) is left out of the reply.
-2. Objects are ordered by the cell of the 28 px token grid that holds their point, in raster order: a reply
-   enumerates them in one canonical order, so the model has one right next object at any time.
+1. `describe_tile` measures every object of a label raster: visible box, interior point, visible area. It
+   leaves out objects that are narrower than `MIN_SIDE_PX` or smaller than `MIN_AREA_PX` in the image that the
+   model sees.
+2. A reply lists objects in raster order of the 28 px cell that holds their point. At any time there is
+   exactly one right next object.
 3. The point is the centroid of the visible part, or, where that falls outside the object, its pixel nearest
    to it.
 4. `reply_text` renders the answer: a short rationale, then points and boxes, or `[]`.
@@ -52,7 +51,7 @@ class TileObjects:
     points_xy: NDArray[np.float32]
     """(n, 2), inside the visible part."""
     owner: NDArray[np.int64]
-    """(GRID, GRID): index of the object with most pixels in the cell, -1 where none has MIN_OWNED of it."""
+    """(GRID, GRID) index of the object with most pixels in the cell; -1: none covers MIN_OWNED of it."""
     coverage: NDArray[np.float32]
     """(GRID, GRID, n_classes): share of the cell covered by each class, left-out objects included."""
 
@@ -141,10 +140,10 @@ def raster_order(points_xy: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def answer_numbers(points_xy: NDArray[np.floating], boxes_xyxy: NDArray[np.floating]) -> NDArray[np.int64]:
-    """(n, 6) int64: x, y, x0, y0, x1, y1 of each object: the point's pixel (so that its cell stays), the box
-    rounded.
+    """(n, 6) int64: x, y, x0, y0, x1, y1 of each object.
 
-    The box is at least one pixel wide and holds the point.
+    The point is rounded down, so that it stays in its cell. The box is rounded to the nearest pixel, is at
+    least one pixel wide and holds the point.
     """
     box = np.clip(np.rint(boxes_xyxy), 0, IMAGE_PX).astype(np.int64).reshape(-1, 4)
     box[:, 2:] = np.maximum(box[:, 2:], box[:, :2] + 1)
@@ -172,7 +171,8 @@ def reply_text(subject: str, numbers: Sequence[Sequence[int]] | NDArray[np.int64
         f"{start}{x},{y}{tok.POINT_TO_BOX}{x0},{y0},{x1},{y1}"
         for start, (x, y, x0, y0, x1, y1) in zip(opens, numbers, strict=True)
     ]
-    return f"{thought}{tok.ANSWER_OPEN}{tok.OBJECTS_OPEN}{tok.NEXT_OBJECT.join(parts)}{tok.OBJECTS_CLOSE}{tok.ANSWER_CLOSE}"
+    objects = f"{tok.OBJECTS_OPEN}{tok.NEXT_OBJECT.join(parts)}{tok.OBJECTS_CLOSE}"
+    return f"{thought}{tok.ANSWER_OPEN}{objects}{tok.ANSWER_CLOSE}"
 
 
 def query_text(query: str) -> str:

@@ -71,7 +71,7 @@ def cell_name(row: int, col: int) -> str:
 
 
 def cell_open(cell: int) -> str:
-    """The opening of an object whose point lies in `cell`: the model says where it looks before it measures."""
+    """The opening of an object whose point lies in `cell`: the model names the place before it measures."""
     return f'{{"cell":"{cell_name(*divmod(cell, CELL_SIDE))}","positive_points":[['
 
 

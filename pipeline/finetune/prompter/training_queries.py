@@ -24,8 +24,9 @@ SUBJECTS = tuple(name.replace("_", " ") + "s" for name in CLASSES)
 """How the rationale names each class."""
 
 _TEMPLATES = (
-    "{}", "find {}", "find all {}", "where are the {}?", "locate the {}", "mark {}", "detect {}", "any {} here?", "please segment {}",
-    "I need all {}", "map the {}", "which pixels are {}?", "list {}", "highlight the {}", "are there {}?", "{} only", "every one of the {}",
+    "{}", "find {}", "find all {}", "where are the {}?", "locate the {}", "mark {}", "detect {}",
+    "any {} here?", "please segment {}", "I need all {}", "map the {}", "which pixels are {}?", "list {}",
+    "highlight the {}", "are there {}?", "{} only", "every one of the {}",
 )  # fmt: skip
 
 _MORE_NOUNS: dict[str, tuple[str, ...]] = {
@@ -76,28 +77,31 @@ _MORE_NOUNS: dict[str, tuple[str, ...]] = {
 }
 
 _MORE_NEVER = (
-    "cars", "trucks", "vehicles", "roads", "paths", "streets", "trees", "forest", "shrubs", "bare soil", "sand", "grass", "shadows",
-    "clouds", "people", "animals", "cattle", "sheep", "beaches", "mountains", "cliffs", "rivers", "canals", "parking lots", "snow",
-    "ice", "tracks in the sand", "fences", "walls", "hedges", "orchards", "vineyards", "rocks", "craters", "wetlands", "swamps",
-    "canoes", "bicycles", "buses", "tractors", "combine harvesters", "farm animals", "fire", "smoke", "landslides", "windmills",
-    "water towers", "silos", "grain silos", "piers", "harbours", "marinas", "lock gates", "tunnels", "motorways", "intersections",
-    "traffic lights", "benches", "monuments", "temples", "palaces", "skyscrapers", "barns with red doors", "cable cars", "missiles",
-    "tanks of an army", "rockets", "launch pads", "antennas", "telescopes", "billboards", "markets", "tents", "landfills",
-    "scrap yards", "log piles", "sawmills", "coal heaps", "oil spills", "algae", "coral", "whales", "dunes", "oases", "palm trees",
-    "burnt forest", "potholes", "zebra crossings", "where do cars drive?", "where do trees grow?", "where could one park a car?",
-    "what casts a shadow?", "where do cows graze?", "where can hikers walk?", "where do trains run?",
-    "what carries water from a mountain?", "where is wine made?", "where is fruit picked from trees?", "where is garbage dumped?",
+    "cars", "trucks", "vehicles", "roads", "paths", "streets", "trees", "forest", "shrubs", "bare soil",
+    "sand", "grass", "shadows", "clouds", "people", "animals", "cattle", "sheep", "beaches", "mountains",
+    "cliffs", "rivers", "canals", "parking lots", "snow", "ice", "tracks in the sand", "fences", "walls",
+    "hedges", "orchards", "vineyards", "rocks", "craters", "wetlands", "swamps", "canoes", "bicycles",
+    "buses", "tractors", "combine harvesters", "farm animals", "fire", "smoke", "landslides", "windmills",
+    "water towers", "silos", "grain silos", "piers", "harbours", "marinas", "lock gates", "tunnels",
+    "motorways", "intersections", "traffic lights", "benches", "monuments", "temples", "palaces",
+    "skyscrapers", "barns with red doors", "cable cars", "missiles", "tanks of an army", "rockets",
+    "launch pads", "antennas", "telescopes", "billboards", "markets", "tents", "landfills", "scrap yards",
+    "log piles", "sawmills", "coal heaps", "oil spills", "algae", "coral", "whales", "dunes", "oases",
+    "palm trees", "burnt forest", "potholes", "zebra crossings", "where do cars drive?",
+    "where do trees grow?", "where could one park a car?", "what casts a shadow?", "where do cows graze?",
+    "where can hikers walk?", "where do trains run?", "what carries water from a mountain?",
+    "where is wine made?", "where is fruit picked from trees?", "where is garbage dumped?",
     "where do children play football?", "what could a tank driver steer?", "where does snow stay all year?",
-    "places that burned recently", "where do people pray?", "where do people shop?", "where could a ship dock?",
-    "something to ride on", "nothing", "the letter A", "unicorns", "asdf qwer", "blue elephants", "xyz", "dragons",
-    "what is the capital of France?", "hello",
+    "places that burned recently", "where do people pray?", "where do people shop?",
+    "where could a ship dock?", "something to ride on", "nothing", "the letter A", "unicorns", "asdf qwer",
+    "blue elephants", "xyz", "dragons", "what is the capital of France?", "hello",
 )  # fmt: skip
 
 ABSENT_SHARE = 0.35
 """Chance that a query about a tile with objects is about a class that is not there, or about a stranger."""
 
 STRANGER_SHARE = 0.35
-"""Of the queries without an answer: those about things that no world has."""
+"""Share of the queries without an answer that are about things no world has."""
 
 _MENTIONS = (
     " in this image",
@@ -109,7 +113,7 @@ _MENTIONS = (
 )
 
 QUERIES_SHARE = 0.4
-"""Of the queries: those in the wordings of `pipeline.world.queries` or a template; the others are those of
+"""Share of the queries that use the wordings of `pipeline.world.queries` or a template. The others use
 `wordings.toml`.
 """
 
@@ -123,7 +127,7 @@ class TrainingQuery:
 
     text: str
     class_id: int
-    """Index into CLASSES, -1 = a stranger."""
+    """Index into CLASSES; -1: a stranger, a thing that no world has."""
 
     @property
     def subject(self) -> str:

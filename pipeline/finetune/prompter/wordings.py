@@ -87,7 +87,7 @@ class SubjectWordings:
         return len(framed | bare)
 
     def sample(self, frames_each: int, *, start: int = 0) -> list[str]:
-        """Each wording in `frames_each` frames, taking the frames in turn from number `start`; for a corpus."""
+        """Each wording in `frames_each` frames, taken in turn from frame `start` on; for a corpus."""
         said = []
         number = start
         for form in FORM_SHARES:
@@ -111,7 +111,10 @@ def read_wordings() -> dict[str, Any]:
 
 
 def load_wordings() -> dict[str, SubjectWordings]:
-    """Wordings by subject: the classes in order, then NEVER. InputError when a subject or a form is missing."""
+    """Wordings by subject: the classes in order, then NEVER.
+
+    Raises InputError when a subject or a form is missing.
+    """
     tables = read_wordings()
     missing = [name for name in ("frames", *CLASSES, NEVER) if name not in tables]
     if missing:

@@ -225,7 +225,8 @@ def _box_iou(box: tuple[float, float, float, float], truth: NDArray[np.bool_]) -
 def table(scores: Sequence[Score]) -> str:
     """A Markdown table: all, by class, by size."""
     lines = [
-        "| objects | n | IoU, jittered box + point | that box, filled | IoU >= 0.5 | IoU, exact box | that box, filled |",
+        "| objects | n | IoU, jittered box + point | that box, filled | IoU >= 0.5 "
+        "| IoU, exact box | that box, filled |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines.append(_line("all", scores))
@@ -255,7 +256,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--checkpoint", default="", help="a .safetensors or .pt file; default: the embedded segmenter"
     )
-    text = "YAML of the checkpoint's architecture; default: config.yaml beside it, or the package's own for a hub id"
+    text = (
+        "YAML of the checkpoint's architecture; default: config.yaml beside it, "
+        "or the package's own for a hub id"
+    )
     parser.add_argument("--config", default="", help=text)
     parser.add_argument(
         "--windows", type=int, default=200, help="windows of held-out worlds (default 200; 0 = none)"

@@ -1,8 +1,8 @@
-"""SAM2's image path with gradients, and the losses of the embedded segmenter. Torch is imported when called.
+"""SAM2's image path with gradients, and the losses of the embedded segmenter.
 
-`PromptBatch` holds the inputs of a step as arrays; `forward` gives logits, predicted IoU and the finest encoder
-features; `mask_loss` and `dense_loss` compare them with the truth (see `segmenter_train` for why each is
-there).
+`PromptBatch` holds the inputs of a step as arrays. `forward` gives logits, predicted IoU and the finest
+encoder features. `mask_loss` and `dense_loss` compare them with the truth; `segmenter_train` says why each is
+there.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class SegmenterTrainOptions:
     config: Path = EMBEDDED_DIR / "config.yaml"
     """The architecture."""
     start: Path | None = None
-    """Weights of that architecture to go on from, .safetensors or .pt; None = from nothing."""
+    """Weights of that architecture to go on from, .safetensors or .pt. None: from nothing."""
     pool: PoolOptions = field(default_factory=PoolOptions)
     steps: int = 6000
     windows_per_step: int = 8
@@ -41,20 +41,20 @@ class SegmenterTrainOptions:
     """Steps of the decoder's warm-up without images; 0 = none. Given weights need none."""
     warmup_rate: float = 1e-3
     dense_weight: float = 0.5
-    """Of the encoder's own loss, see `dense_loss`."""
+    """Weight of the encoder's own loss (`dense_loss`)."""
     rate: float = 6e-4
     warmup_steps: int = 80
     decay_share: float = 0.47
     weight_decay: float = 0.02
     mean_decay: float = 0.995
-    """Of the exponential mean of the weights, per step."""
+    """Decay of the exponential mean of the weights, per step."""
     reuse: float = 1.0
     """Windows seen so far over windows rendered so far, until the pool is full."""
     save_every: int = 100
     renderers: int = 1
     device: str = "cpu"
     seed: int = 0
-    """Of weights and batches; the windows have their own in `pool`."""
+    """Seed of weights and batches. The windows have their own, in `pool`."""
 
 
 def check(options: SegmenterTrainOptions) -> None:
@@ -81,8 +81,8 @@ def check(options: SegmenterTrainOptions) -> None:
 
 
 def _check_places(options: SegmenterTrainOptions) -> None:
-    """Raises InputError for a working directory that is none, and weights that could not be written or would
-    not stay.
+    """Raises InputError for a working directory that is a file, and for weights that could not be written or
+    would be overwritten.
     """
     if options.work_dir.exists() and not options.work_dir.is_dir():
         raise InputError(

@@ -179,9 +179,8 @@ class Training:
                 self._descend(loss, optimiser)
             ious.append(float(reached.mean()))
             if (step + 1) % 50 == 0:
-                say(
-                    f"segmenter warm-up {step + 1}/{options.box_steps}  loss {float(loss.detach()):.3f}  IoU {np.mean(ious[-50:]):.3f}"
-                )
+                scores = f"loss {float(loss.detach()):.3f}  IoU {np.mean(ious[-50:]):.3f}"
+                say(f"segmenter warm-up {step + 1}/{options.box_steps}  {scores}")
         self.mean.load_state_dict(self.model.state_dict())
 
     def _descend(self, loss: Any, optimiser: Any) -> None:
@@ -344,9 +343,8 @@ def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
                 pace = (time.monotonic() - start) / (training.step - first)
                 left_min = pace * (options.steps - training.step) / 60
                 scores = f"loss {np.mean(losses[-50:]):.3f}  IoU {np.mean(ious[-50:]):.3f}"
-                say(
-                    f"segmenter step {training.step}/{options.steps}  {scores}  {pace:.2f} s/step  {left_min:.0f} min left"
-                )
+                where = f"segmenter step {training.step}/{options.steps}"
+                say(f"{where}  {scores}  {pace:.2f} s/step  {left_min:.0f} min left")
             if training.step % options.save_every == 0 or training.step == options.steps:
                 training.save()
     finally:

@@ -147,7 +147,7 @@ class WindowPool:
                 self.ready[index] = 1
 
     def wait_for(self, n_first: int, renderers: list[BaseProcess]) -> None:
-        """Block until windows 0..n_first-1 are rendered. Raises RecordError when the renderers died before."""
+        """Block until windows 0..n_first-1 are rendered. Raises RecordError when the renderers died."""
         while not self.ready[:n_first].all():
             alive = any(process.is_alive() for process in renderers)
             if not alive and not self.ready[:n_first].all():

@@ -263,6 +263,8 @@ def test_training_and_measurement_never_meet() -> None:
     assert world_data.FIRST_GRPO_SEED + 2400 < world_data.FIRST_MEASURE_SEED
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("trl")

@@ -42,9 +42,9 @@ class ZeroInit(contextlib.AbstractContextManager["ZeroInit"]):
 
 
 class Zero3:
-    """Stands for the settings that a trainer under ZeRO-3 leaves with transformers for as long as it lives."""
+    """Stands for the settings that a trainer under ZeRO-3 leaves with transformers while it lives."""
 
-    config: dict[str, Any] = {"zero_optimization": {"stage": 3}}
+    config: dict[str, Any] = {"zero_optimization": {"stage": 3}}  # noqa: RUF012
 
     def is_zero3(self) -> bool:
         return True
@@ -93,7 +93,7 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def adapted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of adapters on the first layer's query projection; all numbers of A are 0.1 and of B 0.2."""
+    """Adapters on the first layer's query projection; all numbers of A are 0.1 and of B 0.2."""
     from peft import LoraConfig, get_peft_model
 
     out = tmp_path_factory.mktemp("trainer") / "checkpoint-3"
@@ -149,8 +149,9 @@ def test_adapters_are_merged(base: Path, adapted: Path, tmp_path: Path) -> None:
     assert torch.allclose(after[f"{QUERY}.weight"].float(), by_hand, atol=2e-3)
 
 
+@pytest.mark.usefixtures("zero3")
 def test_one_process_exports_while_zero3_is_in_place(
-    zero3: Zero3, base: Path, trained: Path, adapted: Path, tmp_path: Path
+    base: Path, trained: Path, adapted: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="process group"):  # what loading a model as usual does then
         grpo_model.load_weights(str(base), torch.float32)

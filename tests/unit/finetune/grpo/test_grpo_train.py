@@ -308,7 +308,7 @@ def test_vllm_is_given_room_for_the_longest_query_and_reply(place: Path) -> None
     assert grpo_train.longest_sequence(run, processor) == lengths[1] + 33 + grpo_train.SPARE_TOKENS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_two_processes_train_one_model(place: Path, tmp_path: Path) -> None:
     """The job itself, started twice by torchrun on a CPU: four replies a step in each, one set of files."""

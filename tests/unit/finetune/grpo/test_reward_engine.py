@@ -158,7 +158,8 @@ def test_the_functions_for_trl_pay_and_log(samples: tuple[TrainingSample, ...]) 
     assert judge_format(**given) == [1, 1, 1, 0]
     assert judge_iou(**given) == pytest.approx([1, 1, 0, 1], abs=0.02)
     assert logged == {
-        "rejection": 0.25, "rejection_of_absent": 0.5, "rejection_of_present": 0.0, "malformed": 0.0, "items": 0.75,
+        "rejection": 0.25, "rejection_of_absent": 0.5, "rejection_of_present": 0.0, "malformed": 0.0,
+        "items": 0.75,
         "iou_present": pytest.approx(1, abs=0.02), "embeddings": 1.0,
     }  # fmt: skip
 

@@ -44,7 +44,7 @@ REPLIES = {
 class ScriptedSampler:
     """Answers from REPLIES; holds to what a sampler is asked with."""
 
-    def __init__(self, preset: object) -> None:
+    def __init__(self, _preset: object) -> None:
         self.asked = 0
 
     def replies(
@@ -62,10 +62,10 @@ class RandomSampler:
 
     batches = 99
 
-    def __init__(self, preset: object) -> None:
+    def __init__(self, _preset: object) -> None:
         self.left = self.batches
 
-    def replies(self, samples: Sequence[TrainingSample], sampling: Sampling, **_: int) -> Iterator[Reply]:
+    def replies(self, samples: Sequence[TrainingSample], _sampling: Sampling, **_: int) -> Iterator[Reply]:
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt

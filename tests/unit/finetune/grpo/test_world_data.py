@@ -92,7 +92,7 @@ def test_what_another_process_reads_is_never_half_written(
     before = {path: path.read_bytes() for path in place.rglob("*.png")}
     (place / TABLE).unlink()
 
-    def half(self: Image.Image, where: Path, **_: str) -> None:
+    def half(_image: Image.Image, where: Path, **_: str) -> None:
         Path(where).write_bytes(before[next(iter(before))][:100])
         raise KeyboardInterrupt
 

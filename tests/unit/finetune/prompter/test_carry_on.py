@@ -11,12 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.errors import InputError
-from pipeline.finetune.prompter import carry_on, checkpoints, prompter_data, prompter_train
-from pipeline.finetune.prompter.prompter_model import build_model, export_checkpoint
-from pipeline.finetune.prompter.tokenizer import train_tokenizer
-from pipeline.finetune.prompter.training_place import TrainingPlace
-from tests.unit.finetune.prompter.test_prompter_train import STAGE, TINY, draw
+from pipeline.errors import InputError  # noqa: E402
+from pipeline.finetune.prompter import carry_on, checkpoints, prompter_data, prompter_train  # noqa: E402
+from pipeline.finetune.prompter.prompter_model import build_model, export_checkpoint  # noqa: E402
+from pipeline.finetune.prompter.tokenizer import train_tokenizer  # noqa: E402
+from pipeline.finetune.prompter.training_place import TrainingPlace  # noqa: E402
+from tests.unit.finetune.prompter.test_prompter_train import STAGE, TINY, draw  # noqa: E402
 
 OLD_WORDS = ["where are the quokkas?", "all quokkas", "quokkas by the sea"] * 20
 NEW_WORDS = ["where are the wombats?", "all wombats", "wombats by the sea"] * 20

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.finetune.prompter import checkpoints
+from pipeline.finetune.prompter import checkpoints  # noqa: E402
 
 
 def stepped(seed: int):  # type: ignore[no-untyped-def]

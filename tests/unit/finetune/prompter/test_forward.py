@@ -9,23 +9,23 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.finetune.prompter.forward import (
+from pipeline.finetune.prompter.forward import (  # noqa: E402
     Memory,
     language_hidden,
     patches_of,
     rotary,
     vision_tokens,
 )
-from pipeline.finetune.prompter.packing import attention_mask, image_positions
-from pipeline.finetune.prompter.prompter_model import (
+from pipeline.finetune.prompter.packing import attention_mask, image_positions  # noqa: E402
+from pipeline.finetune.prompter.prompter_model import (  # noqa: E402
     IMAGE_MEAN,
     IMAGE_STD,
     build_model,
     export_checkpoint,
 )
-from pipeline.finetune.prompter.samples import prompt_text
-from pipeline.finetune.prompter.tokenizer import load_tokenizer, train_tokenizer
-from tests.unit.finetune.prompter.test_prompter_train import TINY
+from pipeline.finetune.prompter.samples import prompt_text  # noqa: E402
+from pipeline.finetune.prompter.tokenizer import load_tokenizer, train_tokenizer  # noqa: E402
+from tests.unit.finetune.prompter.test_prompter_train import TINY  # noqa: E402
 
 
 @pytest.fixture(scope="module")

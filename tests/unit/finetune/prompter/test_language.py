@@ -10,13 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.finetune.prompter.language import LanguageObjective, make_language_heads
-from pipeline.finetune.prompter.packing import Pack, TokenTable, collate, segment_of
-from pipeline.finetune.prompter.prompter_model import build_model
-from pipeline.finetune.prompter.samples import GRID, TileObjects
-from pipeline.finetune.prompter.tokenizer import train_tokenizer
-from pipeline.finetune.prompter.training_queries import TrainingQuery
-from tests.unit.finetune.prompter.test_prompter_train import TINY
+from pipeline.finetune.prompter.language import LanguageObjective, make_language_heads  # noqa: E402
+from pipeline.finetune.prompter.packing import Pack, TokenTable, collate, segment_of  # noqa: E402
+from pipeline.finetune.prompter.prompter_model import build_model  # noqa: E402
+from pipeline.finetune.prompter.samples import GRID, TileObjects  # noqa: E402
+from pipeline.finetune.prompter.tokenizer import train_tokenizer  # noqa: E402
+from pipeline.finetune.prompter.training_queries import TrainingQuery  # noqa: E402
+from tests.unit.finetune.prompter.test_prompter_train import TINY  # noqa: E402
 
 TILE = TileObjects(
     class_ids=np.array([1, 0]),

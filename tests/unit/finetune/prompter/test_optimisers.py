@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.finetune.prompter.optimisers import (
+from pipeline.finetune.prompter.optimisers import (  # noqa: E402
     Rates,
     apply_gradients,
     make_optimisers,

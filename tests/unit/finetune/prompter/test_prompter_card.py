@@ -24,8 +24,8 @@ def card(begun: Begun, stages: dict[str, tuple[int, int]]) -> str:
 
 def test_a_training_from_nothing_on_a_cpu() -> None:
     assert recipe_of(Begun(seed=3, devices=("cpu",), tiles=7680), STAGES) == (
-        "From nothing, by `python jobs/train_embedded.py prompter`, on a CPU, seed 3. 7680 rendered tiles; steps of tiles: "
-        "1000 x 24 (vision), 150 x 12 (language), 600 x 16 (joint)."
+        "From nothing, by `python jobs/train_embedded.py prompter`, on a CPU, seed 3. "
+        "7680 rendered tiles; steps of tiles: 1000 x 24 (vision), 150 x 12 (language), 600 x 16 (joint)."
     )
 
 
@@ -37,8 +37,9 @@ def test_a_training_from_an_export_on_a_gpu_and_a_cpu() -> None:
         tiles=128,
     )
     assert recipe_of(begun, {"vision": (90, 16), "language": (40, 12)}) == (
-        "From the exported prompter `pipeline/models/embedded-prompter`, by `python jobs/train_embedded.py prompter`, "
-        "on a GPU and a CPU, seed 0. 128 rendered tiles; steps of tiles: 90 x 16 (vision), 40 x 12 (language)."
+        "From the exported prompter `pipeline/models/embedded-prompter`, by "
+        "`python jobs/train_embedded.py prompter`, on a GPU and a CPU, seed 0. "
+        "128 rendered tiles; steps of tiles: 90 x 16 (vision), 40 x 12 (language)."
     )
     assert recipe_of(Begun(start="/elsewhere/prompter"), {}).startswith(
         "From the exported prompter `/elsewhere/prompter`, by "

@@ -8,15 +8,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.errors import InputError
-from pipeline.finetune.prompter.prompter_model import (
+from pipeline.errors import InputError  # noqa: E402
+from pipeline.finetune.prompter.prompter_model import (  # noqa: E402
     EXPORT_FILES,
     build_model,
     check_export_folder,
     export_checkpoint,
 )
-from pipeline.finetune.prompter.tokenizer import train_tokenizer
-from tests.unit.finetune.prompter.test_prompter_train import TINY
+from pipeline.finetune.prompter.tokenizer import train_tokenizer  # noqa: E402
+from tests.unit.finetune.prompter.test_prompter_train import TINY  # noqa: E402
 
 
 def export(folder: Path, card: str = "# tiny\n") -> None:

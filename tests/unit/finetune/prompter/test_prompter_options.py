@@ -9,10 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.errors import InputError
-from pipeline.finetune.prompter import checkpoints
-from pipeline.finetune.prompter.prompter_options import KEPT_IN_WORK, PrompterTrainOptions, check, check_out
-from tests.unit.finetune.prompter.test_prompter_train import TINY
+from pipeline.errors import InputError  # noqa: E402
+from pipeline.finetune.prompter import checkpoints  # noqa: E402
+from pipeline.finetune.prompter.prompter_options import KEPT_IN_WORK, PrompterTrainOptions, check, check_out  # noqa: E402
+from tests.unit.finetune.prompter.test_prompter_train import TINY  # noqa: E402
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from job_files import load_job
 
 torch = pytest.importorskip("torch")
 
-from pipeline.errors import InputError
-from pipeline.finetune.prompter import prompter_eval, prompter_options, prompter_run
-from pipeline.finetune.prompter.prompter_data import DrawnTile
-from pipeline.finetune.prompter.prompter_options import PrompterTrainOptions
-from tests.unit.finetune.prompter.test_prompter_train import TINY, draw
+from pipeline.errors import InputError  # noqa: E402
+from pipeline.finetune.prompter import prompter_eval, prompter_options, prompter_run  # noqa: E402
+from pipeline.finetune.prompter.prompter_data import DrawnTile  # noqa: E402
+from pipeline.finetune.prompter.prompter_options import PrompterTrainOptions  # noqa: E402
+from tests.unit.finetune.prompter.test_prompter_train import TINY, draw  # noqa: E402
 
 job = load_job("train_embedded")
 

@@ -10,11 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.finetune.prompter import checkpoints, prompter_data, prompter_train
-from pipeline.finetune.prompter.optimisers import Rates
-from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model, export_checkpoint
-from pipeline.finetune.prompter.samples import prompt_text
-from pipeline.finetune.prompter.training_place import TrainingPlace
+from pipeline.finetune.prompter import checkpoints, prompter_data, prompter_train  # noqa: E402
+from pipeline.finetune.prompter.optimisers import Rates  # noqa: E402
+from pipeline.finetune.prompter.prompter_model import PrompterShape, build_model, export_checkpoint  # noqa: E402
+from pipeline.finetune.prompter.samples import prompt_text  # noqa: E402
+from pipeline.finetune.prompter.training_place import TrainingPlace  # noqa: E402
 
 TINY = PrompterShape(
     vision_width=64, vision_depth=2, vision_mlp=96, text_width=64, text_depth=3, text_mlp=96, text_kv_heads=1
@@ -24,7 +24,7 @@ STAGE = prompter_train.StageOptions(
 )
 
 
-def draw(chunk: int) -> list[prompter_data.DrawnTile]:
+def draw(_chunk: int) -> list[prompter_data.DrawnTile]:
     tiles = []
     for index in range(prompter_data.CHUNK):
         labels = np.zeros((252, 252), np.int32)
@@ -75,9 +75,8 @@ def test_the_vision_stage_learns(
     assert seen[-1] < 0.8 * seen[0]
 
 
-def test_resuming_gives_the_state_of_an_uninterrupted_run(
-    place: TrainingPlace, trained, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.usefixtures("trained")
+def test_resuming_gives_the_state_of_an_uninterrupted_run(place: TrainingPlace, tmp_path: Path) -> None:
     again = elsewhere(place, tmp_path / "again")
     (again.work / "vision").mkdir()
     first = checkpoints.list_checkpoints(place.checkpoints("vision"))[0]
@@ -111,7 +110,7 @@ def test_a_stage_without_the_one_before_it_is_refused(place: TrainingPlace, tmp_
         prompter_train.train_answers(elsewhere(place, tmp_path / "bare"), STAGE, joint=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_vllm_loads_the_export_and_answers_as_transformers_does(
     place: TrainingPlace, trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]

@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipeline.finetune.prompter.samples import GRID, TileObjects
-from pipeline.finetune.prompter.vision import (
+from pipeline.finetune.prompter.samples import GRID, TileObjects  # noqa: E402
+from pipeline.finetune.prompter.vision import (  # noqa: E402
     cell_centres,
     dense_loss,
     dense_targets,

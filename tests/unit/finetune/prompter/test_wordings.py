@@ -184,7 +184,7 @@ def test_drawing_reaches_every_query_and_no_other() -> None:
     assert "fish live" not in drawn
 
 
-def test_forms_are_drawn_by_their_shares_for_every_subject(wordings: dict[str, SubjectWordings]) -> None:
+def test_forms_are_drawn_by_their_shares() -> None:
     assert sum(FORM_SHARES.values()) == pytest.approx(1.0)
     subject = small()
     rng = np.random.default_rng(1)

@@ -44,7 +44,7 @@ class BoxFiller:
             tile=image.tile, shape_px=shape, square_px=max(shape), valid=image.valid, features=None
         )
 
-    def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
+    def segment(self, _embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         masks = []
         for index, prompt in enumerate(prompts):
             assert prompt.box_xyxy is not None
@@ -133,7 +133,8 @@ def test_polygons_elsewhere_are_refused(tmp_path: Path) -> None:
     from shapely.geometry import box
 
     with rasterio.open(
-        tmp_path / "r.tif", "w", driver="GTiff", width=64, height=64, count=3, dtype="uint8", crs="EPSG:32636",
+        tmp_path / "r.tif", "w", driver="GTiff", width=64, height=64, count=3, dtype="uint8",
+        crs="EPSG:32636",
         transform=from_origin(0, 64, 1, 1),
     ) as dataset:  # fmt: skip
         dataset.write(np.zeros((3, 64, 64), np.uint8))
