@@ -16,9 +16,7 @@ from __future__ import annotations
 
 
 class TerraqueryError(Exception):
-    """Base of all errors raised on purpose. `exit_code` is what a job ends with when the error reaches the
-    top.
-    """
+    """Base of all errors raised on purpose. A job that one of them ends exits with `exit_code`."""
 
     exit_code = 1
     retryable = False
@@ -64,6 +62,6 @@ class RecordError(TerraqueryError):
 
 
 class IncompleteRunError(TerraqueryError):
-    """The run ended but some tiles failed or are unaccounted for; what was done is committed and resumable."""
+    """The run ended, but tiles failed or are unaccounted for. What was done is committed and resumable."""
 
     exit_code = 3

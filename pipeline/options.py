@@ -1,8 +1,7 @@
-"""TOML tables -> frozen option classes. Unknown keys are errors that name the nearest known key.
+"""TOML tables become frozen option classes. An unknown key is an error that names the nearest known one.
 
-`parse_table(cls, table, where)` builds a dataclass from a TOML table and checks every value against the
-field's annotation: bool, int, float (an int is accepted), str, `Literal[...]`, `X | None` and homogeneous
-tuples.
+`parse_table` checks every value against the field's annotation: bool, int, float (an int is accepted), str,
+`Literal[...]`, `X | None`, tuples and nested dataclasses.
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ from typing import Any
 from pipeline.errors import InputError
 
 
-def parse_table[T](cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    """An instance of the dataclass `cls` from `table`. Raises InputError naming `where` and the offending
-    key.
-    """
+def parse_table[T](cls: type[T], table: Mapping[str, object], where: str) -> T:
+    """Build the dataclass `cls` from `table`. Raises InputError that names `where` and the offending key."""
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
@@ -52,7 +49,7 @@ def unknown_key(key: str, known: list[str], where: str) -> InputError:
     return InputError(f"{where} has no key {key!r}", remedy=remedy)
 
 
-def _coerce(value: Any, annotation: Any, where: str) -> Any:
+def _coerce(value: object, annotation: Any, where: str) -> object:
     origin = typing.get_origin(annotation)
     args = typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
@@ -80,7 +77,7 @@ def _coerce(value: Any, annotation: Any, where: str) -> Any:
     raise InputError(f"{where} cannot be set from a file", came=repr(value), remedy="remove the key")
 
 
-def _coerce_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
+def _coerce_union(value: object, args: tuple[Any, ...], where: str) -> object:
     if value is None and type(None) in args:
         return None
     errors: list[InputError] = []
@@ -94,7 +91,7 @@ def _coerce_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
     raise errors[0]
 
 
-def _coerce_tuple(value: Any, args: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+def _coerce_tuple(value: object, args: tuple[Any, ...], where: str) -> tuple[object, ...]:
     if not isinstance(value, list | tuple):
         raise InputError(f"{where} must be a list", came=repr(value), remedy="write it as [a, b, ...]")
     if len(args) == 2 and args[1] is Ellipsis:

@@ -1,17 +1,17 @@
-"""The nouns that pass between stages. No behaviour beyond construction, validation and arithmetic on
-themselves.
+"""The nouns that pass between stages. They check themselves and do arithmetic on themselves, nothing more.
 
-    RunGrid, TileLattice            the run's pixel lattice and how it is cut into tiles and blocks      (grid)
-    TileSpec, BlockSpec, Scene      what to read, where                                                  (grid -> load)
-    TileImage, BlockImage           8-bit RGB and validity                                               (load -> prompt, segment)
-    Prompt, TilePrompts             boxes and points, or a recorded rejection                            (prompt -> segment)
-    MaskCrop                        one mask, cropped and boolean                                        (segment -> stitch)
-    Fragment, TileRecord            one tile, one query: label image, fragments, status                  (stitch -> block records)
+    RunGrid, TileLattice   the run's pixel lattice, and how it is cut into tiles and blocks   (grid)
+    TileSpec, BlockSpec    what to read, and where                                            (grid -> load)
+    Scene                  a source raster                                                    (grid -> load)
+    TileImage, BlockImage  8-bit RGB and validity                          (load -> prompt, segment)
+    Prompt, TilePrompts    boxes and points, or a recorded rejection       (prompt -> segment)
+    MaskCrop               one mask, cropped and boolean                   (segment -> stitch)
+    Fragment, TileRecord   one tile and query: labels, fragments, status   (stitch -> block records)
 
-Conventions, everywhere: intervals are half-open; a pixel (row r, col c) is the square [c, c+1] x [r, r+1], so
-prompt coordinates (x, y) are continuous pixel-EDGE coordinates of the tile's read window: x right, y down, 0
-at the window's left/top edge. `True` = valid in every mask. Affines are six floats in Affine order (a, b, c,
-d, e, f): x = a*col + b*row + c, y = d*col + e*row + f.
+Conventions: intervals are half-open. The pixel (row r, col c) is the square [c, c+1] x [r, r+1], so prompt
+coordinates (x, y) are continuous pixel-EDGE coordinates of the tile's read window: x right, y down, 0 at its
+left and top edge. `True` = valid in every mask. Affines are six floats in Affine order (a, b, c, d, e, f):
+x = a*col + b*row + c, y = d*col + e*row + f.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCORE_Q_SCALE = 65535
 
 
 class TileStatus(StrEnum):
-    """What became of one planned tile (design: planned = found + empty + failed)."""
+    """What became of one planned tile: planned = found + empty + failed."""
 
     FOUND = "found"
     EMPTY = "empty"
@@ -79,7 +79,8 @@ class Window:
     def __post_init__(self) -> None:
         if self.row1 < self.row0 or self.col1 < self.col0:
             raise ValueError(
-                f"Window must not be inside out, got rows [{self.row0}, {self.row1}), cols [{self.col0}, {self.col1})"
+                "Window must not be inside out, "
+                f"got rows [{self.row0}, {self.row1}), cols [{self.col0}, {self.col1})"
             )
 
     @property
@@ -127,9 +128,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunGrid:
-    """The one CRS + affine + integer lattice of `height` rows and `width` columns that a run works and writes
-    in.
-    """
+    """The lattice of `height` x `width` pixels that a run works and writes in, with its CRS and affine."""
 
     crs_wkt: str | None
     """WKT2 of the CRS; None for rasters without one (outputs then stay in pixel space)."""
@@ -191,7 +190,8 @@ class TileLattice:
     def __post_init__(self) -> None:
         if self.halo_px < 1 or self.tile_px <= 2 * self.halo_px:
             raise ValueError(
-                f"halo must be at least 1 and smaller than half the tile, got halo {self.halo_px}, tile {self.tile_px}"
+                "halo must be at least 1 and smaller than half the tile, "
+                f"got halo {self.halo_px}, tile {self.tile_px}"
             )
         if self.block_tiles < 1:
             raise ValueError(f"a block needs at least one tile a side, got {self.block_tiles}")
@@ -226,40 +226,21 @@ class TileLattice:
         """The tile at a lattice position; edge tiles have smaller cores."""
         if not (0 <= tile_row < self.n_tile_rows and 0 <= tile_col < self.n_tile_cols):
             raise IndexError(
-                f"tile ({tile_row}, {tile_col}) lies outside the lattice of {self.n_tile_rows} x {self.n_tile_cols}"
+                f"tile ({tile_row}, {tile_col}) lies outside the lattice "
+                f"of {self.n_tile_rows} x {self.n_tile_cols}"
             )
-        side = self.core_px
-        halo = self.halo_px
-        height = self.grid.height
-        width = self.grid.width
-        row0 = tile_row * side
-        col0 = tile_col * side
-        row1 = min(row0 + side, height)
-        col1 = min(col0 + side, width)
+        core = self._square(self.core_px, tile_row, tile_col)
         read = Window(
-            row0=max(row0 - halo, 0),
-            col0=max(col0 - halo, 0),
-            row1=min(row1 + halo, height),
-            col1=min(col1 + halo, width),
+            row0=max(core.row0 - self.halo_px, 0),
+            col0=max(core.col0 - self.halo_px, 0),
+            row1=min(core.row1 + self.halo_px, self.grid.height),
+            col1=min(core.col1 + self.halo_px, self.grid.width),
         )
-        return TileSpec(
-            tile_row=tile_row,
-            tile_col=tile_col,
-            core=Window(row0=row0, col0=col0, row1=row1, col1=col1),
-            read=read,
-        )
+        return TileSpec(tile_row=tile_row, tile_col=tile_col, core=core, read=read)
 
     def block_core(self, block_row: int, block_col: int) -> Window:
         """The window one block writes: its Zarr shard, clipped to the grid."""
-        side = self.shard_px
-        row0 = block_row * side
-        col0 = block_col * side
-        return Window(
-            row0=row0,
-            col0=col0,
-            row1=min(row0 + side, self.grid.height),
-            col1=min(col0 + side, self.grid.width),
-        )
+        return self._square(self.shard_px, block_row, block_col)
 
     def tiles_of_block(self, block_row: int, block_col: int) -> Iterator[TileSpec]:
         """All tiles of a block, row-major."""
@@ -267,6 +248,12 @@ class TileLattice:
         for tile_row in range(block_row * k, min((block_row + 1) * k, self.n_tile_rows)):
             for tile_col in range(block_col * k, min((block_col + 1) * k, self.n_tile_cols)):
                 yield self.tile(tile_row, tile_col)
+
+    def _square(self, side: int, row: int, col: int) -> Window:
+        """The square number (row, col) of a raster of squares, clipped to the grid."""
+        bottom = min((row + 1) * side, self.grid.height)
+        right = min((col + 1) * side, self.grid.width)
+        return Window(row0=row * side, col0=col * side, row1=bottom, col1=right)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -325,8 +312,8 @@ class Prompt:
     """Geometry for the segmenter, in pixel-edge coordinates (x, y) of the tile's read window."""
 
     box_xyxy: tuple[float, float, float, float] | None
-    """x0 < x1, y0 < y1, inside the window (but not in an evaluation by the released parser); None for a
-    points-only prompt.
+    """x0 < x1 and y0 < y1, inside the window, except what the released parser gives in an evaluation. None:
+    points alone.
     """
     points_xy: tuple[tuple[float, float], ...] = ()
     point_labels: tuple[int, ...] = ()
@@ -345,9 +332,7 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TilePrompts:
-    """A prompter's answer for one tile and one query. FOUND with prompts, EMPTY, or FAILED: never none of
-    them.
-    """
+    """A prompter's answer for one tile and one query: FOUND with prompts, EMPTY or FAILED."""
 
     tile_id: str
     query_index: int
@@ -366,10 +351,9 @@ class TilePrompts:
     n_calls: int = 0
     """Model calls spent, retries included."""
     gate_p: float | None = None
+    """A gate's probability that something is there. None: no gate judged."""
     audited: bool = False
-    """A gate's probability that something is there (None: no gate judged); rejected by it and asked all the
-    same, as a random sample.
-    """
+    """The gate rejected the tile, and it is in the random sample that the prompter is asked all the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -405,12 +389,12 @@ class Fragment:
     window: Window
     """Bounding window of the whole fragment on the run grid."""
     censored: int
-    """Bit set N=1, E=2, S=4, W=8: the mask or its box comes within 2 px of that read-window border, and that
-    border is not a border of the grid.
+    """Bit set N=1, E=2, S=4, W=8 of borders of the read window that lie inside the grid: the mask or its
+    box comes within 2 px of them.
     """
     margin: int
-    """Smallest distance in px from the bounding window to a read-window border that is not a grid border;
-    2**31 - 1 if none.
+    """Pixels from the bounding window to the nearest border of the read window that lies inside the grid;
+    2**31 - 1 without one.
     """
 
 
@@ -437,8 +421,8 @@ class TileRecord:
     gate_p: float | None = None
     audited: bool = False
     verified: tuple[float | None, ...] = ()
-    """Per prompt, a verifier's probability that its mask is right (None: no mask, or not judged); empty
-    without a verifier.
+    """Per prompt, a verifier's probability that its mask is right. None: no mask, or not judged. Empty: no
+    verifier.
     """
 
 
@@ -448,7 +432,7 @@ class BlockRecord:
 
     block_id: str
     fingerprint: str
-    """Of the run; a record with another one is foreign."""
+    """The run's; a record with another one is foreign."""
     tiles: tuple[TileRecord, ...]
     valid: Mapping[str, NDArray[np.bool_]]
     """tile_id -> (h, w) validity over tile.core; all tiles of the record have an entry."""

@@ -69,7 +69,7 @@ def _fsync(path: Path) -> None:
 
 
 def _umask() -> int:
-    """The process umask. Reading it means setting it, which other threads could see; /proc tells it without."""
+    """The process umask, from /proc: `os.umask` can only read it by setting it, which other threads see."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("Umask:"):

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
@@ -22,11 +22,14 @@ from pipeline.files.hrefs import public_href
 MAX_VALUE_CHARS = 240
 """Longest text of a value in a message about differences."""
 
+type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
+"""Plain JSON."""
+
 _ABSENT = object()
 """Stands for the value of a key that one side does not have."""
 
 
-def fingerprint(parameters: Mapping[str, Any]) -> str:
+def fingerprint(parameters: Mapping[str, object]) -> str:
     """64 hex digits that depend on the content of `parameters` and on nothing else.
 
     Raises TypeError for values that JSON cannot hold and ValueError for NaN or infinity.
@@ -34,14 +37,15 @@ def fingerprint(parameters: Mapping[str, Any]) -> str:
     return hashlib.sha256(_to_json(canonical(parameters)).encode()).hexdigest()
 
 
-def canonical(value: Any) -> Any:
+def canonical(value: object) -> Json:
     """`value` as plain JSON types, strings in NFC and hrefs without credentials."""
     if isinstance(value, Mapping):
         return {unicodedata.normalize("NFC", str(key)): canonical(item) for key, item in value.items()}
     if isinstance(value, str | PurePath):
         return public_href(unicodedata.normalize("NFC", str(value)))
     if isinstance(value, np.generic):
-        return value.item()
+        plain: Json = value.item()
+        return plain
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, set | frozenset):
@@ -51,14 +55,15 @@ def canonical(value: Any) -> Any:
     raise TypeError(f"a run parameter must be JSON-like, got {type(value).__name__}: {value!r}")
 
 
-def diff_parameters(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Dotted keys whose values differ between `a` and `b`, sorted. Of a list of tables the first entry that
-    differs is named.
+def diff_parameters(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
+    """Dotted keys whose values differ between `a` and `b`, sorted.
+
+    A list of tables is named by its first entry that differs.
     """
     return [change.key for change in _sorted_changes(a, b)]
 
 
-def describe_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+def describe_difference(a: Mapping[str, object], b: Mapping[str, object]) -> str:
     """`key: value in a -> value in b; ...` for every key of `diff_parameters(a, b)`; long values are cut."""
     return "; ".join(f"{change.key}: {change.before} -> {change.after}" for change in _sorted_changes(a, b))
 
@@ -72,14 +77,12 @@ class _Change:
     after: str
 
 
-def _sorted_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[_Change]:
+def _sorted_changes(a: Mapping[str, object], b: Mapping[str, object]) -> list[_Change]:
     return sorted(_changes(canonical(a), canonical(b), ""), key=lambda change: change.key)
 
 
-def _changes(a: Any, b: Any, key: str) -> Iterator[_Change]:
-    """Leaves are compared as canonical JSON text, so that 1 and 1.0 differ just as they do in the
-    fingerprint.
-    """
+def _changes(a: object, b: object, key: str) -> Iterator[_Change]:
+    """Compare leaves as canonical JSON text: 1 and 1.0 differ, as they do in the fingerprint."""
     if _text(a) == _text(b):
         return
     table_a, table_b = ({} if value is _ABSENT else value for value in (a, b))
@@ -99,11 +102,11 @@ def _changes(a: Any, b: Any, key: str) -> Iterator[_Change]:
         yield _Change(key=key, before=_shortened(_text(a)), after=_shortened(_text(b)))
 
 
-def _is_table_list(value: Any) -> bool:
+def _is_table_list(value: object) -> TypeGuard[list[dict[str, object]]]:
     return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "(not set)" if value is _ABSENT else _to_json(value)
 
 
@@ -111,5 +114,5 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}... ({len(text)} characters)"
 
 
-def _to_json(value: Any) -> str:
+def _to_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

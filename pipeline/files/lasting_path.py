@@ -24,5 +24,6 @@ def require_lasting(path: str, option: str) -> None:
         raise InputError(
             f"{option} must lie outside Ray's copy of the working directory, which does not last",
             came=f"{path}, which is {Path(path).absolute()}",
-            remedy=f"give {option} as an absolute path that all machines of the cluster see, for example /data/run",
+            remedy=f"give {option} as an absolute path that all machines of the cluster see, "
+            "for example /data/run",
         )

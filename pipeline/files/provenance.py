@@ -1,6 +1,4 @@
-"""What pins the content of files named in the parameters, so that a changed checkpoint is never mistaken for
-the same run.
-"""
+"""Content hashes of files that parameters name: a run with a changed checkpoint is another run."""
 
 from __future__ import annotations
 
@@ -14,8 +12,8 @@ _END_BYTES = 1024 * 1024
 
 
 def path_identity(text: str) -> str:
-    """A content hash for a local file or model folder; a hub id or URL is returned as it is (pin its revision
-    instead).
+    """The content hash of a local file or model folder. A hub id or URL comes back as it is: its revision
+    pins it.
     """
     path = Path(text)
     if path.is_file():

@@ -48,7 +48,7 @@ PROCESS_CACHE_MB = 128
 """GDAL's decoded-block cache per process; its own default is 5 % of the machine's memory in EVERY worker."""
 
 SMALL_CACHE_MB = 32
-"""The same where imagery is not read block by block: the driver's glances and pictures, oracle models' tiles."""
+"""The same where imagery is not read block by block: the driver's pictures, and tiles of oracle models."""
 
 _REMOTE_SETTINGS: dict[str, str] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -71,8 +71,8 @@ _LOCKED_SETTINGS: dict[str, str] = {
 }
 
 _TRANSIENT = re.compile(
-    r"response code(?: on \S+)?: (?:429|5\d\d)|\btimed out\b|\btimeout\b|connection (?:re|time|closed)|couldn't connect|failed to connect"
-    r"|could not (?:connect|resolve)|couldn't resolve|curl error",
+    r"response code(?: on \S+)?: (?:429|5\d\d)|\btimed out\b|\btimeout\b|connection (?:re|time|closed)"
+    r"|couldn't connect|failed to connect|could not (?:connect|resolve)|couldn't resolve|curl error",
     re.IGNORECASE,
 )
 """What GDAL and curl say when the network or the server is to blame."""

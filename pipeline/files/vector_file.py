@@ -2,8 +2,7 @@
 
 1. The suffix chooses the reader: GeoParquet by pyarrow, everything else by GDAL, which reads GeoJSON,
    GeoPackage and its kin.
-2. A file of several layers is refused rather than read by its first: which layer is meant only its author
-   knows.
+2. A file of several layers is refused: only its author knows which one is meant.
 3. Rows without a geometry are left out; what is left must be of the kinds that the caller can use.
 """
 

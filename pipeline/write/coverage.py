@@ -1,16 +1,15 @@
-"""coverage.parquet: the ledger. One row per tile of the lattice says what became of it, and planned = found +
-empty + failed.
+"""coverage.parquet: the ledger. One row per tile says what became of it; planned = found + empty + failed.
 
-A tile may be asked several queries. The columns `statuses`, `reasons` and `errors` hold one entry per query;
-the overall status is the one that must not be overlooked:
+The columns `statuses`, `reasons` and `errors` hold one entry per query. The overall status is the one that
+must not be overlooked:
 
     failed   if any query failed (the tile was not fully answered, whatever else was found)
     found    else, if any query found something
     empty    else
 
-`reason` and `error` are those of the first query with the overall status. Rows are streamed block by block
-from the block records; then come the tiles outside the AOI or every scene, which have none. A tile to look at
-without a record gets no row, is counted as missing, and makes `Conservation.require` raise.
+`reason` and `error` are those of the first query with that status. Rows are streamed from the block records;
+then come the tiles outside the AOI or every scene, which have no record. A planned tile without a record gets
+no row and counts as missing: `Conservation.require` raises.
 """
 
 from __future__ import annotations
@@ -57,8 +56,8 @@ truncated_reply says whether any reply was; valid_share is the share of the core
 """
 
 GATE_COLUMNS = (pa.field("gate_p", pa.list_(pa.float64())), pa.field("audited", pa.list_(pa.bool_())))
-"""Added at the end by a run with a gate, one entry per query: its probability (null: not judged); rejected
-and examined all the same.
+"""Columns that a run with a gate adds at the end, one entry per query: the gate's probability (null: not
+judged), and whether the tile was rejected and looked at all the same.
 """
 
 _OUTSIDE_ROWS = 50_000
@@ -102,7 +101,10 @@ class Conservation:
             if self.n_missing
             else ""
         )
-        extra = f"; {len(self.unplanned)} recorded tiles are unplanned, doubled or lack a query, e.g. {', '.join(self.unplanned[:5])}"
+        extra = (
+            f"; {len(self.unplanned)} recorded tiles are unplanned, doubled or lack a query, "
+            f"e.g. {', '.join(self.unplanned[:5])}"
+        )
         raise IncompleteRunError(
             f"the coverage ledger does not add up: {counts}{missing}{extra if self.unplanned else ''}. "
             "To fix: start the run again on the same --out; only missing blocks are done again"
@@ -118,10 +120,9 @@ def write_coverage(
     n_queries: int,
     gated: bool = False,
 ) -> Conservation:
-    """Write coverage.parquet from the plan (`inside`, one value per tile) and the block records; returns the
-    count.
+    """Write coverage.parquet from the plan and the block records; returns the count.
 
-    `gated`: the run had a gate, and the ledger says what it thought (`GATE_COLUMNS`).
+    `inside`: (n_tile_rows, n_tile_cols), True = planned. `gated`: the run had a gate, so add `GATE_COLUMNS`.
     Raises RecordError for a record that is damaged or foreign. The caller decides when to `require()`.
     """
     schema = pa.schema([*SCHEMA, *GATE_COLUMNS]) if gated else SCHEMA
@@ -139,7 +140,7 @@ def write_coverage(
 
 
 def overall_row[Row: (TileRecord, TileCounts)](rows: Sequence[Row]) -> Row:
-    """Of one tile's rows (one per query, in order) the one that gives the tile its status, reason and error."""
+    """The row that gives a tile its status, reason and error, among its rows: one per query, in order."""
     return next(row for status in _SEVERITY for row in rows if row.status is status)
 
 

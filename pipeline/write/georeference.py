@@ -1,4 +1,4 @@
-"""From pixels of the run grid to the world: CRS, affine (applied once, last), lon/lat and geodesic area.
+"""From pixels of the run grid to the world: CRS, affine (applied once, last) and geodesic area.
 
 Integer pixel-edge coordinates are exact and are what the merge works in. `to_crs_coordinates` is the one
 function that applies the affine to geometries, the same arithmetic for every vertex, so that edges shared in
@@ -97,7 +97,7 @@ def to_pixels(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometri
 
 
 def is_on_earth(grid: RunGrid) -> bool:
-    """Whether the grid has longitudes and latitudes: it has a CRS, and that is not a local engineering one."""
+    """Whether the grid has longitudes and latitudes: a CRS that is not a local engineering one."""
     crs = crs_of(grid)
     return crs is not None and crs.geodetic_crs is not None
 
@@ -134,8 +134,9 @@ def geodesic_area_m2(polygons: Sequence[Any] | Geometries, grid: RunGrid) -> NDA
 
 @lru_cache(maxsize=64)
 def transformer(source: str, target: str) -> pyproj.Transformer:
-    """From one CRS to another (WKT or code), x before y; made once, because that takes milliseconds. 64: all
-    UTM zones of a mosaic.
+    """The transformer from one CRS to another (WKT or code), x before y.
+
+    Making one takes milliseconds, so 64 are kept: enough for all UTM zones of a mosaic.
     """
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
 

@@ -75,8 +75,9 @@ class PromptBook:
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
 
     def look_up(self, tile: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Table:
-        """Rows (n,) of label, rationale, box_px, points (run-grid pixels) and verified. Raises RecordError
-        for an unknown prompt.
+        """Rows (n,) of label, rationale, box_px, points (run-grid pixels) and verified.
+
+        Raises RecordError for an unknown prompt.
         """
         lattice = self._lattice
         row = tile // lattice.n_tile_cols
@@ -108,7 +109,8 @@ class PromptBook:
         known = np.append(numbers, -1)[at] == tile
         if not known.all() or (starts[at] + prompt >= starts[at + 1]).any():
             raise RecordError(
-                f"block record {self._record_path(number)} lacks prompts that its fragments refer to. To fix: {REMEDY}"
+                f"block record {self._record_path(number)} lacks prompts that its fragments refer to. "
+                f"To fix: {REMEDY}"
             )
         entry = pa.array(starts[at] + prompt)
         values = lists.flatten()
@@ -212,8 +214,9 @@ def instance_rows(
 
 
 def scene_lists(polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene]) -> tuple[pa.Array, pa.Array]:
-    """(scene_ids, datetime) per polygon, as `instances.scene_columns` but in Arrow columns. Looks at the
-    scenes alone that meet one.
+    """(scene_ids, datetime) per polygon: the scenes whose footprint it meets, and the earliest time of them.
+
+    Footprints are whole rectangles: a mosaic names every scene that could have given a pixel.
     """
     polygon, scene = footprint_index(scenes, grid).query(polygons, predicate="intersects")
     order = np.lexsort((scene, polygon))

@@ -3,7 +3,7 @@
 1. `instance_rows` makes the rows. Polygons have integer pixel edges until the affine is applied, once, last.
 2. `file_order` sorts them along a Hilbert curve, then by query, id and part: equal input gives equal files.
 3. `write_part` writes up to a million rows, in row groups with a bbox covering, so that
-   `geopandas.read_parquet(dir, bbox=...)` reads little. `remove_parts_from` deletes what a longer result left.
+   `geopandas.read_parquet(dir, bbox=...)` reads little. `remove_parts_from` deletes older parts.
 
 `instance_id` is unique within a query and is the value in the `instance_id` raster. An object of more tiles
 than `[stitch] split_tiles` has several rows: one instance_id, part_no 0 .. n_parts - 1, disjoint geometries.

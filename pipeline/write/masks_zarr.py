@@ -1,6 +1,6 @@
 """masks.zarr: one Zarr v3 group with `mask`, `instance_id` and `score`, dims (query, y, x).
 
-    mask         uint8    1 = object, 0 = looked at and background, 255 = never judged (outside the plan, failed, nodata)
+    mask         uint8    1 = object, 0 = looked-at background, 255 = never judged (unplanned, failed, nodata)
     instance_id  uint64   0 = no object; else the id of the row in instances/
     score        uint8    round(score * 254) of the object, 255 = no object
 
@@ -62,7 +62,8 @@ _CONVENTIONS = [
 ]
 
 _LONG_NAMES = {
-    "mask": "1 = object, 0 = looked at and nothing there, 255 = not judged (outside the plan, failed or nodata)",
+    "mask": "1 = object, 0 = looked at and nothing there, "
+    "255 = not judged (outside the plan, failed or nodata)",
     "instance_id": "id of the object in the instances table, 0 = no object",
     "score": "round(254 * score) of the object, 255 = no object",
 }
@@ -85,7 +86,7 @@ class ShardPixels:
     ids: NDArray[np.uint64]
     """0 = no object."""
     scores: NDArray[np.uint8]
-    """`score_bytes` of the object at each pixel; ignored where ids is 0."""
+    """round(score * SCORE_SCALE) of the object at each pixel; ignored where ids is 0."""
     looked_at: NDArray[np.bool_]
     """True where valid imagery was judged; elsewhere `mask` keeps its fill value unless an object covers the
     pixel.
@@ -93,9 +94,7 @@ class ShardPixels:
 
 
 def create_masks(path: Path, lattice: TileLattice, queries: Sequence[str]) -> MaskStore:
-    """Lay out an empty store, replacing an existing one (the rasters are a pure function of the block
-    records).
-    """
+    """Lay out an empty store. An existing one is replaced: block records are enough to paint it again."""
     if path.exists():
         shutil.rmtree(path)
     grid = lattice.grid
@@ -139,8 +138,9 @@ def open_masks(path: Path, lattice: TileLattice) -> MaskStore:
 
 
 def write_shard(store: MaskStore, block_row: int, block_col: int, pixels: ShardPixels) -> None:
-    """Write one block, whole: all three arrays, all queries. Safe for parallel writers of different blocks;
-    idempotent.
+    """Write one block, whole: all three arrays, all queries.
+
+    Different blocks may be written in parallel; writing a block again changes nothing.
     """
     window = store.lattice.block_core(block_row, block_col)
     for name, array in (("ids", pixels.ids), ("scores", pixels.scores), ("looked_at", pixels.looked_at)):
@@ -176,9 +176,8 @@ def write_window(store: MaskStore, name: str, window: Window, values: NDArray[An
 def finalise(store: MaskStore) -> None:
     """Consolidate the metadata, once, after the last shard."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # zarr: consolidated metadata is not in the core v3 specification; nothing here needs it
+        # zarr warns that consolidated metadata is not in the core v3 specification; nothing here needs it
+        warnings.simplefilter("ignore")
         zarr.consolidate_metadata(str(store.path), zarr_format=3)
 
 

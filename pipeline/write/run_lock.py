@@ -68,8 +68,8 @@ class Driver:
 
 
 def take(folder: Path) -> None:
-    """Make this process the driver of a run directory that exists. Raises InputError when another one is at
-    work there.
+    """Make this process the driver of an existing run directory. Raises InputError when another one works
+    there.
     """
     path = folder / LOCK_NAME
     me = _this_process()
@@ -105,7 +105,8 @@ def require_free(folder: Path) -> None:
     late = (
         ""
         if near
-        else f". If it is dead, its lock counts for nothing once it is {STALE_S:.0f} s old; to go on at once delete {path}"
+        else f". If it is dead, its lock counts for nothing once it is {STALE_S:.0f} s old; "
+        f"to go on at once delete {path}"
     )
     raise InputError(
         f"one driver at a time may work in {folder}: two would overwrite each other's results",
@@ -122,8 +123,7 @@ def _is_gone(holder: Driver) -> bool:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[Callable[[], None]]:
-    """Around the work of a driver: what it takes in the body shows signs of life meanwhile and is given back
-    at the end.
+    """Put this around the work of a driver: a lock taken in the body is renewed, and given back at the end.
 
     Yields a check that raises IncompleteRunError when another driver has taken over. Raises InputError at
     once when one is at work.
@@ -145,7 +145,8 @@ def _require_still_ours(folder: Path) -> None:
         take(folder)
     except InputError as error:
         raise IncompleteRunError(
-            f"this process was silent for more than {STALE_S:.0f} s, and its run was taken over; what it committed is kept: {error}"
+            f"this process was silent for more than {STALE_S:.0f} s, and its run was taken over; "
+            f"what it committed is kept: {error}"
         ) from error
 
 
@@ -182,7 +183,7 @@ def _content(driver: Driver) -> bytes:
 
 
 def _read(path: Path) -> Driver | None:
-    """Who holds a lock; None without one, and for one that does not say."""
+    """Who holds a lock. None: there is no lock, or it does not say."""
     try:
         entry = json.loads(path.read_bytes())
         return Driver(
@@ -216,14 +217,16 @@ def _this_process() -> Driver:
 
 def _pid_table() -> str:
     try:
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 
 
 def _born(pid: int) -> str | None:
-    """Start of a process of this table, empty where the system does not say; None when there is none or only
-    its exit status is left.
+    """Start of a process of this table; empty where the system does not say.
+
+    None: there is no such process, or only its exit status is left.
     """
     try:
         os.kill(pid, 0)

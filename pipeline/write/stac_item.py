@@ -84,7 +84,7 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, Any]:
 
 
 def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[str, Any] | None:
-    """GeoJSON geometry (WGS 84) of the union of the planned cores; None without CRS or without planned tiles."""
+    """The union of the planned cores as GeoJSON (WGS 84). None: no CRS, or no planned tile."""
     if not is_on_earth(lattice.grid) or not inside.any():
         return None
     outline = _outline(inside, lattice)
@@ -127,7 +127,7 @@ def _coarser(inside: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
 
 
 def _bbox(geometry: dict[str, Any]) -> list[float]:
-    """RFC 7946: west > east when the geometry was cut at the antimeridian."""
+    """(west, south, east, north); west > east when the geometry was cut at the antimeridian (RFC 7946)."""
     parts = shapely.get_parts(shapely.geometry.shape(geometry))
     bounds = shapely.bounds(parts)
     west, south, east, north = shapely.total_bounds(parts).tolist()
@@ -158,8 +158,9 @@ def _properties(info: RunInfo) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "title": "; ".join(info.queries),
         "processing:lineage": (
-            "Tiles of the scenes were asked the queries by a vision-language prompter, its boxes and points were turned into masks by a "
-            "segmenter, and masks were merged across tile edges into objects."
+            "Tiles of the scenes were asked the queries by a vision-language prompter, "
+            "its boxes and points were turned into masks by a segmenter, "
+            "and masks were merged across tile edges into objects."
         ),
         "processing:software": dict(info.versions),
         "processing:expression": {"format": "terraquery-config", "expression": canonical(info.parameters)},

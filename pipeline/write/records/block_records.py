@@ -78,7 +78,7 @@ class BlockSummaries:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TileCounts:
-    """One tile and query in numbers: what the ledger needs, without a Python object per prompt or fragment."""
+    """One tile and query in numbers: no Python object per prompt or fragment."""
 
     tile: TileSpec
     query_index: int
@@ -94,7 +94,7 @@ class TileCounts:
     gate_p: float | None = None
     audited: bool = False
     verified: tuple[float | None, ...] = ()
-    """The last three as in TileRecord."""
+    """This and the two before it: as in `TileRecord`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +117,7 @@ class DoneBlocks:
 
 
 def seam_window(lattice: TileLattice, tile: TileSpec, side: Side) -> Window | None:
-    """The seam with the neighbour on `side`: where both read windows see the same pixels. None at the grid's
-    border.
-    """
+    """The seam with the neighbour on `side`: the pixels in both read windows. None at the grid's border."""
     row = tile.tile_row + _STEPS[side][0]
     col = tile.tile_col + _STEPS[side][1]
     if not (0 <= row < lattice.n_tile_rows and 0 <= col < lattice.n_tile_cols):
@@ -128,8 +126,7 @@ def seam_window(lattice: TileLattice, tile: TileSpec, side: Side) -> Window | No
 
 
 def write_block_record(run_dir: RunDir, record: BlockRecord, *, lattice: TileLattice) -> Path:
-    """Commit one block: encode, then one atomic write to `run_dir.block(record.block_id)`; an older file is
-    replaced.
+    """Commit one block: encode, then write `run_dir.block(record.block_id)` atomically, over an older file.
 
     Raises ValueError when the record contradicts itself: a tile of another lattice, labels of another shape,
     a repeated (tile, query), or a tile without validity.
@@ -178,7 +175,7 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
 
 
 def read_block_record(path: Path, fingerprint: str) -> BlockRecord:
-    """The whole record. Raises RecordError for a missing, truncated, damaged, foreign or other-version file."""
+    """The whole record. Raises RecordError for a missing, damaged, foreign or older file."""
     with _open(path, fingerprint) as (file, metadata):
         table = file.read()
         blobs = table["labels"].to_pylist()
@@ -200,9 +197,7 @@ def read_block_record(path: Path, fingerprint: str) -> BlockRecord:
 
 
 def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
-    """Statuses, prompts and fragments of a record; no pixel column is read. Raises RecordError as
-    `read_block_record`.
-    """
+    """Statuses, prompts and fragments; no pixel column is read. Raises RecordError as `read_block_record`."""
     with _open(path, fingerprint) as (file, metadata):
         table = file.read(columns=list(_SUMMARY))
         return BlockSummaries(
@@ -214,9 +209,7 @@ def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
 
 
 def read_counts(path: Path, fingerprint: str) -> BlockCounts:
-    """Statuses and counts of a record; of its lists only one number per entry is read. Raises RecordError as
-    `read_block_record`.
-    """
+    """Statuses and counts, without the content of lists. Raises RecordError as `read_block_record`."""
     plain = [name for name in _SUMMARY if name not in ("reply", "rationale", "prompts", "fragments")]
     with _open(path, fingerprint) as (file, metadata):
         table = file.read(columns=[*plain, "prompts.list.element.label", "fragments.list.element.local"])
@@ -252,9 +245,7 @@ def read_columns(path: Path, fingerprint: str, *, columns: Sequence[str]) -> pa.
 
 
 def read_label_blobs(path: Path, fingerprint: str, *, query_index: int) -> dict[tuple[int, int], bytes]:
-    """(tile_row, tile_col) -> encoded label image (`decode_labels`) of the tiles where this query found
-    something.
-    """
+    """(tile_row, tile_col) -> label image for `decode_labels`, where this query found something."""
     table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "query_index", "labels"])
     rows, cols, queries, blobs = (table[name].to_pylist() for name in table.column_names)
     return {
@@ -272,9 +263,7 @@ def read_valid_blobs(path: Path, fingerprint: str) -> dict[tuple[int, int], byte
 
 
 def done_blocks(run_dir: RunDir, fingerprint: str) -> DoneBlocks:
-    """List the committed blocks by their names and footers; a zero-byte, truncated or foreign file is not
-    done.
-    """
+    """List the committed blocks by names and footers; an empty, truncated or foreign file is not done."""
     done = set()
     unusable = {}
     for path in sorted(run_dir.blocks.glob("*.parquet")):
@@ -290,9 +279,7 @@ def done_blocks(run_dir: RunDir, fingerprint: str) -> DoneBlocks:
 
 @contextmanager
 def _open(path: Path, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
-    """An open record whose metadata fits; whatever goes wrong inside the body becomes a RecordError with a
-    remedy.
-    """
+    """Open a record and check its metadata; whatever goes wrong in the body becomes a RecordError."""
     try:
         with path.open("rb") as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
             yield file, _checked_metadata(path, file, fingerprint)
@@ -316,14 +303,16 @@ def _checked_metadata(path: Path, file: pq.ParquetFile, fingerprint: str) -> dic
     if found.get("schema_version") != RECORD_VERSION.decode():
         came = found.get("schema_version", "none")
         raise RecordError(
-            f"block record {path} must have schema version {RECORD_VERSION.decode()}, got {came}. To fix: {REMEDY}"
+            f"block record {path} must have schema version {RECORD_VERSION.decode()}, got {came}. "
+            f"To fix: {REMEDY}"
         )
     if found["fingerprint"] != fingerprint:
         came = f"fingerprint {found['fingerprint'][:12]}, wanted {fingerprint[:12]}"
         raise RecordError(f"block record {path} belongs to another run ({came}). To fix: {REMEDY}")
     if found["block_id"] != path.stem or int(found["n_rows"]) != file.metadata.num_rows:
         raise RecordError(
-            f"block record {path} holds {file.metadata.num_rows} rows of block {found['block_id']}. To fix: {REMEDY}"
+            f"block record {path} holds {file.metadata.num_rows} rows of block {found['block_id']}. "
+            f"To fix: {REMEDY}"
         )
     return found
 
@@ -371,7 +360,8 @@ def _require_consistent(record: BlockRecord, lattice: TileLattice) -> None:
             )
         if (tile.tile_id, row.query_index) in seen:
             raise ValueError(
-                f"record {record.block_id} must hold each tile and query once, got {tile.tile_id}, {row.query_index} twice"
+                f"record {record.block_id} must hold each tile and query once, "
+                f"got {tile.tile_id}, {row.query_index} twice"
             )
         seen.add((tile.tile_id, row.query_index))
         _require_shape(f"labels of {tile.tile_id}", row.labels, tile.read)

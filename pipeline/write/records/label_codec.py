@@ -55,7 +55,8 @@ def decode_labels(blob: bytes) -> NDArray[np.uint16]:
     lengths = np.frombuffer(payload, dtype="<u4", count=n_runs, offset=2 * n_runs)
     if int(lengths.sum(dtype=np.int64)) != height * width:
         raise ValueError(
-            f"the runs of a {height} x {width} label image must add up to its pixels, got {lengths.sum(dtype=np.int64)}"
+            f"the runs of a {height} x {width} label image must add up to its pixels, "
+            f"got {lengths.sum(dtype=np.int64)}"
         )
     return np.repeat(values, lengths).astype(np.uint16, copy=False).reshape(height, width)
 

@@ -60,7 +60,7 @@ SCHEMA = pa.schema(
 """One row per (tile, query)."""
 
 GATE_COLUMNS = (("gate_p", pa.float64()), ("audited", pa.bool_()))
-"""Only in records of a run with a gate: its probability (null: not judged), and whether the tile is of the
+"""Only in records of a run with a gate: its probability (null: not judged), and whether the tile is in the
 audit's sample.
 """
 

@@ -1,11 +1,9 @@
-"""Block records as the merge wants them: one query, tile by tile or block by block, within a fixed amount of
-memory.
+"""Block records as the merge wants them: one query, tile by tile or block by block, in bounded memory.
 
-The merge stage declares what it needs as a Protocol and never sees a file; `RecordSource` fits that Protocol
-by shape alone, because stages do not import each other. Pixels are decoded anew each time (half a millisecond
-a tile; the merge keeps the few it works on); what is kept here, within a budget of bytes and least recently
-used out first, are the compressed columns of recent blocks: neighbouring tiles are asked for in turn, so a
-handful of blocks serves all requests.
+The merge declares what it needs as a Protocol and never sees a file. `RecordSource` fits that Protocol by
+shape alone, because stages do not import each other. It keeps the compressed columns of recent blocks within
+a budget of bytes: neighbouring tiles are asked for in turn, so a handful of blocks serves them all. Pixels
+are decoded anew each time, in half a millisecond a tile.
 """
 
 from __future__ import annotations
@@ -87,9 +85,9 @@ class RecordSource:
         )
 
     def fragments(self, block_row: int, block_col: int) -> dict[str, NDArray[np.int64]]:
-        """Columns (n,) of one block's fragments: tile_row, tile_col and every field of `Fragment` (window:
-        row0..col1).
+        """Columns (n,) of one block's fragments: tile_row, tile_col and every field of `Fragment`.
 
+        The window is row0, col0, row1, col1.
         Empty when the block has no record. Raises RecordError when the record's tiles are not those of this
         lattice.
         """
@@ -127,14 +125,13 @@ class RecordSource:
                 getattr(window, edge) for window in windows for edge in ("row0", "col0", "row1", "col1")
             ]:
                 raise RecordError(
-                    f"block record {path} holds tile ({row}, {col}) with the windows {edges}, which are not those of this run's lattice "
+                    f"block record {path} holds tile ({row}, {col}) with the windows {edges}, "
+                    "which are not those of this run's lattice "
                     f"(tile {self.lattice.tile_px} px, halo {self.lattice.halo_px} px). To fix: {REMEDY}"
                 )
 
     def strip(self, tile_row: int, tile_col: int, side: int) -> NDArray[np.uint16] | None:
-        """Labels of the seam on one side (bit N=1, E=2, S=4, W=8), cut from the tile's read window; None as
-        `labels`.
-        """
+        """Labels of the seam on one side (bit N=1, E=2, S=4, W=8); None: nothing was found in the tile."""
         if self.fate(tile_row, tile_col) is not RasterFate.FOUND:
             return None
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
@@ -147,7 +144,7 @@ class RecordSource:
             ) from error
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
-        """(H, W) uint16 over the tile's read window, 0 = background; None when nothing was found there."""
+        """Labels (H, W) over the tile's read window, 0 = background; None: nothing was found there."""
         if self.fate(tile_row, tile_col) is not RasterFate.FOUND:
             return None
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
@@ -171,8 +168,7 @@ class RecordSource:
         )
 
     def looked_at(self, block_row: int, block_col: int) -> NDArray[np.bool_]:
-        """(h, w) bool over the block's core window: True where a model or gate judged valid imagery for this
-        query.
+        """Where a model or gate judged valid imagery for this query: (h, w) over the block's core window.
 
         False pixels keep the fill value in every raster: outside the plan, failed, nodata, cloud.
         """

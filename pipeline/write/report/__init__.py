@@ -1,7 +1,9 @@
 """report.html: what a person looks at first.
 
 report          the page
-report_data     what it shows of single objects and tiles; report_objects, report_rows read them with bounded memory
+report_data     what it shows of single objects and tiles
+report_objects  all objects in one pass: counts, histograms, a few names
+report_rows     rows of the published files, a bounded number at a time
 report_images   overview, coverage map, chips
 report_charts   histograms as inline SVG
 report_html, report_style   escaped markup, one style sheet

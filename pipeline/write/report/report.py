@@ -202,7 +202,8 @@ class _Page:
             return Html("")
         lead = tag(
             "p",
-            "Random tiles that the prompter answered with “nothing here”. A missed object would show in these.",
+            "Random tiles that the prompter answered with “nothing here”. "
+            "A missed object would show in these.",
         )
         cards = [self._empty(tile) for tile in tiles]
         return tag("section", tag("h2", "Where nothing was found"), lead, tag("div", *cards, class_="chips"))
@@ -254,12 +255,14 @@ class _Page:
         rows: list[Sequence[object]] = [
             (
                 "run grid",
-                f"{grid.width:,} × {grid.height:,} px, {pixel} {'px' if crs is None else crs.axis_info[0].unit_name} per pixel",
+                f"{grid.width:,} × {grid.height:,} px, "
+                f"{pixel} {'px' if crs is None else crs.axis_info[0].unit_name} per pixel",
             ),
             ("CRS", "none (pixel space)" if crs is None else crs.name),
             (
                 "tiles",
-                f"{lattice.tile_px} px with a halo of {lattice.halo_px} px, {lattice.block_tiles} × {lattice.block_tiles} per block",
+                f"{lattice.tile_px} px with a halo of {lattice.halo_px} px, "
+                f"{lattice.block_tiles} × {lattice.block_tiles} per block",
             ),
             (
                 "scenes",

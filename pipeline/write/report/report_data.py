@@ -35,7 +35,7 @@ N_NOTHING = 6
 """Tiles shown in which nothing was found."""
 
 MAX_CHIP_POINTS = 200_000
-"""Points of one object's parts that are kept; beyond that the outline loses detail that its chip cannot show."""
+"""Points kept of one object's parts. With more, the outline loses detail that its chip cannot show."""
 
 _COARSE = 1000
 """Steps that a coarse outline's longer side is told in: finer than the pixels of a chip."""
@@ -77,10 +77,10 @@ class EmptyTile:
 def read_outlines(
     run_dir: RunDir, outlined: ObjectNames | None, grid: RunGrid, *, tolerance_px: float = 0.0
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """(geometries in grid pixels, query_index) of the rows of `outlined` objects (None = all), in the order
-    of the files.
+    """(geometries in grid pixels, query_index) of the rows of some objects, in the order of the files.
 
-    Points that lie within `tolerance_px` of the line without them are left out; 0 = all points.
+    `outlined` = None: all objects. Points within `tolerance_px` of the line without them are left out; 0 =
+    none are.
     """
     shapes = [np.zeros(0, dtype=object)]
     queries = [np.zeros(0, dtype=np.int64)]
@@ -174,7 +174,7 @@ class _Parts:
 
 
 def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
-    """(n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + position of the tile's status in
+    """What became of every tile, (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + place in
     STATUS_COLOURS.
 
     Raises RecordError for a status that is none of these.
@@ -213,8 +213,7 @@ def read_failures(run_dir: RunDir, *, limit: int) -> list[tuple[str, str, str]]:
 
 
 def read_empty_tiles(run_dir: RunDir, *, fingerprint: str, seed: int) -> list[EmptyTile]:
-    """A few random tiles that a prompter judged and found empty, with the first query's rationale from the
-    block record.
+    """A few random tiles that a prompter found empty, with the first query's rationale.
 
     Random: the smallest `keyed_hash` of (seed, tile_row, tile_col); shown in the order of the lattice.
     """

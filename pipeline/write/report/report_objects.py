@@ -1,5 +1,4 @@
-"""All objects of a run in one pass: counts, histograms and a few names, in memory that does not grow with
-their number.
+"""All objects of a run in one pass: counts, histograms and a few names, in bounded memory.
 
 1. `read_objects` streams narrow columns of instances/*.parquet, one row group at a time. A row of an object
    of a single row is an object; rows of an object of several rows (`n_parts` > 1) are set aside and put
@@ -119,9 +118,7 @@ class ObjectSummary:
 
 
 class FirstRows:
-    """The rows that come first by some columns, from any number of batches in any order; holds at most `n`
-    between batches.
-    """
+    """The `n` rows that come first by some columns, from any number of batches in any order."""
 
     def __init__(self, n: int, *, width: int) -> None:
         """`width` columns make a row."""

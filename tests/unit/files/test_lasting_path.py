@@ -25,8 +25,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("package")
 @pytest.mark.parametrize("path", ["out", "out/tanks", ".", "../out"])
-def test_a_relative_path_of_a_submitted_job_is_refused(package: Path, path: str) -> None:
+def test_a_relative_path_of_a_submitted_job_is_refused(path: str) -> None:
     with pytest.raises(
         InputError,
         match=r"--out must lie outside.*_ray_pkg_0123456789abcdef.*To fix: give --out as an absolute path",

@@ -27,8 +27,8 @@ from pipeline.files.raster_access import (
 
 
 def write(path: Path, *, side: int = 64, **profile: object) -> str:
-    settings = {"driver": "GTiff", "width": side, "height": side, "count": 3, "dtype": "uint8", "crs": "EPSG:32636",
-                "transform": Affine(1, 0, 0, 0, -1, 0)} | profile  # fmt: skip
+    settings = {"driver": "GTiff", "width": side, "height": side, "count": 3, "dtype": "uint8"}
+    settings |= {"crs": "EPSG:32636", "transform": Affine(1, 0, 0, 0, -1, 0)} | profile
     with rasterio.open(path, "w", **settings) as dataset:
         if side <= 1024:
             dataset.write(np.full((int(str(settings["count"])), side, side), 7, dtype="uint8"))
@@ -53,8 +53,9 @@ def test_paths_are_built_here(href: str, kind: str, path: str) -> None:
 
 @pytest.mark.parametrize(
     "href",
-    ["", " ", "/vsicurl/https://x/a.tif", "/VSIzip/a.zip", "<VRTDataset/>", " <VRTDataset/>", "https://me:secret@host/a.tif", "ftp://h/a.tif",
-     "gs://b/k.tif", "file:///etc/passwd", "a\nb.tif", "a\x00.tif"],
+    ["", " ", "/vsicurl/https://x/a.tif", "/VSIzip/a.zip", "<VRTDataset/>", " <VRTDataset/>",
+     "https://me:secret@host/a.tif", "ftp://h/a.tif", "gs://b/k.tif",
+     "file:///etc/passwd", "a\nb.tif", "a\x00.tif"],
 )  # fmt: skip
 def test_other_hrefs_are_refused(href: str) -> None:
     with pytest.raises(InputError, match="source"):
@@ -73,8 +74,10 @@ def test_a_vrt_in_disguise_does_not_leak_a_file(tmp_path: Path) -> None:
     (tmp_path / "secret.bin").write_bytes(b"top secret bytes" * 4)
     evil = tmp_path / "evil.tif"
     evil.write_text(
-        '<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">'
-        f'<SourceFilename relativeToVRT="0">{tmp_path / "secret.bin"}</SourceFilename></VRTRasterBand></VRTDataset>'
+        '<VRTDataset rasterXSize="8" rasterYSize="8">'
+        '<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">'
+        f'<SourceFilename relativeToVRT="0">{tmp_path / "secret.bin"}</SourceFilename>'
+        "</VRTRasterBand></VRTDataset>"
     )
     with raster_environment(str(evil)), pytest.raises(InputError, match=r"readable GeoTIFF.*evil\.tif"):
         open_raster(str(evil))

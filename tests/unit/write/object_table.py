@@ -1,4 +1,4 @@
-"""Objects as columns, and instances/ written from them: the shipping order and part files, without a merge."""
+"""Objects as columns, and instances/ written from them in the shipping order, without a merge."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def part_path(run_dir: RunDir, part: int) -> Path:
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:
-    """Most bytes that Python, numpy and Arrow held at once, each at its own worst moment, while `work` ran."""
+    """Most bytes that Python, numpy and Arrow held while `work` ran, each at its own worst moment."""
     work()  # whatever is loaded and cached the first time
     before = pa.default_memory_pool()
     pool = pa.proxy_memory_pool(before)

@@ -148,7 +148,7 @@ def test_scenes_of_an_object_are_those_that_could_show_it() -> None:
     assert times.to_pylist() == [datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC), early, early]
 
 
-def test_objects_outside_every_scene_have_no_time(book: PromptBook) -> None:
+def test_objects_outside_every_scene_have_no_time() -> None:
     ids, times = scene_lists(
         np.array([shapely.box(900, 900, 901, 901)]), grid=LATTICE.grid, scenes=run_info().scenes
     )

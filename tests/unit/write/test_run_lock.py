@@ -180,7 +180,8 @@ def test_of_two_that_take_over_the_same_stale_lock_one_gives_way(
 
 
 def test_of_many_that_start_together_one_works(tmp_path: Path) -> None:
-    start = "from pathlib import Path; import sys; from pipeline.write.run_lock import take; sys.stdin.readline(); take(Path(sys.argv[1]));"
+    start = "from pathlib import Path; import sys; from pipeline.write.run_lock import take; "
+    start += "sys.stdin.readline(); take(Path(sys.argv[1]));"
     command = [
         sys.executable,
         "-c",

@@ -154,7 +154,7 @@ def test_nothing_hostile_becomes_markup_and_nothing_is_fetched(finished: RunDir)
 
 @pytest.mark.parametrize("error", [SourceError("gone"), OSError("gone"), None])
 def test_imagery_that_is_gone_does_not_cost_the_report(finished: RunDir, error: Exception | None) -> None:
-    def read_rgb(window: Window) -> NDArray[np.uint8]:
+    def read_rgb(_window: Window) -> NDArray[np.uint8]:
         assert error is not None
         raise error
 
