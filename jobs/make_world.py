@@ -11,7 +11,7 @@ Writes into --out:
   world.json      how the scene was made; written last, when the scene is complete
 
 An instance is one 4-connected piece of one object inside the scene. Its id is 1 + its smallest pixel index
-(row * size + column). One seed always gives the same land: two scenes of one seed agree wherever they overlap.
+(row * size + column). One seed always gives the same land, so two of its scenes agree wherever they overlap.
 Each seed leaves out one or two classes, so queries about these have no answer.
 
 After an interruption run the same command again: it starts anew and removes what was left (.making-*).

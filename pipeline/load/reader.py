@@ -9,8 +9,8 @@
    (`open_planned`).
 3. Datasets stay open, the least recently used goes first. Opening one per read doubles bytes and decoding.
 4. A failing read is tried once more with a fresh handle, because networks hiccup. Then the block is read tile
-   by tile, and only tiles that really cannot be read are in `BlockImage.unreadable`. A tile is also unreadable
-   when one of several scenes fails there: filling it from the next would silently change the imagery.
+   by tile, and only tiles that really cannot be read are in `BlockImage.unreadable`. One of several scenes
+   that fails there is enough: filling the tile from the next would silently change the imagery.
 
 Nodata, collars and pixels outside every scene are invalid and black. One reader serves one thread; it pickles
 without its open files.

@@ -59,7 +59,7 @@ class ParserSettings:
     fence: Fence = "optional"
     """`required`: an answer outside a code fence is malformed, as in the authors' training reward."""
     nms_iou: float | None = None
-    """Of two boxes whose IoU is above this the larger stays; None: only exact duplicates go."""
+    """IoU of two boxes above which only the larger stays; None: only exact duplicates go."""
     max_items: int = 1000
     """Items read from one reply; the rest counts as dropped. Far more than the token limit allows."""
 

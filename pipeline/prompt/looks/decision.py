@@ -38,7 +38,7 @@ class Decider:
     """Asks a prompter's engine for a `Decision`. `n_looks` counts pairs of picture and query."""
 
     def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
-        """Raises ModelError when a text of the decision is not one token of the checkpoint."""
+        """Look the decision's texts up. Raises ModelError when one is not a token of the checkpoint."""
         self._prompter = prompter
         self._decision = decision
         self._yes, self._no = (_token_ids(prompter.tokenizer, texts) for texts in (decision.yes, decision.no))

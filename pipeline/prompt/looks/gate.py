@@ -9,11 +9,10 @@
    of audited tiles count like any others.
 4. A look that fails rejects nothing: the gate may lose time, never a tile.
 
-A look reads one image and decodes one token (`Decision`). With mode `tile` it saves nearly all of the
-decoding, and visual tokens too where the profile gives it a smaller image. Where the image size is fixed (the
-embedded checkpoint) a tile that passes shares its encoded image with the prompter, through the engine's
-caches. Mode `parent` saves K * K - 1 of K * K image encodings. Its resolution is K times lower, so small
-objects are lost first.
+A look reads one image and decodes one token (`Decision`). Mode `tile` saves nearly all of the decoding, and
+visual tokens where the profile gives the look a smaller image; else a tile that passes shares its encoded
+image with the prompter. Mode `parent` saves all but one of K * K image encodings. Its resolution is K times
+lower, so small objects are lost first.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ class VllmGate:
     """A `Gate` that loads nothing: its engine is the prompter's and ends with it."""
 
     def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
-        """Raises ModelError when the decision's texts are not tokens of the checkpoint."""
+        """Look the decision's texts up. Raises ModelError when one is not a token of the checkpoint."""
         self._decider = Decider(prompter, decision)
 
     async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:

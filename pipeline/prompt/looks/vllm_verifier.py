@@ -18,7 +18,7 @@ class VllmVerifier:
     def __init__(
         self, prompter: VllmPrompter, decision: Decision, options: VerifierOptions, *, owns: bool
     ) -> None:
-        """Raises ModelError when the decision's texts are not tokens of the checkpoint."""
+        """Look the decision's texts up. Raises ModelError when one is not a token of the checkpoint."""
         self._prompter = prompter
         self._options = options
         self._owns = owns

@@ -41,7 +41,7 @@ ParserName = Literal["robust", "think2seg"]
 """`robust`: parse.py, which keeps what can be used. `think2seg`: `parse_released`."""
 
 RELEASED_NMS_IOU = 0.5
-"""Of two boxes that overlap by more than this the larger stays."""
+"""IoU of two boxes above which only the larger stays."""
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FENCE = re.compile(r"```json(.*?)```", re.DOTALL)
