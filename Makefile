@@ -8,7 +8,7 @@ export SAM2_BUILD_CUDA := 0
 export RAY_AUTH_MODE ?= disabled
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo test lint bench clean fuzz-stitch
+.PHONY: help setup demo lint test test-long notebook bench clean fuzz-stitch
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,14 +29,22 @@ demo: setup ## a fresh procedural world, three questions, polygons, and a table 
 	$(BIN)/python jobs/segment_region.py --source demo/world/scene.tif --aoi demo/world/aoi.geojson --queries-from demo/world/queries.json --first 3 --out demo/run --new-run
 	$(BIN)/python jobs/evaluate.py --run demo/run --truth demo/world
 
-test: setup ## the whole test suite in two processes (WORKERS=0: in one)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder
-
-lint: setup ## ruff, mypy --strict, import contracts
+lint: setup ## ruff, import contracts, mypy --strict: the quick ones first
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict pipeline
 	$(BIN)/lint-imports
+	$(BIN)/mypy --strict
+
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --durations=40
+
+test: setup ## the tests in two processes, without those marked long (WORKERS=0: in one)
+	$(PYTEST) -m "not long"
+
+test-long: setup ## the tests marked long: engines, submitted jobs and trainings of their own
+	$(PYTEST) -m long
+
+notebook: setup ## execute notebooks/quickstart.ipynb anew; fails at the first cell that fails
+	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb --timeout=1200
 
 fuzz-stitch: setup ## random worlds against the properties of the merge (MINUTES=20, SEED=...)
 	$(BIN)/python tests/fuzz_stitch.py --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))

@@ -138,8 +138,8 @@ def request_of(args: argparse.Namespace) -> Any:
     require_lasting(args.run, "--run")
     if args.out is not None:
         require_lasting(args.out, "--out")
-    names = ("tau", "min_overlap_px", "complete_first", "trusted_margin_px", "rescue_share", "audit")
-    names += ("min_area_px", "split_tiles", "part_tiles")
+    matching = ("tau", "min_overlap_px", "complete_first", "trusted_margin_px", "rescue_share", "audit")
+    names = (*matching, "min_area_px", "split_tiles", "part_tiles")
     tiling = {"tile_px": args.tile, "halo_px": args.halo, "block_tiles": args.block}
     return RestitchRequest(
         run=args.run,

@@ -170,7 +170,8 @@ def data_of(args: argparse.Namespace) -> Path:
             remedy=f"for example world:{FIRST_GRPO_SEED}",
         )
     first = int(place or FIRST_GRPO_SEED)
-    folder = args.out.parent / f"{args.out.name}-world-{first}-{args.tiles}"
+    out: Path = args.out
+    folder = out.parent / f"{out.name}-world-{first}-{args.tiles}"
     render_worlds(folder, n_tiles=args.tiles, first_seed=first)
     return folder
 

@@ -1,24 +1,23 @@
-"""How test files share two processes of pytest-xdist (`make test`); without xdist nothing changes but the
-order.
+"""How test files share two processes of pytest-xdist (`make test`). Without xdist only the order changes.
 
-1. A file runs in one process, so that its module fixtures (worlds, trained models) are made once and not in
-   both.
-2. The files that start a Ray (RAY_FILES) run in one process, one after the other, so that there are never two
-   Rays at a time. (Marks of `--dist loadgroup` would say this beside the tests, but xdist 3.8 does not see
-   them under pytest 9.2.)
-3. Ray's files come first, then files with tests marked slow: no long one is left for the end, when the other
-   process would have nothing to do. Needs `--no-loadscope-reorder`; xdist would begin with the files of most
-   tests.
-4. Hypothesis keeps no deadlines: on a busy machine a first call, with its imports, takes longer than any of
-   them.
+1. A file runs in one process. Its module fixtures (worlds, trained models) are made once.
+2. The files that use Ray (RAY_FILES) run in one process, so that they share one Ray. (`--dist loadgroup`
+   would say so by marks beside the tests, but xdist 3.8 does not see them under pytest 9.2.)
+3. Ray's files come first, then files with slow tests: nothing long is left for the end, when the other
+   process would stand idle. This needs `--no-loadscope-reorder`: xdist would begin with the files of most tests.
+4. Hypothesis has no deadlines: on a busy machine a first call, with its imports, takes longer than any.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
 
 settings.register_profile("terraquery", deadline=None)
 settings.load_profile("terraquery")
@@ -26,13 +25,11 @@ settings.load_profile("terraquery")
 RAY_FILES = tuple(
     f"tests/integration/test_{name}.py" for name in ("benchmarks", "gate_runs", "ray", "restitch")
 )
-"""Test files that start a Ray, by their paths in the repository; tests/unit/test_suite_layout.py looks for
-missing ones.
-"""
+"""Test files that use Ray, by their paths in the repository; tests/unit/test_suite_layout.py knows all."""
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
     """xdist's `loadfile`, with RAY_FILES as one file."""
     from xdist.scheduler import LoadFileScheduling
 
@@ -46,5 +43,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files in the order of the third point; the tests of a file keep theirs."""
-    slow = {item.location[0] for item in items if item.get_closest_marker("slow")}
+    slow = {item.location[0] for item in items if {"slow", "long"} & set(item.keywords)}
     items.sort(key=lambda item: (item.location[0] not in RAY_FILES, item.location[0] not in slow))

@@ -1,11 +1,22 @@
-"""Fixtures of the whole-job tests: `run_job` calls the main of jobs/segment_region.py."""
+"""Fixtures of the whole-job tests. `run_job` calls a job in this process; with `shared_ray` it joins the one
+Ray of this process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 
 import pytest
 from job_files import load_job
+
+RAY_SETTINGS = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # 15 by default: beside the other test process, workers would hardly run
+    "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than Ray's 30 s
+    "OMP_NUM_THREADS": "1",
+}
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +24,39 @@ def run_job() -> Callable[..., int]:
     """Call `main` of jobs/segment_region.py with the given words; returns its exit code."""
     main = load_job("segment_region").main
     return lambda *words: main([str(word) for word in words])
+
+
+@pytest.fixture(scope="session")
+def started_ray() -> Iterator[None]:
+    """One Ray for every test of this process that does not test how a Ray is started."""
+    import ray
+
+    before = {name: os.environ.get(name) for name in RAY_SETTINGS}
+    os.environ |= RAY_SETTINGS
+    try:
+        ray.init(
+            address="local",
+            num_cpus=3,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="WARNING",
+            object_store_memory=256 * 2**20,
+        )
+        yield
+    finally:
+        ray.shutdown()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture
+def shared_ray(started_ray: None) -> Iterator[None]:
+    """The Ray of this process, which a job called here joins. Its settings of Ray Data end with the test."""
+    from ray.data import DataContext
+
+    before = DataContext.get_current().copy()
+    yield
+    DataContext._set_current(before)

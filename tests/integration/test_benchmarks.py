@@ -5,11 +5,8 @@ real.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +37,7 @@ Evaluate = Callable[..., int]
 def evaluate() -> Evaluate:
     """Call `main` of jobs/evaluate.py in this process; returns its exit code."""
     main = load_job("evaluate").main
-    return lambda *words: main([str(word) for word in (*words, "--runner", "local")])
+    return lambda *words: main(["--runner", "local", *(str(word) for word in words)])
 
 
 @pytest.fixture(scope="module")
@@ -438,26 +435,14 @@ def test_the_commands_in_the_help_are_real(capsys: pytest.CaptureFixture[str]) -
     assert all(line in shown for line in job.EPILOG.splitlines())
 
 
-def environment() -> dict[str, str]:
-    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, **quiet}
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ray_and_this_process_give_the_same_files(evaluate: Evaluate, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "jobs/evaluate.py",
-        *TWO_PARTS,
-        "--out",
-        str(tmp_path / "ray"),
-        "--runner",
-        "ray",
-    ]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=850)
-    assert done.returncode == 0, done.stderr
-    assert "part 2/2" in done.stdout
+@pytest.mark.usefixtures("shared_ray")
+def test_ray_and_this_process_give_the_same_files(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(*TWO_PARTS, "--out", tmp_path / "ray", "--runner", "ray") == 0
+    assert "part 2/2" in capsys.readouterr().out
     assert evaluate(*TWO_PARTS, "--out", tmp_path / "local") == 0
     for file in FILES:
         assert (tmp_path / "ray" / file).read_bytes() == (tmp_path / "local" / file).read_bytes(), file

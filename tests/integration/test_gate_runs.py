@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import ray
 import zarr
 from job_files import load_job
 from label_worlds import LabelWorld, write_label_world
@@ -187,16 +186,14 @@ def test_another_threshold_is_another_run(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("shared_ray")
 def test_ray_gives_the_same_files(run_job: RunJob, world: LabelWorld, tmp_path: Path) -> None:
     """Gate and verifier together: on Ray the verifier lives in the segmenter's actor, locally beside the
     prompter.
     """
     (tmp_path / "verifier.toml").write_text("[verifier]\nmode = 'crop'\nthreshold = 0.4\n")
     words = ("--gate", "parent", "--gate-threshold", 0.5, "--config", tmp_path / "verifier.toml")
-    try:
-        assert run(run_job, world, tmp_path / "ray", *words, "--runner", "ray", noise="strong") == 0
-    finally:
-        ray.shutdown()  # the job runs in this process, and other tests start a Ray of their own
+    assert run(run_job, world, tmp_path / "ray", *words, "--runner", "ray", noise="strong") == 0
     assert run(run_job, world, tmp_path / "local", *words, noise="strong") == 0
     for name in FILES:
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes(), name

@@ -20,6 +20,8 @@ import pytest
 import zarr
 from label_worlds import LabelWorld, blobs, write_label_world
 
+from pipeline.run import ray_engine
+
 ROOT = Path(__file__).parents[2]
 RAY = Path(sys.executable).parent / "ray"
 
@@ -43,6 +45,7 @@ def environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
     quiet["RAY_raylet_start_wait_time_s"] = "120"  # a busy machine needs more than Ray's 30 s
+    quiet["RAY_worker_niceness"] = "0"  # by default 15: the other test process would leave workers little
     return {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, **quiet, "PATH": path}
 
 
@@ -70,20 +73,22 @@ def test_ray_gives_the_truth_and_the_same_files_as_the_local_runner(
     np.testing.assert_array_equal(ids(tmp_path / "ray"), ids(tmp_path / "local"))
 
 
+@pytest.mark.usefixtures("shared_ray")
 def test_a_store_smaller_than_one_block_slows_a_run_down_but_does_not_stop_it(
-    world: LabelWorld, tmp_path: Path
+    run_job: Callable[..., int],
+    world: LabelWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Ray Data lets an idle flow go on whatever the limit says; without that, the first block would wait for
     ever.
     """
-    start = "runpy.run_path('jobs/segment_region.py', run_name='__main__')"
-    script = (
-        f"import runpy, pipeline.run.ray_engine as engine; engine.store_limit_bytes = lambda *_: 1; {start}"
-    )
-    command = [sys.executable, "-c", script, *words(world, tmp_path / "out"), "--runner", "ray"]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert "tiles 30/30 (100 %)" in done.stdout
+    asked: list[object] = []
+    monkeypatch.setattr(ray_engine, "store_limit_bytes", lambda *words: asked.append(words) or 1)
+    assert run_job(*words(world, tmp_path / "out"), "--runner", "ray") == 0
+    assert len(asked) == 1
+    assert "tiles 30/30 (100 %)" in capsys.readouterr().out
     np.testing.assert_array_equal(ids(tmp_path / "out"), world.ids.astype(np.uint64))
 
 
@@ -125,7 +130,7 @@ def head(tmp_path: Path) -> Iterator[str]:
     yield address
     os.killpg(process.pid, signal.SIGTERM)
     try:
-        process.wait(timeout=30)
+        process.wait(timeout=10)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -145,6 +150,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(f"the Ray head did not answer within two minutes:\n{log.read_text()}")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # two jobs, each with an environment of its own to start
 def test_submitted_jobs_show_progress_and_the_final_table_and_merge_again(
     head: str, world: LabelWorld, tmp_path: Path

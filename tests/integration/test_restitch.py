@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -334,21 +331,12 @@ def test_the_pictures_of_a_run_over_several_scenes_show_each_in_its_place(
 
 
 @pytest.mark.slow
-def test_ray_tasks_give_the_same_files(restitch: Callable[..., int], run: Path, tmp_path: Path) -> None:
-    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    environment = {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, **quiet}
-    words = ["--run", str(run), "--tau", "0.7", "--super-tile", "2"]
-    command = [
-        sys.executable,
-        "jobs/restitch_region.py",
-        *words,
-        "--out",
-        str(tmp_path / "ray"),
-        "--runner",
-        "ray",
-    ]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.usefixtures("shared_ray")
+def test_ray_tasks_give_the_same_files(
+    restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--run", run, "--tau", 0.7, "--super-tile", 2]
+    assert restitch(*words, "--out", tmp_path / "ray", "--runner", "ray") == 0
+    assert '"anything"' in capsys.readouterr().out
     assert restitch(*words, "--out", tmp_path / "local", "--runner", "local") == 0
     assert result_bytes(tmp_path / "ray") == result_bytes(tmp_path / "local")
-    assert '"anything"' in done.stdout
