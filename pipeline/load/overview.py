@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 def read_overview(sources: Sequence[SceneSource], grid: RunGrid, *, side_px: int) -> NDArray[np.uint8]:
     """Read an RGB picture (h, w, 3) of the run grid; black where nothing is valid.
 
-    Its longer side has about `side_px` pixels, and no more than the grid.
+    Its longer side has at most `side_px` pixels, and no more than the grid's.
     """
     factor = max(1.0, max(grid.height, grid.width) / side_px)
     picture = np.zeros((math.ceil(grid.height / factor), math.ceil(grid.width / factor), 3), dtype=np.uint8)
