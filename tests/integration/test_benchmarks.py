@@ -448,7 +448,7 @@ def test_ray_and_this_process_give_the_same_files(
         assert (tmp_path / "ray" / file).read_bytes() == (tmp_path / "local" / file).read_bytes(), file
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_shipped_models_answer_for_real(
     evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
