@@ -7,8 +7,7 @@ tiles that failed or were never looked at stay empty, and `blocked` names what w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +35,16 @@ class BlockPicture:
 
 def concatenate_paint(parts: Sequence[PaintColumns]) -> PaintColumns:
     """Several blocks' fragments in one table."""
-    columns: dict[str, Any] = {
-        item.name: np.concatenate([getattr(part, item.name) for part in parts])
-        for item in fields(PaintColumns)
-    }
-    return PaintColumns(**columns)
+    return PaintColumns(
+        block=np.concatenate([part.block for part in parts]),
+        tile=np.concatenate([part.tile for part in parts]),
+        local=np.concatenate([part.local for part in parts]),
+        id=np.concatenate([part.id for part in parts]),
+        shown=np.concatenate([part.shown for part in parts]),
+        claims=np.concatenate([part.claims for part in parts]),
+        score=np.concatenate([part.score for part in parts]),
+        window=np.concatenate([part.window for part in parts]),
+    )
 
 
 def near_blocks(lattice: TileLattice, block_row: int, block_col: int) -> list[tuple[int, int]]:

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from stitch_properties import disturb, may_match, random_case
 
+from pipeline.stitch.flat.flat_matches import seam_strips, seams_of
 from pipeline.stitch.seams import SeamEdges, accepted, pair_counts, seam_candidates
+from pipeline.stitch.sources import TileCache
 from pipeline.stitch.stitch_options import StitchOptions
 
 OPTIONS = StitchOptions()
@@ -123,3 +126,20 @@ def test_pair_counts_equal_numpy(shape: tuple[int, int]) -> None:
     pairs, expected = np.unique(np.stack([a[both], b[both]]), axis=1, return_counts=True)
     np.testing.assert_array_equal(np.stack([left, right]), pairs)
     np.testing.assert_array_equal(counts, expected)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_no_match_lies_outside_the_best_overlaps_counted_by_scipy(seed: int) -> None:
+    """What `stitch_properties` exempts covers every match that any threshold allows."""
+    rng, _, lattice, source = random_case(seed)
+    disturb(source, rng)
+    cache = TileCache(source, lattice)
+    for tile, other, side in seams_of(lattice):
+        strips = seam_strips(tile, other, side, cache)
+        if strips is None:
+            continue
+        keys = (tile.tile_row, tile.tile_col), (other.tile_row, other.tile_col)
+        allowed = set(map(tuple, may_match(source, lattice, *keys).T.tolist()))
+        found = seam_candidates(*strips)
+        assert {*zip(found.local_a.tolist(), found.local_b.tolist(), strict=True)} <= allowed
