@@ -7,7 +7,7 @@ half-metre pixels on a whole-metre origin every vertex is exact in float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.world.classes import CLASSES
 from pipeline.world.hashing import hash_cell
-from pipeline.world.queries import NEVER, Query, QueryKind, queries_of
+from pipeline.world.queries import NEVER, QUERIES, Query, QueryKind, queries_of
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -134,3 +134,16 @@ def scene_queries(seed: int, counts: Mapping[str, int], left_out: frozenset[str]
         ]
     rows += [_row(q, QueryKind.ABSENT) for q in NEVER if q.held_out]
     return list({row["query"]: row for row in rows}.values())
+
+
+def other_wordings(listed: Iterable[Mapping[str, str]], present: frozenset[str]) -> list[dict[str, str]]:
+    """The rows of all wordings that `listed` (the rows of queries.json) lacks, those of training among them.
+
+    A query about a class that is not `present` in the scene is absent.
+    """
+    known = {row["query"] for row in listed}
+    return [
+        _row(q, q.kind if q.class_name in present else QueryKind.ABSENT)
+        for q in QUERIES
+        if q.query not in known
+    ]

@@ -47,6 +47,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.evaluate.figures.overlap import Overlaps
 from pipeline.schema import Reason, RunGrid, TileLattice, TileSpec, TileStatus, Window
+from pipeline.world.truth import other_wordings
 from pipeline.write.georeference import geodesic_area_m2, to_pixels
 from pipeline.write.masks_zarr import MASK_FILL
 from pipeline.write.run_json import RunInfo
@@ -60,7 +61,7 @@ class Truth:
     class_of: dict[int, str]
     """instance id -> class."""
     queries: tuple[dict[str, str], ...]
-    """Items of queries.json: query, class, kind."""
+    """query, class, kind: the items of queries.json, then the wordings that it lacks."""
 
     def class_for(self, query: str) -> str:
         """The class a query asks for; "" when no object of any world answers it. Raises InputError for a
@@ -70,7 +71,8 @@ class Truth:
             if item["query"] == query:
                 return item["class"]
         raise InputError(
-            "the run's queries must come from the world's queries.json, so that their true class is known",
+            "the run's queries must come from the world's queries.json or pipeline/world/queries.py, "
+            "so that their true class is known",
             came=repr(query),
             remedy="run jobs/segment_region.py with --queries-from WORLD/queries.json, or add the query and its class to that file",
         )
@@ -149,7 +151,8 @@ def read_truth(world_dir: Path) -> Truth:
             raise InputError(f"a world directory needs {name}", came=str(world_dir), remedy=remedy)
     frame = gpd.read_parquet(world_dir / "truth.parquet")
     class_of = {int(i): str(c) for i, c in zip(frame["instance_id"], frame["class"], strict=True)}
-    queries = tuple(json.loads((world_dir / "queries.json").read_text()))
+    listed = json.loads((world_dir / "queries.json").read_text())
+    queries = (*listed, *other_wordings(listed, frozenset(class_of.values())))
     return Truth(labels_path=world_dir / "labels.tif", class_of=class_of, queries=queries)
 
 

@@ -11,7 +11,7 @@ from rasterio.features import rasterize
 from pipeline.world.classes import CLASSES
 from pipeline.world.queries import NEVER, queries_of
 from pipeline.world.scene import number_components
-from pipeline.world.truth import aoi_feature, polygons_of, scene_queries
+from pipeline.world.truth import aoi_feature, other_wordings, polygons_of, scene_queries
 
 
 @settings(max_examples=60, deadline=None)
@@ -88,3 +88,14 @@ def test_queries_of_a_scene(seed: int) -> None:
 
 def test_queries_of_an_empty_scene_are_all_absent() -> None:
     assert {row["kind"] for row in scene_queries(1, {}, frozenset({"pool"}))} == {"absent"}
+
+
+def test_other_wordings_are_those_that_the_file_lacks() -> None:
+    listed = [{"query": "outline each runway", "class": "runway", "kind": "absent"}]
+    rows = {row["query"]: row for row in other_wordings(listed, frozenset({"storage_tank"}))}
+    assert "outline each runway" not in rows
+    leaks = "facilities that should be monitored for leaks"
+    assert rows[leaks] == {"query": leaks, "class": "storage_tank", "kind": "implicit"}
+    assert rows["storage tanks"]["kind"] == "explicit"
+    assert rows["lakes"] == {"query": "lakes", "class": "lake", "kind": "absent"}
+    assert rows["ships"] == {"query": "ships", "class": "", "kind": "absent"}
