@@ -12,7 +12,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 REMEMBERED_BYTES = 2**30
 """Memory per model, on the device of the tower. An image takes tokens x width x bytes per number:
@@ -22,7 +27,7 @@ memory still serves a step's copies of one image, but not the next pass.
 """
 
 
-def remember_images(visual: Any, *, limit_bytes: int = REMEMBERED_BYTES) -> None:
+def remember_images(visual: Module, *, limit_bytes: int = REMEMBERED_BYTES) -> None:
     """Lay the memory over a frozen Qwen2.5-VL vision tower, in place; its parameters and their names stay as
     they are.
 
@@ -33,10 +38,10 @@ def remember_images(visual: Any, *, limit_bytes: int = REMEMBERED_BYTES) -> None
     if any(parameter.requires_grad for parameter in visual.parameters()):
         raise ValueError("features of a vision tower that learns cannot be kept")
     compute = visual.forward
-    known = OrderedDict[bytes, Any]()
+    known = OrderedDict[bytes, Tensor]()
     held = 0
 
-    def forward(hidden_states: Any, grid_thw: Any, **given: Any) -> Any:
+    def forward(hidden_states: Tensor, grid_thw: Tensor, **given: object) -> BaseModelOutputWithPooling:
         nonlocal held
         images = hidden_states.split(grid_thw.prod(-1).tolist())
         keys = [_key(image, grid) for image, grid in zip(images, grid_thw.tolist(), strict=True)]
@@ -62,13 +67,13 @@ def remember_images(visual: Any, *, limit_bytes: int = REMEMBERED_BYTES) -> None
     visual.forward = forward
 
 
-def _key(image: Any, grid: list[int]) -> bytes:
+def _key(image: Tensor, grid: list[int]) -> bytes:
     """Hash one image's patches (n, values) and its grid (time, height, width)."""
     pixels = image.detach().float().contiguous().cpu().numpy()
     return hashlib.blake2b(pixels.tobytes() + bytes(str(grid), "ascii"), digest_size=16).digest()
 
 
-def _output(features: Any) -> Any:
+def _output(features: Tensor) -> BaseModelOutputWithPooling:
     """(tokens, width) as the tower returns it; the unmerged states are not kept, since nothing reads them."""
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 

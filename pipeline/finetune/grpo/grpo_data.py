@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,9 @@ from pipeline.evaluate.benchmark.readers.annotation_files import ImageFile, deco
 from pipeline.prompt.profile import Profile, Resampling
 from pipeline.prompt.query import check_query
 from pipeline.prompt.template import chat_messages, squash
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 TABLE = "questions.jsonl"
 
@@ -214,13 +217,13 @@ def check_pixels(samples: Sequence[TrainingSample]) -> None:
         )
 
 
-def as_dataset(samples: Sequence[TrainingSample], profile: Profile) -> Any:
+def as_dataset(samples: Sequence[TrainingSample], profile: Profile) -> Dataset:
     """A `datasets.Dataset` for TRL with the columns prompt, image, sample; prompt and image are made when a
     row is read.
     """
     from datasets import Dataset
 
-    def rows(batch: Mapping[str, list[int]]) -> dict[str, list[Any]]:
+    def rows(batch: Mapping[str, list[int]]) -> dict[str, list[object]]:
         chosen = [samples[number] for number in batch["sample"]]
         return {
             "prompt": [chat_messages(profile, sample.query) for sample in chosen],

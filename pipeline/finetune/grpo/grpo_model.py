@@ -18,10 +18,15 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ModelError
 from pipeline.finetune.grpo.grpo_options import ModelOptions
+
+if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig
+    from transformers import PreTrainedModel
 
 SHARD_SIZE = "4GB"
 """Largest file of exported weights."""
@@ -30,7 +35,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".index.json")
 """Endings of files that hold or list weights; everything else of a checkpoint is copied."""
 
 
-def load_policy(checkpoint: str, options: ModelOptions) -> Any:
+def load_policy(checkpoint: str, options: ModelOptions) -> PreTrainedModel:
     """The model to be trained, float32, in training mode, the vision tower frozen where asked. Raises
     ModelError.
     """
@@ -43,7 +48,7 @@ def load_policy(checkpoint: str, options: ModelOptions) -> Any:
     return model.train()
 
 
-def load_weights(checkpoint: str, dtype: Any) -> Any:
+def load_weights(checkpoint: str, dtype: torch.dtype) -> PreTrainedModel:
     """Load a vision-language model from a checkpoint directory or hub id. Raises ModelError."""
     from transformers import AutoModelForImageTextToText
 
@@ -53,7 +58,7 @@ def load_weights(checkpoint: str, dtype: Any) -> Any:
         raise ModelError(f"the prompter {checkpoint} does not load: {error}") from error
 
 
-def lora_config(options: ModelOptions) -> Any:
+def lora_config(options: ModelOptions) -> LoraConfig | None:
     """peft's LoraConfig; None when the weights themselves are trained."""
     if options.lora_rank == 0:
         return None
@@ -105,7 +110,7 @@ def _copy_weights(trained: Path, _base: str, out: Path) -> None:
             f"{trained} holds no model*.safetensors to export; DeepSpeed writes them with "
             "zero3_save_16bit_model"
         )
-    weights: dict[str, Any] = {}
+    weights: dict[str, torch.Tensor] = {}
     for path in files:
         weights |= {
             name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor

@@ -34,7 +34,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ModelError
 from pipeline.finetune.grpo.frozen_vision import remember_images
@@ -47,6 +47,10 @@ from pipeline.finetune.grpo.reward_engine import RewardEngine, reward_functions
 from pipeline.finetune.grpo.sampling import stop_ids
 from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
 from pipeline.prompt.template import chat_messages
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from transformers import ProcessorMixin, Trainer
 
 SPARE_TOKENS = 16
 """Beyond the longest sequence: a query of fewer tokens on its own may have one more where it meets the
@@ -73,7 +77,7 @@ def import_trl(*, with_vllm: bool) -> ModuleType:
     return trl
 
 
-def common_arguments(run: TrainingRun) -> dict[str, Any]:
+def common_arguments(run: TrainingRun) -> dict[str, object]:
     """Arguments that both stages give to their trainer's configuration."""
     import torch
 
@@ -94,7 +98,7 @@ def common_arguments(run: TrainingRun) -> dict[str, Any]:
     }
 
 
-def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, Any]:
+def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, object]:
     """Keyword arguments of TRL's GRPOConfig. Raises ModelError when a step cannot be shared evenly between
     the processes.
     """
@@ -135,7 +139,7 @@ def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, Any]:
     }
 
 
-def longest_sequence(run: TrainingRun, processor: Any) -> int:
+def longest_sequence(run: TrainingRun, processor: ProcessorMixin) -> int:
     """Tokens of the image, the longest query and the longest reply of a training together: what one reply
     can take of a cache.
     """
@@ -170,7 +174,7 @@ def train_grpo(run: TrainingRun) -> Path:
     return finish(run, trainer)
 
 
-def train_on(trainer: Any, resumed: Path | None) -> None:
+def train_on(trainer: Trainer, resumed: Path | None) -> None:
     """Train from `resumed`, or from the start, to the last step. A training that was cut off between its last
     checkpoint and the export takes no step more: the trainer itself, asked to go on from its last step, would
     take one.
@@ -183,7 +187,7 @@ def train_on(trainer: Any, resumed: Path | None) -> None:
     trainer.state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
 
 
-def build_trainer(run: TrainingRun) -> tuple[Any, Path | None]:
+def build_trainer(run: TrainingRun) -> tuple[Trainer, Path | None]:
     """TRL's GRPOTrainer over the run's data and models, and the checkpoint it has to go on from."""
     with_vllm = uses_vllm(run.preset.model)
     trl = import_trl(with_vllm=with_vllm)
@@ -214,7 +218,7 @@ def build_trainer(run: TrainingRun) -> tuple[Any, Path | None]:
     return trainer, resumed
 
 
-def _remember_images(policy: Any, reference: Any) -> None:
+def _remember_images(policy: Module, reference: Module | None) -> None:
     """Let both models' vision towers read every image once. `reference`: None without a divergence term."""
     remember_images(policy.model.visual)
     if reference is not None:
@@ -240,14 +244,14 @@ def build_engine(preset: TrainingPreset, device: str) -> RewardEngine:
     return RewardEngine(segmenter, preset.contract, image_px=preset.reward_px)
 
 
-def silence(trainer: Any) -> None:
+def silence(trainer: Trainer) -> None:
     """Leave printing to our own callback."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
 
 
-def finish(run: TrainingRun, trainer: Any) -> Path:
+def finish(run: TrainingRun, trainer: Trainer) -> Path:
     """Export the newest checkpoint in the main process; the others wait."""
     trainer.accelerator.wait_for_everyone()
     newest = newest_checkpoint(run.checkpoints)
@@ -264,7 +268,7 @@ def finish(run: TrainingRun, trainer: Any) -> Path:
     return run.exported
 
 
-def _card(run: TrainingRun, history: list[dict[str, Any]]) -> str:
+def _card(run: TrainingRun, history: list[dict[str, object]]) -> str:
     """MODEL_CARD.md: where the weights come from."""
     from pipeline.finetune.grpo.grpo_log import table_of
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.finetune.grpo.frozen_vision import remember_images
 from pipeline.finetune.grpo.grpo_data import TrainingSample
@@ -17,6 +17,11 @@ from pipeline.finetune.grpo.grpo_options import GrpoOptions, TrainingPreset
 from pipeline.prompt.profile import Profile
 from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
 from pipeline.prompt.template import chat_messages, squash
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from transformers import PreTrainedModel, ProcessorMixin
 
 Reply = tuple[str, bool]
 """Text, and whether it ended by itself."""
@@ -37,7 +42,7 @@ class Sampling:
         """The sampling of a training with these options."""
         return cls(temperature=options.temperature, top_p=options.top_p, top_k=options.top_k)
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, object]:
         """Keyword arguments of transformers' `generate`."""
         if self.temperature == 0:
             return {"do_sample": False}
@@ -93,7 +98,7 @@ class ReplySampler:
             yield self._processor.tokenizer.decode(ids[:length], skip_special_tokens=True), length is not None
 
 
-def stop_ids(model: Any, processor: Any) -> frozenset[int]:
+def stop_ids(model: PreTrainedModel, processor: ProcessorMixin) -> frozenset[int]:
     """Ids of the tokens that end a reply."""
     named = model.generation_config.eos_token_id
     several = named if isinstance(named, list) else [named]
@@ -108,8 +113,11 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _arithmetic(device: str, precision: str) -> Any:
+def _arithmetic(device: str, precision: str) -> AbstractContextManager[object]:
     """The context in which products are computed as in the training."""
     import torch
 
-    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+    context: AbstractContextManager[object] = torch.autocast(
+        device, torch.bfloat16, enabled=precision == "bf16"
+    )
+    return context

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.finetune.grpo.frozen_vision import remember_images
@@ -29,6 +29,9 @@ from pipeline.finetune.grpo.taught_replies import default_thought, taught_items,
 from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
 from pipeline.prompt.template import chat_messages, squash
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 def reply_for(sample: TrainingSample, preset: TrainingPreset) -> str | None:
     """The reply to teach; None when the target is there but no piece of it can be taught."""
@@ -41,7 +44,7 @@ def reply_for(sample: TrainingSample, preset: TrainingPreset) -> str | None:
     return taught_reply(thought, items, contract.profile, preset.sft.style)
 
 
-def as_lessons(samples: Sequence[TrainingSample], preset: TrainingPreset) -> Any:
+def as_lessons(samples: Sequence[TrainingSample], preset: TrainingPreset) -> Dataset:
     """A `datasets.Dataset` for TRL with the columns prompt, completion, image, made when a row is read.
 
     Raises InputError when no sample can be taught.
@@ -62,7 +65,7 @@ def as_lessons(samples: Sequence[TrainingSample], preset: TrainingPreset) -> Any
             remedy="add larger targets or empty ones",
         )
 
-    def rows(batch: Mapping[str, list[int]]) -> dict[str, list[Any]]:
+    def rows(batch: Mapping[str, list[int]]) -> dict[str, Sequence[object]]:
         chosen = [(samples[number], replies[number]) for number in batch["sample"]]
         said = [[{"role": "assistant", "content": [{"type": "text", "text": reply}]}] for _, reply in chosen]
         return {
@@ -74,7 +77,7 @@ def as_lessons(samples: Sequence[TrainingSample], preset: TrainingPreset) -> Any
     return Dataset.from_dict({"sample": list(replies)}).with_transform(rows)
 
 
-def sft_arguments(run: TrainingRun) -> dict[str, Any]:
+def sft_arguments(run: TrainingRun) -> dict[str, object]:
     """Keyword arguments of TRL's SFTConfig."""
     sft = run.preset.sft
     return {

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.files.atomic_file import write_bytes_atomic
@@ -27,6 +27,8 @@ from pipeline.world.classes import CLASSES
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch import Tensor
+    from torch.nn import Module
 
     from pipeline.finetune.prompter.prompter_model import PrompterShape
 
@@ -102,7 +104,7 @@ def check_start(checkpoint: Path, shape: PrompterShape) -> None:
     take_over(checkpoint, build_model(shape, tokenizer, seed=0), tokenizer)
 
 
-def take_over(checkpoint: Path, model: Any, tokenizer: Tokenizer) -> int:
+def take_over(checkpoint: Path, model: Module, tokenizer: Tokenizer) -> int:
     """Load an exported prompter into `model`, in place; returns how many tokens kept their row of the
     embedding.
     """
@@ -130,7 +132,7 @@ def take_over(checkpoint: Path, model: Any, tokenizer: Tokenizer) -> int:
     return len(rows)
 
 
-def exported_weights(checkpoint: Path) -> dict[str, Any]:
+def exported_weights(checkpoint: Path) -> dict[str, Tensor]:
     """Name -> float32 tensor of an exported prompter. Raises InputError when it is missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file

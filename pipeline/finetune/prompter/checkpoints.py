@@ -11,13 +11,22 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from torch.optim import Optimizer
 
 PREFIX = "step_"
 
 
 def save_checkpoint(
-    folder: Path, *, step: int, modules: Mapping[str, Any], optimisers: Mapping[str, Any], keep: int = 2
+    folder: Path,
+    *,
+    step: int,
+    modules: Mapping[str, Module],
+    optimisers: Mapping[str, Optimizer],
+    keep: int = 2,
 ) -> Path:
     """Write `modules` (torch modules) and `optimisers` (with state_dict) as the state after `step` steps;
     keep the newest `keep`.
@@ -58,7 +67,7 @@ def step_of(checkpoint: Path) -> int:
     return int(json.loads((checkpoint / "step.json").read_text())["step"])
 
 
-def load_modules(checkpoint: Path, modules: Mapping[str, Any]) -> None:
+def load_modules(checkpoint: Path, modules: Mapping[str, Module]) -> None:
     """Load the weights of `modules` from one checkpoint, in place; every name and shape must match."""
     from safetensors.torch import load_file
 
@@ -66,7 +75,7 @@ def load_modules(checkpoint: Path, modules: Mapping[str, Any]) -> None:
         module.load_state_dict(load_file(str(checkpoint / f"{name}.safetensors")))
 
 
-def resume(folder: Path, *, modules: Mapping[str, Any], optimisers: Mapping[str, Any]) -> int:
+def resume(folder: Path, *, modules: Mapping[str, Module], optimisers: Mapping[str, Optimizer]) -> int:
     """Load the newest checkpoint in place and return its step; 0 when there is none.
 
     States come to the CPU first, wherever they were computed; each optimiser takes them to its own

@@ -17,15 +17,18 @@ instructions for it, else float32.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.finetune.prompter.prompter_model import IMAGE_MEAN, IMAGE_STD
 from pipeline.finetune.prompter.samples import GRID
 
 if TYPE_CHECKING:
+    import torch
     from _typeshed import DataclassInstance
     from torch import Tensor
+    from torch.nn import Module
 
 N_IMAGE_TOKENS = GRID * GRID
 WINDOW_CELLS = 3
@@ -34,7 +37,7 @@ PATCHES_SIDE = 2 * GRID
 PATCH_PX = 14
 
 
-def fast_products(device_type: str) -> Any:
+def fast_products(device_type: str) -> AbstractContextManager[object]:
     """A context in which matrix products run in bfloat16 on a GPU, or on a CPU with instructions for it, and
     in float32 elsewhere.
 
@@ -44,7 +47,8 @@ def fast_products(device_type: str) -> Any:
     import torch
 
     pays = device_type != "cpu" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device_type, torch.bfloat16, enabled=pays)
+    context: AbstractContextManager[object] = torch.autocast(device_type, torch.bfloat16, enabled=pays)
+    return context
 
 
 def patches_of(rgb: Tensor) -> Tensor:
@@ -69,14 +73,14 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + turned * sin
 
 
-def _norm(x: Tensor, module: Any) -> Tensor:
+def _norm(x: Tensor, module: Module) -> Tensor:
     from torch.nn import functional
 
     result: Tensor = functional.rms_norm(x, x.shape[-1:], module.weight.to(x.dtype), module.variance_epsilon)
     return result
 
 
-def _gated(x: Tensor, mlp: Any) -> Tensor:
+def _gated(x: Tensor, mlp: Module) -> Tensor:
     from torch.nn import functional
 
     result: Tensor = mlp.down_proj(functional.silu(mlp.gate_proj(x)) * mlp.up_proj(x))
@@ -112,7 +116,7 @@ def _window_order() -> Tensor:
     )
 
 
-def _vision_angles(head_dim: int, device: Any) -> tuple[Tensor, Tensor]:
+def _vision_angles(head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """(324, head_dim) cosines and sines for patches in merge order; base 10000, first half rows, second half
     columns.
     """
@@ -128,7 +132,7 @@ def _vision_angles(head_dim: int, device: Any) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
-def vision_tokens(vision: Any, patches: Tensor) -> Tensor:
+def vision_tokens(vision: Module, patches: Tensor) -> Tensor:
     """(B, 324, 588) -> (B, 81, text width): the whole tower, merger included, tokens in raster order."""
     import torch
     from torch.nn import functional
@@ -167,7 +171,7 @@ def vision_tokens(vision: Any, patches: Tensor) -> Tensor:
     return merged[:, torch.argsort(order)]
 
 
-def encode(vision: Any, rgb: Tensor) -> Tensor:
+def encode(vision: Module, rgb: Tensor) -> Tensor:
     """(B, 252, 252, 3) uint8 -> (B, 81, width), computed in bfloat16 where that helps."""
     with fast_products(rgb.device.type):
         return vision_tokens(vision, patches_of(rgb))
@@ -178,7 +182,7 @@ def to_device[T: DataclassInstance](batch: T, device: str) -> T:
     return replace(batch, **{part.name: getattr(batch, part.name).to(device) for part in fields(batch)})
 
 
-def rotary(text_model: Any, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+def rotary(text_model: Module, position_ids: Tensor) -> tuple[Tensor, Tensor]:
     """(3, B, S) positions -> cosines, sines (B, 1, S, head_dim) float32."""
     embedding = text_model.rotary_emb
     angle = position_ids[..., None].float() * embedding.inv_freq.float()
@@ -212,7 +216,7 @@ class Probe:
 
 
 def language_hidden(
-    text_model: Any,
+    text_model: Module,
     embeds: Tensor,
     *,
     angles: tuple[Tensor, Tensor],

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+    from torch.optim import Optimizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,14 +26,14 @@ class Rates:
     """Share of the steps after which the rate falls linearly to a twentieth."""
 
 
-def make_optimisers(parameters: Iterable[tuple[str, Any]], rates: Rates) -> dict[str, Any]:
+def make_optimisers(parameters: Iterable[tuple[str, Parameter]], rates: Rates) -> dict[str, Optimizer]:
     """`muon` for 2-D parameters of layers and blocks, `adamw` for embeddings, heads, biases, norms and the
     patch kernel.
     """
     import torch
 
-    matrices: list[Any] = []
-    others: list[Any] = []
+    matrices: list[Parameter] = []
+    others: list[Parameter] = []
     for name, parameter in parameters:
         if parameter.requires_grad:
             inner = parameter.ndim == 2 and ("layers." in name or "blocks." in name or "merger" in name)
@@ -42,7 +46,7 @@ def make_optimisers(parameters: Iterable[tuple[str, Any]], rates: Rates) -> dict
     }
 
 
-def set_rates(optimisers: dict[str, Any], rates: Rates, step: int) -> float:
+def set_rates(optimisers: dict[str, Optimizer], rates: Rates, step: int) -> float:
     """Set this step's learning rates; returns the share of the peak."""
     warm = min(1.0, (step + 1) / max(1, rates.warmup))
     left = (rates.steps - step) / max(1.0, rates.steps * (1 - rates.decay_from))
@@ -54,7 +58,9 @@ def set_rates(optimisers: dict[str, Any], rates: Rates, step: int) -> float:
     return share
 
 
-def apply_gradients(optimisers: dict[str, Any], parameters: Iterable[Any], *, clip: float = 1.0) -> float:
+def apply_gradients(
+    optimisers: dict[str, Optimizer], parameters: Iterable[Parameter], *, clip: float = 1.0
+) -> float:
     """Clip the gradient norm, step and clear every optimiser; returns the norm before clipping."""
     import torch
 

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from pipeline.world.queries import HELD_OUT, TRAIN_QUERIES
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 MAX_REPLY = 300
 """Tokens after which a reply is given up."""
@@ -58,7 +59,7 @@ class Tally:
     """Of those, replies that say there is none."""
     malformed: int = 0
 
-    def add(self, boxes: NDArray[np.float64] | None, truth: NDArray[np.floating[Any]]) -> None:
+    def add(self, boxes: NDArray[np.float64] | None, truth: NDArray[np.floating]) -> None:
         """One reply (None = malformed) against the true boxes, both (n, 4)."""
         if boxes is None:
             self.malformed += 1
@@ -85,7 +86,7 @@ class Tally:
         }
 
 
-def box_iou(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def box_iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
     """(n, 4), (m, 4) x0, y0, x1, y1 -> (n, m)."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
@@ -95,7 +96,7 @@ def box_iou(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]])
     return result
 
 
-def count_matches(boxes: NDArray[np.floating[Any]], truth: NDArray[np.floating[Any]]) -> int:
+def count_matches(boxes: NDArray[np.floating], truth: NDArray[np.floating]) -> int:
     """One-to-one matches of IoU >= MATCH_IOU, best overlap first."""
     if not len(boxes) or not len(truth):
         return 0
@@ -121,7 +122,7 @@ def read_answer(reply: str) -> NDArray[np.float64] | None:
 
 
 def greedy_replies(
-    model: Any, table: TokenTable, rgb: NDArray[np.uint8], asked: Sequence[tuple[int, str]]
+    model: Module, table: TokenTable, rgb: NDArray[np.uint8], asked: Sequence[tuple[int, str]]
 ) -> list[str]:
     """Replies to `asked` = (index into rgb, query), greedily. rgb: (B, 252, 252, 3)."""
     import torch
@@ -139,7 +140,7 @@ def greedy_replies(
     return replies
 
 
-def _decode(model: Any, table: TokenTable, images: Tensor, prompts: list[list[int]]) -> list[list[int]]:
+def _decode(model: Module, table: TokenTable, images: Tensor, prompts: list[list[int]]) -> list[list[int]]:
     """Token ids of each reply, without the end token."""
     import torch
 

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.finetune.prompter.samples import IMAGE_PX
@@ -23,6 +23,9 @@ from pipeline.finetune.prompter.tokenizer import CELL_SIDE, cell_token_ids, numb
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch import Tensor
+    from torch.nn import Module
+    from transformers import Qwen2_5_VLConfig
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -49,7 +52,7 @@ class PrompterShape:
     max_positions: int = 2048
 
 
-def vision_settings(shape: PrompterShape) -> dict[str, Any]:
+def vision_settings(shape: PrompterShape) -> dict[str, object]:
     """Keyword arguments of Qwen2_5_VLVisionConfig."""
     return {
         "depth": shape.vision_depth,
@@ -62,7 +65,7 @@ def vision_settings(shape: PrompterShape) -> dict[str, Any]:
     }
 
 
-def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Any:
+def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Qwen2_5_VLConfig:
     """The Qwen2_5_VLConfig of this shape and tokenizer."""
     from transformers import Qwen2_5_VLConfig
 
@@ -99,7 +102,7 @@ def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Any:
     )
 
 
-def build_model(shape: PrompterShape, tokenizer: Tokenizer, *, seed: int) -> Any:
+def build_model(shape: PrompterShape, tokenizer: Tokenizer, *, seed: int) -> Module:
     """A fresh float32 Qwen2_5_VLForConditionalGeneration.
 
     Matrices start at 1/sqrt(fan-in), the outputs of every block at zero (each block starts as the identity),
@@ -117,7 +120,7 @@ def build_model(shape: PrompterShape, tokenizer: Tokenizer, *, seed: int) -> Any
     return model
 
 
-def build_vision(shape: PrompterShape, *, seed: int) -> Any:
+def build_vision(shape: PrompterShape, *, seed: int) -> Module:
     """The vision tower alone, started as in `build_model`."""
     import torch
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
@@ -133,7 +136,7 @@ def build_vision(shape: PrompterShape, *, seed: int) -> Any:
     return vision
 
 
-def _start_weights(module: Any) -> None:
+def _start_weights(module: Module) -> None:
     import torch
 
     with torch.no_grad():
@@ -148,7 +151,7 @@ def _start_weights(module: Any) -> None:
                 parameter.zero_()
 
 
-def _start_numbers(embeddings: Any, tokenizer: Tokenizer) -> None:
+def _start_numbers(embeddings: Tensor, tokenizer: Tokenizer) -> None:
     """Add sines and cosines of the value to the number rows of an (vocab, width) embedding, in place."""
     import torch
 
@@ -160,7 +163,7 @@ def _start_numbers(embeddings: Any, tokenizer: Tokenizer) -> None:
     embeddings[ids] += 0.12 * waves @ mix
 
 
-def _start_cells(embeddings: Any, tokenizer: Tokenizer) -> None:
+def _start_cells(embeddings: Tensor, tokenizer: Tokenizer) -> None:
     """Add one random direction per row and one per column of the grid to the cell rows of an (vocab, width)
     embedding, in place.
     """
@@ -195,7 +198,7 @@ def check_export_folder(folder: Path) -> None:
         )
 
 
-def export_checkpoint(model: Any, tokenizer: Tokenizer, folder: Path, *, card: str) -> None:
+def export_checkpoint(model: Module, tokenizer: Tokenizer, folder: Path, *, card: str) -> None:
     """Write config, bfloat16 weights, tokenizer, processor and generation settings; an earlier export in
     `folder` is replaced.
 
@@ -242,7 +245,7 @@ def _take_place(fresh: Path, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def image_processor_settings() -> dict[str, Any]:
+def image_processor_settings() -> dict[str, object]:
     """preprocessor_config.json: a fixed image size, so that the frame of the numbers cannot drift."""
     return {
         "image_processor_type": "Qwen2VLImageProcessor",
@@ -260,5 +263,5 @@ def image_processor_settings() -> dict[str, Any]:
     }
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
+def _write_json(path: Path, value: dict[str, object]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")

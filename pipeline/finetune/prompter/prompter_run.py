@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.finetune.prompter import checkpoints
@@ -47,6 +47,7 @@ from pipeline.world.classes import CLASSES
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch.nn import Module
 
 
 def train(options: PrompterTrainOptions) -> Path:
@@ -106,7 +107,7 @@ def finish(options: PrompterTrainOptions) -> Path:
     return options.out
 
 
-def newest_model(place: TrainingPlace) -> tuple[Any, Tokenizer]:
+def newest_model(place: TrainingPlace) -> tuple[Module, Tokenizer]:
     """The model of the newest checkpoint of the last stage that has one, and its tokenizer. Raises InputError
     when none has.
     """
@@ -141,7 +142,7 @@ def stages_of(options: PrompterTrainOptions) -> dict[str, tuple[int, int]]:
 
 
 def measure(
-    options: PrompterTrainOptions, model: Any, tokenizer: Tokenizer
+    options: PrompterTrainOptions, model: Module, tokenizer: Tokenizer
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Tallies by set of wordings, then by class; the tiles that are missing are rendered."""
     _render_unseen(options.place, options.measured_tiles)
@@ -160,7 +161,7 @@ def _render_unseen(place: TrainingPlace, n_tiles: int) -> None:
     render_store(place.valid_tiles, unseen, n_tiles=n_tiles, n_classes=len(CLASSES))
 
 
-def _measured(options: PrompterTrainOptions, model: Any, tokenizer: Tokenizer) -> str:
+def _measured(options: PrompterTrainOptions, model: Module, tokenizer: Tokenizer) -> str:
     """How it was measured and the figures, as Markdown; the figures also stay in the working directory, as
     JSON.
     """

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from pipeline.world.classes import CLASSES
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch.nn import Module, ModuleDict
 
 N_CLASSES = len(CLASSES)
 BYTE_PAIRS = 2048
@@ -86,8 +87,11 @@ class StepLog:
 
 
 def train_vision(
-    place: TrainingPlace, options: StageOptions, *, on_save: Callable[[int, Any, Any], None] | None = None
-) -> tuple[Any, Any]:
+    place: TrainingPlace,
+    options: StageOptions,
+    *,
+    on_save: Callable[[int, Module, ModuleDict], None] | None = None,
+) -> tuple[Module, ModuleDict]:
     """Run stage 1, the vision tower with dense heads; returns (tower, heads).
 
     `on_save(step, tower, heads)` follows each checkpoint.
@@ -137,8 +141,8 @@ def train_answers(
     options: StageOptions,
     *,
     joint: bool,
-    on_save: Callable[[int, Any], None] | None = None,
-) -> Any:
+    on_save: Callable[[int, Module], None] | None = None,
+) -> Module:
     """Run stage 2 (`joint` false) or 3 (true); returns the model. `on_save(step, model)` follows each
     checkpoint.
     """
@@ -214,7 +218,7 @@ TAUGHT_STRANGER_SHARE = 0.2
 
 
 def _start_from_earlier(
-    place: TrainingPlace, language: dict[str, Any], vision: dict[str, Any], *, joint: bool
+    place: TrainingPlace, language: dict[str, Module], vision: dict[str, Module], *, joint: bool
 ) -> None:
     """Load what earlier stages learned, the tower last, since it may have been trained further.
 

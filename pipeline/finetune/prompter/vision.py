@@ -20,15 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.finetune.prompter.forward import N_IMAGE_TOKENS
 from pipeline.finetune.prompter.samples import CELL_PX, GRID, TileObjects, cell_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import ModuleDict
 
 DISTANCE_PX = 8.0
 """Distances are learned as asinh(d / DISTANCE_PX)."""
@@ -52,7 +54,7 @@ class DenseTargets:
     """(B, 81) bool"""
 
 
-def cell_centres() -> np.ndarray[Any, np.dtype[np.float32]]:
+def cell_centres() -> NDArray[np.float32]:
     """(81, 2) x, y in raster order."""
     axis = (np.arange(GRID, dtype=np.float32) + 0.5) * CELL_PX
     y, x = np.meshgrid(axis, axis, indexing="ij")
@@ -101,7 +103,7 @@ def largest_last(truth: TileObjects) -> list[int]:
     return [int(index) for index in np.argsort(areas, kind="stable")]
 
 
-def make_dense_heads(width: int, n_classes: int) -> Any:
+def make_dense_heads(width: int, n_classes: int) -> ModuleDict:
     """Linear heads on merged tokens; they learn the targets and are dropped."""
     import torch
 
@@ -149,7 +151,7 @@ def _giou_loss(guess: Tensor, truth: Tensor) -> Tensor:
     return result
 
 
-def dense_loss(heads: Any, tokens: Tensor, targets: DenseTargets) -> tuple[Tensor, dict[str, float]]:
+def dense_loss(heads: ModuleDict, tokens: Tensor, targets: DenseTargets) -> tuple[Tensor, dict[str, float]]:
     """Sum of the losses of the module story and its parts. tokens: (B, 81, width)."""
     from torch.nn import functional
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.segment.tensors import PIXEL_MEAN, PIXEL_STD, autocast
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,7 @@ class PromptBatch:
     """(B, 2, S/4, S/4), see `dense_targets`."""
 
 
-def forward(model: Any, inputs: PromptBatch, device: str, out_px: int) -> tuple[Any, Any, Any]:
+def forward(model: Module, inputs: PromptBatch, device: str, out_px: int) -> tuple[Tensor, Tensor, Tensor]:
     """(logits (N, out_px, out_px) float32 over the window, predicted IoU (N,), finest encoder features (B, C,
     h, w)).
     """
@@ -73,7 +77,7 @@ def forward(model: Any, inputs: PromptBatch, device: str, out_px: int) -> tuple[
     return logits[:, 0], iou[:, 0].float(), fine
 
 
-def dense_loss(head: Any, fine: Any, inputs: PromptBatch) -> Any:
+def dense_loss(head: Module, fine: Tensor, inputs: PromptBatch) -> Tensor:
     """Entropy of "an object is here" and "a boundary is here", from the encoder's finest features alone."""
     import torch
     from torch.nn import functional
@@ -94,7 +98,7 @@ def dense_targets(labels: NDArray[np.uint16]) -> NDArray[np.float32]:
     return np.stack([(cells > 0).mean(axis=2), cells.min(axis=2) != cells.max(axis=2)]).astype(np.float32)
 
 
-def set_image_px(model: Any, image_px: int) -> None:
+def set_image_px(model: Module, image_px: int) -> None:
     """Let a SAM2Base work at another input size; all its weights are independent of it."""
     model.image_size = image_px
     cells = image_px // model.backbone_stride
@@ -104,7 +108,7 @@ def set_image_px(model: Any, image_px: int) -> None:
     model.sam_prompt_encoder.mask_input_size = (4 * cells, 4 * cells)
 
 
-def mask_loss(logits: Any, iou: Any, inputs: PromptBatch) -> tuple[Any, Any]:
+def mask_loss(logits: Tensor, iou: Tensor, inputs: PromptBatch) -> tuple[Tensor, Tensor]:
     """(loss, IoU of each thresholded mask with its target (N,)), both at the logits' resolution."""
     import torch
     from torch.nn import functional
@@ -125,7 +129,7 @@ def mask_loss(logits: Any, iou: Any, inputs: PromptBatch) -> tuple[Any, Any]:
     return (entropy + dice + functional.mse_loss(iou, reached, reduction="none")).mean(), reached
 
 
-def _pixel_weights(inputs: PromptBatch, logits: Any) -> Any:
+def _pixel_weights(inputs: PromptBatch, logits: Tensor) -> Tensor:
     """As `logits`: 1 in the true box grown by a quarter and 8 px, 0.05 elsewhere, so that small objects count
     as much.
     """
@@ -157,7 +161,7 @@ def written_out_attention(active: bool) -> Iterator[None]:
     name = "scaled_dot_product_attention"
     fused = getattr(functional, name)
 
-    def plain(query: Any, key: Any, value: Any, dropout_p: float = 0.0) -> Any:
+    def plain(query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0) -> Tensor:
         assert dropout_p == 0.0
         weights = ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)).softmax(-1)
         return weights.to(value.dtype) @ value

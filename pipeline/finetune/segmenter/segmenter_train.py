@@ -36,7 +36,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,11 @@ from pipeline.finetune.segmenter.segmenter_options import (
 from pipeline.finetune.segmenter.training_windows import WindowPool, start_renderers
 from pipeline.finetune.segmenter.warmup import WARMUP_IMAGE_PX, tie_places, warm_up_loss
 from pipeline.segment.sam2_model import build_architecture, load_weights, read_state
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module, Parameter
+    from torch.optim import Optimizer
 
 Report = Callable[[str], None]
 
@@ -155,7 +160,7 @@ class Training:
     def _state(self) -> Path:
         return self.options.work_dir / STATE_FILE
 
-    def _trained(self) -> list[Any]:
+    def _trained(self) -> list[Parameter]:
         return [*self.model.parameters(), *self.dense_head.parameters()]
 
     def warm_up(self, say: Report) -> None:
@@ -183,7 +188,7 @@ class Training:
                 say(f"segmenter warm-up {step + 1}/{options.box_steps}  {scores}")
         self.mean.load_state_dict(self.model.state_dict())
 
-    def _descend(self, loss: Any, optimiser: Any) -> None:
+    def _descend(self, loss: Tensor, optimiser: Optimizer) -> None:
         import torch
 
         optimiser.zero_grad()
@@ -268,7 +273,7 @@ class Training:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-def _built(config: Path) -> Any:
+def _built(config: Path) -> Module:
     """A fresh model."""
     try:
         return build_architecture(config)
@@ -277,7 +282,7 @@ def _built(config: Path) -> Any:
         raise InputError("the config must describe a SAM2", came=str(error), remedy=remedy) from error
 
 
-def _go_on_from(start: Path, model: Any) -> None:
+def _go_on_from(start: Path, model: Module) -> None:
     """Fill a fresh model from given weights."""
     try:
         load_weights(model, start)
@@ -295,7 +300,7 @@ def _named(start: Path | None) -> str:
     return "" if start is None else str(start.resolve())
 
 
-def publish(model: Any, out: Path) -> None:
+def publish(model: Module, out: Path) -> None:
     """Write a model's weights as float16 safetensors, atomically."""
     from safetensors.torch import save_file
 

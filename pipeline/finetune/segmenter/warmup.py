@@ -13,10 +13,14 @@ the same decoder was at 0.3 after 340 steps of 0.9 s.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
 WARMUP_IMAGE_PX = 128
 PROMPTS = 64
@@ -24,7 +28,7 @@ _SIZES = (0.08, 0.86)
 """Smallest and largest side of a box, as share of the image."""
 
 
-def tie_places(model: Any, gain: float = 3.0) -> None:
+def tie_places(model: Module, gain: float = 3.0) -> None:
     """Start the decoder's cross-attention local: keys are projected like queries, `gain` times the usual
     size.
 
@@ -55,7 +59,7 @@ def random_boxes(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray
     return boxes.astype(np.float32), coords.astype(np.float32), k
 
 
-def warm_up_loss(model: Any, rng: np.random.Generator) -> tuple[Any, Any]:
+def warm_up_loss(model: Module, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """(loss, IoU (N,)) of one batch of boxes; the model must be set to WARMUP_IMAGE_PX."""
     import torch
     from torch.nn import functional
@@ -97,7 +101,7 @@ def warm_up_loss(model: Any, rng: np.random.Generator) -> tuple[Any, Any]:
     return (entropy + dice).mean(), reached
 
 
-def _filled(boxes: Any, cells: int) -> Any:
+def _filled(boxes: Tensor, cells: int) -> Tensor:
     """(N, cells, cells) 1 where a cell's centre lies in the box."""
     import torch
 
