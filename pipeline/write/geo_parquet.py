@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -72,9 +71,9 @@ def write_geo_parquet(path: Path, tables: Iterable[pa.Table], *, schema: pa.Sche
 
 def geo_metadata(
     grid: RunGrid, *, geometry_types: Iterable[str], bounds: NDArray[np.float64] | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The `geo` entry of GeoParquet 1.1; `crs` is null for a run in pixel space."""
-    column: dict[str, Any] = {
+    column: dict[str, object] = {
         "encoding": "WKB",
         "geometry_types": sorted(geometry_types),
         "crs": projjson_of(grid),

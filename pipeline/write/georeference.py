@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyproj
@@ -54,7 +53,7 @@ def crs_of(grid: RunGrid) -> pyproj.CRS | None:
     return None if grid.crs_wkt is None else crs_from_wkt(grid.crs_wkt)
 
 
-def projjson_of(grid: RunGrid) -> Mapping[str, Any] | None:
+def projjson_of(grid: RunGrid) -> Mapping[str, object] | None:
     """The CRS as PROJJSON, as GeoParquet and STAC want it; None without CRS."""
     crs = crs_of(grid)
     return None if crs is None else dict(crs.to_json_dict())
@@ -67,7 +66,7 @@ def authority_code_of(grid: RunGrid) -> str | None:
     return None if authority is None else ":".join(authority)
 
 
-def to_crs_coordinates(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometries:
+def to_crs_coordinates(geometries: Sequence[shapely.Geometry] | Geometries, grid: RunGrid) -> Geometries:
     """Geometries in pixel-edge coordinates (x = column, y = row) -> CRS coordinates, rings re-oriented.
 
     Exterior rings come out counter-clockwise and holes clockwise in CRS coordinates (a north-up affine
@@ -84,7 +83,7 @@ def to_crs_coordinates(geometries: Sequence[Any] | Geometries, grid: RunGrid) ->
     return np.asarray(shapely.orient_polygons(moved), dtype=object)
 
 
-def to_pixels(geometries: Sequence[Any] | Geometries, grid: RunGrid) -> Geometries:
+def to_pixels(geometries: Sequence[shapely.Geometry] | Geometries, grid: RunGrid) -> Geometries:
     """Inverse of `to_crs_coordinates` up to rounding in the last digits: CRS coordinates -> pixel-edge
     coordinates.
     """
@@ -102,7 +101,7 @@ def is_on_earth(grid: RunGrid) -> bool:
     return crs is not None and crs.geodetic_crs is not None
 
 
-def geodesic_area_m2(polygons: Sequence[Any] | Geometries, grid: RunGrid) -> NDArray[np.float64]:
+def geodesic_area_m2(polygons: Sequence[shapely.Geometry] | Geometries, grid: RunGrid) -> NDArray[np.float64]:
     """True ground area in square metres of (multi)polygons in pixel-edge coordinates; NaN for a grid without
     CRS.
 

@@ -185,7 +185,7 @@ def instance_rows(
     grid = lattice.grid
     details = book.look_up(rows.rep_place >> 16, rows.rep_prompt)
     scene_ids, times = scene_lists(rows.polygons, grid=grid, scenes=scenes)
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "instance_id": rows.instance_id,
         "query_index": np.full(n, query_index, dtype=np.int32),
         "query": _repeated(meta.queries[query_index], n),

@@ -181,8 +181,8 @@ def finalise(store: MaskStore) -> None:
         zarr.consolidate_metadata(str(store.path), zarr_format=3)
 
 
-def _array_attributes(name: str, grid: RunGrid) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
+def _array_attributes(name: str, grid: RunGrid) -> dict[str, object]:
+    attributes: dict[str, object] = {
         "long_name": _LONG_NAMES[name],
         "coordinates": "spatial_ref",
         "grid_mapping": "spatial_ref",
@@ -196,7 +196,7 @@ def _array_attributes(name: str, grid: RunGrid) -> dict[str, Any]:
     return attributes
 
 
-def _spatial_attributes(grid: RunGrid) -> dict[str, Any]:
+def _spatial_attributes(grid: RunGrid) -> dict[str, object]:
     """proj: and spatial: attributes; transform in Affine order, bbox as (xmin, ymin, xmax, ymax)."""
     a, b, c, d, e, f = affine_or_identity(grid)
     corners = np.array(
@@ -204,7 +204,7 @@ def _spatial_attributes(grid: RunGrid) -> dict[str, Any]:
     )
     x = corners @ np.array([a, b]) + c
     y = corners @ np.array([d, e]) + f
-    attributes: dict[str, Any] = {
+    attributes: dict[str, object] = {
         "zarr_conventions": _CONVENTIONS if grid.crs_wkt is not None else _CONVENTIONS[1:],
         "spatial:dimensions": ["y", "x"],
         "spatial:transform": [a, b, c, d, e, f],
@@ -231,7 +231,7 @@ def _write_coordinates(group: zarr.Group, grid: RunGrid, queries: Sequence[str])
     )
     a, b, c, d, e, f = affine_or_identity(grid)
     if not is_rotated(grid):
-        axes: Mapping[str, Mapping[str, Any]] = {"x": {"axis": "X"}, "y": {"axis": "Y"}}
+        axes: Mapping[str, Mapping[str, object]] = {"x": {"axis": "X"}, "y": {"axis": "Y"}}
         if crs is not None:
             axes = {
                 attributes["axis"].lower(): attributes
@@ -253,7 +253,7 @@ def _write_coordinates(group: zarr.Group, grid: RunGrid, queries: Sequence[str])
         spatial_ref[...] = 0
 
 
-def _coordinate(group: zarr.Group, name: str, values: NDArray[Any], attributes: Mapping[str, Any]) -> None:
+def _coordinate(group: zarr.Group, name: str, values: NDArray[Any], attributes: Mapping[str, object]) -> None:
     array = group.create_array(
         name,
         shape=values.shape,

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.errors import InputError, RunMismatchError
 from pipeline.files.atomic_file import remove_leftovers
@@ -91,7 +91,7 @@ class RunDir:
         """Path of one block record; the same block always has the same name."""
         return self.blocks / f"{block_id}.parquet"
 
-    def check(self, parameters: Mapping[str, Any], *, new_run: bool = False) -> Claim:
+    def check(self, parameters: Mapping[str, object], *, new_run: bool = False) -> Claim:
         """Say whether a run with these parameters would be new here or a resume; writes nothing.
 
         `new_run`: the run takes the place of any other.
@@ -120,7 +120,7 @@ class RunDir:
             remedy="give another --out, or set these parameters back to resume that run",
         )
 
-    def claim(self, parameters: Mapping[str, Any], *, new_run: bool = False) -> Claim:
+    def claim(self, parameters: Mapping[str, object], *, new_run: bool = False) -> Claim:
         """`check`, then create the directory, lock it and remove an earlier run (`new_run`) and leftovers.
 
         The lock is that of `run_lock`, which refuses a second driver (InputError). Who claims works within

@@ -44,9 +44,9 @@ class RunInfo:
     queries: tuple[str, ...]
     lattice: TileLattice
     scenes: tuple[Scene, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     """Parameters that cannot change the result: runner, number of actors, ..."""
-    models: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, object] = field(default_factory=dict)
     """Role (prompter, segmenter) -> id, revision, hash, dtype, ..."""
     stretches: Mapping[str, Any] = field(default_factory=dict)
     """scene_id -> how its values became 8 bits, with limits."""
@@ -57,7 +57,7 @@ class RunInfo:
     reasons: Mapping[str, int] = field(default_factory=dict)
     """`status/reason` -> number of tiles."""
     warnings: tuple[str, ...] = ()
-    qa: Mapping[str, Any] = field(default_factory=dict)
+    qa: Mapping[str, object] = field(default_factory=dict)
     """Query -> match scores, density of objects at seams against the interior, counts of the merge."""
     gate: Mapping[str, Any] = field(default_factory=dict)
     """What a gate rejected, and what that cost by its audit. Empty without a gate, and not written then."""
@@ -116,7 +116,7 @@ def read_run_json(path: Path) -> RunInfo:
         raise InputError(f"{path} must be a complete run.json", came=repr(error), remedy=remedy) from error
 
 
-def scene_entry(scene: Scene) -> dict[str, Any]:
+def scene_entry(scene: Scene) -> dict[str, object]:
     """A scene as JSON, its href without credentials."""
     entry = {item.name: getattr(scene, item.name) for item in fields(scene)}
     return {**entry, "href": public_href(scene.href), "identity": dict(scene.identity)}

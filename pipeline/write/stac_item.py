@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -61,7 +60,7 @@ def write_item(run_dir: RunDir, inputs: ItemInputs) -> Path:
     return write_bytes_atomic(run_dir.item, (text + "\n").encode())
 
 
-def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, Any]:
+def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
     """The Item as a dict, assets for those files of the run that exist."""
     info = inputs.info
     geometry = footprint_lonlat(info.lattice, inputs.inside)
@@ -83,7 +82,7 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, Any]:
     return dict(item.to_dict(include_self_link=False, transform_hrefs=False))
 
 
-def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[str, Any] | None:
+def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[str, object] | None:
     """The union of the planned cores as GeoJSON (WGS 84). None: no CRS, or no planned tile."""
     if not is_on_earth(lattice.grid) or not inside.any():
         return None
@@ -100,7 +99,7 @@ def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[st
     )
 
 
-def _outline(inside: NDArray[np.bool_], lattice: TileLattice, *, factor: int = 1) -> Any:
+def _outline(inside: NDArray[np.bool_], lattice: TileLattice, *, factor: int = 1) -> shapely.Geometry:
     """Union of the cells of `inside` in pixels; runs along rows are joined first, to keep the union small."""
     padded = np.pad(inside.astype(np.int8), ((0, 0), (1, 1)))
     edges = np.diff(padded, axis=1)
@@ -126,7 +125,7 @@ def _coarser(inside: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     )
 
 
-def _bbox(geometry: dict[str, Any]) -> list[float]:
+def _bbox(geometry: dict[str, object]) -> list[float]:
     """(west, south, east, north); west > east when the geometry was cut at the antimeridian (RFC 7946)."""
     parts = shapely.get_parts(shapely.geometry.shape(geometry))
     bounds = shapely.bounds(parts)
@@ -152,10 +151,10 @@ def _times(info: RunInfo) -> dict[str, datetime | None]:
     return {"datetime": None, "start_datetime": moments[0], "end_datetime": moments[-1]}
 
 
-def _properties(info: RunInfo) -> dict[str, Any]:
+def _properties(info: RunInfo) -> dict[str, object]:
     grid = info.lattice.grid
     a, b, c, d, e, f = affine_or_identity(grid)
-    properties: dict[str, Any] = {
+    properties: dict[str, object] = {
         "title": "; ".join(info.queries),
         "processing:lineage": (
             "Tiles of the scenes were asked the queries by a vision-language prompter, "
@@ -236,7 +235,7 @@ def _table_asset(run_dir: RunDir, path: Path, *, title: str, roles: Sequence[str
     )
 
 
-def _bands() -> list[dict[str, Any]]:
+def _bands() -> list[dict[str, object]]:
     return [
         {"name": "mask", "data_type": "uint8", "nodata": 255},
         {"name": "instance_id", "data_type": "uint64", "nodata": 0},
@@ -244,7 +243,7 @@ def _bands() -> list[dict[str, Any]]:
     ]
 
 
-def _file_fields(path: Path) -> dict[str, Any]:
+def _file_fields(path: Path) -> dict[str, object]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"file:size": path.stat().st_size, "file:checksum": _MULTIHASH_SHA256 + digest}

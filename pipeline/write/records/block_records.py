@@ -144,7 +144,7 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
         for kind in ("core", "read")
         for edge in ("row0", "col0", "row1", "col1")
     }
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "tile_id": [row.tile.tile_id for row in rows],
         "tile_row": [row.tile.tile_row for row in rows],
         "tile_col": [row.tile.tile_col for row in rows],

@@ -173,7 +173,7 @@ def _fragment(entry: Iterable[int]) -> Fragment:
     )
 
 
-def _prompt_entry(prompt: Prompt) -> dict[str, Any]:
+def _prompt_entry(prompt: Prompt) -> dict[str, object]:
     points = [
         {"x": x, "y": y, "label": label}
         for (x, y), label in zip(prompt.points_xy, prompt.point_labels, strict=True)

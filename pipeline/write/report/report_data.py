@@ -60,7 +60,7 @@ class Chip:
     n_tiles: int
     truncated: bool
     box_px: tuple[float, ...] | None
-    geometry: Any
+    geometry: shapely.Geometry
     """Shapely, in pixels of the run grid."""
 
 
@@ -125,11 +125,11 @@ class _Parts:
     """part_no -> area."""
     tile_ids: pa.Array = field(default_factory=lambda: pa.array([], type=pa.string()))
     """Without repetition."""
-    geometries: list[Any] = field(default_factory=list)
+    geometries: list[shapely.Geometry] = field(default_factory=list)
     tolerance_px: float = 0.0
     """What an outline of so many points that it was reduced may be off."""
 
-    def add(self, row: dict[str, Any], part_no: int, tile_ids: pa.Array, geometry: Any) -> None:
+    def add(self, row: dict[str, Any], part_no: int, tile_ids: pa.Array, geometry: shapely.Geometry) -> None:
         if not self.head or part_no < self.head_no:
             self.head = row
             self.head_no = part_no
@@ -163,7 +163,7 @@ class _Parts:
         self.tolerance_px = float(max(x1 - x0, y1 - y0)) / _COARSE
         self.geometries = [shapely.simplify(self._whole(), self.tolerance_px)]
 
-    def _whole(self) -> Any:
+    def _whole(self) -> shapely.Geometry:
         whole = shapely.union_all(self.geometries) if len(self.geometries) > 1 else self.geometries[0]
         if self.tolerance_px == 0:
             return whole

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
@@ -49,7 +48,7 @@ _PAPER: Rgb = (236, 238, 242)
 class Shape:
     """A polygon to draw: shapely geometry in pixels of the run grid, and its colour."""
 
-    geometry: Any
+    geometry: shapely.Geometry
     colour: Rgb
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -77,6 +76,6 @@ def rows_where(
                     yield batch.filter(pa.array(here))
 
 
-def _opened(path: Path, coded: Sequence[str]) -> Any:
+def _opened(path: Path, coded: Sequence[str]) -> pq.ParquetFile:
     # the whole footer's columns would otherwise be fetched ahead, geometry included
     return pq.ParquetFile(path, read_dictionary=list(coded), buffer_size=_READ_BYTES, pre_buffer=False)
