@@ -4,7 +4,7 @@
 2. The files that use Ray (RAY_FILES) run in one process, so that they share one Ray. (`--dist loadgroup`
    would say so by marks beside the tests, but xdist 3.8 does not see them under pytest 9.2.)
 3. Ray's files come first, then files with slow tests: nothing long is left for the end, when the other
-   process would stand idle. This needs `--no-loadscope-reorder`: xdist would begin with the files of most tests.
+   process would stand idle. This needs `--no-loadscope-reorder`: xdist would begin with the largest files.
 4. Hypothesis has no deadlines: on a busy machine a first call, with its imports, takes longer than any.
 """
 

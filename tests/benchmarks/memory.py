@@ -1,20 +1,19 @@
-"""Peak memory of a run against the size of its scene, with oracle models, so that the pipeline itself is
-measured.
+"""Peak memory of a run against the size of its scene. Oracle models: the pipeline itself is measured.
 
     python tests/benchmarks/memory.py --sizes 4096 8192 16384 --runner ray
 
-Every size runs in a fresh process tree, sampled twice a second. Memory of two kinds is kept apart:
+Every size runs in a fresh process tree, sampled twice a second. Two kinds of memory are kept apart:
 
 1. Private memory: pages that a process has to itself (proportional set size of anonymous pages,
-   /proc/PID/smaps_rollup). This is what code can leak. Reported are peaks of its sum over all processes, of
-   the driver, and of the largest worker with its name.
+   /proc/PID/smaps_rollup). This is what code can leak. The table has its peaks: over all processes
+   together, in the driver, and in the largest worker, which it names.
 2. Shared memory: pages of the object store (/dev/shm), which Ray maps into every worker; each is counted
-   once. The store keeps every page that it has ever touched until it ends, so this is the largest volume of
-   blocks that were on their way at once.
+   once. The store keeps every page that it has touched until it ends, so this is the most bytes of blocks
+   that were on their way at once.
 
 `peak_sum_mb` is the peak of everything: private, shared, and the code of libraries (each page counted once).
-Reported last is, for each column, the ratio of the last size to the first. Absolute figures depend on the
-machine; the ratios are what should stay near 1. Needs Linux.
+The last lines are each column's ratio of the last size to the first. Absolute figures depend on the machine;
+the ratios should stay near 1. Needs Linux.
 """
 
 from __future__ import annotations
@@ -84,12 +83,12 @@ def main() -> int:
 
 
 def ratio(last: float, first: float) -> str:
-    """Two decimals; a dash where there is nothing to divide by (the local runner has no workers)."""
+    """Format with two decimals; a dash where nothing can be divided by (the local runner has no workers)."""
     return f"{last / first:.2f}" if first else "-"
 
 
 def measure(args: argparse.Namespace, size: int, worlds: Path, scratch: Path) -> dict[str, Any]:
-    """One run; returns its figures."""
+    """Run once; returns the figures."""
     world = worlds / f"world-{args.seed}-{size}"
     out = scratch / f"run-{size}"
     if not (world / "queries.json").exists():
@@ -185,7 +184,7 @@ def watch(driver: psutil.Process, process: subprocess.Popen[bytes], trace: Trace
 
 
 def title(process: psutil.Process) -> str:
-    """What the process calls itself: Ray puts the actor or task there."""
+    """Return what the process calls itself: Ray puts the actor or task there."""
     try:
         return Path((process.cmdline() or ["?"])[0]).name[:60]
     except (psutil.NoSuchProcess, psutil.AccessDenied):

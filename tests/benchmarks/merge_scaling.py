@@ -1,16 +1,16 @@
 """Time and memory of phase two against the number of instances, on synthetic block records.
 
     python tests/benchmarks/merge_scaling.py --instances 10000 100000 1000000
-    python tests/benchmarks/merge_scaling.py --instances 1000000 10000000 --records /data/scaling   # keeps the records
+    python tests/benchmarks/merge_scaling.py --instances 1000000 10000000 --records /data/scaling  # kept
 
 The world is a town without end: a grid of 28 px cells with one house each (12 to 22 px a side, about 1000 per
 tile core), and a road along every 64th row of cells from border to border, so that some objects cross every
 block. Tiles see it as an oracle would. Records are written once per size and may be kept; phase two runs in a
 fresh process, tasks one after the other, after a throw-away merge of a small town that compiles the numba
-functions. Reported per kind of task: CPU seconds of the process, all threads (wall seconds say more about
-what else the machine does), microseconds per instance, and the largest resident set while it ran. The rest of
-the driver (ledger, keys) is `driver`. `exponent`: slope of log seconds over log instances by least squares; 1
-is linear.
+functions. The table has for each kind of task the CPU seconds of all threads (wall seconds say more about
+what else the machine does), microseconds per instance, and the largest resident set while it ran. `driver` is
+the rest of the process (ledger, keys). `exponent` is the slope of log seconds over log instances by least
+squares; 1 is linear.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ FINGERPRINT = "5ca1e" + "0" * 59
 
 
 def main() -> int:
-    """All sizes, then the table."""
+    """Run all sizes, then print the table."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--instances", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     top.add_argument("--super-tile", type=int, default=MergeOptions().super_tile_tiles)
@@ -218,7 +218,7 @@ def merge(folder: Path, n: int, super_tile: int) -> dict[str, Any]:
 
 
 class Watch:
-    """Largest resident set per task function, sampled fifty times a second, and the CPU seconds spent in it."""
+    """CPU seconds and largest resident set of each task function; sampled fifty times a second."""
 
     def __init__(self) -> None:
         self.peak_mb: dict[str, float] = {}

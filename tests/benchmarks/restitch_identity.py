@@ -1,5 +1,4 @@
-"""Whether merging tiles gives what one tile that holds the whole world gives: same instances, same raster, to
-the bit.
+"""Does merging tiles give what one tile of the whole world gives? Same instances, same raster, to the bit.
 
     python tests/benchmarks/restitch_identity.py --size 16384
 
@@ -37,7 +36,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[2]
 
 STRIP_ROWS = 4096
-"""Rows of the rasters that are compared at a time; the single tile is one chunk, which each of them decodes."""
+"""Rows of the rasters that are compared at a time. Each strip decodes the single tile, which is one chunk."""
 
 COLUMNS = (
     "instance_id",
@@ -56,7 +55,7 @@ COLUMNS = (
 
 
 def main() -> int:
-    """World, runs, comparison."""
+    """Draw the world, run, compare; returns the exit code."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--size", type=int, default=4096, help="side of the world in pixels")
     top.add_argument("--seed", type=int, default=29)
@@ -134,7 +133,7 @@ def id_strips(run: Path) -> Iterator[NDArray[np.uint64]]:
 
 
 def label_strips(labels: Path) -> Iterator[NDArray[np.uint64]]:
-    """labels.tif the same way; its ids are those of the project, so they need no renaming."""
+    """Read labels.tif the same way; its ids are those of the project, so they need no renaming."""
     with rasterio.open(labels) as dataset:
         for row in range(0, dataset.height, STRIP_ROWS):
             rows = min(STRIP_ROWS, dataset.height - row)
@@ -144,7 +143,7 @@ def label_strips(labels: Path) -> Iterator[NDArray[np.uint64]]:
 
 
 def compare_raster(title: str, merged: Path, strips: Iterator[NDArray[np.uint64]]) -> int:
-    """Prints how many pixels differ; 1 when any does, or when there is no object."""
+    """Print how many pixels differ; returns 1 when any does, or when there is no object."""
     different = total = objects = 0
     for mine, theirs in zip(id_strips(merged), strips, strict=True):
         different += (
@@ -159,20 +158,20 @@ def compare_raster(title: str, merged: Path, strips: Iterator[NDArray[np.uint64]
 
 
 def compare_tables(merged: Path, single: Path) -> int:
-    """Prints for each column how many rows differ; the number of columns that do. Rows are put in the order
-    of ids.
-    """
+    """Print for each column how many rows differ, in the order of ids; returns the number of such columns."""
     mine = table(merged)
     theirs = table(single)
     n_rows = (mine.num_rows, theirs.num_rows)
     print(
-        f"instances: {n_rows[0]:,} merged, {n_rows[1]:,} of the single tile; {max(mine['n_parts'].to_pylist(), default=0)} parts at most"
+        f"instances: {n_rows[0]:,} merged, {n_rows[1]:,} of the single tile; "
+        f"{max(mine['n_parts'].to_pylist(), default=0)} parts at most"
     )
     if n_rows[0] != n_rows[1] or not n_rows[0]:
         return 1
     tiles = mine["n_tiles"].to_numpy()
     print(
-        f"objects that more than one tile saw: {int((tiles > 1).sum()):,}; the widest lies in {int(tiles.max())} tiles"
+        f"objects that more than one tile saw: {int((tiles > 1).sum()):,}; "
+        f"the widest lies in {int(tiles.max())} tiles"
     )
     failures = 0
     for name in COLUMNS:

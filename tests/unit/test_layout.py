@@ -28,17 +28,6 @@ def test_stage_folders_sort_in_flow_order_and_exist() -> None:
         assert (PACKAGE / stage / "__init__.py").is_file()
 
 
-def test_readme_names_every_folder_of_the_package() -> None:
-    readme = (ROOT / "README.md").read_text()
-    tree = re.search(r"```text\npipeline/.*?```", readme, flags=re.DOTALL)
-    assert tree is not None, "the README shows the folder tree"
-    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} | {"presets", "models"}
-    for folder in sorted(folders):
-        assert f"{folder}/" in tree.group(), folder
-    positions = [tree.group().index(f"{stage}/") for stage in STAGES]
-    assert positions == sorted(positions)
-
-
 def test_no_module_is_a_grab_bag_or_shadows_a_dependency() -> None:
     names = {path.stem for path in MODULES}
     assert names.isdisjoint({"utils", "common", "helpers", "misc", "zarr", "sam2", "vllm", "torch", "ray"})
