@@ -1,0 +1,157 @@
+"""Every rule that runs and evaluations share, alone: who is asked, what fails, what a verifier leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prompt.fakes_verifier import FakeVerifier
+
+from pipeline.errors import ModelError
+from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt
+from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
+from pipeline.run.infer.step_rules import ViewMasks, alike, ask_journalled, asked_safely, verified
+from pipeline.schema import MaskCrop, Prompt, Reason, TileImage, TilePrompts, TileSpec, TileStatus, Window
+from pipeline.segment.segmenter import Embedding
+
+BOX = Prompt(box_xyxy=(0.0, 0.0, 2.0, 2.0))
+ANSWER = (TilePrompts(tile_id="t", query_index=0, status=TileStatus.EMPTY, reason=Reason.PROMPTER),)
+GIVEN_UP = (TilePrompts(tile_id="t", query_index=0, status=TileStatus.FAILED, reason=Reason.CRASHED),)
+
+
+def make_view() -> TileImage:
+    window = Window(row0=0, col0=0, row1=4, col1=4)
+    tile = TileSpec(tile_row=0, tile_col=0, core=window, read=window)
+    return TileImage(tile=tile, rgb=np.zeros((4, 4, 3), np.uint8), valid=np.ones((4, 4), np.bool_))
+
+
+class CountingSegmenter:
+    """One whole mask per prompt; raises what it is given, once per `segment` call that is listed."""
+
+    model_id = "counting"
+
+    def __init__(self, raises: dict[int, Exception] | None = None) -> None:
+        self.n_embeddings = 0
+        self.n_calls = 0
+        self._raises = raises or {}
+
+    def embed(self, image: TileImage) -> Embedding:
+        self.n_embeddings += 1
+        return Embedding(tile=image.tile, shape_px=(4, 4), square_px=4, valid=image.valid, features=None)
+
+    def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
+        self.n_calls += 1
+        if self.n_calls in self._raises:
+            raise self._raises[self.n_calls]
+        return [mask(i) for i in range(len(prompts))]
+
+
+def mask(prompt_index: int) -> MaskCrop:
+    return MaskCrop(prompt_index=prompt_index, row0=0, col0=0, mask=np.ones((2, 2), np.bool_), score=0.5)
+
+
+async def answering() -> tuple[TilePrompts, ...]:
+    return ANSWER
+
+
+def ask(journal: AttemptJournal) -> tuple[TilePrompts, ...]:
+    return asyncio.run(
+        ask_journalled("b", journal=journal, room=Room(), ask=answering, give_up=lambda: GIVEN_UP)
+    )
+
+
+def test_the_same_answer_to_every_query() -> None:
+    answers = alike("t7", 3, TileStatus.FAILED, Reason.CRASHED, "died")
+    assert [a.query_index for a in answers] == [0, 1, 2]
+    assert {(a.tile_id, a.status, a.reason, a.error) for a in answers} == {
+        ("t7", TileStatus.FAILED, Reason.CRASHED, "died")
+    }
+
+
+@pytest.mark.parametrize("deaths", range(MAX_CRASHES + 2))
+def test_work_is_given_up_after_so_many_deaths(tmp_path: Path, deaths: int) -> None:
+    journal = AttemptJournal(tmp_path)
+    for _ in range(deaths):
+        journal.begin("b", "prompt")
+    gives_up = deaths >= MAX_CRASHES
+    assert ask(journal) == (GIVEN_UP if gives_up else ANSWER)
+    assert bool(journal.earlier("b", "prompt")) is gives_up, "an answered attempt is closed"
+
+
+def test_an_attempt_that_raises_stays_open(tmp_path: Path) -> None:
+    journal = AttemptJournal(tmp_path)
+
+    async def dying() -> tuple[TilePrompts, ...]:
+        raise ModelError("the engine is gone")
+
+    with pytest.raises(ModelError, match="gone"):
+        asyncio.run(ask_journalled("b", journal=journal, room=Room(), ask=dying, give_up=lambda: GIVEN_UP))
+    assert journal.earlier("b", "prompt") == 1
+
+
+def test_a_models_exception_is_an_answer_and_a_dead_engine_is_not() -> None:
+    errors: list[str] = []
+
+    def failed(error: str) -> list[TilePrompts]:
+        errors.append(error)
+        return list(GIVEN_UP)
+
+    async def confused() -> list[TilePrompts]:
+        raise KeyError("boxes")
+
+    async def dead() -> list[TilePrompts]:
+        raise ModelError("the engine is gone")
+
+    assert asyncio.run(asked_safely(confused, failed)) == list(GIVEN_UP)
+    assert errors == ["KeyError: 'boxes'"]
+    with pytest.raises(ModelError, match="gone"):
+        asyncio.run(asked_safely(dead, failed))
+
+
+def test_a_view_is_embedded_once_and_only_when_it_has_prompts() -> None:
+    segmenter = CountingSegmenter()
+    masks = ViewMasks(segmenter, make_view())
+    assert segmenter.n_embeddings == 0
+    for prompts in ((BOX,), (BOX, BOX)):
+        drawn, error = masks.draw(prompts)
+        assert (len(drawn), error) == (len(prompts), "")
+    assert segmenter.n_embeddings == 1
+
+
+def test_a_segmenters_exception_is_a_text_unless_a_fresh_process_helps() -> None:
+    segmenter = CountingSegmenter(
+        {1: ValueError("odd box"), 2: ModelError("no such device"), 4: ModelError("lost", retryable=True)}
+    )
+    masks = ViewMasks(segmenter, make_view())
+    assert masks.draw((BOX,)) == ((), "ValueError: odd box")
+    assert masks.draw((BOX,)) == ((), "ModelError: no such device")
+    assert len(masks.draw((BOX,))[0]) == 1
+    with pytest.raises(ModelError, match="lost"):
+        masks.draw((BOX,))
+
+
+def drawn_masks(masks: tuple[MaskCrop, ...]) -> DrawnMasks:
+    return DrawnMasks(image=make_view(), query="tanks", n_prompts=len(masks), masks=masks)
+
+
+def kept(_item: tuple[MaskCrop, ...], judged: Judged) -> tuple[MaskCrop, ...]:
+    return judged.kept
+
+
+def test_without_a_verifier_nothing_is_collected() -> None:
+    items = iter([(mask(0),)])
+    assert verified(items, None, 0.5, masks_of=drawn_masks, judged=kept) is items
+
+
+def test_a_verifier_leaves_the_masks_it_believes() -> None:
+    view = make_view()
+    verifier = FakeVerifier({(view.tile.tile_id, "tanks"): [0.9, 0.1]})
+    looks = LooksAt(verifier=verifier, run=asyncio.run)
+    items = [(mask(0), mask(1)), ()]
+    left = list(verified(items, looks, 0.5, masks_of=drawn_masks, judged=kept))
+    assert [[m.prompt_index for m in masks] for masks in left] == [[0], []]
+    assert left[1] is items[1], "what has no masks is not touched"
+    assert verifier.asked == [(view.tile.tile_id, "tanks")]
