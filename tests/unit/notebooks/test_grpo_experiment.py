@@ -264,7 +264,6 @@ def test_training_and_measurement_never_meet() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_a_whole_experiment_with_a_tiny_prompter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("trl")
