@@ -38,7 +38,7 @@ def remember_images(visual: Module, *, limit_bytes: int = REMEMBERED_BYTES) -> N
     if any(parameter.requires_grad for parameter in visual.parameters()):
         raise ValueError("features of a vision tower that learns cannot be kept")
     compute = visual.forward
-    known = OrderedDict[bytes, Tensor]()
+    known: OrderedDict[bytes, Tensor] = OrderedDict()
     held = 0
 
     def forward(hidden_states: Tensor, grid_thw: Tensor, **given: object) -> BaseModelOutputWithPooling:

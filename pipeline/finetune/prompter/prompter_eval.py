@@ -2,7 +2,7 @@
 
 1. `greedy_replies` decodes many (tile, query) pairs at once with the batched forward pass.
 2. `read_answer` takes the boxes from a reply; a reply that is not the contract's JSON counts as malformed.
-3. `Tally` counts: boxes found and asked for (IoU 0.5, one to one, best overlap first), answers right to be
+3. `AnswerTally` counts: boxes found and asked for (IoU 0.5, one to one, best overlap first), answers right to be
    empty and wrong to be.
 4. `evaluate` asks every tile about every class and about one stranger, in the wordings it is given.
 """
@@ -44,7 +44,7 @@ MATCH_IOU = 0.5
 
 
 @dataclass(slots=True)
-class Tally:
+class AnswerTally:
     """Running counts of an evaluation."""
 
     objects: int = 0
@@ -216,7 +216,7 @@ def evaluate(
     rng = np.random.default_rng(seed)
     texts = wordings(held_out)
     names = (*CLASSES, "stranger")
-    tallies = {name: Tally() for name in ("all", *names)}
+    tallies = {name: AnswerTally() for name in ("all", *names)}
     for first in range(0, n_tiles, 32):
         indexes = range(first, min(first + 32, n_tiles))
         kinds = [kind for _ in indexes for kind in range(len(names))]
