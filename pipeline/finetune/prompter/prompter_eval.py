@@ -2,8 +2,8 @@
 
 1. `greedy_replies` decodes many (tile, query) pairs at once with the batched forward pass.
 2. `read_answer` takes the boxes from a reply; a reply that is not the contract's JSON counts as malformed.
-3. `AnswerTally` counts: boxes found and asked for (IoU 0.5, one to one, best overlap first), answers right to be
-   empty and wrong to be.
+3. `AnswerTally` counts: boxes found and asked for (IoU 0.5, one to one, best overlap first), answers right
+   to be empty and wrong to be.
 4. `evaluate` asks every tile about every class and about one stranger, in the wordings it is given.
 """
 

@@ -98,7 +98,7 @@ def read_chips(run_dir: RunDir, keys: list[Key], grid: RunGrid) -> list[Chip]:
         query_index=np.array([query for query, _ in keys], dtype=np.int64),
         instance_id=np.array([instance for _, instance in keys], dtype=np.uint64),
     )
-    parts = {key: _Parts() for key in keys}
+    parts = {key: _ObjectRows() for key in keys}
     for path in instance_files(run_dir) if keys else []:
         for batch in rows_where(
             path, _named(names), by=_NAME, columns=(*_CHIP, "part_no", "tile_ids", "geometry")
@@ -114,7 +114,7 @@ def read_chips(run_dir: RunDir, keys: list[Key], grid: RunGrid) -> list[Chip]:
 
 
 @dataclass(kw_only=True)
-class _Parts:
+class _ObjectRows:
     """The rows of one object so far."""
 
     head: dict[str, Any] = field(default_factory=dict)

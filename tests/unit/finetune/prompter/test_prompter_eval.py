@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.finetune.prompter.prompter_eval import Tally, box_iou, count_matches, read_answer
+from pipeline.finetune.prompter.prompter_eval import AnswerTally, box_iou, count_matches, read_answer
 from pipeline.finetune.prompter.samples import reply_text
 
 
@@ -20,7 +20,7 @@ def test_a_box_matches_once() -> None:
 
 
 def test_a_tally_by_hand() -> None:
-    tally = Tally()
+    tally = AnswerTally()
     nothing = np.zeros((0, 4))
     truth = np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]])
     tally.add(np.array([[0.0, 0, 10, 10]]), truth)
