@@ -1,6 +1,7 @@
 """Merge again: phase two alone on the block records of a finished run. No model is loaded.
 
-ray job submit --working-dir . -- python jobs/restitch_region.py --run /data/tanks --out /data/tanks-strict --tau 0.7
+ray job submit --working-dir . -- python jobs/restitch_region.py --run /data/tanks \\
+    --out /data/tanks-strict --tau 0.7
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 from pipeline.errors import InputError, RecordError, TerraqueryError
 
 EXAMPLES = """examples:
-  # merge again in place, with the run's own thresholds: the same bytes (after an interruption, or with a newer version)
-  python jobs/restitch_region.py --run out/tanks --runner local
+  # merge again in place, with the run's own thresholds (after an interruption, or with a newer version):
+  # the same bytes
+  python jobs/restitch_region.py --run out/tanks
 
   # stricter matching across tile edges, into a directory of its own; compare the two with geopandas
   python jobs/restitch_region.py --run out/tanks --out out/tanks-strict --tau 0.7
@@ -21,18 +23,20 @@ EXAMPLES = """examples:
   # drop specks and publish connected areas instead of objects
   python jobs/restitch_region.py --run out/fields --out out/fields-areas --semantic --min-area-m2 500
 
-  # objects that neighbours saw whole and the owner of the pixels missed; fused neighbours taken apart (what both did: run.json, qa)
+  # show objects that only a neighbouring tile saw; take fused neighbours apart (counts: run.json, qa)
   python jobs/restitch_region.py --run out/roofs --out out/roofs-rescued --rescue-share 0.9 --audit
 
   # a region of millions of objects on a cluster, with smaller tasks
-  ray job submit --working-dir . -- python jobs/restitch_region.py --run /data/roofs --out /data/roofs-2 --tau 0.4 --super-tile 16
+  ray job submit --working-dir . -- python jobs/restitch_region.py --run /data/roofs \\
+      --out /data/roofs-2 --tau 0.4 --super-tile 16
 
-how to choose --tau: run.json of every run holds qa.<query>.match_scores, the histogram of how well neighbouring tiles agreed
-(20 bins of 0..1). It usually has two humps; a good threshold lies in the valley between them. Below it, neighbours fuse; above it,
-objects fall apart at tile edges.
+how to choose --tau: run.json of every run holds qa.<query>.match_scores, the histogram of how well
+neighbouring tiles agreed (20 bins of 0..1). It usually has two humps; a good threshold lies in the valley
+between them. Below it, neighbours fuse; above it, objects fall apart at tile edges.
 
-Tile size, halo and block size belong to the records and cannot be changed here. Exit codes: 0 complete, 2 bad input (a missing,
-damaged or foreign record among them; nothing was published), 3 some tiles had failed in the run, 1 anything else."""
+Tile size, halo and block size belong to the records and cannot be changed here. Exit codes: 0 complete,
+2 bad input (a missing, damaged or foreign record among them; nothing was published), 3 some tiles had
+failed in the run, 1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,6 +51,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--out", metavar="DIR", help="where results go (default: the run itself; needed for other thresholds)"
     )
+    _add_rules(top)
+    _add_running(top)
+    return top
+
+
+def _add_rules(top: argparse.ArgumentParser) -> None:
     rules = top.add_argument_group("thresholds (default: those of the run)")
     rules.add_argument(
         "--tau",
@@ -109,12 +119,16 @@ def parser() -> argparse.ArgumentParser:
         const="semantic",
         help="connected areas instead of objects",
     )
+
+
+def _add_running(top: argparse.ArgumentParser) -> None:
     running = top.add_argument_group("running")
     running.add_argument(
         "--runner",
-        choices=("ray", "local"),
-        default="ray",
-        help="ray: tasks (joins RAY_ADDRESS if set); local: this process",
+        choices=("auto", "ray", "local"),
+        default="auto",
+        help="ray: many processes or machines (joins RAY_ADDRESS if it is set); local: this process; auto "
+        "(default): ray when RAY_ADDRESS is set or the run has more than 64 tiles, else local",
     )
     running.add_argument(
         "--super-tile",
@@ -126,7 +140,6 @@ def parser() -> argparse.ArgumentParser:
     tiling.add_argument("--tile", type=int, metavar="PX", help="side of a tile's read window")
     tiling.add_argument("--halo", type=int, metavar="PX", help="context on each side")
     tiling.add_argument("--block", type=int, metavar="K", help="tiles per block side")
-    return top
 
 
 def request_of(args: argparse.Namespace) -> Any:
@@ -157,9 +170,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, check, merge, publish. Returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        from pipeline.run.flow import (
-            restitch_region,
-        )  # imported only once the command line is known to be well formed
+        # imported only once the command line is known to be well formed
+        from pipeline.run.flow import restitch_region
 
         return restitch_region(request_of(args))
     except RecordError as error:

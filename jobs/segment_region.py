@@ -1,6 +1,7 @@
 """Ask questions of a region: imagery in, polygons with a coverage ledger out.
 
-ray job submit --working-dir . -- python jobs/segment_region.py --source /data/scene.tif --aoi aoi.geojson --query "tanks" --out /data/tanks
+ray job submit --working-dir . -- python jobs/segment_region.py --source /data/scene.tif \\
+    --aoi aoi.geojson --query "tanks" --out /data/tanks
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ EXAMPLES = """examples:
   # one query about one orthophoto, on this machine
   python jobs/segment_region.py --source ortho.tif --whole-scene --query "storage tanks" --out out/tanks
 
-  # two queries about an area of interest on a cluster; the second shares image prefix and embedding with the first
-  ray job submit --working-dir . -- python jobs/segment_region.py --aoi aoi.geojson --source "/data/tiles/*.tif" \\
-      --query "facilities that should be monitored for leaks" --query "fields ready for harvest" --preset think2seg-3b --out /data/region
+  # two queries about an area of interest on a cluster; they share the reading and encoding of every image
+  ray job submit --working-dir . -- python jobs/segment_region.py \\
+      --aoi aoi.geojson --source "/data/tiles/*.tif" --preset think2seg-3b --out /data/region \\
+      --query "facilities that should be monitored for leaks" --query "fields ready for harvest"
 
   # known locations in, masks out: no language model is loaded, the masks are the preset's segmenter's
-  python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson --out out/buildings
+  python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson \\
+      --out out/buildings
 
-The same command on the same --out resumes: blocks that are committed are not done again. Under `ray job submit` give --out and
-imagery as absolute paths: the job runs in a copy of the working directory, which Ray deletes. Exit codes: 0 complete, 2 bad input
-(nothing was started), 3 some tiles failed (the rest is committed; see coverage.parquet), 1 anything else."""
+The same command on the same --out resumes: blocks that are committed are not done again. Under
+`ray job submit` give --out and imagery as absolute paths: the job runs in a copy of the working
+directory, which Ray deletes. What libraries print goes to run.log in --out.
+
+Exit codes: 0 complete, 2 bad input (nothing was started), 3 some tiles failed (the rest is committed;
+see coverage.parquet), 1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +43,14 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_inputs(top)
+    _add_models(top)
+    _add_result(top)
+    _add_running(top)
+    return top
+
+
+def _add_inputs(top: argparse.ArgumentParser) -> None:
     where = top.add_argument_group("where to look (exactly one)").add_mutually_exclusive_group(required=True)
     where.add_argument("--aoi", metavar="FILE", help="area of interest: GeoJSON, GeoParquet or GeoPackage")
     where.add_argument(
@@ -74,6 +88,9 @@ def parser() -> argparse.ArgumentParser:
     imagery.add_argument(
         "--resolution", type=float, metavar="M", help="run grid pixel size in CRS units (with --crs)"
     )
+
+
+def _add_models(top: argparse.ArgumentParser) -> None:
     models = top.add_argument_group("models")
     models.add_argument(
         "--preset", default="embedded", help="models and tiling that belong together (default: %(default)s)"
@@ -91,11 +108,18 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="known locations (polygons, boxes, points) instead of a language model",
     )
-    gate_help = "cheap look that rejects tiles before the prompter: none (default), per tile, or one per block; see jobs/calibrate_gate.py"
-    models.add_argument("--gate", choices=("off", "tile", "parent"), help=gate_help)
     models.add_argument(
-        "--gate-threshold", type=float, metavar="P", help="looks with a smaller probability are rejected"
+        "--gate",
+        choices=("off", "tile", "parent"),
+        help="optional cheap look that skips tiles before the prompter sees them: off (default), one look "
+        "per tile, or one per block (parent); jobs/calibrate_gate.py measures what it costs",
     )
+    models.add_argument(
+        "--gate-threshold", type=float, metavar="P", help="skip tiles whose probability is below P"
+    )
+
+
+def _add_result(top: argparse.ArgumentParser) -> None:
     tiling = top.add_argument_group("tiling")
     tiling.add_argument("--tile", type=int, metavar="PX", help="side of a tile's read window")
     tiling.add_argument(
@@ -124,12 +148,17 @@ def parser() -> argparse.ArgumentParser:
         help="connected areas instead of objects",
     )
     result.add_argument("--min-area-m2", type=float, default=0.0, metavar="A", help="drop smaller instances")
+    top.set_defaults(merge_mode="instances")
+
+
+def _add_running(top: argparse.ArgumentParser) -> None:
     running = top.add_argument_group("running")
     running.add_argument(
         "--runner",
-        choices=("ray", "local"),
-        default="ray",
-        help="ray: actors (joins RAY_ADDRESS if set); local: this process",
+        choices=("auto", "ray", "local"),
+        default="auto",
+        help="ray: many processes or machines (joins RAY_ADDRESS if it is set); local: this process; auto "
+        "(default): ray when RAY_ADDRESS is set or the plan has more than 64 tiles, else local",
     )
     running.add_argument(
         "--dry-run",
@@ -140,12 +169,10 @@ def parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--new-run", action="store_true", help="delete an earlier run in --out first (never another file)"
     )
-    top.set_defaults(merge_mode="instances")
-    return top
 
 
 def queries_of(args: argparse.Namespace) -> tuple[str, ...]:
-    """The queries of the command line and of --queries-from; with --prompts a file name stands in for a query."""
+    """The queries of the command line and of --queries-from. With --prompts alone, its file name is one."""
     queries = list(args.query)
     if args.queries_from:
         try:
@@ -189,7 +216,7 @@ def _absolute(path: str) -> str:
 
 
 def _absolute_oracle(text: str) -> str:
-    """`oracle:labels.tif?noise=mild` with an absolute path; what is no oracle as it is, to be refused by the check of models."""
+    """`oracle:labels.tif?noise=mild` with an absolute path. Other text stays, and is refused later."""
     path, mark, noise = text.removeprefix("oracle:").partition("?")
     return f"oracle:{_absolute(path)}{mark}{noise}" if text.startswith("oracle:") and path else text
 
@@ -243,9 +270,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, plan, run, publish. Returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        from pipeline.run.flow import (
-            run_region,
-        )  # imported only once the command line is known to be well formed
+        # imported only once the command line is known to be well formed
+        from pipeline.run.flow import run_region
 
         return run_region(request_of(args))
     except TerraqueryError as error:

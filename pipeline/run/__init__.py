@@ -1,11 +1,13 @@
 """One run, from a request to published results.
 
-config       presets, a user's TOML and the command line -> one run's parameters
-prepare      plans and checks a request, before any model is loaded
-flow         the wiring of the two phases, on Ray or in this process
-ray_engine   actors and tasks on Ray; the only module that imports ray
-infer/       phase one: block -> read -> prompt -> segment -> committed block record
-merge/       phase two: block records -> rasters, instances, coverage, report
-restitch     phase two alone, on the records of an earlier run
-summary      what is printed before and after
+config         presets, a user's TOML and the command line -> one run's parameters
+choose_runner  Ray or this process
+prepare        plans and checks a request, before any model is loaded
+flow           the wiring of the two phases, on Ray or in this process
+ray_engine     actors and tasks on Ray; the only module that imports ray
+infer/         phase one: block -> read -> prompt -> segment -> committed block record
+merge/         phase two: block records -> rasters, instances, coverage, report
+screen         what a person sees of a run; all else goes to its log
+restitch       phase two alone, on the records of an earlier run
+summary        what is printed before and after
 """

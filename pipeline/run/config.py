@@ -32,6 +32,9 @@ MODEL_DIR = Path(__file__).parents[1] / "models"
 
 MergeMode = Literal["instances", "semantic"]
 Runner = Literal["ray", "local"]
+"""Who works: actors on Ray, or this process."""
+RunnerChoice = Literal["auto", "ray", "local"]
+"""What a user may ask for; `auto` is settled once the plan is known."""
 
 
 @dataclass(frozen=True, kw_only=True)

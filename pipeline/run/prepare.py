@@ -38,7 +38,8 @@ from pipeline.prompt.build_prompter import (
 )
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import resolve_model
-from pipeline.run.config import Preset, RunConfig, Runner, result_parameters
+from pipeline.run.choose_runner import ChosenRunner, choose_runner
+from pipeline.run.config import Preset, RunConfig, Runner, RunnerChoice, result_parameters
 from pipeline.run.infer.steps import RunContext
 from pipeline.schema import BlockSpec
 from pipeline.segment.build_segmenter import check_segmenter
@@ -56,7 +57,7 @@ class RunRequest:
 
     config: RunConfig
     out: str
-    runner: Runner = "ray"
+    runner: RunnerChoice = "auto"
     dry_run: bool = False
     retry_failed: bool = False
     new_run: bool = False
@@ -71,6 +72,7 @@ class PlannedRun:
     aoi: Aoi | None
     estimate: Estimate
     parameters: Mapping[str, Any]
+    runner: ChosenRunner
 
     @property
     def fingerprint(self) -> str:
@@ -111,7 +113,8 @@ def plan_request(request: RunRequest) -> PlannedRun:
     check_prompter(config.prompter, plan.grid)
     check_queries_fit(config.prompter, config.queries)
     check_second_looks(config.gate, config.verifier, config.prompter)
-    check_engines(config.preset, request.runner)
+    runner = choose_runner(request.runner, plan.n_tiles)
+    check_engines(config.preset, runner.name)
     check_segmenter(config.segmenter, plan.grid)
     parameters = fingerprint_parameters(config, plan, aoi)
     return PlannedRun(
@@ -120,6 +123,7 @@ def plan_request(request: RunRequest) -> PlannedRun:
         aoi=aoi,
         estimate=estimate(plan, len(config.queries)),
         parameters=parameters,
+        runner=runner,
     )
 
 
@@ -284,7 +288,7 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
         lattice=planned.plan.lattice,
         scenes=planned.plan.scenes,
         settings={
-            "runner": request.runner,
+            "runner": planned.runner.name,
             "preset": request.config.preset_name,
             "mode": planned.plan.mode,
             "resources": asdict(preset.resources),

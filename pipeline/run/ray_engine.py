@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from pipeline.errors import InputError, ModelError, TerraqueryError
 from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
+from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import Pool, ResourceOptions
 from pipeline.run.infer.block_rows import store_limit_bytes
 from pipeline.run.merge.merge_job import MergeJob, Task
@@ -206,7 +207,7 @@ def _join_cluster() -> None:
         # Without RAY_ADDRESS (set by `ray job submit`; `auto` joins a running head) this run starts a Ray of
         # its own: the address that an earlier head left behind on this machine may be dead, and joining it
         # would wait for ever.
-        if "RAY_ADDRESS" in os.environ:
+        if cluster_named():
             ray.init(log_to_driver=False, logging_level="WARNING")
         else:
             _start_own_ray()

@@ -24,7 +24,8 @@ from pipeline.files.fingerprint import fingerprint
 from pipeline.grid.lattice import OffsetRC, outer_window, place_scenes
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.options import parse_table
-from pipeline.run.config import MergeMode, Runner
+from pipeline.run.choose_runner import ChosenRunner, choose_runner
+from pipeline.run.config import MergeMode, RunnerChoice
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.publish import Imagery
 from pipeline.schema import RunGrid, Scene, Window, block_id
@@ -45,7 +46,7 @@ class RestitchRequest:
 
     run: str
     out: str | None = None
-    runner: Runner = "ray"
+    runner: RunnerChoice = "auto"
     super_tile: int | None = None
     """Side of a super-tile in tiles; does not change the result."""
     thresholds: Mapping[str, Any]
@@ -65,6 +66,7 @@ class RestitchPlan:
     info: RunInfo
     """run.json of the directory that will be written, as it stands before merging."""
     in_place: bool
+    runner: ChosenRunner
 
     @property
     def run_dir(self) -> RunDir:
@@ -122,7 +124,8 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
         super_tile_tiles=options.super_tile_tiles,
         gated="gate" in parameters,
     )
-    return RestitchPlan(request=request, job=job, info=written, in_place=in_place)
+    runner = choose_runner(request.runner, int(np.count_nonzero(inside)))
+    return RestitchPlan(request=request, job=job, info=written, in_place=in_place, runner=runner)
 
 
 def changed_parameters(request: RestitchRequest, info: RunInfo) -> tuple[StitchOptions, dict[str, Any]]:

@@ -49,6 +49,7 @@ def plan_text(planned: PlannedRun) -> str:
         "bytes to read": f"{to_read}, {_bytes(guess.bytes_decoded)} decoded",
         "model calls": f"at most {guess.model_calls} prompter calls and {guess.image_encodings} image encodings",
         **_second_looks(planned),
+        "runner": str(planned.runner),
         "output": str(RunDir(planned.request.out).path.absolute()),
     }
     return table(rows)
@@ -107,9 +108,7 @@ def result_table(
     return table(rows)
 
 
-def finish(
-    planned: PlannedRun, context: RunContext, published: Published, timings_s: Mapping[str, float]
-) -> RunInfo:
+def finish(context: RunContext, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
     """Write the closing run.json: status, counters over all starts of the run, reasons, times."""
     return close_run(RunDir(context.run_dir), context.fingerprint, published, timings_s)
 

@@ -2,6 +2,7 @@
 
 steps        read, prompt, segment, commit: the same objects for both runners
 block_rows   blocks, images and answers as rows between Ray's operators
+actors       the steps as actors of Ray
 attempts     blocks that keep killing their process
 progress     tiles done, time left
 """

@@ -123,11 +123,12 @@ def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here
     tallies = [Tally() for _ in job.queries]
     shutil.rmtree(job.run_dir.merge, ignore_errors=True)
     try:
-        note(f"merging {len(job.queries)} queries over {job.supers.n_rows * job.supers.n_cols} super-tiles")
+        note(f"Merging {len(job.queries)} {'query' if len(job.queries) == 1 else 'queries'}")
         _resolve(job, run_tasks, tallies, clock)
-        note(f"painting {len(job.blocks())} blocks")
+        n_blocks = len(job.blocks())
+        note(f"Painting {n_blocks} {'block' if n_blocks == 1 else 'blocks'}")
         _paint(job, run_tasks, tallies, clock)
-        note("writing instances")
+        note("Writing instances")
         _order(job, run_tasks, tallies)
         clock.lap("order")
     finally:

@@ -48,3 +48,11 @@ def test_what_is_absolute_or_no_path_stays(text: str) -> None:
 
 def test_a_url_of_prompts_stays() -> None:
     assert config_of("--prompts", "https://h/tanks.geojson").prompter.model == "https://h/tanks.geojson"
+
+
+def test_the_runner_is_left_to_the_size_of_the_run_unless_one_is_named() -> None:
+    job = load_job("segment_region")
+    assert job.request_of(job.parser().parse_args([*BASE])).runner == "auto"
+    assert job.request_of(job.parser().parse_args([*BASE, "--runner", "ray"])).runner == "ray"
+    again = load_job("restitch_region")
+    assert again.request_of(again.parser().parse_args(["--run", "out"])).runner == "auto"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +17,16 @@ from pipeline.run.config import (
     AreaOptions,
     GridChoice,
     RunConfig,
-    Runner,
+    RunnerChoice,
     build_preset,
     merge_tables,
     preset_tables,
 )
-from pipeline.run.prepare import RunRequest
+from pipeline.run.prepare import RunRequest, plan_request, start_info
+from pipeline.run.summary import plan_text
 
 
-def request(folder: Path, runner: Runner) -> RunRequest:
+def request(folder: Path, runner: RunnerChoice) -> RunRequest:
     """A run of the embedded models, its segmenter on a GPU that no machine has."""
     world = write_label_world(folder / "world", np.zeros((64, 64), dtype=np.int64))
     config = RunConfig(
@@ -51,6 +54,7 @@ def test_an_interrupted_run_gives_its_directory_back(tmp_path: Path, monkeypatch
 
     def interrupted(*_: object, **__: object) -> None:
         assert (tmp_path / "out" / "run.lock").exists()
+        os.write(2, b"a library's noise\n")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(flow, "infer", interrupted)
@@ -60,4 +64,22 @@ def test_an_interrupted_run_gives_its_directory_back(tmp_path: Path, monkeypatch
         "blocks",
         "plan.parquet",
         "run.json",
+        "run.log",
     ]
+
+
+def test_auto_is_settled_by_the_plan_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fingerprint does not depend on who does the work."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    auto = request(tmp_path, "auto")
+    small = plan_request(auto)
+    assert small.runner.name == "local"
+    assert "runner         local (no cluster is named, and at most 64 tiles)\n" in plan_text(small)
+    asked = plan_request(replace(auto, runner="ray"))
+    assert "runner         ray (as asked)\n" in plan_text(asked)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    named = plan_request(auto)
+    assert "runner         ray (RAY_ADDRESS names a cluster)\n" in plan_text(named)
+    assert small.fingerprint == asked.fingerprint == named.fingerprint
+    assert start_info(small, ()).settings["runner"] == "local"
+    assert start_info(named, ()).settings["runner"] == "ray"

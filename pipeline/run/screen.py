@@ -1,0 +1,181 @@
+"""What a person sees of a run, and where everything else goes.
+
+1. `quiet_screen` sends file descriptors 1 and 2 to the run's log: libraries, native code and the processes
+   they start write there.
+2. `Screen.say`, `Screen.out` and the warnings of this package still reach the stdout and stderr that the
+   driver was started with. Ray collects those of a submitted job.
+3. `Screen.loading` says what is being loaded, again every few seconds, and how long it took.
+
+Both streams are given back at the end, and after an error the screen says where the log is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    redirect_stderr,
+    redirect_stdout,
+    suppress,
+)
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+Say = Callable[[str], None]
+
+QUICK_S = 1.0
+"""What is loaded within this time is not worth a line."""
+
+STILL_S = 10.0
+"""Seconds between two lines of what takes long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """The person's side of a run."""
+
+    say: Say
+    """Prints one line."""
+    out: TextIO
+    """The stdout that the driver was started with; progress is drawn there."""
+    quick_s: float = QUICK_S
+    still_s: float = STILL_S
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def loading(self, what: str) -> AbstractContextManager[Callable[[], None]]:
+        """`waiting` for something that is loaded."""
+        return self.waiting(f"loading {what}", f"loaded {what} in")
+
+    @contextmanager
+    def waiting(self, doing: str, done: str) -> Iterator[Callable[[], None]]:
+        """Say what is being done, unless it is quick: `doing` at first and again every `still_s` seconds,
+        `done` with the seconds at the end. Yields a call that ends it before the body does. An error in the
+        body ends it without `done`.
+        """
+        over = threading.Event()
+        start = time.monotonic()
+        told = [False]
+
+        def tell() -> None:
+            pause = self.quick_s
+            while not over.wait(pause):
+                with self._turn:
+                    if over.is_set():
+                        return
+                    spent = f" {time.monotonic() - start:.0f} s" if told[0] else ""
+                    self.say(f"{doing} ...{spent}")
+                    told[0] = True
+                pause = self.still_s
+
+        def ready() -> None:
+            with self._turn:
+                if not over.is_set() and told[0]:
+                    self.say(f"{done} {time.monotonic() - start:.0f} s")
+                over.set()
+
+        thread = threading.Thread(target=tell, name="loading", daemon=True)
+        thread.start()
+        try:
+            yield ready
+            ready()
+        finally:
+            over.set()
+            thread.join()
+
+
+def open_screen(say: Say = print) -> Screen:
+    """A screen that hides nothing; for callers that have no log."""
+    return Screen(say=say, out=sys.stdout)
+
+
+@contextmanager
+def quiet_screen(log: Path, say: Say = print) -> Iterator[Screen]:
+    """Send what anything but `say` prints to `log`, which is appended to, and removed when it stays empty."""
+    with ExitStack() as stack:
+        out = stack.enter_context(_kept(sys.stdout, 1))
+        err = stack.enter_context(_kept(sys.stderr, 2))
+        stack.callback(_remove_empty, log)
+        file = stack.enter_context(log.open("a", encoding="utf-8", errors="replace", buffering=1))
+        before = log.stat().st_size
+
+        turn = threading.Lock()
+
+        def shown(text: str) -> None:
+            with turn, redirect_stdout(out):
+                say(text)
+                out.flush()
+
+        stack.enter_context(_own_warnings(err))
+        stack.enter_context(redirect_stdout(file))
+        stack.enter_context(redirect_stderr(file))
+        for number in (1, 2):
+            stack.enter_context(_pointed_at(number, file.fileno()))
+        try:
+            yield Screen(say=shown, out=out)
+        except Exception:
+            file.flush()
+            if log.stat().st_size > before:
+                err.write(f"the run stopped; what its libraries printed is in {log}\n")
+                err.flush()
+            raise
+
+
+@contextmanager
+def _kept(stream: TextIO, number: int) -> Iterator[TextIO]:
+    """`stream`, where it writes to file descriptor `number` on a descriptor of its own, which stays as it is
+    when `number` is pointed elsewhere. Streams of pytest and notebooks have none.
+    """
+    stream.flush()
+    try:
+        own = stream.fileno() != number
+    except (OSError, ValueError, AttributeError):
+        own = True
+    if own:
+        yield stream
+        return
+    with os.fdopen(os.dup(number), "w", buffering=1, encoding=stream.encoding, errors=stream.errors) as copy:
+        yield copy
+
+
+@contextmanager
+def _pointed_at(number: int, target: int) -> Iterator[None]:
+    """File descriptor `number` writes to what `target` writes to."""
+    try:
+        before = os.dup(number)
+    except OSError:  # a process started with its stdout or stderr closed
+        yield
+        return
+    os.dup2(target, number)
+    try:
+        yield
+    finally:
+        os.dup2(before, number)
+        os.close(before)
+
+
+@contextmanager
+def _own_warnings(err: TextIO) -> Iterator[None]:
+    """Warnings of this package's own modules go to `err`."""
+    handler = logging.StreamHandler(err)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    logger = logging.getLogger("pipeline")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _remove_empty(log: Path) -> None:
+    with suppress(OSError):
+        if not log.stat().st_size:
+            log.unlink()

@@ -1,0 +1,145 @@
+"""Our own lines arrive, everybody else's land in the log; also from native code and child processes."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.run.screen import Screen, quiet_screen
+
+NOISY = """
+import ctypes, logging, os, subprocess, sys, warnings
+from pathlib import Path
+from pipeline.run.screen import quiet_screen
+old = logging.StreamHandler()  # holds the stderr of before
+logging.getLogger("vllm").addHandler(old)
+print("before")
+with quiet_screen(Path(sys.argv[1])) as screen:
+    screen.say("plan")
+    print("python print")
+    sys.stderr.write("python stderr\\n")
+    libc = ctypes.CDLL(None)
+    libc.puts(b"native stdout")
+    libc.fflush(None)
+    os.write(2, b"native stderr\\n")
+    child = "import sys; print('child'); print('child error', file=sys.stderr)"
+    subprocess.run([sys.executable, "-c", child])
+    logging.getLogger("vllm").warning("a library's log")
+    logging.getLogger("pipeline.load").warning("no overviews")
+    warnings.warn("deprecated")
+    screen.out.write("progress\\n")
+    screen.out.flush()
+    screen.say("table")
+    if "fail" in sys.argv:
+        raise RuntimeError("broken")
+print("after")
+print("after, error", file=sys.stderr)
+"""
+
+
+def run_noisy(log: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", NOISY, str(log), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_only_our_own_lines_reach_the_screen(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    done = run_noisy(log)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["before", "plan", "progress", "table", "after"]
+    assert done.stderr.splitlines() == ["note: no overviews", "after, error"]
+    text = log.read_text()
+    for noise in ("python print", "python stderr", "native stdout", "native stderr"):
+        assert f"{noise}\n" in text
+    for noise in ("child\n", "child error\n", "a library's log\n", "deprecated"):
+        assert noise in text
+    assert "plan" not in text
+    assert "no overviews" not in text
+
+
+def test_after_an_error_the_screen_says_where_the_log_is(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    done = run_noisy(log, "fail")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[1] == f"the run stopped; what its libraries printed is in {log}"
+    assert lines[-1] == "RuntimeError: broken"
+    assert "RuntimeError" not in log.read_text()
+
+
+def test_a_log_is_appended_to_and_an_empty_one_removed(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    for _ in range(2):
+        with quiet_screen(log):
+            print("noise")
+    assert log.read_text() == "noise\nnoise\n"
+    with quiet_screen(tmp_path / "other.log") as screen:
+        screen.say("mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.log"]
+
+
+def test_under_a_capturing_pytest_our_lines_arrive_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with quiet_screen(tmp_path / "run.log") as screen:
+        screen.say("mine")
+        print("noise")
+        logging.getLogger("pipeline.write").warning("renewed late")
+    print("after")
+    seen = capsys.readouterr()
+    assert seen.out == "mine\nafter\n"
+    assert seen.err == "note: renewed late\n"
+
+
+def test_a_callers_own_say_is_used(tmp_path: Path) -> None:
+    lines = list[str]()
+    with quiet_screen(tmp_path / "run.log", lines.append) as screen:
+        screen.say("mine")
+    assert lines == ["mine"]
+
+
+def patient(lines: list[str], quick_s: float, still_s: float) -> Screen:
+    return Screen(say=lines.append, out=sys.stdout, quick_s=quick_s, still_s=still_s)
+
+
+def test_a_long_load_is_named_again_and_again_and_ends_with_its_time() -> None:
+    lines = list[str]()
+    with patient(lines, 0.01, 0.05).loading("prompter x"):
+        time.sleep(0.5)
+    assert lines[0] == "loading prompter x ..."
+    assert lines[1].startswith("loading prompter x ... ")
+    assert lines[1].endswith(" s")
+    assert lines[-1].startswith("loaded prompter x in ")
+    assert sum(line.startswith("loaded") for line in lines) == 1
+
+
+def test_a_quick_load_says_nothing_and_nothing_is_said_after_it_is_there() -> None:
+    lines = list[str]()
+    with patient(lines, 30.0, 30.0).loading("oracle"):
+        pass
+    assert lines == []
+    with patient(lines, 0.01, 0.01).loading("prompter x") as ready:
+        time.sleep(0.2)
+        ready()
+        n = len(lines)
+        time.sleep(0.1)
+    assert len(lines) == n
+    assert lines[-1].startswith("loaded")
+
+
+def test_a_load_that_fails_is_not_called_loaded() -> None:
+    lines = list[str]()
+
+    def fail() -> None:
+        with patient(lines, 0.01, 30.0).loading("prompter x"):
+            time.sleep(0.2)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert lines == ["loading prompter x ..."]
