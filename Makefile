@@ -24,9 +24,9 @@ help: ## list the targets
 
 setup: .venv/installed-$(EXTRA) ## create .venv with everything (EXTRA=gpu for CUDA machines)
 
-demo: setup ## a fresh procedural world, three questions, polygons, and a table against the truth
-	$(BIN)/python jobs/make_world.py --seed $(or $(SEED),29) --size $(or $(SIZE),4096) --out demo/world --overwrite
-	$(BIN)/python jobs/segment_region.py --source demo/world/scene.tif --aoi demo/world/aoi.geojson --queries-from demo/world/queries.json --first 3 --out demo/run --new-run
+demo: setup ## a fresh procedural world, three queries, polygons, and a table against the truth
+	$(BIN)/python jobs/make_world.py --seed $(or $(SEED),74) --size $(or $(SIZE),4096) --out demo/world --overwrite
+	$(BIN)/python jobs/segment_region.py --source demo/world/scene.tif --aoi demo/world/aoi.geojson --query "facilities that should be monitored for leaks" --query "show me each swimming pool" --query "outline each runway" --out demo/run --new-run
 	$(BIN)/python jobs/evaluate.py --run demo/run --truth demo/world
 
 lint: setup ## ruff, import contracts, mypy --strict: the quick ones first
