@@ -136,7 +136,10 @@ def _row_source(rows: list[dict[str, Any]]) -> Any:
             return sum(_row_bytes(row) for row in rows)
 
         def get_read_tasks(
-            self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+            self,
+            parallelism: int,  # noqa: ARG002 - Ray gives all three by name
+            per_task_row_limit: int | None = None,  # noqa: ARG002
+            data_context: Any = None,  # noqa: ARG002
         ) -> list[Any]:
             return [_read_task(row) for row in rows]
 

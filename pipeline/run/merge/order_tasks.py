@@ -79,7 +79,7 @@ def batches_of(files: Sequence[str], bounds: Bounds, edges: tuple[int, ...] = ()
     ]
 
 
-def count_keys(job: MergeJob, key: OrderKey) -> NDArray[np.int64]:
+def count_keys(_job: MergeJob, key: OrderKey) -> NDArray[np.int64]:
     """(BINS,) rows per bin of the curve."""
     counts = np.zeros(BINS, dtype=np.int64)
     for file in key.files:

@@ -90,10 +90,10 @@ def repaint_block(job: MergeJob, block: Block) -> None:
     for query in range(len(job.queries)):
         source = job.source(query)
         picture = paint_query(job, source, block)
-        kept = read_columns(job.table("shown", query, _name(job, block)))["id"]
+        kept = read_columns(job.table("shown", query, block_id(*block)))["id"]
         dropped = [
             read_columns(path)["id"]
-            for path in files_in(job.table("dropped", query, "x").parent / _name(job, block))
+            for path in files_in(job.table("dropped", query, "x").parent / block_id(*block))
         ]
         gone = np.concatenate([np.zeros(0, dtype=np.uint64), *dropped])
         pictures.append((source, picture, np.isin(picture.ids, np.setdiff1d(kept, gone))))
@@ -113,10 +113,6 @@ def paint_query(job: MergeJob, source: RecordSource, block: Block) -> BlockPictu
         tile, batch = job.batch_of(*near)
         parts.append(PaintColumns(**read_columns(job.table("paint", source.query_index, tile.name), batch)))
     return BlockPainter(job.lattice, cache, concatenate_paint(parts)).picture(*block)
-
-
-def _name(job: MergeJob, block: Block) -> str:
-    return block_id(*block)
 
 
 def _split(
@@ -147,7 +143,7 @@ def _split(
     shown = np.zeros(picture.ids.size, dtype=np.bool_)
     shown[found.number[rows]] = True
     shown[found.number[~local]] = True
-    write_columns(job.table("shown", query, _name(job, block)), {"id": picture.ids[shown]})
+    write_columns(job.table("shown", query, block_id(*block)), {"id": picture.ids[shown]})
     return counts, shown, homes
 
 
@@ -184,7 +180,7 @@ def _local_rows(
         tile_start=start,
         tiles=members["tile"][take],
     )
-    return publish_rows(job, query, merged, name=_name(job, block))
+    return publish_rows(job, query, merged, name=block_id(*block))
 
 
 def _hand_on(
@@ -231,11 +227,11 @@ def _hand_on(
     homes: list[int] = np.unique(owner).tolist()
     for home in homes:
         part = pieces.take(pa.array(np.flatnonzero(owner == home)))
-        write_batches(job.table(f"pieces/{home}", query, _name(job, block)), [part], compression=None)
+        write_batches(job.table(f"pieces/{home}", query, block_id(*block)), [part], compression=None)
         mine = run_owner == home
         if mine.any():
             columns = {"id": run_ids[mine], "block": np.full(int(mine.sum()), number), "run": runs[mine, 1:]}
-            write_columns(job.table(f"runs/{home}", query, _name(job, block)), columns)
+            write_columns(job.table(f"runs/{home}", query, block_id(*block)), columns)
     return homes
 
 

@@ -121,7 +121,7 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, _pid: object) -> Any:
         raise pickle.UnpicklingError("it asks for an object stored elsewhere")
 
 
