@@ -268,7 +268,9 @@ def check_run_flags(args: argparse.Namespace, given: set[str]) -> None:
 def score_finished_run(args: argparse.Namespace) -> int:
     """The mode for finished runs: a folder is a world, a file holds polygons."""
     from pipeline.evaluate.finished_run.score_polygons import score_polygons, truth_lines
-    from pipeline.evaluate.finished_run.score_run import read_truth, score_run, score_table
+    from pipeline.evaluate.finished_run.score_run import score_run
+    from pipeline.evaluate.finished_run.score_tiles import score_table
+    from pipeline.evaluate.finished_run.world_truth import read_truth
     from pipeline.files.atomic_file import write_bytes_atomic
     from pipeline.write.run_json import read_run_json
 

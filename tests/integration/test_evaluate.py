@@ -19,7 +19,9 @@ from label_worlds import LabelWorld, write_label_world
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluate.finished_run.score_run import read_truth, score_run, score_table
+from pipeline.evaluate.finished_run.score_run import score_run
+from pipeline.evaluate.finished_run.score_tiles import score_table
+from pipeline.evaluate.finished_run.world_truth import read_truth
 from pipeline.prompt.oracle_prompter import OraclePrompter
 from pipeline.schema import TileImage, TilePrompts, Window
 from pipeline.world.landscape import World

@@ -22,7 +22,7 @@ from pipeline.evaluate.calibrate.calibration_page import calibration_markdown, d
 from pipeline.evaluate.calibrate.costs import MeasuredCosts, TimedModels, measure_costs
 from pipeline.evaluate.calibrate.curves import gate_curve, verifier_curve
 from pipeline.evaluate.calibrate.looks_and_truth import found_pairs, read_masks, read_pairs
-from pipeline.evaluate.finished_run.score_run import Truth, read_truth
+from pipeline.evaluate.finished_run.world_truth import Truth, read_truth
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.grid.source import SourceOptions
 from pipeline.load.prepare_scenes import prepare_scenes

@@ -1,23 +1,14 @@
 """A finished run against polygons that a user has: buildings of a map, a cadastre, objects drawn by hand.
 
-1. `choose_question` says which query of the run the polygons answer.
-2. `read_polygons` reads the vector file and refuses what cannot be a truth. One row is one object, of one
-   part or several. Invalid geometry is repaired (`make_valid`) and counted.
-3. `_in_grid_pixels` reprojects to the run's CRS (edges longer than EDGE_M are split first, so that they bend
-   as they should) and goes on to pixel edges of the run grid; kept is what shares area with the run's region:
-   the grid, and the AOI where it has one.
+1. `choose_query` says which query of the run the polygons answer.
+2. `read_polygons` reads the vector file and refuses what cannot be a truth. One row is one object. Invalid
+   geometry is repaired (`make_valid`) and counted.
+3. `_in_grid_pixels` splits edges longer than EDGE_M, so that they bend as they should, reprojects to the run's
+   CRS and goes on to pixel edges of the run grid. What shares area with the run's region is kept.
 4. `PolygonTruth.look` burns the polygons of one tile's read window. A pixel belongs to a polygon when its
    centre does; where polygons overlap the later row of the file has the pixel, and such pixels are counted.
-5. Only pixels that the run judged count (`truth.RunPixels`): valid imagery (`mask` of masks.zarr is not at
-   its fill value) that touches the AOI (the rule by which a run selects its objects), in tiles that did not
-   fail for this query. Truth and predictions are cut alike, so an object at the border of the region is
-   compared by its part inside. A world's truth (`truth`) is stricter: there a failed tile's objects are
-   missed objects.
-6. Which tiles are truly empty is asked of all polygons in the read window, also beyond the AOI: that is what
-   the models saw.
-
-The figures are `truth.QueryScore`, filled by `truth.score_tiles`, as for a world. Memory follows the tile for
-rasters; the polygons are held in memory.
+5. Only pixels that the run judged count (`RunPixels`), and a failed tile does not count at all; a world's
+   truth is stricter there. A tile is truly empty when no polygon meets its read window, the AOI or not.
 """
 
 from __future__ import annotations
@@ -35,15 +26,13 @@ from numpy.typing import NDArray
 from rasterio.enums import MergeAlg
 
 from pipeline.errors import InputError
-from pipeline.evaluate.finished_run.score_run import (
-    QueryScore,
+from pipeline.evaluate.finished_run.run_ledger import (
+    LedgerEntry,
     RunPixels,
-    TileFate,
-    TrueTile,
     aoi_in_pixels,
     require_published,
-    score_tiles,
 )
+from pipeline.evaluate.finished_run.score_tiles import QueryScore, TrueTile, score_tiles
 from pipeline.files.vector_file import POLYGONS, read_vector_file
 from pipeline.grid.aoi import polygonal
 from pipeline.grid.lattice import crs_name
@@ -80,7 +69,7 @@ class Polygons:
 
 
 class PolygonTruth:
-    """`TileTruth` of one query's polygons; counts what it showed."""
+    """`TruthByTile` of one query's polygons; counts what it showed."""
 
     def __init__(self, run_dir: Path, polygons: Polygons) -> None:
         """Open the run's rasters; `require_published` comes first."""
@@ -93,14 +82,14 @@ class PolygonTruth:
         self._index = shapely.STRtree(polygons.geometries)
         self._pixels = RunPixels(run_dir, polygons.aoi_px)
 
-    def look(self, tile: TileSpec, query_index: int, *, fate: TileFate) -> TrueTile | None:
+    def look(self, tile: TileSpec, query_index: int, *, entry: LedgerEntry) -> TrueTile | None:
         """The polygons of a tile (ids are 1 + their place in `geometries`) and the pixels that count; None
         when none does.
         """
         core = tile.core
         read = tile.read
         counted = (
-            self._pixels.judged(core, query_index) if fate.answered else np.zeros(core.shape, dtype=np.bool_)
+            self._pixels.judged(core, query_index) if entry.answered else np.zeros(core.shape, dtype=np.bool_)
         )
         if not counted.any():
             self.n_left_out += 1

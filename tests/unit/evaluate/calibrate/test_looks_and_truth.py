@@ -10,7 +10,7 @@ import pytest
 from label_worlds import write_raster
 
 from pipeline.evaluate.calibrate.looks_and_truth import found_pairs, read_masks, read_pairs
-from pipeline.evaluate.finished_run.score_run import Truth
+from pipeline.evaluate.finished_run.world_truth import Truth
 from pipeline.schema import (
     BlockRecord,
     Fragment,

@@ -16,13 +16,13 @@ import shapely
 import zarr
 
 from pipeline.errors import InputError
+from pipeline.evaluate.finished_run.run_ledger import LedgerEntry
 from pipeline.evaluate.finished_run.score_polygons import (
     PolygonTruth,
     choose_query,
     read_polygons,
     truth_lines,
 )
-from pipeline.evaluate.finished_run.score_run import TileFate
 from pipeline.schema import Reason, RunGrid, TileLattice, TileStatus
 
 UTM = rasterio.CRS.from_epsg(32633).to_wkt()
@@ -57,7 +57,7 @@ def looked(
     truth = PolygonTruth(tmp_path / "run", polygons)
     lattice = TileLattice(grid=GRID, tile_px=64, halo_px=8, block_tiles=1)
     return truth, truth.look(
-        lattice.tile(0, 0), 0, fate=TileFate(status=TileStatus.FOUND, reason=Reason.NONE)
+        lattice.tile(0, 0), 0, entry=LedgerEntry(status=TileStatus.FOUND, reason=Reason.NONE)
     )
 
 
@@ -132,7 +132,7 @@ def test_a_tile_that_was_not_looked_at_or_has_no_judged_pixel_is_left_out(tmp_pa
     assert tile is None
     whole = TileLattice(grid=GRID, tile_px=64, halo_px=8, block_tiles=1).tile(0, 0)
     for status, reason in ((TileStatus.EMPTY, Reason.NODATA), (TileStatus.FAILED, Reason.TIMEOUT)):
-        assert truth.look(whole, 0, fate=TileFate(status=status, reason=reason)) is None
+        assert truth.look(whole, 0, entry=LedgerEntry(status=status, reason=reason)) is None
     assert (truth.n_counted, truth.n_left_out) == (0, 3)
 
 

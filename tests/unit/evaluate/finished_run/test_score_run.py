@@ -20,16 +20,9 @@ import zarr
 from label_worlds import write_raster
 from numpy.typing import NDArray
 
-from pipeline.evaluate.finished_run.score_run import (
-    QueryScore,
-    RunPixels,
-    TileFate,
-    Truth,
-    aoi_in_pixels,
-    score_run,
-    score_table,
-)
-from pipeline.schema import Reason, RunGrid, TileLattice, TileStatus
+from pipeline.evaluate.finished_run.score_run import score_run
+from pipeline.evaluate.finished_run.world_truth import Truth
+from pipeline.schema import RunGrid, TileLattice
 from pipeline.write.run_json import RunInfo
 
 SHAPE = (24, 36)
@@ -193,53 +186,3 @@ def test_empty_land_is_what_was_judged_of_it(tmp_path: Path) -> None:
     cut = figures(tmp_path / "cut", raster(), raster(), {}, aoi=region((0, 0, 24, 14.5)))
     assert (cut["truly_empty_tiles"], cut["giou"]) == (4, 1.0)
     assert cut["empty_km2"] == pytest.approx(24 * 15 * PX_M2 / 1e6, abs=1e-6)
-
-
-def test_pixels_of_a_region_touch_its_aoi(tmp_path: Path) -> None:
-    """An L: all columns of two rows, and columns to the ninth, which it only touches."""
-    mask = np.zeros((1, *SHAPE), np.uint8)
-    mask[0, 11:] = 255
-    zarr.open_group(str(tmp_path / "masks.zarr"), mode="w").create_array("mask", data=mask)
-    aoi = aoi_in_pixels(region((0, 0, 24, 9.3), (0, 0, 2, 36)).wkb, GRID)
-    assert aoi.bounds == pytest.approx((0, 0, 36, 24))
-    left, right = (LATTICE.tile(0, col).core for col in (0, 1))
-    expected = np.zeros((12, 12), bool)
-    expected[:, :10] = expected[:2] = True
-    pixels = RunPixels(tmp_path, aoi)
-    np.testing.assert_array_equal(pixels.in_region(left), expected)
-    assert pixels.in_region(right)[:2].all()
-    assert not pixels.in_region(right)[2:].any()
-    expected[11] = False
-    np.testing.assert_array_equal(pixels.judged(left, 0), expected)
-    assert aoi_in_pixels(b"", GRID) is None
-    assert RunPixels(tmp_path, None).in_region(left).all()
-
-
-@pytest.mark.parametrize("reason", list(Reason))
-def test_a_fate_is_answered_failed_or_neither(reason: Reason) -> None:
-    failures = {Reason.UNREADABLE, Reason.MALFORMED, Reason.MODEL_ERROR, Reason.CRASHED, Reason.TIMEOUT}
-    status = (
-        TileStatus.FAILED
-        if reason in failures
-        else TileStatus.FOUND
-        if reason is Reason.NONE
-        else TileStatus.EMPTY
-    )
-    fate = TileFate(status=status, reason=reason)
-    assert fate.failed == (reason in failures)
-    assert fate.answered == (reason in {Reason.NONE, Reason.PROMPTER, Reason.GATE, Reason.VERIFIER})
-
-
-@pytest.mark.parametrize(
-    ("empty_m2", "said"),
-    [
-        (float("nan"), "empty_km2 and per_100_km2 are unknown: the run grid has no CRS"),
-        (0.0, "per_100_km2 is unknown where no truly empty tile was answered"),
-    ],
-)
-def test_the_table_says_why_there_are_no_false_alarms_per_area(empty_m2: float, said: str) -> None:
-    known = QueryScore(query="tanks", kind="explicit", class_name="tank", empty_m2=1e8)
-    unknown = QueryScore(query="pools", kind="explicit", class_name="pool", empty_m2=empty_m2)
-    assert len(score_table([known]).splitlines()) == 2
-    *_, last = score_table([known, unknown]).splitlines()
-    assert last.startswith(said)

@@ -1,0 +1,107 @@
+"""What a finished run says tile by tile: its ledger, and the pixels that a truth may count.
+
+Only what the run looked at counts: imagery that touches the AOI. Tiles that nobody looked at (outside the
+AOI, nodata, cloud) are in no figure. Truth and predictions are cut alike, so an object at the border of the
+region is compared by its part inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import rasterio.features
+import shapely
+import zarr
+from affine import Affine
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.schema import Reason, RunGrid, TileStatus, Window
+from pipeline.write.georeference import to_pixels
+from pipeline.write.masks_zarr import MASK_FILL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerEntry:
+    """What the ledger says of one tile and query."""
+
+    status: TileStatus
+    reason: Reason
+
+    @property
+    def failed(self) -> bool:
+        """The run looked and has no answer."""
+        return self.status is TileStatus.FAILED
+
+    @property
+    def answered(self) -> bool:
+        """The run has an answer about imagery: neither failed nor a tile that nobody looked at."""
+        return not self.failed and self.reason not in (Reason.NODATA, Reason.CLOUD, Reason.OUTSIDE_AOI)
+
+
+NOT_LOOKED_AT = LedgerEntry(status=TileStatus.EMPTY, reason=Reason.OUTSIDE_AOI)
+"""What became of a tile that the ledger leaves out."""
+
+
+def read_ledger(run_dir: Path) -> dict[tuple[str, int], LedgerEntry]:
+    """(tile_id, query_index) -> entry, of all tiles but those outside the AOI."""
+    columns = ["tile_id", "statuses", "reasons"]
+    table = pq.read_table(
+        run_dir / "coverage.parquet", columns=columns, filters=[("reason", "!=", Reason.OUTSIDE_AOI.value)]
+    )
+    ledger = {}
+    for row in table.to_pylist():
+        for index, (status, reason) in enumerate(zip(row["statuses"], row["reasons"], strict=True)):
+            ledger[row["tile_id"], index] = LedgerEntry(status=TileStatus(status), reason=Reason(reason))
+    return ledger
+
+
+class RunPixels:
+    """Which pixels of a published run a truth may count. Masks are (h, w) over a tile's core."""
+
+    def __init__(self, run_dir: Path, aoi_px: shapely.Geometry | None) -> None:
+        """`aoi_px`: the run's AOI in pixel edges of its grid (`aoi_in_pixels`), None for whole scenes.
+        `require_published` comes first.
+        """
+        self._mask = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["mask"]
+        self._aoi_px = aoi_px
+
+    def in_region(self, core: Window) -> NDArray[np.bool_]:
+        """True = the pixel touches the AOI: the rule by which a run selects its objects."""
+        if self._aoi_px is None:
+            return np.ones(core.shape, dtype=np.bool_)
+        moved = Affine.translation(core.col0, core.row0)
+        burnt = rasterio.features.rasterize(
+            [self._aoi_px], out_shape=core.shape, transform=moved, fill=0, all_touched=True, dtype="uint8"
+        )
+        return np.asarray(burnt, dtype=np.bool_)
+
+    def judged(self, core: Window, query_index: int) -> NDArray[np.bool_]:
+        """True = the run judged imagery there for this query (`mask` is not at its fill value), and the
+        pixel is in its region.
+        """
+        judged: NDArray[np.bool_] = (
+            self._mask[query_index, core.row0 : core.row1, core.col0 : core.col1] != MASK_FILL
+        )
+        return judged & self.in_region(core) if judged.any() else judged
+
+
+def aoi_in_pixels(aoi_wkb: bytes, grid: RunGrid) -> shapely.Geometry | None:
+    """The AOI of a run (WKB in the grid's CRS, empty for whole scenes) in pixel edges of its grid; None for
+    whole scenes.
+    """
+    return to_pixels([shapely.from_wkb(aoi_wkb)], grid)[0] if aoi_wkb else None
+
+
+def require_published(run_dir: Path) -> None:
+    """Raise InputError unless the run's rasters and ledger are there."""
+    for name in ("masks.zarr", "coverage.parquet"):
+        if not (run_dir / name).exists():
+            raise InputError(
+                f"a run needs {name} to be scored",
+                came=str(run_dir),
+                remedy="let the run end: start its own command again, it resumes",
+            )

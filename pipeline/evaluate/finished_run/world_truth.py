@@ -1,0 +1,97 @@
+"""The truth of a world: which object every pixel belongs to, and which objects answer a query.
+
+`read_truth` opens what `jobs/make_world.py` wrote. `grid_offset` lays a run's grid on the label raster, and
+`read_labels` reads windows of it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+import rasterio.windows
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.schema import TileLattice, Window
+from pipeline.world.truth import other_wordings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """The exact answer to every query about one world."""
+
+    labels_path: Path
+    class_of: dict[int, str]
+    """instance id -> class."""
+    queries: tuple[dict[str, str], ...]
+    """query, class, kind: the items of queries.json, then the wordings that it lacks."""
+
+    def class_for(self, query: str) -> str:
+        """The class a query asks for; "" when no object of any world answers it. Raises InputError for a
+        foreign query.
+        """
+        for item in self.queries:
+            if item["query"] == query:
+                return item["class"]
+        raise InputError(
+            "the run's queries must come from the world's queries.json or pipeline/world/queries.py, "
+            "so that their true class is known",
+            came=repr(query),
+            remedy="run jobs/segment_region.py with --queries-from WORLD/queries.json, or add the query and its class to that file",
+        )
+
+    def ids_of(self, class_name: str) -> NDArray[np.int64]:
+        return np.array(sorted(i for i, c in self.class_of.items() if c == class_name), dtype=np.int64)
+
+
+def read_truth(world_dir: Path) -> Truth:
+    """The truth of a world directory. Raises InputError when a file of `jobs/make_world.py` is missing.
+
+    world.json is among them although nothing is read from it: without it the drawing was interrupted, and the
+    other files may be of two scenes.
+    """
+    for name in ("labels.tif", "truth.parquet", "queries.json", "world.json"):
+        if not (world_dir / name).is_file():
+            remedy = "make one with python jobs/make_world.py --seed 7 --size 4096 --out DIR, or finish one with its own command"
+            raise InputError(f"a world directory needs {name}", came=str(world_dir), remedy=remedy)
+    frame = gpd.read_parquet(world_dir / "truth.parquet")
+    class_of = {int(i): str(c) for i, c in zip(frame["instance_id"], frame["class"], strict=True)}
+    listed = json.loads((world_dir / "queries.json").read_text())
+    queries = (*listed, *other_wordings(listed, frozenset(class_of.values())))
+    return Truth(labels_path=world_dir / "labels.tif", class_of=class_of, queries=queries)
+
+
+def grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[int, int]:
+    """(row, column) of the run grid's first pixel in the label raster. Raises InputError when they share no
+    pixel lattice.
+    """
+    a, _, c, _, e, f = lattice.grid.transform
+    col, row = ~labels.transform @ (c, f)
+    if (
+        abs(labels.transform.a - a) > 1e-9
+        or abs(labels.transform.e - e) > 1e-9
+        or max(abs(col - round(col)), abs(row - round(row))) > 1e-6
+    ):
+        raise InputError(
+            "the run and the world's labels.tif must share one pixel lattice",
+            came=f"run transform {lattice.grid.transform}, labels transform {tuple(labels.transform)[:6]}",
+            remedy="score the run with the world it was made from",
+        )
+    return round(row), round(col)
+
+
+def read_labels(labels: rasterio.DatasetReader, window: Window, offset: tuple[int, int]) -> NDArray[np.int64]:
+    """(H, W) instance ids of a window of the run grid; 0 = background, also beyond the raster."""
+    moved = window.shifted(*offset)
+    out: NDArray[np.int64] = labels.read(
+        1,
+        window=rasterio.windows.Window(moved.col0, moved.row0, moved.width, moved.height),
+        boundless=True,
+        fill_value=0,
+    ).astype(np.int64)
+    return out
