@@ -281,7 +281,7 @@ def test_queries_that_changed_are_another_evaluation(
     assert evaluate(*words) == 0
     monkeypatch.setattr(world_tiles, "MIN_TARGET_PX", 2000)  # as another version of the program would have it
     assert evaluate(*words) == 2
-    assert "content.queries: " in capsys.readouterr().err
+    assert "content.questions: " in capsys.readouterr().err
 
 
 def test_a_directory_is_made_up_where_none_is_given(
@@ -458,7 +458,7 @@ def test_the_shipped_models_answer_for_real(
     """
     words = ("--benchmark", "world:7:512", "--preset", "embedded", "--questions", "all", "--limit", "8")
     assert evaluate(*words, "--out", tmp_path / "out") in (0, 3)
-    assert "The embedded models know only the procedural world" in capsys.readouterr().out
+    assert "The embedded models were trained only on synthetic scenes" in capsys.readouterr().out
     rows = pq.read_table(tmp_path / "out" / "samples.parquet").to_pylist()
     assert len(rows) == 8
     assert all(
