@@ -71,7 +71,8 @@ class Screen:
                     if over.is_set():
                         return
                     spent = f" {time.monotonic() - start:.0f} s" if told[0] else ""
-                    self.say(f"{doing} ...{spent}")
+                    with suppress(OSError):  # whoever was reading has gone; the work goes on
+                        self.say(f"{doing} ...{spent}")
                     told[0] = True
                 pause = self.still_s
 
