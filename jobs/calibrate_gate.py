@@ -1,5 +1,4 @@
-"""Choose the thresholds of gate and verifier: their recall against their cost, on a world whose truth is
-known.
+"""Choose thresholds for the optional gate and verifier, by what they keep and cost on a known world.
 
 python jobs/calibrate_gate.py --world worlds/seven --preset embedded --out calibration/seven
 """
@@ -9,34 +8,43 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.errors import InputError, TerraqueryError
 
-EPILOG = """what they are
-  A gate looks before the prompter: one token, "is it there?", per tile (--gate tile) or once for a whole block at a lower resolution
-  (--gate parent). What it rejects is never asked, so it saves time where most land is empty, and it loses what it overlooks.
-  A verifier looks at the crop around every mask and rejects masks. It costs time and removes false alarms.
-  Both are off by default: whether they pay depends on checkpoint, imagery and query. This job measures it.
+if TYPE_CHECKING:
+    from pipeline.evaluate.calibrate.calibration import CalibrationRequest
+
+EPILOG = """what the optional gate and verifier do
+  The gate looks before the prompter does and answers one question in one token: is it there? It looks at
+  every tile (--gate tile), or once at a whole block in lower resolution (--gate parent). Tiles that it
+  rejects are never asked about. That saves time where most land is empty, and loses what the gate overlooks.
+  The verifier looks at the crop around every mask and discards unlikely masks. It costs time and removes
+  false alarms.
+  Both are off by default. Whether they pay depends on model, imagery and query. This job measures it.
 
 what is written to --out
   calibration.md       what was measured, a proposed threshold per wanted recall, and the curves as tables
-  calibration.png      recall over cost of both looks, and right against wrong masks that the verifier keeps, with its cost
+  calibration.png      the curves drawn: recall over cost for both kinds of gate, and for the verifier the
+                       right masks it keeps over the wrong ones
   calibration.json     the same as numbers
   tile/, parent/       the two runs behind them; the same command resumes them
 
 how to read it
-  recall               of the (tile, query) pairs whose core holds the class, the share that the gate lets through. Its interval takes
-                       the pairs of one picture together: they share what the gate saw
-  of what is found     the same for the pairs in which the ungated pipeline found something: what a gate really takes away. In a run
-                       with a gate, a random 1 % of what was rejected is examined all the same and estimates this figure (run.json: gate)
-  cost                 seconds with over seconds without, measured here on a few blocks (median, smallest, largest); above 1 a gate does
-                       not pay. A verifier only costs: it looks at every mask, whatever the threshold
-  threshold            proposed where the lower end of the interval reaches the wanted recall, at it and at every smaller one above 0;
-                       where none does, the page says how many pairs would be needed. Draw a larger world for more of them
+  recall               share of the pairs (tile, query) that the gate lets through, among those whose tile
+                       core holds the class. Pairs of one picture share what the gate saw, so the interval
+                       takes them together
+  of what is found     the same among pairs in which the pipeline without a gate finds something: what a
+                       gate really takes away. A run with a gate examines a random 1 % of what was rejected
+                       all the same, and estimates this figure (run.json: gate)
+  cost                 seconds with it over seconds without it, timed here on a few blocks (median, smallest,
+                       largest). A gate pays below 1. A verifier only costs: it looks at every mask, whatever
+                       the threshold
+  threshold            the largest one up to which the lower end of the interval reaches the wanted recall.
+                       Where there is none, the page says how many pairs it would take; draw a larger world
 
 then
   python jobs/segment_region.py ... --gate parent --gate-threshold P
@@ -59,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument(
-        "--world", required=True, metavar="DIR", help="labelled world: a folder written by jobs/make_world.py"
+        "--world", required=True, metavar="DIR", help="world with known truth: a folder of jobs/make_world.py"
     )
     top.add_argument(
         "--out", required=True, metavar="DIR", help="where curves and runs go; the same command resumes"
@@ -69,16 +77,23 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--models",
         metavar="oracle:FILE",
-        help="oracle models instead: the job checks itself on a known curve",
+        help="answers from a label raster, as in jobs/segment_region.py: their curve is known, so the job "
+        "can be checked",
     )
     top.add_argument(
-        "--first", type=int, metavar="N", help="only the first N queries of the world's queries.json"
+        "--first", type=int, metavar="N", help="ask only the first N queries of the world's queries.json"
     )
-    top.add_argument("--runner", choices=("ray", "local"), default="ray", help="as of jobs/segment_region.py")
+    top.add_argument(
+        "--runner",
+        choices=("ray", "local"),
+        default="ray",
+        help="ray (default): several processes, on the cluster of RAY_ADDRESS if that is set; local: this "
+        "process",
+    )
     return top
 
 
-def request_of(args: argparse.Namespace) -> Any:
+def request_of(args: argparse.Namespace) -> CalibrationRequest:
     """The command line as a `CalibrationRequest`. Raises InputError; opens no imagery."""
     from pipeline.evaluate.calibrate.calibration import CalibrationRequest
     from pipeline.run import config as cfg

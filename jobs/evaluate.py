@@ -1,4 +1,4 @@
-"""How good is it: a preset on a benchmark by the papers' protocols, or a finished run against a world's exact truth or your polygons.
+"""Measure how good the models are: a preset on a benchmark, or a finished run against the truth.
 
 python jobs/evaluate.py --benchmark world:7 --preset embedded
 """
@@ -12,9 +12,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError, TerraqueryError
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest, ScoredSize
 
 EPILOG = """benchmarks:
   world:SEED[:SIZE]    tiles of a procedural world, drawn in memory; SIZE pixels a side (default 2048)
@@ -25,51 +28,63 @@ EPILOG = """benchmarks:
   geoseg-bench:PATH    <root>/RS_ReasonSeg_Benchmark/{images,masks}, <root>/annotations/<Domain>.json
   lasers:PATH          <root>/train/{images,annotations/train_ann.json}
 
-conventions (what an answer about something that is not there scores; all four are in the table, one has intervals):
-  paper                Think2Seg-RS equations 4 to 6: nothing there and nothing predicted scores 1, an unreadable reply 0
-  think2seg            its released code: only an explicit [] scores 1; empty targets stay out of cIoU; P@t: >=, among samples with a mask
+conventions (papers score differently when nothing is there; the table shows all four, one with intervals):
+  paper                Think2Seg-RS equations 4 to 6: nothing there and nothing predicted scores 1;
+                       an unreadable reply scores 0
+  think2seg            its released code: only an explicit [] scores 1; cIoU leaves empty targets out;
+                       P@t counts IoU >= t, among samples with a mask
   segearth-r1          its released code: an empty mask on an empty target scores 1, whatever was said
   vision-reasoner      its released code: an empty target always scores 0
 
 parsers (how a reply becomes prompts):
-  robust               keeps what can be used: good items beside bad ones, boxes clipped to the image; a malformed reply is asked for
-                       again as often as the preset says (once)
-  think2seg            its released code, for its published figures: one bad item refuses the reply, nothing is clipped, put in order or
-                       dropped for where it lies, and nothing is asked for again
+  robust               keeps the good items and drops the bad ones; clips boxes to the image; asks again
+                       after a malformed reply, as often as the preset says (once)
+  think2seg            its released code, to reproduce published figures: one bad item refuses the whole
+                       reply; nothing is clipped, reordered or dropped for its place, or asked again
 
-verifier (off by default; jobs/calibrate_gate.py proposes a threshold):
-  --config FILE        with the table [verifier], mode = "crop", threshold = 0.9: masks below it are taken away before they are scored,
-                       as in a run, and an answer that keeps none counts as a rejection; a benchmark has no gate
+optional gate and verifier:
+  A benchmark runs without a gate. The verifier is off by default. It discards unlikely masks before they
+  are scored, as in a run, and an answer that keeps no mask counts as a rejection. To turn it on, give a
+  --config FILE with the table [verifier], mode = "crop", threshold = 0.9. jobs/calibrate_gate.py proposes
+  a threshold.
 
 examples:
-  # the embedded models on 24 queries about world 7: the table, results.json, samples.parquet, samples.html with masks drawn
+  # the embedded models on 24 queries about world 7;
+  # writes the table, results.json, samples.parquet, and samples.html with the masks drawn
   python jobs/evaluate.py --benchmark world:7 --preset embedded --limit 24 --out eval/world
 
-  # Think2Seg-RS on EarthReason by its own protocol: one random query per image, read and scored at 840 x 840 as its code does
+  # Think2Seg-RS on EarthReason by its own protocol: one random query per image,
+  # read and scored at 840 x 840 as its code does
   python jobs/evaluate.py --benchmark earthreason:/data/EarthReason --split test --preset think2seg-3b \\
       --questions random --parser think2seg --convention think2seg --out eval/earthreason
 
   # how far could any prompter get with this segmenter? boxes and points from the true masks, masks from SAM2
-  python jobs/evaluate.py --benchmark rrsis-d:/data/RRSIS-D --size-mismatch squash --prompts truth --out eval/ceiling
+  python jobs/evaluate.py --benchmark rrsis-d:/data/RRSIS-D --size-mismatch squash \\
+      --prompts truth --out eval/ceiling
 
-  # how good was a finished run? By polygons that you have, in any CRS: they answer the run's first query
+  # how good was a finished run? your own polygons, in any CRS, are the truth of its first query
   python jobs/evaluate.py --run out/town --truth buildings.geojson --truth-query 0 --json out/town/scores.json
 
-The same benchmark on the same --out resumes: committed parts are not done again; with another --convention they are only scored again.
---retry-failed does those again that hold a query which failed for a reason that may pass (memory, time, a process that died, a
-file that could not be read). A malformed reply is an answer that was scored, and is not asked for once more.
-Exit codes: 0 complete, 2 bad input (no model was loaded), 3 some queries have no answer (they count as 0), 1 anything else.
+The same benchmark with the same --out resumes: finished parts are not done again. Another --convention only
+scores them again. --retry-failed repeats parts with a query that failed for a passing reason: memory, time,
+a process that died, a file that could not be read. A malformed reply is an answer. It was scored, and is
+not asked again.
+Exit codes: 0 complete, 2 bad input (no model was loaded), 3 some queries have no answer (they count as 0),
+1 anything else.
 
-of a finished run (--run, --truth), per query; only imagery in the AOI that the run looked at counts, objects by their part there. By a
-world failed tiles count too, as answered by nothing; by polygons they do not, and the class is the file's name:
+figures of a finished run (--run, --truth), one row per query:
   precision, recall    instances at IoU >= 0.5
-  giou, giou_present   mean mask IoU over tile cores (nothing there and nothing predicted counts 1, a failed tile 0); over those that
-                       hold the class
+  giou, giou_present   mean mask IoU over tile cores: over all (nothing there and nothing predicted counts 1,
+                       a failed tile 0), and over those that hold the class
   ciou                 intersection over union of all pixels together
-  rejection            share of truly empty tiles answered "nothing here"
-  false_rejection      share of tiles that hold the class answered so
+  rejection            share of truly empty tiles that were answered "nothing here"
+  false_rejection      share of tiles that hold the class and were answered so
   false_alarms         instances that begin in a truly empty tile and touch no true object of the class
-  empty_km2            ground area of truly empty tiles that were answered; per_100_km2 = false alarms per 100 km2 of it"""
+  empty_km2            ground area of the truly empty tiles that were answered
+  per_100_km2          false alarms per 100 km2 of it
+  Only imagery in the AOI that the run looked at counts, and of an object only the part in there. Against a
+  world, a failed tile counts as one without an answer; against polygons it does not count. The class of
+  polygons is the name of their file."""
 
 RUN_FLAGS = ("run", "truth", "truth_query", "json")
 """The flags of the mode for finished runs; all others belong to a benchmark."""
@@ -78,7 +93,9 @@ OUT_FLAGS = (
     *("split", "preset", "config", "questions", "seed", "sentence", "limit"),
     *("prompts", "models", "parser", "size", "boundary_tolerance"),
 )
-"""What the default of --out is named after, where it is not the default itself; --convention only counts the same answers otherwise."""
+"""The name of the default --out holds those of these that were changed. --convention is not among them: it
+counts the same answers in another way.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,24 +106,38 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_queries(top)
+    _add_models(top)
+    _add_protocol(top)
+    _add_running(top)
+    _add_finished_run(top)
+    return top
+
+
+def _add_queries(top: argparse.ArgumentParser) -> None:
     what = top.add_argument_group("what to ask")
-    what.add_argument("--benchmark", metavar="NAME:PLACE", help="see below")
-    what.add_argument("--split", metavar="NAME", help="of a public data set (default: test, or the only one)")
+    what.add_argument("--benchmark", metavar="NAME:PLACE", help="what to evaluate on; listed below")
+    what.add_argument(
+        "--split", metavar="NAME", help="split of a public data set (default: test, or its only one)"
+    )
     what.add_argument(
         "--questions",
         choices=("first", "all", "random"),
-        help="wordings per target (default: the data set's own protocol)",
+        help="which wordings of a target to ask (default: what the data set's authors do)",
     )
     what.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of random queries (default: %(default)s)"
+        "--seed", type=int, default=0, metavar="N", help="draws the random queries (default: %(default)s)"
     )
     what.add_argument(
         "--sentence",
         choices=("sent", "sent+dot", "raw"),
         default="sent",
-        help="text of an RRSIS-D expression that is asked",
+        help="which text of an RRSIS-D expression to ask (default: %(default)s)",
     )
-    what.add_argument("--limit", type=int, metavar="N", help="only N queries, spread evenly over the split")
+    what.add_argument("--limit", type=int, metavar="N", help="ask only N queries, spread over the split")
+
+
+def _add_models(top: argparse.ArgumentParser) -> None:
     models = top.add_argument_group("models")
     models.add_argument(
         "--preset",
@@ -119,50 +150,92 @@ def parser() -> argparse.ArgumentParser:
     models.add_argument(
         "--prompts",
         choices=("preset", "truth"),
-        help="truth: boxes and points of the true masks, no language model",
+        help="truth: boxes and points from the true masks; no language model is loaded",
     )
     models.add_argument(
         "--models",
         choices=("preset", "truth"),
         default="preset",
-        help="truth: prompts and masks; gIoU must then be 100 %%",
+        help="truth: prompts and masks are the true ones. gIoU must then be 100 %%: it checks the data set",
     )
+
+
+def _add_protocol(top: argparse.ArgumentParser) -> None:
     protocol = top.add_argument_group("protocol")
-    names = ("paper", "think2seg", "segearth-r1", "vision-reasoner")
     protocol.add_argument(
-        "--convention", choices=names, default="paper", help="how the open cases score (default: %(default)s)"
+        "--convention",
+        choices=("paper", "think2seg", "segearth-r1", "vision-reasoner"),
+        default="paper",
+        help="how to score where papers differ; see below (default: %(default)s)",
     )
-    parser_help = "how replies are read (default: %(default)s)"
-    protocol.add_argument("--parser", choices=("robust", "think2seg"), default="robust", help=parser_help)
-    size_help = "side that image and mask are squashed to: preset (its tile side, default), native (not at all), or a number of px"
-    protocol.add_argument("--size", default="preset", metavar="PX", help=size_help)
-    mismatch = "mask of another size than its image: refuse (default) or squash (stretch it over the image)"
-    protocol.add_argument("--size-mismatch", choices=("refuse", "squash"), default="refuse", help=mismatch)
-    tolerance = "of GeoSeg's BF, as a share of the image diagonal (default: 0.0075)"
-    protocol.add_argument("--boundary-tolerance", type=float, metavar="SHARE", help=tolerance)
+    protocol.add_argument(
+        "--parser",
+        choices=("robust", "think2seg"),
+        default="robust",
+        help="how to read replies; see below (default: %(default)s)",
+    )
+    protocol.add_argument(
+        "--size",
+        default="preset",
+        metavar="PX",
+        help="squash image and mask to this side: preset (its tile side, the default), native (leave them), "
+        "or 16 to 4096 px",
+    )
+    protocol.add_argument(
+        "--size-mismatch",
+        choices=("refuse", "squash"),
+        default="refuse",
+        help="when a mask has another size than its image: refuse (default), or squash it to fit",
+    )
+    protocol.add_argument(
+        "--boundary-tolerance",
+        type=float,
+        metavar="SHARE",
+        help="how far apart outlines may lie in GeoSeg's boundary F-score, as a share of the image diagonal "
+        "(default: 0.0075)",
+    )
+
+
+def _add_running(top: argparse.ArgumentParser) -> None:
     running = top.add_argument_group("running")
-    out_help = "directory of the evaluation; the same command resumes it (default: evaluations/, named after what is asked of what)"
-    running.add_argument("--out", metavar="DIR", help=out_help)
+    running.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where results go; the same command resumes (default: a folder below evaluations/, named after "
+        "the command)",
+    )
     running.add_argument(
         "--runner",
         choices=("ray", "local"),
         default="ray",
-        help="ray: actors (joins RAY_ADDRESS if set); local: this process",
+        help="ray (default): several processes, on the cluster of RAY_ADDRESS if that is set; local: this "
+        "process",
     )
-    retry_help = "do parts again that hold a query which failed for a reason that may pass"
-    running.add_argument("--retry-failed", action="store_true", help=retry_help)
+    running.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="repeat parts with a query that failed for a passing reason, such as memory or time",
+    )
+
+
+def _add_finished_run(top: argparse.ArgumentParser) -> None:
     run = top.add_argument_group("instead of a benchmark: a finished run against the truth")
-    run.add_argument("--run", type=Path, metavar="DIR", help="run directory of jobs/segment_region.py")
-    truth_help = "world directory of jobs/make_world.py, or polygons (GeoJSON, GeoParquet, GeoPackage) of what was asked for"
-    run.add_argument("--truth", type=Path, metavar="PLACE", help=truth_help)
+    run.add_argument("--run", type=Path, metavar="DIR", help="what jobs/segment_region.py wrote")
     run.add_argument(
-        "--truth-query", metavar="N|TEXT", help="query that the polygons answer (default: the only one)"
+        "--truth",
+        type=Path,
+        metavar="PLACE",
+        help="folder of jobs/make_world.py, or a file of the true polygons (GeoJSON, GeoParquet, GeoPackage)",
     )
-    run.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
-    return top
+    run.add_argument(
+        "--truth-query",
+        metavar="N|TEXT",
+        help="which query of the run the polygons answer, by number or text (default: its only one)",
+    )
+    run.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
 
 
-def request_of(args: argparse.Namespace) -> Any:
+def request_of(args: argparse.Namespace) -> EvaluationRequest:
     """The command line as an `EvaluationRequest`. Raises InputError; opens nothing."""
     from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest
     from pipeline.evaluate.benchmark.results import Scoring
@@ -205,7 +278,11 @@ def request_of(args: argparse.Namespace) -> Any:
 
 
 def default_out(args: argparse.Namespace) -> str:
-    """`evaluations/world-7-embedded-limit-24`: benchmark, last folder of its place or seed, split, preset, and what else was chosen."""
+    """For example `evaluations/world-7-embedded-limit-24`.
+
+    The parts are the benchmark, its seed or the last folder of its place, split, preset, and every other flag
+    that was changed.
+    """
     name, _, place = args.benchmark.partition(":")
     words = [name, place.replace(":", "-") if name == "world" else Path(place).resolve().name]
     top = parser()
@@ -218,9 +295,11 @@ def default_out(args: argparse.Namespace) -> str:
     return str(Path("evaluations") / re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-."))
 
 
-def _size(text: str) -> Any:
-    if text in ("preset", "native"):
-        return text
+def _size(text: str) -> ScoredSize:
+    if text == "preset":
+        return "preset"
+    if text == "native":
+        return "native"
     if not text.isdecimal() or not 16 <= int(text) <= 4096:
         raise InputError(
             "--size must be preset, native or 16 to 4096 px", came=repr(text), remedy="for example --size 840"
@@ -229,44 +308,39 @@ def _size(text: str) -> Any:
 
 
 def given_flags(argv: Sequence[str] | None) -> set[str]:
-    """Names of the flags that the command line holds, also of those that it sets to their default."""
+    """Names of the flags on the command line, those that repeat a default included."""
     top = parser()
     unset = object()
-    blank = argparse.Namespace(
-        **dict.fromkeys(vars(top.parse_args([])), unset)
-    )  # argparse keeps what is there already
+    blank = argparse.Namespace(**dict.fromkeys(vars(top.parse_args([])), unset))
+    # argparse keeps what the namespace holds already, so a flag that is not given stays unset
     return {name for name, value in vars(top.parse_args(argv, blank)).items() if value is not unset}
 
 
 def check_run_flags(args: argparse.Namespace, given: set[str]) -> None:
-    """What can be wrong with the mode for finished runs before anything is scored. Raises InputError."""
+    """Check the flags of the mode for finished runs before anything is scored. Raises InputError."""
     if foreign := sorted(f"--{name.replace('_', '-')}" for name in given.difference(RUN_FLAGS)):
-        what = "--run scores what a run has left, and takes no flag that says how a benchmark is asked"
         raise InputError(
-            what, came=", ".join(foreign), remedy=f"drop {'it' if len(foreign) == 1 else 'them'}"
+            "--run scores what a run has left, and takes no flag that says how a benchmark is asked",
+            came=", ".join(foreign),
+            remedy=f"drop {'it' if len(foreign) == 1 else 'them'}",
         )
     if args.truth.is_dir() and args.truth_query is not None:
-        came = f"--truth-query {args.truth_query} and a folder"
         raise InputError(
             "--truth-query belongs to polygons; a world answers every query",
-            came=came,
+            came=f"--truth-query {args.truth_query} and a folder",
             remedy="drop --truth-query",
         )
     if args.json is not None and (args.json.is_dir() or not args.json.parent.is_dir()):
-        came = (
-            f"{args.json}, which is a folder"
-            if args.json.is_dir()
-            else f"{args.json}, and there is no folder {args.json.parent}"
-        )
+        why = "which is a folder" if args.json.is_dir() else f"and there is no folder {args.json.parent}"
         raise InputError(
             "--json must be a file in a folder that is there",
-            came=came,
+            came=f"{args.json}, {why}",
             remedy="make the folder, or name another file",
         )
 
 
 def score_finished_run(args: argparse.Namespace) -> int:
-    """The mode for finished runs: a folder is a world, a file holds polygons."""
+    """Score a run and print the figures; returns 0. --truth names a world's folder or a file of polygons."""
     from pipeline.evaluate.finished_run.score_polygons import score_polygons, truth_lines
     from pipeline.evaluate.finished_run.score_run import score_run
     from pipeline.evaluate.finished_run.score_tiles import score_table
@@ -300,9 +374,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.benchmark is not None:
             request = request_of(args)
-            from pipeline.evaluate.benchmark.run_benchmark import (
-                run_evaluation,  # imported only once the command line is known to be well formed
-            )
+            # heavy imports wait until the command line is known to be well formed
+            from pipeline.evaluate.benchmark.run_benchmark import run_evaluation
 
             return run_evaluation(request)
         if args.run is None or args.truth is None:
@@ -317,7 +390,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, lambda number, _: sys.exit(128 + number)
-    )  # unwinds, so that the engine's processes end with this one
+    # SIGTERM unwinds the stack, so that the engine's processes end with this one
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main())
