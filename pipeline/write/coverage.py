@@ -1,15 +1,10 @@
-"""coverage.parquet: the ledger. One row per tile says what became of it; planned = found + empty + failed.
+"""coverage.parquet is the ledger: one row per tile says what became of it. planned = found + empty + failed.
 
-The columns `statuses`, `reasons` and `errors` hold one entry per query. The overall status is the one that
-must not be overlooked:
-
-    failed   if any query failed (the tile was not fully answered, whatever else was found)
-    found    else, if any query found something
-    empty    else
-
-`reason` and `error` are those of the first query with that status. Rows are streamed from the block records;
-then come the tiles outside the AOI or every scene, which have no record. A planned tile without a record gets
-no row and counts as missing: `Conservation.require` raises.
+1. `write_coverage` streams the rows from the block records, then adds the tiles outside the AOI or every
+   scene. `statuses`, `reasons` and `errors` hold one entry per query.
+2. The tile's own status is `failed` if any query failed, else `found` if any found something, else `empty`.
+   Its reason and error are those of the first query with that status.
+3. A planned tile without a record gets no row and counts as missing. `Conservation.require` then raises.
 """
 
 from __future__ import annotations
@@ -51,14 +46,13 @@ SCHEMA = pa.schema(
         ("valid_share", pa.float32()),
     ]
 )
-"""Lists have one entry per query, in order. n_prompts, n_dropped and n_calls are sums over queries;
-truncated_reply says whether any reply was; valid_share is the share of the core's pixels that are imagery.
-"""
+"""The ledger's columns. Lists have one entry per query, in order. n_prompts, n_dropped and n_calls are sums
+over queries; truncated_reply says whether any reply was cut off; valid_share is the share of the core's
+pixels that are imagery."""
 
 GATE_COLUMNS = (pa.field("gate_p", pa.list_(pa.float64())), pa.field("audited", pa.list_(pa.bool_())))
 """Columns that a run with a gate adds at the end, one entry per query: the gate's probability (null: not
-judged), and whether the tile was rejected and looked at all the same.
-"""
+judged), and whether the tile was rejected and still examined for the audit."""
 
 _OUTSIDE_ROWS = 50_000
 """Rows of tiles outside the AOI made at a time, so that memory stays bounded."""
@@ -78,13 +72,13 @@ class Conservation:
     """Planned tiles without a record (the first hundred)."""
     n_missing: int = 0
     unplanned: tuple[str, ...] = ()
-    """Recorded tiles that are not in the plan, are recorded twice, or do not answer every query once."""
+    """Recorded tiles that are not in the plan, are recorded twice, or lack a query or repeat one."""
     reasons: Mapping[str, int]
-    """`status/reason` -> tiles."""
+    """`status/reason` -> number of tiles."""
 
     @property
     def holds(self) -> bool:
-        """planned = found + empty + failed, and one record per planned tile."""
+        """Whether planned = found + empty + failed, with one record per planned tile."""
         return (
             self.planned == self.found + self.empty + self.failed
             and not self.n_missing
@@ -140,7 +134,7 @@ def write_coverage(
 
 
 def overall_row[Row: (TileRecord, TileCounts)](rows: Sequence[Row]) -> Row:
-    """The row that gives a tile its status, reason and error, among its rows: one per query, in order."""
+    """Choose the row that gives a tile its status, reason and error. `rows`: one per query, in order."""
     return next(row for status in _SEVERITY for row in rows if row.status is status)
 
 
@@ -160,9 +154,8 @@ class _Ledger:
         self._unplanned: list[str] = []
 
     def table(self, block: BlockCounts) -> pa.Table:
-        """Rows of one block, tiles in the order of the record; unplanned or repeated tiles are noted and left
-        out.
-        """
+        """Make the rows of one block, tiles in the order of the record. Unplanned or repeated tiles are noted
+        and left out."""
         entries = []
         for rows in _by_tile(block.tiles):
             tile = rows[0].tile
@@ -183,7 +176,7 @@ class _Ledger:
         return with_geometry(table, core_polygons(self._lattice, *rows_cols))
 
     def outside(self) -> Iterator[pa.Table]:
-        """Rows of the tiles outside the AOI or every scene, which have no record: empty(outside_aoi)."""
+        """Make rows for the tiles outside the AOI or every scene. They have no record: empty(outside_aoi)."""
         k = self._lattice.block_tiles
         tiles = np.argwhere(~self._inside)
         for start in range(0, len(tiles), _OUTSIDE_ROWS):

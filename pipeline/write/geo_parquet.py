@@ -1,9 +1,8 @@
-"""GeoParquet 1.1 by pyarrow: WKB, CRS as PROJJSON, a bbox struct column as covering, zstd.
+"""Write GeoParquet 1.1 with pyarrow: WKB, CRS as PROJJSON, zstd, and a bbox column as covering.
 
-One writer serves plan, coverage and instances. Rows are written in the order given, in row groups of at most
-`ROW_GROUP_ROWS`, so that a reader with `bbox=` skips groups by the statistics of the bbox column. The `geo`
-metadata states what is true of the file and nothing else: exact geometry types, bounds (left out when there
-is no row), planar edges, counter-clockwise shells. An empty file is a valid file.
+Plan, coverage and instances share this writer. Rows keep their order, in row groups of at most
+`ROW_GROUP_ROWS`, so a reader with `bbox=` can skip groups. The `geo` metadata holds exact geometry types,
+bounds (left out without rows), planar edges and counter-clockwise shells. An empty file is valid.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from pipeline.write.georeference import Geometries, projjson_of
 GEOPARQUET_VERSION = "1.1.0"
 
 ROW_GROUP_ROWS = 32_768
-"""Within the 20k-50k rows per group that readers prune best with."""
+"""Rows per group. Readers prune best with 20,000 to 50,000."""
 
 BBOX = pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])
 """The covering column."""
@@ -34,9 +33,8 @@ _GEOMETRY_FIELDS = (pa.field("bbox", BBOX), pa.field("geometry", pa.binary()))
 
 
 def with_geometry(table: pa.Table, geometries: Geometries) -> pa.Table:
-    """`table` with the columns `bbox` and `geometry` (WKB) appended; `geometries` are in CRS coordinates, one
-    per row.
-    """
+    """Append the columns `bbox` and `geometry` (WKB) to `table`. `geometries`: one per row, in CRS
+    coordinates."""
     bounds = shapely.bounds(geometries).reshape(-1, 4)
     bbox = pa.StructArray.from_arrays(
         [pa.array(bounds[:, i], type=pa.float64()) for i in range(4)], fields=list(BBOX)
@@ -72,7 +70,7 @@ def write_geo_parquet(path: Path, tables: Iterable[pa.Table], *, schema: pa.Sche
 def geo_metadata(
     grid: RunGrid, *, geometry_types: Iterable[str], bounds: NDArray[np.float64] | None
 ) -> dict[str, object]:
-    """The `geo` entry of GeoParquet 1.1; `crs` is null for a run in pixel space."""
+    """Make the `geo` entry of GeoParquet 1.1. `crs` is null for a run in pixel space."""
     column: dict[str, object] = {
         "encoding": "WKB",
         "geometry_types": sorted(geometry_types),
@@ -87,7 +85,7 @@ def geo_metadata(
 
 
 def _regrouped(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterable[pa.Table]:
-    """Tables of ROW_GROUP_ROWS rows (the last one shorter) from tables of any length."""
+    """Cut tables of any length into tables of ROW_GROUP_ROWS rows; the last one may be shorter."""
     pending: list[pa.Table] = []
     n_pending = 0
     for table in tables:
@@ -103,7 +101,7 @@ def _regrouped(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterable[pa.Tab
 
 
 def _geometry_types(table: pa.Table) -> set[str]:
-    """GeoParquet names of the types present, read from the WKB headers (ISO, little-endian, 2-D)."""
+    """List the GeoParquet names of the types present, read from the WKB headers (ISO, little-endian, 2-D)."""
     names = {
         1: "Point",
         2: "LineString",

@@ -1,9 +1,8 @@
-"""From pixels of the run grid to the world: CRS, affine (applied once, last) and geodesic area.
+"""From pixels of the run grid to the world: CRS, affine and geodesic area.
 
-Integer pixel-edge coordinates are exact and are what the merge works in. `to_crs_coordinates` is the one
-function that applies the affine to geometries, the same arithmetic for every vertex, so that edges shared in
-pixels stay shared in metres. A run grid without CRS stays in pixel space: its affine is the identity,
-whatever the source said.
+The merge works in integer pixel-edge coordinates, which are exact. `to_crs_coordinates` alone applies the
+affine to geometries, once and last, with the same arithmetic for every vertex: edges shared in pixels stay
+shared in metres. A grid without CRS stays in pixel space.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ parallel, bulges from the geodesic between its ends by about length**2 / (8 * 6.
 
 
 def affine_or_identity(grid: RunGrid) -> AffineTuple:
-    """The grid's affine (a, b, c, d, e, f); the identity for a grid without CRS, whatever its source said."""
+    """The grid's affine (a, b, c, d, e, f). A grid without CRS has the identity, whatever its source said."""
     return grid.transform if grid.crs_wkt is not None else _IDENTITY
 
 
@@ -49,28 +48,27 @@ def crs_from_wkt(wkt: str) -> pyproj.CRS:
 
 
 def crs_of(grid: RunGrid) -> pyproj.CRS | None:
-    """The grid's CRS, or None."""
+    """The grid's CRS. None: it is in pixel space."""
     return None if grid.crs_wkt is None else crs_from_wkt(grid.crs_wkt)
 
 
 def projjson_of(grid: RunGrid) -> Mapping[str, object] | None:
-    """The CRS as PROJJSON, as GeoParquet and STAC want it; None without CRS."""
+    """The CRS as PROJJSON, as GeoParquet and STAC want it. None: the grid has no CRS."""
     crs = crs_of(grid)
     return None if crs is None else dict(crs.to_json_dict())
 
 
 def authority_code_of(grid: RunGrid) -> str | None:
-    """`EPSG:32633` or the like when the CRS is exactly a registered one, else None."""
+    """The CRS's code, like `EPSG:32633`. None: it is not exactly a registered one."""
     crs = crs_of(grid)
     authority = None if crs is None else crs.to_authority(min_confidence=100)
     return None if authority is None else ":".join(authority)
 
 
 def to_crs_coordinates(geometries: Sequence[shapely.Geometry] | Geometries, grid: RunGrid) -> Geometries:
-    """Geometries in pixel-edge coordinates (x = column, y = row) -> CRS coordinates, rings re-oriented.
+    """Move geometries from pixel-edge coordinates (x = column, y = row) to CRS coordinates.
 
-    Exterior rings come out counter-clockwise and holes clockwise in CRS coordinates (a north-up affine
-    mirrors them).
+    A north-up affine mirrors rings, so they are turned again: exteriors counter-clockwise, holes clockwise.
     """
     a, b, c, d, e, f = affine_or_identity(grid)
 
@@ -84,9 +82,8 @@ def to_crs_coordinates(geometries: Sequence[shapely.Geometry] | Geometries, grid
 
 
 def to_pixels(geometries: Sequence[shapely.Geometry] | Geometries, grid: RunGrid) -> Geometries:
-    """Inverse of `to_crs_coordinates` up to rounding in the last digits: CRS coordinates -> pixel-edge
-    coordinates.
-    """
+    """Turn CRS coordinates into pixel-edge coordinates: the inverse of `to_crs_coordinates`, up to rounding
+    in the last digits."""
     a, b, c, d, e, f = affine_or_identity(grid)
     inverse = np.linalg.inv(np.array([[a, b], [d, e]]))
     return np.asarray(
@@ -96,14 +93,13 @@ def to_pixels(geometries: Sequence[shapely.Geometry] | Geometries, grid: RunGrid
 
 
 def is_on_earth(grid: RunGrid) -> bool:
-    """Whether the grid has longitudes and latitudes: a CRS that is not a local engineering one."""
+    """Whether pixels have a longitude and latitude: the grid has a CRS, and not a local engineering one."""
     crs = crs_of(grid)
     return crs is not None and crs.geodetic_crs is not None
 
 
 def geodesic_area_m2(polygons: Sequence[shapely.Geometry] | Geometries, grid: RunGrid) -> NDArray[np.float64]:
-    """True ground area in square metres of (multi)polygons in pixel-edge coordinates; NaN for a grid without
-    CRS.
+    """Measure (multi)polygons in pixel-edge coordinates: true ground area in square metres, NaN without CRS.
 
     Edges are split to at most EDGE_M metres (never finer than a pixel), taken to longitude and latitude on
     the CRS's own ellipsoid, and integrated there (pyproj.Geod, Karney's algorithm). Holes are subtracted ring

@@ -1,9 +1,9 @@
-"""Rows of instances/*.parquet from arrays, without a Python object per instance.
+"""Make the rows of instances/*.parquet from arrays, without a Python object per instance.
 
-1. `PromptBook` answers what a fragment's prompt was and why, reading one block record at a time and keeping
+1. `PromptBook` looks up what a fragment's prompt was and why. It reads one block record at a time and keeps
    the last few.
-2. `instance_rows` joins ids, scores and flags from the merge with those answers, the tiles, the scenes,
-   ground area and geometry, column by column, into the schema that `instances` publishes.
+2. `instance_rows` joins these answers with the merge's ids, scores and flags, and with tiles, scenes, area
+   and geometry. It works column by column, in the schema of `instances`.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class MergedColumns:
 
     instance_id: NDArray[np.uint64]
     score: NDArray[np.float32]
-    """0..1."""
+    """The object's score, 0..1."""
     area_px: NDArray[np.int64]
     area_m2: NDArray[np.float64]
-    """Geodesic; NaN without CRS."""
+    """Geodesic area in square metres; NaN without CRS."""
     polygons: Geometries
-    """Pixel-edge coordinates of the run grid."""
+    """Polygons in pixel-edge coordinates of the run grid."""
     truncated: NDArray[np.bool_]
     one_sided: NDArray[np.bool_]
     part_no: NDArray[np.int32]
@@ -53,7 +53,7 @@ class MergedColumns:
     rep_prompt: NDArray[np.int64]
     """Index of its prompt in its tile's list."""
     tile_start: NDArray[np.int64]
-    """(n + 1,): tiles of row i are tiles[tile_start[i]:tile_start[i + 1]]."""
+    """(n + 1,): the tiles of row i are tiles[tile_start[i]:tile_start[i + 1]]."""
     tiles: NDArray[np.int64]
     """Tile numbers, ascending within a row."""
 
@@ -75,10 +75,8 @@ class PromptBook:
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
 
     def look_up(self, tile: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Table:
-        """Rows (n,) of label, rationale, box_px, points (run-grid pixels) and verified.
-
-        Raises RecordError for an unknown prompt.
-        """
+        """Look up rows (n,) of label, rationale, box_px, points (run-grid pixels) and verified. Raises
+        RecordError for an unknown prompt."""
         lattice = self._lattice
         row = tile // lattice.n_tile_cols
         col = tile % lattice.n_tile_cols
@@ -180,7 +178,7 @@ def instance_rows(
     scenes: Sequence[Scene],
     meta: InstanceMeta,
 ) -> pa.Table:
-    """The published rows, bbox and geometry included, in the order of `rows`."""
+    """Make the published rows, bbox and geometry included, in the order of `rows`."""
     n = len(rows)
     grid = lattice.grid
     details = book.look_up(rows.rep_place >> 16, rows.rep_prompt)
@@ -214,7 +212,7 @@ def instance_rows(
 
 
 def scene_lists(polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene]) -> tuple[pa.Array, pa.Array]:
-    """(scene_ids, datetime) per polygon: the scenes whose footprint it meets, and the earliest time of them.
+    """Find (scene_ids, datetime) per polygon: the scenes whose footprint it meets, and their earliest time.
 
     Footprints are whole rectangles: a mosaic names every scene that could have given a pixel.
     """
@@ -255,7 +253,8 @@ def _tile_lists(start: NDArray[np.int64], tiles: NDArray[np.int64], lattice: Til
 
 
 def _verified(table: pa.Table, at: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Array:
-    """The verifier's probability of prompt `prompt[i]` of row `at[i]`; null where the record has none."""
+    """Look up the verifier's probability of prompt `prompt[i]` of row `at[i]`; null where the record has
+    none."""
     if "verified" not in table.column_names:
         return pa.nulls(at.size, pa.float32())
     lists = table["verified"].combine_chunks()
@@ -268,7 +267,7 @@ def _verified(table: pa.Table, at: NDArray[np.int64], prompt: NDArray[np.int64])
 
 
 def _shifted_boxes(boxes: pa.ListArray, shift: NDArray[np.int64]) -> pa.ListArray:
-    """Boxes x0, y0, x1, y1 moved from tile to grid; null stays null."""
+    """Move boxes x0, y0, x1, y1 from tile to grid; null stays null."""
     given = boxes.is_valid().to_numpy(zero_copy_only=False)
     xy = np.asarray(boxes.flatten().to_numpy(zero_copy_only=False), dtype=np.float64).reshape(
         -1, 4

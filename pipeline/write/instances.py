@@ -1,13 +1,13 @@
-"""instances/*.parquet: what one row per object says, in which order rows come, and the part files.
+"""instances/*.parquet: what a row says, in which order rows come, and the part files.
 
 1. `instance_rows` makes the rows. Polygons have integer pixel edges until the affine is applied, once, last.
-2. `file_order` sorts them along a Hilbert curve, then by query, id and part: equal input gives equal files.
-3. `write_part` writes up to a million rows, in row groups with a bbox covering, so that
-   `geopandas.read_parquet(dir, bbox=...)` reads little. `remove_parts_from` deletes older parts.
+2. `file_order` sorts them along a Hilbert curve, then by query, id and part. Equal input gives equal files.
+3. `write_part` writes up to a million rows, in row groups with a bbox covering, so a read with `bbox=` is
+   small. `remove_parts_from` deletes older parts.
 
 `instance_id` is unique within a query and is the value in the `instance_id` raster. An object of more tiles
-than `[stitch] split_tiles` has several rows: one instance_id, part_no 0 .. n_parts - 1, disjoint geometries.
-Each row's area and tiles are its own, so sums over rows are true. No row sums up the others.
+than `[stitch] split_tiles` has several rows: part_no 0 .. n_parts - 1, with disjoint geometries. Each row
+counts its own area and tiles, so sums over rows are true.
 """
 
 from __future__ import annotations
@@ -64,9 +64,8 @@ for an object prompted by points alone.
 """
 
 VERIFIED = pa.field("verified", pa.float32())
-"""Last attribute column of a run with a verifier: its probability that the piece is right which gave label,
-box and rationale. Null: not judged.
-"""
+"""Last attribute column of a run with a verifier: its probability that the piece which gave label, box and
+rationale is right. Null: not judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ class InstanceMeta:
     segmenter_id: str
     run_id: str
     verified: bool = False
-    """The run had a verifier."""
+    """Whether the run had a verifier."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -104,10 +103,8 @@ def write_part(
 
 
 def hilbert_keys(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """Place of each row along the Hilbert curve, (n,).
-
-    `bounds`: xmin, ymin, xmax, ymax of the centres of ALL rows' bounding boxes, in CRS coordinates.
-    """
+    """Place each row along the Hilbert curve, (n,). `bounds`: xmin, ymin, xmax, ymax of the centres of ALL
+    rows' bounding boxes, in CRS coordinates."""
     box = rows["bbox"].combine_chunks()
     edges = [
         np.asarray(box.field(name).to_numpy(zero_copy_only=False))
@@ -122,7 +119,7 @@ def hilbert_keys(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.uint
 
 
 def file_order(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Positions that sort rows as the files have them, (n,). `bounds` as in `hilbert_keys`."""
+    """Find the positions (n,) that sort rows as the files have them. `bounds` as in `hilbert_keys`."""
     part, instance, query = (rows[name].to_numpy() for name in ("part_no", "instance_id", "query_index"))
     return np.asarray(np.lexsort((part, instance, query, hilbert_keys(rows, bounds))), dtype=np.int64)
 
@@ -132,7 +129,7 @@ ScenePlace = tuple[str | None, AffineTuple, int, int]
 
 
 def footprint_index(scenes: Sequence[Scene], grid: RunGrid) -> shapely.STRtree:
-    """Index of the scenes' footprints, in pixels of the run grid and in the order of `scenes`.
+    """Index the scenes' footprints, in pixels of the run grid and in the order of `scenes`.
 
     Built once per process and run: every block and query asks for it, on Ray with newly unpickled scenes.
     """
@@ -147,7 +144,7 @@ def _footprint_index(places: tuple[ScenePlace, ...], grid: RunGrid) -> shapely.S
 
 
 def _footprint(place: ScenePlace, grid: RunGrid) -> shapely.Geometry:
-    """The scene's rectangle in pixels of the run grid; edges are split in 21 before they are reprojected."""
+    """Outline a scene in pixels of the run grid. Each edge is split in 21 before it is reprojected."""
     crs_wkt, own, width, height = place
     a, b, c, d, e, f = own if grid.crs_wkt is not None else affine_or_identity(grid)
     outline = shapely.segmentize(shapely.box(0, 0, width, height), max(width, height) / 21)
@@ -162,6 +159,6 @@ def _footprint(place: ScenePlace, grid: RunGrid) -> shapely.Geometry:
 
 
 def timestamp_of(text: str) -> datetime:
-    """RFC 3339 text as UTC; a time without zone counts as UTC."""
+    """Read RFC 3339 text as UTC; a time without zone counts as UTC."""
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

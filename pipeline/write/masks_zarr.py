@@ -4,16 +4,15 @@
     instance_id  uint64   0 = no object; else the id of the row in instances/
     score        uint8    round(score * 254) of the object, 255 = no object
 
-1. `create_masks` lays the store out: chunk = core, shard = block, plain zstd level 3 without shuffle (byte
-   shuffling makes anchor ids four times larger), coordinates and georeferencing. A shard of fill values
-   writes no file, so a sparse mosaic of any size is free.
-2. `write_shard` writes exactly one shard of each array, whole. Misaligned parallel writes lose pixels without
-   a word, so any other window raises; writing the same shard again gives the same bytes.
+1. `create_masks` lays the store out: chunk = core, shard = block, zstd level 3. Byte shuffling would make
+   anchor ids four times larger. A shard of fill values writes no file, so a sparse mosaic costs nothing.
+2. `write_shard` writes one shard of each array, whole. Any other window raises, because misaligned parallel
+   writes lose pixels silently. The same shard again gives the same bytes.
 3. `finalise` consolidates the metadata; nothing depends on it.
 
-Georeferencing is written twice, for two families of readers: CF (x/y pixel centres, scalar `spatial_ref`,
-`grid_mapping`) and the zarr conventions `proj:` and `spatial:` on the group and on every array. A rotated
-grid has no x/y coordinates; a grid without CRS has pixel coordinates and no projection.
+Georeferencing is written twice, for two families of readers: as CF (x/y pixel centres, scalar `spatial_ref`,
+`grid_mapping`), and by the zarr conventions `proj:` and `spatial:`, on the group and every array. A rotated
+grid has no x/y coordinates. A grid without CRS has pixel coordinates and no projection.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ class ShardPixels:
     """All pixels of one block: (Q, h, w) over `lattice.block_core(block_row, block_col)`."""
 
     ids: NDArray[np.uint64]
-    """0 = no object."""
+    """Id of the object at each pixel; 0 = no object."""
     scores: NDArray[np.uint8]
     """round(score * SCORE_SCALE) of the object at each pixel; ignored where ids is 0."""
     looked_at: NDArray[np.bool_]
@@ -197,7 +196,7 @@ def _array_attributes(name: str, grid: RunGrid) -> dict[str, object]:
 
 
 def _spatial_attributes(grid: RunGrid) -> dict[str, object]:
-    """proj: and spatial: attributes; transform in Affine order, bbox as (xmin, ymin, xmax, ymax)."""
+    """Make the proj: and spatial: attributes; transform in Affine order, bbox as (xmin, ymin, xmax, ymax)."""
     a, b, c, d, e, f = affine_or_identity(grid)
     corners = np.array(
         [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)], dtype=np.float64

@@ -1,8 +1,8 @@
 """Tables that pass between the tasks of one publication: Arrow IPC files, read by memory map.
 
-A file holds one or more batches of the same columns (usually one batch per block, in a fixed order), so that
-a task maps a super-tile's file and touches the blocks it needs. Files appear by rename, whole or not at all;
-they belong to one publication, are never resumed from, and are not synced to disk.
+A file holds batches of the same columns, usually one per block, in a fixed order. A task maps a super-tile's
+file and touches only the blocks it needs. Files appear whole, by rename. A resumed run never reads them, so
+they are not synced to disk.
 """
 
 from __future__ import annotations
@@ -51,15 +51,14 @@ def write_batches(path: Path, batches: Sequence[pa.RecordBatch], *, compression:
 
 
 def read_columns(path: Path, batch: int = 0) -> dict[str, NDArray[Any]]:
-    """One batch as arrays; numbers are views into the mapped file. Raises RecordError for a file that cannot
-    be read.
-    """
+    """Read one batch as arrays; numbers are views into the mapped file. Raises RecordError for a file that
+    cannot be read."""
     record = read_batch(path, batch)
     return {name: _to_array(record.column(i)) for i, name in enumerate(record.schema.names)}
 
 
 def read_batch(path: Path, batch: int = 0, *, column: str | None = None) -> pa.RecordBatch:
-    """One batch of a file, or one column of it. Raises RecordError when either is missing or damaged."""
+    """Read one batch of a file, or one column of it. Raises RecordError when either is missing or damaged."""
     try:
         with pa.memory_map(str(path), "rb") as source:
             file = pa.ipc.open_file(source)
@@ -74,14 +73,13 @@ def read_batch(path: Path, batch: int = 0, *, column: str | None = None) -> pa.R
 
 
 def read_tables(paths: Sequence[Path], *, column: str | None = None) -> pa.Table:
-    """Several files of one schema and one batch each, or one column of them, in the order given; at least one
-    file.
-    """
+    """Read several files of one schema and one batch each, or one column of them, in the order given; at
+    least one file."""
     return pa.Table.from_batches([read_batch(path, column=column) for path in paths])
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The tables directly in a folder, by name; none when there is no such folder."""
+    """List the tables directly in a folder, by name; none when there is no such folder."""
     return (
         sorted(path for path in folder.glob("*.arrow") if not path.name.startswith("."))
         if folder.is_dir()
@@ -90,7 +88,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def folders_in(folder: Path) -> Iterator[str]:
-    """Names of the folders directly in a folder, sorted."""
+    """List the names of the folders directly in a folder, sorted."""
     yield from sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ()
 
 

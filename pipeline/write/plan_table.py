@@ -1,8 +1,7 @@
 """plan.parquet: every tile of the lattice, what it reads and owns, and whether the run will look at it.
 
-GeoParquet, one row per tile, row-major; the geometry is the core in the run's CRS. All columns are computed
-in one go for the whole lattice (a million tiles take seconds), because the plan is printed before anything is
-loaded.
+GeoParquet, one row per tile, row-major. The geometry is the core in the run's CRS. The plan is printed before
+anything is loaded, so columns are computed in bulk: a million tiles take seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ SCHEMA = pa.schema(
         ),
     ]
 )
-"""Windows are half-open, in pixels of the run grid; `inside` = the tile touches the AOI and a scene."""
+"""The plan's columns. Windows are half-open, in pixels of the run grid; `inside`: the tile touches the AOI
+and a scene."""
 
 _SLAB_TILES = 200_000
 """Tiles turned into rows at a time, so that memory stays bounded for any lattice."""
@@ -58,10 +58,8 @@ def write_plan(path: Path, lattice: TileLattice, inside: NDArray[np.bool_]) -> i
 
 
 def read_inside(path: Path, lattice: TileLattice) -> NDArray[np.bool_]:
-    """The `inside` array that `write_plan` was given.
-
-    Raises InputError when the file is missing or of another lattice.
-    """
+    """Read back the `inside` array that `write_plan` was given. Raises InputError when the file is missing or
+    of another lattice."""
     remedy = "plan again: start the run on its --out directory"
     try:
         inside = pq.read_table(path, columns=["inside"], partitioning=None)["inside"].to_numpy()
@@ -82,16 +80,14 @@ def read_inside(path: Path, lattice: TileLattice) -> NDArray[np.bool_]:
 def core_polygons(
     lattice: TileLattice, tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]
 ) -> Geometries:
-    """The cores of some tiles as polygons in CRS coordinates (pixel space without CRS)."""
+    """Make polygons of some tiles' cores, in CRS coordinates (pixel space without CRS)."""
     row0, col0, row1, col1 = _core_edges(lattice, tile_row, tile_col)
     return to_crs_coordinates(shapely.box(col0, row0, col1, row1), lattice.grid)
 
 
 def planned_blocks(lattice: TileLattice, inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """(block_row, block_col) of every block with a tile that is looked at, row-major.
-
-    `inside`: (n_tile_rows, n_tile_cols), as `write_plan` takes it.
-    """
+    """List (block_row, block_col) of every block with a tile that is looked at, row-major. `inside`:
+    (n_tile_rows, n_tile_cols), as `write_plan` takes it."""
     k = lattice.block_tiles
     rows, cols = np.nonzero(inside)
     blocks = np.unique(np.column_stack([rows // k, cols // k]), axis=0)
@@ -130,7 +126,7 @@ def _slab(lattice: TileLattice, inside: NDArray[np.bool_], first: int, last: int
 def _core_edges(
     lattice: TileLattice, tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], ...]:
-    """(row0, col0, row1, col1) of the cores, as `TileLattice.tile` gives them one by one."""
+    """Compute (row0, col0, row1, col1) of the cores, as `TileLattice.tile` gives them one by one."""
     side = lattice.core_px
     row0 = tile_row * side
     col0 = tile_col * side

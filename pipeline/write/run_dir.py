@@ -4,9 +4,8 @@
     item.json  report.html
 
 A directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed.
-Anything else is refused before a byte is written, and so is a directory in which another driver is at work
-(`run_lock`). With `new_run` it may hold any run, known by its run.json, whose files are then deleted by name:
-what somebody else put beside them stays.
+Anything else is refused before a byte is written, as is one in which another driver works (`run_lock`).
+`new_run` also takes any directory with a run.json, and deletes that run's files by name. Other files stay.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class RunDir:
 
     @property
     def log(self) -> Path:
-        """What libraries printed while a run was at work; there is none when they printed nothing."""
+        """What libraries printed while a run was at work. The file is missing when they printed nothing."""
         return self.path / "run.log"
 
     @property
@@ -121,10 +120,10 @@ class RunDir:
         )
 
     def claim(self, parameters: Mapping[str, object], *, new_run: bool = False) -> Claim:
-        """`check`, then create the directory, lock it and remove an earlier run (`new_run`) and leftovers.
+        """Check, create and lock the directory, and remove leftovers and, with `new_run`, an earlier run.
 
-        The lock is that of `run_lock`, which refuses a second driver (InputError). Who claims works within
-        its `alone_in`.
+        `check` raises its errors; `run_lock` refuses a second driver (InputError). Whoever claims works
+        inside its `alone_in`.
         """
         self.check(parameters, new_run=new_run)
         try:
@@ -143,9 +142,8 @@ class RunDir:
         return claim
 
     def _delete_outputs(self) -> None:
-        """Everything a run writes, except run.json: until the new run's takes its place it says that the
-        directory is a run's.
-        """
+        """Everything a run writes, except run.json. The old one stays until the new run's replaces it: it
+        says that the directory is a run's."""
         blocks = self.path / "blocks"  # never those of another directory that `records` names
         for path in (
             self.report,
@@ -185,6 +183,6 @@ class RunDir:
             )
 
     def _is_empty_folder(self, name: str) -> bool:
-        """A run stopped before its run.json was written leaves an empty blocks/ behind."""
+        """Whether this is an empty blocks/, as a run leaves it that stopped before it wrote run.json."""
         folder = self.path / name
         return folder == self.blocks and folder.is_dir() and not any(folder.iterdir())

@@ -1,8 +1,8 @@
-"""run.json: one document that says what was asked, with what, on what, and what came of it.
+"""run.json: what was asked, with which models, on which scenes, and what came of it.
 
-Written when a run starts (`status: running`) and again when it ends. It is also what a resumed run is
-compared with, and what `restitch` reads back to know the lattice, so `read_run_json(write_run_json(x)) == x`
-(hrefs apart: they are stored without query strings).
+It is written when a run starts (`status: running`) and again when it ends. A resumed run is compared with it,
+and `restitch` reads the lattice from it. `read_run_json` gives back what `write_run_json` wrote, except that
+hrefs lose their query strings.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class RunInfo:
     """`status/reason` -> number of tiles."""
     warnings: tuple[str, ...] = ()
     qa: Mapping[str, object] = field(default_factory=dict)
-    """Query -> match scores, density of objects at seams against the interior, counts of the merge."""
+    """Query -> match scores, density of objects at seams compared with the interior, counts of the merge."""
     gate: Mapping[str, Any] = field(default_factory=dict)
-    """What a gate rejected, and what that cost by its audit. Empty without a gate, and not written then."""
+    """What a gate rejected, and what its audit says that cost. Empty: no gate; the key is then left out."""
     aoi_wkb: str = ""
     """The AOI in the run grid's CRS, hexadecimal WKB, for merging again. Empty: whole scenes."""
     model_ids: Mapping[str, str] = field(default_factory=dict)
@@ -117,7 +117,7 @@ def read_run_json(path: Path) -> RunInfo:
 
 
 def scene_entry(scene: Scene) -> dict[str, object]:
-    """A scene as JSON, its href without credentials."""
+    """Describe a scene as JSON, its href without credentials."""
     entry = {item.name: getattr(scene, item.name) for item in fields(scene)}
     return {**entry, "href": public_href(scene.href), "identity": dict(scene.identity)}
 

@@ -1,21 +1,18 @@
-"""One driver at a time in a run directory: `run.lock`, which names who works there and shows that it lives.
+"""One driver at a time in a run directory: `run.lock` names who works there and shows that it lives.
 
-1. `take` creates the file, or finds it: a lock of this process is renewed, a stale one is taken over, any
-   other one is refused with host, process and age. `RunDir.claim` takes it after its checks and before
-   anything of a run is written or deleted.
-2. `alone_in` is around all that a driver does in the directory: it writes the file anew every `BEAT_S` and
-   removes it at the end, also after an error.
-3. A lock is stale when its process is gone, which only a process that counts in the same table of pids can
-   know (same machine since its start, same container), and for any other when it has not been renewed for
-   `STALE_S`. So `kill -9` does not stand in the way of a restart on the same machine, and elsewhere for some
-   minutes.
-4. Two drivers may find the same stale lock. Both replace it, look again after `SETTLE_S`, and the one that
-   does not find itself gives way. A driver that was suspended so long that another took over learns of it
-   before it publishes.
+1. `take` creates the file. If there is one, it renews this process's own, takes over a stale one, and refuses
+   any other with host, process and age. `RunDir.claim` takes it before a run writes or deletes anything.
+2. `alone_in` surrounds a driver's work. It rewrites the file every `BEAT_S` and removes it at the end, also
+   after an error.
+3. A lock is stale when its process is gone. Only a process with the same table of pids (same boot, same
+   container) can know that; for others it is stale after `STALE_S` without renewal. So after `kill -9` a
+   restart on the same machine goes ahead at once, elsewhere after some minutes.
+4. Two drivers may find the same stale lock. Both replace it and look again after `SETTLE_S`; the one that is
+   not named gives way. A driver that was suspended and replaced learns of it before it publishes.
 
-No lock of the operating system (flock, fcntl): mounts of object stores have none, on network file systems
-they may hold within one machine alone, and a restarted driver may well come up on another one. Ages are
-differences between times that the file system gave, because clocks of machines differ.
+Locks of the operating system (flock, fcntl) do not do: object-store mounts have none, network file systems
+may keep them within one machine, and a driver may restart on another. Ages are differences between the file
+system's own times, because clocks of machines differ.
 """
 
 from __future__ import annotations
@@ -43,12 +40,11 @@ BEAT_S = 20.0
 """Seconds between two signs of life."""
 
 STALE_S = 300.0
-"""Age from which on a lock of an unknown process counts as left behind. Many beats, because network file
-systems show changes up to a minute late and a busy driver may not come to beat for a while.
-"""
+"""Age in seconds at which a lock of an unknown process counts as left behind. It is many beats, because
+network file systems show changes up to a minute late and a busy driver may not beat for a while."""
 
 SETTLE_S = 1.0
-"""Seconds after which all that took over a stale lock at the same time have written it."""
+"""Seconds to wait after taking over a stale lock; by then every rival has written it too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +54,11 @@ class Driver:
     host: str
     pid: int
     born: str
-    """Its start in ticks of the machine's clock, which tells it from a later process of that pid; empty where
-    the system does not say.
-    """
+    """Its start in ticks of the machine's clock, which tells it from a later process with that pid. Empty:
+    the system does not say."""
     pid_table: str
-    """Names the table that `pid` counts in: one boot of one machine, and one container in it; empty where the
-    system does not say.
-    """
+    """Name of the table that `pid` counts in: one boot of one machine, and one container in it. Empty: the
+    system does not say."""
 
 
 def take(folder: Path) -> None:
@@ -85,9 +79,7 @@ def take(folder: Path) -> None:
 
 
 def require_free(folder: Path) -> None:
-    """Raises InputError when another driver works in the folder; leaves nothing there. A folder without a
-    lock is free.
-    """
+    """Check that no other driver works in the folder; leaves nothing there. Raises InputError if one does."""
     path = folder / LOCK_NAME
     me = _this_process()
     holder = _read(path)
@@ -116,7 +108,7 @@ def require_free(folder: Path) -> None:
 
 
 def _is_gone(holder: Driver) -> bool:
-    """Whether a process of this machine's table is no more, or its pid another's by now."""
+    """Whether a process of this machine's table has ended, or its pid belongs to another by now."""
     born = _born(holder.pid)
     return born is None or bool(born and holder.born and born != holder.born)
 
@@ -168,7 +160,7 @@ def _release(path: Path) -> None:
 
 
 def _create(path: Path, driver: Driver) -> bool:
-    """Write a new lock; False when there is one."""
+    """Write a new lock. False: there is one already."""
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
@@ -183,7 +175,7 @@ def _content(driver: Driver) -> bytes:
 
 
 def _read(path: Path) -> Driver | None:
-    """Who holds a lock. None: there is no lock, or it does not say."""
+    """Read who holds a lock. None: there is no lock, or its file does not say."""
     try:
         entry = json.loads(path.read_bytes())
         return Driver(
@@ -197,7 +189,7 @@ def _read(path: Path) -> Driver | None:
 
 
 def _age_s(path: Path) -> float | None:
-    """Seconds since the last sign of life, by the clock of the file system; None without a lock."""
+    """Seconds since the last sign of life, by the clock of the file system. None: there is no lock."""
     try:
         beaten = path.stat().st_mtime
     except OSError:
@@ -224,10 +216,8 @@ def _pid_table() -> str:
 
 
 def _born(pid: int) -> str | None:
-    """Start of a process of this table; empty where the system does not say.
-
-    None: there is no such process, or only its exit status is left.
-    """
+    """Read when a process of this table started. Empty: the system does not say. None: there is no such
+    process, or only its exit status is left."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,10 +1,9 @@
 """item.json: the run as a STAC 1.1 Item, so that results can be found beside the scenes they came from.
 
-Geometry is the outline of the tiles that were looked at, in longitude and latitude, cut at the antimeridian.
-The time is the scenes' acquisition time or range; when no scene says one, it is the time of processing and
-`terraquery:datetime_source` says so. Provenance follows the processing extension: lineage in words, software
-versions, and the parameters as an expression. Every single-file asset has size and sha256 (multihash); the
-Zarr group is a folder and has neither. A run without CRS has no geometry, which STAC allows.
+The geometry outlines the tiles that were looked at, in longitude and latitude, cut at the antimeridian; a run
+without CRS has none. The time is the scenes' acquisition time or range, else that of processing
+(`terraquery:datetime_source` says which). Provenance (lineage, software versions, parameters) follows the
+processing extension. Single-file assets have size and sha256 (multihash); the Zarr folder has neither.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ EXTENSIONS = tuple(
 )
 
 _MAX_FOOTPRINT_VERTICES = 2000
-"""A finer outline is drawn with coarser tiles until it fits; it then covers a little more, never less."""
+"""A finer outline is drawn with coarser tiles until it fits. It may then cover a little more, never less."""
 
 _ZARR = "application/vnd.zarr; version=3"
 _PARQUET = "application/vnd.apache.parquet"
@@ -61,7 +60,7 @@ def write_item(run_dir: RunDir, inputs: ItemInputs) -> Path:
 
 
 def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
-    """The Item as a dict, assets for those files of the run that exist."""
+    """Make the Item as a dict, with assets for those files of the run that exist."""
     info = inputs.info
     geometry = footprint_lonlat(info.lattice, inputs.inside)
     item = pystac.Item(
@@ -83,7 +82,7 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
 
 
 def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[str, object] | None:
-    """The union of the planned cores as GeoJSON (WGS 84). None: no CRS, or no planned tile."""
+    """Unite the planned cores as GeoJSON (WGS 84). None: no CRS, or no planned tile."""
     if not is_on_earth(lattice.grid) or not inside.any():
         return None
     outline = _outline(inside, lattice)
@@ -100,7 +99,7 @@ def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[st
 
 
 def _outline(inside: NDArray[np.bool_], lattice: TileLattice, *, factor: int = 1) -> shapely.Geometry:
-    """Union of the cells of `inside` in pixels; runs along rows are joined first, to keep the union small."""
+    """Unite the cells of `inside`, in pixels. Runs along rows are joined first, to keep the union small."""
     padded = np.pad(inside.astype(np.int8), ((0, 0), (1, 1)))
     edges = np.diff(padded, axis=1)
     rows, starts = np.nonzero(edges == 1)
@@ -117,7 +116,7 @@ def _outline(inside: NDArray[np.bool_], lattice: TileLattice, *, factor: int = 1
 
 
 def _coarser(inside: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
-    """True where any of factor x factor cells is."""
+    """Coarsen a raster: True where any of factor x factor cells is."""
     rows, cols = inside.shape
     padded = np.pad(inside, ((0, -rows % factor), (0, -cols % factor)))
     return np.asarray(
@@ -126,7 +125,8 @@ def _coarser(inside: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
 
 
 def _bbox(geometry: dict[str, object]) -> list[float]:
-    """(west, south, east, north); west > east when the geometry was cut at the antimeridian (RFC 7946)."""
+    """Compute (west, south, east, north); west > east when the geometry was cut at the antimeridian (RFC
+    7946)."""
     parts = shapely.get_parts(shapely.geometry.shape(geometry))
     bounds = shapely.bounds(parts)
     west, south, east, north = shapely.total_bounds(parts).tolist()

@@ -1,23 +1,18 @@
 """Block records: the committed result of inference, one Parquet file per block.
 
-1. `write_block_record` turns a BlockRecord into `blocks/{block_id}.parquet`: one row per (tile, query), one
-   row group. The name is deterministic and the write atomic, so its presence means that the block is done,
-   and doing it twice leaves one file.
-2. Pixels are stored three ways: the label image of the read window; the four seam strips cut from it, in
-   columns of their own (a seam task reads two strips, not two tiles); and the validity of the core (with the
-   tile's first query only).
-3. Readers project columns: `read_summaries` touches no pixels, `read_label_blobs` and `read_strip` only
-   theirs.
-4. The file's metadata holds schema version, fingerprint, row count and block id. `_open` checks all of them,
-   pages carry checksums, so a truncated, damaged, foreign or older file raises RecordError and is never
-   half-believed.
+1. `write_block_record` writes `blocks/{block_id}.parquet`, one row per (tile, query), in one row group. Name
+   and write are deterministic and atomic, so a file that is there means that the block is done.
+2. Pixels are stored three ways: the label image of the read window; four seam strips cut from it, in columns
+   of their own, so that a seam task reads two strips and not two tiles; and the core's validity, with the
+   tile's first query only.
+3. Readers load only the columns they need: `read_summaries` touches no pixels, `read_label_blobs` and
+   `read_strip` only theirs.
+4. The metadata holds schema version, fingerprint, row count and block id. `_open` checks them, and pages
+   carry checksums: a truncated, damaged, foreign or older file raises RecordError.
 
-A run with a gate or a verifier adds its columns at the end (`record_columns.SECOND_LOOKS`); without one they
-are not there.
-
-Only standard Arrow types are used: no extension types that a reader would have to unpickle. The same record
-gives the same bytes. Texts are UTF-8; a lone surrogate in a reply becomes `?`, and URLs in errors lose their
-query strings.
+A gate or verifier adds columns at the end (`record_columns.SECOND_LOOKS`). Only standard Arrow types are
+used, so nothing is unpickled. The same record gives the same bytes. Texts are UTF-8: a lone surrogate in a
+reply becomes `?`, and URLs in errors lose their query strings.
 """
 
 from __future__ import annotations
@@ -52,7 +47,7 @@ from pipeline.write.records.record_columns import (
 from pipeline.write.run_dir import RunDir
 
 RECORD_VERSION = b"1"
-"""Bumped whenever the meaning of a column changes; readers refuse other versions."""
+"""Version of the columns' meaning; readers refuse any other."""
 
 Side = Literal["n", "e", "s", "w"]
 SIDES: tuple[Side, ...] = ("n", "e", "s", "w")
@@ -62,7 +57,7 @@ _PREFIX = b"terraquery:"
 _BLOBS = ("labels", "seam_n", "seam_e", "seam_s", "seam_w", "valid")
 _SUMMARY = (*(name for name in SCHEMA.names if name not in _BLOBS), *SECOND_LOOKS)
 REMEDY = "delete the file and start the run again on the same --out; only this block is done again"
-"""What to do about a record that cannot be used."""
+"""Remedy in messages about a record that cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +66,7 @@ class BlockSummaries:
 
     block_id: str
     tiles: tuple[TileRecord, ...]
-    """`labels` is None in all of them, also where something was found."""
+    """The rows. `labels` is None in all of them, also where something was found."""
     n_embeddings: int
     elapsed_s: float
 
@@ -94,7 +89,7 @@ class TileCounts:
     gate_p: float | None = None
     audited: bool = False
     verified: tuple[float | None, ...] = ()
-    """This and the two before it: as in `TileRecord`."""
+    """This and the two fields before it: as in `TileRecord`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +112,8 @@ class DoneBlocks:
 
 
 def seam_window(lattice: TileLattice, tile: TileSpec, side: Side) -> Window | None:
-    """The seam with the neighbour on `side`: the pixels in both read windows. None at the grid's border."""
+    """The seam with the neighbour on `side`: the pixels that lie in both read windows. None: the grid ends
+    there."""
     row = tile.tile_row + _STEPS[side][0]
     col = tile.tile_col + _STEPS[side][1]
     if not (0 <= row < lattice.n_tile_rows and 0 <= col < lattice.n_tile_cols):
@@ -136,7 +132,7 @@ def write_block_record(run_dir: RunDir, record: BlockRecord, *, lattice: TileLat
 
 
 def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
-    """The Parquet file of a record; equal records give equal bytes."""
+    """Encode a record as a Parquet file; equal records give equal bytes."""
     rows = record.tiles
     first_row = {row.tile.tile_id: index for index, row in reversed(list(enumerate(rows)))}
     windows = {
@@ -175,7 +171,7 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
 
 
 def read_block_record(path: Path, fingerprint: str) -> BlockRecord:
-    """The whole record. Raises RecordError for a missing, damaged, foreign or older file."""
+    """Read the whole record. Raises RecordError for a missing, damaged, foreign or older file."""
     with _open(path, fingerprint) as (file, metadata):
         table = file.read()
         blobs = table["labels"].to_pylist()
@@ -197,7 +193,7 @@ def read_block_record(path: Path, fingerprint: str) -> BlockRecord:
 
 
 def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
-    """Statuses, prompts and fragments; no pixel column is read. Raises RecordError as `read_block_record`."""
+    """Read statuses, prompts and fragments, no pixels. Raises RecordError as `read_block_record`."""
     with _open(path, fingerprint) as (file, metadata):
         table = file.read(columns=list(_SUMMARY))
         return BlockSummaries(
@@ -209,7 +205,7 @@ def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
 
 
 def read_counts(path: Path, fingerprint: str) -> BlockCounts:
-    """Statuses and counts, without the content of lists. Raises RecordError as `read_block_record`."""
+    """Read statuses and counts, without the content of lists. Raises RecordError as `read_block_record`."""
     plain = [name for name in _SUMMARY if name not in ("reply", "rationale", "prompts", "fragments")]
     with _open(path, fingerprint) as (file, metadata):
         table = file.read(columns=[*plain, "prompts.list.element.label", "fragments.list.element.local"])
@@ -239,13 +235,13 @@ def read_counts(path: Path, fingerprint: str) -> BlockCounts:
 
 
 def read_columns(path: Path, fingerprint: str, *, columns: Sequence[str]) -> pa.Table:
-    """Some columns of a record as they are stored. Raises RecordError as `read_block_record`."""
+    """Read some columns of a record as they are stored. Raises RecordError as `read_block_record`."""
     with _open(path, fingerprint) as (file, _):
         return file.read(columns=list(columns))
 
 
 def read_label_blobs(path: Path, fingerprint: str, *, query_index: int) -> dict[tuple[int, int], bytes]:
-    """(tile_row, tile_col) -> label image for `decode_labels`, where this query found something."""
+    """Read (tile_row, tile_col) -> label image for `decode_labels`, where this query found something."""
     table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "query_index", "labels"])
     rows, cols, queries, blobs = (table[name].to_pylist() for name in table.column_names)
     return {
@@ -256,14 +252,14 @@ def read_label_blobs(path: Path, fingerprint: str, *, query_index: int) -> dict[
 
 
 def read_valid_blobs(path: Path, fingerprint: str) -> dict[tuple[int, int], bytes]:
-    """(tile_row, tile_col) -> encoded validity (`decode_bits`) of the tile's core, True = imagery."""
+    """Read (tile_row, tile_col) -> encoded validity (`decode_bits`) of the tile's core, True = imagery."""
     table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "valid"])
     rows, cols, blobs = (table[name].to_pylist() for name in table.column_names)
     return {(r, c): blob for r, c, blob in zip(rows, cols, blobs, strict=True) if blob is not None}
 
 
 def done_blocks(run_dir: RunDir, fingerprint: str) -> DoneBlocks:
-    """List the committed blocks by names and footers; an empty, truncated or foreign file is not done."""
+    """List the committed blocks by names and footers. An empty, truncated or foreign file is not done."""
     done = set()
     unusable = {}
     for path in sorted(run_dir.blocks.glob("*.parquet")):
@@ -279,7 +275,7 @@ def done_blocks(run_dir: RunDir, fingerprint: str) -> DoneBlocks:
 
 @contextmanager
 def _open(path: Path, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
-    """Open a record and check its metadata; whatever goes wrong in the body becomes a RecordError."""
+    """Open a record and check its metadata. Whatever goes wrong in the body becomes a RecordError."""
     try:
         with path.open("rb") as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
             yield file, _checked_metadata(path, file, fingerprint)

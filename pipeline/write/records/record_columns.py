@@ -1,8 +1,7 @@
-"""The columns of a block record: Arrow schema, and TileRecord <-> columns.
+"""The columns of a block record: their Arrow schema, and TileRecords to columns and back.
 
-Nested values (prompts, fragments) are lists of structs, built and read column by column: a tile may have
-thousands of fragments, and a Python dict per fragment would cost more than the segmentation's own
-bookkeeping.
+Prompts and fragments are lists of structs, built and read column by column. A tile may have thousands of
+fragments, and a Python dict for each would cost more than the rest of the bookkeeping.
 """
 
 from __future__ import annotations
@@ -68,11 +67,11 @@ VERIFIER_COLUMNS = (("verified", pa.list_(pa.float64())),)
 """Only in records of a run with a verifier: per prompt its probability (null: no mask, or not judged)."""
 
 SECOND_LOOKS = tuple(name for name, _ in (*GATE_COLUMNS, *VERIFIER_COLUMNS))
-"""Columns that a record may lack. Without them it is byte for byte what it was before there were any."""
+"""Columns that a record may lack. A record without them has the same bytes as before they existed."""
 
 
 def record_schema(rows: Sequence[TileRecord]) -> pa.Schema:
-    """`SCHEMA`, and the columns of a gate or verifier that judged any of the rows."""
+    """`SCHEMA` with the columns of a gate or verifier that judged any of the rows."""
     schema = SCHEMA
     for columns, used in (
         (GATE_COLUMNS, any(row.gate_p is not None for row in rows)),
@@ -84,14 +83,14 @@ def record_schema(rows: Sequence[TileRecord]) -> pa.Schema:
 
 
 def prompts_column(rows: Sequence[TileRecord]) -> pa.Array:
-    """list<PROMPT>, one list per row."""
+    """Make list<PROMPT>, one list per row."""
     return pa.array(
         [[_prompt_entry(prompt) for prompt in row.prompts] for row in rows], type=SCHEMA.field("prompts").type
     )
 
 
 def fragments_column(rows: Sequence[TileRecord]) -> pa.Array:
-    """list<FRAGMENT>, one list per row."""
+    """Make list<FRAGMENT>, one list per row."""
     flat = [fragment for row in rows for fragment in row.fragments]
     columns = [[getattr(fragment, name) for fragment in flat] for name in _FRAGMENT_INTS]
     columns += [[getattr(fragment.window, name) for fragment in flat] for name in _WINDOW_INTS]
@@ -103,7 +102,7 @@ def fragments_column(rows: Sequence[TileRecord]) -> pa.Array:
 
 
 def tile_records(table: pa.Table, *, labels: Sequence[NDArray[np.uint16] | None]) -> tuple[TileRecord, ...]:
-    """Rows of a record's table as TileRecords, with `labels` given row by row."""
+    """Turn a record's table into TileRecords, with `labels` given row by row."""
     table = table.combine_chunks()
     column = {
         name: table[name].to_pylist()
@@ -139,7 +138,7 @@ def tile_records(table: pa.Table, *, labels: Sequence[NDArray[np.uint16] | None]
 
 
 def tile_specs(column: dict[str, list[Any]]) -> list[TileSpec]:
-    """The tile of every row, from the columns as lists."""
+    """Make the tile of every row, from the columns as lists."""
     return [
         TileSpec(tile_row=row, tile_col=col, core=_window(column, "core", i), read=_window(column, "read", i))
         for i, (row, col) in enumerate(zip(column["tile_row"], column["tile_col"], strict=True))
@@ -147,7 +146,7 @@ def tile_specs(column: dict[str, list[Any]]) -> list[TileSpec]:
 
 
 def fragment_lists(column: pa.ChunkedArray) -> list[tuple[Fragment, ...]]:
-    """The fragments column back as tuples of Fragment, row by row."""
+    """Read the fragments column back as tuples of Fragment, row by row."""
     lists: list[tuple[Fragment, ...]] = []
     for chunk in column.chunks:
         values = chunk.flatten()

@@ -1,9 +1,8 @@
 """Block records as the merge wants them: one query, tile by tile or block by block, in bounded memory.
 
-The merge declares what it needs as a Protocol and never sees a file. `RecordSource` fits that Protocol by
-shape alone, because stages do not import each other. It keeps the compressed columns of recent blocks within
-a budget of bytes: neighbouring tiles are asked for in turn, so a handful of blocks serves them all. Pixels
-are decoded anew each time, in half a millisecond a tile.
+`RecordSource` fits the merge's Protocol by shape alone, because stages do not import each other. It keeps the
+compressed columns of recent blocks within a budget of bytes; neighbouring tiles come in turn, so a handful of
+blocks is enough. Pixels are decoded anew each time, in half a millisecond a tile.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from pipeline.write.records.record_columns import FRAGMENT
 from pipeline.write.run_dir import RunDir
 
 BLOCK_CACHE_BYTES = 64 * 2**20
-"""Compressed label images of recent blocks kept in memory; validity masks have a budget of the same size."""
+"""Bytes of compressed label images of recent blocks kept in memory; validity masks have the same budget."""
 
 _FATE_CACHE_BYTES = 8 * 2**20
-"""What became of the tiles of recent blocks: about 100 bytes a tile."""
+"""Bytes for what became of the tiles of recent blocks: about 100 a tile."""
 
 NOT_LOOKED_AT = frozenset({Reason.OUTSIDE_AOI, Reason.NODATA, Reason.CLOUD})
 """Reasons of empty tiles whose pixels no model and no gate judged; rasters keep the fill value there."""
@@ -54,8 +53,8 @@ class RasterFate(IntEnum):
 class RecordSource:
     """One query's tiles, read from the block records of a run.
 
-    Every method raises RecordError when a record is truncated, damaged or foreign; a missing record means
-    that its tiles are unplanned here (`write_coverage` is what notices planned tiles without a record).
+    A missing record means that its tiles are unplanned here; `write_coverage` notices planned tiles without
+    one. Every method raises RecordError when a record is truncated, damaged or foreign.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class RecordSource:
                 )
 
     def strip(self, tile_row: int, tile_col: int, side: int) -> NDArray[np.uint16] | None:
-        """Labels of the seam on one side (bit N=1, E=2, S=4, W=8); None: nothing was found in the tile."""
+        """Labels of the seam on one side (bit N=1, E=2, S=4, W=8). None: nothing was found in the tile."""
         if self.fate(tile_row, tile_col) is not RasterFate.FOUND:
             return None
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
@@ -144,7 +143,7 @@ class RecordSource:
             ) from error
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
-        """Labels (H, W) over the tile's read window, 0 = background; None: nothing was found there."""
+        """Labels (H, W) over the tile's read window, 0 = background. None: nothing was found there."""
         if self.fate(tile_row, tile_col) is not RasterFate.FOUND:
             return None
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
@@ -161,7 +160,7 @@ class RecordSource:
         return self.fate(tile_row, tile_col) in (RasterFate.FOUND, RasterFate.LOOKED_AT)
 
     def fate(self, tile_row: int, tile_col: int) -> RasterFate:
-        """What became of a tile for this query; its block's record is asked, no other one."""
+        """What became of a tile for this query. Only its own block's record is read."""
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
         return self._fates.get(block, lambda: self._read_fates(*block)).get(
             (tile_row, tile_col), RasterFate.UNPLANNED

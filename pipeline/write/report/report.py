@@ -1,14 +1,13 @@
 """report.html: what a person looks at first. One file, offline, without script.
 
-1. Pictures before tables: the overview with every object outlined in the colour of its query, beside it the
+1. Pictures come before tables: the overview, with every object outlined in its query's colour, and the
    coverage map.
-2. Chips: random objects, the lowest scores and the largest ones, with mask outline, prompt box, rationale;
-   then tiles in which nothing was found, because a wrong "nothing here" is the costlier mistake.
-3. Histograms of score and area, the status table, failures, and the facts of the run.
+2. Chips show random objects, the lowest scores and the largest, with outline, prompt box and rationale. Then
+   come tiles in which nothing was found: a wrong "nothing here" is the costlier mistake.
+3. Histograms of score and area, the status table, failures, and the facts of the run follow.
 
-Everything is escaped by construction (`report_html`); a Content-Security-Policy forbids scripts and all
-connections; hrefs lose their query strings. Where imagery cannot be read any more, the chip falls back on the
-overview and then on plain paper.
+`report_html` escapes everything, a Content-Security-Policy forbids scripts and connections, and hrefs lose
+their query strings. Without imagery a chip is cut from the overview, or drawn on plain paper.
 """
 
 from __future__ import annotations
@@ -55,18 +54,18 @@ from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 
 OVERVIEW_PX = 1200
-"""Longer side of the overview picture."""
+"""Longer side of the overview picture, in pixels."""
 
 _MAP_PX = 700
 _CHIP_PX = 320
 _MAX_CHIP_SOURCE_PX = 2048
-"""A chip of a larger object is cut from the overview instead of reading that many pixels of imagery."""
+"""Larger objects get their chip from the overview, because reading so much imagery is slow."""
 
 _MAX_FAILURES = 50
 _MAX_RATIONALE = 420
 
 ReadRgb = Callable[[Window], NDArray[np.uint8]]
-"""window of the run grid -> (h, w, 3) uint8 of exactly that window."""
+"""Reads a window of the run grid: (h, w, 3) uint8 of exactly that window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ class ReportInputs:
     info: RunInfo
     conservation: Conservation
     overview_rgb: NDArray[np.uint8] | None = None
-    """(h, w, 3) of the whole run grid, decimated by any factor; None = plain paper."""
+    """(h, w, 3) of the whole run grid, decimated by any factor. None: plain paper."""
     read_rgb: ReadRgb | None = None
 
 

@@ -1,7 +1,7 @@
-"""Histograms as inline SVG, stacked by query; no script, no font, no library needed to look at them.
+"""Histograms as inline SVG, stacked by query, without script or font.
 
-Objects are counted in bins that are the same for every run (`count_bins`), so that counts of batches add up.
-A picture of areas shows the decades that have objects (`area_axis`, `bins_of`).
+`count_bins` counts objects in bins that are the same for every run, so counts of batches add up. A picture of
+areas shows only the decades that have objects (`area_axis`, `bins_of`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Axis:
     edges: NDArray[np.float64]
     """(n + 1,) ascending bin edges, in the unit of the values."""
     ticks: Sequence[tuple[float, str]]
-    """(value, text)."""
+    """Ticks as (value, text)."""
     log: bool = False
 
 
@@ -39,9 +39,8 @@ SCORE_EDGES: NDArray[np.float64] = np.linspace(0.0, 1.0, 21)
 """Scores 0..1 in twenty bins."""
 
 _DECADES = (-12, 20)
-"""Powers of ten between which areas are told apart, in any unit: from a square micrometre in m2 to more
-pixels than an int64 counts.
-"""
+"""Powers of ten between which areas are told apart, in any unit. They reach from a square micrometre in m2 to
+more pixels than an int64 counts."""
 
 AREA_EDGES: NDArray[np.float64] = np.logspace(*_DECADES, 4 * (_DECADES[1] - _DECADES[0]) + 1)
 """Areas in four logarithmic bins per decade."""
@@ -50,9 +49,8 @@ AREA_EDGES: NDArray[np.float64] = np.logspace(*_DECADES, 4 * (_DECADES[1] - _DEC
 def count_bins(
     values: NDArray[np.float64], query_index: NDArray[np.int64], edges: NDArray[np.float64], *, n_queries: int
 ) -> NDArray[np.int64]:
-    """(n_queries, n_bins) finite values per bin: half-open, the last one closed. Values beyond the edges
-    count in the outer bins.
-    """
+    """Count finite values per bin, (n_queries, n_bins). Bins are half-open, the last one closed. Values
+    beyond the edges count in the outer bins."""
     n_bins = edges.size - 1
     known = np.isfinite(values)
     bins = np.clip(np.searchsorted(edges, values[known], side="right") - 1, 0, n_bins - 1)
@@ -62,15 +60,14 @@ def count_bins(
 
 
 def score_axis() -> Axis:
-    """The axis of SCORE_EDGES."""
+    """Make the axis of SCORE_EDGES."""
     ticks = [(value, f"{value:g}") for value in (0.0, 0.25, 0.5, 0.75, 1.0)]
     return Axis(title="score", edges=SCORE_EDGES, ticks=ticks)
 
 
 def area_axis(smallest: float, largest: float, *, unit: str) -> Axis:
-    """Bins of AREA_EDGES from the decade of the smallest positive area to that of the largest; a decade from
-    1 if there is none.
-    """
+    """Take the bins of AREA_EDGES from the decade of the smallest positive area to that of the largest; a
+    decade from 1 if there is none."""
     low, high = (
         (int(np.floor(np.log10(smallest))), int(np.ceil(np.log10(largest)))) if largest > 0 else (0, 1)
     )
@@ -82,9 +79,8 @@ def area_axis(smallest: float, largest: float, *, unit: str) -> Axis:
 
 
 def bins_of(counts: NDArray[np.int64], axis: Axis) -> NDArray[np.int64]:
-    """(n_queries, bins of AREA_EDGES) -> (n_queries, bins of the axis); what lies beyond the axis counts in
-    its outer bins.
-    """
+    """Turn (n_queries, bins of AREA_EDGES) into (n_queries, bins of the axis). What lies beyond the axis
+    counts in its outer bins."""
     n_bins = axis.edges.size - 1
     first = int(np.searchsorted(AREA_EDGES, axis.edges[0]))
     shown = np.zeros((len(counts), n_bins), dtype=np.int64)
@@ -93,7 +89,7 @@ def bins_of(counts: NDArray[np.int64], axis: Axis) -> NDArray[np.int64]:
 
 
 def histogram(counts: NDArray[np.int64], axis: Axis) -> Html:
-    """SVG of the counts (n_queries, bins of the axis); one colour per query, stacked."""
+    """Draw the counts (n_queries, bins of the axis) as SVG: one colour per query, stacked."""
     top = _nice_top(int(counts.sum(axis=0).max(initial=0)))
     position = np.log10 if axis.log else np.asarray
     low = position(axis.edges[0])
@@ -176,7 +172,7 @@ def _y(count: int, top: int) -> float:
 
 
 def _nice_top(largest: int) -> int:
-    """The smallest of 1, 2, 4, 8, 10, 20, 40, 80, 100, ... that is not below `largest`."""
+    """Find the smallest of 1, 2, 4, 8, 10, 20, 40, 80, 100, ... that is not below `largest`."""
     decade = 1
     while True:
         for digit in (1, 2, 4, 8):

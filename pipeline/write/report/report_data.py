@@ -1,13 +1,12 @@
 """What the report shows of single objects and tiles, read back from the files of the run.
 
-The report is a function of the run directory, so it shows what was written and not what was meant. Numbers of
-all objects come from `report_objects`; here geometries and texts are read, for the objects that are drawn and
-for no others, and statuses of tiles.
+The report depends on the run directory alone, so it shows what was really written. Figures over all objects
+come from `report_objects`. Here geometries and texts are read, only for objects that are drawn, and statuses
+of tiles.
 
-Everything is streamed (`report_rows`). Bounds: an outline is reduced to the picture's resolution as it is
-read, so outlines cost MAX_OUTLINES times a small polygon; a chip holds at most MAX_CHIP_POINTS points (16
-bytes each) beside the rows of one batch; tiles cost one byte each (`read_statuses`) and otherwise nothing
-that grows with them.
+Memory is bounded, because everything is streamed (`report_rows`). Outlines are reduced to the picture's
+resolution as they are read, at most MAX_OUTLINES of them. A chip holds at most MAX_CHIP_POINTS points of 16
+bytes, beside the rows of one batch. Tiles cost one byte each (`read_statuses`).
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from pipeline.write.report.report_rows import batches, instance_files, rows_wher
 from pipeline.write.run_dir import RunDir
 
 N_NOTHING = 6
-"""Tiles shown in which nothing was found."""
+"""Number of tiles shown in which nothing was found."""
 
 MAX_CHIP_POINTS = 200_000
-"""Points kept of one object's parts. With more, the outline loses detail that its chip cannot show."""
+"""Most points kept of one object's parts. With more, the outline loses detail that its chip cannot show."""
 
 _COARSE = 1000
-"""Steps that a coarse outline's longer side is told in: finer than the pixels of a chip."""
+"""Steps that a coarse outline divides its longer side into: finer than the pixels of a chip."""
 
 _NAME = ("query_index", "instance_id")
 
@@ -61,7 +60,7 @@ class Chip:
     truncated: bool
     box_px: tuple[float, ...] | None
     geometry: shapely.Geometry
-    """Shapely, in pixels of the run grid."""
+    """Shapely geometry in pixels of the run grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +76,10 @@ class EmptyTile:
 def read_outlines(
     run_dir: RunDir, outlined: ObjectNames | None, grid: RunGrid, *, tolerance_px: float = 0.0
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """(geometries in grid pixels, query_index) of the rows of some objects, in the order of the files.
+    """Yield (geometries in grid pixels, query_index) of the rows of some objects, in the order of the files.
 
-    `outlined` = None: all objects. Points within `tolerance_px` of the line without them are left out; 0 =
-    none are.
+    `outlined` = None: all objects. Points that lie within `tolerance_px` of the line without them are left
+    out; 0: none are.
     """
     shapes = [np.zeros(0, dtype=object)]
     queries = [np.zeros(0, dtype=np.int64)]
@@ -93,7 +92,7 @@ def read_outlines(
 
 
 def read_chips(run_dir: RunDir, keys: list[Key], grid: RunGrid) -> list[Chip]:
-    """The objects of `keys`, in that order; parts of one object are put together."""
+    """Read the objects of `keys`, in that order; parts of one object are put together."""
     names = ObjectNames(
         query_index=np.array([query for query, _ in keys], dtype=np.int64),
         instance_id=np.array([instance for _, instance in keys], dtype=np.uint64),
@@ -124,10 +123,10 @@ class _ObjectRows:
     areas_m2: dict[int, float | None] = field(default_factory=dict)
     """part_no -> area."""
     tile_ids: pa.Array = field(default_factory=lambda: pa.array([], type=pa.string()))
-    """Without repetition."""
+    """Ids of the tiles, each once."""
     geometries: list[shapely.Geometry] = field(default_factory=list)
     tolerance_px: float = 0.0
-    """What an outline of so many points that it was reduced may be off."""
+    """How far the outline may be off, when it had so many points that it was reduced; 0: it is exact."""
 
     def add(self, row: dict[str, Any], part_no: int, tile_ids: pa.Array, geometry: shapely.Geometry) -> None:
         if not self.head or part_no < self.head_no:
@@ -174,11 +173,8 @@ class _ObjectRows:
 
 
 def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
-    """What became of every tile, (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + place in
-    STATUS_COLOURS.
-
-    Raises RecordError for a status that is none of these.
-    """
+    """Read what became of every tile, (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + place in
+    STATUS_COLOURS. Raises RecordError for an unknown status."""
     statuses = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.uint8)
     for batch in batches(
         run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")
@@ -198,7 +194,7 @@ def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
 
 
 def read_failures(run_dir: RunDir, *, limit: int) -> list[tuple[str, str, str]]:
-    """(tile_id, reason, error) of the first failed tiles."""
+    """Read (tile_id, reason, error) of the first failed tiles."""
 
     def failed(rows: pa.Table) -> NDArray[np.bool_]:
         return _equal(rows["status"], TileStatus.FAILED.value)
@@ -213,9 +209,10 @@ def read_failures(run_dir: RunDir, *, limit: int) -> list[tuple[str, str, str]]:
 
 
 def read_empty_tiles(run_dir: RunDir, *, fingerprint: str, seed: int) -> list[EmptyTile]:
-    """A few random tiles that a prompter found empty, with the first query's rationale.
+    """Choose a few random tiles that a prompter found empty, with the first query's rationale.
 
-    Random: the smallest `keyed_hash` of (seed, tile_row, tile_col); shown in the order of the lattice.
+    Random: the smallest `keyed_hash` of (seed, tile_row, tile_col). They are shown in the order of the
+    lattice.
     """
     picked = FirstRows(N_NOTHING, width=3)
     for batch in batches(

@@ -1,8 +1,7 @@
 """HTML that is escaped by construction: text becomes markup only by passing through `tag` or `raw`.
 
-Everything a run prints may be hostile: queries, model replies, file names, error texts. `tag` escapes every
-child that is not already `Html`, and every attribute; `raw` is for markup written in this package and nowhere
-else.
+Queries, model replies, file names and error texts may all be hostile. `tag` escapes every attribute, and
+every child that is not already `Html`. `raw` is for markup written in this package alone.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The pictures of the report: overview with outlines, coverage map, chips. Arrays in, WebP bytes out.
 
-Everything is drawn in pixels of the run grid scaled to the picture, on a canvas twice as large as the result
-and then reduced, which smooths the lines. Outlines have a dark casing so that they show on any ground. WebP
-because it holds a page of aerial imagery in a tenth of the bytes of PNG (0.9 against 9.2 MB for 30 chips and
-two maps), and every browser shows it.
+Pictures are drawn at twice their size, in scaled pixels of the run grid, and then reduced, which smooths the
+lines. A dark casing makes outlines visible on any ground. WebP takes a tenth of the bytes of PNG (0.9 against
+9.2 MB for 30 chips and two maps), and every browser shows it.
 """
 
 from __future__ import annotations
@@ -64,8 +63,7 @@ def draw_shapes(
     *,
     box_xyxy: Sequence[float] | None = None,
 ) -> bytes:
-    """Picture of `rgb` (h, w, 3), which shows `window` of the run grid at any scale, with filled outlines on
-    top.
+    """Draw `rgb` (h, w, 3), which shows `window` of the run grid at any scale, with filled outlines on top.
 
     `box_xyxy` adds a thin white rectangle (the prompt), in pixels of the run grid.
     """
@@ -99,8 +97,7 @@ def draw_shapes(
 def coverage_map(
     lattice: TileLattice, statuses: NDArray[np.uint8], *, rgb: NDArray[np.uint8] | None, width_px: int
 ) -> bytes:
-    """Picture of the lattice: each tile that was looked at tinted by status over a pale grey version of the
-    overview.
+    """Draw the lattice: every examined tile tinted by status, over a pale grey version of the overview.
 
     `statuses` is (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + position in STATUS_COLOURS. Where
     tiles would be smaller than four pixels, several share a cell, which shows failed before found before
@@ -132,7 +129,7 @@ def coverage_map(
 
 
 def fit(rgb: NDArray[np.uint8], *, side_px: int) -> NDArray[np.uint8]:
-    """`rgb` (h, w, 3) enlarged or reduced so that its longer side is `side_px`."""
+    """Enlarge or reduce `rgb` (h, w, 3) so that its longer side is `side_px`."""
     factor = side_px / max(rgb.shape[:2])
     size = (max(round(rgb.shape[1] * factor), 1), max(round(rgb.shape[0] * factor), 1))
     method = Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.BICUBIC
@@ -140,7 +137,7 @@ def fit(rgb: NDArray[np.uint8], *, side_px: int) -> NDArray[np.uint8]:
 
 
 def blank(window: Window, *, side_px: int) -> NDArray[np.uint8]:
-    """Plain paper in the proportions of a window, for runs whose imagery is not at hand."""
+    """Make plain paper in the proportions of a window, for runs whose imagery is not at hand."""
     factor = side_px / max(window.shape)
     shape = (max(round(window.height * factor), 1), max(round(window.width * factor), 1), 3)
     return np.full(shape, _PAPER, dtype=np.uint8)
@@ -149,9 +146,8 @@ def blank(window: Window, *, side_px: int) -> NDArray[np.uint8]:
 def chip_window(
     bounds: Sequence[float], grid: Window, *, margin: float = 0.35, smallest_px: int = 64
 ) -> Window:
-    """A square around pixel bounds (x0, y0, x1, y1) with some ground on all sides, moved and clipped to the
-    grid.
-    """
+    """Put a square around pixel bounds (x0, y0, x1, y1) with some ground on all sides, moved and clipped to
+    the grid."""
     x0, y0, x1, y1 = bounds
     side = int(np.ceil(max((x1 - x0) * (1 + 2 * margin), (y1 - y0) * (1 + 2 * margin), smallest_px)))
     row0 = int(np.clip(round((y0 + y1 - side) / 2), grid.row0, max(grid.row1 - side, grid.row0)))
@@ -160,7 +156,7 @@ def chip_window(
 
 
 def _coarser(statuses: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    """One value for step x step tiles: the one that matters most to whoever looks for trouble."""
+    """Give step x step tiles one value: the one that matters most to whoever looks for trouble."""
     rank = np.array([0, 2, 1, 3], dtype=np.uint8)  # of outside, found, empty, failed; its own inverse
     rows, cols = statuses.shape
     padded = np.pad(rank[statuses], ((0, -rows % step), (0, -cols % step)))

@@ -1,23 +1,21 @@
 """All objects of a run in one pass: counts, histograms and a few names, in bounded memory.
 
-1. `read_objects` streams narrow columns of instances/*.parquet, one row group at a time. A row of an object
-   of a single row is an object; rows of an object of several rows (`n_parts` > 1) are set aside and put
-   together at the end (`_joined`): area of all parts, score of the first.
-2. `_Pass.add` counts objects per query and adds them to histograms with fixed bins
+1. `read_objects` streams narrow columns of instances/*.parquet, one row group at a time. A row with `n_parts`
+   = 1 is an object. Rows of objects in several parts are set aside and joined at the end (`_joined`): area of
+   all parts, score of the first.
+2. `_Pass.add` counts objects per query, and adds them to histograms with fixed bins
    (`report_charts.SCORE_EDGES`, `AREA_EDGES`).
 3. It keeps the first few rows of several orders (`FirstRows`): largest, lowest score, and per query the
-   smallest keyed hashes. An order ends with the object's name, so the choice depends on neither the order nor
-   the number of files and row groups.
-4. `choose` makes the groups of chips: an object is shown once; random ones take turns between queries.
+   smallest hashes. Ties go by the object's name, so neither order nor number of files matters.
+4. `choose` makes the groups of chips. An object is shown once; random ones take turns between queries.
 
-A random sample is the objects with the smallest `keyed_hash` of (seed, query_index, instance_id). The hash is
-the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), applied once per number. For a given query
+The random sample is the objects with the smallest `keyed_hash` of (seed, query_index, instance_id). The hash
+is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), applied once per number. Within a query
 it is one-to-one in the id: no ties.
 
-Bound, in bytes: 40 per row of one batch (32,768 rows), several times over while it is counted; 64 x
-MAX_OUTLINES for the objects on the overview; about 3,000 per query for histograms and random names; 44 per
-row of objects of several rows. Only an object of more than `[stitch] split_tiles` tiles (10,000) has several,
-one per square of `part_tiles` (64) tiles, so their number is a matter of tiles and not of objects.
+Memory in bytes: 40 per row of one batch (32,768 rows), several times over while it is counted; 64 x
+MAX_OUTLINES for the overview; about 3,000 per query; 44 per row of objects in several parts. Only an object
+of more than `[stitch] split_tiles` tiles (10,000) has those, one per square of `part_tiles` (64) tiles.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from pipeline.write.report.report_rows import batches, instance_files
 from pipeline.write.run_dir import RunDir
 
 MAX_OUTLINES = 20_000
-"""Objects outlined on the overview; beyond that the largest ones are."""
+"""Most objects outlined on the overview; when there are more, the largest ones are."""
 
 N_RANDOM = 12
 N_LOWEST = 6
@@ -56,7 +54,7 @@ class ObjectRows:
     score: NDArray[np.float64]
     area_px: NDArray[np.int64]
     area_m2: NDArray[np.float64]
-    """NaN without CRS."""
+    """Area in square metres; NaN without CRS."""
 
     def __len__(self) -> int:
         return len(self.instance_id)
@@ -77,7 +75,7 @@ class ObjectNames:
         return len(self.instance_id)
 
     def hold(self, query_index: NDArray[np.int64], instance_id: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """(m,): which of the given (m,) names are among these."""
+        """Tell which of the given (m,) names are among these, (m,)."""
         held = np.zeros(len(instance_id), dtype=np.bool_)
         for query in np.unique(self.query_index):
             held |= (query_index == query) & np.isin(instance_id, self.instance_id[self.query_index == query])
@@ -109,7 +107,7 @@ class ObjectSummary:
     px: AreaCounts
     m2: AreaCounts
     outlined: ObjectNames | None
-    """The MAX_OUTLINES largest objects; None = there are no more than that."""
+    """The MAX_OUTLINES largest objects. None: there are no more than that."""
     groups: dict[str, list[Key]]
     """Group -> objects to show as chips, in order."""
 
@@ -121,15 +119,14 @@ class FirstRows:
     """The `n` rows that come first by some columns, from any number of batches in any order."""
 
     def __init__(self, n: int, *, width: int) -> None:
-        """`width` columns make a row."""
+        """Keep no rows yet; `width` columns make a row."""
         self._n = n
         self.columns: list[NDArray[np.generic]] = [np.zeros(0, dtype=np.int64) for _ in range(width)]
         """Columns of the rows so far, in order."""
 
     def add(self, *columns: NDArray[np.generic]) -> None:
-        """Offer rows as (m,) columns, the one that decides first in front. All together must tell any two
-        rows apart.
-        """
+        """Offer rows as (m,) columns, the deciding one first. All columns together must tell any two rows
+        apart."""
         held = self.columns
         if len(held[0]) == self._n:
             near = columns[0] <= held[0][-1]
@@ -160,7 +157,7 @@ def read_objects(run_dir: RunDir, *, n_queries: int, seed: int) -> ObjectSummary
 
 
 def keyed_hash(seed: int, *numbers: NDArray[np.generic]) -> NDArray[np.uint64]:
-    """(n,) hashes of rows of whole numbers >= 0, given as (n,) columns; `seed` in [0, 2**64)."""
+    """Hash rows of whole numbers >= 0, given as (n,) columns; `seed` in [0, 2**64). Returns (n,)."""
     state = _mixed(np.full(len(numbers[0]), seed, dtype=np.uint64))
     for number in numbers:
         state = _mixed(state + number.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
@@ -177,7 +174,7 @@ def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def _row_batches(
     run_dir: RunDir, n_queries: int
 ) -> Iterator[tuple[ObjectRows, NDArray[np.int32], NDArray[np.int32]]]:
-    """(rows, part_no, n_parts) of all files, batch by batch."""
+    """Yield (rows, part_no, n_parts) of all files, batch by batch."""
     for path in instance_files(run_dir):
         for batch in batches(path, _COLUMNS):
             column = {name: batch[name].to_numpy(zero_copy_only=False) for name in _COLUMNS}
@@ -202,9 +199,8 @@ def _object_rows(column: dict[str, NDArray[np.generic]]) -> ObjectRows:
 
 
 def _joined(aside: list[tuple[ObjectRows, NDArray[np.int32]]]) -> ObjectRows:
-    """Objects from the rows of their parts. Parts are summed in their order, so the sum is the same for any
-    order of rows.
-    """
+    """Join rows of parts into objects. Parts are summed in their order, so the sum is the same for any order
+    of rows."""
     rows = ObjectRows(
         **{
             item.name: np.concatenate([getattr(part, item.name) for part, _ in aside])
@@ -316,9 +312,8 @@ class _AreaTally:
 
 
 def choose(*, largest: list[Key], lowest: list[Key], random: list[Key]) -> dict[str, list[Key]]:
-    """Group -> its chips, from candidates in order; an object is shown once, in the first of largest, lowest,
-    random that takes it.
-    """
+    """Choose group -> its chips, from candidates in order. An object is shown once, in the first of largest,
+    lowest, random that takes it."""
     shown: set[Key] = set()
     groups: dict[str, list[Key]] = {}
     for name, candidates, n in (

@@ -1,9 +1,9 @@
 """Rows of the published Parquet files, a bounded number at a time.
 
-`batches` streams some columns of a file. `rows_where` streams wide columns of few rows: per row group it
-reads the narrow columns that decide, and opens the wide ones (geometries, texts) only where a row is wanted.
-Memory: what decides of one row group, the compressed wide columns of one row group
-(`geo_parquet.ROW_GROUP_ROWS` rows), and `WIDE_ROWS` of its rows unpacked.
+`batches` streams some columns of a file. `rows_where` first reads the narrow columns that decide, then opens
+wide ones (geometries, texts) only in row groups with a wanted row. Memory: one row group
+(`geo_parquet.ROW_GROUP_ROWS` rows) of deciding columns and of compressed wide ones, and `WIDE_ROWS` rows
+unpacked.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from pipeline.write.geo_parquet import ROW_GROUP_ROWS
 from pipeline.write.run_dir import RunDir
 
 WIDE_ROWS = 1024
-"""Rows whose geometries and texts are unpacked at once."""
+"""Number of rows whose geometries and texts are unpacked at once."""
 
 _READ_BYTES = 1 << 20
 """Bytes of a column that are fetched at once."""
 
 
 def instance_files(run_dir: RunDir) -> list[Path]:
-    """The part files in their order. Raises InputError when there is none: a run without objects has one
-    empty part.
-    """
+    """List the part files in their order. Raises InputError when there is none: a run without objects has one
+    empty part."""
     files = sorted(run_dir.instances.glob("part-*.parquet"))
     if not files:
         remedy = "let the run finish, or merge its block records again"
@@ -43,9 +42,8 @@ def instance_files(run_dir: RunDir) -> list[Path]:
 
 
 def batches(path: Path, columns: Sequence[str], *, coded: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
-    """Some columns of a file in batches of at most ROW_GROUP_ROWS rows, in order; `coded` ones arrive as
-    dictionary codes.
-    """
+    """Read some columns of a file in batches of at most ROW_GROUP_ROWS rows, in order. `coded` ones arrive as
+    dictionary codes."""
     with _opened(path, coded) as file:
         yield from file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=list(columns))
 
@@ -58,7 +56,8 @@ def rows_where(
     columns: Sequence[str],
     coded: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
-    """`columns` of the rows for which `wanted` says True, in order, in batches of at most WIDE_ROWS rows.
+    """Read `columns` of the rows for which `wanted` says True, in order, in batches of at most WIDE_ROWS
+    rows.
 
     `wanted` takes the columns `by` of one row group, of which `coded` ones are dictionary codes, and returns
     (n,).
