@@ -1,9 +1,9 @@
-"""Which geometry an answer gives for every target: the action space of mask-only GRPO, as data.
+"""Prompt combinations: which boxes and points an answer gives for every target.
 
-The paper fixes one combination per training, so that the policy explores where prompts lie and not what kind
-they are (Think2Seg-RS section 3.2.3), and compares five of them (section 4.5.3, table 6). A combination says
-what the format reward asks of every item (`holds`) and which part of a prompt the segmenter is given
-(`keep`). What the model is asked in words, and how its reply is read, is the profile's part.
+They are the action space of mask-only GRPO. The paper fixes one combination per training, so that the policy
+explores where prompts lie and not which kind they are (Think2Seg-RS section 3.2.3). It compares five of them
+(section 4.5.3, table 6). `holds` tells the format reward whether an item is complete; `keep` cuts a prompt
+for the segmenter. The profile decides how the model is asked and how its reply is read.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from pipeline.schema import Prompt
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptCombination:
-    """What every item of an answer consists of."""
+    """The parts of every item of an answer."""
 
     box: bool
     positive: int = 0
-    """Points inside the target."""
+    """Number of points inside the target."""
     negative: int = 0
-    """Points beside it."""
+    """Number of points beside the target."""
 
     def holds(self, item: ReplyItem) -> bool:
-        """Whether an item has exactly these parts."""
+        """Whether an item has exactly the combination's parts."""
         parts = item.box_xyxy is not None, len(item.points_xy), len(item.negative_xy)
         return parts == (self.box, self.positive, self.negative)
 
     def keep(self, prompt: Prompt) -> Prompt | None:
-        """The prompt without the parts that the combination does not have. None: nothing is left."""
+        """Drop the parts of a prompt that the combination does not have. None: no box and no positive point
+        is left.
+        """
         counts = {1: self.positive, 0: self.negative}
         chosen = []
         for point, label in zip(prompt.points_xy, prompt.point_labels, strict=True):
@@ -59,12 +61,12 @@ COMBINATIONS: Mapping[str, PromptCombination] = {
     "box+points2+negatives2": PromptCombination(box=True, positive=2, negative=2),
     "box+point": PromptCombination(box=True, positive=1),
 }
-"""The five of the paper's table 6, and the one that the embedded prompter was trained on from nothing."""
+"""The five combinations of the paper's table 6, and `box+point`, which the embedded prompter learned."""
 
 
 def find_combination(name: str, profile: Profile) -> PromptCombination:
-    """The combination called `name`. Raises InputError when there is none, or when the profile cannot read
-    its parts.
+    """Find the combination called `name`. Raises InputError when there is none, when the profile cannot read
+    its parts, or when the profile requires a box and the combination has none.
     """
     if name not in COMBINATIONS:
         remedy = f"use one of {', '.join(COMBINATIONS)}"

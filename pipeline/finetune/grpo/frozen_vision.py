@@ -1,10 +1,10 @@
 """Lets a frozen vision tower read every image once.
 
-1. `remember_images` lays a memory over the tower's `forward`. A group of G replies hands the tower G copies
-   of one image, again for the likelihood of the replies, and again in the next pass over the data. Only new
-   images are computed, all in one call; the others are looked up.
-2. The key is a hash of the image's patches, so the trainer need not hand anything through.
-3. Beyond `limit_bytes` the oldest images are forgotten, but never those of the current call. The features are
+1. `remember_images` adds a cache to the tower's `forward`. A group of G replies hands it G copies of one
+   image, again for the likelihood of the replies, and again in the next pass over the data. Only new images
+   are computed, all in one call; the rest come from the cache.
+2. The key is a hash of the image's patches, so the trainer passes nothing extra.
+3. Beyond `limit_bytes` the oldest images are dropped, but never those of the current call. The features are
    exact, because the tower's attention never crosses images.
 """
 
@@ -20,18 +20,17 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 REMEMBERED_BYTES = 2**30
-"""Memory per model, on the device of the tower. An image takes tokens x width x bytes per number:
+"""Bytes per model, on the device of the tower. An image takes tokens x width x bytes per number:
 81 x 256 x 4 = 83 KB for the embedded prompter (12,900 images fit), 900 x 2048 x 2 = 3.7 MB for Qwen2.5-VL-3B
 at 840 px in bfloat16 (291 images), 900 x 3584 x 2 = 6.5 MB for 7B (166). With more images in the data, the
-memory still serves a step's copies of one image, but not the next pass.
+cache still serves the copies within a step, but not the next pass over the data.
 """
 
 
 def remember_images(visual: Module, *, limit_bytes: int = REMEMBERED_BYTES) -> None:
-    """Lay the memory over a frozen Qwen2.5-VL vision tower, in place; its parameters and their names stay as
-    they are.
+    """Add the cache to a frozen Qwen2.5-VL vision tower, in place. Parameters and their names stay.
 
-    Raises ValueError when a parameter of it learns.
+    Raises ValueError when a parameter of the tower learns.
     """
     import torch
 
@@ -53,7 +52,7 @@ def remember_images(visual: Module, *, limit_bytes: int = REMEMBERED_BYTES) -> N
                     torch.cat([images[place] for place in places]), grid_thw=grid_thw[places], **given
                 )
             merged = (grid_thw[places].prod(-1) // visual.spatial_merge_size**2).tolist()
-            # copies: a part of the call's tensor would hold the whole of it
+            # cloned, because a view would keep the whole call's tensor alive
             known.update(
                 (key, part.clone())
                 for key, part in zip(new, output.pooler_output.detach().split(merged), strict=True)
@@ -74,7 +73,9 @@ def _key(image: Tensor, grid: list[int]) -> bytes:
 
 
 def _output(features: Tensor) -> BaseModelOutputWithPooling:
-    """(tokens, width) as the tower returns it; the unmerged states are not kept, since nothing reads them."""
+    """Wrap features (tokens, width) as the tower returns them. Nothing reads the unmerged states, so they
+    are None.
+    """
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     return BaseModelOutputWithPooling(last_hidden_state=None, pooler_output=features)

@@ -1,9 +1,9 @@
-"""How a prompter is trained: the training presets (`pipeline/presets/training/*.toml`), what lies over them,
-and the checks before any model is loaded.
+"""Options of a prompter's training by reward.
 
-`think2seg-3b` and `think2seg-7b` hold the hyper-parameters of the paper (Think2Seg-RS section 4.1.3); where
-the released scripts differ from it, the preset says so beside the value. `embedded` trains the small prompter
-that ships with the package.
+A preset (`pipeline/presets/training/*.toml`) holds them, and `--set` overrides single keys. `check_preset`
+finds mistakes before any model is loaded. `think2seg-3b` and `think2seg-7b` hold the hyper-parameters of the
+paper (Think2Seg-RS section 4.1.3); where the released scripts differ, the preset says so beside the value.
+`embedded` trains the small prompter that ships with the package.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ class ModelOptions:
     checkpoint: str
     """Directory of a checkpoint, models/<name> for one that ships with the package, or a hub id."""
     vision: Literal["trained", "frozen"] = "trained"
-    """Whether the vision tower learns. The paper calls the whole LVLM trainable, and so do the released
-    scripts.
-    """
+    """Whether the vision tower learns. The paper and the released scripts train the whole LVLM."""
     precision: Literal["bf16", "float32"] = "bf16"
     """Arithmetic of forward and backward passes. The weights themselves stay float32: an update of 1e-6 is
     lost in bfloat16.
@@ -54,8 +52,8 @@ class ModelOptions:
     """Rank of low-rank adapters on all linear layers that learn; 0 trains the weights themselves."""
     lora_alpha: int = 16
     attention: Literal["sdpa", "eager"] = "sdpa"
-    """Which of the model library's attentions computes. eager holds every pair of tokens in memory: cheaper
-    for short ones on a CPU.
+    """Attention implementation of the model library. eager holds every pair of tokens in memory; it is
+    cheaper for short sequences on a CPU.
     """
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, more time."""
@@ -83,7 +81,7 @@ class GrpoOptions:
     questions_per_step: int = 1
     """Queries per optimiser step, over all devices."""
     replies_per_pass: int = 16
-    """Replies per device in one forward and backward pass; the rest of a step is accumulated."""
+    """Replies per device in one forward and backward pass. Gradients of several passes make up a step."""
     learning_rate: float = 1e-6
     weight_decay: float = 0.0
     schedule: Schedule = "linear"
@@ -92,10 +90,11 @@ class GrpoOptions:
     clip: float = 0.2
     """epsilon of the clipped ratio."""
     scale: RewardScale = "group"
-    """What a reply's reward, less its group's mean, is divided by: the deviation of its group (equation 1),
-    that of all rewards of the step, or nothing. Within a group whose replies differ by a pixel of a box, the
-    first makes that pixel weigh as much as a missed object does in another; the other two weigh replies by
-    what the reward says ("Dr. GRPO", arXiv 2503.20783, section 3).
+    """Divisor of a reply's reward minus its group's mean. group: the group's standard deviation (equation 1).
+    batch: that of all rewards of the step. none: 1.
+
+    With `group`, a one-pixel difference in one group weighs as much as a missed object in another. The other
+    two keep the sizes of the rewards ("Dr. GRPO", arXiv 2503.20783, section 3).
     """
     temperature: float = 1.0
     top_p: float = 1.0
@@ -136,7 +135,7 @@ class GrpoOptions:
 
 
 def _given(*numbers: int | None) -> tuple[int, ...]:
-    """Those that are not left to a default."""
+    """The numbers that are not None."""
     return tuple(number for number in numbers if number is not None)
 
 
@@ -151,8 +150,8 @@ class SftOptions:
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"
     style: Literal["cells", "fenced"] = "fenced"
-    """How a taught answer is written. cells: bare JSON without spaces, points first. fenced: in a json fence,
-    box first.
+    """How a taught answer is written. cells: bare JSON without spaces, points first. fenced: JSON in a code
+    fence, box first.
     """
 
     def __post_init__(self) -> None:
@@ -165,12 +164,12 @@ class SelectOptions:
     """The selection of queries that GRPO can learn from (`select`)."""
 
     replies: int = 4
-    """Sampled per query, as `grpo` says."""
+    """Replies sampled per query, with the sampling options of `grpo`."""
     least: float = 0.1
-    """Standard deviation of a query's rewards from which on it is kept."""
+    """Smallest standard deviation of the rewards with which a query is kept."""
     settled_share: float = 0.2
-    """Share of the other queries that is kept all the same, drawn from the seed: should the policy unlearn
-    what it knows, some of them say so.
+    """Share of the other queries that is kept too, drawn from the seed. They show when the policy unlearns
+    what it knows.
     """
 
     def __post_init__(self) -> None:
@@ -185,14 +184,12 @@ class TrainingPreset:
     """The tables of a training preset."""
 
     profile: str
-    """What the prompter is asked and how it answers (`pipeline/prompt/profiles`)."""
+    """Name of the profile: how the prompter is asked and how it answers (`pipeline/prompt/profiles`)."""
     combination: str
-    """What every item of an answer consists of (`combinations.COMBINATIONS`)."""
+    """Name of the prompt combination: the parts of every item (`combinations.COMBINATIONS`)."""
     model: ModelOptions
     reward_px: tuple[int, int] | None = None
-    """(width, height) to which image and mask are squashed before the segmenter sees them; absent: their own
-    size.
-    """
+    """(width, height) in px to which image and mask are squashed for the segmenter. None: their own size."""
     grpo: GrpoOptions = field(default_factory=GrpoOptions)
     sft: SftOptions = field(default_factory=SftOptions)
     select: SelectOptions = field(default_factory=SelectOptions)
@@ -201,7 +198,9 @@ class TrainingPreset:
 
     @property
     def contract(self) -> Contract:
-        """Raises InputError for an unknown profile or combination, or when they do not belong together."""
+        """What replies must look like. Raises InputError when profile or combination is unknown, or when the
+        profile cannot read the combination.
+        """
         profile = load_profile(self.profile)
         return Contract(
             profile=profile, combination=find_combination(self.combination, profile), rule=self.reward.rule
@@ -214,8 +213,8 @@ def known_training_presets() -> tuple[str, ...]:
 
 
 def load_training_preset(name: str, settings: Sequence[str] = ()) -> TrainingPreset:
-    """A preset by name (or the path of a .toml file) with `settings` of the form `table.key=value` laid over
-    it.
+    """Load a preset by name, or from the path of a .toml file. `settings` of the form `table.key=value`
+    override its keys.
 
     Raises InputError: unknown preset, unreadable file, unknown key, ill-typed value.
     """
@@ -236,7 +235,7 @@ def load_training_preset(name: str, settings: Sequence[str] = ()) -> TrainingPre
 
 
 def _lay_over(tables: dict[str, Any], setting: str) -> None:
-    """`a.b=value` into nested tables, in place; the value is TOML, or text when it is none."""
+    """Set `a.b=value` in nested tables, in place. A value that is not TOML is taken as text."""
     key, equals, text = setting.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -272,12 +271,12 @@ def uses_vllm(model: ModelOptions) -> bool:
 
 
 def check_preset(preset: TrainingPreset, *, by_reward: bool) -> None:
-    """Everything that can be found wrong from files' headers alone. Raises InputError; loads no model.
+    """Check whatever the headers of files can show. Loads no model. Raises InputError.
 
-    The checkpoint must exist and be of an architecture that can be prompted, the profile's image must pass
-    its processor unchanged, and the combination must be readable by the profile. `by_reward`, for a training
-    that samples replies and pays their masks: the segmenter must be a SAM2 of its config, and vLLM, where it
-    is to be used, must be there and have a GPU.
+    The checkpoint must exist and have an architecture that can be prompted. Its processor must leave the
+    profile's image unchanged. The profile must be able to read the combination. `by_reward`: the training
+    samples replies and scores their masks, so the segmenter must be a SAM2 that matches its config, and vLLM,
+    if used, must be installed and have a GPU.
     """
     contract = preset.contract
     path = resolve_model(preset.model.checkpoint)
@@ -292,8 +291,9 @@ def check_preset(preset: TrainingPreset, *, by_reward: bool) -> None:
 
 
 def _check_generation(model: ModelOptions) -> None:
-    """vLLM on a CPU rearranges its weights when it loads them and cannot take the trained ones afterwards.
-    Raises InputError.
+    """Check that vLLM, if used, has a GPU and is installed. Raises InputError.
+
+    On a CPU vLLM rearranges weights when it loads them, and cannot take the trained ones afterwards.
     """
     if not uses_vllm(model):
         return
@@ -314,7 +314,7 @@ def _check_generation(model: ModelOptions) -> None:
 
 
 def flat_parameters(preset: TrainingPreset) -> Mapping[str, Any]:
-    """`table.key` -> value, JSON-ready: what a resumed training must agree in."""
+    """Flatten a preset to `table.key` -> JSON-ready value. A resumed training must have the same values."""
     flat: dict[str, Any] = {}
     for name, value in asdict(preset).items():
         if isinstance(value, Mapping):

@@ -1,19 +1,18 @@
-"""A training's folder: what it was asked, where it stands, and whether a second start may go on with it.
+"""A training's folder: its parameters, its progress, and whether a second start may continue it.
 
     options.json     written first: every parameter, the hash of the data's table, and what pins the models
                      behind their paths
-    trainer/         the trainer's checkpoints (weights, optimiser, random state, history), the newest two
+    trainer/         the trainer's newest two checkpoints (weights, optimiser, random state, history)
     curves.csv, curves.png, tensorboard/
-    prompter/        the exported checkpoint, made last; its presence means done
+    prompter/        the exported checkpoint, written last; when it is there, the training is done
 
-A selection of queries (stage `select`) has options.json, rewards.jsonl and, made last, questions/ instead.
+A selection of queries (stage `select`) has options.json, rewards.jsonl and, written last, questions/.
 
-1. `prepare_run` reads the data and checks preset, checkpoint and folder; no model is loaded. A folder of a
-   training with other parameters is refused and the parameters that differ are named; so is one whose
-   checkpoint, segmenter or profile was replaced under its old name. A new training decodes all of its images
-   and masks once, a resumed one does not again.
-2. `newest_checkpoint` gives the last one that is whole: the trainer writes trainer_state.json after
-   everything else, so a folder without it was cut off and is not used.
+1. `prepare_run` reads the data and checks preset, checkpoint and folder. It loads no model. It refuses a
+   folder whose parameters differ, and names them. It also refuses a checkpoint, segmenter or profile that was
+   replaced under its old name. A new training decodes all images and masks once; a resumed one does not.
+2. `newest_checkpoint` finds the last whole checkpoint. The trainer writes trainer_state.json last, so a
+   checkpoint without it is incomplete and is not used.
 """
 
 from __future__ import annotations
@@ -37,17 +36,17 @@ Stage = Literal["grpo", "sft", "select"]
 OPTIONS = "options.json"
 
 SEEDS = 2**32
-"""Seeds lie below: numpy takes no others."""
+"""Seeds are smaller than this: numpy takes no others."""
 
 OF_THE_TABLE = ("select.least", "select.settled_share")
-"""Settings of a selection that its rewards do not depend on: with others, the table is written again from the
-same rewards.
+"""Settings of a selection that leave its rewards alone. When they change, the table is written again from
+the same rewards.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """Everything a training needs, checked."""
+    """A checked training: everything it needs."""
 
     stage: Stage
     out: Path
@@ -56,7 +55,7 @@ class TrainingRun:
     preset: TrainingPreset
     seed: int = 0
     save_every: int = 50
-    """Steps between checkpoints: what a crash may cost at most."""
+    """Steps between checkpoints; a crash costs no more."""
     log_every: int = 1
 
     @property
@@ -65,7 +64,7 @@ class TrainingRun:
 
     @property
     def exported(self) -> Path:
-        """The folder that is made last: a checkpoint, or a table of queries."""
+        """The folder that is written last: a checkpoint, or a table of queries."""
         return self.out / ("questions" if self.stage == "select" else "prompter")
 
     @property
@@ -75,7 +74,7 @@ class TrainingRun:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """What a training is asked for, unchecked."""
+    """The parameters of a training before they are checked."""
 
     stage: Stage
     out: Path
@@ -117,7 +116,7 @@ def prepare_run(request: TrainingRequest) -> TrainingRun:
 
 
 def _parameters(request: TrainingRequest) -> dict[str, Any]:
-    """What must stay the same, JSON-ready."""
+    """Parameters that must not change between starts, JSON-ready."""
     preset = request.preset
     flat = {
         key: value
@@ -141,7 +140,7 @@ def _parameters(request: TrainingRequest) -> dict[str, Any]:
 
 
 def _claim(out: Path, parameters: dict[str, Any]) -> None:
-    """Write options.json, or compare with the one that is there. Raises InputError, RunMismatchError."""
+    """Write options.json, or compare with an existing one. Raises InputError, RunMismatchError."""
     path = out / OPTIONS
     if path.is_file():
         try:
@@ -165,7 +164,7 @@ def _claim(out: Path, parameters: dict[str, Any]) -> None:
                 remedy="give the same, or another --out",
             )
         return
-    # several processes of one training come here at once: what the others are writing is not foreign
+    # several processes of one training come here at once; the hidden files they are writing are allowed
     if out.is_dir() and any(
         entry.name != path.name and not entry.name.startswith(".") for entry in out.iterdir()
     ):
@@ -178,13 +177,13 @@ def _claim(out: Path, parameters: dict[str, Any]) -> None:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The whole checkpoint of the highest step; None when there is none."""
+    """Find the whole checkpoint with the highest step. None: there is no whole checkpoint."""
     whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
     return max(whole, key=checkpoint_step, default=None)
 
 
 def is_last(checkpoint: Path) -> bool:
-    """Whether a whole checkpoint is that of the training's last step: what remains is the export."""
+    """Whether a whole checkpoint is the one of the last step, so that only the export remains."""
     state = json.loads((checkpoint / "trainer_state.json").read_text())
     return 0 < int(state.get("max_steps", 0)) <= int(state["global_step"])
 
@@ -198,6 +197,6 @@ def _is_whole(path: Path) -> bool:
 
 
 def checkpoint_step(path: Path) -> int:
-    """Optimiser steps done at a checkpoint; -1 for a folder that is none."""
+    """Optimiser steps done at a checkpoint. -1: the folder is not a checkpoint."""
     number = path.name.rpartition("-")[2]
     return int(number) if number.isdecimal() else -1

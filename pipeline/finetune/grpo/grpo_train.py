@@ -1,30 +1,29 @@
-"""Mask-only GRPO on TRL's GRPOTrainer, which is used as it is: nothing of it is subclassed, patched or
-copied.
+"""Mask-only GRPO with TRL's GRPOTrainer, which is neither subclassed, patched nor copied.
 
-1. `train_grpo` resumes from the newest whole checkpoint, or starts from the preset's.
-2. Per step the trainer draws `questions_per_step` queries and samples `generations` replies to each at the
-   preset's temperature; `reward_engine` pays them (format and IoU, weighed by l1 and l2); rewards are
-   normalised within the group of one query (equation 1; `grpo.scale` has other rules), the loss is the
-   clipped ratio with the divergence from the starting checkpoint, averaged per reply and then over replies
-   (equation 2, TRL's loss type "grpo").
-3. Replies come from vLLM in the same process on a GPU and from transformers on a CPU. TRL imports vLLM
-   whenever it is installed, which costs seconds and settings that a training without it has no use for;
-   `import_trl` hides it then. TRL 1.16 names vLLM 0.22 to 0.31 as what it supports and warns about the 0.32
-   of this project. vLLM's cache holds the longest image, query and reply of this training
-   (`longest_sequence`), not the model's whole context.
-4. A frozen vision tower reads every image once (`frozen_vision`), where the trainer alone would have it read
-   G copies twice a step.
-5. At the end `grpo_model.export_prompter` writes the checkpoint for inference.
+1. `train_grpo` resumes from the newest whole checkpoint, or starts from the preset's checkpoint.
+2. In each step the trainer draws `questions_per_step` queries and samples `generations` replies to each.
+   `reward_engine` scores them: l1 times format plus l2 times IoU. Rewards are normalised within the group of
+   one query (equation 1; `grpo.scale` offers other rules).
+3. The loss is the clipped ratio plus the divergence from the starting checkpoint. It is averaged over the
+   tokens of a reply, then over replies (equation 2, TRL's loss type "grpo").
+4. On a GPU vLLM samples the replies in the same process; on a CPU transformers does. vLLM's cache holds the
+   longest image, query and reply of this training (`longest_sequence`), not the model's whole context.
+5. A frozen vision tower reads every image once (`frozen_vision`). Without this it would read G copies twice a
+   step.
+6. At the end `grpo_model.export_prompter` writes the checkpoint for inference.
 
-The loss is the paper's, so two of TRL's own additions are off. Its correction of what vLLM and the trainer
-disagree on compares the likelihood among the `top_k` tokens that were sampled from with the one among all
-tokens: it would weigh every reply by the product, over its tokens, of the share that the top_k hold, which
-shrinks with its length. And its divergence is multiplied by the ratio of the policies, which has another
-gradient than the paper's (and the released code's) plain estimate exp(d) - d - 1.
+TRL imports vLLM whenever it is installed, which costs seconds; `import_trl` hides vLLM when it is not used.
+TRL 1.16 supports vLLM 0.22 to 0.31 and warns about this project's 0.32.
 
-Several GPUs: start the job with accelerate and `pipeline/presets/training/zero3.yaml`; each process has its
-own segmenter. All processes train and write checkpoints together; the export reads files and is the first
-one's alone.
+The loss is the paper's, so two additions of TRL are off:
+
+- The correction for differences between vLLM and the trainer. It compares likelihoods among the `top_k`
+  sampled tokens with likelihoods among all tokens. Longer replies would weigh less.
+- The ratio of the policies as a factor of the divergence. Its gradient differs from that of the plain
+  estimate exp(d) - d - 1, which the paper and its released code use.
+
+For several GPUs, start the job with accelerate and `pipeline/presets/training/zero3.yaml`. Each process has
+its own segmenter. All processes train and write checkpoints together; only the first one exports.
 """
 
 from __future__ import annotations
@@ -53,15 +52,13 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin, Trainer
 
 SPARE_TOKENS = 16
-"""Beyond the longest sequence: a query of fewer tokens on its own may have one more where it meets the
-words around it.
+"""Tokens added to the longest sequence. Another query may be longer by a token inside the prompt than its
+own token count suggests.
 """
 
 
 def import_trl(*, with_vllm: bool) -> ModuleType:
-    """The trl package, with vLLM out of its sight unless it is to be used. Raises ModelError when it is not
-    installed.
-    """
+    """Import trl, and hide vLLM from it unless `with_vllm`. Raises ModelError when trl is not installed."""
     hidden = not with_vllm and "vllm" not in sys.modules
     if hidden:
         sys.modules["vllm"] = None  # type: ignore[assignment]  # what import machinery and find_spec take for "not there"
@@ -99,8 +96,8 @@ def common_arguments(run: TrainingRun) -> dict[str, object]:
 
 
 def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, object]:
-    """Keyword arguments of TRL's GRPOConfig. Raises ModelError when a step cannot be shared evenly between
-    the processes.
+    """Keyword arguments of TRL's GRPOConfig. Raises ModelError when the processes cannot share a step
+    evenly.
     """
     preset = run.preset
     grpo = run.preset.grpo
@@ -140,9 +137,7 @@ def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, object]:
 
 
 def longest_sequence(run: TrainingRun, processor: ProcessorMixin) -> int:
-    """Tokens of the image, the longest query and the longest reply of a training together: what one reply
-    can take of a cache.
-    """
+    """Tokens that one reply can take in a cache: the image, the longest query and the longest reply."""
     from PIL import Image
 
     profile = run.preset.contract.profile
@@ -157,13 +152,13 @@ def longest_sequence(run: TrainingRun, processor: ProcessorMixin) -> int:
 
 
 def grpo_max_tokens(preset: TrainingPreset) -> int:
-    """Tokens of the longest reply that is sampled."""
+    """Most tokens of a sampled reply: the preset's limit, or else the profile's."""
     return preset.grpo.max_tokens or preset.contract.profile.max_tokens
 
 
 def train_grpo(run: TrainingRun) -> Path:
-    """Train to the preset's last step and export; returns the exported folder. A finished training returns at
-    once.
+    """Train to the preset's last step, export, and return the exported folder. A finished training returns
+    at once.
 
     Raises ModelError: a model does not load, or a library is missing.
     """
@@ -175,9 +170,10 @@ def train_grpo(run: TrainingRun) -> Path:
 
 
 def train_on(trainer: Trainer, resumed: Path | None) -> None:
-    """Train from `resumed`, or from the start, to the last step. A training that was cut off between its last
-    checkpoint and the export takes no step more: the trainer itself, asked to go on from its last step, would
-    take one.
+    """Train to the last step, from `resumed` or from the start.
+
+    When the last step is already done and only the export is missing, no step is taken: resumed there, the
+    trainer itself would take one more.
     """
     if resumed is None or not is_last(resumed):
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
@@ -188,7 +184,7 @@ def train_on(trainer: Trainer, resumed: Path | None) -> None:
 
 
 def build_trainer(run: TrainingRun) -> tuple[Trainer, Path | None]:
-    """TRL's GRPOTrainer over the run's data and models, and the checkpoint it has to go on from."""
+    """Build TRL's GRPOTrainer for a run. Also returns the checkpoint to resume from; None: from the start."""
     with_vllm = uses_vllm(run.preset.model)
     trl = import_trl(with_vllm=with_vllm)
     checkpoint = resolve_model(run.preset.model.checkpoint)
@@ -219,7 +215,7 @@ def build_trainer(run: TrainingRun) -> tuple[Trainer, Path | None]:
 
 
 def _remember_images(policy: Module, reference: Module | None) -> None:
-    """Let both models' vision towers read every image once. `reference`: None without a divergence term."""
+    """Let both models' vision towers read every image once. `reference` None: no divergence term."""
     remember_images(policy.model.visual)
     if reference is not None:
         reference.requires_grad_(False)
@@ -227,12 +223,12 @@ def _remember_images(policy: Module, reference: Module | None) -> None:
 
 
 def processes() -> int:
-    """How many processes train together, as accelerate, torchrun and deepspeed tell each of them."""
+    """Number of processes that train together, as accelerate, torchrun and deepspeed set it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def build_engine(preset: TrainingPreset, device: str) -> RewardEngine:
-    """The reward engine with the preset's segmenter, on `device` unless the preset names one. Raises
+    """Build the reward engine with the preset's segmenter, on `device` unless the preset names one. Raises
     ModelError.
     """
     from dataclasses import replace
@@ -269,7 +265,7 @@ def finish(run: TrainingRun, trainer: Trainer) -> Path:
 
 
 def _card(run: TrainingRun, history: list[dict[str, object]]) -> str:
-    """MODEL_CARD.md: where the weights come from."""
+    """Text of MODEL_CARD.md: where the weights come from."""
     from pipeline.finetune.grpo.grpo_log import table_of
 
     rows = table_of(history)

@@ -1,16 +1,13 @@
-"""From replies to scores: every image of a batch is encoded once, all candidates' prompts are decoded from
-that encoding.
+"""Scores replies by segmenting from their prompts. Every image of a batch is encoded once.
 
-1. The replies are read as the contract's rule reads them and their items mapped to pixels of the image the
-   segmenter sees (`prompt.frames`), then cut to the prompt combination. Replies of one image belong together,
-   whatever they were asked.
-2. Each image is embedded once (`Segmenter.embed`; `n_embeddings` counts), or not at all when no reply prompts
-   anything. The different prompts of all its candidates go through the decoder together, in the segmenter's
-   own batches. Equal prompts, of which a confident policy writes many, are decoded once.
+1. Replies are grouped by image, whatever the query. Each is read by the contract's rule. Its items are mapped
+   to pixels of the image that the segmenter sees (`prompt.frames`) and reduced to the prompt combination.
+2. Each image is embedded once (`Segmenter.embed`; `n_embeddings` counts), or not at all when no reply gives a
+   prompt. The prompts of all its candidates are decoded together, in the segmenter's own batches. A confident
+   policy often repeats a prompt; equal prompts are decoded once.
 3. `score_reply` compares each candidate's masks with the truth of its query.
 
-`reward_functions` wraps this for TRL: two functions, so that the trainer weighs them and logs each by its
-name.
+`reward_functions` wraps this for TRL as two functions, so that the trainer weighs and logs each by name.
 """
 
 from __future__ import annotations
@@ -36,17 +33,17 @@ class Candidate:
     sample: TrainingSample
     reply: str
     complete: bool = True
-    """The reply ended by itself, not at the token limit."""
+    """Whether the reply ended by itself, not at the token limit."""
 
 
 class RewardEngine:
-    """Scores replies; see the module's story. Holds the segmenter and nothing of a batch."""
+    """Scores replies; see the module's story. It holds the segmenter and keeps nothing of a batch."""
 
     def __init__(
         self, segmenter: Segmenter, contract: Contract, *, image_px: tuple[int, int] | None = None
     ) -> None:
-        """`image_px`: (width, height) to which image and mask are squashed before segmentation; None = their
-        own size.
+        """Keep the segmenter and the contract. `image_px`: (width, height) to which image and mask are squashed
+        before segmentation. None: their own size.
         """
         self._segmenter = segmenter
         self._contract = contract
@@ -58,12 +55,13 @@ class RewardEngine:
 
     @property
     def n_embeddings(self) -> int:
-        """Image encodings so far."""
+        """Number of image encodings so far."""
         return self._segmenter.n_embeddings
 
     def score(self, candidates: Sequence[Candidate]) -> list[ReplyScore]:
-        """One score per candidate, in order. Raises ModelError when the segmenter fails, SourceError when a
-        file does not decode.
+        """Score the candidates; returns one score each, in order.
+
+        Raises ModelError when the segmenter fails, SourceError when a file does not decode.
         """
         members: dict[str, list[int]] = {}
         for index, candidate in enumerate(candidates):
@@ -74,7 +72,7 @@ class RewardEngine:
         return [scores[index] for index in range(len(candidates))]
 
     def _score_image(self, candidates: Sequence[Candidate]) -> list[ReplyScore]:
-        """Candidates that are all about one image."""
+        """Score candidates of one image, in order."""
         contract = self._contract
         rgb = candidates[0].sample.rgb(self._image_px, contract.profile.resampling)
         height, width = rgb.shape[:2]
@@ -101,8 +99,8 @@ class RewardEngine:
         return [kept for prompt in given if (kept := combination.keep(prompt)) is not None]
 
     def _masks(self, rgb: NDArray[np.uint8], prompts: Sequence[Prompt]) -> dict[Prompt, MaskCrop]:
-        """The mask of every different prompt that draws one. Without a prompt the image is not encoded
-        either.
+        """Masks by prompt; a prompt that draws nothing is left out. Without prompts the image is not
+        encoded.
         """
         if not prompts:
             return {}
@@ -119,11 +117,10 @@ class RewardEngine:
 def reward_functions(
     engine: RewardEngine, samples: Sequence[TrainingSample], eos_ids: frozenset[int]
 ) -> list[Callable[..., list[float]]]:
-    """`format_reward` and `iou_reward` as TRL calls them: with completions, their token ids, and the
-    dataset's column `sample`.
+    """Wrap `format_reward` and `iou_reward` for TRL.
 
-    A completion whose last token is not in `eos_ids` ran into the token limit. The second function logs what
-    else there is to know about the replies (`reply_metrics`).
+    TRL passes the completions, their token ids, and the dataset's column `sample`. A completion whose last
+    token is not in `eos_ids` ran into the token limit. The second function also logs `reply_metrics`.
     """
 
     def candidates(
@@ -160,8 +157,8 @@ def reward_functions(
 
 
 def reply_metrics(scores: Sequence[ReplyScore]) -> dict[str, float]:
-    """Shares of a batch: replies that reject, of those to empty targets and to present ones; malformed
-    replies; IoU on present targets. A share of nothing is left out.
+    """Means over a batch: rejecting replies (overall, on empty and on present targets), malformed replies,
+    IoU on present targets, items per reply. A mean over no replies is left out.
     """
     empty = [score.absent for score in scores if score.empty_target]
     present = [score for score in scores if not score.empty_target]

@@ -1,21 +1,20 @@
-"""Rewards of mask-only GRPO: R = l1 * format + l2 * IoU, l1 = 1, l2 = 2 (Think2Seg-RS section 3.2.2, equation
-3). Pure functions.
+"""Rewards of mask-only GRPO: R = l1 * format + l2 * IoU, with l1 = 1 and l2 = 2 (Think2Seg-RS section 3.2.2,
+equation 3). All functions are pure.
 
-1. `read_candidate` reads a completion by the rule's parser: items, an explicit `[]`, or malformed. Under
-   `paper` that is the parser of inference (`read_reply`); under `authors-code` the strict one of the released
-   rewards, all of a reply or nothing, with boxes and points wherever they lie (`parse_by`).
-2. `format_reward` judges the text alone. Rule `paper` gives 1 or 0: the tags `<think>` and `<answer>` once
-   each and in order, and inside the answer a JSON list of which every item can be used and has exactly the
-   parts of the prompt combination. Rule `authors-code` gives 0, 1 or 2, since the released code has two
-   separate rewards of one point: one for the tags, one when its strict parser accepts the answer
-   (`strictly_readable`).
-3. `iou_reward` judges the masks that the segmenter drew from the answer, united over its items, against the
-   true mask. On an empty target it is 1 for a written-out `[]` and 0 for all else; a malformed reply never
-   counts as an abstention. A reply that the strict parser refuses has no IoU at all, where the paper's rule
-   pays for what could be read.
-4. `total_reward` weighs both.
+1. `read_candidate` parses a reply into items, an explicit `[]`, or malformed. Rule `paper` uses the parser of
+   inference (`read_reply`). Rule `authors-code` uses the strict parser of the released rewards (`parse_by`):
+   it takes a whole reply or nothing, and accepts boxes and points anywhere.
+2. `format_reward` judges the text alone.
+   `paper` gives 1 or 0. For 1, `<think>` and `<answer>` must each occur once, in order. The answer must be a
+   JSON list whose items are all usable and have exactly the parts of the prompt combination.
+   `authors-code` gives 0, 1 or 2, because the released code has two rewards of one point: one for the tags,
+   and one when its strict parser accepts the answer (`strictly_readable`).
+3. `iou_reward` compares the union of the segmenter's masks with the true mask. On an empty target, a written
+   `[]` earns 1 and everything else 0; a malformed reply never counts as an abstention. A reply that the
+   strict parser refuses earns no IoU. Under `paper`, whatever could be read is paid.
+4. `total_reward` weighs and adds both.
 
-No mask ever supervises a box or a point; the only teacher is the overlap after segmentation.
+No mask supervises a box or a point directly. Only the overlap after segmentation teaches.
 """
 
 from __future__ import annotations
@@ -50,12 +49,12 @@ _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 @dataclass(frozen=True, kw_only=True)
 class RewardOptions:
-    """How a reply is paid."""
+    """How a reply is rewarded."""
 
     rule: RewardRule = "paper"
-    """Whose definition of the format: see the module's story."""
+    """Definition of the format reward; see the module's story."""
     format_weight: float = 1.0
-    """l1; 0 trains without the format term."""
+    """l1. 0: no format term."""
     iou_weight: float = 2.0
     """l2."""
 
@@ -69,9 +68,7 @@ class RewardOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contract:
-    """What a reply must look like: the checkpoint's profile, the prompt combination, and the rule it is
-    judged by.
-    """
+    """What a reply must look like: the checkpoint's profile, the prompt combination and the reward rule."""
 
     profile: Profile
     combination: PromptCombination
@@ -80,7 +77,7 @@ class Contract:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplyScore:
-    """What one reply earned, before weighing."""
+    """The rewards of one reply before weighing, and what it was."""
 
     format: float
     """0..1 (`paper`) or 0..2 (`authors-code`)."""
@@ -100,12 +97,12 @@ def total_reward(score: ReplyScore, options: RewardOptions) -> float:
 
 
 def read_reply(text: str, profile: Profile, *, complete: bool) -> ParsedReply:
-    """The reply as inference reads it. `complete`: it ended by itself, not at the token limit."""
+    """Read a reply as inference does. `complete`: it ended by itself, not at the token limit."""
     return parse_reply(text, profile, finish_reason="stop" if complete else "length")
 
 
 def format_reward(text: str, contract: Contract, *, complete: bool = True) -> float:
-    """0 or 1 under `paper`; 0, 1 or 2 under `authors-code`. `complete` as in `read_reply`."""
+    """Score the format: 0 or 1 by `paper`; 0, 1 or 2 by `authors-code`. `complete` as in `read_reply`."""
     if contract.rule == "authors-code":
         return float(_TAGGED.fullmatch(text) is not None) + float(strictly_readable(text, contract))
     return float(_well_tagged(text) and _usable_json(text, contract, complete=complete))
@@ -116,8 +113,8 @@ def _well_tagged(text: str) -> bool:
 
 
 def _usable_json(text: str, contract: Contract, *, complete: bool) -> bool:
-    """The answer is a JSON list of objects, and the parser of inference uses every one of them as the
-    combination has it.
+    """Whether the answer is a JSON list of objects, and the parser of inference finds exactly the
+    combination's parts in each of them.
     """
     parsed = read_reply(text, contract.profile, complete=complete)
     if parsed.malformed or parsed.truncated or parsed.n_dropped:
@@ -136,7 +133,7 @@ def _is_json_list(text: str) -> bool:
 
 
 def strictly_readable(text: str, contract: Contract) -> bool:
-    """Whether the released training parser accepts an answer, all of it or nothing."""
+    """Whether the released training parser accepts the whole answer."""
     try:
         released_items(text, _training_rule(contract))
     except RefusedReplyError:
@@ -145,14 +142,14 @@ def strictly_readable(text: str, contract: Contract) -> bool:
 
 
 def read_candidate(text: str, contract: Contract, *, complete: bool) -> ParsedReply:
-    """A sampled reply as its rule reads it; see the module's story. `complete` as in `read_reply`."""
+    """Read a sampled reply by the contract's rule; see the module's story. `complete` as in `read_reply`."""
     if contract.rule == "authors-code":
         return parse_by(_training_rule(contract), text, finish_reason="stop" if complete else "length")
     return read_reply(text, contract.profile, complete=complete)
 
 
 def _training_rule(contract: Contract) -> ReleasedRule:
-    """The parser of the released rewards, for the points of the combination."""
+    """The rule of the released rewards' parser, with the combination's numbers of points."""
     wanted = contract.combination
     return replace(
         released_rule(contract.profile, training=True), n_points=wanted.positive, n_negative=wanted.negative
@@ -160,7 +157,7 @@ def _training_rule(contract: Contract) -> ReleasedRule:
 
 
 def united(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """(H, W) union of cropped masks; all False for none."""
+    """Union (H, W) of cropped masks. Without masks all pixels are False."""
     out = np.zeros(shape_hw, np.bool_)
     for crop in masks:
         height, width = crop.mask.shape
@@ -175,7 +172,7 @@ def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 def iou_reward(parsed: ParsedReply, masks: Sequence[MaskCrop], truth: NDArray[np.bool_]) -> float:
-    """0..1. `masks`: what the segmenter drew from the items of `parsed`; `truth`: (H, W), True = target."""
+    """Score the masks, 0..1. `masks`: drawn from the items of `parsed`. `truth`: (H, W), True = target."""
     if not truth.any():
         return float(parsed.absent)
     height, width = truth.shape
@@ -190,9 +187,7 @@ def score_reply(
     *,
     complete: bool = True,
 ) -> ReplyScore:
-    """Both rewards of one reply. `masks` as in `iou_reward`: what was drawn from the items of
-    `read_candidate`.
-    """
+    """Compute both rewards of one reply. `masks`: drawn from the items that `read_candidate` returns."""
     parsed = read_candidate(text, contract, complete=complete)
     return ReplyScore(
         format=format_reward(text, contract, complete=complete),

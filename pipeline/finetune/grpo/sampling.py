@@ -1,7 +1,7 @@
-"""Replies of a checkpoint to training queries by transformers, in batches: greedy as in inference, or
-sampled as in the training.
+"""Samples replies of a checkpoint to training queries with transformers, in batches.
 
-The frozen vision tower reads every image once (`frozen_vision`), however many replies to it are drawn.
+Decoding is greedy as in inference, or random as in the training. The frozen vision tower reads every image
+once (`frozen_vision`), however many replies are drawn for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
 Reply = tuple[str, bool]
-"""Text, and whether it ended by itself."""
+"""Text of a reply, and whether it ended by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +32,14 @@ class Sampling:
     """How the tokens of a reply are chosen."""
 
     temperature: float = 0.0
-    """0: the most likely token, always."""
+    """0: always the most likely token."""
     top_p: float = 1.0
     top_k: int = 0
     """0: no limit."""
 
     @classmethod
     def of(cls, options: GrpoOptions) -> Sampling:
-        """The sampling of a training with these options."""
+        """Sample as a training with these options does."""
         return cls(temperature=options.temperature, top_p=options.top_p, top_k=options.top_k)
 
     def arguments(self) -> dict[str, object]:
@@ -50,7 +50,7 @@ class Sampling:
 
 
 class ReplySampler:
-    """A checkpoint that answers queries; holds the model. Raises ModelError when it does not load."""
+    """Holds a checkpoint's model and answers queries. Raises ModelError when the model does not load."""
 
     def __init__(self, preset: TrainingPreset) -> None:
         import torch
@@ -68,8 +68,9 @@ class ReplySampler:
     def replies(
         self, samples: Sequence[TrainingSample], sampling: Sampling, *, most_tokens: int, batch: int = 64
     ) -> Iterator[Reply]:
-        """One reply per sample, in order, of at most `most_tokens` tokens, `batch` at once; torch's generator
-        is drawn from.
+        """Yield one reply per sample, in order, each of at most `most_tokens` tokens.
+
+        `batch` samples are decoded at once. Draws come from torch's global generator.
         """
         for start in range(0, len(samples), batch):
             yield from self._batch(samples[start : start + batch], sampling, most_tokens)
@@ -99,7 +100,7 @@ class ReplySampler:
 
 
 def stop_ids(model: PreTrainedModel, processor: ProcessorMixin) -> frozenset[int]:
-    """Ids of the tokens that end a reply."""
+    """Collect the ids of the tokens that end a reply."""
     named = model.generation_config.eos_token_id
     several = named if isinstance(named, list) else [named]
     return frozenset(
@@ -114,7 +115,7 @@ def _device() -> str:
 
 
 def _arithmetic(device: str, precision: str) -> AbstractContextManager[object]:
-    """The context in which products are computed as in the training."""
+    """Context with the training's arithmetic: bfloat16 products, or float32."""
     import torch
 
     context: AbstractContextManager[object] = torch.autocast(

@@ -1,17 +1,16 @@
-"""Selects the queries that GRPO can learn from: those whose sampled replies do not all earn the same.
+"""Selects the queries that GRPO can learn from: those whose sampled replies earn different rewards.
 
-1. The checkpoint that a training starts from answers every query `replies` times, sampled as that training
-   samples.
-2. `reward_engine` pays the replies. A query whose rewards deviate by less than `least` is settled: the
-   advantages of its group are nothing, or the difference of a pixel, and a step spent on it teaches nothing.
-3. Rewards are written down batch by batch of queries, so that an interrupted selection goes on; each batch
-   has a seed of its own, so that it goes on as if it had not been interrupted.
-4. The queries that are not settled, and a share of the settled ones, are written as a table of their own
-   beside the rewards: the training data of `grpo`.
+1. The starting checkpoint answers every query `replies` times, sampled as in the training.
+2. `reward_engine` scores the replies. A query is settled when its rewards deviate by less than `least`. Its
+   advantages are then zero or caused by single pixels, and a step on it teaches nothing.
+3. Rewards are written batch by batch, so an interrupted selection continues where it stopped. Each batch has
+   its own seed, so the result is the same as without the interruption.
+4. The unsettled queries and a share of the settled ones go into a table beside the rewards. `grpo` trains on
+   it.
 
-With `grpo.scale` none, a settled query adds next to nothing to the gradient. Some are kept all the same, so
-that the policy notices when it unlearns one. DAPO (arXiv 2503.14476, section
-3.2) leaves out groups of equal rewards while it trains; here it is done once, before.
+With `grpo.scale` none, a settled query adds almost nothing to the gradient. Some are kept so that the policy
+notices when it unlearns one. DAPO (arXiv 2503.14476, section 3.2) drops groups of equal rewards during
+training; here this is done once, beforehand.
 """
 
 from __future__ import annotations
@@ -36,15 +35,14 @@ REWARDS = "rewards.jsonl"
 """One line per query, in the table's order: the rewards of its replies."""
 
 QUERIES_AT_ONCE = 16
-"""Queries of one batch: what an interrupted selection may lose."""
+"""Queries of one batch. An interrupted selection loses no more."""
 
 
 def select_queries(run: TrainingRun) -> Path:
-    """Ask, pay and select; returns the folder with the selected queries' table.
+    """Sample and score replies, select queries, and return the folder with the table of selected queries.
 
-    What was asked and paid is not asked again: with another `least` or `settled_share` the table is made anew
-    from the same rewards. Raises ModelError: a model does not load; InputError: nothing is left to learn
-    from.
+    Existing rewards are used again: another `least` or `settled_share` only rewrites the table. Raises
+    ModelError when a model does not load, InputError when no query is left to learn from.
     """
     import torch
 
@@ -67,23 +65,21 @@ def select_queries(run: TrainingRun) -> Path:
 
 
 def unsettled(rewards: Sequence[Sequence[float]], least: float) -> list[int]:
-    """Numbers of the queries whose rewards have a standard deviation of at least `least`."""
+    """Indices of the queries whose rewards have a standard deviation of at least `least`."""
     return [number for number, group in enumerate(rewards) if float(np.std(group)) >= least]
 
 
 def _some_settled(run: TrainingRun, open_ones: Sequence[int]) -> list[int]:
-    """Each settled query is kept or not by a draw of its own, which depends on the seed and its number
-    alone.
-    """
+    """Draw the settled queries to keep. Each draw depends only on the seed and the query's index."""
     draws = np.random.default_rng(run.seed).random(len(run.samples))
     drawn = np.flatnonzero(draws < run.preset.select.settled_share)
     return [int(number) for number in np.setdiff1d(drawn, open_ones)]
 
 
 def paid_so_far(path: Path, n_queries: int) -> list[list[float]]:
-    """Read the rewards of all whole batches; the rest of an interrupted batch is cut off the file.
+    """Read the rewards of all whole batches, and cut an interrupted batch off the file.
 
-    Returns an empty list without a file.
+    Returns an empty list when there is no file.
     """
     if not path.is_file():
         return []
@@ -102,7 +98,7 @@ def _append(path: Path, rewards: Sequence[Sequence[float]]) -> None:
 def _rewards(
     asked: Sequence[TrainingSample], run: TrainingRun, sampler: ReplySampler, engine: RewardEngine
 ) -> list[list[float]]:
-    """(queries, replies) of one batch."""
+    """Sample and score one batch; returns rewards (queries, replies)."""
     preset = run.preset
     times = run.preset.select.replies
     copies = [sample for sample in asked for _ in range(times)]

@@ -1,6 +1,6 @@
-"""The supervised warm start on TRL's SFTTrainer, which is used as it is.
+"""The supervised warm start with TRL's SFTTrainer, which is neither subclassed, patched nor copied.
 
-The replies are made from the masks (`taught_replies`), and the loss is on the reply alone. The warm start is
+The replies are made from the masks (`taught_replies`), and only the reply enters the loss. The warm start is
 short: it teaches the format and the prompt combination. `grpo_train` then starts from the exported folder.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def reply_for(sample: TrainingSample, preset: TrainingPreset) -> str | None:
-    """The reply to teach; None when the target is there but no piece of it can be taught."""
+    """Make the reply to teach. None: there is a target, but none of its pieces can be taught."""
     contract = preset.contract
     truth = sample.truth(sample.rgb().shape[:2])
     items = taught_items(truth, contract.combination, contract.profile.frame_wh)
@@ -45,7 +45,7 @@ def reply_for(sample: TrainingSample, preset: TrainingPreset) -> str | None:
 
 
 def as_lessons(samples: Sequence[TrainingSample], preset: TrainingPreset) -> Dataset:
-    """A `datasets.Dataset` for TRL with the columns prompt, completion, image, made when a row is read.
+    """Make TRL's dataset with the columns prompt, completion and image, computed when a row is read.
 
     Raises InputError when no sample can be taught.
     """
@@ -94,10 +94,11 @@ def sft_arguments(run: TrainingRun) -> dict[str, object]:
 
 
 def train_sft(run: TrainingRun) -> Path:
-    """Teach to the preset's last step and export; returns the exported folder. A finished training returns at
-    once.
+    """Train to the preset's last step, export, and return the exported folder. A finished training returns
+    at once.
 
-    Raises InputError (nothing to teach) and ModelError (a model does not load, a library is missing).
+    Raises InputError when there is nothing to teach, ModelError when a model does not load or a library is
+    missing.
     """
     if run.done:
         return run.exported

@@ -1,14 +1,15 @@
-"""Replies made from masks: what the warm start teaches, so that a policy knows the format before it is paid
-for overlap.
+"""Replies made from masks, which the warm start teaches.
 
-1. `taught_items` cuts the true mask into its 8-connected pieces; each becomes an item of the prompt
-   combination: its box, points inside (`_inside`), points beside it (`_beside`). Pieces narrower than
+A policy then knows the format before it is rewarded for overlap.
+
+1. `taught_items` splits the true mask into its 8-connected pieces. Each piece becomes an item of the prompt
+   combination: its box, points inside it (`_inside`) and points beside it (`_beside`). Pieces narrower than
    MIN_SIDE units of the frame are left out.
-2. Items come in raster order of the 28-unit cell that holds their centre, so that there is one right order.
-3. `taught_reply` writes think and answer tags around them, in the profile's key names.
+2. Items follow the raster order of the 28-unit cells that hold their centres, so only one order is right.
+3. `taught_reply` adds the think and answer tags and uses the profile's key names.
 
-These are pseudo prompts: one of many that would do, which is why the paper does not train on them
-(Think2Seg-RS section 3.2). Touching objects are one piece. A short warm start needs no better.
+These are pseudo prompts: other boxes and points would do as well, so the paper does not train on them
+(Think2Seg-RS section 3.2). Touching objects become one piece. For a short warm start this is enough.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ MIN_SIDE = 8.0
 """Pieces narrower than this, in units of the frame, are not taught."""
 
 CELL = 28.0
-"""Units of the frame: one visual token of the Qwen2.5-VL family at the profile's image size."""
+"""Side of a cell in units of the frame: one visual token of Qwen2.5-VL at the profile's image size."""
 
 MARGIN = 0.15
-"""How far beside a piece its negative points may lie, as share of the box's longer side."""
+"""Largest distance of a negative point from the piece's box, as a share of the box's longer side."""
 
 Style = Literal["cells", "fenced"]
 Points = tuple[tuple[float, float], ...]
@@ -41,7 +42,7 @@ Points = tuple[tuple[float, float], ...]
 def taught_items(
     truth: NDArray[np.bool_], combination: PromptCombination, frame_wh: tuple[float, float]
 ) -> tuple[ReplyItem, ...]:
-    """Items in the frame, whole numbers, from a mask (H, W). A piece without room for a negative point is
+    """Make items from a mask (H, W), in whole units of the frame. A piece without room for its points is
     left out.
     """
     import cc3d
@@ -65,9 +66,10 @@ def taught_items(
 
 
 def _inside(piece: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
-    """(count, 2) column and row of pixels of a piece: the one nearest its centroid, then each as far from the
-    others as can be among the pixels at least half as deep as the deepest. Fewer when the piece has fewer
-    pixels.
+    """Choose pixels inside a piece; returns (count, 2) column and row, fewer when the piece is too small.
+
+    The first is nearest the centroid. Each further one lies as far as possible from those before it, among
+    the pixels at least half as deep as the deepest.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -80,8 +82,11 @@ def _inside(piece: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
 
 
 def _beside(truth: NDArray[np.bool_], span: tuple[slice, slice], count: int) -> NDArray[np.float64]:
-    """(count, 2) column and row of pixels off the target, in the piece's box grown by MARGIN: the one
-    farthest from any target pixel, then each as far from the others as can be. Fewer when there are none.
+    """Choose pixels off the target, in the piece's box grown by MARGIN; returns (count, 2) column and row.
+
+    The first is the farthest from any target pixel. Each further one lies as far as possible from those
+    before it, among the pixels at least half as far from the target as the first. There are fewer when no
+    more are free.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -104,7 +109,7 @@ def _beside(truth: NDArray[np.bool_], span: tuple[slice, slice], count: int) -> 
 def _spread(
     pixels: NDArray[np.float64], usable: NDArray[np.bool_], chosen: list[int], count: int
 ) -> list[int]:
-    """`chosen` and more indexes of usable pixels, each the farthest from those before it, up to `count`."""
+    """Extend `chosen` to `count` indexes of usable pixels, each the farthest from those before it."""
     while len(chosen) < count:
         gap = np.min([((pixels - pixels[index]) ** 2).sum(axis=1) for index in chosen], axis=0)
         best = int(np.where(usable, gap, -1.0).argmax())
@@ -148,8 +153,8 @@ def _place(item: ReplyItem) -> tuple[float, float, float, float]:
 
 
 def taught_reply(thought: str, items: Sequence[ReplyItem], profile: Profile, style: Style) -> str:
-    """The whole reply. `cells`: as the embedded prompter says it, bare JSON without spaces, each item opening
-    with its cell, points before the box; `fenced`: a json fence, the box first.
+    """Write the whole reply. `cells`: the embedded prompter's style, bare JSON without spaces; each item has
+    its cell first, then points, then the box. `fenced`: JSON in a code fence, the box first.
     """
     answer = json.dumps(
         [_written(item, profile, style) for item in items],
@@ -173,5 +178,5 @@ def _written(item: ReplyItem, profile: Profile, style: Style) -> dict[str, Any]:
 
 
 def default_thought(query: str, *, found: bool) -> str:
-    """What a taught reply thinks when the data does not say."""
+    """Thought of a taught reply when the data has none."""
     return f'The question is "{query}". I see {"some" if found else "none"}.'

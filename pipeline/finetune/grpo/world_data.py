@@ -1,16 +1,15 @@
-"""Training samples from procedural worlds, written once into the layout that `grpo_data` reads.
+"""Training samples from procedural worlds, in the layout that `grpo_data` reads.
 
-1. `render_worlds` draws one patch per world, with seeds of their own (`first_seed` on), cuts TILES_PER_WORLD
-   tiles out of it, most of them over an object of a class drawn evenly from those present, and asks one
-   query per tile: about a class in it, a class that is not in it, or a thing that no world has
+1. `render_worlds` draws one patch per world, with seeds from `first_seed` on, and cuts TILES_PER_WORLD tiles
+   out of it. Most tiles are placed over an object whose class is drawn evenly from those present.
+2. Each tile gets one query: about a class in it, a class that is not in it, or a thing that no world has
    (`training_queries`, never a held-out wording).
-2. The mask is every pixel of the asked class. A class with fewer than MIN_TARGET_PX pixels in the tile is not
-   asked for, as in `evaluate.benchmark.readers.world_tiles`: a sliver at the border is no fair query.
-3. Everything depends on the seed alone. The table is written last, so a folder with a table is complete.
-   Every file appears whole, so several processes of one training may draw the same folder at once: what one
-   reads is never half of what another writes.
+3. The mask is every pixel of the class in the query. A class with fewer than MIN_TARGET_PX pixels in the tile
+   is not asked for, as in `evaluate.benchmark.readers.world_tiles`: a sliver at the border is no fair query.
+4. Everything depends on the seed alone. The table is written last, so a folder with a table is complete.
+   Every file is written atomically, so several processes may draw the same folder at once.
 
-Evaluation draws worlds with seeds below 1,000 and never meets these.
+Evaluation uses world seeds below 1,000 and never sees these worlds.
 """
 
 from __future__ import annotations
@@ -32,25 +31,26 @@ from pipeline.world.landscape import World
 from pipeline.world.render import Rendering, render
 
 FIRST_GRPO_SEED = 300_000
-"""World seeds FIRST_GRPO_SEED..399,999 are for training by reward; supervised training has those below, from
-100,000.
+"""World seeds FIRST_GRPO_SEED..399,999 are for training by reward. Supervised training uses seeds below
+them, from 100,000 on.
 """
 
 FIRST_MEASURE_SEED = 400_000
-"""World seeds from here on measure a training before and after; nothing is trained on them."""
+"""World seeds from here on measure a prompter before and after training. Nothing trains on them."""
 
 TILES_PER_WORLD = 4
 PATCH_PX = 768
 MIN_TARGET_PX = 64
 AIMED_SHARE = 0.8
-"""Tiles placed over an object; the rest fall anywhere."""
+"""Share of the tiles that are placed over an object. The rest lie anywhere."""
 
 
 def render_worlds(
     folder: Path, *, n_tiles: int, first_seed: int = FIRST_GRPO_SEED, tile_px: int = 256
 ) -> None:
-    """Write `n_tiles` tiles with one query each; nothing is done when the folder's table is there. Raises
-    InputError.
+    """Write `n_tiles` tiles with one query each, or nothing when the folder has its table already.
+
+    Raises InputError for an invalid number or size of tiles, or a seed that belongs to evaluation.
     """
     if (folder / TABLE).is_file():
         return
@@ -89,7 +89,7 @@ def render_worlds(
 
 
 def _patch(seed: int) -> tuple[Rendering, np.random.Generator]:
-    """A patch of the seed's world, somewhere, and the generator that goes on from there."""
+    """Render a random patch of the seed's world. Also returns the generator for further draws."""
     rng = np.random.default_rng([seed, 23])
     row0, col0 = (int(value) for value in rng.integers(-30_000, 30_000, 2))
     window = Window(row0=row0, col0=col0, row1=row0 + PATCH_PX, col1=col0 + PATCH_PX)
@@ -99,7 +99,7 @@ def _patch(seed: int) -> tuple[Rendering, np.random.Generator]:
 def _ask(
     patch: Rendering, rng: np.random.Generator, sampler: QuerySampler, tile_px: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], TrainingQuery]:
-    """A tile of the patch, a query about it, and the mask that answers it."""
+    """Cut a tile from the patch; returns its pixels, the mask that answers its query, and the query."""
     kind_of = np.asarray([-1] + [CLASSES.index(item.class_name) for item in patch.objects])
     top, left = _corner(patch.labels, kind_of, rng, tile_px)
     cut = slice(top, top + tile_px), slice(left, left + tile_px)
@@ -119,7 +119,7 @@ def _ask(
 def _corner(
     labels: NDArray[np.int32], kind_of: NDArray[np.int64], rng: np.random.Generator, tile_px: int
 ) -> tuple[int, int]:
-    """Top-left corner of a tile inside the patch."""
+    """Draw the top-left corner of a tile inside the patch."""
     last = PATCH_PX - tile_px
     kinds = np.unique(kind_of[1:])
     if not len(kinds) or rng.random() > AIMED_SHARE:
