@@ -1,8 +1,8 @@
 """Files appear whole or not at all: temporary name in the same folder, fsync, rename, fsync of the folder.
 
-A reader therefore never meets a half-written file of ours under its final name, whatever was killed. An
-interrupted write leaves a `.{name}.*.tmp` behind, which nothing reads and `remove_leftovers` sweeps up. On an
-object store the same promise comes from a single PUT; these functions are the only place that would change.
+So nobody meets a half-written file under its final name, whatever was killed. An interrupted write leaves a
+`.{name}.*.tmp`, which nothing reads and `remove_leftovers` deletes. On an object store one PUT gives the same
+promise; only these functions would change.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LEFTOVER_AGE_S = 3600.0
-"""Temporary files younger than this may belong to a writer that is still alive."""
+"""Age in seconds below which a temporary file may belong to a writer that is still alive."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; when the body ends without an exception, its file becomes `path`.
+    """Give a temporary path beside `path`; when the body ends without an exception, its file becomes `path`.
 
     The folder is created if need be. On an exception the temporary file is removed and `path` stays as it
     was.
@@ -69,7 +69,7 @@ def _fsync(path: Path) -> None:
 
 
 def _umask() -> int:
-    """The process umask, from /proc: `os.umask` can only read it by setting it, which other threads see."""
+    """Read the process umask from /proc. `os.umask` reads it only by setting it, which other threads see."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("Umask:"):

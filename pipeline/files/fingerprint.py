@@ -1,8 +1,8 @@
 """What makes two runs the same run: sha256 over the canonical JSON of everything that can change the result.
 
-Canonical: keys sorted, strings in Unicode NFC, hrefs without query strings (a fresh token is the same scene),
-no insignificant white space, NaN refused. The caller decides which parameters belong in; machine-dependent
-ones (number of actors, runner) do not.
+Canonical means sorted keys, strings in Unicode NFC, no white space, no NaN, and hrefs without query strings:
+a fresh token is the same scene. The caller leaves out what depends on the machine, such as the runner or the
+number of actors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from pipeline.files.hrefs import public_href
 
 MAX_VALUE_CHARS = 240
-"""Longest text of a value in a message about differences."""
+"""Most characters of a value in a message about differences."""
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 """Plain JSON."""
@@ -30,15 +30,13 @@ _ABSENT = object()
 
 
 def fingerprint(parameters: Mapping[str, object]) -> str:
-    """64 hex digits that depend on the content of `parameters` and on nothing else.
-
-    Raises TypeError for values that JSON cannot hold and ValueError for NaN or infinity.
-    """
+    """Compute 64 hex digits that depend on the content of `parameters` alone. Raises TypeError for values
+    that JSON cannot hold and ValueError for NaN or infinity."""
     return hashlib.sha256(_to_json(canonical(parameters)).encode()).hexdigest()
 
 
 def canonical(value: object) -> Json:
-    """`value` as plain JSON types, strings in NFC and hrefs without credentials."""
+    """Turn `value` into plain JSON types, strings in NFC and hrefs without credentials."""
     if isinstance(value, Mapping):
         return {unicodedata.normalize("NFC", str(key)): canonical(item) for key, item in value.items()}
     if isinstance(value, str | PurePath):
@@ -56,15 +54,14 @@ def canonical(value: object) -> Json:
 
 
 def diff_parameters(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
-    """Dotted keys whose values differ between `a` and `b`, sorted.
-
-    A list of tables is named by its first entry that differs.
-    """
+    """List the dotted keys whose values differ between `a` and `b`, sorted. A list of tables is named by its
+    first entry that differs."""
     return [change.key for change in _sorted_changes(a, b)]
 
 
 def describe_difference(a: Mapping[str, object], b: Mapping[str, object]) -> str:
-    """`key: value in a -> value in b; ...` for every key of `diff_parameters(a, b)`; long values are cut."""
+    """Write `key: value in a -> value in b; ...` for every key of `diff_parameters(a, b)`; long values are
+    cut."""
     return "; ".join(f"{change.key}: {change.before} -> {change.after}" for change in _sorted_changes(a, b))
 
 

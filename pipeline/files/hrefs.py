@@ -1,9 +1,8 @@
 """Hrefs as they may be stored: without query string, fragment or user name.
 
-Pre-signed URLs and SAS tokens carry credentials in the query string, and `https://user:password@host/`
-carries them in front of the host. Everything that a run leaves behind (run.json, records, GeoParquet, STAC,
-report) goes through these two functions first. What pins the content of a scene is its ETag and size, never
-its token.
+Pre-signed URLs and SAS tokens carry credentials in the query string, `https://user:password@host/` before the
+host. Everything that a run leaves behind goes through these two functions first. A scene's content is pinned
+by ETag and size, never by its token.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ _VSI_OPTIONS = re.compile(r"(?P<prefix>/vsi[a-z0-9_]+)\?[^\s'\"<>]*")
 
 
 def public_text(text: str) -> str:
-    """`text` with every URL in it reduced to scheme, host and path; other text is untouched."""
+    """Reduce every URL in `text` to scheme, host and path; other text is untouched."""
     return _URL.sub(_public_url, _VSI_OPTIONS.sub(r"\g<prefix>", text))
 
 
 def public_href(href: str) -> str:
-    """One href without query string, fragment and user name; local paths come back unchanged."""
+    """Strip query string, fragment and user name from one href; local paths come back unchanged."""
     return public_text(href) if "://" in href or href.startswith("/vsi") else href
 
 

@@ -1,9 +1,9 @@
-"""Does what is written to a path outlive the job? Not below Ray's copy of the working directory.
+"""Refuses paths that do not outlive the job: those below Ray's copy of the working directory.
 
-`ray job submit --working-dir .` starts the driver in a copy of the folder that Ray keeps under its session
-(`.../runtime_resources/working_dir_files/_ray_pkg_<hash>`), and a relative path means a place in there. Ray
-deletes the copy when it needs the room, and any changed file makes another one: the results would be gone,
-and the same command would start from nothing.
+`ray job submit --working-dir .` starts the driver in a copy of the folder
+(`.../runtime_resources/working_dir_files/_ray_pkg_<hash>`), where relative paths lead. Ray deletes the copy
+when it needs room, and any changed file makes another one: the results would be gone, and the same command
+would start from nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 
 PACKAGES = ("runtime_resources", "working_dir_files")
-"""The folders of a Ray session, one in the other, that hold copies of working directories."""
+"""Nested folders of a Ray session that hold copies of working directories."""
 
 
 def require_lasting(path: str, option: str) -> None:

@@ -1,20 +1,18 @@
 """How a raster is reached: which hrefs are allowed, the GDAL settings they need, and a guarded open.
 
-Shared by the two stages that touch rasters, `grid` (headers, once, on the driver) and `load` (pixels, in
-workers).
+`grid` uses it for headers, once on the driver, and `load` for pixels, in workers.
 
-1. `href_kind` sorts an href into local, http or s3 and refuses everything else; we build the `/vsi...` path
-   ourselves (`gdal_path`), so that no driver prefix, VRT text or `/vsi` trick in an href ever reaches GDAL.
-2. `gdal_environment` holds the settings that mattered in measurements: directory listing off for remote files
-   only (it would hide `.tfw`, `.msk` and `.ovr` beside local ones), retries, timeouts, and a raw block cache
-   large enough for the compressed bytes of a whole block of tiles. A setting the user exported in the
-   environment wins.
-3. `raster_environment` adds credentials: boto3's chain for s3, nothing else for the rest.
-4. `open_raster` opens with the GTiff driver only and `check_header` caps what a hostile or broken header may
+1. `href_kind` sorts an href into local, http or s3 and refuses all else. `gdal_path` then builds the
+   `/vsi...` path, so no driver prefix, VRT text or `/vsi` trick in an href reaches GDAL.
+2. `gdal_environment` holds settings that measurements proved useful: retries, timeouts, and a raw block cache
+   for the compressed bytes of a whole block of tiles. Directory listing is off for remote files only, because
+   it finds `.tfw`, `.msk` and `.ovr` beside local ones. What the user exported wins.
+3. `raster_environment` adds credentials: boto3's chain for s3, nothing for the rest.
+4. `open_raster` opens with the GTiff driver only. `check_header` caps what a hostile or broken header may
    claim before any pixel is read.
 
-Not done here: allow-lists of hosts and refusal of private addresses. Hrefs come from the operator's own
-command line; a catalogue of untrusted hrefs needs both.
+There are no allow-lists of hosts, and private addresses are not refused: hrefs come from the operator's own
+command line. A catalogue of untrusted hrefs would need both.
 """
 
 from __future__ import annotations
@@ -45,10 +43,12 @@ MAX_BANDS = 1024
 """Bands one raster may claim; hyperspectral cubes have some hundreds."""
 
 PROCESS_CACHE_MB = 128
-"""GDAL's decoded-block cache per process; its own default is 5 % of the machine's memory in EVERY worker."""
+"""Megabytes of GDAL's decoded-block cache per process. GDAL's default is 5 % of the machine's memory in EVERY
+worker."""
 
 SMALL_CACHE_MB = 32
-"""The same where imagery is not read block by block: the driver's pictures, and tiles of oracle models."""
+"""Megabytes of that cache where imagery is not read block by block: the driver's pictures, and tiles of
+oracle models."""
 
 _REMOTE_SETTINGS: dict[str, str] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -79,22 +79,19 @@ _TRANSIENT = re.compile(
 
 
 def set_process_defaults(cache_mb: int = PROCESS_CACHE_MB) -> None:
-    """Put process-wide GDAL settings into the environment; call before the first raster is opened (GDAL reads
-    them once).
+    """Put process-wide GDAL settings into the environment; call before the first raster is opened.
 
-    `cache_mb`: size of the decoded-block cache in megabytes. It goes through the environment because the same
-    number given to `rasterio.Env` means bytes. What the user has exported stays; what this function has set
-    in the process that started this one does not.
+    GDAL reads them once. `cache_mb`: size of the decoded-block cache in megabytes. It goes through the
+    environment because `rasterio.Env` takes the same number as bytes. Settings that the user exported stay.
+    Those that this function made in the parent process are replaced.
     """
     if os.environ.get("GDAL_CACHEMAX") in (None, str(PROCESS_CACHE_MB), str(SMALL_CACHE_MB)):
         os.environ["GDAL_CACHEMAX"] = str(cache_mb)
 
 
 def href_kind(href: str) -> HrefKind:
-    """Local path, http(s) URL or s3 URL.
-
-    Raises InputError for any other scheme, GDAL's own path syntax, user names in URLs and control characters.
-    """
+    """Tell a local path, http(s) URL and s3 URL apart. Raises InputError for any other scheme, GDAL's own
+    path syntax, user names in URLs and control characters."""
     shown = href if len(href) <= 120 else href[:117] + "..."
     if not href.strip() or any(ord(char) < 32 for char in href):
         raise InputError(
@@ -129,7 +126,7 @@ def href_kind(href: str) -> HrefKind:
 
 
 def gdal_path(href: str) -> str:
-    """The path handed to GDAL: absolute local path, `/vsicurl/https://...` or `/vsis3/bucket/key`."""
+    """Build the path handed to GDAL: absolute local path, `/vsicurl/https://...` or `/vsis3/bucket/key`."""
     kind = href_kind(href)
     if kind == "http":
         return f"/vsicurl/{href}"
@@ -139,9 +136,8 @@ def gdal_path(href: str) -> str:
 
 
 def gdal_environment(href: str) -> dict[str, str]:
-    """GDAL settings for reading `href`, without credentials. Variables the user has exported are left to
-    them.
-    """
+    """Choose GDAL settings for reading `href`, without credentials. Variables that the user exported are left
+    out."""
     settings = dict(_COMMON_SETTINGS)
     if href_kind(href) != "local":
         settings |= _REMOTE_SETTINGS
@@ -151,7 +147,7 @@ def gdal_environment(href: str) -> dict[str, str]:
 
 
 def _s3_endpoint_settings() -> dict[str, str]:
-    """boto3's AWS_ENDPOINT_URL(_S3) in GDAL's words, so that one variable serves both."""
+    """Say boto3's AWS_ENDPOINT_URL(_S3) in GDAL's words, so that one variable serves both."""
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not url:
         return {}
@@ -165,17 +161,17 @@ def _s3_endpoint_settings() -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1)
 def _aws_session() -> Any:
-    """One boto3 session per process: it refreshes its own credentials, and making one may ask a metadata
-    server.
-    """
+    """Make one boto3 session per process: it refreshes its own credentials, and making one may ask a metadata
+    server."""
     return AWSSession()
 
 
 def raster_environment(href: str, *, patient: bool = True) -> Any:
-    """A `rasterio.Env` with the settings and credentials for `href`; enter it around every open and read.
+    """Make a `rasterio.Env` with the settings and credentials for `href`; enter it around every open and
+    read.
 
-    `patient`: let GDAL repeat failed requests with growing pauses (files opened inside keep this for their
-    lifetime).
+    `patient`: GDAL repeats failed requests with growing pauses. Files opened inside keep this for their
+    lifetime.
     """
     session = _aws_session() if href_kind(href) == "s3" else DummySession()
     settings = gdal_environment(href)
@@ -190,9 +186,8 @@ def is_transient(error: BaseException) -> bool:
 
 
 def gdal_message(error: BaseException) -> str:
-    """What GDAL said, without rasterio's "see previous exception": the first and the innermost text of the
-    chain.
-    """
+    """Read what GDAL said: the first and the innermost text of the chain, without rasterio's "see previous
+    exception"."""
     texts = [str(error)]
     while error.__cause__ is not None:
         error = error.__cause__

@@ -1,9 +1,8 @@
 """Features of a user's vector file: known locations to prompt with, polygons to score against.
 
-1. The suffix chooses the reader: GeoParquet by pyarrow, everything else by GDAL, which reads GeoJSON,
-   GeoPackage and its kin.
+1. The suffix chooses the reader: pyarrow for GeoParquet, GDAL for GeoJSON, GeoPackage and all else.
 2. A file of several layers is refused: only its author knows which one is meant.
-3. Rows without a geometry are left out; what is left must be of the kinds that the caller can use.
+3. Rows without a geometry are left out. The rest must be of kinds that the caller can use.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ POINTS = frozenset({"Point", "MultiPoint"})
 
 
 def read_vector_file(path: Path, *, what: str, kinds: Collection[str]) -> GeoDataFrame:
-    """The rows of a vector file that have a geometry: at least one, all of `kinds` (shapely's type names).
+    """Read the rows of a vector file that have a geometry: at least one, all of `kinds` (shapely's type
+    names).
 
     `what` names the file in messages ("the truth"). The CRS is the file's own, and may be missing. Raises
     InputError when the file is missing, unreadable, a table without geometries, of several layers, empty, or
@@ -75,9 +75,8 @@ def read_vector_file(path: Path, *, what: str, kinds: Collection[str]) -> GeoDat
 
 
 def _check_layers(path: Path, what: str) -> None:
-    """Raises InputError for more than one layer with geometries, and pyogrio's errors for what GDAL cannot
-    open.
-    """
+    """Check that there is one layer with geometries. Raises InputError for more than one, and pyogrio's
+    errors for what GDAL cannot open."""
     import pyogrio
 
     layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]

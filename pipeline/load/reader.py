@@ -3,14 +3,15 @@
 1. `CogReader.read` walks the scenes in order of priority. Each fills what is still empty: the first valid
    pixel wins.
 2. `_read_scene` reads a scene on the grid's own lattice pixel for pixel. Any other goes through a WarpedVRT
-   with the RUN's crs, transform, width and height, so that all windows are cut from one warped image. Its
-   bands are read one at a time: GDAL then warps in fixed blocks, while a read of all bands at once may take a
-   shortcut whose result depends on the window. A file whose size changed since the plan is refused
-   (`open_planned`).
-3. Datasets stay open, the least recently used goes first. Opening one per read doubles bytes and decoding.
+   with the RUN's crs, transform, width and height, so all windows are cut from one warped image. Its bands
+   are read one at a time: GDAL then warps in fixed blocks, while reading all bands at once may take a
+   shortcut whose result depends on the window. `open_planned` refuses a file whose size changed since the
+   plan.
+3. Datasets stay open; the least recently used is closed first. Opening one per read doubles bytes and
+   decoding.
 4. A failing read is tried once more with a fresh handle, because networks hiccup. Then the block is read tile
-   by tile, and only tiles that really cannot be read are in `BlockImage.unreadable`. One of several scenes
-   that fails there is enough: filling the tile from the next would silently change the imagery.
+   by tile, and only tiles that cannot be read are in `BlockImage.unreadable`. One failing scene is enough:
+   filling the tile from the next one would silently change the imagery.
 
 Nodata, collars and pixels outside every scene are invalid and black. One reader serves one thread; it pickles
 without its open files.

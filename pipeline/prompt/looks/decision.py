@@ -1,15 +1,14 @@
 """Yes or no in one token, asked of the prompter's own engine. Gate and verifier share this.
 
 1. `Decider` looks up the decision's texts in the checkpoint's tokenizer. Each must be one token.
-2. `ask` shows a picture with every query, puts the lead in front of the reply and decodes ONE token. The
-   answer is P(yes) / (P(yes) + P(no)), whatever else the model might have said (`share_of_yes`).
+2. `ask` shows a picture with every query, starts the reply with the lead and decodes ONE token. The answer is
+   P(yes) / (P(yes) + P(no)), whatever else the model might have said (`share_of_yes`).
 3. Some checkpoints name their subject before they decide ("The question is about lakes. I see some."). That
-   text is their lead. It belongs to the query, not to the picture, so it is decoded once per query, on a
-   grey picture (`_lead`); then it does not depend on which tile comes first either. A query whose lead does
-   not come is never decided.
+   text is the query's lead. It is decoded once per query, on a grey picture (`_lead`), so it does not depend
+   on which tile comes first. A query whose lead does not come is never decided.
 
-The first query of a picture goes alone until its token is there, as in the prompter. A request that fails
-gives None; a dead engine is a ModelError.
+A picture's first query goes alone until its token is there, as in the prompter. A request that fails gives
+None; a dead engine is a ModelError.
 """
 
 from __future__ import annotations

@@ -3,16 +3,15 @@
 1. A `Look` is one picture and the tiles that it speaks for: one tile (`tile_look`), or all K x K tiles of a
    block in one picture of a tile's size (`parent_look`).
 2. A `Gate` gives each query the probability that something in the picture answers it. Below the threshold,
-   all tiles of the look are EMPTY(gate) for that query, and the probability is recorded.
-3. A sample of what was rejected is examined in full all the same (`in_audit`): nobody else would notice what
-   a gate loses. A hash of seed, tile and query chooses the sample, so a resumed run has the same one. Results
-   of audited tiles count like any others.
+   all tiles of the look are EMPTY(gate) for that query. The probability is recorded.
+3. A sample of what was rejected is examined in full (`in_audit`), to measure what the gate loses. A hash of
+   seed, tile and query chooses it, so a resumed run has the same one. Its results count like any others.
 4. A look that fails rejects nothing: the gate may lose time, never a tile.
 
-A look reads one image and decodes one token (`Decision`). Mode `tile` saves nearly all of the decoding, and
-visual tokens where the profile gives the look a smaller image; else a tile that passes shares its encoded
-image with the prompter. Mode `parent` saves all but one of K * K image encodings. Its resolution is K times
-lower, so small objects are lost first.
+A look reads one image and decodes one token (`Decision`). Mode `tile` saves nearly all decoding, and visual
+tokens where the profile makes the look's image smaller; else a tile that passes shares its encoded image with
+the prompter. Mode `parent` encodes one image instead of K * K, at 1/K of the resolution, so small objects are
+lost first.
 """
 
 from __future__ import annotations

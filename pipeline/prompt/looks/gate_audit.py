@@ -1,29 +1,25 @@
-"""What a gate cost in found things, estimated from the sample of rejected tiles that was examined all the
-same.
+"""What a gate cost in found things, estimated from the audited sample of rejected tiles.
 
-1. `GateCounts.add` sorts every judged (tile, query) pair of a run: passed, rejected and audited, rejected
-   and not.
+1. `GateCounts.add` sorts every judged (tile, query) pair of a run: passed, rejected and audited, rejected and
+   not.
 2. `gate_figures` estimates the gate's recall: of the pairs in which a full examination finds something, the
-   share that the gate let through. With P pairs passed and found, R rejected, and `a` found among the A
-   audited ones that were answered,
+   share that passed. With P pairs passed and found, R rejected, and `a` found among the A audited ones that
+   were answered,
 
        missed = R * a / A,    recall = P / (P + missed).
 
-3. Pairs that failed were not examined, on either side. Of N passed pairs of which F failed and `p` were
-   found, P is taken to be N * p / (N - F): a failed pair is as likely to hold something as an answered one of
-   its side. Without failures P is no estimate.
-4. The interval is the exact one of Clopper and Pearson (Biometrika 26, 1934) for the share a / A, carried
-   through the same formula, which falls as the share grows; missed is never below `a`. Where passed pairs
-   failed, P has one too, that for p / (N - F), and is never below p nor above p + F; an end of the recall
-   then takes the worse end of both, so that it holds at least as often. The sample is drawn pair by pair,
-   whatever their blocks, so pairs of one parent look may be counted as independent draws. Without an audited
-   pair the interval reaches down to P / (P + R): nothing is known.
+3. Failed pairs were not examined. Of N passed pairs F failed and `p` were found. P is then N * p / (N - F): a
+   failed pair is as likely to hold something as an answered one. Without failures P is exact.
+4. The interval is that of Clopper and Pearson (Biometrika 26, 1934) for the share a / A, put through the same
+   formula; missed is never below `a`. If passed pairs failed, P has one too, for p / (N - F), kept between p
+   and p + F. Each end of the recall then takes the worse end of both, so it holds at least as often. Pairs
+   are drawn one by one, so those of one parent look count as independent. Without an audited pair the
+   interval reaches down to P / (P + R): nothing is known.
 
-"Found" is what prompter, segmenter and verifier make of a tile, not the truth: the recall is agreement with
-the same run without a gate, and a thing that they overlook anyway is no loss of the gate's. Pairs of a block
-that crashed are on neither side: all of them have failed, and which of them the gate rejected is no longer
-told. The figures say what was lost in the tiles that stayed unexamined: what the audit finds is part of the
-result.
+"Found" is what prompter, segmenter and verifier make of a tile, not the truth: recall is agreement with the
+same run without a gate. Pairs of a crashed block count on neither side, because all failed and which ones the
+gate rejected is lost. What the audit finds is part of the result, so the figures say what was lost in the
+unexamined tiles.
 """
 
 from __future__ import annotations
@@ -68,7 +64,7 @@ class GateCounts:
     audited_found: int = 0
     audited_failed: int = 0
     not_judged: int = 0
-    """Asked although the gate gave no answer."""
+    """Pairs that the prompter was asked although the gate gave no answer."""
 
     @property
     def judged(self) -> int:
@@ -100,8 +96,9 @@ class GateCounts:
 
 
 def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    """Exact interval for a share of which k of n were seen; (0, 1) for n = 0. Need not be whole. Raises
-    ValueError unless 0 <= k <= n.
+    """Compute the exact interval for a share of which k of n were seen; (0, 1) for n = 0.
+
+    k and n need not be whole. Raises ValueError unless 0 <= k <= n.
     """
     if not 0 <= k <= n:
         raise ValueError(f"k of n needs 0 <= k <= n, got {k} of {n}")
@@ -149,21 +146,23 @@ def gate_text(figures: dict[str, Any]) -> str:
     if low is None or high is None:
         said = f"recall of {RECALL_OF}: unknown, nothing was found"
     else:
-        said = f"recall of {RECALL_OF}: {'unknown' if recall is None else f'{recall:.3f}'}, {100 * LEVEL:g} % [{low:.3f}, {high:.3f}]"
+        said = (
+            f"recall of {RECALL_OF}: {'unknown' if recall is None else f'{recall:.3f}'}, "
+            f"{100 * LEVEL:g} % [{low:.3f}, {high:.3f}]"
+        )
     return f"rejected {figures['rejected']} of {judged} (tile, query) pairs{share}; {audit}; {said}{silent}"
 
 
 def _found_between(counts: GateCounts) -> tuple[float, float]:
-    """Least and most of the passed pairs in which a full examination of all of them finds something; equal
-    when none failed.
-    """
+    """Find the least and most passed pairs in which a full examination of all would find something; equal
+    when none failed."""
     low, high = clopper_pearson(counts.passed_found, counts.passed - counts.passed_failed)
     most = counts.passed_found + counts.passed_failed
     return max(low * counts.passed, float(counts.passed_found)), min(high * counts.passed, float(most))
 
 
 def _missed(counts: GateCounts, share: float) -> float:
-    """Rejected pairs that hold something when `share` of them do, and no fewer than were seen."""
+    """Estimate the rejected pairs that hold something when `share` of them do; never fewer than were seen."""
     return max(share * counts.rejected, float(counts.audited_found))
 
 

@@ -1,19 +1,19 @@
 """The verifier: a second look at each mask, off by default. It may reject a mask; it never changes one.
 
-1. `crop_around` cuts a square out of the tile: the mask's bounding box with a margin. It is never smaller
-   than a share of the tile, so a small object keeps surroundings and a scale that the checkpoint knows.
-2. A `Verifier` gives every mask the probability that the crop shows what was asked for. Below the threshold
-   the mask is rejected (`judge`). The probability of every mask is recorded beside its prompt, rejected ones
-   included. A tile whose masks were all rejected is EMPTY(verifier).
+1. `crop_around` cuts a square out of the tile: the mask's bounding box with a margin. It has a least size, so
+   a small object keeps surroundings and a scale that the checkpoint knows.
+2. A `Verifier` gives every mask the probability that the crop shows what was asked for. `judge` rejects masks
+   below the threshold. Every probability is recorded beside its prompt. A tile whose masks were all rejected
+   is EMPTY(verifier).
 3. `LooksAt` takes the looks at many answers together, for runs and evaluations alike.
 4. A look that fails rejects nothing.
 
-An object of several tiles is looked at once per tile. Its row has the probability of the piece that also gave
-label, box and rationale; all pieces that are left passed the threshold.
+An object of several tiles is looked at once per tile. Its row has the probability of the piece that gave
+label, box and rationale.
 
-A language model sees the crop, not the outline: a wrong mask beside a right object passes. The looks are
-taken where masks are made. On Ray that process loads an engine of its own
-(`VerifierOptions.gpu_memory_utilization`); the local runner shares the prompter's.
+A language model sees the crop, not the outline: a wrong mask beside a right object passes. On Ray the process
+that makes masks loads an engine of its own (`VerifierOptions.gpu_memory_utilization`); the local runner
+shares the prompter's.
 """
 
 from __future__ import annotations

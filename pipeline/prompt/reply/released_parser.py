@@ -1,22 +1,21 @@
 """A reply as the released code of Think2Seg-RS reads it: all of it or nothing.
 
-Its published figures were computed with this rule. The code is `parse_sam_json` (training rewards) and
+Its published figures were computed with this rule: `parse_sam_json` (training rewards) and
 `parse_sam_json_test` (evaluation) of its reward module.
 
 1. `released_items` takes the first `<answer>...</answer>`, else the whole text, thinking included. What
-   stands from the first `[` to the last `]` is decoded as JSON, else by the json_repair library, and must be
-   a list of objects.
-2. Every object needs a box or points. A box is a list of four of anything. Points are exactly as many as the
-   contract has, each a list of two that Python's `float` takes. One bad object refuses the whole reply.
-3. The training rewards also require a json fence, and the points in every object; the evaluation checks
-   points only where they are given (`ReleasedRule.training`).
-4. `parse_released` is the evaluation's rule. An empty list is "nothing here"; of two boxes whose IoU is above
-   0.5 the larger stays. Nothing is clipped, put in order or dropped for where it lies: SAM may be given a
-   point outside its box, or a box outside the image.
+   stands from the first `[` to the last `]` is decoded as JSON, else by json_repair, and must be a list of
+   objects.
+2. Every object needs a box or points. A box is a list of four of anything. Points are as many as the contract
+   has, each a list of two that Python's `float` takes. One bad object refuses the whole reply.
+3. The training rewards also require a json fence, and points in every object. The evaluation checks points
+   only where they are given (`ReleasedRule.training`).
+4. `parse_released` is the evaluation's rule. An empty list is "nothing here". Of two boxes whose IoU is above
+   0.5 the larger stays. Nothing is clipped, sorted or dropped for its place, so SAM may get a point outside
+   its box or a box outside the image.
 
-A box of words, or points that are null, pass that check and then fail in the call of SAM. That loses the
-whole sample, which scores like an unreadable reply; here the reply is malformed. An item with a number that
-is not finite in 32 bits draws nothing in SAM; here it is left out.
+A box of words, or null points, pass the check but fail in SAM, which loses the whole sample; here the reply
+is malformed. An item with a number that is not finite in 32 bits draws nothing in SAM; here it is left out.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from pipeline.prompt.reply.parse import (
 from pipeline.prompt.reply.reply_text import decode_json, split_reply
 
 ParserName = Literal["robust", "think2seg"]
-"""`robust`: parse.py, which keeps what can be used. `think2seg`: `parse_released`."""
+"""`robust`: parse.py, which keeps what can be used. `think2seg`: `parse_released`, all or nothing."""
 
 RELEASED_NMS_IOU = 0.5
 """IoU of two boxes above which only the larger stays."""
@@ -46,7 +45,7 @@ RELEASED_NMS_IOU = 0.5
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FENCE = re.compile(r"```json(.*?)```", re.DOTALL)
 _LARGEST = 3.4e38
-"""About the largest number of 32 bits, in which SAM calculates."""
+"""Close to the largest number of 32 bits, in which SAM calculates."""
 
 
 class ReplyParser(Protocol):
@@ -155,7 +154,7 @@ def parse_by(rule: ReleasedRule, text: str, *, finish_reason: str | None) -> Par
 
 
 def _fault(item: object, rule: ReleasedRule) -> str:
-    """What the released check finds wrong with one item; empty when nothing."""
+    """Say what the released check finds wrong with one item; empty: nothing."""
     if not isinstance(item, Mapping):
         return "is not an object"
     if rule.box_key not in item and rule.points_key not in item:
