@@ -289,6 +289,12 @@ class TileImage:
     valid: NDArray[np.bool_]
     """(H, W); True = imagery, False = nodata or outside every scene."""
 
+    @property
+    def core_valid(self) -> NDArray[np.bool_]:
+        """Validity over the tile's core, (h, w); True = valid."""
+        rows, cols = self.tile.core.slices_in(self.tile.read)
+        return self.valid[rows, cols]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockImage:

@@ -308,6 +308,23 @@ def _edge_points(scene: Scene, steps: int) -> NDArray[np.float64]:
     return np.column_stack(affine_of(scene.transform) @ (cols, rows))
 
 
+def scene_windows(
+    offsets: Sequence[OffsetRC | None], outlines: Sequence[BaseGeometry], grid: RunGrid
+) -> tuple[Window, ...]:
+    """Give, per scene, the window of the grid that it can fill. `outlines` come from `place_scenes`.
+
+    A scene on the grid's own lattice is read through its offset, so its window never reaches beyond the file;
+    it is empty when the scene misses the grid. A warped scene (offset None) that seems to miss the grid is
+    looked for everywhere: a lon/lat grid knows several turns of the globe, and outlines lie on one of them.
+    """
+    nothing = Window(row0=0, col0=0, row1=0, col1=0)
+    windows = []
+    for offset, outline in zip(offsets, outlines, strict=True):
+        window = outer_window(*outline.bounds).intersect(grid.window)
+        windows.append(window or (grid.window if offset is None else nothing))
+    return tuple(windows)
+
+
 def place_scenes(scenes: Sequence[Scene], grid: RunGrid) -> list[BaseGeometry]:
     """Outline each scene in pixels of the grid. A scene on the grid's own lattice is an integer rectangle.
 

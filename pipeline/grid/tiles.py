@@ -37,6 +37,7 @@ from pipeline.grid.lattice import (
     crop,
     crs_name,
     outer_window,
+    scene_windows,
 )
 from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, TileSpec, Window
 
@@ -102,9 +103,8 @@ class Plan:
 
     @property
     def scene_windows(self) -> tuple[Window, ...]:
-        """Per scene, the window of the run grid that it can fill; around its outline when it is warped."""
-        windows = (outer_window(*outline.bounds).intersect(self.grid.window) for outline in self.outlines)
-        return tuple(window or Window(row0=0, col0=0, row1=0, col1=0) for window in windows)
+        """Per scene, the window of the run grid that it can fill (`lattice.scene_windows`)."""
+        return scene_windows(self.offsets, self.outlines, self.grid)
 
     @property
     def n_tiles(self) -> int:

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.files.fingerprint import fingerprint
-from pipeline.grid.lattice import OffsetRC, outer_window, place_scenes
+from pipeline.grid.lattice import place_scenes, scene_windows
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.options import parse_table
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.config import MergeMode, RunnerChoice
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.publish import Imagery
-from pipeline.schema import RunGrid, Scene, Window, block_id
+from pipeline.schema import block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.instances import InstanceMeta
 from pipeline.write.plan_table import planned_blocks, read_inside, write_plan
@@ -190,28 +190,10 @@ def imagery_of(plan: RestitchPlan) -> Imagery:
     )
     placed = [info.stretches.get(scene.scene_id, {}).get("offset_rc") for scene in info.scenes]
     offsets = [None if offset is None else (int(offset[0]), int(offset[1])) for offset in placed]
-    sources = prepare_scenes(
-        info.scenes, load, offsets=offsets, windows=scene_windows(info.scenes, offsets, info.lattice.grid)
-    )
+    grid = info.lattice.grid
+    windows = scene_windows(offsets, place_scenes(info.scenes, grid), grid)
+    sources = prepare_scenes(info.scenes, load, offsets=offsets, windows=windows)
     return Imagery(sources=sources, load=load, record_fingerprint=plan.job.fingerprint)
-
-
-def scene_windows(scenes: Sequence[Scene], offsets: Sequence[OffsetRC | None], grid: RunGrid) -> list[Window]:
-    """Per scene: the window of the run grid that it can fill, as the run's plan had it
-    (`Plan.scene_windows`).
-
-    A scene on the grid's lattice is read through an offset, so its window must not reach beyond the file. A
-    warped one may be asked for any window: one that seems to miss the grid (lon/lat grids know several turns
-    of the globe) is looked for everywhere.
-    """
-    windows = []
-    for scene, offset, outline in zip(scenes, offsets, place_scenes(scenes, grid), strict=True):
-        if offset is None:
-            windows.append(outer_window(*outline.bounds).intersect(grid.window) or grid.window)
-        else:
-            whole = Window(row0=0, col0=0, row1=scene.height, col1=scene.width).shifted(*offset)
-            windows.append(whole.intersect(grid.window) or Window(row0=0, col0=0, row1=0, col1=0))
-    return windows
 
 
 def _require_tiling(info: RunInfo, tiling: Mapping[str, int]) -> None:

@@ -1,14 +1,13 @@
 """What one block goes through: read, prompt, segment, commit. The same objects serve both runners.
 
-1. `ReadStep`      block -> pixels and validity of all its tiles, one windowed read per scene. A decoder can take its process
-                   down with a damaged file, so reading is journalled like the models' work.
-2. `PromptStep`    every tile that has something to see is asked every query, concurrently; a tile without valid pixels
-                   is answered EMPTY(nodata) and an unreadable one FAILED(unreadable), both without a model call. A gate, when
-                   on, looks first: what it rejects is EMPTY(gate), but for a sample that is asked all the same.
-3. `SegmentStep`   every tile with at least one FOUND answer is embedded exactly once; all prompts of all queries are
-                   decoded from that one embedding, flattened to a label image per query, and the block record is
-                   written atomically. Its presence is the proof that the block is done. A verifier, when on, looks at the
-                   crop around every mask before they are flattened.
+1. `ReadStep`: block -> pixels and validity of its tiles, one windowed read per scene. Reading is journalled
+   like the models' work, because a damaged file can take the decoder's process down with it.
+2. `PromptStep`: every tile with imagery is asked every query, concurrently. A tile without valid pixels is
+   EMPTY(nodata), an unreadable one FAILED(unreadable); neither costs a model call. An optional gate looks
+   first: what it rejects is EMPTY(gate), except a random sample that is asked all the same.
+3. `SegmentStep`: a tile with a FOUND answer is embedded once, and all prompts of all queries are decoded from
+   that embedding. An optional verifier looks at the crop around every mask. What is left becomes one label
+   image per query, and the block record is written whole. Its presence proves that the block is done.
 
 A step is built from a picklable `RunContext` inside the process that runs it, so weights load once per actor.
 An exception of a model on one tile becomes FAILED(model_error) for that tile; an engine that died, or a GPU
@@ -22,11 +21,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.grid.tiles import Plan
 from pipeline.load.prepare_scenes import SceneSource
@@ -126,7 +125,7 @@ class ReadStep:
 
 
 class PromptStep:
-    """Pixels + queries -> answers: one `TilePrompts` per tile and query, row-major by tile, queries inside."""
+    """Pixels + queries -> answers: one `TilePrompts` per tile and query; tiles row-major, queries inside."""
 
     def __init__(
         self, context: RunContext, prompter: Prompter | None = None, gate: Gate | None = None
@@ -156,24 +155,27 @@ class PromptStep:
         )
 
     async def _ask_block(self, image: BlockImage) -> tuple[TilePrompts, ...]:
-        shared = await self._look_at_block(image)
-        answers = await asyncio.gather(*(self._ask(image, tile, shared) for tile in image.block.tiles))
+        views = [image.tile_image(tile) for tile in image.block.tiles]
+        seen = {
+            view.tile.tile_id
+            for view in views
+            if view.tile.tile_id not in image.unreadable and self._has_imagery(view)
+        }
+        shared = await self._look_at_block(image, seen)
+        answers = await asyncio.gather(*(self._ask(image, view, seen, shared) for view in views))
         return tuple(answer for tile_answers in answers for answer in tile_answers)
 
-    async def _look_at_block(self, image: BlockImage) -> Probabilities | None:
-        """The gate's one look at a block, when it is of that kind."""
+    async def _look_at_block(self, image: BlockImage, seen: AbstractSet[str]) -> Probabilities | None:
+        """The gate's one look at a block, when it is of that kind. `seen`: ids of tiles with imagery."""
         if self._gatekeeper is None:
             return None
-        tiles = [
-            tile
-            for tile in image.block.tiles
-            if tile.tile_id not in image.unreadable and self._has_imagery(image.tile_image(tile))
-        ]
+        tiles = [tile for tile in image.block.tiles if tile.tile_id in seen]
         return await self._gatekeeper.look_at_block(image, self._context.lattice, tiles)
 
     async def _ask(
-        self, image: BlockImage, tile: TileSpec, shared: Probabilities | None
+        self, image: BlockImage, view: TileImage, seen: AbstractSet[str], shared: Probabilities | None
     ) -> list[TilePrompts]:
+        tile = view.tile
         if tile.tile_id in image.unreadable:
             error = image.unreadable[tile.tile_id]
             return self._all(
@@ -182,8 +184,7 @@ class PromptStep:
                 Reason.CRASHED if error == _CRASHED_READING else Reason.UNREADABLE,
                 error,
             )
-        view = image.tile_image(tile)
-        if not self._has_imagery(view):
+        if tile.tile_id not in seen:
             return self._all(tile, TileStatus.EMPTY, Reason.NODATA)
         return await asked_safely(
             lambda: self._ask_models(view, shared),
@@ -206,9 +207,8 @@ class PromptStep:
         self._prompter.close()
 
     def _has_imagery(self, view: TileImage) -> bool:
-        return valid_share(view) >= self._context.config.tiles.min_valid_share and bool(
-            core_valid(view).any()
-        )
+        enough = valid_share(view) >= self._context.config.tiles.min_valid_share
+        return enough and bool(view.core_valid.any())
 
     def _all(self, tile: TileSpec, status: TileStatus, reason: Reason, error: str = "") -> list[TilePrompts]:
         return alike(tile.tile_id, len(self._queries), status, reason, error)
@@ -245,15 +245,14 @@ class SegmentStep:
         by_tile: dict[str, list[TilePrompts]] = {tile.tile_id: [] for tile in image.block.tiles}
         for answer in answers:
             by_tile[answer.tile_id].append(answer)
-        found = (
-            masks for tile in image.block.tiles for masks in self._tile(image, tile, by_tile[tile.tile_id])
-        )
-        records = [self._flatten(masks) for masks in self._verify(image, found)]
+        views = {tile.tile_id: image.tile_image(tile) for tile in image.block.tiles}
+        found = (masks for tile_id, view in views.items() for masks in self._tile(view, by_tile[tile_id]))
+        records = [self._flatten(masks) for masks in self._verify(views, found)]
         record = BlockRecord(
             block_id=image.block.block_id,
             fingerprint=self._context.fingerprint,
             tiles=tuple(records),
-            valid={tile.tile_id: core_valid(image.tile_image(tile)) for tile in image.block.tiles},
+            valid={tile_id: view.core_valid for tile_id, view in views.items()},
             n_embeddings=self._segmenter.n_embeddings - before,
             elapsed_s=time.monotonic() - start,
         )
@@ -261,13 +260,12 @@ class SegmentStep:
         self._journal.end(image.block.block_id, "segment")
         return summarise(record)
 
-    def _tile(self, image: BlockImage, tile: TileSpec, answers: Sequence[TilePrompts]) -> list[_TileMasks]:
-        view = image.tile_image(tile)
-        valid_px = int(core_valid(view).sum())
+    def _tile(self, view: TileImage, answers: Sequence[TilePrompts]) -> list[_TileMasks]:
+        valid_px = int(view.core_valid.sum())
         view_masks = ViewMasks(self._segmenter, view)
         found = []
         for answer in answers:
-            base = _record(tile, answer, valid_px)
+            base = _record(view.tile, answer, valid_px)
             if answer.status is not TileStatus.FOUND:
                 found.append(_TileMasks(record=base))
                 continue
@@ -277,7 +275,7 @@ class SegmentStep:
             )
         return found
 
-    def _verify(self, image: BlockImage, found: Iterable[_TileMasks]) -> Iterable[_TileMasks]:
+    def _verify(self, views: Mapping[str, TileImage], found: Iterable[_TileMasks]) -> Iterable[_TileMasks]:
         """Without the masks that a verifier rejects. Raises ModelError."""
         config = self._context.config
         return verified(
@@ -285,7 +283,7 @@ class SegmentStep:
             self._looks,
             config.verifier.threshold,
             masks_of=lambda tile: DrawnMasks(
-                image=image.tile_image(tile.record.tile),
+                image=views[tile.record.tile.tile_id],
                 query=config.queries[tile.record.query_index],
                 n_prompts=len(tile.record.prompts),
                 masks=tile.masks or (),
@@ -334,12 +332,6 @@ def _judged(found: _TileMasks, judged: Judged) -> _TileMasks:
 
 def _failed(record: TileRecord, error: str) -> TileRecord:
     return replace(record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=error)
-
-
-def core_valid(view: TileImage) -> NDArray[np.bool_]:
-    """Validity over the tile's core, (h, w); True = valid."""
-    rows, cols = view.tile.core.slices_in(view.tile.read)
-    return view.valid[rows, cols]
 
 
 def valid_share(view: TileImage) -> float:

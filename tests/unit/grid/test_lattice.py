@@ -8,13 +8,21 @@ from collections.abc import Callable
 import numpy as np
 import pyproj
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from pipeline.errors import InputError
-from pipeline.grid.lattice import affine_of, choose_lattice, outer_window, pixel_offset, tuple_of
-from pipeline.schema import RunGrid, Scene
+from pipeline.grid.lattice import (
+    affine_of,
+    choose_lattice,
+    outer_window,
+    pixel_offset,
+    scene_windows,
+    tuple_of,
+)
+from pipeline.schema import RunGrid, Scene, Window
 
 MakeScene = Callable[..., Scene]
 
@@ -188,3 +196,14 @@ def test_refuses_a_crs_that_is_undefined_at_the_scene(make_scene: MakeScene) -> 
 def test_outer_window(edges: tuple[float, ...], expected: tuple[int, ...]) -> None:
     window = outer_window(*edges)
     assert (window.row0, window.col0, window.row1, window.col1) == expected
+
+
+def test_a_scene_beside_the_grid_has_no_window_and_a_warped_one_is_looked_for_everywhere() -> None:
+    """A plan once gave both an empty window, and merging again both the second rule."""
+    grid = RunGrid(crs_wkt=None, transform=tuple_of(Affine.identity()), width=30, height=20)
+    inside = shapely.box(5, -4, 12, 9)
+    beside = shapely.box(40, 0, 50, 10)
+    nothing = Window(row0=0, col0=0, row1=0, col1=0)
+    cut = Window(row0=0, col0=5, row1=9, col1=12)
+    assert scene_windows([(-4, 5), (0, 40)], [inside, beside], grid) == (cut, nothing)
+    assert scene_windows([None, None], [inside, beside], grid) == (cut, grid.window)

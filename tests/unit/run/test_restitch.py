@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import rasterio.crs
 
-from pipeline.grid.lattice import OffsetRC
+from pipeline.grid.lattice import OffsetRC, place_scenes, scene_windows
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
-from pipeline.run.restitch import scene_windows
 from pipeline.schema import RunGrid, Scene, Window
 
 UTM33 = "EPSG:32633"
@@ -41,8 +41,13 @@ def make_scene(
     )
 
 
+def windows_again(scenes: Sequence[Scene], offsets: Sequence[OffsetRC | None], grid: RunGrid) -> list[Window]:
+    """As `imagery_of` finds them: scenes, offsets and grid are in run.json, outlines are not."""
+    return list(scene_windows(offsets, place_scenes(scenes, grid), grid))
+
+
 def windows_of(plan: Plan) -> list[Window]:
-    return scene_windows(plan.scenes, plan.offsets, plan.grid)
+    return windows_again(plan.scenes, plan.offsets, plan.grid)
 
 
 def test_neighbours_on_the_grids_lattice_have_a_window_each() -> None:
@@ -66,7 +71,7 @@ def test_a_scene_that_reaches_beyond_a_cropped_grid_is_cut_to_it() -> None:
         height=20,
     )
     offsets: list[OffsetRC | None] = [(-5, -10), (-5, 54)]
-    first, second = scene_windows([make_scene("a", 500_000), make_scene("b", 500_064)], offsets, grid)
+    first, second = windows_again([make_scene("a", 500_000), make_scene("b", 500_064)], offsets, grid)
     assert first == Window(row0=0, col0=0, row1=20, col1=30)
     assert second.area_px == 0, "this one lies beside the grid"
 
@@ -92,8 +97,8 @@ def test_a_warped_scene_on_another_turn_of_the_globe_is_looked_for_everywhere() 
     scene = make_scene("b", 200_000, y=1_106_000, px=100.0, crs="EPSG:32601")
     lonlat = make_scene("any", 0, crs=LONLAT).crs_wkt
     grid = RunGrid(crs_wkt=lonlat, transform=(0.01, 0.0, 180.0, 0.0, -0.01, 10.0), width=120, height=60)
-    assert scene_windows([scene], [None], grid) == [grid.window]
+    assert windows_again([scene], [None], grid) == [grid.window]
     west = replace(grid, transform=(0.01, 0.0, -180.0, 0.0, -0.01, 10.0))
-    (window,) = scene_windows([scene], [None], west)
+    (window,) = windows_again([scene], [None], west)
     assert (window.row0, window.col0) == (0, 26)
     assert window.width < 10
