@@ -8,7 +8,7 @@ export SAM2_BUILD_CUDA := 0
 export RAY_AUTH_MODE ?= disabled
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo lint test test-long notebook bench clean fuzz-stitch
+.PHONY: help setup demo lint test test-long notebook tree bench clean fuzz-stitch
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ bench: setup ## measured ratios; see tests/benchmarks/
 	$(BIN)/python tests/benchmarks/memory.py
 	$(BIN)/python tests/benchmarks/merge_scaling.py
 	$(BIN)/python tests/benchmarks/seams/run.py --side 5120
+
+tree: setup ## renew the file tree of ARCHITECTURE.md
+	$(BIN)/python tests/file_tree.py
 
 clean: ## remove what the targets made
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

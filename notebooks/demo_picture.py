@@ -1,4 +1,4 @@
-"""The README's picture: the demo's world, what was found, and the ledger.
+"""Draws the README's picture: the demo's world, what was found, and the ledger.
 
 python notebooks/demo_picture.py --run demo/run --out notebooks/demo.png
 """
@@ -32,7 +32,7 @@ def main() -> None:
         "--detail",
         type=float,
         nargs=2,
-        default=(0.5, 0.5),
+        default=(0.6, 0.15),
         metavar=("X", "Y"),
         help="centre of the detail, shares of the scene",
     )
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def outline(axis: Axes, instances: gpd.GeoDataFrame, n_queries: int, *, width: float) -> None:
-    """Instance outlines in the colour of their question."""
+    """Draw instance outlines in the colour of their query."""
     for index in range(n_queries):
         part = instances[instances["query_index"] == index]
         if len(part):

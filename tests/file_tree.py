@@ -4,7 +4,7 @@
     python tests/file_tree.py --check    # exit code 1 when it is not current
 
 tests/unit/test_architecture.py checks the same. The folders stand in the order of the data flow. A package
-shows the first sentence of its `__init__`; sentences that are too long for a line lose their end at a word.
+shows the first sentence of its `__init__`. Long sentences are shortened to their first clauses.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import ast
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,8 @@ BEGIN = "<!-- tree: written by tests/file_tree.py -->\n```text\n"
 END = "```\n<!-- end of tree -->"
 WIDTH = 110
 COMMENT_COLUMN = 34
+SHORTEST = 24
+"""Characters that a shortened comment keeps at least."""
 
 ORDER = (
     "grid",
@@ -52,22 +55,30 @@ def first_sentence(path: Path) -> str:
     return re.split(r"(?<=[.!?])\s+(?=[A-Z`])", paragraph)[0].removesuffix(".").removesuffix(":")
 
 
-def entry(name: str, comment: str, depth: int) -> str:
-    """One line: indented name, comment in a column of its own, cut at a word where it does not fit."""
+def entry(name: str, comment: str, depth: int) -> list[str]:
+    """The lines of one file: indented name, comment in a column of its own.
+
+    A comment that is too long ends with its last clause that fits. If that leaves little, it goes on below.
+    """
     head = f"{'  ' * depth}{name}"
-    line = f"{head:<{COMMENT_COLUMN - 1}} {comment}".rstrip()
-    if len(line) <= WIDTH:
-        return line
-    return line[: WIDTH - 3].rsplit(" ", 1)[0].rstrip(",;:") + " ..."
+    start = max(COMMENT_COLUMN, len(head) + 2)
+    room = WIDTH - start
+    if len(comment) > room:
+        clauses = [m.start() for m in re.finditer(r"[;:](?= )", comment[: room + 1])]
+        if clauses and clauses[-1] >= SHORTEST:
+            comment = comment[: clauses[-1]]
+    first, *rest = textwrap.wrap(comment, room, break_long_words=False) or [""]
+    return [f"{head:<{start}}{first}".rstrip(), *(" " * start + line for line in rest)]
 
 
 def tree(folder: Path, depth: int = 0) -> list[str]:
     """The lines of one folder: itself, its modules, its folders."""
     init = folder / "__init__.py"
     comment = first_sentence(init) if init.is_file() else DATA.get(folder.name, "one thin script per job")
-    lines = [entry(f"{folder.name}/", comment, depth)]
+    lines = entry(f"{folder.name}/", comment, depth)
     modules = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-    lines += [entry(path.name, first_sentence(path), depth + 1) for path in modules]
+    for path in modules:
+        lines += entry(path.name, first_sentence(path), depth + 1)
     if folder.name in ("presets", "models"):
         return lines
     folders = [

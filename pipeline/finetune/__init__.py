@@ -1,4 +1,4 @@
-"""Training.
+"""Training of prompters, and of the two embedded models.
 
 grpo/        any prompter from masks alone: supervised start, then mask-only GRPO
 prompter/    the embedded prompter, from nothing

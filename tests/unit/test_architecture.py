@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md is current: its tree is the one on disk, its links and paths exist, its words are explained."""
+"""ARCHITECTURE.md is current: its tree is the one on disk, its links exist, its words are explained."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def test_the_tree_names_every_module_once_and_nothing_else() -> None:
 def test_every_module_has_a_comment_and_no_line_is_wide() -> None:
     for line in shown_tree().splitlines():
         assert len(line) <= 110, line
-        assert len(line.split()) >= 3, f"a docstring that says something is missing: {line}"
+        named = re.match(r" *\w+(?:\.py|/)", line)
+        assert named is None or len(line.split()) >= 3, f"a docstring that says something is missing: {line}"
 
 
 def test_stages_stand_in_flow_order() -> None:
@@ -103,10 +104,16 @@ def test_a_new_thing_has_a_place(thing: str) -> None:
     assert f"| a {thing} |" in section or f"| an {thing} |" in section
 
 
-def test_a_comment_that_does_not_fit_is_cut_at_a_word() -> None:
-    line = file_tree.entry("a.py", "word " * 40, 1)
-    assert len(line) <= 110
-    assert line.endswith("word ...")
+def test_a_long_comment_ends_with_a_clause_that_fits() -> None:
+    comment = "Rows of a large table from arrays: " + "without an object for any of them " * 3
+    assert file_tree.entry("a.py", comment, 1) == ["  a.py" + 28 * " " + "Rows of a large table from arrays"]
+
+
+def test_a_long_comment_without_clauses_goes_on_below() -> None:
+    lines = file_tree.entry("a.py", "word " * 40, 1)
+    assert len(lines) > 1
+    assert all(len(line) <= 110 for line in lines)
+    assert " ".join(" ".join(lines).split()) == "a.py " + " ".join(["word"] * 40)
 
 
 def test_a_page_without_marks_is_refused() -> None:

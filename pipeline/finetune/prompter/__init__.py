@@ -1,5 +1,6 @@
 """The embedded prompter, from nothing.
 
+prompter_options    what can be set, and what is refused
 prompter_run        render, train, measure, export
 training_worlds     where its tiles come from; prompter_data keeps them on disk
 samples             renderings -> objects, replies, dense targets

@@ -1,5 +1,6 @@
 """The embedded segmenter, from nothing.
 
+segmenter_options   what can be set, and what is refused
 segmenter_train     the training; warmup teaches the decoder what a box is
 training_windows    windows of drawn worlds; imprecise_prompts draws prompts for them
 segmenter_loss      SAM2's image path with gradients, and the losses
