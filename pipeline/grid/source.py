@@ -1,14 +1,13 @@
 """Which rasters to look at: each becomes a `Scene` by its header alone.
 
 1. `expand_hrefs` turns files, folders, globs, .txt lists and URLs into one ordered list without repeats.
-   Order matters: in a mosaic the first scene that has a valid pixel wins.
+   Order matters: in a mosaic the first scene with a valid pixel wins.
 2. `open_scene` reads one header: georeference, RGB bands, identity.
 3. `open_scenes` reads all of them, remote ones in parallel, and makes their ids unique.
 
-An affine of any kind is taken as it is: north-up, south-up and rotated rasters keep their lattice. A raster
-that only ground control points or RPCs place has no lattice. Which warp is right for it is the user's
-decision, so it is refused with the command that makes one. A raster without a CRS is taken in pixel space
-unless `crs` says what it is.
+North-up, south-up and rotated rasters keep their lattice. A raster placed only by ground control points or
+RPCs has none. The user must decide which warp is right, so it is refused with a command that makes one. A
+raster without CRS stays in pixel space unless `crs` is given.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """How stored numbers become 8-bit grey levels: once per scene, never per tile.
 
-A stretch that is fitted per tile puts a step at every seam and turns water into noise. So `fit_stretch` looks
-at the whole scene once, on the driver; its limits travel with the plan and into run.json.
+A stretch per tile would put a step at every seam and turn water into noise. So `fit_stretch` looks at the
+whole scene, on the driver; its limits travel with the plan and into run.json.
 
 1. uint8 without given limits stays as it is.
 2. `scale = (lo, hi)` is linear, the same for all bands and scenes (known reflectance).
-3. Otherwise the limits are percentiles of the valid pixels, per band. They come from an overview or a
-   decimated read. A large file without overviews gives a fixed lattice of windows; it is not read as a whole.
+3. Otherwise the limits are percentiles of the valid pixels, per band, from an overview or a decimated read. A
+   large file without overviews is sampled in a fixed lattice of windows.
 
 `apply_stretch` maps lo to 0 and hi to 255, linear and rounded between, clipped outside. 16-bit integers go
-through a lookup table that the same formula fills.
+through a lookup table of the same formula.
 """
 
 from __future__ import annotations

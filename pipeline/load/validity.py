@@ -1,15 +1,14 @@
 """Which pixels are imagery. True = valid, everywhere.
 
 1. `dataset_validity` is what the file says: an internal mask, an alpha band or the nodata value. A pixel is
-   nodata only when ALL bands are: masks per band punch holes into bright roofs. NaN is never imagery.
-2. `find_collar` looks for a black border that nothing declares, as scanned and warped images have it. It
-   looks once, decimated, and only at 8-bit files without nodata, alpha and mask. Near-black cells that
-   connect to the border, and together are large enough, are the collar.
-3. `collar_on_window` and `collar_warped` find its pixels: those that are near-black AND lie in or next to a
-   collar cell. That depends on a pixel's place and value alone, so all tiles that see it agree.
+   nodata only when ALL bands are, because masks per band punch holes into bright roofs. NaN is never imagery.
+2. `find_collar` looks for a black border that nothing declares, as in scanned and warped images. It looks
+   once, decimated, at 8-bit files without nodata, alpha and mask. Near-black cells that connect to the
+   border, and together are large enough, are the collar.
+3. `collar_on_window` and `collar_warped` find its pixels: near-black AND in or next to a collar cell. That
+   depends on a pixel's place and value alone, so all tiles that see it agree.
 
-Collars of other colours, or of 16-bit scenes, are not found; write a nodata value or an alpha band into the
-file instead.
+Collars of other colours, or of 16-bit scenes, are not found: give such files a nodata value or an alpha band.
 """
 
 from __future__ import annotations
