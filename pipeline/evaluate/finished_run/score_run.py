@@ -29,7 +29,7 @@ def score_run(run_dir: Path, truth: Truth, info: RunInfo) -> list[QueryScore]:
     sub-window is fine).
     """
     require_published(run_dir)
-    kinds = {item["query"]: item["kind"] for item in truth.queries}
+    kinds = {item["query"]: item["kind"] for item in (*truth.queries, *truth.other_wordings)}
     scores = [
         QueryScore(query=q, kind=kinds.get(q, ""), class_name=truth.class_for(q), query_index=i)
         for i, q in enumerate(info.queries)

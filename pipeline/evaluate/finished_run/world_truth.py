@@ -29,13 +29,15 @@ class Truth:
     class_of: dict[int, str]
     """instance id -> class."""
     queries: tuple[dict[str, str], ...]
-    """query, class, kind: the items of queries.json, then the wordings that it lacks."""
+    """query, class, kind: the items of queries.json."""
+    other_wordings: tuple[dict[str, str], ...] = ()
+    """The same of every wording that this world could have been asked in and queries.json lacks."""
 
     def class_for(self, query: str) -> str:
         """The class a query asks for; "" when no object of any world answers it. Raises InputError for a
         foreign query.
         """
-        for item in self.queries:
+        for item in (*self.queries, *self.other_wordings):
             if item["query"] == query:
                 return item["class"]
         raise InputError(
@@ -61,9 +63,13 @@ def read_truth(world_dir: Path) -> Truth:
             raise InputError(f"a world directory needs {name}", came=str(world_dir), remedy=remedy)
     frame = gpd.read_parquet(world_dir / "truth.parquet")
     class_of = {int(i): str(c) for i, c in zip(frame["instance_id"], frame["class"], strict=True)}
-    listed = json.loads((world_dir / "queries.json").read_text())
-    queries = (*listed, *other_wordings(listed, frozenset(class_of.values())))
-    return Truth(labels_path=world_dir / "labels.tif", class_of=class_of, queries=queries)
+    queries = tuple(json.loads((world_dir / "queries.json").read_text()))
+    return Truth(
+        labels_path=world_dir / "labels.tif",
+        class_of=class_of,
+        queries=queries,
+        other_wordings=tuple(other_wordings(queries, frozenset(class_of.values()))),
+    )
 
 
 def grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[int, int]:
