@@ -42,8 +42,9 @@ class RewardEngine:
     def __init__(
         self, segmenter: Segmenter, contract: Contract, *, image_px: tuple[int, int] | None = None
     ) -> None:
-        """Keep the segmenter and the contract. `image_px`: (width, height) to which image and mask are squashed
-        before segmentation. None: their own size.
+        """Keep the segmenter and the contract.
+
+        `image_px`: (width, height) to which image and mask are squashed first. None: their own size.
         """
         self._segmenter = segmenter
         self._contract = contract

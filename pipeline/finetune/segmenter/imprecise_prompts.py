@@ -1,13 +1,12 @@
-"""Prompts as an imprecise prompter gives them, and windows as varied sensors give them. Pure functions of a
-generator.
+"""Imitates imprecise prompters and varied sensors. All functions are pure, given a generator.
 
 1. `augment` turns a window by one of the eight symmetries and disturbs its pixels: brightness, contrast,
    saturation and colour per channel, blur, noise, 8 x 8 block artefacts.
 2. `pick_objects` chooses the objects of a window that get a prompt.
-3. `jittered_box` moves each side of the true box by a normal error whose size is drawn anew per box (up to
-   4 px + 4 % of the side), and sometimes cuts a side off or blows the box up.
+3. `jittered_box` moves each side of the true box by a normal error. The size of the error is drawn per box
+   (up to 4 px + 4 % of the side). Some boxes lose a part at one side, or grow.
 4. `interior_points` takes the pixel nearest the centroid of the visible part, or random pixels of its inner
-   half, with an error of half the box's.
+   half, with half the box's error.
 """
 
 from __future__ import annotations
@@ -85,8 +84,8 @@ def true_box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 def jittered_box(
     box_xyxy: NDArray[np.float64], side_px: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], float]:
-    """(box, error size in px) of an imprecise answer for a true box, clipped to the window, at least 3 px a
-    side.
+    """Disturb a true box; returns (box, error size in px). The box is clipped to the window and at least 3 px
+    a side.
     """
     size = np.array([box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1]])
     if rng.random() < P_EXACT:
@@ -112,9 +111,7 @@ def jittered_box(
 def interior_points(
     mask: NDArray[np.bool_], n: int, error_px: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """(n, 2) points (x, y) of an imprecise answer inside `mask`; the first is often the one nearest the
-    centroid.
-    """
+    """Draw n imprecise points for `mask`; returns (n, 2) x, y. The first is often nearest the centroid."""
     box = true_box(mask).astype(int)
     crop = mask[box[1] : box[3], box[0] : box[2]]
     depth = ndimage.distance_transform_edt(np.pad(crop, 1))[1:-1, 1:-1]

@@ -1,16 +1,14 @@
-"""How good is a segmenter? Masks of held-out worlds from imprecise prompts, and of real imagery from known
-boxes.
+"""Evaluates a segmenter on held-out worlds with imprecise prompts, and on real imagery with known boxes.
 
     python -m pipeline.finetune.segmenter.segmenter_eval [--checkpoint FILE [--config FILE]] [--windows N]
         [--wide N] [--raster R.tif --polygons P.geojson --tile PX]
 
-1. `world_scores` renders windows of worlds that training never sees (seeds 0-999), prompts each object with a
-   jittered box and one point, and again with its exact box, and compares the masks with the truth.
-2. `wide_scores` does the same for pictures as training draws them, of other worlds (seeds from 500,000): 0.17
-   to 2 m per pixel, each through a sensor of its own (haze, blur, noise, seasons, 16 bit, JPEG).
-3. `known_box_scores` does the same for polygons over a raster: nothing of it was seen in training.
-4. Beside every figure stands what the box alone would score, filled: a segmenter that is not better is
-   useless.
+1. `world_scores` renders windows of worlds that training never sees (seeds 0-999). It prompts each object
+   with a jittered box and one point, then with its exact box, and compares the masks with the truth.
+2. `wide_scores` does the same for pictures as training draws them, from other worlds (seeds from 500,000):
+   0.17 to 2 m per pixel, each through its own sensor (haze, blur, noise, seasons, 16 bit, JPEG).
+3. `known_box_scores` does the same for polygons over a raster that training never saw.
+4. Each figure stands beside the score of the filled box alone. A segmenter must beat it to be useful.
 """
 
 from __future__ import annotations
@@ -52,7 +50,7 @@ SIZE_EDGES_PX = (16, 32, 64, 128)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """One object, one prompt."""
+    """Scores of one object."""
 
     group: str
     """Class name."""
@@ -60,11 +58,11 @@ class Score:
     """Square root of the visible area."""
     iou: float
     box_iou: float
-    """Of the filled prompt box."""
+    """IoU of the filled prompt box."""
     exact_iou: float
-    """Of the mask from the exact box without points."""
+    """IoU of the mask from the exact box without points."""
     exact_box_iou: float
-    """Of the filled exact box."""
+    """IoU of the filled exact box."""
     predicted_iou: float
 
 

@@ -1,31 +1,27 @@
-"""Train an embedded segmenter: masks of procedural worlds from imprecise boxes and points.
+"""Trains an embedded segmenter: masks of procedural worlds from imprecise boxes and points.
 
-0. `check` refuses what cannot be trained before anything is loaded. From nothing, `warmup` first teaches the
-   decoder alone what a box is; from given weights (`start`) it is left out, and optimiser and dense head
+1. `check` refuses what cannot be trained, before anything is loaded. From nothing, `warmup` first teaches the
+   decoder alone what a box is. From given weights (`start`) there is no warm-up, and optimiser and dense head
    start fresh.
-1. `batch` draws, for step s, windows of the pool prefix that step s may see, disturbs them, picks objects and
-   gives each a prompt as an imprecise prompter would (`imprecise_prompts`). All draws come from
-   `default_rng((seed, s))`: a resumed run repeats nothing and skips nothing.
-2. `forward` is SAM2's image path: encoder, prompt encoder, mask decoder with one output mask. Logits are
-   enlarged beyond their own resolution before the loss, so that boundaries inside a logit cell are learnt
-   through the interpolation. The first `coarse_share` of the steps runs at `coarse_image_px`, which costs
-   less than half of the config's own image size (0.8 s against 1.7 s of one core a step) and teaches the same
-   features; the rest sharpens the boundaries. `dense_loss` adds what the encoder's finest features should
-   know by themselves: object or not, boundary or not.
-3. `mask_loss` = binary cross-entropy (pixels near the box count most) + dice, plus the squared error of the
-   predicted IoU.
-4. AdamW; the rate warms up, stays, and falls linearly over the last `decay_share` of the steps; an
-   exponential mean of the weights is what is evaluated and shipped. It covers about the last ninth of the
-   steps done so far, so that given weights leave it as soon as random ones do, and never more than some 200
-   (`mean_decay` 0.995).
-5. Every `save_every` steps the state goes to `work_dir` (safetensors and an optimiser file) and the mean
-   weights, as float16, to MEAN_FILE beside it: each by an atomic replace, so that the mean is loadable at any
-   time.
-6. `out` is written once, when the last step is done: an unfinished training leaves the weights that lie there
-   alone.
+2. `batch` draws the windows of step s from the part of the pool that this step may see. It disturbs them,
+   picks objects and gives each an imprecise prompt (`imprecise_prompts`). All draws come from
+   `default_rng((seed, s))`, so a resumed run repeats nothing and skips nothing.
+3. `forward` is SAM2's image path: encoder, prompt encoder, mask decoder with one output mask. Logits are
+   enlarged before the loss, so that boundaries inside a logit cell are learnt through the interpolation.
+   The first `coarse_share` of the steps runs at `coarse_image_px`: the same features at less than half the
+   cost (0.8 s against 1.7 s of one core a step). The other steps sharpen the boundaries.
+4. `mask_loss` = binary cross-entropy (pixels near the box count most) + dice, plus the squared error of the
+   predicted IoU. `dense_loss` asks the encoder's finest features: object or not, boundary or not.
+5. AdamW. The rate warms up, stays, and falls linearly over the last `decay_share` of the steps. An
+   exponential mean of the weights is evaluated and shipped. It covers about the last ninth of the steps so
+   far, at most some 200 (`mean_decay` 0.995), so it soon forgets the starting weights.
+6. Every `save_every` steps the state goes to `work_dir` (safetensors and an optimiser file), and the mean
+   weights, as float16, to MEAN_FILE beside it. Each file is replaced atomically, so the mean can always be
+   loaded.
+7. `out` is written once, after the last step. An unfinished training leaves older weights there alone.
 
 On a CPU the arithmetic is bfloat16 autocast, and attention is written out: PyTorch's fused CPU kernel has a
-backward pass that is slow for SAM2's 64-token windows (measured: 1.26 s against 0.87 s a step).
+slow backward pass for SAM2's 64-token windows (measured: 1.26 s against 0.87 s a step).
 """
 
 from __future__ import annotations
@@ -77,7 +73,7 @@ Report = Callable[[str], None]
 
 
 def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> PromptBatch:
-    """The inputs of step `step` (from 0)."""
+    """Draw the inputs of step `step` (from 0)."""
     rng = np.random.default_rng((options.seed, step))
     prefix = visible_prefix(options, step)
     kind = rng.choice(4, p=[0.12, 0.5, 0.28, 0.1])
@@ -115,9 +111,7 @@ def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Prompt
 
 
 def visible_prefix(options: SegmenterTrainOptions, step: int) -> int:
-    """How many windows of the pool step `step` draws from: grows with the steps, whatever the renderers'
-    speed.
-    """
+    """Number of windows that a step draws from. It depends on the step, not on the renderers' speed."""
     first = min(options.pool.n_windows, 16 * options.windows_per_step)
     return min(options.pool.n_windows, first + int(step * options.windows_per_step / options.reuse))
 
@@ -132,8 +126,8 @@ def rate_at(options: SegmenterTrainOptions, step: int) -> float:
 class Training:
     """Model, mean weights and optimiser of a run, with their files.
 
-    Raises InputError when the config is no SAM2's, when `start` or the state in `work_dir` is of another
-    architecture than it describes, or when the state did not start from `start` or has another seed.
+    Raises InputError when the config does not describe a SAM2, when `start` or the state in `work_dir` has
+    another architecture than the config, or when the state has another start or seed.
     """
 
     def __init__(self, options: SegmenterTrainOptions) -> None:
@@ -197,7 +191,7 @@ class Training:
         optimiser.step()
 
     def advance(self, inputs: PromptBatch) -> tuple[float, float]:
-        """One optimiser step; (loss, mean IoU of the batch)."""
+        """Take one optimiser step; returns (loss, mean IoU of the batch)."""
         import torch
 
         options = self.options
@@ -294,9 +288,7 @@ def _go_on_from(start: Path, model: Module) -> None:
 
 
 def _named(start: Path | None) -> str:
-    """How a state remembers what its training began with: a place and not a content, for `out` may lie there
-    too.
-    """
+    """Name of the start in a saved state: its path, not a hash, because `out` may overwrite the file."""
     return "" if start is None else str(start.resolve())
 
 
@@ -317,12 +309,10 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
-    """Train to `options.steps`, resuming from `work_dir`; returns the path of the weights, which are
-    published at the end.
+    """Train to `options.steps`, resuming from `work_dir`, publish the weights and return their path.
 
-    `report` gets one progress line every ten steps (default: standard error). Raises InputError, before
-    anything is rendered, for what `check` and `Training` refuse and when `work_dir` holds a pool of other
-    options.
+    `report` gets one progress line every ten steps (default: standard error). Raises InputError before
+    anything is rendered, when `check` or `Training` refuses or `work_dir` holds a pool of other options.
     """
     say = report or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
     check(options)

@@ -1,15 +1,14 @@
 """Training windows of the procedural world: rendered once into memory-mapped files, read in a fixed order.
 
-1. Window i is a function of (seed, i) alone: world seed, scale and place are drawn from `default_rng((seed,
-   i))`. Places without a usable object, and most places with fewer than `BUSY_OBJECTS`, are drawn again,
-   `MAX_DRAWS` draws at most: half of a landscape is one field or one lake, from which little is learnt.
+1. Window i depends on (seed, i) alone: `default_rng((seed, i))` draws world seed, scale and place. Half of a
+   landscape is one field or one lake and teaches little. So places without a usable object, and most places
+   with fewer than `BUSY_OBJECTS`, are drawn again, up to `MAX_DRAWS` draws in all.
 2. The picture passes through a drawn sensor (sensor.py). In a distant view (scale below `FAR_SCALE`) objects
-   that are narrower than `MIN_FAR_SIDE_PX` become background: with a sensor's blur nobody could outline them.
-3. `start_renderers` fills the files from background processes; `WindowPool.wait_for` blocks until a prefix is
-   there. A step may use only a prefix whose length depends on the step's number, so that training does not
-   depend on which process was faster.
-4. Pixels and labels lie in `rgb.u8` (N, S, S, 3) and `labels.u16` (N, S, S); `ready.u8` (N,) tells what is
-   finished, so an interrupted rendering goes on where it stopped.
+   narrower than `MIN_FAR_SIDE_PX` become background: behind a sensor's blur nobody could outline them.
+3. `start_renderers` fills the files from background processes; `WindowPool.wait_for` blocks until the first
+   n windows are there. n depends on the step alone, so training does not depend on which process was faster.
+4. Pixels and labels lie in `rgb.u8` (N, S, S, 3) and `labels.u16` (N, S, S). `ready.u8` (N,) marks finished
+   windows, so an interrupted rendering continues where it stopped.
 
 Worlds with seeds below `FIRST_TRAINING_SEED` are never rendered here: they belong to tests and evaluation.
 """
@@ -73,7 +72,7 @@ class PoolOptions:
 
 
 def draw_world(options: PoolOptions, index: int) -> tuple[World, float, np.random.Generator]:
-    """The world of window `index`, its scale, and the generator that goes on from there."""
+    """Draw the world of window `index` and its scale. Also returns the generator for further draws."""
     rng = np.random.default_rng((options.seed, index))
     seed = options.first_seed + int(rng.integers(N_TRAINING_SEEDS))
     scale = float(np.exp(rng.uniform(np.log(options.min_scale), np.log(options.max_scale))))
@@ -81,8 +80,8 @@ def draw_world(options: PoolOptions, index: int) -> tuple[World, float, np.rando
 
 
 def draw_window(options: PoolOptions, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Window `index`: rgb (S, S, 3) and labels (S, S), 0 = background, 1..n = objects by ascending world
-    label.
+    """Draw window `index`; returns rgb (S, S, 3) and labels (S, S). 0 = background, 1..n = objects by
+    ascending world label.
     """
     world, scale, rng = draw_world(options, index)
     side = options.tile_px
@@ -100,13 +99,13 @@ def draw_window(options: PoolOptions, index: int) -> tuple[NDArray[np.uint8], ND
 
 
 def _numbered(labels: NDArray[np.int32]) -> NDArray[np.int64]:
-    """0 = background, 1..n = the labels that occur, ascending."""
+    """Renumber labels to 1..n, ascending; 0 stays background."""
     values, numbers = np.unique(labels, return_inverse=True)
     return numbers.reshape(labels.shape) + (0 if values[0] == 0 else 1)
 
 
 def without_narrow(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(H, W) labels without the objects whose visible box is narrower than MIN_FAR_SIDE_PX on a side."""
+    """Drop objects whose visible box has a side under MIN_FAR_SIDE_PX; returns (H, W) labels."""
     from scipy import ndimage
 
     kept = np.arange(int(labels.max()) + 1, dtype=np.int32)
@@ -140,7 +139,7 @@ class WindowPool:
         said.write_text(wanted)
 
     def fill(self, worker: int = 0, n_workers: int = 1) -> None:
-        """Render what is missing of the windows worker, worker + n_workers, ..."""
+        """Render the missing ones among the windows worker, worker + n_workers, ..."""
         for index in range(worker, self.options.n_windows, n_workers):
             if not self.ready[index]:
                 self.rgb[index], self.labels[index] = draw_window(self.options, index)
