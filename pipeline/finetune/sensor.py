@@ -1,25 +1,24 @@
-"""What happens to a picture between the ground and the file: season, air, optics, detector, processing.
+"""Sensor effects on a picture, from the ground to the file: season, air, optics, detector, processing.
 
-The renderer varies palette, sun, shadow, haze, blur and noise from world to world, but alike everywhere in a
+The renderer varies palette, sun, shadow, haze, blur and noise from world to world, but evenly within a
 picture. Files from real sensors differ in more ways. `apply_sensor` applies the effects that
 `sensor_effects.draw_sensor` drew, in the order of nature. Labels stay as they are.
 
-1. `shift_season` moves greenish ground towards straw, brown or dark green. Only where the caller says that no
-   labelled object lies: a colour rule alone would turn a green field into a ripe one, and the label would be
-   wrong.
-2. `texture_gain`: noise of several scales on the brightness of the ground.
-3. `add_haze`: a bright veil that varies slowly over the picture, round (haze) or in streaks (thin cirrus).
+1. `shift_season` moves greenish ground towards straw, brown or dark green, only where the caller says that no
+   labelled object lies. Elsewhere a green field could turn into a ripe one, and its label would be wrong.
+2. `texture_gain` lays noise of several scales on the brightness of the ground.
+3. `add_haze` adds a bright veil that varies slowly: round (haze) or in streaks (thin cirrus).
 4. `blur` (Gaussian point spread) or `resample` (down and up again: imagery stored finer than it was taken).
    Never both, so that an object of 8 px stays visible.
 5. `illumination_gain` (gradient, vignette), `stripe_gain` (unequal detectors), `seam_gain` (two scenes of a
    mosaic).
 6. `digitise`: 11 to 16 bits with a dark offset and photon noise, then the percentile stretch of
    `pipeline.load.stretch`.
-7. `misregister`: colour coarser than brightness and moved by at most a pixel, as pan-sharpening leaves it.
+7. `misregister`: colour coarser than brightness and moved by at most a pixel, as after pan-sharpening.
 8. `bend` (gamma), `kill_lines` (dead lines), `compress` (JPEG).
 9. A pixel that was black (nodata) is black again, and no other pixel is.
 
-Left out: sun glint on water, which needs the angle of waves that the renderer does not have.
+Sun glint on water is left out: it needs the angle of waves, which the renderer does not have.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ Gain = NDArray[np.float32]
 def apply_sensor(
     rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, free: NDArray[np.bool_] | None = None
 ) -> Rgb:
-    """A new picture (H, W, 3) uint8 as the sensor delivers it; the input stays as it is.
+    """Make a new picture (H, W, 3) uint8 as the sensor delivers it; the input stays as it is.
 
     `free` (H, W): True where no labelled object lies, the only pixels whose season may change (None: none).
     `rng` draws the patterns and the noise. Pixels that are 0 in all bands come back as 0, all others keep at
@@ -83,14 +82,14 @@ def _black(rgb: Rgb) -> NDArray[np.bool_]:
 
 
 def _to_bytes(values: NDArray[np.float32]) -> Rgb:
-    """Rounded and clipped to 0..255; overwrites `values`."""
+    """Round and clip to 0..255; overwrites `values`."""
     values += np.float32(0.5)
     np.clip(values, 0, 255, out=values)
     return values.astype(np.uint8)
 
 
 def _times(rgb: Rgb, gain: Gain) -> Rgb:
-    """rgb times gain (H, W)."""
+    """Multiply rgb by a gain (H, W)."""
     return _to_bytes(np.multiply(rgb, gain[..., None], dtype=np.float32))
 
 
@@ -260,8 +259,8 @@ def digitise(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, vali
 
 
 def misregister(rgb: Rgb, ratio: int, shift_xy: tuple[float, float]) -> Rgb:
-    """Colour reduced `ratio` times a side and moved by `shift_xy` pixels (right, down) under an unmoved
-    brightness.
+    """Reduce the colour `ratio` times a side and move it by `shift_xy` pixels (right, down). The brightness
+    stays.
     """
     from PIL import Image
 
@@ -282,7 +281,7 @@ def misregister(rgb: Rgb, ratio: int, shift_xy: tuple[float, float]) -> Rgb:
 
 
 def _moved(band: NDArray[np.uint8], shift_xy: tuple[float, float]) -> NDArray[np.uint8]:
-    """A band (H, W) moved by at most a pixel each way, linear between pixels, edges repeated."""
+    """Move a band (H, W) by at most a pixel each way, linear between pixels, edges repeated."""
     values = band.astype(np.float32)
     for axis, shift in ((1, shift_xy[0]), (0, shift_xy[1])):
         step = 1 if shift > 0 else -1
@@ -318,7 +317,7 @@ def kill_lines(rgb: Rgb, n_lines: int, rng: np.random.Generator) -> Rgb:
 
 
 def compress(rgb: Rgb, quality: int | None) -> Rgb:
-    """Through a JPEG file of that quality and back."""
+    """Write a JPEG of that quality in memory and read it back."""
     from PIL import Image
 
     if quality is None:

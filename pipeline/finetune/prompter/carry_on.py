@@ -1,12 +1,12 @@
-"""Training that goes on from an exported prompter. Its vocabulary may differ from today's.
+"""Continues training from an exported prompter, whose vocabulary may differ from today's.
 
-1. `check_start` finds out before anything is rendered whether an export can be used.
+1. `check_start` finds out whether an export can be used, before anything is rendered.
 2. `hold_to_start` notes beside the checkpoints what the training began with, and refuses another start or
-   seed. The card of the export is written from that note (`begun_in`), not from the last command.
+   seed. The export's card is written from that note (`begun_in`), not from the last command.
 3. `take_over` loads the exported weights into a fresh model. A token that the export knows keeps its row of
    the embedding; every other token keeps its fresh start.
 4. The export has no auxiliary heads. `start_vision` trains the dense heads alone, on the frozen tower, and
-   writes both as the end of the vision stage. From there on the stages run as after training from nothing.
+   writes both as the end of the vision stage. After that the stages run as in a training from nothing.
 """
 
 from __future__ import annotations

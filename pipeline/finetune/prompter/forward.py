@@ -1,9 +1,7 @@
-"""The embedded prompter's forward pass for batches of equal images, over the weights of the transformers
-model.
+"""The embedded prompter's forward pass in batches of equal images, over the transformers model's weights.
 
-transformers runs the vision attention image by image and the language model without packing; training on a
-CPU needs both in batches. These functions compute the same numbers from the same modules (a test compares
-them):
+transformers runs vision attention image by image and the language model without packing. Training on a CPU
+needs both in batches. These functions compute the same numbers from the same modules (a test compares them):
 
 1. `patches_of`: uint8 images -> normalised patches in merge order.
 2. `vision_tokens`: patches -> merged vision tokens; `encode` does both.
@@ -88,7 +86,8 @@ def _gated(x: Tensor, mlp: Module) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """What is fetched, and the attention itself (B, heads, S, S_all). mask: additive, broadcastable to it.
+    """Attend; returns the weighted values and the attention (B, heads, S, S_all). mask: additive,
+    broadcastable to the attention.
 
     Softmax attention by plain matrix products: on CPUs with bfloat16 products, up to ten times faster to
     train than the fused kernel for the short sequences here.
@@ -204,7 +203,7 @@ class Memory:
 
 @dataclass(kw_only=True, slots=True)
 class Probe:
-    """What training wants to see of the inside of the language model; `language_hidden` fills it."""
+    """Inner states of the language model that training needs; `language_hidden` fills them in."""
 
     after: tuple[int, ...]
     """Layers whose hidden states are kept, as they are."""
@@ -227,8 +226,8 @@ def language_hidden(
     """Hidden states after the last layer, normalised.
 
     embeds: (B, S, d); angles from `rotary` for these S positions; mask: (B, 1, S, S_all) float, 0 = attends,
-    very negative = does not. With `memory`
-    the new keys and values are appended to it in place and S_all counts old and new together.
+    very negative = does not. With `memory` the new keys and values are appended to it in place, and S_all
+    counts old and new together.
     """
     import torch
 

@@ -1,10 +1,10 @@
-"""How good a prompter is, tile by tile, on worlds it has not seen: greedy replies against the truth.
+"""Evaluates a prompter tile by tile on unseen worlds: greedy replies against the truth.
 
 1. `greedy_replies` decodes many (tile, query) pairs at once with the batched forward pass.
-2. `read_answer` takes the boxes from a reply; a reply that is not the contract's JSON counts as malformed.
-3. `AnswerTally` counts: boxes found and asked for (IoU 0.5, one to one, best overlap first), answers right
-   to be empty and wrong to be.
-4. `evaluate` asks every tile about every class and about one stranger, in the wordings it is given.
+2. `read_answer` takes the boxes from a reply. A reply that is not the contract's JSON counts as malformed.
+3. `AnswerTally` counts boxes found and asked for (IoU 0.5, one to one, best overlap first). It also counts
+   correct and wrong empty answers.
+4. `evaluate` asks every tile about every class and about one stranger, in the given wordings.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class AnswerTally:
     present: int = 0
     """(tile, query) pairs with an answer."""
     missed_whole: int = 0
-    """Of those, replies that say there is none."""
+    """Replies to `present` pairs that say there is none."""
     absent: int = 0
     rejected: int = 0
-    """Of those, replies that say there is none."""
+    """Replies to `absent` pairs that say there is none."""
     malformed: int = 0
 
     def add(self, boxes: NDArray[np.float64] | None, truth: NDArray[np.floating]) -> None:
@@ -87,7 +87,7 @@ class AnswerTally:
 
 
 def box_iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n, 4), (m, 4) x0, y0, x1, y1 -> (n, m)."""
+    """IoU of boxes x0, y0, x1, y1: (n, 4), (m, 4) -> (n, m)."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     inter = np.clip(high - low, 0, None).prod(-1)
@@ -110,7 +110,7 @@ def count_matches(boxes: NDArray[np.floating], truth: NDArray[np.floating]) -> i
 
 
 def read_answer(reply: str) -> NDArray[np.float64] | None:
-    """(n, 4) boxes of a reply, or None when it does not hold the contract's JSON."""
+    """Read the boxes (n, 4) of a reply. None: it does not hold the contract's JSON."""
     found = re.search(r"<answer>(.*)</answer>", reply, re.DOTALL)
     if not found:
         return None

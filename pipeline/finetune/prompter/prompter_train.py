@@ -94,7 +94,7 @@ def train_vision(
 ) -> tuple[Module, ModuleDict]:
     """Run stage 1, the vision tower with dense heads; returns (tower, heads).
 
-    `on_save(step, tower, heads)` follows each checkpoint.
+    `on_save(step, tower, heads)` is called after each checkpoint.
     """
     import torch
 
@@ -143,7 +143,7 @@ def train_answers(
     joint: bool,
     on_save: Callable[[int, Module], None] | None = None,
 ) -> Module:
-    """Run stage 2 (`joint` false) or 3 (true); returns the model. `on_save(step, model)` follows each
+    """Run stage 2, or stage 3 when `joint`, and return the model. `on_save(step, model)` is called after each
     checkpoint.
     """
     import torch
@@ -209,8 +209,8 @@ DENSE_SHARE = 0.5
 """Weight of the dense targets in the joint stage."""
 
 TAUGHT_ABSENT_SHARE = 0.5
-"""Share of the queries about a tile with objects that have no answer. It is more than the sampler's own: on
-land where most tiles are empty, a prompter that has seldom been asked in vain finds too much.
+"""Share of queries without an answer, among those about a tile with objects. It is larger than the sampler's
+own: a prompter seldom asked in vain finds too much on land where most tiles are empty.
 """
 
 TAUGHT_STRANGER_SHARE = 0.2

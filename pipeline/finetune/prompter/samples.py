@@ -42,7 +42,7 @@ UNKNOWN_SUBJECT = "something else"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TileObjects:
-    """What one tile holds. Coordinates are pixel edges of the IMAGE_PX square image, (x, y)."""
+    """The objects of one tile. Coordinates are pixel edges of the IMAGE_PX square image, (x, y)."""
 
     class_ids: NDArray[np.int64]
     """(n,) class index of each object, in reply order."""
@@ -107,8 +107,8 @@ def describe_tile(labels: NDArray[np.integer], class_of: Mapping[int, int], *, n
 def _measure(
     index: NDArray[np.integer], width: int, scale: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Box and interior point of the pixels `index` of a raster of `width` columns; None when too small to ask
-    for.
+    """Measure box and interior point of the pixels `index` of a raster of `width` columns. None: too small to
+    ask for.
     """
     rows, cols = np.divmod(index, width)
     box = np.asarray([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]) * np.tile(scale, 2)

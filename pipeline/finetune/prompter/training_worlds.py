@@ -1,16 +1,16 @@
-"""Where the prompter's training tiles come from: many procedural worlds, each looked at in a few places.
+"""Draws the prompter's training tiles from many procedural worlds, each seen in a few places.
 
-1. `draw_chunk` draws CHUNK tiles. Every group of GROUP tiles is cut from one patch of its own world (seed,
-   scale and place drawn from the chunk's number).
+1. `draw_chunk` draws CHUNK tiles. Every GROUP tiles are cut from one patch of their own world. The chunk's
+   number determines seed, scale and place.
 2. `_drawn_scale`: half of the groups show the world at 0.17 to 1.25 m per pixel, some of them at 0.1 to 2 m;
-   the others at or near the nominal 0.5 m. A close view of random land is mostly one field, so
-   `_chosen_place` looks at a few places from afar first. Objects that are too small to see are left out of
-   the truth by `samples.describe_tile`, at every scale; in a distant view `_clearest_place` prefers cuts
-   where few are.
-3. The patch passes through a drawn sensor (sensor.py).
-4. Most cuts are placed over an object of a class drawn evenly from those present, so that rare classes are
-   learned as well as buildings; the rest fall anywhere. Some tiles are spoiled on purpose (black nodata,
-   plain noise): what is not there must not be found.
+   the others at or near the nominal 0.5 m.
+3. A close view of random land is mostly one field, so `_chosen_place` first looks at a few places from afar.
+   In a distant view `_clearest_place` prefers cuts with few objects that are too small to see. At every scale
+   `samples.describe_tile` leaves such objects out of the truth.
+4. The patch passes through a drawn sensor (sensor.py).
+5. Most cuts are placed over an object whose class is drawn evenly from those present, so that rare classes
+   are learned too. The rest lie anywhere. Some tiles are spoiled on purpose (black nodata, plain noise), so
+   that the prompter learns to find nothing there.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FULL_SCALES = (0.25, 5.0)
 """2 to 0.1 m per pixel: all that the renderer draws."""
 
 CLOSE_SCALE = 1.5
-"""From here on a place is chosen, not taken as it comes."""
+"""From this scale on, the place is chosen among several."""
 
 FAR_SCALE = 0.6
 """Below this scale (0.83 m per pixel) many objects are near the smallest that the truth lists."""
@@ -113,8 +113,9 @@ def _draw_group(rng: np.random.Generator, seed: int, *, plain: bool, wide: bool)
 
 
 def _drawn_scale(rng: np.random.Generator, *, wide: bool) -> float:
-    """30 % at 1; near 1 the rest, or, when `wide`, 20 % near 1, 40 % of WIDE_SCALES and 10 % of FULL_SCALES,
-    log-uniform.
+    """Draw a scale, log-uniform within its range.
+
+    30 % are 1. The rest are near 1; when `wide`, 20 % are near 1, 40 % in WIDE_SCALES, 10 % in FULL_SCALES.
     """
     share = rng.random()
     if share < 0.3:
@@ -131,8 +132,8 @@ def _random_place(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _chosen_place(rng: np.random.Generator, seed: int, scale: float) -> tuple[int, int]:
-    """Upper left corner, in pixels at `scale`, of the first of PLACES places with ENOUGH_KINDS classes, else
-    of the richest.
+    """Choose the first of PLACES places with ENOUGH_KINDS classes, else the richest; returns its upper left
+    corner in pixels at `scale`.
 
     The search looks at the smallest scale that the renderer draws: the same land, at a fraction of the work.
     """
@@ -172,8 +173,7 @@ def _place(
 def _clearest_place(
     rng: np.random.Generator, labels: NDArray[np.int32], kind_of: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """Of PLACES aimed cuts, the one with the smallest share of objects that the truth leaves out as too
-    small.
+    """Choose among PLACES aimed cuts the one with the smallest share of objects too small for the truth.
 
     A tile of which the reply lists a few tanks and leaves out their slightly smaller neighbours teaches
     nothing.

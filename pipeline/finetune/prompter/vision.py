@@ -1,19 +1,17 @@
 """Warm start of the vision tower on dense targets, before any language is learned.
 
-A language model that must find objects through a handful of reply tokens learns the format long before it
-learns where things are. Here every merged token (a cell of 28 px) is told directly, through linear heads that
-are dropped later:
+A language model that must find objects through a few reply tokens learns the format long before it learns
+where things are. So linear heads, dropped later, teach every merged token (a cell of 28 px) directly:
 
-1. coverage: which share of the cell each class covers (9 sigmoids);
+1. coverage: the share of the cell that each class covers (9 sigmoids);
 2. owner: the class of the object with most pixels in the cell, or none (softmax), and that object's visible
    box, relative to the cell's centre;
-3. peak: which classes have the point of an object in this cell (sigmoids), and for the largest such object
-   its box and its point, relative to the cell's centre. Finding the objects of a class is then pointing at
-   peaks.
+3. peak: the classes with the point of an object in this cell (sigmoids); for the largest such object, its box
+   and its point, relative to the cell's centre. To find the objects of a class is then to point at peaks.
 
 Everything is relative to the cell because the tower knows only relative positions (rotary); the language
-model adds the absolute position. Distances d (px) are learned as asinh(d / 8), fine for small objects and
-coarse for large ones, beside a generalised IoU of the boxes.
+model adds the absolute position. Distances d (px) are learned as asinh(d / 8), which is fine for small
+objects and coarse for large ones. A generalised IoU of the boxes is added to the loss.
 """
 
 from __future__ import annotations
@@ -55,7 +53,7 @@ class DenseTargets:
 
 
 def cell_centres() -> NDArray[np.float32]:
-    """(81, 2) x, y in raster order."""
+    """Centres of the cells, (81, 2) x, y in raster order."""
     axis = (np.arange(GRID, dtype=np.float32) + 0.5) * CELL_PX
     y, x = np.meshgrid(axis, axis, indexing="ij")
     return np.stack([x, y], axis=-1).reshape(-1, 2)
@@ -121,14 +119,14 @@ def make_dense_heads(width: int, n_classes: int) -> ModuleDict:
 
 
 def squeeze_px(distance: Tensor) -> Tensor:
-    """Pixels -> what the heads learn."""
+    """Turn pixels into what the heads learn."""
     import torch
 
     return torch.asinh(distance / DISTANCE_PX)
 
 
 def unsqueeze_px(value: Tensor) -> Tensor:
-    """What the heads say -> pixels."""
+    """Turn what the heads say into pixels."""
     import torch
 
     return torch.sinh(value.clamp(-5, 5)) * DISTANCE_PX
