@@ -374,7 +374,7 @@ KAMPALA = ROOT.parent / "shared" / "data" / "kampala"
 @pytest.mark.slow
 @pytest.mark.skipif(not KAMPALA.is_dir(), reason="the sample imagery is not at hand (../shared/data/kampala)")
 def test_real_buildings_in_degrees_against_known_locations(run_job: RunJob, tmp_path: Path) -> None:
-    """A real raster, real polygons, the shipped segmenter: the boxes of the very buildings find most of them."""
+    """A real raster, real polygons, the shipped segmenter: boxes of the true buildings find most of them."""
     buildings = KAMPALA / "kampala_west_buildings.geojson"
     words = (
         "--source",

@@ -45,22 +45,19 @@ def document(*, masks: bool = True) -> dict[str, object]:
 def test_the_page_proposes_thresholds_and_shows_the_curves() -> None:
     page = calibration_markdown(document())
     assert "# Gate and verifier: vllm:x@1, world seven" in page
-    # 50 present pairs: that all of them pass is sure of 0.9289 (0.025 ** (1 / 50)), so 0.9 is the only target
-    # in reach
-    assert (
-        "- recall 0.9: threshold = 0.5 (at least 0.9289, asked 0.59)" in page
-    )  # 9 of the 50 others reach 0.5
+    # all 50 present pairs pass, so the interval begins at 0.025 ** (1 / 50) = 0.9289: only 0.9 is in reach
+    # of the 50 others 9 reach 0.5
+    assert "- recall 0.9: threshold = 0.5 (at least 0.9289, asked 0.59)" in page
     assert "- recall 0.99: no threshold: at 0.001 it is 1, but 50 pairs are worth 50 independent ones" in page
     assert "and 368 are needed: about 368 like these" in page
     assert "| 0.5 | 1 | 0.929-1.000 | 1 | 0.18 | 0.59 | 1.09 |" in page
     assert (
-        "Seconds per pair, median of 3 blocks [smallest, largest]: a look (tile) 0.25 [0.125, 0.5], a look (parent) 0.01 ["
-        in page
+        "Seconds per pair, median of 3 blocks [smallest, largest]: a look (tile) 0.25 [0.125, 0.5], " in page
     )
     assert (
-        "the prompter 0.5 [0.25, 1], the segmenter 0.125 [0.0625, 0.25]. Seconds per mask: the verifier 0.0625 ["
-        in page
+        "0.5], a look (parent) 0.01 [0.005, 0.02], the prompter 0.5 [0.25, 1], the segmenter 0.125 [" in page
     )
+    assert "0.125 [0.0625, 0.25]. Seconds per mask: the verifier 0.0625 [0.03125, 0.125]." in page
     assert "over seconds without it, 1.5 [0.75, 3], with 0.75 masks per pair" in page
     assert "- recall 0.9: no threshold: at 0.001 it is 1, but 2 masks are worth 2 independent ones" in page
     assert "| 0.8 | 1 | 0.158-1.000 | 0.5 | 0.6667 | 1.5 |" in page

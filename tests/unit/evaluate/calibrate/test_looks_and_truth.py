@@ -107,7 +107,7 @@ def test_a_tile_is_absent_where_its_window_shows_nothing(truth: Truth, tmp_path:
 def test_of_a_parent_look_every_tile_of_the_block_shares_picture_and_sight(
     truth: Truth, tmp_path: Path
 ) -> None:
-    """The first block shows a tank: its three other tiles are no empty land to the gate, whatever they hold."""
+    """The first block shows a tank, so to the gate none of its tiles is empty land, whatever it holds."""
     pairs = read_pairs(
         write_run(tmp_path / "run", lambda tile, index: {"gate_p": 0.5}),
         info("parent"),

@@ -129,7 +129,7 @@ def test_a_tile_that_nobody_looked_at_is_in_no_figure(tmp_path: Path, reason: st
 
 
 def test_rejections_are_the_share_of_answers_and_not_of_the_lattice(tmp_path: Path) -> None:
-    """A false alarm in one of two empty tiles that were asked; the four that were not would make it 5 of 6."""
+    """One of two empty tiles that were asked has a false alarm. With the four others it would be 5 of 6."""
     unseen = dict.fromkeys(((0, 2), (1, 0), (1, 1), (1, 2)), ("empty", "outside_aoi"))
     known = figures(tmp_path, raster(), raster((2, 2, 6, 6)), {(0, 0): FOUND, **unseen})
     assert (known["rejection"], known["giou"], known["truly_empty_tiles"], known["false_alarms"]) == (
