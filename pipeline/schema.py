@@ -8,10 +8,10 @@
     MaskCrop               one mask, cropped and boolean                   (segment -> stitch)
     Fragment, TileRecord   one tile and query: labels, fragments, status   (stitch -> block records)
 
-Conventions: intervals are half-open. The pixel (row r, col c) is the square [c, c+1] x [r, r+1], so prompt
-coordinates (x, y) are continuous pixel-EDGE coordinates of the tile's read window: x right, y down, 0 at its
-left and top edge. `True` = valid in every mask. Affines are six floats in Affine order (a, b, c, d, e, f):
-x = a*col + b*row + c, y = d*col + e*row + f.
+Intervals are half-open. In every mask `True` = valid. Pixel (row r, col c) is the square [c, c+1] x [r, r+1].
+Prompt coordinates (x, y) are continuous and count pixel EDGES of the tile's read window: x right, y down, 0
+at its left and top edge. Affines are six floats (a, b, c, d, e, f): x = a*col + b*row + c and
+y = d*col + e*row + f.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Window:
         return cls(row0=row0, col0=col0, row1=max(w.row1 for w in windows), col1=max(w.col1 for w in windows))
 
     def intersect(self, other: Window) -> Window | None:
-        """The common rectangle, or None when it has no pixel."""
+        """The common rectangle. None: it has no pixel."""
         row0 = max(self.row0, other.row0)
         col0 = max(self.col0, other.col0)
         row1 = min(self.row1, other.row1)
@@ -133,7 +133,7 @@ class RunGrid:
     crs_wkt: str | None
     """WKT2 of the CRS; None for rasters without one (outputs then stay in pixel space)."""
     transform: AffineTuple
-    """Affine from (col, row) pixel edges to CRS coordinates."""
+    """Affine that takes (col, row) pixel edges to CRS coordinates."""
     width: int
     height: int
 
@@ -182,7 +182,7 @@ class TileLattice:
 
     grid: RunGrid
     tile_px: int
-    """Side of the read window."""
+    """Side of the read window, in pixels."""
     halo_px: int
     block_tiles: int
     """K: tiles per block side."""
@@ -353,13 +353,14 @@ class TilePrompts:
     n_dropped: int = 0
     """Items of the reply that could not be used (malformed, degenerate, duplicate)."""
     truncated_reply: bool = False
-    """The reply hit the token limit; complete items were salvaged."""
+    """Whether the reply hit the token limit; its complete items were salvaged."""
     n_calls: int = 0
     """Model calls spent, retries included."""
     gate_p: float | None = None
     """A gate's probability that something is there. None: no gate judged."""
     audited: bool = False
-    """The gate rejected the tile, and it is in the random sample that the prompter is asked all the same."""
+    """Whether the gate rejected the tile and the audit's random sample holds it; the prompter is then asked
+    all the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -400,8 +401,7 @@ class Fragment:
     """
     margin: int
     """Pixels from the bounding window to the nearest border of the read window that lies inside the grid;
-    2**31 - 1 without one.
-    """
+    2**31 - 1: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -428,8 +428,7 @@ class TileRecord:
     audited: bool = False
     verified: tuple[float | None, ...] = ()
     """Per prompt, a verifier's probability that its mask is right. None: no mask, or not judged. Empty: no
-    verifier.
-    """
+    verifier."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -438,7 +437,7 @@ class BlockRecord:
 
     block_id: str
     fingerprint: str
-    """The run's; a record with another one is foreign."""
+    """The run's fingerprint; a record with another one is foreign."""
     tiles: tuple[TileRecord, ...]
     valid: Mapping[str, NDArray[np.bool_]]
     """tile_id -> (h, w) validity over tile.core; all tiles of the record have an entry."""

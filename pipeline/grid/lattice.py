@@ -1,13 +1,12 @@
 """The run grid: one CRS, one affine, one integer lattice, and where each scene sits on it.
 
 1. `choose_lattice` decides the mode.
-   Scene mode: all scenes lie on one lattice (same CRS, same pixel size and direction, origins whole pixels
-   apart). The grid is that lattice, south-up and rotated ones too, and pixels are read as they are stored.
-   Mosaic mode: all else, and whenever another CRS or resolution is asked for. The grid is north-up. Its CRS
-   is the one asked for, or the scenes' common one; different CRSs without a choice are an error. Its
-   resolution is the one asked for, or the finest scene's. Its phase is that of the first scene which already
-   has this CRS and resolution, so that scene is read without resampling. When there is none, origins are
-   multiples of the resolution, so that separate runs agree.
+   Scene mode: all scenes lie on one lattice (same CRS, pixel size and direction, origins whole pixels apart).
+   The grid is that lattice, south-up and rotated ones too, and pixels are read as they are stored.
+   Mosaic mode: all else, and whenever another CRS or resolution is asked for. The grid is north-up. CRS and
+   resolution are those asked for, else the scenes' common CRS (different ones are an error) and the finest
+   scene's resolution. The phase is that of the first scene which has this CRS and resolution, so it is read
+   without resampling. Without one, origins are multiples of the resolution, so that separate runs agree.
 2. `place_scenes` outlines each scene in pixels of the grid; `pixel_offset` says whether its pixels are the
    grid's own.
 3. `crop` cuts the grid to a window and moves offsets and outlines along.

@@ -2,14 +2,14 @@
 
 1. `relevant_scenes` drops scenes that miss the AOI before they can influence the grid.
 2. `lattice.choose_lattice` chooses grid and mode. The grid is then cut to the AOI, in whole pixels.
-3. `aoi_on_grid` moves the AOI to the run's CRS. Before that it is clipped to the neighbourhood of the scenes,
-   because a projection is only defined near its own zone, and its edges are cut into short ones, because
-   straight edges in lon/lat are curves elsewhere.
+3. `aoi_on_grid` moves the AOI to the run's CRS. It is first clipped to the scenes' neighbourhood, because a
+   projection holds only near its own zone. Its edges are cut into short ones, because straight edges in
+   lon/lat are curves elsewhere.
 4. `_inside` tests all cores. A tile is inside when its core shares more than a sliver with the AOI and
    touches a scene. Holes in the AOI count as outside.
 
-A tile outside is never read; it stays in the ledger as `empty(outside_aoi)`. Blocks run row-major, so
-neighbours find each other's halo in the reader's cache, and the order is the same in every run.
+A tile outside is never read; the ledger has it as `empty(outside_aoi)`. Blocks run row-major, so the reader's
+cache holds neighbours' halos, and every run has the same order.
 """
 
 from __future__ import annotations
