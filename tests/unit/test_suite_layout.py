@@ -18,19 +18,8 @@ USES_RAY = {
 ALLOWED_MISSING = frozenset(
     f"pipeline/{name}.py"
     for name in (
-        "evaluate/benchmark/readers/earthreason",
-        "evaluate/benchmark/readers/geoseg_bench",
-        "evaluate/benchmark/readers/lasers",
-        "evaluate/benchmark/readers/phrases",
-        "evaluate/benchmark/readers/rrsisd",
         "evaluate/calibrate/calibration",
         "run/infer/actors",
-        "run/merge/audit_tasks",
-        "run/merge/dissolve_tasks",
-        "run/merge/merge_job",
-        "run/merge/paint_tasks",
-        "run/merge/resolve_tasks",
-        "run/merge/tally",
         "run/summary",
     )
 )

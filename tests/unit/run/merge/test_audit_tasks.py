@@ -1,0 +1,95 @@
+"""The audit of the two houses of tests/unit/stitch/test_contradictions.py, on disk.
+
+The left tile sees two houses, the right one a single thing that fits both, so both edges together join them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import record_runs as runs
+import stitch_worlds as worlds
+from run.merge.two_tiles import two_tile_job
+
+from pipeline.run.merge.audit_tasks import (
+    AuditCounts,
+    cut_keys,
+    find_contradictions,
+    gather_suspects,
+    settle_query,
+)
+from pipeline.run.merge.merge_job import MergeJob
+from pipeline.run.merge.resolve_tasks import join_query, resolve_super
+from pipeline.stitch.stitch_options import StitchOptions
+from pipeline.write.merge_files import read_columns
+
+AUDITED = StitchOptions(audit=True)
+
+
+def two_houses(folder: Path, **changes: Any) -> MergeJob:
+    lattice = worlds.make_lattice((10, 20), 10, 4, 1)
+    left = np.zeros((10, 14), dtype=np.uint16)
+    right = np.zeros((10, 14), dtype=np.uint16)
+    left[2:5, 2:11] = 1
+    left[5:7, 2:6] = 2
+    left[7:10, 2:10] = 2
+    right[2:5, :10] = 1
+    right[7:10, :10] = 1
+    right[2:10, 8:11] = 1
+    runs.write_records(
+        folder, lattice, worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right})
+    )
+    return runs.job_for(folder, folder / "out", lattice, **changes)
+
+
+def joined(job: MergeJob) -> MergeJob:
+    """The job after steps 1 and 2."""
+    for key in job.super_keys():
+        resolve_super(job, key)
+    join_query(job, 0)
+    return job
+
+
+def test_two_houses_of_one_tile_are_parted_at_one_edge(tmp_path: Path) -> None:
+    job = joined(two_houses(tmp_path, stitch=AUDITED, super_tile_tiles=1))
+    assert [find_contradictions(job, key) for key in job.super_keys()] == [(0, 1), (0, 0)]
+    for key in job.super_keys():
+        gather_suspects(job, key)
+    suspects = read_columns(job.table("suspects", 0, "s00000_00000"))
+    assert sorted(zip(suspects["a"].tolist(), suspects["b"].tolist(), strict=True)) == [
+        (1, (1 << 16) + 1),
+        (2, (1 << 16) + 1),
+    ]
+    assert settle_query(job, 0) == AuditCounts(query_index=0, contradictions=1, components=1, cut_edges=1)
+    assert cut_keys(job) == [(0, 0)]
+    assert resolve_super(job, (0, 0)).n_edges == 1
+    assert join_query(job, 0)[1].n_edges == 1
+    assert [find_contradictions(job, key)[1] for key in job.super_keys()] == [0, 0]
+
+
+def test_where_nothing_contradicts_nothing_is_filed(tmp_path: Path) -> None:
+    job = joined(two_tile_job(tmp_path, stitch=AUDITED))
+    assert [find_contradictions(job, key) for key in job.super_keys()] == [(0, 0), (0, 0)]
+    assert not job.table("forbidden", 0, "x").parent.exists()
+    assert cut_keys(job) == []
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_the_audit_is_counted_and_its_tables_go(tmp_path: Path, side: int) -> None:
+    """Super-tiles of one tile and of both."""
+    qa = {}
+    for audited in (False, True):
+        job = two_houses(tmp_path, stitch=StitchOptions(audit=audited), super_tile_tiles=side)
+        out = tmp_path / f"out{audited:d}"
+        qa[audited] = runs.merge(
+            runs.job_for(tmp_path, out, job.lattice, stitch=job.stitch, super_tile_tiles=side)
+        ).qa["anything"]
+        runs.assert_raster_equals_vector(out)
+    assert (qa[False]["objects"], qa[False]["edges"]) == (1, 2)
+    assert qa[False]["audit"] == {"contradictions": 0, "components": 0, "cut_edges": 0}
+    assert (qa[True]["objects"], qa[True]["edges"]) == (2, 1)
+    assert qa[True]["audit"] == {"contradictions": 1, "components": 1, "cut_edges": 1}
+    assert not (tmp_path / "out1" / "merge.tmp").exists()

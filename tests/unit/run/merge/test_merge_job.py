@@ -1,0 +1,85 @@
+"""What every task knows of the region: keys, blocks, tables, the AOI."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import record_runs as runs
+import shapely
+import stitch_worlds as worlds
+
+from pipeline.run.merge.merge_job import MergeJob, run_here
+from pipeline.schema import Window
+
+
+def make_job(folder: Path, *, tiles: int, super_tile_tiles: int) -> MergeJob:
+    """A square region of tiles of 10 px, a block each."""
+    lattice = worlds.make_lattice((10 * tiles, 10 * tiles), 10, 2, 1)
+    return runs.job_for(folder, folder / "out", lattice, super_tile_tiles=super_tile_tiles)
+
+
+def test_every_query_has_a_key_per_super_tile(tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiles=3, super_tile_tiles=2)
+    job = replace(job, meta=replace(job.meta, queries=("tanks", "lakes")))
+    assert job.super_keys() == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]
+    assert [job.super_at(number).name for number in (1, 2)] == ["s00000_00001", "s00001_00000"]
+
+
+def test_a_block_is_found_in_its_super_tiles_tables(tmp_path: Path) -> None:
+    """Super-tiles of 2 x 2 blocks; on 3 x 3 blocks, those at the right border are one block wide."""
+    job = make_job(tmp_path, tiles=4, super_tile_tiles=2)
+    assert (job.batch_of(1, 2)[0].name, job.batch_of(1, 2)[1]) == ("s00000_00001", 2)
+    narrow = make_job(tmp_path, tiles=3, super_tile_tiles=2)
+    assert (narrow.batch_of(1, 2)[0].name, narrow.batch_of(1, 2)[1]) == ("s00000_00001", 1)
+    for block in ((row, col) for row in range(3) for col in range(3)):
+        tile, position = narrow.batch_of(*block)
+        assert narrow.supers.blocks(tile)[position] == block
+
+
+def test_blocks_beside_one_that_was_looked_at_are_painted_and_get_no_shard(tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiles=4, super_tile_tiles=2)
+    inside = np.zeros((4, 4), dtype=np.bool_)
+    inside[0, 0] = True
+    job = replace(job, inside=inside)
+    assert job.blocks() == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [job.writes(*block) for block in job.blocks()] == [True, False, False, False]
+
+
+def test_tables_lie_by_query_kind_and_name(tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiles=2, super_tile_tiles=2)
+    path = job.table("pieces/7", 1, "b00000_00001")
+    assert path == tmp_path / "out" / "merge.tmp" / "q1" / "pieces" / "7" / "b00000_00001.arrow"
+
+
+def test_the_aoi_covers_every_pixel_that_it_touches(tmp_path: Path) -> None:
+    """y falls by 1 per row: the box lies over rows 1-3 and columns 1-3, half of each outer one."""
+    job = make_job(tmp_path, tiles=1, super_tile_tiles=1)
+    window = Window(row0=1, col0=2, row1=5, col1=5)
+    assert job.aoi_mask(window) is None
+    masked = replace(job, aoi_grid=shapely.box(1.5, -3.5, 3.5, -1.5)).aoi_mask(window)
+    assert masked is not None
+    assert masked.tolist() == [[True, True, False]] * 3 + [[False] * 3]
+
+
+def test_a_job_travels_to_another_process(tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiles=3, super_tile_tiles=2)
+    assert job.supers.n_rows == 2
+    back = pickle.loads(pickle.dumps(job))
+    assert (back.lattice, back.meta, back.super_keys()) == (job.lattice, job.meta, job.super_keys())
+
+
+def test_one_process_takes_keys_in_their_order_one_at_a_time(tmp_path: Path) -> None:
+    job = make_job(tmp_path, tiles=1, super_tile_tiles=1)
+    begun = []
+
+    def double(told: MergeJob, key: int) -> int:
+        assert told is job
+        begun.append(key)
+        return 2 * key
+
+    results = run_here(double, job, [3, 1, 2])
+    assert (next(results), begun) == (6, [3])
+    assert (list(results), begun) == ([2, 4], [3, 1, 2])

@@ -1,0 +1,133 @@
+"""Steps 4 and 6: what one block publishes, hands on and shows, and its shard without what fell away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import record_runs as runs
+import shapely
+import stitch_worlds as worlds
+from run.merge.two_tiles import INNER, SEAM, on_the_ground, paint, two_tile_job
+
+from pipeline.run.merge.finished_rows import RowCounts, SeamDensity
+from pipeline.run.merge.merge_job import MergeJob
+from pipeline.run.merge.paint_tasks import PIECES, repaint_block
+from pipeline.stitch.stitch_options import StitchOptions
+from pipeline.write.merge_files import read_columns, read_tables, write_columns
+
+LEFT = "b00000_00000"
+RIGHT = "b00000_00001"
+
+
+def shown(job: MergeJob, name: str) -> list[int]:
+    ids: list[int] = read_columns(job.table("shown", 0, name))["id"].tolist()
+    return sorted(ids)
+
+
+def expected_raster(*, seam: int = SEAM, inner: int = INNER) -> np.ndarray:
+    raster = np.zeros((10, 20), dtype=np.uint64)
+    raster[4:6, 8:12] = seam
+    raster[1:3, 1:3] = inner
+    return raster
+
+
+def test_a_block_publishes_its_own_objects_and_hands_the_others_on(tmp_path: Path) -> None:
+    """Two of ten core columns are seen by the other tile too. The inner object's box is centred at (2, 2)."""
+    job = two_tile_job(tmp_path)
+    (left, right), handed_on = paint(job)
+    assert left.rows == (RowCounts(n_rows=1, n_objects=1, bounds=(2.0, 2.0, 2.0, 2.0)),)
+    assert right.rows == (RowCounts(),)
+    assert left.ground == right.ground == (SeamDensity(seam_px=20, core_px=100),)
+    assert handed_on == {(0, 0): 2}
+    rows = read_tables([job.table("rows", 0, LEFT)]).to_pylist()
+    assert [(row["instance_id"], row["area_px"], row["tile_ids"]) for row in rows] == [
+        (INNER, 4, ["r00000c00000"])
+    ]
+    assert not job.table("rows", 0, RIGHT).exists()
+    np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), expected_raster())
+
+
+def test_a_piece_says_what_the_block_shows_of_the_object(tmp_path: Path) -> None:
+    """Half of it, 4 px; its border runs name the same id and block."""
+    job = two_tile_job(tmp_path)
+    paint(job)
+    for number, name, box in ((0, LEFT, (8, 4, 10, 6)), (1, RIGHT, (10, 4, 12, 6))):
+        table = read_tables([job.table("pieces/0", 0, name)])
+        assert table.schema.equals(PIECES)
+        (piece,) = table.to_pylist()
+        outline = shapely.from_wkb(piece.pop("outline"))
+        assert piece == {"id": SEAM, "block": number, "area_px": 4, "aoi_px": 4, "stopped": False}
+        assert outline.equals(shapely.box(*box))
+        runs_of_it = read_columns(job.table("runs/0", 0, name))
+        assert set(runs_of_it["id"].tolist()) == {SEAM}
+        assert set(runs_of_it["block"].tolist()) == {number}
+
+
+def test_an_object_of_one_block_that_is_too_small_is_not_shown(tmp_path: Path) -> None:
+    """Pieces are not judged by their own size: the 4 px on either side stay for now."""
+    job = two_tile_job(tmp_path, stitch=StitchOptions(min_area_px=5))
+    (left, _), handed_on = paint(job)
+    assert left.rows == (RowCounts(),)
+    assert handed_on == {(0, 0): 2}
+    assert (shown(job, LEFT), shown(job, RIGHT)) == ([SEAM], [SEAM])
+    np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), expected_raster(inner=0))
+
+
+@pytest.mark.parametrize(("least_m2", "n_rows"), [(4.003, 1), (4.004, 0)])
+def test_the_least_area_in_square_metres_is_measured_on_the_ground(
+    tmp_path: Path, least_m2: float, n_rows: int
+) -> None:
+    """4 px of 1 / 0.9996 ** 2 m2 each: 4.0032 m2."""
+    (left, _), _ = paint(on_the_ground(two_tile_job(tmp_path, min_area_m2=least_m2)))
+    assert left.rows[0].n_rows == n_rows
+
+
+def test_objects_outside_the_aoi_are_left_out_and_pieces_count_what_touches_it(tmp_path: Path) -> None:
+    """The AOI covers columns 9 to 19: one column of the left half, all of the right half."""
+    job = two_tile_job(tmp_path, aoi_grid=shapely.box(9.0, -10.0, 20.0, 0.0))
+    touched = job.aoi_mask(job.lattice.block_core(0, 0))
+    assert touched is not None
+    n_columns = int(touched[4, 8:10].sum())
+    (left, _), _ = paint(job)
+    assert left.rows == (RowCounts(),)
+    pieces = [read_tables([job.table("pieces/0", 0, name)]).to_pylist()[0] for name in (LEFT, RIGHT)]
+    assert [(piece["area_px"], piece["aoi_px"]) for piece in pieces] == [(4, 2 * n_columns), (4, 4)]
+
+
+def test_a_block_is_painted_again_without_what_was_dropped(tmp_path: Path) -> None:
+    """The other block's shard stays as it is until its turn comes."""
+    job = two_tile_job(tmp_path)
+    paint(job)
+    write_columns(job.table(f"dropped/{LEFT}", 0, "h00000000"), {"id": np.array([SEAM], dtype=np.uint64)})
+    repaint_block(job, (0, 0))
+    half = expected_raster()
+    half[:, 8:10] = 0
+    np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), half)
+    repaint_block(job, (0, 0))
+    np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), half)
+
+
+def test_a_block_that_nobody_looked_at_gets_no_shard(tmp_path: Path) -> None:
+    """It is painted all the same: its neighbour's object reaches into it."""
+    job = two_tile_job(tmp_path)
+    (_, right), handed_on = paint(replace(job, inside=np.array([[True, False]])))
+    assert right.handed_on == ((0, 0),)
+    assert handed_on == {(0, 0): 2}
+    raster = runs.published_raster(tmp_path / "out")
+    assert (raster[4, 8:10].tolist(), raster[:, 10:].any()) == ([SEAM, SEAM], False)
+
+
+def test_objects_that_fall_away_leave_every_block(tmp_path: Path) -> None:
+    """min_area_px drops an object that crosses a block border: its blocks are painted again without it."""
+    truth = np.zeros((20, 40), dtype=np.int64)
+    truth[4:6, 18:22] = 1
+    truth[10:16, 15:25] = 2
+    lattice = worlds.make_lattice(truth.shape, 10, 2, 1)
+    runs.write_records(tmp_path, lattice, worlds.cut(truth, lattice, mode="pieces"))
+    job = runs.job_for(tmp_path, tmp_path / "out", lattice, stitch=StitchOptions(min_area_px=9))
+    assert runs.merge(job).n_instances == (1,)
+    runs.assert_raster_equals_vector(tmp_path / "out")
+    np.testing.assert_array_equal(runs.published_raster(tmp_path / "out") > 0, truth == 2)
