@@ -1,15 +1,12 @@
 """A benchmark: images, what is to be found in them, and how one asks for it.
 
-1. A reader (`benchmark_*.py`) turns a data set's own layout into a `Benchmark`: images with targets, each
-   target with the mask that answers it and the wordings that ask for it. Nothing is decoded yet; missing
-   files and other layouts are InputErrors that say what was expected where.
-2. `choose_samples` picks wordings (`first`, `all`, seeded `random`) and, with a limit, samples spread evenly
-   over the whole benchmark, so that a data set sorted by domain keeps all its domains.
-3. `check_sizes` compares the headers of images and masks before any model is loaded. RRSIS-D is known to hold
-   images of 800 x 801 px with masks of 800 x 800 (RMSIN issue 12); such pairs are refused, or squashed onto
-   the image when asked.
-4. `read_image` and `read_mask` decode in the worker, at the image's own size or squashed to one side length:
-   image by Lanczos, mask by nearest neighbour, aspect ratio not kept, as Think2Seg-RS does (840 x 840).
+1. A module of readers/ turns a data set's layout into a `Benchmark`: images, their targets, and per target
+   the true mask and the wordings that ask for it. Nothing is decoded yet.
+2. `choose_samples` picks wordings. A limit spreads over the whole split, so that every domain stays in.
+3. `check_sizes` compares images with their masks by headers alone. RRSIS-D holds images of 800 x 801 px with
+   masks of 800 x 800 (RMSIN issue 12).
+4. `read_image` and `read_mask` decode in the worker. Squashing does not keep the aspect ratio, as in
+   Think2Seg-RS (840 x 840): Lanczos for the image, nearest neighbour for the mask.
 """
 
 from __future__ import annotations
@@ -30,9 +27,8 @@ QueryPolicy = Literal["first", "all", "random"]
 SizePolicy = Literal["refuse", "squash"]
 
 MAX_WORDING_CHARS = 8192
-"""Longest query of a benchmark: a bound against broken annotations. What a model can hold is its context;
-a query (LaSeRS asks in paragraphs) that does not fit into it is that sample's recorded failure, while the
-others are asked.
+"""Longest query of a benchmark, against broken annotations. LaSeRS asks in paragraphs. A query that is too
+long for the model's context is that sample's failure, and the others are asked.
 """
 
 
@@ -56,15 +52,14 @@ class MaskSource(Protocol):
         ...
 
     def read(self) -> NDArray[np.bool_]:
-        """(H, W); True = target, all False = the target is not there. Raises InputError or SourceError when
-        damaged.
+        """(H, W); True = target, all False = the target is not there.
+
+        Raises InputError or SourceError when damaged.
         """
         ...
 
     def digest(self) -> str:
-        """A text that changes with the pixels of `read`; computed from them, except where they are known.
-        Raises as `read` does.
-        """
+        """A text that changes with the pixels of `read`. Raises as `read` does."""
         ...
 
 
@@ -195,9 +190,7 @@ def choose_samples(
 
 
 def check_sizes(images: Sequence[SampleImage], policy: SizePolicy) -> list[str]:
-    """Sample ids whose mask has another size than its image. Raises InputError for any of them under
-    `refuse`.
-    """
+    """Sample ids with a mask of another size than the image. Under `refuse` that is an InputError."""
     odd: list[tuple[str, tuple[int, int], tuple[int, int]]] = []
     for image in images:
         size = image.pixels.size_hw()
@@ -212,13 +205,14 @@ def check_sizes(images: Sequence[SampleImage], policy: SizePolicy) -> list[str]:
         raise InputError(
             "every mask must have the size of its image (height x width)",
             came=f"{len(odd)} of {sum(len(image.samples) for image in images)} samples differ: {some}",
-            remedy="correct the data, or add --size-mismatch squash to stretch these masks over their images, as the released scripts do",
+            remedy="correct the data, or add --size-mismatch squash to stretch these masks over their images, "
+            "as the released scripts do",
         )
     return [name for name, _, _ in odd]
 
 
 def read_image(source: PixelSource, side_px: int | None) -> NDArray[np.uint8]:
-    """(H, W, 3) at the image's own size, or squashed to `side_px` x `side_px` (Lanczos). Raises SourceError."""
+    """(H, W, 3), squashed to `side_px` x `side_px` by Lanczos. None: its own size. Raises SourceError."""
     from PIL import Image
 
     rgb = source.read()
@@ -228,7 +222,7 @@ def read_image(source: PixelSource, side_px: int | None) -> NDArray[np.uint8]:
 
 
 def read_mask(source: MaskSource, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """(H, W) of `shape_hw`; another size is stretched by nearest neighbour. Raises InputError or SourceError."""
+    """(H, W) = `shape_hw`, stretched by nearest neighbour where it differs. Raises as `MaskSource.read`."""
     from PIL import Image
 
     mask = source.read()

@@ -1,11 +1,8 @@
 """What pins the chosen queries and their truth, and whether that truth can be read at all.
 
-1. `questions_hash` covers what is asked about which image, and how it is filed: an evaluation whose queries
-   changed is another one.
-2. `masks_hash` decodes the mask of every chosen target once, in a few threads, before any model is loaded. A
-   sample without a truth cannot be scored, so masks that do not decode are an InputError that names them. The
-   hash covers their pixels: a label that was corrected in place is another truth, whatever its file is
-   called. Masks of a world know their digest from being drawn.
+1. `queries_hash` covers what is asked about which image, and the strata it is filed under.
+2. `masks_hash` decodes every chosen mask once, before any model is loaded. It covers their pixels: a label
+   corrected in place is another truth. Masks that do not decode cannot be scored and are an InputError.
 """
 
 from __future__ import annotations
@@ -49,8 +46,9 @@ def masks_hash(
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> str:
-    """32 hex digits over the true masks of the chosen samples, in order. Raises InputError naming those that
-    do not decode.
+    """32 hex digits over the true masks of the chosen samples, in order.
+
+    Raises InputError naming the masks that do not decode.
 
     Args:
         images: the chosen queries; wordings of one target share its mask, which is decoded once.

@@ -1,15 +1,11 @@
 """From a command line to a checked evaluation: everything that can be found wrong before a model is loaded.
 
-1. `plan_evaluation` opens the benchmark, chooses the queries, compares the sizes of images and masks,
-   decodes every chosen mask once, and checks both models' options and file headers. It writes nothing; every
-   InputError comes from here or from `claim`. Queries and masks go into the fingerprint, so that a resumed
-   evaluation never mixes two truths, and so does the content of the files that the preset names (weights,
-   profile, the segmenter's YAML), so that it never mixes two models or two prompts.
-2. `claim` takes the output directory: new, or one that holds the same evaluation (evaluation.json), which is
-   then resumed.
-3. `missing_parts` says what is left to do: parts without a readable record of this evaluation and, when asked
-   for, parts with queries that failed for reasons that may pass (memory, time, a process that died, a file
-   that could not be read). Until such a part is written anew, whole, the one that is there stays.
+1. `plan_evaluation` opens the benchmark, chooses the queries and checks masks and models. It writes nothing.
+   Queries, masks and the files that the preset names go into the fingerprint: a resumed evaluation never
+   mixes two truths, models or prompts.
+2. `claim` takes the output directory: a new one, or that of the same evaluation, which is then resumed.
+3. `missing_parts` says what is left to do: parts without a readable record and, when asked for, parts with
+   failures that may pass. Such a part stays until it is written anew, whole.
 """
 
 from __future__ import annotations
@@ -69,20 +65,18 @@ class EvaluationRequest:
     queries: QueryPolicy | None = None
     """None: the policy of the benchmark's papers."""
     seed: int = 0
-    """Of `random` queries."""
+    """Seed of the draw under the policy `random`."""
     limit: int | None = None
     size: ScoredSize = "preset"
-    """Side to which images and masks are squashed: the preset's tile side (840 for Think2Seg-RS), none, or a
-    number of px.
+    """Side to which images and masks are squashed, px. `preset`: the preset's tile side (840 for
+    Think2Seg-RS). `native`: their own size.
     """
     size_mismatch: SizePolicy = "refuse"
     sentence: Sentence = "sent"
     prompts_from: ModelSource = "preset"
     masks_from: ModelSource = "preset"
     parser: ParserName = "robust"
-    """How replies are read; with `think2seg` a malformed one is not asked for again, whatever the preset
-    says.
-    """
+    """How replies are read. With `think2seg` a malformed one is never asked for again."""
     boundary_share: float = DIAGONAL_SHARE
     scoring: Scoring = field(default_factory=Scoring)
     runner: Runner = "ray"
@@ -109,8 +103,9 @@ class PlannedEvaluation:
 
 
 def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -> PlannedEvaluation:
-    """Check everything and choose the queries; writes nothing, loads no model. `say` gets lines of
-    progress. Raises InputError.
+    """Check everything and choose the queries. Writes nothing and loads no model. Raises InputError.
+
+    `say` gets lines of progress.
     """
     require_lasting(request.out, "--out")
     tables = preset_tables(request.preset)
@@ -177,8 +172,9 @@ def _without_retry(preset: Preset) -> Preset:
     return replace(preset, prompter=replace(preset.prompter, vllm=replace(preset.prompter.vllm, retry=0)))
 
 
-def _prompter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, Any]:
-    """What pins a prompter's answers, as in a run, and how they are read; nothing when the truth answers.
+def _prompter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, object]:
+    """What pins the answers, as in a run, and how they are read. Empty when the truth answers.
+
     Raises InputError.
     """
     if request.prompts_from == "truth":
@@ -191,8 +187,8 @@ def _prompter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str
     }
 
 
-def _segmenter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, Any]:
-    """What pins a segmenter's masks, as in a run; nothing when they are those of the truth."""
+def _segmenter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, object]:
+    """What pins the masks, as in a run. Empty when they are those of the truth."""
     if request.masks_from == "truth":
         return {}
     segmenter = preset.segmenter
@@ -201,8 +197,8 @@ def _segmenter_parameters(request: EvaluationRequest, preset: Preset) -> dict[st
     return {"segmenter": {**segmenter.result_parameters(), "checkpoint": checkpoint, "config": config}}
 
 
-def _verifier_parameters(preset: Preset) -> dict[str, Any]:
-    """What pins a verifier's probabilities and what they decide, as in a run; nothing when it is off."""
+def _verifier_parameters(preset: Preset) -> dict[str, object]:
+    """What pins the verifier's probabilities and what they decide, as in a run. Empty when it is off."""
     if not preset.verifier.on:
         return {}
     decision = look_decision(preset.prompter, "verifier")
@@ -213,23 +209,23 @@ def _verifier_parameters(preset: Preset) -> dict[str, Any]:
 
 
 def _check_second_looks(request: EvaluationRequest, preset: Preset) -> None:
-    """Whether a benchmark can be asked with this gate and this verifier. Raises InputError."""
+    """Refuse a gate, and a verifier that has only the truth to look at. Raises InputError."""
     if preset.gate.on:
         what = "a benchmark is asked without a gate, which decides about the tiles of a raster"
         remedy = 'set mode = "off" under [gate] in --config; jobs/calibrate_gate.py measures a gate'
         raise InputError(what, came=f"mode {preset.gate.mode!r}", remedy=remedy)
     if preset.verifier.on and "truth" in (request.prompts_from, request.masks_from):
-        what = "a verifier looks at masks of a preset's own answers; with those of the truth there is nothing to verify"
-        came = f"mode {preset.verifier.mode!r} and {'masks' if request.masks_from == 'truth' else 'prompts'} from the truth"
+        true = "masks" if request.masks_from == "truth" else "prompts"
         raise InputError(
-            what,
-            came=came,
+            "a verifier looks at masks of a preset's own answers; with those of the truth there is nothing "
+            "to verify",
+            came=f"mode {preset.verifier.mode!r} and {true} from the truth",
             remedy='set mode = "off" under [verifier] in --config, or drop --prompts and --models',
         )
 
 
 def _check_models(request: EvaluationRequest, preset: Preset) -> None:
-    """What can be said about the models without loading them. Raises InputError."""
+    """Check what can be checked without loading a model. Raises InputError."""
     if request.masks_from == "truth" and request.prompts_from != "truth":
         raise InputError("masks from the truth need prompts from the truth", remedy="use --models truth")
     if request.prompts_from == "truth" and request.parser != "robust":
@@ -307,8 +303,8 @@ def _require_same(document: Path, planned: PlannedEvaluation) -> None:
 
 
 def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> tuple[list[int], list[str]]:
-    """Parts to do: those without a usable record, and with `retry_failed` those with a query to ask again.
-    With notes why.
+    """Parts to do, and notes why: parts without a usable record, with `retry_failed` also those with a query
+    to ask again.
     """
     left = []
     notes = []
@@ -333,9 +329,8 @@ def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> 
 def _ask_again(context: EvaluationContext, part: int, records: Sequence[SampleRecord]) -> int:
     """How many queries of a part failed for want of an answer.
 
-    Unlike in a run, whose aim is an answer for every tile, a malformed reply stays: it is the model's answer,
-    it is scored, and to ask until a reply can be read would be another protocol (`retry` of the preset says
-    how often it is asked). Neither does a query that may not be put to a model get better.
+    A malformed reply is an answer and is scored; to ask until one can be read would be another protocol. A
+    query that may not be put to a model does not get better either.
     """
     samples = [sample for number in context.numbers_of(part) for sample in context.images[number].samples]
     pairs = zip(samples, records, strict=True)

@@ -1,19 +1,13 @@
 """Records -> results: one document with every figure, its interval, and what it was computed under.
 
-1. `build_results` computes the headline figures under the chosen convention, the same figures under every
-   other convention (values only: they show how much of a published difference is bookkeeping), the rejection
-   table and GeoSeg's seven pixel metrics; and per stratum STRATUM_FIGURES and the seven again. Intervals are
-   bootstrapped over images, those of rejection, false rejection and failure are Wilson's, that of false
-   alarms per area is Poisson's (`intervals`).
-2. Strata are the properties that the reader attached to targets and wordings (kind, class, domain, category,
-   ...), and the size of the target as a share of its image, which is known for every data set.
-3. False alarms per 100 km2 of empty land are counted where the ground size of a pixel is known: masks drawn
-   on samples without a target, over the area of those samples; a sample that failed was not looked at. A
-   query is a look of its own: the same land asked twice counts twice.
-4. With a verifier the document has `verifier`: its options and what it did. The masks that it took away are
-   in no figure, and an answer that keeps none counts as a rejection ("nothing here").
+1. The headline figures come under the chosen convention; the values under every other one show how much of
+   a published difference is bookkeeping. GeoSeg's seven pixel metrics and the rejection table follow.
+2. Strata are what the reader says of targets and wordings (kind, class, domain, ...), and the target's size.
+3. False alarms per 100 km2 are masks on samples without a target, over the area of those samples. Failed
+   samples are left out. Land that is asked about twice counts twice.
+4. Masks that a verifier took away are in no figure. An answer that keeps none counts as a rejection.
 
-The document is a pure function of records and protocol: scoring the same parts again gives the same bytes.
+Scoring the same parts again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,8 +15,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +49,10 @@ SHARES = ("rejection", "false_rejection", "failure")
 
 INTERVAL_METHODS = {
     "method": "percentile bootstrap over images",
-    "exceptions": "Wilson for rejection, false rejection and no answer, exact Poisson for false alarms (both: as if independent)",
+    "exceptions": "Wilson for rejection, false rejection and no answer, exact Poisson for false alarms "
+    "(both: as if independent)",
 }
-"""How the document names them."""
+"""How the document names the methods of its intervals."""
 
 MAX_STRATUM_VALUES = 60
 """A property with more values than this is an identifier, not a stratum."""
@@ -69,19 +64,132 @@ SIZE_LIMITS = (("below 1 %", 0.01), ("1 to 10 %", 0.1), ("10 % and more", math.i
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """How records become figures. None of this touches a model: parts can be scored again under another one."""
+    """How records become figures. No model is asked: parts can be scored again under another one."""
 
     convention: ConventionName = "paper"
     intervals: BootstrapOptions = field(default_factory=BootstrapOptions)
+
+
+class Entry(TypedDict):
+    """A figure with its interval. None: it does not exist, such as a rejection rate without empty targets."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Intervals(TypedDict):
+    """How intervals were computed."""
+
+    draws: int
+    seed: int
+    level: float
+    method: str
+    exceptions: str
+
+
+class Asked(TypedDict):
+    """What was asked of the models, in words."""
+
+    questions: str
+    size: str
+    limit: int | None
+    boundary_tolerance: str
+
+
+class FigureProtocol(Asked):
+    """What the figures were computed under."""
+
+    convention: ConventionName
+    convention_source: str
+    intervals: Intervals
+
+
+class Replies(TypedDict):
+    """How replies were read. `then_read` of those `asked_again` had an answer in the end."""
+
+    parser: ParserName
+    retry: int
+    asked_again: int
+    then_read: int
+
+
+class Verified(TypedDict):
+    """A verifier's options and what it did. `emptied` answers had masks and kept none."""
+
+    mode: str
+    threshold: float
+    pad: float
+    min_side: float
+    masks: int
+    taken_away: int
+    not_judged: int
+    emptied: int
+
+
+class Rejection(TypedDict):
+    """Who said "nothing here", of targets that are not there (empty) and of those that are (present)."""
+
+    n_empty: int
+    true: int
+    true_percent: float | None
+    false: int
+    false_percent: float | None
+    failed_on_empty: int
+    n_present: int
+    falsely_rejected: int
+    falsely_rejected_percent: float | None
+
+
+class FalseAlarms(TypedDict):
+    """Masks on empty land. The rate and its interval are None without such land."""
+
+    masks: int
+    empty_km2: float
+    per_100_km2: float | None
+    low: float | None
+    high: float | None
+
+
+type Stratum = dict[str, Any]
+"""`n`, an `Entry` per STRATUM_FIGURES, and `pixel_metrics` with one per metric."""
+
+
+class _Looks(TypedDict, total=False):
+    verifier: Verified
+
+
+class Results(_Looks):
+    """The document. `verifier` is only there when one looked at the masks."""
+
+    results_version: int
+    benchmark: dict[str, str]
+    models: dict[str, str]
+    protocol: FigureProtocol
+    n_samples: int
+    n_images: int
+    replies: Replies | None
+    """None: no language model was asked."""
+    figures: dict[str, Entry]
+    conventions: dict[str, dict[str, float | None]]
+    rejection: Rejection
+    false_alarms: FalseAlarms | None
+    """None: the ground size of a pixel is not known."""
+    pixel_metrics: dict[str, Entry]
+    strata: dict[str, dict[str, Stratum]]
+    """Property -> value -> figures."""
+    outcomes: dict[str, int]
+    notes: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """What was evaluated, as the document says it."""
 
-    benchmark: Mapping[str, Any]
+    benchmark: Mapping[str, str]
     models: Mapping[str, str]
-    protocol: Mapping[str, Any]
+    protocol: Asked
     parser: ParserName | None = None
     """How replies were read; None: no language model was asked."""
     retry: int = 0
@@ -92,14 +200,17 @@ class Subject:
     notes: tuple[str, ...] = ()
 
 
-def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Subject) -> dict[str, Any]:
-    """The document; None stands for a figure that does not exist (no empty target: no rejection rate)."""
+def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Subject) -> Results:
+    """The document of an evaluation."""
     counts = counts_of(records)
     groups = image_groups(records)
     convention = CONVENTIONS[scoring.convention]
     figures = all_figures(counts, scoring.convention)
     sevens = pixel_metrics(counts, outlines_of(records))
     entries = _entries({**figures, **sevens}, groups, scoring.intervals)
+    looks: _Looks = {}
+    if subject.verifier is not None:
+        looks = {"verifier": _verifier(records, subject.verifier)}
     return {
         "results_version": RESULTS_VERSION,
         "benchmark": dict(subject.benchmark),
@@ -108,12 +219,18 @@ def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Su
             **subject.protocol,
             "convention": convention.name,
             "convention_source": convention.source,
-            "intervals": {**asdict(scoring.intervals), **INTERVAL_METHODS},
+            "intervals": {
+                "draws": scoring.intervals.draws,
+                "seed": scoring.intervals.seed,
+                "level": scoring.intervals.level,
+                "method": INTERVAL_METHODS["method"],
+                "exceptions": INTERVAL_METHODS["exceptions"],
+            },
         },
         "n_samples": len(records),
         "n_images": len(set(groups.tolist())),
         "replies": _replies(records, subject),
-        **({"verifier": _verifier(records, subject.verifier)} if subject.verifier is not None else {}),
+        **looks,
         "figures": {name: entries[name] for name in figures},
         "conventions": {
             name: _values(segmentation_figures(counts, other)) for name, other in CONVENTIONS.items()
@@ -155,7 +272,7 @@ def tolerance_text(share: float = DIAGONAL_SHARE) -> str:
 
 def _strata(
     records: Sequence[SampleRecord], counts: SampleCounts, groups: NDArray[np.int64], scoring: Scoring
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Stratum]]:
     columns = {
         key: [record.strata.get(key, "") for record in records]
         for key in sorted({key for r in records for key in r.strata})
@@ -166,7 +283,7 @@ def _strata(
         **{name: figures[name] for name in STRATUM_FIGURES},
         **pixel_metrics(counts, outlines_of(records)),
     }
-    tables: dict[str, dict[str, Any]] = {}
+    tables: dict[str, dict[str, Stratum]] = {}
     for key, column in columns.items():
         values = sorted(set(column) - {""}, key=_size_order)
         if len(values) > MAX_STRATUM_VALUES:
@@ -192,7 +309,7 @@ def _size_order(value: str) -> tuple[int, str]:
     return (order.index(value) if value in order else 0, value)
 
 
-def _rejection(counts: SampleCounts) -> dict[str, Any]:
+def _rejection(counts: SampleCounts) -> Rejection:
     table = rejection_table(counts)
     return {
         "n_empty": table.n_empty,
@@ -207,10 +324,7 @@ def _rejection(counts: SampleCounts) -> dict[str, Any]:
     }
 
 
-def _replies(records: Sequence[SampleRecord], subject: Subject) -> dict[str, Any] | None:
-    """How the replies were read, and how many samples took more than one: `then_read` is how many of those
-    were not lost.
-    """
+def _replies(records: Sequence[SampleRecord], subject: Subject) -> Replies | None:
     if subject.parser is None:
         return None
     again = [record for record in records if record.n_calls > 1]
@@ -223,14 +337,14 @@ def _replies(records: Sequence[SampleRecord], subject: Subject) -> dict[str, Any
     }
 
 
-def _verifier(records: Sequence[SampleRecord], options: VerifierOptions) -> dict[str, Any]:
-    """`masks` were drawn, `taken_away` of them rejected; `not_judged` are looks that failed; `emptied`
-    answers had masks and kept none.
-    """
+def _verifier(records: Sequence[SampleRecord], options: VerifierOptions) -> Verified:
     masks = sum(record.n_drawn for record in records)
     judged = sum(p is not None for record in records for p in record.verified)
     return {
-        **{name: getattr(options, name) for name in ("mode", "threshold", "pad", "min_side")},
+        "mode": options.mode,
+        "threshold": options.threshold,
+        "pad": options.pad,
+        "min_side": options.min_side,
         "masks": masks,
         "taken_away": sum(record.n_rejected for record in records),
         "not_judged": masks - judged,
@@ -238,9 +352,7 @@ def _verifier(records: Sequence[SampleRecord], options: VerifierOptions) -> dict
     }
 
 
-def _false_alarms(
-    records: Sequence[SampleRecord], pixel_m: float | None, level: float
-) -> dict[str, Any] | None:
+def _false_alarms(records: Sequence[SampleRecord], pixel_m: float | None, level: float) -> FalseAlarms | None:
     if pixel_m is None:
         return None
     empty = [record for record in records if record.true_px == 0 and record.status is not TileStatus.FAILED]
@@ -252,13 +364,15 @@ def _false_alarms(
     return {
         "masks": masks,
         "empty_km2": round(area_km2, 4),
-        **dict(zip(("per_100_km2", "low", "high"), rates, strict=True)),
+        "per_100_km2": rates[0],
+        "low": rates[1],
+        "high": rates[2],
     }
 
 
 def _entries(
     figures: Mapping[str, Ratio], groups: NDArray[np.int64], options: BootstrapOptions
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Entry]:
     """Every figure with its interval; `groups` (n,) says which image a sample belongs to."""
     intervals = bootstrap(
         {name: ratio for name, ratio in figures.items() if name not in SHARES}, groups, options
@@ -267,7 +381,7 @@ def _entries(
     return {name: _entry(ratio, intervals[name]) for name, ratio in figures.items()}
 
 
-def _entry(ratio: Ratio, interval: Interval) -> dict[str, Any]:
+def _entry(ratio: Ratio, interval: Interval) -> Entry:
     return {
         "value": _rounded(ratio.value),
         "low": _rounded(interval[0]),

@@ -1,17 +1,18 @@
 """One HTML page with the samples worth looking at: best, worst, rejected, false alarms, failed.
-Self-contained, no script.
+
+The page is self-contained and has no script.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pipeline.errors import TerraqueryError
 from pipeline.evaluate.benchmark.benchmark import Sample, SampleImage, read_image, read_mask
+from pipeline.evaluate.benchmark.results import Entry, Results
 from pipeline.evaluate.benchmark.results_text import (
     interval_text,
     percent_and_interval,
@@ -32,13 +33,14 @@ PICTURE_PX = 360
 
 _PAGE_STYLE = """
 .chips { grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); }
-article details { margin: 8px 12px 0; font-size: 12.5px; } article pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+article details { margin: 8px 12px 0; font-size: 12.5px; } \
+article pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 .keys span { margin-right: 18px; } .keys i { border-radius: 3px; }
 """
 
 
 Wanted = Callable[[SampleRecord], bool]
-Order = Callable[[tuple[SampleRecord, float]], Any]
+Order = Callable[[tuple[SampleRecord, float]], float | tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +113,12 @@ def _answered(record: SampleRecord) -> bool:
 
 
 def samples_page(
-    results: Mapping[str, Any],
+    results: Results,
     records: Sequence[SampleRecord],
     images: Sequence[SampleImage],
     side_px: int | None,
 ) -> str:
-    """The page. Images and true masks are read again; a sample whose picture cannot be made is shown without
-    one.
-    """
+    """The page. Images and true masks are read again; what cannot be read is shown without a picture."""
     sources = {sample.sample_id: (image, sample) for image in images for sample in image.samples}
     benchmark = results["benchmark"]
     models = results["models"]
@@ -144,7 +144,8 @@ def samples_page(
         tag("div", *(_card(name, results["figures"][key]) for name, key in headline), class_="cards"),
         tag(
             "p",
-            f"Convention {protocol['convention']} ({protocol['convention_source']}). {interval_text(protocol)}.",
+            f"Convention {protocol['convention']} ({protocol['convention_source']}). "
+            f"{interval_text(protocol['intervals'])}.",
             class_="kicker",
         ),
         tag("p", *keys, class_="kicker keys"),
@@ -171,7 +172,7 @@ def samples_page(
     return f"<!doctype html>\n{tag('html', head, tag('body', tag('main', *body)), lang='en')}\n"
 
 
-def _card(name: str, entry: Mapping[str, Any]) -> Html:
+def _card(name: str, entry: Entry) -> Html:
     """A figure with its interval."""
     value, interval = percent_and_interval(entry)
     return tag("div", tag("b", value), tag("span", f"{name} {interval}".strip()), class_="card")

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from pipeline.evaluate.benchmark.results import (
+    STRATUM_FIGURES,
+    Entry,
+    FalseAlarms,
+    Intervals,
+    Results,
+    Stratum,
+)
 from pipeline.evaluate.figures.metrics import THRESHOLDS
 from pipeline.evaluate.figures.pixel_metrics import PIXEL_METRICS
 
@@ -25,17 +32,15 @@ _PARSERS = {
 
 _PIXEL_TITLES = ("IoU", "Dice", "Acc.", "Prec.", "Rec.", "Spec.", "BF")
 
-_STRATUM_COLUMNS = ("giou", "ciou", "p@0.5", "rejection", "false_rejection")
 
-
-def summary_text(results: Mapping[str, Any]) -> str:
+def summary_text(results: Results) -> str:
     """What a job prints: headline figures, conventions, rejection, pixel metrics."""
     return "\n\n".join(
         [_heading(results), _figures(results), _conventions(results), _rejection(results), _pixels(results)]
     )
 
 
-def results_markdown(results: Mapping[str, Any]) -> str:
+def results_markdown(results: Results) -> str:
     """The whole document: the summary, then every stratum, outcomes and notes."""
     parts = [
         summary_text(results),
@@ -50,7 +55,7 @@ def results_markdown(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _heading(results: Mapping[str, Any]) -> str:
+def _heading(results: Results) -> str:
     benchmark = results["benchmark"]
     models = results["models"]
     protocol = results["protocol"]
@@ -58,30 +63,28 @@ def _heading(results: Mapping[str, Any]) -> str:
         [
             f"# {benchmark['name']}, {benchmark['split']}: {models['prompter']} + {models['segmenter']}",
             "",
-            f"{results['n_samples']} queries about {results['n_images']} images; wording: {protocol['questions']}; "
-            f"images {protocol['size']}; convention `{protocol['convention']}` ({protocol['convention_source']}).",
+            f"{results['n_samples']} queries about {results['n_images']} images; "
+            f"wording: {protocol['questions']}; images {protocol['size']}; "
+            f"convention `{protocol['convention']}` ({protocol['convention_source']}).",
             *filter(None, [replies_text(results), verifier_text(results)]),
-            f"In brackets: {interval_text(protocol)}.",
+            f"In brackets: {interval_text(protocol['intervals'])}.",
         ]
     )
 
 
-def interval_text(protocol: Mapping[str, Any]) -> str:
+def interval_text(intervals: Intervals) -> str:
     """Level and methods of the intervals."""
-    intervals = protocol["intervals"]
     drawn = f"{intervals['method']}, {intervals['draws']} draws, seed {intervals['seed']}"
     return f"{100 * intervals['level']:g} % intervals: {drawn}; {intervals['exceptions']}"
 
 
-def percent_and_interval(entry: Mapping[str, Any]) -> tuple[str, str]:
+def percent_and_interval(entry: Entry) -> tuple[str, str]:
     """A figure in per cent, `-` where there is none, and its interval, empty where there is none."""
     return "-" if entry["value"] is None else f"{100 * entry['value']:.1f} %", _interval(entry)
 
 
-def replies_text(results: Mapping[str, Any]) -> str:
-    """How the replies were read and how many were asked for again, in one sentence; empty when no language
-    model was asked.
-    """
+def replies_text(results: Results) -> str:
+    """One sentence: how replies were read, how many were asked for again. Empty without a language model."""
     replies = results["replies"]
     if replies is None:
         return ""
@@ -90,32 +93,32 @@ def replies_text(results: Mapping[str, Any]) -> str:
         return text + "a malformed one was not asked for again."
     return (
         text
-        + f"{replies['asked_again']} malformed ones were asked for again, {replies['then_read']} of them then had an answer."
+        + f"{replies['asked_again']} malformed ones were asked for again, "
+        + f"{replies['then_read']} of them then had an answer."
     )
 
 
-def verifier_text(results: Mapping[str, Any]) -> str:
-    """Which verifier looked at the masks and what it took away, in one or two sentences; empty without one."""
+def verifier_text(results: Results) -> str:
+    """One or two sentences: which verifier looked, and what it took away. Empty without one."""
     verifier = results.get("verifier")
     if verifier is None:
         return ""
-    text = f"The verifier `{verifier['mode']}` with threshold {verifier['threshold']:g} took {verifier['taken_away']} of "
-    text += (
-        f"{verifier['masks']} masks away; {verifier['emptied']} answers kept none and count as rejections."
+    text = (
+        f"The verifier `{verifier['mode']}` with threshold {verifier['threshold']:g} "
+        f"took {verifier['taken_away']} of {verifier['masks']} masks away; "
+        f"{verifier['emptied']} answers kept none and count as rejections."
     )
-    return text + (
-        f" It could not judge {verifier['not_judged']} masks, which were kept."
-        if verifier["not_judged"]
-        else ""
-    )
+    if verifier["not_judged"]:
+        text += f" It could not judge {verifier['not_judged']} masks, which were kept."
+    return text
 
 
-def _figures(results: Mapping[str, Any]) -> str:
+def _figures(results: Results) -> str:
     rows = [[title, *_percent_cells(results["figures"][name])] for name, title in _TITLES.items()]
     return _table(["figure", "%", "interval", "n"], rows)
 
 
-def _conventions(results: Mapping[str, Any]) -> str:
+def _conventions(results: Results) -> str:
     names = ("giou", "ciou", "p@0.5")
     rows = [
         [name, *(_percent(values[figure]) for figure in names)]
@@ -126,7 +129,7 @@ def _conventions(results: Mapping[str, Any]) -> str:
     )
 
 
-def _rejection(results: Mapping[str, Any]) -> str:
+def _rejection(results: Results) -> str:
     table = results["rejection"]
     rows = [
         [
@@ -141,20 +144,20 @@ def _rejection(results: Mapping[str, Any]) -> str:
         ],
     ]
     text = "Rejection, n (%):\n\n" + _table(["target", 'said "nothing here"', "did not"], rows)
-    alarms = results["false_alarms"]
+    return f"{text}\n\n{_false_alarms(results['false_alarms'])}"
+
+
+def _false_alarms(alarms: FalseAlarms | None) -> str:
+    unknown = "False alarms per area of empty land: unknown, as"
     if alarms is None:
-        text += "\n\nFalse alarms per area of empty land: unknown, as this benchmark does not give the ground size of a pixel."
-    elif alarms["per_100_km2"] is None:
-        text += (
-            "\n\nFalse alarms per area of empty land: unknown, as no sample without a target was answered."
-        )
-    else:
-        rate = f"{alarms['per_100_km2']:g} per 100 km2 [{alarms['low']:g}, {alarms['high']:g}]"
-        text += f"\n\nFalse alarms on empty land: {alarms['masks']} masks on {alarms['empty_km2']:g} km2 = {rate}."
-    return text
+        return f"{unknown} this benchmark does not give the ground size of a pixel."
+    if alarms["per_100_km2"] is None:
+        return f"{unknown} no sample without a target was answered."
+    rate = f"{alarms['per_100_km2']:g} per 100 km2 [{alarms['low']:g}, {alarms['high']:g}]"
+    return f"False alarms on empty land: {alarms['masks']} masks on {alarms['empty_km2']:g} km2 = {rate}."
 
 
-def _pixels(results: Mapping[str, Any]) -> str:
+def _pixels(results: Results) -> str:
     entries = [results["pixel_metrics"][name] for name in PIXEL_METRICS]
     rows = [[_percent(entry["value"]) for entry in entries], [_interval(entry) for entry in entries]]
     tolerance = results["protocol"]["boundary_tolerance"]
@@ -163,13 +166,13 @@ def _pixels(results: Mapping[str, Any]) -> str:
     )
 
 
-def _stratum(name: str, table: Mapping[str, Any]) -> str:
+def _stratum(name: str, table: Mapping[str, Stratum]) -> str:
     rows = []
     pixels = []
     for value, entry in table.items():
-        rows.append([value, str(entry["n"]), *(_cell(entry[figure]) for figure in _STRATUM_COLUMNS)])
+        rows.append([value, str(entry["n"]), *(_cell(entry[figure]) for figure in STRATUM_FIGURES)])
         pixels.append([value, *(_cell(entry["pixel_metrics"][metric]) for metric in PIXEL_METRICS)])
-    figures = _table([name, "n", *(_TITLES[figure] for figure in _STRATUM_COLUMNS)], rows)
+    figures = _table([name, "n", *(_TITLES[figure] for figure in STRATUM_FIGURES)], rows)
     return f"## By {name}\n\n{figures}\n\n{_table([name, *_PIXEL_TITLES], pixels)}"
 
 
@@ -184,11 +187,11 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([text[0], rule, *text[1:]])
 
 
-def _percent_cells(entry: Mapping[str, Any]) -> list[str]:
+def _percent_cells(entry: Entry) -> list[str]:
     return [_percent(entry["value"]), _interval(entry), str(entry["n"])]
 
 
-def _cell(entry: Mapping[str, Any]) -> str:
+def _cell(entry: Entry) -> str:
     return f"{_percent(entry['value'])} {_interval(entry)}".strip()
 
 
@@ -196,8 +199,12 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
 
 
-def _interval(entry: Mapping[str, Any]) -> str:
-    return "" if entry["low"] is None else f"[{100 * entry['low']:.1f}, {100 * entry['high']:.1f}]"
+def _interval(entry: Entry) -> str:
+    return (
+        ""
+        if entry["low"] is None or entry["high"] is None
+        else f"[{100 * entry['low']:.1f}, {100 * entry['high']:.1f}]"
+    )
 
 
 def _plain(value: float | None) -> str:

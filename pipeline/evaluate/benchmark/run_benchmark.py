@@ -1,13 +1,10 @@
 """The wiring of an evaluation: chosen queries -> parts -> {read -> prompt -> score} -> results.
 
-1. `prepare_benchmark` opens the benchmark, checks everything and claims the output directory; no model is
-   loaded.
-2. `run_parts` sends the parts that `missing_parts` names through the three steps, on Ray (pools and stages of
-   the main flow, `ray_engine.run_actors`) or in this process. A verifier has the place that it has in the
-   main job: with an engine of its own where masks are made on Ray, with the prompter's engine in this
-   process.
-3. `publish` turns the committed parts into results.json, results.md, samples.parquet and samples.html. It is
-   a pure function of the parts and can be repeated, also under another convention.
+1. `prepare_benchmark` checks everything and claims the output directory.
+2. `run_parts` sends the missing parts through the three steps, on Ray or in this process. A verifier has an
+   engine of its own on Ray, and the prompter's in this process.
+3. `publish` turns the committed parts into results.json, results.md, samples.parquet and samples.html. It
+   loads no model and can be repeated, also under another convention.
 """
 
 from __future__ import annotations
@@ -19,7 +16,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +29,7 @@ from pipeline.evaluate.benchmark.prepare_benchmark import (
     model_ids,
     plan_evaluation,
 )
-from pipeline.evaluate.benchmark.results import Subject, build_results, tolerance_text
+from pipeline.evaluate.benchmark.results import Results, Subject, build_results, tolerance_text
 from pipeline.evaluate.benchmark.results_page import samples_page
 from pipeline.evaluate.benchmark.results_text import results_markdown, summary_text
 from pipeline.evaluate.benchmark.sample_records import SampleRecord, counts_of, read_part, records_table
@@ -65,9 +61,9 @@ def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = p
     models = model_ids(planned)
     if planned.preset.notice and models["prompter"] != MODEL_ID:
         say(notice_box(planned.preset.notice))
-    say(
-        f"{planned.n_samples} queries about {len(context.images)} images of {planned.benchmark.name}, {planned.benchmark.split}"
-    )
+    benchmark = planned.benchmark
+    about = f"{len(context.images)} images of {benchmark.name}, {benchmark.split}"
+    say(f"{planned.n_samples} queries about {about}")
     claim(planned)
     say(f"results go to {request.out}")
     left, notes = missing_parts(context, retry_failed=request.retry_failed)
@@ -92,8 +88,9 @@ def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = p
 
 
 def run_parts(planned: PlannedEvaluation, parts: list[int]) -> Iterator[PartSummary]:
-    """Commit every part of the list; yields as they are done. Raises ModelError when a model does not load or
-    its engine dies.
+    """Commit every part of the list and yield each as it is done.
+
+    Raises ModelError when a model does not load or its engine dies.
     """
     if not parts:
         return
@@ -157,9 +154,8 @@ class _ScoreActor:
         return pa.Table.from_pylist([asdict(summary) for summary in done])
 
 
-def publish(planned: PlannedEvaluation) -> dict[str, Any]:
-    """Write results.json, results.md, samples.parquet and samples.html from the committed parts; returns the
-    results document.
+def publish(planned: PlannedEvaluation) -> Results:
+    """Write the four result files from the committed parts, and return the results document.
 
     Raises RecordError when a part is missing or foreign.
     """
@@ -207,7 +203,8 @@ def _subject(planned: PlannedEvaluation, records: Sequence[SampleRecord]) -> Sub
         ),
         (
             contradicted,
-            "samples whose annotation and whose mask disagree about whether there is a target; the mask decides",
+            "samples whose annotation and whose mask disagree about whether there is a target; "
+            "the mask decides",
         ),
     ]
     side = context.side_px
@@ -241,9 +238,7 @@ def _contradicted(record: SampleRecord) -> bool:
 
 
 def _scored_pixel_m(planned: PlannedEvaluation) -> float | None:
-    """Ground size of a pixel of the scored images; only worlds have one, and their images are tiles of the
-    preset.
-    """
+    """Ground size of a scored pixel. Only worlds have one, and their images are the preset's tiles."""
     pixel_m = planned.benchmark.pixel_m
     side = planned.context.side_px
     return pixel_m * planned.preset.tiles.px / side if pixel_m is not None and side else pixel_m

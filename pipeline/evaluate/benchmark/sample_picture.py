@@ -30,8 +30,9 @@ def draw_sample(
     *,
     side_px: int,
 ) -> bytes:
-    """WebP bytes of `rgb` (H, W, 3) with both masks (H, W) filled and outlined, boxes and points on top;
-    longer side `side_px`.
+    """WebP bytes: `rgb` (H, W, 3), both masks (H, W) filled and outlined, boxes and points on top.
+
+    `side_px` is the longer side of the picture.
     """
     factor = side_px / max(rgb.shape[:2])
     size = (max(round(rgb.shape[1] * factor), 1), max(round(rgb.shape[0] * factor), 1))
@@ -60,7 +61,7 @@ def _fit(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _draw_prompts(image: Image.Image, prompts: Sequence[Prompt], factor: float) -> None:
-    """Prompts that lie far outside are drawn just outside: the pen takes no numbers beyond 32-bit integers."""
+    """Draw boxes and points. Those far outside go just outside: the pen takes 32-bit integers alone."""
     pen = ImageDraw.Draw(image)
     limits = tuple((-side - _POINT_RADIUS_PX, 2 * side + _POINT_RADIUS_PX) for side in image.size)
 

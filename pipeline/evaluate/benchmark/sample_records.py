@@ -1,11 +1,8 @@
 """What is kept of every answered query, and the files it is kept in.
 
-A part holds the records of a few images and is written atomically, under a deterministic name; its presence
-means that these images are done. When failed queries are asked again, a new part takes the place of the old
-one. Its schema metadata carries the fingerprint of the evaluation, so that a part of another one is never
-counted. `mask_png` is the predicted mask as a 1-bit PNG: small, lossless, and any program opens it. Parts in
-which a verifier looked at masks have two columns more (VERIFIER_COLUMNS); others are byte for byte what they
-were before there was one.
+A part file holds the records of a few images. It is written whole or not at all; where it lies, its images
+are done. It carries the evaluation's fingerprint, so that a part of another one is never counted. The
+predicted mask is a 1-bit PNG. VERIFIER_COLUMNS are only in parts where a verifier looked at masks.
 """
 
 from __future__ import annotations
@@ -63,17 +60,16 @@ class SampleRecord:
     mask_png: bytes = b""
     """Empty when there is no predicted pixel."""
     verified: tuple[float | None, ...] = ()
-    """Per prompt, a verifier's probability that its mask is right (None: no mask, or not judged); empty where
-    it had nothing to look at.
+    """Per prompt, a verifier's probability that its mask is right. None: no mask, or not judged.
+
+    Empty where the verifier had nothing to look at.
     """
     n_rejected: int = 0
-    """Masks that it took away; they are in neither `mask_png` nor `mask_scores`."""
+    """Masks that the verifier took away. They are in neither `mask_png` nor `mask_scores`."""
 
     @property
     def abstained(self) -> bool:
-        """The reply was read and said, by an empty list, that there is nothing; or a verifier said so of
-        every mask.
-        """
+        """Whether the answer says that nothing is there: by an empty list, or by a verifier's no to all."""
         return self.status is TileStatus.EMPTY and (not self.prompts or self.reason is Reason.VERIFIER)
 
     @property
@@ -119,8 +115,9 @@ def write_part(path: Path, records: Sequence[SampleRecord], fingerprint: str) ->
 
 
 def records_table(records: Iterable[SampleRecord], fingerprint: str) -> pa.Table:
-    """Records as a table of `SCHEMA`, with VERIFIER_COLUMNS where they are used, marked with version and
-    fingerprint.
+    """Records as a table of `SCHEMA`, marked with version and fingerprint.
+
+    VERIFIER_COLUMNS are added when a verifier looked at any mask.
     """
     rows = [_row(record) for record in records]
     columns = [*SCHEMA, *(VERIFIER_COLUMNS if any(row["verified"] for row in rows) else ())]
@@ -129,7 +126,7 @@ def records_table(records: Iterable[SampleRecord], fingerprint: str) -> pa.Table
 
 
 def read_part(path: Path, fingerprint: str) -> list[SampleRecord]:
-    """Records of a part. Raises RecordError when it is damaged, of another version or of another evaluation."""
+    """Records of a part. Raises RecordError when it is damaged or of another version or evaluation."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -177,19 +174,17 @@ def counts_of(records: Sequence[SampleRecord]) -> SampleCounts:
 
 def outlines_of(records: Sequence[SampleRecord]) -> dict[str, NDArray[np.int64]]:
     """The boundary counts as columns (n,)."""
-    names = [item.name for item in fields(BoundaryAgreement)]
-    return {
-        name: np.array([getattr(record.outline, name) for record in records], dtype=np.int64)
-        for name in names
-    }
+    outlines = [record.outline for record in records]
+    return {item.name: _column(outlines, item.name) for item in fields(BoundaryAgreement)}
 
 
-def _column(records: Sequence[SampleRecord], name: str) -> NDArray[np.int64]:
-    return np.array([getattr(record, name) for record in records], dtype=np.int64)
+def _column(rows: Sequence[SampleRecord | BoundaryAgreement], name: str) -> NDArray[np.int64]:
+    """(n,) one field of every row."""
+    return np.array([getattr(row, name) for row in rows], dtype=np.int64)
 
 
-def _row(record: SampleRecord) -> dict[str, Any]:
-    row: dict[str, Any] = {name: str(getattr(record, name)) for name in _TEXTS}
+def _row(record: SampleRecord) -> dict[str, object]:
+    row: dict[str, object] = {name: str(getattr(record, name)) for name in _TEXTS}
     row |= {name: getattr(record, name) for name in (*_NUMBERS, "truncated_reply", "mask_png")}
     row |= {column: getattr(record.outline, name) for column, name in _OUTLINE.items()}
     prompts = [

@@ -1,12 +1,11 @@
 """What a part of a benchmark goes through: read, prompt, score. The same objects serve both runners.
 
-1. `SampleReader`    part -> the pixels of its images, at their own size or squashed to one side.
-2. `SamplePrompter`  every image is one tile, as in the papers' protocols, and is asked all its queries.
-3. `SampleScorer`    segments the answers, lets an optional verifier reject masks, joins the rest of each
-   answer, compares that with the truth and writes the part's records.
+1. `SampleReader`    part -> the pixels of its images.
+2. `SamplePrompter`  pixels -> answers. An image is one tile, as in the papers' protocols.
+3. `SampleScorer`    answers -> masks, less those that a verifier rejects -> `score_answer` -> a file.
 
-Attempts, failures and the verifier follow the rules of a run (`run.infer.step_rules`). Failures are committed
-like answers; `prepare_benchmark.missing_parts` names the parts to do again.
+Attempts, failures and the verifier follow the rules of a run (`run.infer.step_rules`). A failure is committed
+like an answer.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -22,17 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import SourceError
-from pipeline.evaluate.benchmark.benchmark import Sample, SampleImage, read_image, read_mask
-from pipeline.evaluate.benchmark.sample_records import SampleRecord, pack_mask, write_part
+from pipeline.evaluate.benchmark.benchmark import SampleImage, read_image
+from pipeline.evaluate.benchmark.sample_records import write_part
+from pipeline.evaluate.benchmark.score_answer import DrawnAnswer, judged_answer, score_answer
 from pipeline.evaluate.benchmark.truth_models import TruthPrompter, TruthSegmenter, askable, image_tile
-from pipeline.evaluate.figures.boundary import boundary_agreement, tolerance_px
 from pipeline.prompt.build_prompter import PrompterOptions, build_looks, build_prompter, build_verifier
-from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier, VerifierOptions
+from pipeline.prompt.looks.verifier import DrawnMasks, LooksAt, Verifier, VerifierOptions
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
 from pipeline.run.infer.step_rules import (
-    NO_PIXELS,
     ViewMasks,
     alike,
     ask_journalled,
@@ -46,7 +44,7 @@ from pipeline.segment.segmenter import Segmenter
 ModelSource = Literal["preset", "truth"]
 
 IMAGES_PER_PART = 8
-"""Images that are read, asked and committed together: the engine's batch stays full, and little can be lost."""
+"""Images that are read, asked and committed together: enough to fill the engine's batch, few to lose."""
 
 NO_GRID = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=1, height=1)
 """Benchmark images lie on no map; only prompters that do not look at the grid are let in."""
@@ -56,7 +54,7 @@ _CRASHED = f"the process working on this part died {MAX_CRASHES} times"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationContext:
-    """Everything a worker needs to know. Picklable: no weights, no pixels."""
+    """What a worker needs to know. Picklable: no weights, no pixels."""
 
     images: tuple[SampleImage, ...]
     prompter: PrompterOptions
@@ -125,7 +123,7 @@ class SampleReader:
         self._context = context
 
     def read(self, part: int) -> PartImages:
-        """Decode and squash. What does not decode is recorded, not raised."""
+        """Decode and squash a part's images. One that does not decode is recorded, not raised."""
         rgb = []
         unreadable = dict[int, str]()
         for place, number in enumerate(self._context.numbers_of(part)):
@@ -183,9 +181,7 @@ class SamplePrompter:
         return answers
 
     def verifier(self) -> Verifier | None:
-        """The evaluation's verifier with this step's engine, for a `SampleScorer` in the same event loop;
-        None when it is off.
-        """
+        """The verifier on this engine, for a `SampleScorer` in the same event loop. None: it is off."""
         return build_verifier(self._context.verifier, self._context.prompter, NO_GRID, self._prompter)
 
     def close(self) -> None:
@@ -205,15 +201,13 @@ class SampleScorer:
     def __init__(
         self, context: EvaluationContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None
     ) -> None:
-        """`looks`: the verifier of a process that has one already; without it the step builds its own when
-        the evaluation has one.
-        """
+        """`looks` is the verifier that this process has already. None: the step builds one if it is on."""
         self._context = context
         self._segmenter = segmenter or _build_segmenter(context)
         self._looks = looks or build_looks(context.verifier, context.prompter, NO_GRID)
 
     def commit(self, images: PartImages, answers: Sequence[TilePrompts]) -> PartSummary:
-        """Segment, verify, compare and write. Idempotent: the same part has the same file name.
+        """Segment, verify, score and write. The same part has the same file name, so it can be done again.
 
         Raises SourceError when a true mask is damaged, ModelError when the verifier's engine or the
         segmenter's GPU is gone.
@@ -236,7 +230,10 @@ class SampleScorer:
                 view, self._context.images[number], by_image.get(view.tile.tile_id, []), crashed=crashed
             )
         )
-        records = [self._record(answered) for answered in self._verify(drawn)]
+        records = [
+            score_answer(answered, self._context.side_px, self._context.boundary_share)
+            for answered in self._verify(drawn)
+        ]
         write_part(self._context.part_path(images.part), records, self._context.fingerprint)
         journal.end(name, "score")
         statuses = [record.status for record in records]
@@ -250,12 +247,13 @@ class SampleScorer:
 
     def _draw(
         self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], *, crashed: bool
-    ) -> Iterator[_Drawn]:
+    ) -> Iterator[DrawnAnswer]:
+        """Every query about one image with its masks. `crashed`: nothing is segmented any more."""
         view_masks = ViewMasks(self._segmenter, view)
         given = iter(answers)
         for sample in image.samples:
             if sample.refusal:
-                yield _Drawn(
+                yield DrawnAnswer(
                     view=view,
                     image=image,
                     sample=sample,
@@ -270,10 +268,10 @@ class SampleScorer:
                 masks, error = view_masks.draw(answer.prompts)
                 if error:
                     answer = _failure(view, Reason.MODEL_ERROR, error, answer)
-            yield _Drawn(view=view, image=image, sample=sample, answer=answer, masks=masks)
+            yield DrawnAnswer(view=view, image=image, sample=sample, answer=answer, masks=masks)
 
-    def _verify(self, drawn: Iterable[_Drawn]) -> Iterable[_Drawn]:
-        """Without the masks that a verifier rejects. Raises ModelError."""
+    def _verify(self, drawn: Iterable[DrawnAnswer]) -> Iterable[DrawnAnswer]:
+        """The answers less the masks that a verifier rejects. Raises ModelError."""
         return verified(
             drawn,
             self._looks,
@@ -281,87 +279,8 @@ class SampleScorer:
             masks_of=lambda item: DrawnMasks(
                 image=item.view, query=item.sample.query, n_prompts=len(item.answer.prompts), masks=item.masks
             ),
-            judged=_judged,
+            judged=judged_answer,
         )
-
-    def _record(self, drawn: _Drawn) -> SampleRecord:
-        shape = drawn.view.tile.read.shape
-        sample = drawn.sample
-        answer = drawn.answer
-        if answer.reason is Reason.UNREADABLE:  # its truth is still counted, at the size it was meant to have
-            shape = (self._context.side_px,) * 2 if self._context.side_px else sample.mask.size_hw()
-        true = read_mask(sample.mask, shape)
-        predicted = union_of(drawn.masks, shape)
-        status = answer.status
-        reason = answer.reason
-        error = answer.error
-        if status is TileStatus.FOUND and not predicted.any():
-            status = TileStatus.EMPTY
-            reason = Reason.PROMPTER
-            error = NO_PIXELS
-        return SampleRecord(
-            sample_id=sample.sample_id,
-            image_id=drawn.image.image_id,
-            query=sample.query,
-            strata=sample.strata,
-            status=status,
-            reason=reason,
-            error=error,
-            reply=answer.reply,
-            rationale=answer.rationale,
-            prompts=answer.prompts,
-            n_dropped=answer.n_dropped,
-            truncated_reply=answer.truncated_reply,
-            n_calls=answer.n_calls,
-            height=shape[0],
-            width=shape[1],
-            true_px=int(true.sum()),
-            predicted_px=int(predicted.sum()),
-            common_px=int((true & predicted).sum()),
-            outline=boundary_agreement(true, predicted, tolerance_px(shape, self._context.boundary_share)),
-            mask_scores=tuple(mask.score for mask in drawn.masks),
-            mask_png=pack_mask(predicted),
-            verified=drawn.verified,
-            n_rejected=drawn.n_rejected,
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Drawn:
-    """One query between segmenting and scoring."""
-
-    view: TileImage
-    image: SampleImage
-    sample: Sample
-    answer: TilePrompts
-    masks: tuple[MaskCrop, ...] = ()
-    verified: tuple[float | None, ...] = ()
-    n_rejected: int = 0
-
-
-def _judged(drawn: _Drawn, judged: Judged) -> _Drawn:
-    """The masks that pass; the answer is EMPTY(verifier) when there were some and none does."""
-    answer = (
-        drawn.answer
-        if judged.kept
-        else replace(drawn.answer, status=TileStatus.EMPTY, reason=Reason.VERIFIER)
-    )
-    return replace(
-        drawn,
-        answer=answer,
-        masks=judged.kept,
-        verified=judged.verified,
-        n_rejected=len(drawn.masks) - len(judged.kept),
-    )
-
-
-def union_of(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """(H, W): the pixels of any of the masks."""
-    union = np.zeros(shape_hw, dtype=np.bool_)
-    for mask in masks:
-        height, width = mask.mask.shape
-        union[mask.row0 : mask.row0 + height, mask.col0 : mask.col0 + width] |= mask.mask
-    return union
 
 
 class PartRow(TypedDict):

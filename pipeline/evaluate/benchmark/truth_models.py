@@ -1,9 +1,9 @@
 """The truth of a benchmark as prompter and as segmenter: what is left is the protocol itself.
 
-`TruthPrompter` answers with box and inner points of every 4-connected part of the true mask, or with nothing
-where nothing is; with the preset's segmenter this is the best that any prompter of one box and two points per
-object could reach. `TruthSegmenter` turns those prompts back into the parts they came from: with both, gIoU
-and cIoU are 1 by construction, and anything less is a fault of reading, squashing or scoring.
+`TruthPrompter` answers with a box and inner points for every 4-connected part of the true mask. With the
+preset's segmenter this is the best that a prompter of one box and two points per object can reach.
+`TruthSegmenter` turns those prompts back into the parts. With both, gIoU and cIoU are 1; anything less is a
+fault of reading, squashing or scoring.
 """
 
 from __future__ import annotations

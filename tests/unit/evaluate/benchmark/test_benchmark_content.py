@@ -75,7 +75,8 @@ def test_all_damaged_masks_are_counted_and_the_first_few_named() -> None:
     bad = [replace(sample(f"s{k}", LEFT), mask=ArraySource(None)) for k in range(5)]
     with pytest.raises(
         InputError,
-        match=r"hand: every true mask must decode\. Got: 5 of 6 do not, e\.g\. s0: this .* damaged; s1: .*; s2",
+        match=r"hand: every true mask must decode\. Got: 5 of 6 do not, e\.g\. s0: this .* damaged; "
+        r"s1: .*; s2",
     ):
         hashed(images(sample("good", LEFT), *bad))
     with pytest.raises(

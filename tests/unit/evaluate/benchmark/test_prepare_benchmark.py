@@ -248,7 +248,7 @@ def test_a_damaged_part_is_done_again_in_any_case(tmp_path: Path) -> None:
 def test_answers_are_not_written_where_they_do_not_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A submitted job starts in Ray's copy of the working directory; the default of --out is a relative path."""
+    """A submitted job starts in Ray's copy of the working directory, and --out is relative by default."""
     copy = tmp_path / "runtime_resources/working_dir_files/_ray_pkg_0"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)

@@ -42,18 +42,16 @@ def test_figures_conventions_rejection_and_pixels() -> None:
     assert table["rejection"][1] == "[6.1, 79.2]"
     assert "0.75 % of the image diagonal" in text
     alarms = results["false_alarms"]
-    assert (
-        f"2 masks on 0.1536 km2 = {alarms['per_100_km2']:g} per 100 km2 [{alarms['low']:g}, {alarms['high']:g}]."
-        in text
-    )
+    rate = f"{alarms['per_100_km2']:g} per 100 km2 [{alarms['low']:g}, {alarms['high']:g}]"
+    assert f"2 masks on 0.1536 km2 = {rate}." in text
 
 
 def test_why_there_are_no_false_alarms_per_area() -> None:
     """The first two samples hold a target."""
     text = results_markdown(build_results(records(), SCORING, replace(SUBJECT, pixel_m=None)))
     assert (
-        "False alarms per area of empty land: unknown, as this benchmark does not give the ground size of a pixel."
-        in text
+        "False alarms per area of empty land: unknown, "
+        "as this benchmark does not give the ground size of a pixel." in text
     )
     text = results_markdown(build_results(records()[:2], SCORING, SUBJECT))
     assert "False alarms per area of empty land: unknown, as no sample without a target was answered." in text
@@ -85,19 +83,22 @@ def test_the_heading_says_how_replies_were_read() -> None:
     items = [replace(item, n_calls=2) for item in records()]
     robust = summary_text(build_results(items, SCORING, replace(SUBJECT, parser="robust", retry=1)))
     assert (
-        "read by the parser `robust` (what can be used of a reply counts); 6 malformed ones were asked for again, 5 of"
-        in robust
+        "read by the parser `robust` (what can be used of a reply counts); "
+        "6 malformed ones were asked for again, 5 of" in robust
     )
     released = summary_text(build_results(records(), SCORING, replace(SUBJECT, parser="think2seg")))
     assert (
-        "parser `think2seg` (Think2Seg-RS's released code: all of a reply or nothing); a malformed one was not asked for"
-        in released
+        "parser `think2seg` (Think2Seg-RS's released code: all of a reply or nothing); "
+        "a malformed one was not asked for" in released
     )
     assert "parser" not in summary_text(build_results(records(), SCORING, SUBJECT))
 
 
 def test_the_heading_names_the_verifier_and_what_it_took_away() -> None:
-    said = "\nThe verifier `crop` with threshold 0.9 took 2 of 5 masks away; 1 answers kept none and count as rejections."
+    said = (
+        "\nThe verifier `crop` with threshold 0.9 took 2 of 5 masks away; "
+        "1 answers kept none and count as rejections."
+    )
     text = summary_text(build_results(verified_records(), SCORING, VERIFIED))
     assert said + " It could not judge 1 masks, which were kept.\n" in text
     judged = build_results(verified_records()[:-1], SCORING, VERIFIED)

@@ -24,13 +24,12 @@ from pipeline.evaluate.benchmark.sample_steps import (
     SampleScorer,
     images_to_row,
     row_to_images,
-    union_of,
 )
 from pipeline.evaluate.benchmark.truth_models import image_tile
 from pipeline.prompt import build_prompter
 from pipeline.prompt.looks.verifier import LooksAt, VerifierOptions
 from pipeline.run.infer.attempts import MAX_CRASHES
-from pipeline.schema import MaskCrop, Prompt, Reason, TileStatus
+from pipeline.schema import Prompt, Reason, TileStatus
 
 BOX = Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0))  # the fake segmenter fills boxes
 SQUARE = rectangle(3, 2, 9, 8)
@@ -351,13 +350,3 @@ def test_pixels_survive_the_way_through_ray(tmp_path: Path) -> None:
     assert (back.part, dict(back.unreadable)) == (0, {1: "this picture is damaged"})
     for one, other in zip(images.rgb, back.rgb, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_the_union_of_overlapping_masks() -> None:
-    crops = [MaskCrop(row0=1, col0=1, mask=np.ones((2, 2), bool), score=1, prompt_index=0)]
-    crops.append(
-        MaskCrop(row0=2, col0=2, mask=np.array([[True, True], [False, True]]), score=1, prompt_index=1)
-    )
-    expected = np.zeros((5, 5), bool)
-    expected[1:3, 1:3] = expected[2, 3] = expected[3, 3] = True
-    np.testing.assert_array_equal(union_of(crops, (5, 5)), expected)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.errors import ModelError
-from pipeline.evaluate.benchmark.sample_steps import union_of
+from pipeline.evaluate.benchmark.score_answer import union_of
 from pipeline.evaluate.benchmark.truth_models import (
     TruthPrompter,
     TruthSegmenter,
