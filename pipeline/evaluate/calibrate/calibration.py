@@ -53,8 +53,9 @@ class CalibrationRequest:
 
 
 def calibrate(request: CalibrationRequest, *, say: Callable[[str], None] = print) -> int:
-    """Run, measure, draw; returns 0, or 3 when tiles failed. Raises TerraqueryError; InputError before
-    anything is loaded.
+    """Run, measure and draw; returns 0, or 3 when tiles failed.
+
+    Raises TerraqueryError, and InputError before anything is loaded.
     """
     truth = read_truth(Path(request.world))
     _require_matplotlib()
@@ -77,7 +78,7 @@ def calibrate(request: CalibrationRequest, *, say: Callable[[str], None] = print
 
 
 def build_document(request: CalibrationRequest, truth: Truth, costs: MeasuredCosts) -> dict[str, Any]:
-    """The curves of both runs, from their block records; JSON-ready."""
+    """The content of calibration.json: the curves of both runs, from their block records."""
     dirs: dict[GateMode, RunDir] = {
         "tile": RunDir(Path(request.out) / "tile"),
         "parent": RunDir(Path(request.out) / "parent"),

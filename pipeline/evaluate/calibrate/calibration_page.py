@@ -1,4 +1,4 @@
-"""The calibration as a document (JSON-ready), as Markdown and as a picture. Pure but for the file it draws."""
+"""The page and the picture of a calibration, made from its document (calibration.json)."""
 
 from __future__ import annotations
 
@@ -32,20 +32,23 @@ _VERIFIER_COLUMNS = {
 
 
 def calibration_markdown(document: Mapping[str, Any]) -> str:
-    """The document as a page: what was looked at, proposals, curves."""
+    """Write the document as a Markdown page: what was measured, proposed thresholds, curves as tables."""
     counts = document["counts"]
     costs = document["costs"]
     parts = [
         f"# Gate and verifier: {document['prompter']}, world {document['world']}",
-        f"{counts['pairs']} (tile, query) pairs, {counts['present']} hold the class, {counts['absent']} hold none of it, something was "
-        f"found in {counts['found']}; {counts['masks']} masks, {counts['right']} fit a true object (IoU >= 0.5).",
+        f"{counts['pairs']} (tile, query) pairs, {counts['present']} hold the class, "
+        f"{counts['absent']} hold none of it, something was found in {counts['found']}; "
+        f"{counts['masks']} masks, {counts['right']} fit a true object (IoU >= 0.5).",
         _seconds(costs),
-        "recall: share of pairs that hold the class and pass. of what is found: share of pairs in which the full examination found "
-        "something and that pass; a run's audit estimates this. cost: seconds with the gate over seconds without; above 1 it does not pay. "
-        f"cost, {_RARE}: the same on land where {100 * EMPTY_SHARE:g} % of the pairs belong to a picture (a tile, or the whole block of a "
-        "parent look) that shows nothing of the class.",
-        "The intervals take the pairs of one picture together. A threshold is proposed where the lower end of the interval reaches the "
-        "recall, at it and at every smaller one above 0, so that the true one is below it in at most about one world of forty.",
+        "recall: share of pairs that hold the class and pass. of what is found: share of pairs in which the "
+        "full examination found something and that pass; a run's audit estimates this. cost: seconds with "
+        "the gate over seconds without; above 1 it does not pay. "
+        f"cost, {_RARE}: the same on land where {100 * EMPTY_SHARE:g} % of the pairs belong to a picture "
+        "(a tile, or the whole block of a parent look) that shows nothing of the class.",
+        "The intervals take the pairs of one picture together. A threshold is proposed where the lower end "
+        "of the interval reaches the recall, at it and at every smaller one above 0, so that the true one is "
+        "below it in at most about one world of forty.",
     ]
     for name, curve in document["gate"].items():
         parts += [
@@ -64,7 +67,10 @@ def calibration_markdown(document: Mapping[str, Any]) -> str:
 
 
 def draw_calibration(document: Mapping[str, Any], path: Path) -> None:
-    """Draw the curves as a PNG: recall over cost per look, and right over wrong masks kept. Needs matplotlib."""
+    """Draw the curves to a PNG: recall over cost for every look, and right masks kept over wrong ones.
+
+    Needs matplotlib.
+    """
     os.environ.setdefault("MPLBACKEND", "Agg")
     from matplotlib.figure import Figure
 
@@ -108,7 +114,7 @@ def draw_calibration(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _seconds(costs: Mapping[str, Any]) -> str:
-    """What was timed, each with its spread."""
+    """One line of what was timed, each with its spread."""
     looks = (f"a look ({name}) {_spread(seconds)}" for name, seconds in costs["look_s"].items())
     timed = [
         *looks,
@@ -127,8 +133,9 @@ def _seconds(costs: Mapping[str, Any]) -> str:
 
 def _verifier_cost(costs: Mapping[str, Any]) -> str:
     return (
-        f"cost: seconds of prompter, segmenter and verifier over seconds without it, {_spread(costs['verifier_cost'])}, with "
-        f"{costs['masks_per_pair']:.3g} masks per pair. Every mask is looked at, so it is the same at every threshold."
+        "cost: seconds of prompter, segmenter and verifier over seconds without it, "
+        f"{_spread(costs['verifier_cost'])}, with {costs['masks_per_pair']:.3g} masks per pair. "
+        "Every mask is looked at, so it is the same at every threshold."
     )
 
 
@@ -157,5 +164,5 @@ def _table(curve: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> st
     return "\n".join(lines)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

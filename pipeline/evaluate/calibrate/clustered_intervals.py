@@ -39,7 +39,7 @@ class Share:
     """A share of n pairs with its interval."""
 
     value: float | None
-    """None for n = 0."""
+    """None: n is 0."""
     low: float
     high: float
     n: int
@@ -48,7 +48,7 @@ class Share:
 
 
 def clustered_share(hits: NDArray[np.bool_], pictures: NDArray[np.int64], level: float = LEVEL) -> Share:
-    """The share of True among `hits` (n,), and its interval; `pictures` (n,) says which pairs hang together."""
+    """The share of True among `hits` (n,), with its interval. `pictures` (n,): which picture a pair is of."""
     n = int(hits.size)
     if n == 0:
         return Share(value=None, low=0.0, high=1.0, n=0, independent=0.0)
@@ -59,8 +59,9 @@ def clustered_share(hits: NDArray[np.bool_], pictures: NDArray[np.int64], level:
 
 
 def independent_needed(value: float, target: float, level: float = LEVEL) -> int | None:
-    """Fewest independent pairs whose interval around the share `value` begins at `target` or above; None when
-    no number does.
+    """The fewest independent pairs whose interval around `value` begins at `target` or above.
+
+    None: no number up to MOST_PAIRS is enough.
     """
     if value <= target:
         return None
@@ -78,7 +79,7 @@ def independent_needed(value: float, target: float, level: float = LEVEL) -> int
 
 
 def _design_effect(hits: NDArray[np.bool_], pictures: NDArray[np.int64]) -> float:
-    """Variance of the share over that of as many independent pairs: 1 or more. Steps 1 and 2 of the module."""
+    """Variance of the share over that of as many independent pairs, >= 1: steps 1 and 2 of the module."""
     _, place = np.unique(pictures, return_inverse=True)
     size = np.bincount(place).astype(np.float64)
     kept = np.bincount(place, weights=hits)

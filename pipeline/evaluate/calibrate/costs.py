@@ -49,7 +49,7 @@ class TimedModels:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """Of the repetitions; JSON-ready by `asdict`."""
+    """Median, smallest and largest of the repetitions; JSON-ready by `asdict`."""
 
     median: float
     low: float
@@ -59,7 +59,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Raises ValueError for no value at all."""
+        """The spread of some values. Raises ValueError when there are none."""
         return cls(median=median(values), low=min(values), high=max(values))
 
 
@@ -82,7 +82,7 @@ class MeasuredCosts:
     """Over all timed blocks."""
 
     def of_gate(self, look: GateMode) -> Costs:
-        """For the gate's curve."""
+        """The median seconds that the curve of the gate is drawn with."""
         return Costs(look_s=self.look_s[look].median, prompter_s=self.prompter_s.median)
 
     def document(self) -> dict[str, Any]:
@@ -108,12 +108,12 @@ class _Repetition:
 def measure_costs(
     models: TimedModels, reader: TileReader, blocks: Sequence[BlockSpec], lattice: TileLattice
 ) -> MeasuredCosts:
-    """Time every part on blocks of its own. `blocks`: at least one; with fewer than three some are used
-    twice. Raises ModelError.
+    """Time every part on blocks of its own. Raises ModelError.
+
+    `blocks`: at least one; with fewer than three some are used twice.
     """
-    ordered = sorted(
-        blocks, key=lambda block: -len(block.tiles)
-    )  # full ones first: a parent look costs the same for fewer tiles
+    # full blocks first: a parent look costs the same for fewer tiles
+    ordered = sorted(blocks, key=lambda block: -len(block.tiles))
     repeats = min(REPEATS, max(1, (len(ordered) - 1) // 2))
     with asyncio.Runner() as loop:
 
@@ -140,7 +140,7 @@ def measure_costs(
 def _timed(
     models: TimedModels, lattice: TileLattice, loop: asyncio.Runner, *, looked: BlockImage, asked: BlockImage
 ) -> _Repetition:
-    """Everything once, on two blocks."""
+    """Time everything once: looks on one block, answers and masks on the other."""
     queries = models.queries
 
     async def look_at_tiles() -> None:

@@ -37,12 +37,13 @@ from numpy.typing import NDArray
 from pipeline.evaluate.calibrate.clustered_intervals import Share, clustered_share, independent_needed
 
 THRESHOLDS = (
-    0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0,
+    0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2,
+    0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0,
 )  # fmt: skip
 """Where curves are drawn: close together at both ends."""
 
 EMPTY_SHARE = 0.99
-"""Share of the pairs of the land that `cost_rare` is about whose picture shows nothing of the class."""
+"""`cost_rare` is about land where this share of the pairs has a picture that shows nothing of the class."""
 
 TARGETS = (0.99, 0.98, 0.95, 0.9)
 """Recalls for which a threshold is proposed."""
@@ -77,7 +78,7 @@ class Costs:
     prompter_s: float
 
     def relative(self, share_asked: float) -> float:
-        """With the gate over without it."""
+        """Seconds with the gate over seconds without it, when it lets `share_asked` of the pairs through."""
         return (self.look_s + share_asked * self.prompter_s) / self.prompter_s
 
 
@@ -95,7 +96,7 @@ class JudgedMasks:
 def gate_curve(
     pairs: JudgedPairs, costs: Costs, thresholds: Sequence[float] = THRESHOLDS
 ) -> list[dict[str, Any]]:
-    """One row per threshold; figures over no pair at all are None."""
+    """One row of figures per threshold. A figure is None where no pair enters it."""
     rows = []
     for threshold in thresholds:
         passes = pairs.p >= threshold
@@ -124,8 +125,9 @@ def gate_curve(
 def verifier_curve(
     masks: JudgedMasks, cost: float, thresholds: Sequence[float] = THRESHOLDS
 ) -> list[dict[str, Any]]:
-    """One row per threshold; `cost`: seconds of the whole with the verifier over seconds without, the same in
-    every row.
+    """One row of figures per threshold. A figure is None where no mask enters it.
+
+    `cost`: seconds with the verifier over seconds without it, the same in every row.
     """
     rows = []
     for threshold in thresholds:
@@ -143,8 +145,9 @@ def verifier_curve(
 
 
 def choose(curve: Sequence[Mapping[str, Any]], recall: float) -> Mapping[str, Any] | None:
-    """The row of the largest threshold up to which `recall_low` is at least `recall`; None when the smallest
-    above 0 has less.
+    """The row of the largest threshold up to which `recall_low` is at least `recall`.
+
+    None: the smallest threshold above 0 falls short already.
     """
     chosen = None
     for row in sorted((row for row in curve if row["threshold"] > 0), key=lambda row: row["threshold"]):
@@ -155,8 +158,9 @@ def choose(curve: Sequence[Mapping[str, Any]], recall: float) -> Mapping[str, An
 
 
 def why_none(curve: Sequence[Mapping[str, Any]], recall: float, things: str) -> str:
-    """Why `choose` found none, in words: at the smallest threshold the recall is too low, or there are too
-    few `things` (pairs, masks).
+    """Why `choose` found no threshold, in words: the recall is too low, or there are too few `things`.
+
+    `things`: what is counted, "pairs" or "masks".
     """
     row = min((row for row in curve if row["threshold"] > 0), key=lambda row: row["threshold"], default=None)
     if row is None or not row["n"]:
@@ -167,8 +171,11 @@ def why_none(curve: Sequence[Mapping[str, Any]], recall: float, things: str) -> 
     needed = independent_needed(row["recall"], recall)
     if needed is None:
         return f"{seen}, too close to the target to tell"
-    worth = f"{row['n']} {things} are worth {row['independent']:.0f} independent ones, as those of one picture are alike"
-    return f"{seen}, but {worth}, and {needed} are needed: about {math.ceil(needed * row['n'] / row['independent'])} like these"
+    like_these = math.ceil(needed * row["n"] / row["independent"])
+    return (
+        f"{seen}, but {row['n']} {things} are worth {row['independent']:.0f} independent ones, "
+        f"as those of one picture are alike, and {needed} are needed: about {like_these} like these"
+    )
 
 
 def _recall(share: Share) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -33,8 +32,9 @@ RIGHT_IOU = 0.5
 def read_pairs(
     run_dir: RunDir, info: RunInfo, truth: Truth, *, found: set[tuple[str, int]] | None = None
 ) -> JudgedPairs:
-    """The judged pairs of a run. `found`: pairs that a full examination found something in; None: those of
-    this very run.
+    """The judged pairs of a run.
+
+    `found`: (tile_id, query_index) in which a full examination found something. None: what this run found.
     """
     ids = [truth.ids_of(truth.class_for(query)) for query in info.queries]
     per_block = info.parameters["gate"]["mode"] == "parent"
@@ -98,8 +98,9 @@ def found_pairs(run_dir: RunDir, info: RunInfo) -> set[tuple[str, int]]:
 
 
 def read_masks(run_dir: RunDir, info: RunInfo, truth: Truth) -> JudgedMasks:
-    """The masks that a verifier judged and that were kept (use threshold 0), and whether they fit a true
-    object.
+    """The judged masks of a run, and whether each fits a true object.
+
+    Records hold only the masks that were kept, so run the verifier with threshold 0.
     """
     ids = [truth.ids_of(truth.class_for(query)) for query in info.queries]
     rows: list[tuple[float, bool, int]] = []
@@ -127,7 +128,7 @@ def read_masks(run_dir: RunDir, info: RunInfo, truth: Truth) -> JudgedMasks:
     )
 
 
-def _best_iou(mask: NDArray[np.bool_], true: NDArray[Any]) -> float:
+def _best_iou(mask: NDArray[np.bool_], true: NDArray[np.int64]) -> float:
     values, common = np.unique(true[mask], return_counts=True)
     union = [
         int(mask.sum()) + int((true == value).sum()) - int(count)

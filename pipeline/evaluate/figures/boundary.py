@@ -43,7 +43,7 @@ def tolerance_px(shape_hw: tuple[int, int], share: float = DIAGONAL_SHARE) -> fl
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(H, W); True = a pixel of the mask with one of its four neighbours inside the image outside the mask."""
+    """The outline of a mask, both (H, W). True = in the mask, with one of its four neighbours outside it."""
     inner = ndimage.binary_erosion(mask, border_value=1)
     result: NDArray[np.bool_] = mask & ~inner
     return result
@@ -52,8 +52,9 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def boundary_agreement(
     true: NDArray[np.bool_], predicted: NDArray[np.bool_], tolerance: float
 ) -> BoundaryAgreement:
-    """Counts for two masks (H, W) of one image; `tolerance` in pixels, >= 0. Raises ValueError for unequal
-    shapes.
+    """Compare the outlines of two masks (H, W) of one image; `tolerance` in pixels, >= 0.
+
+    Raises ValueError for unequal shapes.
     """
     if true.shape != predicted.shape:
         raise ValueError(

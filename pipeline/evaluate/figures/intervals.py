@@ -1,5 +1,4 @@
-"""How sure is a figure: a seeded bootstrap over images for means and ratios, closed forms for shares and
-counts.
+"""How sure is a figure: a bootstrap over images for means and ratios, closed forms for shares and counts.
 
 1. Several queries about one image share its pixels and one image embedding, so they are not independent:
    `bootstrap` draws whole images with replacement (a cluster bootstrap), as many as there are, and recomputes
@@ -44,7 +43,8 @@ class BootstrapOptions:
     def __post_init__(self) -> None:
         if self.draws < 1 or not 0 < self.level < 1:
             raise ValueError(
-                f"an interval needs at least one draw and a level between 0 and 1, got {self.draws} and {self.level}"
+                "an interval needs at least one draw and a level between 0 and 1, "
+                f"got {self.draws} and {self.level}"
             )
 
 
@@ -82,8 +82,9 @@ def bootstrap(
 
 
 def wilson(share: Ratio, level: float) -> Interval:
-    """Score interval of a share of yes among n samples; (NaN, NaN) for n = 0. Numerator and denominator are 0
-    or 1 per sample.
+    """Score interval of a share of yes among n samples; (NaN, NaN) for n = 0.
+
+    Numerator and denominator are 0 or 1 per sample.
     """
     n = float(share.denominator.sum())
     if not n:
@@ -96,7 +97,7 @@ def wilson(share: Ratio, level: float) -> Interval:
 
 
 def poisson(count: int, level: float) -> Interval:
-    """Exact interval of the number of events that is expected where `count` were seen."""
+    """Exact interval of the expected number of events, where `count` were seen."""
     from scipy.stats import chi2
 
     tail = (1 - level) / 2

@@ -1,5 +1,4 @@
-"""gIoU, cIoU, P@t and the rejection table of a list of answered queries, under four named scoring
-conventions.
+"""gIoU, cIoU, P@t and the rejection table of answered queries, under four named scoring conventions.
 
 1. `SampleCounts` holds what every figure is made of: per sample the pixels of the true mask, of the predicted
    one, of both, and what kind of answer it was. A mask is the union of all masks of one answer.
@@ -49,8 +48,8 @@ class SampleCounts:
     total_px: Ints
     """Pixels of the image."""
     abstained: Bool
-    """The answer was that there is nothing: an explicit, empty list of prompts, or a verifier took every mask
-    away.
+    """The answer was that there is nothing: an explicit, empty list of prompts, or a verifier discarded every
+    mask.
     """
     failed: Bool
     """There is no answer: the reply could not be read, the model failed, or the image could not be read."""
@@ -65,7 +64,8 @@ class SampleCounts:
             self.union_px > self.total_px
         ).any():
             raise ValueError(
-                "common pixels lie in both masks and both masks lie in the image: the counts contradict each other"
+                "common pixels lie in both masks and both masks lie in the image: "
+                "the counts contradict each other"
             )
         if (self.predicted_px[self.abstained | self.failed] > 0).any():
             raise ValueError("an abstention or a failure has no predicted pixels")
@@ -159,7 +159,8 @@ CONVENTIONS: Mapping[str, Convention] = {
         ),
         Convention(
             name="think2seg",
-            source="Think2Seg-RS, released evaluation: only [] rejects; empty targets stay out of cIoU; P@t: >=, among samples with a mask",
+            source="Think2Seg-RS, released evaluation: only [] rejects; empty targets stay out of cIoU; "
+            "P@t: >=, among samples with a mask",
             both_empty="abstained",
             ciou_false_alarms=False,
             hit_at_equal=True,
@@ -167,7 +168,8 @@ CONVENTIONS: Mapping[str, Convention] = {
         ),
         Convention(
             name="segearth-r1",
-            source="SegEarth-R1, released evaluation: an empty mask on an empty target is 1, whatever was said; false alarms enter cIoU",
+            source="SegEarth-R1, released evaluation: an empty mask on an empty target is 1, "
+            "whatever was said; false alarms enter cIoU",
             both_empty="always",
             ciou_false_alarms=True,
             hit_at_equal=False,
@@ -176,7 +178,8 @@ CONVENTIONS: Mapping[str, Convention] = {
         ),
         Convention(
             name="vision-reasoner",
-            source="VisionReasoner, released evaluation: empty targets always score 0; it has no P@t, the paper's is shown",
+            source="VisionReasoner, released evaluation: empty targets always score 0; "
+            "it has no P@t, the paper's is shown",
             both_empty="never",
             ciou_false_alarms=True,
             hit_at_equal=False,
@@ -223,10 +226,10 @@ def segmentation_figures(counts: SampleCounts, convention: Convention) -> dict[s
 
 
 def rejection_figures(counts: SampleCounts) -> dict[str, Ratio]:
-    """`rejection`: share of empty targets that were answered "nothing here". `false_rejection`: the same
-    share of present ones.
+    """Shares of answers that say "nothing here", and of failures; no convention enters.
 
-    `failure`: share of all samples without an answer. Independent of any convention.
+    `rejection`: among empty targets. `false_rejection`: among targets that are there. `failure`: share of all
+    samples without an answer.
     """
     empty = counts.empty.astype(np.float64)
     said_no = counts.abstained.astype(np.float64)

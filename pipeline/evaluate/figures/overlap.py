@@ -1,5 +1,4 @@
-"""Which predicted instance is which true object: one contingency table over two id rasters, and what follows
-from it.
+"""Which predicted instance is which true object, by one contingency table over two id rasters.
 
 1. `Overlaps.add` counts, window by window, how many pixels every pair (true id, predicted id) shares; ids are
    arbitrary integers, 0 is background. Nothing but the table is kept, so rasters of any size stream through.
@@ -50,7 +49,8 @@ class Overlaps:
         """Count one window: two integer arrays of equal shape, 0 = background."""
         if true_ids.shape != predicted_ids.shape:
             raise ValueError(
-                f"both rasters must cover the same window, got shapes {true_ids.shape} and {predicted_ids.shape}"
+                "both rasters must cover the same window, "
+                f"got shapes {true_ids.shape} and {predicted_ids.shape}"
             )
         pairs = np.stack([true_ids.ravel(), predicted_ids.ravel()])
         pairs = pairs[:, (pairs != 0).any(axis=0)]

@@ -9,7 +9,8 @@ Where a metric is 0/0 on a sample it is 1 if the answer is right there, else 0:
     precision      nothing predicted: 1 if nothing is there, else 0
     recall         nothing there: 1 if nothing was predicted, else 0
     specificity    the target fills the image: 1
-    boundary F     no outline in either mask, each being empty or the whole image: 1 if they are equal; an outline in one alone: 0
+    boundary F     no outline in either mask, each being empty or the whole image: 1 if they are equal;
+                   an outline in one alone: 0
 """
 
 from __future__ import annotations

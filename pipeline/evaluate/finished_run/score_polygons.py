@@ -3,8 +3,8 @@
 1. `choose_query` says which query of the run the polygons answer.
 2. `read_polygons` reads the vector file and refuses what cannot be a truth. One row is one object. Invalid
    geometry is repaired (`make_valid`) and counted.
-3. `_in_grid_pixels` splits edges longer than EDGE_M, so that they bend as they should, reprojects to the run's
-   CRS and goes on to pixel edges of the run grid. What shares area with the run's region is kept.
+3. `_in_grid_pixels` splits edges longer than EDGE_M, so that they bend as they should. It reprojects to the
+   run's CRS, and from there to pixel edges of the run grid. What shares area with the run's region is kept.
 4. `PolygonTruth.look` burns the polygons of one tile's read window. A pixel belongs to a polygon when its
    centre does; where polygons overlap the later row of the file has the pixel, and such pixels are counted.
 5. Only pixels that the run judged count (`RunPixels`), and a failed tile does not count at all; a world's
@@ -13,10 +13,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio.features
@@ -37,7 +37,7 @@ from pipeline.files.vector_file import POLYGONS, read_vector_file
 from pipeline.grid.aoi import polygonal
 from pipeline.grid.lattice import crs_name
 from pipeline.prompt.query import check_query
-from pipeline.schema import RunGrid, TileSpec
+from pipeline.schema import RunGrid, TileSpec, Window
 from pipeline.write.georeference import EDGE_M, Geometries, to_pixels
 from pipeline.write.run_json import RunInfo
 
@@ -64,8 +64,8 @@ class Polygons:
     """Those that meet the grid, in pixel edges of it, in the order of the file."""
     n_in_region: int
     """Of `geometries`, those that share area with the AOI (all of them without one)."""
-    aoi_px: Any | None
-    """The AOI in pixel edges of the grid, or None."""
+    aoi_px: shapely.Geometry | None
+    """The AOI in pixel edges of the grid. None: the run covers whole scenes."""
 
 
 class PolygonTruth:
@@ -103,7 +103,7 @@ class PolygonTruth:
             self.overlapping_px += int(((claims > 1) & counted).sum())
         return TrueTile(seen=seen, counted=counted)
 
-    def summary(self, score: QueryScore, grid: RunGrid) -> dict[str, Any]:
+    def summary(self, score: QueryScore, grid: RunGrid) -> dict[str, object]:
         """JSON-ready: where the truth came from and how much of it was used."""
         return {
             "file": str(self.polygons.path),
@@ -122,9 +122,8 @@ class PolygonTruth:
 
 def score_polygons(
     run_dir: Path, path: Path, info: RunInfo, query: str | None
-) -> tuple[QueryScore, dict[str, Any]]:
-    """The figures of one query of a run by the polygons of a file, and where these came from
-    (`PolygonTruth.summary`).
+) -> tuple[QueryScore, dict[str, object]]:
+    """Score one query of a run by the polygons of a file; also returns `PolygonTruth.summary`.
 
     `query`: None for a run with one query; else its text, or its index in run.json, from 0. Raises
     InputError for another query, a run that is not published, and whatever `read_polygons` refuses.
@@ -138,8 +137,9 @@ def score_polygons(
 
 
 def choose_query(queries: Sequence[str], query: str | None) -> int:
-    """Index of the query that polygons answer: by its text, by its index, or the only one. Raises
-    InputError that names them all.
+    """The index of the query that the polygons answer, named by its text or index, or the only one.
+
+    Raises InputError that names them all.
     """
     known = ", ".join(f"{index} = {query!r}" for index, query in enumerate(queries))
     if query is None:
@@ -245,7 +245,7 @@ def _in_grid_pixels(frame: GeoDataFrame, path: Path, grid: RunGrid) -> tuple[Geo
     return np.where(shapely.is_valid(shapes), shapes, shapely.make_valid(shapes)), int((~placed).sum())
 
 
-def _share_area(shapes: Geometries, region: Any) -> NDArray[np.bool_]:
+def _share_area(shapes: Geometries, region: shapely.Geometry) -> NDArray[np.bool_]:
     """(n,) True where a polygon has more than a border in common with the region."""
     shapely.prepare(region)
     found: NDArray[np.bool_] = shapely.intersects(region, shapes) & ~shapely.touches(region, shapes)
@@ -259,32 +259,42 @@ def _elsewhere(path: Path, crs: str, shapes: Geometries, grid: RunGrid) -> Input
         bounds = f"in columns {x0:.0f} to {x1:.0f} and rows {y0:.0f} to {y1:.0f} of the run grid"
     return InputError(
         "at least one polygon of the truth must lie in the run's region",
-        came=f"{path} in {crs}, whose polygons lie {bounds}; that has {grid.width} columns and {grid.height} rows, the AOI may be less",
+        came=f"{path} in {crs}, whose polygons lie {bounds}; that has {grid.width} columns and "
+        f"{grid.height} rows, the AOI may be less",
         remedy="give polygons of that place, or correct the file's CRS (GeoJSON without one is lon/lat)",
     )
 
 
-def _burnt(shapes: Any, window: Any, *, values: Any = None, **options: Any) -> NDArray[np.int64]:
-    """(H, W) over a window of the grid: `values` (default 1) of the shapes that hold a pixel's centre; a
-    later shape wins.
+def _burnt(
+    shapes: Geometries,
+    window: Window,
+    *,
+    values: NDArray[np.int64] | None = None,
+    merge_alg: MergeAlg = MergeAlg.replace,
+) -> NDArray[np.int64]:
+    """(H, W) over a window of the grid: the value of the shape that holds a pixel's centre, 0 = none.
+
+    `values`: one per shape; None: 1 each. Where shapes overlap the later one wins, or with `MergeAlg.add`
+    their values add up.
     """
     if len(shapes) == 0:
         return np.zeros(window.shape, dtype=np.int64)
-    pairs = zip(
-        shapes, np.ones(len(shapes), dtype=int).tolist() if values is None else values.tolist(), strict=True
-    )
+    pairs = zip(shapes, [1] * len(shapes) if values is None else values.tolist(), strict=True)
     transform = Affine.translation(window.col0, window.row0)
     burnt = rasterio.features.rasterize(
-        pairs, out_shape=window.shape, transform=transform, fill=0, dtype="int32", **options
+        pairs, out_shape=window.shape, transform=transform, fill=0, dtype="int32", merge_alg=merge_alg
     )
     return np.asarray(burnt, dtype=np.int64)
 
 
-def truth_lines(summary: dict[str, Any]) -> str:
+def truth_lines(summary: Mapping[str, object]) -> str:
     """The summary in two lines, to stand above the table."""
     return (
-        f"truth  {summary['file']}: {summary['polygons']} polygons in {summary['crs']}, {summary['polygons_in_region']} in the region "
-        f"of the run (in {summary['run_crs']}), {summary['objects']} with counted pixels; {summary['repaired']} repaired, "
-        f"{summary['unplaced']} without a place there, {summary['overlapping_px']} px in more than one (the later has them)\n"
-        f"tiles  {summary['tiles_counted']} counted, {summary['tiles_left_out']} left out (failed, without imagery, outside the AOI)"
+        f"truth  {summary['file']}: {summary['polygons']} polygons in {summary['crs']}, "
+        f"{summary['polygons_in_region']} in the region of the run (in {summary['run_crs']}), "
+        f"{summary['objects']} with counted pixels; {summary['repaired']} repaired, "
+        f"{summary['unplaced']} without a place there, "
+        f"{summary['overlapping_px']} px in more than one (the later has them)\n"
+        f"tiles  {summary['tiles_counted']} counted, "
+        f"{summary['tiles_left_out']} left out (failed, without imagery, outside the AOI)"
     )

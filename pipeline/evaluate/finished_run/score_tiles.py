@@ -116,8 +116,9 @@ class TruthByTile(Protocol):
 
 
 def score_tiles(run_dir: Path, lattice: TileLattice, scores: list[QueryScore], truth: TruthByTile) -> None:
-    """Fill the scores of some queries of a published run. Raises InputError when its rasters or its ledger
-    are not there.
+    """Fill the scores of some queries of a published run.
+
+    Raises InputError when its rasters or its ledger are not there.
     """
     require_published(run_dir)
     ledger = read_ledger(run_dir)
@@ -175,9 +176,7 @@ def _core_m2(lattice: TileLattice, tile: TileSpec) -> float:
 
 
 def score_table(scores: list[QueryScore]) -> str:
-    """A plain-text table of the figures, one line per query, and why false alarms have no area where they
-    have none.
-    """
+    """A plain-text table of the figures, one line per query. A last line says why an area is unknown."""
     columns = (
         "kind",
         "class",
@@ -203,7 +202,8 @@ def score_table(scores: list[QueryScore]) -> str:
     ]
     if any(row["empty_km2"] is None for row in rows):
         lines.append(
-            "empty_km2 and per_100_km2 are unknown: the run grid has no CRS, so its pixels have no size on the ground"
+            "empty_km2 and per_100_km2 are unknown: the run grid has no CRS, "
+            "so its pixels have no size on the ground"
         )
     elif any(row["per_100_km2"] is None for row in rows):
         lines.append("per_100_km2 is unknown where no truly empty tile was answered")

@@ -34,8 +34,9 @@ class Truth:
     """The same of every wording that this world could have been asked in and queries.json lacks."""
 
     def class_for(self, query: str) -> str:
-        """The class a query asks for; "" when no object of any world answers it. Raises InputError for a
-        foreign query.
+        """The class that a query asks for; "" when no object of any world answers it.
+
+        Raises InputError for a query that is not the world's.
         """
         for item in (*self.queries, *self.other_wordings):
             if item["query"] == query:
@@ -44,7 +45,8 @@ class Truth:
             "the run's queries must come from the world's queries.json or pipeline/world/queries.py, "
             "so that their true class is known",
             came=repr(query),
-            remedy="run jobs/segment_region.py with --queries-from WORLD/queries.json, or add the query and its class to that file",
+            remedy="run jobs/segment_region.py with --queries-from WORLD/queries.json, "
+            "or add the query and its class to that file",
         )
 
     def ids_of(self, class_name: str) -> NDArray[np.int64]:
@@ -59,7 +61,10 @@ def read_truth(world_dir: Path) -> Truth:
     """
     for name in ("labels.tif", "truth.parquet", "queries.json", "world.json"):
         if not (world_dir / name).is_file():
-            remedy = "make one with python jobs/make_world.py --seed 7 --size 4096 --out DIR, or finish one with its own command"
+            remedy = (
+                "make one with python jobs/make_world.py --seed 7 --size 4096 --out DIR, "
+                "or finish one with its own command"
+            )
             raise InputError(f"a world directory needs {name}", came=str(world_dir), remedy=remedy)
     frame = gpd.read_parquet(world_dir / "truth.parquet")
     class_of = {int(i): str(c) for i, c in zip(frame["instance_id"], frame["class"], strict=True)}
@@ -73,8 +78,9 @@ def read_truth(world_dir: Path) -> Truth:
 
 
 def grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[int, int]:
-    """(row, column) of the run grid's first pixel in the label raster. Raises InputError when they share no
-    pixel lattice.
+    """(row, column) of the run grid's first pixel in the label raster.
+
+    Raises InputError when they share no pixel lattice.
     """
     a, _, c, _, e, f = lattice.grid.transform
     col, row = ~labels.transform @ (c, f)

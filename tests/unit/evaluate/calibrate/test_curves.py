@@ -150,7 +150,7 @@ def test_a_threshold_above_one_that_falls_short_is_not_chosen() -> None:
 
 
 def test_why_there_is_no_threshold() -> None:
-    """The interval of 100 pairs that all pass begins at 0.9638. Of 368 it begins at 0.99: 0.025 ** (1 / 368)."""
+    """The interval of 100 pairs that all pass begins at 0.9638, that of 368 at 0.025 ** (1 / 368) = 0.99."""
     said = why_none([row(0.1, 100, 100)], 0.99, "pairs")
     assert said.startswith("at 0.1 it is 1, but 100 pairs are worth 100 independent ones")
     assert said.endswith("and 368 are needed: about 368 like these")
