@@ -1,8 +1,8 @@
 """Tiny copies of every public benchmark's folder layout, filled with tiles of a procedural world.
 
-`write_layout(name, root)` writes the data set `name` with four images of 128 x 128 px. The truth of every
-sample is known from the world itself: `Filled.masks` maps the target ids that the readers make to the masks
-that were written.
+`write_layout(name, root)` writes the data set `name` with four images of 128 x 128 px. The world itself gives
+the truth: `Filled.masks` maps the target ids that a reader makes to the masks that were written.
+`check_as_written` compares what a reader found with it. `copied` and `rewrite` make damaged copies.
 
     python tests/benchmark_layouts.py DIR        writes all of them under DIR, to try jobs/evaluate.py by hand
 """
@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco
 
+from pipeline.evaluate.benchmark.benchmark import Benchmark, Target, check_sizes, choose_samples
 from pipeline.schema import Window
 from pipeline.world.landscape import World
 from pipeline.world.render import render
@@ -43,14 +46,17 @@ class Filled:
 
 @dataclass(frozen=True)
 class Cut:
+    """One tile of the world and the pixels of its target."""
+
     rgb: np.ndarray
     mask: np.ndarray
     class_name: str
 
 
-def cuts(n: int = 4) -> list[Cut]:
+@cache
+def cuts(n: int = 4) -> tuple[Cut, ...]:
     """`n` tiles with a target each: the class with the most pixels."""
-    found = []
+    found: list[Cut] = []
     for place in range(200):
         window = Window(row0=0, col0=place * 7 * SIDE, row1=SIDE, col1=(place * 7 + 1) * SIDE)
         drawn = render(World.from_seed(SEED), window)
@@ -63,7 +69,7 @@ def cuts(n: int = 4) -> list[Cut]:
             if areas[name].sum() >= 100:
                 found.append(Cut(rgb=drawn.rgb, mask=areas[name], class_name=name))
         if len(found) == n:
-            return found
+            return tuple(found)
     raise AssertionError("this world has too few objects")
 
 
@@ -181,9 +187,7 @@ def write_phrases(root: Path, folders: tuple[str, str], suffixes: tuple[str, str
 
 
 def write_risbench(root: Path, suffixes: tuple[str, str] = (".png", ".png")) -> Filled:
-    """Image and mask of one name, as the released readers open them; with other `suffixes` only the stems
-    agree.
-    """
+    """Image and mask of one name, as the released readers open them. Other `suffixes`: only stems agree."""
     return write_phrases(root, ("img_rgb", "mask"), suffixes, "{name}{suffix} {phrase}")
 
 
@@ -218,8 +222,9 @@ def write_geoseg(root: Path) -> Filled:
 
 
 def write_lasers(root: Path) -> Filled:
-    """The third description is longer than a query of a run may be; the fourth picture holds nothing; two
-    entries state no size.
+    """The third description is longer than a run's query may be. The fourth picture holds nothing.
+
+    The second and the fourth entry state no size.
     """
     filled = Filled(root)
     entries = []
@@ -262,6 +267,44 @@ LAYOUTS: dict[str, Callable[[Path], Filled]] = {
 def write_layout(name: str, root: Path) -> Filled:
     """The data set `name` under `root`."""
     return LAYOUTS[name](root)
+
+
+def copied(filled: Filled, root: Path) -> Path:
+    """Copy a written data set to `root`, to be damaged there. Returns `root`."""
+    shutil.copytree(filled.root, root)
+    return root
+
+
+def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
+    """Replace a JSON file by what `change` makes of it."""
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def targets_of(benchmark: Benchmark) -> dict[str, Target]:
+    """target_id -> target, over all images."""
+    return {target.target_id: target for image in benchmark.images for target in image.targets}
+
+
+def check_as_written(benchmark: Benchmark, filled: Filled) -> None:
+    """Every target has the mask, the image and the queries that were written, and their sizes agree."""
+    targets = {target.target_id: (image, target) for image in benchmark.images for target in image.targets}
+    assert set(targets) == set(filled.masks)
+    for target_id, (image, target) in targets.items():
+        np.testing.assert_array_equal(target.mask.read(), filled.masks[target_id])
+        assert target.mask.size_hw() == image.pixels.size_hw() == filled.masks[target_id].shape
+        assert [wording.text for wording in target.wordings] == filled.wordings[target_id]
+        assert image.pixels.read().shape == (*filled.masks[target_id].shape, 3)
+        if target_id in filled.images:
+            np.testing.assert_array_equal(image.pixels.read(), filled.images[target_id])
+    assert check_sizes(choose_samples(benchmark, benchmark.queries), "refuse") == []
 
 
 if __name__ == "__main__":
