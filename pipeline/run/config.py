@@ -55,7 +55,8 @@ class TileOptions:
             raise ValueError(f"a tile needs at least 3 px a side, got {self.px}")
         if not self.halo_px >= 1 or 2 * self.halo_px >= self.px:
             raise ValueError(
-                f"the halo must be at least 1 px and smaller than half the tile ({self.px} px), got {self.halo_px}"
+                f"the halo must be at least 1 px and smaller than half the tile ({self.px} px), got "
+                f"{self.halo_px}"
             )
         if self.block_tiles < 1:
             raise ValueError(f"a block needs at least one tile a side, got {self.block_tiles}")

@@ -194,7 +194,8 @@ def check_engines(preset: Preset, runner: Runner) -> None:
     own = preset.verifier.on and preset.prompter.kind == "vllm" and runner == "ray"
     if own and preset.resources.segmenter.gpus > 0 and preset.verifier.gpu_memory_utilization is None:
         raise InputError(
-            "the verifier loads an engine of its own beside the segmenter, and must be told its share of the GPU's memory",
+            "the verifier loads an engine of its own beside the segmenter, and must be told its share "
+            "of the GPU's memory",
             came="none",
             remedy="set gpu_memory_utilization under [verifier], and lower the prompter's so that all fit",
         )

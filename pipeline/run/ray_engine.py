@@ -155,7 +155,7 @@ def _row_bytes(row: dict[str, Any]) -> int:
 
 
 def run_tasks_ray(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
-    """The `TaskRunner` of a cluster: one CPU per task, TASKS_PER_CPU submitted per CPU, results as they come."""
+    """Run tasks on a cluster (a `TaskRunner`): one CPU each, TASKS_PER_CPU submitted per CPU."""
     import ray
 
     if not keys:
@@ -195,7 +195,8 @@ def _connect(pools: ResourceOptions) -> None:
     for name, need in (("CPU", need_cpus), ("GPU", need_gpus)):
         if need > have.get(name, 0.0) + 1e-9:
             raise InputError(
-                f"the actor pools of this run need {need:g} {name}s, more than the cluster has; an oversubscribed pool would run the "
+                f"the actor pools of this run need {need:g} {name}s, more than the cluster has; an "
+                "oversubscribed pool would run the "
                 "stages one after the other",
                 came=f"{have.get(name, 0.0):g} {name}s",
                 remedy="lower actors, cpus or gpus under [resources] in --config, or add nodes",
@@ -232,7 +233,10 @@ def _start_own_ray() -> None:
             if "timed out during startup" not in str(error):
                 raise
             if not left:
-                hint = "lower the load of the machine, or start a head with `ray start --head` and set RAY_ADDRESS=auto"
+                hint = (
+                    "lower the load of the machine, or start a head with `ray start --head` and set "
+                    "RAY_ADDRESS=auto"
+                )
                 raise ModelError(
                     f"Ray did not start within its 30 seconds, {RAY_STARTS} times in a row; {hint}"
                 ) from error

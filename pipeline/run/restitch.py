@@ -37,7 +37,10 @@ from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, collect_versions, read_run_json, write_run_json
 from pipeline.write.run_lock import take
 
-AGAIN = "start segment_region.py again with the run's own command: it does only the blocks that are missing, then merge again"
+AGAIN = (
+    "start segment_region.py again with the run's own command: it does only the blocks that are missing, "
+    "then merge again"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ class RestitchRequest:
     merge_mode: MergeMode | None = None
     min_area_m2: float | None = None
     tiling: Mapping[str, int]
-    """tile_px, halo_px, block_tiles as the user believes them to be; refused when the records say otherwise."""
+    """tile_px, halo_px, block_tiles as the user believes them; refused when the records differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,8 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
     in_place = request.out is None or Path(request.out).absolute() == source.path.absolute()
     if in_place and fingerprint(parameters) != info.fingerprint:
         raise InputError(
-            "other thresholds need a directory of their own, so that the run's directory keeps holding what its run.json says",
+            "other thresholds need a directory of their own, so that the run's directory keeps holding "
+            "what its run.json says",
             came=f"changed parameters and {'no --out' if request.out is None else 'the run itself as --out'}",
             remedy="add --out DIR",
         )
@@ -204,7 +208,10 @@ def _require_tiling(info: RunInfo, tiling: Mapping[str, int]) -> None:
             raise InputError(
                 f"merging again keeps the tiling that the models saw: {name} is {have} in {info.run_id}",
                 came=str(wanted),
-                remedy=f"leave the option out, or run segment_region.py with the new tiling on an --out of its own ({name} = {wanted})",
+                remedy=(
+                    "leave the option out, or run segment_region.py with the new tiling on an --out of its "
+                    f"own ({name} = {wanted})"
+                ),
             )
 
 
@@ -218,7 +225,10 @@ def _require_restitchable(info: RunInfo) -> None:
         raise InputError(
             "run.json must say the run's area, models and thresholds",
             came=f"one written by an earlier version ({', '.join(missing) or 'no area or no model ids'})",
-            remedy="start segment_region.py again with the run's own command: it records them and does no finished block again",
+            remedy=(
+                "start segment_region.py again with the run's own command: it records them and does no "
+                "finished block again"
+            ),
         )
 
 

@@ -43,11 +43,16 @@ def plan_text(planned: PlannedRun) -> str:
         "questions": "; ".join(planned.request.config.queries),
         "scenes": f"{len(plan.scenes)} ({plan.mode} mode)",
         "run grid": f"{lattice.grid.width} x {lattice.grid.height} px, {_crs_name(lattice.grid)}",
-        "tiles": f"{guess.tiles} of {lattice.tile_px} px (core {lattice.core_px}, halo {lattice.halo_px}); {guess.tiles_outside} outside",
+        "tiles": (
+            f"{guess.tiles} of {lattice.tile_px} px (core {lattice.core_px}, halo {lattice.halo_px}); "
+            f"{guess.tiles_outside} outside"
+        ),
         "blocks": f"{guess.blocks} of {lattice.block_tiles} x {lattice.block_tiles} tiles",
         "pixels": f"{guess.pixels:,} in cores, {guess.pixels_read:,} read",
         "bytes to read": f"{to_read}, {_bytes(guess.bytes_decoded)} decoded",
-        "model calls": f"at most {guess.model_calls} prompter calls and {guess.image_encodings} image encodings",
+        "model calls": (
+            f"at most {guess.model_calls} prompter calls and {guess.image_encodings} image encodings"
+        ),
         **_second_looks(planned),
         "runner": str(planned.runner),
         "output": str(RunDir(planned.request.out).path.absolute()),
@@ -64,7 +69,8 @@ def _second_looks(planned: PlannedRun) -> dict[str, str]:
         looks = (guess.blocks if config.gate.mode == "parent" else guess.tiles) * len(config.queries)
         audit = f"{100 * config.gate.audit_share:g} % of what it rejects is examined all the same"
         rows["gate"] = (
-            f"at most {looks} looks (per {'block' if config.gate.mode == 'parent' else 'tile'}), P < {config.gate.threshold:g}; {audit}"
+            f"at most {looks} looks (per {'block' if config.gate.mode == 'parent' else 'tile'}), P < "
+            f"{config.gate.threshold:g}; {audit}"
         )
     if config.verifier.on:
         rows["verifier"] = f"one look per mask, P < {config.verifier.threshold:g} is rejected"
@@ -103,7 +109,8 @@ def result_table(
     rows["results"] = run_dir
     if ledger.failed:
         rows["attention"] = (
-            f"{ledger.failed} tiles failed; see status and error in coverage.parquet, then run again with --retry-failed"
+            f"{ledger.failed} tiles failed; see status and error in coverage.parquet, then run again "
+            "with --retry-failed"
         )
     return table(rows)
 

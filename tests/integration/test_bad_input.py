@@ -1,4 +1,4 @@
-"""Bad input is refused with exit code 2, a message that names the input and the remedy, and nothing written."""
+"""Bad input is refused: exit code 2, a message that names the input and the remedy, nothing written."""
 
 from __future__ import annotations
 

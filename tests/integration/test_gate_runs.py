@@ -127,7 +127,7 @@ def test_what_an_inexact_gate_loses_lies_in_the_audits_interval_and_a_resumed_ru
 def test_a_verifier_rejects_bad_masks_and_instances_say_what_it_thought(
     run_job: RunJob, world: LabelWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The oracle verifier gives masks their IoU with the truth; the strong noise shifts them by up to 3 px."""
+    """The oracle verifier gives masks their IoU with the truth; strong noise shifts them up to 3 px."""
     config = tmp_path / "verifier.toml"
     config.write_text("[verifier]\nmode = 'crop'\nthreshold = 0.6\n")
     assert run(run_job, world, tmp_path / "out", "--config", config, noise="strong") == 0

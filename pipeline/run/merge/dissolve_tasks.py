@@ -74,7 +74,8 @@ def dissolve_keys(job: MergeJob, handed_on: Mapping[HomeKey, int]) -> list[HomeK
         if n_files != n_blocks:
             folder = job.table(f"pieces/{home}", query, "x").parent
             raise RecordError(
-                f"{folder} must hold the pieces of {n_blocks} blocks, and has {n_files} files. To fix: start the merge again"
+                f"{folder} must hold the pieces of {n_blocks} blocks, and has {n_files} files. To fix: "
+                "start the merge again"
             )
     return sorted(handed_on)
 

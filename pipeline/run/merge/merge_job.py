@@ -30,7 +30,7 @@ Task = Callable[["MergeJob", Any], Any]
 """A pure step: reads records and tables, writes tables of its own, returns a few numbers."""
 
 TaskRunner = Callable[[Task, "MergeJob", Sequence[Any]], Iterator[Any]]
-"""Applies a task to every key, in any order and any number of processes, and yields the results as they come."""
+"""Applies a task to every key, in any order, in any number of processes; yields results as they come."""
 
 
 @dataclass(frozen=True, kw_only=True)

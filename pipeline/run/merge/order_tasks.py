@@ -89,7 +89,7 @@ def count_keys(_job: MergeJob, key: OrderKey) -> NDArray[np.int64]:
 
 
 def range_edges(counts: NDArray[np.int64], range_rows: int = RANGE_ROWS) -> tuple[int, ...]:
-    """Lower bounds of the ranges after the first, at bin borders; most ranges hold about `range_rows` rows."""
+    """Lower bounds of the ranges after the first, at bin borders; most hold about `range_rows` rows."""
     before = np.cumsum(counts) - counts
     starts = np.flatnonzero((before // range_rows)[1:] > (before // range_rows)[:-1]) + 1
     shift = KEY_BITS - BINS.bit_length() + 1

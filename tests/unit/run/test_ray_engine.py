@@ -8,11 +8,14 @@ import ray
 from pipeline.errors import ModelError
 from pipeline.run import ray_engine
 
-SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup."
+SLOW = (
+    "The current node timed out during startup. This could happen because some of the raylet failed to "
+    "startup."
+)
 
 
 class Starts:
-    """`ray.init` that fails with the given errors, one per call, and then works; counts calls and clean-ups."""
+    """`ray.init` that fails with the given errors, one per call, then works; counts calls and clean-ups."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> None:
         self.errors = list(errors)
