@@ -1,0 +1,221 @@
+"""What a run says before and after its work, and how run.json is closed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import record_runs
+from label_worlds import write_label_world
+
+from pipeline.grid.source import SourceOptions
+from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
+from pipeline.run.merge.publish import Published
+from pipeline.run.prepare import PlannedRun, RunRequest, plan_request, start_info
+from pipeline.run.summary import close_run, model_counts, notice_box, plan_text, result_table, table
+from pipeline.schema import BlockRecord, Prompt, Reason, TileLattice, TileRecord, TileStatus
+from pipeline.write.coverage import Conservation
+from pipeline.write.records.block_records import write_block_record
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import read_run_json, write_run_json
+
+BOX = Prompt(box_xyxy=(0.0, 0.0, 4.0, 4.0))
+EMBEDDED = preset_tables("embedded")
+
+
+def planned_run(folder: Path, **tables: object) -> PlannedRun:
+    """Two queries on a scene of 64 x 64 px: one tile of 256 px, of which the scene is a corner."""
+    world = write_label_world(folder / "world", np.zeros((64, 64), dtype=np.int64))
+    config = RunConfig(
+        queries=("tanks", "lakes"),
+        area=AreaOptions(whole_scene=True),
+        source=SourceOptions(hrefs=(str(world.scene),)),
+        grid=GridChoice(),
+        preset_name="embedded",
+        preset=build_preset(merge_tables(EMBEDDED, tables)),
+    )
+    return plan_request(RunRequest(config=config, out=str(folder / "out"), runner="local"))
+
+
+def published(*, failed: int) -> Published:
+    """Ten planned tiles; 3 of the first query's things and 1 of the second's."""
+    ledger = Conservation(
+        planned=10,
+        found=4,
+        empty=6 - failed,
+        failed=failed,
+        reasons={"found": 4, "empty/nodata": 1, "empty/prompter": 5 - failed, "failed/malformed": failed},
+    )
+    return Published(
+        conservation=ledger, n_instances=(3, 1), elapsed_s=1.0, qa={"tanks": {"edges": 2}, "lakes": {}}
+    )
+
+
+def test_a_notice_stands_in_a_box_of_one_hundred_columns() -> None:
+    text = " ".join(["trained on drawn scenes alone"] * 8)
+    lines = notice_box(text).split("\n")
+    assert {len(line) for line in lines} == {100}
+    assert lines[0] == lines[-1] == "*" * 100
+    assert all(line.startswith("* ") and line.endswith(" *") for line in lines[1:-1])
+    assert " ".join(line[2:-2].strip() for line in lines[1:-1]) == text
+
+
+def test_a_table_has_two_aligned_columns() -> None:
+    assert table({"a": "1", "longer": "2"}) == "a       1\nlonger  2"
+
+
+def test_the_plan_says_what_will_be_read_and_asked(tmp_path: Path) -> None:
+    planned = planned_run(tmp_path)
+    said = plan_text(planned)
+    assert f"run            {planned.fingerprint[:16]}\n" in said
+    assert "questions      tanks; lakes\n" in said
+    assert "scenes         1 (scene mode)\n" in said
+    assert "run grid       64 x 64 px, EPSG:32633\n" in said
+    assert "tiles          1 of 256 px (core 192, halo 32); 0 outside\n" in said
+    assert "blocks         1 of 4 x 4 tiles\n" in said
+    assert "pixels         4,096 in cores, 4,096 read\n" in said
+    assert "model calls    at most 2 prompter calls and 1 image encodings\n" in said
+    assert said.endswith(f"output         {tmp_path / 'out'}")
+    assert "gate" not in said
+    assert "verifier" not in said
+
+
+@pytest.mark.parametrize("mode", ["tile", "parent"])
+def test_the_plan_says_what_second_looks_will_do(tmp_path: Path, mode: str) -> None:
+    """One tile in one block, two queries: two looks either way."""
+    gate = {"mode": mode, "threshold": 0.25, "audit_share": 0.05}
+    said = plan_text(planned_run(tmp_path, gate=gate, verifier={"mode": "crop", "threshold": 0.4}))
+    per = {"tile": "tile", "parent": "block"}[mode]
+    audit = "5 % of what it rejects is examined all the same"
+    assert f"gate           at most 2 looks (per {per}), P < 0.25; {audit}\n" in said
+    assert "verifier       one look per mask, P < 0.4 is rejected\n" in said
+
+
+def test_the_final_table_balances_the_ledger_and_counts_each_query(tmp_path: Path) -> None:
+    times = {"infer": 1.25, "merge": 61.0}
+    text = result_table(("tanks", "lakes"), str(tmp_path), published(failed=0), times)
+    assert [line.split(maxsplit=1) if line.startswith(" ") else line for line in text.split("\n")] == [
+        "planned tiles       10 = 4 found + 6 empty + 0 failed",
+        ["empty/nodata", "1"],
+        ["empty/prompter", "5"],
+        ["failed/malformed", "0"],
+        '"tanks"             3 instances',
+        '"lakes"             1 instances',
+        "time                infer 1.2 s, merge 61.0 s",
+        f"results             {tmp_path}",
+    ]
+
+
+def test_failed_tiles_ask_for_attention(tmp_path: Path) -> None:
+    text = result_table(("tanks", "lakes"), str(tmp_path), published(failed=2), {})
+    assert "10 = 4 found + 4 empty + 2 failed" in text
+    last = text.split("\n")[-1]
+    assert last.startswith("attention")
+    assert "2 tiles failed; see status and error in coverage.parquet" in last
+    assert last.endswith("then run again with --retry-failed")
+
+
+def test_another_number_of_queries_than_of_counts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="longer"):
+        result_table(("tanks",), str(tmp_path), published(failed=0), {})
+
+
+def write_blocks(run_dir: RunDir, lattice: TileLattice, *, looks: bool) -> None:
+    """Two blocks by hand: a tile found and rejected by one query each, and one that was rejected alone."""
+    tile = lattice.tile(0, 0)
+    found = TileRecord(
+        tile=tile,
+        query_index=0,
+        status=TileStatus.FOUND,
+        reason=Reason.NONE,
+        prompts=(BOX, BOX),
+        n_calls=2,
+        gate_p=0.9 if looks else None,
+        verified=(0.8, None) if looks else (),
+    )
+    rejected = TileRecord(
+        tile=tile,
+        query_index=1,
+        status=TileStatus.EMPTY,
+        reason=Reason.GATE if looks else Reason.PROMPTER,
+        n_calls=0 if looks else 1,
+        gate_p=0.1 if looks else None,
+    )
+    blocks = (("b00000_00000", (found, rejected), 1), ("b00000_00001", (rejected,), 0))
+    for name, rows, n_embeddings in blocks:
+        record = BlockRecord(
+            block_id=name,
+            fingerprint=record_runs.FINGERPRINT,
+            tiles=rows,
+            valid={tile.tile_id: np.ones(tile.core.shape, dtype=np.bool_)},
+            n_embeddings=n_embeddings,
+        )
+        write_block_record(run_dir, record, lattice=lattice)
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_what_the_models_did_is_summed_over_the_block_records(tmp_path: Path, looks: bool) -> None:
+    run_dir = RunDir(tmp_path / "out")
+    write_blocks(run_dir, planned_run(tmp_path).plan.lattice, looks=looks)
+    counts = model_counts(run_dir, record_runs.FINGERPRINT)
+    assert (counts.encodings, counts.encoded_tiles) == (1, 1)
+    plain = {"image_encodings": 1, "tiles_with_prompts": 1}
+    if looks:
+        assert counts.counters() == {**plain, "prompter_calls": 2, "masks_verified": 1}
+        assert (counts.gate.passed, counts.gate.passed_found, counts.gate.rejected) == (1, 1, 2)
+    else:
+        assert counts.counters() == {**plain, "prompter_calls": 4}
+        assert counts.gate.judged == 0
+
+
+@pytest.mark.parametrize(("failed", "status"), [(0, "complete"), (2, "incomplete")])
+def test_the_closing_run_json_counts_tiles_models_and_instances(
+    tmp_path: Path, failed: int, status: str
+) -> None:
+    """What a start wrote stays: parameters, queries, models."""
+    planned = planned_run(tmp_path)
+    run_dir = RunDir(tmp_path / "out")
+    write_blocks(run_dir, planned.plan.lattice, looks=False)
+    begun = start_info(planned, ())
+    write_run_json(run_dir.run_json, begun)
+    closed = close_run(run_dir, record_runs.FINGERPRINT, published(failed=failed), {"infer": 1.23456})
+    on_disk = read_run_json(run_dir.run_json)
+    assert on_disk.status == closed.status == status
+    assert on_disk.counters == {
+        "tiles_in_lattice": 1,
+        "tiles_planned": 10,
+        "tiles_found": 4,
+        "tiles_empty": 6 - failed,
+        "tiles_failed": failed,
+        "image_encodings": 1,
+        "tiles_with_prompts": 1,
+        "prompter_calls": 4,
+        "instances": 4,
+    }
+    assert on_disk.reasons["failed/malformed"] == failed
+    assert on_disk.timings_s == {"infer": 1.235}
+    assert on_disk.qa == {"tanks": {"edges": 2}, "lakes": {}}
+    assert on_disk.gate == {}
+    assert on_disk.ended >= on_disk.started > ""
+    as_begun = read_run_json(write_run_json(tmp_path / "begun.json", begun))
+    assert replace(on_disk, **{name: getattr(as_begun, name) for name in CLOSING}) == as_begun
+
+
+CLOSING = ("status", "counters", "reasons", "timings_s", "qa", "gate", "ended")
+"""Fields that the closing entry says anew."""
+
+
+def test_a_gates_figures_are_in_the_closing_entry_and_the_final_table(tmp_path: Path) -> None:
+    """One pair passed, two rejected, none audited."""
+    gate = {"mode": "tile", "threshold": 0.25, "audit_share": 0.05}
+    planned = planned_run(tmp_path, gate=gate)
+    run_dir = RunDir(tmp_path / "out")
+    write_blocks(run_dir, planned.plan.lattice, looks=True)
+    write_run_json(run_dir.run_json, start_info(planned, ()))
+    closed = close_run(run_dir, record_runs.FINGERPRINT, published(failed=0), {})
+    assert (closed.gate["passed"], closed.gate["rejected"], closed.gate["audited"]) == (1, 2, 0)
+    assert closed.gate["recall"] is None
+    text = result_table(("tanks", "lakes"), "out", published(failed=0), {}, closed.gate)
+    assert "rejected 2 of 3 (tile, query) pairs (66.7 %); audited 0, found 0" in text
