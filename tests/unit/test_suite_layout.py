@@ -15,16 +15,6 @@ USES_RAY = {
 }
 """What a test file that uses Ray holds, by folder; unit tests only read `--runner ray`."""
 
-ALLOWED_MISSING = frozenset(
-    f"pipeline/{name}.py"
-    for name in (
-        "evaluate/calibrate/calibration",
-        "run/infer/actors",
-        "run/summary",
-    )
-)
-"""Modules without a test file of their own, by their paths in the repository."""
-
 
 def test_every_module_has_a_test_file_beside_it() -> None:
     missing = set()
@@ -35,7 +25,7 @@ def test_every_module_has_a_test_file_beside_it() -> None:
             and not (ROOT / "tests/unit" / folder / f"test_{module.name}").is_file()
         ):
             missing.add(module.relative_to(ROOT).as_posix())
-    assert missing == ALLOWED_MISSING
+    assert missing == set()
 
 
 def test_every_test_file_holds_a_test() -> None:
