@@ -1,11 +1,10 @@
-"""The wiring of a calibration: a labelled world -> what gate and verifier say about it -> recall/cost curves.
+"""Calibrates gate and verifier on a labelled world: it runs them, times them and draws recall against cost.
 
-1. The world is run through the main job with threshold 0 for the gate (look = tile) and the verifier: nothing
-   is rejected, every probability is recorded. A second run takes the parent looks alone: with threshold 1
-   everything is rejected and no prompter is asked. Both are ordinary, resumable runs below --out.
-2. `time_models` times looks, prompter, segmenter and verifier in this process, block by block, all queries
-   together (`costs`).
-3. The curves are a pure function of the block records, the truth and these seconds.
+1. The main job runs the world with tile looks and verifier at threshold 0: nothing is rejected, and every
+   probability is recorded. A second run takes the parent looks alone, at threshold 1: everything is rejected,
+   and no prompter is asked. Both are ordinary runs below --out, which resume.
+2. `time_models` times looks, prompter, segmenter and verifier in this process, block by block (`costs`).
+3. `build_document` computes the curves from the block records, the truth and these seconds.
 """
 
 from __future__ import annotations

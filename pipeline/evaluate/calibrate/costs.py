@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
 
 from pipeline.evaluate.calibrate.curves import Costs
 from pipeline.load.reader import TileReader
@@ -65,17 +64,17 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredCosts:
-    """Seconds, over the repetitions."""
+    """What the parts cost, over the repetitions."""
 
     repeats: int
     look_s: dict[GateMode, Spread]
-    """Per pair."""
+    """Seconds per pair."""
     prompter_s: Spread
-    """Per pair."""
+    """Seconds per pair."""
     segmenter_s: Spread
-    """Per pair, found or not."""
+    """Seconds per pair, found or not."""
     verifier_s: Spread | None
-    """Per mask; None: no timed block had a mask."""
+    """Seconds per mask. None: no timed block had a mask."""
     verifier_cost: Spread
     """The whole with the verifier over the whole without."""
     masks_per_pair: float
@@ -85,7 +84,7 @@ class MeasuredCosts:
         """The median seconds that the curve of the gate is drawn with."""
         return Costs(look_s=self.look_s[look].median, prompter_s=self.prompter_s.median)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """JSON-ready, seconds and ratios to six digits."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
@@ -201,7 +200,7 @@ def _seconds[T](step: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - start, result
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     return round(value, 6) if isinstance(value, float) else value

@@ -1,27 +1,24 @@
 """Recall against cost, threshold by threshold: pure arithmetic on probabilities and truths.
 
-1. `gate_curve`: of the pairs (tile, query) whose core holds the class, the share that passes (recall, with
-   an interval that takes the pairs of one picture together, `clustered_intervals`); of those that a full
-   examination found something in, the share that passes (what the audit of a run estimates); of those about
-   whose picture nothing is there to see, the share that passes; and the cost.
-2. Cost is seconds per pair with the gate over seconds without it: (look + share asked * prompter) / prompter,
-   on the labelled world and, by the same formula, on land where 99 % (`EMPTY_SHARE`) of the pairs belong to a
-   picture that shows nothing of the class and the others pass as often as such pairs do here. A picture is
-   what the gate sees: a tile, or the whole block of a parent look, whose empty tiles pass with the one that
-   is not. Above 1 the gate costs more than it saves. Looks and prompter are timed on different tiles: where
-   both see the same picture, a tile that passes costs less than this, as its encoding is shared.
-3. `verifier_curve`: of the masks that fit a true object (IoU >= 0.5) and of the others the share that is
-   kept, and the precision. A verifier looks at every mask, so its cost in seconds does not depend on the
-   threshold.
-4. `choose` reads the largest threshold of a curve up to which the recall is at least a wanted one by the
-   lower end of its interval, at that threshold and at every smaller one above 0. The true recall only falls
-   as the threshold grows, so a threshold with too small a recall is chosen only when the interval of the
-   smallest such threshold is wrong, by chance as seldom as an interval is (an upper confidence bound as in
-   Bates et al., Distribution-free, risk-controlling prediction sets, Journal of the ACM 68, 2021). A lower
-   end may rise with the threshold, since one more picture with a miss says more about how alike its pairs are
-   (`clustered_intervals`): to take the largest threshold that reaches the target by itself would be to choose
-   it because a miss was seen. The share itself in place of the bound would be too small about half the time.
-   `why_none` says what is missing where no threshold qualifies.
+1. `gate_curve` counts which (tile, query) pairs pass the gate. Recall is the share among pairs whose tile
+   core holds the class; its interval takes the pairs of one picture together (`clustered_intervals`). Two
+   more shares: among pairs in which a full examination found something (a run's audit estimates this one),
+   and among pairs whose picture shows nothing of the class.
+2. Cost is seconds per pair with the gate over seconds without it, (look + share asked * prompter) / prompter.
+   Above 1 the gate costs more than it saves. `cost_rare` is the same on land where 99 % (`EMPTY_SHARE`) of
+   the pairs have a picture that shows nothing of the class; the others pass as often as such pairs do here.
+   A picture is what the gate sees: a tile, or the whole block of a parent look. Looks and prompter are timed
+   on different tiles. Where both see one picture they share its encoding, and a pass costs less than this.
+3. `verifier_curve` counts the masks that are kept, among those that fit a true object (IoU >= 0.5) and among
+   the others. A verifier looks at every mask, so its cost does not depend on the threshold.
+4. `choose` takes the largest threshold up to which the lower end of the recall's interval reaches the target,
+   there and at every smaller threshold above 0. The true recall only falls as the threshold grows. So a
+   threshold with too small a recall is chosen only when the interval of the smallest such threshold is
+   wrong, which is as rare as intervals promise (Bates et al., Distribution-free, risk-controlling prediction
+   sets, Journal of the ACM 68, 2021). A lower end may rise with the threshold: one more picture with a miss
+   says more about how alike its pairs are. Looking at one threshold alone would choose it because a miss was
+   seen. The share in place of the lower end would choose too large a threshold about half the time.
+5. `why_none` says what is missing where no threshold qualifies.
 """
 
 from __future__ import annotations
@@ -58,8 +55,9 @@ class JudgedPairs:
     present: NDArray[np.bool_]
     """The tile's core holds enough pixels of the class."""
     absent: NDArray[np.bool_]
-    """The picture that the gate saw holds none. A pair may be neither: a sliver, a part in the halo alone,
-    another tile of the block.
+    """The picture that the gate saw holds none of the class.
+
+    A pair may be neither present nor absent: a sliver, a part in the halo alone, another tile of the block.
     """
     found: NDArray[np.bool_]
     """The full examination found something."""
@@ -72,7 +70,7 @@ class JudgedPairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Seconds per (tile, query) pair, with all queries asked together."""
+    """Seconds per (tile, query) pair when all queries are asked together."""
 
     look_s: float
     prompter_s: float

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import shapely
@@ -122,7 +122,7 @@ def score_tiles(run_dir: Path, lattice: TileLattice, scores: list[QueryScore], t
     """
     require_published(run_dir)
     ledger = read_ledger(run_dir)
-    predicted: Any = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["instance_id"]
+    predicted = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["instance_id"]
     for tile_row in range(lattice.n_tile_rows):
         for tile_col in range(lattice.n_tile_cols):
             tile = lattice.tile(tile_row, tile_col)
