@@ -1,11 +1,10 @@
-"""How long do the figures of a large benchmark take: time and peak memory of `build_results` against the
-number of samples.
+"""How long the figures of a large benchmark take: time and peak memory of `build_results` by samples.
 
     python tests/benchmarks/evaluation_figures.py [1928 16158]
 
-The defaults are the test splits of EarthReason and RISBench. The records are drawn, not answered; no mask is
-stored in them. Prints one line per size: samples, CPU seconds, peak of what was allocated meanwhile in MB.
-The two are taken in a call each, since tracing what is allocated doubles the time.
+The defaults are the sizes of the test splits of EarthReason and RISBench. The records are drawn, not
+answered, and hold no masks. Each size prints one line: samples, CPU seconds, peak of the memory allocated
+meanwhile in MB. Time and memory come from a call each, since tracing allocations doubles the time.
 """
 
 from __future__ import annotations

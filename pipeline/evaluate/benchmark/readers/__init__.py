@@ -1,1 +1,1 @@
-"""Benchmarks in their own layouts: one module per data set; annotation_files and coco_rle serve all of them."""
+"""Benchmarks in their own layouts, one module per data set. All use annotation_files and coco_rle."""

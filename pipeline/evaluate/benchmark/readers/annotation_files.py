@@ -1,7 +1,7 @@
-"""Images and masks as files and annotations, and the queries a reader puts to a folder.
+"""Images and masks of a benchmark as files and annotations, and what a reader needs to look into a folder.
 
-`layout_error` is how every reader says that a folder is not what its data set looks like: what was expected,
-where, what was found instead.
+Where a folder is not laid out as its data set is, a reader raises `layout_error`. The message says what was
+expected, where, and what was found instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LISTED = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFile:
-    """An 8-bit picture; grey ones are repeated over the three channels, alpha is dropped."""
+    """An 8-bit picture. A grey one is repeated over the three channels; alpha is dropped."""
 
     path: str
 
@@ -44,9 +44,8 @@ class ImageFile:
         try:
             with Image.open(self.path) as image:
                 if image.mode not in _EIGHT_BIT_MODES:
-                    raise SourceError(
-                        f"benchmark images must have 8 bits per channel, {self.path} has the mode {image.mode}"
-                    )
+                    what = "benchmark images must have 8 bits per channel"
+                    raise SourceError(f"{what}, {self.path} has the mode {image.mode}")
                 return np.array(image.convert("RGB"), dtype=np.uint8)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise SourceError(f"{self.path} does not decode: {error}") from error
@@ -94,7 +93,7 @@ class RleMask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmptyMask:
-    """Of a target that is known not to be there."""
+    """The mask of a target that is known not to be there."""
 
     height: int
     width: int
@@ -121,8 +120,9 @@ def picture_size(path: str) -> tuple[int, int]:
 
 
 def decode_picture(path: str) -> NDArray[Any]:
-    """A picture's values as stored: (H, W), or (H, W, C) with alpha, where there is one, last. Raises
-    SourceError.
+    """A picture's values as stored: (H, W), or (H, W, C) with alpha last, in the dtype of the file.
+
+    Raises SourceError when it does not decode.
     """
     from PIL import Image
 
@@ -133,12 +133,11 @@ def decode_picture(path: str) -> NDArray[Any]:
         raise SourceError(f"{path} does not decode: {error}") from error
 
 
-def rle_mask(segmentation: Any, where: str) -> RleMask:
-    """A mask from an annotation: one run-length object or a list of them. Raises InputError naming `where`."""
+def rle_mask(segmentation: object, where: str) -> RleMask:
+    """Make a mask of one run-length object or a list of them. Raises InputError naming `where`."""
     items = segmentation if isinstance(segmentation, list) else [segmentation]
-    if not items or not all(
-        isinstance(item, Mapping) and "counts" in item and "size" in item for item in items
-    ):
+    runs = [item for item in items if isinstance(item, Mapping) and "counts" in item and "size" in item]
+    if not runs or len(runs) != len(items):
         remedy = "polygons are not part of this data set; fetch the annotations again"
         raise InputError(
             f"{where} must hold COCO run-length masks", came=repr(segmentation)[:80], remedy=remedy
@@ -148,13 +147,13 @@ def rle_mask(segmentation: Any, where: str) -> RleMask:
             "size": list(item["size"]),
             "counts": item["counts"].decode() if isinstance(item["counts"], bytes) else item["counts"],
         }
-        for item in items
+        for item in runs
     ]
     return RleMask(text=json.dumps(plain), where=where)
 
 
 def layout_error(name: str, expected: str, came: str) -> InputError:
-    """The folder is not laid out as data set `name` is."""
+    """Make the error for a folder that is not laid out as data set `name` is. Returns it, unraised."""
     remedy = (
         f"give the root of a complete copy, --benchmark {name}:PATH, and with --split a split that it holds"
     )
@@ -162,21 +161,21 @@ def layout_error(name: str, expected: str, came: str) -> InputError:
 
 
 def require_folders(name: str, expected: str, folders: Sequence[Path]) -> None:
-    """Raises InputError naming the first folder that is not there, and what is there instead."""
+    """Raise InputError for the first folder that is not there, and say what is there instead."""
     for folder in folders:
         if not folder.is_dir():
             raise layout_error(name, expected, f"no folder {folder}{beside(folder)}")
 
 
 def require_file(name: str, expected: str, path: Path) -> Path:
-    """`path` itself. Raises InputError when it is no file, saying what is there instead."""
+    """Return `path`. Raises InputError when it is no file, and says what is there instead."""
     if not path.is_file():
         raise layout_error(name, expected, f"no file {path}{beside(path)}")
     return path
 
 
 def require_complete(name: str, what: str, missing: Sequence[str], n: int) -> None:
-    """Raises InputError when any of `n` entries lacks its file; the message shows the first few."""
+    """Raise InputError when any of `n` entries lacks its file. The message shows the first few."""
     if missing:
         some = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
         remedy = "complete the download or correct the paths"
@@ -186,7 +185,7 @@ def require_complete(name: str, what: str, missing: Sequence[str], n: int) -> No
 
 
 def beside(path: Path) -> str:
-    """What the nearest folder above `path` holds, for an error message."""
+    """Say what the nearest folder above `path` holds, for an error message."""
     above = next((folder for folder in path.parents if folder.is_dir()), None)
     if above is None:
         return ""
@@ -196,9 +195,7 @@ def beside(path: Path) -> str:
 
 
 class FileIndex:
-    """The files of one folder by name and by name without ending: one directory listing, however many
-    look-ups.
-    """
+    """The files of one folder, by name and by name without ending. The folder is listed once."""
 
     def __init__(self, folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> None:
         self._by_name = {path.name: path for path in folder.iterdir() if path.suffix.lower() in suffixes}
@@ -209,25 +206,27 @@ class FileIndex:
             self._by_stem.setdefault(path.stem, path)
 
     def find(self, name: str) -> Path | None:
-        """The file called `name`, else the one of this name with another ending, else the one with any ending
-        added.
+        """Find the file called `name`, or else one with an ending added, or else one with another ending.
+
+        None: there is no such file.
         """
         return self._by_name.get(name) or self._by_stem.get(name) or self._by_stem.get(Path(name).stem)
 
 
-def read_json(path: Path, name: str) -> Any:
-    """A JSON file. Raises InputError naming data set and file."""
+def read_json(path: Path, name: str) -> object:
+    """The document in a JSON file. Raises InputError naming data set and file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        document: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         remedy = "fetch the file again"
         raise InputError(
             f"{name}: {path} must be a readable JSON file", came=str(error), remedy=remedy
         ) from error
+    return document
 
 
 def content_hash(parts: Sequence[bytes | str]) -> str:
-    """32 hex digits over texts in order: what pins a benchmark's annotations."""
+    """Hash texts in their order to 32 hex digits. A benchmark's annotations are pinned by it."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

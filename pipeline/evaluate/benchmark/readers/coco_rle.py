@@ -1,16 +1,15 @@
 """Masks in COCO's run-length encoding, decoded without its library.
 
-1. `counts` is a list of run lengths, or the same list as text: each number is cut into groups of five bits,
-   lowest first, one character per group (48 + bits, + 32 if more follow; the highest bit of the last group is
-   the sign), and from the third on each number is the difference to the one two places before (COCO API,
-   maskApi.c, rleFrString).
-2. Runs alternate between outside and inside, outside first, down the columns: column-major order.
+1. `counts` is a list of run lengths, or the same list as text (COCO API, maskApi.c, rleFrString). In a text
+   every number is cut into groups of five bits, lowest first, one character per group: 48 + bits, + 32 if
+   more follow. The highest bit of the last group is the sign. From the fourth number on, a number is the
+   difference to the one two places before.
+2. Runs go down the columns (column-major) and alternate between outside and inside, outside first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,10 @@ from pipeline.errors import InputError
 _REMEDY = "fetch the annotation file again; it must hold COCO run-length masks"
 
 
-def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """A mask (H, W) from `{"size": [height, width], "counts": text, bytes or list}`. Raises InputError for a
-    damaged one.
+def decode_rle(rle: Mapping[str, object]) -> NDArray[np.bool_]:
+    """Decode `{"size": [height, width], "counts": text, bytes or list}` to a mask (H, W), True = inside.
+
+    Raises InputError for a damaged one.
     """
     height, width = rle_size(rle)
     counts = rle.get("counts")
@@ -39,8 +39,8 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
     return np.ascontiguousarray(flat.reshape(width, height).T)
 
 
-def decode_union(rles: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
-    """The union of several masks of one size (at least one). Raises InputError."""
+def decode_union(rles: Sequence[Mapping[str, object]]) -> NDArray[np.bool_]:
+    """Decode several masks to their union (H, W). Raises InputError for none, or for more than one size."""
     masks = [decode_rle(rle) for rle in rles]
     if not masks or len({mask.shape for mask in masks}) != 1:
         came = ", ".join(f"{mask.shape[0]} x {mask.shape[1]}" for mask in masks) or "none"
@@ -49,7 +49,7 @@ def decode_union(rles: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
     return union
 
 
-def rle_size(rle: Mapping[str, Any]) -> tuple[int, int]:
+def rle_size(rle: Mapping[str, object]) -> tuple[int, int]:
     """(height, width) as the mask states it. Raises InputError."""
     size = rle.get("size") if isinstance(rle, Mapping) else None
     if (
@@ -63,7 +63,8 @@ def rle_size(rle: Mapping[str, Any]) -> tuple[int, int]:
     return int(size[0]), int(size[1])
 
 
-def _listed(counts: Any) -> list[int]:
+def _listed(counts: object) -> list[int]:
+    """Run lengths that are a list already."""
     if not isinstance(counts, Sequence) or not all(isinstance(run, int) for run in counts):
         raise InputError(
             'a run-length mask needs "counts" as text or as a list of whole numbers',

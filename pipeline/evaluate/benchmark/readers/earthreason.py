@@ -1,17 +1,17 @@
 """EarthReason: reasoning queries about 28 kinds of scenes, some of them about things that are not there.
 
-    <root>/<split>/images/<id>.jpg|.jpeg|.png     labels/<id>.png  (> 0 = target, all zero = empty)
-                   QAs/<id>.json  {"questions": [...], "answer": [...]}  (an empty answer list = nothing there)
+    <root>/<split>/images/<id>.jpg|.jpeg|.png
+                   labels/<id>.png    (> 0 = target, all zero = empty)
+                   QAs/<id>.json      {"questions": [...], "answer": [...]}  (empty answer = nothing there)
 
-The several queries of an image ask for the same mask. SegEarth-R1 scores the first, Think2Seg-RS one drawn
-at random in the order of the directory listing; here `random` depends on seed and id alone. What is there is
-read from the mask; the answer list goes into the stratum `answer`, so that the two can be compared.
+All queries of an image ask for the same mask. SegEarth-R1 scores the first. Think2Seg-RS scores one drawn at
+random in the order of the directory listing; here `random` depends on seed and id alone. The mask says what
+is there. The answer list only becomes the stratum `answer`, so that the two can be compared.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipeline.evaluate.benchmark.benchmark import Benchmark, BenchmarkImage, Target, Wording
 from pipeline.evaluate.benchmark.readers.annotation_files import (
@@ -30,8 +30,9 @@ EXPECTED = "<root>/{train,val,test}/{images,labels,QAs}"
 
 
 def read_earthreason(root: Path, split: str) -> Benchmark:
-    """A split by id, ascending. Raises InputError for another layout, a missing file or an annotation without
-    queries.
+    """Read a split, by id in ascending order.
+
+    Raises InputError for another layout, a missing file or an annotation without queries.
     """
     folders = {part: root / split / part for part in ("images", "labels", "QAs")}
     require_folders(NAME, EXPECTED, list(folders.values()))
@@ -64,7 +65,7 @@ def read_earthreason(root: Path, split: str) -> Benchmark:
     return Benchmark(name=NAME, split=split, images=tuple(found), queries="first", identity=identity)
 
 
-def _queries(entry: Any, path: Path) -> tuple[list[str], dict[str, str]]:
+def _queries(entry: object, path: Path) -> tuple[list[str], dict[str, str]]:
     """The queries and the strata of one annotation."""
     queries = entry.get("questions") if isinstance(entry, dict) else None
     answer = entry.get("answer") if isinstance(entry, dict) else None

@@ -1,24 +1,25 @@
 """GeoSeg-Bench (810 queries): domains, difficulty levels, one query per image.
 
-    <root>/RS_ReasonSeg_Benchmark/images/<Domain>/<LevelN>/...     masks/<Domain>/<LevelN>/...   (PNG 0/255)
-    <root>/annotations/<Domain>.json (or inside RS_ReasonSeg_Benchmark): [{id, file_name, mask_path, height, width, difficulty, query}]
+    <root>/RS_ReasonSeg_Benchmark/images/<Domain>/<LevelN>/...
+                                  masks/<Domain>/<LevelN>/...       (PNG 0/255)
+    <root>/annotations/<Domain>.json, or the same folder inside RS_ReasonSeg_Benchmark:
+        [{id, file_name, mask_path, height, width, difficulty, question}]
 
-The layout is the one that the authors' scripts read; their download was not public when this was written, so:
+The authors' download was not public when this was written. So this is the layout that their scripts read:
 
 1. Paths in the annotations are looked for relative to the root, to RS_ReasonSeg_Benchmark, and to its images/
    or masks/ with and without domain. The scripts open `file_name` as it stands, so it may be an absolute path
-   of the authors' machine: then what comes after the last RS_ReasonSeg_Benchmark/ in it is looked for first,
-   and the path itself last.
-2. An id is `<Domain>/<difficulty>/<id>`, which is how the scripts name their outputs: ids may begin again on
-   every level.
+   on the authors' machine. Then `_find` first looks for the part after the last RS_ReasonSeg_Benchmark/, and
+   for the path itself last.
+2. An id is `<Domain>/<difficulty>/<id>`, as in the scripts' outputs: ids may begin again on every level.
 
-A different data set of the same name (UniGeoSeg's) has another layout.
+UniGeoSeg's data set of the same name is a different one with another layout.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.evaluate.benchmark.benchmark import Benchmark, BenchmarkImage, Target, Wording
@@ -40,8 +41,9 @@ SPLIT = "test"
 
 
 def read_geoseg(root: Path, split: str = SPLIT) -> Benchmark:
-    """All domains, by name. Raises InputError for another layout, a missing file or an entry whose size is
-    not its image's.
+    """Read all domains, by name.
+
+    Raises InputError for another layout, a missing file or an entry whose size is not its image's.
     """
     if split != SPLIT:
         raise InputError(f"{NAME} has one split, {SPLIT!r}", came=repr(split), remedy="leave --split out")
@@ -70,6 +72,7 @@ def read_geoseg(root: Path, split: str = SPLIT) -> Benchmark:
 
 
 def _listings(inner: Path) -> list[Path]:
+    """The annotation files, from inside the inner folder if it has any, else from beside it."""
     for folder in (inner / "annotations", inner.parent / "annotations"):
         listings = sorted(folder.glob("*.json"))
         if listings:
@@ -79,7 +82,8 @@ def _listings(inner: Path) -> list[Path]:
     )
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
+def _entries(path: Path) -> list[Mapping[str, object]]:
+    """The entries of one domain. Raises InputError unless each has all KEYS."""
     entries = read_json(path, NAME)
     if not isinstance(entries, list) or not entries:
         raise layout_error(NAME, EXPECTED, f"{path} holds no list of entries")
@@ -95,9 +99,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _find(inner: Path, part: str, domain: str, name: str) -> Path | None:
-    """The file an annotation names, in the first place where it lies: under the root before anywhere else
-    (step 1).
-    """
+    """The file that an annotation names, under the root before anywhere else (step 1). None: nowhere."""
     tail = f"/{name}".rpartition(f"/{FOLDER}/")[2].lstrip("/")
     places = (
         inner / tail,
@@ -109,7 +111,7 @@ def _find(inner: Path, part: str, domain: str, name: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _image(domain: str, entry: dict[str, Any], paths: tuple[str, str]) -> BenchmarkImage:
+def _image(domain: str, entry: Mapping[str, object], paths: tuple[str, str]) -> BenchmarkImage:
     identity = f"{domain}/{entry['difficulty']}/{entry['id']}"
     pixels = ImageFile(path=paths[0])
     height, width = pixels.size_hw()

@@ -1,16 +1,17 @@
 """LaSeRS (SegEarth-R2): long descriptions, one run-length mask per named object.
 
-    <root>/train/annotations/train_ann.json   [{id, image_name, description, answer, mask: [RLE, ...], size: [h, w], split}]
+    <root>/train/annotations/train_ann.json
+        [{id, image_name, description, answer, mask: [RLE, ...], size: [h, w], split}]
     <root>/train/images/<image_name>
 
-1. As in GeoSeg's evaluation the train split is used, the query is the description and the target is the
-   union of all masks. The masks of the test split are hidden behind a competition server, so it cannot be
-   scored here. An entry that says itself that it belongs to another split is left out.
+1. As in GeoSeg's evaluation, the train split is scored, the query is the description, and the target is the
+   union of all masks. The masks of the test split are hidden behind a competition server. An entry that says
+   itself that it belongs to another split is left out.
 2. An answer names every object with a [SEG], and there is one mask per [SEG]. So an entry without masks whose
-   answer has no [SEG] asks for something that is not there: it is scored as an empty target (stratum masks =
-   0), where GeoSeg leaves it out. An entry without masks whose answer has a [SEG], or that has no answer,
-   lacks its truth and is left out.
-3. How many entries were left out or are empty targets is noted, so that it stands in the results.
+   answer has no [SEG] asks for something that is not there. It is scored as an empty target (stratum masks =
+   0); GeoSeg leaves it out. An entry without masks whose answer has a [SEG], or that has no answer, lacks its
+   truth and is left out.
+3. The results note how many entries were left out and how many are empty targets.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.evaluate.benchmark.benchmark import Benchmark, BenchmarkImage, MaskSource, Target, Wording
@@ -43,8 +43,9 @@ OBJECT = "[SEG]"
 
 
 def read_lasers(root: Path, split: str = SPLIT) -> Benchmark:
-    """The train split in the order of its file, by image file. Raises InputError for another layout, a
-    missing image, or another split.
+    """Read the train split in the order of its file, grouped by image file.
+
+    Raises InputError for another layout, a missing image, or another split.
     """
     if split != SPLIT:
         raise InputError(
@@ -78,14 +79,12 @@ def read_lasers(root: Path, split: str = SPLIT) -> Benchmark:
     )
 
 
-def _chosen(path: Path) -> tuple[list[Mapping[str, Any]], Counter[str]]:
-    """The entries to be scored, and how many were left out for which reason. Raises InputError when none is
-    left.
-    """
+def _chosen(path: Path) -> tuple[list[Mapping[str, object]], Counter[str]]:
+    """The entries to be scored, and how many were left out, by reason. Raises InputError if none is left."""
     entries = read_json(path, NAME)
     if not isinstance(entries, list) or not entries:
         raise layout_error(NAME, EXPECTED, f"{path} holds no list of entries")
-    kept = []
+    kept: list[Mapping[str, object]] = []
     left_out = Counter[str]()
     for entry in entries:
         absent = [key for key in KEYS if key not in entry] if isinstance(entry, dict) else list(KEYS)
@@ -111,7 +110,7 @@ def _chosen(path: Path) -> tuple[list[Mapping[str, Any]], Counter[str]]:
     return kept, left_out
 
 
-def _target(entry: Mapping[str, Any], path: Path, image: Path) -> Target:
+def _target(entry: Mapping[str, object], path: Path, image: Path) -> Target:
     where = f"{NAME}: entry {entry['id']!r} of {path}"
     masks = entry.get("mask") or []
     mask: MaskSource = rle_mask(masks, where) if masks else _empty(entry.get("size"), where, image)
@@ -125,8 +124,8 @@ def _target(entry: Mapping[str, Any], path: Path, image: Path) -> Target:
     )
 
 
-def _empty(size: Any, where: str, image: Path) -> EmptyMask:
-    """A mask without pixels, of the size the entry states, else of its image's. Raises InputError."""
+def _empty(size: object, where: str, image: Path) -> EmptyMask:
+    """A mask without pixels, of the size that the entry states, else of its image's. Raises InputError."""
     if size is None:
         height, width = ImageFile(path=str(image)).size_hw()
         return EmptyMask(height=height, width=width)

@@ -4,9 +4,8 @@
     RefSegRS   <root>/images/<id>.tif   masks/<id>.tif     output_phrase_<split>.txt   <id> <phrase>
 
 A line is cut at its first white space. An image's mask is the file of the same name, or else of the same name
-with another ending; masks are pictures whose first channel is above 0 inside the target. Lines that name the
-same file ask for the same mask and become wordings of one target; the papers score every line, so `all` is
-the default.
+with another ending. Its first channel is above 0 inside the target. Lines that name the same file ask for the
+same mask and become wordings of one target. The papers score every line, so `all` is the default.
 """
 
 from __future__ import annotations
@@ -39,7 +38,9 @@ class PhraseLayout:
 
     @property
     def expected(self) -> str:
-        return f"<root>/{{{self.images},{self.masks}}} and <root>/output_phrase_{{train,val,test}}.txt with lines '<file> <phrase>'"
+        """The layout as one line, for error messages."""
+        folders = f"<root>/{{{self.images},{self.masks}}}"
+        return f"{folders} and <root>/output_phrase_{{train,val,test}}.txt with lines '<file> <phrase>'"
 
 
 LAYOUTS: Mapping[str, PhraseLayout] = {
@@ -49,8 +50,9 @@ LAYOUTS: Mapping[str, PhraseLayout] = {
 
 
 def read_phrases(layout: PhraseLayout, root: Path, split: str) -> Benchmark:
-    """A split in the order of its file. Raises InputError for another layout, a missing file or a line
-    without a phrase.
+    """Read a split in the order of its file.
+
+    Raises InputError for another layout, a missing file or a line without a phrase.
     """
     name = layout.name
     expected = layout.expected
@@ -79,7 +81,7 @@ def read_phrases(layout: PhraseLayout, root: Path, split: str) -> Benchmark:
 
 
 def _phrases(listing: Path, layout: PhraseLayout) -> dict[str, list[str]]:
-    """File or id -> phrases, in order of first appearance."""
+    """File or id -> phrases, in order of first appearance. Raises InputError for a damaged listing."""
     phrases: dict[str, list[str]] = {}
     try:
         lines = listing.read_text(encoding="utf-8").split("\n")

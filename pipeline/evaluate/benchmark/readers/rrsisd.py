@@ -1,16 +1,17 @@
 """RRSIS-D: referring expressions in the REFER layout, masks as COCO run-lengths.
 
-    <root>/rrsisd/refs(unc).p          pickle: list of {ref_id, image_id, ann_id, split, sentences: [{sent, raw, ...}]}
-    <root>/rrsisd/instances.json       COCO: images [{id, file_name, height, width}], annotations [{id, segmentation: [RLE]}]
+    <root>/rrsisd/refs(unc).p
+        pickle: list of {ref_id, image_id, ann_id, split, sentences: [{sent, raw, ...}]}
+    <root>/rrsisd/instances.json
+        COCO: images [{id, file_name, height, width}], annotations [{id, segmentation: [RLE]}]
     <root>/images/rrsisd/JPEGImages/<file_name>
 
-1. `load_plain_pickle` reads the pickle with an unpickler that knows no classes: a list of dictionaries of
-   texts and numbers needs none, and a file that asks for one is refused, because loading it would run its
-   code.
-2. Every ref of the split becomes a target; its sentences are its wordings, the first is what the papers ask.
-   Targets belong to the same image when they name the same file: several `image_id`s may do so.
-3. Which text of a sentence is asked is a choice that published numbers depend on: `sent` (cleaned, lower
-   case), `sent+dot` (with a full stop: Think2Seg-RS) or `raw` (SegEarth-R1).
+1. `load_plain_pickle` reads the pickle with an unpickler that knows no classes. A list of dictionaries of
+   texts and numbers needs none. A file that asks for one is refused: loading it would run its code.
+2. Every ref of the split becomes a target, and its sentences become wordings. The papers ask the first.
+   Targets belong to the same image when they name the same file, as several `image_id`s may do.
+3. Published numbers depend on which text of a sentence is asked: `sent` (cleaned, lower case), `sent+dot`
+   (with a full stop: Think2Seg-RS) or `raw` (SegEarth-R1).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NoReturn, TypedDict, cast
 
 from pipeline.errors import InputError
 from pipeline.evaluate.benchmark.benchmark import Benchmark, BenchmarkImage, Target, Wording
@@ -41,20 +42,67 @@ EXPECTED = "<root>/rrsisd/{refs(unc).p,instances.json} and <root>/images/rrsisd/
 Sentence = Literal["sent", "sent+dot", "raw"]
 
 
+class _Expression(TypedDict):
+    """One sentence of a ref."""
+
+    sent: str
+    raw: str
+
+
+class _Ref(TypedDict):
+    """One referring expression, with what is read of it."""
+
+    ref_id: int
+    image_id: int
+    ann_id: int
+    split: str
+    sentences: list[_Expression]
+
+
+class _Annotation(TypedDict, total=False):
+    """One object in instances.json."""
+
+    id: int
+    category_id: int
+    segmentation: object
+
+
+class _Picture(TypedDict):
+    id: int
+    file_name: str
+
+
+class _Category(TypedDict):
+    id: int
+    name: str
+
+
+class _Instances(TypedDict, total=False):
+    """The parts of instances.json that are read."""
+
+    images: list[_Picture]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
 def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmark:
-    """A split in the order of the pickle. Raises InputError for another layout, a missing file or a pickle
-    with code in it.
+    """Read a split in the order of the pickle.
+
+    Raises InputError for another layout, a missing file or a pickle with code in it.
     """
     refs_path = require_file(NAME, EXPECTED, root / "rrsisd" / "refs(unc).p")
     instances_path = require_file(NAME, EXPECTED, root / "rrsisd" / "instances.json")
     folder = root / "images" / "rrsisd" / "JPEGImages"
     require_folders(NAME, EXPECTED, [folder])
-    refs = load_plain_pickle(refs_path)
-    instances = read_json(instances_path, NAME)
+    # Documents of another form are caught below, by the KeyError or TypeError that they raise.
+    refs = cast("list[_Ref]", load_plain_pickle(refs_path))
+    instances = cast("_Instances", read_json(instances_path, NAME))
     try:
         annotations = {entry["id"]: entry for entry in instances["annotations"]}
         names = {entry["id"]: entry["file_name"] for entry in instances["images"]}
-        classes = {entry["id"]: str(entry["name"]) for entry in instances.get("categories", ())}
+        classes: dict[int | None, str] = {
+            entry["id"]: str(entry["name"]) for entry in instances.get("categories", ())
+        }
         chosen = [ref for ref in refs if ref["split"] == split]
         splits = sorted({str(ref["split"]) for ref in refs})
         missing_images = sorted({names[ref["image_id"]] for ref in chosen})
@@ -89,8 +137,9 @@ def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmar
 
 
 def _target(
-    ref: Mapping[str, Any], annotations: Mapping[Any, Any], classes: Mapping[Any, str], sentence: Sentence
+    ref: _Ref, annotations: Mapping[int, _Annotation], classes: Mapping[int | None, str], sentence: Sentence
 ) -> Target:
+    """The target of one ref. Raises InputError when the ref or its annotation lacks something."""
     where = f"{NAME}: annotation {ref.get('ann_id')!r} of ref {ref.get('ref_id')!r} in instances.json"
     try:
         annotation = annotations[ref["ann_id"]]
@@ -108,7 +157,8 @@ def _target(
     )
 
 
-def _text(item: Mapping[str, Any], sentence: Sentence) -> str:
+def _text(item: _Expression, sentence: Sentence) -> str:
+    """The text to ask, as step 3 says."""
     if sentence == "raw":
         return str(item["raw"])
     text = str(item["sent"])
@@ -116,18 +166,19 @@ def _text(item: Mapping[str, Any], sentence: Sentence) -> str:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Knows no classes and no functions; containers, texts and numbers need none."""
+    """An unpickler that knows no classes and no functions. Containers, texts and numbers need none."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
-    def persistent_load(self, _pid: object) -> Any:
+    def persistent_load(self, _pid: object) -> NoReturn:
         raise pickle.UnpicklingError("it asks for an object stored elsewhere")
 
 
-def load_plain_pickle(path: Path) -> list[dict[str, Any]]:
-    """A list of dictionaries of plain values. Raises InputError for anything else, without running anything
-    from the file.
+def load_plain_pickle(path: Path) -> list[dict[str, object]]:
+    """Load a list of dictionaries of plain values.
+
+    Raises InputError for anything else. Nothing from the file is run.
     """
     remedy = "fetch refs(unc).p again from the data set's own place; never load a pickle of unknown origin"
     try:

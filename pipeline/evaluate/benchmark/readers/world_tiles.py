@@ -1,15 +1,16 @@
 """Tiles of a procedural world, drawn in memory, with the queries that its truth answers.
 
-1. The world of `SEED` is cut into whole tiles of the preset's side over its first `SIZE` x `SIZE` pixels (the
-   scene that `jobs/make_world.py --seed SEED --size SIZE` writes). Neighbouring tiles do not overlap.
-2. Every class with at least MIN_TARGET_PX pixels in a tile is a target; a class with fewer is neither asked
-   for nor counted absent, since a sliver at the border is no fair query.
-3. Every tile also has as many targets that are not there (at least one): classes without a pixel in the tile
-   and things that no world has, in turn. So about half of the samples are empty, where EarthReason has 2 %.
-4. Wordings are the held-out ones alone, two that name a class and two that describe it, in an order drawn per
+1. The first `SIZE` x `SIZE` pixels of the world of `SEED` are cut into whole tiles of the preset's side. They
+   do not overlap. (`jobs/make_world.py --seed SEED --size SIZE` writes the same scene.)
+2. Every class with at least MIN_TARGET_PX pixels in a tile is a target. A class with fewer is neither asked
+   for nor counted absent: a sliver at the border is no fair query.
+3. Every tile has as many targets that are not there, but at least one. They are, in turn, classes without a
+   pixel in the tile and things that no world has. So about half of the samples are empty; in EarthReason 2 %
+   are.
+4. Only held-out wordings are used: two that name a class and two that describe it, in an order drawn per
    target.
 
-Nothing is stored: a worker draws a tile again from seed and window, bit for bit.
+Nothing is stored. A worker draws a tile again from seed and window, bit for bit.
 """
 
 from __future__ import annotations
@@ -71,9 +72,7 @@ class WorldMask:
     window: Window
     class_name: str
     drawn: str
-    """Digest of the mask as it was drawn when the queries were made; spares a second drawing of the whole
-    world.
-    """
+    """Digest of the mask as drawn when the queries were made. It spares drawing the whole world again."""
 
     def size_hw(self) -> tuple[int, int]:
         return self.window.shape
@@ -91,14 +90,15 @@ def _drawn(seed: int, window: Window) -> Rendering:
 
 
 def class_mask(drawn: Rendering, class_name: str) -> NDArray[np.bool_]:
-    """(H, W); True = an object of this class."""
+    """All objects of one class as a mask (H, W), True = inside one."""
     wanted = [i for i, item in enumerate(drawn.objects, start=1) if item.class_name == class_name]
     return np.isin(drawn.labels, wanted)
 
 
 def read_world(seed: int, *, size_px: int = DEFAULT_SIZE, tile_px: int = 256) -> Benchmark:
-    """The tiles of a world, row-major. Draws each once to know what is in it. Raises InputError for a size
-    that holds no tile.
+    """Read the tiles of a world, row-major. Each is drawn once to know what is in it.
+
+    Raises InputError for a size that holds no tile.
     """
     if not tile_px <= size_px <= MAX_SIZE:
         what = f"a world benchmark is {tile_px} (one tile of the preset) to {MAX_SIZE} pixels a side"
@@ -152,9 +152,7 @@ def _present(target_id: str, mask: WorldMask, rng: np.random.Generator) -> Targe
 def _absent(
     window: Window, image_id: str, lacking: list[str], count: int, rng: np.random.Generator
 ) -> list[Target]:
-    """`count` targets that are not there: classes and strangers in turn, strangers alone when no class is
-    left.
-    """
+    """`count` targets that are not there: classes and strangers in turn, then strangers alone."""
     mask: MaskSource = EmptyMask(height=window.height, width=window.width)
     classes = iter([lacking[i] for i in rng.permutation(len(lacking))])
     strangers = [query for query in NEVER if query.held_out]
