@@ -205,8 +205,8 @@ def check_sizes(images: Sequence[SampleImage], policy: SizePolicy) -> list[str]:
         raise InputError(
             "every mask must have the size of its image (height x width)",
             came=f"{len(odd)} of {sum(len(image.samples) for image in images)} samples differ: {some}",
-            remedy="correct the data, or add --size-mismatch squash to stretch these masks over their images, "
-            "as the released scripts do",
+            remedy="correct the data, or add --size-mismatch squash to stretch these masks over their "
+            "images, as the released scripts do",
         )
     return [name for name, _, _ in odd]
 
