@@ -1,17 +1,13 @@
 """The nouns that pass between stages. They check themselves and do arithmetic on themselves, nothing more.
 
-    RunGrid, TileLattice   the run's pixel lattice, and how it is cut into tiles and blocks   (grid)
-    TileSpec, BlockSpec    what to read, and where                                            (grid -> load)
-    Scene                  a source raster                                                    (grid -> load)
-    TileImage, BlockImage  8-bit RGB and validity                          (load -> prompt, segment)
-    Prompt, TilePrompts    boxes and points, or a recorded rejection       (prompt -> segment)
-    MaskCrop               one mask, cropped and boolean                   (segment -> stitch)
-    Fragment, TileRecord   one tile and query: labels, fragments, status   (stitch -> block records)
+    grid      RunGrid, TileLattice, TileSpec, BlockSpec, Scene
+    load      TileImage, BlockImage
+    prompt    Prompt, TilePrompts
+    segment   MaskCrop
+    stitch    Fragment, TileRecord
 
-Intervals are half-open. In every mask `True` = valid. Pixel (row r, col c) is the square [c, c+1] x [r, r+1].
-Prompt coordinates (x, y) are continuous and count pixel EDGES of the tile's read window: x right, y down, 0
-at its left and top edge. Affines are six floats (a, b, c, d, e, f): x = a*col + b*row + c and
-y = d*col + e*row + f.
+Intervals are half-open. Pixel (row r, col c) is the square [c, c+1] x [r, r+1]. In every mask of validity
+`True` = valid.
 """
 
 from __future__ import annotations
@@ -24,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 AffineTuple = tuple[float, float, float, float, float, float]
+"""Six floats (a, b, c, d, e, f): x = a*col + b*row + c and y = d*col + e*row + f."""
 
 SCORE_SCALE = 254
 """Published score byte = round(score * 254), so 255 stays free as fill."""
@@ -315,7 +312,10 @@ class BlockImage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """Geometry for the segmenter, in pixel-edge coordinates (x, y) of the tile's read window."""
+    """Geometry for the segmenter, in pixel-edge coordinates (x, y) of the tile's read window.
+
+    They are continuous: x right, y down, 0 at the window's left and top edge.
+    """
 
     box_xyxy: tuple[float, float, float, float] | None
     """x0 < x1 and y0 < y1, inside the window, except what the released parser gives in an evaluation. None:

@@ -1,18 +1,13 @@
 """masks.zarr: one Zarr v3 group with `mask`, `instance_id` and `score`, dims (query, y, x).
 
-    mask         uint8    1 = object, 0 = looked-at background, 255 = never judged (unplanned, failed, nodata)
+    mask         uint8    1 = object, 0 = looked-at background, 255 = never judged
     instance_id  uint64   0 = no object; else the id of the row in instances/
     score        uint8    round(score * 254) of the object, 255 = no object
 
-1. `create_masks` lays the store out: chunk = core, shard = block, zstd level 3. Byte shuffling would make
-   anchor ids four times larger. A shard of fill values writes no file, so a sparse mosaic costs nothing.
+1. `create_masks` lays the store out: chunk = core, shard = block.
 2. `write_shard` writes one shard of each array, whole. Any other window raises, because misaligned parallel
-   writes lose pixels silently. The same shard again gives the same bytes.
+   writes lose pixels silently.
 3. `finalise` consolidates the metadata; nothing depends on it.
-
-Georeferencing is written twice, for two families of readers: as CF (x/y pixel centres, scalar `spatial_ref`,
-`grid_mapping`), and by the zarr conventions `proj:` and `spatial:`, on the group and every array. A rotated
-grid has no x/y coordinates. A grid without CRS has pixel coordinates and no projection.
 """
 
 from __future__ import annotations
@@ -93,7 +88,11 @@ class ShardPixels:
 
 
 def create_masks(path: Path, lattice: TileLattice, queries: Sequence[str]) -> MaskStore:
-    """Lay out an empty store. An existing one is replaced: block records are enough to paint it again."""
+    """Lay out an empty store. An existing one is replaced: block records are enough to paint it again.
+
+    Byte shuffling would make anchor ids four times larger, so zstd works alone. A shard of fill values writes
+    no file, so a sparse mosaic costs nothing.
+    """
     if path.exists():
         shutil.rmtree(path)
     grid = lattice.grid
@@ -196,7 +195,10 @@ def _array_attributes(name: str, grid: RunGrid) -> dict[str, object]:
 
 
 def _spatial_attributes(grid: RunGrid) -> dict[str, object]:
-    """Make the proj: and spatial: attributes; transform in Affine order, bbox as (xmin, ymin, xmax, ymax)."""
+    """Make the proj: and spatial: attributes; transform in Affine order, bbox as (xmin, ymin, xmax, ymax).
+
+    Readers of the zarr conventions find the georeference here, on the group and every array.
+    """
     a, b, c, d, e, f = affine_or_identity(grid)
     corners = np.array(
         [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)], dtype=np.float64
@@ -221,6 +223,10 @@ def _spatial_attributes(grid: RunGrid) -> dict[str, object]:
 
 
 def _write_coordinates(group: zarr.Group, grid: RunGrid, queries: Sequence[str]) -> None:
+    """Write the georeference for readers of CF: x/y pixel centres and the scalar `spatial_ref`.
+
+    A rotated grid has no x/y coordinates. A grid without CRS has pixel coordinates and no projection.
+    """
     crs = crs_of(grid)
     _coordinate(
         group,

@@ -1,18 +1,13 @@
 """One driver at a time in a run directory: `run.lock` names who works there and shows that it lives.
 
-1. `take` creates the file. If there is one, it renews this process's own, takes over a stale one, and refuses
-   any other with host, process and age. `RunDir.claim` takes it before a run writes or deletes anything.
-2. `alone_in` surrounds a driver's work. It rewrites the file every `BEAT_S` and removes it at the end, also
-   after an error.
-3. A lock is stale when its process is gone. Only a process with the same table of pids (same boot, same
-   container) can know that; for others it is stale after `STALE_S` without renewal. So after `kill -9` a
-   restart on the same machine goes ahead at once, elsewhere after some minutes.
-4. Two drivers may find the same stale lock. Both replace it and look again after `SETTLE_S`; the one that is
-   not named gives way. A driver that was suspended and replaced learns of it before it publishes.
+1. `take` creates the file, renews its own or takes over a stale one. It refuses any other.
+2. `alone_in` surrounds a driver's work. It rewrites the file every `BEAT_S` and removes it at the end.
+3. A lock is stale when its process is gone, as only its own machine can know; for others, after `STALE_S`
+   without renewal.
+4. Two drivers may replace the same stale lock. Both look again after `SETTLE_S`; the one that is not named
+   gives way.
 
-Locks of the operating system (flock, fcntl) do not do: object-store mounts have none, network file systems
-may keep them within one machine, and a driver may restart on another. Ages are differences between the file
-system's own times, because clocks of machines differ.
+Locks of the operating system do not do: object-store mounts have none.
 """
 
 from __future__ import annotations
@@ -64,6 +59,8 @@ class Driver:
 def take(folder: Path) -> None:
     """Make this process the driver of an existing run directory. Raises InputError when another one works
     there.
+
+    `RunDir.claim` calls this before a run writes or deletes anything.
     """
     path = folder / LOCK_NAME
     me = _this_process()
@@ -189,7 +186,10 @@ def _read(path: Path) -> Driver | None:
 
 
 def _age_s(path: Path) -> float | None:
-    """Seconds since the last sign of life, by the clock of the file system. None: there is no lock."""
+    """Seconds since the last sign of life, by the clock of the file system. None: there is no lock.
+
+    The clocks of machines differ, so both times are the file system's own.
+    """
     try:
         beaten = path.stat().st_mtime
     except OSError:

@@ -1,20 +1,9 @@
 """The figures of one query of a finished run, counted tile by tile.
 
-1. `score_tiles` asks a truth (`TruthByTile.look`) for the true objects that every tile sees. It fills, tile
-   core by tile core and per query, a table of overlaps and a list of per-tile samples.
-2. A failed tile is a tile without an answer, where the truth counts it: what it holds is missed, it never
-   rejects, and where nothing is to be found it scores 0 and not 1.
-3. `QueryScore` derives the figures:
-   - precision, recall: instances at IoU >= 0.5;
-   - gIoU: mean over tile cores of the mask IoU. Nothing there and nothing predicted counts 1, a false alarm 0
-     (gRefCOCO's convention, used by Think2Seg-RS section 4.1), and nothing there and no answer 0 too.
-     `giou_present` is the mean over tiles that hold the class;
-   - cIoU: intersection over union of all pixels together;
-   - rejection: share of truly empty tiles (no pixel of the class in the READ window) that were answered
-     "nothing here"; false rejection: share of tiles whose core holds the class that were answered so;
-   - false alarms per 100 km2 on empty land: predicted instances that begin in a truly empty tile (the first
-     core they show in, row by row, so each belongs to one tile) and share no pixel with a true object of the
-     class, over the ground area of the counted pixels of these cores. Failed tiles are no such land.
+1. `score_tiles` asks a truth (`TruthByTile.look`) for the true objects that every tile sees.
+2. `_add_tile` adds the tile's core to the query's table of overlaps and to its samples per tile. A failed
+   tile is a tile without an answer: what it holds is missed, and it never rejects.
+3. `QueryScore.figures` derives the figures; `score_table` shows them.
 """
 
 from __future__ import annotations
@@ -41,7 +30,19 @@ from pipeline.write.georeference import geodesic_area_m2
 
 @dataclass(kw_only=True)
 class QueryScore:
-    """Figures of one query; see the module's story for definitions."""
+    """Figures of one query.
+
+    - precision, recall: instances at IoU >= 0.5;
+    - gIoU: mean over tile cores of the mask IoU. Nothing there and nothing predicted counts 1, a false alarm
+      0 (gRefCOCO's convention, used by Think2Seg-RS section 4.1), and nothing there and no answer 0 too.
+      `giou_present` is the mean over tiles that hold the class;
+    - cIoU: intersection over union of all pixels together;
+    - rejection: share of truly empty tiles (no pixel of the class in the READ window) that were answered
+      "nothing here"; false rejection: share of tiles whose core holds the class that were answered so;
+    - false alarms per 100 km2 on empty land: predicted instances that begin in a truly empty tile (the first
+      core they show in, row by row, so each belongs to one tile) and share no pixel with a true object of the
+      class, over the ground area of the counted pixels of these cores. Failed tiles are no such land.
+    """
 
     query: str
     kind: str

@@ -1,29 +1,14 @@
 """Mask-only GRPO with TRL's GRPOTrainer, which is neither subclassed, patched nor copied.
 
-1. `train_grpo` resumes from the newest whole checkpoint, or starts from the preset's checkpoint.
-2. In each step the trainer draws `questions_per_step` queries and samples `generations` replies to each.
-   `reward_engine` scores them: l1 times format plus l2 times IoU. Rewards are normalised within the group of
-   one query (equation 1; `grpo.scale` offers other rules).
-3. The loss is the clipped ratio plus the divergence from the starting checkpoint. It is averaged over the
-   tokens of a reply, then over replies (equation 2, TRL's loss type "grpo").
-4. On a GPU vLLM samples the replies in the same process; on a CPU transformers does. vLLM's cache holds the
-   longest image, query and reply of this training (`longest_sequence`), not the model's whole context.
-5. A frozen vision tower reads every image once (`frozen_vision`). Without this it would read G copies twice a
-   step.
-6. At the end `grpo_model.export_prompter` writes the checkpoint for inference.
+1. `build_trainer` resumes from the newest whole checkpoint, or starts from the preset's.
+2. In each step the trainer draws `questions_per_step` queries and samples `generations` replies to each: with
+   vLLM on a GPU, with transformers on a CPU.
+3. `reward_engine` scores the replies. Rewards are normalised within the group of one query (equation 1).
+4. The loss is the clipped ratio plus the divergence from the starting checkpoint, averaged over the tokens of
+   a reply, then over replies (equation 2).
+5. `finish` exports the checkpoint for inference.
 
-TRL imports vLLM whenever it is installed, which costs seconds; `import_trl` hides vLLM when it is not used.
-TRL 1.16 supports vLLM 0.22 to 0.31 and warns about this project's 0.32.
-
-The loss is the paper's, so two additions of TRL are off:
-
-- The correction for differences between vLLM and the trainer. It compares likelihoods among the `top_k`
-  sampled tokens with likelihoods among all tokens. Longer replies would weigh less.
-- The ratio of the policies as a factor of the divergence. Its gradient differs from that of the plain
-  estimate exp(d) - d - 1, which the paper and its released code use.
-
-For several GPUs, start the job with accelerate and `pipeline/presets/training/zero3.yaml`. Each process has
-its own segmenter. All processes train and write checkpoints together; only the first one exports.
+For several GPUs, start the job with accelerate and `pipeline/presets/training/zero3.yaml`.
 """
 
 from __future__ import annotations
@@ -58,7 +43,11 @@ own token count suggests.
 
 
 def import_trl(*, with_vllm: bool) -> ModuleType:
-    """Import trl, and hide vLLM from it unless `with_vllm`. Raises ModelError when trl is not installed."""
+    """Import trl, and hide vLLM from it unless `with_vllm`. Raises ModelError when trl is not installed.
+
+    TRL imports vLLM whenever it is installed, which costs seconds. TRL 1.16 supports vLLM 0.22 to 0.31 and
+    warns about this project's 0.32.
+    """
     hidden = not with_vllm and "vllm" not in sys.modules
     if hidden:
         sys.modules["vllm"] = None  # type: ignore[assignment]  # what import machinery and find_spec take for "not there"
@@ -96,8 +85,13 @@ def common_arguments(run: TrainingRun) -> dict[str, object]:
 
 
 def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, object]:
-    """Keyword arguments of TRL's GRPOConfig. Raises ModelError when the processes cannot share a step
-    evenly.
+    """Keyword arguments of TRL's GRPOConfig. Raises ModelError when the processes cannot share a step evenly.
+
+    The loss is the paper's, so two additions of TRL are off. The correction for differences between vLLM and
+    the trainer compares likelihoods among the `top_k` sampled tokens with likelihoods among all tokens, so
+    longer replies would weigh less. With the ratio of the policies as a factor of the divergence, the
+    gradient differs from that of the plain estimate exp(d) - d - 1, which the paper and its released code
+    use.
     """
     preset = run.preset
     grpo = run.preset.grpo
@@ -137,7 +131,10 @@ def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, object]:
 
 
 def longest_sequence(run: TrainingRun, processor: ProcessorMixin) -> int:
-    """Tokens that one reply can take in a cache: the image, the longest query and the longest reply."""
+    """Tokens that one reply can take in a cache: the image, the longest query and the longest reply.
+
+    vLLM's cache holds this much, not the model's whole context.
+    """
     from PIL import Image
 
     profile = run.preset.contract.profile
@@ -215,7 +212,10 @@ def build_trainer(run: TrainingRun) -> tuple[Trainer, Path | None]:
 
 
 def _remember_images(policy: Module, reference: Module | None) -> None:
-    """Let both models' vision towers read every image once. `reference` None: no divergence term."""
+    """Let both models' vision towers read every image once. `reference` None: no divergence term.
+
+    Without this they would read G copies twice a step.
+    """
     remember_images(policy.model.visual)
     if reference is not None:
         reference.requires_grad_(False)
@@ -228,8 +228,9 @@ def processes() -> int:
 
 
 def build_engine(preset: TrainingPreset, device: str) -> RewardEngine:
-    """Build the reward engine with the preset's segmenter, on `device` unless the preset names one. Raises
-    ModelError.
+    """Build the reward engine with the preset's segmenter, on `device` unless the preset names one.
+
+    Each process has its own. Raises ModelError.
     """
     from dataclasses import replace
 

@@ -1,17 +1,13 @@
 """Warm start of the vision tower on dense targets, before any language is learned.
 
-A language model that must find objects through a few reply tokens learns the format long before it learns
-where things are. So linear heads, dropped later, teach every merged token (a cell of 28 px) directly:
+Through a few reply tokens a model learns the format long before it learns where things are. So linear heads,
+dropped later, teach every merged token (a cell of 28 px):
 
-1. coverage: the share of the cell that each class covers (9 sigmoids);
-2. owner: the class of the object with most pixels in the cell, or none (softmax), and that object's visible
-   box, relative to the cell's centre;
-3. peak: the classes with the point of an object in this cell (sigmoids); for the largest such object, its box
-   and its point, relative to the cell's centre. To find the objects of a class is then to point at peaks.
+1. coverage: the share of the cell that each class covers (sigmoids);
+2. owner: the class of the object with most pixels in the cell, or none (softmax), and its visible box;
+3. peak: the classes with the point of an object here (sigmoids), and box and point of the largest.
 
-Everything is relative to the cell because the tower knows only relative positions (rotary); the language
-model adds the absolute position. Distances d (px) are learned as asinh(d / 8), which is fine for small
-objects and coarse for large ones. A generalised IoU of the boxes is added to the loss.
+All is relative to the cell's centre: the tower knows only relative positions.
 """
 
 from __future__ import annotations
@@ -31,7 +27,8 @@ if TYPE_CHECKING:
     from torch.nn import ModuleDict
 
 DISTANCE_PX = 8.0
-"""Distances are learned as asinh(d / DISTANCE_PX)."""
+"""Distances are learned as asinh(d / DISTANCE_PX), which is fine for small objects and coarse for large ones.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,7 +147,10 @@ def _giou_loss(guess: Tensor, truth: Tensor) -> Tensor:
 
 
 def dense_loss(heads: ModuleDict, tokens: Tensor, targets: DenseTargets) -> tuple[Tensor, dict[str, float]]:
-    """Sum of the losses of the module story and its parts. tokens: (B, 81, width)."""
+    """Sum of the heads' losses, with a generalised IoU of the boxes, and its parts.
+
+    tokens: (B, 81, width).
+    """
     from torch.nn import functional
 
     tokens = tokens.float()

@@ -1,16 +1,10 @@
 """Training windows of the procedural world: rendered once into memory-mapped files, read in a fixed order.
 
-1. Window i depends on (seed, i) alone: `default_rng((seed, i))` draws world seed, scale and place. Half of a
-   landscape is one field or one lake and teaches little. So places without a usable object, and most places
-   with fewer than `BUSY_OBJECTS`, are drawn again, up to `MAX_DRAWS` draws in all.
-2. The picture passes through a drawn sensor (sensor.py). In a distant view (scale below `FAR_SCALE`) objects
-   narrower than `MIN_FAR_SIDE_PX` become background: behind a sensor's blur nobody could outline them.
-3. `start_renderers` fills the files from background processes; `WindowPool.wait_for` blocks until the first
-   n windows are there. n depends on the step alone, so training does not depend on which process was faster.
-4. Pixels and labels lie in `rgb.u8` (N, S, S, 3) and `labels.u16` (N, S, S). `ready.u8` (N,) marks finished
-   windows, so an interrupted rendering continues where it stopped.
-
-Worlds with seeds below `FIRST_TRAINING_SEED` are never rendered here: they belong to tests and evaluation.
+1. `draw_window` makes window i from (seed, i) alone: world, scale, place and sensor. Places with few objects
+   are mostly drawn again.
+2. In a distant view narrow objects become background (`without_narrow`).
+3. `start_renderers` fills the files from background processes. `WindowPool.wait_for` blocks until the first n
+   windows are there; n depends on the step alone, so their speed does not matter.
 """
 
 from __future__ import annotations
@@ -34,17 +28,22 @@ from pipeline.world.landscape import World
 from pipeline.world.render import render
 
 FIRST_TRAINING_SEED = 100_000
+"""Worlds with lower seeds are never rendered here: they belong to tests and evaluation."""
 N_TRAINING_SEEDS = 100_000
 FIRST_MEASURED_SEED = 500_000
 """From here on `segmenter_eval` draws the worlds of wide pictures; nothing trains on them."""
 MAX_DRAWS = 5
 BUSY_OBJECTS = 3
 KEEP_SPARSE = 0.35
+"""Half of a landscape is one field or one lake and teaches little. So a place without a usable object is
+drawn again, up to MAX_DRAWS draws in all; one with fewer than BUSY_OBJECTS is kept with this probability.
+"""
 MIN_OBJECT_PX = 24
 """Visible pixels from which an object is worth a prompt."""
 FAR_SCALE = 0.6
 """Below this scale (0.83 m per pixel) narrow objects are not worth a prompt."""
 MIN_FAR_SIDE_PX = 6
+"""Narrower objects of a distant view become background: behind a sensor's blur nobody could outline them."""
 REACH_PX = 1_000_000
 """Windows lie within this distance of a world's origin."""
 
@@ -118,6 +117,9 @@ def without_narrow(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 class WindowPool:
     """Memory-mapped windows in a directory. Raises InputError when the directory holds windows of other
     options.
+
+    Pixels and labels lie in `rgb.u8` (N, S, S, 3) and `labels.u16` (N, S, S). `ready.u8` (N,) marks finished
+    windows, so an interrupted rendering continues where it stopped.
     """
 
     def __init__(self, directory: Path, options: PoolOptions) -> None:

@@ -1,17 +1,10 @@
 """The gate: a cheap look that may reject a tile before the prompter. Off by default.
 
-1. A `Look` is one picture and the tiles that it speaks for: one tile (`tile_look`), or all K x K tiles of a
-   block in one picture of a tile's size (`parent_look`).
-2. A `Gate` gives each query the probability that something in the picture answers it. Below the threshold,
-   all tiles of the look are EMPTY(gate) for that query. The probability is recorded.
-3. A sample of what was rejected is examined in full (`in_audit`), to measure what the gate loses. A hash of
-   seed, tile and query chooses it, so a resumed run has the same one. Its results count like any others.
-4. A look that fails rejects nothing: the gate may lose time, never a tile.
-
-A look reads one image and decodes one token (`Decision`). Mode `tile` saves nearly all decoding, and visual
-tokens where the profile makes the look's image smaller; else a tile that passes shares its encoded image with
-the prompter. Mode `parent` encodes one image instead of K * K, at 1/K of the resolution, so small objects are
-lost first.
+1. A `Look` is one picture of a tile (`tile_look`) or a block (`parent_look`).
+2. A `Gate` gives each query the probability that something is there. Below the threshold, all tiles of the
+   look are EMPTY(gate).
+3. A sample of what was rejected is examined in full (`in_audit`).
+4. A look that fails rejects nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +27,11 @@ class GateOptions:
     """The `[gate]` table. All of it changes the result."""
 
     mode: GateMode = "off"
-    """`tile`: every tile for itself. `parent`: one look per block, at 1/K of the resolution."""
+    """`tile`: every tile for itself. It saves nearly all decoding, and visual tokens where the profile makes
+    the look's image smaller; else a tile that passes shares its encoded image with the prompter. `parent`:
+    one look per block, at 1/K of the resolution. It encodes one image instead of K * K, and small objects are
+    lost first.
+    """
     threshold: float = 0.05
     """Tiles whose probability is below this are rejected. Choose it with jobs/calibrate_gate.py."""
     audit_share: float = 0.01
@@ -98,6 +95,10 @@ def parent_look(image: BlockImage, lattice: TileLattice, tiles: Sequence[TileSpe
 
 
 def in_audit(tile_id: str, query: str, options: GateOptions) -> bool:
-    """Whether a rejected tile and query belong to the audit's sample: their hash is below `audit_share`."""
+    """Whether a rejected tile and query belong to the audit's sample: their hash is below `audit_share`.
+
+    The hash depends on seed, tile and query alone, so a resumed run has the same sample. Its results count
+    like any others.
+    """
     digest = hashlib.blake2b(f"{options.seed}\0{tile_id}\0{query}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < options.audit_share * 2.0**64

@@ -1,15 +1,10 @@
 """Step 5: objects that cross blocks, gathered by the super-tile that owns their id, become whole.
 
-1. `_whole_components` folds what the super-tiles know of each component: flags or'ed, tiles united. (Key,
-   representative and score are the same in all of them: the union-find already settled those.)
-2. Pieces of all blocks are counted; what misses the AOI or stays below the smallest area falls away, and the
-   blocks that show it are told (`dropped`).
-3. An object of more than `split_tiles` tiles is cut along squares of `part_tiles` tiles into parts; any other
-   one is a single part. Each part is dissolved by itself and becomes one row, with the tiles that see its
-   square; an object of one row has all its tiles, as it would have if it were local to a block.
-
-The owner follows from the id (1 + smallest core pixel), so pieces of one object meet in one task whatever the
-size of super-tiles, and objects that lie near each other share a task: a hash that keeps neighbours together.
+1. `_whole_components` folds what the super-tiles know of each component.
+2. `dissolve_home` counts the pieces of all blocks. What misses the AOI or stays below the smallest area falls
+   away, and the blocks that show it are told (`_tell_blocks`).
+3. `_dissolved` makes one row of each object. One of more than `split_tiles` tiles is cut along squares of
+   `part_tiles` tiles into parts, one row each.
 """
 
 from __future__ import annotations
@@ -36,7 +31,10 @@ from pipeline.write.instance_rows import MergedColumns
 from pipeline.write.merge_files import files_in, folders_in, read_columns, read_tables, write_columns
 
 HomeKey = tuple[int, int]
-"""(query_index, number of the super-tile that owns the ids)."""
+"""(query_index, number of the super-tile that owns the ids). The owner follows from the id (1 + smallest core
+pixel), so pieces of one object meet in one task whatever the size of super-tiles, and objects that lie near
+each other share a task.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +122,10 @@ def _files(job: MergeJob, query: int, kind: str, home: int) -> list[Path]:
 
 
 def _whole_components(job: MergeJob, query: int, home: int) -> _Components:
+    """The components as all super-tiles together know them: flags or'ed, tiles united.
+
+    Key, representative and score are the same in all super-tiles: the union-find already settled those.
+    """
     files = [read_columns(path) for path in _files(job, query, "crossing", home)]
     columns = {name: np.concatenate([file[name] for file in files]) for name in files[0]}
     ids, first, where = np.unique(columns["id"], return_index=True, return_inverse=True)

@@ -1,21 +1,11 @@
 """All objects of a run in one pass: counts, histograms and a few names, in bounded memory.
 
-1. `read_objects` streams narrow columns of instances/*.parquet, one row group at a time. A row with `n_parts`
-   = 1 is an object. Rows of objects in several parts are set aside and joined at the end (`_joined`): area of
-   all parts, score of the first.
-2. `_Pass.add` counts objects per query, and adds them to histograms with fixed bins
-   (`report_charts.SCORE_EDGES`, `AREA_EDGES`).
-3. It keeps the first few rows of several orders (`FirstRows`): largest, lowest score, and per query the
-   smallest hashes. Ties go by the object's name, so neither order nor number of files matters.
-4. `choose` makes the groups of chips. An object is shown once; random ones take turns between queries.
-
-The random sample is the objects with the smallest `keyed_hash` of (seed, query_index, instance_id). The hash
-is the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), applied once per number. Within a query
-it is one-to-one in the id: no ties.
-
-Memory in bytes: 40 per row of one batch (32,768 rows), several times over while it is counted; 64 x
-MAX_OUTLINES for the overview; about 3,000 per query; 44 per row of objects in several parts. Only an object
-of more than `[stitch] split_tiles` tiles (10,000) has those, one per square of `part_tiles` (64) tiles.
+1. `read_objects` streams narrow columns of instances/*.parquet. Rows of objects in several parts are set
+   aside and joined at the end (`_joined`).
+2. `_Pass.add` counts objects per query and adds them to histograms with fixed bins.
+3. It keeps the first rows of several orders (`FirstRows`): largest, lowest score, and per query a random
+   sample (`keyed_hash`).
+4. `choose` makes the groups of chips from these.
 """
 
 from __future__ import annotations
@@ -116,7 +106,10 @@ class ObjectSummary:
 
 
 class FirstRows:
-    """The `n` rows that come first by some columns, from any number of batches in any order."""
+    """The `n` rows that come first by some columns, from any number of batches in any order.
+
+    Ties go by the object's name, so neither order nor number of files matters.
+    """
 
     def __init__(self, n: int, *, width: int) -> None:
         """Keep no rows yet; `width` columns make a row."""
@@ -139,8 +132,12 @@ class FirstRows:
 
 
 def read_objects(run_dir: RunDir, *, n_queries: int, seed: int) -> ObjectSummary:
-    """One pass over the instances of a run; `seed` decides the random sample. Memory: see the head of this
-    module.
+    """One pass over the instances of a run; `seed` decides the random sample.
+
+    Memory in bytes: 40 per row of one batch (32,768 rows), several times over while it is counted; 64 x
+    MAX_OUTLINES for the overview; about 3,000 per query; 44 per row of objects in several parts. Only an
+    object of more than `[stitch] split_tiles` tiles (10,000) has those, one per square of `part_tiles` (64)
+    tiles.
 
     Raises InputError when there are no instance files or they are of more than `n_queries` queries.
     """
@@ -157,7 +154,11 @@ def read_objects(run_dir: RunDir, *, n_queries: int, seed: int) -> ObjectSummary
 
 
 def keyed_hash(seed: int, *numbers: NDArray[np.generic]) -> NDArray[np.uint64]:
-    """Hash rows of whole numbers >= 0, given as (n,) columns; `seed` in [0, 2**64). Returns (n,)."""
+    """Hash rows of whole numbers >= 0, given as (n,) columns; `seed` in [0, 2**64). Returns (n,).
+
+    The random sample is the objects with the smallest hash of (query_index, instance_id). Within a query the
+    hash is one-to-one in the id: no ties.
+    """
     state = _mixed(np.full(len(numbers[0]), seed, dtype=np.uint64))
     for number in numbers:
         state = _mixed(state + number.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
@@ -165,7 +166,7 @@ def keyed_hash(seed: int, *numbers: NDArray[np.generic]) -> NDArray[np.uint64]:
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser: one-to-one on 64 bits."""
+    """SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014): one-to-one on 64 bits."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -269,6 +270,7 @@ class _Pass:
         )
 
     def _groups(self) -> dict[str, list[Key]]:
+        """Choose the chips; random objects take turns between queries."""
         turns = [
             (turn, chance, query, instance)
             for query, rows in enumerate(self._random)
