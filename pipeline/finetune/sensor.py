@@ -1,24 +1,15 @@
 """Sensor effects on a picture, from the ground to the file: season, air, optics, detector, processing.
 
-The renderer varies palette, sun, shadow, haze, blur and noise from world to world, but evenly within a
-picture. Files from real sensors differ in more ways. `apply_sensor` applies the effects that
-`sensor_effects.draw_sensor` drew, in the order of nature. Labels stay as they are.
+`apply_sensor` applies what `sensor_effects.draw_sensor` drew. Labels stay as they are.
 
-1. `shift_season` moves greenish ground towards straw, brown or dark green, only where the caller says that no
-   labelled object lies. Elsewhere a green field could turn into a ripe one, and its label would be wrong.
-2. `texture_gain` lays noise of several scales on the brightness of the ground.
-3. `add_haze` adds a bright veil that varies slowly: round (haze) or in streaks (thin cirrus).
-4. `blur` (Gaussian point spread) or `resample` (down and up again: imagery stored finer than it was taken).
-   Never both, so that an object of 8 px stays visible.
-5. `illumination_gain` (gradient, vignette), `stripe_gain` (unequal detectors), `seam_gain` (two scenes of a
-   mosaic).
-6. `digitise`: 11 to 16 bits with a dark offset and photon noise, then the percentile stretch of
-   `pipeline.load.stretch`.
-7. `misregister`: colour coarser than brightness and moved by at most a pixel, as after pan-sharpening.
-8. `bend` (gamma), `kill_lines` (dead lines), `compress` (JPEG).
-9. A pixel that was black (nodata) is black again, and no other pixel is.
-
-Sun glint on water is left out: it needs the angle of waves, which the renderer does not have.
+1. Ground: `shift_season` recolours greenish ground without labels, `texture_gain` lays noise of several
+   scales on it.
+2. Air: `add_haze`.
+3. Optics: `blur` or `resample`. Never both, so that an object of 8 px stays visible.
+4. Detector: `detector_gain` (illumination, stripes, seam), then `digitise` (11 to 16 bits, and the loader's
+   percentile stretch).
+5. Processing: `misregister`, `bend` (gamma), `kill_lines`, `compress` (JPEG).
+6. A pixel that was black (nodata) is black again, and no other pixel is.
 """
 
 from __future__ import annotations
@@ -51,7 +42,8 @@ def apply_sensor(
 
     `free` (H, W): True where no labelled object lies, the only pixels whose season may change (None: none).
     `rng` draws the patterns and the noise. Pixels that are 0 in all bands come back as 0, all others keep at
-    least one band above 0.
+    least one band above 0. Sun glint on water is left out: it needs the angle of waves, which the renderer
+    does not have.
     """
     if effects == CLEAN:
         return rgb.copy()
@@ -106,8 +98,9 @@ def _enlarged(field: NDArray[np.floating], shape: tuple[int, int]) -> Gain:
 def shift_season(rgb: Rgb, season: tuple[float, float, float], free: NDArray[np.bool_]) -> Rgb:
     """Multiply red, green and blue of `free` pixels by `season`, in proportion to how green they are.
 
-    Greenness: 2.5 times the lead of green over the mean of red and blue, relative to the brightness, clipped
-    to 0..1.
+    It moves them towards straw, brown or dark green. Under a label a green field could turn into a ripe one,
+    and the label would be wrong. Greenness: 2.5 times the lead of green over the mean of red and blue,
+    relative to the brightness, clipped to 0..1.
     """
     if season == (1.0, 1.0, 1.0):
         return rgb
@@ -138,7 +131,10 @@ def texture_gain(shape: tuple[int, int], amount: float, rng: np.random.Generator
 
 
 def add_haze(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator) -> Rgb:
-    """Mix every pixel with a bluish white by a slowly varying share of 0 to `effects.haze`."""
+    """Mix every pixel with a bluish white by a slowly varying share of 0 to `effects.haze`.
+
+    The veil is round (haze) or in streaks (thin cirrus).
+    """
     from PIL import Image
 
     side = PATTERN_PX * 3 // 2  # so that the turned pattern still covers its middle
@@ -165,7 +161,9 @@ def blur(rgb: Rgb, sigma_px: float) -> Rgb:
 
 
 def resample(rgb: Rgb, share: float) -> Rgb:
-    """Reduce to `share` of the sides (area mean) and enlarge again (bicubic)."""
+    """Reduce to `share` of the sides (area mean) and enlarge again (bicubic), as imagery that is stored finer
+    than it was taken.
+    """
     from PIL import Image
 
     if share >= 1:
@@ -219,7 +217,9 @@ def stripe_gain(shape: tuple[int, int], amount: float, rng: np.random.Generator)
 
 
 def seam_gain(shape: tuple[int, int], effects: SensorEffects) -> Gain:
-    """1 / sqrt(seam) on the near side and sqrt(seam) on the far side of a straight line."""
+    """1 / sqrt(seam) on the near side and sqrt(seam) on the far side of a straight line: two scenes of
+    a mosaic.
+    """
     x, y = _axes(shape)
     angle = np.deg2rad(effects.seam_degrees)
     far = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)) > effects.seam_offset
@@ -259,8 +259,8 @@ def digitise(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, vali
 
 
 def misregister(rgb: Rgb, ratio: int, shift_xy: tuple[float, float]) -> Rgb:
-    """Reduce the colour `ratio` times a side and move it by `shift_xy` pixels (right, down). The brightness
-    stays.
+    """Reduce the colour `ratio` times a side and move it by `shift_xy` pixels (right, down), as after
+    pan-sharpening. The brightness stays.
     """
     from PIL import Image
 

@@ -1,14 +1,12 @@
 """A finished run against polygons that a user has: buildings of a map, a cadastre, objects drawn by hand.
 
 1. `choose_query` says which query of the run the polygons answer.
-2. `read_polygons` reads the vector file and refuses what cannot be a truth. One row is one object. Invalid
-   geometry is repaired (`make_valid`) and counted.
-3. `_in_grid_pixels` splits edges longer than EDGE_M, so that they bend as they should. It reprojects to the
-   run's CRS, and from there to pixel edges of the run grid. What shares area with the run's region is kept.
-4. `PolygonTruth.look` burns the polygons of one tile's read window. A pixel belongs to a polygon when its
-   centre does; where polygons overlap the later row of the file has the pixel, and such pixels are counted.
-5. Only pixels that the run judged count (`RunPixels`), and a failed tile does not count at all; a world's
-   truth is stricter there. A tile is truly empty when no polygon meets its read window, the AOI or not.
+2. `read_polygons` reads the vector file, repairs invalid geometry and refuses what cannot be a truth. One row
+   is one object.
+3. `_in_grid_pixels` brings the polygons to pixel edges of the run grid.
+4. `PolygonTruth.look` burns those of one tile's read window. A pixel belongs to the polygon that holds its
+   centre; where polygons overlap the later row has it.
+5. Only pixels that the run judged count (`RunPixels`).
 """
 
 from __future__ import annotations
@@ -85,6 +83,9 @@ class PolygonTruth:
     def look(self, tile: TileSpec, query_index: int, *, entry: LedgerEntry) -> TrueTile | None:
         """The polygons of a tile (ids are 1 + their place in `geometries`) and the pixels that count; None
         when none does.
+
+        In a failed tile none does; a world's truth is stricter there. A tile is truly empty when no polygon
+        meets its read window, in the AOI or not.
         """
         core = tile.core
         read = tile.read
@@ -204,7 +205,7 @@ def _read(path: Path) -> GeoDataFrame:
 
 def _in_grid_pixels(frame: GeoDataFrame, path: Path, grid: RunGrid) -> tuple[Geometries, int]:
     """The frame's polygons in pixel edges of the grid (x = column, y = row), and how many had no place in its
-    CRS.
+    CRS. Edges longer than EDGE_M are split before reprojection, so that they bend as they should.
     """
     from pyproj.exceptions import ProjError
 

@@ -4,18 +4,12 @@
     images/*.png|jpg|tif  8 bits per channel; grey is repeated over three channels, alpha is dropped
     masks/*.png           same size, above 0 = target, alpha ignored; "mask": null = the target is not there
 
-1. `read_samples` reads the table and looks at every file's header: existence, and that image and mask are of
-   one size. A wrong line is named by its number.
-2. `check_pixels` decodes every file once: what is cut off, deeper than 8 bits or a mask that says two things
-   ends here, and not an hour into a training. Both are done before any model is loaded.
-3. `TrainingSample` decodes when asked, at the image's own size or squashed to a given one (image with the
-   profile's filter, mask with nearest neighbour), as Think2Seg-RS squashes both to 840 x 840. Files are read
-   by the evaluation's readers.
-4. `as_dataset` gives TRL rows that are made when they are read: the chat messages and the picture of
-   inference (`pipeline.prompt.template`), and the sample's number for the reward.
+1. `read_samples` reads the table and every file's header.
+2. `check_pixels` decodes every file once, before a model is loaded.
+3. `TrainingSample` decodes when asked.
+4. `as_dataset` gives TRL its rows.
 
-Paths are relative to the folder, or absolute. `world_data` writes worlds into this layout, `earthreason_data`
-a table of that data set.
+Paths are relative to the folder, or absolute. `world_data` and `earthreason_data` write such tables.
 """
 
 from __future__ import annotations
@@ -62,8 +56,10 @@ class TrainingSample:
     def rgb(
         self, size_wh: tuple[int, int] | None = None, resampling: Resampling = "lanczos"
     ) -> NDArray[np.uint8]:
-        """(H, W, 3), squashed to (width, height) where given. Raises SourceError when the file does not
-        decode.
+        """(H, W, 3), squashed to (width, height) where given, as Think2Seg-RS squashes image and mask to
+        840 x 840.
+
+        Raises SourceError when the file does not decode.
         """
         from PIL import Image
 
@@ -110,7 +106,11 @@ def read_target(path: Path) -> NDArray[np.bool_]:
 
 
 def read_samples(folder: Path) -> tuple[TrainingSample, ...]:
-    """All samples of a folder, in the table's order. Raises InputError: see the module's story."""
+    """All samples of a folder, in the table's order.
+
+    Raises InputError, with the line's number, for a line of another form, a file without a readable header,
+    or a mask of another size than its image.
+    """
     table = folder / TABLE
     if not table.is_file():
         remedy = "name a folder of images, masks and queries, or world:SEED (see --help)"
@@ -191,7 +191,7 @@ def _size(path: Path, where: str, sizes: dict[Path, tuple[int, int]]) -> tuple[i
 
 def check_pixels(samples: Sequence[TrainingSample]) -> None:
     """Decode every image and every mask once. Raises InputError naming the first file that a training could
-    not read.
+    not read: cut off, deeper than 8 bits, or a mask that says two things.
     """
     readers: dict[Path, Callable[[], object]] = {}
     for sample in samples:
@@ -219,7 +219,7 @@ def check_pixels(samples: Sequence[TrainingSample]) -> None:
 
 def as_dataset(samples: Sequence[TrainingSample], profile: Profile) -> Dataset:
     """A `datasets.Dataset` for TRL with the columns prompt, image, sample; prompt and image are made when a
-    row is read.
+    row is read, as in inference (`pipeline.prompt.template`). The sample's number is for the reward.
     """
     from datasets import Dataset
 

@@ -1,15 +1,12 @@
 """The loss of the language model: it learns to answer packed queries (packing.py) from vision tokens.
 
-1. The reply tokens have a cross entropy. A number's target is spread over its neighbours (sigma SIGMA_PX),
-   because 41 is nearly right where 42 is. The word that says some or none, and the cell that opens an object,
-   weigh more than other tokens.
-2. After layer TAP, heads that are dropped later tell each image token which cell it is. Where an object has
-   its point in the cell, they also teach the six numbers of the answer, in the vocabulary of numbers itself,
-   and how many objects of its class come before. The reply then only has to look this up and copy it.
-3. After layer POINTER_TAP, each reply token that speaks of an object must point at the cell of that object's
-   point, or nowhere where the list ends. In the next layer, one attention head per key/value head must look
-   there. Without this, number tokens alone teach enumeration last: they reward the right cell only once it
-   leads to the right number.
+1. `_reply_loss`: cross entropy of the reply tokens. A number's target is spread over its neighbours. The
+   some-or-none word and the cell that opens an object weigh more.
+2. `_image_loss`, after layer TAP: each image token tells which cell it is, and what the answer says of an
+   object whose point lies in it.
+3. `_pointer_loss`, after layer POINTER_TAP: each reply token about an object points at the cell of its point,
+   or nowhere where the list ends.
+4. `_look_loss`: in the next layer, one attention head per key/value head looks there.
 """
 
 from __future__ import annotations
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from torch.nn import Module, ModuleDict
 
 SIGMA_PX = 1.2
-"""Spread of a number's target, px."""
+"""Spread of a number's target, px: 41 is nearly right where 42 is."""
 
 TAP = 1
 """The layer after which image tokens must know where they are."""
@@ -141,6 +138,9 @@ class LanguageObjective:
     def _pointer_loss(self, speaking: Tensor, image: Tensor, batch: PackedBatch) -> tuple[Tensor, float]:
         """Cross entropy of pointing, and the share of cells that are right.
 
+        Without it, number tokens alone teach enumeration last: they reward the right cell only once it leads
+        to the right number.
+
         speaking: (B, T, d), one place before its token; image: (B, 81, d).
         """
         import torch
@@ -191,6 +191,11 @@ class LanguageObjective:
     def _image_loss(
         self, tapped: Tensor, batch: PackedBatch, table: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
+        """Row and column of each cell; where an object has its point, the six numbers of the answer, in the
+        vocabulary of numbers itself, and how many objects of its class come before.
+
+        The reply then only has to look this up and copy it.
+        """
         import torch
         from torch.nn import functional
 

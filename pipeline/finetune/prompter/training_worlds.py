@@ -1,16 +1,11 @@
 """Draws the prompter's training tiles from many procedural worlds, each seen in a few places.
 
-1. `draw_chunk` draws CHUNK tiles. Every GROUP tiles are cut from one patch of their own world. The chunk's
-   number determines seed, scale and place.
-2. `_drawn_scale`: half of the groups show the world at 0.17 to 1.25 m per pixel, some of them at 0.1 to 2 m;
-   the others at or near the nominal 0.5 m.
-3. A close view of random land is mostly one field, so `_chosen_place` first looks at a few places from afar.
-   In a distant view `_clearest_place` prefers cuts with few objects that are too small to see. At every scale
-   `samples.describe_tile` leaves such objects out of the truth.
+1. `draw_chunk` draws CHUNK tiles, each GROUP from one patch of its own world.
+2. `_drawn_scale` draws the metres per pixel, often the nominal 0.5.
+3. `_chosen_place` looks for variety in close views, `_clearest_place` for objects large enough in distant
+   ones.
 4. The patch passes through a drawn sensor (sensor.py).
-5. Most cuts are placed over an object whose class is drawn evenly from those present, so that rare classes
-   are learned too. The rest lie anywhere. Some tiles are spoiled on purpose (black nodata, plain noise), so
-   that the prompter learns to find nothing there.
+5. `_place` puts most cuts over an object; `_spoil` spoils a few.
 """
 
 from __future__ import annotations
@@ -135,7 +130,8 @@ def _chosen_place(rng: np.random.Generator, seed: int, scale: float) -> tuple[in
     """Choose the first of PLACES places with ENOUGH_KINDS classes, else the richest; returns its upper left
     corner in pixels at `scale`.
 
-    The search looks at the smallest scale that the renderer draws: the same land, at a fraction of the work.
+    A close view of random land is mostly one field. The search looks at the smallest scale that the renderer
+    draws: the same land, at a fraction of the work.
     """
     afar = FULL_SCALES[0]
     world = World.from_seed(seed, scale=afar)
@@ -157,7 +153,10 @@ def _chosen_place(rng: np.random.Generator, seed: int, scale: float) -> tuple[in
 def _place(
     rng: np.random.Generator, labels: NDArray[np.int32], kind_of: NDArray[np.int64], *, aimed: bool
 ) -> tuple[int, int]:
-    """Top-left corner of a cut of the patch."""
+    """Top-left corner of a cut of the patch.
+
+    Aimed: over an object whose class is drawn evenly from those present, so that rare classes are learned.
+    """
     last = PATCH_PX - TILE_PX
     kinds = np.unique(kind_of[kind_of >= 0])
     if not aimed or not len(kinds):
@@ -192,7 +191,10 @@ def _clearest_place(
 
 
 def _spoil(rng: np.random.Generator, rgb: NDArray[np.uint8], labels: NDArray[np.int32]) -> None:
-    """Blacken a side of the tile with what it holds, or replace all by noise around one colour; in place."""
+    """Blacken a side of the tile with what it holds, or replace all by noise around one colour; in place.
+
+    From such tiles the prompter learns to find nothing there.
+    """
     if rng.random() < 0.6:
         rows, cols = np.mgrid[:TILE_PX, :TILE_PX]
         angle = rng.uniform(0, 2 * np.pi)

@@ -1,25 +1,16 @@
 """What a gate cost in found things, estimated from the audited sample of rejected tiles.
 
-1. `GateCounts.add` sorts every judged (tile, query) pair of a run: passed, rejected and audited, rejected and
-   not.
-2. `gate_figures` estimates the gate's recall: of the pairs in which a full examination finds something, the
-   share that passed. With P pairs passed and found, R rejected, and `a` found among the A audited ones that
-   were answered,
+1. `GateCounts.add` sorts the judged (tile, query) pairs: passed, rejected, audited.
+2. `gate_figures` estimates the gate's recall from P pairs passed and found, R rejected, and `a` found of A
+   audited and answered:
 
-       missed = R * a / A,    recall = P / (P + missed).
+       missed = R * a / A,    recall = P / (P + missed)
 
-3. Failed pairs were not examined. Of N passed pairs F failed and `p` were found. P is then N * p / (N - F): a
-   failed pair is as likely to hold something as an answered one. Without failures P is exact.
-4. The interval is that of Clopper and Pearson (Biometrika 26, 1934) for the share a / A, put through the same
-   formula; missed is never below `a`. If passed pairs failed, P has one too, for p / (N - F), kept between p
-   and p + F. Each end of the recall then takes the worse end of both, so it holds at least as often. Pairs
-   are drawn one by one, so those of one parent look count as independent. Without an audited pair the
-   interval reaches down to P / (P + R): nothing is known.
+3. Failed pairs hold as much as answered ones.
+4. The interval is that of Clopper and Pearson (Biometrika 26, 1934) for a / A. If passed pairs failed, P has
+   one too (`_found_between`).
 
-"Found" is what prompter, segmenter and verifier make of a tile, not the truth: recall is agreement with the
-same run without a gate. Pairs of a crashed block count on neither side, because all failed and which ones the
-gate rejected is lost. What the audit finds is part of the result, so the figures say what was lost in the
-unexamined tiles.
+Recall is agreement with the run without a gate, not with the truth.
 """
 
 from __future__ import annotations
@@ -71,7 +62,10 @@ class GateCounts:
         return self.passed + self.rejected
 
     def add(self, rows: Iterable[JudgedRow]) -> None:
-        """Count the rows of a block record."""
+        """Count the rows of a block record.
+
+        Pairs of a crashed block count on neither side: which ones the gate rejected is lost.
+        """
         for row in rows:
             if row.reason is Reason.CRASHED:
                 continue
@@ -113,6 +107,10 @@ def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, fl
 def gate_figures(counts: GateCounts) -> dict[str, Any]:
     """The counts and the recall with its interval, as plain values for run.json; recall is None where nothing
     is known.
+
+    Each end of the recall takes the worse ends of both intervals, so it holds at least as often. Pairs of one
+    parent look count as independent, because they are drawn one by one. Without an audited pair the interval
+    reaches down to P / (P + R).
     """
     looked_at = counts.audited - counts.audited_failed
     answered = counts.passed - counts.passed_failed

@@ -1,18 +1,12 @@
 """From a model's reply to items in the checkpoint's frame, an explicit "nothing here", or malformed.
 
-1. `split_reply` (reply_text.py, like step 2) sets the thinking apart and names the places where the answer
-   may stand.
-2. `read_values` turns one place into items. Whole JSON values come first. From where that fails each `{...}`
-   is decoded alone, if need be by the json_repair library: a bad item costs only itself.
-3. `read_item` checks one item. Its numbers are finite, its corners are put in order, its box is clamped to
-   the frame and has an area. A point outside the box is dropped, and the box stays.
-4. Duplicates go: of two boxes whose IoU is above `nms_iou` the larger stays, as in the authors' evaluation.
-5. The first place that gives items, or an explicit `[]`, decides. Anything else is malformed.
-
-The three outcomes never mix: `items` non-empty, `absent` for a written-out empty list alone, `malformed` for
-all else, a list whose items were all dropped included. Published parsers reject a whole answer for one bad
-item (Think2Seg-RS; see released_parser.py) or read an unparsable answer as "absent" (VisionReasoner,
-RemoteReasoner). Neither is done here. Nothing here raises.
+1. `split_reply` (reply_text.py, like step 2) names the places where the answer may stand.
+2. `read_values` turns one place into items. A bad item costs only itself.
+3. `read_item` checks one item, orders its corners and clamps its box to the frame. A point outside the box is
+   dropped.
+4. `larger_boxes`: of two boxes whose IoU is above `nms_iou` the larger stays, as in the authors' evaluation.
+5. The first place that gives items, or an explicit `[]`, decides. All else is malformed, a list whose items
+   were all dropped included.
 """
 
 from __future__ import annotations
@@ -58,7 +52,11 @@ class ReplyItem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedReply:
-    """What a reply says. Exactly one of `items`, `absent`, `malformed` holds."""
+    """What a reply says. Exactly one of `items`, `absent`, `malformed` holds.
+
+    Published parsers reject a whole answer for one bad item (Think2Seg-RS; see released_parser.py) or read an
+    unparsable answer as "absent" (VisionReasoner, RemoteReasoner).
+    """
 
     items: tuple[ReplyItem, ...] = ()
     absent: bool = False

@@ -1,21 +1,13 @@
 """A reply as the released code of Think2Seg-RS reads it: all of it or nothing.
 
-Its published figures were computed with this rule: `parse_sam_json` (training rewards) and
-`parse_sam_json_test` (evaluation) of its reward module.
-
-1. `released_items` takes the first `<answer>...</answer>`, else the whole text, thinking included. What
-   stands from the first `[` to the last `]` is decoded as JSON, else by json_repair, and must be a list of
-   objects.
-2. Every object needs a box or points. A box is a list of four of anything. Points are as many as the contract
-   has, each a list of two that Python's `float` takes. One bad object refuses the whole reply.
-3. The training rewards also require a json fence, and points in every object. The evaluation checks points
-   only where they are given (`ReleasedRule.training`).
-4. `parse_released` is the evaluation's rule. An empty list is "nothing here". Of two boxes whose IoU is above
-   0.5 the larger stays. Nothing is clipped, sorted or dropped for its place, so SAM may get a point outside
-   its box or a box outside the image.
-
-A box of words, or null points, pass the check but fail in SAM, which loses the whole sample; here the reply
-is malformed. An item with a number that is not finite in 32 bits draws nothing in SAM; here it is left out.
+1. `released_items` decodes what stands from the first `[` to the last `]` of the first `<answer>`, else of
+   the whole text.
+2. `_fault` checks every object. One bad object refuses the whole reply.
+3. `parse_released` is the rule of the evaluation (`parse_sam_json_test`). An empty list is "nothing here". Of
+   two boxes whose IoU is above 0.5 the larger stays. Nothing is clipped or dropped for its place.
+4. The training rewards (`parse_sam_json`, `ReleasedRule.training`) also require a json fence, and points in
+   every object.
+5. What passes but fails in SAM is malformed (`_read`).
 """
 
 from __future__ import annotations
@@ -93,7 +85,10 @@ def released_rule(profile: Profile, *, training: bool = False) -> ReleasedRule:
 
 
 def released_items(text: str, rule: ReleasedRule) -> list[Mapping[str, object]]:
-    """Objects of a reply that pass the check, in order, as they were decoded. Raises RefusedReplyError."""
+    """Objects of a reply that pass the check, in order, as they were decoded, if need be by json_repair.
+
+    Raises RefusedReplyError.
+    """
     found = _ANSWER.search(text)
     body = found.group(1) if found else text
     if rule.needs_fence:
@@ -119,7 +114,7 @@ def released_items(text: str, rule: ReleasedRule) -> list[Mapping[str, object]]:
 
 
 def parse_released(text: str, profile: Profile, *, finish_reason: str | None) -> ParsedReply:
-    """Read one reply as the released evaluation does. Never raises.
+    """Read one reply as the released evaluation does, which gave the published figures. Never raises.
 
     Items come in the order of the reply, in units of the frame (`profile.frame_wh`), inside it or not.
     """
@@ -187,7 +182,9 @@ def _is_list(value: object, length: int) -> bool:
 
 
 def _read(item: Mapping[str, object], rule: ReleasedRule) -> ReplyItem:
-    """Turn a checked item into numbers. Raises RefusedReplyError where the released call of SAM fails."""
+    """Turn a checked item into numbers. Raises RefusedReplyError where the released call of SAM fails
+    and loses the whole sample: a box of words, or null points.
+    """
     box: Box | None = None
     if rule.box_key in item:
         x0, y0, x1, y1 = (_number(value) for value in cast("list[object]", item[rule.box_key]))
@@ -216,6 +213,7 @@ def _number(value: object) -> float:
 
 
 def _is_finite(item: ReplyItem) -> bool:
+    """Whether all numbers are finite in 32 bits. An item with another one draws nothing in SAM."""
     numbers = (*(item.box_xyxy or ()), *(v for point in (*item.points_xy, *item.negative_xy) for v in point))
     return all(abs(value) <= _LARGEST for value in numbers)
 

@@ -1,18 +1,8 @@
 """How a block that keeps killing its process is told from one that was merely interrupted.
 
-1. Each step that can die of a block (read, prompt, segment) calls `begin(block_id, step)` before it works on
-   it: one marker file per attempt.
-2. A step that is through with the block calls `end(block_id, step)`.
-3. When Ray restarts a dead actor, the same block comes again and `begin` returns 2, 3, ...; above
-   `MAX_CRASHES` earlier attempts the step gives the block up as FAILED(crashed) instead of dying for ever
-   (Ray restarts actors without limit).
-4. Where a process works on several blocks at once, a death counts against all of them. So a block that comes
-   again is worked on alone (`Room`): an innocent neighbour of a killing block gets through on its second
-   attempt, and only the killer reaches the limit.
-5. The driver calls `reset` when a run starts, so that interrupting a run by hand never counts against a
-   block.
-
-Markers are plain files in the run directory, so that the journal survives the process it watches.
+Each step (read, prompt, segment) calls `begin` before it works on a block, and `end` when it is through.
+Above `MAX_CRASHES` earlier attempts it gives the block up. A block that comes again is worked on alone
+(`Room`). The driver's `reset` at the start forgets interruptions by hand.
 """
 
 from __future__ import annotations
@@ -24,11 +14,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 MAX_CRASHES = 2
-"""Process deaths in one step of one block after which its tiles are recorded as FAILED(crashed)."""
+"""Process deaths in one step of one block after which its tiles are recorded as FAILED(crashed).
+Ray restarts actors without limit."""
 
 
 class AttemptJournal:
-    """Marker files `<directory>/<block_id>.<step>.<n>`."""
+    """Marker files `<directory>/<block_id>.<step>.<n>`, which survive the process that they watch."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -64,7 +55,11 @@ class AttemptJournal:
 
 
 class Room:
-    """Who may work now, within one event loop: many at once, or one alone."""
+    """Who may work now, within one event loop: many at once, or one alone.
+
+    A death counts against all blocks that the process works on. Alone, an innocent neighbour of a killing
+    block gets through on its second attempt, and only the killer reaches the limit.
+    """
 
     def __init__(self) -> None:
         self._changed = asyncio.Condition()

@@ -1,16 +1,12 @@
 """Tiles of a procedural world, drawn in memory, with the queries that its truth answers.
 
-1. The first `SIZE` x `SIZE` pixels of the world of `SEED` are cut into whole tiles of the preset's side. They
-   do not overlap. (`jobs/make_world.py --seed SEED --size SIZE` writes the same scene.)
-2. Every class with at least MIN_TARGET_PX pixels in a tile is a target. A class with fewer is neither asked
-   for nor counted absent: a sliver at the border is no fair query.
-3. Every tile has as many targets that are not there, but at least one. They are, in turn, classes without a
-   pixel in the tile and things that no world has. So about half of the samples are empty; in EarthReason 2 %
-   are.
-4. Only held-out wordings are used: two that name a class and two that describe it, in an order drawn per
-   target.
+1. `read_world` cuts the first SIZE x SIZE pixels of a world into whole tiles of the preset's side.
+   `jobs/make_world.py --seed SEED --size SIZE` writes the same scene.
+2. Every class with at least MIN_TARGET_PX pixels in a tile is a target.
+3. `_absent` adds as many targets that are not there, at least one.
+4. `_held_out`: only held-out wordings are used.
 
-Nothing is stored. A worker draws a tile again from seed and window, bit for bit.
+A worker draws a tile again from seed and window.
 """
 
 from __future__ import annotations
@@ -42,7 +38,8 @@ NAME = "world"
 DEFAULT_SIZE = 2048
 MAX_SIZE = 16384
 MIN_TARGET_PX = 64
-"""Pixels a class needs in a tile to be asked for: 8 x 8."""
+"""Pixels a class needs in a tile to be asked for: 8 x 8. A class with fewer is neither asked for nor
+counted absent: a sliver at the border is no fair query."""
 
 STRANGER = "stranger"
 """Stratum `class` of things that no world has."""
@@ -152,7 +149,10 @@ def _present(target_id: str, mask: WorldMask, rng: np.random.Generator) -> Targe
 def _absent(
     window: Window, image_id: str, lacking: list[str], count: int, rng: np.random.Generator
 ) -> list[Target]:
-    """`count` targets that are not there: classes and strangers in turn, then strangers alone."""
+    """`count` targets that are not there: classes and strangers in turn, then strangers alone.
+
+    So about half of the samples are empty; in EarthReason 2 % are.
+    """
     mask: MaskSource = EmptyMask(height=window.height, width=window.width)
     classes = iter([lacking[i] for i in rng.permutation(len(lacking))])
     strangers = [query for query in NEVER if query.held_out]
@@ -171,6 +171,6 @@ def _absent(
 
 
 def _held_out(name: str, rng: np.random.Generator) -> list[Query]:
-    """The held-out wordings about a class in a drawn order."""
+    """The held-out wordings about a class, two that name it and two that describe it, in a drawn order."""
     queries = [query for query in queries_of(name) if query.held_out]
     return [queries[i] for i in rng.permutation(len(queries))]
