@@ -1,15 +1,15 @@
 """Every error Terraquery raises on purpose, in one tree.
 
     TerraqueryError
-    |-- InputError           the user's input is wrong; nothing was started        exit code 2
-    |   `-- RunMismatchError the output directory belongs to another run           exit code 2
-    |-- SourceError          imagery could not be opened or read                   retryable when transient
-    |-- ModelError           a checkpoint does not load, or a model call failed    retryable when transient
-    |-- RecordError          a block record is missing, truncated or foreign
-    `-- IncompleteRunError   planned != found + empty + failed, or tiles failed    exit code 3
+    |-- InputError             exit code 2
+    |   `-- RunMismatchError   exit code 2
+    |-- SourceError            retryable when transient
+    |-- ModelError             retryable when transient
+    |-- RecordError
+    `-- IncompleteRunError     exit code 3
 
 A message says what was required, what came, and what to do next. Per-tile problems are not exceptions once
-they are known: they become rows with `TileStatus.FAILED` and a reason (see `pipeline.schema`).
+they are known: they become rows with `TileStatus.FAILED` and a reason.
 """
 
 from __future__ import annotations

@@ -1,15 +1,12 @@
 """How stored numbers become 8-bit grey levels: once per scene, never per tile.
 
-A stretch per tile would put a step at every seam and turn water into noise. So `fit_stretch` looks at the
-whole scene, on the driver; its limits travel with the plan and into run.json.
+A stretch per tile would put a step at every seam. So `fit_stretch` looks at the whole scene:
 
-1. uint8 without given limits stays as it is.
-2. `scale = (lo, hi)` is linear, the same for all bands and scenes (known reflectance).
-3. Otherwise the limits are percentiles of the valid pixels, per band, from an overview or a decimated read. A
-   large file without overviews is sampled in a fixed lattice of windows.
+1. `scale` = (lo, hi) is linear, the same for all bands and scenes.
+2. uint8 without given limits stays as it is.
+3. Otherwise the limits are percentiles of the valid pixels, per band.
 
-`apply_stretch` maps lo to 0 and hi to 255, linear and rounded between, clipped outside. 16-bit integers go
-through a lookup table of the same formula.
+`apply_stretch` maps lo to 0 and hi to 255, linear between, clipped outside.
 """
 
 from __future__ import annotations
@@ -53,7 +50,10 @@ _SAMPLE_WINDOW_PX = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """The mapping of one scene's red, green and blue to 0..255."""
+    """The mapping of one scene's red, green and blue to 0..255.
+
+    It travels with the plan and into run.json.
+    """
 
     kind: StretchKind
     lo: Limits = (0.0, 0.0, 0.0)
@@ -156,7 +156,10 @@ def _sample_reads(dataset: DatasetReader) -> Iterator[tuple[RasterWindow, tuple[
 
 
 def apply_stretch(values: NDArray[Any], stretch: Stretch) -> NDArray[np.uint8]:
-    """Turn stored values (3, H, W), bands red, green, blue, into grey levels (H, W, 3). NaN becomes 0."""
+    """Turn stored values (3, H, W), bands red, green, blue, into grey levels (H, W, 3). NaN becomes 0.
+
+    Integers of at most 16 bits go through a lookup table of the same formula.
+    """
     rgb = np.empty((*values.shape[1:], 3), dtype=np.uint8)
     for band in range(3):
         if stretch.kind == "identity":

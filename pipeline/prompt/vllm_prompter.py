@@ -1,15 +1,10 @@
 """The real prompter: a vision-language model, asked through vLLM (vllm_engine.py).
 
-1. `VllmPrompter(model, options)` checks the checkpoint and the image size, then loads the engine.
-2. `prompt(image, queries)` squashes the tile once. Image first, query last: all queries of a tile share the
-   image as a prefix. The first query goes alone until its first token is there; by then image and prefix
-   are in the caches, and the others follow together. Sent at once, each would miss the cache.
-3. A malformed reply is asked for once more (`answer_sampling`). When that fails too the tile is
-   FAILED(malformed), and the last reply is kept. A reply that hit the token limit keeps its complete items.
-4. What goes wrong with one request is recorded (model_error, timeout). A dead engine is a ModelError: this
-   process must end, and a fresh one can go on.
-
-An engine belongs to the event loop of its first call; calls from another loop are refused with a ModelError.
+1. `VllmPrompter` checks the checkpoint and the image size, then loads the engine.
+2. `prompt` squashes the tile once. The first query goes alone until its first token is there; the others then
+   find image and prefix in the caches.
+3. A malformed reply is asked for again; in the end the tile is FAILED(malformed).
+4. What goes wrong with one request is recorded. A dead engine is a ModelError.
 """
 
 from __future__ import annotations
@@ -106,9 +101,10 @@ def _check_size(profile: Profile, rule: ImageRule, options: VllmOptions) -> None
 
 
 class VllmPrompter:
-    """A `Prompter` over one checkpoint. See the module's docstring.
+    """A `Prompter` over one checkpoint.
 
-    It counts what it spends: model calls, prompt tokens, and how many of those came from the cache.
+    It counts what it spends: model calls, prompt tokens, and how many of those came from the cache. An engine
+    belongs to the event loop of its first call; calls from another loop are refused with a ModelError.
     """
 
     def __init__(self, model: str, options: VllmOptions, *, parser: ParserName = "robust") -> None:
@@ -158,7 +154,10 @@ class VllmPrompter:
         return f"{self._model_id}+{self._profile.name}"
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
-        """Answer every query, in order. Raises ModelError only when the engine cannot answer any more."""
+        """Answer every query, in order. Raises ModelError only when the engine cannot answer any more.
+
+        The image comes first in every prompt, so all queries of a tile share it as a prefix.
+        """
         self._stay_in_loop()
         picture = await asyncio.to_thread(picture_of, image.tile.tile_id, image.rgb, self._profile)
         warm = asyncio.Event()
@@ -185,7 +184,10 @@ class VllmPrompter:
     async def _answer(
         self, image: TileImage, picture: Picture, index: int, query: str, warm: asyncio.Event
     ) -> TilePrompts:
-        """Ask one query of one tile. The first query sets `warm`, and the others wait for it."""
+        """Ask one query of one tile. The first query sets `warm`, and the others wait for it.
+
+        Sent at once, each would miss the cache.
+        """
         try:
             if index > 0:
                 await warm.wait()
@@ -195,7 +197,10 @@ class VllmPrompter:
         return self._record(image, index, outcome)
 
     async def _ask(self, picture: Picture, query: str, warm: asyncio.Event) -> _Outcome:
-        """Ask until a reply can be read or the attempts are used up. Raises ModelError for a dead engine."""
+        """Ask until a reply can be read or the attempts are used up. Raises ModelError for a dead engine.
+
+        The last reply is kept. One that hit the token limit keeps its complete items.
+        """
         outcome = _Outcome()
         for attempt in range(1 + self._options.retry):
             outcome = replace(outcome, n_calls=attempt + 1)

@@ -1,13 +1,9 @@
 """instances/*.parquet: what a row says, in which order rows come, and the part files.
 
-1. `instance_rows` makes the rows. Polygons have integer pixel edges until the affine is applied, once, last.
-2. `file_order` sorts them along a Hilbert curve, then by query, id and part. Equal input gives equal files.
-3. `write_part` writes up to a million rows, in row groups with a bbox covering, so a read with `bbox=` is
-   small. `remove_parts_from` deletes older parts.
-
-`instance_id` is unique within a query and is the value in the `instance_id` raster. An object of more tiles
-than `[stitch] split_tiles` has several rows: part_no 0 .. n_parts - 1, with disjoint geometries. Each row
-counts its own area and tiles, so sums over rows are true.
+1. `SCHEMA` says what a row holds. `instance_id` is unique within a query and is the value in the
+   `instance_id` raster.
+2. `file_order` sorts rows along a Hilbert curve, then by query, id and part. Equal input gives equal files.
+3. `write_part` writes up to a million rows; `remove_parts_from` deletes older parts.
 """
 
 from __future__ import annotations
@@ -61,6 +57,9 @@ SCHEMA = pa.schema(
 
 `box_px` (x0, y0, x1, y1) and `points` (x, y) are in pixel-edge coordinates of the run grid. `box_px` is null
 for an object prompted by points alone.
+
+An object of more tiles than `[stitch] split_tiles` has several rows: part_no 0 .. n_parts - 1, with disjoint
+geometries. Each row counts its own area and tiles, so sums over rows are true.
 """
 
 VERIFIED = pa.field("verified", pa.float32())
@@ -97,7 +96,7 @@ def write_part(
 ) -> int:
     """Write one part file from finished rows (attributes, bbox, geometry) in their final order.
 
-    Returns the number of rows.
+    Row groups have a bbox covering, so a read with `bbox=` is small. Returns the number of rows.
     """
     return write_geo_parquet(run_dir.instances / f"part-{part:05d}.parquet", tables, schema=schema, grid=grid)
 

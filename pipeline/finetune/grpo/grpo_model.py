@@ -1,15 +1,10 @@
 """The checkpoint in a trainer's hands: loaded in float32, partly frozen or given adapters, and exported for
 inference.
 
-1. `load_policy` loads the weights in float32 whatever precision the arithmetic has: with a learning rate of
-   1e-6 an update of a bfloat16 weight is smaller than its spacing and would be lost.
-2. `lora_config` puts adapters on all linear layers that learn; with the vision tower frozen, on none of its
-   layers.
+1. `load_policy` loads the weights and freezes the vision tower where asked.
+2. `lora_config` puts adapters on all linear layers that learn.
 3. `export_prompter` writes a folder that vLLM and transformers load like the one the training started from:
-   the same configuration, tokenizer and image settings, byte for byte, and the new weights in bfloat16
-   (adapters merged in). It reads files and belongs to one process: weights are copied from the trainer's
-   checkpoint without building a model, and where adapters need one, it is loaded whole in this process,
-   whatever DeepSpeed shares out while a training runs.
+   the same settings, and the new weights in bfloat16.
 """
 
 from __future__ import annotations
@@ -38,6 +33,8 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".index.json")
 def load_policy(checkpoint: str, options: ModelOptions) -> PreTrainedModel:
     """The model to be trained, float32, in training mode, the vision tower frozen where asked. Raises
     ModelError.
+
+    With a learning rate of 1e-6 an update of a bfloat16 weight is smaller than its spacing and would be lost.
     """
     import torch
 
@@ -59,7 +56,10 @@ def load_weights(checkpoint: str, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def lora_config(options: ModelOptions) -> LoraConfig | None:
-    """peft's LoraConfig; None when the weights themselves are trained."""
+    """peft's LoraConfig; None when the weights themselves are trained.
+
+    A frozen vision tower gets no adapters.
+    """
     if options.lora_rank == 0:
         return None
     from peft import LoraConfig

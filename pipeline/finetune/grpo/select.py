@@ -1,16 +1,11 @@
 """Selects the queries that GRPO can learn from: those whose sampled replies earn different rewards.
 
-1. The starting checkpoint answers every query `replies` times, sampled as in the training.
-2. `reward_engine` scores the replies. A query is settled when its rewards deviate by less than `least`. Its
-   advantages are then zero or caused by single pixels, and a step on it teaches nothing.
-3. Rewards are written batch by batch, so an interrupted selection continues where it stopped. Each batch has
-   its own seed, so the result is the same as without the interruption.
-4. The unsettled queries and a share of the settled ones go into a table beside the rewards. `grpo` trains on
-   it.
+1. The starting checkpoint answers every query `replies` times, and `reward_engine` scores the replies.
+2. A query is settled when its rewards deviate by less than `least`: a step on it teaches nothing.
+3. The unsettled queries and a share of the settled ones go into a table, on which `grpo` trains.
 
-With `grpo.scale` none, a settled query adds almost nothing to the gradient. Some are kept so that the policy
-notices when it unlearns one. DAPO (arXiv 2503.14476, section 3.2) drops groups of equal rewards during
-training; here this is done once, beforehand.
+DAPO (arXiv 2503.14476, section 3.2) drops groups of equal rewards during training; here this is done once,
+beforehand.
 """
 
 from __future__ import annotations
@@ -65,12 +60,19 @@ def select_queries(run: TrainingRun) -> Path:
 
 
 def unsettled(rewards: Sequence[Sequence[float]], least: float) -> list[int]:
-    """Indices of the queries whose rewards have a standard deviation of at least `least`."""
+    """Indices of the queries whose rewards have a standard deviation of at least `least`.
+
+    Below it a query's advantages are zero or caused by single pixels.
+    """
     return [number for number, group in enumerate(rewards) if float(np.std(group)) >= least]
 
 
 def _some_settled(run: TrainingRun, open_ones: Sequence[int]) -> list[int]:
-    """Draw the settled queries to keep. Each draw depends only on the seed and the query's index."""
+    """Draw the settled queries to keep. Each draw depends only on the seed and the query's index.
+
+    With `grpo.scale` none, a settled query adds almost nothing to the gradient. Some are kept so that the
+    policy notices when it unlearns one.
+    """
     draws = np.random.default_rng(run.seed).random(len(run.samples))
     drawn = np.flatnonzero(draws < run.preset.select.settled_share)
     return [int(number) for number in np.setdiff1d(drawn, open_ones)]
@@ -114,6 +116,9 @@ def _rewards(
 
 
 def _seed_of(seed: int, start: int) -> int:
+    """Seed of the batch that begins at query `start`. Each batch has its own, so an interrupted selection
+    ends like an uninterrupted one.
+    """
     return int.from_bytes(hashlib.sha256(f"{seed} {start}".encode()).digest()[:4], "big")
 
 

@@ -2,14 +2,13 @@
 
 A policy then knows the format before it is rewarded for overlap.
 
-1. `taught_items` splits the true mask into its 8-connected pieces. Each piece becomes an item of the prompt
-   combination: its box, points inside it (`_inside`) and points beside it (`_beside`). Pieces narrower than
-   MIN_SIDE units of the frame are left out.
-2. Items follow the raster order of the 28-unit cells that hold their centres, so only one order is right.
-3. `taught_reply` adds the think and answer tags and uses the profile's key names.
+1. `taught_items` makes each 8-connected piece of the true mask an item: its box, points inside it (`_inside`)
+   and points beside it (`_beside`).
+2. Items follow the raster order of 28-unit cells (`_place`), so only one order is right.
+3. `taught_reply` writes the reply.
 
-These are pseudo prompts: other boxes and points would do as well, so the paper does not train on them
-(Think2Seg-RS section 3.2). Touching objects become one piece. For a short warm start this is enough.
+Other boxes and points would do as well, so the paper does not train on such pseudo prompts (Think2Seg-RS
+section 3.2).
 """
 
 from __future__ import annotations
@@ -42,8 +41,10 @@ Points = tuple[tuple[float, float], ...]
 def taught_items(
     truth: NDArray[np.bool_], combination: PromptCombination, frame_wh: tuple[float, float]
 ) -> tuple[ReplyItem, ...]:
-    """Make items from a mask (H, W), in whole units of the frame. A piece without room for its points is
-    left out.
+    """Make items from a mask (H, W), in whole units of the frame. A piece without room for its points is left
+    out.
+
+    Touching objects become one piece; for a short warm start this is enough.
     """
     import cc3d
 

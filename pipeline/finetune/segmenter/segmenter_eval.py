@@ -3,12 +3,11 @@
     python -m pipeline.finetune.segmenter.segmenter_eval [--checkpoint FILE [--config FILE]] [--windows N]
         [--wide N] [--raster R.tif --polygons P.geojson --tile PX]
 
-1. `world_scores` renders windows of worlds that training never sees (seeds 0-999). It prompts each object
-   with a jittered box and one point, then with its exact box, and compares the masks with the truth.
-2. `wide_scores` does the same for pictures as training draws them, from other worlds (seeds from 500,000):
-   0.17 to 2 m per pixel, each through its own sensor (haze, blur, noise, seasons, 16 bit, JPEG).
-3. `known_box_scores` does the same for polygons over a raster that training never saw.
-4. Each figure stands beside the score of the filled box alone. A segmenter must beat it to be useful.
+1. `world_scores` renders windows of worlds that training never sees. It prompts each object with a jittered
+   box and one point, then with its exact box.
+2. `wide_scores` does the same for pictures as training draws them, from other worlds.
+3. `known_box_scores` does the same for polygons over a raster.
+4. Each figure stands beside the score of the filled box, which a useful segmenter must beat.
 """
 
 from __future__ import annotations
@@ -67,8 +66,9 @@ class Score:
 
 
 def world_scores(segmenter: Segmenter, *, n_windows: int, tile_px: int = 256, seed: int = 0) -> list[Score]:
-    """Scores of every object of at least MIN_OBJECT_PX in `n_windows` windows, each of a held-out world of
-    its own.
+    """Scores of every object of at least MIN_OBJECT_PX in `n_windows` windows.
+
+    Each window shows a held-out world of its own (seeds 0-999).
     """
     scores: list[Score] = []
     for index in range(n_windows):
@@ -91,7 +91,9 @@ def wide_scores(segmenter: Segmenter, *, n_windows: int, options: PoolOptions | 
     """Scores of every object of at least MIN_OBJECT_PX in windows 0..n_windows-1 of a pool that nothing
     trains on.
 
-    Groups are the ground size of a pixel. `options`: default as in training, with worlds of their own.
+    Pictures have 0.17 to 2 m per pixel, each through its own sensor (haze, blur, noise, seasons, 16 bit,
+    JPEG). Groups are the ground size of a pixel. `options`: default as in training, with worlds of their own
+    (seeds from 500,000).
     """
     drawn_from = options or PoolOptions(first_seed=FIRST_MEASURED_SEED)
     scores: list[Score] = []

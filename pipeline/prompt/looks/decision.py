@@ -1,14 +1,10 @@
 """Yes or no in one token, asked of the prompter's own engine. Gate and verifier share this.
 
 1. `Decider` looks up the decision's texts in the checkpoint's tokenizer. Each must be one token.
-2. `ask` shows a picture with every query, starts the reply with the lead and decodes ONE token. The answer is
-   P(yes) / (P(yes) + P(no)), whatever else the model might have said (`share_of_yes`).
-3. Some checkpoints name their subject before they decide ("The question is about lakes. I see some."). That
-   text is the query's lead. It is decoded once per query, on a grey picture (`_lead`), so it does not depend
-   on which tile comes first. A query whose lead does not come is never decided.
-
-A picture's first query goes alone until its token is there, as in the prompter. A request that fails gives
-None; a dead engine is a ModelError.
+2. `ask` shows a picture with every query and decodes ONE token. The answer is P(yes) / (P(yes) + P(no))
+   (`share_of_yes`).
+3. Some checkpoints name their subject before they decide. This lead is decoded once per query, on a grey
+   picture (`_lead`).
 """
 
 from __future__ import annotations
@@ -47,7 +43,8 @@ class Decider:
     async def ask(self, key: str, rgb: NDArray[np.uint8], queries: Sequence[str]) -> list[float | None]:
         """Ask every query about one picture (H, W, 3), which `key` names.
 
-        Returns P(yes) per query; None: not decided. Raises ModelError for a dead engine.
+        The first query goes alone until its token is there, as in the prompter. Returns P(yes) per query;
+        None: not decided. Raises ModelError for a dead engine.
         """
         picture = await asyncio.to_thread(
             picture_of, key, rgb, self._prompter.profile, self._decision.image_px
@@ -84,7 +81,10 @@ class Decider:
             warm.set()
 
     async def _lead(self, query: str) -> str | None:
-        """How the reply to this query begins, up to the decision; None: the checkpoint does not get there."""
+        """How the reply to this query begins, up to the decision; None: the checkpoint does not get there.
+
+        For example "The question is about lakes. I see some.". It does not depend on which tile comes first.
+        """
         if not self._decision.lead_until:
             return self._decision.lead
         if query not in self._leads:

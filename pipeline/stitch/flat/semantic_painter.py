@@ -1,14 +1,9 @@
 """Semantic mode for the whole region: blocks are labelled one by one and joined over their borders.
 
 1. `_scan` labels each block (pipeline.stitch.block_regions). It keeps each region's first pixel, the pairs
-   that touch over block borders, and how many pixels of which fragment lie in which region.
-2. `_join` joins touching regions. A region's id is 1 + its smallest pixel index, as if the whole grid had
-   been labelled at once.
-3. Painting a block labels it again and gets the same numbers.
-
-A region's score is the mean over all pixels that any tile saw of it, halos included. `truncated`: it
-reaches a read-window border behind which no tile may paint. `complete` and `one_sided` say nothing here and
-are False.
+   that touch over block borders, and the fragments seen in each region.
+2. `_join` joins touching regions. A region's id is 1 + its smallest pixel index.
+3. `SemanticPainter.block` labels a block again and gets the same numbers.
 """
 
 from __future__ import annotations
@@ -103,6 +98,12 @@ class SemanticPainter:
         return scan
 
     def _describe(self, scan: _Scan, ids: NDArray[np.uint64]) -> Components:
+        """Describe the components.
+
+        A region's score is the mean over all pixels that any tile saw of it, halos included.
+        `truncated`: it reaches a read-window border behind which no tile may paint. `complete` and
+        `one_sided` say nothing here and are False.
+        """
         table = self._table
         region, node, px = np.concatenate([np.zeros((3, 0), dtype=np.int64), *scan.evidence], axis=1)
         component = self._component[region].astype(np.int64)
