@@ -1,13 +1,9 @@
 """Which rasters to look at: each becomes a `Scene` by its header alone.
 
-1. `expand_hrefs` turns files, folders, globs, .txt lists and URLs into one ordered list without repeats.
-   Order matters: in a mosaic the first scene with a valid pixel wins.
+1. `expand_hrefs` turns files, folders, globs, .txt lists and URLs into one ordered list. Order matters: in a
+   mosaic the first scene with a valid pixel wins.
 2. `open_scene` reads one header: georeference, RGB bands, identity.
-3. `open_scenes` reads all of them, remote ones in parallel, and makes their ids unique.
-
-North-up, south-up and rotated rasters keep their lattice. A raster placed only by ground control points or
-RPCs has none. The user must decide which warp is right, so it is refused with a command that makes one. A
-raster without CRS stays in pixel space unless `crs` is given.
+3. `open_scenes` reads all of them and makes their ids unique.
 """
 
 from __future__ import annotations
@@ -173,7 +169,9 @@ def _georeference(
 ) -> tuple[str | None, AffineTuple]:
     """Read CRS (WKT2; None: it has none) and affine.
 
-    Raises InputError for a raster that only control points or RPCs place, and for a singular affine.
+    North-up, south-up and rotated rasters keep their lattice. A raster placed only by ground control points
+    or RPCs has none, and the user must decide which warp is right. Raises InputError for it, with a command
+    that makes one, and for a singular affine.
     """
     crs = dataset.crs
     if not crs and (dataset.gcps[0] or dataset.rpcs is not None):

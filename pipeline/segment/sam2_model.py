@@ -1,12 +1,9 @@
 """From names to a loaded SAM2: config, architecture, weights. Torch and sam2 are imported when called.
 
-1. `resolve_config` finds the YAML: a name inside the sam2 package, a local file, or config.yaml beside the
-   checkpoint.
-2. `build_architecture` instantiates its `model` node through hydra, as the package's `build_sam2` does. A
-   YAML that names any callable is a program, so classes outside `sam2.` and `torch.nn.` are refused. The
-   package's own configs get the decoder overrides that `build_sam2` applies by default: a single mask that is
-   unstable falls back to the best of three. Local configs say everything themselves.
-3. `load_weights` reads .safetensors, or .pt with `weights_only=True`, and names the keys that do not fit.
+1. `resolve_config` finds the YAML: inside the sam2 package, a local file, or beside the checkpoint.
+2. `build_architecture` instantiates its `model` node through hydra, as the package's `build_sam2` does.
+   Classes outside `SAFE_TARGETS` are refused.
+3. `load_weights` reads .safetensors or .pt, and names the tensors that do not fit.
 """
 
 from __future__ import annotations
@@ -28,14 +25,17 @@ EMBEDDED_DIR = Path(__file__).parents[1] / "models" / "embedded-segmenter"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """owner/name."""
 SAFE_TARGETS = ("sam2.", "torch.nn.")
-"""Prefixes of the classes that a config may name."""
+"""Prefixes of the classes that a config may name. A YAML that names any callable is a program."""
 
 _STABILITY_OVERRIDES = {
     "dynamic_multimask_via_stability": True,
     "dynamic_multimask_stability_delta": 0.05,
     "dynamic_multimask_stability_thresh": 0.98,
 }
-"""What `sam2.build_sam.build_sam2(apply_postprocessing=True)`, its default, passes to the mask decoder."""
+"""What `sam2.build_sam.build_sam2(apply_postprocessing=True)`, its default, passes to the mask decoder: a
+single mask that is unstable falls back to the best of three. Only the package's own configs get it; local
+configs say everything themselves.
+"""
 
 
 def is_hub_weights(checkpoint: str) -> bool:

@@ -1,11 +1,10 @@
 """Whether a SAM2 checkpoint exists and belongs to its config, found without loading it.
 
-1. `read_shapes` takes the tensors' names from a file's header, and for safetensors their shapes. A .pt file
-   is a zip with a pickle; `pickletools` lists its strings and runs nothing.
+1. `read_shapes` takes the tensors' names from a file's header, and for safetensors their shapes.
 2. `check_sam2` compares them with the YAML: the parts of a SAM2, width and depth of its encoder, and the
-   memory tensors that SAM2.1 has and SAM2.0 lacks (their encoders are alike).
+   tensors that only SAM2.1 has.
 
-This takes milliseconds and imports neither torch nor sam2, so bad input fails before a model is loaded.
+This takes milliseconds and imports neither torch nor sam2, so bad input fails early.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ SWITCHED = {
     "no_obj_embed_spatial": "no_obj_embed_spatial",
     "proj_tpos_enc_in_obj_ptrs": "obj_ptr_tpos_proj.weight",
 }
-"""Switch of the YAML's `model` -> tensor that only a model with that switch has. SAM2.1 sets both, SAM2.0
-neither.
+"""Switch of the YAML's `model` -> memory tensor that only a model with that switch has. SAM2.1 sets both,
+SAM2.0 neither; their encoders are alike.
 """
 
 
@@ -78,7 +77,10 @@ def _check_hub(hub_id: str) -> None:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...] | None]:
-    """Read tensor name -> shape. None: the header does not say. Raises InputError for another file."""
+    """Read tensor name -> shape. None: the header does not say. Raises InputError for another file.
+
+    A .pt file is a zip with a pickle; `pickletools` lists its strings and runs nothing.
+    """
     try:
         if path.suffix == ".safetensors":
             from safetensors import safe_open

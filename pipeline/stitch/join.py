@@ -4,10 +4,7 @@
    that cross.
 2. A second pass joins them. The root of each is its smallest key, whatever the order.
 3. `reduce_roots` folds what the super-tiles know of each component.
-4. Each super-tile gets a `Relabel`: its components that go on elsewhere, with key and best view of the whole.
-
-In memory: `BYTES_PER_ROOT` bytes per crossing component and super-tile, one super-tile's border and its
-neighbours'. With 300,000 crossing components (some 2 % of 14 million) that is 60 MB.
+4. Each super-tile gets a `Relabel`: its components that go on elsewhere.
 """
 
 from __future__ import annotations
@@ -29,7 +26,8 @@ BYTES_PER_ROOT = 24 * 8
 """Peak of `join_borders` per crossing component and super-tile, in int64: key, parent, root, group and home,
 the eight columns of `Roots` before folding and at most four per component after it (a crossing component has
 two parts or more), and the orders of sorting. A test measures it with two parts per component; with ten parts
-it is a fifth less.
+it is a fifth less. With 300,000 crossing components (some 2 % of 14 million) this is 60 MB. Besides it, one
+super-tile's border and its neighbours' are in memory.
 """
 
 

@@ -1,13 +1,9 @@
 """Semantic mode for one super-tile: the regions of its blocks, joined inside, and the lines where they go on.
 
-1. `resolve_regions` labels each block (pipeline.stitch.block_regions), joins regions over block borders
-   inside the super-tile and names them by their smallest pixel.
-2. `RegionBorder` keeps one line of component keys along each side. Two neighbours' lines give the pairs to
-   join.
-3. Witnesses (which fragment saw how many pixels of which region) become scores, tiles and flags. Their tiles
-   may lie beyond the border, so fragments are loaded one halo further.
-4. `describe_regions` turns the joined keys into rows for painting and publishing, as pipeline.stitch.describe
-   does.
+1. `resolve_regions` labels each block (pipeline.stitch.block_regions), joins regions over block borders and
+   names them by their smallest pixel.
+2. `RegionBorder` keeps one line of component keys along each side, so that neighbours find the pairs to join.
+3. `describe_regions` turns the joined keys into rows for painting and publishing.
 """
 
 from __future__ import annotations
@@ -93,7 +89,11 @@ class RegionResolution:
 def resolve_regions(
     supers: SuperLattice, tile: SuperTile, source: BlockSource, options: StitchOptions
 ) -> RegionResolution:
-    """Resolve one super-tile in semantic mode. Raises RecordError as `witnesses` does."""
+    """Resolve one super-tile in semantic mode. Raises RecordError as `witnesses` does.
+
+    Witnesses (which fragment saw how many pixels of which region) become scores, tiles and flags. Their tiles
+    may lie beyond the border, so fragments are loaded one halo further.
+    """
     lattice = supers.lattice
     blocks = supers.blocks(tile)
     around = sorted({near for block in blocks for near in near_blocks(lattice, *block)})

@@ -1,11 +1,9 @@
 """What gate and verifier said in a run, beside the truth of its world.
 
-1. `read_pairs` takes the gate's probability of every judged (tile, query) from the block records, and from
-   the label raster whether the tile's core holds the class (at least MIN_TARGET_PX pixels) or the picture
-   that the gate saw none of it: the tile's read window or, in a run of parent looks, those of all tiles of
-   the block.
-2. `read_masks` takes every fragment whose prompt a verifier judged and compares it with the true objects of
-   the class in the tile's read window: right when it fits one of them with IoU >= 0.5.
+1. `read_pairs` takes the gate's probability of every judged (tile, query), and from the label raster whether
+   the tile's core holds the class, and whether the gate's picture has none of it.
+2. `read_masks` takes every fragment whose prompt a verifier judged. It is right when it fits a true object of
+   the class with IoU >= 0.5.
 """
 
 from __future__ import annotations
@@ -34,7 +32,9 @@ def read_pairs(
 ) -> JudgedPairs:
     """The judged pairs of a run.
 
-    `found`: (tile_id, query_index) in which a full examination found something. None: what this run found.
+    A core holds a class from MIN_TARGET_PX pixels. The gate's picture is the tile's read window or, in a run
+    of parent looks, those of all tiles of the block. `found`: (tile_id, query_index) in which a full
+    examination found something. None: what this run found.
     """
     ids = [truth.ids_of(truth.class_for(query)) for query in info.queries]
     per_block = info.parameters["gate"]["mode"] == "parent"

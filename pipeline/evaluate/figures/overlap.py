@@ -1,10 +1,9 @@
 """Which predicted instance is which true object, by one contingency table over two id rasters.
 
-1. `Overlaps.add` counts, window by window, how many pixels every pair (true id, predicted id) shares; ids are
-   arbitrary integers, 0 is background. Nothing but the table is kept, so rasters of any size stream through.
-2. `Overlaps.match` pairs objects by IoU. On two sets of disjoint masks at most one partner of an object can
-   have IoU > 0.5, so at the usual threshold no assignment problem arises (Kirillov et al., Panoptic
-   Segmentation, 2019, section 4.1); at lower thresholds pairs are taken greedily by IoU.
+1. `Overlaps.add` counts, window by window, how many pixels every pair (true id, predicted id) shares. Only
+   the table is kept, so rasters of any size stream through.
+2. `Overlaps.match` pairs objects by IoU, best first. With IoU > 0.5 an object has at most one partner
+   (Kirillov et al., Panoptic Segmentation, 2019, section 4.1).
 """
 
 from __future__ import annotations
@@ -78,7 +77,10 @@ class Overlaps:
         return {predicted for true, predicted in self._pairs if true and predicted}
 
     def match(self, threshold: float = 0.5) -> Match:
-        """Pairs with IoU >= threshold, best first; ties by id."""
+        """Pairs with IoU >= threshold, best first; ties by id.
+
+        Between two sets of disjoint masks no assignment problem arises above 0.5; below it this is greedy.
+        """
         true_area, predicted_area = self.areas()
         candidates = []
         for (true, predicted), common in self._pairs.items():

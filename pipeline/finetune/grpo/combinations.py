@@ -1,9 +1,8 @@
 """Prompt combinations: which boxes and points an answer gives for every target.
 
-They are the action space of mask-only GRPO. The paper fixes one combination per training, so that the policy
-explores where prompts lie and not which kind they are (Think2Seg-RS section 3.2.3). It compares five of them
-(section 4.5.3, table 6). `holds` tells the format reward whether an item is complete; `keep` cuts a prompt
-for the segmenter. The profile decides how the model is asked and how its reply is read.
+They are the action space of mask-only GRPO. The paper fixes one per training (Think2Seg-RS section 3.2.3) and
+compares five (section 4.5.3, table 6). `holds` tells the format reward whether an item is complete; `keep`
+cuts a prompt for the segmenter.
 """
 
 from __future__ import annotations
@@ -19,7 +18,10 @@ from pipeline.schema import Prompt
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptCombination:
-    """The parts of every item of an answer."""
+    """The parts of every item of an answer.
+
+    A training has one, so that the policy explores where prompts lie and not which kind they are.
+    """
 
     box: bool
     positive: int = 0

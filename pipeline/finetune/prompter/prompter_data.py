@@ -1,11 +1,10 @@
 """Tiles of procedural worlds on disk, and batches of them.
 
-1. `render_store` draws `n` tiles in chunks of CHUNK (one .npz of truth and one .npy of pixels each); a chunk
-   that exists is not drawn again, so an interrupted rendering goes on where it stopped.
+1. `render_store` draws tiles in chunks. A chunk that exists is kept, so an interrupted rendering goes on
+   where it stopped.
 2. `TileStore` opens the chunks; pixels stay memory-mapped.
-3. `batch_of` picks tiles for a step and turns each by one of the eight symmetries of the square
-   (`turn_truth`), with slight changes of brightness, contrast and colour. Everything depends on (seed, step)
-   alone, so a resumed run sees what an uninterrupted one would.
+3. `batch_of` picks tiles for a step, turns each (`turn_truth`) and changes its colours slightly. All depends
+   on (seed, step) alone.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.finetune.prompter.samples import IMAGE_PX, TileObjects, describe_tile, raster_order
 
 CHUNK = 128
-"""Tiles per file."""
+"""Tiles per chunk: one .npz of truth and one .npy of pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

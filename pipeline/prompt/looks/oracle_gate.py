@@ -1,9 +1,8 @@
 """The truth as a gate: whether any object of the label raster is visible in the tiles of a look.
 
-Without noise the probability is 1 or 0. With noise its log-odds are normal with standard deviation 1: around
-+m where something is visible, around -m elsewhere (m = 3 for mild noise, 1.5 for strong). They are drawn from
-a hash of seed, look and query. So the share of present looks that pass a threshold t is known beforehand,
-Phi(m - logit t), and a calibration must measure just that.
+Without noise the probability is 1 or 0. With noise its log-odds are normal around +m or -m (`MARGINS`). So
+the share of present looks that pass a threshold t is known, Phi(m - logit t), and a calibration must measure
+just that.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pipeline.schema import RunGrid
 from pipeline.world.oracle import OracleSpec, OracleTruth, parse_oracle
 
 MARGINS = {"mild": 3.0, "strong": 1.5}
-"""Mean of the log-odds where something is visible."""
+"""Noise -> mean m of the log-odds where something is visible, -m elsewhere; their standard deviation is 1."""
 
 
 class OracleGate:
