@@ -60,6 +60,7 @@ for an object prompted by points alone.
 
 An object of more tiles than `[stitch] split_tiles` has several rows: part_no 0 .. n_parts - 1, with disjoint
 geometries. Each row counts its own area and tiles, so sums over rows are true.
+Polygons have integer pixel edges until the affine is applied, once, last.
 """
 
 VERIFIED = pa.field("verified", pa.float32())

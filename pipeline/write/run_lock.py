@@ -4,8 +4,7 @@
 2. `alone_in` surrounds a driver's work. It rewrites the file every `BEAT_S` and removes it at the end.
 3. A lock is stale when its process is gone, as only its own machine can know; for others, after `STALE_S`
    without renewal.
-4. Two drivers may replace the same stale lock. Both look again after `SETTLE_S`; the one that is not named
-   gives way.
+4. Two drivers may replace the same stale lock. After `SETTLE_S` the one that is not named gives way.
 
 Locks of the operating system do not do: object-store mounts have none.
 """
