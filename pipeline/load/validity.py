@@ -1,12 +1,8 @@
 """Which pixels are imagery. True = valid, everywhere.
 
-1. `dataset_validity` is what the file says: an internal mask, an alpha band or the nodata value. A pixel is
-   nodata only when ALL bands are, because masks per band punch holes into bright roofs. NaN is never imagery.
-2. `find_collar` looks for a black border that nothing declares, as in scanned and warped images. It looks
-   once, decimated, at 8-bit files without nodata, alpha and mask. Near-black cells that connect to the
-   border, and together are large enough, are the collar.
-3. `collar_on_window` and `collar_warped` find its pixels: near-black AND in or next to a collar cell. That
-   depends on a pixel's place and value alone, so all tiles that see it agree.
+1. `dataset_validity` is what the file says: an internal mask, an alpha band or the nodata value.
+2. `find_collar` looks once, decimated, for a black border that nothing declares.
+3. `collar_on_window` and `collar_warped` find its pixels: near-black AND in or next to a collar cell.
 
 Collars of other colours, or of 16-bit scenes, are not found: give such files a nodata value or an alpha band.
 """
@@ -60,6 +56,7 @@ def dataset_validity(
 ) -> NDArray[np.bool_]:
     """Validity (H, W) of `window` as the dataset declares it; NaN and infinity in `values` (3, H, W) are not.
 
+    A pixel is nodata only when ALL bands are, because masks per band punch holes into bright roofs.
     `window`: None: the whole dataset. `out_shape`: (H, W) of a decimated read; None: full resolution.
     """
     valid: NDArray[np.bool_] = np.asarray(dataset.dataset_mask(window=window, out_shape=out_shape)) > 0
@@ -90,7 +87,10 @@ def declares_validity(dataset: DatasetReader) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Collar:
-    """The undeclared black border of one scene as a coarse bitmap, grown by one cell."""
+    """The undeclared black border of one scene as a coarse bitmap, grown by one cell.
+
+    Whether a pixel belongs to it depends on its place and value alone, so all tiles that see it agree.
+    """
 
     packed: bytes
     """Packed bits of the cells, row-major, compressed with zlib."""

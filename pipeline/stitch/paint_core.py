@@ -1,15 +1,11 @@
 """Stage D: the core of one tile, from local ids to component numbers; complete objects first.
 
-1. A core shows the component of its own tile's label.
-2. A COMPLETE component (some tile saw it whole) is painted from that tile alone. Its other fragments are
-   erased from the cores they own; the mask of the representative is painted where the owner shows background
-   or the same component.
-3. Where two representatives claim one background pixel, the smaller number wins: numbers follow the order of
-   instance ids. A pixel that its owner gave to another component is never overwritten, even if that component
-   is painted from elsewhere and leaves the pixel empty.
+1. `_paint_own`: a core shows the component of its own tile's label.
+2. `_paint_claims`: a COMPLETE component (some tile saw it whole) is painted from that tile alone, where the
+   owner shows background or the same component. Its other fragments are erased.
 
-A pixel depends on the labels of its own tile and of the tiles whose halo covers it, and on nothing else. So
-cores may be painted in any order by any number of workers.
+A pixel depends on the tiles that cover it and on nothing else. So cores may be painted in any order by any
+number of workers.
 """
 
 from __future__ import annotations
@@ -80,6 +76,12 @@ def _paint_claims(
     seen: NDArray[np.uint16],
     claim: NDArray[np.int32],
 ) -> None:
+    """Paint one neighbour's complete components.
+
+    Where two claim one background pixel, the smaller number wins: numbers follow the order of instance ids. A
+    pixel that its owner gave to another component is never overwritten, even if that component is painted
+    from elsewhere and leaves the pixel empty.
+    """
     for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             wanted = claim[seen[r, c]]

@@ -1,16 +1,7 @@
 """GeoSeg's seven pixel metrics: IoU, Dice, accuracy, precision, recall, specificity and boundary F-score.
 
-Each is computed per sample and averaged over samples. GeoSeg names the metrics (section 5.1) and never
-released the script; its table says how it averaged: with pixels pooled over the benchmark, Dice would be 2
-IoU / (1 + IoU) = 72.1 at its IoU of 56.4; it reports 64.2, which only a mean over samples can give.
-
-Where a metric is 0/0 on a sample it is 1 if the answer is right there, else 0:
-    IoU, Dice      both masks empty: 1, whatever was said: these metrics see masks only, no convention enters
-    precision      nothing predicted: 1 if nothing is there, else 0
-    recall         nothing there: 1 if nothing was predicted, else 0
-    specificity    the target fills the image: 1
-    boundary F     no outline in either mask, each being empty or the whole image: 1 if they are equal;
-                   an outline in one alone: 0
+Each is computed per sample and averaged over samples. Where a metric is 0/0 on a sample it is 1 if the answer
+is right there, else 0; `pixel_metrics` lists these cases.
 """
 
 from __future__ import annotations
@@ -28,6 +19,18 @@ PIXEL_METRICS = ("iou", "dice", "accuracy", "precision", "recall", "specificity"
 
 def pixel_metrics(counts: SampleCounts, boundary: Mapping[str, Ints]) -> dict[str, Ratio]:
     """The seven, as means over samples.
+
+    GeoSeg names the metrics (section 5.1) and never released the script. Its table says how it averaged:
+    with pixels pooled over the benchmark, Dice would be 2 IoU / (1 + IoU) = 72.1 at its IoU of 56.4; it
+    reports 64.2, which only a mean over samples can give.
+
+    Where a metric is 0/0 on a sample:
+        IoU, Dice      both masks empty: 1, whatever was said
+        precision      nothing predicted: 1 if nothing is there, else 0
+        recall         nothing there: 1 if nothing was predicted, else 0
+        specificity    the target fills the image: 1
+        boundary F     no outline in either mask, each being empty or the whole image: 1 if they are equal;
+                       an outline in one alone: 0
 
     Args:
         counts: n samples.

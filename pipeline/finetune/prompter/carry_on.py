@@ -1,12 +1,10 @@
 """Continues training from an exported prompter, whose vocabulary may differ from today's.
 
 1. `check_start` finds out whether an export can be used, before anything is rendered.
-2. `hold_to_start` notes beside the checkpoints what the training began with, and refuses another start or
-   seed. The export's card is written from that note (`begun_in`), not from the last command.
-3. `take_over` loads the exported weights into a fresh model. A token that the export knows keeps its row of
-   the embedding; every other token keeps its fresh start.
-4. The export has no auxiliary heads. `start_vision` trains the dense heads alone, on the frozen tower, and
-   writes both as the end of the vision stage. After that the stages run as in a training from nothing.
+2. `hold_to_start` notes what the training began with, and refuses another start or seed.
+3. `take_over` loads the exported weights into a fresh model.
+4. `start_vision` trains the dense heads on the frozen tower. After that the stages run as in a training from
+   nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +52,10 @@ class Begun:
 
 
 def begun_in(work: Path) -> Begun | None:
-    """Read what `hold_to_start` wrote. None: it has written nothing there."""
+    """Read what `hold_to_start` wrote. None: it has written nothing there.
+
+    The export's card is written from this, not from the last command.
+    """
     path = work / START_FILE
     if not path.is_file():
         return None
@@ -106,7 +107,7 @@ def check_start(checkpoint: Path, shape: PrompterShape) -> None:
 
 def take_over(checkpoint: Path, model: Module, tokenizer: Tokenizer) -> int:
     """Load an exported prompter into `model`, in place; returns how many tokens kept their row of the
-    embedding.
+    embedding. Every token that the export does not know keeps its fresh start.
     """
     import torch
 
@@ -169,7 +170,10 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def start_vision(place: TrainingPlace, checkpoint: Path, *, steps: int = HEAD_STEPS) -> None:
-    """Run the vision stage of a training from `checkpoint`, once: keep its tower, train dense heads on it."""
+    """Run the vision stage of a training from `checkpoint`, once: keep its tower, train dense heads on it.
+
+    The export has no auxiliary heads. Both are written as the end of the vision stage.
+    """
     import torch
 
     from pipeline.finetune.prompter.prompter_model import build_vision

@@ -1,16 +1,12 @@
 """The embedded prompter's forward pass in batches of equal images, over the transformers model's weights.
 
-transformers runs vision attention image by image and the language model without packing. Training on a CPU
-needs both in batches. These functions compute the same numbers from the same modules (a test compares them):
+transformers attends image by image and does not pack; training on a CPU needs batches. A test compares the
+numbers.
 
-1. `patches_of`: uint8 images -> normalised patches in merge order.
+1. `patches_of`: images -> normalised patches in merge order.
 2. `vision_tokens`: patches -> merged vision tokens; `encode` does both.
-3. `rotary`: positions (3 axes) -> cosines and sines of the multimodal rotary embedding.
-4. `language_hidden`: embeddings -> hidden states, under any attention mask, with an optional key/value
-   memory.
-
-`fast_products` chooses the arithmetic of matrix products in training: bfloat16 where the device has
-instructions for it, else float32.
+3. `rotary`: positions (3 axes) -> cosines and sines.
+4. `language_hidden`: embeddings -> hidden states, under any attention mask.
 """
 
 from __future__ import annotations

@@ -1,14 +1,10 @@
 """Turns a rendering with exact truth into what the prompter learns: objects, replies and dense grids.
 
-1. `describe_tile` measures every object of a label raster: visible box, interior point, visible area. It
-   leaves out objects that are narrower than `MIN_SIDE_PX` or smaller than `MIN_AREA_PX` in the image that the
-   model sees.
-2. A reply lists objects in raster order of the 28 px cell that holds their point. At any time there is
-   exactly one right next object.
-3. The point is the centroid of the visible part, or, where that falls outside the object, its pixel nearest
-   to it.
-4. `reply_text` renders the answer: a short rationale, then points and boxes, or `[]`.
-5. The dense grids (`owner`, `coverage`) are the targets of the vision tower's warm start.
+1. `describe_tile` measures every object of a label raster and leaves out the narrow and the small.
+2. `raster_order`: a reply lists objects in the order of the cells that hold their points. So there is exactly
+   one right next object.
+3. `reply_text` renders the answer: a short rationale, then points and boxes, or `[]`.
+4. The dense grids (`owner`, `coverage`) are the targets of the vision tower's warm start.
 """
 
 from __future__ import annotations
@@ -109,6 +105,9 @@ def _measure(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Measure box and interior point of the pixels `index` of a raster of `width` columns. None: too small to
     ask for.
+
+    The point is the centroid of the visible part, or, where that falls outside the object, its pixel nearest
+    to it.
     """
     rows, cols = np.divmod(index, width)
     box = np.asarray([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]) * np.tile(scale, 2)

@@ -5,15 +5,8 @@
     <root>/annotations/<Domain>.json, or the same folder inside RS_ReasonSeg_Benchmark:
         [{id, file_name, mask_path, height, width, difficulty, question}]
 
-The authors' download was not public when this was written. So this is the layout that their scripts read:
-
-1. Paths in the annotations are looked for relative to the root, to RS_ReasonSeg_Benchmark, and to its images/
-   or masks/ with and without domain. The scripts open `file_name` as it stands, so it may be an absolute path
-   on the authors' machine. Then `_find` first looks for the part after the last RS_ReasonSeg_Benchmark/, and
-   for the path itself last.
-2. An id is `<Domain>/<difficulty>/<id>`, as in the scripts' outputs: ids may begin again on every level.
-
-UniGeoSeg's data set of the same name is a different one with another layout.
+This is the layout that the authors' scripts read; their download was not public. UniGeoSeg's data set of the
+same name is a different one with another layout.
 """
 
 from __future__ import annotations
@@ -99,7 +92,11 @@ def _entries(path: Path) -> list[Mapping[str, object]]:
 
 
 def _find(inner: Path, part: str, domain: str, name: str) -> Path | None:
-    """The file that an annotation names, under the root before anywhere else (step 1). None: nowhere."""
+    """The file that an annotation names, under the root before anywhere else. None: nowhere.
+
+    The authors' scripts open `file_name` as it stands, so it may be an absolute path on their machine. The
+    part after the last RS_ReasonSeg_Benchmark/ is looked for first, and the path itself last.
+    """
     tail = f"/{name}".rpartition(f"/{FOLDER}/")[2].lstrip("/")
     places = (
         inner / tail,
@@ -112,6 +109,9 @@ def _find(inner: Path, part: str, domain: str, name: str) -> Path | None:
 
 
 def _image(domain: str, entry: Mapping[str, object], paths: tuple[str, str]) -> BenchmarkImage:
+    """One entry. Its id is `<Domain>/<difficulty>/<id>`, as in the scripts' outputs: ids may begin again on
+    every level.
+    """
     identity = f"{domain}/{entry['difficulty']}/{entry['id']}"
     pixels = ImageFile(path=paths[0])
     height, width = pixels.size_hw()

@@ -4,14 +4,9 @@
         [{id, image_name, description, answer, mask: [RLE, ...], size: [h, w], split}]
     <root>/train/images/<image_name>
 
-1. As in GeoSeg's evaluation, the train split is scored, the query is the description, and the target is the
-   union of all masks. The masks of the test split are hidden behind a competition server. An entry that says
-   itself that it belongs to another split is left out.
-2. An answer names every object with a [SEG], and there is one mask per [SEG]. So an entry without masks whose
-   answer has no [SEG] asks for something that is not there. It is scored as an empty target (stratum masks =
-   0); GeoSeg leaves it out. An entry without masks whose answer has a [SEG], or that has no answer, lacks its
-   truth and is left out.
-3. The results note how many entries were left out and how many are empty targets.
+As in GeoSeg's evaluation, the train split is scored, the query is the description, and the target is the
+union of all masks. `_chosen` leaves out entries without truth and those of another split. The results note
+how many, and how many targets are empty.
 """
 
 from __future__ import annotations
@@ -80,7 +75,12 @@ def read_lasers(root: Path, split: str = SPLIT) -> Benchmark:
 
 
 def _chosen(path: Path) -> tuple[list[Mapping[str, object]], Counter[str]]:
-    """The entries to be scored, and how many were left out, by reason. Raises InputError if none is left."""
+    """The entries to be scored, and how many were left out, by reason. Raises InputError if none is left.
+
+    An answer names every object with a [SEG], and there is one mask per [SEG]. So an entry without masks
+    whose answer has no [SEG] asks for something that is not there: an empty target here, left out by GeoSeg.
+    An entry without masks whose answer has a [SEG], or that has no answer, lacks its truth.
+    """
     entries = read_json(path, NAME)
     if not isinstance(entries, list) or not entries:
         raise layout_error(NAME, EXPECTED, f"{path} holds no list of entries")

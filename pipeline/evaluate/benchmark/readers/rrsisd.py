@@ -6,12 +6,8 @@
         COCO: images [{id, file_name, height, width}], annotations [{id, segmentation: [RLE]}]
     <root>/images/rrsisd/JPEGImages/<file_name>
 
-1. `load_plain_pickle` reads the pickle with an unpickler that knows no classes. A list of dictionaries of
-   texts and numbers needs none. A file that asks for one is refused: loading it would run its code.
-2. Every ref of the split becomes a target, and its sentences become wordings. The papers ask the first.
-   Targets belong to the same image when they name the same file, as several `image_id`s may do.
-3. Published numbers depend on which text of a sentence is asked: `sent` (cleaned, lower case), `sent+dot`
-   (with a full stop: Think2Seg-RS) or `raw` (SegEarth-R1).
+`load_plain_pickle` reads the pickle and runs no code of it. Every ref of the split becomes a target, and its
+sentences become wordings, of which the papers ask the first. `Sentence` says which text is asked.
 """
 
 from __future__ import annotations
@@ -40,6 +36,9 @@ NAME = "rrsis-d"
 EXPECTED = "<root>/rrsisd/{refs(unc).p,instances.json} and <root>/images/rrsisd/JPEGImages"
 
 Sentence = Literal["sent", "sent+dot", "raw"]
+"""Which text of a sentence is asked: cleaned and in lower case, the same with a full stop (Think2Seg-RS), or
+raw (SegEarth-R1). Published numbers depend on it.
+"""
 
 
 class _Expression(TypedDict):
@@ -87,6 +86,8 @@ class _Instances(TypedDict, total=False):
 
 def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmark:
     """Read a split in the order of the pickle.
+
+    Targets belong to the same image when they name the same file, as several `image_id`s may do.
 
     Raises InputError for another layout, a missing file or a pickle with code in it.
     """
@@ -158,7 +159,7 @@ def _target(
 
 
 def _text(item: _Expression, sentence: Sentence) -> str:
-    """The text to ask, as step 3 says."""
+    """The text to ask; see `Sentence`."""
     if sentence == "raw":
         return str(item["raw"])
     text = str(item["sent"])
