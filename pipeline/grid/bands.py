@@ -3,13 +3,11 @@
 The first of these that says so decides:
 
 1. --bands: 1-based numbers, or names of band descriptions or colour interpretations;
-2. the file's colour interpretation (a file may be stored B, G, R, A);
+2. the file's colour interpretation;
 3. band descriptions with these names;
-4. the order: bands 1, 2, 3 of a file with three or four bands that calls none of them a colour. RGB and
-   RGB + near-infrared images without tags are stored so.
+4. the order, in a file with three or four bands.
 
-More unnamed bands are a multispectral stack in an unknown order. A guess would look like an answer, so the
-user must say which.
+More unnamed bands are refused: a guess would look like an answer.
 """
 
 from __future__ import annotations
@@ -92,6 +90,11 @@ def _one_band(table: BandTable, name: str | int) -> int:
 
 
 def _own_bands(table: BandTable) -> tuple[int, int, int]:
+    """The bands that the file calls red, green and blue (it may be stored B, G, R, A), else the first three.
+
+    RGB and RGB + near-infrared images without tags are stored in that order. More unnamed bands are a
+    multispectral stack in an unknown order.
+    """
     for names in (table.interpretations, table.descriptions):
         lowered = [name.lower() if name else "" for name in names]
         if all(lowered.count(colour) == 1 for colour in RGB_NAMES):

@@ -1,13 +1,9 @@
 """Known locations as a prompter: polygons, boxes or points from a vector file.
 
-1. `_read` loads the file once. `_in_grid_pixels` moves it to pixel edges of the run grid; from there on all
-   is plane geometry in pixels. A multi-part feature becomes one location per part.
-2. Per tile an index finds the locations that touch the read window. A polygon is clipped to the window. Its
-   bounds become the box, and one point in each half of its longer side becomes a point (`_inner_points`). A
-   point stays a point.
-3. A tile that no location touches is EMPTY(prompter), as if a model had said so.
-
-The file answers every query alike.
+1. `_read` loads the file once, and `_in_grid_pixels` moves it to pixel edges of the run grid.
+2. Per tile an index finds the locations that touch the read window.
+3. `_prompt` clips a polygon to the window: its bounds become the box, `_inner_points` the points. A point
+   stays a point.
 """
 
 from __future__ import annotations
@@ -149,6 +145,8 @@ def _read(path: str) -> GeoDataFrame:
 
 def _in_grid_pixels(frame: GeoDataFrame, path: str, grid: RunGrid) -> tuple[Geometries, list[str]]:
     """Valid single-part geometries in pixel edges of the run grid (x = column, y = row), and their labels.
+
+    A multi-part feature becomes one location per part.
 
     Raises InputError when the grid has no CRS or no geometry lies on it.
     """

@@ -1,10 +1,9 @@
 """Semantic mode in one block: what is there, not which object it belongs to.
 
-1. `evidence`: a pixel is foreground when any tile that covers it found something there, its owner or a tile
-   whose halo reaches it. Cores of tiles that failed or were never looked at stay empty.
-2. `label_regions` labels the 4-connected regions, with the same numbers whenever asked.
-3. `touching` pairs regions over a line between blocks, so that blocks never meet in memory. `first_pixels`
-   name regions, `witnesses` tell which fragment saw how much of which.
+1. `evidence`: a pixel is foreground when any tile that covers it found something there.
+2. `label_regions` labels the 4-connected regions, and `first_pixels` names them.
+3. `touching` pairs regions over a line between blocks.
+4. `witnesses` tells which fragment saw how much of which region.
 """
 
 from __future__ import annotations
@@ -24,7 +23,11 @@ from pipeline.stitch.sources import TileCache, block_tile_ranges, tiles_near
 
 
 def evidence(lattice: TileLattice, cache: TileCache, block_row: int, block_col: int) -> NDArray[np.bool_]:
-    """(h, w) over the block's core window: True where any tile found something and painting is allowed."""
+    """(h, w) over the block's core window: True where any tile found something and painting is allowed.
+
+    That tile may be the owner or one whose halo reaches the pixel. Cores of tiles that failed or were never
+    looked at stay empty.
+    """
     window = lattice.block_core(block_row, block_col)
     found = np.zeros(window.shape, dtype=np.bool_)
     for tile, shared in tiles_on(lattice, block_row, block_col):
@@ -99,7 +102,9 @@ def label_regions(found: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
 
 
 def touching(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(2, k) distinct pairs of values > 0 that face each other along two lines of pixels."""
+    """(2, k) distinct pairs of values > 0 that face each other along two lines of pixels, so that
+    blocks never meet in memory.
+    """
     both = (a > 0) & (b > 0)
     return np.unique(np.stack([a[both], b[both]]), axis=1)
 

@@ -1,10 +1,9 @@
 """coverage.parquet is the ledger: one row per tile says what became of it. planned = found + empty + failed.
 
 1. `write_coverage` streams the rows from the block records, then adds the tiles outside the AOI or every
-   scene. `statuses`, `reasons` and `errors` hold one entry per query.
-2. The tile's own status is `failed` if any query failed, else `found` if any found something, else `empty`.
-   Its reason and error are those of the first query with that status.
-3. A planned tile without a record gets no row and counts as missing. `Conservation.require` then raises.
+   scene.
+2. `overall_row` gives the tile its own status from those of its queries.
+3. A planned tile without a record counts as missing, and `Conservation.require` raises.
 """
 
 from __future__ import annotations
@@ -134,7 +133,10 @@ def write_coverage(
 
 
 def overall_row[Row: (TileRecord, TileCounts)](rows: Sequence[Row]) -> Row:
-    """Choose the row that gives a tile its status, reason and error. `rows`: one per query, in order."""
+    """Choose the row that gives a tile its status, reason and error. `rows`: one per query, in order.
+
+    It is the first that failed, else the first that found something, else the first.
+    """
     return next(row for status in _SEVERITY for row in rows if row.status is status)
 
 

@@ -4,8 +4,7 @@
     item.json  report.html
 
 A directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed.
-Anything else is refused before a byte is written, as is one in which another driver works (`run_lock`).
-`new_run` also takes any directory with a run.json, and deletes that run's files by name. Other files stay.
+Anything else is refused before a byte is written.
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ class RunDir:
     def check(self, parameters: Mapping[str, object], *, new_run: bool = False) -> Claim:
         """Say whether a run with these parameters would be new here or a resume; writes nothing.
 
-        `new_run`: the run takes the place of any other.
+        `new_run`: the run takes the place of any other, in any directory with a run.json.
         Raises RunMismatchError (keys and both values) for another run's directory, and InputError for a path
         that is not a directory, a directory with foreign content, or a run.json that is damaged or not one of
         ours.
@@ -142,8 +141,8 @@ class RunDir:
         return claim
 
     def _delete_outputs(self) -> None:
-        """Everything a run writes, except run.json. The old one stays until the new run's replaces it: it
-        says that the directory is a run's."""
+        """Everything a run writes, by name, except run.json. The old one stays until the new run's replaces
+        it: it says that the directory is a run's. Files that no run writes stay."""
         blocks = self.path / "blocks"  # never those of another directory that `records` names
         for path in (
             self.report,

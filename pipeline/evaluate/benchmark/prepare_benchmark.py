@@ -1,11 +1,8 @@
 """From a command line to a checked evaluation: everything that can be found wrong before a model is loaded.
 
-1. `plan_evaluation` opens the benchmark, chooses the queries and checks masks and models. It writes nothing.
-   Queries, masks and the files that the preset names go into the fingerprint: a resumed evaluation never
-   mixes two truths, models or prompts.
+1. `plan_evaluation` opens the benchmark, chooses the queries and checks masks and models.
 2. `claim` takes the output directory: a new one, or that of the same evaluation, which is then resumed.
-3. `missing_parts` says what is left to do: parts without a readable record and, when asked for, parts with
-   failures that may pass. Such a part stays until it is written anew, whole.
+3. `missing_parts` says what is left to do.
 """
 
 from __future__ import annotations
@@ -105,7 +102,8 @@ class PlannedEvaluation:
 def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -> PlannedEvaluation:
     """Check everything and choose the queries. Writes nothing and loads no model. Raises InputError.
 
-    `say` gets lines of progress.
+    Queries, masks and the files that the preset names go into the fingerprint: a resumed evaluation never
+    mixes two truths, models or prompts. `say` gets lines of progress.
     """
     require_lasting(request.out, "--out")
     tables = preset_tables(request.preset)
@@ -304,7 +302,7 @@ def _require_same(document: Path, planned: PlannedEvaluation) -> None:
 
 def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> tuple[list[int], list[str]]:
     """Parts to do, and notes why: parts without a usable record, with `retry_failed` also those with a query
-    to ask again.
+    to ask again. Such a part stays until it is written anew, whole.
     """
     left = []
     notes = []

@@ -1,11 +1,8 @@
 """Lets a frozen vision tower read every image once.
 
-1. `remember_images` adds a cache to the tower's `forward`. A group of G replies hands it G copies of one
-   image, again for the likelihood of the replies, and again in the next pass over the data. Only new images
-   are computed, all in one call; the rest come from the cache.
-2. The key is a hash of the image's patches, so the trainer passes nothing extra.
-3. Beyond `limit_bytes` the oldest images are dropped, but never those of the current call. The features are
-   exact, because the tower's attention never crosses images.
+`remember_images` adds a cache to the tower's `forward`. A group of G replies hands it G copies of one image,
+and later passes the same again: only new images are computed, all in one call. The features are exact,
+because the tower's attention never crosses images.
 """
 
 from __future__ import annotations
@@ -29,6 +26,9 @@ cache still serves the copies within a step, but not the next pass over the data
 
 def remember_images(visual: Module, *, limit_bytes: int = REMEMBERED_BYTES) -> None:
     """Add the cache to a frozen Qwen2.5-VL vision tower, in place. Parameters and their names stay.
+
+    The key is a hash of the image's patches, so the trainer passes nothing extra. Beyond `limit_bytes` the
+    oldest images are dropped, but never those of the current call.
 
     Raises ValueError when a parameter of the tower learns.
     """

@@ -1,12 +1,10 @@
 """Steps 1 to 3: seams of each super-tile, one union-find over what crosses, and the answer written back per
 super-tile.
 
-1. `resolve_super` writes, per super-tile, its fragments with their components, its components and its border.
+1. `resolve_super` writes a super-tile's fragments, components and border.
 2. `join_query` streams the borders of one query through one union-find and writes one relabel table per
    super-tile.
-3. `describe_super` reads its own tables, its relabel table and the borders of the left and upper neighbour,
-   and writes what painting needs (one batch per block), the components local to each block, and the rows of
-   crossing components, filed under the super-tile that owns their id.
+3. `describe_super` reads these and writes what painting needs.
 """
 
 from __future__ import annotations
@@ -138,7 +136,12 @@ def join_query(job: MergeJob, query_index: int) -> tuple[int, JoinStats]:
 
 
 def describe_super(job: MergeJob, key: SuperKey) -> None:
-    """Step 3 for one super-tile."""
+    """Step 3 for one super-tile, from its own tables, its relabel table and the borders of the left and upper
+    neighbour.
+
+    Writes what painting needs (one batch per block), the components local to each block, and the rows of
+    crossing components, filed under the super-tile that owns their id.
+    """
     query, number = key
     tile = job.super_at(number)
     store = _TableStore(job, query)

@@ -3,9 +3,8 @@
     RISBench   <root>/img_rgb/<file>    mask/<file>        output_phrase_<split>.txt   <file name> <phrase>
     RefSegRS   <root>/images/<id>.tif   masks/<id>.tif     output_phrase_<split>.txt   <id> <phrase>
 
-A line is cut at its first white space. An image's mask is the file of the same name, or else of the same name
-with another ending. Its first channel is above 0 inside the target. Lines that name the same file ask for the
-same mask and become wordings of one target. The papers score every line, so `all` is the default.
+An image's mask is the file of its name, whatever the ending; its first channel is above 0 inside the target.
+Lines that name the same file become wordings of one target. The papers score every line.
 """
 
 from __future__ import annotations
@@ -81,7 +80,10 @@ def read_phrases(layout: PhraseLayout, root: Path, split: str) -> Benchmark:
 
 
 def _phrases(listing: Path, layout: PhraseLayout) -> dict[str, list[str]]:
-    """File or id -> phrases, in order of first appearance. Raises InputError for a damaged listing."""
+    """File or id -> phrases, in order of first appearance. Raises InputError for a damaged listing.
+
+    A line is cut at its first white space.
+    """
     phrases: dict[str, list[str]] = {}
     try:
         lines = listing.read_text(encoding="utf-8").split("\n")
