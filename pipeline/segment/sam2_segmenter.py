@@ -1,20 +1,13 @@
 """SAM2 as a `Segmenter`: any config, any checkpoint, one image encoding per tile.
 
 1. The constructor finds config and weights (`sam2_model`) and loads them once.
-2. `embed` moves the uint8 tile to the device, prepares it there (`tensors.square_pixels`) and runs the image
-   encoder once. `embed_many` does so for several tiles in one call.
-3. `segment` groups the prompts by their number of points and decodes each group in batches of `prompt_batch`,
-   one mask per prompt. A padded point would be a token that attention sees and would change results, so
-   nothing is padded; SAM2's own predictor does not pad either. A batch that does not fit into memory is
-   decoded once more as two halves.
+2. `embed` prepares the tile on the device (`tensors.square_pixels`) and encodes it; `embed_many` takes
+   several tiles in one call.
+3. `segment` groups the prompts by their number of points and decodes each group in batches of `prompt_batch`.
+   A batch that does not fit into memory is decoded as two halves.
 4. Logits become cropped masks on the device (`tensors.crop_masks`). The predicted IoU is the score.
 
-With equal weights masks and scores are those of `sam2.sam2_image_predictor.SAM2ImagePredictor` (tested).
-Coordinates are scaled by the padded square; SAM2 scales each axis by the image, which for square tiles is the
-same.
-
-A failed call raises ModelError. It is retryable after an error of CUDA itself, which sticks to the process:
-only a fresh process helps. Memory that ran out is given back and is no such error.
+With equal weights masks and scores are those of SAM2's own `SAM2ImagePredictor` (tested).
 """
 
 from __future__ import annotations
@@ -117,7 +110,8 @@ class Sam2Segmenter:
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         """Decode prompts, in order: one mask for each that has a valid pixel above the threshold.
 
-        Raises ModelError.
+        No prompt is padded: a padded point would be a token that attention sees. Raises ModelError, retryable
+        after an error of CUDA itself, which only a fresh process ends.
         """
         groups: dict[int, list[int]] = {}
         for index, prompt in enumerate(prompts):

@@ -1,16 +1,13 @@
 """The audit: objects that contradict what one tile saw are taken apart again. Optional, off by default.
 
-1. A tile that saw two objects whole, side by side, says that they are two. `forbidden_pairs` finds uncensored
-   fragments of one tile that share a pixel edge and were joined all the same: a neighbour fused them, and the
-   chain of matches led from one to the other.
+1. `forbidden_pairs` finds two fragments that one tile saw whole, side by side, and that were joined all the
+   same: a neighbour fused them.
 2. `cut_edges` joins the edges of such a component again, best score first, and refuses each that would bring
    a forbidden pair together. This is a mutex watershed whose repulsions all come first (Wolf et al., "The
-   Mutex Watershed", ECCV 2018). An edge whose ends lie apart afterwards is cut.
+   Mutex Watershed", ECCV 2018).
 3. The super-tiles that hold cut edges are resolved again without them.
 
-Components without a forbidden pair are never touched. Where labels agree up to their names, no two touching
-fragments are ever joined, and the audit changes nothing. Fragments are named by place, so neither the order
-of edges nor the size of super-tiles matters. In memory: the edges of the contradictory components.
+Neither the order of edges nor the size of super-tiles matters.
 """
 
 from __future__ import annotations

@@ -1,19 +1,14 @@
 """The truth of a label raster, tile by tile, with arbitrary local ids and optional noise.
 
-The oracle prompter and the oracle segmenter read the same `OracleTile`. So a run with oracle models measures
-what the pipeline itself adds: cutting, merging, painting, polygonising.
-
 1. `parse_oracle` reads `oracle:labels.tif?noise=mild&seed=3`.
-2. `OracleTruth.on_grid` checks that the raster lies on the run grid's lattice, and finds the offset between
-   the two.
-3. `OracleTruth.tile` reads the tile's window and a small margin. It numbers the objects for this tile alone
-   (`_compact`), disturbs each of them (`_disturb`) and shuffles the numbers (`_shuffle`), so that nothing can
-   rely on ids that agree between tiles.
+2. `OracleTruth.on_grid` checks that raster and run grid share a lattice.
+3. `OracleTruth.tile` reads the tile's window and a margin. It numbers the objects (`_compact`), disturbs them
+   (`_disturb`) and shuffles the numbers (`_shuffle`), so that nothing can rely on ids that agree between
+   tiles.
 
-An object is one label value; one that is visible in several pieces keeps one local id. Noise makes the
-mistakes of real segmenters at tile borders, at two rates (`NOISE_LEVELS`). An object may be missed, shifted
-and grown by a few pixels, merged with a neighbour that it touches, or split. Draws depend on (seed, tile
-origin, object id) alone: the two sides of a seam disagree, as real models do, and every run can be repeated.
+Noise (`NOISE_LEVELS`) makes the mistakes of real segmenters. Draws depend on (seed, tile origin, object id)
+alone: the two sides of a seam disagree, and every run can be repeated. Prompter and segmenter read the same
+`OracleTile`.
 """
 
 from __future__ import annotations
@@ -75,7 +70,7 @@ class OracleSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OracleTile:
-    """The truth of one tile."""
+    """The truth of one tile. An object is one label value, even when it is visible in several pieces."""
 
     tile: TileSpec
     labels: NDArray[np.int32]

@@ -1,20 +1,13 @@
 """gIoU, cIoU, P@t and the rejection table of answered queries, under four named scoring conventions.
 
-1. `SampleCounts` holds what every figure is made of: per sample the pixels of the true mask, of the predicted
-   one, of both, and what kind of answer it was. A mask is the union of all masks of one answer.
-2. A `Convention` says what the definitions leave open: what an answer to an empty target scores, whether
-   false alarms on empty targets enter cIoU, and how P@t counts. `CONVENTIONS` holds the four that published
-   numbers depend on.
-3. `segmentation_figures` returns every figure as a `Ratio`: a numerator and a denominator per sample, so that
-   any subset (a stratum) and any resample (`intervals`) is a sum over the same two columns.
-4. `rejection_figures` counts, on empty targets, TRUE = abstained and FALSE = everything else, an unreadable
-   reply included (Think2Seg-RS, table 2), and the mirror of it on targets that are there, which no paper
-   reports.
+1. `SampleCounts` holds per sample the pixels of the true mask, the predicted one and both. A mask is the
+   union of all masks of one answer.
+2. A `Convention` settles what the definitions leave open.
+3. `segmentation_figures` gives every figure as a `Ratio` of two columns; any subset is a sum over them.
+4. `rejection_figures` counts abstentions.
 
-Definitions: Think2Seg-RS section 4.1, equations 4 to 6: gIoU = mean of |P & T| / |P | T|, cIoU = sum of |P &
-T| over sum of |P | T|, P@t = share of samples whose IoU exceeds t. Equation 4 is 0/0 where target and
-prediction are both empty; section 3.2.2 gives such an answer 1. A reply that could not be read is no answer:
-it scores 0 there, except where a convention copies code that sees nothing but the empty mask.
+Definitions (Think2Seg-RS section 4.1, equations 4 to 6): gIoU = mean of |P & T| / |P | T|, cIoU = sum of |P &
+T| over sum of |P | T|, P@t = share of samples whose IoU exceeds t.
 """
 
 from __future__ import annotations
@@ -133,8 +126,8 @@ class Convention:
     source: str
     """Where this convention comes from, and what sets it apart."""
     both_empty: Literal["answered", "abstained", "always", "never"]
-    """Empty target, no predicted pixel: scores 1 if there was an answer at all, if it was an explicit
-    abstention, always, never.
+    """Empty target, no predicted pixel (equation 4 is 0/0): scores 1 if there was an answer at all, if it was
+    an explicit abstention, always, never.
     """
     ciou_false_alarms: bool
     """Whether predicted pixels on an empty target enter the union of cIoU."""
@@ -187,7 +180,7 @@ CONVENTIONS: Mapping[str, Convention] = {
         ),
     )
 }
-"""`paper` is the default everywhere."""
+"""Those that published numbers depend on. `paper` is the default everywhere."""
 
 
 def sample_scores(counts: SampleCounts, convention: Convention) -> Floats:
@@ -242,7 +235,7 @@ def rejection_figures(counts: SampleCounts) -> dict[str, Ratio]:
 
 @dataclass(frozen=True, kw_only=True)
 class RejectionTable:
-    """Think2Seg-RS table 2, and its mirror."""
+    """Think2Seg-RS table 2, and its mirror on targets that are there, which no paper reports."""
 
     n_empty: int
     true: int

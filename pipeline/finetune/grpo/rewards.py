@@ -1,20 +1,14 @@
 """Rewards of mask-only GRPO: R = l1 * format + l2 * IoU, with l1 = 1 and l2 = 2 (Think2Seg-RS section 3.2.2,
-equation 3). All functions are pure.
+equation 3).
 
-1. `read_candidate` parses a reply into items, an explicit `[]`, or malformed. Rule `paper` uses the parser of
-   inference (`read_reply`). Rule `authors-code` uses the strict parser of the released rewards (`parse_by`):
-   it takes a whole reply or nothing, and accepts boxes and points anywhere.
+1. `read_candidate` parses a reply into items, an explicit `[]`, or malformed: by rule `paper` as inference
+   does, by rule `authors-code` with the strict parser of the released rewards.
 2. `format_reward` judges the text alone.
-   `paper` gives 1 or 0. For 1, `<think>` and `<answer>` must each occur once, in order. The answer must be a
-   JSON list whose items are all usable and have exactly the parts of the prompt combination.
-   `authors-code` gives 0, 1 or 2, because the released code has two rewards of one point: one for the tags,
-   and one when its strict parser accepts the answer (`strictly_readable`).
 3. `iou_reward` compares the union of the segmenter's masks with the true mask. On an empty target, a written
-   `[]` earns 1 and everything else 0; a malformed reply never counts as an abstention. A reply that the
-   strict parser refuses earns no IoU. Under `paper`, whatever could be read is paid.
+   `[]` earns 1 and everything else 0, malformed replies included.
 4. `total_reward` weighs and adds both.
 
-No mask supervises a box or a point directly. Only the overlap after segmentation teaches.
+No mask supervises a box or a point directly: only the overlap teaches.
 """
 
 from __future__ import annotations
@@ -52,7 +46,7 @@ class RewardOptions:
     """How a reply is rewarded."""
 
     rule: RewardRule = "paper"
-    """Definition of the format reward; see the module's story."""
+    """How replies are read and their format is scored; see the module's story and `format_reward`."""
     format_weight: float = 1.0
     """l1. 0: no format term."""
     iou_weight: float = 2.0
@@ -102,7 +96,12 @@ def read_reply(text: str, profile: Profile, *, complete: bool) -> ParsedReply:
 
 
 def format_reward(text: str, contract: Contract, *, complete: bool = True) -> float:
-    """Score the format: 0 or 1 by `paper`; 0, 1 or 2 by `authors-code`. `complete` as in `read_reply`."""
+    """Score the format. `complete` as in `read_reply`.
+
+    `paper` gives 0 or 1. For 1, `<think>` and `<answer>` must each occur once, in order, and the answer must
+    be usable (`_usable_json`). `authors-code` gives 0, 1 or 2, because the released code has two rewards: one
+    for the tags, one for `strictly_readable`.
+    """
     if contract.rule == "authors-code":
         return float(_TAGGED.fullmatch(text) is not None) + float(strictly_readable(text, contract))
     return float(_well_tagged(text) and _usable_json(text, contract, complete=complete))
@@ -133,7 +132,7 @@ def _is_json_list(text: str) -> bool:
 
 
 def strictly_readable(text: str, contract: Contract) -> bool:
-    """Whether the released training parser accepts the whole answer."""
+    """Whether the released training parser accepts the whole answer. It takes boxes and points anywhere."""
     try:
         released_items(text, _training_rule(contract))
     except RefusedReplyError:
@@ -142,7 +141,10 @@ def strictly_readable(text: str, contract: Contract) -> bool:
 
 
 def read_candidate(text: str, contract: Contract, *, complete: bool) -> ParsedReply:
-    """Read a sampled reply by the contract's rule; see the module's story. `complete` as in `read_reply`."""
+    """Read a sampled reply by the contract's rule; see the module's story. `complete` as in `read_reply`.
+
+    Under `paper` whatever could be read is paid; a reply that the strict parser refuses earns no IoU.
+    """
     if contract.rule == "authors-code":
         return parse_by(_training_rule(contract), text, finish_reason="stop" if complete else "length")
     return read_reply(text, contract.profile, complete=complete)

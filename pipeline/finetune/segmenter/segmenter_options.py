@@ -28,15 +28,22 @@ class SegmenterTrainOptions:
     config: Path = EMBEDDED_DIR / "config.yaml"
     """The architecture."""
     start: Path | None = None
-    """Weights of that architecture to go on from, .safetensors or .pt. None: from nothing."""
+    """Weights of that architecture to go on from, .safetensors or .pt; optimiser and dense head start fresh.
+    None: from nothing.
+    """
     pool: PoolOptions = field(default_factory=PoolOptions)
     steps: int = 6000
     windows_per_step: int = 8
     prompts_per_window: int = 6
     coarse_image_px: int = 256
     coarse_share: float = 0.95
+    """Share of the steps, from the first, at `coarse_image_px`: the same features at less than half the cost
+    (0.8 s against 1.7 s of one core a step).
+    """
     loss_px: int = 128
-    """Side to which logits and targets of a window are brought for the loss."""
+    """Side to which logits and targets of a window are brought for the loss, so that boundaries inside a
+    logit cell are learnt through the interpolation.
+    """
     box_steps: int = 700
     """Steps of the decoder's warm-up without images; 0 = none. Given weights need none."""
     warmup_rate: float = 1e-3
@@ -47,7 +54,9 @@ class SegmenterTrainOptions:
     decay_share: float = 0.47
     weight_decay: float = 0.02
     mean_decay: float = 0.995
-    """Decay of the exponential mean of the weights, per step."""
+    """Decay of the exponential mean of the weights, per step. The mean covers some 200 steps at most, so it
+    soon forgets the starting weights.
+    """
     reuse: float = 1.0
     """Windows seen so far over windows rendered so far, until the pool is full."""
     save_every: int = 100

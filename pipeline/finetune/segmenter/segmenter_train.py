@@ -1,27 +1,14 @@
 """Trains an embedded segmenter: masks of procedural worlds from imprecise boxes and points.
 
-1. `check` refuses what cannot be trained, before anything is loaded. From nothing, `warmup` first teaches the
-   decoder alone what a box is. From given weights (`start`) there is no warm-up, and optimiser and dense head
-   start fresh.
-2. `batch` draws the windows of step s from the part of the pool that this step may see. It disturbs them,
-   picks objects and gives each an imprecise prompt (`imprecise_prompts`). All draws come from
-   `default_rng((seed, s))`, so a resumed run repeats nothing and skips nothing.
-3. `forward` is SAM2's image path: encoder, prompt encoder, mask decoder with one output mask. Logits are
-   enlarged before the loss, so that boundaries inside a logit cell are learnt through the interpolation.
-   The first `coarse_share` of the steps runs at `coarse_image_px`: the same features at less than half the
-   cost (0.8 s against 1.7 s of one core a step). The other steps sharpen the boundaries.
-4. `mask_loss` = binary cross-entropy (pixels near the box count most) + dice, plus the squared error of the
-   predicted IoU. `dense_loss` asks the encoder's finest features: object or not, boundary or not.
-5. AdamW. The rate warms up, stays, and falls linearly over the last `decay_share` of the steps. An
-   exponential mean of the weights is evaluated and shipped. It covers about the last ninth of the steps so
-   far, at most some 200 (`mean_decay` 0.995), so it soon forgets the starting weights.
-6. Every `save_every` steps the state goes to `work_dir` (safetensors and an optimiser file), and the mean
-   weights, as float16, to MEAN_FILE beside it. Each file is replaced atomically, so the mean can always be
-   loaded.
-7. `out` is written once, after the last step. An unfinished training leaves older weights there alone.
-
-On a CPU the arithmetic is bfloat16 autocast, and attention is written out: PyTorch's fused CPU kernel has a
-slow backward pass for SAM2's 64-token windows (measured: 1.26 s against 0.87 s a step).
+1. `check` refuses what cannot be trained. From nothing, `warmup` first teaches the decoder what a box is.
+2. `batch` draws windows and imprecise prompts of step s from `default_rng((seed, s))`, so a resumed run
+   repeats and skips nothing.
+3. `forward` is SAM2's image path, on small windows (`coarse_image_px`) for the first `coarse_share` of the
+   steps.
+4. `mask_loss` is cross-entropy, dice and the error of the predicted IoU. `dense_loss` asks the encoder's
+   finest features: object or not, boundary or not.
+5. AdamW descends at `rate_at`. An exponential mean of the weights is evaluated and shipped.
+6. `save` writes state and mean to `work_dir`. `out` is written once, after the last step.
 """
 
 from __future__ import annotations

@@ -1,19 +1,11 @@
 """The verifier: a second look at each mask, off by default. It may reject a mask; it never changes one.
 
-1. `crop_around` cuts a square out of the tile: the mask's bounding box with a margin. It has a least size, so
-   a small object keeps surroundings and a scale that the checkpoint knows.
-2. A `Verifier` gives every mask the probability that the crop shows what was asked for. `judge` rejects masks
-   below the threshold. Every probability is recorded beside its prompt. A tile whose masks were all rejected
-   is EMPTY(verifier).
-3. `LooksAt` takes the looks at many answers together, for runs and evaluations alike.
-4. A look that fails rejects nothing.
+1. `crop_around` cuts a square around the mask out of the tile.
+2. A `Verifier` gives the probability that the crop shows what was asked for. `judge` rejects masks below the
+   threshold; a look that fails rejects nothing.
+3. `LooksAt` takes the looks at many answers together.
 
-An object of several tiles is looked at once per tile. Its row has the probability of the piece that gave
-label, box and rationale.
-
-A language model sees the crop, not the outline: a wrong mask beside a right object passes. On Ray the process
-that makes masks loads an engine of its own (`VerifierOptions.gpu_memory_utilization`); the local runner
-shares the prompter's.
+The model sees the crop, not the outline: a wrong mask beside a right object passes.
 """
 
 from __future__ import annotations
@@ -38,7 +30,9 @@ class VerifierOptions:
     pad: float = 0.5
     """Margin on each side of the bounding box, as a share of its longer side."""
     min_side: float = 0.5
-    """Smallest side of the crop, as a share of the tile's shorter side."""
+    """Smallest side of the crop, as a share of the tile's shorter side: a small object keeps surroundings and
+    a scale that the checkpoint knows.
+    """
     gpu_memory_utilization: float | None = None
     """Share of the device for the verifier's own engine (Ray on a GPU); None: the prompter's. Does not change
     the result.
@@ -93,7 +87,11 @@ class DrawnMasks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """What a verifier left of an answer."""
+    """What a verifier left of an answer.
+
+    An object of several tiles is looked at once per tile. Its row has the probability of the piece that gave
+    label, box and rationale.
+    """
 
     kept: tuple[MaskCrop, ...]
     verified: tuple[float | None, ...]

@@ -1,19 +1,10 @@
 """What one block goes through: read, prompt, segment, commit. The same objects serve both runners.
 
-1. `ReadStep`: block -> pixels and validity of its tiles, one windowed read per scene. Reading is journalled
-   like the models' work, because a damaged file can take the decoder's process down with it.
-2. `PromptStep`: every tile with imagery is asked every query, concurrently. A tile without valid pixels is
-   EMPTY(nodata), an unreadable one FAILED(unreadable); neither costs a model call. An optional gate looks
-   first: what it rejects is EMPTY(gate), except a random sample that is asked all the same.
-3. `SegmentStep`: a tile with a FOUND answer is embedded once, and all prompts of all queries are decoded from
-   that embedding. An optional verifier looks at the crop around every mask. What is left becomes one label
-   image per query, and the block record is written whole. Its presence proves that the block is done.
-
-A step is built from a picklable `RunContext` inside the process that runs it, so weights load once per actor.
-An exception of a model on one tile becomes FAILED(model_error) for that tile; an engine that died, or a GPU
-context that is lost with all that is in it, raises, so that the runner restarts the actor. A block whose
-processing killed its process `MAX_CRASHES` times is committed as FAILED(crashed) instead of being tried for
-ever.
+1. `ReadStep` reads pixels and validity of the block's tiles.
+2. `PromptStep` asks every query about every tile. Tiles without valid pixels are EMPTY(nodata) and cost no
+   model call. An optional gate looks first.
+3. `SegmentStep` embeds a tile with a FOUND answer once and decodes all its prompts. An optional verifier
+   looks at every mask. The block record is written whole: its presence proves that the block is done.
 """
 
 from __future__ import annotations
@@ -80,7 +71,10 @@ unreadable.
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """Everything a worker needs to know about a run. Small and picklable: no weights, no arrays of pixels."""
+    """Everything a worker needs to know about a run. Small and picklable: no weights, no arrays of pixels.
+
+    Steps are built from it in the process that runs them, so weights load once per actor.
+    """
 
     config: RunConfig
     plan: Plan
@@ -98,7 +92,10 @@ class RunContext:
 
 
 class ReadStep:
-    """Blocks -> pixels. Keeps open dataset handles between blocks."""
+    """Blocks -> pixels, one windowed read per scene. Keeps open dataset handles between blocks.
+
+    Reading is journalled, because a damaged file can take the decoder's process down with it.
+    """
 
     def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
         self._reader = reader or CogReader(
