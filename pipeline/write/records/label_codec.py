@@ -51,6 +51,8 @@ def decode_labels(blob: bytes) -> NDArray[np.uint16]:
     magic, height, width, n_runs = _LABELS.unpack_from(blob)
     if magic != _LABELS_MAGIC:
         raise ValueError(f"a label image starts with {_LABELS_MAGIC!r}, got {magic!r}")
+    if n_runs > height * width:
+        raise ValueError(f"a {height} x {width} label image has at most a run per pixel, got {n_runs} runs")
     payload = _decompress(blob[_LABELS.size :], n_runs * _RUN_BYTES)
     values = np.frombuffer(payload, dtype="<u2", count=n_runs)
     lengths = np.frombuffer(payload, dtype="<u4", count=n_runs, offset=2 * n_runs)
@@ -94,5 +96,5 @@ def _decompress(data: bytes, n_bytes: int) -> bytes:
         return b""
     try:
         return bytes(pa.Codec("zstd").decompress(data, decompressed_size=n_bytes, asbytes=True))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, MemoryError) as error:  # a damaged header can ask for any size
         raise ValueError(f"compressed pixels do not decompress to {n_bytes} bytes: {error}") from error

@@ -62,6 +62,14 @@ def test_a_damaged_blob_raises_value_error_or_gives_an_image_of_its_header(data:
     )  # a header that swaps height and width of equal area cannot be told from a good one
 
 
+@pytest.mark.parametrize("n_runs", [65, 2**32 - 1])
+def test_more_runs_than_pixels_are_refused_before_memory_is_asked_for(n_runs: int) -> None:
+    blob = bytearray(encode_labels(np.zeros((8, 8), dtype=np.uint16)))
+    blob[12:16] = n_runs.to_bytes(4, "little")
+    with pytest.raises(ValueError, match="at most a run per pixel"):
+        decode_labels(bytes(blob))
+
+
 @pytest.mark.parametrize("bad", [np.zeros((2, 2), dtype=np.int32), np.zeros(4, dtype=np.uint16)])
 def test_only_uint16_images_are_taken(bad: NDArray[np.generic]) -> None:
     with pytest.raises(ValueError, match="2-D uint16"):
