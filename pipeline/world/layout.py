@@ -1,13 +1,13 @@
 """The plan of the land: which objects lie near a window.
 
 1. Runways and lakes come first, each from a coarse lattice of its own (water.py).
-2. A mesh of supercells covers the plane: a rotated square lattice whose corners are jittered. Noise makes
-   each supercell town, farmland, mixed or wild (`use_of`).
-3. Straight lines cut a supercell into parcels (`add_supercell`). A parcel holds one field, one site or one
-   town block, which stays inside; so objects of different parcels never collide.
+2. A mesh of supercells covers the plane: a rotated square lattice with jittered corners. Noise makes each
+   town, farmland, mixed or wild (`use_of`).
+3. Straight lines cut a supercell into parcels (`add_supercell`). A parcel holds one field, site or town
+   block, so objects of different parcels never collide.
 4. Whatever comes near a runway or a lake is left out whole (`keep`, `field_is_free`). Where objects still
-   overlap, paint order decides, and it is the same in every window: first the layer, then the lattice.
-5. Roads run along supercell edges next to town and along some others.
+   overlap, the layer decides, then the lattice.
+5. Roads run along supercell edges, next to town and elsewhere.
 """
 
 from __future__ import annotations
@@ -310,7 +310,8 @@ def add_supercell(
 
 
 def plan(seed: np.uint64, box: Table, st: Table, pal: Table) -> tuple[Table, Keys]:
-    """List the records and keys of all objects that may touch a box, in paint order within a layer.
+    """List the records and keys of all objects that may touch a box, in paint order within a layer. This
+    order is the same in every window.
 
     `box`: (x0, y0, x1, y1) in world units.
     """

@@ -1,12 +1,9 @@
 """A benchmark: images, what is to be found in them, and how one asks for it.
 
-1. A module of readers/ turns a data set's layout into a `Benchmark`: images, their targets, and per target
-   the true mask and the wordings that ask for it. Nothing is decoded yet.
+1. A module of readers/ turns a data set's layout into a `Benchmark`. Nothing is decoded yet.
 2. `choose_samples` picks wordings. A limit spreads over the whole split, so that every domain stays in.
-3. `check_sizes` compares images with their masks by headers alone. RRSIS-D holds images of 800 x 801 px with
-   masks of 800 x 800 (RMSIN issue 12).
-4. `read_image` and `read_mask` decode in the worker. Squashing does not keep the aspect ratio, as in
-   Think2Seg-RS (840 x 840): Lanczos for the image, nearest neighbour for the mask.
+3. `check_sizes` compares images with their masks by headers alone.
+4. `read_image` and `read_mask` decode in the worker.
 """
 
 from __future__ import annotations
@@ -190,7 +187,10 @@ def choose_samples(
 
 
 def check_sizes(images: Sequence[SampleImage], policy: SizePolicy) -> list[str]:
-    """Sample ids with a mask of another size than the image. Under `refuse` that is an InputError."""
+    """Sample ids with a mask of another size than the image. Under `refuse` that is an InputError.
+
+    RRSIS-D holds images of 800 x 801 px with masks of 800 x 800 (RMSIN issue 12).
+    """
     odd: list[tuple[str, tuple[int, int], tuple[int, int]]] = []
     for image in images:
         size = image.pixels.size_hw()
@@ -212,7 +212,10 @@ def check_sizes(images: Sequence[SampleImage], policy: SizePolicy) -> list[str]:
 
 
 def read_image(source: PixelSource, side_px: int | None) -> NDArray[np.uint8]:
-    """(H, W, 3), squashed to `side_px` x `side_px` by Lanczos. None: its own size. Raises SourceError."""
+    """(H, W, 3), squashed to `side_px` x `side_px` by Lanczos. None: its own size. Raises SourceError.
+
+    Squashing does not keep the aspect ratio, as in Think2Seg-RS (840 x 840).
+    """
     from PIL import Image
 
     rgb = source.read()

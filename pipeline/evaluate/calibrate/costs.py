@@ -1,16 +1,12 @@
 """What gate, prompter, segmenter and verifier cost in seconds, on blocks of a world.
 
 1. `measure_costs` reads the largest blocks, two per repetition, after a smallest one that warms everything
-   up. One takes the gate's looks of both kinds; on the other the prompter answers, its answers are segmented,
-   and the verifier looks at every mask, as in the main job. Looks and answers never share a block (while
-   there are enough), because the engine would find the picture in its caches.
-2. Per repetition: seconds per (tile, query) pair of a look, of the prompter and of the segmenter; seconds
-   per mask of the verifier; and the whole with the verifier over the whole without, (prompter + segmenter +
-   verifier) / (prompter + segmenter).
-3. Of the repetitions come median, smallest and largest (`Spread`).
+   up.
+2. One takes the gate's looks. On the other the prompter answers, its answers are segmented, and the verifier
+   looks at every mask.
+3. `MeasuredCosts` holds the median and the range of the repetitions.
 
-One block at a time, all queries together, one process: on Ray blocks overlap, so a region takes less than
-the sum of these.
+Blocks come one at a time. On Ray they overlap, so a region takes less than the sum.
 """
 
 from __future__ import annotations
@@ -76,7 +72,9 @@ class MeasuredCosts:
     verifier_s: Spread | None
     """Seconds per mask. None: no timed block had a mask."""
     verifier_cost: Spread
-    """The whole with the verifier over the whole without."""
+    """The whole with the verifier over the whole without: (prompter + segmenter + verifier) / (prompter +
+    segmenter).
+    """
     masks_per_pair: float
     """Over all timed blocks."""
 
@@ -139,7 +137,10 @@ def measure_costs(
 def _timed(
     models: TimedModels, lattice: TileLattice, loop: asyncio.Runner, *, looked: BlockImage, asked: BlockImage
 ) -> _Repetition:
-    """Time everything once: looks on one block, answers and masks on the other."""
+    """Time everything once: looks on one block, answers and masks on the other.
+
+    On one block the engine would find the picture in its caches.
+    """
     queries = models.queries
 
     async def look_at_tiles() -> None:

@@ -3,7 +3,7 @@
 1. `SampleCounts` holds per sample the pixels of the true mask, the predicted one and both. A mask is the
    union of all masks of one answer.
 2. A `Convention` settles what the definitions leave open.
-3. `segmentation_figures` gives every figure as a `Ratio` of two columns; any subset is a sum over them.
+3. `segmentation_figures` gives every figure as a `Ratio` of two columns.
 4. `rejection_figures` counts abstentions.
 
 Definitions (Think2Seg-RS section 4.1, equations 4 to 6): gIoU = mean of |P & T| / |P | T|, cIoU = sum of |P &

@@ -1,13 +1,11 @@
 """Scores replies by segmenting from their prompts. Every image of a batch is encoded once.
 
-1. Replies are grouped by image, whatever the query. Each is read by the contract's rule. Its items are mapped
-   to pixels of the image that the segmenter sees (`prompt.frames`) and reduced to the prompt combination.
-2. Each image is embedded once (`Segmenter.embed`; `n_embeddings` counts), or not at all when no reply gives a
-   prompt. The prompts of all its candidates are decoded together, in the segmenter's own batches. A confident
-   policy often repeats a prompt; equal prompts are decoded once.
+1. `RewardEngine.score` groups replies by image and reads each by the contract's rule.
+2. Items become prompts in pixels of the image that the segmenter sees. All prompts of an image are decoded
+   together, equal ones once.
 3. `score_reply` compares each candidate's masks with the truth of its query.
 
-`reward_functions` wraps this for TRL as two functions, so that the trainer weighs and logs each by name.
+`reward_functions` gives TRL two functions, so that it weighs and logs each by name.
 """
 
 from __future__ import annotations

@@ -1,13 +1,9 @@
 """The embedded prompter's own small tokenizer: byte-level BPE, one token per integer, few tokens per object.
 
-1. `train_tokenizer` learns a byte-level BPE from a corpus of queries and replies; bytes cover any text.
-2. Added vocabulary on top of it: every integer 0..MAX_NUMBER, the fixed pieces of a reply (`REPLY_PIECES`),
-   and the opening of an object in each cell of the token grid (`CELL_OPENS`), each as one token. They are
-   ordinary text (never skipped in decoding), matched longest first, so that decoding the ids of any text
-   gives that text back exactly.
-3. Special tokens carry Qwen2.5-VL's names, because the processor and vLLM look them up by name.
-4. `write_tokenizer` writes tokenizer.json, tokenizer_config.json and the chat template. The image comes first
-   in it, so that all queries about one tile share the image's prefix.
+1. `train_tokenizer` learns the BPE from queries and replies. It adds one token each for every integer up to
+   MAX_NUMBER, the fixed pieces of a reply (`REPLY_PIECES`), and the opening of an object in each cell of the
+   grid (`CELL_OPENS`).
+2. `write_tokenizer` writes it with the chat template.
 """
 
 from __future__ import annotations
@@ -37,6 +33,7 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
+"""Qwen2.5-VL's names, because the processor and vLLM look them up."""
 
 OBJECTS_OPEN = "["
 POINT_TO_BOX = ']],"bbox_2d":['
@@ -89,12 +86,18 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""Jinja: `<|im_start|>role NEWLINE content <|im_end|> NEWLINE` per message, then the assistant's opening."""
+"""Jinja: `<|im_start|>role NEWLINE content <|im_end|> NEWLINE` per message, then the assistant's opening.
+
+The image comes first in a message, so that all queries about one tile share its prefix.
+"""
 
 
 def train_tokenizer(corpus: Iterable[str], *, vocab_size: int = 1024) -> Tokenizer:
     """Learn the BPE part (`vocab_size` tokens, 256 of them bytes) and add integers, reply pieces and special
     tokens.
+
+    Integers and pieces are ordinary text: never skipped in decoding, and matched longest first, so that
+    decoding the ids of any text gives that text back exactly.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 

@@ -1,16 +1,9 @@
 """Many ways to ask for the same thing: the wordings of `wordings.toml`, their grammar and their frames.
 
-A model that learns its words from nothing understands only words that occur in training, so each class is
-spoken of by what it holds, who uses it, what it looks like and what may happen to it; and things that no
-world labels are spoken of in the same forms.
-
-1. `load_wordings` reads the file: listed wordings of each subject (a class, or `never`) in three forms (noun,
-   singular, sentence).
-2. `_composed` adds the grammar's: each head of a table before each of its tails, in the forms noun, where and
-   that. A where is a clause after that word ("rain water collects"), a that follows it ("hold crude oil").
-3. `SubjectWordings.draw` draws a form by FORM_SHARES, the same for every subject, so that a form tells
-   nothing about the answer; then listed or composed by LISTED_SHARE, a wording and a frame of the form around
-   it.
+1. `load_wordings` reads the listed wordings of each subject: a class, or `never` for what no world labels.
+2. `_composed` adds the grammar's: each head of a table before each of its tails.
+3. `SubjectWordings.draw` draws a form, a wording of it and a frame around it. The shares are the same for
+   every subject, so a form tells nothing about the answer.
 """
 
 from __future__ import annotations
@@ -44,7 +37,7 @@ BARE_SHARES: dict[Form, float] = {"noun": 0.15, "singular": 0.15, "sentence": 0.
 """How often a wording of a form stands without a frame."""
 
 NEVER = "never"
-"""The subject of things that no world has or labels."""
+"""The subject of things that no world has or labels. They are spoken of in the same forms as the classes."""
 
 _LISTED_KEYS: dict[Form, str] = {"noun": "nouns", "singular": "singular", "sentence": "sentences"}
 
@@ -147,6 +140,9 @@ def _subject(name: str, table: dict[str, Any], frames: dict[Form, tuple[str, ...
 
 
 def _composed(grammar: list[dict[str, Any]], form: Form) -> tuple[str, ...]:
+    """The grammar's wordings of a form. A where is a clause after that word ("rain water collects"), a that
+    follows it ("hold crude oil").
+    """
     pairs = (
         pair for table in grammar if table["form"] == form for pair in product(table["heads"], table["tails"])
     )

@@ -1,12 +1,10 @@
 """Imitates imprecise prompters and varied sensors. All functions are pure, given a generator.
 
-1. `augment` turns a window by one of the eight symmetries and disturbs its pixels: brightness, contrast,
-   saturation and colour per channel, blur, noise, 8 x 8 block artefacts.
+1. `augment` turns a window by one of the eight symmetries and disturbs its pixels.
 2. `pick_objects` chooses the objects of a window that get a prompt.
-3. `jittered_box` moves each side of the true box by a normal error. The size of the error is drawn per box
-   (up to 4 px + 4 % of the side). Some boxes lose a part at one side, or grow.
-4. `interior_points` takes the pixel nearest the centroid of the visible part, or random pixels of its inner
-   half, with half the box's error.
+3. `jittered_box` moves each side of the true box by a normal error, up to 4 px + 4 % of the side. Some boxes
+   lose a part at one side, or grow.
+4. `interior_points` takes the pixel nearest the centroid, or random pixels of the inner half.
 """
 
 from __future__ import annotations
@@ -26,7 +24,11 @@ P_EXACT = 0.1
 def augment(
     rgb: NDArray[np.uint8], labels: NDArray[np.uint16], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """A window turned and disturbed; rgb (S, S, 3) uint8, labels (S, S)."""
+    """A window turned and disturbed; rgb (S, S, 3) uint8, labels (S, S).
+
+    Disturbed are brightness, contrast, saturation and colour per channel; blur, noise and block artefacts are
+    added.
+    """
     turns = int(rng.integers(4))
     flip = bool(rng.integers(2))
     rgb, labels = np.rot90(rgb, turns), np.rot90(labels, turns)
@@ -111,7 +113,10 @@ def jittered_box(
 def interior_points(
     mask: NDArray[np.bool_], n: int, error_px: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Draw n imprecise points for `mask`; returns (n, 2) x, y. The first is often nearest the centroid."""
+    """Draw n imprecise points for `mask`; returns (n, 2) x, y. The first is often nearest the centroid.
+
+    Points err by half of `error_px`, the box's error.
+    """
     box = true_box(mask).astype(int)
     crop = mask[box[1] : box[3], box[0] : box[2]]
     depth = ndimage.distance_transform_edt(np.pad(crop, 1))[1:-1, 1:-1]

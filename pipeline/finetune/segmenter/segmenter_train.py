@@ -3,12 +3,11 @@
 1. `check` refuses what cannot be trained. From nothing, `warmup` first teaches the decoder what a box is.
 2. `batch` draws windows and imprecise prompts of step s from `default_rng((seed, s))`, so a resumed run
    repeats and skips nothing.
-3. `forward` is SAM2's image path, on small windows (`coarse_image_px`) for the first `coarse_share` of the
-   steps.
+3. `forward` is SAM2's image path, at `coarse_image_px` for the first `coarse_share` of the steps.
 4. `mask_loss` is cross-entropy, dice and the error of the predicted IoU. `dense_loss` asks the encoder's
-   finest features: object or not, boundary or not.
-5. AdamW descends at `rate_at`. An exponential mean of the weights is evaluated and shipped.
-6. `save` writes state and mean to `work_dir`. `out` is written once, after the last step.
+   finest features.
+5. AdamW descends at `rate_at`. An exponential mean of the weights is shipped.
+6. `save` writes state and mean to `work_dir`; `out` is written once, at the end.
 """
 
 from __future__ import annotations

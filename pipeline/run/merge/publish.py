@@ -1,17 +1,10 @@
 """Phase two: committed block records -> rasters, instances, coverage, catalogue entry and report.
 
-A pure function of the records and the plan: it can be run again at any time and gives the same bytes.
+1. `write_coverage` counts the ledger: planned = found + empty + failed.
+2. `publish_merge` runs the steps of pipeline.run.merge, the tasks of each by a `TaskRunner`.
+3. `illustrate` adds the report and the catalogue entry.
 
-1. `write_coverage` counts the ledger; planned = found + empty + failed must hold.
-2. `publish_merge` runs the steps of pipeline.run.merge one after the other, the tasks of each step by a
-   `TaskRunner`: seams per super-tile, one union-find (audited if asked), blocks painted and polygonised,
-   crossing objects dissolved, rows ordered.
-3. Instances that touch the AOI and reach the smallest area are kept. Objects are never cut at the AOI: what
-   begins inside is kept whole as far as tiles saw it.
-4. `illustrate` adds the report and the catalogue entry.
-
-This process holds keys of tasks and sums of what they report; instances, edges and geometries stay in the
-tasks.
+It can be run again at any time and gives the same bytes. Instances, edges and geometries stay in the tasks.
 """
 
 from __future__ import annotations
@@ -107,7 +100,11 @@ def merge_job(context: RunContext) -> MergeJob:
 
 
 def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here) -> Published:
-    """Phase two on the block records of `job`. Raises RecordError, IncompleteRunError."""
+    """Phase two on the block records of `job`. Raises RecordError, IncompleteRunError.
+
+    Instances that touch the AOI and reach the smallest area are kept. Objects are never cut at the AOI: what
+    begins inside is kept whole as far as tiles saw it.
+    """
     start = time.monotonic()
     clock = _Clock()
     conservation = write_coverage(

@@ -1,15 +1,11 @@
 """Components of the joined fragments: ids, representatives, flags.
 
-1. A component is named 1 + the anchor of its root, which is its smallest core pixel. Cores are disjoint and
-   labels single-valued, so the name is unique; the order of edges does not change it.
+1. A component is named 1 + its smallest core pixel. Cores are disjoint, so the name is unique, whatever the
+   order of edges.
 2. A component of ghosts alone (no owner saw it) is dropped, unless some tile saw it whole and `rescue_share`
    asks for it.
 3. The representative is the fragment with the largest `pack_best`, the smallest node on a tie. If it is
-   uncensored, some tile saw the whole object and the component is `complete`.
-
-`truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile behind
-it saw nothing that fits. `one_sided`: complete, but a neighbour into whose core the object reaches did not
-see it.
+   uncensored, the component is `complete`.
 """
 
 from __future__ import annotations
@@ -48,7 +44,11 @@ class Components:
     complete: NDArray[np.bool_]
     """(m + 1,) the representative's tile saw the whole object and paints it alone."""
     truncated: NDArray[np.bool_]
+    """(m + 1,) not complete, and a fragment with core pixels ends at a read-window border while the tile
+    behind it saw nothing that fits.
+    """
     one_sided: NDArray[np.bool_]
+    """(m + 1,) complete, but a neighbour into whose core the object reaches did not see it."""
     members: Members
 
     @property

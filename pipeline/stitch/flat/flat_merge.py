@@ -7,11 +7,7 @@
 5. `measure_painted`   first pass over all blocks: areas, AOI share, bounding windows  (instance_table)
 6. `Merge`             second pass: `paint_block` and `polygons` of the instances to keep
 
-In semantic mode connected components of the union of all masks take the place of 2 to 4 (semantic_painter).
-
-The result is a pure function of the records, whatever their order and the size of blocks. In memory at a
-time: the fragment table, (K + 2)^2 tiles of labels, one block of component numbers, and pieces of objects
-that cross block borders.
+In semantic mode connected components of the union of all masks replace 2 to 4 (semantic_painter).
 """
 
 from __future__ import annotations
@@ -142,7 +138,9 @@ def merge_region(
     """Merge the tiles of ONE query. `aoi_mask` is asked once per block for the pixels that count into
     `aoi_px`.
 
-    Raises RecordError when records contradict each other or the lattice.
+    In memory at a time: the fragment table, (K + 2)^2 tiles of labels, one block of component numbers, and
+    pieces of objects that cross block borders. Neither the order of the records nor the size of blocks
+    changes the result. Raises RecordError when records contradict each other or the lattice.
     """
     cache = TileCache(tiles, lattice)
     table = fragment_table(tiles.records(), lattice)
