@@ -1,12 +1,9 @@
 """The wiring of a run: plan -> blocks -> {read -> prompt -> segment -> commit} -> merge -> publish.
 
-1. `plan_request` plans the run and checks every input and every checkpoint's header; no model is loaded.
-   `claim` takes the output directory and writes plan.parquet and run.json. `--dry-run` stops before.
-2. `run_blocks` sends the blocks without a committed record through the three steps. Two runners share the
-   step objects: `_run_on_ray` (Ray Data, pipeline.run.ray_engine) and `_run_here` (this process).
-3. The block record is the hinge. It is written once, whole; after it no model is needed. `publish` turns the
-   records into rasters, instances, coverage and report. It is a pure function of them: `restitch_region` does
-   this alone.
+1. `plan_request` plans and checks the run, and `claim` takes the output directory. A dry run stops before.
+2. `run_blocks` sends the blocks without a committed record through the steps, on Ray (`_run_on_ray`) or in
+   this process (`_run_here`).
+3. `publish` turns the records into the results. `restitch_region` does this alone; no model is needed.
 """
 
 from __future__ import annotations

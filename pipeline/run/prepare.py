@@ -1,13 +1,9 @@
 """Before any model is loaded: everything that can be wrong with a request is found here, cheaply.
 
-1. `plan_request` reads the AOI, opens raster headers, plans tiles and checks both models by their files'
-   headers.
-2. `fingerprint_parameters` joins the request's parameters with what pins the content behind them: scene
-   identities, the AOI's geometry, hashes of local checkpoints, what the prompter's profile says
-   (`profile_parameters`).
-3. `claim` fits one stretch per scene, takes the output directory (new, resume of the same run, or in place of
-   one with `new_run`), and writes plan.parquet and run.json. `rehearse` is its dry run: it leaves a
-   plan.parquet at most.
+1. `plan_request` reads the AOI and headers of rasters and checkpoints, and plans the tiles.
+2. `fingerprint_parameters` joins the parameters with what pins the content behind them.
+3. `claim` fits one stretch per scene, takes the output directory and writes plan.parquet and run.json.
+   `rehearse` is its dry run.
 4. `todo` compares the plan with the committed block records.
 """
 

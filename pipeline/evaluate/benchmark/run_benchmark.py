@@ -1,10 +1,9 @@
 """The wiring of an evaluation: chosen queries -> parts -> {read -> prompt -> score} -> results.
 
 1. `prepare_benchmark` checks everything and claims the output directory.
-2. `run_parts` sends the missing parts through the three steps, on Ray or in this process. A verifier has an
-   engine of its own on Ray, and the prompter's in this process.
-3. `publish` turns the committed parts into results.json, results.md, samples.parquet and samples.html. It
-   loads no model and can be repeated, also under another convention.
+2. `run_parts` sends the missing parts through the three steps, on Ray or in this process.
+3. `publish` turns the committed parts into the result files. It loads no model and can be repeated, also
+   under another convention.
 """
 
 from __future__ import annotations
@@ -88,7 +87,8 @@ def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = p
 
 
 def run_parts(planned: PlannedEvaluation, parts: list[int]) -> Iterator[PartSummary]:
-    """Commit every part of the list and yield each as it is done.
+    """Commit every part of the list and yield each as it is done. A verifier has an engine of its own on Ray,
+    and the prompter's in this process.
 
     Raises ModelError when a model does not load or its engine dies.
     """

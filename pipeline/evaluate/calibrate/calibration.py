@@ -1,10 +1,9 @@
 """Calibrates gate and verifier on a labelled world: it runs them, times them and draws recall against cost.
 
-1. The main job runs the world with tile looks and verifier at threshold 0: nothing is rejected, and every
-   probability is recorded. A second run takes the parent looks alone, at threshold 1: everything is rejected,
-   and no prompter is asked. Both are ordinary runs below --out, which resume.
-2. `time_models` times looks, prompter, segmenter and verifier in this process, block by block (`costs`).
-3. `build_document` computes the curves from the block records, the truth and these seconds.
+1. `calibrate` runs the world with tile looks and verifier at threshold 0: every probability is recorded, and
+   nothing is rejected. A second run takes the parent looks alone, at threshold 1: no prompter is asked.
+2. `time_models` times the models in this process (`costs`).
+3. `build_document` computes the curves from block records, truth and seconds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Evaluates a prompter tile by tile on unseen worlds: greedy replies against the truth.
 
-1. `greedy_replies` decodes many (tile, query) pairs at once with the batched forward pass.
-2. `read_answer` takes the boxes from a reply. A reply that is not the contract's JSON counts as malformed.
-3. `AnswerTally` counts boxes found and asked for (IoU 0.5, one to one, best overlap first). It also counts
-   correct and wrong empty answers.
+1. `greedy_replies` decodes many (tile, query) pairs at once.
+2. `read_answer` takes the boxes from a reply.
+3. `AnswerTally` counts boxes found and asked for, and correct and wrong empty answers.
 4. `evaluate` asks every tile about every class and about one stranger, in the given wordings.
 """
 

@@ -1,10 +1,8 @@
 """The embedded prompter: a Qwen2.5-VL of a few million parameters, built from nothing and exported for vLLM.
 
-`PrompterShape` holds the sizes, `build_model` makes the transformers model on CPU in float32,
-`export_checkpoint` writes everything vLLM and transformers need. The vision tower attends within windows of 3
-x 3 merged cells and to the whole image in every second layer. The rotary base of the language model is small
-and its height and width sections are wide, because positions inside a 9 x 9 grid must be told apart; with the
-usual base of 1e6 the width section would turn by less than a degree per cell.
+1. `PrompterShape` holds the sizes.
+2. `build_model` makes the transformers model on CPU in float32.
+3. `export_checkpoint` writes everything vLLM and transformers need.
 """
 
 from __future__ import annotations
@@ -49,11 +47,17 @@ class PrompterShape:
     text_kv_heads: int = 4
     mrope_section: tuple[int, int, int] = (2, 7, 7)
     rope_theta: float = 10.0
+    """Small, beside wide height and width sections, because positions inside a 9 x 9 grid must be told apart:
+    with the usual 1e6 the width section would turn by less than a degree per cell.
+    """
     max_positions: int = 2048
 
 
 def vision_settings(shape: PrompterShape) -> dict[str, object]:
-    """Keyword arguments of Qwen2_5_VLVisionConfig."""
+    """Keyword arguments of Qwen2_5_VLVisionConfig.
+
+    The tower attends within windows of 3 x 3 merged cells, and to the whole image in every second layer.
+    """
     return {
         "depth": shape.vision_depth,
         "hidden_size": shape.vision_width,

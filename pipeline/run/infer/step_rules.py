@@ -1,11 +1,9 @@
 """The rules by which the steps of a run and of an evaluation treat models. Each rule stands here once.
 
-1. `ask_journalled`  a piece of work whose process died before is asked alone; one that died too often is
-   not asked at all.
-2. `asked_safely`    a prompter's exception on one image is a failed answer; a dead engine raises.
-3. `ViewMasks`       a view is embedded once, at its first prompts; what the segmenter raises becomes an
-   error text, unless only a fresh process helps.
-4. `verified`        the looks of a verifier at one piece of work are taken together.
+1. `ask_journalled`  work whose process died before is asked alone, or no more
+2. `asked_safely`    an exception on one image is a failed answer; a dead engine raises
+3. `ViewMasks`       a view is embedded once; an exception of the segmenter becomes an error text
+4. `verified`        the looks of a verifier at one piece of work are taken together
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """Step 4: one block -> its raster shard, the rows of objects that end in it, the pieces of those that may go
 on.
 
-1. Every query is painted from the described fragments of the block and its neighbours (`paint_query`).
-2. Objects local to the block are final: those that touch the AOI and reach the smallest area become rows, the
-   others are left out of the shard.
-3. Of every other object the block hands its part on: counts, outline, border runs, under the super-tile that
-   owns its id. The shard shows it for now; should the whole object fall away, `repaint_block` writes the
-   shard again without it.
+1. `paint_query` paints every query from the fragments of the block and its neighbours.
+2. Objects local to the block are final: those that touch the AOI and reach the smallest area become rows.
+3. The block hands on its part of every other object, to the super-tile that owns its id. Should the whole
+   object fall away, `repaint_block` writes the shard again.
 """
 
 from __future__ import annotations

@@ -1,13 +1,9 @@
 """report.html: what a person looks at first. One file, offline, without script.
 
-1. Pictures come before tables: the overview, with every object outlined in its query's colour, and the
-   coverage map.
-2. Chips show random objects, the lowest scores and the largest, with outline, prompt box and rationale. Then
-   come tiles in which nothing was found: a wrong "nothing here" is the costlier mistake.
-3. Histograms of score and area, the status table, failures, and the facts of the run follow.
-
-`report_html` escapes everything, a Content-Security-Policy forbids scripts and connections, and hrefs lose
-their query strings. Without imagery a chip is cut from the overview, or drawn on plain paper.
+1. Pictures come first: the overview with every object outlined, and the coverage map.
+2. Chips show random objects, the lowest scores and the largest. Then come tiles in which nothing was found: a
+   wrong "nothing here" is the costlier mistake.
+3. Histograms, the status table, failures and the facts of the run follow.
 """
 
 from __future__ import annotations
@@ -330,7 +326,7 @@ class _Page:
 
 
 class _Pixels:
-    """Pictures of windows of the run grid, from the best source there is."""
+    """Pictures of windows of the run grid, from the best source: imagery, overview or plain paper."""
 
     def __init__(self, grid: Window, overview: NDArray[np.uint8] | None, read_rgb: ReadRgb | None) -> None:
         self.grid = grid

@@ -1,12 +1,8 @@
 """What the report shows of single objects and tiles, read back from the files of the run.
 
-The report depends on the run directory alone, so it shows what was really written. Figures over all objects
-come from `report_objects`. Here geometries and texts are read, only for objects that are drawn, and statuses
-of tiles.
-
-Memory is bounded, because everything is streamed (`report_rows`). Outlines are reduced to the picture's
-resolution as they are read, at most MAX_OUTLINES of them. A chip holds at most MAX_CHIP_POINTS points of 16
-bytes, beside the rows of one batch. Tiles cost one byte each (`read_statuses`).
+The report depends on the run directory alone, so it shows what was really written. Geometries and texts are
+read only for objects that are drawn; figures over all objects come from `report_objects`. Everything is
+streamed (`report_rows`), and outlines are reduced to the picture's resolution as they are read.
 """
 
 from __future__ import annotations
@@ -34,7 +30,9 @@ N_NOTHING = 6
 """Number of tiles shown in which nothing was found."""
 
 MAX_CHIP_POINTS = 200_000
-"""Most points kept of one object's parts. With more, the outline loses detail that its chip cannot show."""
+"""Most points (16 bytes each) kept of one object's parts. With more, the outline loses detail that its
+chip cannot show.
+"""
 
 _COARSE = 1000
 """Steps that a coarse outline divides its longer side into: finer than the pixels of a chip."""

@@ -4,9 +4,8 @@
                    labels/<id>.png    (> 0 = target, all zero = empty)
                    QAs/<id>.json      {"questions": [...], "answer": [...]}  (empty answer = nothing there)
 
-All queries of an image ask for the same mask. SegEarth-R1 scores the first. Think2Seg-RS scores one drawn at
-random in the order of the directory listing; here `random` depends on seed and id alone. The mask says what
-is there. The answer list only becomes the stratum `answer`, so that the two can be compared.
+All queries of an image ask for the same mask. SegEarth-R1 scores the first, Think2Seg-RS a random one. The
+mask says what is there; the answer list only becomes the stratum `answer`.
 """
 
 from __future__ import annotations
