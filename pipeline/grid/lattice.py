@@ -1,15 +1,11 @@
 """The run grid: one CRS, one affine, one integer lattice, and where each scene sits on it.
 
-1. `choose_lattice` decides the mode.
-   Scene mode: all scenes lie on one lattice (same CRS, pixel size and direction, origins whole pixels apart).
-   The grid is that lattice, south-up and rotated ones too, and pixels are read as they are stored.
-   Mosaic mode: all else, and whenever another CRS or resolution is asked for. The grid is north-up. CRS and
-   resolution are those asked for, else the scenes' common CRS (different ones are an error) and the finest
-   scene's resolution. The phase is that of the first scene which has this CRS and resolution, so it is read
-   without resampling. Without one, origins are multiples of the resolution, so that separate runs agree.
+1. `choose_lattice` decides the mode. Scene mode: all scenes lie on one lattice, which is the grid, and pixels
+   are read as they are stored. Mosaic mode: all else, and whenever another CRS or resolution is asked for;
+   the grid is north-up.
 2. `place_scenes` outlines each scene in pixels of the grid; `pixel_offset` says whether its pixels are the
    grid's own.
-3. `crop` cuts the grid to a window and moves offsets and outlines along.
+3. `crop` cuts the grid to a window.
 
 All geometry is in pixels of the grid (x = column edge, y = row edge).
 """
@@ -108,7 +104,9 @@ def pixel_offset(scene: Scene, grid: RunGrid) -> OffsetRC | None:
 def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float | None) -> Placement:
     """Decide mode and grid for all scenes (at least one), uncropped. Raises InputError.
 
-    `crs` is what the user wrote, `resolution` is in units of that CRS per pixel. None: the scenes' own.
+    `crs` is what the user wrote, `resolution` is in units of that CRS per pixel. None: the scenes' own, which
+    for a mosaic is their common CRS (different ones are an error) and the finest scene's resolution. One
+    lattice means: same CRS, pixel size and direction, origins whole pixels apart, south-up and rotated too.
     """
     wanted_wkt = crs_from_text(crs) if crs is not None else None
     first = scenes[0]
@@ -219,7 +217,11 @@ def _undefined(scene: Scene, crs_wkt: str | None) -> InputError:
 
 
 def _mosaic_lattice(scenes: Sequence[Scene], crs_wkt: str, resolution: float | None) -> RunGrid:
-    """Choose the mosaic's lattice, as a grid of no particular size; `_union` gives it its extent."""
+    """Choose the mosaic's lattice, as a grid of no particular size; `_union` gives it its extent.
+
+    The phase is that of the first scene with this CRS and resolution, so it is read without resampling.
+    Without one, origins are multiples of the resolution, so that separate runs agree.
+    """
     if resolution is not None and not (math.isfinite(resolution) and resolution > 0):
         raise InputError(
             "--resolution must be a positive number of CRS units per pixel",

@@ -1,20 +1,12 @@
 """Blocks become pixels: one windowed read per scene and block, of which tiles are slices.
 
-1. `CogReader.read` walks the scenes in order of priority. Each fills what is still empty: the first valid
-   pixel wins.
-2. `_read_scene` reads a scene on the grid's own lattice pixel for pixel. Any other goes through a WarpedVRT
-   with the RUN's crs, transform, width and height, so all windows are cut from one warped image. Its bands
-   are read one at a time: GDAL then warps in fixed blocks, while reading all bands at once may take a
-   shortcut whose result depends on the window. `open_planned` refuses a file whose size changed since the
-   plan.
-3. Datasets stay open; the least recently used is closed first. Opening one per read doubles bytes and
-   decoding.
-4. A failing read is tried once more with a fresh handle, because networks hiccup. Then the block is read tile
-   by tile, and only tiles that cannot be read are in `BlockImage.unreadable`. One failing scene is enough:
-   filling the tile from the next one would silently change the imagery.
+1. `CogReader.read` walks the scenes in order of priority: the first valid pixel wins.
+2. `_read_scene` reads a scene on the grid's lattice pixel for pixel, any other through a WarpedVRT of the
+   whole run grid.
+3. A failing read is tried once more with a fresh handle. Then the block is read tile by tile, and tiles that
+   still fail are in `BlockImage.unreadable`.
 
-Nodata, collars and pixels outside every scene are invalid and black. One reader serves one thread; it pickles
-without its open files.
+Pixels without imagery are invalid and black. One reader serves one thread; it pickles without its open files.
 """
 
 from __future__ import annotations
@@ -121,7 +113,10 @@ class CogReader:
     def _read_tiles(
         self, index: int, block: BlockSpec, canvas: tuple[NDArray[np.uint8], NDArray[np.bool_]]
     ) -> dict[str, str]:
-        """Fill the canvas (rgb, valid over block.read) tile by tile; returns tile_id -> error."""
+        """Fill the canvas (rgb, valid over block.read) tile by tile; returns tile_id -> error.
+
+        One failing scene is enough: filling the tile from the next one would silently change the imagery.
+        """
         rgb, valid = canvas
         failed: dict[str, str] = {}
         self._drop(index)
@@ -154,7 +149,11 @@ class CogReader:
     def _read_scene(
         self, index: int, window: Window, *, patient: bool = True
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Read a window of the run grid: stretched RGB (h, w, 3), black where invalid; validity (h, w)."""
+        """Read a window of the run grid: stretched RGB (h, w, 3), black where invalid; validity (h, w).
+
+        Warped bands are read one at a time: GDAL then warps in fixed blocks, while reading all bands at once
+        may take a shortcut whose result depends on the window.
+        """
         source = self._sources[index]
         bands = list(source.scene.rgb_bands)
         with raster_environment(source.scene.href, patient=patient):
@@ -182,7 +181,10 @@ class CogReader:
         return rgb, valid
 
     def _handle(self, index: int) -> _Handle:
-        """Open a scene's dataset, or find it open; call this inside its raster environment."""
+        """Open a scene's dataset, or find it open; call this inside its raster environment.
+
+        The least recently used is closed first. Opening one per read doubles bytes and decoding.
+        """
         if index in self._handles:
             self._handles.move_to_end(index)
             return self._handles[index]
@@ -201,6 +203,7 @@ class CogReader:
     def _warped(self, dataset: DatasetReader, source: SceneSource) -> WarpedVRT:
         """Warp a scene onto the whole run grid, virtually.
 
+        With the RUN's transform and size all windows are cut from one warped image.
         Alpha is added only where no validity would survive the warp.
         """
         carries_validity = alpha_band(dataset) is not None or dataset.nodata is not None

@@ -1,17 +1,10 @@
 """A profile: what a checkpoint family is asked, which image it sees, and what its numbers mean.
 
-`load_profile` reads `profiles/<name>.toml` or a user's own file; every key is checked against the dataclasses
-below. `Profile.user_text` fills the query in, and `Profile.frame_wh` is the rectangle of the numbers.
-
-The frame belongs to the checkpoint, not to the model family. Qwen2.5-VL answers in pixels of its image,
-Qwen3-VL in thousandths of it; an InternVL3 that was trained with reinforcement learning on 896-pixel images
-answers in those pixels, although its family does not. The wrong frame moves every box, silently.
-
-The texts of `think2seg` and its variants are part of the interface of released checkpoints. They are quoted
-byte for byte from the data loader of the training (Think2Seg-RS, EarthReason_datasets.py, commit d7196b6,
-Apache-2.0; the variants stand there as comments), odd spaces and breaks included. The image before the text,
-the 840 x 840 squash with the Lanczos filter and greedy replies of up to 2048 tokens are those of the released
-evaluation. The `[gate]` and `[verifier]` texts are ours.
+1. `load_profile` reads `profiles/<name>.toml` or a user's own file; every key is checked against the
+   dataclasses below.
+2. `Profile.user_text` fills the query in.
+3. `Profile.frame_wh` is the rectangle of the numbers. It belongs to the checkpoint, not to the model family,
+   and the wrong one moves every box silently.
 """
 
 from __future__ import annotations
@@ -131,7 +124,11 @@ class Profile:
     """(width, height) in pixels that the tile is squashed to; the aspect ratio is not kept."""
     resampling: Resampling
     frame: Frame
-    """`image_px`: numbers are pixel edges of the resized image. `thousand`: 0..1000 on both axes."""
+    """`image_px`: numbers are pixel edges of the resized image. `thousand`: 0..1000 on both axes.
+
+    Qwen2.5-VL answers in pixels of its image, Qwen3-VL in thousandths of it. An InternVL3 that was trained
+    with reinforcement learning on 896-pixel images answers in those pixels, although its family does not.
+    """
     max_tokens: int
     """Longest reply in tokens."""
     parser: ParserSettings
@@ -173,6 +170,12 @@ def known_profiles() -> tuple[str, ...]:
 
 def load_profile(name: str) -> Profile:
     """Read the profile called `name`; a name that ends in .toml is the path of a file.
+
+    The texts of `think2seg` and its variants are part of the interface of released checkpoints. They are
+    quoted byte for byte, odd spaces and breaks included, from the data loader of the training (Think2Seg-RS,
+    EarthReason_datasets.py, commit d7196b6, Apache-2.0; the variants stand there as comments). The image
+    before the text, the 840 x 840 squash with the Lanczos filter and greedy replies of up to 2048 tokens are
+    those of the released evaluation. The `[gate]` and `[verifier]` texts are ours.
 
     Raises:
         InputError: unknown name, unreadable file, or a key that is unknown, missing or of the wrong type.

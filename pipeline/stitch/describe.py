@@ -1,16 +1,10 @@
 """Joined components -> what painting needs of every fragment, what publishing needs of every component.
 
 1. `describe_fragments` gives each fragment the id of its component. It says whether the fragment's own tile
-   paints it, and whether it claims pixels of neighbours' cores: a representative does that saw the whole
-   object and reaches out of its core.
-2. Every component gets a row as far as this super-tile knows it: flags, score, representative, and the tiles
-   of its members.
-3. A component that can show in one block alone is local: that block's task publishes it. The others are
-   crossing (`home` = -1): their rows go to the super-tile that owns the id, which dissolves them.
-
-`truncated`: not complete, and a fragment with core pixels ends at a read-window border while the tile behind
-it saw nothing that fits. `one_sided`: complete, but a neighbour into whose core it reaches did not see it.
-Both need the seams of all four sides; the neighbours looked at the upper and left ones (`incoming_bits`).
+   paints it, and whether it claims pixels of neighbours' cores.
+2. Every component gets a row as far as this super-tile knows it: flags, score, representative, member tiles.
+3. A component that can show in one block alone is local, and that block's task publishes it. The others are
+   crossing: their rows go to the super-tile that owns the id, which dissolves them.
 """
 
 from __future__ import annotations
@@ -46,7 +40,8 @@ class PaintColumns:
     shown: NDArray[np.bool_]
     """The fragment's own tile paints it in its core."""
     claims: NDArray[np.bool_]
-    """It is painted into neighbours' cores too."""
+    """It is painted into neighbours' cores too: a representative that saw the whole object and reaches out of
+    its core."""
     score: NDArray[np.float32]
     """Score of the component, 0..1."""
     window: NDArray[np.int64]
@@ -62,7 +57,10 @@ class ComponentColumns:
     id: NDArray[np.uint64]
     complete: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
+    """Not complete, and a fragment with core pixels ends at a read-window border while the tile behind it saw
+    nothing that fits."""
     one_sided: NDArray[np.bool_]
+    """Complete, but a neighbour into whose core it reaches did not see it."""
     rep_place: NDArray[np.int64]
     rep_prompt: NDArray[np.int64]
     score: NDArray[np.float32]
@@ -129,7 +127,11 @@ def describe_fragments(
     incoming: tuple[NDArray[np.int64], NDArray[np.int64]],
     options: StitchOptions,
 ) -> tuple[PaintColumns, ComponentColumns, MemberColumns]:
-    """Everything later steps need of one super-tile in instances mode."""
+    """Everything later steps need of one super-tile in instances mode.
+
+    `truncated` and `one_sided` need the seams of all four sides; the neighbours looked at the upper and left
+    ones (`incoming_bits`).
+    """
     table = fragments.table
     component = fragments.component
     whole, crosses = whole_roots(own, relabel)

@@ -1,18 +1,14 @@
 """Stage A: the masks of one tile -> one label image, in which every pixel has one value, and its fragments.
 
 1. `_rank` orders the masks: higher score (in 1/65535), smaller area, smaller first pixel, smaller prompt
-   index. The order in which the models answered therefore never matters.
-2. `_suppress` drops a mask whose intersection over union with a better one exceeds `nms_iou`: several prompts
-   on one object give one mask. Bounding boxes (STRtree) rule out most pairs before a pixel is counted.
-3. `_paint` paints the masks from best to worst, each where no better one is. A mask of which less than
-   `min_visible_share` is left over is dropped: it is another answer about what better masks already show, and
-   its remains would be published as a sliver beside the object.
-4. `_renumber` names what is left 1..n by first pixel of the read window. A mask in several parts stays ONE
-   local id.
-5. `measure` computes each fragment's integers (`schema.Fragment`): sizes, window, anchor, censor bits,
-   margin.
+   index. So the order in which the models answered never matters.
+2. `_suppress` drops a mask whose IoU with a better one exceeds `nms_iou`.
+3. `_paint` paints from best to worst, each mask where no better one is. It drops a mask of which less than
+   `min_visible_share` is left.
+4. `_renumber` names what is left 1..n by first pixel. A mask in several parts stays ONE local id.
+5. `measure` computes each fragment's integers (`schema.Fragment`).
 
-Each query has a label plane of its own, because the queries of a run are merged apart from each other.
+Each query has a label plane of its own.
 """
 
 from __future__ import annotations
@@ -83,7 +79,11 @@ def flatten_tile(
 
 
 def _paint(tile: TileSpec, ranked: Sequence[MaskCrop], min_visible_share: float) -> NDArray[np.int32]:
-    """(H, W) over `tile.read`: 1 + position in `ranked` of the mask that each pixel belongs to, 0 = none."""
+    """(H, W) over `tile.read`: 1 + position in `ranked` of the mask that each pixel belongs to, 0 = none.
+
+    A mask of which little is left is another answer about what better masks already show; its remains would
+    be published as a sliver beside the object.
+    """
     painted = np.zeros(tile.read.shape, dtype=np.int32)
     for position, mask in enumerate(ranked):
         view = _view(painted, mask, tile)

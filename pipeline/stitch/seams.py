@@ -1,21 +1,14 @@
 """Stage B: which local ids of two neighbouring tiles are one object, decided from their seam alone.
 
 1. The seam is the intersection of the two tiles' READ windows; both tiles hold labels for all of it.
-2. `cc3d` cuts each label of each side into its 4-connected pieces INSIDE the seam. An object may enter as two
-   prongs here and as a U there; both sides then have two pieces, and each prong finds its own.
+2. `_pieces` cuts each label into its 4-connected pieces INSIDE the seam. An object may enter as two prongs
+   here and as a U there; each prong finds its own.
 3. `pair_counts` counts the common pixels of every two pieces.
-4. A pair is a candidate when each is the other's best (most common pixels; on a tie the smaller first pixel
-   along the seam). It becomes an edge when the mean of the two covered shares reaches tau and the common
-   pixels are enough (`accepted`).
+4. `seam_candidates` keeps the pairs in which each piece is the other's best.
+5. `accepted` keeps those whose mean covered share reaches tau and whose common pixels are enough.
 
-The decision depends on the two strips alone and is symmetric in them. No decision depends on another one, so
-the order in which seams are visited does not matter.
-
-Why every tiling is exact when labels agree up to their names. The pieces of both sides are then the same sets
-of pixels: each is the other's only best, with a mean of 1. `_enough` asks for min(min_overlap_px, half of the
-larger piece): equal pieces of any size have that, a sliver of a few pixels inside a large piece has not. (A
-fixed minimum of 8 px would lose objects that cross a seam with fewer.) And two neighbouring pixels on both
-sides of a core border lie in one piece as soon as halo >= 1.
+The decision depends on the two strips alone and is symmetric in them, so the order of the seams does not
+matter.
 """
 
 from __future__ import annotations
@@ -73,6 +66,8 @@ _PieceColumns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
     """All pairs of pieces that are each other's best, whatever their score: what `accepted` chooses from.
 
+    Best is most common pixels; on a tie, the smaller first pixel along the seam.
+
     `a`, `b`: label images (L, D) of one seam, axis 0 ALONG the seam, 0 = background. Swapping them swaps the
     sides of each row.
     """
@@ -88,7 +83,12 @@ def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
 
 
 def accepted(pairs: SeamEdges, options: StitchOptions) -> SeamEdges:
-    """The pairs whose score reaches tau and that have enough common pixels."""
+    """The pairs whose score reaches tau and that have enough common pixels.
+
+    Where labels agree up to their names, every tiling is exact. The pieces of both sides are then the same
+    sets of pixels: each is the other's only best, with a mean of 1 and enough common pixels. And two
+    neighbouring pixels on both sides of a core border lie in one piece as soon as halo >= 1.
+    """
     good = (pairs.score >= options.tau) & _enough(
         pairs.overlap_px, pairs.a_px, pairs.b_px, options.min_overlap_px
     )
@@ -98,6 +98,11 @@ def accepted(pairs: SeamEdges, options: StitchOptions) -> SeamEdges:
 def _enough(
     common: NDArray[np.int64], area_a: NDArray[np.int64], area_b: NDArray[np.int64], min_overlap_px: int
 ) -> NDArray[np.bool_]:
+    """Whether min(min_overlap_px, half of the larger piece) pixels are common.
+
+    Equal pieces of any size have that; a sliver inside a large piece has not. A fixed minimum would lose
+    objects that cross a seam with fewer pixels.
+    """
     return np.asarray(2 * common >= np.minimum(2 * min_overlap_px, np.maximum(area_a, area_b)))
 
 

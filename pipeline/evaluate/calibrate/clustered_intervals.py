@@ -1,24 +1,12 @@
 """How sure is a share of pairs when many of them hang on one picture?
 
-1. All pairs of one picture are more alike than pairs of different ones, and the pairs of one parent look
-   share one probability. An interval that takes them for independent is too narrow, so `clustered_share`
-   counts how many independent pairs they are worth:
-
-       independent = n / deff,
-
-   with the design effect deff = variance of the share between pictures (ratio estimator) / variance of n
-   independent pairs, and puts Clopper and Pearson's exact interval around that many (Korn and Graubard,
-   Survey Methodology 24, 1998). deff is at least 1.
-2. Where few pictures disagree with the rest, the estimate of deff says little: one failing pair looks as if
-   pairs were independent, and none looks like nothing. So the worst case, deff = sum(size^2) / n (whole
-   pictures pass or fail), is mixed in with the weight of one picture: deff = (f * estimate + worst) / (f +
-   1), with f the number of pictures that hold the rarer outcome. Without any the worst case stands alone.
-   With one pair per picture all of this is the plain exact interval.
-3. `independent_needed` turns the interval around: how many independent pairs until its lower end reaches a
-   target.
-
-Measured by simulation: the 95 % interval holds the truth in 93 to 100 % of the worlds
-(tests/unit/evaluate/calibrate/test_clustered_intervals.py).
+1. Pairs of one picture are alike, so `clustered_share` counts how many independent pairs they are worth: n /
+   deff, with the design effect deff >= 1. Around that many it puts Clopper and Pearson's exact interval (Korn
+   and Graubard, Survey Methodology 24, 1998).
+2. `_design_effect`: deff = variance of the share between pictures (ratio estimator) / variance of n
+   independent pairs. Where few pictures disagree with the rest the estimate says little, so the worst case is
+   mixed in.
+3. `independent_needed` turns the interval around: how many pairs until its lower end reaches a target.
 """
 
 from __future__ import annotations
@@ -48,7 +36,10 @@ class Share:
 
 
 def clustered_share(hits: NDArray[np.bool_], pictures: NDArray[np.int64], level: float = LEVEL) -> Share:
-    """The share of True among `hits` (n,), with its interval. `pictures` (n,): which picture a pair is of."""
+    """The share of True among `hits` (n,), with its interval. `pictures` (n,): which picture a pair is of.
+
+    Measured by simulation: the 95 % interval holds the truth in 93 to 100 % of the worlds.
+    """
     n = int(hits.size)
     if n == 0:
         return Share(value=None, low=0.0, high=1.0, n=0, independent=0.0)
@@ -79,7 +70,13 @@ def independent_needed(value: float, target: float, level: float = LEVEL) -> int
 
 
 def _design_effect(hits: NDArray[np.bool_], pictures: NDArray[np.int64]) -> float:
-    """Variance of the share over that of as many independent pairs, >= 1: steps 1 and 2 of the module."""
+    """Variance of the share over that of as many independent pairs, >= 1.
+
+    One failing pair looks as if pairs were independent, and none looks like nothing. So the worst case,
+    sum(size^2) / n (whole pictures pass or fail), has the weight of one picture: deff = (f * estimate +
+    worst) / (f + 1), with f the number of pictures that hold the rarer outcome. Without any the worst case
+    stands alone. With one pair per picture deff is 1.
+    """
     _, place = np.unique(pictures, return_inverse=True)
     size = np.bincount(place).astype(np.float64)
     kept = np.bincount(place, weights=hits)

@@ -1,24 +1,12 @@
 """Recall against cost, threshold by threshold: pure arithmetic on probabilities and truths.
 
-1. `gate_curve` counts which (tile, query) pairs pass the gate. Recall is the share among pairs whose tile
-   core holds the class; its interval takes the pairs of one picture together (`clustered_intervals`). Two
-   more shares: among pairs in which a full examination found something (a run's audit estimates this one),
-   and among pairs whose picture shows nothing of the class.
-2. Cost is seconds per pair with the gate over seconds without it, (look + share asked * prompter) / prompter.
-   Above 1 the gate costs more than it saves. `cost_rare` is the same on land where 99 % (`EMPTY_SHARE`) of
-   the pairs have a picture that shows nothing of the class; the others pass as often as such pairs do here.
-   A picture is what the gate sees: a tile, or the whole block of a parent look. Looks and prompter are timed
-   on different tiles. Where both see one picture they share its encoding, and a pass costs less than this.
-3. `verifier_curve` counts the masks that are kept, among those that fit a true object (IoU >= 0.5) and among
-   the others. A verifier looks at every mask, so its cost does not depend on the threshold.
-4. `choose` takes the largest threshold up to which the lower end of the recall's interval reaches the target,
-   there and at every smaller threshold above 0. The true recall only falls as the threshold grows. So a
-   threshold with too small a recall is chosen only when the interval of the smallest such threshold is
-   wrong, which is as rare as intervals promise (Bates et al., Distribution-free, risk-controlling prediction
-   sets, Journal of the ACM 68, 2021). A lower end may rise with the threshold: one more picture with a miss
-   says more about how alike its pairs are. Looking at one threshold alone would choose it because a miss was
-   seen. The share in place of the lower end would choose too large a threshold about half the time.
-5. `why_none` says what is missing where no threshold qualifies.
+1. `gate_curve`: the recall of the gate is the share that passes among pairs whose tile core holds the class.
+   Its interval takes the pairs of one picture together (`clustered_intervals`).
+2. `Costs.relative`: seconds per pair with the gate over seconds without it. Above 1 the gate does not pay.
+3. `verifier_curve`: the same for masks that a verifier keeps, right ones and wrong ones.
+4. `choose`: the largest threshold up to which every interval's lower end reaches the target (Bates et al.,
+   Distribution-free, risk-controlling prediction sets, Journal of the ACM 68, 2021).
+5. `why_none`: what is missing otherwise.
 """
 
 from __future__ import annotations
@@ -40,7 +28,10 @@ THRESHOLDS = (
 """Where curves are drawn: close together at both ends."""
 
 EMPTY_SHARE = 0.99
-"""`cost_rare` is about land where this share of the pairs has a picture that shows nothing of the class."""
+"""`cost_rare` is about land where this share of the pairs has a picture that shows nothing of the class.
+
+Those pairs, and the others, pass as often as such pairs do here.
+"""
 
 TARGETS = (0.99, 0.98, 0.95, 0.9)
 """Recalls for which a threshold is proposed."""
@@ -62,7 +53,10 @@ class JudgedPairs:
     found: NDArray[np.bool_]
     """The full examination found something."""
     picture: NDArray[np.int64]
-    """Number of that picture: pairs of one picture are no independent draws."""
+    """Number of that picture: a tile, or the whole block of a parent look.
+
+    Pairs of one picture are no independent draws.
+    """
 
     def __len__(self) -> int:
         return int(self.p.size)
@@ -70,7 +64,11 @@ class JudgedPairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Seconds per (tile, query) pair when all queries are asked together."""
+    """Seconds per (tile, query) pair when all queries are asked together.
+
+    Looks and prompter are timed on different tiles. Where both see one picture they share its encoding, and a
+    pass costs less than this.
+    """
 
     look_s: float
     prompter_s: float
@@ -86,7 +84,7 @@ class JudgedMasks:
 
     p: NDArray[np.float64]
     right: NDArray[np.bool_]
-    """Fits a true object."""
+    """Fits a true object: IoU >= 0.5."""
     picture: NDArray[np.int64]
     """Number of the tile."""
 
@@ -94,7 +92,11 @@ class JudgedMasks:
 def gate_curve(
     pairs: JudgedPairs, costs: Costs, thresholds: Sequence[float] = THRESHOLDS
 ) -> list[dict[str, Any]]:
-    """One row of figures per threshold. A figure is None where no pair enters it."""
+    """One row of figures per threshold. A figure is None where no pair enters it.
+
+    `recall_of_found`: the share that passes of the pairs in which the full examination found something; a
+    run's audit estimates this one.
+    """
     rows = []
     for threshold in thresholds:
         passes = pairs.p >= threshold
@@ -125,7 +127,8 @@ def verifier_curve(
 ) -> list[dict[str, Any]]:
     """One row of figures per threshold. A figure is None where no mask enters it.
 
-    `cost`: seconds with the verifier over seconds without it, the same in every row.
+    `cost`: seconds with the verifier over seconds without it. A verifier looks at every mask, so it is the
+    same in every row.
     """
     rows = []
     for threshold in thresholds:
@@ -146,6 +149,12 @@ def choose(curve: Sequence[Mapping[str, Any]], recall: float) -> Mapping[str, An
     """The row of the largest threshold up to which `recall_low` is at least `recall`.
 
     None: the smallest threshold above 0 falls short already.
+
+    The true recall only falls as the threshold grows. So a threshold with too small a recall is chosen only
+    when the interval of the smallest such threshold is wrong, which is as rare as intervals promise. A lower
+    end may rise with the threshold, because one more picture with a miss says more about how alike its pairs
+    are. Looking at one threshold alone would choose it because a miss was seen. The share in place of the
+    lower end would choose too large a threshold about half the time.
     """
     chosen = None
     for row in sorted((row for row in curve if row["threshold"] > 0), key=lambda row: row["threshold"]):

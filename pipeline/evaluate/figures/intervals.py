@@ -1,18 +1,14 @@
 """How sure is a figure: a bootstrap over images for means and ratios, closed forms for shares and counts.
 
-1. Several queries about one image share its pixels and one image embedding, so they are not independent:
-   `bootstrap` draws whole images with replacement (a cluster bootstrap), as many as there are, and recomputes
-   every figure from the sums of its numerators and denominators; the interval is the central `level` of the
-   draws (percentile method, Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). The
-   same seed gives the same interval, on any machine.
-2. Of 13 rejections out of 13 every resample is 13 out of 13 too: the bootstrap would be sure of 100 %. For
-   shares of yes and no there is `wilson`, the score interval (Wilson, Journal of the American Statistical
-   Association 22, 1927), which stays open at both ends. It takes the queries for independent.
-3. `poisson` is the exact interval of a count of rare events (Garwood, Biometrika 28, 1936): for false alarms
-   over an area. It takes them for independent, too; alarms that come in groups are less sure than it says.
+1. `bootstrap` draws whole images with replacement, because queries about one image are not independent.
+   Figures are recomputed from their sums, and the interval is the central `level` of the draws (percentile
+   method, Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+2. `wilson` is the score interval for shares of yes and no (Wilson, Journal of the American Statistical
+   Association 22, 1927).
+3. `poisson` is the exact interval of a count of rare events, such as false alarms (Garwood, Biometrika 28,
+   1936).
 
-Left out: bias correction and acceleration, which matter for small samples and skewed statistics; with fewer
-than about 20 images read a bootstrap interval as a warning, not as a probability.
+Both take the queries for independent.
 """
 
 from __future__ import annotations
@@ -56,6 +52,9 @@ def bootstrap(
 ) -> dict[str, Interval]:
     """The interval of every figure; (NaN, NaN) for a figure that does not exist.
 
+    The same seed gives the same interval, on any machine. Bias correction and acceleration are left out:
+    with fewer than about 20 images an interval is a warning, not a probability.
+
     Args:
         figures: over the same n samples.
         groups: (n,) which image a sample belongs to.
@@ -84,7 +83,8 @@ def bootstrap(
 def wilson(share: Ratio, level: float) -> Interval:
     """Score interval of a share of yes among n samples; (NaN, NaN) for n = 0.
 
-    Numerator and denominator are 0 or 1 per sample.
+    Numerator and denominator are 0 or 1 per sample. Of 13 out of 13 a bootstrap would be sure of 100 %; this
+    interval stays open at both ends.
     """
     n = float(share.denominator.sum())
     if not n:
@@ -97,7 +97,10 @@ def wilson(share: Ratio, level: float) -> Interval:
 
 
 def poisson(count: int, level: float) -> Interval:
-    """Exact interval of the expected number of events, where `count` were seen."""
+    """Exact interval of the expected number of events, where `count` were seen.
+
+    Events that come in groups are less sure than it says.
+    """
     from scipy.stats import chi2
 
     tail = (1 - level) / 2

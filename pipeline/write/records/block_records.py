@@ -1,18 +1,11 @@
 """Block records: the committed result of inference, one Parquet file per block.
 
-1. `write_block_record` writes `blocks/{block_id}.parquet`, one row per (tile, query), in one row group. Name
-   and write are deterministic and atomic, so a file that is there means that the block is done.
-2. Pixels are stored three ways: the label image of the read window; four seam strips cut from it, in columns
-   of their own, so that a seam task reads two strips and not two tiles; and the core's validity, with the
-   tile's first query only.
-3. Readers load only the columns they need: `read_summaries` touches no pixels, `read_label_blobs` and
-   `read_strip` only theirs.
-4. The metadata holds schema version, fingerprint, row count and block id. `_open` checks them, and pages
-   carry checksums: a truncated, damaged, foreign or older file raises RecordError.
-
-A gate or verifier adds columns at the end (`record_columns.SECOND_LOOKS`). Only standard Arrow types are
-used, so nothing is unpickled. The same record gives the same bytes. Texts are UTF-8: a lone surrogate in a
-reply becomes `?`, and URLs in errors lose their query strings.
+1. `write_block_record` writes `blocks/{block_id}.parquet` atomically, one row per (tile, query). A file that
+   is there means that the block is done.
+2. Pixels are stored as label image, as four seam strips cut from it, and as the core's validity. A seam task
+   so reads two strips and not two tiles.
+3. Readers load only the columns they need.
+4. `_open` checks metadata and checksums: a damaged, foreign or older file raises RecordError.
 """
 
 from __future__ import annotations
@@ -132,7 +125,12 @@ def write_block_record(run_dir: RunDir, record: BlockRecord, *, lattice: TileLat
 
 
 def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
-    """Encode a record as a Parquet file; equal records give equal bytes."""
+    """Encode a record as a Parquet file; equal records give equal bytes.
+
+    All rows are one row group; the core's validity stands with the tile's first query only. A gate or
+    verifier adds columns at the end (`record_columns.SECOND_LOOKS`). Only standard Arrow types are used,
+    so nothing is unpickled. URLs in errors lose their query strings.
+    """
     rows = record.tiles
     first_row = {row.tile.tile_id: index for index, row in reversed(list(enumerate(rows)))}
     windows = {
@@ -372,4 +370,5 @@ def _require_shape(name: str, array: NDArray[Any] | None, window: Window) -> Non
 
 
 def _utf8(text: str) -> str:
+    """The text with `?` for every lone surrogate, which UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text
