@@ -1,13 +1,9 @@
 """Whether a checkpoint can be prompted, and with which image and queries. No weights are loaded.
 
-A processor that resizes the image again would shift every box without any error: the reply's pixels would
-live in another frame than the one they are read in. So the profile's image must pass the processor
-untouched. Both sides are whole multiples of patch x merge, and the area lies inside the processor's limits
-(`check_image_size`).
-
-A query that does not fit into the context beside image and reply would fail on every tile. Only the
-checkpoint's tokenizer knows how many tokens it is: a letter may be a quarter of one, or three. So the
-tokenizer is asked before anything is loaded (`check_context`).
+1. `check_image_size`: the profile's image must pass the processor untouched. One that is resized again would
+   shift every box without any error.
+2. `check_context`: every query must fit into the context beside image and reply, or it would fail on every
+   tile. The checkpoint's own tokenizer counts it.
 """
 
 from __future__ import annotations
@@ -114,6 +110,8 @@ def load_processor(model: str, revision: str | None) -> ProcessorMixin:
 
 def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, max_tokens: int) -> None:
     """Check that the profile's image passes the processor unchanged and leaves room for the reply.
+
+    Both sides are whole multiples of patch x merge, and the area lies inside the processor's limits.
 
     For queries see `check_context`.
 

@@ -1,12 +1,10 @@
 """Stage E: pieces of one object from several blocks -> one geometry.
 
-`shapely.union_all` is exact here: edges meet at integers only, nothing is rounded. (A coverage union would
-not do: pieces of neighbouring blocks meet in T-junctions.) `simplify(0)` removes vertices left over on
-block borders; `normalize` before and after gives byte for byte the polygon that tracing the whole raster
-would give.
+`shapely.union_all` is exact here, because edges meet at integers only. `simplify(0)` removes vertices left
+over on block borders. `normalize` before and after gives byte for byte the polygon that tracing the whole
+raster would give.
 
-Area alone cannot tell whether pieces really fused. So the boundary is checked too: every pixel edge that two
-pieces share must be gone from both.
+Area alone cannot tell whether pieces fused. So every pixel edge that two pieces share must be gone from both.
 """
 
 from __future__ import annotations
@@ -18,6 +16,8 @@ import shapely
 
 def dissolve(pieces: Sequence[shapely.Geometry], *, area_px: int, shared_px: int) -> shapely.Geometry:
     """Polygon or MultiPolygon of the union, canonical.
+
+    A coverage union would not do: pieces of neighbouring blocks meet in T-junctions.
 
     `pieces`: polygons in integer pixel-edge coordinates with disjoint interiors; `area_px`: pixels of the
     object; `shared_px`: pixel edges along which two pieces touch.

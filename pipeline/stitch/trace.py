@@ -1,15 +1,12 @@
 """Raster -> polygons along pixel edges: a crack tracer, 4-connected, exact.
 
-1. `cc3d` cuts the id image into its 4-connected parts; each part becomes one polygon.
+1. `cc3d` cuts the id image into its 4-connected parts; each becomes one polygon.
 2. `_trace` looks for top edges that no ring has used and walks from there along the cracks between pixels,
-   the part on its right, a vertex per turn. The first ring of a part is its shell, the others are holes.
-3. Where two pixels of the part touch only diagonally, the walk turns LEFT and stays along the same background
-   pixel. The two background pixels there belong to different pieces, because the part connects its diagonal
-   pixels by another way. So no ring passes a vertex twice: a pocket becomes a hole that touches the shell at
-   a point, which is valid.
-4. Rings become shapely polygons in bulk; parts of one id become a MultiPolygon.
+   the part on its right. The first ring of a part is its shell, the others are holes.
+3. Where two pixels of the part touch only diagonally the walk turns LEFT. So no ring passes a vertex twice: a
+   pocket becomes a hole that touches the shell at a point, which is valid.
 
-Coordinates are integers (x = column, y = row) of pixel EDGES on the run grid; the caller applies the affine.
+Coordinates are integers (x = column, y = row) of pixel EDGES on the run grid.
 """
 
 from __future__ import annotations
@@ -96,7 +93,11 @@ _Rings = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 @njit(cache=True)
 def _trace(parts: NDArray[np.uint32]) -> _Rings:
-    """(vertices (v, 2) x, y; ring offsets (k + 1,); part of each ring (k,)), rings not closed."""
+    """(vertices (v, 2) x, y; ring offsets (k + 1,); part of each ring (k,)), rings not closed.
+
+    Where two pixels of the part touch diagonally, the two background pixels there belong to different pieces,
+    because the part connects its diagonal pixels by another way.
+    """
     height, width = parts.shape
     used = np.zeros((height, width), dtype=np.bool_)
     xy = np.empty((4096, 2), dtype=np.int64)

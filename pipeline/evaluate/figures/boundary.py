@@ -1,15 +1,11 @@
 """Do two masks agree along their outlines: boundary precision, recall and F-score within a tolerance.
 
-1. `outline` marks the pixels of a mask that have at least one of their four neighbours outside it. The frame
-   of the image is no outline: what continues beyond it has no edge there.
-2. `boundary_agreement` counts outline pixels of each mask that lie within `tolerance_px` (Euclidean, between
-   pixel centres) of the other's outline: precision over the predicted outline, recall over the true one; F is
-   their harmonic mean.
+1. `outline` marks the pixels of a mask with a neighbour outside it.
+2. `boundary_agreement` counts outline pixels of each mask within `tolerance_px` (Euclidean, between pixel
+   centres) of the other's outline: precision over the predicted one, recall over the true one; F is their
+   harmonic mean.
 
 Source: Csurka et al., What is a good evaluation measure for semantic segmentation?, BMVC 2013, section 2.2.
-GeoSeg reports this score without its tolerance and never released the script; the default here is 0.75 % of
-the image diagonal, the one of that paper's common implementations, and every table names the share that it
-used.
 """
 
 from __future__ import annotations
@@ -22,7 +18,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 DIAGONAL_SHARE = 0.0075
-"""Default tolerance as a share of the image diagonal."""
+"""Default tolerance as a share of the image diagonal: that of the paper's common implementations.
+
+GeoSeg reports this score without its tolerance and never released the script, so every table names the share.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +42,10 @@ def tolerance_px(shape_hw: tuple[int, int], share: float = DIAGONAL_SHARE) -> fl
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The outline of a mask, both (H, W). True = in the mask, with one of its four neighbours outside it."""
+    """The outline of a mask, both (H, W). True = in the mask, with one of its four neighbours outside it.
+
+    The frame of the image is no outline: what continues beyond it has no edge there.
+    """
     inner = ndimage.binary_erosion(mask, border_value=1)
     result: NDArray[np.bool_] = mask & ~inner
     return result

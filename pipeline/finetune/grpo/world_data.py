@@ -1,15 +1,12 @@
 """Training samples from procedural worlds, in the layout that `grpo_data` reads.
 
 1. `render_worlds` draws one patch per world, with seeds from `first_seed` on, and cuts TILES_PER_WORLD tiles
-   out of it. Most tiles are placed over an object whose class is drawn evenly from those present.
-2. Each tile gets one query: about a class in it, a class that is not in it, or a thing that no world has
-   (`training_queries`, never a held-out wording).
-3. The mask is every pixel of the class in the query. A class with fewer than MIN_TARGET_PX pixels in the tile
-   is not asked for, as in `evaluate.benchmark.readers.world_tiles`: a sliver at the border is no fair query.
-4. Everything depends on the seed alone. The table is written last, so a folder with a table is complete.
-   Every file is written atomically, so several processes may draw the same folder at once.
+   out of it.
+2. Each tile gets one query: about a class in it, a class not in it, or a thing that no world has.
+3. The mask is every pixel of the class in the query.
 
-Evaluation uses world seeds below 1,000 and never sees these worlds.
+Everything depends on the seed alone. The table is written last, so a folder with a table is complete.
+Evaluation never sees these worlds.
 """
 
 from __future__ import annotations
@@ -42,13 +39,16 @@ TILES_PER_WORLD = 4
 PATCH_PX = 768
 MIN_TARGET_PX = 64
 AIMED_SHARE = 0.8
-"""Share of the tiles that are placed over an object. The rest lie anywhere."""
+"""Share of the tiles placed over an object, its class drawn evenly from those present."""
 
 
 def render_worlds(
     folder: Path, *, n_tiles: int, first_seed: int = FIRST_GRPO_SEED, tile_px: int = 256
 ) -> None:
     """Write `n_tiles` tiles with one query each, or nothing when the folder has its table already.
+
+    Every file is written atomically, so several processes may draw the same folder at once. Evaluation uses
+    world seeds below 1,000.
 
     Raises InputError for an invalid number or size of tiles, or a seed that belongs to evaluation.
     """
@@ -99,7 +99,12 @@ def _patch(seed: int) -> tuple[Rendering, np.random.Generator]:
 def _ask(
     patch: Rendering, rng: np.random.Generator, sampler: QuerySampler, tile_px: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], TrainingQuery]:
-    """Cut a tile from the patch; returns its pixels, the mask that answers its query, and the query."""
+    """Cut a tile from the patch; returns its pixels, the mask that answers its query, and the query.
+
+    A class with fewer than MIN_TARGET_PX pixels in the tile is not asked for, as in
+    `evaluate.benchmark.readers.world_tiles`: a sliver at the border is no fair query. Wordings are those of
+    `training_queries`, never a held-out one.
+    """
     kind_of = np.asarray([-1] + [CLASSES.index(item.class_name) for item in patch.objects])
     top, left = _corner(patch.labels, kind_of, rng, tile_px)
     cut = slice(top, top + tile_px), slice(left, left + tile_px)

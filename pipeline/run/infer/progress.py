@@ -1,10 +1,8 @@
 """What a person sees while a run works: tiles done, what they turned out to be, speed, time left.
 
 On a terminal one line is redrawn; elsewhere (job logs, CI) a plain line is printed at most every `interval_s`
-seconds, so that a log of a night's run stays readable.
-
-Speed counts from the first committed block: what comes before it is mostly models being loaded, and counting
-that in would make the first estimates of the time left far too long.
+seconds. Speed counts from the first committed block, because what comes before it is mostly models being
+loaded.
 """
 
 from __future__ import annotations

@@ -3,13 +3,11 @@
 
 1. `find_contradictions` looks, per super-tile, for whole fragments of one tile that touch and were joined all
    the same.
-2. `gather_suspects` hands over, per super-tile, the edges of the components that were named anywhere.
+2. `gather_suspects` hands over the edges of the components that were named anywhere.
 3. `settle_query` decides for one query which of them are cut, and files those under the super-tile that found
    them.
 
-`pipeline.run.merge.publish` then runs step 1 again where edges were cut (`cut_keys`), and step 2 again. Where
-nothing contradicts, the first task is all that is added. `settle_query` holds the edges of the contradictory
-components of one query, nothing else.
+Where edges were cut, `pipeline.run.merge.publish` runs steps 1 and 2 again.
 """
 
 from __future__ import annotations
@@ -76,7 +74,7 @@ def gather_suspects(job: MergeJob, key: SuperKey) -> None:
 
 
 def settle_query(job: MergeJob, query: int) -> AuditCounts:
-    """Part 3 for one query."""
+    """Part 3 for one query. Holds the edges of its contradictory components, nothing else."""
     forbidden = _forbidden(job, query)
     files = files_in(job.table("suspects", query, "x").parent)
     parts = [Links(**read_columns(path)) for path in files]
