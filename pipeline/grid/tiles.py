@@ -2,14 +2,11 @@
 
 1. `relevant_scenes` drops scenes that miss the AOI before they can influence the grid.
 2. `lattice.choose_lattice` chooses grid and mode. The grid is then cut to the AOI, in whole pixels.
-3. `aoi_on_grid` moves the AOI to the run's CRS. It is first clipped to the scenes' neighbourhood, because a
-   projection holds only near its own zone. Its edges are cut into short ones, because straight edges in
-   lon/lat are curves elsewhere.
+3. `aoi_on_grid` moves the AOI to the run's CRS.
 4. `_inside` tests all cores. A tile is inside when its core shares more than a sliver with the AOI and
-   touches a scene. Holes in the AOI count as outside.
+   touches a scene.
 
-A tile outside is never read; the ledger has it as `empty(outside_aoi)`. Blocks run row-major, so the reader's
-cache holds neighbours' halos, and every run has the same order.
+A tile outside is never read. Blocks run row-major, so the reader's cache holds neighbours' halos.
 """
 
 from __future__ import annotations
@@ -296,7 +293,11 @@ def _no_overlap(aoi: Aoi, scenes: Sequence[Scene]) -> InputError:
 
 
 def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> BaseGeometry:
-    """Move the AOI near the scenes to the run grid's CRS, as a (Multi)Polygon; empty when nothing is near."""
+    """Move the AOI near the scenes to the run grid's CRS, as a (Multi)Polygon; empty when nothing is near.
+
+    It is first clipped to the scenes' neighbourhood, because a projection holds only near its own zone. Its
+    edges are cut into short ones, because straight edges in lon/lat are curves elsewhere.
+    """
     nearby = shapely.union_all([_neighbourhood(scene) for scene in scenes])
     clipped = polygonal(shapely.intersection(aoi.geometry, nearby))
     if clipped.is_empty:

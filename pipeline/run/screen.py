@@ -1,12 +1,10 @@
 """What a person sees of a run, and where everything else goes.
 
-1. `quiet_screen` sends file descriptors 1 and 2 to the run's log: libraries, native code and the processes
-   they start write there.
-2. `Screen.say`, `Screen.out` and the warnings of this package still reach the stdout and stderr that the
-   driver was started with. Ray collects those of a submitted job.
-3. `Screen.loading` says what is being loaded, again every few seconds, and how long it took.
+1. `quiet_screen` sends file descriptors 1 and 2 to the run's log, for libraries and native code too.
+2. `Screen.say`, `Screen.out` and the warnings of this package still reach the driver's own stdout and stderr.
+3. `Screen.loading` says what is being loaded, and how long it took.
 
-Both streams are given back at the end, and after an error the screen says where the log is.
+Both streams are given back at the end.
 """
 
 from __future__ import annotations

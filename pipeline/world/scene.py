@@ -1,12 +1,9 @@
 """Write one window of a world as a scene with exact ground truth.
 
-1. `draw` draws the window in pieces. Pixels go straight to a tiled GeoTIFF; the object of every pixel goes
-   into one int32 raster.
-2. `number_components` splits each object into its 4-connected components. A component's id is 1 + its
-   smallest pixel index row * width + column, as everywhere in this project.
-3. `write_world` makes all files in a hidden folder inside the target and moves them up one by one. world.json
-   goes before the first and comes after the last: it says that the scene is complete. After any interruption
-   the same command begins again and removes what was left (`check_target`).
+1. `draw` draws the window in pieces. Pixels go to a tiled GeoTIFF, the object of every pixel into one raster.
+2. `number_components` splits each object into its 4-connected components and numbers them.
+3. `write_world` makes all files in a hidden folder inside the target and moves them up one by one, world.json
+   last. After any interruption the same command begins again.
 
 Peak memory is about 12 bytes per pixel: 4 GB for 16384 x 16384 pixels.
 """

@@ -1,9 +1,7 @@
 """How nouns travel between Ray operators: scalars and bytes only, one row per block.
 
-Ray infers column types from each batch, so lists of arrays silently become pickled objects or change shape;
-plain `bytes` columns do not, and cost a fraction (measured in the project's Ray notes). Every codec here has
-its inverse beside it, and `inverse(f(x)) == x` is tested. Pixels go from the reader's array into the object
-store, and from there to the models, without a copy on either side.
+Lists of arrays silently become pickled objects or change shape in Ray; plain `bytes` columns do not. Every
+codec has its inverse beside it. Pixels go from the reader's array to the models without a copy.
 
 What a row weighs, and how much memory a flow of such rows may take, is said here too.
 """

@@ -1,14 +1,10 @@
 """Step 7: rows in the order of the files, sorted in ranges of the Hilbert curve, so that no process holds all
 of them.
 
-1. `count_keys` puts every row on the curve over the extent of ALL rows' centres and counts them in BINS bins
-   (a table of fixed size).
-2. `range_edges` cuts the curve into ranges of about RANGE_ROWS rows; `scatter_rows` splits tables by range.
+1. `count_keys` puts every row on the curve over the extent of ALL rows' centres and counts them in bins.
+2. `range_edges` cuts the curve into ranges; `scatter_rows` splits tables by range.
 3. `sort_range` sorts one range. Ranges follow each other along the curve, so their concatenation is sorted.
-4. `write_part_file` streams a million rows from the sorted ranges into one GeoParquet part, row group by row
-   group.
-
-With a single range, the tables are sorted and written without being scattered first.
+4. `write_part_file` streams the sorted ranges into one GeoParquet part, row group by row group.
 """
 
 from __future__ import annotations
