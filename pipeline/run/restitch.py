@@ -1,10 +1,9 @@
 """Phase two alone, on the block records of an earlier run: checked here, before anything is written.
 
 1. `plan_restitch` reads run.json and the plan, refuses another tiling, and checks that every planned block
-   has a whole record of that run. No model is looked at and no imagery is needed.
-2. Thresholds not given stay those of the run. Other thresholds want a directory of their own: a run directory
-   always holds what its run.json says. Its fingerprint names the records it was merged from.
-3. `claim_restitch` takes the output directory and writes plan and run.json; pipeline.run.flow then publishes.
+   has a whole record of that run. It needs no model and no imagery.
+2. Thresholds not given stay those of the run; others want a directory of their own.
+3. `claim_restitch` takes the output directory; pipeline.run.flow then publishes.
 """
 
 from __future__ import annotations

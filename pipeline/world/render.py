@@ -1,13 +1,12 @@
 """Draw any window of a world: pixels, labels and the objects they belong to.
 
-1. The window is padded by the longest shadow and the blur. All else is a function of global coordinates.
-2. Textures and ground come first (ground.py). Objects near the padded window are planned (layout.py) and
-   painted in order (paint_objects.py); trees fill free ground.
-3. Shadows: from each pixel a ray runs over the height canvas towards the sun (`_shade`).
-4. The sensor: blur, haze, saturation, gains, tone curve, noise (`_expose`).
+1. The window is padded by the longest shadow and the blur.
+2. Textures and ground come first (ground.py). Objects are planned (layout.py) and painted in order
+   (paint_objects.py).
+3. `_shade` casts shadows, `_expose` is the sensor.
 
-No step uses a random generator, reads outside the padded window, or depends on where the window lies. So two
-windows agree bit by bit where they overlap.
+No step uses a random generator or depends on where the window lies. So two windows agree bit by bit where
+they overlap.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """Records -> results: one document with every figure, its interval, and what it was computed under.
 
-1. The headline figures come under the chosen convention; the values under every other one show how much of
-   a published difference is bookkeeping. GeoSeg's seven pixel metrics and the rejection table follow.
-2. Strata are what the reader says of targets and wordings (kind, class, domain, ...), and the target's size.
-3. False alarms per 100 km2 are masks on samples without a target, over the area of those samples. Failed
-   samples are left out. Land that is asked about twice counts twice.
-4. Masks that a verifier took away are in no figure. An answer that keeps none counts as a rejection.
+1. The headline figures come under the chosen convention; the values under every other one stand beside them.
+   GeoSeg's seven pixel metrics and the rejection table follow.
+2. Strata are what the reader says of targets and wordings, and the target's size.
+3. False alarms are masks on samples without a target, over their area.
 
 Scoring the same parts again gives the same bytes.
 """
@@ -116,7 +114,10 @@ class Replies(TypedDict):
 
 
 class Verified(TypedDict):
-    """A verifier's options and what it did. `emptied` answers had masks and kept none."""
+    """A verifier's options and what it did. `emptied` answers had masks and kept none.
+
+    Masks that it took away are in no figure. An answer that keeps none counts as a rejection.
+    """
 
     mode: str
     threshold: float
@@ -143,7 +144,10 @@ class Rejection(TypedDict):
 
 
 class FalseAlarms(TypedDict):
-    """Masks on empty land. The rate and its interval are None without such land."""
+    """Masks on empty land. The rate and its interval are None without such land.
+
+    Failed samples are left out. Land that is asked about twice counts twice.
+    """
 
     masks: int
     empty_km2: float
