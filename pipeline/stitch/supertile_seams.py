@@ -1,13 +1,10 @@
 """Stage C for one super-tile: its seams, joined inside, and the edges that leave it.
 
 1. `resolve_fragments` loads the fragments of the super-tile's own blocks and visits each seam whose upper or
-   left tile is inside. From a neighbour outside it reads the strip only. Matches inside are joined at once.
-2. A match over the super-tile's border becomes a row of `FragmentBorder.edges`: own component, place of the
-   other fragment. `FragmentBorder.entry` lists the fragments of the first tile row and column: those that
-   the upper and left neighbours refer to.
+   left tile is inside. Matches inside are joined at once.
+2. A match over the border becomes a row of `FragmentBorder.edges`; `FragmentBorder.entry` lists the fragments
+   that the upper and left neighbours refer to.
 3. `Roots` sums up every component as far as this super-tile sees it.
-
-The result depends on the records of the super-tile and of the tiles behind its lower and right border alone.
 """
 
 from __future__ import annotations
