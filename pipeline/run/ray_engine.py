@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -26,6 +26,10 @@ from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import Pool, ResourceOptions
 from pipeline.run.infer.block_rows import store_limit_bytes
 from pipeline.run.merge.merge_job import MergeJob, Task
+
+if TYPE_CHECKING:
+    from ray.data import DataContext, Dataset
+    from ray.data.datasource import Datasource, ReadTask
 
 RAY_STARTS = 3
 """How often a Ray of our own is started before giving up."""
@@ -71,7 +75,7 @@ class ActorStage:
 def run_actors(
     rows: list[dict[str, Any]],
     stages: Sequence[ActorStage],
-    context: Any,
+    context: object,
     resources: ResourceOptions,
     *,
     row_bytes: int | None = None,
@@ -102,7 +106,7 @@ def run_actors(
         raise _readable(error) from error
 
 
-def _add_stage(dataset: Any, stage: ActorStage, context: Any) -> Any:
+def _add_stage(dataset: Dataset, stage: ActorStage, context: object) -> Dataset:
     from ray.data import ActorPoolStrategy
 
     return dataset.map_batches(
@@ -121,7 +125,7 @@ def _add_stage(dataset: Any, stage: ActorStage, context: Any) -> Any:
     )
 
 
-def _row_source(rows: list[dict[str, Any]]) -> Any:
+def _row_source(rows: list[dict[str, Any]]) -> Datasource:
     """A lazy Ray Datasource with one read task per row; `from_items` would materialise and hide the read
     operator.
     """
@@ -139,11 +143,11 @@ def _row_source(rows: list[dict[str, Any]]) -> Any:
             self,
             parallelism: int,  # noqa: ARG002 - Ray gives all three by name
             per_task_row_limit: int | None = None,  # noqa: ARG002
-            data_context: Any = None,  # noqa: ARG002
-        ) -> list[Any]:
+            data_context: DataContext | None = None,  # noqa: ARG002
+        ) -> list[ReadTask]:
             return [_read_task(row) for row in rows]
 
-    def _read_task(row: dict[str, Any]) -> Any:
+    def _read_task(row: dict[str, Any]) -> ReadTask:
         metadata = BlockMetadata(num_rows=1, size_bytes=_row_bytes(row), exec_stats=None)
         return ReadTask(lambda: [pa.Table.from_pylist([row])], metadata)
 
