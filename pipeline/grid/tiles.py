@@ -84,7 +84,9 @@ class Plan:
     lattice: TileLattice
     mode: Mode
     inside: NDArray[np.bool_]
-    """(n_tile_rows, n_tile_cols); True: the core meets the AOI and a scene. False: empty(outside_aoi)."""
+    """(n_tile_rows, n_tile_cols); True: the core meets the AOI and a scene. False: empty(outside_aoi).
+    Holes in the AOI count as outside.
+    """
     aoi_grid: BaseGeometry | None
     """The AOI near the scenes in the run grid's CRS, not clipped to the grid. None: whole scenes."""
     scenes: tuple[Scene, ...]
