@@ -1,8 +1,9 @@
 """How test files share two processes of pytest-xdist (`make test`). Without xdist only the order changes.
 
 1. A file runs in one process. Its module fixtures (worlds, trained models) are made once.
-2. The files that use Ray (RAY_FILES) run in one process, so that they share one Ray. (`--dist loadgroup`
-   would say so by marks beside the tests, but xdist 3.8 does not see them under pytest 9.2.)
+2. The files that use Ray (RAY_FILES) run in one process, so that they share one Ray; those that ask the
+   shipped prompter (ENGINE_FILES) share one vLLM engine likewise. (`--dist loadgroup` would say so by marks
+   beside the tests, but xdist 3.8 does not see them under pytest 9.2.)
 3. Ray's files come first, then files with slow tests: nothing long is left for the end, when the other
    process would stand idle. This needs `--no-loadscope-reorder`: xdist would begin with the largest files.
 4. Hypothesis has no deadlines: on a busy machine a first call, with its imports, takes longer than any.
@@ -26,17 +27,20 @@ RAY_FILES = tuple(
     f"tests/integration/test_{name}.py" for name in ("benchmarks", "gate_runs", "ray", "restitch")
 )
 """Test files that use Ray, by their paths in the repository; tests/unit/test_suite_layout.py knows all."""
+ENGINE_FILES = tuple(f"tests/integration/test_{name}.py" for name in ("benchmark_models", "gate_vllm"))
+"""Test files that use the fixture `shared_engine`."""
+SHARED = dict.fromkeys(RAY_FILES, "ray") | dict.fromkeys(ENGINE_FILES, "engine")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
-    """xdist's `loadfile`, with RAY_FILES as one file."""
+    """xdist's `loadfile`, with the files that share something as one file."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = str(super()._split_scope(nodeid))
-            return "ray" if file in RAY_FILES else file
+            return SHARED.get(file, file)
 
     return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 

@@ -1,5 +1,5 @@
 """Fixtures of the whole-job tests. `run_job` calls a job in this process; with `shared_ray` it joins the one
-Ray of this process.
+Ray of this process. `shared_engine` is the one vLLM engine of this process.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from job_files import load_job
+from shared_engine import SharedEngine
+
+from pipeline.run.config import build_preset, preset_tables
 
 RAY_SETTINGS = {
     "RAY_AUTH_MODE": "disabled",
@@ -60,3 +63,12 @@ def shared_ray(started_ray: None) -> Iterator[None]:
     before = DataContext.get_current().copy()
     yield
     DataContext._set_current(before)
+
+
+@pytest.fixture(scope="session")
+def shared_engine() -> Iterator[SharedEngine]:
+    """The prompter of the preset `embedded` in one vLLM engine, for every test file that asks it."""
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    engine = SharedEngine(build_preset(preset_tables("embedded")).prompter)
+    yield engine
+    engine.end()

@@ -1,10 +1,7 @@
-"""Every public layout through jobs/evaluate.py with the shipped models for real: one vLLM engine and one SAM2
-for the whole file.
+"""Every public layout through jobs/evaluate.py with the shipped models for real: one engine and one SAM2.
 
-An engine belongs to the event loop of its first call, and every evaluation brings a loop of its own.
-`OneEngine` keeps the engine on a loop in a thread and hands queries over; nothing else is replaced. Nothing
-here pins what these weights answer: expected values come from the kept replies, the kept masks and the masks
-that the layouts were written with.
+Nothing here pins what these weights answer: expected values come from the kept replies, the kept masks and
+the masks that the layouts were written with.
 
 A world is asked three times more: without a verifier, and with one that rejects nothing or all that it is not
 certain of.
@@ -12,12 +9,10 @@ certain of.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +22,13 @@ import pyarrow.parquet as pq
 import pytest
 from benchmark_layouts import LAYOUTS, SIDE, Filled, write_layout, write_rrsisd
 from job_files import load_job
+from shared_engine import SharedEngine
 
 from pipeline.evaluate.benchmark import sample_steps
 from pipeline.evaluate.benchmark.sample_records import unpack_mask
-from pipeline.prompt.build_prompter import build_prompter, build_verifier
+from pipeline.prompt.build_prompter import PrompterOptions, build_verifier
 from pipeline.prompt.looks.verifier import Verifier
-from pipeline.prompt.vllm_prompter import VllmPrompter
-from pipeline.schema import MaskCrop, TileImage, TilePrompts
+from pipeline.schema import MaskCrop, RunGrid, TileImage
 from pipeline.segment.build_segmenter import build_segmenter
 from pipeline.segment.segmenter import Segmenter
 
@@ -46,41 +41,12 @@ TOO_LONG = "lasers with a query longer than the context"
 CASES = (*LAYOUTS, TOO_LONG)
 
 
-class OneEngine:
-    """The real prompter on an event loop of its own, for evaluations that each have another."""
-
-    def __init__(self, prompter: VllmPrompter) -> None:
-        self.real = prompter
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-
-    @property
-    def model_id(self) -> str:
-        return self.real.model_id
-
-    async def hand_over[T](self, query: Coroutine[Any, Any, T]) -> T:
-        """The answer to a query that the engine's own loop awaits."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(query, self._loop))
-
-    async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
-        return await self.hand_over(self.real.prompt(image, queries))
-
-    def close(self) -> None:
-        """The next evaluation needs it still."""
-
-    def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=60)
-        self.real.close()
-
-
 @dataclass(frozen=True)
 class HandedOver:
     """The real verifier of that engine, asked from another event loop."""
 
     real: Verifier
-    engine: OneEngine
+    engine: SharedEngine
 
     async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
         return await self.engine.hand_over(self.real.verify(image, query, masks))
@@ -91,18 +57,14 @@ class HandedOver:
 
 @dataclass
 class Models:
-    """Builds each model once, as the first evaluation wants it, and insists that the others want the same."""
+    """Hands out the shared engine and one segmenter, and insists that every evaluation wants the same."""
 
-    engine: OneEngine | None = None
+    engine: SharedEngine
     segmenter: Segmenter | None = None
     wanted: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
-    def build_prompter(self, *wanted: Any) -> OneEngine:
-        if self.engine is None:
-            built = build_prompter(*wanted)
-            assert isinstance(built, VllmPrompter)
-            self.engine = OneEngine(built)
-        assert self.wanted.setdefault("prompter", wanted) == wanted
+    def build_prompter(self, options: PrompterOptions, _grid: RunGrid, parser: str) -> SharedEngine:
+        assert (options, parser) == (self.engine.options, "robust")
         return self.engine
 
     def build_segmenter(self, *wanted: Any) -> Segmenter:
@@ -110,14 +72,15 @@ class Models:
         assert self.wanted.setdefault("segmenter", wanted) == wanted
         return self.segmenter
 
-    def build_verifier(self, options: Any, prompter: Any, grid: Any, built: OneEngine) -> HandedOver | None:
+    def build_verifier(
+        self, options: Any, prompter: Any, grid: Any, built: SharedEngine
+    ) -> HandedOver | None:
         real = build_verifier(options, prompter, grid, built.real)
         return None if real is None else HandedOver(real, built)
 
     def spent(self) -> tuple[int, int]:
         """Calls of the language model and embeddings of SAM2 so far."""
-        calls = self.engine.real.n_calls if self.engine else 0
-        return calls, self.segmenter.n_embeddings if self.segmenter else 0
+        return self.engine.real.n_calls, self.segmenter.n_embeddings if self.segmenter else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,18 +111,13 @@ class Evaluated:
 
 
 @pytest.fixture(scope="module")
-def models() -> Iterator[Models]:
+def models(shared_engine: SharedEngine) -> Iterator[Models]:
     """In the place of what builds models for an evaluation."""
-    pytest.importorskip("vllm", reason="vLLM is not installed")
-    models = Models()
+    models = Models(shared_engine)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("build_prompter", "build_segmenter", "build_verifier"):
             patch.setattr(sample_steps, name, getattr(models, name))
-        try:
-            yield models
-        finally:
-            if models.engine is not None:
-                models.engine.end()
+        yield models
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipeline"
@@ -37,12 +38,16 @@ def test_every_test_file_holds_a_test() -> None:
     assert files == []
 
 
-def test_every_file_that_uses_ray_is_listed() -> None:
+def suite_conftest() -> ModuleType:
     spec = importlib.util.spec_from_file_location("suite_conftest", ROOT / "tests" / "conftest.py")
     assert spec is not None
     assert spec.loader is not None
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)
+    return conftest
+
+
+def test_every_file_that_uses_ray_is_listed() -> None:
     files = {
         path.relative_to(ROOT).as_posix()
         for folder, sign in USES_RAY.items()
@@ -50,4 +55,14 @@ def test_every_file_that_uses_ray_is_listed() -> None:
         if sign.search(path.read_text())
     }
     assert len(files) >= 3
-    assert files == set(conftest.RAY_FILES)
+    assert files == set(suite_conftest().RAY_FILES)
+
+
+def test_every_file_that_shares_the_engine_is_listed() -> None:
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"\bshared_engine: ", path.read_text())
+    }
+    assert len(files) >= 2
+    assert files == set(suite_conftest().ENGINE_FILES)
