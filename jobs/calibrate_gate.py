@@ -123,7 +123,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         from pipeline.evaluate.calibrate.calibration import calibrate
+        from pipeline.files.lasting_path import require_lasting
 
+        require_lasting(str(args.out), "--out")
         return calibrate(request_of(args))
     except TerraqueryError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -28,6 +28,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.errors import TerraqueryError
+from pipeline.files.lasting_path import require_lasting
 from pipeline.world.landscape import World
 from pipeline.world.scene import SceneSummary, scene_window, write_world
 
@@ -119,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the job; returns the exit code."""
     args = parse_args(argv)
     try:
+        require_lasting(str(args.out), "--out")
         window = scene_window(args.size, origin_row=args.origin_row, origin_col=args.origin_col)
         world = World.from_seed(args.seed)
         progress = {} if args.quiet else {"progress": ProgressLine()}

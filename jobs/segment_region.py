@@ -86,6 +86,14 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
     )
     imagery.add_argument("--crs", help="run grid CRS, e.g. EPSG:32633; needed when sources differ")
     imagery.add_argument(
+        "--datetime-of",
+        action="append",
+        default=[],
+        metavar="TIME",
+        help="when scenes were taken whose files do not say: a time (2024-06-01), `name` (the date in the "
+        "file's name), or GLOB=TIME for some of them; repeatable, the first that fits wins",
+    )
+    imagery.add_argument(
         "--resolution", type=float, metavar="M", help="run grid pixel size in CRS units (with --crs)"
     )
 
@@ -243,7 +251,12 @@ def request_of(args: argparse.Namespace) -> Any:
         area=cfg.AreaOptions(
             aoi=args.aoi, bbox=tuple(args.bbox) if args.bbox else None, whole_scene=args.whole_scene
         ),
-        source=SourceOptions(hrefs=tuple(args.source), bands=_bands(args.bands), crs=args.crs),
+        source=SourceOptions(
+            hrefs=tuple(args.source),
+            bands=_bands(args.bands),
+            crs=args.crs,
+            datetimes=tuple(args.datetime_of),
+        ),
         grid=cfg.GridChoice(crs=args.crs, resolution=args.resolution),
         preset_name=args.preset,
         preset=cfg.build_preset(tables),

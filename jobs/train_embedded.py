@@ -17,6 +17,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from pipeline.errors import InputError, TerraqueryError  # noqa: E402
+from pipeline.files.lasting_path import require_lasting  # noqa: E402
 
 EPILOG = """examples:
   python jobs/train_embedded.py prompter --work build/prompter
@@ -155,6 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train one model; returns the exit code."""
     args = build_parser().parse_args(argv)
     try:
+        require_lasting(str(args.out), "--out")
         done = train_prompter(args) if args.model == "prompter" else train_segmenter(args)
     except TerraqueryError as error:
         print(f"error: {error}", file=sys.stderr)

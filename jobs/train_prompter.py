@@ -38,6 +38,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from pipeline.errors import InputError, TerraqueryError  # noqa: E402
+from pipeline.files.lasting_path import require_lasting  # noqa: E402
 from pipeline.finetune.grpo.grpo_options import (  # noqa: E402
     TrainingPreset,
     check_preset,
@@ -180,6 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train; returns the exit code."""
     args = build_parser().parse_args(argv)
     try:
+        require_lasting(str(args.out), "--out")
         preset = preset_of(args)
         check_preset(preset, by_reward=args.stage != "sft")  # before worlds are drawn
         saving = {} if args.stage == "select" else {"save_every": args.save_every}

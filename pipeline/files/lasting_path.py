@@ -1,4 +1,6 @@
-"""Refuses paths that do not outlive the job: those below Ray's copy of the working directory.
+"""Refuses output paths that would not last: URLs, and paths below Ray's copy of the working directory.
+
+A URL such as `s3://bucket/run` would become a local folder named `s3:`.
 
 `ray job submit --working-dir .` starts the driver in a copy of the folder
 (`.../runtime_resources/working_dir_files/_ray_pkg_<hash>`), where relative paths lead. Ray deletes the copy
@@ -8,6 +10,7 @@ would start from nothing.
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +21,15 @@ PACKAGES = ("runtime_resources", "working_dir_files")
 
 
 def require_lasting(path: str, option: str) -> None:
-    """Refuse a path below a copy that Ray keeps of a working directory. Raises InputError naming `option`."""
+    """Refuse a URL, and a path below a copy that Ray keeps of a working directory. Raises InputError naming
+    `option`.
+    """
+    if "://" in path or re.match(r"[a-z0-9]{2,}:/", path):
+        raise InputError(
+            f"{option} must be a local path; object stores cannot be written to yet",
+            came=path,
+            remedy="give a folder, and copy it afterwards, for example with `aws s3 sync`",
+        )
     parts = Path(path).absolute().parts
     if PACKAGES in pairwise(parts):
         raise InputError(

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import logging
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -27,6 +29,7 @@ from pipeline.files.raster_access import href_kind, open_raster, raster_environm
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.bands import BandTable, choose_rgb_bands
 from pipeline.grid.lattice import crs_from_text, tuple_of
+from pipeline.grid.scene_times import rfc3339, with_times
 from pipeline.schema import AffineTuple, Scene
 
 if TYPE_CHECKING:
@@ -49,6 +52,8 @@ class SourceOptions:
     """Red, green, blue as 1-based numbers or names; None: what the file says."""
     crs: str | None = None
     """CRS of rasters that have none, as EPSG code, WKT or PROJ string. None: they stay in pixel space."""
+    datetimes: tuple[str, ...] = ()
+    """Rules for the time of scenes whose file says none (`scene_times.time_rule`)."""
 
 
 class SceneCatalog(Protocol):
@@ -73,7 +78,8 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
     """Open the header of every source and describe it.
 
     Raises:
-        InputError: a source does not exist, is no GeoTIFF, or has no usable georeference or bands.
+        InputError: a source does not exist, is no GeoTIFF, has no usable georeference or bands, or a rule for
+            times does not fit.
         SourceError: a server did not answer (retryable).
     """
     hrefs = expand_hrefs(options.hrefs)
@@ -82,7 +88,7 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
             scenes = list(pool.map(lambda href: open_scene(href, options), hrefs))
     else:
         scenes = [open_scene(href, options) for href in hrefs]
-    return _with_unique_ids(scenes)
+    return with_times(_with_unique_ids(scenes), options.datetimes)
 
 
 def expand_hrefs(hrefs: Iterable[str]) -> tuple[str, ...]:
@@ -104,12 +110,14 @@ def expand_hrefs(hrefs: Iterable[str]) -> tuple[str, ...]:
 
 def _expand_one(href: str) -> list[str]:
     if href_kind(href) != "local":
+        _refuse_stac(href, None)
         if any(char in urllib.parse.urlsplit(href).path for char in "*["):
             raise InputError(
                 "A glob must be local", came=href, remedy="list the URLs in a .txt file, one per line"
             )
         return [href]
     path = Path(href)
+    _refuse_stac(href, path)
     if path.is_dir():
         files = sorted(str(item) for item in path.iterdir() if item.suffix in _RASTER_SUFFIXES)
         if not files:
@@ -132,6 +140,43 @@ def _expand_one(href: str) -> list[str]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         return [item for line in lines if line and not line.startswith("#") for item in _expand_one(line)]
     return [href]
+
+
+def _refuse_stac(href: str, path: Path | None) -> None:
+    """Name a STAC document for what it is, instead of a raster that does not open. Raises InputError.
+
+    A local JSON file is looked into; a URL tells by its ending or by a STAC API's path.
+    """
+    kind = _stac_type(path) if path is not None else _stac_url(href)
+    if kind:
+        raise InputError(
+            "--source must name rasters",
+            came=f"{href}, a {kind}",
+            remedy="give the hrefs of its assets (`jq -r '.. | .href? // empty' FILE` lists them), or put "
+            "them into a .txt file, one per line",
+        )
+
+
+def _stac_type(path: Path) -> str | None:
+    if path.suffix.lower() not in (".json", ".geojson") or not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return "JSON document"
+    if isinstance(document, dict) and ("stac_version" in document or "assets" in document):
+        kind = "Item" if document.get("type") == "Feature" else document.get("type", "document")
+        return f"STAC {kind}"
+    if isinstance(document, dict) and document.get("type") == "FeatureCollection":
+        features = document.get("features") or [{}]
+        return "STAC ItemCollection" if "assets" in features[0] else "GeoJSON file (is it meant as --aoi?)"
+    return "JSON document"
+
+
+def _stac_url(href: str) -> str | None:
+    path = urllib.parse.urlsplit(href).path.rstrip("/")
+    api = re.search(r"/collections/[^/]+(/items(/[^/]+)?)?$|/search$", path)
+    return "STAC document" if api or path.lower().endswith((".json", ".geojson")) else None
 
 
 def open_scene(href: str, options: SourceOptions) -> Scene:
@@ -158,7 +203,7 @@ def open_scene(href: str, options: SourceOptions) -> Scene:
             rgb_bands=rgb,
             nodata=None if dataset.nodata is None else float(dataset.nodata),
             identity=_identity(href),
-            datetime=_rfc3339(
+            datetime=rfc3339(
                 imagery_tags.get("ACQUISITIONDATETIME") or dataset.tags().get("ACQUISITIONDATETIME")
             ),
         )
@@ -228,20 +273,6 @@ def _place(href: str) -> str:
     if href_kind(href) != "http":
         return href
     return urllib.parse.urlsplit(href)._replace(query="", fragment="").geturl()
-
-
-def _rfc3339(text: str | None) -> str | None:
-    """Turn `2020-06-01 10:20:30` or `2020-06-01T10:20:30Z` into RFC 3339 in UTC. None: it is no such time."""
-    from datetime import UTC, datetime
-
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _identity(href: str) -> dict[str, str]:

@@ -257,10 +257,12 @@ def result_parameters(config: RunConfig) -> dict[str, Any]:
     second_looks = {"gate": asdict(config.gate)} if config.gate.on else {}
     if config.verifier.on:
         second_looks["verifier"] = config.verifier.result_parameters()
+    times = {"datetime_of": list(config.source.datetimes)} if config.source.datetimes else {}
     return {
         "queries": list(config.queries),
         "area": asdict(config.area),
         "bands": config.source.bands,
+        **times,
         "grid": asdict(config.grid),
         "tiles": asdict(config.tiles),
         "load": config.load.result_parameters(),

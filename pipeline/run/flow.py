@@ -28,7 +28,7 @@ from pipeline.run.prepare import RunRequest, Todo, claim, plan_request, rehearse
 from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, quiet_screen
-from pipeline.run.summary import close_run, final_table, finish, notice_box, plan_text, result_table
+from pipeline.run.summary import close_run, finish, notice_box, plan_text, result_table
 from pipeline.schema import BlockSpec
 from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir
@@ -74,7 +74,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
             info = finish(context, published, timings)
             screen.say("Writing report and catalogue item")
             illustrate(context, info, published.conservation)
-    say(final_table(context, published, timings, info.gate))
+    say(result_table(info, context.run_dir, published))
     return 3 if published.conservation.failed else 0
 
 
@@ -104,7 +104,7 @@ def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:
                     "note: report.html and item.json were not written, because the run's imagery cannot be "
                     f"opened: {error}"
                 )
-    say(result_table(info.queries, str(plan.run_dir.path), published, timings, info.gate))
+    say(result_table(info, str(plan.run_dir.path), published))
     return 3 if published.conservation.failed else 0
 
 

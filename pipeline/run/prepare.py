@@ -22,6 +22,7 @@ from pipeline.files.lasting_path import require_lasting
 from pipeline.files.provenance import path_identity
 from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
 from pipeline.grid.estimate import Estimate, estimate
+from pipeline.grid.scene_times import overlap_note
 from pipeline.grid.source import open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
@@ -69,6 +70,8 @@ class PlannedRun:
     estimate: Estimate
     parameters: Mapping[str, Any]
     runner: ChosenRunner
+    overlap_note: str | None = None
+    """Which scene wins where several dates show one place; None: no place has several."""
 
     @property
     def fingerprint(self) -> str:
@@ -120,6 +123,7 @@ def plan_request(request: RunRequest) -> PlannedRun:
         estimate=estimate(plan, len(config.queries)),
         parameters=parameters,
         runner=runner,
+        overlap_note=overlap_note(plan.scenes, plan.outlines),
     )
 
 
@@ -298,7 +302,7 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
             "tiles_planned": int(planned.plan.inside.size),
             "tiles_outside": planned.plan.n_tiles_outside,
         },
-        warnings=(preset.notice,) if preset.notice else (),
+        warnings=tuple(text for text in (preset.notice, planned.overlap_note) if text),
         aoi_wkb="" if planned.plan.aoi_grid is None else planned.plan.aoi_grid.wkb_hex,
         model_ids=model_ids(planned.parameters, request.config),
         started=datetime.now(UTC).isoformat(timespec="seconds"),

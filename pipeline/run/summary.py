@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from pipeline.prompt.looks.gate_audit import GateCounts, gate_figures, gate_text
 from pipeline.run.infer.steps import RunContext
@@ -16,6 +15,9 @@ from pipeline.schema import RunGrid
 from pipeline.write.records.block_records import read_counts
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, read_run_json, write_run_json
+
+CUT_REPLIES = "replies_cut_at_token_limit"
+"""Key of that counter in run.json."""
 
 BOX_WIDTH = 100
 """Columns of the printed notice."""
@@ -40,8 +42,9 @@ def plan_text(planned: PlannedRun) -> str:
     )
     rows = {
         "run": planned.fingerprint[:16],
-        "questions": "; ".join(planned.request.config.queries),
+        "queries": "; ".join(planned.request.config.queries),
         "scenes": f"{len(plan.scenes)} ({plan.mode} mode)",
+        **_overlaps(planned),
         "run grid": f"{lattice.grid.width} x {lattice.grid.height} px, {_crs_name(lattice.grid)}",
         "tiles": (
             f"{guess.tiles} of {lattice.tile_px} px (core {lattice.core_px}, halo {lattice.halo_px}); "
@@ -50,14 +53,31 @@ def plan_text(planned: PlannedRun) -> str:
         "blocks": f"{guess.blocks} of {lattice.block_tiles} x {lattice.block_tiles} tiles",
         "pixels": f"{guess.pixels:,} in cores, {guess.pixels_read:,} read",
         "bytes to read": f"{to_read}, {_bytes(guess.bytes_decoded)} decoded",
-        "model calls": (
-            f"at most {guess.model_calls} prompter calls and {guess.image_encodings} image encodings"
-        ),
+        "model calls": _model_calls(planned),
         **_second_looks(planned),
         "runner": str(planned.runner),
         "output": str(RunDir(planned.request.out).path.absolute()),
     }
     return table(rows)
+
+
+def _overlaps(planned: PlannedRun) -> dict[str, str]:
+    """Which scene wins where several dates show one place."""
+    return {"overlaps": planned.overlap_note} if planned.overlap_note else {}
+
+
+def _model_calls(planned: PlannedRun) -> str:
+    """What will be asked of the models; known locations and label rasters answer without one."""
+    config = planned.request.config
+    guess = planned.estimate
+    asked = {
+        "vllm": f"at most {guess.model_calls} prompter calls",
+        "vector": "no prompter calls (locations come from --prompts)",
+        "oracle": "no prompter calls (answers come from a label raster)",
+    }[config.prompter.kind]
+    if config.segmenter.kind == "oracle":
+        return f"{asked}, no image encodings"
+    return f"{asked} and at most {guess.image_encodings} image encodings"
 
 
 def _second_looks(planned: PlannedRun) -> dict[str, str]:
@@ -77,35 +97,24 @@ def _second_looks(planned: PlannedRun) -> dict[str, str]:
     return rows
 
 
-def final_table(
-    context: RunContext,
-    published: Published,
-    timings_s: Mapping[str, float],
-    gate: Mapping[str, Any] | None = None,
-) -> str:
-    """Counts of the ledger, what a gate did (`RunInfo.gate`), instances per query, times."""
-    return result_table(context.config.queries, context.run_dir, published, timings_s, gate)
-
-
-def result_table(
-    queries: Sequence[str],
-    run_dir: str,
-    published: Published,
-    timings_s: Mapping[str, float],
-    gate: Mapping[str, Any] | None = None,
-) -> str:
-    """`final_table` for any run directory."""
+def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
+    """Counts of the ledger, what a gate did, instances per query, times. `info`: as the run was closed."""
     ledger = published.conservation
     law = f"{ledger.planned} = {ledger.found} found + {ledger.empty} empty + {ledger.failed} failed"
     rows = {"planned tiles": law}
     rows |= {f"  {reason}": str(count) for reason, count in ledger.reasons.items() if "/" in reason}
-    if gate:
-        rows["gate"] = gate_text(dict(gate))
+    if info.gate:
+        rows["gate"] = gate_text(dict(info.gate))
     rows |= {
         f'"{query}"': f"{count} instances"
-        for query, count in zip(queries, published.n_instances, strict=True)
+        for query, count in zip(info.queries, published.n_instances, strict=True)
     }
-    rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings_s.items())
+    if cut := info.counters.get(CUT_REPLIES):
+        rows["cut replies"] = (
+            f"{cut} ended at the token limit and may lack objects; truncated_reply in coverage.parquet says "
+            "which, max_tokens under [prompter.vllm] raises the limit"
+        )
+    rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in info.timings_s.items())
     rows["results"] = run_dir
     if ledger.failed:
         rows["attention"] = (
@@ -164,6 +173,8 @@ class ModelCounts:
     gate: GateCounts = field(default_factory=GateCounts)
     masks_verified: int = 0
     """Masks that a verifier judged; 0 without one."""
+    cut_replies: int = 0
+    """Replies that ended at the token limit: what they would have named after it is missing."""
 
     def counters(self) -> dict[str, int]:
         """For run.json."""
@@ -171,6 +182,7 @@ class ModelCounts:
             "image_encodings": self.encodings,
             "tiles_with_prompts": self.encoded_tiles,
             "prompter_calls": self.calls,
+            CUT_REPLIES: self.cut_replies,
         }
         return plain | ({"masks_verified": self.masks_verified} if self.masks_verified else {})
 
@@ -183,6 +195,7 @@ def model_counts(run_dir: RunDir, fingerprint: str) -> ModelCounts:
         counts.encodings += block.n_embeddings
         counts.encoded_tiles += len({row.tile.tile_id for row in block.tiles if row.n_prompts})
         counts.calls += sum(row.n_calls for row in block.tiles)
+        counts.cut_replies += sum(row.truncated_reply for row in block.tiles)
         counts.gate.add(block.tiles)
         counts.masks_verified += sum(p is not None for row in block.tiles for p in row.verified)
     return counts

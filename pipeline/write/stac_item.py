@@ -1,16 +1,17 @@
 """item.json: the run as a STAC 1.1 Item, so that results can be found beside the scenes they came from.
 
 The geometry outlines the tiles that were looked at, in longitude and latitude, cut at the antimeridian; a run
-without CRS has none. The time is the scenes' acquisition time or range, else that of processing
-(`terraquery:datetime_source` says which). Provenance (lineage, software versions, parameters) follows the
-processing extension. Single-file assets have size and sha256 (multihash); the Zarr folder has neither.
+without CRS has none. The time is the scenes' acquisition time or range. Where no scene says, `datetime` is
+null and the range as wide as it can be (`terraquery:datetime_source` is then "unknown"). Provenance (lineage,
+software versions, parameters) follows the processing extension. Single-file assets have size and sha256
+(multihash); the Zarr folder has neither.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,10 @@ EXTENSIONS = tuple(
 
 _MAX_FOOTPRINT_VERTICES = 2000
 """A finer outline is drawn with coarser tiles until it fits. It may then cover a little more, never less."""
+
+FIRST_AERIAL_IMAGE = datetime(1858, 1, 1, tzinfo=UTC)
+"""Imagery of unknown date is younger than the first photograph from the air (Nadar, 1858), and older than the
+run that read it. STAC wants a range where `datetime` is null."""
 
 _ZARR = "application/vnd.zarr; version=3"
 _PARQUET = "application/vnd.apache.parquet"
@@ -141,11 +146,8 @@ def _bbox(geometry: dict[str, object]) -> list[float]:
 def _times(info: RunInfo) -> dict[str, datetime | None]:
     moments = sorted({timestamp_of(scene.datetime) for scene in info.scenes if scene.datetime})
     if not moments:
-        return {
-            "datetime": timestamp_of(info.ended or info.started)
-            if info.ended or info.started
-            else datetime.now(UTC)
-        }
+        begun = timestamp_of(info.started) if info.started else datetime.now(UTC)
+        return {"datetime": None, "start_datetime": FIRST_AERIAL_IMAGE, "end_datetime": begun}
     if len(moments) == 1:
         return {"datetime": moments[0]}
     return {"datetime": None, "start_datetime": moments[0], "end_datetime": moments[-1]}
@@ -156,11 +158,7 @@ def _properties(info: RunInfo) -> dict[str, object]:
     a, b, c, d, e, f = affine_or_identity(grid)
     properties: dict[str, object] = {
         "title": "; ".join(info.queries),
-        "processing:lineage": (
-            "Tiles of the scenes were asked the queries by a vision-language prompter, "
-            "its boxes and points were turned into masks by a segmenter, "
-            "and masks were merged across tile edges into objects."
-        ),
+        "processing:lineage": _lineage(info),
         "processing:software": dict(info.versions),
         "processing:expression": {"format": "terraquery-config", "expression": canonical(info.parameters)},
         "proj:shape": [grid.height, grid.width],
@@ -171,9 +169,7 @@ def _properties(info: RunInfo) -> dict[str, object]:
         "terraquery:counters": dict(info.counters),
         "terraquery:fingerprint": info.fingerprint,
         "terraquery:status": info.status,
-        "terraquery:datetime_source": "scenes"
-        if any(scene.datetime for scene in info.scenes)
-        else "processing",
+        "terraquery:datetime_source": "scenes" if any(scene.datetime for scene in info.scenes) else "unknown",
     }
     if grid.crs_wkt is not None and properties["proj:code"] is None:
         properties["proj:wkt2"] = grid.crs_wkt
@@ -182,6 +178,25 @@ def _properties(info: RunInfo) -> dict[str, object]:
     if info.ended:
         properties |= {"created": _rfc3339(info.ended), "processing:datetime": _rfc3339(info.ended)}
     return properties
+
+
+def _lineage(info: RunInfo) -> str:
+    """Say in two sentences who named the places and who drew the masks."""
+    prompter, segmenter = (_kind(info.models.get(role)) for role in ("prompter", "segmenter"))
+    asked = {
+        "vector": "Boxes and points came from known locations in a vector file, not from a model",
+        "oracle": "Boxes and points came from a label raster (an oracle), not from a model",
+    }.get(prompter, "A vision-language prompter answered the queries for each tile with boxes and points")
+    drawn = (
+        "the masks are the label raster's own"
+        if segmenter == "oracle"
+        else "a segmenter drew a mask for each"
+    )
+    return f"{asked}; {drawn}. Masks were merged across tile edges into objects."
+
+
+def _kind(model: object) -> str:
+    return str(model.get("kind", "")) if isinstance(model, Mapping) else ""
 
 
 def _rfc3339(text: str) -> str:

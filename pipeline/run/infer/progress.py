@@ -2,7 +2,7 @@
 
 On a terminal one line is redrawn; elsewhere (job logs, CI) a plain line is printed at most every `interval_s`
 seconds. Speed counts from the first committed block, because what comes before it is mostly models being
-loaded.
+loaded, and only tiles that hold imagery: the others cost next to nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ class BlockSummary:
     block_id: str
     found: int
     empty: int
+    nodata: int
+    """Of the empty ones, those without imagery: no model looked at them."""
     failed: int
     n_embeddings: int
     n_calls: int
@@ -45,11 +47,11 @@ class Progress:
     ) -> None:
         self.total = total
         self.done_before = done_before
-        self.found = self.empty = self.failed = 0
+        self.found = self.empty = self.nodata = self.failed = 0
         self._stream = stream or sys.stdout
         self._interval_s = 0.2 if self._stream.isatty() else interval_s
         self._clock = clock
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, int, int] | None = None
         self._last = -1e9
 
     @property
@@ -60,26 +62,29 @@ class Progress:
         """Count a committed block and print if it is time, or if it was the last one."""
         self.found += block.found
         self.empty += block.empty
+        self.nodata += block.nodata
         self.failed += block.failed
         now = self._clock()
         if self._first is None:
-            self._first = (now, self.done)
+            self._first = (now, self.done, self.nodata)
         if now - self._last >= self._interval_s or self.done >= self.total:
             self._last = now
             self._print(self.line(now))
 
     def line(self, now: float) -> str:
         """The progress line at clock time `now`, seconds."""
-        since, before = self._first or (now, self.done)
+        since, before, skipped = self._first or (now, self.done, self.nodata)
         rate = (self.done - before) / (now - since) if now > since else 0.0
+        judged = rate - ((self.nodata - skipped) / (now - since) if now > since else 0.0)
         speed = (
-            f"{rate:.1f} tiles/s  left {_duration((self.total - self.done) / rate)}"
+            f"{judged:.1f} judged tiles/s  left {_duration((self.total - self.done) / rate)}"
             if rate > 0
             else "speed not known yet"
         )
         share = 100.0 * self.done / self.total if self.total else 100.0
         earlier = f" (+{self.done_before} from an earlier start)" if self.done_before else ""
-        counts = f"found {self.found}  empty {self.empty}  failed {self.failed}"
+        unseen = f" ({self.nodata} without imagery)" if self.nodata else ""
+        counts = f"found {self.found}  empty {self.empty}{unseen}  failed {self.failed}"
         return f"tiles {self.done}/{self.total} ({share:.0f} %){earlier}  {counts}  {speed}"
 
     def _print(self, text: str) -> None:

@@ -341,11 +341,13 @@ def summarise(record: BlockRecord) -> BlockSummary:
     by_tile: dict[str, list[TileRecord]] = {}
     for row in record.tiles:
         by_tile.setdefault(row.tile.tile_id, []).append(row)
-    overall = [overall_row(rows).status for rows in by_tile.values()]
+    rows = [overall_row(rows) for rows in by_tile.values()]
+    overall = [row.status for row in rows]
     return BlockSummary(
         block_id=record.block_id,
         found=overall.count(TileStatus.FOUND),
         empty=overall.count(TileStatus.EMPTY),
+        nodata=sum(row.reason is Reason.NODATA for row in rows),
         failed=overall.count(TileStatus.FAILED),
         n_embeddings=record.n_embeddings,
         n_calls=sum(row.n_calls for row in record.tiles),

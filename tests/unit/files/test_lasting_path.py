@@ -25,6 +25,19 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    "path", ["s3://bucket/run", "s3:/bucket/run", "gs://b/x", "https://h/run", "file:///a"]
+)
+def test_a_url_is_refused_instead_of_making_a_folder_of_that_name(path: str) -> None:
+    with pytest.raises(InputError, match=r"--out must be a local path.*To fix: give a folder"):
+        require_lasting(path, "--out")
+
+
+@pytest.mark.parametrize("path", ["a:b", "C:/data/run", "runs/2024-06-01T10:20"])
+def test_a_colon_alone_makes_no_url(path: str) -> None:
+    require_lasting(path, "--out")
+
+
 @pytest.mark.usefixtures("package")
 @pytest.mark.parametrize("path", ["out", "out/tanks", ".", "../out"])
 def test_a_relative_path_of_a_submitted_job_is_refused(path: str) -> None:

@@ -178,3 +178,37 @@ def test_control_points_are_refused_with_the_command_that_helps(tmp_path: Path) 
 def test_the_list_of_files_is_a_catalogue(make_tif: MakeTif) -> None:
     catalogue: SceneCatalog = RasterFiles(options=SourceOptions(hrefs=(make_tif(),)))
     assert [scene.scene_id for scene in catalogue.scenes(None)] == ["scene"]
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "named"),
+    [
+        ("item.json", '{"type": "Feature", "stac_version": "1.0.0", "assets": {}}', "a STAC Item"),
+        ("c.json", '\ufeff{"type": "Collection", "stac_version": "1.0.0"}', "a STAC Collection"),
+        ("s.json", '{"type": "FeatureCollection", "features": [{"assets": {}}]}', "a STAC ItemCollection"),
+        ("a.geojson", '{"type": "FeatureCollection", "features": []}', "is it meant as --aoi"),
+        ("x.json", "[1, 2]", "a JSON document"),
+        ("broken.json", "{", "a JSON document"),
+    ],
+)
+def test_a_json_file_is_named_for_what_it_is(tmp_path: Path, name: str, document: str, named: str) -> None:
+    (tmp_path / name).write_text(document, encoding="utf-8")
+    with pytest.raises(InputError, match="--source must name rasters") as caught:
+        expand_hrefs([str(tmp_path / name)])
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://h/stac/collections/naip/items/a",
+        "https://h/stac/collections/naip",
+        "https://h/v1/search?bbox=0,0,1,1",
+        "https://h/catalog.json",
+        "s3://bucket/item.json",
+    ],
+)
+def test_so_is_the_url_of_a_catalogue(url: str) -> None:
+    with pytest.raises(InputError, match="a STAC document"):
+        expand_hrefs([url])
+    assert expand_hrefs(["https://h/collections/a/b.tif"]) == ("https://h/collections/a/b.tif",)

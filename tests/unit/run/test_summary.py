@@ -19,7 +19,7 @@ from pipeline.schema import BlockRecord, Prompt, Reason, TileLattice, TileRecord
 from pipeline.write.coverage import Conservation
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import read_run_json, write_run_json
+from pipeline.write.run_json import RunInfo, read_run_json, write_run_json
 
 BOX = Prompt(box_xyxy=(0.0, 0.0, 4.0, 4.0))
 EMBEDDED = preset_tables("embedded")
@@ -53,6 +53,11 @@ def published(*, failed: int) -> Published:
     )
 
 
+def closed_info(folder: Path, **changed: object) -> RunInfo:
+    """run.json of that run, with some fields as a closing entry would set them."""
+    return replace(start_info(planned_run(folder), ()), **changed)  # type: ignore[arg-type]
+
+
 def test_a_notice_stands_in_a_box_of_one_hundred_columns() -> None:
     text = " ".join(["trained on drawn scenes alone"] * 8)
     lines = notice_box(text).split("\n")
@@ -70,16 +75,24 @@ def test_the_plan_says_what_will_be_read_and_asked(tmp_path: Path) -> None:
     planned = planned_run(tmp_path)
     said = plan_text(planned)
     assert f"run            {planned.fingerprint[:16]}\n" in said
-    assert "questions      tanks; lakes\n" in said
+    assert "queries        tanks; lakes\n" in said
     assert "scenes         1 (scene mode)\n" in said
     assert "run grid       64 x 64 px, EPSG:32633\n" in said
     assert "tiles          1 of 256 px (core 192, halo 32); 0 outside\n" in said
     assert "blocks         1 of 4 x 4 tiles\n" in said
     assert "pixels         4,096 in cores, 4,096 read\n" in said
-    assert "model calls    at most 2 prompter calls and 1 image encodings\n" in said
+    assert "model calls    at most 2 prompter calls and at most 1 image encodings\n" in said
     assert said.endswith(f"output         {tmp_path / 'out'}")
     assert "gate" not in said
     assert "verifier" not in said
+
+
+def test_the_plan_asks_no_model_where_a_file_answers(tmp_path: Path) -> None:
+    labels = f"oracle:{tmp_path / 'world' / 'labels.tif'}"
+    oracle = {"kind": "oracle", "model": labels}
+    drawn = {"kind": "oracle", "checkpoint": labels}
+    said = plan_text(planned_run(tmp_path, prompter=oracle, segmenter=drawn))
+    assert "no prompter calls (answers come from a label raster), no image encodings\n" in said
 
 
 @pytest.mark.parametrize("mode", ["tile", "parent"])
@@ -95,7 +108,8 @@ def test_the_plan_says_what_second_looks_will_do(tmp_path: Path, mode: str) -> N
 
 def test_the_final_table_balances_the_ledger_and_counts_each_query(tmp_path: Path) -> None:
     times = {"infer": 1.25, "merge": 61.0}
-    text = result_table(("tanks", "lakes"), str(tmp_path), published(failed=0), times)
+    info = closed_info(tmp_path, timings_s=times, counters={"replies_cut_at_token_limit": 0})
+    text = result_table(info, str(tmp_path), published(failed=0))
     assert [line.split(maxsplit=1) if line.startswith(" ") else line for line in text.split("\n")] == [
         "planned tiles       10 = 4 found + 6 empty + 0 failed",
         ["empty/nodata", "1"],
@@ -109,7 +123,7 @@ def test_the_final_table_balances_the_ledger_and_counts_each_query(tmp_path: Pat
 
 
 def test_failed_tiles_ask_for_attention(tmp_path: Path) -> None:
-    text = result_table(("tanks", "lakes"), str(tmp_path), published(failed=2), {})
+    text = result_table(closed_info(tmp_path), str(tmp_path), published(failed=2))
     assert "10 = 4 found + 4 empty + 2 failed" in text
     last = text.split("\n")[-1]
     assert last.startswith("attention")
@@ -119,7 +133,13 @@ def test_failed_tiles_ask_for_attention(tmp_path: Path) -> None:
 
 def test_another_number_of_queries_than_of_counts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="longer"):
-        result_table(("tanks",), str(tmp_path), published(failed=0), {})
+        result_table(closed_info(tmp_path, queries=("tanks",)), str(tmp_path), published(failed=0))
+
+
+def test_replies_cut_at_the_token_limit_are_said(tmp_path: Path) -> None:
+    info = closed_info(tmp_path, counters={"replies_cut_at_token_limit": 3})
+    text = result_table(info, str(tmp_path), published(failed=0))
+    assert "cut replies         3 ended at the token limit and may lack objects" in text
 
 
 def write_blocks(run_dir: RunDir, lattice: TileLattice, *, looks: bool) -> None:
@@ -132,6 +152,7 @@ def write_blocks(run_dir: RunDir, lattice: TileLattice, *, looks: bool) -> None:
         reason=Reason.NONE,
         prompts=(BOX, BOX),
         n_calls=2,
+        truncated_reply=True,
         gate_p=0.9 if looks else None,
         verified=(0.8, None) if looks else (),
     )
@@ -161,7 +182,7 @@ def test_what_the_models_did_is_summed_over_the_block_records(tmp_path: Path, lo
     write_blocks(run_dir, planned_run(tmp_path).plan.lattice, looks=looks)
     counts = model_counts(run_dir, record_runs.FINGERPRINT)
     assert (counts.encodings, counts.encoded_tiles) == (1, 1)
-    plain = {"image_encodings": 1, "tiles_with_prompts": 1}
+    plain = {"image_encodings": 1, "tiles_with_prompts": 1, "replies_cut_at_token_limit": 1}
     if looks:
         assert counts.counters() == {**plain, "prompter_calls": 2, "masks_verified": 1}
         assert (counts.gate.passed, counts.gate.passed_found, counts.gate.rejected) == (1, 1, 2)
@@ -192,6 +213,7 @@ def test_the_closing_run_json_counts_tiles_models_and_instances(
         "image_encodings": 1,
         "tiles_with_prompts": 1,
         "prompter_calls": 4,
+        "replies_cut_at_token_limit": 1,
         "instances": 4,
     }
     assert on_disk.reasons["failed/malformed"] == failed
@@ -217,5 +239,5 @@ def test_a_gates_figures_are_in_the_closing_entry_and_the_final_table(tmp_path: 
     closed = close_run(run_dir, record_runs.FINGERPRINT, published(failed=0), {})
     assert (closed.gate["passed"], closed.gate["rejected"], closed.gate["audited"]) == (1, 2, 0)
     assert closed.gate["recall"] is None
-    text = result_table(("tanks", "lakes"), "out", published(failed=0), {}, closed.gate)
+    text = result_table(closed, "out", published(failed=0))
     assert "rejected 2 of 3 (tile, query) pairs (66.7 %); audited 0, found 0" in text

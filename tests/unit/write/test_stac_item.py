@@ -92,7 +92,7 @@ def test_the_footprint_is_the_planned_cores(finished: RunDir) -> None:
     np.testing.assert_allclose(item["bbox"], shapely.geometry.shape(item["geometry"]).bounds)
 
 
-def test_several_dates_give_a_range_and_none_give_the_time_of_processing(tmp_path: Path) -> None:
+def test_several_dates_give_a_range_and_unknown_ones_the_widest(tmp_path: Path) -> None:
     info = run_info()
     later = replace(info.scenes[0], scene_id="b", datetime="2024-06-01T00:00:00+02:00")
     item = build_item(RunDir(tmp_path), everything(replace(info, scenes=(later, *info.scenes))))
@@ -104,8 +104,29 @@ def test_several_dates_give_a_range_and_none_give_the_time_of_processing(tmp_pat
         RunDir(tmp_path), everything(replace(info, scenes=(replace(info.scenes[0], datetime=None),)))
     )
     core_valid(undated)
-    assert undated["properties"]["datetime"] == "2024-05-06T08:01:00Z"
-    assert undated["properties"]["terraquery:datetime_source"] == "processing"
+    assert undated["properties"]["datetime"] is None
+    assert undated["properties"]["start_datetime"] == "1858-01-01T00:00:00Z"
+    assert undated["properties"]["end_datetime"] == "2024-05-06T08:00:00Z"
+    assert undated["properties"]["terraquery:datetime_source"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("prompter", "segmenter", "named", "drawn"),
+    [
+        ("vllm", "sam2", "A vision-language prompter", "a segmenter drew"),
+        ("vector", "sam2", "known locations in a vector file, not from a model", "a segmenter drew"),
+        ("oracle", "oracle", "a label raster (an oracle), not from a model", "the label raster's own"),
+    ],
+)
+def test_the_lineage_names_who_answered(
+    tmp_path: Path, prompter: str, segmenter: str, named: str, drawn: str
+) -> None:
+    models = {"prompter": {"kind": prompter}, "segmenter": {"kind": segmenter}}
+    item = build_item(RunDir(tmp_path), everything(replace(run_info(), models=models)))
+    lineage = item["properties"]["processing:lineage"]
+    assert named in lineage
+    assert drawn in lineage
+    assert ("language" in lineage) == (prompter == "vllm")
 
 
 def test_no_token_reaches_the_item(tmp_path: Path) -> None:

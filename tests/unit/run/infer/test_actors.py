@@ -101,6 +101,7 @@ def test_a_block_goes_through_the_three_actors(context: RunContext, world: Label
         "block_id": "b00000_00000",
         "found": 3,
         "empty": 1,
+        "nodata": 0,
         "failed": 0,
         "n_embeddings": 3,
         "n_calls": 0,

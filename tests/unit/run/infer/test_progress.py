@@ -7,9 +7,16 @@ import io
 from pipeline.run.infer.progress import BlockSummary, Progress
 
 
-def block(found: int, empty: int, failed: int) -> BlockSummary:
+def block(found: int, empty: int, failed: int, nodata: int = 0) -> BlockSummary:
     return BlockSummary(
-        block_id="b", found=found, empty=empty, failed=failed, n_embeddings=0, n_calls=0, elapsed_s=0.0
+        block_id="b",
+        found=found,
+        empty=empty,
+        nodata=nodata,
+        failed=failed,
+        n_embeddings=0,
+        n_calls=0,
+        elapsed_s=0.0,
     )
 
 
@@ -25,7 +32,19 @@ def test_line_by_hand() -> None:
     )
     now[0] += 10.0
     progress.add(block(20, 0, 0))
-    assert "2.0 tiles/s  left 30 s" in progress.line(now[0])
+    assert "2.0 judged tiles/s  left 30 s" in progress.line(now[0])
+
+
+def test_tiles_without_imagery_are_named_and_do_not_count_as_speed() -> None:
+    """40 tiles in 10 s, 30 of them without imagery: one judged tile a second, 100 left at four."""
+    now = [0.0]
+    progress = Progress(141, stream=io.StringIO(), clock=lambda: now[0])
+    progress.add(block(1, 0, 0))
+    now[0] += 10.0
+    progress.add(block(4, 36, 0, nodata=30))
+    line = progress.line(now[0])
+    assert "found 5  empty 36 (30 without imagery)  failed 0" in line
+    assert "1.0 judged tiles/s  left 25 s" in line
 
 
 def test_plain_lines_are_rare_but_the_last_always_comes() -> None:
