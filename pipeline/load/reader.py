@@ -1,8 +1,7 @@
 """Blocks become pixels: one windowed read per scene and block, of which tiles are slices.
 
 1. `CogReader.read` walks the scenes in order of priority: the first valid pixel wins.
-2. `_read_scene` reads a scene on the grid's lattice pixel for pixel, any other through a WarpedVRT of the
-   whole run grid.
+2. `_read_scene` reads a scene on the grid's lattice pixel for pixel, any other through a `WarpedScene`.
 3. A failing read is tried once more with a fresh handle. Then the block is read tile by tile, and tiles that
    still fail are in `BlockImage.unreadable`.
 
@@ -16,15 +15,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import rasterio.crs
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
-from rasterio.transform import Affine
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SourceError, TerraqueryError
@@ -32,6 +28,7 @@ from pipeline.files.raster_access import gdal_message, href_kind, open_raster, r
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, collar_on_window, collar_warped, dataset_validity
+from pipeline.load.warped_scene import WarpedScene
 from pipeline.schema import BlockImage, BlockSpec, RunGrid, Scene, Window
 
 if TYPE_CHECKING:
@@ -60,12 +57,12 @@ class TileReader(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class _Handle:
     dataset: DatasetReader
-    vrt: WarpedVRT | None
-    """The dataset warped onto the run grid; None: it is on the grid's lattice."""
+    warped: WarpedScene | None
+    """The dataset on the run grid's lattice; None: it is on this lattice itself."""
 
     def close(self) -> None:
-        if self.vrt is not None:
-            self.vrt.close()
+        if self.warped is not None:
+            self.warped.close()
         self.dataset.close()
 
 
@@ -149,33 +146,18 @@ class CogReader:
     def _read_scene(
         self, index: int, window: Window, *, patient: bool = True
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Read a window of the run grid: stretched RGB (h, w, 3), black where invalid; validity (h, w).
-
-        Warped bands are read one at a time: GDAL then warps in fixed blocks, while reading all bands at once
-        may take a shortcut whose result depends on the window.
-        """
+        """Read a window of the run grid: stretched RGB (h, w, 3), black where invalid; validity (h, w)."""
         source = self._sources[index]
-        bands = list(source.scene.rgb_bands)
         with raster_environment(source.scene.href, patient=patient):
             handle = self._handle(index)
-            if handle.vrt is None:
-                assert source.offset_rc is not None
-                own = window.shifted(-source.offset_rc[0], -source.offset_rc[1])
-                where = RasterWindow(own.col0, own.row0, own.width, own.height)
-                values = handle.dataset.read(bands, window=where)
-                valid = dataset_validity(handle.dataset, values, window=where)
+            if handle.warped is None:
+                values, valid = _read_stored(handle.dataset, source, window)
             else:
-                own = window
-                where = RasterWindow(window.col0, window.row0, window.width, window.height)
-                values = np.stack([handle.vrt.read(band, window=where) for band in bands])
-                valid = dataset_validity(handle.vrt, values, window=where)
-        rgb = apply_stretch(values, source.stretch)
-        if source.collar is not None:
-            stored = np.moveaxis(values, 0, -1)
-            if handle.vrt is None:
-                valid &= ~collar_on_window(source.collar, own, stored)
-            else:
+                values, valid = _read_warped(handle.warped, source, window)
+            if source.collar is not None and handle.warped is not None:
+                stored = np.moveaxis(values, 0, -1)
                 valid &= ~collar_warped(source.collar, source.scene, self._grid, window, stored)
+        rgb = apply_stretch(values, source.stretch)
         if not valid.all():
             rgb[~valid] = 0
         return rgb, valid
@@ -193,28 +175,22 @@ class CogReader:
         source = self._sources[index]
         dataset = open_planned(source.scene)
         try:
-            vrt = None if source.offset_rc is not None else self._warped(dataset, source)
+            warped = None if source.offset_rc is not None else self._warped(dataset, source)
         except BaseException:
             dataset.close()
             raise
-        self._handles[index] = _Handle(dataset=dataset, vrt=vrt)
+        self._handles[index] = _Handle(dataset=dataset, warped=warped)
         return self._handles[index]
 
-    def _warped(self, dataset: DatasetReader, source: SceneSource) -> WarpedVRT:
-        """Warp a scene onto the whole run grid, virtually.
-
-        With the RUN's transform and size all windows are cut from one warped image.
-        Alpha is added only where no validity would survive the warp.
-        """
+    def _warped(self, dataset: DatasetReader, source: SceneSource) -> WarpedScene:
+        """Alpha is added only where no validity would survive the warp."""
+        assert source.scene.crs_wkt is not None
         carries_validity = alpha_band(dataset) is not None or dataset.nodata is not None
-        return WarpedVRT(
+        return WarpedScene(
             dataset,
-            src_crs=rasterio.crs.CRS.from_wkt(source.scene.crs_wkt),
-            crs=rasterio.crs.CRS.from_wkt(self._grid.crs_wkt),
-            transform=Affine(*self._grid.transform),
-            width=self._grid.width,
-            height=self._grid.height,
-            resampling=Resampling[self._options.resampling],
+            source.scene.crs_wkt,
+            self._grid,
+            Resampling[self._options.resampling],
             add_alpha=not carries_validity,
         )
 
@@ -239,6 +215,34 @@ def open_planned(scene: Scene) -> DatasetReader:
             f"{scene.href} {planned}. Got: {came}. To fix: put the earlier file back, or start a new run"
         )
     return dataset
+
+
+def _read_stored(
+    dataset: DatasetReader, source: SceneSource, window: Window
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read stored values (3, h, w) and validity (h, w) of a scene on the run grid's lattice."""
+    assert source.offset_rc is not None
+    own = window.shifted(-source.offset_rc[0], -source.offset_rc[1])
+    where = RasterWindow(own.col0, own.row0, own.width, own.height)
+    values = dataset.read(list(source.scene.rgb_bands), window=where)
+    valid = dataset_validity(dataset, values, window=where)
+    if source.collar is not None:
+        valid &= ~collar_on_window(source.collar, own, np.moveaxis(values, 0, -1))
+    return values, valid
+
+
+def _read_warped(
+    warped: WarpedScene, source: SceneSource, window: Window
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read resampled values (3, h, w) and validity (h, w) of a scene on another lattice."""
+    values = np.zeros((3, *window.shape), dtype=source.scene.dtype)
+    valid = np.zeros(window.shape, dtype=np.bool_)
+    for part in warped.parts(window):
+        rows, cols = part.piece.slices_in(window)
+        found = part.dataset.read(list(source.scene.rgb_bands), window=part.where)
+        values[:, rows, cols] = found
+        valid[rows, cols] = dataset_validity(part.dataset, found, window=part.where)
+    return values, valid
 
 
 def _fill(

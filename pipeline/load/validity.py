@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioIOError
 from rasterio.transform import Affine
-from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
 from scipy import ndimage
 
 from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
+from pipeline.load.warped_scene import warp_cells
 from pipeline.schema import RunGrid, Scene, Window
 
 if TYPE_CHECKING:
@@ -180,14 +180,7 @@ def collar_warped(
 
     Each pixel takes its nearest cell. `rgb` (H, W, 3) are warped stored values.
     """
-    here = np.zeros(window.shape, dtype=np.uint8)
-    reproject(
-        collar.cells().astype(np.uint8),
-        here,
-        src_transform=Affine(*scene.transform) @ Affine.scale(collar.cell_px),
-        src_crs=scene.crs_wkt,
-        dst_transform=Affine(*grid.transform) @ Affine.translation(window.col0, window.row0),
-        dst_crs=grid.crs_wkt,
-        resampling=Resampling.nearest,
-    )
-    return here.astype(np.bool_) & near_black(rgb)
+    transform = Affine(*scene.transform) @ Affine.scale(collar.cell_px)
+    assert scene.crs_wkt is not None
+    here = warp_cells(collar.cells(), transform, scene.crs_wkt, grid, window)
+    return here & near_black(rgb)

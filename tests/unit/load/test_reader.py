@@ -170,7 +170,7 @@ def test_scenes_below_a_full_one_are_not_opened(make_tif: MakeTif, open_run: Ope
 
 
 def test_mosaic_mode_equals_one_warp_of_the_whole_scene(make_tif: MakeTif, open_run: OpenRun) -> None:
-    """Oracle: the whole warped image, read in one go; tiles cut from it must fit to the pixel."""
+    """Oracle: one exact warp of the whole, to the rounding of a grey level."""
     rng = np.random.default_rng(4)
     smooth = np.cumsum(rng.normal(size=(3, 300, 400)), axis=2)
     pixels = np.interp(smooth, (smooth.min(), smooth.max()), (1, 255)).astype("uint8")
@@ -190,24 +190,27 @@ def test_mosaic_mode_equals_one_warp_of_the_whole_scene(make_tif: MakeTif, open_
                 "width": run.plan.grid.width,
                 "height": run.plan.grid.height,
                 "resampling": rasterio.enums.Resampling.bilinear,
+                "tolerance": 1e-6,
+                "XSCALE": "1",
+                "YSCALE": "1",
             }
             with WarpedVRT(dataset, add_alpha=name != "nodata", **options) as vrt:
                 oracle = np.stack([vrt.read(band) for band in (1, 2, 3)], axis=-1)
                 oracle_valid = vrt.dataset_mask() > 0
         assert (valid == oracle_valid).all(), name
-        assert (rgb[valid] == oracle[valid]).all(), name
+        difference = np.abs(rgb[valid].astype(int) - oracle[valid])
+        assert difference.max() <= 1, name
+        assert difference.mean() < 0.01, name
         assert 0.5 < valid.mean() < 1, name
 
 
 def test_a_warped_pixel_does_not_depend_on_the_window(make_tif: MakeTif, open_run: OpenRun) -> None:
-    """Reading all bands of a warped image at once approximates per window; noise shows it at the first wrong
-    subpixel.
-    """
+    """Noise shows the first wrong subpixel."""
     path = make_tif("a.tif", noise(3, 1100, 1100), nodata=0)
     run = open_run(path, grid=GridOptions(tile_px=256, halo_px=16, crs="EPSG:32637"))
     whole = run.plan.grid.window
     rgb, valid = run.reader._read_scene(0, whole)
-    for row0, col0, side in [(0, 0, 500), (317, 451, 600), (900, 700, 101), (801, 10, 333)]:
+    for row0, col0, side in [(0, 0, 500), (317, 451, 600), (900, 700, 101), (701, 10, 333)]:
         window = Window(row0=row0, col0=col0, row1=row0 + side, col1=col0 + side)
         own_rgb, own_valid = run.reader._read_scene(0, window)
         assert (own_valid == valid[window.slices_in(whole)]).all()
