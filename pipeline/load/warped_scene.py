@@ -76,12 +76,10 @@ class Sheets:
         a, b, c, d, e, f = grid.transform
         if b or d or a <= 0 or e >= 0:
             raise ValueError(f"scenes are warped onto north-up grids only, got transform {grid.transform}")
-        col, row = c / a, f / e
-        phase_x, phase_y = (
-            round(value % 1.0 * PHASE_STEPS) % PHASE_STEPS / PHASE_STEPS for value in (col, row)
-        )
+        phase_x = _phase(c / a)
+        phase_y = _phase(f / e)
         return cls(
-            row0=round(row - phase_y), col0=round(col - phase_x), pixel=(a, e), phase=(phase_x, phase_y)
+            row0=round(f / e - phase_y), col0=round(c / a - phase_x), pixel=(a, e), phase=(phase_x, phase_y)
         )
 
     def transform(self, sheet_row: int, sheet_col: int) -> Affine:
@@ -201,7 +199,8 @@ def filter_scales(dataset: DatasetReader, crs_wkt: str, grid: RunGrid) -> tuple[
     assert grid.crs_wkt is not None
     target = CRS.from_wkt(grid.crs_wkt)
     move = Transformer.from_crs(CRS.from_wkt(crs_wkt), target, always_xy=True)
-    col, row = dataset.width / 2, dataset.height / 2
+    col = dataset.width / 2
+    row = dataset.height / 2
     cols = np.array([col - 0.5, col + 0.5, col, col])
     rows = np.array([row, row, row - 0.5, row + 0.5])
     x, y = move.transform(*(dataset.transform @ (cols, rows)))
@@ -214,6 +213,11 @@ def filter_scales(dataset: DatasetReader, crs_wkt: str, grid: RunGrid) -> tuple[
     per_grid_px = np.hypot(*np.linalg.inv(per_dataset_px).T)
     scales = [1.0 if size * _SAME_SCALE <= 1.0 else round(1.0 / float(size), 6) for size in per_grid_px]
     return scales[0], scales[1]
+
+
+def _phase(position_px: float) -> float:
+    """Fraction of a pixel of a position, rounded to 1 / PHASE_STEPS; 0 <= phase < 1."""
+    return round(position_px % 1.0 * PHASE_STEPS) % PHASE_STEPS / PHASE_STEPS
 
 
 def _cuts(start: int, stop: int, step: int) -> list[tuple[int, int]]:
