@@ -312,7 +312,8 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
 def todo(context: RunContext, *, retry_failed: bool) -> Todo:
     """The blocks without a usable record of this run; with `retry_failed` also those with a failed tile."""
     run_dir = RunDir(context.run_dir)
-    done = done_blocks(run_dir, context.fingerprint)
+    planned = list(context.plan.blocks())
+    done = done_blocks(run_dir, context.fingerprint, [block.block_id for block in planned])
     notes = [
         f"block record {block_id} is done again: {why}" for block_id, why in sorted(done.unusable.items())
     ]
@@ -323,7 +324,7 @@ def todo(context: RunContext, *, retry_failed: bool) -> Todo:
         finished -= failed
     blocks = []
     done_tiles = 0
-    for block in context.plan.blocks():
+    for block in planned:
         if block.block_id in finished:
             done_tiles += len(block.tiles)
         else:

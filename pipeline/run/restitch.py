@@ -153,11 +153,9 @@ def changed_parameters(request: RestitchRequest, info: RunInfo) -> tuple[StitchO
 
 
 def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_]) -> None:
-    """Every planned block has a record of this run whose footer can be read. Raises InputError naming those
-    that have not.
-    """
-    found = done_blocks(source, info.fingerprint)
+    """Every planned block has a whole record of this run. Raises InputError naming those that have not."""
     planned = [block_id(*block) for block in planned_blocks(info.lattice, inside)]
+    found = done_blocks(source, info.fingerprint, planned)
     missing = [
         block_id for block_id in planned if block_id not in found.done and block_id not in found.unusable
     ]

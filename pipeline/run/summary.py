@@ -12,7 +12,7 @@ from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun
 from pipeline.schema import RunGrid
-from pipeline.write.records.block_records import read_counts
+from pipeline.write.records.block_records import read_counts, record_files
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, read_run_json, write_run_json
 
@@ -190,7 +190,7 @@ class ModelCounts:
 def model_counts(run_dir: RunDir, fingerprint: str) -> ModelCounts:
     """Counted from the block records, so that it covers every start of the run."""
     counts = ModelCounts()
-    for path in sorted(run_dir.blocks.glob("*.parquet")):
+    for path in record_files(run_dir):
         block = read_counts(path, fingerprint)
         counts.encodings += block.n_embeddings
         counts.encoded_tiles += len({row.tile.tile_id for row in block.tiles if row.n_prompts})

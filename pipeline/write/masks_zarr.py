@@ -4,10 +4,15 @@
     instance_id  uint64   0 = no object; else the id of the row in instances/
     score        uint8    round(score * 254) of the object, 255 = no object
 
-1. `create_masks` lays the store out: chunk = core, shard = block.
+1. `create_masks` lays the store out: chunk = core, shard = block. `query` is a coordinate that holds the text
+   of each query, so that `masks.sel(query="storage tanks")` works in xarray.
 2. `write_shard` writes one shard of each array, whole. Any other window raises, because misaligned parallel
    writes lose pixels silently.
 3. `finalise` consolidates the metadata; nothing depends on it.
+
+Attributes follow CF 1.10. `mask` and `score` have a `_FillValue`: what was not judged opens as NaN, so a mean
+counts only what was. `instance_id` has none, because masked ids would become floats; its attribute `nodata`
+tells exports that 0 is no object.
 """
 
 from __future__ import annotations
@@ -60,6 +65,12 @@ _LONG_NAMES = {
     "255 = not judged (outside the plan, failed or nodata)",
     "instance_id": "id of the object in the instances table, 0 = no object",
     "score": "round(254 * score) of the object, 255 = no object",
+}
+
+_NO_DATA: Mapping[str, Mapping[str, int]] = {
+    "mask": {"_FillValue": MASK_FILL},
+    "instance_id": {"nodata": 0},
+    "score": {"_FillValue": MASK_FILL},
 }
 
 
@@ -187,6 +198,7 @@ def _array_attributes(name: str, grid: RunGrid) -> dict[str, object]:
     }
     if grid.crs_wkt is None:
         attributes = {"long_name": _LONG_NAMES[name]}
+    attributes |= _NO_DATA[name]
     if name == "mask":
         attributes |= {"flag_values": [0, 1], "flag_meanings": "background object"}
     if name == "score":
@@ -223,17 +235,12 @@ def _spatial_attributes(grid: RunGrid) -> dict[str, object]:
 
 
 def _write_coordinates(group: zarr.Group, grid: RunGrid, queries: Sequence[str]) -> None:
-    """Write the georeference for readers of CF: x/y pixel centres and the scalar `spatial_ref`.
+    """Write the coordinates of CF: the queries' texts, x/y pixel centres and the scalar `spatial_ref`.
 
     A rotated grid has no x/y coordinates. A grid without CRS has pixel coordinates and no projection.
     """
     crs = crs_of(grid)
-    _coordinate(
-        group,
-        "query",
-        np.arange(len(queries), dtype=np.int64),
-        {"long_name": "index of the query", "queries": list(queries)},
-    )
+    _coordinate(group, "query", np.array(queries, dtype=object), {"long_name": "what was asked"})
     a, b, c, d, e, f = affine_or_identity(grid)
     if not is_rotated(grid):
         axes: Mapping[str, Mapping[str, object]] = {"x": {"axis": "X"}, "y": {"axis": "Y"}}
@@ -259,13 +266,15 @@ def _write_coordinates(group: zarr.Group, grid: RunGrid, queries: Sequence[str])
 
 
 def _coordinate(group: zarr.Group, name: str, values: NDArray[Any], attributes: Mapping[str, object]) -> None:
+    """Write a 1-D coordinate. Values are numbers or texts (dtype object), which Zarr stores as UTF-8."""
+    text = values.dtype == np.object_
     array = group.create_array(
         name,
         shape=values.shape,
-        dtype=values.dtype,
+        dtype=str if text else values.dtype,
         chunks=values.shape,
         compressors=ZstdCodec(level=3),
-        fill_value=0,
+        fill_value="" if text else 0,
         dimension_names=(name,),
         attributes=dict(attributes),
     )

@@ -19,7 +19,7 @@ from pipeline.evaluate.benchmark.readers.world_tiles import MIN_TARGET_PX
 from pipeline.evaluate.calibrate.curves import JudgedMasks, JudgedPairs
 from pipeline.evaluate.finished_run.world_truth import Truth, grid_offset, read_labels
 from pipeline.schema import TileSpec, TileStatus
-from pipeline.write.records.block_records import read_block_record, read_counts
+from pipeline.write.records.block_records import read_block_record, read_counts, record_files
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 
@@ -42,7 +42,7 @@ def read_pairs(
     pictures = dict[str, int]()
     with rasterio.open(truth.labels_path) as labels:
         offset = grid_offset(info.lattice, labels)
-        for path in sorted(run_dir.blocks.glob("*.parquet")):
+        for path in record_files(run_dir):
             block = read_counts(path, info.fingerprint)
             tiles = {row.tile.tile_id: row.tile for row in block.tiles}
             here = {
@@ -92,7 +92,7 @@ class _Holds:
 
 def found_pairs(run_dir: RunDir, info: RunInfo) -> set[tuple[str, int]]:
     """(tile_id, query_index) in which the run found something."""
-    paths = sorted(run_dir.blocks.glob("*.parquet"))
+    paths = record_files(run_dir)
     rows = (row for path in paths for row in read_counts(path, info.fingerprint).tiles)
     return {(row.tile.tile_id, row.query_index) for row in rows if row.status is TileStatus.FOUND}
 
@@ -107,7 +107,7 @@ def read_masks(run_dir: RunDir, info: RunInfo, truth: Truth) -> JudgedMasks:
     pictures: dict[str, int] = {}
     with rasterio.open(truth.labels_path) as labels:
         offset = grid_offset(info.lattice, labels)
-        for path in sorted(run_dir.blocks.glob("*.parquet")):
+        for path in record_files(run_dir):
             for record in read_block_record(path, info.fingerprint).tiles:
                 if record.labels is None or not record.verified:
                     continue

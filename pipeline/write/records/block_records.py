@@ -5,13 +5,16 @@
 2. Pixels are stored as label image, as four seam strips cut from it, and as the core's validity. A seam task
    so reads two strips and not two tiles.
 3. Readers load only the columns they need.
-4. `_open` checks metadata and checksums: a damaged, foreign or older file raises RecordError.
+4. `_open` checks the seal (`record_seal`) before it parses anything: a damaged, foreign or older file raises
+   RecordError. `done_blocks` does not count such a file, so the next start of the run does its block again.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +40,7 @@ from pipeline.write.records.record_columns import (
     tile_records,
     tile_specs,
 )
+from pipeline.write.records.record_seal import SEAL_METADATA, require_sealed, seal
 from pipeline.write.run_dir import RunDir
 
 RECORD_VERSION = b"1"
@@ -47,10 +51,17 @@ SIDES: tuple[Side, ...] = ("n", "e", "s", "w")
 _STEPS: Mapping[Side, tuple[int, int]] = {"n": (-1, 0), "e": (0, 1), "s": (1, 0), "w": (0, -1)}
 
 _PREFIX = b"terraquery:"
+_NAME = re.compile(r"b\d{5,}_\d{5,}")  # schema.block_id
 _BLOBS = ("labels", "seam_n", "seam_e", "seam_s", "seam_w", "valid")
 _SUMMARY = (*(name for name in SCHEMA.names if name not in _BLOBS), *SECOND_LOOKS)
-REMEDY = "delete the file and start the run again on the same --out; only this block is done again"
-"""Remedy in messages about a record that cannot be used."""
+_AGAIN = "start segment_region.py again with the run's own command; it does this block again"
+"""Remedy for a record that `done_blocks` finds unusable."""
+
+REMEDY = f"delete the file and {_AGAIN}"
+"""Remedy for a whole record of this run whose content makes no sense."""
+
+_CHECKING_THREADS = 4
+"""Records that `done_blocks` reads and hashes at once; hashing needs no interpreter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +136,7 @@ def write_block_record(run_dir: RunDir, record: BlockRecord, *, lattice: TileLat
 
 
 def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
-    """Encode a record as a Parquet file; equal records give equal bytes.
+    """Encode a record as a sealed Parquet file; equal records give equal bytes.
 
     All rows are one row group; the core's validity stands with the tile's first query only. A gate or
     verifier adds columns at the end (`record_columns.SECOND_LOOKS`). Only standard Arrow types are used,
@@ -256,35 +267,46 @@ def read_valid_blobs(path: Path, fingerprint: str) -> dict[tuple[int, int], byte
     return {(r, c): blob for r, c, blob in zip(rows, cols, blobs, strict=True) if blob is not None}
 
 
-def done_blocks(run_dir: RunDir, fingerprint: str) -> DoneBlocks:
-    """List the committed blocks by names and footers. An empty, truncated or foreign file is not done."""
-    done = set()
-    unusable = {}
-    for path in sorted(run_dir.blocks.glob("*.parquet")):
-        if path.name.startswith("."):
-            continue
+def record_files(run_dir: RunDir) -> list[Path]:
+    """List the files that are named like block records, in order; a copy or note beside them is no record."""
+    return [path for path in sorted(run_dir.blocks.glob("b*.parquet")) if _NAME.fullmatch(path.stem)]
+
+
+def done_blocks(run_dir: RunDir, fingerprint: str, block_ids: Sequence[str]) -> DoneBlocks:
+    """Find out which of these blocks have a whole record of this run. Every record is read and hashed.
+
+    A record that is cut off, damaged, of another run or of an earlier version is not done. Other files in the
+    folder count for nothing.
+    """
+
+    def why_not(name: str) -> str | None:
         try:
-            with _open(path, fingerprint):
-                done.add(path.stem)
+            with _open(run_dir.block(name), fingerprint):
+                return None
         except RecordError as error:
-            unusable[path.stem] = str(error)
-    return DoneBlocks(done=frozenset(done), unusable=unusable)
+            return str(error)
+
+    there = [name for name in block_ids if run_dir.block(name).exists()]
+    with ThreadPoolExecutor(_CHECKING_THREADS) as pool:
+        found = dict(zip(there, pool.map(why_not, there), strict=True))
+    return DoneBlocks(
+        done=frozenset(name for name, why in found.items() if why is None),
+        unusable={name: why for name, why in found.items() if why is not None},
+    )
 
 
 @contextmanager
 def _open(path: Path, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
-    """Open a record and check its metadata. Whatever goes wrong in the body becomes a RecordError."""
+    """Open a record and check seal and metadata. Whatever goes wrong in the body becomes a RecordError."""
     try:
-        with path.open("rb") as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
+        data = path.read_bytes()
+        require_sealed(data)
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
             yield file, _checked_metadata(path, file, fingerprint)
     except FileNotFoundError as error:
-        raise RecordError(
-            f"block record {path} is missing. To fix: start the run again on the same --out"
-        ) from error
+        raise RecordError(f"block record {path} is missing. To fix: {_AGAIN}") from error
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
-        raise RecordError(
-            f"block record {path} is truncated or damaged ({error}). To fix: {REMEDY}"
-        ) from error
+        raise RecordError(f"block record {path} is damaged ({error}). To fix: {_AGAIN}") from error
 
 
 def _checked_metadata(path: Path, file: pq.ParquetFile, fingerprint: str) -> dict[str, str]:
@@ -298,15 +320,15 @@ def _checked_metadata(path: Path, file: pq.ParquetFile, fingerprint: str) -> dic
         came = found.get("schema_version", "none")
         raise RecordError(
             f"block record {path} must have schema version {RECORD_VERSION.decode()}, got {came}. "
-            f"To fix: {REMEDY}"
+            f"To fix: {_AGAIN}"
         )
     if found["fingerprint"] != fingerprint:
         came = f"fingerprint {found['fingerprint'][:12]}, wanted {fingerprint[:12]}"
-        raise RecordError(f"block record {path} belongs to another run ({came}). To fix: {REMEDY}")
+        raise RecordError(f"block record {path} belongs to another run ({came}). To fix: {_AGAIN}")
     if found["block_id"] != path.stem or int(found["n_rows"]) != file.metadata.num_rows:
         raise RecordError(
             f"block record {path} holds {file.metadata.num_rows} rows of block {found['block_id']}. "
-            f"To fix: {REMEDY}"
+            f"To fix: {_AGAIN}"
         )
     return found
 
@@ -325,16 +347,11 @@ def _metadata(record: BlockRecord) -> dict[bytes, bytes]:
 
 def _to_parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=max(table.num_rows, 1),
-        compression="zstd",
-        use_dictionary=False,
-        write_page_checksum=True,
-        write_statistics=False,
-    )
-    return sink.getvalue()
+    options = {"use_dictionary": False, "write_page_checksum": True, "write_statistics": False}
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", **options) as writer:
+        writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        writer.add_key_value_metadata(dict(SEAL_METADATA))
+    return seal(sink.getvalue())
 
 
 def _strip(row: TileRecord, lattice: TileLattice, side: Side) -> bytes | None:

@@ -135,12 +135,7 @@ class RecordSource:
             return None
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
         blob = self._strips.get(block, lambda: self._read_strips(*block)).get((tile_row, tile_col, side))
-        try:
-            return None if blob is None else decode_labels(blob)
-        except ValueError as error:
-            raise RecordError(
-                f"block record {self._path(*block)} is damaged ({error}). To fix: {REMEDY}"
-            ) from error
+        return None if blob is None else self._decoded(decode_labels, blob, block)
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
         """Labels (H, W) over the tile's read window, 0 = background. None: nothing was found there."""
@@ -148,12 +143,7 @@ class RecordSource:
             return None
         block = (tile_row // self.lattice.block_tiles, tile_col // self.lattice.block_tiles)
         blob = self._blobs.get(block, lambda: self._read_labels(*block)).get((tile_row, tile_col))
-        try:
-            return None if blob is None else decode_labels(blob)
-        except ValueError as error:
-            raise RecordError(
-                f"block record {self._path(*block)} is damaged ({error}). To fix: {REMEDY}"
-            ) from error
+        return None if blob is None else self._decoded(decode_labels, blob, block)
 
     def paintable(self, tile_row: int, tile_col: int) -> bool:
         """Whether the tile's pixels may be written: False for failed, unplanned and never-looked-at tiles."""
@@ -184,8 +174,20 @@ class RecordSource:
                     raise RecordError(
                         f"block record {path} holds no validity for tile {tile.tile_id}. To fix: {REMEDY}"
                     )
-                judged[tile.core.slices_in(window)] = decode_bits(blob)
+                where = tile.core.slices_in(window)
+                judged[where] = self._decoded(decode_bits, blob, (block_row, block_col))
         return judged
+
+    def _decoded[Pixels](
+        self, decode: Callable[[bytes], Pixels], blob: bytes, block: tuple[int, int]
+    ) -> Pixels:
+        try:
+            return decode(blob)
+        except ValueError as error:
+            raise RecordError(
+                f"block record {self._path(*block)} holds pixels that cannot be read ({error}). "
+                f"To fix: {REMEDY}"
+            ) from error
 
     def _read_fates(self, block_row: int, block_col: int) -> dict[tuple[int, int], RasterFate]:
         path = self._path(block_row, block_col)

@@ -47,19 +47,24 @@ def opened(path: Path) -> xr.Dataset:
     return xr.open_zarr(path, consolidated=consolidated)
 
 
+def raw(path: Path) -> xr.Dataset:
+    """The numbers as they are stored."""
+    return xr.open_zarr(path, consolidated=False, mask_and_scale=False)
+
+
 def test_xarray_and_rioxarray_read_pixels_crs_and_transform(store_path: Path) -> None:
     masks = opened(store_path)
     np.testing.assert_array_equal(masks["instance_id"].values, np.stack(RASTERS))
     assert {name: str(masks[name].dtype) for name in masks} == {
-        "mask": "uint8",
+        "mask": "float32",
         "instance_id": "uint64",
-        "score": "uint8",
+        "score": "float32",
     }
     for data in (masks, masks["mask"], masks["instance_id"], masks["score"].isel(query=1)):
         assert data.rio.crs.to_epsg() == 32636
         assert data.rio.transform() == rasterio.Affine(*grid_of().transform)
     assert masks["mask"].rio.bounds() == (450000.0, 35980.0, 450025.0, 36000.0)
-    assert masks["query"].attrs["queries"] == list(QUERIES)
+    assert masks["query"].values.tolist() == list(QUERIES)
     assert float(masks["x"][0]) == 450000.25
     assert float(masks["y"][0]) == 35999.75
 
@@ -72,7 +77,7 @@ def test_dask_reads_lazily_by_chunk(store_path: Path) -> None:
 
 
 def test_mask_and_score_follow_their_rules(store_path: Path) -> None:
-    masks = opened(store_path)
+    masks = raw(store_path)
     ids, mask, score = (masks[name].values for name in ("instance_id", "mask", "score"))
     assert (mask[ids > 0] == 1).all()
     background = ids == 0
@@ -81,6 +86,44 @@ def test_mask_and_score_follow_their_rules(store_path: Path) -> None:
     assert (score[background] == 255).all()
     for query, instance, value in zip(TABLE.query_index, TABLE.instance_id, TABLE.score, strict=True):
         assert (score[query][ids[query] == instance] == round(float(value) * 254)).all()
+
+
+def test_what_was_not_judged_is_missing_and_a_mean_leaves_it_out(store_path: Path) -> None:
+    """The first row of the world was not judged."""
+    masks = opened(store_path)
+    found = np.stack(RASTERS) > 0
+    judged = found.copy()
+    judged[:, 1:] = True
+    np.testing.assert_array_equal(masks["mask"].notnull(), judged)
+    np.testing.assert_array_equal(masks["score"].notnull(), found)
+    assert float(masks["mask"].mean()) == pytest.approx(found.sum() / judged.sum())
+    assert {name: masks[name].encoding.get("_FillValue") for name in masks} == {
+        "mask": 255,
+        "instance_id": None,
+        "score": 255,
+    }
+
+
+def test_a_query_is_selected_by_its_text(store_path: Path) -> None:
+    masks = opened(store_path)
+    for index, query in enumerate(QUERIES):
+        one = masks.sel(query=query)
+        np.testing.assert_array_equal(one["instance_id"].values, RASTERS[index])
+        assert one["mask"].rio.crs.to_epsg() == 32636
+    with pytest.raises(KeyError, match="query"):
+        masks.sel(query="lakes")
+
+
+@pytest.mark.parametrize(("name", "nodata"), [("mask", 255), ("score", 255), ("instance_id", 0)])
+def test_an_export_with_rioxarray_knows_what_is_no_data(
+    store_path: Path, tmp_path: Path, name: str, nodata: int
+) -> None:
+    layer = opened(store_path)[name].sel(query=QUERIES[0])
+    layer.rio.to_raster(tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert dataset.nodata == nodata
+        assert dataset.crs.to_epsg() == 32636
+        np.testing.assert_array_equal(dataset.read(1), raw(store_path)[name].values[0])
 
 
 def test_attributes_alone_georeference_every_array(store_path: Path) -> None:

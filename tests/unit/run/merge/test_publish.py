@@ -78,7 +78,7 @@ def test_a_missing_record_and_a_torn_one_are_named(records: tuple[Path, MergeJob
     torn = tmp_path / "blocks" / "b00001_00001.parquet"
     whole = torn.read_bytes()
     torn.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(RecordError, match=r"b00001_00001.*truncated or damaged"):
+    with pytest.raises(RecordError, match=r"b00001_00001.*is damaged"):
         runs.merge(mine)
     torn.unlink()
     with pytest.raises(IncompleteRunError, match="no record"):

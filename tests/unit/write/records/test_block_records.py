@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from pipeline.write.records.block_records import (
     read_label_blobs,
     read_summaries,
     read_valid_blobs,
+    record_files,
     record_to_bytes,
     seam_window,
     write_block_record,
@@ -189,26 +191,34 @@ def test_every_truncation_is_noticed(run_dir: RunDir) -> None:
     path.parent.mkdir()
     for n in sorted({*range(0, len(data), 37), 1, 3, 4, 8, 12, *range(len(data) - 12, len(data))}):
         path.write_bytes(data[:n])
-        with pytest.raises(RecordError, match=r"b00000_00000\.parquet.*To fix: delete"):
+        with pytest.raises(RecordError, match=r"b00000_00000\.parquet is damaged.*does this block again"):
             read_block_record(path, FP)
-        found = done_blocks(run_dir, FP)
+        found = done_blocks(run_dir, FP, ["b00000_00000"])
         assert not found.done
         assert list(found.unusable) == ["b00000_00000"]
 
 
-def test_a_flipped_byte_never_gives_another_record(run_dir: RunDir) -> None:
-    record = mixed_record(LATTICE)
-    path = write_block_record(run_dir, record, lattice=LATTICE)
+def test_no_flipped_byte_is_read_and_none_counts_as_done(run_dir: RunDir) -> None:
+    """Values, headers and footer: a record that is not what was written is an error for every reader."""
+    path = write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
     data = path.read_bytes()
     footer = int.from_bytes(data[-8:-4], "little") + 8
-    noticed = 0
-    for position in range(4, len(data) - footer, 41):
-        path.write_bytes(data[:position] + bytes([data[position] ^ 0x55]) + data[position + 1 :])
-        try:
-            assert_same_record(read_block_record(path, FP), record)
-        except RecordError:
-            noticed += 1
-    assert noticed > 50
+    tries = [*range(0, len(data) - footer, 53), *range(len(data) - footer, len(data), 11), len(data) - 1]
+    readers = (
+        lambda: read_block_record(path, FP),
+        lambda: read_summaries(path, FP),
+        lambda: read_counts(path, FP),
+        lambda: read_columns(path, FP, columns=["query_index"]),
+        lambda: read_label_blobs(path, FP, query_index=0),
+        lambda: read_valid_blobs(path, FP),
+    )
+    for n, position in enumerate(tries):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 1 << n % 8]) + data[position + 1 :])
+        with pytest.raises(RecordError, match=r"b00000_00000\.parquet is damaged"):
+            readers[n % len(readers)]()
+        assert list(done_blocks(run_dir, FP, ["b00000_00000"]).unusable) == ["b00000_00000"]
+    path.write_bytes(data)
+    assert done_blocks(run_dir, FP, ["b00000_00000"]).done == {"b00000_00000"}
 
 
 def test_missing_foreign_renamed_and_other_version_files_are_named(
@@ -228,23 +238,41 @@ def test_missing_foreign_renamed_and_other_version_files_are_named(
     with pytest.raises(RecordError, match="schema version 1, got 0"):
         read_block_record(old, FP)
     pq.write_table(pa.table({"a": [1]}), old)
-    with pytest.raises(RecordError, match="schema version 1, got none"):
+    with pytest.raises(RecordError, match="holds no hash"):
         read_block_record(old, FP)
 
 
-def test_only_whole_records_of_this_run_are_done(run_dir: RunDir) -> None:
-    assert done_blocks(run_dir, FP).done == frozenset()
+def test_a_record_from_before_the_hash_is_done_again(run_dir: RunDir) -> None:
+    """It cannot show that it is whole, so it is not trusted."""
+    run_dir.blocks.mkdir()
+    shutil.copy(GOLDEN / "blocks-without-hash" / "b00000_00000.parquet", run_dir.blocks)
+    found = done_blocks(run_dir, FP, ["b00000_00000"])
+    assert not found.done
+    assert "no hash of its content" in found.unusable["b00000_00000"]
     write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
-    run_dir.block("b00000_00001").write_bytes(b"")
+    assert done_blocks(run_dir, FP, ["b00000_00000"]).done == {"b00000_00000"}
+
+
+def test_only_whole_records_of_this_run_are_done(run_dir: RunDir) -> None:
+    names = [f"b00000_0000{n}" for n in range(4)]
+    assert done_blocks(run_dir, FP, names).done == frozenset()
+    write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
+    run_dir.block(names[1]).write_bytes(b"")
     write_block_record(
-        run_dir,
-        replace(mixed_record(LATTICE, fingerprint="0" * 64), block_id="b00000_00002"),
-        lattice=LATTICE,
+        run_dir, replace(mixed_record(LATTICE, fingerprint="0" * 64), block_id=names[2]), lattice=LATTICE
     )
     (run_dir.blocks / ".b00000_00003.parquet.abc.tmp").write_bytes(b"half")
-    found = done_blocks(run_dir, FP)
-    assert found.done == {"b00000_00000"}
-    assert set(found.unusable) == {"b00000_00001", "b00000_00002"}
+    found = done_blocks(run_dir, FP, names)
+    assert found.done == {names[0]}
+    assert set(found.unusable) == {names[1], names[2]}
+
+
+def test_files_that_are_not_named_like_a_record_count_for_nothing(run_dir: RunDir) -> None:
+    path = write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
+    for name in ("b00000_00000 (copy).parquet", "notes.parquet", "b1.parquet", ".b00000_00000.parquet"):
+        (run_dir.blocks / name).write_bytes(b"anything")
+    assert record_files(run_dir) == [path]
+    assert not done_blocks(run_dir, FP, ["b00000_00000"]).unusable
 
 
 def test_only_standard_arrow_types_are_stored(run_dir: RunDir) -> None:
@@ -330,5 +358,5 @@ def test_counts_are_those_of_the_whole_record(tmp_path: Path) -> None:
             assert getattr(got, name) == getattr(row, name), name
     assert any(got.n_fragments for got in counts.tiles)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(RecordError, match="truncated"):
+    with pytest.raises(RecordError, match="damaged"):
         read_counts(path, record.fingerprint)

@@ -128,7 +128,7 @@ def test_damage_and_foreign_records_raise(run_dir: RunDir) -> None:
         source.fragments(0, 0)
     path = run_dir.block("b00000_00000")
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(RecordError, match="truncated"):
+    with pytest.raises(RecordError, match="is damaged"):
         source_of(run_dir).paintable(0, 0)
 
 
