@@ -12,6 +12,7 @@ from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun
 from pipeline.schema import RunGrid
+from pipeline.world.oracle import background_text, parse_oracle
 from pipeline.write.records.block_records import read_counts, record_files
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, read_run_json, write_run_json
@@ -54,6 +55,7 @@ def plan_text(planned: PlannedRun) -> str:
         "pixels": f"{guess.pixels:,} in cores, {guess.pixels_read:,} read",
         "bytes to read": f"{to_read}, {_bytes(guess.bytes_decoded)} decoded",
         "model calls": _model_calls(planned),
+        **_truth(planned),
         **_second_looks(planned),
         "runner": str(planned.runner),
         "output": str(RunDir(planned.request.out).path.absolute()),
@@ -78,6 +80,15 @@ def _model_calls(planned: PlannedRun) -> str:
     if config.segmenter.kind == "oracle":
         return f"{asked}, no image encodings"
     return f"{asked} and at most {guess.image_encodings} image encodings"
+
+
+def _truth(planned: PlannedRun) -> dict[str, str]:
+    """Which values of an oracle's label raster are no objects."""
+    prompter = planned.request.config.prompter
+    segmenter = planned.request.config.segmenter
+    models = {prompter.model: prompter.kind, segmenter.checkpoint: segmenter.kind}
+    hrefs = {parse_oracle(model).labels_href for model, kind in models.items() if kind == "oracle"}
+    return {"label raster": "; ".join(map(background_text, sorted(hrefs)))} if hrefs else {}
 
 
 def _second_looks(planned: PlannedRun) -> dict[str, str]:

@@ -62,7 +62,7 @@ class OracleSpec:
     """What a text `oracle:...` names."""
 
     labels_href: str
-    """Path of an integer raster, 0 = background."""
+    """Path of an integer raster; 0 and its nodata value are background."""
     noise: NoiseName | None = None
     """Name of the noise level; None: the exact truth."""
     seed: int = 0
@@ -155,7 +155,10 @@ class OracleTruth:
         return OracleTile(tile=tile, labels=_shuffle(labels, origin))
 
     def _read(self, window: Window, margin: int) -> tuple[NDArray[Any], tuple[slice, slice]]:
-        """Read the label values of `window` grown by `margin`; the slices say where `window` lies in them."""
+        """Read the label values of `window` grown by `margin`; the slices say where `window` lies in them.
+
+        Pixels that the raster marks as no data (nodata value or mask) become background.
+        """
         import rasterio
 
         wanted = window.shifted(*self._offset_rc)
@@ -175,12 +178,32 @@ class OracleTruth:
                 row1=min(wanted.row1 + margin, raster.row1),
                 col1=min(wanted.col1 + margin, raster.col1),
             )
-            raw = self._dataset.read(1, window=((grown.row0, grown.row1), (grown.col0, grown.col1)))
+            place = ((grown.row0, grown.row1), (grown.col0, grown.col1))
+            raw = self._dataset.read(1, window=place)
+            raw[self._dataset.read_masks(1, window=place) == 0] = 0
         except rasterio.errors.RasterioError as error:
             raise SourceError(f"label raster {self._href} could not be read: {error}") from error
         if raw.dtype.kind not in "iu":
             raise _not_integer(self._href, raw.dtype.name)
         return raw, wanted.slices_in(grown)
+
+
+def background_text(labels_href: str) -> str:
+    """Say which values of a label raster are no objects. Raises InputError when it does not open."""
+    import rasterio
+
+    try:
+        with rasterio.open(labels_href) as dataset:
+            nodata = dataset.nodata
+    except rasterio.errors.RasterioError as error:
+        raise _unreadable(labels_href, error) from error
+    name = labels_href.rpartition("/")[2]
+    if nodata is None or nodata == 0:
+        return f"every value of {name} is one object, except 0, which is background"
+    return (
+        f"every value of {name} is one object, except 0 and its nodata value {nodata:g}, which are "
+        "background; if 0 is a class of yours, add 1 to every value first"
+    )
 
 
 def check_aligned(labels_href: str, grid: RunGrid) -> tuple[int, int]:
@@ -200,11 +223,7 @@ def check_aligned(labels_href: str, grid: RunGrid) -> tuple[int, int]:
             width = dataset.width
             dtype = dataset.dtypes[0]
     except rasterio.errors.RasterioError as error:
-        raise InputError(
-            "the oracle needs a readable label raster",
-            came=f"{labels_href}: {error}",
-            remedy="check the path",
-        ) from error
+        raise _unreadable(labels_href, error) from error
     if np.dtype(dtype).kind not in "iu":
         raise _not_integer(labels_href, dtype)
     grid_crs = CRS.from_wkt(grid.crs_wkt) if grid.crs_wkt else None
@@ -236,6 +255,12 @@ def _name(crs: Any) -> str:
 def _misaligned(href: str, detail: str) -> InputError:
     what = "the label raster must lie on the run grid's pixels"
     return InputError(what, came=f"{href}: {detail}", remedy="use the labels.tif of this scene")
+
+
+def _unreadable(href: str, error: Exception) -> InputError:
+    return InputError(
+        "the oracle needs a readable label raster", came=f"{href}: {error}", remedy="check the path"
+    )
 
 
 def _not_integer(href: str, dtype: str) -> InputError:

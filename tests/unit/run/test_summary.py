@@ -93,6 +93,8 @@ def test_the_plan_asks_no_model_where_a_file_answers(tmp_path: Path) -> None:
     drawn = {"kind": "oracle", "checkpoint": labels}
     said = plan_text(planned_run(tmp_path, prompter=oracle, segmenter=drawn))
     assert "no prompter calls (answers come from a label raster), no image encodings\n" in said
+    background = "every value of labels.tif is one object, except 0, which is background\n"
+    assert f"label raster   {background}" in said
 
 
 @pytest.mark.parametrize("mode", ["tile", "parent"])

@@ -17,7 +17,7 @@ from rasterio.transform import from_origin
 
 from pipeline.errors import InputError, SourceError
 from pipeline.schema import RunGrid, TileLattice, TileSpec, Window
-from pipeline.world.oracle import OracleSpec, OracleTruth, check_aligned, parse_oracle
+from pipeline.world.oracle import OracleSpec, OracleTruth, background_text, check_aligned, parse_oracle
 
 CRS_WKT = rasterio.crs.CRS.from_epsg(32636).to_wkt()
 TRANSFORM = from_origin(450_000.0, 35_000.0, 0.5, 0.5)
@@ -29,6 +29,7 @@ def write_labels(
     *,
     transform: rasterio.Affine = TRANSFORM,
     crs: str | None = CRS_WKT,
+    nodata: int | None = None,
 ) -> Path:
     profile = {
         "driver": "GTiff",
@@ -36,6 +37,7 @@ def write_labels(
         "width": labels.shape[1],
         "count": 1,
         "dtype": labels.dtype.name,
+        "nodata": nodata,
     }
     with rasterio.open(path, "w", **profile, transform=transform, crs=crs) as dataset:
         dataset.write(labels, 1)
@@ -186,6 +188,39 @@ def test_unusable_rasters_are_refused(tmp_path: Path) -> None:
     negative = write_labels(tmp_path / "negative.tif", np.full((4, 4), -1, dtype=np.int32))
     with pytest.raises(InputError, match="negative"):
         OracleTruth(str(negative)).tile(tile_of(0, 0, 4, 4))
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("uint8", 255), ("int32", -9999), ("uint16", 0), ("int16", 7)])
+def test_the_nodata_of_a_label_raster_is_background(tmp_path: Path, dtype: str, nodata: int) -> None:
+    labels = np.array([[nodata, nodata, 3, 3], [0, nodata, 3, 5]], dtype=dtype)
+    path = write_labels(tmp_path / "l.tif", labels, nodata=nodata)
+    tile = OracleTruth(str(path)).tile(tile_of(0, 0, 2, 4))
+    assert tile.n_objects == 2
+    np.testing.assert_array_equal(tile.labels > 0, [[0, 0, 1, 1], [0, 0, 1, 1]])
+    assert tile.labels[0, 2] == tile.labels[0, 3] == tile.labels[1, 2] != tile.labels[1, 3]
+
+
+def test_masked_pixels_of_a_label_raster_are_background(tmp_path: Path) -> None:
+    path = write_labels(tmp_path / "l.tif", np.full((2, 4), 9, dtype=np.uint8))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.array([[0, 255, 255, 0], [0, 0, 255, 0]], dtype=np.uint8))
+    labels = OracleTruth(str(path)).tile(tile_of(0, 0, 2, 4)).labels
+    np.testing.assert_array_equal(labels, [[0, 1, 1, 0], [0, 0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("nodata", "text"),
+    [
+        (None, "every value of l.tif is one object, except 0, which is background"),
+        (0, "every value of l.tif is one object, except 0, which is background"),
+        (255, "except 0 and its nodata value 255, which are background; if 0 is a class of yours, add 1"),
+    ],
+)
+def test_what_counts_as_background_is_said(tmp_path: Path, nodata: int | None, text: str) -> None:
+    path = write_labels(tmp_path / "l.tif", np.zeros((2, 4), dtype=np.uint8), nodata=nodata)
+    assert text in background_text(str(path))
+    with pytest.raises(InputError, match="readable label raster"):
+        background_text(str(tmp_path / "absent.tif"))
 
 
 @pytest.fixture(scope="module")
