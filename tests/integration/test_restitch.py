@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -19,6 +20,9 @@ from record_runs import result_bytes
 
 from pipeline.load.overview import read_overview
 from pipeline.run.restitch import RestitchRequest, imagery_of, plan_restitch
+from pipeline.write.records.block_records import read_block_record, write_block_record
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import read_run_json
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ("instances/part-00000.parquet", "coverage.parquet")
@@ -149,7 +153,7 @@ def test_semantic_areas_of_the_same_records(restitch: Callable[..., int], run: P
 
 @pytest.mark.parametrize(
     ("damage", "says"),
-    [("missing", "is missing"), ("torn", "truncated or damaged"), ("foreign", "another run")],
+    [("missing", "is missing"), ("torn", "is damaged"), ("foreign", "another run")],
 )
 def test_bad_records_are_named_before_anything_is_written(
     restitch: Callable[..., int],
@@ -167,8 +171,9 @@ def test_bad_records_are_named_before_anything_is_written(
     elif damage == "torn":
         record.write_bytes(record.read_bytes()[:-100])
     else:
-        fingerprint = json.loads((run / "run.json").read_text())["fingerprint"]
-        record.write_bytes(record.read_bytes().replace(fingerprint.encode(), b"0" * 64))
+        info = read_run_json(copy / "run.json")
+        foreign = replace(read_block_record(record, info.fingerprint), fingerprint="0" * 64)
+        write_block_record(RunDir(copy), foreign, lattice=info.lattice)
     assert restitch("--run", copy, "--out", tmp_path / "out", "--tau", 0.6, "--runner", "local") == 2
     error = capsys.readouterr().err
     assert "b00001_00001" in error
@@ -180,7 +185,7 @@ def test_bad_records_are_named_before_anything_is_written(
 def test_damage_inside_a_record_is_found_and_named(
     restitch: Callable[..., int], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The footer is whole, a page is not: its checksum tells."""
+    """The footer is whole, a page is not: the hash tells before anything is written."""
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     record = copy / "blocks" / "b00000_00001.parquet"
@@ -188,7 +193,7 @@ def test_damage_inside_a_record_is_found_and_named(
     data[len(data) // 3 : len(data) // 3 + 40] = bytes(40)
     record.write_bytes(bytes(data))
     assert restitch("--run", copy, "--runner", "local") == 2
-    assert "b00000_00001.parquet is truncated or damaged" in capsys.readouterr().err
+    assert "b00000_00001.parquet is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
