@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.errors import InputError, TerraqueryError
+from pipeline.errors import InputError
+from pipeline.job_exit import exit_code
 
 if TYPE_CHECKING:
     from pipeline.evaluate.calibrate.calibration import CalibrationRequest
@@ -121,15 +122,15 @@ def request_of(args: argparse.Namespace) -> CalibrationRequest:
 def main(argv: list[str] | None = None) -> int:
     """Measure, draw and print; returns the exit code."""
     args = parser().parse_args(argv)
-    try:
+
+    def work() -> int:
         from pipeline.evaluate.calibrate.calibration import calibrate
         from pipeline.files.lasting_path import require_lasting
 
         require_lasting(str(args.out), "--out")
         return calibrate(request_of(args))
-    except TerraqueryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

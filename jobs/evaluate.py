@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import InputError, TerraqueryError
+from pipeline.errors import InputError
+from pipeline.job_exit import exit_code
 
 if TYPE_CHECKING:
     from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest, ScoredSize
@@ -371,7 +372,8 @@ def score_finished_run(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Evaluate or score, and print; returns the exit code."""
     args = parser().parse_args(argv)
-    try:
+
+    def work() -> int:
         if args.benchmark is not None:
             request = request_of(args)
             # heavy imports wait until the command line is known to be well formed
@@ -384,9 +386,8 @@ def main(argv: list[str] | None = None) -> int:
             )
         check_run_flags(args, given_flags(argv))
         return score_finished_run(args)
-    except TerraqueryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.errors import TerraqueryError
 from pipeline.files.lasting_path import require_lasting
+from pipeline.job_exit import exit_code
 from pipeline.world.landscape import World
 from pipeline.world.scene import SceneSummary, scene_window, write_world
 
@@ -119,18 +119,18 @@ def describe(summary: SceneSummary) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the job; returns the exit code."""
     args = parse_args(argv)
-    try:
+
+    def work() -> int:
         require_lasting(str(args.out), "--out")
         window = scene_window(args.size, origin_row=args.origin_row, origin_col=args.origin_col)
         world = World.from_seed(args.seed)
         progress = {} if args.quiet else {"progress": ProgressLine()}
         summary = write_world(world, window, args.out, overwrite=args.overwrite, **progress)
-    except TerraqueryError as error:
-        print(f"make_world: {error}", file=sys.stderr)
-        return error.exit_code
-    if not args.quiet:
-        print(describe(summary))
-    return 0
+        if not args.quiet:
+            print(describe(summary))
+        return 0
+
+    return exit_code(work, name="make_world")
 
 
 if __name__ == "__main__":

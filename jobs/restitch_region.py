@@ -10,7 +10,8 @@ import argparse
 import sys
 from typing import Any
 
-from pipeline.errors import InputError, RecordError, TerraqueryError
+from pipeline.errors import InputError, RecordError
+from pipeline.job_exit import exit_code
 
 EXAMPLES = """examples:
   # merge again in place, with the run's own thresholds (after an interruption, or with a newer version):
@@ -169,17 +170,17 @@ def request_of(args: argparse.Namespace) -> Any:
 def main(argv: list[str] | None = None) -> int:
     """Parse, check, merge, publish. Returns the exit code."""
     args = parser().parse_args(argv)
-    try:
+
+    def work() -> int:
         # imported only once the command line is known to be well formed
         from pipeline.run.flow import restitch_region
 
-        return restitch_region(request_of(args))
-    except RecordError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return InputError.exit_code
-    except TerraqueryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        try:
+            return restitch_region(request_of(args))
+        except RecordError as error:  # the records are this job's input
+            raise InputError(str(error)) from error
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

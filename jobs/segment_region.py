@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError, TerraqueryError
+from pipeline.errors import InputError
+from pipeline.job_exit import exit_code
 
 EXAMPLES = """examples:
   # one query about one orthophoto, on this machine
@@ -282,14 +283,14 @@ def _bands(text: str | None) -> tuple[str | int, ...] | None:
 def main(argv: list[str] | None = None) -> int:
     """Parse, plan, run, publish. Returns the exit code."""
     args = parser().parse_args(argv)
-    try:
+
+    def work() -> int:
         # imported only once the command line is known to be well formed
         from pipeline.run.flow import run_region
 
         return run_region(request_of(args))
-    except TerraqueryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from pipeline.errors import InputError, TerraqueryError  # noqa: E402
+from pipeline.errors import InputError  # noqa: E402
 from pipeline.files.lasting_path import require_lasting  # noqa: E402
+from pipeline.job_exit import exit_code  # noqa: E402
 
 EPILOG = """examples:
   python jobs/train_embedded.py prompter --work build/prompter
@@ -155,14 +156,14 @@ def train_segmenter(args: argparse.Namespace) -> Path:
 def main(argv: list[str] | None = None) -> int:
     """Train one model; returns the exit code."""
     args = build_parser().parse_args(argv)
-    try:
+
+    def work() -> int:
         require_lasting(str(args.out), "--out")
         done = train_prompter(args) if args.model == "prompter" else train_segmenter(args)
-    except TerraqueryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"wrote {done}")
-    return 0
+        print(f"wrote {done}")
+        return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from pipeline.errors import InputError, TerraqueryError  # noqa: E402
+from pipeline.errors import InputError  # noqa: E402
 from pipeline.files.lasting_path import require_lasting  # noqa: E402
 from pipeline.finetune.grpo.grpo_options import (  # noqa: E402
     TrainingPreset,
@@ -46,6 +46,7 @@ from pipeline.finetune.grpo.grpo_options import (  # noqa: E402
     load_training_preset,
 )
 from pipeline.finetune.grpo.grpo_run import TrainingRequest, prepare_run  # noqa: E402
+from pipeline.job_exit import exit_code  # noqa: E402
 
 EPILOG = """examples:
   python jobs/train_prompter.py grpo --data world --tiles 400 --out build/grpo
@@ -180,7 +181,8 @@ def data_of(args: argparse.Namespace) -> Path:
 def main(argv: list[str] | None = None) -> int:
     """Train; returns the exit code."""
     args = build_parser().parse_args(argv)
-    try:
+
+    def work() -> int:
         require_lasting(str(args.out), "--out")
         preset = preset_of(args)
         check_preset(preset, by_reward=args.stage != "sft")  # before worlds are drawn
@@ -196,12 +198,10 @@ def main(argv: list[str] | None = None) -> int:
             from pipeline.finetune.grpo.select import select_queries as train
         else:
             from pipeline.finetune.grpo.sft import train_sft as train
-        done = train(run)
-    except TerraqueryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"wrote {done}")
-    return 0
+        print(f"wrote {train(run)}")
+        return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@
     |-- SourceError            retryable when transient
     |-- ModelError             retryable when transient
     |-- RecordError
+    |-- DiskFullError
+    |-- UnexpectedError
     `-- IncompleteRunError     exit code 3
 
 A message says what was required, what came, and what to do next. Per-tile problems are not exceptions once
-they are known: they become rows with `TileStatus.FAILED` and a reason.
+they are known: they become rows with `TileStatus.FAILED` and a reason. What libraries raise is turned into
+one of these where a job ends (`pipeline.job_exit`).
 """
 
 from __future__ import annotations
@@ -59,6 +62,15 @@ class ModelError(TerraqueryError):
 
 class RecordError(TerraqueryError):
     """A block record is missing, truncated, or carries another run's fingerprint."""
+
+
+class DiskFullError(TerraqueryError):
+    """There was no room for what had to be written. What was committed before is kept."""
+
+
+class UnexpectedError(TerraqueryError):
+    """Something that nobody foresaw: a defect of this project or of a library. The message names the file
+    that holds the traceback."""
 
 
 class IncompleteRunError(TerraqueryError):

@@ -23,7 +23,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the body ends without an exception, its file becomes `path`.
 
     The folder is created if need be. On an exception the temporary file is removed and `path` stays as it
-    was.
+    was. An OSError that names no file, or the temporary one, names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -35,8 +35,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _fsync(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, name, temporary):
+            error.filename = str(path)
         raise
 
 

@@ -27,7 +27,7 @@ from pipeline.run.merge.publish import illustrate, illustrate_run, publish, publ
 from pipeline.run.prepare import RunRequest, Todo, claim, plan_request, rehearse, todo
 from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
-from pipeline.run.screen import Say, Screen, quiet_screen
+from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.summary import close_run, finish, notice_box, plan_text, result_table
 from pipeline.schema import BlockSpec
 from pipeline.segment.build_segmenter import check_device
@@ -43,6 +43,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     line. Raises TerraqueryError.
     """
     started = time.monotonic()
+    say = patient(say)
     _set_cache(request.runner)
     planned = plan_request(request)
     runner = planned.runner.name
@@ -83,6 +84,7 @@ def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:
     TerraqueryError.
     """
     started = time.monotonic()
+    say = patient(say)
     _set_cache(request.runner)
     plan = plan_restitch(request)
     runner = plan.runner.name

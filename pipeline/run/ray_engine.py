@@ -11,6 +11,7 @@ An actor whose engine has died ends its process (`dying_with_its_engine`), and R
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.errors import InputError, ModelError, TerraqueryError
+from pipeline.errors import InputError, ModelError
 from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
+from pipeline.job_exit import causes
 from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import Pool, ResourceOptions
 from pipeline.run.infer.block_rows import store_limit_bytes
@@ -179,8 +181,7 @@ def run_tasks_ray(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[An
             flying -= set(done)
             yield from ray.get(done)
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        raise cause if isinstance(cause, TerraqueryError) else _readable(error) from error
+        raise _readable(error) from error
 
 
 def _run_task(task: Task, job: MergeJob, key: Any) -> Any:
@@ -262,6 +263,7 @@ def _configure_data(store_bytes: int | None) -> None:
     data.actor_init_retry_on_errors = False
     data.wait_for_min_actors_s = 900
     data.max_errored_blocks = 0
+    data.raise_original_map_exception = True  # else only its text would reach the driver
     if store_bytes is not None:
         data.execution_options.resource_limits = data.execution_options.resource_limits.copy(
             object_store_memory=store_bytes
@@ -272,12 +274,26 @@ def _configure_data(store_bytes: int | None) -> None:
 
 
 def _readable(error: Exception) -> Exception:
-    """Our own error out of Ray's wrapping, so that the user reads the message and not the stack of the
-    worker.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, TerraqueryError):
-            return cause
-        cause = cause.__cause__ or getattr(cause, "cause", None)
+    """What a worker raised, out of Ray's wrapping. A worker that died raised nothing: ModelError."""
+    import ray
+
+    for cause in causes(error):
+        if isinstance(cause, ray.exceptions.OutOfDiskError):
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the object store of Ray")
+        if isinstance(cause, Exception) and not type(cause).__module__.startswith("ray."):
+            return _without_advice(cause)
     return ModelError(f"a worker failed: {str(error).strip().splitlines()[-1]}")
+
+
+_ADVICE = "Failed to apply UDF"
+"""How the words begin that Ray Data adds to an error: how its own retries are configured."""
+
+
+def _without_advice(cause: Exception) -> Exception:
+    """The error without Ray Data's words, which an OSError takes for the name of its file."""
+    cause.args = tuple(
+        part.partition(f"\n{_ADVICE}")[0] if isinstance(part, str) else part for part in cause.args
+    )
+    if isinstance(cause, OSError) and str(cause.filename).startswith(_ADVICE):
+        cause.filename = None
+    return cause

@@ -9,6 +9,7 @@ Both streams are given back at the end.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -25,7 +26,12 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from pipeline.job_exit import readable
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 Say = Callable[[str], None]
 
@@ -69,8 +75,7 @@ class Screen:
                     if over.is_set():
                         return
                     spent = f" {time.monotonic() - start:.0f} s" if told[0] else ""
-                    with suppress(OSError):  # whoever was reading has gone; the work goes on
-                        self.say(f"{doing} ...{spent}")
+                    self.say(f"{doing} ...{spent}")
                     told[0] = True
                 pause = self.still_s
 
@@ -90,19 +95,34 @@ class Screen:
             thread.join()
 
 
+def patient(say: Say) -> Say:
+    """`say` whose listener may go: the work is worth more than its words."""
+
+    def shown(text: str) -> None:
+        with suppress(OSError):
+            say(text)
+
+    return shown
+
+
 def open_screen(say: Say = print) -> Screen:
     """A screen that hides nothing; for callers that have no log."""
-    return Screen(say=say, out=sys.stdout)
+    return Screen(say=patient(say), out=sys.stdout)
 
 
 @contextmanager
 def quiet_screen(log: Path, say: Say = print) -> Iterator[Screen]:
-    """Send what anything but `say` prints to `log`, which is appended to, and removed when it stays empty."""
+    """Send what anything but `say` prints to `log`, which is appended to, and removed when it stays empty.
+
+    An error that nobody foresaw leaves its traceback in `log` and comes out as UnexpectedError, a full disk
+    as DiskFullError. After any other error the screen says where the log is. A full disk costs lines of the
+    log, and a reader who has gone those of `say`; neither ends the run.
+    """
     with ExitStack() as stack:
         out = stack.enter_context(_kept(sys.stdout, 1))
         err = stack.enter_context(_kept(sys.stderr, 2))
         stack.callback(_remove_empty, log)
-        file = stack.enter_context(log.open("a", encoding="utf-8", errors="replace", buffering=1))
+        file = stack.enter_context(_patient_log(log))
         before = log.stat().st_size
 
         turn = threading.Lock()
@@ -118,13 +138,32 @@ def quiet_screen(log: Path, say: Say = print) -> Iterator[Screen]:
         for number in (1, 2):
             stack.enter_context(_pointed_at(number, file.fileno()))
         try:
-            yield Screen(say=shown, out=out)
-        except Exception:
+            yield Screen(say=patient(shown), out=out)
+        except Exception as error:
             file.flush()
+            told = readable(error, log=log, place=str(log.parent))
+            if told is not error:
+                raise told from error
             if log.stat().st_size > before:
                 err.write(f"the run stopped; what its libraries printed is in {log}\n")
                 err.flush()
             raise
+
+
+class _PatientFile(io.FileIO):
+    """A file that takes what there is room for."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _patient_log(path: Path) -> TextIO:
+    """Open a log to append to, line by line."""
+    raw = io.BufferedWriter(_PatientFile(path, "a"))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", line_buffering=True)
 
 
 @contextmanager

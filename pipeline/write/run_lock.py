@@ -156,13 +156,20 @@ def _release(path: Path) -> None:
 
 
 def _create(path: Path, driver: Driver) -> bool:
-    """Write a new lock. False: there is one already."""
+    """Write a new lock. False: there is one already. On a full disk nothing is left behind: a lock without a
+    name would keep the next driver out.
+    """
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "wb") as file:
-        file.write(_content(driver))
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_content(driver))
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        error.filename = str(path)
+        raise
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import (
+    DiskFullError,
     IncompleteRunError,
     InputError,
     ModelError,
@@ -12,6 +13,7 @@ from pipeline.errors import (
     RunMismatchError,
     SourceError,
     TerraqueryError,
+    UnexpectedError,
 )
 
 
@@ -40,6 +42,8 @@ def test_an_input_error_says_what_was_required_what_came_and_what_to_do(
         (SourceError, 1),
         (ModelError, 1),
         (RecordError, 1),
+        (DiskFullError, 1),
+        (UnexpectedError, 1),
     ],
 )
 def test_every_error_ends_a_job_with_its_code(kind: type[TerraqueryError], code: int) -> None:

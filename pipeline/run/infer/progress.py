@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -88,12 +89,13 @@ class Progress:
         return f"tiles {self.done}/{self.total} ({share:.0f} %){earlier}  {counts}  {speed}"
 
     def _print(self, text: str) -> None:
-        if self._stream.isatty():
-            end = "\n" if self.done >= self.total else ""
-            self._stream.write(f"\r\x1b[2K{text}{end}")
-        else:
-            self._stream.write(text + "\n")
-        self._stream.flush()
+        with suppress(OSError):  # whoever was reading has gone, or the disk is full; the work goes on
+            if self._stream.isatty():
+                end = "\n" if self.done >= self.total else ""
+                self._stream.write(f"\r\x1b[2K{text}{end}")
+            else:
+                self._stream.write(text + "\n")
+            self._stream.flush()
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import DiskFullError, UnexpectedError
 from pipeline.run.screen import Screen, quiet_screen
 
 NOISY = """
 import ctypes, logging, os, subprocess, sys, warnings
 from pathlib import Path
+from pipeline.errors import RecordError
 from pipeline.run.screen import quiet_screen
 old = logging.StreamHandler()  # holds the stderr of before
 logging.getLogger("vllm").addHandler(old)
@@ -36,7 +39,7 @@ with quiet_screen(Path(sys.argv[1])) as screen:
     screen.out.flush()
     screen.say("table")
     if "fail" in sys.argv:
-        raise RuntimeError("broken")
+        raise RecordError("broken")
 print("after")
 print("after, error", file=sys.stderr)
 """
@@ -68,8 +71,44 @@ def test_after_an_error_the_screen_says_where_the_log_is(tmp_path: Path) -> None
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert lines[1] == f"the run stopped; what its libraries printed is in {log}"
-    assert lines[-1] == "RuntimeError: broken"
-    assert "RuntimeError" not in log.read_text()
+    assert lines[-1] == "pipeline.errors.RecordError: broken"
+    assert "RecordError" not in log.read_text()
+
+
+def test_an_unforeseen_error_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    with pytest.raises(UnexpectedError, match="unexpected KeyError: 'tiles'") as caught, quiet_screen(log):
+        raise KeyError("tiles")
+    assert str(log) in str(caught.value)
+    text = log.read_text()
+    assert text.startswith("Traceback (most recent call last):")
+    assert text.endswith("KeyError: 'tiles'\n")
+
+
+def test_a_full_disk_is_named_by_the_run_and_leaves_no_traceback(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(DiskFullError, match=f"No space left on device for {tmp_path}"),
+        quiet_screen(tmp_path / "run.log"),
+    ):
+        raise full
+    assert not (tmp_path / "run.log").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_behind_the_log_or_the_screen_does_not_end_the_run(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.symlink_to("/dev/full")
+    lines = list[str]()
+
+    def say(text: str) -> None:
+        lines.append(text)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with quiet_screen(log, say) as screen:
+        print("a library's noise\n" * 10_000)
+        screen.say("mine")
+    assert lines == ["mine"]
 
 
 def test_a_log_is_appended_to_and_an_empty_one_removed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -158,6 +159,18 @@ def test_a_lock_that_does_not_say_whose_it_is_counts_for_some_minutes(tmp_path: 
         take(tmp_path)
     os.utime(tmp_path / LOCK_NAME, times=(time.time() - STALE_S - 30,) * 2)
     take(tmp_path)
+
+
+def test_a_full_disk_leaves_no_lock_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_driver: Driver) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_lock, "_content", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*run\.lock"):
+        take(tmp_path)
+    monkeypatch.undo()
+    require_free(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_ages_follow_the_clock_of_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,110 @@
+"""How a job ends: with an exit code, and with one line on stderr for whatever went wrong.
+
+1. `exit_code` does the work of a job and prints the line.
+2. `readable` finds the words: an error of ours has them, a full disk is told by its place, and of anything
+   else the traceback goes to a file that the line names.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.errors import DiskFullError, TerraqueryError, UnexpectedError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""A full disk, and a user's full share of one."""
+
+_MOST_CHARS = 300
+"""Longest text of an unforeseen error that is shown; the traceback has all of it."""
+
+
+def exit_code(work: Callable[[], int], *, name: str = "error") -> int:
+    """Do the work of a job; returns its exit code. What it raises is printed as one line, after `name`.
+
+    Interrupts pass.
+    """
+    try:
+        code = work()
+    except Exception as error:
+        told = readable(error)
+        sys.stderr.write(f"{name}: {told}\n")
+        code = told.exit_code
+    _let_go_of_stdout()
+    return code
+
+
+def readable(
+    error: Exception, *, log: Path | None = None, place: str = "a file of this job"
+) -> TerraqueryError:
+    """The error in words for a person.
+
+    A full disk becomes a DiskFullError, also when it stands behind another error; `place` is named when the
+    error does not name a file. A traceback is written to the end of `log`. None, or a log that cannot be
+    written: to a file in the system's folder for temporary files.
+    """
+    full = full_disk(error)
+    if full is not None:
+        return DiskFullError(
+            f"No space left on device for {full.filename or place}. To fix: make room there, then start the "
+            "same command again; what is finished is not done again."
+        )
+    if isinstance(error, TerraqueryError):
+        return error
+    said = " ".join(str(error).split())[:_MOST_CHARS]
+    written = write_traceback(error, log)
+    where = "is printed above" if written is None else f"is in {written}"
+    return UnexpectedError(
+        f"unexpected {type(error).__name__}: {said or 'no message'}. The traceback {where}."
+    )
+
+
+def full_disk(error: BaseException) -> OSError | None:
+    """The full disk that an error comes from. None: it comes from something else."""
+    return next(
+        (cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in _FULL), None
+    )
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it was raised from. Ray keeps what a worker raised in `cause`."""
+    seen = set[int]()
+    waiting: list[object] = [error]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, BaseException) and id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            waiting += [found.__cause__, getattr(found, "cause", None)]
+
+
+def write_traceback(error: BaseException, log: Path | None) -> Path | None:
+    """Append the traceback to `log`, or write it to a new temporary file; returns the file. None: neither can
+    be written, and it was printed to stderr."""
+    text = "".join(traceback.format_exception(error))
+    for known in (log, None):
+        try:
+            path = known or Path(tempfile.mkdtemp(prefix="terraquery-")) / "run.log"
+            with path.open("a", encoding="utf-8", errors="replace") as file:
+                file.write(text)
+        except OSError:  # this place is full, or not to be written; the next one
+            continue
+        return path
+    sys.stderr.write(text)
+    return None
+
+
+def _let_go_of_stdout() -> None:
+    """Flush stdout. The rest is thrown away when its reader has gone or its disk is full: Python would end
+    with an exit code of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.close(nothing)
