@@ -19,6 +19,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.scene_pixels import ScenePixels
+
 AffineTuple = tuple[float, float, float, float, float, float]
 """Six floats (a, b, c, d, e, f): x = a*col + b*row + c and y = d*col + e*row + f."""
 
@@ -304,6 +306,8 @@ class BlockImage:
     """(H, W) over block.read; True = valid."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """tile_id -> error text, for tiles whose pixels could not be read."""
+    scenes: ScenePixels = field(default_factory=ScenePixels)
+    """Which scene gave each valid pixel of block.read."""
 
     def tile_image(self, tile: TileSpec) -> TileImage:
         rows, cols = tile.read.slices_in(self.block.read)
@@ -319,8 +323,7 @@ class Prompt:
 
     box_xyxy: tuple[float, float, float, float] | None
     """x0 < x1 and y0 < y1, inside the window, except what the released parser gives in an evaluation. None:
-    points alone.
-    """
+    points alone."""
     points_xy: tuple[tuple[float, float], ...] = ()
     point_labels: tuple[int, ...] = ()
     """1 = inside the object, 0 = outside; one per point."""
@@ -397,8 +400,7 @@ class Fragment:
     """Bounding window of the whole fragment on the run grid."""
     censored: int
     """Bit set N=1, E=2, S=4, W=8 of borders of the read window that lie inside the grid: the mask or its
-    box comes within 2 px of them.
-    """
+    box comes within 2 px of them."""
     margin: int
     """Pixels from the bounding window to the nearest border of the read window that lies inside the grid;
     2**31 - 1: there is none."""
@@ -441,6 +443,8 @@ class BlockRecord:
     tiles: tuple[TileRecord, ...]
     valid: Mapping[str, NDArray[np.bool_]]
     """tile_id -> (h, w) validity over tile.core; all tiles of the record have an entry."""
+    scenes: Mapping[str, ScenePixels] = field(default_factory=dict)
+    """tile_id -> which scene gave each valid pixel of tile.core; tiles of unknown scenes have no entry."""
     n_embeddings: int = 0
     """Image encodings spent on this block."""
     elapsed_s: float = 0.0

@@ -153,7 +153,8 @@ def overlap_note(scenes: Sequence[Scene], outlines: Sequence[BaseGeometry]) -> s
     if not counts.any():
         return None
     largest = int(np.flatnonzero(counts)[np.argmax(common[counts])])
-    wins, loses = scenes[first[largest]], scenes[second[largest]]
+    wins = scenes[first[largest]]
+    loses = scenes[second[largest]]
     n_scenes = np.union1d(first[counts], second[counts]).size
     undated = " --datetime-of says when a scene was taken." if unknown[counts].any() else ""
     return (

@@ -29,6 +29,7 @@ from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, collar_on_window, collar_warped, dataset_validity
 from pipeline.load.warped_scene import WarpedScene
+from pipeline.scene_pixels import ScenePixels
 from pipeline.schema import BlockImage, BlockSpec, RunGrid, Scene, Window
 
 if TYPE_CHECKING:
@@ -88,47 +89,43 @@ class CogReader:
 
     def read(self, block: BlockSpec) -> BlockImage:
         """Read `block.read` from all scenes; see `TileReader.read`."""
-        rgb = np.zeros((*block.read.shape, 3), dtype=np.uint8)
-        valid = np.zeros(block.read.shape, dtype=np.bool_)
+        canvas = _Canvas(block.read)
         unreadable: dict[str, str] = {}
         for index in range(len(self._sources)):
             window = block.read.intersect(self._sources[index].window)
             if window is None:
                 continue
-            rows, cols = window.slices_in(block.read)
-            if valid[rows, cols].all():
+            if canvas.is_full(window):
                 continue
             try:
                 own_rgb, own_valid = self._read_twice(index, window)
             except READ_ERRORS as error:
                 _log.warning("block %s: %s; reading its tiles one by one", block.block_id, _text(error))
-                unreadable |= self._read_tiles(index, block, (rgb, valid))
+                unreadable |= self._read_tiles(index, block, canvas)
                 continue
-            _fill(rgb[rows, cols], valid[rows, cols], own_rgb, own_valid)
-        return BlockImage(block=block, rgb=rgb, valid=valid, unreadable=unreadable)
+            canvas.fill(window, own_rgb, own_valid, number=index)
+        return BlockImage(
+            block=block, rgb=canvas.rgb, valid=canvas.valid, unreadable=unreadable, scenes=canvas.scenes()
+        )
 
-    def _read_tiles(
-        self, index: int, block: BlockSpec, canvas: tuple[NDArray[np.uint8], NDArray[np.bool_]]
-    ) -> dict[str, str]:
-        """Fill the canvas (rgb, valid over block.read) tile by tile; returns tile_id -> error.
+    def _read_tiles(self, index: int, block: BlockSpec, canvas: _Canvas) -> dict[str, str]:
+        """Fill the canvas tile by tile; returns tile_id -> error.
 
         One failing scene is enough: filling the tile from the next one would silently change the imagery.
         """
-        rgb, valid = canvas
         failed: dict[str, str] = {}
         self._drop(index)
         for tile in block.tiles:
             window = tile.read.intersect(self._sources[index].window)
             if window is None:
                 continue
-            rows, cols = window.slices_in(block.read)
             try:
                 own_rgb, own_valid = self._read_scene(index, window, patient=False)
             except READ_ERRORS as error:
                 self._drop(index)
                 failed[tile.tile_id] = f"{self._sources[index].scene.href}: {_text(error)}"
                 continue
-            _fill(rgb[rows, cols], valid[rows, cols], own_rgb, own_valid)
+            canvas.fill(window, own_rgb, own_valid, number=index)
         self._drop(index)
         return failed
 
@@ -245,16 +242,51 @@ def _read_warped(
     return values, valid
 
 
-def _fill(
-    rgb: NDArray[np.uint8], valid: NDArray[np.bool_], own_rgb: NDArray[np.uint8], own_valid: NDArray[np.bool_]
-) -> None:
-    """Take the scene's pixels, in place, where nothing is valid yet; `own_rgb` is black where invalid."""
-    if not valid.any():
-        rgb[...], valid[...] = own_rgb, own_valid
-        return
-    take = own_valid & ~valid
-    np.copyto(rgb, own_rgb, where=take[..., None])
-    valid |= take
+class _Canvas:
+    """The pixels of one window while scene after scene gives what is still missing."""
+
+    def __init__(self, window: Window) -> None:
+        self.rgb = np.zeros((*window.shape, 3), dtype=np.uint8)
+        self.valid = np.zeros(window.shape, dtype=np.bool_)
+        self._window = window
+        self._numbers: list[int] = []
+        self._image: NDArray[np.uint16] | None = None
+
+    def is_full(self, window: Window) -> bool:
+        """Whether all pixels of a part of the window are valid."""
+        return bool(self.valid[window.slices_in(self._window)].all())
+
+    def fill(self, window: Window, rgb: NDArray[np.uint8], valid: NDArray[np.bool_], *, number: int) -> None:
+        """Take a scene's pixels where nothing is valid yet. `rgb` is black where `valid` is False.
+
+        `number` is the scene's place in the list; it never falls from call to call.
+        """
+        slices = window.slices_in(self._window)
+        own_rgb = self.rgb[slices]
+        own_valid = self.valid[slices]
+        untouched = not own_valid.any()
+        take = valid if untouched else valid & ~own_valid
+        self._remember(slices, take, number)
+        if untouched:
+            own_rgb[...] = rgb
+        else:
+            np.copyto(own_rgb, rgb, where=take[..., None])
+        own_valid |= take
+
+    def _remember(self, slices: tuple[slice, slice], take: NDArray[np.bool_], number: int) -> None:
+        """Note which scene the pixels of `take` come from. The image is made for the second scene only."""
+        if number not in self._numbers[-1:]:
+            if not take.any():
+                return
+            if self._numbers and self._image is None:
+                self._image = self.valid.astype(np.uint16)
+            self._numbers.append(number)
+        if self._image is not None:
+            self._image[slices][take] = len(self._numbers)
+
+    def scenes(self) -> ScenePixels:
+        """Which scene gave each pixel so far."""
+        return ScenePixels(numbers=tuple(self._numbers), image=self._image)
 
 
 def _text(error: BaseException) -> str:

@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import RunGrid, Scene, TileLattice, block_id, tile_id
+from pipeline.schema import Scene, TileLattice, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import Geometries, to_crs_coordinates
-from pipeline.write.instances import InstanceMeta, footprint_index, timestamp_of
+from pipeline.write.instances import InstanceMeta, timestamp_of
 from pipeline.write.records.block_records import REMEDY, read_columns
 from pipeline.write.records.record_columns import POINT
 
@@ -56,6 +56,11 @@ class MergedColumns:
     """(n + 1,): the tiles of row i are tiles[tile_start[i]:tile_start[i + 1]]."""
     tiles: NDArray[np.int64]
     """Tile numbers, ascending within a row."""
+    scene_start: NDArray[np.int64]
+    """(n + 1,): the scenes of row i are scenes[scene_start[i]:scene_start[i + 1]]."""
+    scenes: NDArray[np.int64]
+    """Places, in the run's list of scenes, of those that gave the pixels under the object, ascending within a
+    row."""
 
     def __len__(self) -> int:
         return int(self.instance_id.size)
@@ -182,7 +187,7 @@ def instance_rows(
     n = len(rows)
     grid = lattice.grid
     details = book.look_up(rows.rep_place >> 16, rows.rep_prompt)
-    scene_ids, times = scene_lists(rows.polygons, grid=grid, scenes=scenes)
+    scene_ids, times = scene_lists(rows.scene_start, rows.scenes, scenes)
     columns: dict[str, object] = {
         "instance_id": rows.instance_id,
         "query_index": np.full(n, query_index, dtype=np.int32),
@@ -211,25 +216,24 @@ def instance_rows(
     return with_geometry(table, to_crs_coordinates(rows.polygons, grid))
 
 
-def scene_lists(polygons: Geometries, *, grid: RunGrid, scenes: Sequence[Scene]) -> tuple[pa.Array, pa.Array]:
-    """Find (scene_ids, datetime) per polygon: the scenes whose footprint it meets, and their earliest time.
+def scene_lists(
+    start: NDArray[np.int64], scene: NDArray[np.int64], scenes: Sequence[Scene]
+) -> tuple[pa.Array, pa.Array]:
+    """Make the columns (scene_ids, datetime) of rows whose scenes are given by their places in `scenes`.
 
-    Footprints are whole rectangles: a mosaic names every scene that could have given a pixel.
+    Row i has scene[start[i]:start[i + 1]]. Its time is the earliest that one of them has; null: none has one.
     """
-    polygon, scene = footprint_index(scenes, grid).query(polygons, predicate="intersects")
-    order = np.lexsort((scene, polygon))
-    polygon = polygon[order]
-    met, place = np.unique(scene[order], return_inverse=True)
+    met, place = np.unique(scene, return_inverse=True)
     near = [scenes[i] for i in met.tolist()]
-    offsets = np.searchsorted(polygon, np.arange(len(polygons) + 1)).astype(np.int32)
     names = pa.array([item.scene_id for item in near], type=pa.string())
-    ids = pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(place)))
+    ids = pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), names.take(pa.array(place)))
     none = np.iinfo(np.int64).max
     known = np.array(
         [none if item.datetime is None else _milliseconds(item.datetime) for item in near], dtype=np.int64
     )
-    first = np.full(len(polygons), none, dtype=np.int64)
-    np.minimum.at(first, polygon, known[place])
+    n = start.size - 1
+    first = np.full(n, none, dtype=np.int64)
+    np.minimum.at(first, np.repeat(np.arange(n), np.diff(start)), known[place])
     return ids, pa.array(first, mask=first == none).cast(pa.timestamp("ms", tz="UTC"))
 
 

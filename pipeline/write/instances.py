@@ -8,10 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 
 import geopandas
 import numpy as np
@@ -19,9 +18,8 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.schema import AffineTuple, RunGrid, Scene
+from pipeline.schema import RunGrid
 from pipeline.write.geo_parquet import write_geo_parquet
-from pipeline.write.georeference import affine_or_identity, transformer
 from pipeline.write.records.record_columns import POINT
 from pipeline.write.run_dir import RunDir
 
@@ -60,6 +58,9 @@ for an object prompted by points alone.
 
 An object of more tiles than `[stitch] split_tiles` has several rows: part_no 0 .. n_parts - 1, with disjoint
 geometries. Each row counts its own area and tiles, so sums over rows are true.
+
+`scene_ids` are the scenes whose valid pixels lie under the object, in order of priority: a scene that an
+earlier one hides is not named. `datetime` is the earliest time that one of them has.
 Polygons have integer pixel edges until the affine is applied, once, last.
 """
 
@@ -122,40 +123,6 @@ def file_order(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.int64]
     """Find the positions (n,) that sort rows as the files have them. `bounds` as in `hilbert_keys`."""
     part, instance, query = (rows[name].to_numpy() for name in ("part_no", "instance_id", "query_index"))
     return np.asarray(np.lexsort((part, instance, query, hilbert_keys(rows, bounds))), dtype=np.int64)
-
-
-ScenePlace = tuple[str | None, AffineTuple, int, int]
-"""CRS, affine, width and height of a scene: all that its footprint depends on."""
-
-
-def footprint_index(scenes: Sequence[Scene], grid: RunGrid) -> shapely.STRtree:
-    """Index the scenes' footprints, in pixels of the run grid and in the order of `scenes`.
-
-    Built once per process and run: every block and query asks for it, on Ray with newly unpickled scenes.
-    """
-    return _footprint_index(
-        tuple((scene.crs_wkt, scene.transform, scene.width, scene.height) for scene in scenes), grid
-    )
-
-
-@lru_cache(maxsize=4)
-def _footprint_index(places: tuple[ScenePlace, ...], grid: RunGrid) -> shapely.STRtree:
-    return shapely.STRtree(np.array([_footprint(place, grid) for place in places], dtype=object))
-
-
-def _footprint(place: ScenePlace, grid: RunGrid) -> shapely.Geometry:
-    """Outline a scene in pixels of the run grid. Each edge is split in 21 before it is reprojected."""
-    crs_wkt, own, width, height = place
-    a, b, c, d, e, f = own if grid.crs_wkt is not None else affine_or_identity(grid)
-    outline = shapely.segmentize(shapely.box(0, 0, width, height), max(width, height) / 21)
-    xy = shapely.get_coordinates(outline)
-    x = a * xy[:, 0] + b * xy[:, 1] + c
-    y = d * xy[:, 0] + e * xy[:, 1] + f
-    if grid.crs_wkt is not None and crs_wkt is not None and crs_wkt != grid.crs_wkt:
-        x, y = transformer(crs_wkt, grid.crs_wkt).transform(x, y)
-    ga, gb, gc, gd, ge, gf = affine_or_identity(grid)
-    inverse = np.linalg.inv(np.array([[ga, gb], [gd, ge]]))
-    return shapely.make_valid(shapely.Polygon(np.column_stack([x - gc, y - gf]) @ inverse.T))
 
 
 def timestamp_of(text: str) -> datetime:

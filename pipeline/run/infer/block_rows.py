@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.scene_pixels import ScenePixels
 from pipeline.schema import (
     BlockImage,
     BlockSpec,
@@ -27,6 +28,7 @@ from pipeline.schema import (
     TileStatus,
     Window,
 )
+from pipeline.write.records.label_codec import decode_labels, encode_labels
 
 Row = dict[str, Any]
 
@@ -58,12 +60,18 @@ def row_to_block(row: Mapping[str, Any], lattice: TileLattice) -> BlockSpec:
 
 def image_to_table(image: BlockImage) -> pa.Table:
     """One row: the columns of `block_to_row`, pixels as raw bytes (H*W*3 uint8), validity as packed bits,
-    unreadable tiles as JSON.
+    unreadable tiles as JSON, scenes as run lengths.
 
     The pixels are not copied: the table looks at the memory of `image.rgb`, which must not be written to
     afterwards.
     """
-    row = {**block_to_row(image.block), "unreadable": json.dumps(dict(image.unreadable)).encode()}
+    scenes = image.scenes
+    row = {
+        **block_to_row(image.block),
+        "unreadable": json.dumps(dict(image.unreadable)).encode(),
+        "scene_numbers": json.dumps(scenes.numbers).encode(),
+        "scene_px": b"" if scenes.image is None else encode_labels(scenes.image),
+    }
     table = pa.Table.from_pylist([row]).append_column("rgb", _one_value(np.ascontiguousarray(image.rgb)))
     return table.append_column("valid", _one_value(np.packbits(image.valid)))
 
@@ -82,6 +90,10 @@ def table_to_image(table: pa.Table, lattice: TileLattice) -> BlockImage:
         rgb=rgb,
         valid=bits.view(np.bool_).reshape(height, width),
         unreadable=json.loads(row["unreadable"]),
+        scenes=ScenePixels(
+            numbers=tuple(json.loads(row["scene_numbers"])),
+            image=decode_labels(row["scene_px"]) if row["scene_px"] else None,
+        ),
     )
 
 

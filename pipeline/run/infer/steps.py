@@ -38,6 +38,7 @@ from pipeline.run.infer.step_rules import (
     failure_text,
     verified,
 )
+from pipeline.scene_pixels import ScenePixels
 from pipeline.schema import (
     BlockImage,
     BlockRecord,
@@ -250,6 +251,7 @@ class SegmentStep:
             fingerprint=self._context.fingerprint,
             tiles=tuple(records),
             valid={tile_id: view.core_valid for tile_id, view in views.items()},
+            scenes={tile.tile_id: core_scenes(image, tile) for tile in image.block.tiles},
             n_embeddings=self._segmenter.n_embeddings - before,
             elapsed_s=time.monotonic() - start,
         )
@@ -329,6 +331,12 @@ def _judged(found: _TileMasks, judged: Judged) -> _TileMasks:
 
 def _failed(record: TileRecord, error: str) -> TileRecord:
     return replace(record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=error)
+
+
+def core_scenes(image: BlockImage, tile: TileSpec) -> ScenePixels:
+    """Which scene gave each valid pixel of a tile's core."""
+    slices = tile.core.slices_in(image.block.read)
+    return image.scenes.cut(slices, image.valid[slices])
 
 
 def valid_share(view: TileImage) -> float:

@@ -7,6 +7,7 @@ time.
     paint_tasks     4 one block: raster shard, rows of objects that end in it, pieces of those that go on
     dissolve_tasks  5 objects that cross blocks become whole   6 blocks painted again, if some fell away
     order_tasks     7 rows along the Hilbert curve, part by part
+    object_scenes   which scenes an object was judged on
     finished_rows, tally   rows on their way to instances/*.parquet, and the run's sums
     publish         the steps one after the other, then coverage, catalogue item and report
 

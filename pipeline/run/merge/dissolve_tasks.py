@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pipeline.errors import RecordError
 from pipeline.run.merge.finished_rows import RowCounts, publish_rows
 from pipeline.run.merge.merge_job import MergeJob
+from pipeline.run.merge.object_scenes import ObjectScenes, from_arrow, united
 from pipeline.schema import block_id
 from pipeline.stitch.describe import member_columns
 from pipeline.stitch.dissolve import dissolve
@@ -59,6 +60,7 @@ class _Parts:
     """Number of the part square; -1 for a whole object."""
     area_px: NDArray[np.int64]
     polygons: NDArray[np.object_]
+    scenes: ObjectScenes
 
 
 def dissolve_keys(job: MergeJob, handed_on: Mapping[HomeKey, int]) -> list[HomeKey]:
@@ -169,6 +171,7 @@ def _dissolved(
     n = keys.shape[1]
     area_px = np.bincount(group, weights=pieces["area_px"].to_numpy()[use], minlength=n).astype(np.int64)
     shared = _shared(job, query, home, components, split=split, keys=keys)
+    scenes = united(from_arrow(pieces["scenes"].combine_chunks().take(pa.array(use))), group, n)
     outlines = shapely.from_wkb(pieces["outline"].to_numpy(zero_copy_only=False)[use])
     order = np.argsort(group, kind="stable")
     bounds = np.searchsorted(group[order], np.arange(n + 1)).tolist()
@@ -186,6 +189,7 @@ def _dissolved(
         square=keys[1],
         area_px=area_px,
         polygons=polygons,
+        scenes=scenes,
     )
 
 
@@ -242,6 +246,7 @@ def _columns(
     start, tiles = _tiles_of(
         job, components, component, np.where(parts.n_parts[rows] > 1, parts.square[rows], -1)
     )
+    scenes = parts.scenes.take(rows)
     return MergedColumns(
         instance_id=components.id[component],
         area_px=parts.area_px[rows],
@@ -251,6 +256,8 @@ def _columns(
         n_parts=parts.n_parts[rows],
         tile_start=start,
         tiles=tiles,
+        scene_start=scenes.start,
+        scenes=scenes.scene,
         **{
             name: components.columns[name][component]
             for name in ("score", "truncated", "one_sided", "rep_place", "rep_prompt")

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from pipeline.run.merge.finished_rows import RowCounts, SeamDensity, publish_rows, seam_zone
 from pipeline.run.merge.merge_job import MergeJob
+from pipeline.run.merge.object_scenes import ObjectScenes, scenes_under
+from pipeline.scene_pixels import ScenePixels
 from pipeline.schema import SCORE_SCALE, block_id
 from pipeline.stitch.block_picture import BlockPainter, BlockPicture, concatenate_paint, near_blocks
 from pipeline.stitch.describe import PaintColumns
@@ -43,10 +45,11 @@ PIECES = pa.schema(
         ("aoi_px", pa.int64()),
         ("stopped", pa.bool_()),
         ("outline", pa.binary()),
+        ("scenes", pa.list_(pa.int64())),
     ]
 )
 """One block's part of a crossing object; outline is WKB in pixel-edge coordinates, null where only `stopped`
-is said.
+is said; scenes are those that gave the pixels under it.
 """
 
 
@@ -69,10 +72,11 @@ def paint_block(job: MergeJob, block: Block) -> PaintCounts:
     handed_on = []
     pictures = []
     writes = job.writes(*block)
+    scenes = job.source(0).scenes(*block)
     for query in range(len(job.queries)):
         source = job.source(query)
         picture = paint_query(job, source, block)
-        counts, shown, homes = _split(job, query, block, picture)
+        counts, shown, homes = _split(job, query, block, picture, scenes)
         rows.append(counts)
         handed_on += [(query, home) for home in homes]
         ground.append(seam_zone(job.lattice, source, block))
@@ -114,7 +118,7 @@ def paint_query(job: MergeJob, source: RecordSource, block: Block) -> BlockPictu
 
 
 def _split(
-    job: MergeJob, query: int, block: Block, picture: BlockPicture
+    job: MergeJob, query: int, block: Block, picture: BlockPicture, scenes: ScenePixels
 ) -> tuple[RowCounts, NDArray[np.bool_], list[int]]:
     """(counts of the rows written, (n + 1,) numbers that the shard shows, owners to which pieces were handed
     on).
@@ -134,10 +138,28 @@ def _split(
         rows, area_m2 = rows[area_m2 >= job.min_area_m2], area_m2[area_m2 >= job.min_area_m2]
     here = np.isin(picture.blocked, components["id"])
     components["truncated"] = components["truncated"] | np.isin(components["id"], picture.blocked[here])
+    judged_on = scenes_under(picture.image, found.number, scenes)
     counts = _local_rows(
-        job, query, block, found, rows=rows, ids=ids[rows], area_m2=area_m2, components=components
+        job,
+        query,
+        block,
+        found,
+        rows=rows,
+        ids=ids[rows],
+        area_m2=area_m2,
+        components=components,
+        scenes=judged_on.take(rows),
     )
-    homes = _hand_on(job, query, block, picture, found, crossing=~local, stopped=picture.blocked[~here])
+    homes = _hand_on(
+        job,
+        query,
+        block,
+        picture,
+        found,
+        crossing=~local,
+        stopped=picture.blocked[~here],
+        scenes=judged_on.take(np.flatnonzero(~local)),
+    )
     shown = np.zeros(picture.ids.size, dtype=np.bool_)
     shown[found.number[rows]] = True
     shown[found.number[~local]] = True
@@ -155,6 +177,7 @@ def _local_rows(
     ids: NDArray[np.uint64],
     area_m2: NDArray[np.float64],
     components: dict[str, NDArray[Any]],
+    scenes: ObjectScenes,
 ) -> RowCounts:
     tile, batch = job.batch_of(*block)
     members = read_columns(job.table("members", query, tile.name), batch)
@@ -177,6 +200,8 @@ def _local_rows(
         rep_prompt=components["rep_prompt"][at],
         tile_start=start,
         tiles=members["tile"][take],
+        scene_start=scenes.start,
+        scenes=scenes.scene,
     )
     return publish_rows(job, query, merged, name=block_id(*block))
 
@@ -190,6 +215,7 @@ def _hand_on(
     *,
     crossing: NDArray[np.bool_],
     stopped: NDArray[np.uint64],
+    scenes: ObjectScenes,
 ) -> list[int]:
     """Pieces and border runs of crossing objects, one file per super-tile that owns ids among them; returns
     these.
@@ -217,6 +243,7 @@ def _hand_on(
             pa.array(np.concatenate([found.aoi_px[crossing], nothing])),
             pa.array(np.arange(n + stops) >= n),
             outline,
+            pa.concat_arrays([scenes.to_arrow(), pa.nulls(stops, pa.list_(pa.int64()))]),
         ],
         schema=PIECES,
     )

@@ -3,6 +3,7 @@
 block_records   one Parquet file per block, written once
 record_columns  its columns
 record_seal     a hash of the whole file, so that damage is noticed
+scene_columns   which scene gave which pixel
 label_codec     label images and validity masks as small bytes
 record_source   the records as the merge wants them, within a fixed amount of memory
 """

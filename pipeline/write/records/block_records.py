@@ -29,7 +29,16 @@ from numpy.typing import NDArray
 from pipeline.errors import RecordError
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.hrefs import public_text
-from pipeline.schema import BlockRecord, Reason, TileLattice, TileRecord, TileSpec, TileStatus, Window
+from pipeline.schema import (
+    BlockRecord,
+    Reason,
+    TileLattice,
+    TileRecord,
+    TileSpec,
+    TileStatus,
+    Window,
+    tile_id,
+)
 from pipeline.write.records.label_codec import decode_bits, decode_labels, encode_bits, encode_labels
 from pipeline.write.records.record_columns import (
     SCHEMA,
@@ -41,6 +50,7 @@ from pipeline.write.records.record_columns import (
     tile_specs,
 )
 from pipeline.write.records.record_seal import SEAL_METADATA, require_sealed, seal
+from pipeline.write.records.scene_columns import scene_columns, scene_pixels
 from pipeline.write.run_dir import RunDir
 
 RECORD_VERSION = b"1"
@@ -172,9 +182,10 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
             encode_bits(record.valid[row.tile.tile_id]) if first_row[row.tile.tile_id] == i else None
             for i, row in enumerate(rows)
         ],
+        **scene_columns(record, first_row),
         **{name: [getattr(row, name) for row in rows] for name in SECOND_LOOKS},
     }
-    schema = record_schema(rows)
+    schema = record_schema(rows, scenes=bool(record.scenes))
     table = pa.table([pa.array(columns[field.name], type=field.type) for field in schema], schema=schema)
     return _to_parquet(table.replace_schema_metadata(_metadata(record)))
 
@@ -191,11 +202,8 @@ def read_block_record(path: Path, fingerprint: str) -> BlockRecord:
             block_id=metadata["block_id"],
             fingerprint=fingerprint,
             tiles=tiles,
-            valid={
-                tile_id: decode_bits(blob)
-                for tile_id, blob in zip(ids, bits, strict=True)
-                if blob is not None
-            },
+            valid={name: decode_bits(blob) for name, blob in zip(ids, bits, strict=True) if blob is not None},
+            scenes={tile_id(*place): scenes for place, scenes in scene_pixels(table).items()},
             n_embeddings=int(metadata["n_embeddings"]),
             elapsed_s=float(metadata["elapsed_s"]),
         )

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.schema import Fragment, Prompt, Reason, TileRecord, TileSpec, TileStatus, Window
+from pipeline.write.records.scene_columns import SCENE_COLUMNS
 
 _FRAGMENT_INTS = ("local", "prompt_index", "score_q", "full_px", "core_px", "anchor", "censored", "margin")
 _WINDOW_INTS = ("row0", "col0", "row1", "col1")
@@ -70,10 +71,11 @@ SECOND_LOOKS = tuple(name for name, _ in (*GATE_COLUMNS, *VERIFIER_COLUMNS))
 """Columns that a record may lack. A record without them has the same bytes as before they existed."""
 
 
-def record_schema(rows: Sequence[TileRecord]) -> pa.Schema:
-    """`SCHEMA` with the columns of a gate or verifier that judged any of the rows."""
+def record_schema(rows: Sequence[TileRecord], *, scenes: bool = False) -> pa.Schema:
+    """`SCHEMA` with the columns of a gate or verifier that judged any of the rows, and of known `scenes`."""
     schema = SCHEMA
     for columns, used in (
+        (SCENE_COLUMNS, scenes),
         (GATE_COLUMNS, any(row.gate_p is not None for row in rows)),
         (VERIFIER_COLUMNS, any(row.verified for row in rows)),
     ):

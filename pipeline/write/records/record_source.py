@@ -18,10 +18,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import Reason, TileLattice, TileStatus, block_id
-from pipeline.write.records.block_records import REMEDY, read_columns, read_label_blobs, read_valid_blobs
+from pipeline.scene_pixels import ScenePixels
+from pipeline.schema import Reason, TileLattice, TileSpec, TileStatus, block_id
+from pipeline.write.records.block_records import (
+    REMEDY,
+    read_columns,
+    read_label_blobs,
+    read_valid_blobs,
+)
 from pipeline.write.records.label_codec import decode_bits, decode_labels
 from pipeline.write.records.record_columns import FRAGMENT
+from pipeline.write.records.scene_columns import SCENE_COLUMNS, scene_pixels
 from pipeline.write.run_dir import RunDir
 
 BLOCK_CACHE_BYTES = 64 * 2**20
@@ -165,24 +172,46 @@ class RecordSource:
         judged = np.zeros(window.shape, dtype=np.bool_)
         for tile in self.lattice.tiles_of_block(block_row, block_col):
             if self.paintable(tile.tile_row, tile.tile_col):
-                blobs = self._valid.get(
-                    (block_row, block_col), lambda: self._read_valid(block_row, block_col)
-                )
-                blob = blobs.get((tile.tile_row, tile.tile_col))
-                if blob is None:
-                    path = self._path(block_row, block_col)
-                    raise RecordError(
-                        f"block record {path} holds no validity for tile {tile.tile_id}. To fix: {REMEDY}"
-                    )
-                where = tile.core.slices_in(window)
-                judged[where] = self._decoded(decode_bits, blob, (block_row, block_col))
+                judged[tile.core.slices_in(window)] = self._core_valid(tile)
         return judged
 
-    def _decoded[Pixels](
-        self, decode: Callable[[bytes], Pixels], blob: bytes, block: tuple[int, int]
+    def _core_valid(self, tile: TileSpec) -> NDArray[np.bool_]:
+        """Validity (h, w) over a tile's core. Raises RecordError when its record does not hold it."""
+        block = (tile.tile_row // self.lattice.block_tiles, tile.tile_col // self.lattice.block_tiles)
+        blob = self._valid.get(block, lambda: self._read_valid(*block)).get((tile.tile_row, tile.tile_col))
+        if blob is None:
+            raise RecordError(
+                f"block record {self._path(*block)} holds no validity for tile {tile.tile_id}. "
+                f"To fix: {REMEDY}"
+            )
+        return self._decoded(decode_bits, blob, block)
+
+    def scenes(self, block_row: int, block_col: int) -> ScenePixels:
+        """Which scene gave each valid pixel of the block's core window, whatever the query."""
+        path = self._path(block_row, block_col)
+        if not path.exists():
+            return ScenePixels()
+        columns = ["tile_row", "tile_col", *(name for name, _ in SCENE_COLUMNS)]
+        table = read_columns(path, self._fingerprint, columns=columns)
+        tiles = self._decoded(scene_pixels, table, (block_row, block_col))
+        numbers = np.unique([number for scenes in tiles.values() for number in scenes.numbers]).astype(int)
+        if len(numbers) < 2:
+            return ScenePixels(numbers=tuple(numbers.tolist()))
+        window = self.lattice.block_core(block_row, block_col)
+        image = np.zeros(window.shape, dtype=np.uint16)
+        for place, scenes in tiles.items():
+            own = np.searchsorted(numbers, np.array(scenes.numbers, dtype=int)) + 1
+            rank = np.concatenate([[0], own]).astype(np.uint16)
+            tile = self.lattice.tile(*place)
+            shown = rank[-1] * self._core_valid(tile) if scenes.image is None else rank[scenes.image]
+            image[tile.core.slices_in(window)] = shown
+        return ScenePixels(numbers=tuple(numbers.tolist()), image=image)
+
+    def _decoded[Stored, Pixels](
+        self, decode: Callable[[Stored], Pixels], stored: Stored, block: tuple[int, int]
     ) -> Pixels:
         try:
-            return decode(blob)
+            return decode(stored)
         except ValueError as error:
             raise RecordError(
                 f"block record {self._path(*block)} holds pixels that cannot be read ({error}). "

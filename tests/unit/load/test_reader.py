@@ -160,6 +160,34 @@ def test_the_first_valid_scene_wins(make_tif: MakeTif, open_run: OpenRun) -> Non
     assert (rgb == expected).all()
 
 
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.0, 0.3, 1.0]))
+def test_every_pixel_knows_its_scene(make_tif: MakeTif, open_run: OpenRun, seed: int, share: float) -> None:
+    """Three scenes side by side and on top of each other; the oracle asks rasterio scene by scene."""
+    rng = np.random.default_rng(seed)
+    want = np.zeros((90, 130), dtype=int)
+    hrefs = []
+    for number, (col0, width) in enumerate(((0, 80), (40, 90), (0, 130)), start=1):
+        pixels = noise(3, 90, width)
+        pixels[:, rng.random((90, width)) < share] = 0
+        place = Affine(0.5, 0, 450000 + 0.5 * col0, 0, -0.5, 40000)
+        hrefs.append(make_tif(f"{number}.tif", pixels, transform=place, nodata=0))
+        with rasterio.open(hrefs[-1]) as dataset:
+            part = want[:, col0 : col0 + width]
+            part[(part == 0) & (dataset.dataset_mask() > 0)] = number
+    run = open_run(*hrefs)
+    for block in run.plan.blocks():
+        image = run.reader.read(block)
+        for tile in block.tiles:
+            place = tile.core.slices_in(block.read)
+            scenes = image.scenes.cut(place, image.valid[place])
+            here = want[tile.core.slices_in(run.plan.grid.window)]
+            assert scenes.numbers == tuple(sorted(set(here[here > 0] - 1)))
+            if scenes.image is not None:
+                np.testing.assert_array_equal(np.array([-1, *scenes.numbers])[scenes.image] + 1, here)
+            assert (scenes.image is None) == (len(scenes.numbers) < 2)
+
+
 def test_scenes_below_a_full_one_are_not_opened(make_tif: MakeTif, open_run: OpenRun) -> None:
     a = make_tif("a.tif", noise(3, 60, 60))
     b = make_tif("b.tif", noise(3, 60, 60))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyproj
 import pytest
-import shapely
 from object_table import object_rows
 from record_world import META, found_tile, id_raster, lattice_of, run_info, table_of
 
 from pipeline.errors import RecordError
 from pipeline.schema import BlockRecord, Prompt
-from pipeline.write import georeference, instances
 from pipeline.write import instance_rows as instance_rows_module
 from pipeline.write.georeference import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows, scene_lists
@@ -97,7 +93,7 @@ def test_rows_equal_those_made_one_by_one(book: PromptBook) -> None:
         rationale=[row["rationale"] for row in details],
         box_px=np.array([row["box_px"] or nan for row in details]),
         points=[[(p["x"], p["y"], p["label"]) for p in row["points"]] for row in details],
-        scene_ids=[["west", "east"]] * n,  # both cover the whole grid
+        scene_ids=[["west", "east"]] * n,
         datetime=["2024-05-06T07:08:09Z"] * n,
     )
     area_m2 = geodesic_area_m2(table.polygons, LATTICE.grid)
@@ -116,85 +112,37 @@ def test_rows_equal_those_made_one_by_one(book: PromptBook) -> None:
         rep_prompt=prompt,
         tile_start=np.concatenate([[0], np.cumsum([t.size for t in tiles])]),
         tiles=np.concatenate(tiles),
+        scene_start=np.arange(n + 1) * 2,
+        scenes=np.tile([0, 1], n),
     )
     got = instance_rows(rows, book, query_index=0, lattice=LATTICE, scenes=scenes, meta=META)
     assert got.schema == want.schema
     assert got.combine_chunks().equals(want.combine_chunks())
 
 
-def test_scenes_of_an_object_are_those_that_could_show_it() -> None:
-    grid = LATTICE.grid
-    a, b, c, d, e, f = grid.transform
-    whole = replace(run_info().scenes[0], crs_wkt=grid.crs_wkt, transform=grid.transform, height=40)
-    west = replace(whole, scene_id="west", width=25)
-    east = replace(
-        west, scene_id="east", transform=(a, b, c + 25 * a, d, e, f), datetime="2020-01-01T00:00:00Z"
-    )
-    lon = replace(
-        whole,
-        scene_id="lonlat",
-        crs_wkt="OGC:CRS84",
-        transform=(0.0001, 0.0, 32.55, 0.0, -0.0001, 0.326),
-        width=20,
-        height=20,
-        datetime=None,
-    )
-    polygons = np.array(
-        [shapely.box(1, 1, 5, 5), shapely.box(20, 1, 30, 5), shapely.box(40, 1, 42, 5)], dtype=object
-    )
-    ids, times = scene_lists(polygons, grid=grid, scenes=[west, east, lon])
-    assert ids.to_pylist() == [["west", "lonlat"], ["west", "east", "lonlat"], ["east", "lonlat"]]
-    early = datetime(2020, 1, 1, tzinfo=UTC)
-    assert times.to_pylist() == [datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC), early, early]
-
-
-def test_objects_outside_every_scene_have_no_time() -> None:
-    ids, times = scene_lists(
-        np.array([shapely.box(900, 900, 901, 901)]), grid=LATTICE.grid, scenes=run_info().scenes
-    )
-    assert (ids.to_pylist(), times.to_pylist()) == ([[]], [None])
+def test_scene_lists_name_scenes_and_give_the_earliest_known_time() -> None:
+    scene = run_info().scenes[0]
+    scenes = [
+        replace(scene, scene_id="new", datetime="2024-05-06T07:08:09.5Z"),
+        replace(scene, scene_id="undated", datetime=None),
+        replace(scene, scene_id="old", datetime="2020-01-01T00:00:00Z"),
+    ]
+    ids, times = scene_lists(np.array([0, 1, 1, 3, 4, 7]), np.array([0, 0, 2, 1, 0, 1, 2]), scenes)
+    assert ids.to_pylist() == [["new"], [], ["new", "old"], ["undated"], ["new", "undated", "old"]]
+    new = datetime(2024, 5, 6, 7, 8, 9, 500_000, tzinfo=UTC)
+    old = datetime(2020, 1, 1, tzinfo=UTC)
+    assert times.to_pylist() == [new, None, old, None, old]
     assert times.type == pa.timestamp("ms", tz="UTC")
 
 
-def test_footprints_and_transformers_are_made_once_and_far_scenes_cost_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A merge asks per block and query, with scenes that come unpickled to every task; each scene lies 100 px
-    east of its neighbour.
-    """
-    made: list[object] = []
-    grid = LATTICE.grid
-    _a, _b, c, _d, _e, f = grid.transform
-    dates = [f"2024-05-0{day}T00:00:00Z" for day in range(1, 7)]
-    scenes = tuple(
-        replace(
-            run_info().scenes[0],
-            scene_id=f"s{i}",
-            crs_wkt=grid.crs_wkt,
-            transform=(0.5, 0, c + 50 * i, 0, -0.5, f),
-            datetime=date,
-        )
-        for i, date in enumerate(dates)
-    )
-    zone = pyproj.CRS.from_user_input("EPSG:32637").to_wkt()
-    east = tuple(replace(scene, scene_id=f"{scene.scene_id}e", crs_wkt=zone) for scene in scenes)
-    for cached in (instances._footprint_index, georeference.transformer):
-        cached.cache_clear()
-    footprint = instances._footprint
-    from_crs = pyproj.Transformer.from_crs
+def test_a_far_scene_of_many_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A merge asks per block and query; only dates of scenes that some object was judged on are read."""
+    read: list[str] = []
     milliseconds = instance_rows_module._milliseconds
-    monkeypatch.setattr(instances, "_footprint", lambda *args: made.append("footprint") or footprint(*args))
     monkeypatch.setattr(
-        pyproj.Transformer,
-        "from_crs",
-        lambda *args, **kwargs: made.append("transformer") or from_crs(*args, **kwargs),
+        instance_rows_module, "_milliseconds", lambda text: read.append(text) or milliseconds(text)
     )
-    monkeypatch.setattr(
-        instance_rows_module, "_milliseconds", lambda text: made.append(text) or milliseconds(text)
-    )
-    for place in (1, 3):
-        polygon = np.array([shapely.box(100 * place + 20, 5, 100 * place + 30, 9)], dtype=object)
-        ids, times = scene_lists(polygon, grid=grid, scenes=pickle.loads(pickle.dumps((*scenes, *east))))
-        assert ids.to_pylist() == [[f"s{place}"]]
-        assert times.to_pylist() == [datetime(2024, 5, place + 1, tzinfo=UTC)]
-    assert made == ["footprint"] * 6 + ["footprint", "transformer"] + ["footprint"] * 5 + [dates[1], dates[3]]
+    scene = run_info().scenes[0]
+    scenes = [replace(scene, datetime=f"2024-05-0{day}T00:00:00Z") for day in range(1, 7)]
+    scene_lists(np.array([0, 2, 3]), np.array([1, 4, 1]), scenes)
+    assert read == ["2024-05-02T00:00:00Z", "2024-05-05T00:00:00Z"]

@@ -18,6 +18,7 @@ from pipeline.run.infer.block_rows import (
     store_limit_bytes,
     table_to_image,
 )
+from pipeline.scene_pixels import ScenePixels
 from pipeline.schema import (
     BlockImage,
     BlockSpec,
@@ -55,17 +56,22 @@ def test_pixels_survive_the_row_bit_by_bit(height: int, width: int, seed: int) -
     lattice = make_lattice(height, width)
     block = make_block(lattice)
     rng = np.random.default_rng(seed)
+    valid = rng.random(block.read.shape) < 0.5
+    which = rng.integers(1, 4, block.read.shape).astype(np.uint16) * valid
     image = BlockImage(
         block=block,
         rgb=rng.integers(0, 256, (*block.read.shape, 3), dtype=np.uint8),
-        valid=rng.random(block.read.shape) < 0.5,
+        valid=valid,
         unreadable={block.tiles[0].tile_id: "read failed"},
+        scenes=ScenePixels(numbers=(0, 5, 70_000), image=which),
     )
     back = table_to_image(image_to_table(image).append_column("answers", pa.array([b"[]"])), lattice)
     np.testing.assert_array_equal(back.rgb, image.rgb)
     np.testing.assert_array_equal(back.valid, image.valid)
     assert back.valid.dtype == np.bool_
     assert back.unreadable == image.unreadable
+    assert back.scenes.numbers == (0, 5, 70_000)
+    np.testing.assert_array_equal(back.scenes.image, which)
     assert back.block == block
 
 

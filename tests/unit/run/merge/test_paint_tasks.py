@@ -59,7 +59,14 @@ def test_a_piece_says_what_the_block_shows_of_the_object(tmp_path: Path) -> None
         assert table.schema.equals(PIECES)
         (piece,) = table.to_pylist()
         outline = shapely.from_wkb(piece.pop("outline"))
-        assert piece == {"id": SEAM, "block": number, "area_px": 4, "aoi_px": 4, "stopped": False}
+        assert piece == {
+            "id": SEAM,
+            "block": number,
+            "area_px": 4,
+            "aoi_px": 4,
+            "stopped": False,
+            "scenes": [],
+        }
         assert outline.equals(shapely.box(*box))
         runs_of_it = read_columns(job.table("runs/0", 0, name))
         assert set(runs_of_it["id"].tolist()) == {SEAM}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from record_world import found_tile, grid_of, lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import RecordError
+from pipeline.scene_pixels import ScenePixels
 from pipeline.schema import BlockRecord, Reason, TileStatus, block_id
 from pipeline.stitch.sources import BlockSource
 from pipeline.write.records.block_records import write_block_record
@@ -98,6 +100,39 @@ def test_looked_at_is_validity_where_judged(run_dir: RunDir) -> None:
     np.testing.assert_array_equal(source_of(run_dir).looked_at(0, 0), want)
     assert not source_of(run_dir).looked_at(1, 2).any()
     assert source_of(run_dir).looked_at(1, 2).shape == (20, 10)
+
+
+def test_scenes_of_a_block_are_those_of_its_tiles(tmp_path: Path) -> None:
+    """Four tiles: of one scene with a hole, of two scenes, of one that is not the first, and of none."""
+    record = mixed_record(LATTICE)
+    a, b, c, d = (record.valid[name] for name in sorted(record.valid))
+    two = np.zeros(b.shape, dtype=np.uint16)
+    two[2:5], two[5:] = 1, 2
+    scenes = dict(
+        zip(
+            sorted(record.valid),
+            (
+                ScenePixels(numbers=(3,)),
+                ScenePixels(numbers=(3, 8), image=two),
+                ScenePixels(numbers=(8,)),
+                ScenePixels(),
+            ),
+            strict=True,
+        )
+    )
+    write_block_record(RunDir(tmp_path), replace(record, scenes=scenes), lattice=LATTICE)
+    found = source_of(RunDir(tmp_path)).scenes(0, 0)
+    assert found.numbers == (3, 8)
+    want = np.block([[a * 1, two], [c * 2, d * 0]])
+    np.testing.assert_array_equal(found.image, want)
+    assert source_of(RunDir(tmp_path)).scenes(1, 2) == ScenePixels()
+
+
+def test_a_block_of_one_scene_needs_no_image(tmp_path: Path) -> None:
+    record = mixed_record(LATTICE)
+    scenes = {name: ScenePixels(numbers=(5,)) for name in record.valid}
+    write_block_record(RunDir(tmp_path), replace(record, scenes=scenes), lattice=LATTICE)
+    assert source_of(RunDir(tmp_path)).scenes(0, 0) == ScenePixels(numbers=(5,))
 
 
 def test_memory_stays_within_the_budget_and_answers_stay_the_same(tmp_path: Path) -> None:
