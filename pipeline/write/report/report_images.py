@@ -101,31 +101,46 @@ def coverage_map(
 
     `statuses` is (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + position in STATUS_COLOURS. Where
     tiles would be smaller than four pixels, several share a cell, which shows failed before found before
-    empty.
+    empty. The picture is at most `width_px` wide and twice as high, whatever the grid.
     """
-    grid = lattice.grid
-    width_px = max(
-        min(width_px, round(2 * width_px * grid.width / grid.height)), 1
-    )  # a narrow strip stays at most twice as high
-    size = (width_px, max(round(width_px * grid.height / grid.width), 1))
+    size = _map_size(lattice.grid.window, width_px)
+    most = (max(size[0] // _SMALLEST_CELL_PX, 1), max(size[1] // _SMALLEST_CELL_PX, 1))
+    step = max(-(-lattice.n_tile_cols // most[0]), -(-lattice.n_tile_rows // most[1]))
+    cell_px = lattice.core_px * step
+    cols = _cell_of_each_pixel(size[0], lattice.grid.width, cell_px)
+    rows = _cell_of_each_pixel(size[1], lattice.grid.height, cell_px)
+    palette = np.array(
+        [(0, 0, 0, 0), *((*colour, 150) for colour in STATUS_COLOURS.values())], dtype=np.uint8
+    )
+    cells = Image.fromarray(palette[_coarser(statuses, step)[np.ix_(rows, cols)]])
     ground = (
         Image.new("RGB", size, _PAPER)
         if rgb is None
         else Image.fromarray(np.ascontiguousarray(rgb)).convert("L").convert("RGB").resize(size)
     )
-    palette = np.array(
-        [(0, 0, 0, 0), *((*colour, 150) for colour in STATUS_COLOURS.values())], dtype=np.uint8
-    )
-    step = max(-(-_SMALLEST_CELL_PX * lattice.n_tile_cols // width_px), 1)
-    cells = Image.fromarray(palette[_coarser(statuses, step)])
-    scale = width_px / grid.width * lattice.core_px * step
-    whole = (max(round(cells.width * scale), 1), max(round(cells.height * scale), 1))
-    cells = cells.resize(whole, Image.Resampling.NEAREST).crop((0, 0, *size))
     pale = Image.blend(ground, Image.new("RGB", size, (255, 255, 255)), 0.35)
     pale.paste(cells, mask=cells.getchannel("A"))
+    scale = size[0] / lattice.grid.width * lattice.core_px
     if step == 1 and scale >= 8:
         _draw_tile_lines(pale, lattice, scale)
     return _webp(pale)
+
+
+def _map_size(grid: Window, width_px: int) -> tuple[int, int]:
+    """(width, height) of a picture in the grid's proportions that fits `width_px` x 2 `width_px`.
+
+    A strip is drawn thicker than it is, so that its tiles can be seen.
+    """
+    scale = min(width_px / grid.width, 2 * width_px / grid.height)
+    return max(round(grid.width * scale), _SMALLEST_CELL_PX), max(
+        round(grid.height * scale), _SMALLEST_CELL_PX
+    )
+
+
+def _cell_of_each_pixel(picture_px: int, grid_px: int, cell_px: int) -> NDArray[np.int64]:
+    """Number of the cell that each pixel of a side of the picture shows, (picture_px,)."""
+    centres = (np.arange(picture_px) + 0.5) * (grid_px / picture_px)
+    return np.asarray(centres // cell_px, dtype=np.int64)
 
 
 def fit(rgb: NDArray[np.uint8], *, side_px: int) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,38 @@ def test_a_map_of_more_tiles_than_pixels_still_shows_a_failure() -> None:
     assert rows.size >= 4
     assert abs(rows.mean() - 150) < 5
     assert abs(cols.mean() - 78) < 5
+
+
+@pytest.mark.parametrize("tile_px", [48, 1024, 2**16])
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [
+        (1, 1, (300, 300)),
+        (1, 300, (4, 600)),
+        (300, 1, (300, 4)),
+        (20_000, 3, (300, 4)),
+        (3, 2**21, (4, 600)),
+        (90, 30, (300, 100)),
+    ],
+)
+def test_the_map_of_any_grid_is_a_small_picture(
+    tile_px: int, width: int, height: int, size: tuple[int, int]
+) -> None:
+    """Green all over, however small the grid is in its tile and however thin."""
+    lattice = replace(lattice_of(grid_of(width, height)), tile_px=tile_px, halo_px=8)
+    statuses = np.ones((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.uint8)
+    image = pixels(coverage_map(lattice, statuses, rgb=None, width_px=300))
+    assert image.shape == (size[1], size[0], 3)
+    assert (image.argmax(axis=2) == 1).mean() > 0.99
+
+
+def test_a_strip_shows_each_tile_in_its_place() -> None:
+    lattice = lattice_of(grid_of(60, 1))  # 1 x 6 tiles of 10 px
+    statuses = np.array([[1, 0, 3, 0, 1, 3]], dtype=np.uint8)
+    image = pixels(coverage_map(lattice, statuses, rgb=None, width_px=600))
+    middle = image[2, 50::100]
+    assert middle.argmax(axis=1)[statuses[0] == 3].tolist() == [0, 0]
+    assert middle.argmax(axis=1)[statuses[0] == 1].tolist() == [1, 1]
 
 
 @settings(deadline=None)
