@@ -54,6 +54,8 @@ def main() -> None:
         near = np.moveaxis(scene.read((1, 2, 3), window=window), 0, -1)
     instances = gpd.read_parquet(args.run / "instances")
     coverage = gpd.read_parquet(args.run / "coverage.parquet")
+    rank = coverage["status"].map({"failed": 0, "found": 1, "empty": 2})  # of all queries, the weightiest
+    coverage = coverage.iloc[rank.argsort(kind="stable")].drop_duplicates("tile_id")
     figure, axes = plt.subplots(1, 3, figsize=(16.5, 6.2), constrained_layout=True)
     queries = info["queries"]
     for axis, image, box, title in (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from pipeline.prompt.looks.gate_audit import GateCounts, gate_figures, gate_text
@@ -13,6 +13,7 @@ from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun
 from pipeline.schema import RunGrid
 from pipeline.world.oracle import background_text, parse_oracle
+from pipeline.write.coverage import SearchedArea
 from pipeline.write.records.block_records import read_counts, record_files
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, read_run_json, write_run_json
@@ -114,6 +115,8 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
     law = f"{ledger.planned} = {ledger.found} found + {ledger.empty} empty + {ledger.failed} failed"
     rows = {"planned tiles": law}
     rows |= {f"  {reason}": str(count) for reason, count in ledger.reasons.items() if "/" in reason}
+    if ledger.searched is not None:
+        rows["searched"] = searched_text(ledger.searched, info.queries)
     if info.gate:
         rows["gate"] = gate_text(dict(info.gate))
     rows |= {
@@ -133,6 +136,22 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
             "with --retry-failed"
         )
     return table(rows)
+
+
+def searched_text(area: SearchedArea, queries: Sequence[str]) -> str:
+    """Say how much of the plan's tiles was judged, in km2 or in pixels; per query where they differ."""
+    planned, judged, unit = float(area.planned_px), tuple(map(float, area.searched_px)), "px"
+    if area.planned_km2 is not None:
+        planned, judged, unit = area.planned_km2, area.searched_km2, "km2"
+    shares = [f"{_figure(part)} {unit} ({100 * part / planned if planned else 0:.1f} %)" for part in judged]
+    if len(set(shares)) > 1:
+        shares = [f'{share} for "{query}"' for query, share in zip(queries, shares, strict=True)]
+    return f"{'; '.join(dict.fromkeys(shares))} of {_figure(planned)} {unit} in the plan's tiles"
+
+
+def _figure(value: float) -> str:
+    """Four significant digits, never in exponent form."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" if value >= 1e-4 else f"{value:.6f}"
 
 
 def finish(context: RunContext, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
@@ -161,6 +180,7 @@ def close_run(
         status="incomplete" if ledger.failed else "complete",
         counters=counters,
         reasons=dict(ledger.reasons),
+        searched={} if ledger.searched is None else asdict(ledger.searched),
         qa=published.qa,
         gate=gate_figures(models.gate)
         if "gate" in info.parameters

@@ -1,8 +1,9 @@
-"""coverage.parquet is the ledger: one row per tile says what became of it. planned = found + empty + failed.
+"""coverage.parquet is the ledger: a row per tile and query says what became of it, and on how much ground.
 
 1. `write_coverage` streams the rows from the block records, then adds the tiles outside the AOI or every
    scene.
-2. `overall_row` gives the tile its own status from those of its queries.
+2. `overall_row` gives a tile one status from those of its queries: planned = found + empty + failed counts
+   tiles.
 3. A planned tile without a record counts as missing, and `Conservation.require` raises.
 """
 
@@ -15,14 +16,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import IncompleteRunError
 from pipeline.files.hrefs import public_text
 from pipeline.schema import Reason, TileLattice, TileRecord, TileStatus, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
-from pipeline.write.plan_table import core_polygons, planned_blocks
+from pipeline.write.georeference import geodesic_area_m2
+from pipeline.write.plan_table import core_edges, core_polygons, planned_blocks
 from pipeline.write.records.block_records import BlockCounts, TileCounts, read_counts
+from pipeline.write.records.record_source import NOT_LOOKED_AT
 from pipeline.write.run_dir import RunDir
 
 SCHEMA = pa.schema(
@@ -31,37 +35,52 @@ SCHEMA = pa.schema(
         ("tile_row", pa.int32()),
         ("tile_col", pa.int32()),
         ("block_id", pa.string()),
+        ("query_index", pa.int32()),
+        ("query", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
         ("error", pa.string()),
-        ("statuses", pa.list_(pa.string())),
-        ("reasons", pa.list_(pa.string())),
-        ("errors", pa.list_(pa.string())),
-        ("n_fragments", pa.list_(pa.int32())),
+        ("n_fragments", pa.int32()),
         ("n_prompts", pa.int32()),
         ("n_dropped", pa.int32()),
         ("n_calls", pa.int32()),
         ("truncated_reply", pa.bool_()),
         ("valid_share", pa.float32()),
+        ("km2", pa.float64()),
+        ("searched_km2", pa.float64()),
     ]
 )
-"""The ledger's columns. Lists have one entry per query, in order. n_prompts, n_dropped and n_calls are sums
-over queries; truncated_reply says whether any reply was cut off; valid_share is the share of the core's
-pixels that are imagery."""
+"""The ledger's columns. valid_share is the share of the core's pixels that are imagery. km2 is the geodesic
+area of the core, searched_km2 the part of it that was judged for the query: imagery of a tile that is neither
+failed nor empty for want of imagery. Both are null where the run grid is nowhere on Earth."""
 
-GATE_COLUMNS = (pa.field("gate_p", pa.list_(pa.float64())), pa.field("audited", pa.list_(pa.bool_())))
-"""Columns that a run with a gate adds at the end, one entry per query: the gate's probability (null: not
-judged), and whether the tile was rejected and still examined for the audit."""
+GATE_COLUMNS = (pa.field("gate_p", pa.float64()), pa.field("audited", pa.bool_()))
+"""Columns that a run with a gate adds at the end: the gate's probability (null: not judged), and whether the
+tile was rejected and still examined for the audit."""
 
-_OUTSIDE_ROWS = 50_000
-"""Rows of tiles outside the AOI made at a time, so that memory stays bounded."""
+_OUTSIDE_TILES = 10_000
+"""Tiles outside the AOI made into rows at a time, so that memory stays bounded."""
 
 _SEVERITY = (TileStatus.FAILED, TileStatus.FOUND, TileStatus.EMPTY)
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchedArea:
+    """How much ground the tiles of the plan cover, and how much of it was judged."""
+
+    planned_px: int
+    """Pixels in the cores of all tiles that touch AOI and imagery."""
+    searched_px: tuple[int, ...]
+    """Those of them that were judged, per query."""
+    planned_km2: float | None = None
+    """None: the run grid is nowhere on Earth."""
+    searched_km2: tuple[float, ...] = ()
+    """Per query; empty where `planned_km2` is None."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Conservation:
-    """The count of the ledger."""
+    """The count of the ledger, in tiles."""
 
     planned: int
     found: int
@@ -74,6 +93,8 @@ class Conservation:
     """Recorded tiles that are not in the plan, are recorded twice, or lack a query or repeat one."""
     reasons: Mapping[str, int]
     """`status/reason` -> number of tiles."""
+    searched: SearchedArea | None = None
+    """None: nobody measured it."""
 
     @property
     def holds(self) -> bool:
@@ -110,7 +131,7 @@ def write_coverage(
     inside: NDArray[np.bool_],
     *,
     fingerprint: str,
-    n_queries: int,
+    queries: Sequence[str],
     gated: bool = False,
 ) -> Conservation:
     """Write coverage.parquet from the plan and the block records; returns the count.
@@ -119,7 +140,7 @@ def write_coverage(
     Raises RecordError for a record that is damaged or foreign. The caller decides when to `require()`.
     """
     schema = pa.schema([*SCHEMA, *GATE_COLUMNS]) if gated else SCHEMA
-    ledger = _Ledger(lattice, inside, n_queries, schema)
+    ledger = _Ledger(lattice, inside, queries, schema)
 
     def tables() -> Iterator[pa.Table]:
         for block in planned_blocks(lattice, inside):
@@ -144,76 +165,78 @@ class _Ledger:
     """Counts while tables are made, so that the records are read once."""
 
     def __init__(
-        self, lattice: TileLattice, inside: NDArray[np.bool_], n_queries: int, schema: pa.Schema
+        self, lattice: TileLattice, inside: NDArray[np.bool_], queries: Sequence[str], schema: pa.Schema
     ) -> None:
         self._schema = schema
         self._lattice = lattice
         self._inside = inside
-        self._n_queries = n_queries
+        self._queries = list(queries)
         self._seen = np.zeros_like(inside)
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._unplanned: list[str] = []
+        self._planned_px = 0
+        self._planned_km2 = 0.0
+        self._searched_px = np.zeros(len(queries), dtype=np.int64)
+        self._searched_km2 = np.zeros(len(queries), dtype=np.float64)
 
     def table(self, block: BlockCounts) -> pa.Table:
         """Make the rows of one block, tiles in the order of the record. Unplanned or repeated tiles are noted
         and left out."""
-        entries = []
-        for rows in _by_tile(block.tiles):
-            tile = rows[0].tile
-            known = (
-                self._inside[tile.tile_row, tile.tile_col] and not self._seen[tile.tile_row, tile.tile_col]
-            )
-            if not known or [row.query_index for row in rows] != list(range(self._n_queries)):
-                self._unplanned.append(tile.tile_id)
-                continue
-            self._seen[tile.tile_row, tile.tile_col] = True
-            entries.append(_entry(rows, block.block_id))
-            self._counts[entries[-1]["status"]] += 1
-            self._reasons[f"{entries[-1]['status']}/{entries[-1]['reason']}".rstrip("/")] += 1
-        table = pa.Table.from_pylist(entries, schema=self._schema)
-        rows_cols = (
-            np.array([entry[name] for entry in entries], dtype=np.int64) for name in ("tile_row", "tile_col")
-        )
-        return with_geometry(table, core_polygons(self._lattice, *rows_cols))
+        tiles = [rows for rows in _by_tile(block.tiles) if self._accept(rows)]
+        rows = [row for tile in tiles for row in tile]
+        entries = [_entry(row, block.block_id, self._queries[row.query_index]) for row in rows]
+        place = np.array([(t[0].tile.tile_row, t[0].tile.tile_col) for t in tiles], dtype=np.int64)
+        tile_row, tile_col = place.reshape(-1, 2).T
+        km2 = self._core_km2(tile_row, tile_col)
+        judged = np.array([row.valid_px * _is_judged(row) for row in rows], dtype=np.int64)
+        core_px = np.array([tile[0].tile.core.area_px for tile in tiles], dtype=np.int64)
+        n = len(self._queries)
+        searched_km2 = np.repeat(km2, n) * judged / np.maximum(np.repeat(core_px, n), 1)
+        self._planned_px += int(core_px.sum())
+        self._planned_km2 += float(km2.sum())
+        self._searched_px += judged.reshape(-1, n).sum(axis=0)
+        self._searched_km2 += searched_km2.reshape(-1, n).sum(axis=0)
+        columns = pa.Table.from_pylist(entries, schema=self._schema)
+        areas = {"km2": np.repeat(km2, n), "searched_km2": searched_km2}
+        return self._placed(columns, areas, np.repeat(tile_row, n), np.repeat(tile_col, n))
 
     def outside(self) -> Iterator[pa.Table]:
         """Make rows for the tiles outside the AOI or every scene. They have no record: empty(outside_aoi)."""
         k = self._lattice.block_tiles
+        n_queries = len(self._queries)
         tiles = np.argwhere(~self._inside)
-        for start in range(0, len(tiles), _OUTSIDE_ROWS):
-            rows, cols = tiles[start : start + _OUTSIDE_ROWS].T
+        for start in range(0, len(tiles), _OUTSIDE_TILES):
+            here = tiles[start : start + _OUTSIDE_TILES]
+            km2 = np.repeat(self._core_km2(*here.T), n_queries)
+            rows, cols = np.repeat(here, n_queries, axis=0).T
             n = len(rows)
+            pairs = list(zip(rows.tolist(), cols.tolist(), strict=True))
             columns = {
-                "tile_id": [tile_id(row, col) for row, col in zip(rows.tolist(), cols.tolist(), strict=True)],
+                "tile_id": [tile_id(row, col) for row, col in pairs],
                 "tile_row": rows,
                 "tile_col": cols,
-                "block_id": [
-                    block_id(row // k, col // k)
-                    for row, col in zip(rows.tolist(), cols.tolist(), strict=True)
-                ],
+                "block_id": [block_id(row // k, col // k) for row, col in pairs],
+                "query_index": np.tile(np.arange(n_queries), len(here)),
+                "query": self._queries * len(here),
                 "status": [TileStatus.EMPTY.value] * n,
                 "reason": [Reason.OUTSIDE_AOI.value] * n,
                 "error": [""] * n,
-                "statuses": [[TileStatus.EMPTY.value] * self._n_queries] * n,
-                "reasons": [[Reason.OUTSIDE_AOI.value] * self._n_queries] * n,
-                "errors": [[""] * self._n_queries] * n,
-                "n_fragments": [[0] * self._n_queries] * n,
-                **dict.fromkeys(("n_prompts", "n_dropped", "n_calls"), [0] * n),
+                **dict.fromkeys(("n_fragments", "n_prompts", "n_dropped", "n_calls"), [0] * n),
                 "truncated_reply": [False] * n,
-                "valid_share": [0.0] * n,
-                "gate_p": [[None] * self._n_queries] * n,
-                "audited": [[False] * self._n_queries] * n,
+                **dict.fromkeys(("valid_share", "km2", "searched_km2"), np.zeros(n)),
+                "gate_p": [None] * n,
+                "audited": [False] * n,
             }
             arrays = [pa.array(columns[field.name], type=field.type) for field in self._schema]
-            yield with_geometry(
-                pa.table(arrays, schema=self._schema), core_polygons(self._lattice, rows, cols)
-            )
-            self._counts[TileStatus.EMPTY] += n
-            self._reasons[f"{TileStatus.EMPTY.value}/{Reason.OUTSIDE_AOI.value}"] += n
+            areas = {"km2": km2, "searched_km2": km2 * 0}
+            yield self._placed(pa.table(arrays, schema=self._schema), areas, rows, cols)
+            self._counts[TileStatus.EMPTY] += len(here)
+            self._reasons[f"{TileStatus.EMPTY.value}/{Reason.OUTSIDE_AOI.value}"] += len(here)
 
     def conservation(self) -> Conservation:
         missing = np.argwhere(self._inside & ~self._seen)
+        known = bool(np.isfinite(self._planned_km2))
         return Conservation(
             planned=int(self._inside.size),
             found=self._counts[TileStatus.FOUND],
@@ -223,31 +246,69 @@ class _Ledger:
             n_missing=len(missing),
             unplanned=tuple(self._unplanned),
             reasons=dict(sorted(self._reasons.items())),
+            searched=SearchedArea(
+                planned_px=self._planned_px,
+                searched_px=tuple(self._searched_px.tolist()),
+                planned_km2=self._planned_km2 if known else None,
+                searched_km2=tuple(self._searched_km2.tolist()) if known else (),
+            ),
         )
 
+    def _accept(self, rows: Sequence[TileCounts]) -> bool:
+        """Count one tile, unless it is not in the plan, came before, or has not one row per query."""
+        tile = rows[0].tile
+        place = (tile.tile_row, tile.tile_col)
+        known = self._inside[place] and not self._seen[place]
+        if not known or [row.query_index for row in rows] != list(range(len(self._queries))):
+            self._unplanned.append(tile.tile_id)
+            return False
+        self._seen[place] = True
+        main = overall_row(rows)
+        self._counts[main.status] += 1
+        self._reasons[f"{main.status.value}/{main.reason.value}".rstrip("/")] += 1
+        return True
 
-def _entry(rows: Sequence[TileCounts], block_id: str) -> dict[str, Any]:
-    tile = rows[0].tile
-    main = overall_row(rows)
+    def _core_km2(self, tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Measure the cores of some tiles, (n,); NaN where the grid is nowhere on Earth."""
+        row0, col0, row1, col1 = core_edges(self._lattice, tile_row, tile_col)
+        return geodesic_area_m2(shapely.box(col0, row0, col1, row1), self._lattice.grid) / 1e6
+
+    def _placed(
+        self,
+        table: pa.Table,
+        areas: Mapping[str, NDArray[np.float64]],
+        tile_row: NDArray[np.int64],
+        tile_col: NDArray[np.int64],
+    ) -> pa.Table:
+        """Fill in the areas (NaN becomes null), and append the cores' polygons."""
+        for name, values in areas.items():
+            at = self._schema.get_field_index(name)
+            table = table.set_column(at, self._schema.field(at), pa.array(values, from_pandas=True))
+        return with_geometry(table, core_polygons(self._lattice, tile_row, tile_col))
+
+
+def _is_judged(row: TileCounts) -> bool:
+    """Whether a model or a gate looked at the tile's imagery."""
+    return row.status is not TileStatus.FAILED and row.reason not in NOT_LOOKED_AT
+
+
+def _entry(row: TileCounts, block_id: str, query: str) -> dict[str, Any]:
+    tile = row.tile
     return {
         "tile_id": tile.tile_id,
         "tile_row": tile.tile_row,
         "tile_col": tile.tile_col,
         "block_id": block_id,
-        "status": main.status.value,
-        "reason": main.reason.value,
-        "error": public_text(main.error),
-        "statuses": [row.status.value for row in rows],
-        "reasons": [row.reason.value for row in rows],
-        "errors": [public_text(row.error) for row in rows],
-        "n_fragments": [row.n_fragments for row in rows],
-        "n_prompts": sum(row.n_prompts for row in rows),
-        "n_dropped": sum(row.n_dropped for row in rows),
-        "n_calls": sum(row.n_calls for row in rows),
-        "truncated_reply": any(row.truncated_reply for row in rows),
-        "valid_share": rows[0].valid_px / max(tile.core.area_px, 1),
-        "gate_p": [row.gate_p for row in rows],
-        "audited": [row.audited for row in rows],
+        "query_index": row.query_index,
+        "query": query,
+        "status": row.status.value,
+        "reason": row.reason.value,
+        "error": public_text(row.error),
+        **{name: getattr(row, name) for name in ("n_fragments", "n_prompts", "n_dropped", "n_calls")},
+        "truncated_reply": row.truncated_reply,
+        "valid_share": row.valid_px / max(tile.core.area_px, 1),
+        "gate_p": row.gate_p,
+        "audited": row.audited,
     }
 
 

@@ -81,7 +81,7 @@ def core_polygons(
     lattice: TileLattice, tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]
 ) -> Geometries:
     """Make polygons of some tiles' cores, in CRS coordinates (pixel space without CRS)."""
-    row0, col0, row1, col1 = _core_edges(lattice, tile_row, tile_col)
+    row0, col0, row1, col1 = core_edges(lattice, tile_row, tile_col)
     return to_crs_coordinates(shapely.box(col0, row0, col1, row1), lattice.grid)
 
 
@@ -96,7 +96,7 @@ def planned_blocks(lattice: TileLattice, inside: NDArray[np.bool_]) -> list[tupl
 
 def _slab(lattice: TileLattice, inside: NDArray[np.bool_], first: int, last: int) -> pa.Table:
     tile_row, tile_col = (a.ravel() for a in np.mgrid[first:last, 0 : lattice.n_tile_cols])
-    core = _core_edges(lattice, tile_row, tile_col)
+    core = core_edges(lattice, tile_row, tile_col)
     halo = lattice.halo_px
     grid = lattice.grid
     k = lattice.block_tiles
@@ -123,7 +123,7 @@ def _slab(lattice: TileLattice, inside: NDArray[np.bool_], first: int, last: int
     return with_geometry(table, core_polygons(lattice, tile_row, tile_col))
 
 
-def _core_edges(
+def core_edges(
     lattice: TileLattice, tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], ...]:
     """Compute (row0, col0, row1, col1) of the cores, as `TileLattice.tile` gives them one by one."""

@@ -56,6 +56,9 @@ class RunInfo:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     """`status/reason` -> number of tiles."""
+    searched: Mapping[str, Any] = field(default_factory=dict)
+    """Ground in the plan's tiles, and how much of it was judged: planned_px and planned_km2, and per query
+    searched_px and searched_km2 (`write.coverage.SearchedArea`). Empty until the run ends."""
     warnings: tuple[str, ...] = ()
     qa: Mapping[str, object] = field(default_factory=dict)
     """Query -> match scores, density of objects at seams compared with the interior, counts of the merge."""

@@ -176,7 +176,7 @@ def test_failed_tiles_count_neither_for_nor_against(run_job: RunJob, made: Path,
     path = out / "coverage.parquet"
     rows = pq.read_table(path).to_pylist()
     first = next(row for row in rows if row["tile_id"] == "r00000c00000")
-    first |= {"status": "failed", "reason": "timeout", "statuses": ["failed"], "reasons": ["timeout"]}
+    first |= {"status": "failed", "reason": "timeout"}
     pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
     figures = score(out, write(tmp_path / "t.parquet", [*BOXES, (1, 1, 4, 4)]))
     assert (figures["n_true"], figures["n_predicted"], figures["precision"], figures["recall"]) == (
@@ -244,7 +244,7 @@ def test_one_of_several_queries(run_job: RunJob, tmp_path: Path, capsys: pytest.
     out = predict(run_job, world, tmp_path / "out", "--query", "pools", "--query", "tanks")
     path = out / "coverage.parquet"
     rows = pq.read_table(path).to_pylist()
-    next(row for row in rows if row["tile_id"] == "r00000c00000")["statuses"][1] = "failed"
+    next(r for r in rows if (r["tile_id"], r["query_index"]) == ("r00000c00000", 1))["status"] = "failed"
     pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
     truth = write(tmp_path / "t.parquet", BOXES)
     assert load_job("evaluate").main(["--run", str(out), "--truth", str(truth)]) == 2

@@ -40,7 +40,8 @@ def assert_consistent(out: Path) -> None:
     )
     assert counters["image_encodings"] <= counters["tiles_with_prompts"]
     coverage = pq.read_table(out / "coverage.parquet", columns=["tile_id"])["tile_id"].to_pylist()
-    assert len(set(coverage)) == len(coverage) == counters["tiles_planned"]
+    assert len(set(coverage)) == counters["tiles_planned"]
+    assert len(coverage) == counters["tiles_planned"] * len(info["queries"])
     frame = gpd.read_parquet(out / "instances")
     assert len(frame) == counters["instances"]
     assert frame.geometry.is_valid.all()

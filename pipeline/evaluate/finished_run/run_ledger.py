@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import rasterio.features
 import shapely
@@ -47,16 +48,25 @@ NOT_LOOKED_AT = LedgerEntry(status=TileStatus.EMPTY, reason=Reason.OUTSIDE_AOI)
 
 
 def read_ledger(run_dir: Path) -> dict[tuple[str, int], LedgerEntry]:
-    """(tile_id, query_index) -> entry, of all tiles but those outside the AOI."""
-    columns = ["tile_id", "statuses", "reasons"]
-    table = pq.read_table(
-        run_dir / "coverage.parquet", columns=columns, filters=[("reason", "!=", Reason.OUTSIDE_AOI.value)]
-    )
-    ledger = {}
-    for row in table.to_pylist():
-        for index, (status, reason) in enumerate(zip(row["statuses"], row["reasons"], strict=True)):
-            ledger[row["tile_id"], index] = LedgerEntry(status=TileStatus(status), reason=Reason(reason))
-    return ledger
+    """(tile_id, query_index) -> entry, of all tiles but those outside the AOI.
+
+    Raises InputError for a ledger of an earlier version, which had one row per tile.
+    """
+    columns = ["tile_id", "query_index", "status", "reason"]
+    path = run_dir / "coverage.parquet"
+    try:
+        table = pq.read_table(path, columns=columns, filters=[("reason", "!=", Reason.OUTSIDE_AOI.value)])
+    except pa.ArrowInvalid as error:
+        remedy = f"merge again: python jobs/restitch_region.py --run {run_dir}"
+        raise InputError(
+            f"{path} must have a row per tile and query", came=str(error).partition(" in ")[0], remedy=remedy
+        ) from error
+    return {
+        (row["tile_id"], row["query_index"]): LedgerEntry(
+            status=TileStatus(row["status"]), reason=Reason(row["reason"])
+        )
+        for row in table.to_pylist()
+    }
 
 
 class RunPixels:

@@ -112,7 +112,7 @@ def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here
         job.lattice,
         job.inside,
         fingerprint=job.fingerprint,
-        n_queries=len(job.queries),
+        queries=job.queries,
         gated=job.gated,
     )
     conservation.require()

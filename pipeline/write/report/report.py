@@ -192,7 +192,8 @@ class _Page:
         return tag("section", tag("h2", "Objects"), *groups)
 
     def nothing_found(self) -> Html:
-        tiles = read_empty_tiles(self.run_dir, fingerprint=self.info.fingerprint, seed=self.seed)
+        fingerprint = self.info.fingerprint
+        tiles = read_empty_tiles(self.run_dir, self.lattice, fingerprint=fingerprint, seed=self.seed)
         if not tiles:
             return Html("")
         lead = tag(

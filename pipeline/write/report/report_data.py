@@ -37,6 +37,9 @@ chip cannot show.
 _COARSE = 1000
 """Steps that a coarse outline divides its longer side into: finer than the pixels of a chip."""
 
+_SEVERITY = ("empty", "found", "failed")
+"""Statuses of one tile for several queries: the last of them is the tile's own."""
+
 _NAME = ("query_index", "instance_id")
 
 _CHIP = (*_NAME, "query", "label", "score", "area_px", "area_m2", "rationale", "truncated", "box_px")
@@ -172,8 +175,10 @@ class _ObjectRows:
 
 def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
     """Read what became of every tile, (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + place in
-    STATUS_COLOURS. Raises RecordError for an unknown status."""
-    statuses = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.uint8)
+    STATUS_COLOURS. A tile that failed for one query is failed, else one that found something is found. Raises
+    RecordError for an unknown status."""
+    rank = np.array([0, *(_SEVERITY.index(status) + 1 for status in STATUS_COLOURS)], dtype=np.uint8)
+    worst = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.uint8)
     for batch in batches(
         run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")
     ):
@@ -187,38 +192,42 @@ def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
                 f"{run_dir.coverage} holds a status other than {known}. To fix: merge the block records again"
             )
         codes[outside] = 0
-        statuses[batch["tile_row"].to_numpy(), batch["tile_col"].to_numpy()] = codes
-    return statuses
+        place = (batch["tile_row"].to_numpy(), batch["tile_col"].to_numpy())
+        np.maximum.at(worst, place, rank[codes])
+    return np.argsort(rank).astype(np.uint8)[worst]
 
 
 def read_failures(run_dir: RunDir, *, limit: int) -> list[tuple[str, str, str]]:
-    """Read (tile_id, reason, error) of the first failed tiles."""
+    """Read (tile_id, reason, error) of the first failed tiles; what several queries share is there once."""
 
     def failed(rows: pa.Table) -> NDArray[np.bool_]:
         return _equal(rows["status"], TileStatus.FAILED.value)
 
-    found: list[tuple[str, str, str]] = []
+    found: dict[tuple[str, str, str], None] = {}
     columns = ("tile_id", "reason", "error")
     for batch in rows_where(run_dir.coverage, failed, by=("status",), columns=columns, coded=("status",)):
-        found += [(row["tile_id"], row["reason"], row["error"]) for row in batch.slice(0, limit).to_pylist()]
+        found |= {(row["tile_id"], row["reason"], row["error"]): None for row in batch.to_pylist()}
         if len(found) >= limit:
             break
-    return found[:limit]
+    return list(found)[:limit]
 
 
-def read_empty_tiles(run_dir: RunDir, *, fingerprint: str, seed: int) -> list[EmptyTile]:
-    """Choose a few random tiles that a prompter found empty, with the first query's rationale.
+def read_empty_tiles(
+    run_dir: RunDir, lattice: TileLattice, *, fingerprint: str, seed: int
+) -> list[EmptyTile]:
+    """Choose a few random tiles that a prompter found empty for every query, with the first one's rationale.
 
     Random: the smallest `keyed_hash` of (seed, tile_row, tile_col). They are shown in the order of the
     lattice.
     """
     picked = FirstRows(N_NOTHING, width=3)
+    empty = read_statuses(run_dir, lattice) == 1 + list(STATUS_COLOURS).index(TileStatus.EMPTY.value)
     for batch in batches(
-        run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")
+        run_dir.coverage, ["tile_row", "tile_col", "query_index", "reason"], coded=("reason",)
     ):
-        judged = _equal(batch["status"], TileStatus.EMPTY.value) & _equal(
-            batch["reason"], Reason.PROMPTER.value
-        )
+        judged = empty[batch["tile_row"].to_numpy(), batch["tile_col"].to_numpy()]
+        judged &= batch["query_index"].to_numpy() == 0
+        judged &= _equal(batch["reason"], Reason.PROMPTER.value)
         row, col = (batch[name].to_numpy().astype(np.int64)[judged] for name in ("tile_row", "tile_col"))
         picked.add(keyed_hash(seed, row, col), row, col)
     _, rows, cols = picked.columns
@@ -229,11 +238,12 @@ def read_empty_tiles(run_dir: RunDir, *, fingerprint: str, seed: int) -> list[Em
         mask = np.zeros(found.num_rows, dtype=np.bool_)
         for r, c in places:
             mask |= (at[0] == r) & (at[1] == c)
-        return mask
+        return np.asarray(mask & (found["query_index"].to_numpy() == 0), dtype=np.bool_)
 
     tiles = []
-    by = ("tile_row", "tile_col")
-    for batch in rows_where(run_dir.coverage, chosen, by=by, columns=(*by, "tile_id", "block_id")):
+    at_place = ("tile_row", "tile_col")
+    columns = (*at_place, "tile_id", "block_id")
+    for batch in rows_where(run_dir.coverage, chosen, by=(*at_place, "query_index"), columns=columns):
         for place in batch.to_pylist():
             records = read_summaries(run_dir.block(place.pop("block_id")), fingerprint).tiles
             rationale = next((r.rationale for r in records if r.tile.tile_id == place["tile_id"]), "")

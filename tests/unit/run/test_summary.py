@@ -16,7 +16,7 @@ from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun, RunRequest, plan_request, start_info
 from pipeline.run.summary import close_run, model_counts, notice_box, plan_text, result_table, table
 from pipeline.schema import BlockRecord, Prompt, Reason, TileLattice, TileRecord, TileStatus
-from pipeline.write.coverage import Conservation
+from pipeline.write.coverage import Conservation, SearchedArea
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, read_run_json, write_run_json
@@ -122,6 +122,32 @@ def test_the_final_table_balances_the_ledger_and_counts_each_query(tmp_path: Pat
         "time                infer 1.2 s, merge 61.0 s",
         f"results             {tmp_path}",
     ]
+
+
+def searched(km2: tuple[float, ...], planned_km2: float | None = 2.5) -> SearchedArea:
+    return SearchedArea(planned_px=4000, searched_px=(3000, 1000), planned_km2=planned_km2, searched_km2=km2)
+
+
+@pytest.mark.parametrize(
+    ("area", "text"),
+    [
+        (searched((1.25, 1.25)), "1.25 km2 (50.0 %) of 2.5 km2 in the plan's tiles"),
+        (
+            searched((2.5, 0.0)),
+            '2.5 km2 (100.0 %) for "tanks"; 0.000000 km2 (0.0 %) for "lakes" of 2.5 km2 in the plan\'s tiles',
+        ),
+        (
+            searched((), None),
+            '3,000 px (75.0 %) for "tanks"; 1,000 px (25.0 %) for "lakes" of 4,000 px in the plan\'s tiles',
+        ),
+        (searched((12000.4, 12000.4), 24000.8), "12,000 km2 (50.0 %) of 24,001 km2 in the plan's tiles"),
+    ],
+)
+def test_the_table_says_how_much_was_searched(tmp_path: Path, area: SearchedArea, text: str) -> None:
+    done = published(failed=0)
+    done = replace(done, conservation=replace(done.conservation, searched=area))
+    lines = result_table(closed_info(tmp_path), "out", done).split("\n")
+    assert [line for line in lines if line.startswith("searched")] == [f"searched            {text}"]
 
 
 def test_failed_tiles_ask_for_attention(tmp_path: Path) -> None:

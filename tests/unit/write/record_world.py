@@ -341,7 +341,7 @@ def golden_run(folder: Path) -> None:
     inside[:2, :2] = True
     write_plan(run_dir.plan, lattice, inside)
     write_block_record(run_dir, mixed_record(lattice), lattice=lattice)
-    write_coverage(run_dir, lattice, inside, fingerprint=info.fingerprint, n_queries=2).require()
+    write_coverage(run_dir, lattice, inside, fingerprint=info.fingerprint, queries=QUERIES).require()
     rasters = [id_raster(seed=0), id_raster(seed=1)]
     table = table_of(rasters)
     write_objects(run_dir, table, grid=lattice.grid, meta=META)

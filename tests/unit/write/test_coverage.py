@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
 import pyarrow.parquet as pq
+import pyproj
 import pytest
 import shapely
 from geo_rules import checked_geo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from record_world import lattice_of, mixed_record, plain_tile
+from record_world import grid_of, lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import IncompleteRunError, RecordError
 from pipeline.schema import BlockRecord, Reason, TileStatus, block_id
@@ -37,38 +39,97 @@ def planned(*tiles: tuple[int, int]) -> NDArray[np.bool_]:
 MIXED = planned((0, 0), (0, 1), (1, 0), (1, 1))
 
 
+QUESTIONS = ("roofs", "lakes", "roads")
+
+
 def ledger(tmp_path: Path, inside: NDArray[np.bool_], n_queries: int = 2) -> Conservation:
-    return write_coverage(RunDir(tmp_path), LATTICE, inside, fingerprint=FP, n_queries=n_queries)
+    return write_coverage(RunDir(tmp_path), LATTICE, inside, fingerprint=FP, queries=QUESTIONS[:n_queries])
 
 
-def test_one_row_per_tile_with_the_status_not_to_be_overlooked(tmp_path: Path) -> None:
+def rows_of(tmp_path: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """(tile_id, query_index) -> row."""
+    rows = pq.read_table(tmp_path / "coverage.parquet").to_pylist()
+    found = {(row["tile_id"], row["query_index"]): row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def test_one_row_per_tile_and_query_and_tiles_counted_by_the_status_not_to_be_overlooked(
+    tmp_path: Path,
+) -> None:
     write_block_record(RunDir(tmp_path), mixed_record(LATTICE), lattice=LATTICE)
     count = ledger(tmp_path, MIXED)
     count.require()
     assert (count.planned, count.found, count.empty, count.failed) == (20, 2, 17, 1)
     assert count.reasons == {"empty/outside_aoi": 16, "empty/prompter": 1, "failed/malformed": 1, "found": 2}
-    rows = {row["tile_id"]: row for row in pq.read_table(tmp_path / "coverage.parquet").to_pylist()}
-    assert len(rows) == 20
-    assert {tile: row["status"] for tile, row in rows.items() if row["reason"] != "outside_aoi"} == {
-        "r00000c00000": "found",
-        "r00000c00001": "found",
-        "r00001c00000": "empty",
-        "r00001c00001": "failed",
+    rows = rows_of(tmp_path)
+    assert len(rows) == 40
+    assert {key: (r["status"], r["reason"]) for key, r in rows.items() if r["reason"] != "outside_aoi"} == {
+        ("r00000c00000", 0): ("found", ""),
+        ("r00000c00000", 1): ("empty", "prompter"),
+        ("r00000c00001", 0): ("found", ""),
+        ("r00000c00001", 1): ("found", ""),
+        ("r00001c00000", 0): ("empty", "prompter"),
+        ("r00001c00000", 1): ("empty", "gate"),
+        ("r00001c00001", 0): ("failed", "malformed"),
+        ("r00001c00001", 1): ("found", ""),
     }
-    failed = rows["r00001c00001"]
-    assert (failed["reason"], failed["error"]) == ("malformed", "no JSON in the reply")
-    assert (failed["statuses"], failed["reasons"]) == (["failed", "found"], ["malformed", ""])
-    assert failed["n_fragments"] == [0, 3]
-    assert failed["n_calls"] == 3
-    assert rows["r00001c00000"]["reasons"] == ["prompter", "gate"]
-    assert rows["r00000c00000"]["valid_share"] == 1.0
-    outside = rows["r00003c00004"]
-    assert (outside["status"], outside["statuses"], outside["block_id"]) == (
-        "empty",
-        ["empty", "empty"],
-        "b00001_00002",
+    assert {(r["query_index"], r["query"]) for r in rows.values()} == {(0, "roofs"), (1, "lakes")}
+    failed, found = (rows["r00001c00001", query] for query in (0, 1))
+    assert (failed["error"], found["error"]) == ("no JSON in the reply", "")
+    assert (failed["n_fragments"], found["n_fragments"]) == (0, 3)
+    assert (failed["n_calls"], found["n_calls"]) == (1, 2)
+    assert (failed["n_prompts"], found["n_prompts"], found["n_dropped"]) == (0, 2, 1)
+    assert rows["r00000c00000", 1]["valid_share"] == 1.0
+    outside = rows["r00003c00004", 1]
+    assert (outside["status"], outside["block_id"], outside["query"]) == ("empty", "b00001_00002", "lakes")
+    assert (outside["n_calls"], outside["n_fragments"], outside["valid_share"]) == (0, 0, 0.0)
+
+
+def test_areas_are_those_of_cores_and_of_what_was_judged_in_them(tmp_path: Path) -> None:
+    """Cores of 10 x 10 px of half a metre; their area by Karney's algorithm on lon/lat corners."""
+    record = mixed_record(LATTICE)
+    tiles = (replace(record.tiles[0], valid_px=25), *record.tiles[1:])
+    write_block_record(RunDir(tmp_path), replace(record, tiles=tiles), lattice=LATTICE)
+    area = ledger(tmp_path, MIXED).searched
+    rows = rows_of(tmp_path)
+    frame = geopandas.read_parquet(tmp_path / "coverage.parquet")
+    geod = pyproj.Geod(ellps="WGS84")
+    want = [abs(geod.geometry_area_perimeter(g)[0]) / 1e6 for g in frame.geometry.to_crs(4326)]
+    np.testing.assert_allclose(frame["km2"], want, rtol=1e-6)
+    one = rows["r00000c00000", 0]
+    assert one["searched_km2"] == pytest.approx(one["km2"] / 4)
+    full = ("r00000c00000", 1), ("r00001c00000", 1), ("r00001c00001", 1)
+    assert all(rows[key]["searched_km2"] == rows[key]["km2"] for key in full)
+    none = ("r00001c00001", 0), ("r00003c00004", 0)  # failed; outside
+    assert all(rows[key]["searched_km2"] == 0 < rows[key]["km2"] for key in none)
+    assert area is not None
+    assert (area.planned_px, area.searched_px) == (400, (225, 400))
+    assert area.planned_km2 == pytest.approx(400 * 0.25e-6, rel=2e-3)
+    assert area.searched_km2 == pytest.approx(
+        [area.planned_km2 * share for share in (225 / 400, 1.0)], rel=1e-6
     )
-    assert (outside["n_calls"], outside["n_fragments"], outside["valid_share"]) == (0, [0, 0], 0.0)
+
+
+def test_tiles_without_imagery_were_not_searched(tmp_path: Path) -> None:
+    record = mixed_record(LATTICE)
+    tiles = [
+        replace(row, status=TileStatus.EMPTY, reason=Reason.NODATA, labels=None, fragments=())
+        for row in record.tiles[:2]
+    ]
+    write_block_record(RunDir(tmp_path), replace(record, tiles=(*tiles, *record.tiles[2:])), lattice=LATTICE)
+    area = ledger(tmp_path, MIXED).searched
+    assert area is not None
+    assert area.searched_px == (200, 300)
+
+
+def test_without_a_place_on_earth_areas_are_null_and_pixels_are_counted(tmp_path: Path) -> None:
+    lattice = lattice_of(grid_of(crs=None))
+    write_block_record(RunDir(tmp_path), mixed_record(lattice), lattice=lattice)
+    area = write_coverage(RunDir(tmp_path), lattice, MIXED, fingerprint=FP, queries=("a", "b")).searched
+    assert {(r["km2"], r["searched_km2"]) for r in rows_of(tmp_path).values()} == {(None, None)}
+    assert area is not None
+    assert (area.planned_km2, area.searched_km2, area.searched_px) == (None, (), (300, 400))
 
 
 def test_the_ledger_is_geoparquet_of_cores(tmp_path: Path) -> None:
@@ -90,7 +151,7 @@ def test_a_planned_tile_without_record_breaks_the_law(tmp_path: Path) -> None:
     with pytest.raises(IncompleteRunError, match=r"planned 20.*r00002c00000.*To fix") as caught:
         count.require()
     assert caught.value.exit_code == 3
-    assert len(pq.read_table(tmp_path / "coverage.parquet")) == 18
+    assert len(rows_of(tmp_path)) == 36
 
 
 def test_unplanned_doubled_and_half_answered_tiles_break_the_law(tmp_path: Path) -> None:
@@ -164,7 +225,7 @@ def test_planned_is_found_plus_empty_plus_failed_whatever_happens(
     assert count.failed == sum(TileStatus.FAILED in pair for pair in pairs)
     assert count.empty == sum(pair == {TileStatus.EMPTY} for pair in pairs) + wanted.count(False)
     assert sum(count.reasons.values()) == count.planned == 20
-    assert len(pq.read_table(run_dir.coverage)) == count.planned
+    assert len(pq.read_table(run_dir.coverage)) == 2 * count.planned
 
 
 def test_errors_carry_no_token(tmp_path: Path) -> None:
@@ -189,17 +250,26 @@ def test_a_gated_runs_ledger_says_what_the_gate_thought(tmp_path: Path) -> None:
     write_block_record(RunDir(tmp_path), replace(plain, tiles=tiles), lattice=LATTICE)
     ledger(tmp_path, MIXED)
     assert "gate_p" not in pq.read_schema(tmp_path / "coverage.parquet").names
-    write_coverage(RunDir(tmp_path), LATTICE, MIXED, fingerprint=FP, n_queries=2, gated=True).require()
-    rows = {
-        row["tile_id"]: (row["gate_p"], row["audited"])
-        for row in pq.read_table(tmp_path / "coverage.parquet").to_pylist()
-    }
-    assert rows["r00000c00000"] == ([0.25, None], [True, False])
-    assert rows["r00000c00001"] == ([None, None], [False, False])
-    assert rows["r00003c00003"] == ([None, None], [False, False])
+    write_coverage(
+        RunDir(tmp_path), LATTICE, MIXED, fingerprint=FP, queries=QUESTIONS[:2], gated=True
+    ).require()
+    looks = {key: (row["gate_p"], row["audited"]) for key, row in rows_of(tmp_path).items()}
+    assert looks["r00000c00000", 0] == (0.25, True)
+    assert looks["r00000c00000", 1] == (None, False)
+    assert looks["r00003c00003", 1] == (None, False)
 
 
 def test_the_golden_ledger_is_still_readable() -> None:
     rows = geopandas.read_parquet(GOLDEN / "coverage.parquet")
-    assert rows["status"].tolist() == ["found", "found", "empty", "failed"] + ["empty"] * 16
-    assert rows["statuses"].map(list).tolist()[3] == ["failed", "found"]
+    assert rows["status"].tolist()[:8] == [
+        "found",
+        "empty",
+        "found",
+        "found",
+        "empty",
+        "empty",
+        "failed",
+        "found",
+    ]
+    assert rows["status"].tolist()[8:] == ["empty"] * 32
+    assert rows["query"].tolist()[6:8] == ["roofs", "été"]

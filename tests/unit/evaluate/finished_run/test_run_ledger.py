@@ -79,14 +79,22 @@ def test_a_fate_is_answered_failed_or_neither(reason: Reason) -> None:
 
 def test_the_ledger_leaves_out_what_lies_outside_the_aoi(tmp_path: Path) -> None:
     rows = [
-        {"tile_id": "a", "reason": "", "statuses": ["found", "failed"], "reasons": ["", "timeout"]},
-        {"tile_id": "b", "reason": "outside_aoi", "statuses": ["empty"], "reasons": ["outside_aoi"]},
+        {"tile_id": "a", "query_index": 0, "status": "found", "reason": ""},
+        {"tile_id": "a", "query_index": 1, "status": "failed", "reason": "timeout"},
+        {"tile_id": "b", "query_index": 0, "status": "empty", "reason": "outside_aoi"},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "coverage.parquet")
     assert read_ledger(tmp_path) == {
         ("a", 0): LedgerEntry(status=TileStatus.FOUND, reason=Reason.NONE),
         ("a", 1): LedgerEntry(status=TileStatus.FAILED, reason=Reason.TIMEOUT),
     }
+
+
+def test_a_ledger_of_one_row_per_tile_is_named(tmp_path: Path) -> None:
+    rows = [{"tile_id": "a", "reason": "", "statuses": ["found"], "reasons": [""]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "coverage.parquet")
+    with pytest.raises(InputError, match=r"a row per tile and query.*restitch_region"):
+        read_ledger(tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["masks.zarr", "coverage.parquet"])

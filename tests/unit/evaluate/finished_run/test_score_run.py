@@ -73,7 +73,7 @@ def figures(
             "",
             "prompter",
         )
-        rows.append({"tile_id": tile.tile_id, "reason": reason, "statuses": [status], "reasons": [reason]})
+        rows.append({"tile_id": tile.tile_id, "query_index": 0, "status": status, "reason": reason})
     looked_at[blind[0] : blind[2], blind[1] : blind[3]] = False
     pq.write_table(pa.Table.from_pylist(rows), folder / "coverage.parquet")
     group = zarr.open_group(str(folder / "masks.zarr"), mode="w")

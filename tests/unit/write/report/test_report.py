@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from object_table import write_objects
 from PIL import Image
-from record_world import META, golden_run, grid_of, id_raster, lattice_of, run_info, table_of
+from record_world import META, QUERIES, golden_run, grid_of, id_raster, lattice_of, run_info, table_of
 
 from pipeline.errors import SourceError
 from pipeline.schema import Window
@@ -64,7 +64,7 @@ def finished(tmp_path: Path) -> RunDir:
 def ledger(run_dir: RunDir) -> Conservation:
     inside = np.zeros((4, 5), dtype=np.bool_)
     inside[:2, :2] = True
-    return write_coverage(run_dir, lattice_of(), inside, fingerprint="f" * 64, n_queries=2)
+    return write_coverage(run_dir, lattice_of(), inside, fingerprint="f" * 64, queries=QUERIES)
 
 
 def page_of(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from record_world import golden_run, grid_of, id_raster, lattice_of, table_of
+from record_world import golden_run, grid_of, id_raster, lattice_of, mixed_record, table_of
 from report_world import peak_bytes
 
 from pipeline.errors import RecordError
@@ -17,6 +17,7 @@ from pipeline.schema import TileLattice
 from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import to_crs_coordinates
 from pipeline.write.instances import SCHEMA
+from pipeline.write.records.block_records import write_block_record
 from pipeline.write.report import report_data
 from pipeline.write.report.report_data import (
     read_chips,
@@ -74,7 +75,7 @@ def test_tiles_failures_and_empty_tiles_are_read_back(run_dir: RunDir) -> None:
     np.testing.assert_array_equal(statuses, want)
     assert read_failures(run_dir, limit=5) == [("r00001c00001", "malformed", "no JSON in the reply")]
     assert read_failures(run_dir, limit=0) == []
-    (empty,) = read_empty_tiles(run_dir, fingerprint="f" * 64, seed=0)
+    (empty,) = read_empty_tiles(run_dir, lattice_of(), fingerprint="f" * 64, seed=0)
     assert (empty.tile_row, empty.tile_col, empty.tile_id) == (1, 0, "r00001c00000")
 
 
@@ -190,6 +191,7 @@ def ledger(path: Path, lattice: TileLattice, statuses: list[str], reasons: list[
     }
     table |= {
         "block_id": ["b00000_00000"] * len(rows),
+        "query_index": np.zeros(len(rows), dtype=np.int32),
         "status": statuses,
         "reason": reasons,
         "error": [f"e{i}" for i in range(len(rows))],
@@ -216,6 +218,33 @@ def test_the_ledger_is_read_through_all_row_groups(tmp_path: Path) -> None:
         read_statuses(ledger(tmp_path, lattice, ["lost"], [""]), lattice)
 
 
+def test_a_tile_of_several_queries_shows_what_is_not_to_be_overlooked(tmp_path: Path) -> None:
+    """Two queries of four tiles, in every order of statuses; a failure that both share is told once."""
+    lattice = lattice_of(grid_of(width=40, height=10))
+    pairs = [("found", "empty"), ("empty", "failed"), ("failed", "failed"), ("empty", "empty")]
+    rows = [
+        {
+            "tile_id": f"t{col}",
+            "tile_row": 0,
+            "tile_col": col,
+            "query_index": query,
+            "block_id": "b00000_00000",
+            "status": status,
+            "reason": {"found": "", "empty": "prompter", "failed": "timeout"}[status],
+            "error": "late" if status == "failed" else "",
+        }
+        for col, pair in enumerate(pairs)
+        for query, status in enumerate(pair)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "coverage.parquet", row_group_size=3)
+    run_dir = RunDir(tmp_path)
+    assert read_statuses(run_dir, lattice).tolist() == [[1, 3, 3, 2]]
+    assert read_failures(run_dir, limit=9) == [("t1", "timeout", "late"), ("t2", "timeout", "late")]
+    write_block_record(run_dir, mixed_record(lattice_of()), lattice=lattice_of())
+    (empty,) = read_empty_tiles(run_dir, lattice, fingerprint="f" * 64, seed=0)
+    assert empty.tile_id == "t3"
+
+
 def test_a_few_empty_tiles_are_picked_by_seed(run_dir: RunDir, tmp_path: Path) -> None:
     lattice = lattice_of(grid_of(width=300, height=200), tile_px=16, halo_px=3)
     n = lattice.n_tile_rows * lattice.n_tile_cols
@@ -226,7 +255,7 @@ def test_a_few_empty_tiles_are_picked_by_seed(run_dir: RunDir, tmp_path: Path) -
     def places(seed: int) -> list[tuple[int, int]]:
         return [
             (tile.tile_row, tile.tile_col)
-            for tile in read_empty_tiles(other, fingerprint="f" * 64, seed=seed)
+            for tile in read_empty_tiles(other, lattice, fingerprint="f" * 64, seed=seed)
         ]
 
     assert len(places(0)) == len(set(places(0))) == report_data.N_NOTHING
