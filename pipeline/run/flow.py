@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pipeline.errors import InputError, SourceError
 from pipeline.files.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB, set_process_defaults
 from pipeline.prompt.looks.verifier import LooksAt
+from pipeline.run.closing import Imagery, MergedRun, close_run
 from pipeline.run.config import Runner, RunnerChoice
 from pipeline.run.infer.actors import PromptActor, ReadActor, SegmentActor
 from pipeline.run.infer.attempts import AttemptJournal
@@ -23,12 +23,12 @@ from pipeline.run.infer.block_rows import block_to_row, image_row_bytes
 from pipeline.run.infer.progress import BlockSummary, Progress
 from pipeline.run.infer.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep
 from pipeline.run.merge.merge_job import TaskRunner, run_here
-from pipeline.run.merge.publish import illustrate, illustrate_run, publish, publish_merge
+from pipeline.run.merge.publish import publish, publish_merge
 from pipeline.run.prepare import RunRequest, Todo, claim, plan_request, rehearse, todo
 from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
-from pipeline.run.summary import close_run, finish, notice_box, plan_text, result_table
+from pipeline.run.summary import closing_entry, notice_box, plan_text, result_table
 from pipeline.schema import BlockSpec
 from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir
@@ -72,9 +72,17 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
                 "publish": published.elapsed_s,
                 "total": time.monotonic() - started,
             }
-            info = finish(context, published, timings)
             screen.say("Writing report and catalogue item")
-            illustrate(context, info, published.conservation)
+            run_dir = RunDir(context.run_dir)
+            merged = MergedRun(
+                run_dir=run_dir,
+                info=closing_entry(run_dir, context.fingerprint, published, timings),
+                record_fingerprint=context.fingerprint,
+                conservation=published.conservation,
+                inside=context.plan.inside,
+                imagery=lambda: Imagery(sources=context.scene_sources, load=context.config.load),
+            )
+            info = close_run(merged, say=screen.say)
     say(result_table(info, context.run_dir, published))
     return 3 if published.conservation.failed else 0
 
@@ -95,17 +103,16 @@ def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:
         with quiet_screen(plan.run_dir.log, say) as screen:
             published = publish_merge(plan.job, note=screen.say, run_tasks=task_runner(runner))
             timings = {"publish": published.elapsed_s, "total": time.monotonic() - started}
-            info = close_run(plan.run_dir, plan.job.fingerprint, published, timings)
-            try:
-                imagery = imagery_of(plan)
-                illustrate_run(
-                    plan.run_dir, info, published.conservation, imagery=imagery, inside=plan.job.inside
-                )
-            except (SourceError, InputError) as error:
-                screen.say(
-                    "note: report.html and item.json were not written, because the run's imagery cannot be "
-                    f"opened: {error}"
-                )
+            screen.say("Writing report and catalogue item")
+            merged = MergedRun(
+                run_dir=plan.run_dir,
+                info=closing_entry(plan.run_dir, plan.job.fingerprint, published, timings),
+                record_fingerprint=plan.job.fingerprint,
+                conservation=published.conservation,
+                inside=plan.job.inside,
+                imagery=lambda: imagery_of(plan),
+            )
+            info = close_run(merged, say=screen.say)
     say(result_table(info, str(plan.run_dir.path), published))
     return 3 if published.conservation.failed else 0
 

@@ -24,9 +24,9 @@ from pipeline.grid.lattice import place_scenes, scene_windows
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.options import parse_table
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
+from pipeline.run.closing import Imagery
 from pipeline.run.config import MergeMode, RunnerChoice
 from pipeline.run.merge.merge_job import MergeJob
-from pipeline.run.merge.publish import Imagery
 from pipeline.schema import block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.instances import InstanceMeta
@@ -194,7 +194,7 @@ def imagery_of(plan: RestitchPlan) -> Imagery:
     grid = info.lattice.grid
     windows = scene_windows(offsets, place_scenes(info.scenes, grid), grid)
     sources = prepare_scenes(info.scenes, load, offsets=offsets, windows=windows)
-    return Imagery(sources=sources, load=load, record_fingerprint=plan.job.fingerprint)
+    return Imagery(sources=sources, load=load)
 
 
 def _require_tiling(info: RunInfo, tiling: Mapping[str, int]) -> None:

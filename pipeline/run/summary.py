@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from pipeline.prompt.looks.gate_audit import GateCounts, gate_figures, gate_text
-from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun
 from pipeline.schema import RunGrid
@@ -16,7 +15,7 @@ from pipeline.world.oracle import background_text, parse_oracle
 from pipeline.write.coverage import SearchedArea
 from pipeline.write.records.block_records import read_counts, record_files
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo, read_run_json, write_run_json
+from pipeline.write.run_json import RunInfo, read_run_json
 
 CUT_REPLIES = "replies_cut_at_token_limit"
 """Key of that counter in run.json."""
@@ -154,15 +153,13 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" if value >= 1e-4 else f"{value:.6f}"
 
 
-def finish(context: RunContext, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
-    """Write the closing run.json: status, counters over all starts of the run, reasons, times."""
-    return close_run(RunDir(context.run_dir), context.fingerprint, published, timings_s)
-
-
-def close_run(
+def closing_entry(
     run_dir: RunDir, record_fingerprint: str, published: Published, timings_s: Mapping[str, float]
 ) -> RunInfo:
-    """`finish` for any run directory; `record_fingerprint` is that of the block records."""
+    """Make the closing run.json: status, counters over all starts of the run, reasons, times. Writes nothing.
+
+    `record_fingerprint` is that of the block records.
+    """
     info = read_run_json(run_dir.run_json)
     ledger = published.conservation
     models = model_counts(run_dir, record_fingerprint)
@@ -175,7 +172,7 @@ def close_run(
         **models.counters(),
         "instances": sum(published.n_instances),
     }
-    closed = replace(
+    return replace(
         info,
         status="incomplete" if ledger.failed else "complete",
         counters=counters,
@@ -188,8 +185,6 @@ def close_run(
         timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    write_run_json(run_dir.run_json, closed)
-    return closed
 
 
 @dataclass(kw_only=True)

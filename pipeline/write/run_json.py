@@ -8,6 +8,7 @@ hrefs lose their query strings.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -68,13 +69,26 @@ class RunInfo:
     """The AOI in the run grid's CRS, hexadecimal WKB, for merging again. Empty: whole scenes."""
     model_ids: Mapping[str, str] = field(default_factory=dict)
     """Role (prompter, segmenter) -> what answered, as published with every instance."""
+    notes: tuple[str, ...] = ()
+    """What could not be made when the run was closed, and why."""
+    outputs: Mapping[str, str | None] = field(default_factory=dict)
+    """What a closed run consists of: name -> path in the run directory. Null: it could not be made."""
     started: str = ""
     """RFC 3339, UTC."""
     ended: str = ""
 
 
 def write_run_json(path: Path, info: RunInfo) -> Path:
-    """Write run.json atomically; hrefs lose query strings, texts lose the query strings of URLs in them."""
+    """Write `run_json_bytes` atomically."""
+    return write_bytes_atomic(path, run_json_bytes(info))
+
+
+def run_json_bytes(info: RunInfo) -> bytes:
+    """Make the text of run.json. Hrefs lose query strings, texts lose the query strings of URLs in them.
+
+    JSON has no NaN and no infinity: nodata becomes "nan", "inf" or "-inf", as STAC has it, anything else
+    null.
+    """
     document = {item.name: getattr(info, item.name) for item in fields(info)}
     if not info.gate:
         del document["gate"]
@@ -85,14 +99,24 @@ def write_run_json(path: Path, info: RunInfo) -> Path:
     document["lattice"] = asdict(info.lattice)
     document["scenes"] = [scene_entry(scene) for scene in info.scenes]
     document["warnings"] = [public_text(text) for text in info.warnings]
+    document["notes"] = [public_text(text) for text in info.notes]
     text = json.dumps(
-        {"run_json_version": RUN_JSON_VERSION, **document},
+        finite({"run_json_version": RUN_JSON_VERSION, **document}),
         indent=2,
         ensure_ascii=False,
         allow_nan=False,
         default=dict,
     )
-    return write_bytes_atomic(path, (text + "\n").encode())
+    return (text + "\n").encode()
+
+
+def finite(value: object) -> object:
+    """Replace every NaN and infinity in a document by None."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_run_json(path: Path) -> RunInfo:
@@ -114,14 +138,19 @@ def read_run_json(path: Path) -> RunInfo:
         document["scenes"] = tuple(_scene(entry) for entry in document["scenes"])
         document["queries"] = tuple(document["queries"])
         document["warnings"] = tuple(document["warnings"])
+        document["notes"] = tuple(document.get("notes", ()))
         return RunInfo(**document)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} must be a complete run.json", came=repr(error), remedy=remedy) from error
 
 
 def scene_entry(scene: Scene) -> dict[str, object]:
-    """Describe a scene as JSON, its href without credentials."""
+    """Describe a scene as JSON, its href without credentials. A nodata that is no number in JSON is its name:
+    "nan", "inf" or "-inf"."""
     entry = {item.name: getattr(scene, item.name) for item in fields(scene)}
+    nodata = scene.nodata
+    if nodata is not None and not math.isfinite(nodata):
+        entry["nodata"] = str(nodata)
     return {**entry, "href": public_href(scene.href), "identity": dict(scene.identity)}
 
 
@@ -148,4 +177,12 @@ def _lattice(entry: Mapping[str, Any]) -> TileLattice:
 
 
 def _scene(entry: Mapping[str, Any]) -> Scene:
-    return Scene(**{**entry, "transform": tuple(entry["transform"]), "rgb_bands": tuple(entry["rgb_bands"])})
+    nodata = entry["nodata"]
+    return Scene(
+        **{
+            **entry,
+            "transform": tuple(entry["transform"]),
+            "rgb_bands": tuple(entry["rgb_bands"]),
+            "nodata": None if nodata is None else float(nodata),
+        }
+    )

@@ -30,7 +30,7 @@ from pipeline.schema import TileLattice
 from pipeline.write.georeference import affine_or_identity, authority_code_of, is_on_earth, to_crs_coordinates
 from pipeline.write.instances import timestamp_of
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo
+from pipeline.write.run_json import RunInfo, finite
 
 EXTENSIONS = tuple(
     f"https://stac-extensions.github.io/{name}/schema.json"
@@ -54,29 +54,35 @@ class ItemInputs:
     """What an Item says that is not in the files."""
 
     info: RunInfo
-    inside: NDArray[np.bool_]
-    """(n_tile_rows, n_tile_cols): tiles that were planned."""
+    geometry: Mapping[str, object] | None
+    """What was looked at, in longitude and latitude (`footprint_lonlat`). None: it has no such place."""
+    run_json: bytes | None = None
+    """The run.json that is written after the item. None: the one that is there."""
 
 
 def write_item(run_dir: RunDir, inputs: ItemInputs) -> Path:
-    """Write item.json; call it last, because it holds the checksums of the other files."""
-    text = json.dumps(build_item(run_dir, inputs), indent=2, ensure_ascii=False, allow_nan=False)
+    """Write item.json; call it when the other files are there, because it holds their checksums.
+
+    Like run.json it holds null where a figure is NaN or infinite.
+    """
+    item = finite(build_item(run_dir, inputs))
+    text = json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False)
     return write_bytes_atomic(run_dir.item, (text + "\n").encode())
 
 
 def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
     """Make the Item as a dict, with assets for those files of the run that exist."""
     info = inputs.info
-    geometry = footprint_lonlat(info.lattice, inputs.inside)
+    geometry = inputs.geometry
     item = pystac.Item(
         id=info.run_id,
-        geometry=geometry,
+        geometry=None if geometry is None else dict(geometry),
         bbox=None if geometry is None else _bbox(geometry),
         **_times(info),
         properties=_properties(info),
         stac_extensions=list(EXTENSIONS),
     )
-    for key, asset in _assets(run_dir).items():
+    for key, asset in _assets(run_dir, inputs.run_json).items():
         item.add_asset(key, asset)
     for scene in info.scenes:
         item.add_link(pystac.Link(rel="derived_from", target=public_href(scene.href), title=scene.scene_id))
@@ -129,7 +135,7 @@ def _coarser(inside: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     )
 
 
-def _bbox(geometry: dict[str, object]) -> list[float]:
+def _bbox(geometry: Mapping[str, object]) -> list[float]:
     """Compute (west, south, east, north); west > east when the geometry was cut at the antimeridian (RFC
     7946)."""
     parts = shapely.get_parts(shapely.geometry.shape(geometry))
@@ -203,7 +209,7 @@ def _rfc3339(text: str) -> str:
     return timestamp_of(text).isoformat().replace("+00:00", "Z")
 
 
-def _assets(run_dir: RunDir) -> dict[str, pystac.Asset]:
+def _assets(run_dir: RunDir, run_json: bytes | None) -> dict[str, pystac.Asset]:
     assets: dict[str, pystac.Asset] = {}
     if run_dir.masks.is_dir():
         assets["masks"] = pystac.Asset(
@@ -223,17 +229,20 @@ def _assets(run_dir: RunDir) -> dict[str, pystac.Asset]:
     ):
         if path.is_file():
             assets[key] = _table_asset(run_dir, path, title=title, roles=["metadata"])
-    for key, path, media_type, role in (
-        ("report", run_dir.report, "text/html", "overview"),
-        ("run", run_dir.run_json, "application/json", "metadata"),
-    ):
-        if path.is_file():
-            assets[key] = pystac.Asset(
-                href=_href(run_dir, path),
-                media_type=media_type,
-                roles=[role],
-                extra_fields=_file_fields(path),
-            )
+    if run_dir.report.is_file():
+        assets["report"] = pystac.Asset(
+            href=_href(run_dir, run_dir.report),
+            media_type="text/html",
+            roles=["overview"],
+            extra_fields=_file_fields(run_dir.report),
+        )
+    if run_json is not None or run_dir.run_json.is_file():
+        assets["run"] = pystac.Asset(
+            href=_href(run_dir, run_dir.run_json),
+            media_type="application/json",
+            roles=["metadata"],
+            extra_fields=_file_fields(run_dir.run_json) if run_json is None else _byte_fields(run_json),
+        )
     return assets
 
 
@@ -262,6 +271,10 @@ def _file_fields(path: Path) -> dict[str, object]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"file:size": path.stat().st_size, "file:checksum": _MULTIHASH_SHA256 + digest}
+
+
+def _byte_fields(data: bytes) -> dict[str, object]:
+    return {"file:size": len(data), "file:checksum": _MULTIHASH_SHA256 + hashlib.sha256(data).hexdigest()}
 
 
 def _href(run_dir: RunDir, path: Path) -> str:

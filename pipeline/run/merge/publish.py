@@ -1,8 +1,7 @@
-"""Phase two: committed block records -> rasters, instances, coverage, catalogue entry and report.
+"""Phase two: committed block records -> rasters, instances and coverage.
 
 1. `write_coverage` counts the ledger: planned = found + empty + failed.
 2. `publish_merge` runs the steps of pipeline.run.merge, the tasks of each by a `TaskRunner`.
-3. `illustrate` adds the report and the catalogue entry.
 
 It can be run again at any time and gives the same bytes. Instances, edges and geometries stay in the tasks.
 """
@@ -13,28 +12,20 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.load.overview import read_overview
-from pipeline.load.prepare_scenes import LoadOptions, SceneSource
-from pipeline.load.reader import CogReader
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge import audit_tasks, dissolve_tasks, order_tasks, paint_tasks, resolve_tasks
 from pipeline.run.merge.merge_job import MergeJob, TaskRunner, run_here
 from pipeline.run.merge.tally import Tally, join_bounds
-from pipeline.schema import BlockSpec, Window
 from pipeline.stitch.join import JoinStats
 from pipeline.write.coverage import Conservation, write_coverage
 from pipeline.write.instances import InstanceMeta, remove_parts_from
 from pipeline.write.masks_zarr import create_masks, finalise, open_masks
-from pipeline.write.report.report import OVERVIEW_PX, ReportInputs, write_report
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo
-from pipeline.write.stac_item import ItemInputs, write_item
 
 Note = Callable[[str], None]
 
@@ -53,16 +44,6 @@ class Published:
     """Per query: what the one union-find held; depends on the size of super-tiles."""
     steps_s: Mapping[str, float] = field(default_factory=dict)
     """Step -> seconds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imagery:
-    """What pictures of a run are made of."""
-
-    sources: tuple[SceneSource, ...]
-    load: LoadOptions
-    record_fingerprint: str = ""
-    """Of the block records, when it is not that of the run directory."""
 
 
 def publish(context: RunContext, *, note: Note, run_tasks: TaskRunner = run_here) -> Published:
@@ -231,30 +212,3 @@ class _Clock:
     def lap(self, step: str) -> None:
         now = time.monotonic()
         self.seconds[step], self._last = round(now - self._last, 3), now
-
-
-def illustrate(context: RunContext, info: RunInfo, conservation: Conservation) -> None:
-    """report.html and item.json, from the finished run; the Item comes last because it holds checksums."""
-    imagery = Imagery(sources=context.scene_sources, load=context.config.load)
-    illustrate_run(RunDir(context.run_dir), info, conservation, imagery=imagery, inside=context.plan.inside)
-
-
-def illustrate_run(
-    run_dir: RunDir, info: RunInfo, conservation: Conservation, *, imagery: Imagery, inside: NDArray[np.bool_]
-) -> None:
-    """`illustrate` for any run directory; block records are opened with the fingerprint that they were
-    written with.
-    """
-    grid = info.lattice.grid
-    reader = CogReader(imagery.sources, grid, options=imagery.load)
-
-    def read_rgb(window: Window) -> NDArray[np.uint8]:
-        return reader.read(BlockSpec(block_row=0, block_col=0, core=window, read=window, tiles=())).rgb
-
-    overview = read_overview(imagery.sources, grid, side_px=OVERVIEW_PX)
-    seen = replace(info, fingerprint=imagery.record_fingerprint or info.fingerprint)
-    write_report(
-        run_dir, ReportInputs(info=seen, conservation=conservation, overview_rgb=overview, read_rgb=read_rgb)
-    )
-    write_item(run_dir, ItemInputs(info=info, inside=inside))
-    reader.close()

@@ -133,7 +133,9 @@ class _Page:
             *([_card("outside the AOI", outside)] if outside else []),
             *([_card("not accounted for", c.n_missing, class_="failed")] if c.n_missing else []),
         ]
-        notes = [tag("p", public_text(text), class_="warning") for text in self.info.warnings]
+        notes = [
+            tag("p", public_text(text), class_="warning") for text in (*self.info.warnings, *self.info.notes)
+        ]
         name = tag("p", f"Terraquery run {self.info.run_id} · {self.info.status}", class_="kicker")
         return tag(
             "header", name, tag("ul", *pills, class_="queries"), tag("div", *cards, class_="cards"), *notes

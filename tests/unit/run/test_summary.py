@@ -14,7 +14,7 @@ from pipeline.grid.source import SourceOptions
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun, RunRequest, plan_request, start_info
-from pipeline.run.summary import close_run, model_counts, notice_box, plan_text, result_table, table
+from pipeline.run.summary import closing_entry, model_counts, notice_box, plan_text, result_table, table
 from pipeline.schema import BlockRecord, Prompt, Reason, TileLattice, TileRecord, TileStatus
 from pipeline.write.coverage import Conservation, SearchedArea
 from pipeline.write.records.block_records import write_block_record
@@ -229,10 +229,11 @@ def test_the_closing_run_json_counts_tiles_models_and_instances(
     write_blocks(run_dir, planned.plan.lattice, looks=False)
     begun = start_info(planned, ())
     write_run_json(run_dir.run_json, begun)
-    closed = close_run(run_dir, record_runs.FINGERPRINT, published(failed=failed), {"infer": 1.23456})
-    on_disk = read_run_json(run_dir.run_json)
-    assert on_disk.status == closed.status == status
-    assert on_disk.counters == {
+    closed = closing_entry(run_dir, record_runs.FINGERPRINT, published(failed=failed), {"infer": 1.23456})
+    as_begun = read_run_json(run_dir.run_json)
+    assert as_begun.status == "running"
+    assert closed.status == status
+    assert closed.counters == {
         "tiles_in_lattice": 1,
         "tiles_planned": 10,
         "tiles_found": 4,
@@ -244,13 +245,12 @@ def test_the_closing_run_json_counts_tiles_models_and_instances(
         "replies_cut_at_token_limit": 1,
         "instances": 4,
     }
-    assert on_disk.reasons["failed/malformed"] == failed
-    assert on_disk.timings_s == {"infer": 1.235}
-    assert on_disk.qa == {"tanks": {"edges": 2}, "lakes": {}}
-    assert on_disk.gate == {}
-    assert on_disk.ended >= on_disk.started > ""
-    as_begun = read_run_json(write_run_json(tmp_path / "begun.json", begun))
-    assert replace(on_disk, **{name: getattr(as_begun, name) for name in CLOSING}) == as_begun
+    assert closed.reasons["failed/malformed"] == failed
+    assert closed.timings_s == {"infer": 1.235}
+    assert closed.qa == {"tanks": {"edges": 2}, "lakes": {}}
+    assert closed.gate == {}
+    assert closed.ended >= closed.started > ""
+    assert replace(closed, **{name: getattr(as_begun, name) for name in CLOSING}) == as_begun
 
 
 CLOSING = ("status", "counters", "reasons", "timings_s", "qa", "gate", "ended")
@@ -264,7 +264,7 @@ def test_a_gates_figures_are_in_the_closing_entry_and_the_final_table(tmp_path: 
     run_dir = RunDir(tmp_path / "out")
     write_blocks(run_dir, planned.plan.lattice, looks=True)
     write_run_json(run_dir.run_json, start_info(planned, ()))
-    closed = close_run(run_dir, record_runs.FINGERPRINT, published(failed=0), {})
+    closed = closing_entry(run_dir, record_runs.FINGERPRINT, published(failed=0), {})
     assert (closed.gate["passed"], closed.gate["rejected"], closed.gate["audited"]) == (1, 2, 0)
     assert closed.gate["recall"] is None
     text = result_table(closed, "out", published(failed=0))

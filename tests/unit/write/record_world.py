@@ -28,7 +28,7 @@ from pipeline.write.plan_table import write_plan
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, write_run_json
-from pipeline.write.stac_item import ItemInputs, write_item
+from pipeline.write.stac_item import ItemInputs, footprint_lonlat, write_item
 
 UTM36N = "EPSG:32636"
 
@@ -346,4 +346,4 @@ def golden_run(folder: Path) -> None:
     table = table_of(rasters)
     write_objects(run_dir, table, grid=lattice.grid, meta=META)
     finalise(write_rasters(run_dir.masks, lattice, rasters, table))
-    write_item(run_dir, ItemInputs(info=info, inside=inside))
+    write_item(run_dir, ItemInputs(info=info, geometry=footprint_lonlat(lattice, inside)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from record_world import run_info
@@ -33,6 +35,34 @@ def test_no_token_reaches_the_file(tmp_path: Path) -> None:
     text = write_run_json(tmp_path / "run.json", info).read_text()
     assert "SECRET" not in text
     assert read_run_json(tmp_path / "run.json").scenes[0].href == "https://h/a.tif"
+
+
+def strict(text: str) -> dict[str, Any]:
+    """JSON as the standard has it: no NaN, no Infinity."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    found: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("nodata", "written"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf"), (-9999.0, -9999.0)]
+)
+def test_a_nodata_that_json_cannot_hold_is_named_and_read_back(
+    tmp_path: Path, nodata: float, written: object
+) -> None:
+    info = replace(run_info(), scenes=(replace(run_info().scenes[0], nodata=nodata),))
+    path = write_run_json(tmp_path / "run.json", info)
+    assert strict(path.read_text())["scenes"][0]["nodata"] == written
+    assert repr(read_run_json(path).scenes[0].nodata) == repr(nodata)
+
+
+def test_any_other_figure_that_is_no_number_is_null(tmp_path: Path) -> None:
+    qa = {"tanks": {"ratio": math.inf, "bins": [1.0, math.nan], "objects": 3}}
+    document = strict(write_run_json(tmp_path / "run.json", replace(run_info(), qa=qa)).read_text())
+    assert document["qa"] == {"tanks": {"ratio": None, "bins": [1.0, None], "objects": 3}}
 
 
 def test_the_golden_run_is_still_readable() -> None:

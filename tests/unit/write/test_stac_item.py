@@ -40,7 +40,8 @@ def core_valid(item: dict[str, Any]) -> pystac.Item:
 
 def everything(info: RunInfo) -> ItemInputs:
     lattice = info.lattice
-    return ItemInputs(info=info, inside=np.ones((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_))
+    inside = np.ones((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_)
+    return ItemInputs(info=info, geometry=footprint_lonlat(lattice, inside))
 
 
 def test_the_item_is_valid_and_says_when_where_and_how(finished: RunDir) -> None:

@@ -1,0 +1,144 @@
+"""The end of a run: the report and the catalogue item are added, then run.json says that all is there.
+
+1. `close_run` makes the overview, the report and the item, in this order.
+2. What cannot be made costs the run nothing but a note, on the screen and in run.json, and a null in its
+   `outputs`. A full disk alone is an error: once there is room, the same command makes the rest.
+3. The item holds the checksum of the run.json that is about to be written, and run.json comes last. So a run
+   that says `complete` has everything that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.job_exit import full_disk, readable
+from pipeline.load.overview import read_overview
+from pipeline.load.prepare_scenes import LoadOptions, SceneSource
+from pipeline.load.reader import CogReader
+from pipeline.run.screen import Say
+from pipeline.schema import BlockSpec, Window
+from pipeline.write.coverage import Conservation
+from pipeline.write.report.report import OVERVIEW_PX, ReportInputs, write_report
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo, run_json_bytes
+from pipeline.write.stac_item import ItemInputs, footprint_lonlat, write_item
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagery:
+    """What pictures of a run are made of."""
+
+    sources: tuple[SceneSource, ...]
+    load: LoadOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedRun:
+    """A run whose results are written, and which has yet to be closed."""
+
+    run_dir: RunDir
+    info: RunInfo
+    """run.json as it will be, but for the notes of the closing."""
+    record_fingerprint: str
+    """Fingerprint of the block records: the run's own, or that of the run that was merged again."""
+    conservation: Conservation
+    inside: NDArray[np.bool_]
+    """(n_tile_rows, n_tile_cols) tiles that were looked at."""
+    imagery: Callable[[], Imagery]
+    """Opens the scenes again, for pictures."""
+
+
+class _Notes:
+    """Makes what a run can do without, and keeps a note of what could not be made."""
+
+    def __init__(self, say: Say, log: Path) -> None:
+        self.texts: list[str] = []
+        self._say = say
+        self._log = log
+
+    def attempt[T](self, what: str, make: Callable[[], T]) -> T | None:
+        """What `make` returns; None and a note when it fails. Raises what a full disk raises."""
+        try:
+            return make()
+        except Exception as error:
+            if full_disk(error) is not None:
+                raise
+            self.texts.append(f"{what} could not be made: {readable(error, log=self._log)}")
+            self._say(f"note: {self.texts[-1]}")
+            return None
+
+
+def close_run(run: MergedRun, *, say: Say) -> RunInfo:
+    """Add report.html and item.json, and write run.json last; returns its content. Raises OSError when the
+    disk is full.
+    """
+    run_dir = run.run_dir
+    notes = _Notes(say, run_dir.log)
+    for path in (run_dir.report, run_dir.item):  # of an earlier start
+        path.unlink(missing_ok=True)
+    imagery = notes.attempt("pictures of the imagery", run.imagery)
+    notes.attempt("report.html", lambda: _report(run, imagery, notes))
+    footprint = notes.attempt(
+        "the footprint in item.json", lambda: footprint_lonlat(run.info.lattice, run.inside)
+    )
+    info = replace(run.info, notes=tuple(notes.texts), outputs=_outputs(run_dir, item=True))
+    data = run_json_bytes(info)
+    item = notes.attempt(
+        "item.json", lambda: write_item(run_dir, ItemInputs(info=info, geometry=footprint, run_json=data))
+    )
+    if item is None:
+        info = replace(info, notes=tuple(notes.texts), outputs=_outputs(run_dir, item=False))
+        data = run_json_bytes(info)
+    write_bytes_atomic(run_dir.run_json, data)
+    return info
+
+
+def _report(run: MergedRun, imagery: Imagery | None, notes: _Notes) -> Path:
+    """Write the report. Without imagery, objects are drawn on plain paper."""
+    grid = run.info.lattice.grid
+    # the report looks up what was said of a tile in the block records
+    seen = replace(run.info, fingerprint=run.record_fingerprint)
+    if imagery is None:
+        info = replace(seen, notes=tuple(notes.texts))
+        return write_report(run.run_dir, ReportInputs(info=info, conservation=run.conservation))
+    overview = notes.attempt(
+        "the overview", lambda: read_overview(imagery.sources, grid, side_px=OVERVIEW_PX)
+    )
+    with closing(CogReader(imagery.sources, grid, options=imagery.load)) as reader:
+
+        def read_rgb(window: Window) -> NDArray[np.uint8]:
+            return reader.read(BlockSpec(block_row=0, block_col=0, core=window, read=window, tiles=())).rgb
+
+        inputs = ReportInputs(
+            info=replace(seen, notes=tuple(notes.texts)),
+            conservation=run.conservation,
+            overview_rgb=overview,
+            read_rgb=read_rgb,
+        )
+        return write_report(run.run_dir, inputs)
+
+
+def _outputs(run_dir: RunDir, *, item: bool) -> dict[str, str | None]:
+    """What the run directory holds, by its name there; null for what could not be made. `item`: there will be
+    one.
+    """
+    paths = {
+        "plan": run_dir.plan,
+        "masks": run_dir.masks,
+        "instances": run_dir.instances,
+        "coverage": run_dir.coverage,
+        "report": run_dir.report,
+        "item": run_dir.item,
+    }
+    there = {name: path.exists() for name, path in paths.items()} | {"item": item}
+    return {
+        name: path.relative_to(run_dir.path).as_posix() if there[name] else None
+        for name, path in paths.items()
+    }
