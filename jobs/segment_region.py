@@ -95,7 +95,10 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
         "file's name), or GLOB=TIME for some of them; repeatable, the first that fits wins",
     )
     imagery.add_argument(
-        "--resolution", type=float, metavar="M", help="run grid pixel size in CRS units (with --crs)"
+        "--resolution",
+        type=float,
+        metavar="SIDE",
+        help="side of the run grid's pixels, in the unit of its CRS: metres, feet or degrees",
     )
 
 

@@ -28,6 +28,7 @@ from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
+from pipeline.grid.pixel_size import check_pixel_size, pixel_side
 from pipeline.schema import AffineTuple, RunGrid, Scene, Window
 
 Mode = Literal["scene", "mosaic"]
@@ -184,7 +185,7 @@ def _is_north_up(scene: Scene) -> bool:
 def _resolution_in(scene: Scene, crs_wkt: str) -> float:
     """Geometric mean of a pixel's sides in units of the CRS, at the scene's centre."""
     if same_crs(scene.crs_wkt, crs_wkt):
-        return math.sqrt(abs(affine_of(scene.transform).determinant))
+        return pixel_side(scene.transform)
     col = scene.width / 2
     row = scene.height / 2
     corners = [affine_of(scene.transform) @ corner for corner in ((col, row), (col + 1, row), (col, row + 1))]
@@ -222,13 +223,11 @@ def _mosaic_lattice(scenes: Sequence[Scene], crs_wkt: str, resolution: float | N
     The phase is that of the first scene with this CRS and resolution, so it is read without resampling.
     Without one, origins are multiples of the resolution, so that separate runs agree.
     """
-    if resolution is not None and not (math.isfinite(resolution) and resolution > 0):
-        raise InputError(
-            "--resolution must be a positive number of CRS units per pixel",
-            came=str(resolution),
-            remedy="e.g. 0.3 for 30 cm",
-        )
-    target = min(_resolution_in(scene, crs_wkt) for scene in scenes) if resolution is None else resolution
+    own = [_resolution_in(scene, crs_wkt) for scene in scenes]
+    if resolution is not None:
+        sides = [size * max(scene.width, scene.height) for size, scene in zip(own, scenes, strict=True)]
+        check_pixel_size(resolution, min(own), crs_wkt, extent=max(sides))
+    target = min(own) if resolution is None else resolution
     tolerance = RESOLUTION_TOLERANCE if resolution is None else 1e-6
     for scene in scenes:
         if (

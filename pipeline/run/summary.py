@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
+from pipeline.grid.pixel_size import pixel_side, pixel_text
 from pipeline.prompt.looks.gate_audit import GateCounts, gate_figures, gate_text
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun
@@ -46,7 +47,7 @@ def plan_text(planned: PlannedRun) -> str:
         "queries": "; ".join(planned.request.config.queries),
         "scenes": f"{len(plan.scenes)} ({plan.mode} mode)",
         **_overlaps(planned),
-        "run grid": f"{lattice.grid.width} x {lattice.grid.height} px, {_crs_name(lattice.grid)}",
+        "run grid": _grid_text(lattice.grid),
         "tiles": (
             f"{guess.tiles} of {lattice.tile_px} px (core {lattice.core_px}, halo {lattice.halo_px}); "
             f"{guess.tiles_outside} outside"
@@ -61,6 +62,13 @@ def plan_text(planned: PlannedRun) -> str:
         "output": str(RunDir(planned.request.out).path.absolute()),
     }
     return table(rows)
+
+
+def _grid_text(grid: RunGrid) -> str:
+    size = f"{grid.width} x {grid.height} px, {_crs_name(grid)}"
+    if grid.crs_wkt is None:
+        return size
+    return f"{size}, {pixel_text(pixel_side(grid.transform), grid.crs_wkt)} per pixel"
 
 
 def _overlaps(planned: PlannedRun) -> dict[str, str]:

@@ -176,7 +176,7 @@ def test_refuses_scenes_that_cannot_share_a_grid(make_scene: MakeScene) -> None:
     with pytest.raises(InputError, match="--crs must name"):
         choose_lattice([make_scene()], "the usual one", None)
     with pytest.raises(InputError, match="pixels a side"):
-        choose_lattice([make_scene()], None, 1e-8)
+        choose_lattice([make_scene(width=2**28)], None, 0.01)
 
 
 def test_refuses_a_crs_that_is_undefined_at_the_scene(make_scene: MakeScene) -> None:

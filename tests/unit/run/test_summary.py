@@ -77,7 +77,7 @@ def test_the_plan_says_what_will_be_read_and_asked(tmp_path: Path) -> None:
     assert f"run            {planned.fingerprint[:16]}\n" in said
     assert "queries        tanks; lakes\n" in said
     assert "scenes         1 (scene mode)\n" in said
-    assert "run grid       64 x 64 px, EPSG:32633\n" in said
+    assert "run grid       64 x 64 px, EPSG:32633, 0.5 m per pixel\n" in said
     assert "tiles          1 of 256 px (core 192, halo 32); 0 outside\n" in said
     assert "blocks         1 of 4 x 4 tiles\n" in said
     assert "pixels         4,096 in cores, 4,096 read\n" in said
