@@ -1,9 +1,8 @@
-"""The one way a world function is compiled: numba, cached on disk, strict floating point.
+"""Compile the functions of the world with numba: cached on disk, with strict floating point.
 
-Without fastmath the additions are the same, in the same order, in every window and on every machine. Numba
-compiles a cached function again when its own file changes, but not when a function that it calls changes in
-another file. So index files older than the newest source of the renderer are dropped before the first kernel
-is loaded.
+Without fastmath, sums are added in the same order in every window and on every machine. Numba compiles a
+cached function again when its own file changes. It does not notice when a function in another file changes.
+So before the first kernel is loaded, index files older than the newest renderer source are deleted.
 """
 
 from __future__ import annotations
@@ -54,5 +53,5 @@ drop_stale_indexes(Path(__file__).parent)
 
 
 def kernel[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function at its first call; its Python type stays."""
+    """Compile a function when it is first called. For type checkers its signature stays the same."""
     return cast(Callable[P, R], njit(cache=True)(function))

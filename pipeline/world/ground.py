@@ -34,7 +34,10 @@ TREE_CELL = 14.0
 def textures(
     origin: tuple[int, int, float], seed: np.uint64, st: Rec, shape: tuple[int, int], warp_size: float
 ) -> tuple[F32, F32]:
-    """Draw fine, coarse and large texture about zero (3, H, W), and how shores are displaced (2, H, W)."""
+    """Draw the textures of a window.
+
+    Returns fine, coarse and large texture around zero (3, H, W), and the displacement of shores (2, H, W).
+    """
     row0, col0, inv = origin
     level = float(st[TEXTURE])
     tex = np.zeros((3, *shape), np.float32)
@@ -52,7 +55,7 @@ def textures(
 
 @kernel
 def _step(t: float, low: float, high: float) -> float:
-    """0 below low, 1 above high, smooth between."""
+    """Smooth step: 0 below low, 1 above high."""
     w = min(max((t - low) / (high - low), 0.0), 1.0)
     return w * w * (3.0 - 2.0 * w)
 

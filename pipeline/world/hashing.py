@@ -1,6 +1,6 @@
-"""Stateless random numbers: everything in a world is a hash of (seed, purpose, lattice position).
+"""Random numbers without state: everything in a world is a hash of (seed, purpose, lattice position).
 
-A value never depends on what was drawn before it. The mixer is the finaliser of SplitMix64 (Steele, Lea and
+So a value never depends on what was drawn before. The mixer is the finaliser of SplitMix64 (Steele, Lea and
 Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 14).
 """
 
@@ -59,5 +59,5 @@ def between(h: np.uint64, k: int, low: float, high: float) -> float:
 
 @kernel
 def direction(angle: float) -> tuple[float, float]:
-    """(cos, sin) rounded to 2**-24, so that the last bit of a math library cannot move a pixel."""
+    """Compute (cos, sin), rounded to 2**-24: math libraries differ in the last bit, and no pixel may move."""
     return round(math.cos(angle) * 16777216.0) / 16777216.0, round(math.sin(angle) * 16777216.0) / 16777216.0

@@ -48,7 +48,7 @@ class World:
 
     @classmethod
     def from_seed(cls, seed: int, *, scale: float = 1.0) -> World:
-        """The world of a seed, without the one or two classes that this seed leaves out."""
+        """Make the world of a seed. It lacks the one or two classes that this seed leaves out."""
         return cls(seed=seed, scale=scale, absent=absent_classes(seed))
 
     @property

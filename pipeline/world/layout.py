@@ -5,8 +5,8 @@
    town, farmland, mixed or wild (`use_of`).
 3. Straight lines cut a supercell into parcels (`add_supercell`). A parcel holds one field, site or town
    block, so objects of different parcels never collide.
-4. Whatever comes near a runway or a lake is left out whole (`keep`, `field_is_free`). Where objects still
-   overlap, the layer decides, then the lattice.
+4. An object that comes near a runway or a lake is left out whole (`keep`, `field_is_free`). Where objects
+   still overlap, the higher layer is drawn on top, then the later lattice position.
 5. Roads run along supercell edges, next to town and elsewhere.
 """
 
@@ -114,7 +114,10 @@ def add_field(
     st: Table,
     pal: Table,
 ) -> int:
-    """Add a field: ripe, green, or bare soil without a label; the whole parcel or a circle around a pivot."""
+    """Add a field of ripe or green crop, or bare soil, which gets no label.
+
+    It fills the parcel or is a circle around a pivot.
+    """
     pick = unit(h, 1)
     cls = SCENERY
     if pick > 0.12:
@@ -230,7 +233,7 @@ def add_parcel(
 
 @kernel
 def splits_of(h: np.uint64, use: int) -> tuple[int, int]:
-    """How many parcels a supercell has along its two directions."""
+    """Choose how many parcels a supercell has along each of its two directions."""
     a, b = unit(h, 200), unit(h, 201)
     if use == TOWN:
         return 2 + int(2.0 * a), 3 + int(2.0 * b)
@@ -310,10 +313,9 @@ def add_supercell(
 
 
 def plan(seed: np.uint64, box: Table, st: Table, pal: Table) -> tuple[Table, Keys]:
-    """List the records and keys of all objects that may touch a box, in paint order within a layer. This
-    order is the same in every window.
+    """List the records and keys of all objects that may touch a box (x0, y0, x1, y1) in world units.
 
-    `box`: (x0, y0, x1, y1) in world units.
+    Within a layer they come in paint order, which is the same in every window.
     """
     t = np.empty((CAPACITY, COLUMNS))
     keys = np.zeros(CAPACITY, np.uint64)

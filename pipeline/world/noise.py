@@ -1,7 +1,7 @@
 """Value noise on a hashed lattice: random values at lattice points, quintic interpolation between them.
 
-Coordinates are world units (pixel centre / scale). `noise_at` and `add_noise` are the same function, at a
-point and on a raster. The raster hashes each lattice point once and interpolates first along y, then along x.
+Coordinates are world units (pixel centre / scale). `noise_at` computes the noise at a point, `add_noise` the
+same noise on a raster. The raster hashes each lattice point once and interpolates along y, then along x.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The truth of a label raster, tile by tile, with arbitrary local ids and optional noise.
+"""Read the true objects of a label raster, tile by tile, with arbitrary local ids and optional noise.
 
 1. `parse_oracle` reads `oracle:labels.tif?noise=mild&seed=3`.
 2. `OracleTruth.on_grid` checks that raster and run grid share a lattice.
@@ -6,9 +6,9 @@
    (`_disturb`) and shuffles the numbers (`_shuffle`), so that nothing can rely on ids that agree between
    tiles.
 
-Noise (`NOISE_LEVELS`) makes the mistakes of real segmenters. Draws depend on (seed, tile origin, object id)
-alone: the two sides of a seam disagree, and every run can be repeated. Prompter and segmenter read the same
-`OracleTile`.
+Noise (`NOISE_LEVELS`) makes the mistakes that real segmenters make. Each draw depends on (seed, tile origin,
+object id) alone. So two tiles disagree at their seam, and every run can be repeated. Prompter and segmenter
+read the same `OracleTile`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NoiseName = Literal["mild", "strong"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseLevel:
-    """Chances of each mistake per tile and object, 0..1, independent of each other."""
+    """Probability of each mistake, 0..1, drawn independently for every object of every tile."""
 
     miss: float
     """The object is left out."""
@@ -59,7 +59,7 @@ _SHUFFLE_KEY = 2**61
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OracleSpec:
-    """What a text `oracle:...` names."""
+    """A parsed text `oracle:...`: which raster, and how noisy."""
 
     labels_href: str
     """Path of an integer raster; 0 and its nodata value are background."""
@@ -207,7 +207,7 @@ def background_text(labels_href: str) -> str:
 
 
 def check_aligned(labels_href: str, grid: RunGrid) -> tuple[int, int]:
-    """Find (row, column) of the run grid's origin in the label raster, from the file's header.
+    """Find the (row, column) of the label raster at which the run grid begins, from the file's header.
 
     Raises InputError when CRS or pixel sizes differ, when the lattices are offset by part of a pixel, when
     the raster does not cover the grid, or when it does not hold integers. The message names both sides.
@@ -272,7 +272,7 @@ def _not_integer(href: str, dtype: str) -> InputError:
 
 
 def _compact(raw: NDArray[Any]) -> tuple[list[int], NDArray[np.int32]]:
-    """(object ids ascending, labels 1..n in that order) of a label window."""
+    """Number the objects of a label window: returns their ids, ascending, and labels 1..n in that order."""
     values, inverse = np.unique(raw, return_inverse=True)
     if values.size and int(values[0]) < 0:
         what = "object ids of a label raster must not be negative"
@@ -289,8 +289,9 @@ def _disturb(
     origin: tuple[int, int, int],
     inner: tuple[slice, slice],
 ) -> NDArray[np.int32]:
-    """Labels of the inner window after noise; `labels` covers a margin around it. Numbers may have gaps
-    afterwards.
+    """Apply the noise and cut out the inner window; `labels` covers a margin around it.
+
+    Numbers may have gaps afterwards.
     """
     visible = np.bincount(labels[inner].ravel(), minlength=len(values) + 1)
     boxes = ndimage.find_objects(labels)
@@ -339,7 +340,7 @@ def _moved(mask: NDArray[np.bool_], rows: int, cols: int, grow: int) -> NDArray[
 
 
 def _touching(labels: NDArray[np.int32], local: int) -> int:
-    """Find the 4-neighbour object with the longest common border; 0: there is none."""
+    """Find the object that shares the longest border with this one (4-neighbours). 0: none touches it."""
     ring = ndimage.binary_dilation(labels == local) & (labels != local) & (labels != 0)
     return int(np.bincount(labels[ring]).argmax()) if ring.any() else 0
 
@@ -356,7 +357,7 @@ def _second_half(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _shuffle(labels: NDArray[np.int32], origin: tuple[int, int, int]) -> NDArray[np.int32]:
-    """Renumber the objects that are left 1..n in an order that `origin` seeds."""
+    """Renumber the remaining objects 1..n, in a random order seeded by `origin`."""
     present = np.unique(labels)
     present = present[present != 0]
     order = np.random.default_rng((*origin, _SHUFFLE_KEY)).permutation(present.size) + 1

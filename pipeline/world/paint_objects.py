@@ -1,8 +1,8 @@
-"""Colour of every kind of object, and the painter that puts records on a canvas.
+"""Paint object records on a canvas; every kind of object has a colour function of its own.
 
-A colour function takes the record, the pixel's place in the object's own axes (u along, v across), its depth
-inside the outline and texture values in about [-0.5, 0.5]. It returns red, green and blue in 0..255 (float).
-Code per pixel uses only + - * / sqrt floor and comparisons, which give the same bits on every machine.
+A colour function takes the record, the pixel's position in the object's axes (u along, v across), its depth
+inside the outline, and texture values in about [-0.5, 0.5]. It returns red, green and blue in 0..255 (float).
+Code per pixel uses only + - * / sqrt floor and comparisons: they give the same bits on every machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Queries to ask of a world: explicit ones name a class, implicit ones describe it, absent ones fit nothing.
+"""Queries to ask of a world. Explicit ones name a class, implicit ones describe it, absent ones fit nothing.
 
-About a fifth of the wordings of each class never occurs in training. An evaluation with these tells whether a
-model understood the query or remembered the sentence.
+About a fifth of the wordings of each class is never used in training. Evaluated on those, a model shows
+whether it understands a query or remembers a sentence.
 """
 
 from __future__ import annotations

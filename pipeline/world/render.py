@@ -77,7 +77,10 @@ class Rendering:
 
 
 def render(world: World, window: Window) -> Rendering:
-    """Draw a window; rows and columns may be negative. Equal windows of equal worlds give equal bits."""
+    """Draw a window; rows and columns may be negative. Equal windows of equal worlds give equal bits.
+
+    No pixel outside the padded window is drawn or read.
+    """
     if window.area_px == 0:
         empty = np.zeros(window.shape, np.int32)
         return Rendering(window=window, rgb=np.zeros((*window.shape, 3), np.uint8), labels=empty, objects=())
@@ -113,7 +116,7 @@ def render(world: World, window: Window) -> Rendering:
 
 
 def _tone_curve(st: F64) -> F64:
-    """Contrast, brightness and gamma as a table over 0..255 in steps of 1/16."""
+    """Tabulate contrast, brightness and gamma over 0..255, in steps of 1/16."""
     v = np.arange(256 * 16) / 16.0
     v = 255.0 * (np.clip(v, 0, 255) / 255.0) ** st[GAMMA]
     curve: F64 = np.round(((v - 128.0) * st[CONTRAST] + 128.0 + st[BRIGHTNESS]) * 1024.0) / 1024.0
@@ -183,7 +186,7 @@ def _expose(
     rgb: F32,
     out: NDArray[np.uint8],
 ) -> None:
-    """Turn scene radiance into 8 bits: blur, haze, saturation, gains, tone curve, noise hashed per pixel."""
+    """Turn scene radiance into 8 bits: blur, haze, saturation, gains, tone curve, hashed noise per pixel."""
     rows, cols = out.shape[0], out.shape[1]
     side = 0.25 * st[BLUR]
     mid = 1.0 - 2.0 * side

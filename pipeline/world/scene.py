@@ -2,8 +2,8 @@
 
 1. `draw` draws the window in pieces. Pixels go to a tiled GeoTIFF, the object of every pixel into one raster.
 2. `number_components` splits each object into its 4-connected components and numbers them.
-3. `write_world` makes all files in a hidden folder inside the target and moves them up one by one, world.json
-   last. After any interruption the same command begins again.
+3. `write_world` makes all files in a hidden folder inside the target, then moves them up one by one. After
+   any interruption the same command begins again.
 
 Peak memory is about 12 bytes per pixel: 4 GB for 16384 x 16384 pixels.
 """
@@ -46,7 +46,7 @@ MANIFEST = "world.json"
 FILES = ("scene.tif", "labels.tif", "truth.parquet", "aoi.geojson", "queries.json", MANIFEST)
 FORMAT = "terraquery-world-1"
 WORK_PREFIX = ".making-"
-"""How the name of the hidden folder begins in which a scene is made."""
+"""Start of the name of the hidden folder in which a scene is made."""
 
 Progress = Callable[[str, float], None]
 """Takes a step's name and the share of it that is done, 0..1."""
@@ -191,7 +191,7 @@ def _profile(window: Window, count: int, dtype: str, **options: object) -> dict[
 def _write_scene(
     world: World, window: Window, folder: Path, progress: Progress
 ) -> tuple[NDArray[np.int32], list[str]]:
-    """Write scene.tif: a plain GeoTIFF first, then a COG with overviews. Returns what `draw` does."""
+    """Write scene.tif: first a plain GeoTIFF, from it a COG with overviews. Returns what `draw` returns."""
     import rasterio
     import rasterio.shutil
 
@@ -248,10 +248,9 @@ def _is_ours(manifest: Path) -> bool:
 def check_target(out: Path, *, overwrite: bool) -> None:
     """Refuse a file, and unless `overwrite` a folder that holds anything but an earlier scene.
 
-    What an interrupted run left is no obstacle: its hidden folder counts as nothing. A hidden folder with a
-    manifest says that its files were being moved in when it ended, so the files beside it are a scene's.
-    Without that proof a scene.tif may be the user's own, and is refused like any other file. Raises
-    InputError.
+    The hidden folder of an interrupted run does not count as content. If it holds a manifest, the run was
+    moving its files in when it ended, so the files beside it belong to a scene. Without that proof a
+    scene.tif may be the user's own, and is refused like any other file. Raises InputError.
     """
     try:
         if out.exists() and not out.is_dir():
@@ -282,7 +281,7 @@ def _unusable(error: OSError) -> InputError:
 def _work_folder(out: Path) -> Path:
     """Make a new hidden folder inside `out`. Raises InputError.
 
-    Those of runs that were killed are removed first: a scene may be gigabytes.
+    Folders left by killed runs are removed first, since a scene may be gigabytes.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -296,11 +295,11 @@ def _work_folder(out: Path) -> Path:
 def write_world(
     world: World, window: Window, out: Path, *, overwrite: bool = False, progress: Progress = _silent
 ) -> SceneSummary:
-    """Draw a window of a world and write the scene and its truth to folder `out` (files: FILES).
+    """Draw a window of a world and write the scene and its truth (FILES) to folder `out`.
 
-    Equal arguments give equal pixels, labels, polygons and queries. Other files of `out` are left alone, and
-    an earlier scene there stays whole until the new one is drawn. One process at a time may write to a
-    folder. Raises InputError when `out` may not be used.
+    Equal arguments give equal pixels, labels, polygons and queries. Other files in `out` are left alone, and
+    an earlier scene there stays whole until the new one is drawn. Only one process at a time may write to
+    `out`. Raises InputError when `out` may not be used.
     """
     check_target(out, overwrite=overwrite)
     work = _work_folder(out)
@@ -343,10 +342,10 @@ def _make_files(world: World, window: Window, *, out: Path, work: Path, progress
 
 
 def _move_in(work: Path, out: Path) -> None:
-    """Replace the files of `out`, the manifest last: without it the folder is known to be incomplete.
+    """Replace the files of `out`. world.json goes first and comes last: a folder without it is incomplete.
 
-    `work` goes when all is done. When this is interrupted before, the manifest in it tells the next run that
-    the files are ours.
+    `work` is deleted at the end. After an interruption, world.json in it tells the next run that the files in
+    `out` are ours.
     """
     (out / MANIFEST).unlink(missing_ok=True)
     for name in FILES:

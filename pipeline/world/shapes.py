@@ -68,7 +68,10 @@ def put(
     table: NDArray[np.float64], n: int, cls: int, shape: int, layer: int,
     cx: float, cy: float, co: float, si: float, a: float, b: float,
 ) -> int:  # fmt: skip
-    """Start record n (half sizes a, b around cx, cy); returns n + 1. Raises ValueError for a full table."""
+    """Start record n with half sizes a, b around (cx, cy). Returns n + 1.
+
+    Raises ValueError when the table is full.
+    """
     if n >= table.shape[0]:
         raise ValueError("too many objects near one window")
     o = table[n]
@@ -87,7 +90,7 @@ def put(
 def put_quad(
     table: NDArray[np.float64], n: int, cls: int, layer: int, quad: NDArray[np.float64], inset: float
 ) -> int:
-    """Start a convex quad (4, 2), vertices in order, shrunk by `inset` on every side (P1); returns n + 1."""
+    """Start a convex quad (4, 2), vertices in order, shrunk by `inset` on every side (P1). Returns n + 1."""
     cx, cy = quad[:, 0].mean(), quad[:, 1].mean()
     dx, dy = quad[1, 0] - quad[0, 0], quad[1, 1] - quad[0, 1]
     length = math.sqrt(dx * dx + dy * dy)
@@ -111,9 +114,9 @@ def put_blob(
     radius: float,
     h: np.uint64,
 ) -> int:
-    """Start a star-shaped outline, radius * (1 + harmonics 2..7); returns n + 1.
+    """Start a star-shaped outline, radius * (1 + harmonics 2..7). Returns n + 1.
 
-    Warp noise bends it further when it is painted.
+    Noise displaces the outline further when it is painted.
     """
     rough = between(h, 90, 0.05, 0.17)
     n = put(table, n, cls, BLOB, layer, cx, cy, 1.0, 0.0, radius, radius)

@@ -48,7 +48,7 @@ Table = NDArray[np.float64]
 def keep(
     t: Table, keys: NDArray[np.uint64], n: int, h: np.uint64, n_big: int, parcel: Table, margin: float
 ) -> int:
-    """Accept record n - 1 when it lies inside the parcel and clear of lakes and runways, else drop it."""
+    """Keep record n - 1 if it lies inside the parcel and clear of lakes and runways, else drop it."""
     o = t[n - 1]
     for s in range(-1, 2, 2):
         for q in range(-1, 2, 2):
@@ -206,7 +206,7 @@ def put_house(
     b: float,
     roof: Table,
 ) -> int:
-    """A building: pitched, hipped or flat roof, sometimes an L."""
+    """Add a building with a pitched, hipped or flat roof; some are L-shaped."""
     wing = unit(g, 1) < 0.22 and min(a, b) > 15.0
     n = put(t, n, BUILDING, ELL if wing else RECT, L_SITE, cx, cy, co, si, a, b)
     o = t[n - 1]
@@ -228,7 +228,7 @@ def put_house(
 
 @kernel
 def put_pool(t: Table, n: int, g: np.uint64, cx: float, cy: float, co: float, si: float) -> int:
-    """A small basin with a pale rim: rounded rectangle, oval or round."""
+    """Add a small basin with a pale rim: a rounded rectangle, an oval or a circle."""
     a, b = between(g, 1, 8.5, 14.0), between(g, 2, 7.0, 9.5)
     form = unit(g, 3)
     if form > 0.88:

@@ -1,7 +1,6 @@
 """The look of one world: palettes, sun, sensor and land use, all derived from the seed.
 
-A model that has seen one look is worthless on the next sensor, so every parameter varies widely between
-seeds.
+A model trained on one look fails on the next sensor, so every parameter varies widely between seeds.
 """
 
 from __future__ import annotations
@@ -162,7 +161,7 @@ class _Draw:
 
 
 def absent_classes(seed: int) -> frozenset[str]:
-    """The one or two classes that the world of this seed leaves out."""
+    """Choose the one or two classes that the world of this seed leaves out."""
     d = _Draw(seed, 901)
     first = d.pick("first", len(CLASSES))
     if d.u("two") < 0.5:
@@ -220,7 +219,7 @@ def _numbers(d: _Draw) -> NDArray[np.float64]:
 
 
 def _jitter(d: _Draw, key: str, colour: tuple[int, int, int], amount: float) -> list[float]:
-    """Move a colour in hue, saturation and value; an amount of 1 shows, but leaves the colour's name true."""
+    """Shift a colour in hue, saturation and value. An amount of 1 is visible, but a red stays a red."""
     h, s, v = colorsys.rgb_to_hsv(*(c / 255.0 for c in colour))
     h = (h + d.between(key + "h", -0.018, 0.018) * amount) % 1.0
     s = min(max(s * d.between(key + "s", 1 - 0.25 * amount, 1 + 0.25 * amount), 0.0), 1.0)

@@ -19,7 +19,7 @@ Keys = NDArray[np.uint64]
 
 @kernel
 def roof_of(g: np.uint64, k: int, pal: Table, flat: bool) -> Table:
-    """Choose a roof colour: one of two common ones, or a rare one for pitched or for flat roofs."""
+    """Choose a roof colour: one of two common ones, or a rare one that differs for pitched and flat roofs."""
     common = 0 if unit(g, k + 1) < 0.6 else 1
     rare = (2 if flat else 5) + int(unit(g, k + 1) * 3.0)
     row = ROOF + (common if unit(g, k) < 0.6 else rare)
@@ -66,7 +66,7 @@ def add_cars(
 def add_row_houses(
     t: Table, keys: Keys, n: int, h: np.uint64, nb: int, parcel: Table, f: Table, pal: Table
 ) -> int:
-    """Add two rows of narrow houses that touch, in terraces. f: centre, axis, half lengths of the block."""
+    """Add two terraces of narrow, touching houses. f: centre, axis and half lengths of the block."""
     cx, cy, co, si, hu, hv = f[0], f[1], f[2], f[3], f[4], f[5]
     wide, deep = between(h, 1, 10.5, 16.0), between(h, 2, 12.5, 18.0)
     if hv < deep + 4.0:

@@ -1,8 +1,8 @@
-"""The written truth of a drawn scene: polygons, area of interest and queries.
+"""The truth of a drawn scene as files: polygons, area of interest and queries.
 
 Polygons come from GDAL's polygoniser (rasterio.features.shapes, 4-connected), so they are independent of the
-project's own tracer. They are made in whole pixel-edge coordinates and moved by the affine last: with
-half-metre pixels on a whole-metre origin every vertex is exact in float64.
+project's own tracer. They are made in whole pixel-edge coordinates, and the affine is applied last. With
+half-metre pixels and a whole-metre origin every vertex is exact in float64.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ NORTHING_M = 5_800_000.0
 
 
 def polygons_of(ids: NDArray[np.uint32]) -> tuple[NDArray[np.int64], list[BaseGeometry]]:
-    """Trace ids (H, W), 0 = background: returns the ids, ascending, and their polygons.
+    """Trace ids (H, W), 0 = background. Returns the ids, ascending, and their polygons.
 
     Polygons are in pixel-edge coordinates (x = column, y = row). Every id must be one 4-connected region. The
-    polygoniser may return a ring that meets itself in a corner; make_valid turns it into exterior and holes
-    that enclose the same pixels.
+    polygoniser may return a ring that touches itself in a corner; make_valid turns it into an exterior and
+    holes that enclose the same pixels.
     """
     import shapely
     from rasterio.features import shapes
@@ -68,8 +68,8 @@ def truth_table(
 def aoi_feature(bounds: tuple[float, float, float, float]) -> dict[str, object]:
     """Make a GeoJSON FeatureCollection (lon/lat) that covers the CRS rectangle (west, south, east, north).
 
-    Its sides are cut into short edges and moved outwards by one pixel: then no pixel in a corner falls out
-    when a straight line in lon/lat is read as one in the CRS.
+    A straight line in lon/lat is not straight in the CRS. So the sides are cut into short edges and moved
+    outwards by one pixel: then no corner pixel falls out.
     """
     from pyproj import Transformer
 
@@ -104,10 +104,10 @@ def _held_out(class_name: str, kind: QueryKind) -> list[Query]:
 def scene_queries(seed: int, counts: Mapping[str, int], left_out: frozenset[str]) -> list[dict[str, str]]:
     """Choose queries for one scene, in wordings that training never shows.
 
-    The first three make a demonstration: an implicit one about a class of the scene, an explicit one about
-    another, and one about a class that this world leaves out. Then come every class of the scene, the classes
-    that it lacks, and things that no world has. The seed decides which class leads, among those with at least
-    three instances. `counts`: instances per class in the scene.
+    The first three make a demonstration: an implicit query about a class of the scene, an explicit one about
+    another class, and one about a class that this world leaves out. Then come the other classes of the scene,
+    the classes that it lacks, and things that no world has. The seed chooses the leading class among those
+    with at least three instances. `counts`: instances per class in the scene.
     """
     present = [name for name in CLASSES if counts.get(name, 0) > 0]
     lacking = [name for name in CLASSES if counts.get(name, 0) == 0]
@@ -137,9 +137,9 @@ def scene_queries(seed: int, counts: Mapping[str, int], left_out: frozenset[str]
 
 
 def other_wordings(listed: Iterable[Mapping[str, str]], present: frozenset[str]) -> list[dict[str, str]]:
-    """The rows of all wordings that `listed` (the rows of queries.json) lacks, those of training among them.
+    """List all wordings that `listed`, the rows of queries.json, lacks. Wordings of training are among them.
 
-    A query about a class that is not `present` in the scene is absent.
+    A query about a class that is not `present` in the scene gets the kind absent.
     """
     known = {row["query"] for row in listed}
     return [

@@ -1,7 +1,7 @@
 """Runways and lakes, which lie across everything else, each on a coarse lattice of their own.
 
 A candidate never leaves its lattice cell, so two runways or two lakes cannot meet. A lake whose outline comes
-near a runway is not drawn. That rule reads candidates only, so it is the same in every window.
+near a runway candidate is not drawn. Since every window sees the same candidates, all draw the same lakes.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def blocked(table: NDArray[np.float64], n_big: int, x: float, y: float, margin: 
 
 @kernel
 def is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64]) -> bool:
-    """Whether centre, corners and edge middles of a small record keep clear of lakes and runways."""
+    """Whether the centre, corners and edge middles of a small record are clear of lakes and runways."""
     reach = max(o[A], o[B])
     for s in range(-1, 2):
         for t in range(-1, 2):
@@ -175,7 +175,10 @@ def is_free(table: NDArray[np.float64], n_big: int, o: NDArray[np.float64]) -> b
 def field_is_free(
     table: NDArray[np.float64], n_big: int, o: NDArray[np.float64], quad: NDArray[np.float64]
 ) -> bool:
-    """Whether a field keeps clear of lakes (9 x 9 points of its quad) and runways (points of their axis)."""
+    """Whether a field is clear of lakes and runways.
+
+    Tests 9 x 9 points of its quad against the lakes, and points along the axis of each runway against it.
+    """
     for k in range(n_big):
         big = table[k]
         if big[X1] < o[X0] - 30 or big[X0] > o[X1] + 30 or big[Y1] < o[Y0] - 30 or big[Y0] > o[Y1] + 30:
