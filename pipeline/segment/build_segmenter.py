@@ -1,4 +1,4 @@
-"""From options to a segmenter, and the checks that come before any model is loaded."""
+"""Build a segmenter from its options, and check these before any model is loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from pipeline.world.oracle import OracleTruth, check_aligned, parse_oracle
 class SegmenterOptions(Sam2Options):
     """The `[segmenter]` table: what makes masks.
 
-    For kind "oracle" `checkpoint` is oracle:labels.tif[?noise=mild|strong&seed=N], and nothing else is read.
+    For kind "oracle", `checkpoint` is oracle:labels.tif[?noise=mild|strong&seed=N]; all other options are
+    ignored.
     """
 
     kind: Literal["sam2", "oracle"] = "sam2"
@@ -37,16 +38,16 @@ class SegmenterOptions(Sam2Options):
         return f"{path.parent.name}/{path.name}" if local else self.checkpoint
 
     def result_parameters(self) -> dict[str, object]:
-        """Every option that can change a result, for a fingerprint; an oracle reads only two."""
+        """Every option that can change a result, for a fingerprint. An oracle has only two of them."""
         if self.kind == "oracle":
             return {"kind": self.kind, "checkpoint": self.checkpoint}
         return super().result_parameters()
 
 
 def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
-    """Check what makes masks, without loading a model. Raises InputError.
+    """Check the segmenter without loading a model. Raises InputError.
 
-    A SAM2 checkpoint must be there and of the config's architecture; an oracle's raster must lie on the grid.
+    A SAM2 checkpoint must exist and fit the config's architecture; an oracle's raster must lie on the grid.
     """
     if options.kind == "oracle":
         check_aligned(parse_oracle(options.checkpoint).labels_href, grid)
@@ -55,7 +56,7 @@ def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
 
 
 def check_sam2_options(options: Sam2Options) -> None:
-    """Check device name, existence and architecture, from file headers alone. Raises InputError."""
+    """Check the device's name and, from file headers alone, checkpoint and config. Raises InputError."""
     if options.device not in ("auto", "cpu", "mps") and not options.device.startswith("cuda"):
         raise InputError(
             "the segmenter's device must be auto, cpu or cuda",
@@ -66,10 +67,10 @@ def check_sam2_options(options: Sam2Options) -> None:
 
 
 def check_device(options: SegmenterOptions) -> None:
-    """Check that this machine has the device, for a segmenter that will load on it. Raises InputError.
+    """Check that this machine has the segmenter's device. Raises InputError.
 
-    Imports torch and loads no model. `auto` passes unasked: the question would start CUDA, which a process
-    that is forked later could not start again.
+    Imports torch and loads no model. `auto` always passes: to look for a GPU would start CUDA here, and a
+    process forked later could not start it again.
     """
     if options.kind == "oracle" or options.device == "auto":
         return
@@ -82,8 +83,8 @@ def check_device(options: SegmenterOptions) -> None:
 def build_segmenter(options: SegmenterOptions, lattice: TileLattice | None = None) -> Segmenter:
     """Load the segmenter. Raises ModelError, InputError.
 
-    `lattice` is the run's: it gives the tile size that border tiles are padded to, and places an oracle's
-    raster. None: single images; each is padded to its own longer side.
+    `lattice` is that of the run. It gives the tile size, to which border tiles are padded, and the grid on
+    which an oracle's raster lies. None: each image is padded to its own longer side.
     """
     if options.kind == "oracle":
         spec = parse_oracle(options.checkpoint)

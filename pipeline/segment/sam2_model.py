@@ -1,4 +1,4 @@
-"""From names to a loaded SAM2: config, architecture, weights. Torch and sam2 are imported when called.
+"""Build SAM2 from names of a config and weights. Torch and sam2 are imported when a function is called.
 
 1. `resolve_config` finds the YAML: inside the sam2 package, a local file, or beside the checkpoint.
 2. `build_architecture` instantiates its `model` node through hydra, as the package's `build_sam2` does.
@@ -23,32 +23,32 @@ EMBEDDED_DIR = Path(__file__).parents[1] / "models" / "embedded-segmenter"
 """config.yaml and model.safetensors of the segmenter that ships with the package."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-"""owner/name."""
+"""Form of a hub id, owner/name."""
 SAFE_TARGETS = ("sam2.", "torch.nn.")
-"""Prefixes of the classes that a config may name. A YAML that names any callable is a program."""
+"""Prefixes of the classes that a config may name. A YAML that may name any callable can run any code."""
 
 _STABILITY_OVERRIDES = {
     "dynamic_multimask_via_stability": True,
     "dynamic_multimask_stability_delta": 0.05,
     "dynamic_multimask_stability_thresh": 0.98,
 }
-"""What `sam2.build_sam.build_sam2(apply_postprocessing=True)`, its default, passes to the mask decoder: a
-single mask that is unstable falls back to the best of three. Only the package's own configs get it; local
-configs say everything themselves.
+"""Settings that `sam2.build_sam.build_sam2` passes to the mask decoder by default
+(`apply_postprocessing=True`): an unstable single mask is replaced by the best of three. Only configs of the
+package get them; a local config is taken as it is.
 """
 
 
 def is_hub_weights(checkpoint: str) -> bool:
-    """Whether a segmenter's checkpoint is a hub id: owner/name, no path, no name of a weights file."""
+    """Whether a segmenter's checkpoint is a hub id (owner/name) and neither a path nor a weights file."""
     named = HUB_ID.fullmatch(checkpoint) is not None and not checkpoint.endswith((".pt", ".safetensors"))
     return named and not resolve_path(checkpoint).exists()
 
 
 def resolve_path(checkpoint: str) -> Path:
-    """Find where a checkpoint's file lies.
+    """Find the weights file of a checkpoint that is no hub id.
 
-    Empty means the embedded weights. models/... means weights that ship with the package, unless the working
-    directory has such a file. A folder means the model.safetensors in it.
+    Empty: the embedded weights. models/...: weights that ship with the package, unless the working directory
+    has such a file. A folder: the model.safetensors in it.
     """
     if not checkpoint:
         return EMBEDDED_DIR / "model.safetensors"
@@ -86,7 +86,10 @@ def resolve_config(config: str, checkpoint: str) -> Path:
 
 
 def hub_entry(hub_id: str) -> tuple[str, str]:
-    """(package config, weights file) of a published checkpoint. Raises ModelError for an unknown id."""
+    """Find the package config and the weights file of a published checkpoint.
+
+    Raises ModelError for an unknown id.
+    """
     known = _published()
     if hub_id not in known:
         raise ModelError(
@@ -111,8 +114,8 @@ def _published() -> dict[str, tuple[str, str]]:
 def build_architecture(config: Path, image_px: int | None = None) -> Module:
     """Build a randomly initialised SAM2Base in evaluation mode, on the CPU.
 
-    `image_px`: side of the square that it sees; None: the config's own. Raises ModelError for a YAML that is
-    no SAM2 config.
+    `image_px`: side of the square image that it sees, in pixels. None: the config's own. Raises ModelError
+    for a YAML that is no SAM2 config.
     """
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
@@ -154,7 +157,7 @@ def _targets(node: object) -> Iterator[str]:
 
 
 def find_weights(checkpoint: str) -> Path:
-    """Find the local file of a checkpoint; a hub id is downloaded. Raises ModelError with the remedy."""
+    """Find the local file of a checkpoint; a hub id is downloaded. Raises ModelError."""
     path = resolve_path(checkpoint)
     if path.is_file():
         return path

@@ -72,7 +72,7 @@ class Sam2Segmenter:
 
     @property
     def model_id(self) -> str:
-        """Hub id or folder and file of the weights, with the start of their SHA-256."""
+        """Name of the weights (hub id, or folder and file), with the start of their SHA-256."""
         return self._model_id
 
     @property
@@ -110,8 +110,8 @@ class Sam2Segmenter:
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         """Decode prompts, in order: one mask for each that has a valid pixel above the threshold.
 
-        No prompt is padded: a padded point would be a token that attention sees. Raises ModelError, retryable
-        after an error of CUDA itself, which only a fresh process ends.
+        Prompts are never padded, since attention would see a padded point. Raises ModelError. It is retryable
+        after an error of CUDA itself, which only a fresh process clears.
         """
         groups: dict[int, list[int]] = {}
         for index, prompt in enumerate(prompts):
@@ -126,13 +126,13 @@ class Sam2Segmenter:
     def _decode_or_halve(
         self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]
     ) -> list[MaskCrop]:
-        """Decode one batch, in two halves when memory runs out. Raises ModelError when these fail too."""
+        """Decode one batch, in two halves when memory runs out. Raises ModelError when a half fails too."""
         try:
             return self._decode(embedding, prompts, chosen)
         except RuntimeError as error:
             if len(chosen) < 2 or not _is_memory(error):
                 raise _failed("mask decoder", error) from error
-        # Only here, where the error is forgotten, is the memory of the failed call free again.
+        # The error keeps the memory of the failed call alive, so the halves wait until it is gone.
         half = len(chosen) // 2
         try:
             return [
@@ -199,9 +199,9 @@ class Sam2Segmenter:
 
 
 def find_device(wanted: str) -> str:
-    """Find the torch device of `Sam2Options.device`. Raises ModelError for a GPU that is not there.
+    """Find the torch device that `Sam2Options.device` names. Raises ModelError for a GPU that is not there.
 
-    Imports torch; only `auto` may start CUDA.
+    Imports torch. Only `auto` may start CUDA.
     """
     import torch
 

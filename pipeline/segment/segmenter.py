@@ -1,8 +1,8 @@
-"""What every segmenter promises: it encodes a tile once and decodes any number of prompts from that.
+"""The contract of segmenters: encode a tile once, then decode any number of prompts.
 
-`embed` and `segment` are separate calls, so all queries of a tile share one image encoding. A run reports
-`n_embeddings`. Masks come back cropped to their bounding boxes (`MaskCrop`); embeddings stay in the process
-that made them.
+`embed` and `segment` are separate calls, so all queries of a tile share one image encoding (a run reports
+`n_embeddings`). Masks are returned cropped to their bounding boxes (`MaskCrop`). Embeddings stay in the
+process that made them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from pipeline.schema import MaskCrop, Prompt, TileImage, TileSpec
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 HOW_IT_RUNS = frozenset({"device", "prompt_batch"})
-"""Options that no fingerprint holds. `prompt_batch` bounds memory. `device` moves results by rounding alone,
-as another model of GPU does; and `auto`, the default, means whatever the machine has that a run is resumed
-on.
+"""Options left out of every fingerprint. `prompt_batch` bounds memory. `device` changes results by rounding
+alone, as another model of GPU would; and with `auto` a run may be resumed on a machine with other devices.
 """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Embedding:
-    """What `embed` keeps of a tile until its prompts are decoded. Only its maker looks inside."""
+    """What `embed` keeps of a tile until its prompts are decoded. Only its segmenter looks inside."""
 
     tile: TileSpec
     shape_px: tuple[int, int]
@@ -37,11 +36,11 @@ class Embedding:
     valid: NDArray[np.bool_]
     """(H, W); True = imagery. Masks never include invalid pixels."""
     features: object
-    """The maker's own: tensors on its device, or an oracle's objects."""
+    """Tensors on the segmenter's device, or the objects of an oracle."""
 
 
 class Segmenter(Protocol):
-    """Turns an image and prompts into masks. It holds weights and a counter, and nothing of one tile."""
+    """Turns an image and prompts into masks. Between calls it keeps weights and a counter, no tile."""
 
     @property
     def model_id(self) -> str:
@@ -55,7 +54,7 @@ class Segmenter(Protocol):
         """Encode a tile, in exactly one image encoding. Raises ModelError when the model call fails."""
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
-        """Decode one mask per prompt, in prompt order; a prompt whose mask has no valid pixel has no entry.
+        """Decode one mask per prompt, in prompt order. A mask without a valid pixel is left out.
 
         A mask's `prompt_index` is the prompt's position in `prompts`. Raises ModelError when the model call
         fails.

@@ -1,6 +1,6 @@
-"""Whether a SAM2 checkpoint exists and belongs to its config, found without loading it.
+"""Check that a SAM2 checkpoint exists and belongs to its config, without loading it.
 
-1. `read_shapes` takes the tensors' names from a file's header, and for safetensors their shapes.
+1. `read_shapes` reads the names of the tensors from a file's header; safetensors headers also give shapes.
 2. `check_sam2` compares them with the YAML: the parts of a SAM2, width and depth of its encoder, and the
    tensors that only SAM2.1 has.
 
@@ -29,7 +29,7 @@ SWITCHED = {
     "no_obj_embed_spatial": "no_obj_embed_spatial",
     "proj_tpos_enc_in_obj_ptrs": "obj_ptr_tpos_proj.weight",
 }
-"""Switch of the YAML's `model` -> memory tensor that only a model with that switch has. SAM2.1 sets both,
+"""Switch in the YAML's `model` -> tensor that only a model with that switch has. SAM2.1 sets both switches,
 SAM2.0 neither; their encoders are alike.
 """
 
@@ -77,7 +77,7 @@ def _check_hub(hub_id: str) -> None:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...] | None]:
-    """Read tensor name -> shape. None: the header does not say. Raises InputError for another file.
+    """Read tensor name -> shape; None where the header does not say. Raises InputError for another file type.
 
     A .pt file is a zip with a pickle; `pickletools` lists its strings and runs nothing.
     """
@@ -135,7 +135,7 @@ def _other_architecture(came: str) -> InputError:
 
 
 def _model_node(config: Path) -> Mapping[str, Any]:
-    """Read the YAML's `model`; its `image_encoder.trunk` is then known to be a mapping. Raises InputError."""
+    """Read the YAML's `model` and check that its `image_encoder.trunk` is a mapping. Raises InputError."""
     from omegaconf import OmegaConf
 
     try:

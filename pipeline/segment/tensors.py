@@ -1,4 +1,4 @@
-"""What happens to arrays around SAM2's encoder and decoder, on the device.
+"""Prepare the input of SAM2's encoder and decoder, and turn their output into masks, on the device.
 
 1. `square_pixels` turns uint8 tiles into the model's input: padded to a square, resized, normalised.
 2. `prompt_tensors` writes prompts as SAM2 does: the corners of a box are points with labels 2 and 3, before
@@ -39,7 +39,7 @@ class CroppedMask:
 
 
 def autocast(device: str, dtype: str) -> AbstractContextManager[object]:
-    """Context of mixed precision on the device; one that does nothing for float32."""
+    """Context of mixed precision on the device. It does nothing for float32."""
     import torch
 
     if dtype == "float32":
@@ -53,10 +53,9 @@ def autocast(device: str, dtype: str) -> AbstractContextManager[object]:
 def square_pixels(rgb_u8: list[NDArray[np.uint8]], *, square_px: int, image_px: int, device: str) -> Tensor:
     """Make the model's input (B, 3, image_px, image_px), float32 and normalised.
 
-    `rgb_u8`: tiles (h, w, 3) of at most square_px a side. A smaller tile touches the grid's border; its last
-    row and column are repeated to the right and below, so its scale is that of all other tiles and no
-    artificial edge appears. SAM2 itself squashes a tile to a square; for a tile of square_px both are the
-    same.
+    `rgb_u8`: tiles (h, w, 3) of at most square_px a side. Tiles at the border of the grid are smaller. Their
+    last row and column are repeated to the right and below: this keeps the scale of all other tiles and adds
+    no artificial edge. SAM2 itself squashes a tile to a square; for a tile of square_px both are the same.
     """
     import torch
     from torch.nn import functional
@@ -85,7 +84,7 @@ def n_tokens(prompt: Prompt) -> int:
 def prompt_tensors(prompts: Sequence[Prompt], scale: float, device: str) -> tuple[Tensor, Tensor]:
     """Write N prompts of K tokens each as coordinates and labels.
 
-    Coordinates are (N, K, 2) float32 in model pixels (x, y): the prompts' times `scale`. Labels are (N, K)
+    Coordinates are (N, K, 2) float32 (x, y) in model pixels: tile pixels times `scale`. Labels are (N, K)
     int32: 2 and 3 for box corners, 1 and 0 for clicks.
     """
     import torch
@@ -108,10 +107,9 @@ def crop_masks(
 ) -> list[CroppedMask | None]:
     """Turn N low-resolution logit maps into masks. None: no valid pixel is above the threshold.
 
-    The result is that of a bilinear enlargement of the whole map (align_corners=False), `> threshold`,
-    `& valid`, cut to its bounding box. A pixel is above the threshold only where one of the four logits
-    around it is; so only the cells from the first to the last such row and column, grown by one, are
-    enlarged.
+    The result equals enlarging the whole map bilinearly (align_corners=False), then `> threshold`, `& valid`,
+    and a cut to the bounding box. A pixel can be above the threshold only where one of the four logits around
+    it is. So only the cells from the first to the last such row and column, grown by one, are enlarged.
 
     Args:
         logits: (N, L, L) float32, covering the square of square_px pixels at the tile's top left.
@@ -141,7 +139,7 @@ def crop_masks(
 
 
 def _spans(hit: Tensor, side: int) -> Tensor:
-    """Find (N, 2), the first and last True along axis 1 of (N, side); first > last where there is none."""
+    """Find the first and last True along axis 1 of (N, side), as (N, 2); first > last where there is none."""
     import torch
 
     index = torch.arange(side, device=hit.device)
@@ -174,7 +172,7 @@ def _enlarge(values: Tensor, start: int, stop: int, square_px: int) -> Tensor:
 
 
 def trimmed(mask: NDArray[np.bool_], row0: int, col0: int) -> CroppedMask | None:
-    """Cut a mask (h, w) that starts at (row0, col0) of the tile to its bounding box. None: no pixel."""
+    """Cut a mask (h, w) that starts at (row0, col0) of the tile to its bounding box. None: it is empty."""
     rows = np.flatnonzero(mask.any(axis=1))
     cols = np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
