@@ -1,16 +1,16 @@
 """Stage 3: pixels and queries in, prompts for the segmenter or a recorded rejection out.
 
-    query                whether a text may stand in a model's prompt
+    query                checks that a text may stand in a model's prompt
     profile              what a checkpoint family is asked and how it answers, as data (profiles/*.toml)
     template             the chat messages of one tile and one query
     reply/               from a model's text to prompts in the tile's pixels
-    prompter             the seam: what every prompter promises
+    prompter             the contract that every prompter keeps
     vllm_prompter        a vision-language model, asked through vllm_engine
     vector_prompter      known locations from a vector file
     oracle_prompter      the truth, for tests and benchmarks
-    prompter_checkpoint  whether a checkpoint can be prompted, answered without loading weights
+    prompter_checkpoint  checks that a checkpoint can be prompted, without loading weights
     looks/               the optional gate before the prompter and the optional verifier behind the segmenter
-    build_prompter       options -> one of each
+    build_prompter       builds prompter, gate and verifier from their options
 
 Heavy libraries are imported when a prompter is built, not when these modules are.
 """

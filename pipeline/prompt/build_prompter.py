@@ -1,4 +1,4 @@
-"""From options to a prompter, the gate before it and the verifier behind it.
+"""Build a prompter, the gate before it and the verifier behind it from their options.
 
 Only this module knows every kind of them.
 """
@@ -41,7 +41,7 @@ class PrompterOptions:
     `oracle:labels.tif` (oracle).
     """
     vllm: VllmOptions = field(default_factory=VllmOptions)
-    """How kind `vllm` serves its checkpoint; the other kinds do not read it."""
+    """How kind `vllm` serves its checkpoint; other kinds ignore it."""
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -54,7 +54,7 @@ class PrompterOptions:
 
 
 def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:
-    """Find what is wrong without loading a model. Raises InputError.
+    """Check the prompter without loading a model. Raises InputError.
 
     For `vector` this reads the file, for `oracle` the raster's header.
     """
@@ -65,10 +65,10 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:
 
 
 def check_queries_fit(options: PrompterOptions, queries: Sequence[str]) -> None:
-    """Check that a prompter that passed `check_prompter` has room for these queries. Raises InputError.
+    """Check that these queries fit into the context of a prompter that passed `check_prompter`.
 
-    Loads no model. A benchmark does not call this: there a query that does not fit is recorded as that
-    sample's failure, and the others are asked.
+    Loads no model. A benchmark does not call this: it records a query that does not fit as the failure of
+    that sample, and asks the others. Raises InputError.
     """
     if options.kind == "vllm":
         vllm = options.vllm
@@ -82,7 +82,7 @@ def check_queries_fit(options: PrompterOptions, queries: Sequence[str]) -> None:
 def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName = "robust") -> Prompter:
     """Build the prompter of these options. Raises InputError, ModelError.
 
-    A `vllm` one loads its engine now, and reads replies by `parser`.
+    A `vllm` prompter loads its engine now and reads replies with `parser`.
     """
     match options.kind:
         case "vllm":
@@ -99,9 +99,9 @@ def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName =
 
 
 def check_second_looks(gate: GateOptions, verifier: VerifierOptions, prompter: PrompterOptions) -> None:
-    """Check that this prompter can serve as the gate and the verifier that are on. Raises InputError.
+    """Check that this prompter can play the gate and the verifier, as far as they are on.
 
-    Loads no model.
+    Loads no model. Raises InputError.
     """
     if gate.on:
         look_decision(prompter, "gate")
@@ -110,7 +110,7 @@ def check_second_looks(gate: GateOptions, verifier: VerifierOptions, prompter: P
 
 
 def look_decision(prompter: PrompterOptions, role: Role) -> Decision | None:
-    """The one-token decision of a vllm prompter in that role. None: an oracle, which needs none.
+    """Look up the one-token decision by which a vllm prompter plays a role. None: an oracle needs none.
 
     Raises InputError.
     """

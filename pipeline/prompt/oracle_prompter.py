@@ -1,7 +1,7 @@
-"""The truth as a prompter: a box and interior points for every object of a label raster in the tile.
+"""A prompter that knows the truth: a box and interior points for every object of a label raster in the tile.
 
 It answers every query alike. The oracle segmenter turns its prompts (`oracle:<n>`) back into the pixels of
-object n. A run with both shows what the pipeline does, without the models.
+object n. A run with both shows what the pipeline does without any model.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class OraclePrompter:
         return self._model_id
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
-        """Give the same prompts for every query. EMPTY: no object is visible; FAILED: unreadable raster."""
+        """Give the same prompts for every query.
+
+        EMPTY: no object is visible. FAILED: the raster cannot be read.
+        """
         status = TileStatus.FOUND
         reason = Reason.NONE
         error = ""
@@ -69,7 +72,7 @@ class OraclePrompter:
 
 
 def object_prompts(labels: NDArray[np.int32]) -> tuple[Prompt, ...]:
-    """One prompt per label value above 0, ascending: the box of its pixel edges and one or two points inside.
+    """Make one prompt per label value above 0, ascending: a box around its pixels and one or two inside.
 
     Args:
         labels: (H, W), 0 = background.
@@ -95,10 +98,10 @@ def object_prompts(labels: NDArray[np.int32]) -> tuple[Prompt, ...]:
 
 
 def interior_points(mask: NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """Two pixel centres (x, y) well inside a mask (H, W) that has pixels; one when only one is deep inside.
+    """Choose one or two pixel centres (x, y) well inside a mask (H, W) that is not empty.
 
     The first is the pixel deepest inside. The second is the farthest from it among those at least half as
-    deep.
+    deep; without such a pixel there is only one.
     """
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     row, col = np.unravel_index(int(depth.argmax()), depth.shape)

@@ -1,10 +1,10 @@
 """A profile: what a checkpoint family is asked, which image it sees, and what its numbers mean.
 
-1. `load_profile` reads `profiles/<name>.toml` or a user's own file; every key is checked against the
+1. `load_profile` reads `profiles/<name>.toml` or a user's own file, and checks every key against the
    dataclasses below.
 2. `Profile.user_text` fills the query in.
-3. `Profile.frame_wh` is the rectangle of the numbers. It belongs to the checkpoint, not to the model family,
-   and the wrong one moves every box silently.
+3. `Profile.frame_wh` is the rectangle in which replies give coordinates. It belongs to the checkpoint, not to
+   the model family, and a wrong one silently moves every box.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Fence = Literal["required", "optional"]
 PROFILE_DIR = Path(__file__).parent / "profiles"
 
 MAX_IMAGE_SIDE_PX = 4096
-"""Longest image side a profile may ask for: beyond it one image is more than 20,000 visual tokens."""
+"""Longest image side that a profile may ask for. A larger image makes more than 20,000 visual tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParserSettings:
-    """How a reply is read. The first entry of a key list is the contract; the others are tolerated slips."""
+    """How a reply is read. The first name in a list is the one asked for; the others are tolerated slips."""
 
     box_keys: tuple[str, ...]
     """Names under which an item holds its box [x0, y0, x1, y1]."""
@@ -40,21 +40,19 @@ class ParserSettings:
     label_keys: tuple[str, ...] = ()
     """Names under which an item holds free text."""
     required: tuple[str, ...] = ()
-    """Contract names (the first of each list) without which an item is dropped. It always needs a box or a
-    point.
-    """
+    """Names without which an item is dropped, each the first of its list; it always needs a box or point."""
     n_points: int = 2
-    """Points that the contract asks for; further ones are cut off, fewer are kept."""
+    """Points that an item should have; surplus ones are cut off, fewer are accepted."""
     n_negative: int = 2
-    """Points beside the object that the contract asks for, treated like `n_points`. Not read when
+    """Points beside the object that an item should have, treated like `n_points`. Ignored when
     `negative_keys` is empty.
     """
     fence: Fence = "optional"
     """`required`: an answer outside a code fence is malformed, as in the authors' training reward."""
     nms_iou: float | None = None
-    """IoU of two boxes above which only the larger stays; None: only exact duplicates go."""
+    """IoU of two boxes above which only the larger stays. None: only exact duplicates are dropped."""
     max_items: int = 1000
-    """Items read from one reply; the rest counts as dropped. Far more than the token limit allows."""
+    """Most items read from one reply; the rest counts as dropped. The token limit allows far fewer."""
 
     def __post_init__(self) -> None:
         if not self.box_keys:
@@ -78,22 +76,22 @@ class Decision:
     """How a checkpoint says yes or no in one token: the `[gate]` and `[verifier]` tables of a profile."""
 
     yes: tuple[str, ...]
-    """Texts, each ONE token of the checkpoint, that say that the target is there."""
+    """Texts that say that the target is there; each must be ONE token of the checkpoint."""
     no: tuple[str, ...]
-    """Texts of one token that say that it is not."""
+    """Texts that say that it is not there; each must be one token."""
     user: str = ""
     """Text after the image, with `{query}` exactly once; empty: the profile's."""
     lead: str = ""
-    """How the reply begins; the next token is the decision. Empty: the first token is."""
+    """Text that the reply begins with; the next token is the decision. Empty: the first token is."""
     lead_until: str = ""
-    """For checkpoints that name their subject first: the lead is then the reply to a grey picture, up to and
-    with this text, asked for once per query. That reply is made to begin with `lead`.
+    """For checkpoints that name their subject first. Their lead is a reply to a grey picture, up to and
+    including this text, decoded once per query. It is made to begin with `lead`.
     """
     lead_tokens: int = 32
-    """Longest lead of that kind, in tokens."""
+    """Longest lead that is decoded for `lead_until`, in tokens."""
     image_px: tuple[int, int] | None = None
-    """(width, height) of the picture that is looked at, in pixels; None: the profile's. Fewer pixels mean
-    fewer visual tokens.
+    """(width, height) in pixels of the picture that is shown; None: the profile's. Fewer pixels mean fewer
+    visual tokens.
     """
 
     def __post_init__(self) -> None:
@@ -117,7 +115,7 @@ class Profile:
 
     name: str
     system: str
-    """System message; empty: none is sent."""
+    """System message. Empty: none is sent."""
     user: str
     """Text after the image, with `{query}` exactly once."""
     image_px: tuple[int, int]
@@ -157,7 +155,7 @@ class Profile:
     def user_text(self, query: str, decision: Decision | None = None) -> str:
         """Write the user message for a query that `check_query` passed.
 
-        `decision`: a one-token look, whose text is used when it has one.
+        `decision`: a one-token look; its text replaces the profile's, when it has one.
         """
         text = decision.user if decision is not None and decision.user else self.user
         return text.replace("{query}", query)
@@ -171,11 +169,11 @@ def known_profiles() -> tuple[str, ...]:
 def load_profile(name: str) -> Profile:
     """Read the profile called `name`; a name that ends in .toml is the path of a file.
 
-    The texts of `think2seg` and its variants are part of the interface of released checkpoints. They are
-    quoted byte for byte, odd spaces and breaks included, from the data loader of the training (Think2Seg-RS,
-    EarthReason_datasets.py, commit d7196b6, Apache-2.0; the variants stand there as comments). The image
-    before the text, the 840 x 840 squash with the Lanczos filter and greedy replies of up to 2048 tokens are
-    those of the released evaluation. The `[gate]` and `[verifier]` texts are ours.
+    The texts of `think2seg` and its variants belong to the interface of released checkpoints. They are quoted
+    byte for byte, with odd spaces and breaks, from the data loader of their training (Think2Seg-RS,
+    EarthReason_datasets.py, commit d7196b6, Apache-2.0; there the variants are comments). As in the released
+    evaluation, the image comes before the text, it is squashed to 840 x 840 by the Lanczos filter, and
+    replies are greedy, of up to 2048 tokens. The `[gate]` and `[verifier]` texts are ours.
 
     Raises:
         InputError: unknown name, unreadable file, or a key that is unknown, missing or of the wrong type.

@@ -1,4 +1,4 @@
-"""The contract of this stage: a tile and its queries in, one answer per query out."""
+"""The contract of prompters: a tile and its queries in, one answer per query out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Prompter(Protocol):
     """Answers queries about one tile with prompts, a recorded rejection, or a recorded failure.
 
     `prompt` returns exactly one `TilePrompts` per query, in order. Its `query_index` is the query's position,
-    its `tile_id` the tile's; coordinates are pixel edges of the tile's read window, inside it. `prompt` may
-    be awaited for several tiles at once.
+    its `tile_id` that of the tile. Coordinates are pixel edges of the tile's read window and lie inside it.
+    `prompt` may be awaited for several tiles at once.
 
-    What goes wrong with one tile is an answer with `TileStatus.FAILED`. The only exception is a `ModelError`:
-    this prompter cannot answer any more (its engine died), and its process should end and start anew.
+    An error with one tile gives an answer with `TileStatus.FAILED`. The only exception is a `ModelError`: the
+    engine died, the prompter can answer nothing more, and its process should be replaced.
     """
 
     @property
@@ -30,10 +30,10 @@ class Prompter(Protocol):
         ...
 
     def close(self) -> None:
-        """Give memory and processes back. May be called twice."""
+        """Release memory and processes. May be called twice."""
         ...
 
 
 def same_for_all(answer: TilePrompts, n_queries: int) -> list[TilePrompts]:
-    """The answers of a prompter that does not read the query: `answer` once per query."""
+    """Repeat `answer` once per query, for a prompter that does not read the query."""
     return [replace(answer, query_index=index) for index in range(n_queries)]

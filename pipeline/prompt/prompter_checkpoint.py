@@ -1,9 +1,9 @@
-"""Whether a checkpoint can be prompted, and with which image and queries. No weights are loaded.
+"""Check whether a checkpoint can be prompted, with which image and which queries. No weights are loaded.
 
-1. `check_image_size`: the profile's image must pass the processor untouched. One that is resized again would
-   shift every box without any error.
-2. `check_context`: every query must fit into the context beside image and reply, or it would fail on every
-   tile. The checkpoint's own tokenizer counts it.
+1. `check_checkpoint`: the directory holds a checkpoint that this stage knows.
+2. `check_image_size`: the processor must not resize the profile's image: that would silently shift every box.
+3. `check_context`: every query must fit into the context beside image and reply, or it would fail on every
+   tile. The checkpoint's own tokenizer counts its tokens.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
 SUPPORTED_MODEL_TYPES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
-"""The architectures (`model_type` of config.json) whose image processor and chat format this stage knows."""
+"""Architectures (`model_type` in config.json) whose image processor and chat format this stage knows."""
 
 IMAGE_TOKEN = "<|image_pad|>"
-"""What the chat templates of these architectures write where the processor puts an image's visual tokens."""
+"""Placeholder in the chat templates of these architectures; the processor puts the visual tokens there."""
 
 PACKAGE_DIR = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRule:
-    """The images that a processor passes through without resizing."""
+    """Sizes of images that a processor does not resize."""
 
     factor_px: int
-    """Both sides are whole multiples of this: patch x merge."""
+    """Both sides are whole multiples of this number, patch x merge."""
     min_area_px: int
     max_area_px: int
 
 
 def resolve_model(model: str) -> str:
-    """A model path or hub id as vLLM takes it; `models/<name>` becomes the path of a shipped checkpoint."""
+    """Turn a model path or hub id into what vLLM takes; `models/<name>` is a shipped checkpoint."""
     shipped = PACKAGE_DIR / model
     if model.startswith("models/") and not Path(model).exists() and shipped.exists():
         return str(shipped)
@@ -51,7 +51,7 @@ def resolve_model(model: str) -> str:
 def is_hub_model(model: str) -> bool:
     """Whether a prompter's model is a hub id (`name` or `owner/name`) and no path.
 
-    A text that could be both is a path when something is there, or when the folder around it is.
+    A text that could be either is a path when that path or its parent folder exists.
     """
     path = Path(model)
     looks_local = model.startswith((".", "/", "~", "models/")) or (
@@ -109,11 +109,9 @@ def load_processor(model: str, revision: str | None) -> ProcessorMixin:
 
 
 def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, max_tokens: int) -> None:
-    """Check that the profile's image passes the processor unchanged and leaves room for the reply.
+    """Check that the processor keeps the profile's image as it is, and that there is room for the reply.
 
-    Both sides are whole multiples of patch x merge, and the area lies inside the processor's limits.
-
-    For queries see `check_context`.
+    Both sides must be whole multiples of patch x merge, and the area must lie within the processor's limits.
 
     Raises:
         InputError: the frame is pixels and the processor would resize the image, or visual tokens and reply
@@ -153,9 +151,8 @@ def check_context(
 ) -> None:
     """Check that image, whole prompt and longest reply fit into `max_model_len` for every query.
 
-    This needs a checkpoint directory with a tokenizer.json and image settings. Nothing is known of a hub id
-    before it is downloaded: there the engine refuses a prompt that is too long, and each tile records that
-    failure.
+    This needs a checkpoint directory with a tokenizer.json and image settings. A hub id is not checked before
+    it is downloaded: its engine refuses a prompt that is too long, and each tile records that failure.
 
     Raises:
         InputError: a query does not fit (the message counts its tokens), or tokenizer.json cannot be read.
@@ -195,8 +192,8 @@ def check_context(
 def prompt_text(folder: Path, profile: Profile, query: str) -> str:
     """Render a checkpoint directory's chat template for a query.
 
-    transformers renders it the same way, but takes seconds to import. When the directory has no template
-    that works here, the text alone is returned.
+    transformers renders it the same way, but takes seconds to import. If the directory has no template that
+    works here, only the text is returned.
     """
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -235,7 +232,7 @@ def _shortened(query: str) -> str:
 def image_rule(settings: Mapping[str, Any]) -> ImageRule:
     """Read the rule from an image processor's settings.
 
-    These are `patch_size`, `merge_size`, and `size` or `min_pixels` and `max_pixels`.
+    It reads `patch_size`, `merge_size`, and either `size` or `min_pixels` and `max_pixels`.
     """
     size = settings.get("size") or {}
     low = settings.get("min_pixels") or size.get("shortest_edge") or 1

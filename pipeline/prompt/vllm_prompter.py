@@ -1,10 +1,10 @@
 """The real prompter: a vision-language model, asked through vLLM (vllm_engine.py).
 
 1. `VllmPrompter` checks the checkpoint and the image size, then loads the engine.
-2. `prompt` squashes the tile once. The first query goes alone until its first token is there; the others then
-   find image and prefix in the caches.
-3. A malformed reply is asked for again; in the end the tile is FAILED(malformed).
-4. What goes wrong with one request is recorded. A dead engine is a ModelError.
+2. `prompt` squashes the tile once. The first query is sent alone, until its first token is there. The others
+   then find image and prefix in the caches.
+3. After a malformed reply the query is asked again. If every attempt fails, the tile is FAILED(malformed).
+4. An error of one request is recorded. A dead engine is a ModelError.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """A tile, or a part of one, as the model sees it."""
+    """A tile, or a part of one, in the size that the model sees."""
 
     image: Image
     uuid: str
-    """Key of the engine's caches: equal keys, equal images."""
+    """Key in the engine's caches; equal keys mean equal images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Outcome:
-    """What asking one query came to."""
+    """Result of asking one query."""
 
     n_calls: int = 0
     reply: str = ""
@@ -77,9 +77,9 @@ class _Outcome:
 
 
 def check_model(model: str, options: VllmOptions, look: Decision | None = None) -> None:
-    """Check what can be known before anything is loaded: checkpoint, options and image size.
+    """Check checkpoint, options and image size before anything is loaded.
 
-    `look` adds the image of a one-token look. Hub ids pass. Raises InputError.
+    `look`: a one-token look whose image is checked too. Hub ids pass. Raises InputError.
     """
     profile = load_profile(options.profile)
     path = resolve_model(model)
@@ -103,17 +103,17 @@ def _check_size(profile: Profile, rule: ImageRule, options: VllmOptions) -> None
 class VllmPrompter:
     """A `Prompter` over one checkpoint.
 
-    It counts what it spends: model calls, prompt tokens, and how many of those came from the cache. An engine
-    belongs to the event loop of its first call; calls from another loop are refused with a ModelError.
+    It counts model calls, prompt tokens, and how many of these came from the cache. An engine belongs to the
+    event loop of its first call; a call from another loop raises ModelError.
     """
 
     def __init__(self, model: str, options: VllmOptions, *, parser: ParserName = "robust") -> None:
         """Load the engine (seconds to minutes).
 
         Args:
-            model: directory of a checkpoint, `models/<name>` for one that ships with the package, or a hub
-            id. options: how to serve it.
-            parser: how replies are read; all but `robust` may give prompts outside the image, for
+            model: directory of a checkpoint, `models/<name>` for one that ships with the package, or hub id.
+            options: how to serve it.
+            parser: how replies are read. All but `robust` may give prompts outside the image, and are for
                 evaluations only.
 
         Raises:
@@ -173,8 +173,8 @@ class VllmPrompter:
     def close(self) -> None:
         """End the engine's processes and close its sockets.
 
-        The engine leaves the sockets to the event loop that it worked in. When that loop stands still it is
-        run once more: sockets that stay open make whoever collects their context wait for ever.
+        The engine closes its sockets in the event loop in which it worked. If that loop is not running, it is
+        run once more: the garbage collection of a context with open sockets would wait for ever.
         """
         self._engine.shutdown()
         loop = self._loop
@@ -186,7 +186,7 @@ class VllmPrompter:
     ) -> TilePrompts:
         """Ask one query of one tile. The first query sets `warm`, and the others wait for it.
 
-        Sent at once, each would miss the cache.
+        If all were sent at once, each would miss the cache.
         """
         try:
             if index > 0:
@@ -199,7 +199,7 @@ class VllmPrompter:
     async def _ask(self, picture: Picture, query: str, warm: asyncio.Event) -> _Outcome:
         """Ask until a reply can be read or the attempts are used up. Raises ModelError for a dead engine.
 
-        The last reply is kept. One that hit the token limit keeps its complete items.
+        The last reply is kept; if it hit the token limit, its complete items are used.
         """
         outcome = _Outcome()
         for attempt in range(1 + self._options.retry):
@@ -293,7 +293,7 @@ class VllmPrompter:
     def chat_text(self, query: str, decision: Decision | None = None) -> str:
         """Write the whole prompt with the checkpoint's own chat template: image first, query last.
 
-        `decision`: a one-token look, whose text is then used instead of the profile's.
+        `decision`: a one-token look, whose text replaces the profile's.
         """
         messages = chat_messages(self._profile, query, decision)
         return str(self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
@@ -311,7 +311,7 @@ class VllmPrompter:
 def picture_of(
     key: str, rgb: NDArray[np.uint8], profile: Profile, image_px: tuple[int, int] | None = None
 ) -> Picture:
-    """Squash (H, W, 3) pixels to `image_px` (width, height). None: the profile's size. `key` names them."""
+    """Squash (H, W, 3) pixels to `image_px` (width, height); None: the profile's size. `key` names them."""
     small = squash(rgb, profile, image_px)
     digest = hashlib.blake2b(small.tobytes(), digest_size=16).hexdigest()
     return Picture(image=small, uuid=f"{key}-{digest}")

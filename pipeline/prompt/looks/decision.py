@@ -1,4 +1,4 @@
-"""Yes or no in one token, asked of the prompter's own engine. Gate and verifier share this.
+"""Ask the prompter's engine for yes or no, in one token. Gate and verifier share this.
 
 1. `Decider` looks up the decision's texts in the checkpoint's tokenizer. Each must be one token.
 2. `ask` shows a picture with every query and decodes ONE token. The answer is P(yes) / (P(yes) + P(no))
@@ -30,7 +30,7 @@ GREY = 128
 
 
 class Decider:
-    """Asks a prompter's engine for a `Decision`. `n_looks` counts pairs of picture and query."""
+    """Asks a prompter's engine for a `Decision`. `n_looks` counts (picture, query) pairs."""
 
     def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
         """Look the decision's texts up. Raises ModelError when one is not a token of the checkpoint."""
@@ -43,8 +43,8 @@ class Decider:
     async def ask(self, key: str, rgb: NDArray[np.uint8], queries: Sequence[str]) -> list[float | None]:
         """Ask every query about one picture (H, W, 3), which `key` names.
 
-        The first query goes alone until its token is there, as in the prompter. Returns P(yes) per query;
-        None: not decided. Raises ModelError for a dead engine.
+        The other queries wait for the first one's token, as in the prompter: then the picture is in the
+        cache. Returns P(yes) per query; None: not decided. Raises ModelError for a dead engine.
         """
         picture = await asyncio.to_thread(
             picture_of, key, rgb, self._prompter.profile, self._decision.image_px
@@ -81,9 +81,10 @@ class Decider:
             warm.set()
 
     async def _lead(self, query: str) -> str | None:
-        """How the reply to this query begins, up to the decision; None: the checkpoint does not get there.
+        """Decode how the reply to this query begins, up to the decision. None: it never gets there.
 
-        For example "The question is about lakes. I see some.". It does not depend on which tile comes first.
+        For example "The question is about lakes. I see some.". The picture is grey, so the lead does not
+        depend on the tile that comes first.
         """
         if not self._decision.lead_until:
             return self._decision.lead
@@ -106,7 +107,7 @@ class Decider:
 
 
 def share_of_yes(logprobs: Mapping[int, float], *, yes: Sequence[int], no: Sequence[int]) -> float | None:
-    """Probability of the yes tokens among all decision tokens.
+    """Compute the share of the yes tokens in the probability of all decision tokens.
 
     `logprobs`: token id -> natural logarithm of its probability. None: no decision token has a probability.
     """

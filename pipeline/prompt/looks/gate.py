@@ -27,15 +27,14 @@ class GateOptions:
     """The `[gate]` table. All of it changes the result."""
 
     mode: GateMode = "off"
-    """`tile`: every tile for itself. It saves nearly all decoding, and visual tokens where the profile makes
-    the look's image smaller; else a tile that passes shares its encoded image with the prompter. `parent`:
-    one look per block, at 1/K of the resolution. It encodes one image instead of K * K, and small objects are
-    lost first.
+    """`tile`: one look per tile. It saves nearly all decoding, and visual tokens if the profile's look has a
+    smaller image; if not, a tile that passes shares its encoded image with the prompter. `parent`: one look
+    per block, at 1/K of the resolution. It encodes one image instead of K * K, but loses small objects first.
     """
     threshold: float = 0.05
     """Tiles whose probability is below this are rejected. Choose it with jobs/calibrate_gate.py."""
     audit_share: float = 0.01
-    """Share of the rejected (tile, query) pairs that is examined in full, to measure what the gate loses."""
+    """Share of the rejected (tile, query) pairs that are examined in full, to measure what the gate loses."""
     seed: int = 0
     """Seed of that sample."""
 
@@ -55,7 +54,7 @@ class Look:
     """One picture, and the tiles that its answer is about."""
 
     key: str
-    """tile_id or block_id."""
+    """The tile_id or block_id."""
     rgb: NDArray[np.uint8]
     """(H, W, 3), red, green, blue; invalid pixels are 0."""
     tiles: tuple[TileSpec, ...]
@@ -64,22 +63,22 @@ class Look:
 class Gate(Protocol):
     """Judges looks. May be awaited for several looks at once.
 
-    The only exception is a ModelError: this gate cannot answer any more (its engine died). A look that fails
-    otherwise is None.
+    A look that fails gives None. The only exception is a ModelError: the engine died, and the gate can answer
+    nothing more.
     """
 
     async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
-        """Per query, in order: the probability 0..1 that the picture holds an answer. None: not judged."""
+        """Give each query, in order, the probability 0..1 that the picture answers it. None: not judged."""
         ...
 
 
 def tile_look(image: TileImage) -> Look:
-    """Look at one tile for itself."""
+    """Make the look at a single tile."""
     return Look(key=image.tile.tile_id, rgb=image.rgb, tiles=(image.tile,))
 
 
 def parent_look(image: BlockImage, lattice: TileLattice, tiles: Sequence[TileSpec]) -> Look:
-    """Look at a block as a whole; `tiles` are those of its tiles that the look speaks for.
+    """Make the look at a whole block; `tiles` are the tiles of the block that its answer holds for.
 
     The canvas always covers K x K whole tiles and their halo, black where the block has no pixels. So the
     scale of the picture depends neither on the AOI nor on the border of the grid.

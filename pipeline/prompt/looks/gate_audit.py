@@ -1,16 +1,16 @@
-"""What a gate cost in found things, estimated from the audited sample of rejected tiles.
+"""Estimate how much a gate lost, from the audited sample of rejected tiles.
 
-1. `GateCounts.add` sorts the judged (tile, query) pairs: passed, rejected, audited.
-2. `gate_figures` estimates the gate's recall from P pairs passed and found, R rejected, and `a` found of A
-   audited and answered:
+1. `GateCounts.add` counts the judged (tile, query) pairs: passed, rejected, audited.
+2. `gate_figures` estimates the gate's recall. P pairs passed and found something, R were rejected. Of A
+   audited and answered pairs, `a` found something. So
 
        missed = R * a / A,    recall = P / (P + missed)
 
-3. Failed pairs hold as much as answered ones.
-4. The interval is that of Clopper and Pearson (Biometrika 26, 1934) for a / A. If passed pairs failed, P has
-   one too (`_found_between`).
+3. Failed pairs are taken to find something as often as answered ones.
+4. The interval of a / A is that of Clopper and Pearson (Biometrika 26, 1934). If passed pairs failed, P has
+   an interval too (`_found_between`).
 
-Recall is agreement with the run without a gate, not with the truth.
+Recall is agreement with a run without a gate, not with the truth.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ LEVEL = 0.95
 """Probability between the ends of an interval."""
 
 RECALL_OF = "what is found without the gate"
-"""What the recall is a share of; not of what is there."""
+"""What the recall is a share of. It is not a share of what is there."""
 
 
 class JudgedRow(Protocol):
-    """One tile and one query of a block record, as far as it matters here."""
+    """What is read here of a block record's row for one tile and one query."""
 
     @property
     def status(self) -> TileStatus: ...
@@ -43,7 +43,7 @@ class JudgedRow(Protocol):
 
 @dataclass(kw_only=True)
 class GateCounts:
-    """(tile, query) pairs by what the gate did with them."""
+    """Counts of (tile, query) pairs by what the gate did with them."""
 
     passed: int = 0
     """Failed ones included."""
@@ -64,7 +64,7 @@ class GateCounts:
     def add(self, rows: Iterable[JudgedRow]) -> None:
         """Count the rows of a block record.
 
-        Pairs of a crashed block count on neither side: which ones the gate rejected is lost.
+        Pairs of a crashed block are not counted: nobody knows which of them the gate rejected.
         """
         for row in rows:
             if row.reason is Reason.CRASHED:
@@ -90,7 +90,7 @@ class GateCounts:
 
 
 def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    """Compute the exact interval for a share of which k of n were seen; (0, 1) for n = 0.
+    """Compute the exact interval of a share of which k of n were seen; (0, 1) for n = 0.
 
     k and n need not be whole. Raises ValueError unless 0 <= k <= n.
     """
@@ -105,12 +105,11 @@ def clopper_pearson(k: float, n: float, level: float = LEVEL) -> tuple[float, fl
 
 
 def gate_figures(counts: GateCounts) -> dict[str, Any]:
-    """The counts and the recall with its interval, as plain values for run.json; recall is None where nothing
-    is known.
+    """Compute the recall and its interval; returned with the counts as plain values for run.json.
 
-    Each end of the recall takes the worse ends of both intervals, so it holds at least as often. Pairs of one
-    parent look count as independent, because they are drawn one by one. Without an audited pair the interval
-    reaches down to P / (P + R).
+    The recall is None where nothing is known. Each of its ends takes the worse ends of the intervals of P and
+    of a / A, so it holds with at least the stated probability. Pairs of one parent look are drawn one by one,
+    so they count as independent. Without an audited pair the interval reaches down to P / (P + R).
     """
     looked_at = counts.audited - counts.audited_failed
     answered = counts.passed - counts.passed_failed
@@ -131,7 +130,7 @@ def gate_figures(counts: GateCounts) -> dict[str, Any]:
 
 
 def gate_text(figures: dict[str, Any]) -> str:
-    """The figures on one line of the final table."""
+    """Write the figures as one line of the final table."""
     judged = figures["passed"] + figures["rejected"]
     share = f" ({100 * figures['rejected'] / judged:.1f} %)" if judged else ""
     silent = f"; about {figures['not_judged']} the gate gave no answer" if figures["not_judged"] else ""
@@ -152,15 +151,14 @@ def gate_text(figures: dict[str, Any]) -> str:
 
 
 def _found_between(counts: GateCounts) -> tuple[float, float]:
-    """Find the least and most passed pairs in which a full examination of all would find something; equal
-    when none failed."""
+    """Bound the passed pairs that would find something if none had failed; equal ends when none did."""
     low, high = clopper_pearson(counts.passed_found, counts.passed - counts.passed_failed)
     most = counts.passed_found + counts.passed_failed
     return max(low * counts.passed, float(counts.passed_found)), min(high * counts.passed, float(most))
 
 
 def _missed(counts: GateCounts, share: float) -> float:
-    """Estimate the rejected pairs that hold something when `share` of them do; never fewer than were seen."""
+    """Estimate how many rejected pairs hold something if `share` of them do; never fewer than were seen."""
     return max(share * counts.rejected, float(counts.audited_found))
 
 

@@ -1,7 +1,7 @@
-"""Between gate and prompter: which queries the prompter is asked about a tile.
+"""Ask the gate before the prompter: it decides which queries the prompter is asked about a tile.
 
-1. `look_at_block` takes the one look of mode `parent`. Mode `tile` looks when the tile's turn has come.
-2. `examine` asks the prompter the queries that passed, and those rejected ones that the audit's sample holds.
+1. `look_at_block` takes the one look of mode `parent`. In mode `tile`, `examine` looks at each tile itself.
+2. `examine` asks the prompter the queries that passed, and the rejected ones that the audit's sample holds.
    The others are EMPTY(gate). Every answer carries the gate's probability.
 """
 
@@ -37,7 +37,7 @@ class Gatekeeper:
     async def examine(
         self, prompter: Prompter, image: TileImage, shared: Probabilities | None
     ) -> list[TilePrompts]:
-        """Answer every query, in order. `shared`: what `look_at_block` gave for this tile's block."""
+        """Answer every query, in order. `shared`: the result of `look_at_block` for this tile's block."""
         probabilities = await self._gate.look(tile_look(image), self._queries) if shared is None else shared
         tile_id = image.tile.tile_id
         rejected = [p is not None and p < self._options.threshold for p in probabilities]

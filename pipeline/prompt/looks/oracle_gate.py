@@ -1,8 +1,8 @@
-"""The truth as a gate: whether any object of the label raster is visible in the tiles of a look.
+"""A gate that knows the truth: whether any object of the label raster is visible in the tiles of a look.
 
-Without noise the probability is 1 or 0. With noise its log-odds are normal around +m or -m (`MARGINS`). So
-the share of present looks that pass a threshold t is known, Phi(m - logit t), and a calibration must measure
-just that.
+Without noise the probability is 1 or 0. With noise its log-odds are normally distributed around +m or -m
+(`MARGINS`). So the share of present looks that pass a threshold t is known, Phi(m - logit t), and a
+calibration must measure exactly that.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pipeline.schema import RunGrid
 from pipeline.world.oracle import OracleSpec, OracleTruth, parse_oracle
 
 MARGINS = {"mild": 3.0, "strong": 1.5}
-"""Noise -> mean m of the log-odds where something is visible, -m elsewhere; their standard deviation is 1."""
+"""Noise -> mean m of the log-odds where something is visible; -m elsewhere. Their standard deviation is 1."""
 
 
 class OracleGate:
-    """A `Gate` that reads an aligned label raster. It does not read the query, apart from the noise."""
+    """A `Gate` that reads an aligned label raster. The query decides nothing but the draw of the noise."""
 
     def __init__(self, model: str, grid: RunGrid) -> None:
         """`model` is `oracle:PATH[?noise=...&seed=...]`. Raises InputError as the oracle prompter does."""

@@ -1,7 +1,7 @@
-"""The truth as a verifier: how well a mask fits the true object that it fits best.
+"""A verifier that knows the truth: how well a mask fits the true object that it fits best.
 
-The probability is the intersection over union with that object, on the valid pixels of the tile and without
-noise. A mask of the exact object gets 1; one that noise shifted, merged or split gets less.
+The probability is the intersection over union with that object, on the valid pixels of the tile. The truth is
+read without noise: a mask of the exact object gets 1, one that noise shifted, merged or split gets less.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pipeline.world.oracle import OracleSpec, OracleTruth, parse_oracle
 
 
 class OracleVerifier:
-    """A `Verifier` that reads an aligned label raster. It does not read the query."""
+    """A `Verifier` that reads an aligned label raster and ignores the query."""
 
     def __init__(self, model: str, grid: RunGrid) -> None:
-        """`model` is `oracle:PATH[?...]`; its noise is left out. Raises InputError like the prompter."""
+        """`model` is `oracle:PATH[?...]`; its noise is ignored. Raises InputError like `OraclePrompter`."""
         self._truth = OracleTruth.on_grid(OracleSpec(labels_href=parse_oracle(model).labels_href), grid)
 
     async def verify(self, image: TileImage, _query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
-        """Best intersection over union per mask, in order; all None when the raster cannot be read."""
+        """Compute the best intersection over union of each mask; all None when the raster cannot be read."""
         try:
             labels = np.where(image.valid, self._truth.tile(image.tile).labels, 0)
         except SourceError:

@@ -1,9 +1,9 @@
-"""The verifier: a second look at each mask, off by default. It may reject a mask; it never changes one.
+"""The verifier: a second look at each mask, off by default. It may reject a mask, but never changes one.
 
 1. `crop_around` cuts a square around the mask out of the tile.
 2. A `Verifier` gives the probability that the crop shows what was asked for. `judge` rejects masks below the
    threshold; a look that fails rejects nothing.
-3. `LooksAt` takes the looks at many answers together.
+3. `LooksAt` judges many answers, with all looks in flight together.
 
 The model sees the crop, not the outline: a wrong mask beside a right object passes.
 """
@@ -30,8 +30,8 @@ class VerifierOptions:
     pad: float = 0.5
     """Margin on each side of the bounding box, as a share of its longer side."""
     min_side: float = 0.5
-    """Smallest side of the crop, as a share of the tile's shorter side: a small object keeps surroundings and
-    a scale that the checkpoint knows.
+    """Smallest side of the crop, as a share of the tile's shorter side. So a small object is shown with its
+    surroundings, at a scale that the checkpoint knows.
     """
     gpu_memory_utilization: float | None = None
     """Share of the device for the verifier's own engine (Ray on a GPU); None: the prompter's. Does not change
@@ -61,16 +61,15 @@ class VerifierOptions:
 class Verifier(Protocol):
     """Judges masks of one tile for one query. May be awaited for several tiles at once.
 
-    The only exception is a ModelError: this verifier cannot answer any more. A look that fails otherwise is
-    None.
+    A look that fails gives None. The only exception is a ModelError: the verifier can answer nothing more.
     """
 
     async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
-        """Per mask, in order: the probability 0..1 that it shows what was asked for; None: not judged."""
+        """Give each mask, in order, the probability 0..1 that it answers the query. None: not judged."""
         ...
 
     def close(self) -> None:
-        """Give back what the verifier itself loaded. May be called twice."""
+        """Release what the verifier itself loaded. May be called twice."""
         ...
 
 
@@ -87,10 +86,10 @@ class DrawnMasks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """What a verifier left of an answer.
+    """An answer after the verifier.
 
-    An object of several tiles is looked at once per tile. Its row has the probability of the piece that gave
-    label, box and rationale.
+    An object that spans several tiles is looked at once in each. Its row has the probability of the piece
+    that gave it label, box and rationale.
     """
 
     kept: tuple[MaskCrop, ...]
@@ -120,7 +119,7 @@ class LooksAt:
     run: Callable[[Coroutine[Any, Any, list[list[float | None]]]], list[list[float | None]]]
 
     def judge(self, answers: Sequence[DrawnMasks], threshold: float) -> list[Judged]:
-        """`judge` for every answer, in order, all looks in flight together. Raises ModelError."""
+        """Judge every answer, in order, with all looks in flight together. Raises ModelError."""
 
         async def look(drawn: DrawnMasks) -> list[float | None]:
             return await self.verifier.verify(drawn.image, drawn.query, drawn.masks) if drawn.masks else []
@@ -135,7 +134,7 @@ class LooksAt:
 
 
 def crop_around(mask: MaskCrop, shape_hw: tuple[int, int], options: VerifierOptions) -> Window:
-    """The part of a tile to look at for a mask: a square, cut off where the tile ends.
+    """Choose the part of a tile to look at for a mask: a square, cut off where the tile ends.
 
     `shape_hw` is the tile's (height, width) in pixels; the window is in pixels of the tile.
     """

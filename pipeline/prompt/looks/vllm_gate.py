@@ -11,12 +11,12 @@ from pipeline.prompt.vllm_prompter import VllmPrompter
 
 
 class VllmGate:
-    """A `Gate` that loads nothing: its engine is the prompter's and ends with it."""
+    """A `Gate` that shares the prompter's engine, which ends with the prompter."""
 
     def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
         """Look the decision's texts up. Raises ModelError when one is not a token of the checkpoint."""
         self._decider = Decider(prompter, decision)
 
     async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
-        """P(yes) per query, in order; None: not decided. Raises ModelError for a dead engine."""
+        """Give P(yes) for each query, in order; None: not decided. Raises ModelError for a dead engine."""
         return await self._decider.ask(look.key, look.rgb, queries)

@@ -25,7 +25,7 @@ class VllmVerifier:
         self._decider = Decider(prompter, decision)
 
     async def verify(self, image: TileImage, query: str, masks: Sequence[MaskCrop]) -> list[float | None]:
-        """P(yes) per mask, in order; None: not decided. Raises ModelError for a dead engine."""
+        """Give P(yes) for each mask, in order; None: not decided. Raises ModelError for a dead engine."""
         answers = await asyncio.gather(
             *(self._one(image, query, mask) for mask in masks), return_exceptions=True
         )

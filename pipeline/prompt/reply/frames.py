@@ -1,8 +1,8 @@
-"""From the checkpoint's frame to the tile's read window and back: one scale per axis.
+"""Map coordinates from the checkpoint's frame to the tile's read window and back, with one scale per axis.
 
-A reply speaks of an image of `frame_wh` = (w, h) units; the tile's read window has W x H pixels. The image
-was squashed, so x * W / w and y * H / h map pixel edges to pixel edges. Nothing is rounded: SAM takes
-fractions of a pixel.
+A reply gives coordinates in an image of `frame_wh` = (w, h) units; the tile's read window has W x H pixels.
+The image was squashed, so x * W / w and y * H / h map pixel edges to pixel edges. Nothing is rounded: SAM
+takes fractions of a pixel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def to_window(
 ) -> tuple[Prompt, ...]:
     """Turn items in the frame into prompts in pixel edges of the read window, in order.
 
-    What lies inside the frame lies inside the window.
+    An item inside the frame becomes a prompt inside the window.
 
     Args:
         items: in units of the frame; inside it from `parse_reply`, anywhere from `parse_released`.
@@ -42,7 +42,7 @@ def to_window(
 def to_frame(
     prompts: Sequence[Prompt], frame_wh: tuple[float, float], window_hw: tuple[int, int]
 ) -> tuple[ReplyItem, ...]:
-    """Turn prompts back into the items that a checkpoint would have to say. Training replies are made so."""
+    """Turn prompts back into the items of a reply that asks for them. Training replies are made this way."""
     height, width = window_hw
 
     def scaled(x: float, y: float) -> tuple[float, float]:

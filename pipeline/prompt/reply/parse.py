@@ -1,12 +1,12 @@
-"""From a model's reply to items in the checkpoint's frame, an explicit "nothing here", or malformed.
+"""Read a model's reply: items in the checkpoint's frame, an explicit "nothing here", or malformed.
 
-1. `split_reply` (reply_text.py, like step 2) names the places where the answer may stand.
-2. `read_values` turns one place into items. A bad item costs only itself.
+1. `split_reply` (reply_text.py, like step 2) finds the places where the answer may stand.
+2. `read_values` decodes the items of one place. A bad item costs only itself.
 3. `read_item` checks one item, orders its corners and clamps its box to the frame. A point outside the box is
    dropped.
-4. `larger_boxes`: of two boxes whose IoU is above `nms_iou` the larger stays, as in the authors' evaluation.
-5. The first place that gives items, or an explicit `[]`, decides. All else is malformed, a list whose items
-   were all dropped included.
+4. `larger_boxes` keeps the larger of two boxes whose IoU is above `nms_iou`, as in the authors' evaluation.
+5. The first place that gives items, or an explicit `[]`, decides. Without one the reply is malformed, even if
+   it holds a list whose items were all dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.prompt.profile import Profile
 from pipeline.prompt.reply.reply_text import AnswerPlace, ReplyLog, is_empty_list, read_values, split_reply
 
 MAX_REPLY_CHARS = 1_000_000
-"""Text beyond this is not read (a reply of 8,000 tokens is about 30,000 characters)."""
+"""Characters of a reply that are read (8,000 tokens are about 30,000 characters)."""
 
 MAX_LABEL_CHARS = 200
 """Longest label that is kept, in characters."""
@@ -30,23 +30,23 @@ MIN_SIDE = 1.0
 """Shortest box side in units of the frame; anything thinner is degenerate."""
 
 Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1."""
+"""Corners x0, y0, x1, y1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplyItem:
     """One object of a reply, in units of the profile's frame: x right, y down.
 
-    From `parse_reply` it lies inside the frame. released_parser.py gives the numbers as they were said,
-    wherever they lie.
+    `parse_reply` gives items inside the frame. released_parser.py leaves the numbers as the reply has them,
+    inside the frame or not.
     """
 
     box_xyxy: Box | None
-    """x0 < x1, y0 < y1; None for an item that gave points only."""
+    """x0 < x1, y0 < y1. None: the item has points only."""
     points_xy: tuple[tuple[float, float], ...] = ()
     """Inside the box, edges included."""
     negative_xy: tuple[tuple[float, float], ...] = ()
-    """Points said to lie beside the object; inside the frame, wherever the box is."""
+    """Points beside the object, inside the frame; they need not lie in the box."""
     label: str = ""
 
 
@@ -54,8 +54,8 @@ class ReplyItem:
 class ParsedReply:
     """What a reply says. Exactly one of `items`, `absent`, `malformed` holds.
 
-    Published parsers reject a whole answer for one bad item (Think2Seg-RS; see released_parser.py) or read an
-    unparsable answer as "absent" (VisionReasoner, RemoteReasoner).
+    Published parsers reject a whole answer for one bad item (Think2Seg-RS, see released_parser.py), or take
+    an unreadable answer for "absent" (VisionReasoner, RemoteReasoner).
     """
 
     items: tuple[ReplyItem, ...] = ()
@@ -64,11 +64,11 @@ class ParsedReply:
     n_dropped: int = 0
     """Items that could not be used: undecodable, degenerate, outside the image, duplicate, or too many."""
     rationale: str = ""
-    """The thinking, verbatim."""
+    """What the model thought before it answered, verbatim."""
     truncated: bool = False
-    """The reply ran into the token limit, or ends inside an item; complete items were kept."""
+    """The reply hit the token limit or ends inside an item. Complete items were kept."""
     notes: tuple[str, ...] = ()
-    """What was mended or dropped, one sentence each, without repetition."""
+    """What was mended or dropped, one sentence each, none twice."""
 
 
 def parse_reply(text: str, profile: Profile, *, finish_reason: str | None) -> ParsedReply:
@@ -157,7 +157,7 @@ def _first_of(value: Mapping[object, object], keys: tuple[str, ...]) -> object:
 
 
 def _numbers(value: object, count: int) -> tuple[float, ...] | None:
-    """`count` finite numbers, or None. Booleans and quoted numbers are not numbers."""
+    """Read `count` finite numbers, or None. Booleans and quoted numbers do not count."""
     if not isinstance(value, list) or len(value) != count:
         return None
     if any(isinstance(v, bool) or not isinstance(v, int | float) for v in value):
@@ -191,7 +191,7 @@ def _box(raw: object, frame_wh: tuple[float, float], log: ReplyLog) -> Box | Non
 
 
 def _points(raw: object, area: Box, n_points: int, log: ReplyLog) -> tuple[tuple[float, float], ...]:
-    """Points of one item inside `area` (its box, or the frame): without repetition, at most `n_points`."""
+    """Read the points of one item inside `area` (its box, or the frame): at most `n_points`, none twice."""
     if not isinstance(raw, list) or not raw:
         if raw is not None:
             log.note("an item's points are not a list of points")
@@ -234,8 +234,9 @@ def _without_duplicates(
 def larger_boxes(items: Sequence[ReplyItem], nms_iou: float) -> tuple[ReplyItem, ...]:
     """Leave out every item whose box a larger one overlaps by more than `nms_iou`. Order is kept.
 
-    Of equal sizes the first stays, and items without a box stay. Areas are signed: a box turned inside out on
-    one axis ranks last and overlaps nothing; nor does a box with a number that is not finite.
+    Of equal sizes the first stays, and items without a box stay. Areas are signed: a box whose corners are
+    swapped on one axis ranks last and overlaps nothing. A box with a number that is not finite overlaps
+    nothing either.
     """
     boxed = [n for n, item in enumerate(items) if item.box_xyxy is not None]
     if len(boxed) < 2:

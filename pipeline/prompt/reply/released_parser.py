@@ -1,13 +1,13 @@
-"""A reply as the released code of Think2Seg-RS reads it: all of it or nothing.
+"""Read a reply as the released code of Think2Seg-RS does: all of it or nothing.
 
-1. `released_items` decodes what stands from the first `[` to the last `]` of the first `<answer>`, else of
-   the whole text.
+1. `released_items` decodes the text from the first `[` to the last `]` of the first `<answer>`, or of the
+   whole reply when it has no `<answer>`.
 2. `_fault` checks every object. One bad object refuses the whole reply.
-3. `parse_released` is the rule of the evaluation (`parse_sam_json_test`). An empty list is "nothing here". Of
-   two boxes whose IoU is above 0.5 the larger stays. Nothing is clipped or dropped for its place.
+3. `parse_released` follows the evaluation (`parse_sam_json_test`). An empty list is "nothing here". Of two
+   boxes whose IoU is above 0.5 the larger stays. Boxes outside the image are neither clipped nor dropped.
 4. The training rewards (`parse_sam_json`, `ReleasedRule.training`) also require a json fence, and points in
    every object.
-5. What passes but fails in SAM is malformed (`_read`).
+5. An object that passes but would fail in SAM makes the reply malformed (`_read`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RELEASED_NMS_IOU = 0.5
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FENCE = re.compile(r"```json(.*?)```", re.DOTALL)
 _LARGEST = 3.4e38
-"""Close to the largest number of 32 bits, in which SAM calculates."""
+"""Close to the largest 32-bit float; SAM computes in these."""
 
 
 class ReplyParser(Protocol):
@@ -49,18 +49,18 @@ class ReplyParser(Protocol):
 
 
 class RefusedReplyError(ValueError):
-    """The released code reads nothing from a reply; the text says why."""
+    """The released code refuses a reply; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleasedRule:
-    """Which of the two released parsers, and the contract that it holds a reply to."""
+    """Which of the two released parsers to follow, and what it expects of a reply."""
 
     box_key: str
     points_key: str
     negative_key: str
     n_points: int
-    """Points of every item; 0: it has none."""
+    """Points of every item. 0: items have none."""
     n_negative: int
     training: bool = False
     """True: the training rewards' parser, for which `n_points` and `n_negative` hold for every item."""
@@ -68,7 +68,7 @@ class ReleasedRule:
 
 
 def released_rule(profile: Profile, *, training: bool = False) -> ReleasedRule:
-    """The rule for a profile's contract.
+    """Choose the rule for a profile's contract.
 
     The training parser requires a fence when the profile's own example has one.
     """
@@ -85,7 +85,7 @@ def released_rule(profile: Profile, *, training: bool = False) -> ReleasedRule:
 
 
 def released_items(text: str, rule: ReleasedRule) -> list[Mapping[str, object]]:
-    """Objects of a reply that pass the check, in order, as they were decoded, if need be by json_repair.
+    """Decode the objects of a reply, in order, if need be with json_repair, and check each.
 
     Raises RefusedReplyError.
     """
@@ -114,9 +114,10 @@ def released_items(text: str, rule: ReleasedRule) -> list[Mapping[str, object]]:
 
 
 def parse_released(text: str, profile: Profile, *, finish_reason: str | None) -> ParsedReply:
-    """Read one reply as the released evaluation does, which gave the published figures. Never raises.
+    """Read one reply as the released evaluation does. Never raises.
 
-    Items come in the order of the reply, in units of the frame (`profile.frame_wh`), inside it or not.
+    The published figures were made this way. Items come in the order of the reply, in units of the frame
+    (`profile.frame_wh`), inside it or not.
     """
     return parse_by(released_rule(profile), text, finish_reason=finish_reason)
 
@@ -163,7 +164,7 @@ def _fault(item: object, rule: ReleasedRule) -> str:
 
 
 def _are_points(value: object, count: int) -> bool:
-    """Whether a value is `count` pairs that `float` takes, text with a number in it included.
+    """Whether a value is `count` pairs that `float` accepts; texts such as "3" are accepted too.
 
     For a count of 0 the value must be missing or null.
     """
@@ -182,8 +183,10 @@ def _is_list(value: object, length: int) -> bool:
 
 
 def _read(item: Mapping[str, object], rule: ReleasedRule) -> ReplyItem:
-    """Turn a checked item into numbers. Raises RefusedReplyError where the released call of SAM fails
-    and loses the whole sample: a box of words, or null points.
+    """Turn a checked item into numbers.
+
+    Raises RefusedReplyError for a box of words or null points. The released call of SAM fails on these, and
+    the whole sample is lost.
     """
     box: Box | None = None
     if rule.box_key in item:
@@ -213,7 +216,7 @@ def _number(value: object) -> float:
 
 
 def _is_finite(item: ReplyItem) -> bool:
-    """Whether all numbers are finite in 32 bits. An item with another one draws nothing in SAM."""
+    """Whether all numbers are finite as 32-bit floats. Otherwise SAM draws nothing for the item."""
     numbers = (*(item.box_xyxy or ()), *(v for point in (*item.points_xy, *item.negative_xy) for v in point))
     return all(abs(value) <= _LARGEST for value in numbers)
 

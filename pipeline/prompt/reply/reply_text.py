@@ -1,7 +1,7 @@
-"""Steps 1 and 2 of reading a reply (parse.py): where the answer stands, and which raw items it holds.
+"""Find the answer in a reply and decode its raw items: steps 1 and 2 of parse.py.
 
-Nothing here judges an item. `read_values` yields whatever could be decoded, and None for what could not, so
-that the caller can count it.
+No item is judged here. `read_values` yields what it could decode, and None for what it could not, so that the
+caller can count it.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _WIDE = str.maketrans(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerPlace:
-    """One stretch of a reply in which the answer may stand."""
+    """A part of a reply in which the answer may stand."""
 
     text: str
     marked: bool
-    """It stood in an `<answer>` block or a fence, so prose around an empty list does not make it doubtful."""
+    """The part stood in an `<answer>` block or a fence, so an empty list counts even with prose beside it."""
     fenced: bool
-    """It stood in a code fence."""
+    """The part stood in a code fence."""
 
 
 class ReplyLog:
-    """Counts drops and collects notes while one place is read."""
+    """Counts dropped items and collects notes while one place is read."""
 
     def __init__(self) -> None:
         self.n_dropped = 0
@@ -61,16 +61,16 @@ class ReplyLog:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Each sentence once, in order."""
+        """Sentences in order, none twice."""
         return tuple(self._notes)
 
 
 def split_reply(text: str) -> tuple[str, list[AnswerPlace]]:
     """Split a reply into the thinking and the places where the answer may stand, most likely first.
 
-    The places are the `<answer>` blocks in order, else the whole text; inside each the code fences, then all
-    of it. A thinking block that never closes swallows what follows, except an `<answer>` or a code fence. One
-    that the chat template opened starts with the reply.
+    The places are the `<answer>` blocks in order, or the whole text if there is none. Inside each, its code
+    fences come first, then all of it. A thinking block that is never closed ends only at an `<answer>` or a
+    code fence. If the chat template opened it, it begins with the reply.
     """
     rationale = ""
     rest = text
@@ -97,7 +97,7 @@ def _places(rest: str) -> Iterator[AnswerPlace]:
 
 
 def is_empty_list(place: AnswerPlace) -> bool:
-    """Whether a place holds a written-out `[]` and nothing beside it that could be an item.
+    """Whether a place holds an explicit `[]`, and nothing else that could be an item.
 
     Stray closing brackets are allowed.
     """
@@ -109,8 +109,8 @@ def is_empty_list(place: AnswerPlace) -> bool:
 def read_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: bool) -> Iterator[object]:
     """Yield the raw items of one place, at most `max_items`.
 
-    They are mappings, lists of plain values, or rubbish for the caller to drop. `hit_limit`: the reply ran
-    into its token limit.
+    They are mappings, lists of plain values, or rubbish that the caller drops. `hit_limit`: the reply hit its
+    token limit.
     """
     for n, value in enumerate(_all_values(body, settings, log, hit_limit=hit_limit)):
         if n < settings.max_items:
@@ -192,7 +192,7 @@ def _closed(chunk: str) -> str:
 
 
 def decode_json(text: str) -> Any:
-    """Decode text as JSON, else as json_repair reads it. None: neither can."""
+    """Decode text as JSON, or failing that with json_repair. None: neither can read it."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -202,5 +202,5 @@ def decode_json(text: str) -> Any:
     try:
         return repair_json(text, return_objects=True)
     except Exception:
-        # A repair heuristic that fails in a new way costs this text, never the tile.
+        # If a repair heuristic fails in a new way, this text is lost, but never the tile.
         return None
