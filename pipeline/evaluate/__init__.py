@@ -1,7 +1,7 @@
-"""How good is it?
+"""Measure how good the results are.
 
 figures/        metrics of masks and instances, and their intervals
-benchmark/      a preset on a benchmark, by the papers' protocols
-finished_run/   a finished run against a world or against a user's polygons
-calibrate/      what gate and verifier cost and keep
+benchmark/      evaluates a preset on a benchmark, by the papers' protocols
+finished_run/   compares a finished run with a world or with a user's polygons
+calibrate/      measures what gate and verifier cost and what they keep
 """

@@ -1,8 +1,8 @@
-"""A benchmark: images, what is to be found in them, and how one asks for it.
+"""A benchmark: images, the targets in them, and the wordings that ask for these.
 
 1. A module of readers/ turns a data set's layout into a `Benchmark`. Nothing is decoded yet.
-2. `choose_samples` picks wordings. A limit spreads over the whole split, so that every domain stays in.
-3. `check_sizes` compares images with their masks by headers alone.
+2. `choose_samples` picks wordings. A limit takes them from the whole split, so that every domain is included.
+3. `check_sizes` compares the sizes of images and masks, from their headers alone.
 4. `read_image` and `read_mask` decode in the worker.
 """
 
@@ -24,39 +24,39 @@ QueryPolicy = Literal["first", "all", "random"]
 SizePolicy = Literal["refuse", "squash"]
 
 MAX_WORDING_CHARS = 8192
-"""Longest query of a benchmark, against broken annotations. LaSeRS asks in paragraphs. A query that is too
-long for the model's context is that sample's failure, and the others are asked.
+"""Longest query of a benchmark, in characters; a longer one is a broken annotation. (LaSeRS asks in
+paragraphs.) A query that exceeds the model's context fails alone, and the others are asked.
 """
 
 
 class PixelSource(Protocol):
-    """Where an image comes from. Small and picklable."""
+    """Source of an image. Small and picklable."""
 
     def size_hw(self) -> tuple[int, int]:
         """(height, width) from the header alone. Raises InputError when there is no readable header."""
         ...
 
     def read(self) -> NDArray[np.uint8]:
-        """(H, W, 3): red, green, blue. Raises SourceError when the content does not decode."""
+        """Decode to (H, W, 3): red, green, blue. Raises SourceError when that fails."""
         ...
 
 
 class MaskSource(Protocol):
-    """Where a true mask comes from. Small and picklable."""
+    """Source of a true mask. Small and picklable."""
 
     def size_hw(self) -> tuple[int, int]:
         """(height, width) from the header alone. Raises InputError when there is no readable header."""
         ...
 
     def read(self) -> NDArray[np.bool_]:
-        """(H, W); True = target, all False = the target is not there.
+        """Decode to (H, W), True = target; all False when the target is absent.
 
-        Raises InputError or SourceError when damaged.
+        Raises InputError or SourceError for damaged content.
         """
         ...
 
     def digest(self) -> str:
-        """A text that changes with the pixels of `read`. Raises as `read` does."""
+        """Make a text that changes whenever the pixels of `read` change. Raises what `read` raises."""
         ...
 
 
@@ -66,12 +66,12 @@ class Wording:
 
     text: str
     strata: Mapping[str, str] = field(default_factory=dict)
-    """Properties of the wording to report figures by, e.g. kind = implicit."""
+    """Properties by which figures are reported, for example kind = implicit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Something to be found in an image, or known not to be there (then its mask is empty)."""
+    """Something to be found in an image. If it is known to be absent, its mask is empty."""
 
     target_id: str
     """Unique in the benchmark."""
@@ -98,13 +98,13 @@ class Benchmark:
     split: str
     images: tuple[BenchmarkImage, ...]
     queries: QueryPolicy
-    """The policy that its papers use."""
+    """The query policy of its papers."""
     identity: Mapping[str, str]
-    """What pins the content: root and hash of the annotations, or seed and size."""
+    """Identifies the content: root and hash of the annotations, or seed and size."""
     pixel_m: float | None = None
-    """Ground size of a pixel, where it is known and the same everywhere."""
+    """Ground size of a pixel in metres, if it is known and the same everywhere."""
     notes: tuple[str, ...] = ()
-    """What its reader decided about its entries, for the results."""
+    """What the reader decided about doubtful entries; the results repeat it."""
 
     def __post_init__(self) -> None:
         for what, ids in (
@@ -128,11 +128,11 @@ class Sample:
     sample_id: str
     """`target_id#n`, n = position of the wording; unique in the benchmark."""
     query: str
-    """Normalised (`check_query`); as the data set has it where `refusal` is set."""
+    """Normalised by `check_query`; the data set's own text where `refusal` is set."""
     mask: MaskSource
     strata: Mapping[str, str]
     refusal: str = ""
-    """Why no model may be asked this; such a sample counts as failed."""
+    """Why no model may be asked this query. The sample then counts as failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,10 +147,10 @@ class SampleImage:
 def choose_samples(
     benchmark: Benchmark, policy: QueryPolicy, *, seed: int = 0, limit: int | None = None
 ) -> tuple[SampleImage, ...]:
-    """The queries of an evaluation, by image, in the benchmark's order.
+    """Choose the queries of an evaluation, grouped by image, in the benchmark's order.
 
-    `random` draws one wording per target from `seed` and the target's id alone, so that neither the order of
-    files nor a limit changes the draw. Raises InputError when nothing is left, or no query may be asked.
+    Policy `random` draws one wording per target. The draw depends on `seed` and the target's id alone, not on
+    the order of files or a limit. Raises InputError when nothing is left, or no query may be asked.
     """
     if limit is not None and limit < 1:
         raise InputError(
@@ -187,7 +187,7 @@ def choose_samples(
 
 
 def check_sizes(images: Sequence[SampleImage], policy: SizePolicy) -> list[str]:
-    """Sample ids with a mask of another size than the image. Under `refuse` that is an InputError.
+    """List the ids of samples whose mask differs in size from the image; InputError under `refuse`.
 
     RRSIS-D holds images of 800 x 801 px with masks of 800 x 800 (RMSIN issue 12).
     """
@@ -212,9 +212,9 @@ def check_sizes(images: Sequence[SampleImage], policy: SizePolicy) -> list[str]:
 
 
 def read_image(source: PixelSource, side_px: int | None) -> NDArray[np.uint8]:
-    """(H, W, 3), squashed to `side_px` x `side_px` by Lanczos. None: its own size. Raises SourceError.
+    """Read an image (H, W, 3), squashed to `side_px` x `side_px` with Lanczos; None: in its own size.
 
-    Squashing does not keep the aspect ratio, as in Think2Seg-RS (840 x 840).
+    As in Think2Seg-RS (840 x 840) the aspect ratio is not kept. Raises SourceError.
     """
     from PIL import Image
 
@@ -225,7 +225,7 @@ def read_image(source: PixelSource, side_px: int | None) -> NDArray[np.uint8]:
 
 
 def read_mask(source: MaskSource, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """(H, W) = `shape_hw`, stretched by nearest neighbour where it differs. Raises as `MaskSource.read`."""
+    """Read a mask, resized to `shape_hw` (H, W) by nearest neighbour. Raises what `MaskSource.read` does."""
     from PIL import Image
 
     mask = source.read()
@@ -238,7 +238,7 @@ def read_mask(source: MaskSource, shape_hw: tuple[int, int]) -> NDArray[np.bool_
 
 
 def mask_digest(mask: NDArray[np.bool_]) -> str:
-    """32 hex digits of a mask (H, W)."""
+    """Hash a mask (H, W) to 32 hex digits."""
     digest = hashlib.blake2b(f"{mask.shape[0]} x {mask.shape[1]}:".encode(), digest_size=16)
     digest.update(np.packbits(mask).tobytes())
     return digest.hexdigest()

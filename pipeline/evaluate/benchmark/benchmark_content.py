@@ -1,8 +1,9 @@
-"""What pins the chosen queries and their truth, and whether that truth can be read at all.
+"""Fingerprint the chosen queries and their true masks.
 
-1. `queries_hash` covers what is asked about which image, and the strata it is filed under.
-2. `masks_hash` decodes every chosen mask once, before any model is loaded. It covers their pixels: a label
-   corrected in place is another truth. Masks that do not decode cannot be scored and are an InputError.
+1. `queries_hash` covers the queries, their images and the strata by which they are reported.
+2. `masks_hash` decodes every chosen mask once, before any model is loaded, and covers their pixels: a label
+   corrected in place is another truth. A mask that does not decode could not be scored, so it is an
+   InputError.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pipeline.evaluate.benchmark.benchmark import MaskSource, SampleImage
 from pipeline.evaluate.benchmark.readers.annotation_files import content_hash
 
 DECODERS = 8
-"""Threads that decode masks; files on a network wait more than they work."""
+"""Threads that decode masks: reading files over a network is mostly waiting."""
 
 SAID_EVERY_S = 5.0
 """Seconds between two lines of progress."""
@@ -26,7 +27,7 @@ _SHOWN = 3
 
 
 def queries_hash(images: Sequence[SampleImage]) -> str:
-    """32 hex digits over ids, wordings and strata of the chosen samples, in order."""
+    """Hash ids, wordings and strata of the chosen samples, in order, to 32 hex digits."""
     return content_hash(
         [
             json.dumps(
@@ -46,15 +47,15 @@ def masks_hash(
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> str:
-    """32 hex digits over the true masks of the chosen samples, in order.
+    """Hash the true masks of the chosen samples, in order, to 32 hex digits.
 
-    Raises InputError naming the masks that do not decode.
+    Raises InputError, which names the masks that do not decode.
 
     Args:
         images: the chosen queries; wordings of one target share its mask, which is decoded once.
         name: of the benchmark, for the message.
         say: gets a line of progress every few seconds.
-        clock: seconds.
+        clock: time in seconds.
     """
     masks = {id(sample.mask): (sample.sample_id, sample.mask) for image in images for sample in image.samples}
     digests: dict[int, str] = {}
@@ -85,7 +86,7 @@ def masks_hash(
 
 
 def _digest(named: tuple[str, MaskSource]) -> tuple[str, str]:
-    """Digest and no error, or the other way round."""
+    """Digest a mask: returns (digest, "") or ("", error)."""
     try:
         return named[1].digest(), ""
     except (SourceError, InputError) as error:

@@ -1,4 +1,4 @@
-"""`NAME[:PATH]` or `world:SEED[:SIZE]` -> a benchmark. The one place that knows all readers."""
+"""Open the benchmark that `NAME[:PATH]` or `world:SEED[:SIZE]` names. Only this module knows all readers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipeline.evaluate.benchmark.readers.rrsisd import Sentence, read_rrsisd
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """What a reader needs to know beside the place."""
+    """What a reader needs to know besides the path."""
 
     split: str | None = None
-    """None: the data set's test split, or the only one it has."""
+    """Name of the split. None: the test split, or the only one of the data set."""
     tile_px: int = 256
-    """Side of the tiles a world is cut into."""
+    """Side of the tiles into which a world is cut, in pixels."""
     sentence: Sentence = "sent"
     """Which text of an RRSIS-D sentence is asked."""
 
@@ -36,12 +36,13 @@ _READERS: Mapping[str, Callable[[Path, ReadOptions], Benchmark]] = {
 }
 
 BENCHMARKS = (*_READERS, world_tiles.NAME)
-"""Names that `--benchmark` knows."""
+"""Names that `--benchmark` accepts."""
 
 
 def open_benchmark(text: str, options: ReadOptions) -> Benchmark:
-    """Read the annotations that `text` names. Raises InputError: unknown name, no such folder, another
-    layout.
+    """Read the annotations that `text` names.
+
+    Raises InputError for an unknown name, a folder that is not there, or another layout.
     """
     name, _, place = text.partition(":")
     if name == world_tiles.NAME:

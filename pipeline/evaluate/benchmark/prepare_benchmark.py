@@ -1,8 +1,8 @@
-"""From a command line to a checked evaluation: everything that can be found wrong before a model is loaded.
+"""Check an evaluation, as far as this is possible before a model is loaded.
 
-1. `plan_evaluation` opens the benchmark, chooses the queries and checks masks and models.
-2. `claim` takes the output directory: a new one, or that of the same evaluation, which is then resumed.
-3. `missing_parts` says what is left to do.
+1. `plan_evaluation` opens the benchmark, chooses the queries, and checks masks and models.
+2. `claim` takes the output directory: a new one, or one of the same evaluation, which is then resumed.
+3. `missing_parts` lists what is left to do.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from pipeline.segment.sam2_model import resolve_config, resolve_path
 from pipeline.write.run_json import collect_versions
 
 EVALUATION_JSON = "evaluation.json"
-"""What was evaluated, with what: the evaluation's identity and settings."""
+"""File with identity and settings of the evaluation."""
 
 ScoredSize = int | Literal["native", "preset"]
 
@@ -57,15 +57,15 @@ class EvaluationRequest:
     out: str
     preset: str = "embedded"
     config_file: str | None = None
-    """TOML with the tables of a preset, laid over it."""
+    """TOML file with tables of a preset, which override it."""
     split: str | None = None
     queries: QueryPolicy | None = None
-    """None: the policy of the benchmark's papers."""
+    """Query policy. None: that of the benchmark's papers."""
     seed: int = 0
     """Seed of the draw under the policy `random`."""
     limit: int | None = None
     size: ScoredSize = "preset"
-    """Side to which images and masks are squashed, px. `preset`: the preset's tile side (840 for
+    """Side in pixels to which images and masks are squashed. `preset`: the preset's tile side (840 for
     Think2Seg-RS). `native`: their own size.
     """
     size_mismatch: SizePolicy = "refuse"
@@ -73,12 +73,12 @@ class EvaluationRequest:
     prompts_from: ModelSource = "preset"
     masks_from: ModelSource = "preset"
     parser: ParserName = "robust"
-    """How replies are read. With `think2seg` a malformed one is never asked for again."""
+    """How replies are read. With `think2seg`, a query with a malformed reply is never asked again."""
     boundary_share: float = DIAGONAL_SHARE
     scoring: Scoring = field(default_factory=Scoring)
     runner: Runner = "ray"
     retry_failed: bool = False
-    """Do parts with failed queries again (`missing_parts`)."""
+    """Repeat parts with failed queries (`missing_parts`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class PlannedEvaluation:
     parameters: dict[str, Any]
     """Everything that can change a record."""
     squashed: tuple[str, ...]
-    """Samples whose mask was of another size than its image."""
+    """Ids of samples whose mask differed in size from the image."""
 
     @property
     def n_samples(self) -> int:
@@ -102,7 +102,7 @@ class PlannedEvaluation:
 def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -> PlannedEvaluation:
     """Check everything and choose the queries. Writes nothing and loads no model. Raises InputError.
 
-    Queries, masks and the files that the preset names go into the fingerprint: a resumed evaluation never
+    The fingerprint covers queries, masks and the files that the preset names. So a resumed evaluation never
     mixes two truths, models or prompts. `say` gets lines of progress.
     """
     require_lasting(request.out, "--out")
@@ -166,12 +166,12 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
 
 
 def _without_retry(preset: Preset) -> Preset:
-    """The preset with every reply asked for once, as the released code asks."""
+    """Change the preset to ask every query once, as the released code does."""
     return replace(preset, prompter=replace(preset.prompter, vllm=replace(preset.prompter.vllm, retry=0)))
 
 
 def _prompter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, object]:
-    """What pins the answers, as in a run, and how they are read. Empty when the truth answers.
+    """List what determines the answers, as in a run, and how replies are read. Empty when the truth answers.
 
     Raises InputError.
     """
@@ -186,7 +186,7 @@ def _prompter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str
 
 
 def _segmenter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str, object]:
-    """What pins the masks, as in a run. Empty when they are those of the truth."""
+    """List what determines the masks, as in a run. Empty when the truth gives them."""
     if request.masks_from == "truth":
         return {}
     segmenter = preset.segmenter
@@ -196,7 +196,7 @@ def _segmenter_parameters(request: EvaluationRequest, preset: Preset) -> dict[st
 
 
 def _verifier_parameters(preset: Preset) -> dict[str, object]:
-    """What pins the verifier's probabilities and what they decide, as in a run. Empty when it is off."""
+    """List what determines the verifier's decisions, as in a run. Empty when it is off."""
     if not preset.verifier.on:
         return {}
     decision = look_decision(preset.prompter, "verifier")
@@ -207,7 +207,7 @@ def _verifier_parameters(preset: Preset) -> dict[str, object]:
 
 
 def _check_second_looks(request: EvaluationRequest, preset: Preset) -> None:
-    """Refuse a gate, and a verifier that has only the truth to look at. Raises InputError."""
+    """Refuse a gate, and a verifier that would only look at the truth. Raises InputError."""
     if preset.gate.on:
         what = "a benchmark is asked without a gate, which decides about the tiles of a raster"
         remedy = 'set mode = "off" under [gate] in --config; jobs/calibrate_gate.py measures a gate'
@@ -223,7 +223,7 @@ def _check_second_looks(request: EvaluationRequest, preset: Preset) -> None:
 
 
 def _check_models(request: EvaluationRequest, preset: Preset) -> None:
-    """Check what can be checked without loading a model. Raises InputError."""
+    """Check prompter, segmenter and verifier without loading a model. Raises InputError."""
     if request.masks_from == "truth" and request.prompts_from != "truth":
         raise InputError("masks from the truth need prompts from the truth", remedy="use --models truth")
     if request.prompts_from == "truth" and request.parser != "robust":
@@ -249,8 +249,8 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
 def claim(planned: PlannedEvaluation) -> None:
     """Take the output directory and write evaluation.json.
 
-    Raises RunMismatchError (which parameters differ) when it holds another evaluation, InputError when it
-    holds anything else.
+    Raises RunMismatchError, which names the parameters that differ, when the directory holds another
+    evaluation. Raises InputError when it holds anything else.
     """
     out = Path(planned.request.out)
     document = out / EVALUATION_JSON
@@ -301,8 +301,10 @@ def _require_same(document: Path, planned: PlannedEvaluation) -> None:
 
 
 def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> tuple[list[int], list[str]]:
-    """Parts to do, and notes why: parts without a usable record, with `retry_failed` also those with a query
-    to ask again. Such a part stays until it is written anew, whole.
+    """List the parts to do, with notes why: those without a usable record.
+
+    With `retry_failed` also those with a query to ask again. Their old record stays until the part is
+    rewritten as a whole.
     """
     left = []
     notes = []
@@ -325,10 +327,10 @@ def missing_parts(context: EvaluationContext, *, retry_failed: bool = False) -> 
 
 
 def _ask_again(context: EvaluationContext, part: int, records: Sequence[SampleRecord]) -> int:
-    """How many queries of a part failed for want of an answer.
+    """Count the queries of a part that failed without an answer.
 
-    A malformed reply is an answer and is scored; to ask until one can be read would be another protocol. A
-    query that may not be put to a model does not get better either.
+    A malformed reply is an answer and is scored: asking until it can be read would be another protocol. A
+    query that may not be put to a model would fail again, so it does not count either.
     """
     samples = [sample for number in context.numbers_of(part) for sample in context.images[number].samples]
     pairs = zip(samples, records, strict=True)
@@ -340,7 +342,7 @@ def _ask_again(context: EvaluationContext, part: int, records: Sequence[SampleRe
 
 
 def model_ids(planned: PlannedEvaluation) -> dict[str, str]:
-    """Role -> name and pinned content of what answers."""
+    """List role -> name and content hash of what answers."""
     request = planned.request
     parameters = planned.parameters
     names = {

@@ -1,9 +1,9 @@
-"""Records -> results: one document with every figure, its interval, and what it was computed under.
+"""Compute the results of an evaluation from its records: every figure with its interval.
 
-1. The headline figures come under the chosen convention; the values under every other one stand beside them.
-   GeoSeg's seven pixel metrics and the rejection table follow.
-2. Strata are what the reader says of targets and wordings, and the target's size.
-3. False alarms are masks on samples without a target, over their area.
+1. Headline figures follow the chosen convention; the values under all others stand beside them. Then come
+   GeoSeg's seven pixel metrics and the rejection table.
+2. Strata are properties that the reader gave to targets and wordings, and the target's size.
+3. False alarms are masks on samples without a target, counted per area.
 
 Scoring the same parts again gives the same bytes.
 """
@@ -40,17 +40,17 @@ RESULTS_VERSION = 2
 """Version of the document's layout."""
 
 STRATUM_FIGURES = ("giou", "ciou", "p@0.5", "rejection", "false_rejection")
-"""What is reported per stratum, beside the seven pixel metrics."""
+"""Figures per stratum, besides the seven pixel metrics."""
 
 SHARES = ("rejection", "false_rejection", "failure")
-"""Figures that are a share of yes and no, with Wilson intervals."""
+"""Figures that count yes and no; they have Wilson intervals."""
 
 INTERVAL_METHODS = {
     "method": "percentile bootstrap over images",
     "exceptions": "Wilson for rejection, false rejection and no answer, exact Poisson for false alarms "
     "(both: as if independent)",
 }
-"""How the document names the methods of its intervals."""
+"""Methods of the intervals, in the words of the document."""
 
 MAX_STRATUM_VALUES = 60
 """A property with more values than this is an identifier, not a stratum."""
@@ -62,14 +62,14 @@ SIZE_LIMITS = (("below 1 %", 0.01), ("1 to 10 %", 0.1), ("10 % and more", math.i
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """How records become figures. No model is asked: parts can be scored again under another one."""
+    """How records become figures. This needs no model, so parts can be scored again in another way."""
 
     convention: ConventionName = "paper"
     intervals: BootstrapOptions = field(default_factory=BootstrapOptions)
 
 
 class Entry(TypedDict):
-    """A figure with its interval. None: it does not exist, such as a rejection rate without empty targets."""
+    """A figure with its interval. None: undefined, such as a rejection rate without empty targets."""
 
     value: float | None
     low: float | None
@@ -97,7 +97,7 @@ class Asked(TypedDict):
 
 
 class FigureProtocol(Asked):
-    """What the figures were computed under."""
+    """What was asked, and how the figures were computed."""
 
     convention: ConventionName
     convention_source: str
@@ -105,7 +105,7 @@ class FigureProtocol(Asked):
 
 
 class Replies(TypedDict):
-    """How replies were read. `then_read` of those `asked_again` had an answer in the end."""
+    """How replies were read. Of the queries `asked_again`, `then_read` had a readable reply in the end."""
 
     parser: ParserName
     retry: int
@@ -114,9 +114,9 @@ class Replies(TypedDict):
 
 
 class Verified(TypedDict):
-    """A verifier's options and what it did. `emptied` answers had masks and kept none.
+    """A verifier's options and what it did. `emptied`: answers that had masks and lost all of them.
 
-    Masks that it took away are in no figure. An answer that keeps none counts as a rejection.
+    Masks that were taken away enter no figure. An emptied answer counts as a rejection.
     """
 
     mode: str
@@ -130,7 +130,7 @@ class Verified(TypedDict):
 
 
 class Rejection(TypedDict):
-    """Who said "nothing here", of targets that are not there (empty) and of those that are (present)."""
+    """Answers "nothing here" about targets that are absent (empty) and about those that are present."""
 
     n_empty: int
     true: int
@@ -144,9 +144,9 @@ class Rejection(TypedDict):
 
 
 class FalseAlarms(TypedDict):
-    """Masks on empty land. The rate and its interval are None without such land.
+    """Masks on empty land. Without such land the rate and its interval are None.
 
-    Failed samples are left out. Land that is asked about twice counts twice.
+    Failed samples are left out. Land counts once per query about it.
     """
 
     masks: int
@@ -165,7 +165,7 @@ class _Looks(TypedDict, total=False):
 
 
 class Results(_Looks):
-    """The document. `verifier` is only there when one looked at the masks."""
+    """The document. It has `verifier` only if one looked at the masks."""
 
     results_version: int
     benchmark: dict[str, str]
@@ -189,7 +189,7 @@ class Results(_Looks):
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What was evaluated, as the document says it."""
+    """What was evaluated, in the words of the document."""
 
     benchmark: Mapping[str, str]
     models: Mapping[str, str]
@@ -197,15 +197,15 @@ class Subject:
     parser: ParserName | None = None
     """How replies were read; None: no language model was asked."""
     retry: int = 0
-    """Further attempts that a malformed reply was given."""
+    """Further attempts after a malformed reply."""
     verifier: VerifierOptions | None = None
-    """None: no verifier looked at the masks."""
+    """Options of the verifier. None: none looked at the masks."""
     pixel_m: float | None = None
     notes: tuple[str, ...] = ()
 
 
 def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Subject) -> Results:
-    """The document of an evaluation."""
+    """Build the document of an evaluation. Equal records give equal content, in equal order."""
     counts = counts_of(records)
     groups = image_groups(records)
     convention = CONVENTIONS[scoring.convention]
@@ -251,18 +251,18 @@ def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Su
 
 
 def all_figures(counts: SampleCounts, convention: ConventionName) -> dict[str, Ratio]:
-    """Segmentation and rejection figures under one convention."""
+    """Compute segmentation and rejection figures under one convention."""
     return {**segmentation_figures(counts, CONVENTIONS[convention]), **rejection_figures(counts)}
 
 
 def image_groups(records: Sequence[SampleRecord]) -> NDArray[np.int64]:
-    """(n,) which image a sample belongs to, for the bootstrap."""
+    """Number the images of samples, for the bootstrap; (n,)."""
     places: dict[str, int] = {}
     return np.array([places.setdefault(record.image_id, len(places)) for record in records], dtype=np.int64)
 
 
 def size_stratum(record: SampleRecord) -> str:
-    """The size class of a sample's target."""
+    """Choose the size class of a sample's target."""
     if record.true_px == 0:
         return "empty"
     share = record.true_px / (record.height * record.width)
@@ -270,7 +270,7 @@ def size_stratum(record: SampleRecord) -> str:
 
 
 def tolerance_text(share: float = DIAGONAL_SHARE) -> str:
-    """How the boundary tolerance is stated in tables."""
+    """Word the boundary tolerance for tables."""
     return f"{100 * share:g} % of the image diagonal"
 
 
@@ -377,7 +377,7 @@ def _false_alarms(records: Sequence[SampleRecord], pixel_m: float | None, level:
 def _entries(
     figures: Mapping[str, Ratio], groups: NDArray[np.int64], options: BootstrapOptions
 ) -> dict[str, Entry]:
-    """Every figure with its interval; `groups` (n,) says which image a sample belongs to."""
+    """Compute every figure with its interval; `groups` (n,): number of a sample's image."""
     intervals = bootstrap(
         {name: ratio for name, ratio in figures.items() if name not in SHARES}, groups, options
     )

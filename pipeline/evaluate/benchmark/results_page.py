@@ -1,4 +1,4 @@
-"""One HTML page with the samples worth looking at: best, worst, rejected, false alarms, failed.
+"""Write one HTML page with samples worth a look: best, worst, rejected, false alarms, failed.
 
 The page is self-contained and has no script.
 """
@@ -49,13 +49,13 @@ class Section:
 
     title: str
     why: str
-    """What the samples have in common, and how many there are of them."""
+    """What the samples have in common, and how many such samples there are."""
     records: tuple[tuple[SampleRecord, float], ...]
-    """With their score, best worth looking at first."""
+    """Samples with their scores, the most interesting first."""
 
 
 def choose_sections(records: Sequence[SampleRecord], convention: ConventionName) -> list[Section]:
-    """Which samples to show; ties by sample id, so that the page does not change from run to run."""
+    """Choose the samples to show. Ties are broken by sample id, so that the page stays the same."""
     scores = sample_scores(counts_of(records), CONVENTIONS[convention])
     pairs = [(record, float(score)) for record, score in zip(records, scores, strict=True)]
 
@@ -118,7 +118,7 @@ def samples_page(
     images: Sequence[SampleImage],
     side_px: int | None,
 ) -> str:
-    """The page. Images and true masks are read again; what cannot be read is shown without a picture."""
+    """Write the page. Images and true masks are read again; if that fails, a sample has no picture."""
     sources = {sample.sample_id: (image, sample) for image in images for sample in image.samples}
     benchmark = results["benchmark"]
     models = results["models"]
@@ -173,7 +173,7 @@ def samples_page(
 
 
 def _card(name: str, entry: Entry) -> Html:
-    """A figure with its interval."""
+    """Write a figure with its interval."""
     value, interval = percent_and_interval(entry)
     return tag("div", tag("b", value), tag("span", f"{name} {interval}".strip()), class_="card")
 
@@ -204,7 +204,7 @@ def _article(
 
 
 def _taken_away(record: SampleRecord) -> str:
-    """What the verifier did to this answer; probabilities in the order of the prompts."""
+    """Say what the verifier did to an answer; probabilities in the order of the prompts."""
     given = ", ".join(f"{p:.3f}" for p in record.verified if p is not None)
     return f"The verifier took {record.n_rejected} of {record.n_drawn} masks away; probabilities: {given}"
 

@@ -1,4 +1,4 @@
-"""The results document as Markdown: the tables of the papers, with intervals, readable in a terminal too."""
+"""Write the results document as Markdown: the papers' tables with intervals, readable in a terminal too."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _PIXEL_TITLES = ("IoU", "Dice", "Acc.", "Prec.", "Rec.", "Spec.", "BF")
 
 
 def summary_text(results: Results) -> str:
-    """What a job prints: headline figures, conventions, rejection, pixel metrics."""
+    """Write what a job prints: headline figures, conventions, rejection, pixel metrics."""
     return "\n\n".join(
         [_heading(results), _figures(results), _conventions(results), _rejection(results), _pixels(results)]
     )
 
 
 def results_markdown(results: Results) -> str:
-    """The whole document: the summary, then every stratum, outcomes and notes."""
+    """Write the whole document: the summary, then every stratum, outcomes and notes."""
     parts = [
         summary_text(results),
         *(_stratum(name, table) for name, table in results["strata"].items() if table),
@@ -73,18 +73,18 @@ def _heading(results: Results) -> str:
 
 
 def interval_text(intervals: Intervals) -> str:
-    """Level and methods of the intervals."""
+    """Name level and methods of the intervals."""
     drawn = f"{intervals['method']}, {intervals['draws']} draws, seed {intervals['seed']}"
     return f"{100 * intervals['level']:g} % intervals: {drawn}; {intervals['exceptions']}"
 
 
 def percent_and_interval(entry: Entry) -> tuple[str, str]:
-    """A figure in per cent, `-` where there is none, and its interval, empty where there is none."""
+    """Write a figure in per cent (`-`: undefined) and its interval (empty: there is none)."""
     return "-" if entry["value"] is None else f"{100 * entry['value']:.1f} %", _interval(entry)
 
 
 def replies_text(results: Results) -> str:
-    """One sentence: how replies were read, how many were asked for again. Empty without a language model."""
+    """Say how replies were read and how many queries were asked again. Empty without a language model."""
     replies = results["replies"]
     if replies is None:
         return ""
@@ -99,7 +99,7 @@ def replies_text(results: Results) -> str:
 
 
 def verifier_text(results: Results) -> str:
-    """One or two sentences: which verifier looked, and what it took away. Empty without one."""
+    """Say which verifier looked at the masks and what it took away. Empty without one."""
     verifier = results.get("verifier")
     if verifier is None:
         return ""

@@ -1,9 +1,9 @@
-"""The wiring of an evaluation: chosen queries -> parts -> {read -> prompt -> score} -> results.
+"""Wire an evaluation: chosen queries -> parts -> {read -> prompt -> score} -> results.
 
 1. `prepare_benchmark` checks everything and claims the output directory.
 2. `run_parts` sends the missing parts through the three steps, on Ray or in this process.
-3. `publish` turns the committed parts into the result files. It loads no model and can be repeated, also
-   under another convention.
+3. `publish` makes the result files from the committed parts. It loads no model and can be repeated, also with
+   another convention.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from pipeline.run.summary import notice_box
 
 
 def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = print) -> int:
-    """Plan, run and publish; returns the exit code (0, or 3 when samples failed). Raises TerraqueryError."""
+    """Plan, run and publish. Returns the exit code: 0, or 3 when samples failed. Raises TerraqueryError."""
     set_process_defaults()
     planned = plan_evaluation(request, say=say)
     context = planned.context
@@ -87,10 +87,10 @@ def run_evaluation(request: EvaluationRequest, *, say: Callable[[str], None] = p
 
 
 def run_parts(planned: PlannedEvaluation, parts: list[int]) -> Iterator[PartSummary]:
-    """Commit every part of the list and yield each as it is done. A verifier has an engine of its own on Ray,
-    and the prompter's in this process.
+    """Commit the listed parts and yield each when it is done.
 
-    Raises ModelError when a model does not load or its engine dies.
+    A verifier has its own engine on Ray; in this process it shares the prompter's. Raises ModelError when a
+    model does not load or its engine dies.
     """
     if not parts:
         return
@@ -189,7 +189,7 @@ def publish(planned: PlannedEvaluation) -> Results:
 
 
 def _subject(planned: PlannedEvaluation, records: Sequence[SampleRecord]) -> Subject:
-    """What the results say about where they come from."""
+    """Describe what was evaluated, for the results."""
     request = planned.request
     parameters = planned.parameters
     context = planned.context
@@ -233,12 +233,12 @@ def _subject(planned: PlannedEvaluation, records: Sequence[SampleRecord]) -> Sub
 
 
 def _contradicted(record: SampleRecord) -> bool:
-    """Whether an annotation that says if there is an answer disagrees with the mask."""
+    """Whether the annotation's answer (something, or nothing there) disagrees with the mask."""
     return record.strata.get("answer") == ("given" if record.true_px == 0 else "none")
 
 
 def _scored_pixel_m(planned: PlannedEvaluation) -> float | None:
-    """Ground size of a scored pixel. Only worlds have one, and their images are the preset's tiles."""
+    """Ground size of a scored pixel in metres. Only worlds have one; their images are the preset's tiles."""
     pixel_m = planned.benchmark.pixel_m
     side = planned.context.side_px
     return pixel_m * planned.preset.tiles.px / side if pixel_m is not None and side else pixel_m

@@ -1,4 +1,4 @@
-"""One sample as a picture: the image, where answer and truth agree, where they do not, and the prompts."""
+"""Draw one sample: the image, the pixels where answer and truth agree or differ, and the prompts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.schema import Prompt
 Rgb = tuple[int, int, int]
 
 COLOURS: Mapping[str, Rgb] = {"hit": (20, 200, 120), "missed": (60, 120, 255), "too much": (255, 70, 60)}
-"""Right pixels, pixels of the target that the answer lacks, pixels that are too much."""
+"""Colours of right pixels, of target pixels that the answer lacks, and of pixels that it has too much."""
 
 _FILL_ALPHA = 0.38
 _PROMPT: Rgb = (255, 225, 60)
@@ -30,9 +30,9 @@ def draw_sample(
     *,
     side_px: int,
 ) -> bytes:
-    """WebP bytes: `rgb` (H, W, 3), both masks (H, W) filled and outlined, boxes and points on top.
+    """Draw `rgb` (H, W, 3), both masks (H, W) filled and outlined, and boxes and points on top.
 
-    `side_px` is the longer side of the picture.
+    Returns WebP bytes. `side_px` is the longer side of the picture.
     """
     factor = side_px / max(rgb.shape[:2])
     size = (max(round(rgb.shape[1] * factor), 1), max(round(rgb.shape[0] * factor), 1))
@@ -61,7 +61,7 @@ def _fit(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _draw_prompts(image: Image.Image, prompts: Sequence[Prompt], factor: float) -> None:
-    """Draw boxes and points. Those far outside go just outside: the pen takes 32-bit integers alone."""
+    """Draw boxes and points. Those far outside are moved closer: Pillow draws with 32-bit integers."""
     pen = ImageDraw.Draw(image)
     limits = tuple((-side - _POINT_RADIUS_PX, 2 * side + _POINT_RADIUS_PX) for side in image.size)
 

@@ -1,8 +1,8 @@
-"""What is kept of every answered query, and the files it is kept in.
+"""Keep a record of every answered query, in part files.
 
-A part file holds the records of a few images. It is written whole or not at all; where it lies, its images
-are done. It carries the evaluation's fingerprint, so that a part of another one is never counted. The
-predicted mask is a 1-bit PNG. VERIFIER_COLUMNS are only in parts where a verifier looked at masks.
+A part file holds the records of a few images. It is written whole or not at all; once it is there, its images
+are done. It carries the evaluation's fingerprint, so that parts of another one are never counted. The
+predicted mask is a 1-bit PNG. Only parts where a verifier looked at masks have VERIFIER_COLUMNS.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RECORDS_VERSION = "1"
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRecord:
-    """One query, what was answered, and how it compares with the truth."""
+    """One query, its answer, and how this compares with the truth."""
 
     sample_id: str
     image_id: str
@@ -44,37 +44,37 @@ class SampleRecord:
     """The model's text, verbatim."""
     rationale: str = ""
     prompts: tuple[Prompt, ...] = ()
-    """In pixel edges of the scored image."""
+    """Coordinates are pixel edges of the scored image."""
     n_dropped: int = 0
     truncated_reply: bool = False
     n_calls: int = 0
     height: int
-    """Of the scored image, px."""
+    """Height of the scored image, in pixels; `width` likewise."""
     width: int
     true_px: int
     predicted_px: int = 0
     common_px: int = 0
     outline: BoundaryAgreement
     mask_scores: tuple[float, ...] = ()
-    """The segmenter's own estimate per mask that is part of the answer, 0..1."""
+    """The segmenter's own estimate, 0..1, for each mask of the answer."""
     mask_png: bytes = b""
-    """Empty when there is no predicted pixel."""
+    """Predicted mask; empty when it has no pixel."""
     verified: tuple[float | None, ...] = ()
-    """Per prompt, a verifier's probability that its mask is right. None: no mask, or not judged.
+    """For each prompt, the verifier's probability that its mask is right. None: no mask, or not judged.
 
     Empty where the verifier had nothing to look at.
     """
     n_rejected: int = 0
-    """Masks that the verifier took away. They are in neither `mask_png` nor `mask_scores`."""
+    """Masks that the verifier took away; `mask_png` and `mask_scores` do not contain them."""
 
     @property
     def abstained(self) -> bool:
-        """Whether the answer says that nothing is there: by an empty list, or by a verifier's no to all."""
+        """Whether the answer is "nothing here": an empty list, or a verifier that rejected every mask."""
         return self.status is TileStatus.EMPTY and (not self.prompts or self.reason is Reason.VERIFIER)
 
     @property
     def n_drawn(self) -> int:
-        """Masks that the segmenter made."""
+        """Number of masks that the segmenter made."""
         return len(self.mask_scores) + self.n_rejected
 
     @property
@@ -105,7 +105,7 @@ VERIFIER_COLUMNS = (
     pa.field("verified", pa.list_(pa.float64()), nullable=False),
     pa.field("n_rejected", pa.int64(), nullable=False),
 )
-"""Only in files with an answer whose masks a verifier looked at."""
+"""Columns only of files in which a verifier looked at some mask."""
 
 
 def write_part(path: Path, records: Sequence[SampleRecord], fingerprint: str) -> None:
@@ -115,7 +115,7 @@ def write_part(path: Path, records: Sequence[SampleRecord], fingerprint: str) ->
 
 
 def records_table(records: Iterable[SampleRecord], fingerprint: str) -> pa.Table:
-    """Records as a table of `SCHEMA`, marked with version and fingerprint.
+    """Turn records into a table of `SCHEMA`, marked with version and fingerprint.
 
     VERIFIER_COLUMNS are added when a verifier looked at any mask.
     """
@@ -126,7 +126,7 @@ def records_table(records: Iterable[SampleRecord], fingerprint: str) -> pa.Table
 
 
 def read_part(path: Path, fingerprint: str) -> list[SampleRecord]:
-    """Records of a part. Raises RecordError when it is damaged or of another version or evaluation."""
+    """Read the records of a part. Raises RecordError for a damaged file, another version or evaluation."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -138,7 +138,7 @@ def read_part(path: Path, fingerprint: str) -> list[SampleRecord]:
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> bytes:
-    """A mask (H, W) as a 1-bit PNG; empty bytes when it has no pixel."""
+    """Encode a mask (H, W) as a 1-bit PNG; empty bytes when it has no pixel."""
     from PIL import Image
 
     if not mask.any():
@@ -151,7 +151,7 @@ def pack_mask(mask: NDArray[np.bool_]) -> bytes:
 
 
 def unpack_mask(data: bytes, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Inverse of `pack_mask` for a mask of this shape."""
+    """Decode what `pack_mask` encoded, to a mask of this shape."""
     from PIL import Image
 
     if not data:
@@ -161,7 +161,7 @@ def unpack_mask(data: bytes, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def counts_of(records: Sequence[SampleRecord]) -> SampleCounts:
-    """What the figures are made of."""
+    """Collect the counts from which figures are computed."""
     return SampleCounts(
         true_px=_column(records, "true_px"),
         predicted_px=_column(records, "predicted_px"),
@@ -173,13 +173,13 @@ def counts_of(records: Sequence[SampleRecord]) -> SampleCounts:
 
 
 def outlines_of(records: Sequence[SampleRecord]) -> dict[str, NDArray[np.int64]]:
-    """The boundary counts as columns (n,)."""
+    """Collect the boundary counts as columns (n,)."""
     outlines = [record.outline for record in records]
     return {item.name: _column(outlines, item.name) for item in fields(BoundaryAgreement)}
 
 
 def _column(rows: Sequence[SampleRecord | BoundaryAgreement], name: str) -> NDArray[np.int64]:
-    """(n,) one field of every row."""
+    """Collect one field of every row, as (n,)."""
     return np.array([getattr(row, name) for row in rows], dtype=np.int64)
 
 

@@ -1,8 +1,8 @@
-"""What a part of a benchmark goes through: read, prompt, score. The same objects serve both runners.
+"""The steps of a benchmark: read, prompt, score. Both runners use the same objects.
 
 1. `SampleReader`    part -> the pixels of its images.
 2. `SamplePrompter`  pixels -> answers. An image is one tile, as in the papers' protocols.
-3. `SampleScorer`    answers -> masks, less those that a verifier rejects -> `score_answer` -> a file.
+3. `SampleScorer`    answers -> masks, without those that a verifier rejects -> `score_answer` -> a file.
 
 Attempts, failures and the verifier follow the rules of a run (`run.infer.step_rules`). A failure is committed
 like an answer.
@@ -44,10 +44,10 @@ from pipeline.segment.segmenter import Segmenter
 ModelSource = Literal["preset", "truth"]
 
 IMAGES_PER_PART = 8
-"""Images that are read, asked and committed together: enough to fill the engine's batch, few to lose."""
+"""Images that are read, asked and committed together: enough to fill the engine's batch, and few to lose."""
 
 NO_GRID = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=1, height=1)
-"""Benchmark images lie on no map; only prompters that do not look at the grid are let in."""
+"""Stand-in for a grid, since benchmark images lie on no map. Prompters that need a real one are refused."""
 
 _CRASHED = f"the process working on this part died {MAX_CRASHES} times"
 
@@ -62,13 +62,13 @@ class EvaluationContext:
     prompts_from: ModelSource
     masks_from: ModelSource
     side_px: int | None
-    """Images and masks are squashed to this side; None: their own size."""
+    """Side in pixels to which images and masks are squashed. None: their own size."""
     boundary_share: float
     """Boundary tolerance as a share of the image diagonal."""
     parser: ParserName = "robust"
-    """How the preset's prompter reads replies."""
+    """How replies of the preset's prompter are read."""
     verifier: VerifierOptions = field(default_factory=VerifierOptions)
-    """Looks at the masks of the preset's own answers; off by default."""
+    """Verifier of the preset's own answers; off by default."""
     out_dir: str
     """Absolute path of the evaluation's directory."""
     fingerprint: str
@@ -78,7 +78,7 @@ class EvaluationContext:
         return -(-len(self.images) // IMAGES_PER_PART)
 
     def numbers_of(self, part: int) -> range:
-        """Places of a part's images."""
+        """Give the places of a part's images."""
         return range(part * IMAGES_PER_PART, min((part + 1) * IMAGES_PER_PART, len(self.images)))
 
     def part_path(self, part: int) -> Path:
@@ -95,14 +95,14 @@ class PartImages:
 
     part: int
     rgb: tuple[NDArray[np.uint8], ...]
-    """One (H, W, 3) per image; an image that could not be read is a single black pixel."""
+    """One (H, W, 3) per image. An unreadable image is a single black pixel."""
     unreadable: Mapping[int, str]
     """Place within the part -> error text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartSummary:
-    """The scalars of a committed part."""
+    """Counts of a committed part."""
 
     part: int
     found: int
@@ -112,7 +112,7 @@ class PartSummary:
 
 
 def part_name(part: int) -> str:
-    """Name of a part, of its file and in the attempt journal."""
+    """Name of a part, for its file and for the attempt journal."""
     return f"p{part:05d}"
 
 
@@ -123,7 +123,7 @@ class SampleReader:
         self._context = context
 
     def read(self, part: int) -> PartImages:
-        """Decode and squash a part's images. One that does not decode is recorded, not raised."""
+        """Decode and squash a part's images. One that does not decode is recorded and raises nothing."""
         rgb = []
         unreadable = dict[int, str]()
         for place, number in enumerate(self._context.numbers_of(part)):
@@ -136,7 +136,7 @@ class SampleReader:
 
 
 class SamplePrompter:
-    """Pixels + queries -> answers, by image, one per askable query."""
+    """Pixels and queries -> answers: image by image, one per askable query."""
 
     def __init__(self, context: EvaluationContext, prompter: Prompter | None = None) -> None:
         self._context = context
@@ -144,7 +144,7 @@ class SamplePrompter:
         self._room = Room()
 
     async def prompt(self, images: PartImages) -> tuple[TilePrompts, ...]:
-        """All answers of a part. Raises ModelError only when the engine is gone."""
+        """Answer every query of a part. Raises ModelError only when the engine died."""
         return await ask_journalled(
             part_name(images.part),
             journal=self._context.journal,
@@ -181,14 +181,14 @@ class SamplePrompter:
         return answers
 
     def verifier(self) -> Verifier | None:
-        """The verifier on this engine, for a `SampleScorer` in the same event loop. None: it is off."""
+        """Make a verifier on this engine, for a `SampleScorer` in the same event loop. None: it is off."""
         return build_verifier(self._context.verifier, self._context.prompter, NO_GRID, self._prompter)
 
     def close(self) -> None:
         self._prompter.close()
 
     def _failed(self, images: PartImages, place: int, reason: Reason, error: str) -> list[TilePrompts]:
-        """A failure for every askable query about one image."""
+        """Make a failed answer to every askable query about one image."""
         number = self._context.numbers_of(images.part)[place]
         tile_id = image_tile(number, images.rgb[place].shape[:2]).tile_id
         n_queries = len(askable(self._context.images[number]))
@@ -196,21 +196,21 @@ class SamplePrompter:
 
 
 class SampleScorer:
-    """Pixels + answers -> a committed part."""
+    """Pixels and answers -> a committed part."""
 
     def __init__(
         self, context: EvaluationContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None
     ) -> None:
-        """`looks` is the verifier that this process has already. None: the step builds one if it is on."""
+        """`looks`: a verifier that this process already has. None: one is built if it is on."""
         self._context = context
         self._segmenter = segmenter or _build_segmenter(context)
         self._looks = looks or build_looks(context.verifier, context.prompter, NO_GRID)
 
     def commit(self, images: PartImages, answers: Sequence[TilePrompts]) -> PartSummary:
-        """Segment, verify, score and write. The same part has the same file name, so it can be done again.
+        """Segment, verify, score and write. A part can be repeated: it always has the same file name.
 
         Raises SourceError when a true mask is damaged, ModelError when the verifier's engine or the
-        segmenter's GPU is gone.
+        segmenter's GPU fails.
         """
         journal = self._context.journal
         name = part_name(images.part)
@@ -248,7 +248,7 @@ class SampleScorer:
     def _draw(
         self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], *, crashed: bool
     ) -> Iterator[DrawnAnswer]:
-        """Every query about one image with its masks. `crashed`: nothing is segmented any more."""
+        """Draw the masks of every query about one image. `crashed`: nothing is segmented any more."""
         view_masks = ViewMasks(self._segmenter, view)
         given = iter(answers)
         for sample in image.samples:
@@ -271,7 +271,7 @@ class SampleScorer:
             yield DrawnAnswer(view=view, image=image, sample=sample, answer=answer, masks=masks)
 
     def _verify(self, drawn: Iterable[DrawnAnswer]) -> Iterable[DrawnAnswer]:
-        """The answers less the masks that a verifier rejects. Raises ModelError."""
+        """Remove the masks that a verifier rejects. Raises ModelError."""
         return verified(
             drawn,
             self._looks,
@@ -284,7 +284,7 @@ class SampleScorer:
 
 
 class PartRow(TypedDict):
-    """A part on its way between Ray's actors."""
+    """A part on its way between Ray actors."""
 
     part: int
     rgb: bytes
@@ -293,7 +293,7 @@ class PartRow(TypedDict):
 
 
 def images_to_row(images: PartImages) -> PartRow:
-    """A part as scalars and bytes, for Ray."""
+    """Turn a part into scalars and bytes, for Ray."""
     return {
         "part": images.part,
         "rgb": b"".join(rgb.tobytes() for rgb in images.rgb),
@@ -303,7 +303,7 @@ def images_to_row(images: PartImages) -> PartRow:
 
 
 def row_to_images(row: PartRow) -> PartImages:
-    """Inverse of `images_to_row`."""
+    """Turn a row of `images_to_row` back into a part."""
     data = np.frombuffer(row["rgb"], dtype=np.uint8)
     start = 0
     rgb = []
@@ -320,7 +320,7 @@ def _view(number: int, rgb: NDArray[np.uint8]) -> TileImage:
 
 
 def _failure(view: TileImage, reason: Reason, error: str, before: TilePrompts | None = None) -> TilePrompts:
-    """A failed answer, with the reply of the answer that failed later on."""
+    """Make a failed answer. `before`: an answer that failed in a later step; its reply is kept."""
     return TilePrompts(
         tile_id=view.tile.tile_id,
         query_index=0,

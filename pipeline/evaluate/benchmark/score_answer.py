@@ -1,7 +1,7 @@
-"""One query's masks against the truth.
+"""Compare the masks of one query with the truth.
 
-The masks that a verifier left are joined and compared with the true mask: common pixels and outlines. An
-answer whose prompts gave no pixel turns EMPTY.
+The masks that a verifier left are joined. Pixels and outlines of the union are compared with the true mask.
+An answer whose prompts gave no pixel becomes EMPTY.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.schema import MaskCrop, Reason, TileImage, TilePrompts, TileStatus
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrawnAnswer:
-    """One query between segmenting and scoring."""
+    """An answer with its masks, not yet scored."""
 
     view: TileImage
     image: SampleImage
@@ -30,7 +30,7 @@ class DrawnAnswer:
     answer: TilePrompts
     masks: tuple[MaskCrop, ...] = ()
     verified: tuple[float | None, ...] = ()
-    """The verifier's probability per prompt, as in `SampleRecord`."""
+    """The verifier's probability for each prompt, as in `SampleRecord`."""
     n_rejected: int = 0
     """Masks that the verifier took away."""
 
@@ -50,17 +50,17 @@ def judged_answer(drawn: DrawnAnswer, judged: Judged) -> DrawnAnswer:
 
 
 def score_answer(drawn: DrawnAnswer, side_px: int | None, boundary_share: float) -> SampleRecord:
-    """The record of one answer. Raises SourceError when the true mask is damaged.
+    """Score one answer. Raises SourceError when the true mask is damaged.
 
     Args:
-        drawn: the answer and the masks that are left of it.
+        drawn: the answer and its remaining masks.
         side_px: side to which images and masks are squashed; None: their own size.
         boundary_share: boundary tolerance as a share of the image diagonal.
     """
     shape = drawn.view.tile.read.shape
     sample = drawn.sample
     answer = drawn.answer
-    if answer.reason is Reason.UNREADABLE:  # its truth is still counted, at the size it was meant to have
+    if answer.reason is Reason.UNREADABLE:  # its truth still counts, in the intended size
         shape = (side_px, side_px) if side_px else sample.mask.size_hw()
     true = read_mask(sample.mask, shape)
     predicted = union_of(drawn.masks, shape)
@@ -94,7 +94,7 @@ def score_answer(drawn: DrawnAnswer, side_px: int | None, boundary_share: float)
 
 
 def union_of(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """(H, W): the pixels of any of the masks."""
+    """Join masks: returns (H, W), True where any of them is."""
     union = np.zeros(shape_hw, dtype=np.bool_)
     for mask in masks:
         height, width = mask.mask.shape

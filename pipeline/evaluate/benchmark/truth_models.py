@@ -1,7 +1,7 @@
-"""The truth of a benchmark as prompter and as segmenter: what is left is the protocol itself.
+"""A prompter and a segmenter that know the truth of a benchmark. They test the protocol without any model.
 
 `TruthPrompter` answers with a box and inner points for every 4-connected part of the true mask. With the
-preset's segmenter this is the best that a prompter of one box and two points per object can reach.
+preset's segmenter this shows the best that a prompter of one box and two points per object can reach.
 `TruthSegmenter` turns those prompts back into the parts. With both, gIoU and cIoU are 1; anything less is a
 fault of reading, squashing or scoring.
 """
@@ -23,22 +23,22 @@ from pipeline.segment.segmenter import Embedding
 
 MODEL_ID = "truth"
 _COLUMNS = 100_000
-"""Tile columns that image numbers are wrapped at, so that tile ids keep their five digits."""
+"""Images per row of tiles, so that the numbers in tile ids keep their five digits."""
 
 
 def image_tile(number: int, shape_hw: tuple[int, int]) -> TileSpec:
-    """A whole image as one tile; `number` is its place in the evaluation."""
+    """Make one tile of a whole image; `number` is the image's place in the evaluation."""
     whole = Window(row0=0, col0=0, row1=shape_hw[0], col1=shape_hw[1])
     return TileSpec(tile_row=number // _COLUMNS, tile_col=number % _COLUMNS, core=whole, read=whole)
 
 
 def image_number(tile: TileSpec) -> int:
-    """Inverse of `image_tile`."""
+    """Read the number of the image that `image_tile` put into a tile."""
     return tile.tile_row * _COLUMNS + tile.tile_col
 
 
 def askable(image: SampleImage) -> tuple[Sample, ...]:
-    """The queries of an image that may be put to a model."""
+    """List the queries of an image that may be put to a model."""
     return tuple(sample for sample in image.samples if not sample.refusal)
 
 
@@ -53,7 +53,7 @@ class TruthPrompter:
         return MODEL_ID
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
-        """One answer per askable query of the image, in order."""
+        """Answer every askable query of the image, in order."""
         answers = []
         samples = askable(self._images[image_number(image.tile)])
         for index, (sample, _) in enumerate(zip(samples, queries, strict=True)):
@@ -74,11 +74,11 @@ class TruthPrompter:
         return answers
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
 
 class TruthSegmenter:
-    """A `Segmenter` that gives the parts of the true masks back."""
+    """A `Segmenter` that returns the parts of the true masks."""
 
     def __init__(self, images: Sequence[SampleImage]) -> None:
         self._images = images
@@ -93,7 +93,7 @@ class TruthSegmenter:
         return self._n_embeddings
 
     def embed(self, image: TileImage) -> Embedding:
-        """Counts as one image encoding; reads nothing yet."""
+        """Count one image encoding; nothing is read yet."""
         self._n_embeddings += 1
         height, width = image.rgb.shape[:2]
         samples = askable(self._images[image_number(image.tile)])
@@ -106,7 +106,10 @@ class TruthSegmenter:
         )
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
-        """The named parts, score 1. Raises ModelError for a prompt that the truth prompter did not make."""
+        """Return the parts that the prompts name, with score 1.
+
+        Raises ModelError for a prompt that the truth prompter did not make.
+        """
         samples = embedding.features
         assert isinstance(samples, Sequence), "an embedding belongs to the segmenter that made it"
         masks = []
@@ -129,6 +132,6 @@ class TruthSegmenter:
 
 
 def _parts(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """4-connected parts, 1..n; 0 = background."""
+    """Number the 4-connected parts of a mask 1..n; 0 = background."""
     labels: NDArray[np.int32] = ndimage.label(mask, output=np.int32)[0]
     return labels

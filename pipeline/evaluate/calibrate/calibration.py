@@ -1,7 +1,7 @@
-"""Calibrates gate and verifier on a labelled world: it runs them, times them and draws recall against cost.
+"""Calibrate gate and verifier on a labelled world: run them, time them and draw recall against cost.
 
-1. `calibrate` runs the world with tile looks and verifier at threshold 0: every probability is recorded, and
-   nothing is rejected. A second run takes the parent looks alone, at threshold 1: no prompter is asked.
+1. `calibrate` runs the world with tile looks and the verifier at threshold 0: every probability is recorded,
+   and nothing is rejected. A second run takes only the parent looks, at threshold 1: no prompter is asked.
 2. `time_models` times the models in this process (`costs`).
 3. `build_document` computes the curves from block records, truth and seconds.
 """
@@ -41,17 +41,17 @@ class CalibrationRequest:
     """What the command line asks for."""
 
     world: str
-    """Folder of jobs/make_world.py."""
+    """Folder that jobs/make_world.py wrote."""
     out: str
     preset_name: str
     preset: Preset
     n_queries: int | None = None
-    """Only the first queries of the world; None: all."""
+    """Number of queries, the first of the world. None: all."""
     runner: Runner = "ray"
 
 
 def calibrate(request: CalibrationRequest, *, say: Callable[[str], None] = print) -> int:
-    """Run, measure and draw; returns 0, or 3 when tiles failed.
+    """Run, measure and draw. Returns the exit code: 0, or 3 when tiles failed.
 
     Raises TerraqueryError, and InputError before anything is loaded.
     """
@@ -76,7 +76,7 @@ def calibrate(request: CalibrationRequest, *, say: Callable[[str], None] = print
 
 
 def build_document(request: CalibrationRequest, truth: Truth, costs: MeasuredCosts) -> dict[str, Any]:
-    """The content of calibration.json: the curves of both runs, from their block records."""
+    """Build the content of calibration.json: the curves of both runs, from their block records."""
     dirs: dict[GateMode, RunDir] = {
         "tile": RunDir(Path(request.out) / "tile"),
         "parent": RunDir(Path(request.out) / "parent"),

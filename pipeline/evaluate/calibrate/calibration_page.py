@@ -1,4 +1,4 @@
-"""The page and the picture of a calibration, made from its document (calibration.json)."""
+"""Show a calibration (calibration.json) as a page and as a picture."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def calibration_markdown(document: Mapping[str, Any]) -> str:
 
 
 def draw_calibration(document: Mapping[str, Any], path: Path) -> None:
-    """Draw the curves to a PNG: recall over cost for every look, and right masks kept over wrong ones.
+    """Draw the curves to a PNG: recall over cost for both looks, and right masks over wrong masks kept.
 
     Needs matplotlib.
     """
@@ -114,7 +114,7 @@ def draw_calibration(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _seconds(costs: Mapping[str, Any]) -> str:
-    """One line of what was timed, each with its spread."""
+    """Write the timed seconds on one line, each with its range."""
     looks = (f"a look ({name}) {_spread(seconds)}" for name, seconds in costs["look_s"].items())
     timed = [
         *looks,

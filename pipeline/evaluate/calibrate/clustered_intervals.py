@@ -1,12 +1,10 @@
-"""How sure is a share of pairs when many of them hang on one picture?
+"""Compute the interval of a share when many of its pairs come from one picture.
 
-1. Pairs of one picture are alike, so `clustered_share` counts how many independent pairs they are worth: n /
-   deff, with the design effect deff >= 1. Around that many it puts Clopper and Pearson's exact interval (Korn
-   and Graubard, Survey Methodology 24, 1998).
-2. `_design_effect`: deff = variance of the share between pictures (ratio estimator) / variance of n
-   independent pairs. Where few pictures disagree with the rest the estimate says little, so the worst case is
-   mixed in.
-3. `independent_needed` turns the interval around: how many pairs until its lower end reaches a target.
+1. Pairs of one picture are alike, so n pairs are worth fewer independent ones. `_design_effect` estimates how
+   many times fewer.
+2. `clustered_share` takes Clopper and Pearson's exact interval for that smaller number (Korn and Graubard,
+   Survey Methodology 24, 1998).
+3. `independent_needed` asks the reverse: how many pairs lift the lower end to a target.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.prompt.looks.gate_audit import LEVEL, clopper_pearson
 
 MOST_PAIRS = 10**7
-"""More independent pairs than this are not asked for."""
+"""Largest number of independent pairs that `independent_needed` tries."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,13 +30,13 @@ class Share:
     high: float
     n: int
     independent: float
-    """How many independent pairs the n are worth, 0..n."""
+    """Number of independent pairs that the n are worth, 0..n."""
 
 
 def clustered_share(hits: NDArray[np.bool_], pictures: NDArray[np.int64], level: float = LEVEL) -> Share:
-    """The share of True among `hits` (n,), with its interval. `pictures` (n,): which picture a pair is of.
+    """Compute the share of True among `hits` (n,), with its interval; `pictures` (n,) numbers their pictures.
 
-    Measured by simulation: the 95 % interval holds the truth in 93 to 100 % of the worlds.
+    In simulations the 95 % interval holds the truth in 93 to 100 % of the worlds.
     """
     n = int(hits.size)
     if n == 0:
@@ -50,9 +48,9 @@ def clustered_share(hits: NDArray[np.bool_], pictures: NDArray[np.int64], level:
 
 
 def independent_needed(value: float, target: float, level: float = LEVEL) -> int | None:
-    """The fewest independent pairs whose interval around `value` begins at `target` or above.
+    """Find the fewest independent pairs for which the interval around `value` begins at `target` or above.
 
-    None: no number up to MOST_PAIRS is enough.
+    None: MOST_PAIRS are not enough.
     """
     if value <= target:
         return None
@@ -70,12 +68,12 @@ def independent_needed(value: float, target: float, level: float = LEVEL) -> int
 
 
 def _design_effect(hits: NDArray[np.bool_], pictures: NDArray[np.int64]) -> float:
-    """Variance of the share over that of as many independent pairs, >= 1.
+    """Estimate deff >= 1: the variance of the share (ratio estimator), over that of n independent pairs.
 
-    One failing pair looks as if pairs were independent, and none looks like nothing. So the worst case,
-    sum(size^2) / n (whole pictures pass or fail), has the weight of one picture: deff = (f * estimate +
-    worst) / (f + 1), with f the number of pictures that hold the rarer outcome. Without any the worst case
-    stands alone. With one pair per picture deff is 1.
+    Few pictures with the rarer outcome say little: with a single failing pair, pairs look independent. So the
+    worst case (whole pictures pass or fail, sum(size^2) / n) is added with the weight of one picture:
+    deff = (f * estimate + worst) / (f + 1), where f pictures hold the rarer outcome. For f = 0 this is the
+    worst case alone. With one pair per picture deff is 1.
     """
     _, place = np.unique(pictures, return_inverse=True)
     size = np.bincount(place).astype(np.float64)

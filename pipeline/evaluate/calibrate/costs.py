@@ -1,12 +1,11 @@
-"""What gate, prompter, segmenter and verifier cost in seconds, on blocks of a world.
+"""Measure the seconds that gate, prompter, segmenter and verifier take, on blocks of a world.
 
-1. `measure_costs` reads the largest blocks, two per repetition, after a smallest one that warms everything
-   up.
-2. One takes the gate's looks. On the other the prompter answers, its answers are segmented, and the verifier
-   looks at every mask.
+1. `measure_costs` reads the largest blocks, two per repetition. A smallest block warms everything up before.
+2. The gate looks at one block of the two. On the other the prompter answers, its answers are segmented, and
+   the verifier looks at every mask.
 3. `MeasuredCosts` holds the median and the range of the repetitions.
 
-Blocks come one at a time. On Ray they overlap, so a region takes less than the sum.
+Blocks are timed one after another. On Ray they overlap, so a region takes less than the sum.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from pipeline.schema import BlockImage, BlockSpec, MaskCrop, TileImage, TileLatt
 from pipeline.segment.segmenter import Segmenter
 
 REPEATS = 5
-"""Repetitions, where the world has blocks enough."""
+"""Repetitions, if the world has enough blocks."""
 
 LOOKS: tuple[GateMode, ...] = ("tile", "parent")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimedModels:
-    """What is timed. The gate shares the prompter's engine, and so does the verifier, as in a local run."""
+    """The models to time. Gate and verifier share the prompter's engine, as in a local run."""
 
     prompter: Prompter
     gate: Gate
@@ -44,7 +43,7 @@ class TimedModels:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """Median, smallest and largest of the repetitions; JSON-ready by `asdict`."""
+    """Median, smallest and largest value of the repetitions; `asdict` makes it JSON-ready."""
 
     median: float
     low: float
@@ -54,13 +53,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of some values. Raises ValueError when there are none."""
+        """Summarise values. Raises ValueError when there are none."""
         return cls(median=median(values), low=min(values), high=max(values))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredCosts:
-    """What the parts cost, over the repetitions."""
+    """Seconds of every model, over the repetitions. A pair is a (tile, query) pair."""
 
     repeats: int
     look_s: dict[GateMode, Spread]
@@ -68,22 +67,20 @@ class MeasuredCosts:
     prompter_s: Spread
     """Seconds per pair."""
     segmenter_s: Spread
-    """Seconds per pair, found or not."""
+    """Seconds per pair, whether something was found or not."""
     verifier_s: Spread | None
     """Seconds per mask. None: no timed block had a mask."""
     verifier_cost: Spread
-    """The whole with the verifier over the whole without: (prompter + segmenter + verifier) / (prompter +
-    segmenter).
-    """
+    """With the verifier over without it: (prompter + segmenter + verifier) / (prompter + segmenter)."""
     masks_per_pair: float
-    """Over all timed blocks."""
+    """Mean number of masks per pair, over all timed blocks."""
 
     def of_gate(self, look: GateMode) -> Costs:
-        """The median seconds that the curve of the gate is drawn with."""
+        """Take the median seconds, from which the gate's curve is drawn."""
         return Costs(look_s=self.look_s[look].median, prompter_s=self.prompter_s.median)
 
     def document(self) -> dict[str, object]:
-        """JSON-ready, seconds and ratios to six digits."""
+        """Make a JSON-ready copy, with seconds and ratios rounded to six digits."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
 
@@ -105,11 +102,11 @@ class _Repetition:
 def measure_costs(
     models: TimedModels, reader: TileReader, blocks: Sequence[BlockSpec], lattice: TileLattice
 ) -> MeasuredCosts:
-    """Time every part on blocks of its own. Raises ModelError.
+    """Time every model. Raises ModelError.
 
-    `blocks`: at least one; with fewer than three some are used twice.
+    `blocks`: at least one; if there are fewer than three, some are used twice.
     """
-    # full blocks first: a parent look costs the same for fewer tiles
+    # full blocks first: a parent look costs the same, however few tiles a block has
     ordered = sorted(blocks, key=lambda block: -len(block.tiles))
     repeats = min(REPEATS, max(1, (len(ordered) - 1) // 2))
     with asyncio.Runner() as loop:
@@ -137,9 +134,9 @@ def measure_costs(
 def _timed(
     models: TimedModels, lattice: TileLattice, loop: asyncio.Runner, *, looked: BlockImage, asked: BlockImage
 ) -> _Repetition:
-    """Time everything once: looks on one block, answers and masks on the other.
+    """Time everything once: looks on one block, answers and masks on another.
 
-    On one block the engine would find the picture in its caches.
+    On the same block the prompter would find the gate's picture in the engine's caches.
     """
     queries = models.queries
 
@@ -183,7 +180,7 @@ def _timed(
 def _segment(
     segmenter: Segmenter, image: BlockImage, answers: Sequence[Sequence[TilePrompts]]
 ) -> list[tuple[TileImage, int, list[MaskCrop]]]:
-    """Tile, query and masks of every answer that found something; one encoding per tile."""
+    """Segment every answer that found something, with one encoding per tile: (tile, query index, masks)."""
     masks = []
     for tile, given in zip(image.block.tiles, answers, strict=True):
         view = image.tile_image(tile)

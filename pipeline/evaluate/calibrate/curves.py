@@ -1,12 +1,12 @@
-"""Recall against cost, threshold by threshold: pure arithmetic on probabilities and truths.
+"""Compute recall against cost, threshold by threshold, from probabilities and truths.
 
-1. `gate_curve`: the recall of the gate is the share that passes among pairs whose tile core holds the class.
-   Its interval takes the pairs of one picture together (`clustered_intervals`).
+1. `gate_curve`: the gate's recall is the share that passes of the pairs whose tile core holds the class. Its
+   interval respects that pairs of one picture are alike (`clustered_intervals`).
 2. `Costs.relative`: seconds per pair with the gate over seconds without it. Above 1 the gate does not pay.
-3. `verifier_curve`: the same for masks that a verifier keeps, right ones and wrong ones.
-4. `choose`: the largest threshold up to which every interval's lower end reaches the target (Bates et al.,
-   Distribution-free, risk-controlling prediction sets, Journal of the ACM 68, 2021).
-5. `why_none`: what is missing otherwise.
+3. `verifier_curve`: the shares of right and of wrong masks that a verifier keeps.
+4. `choose`: the largest threshold up to which the lower end of every interval reaches the target (Bates et
+   al., Distribution-free, risk-controlling prediction sets, Journal of the ACM 68, 2021).
+5. `why_none`: the reason, if there is no such threshold.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ THRESHOLDS = (
     0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2,
     0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0,
 )  # fmt: skip
-"""Where curves are drawn: close together at both ends."""
+"""Thresholds of the curves, close together at both ends."""
 
 EMPTY_SHARE = 0.99
-"""`cost_rare` is about land where this share of the pairs has a picture that shows nothing of the class.
+"""Share of pairs, on the land of `cost_rare`, whose picture shows nothing of the class.
 
-Those pairs, and the others, pass as often as such pairs do here.
+These pairs and the others are taken to pass as often as such pairs do in this world.
 """
 
 TARGETS = (0.99, 0.98, 0.95, 0.9)
@@ -39,7 +39,7 @@ TARGETS = (0.99, 0.98, 0.95, 0.9)
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedPairs:
-    """(tile, query) pairs; all columns (n,)."""
+    """Columns (n,) over (tile, query) pairs that the gate judged."""
 
     p: NDArray[np.float64]
     """The gate's probability."""
@@ -48,14 +48,15 @@ class JudgedPairs:
     absent: NDArray[np.bool_]
     """The picture that the gate saw holds none of the class.
 
-    A pair may be neither present nor absent: a sliver, a part in the halo alone, another tile of the block.
+    A pair may be neither present nor absent: the class is a sliver in the core, or lies only in the halo or
+    in another tile of the block.
     """
     found: NDArray[np.bool_]
     """The full examination found something."""
     picture: NDArray[np.int64]
-    """Number of that picture: a tile, or the whole block of a parent look.
+    """Number of the picture that the gate saw: a tile, or the whole block of a parent look.
 
-    Pairs of one picture are no independent draws.
+    Pairs of one picture are not independent.
     """
 
     def __len__(self) -> int:
@@ -66,25 +67,25 @@ class JudgedPairs:
 class Costs:
     """Seconds per (tile, query) pair when all queries are asked together.
 
-    Looks and prompter are timed on different tiles. Where both see one picture they share its encoding, and a
-    pass costs less than this.
+    Looks and prompter are timed on different tiles. In a run both may see the same picture; they then share
+    its encoding, and a tile that passes costs less than this.
     """
 
     look_s: float
     prompter_s: float
 
     def relative(self, share_asked: float) -> float:
-        """Seconds with the gate over seconds without it, when it lets `share_asked` of the pairs through."""
+        """Compute seconds with the gate over seconds without it, if it passes `share_asked` of the pairs."""
         return (self.look_s + share_asked * self.prompter_s) / self.prompter_s
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedMasks:
-    """Masks of single tiles that a verifier judged; all columns (n,)."""
+    """Columns (n,) over masks of single tiles that a verifier judged."""
 
     p: NDArray[np.float64]
     right: NDArray[np.bool_]
-    """Fits a true object: IoU >= 0.5."""
+    """The mask fits a true object: IoU >= 0.5."""
     picture: NDArray[np.int64]
     """Number of the tile."""
 
@@ -92,10 +93,10 @@ class JudgedMasks:
 def gate_curve(
     pairs: JudgedPairs, costs: Costs, thresholds: Sequence[float] = THRESHOLDS
 ) -> list[dict[str, Any]]:
-    """One row of figures per threshold. A figure is None where no pair enters it.
+    """Compute one row of figures per threshold. A figure that no pair enters is None.
 
-    `recall_of_found`: the share that passes of the pairs in which the full examination found something; a
-    run's audit estimates this one.
+    `recall_of_found`: the share that passes of the pairs in which the full examination found something. The
+    audit of a run estimates this figure.
     """
     rows = []
     for threshold in thresholds:
@@ -125,10 +126,10 @@ def gate_curve(
 def verifier_curve(
     masks: JudgedMasks, cost: float, thresholds: Sequence[float] = THRESHOLDS
 ) -> list[dict[str, Any]]:
-    """One row of figures per threshold. A figure is None where no mask enters it.
+    """Compute one row of figures per threshold. A figure that no mask enters is None.
 
-    `cost`: seconds with the verifier over seconds without it. A verifier looks at every mask, so it is the
-    same in every row.
+    `cost`: seconds with the verifier over seconds without it. A verifier looks at every mask, so the cost is
+    the same in every row.
     """
     rows = []
     for threshold in thresholds:
@@ -146,15 +147,15 @@ def verifier_curve(
 
 
 def choose(curve: Sequence[Mapping[str, Any]], recall: float) -> Mapping[str, Any] | None:
-    """The row of the largest threshold up to which `recall_low` is at least `recall`.
+    """Choose the row of the largest threshold up to which `recall_low` is at least `recall` in every row.
 
-    None: the smallest threshold above 0 falls short already.
+    None: the smallest threshold above 0 already falls short.
 
-    The true recall only falls as the threshold grows. So a threshold with too small a recall is chosen only
-    when the interval of the smallest such threshold is wrong, which is as rare as intervals promise. A lower
-    end may rise with the threshold, because one more picture with a miss says more about how alike its pairs
-    are. Looking at one threshold alone would choose it because a miss was seen. The share in place of the
-    lower end would choose too large a threshold about half the time.
+    True recall can only fall as the threshold grows. So a threshold with too little recall is chosen only if
+    the interval at the smallest such threshold is wrong, which is as rare as the level says. Every row up to
+    the threshold counts, because a lower end may rise again: one more picture with a miss tells more about
+    how alike its pairs are. And the lower end counts, not the share itself, which would choose too large a
+    threshold about half the time.
     """
     chosen = None
     for row in sorted((row for row in curve if row["threshold"] > 0), key=lambda row: row["threshold"]):
@@ -165,7 +166,7 @@ def choose(curve: Sequence[Mapping[str, Any]], recall: float) -> Mapping[str, An
 
 
 def why_none(curve: Sequence[Mapping[str, Any]], recall: float, things: str) -> str:
-    """Why `choose` found no threshold, in words: the recall is too low, or there are too few `things`.
+    """Say why `choose` found no threshold: the recall is too low, or there are too few `things`.
 
     `things`: what is counted, "pairs" or "masks".
     """
@@ -186,7 +187,7 @@ def why_none(curve: Sequence[Mapping[str, Any]], recall: float, things: str) -> 
 
 
 def _recall(share: Share) -> dict[str, Any]:
-    """A share and its interval as columns of a curve."""
+    """Write a share and its interval as columns of a curve."""
     return {
         "recall": _rounded(share.value),
         "recall_low": _rounded(share.low),

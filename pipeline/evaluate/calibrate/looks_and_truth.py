@@ -1,9 +1,9 @@
-"""What gate and verifier said in a run, beside the truth of its world.
+"""Read what gate and verifier said in a run, and compare it with the truth of its world.
 
-1. `read_pairs` takes the gate's probability of every judged (tile, query), and from the label raster whether
-   the tile's core holds the class, and whether the gate's picture has none of it.
-2. `read_masks` takes every fragment whose prompt a verifier judged. It is right when it fits a true object of
-   the class with IoU >= 0.5.
+1. `read_pairs` reads the gate's probability of every judged (tile, query). The label raster says whether the
+   tile's core holds the class, and whether the gate's picture holds none of it.
+2. `read_masks` reads every mask that a verifier judged. It is right when it fits a true object of the class
+   with IoU >= 0.5.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 
 RIGHT_IOU = 0.5
-"""Overlap from which a mask fits a true object."""
+"""Smallest IoU at which a mask fits a true object."""
 
 
 def read_pairs(
     run_dir: RunDir, info: RunInfo, truth: Truth, *, found: set[tuple[str, int]] | None = None
 ) -> JudgedPairs:
-    """The judged pairs of a run.
+    """Read the judged pairs of a run.
 
-    A core holds a class from MIN_TARGET_PX pixels. The gate's picture is the tile's read window or, in a run
-    of parent looks, those of all tiles of the block. `found`: (tile_id, query_index) in which a full
-    examination found something. None: what this run found.
+    A core holds a class if it has at least MIN_TARGET_PX pixels of it. The gate's picture is the tile's read
+    window, or in a run of parent looks the read windows of all tiles of the block. `found`: the (tile_id,
+    query_index) in which a full examination found something. None: those in which this run did.
     """
     ids = [truth.ids_of(truth.class_for(query)) for query in info.queries]
     per_block = info.parameters["gate"]["mode"] == "parent"
@@ -73,7 +73,7 @@ def read_pairs(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Holds:
-    """What the truth has in one tile, per query; both (n_queries,)."""
+    """What the truth holds in one tile; both (n_queries,)."""
 
     core_px: NDArray[np.int64]
     """Pixels of the class in the core."""
@@ -91,16 +91,16 @@ class _Holds:
 
 
 def found_pairs(run_dir: RunDir, info: RunInfo) -> set[tuple[str, int]]:
-    """(tile_id, query_index) in which the run found something."""
+    """List the (tile_id, query_index) in which the run found something."""
     paths = record_files(run_dir)
     rows = (row for path in paths for row in read_counts(path, info.fingerprint).tiles)
     return {(row.tile.tile_id, row.query_index) for row in rows if row.status is TileStatus.FOUND}
 
 
 def read_masks(run_dir: RunDir, info: RunInfo, truth: Truth) -> JudgedMasks:
-    """The judged masks of a run, and whether each fits a true object.
+    """Read the judged masks of a run, and whether each fits a true object.
 
-    Records hold only the masks that were kept, so run the verifier with threshold 0.
+    Records hold only masks that were kept, so the run's verifier must have threshold 0.
     """
     ids = [truth.ids_of(truth.class_for(query)) for query in info.queries]
     rows: list[tuple[float, bool, int]] = []

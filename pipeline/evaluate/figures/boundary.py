@@ -1,9 +1,9 @@
-"""Do two masks agree along their outlines: boundary precision, recall and F-score within a tolerance.
+"""Compare the outlines of two masks: boundary precision, recall and F-score within a tolerance.
 
-1. `outline` marks the pixels of a mask with a neighbour outside it.
-2. `boundary_agreement` counts outline pixels of each mask within `tolerance_px` (Euclidean, between pixel
-   centres) of the other's outline: precision over the predicted one, recall over the true one; F is their
-   harmonic mean.
+1. `outline` marks the pixels of a mask that have a neighbour outside it.
+2. `boundary_agreement` counts the outline pixels of each mask that lie within the tolerance (Euclidean,
+   between pixel centres) of the other outline. Their share is the precision for the predicted outline and the
+   recall for the true one; F is the harmonic mean.
 
 Source: Csurka et al., What is a good evaluation measure for semantic segmentation?, BMVC 2013, section 2.2.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 DIAGONAL_SHARE = 0.0075
-"""Default tolerance as a share of the image diagonal: that of the paper's common implementations.
+"""Default tolerance as a share of the image diagonal, as in common implementations of the paper.
 
 GeoSeg reports this score without its tolerance and never released the script, so every table names the share.
 """
@@ -29,22 +29,22 @@ class BoundaryAgreement:
     """Counts of outline pixels."""
 
     true_px: int
-    """Outline of the true mask."""
+    """Outline pixels of the true mask."""
     true_near: int
-    """Of those, within the tolerance of the predicted outline."""
+    """Those of them within the tolerance of the predicted outline."""
     predicted_px: int
     predicted_near: int
 
 
 def tolerance_px(shape_hw: tuple[int, int], share: float = DIAGONAL_SHARE) -> float:
-    """The tolerance for an image of this (height, width): `share` of its diagonal."""
+    """Compute the tolerance in pixels for an image of this (height, width): `share` of its diagonal."""
     return share * math.hypot(*shape_hw)
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The outline of a mask, both (H, W). True = in the mask, with one of its four neighbours outside it.
+    """Mark the outline of a mask, both (H, W): pixels in it with one of their four neighbours outside it.
 
-    The frame of the image is no outline: what continues beyond it has no edge there.
+    The border of the image is no outline, since an object may continue beyond it.
     """
     inner = ndimage.binary_erosion(mask, border_value=1)
     result: NDArray[np.bool_] = mask & ~inner
@@ -73,7 +73,7 @@ def boundary_agreement(
 
 
 def _near(edge: NDArray[np.bool_], other: NDArray[np.bool_], tolerance: float) -> int:
-    """Pixels of `edge` within the tolerance of a pixel of `other`."""
+    """Count the pixels of `edge` within the tolerance of a pixel of `other`."""
     if not edge.any() or not other.any():
         return 0
     distance = ndimage.distance_transform_edt(~other)

@@ -1,14 +1,14 @@
-"""How sure is a figure: a bootstrap over images for means and ratios, closed forms for shares and counts.
+"""Compute intervals of figures.
 
-1. `bootstrap` draws whole images with replacement, because queries about one image are not independent.
-   Figures are recomputed from their sums, and the interval is the central `level` of the draws (percentile
-   method, Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
-2. `wilson` is the score interval for shares of yes and no (Wilson, Journal of the American Statistical
+1. `bootstrap`, for means and ratios, draws whole images with replacement, because queries about one image are
+   not independent (percentile method, Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter
+   13).
+2. `wilson` is the score interval of a share of yes and no (Wilson, Journal of the American Statistical
    Association 22, 1927).
 3. `poisson` is the exact interval of a count of rare events, such as false alarms (Garwood, Biometrika 28,
    1936).
 
-Both take the queries for independent.
+The last two assume that queries are independent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pipeline.evaluate.figures.metrics import Ratio
 
 DRAWS_AT_ONCE = 64
-"""Resamples drawn together: bounds memory at 64 * images * 8 bytes."""
+"""Resamples drawn together; memory is at most 64 * images * 8 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +50,14 @@ Interval = tuple[float, float]
 def bootstrap(
     figures: Mapping[str, Ratio], groups: NDArray[np.int64], options: BootstrapOptions
 ) -> dict[str, Interval]:
-    """The interval of every figure; (NaN, NaN) for a figure that does not exist.
+    """Compute the interval of every figure: the central `level` of its values over the resamples.
 
-    The same seed gives the same interval, on any machine. Bias correction and acceleration are left out:
-    with fewer than about 20 images an interval is a warning, not a probability.
+    An undefined figure has (NaN, NaN). The same seed gives the same interval on any machine. Bias correction
+    and acceleration are left out: with fewer than about 20 images, take an interval as a warning only.
 
     Args:
         figures: over the same n samples.
-        groups: (n,) which image a sample belongs to.
+        groups: (n,) number of a sample's image.
         options: number of draws, seed, level.
     """
     names = list(figures)
@@ -74,7 +74,7 @@ def bootstrap(
     intervals = {}
     for column, name in enumerate(names):
         values = drawn[:, column]
-        values = values[np.isfinite(values)]  # a resample without a single sample of the kind says nothing
+        values = values[np.isfinite(values)]  # NaN: the resample holds no sample of this kind
         low, high = np.quantile(values, (tail, 1 - tail)) if len(values) else (np.nan, np.nan)
         intervals[name] = (float(low), float(high))
     return intervals
@@ -83,8 +83,8 @@ def bootstrap(
 def wilson(share: Ratio, level: float) -> Interval:
     """Score interval of a share of yes among n samples; (NaN, NaN) for n = 0.
 
-    Numerator and denominator are 0 or 1 per sample. Of 13 out of 13 a bootstrap would be sure of 100 %; this
-    interval stays open at both ends.
+    Numerator and denominator are 0 or 1 per sample. For 13 out of 13 a bootstrap would give exactly 100 %;
+    this interval still has a width.
     """
     n = float(share.denominator.sum())
     if not n:
@@ -97,9 +97,9 @@ def wilson(share: Ratio, level: float) -> Interval:
 
 
 def poisson(count: int, level: float) -> Interval:
-    """Exact interval of the expected number of events, where `count` were seen.
+    """Exact interval of the expected number of events when `count` were seen.
 
-    Events that come in groups are less sure than it says.
+    It is too narrow for events that come in groups.
     """
     from scipy.stats import chi2
 
@@ -111,7 +111,7 @@ def poisson(count: int, level: float) -> Interval:
 def _draws(
     above: NDArray[np.float64], below: NDArray[np.float64], options: BootstrapOptions
 ) -> NDArray[np.float64]:
-    """(draws, figures) values of the resamples; `above`, `below` are (groups, figures) sums."""
+    """Compute values (draws, figures) of the resamples from sums `above` and `below` (groups, figures)."""
     rng = np.random.default_rng(options.seed)
     n_groups = len(above)
     values = []

@@ -1,9 +1,9 @@
-"""gIoU, cIoU, P@t and the rejection table of answered queries, under four named scoring conventions.
+"""Compute gIoU, cIoU, P@t and the rejection table, under four named scoring conventions.
 
-1. `SampleCounts` holds per sample the pixels of the true mask, the predicted one and both. A mask is the
-   union of all masks of one answer.
-2. A `Convention` settles what the definitions leave open.
-3. `segmentation_figures` gives every figure as a `Ratio` of two columns.
+1. `SampleCounts` counts for each sample the pixels of the true mask, of the predicted one, and of both. The
+   predicted mask is the union of all masks of the answer.
+2. A `Convention` settles the cases that the definitions leave open.
+3. `segmentation_figures` computes every figure as a `Ratio` of two columns.
 4. `rejection_figures` counts abstentions.
 
 Definitions (Think2Seg-RS section 4.1, equations 4 to 6): gIoU = mean of |P & T| / |P | T|, cIoU = sum of |P &
@@ -31,7 +31,7 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True, kw_only=True)
 class SampleCounts:
-    """One entry per sample, all arrays (n,)."""
+    """Counts of n samples; all arrays are (n,)."""
 
     true_px: Ints
     """Pixels of the true mask; 0 = the target is empty."""
@@ -41,11 +41,9 @@ class SampleCounts:
     total_px: Ints
     """Pixels of the image."""
     abstained: Bool
-    """The answer was that there is nothing: an explicit, empty list of prompts, or a verifier discarded every
-    mask.
-    """
+    """The answer was "nothing here": an explicit, empty list, or a verifier that rejected every mask."""
     failed: Bool
-    """There is no answer: the reply could not be read, the model failed, or the image could not be read."""
+    """There is no answer: the model failed, or reply or image could not be read."""
 
     def __post_init__(self) -> None:
         arrays = (self.true_px, self.predicted_px, self.common_px, self.total_px, self.abstained, self.failed)
@@ -72,18 +70,18 @@ class SampleCounts:
 
     @property
     def empty(self) -> Bool:
-        """Samples without a target."""
+        """Mark samples without a target."""
         return np.equal(self.true_px, 0)
 
     @property
     def iou(self) -> Floats:
-        """Equation 4 per sample; NaN where both masks are empty."""
+        """Compute equation 4 for each sample; NaN where both masks are empty."""
         union = self.union_px
         result: Floats = np.divide(self.common_px, union, out=np.full(len(union), np.nan), where=union > 0)
         return result
 
     def subset(self, chosen: Bool) -> SampleCounts:
-        """The samples where `chosen` (n,) is True."""
+        """Take the samples where `chosen` (n,) is True."""
         return SampleCounts(
             true_px=self.true_px[chosen],
             predicted_px=self.predicted_px[chosen],
@@ -96,7 +94,7 @@ class SampleCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """A figure as sum(numerator) / sum(denominator) over samples."""
+    """A figure: sum(numerator) / sum(denominator) over samples."""
 
     numerator: Floats
     """(n,)"""
@@ -105,13 +103,13 @@ class Ratio:
 
     @property
     def value(self) -> float:
-        """NaN where the denominator is 0: the figure does not exist for these samples."""
+        """Value of the figure; NaN where the denominator is 0: it is undefined for these samples."""
         below = float(self.denominator.sum())
         return float(self.numerator.sum()) / below if below else float("nan")
 
     @property
     def n(self) -> int:
-        """Samples that count: those with a denominator."""
+        """Number of samples that count: those whose denominator is not 0."""
         return int((self.denominator > 0).sum())
 
     def subset(self, chosen: Bool) -> Ratio:
@@ -120,23 +118,23 @@ class Ratio:
 
 @dataclass(frozen=True, kw_only=True)
 class Convention:
-    """How the open cases are scored."""
+    """A rule for the cases that the definitions leave open."""
 
     name: ConventionName
     source: str
-    """Where this convention comes from, and what sets it apart."""
+    """Origin of this convention, and how it differs from others."""
     both_empty: Literal["answered", "abstained", "always", "never"]
-    """Empty target, no predicted pixel (equation 4 is 0/0): scores 1 if there was an answer at all, if it was
-    an explicit abstention, always, never.
+    """When a sample without true and predicted pixels (equation 4 is 0/0) scores 1: if there was an answer at
+    all, if it was an explicit abstention, always, never.
     """
     ciou_false_alarms: bool
     """Whether predicted pixels on an empty target enter the union of cIoU."""
     hit_at_equal: bool
-    """P@t counts IoU >= t instead of IoU > t."""
+    """Whether P@t counts IoU >= t instead of IoU > t."""
     hit_among: Literal["all", "masks"]
-    """P@t is a share of all samples, or of those with an answer that is no rejection."""
+    """Whether P@t is a share of all samples, or of those that were answered with masks."""
     iou_epsilon: float = 0.0
-    """Added to the union of one sample."""
+    """Number added to the union of a sample."""
 
 
 CONVENTIONS: Mapping[str, Convention] = {
@@ -180,11 +178,11 @@ CONVENTIONS: Mapping[str, Convention] = {
         ),
     )
 }
-"""Those that published numbers depend on. `paper` is the default everywhere."""
+"""The conventions behind published numbers. `paper` is the default everywhere."""
 
 
 def sample_scores(counts: SampleCounts, convention: Convention) -> Floats:
-    """(n,) IoU per sample as this convention counts it for gIoU, 0..1."""
+    """Compute the IoU (n,), 0..1, that a convention counts for gIoU."""
     union = counts.union_px
     scores = np.divide(
         counts.common_px, union + convention.iou_epsilon, out=np.zeros(len(union)), where=union > 0
@@ -199,7 +197,7 @@ def sample_scores(counts: SampleCounts, convention: Convention) -> Floats:
 
 
 def segmentation_figures(counts: SampleCounts, convention: Convention) -> dict[str, Ratio]:
-    """`giou`, `giou_present` (targets that are there), `ciou`, and `p@0.5` to `p@0.9`."""
+    """Compute `giou`, `giou_present` (only targets that are there), `ciou`, and `p@0.5` to `p@0.9`."""
     scores = sample_scores(counts, convention)
     ones = np.ones(len(counts))
     present = (~counts.empty).astype(np.float64)
@@ -219,10 +217,10 @@ def segmentation_figures(counts: SampleCounts, convention: Convention) -> dict[s
 
 
 def rejection_figures(counts: SampleCounts) -> dict[str, Ratio]:
-    """Shares of answers that say "nothing here", and of failures; no convention enters.
+    """Compute the shares of answers "nothing here" and of failures, which no convention changes.
 
-    `rejection`: among empty targets. `false_rejection`: among targets that are there. `failure`: share of all
-    samples without an answer.
+    `rejection`: answers "nothing here" among empty targets. `false_rejection`: the same among targets that
+    are there. `failure`: samples without an answer among all.
     """
     empty = counts.empty.astype(np.float64)
     said_no = counts.abstained.astype(np.float64)
@@ -235,16 +233,16 @@ def rejection_figures(counts: SampleCounts) -> dict[str, Ratio]:
 
 @dataclass(frozen=True, kw_only=True)
 class RejectionTable:
-    """Think2Seg-RS table 2, and its mirror on targets that are there, which no paper reports."""
+    """Think2Seg-RS table 2, and the same counts for targets that are there, which no paper reports."""
 
     n_empty: int
     true: int
     """Empty targets that were rejected."""
     n_present: int
     falsely_rejected: int
-    """Targets that are there and were rejected."""
+    """Targets that are there but were rejected."""
     failed_on_empty: int
-    """Of the FALSE: those where there was no answer at all."""
+    """Those among `false` that had no answer at all."""
 
     @property
     def false(self) -> int:

@@ -1,9 +1,9 @@
-"""Which predicted instance is which true object, by one contingency table over two id rasters.
+"""Match predicted instances with true objects, by one contingency table over two id rasters.
 
-1. `Overlaps.add` counts, window by window, how many pixels every pair (true id, predicted id) shares. Only
-   the table is kept, so rasters of any size stream through.
-2. `Overlaps.match` pairs objects by IoU, best first. With IoU > 0.5 an object has at most one partner
-   (Kirillov et al., Panoptic Segmentation, 2019, section 4.1).
+1. `Overlaps.add` counts, window by window, the pixels that every pair (true id, predicted id) shares. Only
+   the table is kept, so rasters may have any size.
+2. `Overlaps.match` pairs objects by IoU, best first. At IoU > 0.5 an object has at most one partner (Kirillov
+   et al., Panoptic Segmentation, 2019, section 4.1).
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ class Match:
     """Instance-level agreement at one IoU threshold."""
 
     true_ids: NDArray[np.int64]
-    """(k,) matched true ids."""
+    """Ids of matched true objects, (k,)."""
     predicted_ids: NDArray[np.int64]
-    """(k,) their partners."""
+    """Ids of their partners, (k,)."""
     iou: NDArray[np.float64]
-    """(k,) IoU of each pair, >= threshold."""
+    """IoU of each pair, (k,), at least the threshold."""
     n_true: int
     n_predicted: int
 
     @property
     def precision(self) -> float:
-        """Matched / predicted; NaN when nothing was predicted."""
+        """Matched over predicted instances; NaN when nothing was predicted."""
         return len(self.iou) / self.n_predicted if self.n_predicted else float("nan")
 
     @property
     def recall(self) -> float:
-        """Matched / true; NaN when nothing is there."""
+        """Matched over true objects; NaN when there are none."""
         return len(self.iou) / self.n_true if self.n_true else float("nan")
 
 
 class Overlaps:
-    """Contingency of two label rasters, accumulated over disjoint windows."""
+    """Contingency table of two label rasters, accumulated over disjoint windows."""
 
     def __init__(self) -> None:
         self._pairs: dict[tuple[int, int], int] = {}
@@ -62,7 +62,7 @@ class Overlaps:
             self._pairs[true, predicted] = self._pairs.get((true, predicted), 0) + count
 
     def areas(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Pixels per true id and per predicted id, background left out."""
+        """Count the pixels of every true id and of every predicted id, without background."""
         true_area: dict[int, int] = {}
         predicted_area: dict[int, int] = {}
         for (true, predicted), count in self._pairs.items():
@@ -73,13 +73,14 @@ class Overlaps:
         return true_area, predicted_area
 
     def touching(self) -> set[int]:
-        """Predicted ids that share a pixel with any true object."""
+        """List the predicted ids that share a pixel with any true object."""
         return {predicted for true, predicted in self._pairs if true and predicted}
 
     def match(self, threshold: float = 0.5) -> Match:
-        """Pairs with IoU >= threshold, best first; ties by id.
+        """Pair objects with IoU >= threshold, best first; ties by id.
 
-        Between two sets of disjoint masks no assignment problem arises above 0.5; below it this is greedy.
+        Above 0.5 every object has at most one possible partner, as masks of one raster are disjoint. For
+        smaller thresholds the pairing is greedy.
         """
         true_area, predicted_area = self.areas()
         candidates = []
@@ -105,7 +106,7 @@ class Overlaps:
         )
 
     def pixel_iou(self) -> float:
-        """IoU of the two foregrounds; 1.0 when both are empty."""
+        """Compute the IoU of the two foregrounds; 1.0 when both are empty."""
         union = sum(self._pairs.values())
         common = sum(count for (true, predicted), count in self._pairs.items() if true and predicted)
         return common / union if union else 1.0

@@ -1,7 +1,7 @@
-"""GeoSeg's seven pixel metrics: IoU, Dice, accuracy, precision, recall, specificity and boundary F-score.
+"""Compute GeoSeg's seven pixel metrics: IoU, Dice, accuracy, precision, recall, specificity and boundary F.
 
-Each is computed per sample and averaged over samples. Where a metric is 0/0 on a sample it is 1 if the answer
-is right there, else 0; `pixel_metrics` lists these cases.
+Each is computed for every sample and averaged over samples. A metric that is 0/0 for a sample counts as 1 if
+the answer is right, else as 0; `pixel_metrics` lists these cases.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from pipeline.evaluate.figures.metrics import Floats, Ints, Ratio, SampleCounts
 
 PIXEL_METRICS = ("iou", "dice", "accuracy", "precision", "recall", "specificity", "boundary_f")
-"""In the order of GeoSeg's table 1."""
+"""Names, in the order of GeoSeg's table 1."""
 
 
 def pixel_metrics(counts: SampleCounts, boundary: Mapping[str, Ints]) -> dict[str, Ratio]:
-    """The seven, as means over samples.
+    """Compute the seven metrics, as means over samples.
 
-    GeoSeg names the metrics (section 5.1) and never released the script. Its table says how it averaged:
-    with pixels pooled over the benchmark, Dice would be 2 IoU / (1 + IoU) = 72.1 at its IoU of 56.4; it
+    GeoSeg names the metrics (section 5.1) but never released the script. Its table shows how it averaged.
+    Were pixels pooled over the benchmark, Dice would be 2 IoU / (1 + IoU) = 72.1 at its IoU of 56.4. It
     reports 64.2, which only a mean over samples can give.
 
     Where a metric is 0/0 on a sample:
@@ -56,7 +56,7 @@ def pixel_metrics(counts: SampleCounts, boundary: Mapping[str, Ints]) -> dict[st
 
 
 def boundary_f(counts: SampleCounts, boundary: Mapping[str, Ints]) -> Floats:
-    """(n,) harmonic mean of boundary precision and recall; arguments as for `pixel_metrics`."""
+    """Compute the harmonic mean (n,) of boundary precision and recall; arguments as in `pixel_metrics`."""
     neither = (boundary["true_px"] == 0) & (boundary["predicted_px"] == 0)
     equal = (neither & (counts.union_px == counts.common_px)).astype(np.float64)
     precision = _share(boundary["predicted_near"], boundary["predicted_px"], equal)
@@ -66,5 +66,5 @@ def boundary_f(counts: SampleCounts, boundary: Mapping[str, Ints]) -> Floats:
 
 
 def _share(part: Ints, whole: Ints, otherwise: NDArray[np.float64]) -> Floats:
-    """part / whole, and `otherwise` where the whole is 0."""
+    """Compute part / whole, or `otherwise` where the whole is 0."""
     return np.divide(part, whole, out=otherwise.astype(np.float64).copy(), where=whole > 0)

@@ -1,7 +1,7 @@
-"""A finished run against the truth.
+"""Compare a finished run with the truth.
 
-score_run       against a drawn world; world_truth reads it
-score_polygons  against polygons that a user has
-score_tiles     the figures of one query, tile by tile
-run_ledger      what the run looked at, and what it said
+score_run       with a drawn world, which world_truth reads
+score_polygons  with polygons that a user has
+score_tiles     counts the figures of one query, tile by tile
+run_ledger      what the run looked at, and what it answered
 """

@@ -1,8 +1,8 @@
-"""What a finished run says tile by tile: its ledger, and the pixels that a truth may count.
+"""Read what a finished run answered tile by tile, and which pixels may be scored.
 
-Only what the run looked at counts: imagery that touches the AOI. Tiles that nobody looked at (outside the
-AOI, nodata, cloud) are in no figure. Truth and predictions are cut alike, so an object at the border of the
-region is compared by its part inside.
+Only what the run looked at is scored: imagery that touches the AOI. Tiles that were not looked at (outside
+the AOI, nodata, cloud) enter no figure. Truth and predictions are cut in the same way, so an object at the
+border of the region is compared by its part inside.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from pipeline.write.masks_zarr import MASK_FILL
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerEntry:
-    """What the ledger says of one tile and query."""
+    """The ledger's entry for one tile and query."""
 
     status: TileStatus
     reason: Reason
 
     @property
     def failed(self) -> bool:
-        """The run looked and has no answer."""
+        """Whether the run looked but has no answer."""
         return self.status is TileStatus.FAILED
 
     @property
     def answered(self) -> bool:
-        """The run has an answer about imagery: neither failed nor a tile that nobody looked at."""
+        """Whether the run looked at imagery and has an answer."""
         return not self.failed and self.reason not in (Reason.NODATA, Reason.CLOUD, Reason.OUTSIDE_AOI)
 
 
 NOT_LOOKED_AT = LedgerEntry(status=TileStatus.EMPTY, reason=Reason.OUTSIDE_AOI)
-"""What became of a tile that the ledger leaves out."""
+"""Entry of a tile that the ledger leaves out."""
 
 
 def read_ledger(run_dir: Path) -> dict[tuple[str, int], LedgerEntry]:
-    """(tile_id, query_index) -> entry, of all tiles but those outside the AOI.
+    """Read (tile_id, query_index) -> entry for all tiles except those outside the AOI.
 
     Raises InputError for a ledger of an earlier version, which had one row per tile.
     """
@@ -70,17 +70,18 @@ def read_ledger(run_dir: Path) -> dict[tuple[str, int], LedgerEntry]:
 
 
 class RunPixels:
-    """Which pixels of a published run a truth may count. Masks are (h, w) over a tile's core."""
+    """The pixels of a published run that may be scored. Masks are (h, w) over a tile's core."""
 
     def __init__(self, run_dir: Path, aoi_px: shapely.Geometry | None) -> None:
-        """`aoi_px`: the run's AOI in pixel edges of its grid (`aoi_in_pixels`), None for whole scenes.
-        `require_published` comes first.
+        """Open the rasters of a run that passed `require_published`.
+
+        `aoi_px`: the run's AOI in pixel edges of its grid (`aoi_in_pixels`). None: whole scenes.
         """
         self._mask = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["mask"]
         self._aoi_px = aoi_px
 
     def in_region(self, core: Window) -> NDArray[np.bool_]:
-        """True = the pixel touches the AOI: the rule by which a run selects its objects."""
+        """Mark the pixels that touch the AOI, the rule by which a run selects its objects."""
         if self._aoi_px is None:
             return np.ones(core.shape, dtype=np.bool_)
         moved = Affine.translation(core.col0, core.row0)
@@ -90,8 +91,9 @@ class RunPixels:
         return np.asarray(burnt, dtype=np.bool_)
 
     def judged(self, core: Window, query_index: int) -> NDArray[np.bool_]:
-        """True = the run judged imagery there for this query (`mask` is not at its fill value), and the
-        pixel is in its region.
+        """Mark the pixels of the region in which the run judged imagery for this query.
+
+        There `mask` is not at its fill value.
         """
         judged: NDArray[np.bool_] = (
             self._mask[query_index, core.row0 : core.row1, core.col0 : core.col1] != MASK_FILL
@@ -100,14 +102,15 @@ class RunPixels:
 
 
 def aoi_in_pixels(aoi_wkb: bytes, grid: RunGrid) -> shapely.Geometry | None:
-    """The AOI of a run (WKB in the grid's CRS, empty for whole scenes) in pixel edges of its grid; None for
-    whole scenes.
+    """Bring a run's AOI to pixel edges of its grid. None: the run covers whole scenes.
+
+    `aoi_wkb`: WKB in the grid's CRS, empty for whole scenes.
     """
     return to_pixels([shapely.from_wkb(aoi_wkb)], grid)[0] if aoi_wkb else None
 
 
 def require_published(run_dir: Path) -> None:
-    """Raise InputError unless the run's rasters and ledger are there."""
+    """Raise InputError unless the run has published its rasters and its ledger."""
     for name in ("masks.zarr", "coverage.parquet"):
         if not (run_dir / name).exists():
             raise InputError(

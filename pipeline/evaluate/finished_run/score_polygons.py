@@ -1,11 +1,11 @@
-"""A finished run against polygons that a user has: buildings of a map, a cadastre, objects drawn by hand.
+"""Score a finished run by polygons that a user has: buildings of a map, a cadastre, objects drawn by hand.
 
-1. `choose_query` says which query of the run the polygons answer.
+1. `choose_query` finds the query of the run that the polygons answer.
 2. `read_polygons` reads the vector file, repairs invalid geometry and refuses what cannot be a truth. One row
    is one object.
 3. `_in_grid_pixels` brings the polygons to pixel edges of the run grid.
-4. `PolygonTruth.look` burns those of one tile's read window. A pixel belongs to the polygon that holds its
-   centre; where polygons overlap the later row has it.
+4. `PolygonTruth.look` rasterises those of one tile's read window. A pixel belongs to the polygon that holds
+   its centre; where polygons overlap, the later row wins.
 5. Only pixels that the run judged count (`RunPixels`).
 """
 
@@ -43,49 +43,48 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 EARTH_RADIUS_M = 6_378_137.0
-"""Equatorial radius of WGS 84: metres per radian, to split edges of polygons in degrees."""
+"""Equatorial radius of WGS 84, to turn metres into degrees where edges in degrees are split."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Polygons:
-    """A vector file on a run grid."""
+    """The polygons of a vector file on a run grid."""
 
     path: Path
     crs: str
-    """Of the file, by name."""
+    """Name of the file's CRS."""
     n_rows: int
-    """Polygons of the file, multi-part ones once."""
+    """Polygons in the file; a multi-part polygon counts once."""
     n_repaired: int
     n_unplaced: int
-    """Left out because the run's CRS has no place for them."""
+    """Polygons left out because they have no place in the run's CRS."""
     geometries: Geometries
-    """Those that meet the grid, in pixel edges of it, in the order of the file."""
+    """Polygons that meet the grid, in its pixel edges, in the order of the file."""
     n_in_region: int
-    """Of `geometries`, those that share area with the AOI (all of them without one)."""
+    """Number of `geometries` that share area with the AOI; without an AOI all."""
     aoi_px: shapely.Geometry | None
     """The AOI in pixel edges of the grid. None: the run covers whole scenes."""
 
 
 class PolygonTruth:
-    """`TruthByTile` of one query's polygons; counts what it showed."""
+    """`TruthByTile` of the polygons that answer one query. It also counts what it showed."""
 
     def __init__(self, run_dir: Path, polygons: Polygons) -> None:
-        """Open the run's rasters; `require_published` comes first."""
+        """Open the rasters of a run that passed `require_published`."""
         self.polygons = polygons
         self.n_counted = 0
         self.n_left_out = 0
         """Tiles."""
         self.overlapping_px = 0
-        """Counted pixels that more than one polygon claims."""
+        """Counted pixels that lie in more than one polygon."""
         self._index = shapely.STRtree(polygons.geometries)
         self._pixels = RunPixels(run_dir, polygons.aoi_px)
 
     def look(self, tile: TileSpec, query_index: int, *, entry: LedgerEntry) -> TrueTile | None:
-        """The polygons of a tile (ids are 1 + their place in `geometries`) and the pixels that count; None
-        when none does.
+        """Rasterise the polygons of a tile; ids are 1 + their place in `geometries`. None: no pixel counts.
 
-        In a failed tile none does; a world's truth is stricter there. A tile is truly empty when no polygon
-        meets its read window, in the AOI or not.
+        In a failed tile no pixel counts (a world's truth is stricter here). A tile is truly empty when no
+        polygon meets its read window, inside the AOI or outside.
         """
         core = tile.core
         read = tile.read
@@ -105,7 +104,7 @@ class PolygonTruth:
         return TrueTile(seen=seen, counted=counted)
 
     def summary(self, score: QueryScore, grid: RunGrid) -> dict[str, object]:
-        """JSON-ready: where the truth came from and how much of it was used."""
+        """Say where the truth came from and how much of it was used, JSON-ready."""
         return {
             "file": str(self.polygons.path),
             "crs": self.polygons.crs,
@@ -126,8 +125,8 @@ def score_polygons(
 ) -> tuple[QueryScore, dict[str, object]]:
     """Score one query of a run by the polygons of a file; also returns `PolygonTruth.summary`.
 
-    `query`: None for a run with one query; else its text, or its index in run.json, from 0. Raises
-    InputError for another query, a run that is not published, and whatever `read_polygons` refuses.
+    `query`: text of the query, or its index in run.json, from 0. None: the only query. Raises InputError for
+    an unknown query, a run that is not published, and whatever `read_polygons` refuses.
     """
     index = choose_query(info.queries, query)
     require_published(run_dir)
@@ -138,9 +137,9 @@ def score_polygons(
 
 
 def choose_query(queries: Sequence[str], query: str | None) -> int:
-    """The index of the query that the polygons answer, named by its text or index, or the only one.
+    """Find the index of the query with this text or index. None: the only query.
 
-    Raises InputError that names them all.
+    Raises InputError, which lists the queries.
     """
     known = ", ".join(f"{index} = {query!r}" for index, query in enumerate(queries))
     if query is None:
@@ -161,11 +160,11 @@ def choose_query(queries: Sequence[str], query: str | None) -> int:
 
 
 def read_polygons(path: Path, grid: RunGrid, aoi_wkb: bytes = b"") -> Polygons:
-    """Polygons of a vector file on a run grid; `aoi_wkb` is the run's AOI in the grid's CRS, empty for whole
-    scenes.
+    """Read the polygons of a vector file and place them on a run grid.
 
-    Raises InputError when the file is missing, unreadable or without polygons, holds other geometry, has no
-    CRS (or has one, where the grid has none), or when no polygon shares area with the run's region.
+    `aoi_wkb`: the run's AOI in the grid's CRS, empty for whole scenes. Raises InputError when the file is
+    missing, unreadable or without polygons, when it holds other geometry, when it has no CRS (or has one and
+    the grid has none), and when no polygon shares area with the run's region.
     """
     frame = _read(path)
     crs = "no CRS" if frame.crs is None else crs_name(frame.crs.to_wkt())
@@ -192,7 +191,7 @@ def read_polygons(path: Path, grid: RunGrid, aoi_wkb: bytes = b"") -> Polygons:
 
 
 def _read(path: Path) -> GeoDataFrame:
-    """The polygons of the file. Raises InputError."""
+    """Read the polygons of the file. Raises InputError."""
     if not path.is_file():
         remedy = "give a world's folder, or a GeoJSON, GeoPackage or GeoParquet file with polygons"
         raise InputError(
@@ -204,8 +203,9 @@ def _read(path: Path) -> GeoDataFrame:
 
 
 def _in_grid_pixels(frame: GeoDataFrame, path: Path, grid: RunGrid) -> tuple[Geometries, int]:
-    """The frame's polygons in pixel edges of the grid (x = column, y = row), and how many had no place in its
-    CRS. Edges longer than EDGE_M are split before reprojection, so that they bend as they should.
+    """Bring polygons to pixel edges of the grid (x = column, y = row); also count those with no place there.
+
+    Edges longer than EDGE_M are split before reprojection, since straight edges become curved.
     """
     from pyproj.exceptions import ProjError
 
@@ -247,7 +247,7 @@ def _in_grid_pixels(frame: GeoDataFrame, path: Path, grid: RunGrid) -> tuple[Geo
 
 
 def _share_area(shapes: Geometries, region: shapely.Geometry) -> NDArray[np.bool_]:
-    """(n,) True where a polygon has more than a border in common with the region."""
+    """Mark the polygons (n,) that share area, and not only a border, with the region."""
     shapely.prepare(region)
     found: NDArray[np.bool_] = shapely.intersects(region, shapes) & ~shapely.touches(region, shapes)
     return found
@@ -273,9 +273,9 @@ def _burnt(
     values: NDArray[np.int64] | None = None,
     merge_alg: MergeAlg = MergeAlg.replace,
 ) -> NDArray[np.int64]:
-    """(H, W) over a window of the grid: the value of the shape that holds a pixel's centre, 0 = none.
+    """Rasterise shapes over a window of the grid: (H, W), the shape's value at a pixel's centre, 0 = none.
 
-    `values`: one per shape; None: 1 each. Where shapes overlap the later one wins, or with `MergeAlg.add`
+    `values`: one per shape; None: 1 each. Where shapes overlap, the later one wins, or with `MergeAlg.add`
     their values add up.
     """
     if len(shapes) == 0:
@@ -289,7 +289,7 @@ def _burnt(
 
 
 def truth_lines(summary: Mapping[str, object]) -> str:
-    """The summary in two lines, to stand above the table."""
+    """Write the summary in two lines, to be printed above the table."""
     return (
         f"truth  {summary['file']}: {summary['polygons']} polygons in {summary['crs']}, "
         f"{summary['polygons_in_region']} in the region of the run (in {summary['run_crs']}), "

@@ -1,7 +1,7 @@
-"""A finished run against the exact truth of its world: the figures of every query.
+"""Score every query of a finished run by the exact truth of its world.
 
-`_WorldTiles` shows the labels of a tile to `score_tiles`. A tile that failed counts as one without an answer.
-Polygons of a user's own are the other kind of truth (`score_polygons`).
+`_WorldTiles` shows the labels of a tile to `score_tiles`. A failed tile counts as a tile without an answer.
+The other kind of truth are a user's own polygons (`score_polygons`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from pipeline.write.run_json import RunInfo
 
 
 def score_run(run_dir: Path, truth: Truth, info: RunInfo) -> list[QueryScore]:
-    """Score every query of a run whose grid is the label raster's own lattice (same transform, a
-    sub-window is fine).
-    """
+    """Score every query of a run. Its grid must share the label raster's lattice; a sub-window is fine."""
     require_published(run_dir)
     kinds = {item["query"]: item["kind"] for item in (*truth.queries, *truth.other_wordings)}
     scores = [
@@ -44,8 +42,9 @@ def score_run(run_dir: Path, truth: Truth, info: RunInfo) -> list[QueryScore]:
 
 
 class _WorldTiles:
-    """`TruthByTile` of a world. All pixels of a failed tile in the region count: which of them are imagery is
-    not recorded.
+    """`TruthByTile` of a world. In a failed tile all pixels of the region count.
+
+    Which of them are imagery is not recorded.
     """
 
     def __init__(
@@ -55,9 +54,7 @@ class _WorldTiles:
         ids: list[NDArray[np.int64]],
         pixels: RunPixels,
     ) -> None:
-        """`offset`: `grid_offset` of the labels. `ids`: per query of the run, the ids of the objects that
-        answer it.
-        """
+        """`offset`: `grid_offset` of the labels. `ids`: for each query, the objects that answer it."""
         self._labels = labels
         self._offset = offset
         self._ids = ids

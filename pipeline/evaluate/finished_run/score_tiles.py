@@ -1,9 +1,9 @@
-"""The figures of one query of a finished run, counted tile by tile.
+"""Count the figures of a query of a finished run, tile by tile.
 
-1. `score_tiles` asks a truth (`TruthByTile.look`) for the true objects that every tile sees.
-2. `_add_tile` adds the tile's core to the query's table of overlaps and to its samples per tile. A failed
-   tile is a tile without an answer: what it holds is missed, and it never rejects.
-3. `QueryScore.figures` derives the figures; `score_table` shows them.
+1. `score_tiles` asks a truth (`TruthByTile.look`) for the true objects in every tile.
+2. `_add_tile` adds the tile's core to the query's table of overlaps and to its samples. A failed tile is one
+   without an answer: its objects are missed, and it never counts as a rejection.
+3. `QueryScore.figures` computes the figures; `score_table` shows them.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ class QueryScore:
     """Figures of one query.
 
     - precision, recall: instances at IoU >= 0.5;
-    - gIoU: mean over tile cores of the mask IoU. Nothing there and nothing predicted counts 1, a false alarm
-      0 (gRefCOCO's convention, used by Think2Seg-RS section 4.1), and nothing there and no answer 0 too.
-      `giou_present` is the mean over tiles that hold the class;
+    - gIoU: mean over tile cores of the mask IoU. If nothing is there, the tile scores 1 for no predicted
+      pixel, 0 for a false alarm (gRefCOCO's convention, used by Think2Seg-RS section 4.1), and 0 without an
+      answer. `giou_present` is the mean over tiles that hold the class;
     - cIoU: intersection over union of all pixels together;
-    - rejection: share of truly empty tiles (no pixel of the class in the READ window) that were answered
-      "nothing here"; false rejection: share of tiles whose core holds the class that were answered so;
-    - false alarms per 100 km2 on empty land: predicted instances that begin in a truly empty tile (the first
-      core they show in, row by row, so each belongs to one tile) and share no pixel with a true object of the
-      class, over the ground area of the counted pixels of these cores. Failed tiles are no such land.
+    - rejection: share of truly empty tiles (no pixel of the class in the READ window) with the answer
+      "nothing here"; false rejection: share of tiles whose core holds the class with that answer;
+    - false alarms per 100 km2 on empty land. A predicted instance belongs to the first core that shows it,
+      row by row. It is a false alarm when that tile is truly empty and it shares no pixel with a true object
+      of the class. The area is the ground area of the counted pixels of these cores, without failed tiles.
     """
 
     query: str
     kind: str
     class_name: str
     query_index: int = 0
-    """Of the query in the run."""
+    """Index of the query in the run."""
     overlaps: Overlaps = field(default_factory=Overlaps)
     tile_iou: list[float] = field(default_factory=list)
     tile_present: list[bool] = field(default_factory=list)
@@ -59,17 +59,17 @@ class QueryScore:
     empty_m2: float = 0.0
     """Ground area of the truly empty tiles that were answered; NaN without a CRS."""
     seen: set[int] = field(default_factory=set)
-    """Ids of the predicted instances of the tiles so far."""
+    """Ids of the predicted instances seen so far."""
     begun_on_empty: set[int] = field(default_factory=set)
-    """Those that were first seen in a truly empty tile."""
+    """Ids of those that were first seen in a truly empty tile."""
 
     @property
     def false_alarms(self) -> int:
-        """Of `begun_on_empty` those that share no pixel with a true object."""
+        """Count the instances of `begun_on_empty` that share no pixel with a true object."""
         return len(self.begun_on_empty - self.overlaps.touching())
 
     def figures(self) -> dict[str, object]:
-        """JSON-ready figures; None where a figure is undefined."""
+        """Compute the figures, JSON-ready; None: undefined."""
         match = self.overlaps.match(0.5)
         present = [iou for iou, here in zip(self.tile_iou, self.tile_present, strict=True) if here]
         raw = {
@@ -103,23 +103,23 @@ class TrueTile:
     """The truth about one tile and one query."""
 
     seen: NDArray[np.int64]
-    """(H, W) over `tile.read`: ids of the true objects, 0 = none."""
+    """Ids of the true objects, (H, W) over `tile.read`; 0 = none."""
     counted: NDArray[np.bool_]
-    """(h, w) over `tile.core`; True = the pixel counts."""
+    """Pixels that count, (h, w) over `tile.core`."""
 
 
 class TruthByTile(Protocol):
-    """Where the true objects are, tile by tile. Tiles are asked for row by row, each once per query."""
+    """The true objects, tile by tile. Tiles are asked for row by row, each once per query."""
 
     def look(self, tile: TileSpec, query_index: int, *, entry: LedgerEntry) -> TrueTile | None:
-        """The tile's truth; None: the tile does not count. `entry`: what became of it in the run."""
+        """Give a tile's truth. None: the tile does not count. `entry`: its entry in the run's ledger."""
         ...
 
 
 def score_tiles(run_dir: Path, lattice: TileLattice, scores: list[QueryScore], truth: TruthByTile) -> None:
-    """Fill the scores of some queries of a published run.
+    """Count every tile of a published run into the scores of some of its queries.
 
-    Raises InputError when its rasters or its ledger are not there.
+    Raises InputError when its rasters or its ledger are missing.
     """
     require_published(run_dir)
     ledger = read_ledger(run_dir)
@@ -147,7 +147,7 @@ def _add_tile(
     entry: LedgerEntry,
     area_m2: float,
 ) -> None:
-    """Count one tile: `found` are the predicted ids of its core, `area_m2` is the ground area of that."""
+    """Count one tile. `found`: predicted ids of its core; `area_m2`: ground area of the core."""
     rows, cols = tile.core.slices_in(tile.read)
     true_core = np.where(true.counted, true.seen[rows, cols], 0)
     found = np.where(true.counted, found, 0)
@@ -171,13 +171,13 @@ def _add_tile(
 
 
 def _core_m2(lattice: TileLattice, tile: TileSpec) -> float:
-    """Ground area of a tile's core on the ellipsoid; NaN without a CRS."""
+    """Compute the ground area of a tile's core on the ellipsoid; NaN without a CRS."""
     core = tile.core
     return float(geodesic_area_m2([shapely.box(core.col0, core.row0, core.col1, core.row1)], lattice.grid)[0])
 
 
 def score_table(scores: list[QueryScore]) -> str:
-    """A plain-text table of the figures, one line per query. A last line says why an area is unknown."""
+    """Write the figures as a plain-text table, one line per query; a last line explains unknown areas."""
     columns = (
         "kind",
         "class",

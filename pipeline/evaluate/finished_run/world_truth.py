@@ -1,6 +1,6 @@
-"""The truth of a world: which object every pixel belongs to, and which objects answer a query.
+"""Read the truth of a world: the object of every pixel, and the objects that answer a query.
 
-`read_truth` opens what `jobs/make_world.py` wrote. `grid_offset` lays a run's grid on the label raster, and
+`read_truth` opens what `jobs/make_world.py` wrote. `grid_offset` finds a run's grid in the label raster, and
 `read_labels` reads windows of it.
 """
 
@@ -27,16 +27,16 @@ class Truth:
 
     labels_path: Path
     class_of: dict[int, str]
-    """instance id -> class."""
+    """Instance id -> class."""
     queries: tuple[dict[str, str], ...]
-    """query, class, kind: the items of queries.json."""
+    """Items of queries.json: query, class, kind."""
     other_wordings: tuple[dict[str, str], ...] = ()
-    """The same of every wording that this world could have been asked in and queries.json lacks."""
+    """The same for all other wordings of queries about this world."""
 
     def class_for(self, query: str) -> str:
-        """The class that a query asks for; "" when no object of any world answers it.
+        """Find the class that a query asks for; "" when no object of any world answers it.
 
-        Raises InputError for a query that is not the world's.
+        Raises InputError for an unknown query.
         """
         for item in (*self.queries, *self.other_wordings):
             if item["query"] == query:
@@ -54,10 +54,10 @@ class Truth:
 
 
 def read_truth(world_dir: Path) -> Truth:
-    """The truth of a world directory. Raises InputError when a file of `jobs/make_world.py` is missing.
+    """Read the truth of a world directory. Raises InputError when a file of `jobs/make_world.py` is missing.
 
-    world.json is among them although nothing is read from it: without it the drawing was interrupted, and the
-    other files may be of two scenes.
+    world.json must be there too, although nothing is read from it: without it the drawing was interrupted,
+    and the other files may belong to two scenes.
     """
     for name in ("labels.tif", "truth.parquet", "queries.json", "world.json"):
         if not (world_dir / name).is_file():
@@ -78,9 +78,9 @@ def read_truth(world_dir: Path) -> Truth:
 
 
 def grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[int, int]:
-    """(row, column) of the run grid's first pixel in the label raster.
+    """Find the (row, column) in the label raster of the run grid's first pixel.
 
-    Raises InputError when they share no pixel lattice.
+    Raises InputError when the two have different pixel lattices.
     """
     a, _, c, _, e, f = lattice.grid.transform
     col, row = ~labels.transform @ (c, f)
@@ -98,7 +98,7 @@ def grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[i
 
 
 def read_labels(labels: rasterio.DatasetReader, window: Window, offset: tuple[int, int]) -> NDArray[np.int64]:
-    """(H, W) instance ids of a window of the run grid; 0 = background, also beyond the raster."""
+    """Read the instance ids (H, W) of a window of the run grid; 0 = background, also beyond the raster."""
     moved = window.shifted(*offset)
     out: NDArray[np.int64] = labels.read(
         1,

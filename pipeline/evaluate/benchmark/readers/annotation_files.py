@@ -1,7 +1,7 @@
-"""Images and masks of a benchmark as files and annotations, and what a reader needs to look into a folder.
+"""Images and masks from files and annotations, and helpers with which readers look into a folder.
 
-Where a folder is not laid out as its data set is, a reader raises `layout_error`. The message says what was
-expected, where, and what was found instead.
+If a folder does not have the layout of its data set, a reader raises `layout_error`. The message says what
+was expected where, and what was found instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.evaluate.benchmark.benchmark import mask_digest
 from pipeline.evaluate.benchmark.readers.coco_rle import decode_union, rle_size
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
-"""Endings under which an image may lie, in this order of preference."""
+"""Suffixes of image files, in order of preference."""
 
 _EIGHT_BIT_MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK", "YCbCr", "1")
 
@@ -31,7 +31,7 @@ _LISTED = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFile:
-    """An 8-bit picture. A grey one is repeated over the three channels; alpha is dropped."""
+    """An 8-bit picture. Grey is repeated to three channels; alpha is dropped."""
 
     path: str
 
@@ -74,9 +74,9 @@ class RleMask:
     """The union of COCO run-length masks, kept as the annotation's own JSON text."""
 
     text: str
-    """JSON list of {"size": [height, width], "counts": ...}, at least one, all of one size."""
+    """JSON list of at least one {"size": [height, width], "counts": ...}, all of one size."""
     where: str = ""
-    """Entry and file of the annotation, for messages."""
+    """Entry and file of the annotation, for error messages."""
 
     def size_hw(self) -> tuple[int, int]:
         return rle_size(json.loads(self.text)[0])
@@ -93,7 +93,7 @@ class RleMask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmptyMask:
-    """The mask of a target that is known not to be there."""
+    """The mask of a target that is known to be absent."""
 
     height: int
     width: int
@@ -120,9 +120,9 @@ def picture_size(path: str) -> tuple[int, int]:
 
 
 def decode_picture(path: str) -> NDArray[Any]:
-    """A picture's values as stored: (H, W), or (H, W, C) with alpha last, in the dtype of the file.
+    """Decode a picture as stored: (H, W), or (H, W, C) with alpha last, in the file's dtype.
 
-    Raises SourceError when it does not decode.
+    Raises SourceError when that fails.
     """
     from PIL import Image
 
@@ -134,7 +134,7 @@ def decode_picture(path: str) -> NDArray[Any]:
 
 
 def rle_mask(segmentation: object, where: str) -> RleMask:
-    """Make a mask of one run-length object or a list of them. Raises InputError naming `where`."""
+    """Make a mask from one run-length object or a list of them. Raises InputError, which names `where`."""
     items = segmentation if isinstance(segmentation, list) else [segmentation]
     runs = [item for item in items if isinstance(item, Mapping) and "counts" in item and "size" in item]
     if not runs or len(runs) != len(items):
@@ -153,7 +153,7 @@ def rle_mask(segmentation: object, where: str) -> RleMask:
 
 
 def layout_error(name: str, expected: str, came: str) -> InputError:
-    """Make the error for a folder that is not laid out as data set `name` is. Returns it, unraised."""
+    """Make (but do not raise) the error for a folder without the layout of data set `name`."""
     remedy = (
         f"give the root of a complete copy, --benchmark {name}:PATH, and with --split a split that it holds"
     )
@@ -161,14 +161,14 @@ def layout_error(name: str, expected: str, came: str) -> InputError:
 
 
 def require_folders(name: str, expected: str, folders: Sequence[Path]) -> None:
-    """Raise InputError for the first folder that is not there, and say what is there instead."""
+    """Raise InputError for the first folder that is missing, and say what is there instead."""
     for folder in folders:
         if not folder.is_dir():
             raise layout_error(name, expected, f"no folder {folder}{beside(folder)}")
 
 
 def require_file(name: str, expected: str, path: Path) -> Path:
-    """Return `path`. Raises InputError when it is no file, and says what is there instead."""
+    """Return `path`. If it is no file, raise InputError and say what is there instead."""
     if not path.is_file():
         raise layout_error(name, expected, f"no file {path}{beside(path)}")
     return path
@@ -195,7 +195,7 @@ def beside(path: Path) -> str:
 
 
 class FileIndex:
-    """The files of one folder, by name and by name without ending. The folder is listed once."""
+    """The files of one folder, by name and by name without suffix. The folder is listed once."""
 
     def __init__(self, folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> None:
         self._by_name = {path.name: path for path in folder.iterdir() if path.suffix.lower() in suffixes}
@@ -206,7 +206,7 @@ class FileIndex:
             self._by_stem.setdefault(path.stem, path)
 
     def find(self, name: str) -> Path | None:
-        """Find the file called `name`, or else one with an ending added, or else one with another ending.
+        """Find the file `name`, or else one with a suffix added, or else one with another suffix.
 
         None: there is no such file.
         """
@@ -214,7 +214,7 @@ class FileIndex:
 
 
 def read_json(path: Path, name: str) -> object:
-    """The document in a JSON file. Raises InputError naming data set and file."""
+    """Read a JSON file. Raises InputError, which names data set and file."""
     try:
         document: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -226,7 +226,7 @@ def read_json(path: Path, name: str) -> object:
 
 
 def content_hash(parts: Sequence[bytes | str]) -> str:
-    """Hash texts in their order to 32 hex digits. A benchmark's annotations are pinned by it."""
+    """Hash texts, in order, to 32 hex digits. It identifies the annotations of a benchmark."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

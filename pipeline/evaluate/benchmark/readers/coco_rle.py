@@ -1,10 +1,11 @@
-"""Masks in COCO's run-length encoding, decoded without its library.
+"""Decode masks in COCO's run-length encoding, without its library.
 
-1. `counts` is a list of run lengths, or the same list as text (COCO API, maskApi.c, rleFrString). In a text
-   every number is cut into groups of five bits, lowest first, one character per group: 48 + bits, + 32 if
-   more follow. The highest bit of the last group is the sign. From the fourth number on, a number is the
-   difference to the one two places before.
-2. Runs go down the columns (column-major) and alternate between outside and inside, outside first.
+1. `counts` holds run lengths, as a list (`_listed`) or packed into a text (`_numbers`).
+2. Runs go down the columns (column-major) and alternate between outside and inside, outside first
+   (`decode_rle`).
+3. `decode_union` joins several masks.
+
+Source: COCO API, maskApi.c.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _REMEDY = "fetch the annotation file again; it must hold COCO run-length masks"
 def decode_rle(rle: Mapping[str, object]) -> NDArray[np.bool_]:
     """Decode `{"size": [height, width], "counts": text, bytes or list}` to a mask (H, W), True = inside.
 
-    Raises InputError for a damaged one.
+    Raises InputError for a damaged mask.
     """
     height, width = rle_size(rle)
     counts = rle.get("counts")
@@ -50,7 +51,7 @@ def decode_union(rles: Sequence[Mapping[str, object]]) -> NDArray[np.bool_]:
 
 
 def rle_size(rle: Mapping[str, object]) -> tuple[int, int]:
-    """(height, width) as the mask states it. Raises InputError."""
+    """Read the (height, width) that a mask states. Raises InputError."""
     size = rle.get("size") if isinstance(rle, Mapping) else None
     if (
         not isinstance(size, Sequence)
@@ -64,7 +65,7 @@ def rle_size(rle: Mapping[str, object]) -> tuple[int, int]:
 
 
 def _listed(counts: object) -> list[int]:
-    """Run lengths that are a list already."""
+    """Check run lengths that are a list already. Raises InputError."""
     if not isinstance(counts, Sequence) or not all(isinstance(run, int) for run in counts):
         raise InputError(
             'a run-length mask needs "counts" as text or as a list of whole numbers',
@@ -75,7 +76,12 @@ def _listed(counts: object) -> list[int]:
 
 
 def _numbers(text: str | bytes) -> list[int]:
-    """Step 1 of the module's story."""
+    """Unpack run lengths from text (maskApi.c, rleFrString). Raises InputError.
+
+    Every number is cut into groups of five bits, lowest first. A group is one character, 48 + bits, + 32 if
+    more groups follow. The highest bit of the last group is the sign. From the fourth number on, the text
+    holds the difference to the number two places before.
+    """
     runs: list[int] = []
     value = 0
     shift = 0

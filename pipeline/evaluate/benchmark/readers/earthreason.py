@@ -1,11 +1,11 @@
-"""EarthReason: reasoning queries about 28 kinds of scenes, some of them about things that are not there.
+"""EarthReason: reasoning queries about 28 kinds of scenes; some ask for things that are not there.
 
     <root>/<split>/images/<id>.jpg|.jpeg|.png
                    labels/<id>.png    (> 0 = target, all zero = empty)
                    QAs/<id>.json      {"questions": [...], "answer": [...]}  (empty answer = nothing there)
 
-All queries of an image ask for the same mask. SegEarth-R1 scores the first, Think2Seg-RS a random one. The
-mask says what is there; the answer list only becomes the stratum `answer`.
+All queries of an image ask for the same mask. SegEarth-R1 scores the first, Think2Seg-RS a random one. Only
+the mask decides what is there; the answer list becomes the stratum `answer`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EXPECTED = "<root>/{train,val,test}/{images,labels,QAs}"
 
 
 def read_earthreason(root: Path, split: str) -> Benchmark:
-    """Read a split, by id in ascending order.
+    """Read a split, in ascending order of id.
 
     Raises InputError for another layout, a missing file or an annotation without queries.
     """
@@ -65,7 +65,7 @@ def read_earthreason(root: Path, split: str) -> Benchmark:
 
 
 def _queries(entry: object, path: Path) -> tuple[list[str], dict[str, str]]:
-    """The queries and the strata of one annotation."""
+    """Read the queries and strata of one annotation. Raises InputError."""
     queries = entry.get("questions") if isinstance(entry, dict) else None
     answer = entry.get("answer") if isinstance(entry, dict) else None
     if not isinstance(queries, list) or not queries or not all(isinstance(text, str) for text in queries):

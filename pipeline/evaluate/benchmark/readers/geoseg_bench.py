@@ -34,9 +34,9 @@ SPLIT = "test"
 
 
 def read_geoseg(root: Path, split: str = SPLIT) -> Benchmark:
-    """Read all domains, by name.
+    """Read all domains, in order of their names.
 
-    Raises InputError for another layout, a missing file or an entry whose size is not its image's.
+    Raises InputError for another layout, a missing file or an entry whose size differs from its image's.
     """
     if split != SPLIT:
         raise InputError(f"{NAME} has one split, {SPLIT!r}", came=repr(split), remedy="leave --split out")
@@ -65,7 +65,7 @@ def read_geoseg(root: Path, split: str = SPLIT) -> Benchmark:
 
 
 def _listings(inner: Path) -> list[Path]:
-    """The annotation files, from inside the inner folder if it has any, else from beside it."""
+    """List the annotation files: those inside the inner folder, or if it has none, those beside it."""
     for folder in (inner / "annotations", inner.parent / "annotations"):
         listings = sorted(folder.glob("*.json"))
         if listings:
@@ -76,7 +76,7 @@ def _listings(inner: Path) -> list[Path]:
 
 
 def _entries(path: Path) -> list[Mapping[str, object]]:
-    """The entries of one domain. Raises InputError unless each has all KEYS."""
+    """Read the entries of one domain. Raises InputError unless each has all KEYS."""
     entries = read_json(path, NAME)
     if not isinstance(entries, list) or not entries:
         raise layout_error(NAME, EXPECTED, f"{path} holds no list of entries")
@@ -92,10 +92,10 @@ def _entries(path: Path) -> list[Mapping[str, object]]:
 
 
 def _find(inner: Path, part: str, domain: str, name: str) -> Path | None:
-    """The file that an annotation names, under the root before anywhere else. None: nowhere.
+    """Find the file that an annotation names. None: there is none.
 
-    The authors' scripts open `file_name` as it stands, so it may be an absolute path on their machine. The
-    part after the last RS_ReasonSeg_Benchmark/ is looked for first, and the path itself last.
+    The authors' scripts open `file_name` as it is, so it may be an absolute path on their machine. The part
+    after the last RS_ReasonSeg_Benchmark/ is tried first, under the root, and the path itself last.
     """
     tail = f"/{name}".rpartition(f"/{FOLDER}/")[2].lstrip("/")
     places = (
@@ -109,8 +109,9 @@ def _find(inner: Path, part: str, domain: str, name: str) -> Path | None:
 
 
 def _image(domain: str, entry: Mapping[str, object], paths: tuple[str, str]) -> BenchmarkImage:
-    """One entry. Its id is `<Domain>/<difficulty>/<id>`, as in the scripts' outputs: ids may begin again on
-    every level.
+    """Read one entry. Its id is `<Domain>/<difficulty>/<id>`, as in the scripts' outputs.
+
+    The `id` alone may repeat on another level.
     """
     identity = f"{domain}/{entry['difficulty']}/{entry['id']}"
     pixels = ImageFile(path=paths[0])

@@ -5,8 +5,8 @@
     <root>/train/images/<image_name>
 
 As in GeoSeg's evaluation, the train split is scored, the query is the description, and the target is the
-union of all masks. `_chosen` leaves out entries without truth and those of another split. The results note
-how many, and how many targets are empty.
+union of all masks. `_chosen` leaves out entries without truth and those of another split. The results say how
+many, and how many targets are empty.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ def read_lasers(root: Path, split: str = SPLIT) -> Benchmark:
 
 
 def _chosen(path: Path) -> tuple[list[Mapping[str, object]], Counter[str]]:
-    """The entries to be scored, and how many were left out, by reason. Raises InputError if none is left.
+    """Choose the entries to score, and count those left out by reason. Raises InputError if none is left.
 
-    An answer names every object with a [SEG], and there is one mask per [SEG]. So an entry without masks
-    whose answer has no [SEG] asks for something that is not there: an empty target here, left out by GeoSeg.
-    An entry without masks whose answer has a [SEG], or that has no answer, lacks its truth.
+    An answer has one [SEG] per object, and there is one mask per [SEG]. So an entry without masks and without
+    [SEG] asks for something that is not there. GeoSeg leaves it out; here it is an empty target. An entry
+    without masks whose answer has a [SEG], or that has no answer, lacks its truth and is left out.
     """
     entries = read_json(path, NAME)
     if not isinstance(entries, list) or not entries:
@@ -125,7 +125,7 @@ def _target(entry: Mapping[str, object], path: Path, image: Path) -> Target:
 
 
 def _empty(size: object, where: str, image: Path) -> EmptyMask:
-    """A mask without pixels, of the size that the entry states, else of its image's. Raises InputError."""
+    """Make an empty mask of the size that the entry states, or else of its image. Raises InputError."""
     if size is None:
         height, width = ImageFile(path=str(image)).size_hw()
         return EmptyMask(height=height, width=width)

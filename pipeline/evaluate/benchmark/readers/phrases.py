@@ -1,10 +1,10 @@
-"""RISBench and RefSegRS: one text file per split, one phrase per line, a mask beside every image.
+"""RISBench and RefSegRS: one text file per split, one phrase per line, one mask per image.
 
     RISBench   <root>/img_rgb/<file>    mask/<file>        output_phrase_<split>.txt   <file name> <phrase>
     RefSegRS   <root>/images/<id>.tif   masks/<id>.tif     output_phrase_<split>.txt   <id> <phrase>
 
-An image's mask is the file of its name, whatever the ending; its first channel is above 0 inside the target.
-Lines that name the same file become wordings of one target. The papers score every line.
+The mask has the name of its image, with any suffix; its first channel is above 0 inside the target. Lines
+that name the same file become wordings of one target. The papers score every line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pipeline.evaluate.benchmark.readers.annotation_files import (
 
 @dataclass(frozen=True, kw_only=True)
 class PhraseLayout:
-    """How one of these data sets names its folders."""
+    """Names of the folders of one of these data sets."""
 
     name: str
     images: str
@@ -80,9 +80,9 @@ def read_phrases(layout: PhraseLayout, root: Path, split: str) -> Benchmark:
 
 
 def _phrases(listing: Path, layout: PhraseLayout) -> dict[str, list[str]]:
-    """File or id -> phrases, in order of first appearance. Raises InputError for a damaged listing.
+    """Read file or id -> phrases, in order of first appearance. Raises InputError for a damaged listing.
 
-    A line is cut at its first white space.
+    A line is split at its first white space.
     """
     phrases: dict[str, list[str]] = {}
     try:

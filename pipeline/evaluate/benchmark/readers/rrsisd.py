@@ -6,8 +6,8 @@
         COCO: images [{id, file_name, height, width}], annotations [{id, segmentation: [RLE]}]
     <root>/images/rrsisd/JPEGImages/<file_name>
 
-`load_plain_pickle` reads the pickle and runs no code of it. Every ref of the split becomes a target, and its
-sentences become wordings, of which the papers ask the first. `Sentence` says which text is asked.
+`load_plain_pickle` reads the pickle without running code from it. Every ref of the split becomes a target and
+its sentences become wordings; the papers ask the first. `Sentence` says which text of a sentence is asked.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ NAME = "rrsis-d"
 EXPECTED = "<root>/rrsisd/{refs(unc).p,instances.json} and <root>/images/rrsisd/JPEGImages"
 
 Sentence = Literal["sent", "sent+dot", "raw"]
-"""Which text of a sentence is asked: cleaned and in lower case, the same with a full stop (Think2Seg-RS), or
-raw (SegEarth-R1). Published numbers depend on it.
+"""Which text of a sentence is asked: `sent` (cleaned, in lower case), the same with a full stop
+(Think2Seg-RS), or `raw` (SegEarth-R1). Published numbers depend on it.
 """
 
 
@@ -49,7 +49,7 @@ class _Expression(TypedDict):
 
 
 class _Ref(TypedDict):
-    """One referring expression, with what is read of it."""
+    """One referring expression: the keys that are read."""
 
     ref_id: int
     image_id: int
@@ -59,7 +59,7 @@ class _Ref(TypedDict):
 
 
 class _Annotation(TypedDict, total=False):
-    """One object in instances.json."""
+    """One object in instances.json: the keys that are read."""
 
     id: int
     category_id: int
@@ -77,7 +77,7 @@ class _Category(TypedDict):
 
 
 class _Instances(TypedDict, total=False):
-    """The parts of instances.json that are read."""
+    """instances.json: the keys that are read."""
 
     images: list[_Picture]
     annotations: list[_Annotation]
@@ -87,7 +87,7 @@ class _Instances(TypedDict, total=False):
 def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmark:
     """Read a split in the order of the pickle.
 
-    Targets belong to the same image when they name the same file, as several `image_id`s may do.
+    Targets belong to one image when they name the same file; several `image_id`s may do so.
 
     Raises InputError for another layout, a missing file or a pickle with code in it.
     """
@@ -95,7 +95,7 @@ def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmar
     instances_path = require_file(NAME, EXPECTED, root / "rrsisd" / "instances.json")
     folder = root / "images" / "rrsisd" / "JPEGImages"
     require_folders(NAME, EXPECTED, [folder])
-    # Documents of another form are caught below, by the KeyError or TypeError that they raise.
+    # A document of another form raises KeyError or TypeError, which is caught below.
     refs = cast("list[_Ref]", load_plain_pickle(refs_path))
     instances = cast("_Instances", read_json(instances_path, NAME))
     try:
@@ -140,7 +140,7 @@ def read_rrsisd(root: Path, split: str, sentence: Sentence = "sent") -> Benchmar
 def _target(
     ref: _Ref, annotations: Mapping[int, _Annotation], classes: Mapping[int | None, str], sentence: Sentence
 ) -> Target:
-    """The target of one ref. Raises InputError when the ref or its annotation lacks something."""
+    """Make the target of one ref. Raises InputError when the ref or its annotation lacks something."""
     where = f"{NAME}: annotation {ref.get('ann_id')!r} of ref {ref.get('ref_id')!r} in instances.json"
     try:
         annotation = annotations[ref["ann_id"]]
@@ -159,7 +159,7 @@ def _target(
 
 
 def _text(item: _Expression, sentence: Sentence) -> str:
-    """The text to ask; see `Sentence`."""
+    """Choose the text to ask; see `Sentence`."""
     if sentence == "raw":
         return str(item["raw"])
     text = str(item["sent"])
@@ -167,7 +167,7 @@ def _text(item: _Expression, sentence: Sentence) -> str:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler that knows no classes and no functions. Containers, texts and numbers need none."""
+    """Unpickler that refuses classes and functions. Containers, texts and numbers need none."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")

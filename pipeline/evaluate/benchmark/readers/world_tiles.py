@@ -1,12 +1,12 @@
-"""Tiles of a procedural world, drawn in memory, with the queries that its truth answers.
+"""Tiles of a procedural world, drawn in memory, with queries that its truth answers.
 
 1. `read_world` cuts the first SIZE x SIZE pixels of a world into whole tiles of the preset's side.
    `jobs/make_world.py --seed SEED --size SIZE` writes the same scene.
 2. Every class with at least MIN_TARGET_PX pixels in a tile is a target.
-3. `_absent` adds as many targets that are not there, at least one.
-4. `_held_out`: only held-out wordings are used.
+3. `_absent` adds equally many targets that are not there, at least one.
+4. `_held_out` asks for them only in wordings that training never uses.
 
-A worker draws a tile again from seed and window.
+Workers draw their tiles again, from seed and window.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ NAME = "world"
 DEFAULT_SIZE = 2048
 MAX_SIZE = 16384
 MIN_TARGET_PX = 64
-"""Pixels a class needs in a tile to be asked for: 8 x 8. A class with fewer is neither asked for nor
-counted absent: a sliver at the border is no fair query."""
+"""Pixels (8 x 8) that a class needs in a tile to be asked for. A class with fewer is neither asked for nor
+counted as absent: a sliver at the border would be no fair query."""
 
 STRANGER = "stranger"
 """Stratum `class` of things that no world has."""
@@ -69,7 +69,7 @@ class WorldMask:
     window: Window
     class_name: str
     drawn: str
-    """Digest of the mask as drawn when the queries were made. It spares drawing the whole world again."""
+    """Digest of the mask, taken when the queries were made. So the world need not be drawn again for it."""
 
     def size_hw(self) -> tuple[int, int]:
         return self.window.shape
@@ -87,13 +87,13 @@ def _drawn(seed: int, window: Window) -> Rendering:
 
 
 def class_mask(drawn: Rendering, class_name: str) -> NDArray[np.bool_]:
-    """All objects of one class as a mask (H, W), True = inside one."""
+    """Make the mask (H, W) of all objects of one class, True = inside one."""
     wanted = [i for i, item in enumerate(drawn.objects, start=1) if item.class_name == class_name]
     return np.isin(drawn.labels, wanted)
 
 
 def read_world(seed: int, *, size_px: int = DEFAULT_SIZE, tile_px: int = 256) -> Benchmark:
-    """Read the tiles of a world, row-major. Each is drawn once to know what is in it.
+    """Read the tiles of a world, row by row. Each is drawn once to find out what is in it.
 
     Raises InputError for a size that holds no tile.
     """
@@ -149,9 +149,9 @@ def _present(target_id: str, mask: WorldMask, rng: np.random.Generator) -> Targe
 def _absent(
     window: Window, image_id: str, lacking: list[str], count: int, rng: np.random.Generator
 ) -> list[Target]:
-    """`count` targets that are not there: classes and strangers in turn, then strangers alone.
+    """Choose `count` targets that are absent: missing classes and strangers in turn, then strangers alone.
 
-    So about half of the samples are empty; in EarthReason 2 % are.
+    So about half of the samples are empty. In EarthReason 2 % are.
     """
     mask: MaskSource = EmptyMask(height=window.height, width=window.width)
     classes = iter([lacking[i] for i in rng.permutation(len(lacking))])
@@ -171,6 +171,6 @@ def _absent(
 
 
 def _held_out(name: str, rng: np.random.Generator) -> list[Query]:
-    """The held-out wordings about a class, two that name it and two that describe it, in a drawn order."""
+    """Shuffle the held-out wordings about a class; two of them name it and two describe it."""
     queries = [query for query in queries_of(name) if query.held_out]
     return [queries[i] for i in rng.permutation(len(queries))]
