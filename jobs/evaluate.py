@@ -88,19 +88,19 @@ figures of a finished run (--run, --truth), one row per query:
   polygons is the name of their file."""
 
 RUN_FLAGS = ("run", "truth", "truth_query", "json")
-"""The flags of the mode for finished runs; all others belong to a benchmark."""
+"""Flags of the mode for finished runs. All others belong to a benchmark."""
 
 OUT_FLAGS = (
     *("split", "preset", "config", "questions", "seed", "sentence", "limit"),
     *("prompts", "models", "parser", "size", "boundary_tolerance"),
 )
-"""The name of the default --out holds those of these that were changed. --convention is not among them: it
-counts the same answers in another way.
+"""Flags that appear in the name of the default --out when they are changed. --convention is not among them:
+it counts the same answers in another way.
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: one of two modes."""
+    """Make the parser of the command line, which has two modes."""
     top = argparse.ArgumentParser(
         prog="evaluate.py",
         description=__doc__,
@@ -237,7 +237,7 @@ def _add_finished_run(top: argparse.ArgumentParser) -> None:
 
 
 def request_of(args: argparse.Namespace) -> EvaluationRequest:
-    """The command line as an `EvaluationRequest`. Raises InputError; opens nothing."""
+    """Turn the command line into an `EvaluationRequest`. Raises InputError; opens no file."""
     from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest
     from pipeline.evaluate.benchmark.results import Scoring
     from pipeline.evaluate.figures.boundary import DIAGONAL_SHARE
@@ -279,9 +279,9 @@ def request_of(args: argparse.Namespace) -> EvaluationRequest:
 
 
 def default_out(args: argparse.Namespace) -> str:
-    """For example `evaluations/world-7-embedded-limit-24`.
+    """Name the default output folder, for example `evaluations/world-7-embedded-limit-24`.
 
-    The parts are the benchmark, its seed or the last folder of its place, split, preset, and every other flag
+    The name holds the benchmark, its seed or the last folder of its path, split, preset, and every other flag
     that was changed.
     """
     name, _, place = args.benchmark.partition(":")
@@ -309,7 +309,7 @@ def _size(text: str) -> ScoredSize:
 
 
 def given_flags(argv: Sequence[str] | None) -> set[str]:
-    """Names of the flags on the command line, those that repeat a default included."""
+    """List the names of the flags on the command line, even those that repeat a default."""
     top = parser()
     unset = object()
     blank = argparse.Namespace(**dict.fromkeys(vars(top.parse_args([])), unset))

@@ -41,7 +41,7 @@ PROMPTER_NUMBERS = (
     ("measured-tiles", 256, "unseen tiles to measure on, at most 768"),
     ("seed", 0, "seed of weights and batches"),
 )
-"""Options of `prompter` that are whole numbers: name, default and help."""
+"""Integer options of `prompter`: name, default and help."""
 
 SEGMENTER_NUMBERS = (
     ("steps", 6000, "optimiser steps, 8 windows each"),
@@ -53,11 +53,11 @@ SEGMENTER_NUMBERS = (
     ),
     ("seed", 0, "seed of weights and batches; the windows stay the same"),
 )
-"""The same of `segmenter`."""
+"""Integer options of `segmenter`: name, default and help."""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     top = argparse.ArgumentParser(
         prog="train_embedded.py",
         description=__doc__,

@@ -84,7 +84,7 @@ STAGES = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     shown: dict[str, Any] = {
         "description": __doc__,
         "epilog": EPILOG,
@@ -140,7 +140,7 @@ def _add_steps(one: argparse.ArgumentParser) -> None:
 
 
 def preset_of(args: argparse.Namespace) -> TrainingPreset:
-    """The preset, with the command line laid over it. Raises InputError."""
+    """Read the preset and apply the options of the command line. Raises InputError."""
     named = {"model.checkpoint": args.model, "combination": args.combination, "profile": args.profile}
     if args.stage != "select":
         named[f"{args.stage}.steps"] = args.steps
@@ -153,7 +153,7 @@ def preset_of(args: argparse.Namespace) -> TrainingPreset:
 
 
 def data_of(args: argparse.Namespace) -> Path:
-    """The folder of the data, after a data set's table is written or worlds are drawn. Raises InputError."""
+    """Find the folder of the data; write a data set's table or draw worlds if needed. Raises InputError."""
     name, _, place = args.data.partition(":")
     if Path(args.data).is_dir() or name not in ("world", "earthreason"):
         return Path(args.data)

@@ -1,7 +1,7 @@
-"""Training of prompters, and of the two embedded models.
+"""Train prompters and the two embedded models.
 
-grpo/        any prompter from masks alone: supervised start, then mask-only GRPO
-prompter/    the embedded prompter, from nothing
-segmenter/   the embedded segmenter, from nothing
-sensor       seasons, air, optics and detector between the ground and the file; sensor_effects draws them
+grpo/        trains any prompter from masks alone: supervised start, then mask-only GRPO
+prompter/    trains the embedded prompter from nothing
+segmenter/   trains the embedded segmenter from nothing
+sensor       simulates season, air, optics and detector; sensor_effects draws their strengths
 """

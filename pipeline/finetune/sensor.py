@@ -1,15 +1,15 @@
-"""Sensor effects on a picture, from the ground to the file: season, air, optics, detector, processing.
+"""Simulate what a sensor does to a picture: season, air, optics, detector and processing.
 
 `apply_sensor` applies what `sensor_effects.draw_sensor` drew. Labels stay as they are.
 
-1. Ground: `shift_season` recolours greenish ground without labels, `texture_gain` lays noise of several
-   scales on it.
+1. Ground: `shift_season` recolours greenish ground without labels, `texture_gain` adds noise of several
+   scales.
 2. Air: `add_haze`.
-3. Optics: `blur` or `resample`. Never both, so that an object of 8 px stays visible.
+3. Optics: `blur` or `resample`, never both, so that an object of 8 px stays visible.
 4. Detector: `detector_gain` (illumination, stripes, seam), then `digitise` (11 to 16 bits, and the loader's
    percentile stretch).
 5. Processing: `misregister`, `bend` (gamma), `kill_lines`, `compress` (JPEG).
-6. A pixel that was black (nodata) is black again, and no other pixel is.
+6. In the end, exactly those pixels are black that were black (nodata) before.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pipeline.finetune.sensor_effects import CLEAN, SensorEffects
 from pipeline.load.stretch import Stretch, apply_stretch
 
 TEXTURE_PERIODS_PX = (3, 12, 48)
-"""Lattice spacings of the ground texture."""
+"""Lattice spacings of the ground texture, in pixels."""
 
 PERCENTILES = (2.0, 98.0)
 """Percentiles of the loader's default stretch."""
 
 PATTERN_PX = 96
-"""Side at which slow patterns are made before they are enlarged."""
+"""Side of smooth patterns, in pixels, before they are enlarged."""
 
 Rgb = NDArray[np.uint8]
 Gain = NDArray[np.float32]
@@ -38,12 +38,11 @@ Gain = NDArray[np.float32]
 def apply_sensor(
     rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, free: NDArray[np.bool_] | None = None
 ) -> Rgb:
-    """Make a new picture (H, W, 3) uint8 as the sensor delivers it; the input stays as it is.
+    """Make a new picture (H, W, 3) uint8 as the sensor would deliver it; the input stays as it is.
 
-    `free` (H, W): True where no labelled object lies, the only pixels whose season may change (None: none).
-    `rng` draws the patterns and the noise. Pixels that are 0 in all bands come back as 0, all others keep at
-    least one band above 0. Sun glint on water is left out: it needs the angle of waves, which the renderer
-    does not have.
+    `free` (H, W): True where no labelled object lies. Only there may the season change; None: nowhere. `rng`
+    draws patterns and noise. Pixels that are 0 in all bands stay 0; all others keep at least one band above
+    0. There is no sun glint on water: it depends on the angle of waves, which the renderer does not have.
     """
     if effects == CLEAN:
         return rgb.copy()
@@ -86,7 +85,7 @@ def _times(rgb: Rgb, gain: Gain) -> Rgb:
 
 
 def _enlarged(field: NDArray[np.floating], shape: tuple[int, int]) -> Gain:
-    """A small field, enlarged smoothly to (H, W)."""
+    """Enlarge a small field smoothly to (H, W)."""
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(field, np.float32)).resize(
@@ -98,9 +97,9 @@ def _enlarged(field: NDArray[np.floating], shape: tuple[int, int]) -> Gain:
 def shift_season(rgb: Rgb, season: tuple[float, float, float], free: NDArray[np.bool_]) -> Rgb:
     """Multiply red, green and blue of `free` pixels by `season`, in proportion to how green they are.
 
-    It moves them towards straw, brown or dark green. Under a label a green field could turn into a ripe one,
-    and the label would be wrong. Greenness: 2.5 times the lead of green over the mean of red and blue,
-    relative to the brightness, clipped to 0..1.
+    They become straw, brown or dark green. Labelled pixels must not change: a green field could become a ripe
+    one, and its label would be wrong. Greenness is 2.5 times the excess of green over the mean of red and
+    blue, relative to the brightness, clipped to 0..1.
     """
     if season == (1.0, 1.0, 1.0):
         return rgb
@@ -119,8 +118,9 @@ def shift_season(rgb: Rgb, season: tuple[float, float, float], free: NDArray[np.
 
 
 def texture_gain(shape: tuple[int, int], amount: float, rng: np.random.Generator) -> Gain:
-    """(H, W) gains around 1 with standard deviation `amount`: noise of TEXTURE_PERIODS_PX with random
-    weights.
+    """Make gains (H, W) around 1 with standard deviation `amount`.
+
+    They are noise of the periods TEXTURE_PERIODS_PX, with random weights.
     """
     total = np.zeros(shape, np.float32)
     for period in TEXTURE_PERIODS_PX:
@@ -133,11 +133,11 @@ def texture_gain(shape: tuple[int, int], amount: float, rng: np.random.Generator
 def add_haze(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator) -> Rgb:
     """Mix every pixel with a bluish white by a slowly varying share of 0 to `effects.haze`.
 
-    The veil is round (haze) or in streaks (thin cirrus).
+    The veil has round patches (haze) or streaks (thin cirrus).
     """
     from PIL import Image
 
-    side = PATTERN_PX * 3 // 2  # so that the turned pattern still covers its middle
+    side = PATTERN_PX * 3 // 2  # large enough that the turned pattern still covers the middle
     along, across = effects.haze_cells
     pattern = Image.fromarray(_enlarged(rng.random((across + 1, along + 1)), (side, side)))
     pattern = pattern.rotate(effects.haze_degrees, Image.Resampling.BILINEAR)
@@ -152,7 +152,7 @@ def add_haze(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator) -> Rgb:
 
 
 def blur(rgb: Rgb, sigma_px: float) -> Rgb:
-    """Gaussian point spread (as PIL approximates it)."""
+    """Blur with a Gaussian point spread, as PIL approximates it."""
     from PIL import Image, ImageFilter
 
     if sigma_px <= 0:
@@ -161,8 +161,9 @@ def blur(rgb: Rgb, sigma_px: float) -> Rgb:
 
 
 def resample(rgb: Rgb, share: float) -> Rgb:
-    """Reduce to `share` of the sides (area mean) and enlarge again (bicubic), as imagery that is stored finer
-    than it was taken.
+    """Reduce the sides to `share` (area mean) and enlarge again (bicubic).
+
+    So looks imagery that is stored at a finer resolution than it was taken.
     """
     from PIL import Image
 
@@ -176,7 +177,7 @@ def resample(rgb: Rgb, share: float) -> Rgb:
 
 
 def detector_gain(shape: tuple[int, int], effects: SensorEffects, rng: np.random.Generator) -> Gain | None:
-    """(H, W) product of illumination, stripes and seam; None where all are 1."""
+    """Multiply the gains (H, W) of illumination, stripes and seam. None: all are 1."""
     gains = []
     if effects.gradient_xy != (0.0, 0.0) or effects.vignette:
         gains.append(illumination_gain(shape, effects.gradient_xy, effects.vignette))
@@ -193,21 +194,22 @@ def detector_gain(shape: tuple[int, int], effects: SensorEffects, rng: np.random
 
 
 def _axes(shape: tuple[int, int]) -> tuple[Gain, Gain]:
-    """x (1, W) and y (H, 1) of the pixel centres, -1..1 from edge to edge."""
+    """Make x (1, W) and y (H, 1) of the pixel centres, -1..1 from edge to edge."""
     y, x = ((np.arange(n, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / n) - 1 for n in shape)
     return x[None, :], y[:, None]
 
 
 def illumination_gain(shape: tuple[int, int], gradient_xy: tuple[float, float], vignette: float) -> Gain:
-    """1 in the centre, changing by `gradient_xy` from side to side, and less `vignette` in the corners."""
+    """Make gains of 1 in the centre that change by `gradient_xy` and lose `vignette` in the corners."""
     x, y = _axes(shape)
     slope = 1 + np.float32(gradient_xy[0] / 2) * x + np.float32(gradient_xy[1] / 2) * y
     return slope - np.float32(vignette / 2) * (x * x + y * y)
 
 
 def stripe_gain(shape: tuple[int, int], amount: float, rng: np.random.Generator) -> Gain:
-    """One gain per column, or per row, with standard deviation `amount` around 1: unequal detectors of a line
-    scanner.
+    """Draw one gain per column, or per row, around 1 with standard deviation `amount`.
+
+    A line scanner with unequal detectors makes such stripes.
     """
     flown_down = rng.random() < 0.5
     line = 1 + np.float32(amount) * rng.standard_normal(
@@ -217,9 +219,7 @@ def stripe_gain(shape: tuple[int, int], amount: float, rng: np.random.Generator)
 
 
 def seam_gain(shape: tuple[int, int], effects: SensorEffects) -> Gain:
-    """1 / sqrt(seam) on the near side and sqrt(seam) on the far side of a straight line: two scenes of
-    a mosaic.
-    """
+    """Make gains of 1 / sqrt(seam) before and sqrt(seam) beyond a line, as in a mosaic of two scenes."""
     x, y = _axes(shape)
     angle = np.deg2rad(effects.seam_degrees)
     far = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)) > effects.seam_offset
@@ -228,11 +228,10 @@ def seam_gain(shape: tuple[int, int], effects: SensorEffects) -> Gain:
 
 
 def digitise(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, valid: NDArray[np.bool_]) -> Rgb:
-    """Store as numbers of `effects.bits` bits with noise, and bring them back to 8 bits as the loader does.
+    """Store as numbers of `effects.bits` bits with noise, then bring them back to 8 bits as the loader does.
 
-    Number = dark offset + brightness * fill, in shares of the range; the photon noise of n electrons is
-    sqrt(n). The limits of the stretch lie between the percentiles of the `valid` pixels of this picture and
-    the full range.
+    A number is dark offset + brightness * fill, as shares of the range; n electrons have a noise of sqrt(n).
+    The limits of the stretch lie between the percentiles of this picture's `valid` pixels and the full range.
     """
     if effects.bits <= 8 or not valid.any():
         return rgb
@@ -259,8 +258,9 @@ def digitise(rgb: Rgb, effects: SensorEffects, rng: np.random.Generator, *, vali
 
 
 def misregister(rgb: Rgb, ratio: int, shift_xy: tuple[float, float]) -> Rgb:
-    """Reduce the colour `ratio` times a side and move it by `shift_xy` pixels (right, down), as after
-    pan-sharpening. The brightness stays.
+    """Coarsen the colour `ratio` times per side and move it by `shift_xy` pixels (right, down).
+
+    So looks pan-sharpened imagery. The brightness stays.
     """
     from PIL import Image
 
@@ -281,7 +281,7 @@ def misregister(rgb: Rgb, ratio: int, shift_xy: tuple[float, float]) -> Rgb:
 
 
 def _moved(band: NDArray[np.uint8], shift_xy: tuple[float, float]) -> NDArray[np.uint8]:
-    """Move a band (H, W) by at most a pixel each way, linear between pixels, edges repeated."""
+    """Move a band (H, W) by at most one pixel in x and y, linear between pixels; edges are repeated."""
     values = band.astype(np.float32)
     for axis, shift in ((1, shift_xy[0]), (0, shift_xy[1])):
         step = 1 if shift > 0 else -1
@@ -297,7 +297,7 @@ def _moved(band: NDArray[np.uint8], shift_xy: tuple[float, float]) -> NDArray[np
 
 
 def bend(rgb: Rgb, gamma: float) -> Rgb:
-    """255 * (v / 255) ** gamma."""
+    """Compute 255 * (v / 255) ** gamma."""
     if gamma == 1.0:
         return rgb
     table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
@@ -305,9 +305,7 @@ def bend(rgb: Rgb, gamma: float) -> Rgb:
 
 
 def kill_lines(rgb: Rgb, n_lines: int, rng: np.random.Generator) -> Rgb:
-    """`n_lines` rows that repeat the row above with a third of its brightness: a detector that no longer
-    answers well.
-    """
+    """Replace `n_lines` rows by the row above at a third of its brightness, as a failing detector does."""
     if not n_lines:
         return rgb
     out = rgb.copy()

@@ -1,4 +1,4 @@
-"""Which effects of season, air, optics, detector and processing a picture shows, and how they are drawn.
+"""Draw the effects of season, air, optics, detector and processing on a picture.
 
 `draw_sensor` draws some of them, or none for CLEAN_SHARE of the pictures. `sensor.apply_sensor` applies them.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CLEAN_SHARE = 0.35
-"""Share of draws without any effect, so that the rendered look itself stays among the training pictures."""
+"""Share of draws without any effect, so that training also shows pictures as they are rendered."""
 
 SEASONS = (
     ((1.12, 1.38), (0.97, 1.08), (0.70, 0.95)),  # straw
@@ -22,7 +22,7 @@ SEASONS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SensorEffects:
-    """Drawn parameters; the defaults change nothing. Lengths are pixels of the picture."""
+    """Strengths of the effects. The defaults change nothing; lengths are pixels of the picture."""
 
     season: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Factors on red, green and blue of fully green ground."""
@@ -31,14 +31,14 @@ class SensorEffects:
     haze: float = 0.0
     """Largest share of the veil in a pixel, 0..1."""
     haze_cells: tuple[int, int] = (3, 3)
-    """Lattice cells of the veil along and across its direction; unequal = streaks."""
+    """Lattice cells of the veil along and across its direction; unequal numbers make streaks."""
     haze_degrees: float = 0.0
     blur_px: float = 0.0
     """Standard deviation of the point spread."""
     resample: float = 1.0
-    """The picture is reduced to this share of its side and enlarged again."""
+    """Share of its side to which the picture is reduced before it is enlarged again."""
     gradient_xy: tuple[float, float] = (0.0, 0.0)
-    """Relative change of brightness from the left to the right side and from the upper to the lower side."""
+    """Relative change of brightness from left to right and from top to bottom."""
     vignette: float = 0.0
     """Relative loss of brightness in the corners."""
     stripes: float = 0.0
@@ -56,28 +56,26 @@ class SensorEffects:
     fill: float = 0.5
     """Share of the range that the brightest pixel reaches above the dark offset."""
     full_well: float = 20_000.0
-    """Photo-electrons at the end of the range: fewer = noisier."""
+    """Photo-electrons at the end of the range; fewer make more noise."""
     stretch_share: float = 1.0
-    """1 = stretched by the percentiles of this picture, 0 = by the full range: a scene holds more than this
-    picture.
+    """Stretch between the percentiles of this picture (1) and the full range (0): a whole scene has a wider
+    range than this picture.
     """
     colour_ratio: int = 1
-    """Pixels of brightness per pixel of colour, a side."""
+    """Pixels of brightness per pixel of colour, along a side."""
     colour_shift_xy: tuple[float, float] = (0.0, 0.0)
-    """Pixels by which the colour lies to the right and downwards."""
+    """Pixels by which the colour is moved to the right and downwards."""
     gamma: float = 1.0
     dead_lines: int = 0
     jpeg_quality: int | None = None
-    """1 to 95. None: not compressed."""
+    """Quality of the JPEG, 1 to 95. None: it is not compressed."""
 
 
 CLEAN = SensorEffects()
 
 
 def draw_sensor(rng: np.random.Generator, *, strength: float = 1.0) -> SensorEffects:
-    """Effects of one picture. `strength` multiplies how far each goes (0 = no change to speak of, 1 = as
-    described).
-    """
+    """Draw the effects on one picture. `strength` scales each: 0 = hardly any change, 1 = as described."""
     if rng.random() < CLEAN_SHARE:
         return CLEAN
 

@@ -1,10 +1,10 @@
-"""Mask-only GRPO.
+"""Train a prompter by mask-only GRPO.
 
 grpo_options     training presets and settings
 grpo_data        images, masks and queries; earthreason_data and world_data make them
-combinations     which geometry an answer gives: the action space
-taught_replies   replies made from masks, for the supervised start (sft)
-rewards          format and overlap; reward_engine computes masks for them
-sampling         replies of a checkpoint; select keeps queries whose replies earn differently
+combinations     boxes and points that an answer gives: the action space
+taught_replies   makes replies from masks, for the supervised start (sft)
+rewards          rewards of format and overlap; reward_engine computes masks for them
+sampling         samples replies of a checkpoint; select keeps queries whose replies earn differently
 grpo_train       the training on TRL; grpo_model, frozen_vision, grpo_log and grpo_run serve it
 """

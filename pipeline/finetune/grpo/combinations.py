@@ -1,8 +1,8 @@
-"""Prompt combinations: which boxes and points an answer gives for every target.
+"""Prompt combinations: the boxes and points that an answer gives for every target.
 
 They are the action space of mask-only GRPO. The paper fixes one per training (Think2Seg-RS section 3.2.3) and
 compares five (section 4.5.3, table 6). `holds` tells the format reward whether an item is complete; `keep`
-cuts a prompt for the segmenter.
+removes from a prompt what the combination lacks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.schema import Prompt
 class PromptCombination:
     """The parts of every item of an answer.
 
-    A training has one, so that the policy explores where prompts lie and not which kind they are.
+    A training has one. So the policy explores where prompts lie, and not which kind they are.
     """
 
     box: bool
@@ -35,9 +35,7 @@ class PromptCombination:
         return parts == (self.box, self.positive, self.negative)
 
     def keep(self, prompt: Prompt) -> Prompt | None:
-        """Drop the parts of a prompt that the combination does not have. None: no box and no positive point
-        is left.
-        """
+        """Drop the parts of a prompt that the combination lacks. None: no box and no inner point is left."""
         counts = {1: self.positive, 0: self.negative}
         chosen = []
         for point, label in zip(prompt.points_xy, prompt.point_labels, strict=True):
@@ -67,8 +65,10 @@ COMBINATIONS: Mapping[str, PromptCombination] = {
 
 
 def find_combination(name: str, profile: Profile) -> PromptCombination:
-    """Find the combination called `name`. Raises InputError when there is none, when the profile cannot read
-    its parts, or when the profile requires a box and the combination has none.
+    """Find the combination called `name`.
+
+    Raises InputError when there is none, when the profile cannot read its parts, or when the profile requires
+    a box and the combination has none.
     """
     if name not in COMBINATIONS:
         remedy = f"use one of {', '.join(COMBINATIONS)}"

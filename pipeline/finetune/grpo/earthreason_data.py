@@ -1,7 +1,7 @@
-"""The training split of EarthReason, on which Think2Seg-RS trains, as training data.
+"""Make training data from the training split of EarthReason, on which Think2Seg-RS trains.
 
-Each image gets one of its queries, as in the loader that the paper's authors released. Theirs draws without a
-seed; here the draw depends on the seed and the image alone. Images and masks stay where they are: only a
+Each image gets one of its queries, as in the loader that the paper's authors released. That one draws without
+a seed; here the draw depends on the seed and the image alone. Images and masks stay where they are: only a
 table that points to them is written.
 """
 
@@ -21,10 +21,10 @@ SPLIT = "train"
 
 
 def write_table(root: Path, folder: Path, *, seed: int) -> Path:
-    """Write the table of `root`/train into `folder` and return it. Queries that no model may be asked are
-    left out.
+    """Write the table of `root`/train into `folder` and return its path.
 
-    Raises InputError: `root` is no EarthReason, or holds no query that may be asked.
+    Queries that no model may be asked are left out. Raises InputError: `root` is no EarthReason, or holds no
+    query that may be asked.
     """
     if not root.is_dir():
         raise InputError(

@@ -1,8 +1,8 @@
-"""Lets a frozen vision tower read every image once.
+"""Let a frozen vision tower read every image only once.
 
-`remember_images` adds a cache to the tower's `forward`. A group of G replies hands it G copies of one image,
-and later passes the same again: only new images are computed, all in one call. The features are exact,
-because the tower's attention never crosses images.
+`remember_images` adds a cache to the tower's `forward`. A group of G replies passes G copies of one image,
+and later passes repeat them. Only new images are computed, all in one call. The features stay exact, because
+the tower's attention never crosses images.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 REMEMBERED_BYTES = 2**30
-"""Bytes per model, on the device of the tower. An image takes tokens x width x bytes per number:
-81 x 256 x 4 = 83 KB for the embedded prompter (12,900 images fit), 900 x 2048 x 2 = 3.7 MB for Qwen2.5-VL-3B
-at 840 px in bfloat16 (291 images), 900 x 3584 x 2 = 6.5 MB for 7B (166). With more images in the data, the
-cache still serves the copies within a step, but not the next pass over the data.
+"""Size of the cache of one model, in bytes, on the tower's device. An image takes tokens x width x bytes per
+number: 81 x 256 x 4 = 83 KB for the embedded prompter (12,900 images fit), 900 x 2048 x 2 = 3.7 MB for
+Qwen2.5-VL-3B at 840 px in bfloat16 (291 images), 900 x 3584 x 2 = 6.5 MB for 7B (166). If the data has more
+images, the cache still serves the copies within a step, but not the next pass over the data.
 """
 
 
 def remember_images(visual: Module, *, limit_bytes: int = REMEMBERED_BYTES) -> None:
-    """Add the cache to a frozen Qwen2.5-VL vision tower, in place. Parameters and their names stay.
+    """Add the cache to a frozen Qwen2.5-VL vision tower, in place. Parameters and their names stay the same.
 
     The key is a hash of the image's patches, so the trainer passes nothing extra. Beyond `limit_bytes` the
     oldest images are dropped, but never those of the current call.
@@ -73,9 +73,7 @@ def _key(image: Tensor, grid: list[int]) -> bytes:
 
 
 def _output(features: Tensor) -> BaseModelOutputWithPooling:
-    """Wrap features (tokens, width) as the tower returns them. Nothing reads the unmerged states, so they
-    are None.
-    """
+    """Wrap features (tokens, width) as the tower returns them; the unmerged states are None, as unused."""
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     return BaseModelOutputWithPooling(last_hidden_state=None, pooler_output=features)

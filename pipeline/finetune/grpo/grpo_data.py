@@ -1,4 +1,4 @@
-"""What a prompter is trained on: a folder of images, masks and queries.
+"""Read the training data of a prompter: a folder of images, masks and queries.
 
     questions.jsonl       one JSON object per line: "image", "mask", "question"; optional "thought"
     images/*.png|jpg|tif  8 bits per channel; grey is repeated over three channels, alpha is dropped
@@ -6,8 +6,8 @@
 
 1. `read_samples` reads the table and every file's header.
 2. `check_pixels` decodes every file once, before a model is loaded.
-3. `TrainingSample` decodes when asked.
-4. `as_dataset` gives TRL its rows.
+3. `TrainingSample` decodes its files when they are used.
+4. `as_dataset` makes the rows for TRL.
 
 Paths are relative to the folder, or absolute. `world_data` and `earthreason_data` write such tables.
 """
@@ -45,21 +45,20 @@ class TrainingSample:
 
     image: Path
     mask: Path | None
-    """None: the target is not there."""
+    """Path of the mask. None: the target is not there."""
     query: str
     """Normalised by `check_query`."""
     thought: str = ""
-    """What a taught reply says between its think tags; empty: a sentence made of the query. Only the warm
+    """Text between the think tags of a taught reply. Empty: a sentence is made from the query. Only the warm
     start reads it.
     """
 
     def rgb(
         self, size_wh: tuple[int, int] | None = None, resampling: Resampling = "lanczos"
     ) -> NDArray[np.uint8]:
-        """(H, W, 3), squashed to (width, height) where given, as Think2Seg-RS squashes image and mask to
-        840 x 840.
+        """Read the image (H, W, 3), squashed to (width, height) if given.
 
-        Raises SourceError when the file does not decode.
+        Think2Seg-RS squashes image and mask to 840 x 840. Raises SourceError when the file does not decode.
         """
         from PIL import Image
 
@@ -71,9 +70,9 @@ class TrainingSample:
         )
 
     def truth(self, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
-        """(H, W) of `shape_hw`, squashed by nearest neighbour where the file has another size; True = target.
+        """Read the mask, True = target, resized to `shape_hw` (H, W) by nearest neighbour if needed.
 
-        Raises SourceError when the file does not decode, or its colours disagree about where the target is.
+        Raises SourceError when the file does not decode, or when its colours disagree about the target.
         """
         from PIL import Image
 
@@ -87,10 +86,10 @@ class TrainingSample:
 
 
 def read_target(path: Path) -> NDArray[np.bool_]:
-    """(H, W) of a mask file, True = target. Raises SourceError: see `TrainingSample.truth`.
+    """Read a mask file (H, W), True = target. Raises SourceError as `TrainingSample.truth` does.
 
-    The evaluation takes a mask's first channel, as the data sets define it. Colours that disagree would be
-    one target here and another there, so they are refused.
+    The evaluation reads a mask's first channel, as the data sets define it. If the colours disagree, training
+    and evaluation could see different targets, so such a mask is refused.
     """
     values = decode_picture(str(path))
     if values.ndim == 2:
@@ -106,10 +105,10 @@ def read_target(path: Path) -> NDArray[np.bool_]:
 
 
 def read_samples(folder: Path) -> tuple[TrainingSample, ...]:
-    """All samples of a folder, in the table's order.
+    """Read all samples of a folder, in the table's order.
 
-    Raises InputError, with the line's number, for a line of another form, a file without a readable header,
-    or a mask of another size than its image.
+    Raises InputError, which names the line, for a malformed line, a file without a readable header, or a mask
+    that differs in size from its image.
     """
     table = folder / TABLE
     if not table.is_file():
@@ -177,7 +176,7 @@ def _query(text: str, where: str) -> str:
 
 
 def _size(path: Path, where: str, sizes: dict[Path, tuple[int, int]]) -> tuple[int, int]:
-    """(width, height) from the header, remembered in `sizes`."""
+    """Read (width, height) from the header, and remember it in `sizes`."""
     if path not in sizes:
         try:
             height, width = picture_size(str(path))
@@ -190,8 +189,10 @@ def _size(path: Path, where: str, sizes: dict[Path, tuple[int, int]]) -> tuple[i
 
 
 def check_pixels(samples: Sequence[TrainingSample]) -> None:
-    """Decode every image and every mask once. Raises InputError naming the first file that a training could
-    not read: cut off, deeper than 8 bits, or a mask that says two things.
+    """Decode every image and every mask once.
+
+    Raises InputError, which names the first file that a training could not read: cut off, deeper than 8 bits,
+    or a mask whose colours disagree.
     """
     readers: dict[Path, Callable[[], object]] = {}
     for sample in samples:
@@ -218,8 +219,10 @@ def check_pixels(samples: Sequence[TrainingSample]) -> None:
 
 
 def as_dataset(samples: Sequence[TrainingSample], profile: Profile) -> Dataset:
-    """A `datasets.Dataset` for TRL with the columns prompt, image, sample; prompt and image are made when a
-    row is read, as in inference (`pipeline.prompt.template`). The sample's number is for the reward.
+    """Make a `datasets.Dataset` for TRL with the columns prompt, image and sample.
+
+    Prompt and image are made when a row is read, as in inference (`pipeline.prompt.template`). Column sample
+    holds the sample's number, for the reward.
     """
     from datasets import Dataset
 

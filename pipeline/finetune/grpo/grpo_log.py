@@ -1,7 +1,7 @@
-"""What a training leaves to look at: a line per logged step, curves.csv and .png, and TensorBoard events.
+"""Log a training: a line per logged step, curves.csv and .png, and TensorBoard events.
 
-The table comes from the trainer's own history, which travels in its checkpoints. After a resumed run it
-therefore holds every step once, and no step that was lost in a crash.
+The table comes from the trainer's own history, which its checkpoints contain. So after a resumed run it holds
+every step once, and no step that was lost in a crash.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ COLUMNS: Mapping[str, str] = {
     "embeddings": "embeddings",
     "step_s": "step_time",
 }
-"""Column of curves.csv -> key of the trainer's log. A column without a value in any step is left out.
-`equal_groups` is the share of the queries whose replies all earned the same; they teach nothing.
+"""Column of curves.csv -> key of the trainer's log. A column that has no value in any step is left out.
+`equal_groups` is the share of queries whose replies all earned the same; these teach nothing.
 """
 
 PANELS = (
@@ -56,18 +56,18 @@ PANELS = (
     ("divergence", ("kl",)),
     ("loss", ("loss",)),
 )
-"""Title of a panel of curves.png and the columns it shows."""
+"""Titles of the panels of curves.png, and the columns that they show."""
 
 _AVERAGED = 0.1
-"""Share of the steps over which the thick line of a panel averages."""
+"""Share of the steps over which the thick line in a panel averages."""
 
 
 def table_of(history: Sequence[Mapping[str, object]]) -> list[dict[str, float]]:
-    """Rows of curves.csv from the trainer's history: one per step, finite values only, without summaries."""
+    """Make the rows of curves.csv from the trainer's history: one per step, with finite values only."""
     rows = []
     for entry in history:
         numbers = _finite({column: entry.get(key) for column, key in COLUMNS.items()})
-        if len(numbers.keys() - {"step"}) > 2:  # the last entry of a training holds times, no curves
+        if len(numbers.keys() - {"step"}) > 2:  # the last entry of a training holds times only
             rows.append(numbers)
     return rows
 
@@ -125,7 +125,7 @@ def write_curves(history: Sequence[Mapping[str, object]], path: Path) -> None:
 
 
 def log_line(stage: str, entry: Mapping[str, object], max_steps: int) -> str:
-    """One step in one line."""
+    """Write one step on one line."""
     shown = ("reward", "format", "iou", "rejection", "reply_tokens", "kl", "loss", "step_s")
     figures = {column: entry.get(COLUMNS[column]) for column in shown}
     parts = [f"{column} {value:.4g}" for column, value in figures.items() if isinstance(value, int | float)]
@@ -139,15 +139,17 @@ def _add_events(events: SummaryWriter | None, values: Mapping[str, float], step:
 
 
 def make_callback(stage: str, out: Path, resumed_step: int) -> TrainerCallback:
-    """Make the callback that prints a line and writes curves.csv at every log, and draws curves.png at every
-    checkpoint and at the end.
+    """Make the callback that logs a training.
+
+    It prints a line and writes curves.csv at every log, and draws curves.png at every checkpoint and at the
+    end.
     """
     from torch.utils.tensorboard import SummaryWriter
     from transformers import TrainerCallback
     from transformers.integrations.integration_utils import rewrite_logs
 
     class CurvesCallback(TrainerCallback):
-        """Works in the main process alone; see `make_callback`."""
+        """Logs in the main process only; see `make_callback`."""
 
         def __init__(self) -> None:
             self._events: SummaryWriter | None = None

@@ -1,10 +1,9 @@
-"""The checkpoint in a trainer's hands: loaded in float32, partly frozen or given adapters, and exported for
-inference.
+"""Load a checkpoint for training (in float32, partly frozen or with adapters) and export it for inference.
 
 1. `load_policy` loads the weights and freezes the vision tower where asked.
 2. `lora_config` puts adapters on all linear layers that learn.
-3. `export_prompter` writes a folder that vLLM and transformers load like the one the training started from:
-   the same settings, and the new weights in bfloat16.
+3. `export_prompter` writes a folder that vLLM and transformers load like the starting checkpoint: the same
+   settings, and the new weights in bfloat16.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SHARD_SIZE = "4GB"
-"""Largest file of exported weights."""
+"""Size limit of one file of exported weights."""
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".index.json")
-"""Endings of files that hold or list weights; everything else of a checkpoint is copied."""
+"""Suffixes of files that hold or list weights. All other files of a checkpoint are copied."""
 
 
 def load_policy(checkpoint: str, options: ModelOptions) -> PreTrainedModel:
-    """The model to be trained, float32, in training mode, the vision tower frozen where asked. Raises
-    ModelError.
+    """Load the model to train: float32, in training mode, with the vision tower frozen if asked.
 
-    With a learning rate of 1e-6 an update of a bfloat16 weight is smaller than its spacing and would be lost.
+    A bfloat16 weight would lose its updates: with a learning rate of 1e-6 they are smaller than the spacing
+    of such numbers. Raises ModelError.
     """
     import torch
 
@@ -56,7 +55,7 @@ def load_weights(checkpoint: str, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def lora_config(options: ModelOptions) -> LoraConfig | None:
-    """peft's LoraConfig; None when the weights themselves are trained.
+    """Make peft's LoraConfig. None: the weights themselves are trained.
 
     A frozen vision tower gets no adapters.
     """
@@ -74,11 +73,10 @@ def lora_config(options: ModelOptions) -> LoraConfig | None:
 
 
 def export_prompter(trained: Path, base: str, out: Path, *, card: str) -> Path:
-    """Write the weights of the trainer's checkpoint folder `trained` as a checkpoint like `base`; replaces
-    `out` as a whole.
+    """Export the weights in the trainer's folder `trained` as a checkpoint like `base`; replaces `out`.
 
-    A folder with adapters (adapter_config.json) is merged into the base weights. To be called after the last
-    step, by one process. Raises ModelError.
+    Adapters (adapter_config.json) are merged into the base weights. Call it after the last step, in one
+    process. Raises ModelError.
     """
     write_weights = _merge_adapters if (trained / "adapter_config.json").is_file() else _copy_weights
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +97,7 @@ def export_prompter(trained: Path, base: str, out: Path, *, card: str) -> Path:
 
 
 def _copy_weights(trained: Path, _base: str, out: Path) -> None:
-    """The checkpoint's tensors under their names, floating point as bfloat16. Raises ModelError."""
+    """Copy the checkpoint's tensors under their names; floating point becomes bfloat16. Raises ModelError."""
     import torch
     from huggingface_hub import save_torch_state_dict
     from safetensors.torch import load_file
@@ -120,19 +118,19 @@ def _copy_weights(trained: Path, _base: str, out: Path) -> None:
 
 
 def _merge_adapters(trained: Path, base: str, out: Path) -> None:
-    """The weights of `base` with the adapters added to them, as bfloat16. Raises ModelError."""
+    """Write the weights of `base` plus the adapters, as bfloat16. Raises ModelError."""
     import torch
     from peft import PeftModel
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    # With the trainer's ZeRO-3 in place, loading is collective: one process alone would wait for the others.
+    # While the trainer's ZeRO-3 is active, all processes must load together: one alone would wait for ever.
     unset_hf_deepspeed_config()
     model = PeftModel.from_pretrained(load_weights(base, torch.float32), str(trained)).merge_and_unload()
     model.to(torch.bfloat16).save_pretrained(out, max_shard_size=SHARD_SIZE)
 
 
 def _local_folder(base: str) -> Path:
-    """The folder of a checkpoint; that of a hub id is the one it was downloaded to."""
+    """Find the folder of a checkpoint; for a hub id, the one to which it was downloaded."""
     if Path(base).is_dir():
         return Path(base)
     from huggingface_hub import snapshot_download
@@ -141,9 +139,7 @@ def _local_folder(base: str) -> Path:
 
 
 def _copy_settings(base: Path, out: Path) -> None:
-    """All files of `base` that are no weights, over those that are in `out`; the configuration says that
-    weights are bfloat16.
-    """
+    """Copy all files of `base` but weights over those in `out`; the configuration then says bfloat16."""
     for path in base.iterdir():
         if path.is_file() and not path.name.endswith(WEIGHT_SUFFIXES) and path.suffix != ".md":
             shutil.copyfile(path, out / path.name)

@@ -2,8 +2,8 @@
 
 A preset (`pipeline/presets/training/*.toml`) holds them, and `--set` overrides single keys. `check_preset`
 finds mistakes before any model is loaded. `think2seg-3b` and `think2seg-7b` hold the hyper-parameters of the
-paper (Think2Seg-RS section 4.1.3); where the released scripts differ, the preset says so beside the value.
-`embedded` trains the small prompter that ships with the package.
+paper (Think2Seg-RS section 4.1.3), with a comment where the released scripts differ. `embedded` trains the
+small prompter that ships with the package.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ RewardScale = Literal["group", "batch", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which checkpoint is trained, and which part of it."""
+    """Which checkpoint, and which part of it, is trained."""
 
     checkpoint: str
     """Directory of a checkpoint, models/<name> for one that ships with the package, or a hub id."""
     vision: Literal["trained", "frozen"] = "trained"
     """Whether the vision tower learns. The paper and the released scripts train the whole LVLM."""
     precision: Literal["bf16", "float32"] = "bf16"
-    """Arithmetic of forward and backward passes. The weights themselves stay float32: an update of 1e-6 is
-    lost in bfloat16.
+    """Arithmetic of forward and backward passes. The weights stay float32, since bfloat16 would lose an
+    update of 1e-6.
     """
     lora_rank: int = 0
-    """Rank of low-rank adapters on all linear layers that learn; 0 trains the weights themselves."""
+    """Rank of low-rank adapters on all linear layers that learn. 0: the weights themselves are trained."""
     lora_alpha: int = 16
     attention: Literal["sdpa", "eager"] = "sdpa"
-    """Attention implementation of the model library. eager holds every pair of tokens in memory; it is
-    cheaper for short sequences on a CPU.
+    """Attention implementation of transformers. eager keeps every pair of tokens in memory, but is faster for
+    short sequences on a CPU.
     """
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, more time."""
     generation: Literal["auto", "vllm", "transformers"] = "auto"
-    """Who samples the replies. auto: vLLM in the same process on a GPU, transformers on a CPU."""
+    """Library that samples the replies. auto: vLLM in the same process on a GPU, transformers on a CPU."""
     vllm_memory: float = 0.3
     """Share of the GPU that vLLM may take."""
 
@@ -74,24 +74,24 @@ class GrpoOptions:
     """Group-relative policy optimisation (Think2Seg-RS section 3.2.1, equations 1 and 2)."""
 
     steps: int | None = None
-    """Optimiser steps; None: `epochs` passes over the data."""
+    """Optimiser steps. None: `epochs` passes over the data."""
     epochs: float = 5.0
     generations: int = 16
-    """G: replies sampled per query."""
+    """Replies sampled per query (G in the paper)."""
     questions_per_step: int = 1
     """Queries per optimiser step, over all devices."""
     replies_per_pass: int = 16
-    """Replies per device in one forward and backward pass. Gradients of several passes make up a step."""
+    """Replies per device in one forward and backward pass. A step sums the gradients of several passes."""
     learning_rate: float = 1e-6
     weight_decay: float = 0.0
     schedule: Schedule = "linear"
     kl: float = 1e-3
-    """beta: weight of the divergence from the checkpoint that training started from."""
+    """Weight of the divergence from the starting checkpoint (beta in the paper)."""
     clip: float = 0.2
-    """epsilon of the clipped ratio."""
+    """Limit of the clipped ratio (epsilon in the paper)."""
     scale: RewardScale = "group"
-    """Divisor of a reply's reward minus its group's mean. group: the group's standard deviation (equation 1).
-    batch: that of all rewards of the step. none: 1.
+    """A reply's advantage is its reward minus the mean of its group, divided by this. group: the group's
+    standard deviation (equation 1). batch: that of all rewards of the step. none: 1.
 
     With `group`, a one-pixel difference in one group weighs as much as a missed object in another. The other
     two keep the sizes of the rewards ("Dr. GRPO", arXiv 2503.20783, section 3).
@@ -99,9 +99,9 @@ class GrpoOptions:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 50
-    """0: no limit."""
+    """Number of most likely tokens from which one is drawn. 0: no limit."""
     max_tokens: int | None = None
-    """Longest reply; None: the profile's."""
+    """Longest reply in tokens. None: the profile's."""
 
     def __post_init__(self) -> None:
         counts = (
@@ -135,7 +135,7 @@ class GrpoOptions:
 
 
 def _given(*numbers: int | None) -> tuple[int, ...]:
-    """The numbers that are not None."""
+    """Drop the numbers that are None."""
     return tuple(number for number in numbers if number is not None)
 
 
@@ -150,8 +150,8 @@ class SftOptions:
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"
     style: Literal["cells", "fenced"] = "fenced"
-    """How a taught answer is written. cells: bare JSON without spaces, points first. fenced: JSON in a code
-    fence, box first.
+    """Form of a taught answer. cells: bare JSON without spaces, points first. fenced: JSON in a code fence,
+    box first.
     """
 
     def __post_init__(self) -> None:
@@ -166,10 +166,10 @@ class SelectOptions:
     replies: int = 4
     """Replies sampled per query, with the sampling options of `grpo`."""
     least: float = 0.1
-    """Smallest standard deviation of the rewards with which a query is kept."""
+    """A query is kept when the standard deviation of its rewards is at least this."""
     settled_share: float = 0.2
-    """Share of the other queries that is kept too, drawn from the seed. They show when the policy unlearns
-    what it knows.
+    """Share of the other queries that are kept too, drawn from the seed. They show whether the policy
+    unlearns what it knows.
     """
 
     def __post_init__(self) -> None:
@@ -184,7 +184,7 @@ class TrainingPreset:
     """The tables of a training preset."""
 
     profile: str
-    """Name of the profile: how the prompter is asked and how it answers (`pipeline/prompt/profiles`)."""
+    """Name of the profile: how the prompter is asked and answers (`pipeline/prompt/profiles`)."""
     combination: str
     """Name of the prompt combination: the parts of every item (`combinations.COMBINATIONS`)."""
     model: ModelOptions
@@ -198,8 +198,10 @@ class TrainingPreset:
 
     @property
     def contract(self) -> Contract:
-        """What replies must look like. Raises InputError when profile or combination is unknown, or when the
-        profile cannot read the combination.
+        """Make the contract of replies.
+
+        Raises InputError when profile or combination is unknown, or when the profile cannot read the
+        combination.
         """
         profile = load_profile(self.profile)
         return Contract(
@@ -208,15 +210,15 @@ class TrainingPreset:
 
 
 def known_training_presets() -> tuple[str, ...]:
-    """Names of the training presets that ship with the package, sorted."""
+    """List the training presets that ship with the package, sorted by name."""
     return tuple(sorted(path.stem for path in PRESET_DIR.glob("*.toml")))
 
 
 def load_training_preset(name: str, settings: Sequence[str] = ()) -> TrainingPreset:
-    """Load a preset by name, or from the path of a .toml file. `settings` of the form `table.key=value`
-    override its keys.
+    """Load a preset by name, or from the path of a .toml file.
 
-    Raises InputError: unknown preset, unreadable file, unknown key, ill-typed value.
+    `settings`: texts `table.key=value` that override its keys. Raises InputError: unknown preset, unreadable
+    file, unknown key, ill-typed value.
     """
     if not name.endswith(".toml") and name not in known_training_presets():
         remedy = f"use one of {', '.join(known_training_presets())}, or the path of a .toml file"
@@ -235,7 +237,7 @@ def load_training_preset(name: str, settings: Sequence[str] = ()) -> TrainingPre
 
 
 def _lay_over(tables: dict[str, Any], setting: str) -> None:
-    """Set `a.b=value` in nested tables, in place. A value that is not TOML is taken as text."""
+    """Set `a.b=value` in nested tables, in place. A value that is not TOML is a text."""
     key, equals, text = setting.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -271,12 +273,12 @@ def uses_vllm(model: ModelOptions) -> bool:
 
 
 def check_preset(preset: TrainingPreset, *, by_reward: bool) -> None:
-    """Check whatever the headers of files can show. Loads no model. Raises InputError.
+    """Check a preset from headers of files, without loading a model. Raises InputError.
 
-    The checkpoint must exist and have an architecture that can be prompted. Its processor must leave the
-    profile's image unchanged. The profile must be able to read the combination. `by_reward`: the training
-    samples replies and scores their masks, so the segmenter must be a SAM2 that matches its config, and vLLM,
-    if used, must be installed and have a GPU.
+    The checkpoint must exist and have an architecture that can be prompted. Its processor must keep the
+    profile's image as it is, and the profile must be able to read the combination. With `by_reward` the
+    training scores masks of sampled replies: the segmenter must be a SAM2 that fits its config, and vLLM, if
+    used, must be installed and have a GPU.
     """
     contract = preset.contract
     path = resolve_model(preset.model.checkpoint)
@@ -293,7 +295,7 @@ def check_preset(preset: TrainingPreset, *, by_reward: bool) -> None:
 def _check_generation(model: ModelOptions) -> None:
     """Check that vLLM, if used, has a GPU and is installed. Raises InputError.
 
-    On a CPU vLLM rearranges weights when it loads them, and cannot take the trained ones afterwards.
+    On a CPU, vLLM rearranges weights when it loads them, and cannot be given the trained ones later.
     """
     if not uses_vllm(model):
         return

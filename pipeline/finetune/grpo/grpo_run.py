@@ -1,18 +1,14 @@
-"""A training's folder: its parameters, its progress, and whether a second start may continue it.
+"""Prepare a training's folder, or check that a training in it may continue.
 
-    options.json     written first: every parameter, the hash of the data's table, and what pins the models
-                     behind their paths
-    trainer/         the trainer's newest two checkpoints (weights, optimiser, random state, history)
+    options.json     written first: every parameter, and hashes of data and models
+    trainer/         the newest two checkpoints (weights, optimiser, random state, history)
     curves.csv, curves.png, tensorboard/
-    prompter/        the exported checkpoint, written last; when it is there, the training is done
+    prompter/        the exported checkpoint, written last: the training is done
 
 A selection of queries (stage `select`) has options.json, rewards.jsonl and, written last, questions/.
 
-1. `prepare_run` reads the data and checks preset, checkpoint and folder. It loads no model. It refuses a
-   folder whose parameters differ, and names them. It also refuses a checkpoint, segmenter or profile that was
-   replaced under its old name. A new training decodes all images and masks once; a resumed one does not.
-2. `newest_checkpoint` finds the last whole checkpoint. The trainer writes trainer_state.json last, so a
-   checkpoint without it is incomplete and is not used.
+1. `prepare_run` checks everything without loading a model.
+2. `newest_checkpoint` finds the checkpoint from which a training resumes.
 """
 
 from __future__ import annotations
@@ -36,17 +32,16 @@ Stage = Literal["grpo", "sft", "select"]
 OPTIONS = "options.json"
 
 SEEDS = 2**32
-"""Seeds are smaller than this: numpy takes no others."""
+"""Seeds are smaller than this, as numpy requires."""
 
 OF_THE_TABLE = ("select.least", "select.settled_share")
-"""Settings of a selection that leave its rewards alone. When they change, the table is written again from
-the same rewards.
+"""Settings of a selection that do not change its rewards. If they change, only the table is written again.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """A checked training: everything it needs."""
+    """A checked training, with everything that it needs."""
 
     stage: Stage
     out: Path
@@ -55,7 +50,7 @@ class TrainingRun:
     preset: TrainingPreset
     seed: int = 0
     save_every: int = 50
-    """Steps between checkpoints; a crash costs no more."""
+    """Steps between checkpoints; a crash loses no more."""
     log_every: int = 1
 
     @property
@@ -86,7 +81,12 @@ class TrainingRequest:
 
 
 def prepare_run(request: TrainingRequest) -> TrainingRun:
-    """Check everything that needs no model and write options.json. Raises InputError, RunMismatchError."""
+    """Check preset, data and folder without loading a model, and write options.json.
+
+    A new training decodes all images and masks once; a resumed one does not. Raises InputError. Raises
+    RunMismatchError when the folder's training had other parameters, or when data, checkpoint, segmenter or
+    profile were replaced under the same name.
+    """
     if request.save_every < 1 or request.log_every < 1:
         came = f"{request.save_every} and {request.log_every}"
         raise InputError(
@@ -116,7 +116,7 @@ def prepare_run(request: TrainingRequest) -> TrainingRun:
 
 
 def _parameters(request: TrainingRequest) -> dict[str, Any]:
-    """Parameters that must not change between starts, JSON-ready."""
+    """List the parameters and hashes of contents that must not change between starts, JSON-ready."""
     preset = request.preset
     flat = {
         key: value
@@ -164,7 +164,7 @@ def _claim(out: Path, parameters: dict[str, Any]) -> None:
                 remedy="give the same, or another --out",
             )
         return
-    # several processes of one training come here at once; the hidden files they are writing are allowed
+    # several processes of one training arrive here at once; hidden files that they are writing are allowed
     if out.is_dir() and any(
         entry.name != path.name and not entry.name.startswith(".") for entry in out.iterdir()
     ):
@@ -177,13 +177,16 @@ def _claim(out: Path, parameters: dict[str, Any]) -> None:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Find the whole checkpoint with the highest step. None: there is no whole checkpoint."""
+    """Find the complete checkpoint with the highest step. None: there is none.
+
+    The trainer writes trainer_state.json last, so a checkpoint without it is incomplete.
+    """
     whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
     return max(whole, key=checkpoint_step, default=None)
 
 
 def is_last(checkpoint: Path) -> bool:
-    """Whether a whole checkpoint is the one of the last step, so that only the export remains."""
+    """Whether a complete checkpoint is that of the last step, so that only the export remains."""
     state = json.loads((checkpoint / "trainer_state.json").read_text())
     return 0 < int(state.get("max_steps", 0)) <= int(state["global_step"])
 

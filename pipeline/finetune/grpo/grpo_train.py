@@ -1,6 +1,6 @@
-"""Mask-only GRPO with TRL's GRPOTrainer, which is neither subclassed, patched nor copied.
+"""Train with mask-only GRPO. TRL's GRPOTrainer is neither subclassed, patched nor copied.
 
-1. `build_trainer` resumes from the newest whole checkpoint, or starts from the preset's.
+1. `build_trainer` resumes from the newest complete checkpoint, or starts from the preset's.
 2. In each step the trainer draws `questions_per_step` queries and samples `generations` replies to each: with
    vLLM on a GPU, with transformers on a CPU.
 3. `reward_engine` scores the replies. Rewards are normalised within the group of one query (equation 1).
@@ -37,20 +37,19 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin, Trainer
 
 SPARE_TOKENS = 16
-"""Tokens added to the longest sequence. Another query may be longer by a token inside the prompt than its
-own token count suggests.
+"""Tokens added to the longest sequence: inside a prompt, a query may take a token more than it does alone.
 """
 
 
 def import_trl(*, with_vllm: bool) -> ModuleType:
     """Import trl, and hide vLLM from it unless `with_vllm`. Raises ModelError when trl is not installed.
 
-    TRL imports vLLM whenever it is installed, which costs seconds. TRL 1.16 supports vLLM 0.22 to 0.31 and
-    warns about this project's 0.32.
+    TRL imports vLLM whenever it is installed, which takes seconds. TRL 1.16 supports vLLM 0.22 to 0.31 and
+    warns about 0.32, which this project uses.
     """
     hidden = not with_vllm and "vllm" not in sys.modules
     if hidden:
-        sys.modules["vllm"] = None  # type: ignore[assignment]  # what import machinery and find_spec take for "not there"
+        sys.modules["vllm"] = None  # type: ignore[assignment]  # None: import and find_spec find nothing
     try:
         trl = importlib.import_module("trl")
         for name in ("GRPOConfig", "GRPOTrainer", "SFTConfig", "SFTTrainer"):
@@ -64,7 +63,7 @@ def import_trl(*, with_vllm: bool) -> ModuleType:
 
 
 def common_arguments(run: TrainingRun) -> dict[str, object]:
-    """Arguments that both stages give to their trainer's configuration."""
+    """List the arguments that both stages give to their trainer's configuration."""
     import torch
 
     model = run.preset.model
@@ -85,13 +84,13 @@ def common_arguments(run: TrainingRun) -> dict[str, object]:
 
 
 def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, object]:
-    """Keyword arguments of TRL's GRPOConfig. Raises ModelError when the processes cannot share a step evenly.
+    """List keyword arguments of TRL's GRPOConfig.
 
-    The loss is the paper's, so two additions of TRL are off. The correction for differences between vLLM and
-    the trainer compares likelihoods among the `top_k` sampled tokens with likelihoods among all tokens, so
-    longer replies would weigh less. With the ratio of the policies as a factor of the divergence, the
+    The loss is the paper's, so two additions of TRL are off. One corrects for differences between vLLM and
+    the trainer. It compares likelihoods among the `top_k` sampled tokens with those among all tokens, so
+    longer replies would weigh less. The other multiplies the divergence by the ratio of the policies. Its
     gradient differs from that of the plain estimate exp(d) - d - 1, which the paper and its released code
-    use.
+    use. Raises ModelError when the processes cannot share a step evenly.
     """
     preset = run.preset
     grpo = run.preset.grpo
@@ -131,9 +130,9 @@ def grpo_arguments(run: TrainingRun, *, world_size: int) -> dict[str, object]:
 
 
 def longest_sequence(run: TrainingRun, processor: ProcessorMixin) -> int:
-    """Tokens that one reply can take in a cache: the image, the longest query and the longest reply.
+    """Compute the most tokens of one sequence: the image, the longest query and the longest reply.
 
-    vLLM's cache holds this much, not the model's whole context.
+    vLLM's cache is made for this length, not for the model's whole context.
     """
     from PIL import Image
 
@@ -149,15 +148,14 @@ def longest_sequence(run: TrainingRun, processor: ProcessorMixin) -> int:
 
 
 def grpo_max_tokens(preset: TrainingPreset) -> int:
-    """Most tokens of a sampled reply: the preset's limit, or else the profile's."""
+    """Longest sampled reply in tokens: the preset's limit, or else the profile's."""
     return preset.grpo.max_tokens or preset.contract.profile.max_tokens
 
 
 def train_grpo(run: TrainingRun) -> Path:
-    """Train to the preset's last step, export, and return the exported folder. A finished training returns
-    at once.
+    """Train to the preset's last step, export, and return the exported folder.
 
-    Raises ModelError: a model does not load, or a library is missing.
+    A finished training returns at once. Raises ModelError: a model does not load, or a library is missing.
     """
     if run.done:
         return run.exported
@@ -169,8 +167,8 @@ def train_grpo(run: TrainingRun) -> Path:
 def train_on(trainer: Trainer, resumed: Path | None) -> None:
     """Train to the last step, from `resumed` or from the start.
 
-    When the last step is already done and only the export is missing, no step is taken: resumed there, the
-    trainer itself would take one more.
+    If the last step is done and only the export is missing, no step is taken. The trainer, resumed there,
+    would take one more.
     """
     if resumed is None or not is_last(resumed):
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
@@ -212,9 +210,9 @@ def build_trainer(run: TrainingRun) -> tuple[Trainer, Path | None]:
 
 
 def _remember_images(policy: Module, reference: Module | None) -> None:
-    """Let both models' vision towers read every image once. `reference` None: no divergence term.
+    """Let both models' vision towers read every image once, instead of G copies twice a step.
 
-    Without this they would read G copies twice a step.
+    `reference` None: there is no divergence term.
     """
     remember_images(policy.model.visual)
     if reference is not None:
@@ -223,7 +221,7 @@ def _remember_images(policy: Module, reference: Module | None) -> None:
 
 
 def processes() -> int:
-    """Number of processes that train together, as accelerate, torchrun and deepspeed set it."""
+    """Count the processes that train together, as set by accelerate, torchrun or deepspeed."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -242,7 +240,7 @@ def build_engine(preset: TrainingPreset, device: str) -> RewardEngine:
 
 
 def silence(trainer: Trainer) -> None:
-    """Leave printing to our own callback."""
+    """Stop the trainer's printing; our callback prints instead."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
@@ -266,7 +264,7 @@ def finish(run: TrainingRun, trainer: Trainer) -> Path:
 
 
 def _card(run: TrainingRun, history: list[dict[str, object]]) -> str:
-    """Text of MODEL_CARD.md: where the weights come from."""
+    """Write the text of MODEL_CARD.md, which says where the weights come from."""
     from pipeline.finetune.grpo.grpo_log import table_of
 
     rows = table_of(history)

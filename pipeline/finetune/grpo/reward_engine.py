@@ -1,11 +1,11 @@
-"""Scores replies by segmenting from their prompts. Every image of a batch is encoded once.
+"""Score replies by segmenting from their prompts. Every image of a batch is encoded once.
 
 1. `RewardEngine.score` groups replies by image and reads each by the contract's rule.
 2. Items become prompts in pixels of the image that the segmenter sees. All prompts of an image are decoded
-   together, equal ones once.
-3. `score_reply` compares each candidate's masks with the truth of its query.
+   together, equal ones only once.
+3. `score_reply` compares the masks of each reply with the truth of its query.
 
-`reward_functions` gives TRL two functions, so that it weighs and logs each by name.
+`reward_functions` makes two functions for TRL, which weighs and logs each by name.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Candidate:
 
 
 class RewardEngine:
-    """Scores replies; see the module's story. It holds the segmenter and keeps nothing of a batch."""
+    """Scores replies; see the module's story. It keeps the segmenter, and nothing of a batch."""
 
     def __init__(
         self, segmenter: Segmenter, contract: Contract, *, image_px: tuple[int, int] | None = None
@@ -98,9 +98,7 @@ class RewardEngine:
         return [kept for prompt in given if (kept := combination.keep(prompt)) is not None]
 
     def _masks(self, rgb: NDArray[np.uint8], prompts: Sequence[Prompt]) -> dict[Prompt, MaskCrop]:
-        """Masks by prompt; a prompt that draws nothing is left out. Without prompts the image is not
-        encoded.
-        """
+        """Segment prompts; those that draw nothing are left out. Without prompts nothing is encoded."""
         if not prompts:
             return {}
         height, width = rgb.shape[:2]
@@ -119,7 +117,7 @@ def reward_functions(
     """Wrap `format_reward` and `iou_reward` for TRL.
 
     TRL passes the completions, their token ids, and the dataset's column `sample`. A completion whose last
-    token is not in `eos_ids` ran into the token limit. The second function also logs `reply_metrics`.
+    token is not in `eos_ids` hit the token limit. The second function also logs `reply_metrics`.
     """
 
     def candidates(
@@ -156,8 +154,10 @@ def reward_functions(
 
 
 def reply_metrics(scores: Sequence[ReplyScore]) -> dict[str, float]:
-    """Means over a batch: rejecting replies (overall, on empty and on present targets), malformed replies,
-    IoU on present targets, items per reply. A mean over no replies is left out.
+    """Compute means over a batch; a mean over no replies is left out.
+
+    They are: rejecting replies (overall, on empty and on present targets), malformed replies, IoU on present
+    targets, items per reply.
     """
     empty = [score.absent for score in scores if score.empty_target]
     present = [score for score in scores if not score.empty_target]

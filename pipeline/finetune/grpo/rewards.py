@@ -1,14 +1,14 @@
-"""Rewards of mask-only GRPO: R = l1 * format + l2 * IoU, with l1 = 1 and l2 = 2 (Think2Seg-RS section 3.2.2,
-equation 3).
+"""Compute the rewards of mask-only GRPO: R = l1 * format + l2 * IoU, with l1 = 1 and l2 = 2.
 
-1. `read_candidate` parses a reply into items, an explicit `[]`, or malformed: by rule `paper` as inference
-   does, by rule `authors-code` with the strict parser of the released rewards.
-2. `format_reward` judges the text alone.
-3. `iou_reward` compares the union of the segmenter's masks with the true mask. On an empty target, a written
-   `[]` earns 1 and everything else 0, malformed replies included.
+1. `read_candidate` parses a reply into items, an explicit `[]`, or malformed. Rule `paper` parses as
+   inference does, rule `authors-code` with the strict parser of the released rewards.
+2. `format_reward` judges only the text.
+3. `iou_reward` compares the union of the segmenter's masks with the true mask. On an empty target an explicit
+   `[]` earns 1, and everything else, even a malformed reply, 0.
 4. `total_reward` weighs and adds both.
 
-No mask supervises a box or a point directly: only the overlap teaches.
+No box or point is supervised directly; only the overlap teaches. Source: Think2Seg-RS section 3.2.2, equation
+3.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class RewardOptions:
     """How a reply is rewarded."""
 
     rule: RewardRule = "paper"
-    """How replies are read and their format is scored; see the module's story and `format_reward`."""
+    """How replies are read and how their format is scored; see the module's story and `format_reward`."""
     format_weight: float = 1.0
-    """l1. 0: no format term."""
+    """Weight l1 of the format. 0: no such term."""
     iou_weight: float = 2.0
-    """l2."""
+    """Weight l2 of the IoU."""
 
     def __post_init__(self) -> None:
         if self.format_weight < 0 or self.iou_weight <= 0:
@@ -71,14 +71,14 @@ class Contract:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplyScore:
-    """The rewards of one reply before weighing, and what it was."""
+    """The rewards of one reply before they are weighed, and what kind of reply it was."""
 
     format: float
-    """0..1 (`paper`) or 0..2 (`authors-code`)."""
+    """Reward of the format, 0..1 (`paper`) or 0..2 (`authors-code`)."""
     iou: float
-    """0..1"""
+    """Reward of the overlap, 0..1."""
     absent: bool
-    """The reply is a written-out `[]`."""
+    """The reply is an explicit `[]`."""
     malformed: bool
     n_items: int
     empty_target: bool
@@ -86,7 +86,7 @@ class ReplyScore:
 
 
 def total_reward(score: ReplyScore, options: RewardOptions) -> float:
-    """R of equation 3: at most l1 + l2, or 2 * l1 + l2 under `authors-code`."""
+    """Compute R of equation 3: at most l1 + l2, or 2 * l1 + l2 under `authors-code`."""
     return options.format_weight * score.format + options.iou_weight * score.iou
 
 
@@ -99,8 +99,8 @@ def format_reward(text: str, contract: Contract, *, complete: bool = True) -> fl
     """Score the format. `complete` as in `read_reply`.
 
     `paper` gives 0 or 1. For 1, `<think>` and `<answer>` must each occur once, in order, and the answer must
-    be usable (`_usable_json`). `authors-code` gives 0, 1 or 2, because the released code has two rewards: one
-    for the tags, one for `strictly_readable`.
+    be usable (`_usable_json`). `authors-code` gives 0, 1 or 2: like the released code it adds one reward for
+    the tags and one for an answer that is `strictly_readable`.
     """
     if contract.rule == "authors-code":
         return float(_TAGGED.fullmatch(text) is not None) + float(strictly_readable(text, contract))
@@ -112,8 +112,9 @@ def _well_tagged(text: str) -> bool:
 
 
 def _usable_json(text: str, contract: Contract, *, complete: bool) -> bool:
-    """Whether the answer is a JSON list of objects, and the parser of inference finds exactly the
-    combination's parts in each of them.
+    """Whether the answer is a JSON list of objects with exactly the combination's parts.
+
+    The parser of inference finds the parts.
     """
     parsed = read_reply(text, contract.profile, complete=complete)
     if parsed.malformed or parsed.truncated or parsed.n_dropped:
@@ -143,7 +144,8 @@ def strictly_readable(text: str, contract: Contract) -> bool:
 def read_candidate(text: str, contract: Contract, *, complete: bool) -> ParsedReply:
     """Read a sampled reply by the contract's rule; see the module's story. `complete` as in `read_reply`.
 
-    Under `paper` whatever could be read is paid; a reply that the strict parser refuses earns no IoU.
+    Under `paper` every item that could be read counts. Under `authors-code` a reply that the strict parser
+    refuses earns no IoU.
     """
     if contract.rule == "authors-code":
         return parse_by(_training_rule(contract), text, finish_reason="stop" if complete else "length")
@@ -151,7 +153,7 @@ def read_candidate(text: str, contract: Contract, *, complete: bool) -> ParsedRe
 
 
 def _training_rule(contract: Contract) -> ReleasedRule:
-    """The rule of the released rewards' parser, with the combination's numbers of points."""
+    """Make the rule of the released rewards' parser, with the combination's numbers of points."""
     wanted = contract.combination
     return replace(
         released_rule(contract.profile, training=True), n_points=wanted.positive, n_negative=wanted.negative
@@ -168,7 +170,7 @@ def united(masks: Sequence[MaskCrop], shape_hw: tuple[int, int]) -> NDArray[np.b
 
 
 def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Intersection over union of two (H, W) masks; 1 when both are empty."""
+    """Compute the intersection over union of two masks (H, W); 1 when both are empty."""
     union = int(np.count_nonzero(first | second))
     return int(np.count_nonzero(first & second)) / union if union else 1.0
 

@@ -1,7 +1,7 @@
-"""Samples replies of a checkpoint to training queries with transformers, in batches.
+"""Sample replies of a checkpoint to training queries with transformers, in batches.
 
-Decoding is greedy as in inference, or random as in the training. The frozen vision tower reads every image
-once (`frozen_vision`), however many replies are drawn for it.
+Decoding is greedy as in inference, or random as in training. The frozen vision tower reads every image once
+(`frozen_vision`), however many replies are sampled for it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Sampling:
     """How the tokens of a reply are chosen."""
 
     temperature: float = 0.0
-    """0: always the most likely token."""
+    """Temperature of the draws. 0: always the most likely token."""
     top_p: float = 1.0
     top_k: int = 0
-    """0: no limit."""
+    """Number of most likely tokens from which one is drawn. 0: no limit."""
 
     @classmethod
     def of(cls, options: GrpoOptions) -> Sampling:
@@ -43,7 +43,7 @@ class Sampling:
         return cls(temperature=options.temperature, top_p=options.top_p, top_k=options.top_k)
 
     def arguments(self) -> dict[str, object]:
-        """Keyword arguments of transformers' `generate`."""
+        """List keyword arguments of transformers' `generate`."""
         if self.temperature == 0:
             return {"do_sample": False}
         return {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
@@ -115,7 +115,7 @@ def _device() -> str:
 
 
 def _arithmetic(device: str, precision: str) -> AbstractContextManager[object]:
-    """Context with the training's arithmetic: bfloat16 products, or float32."""
+    """Context with the arithmetic of training: bfloat16 products, or float32."""
     import torch
 
     context: AbstractContextManager[object] = torch.autocast(

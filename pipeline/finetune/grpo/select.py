@@ -1,11 +1,11 @@
-"""Selects the queries that GRPO can learn from: those whose sampled replies earn different rewards.
+"""Select the queries that GRPO can learn from: those whose sampled replies earn different rewards.
 
 1. The starting checkpoint answers every query `replies` times, and `reward_engine` scores the replies.
-2. A query is settled when its rewards deviate by less than `least`: a step on it teaches nothing.
+2. A query is settled when the standard deviation of its rewards is below `least`: it would teach nothing.
 3. The unsettled queries and a share of the settled ones go into a table, on which `grpo` trains.
 
 DAPO (arXiv 2503.14476, section 3.2) drops groups of equal rewards during training; here this is done once,
-beforehand.
+before training.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.finetune.grpo.rewards import total_reward
 from pipeline.finetune.grpo.sampling import ReplySampler, Sampling
 
 REWARDS = "rewards.jsonl"
-"""One line per query, in the table's order: the rewards of its replies."""
+"""File with one line per query, in the table's order: the rewards of its replies."""
 
 QUERIES_AT_ONCE = 16
 """Queries of one batch. An interrupted selection loses no more."""
@@ -36,8 +36,8 @@ QUERIES_AT_ONCE = 16
 def select_queries(run: TrainingRun) -> Path:
     """Sample and score replies, select queries, and return the folder with the table of selected queries.
 
-    Existing rewards are used again: another `least` or `settled_share` only rewrites the table. Raises
-    ModelError when a model does not load, InputError when no query is left to learn from.
+    Existing rewards are used again, so another `least` or `settled_share` only rewrites the table. Raises
+    ModelError when a model does not load, InputError when there is no query to learn from.
     """
     import torch
 
@@ -60,9 +60,9 @@ def select_queries(run: TrainingRun) -> Path:
 
 
 def unsettled(rewards: Sequence[Sequence[float]], least: float) -> list[int]:
-    """Indices of the queries whose rewards have a standard deviation of at least `least`.
+    """List the indices of queries whose rewards have a standard deviation of at least `least`.
 
-    Below it a query's advantages are zero or caused by single pixels.
+    Below it, differences of reward are zero or caused by single pixels.
     """
     return [number for number, group in enumerate(rewards) if float(np.std(group)) >= least]
 
@@ -79,14 +79,14 @@ def _some_settled(run: TrainingRun, open_ones: Sequence[int]) -> list[int]:
 
 
 def paid_so_far(path: Path, n_queries: int) -> list[list[float]]:
-    """Read the rewards of all whole batches, and cut an interrupted batch off the file.
+    """Read the rewards of all complete batches, and cut an interrupted batch off the file.
 
     Returns an empty list when there is no file.
     """
     if not path.is_file():
         return []
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    if len(lines) < n_queries:  # the last batch of all may be smaller
+    if len(lines) < n_queries:  # only the very last batch may be smaller
         lines = lines[: len(lines) - len(lines) % QUERIES_AT_ONCE]
         write_bytes_atomic(path, "".join(lines).encode())
     return [json.loads(line) for line in lines]
@@ -116,8 +116,9 @@ def _rewards(
 
 
 def _seed_of(seed: int, start: int) -> int:
-    """Seed of the batch that begins at query `start`. Each batch has its own, so an interrupted selection
-    ends like an uninterrupted one.
+    """Make the seed of the batch that begins at query `start`.
+
+    Each batch has its own, so an interrupted selection gives the same result as an uninterrupted one.
     """
     return int.from_bytes(hashlib.sha256(f"{seed} {start}".encode()).digest()[:4], "big")
 

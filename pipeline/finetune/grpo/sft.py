@@ -1,6 +1,6 @@
-"""The supervised warm start with TRL's SFTTrainer, which is neither subclassed, patched nor copied.
+"""Train the supervised warm start. TRL's SFTTrainer is neither subclassed, patched nor copied.
 
-The replies are made from the masks (`taught_replies`), and only the reply enters the loss. The warm start is
+Replies are made from the masks (`taught_replies`), and only the reply enters the loss. The warm start is
 short: it teaches the format and the prompt combination. `grpo_train` then starts from the exported folder.
 """
 
@@ -78,7 +78,7 @@ def as_lessons(samples: Sequence[TrainingSample], preset: TrainingPreset) -> Dat
 
 
 def sft_arguments(run: TrainingRun) -> dict[str, object]:
-    """Keyword arguments of TRL's SFTConfig."""
+    """List keyword arguments of TRL's SFTConfig."""
     sft = run.preset.sft
     return {
         **common_arguments(run),
@@ -94,11 +94,10 @@ def sft_arguments(run: TrainingRun) -> dict[str, object]:
 
 
 def train_sft(run: TrainingRun) -> Path:
-    """Train to the preset's last step, export, and return the exported folder. A finished training returns
-    at once.
+    """Train to the preset's last step, export, and return the exported folder.
 
-    Raises InputError when there is nothing to teach, ModelError when a model does not load or a library is
-    missing.
+    A finished training returns at once. Raises InputError when there is nothing to teach, ModelError when a
+    model does not load or a library is missing.
     """
     if run.done:
         return run.exported
@@ -108,7 +107,7 @@ def train_sft(run: TrainingRun) -> Path:
     resumed = newest_checkpoint(run.checkpoints)
     arguments = trl.SFTConfig(
         **sft_arguments(run)
-    )  # before the model: ZeRO-3 shares out what is loaded after it
+    )  # before the model: ZeRO-3 only partitions what is loaded after it
     policy = load_policy(checkpoint, run.preset.model)
     if run.preset.model.vision == "frozen" and processes() == 1:
         remember_images(policy.model.visual)

@@ -1,6 +1,5 @@
-"""Replies made from masks, which the warm start teaches.
-
-A policy then knows the format before it is rewarded for overlap.
+"""Make replies from masks. The warm start teaches them, so that a policy knows the format before it is
+rewarded for overlap.
 
 1. `taught_items` makes each 8-connected piece of the true mask an item: its box, points inside it (`_inside`)
    and points beside it (`_beside`).
@@ -26,7 +25,7 @@ from pipeline.prompt.profile import Profile
 from pipeline.prompt.reply.parse import ReplyItem
 
 MIN_SIDE = 8.0
-"""Pieces narrower than this, in units of the frame, are not taught."""
+"""Width of the narrowest piece that is taught, in units of the frame."""
 
 CELL = 28.0
 """Side of a cell in units of the frame: one visual token of Qwen2.5-VL at the profile's image size."""
@@ -41,10 +40,10 @@ Points = tuple[tuple[float, float], ...]
 def taught_items(
     truth: NDArray[np.bool_], combination: PromptCombination, frame_wh: tuple[float, float]
 ) -> tuple[ReplyItem, ...]:
-    """Make items from a mask (H, W), in whole units of the frame. A piece without room for its points is left
-    out.
+    """Make items from a mask (H, W), in whole units of the frame.
 
-    Touching objects become one piece; for a short warm start this is enough.
+    A piece without room for its points is left out. Touching objects become one piece, which is good enough
+    for a short warm start.
     """
     import cc3d
 
@@ -67,10 +66,10 @@ def taught_items(
 
 
 def _inside(piece: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
-    """Choose pixels inside a piece; returns (count, 2) column and row, fewer when the piece is too small.
+    """Choose pixels inside a piece: (count, 2) column and row, fewer when the piece is too small.
 
-    The first is nearest the centroid. Each further one lies as far as possible from those before it, among
-    the pixels at least half as deep as the deepest.
+    The first is the pixel nearest the centroid. Each further one lies as far as possible from those before
+    it, among the pixels at least half as deep inside as the deepest.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -83,11 +82,11 @@ def _inside(piece: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
 
 
 def _beside(truth: NDArray[np.bool_], span: tuple[slice, slice], count: int) -> NDArray[np.float64]:
-    """Choose pixels off the target, in the piece's box grown by MARGIN; returns (count, 2) column and row.
+    """Choose pixels off the target, in the piece's box grown by MARGIN: (count, 2) column and row.
 
-    The first is the farthest from any target pixel. Each further one lies as far as possible from those
-    before it, among the pixels at least half as far from the target as the first. There are fewer when no
-    more are free.
+    The first is the pixel farthest from the target. Each further one lies as far as possible from those
+    before it, among the pixels at least half as far from the target as the first. There are fewer if not
+    enough pixels are free.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -129,7 +128,7 @@ def _item(
     corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
     within = np.clip(
         np.floor(inside), box[:2], box[2:]
-    )  # rounded up, the last pixel of a thin piece would lie beside it
+    )  # rounding up would move the last pixel of a thin piece outside it
     return ReplyItem(
         box_xyxy=corners if combination.box else None,
         points_xy=_points(within),
@@ -154,8 +153,10 @@ def _place(item: ReplyItem) -> tuple[float, float, float, float]:
 
 
 def taught_reply(thought: str, items: Sequence[ReplyItem], profile: Profile, style: Style) -> str:
-    """Write the whole reply. `cells`: the embedded prompter's style, bare JSON without spaces; each item has
-    its cell first, then points, then the box. `fenced`: JSON in a code fence, the box first.
+    """Write the whole reply.
+
+    `cells` is the embedded prompter's style: bare JSON without spaces, where each item has its cell first,
+    then its points, then its box. `fenced` is JSON in a code fence, with the box first.
     """
     answer = json.dumps(
         [_written(item, profile, style) for item in items],
@@ -179,5 +180,5 @@ def _written(item: ReplyItem, profile: Profile, style: Style) -> dict[str, Any]:
 
 
 def default_thought(query: str, *, found: bool) -> str:
-    """Thought of a taught reply when the data has none."""
+    """Write the thought of a taught reply when the data has none."""
     return f'The question is "{query}". I see {"some" if found else "none"}.'

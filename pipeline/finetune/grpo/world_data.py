@@ -1,12 +1,12 @@
-"""Training samples from procedural worlds, in the layout that `grpo_data` reads.
+"""Make training samples from procedural worlds, in the layout that `grpo_data` reads.
 
 1. `render_worlds` draws one patch per world, with seeds from `first_seed` on, and cuts TILES_PER_WORLD tiles
-   out of it.
-2. Each tile gets one query: about a class in it, a class not in it, or a thing that no world has.
-3. The mask is every pixel of the class in the query.
+   from it.
+2. `_ask` gives each tile one query: about a class in it, a class not in it, or a thing that no world has.
+3. The mask holds every pixel of the queried class.
 
 Everything depends on the seed alone. The table is written last, so a folder with a table is complete.
-Evaluation never sees these worlds.
+Evaluation never uses these worlds.
 """
 
 from __future__ import annotations
@@ -28,29 +28,27 @@ from pipeline.world.landscape import World
 from pipeline.world.render import Rendering, render
 
 FIRST_GRPO_SEED = 300_000
-"""World seeds FIRST_GRPO_SEED..399,999 are for training by reward. Supervised training uses seeds below
-them, from 100,000 on.
+"""First world seed for training by reward; the last is 399,999. Supervised training uses lower seeds, from
+100,000 on.
 """
 
 FIRST_MEASURE_SEED = 400_000
-"""World seeds from here on measure a prompter before and after training. Nothing trains on them."""
+"""First world seed for measuring a prompter before and after training. Nothing trains on these worlds."""
 
 TILES_PER_WORLD = 4
 PATCH_PX = 768
 MIN_TARGET_PX = 64
 AIMED_SHARE = 0.8
-"""Share of the tiles placed over an object, its class drawn evenly from those present."""
+"""Share of the tiles that are placed over an object, whose class is drawn evenly from those present."""
 
 
 def render_worlds(
     folder: Path, *, n_tiles: int, first_seed: int = FIRST_GRPO_SEED, tile_px: int = 256
 ) -> None:
-    """Write `n_tiles` tiles with one query each, or nothing when the folder has its table already.
+    """Write `n_tiles` tiles with one query each. If the folder already has its table, nothing is done.
 
-    Every file is written atomically, so several processes may draw the same folder at once. Evaluation uses
-    world seeds below 1,000.
-
-    Raises InputError for an invalid number or size of tiles, or a seed that belongs to evaluation.
+    Every file is written atomically, so several processes may draw the same folder at once. Raises InputError
+    for an invalid number or size of tiles, or for a seed below 1,000: those belong to evaluation.
     """
     if (folder / TABLE).is_file():
         return
@@ -89,7 +87,7 @@ def render_worlds(
 
 
 def _patch(seed: int) -> tuple[Rendering, np.random.Generator]:
-    """Render a random patch of the seed's world. Also returns the generator for further draws."""
+    """Render a random patch of the world of this seed. Also returns the generator for further draws."""
     rng = np.random.default_rng([seed, 23])
     row0, col0 = (int(value) for value in rng.integers(-30_000, 30_000, 2))
     window = Window(row0=row0, col0=col0, row1=row0 + PATCH_PX, col1=col0 + PATCH_PX)
@@ -102,8 +100,8 @@ def _ask(
     """Cut a tile from the patch; returns its pixels, the mask that answers its query, and the query.
 
     A class with fewer than MIN_TARGET_PX pixels in the tile is not asked for, as in
-    `evaluate.benchmark.readers.world_tiles`: a sliver at the border is no fair query. Wordings are those of
-    `training_queries`, never a held-out one.
+    `evaluate.benchmark.readers.world_tiles`: a sliver at the border would be no fair query. The wording comes
+    from `training_queries` and is never a held-out one.
     """
     kind_of = np.asarray([-1] + [CLASSES.index(item.class_name) for item in patch.objects])
     top, left = _corner(patch.labels, kind_of, rng, tile_px)

@@ -1,9 +1,9 @@
-"""Continues training from an exported prompter, whose vocabulary may differ from today's.
+"""Continue training from an exported prompter, whose vocabulary may differ from today's.
 
-1. `check_start` finds out whether an export can be used, before anything is rendered.
-2. `hold_to_start` notes what the training began with, and refuses another start or seed.
-3. `take_over` loads the exported weights into a fresh model.
-4. `start_vision` trains the dense heads on the frozen tower. After that the stages run as in a training from
+1. `check_start` checks that an export can be used, before anything is rendered.
+2. `hold_to_start` records what the training began with, and refuses another start or seed.
+3. `take_over` loads the exported weights into a new model.
+4. `start_vision` trains the dense heads on the frozen tower. The other stages run as in a training from
    nothing.
 """
 
@@ -40,19 +40,19 @@ START_FILE = "start.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Begun:
-    """What the training in a working directory began with and on what it has run since."""
+    """What the training in a working directory began with, and how many tiles it has used since."""
 
     start: str = ""
-    """Path of the exported prompter that it went on from. Empty: from nothing."""
+    """Path of the exported prompter that it started from. Empty: from nothing."""
     seed: int | None = None
-    """None: the directory is of an earlier version, which noted the start alone."""
+    """Seed of the training. None: an earlier version, which recorded only the start, made the directory."""
     devices: tuple[str, ...] = ()
     tiles: int = 0
-    """Number of training tiles: the most that any command asked for."""
+    """Largest number of training tiles that any command asked for."""
 
 
 def begun_in(work: Path) -> Begun | None:
-    """Read what `hold_to_start` wrote. None: it has written nothing there.
+    """Read what `hold_to_start` recorded. None: nothing is there.
 
     The export's card is written from this, not from the last command.
     """
@@ -67,10 +67,10 @@ def begun_in(work: Path) -> Begun | None:
 
 
 def hold_to_start(place: TrainingPlace, *, tiles: int = 0) -> None:
-    """Note what a working directory's training begins with.
+    """Record what the training in a working directory begins with.
 
-    A start is known by its path. A directory with checkpoints and no note began from nothing. Raises
-    InputError when the training began with another start or seed.
+    A start is identified by its path. A directory with checkpoints but without a record began from nothing.
+    Raises InputError when the training began with another start or seed.
     """
     now = Begun(
         start="" if place.start is None else str(place.start.resolve()),
@@ -97,7 +97,7 @@ def hold_to_start(place: TrainingPlace, *, tiles: int = 0) -> None:
 
 
 def check_start(checkpoint: Path, shape: PrompterShape) -> None:
-    """Build one model to find out whether `take_over` would refuse a checkpoint. Raises InputError."""
+    """Build a model to check that `take_over` would accept a checkpoint. Raises InputError."""
     from pipeline.finetune.prompter.prompter_model import build_model
     from pipeline.finetune.prompter.tokenizer import train_tokenizer
 
@@ -106,8 +106,9 @@ def check_start(checkpoint: Path, shape: PrompterShape) -> None:
 
 
 def take_over(checkpoint: Path, model: Module, tokenizer: Tokenizer) -> int:
-    """Load an exported prompter into `model`, in place; returns how many tokens kept their row of the
-    embedding. Every token that the export does not know keeps its fresh start.
+    """Load an exported prompter into `model`, in place. Tokens that the export lacks keep their new rows.
+
+    Returns the number of tokens whose row of the embedding was loaded.
     """
     import torch
 
@@ -134,7 +135,7 @@ def take_over(checkpoint: Path, model: Module, tokenizer: Tokenizer) -> int:
 
 
 def exported_weights(checkpoint: Path) -> dict[str, Tensor]:
-    """Name -> float32 tensor of an exported prompter. Raises InputError when it is missing or damaged."""
+    """Read name -> float32 tensor of an exported prompter. Raises InputError: missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -170,9 +171,9 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def start_vision(place: TrainingPlace, checkpoint: Path, *, steps: int = HEAD_STEPS) -> None:
-    """Run the vision stage of a training from `checkpoint`, once: keep its tower, train dense heads on it.
+    """Replace the vision stage of a training from `checkpoint`: keep its tower and train dense heads on it.
 
-    The export has no auxiliary heads. Both are written as the end of the vision stage.
+    An export has no such heads. Tower and heads are written as the end of the vision stage, once.
     """
     import torch
 

@@ -1,7 +1,7 @@
-"""Resumable training checkpoints: weights as safetensors, optimiser state beside them, written atomically.
+"""Write and resume training checkpoints: weights as safetensors, with the optimiser's state beside them.
 
-A checkpoint is one folder `step_NNNNNNN` that appears by a rename when it is whole; the newest whole one is
-what a restarted run continues from. Killing the process at any moment loses at most the steps since then.
+A checkpoint is a folder `step_NNNNNNN` that gets its name when it is complete. A restarted run continues from
+the newest. Killing the process at any moment loses only the steps since then.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ def save_checkpoint(
     optimisers: Mapping[str, Optimizer],
     keep: int = 2,
 ) -> Path:
-    """Write `modules` (torch modules) and `optimisers` (with state_dict) as the state after `step` steps;
-    keep the newest `keep`.
-    """
+    """Write modules and optimisers as the state after `step` steps; keep the newest `keep` checkpoints."""
     import torch
     from safetensors.torch import save_file
 
@@ -54,7 +52,7 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints of a folder, oldest first."""
+    """List the complete checkpoints of a folder, oldest first."""
     return (
         sorted(path for path in folder.glob(f"{PREFIX}*") if (path / "step.json").is_file())
         if folder.is_dir()
@@ -63,7 +61,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def step_of(checkpoint: Path) -> int:
-    """After how many steps a checkpoint was written."""
+    """Read the number of steps after which a checkpoint was written."""
     return int(json.loads((checkpoint / "step.json").read_text())["step"])
 
 
@@ -78,8 +76,8 @@ def load_modules(checkpoint: Path, modules: Mapping[str, Module]) -> None:
 def resume(folder: Path, *, modules: Mapping[str, Module], optimisers: Mapping[str, Optimizer]) -> int:
     """Load the newest checkpoint in place and return its step; 0 when there is none.
 
-    States come to the CPU first, wherever they were computed; each optimiser takes them to its own
-    parameters' device.
+    States are loaded to the CPU first, wherever they were computed. Each optimiser moves them to the device
+    of its own parameters.
     """
     import torch
 

@@ -1,7 +1,7 @@
-"""The embedded prompter's forward pass in batches of equal images, over the transformers model's weights.
+"""Compute the embedded prompter's forward pass for a batch of images, with the transformers model's weights.
 
-transformers attends image by image and does not pack; training on a CPU needs batches. A test compares the
-numbers.
+transformers attends image by image and cannot pack, but training on a CPU needs batches. A test compares the
+results of both.
 
 1. `patches_of`: images -> normalised patches in merge order.
 2. `vision_tokens`: patches -> merged vision tokens; `encode` does both.
@@ -26,17 +26,16 @@ if TYPE_CHECKING:
 
 N_IMAGE_TOKENS = GRID * GRID
 WINDOW_CELLS = 3
-"""Side of an attention window in merged cells; it divides GRID, so all windows are full."""
+"""Side of an attention window in merged cells. It divides GRID, so all windows are full."""
 PATCHES_SIDE = 2 * GRID
 PATCH_PX = 14
 
 
 def fast_products(device_type: str) -> AbstractContextManager[object]:
-    """A context in which matrix products run in bfloat16 on a GPU, or on a CPU with instructions for it, and
-    in float32 elsewhere.
+    """Context in which matrix products use bfloat16, where that is faster, and float32 elsewhere.
 
-    The instructions are AMX's tiles or AVX-512's bf16 products. A CPU without them computes bfloat16 more
-    slowly than float32.
+    It is faster on a GPU, and on a CPU with AMX tiles or AVX-512's bf16 products. Without these instructions
+    a CPU computes bfloat16 more slowly than float32.
     """
     import torch
 
@@ -46,8 +45,9 @@ def fast_products(device_type: str) -> AbstractContextManager[object]:
 
 
 def patches_of(rgb: Tensor) -> Tensor:
-    """(B, 252, 252, 3) uint8 or float 0..255 -> (B, 324, 588) float32: cell-major, then the 2 x 2 patches of
-    a cell.
+    """Cut images (B, 252, 252, 3), uint8 or float 0..255, into normalised patches (B, 324, 588) float32.
+
+    Cells come in raster order, each with its 2 x 2 patches.
     """
     import torch
 
@@ -82,11 +82,10 @@ def _gated(x: Tensor, mlp: Module) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Attend; returns the weighted values and the attention (B, heads, S, S_all). mask: additive,
-    broadcastable to the attention.
+    """Attend; returns the weighted values and the attention (B, heads, S, S_all).
 
-    Softmax attention by plain matrix products: on CPUs with bfloat16 products, up to ten times faster to
-    train than the fused kernel for the short sequences here.
+    `mask` is additive and broadcastable to the attention. Plain matrix products are used: for these short
+    sequences, on CPUs with bfloat16 products, they train up to ten times faster than the fused kernel.
     """
     import torch
 
@@ -99,7 +98,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = Non
 
 
 def _window_order() -> Tensor:
-    """(81,) raster index of each merged cell, window by window."""
+    """List the raster indexes (81,) of the merged cells, window by window."""
     import torch
 
     side = GRID // WINDOW_CELLS
@@ -112,8 +111,9 @@ def _window_order() -> Tensor:
 
 
 def _vision_angles(head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(324, head_dim) cosines and sines for patches in merge order; base 10000, first half rows, second half
-    columns.
+    """Compute cosines and sines (324, head_dim) for patches in merge order.
+
+    The base is 10000; the first half of the dimensions encodes rows, the second columns.
     """
     import torch
 
@@ -128,7 +128,7 @@ def _vision_angles(head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]
 
 
 def vision_tokens(vision: Module, patches: Tensor) -> Tensor:
-    """(B, 324, 588) -> (B, 81, text width): the whole tower, merger included, tokens in raster order."""
+    """Run tower and merger: patches (B, 324, 588) -> tokens (B, 81, text width) in raster order."""
     import torch
     from torch.nn import functional
 
@@ -167,18 +167,18 @@ def vision_tokens(vision: Module, patches: Tensor) -> Tensor:
 
 
 def encode(vision: Module, rgb: Tensor) -> Tensor:
-    """(B, 252, 252, 3) uint8 -> (B, 81, width), computed in bfloat16 where that helps."""
+    """Encode images (B, 252, 252, 3) uint8 to vision tokens (B, 81, width), in bfloat16 where that helps."""
     with fast_products(rgb.device.type):
         return vision_tokens(vision, patches_of(rgb))
 
 
 def to_device[T: DataclassInstance](batch: T, device: str) -> T:
-    """The same dataclass of tensors with every tensor on `device`."""
+    """Move every tensor of a dataclass to `device`."""
     return replace(batch, **{part.name: getattr(batch, part.name).to(device) for part in fields(batch)})
 
 
 def rotary(text_model: Module, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """(3, B, S) positions -> cosines, sines (B, 1, S, head_dim) float32."""
+    """Compute cosines and sines (B, 1, S, head_dim) float32 of positions (3, B, S)."""
     embedding = text_model.rotary_emb
     angle = position_ids[..., None].float() * embedding.inv_freq.float()
     sections = angle.split(embedding.mrope_section, dim=-1)
@@ -191,7 +191,7 @@ def rotary(text_model: Module, position_ids: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(slots=True)
 class Memory:
-    """Keys and values of what was read so far, one pair per layer, each (B, kv heads, S, head_dim)."""
+    """Keys and values of the tokens so far, one pair per layer, each (B, kv heads, S, head_dim)."""
 
     keys: list[Tensor]
     values: list[Tensor]
@@ -199,15 +199,15 @@ class Memory:
 
 @dataclass(kw_only=True, slots=True)
 class Probe:
-    """Inner states of the language model that training needs; `language_hidden` fills them in."""
+    """Inner states of the language model that training needs. `language_hidden` fills them in."""
 
     after: tuple[int, ...]
-    """Layers whose hidden states are kept, as they are."""
+    """Layers whose hidden states are kept, without normalisation."""
     attention_of: int
     """The layer whose attention is kept."""
     states: list[Tensor] = field(default_factory=list)
     attention: Tensor | None = None
-    """(B, heads, S, S_all)"""
+    """Attention of that layer, (B, heads, S, S_all)."""
 
 
 def language_hidden(
@@ -219,11 +219,11 @@ def language_hidden(
     memory: Memory | None = None,
     probe: Probe | None = None,
 ) -> Tensor:
-    """Hidden states after the last layer, normalised.
+    """Compute the normalised hidden states after the last layer.
 
-    embeds: (B, S, d); angles from `rotary` for these S positions; mask: (B, 1, S, S_all) float, 0 = attends,
-    very negative = does not. With `memory` the new keys and values are appended to it in place, and S_all
-    counts old and new together.
+    embeds: (B, S, d); angles: from `rotary`, for these S positions; mask: (B, 1, S, S_all) float, 0 where a
+    token attends, very negative where not. With `memory`, new keys and values are appended to it in place,
+    and S_all counts old and new ones.
     """
     import torch
 

@@ -1,12 +1,13 @@
-"""The loss of the language model: it learns to answer packed queries (packing.py) from vision tokens.
+"""Compute the loss of the language model, which learns to answer packed queries (packing.py) about vision
+tokens.
 
-1. `_reply_loss`: cross entropy of the reply tokens. A number's target is spread over its neighbours. The
-   some-or-none word and the cell that opens an object weigh more.
-2. `_image_loss`, after layer TAP: each image token tells which cell it is, and what the answer says of an
-   object whose point lies in it.
-3. `_pointer_loss`, after layer POINTER_TAP: each reply token about an object points at the cell of its point,
-   or nowhere where the list ends.
-4. `_look_loss`: in the next layer, one attention head per key/value head looks there.
+1. `_reply_loss`: cross entropy of the reply tokens. A number's target is spread over its neighbours. The word
+   some or none, and the cell that opens an object, weigh more.
+2. `_image_loss`, after layer TAP: each image token predicts its cell, and the numbers of an object whose
+   point lies in it.
+3. `_pointer_loss`, after layer POINTER_TAP: each reply token about an object points at the cell of its point;
+   at the end of the list, nowhere.
+4. `_look_loss`: in the next layer, one attention head per key/value head looks at that cell.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ if TYPE_CHECKING:
     from torch.nn import Module, ModuleDict
 
 SIGMA_PX = 1.2
-"""Spread of a number's target, px: 41 is nearly right where 42 is."""
+"""Spread of a number's target in pixels, as 41 is nearly right where 42 is right."""
 
 TAP = 1
-"""The layer after which image tokens must know where they are."""
+"""Layer after which image tokens must know where they are."""
 
 POINTER_TAP = 2
-"""The layer after which reply tokens must know which cell they speak of. Two layers are left to fetch its
+"""Layer after which reply tokens must know the cell that they are about. Two layers are left to fetch its
 numbers.
 """
 
 
 def make_language_heads(width: int) -> ModuleDict:
-    """Heads on the tokens inside the language model; they are dropped after training."""
+    """Make the heads on tokens inside the language model. They are dropped after training."""
     import torch
 
     return torch.nn.ModuleDict({
@@ -60,7 +61,7 @@ def make_language_heads(width: int) -> ModuleDict:
 class LanguageObjective:
     """The loss of the module's story, for a model and its tokenizer.
 
-    `compiled` compiles the language model; every new length of a batch then costs a compilation.
+    `compiled`: compile the language model. Every new length of a batch then costs a compilation.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class LanguageObjective:
         self._is_cell[torch.from_numpy(table.cells).to(self.device)] = True
 
     def __call__(self, tokens: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, float]]:
-        """tokens: (B, 81, width) from the vision tower."""
+        """Compute loss and parts. tokens: (B, 81, width) from the vision tower."""
         import torch
 
         text = self.model.model.language_model
@@ -123,7 +124,7 @@ class LanguageObjective:
         return reply + 0.5 * image + 0.5 * pointer + 0.25 * look, parts
 
     def _look_loss(self, attention: Tensor, batch: PackedBatch) -> Tensor:
-        """Mean of -log of the attention that the cell spoken of gets from the looking heads.
+        """Compute the mean of -log of the looking heads' attention to the cell that a token is about.
 
         attention: (B, heads, T, 81).
         """
@@ -136,10 +137,10 @@ class LanguageObjective:
         return result
 
     def _pointer_loss(self, speaking: Tensor, image: Tensor, batch: PackedBatch) -> tuple[Tensor, float]:
-        """Cross entropy of pointing, and the share of cells that are right.
+        """Compute the cross entropy of pointing, and the share of cells that are right.
 
-        Without it, number tokens alone teach enumeration last: they reward the right cell only once it leads
-        to the right number.
+        Number tokens reward the right cell only once it leads to the right number. With them alone, the
+        order of objects is learned last.
 
         speaking: (B, T, d), one place before its token; image: (B, 81, d).
         """
@@ -191,9 +192,10 @@ class LanguageObjective:
     def _image_loss(
         self, tapped: Tensor, batch: PackedBatch, table: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
-        """Row and column of each cell; where an object has its point, the six numbers of the answer, in the
-        vocabulary of numbers itself, and how many objects of its class come before.
+        """Compute the loss of what image tokens predict, and its parts.
 
+        Each predicts row and column of its cell. If an object has its point there, it also predicts the six
+        numbers of the answer (in the vocabulary of numbers) and how many objects of the class come before.
         The reply then only has to look this up and copy it.
         """
         import torch

@@ -1,6 +1,4 @@
-"""Optimisers and schedule of the embedded prompter: Muon for the matrices inside blocks, AdamW for everything
-else.
-"""
+"""Optimisers and schedule of the embedded prompter: Muon for matrices inside blocks, AdamW for all else."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
-    """Peak learning rates and the shape of the schedule over `steps` steps."""
+    """Peak learning rates, and the schedule over `steps` steps."""
 
     steps: int
     matrix_lr: float = 2e-3
@@ -27,7 +25,9 @@ class Rates:
 
 
 def make_optimisers(parameters: Iterable[tuple[str, Parameter]], rates: Rates) -> dict[str, Optimizer]:
-    """`muon` for 2-D parameters of layers and blocks, `adamw` for embeddings, heads, biases, norms and the
+    """Make the two optimisers.
+
+    `muon` gets the 2-D parameters of layers and blocks, `adamw` embeddings, heads, biases, norms and the
     patch kernel.
     """
     import torch
@@ -47,7 +47,7 @@ def make_optimisers(parameters: Iterable[tuple[str, Parameter]], rates: Rates) -
 
 
 def set_rates(optimisers: dict[str, Optimizer], rates: Rates, step: int) -> float:
-    """Set this step's learning rates; returns the share of the peak."""
+    """Set the learning rates of a step. Returns their share of the peak."""
     warm = min(1.0, (step + 1) / max(1, rates.warmup))
     left = (rates.steps - step) / max(1.0, rates.steps * (1 - rates.decay_from))
     share = warm * max(0.05, min(1.0, left))
@@ -61,7 +61,7 @@ def set_rates(optimisers: dict[str, Optimizer], rates: Rates, step: int) -> floa
 def apply_gradients(
     optimisers: dict[str, Optimizer], parameters: Iterable[Parameter], *, clip: float = 1.0
 ) -> float:
-    """Clip the gradient norm, step and clear every optimiser; returns the norm before clipping."""
+    """Clip the gradient norm, then step and clear every optimiser. Returns the norm before clipping."""
     import torch
 
     norm = torch.nn.utils.clip_grad_norm_(list(parameters), clip)

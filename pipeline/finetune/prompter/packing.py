@@ -1,11 +1,9 @@
-"""Packs several queries about one tile into one sequence, as the language model is trained on them.
+"""Pack several queries about one tile into one sequence, on which the language model is trained.
 
-1. `pack_tile` puts query-and-answer segments after the tile's 81 image tokens until the budget is full. A
-   segment sees the prefix, the image and itself, never another segment. Its positions start right after the
-   image, so it looks exactly as it would alone.
-2. Each reply token gets a weight, and the cell of the object that it speaks of (`segment_of`).
+1. `pack_tile` puts segments (a query and its answer) after the tile's 81 image tokens.
+2. `segment_of` gives each reply token a weight, and the cell of the object that it is about.
 3. `collate` pads the packs of a batch to one length and adds the image targets.
-4. `attention_mask` and `image_positions` are what the layout means for attention and positions.
+4. `attention_mask` and `image_positions` make every segment look as it would alone.
 """
 
 from __future__ import annotations
@@ -48,10 +46,10 @@ CELL_WEIGHT = 3.0
 """Weight of the token that names the next object's cell, and of the mark that says whether there is one."""
 
 NOWHERE = N_IMAGE_TOKENS
-"""The cell that a token speaks of where no object is left."""
+"""Cell of a token that is about the next object when none is left."""
 
 MAX_RANK = 16
-"""Objects of a class are told apart by rank up to here; all later ones share the last rank."""
+"""Number of ranks by which objects of a class are told apart; all later objects share the last."""
 
 TEXT_BUDGET = 352
 """Usual number of text tokens of one packed tile after the image."""
@@ -59,7 +57,7 @@ TEXT_BUDGET = 352
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenTable:
-    """Ids of what packing needs, looked up once."""
+    """Ids of the tokens that packing needs, looked up once."""
 
     tokenizer: Tokenizer
     prefix: tuple[int, ...]
@@ -67,15 +65,15 @@ class TokenTable:
     end: int
     pad: int
     numbers: NDArray[np.int64]
-    """(MAX_NUMBER + 1,)"""
+    """Ids of the integers, (MAX_NUMBER + 1,)."""
     decisions: frozenset[int]
-    """` some` and ` none`."""
+    """Ids of ` some` and ` none`."""
     list_marks: frozenset[int]
-    """What follows an object: the comma before the next one, or the end of the list."""
+    """Ids that follow an object: the comma before the next one, and the end of the list."""
     opens: int
-    """The bracket before the first object."""
+    """Id of the bracket before the first object."""
     cells: NDArray[np.int64]
-    """(81,)"""
+    """Ids of the tokens that open an object in each cell, (81,)."""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> TokenTable:
@@ -102,25 +100,23 @@ class TokenTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pack:
-    """The text part of one packed tile, flat."""
+    """The text tokens of one packed tile, all segments in one list."""
 
     ids: list[int]
     segment: list[int]
     """Number of the segment of each token, from 1."""
     position: list[int]
-    """From 0 at each segment's start."""
+    """Position within the segment, from 0."""
     weight: list[float]
     """Weight of predicting this token from the one before it; 0 for prompts."""
     cell: list[int]
-    """Raster index of the cell of the object that this token speaks of, NOWHERE, or -1 where it speaks of
-    none.
-    """
+    """Raster index of the cell of the object that this token is about; NOWHERE, or -1: about no object."""
 
 
 def segment_of(
     table: TokenTable, query: TrainingQuery, truth: TileObjects
 ) -> tuple[list[int], list[float], list[int]]:
-    """Token ids, weights and cells of one query with its true answer."""
+    """Make token ids, weights and cells of one query with its true answer."""
     chosen = truth.class_ids == query.class_id
     numbers = answer_numbers(truth.points_xy[chosen], truth.boxes_xyxy[chosen])
     prompt = table.encode(prompt_text(query.text))
@@ -135,10 +131,10 @@ def segment_of(
 
 
 def spoken_cells(table: TokenTable, reply: Sequence[int], cells: Sequence[int]) -> list[int]:
-    """Cell that each token of a reply speaks of; `cells` are those of its objects in order, then NOWHERE.
+    """Find the cell that each token of a reply is about. `cells`: those of its objects, then NOWHERE.
 
-    The decision and the opening bracket speak of the first object, a cell and a number of their own, a list
-    mark of the next one; other tokens of none (-1).
+    The decision and the opening bracket are about the first object, a cell and a number about their own, a
+    list mark about the next. Other tokens are about none (-1).
     """
     numbers = frozenset(table.numbers.tolist())
     of_next = table.list_marks | table.decisions | frozenset((table.opens, *table.cells.tolist()))
@@ -235,8 +231,9 @@ def collate(
 
 
 def attention_mask(segment: Tensor, n_prefix: int) -> Tensor:
-    """(B, T) segments -> additive (B, 1, P + T, P + T), P = prefix and image: causal, and no segment sees
-    another.
+    """Make the additive mask (B, 1, P + T, P + T) of segments (B, T); P counts prefix and image.
+
+    It is causal. A segment sees the prefix, the image and itself, never another segment.
     """
     import torch
 
@@ -250,7 +247,7 @@ def attention_mask(segment: Tensor, n_prefix: int) -> Tensor:
 
 
 def image_positions(n_before: int) -> NDArray[np.int64]:
-    """(3, P) positions (time, row, column) of `n_before` prefix tokens and the image after them."""
+    """Make the positions (3, P) (time, row, column) of `n_before` prefix tokens and the image after them."""
     text = np.tile(np.arange(n_before), (3, 1))
     row, col = np.divmod(np.arange(N_IMAGE_TOKENS), GRID)
     image = np.stack([np.zeros_like(row), row, col]) + n_before

@@ -1,4 +1,4 @@
-"""The card that ships with the embedded prompter: what it is, how it was trained, how good it is."""
+"""Write the card that ships with the embedded prompter: what it is, how it was trained, how good it is."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ recoloured; 5 % of the tiles are partly black or plain noise. Wordings come from
 
 
 def measured_table(tallies: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """Markdown: one table per wording set; `tallies` as `prompter_eval.evaluate` gives them."""
+    """Write one Markdown table per set of wordings. `tallies`: results of `prompter_eval.evaluate`."""
     parts = []
     for wordings, rows in tallies.items():
         head = "| class | recall | precision | rejection | false rejection | objects | absent |"
@@ -64,7 +64,7 @@ def measured_table(tallies: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
 
 
 def measured_again(n_tiles: int) -> str:
-    """When the figures were measured, and the command that measures the export itself."""
+    """Say when the figures were measured, and give the command that measures the export itself."""
     options = f"--measure-only --start DIR --measured-tiles {n_tiles} --work build/measured"
     return (
         "Measured at the end of the training job. The export, whose weights are rounded to bfloat16, is "
@@ -82,15 +82,13 @@ def model_card(
     stages: Mapping[str, tuple[int, int]],
     measured: str,
 ) -> str:
-    """The card's Markdown; `stages` as `prompter_run.stages_of` gives them."""
+    """Write the card as Markdown. `stages`: result of `prompter_run.stages_of`."""
     facts = {"millions": parameters / 1e6, "vocabulary": vocabulary, "classes": classes, "measured": measured}
     return _TEXT.format(**facts, recipe=recipe_of(begun, stages), lessons=_lessons(begun, stages))
 
 
 def recipe_of(begun: Begun, stages: Mapping[str, tuple[int, int]]) -> str:
-    """From what, on what and how long the model was trained; what the working directory does not say is left
-    out.
-    """
+    """Say from what, on what and how long the model was trained, as far as the working directory tells."""
     source = f"From the exported prompter `{_shown(Path(begun.start))}`" if begun.start else "From nothing"
     kinds = dict.fromkeys("a CPU" if device == "cpu" else "a GPU" for device in begun.devices)
     where = f", on {' and '.join(kinds)}" if kinds else ""
@@ -101,7 +99,7 @@ def recipe_of(begun: Begun, stages: Mapping[str, tuple[int, int]]) -> str:
 
 
 def _lessons(begun: Begun, stages: Mapping[str, tuple[int, int]]) -> str:
-    """A numbered line for every stage that was trained."""
+    """Write a numbered line for every stage that was trained."""
     learner = "Heads alone, on that prompter's frozen tower, learn" if begun.start else "Vision tower on"
     texts = {
         "vision": f"{learner} dense targets (class, box and peak of the object in each 28 px cell).",
@@ -113,5 +111,5 @@ def _lessons(begun: Begun, stages: Mapping[str, tuple[int, int]]) -> str:
 
 
 def _shown(path: Path) -> Path:
-    """A path as a reader elsewhere can follow it: inside the repository from its root."""
+    """Shorten a path inside the repository to start at its root, so that readers elsewhere can follow it."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

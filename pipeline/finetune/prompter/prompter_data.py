@@ -1,10 +1,10 @@
-"""Tiles of procedural worlds on disk, and batches of them.
+"""Keep tiles of procedural worlds on disk, and make batches of them.
 
-1. `render_store` draws tiles in chunks. A chunk that exists is kept, so an interrupted rendering goes on
-   where it stopped.
+1. `render_store` draws tiles in chunks. Existing chunks are kept, so an interrupted rendering continues where
+   it stopped.
 2. `TileStore` opens the chunks; pixels stay memory-mapped.
-3. `batch_of` picks tiles for a step, turns each (`turn_truth`) and changes its colours slightly. All depends
-   on (seed, step) alone.
+3. `batch_of` picks tiles for a step, turns or mirrors each (`turn_truth`) and changes its colours slightly.
+   The batch depends on (seed, step) alone.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pipeline.errors import InputError
 from pipeline.finetune.prompter.samples import IMAGE_PX, TileObjects, describe_tile, raster_order
 
 CHUNK = 128
-"""Tiles per chunk: one .npz of truth and one .npy of pixels."""
+"""Tiles per chunk. A chunk is one .npz of truth and one .npy of pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrawnTile:
-    """A tile as rendered, before resizing."""
+    """A rendered tile in its own size."""
 
     rgb: NDArray[np.uint8]
     """(H, W, 3)"""
@@ -46,9 +46,7 @@ class TileBatch:
 
 
 def resize_image(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) -> (IMAGE_PX, IMAGE_PX, 3), squashed, bilinear with antialiasing, as the `embedded` profile
-    does.
-    """
+    """Squash (H, W, 3) to the image size as the `embedded` profile does (bilinear, antialiased)."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(rgb)).resize(
@@ -60,9 +58,7 @@ def resize_image(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def render_store(
     folder: Path, draw: Callable[[int], Sequence[DrawnTile]], *, n_tiles: int, n_classes: int
 ) -> None:
-    """Draw tiles 0..n_tiles-1 into `folder`: `draw(k)` gives the CHUNK tiles of chunk k; chunks that exist
-    are kept.
-    """
+    """Draw tiles 0..n_tiles-1 into `folder`. `draw(k)` gives the CHUNK tiles of chunk k, if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, n_tiles, CHUNK):
         pixels_path, truth_path = _chunk_paths(folder, first // CHUNK)
@@ -98,7 +94,7 @@ def _save(path: Path, value: NDArray[np.uint8] | dict[str, NDArray[np.generic]])
 
 
 class TileStore:
-    """The rendered tiles of a folder, by index. More chunks may be added while it is open: `reload`."""
+    """The rendered tiles of a folder, by index. `reload` finds chunks that are added while it is open."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -111,7 +107,7 @@ class TileStore:
             )
 
     def reload(self) -> None:
-        """Take in the chunks that were finished since."""
+        """Open the chunks that were finished since."""
         while True:
             pixels_path, truth_path = _chunk_paths(self._folder, len(self._pixels))
             if not (pixels_path.exists() and truth_path.exists()):
@@ -135,7 +131,7 @@ class TileStore:
         return len(self._truths)
 
     def rgb(self, index: int) -> NDArray[np.uint8]:
-        """(IMAGE_PX, IMAGE_PX, 3)"""
+        """Read the pixels of a tile, (IMAGE_PX, IMAGE_PX, 3)."""
         pixels: NDArray[np.uint8] = self._pixels[index // CHUNK][index % CHUNK]
         return pixels
 
@@ -144,9 +140,7 @@ class TileStore:
 
 
 def turn_image(rgb: NDArray[np.uint8], symmetry: int) -> NDArray[np.uint8]:
-    """One of the eight symmetries (bit 0: transpose, then bit 1: mirror x, then bit 2: mirror y) of (H, W,
-    ...).
-    """
+    """Apply one of eight symmetries to (H, W, ...): bit 0 transposes, then bit 1 mirrors x, then bit 2 y."""
     if symmetry & 1:
         rgb = rgb.swapaxes(0, 1)
     if symmetry & 2:
@@ -157,7 +151,7 @@ def turn_image(rgb: NDArray[np.uint8], symmetry: int) -> NDArray[np.uint8]:
 
 
 def turn_truth(truth: TileObjects, symmetry: int) -> TileObjects:
-    """The truth of the turned image, objects again in reply order."""
+    """Apply a symmetry to a truth; its objects are put into reply order again."""
     box = truth.boxes_xyxy.copy()
     point = truth.points_xy.copy()
     if symmetry & 1:
@@ -181,8 +175,9 @@ def turn_truth(truth: TileObjects, symmetry: int) -> TileObjects:
 
 
 def batch_of(store: TileStore, *, seed: int, step: int, size: int, n_tiles: int) -> TileBatch:
-    """The batch of a step: `size` tiles among the first `n_tiles`, turned and recoloured. Deterministic in
-    (seed, step).
+    """Make the batch of a step: `size` of the first `n_tiles` tiles, turned and recoloured.
+
+    It depends on the arguments alone.
     """
     rng = np.random.default_rng([seed, step])
     chosen = rng.integers(0, n_tiles, size)
@@ -196,7 +191,7 @@ def batch_of(store: TileStore, *, seed: int, step: int, size: int, n_tiles: int)
 
 
 def _recolour(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Slight per-channel gain and offset through a table; black (nodata) stays black."""
+    """Apply a slight gain and offset to each channel; black (nodata) stays black."""
     gain = rng.uniform(0.88, 1.12) * rng.uniform(0.95, 1.05, 3)
     offset = rng.uniform(-10, 10)
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)

@@ -1,9 +1,9 @@
-"""Evaluates a prompter tile by tile on unseen worlds: greedy replies against the truth.
+"""Evaluate a prompter tile by tile on unseen worlds, by its greedy replies.
 
 1. `greedy_replies` decodes many (tile, query) pairs at once.
-2. `read_answer` takes the boxes from a reply.
-3. `AnswerTally` counts boxes found and asked for, and correct and wrong empty answers.
-4. `evaluate` asks every tile about every class and about one stranger, in the given wordings.
+2. `read_answer` reads the boxes of a reply.
+3. `AnswerTally` counts found and true boxes, and correct and wrong empty answers.
+4. `evaluate` asks about every class and one stranger in every tile, in the given wordings.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 MAX_REPLY = 300
-"""Tokens after which a reply is given up."""
+"""Tokens after which a reply is cut off."""
 
 MATCH_IOU = 0.5
 
@@ -50,16 +50,16 @@ class AnswerTally:
     boxes: int = 0
     matched: int = 0
     present: int = 0
-    """(tile, query) pairs with an answer."""
+    """Number of (tile, query) pairs that have an answer."""
     missed_whole: int = 0
-    """Replies to `present` pairs that say there is none."""
+    """Replies to `present` pairs that say "nothing here"."""
     absent: int = 0
     rejected: int = 0
-    """Replies to `absent` pairs that say there is none."""
+    """Replies to `absent` pairs that say "nothing here"."""
     malformed: int = 0
 
     def add(self, boxes: NDArray[np.float64] | None, truth: NDArray[np.floating]) -> None:
-        """One reply (None = malformed) against the true boxes, both (n, 4)."""
+        """Count one reply. `boxes` (None: malformed) and `truth` are (n, 4)."""
         if boxes is None:
             self.malformed += 1
             boxes = np.zeros((0, 4))
@@ -73,9 +73,7 @@ class AnswerTally:
         self.matched += count_matches(boxes, truth)
 
     def summary(self) -> dict[str, float]:
-        """Recall and precision of boxes, rejection of absent things, wrong rejection of present ones, and the
-        counts.
-        """
+        """Compute recall and precision of boxes, right and wrong rejections, and the counts."""
         return {
             "recall": self.matched / max(self.objects, 1),
             "precision": self.matched / max(self.boxes, 1),
@@ -86,7 +84,7 @@ class AnswerTally:
 
 
 def box_iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """IoU of boxes x0, y0, x1, y1: (n, 4), (m, 4) -> (n, m)."""
+    """Compute the IoU (n, m) of boxes (n, 4) and (m, 4), each x0, y0, x1, y1."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     inter = np.clip(high - low, 0, None).prod(-1)
@@ -96,7 +94,7 @@ def box_iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArra
 
 
 def count_matches(boxes: NDArray[np.floating], truth: NDArray[np.floating]) -> int:
-    """One-to-one matches of IoU >= MATCH_IOU, best overlap first."""
+    """Count one-to-one matches with IoU >= MATCH_IOU, best first."""
     if not len(boxes) or not len(truth):
         return 0
     iou = box_iou(boxes, truth)
@@ -123,7 +121,7 @@ def read_answer(reply: str) -> NDArray[np.float64] | None:
 def greedy_replies(
     model: Module, table: TokenTable, rgb: NDArray[np.uint8], asked: Sequence[tuple[int, str]]
 ) -> list[str]:
-    """Replies to `asked` = (index into rgb, query), greedily. rgb: (B, 252, 252, 3)."""
+    """Decode greedy replies to `asked`: (index into rgb, query). rgb: (B, 252, 252, 3)."""
     import torch
 
     device = next(model.parameters()).device
@@ -140,7 +138,7 @@ def greedy_replies(
 
 
 def _decode(model: Module, table: TokenTable, images: Tensor, prompts: list[list[int]]) -> list[list[int]]:
-    """Token ids of each reply, without the end token."""
+    """Decode the token ids of each reply, without the end token."""
     import torch
 
     text = model.model.language_model
@@ -199,19 +197,19 @@ def _decode(model: Module, table: TokenTable, images: Tensor, prompts: list[list
 
 
 def wordings(held_out: bool) -> list[list[str]]:
-    """The listed wordings of every class, then those about strangers: trained ones or held-out ones."""
+    """List the wordings of every class, then those about strangers: trained ones, or held-out ones."""
     listed = HELD_OUT if held_out else TRAIN_QUERIES
     return [[query.query for query in listed if query.class_name == name] for name in (*CLASSES, "")]
 
 
 Answerer = Callable[[NDArray[np.uint8], Sequence[tuple[int, str]]], list[str]]
-"""(images, asked) -> replies."""
+"""Function (images, asked) -> replies, as `greedy_replies`."""
 
 
 def evaluate(
     answer: Answerer, store: TileStore, *, n_tiles: int, held_out: bool, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Tallies over the first `n_tiles` tiles, `all` and per class (`stranger` = things no world has)."""
+    """Tally replies about the first `n_tiles` tiles: `all`, and by class (`stranger`: no world has it)."""
     rng = np.random.default_rng(seed)
     texts = wordings(held_out)
     names = (*CLASSES, "stranger")

@@ -1,8 +1,8 @@
 """The embedded prompter: a Qwen2.5-VL of a few million parameters, built from nothing and exported for vLLM.
 
 1. `PrompterShape` holds the sizes.
-2. `build_model` makes the transformers model on CPU in float32.
-3. `export_checkpoint` writes everything vLLM and transformers need.
+2. `build_model` makes the transformers model on the CPU, in float32.
+3. `export_checkpoint` writes all that vLLM and transformers need.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 """Channel statistics of the Qwen2-VL image processor, on RGB scaled to 0..1."""
 
 NUMBER_PERIODS_PX = (600.0, 300.0, 150.0, 80.0, 40.0, 20.0, 10.0, 5.0)
-"""Periods of the sines that number embeddings start from, so that close numbers start close."""
+"""Periods of the sines with which number embeddings begin, so that close numbers begin close together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrompterShape:
-    """Sizes of the two halves. head_dim is 32 throughout."""
+    """Sizes of vision tower and language model. head_dim is 32 in both."""
 
     vision_width: int = 192
     vision_depth: int = 6
@@ -47,16 +47,17 @@ class PrompterShape:
     text_kv_heads: int = 4
     mrope_section: tuple[int, int, int] = (2, 7, 7)
     rope_theta: float = 10.0
-    """Small, beside wide height and width sections, because positions inside a 9 x 9 grid must be told apart:
-    with the usual 1e6 the width section would turn by less than a degree per cell.
+    """Base of the rotary positions. It is small, with wide height and width sections, because cells of a
+    9 x 9 grid must be told apart: with the usual 1e6 the width section would turn by less than a degree per
+    cell.
     """
     max_positions: int = 2048
 
 
 def vision_settings(shape: PrompterShape) -> dict[str, object]:
-    """Keyword arguments of Qwen2_5_VLVisionConfig.
+    """List keyword arguments of Qwen2_5_VLVisionConfig.
 
-    The tower attends within windows of 3 x 3 merged cells, and to the whole image in every second layer.
+    The tower attends within windows of 3 x 3 merged cells, and in every second layer to the whole image.
     """
     return {
         "depth": shape.vision_depth,
@@ -70,7 +71,7 @@ def vision_settings(shape: PrompterShape) -> dict[str, object]:
 
 
 def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Qwen2_5_VLConfig:
-    """The Qwen2_5_VLConfig of this shape and tokenizer."""
+    """Make the Qwen2_5_VLConfig of this shape and tokenizer."""
     from transformers import Qwen2_5_VLConfig
 
     token = tokenizer.token_to_id
@@ -107,10 +108,10 @@ def model_config(shape: PrompterShape, tokenizer: Tokenizer) -> Qwen2_5_VLConfig
 
 
 def build_model(shape: PrompterShape, tokenizer: Tokenizer, *, seed: int) -> Module:
-    """A fresh float32 Qwen2_5_VLForConditionalGeneration.
+    """Build a new float32 Qwen2_5_VLForConditionalGeneration.
 
-    Matrices start at 1/sqrt(fan-in), the outputs of every block at zero (each block starts as the identity),
-    number embeddings at sines of their value.
+    Matrices start with deviation 1/sqrt(fan-in). Outputs of every block start at zero, so each block begins
+    as the identity. Number embeddings start at sines of their value.
     """
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
@@ -125,7 +126,7 @@ def build_model(shape: PrompterShape, tokenizer: Tokenizer, *, seed: int) -> Mod
 
 
 def build_vision(shape: PrompterShape, *, seed: int) -> Module:
-    """The vision tower alone, started as in `build_model`."""
+    """Build only the vision tower, initialised as in `build_model`."""
     import torch
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
         Qwen2_5_VisionTransformerPretrainedModel,
@@ -156,7 +157,7 @@ def _start_weights(module: Module) -> None:
 
 
 def _start_numbers(embeddings: Tensor, tokenizer: Tokenizer) -> None:
-    """Add sines and cosines of the value to the number rows of an (vocab, width) embedding, in place."""
+    """Add sines and cosines of the value to the number rows of an embedding (vocab, width), in place."""
     import torch
 
     ids = torch.from_numpy(number_token_ids(tokenizer))
@@ -168,9 +169,7 @@ def _start_numbers(embeddings: Tensor, tokenizer: Tokenizer) -> None:
 
 
 def _start_cells(embeddings: Tensor, tokenizer: Tokenizer) -> None:
-    """Add one random direction per row and one per column of the grid to the cell rows of an (vocab, width)
-    embedding, in place.
-    """
+    """Add a random direction for each grid row and column to the cell rows of an embedding, in place."""
     import torch
 
     ids = torch.from_numpy(cell_token_ids(tokenizer))
@@ -183,13 +182,11 @@ EXPORT_FILES = frozenset({
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
     "preprocessor_config.json", "generation_config.json", "MODEL_CARD.md",
 })  # fmt: skip
-"""What `export_checkpoint` writes, all of it."""
+"""All files that `export_checkpoint` writes."""
 
 
 def check_export_folder(folder: Path) -> None:
-    """Raises InputError unless `folder` can be replaced by an export without a loss: it is new, empty, or an
-    earlier export.
-    """
+    """Check that an export may replace `folder`: new, empty, or an earlier export. Raises InputError."""
     remedy = "name a new folder, an empty one, or that of an earlier export (--out)"
     nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     if not nearest.is_dir():
@@ -203,10 +200,9 @@ def check_export_folder(folder: Path) -> None:
 
 
 def export_checkpoint(model: Module, tokenizer: Tokenizer, folder: Path, *, card: str) -> None:
-    """Write config, bfloat16 weights, tokenizer, processor and generation settings; an earlier export in
-    `folder` is replaced.
+    """Write config, bfloat16 weights, tokenizer, processor and generation settings.
 
-    Raises InputError when the folder holds anything else.
+    An earlier export in `folder` is replaced. Raises InputError when the folder holds anything else.
     """
     import torch
     from safetensors.torch import save_file
@@ -233,9 +229,7 @@ def export_checkpoint(model: Module, tokenizer: Tokenizer, folder: Path, *, card
 
 
 def _take_place(fresh: Path, folder: Path) -> None:
-    """Put `fresh` where `folder` is. What was there steps aside under a name of its own and goes when the new
-    one stands.
-    """
+    """Move `fresh` to the place of `folder`. The old folder is renamed first, and deleted at the end."""
     if not folder.exists():
         fresh.rename(folder)
         return
@@ -250,7 +244,7 @@ def _take_place(fresh: Path, folder: Path) -> None:
 
 
 def image_processor_settings() -> dict[str, object]:
-    """preprocessor_config.json: a fixed image size, so that the frame of the numbers cannot drift."""
+    """Make preprocessor_config.json. The image size is fixed, and with it the frame of the numbers."""
     return {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen2_5_VLProcessor",

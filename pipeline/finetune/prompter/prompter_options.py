@@ -1,9 +1,8 @@
-"""What `jobs/train_embedded.py prompter` can set, the stages that follow from it, and what is refused before
-anything is rendered.
+"""Options of `jobs/train_embedded.py prompter`, the stages that follow from them, and their checks.
 
-A training takes hours, so `check` looks for everything that would end one late: counts, the device, the
-start, and above all the folder of the export, which is replaced as a whole. `check_measuring` and `check_out`
-are its parts for measuring alone.
+A training takes hours, so `check` looks, before anything is rendered, for all that would end it late: counts,
+the device, the start, and above all the folder of the export, which is replaced as a whole. Measuring alone
+needs only `check_measuring` and `check_out`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pipeline.finetune.prompter.prompter_train import StageOptions
 from pipeline.finetune.prompter.training_place import TrainingPlace
 
 VALID_TILES = 768
-"""Tiles of unseen worlds that a training renders to be measured on."""
+"""Tiles of unseen worlds on which a training is measured."""
 
 MEASURED_JSON = "measured.json"
 MEASURED_TABLE = "measured.md"
@@ -28,12 +27,12 @@ MEASURED_TABLE = "measured.md"
 KEPT_IN_WORK = frozenset(
     {"train", "valid", "tokenizer", "vision", "language", "joint", START_FILE, MEASURED_JSON, MEASURED_TABLE}
 )
-"""Names in a working directory that the training itself uses."""
+"""Names that the training itself uses in a working directory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrompterTrainOptions:
-    """What the job can set. The defaults take about an hour and a half on one CPU core."""
+    """Options of the job. With the defaults it takes about an hour and a half on one CPU core."""
 
     work: Path
     out: Path
@@ -45,7 +44,7 @@ class PrompterTrainOptions:
     device: str = "cpu"
     measured_tiles: int = 256
     start: Path | None = None
-    """Exported prompter to go on from; its tower replaces the vision stage."""
+    """Exported prompter to continue from; its tower replaces the vision stage."""
     compiled: bool = False
     shape: PrompterShape = field(default_factory=PrompterShape)
 
@@ -62,25 +61,25 @@ class PrompterTrainOptions:
 
 
 def vision_stage(options: PrompterTrainOptions) -> StageOptions:
-    """Warm start of the tower."""
+    """Make the options of stage 1, the warm start of the tower."""
     return StageOptions(rates=Rates(steps=options.vision_steps, matrix_lr=2.5e-3, decay_from=0.6), batch=24)
 
 
 def language_stage(options: PrompterTrainOptions) -> StageOptions:
-    """Answers from the frozen tower."""
+    """Make the options of stage 2, which learns answers from the frozen tower."""
     return StageOptions(
         rates=Rates(steps=options.language_steps, warmup=20, decay_from=0.8), batch=12, save_every=50
     )
 
 
 def joint_stage(options: PrompterTrainOptions) -> StageOptions:
-    """Everything together."""
+    """Make the options of stage 3, which trains everything together."""
     rates = Rates(steps=options.joint_steps, matrix_lr=2e-3, other_lr=1.5e-3, warmup=20, decay_from=0.25)
     return StageOptions(rates=rates, batch=16, save_every=40, text_budget=160)
 
 
 def check(options: PrompterTrainOptions) -> None:
-    """Raises InputError for what could not be trained, measured or exported, before anything is written."""
+    """Refuse options with which training, measuring or exporting would fail. Raises InputError."""
     check_measuring(options)
     check_out(options)
     for name, lowest in _lowest(options).items():
@@ -100,8 +99,9 @@ def check(options: PrompterTrainOptions) -> None:
 
 
 def _lowest(options: PrompterTrainOptions) -> dict[str, int]:
-    """Smallest number of every count. A stage may be left out where a checkpoint, or for the tower the start,
-    stands for it.
+    """Give the smallest value of every count.
+
+    A stage may have no steps if a checkpoint replaces it, or for the tower, a start.
     """
     begun = {
         stage
@@ -119,8 +119,9 @@ def _lowest(options: PrompterTrainOptions) -> dict[str, int]:
 
 
 def check_measuring(options: PrompterTrainOptions) -> None:
-    """Raises InputError for a working directory, a number of tiles or a device that nothing can be measured
-    with.
+    """Refuse a working directory, number of tiles or device that makes measuring impossible.
+
+    Raises InputError.
     """
     if options.work.exists() and not options.work.is_dir():
         raise InputError(
@@ -153,8 +154,9 @@ def _check_device(device: str) -> None:
 
 
 def check_out(options: PrompterTrainOptions) -> None:
-    """Raises InputError for an export that would replace more than an earlier export, the training's own work
-    above all.
+    """Refuse an export that would replace anything but an earlier export, above all the training's own files.
+
+    Raises InputError.
     """
     check_export_folder(options.out)
     work = options.work.resolve()

@@ -1,7 +1,6 @@
-"""The whole training of the embedded prompter: render, three stages, measure, export. Every part resumes.
+"""Run the whole training of the embedded prompter: render, three stages, measure, export. Every part resumes.
 
-`train(options)` is what `jobs/train_embedded.py prompter` calls, and `measure_only(options)` with
-`--measure-only`.
+`jobs/train_embedded.py prompter` calls `train`, or `measure_only` with `--measure-only`.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 
 
 def train(options: PrompterTrainOptions) -> Path:
-    """Run or continue everything; returns the folder of the exported checkpoint.
+    """Run or continue everything. Returns the folder of the exported checkpoint.
 
     Raises InputError, before anything is rendered, for what `check` and `hold_to_start` refuse.
     """
@@ -71,11 +70,11 @@ def train(options: PrompterTrainOptions) -> Path:
 
 
 def measure_only(options: PrompterTrainOptions) -> Path:
-    """Measure without training: the exported prompter `start`, or else the working directory's newest model,
-    which is exported.
+    """Measure without training.
 
-    An exported prompter stays as it is: its figures go to the working directory, and the path of their table
-    is returned.
+    Without `start`, the working directory's newest model is measured and exported; returns the exported
+    folder. With `start`, that exported prompter is measured and left as it is. Its figures go to the working
+    directory; returns the path of their table.
     """
     check_measuring(options)
     if options.start is None:
@@ -108,8 +107,9 @@ def finish(options: PrompterTrainOptions) -> Path:
 
 
 def newest_model(place: TrainingPlace) -> tuple[Module, Tokenizer]:
-    """The model of the newest checkpoint of the last stage that has one, and its tokenizer. Raises InputError
-    when none has.
+    """Load the newest checkpoint of the last stage that has one: returns model and tokenizer.
+
+    Raises InputError when no stage has a checkpoint.
     """
     found = [
         *checkpoints.list_checkpoints(place.checkpoints("language")),
@@ -127,7 +127,7 @@ def newest_model(place: TrainingPlace) -> tuple[Module, Tokenizer]:
 
 
 def stages_of(options: PrompterTrainOptions) -> dict[str, tuple[int, int]]:
-    """Stage -> (steps done, tiles a step), read from the checkpoints, whatever the last command asked for."""
+    """Read stage -> (steps done, tiles per step) from the checkpoints, not from the last command."""
     began = begun_in(options.work)
     vision = HEAD_BATCH if began and began.start else vision_stage(options).batch
     batches = {
@@ -144,7 +144,7 @@ def stages_of(options: PrompterTrainOptions) -> dict[str, tuple[int, int]]:
 def measure(
     options: PrompterTrainOptions, model: Module, tokenizer: Tokenizer
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Tallies by set of wordings, then by class; the tiles that are missing are rendered."""
+    """Tally replies by set of wordings, then by class. Missing tiles are rendered first."""
     _render_unseen(options.place, options.measured_tiles)
     table = TokenTable.of(tokenizer)
     store = TileStore(options.place.valid_tiles)
@@ -162,8 +162,9 @@ def _render_unseen(place: TrainingPlace, n_tiles: int) -> None:
 
 
 def _measured(options: PrompterTrainOptions, model: Module, tokenizer: Tokenizer) -> str:
-    """How it was measured and the figures, as Markdown; the figures also stay in the working directory, as
-    JSON.
+    """Measure a model, and write method and figures as Markdown.
+
+    The figures also go to the working directory, as JSON.
     """
     tallies = measure(options, model, tokenizer)
     (options.work / MEASURED_JSON).write_text(json.dumps(tallies, indent=2) + "\n")

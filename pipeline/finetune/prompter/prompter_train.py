@@ -1,4 +1,4 @@
-"""Trains the embedded prompter from nothing, stage by stage.
+"""Train the embedded prompter, stage by stage.
 
 1. `train_vision`: the vision tower learns dense targets (vision.py).
 2. `train_answers` with `joint=False`: the language model learns to answer from frozen vision tokens
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 N_CLASSES = len(CLASSES)
 BYTE_PAIRS = 2048
-"""Tokens of text that the tokenizer learns; numbers, cells and marks come on top."""
+"""Number of text tokens that the tokenizer learns. Numbers, cells and marks are added to these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +52,11 @@ class StageOptions:
     save_every: int = 100
     log_every: int = 10
     text_budget: int = TEXT_BUDGET
-    """Text tokens per tile, in the stages that have any."""
+    """Text tokens per tile; unused in the vision stage."""
 
 
 class StepLog:
-    """Prints a line every `every` steps: step, share of the rate, means of the parts, pace and time left."""
+    """Prints a line every `every` steps: step, share of the rate, means of losses, pace and time left."""
 
     def __init__(self, stage: str, *, steps: int, every: int) -> None:
         self._stage = stage
@@ -125,7 +125,7 @@ def train_vision(
 
 
 def make_tokenizer(place: TrainingPlace) -> Tokenizer:
-    """The tokenizer of this training. It is made from the wordings once, then read back."""
+    """Make the tokenizer of this training from the wordings, or read it if it was made before."""
     folder = place.work / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
         asked = QuerySampler().corpus()
@@ -143,8 +143,9 @@ def train_answers(
     joint: bool,
     on_save: Callable[[int, Module], None] | None = None,
 ) -> Module:
-    """Run stage 2, or stage 3 when `joint`, and return the model. `on_save(step, model)` is called after each
-    checkpoint.
+    """Run stage 2, or stage 3 when `joint`, and return the model.
+
+    `on_save(step, model)` is called after each checkpoint.
     """
     import torch
 
@@ -209,20 +210,22 @@ DENSE_SHARE = 0.5
 """Weight of the dense targets in the joint stage."""
 
 TAUGHT_ABSENT_SHARE = 0.5
-"""Share of queries without an answer, among those about a tile with objects. It is larger than the sampler's
-own: a prompter seldom asked in vain finds too much on land where most tiles are empty.
+"""Share of the queries about a tile with objects that have no answer. It is larger than the sampler's
+default: a prompter that is seldom asked in vain finds too much on land where most tiles are empty.
 """
 
 TAUGHT_STRANGER_SHARE = 0.2
-"""Share of the queries without an answer that are about things no world has; these are soon learned."""
+"""Share of the queries without an answer that are about things no world has. It is small, as these are
+learned soon.
+"""
 
 
 def _start_from_earlier(
     place: TrainingPlace, language: dict[str, Module], vision: dict[str, Module], *, joint: bool
 ) -> None:
-    """Load what earlier stages learned, the tower last, since it may have been trained further.
+    """Load what earlier stages learned; the tower comes last, since it may have been trained further.
 
-    Raises InputError when they have not run.
+    Raises InputError when an earlier stage has not run.
     """
     for stage, modules in ((("language", language),) if joint else ()) + (("vision", vision),):
         found = checkpoints.list_checkpoints(place.checkpoints(stage))

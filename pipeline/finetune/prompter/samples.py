@@ -1,8 +1,8 @@
-"""Turns a rendering with exact truth into what the prompter learns: objects, replies and dense grids.
+"""Turn a rendering with exact truth into what the prompter learns: objects, replies and dense grids.
 
-1. `describe_tile` measures every object of a label raster and leaves out the narrow and the small.
-2. `raster_order`: a reply lists objects in the order of the cells that hold their points. So there is exactly
-   one right next object.
+1. `describe_tile` measures every object of a label raster and leaves out narrow and small ones.
+2. `raster_order`: a reply lists objects in the order of the cells that hold their points. So there is always
+   exactly one right next object.
 3. `reply_text` renders the answer: a short rationale, then points and boxes, or `[]`.
 4. The dense grids (`owner`, `coverage`) are the targets of the vision tower's warm start.
 """
@@ -18,22 +18,22 @@ from numpy.typing import NDArray
 from pipeline.finetune.prompter import tokenizer as tok
 
 IMAGE_PX = 252
-"""Side of the square image the prompter sees."""
+"""Side of the square image that the prompter sees."""
 
 CELL_PX = 28
-"""One token of the merged vision grid: patch 14, merge 2."""
+"""Side of a cell, one token of the merged vision grid: patch 14, merge 2."""
 
 GRID = IMAGE_PX // CELL_PX
-"""9 cells a side."""
+"""Cells per side: 9."""
 
 MIN_SIDE_PX = 8.0
-"""Visible parts narrower than this (image px) are not asked for."""
+"""Objects whose visible part is narrower than this, in image pixels, are left out."""
 
 MIN_AREA_PX = 60.0
-"""Visible parts smaller than this (square image px) are not asked for."""
+"""Objects whose visible part is smaller than this, in square image pixels, are left out."""
 
 UNKNOWN_SUBJECT = "something else"
-"""How the rationale names a thing that the world does not have."""
+"""Name, in the rationale, of a thing that no world has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,26 +41,26 @@ class TileObjects:
     """The objects of one tile. Coordinates are pixel edges of the IMAGE_PX square image, (x, y)."""
 
     class_ids: NDArray[np.int64]
-    """(n,) class index of each object, in reply order."""
+    """Class index of each object, (n,), in reply order."""
     boxes_xyxy: NDArray[np.float32]
     """(n, 4)"""
     points_xy: NDArray[np.float32]
-    """(n, 2), inside the visible part."""
+    """Points (n, 2) inside the visible part."""
     owner: NDArray[np.int64]
-    """(GRID, GRID) index of the object with most pixels in the cell; -1: none covers MIN_OWNED of it."""
+    """(GRID, GRID): index of the object with most pixels in the cell; -1: none covers MIN_OWNED of it."""
     coverage: NDArray[np.float32]
-    """(GRID, GRID, n_classes): share of the cell covered by each class, left-out objects included."""
+    """(GRID, GRID, n_classes): share of the cell that each class covers, even by objects left out."""
 
 
 MIN_OWNED = 0.08
-"""A cell belongs to an object that covers at least this share of it."""
+"""Smallest share of a cell that its owner must cover."""
 
 
 def describe_tile(labels: NDArray[np.integer], class_of: Mapping[int, int], *, n_classes: int) -> TileObjects:
     """Measure a tile.
 
-    labels: (H, W) integers, 0 = background; class_of: label -> class index for every label that occurs; a
-    label it does not hold is treated as background. H and W may differ from IMAGE_PX: the image is squashed.
+    labels: (H, W) integers, 0 = background; class_of: label -> class index. A label that it lacks is treated
+    as background. H and W may differ from IMAGE_PX: the image is squashed.
     """
     height, width = labels.shape
     present, flat = np.unique(labels, return_inverse=True)
@@ -103,11 +103,9 @@ def describe_tile(labels: NDArray[np.integer], class_of: Mapping[int, int], *, n
 def _measure(
     index: NDArray[np.integer], width: int, scale: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Measure box and interior point of the pixels `index` of a raster of `width` columns. None: too small to
-    ask for.
+    """Measure box and point of the pixels `index` of a raster of `width` columns. None: it is too small.
 
-    The point is the centroid of the visible part, or, where that falls outside the object, its pixel nearest
-    to it.
+    The point is the centroid of the visible part, or if that lies outside, the pixel nearest to it.
     """
     rows, cols = np.divmod(index, width)
     box = np.asarray([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]) * np.tile(scale, 2)
@@ -123,7 +121,7 @@ def _measure(
 
 
 def cell_of(points_xy: NDArray[np.floating]) -> NDArray[np.int64]:
-    """(n,) raster index of the grid cell that holds each (x, y) point."""
+    """Find the raster indexes (n,) of the grid cells that hold points (x, y)."""
     cells = np.clip((np.asarray(points_xy) // CELL_PX).astype(np.int64), 0, GRID - 1).reshape(-1, 2)
     result: NDArray[np.int64] = cells[:, 1] * GRID + cells[:, 0]
     return result
@@ -134,15 +132,15 @@ def _raster_key(point_xy: NDArray[np.floating]) -> tuple[int, float, float]:
 
 
 def raster_order(points_xy: NDArray[np.floating]) -> NDArray[np.int64]:
-    """(n,) the order in which a reply lists objects with these points."""
+    """Sort points in the order in which a reply lists their objects; returns indexes (n,)."""
     return np.asarray(sorted(range(len(points_xy)), key=lambda i: _raster_key(points_xy[i])), np.int64)
 
 
 def answer_numbers(points_xy: NDArray[np.floating], boxes_xyxy: NDArray[np.floating]) -> NDArray[np.int64]:
-    """(n, 6) int64: x, y, x0, y0, x1, y1 of each object.
+    """Round to the numbers of an answer: (n, 6) int64, x, y, x0, y0, x1, y1 of each object.
 
-    The point is rounded down, so that it stays in its cell. The box is rounded to the nearest pixel, is at
-    least one pixel wide and holds the point.
+    The point is rounded down, so that it stays in its cell. The box is rounded to the nearest pixel, at least
+    one pixel wide, and contains the point.
     """
     box = np.clip(np.rint(boxes_xyxy), 0, IMAGE_PX).astype(np.int64).reshape(-1, 4)
     box[:, 2:] = np.maximum(box[:, 2:], box[:, :2] + 1)
@@ -151,15 +149,15 @@ def answer_numbers(points_xy: NDArray[np.floating], boxes_xyxy: NDArray[np.float
 
 
 def rationale(subject: str, *, found: bool) -> str:
-    """The thinking block's text: what the query is about, then whether it is there."""
+    """Write the text of the thinking block: what the query is about, then whether it is there."""
     return f"The question is about {subject}. I see {'some' if found else 'none'}."
 
 
 def reply_text(subject: str, numbers: Sequence[Sequence[int]] | NDArray[np.int64]) -> str:
-    """The whole reply. `numbers`: per object x, y, x0, y0, x1, y1; none = absent, answered by `[]`.
+    """Write the whole reply. `numbers`: x, y, x0, y0, x1, y1 of each object; without any, the answer is `[]`.
 
-    Every object opens with the cell of its point: which object comes next is one decision, made before any
-    number is said.
+    Every object begins with the cell of its point. So the choice of the next object is one decision, made
+    before any number.
     """
     thought = f"{tok.THINK_OPEN}{rationale(subject, found=len(numbers) > 0)}{tok.THINK_CLOSE}"
     if len(numbers) == 0:
@@ -175,14 +173,14 @@ def reply_text(subject: str, numbers: Sequence[Sequence[int]] | NDArray[np.int64
 
 
 def query_text(query: str) -> str:
-    """The user's text part, after the image."""
+    """Write the user's text, which follows the image."""
     return f"Find: {query}"
 
 
 def prompt_text(query: str) -> str:
-    """What follows the image tokens up to the reply, as the chat template renders it."""
+    """Write the text between the image tokens and the reply, as the chat template renders it."""
     return f"<|vision_end|>{query_text(query)}<|im_end|>\n<|im_start|>assistant\n"
 
 
 PROMPT_PREFIX = "<|im_start|>user\n<|vision_start|>"
-"""What precedes the image tokens, as the chat template renders it."""
+"""Text before the image tokens, as the chat template renders it."""

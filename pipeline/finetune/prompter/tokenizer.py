@@ -1,8 +1,8 @@
-"""The embedded prompter's own small tokenizer: byte-level BPE, one token per integer, few tokens per object.
+"""Make the embedded prompter's small tokenizer: byte-level BPE, one token per integer, few tokens per object.
 
-1. `train_tokenizer` learns the BPE from queries and replies. It adds one token each for every integer up to
-   MAX_NUMBER, the fixed pieces of a reply (`REPLY_PIECES`), and the opening of an object in each cell of the
-   grid (`CELL_OPENS`).
+1. `train_tokenizer` learns the BPE from queries and replies. It adds one token for each integer up to
+   MAX_NUMBER, for each fixed piece of a reply (`REPLY_PIECES`), and for the opening of an object in each cell
+   of the grid (`CELL_OPENS`).
 2. `write_tokenizer` writes it with the chat template.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MAX_NUMBER = 280
-"""Largest integer that is one token; images of up to 280 px a side can be addressed."""
+"""Largest integer that is one token, so images may have sides of up to 280 pixels."""
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -33,7 +33,7 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-"""Qwen2.5-VL's names, because the processor and vLLM look them up."""
+"""Special tokens, with Qwen2.5-VL's names, which the processor and vLLM look up."""
 
 OBJECTS_OPEN = "["
 POINT_TO_BOX = ']],"bbox_2d":['
@@ -57,18 +57,16 @@ REPLY_PIECES = (
 )
 
 CELL_SIDE = 9
-"""Cells a side of the merged token grid (252 px / 28 px)."""
+"""Cells per side of the merged token grid (252 px / 28 px)."""
 
 
 def cell_name(row: int, col: int) -> str:
-    """The name of a cell of the grid: a letter for its column from the left, a number for its row from the
-    top, both from the corner.
-    """
+    """Name a cell of the grid: a letter for its column from the left, a number for its row from the top."""
     return f"{chr(ord('a') + col)}{row + 1}"
 
 
 def cell_open(cell: int) -> str:
-    """The opening of an object whose point lies in `cell`: the model names the place before it measures."""
+    """Write the opening of an object whose point lies in `cell`. So the place comes before any number."""
     return f'{{"cell":"{cell_name(*divmod(cell, CELL_SIDE))}","positive_points":[['
 
 
@@ -93,11 +91,10 @@ The image comes first in a message, so that all queries about one tile share its
 
 
 def train_tokenizer(corpus: Iterable[str], *, vocab_size: int = 1024) -> Tokenizer:
-    """Learn the BPE part (`vocab_size` tokens, 256 of them bytes) and add integers, reply pieces and special
-    tokens.
+    """Learn the BPE (`vocab_size` tokens, 256 of them bytes), and add integers, reply pieces, special tokens.
 
-    Integers and pieces are ordinary text: never skipped in decoding, and matched longest first, so that
-    decoding the ids of any text gives that text back exactly.
+    Integers and pieces are ordinary text: decoding never skips them, and the longest match wins. So decoding
+    the ids of any text gives back exactly that text.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -121,7 +118,7 @@ def train_tokenizer(corpus: Iterable[str], *, vocab_size: int = 1024) -> Tokeniz
 
 
 def number_token_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """(MAX_NUMBER + 1,) int64: the token id of each integer."""
+    """List the token id of each integer, (MAX_NUMBER + 1,) int64."""
     ids = [tokenizer.token_to_id(str(number)) for number in range(MAX_NUMBER + 1)]
     if any(token_id is None for token_id in ids):
         raise InputError(
@@ -131,7 +128,7 @@ def number_token_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
 
 
 def cell_token_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """(81,) int64: the token id of the opening of an object in each cell, in raster order."""
+    """List the token id that opens an object in each cell, (81,) int64, in raster order."""
     ids = [tokenizer.token_to_id(piece) for piece in CELL_OPENS]
     if any(token_id is None for token_id in ids):
         raise InputError(
@@ -162,7 +159,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a checkpoint folder; InputError when the file is missing."""
+    """Read the tokenizer of a checkpoint folder. Raises InputError when the file is missing."""
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"

@@ -1,4 +1,4 @@
-"""Where a training of the embedded prompter keeps its things, and on what it computes."""
+"""The place of a training of the embedded prompter: its folder, its device and its start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.finetune.prompter.prompter_model import PrompterShape
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingPlace:
-    """Where a training run keeps its things, and on what it computes."""
+    """Where a training keeps its files, and on which device it computes."""
 
     work: Path
     """Rendered tiles, checkpoints and logs; kept between runs."""
@@ -18,9 +18,9 @@ class TrainingPlace:
     seed: int = 0
     shape: PrompterShape = field(default_factory=PrompterShape)
     start: Path | None = None
-    """Exported prompter that the language stage goes on from; None: from nothing (`carry_on`)."""
+    """Exported prompter that the training continues from (`carry_on`). None: it starts from nothing."""
     compiled: bool = False
-    """Compile the language model for training; needs a C++ compiler, and pays from a few dozen steps on."""
+    """Whether the language model is compiled. This needs a C++ compiler and pays after a few dozen steps."""
 
     @property
     def train_tiles(self) -> Path:

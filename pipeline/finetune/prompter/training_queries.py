@@ -1,9 +1,9 @@
-"""Which query is asked about a tile in training, and what it is about.
+"""Choose the query that is asked about a tile in training.
 
-Wordings come from `pipeline.world.queries` (never the held-out ones), widened by templates around the nouns
-and by more things that no world labels, among them things that are in the pictures (roads, trees, shadows)
-and are still not an answer to any class; and, more often, from the many of
-`pipeline.finetune.prompter.wordings`. Half of the answers are meant to be empty.
+Most wordings come from `pipeline.finetune.prompter.wordings`. The others come from `pipeline.world.queries`
+(never the held-out ones), or put its nouns into templates. Queries without an answer ask for an absent class
+or for a stranger: a thing that no world labels, even if it is in the picture (roads, trees, shadows). About
+half of the answers are empty.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.world.classes import CLASSES
 from pipeline.world.queries import TRAIN_QUERIES, QueryKind
 
 SUBJECTS = tuple(name.replace("_", " ") + "s" for name in CLASSES)
-"""How the rationale names each class."""
+"""Name of each class in the rationale."""
 
 _TEMPLATES = (
     "{}", "find {}", "find all {}", "where are the {}?", "locate the {}", "mark {}", "detect {}",
@@ -98,10 +98,10 @@ _MORE_NEVER = (
 )  # fmt: skip
 
 ABSENT_SHARE = 0.35
-"""Chance that a query about a tile with objects is about a class that is not there, or about a stranger."""
+"""Probability that a query about a tile with objects asks for an absent class or a stranger."""
 
 STRANGER_SHARE = 0.35
-"""Share of the queries without an answer that are about things no world has."""
+"""Share of the queries without an answer that ask for a stranger."""
 
 _MENTIONS = (
     " in this image",
@@ -113,17 +113,17 @@ _MENTIONS = (
 )
 
 QUERIES_SHARE = 0.4
-"""Share of the queries that use the wordings of `pipeline.world.queries` or a template. The others use
+"""Share of the queries with a wording of `pipeline.world.queries` or a template. The others come from
 `wordings.toml`.
 """
 
 CORPUS_FRAMES = 3
-"""Frames in which the tokenizer's corpus holds each wording of `wordings.toml`."""
+"""Number of frames for each wording of `wordings.toml` in the tokenizer's corpus."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingQuery:
-    """One wording and what it is about."""
+    """One wording, and what it asks for."""
 
     text: str
     class_id: int
@@ -155,9 +155,9 @@ def _nouns(class_name: str) -> tuple[str, ...]:
 
 
 class QuerySampler:
-    """Draws queries; holds the wordings once.
+    """Draws queries. It loads the wordings once.
 
-    `absent_share`, `stranger_share`: as ABSENT_SHARE and STRANGER_SHARE, for who needs other ones.
+    `absent_share` and `stranger_share` replace ABSENT_SHARE and STRANGER_SHARE.
     """
 
     def __init__(self, *, absent_share: float = ABSENT_SHARE, stranger_share: float = STRANGER_SHARE) -> None:
@@ -173,8 +173,10 @@ class QuerySampler:
         self._wide = (*(wordings[name] for name in CLASSES), wordings[NEVER])
 
     def corpus(self) -> list[str]:
-        """What the tokenizer learns from: the queries' wordings often, nouns in every template, each other
-        wording in some frames.
+        """List the texts from which the tokenizer learns.
+
+        They hold the queries' wordings several times, nouns in every template, and other wordings in some
+        frames.
         """
         listed = [text for texts in self._listed for text in texts]
         nouns = [noun for nouns in self._nouns for noun in nouns] + list(self._never_nouns)
@@ -187,7 +189,7 @@ class QuerySampler:
         return listed * len(_TEMPLATES) + list(self._never) * 4 + framed + wide
 
     def about(self, class_id: int, rng: np.random.Generator) -> TrainingQuery:
-        """A query about a class, or about a stranger for -1."""
+        """Draw a query about a class; -1: about a stranger."""
         if rng.random() >= QUERIES_SHARE:
             text = self._wide[class_id].draw(rng)
         elif class_id < 0:
@@ -201,10 +203,10 @@ class QuerySampler:
     def for_tile(
         self, class_ids: NDArray[np.int64], rng: np.random.Generator, *, unclear: Iterable[int] = ()
     ) -> TrainingQuery:
-        """A query for a tile holding objects of `class_ids` (one entry per object).
+        """Draw a query for a tile with objects of `class_ids` (one entry per object).
 
-        `unclear`: classes of which something is to be seen, but nothing that an answer lists; those of them
-        without an object are not asked about, since neither answer would be fair.
+        `unclear`: classes that are visible in the tile, perhaps only in objects too small to list. If such a
+        class has no object in `class_ids`, it is not asked about, since neither answer would be fair.
         """
         present = np.unique(class_ids)
         if len(present) and rng.random() > self._absent_share:
@@ -220,7 +222,9 @@ def _frame(rng: np.random.Generator, nouns: tuple[str, ...]) -> str:
 
 
 def _vary(rng: np.random.Generator, text: str) -> str:
-    """Now and then: a lost article, all for all the, a mention of the picture, a polite word, other capitals,
+    """Change a wording now and then.
+
+    Changes are: a lost article, "all" for "all the", a mention of the picture, a polite word, other capitals,
     another closing mark.
     """
     if rng.random() < 0.08:

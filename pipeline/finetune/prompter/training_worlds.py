@@ -1,10 +1,10 @@
-"""Draws the prompter's training tiles from many procedural worlds, each seen in a few places.
+"""Draw the prompter's training tiles from many procedural worlds, each seen in a few places.
 
-1. `draw_chunk` draws CHUNK tiles, each GROUP from one patch of its own world.
-2. `_drawn_scale` draws the metres per pixel, often the nominal 0.5.
-3. `_chosen_place` looks for variety in close views, `_clearest_place` for objects large enough in distant
-   ones.
-4. The patch passes through a drawn sensor (sensor.py).
+1. `draw_chunk` draws CHUNK tiles. GROUP tiles at a time are cut from one patch of a world of their own.
+2. `_drawn_scale` draws the scale, often the nominal 0.5 metres per pixel.
+3. In close views `_chosen_place` looks for variety; in distant ones `_clearest_place` looks for large
+   objects.
+4. The patch passes through a simulated sensor (sensor.py).
 5. `_place` puts most cuts over an object; `_spoil` spoils a few.
 """
 
@@ -26,38 +26,38 @@ GROUP = 16
 """Tiles cut from one world."""
 
 PATCH_PX = 1152
-"""Side of the patch of a world that a group is cut from."""
+"""Side of the patch of a world from which a group is cut, in pixels."""
 
 TILE_PX = 256
 
 FIRST_TRAIN_SEED = 100_000
-"""World seeds FIRST_TRAIN_SEED..199,999 train; seeds below 1,000 are for evaluation and never drawn here."""
+"""First world seed for training; the last is 199,999. Seeds below 1,000 belong to evaluation."""
 
 FIRST_VALID_SEED = 200_000
-"""World seeds from here on measure a training run."""
+"""First world seed for measuring a training."""
 
 AIMED_SHARE = 0.8
 SPOILED_SHARE = 0.05
 NEAR_SCALES = (0.75, 1.35)
-"""Sizes of things relative to the nominal 0.5 m per pixel, around it."""
+"""Range of scales near the nominal 0.5 m per pixel: factors on the sizes of all things in pixels."""
 
 WIDE_SCALES = (0.4, 3.0)
-"""1.25 to 0.17 m per pixel."""
+"""Wide range of scales: 1.25 to 0.17 m per pixel."""
 
 FULL_SCALES = (0.25, 5.0)
-"""2 to 0.1 m per pixel: all that the renderer draws."""
+"""All scales that the renderer draws: 2 to 0.1 m per pixel."""
 
 CLOSE_SCALE = 1.5
-"""From this scale on, the place is chosen among several."""
+"""Scale from which the place of a patch is chosen among several."""
 
 FAR_SCALE = 0.6
-"""Below this scale (0.83 m per pixel) many objects are near the smallest that the truth lists."""
+"""Scale (0.83 m per pixel) below which many objects are close to the smallest that the truth lists."""
 
 PLACES = 4
-"""Places looked at for one close view, or cuts for one distant view."""
+"""Number of places compared for a close view, or of cuts for a distant view."""
 
 ENOUGH_KINDS = 3
-"""Classes in a place at which the search ends."""
+"""Number of classes in a place that ends the search."""
 
 REACH = 30_000
 """Patches start within this many nominal pixels of a world's origin."""
@@ -66,10 +66,10 @@ REACH = 30_000
 def draw_chunk(
     chunk: int, *, first_seed: int = FIRST_TRAIN_SEED, plain: bool = False, wide: bool = True
 ) -> list[DrawnTile]:
-    """The tiles of one chunk, a function of the arguments alone.
+    """Draw the tiles of one chunk. They depend on the arguments alone.
 
-    `plain`: scale 1, random places, nothing spoiled: what a user's run would see. `wide=False`: scales near 1
-    and no sensor.
+    `plain`: scale 1, random places, nothing spoiled, as in a user's run. `wide=False`: scales near 1 and no
+    sensor.
     """
     tiles = []
     for group in range(CHUNK // GROUP):
@@ -127,11 +127,10 @@ def _random_place(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _chosen_place(rng: np.random.Generator, seed: int, scale: float) -> tuple[int, int]:
-    """Choose the first of PLACES places with ENOUGH_KINDS classes, else the richest; returns its upper left
-    corner in pixels at `scale`.
+    """Choose the first of PLACES places with ENOUGH_KINDS classes, or else the one with most classes.
 
-    A close view of random land is mostly one field. The search looks at the smallest scale that the renderer
-    draws: the same land, at a fraction of the work.
+    Returns its upper left corner in pixels at `scale`. Without a choice, most close views would show a single
+    field. The search draws the same land at the smallest scale, which takes a fraction of the time.
     """
     afar = FULL_SCALES[0]
     world = World.from_seed(seed, scale=afar)
@@ -153,9 +152,9 @@ def _chosen_place(rng: np.random.Generator, seed: int, scale: float) -> tuple[in
 def _place(
     rng: np.random.Generator, labels: NDArray[np.int32], kind_of: NDArray[np.int64], *, aimed: bool
 ) -> tuple[int, int]:
-    """Top-left corner of a cut of the patch.
+    """Draw the top-left corner of a cut of the patch.
 
-    Aimed: over an object whose class is drawn evenly from those present, so that rare classes are learned.
+    `aimed`: over an object, whose class is drawn evenly from those present, so that rare classes are learned.
     """
     last = PATCH_PX - TILE_PX
     kinds = np.unique(kind_of[kind_of >= 0])
@@ -172,10 +171,9 @@ def _place(
 def _clearest_place(
     rng: np.random.Generator, labels: NDArray[np.int32], kind_of: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """Choose among PLACES aimed cuts the one with the smallest share of objects too small for the truth.
+    """Choose the one of PLACES aimed cuts with the smallest share of objects too small for the truth.
 
-    A tile of which the reply lists a few tanks and leaves out their slightly smaller neighbours teaches
-    nothing.
+    A tile teaches nothing if its reply lists a few tanks but leaves out their slightly smaller neighbours.
     """
     smallest = MIN_AREA_PX * (TILE_PX / IMAGE_PX) ** 2
     best = (0, 0)
@@ -191,9 +189,9 @@ def _clearest_place(
 
 
 def _spoil(rng: np.random.Generator, rgb: NDArray[np.uint8], labels: NDArray[np.int32]) -> None:
-    """Blacken a side of the tile with what it holds, or replace all by noise around one colour; in place.
+    """Blacken a side of the tile, or replace all of it by noise around one colour, in place.
 
-    From such tiles the prompter learns to find nothing there.
+    Objects there lose their labels. So the prompter learns to find nothing there.
     """
     if rng.random() < 0.6:
         rows, cols = np.mgrid[:TILE_PX, :TILE_PX]

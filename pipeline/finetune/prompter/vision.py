@@ -1,13 +1,13 @@
-"""Warm start of the vision tower on dense targets, before any language is learned.
+"""Train the vision tower on dense targets, before any language is learned.
 
-Through a few reply tokens a model learns the format long before it learns where things are. So linear heads,
-dropped later, teach every merged token (a cell of 28 px):
+From a few reply tokens a model learns the format long before it learns where things are. So linear heads,
+which are dropped later, teach every merged token (a cell of 28 px):
 
 1. coverage: the share of the cell that each class covers (sigmoids);
 2. owner: the class of the object with most pixels in the cell, or none (softmax), and its visible box;
-3. peak: the classes with the point of an object here (sigmoids), and box and point of the largest.
+3. peak: the classes with an object's point in the cell (sigmoids), and box and point of the largest.
 
-All is relative to the cell's centre: the tower knows only relative positions.
+Coordinates are relative to the cell's centre, since the tower knows only relative positions.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ if TYPE_CHECKING:
     from torch.nn import ModuleDict
 
 DISTANCE_PX = 8.0
-"""Distances are learned as asinh(d / DISTANCE_PX), which is fine for small objects and coarse for large ones.
+"""Distances d are learned as asinh(d / DISTANCE_PX): finely for small objects, coarsely for large ones.
 """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DenseTargets:
-    """Per merged token, for a batch: shapes (B, 81, ...). Distances in px from the cell centre."""
+    """Targets of every merged token of a batch, (B, 81, ...). Distances are pixels from the cell's centre."""
 
     coverage: Tensor
-    """(B, 81, n_classes) share"""
+    """(B, 81, n_classes): shares."""
     owner_class: Tensor
-    """(B, 81) int64, n_classes = none"""
+    """(B, 81) int64; n_classes = none."""
     owner_box: Tensor
-    """(B, 81, 4) x0, y0, x1, y1 minus the centre"""
+    """(B, 81, 4): x0, y0, x1, y1 minus the centre."""
     peak: Tensor
-    """(B, 81, n_classes) 0 or 1"""
+    """(B, 81, n_classes): 0 or 1."""
     peak_numbers: Tensor
-    """(B, 81, 6) x, y, x0, y0, x1, y1 minus the centre, of the largest object whose point lies in the cell"""
+    """(B, 81, 6): x, y, x0, y0, x1, y1 minus the centre, of the largest object with its point in the cell."""
     has_peak: Tensor
     """(B, 81) bool"""
 
 
 def cell_centres() -> NDArray[np.float32]:
-    """Centres of the cells, (81, 2) x, y in raster order."""
+    """List the centres of the cells, (81, 2) x, y, in raster order."""
     axis = (np.arange(GRID, dtype=np.float32) + 0.5) * CELL_PX
     y, x = np.meshgrid(axis, axis, indexing="ij")
     return np.stack([x, y], axis=-1).reshape(-1, 2)
 
 
 def dense_targets(truths: Sequence[TileObjects], *, n_classes: int) -> DenseTargets:
-    """Targets of a batch of tiles."""
+    """Make the targets of a batch of tiles."""
     import torch
 
     batch = len(truths)
@@ -92,14 +92,14 @@ def dense_targets(truths: Sequence[TileObjects], *, n_classes: int) -> DenseTarg
 
 
 def largest_last(truth: TileObjects) -> list[int]:
-    """Object indices by growing box area, so that writing in this order leaves the largest of a cell."""
+    """Sort object indexes by growing box area: written in this order, the largest of a cell remains."""
     box = truth.boxes_xyxy
     areas = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
     return [int(index) for index in np.argsort(areas, kind="stable")]
 
 
 def make_dense_heads(width: int, n_classes: int) -> ModuleDict:
-    """Linear heads on merged tokens; they learn the targets and are dropped."""
+    """Make linear heads on merged tokens. They learn the targets and are dropped later."""
     import torch
 
     heads = torch.nn.ModuleDict({
@@ -116,21 +116,21 @@ def make_dense_heads(width: int, n_classes: int) -> ModuleDict:
 
 
 def squeeze_px(distance: Tensor) -> Tensor:
-    """Turn pixels into what the heads learn."""
+    """Turn pixels into the values that heads learn."""
     import torch
 
     return torch.asinh(distance / DISTANCE_PX)
 
 
 def unsqueeze_px(value: Tensor) -> Tensor:
-    """Turn what the heads say into pixels."""
+    """Turn values that heads predict into pixels."""
     import torch
 
     return torch.sinh(value.clamp(-5, 5)) * DISTANCE_PX
 
 
 def _giou_loss(guess: Tensor, truth: Tensor) -> Tensor:
-    """(n, 4), (n, 4) -> (n,) 1 - generalised IoU; guesses may be inside out."""
+    """Compute 1 - generalised IoU (n,) of boxes (n, 4); a guess may have swapped corners."""
     import torch
 
     low = torch.maximum(guess[:, :2], truth[:, :2])
@@ -147,7 +147,7 @@ def _giou_loss(guess: Tensor, truth: Tensor) -> Tensor:
 
 
 def dense_loss(heads: ModuleDict, tokens: Tensor, targets: DenseTargets) -> tuple[Tensor, dict[str, float]]:
-    """Sum of the heads' losses, with a generalised IoU of the boxes, and its parts.
+    """Compute the sum of the heads' losses, with a generalised IoU of the boxes, and its parts.
 
     tokens: (B, 81, width).
     """
@@ -171,7 +171,7 @@ def dense_loss(heads: ModuleDict, tokens: Tensor, targets: DenseTargets) -> tupl
 
 
 def _number_loss(guess: Tensor, truth: Tensor) -> Tensor:
-    """Smooth L1 of squeezed distances plus generalised IoU of the last four; 0 for none."""
+    """Compute smooth L1 of squeezed distances plus generalised IoU of the last four; 0 without objects."""
     from torch.nn import functional
 
     if not len(truth):

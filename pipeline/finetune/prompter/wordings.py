@@ -1,9 +1,9 @@
-"""Many ways to ask for the same thing: the wordings of `wordings.toml`, their grammar and their frames.
+"""Ask for the same thing in many ways: the wordings of `wordings.toml`, their grammar and their frames.
 
 1. `load_wordings` reads the listed wordings of each subject: a class, or `never` for what no world labels.
-2. `_composed` adds the grammar's: each head of a table before each of its tails.
-3. `SubjectWordings.draw` draws a form, a wording of it and a frame around it. The shares are the same for
-   every subject, so a form tells nothing about the answer.
+2. `_composed` adds wordings of the grammar: each head of a table with each of its tails.
+3. `SubjectWordings.draw` draws a form, a wording of that form and a frame around it. All subjects have the
+   same shares, so a form tells nothing about the answer.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ FORM_SHARES: dict[Form, float] = {
     "where": 0.17,
     "that": 0.13,
 }
-"""How often a wording has each form."""
+"""Share of each form among drawn wordings."""
 
 LISTED_SHARE = 0.6
-"""Of the noun wordings: those listed, the others are composed."""
+"""Share of listed wordings among those of form noun; the others are composed."""
 
 BARE_SHARES: dict[Form, float] = {"noun": 0.15, "singular": 0.15, "sentence": 0.6}
-"""How often a wording of a form stands without a frame."""
+"""Share of the wordings of a form that stand without a frame."""
 
 NEVER = "never"
-"""The subject of things that no world has or labels. They are spoken of in the same forms as the classes."""
+"""Subject of things that no world has or labels. They have the same forms as the classes."""
 
 _LISTED_KEYS: dict[Form, str] = {"noun": "nouns", "singular": "singular", "sentence": "sentences"}
 
@@ -47,18 +47,18 @@ class SubjectWordings:
     """The wordings about one subject and the frames that all subjects share."""
 
     listed: dict[Form, tuple[str, ...]]
-    """Written out; where and that are empty."""
+    """Wordings written out in the file; those of forms where and that are empty."""
     composed: dict[Form, tuple[str, ...]]
-    """From the grammar; singular and sentence are empty."""
+    """Wordings composed by the grammar; those of forms singular and sentence are empty."""
     frames: dict[Form, tuple[str, ...]]
-    """Each holds one slot {}."""
+    """Frames by form; each holds one slot {}."""
 
     def phrases(self, form: Form) -> tuple[str, ...]:
-        """Every wording of a form, without a frame."""
+        """List every wording of a form, without a frame."""
         return self.listed[form] + self.composed[form]
 
     def draw(self, rng: np.random.Generator) -> str:
-        """One wording in a frame."""
+        """Draw one wording in a frame."""
         form = tuple(FORM_SHARES)[int(rng.choice(len(FORM_SHARES), p=tuple(FORM_SHARES.values())))]
         listed = self.listed[form]
         composed = self.composed[form]
@@ -69,7 +69,7 @@ class SubjectWordings:
         return pick(rng, self.frames[form]).format(phrase)
 
     def count(self) -> int:
-        """Distinct queries that `draw` can give."""
+        """Count the distinct queries that `draw` can give."""
         framed = {
             frame.format(text)
             for form in FORM_SHARES
@@ -80,7 +80,7 @@ class SubjectWordings:
         return len(framed | bare)
 
     def sample(self, frames_each: int, *, start: int = 0) -> list[str]:
-        """Each wording in `frames_each` frames, taken in turn from frame `start` on; for a corpus."""
+        """Put each wording into `frames_each` frames, in turn from frame `start` on; for a corpus."""
         said = []
         number = start
         for form in FORM_SHARES:
@@ -92,19 +92,19 @@ class SubjectWordings:
 
 
 def pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
-    """One of the items."""
+    """Draw one of the items."""
     return items[int(rng.integers(len(items)))]
 
 
 def read_wordings() -> dict[str, Any]:
-    """The file as it is."""
+    """Read the file as it is."""
     return tomllib.loads(
         resources.files("pipeline.finetune.prompter").joinpath("wordings.toml").read_text(encoding="ascii")
     )
 
 
 def load_wordings() -> dict[str, SubjectWordings]:
-    """Wordings by subject: the classes in order, then NEVER.
+    """Load wordings by subject: the classes in order, then NEVER.
 
     Raises InputError when a subject or a form is missing.
     """
@@ -140,8 +140,10 @@ def _subject(name: str, table: dict[str, Any], frames: dict[Form, tuple[str, ...
 
 
 def _composed(grammar: list[dict[str, Any]], form: Form) -> tuple[str, ...]:
-    """The grammar's wordings of a form. A where is a clause after that word ("rain water collects"), a that
-    follows it ("hold crude oil").
+    """Compose the grammar's wordings of a form.
+
+    A wording of form where follows the word where ("rain water collects"), one of form that the word that
+    ("hold crude oil").
     """
     pairs = (
         pair for table in grammar if table["form"] == form for pair in product(table["heads"], table["tails"])

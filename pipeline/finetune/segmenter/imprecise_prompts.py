@@ -1,6 +1,6 @@
-"""Imitates imprecise prompters and varied sensors. All functions are pure, given a generator.
+"""Imitate imprecise prompters and varied sensors. Equal generators give equal results.
 
-1. `augment` turns a window by one of the eight symmetries and disturbs its pixels.
+1. `augment` applies one of the eight symmetries to a window and disturbs its pixels.
 2. `pick_objects` chooses the objects of a window that get a prompt.
 3. `jittered_box` moves each side of the true box by a normal error, up to 4 px + 4 % of the side. Some boxes
    lose a part at one side, or grow.
@@ -18,16 +18,16 @@ from pipeline.finetune.segmenter.training_windows import MIN_OBJECT_PX
 P_TRUNCATED = 0.08
 P_OVERSIZED = 0.08
 P_EXACT = 0.1
-"""Share of boxes without any error, as known locations from a map have."""
+"""Share of boxes without any error, like known locations from a map."""
 
 
 def augment(
     rgb: NDArray[np.uint8], labels: NDArray[np.uint16], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """A window turned and disturbed; rgb (S, S, 3) uint8, labels (S, S).
+    """Turn and disturb a window: rgb (S, S, 3) uint8, labels (S, S).
 
-    Disturbed are brightness, contrast, saturation and colour per channel; blur, noise and block artefacts are
-    added.
+    It changes brightness, contrast, saturation and the colour of each channel, and adds blur, noise and block
+    artefacts.
     """
     turns = int(rng.integers(4))
     flip = bool(rng.integers(2))
@@ -52,7 +52,7 @@ def augment(
 
 
 def _blocky(pixels: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
-    """Mix each 8 x 8 block with its mean: what strong JPEG compression leaves of a flat area."""
+    """Mix each 8 x 8 block with its mean, as strong JPEG compression does in flat areas."""
     height, width, _ = pixels.shape
     rows = height // 8 * 8
     cols = width // 8 * 8
@@ -64,8 +64,9 @@ def _blocky(pixels: NDArray[np.float32], strength: float) -> NDArray[np.float32]
 
 
 def pick_objects(labels: NDArray[np.uint16], n: int, rng: np.random.Generator) -> list[int]:
-    """`n` labels to prompt for, each object before any is repeated; empty when the window holds none of
-    MIN_OBJECT_PX.
+    """Choose `n` labels to prompt for; none is repeated before all were chosen.
+
+    Empty when no object of the window has MIN_OBJECT_PX pixels.
     """
     usable = np.flatnonzero(np.bincount(labels.ravel())[1:] >= MIN_OBJECT_PX) + 1
     if usable.size == 0:
@@ -77,7 +78,7 @@ def pick_objects(labels: NDArray[np.uint16], n: int, rng: np.random.Generator) -
 
 
 def true_box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(x0, y0, x1, y1) pixel-edge box of a mask with at least one pixel."""
+    """Find the pixel-edge box (x0, y0, x1, y1) of a mask with at least one pixel."""
     rows = np.flatnonzero(mask.any(axis=1))
     cols = np.flatnonzero(mask.any(axis=0))
     return np.array([cols[0], rows[0], cols[-1] + 1, rows[-1] + 1], dtype=np.float64)
@@ -86,8 +87,9 @@ def true_box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 def jittered_box(
     box_xyxy: NDArray[np.float64], side_px: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], float]:
-    """Disturb a true box; returns (box, error size in px). The box is clipped to the window and at least 3 px
-    a side.
+    """Disturb a true box; returns the box and the size of the error in pixels.
+
+    The box is clipped to the window and has sides of at least 3 px.
     """
     size = np.array([box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1]])
     if rng.random() < P_EXACT:
@@ -113,9 +115,9 @@ def jittered_box(
 def interior_points(
     mask: NDArray[np.bool_], n: int, error_px: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Draw n imprecise points for `mask`; returns (n, 2) x, y. The first is often nearest the centroid.
+    """Draw n imprecise points (n, 2) x, y for `mask`. The first is often the pixel nearest the centroid.
 
-    Points err by half of `error_px`, the box's error.
+    `error_px` is the error of the box; points have half of it.
     """
     box = true_box(mask).astype(int)
     crop = mask[box[1] : box[3], box[0] : box[2]]

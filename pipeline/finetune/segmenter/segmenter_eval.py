@@ -1,13 +1,13 @@
-"""Evaluates a segmenter on held-out worlds with imprecise prompts, and on real imagery with known boxes.
+"""Evaluate a segmenter on held-out worlds with imprecise prompts, and on real imagery with known boxes.
 
     python -m pipeline.finetune.segmenter.segmenter_eval [--checkpoint FILE [--config FILE]] [--windows N]
         [--wide N] [--raster R.tif --polygons P.geojson --tile PX]
 
 1. `world_scores` renders windows of worlds that training never sees. It prompts each object with a jittered
    box and one point, then with its exact box.
-2. `wide_scores` does the same for pictures as training draws them, from other worlds.
+2. `wide_scores` does the same for pictures like those of training, from other worlds.
 3. `known_box_scores` does the same for polygons over a raster.
-4. Each figure stands beside the score of the filled box, which a useful segmenter must beat.
+4. Beside each figure stands the score of the filled box, which a useful segmenter must beat.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from pipeline.world.landscape import World
 from pipeline.world.render import render
 
 NOMINAL_M = 0.5
-"""Ground size of a pixel at scale 1."""
+"""Ground size of a pixel at scale 1, in metres."""
 
 PIXEL_EDGES_M = (0.15, 0.3, 0.6, 1.0, 2.01)
-"""Borders of the groups of wide pictures: ground size of a pixel, m."""
+"""Limits of the groups of wide pictures: ground size of a pixel, in metres."""
 
 SIZE_EDGES_PX = (16, 32, 64, 128)
-"""Borders of the size classes: square root of the visible area."""
+"""Limits of the size classes: square root of the visible area, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ class Score:
     group: str
     """Class name."""
     size_px: float
-    """Square root of the visible area."""
+    """Square root of the visible area, in pixels."""
     iou: float
     box_iou: float
     """IoU of the filled prompt box."""
@@ -66,9 +66,9 @@ class Score:
 
 
 def world_scores(segmenter: Segmenter, *, n_windows: int, tile_px: int = 256, seed: int = 0) -> list[Score]:
-    """Scores of every object of at least MIN_OBJECT_PX in `n_windows` windows.
+    """Score every object of at least MIN_OBJECT_PX in `n_windows` windows.
 
-    Each window shows a held-out world of its own (seeds 0-999).
+    Each window shows another held-out world (seeds 0-999).
     """
     scores: list[Score] = []
     for index in range(n_windows):
@@ -88,12 +88,11 @@ def world_scores(segmenter: Segmenter, *, n_windows: int, tile_px: int = 256, se
 
 
 def wide_scores(segmenter: Segmenter, *, n_windows: int, options: PoolOptions | None = None) -> list[Score]:
-    """Scores of every object of at least MIN_OBJECT_PX in windows 0..n_windows-1 of a pool that nothing
-    trains on.
+    """Score every object of at least MIN_OBJECT_PX in the first `n_windows` windows of a pool.
 
-    Pictures have 0.17 to 2 m per pixel, each through its own sensor (haze, blur, noise, seasons, 16 bit,
-    JPEG). Groups are the ground size of a pixel. `options`: default as in training, with worlds of their own
-    (seeds from 500,000).
+    Pictures have 0.17 to 2 m per pixel, each with its own sensor (haze, blur, noise, seasons, 16 bit, JPEG).
+    They are grouped by the ground size of a pixel. `options`: None is as in training, but with worlds on
+    which nothing trains (seeds from 500,000).
     """
     drawn_from = options or PoolOptions(first_seed=FIRST_MEASURED_SEED)
     scores: list[Score] = []
@@ -121,7 +120,7 @@ def tile_scores(
     names: Sequence[str],
     rng: np.random.Generator,
 ) -> list[Score]:
-    """Scores of the given true masks (H, W) of one tile (H, W, 3)."""
+    """Score the given true masks (H, W) of one tile (H, W, 3)."""
     if not masks:
         return []
     height, width = rgb.shape[:2]
@@ -157,8 +156,9 @@ def tile_scores(
 def known_box_scores(
     segmenter: Segmenter, raster: Path, polygons: Path, *, tile_px: int, limit: int
 ) -> list[Score]:
-    """Scores of polygons that lie whole inside tiles of a raster, at most `limit`. Raises InputError when
-    none does.
+    """Score at most `limit` polygons that lie completely inside tiles of a raster.
+
+    Raises InputError when none does.
     """
     scores: list[Score] = []
     for rgb, masks in _known_tiles(raster, polygons, tile_px):
@@ -223,7 +223,7 @@ def _box_iou(box: tuple[float, float, float, float], truth: NDArray[np.bool_]) -
 
 
 def table(scores: Sequence[Score]) -> str:
-    """A Markdown table: all, by class, by size."""
+    """Write a Markdown table of scores: all, by class, by size."""
     lines = [
         "| objects | n | IoU, jittered box + point | that box, filled | IoU >= 0.5 "
         "| IoU, exact box | that box, filled |",
@@ -249,7 +249,7 @@ def _line(name: str, scores: Sequence[Score]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line of the module's docstring; writes the tables to standard output."""
+    """Run the command line of the module's docstring, and print the tables."""
     parser = argparse.ArgumentParser(
         description="Score a SAM2 checkpoint on held-out procedural worlds, and on known polygons."
     )

@@ -1,8 +1,7 @@
-"""SAM2's image path with gradients, and the losses of the embedded segmenter.
+"""Compute SAM2's image path with gradients, and the losses of the embedded segmenter.
 
-`PromptBatch` holds the inputs of a step as arrays. `forward` gives logits, predicted IoU and the finest
-encoder features. `mask_loss` and `dense_loss` compare them with the truth; `segmenter_train` says why each is
-there.
+`PromptBatch` holds the inputs of a step as arrays. `forward` computes logits, predicted IoU and the finest
+encoder features. `mask_loss` and `dense_loss` compare them with the truth.
 """
 
 from __future__ import annotations
@@ -24,25 +23,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptBatch:
-    """Inputs of one step; N = windows * prompts, prompts of a window are consecutive."""
+    """Inputs of one step. N = windows * prompts; the prompts of a window are consecutive."""
 
     rgb: NDArray[np.uint8]
     """(B, S, S, 3)"""
     coords_xy: NDArray[np.float32]
     """(N, K, 2) pixel-edge coordinates of the window: box corners, then points."""
     labels: NDArray[np.int32]
-    """(N, K): 2, 3 = box corners, 1 = inside."""
+    """(N, K): 2 and 3 = box corners, 1 = point inside."""
     boxes_xyxy: NDArray[np.float32]
-    """(N, 4) the true boxes."""
+    """True boxes, (N, 4)."""
     masks: NDArray[np.bool_]
     """(N, S, S)"""
     dense: NDArray[np.float32]
-    """(B, 2, S/4, S/4), see `dense_targets`."""
+    """Dense targets, (B, 2, S/4, S/4); see `dense_targets`."""
 
 
 def forward(model: Module, inputs: PromptBatch, device: str, out_px: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(logits (N, out_px, out_px) float32 over the window, predicted IoU (N,), finest encoder features (B, C,
-    h, w)).
+    """Run the image path.
+
+    Returns logits (N, out_px, out_px) float32 over the window, predicted IoU (N,), and the finest encoder
+    features (B, C, h, w).
     """
     import torch
     from torch.nn import functional
@@ -78,7 +79,7 @@ def forward(model: Module, inputs: PromptBatch, device: str, out_px: int) -> tup
 
 
 def dense_loss(head: Module, fine: Tensor, inputs: PromptBatch) -> Tensor:
-    """Entropy of "an object is here" and "a boundary is here", from the encoder's finest features alone."""
+    """Compute the entropy of "an object is here" and "a boundary is here", from the finest features alone."""
     import torch
     from torch.nn import functional
 
@@ -90,8 +91,9 @@ def dense_loss(head: Module, fine: Tensor, inputs: PromptBatch) -> Tensor:
 
 
 def dense_targets(labels: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """(2, S/4, S/4): share of object pixels in each 4 x 4 cell, and 1 where the cell holds more than one
-    label.
+    """Make the dense targets (2, S/4, S/4) of labels (S, S).
+
+    They are the share of object pixels in each 4 x 4 cell, and 1 where a cell holds more than one label.
     """
     side = labels.shape[0] // 4
     cells = labels.reshape(side, 4, side, 4).swapaxes(1, 2).reshape(side, side, 16)
@@ -99,7 +101,7 @@ def dense_targets(labels: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def set_image_px(model: Module, image_px: int) -> None:
-    """Let a SAM2Base work at another input size; all its weights are independent of it."""
+    """Set the input size of a SAM2Base. Its weights do not depend on it."""
     model.image_size = image_px
     cells = image_px // model.backbone_stride
     model.sam_image_embedding_size = cells
@@ -109,7 +111,7 @@ def set_image_px(model: Module, image_px: int) -> None:
 
 
 def mask_loss(logits: Tensor, iou: Tensor, inputs: PromptBatch) -> tuple[Tensor, Tensor]:
-    """(loss, IoU of each thresholded mask with its target (N,)), both at the logits' resolution."""
+    """Compute the loss, and the IoU (N,) of each thresholded mask, both at the logits' resolution."""
     import torch
     from torch.nn import functional
 
@@ -130,8 +132,9 @@ def mask_loss(logits: Tensor, iou: Tensor, inputs: PromptBatch) -> tuple[Tensor,
 
 
 def _pixel_weights(inputs: PromptBatch, logits: Tensor) -> Tensor:
-    """As `logits`: 1 in the true box grown by a quarter and 8 px, 0.05 elsewhere, so that small objects count
-    as much.
+    """Weigh pixels, in the shape of `logits`, so that small objects count as much as large ones.
+
+    The weight is 1 in the true box grown by a quarter and 8 px, and 0.05 elsewhere.
     """
     import torch
 
@@ -150,10 +153,10 @@ def _pixel_weights(inputs: PromptBatch, logits: Tensor) -> Tensor:
 
 @contextmanager
 def written_out_attention(active: bool) -> Iterator[None]:
-    """Inside, `scaled_dot_product_attention` is two matrix products and a softmax.
+    """Context in which `scaled_dot_product_attention` is two matrix products and a softmax.
 
-    PyTorch's fused CPU kernel has a slow backward pass for SAM2's 64-token windows (measured: 1.26 s against
-    0.87 s a step).
+    PyTorch's fused CPU kernel has a slow backward pass for SAM2's 64-token windows (measured: 1.26 s per step
+    against 0.87 s).
     """
     from torch.nn import functional
 

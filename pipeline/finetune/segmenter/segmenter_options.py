@@ -1,4 +1,4 @@
-"""How the embedded segmenter is trained, and what is refused before anything is loaded or rendered."""
+"""Options of the embedded segmenter's training, and what is refused before anything is loaded or rendered."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ STATE_FILE = "state.pt"
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterTrainOptions:
-    """How the embedded segmenter is trained. The weights that ship had as many steps in pieces; their card
-    tells which.
+    """How the embedded segmenter is trained.
+
+    The shipped weights were trained in several pieces, with as many steps in all; their card lists them.
     """
 
     work_dir: Path = Path("build/segmenter")
-    """Resumable state and the window pool."""
+    """Folder of the resumable state and the window pool."""
     out: Path = EMBEDDED_DIR / "model.safetensors"
-    """Where the mean weights go when the last step is done, float16."""
+    """File of the mean weights, float16, written after the last step."""
     config: Path = EMBEDDED_DIR / "config.yaml"
-    """The architecture."""
+    """YAML file of the architecture."""
     start: Path | None = None
-    """Weights of that architecture to go on from, .safetensors or .pt; optimiser and dense head start fresh.
+    """Weights of that architecture to start from, .safetensors or .pt. Optimiser and dense head are new.
     None: from nothing.
     """
     pool: PoolOptions = field(default_factory=PoolOptions)
@@ -37,15 +38,15 @@ class SegmenterTrainOptions:
     prompts_per_window: int = 6
     coarse_image_px: int = 256
     coarse_share: float = 0.95
-    """Share of the steps, from the first, at `coarse_image_px`: the same features at less than half the cost
-    (0.8 s against 1.7 s of one core a step).
+    """Share of the steps, from the first on, at `coarse_image_px`: the same features in less than half the
+    time (0.8 s per step against 1.7 s on one core).
     """
     loss_px: int = 128
-    """Side to which logits and targets of a window are brought for the loss, so that boundaries inside a
-    logit cell are learnt through the interpolation.
+    """Side to which logits and targets of a window are resized for the loss. Larger than the logits, so that
+    boundaries inside a logit cell are learned through the interpolation.
     """
     box_steps: int = 700
-    """Steps of the decoder's warm-up without images; 0 = none. Given weights need none."""
+    """Steps of the decoder's warm-up without images; 0 = none. A training from `start` needs none."""
     warmup_rate: float = 1e-3
     dense_weight: float = 0.5
     """Weight of the encoder's own loss (`dense_loss`)."""
@@ -54,20 +55,20 @@ class SegmenterTrainOptions:
     decay_share: float = 0.47
     weight_decay: float = 0.02
     mean_decay: float = 0.995
-    """Decay of the exponential mean of the weights, per step. The mean covers some 200 steps at most, so it
-    soon forgets the starting weights.
+    """Decay per step of the exponential mean of the weights. The mean covers about 200 steps, so it soon
+    forgets the starting weights.
     """
     reuse: float = 1.0
-    """Windows seen so far over windows rendered so far, until the pool is full."""
+    """Windows used so far over windows rendered so far, until the pool is full."""
     save_every: int = 100
     renderers: int = 1
     device: str = "cpu"
     seed: int = 0
-    """Seed of weights and batches. The windows have their own, in `pool`."""
+    """Seed of weights and batches. The windows have their own seed, in `pool`."""
 
 
 def check(options: SegmenterTrainOptions) -> None:
-    """Raises InputError for what cannot be trained, from options and file names alone."""
+    """Refuse what cannot be trained, judged by options and file names alone. Raises InputError."""
     if options.steps < 1:
         raise InputError("training needs at least one step", came=str(options.steps), remedy="raise steps")
     for name, number in (("seed", options.seed), ("the warm-up's steps", options.box_steps)):
@@ -90,8 +91,9 @@ def check(options: SegmenterTrainOptions) -> None:
 
 
 def _check_places(options: SegmenterTrainOptions) -> None:
-    """Raises InputError for a working directory that is a file, and for weights that could not be written or
-    would be overwritten.
+    """Refuse a working directory that is a file, and weights that could not be written or would be lost.
+
+    Raises InputError.
     """
     if options.work_dir.exists() and not options.work_dir.is_dir():
         raise InputError(

@@ -1,13 +1,13 @@
-"""Trains an embedded segmenter: masks of procedural worlds from imprecise boxes and points.
+"""Train an embedded segmenter on masks of procedural worlds, from imprecise boxes and points.
 
-1. `check` refuses what cannot be trained. From nothing, `warmup` first teaches the decoder what a box is.
-2. `batch` draws windows and imprecise prompts of step s from `default_rng((seed, s))`, so a resumed run
-   repeats and skips nothing.
-3. `forward` is SAM2's image path, at `coarse_image_px` for the first `coarse_share` of the steps.
-4. `mask_loss` is cross-entropy, dice and the error of the predicted IoU. `dense_loss` asks the encoder's
+1. `check` refuses what cannot be trained. A training from nothing begins with `warmup`, which teaches the
+   decoder what a box is.
+2. `batch` draws the windows and prompts of a step.
+3. `forward` runs SAM2's image path, first at `coarse_image_px`.
+4. `mask_loss` adds cross-entropy, dice and the error of the predicted IoU; `dense_loss` trains the encoder's
    finest features.
-5. AdamW descends at `rate_at`. An exponential mean of the weights is shipped.
-6. `save` writes state and mean to `work_dir`; `out` is written once, at the end.
+5. AdamW follows the rate of `rate_at`. The exponential mean of the weights is what ships.
+6. `Training.save` writes the state, `publish` the weights at the end.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ Report = Callable[[str], None]
 
 
 def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> PromptBatch:
-    """Draw the inputs of step `step` (from 0)."""
+    """Draw the windows and imprecise prompts of step `step` (from 0).
+
+    The generator is `default_rng((seed, step))`, so a resumed run repeats and skips nothing.
+    """
     rng = np.random.default_rng((options.seed, step))
     prefix = visible_prefix(options, step)
     kind = rng.choice(4, p=[0.12, 0.5, 0.28, 0.1])
@@ -97,23 +100,23 @@ def batch(options: SegmenterTrainOptions, pool: WindowPool, step: int) -> Prompt
 
 
 def visible_prefix(options: SegmenterTrainOptions, step: int) -> int:
-    """Number of windows that a step draws from. It depends on the step, not on the renderers' speed."""
+    """Count the windows from which a step draws. This depends on the step, not on the renderers' speed."""
     first = min(options.pool.n_windows, 16 * options.windows_per_step)
     return min(options.pool.n_windows, first + int(step * options.windows_per_step / options.reuse))
 
 
 def rate_at(options: SegmenterTrainOptions, step: int) -> float:
-    """Learning rate of step `step`: linear warm-up, constant, linear fall to zero at `steps`."""
+    """Compute the learning rate of a step: linear warm-up, constant, linear fall to zero at `steps`."""
     rise = min(1.0, (step + 1) / options.warmup_steps)
     fall = min(1.0, (options.steps - step) / max(1.0, options.decay_share * options.steps))
     return options.rate * min(rise, fall)
 
 
 class Training:
-    """Model, mean weights and optimiser of a run, with their files.
+    """Model, mean weights and optimiser of a training, with their files.
 
-    Raises InputError when the config does not describe a SAM2, when `start` or the state in `work_dir` has
-    another architecture than the config, or when the state has another start or seed.
+    Raises InputError when the config is no SAM2, when `start` or the state in `work_dir` has another
+    architecture, or when the state has another start or seed.
     """
 
     def __init__(self, options: SegmenterTrainOptions) -> None:
@@ -144,7 +147,7 @@ class Training:
         return [*self.model.parameters(), *self.dense_head.parameters()]
 
     def warm_up(self, say: Report) -> None:
-        """Teach the decoder boxes (`warmup`). Not resumable: a minute or two."""
+        """Teach the decoder boxes (`warmup`). This takes a minute or two and is not resumable."""
         import torch
 
         options = self.options
@@ -254,7 +257,7 @@ class Training:
 
 
 def _built(config: Path) -> Module:
-    """A fresh model."""
+    """Build a new model."""
     try:
         return build_architecture(config)
     except ModelError as error:
@@ -263,7 +266,7 @@ def _built(config: Path) -> Module:
 
 
 def _go_on_from(start: Path, model: Module) -> None:
-    """Fill a fresh model from given weights."""
+    """Fill a new model with given weights. Raises InputError."""
     try:
         load_weights(model, start)
     except ModelError as error:
@@ -274,7 +277,7 @@ def _go_on_from(start: Path, model: Module) -> None:
 
 
 def _named(start: Path | None) -> str:
-    """Name of the start in a saved state: its path, not a hash, because `out` may overwrite the file."""
+    """Name the start in a saved state. This is its path, not a hash, since `out` may overwrite the file."""
     return "" if start is None else str(start.resolve())
 
 
@@ -297,8 +300,9 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
     """Train to `options.steps`, resuming from `work_dir`, publish the weights and return their path.
 
-    `report` gets one progress line every ten steps (default: standard error). Raises InputError before
-    anything is rendered, when `check` or `Training` refuses or `work_dir` holds a pool of other options.
+    `report` gets a line of progress every ten steps; None: lines go to standard error. Raises InputError
+    before anything is rendered, when `check` or `Training` refuses, or when `work_dir` holds a pool of other
+    options.
     """
     say = report or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
     check(options)

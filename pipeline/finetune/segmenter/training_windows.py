@@ -1,10 +1,10 @@
-"""Training windows of the procedural world: rendered once into memory-mapped files, read in a fixed order.
+"""Render training windows of procedural worlds once into memory-mapped files, and read them in a fixed order.
 
-1. `draw_window` makes window i from (seed, i) alone: world, scale, place and sensor. Places with few objects
-   are mostly drawn again.
+1. `draw_window` makes window i from (seed, i) alone: world, scale, place and sensor. A place with few objects
+   is usually drawn again.
 2. In a distant view narrow objects become background (`without_narrow`).
 3. `start_renderers` fills the files from background processes. `WindowPool.wait_for` blocks until the first n
-   windows are there; n depends on the step alone, so their speed does not matter.
+   windows are there. As n depends on the step alone, their speed changes no result.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from pipeline.world.landscape import World
 from pipeline.world.render import render
 
 FIRST_TRAINING_SEED = 100_000
-"""Worlds with lower seeds are never rendered here: they belong to tests and evaluation."""
+"""First world seed that is rendered here. Lower seeds belong to tests and evaluation."""
 N_TRAINING_SEEDS = 100_000
 FIRST_MEASURED_SEED = 500_000
-"""From here on `segmenter_eval` draws the worlds of wide pictures; nothing trains on them."""
+"""First world seed for the wide pictures of `segmenter_eval`. Nothing trains on these worlds."""
 MAX_DRAWS = 5
 BUSY_OBJECTS = 3
 KEEP_SPARSE = 0.35
-"""Half of a landscape is one field or one lake and teaches little. So a place without a usable object is
-drawn again, up to MAX_DRAWS draws in all; one with fewer than BUSY_OBJECTS is kept with this probability.
+"""Probability that a place with fewer than BUSY_OBJECTS objects is kept: half of a landscape is one field or
+one lake and teaches little. A place without any usable object is drawn again, up to MAX_DRAWS draws in all.
 """
 MIN_OBJECT_PX = 24
-"""Visible pixels from which an object is worth a prompt."""
+"""Fewest visible pixels of an object that gets a prompt."""
 FAR_SCALE = 0.6
-"""Below this scale (0.83 m per pixel) narrow objects are not worth a prompt."""
+"""Scale (0.83 m per pixel) below which narrow objects get no prompt."""
 MIN_FAR_SIDE_PX = 6
-"""Narrower objects of a distant view become background: behind a sensor's blur nobody could outline them."""
+"""Narrower objects of a distant view become background: blurred by a sensor, nobody could outline them."""
 REACH_PX = 1_000_000
 """Windows lie within this distance of a world's origin."""
 
@@ -55,10 +55,10 @@ class PoolOptions:
     n_windows: int = 20_000
     tile_px: int = 256
     min_scale: float = 0.25
-    """Size of things relative to the nominal 0.5 m per pixel: 0.25 = 2 m."""
+    """Smallest scale, relative to the nominal 0.5 m per pixel: 0.25 is 2 m per pixel."""
     max_scale: float = 3.0
     sensor: bool = True
-    """Whether pictures pass through a drawn sensor."""
+    """Whether pictures pass through a simulated sensor."""
     seed: int = 0
     first_seed: int = FIRST_TRAINING_SEED
     """World seeds are drawn from first_seed .. first_seed + N_TRAINING_SEEDS - 1."""
@@ -79,8 +79,9 @@ def draw_world(options: PoolOptions, index: int) -> tuple[World, float, np.rando
 
 
 def draw_window(options: PoolOptions, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Draw window `index`; returns rgb (S, S, 3) and labels (S, S). 0 = background, 1..n = objects by
-    ascending world label.
+    """Draw window `index`; returns rgb (S, S, 3) and labels (S, S).
+
+    Labels are 0 = background, 1..n = objects by ascending world label.
     """
     world, scale, rng = draw_world(options, index)
     side = options.tile_px
@@ -115,11 +116,11 @@ def without_narrow(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 class WindowPool:
-    """Memory-mapped windows in a directory. Raises InputError when the directory holds windows of other
-    options.
+    """Memory-mapped windows in a directory.
 
     Pixels and labels lie in `rgb.u8` (N, S, S, 3) and `labels.u16` (N, S, S). `ready.u8` (N,) marks finished
-    windows, so an interrupted rendering continues where it stopped.
+    windows, so an interrupted rendering continues where it stopped. Raises InputError when the directory
+    holds windows of other options.
     """
 
     def __init__(self, directory: Path, options: PoolOptions) -> None:
@@ -141,7 +142,7 @@ class WindowPool:
         said.write_text(wanted)
 
     def fill(self, worker: int = 0, n_workers: int = 1) -> None:
-        """Render the missing ones among the windows worker, worker + n_workers, ..."""
+        """Render those of the windows worker, worker + n_workers, ... that are missing."""
         for index in range(worker, self.options.n_windows, n_workers):
             if not self.ready[index]:
                 self.rgb[index], self.labels[index] = draw_window(self.options, index)
@@ -172,7 +173,7 @@ def _fill(directory: Path, options: PoolOptions, worker: int, n_workers: int) ->
 
 
 def start_renderers(directory: Path, options: PoolOptions, n_workers: int) -> list[BaseProcess]:
-    """Background processes that fill the pool; they end by themselves, or with this process."""
+    """Start background processes that fill the pool. They end by themselves, or with this process."""
     context = multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = []
     for worker in range(n_workers):
