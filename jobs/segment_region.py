@@ -85,6 +85,22 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
     imagery.add_argument(
         "--bands", metavar="R,G,B", help="red, green, blue as 1-based numbers or names (default: the file's)"
     )
+    imagery.add_argument(
+        "--nodata",
+        metavar="V|none",
+        help="stored value without imagery, in place of what files declare; none: no value means that",
+    )
+    imagery.add_argument(
+        "--collar",
+        choices=("auto", "off", "black"),
+        help="black borders that no file declares: no imagery where that is certain (auto, default), all "
+        "imagery (off), or none, dark water at the border included (black)",
+    )
+    imagery.add_argument(
+        "--scale",
+        metavar="LO,HI",
+        help="stored values that become black and white (default: 8 bits as they are, else percentiles)",
+    )
     imagery.add_argument("--crs", help="run grid CRS, e.g. EPSG:32633; needed when sources differ")
     imagery.add_argument(
         "--datetime-of",
@@ -219,7 +235,21 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         for key, value in {"mode": args.gate, "threshold": args.gate_threshold}.items()
         if value is not None
     }
+    load = {"nodata": args.nodata, "collar": args.collar, "scale": _scale(args.scale)}
+    tables["load"] = {key: value for key, value in load.items() if value is not None}
     return {**tables, "gate": gate}
+
+
+def _scale(text: str | None) -> list[float] | None:
+    """`0,3000` as two numbers. Raises InputError; their order is checked with the other options."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            "--scale must be two numbers lo,hi", came=repr(text), remedy="e.g. --scale 0,3000"
+        ) from None
 
 
 def _absolute(path: str) -> str:
@@ -248,7 +278,9 @@ def request_of(args: argparse.Namespace) -> Any:
         tables = cfg.merge_tables(tables, cfg.read_toml(Path(args.config), "--config"))
     for name, value in overrides(args).items():
         tables = (
-            cfg.merge_tables(tables, {name: value}) if name in ("tiles", "gate") else {**tables, name: value}
+            cfg.merge_tables(tables, {name: value})
+            if name in ("tiles", "gate", "load")
+            else {**tables, name: value}
         )
     config = cfg.RunConfig(
         queries=cfg.check_queries(queries_of(args)),

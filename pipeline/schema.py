@@ -276,6 +276,10 @@ class Scene:
     """What pins the content: size_bytes, mtime_ns or etag, last_modified."""
     datetime: str | None = None
     """Acquisition time, RFC 3339, when the file says so."""
+    band_names: tuple[str, str, str] = ("", "", "")
+    """What the file calls them, for people."""
+    bands_by: str = ""
+    """Who said which they are: `--bands`, `descriptions`, `colour interpretation` or `order`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,23 +2,28 @@
 
 The first of these that says so decides:
 
-1. --bands: 1-based numbers, or names of band descriptions or colour interpretations;
-2. the file's colour interpretation;
-3. band descriptions with these names;
-4. the order, in a file with three or four bands.
+1. --bands: 1-based numbers, names of band descriptions or colour interpretations, or colours;
+2. band descriptions, as providers write them (`band_names`);
+3. the file's colour interpretation;
+4. the order, in a file with three or four bands without names.
 
-More unnamed bands are refused: a guess would look like an answer.
+More unnamed bands are refused, and so are names of which none says which band is red: a guess would look like
+an answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from pipeline.errors import InputError
+from pipeline.grid.band_names import Colour, band_colours, is_name
 
-RGB_NAMES = ("red", "green", "blue")
+RGB_NAMES: tuple[Colour, Colour, Colour] = ("red", "green", "blue")
 _REMEDY = "choose three with --bands, e.g. --bands 3,2,1 or --bands 1,1,1 for a single grey band"
+_MAX_LISTED = 30
+"""Bands that a message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +40,54 @@ class BandTable:
     def count(self) -> int:
         return len(self.interpretations)
 
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """Descriptions that say something; None for `Band 3` of the third band and the like."""
+        return tuple(
+            text.strip() if text and is_name(text, index) else None
+            for index, text in enumerate(self.descriptions, start=1)
+        )
+
+    def label(self, index: int) -> str:
+        """Name of a 1-based band for people: its description, else its colour interpretation."""
+        return self.names[index - 1] or self.interpretations[index - 1]
+
     def __str__(self) -> str:
-        names = (self.descriptions[i] or self.interpretations[i] for i in range(self.count))
-        return ", ".join(f"{i + 1}={name}" for i, name in enumerate(names))
+        shown = [f"{i}={self.label(i)}" for i in range(1, min(self.count, _MAX_LISTED) + 1)]
+        return ", ".join(shown) + (
+            f" and {self.count - _MAX_LISTED} more" if self.count > _MAX_LISTED else ""
+        )
 
 
-def choose_rgb_bands(table: BandTable, wanted: Sequence[str | int] | None) -> tuple[int, int, int]:
-    """Choose the 1-based indexes of red, green and blue; `wanted` is what --bands says.
+@dataclass(frozen=True, kw_only=True)
+class ChosenBands:
+    """Three bands, and who said that they are red, green and blue."""
+
+    indexes: tuple[int, int, int]
+    """1-based."""
+    names: tuple[str, str, str]
+    """For people, as `BandTable.label` gives them."""
+    chosen_by: str
+    """`--bands`, `descriptions`, `colour interpretation` or `order`."""
+
+
+def choose_rgb_bands(
+    table: BandTable, wanted: Sequence[str | int] | None, *, files: Sequence[str] = ()
+) -> ChosenBands:
+    """Choose red, green and blue; `wanted` is what --bands says, `files` are all sources of the run.
 
     Raises InputError when the file does not have them or does not say which they are.
     """
-    chosen = _wanted_bands(table, wanted) if wanted is not None else _own_bands(table)
+    if "palette" in table.interpretations:
+        raise InputError(
+            f"{table.href} must have red, green and blue bands",
+            came="a colour table",
+            remedy="expand it with `gdal_translate -expand rgb in.tif out.tif`",
+        )
+    if wanted is not None:
+        chosen, chosen_by = _wanted_bands(table, wanted), "--bands"
+    else:
+        chosen, chosen_by = _own_bands(table, files)
     kinds = {table.dtypes[index - 1] for index in chosen}
     if len(kinds) > 1:
         raise InputError(
@@ -59,7 +101,12 @@ def choose_rgb_bands(table: BandTable, wanted: Sequence[str | int] | None) -> tu
             came="complex values",
             remedy="convert to amplitude first",
         )
-    return chosen
+    red, green, blue = (table.label(index) for index in chosen)
+    return ChosenBands(indexes=chosen, names=(red, green, blue), chosen_by=chosen_by)
+
+
+_COLOUR_WORDS = {"nir": "near infrared", "r": "red", "g": "green", "b": "blue"}
+"""Other words for a colour in --bands."""
 
 
 def _wanted_bands(table: BandTable, wanted: Sequence[str | int]) -> tuple[int, int, int]:
@@ -84,39 +131,68 @@ def _one_band(table: BandTable, name: str | int) -> int:
             ]
             if len(hits) == 1:
                 return hits[0]
+        hits = [
+            i
+            for i, own in enumerate(band_colours(table.names), start=1)
+            if own == _COLOUR_WORDS.get(text, text)
+        ]
+        if len(hits) == 1:
+            return hits[0]
     raise InputError(
         f"--bands must name bands of {table.href}", came=f"{name!r}; the file has {table}", remedy=_REMEDY
     )
 
 
-def _own_bands(table: BandTable) -> tuple[int, int, int]:
+def _own_bands(table: BandTable, files: Sequence[str]) -> tuple[tuple[int, int, int], str]:
     """The bands that the file calls red, green and blue (it may be stored B, G, R, A), else the first three.
 
-    RGB and RGB + near-infrared images without tags are stored in that order. More unnamed bands are a
+    RGB and RGB + near-infrared images without names are stored in that order. More unnamed bands are a
     multispectral stack in an unknown order.
     """
-    for names in (table.interpretations, table.descriptions):
-        lowered = [name.lower() if name else "" for name in names]
-        if all(lowered.count(colour) == 1 for colour in RGB_NAMES):
-            red, green, blue = (lowered.index(colour) + 1 for colour in RGB_NAMES)
-            return red, green, blue
-    if "palette" in table.interpretations:
-        raise InputError(
-            f"{table.href} must have red, green and blue bands",
-            came="a colour table",
-            remedy="expand it with `gdal_translate -expand rgb in.tif out.tif`",
-        )
+    for colours, who in (
+        (band_colours(table.names), "descriptions"),
+        (table.interpretations, "colour interpretation"),
+    ):
+        if all(tuple(colours).count(colour) == 1 for colour in RGB_NAMES):
+            red, green, blue = (colours.index(colour) + 1 for colour in RGB_NAMES)
+            return (red, green, blue), who
     usable = [index for index, name in enumerate(table.interpretations, start=1) if name != "alpha"]
     if len(usable) < 3:
         raise InputError(
             f"{table.href} must have at least three bands when --bands is not given",
             came=str(table),
-            remedy=_REMEDY,
+            remedy=_stack_remedy(files) if len(usable) == 1 else _REMEDY,
         )
-    if len(usable) > 4:
+    if len(usable) > 4 or any(table.names[index - 1] for index in usable):
         raise InputError(
             f"{table.href} does not say which of its {table.count} bands are red, green and blue",
             came=str(table),
             remedy=_REMEDY,
         )
-    return usable[0], usable[1], usable[2]
+    return (usable[0], usable[1], usable[2]), "order"
+
+
+def _stack_remedy(files: Sequence[str]) -> str:
+    """What to do with single-band files, which are often the bands of one scene.
+
+    The files of the run are put in order where their names tell their colours.
+    """
+    bands = separate_bands(files)
+    shown = " ".join(bands) if bands else "red.tif green.tif blue.tif"
+    return (
+        "if red, green and blue of one scene are separate files, stack them into one file: "
+        f"`rio stack {shown} -o scene.tif`; or give --bands 1,1,1 for a single grey band"
+    )
+
+
+def separate_bands(files: Sequence[str]) -> tuple[str, str, str] | None:
+    """Find red, green and blue among files of one band each, by their names: `T33_B04.tif`, `x_red.tif`.
+
+    None: the names do not say, or there is more than one scene among them.
+    """
+    stems = [PurePath(file.partition("?")[0]).stem for file in files]
+    colours = band_colours([stem.rsplit("_", 1)[-1].rsplit("-", 1)[-1] for stem in stems])
+    if any(colours.count(colour) != 1 for colour in RGB_NAMES):
+        return None
+    red, green, blue = (files[colours.index(colour)] for colour in RGB_NAMES)
+    return red, green, blue

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 from pipeline.errors import InputError
 from pipeline.files.raster_access import href_kind, open_raster, raster_environment
 from pipeline.grid.aoi import Aoi
-from pipeline.grid.bands import BandTable, choose_rgb_bands
+from pipeline.grid.bands import BandTable, choose_rgb_bands, separate_bands
 from pipeline.grid.lattice import crs_from_text, tuple_of
 from pipeline.grid.scene_times import rfc3339, with_times
 from pipeline.schema import AffineTuple, Scene
@@ -83,11 +83,18 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
         SourceError: a server did not answer (retryable).
     """
     hrefs = expand_hrefs(options.hrefs)
+    options = replace(options, hrefs=hrefs)
     if len(hrefs) > 1 and any(href_kind(href) != "local" for href in hrefs):
         with ThreadPoolExecutor(max_workers=_HEADER_THREADS) as pool:
             scenes = list(pool.map(lambda href: open_scene(href, options), hrefs))
     else:
         scenes = [open_scene(href, options) for href in hrefs]
+    if all(scene.count == 1 for scene in scenes) and separate_bands(hrefs) is not None:
+        _log.warning(
+            "%d sources of one band each look like the bands of one scene. As they are, the first hides the "
+            "others where it has pixels; stack them with `rio stack` to see them in colour",
+            len(scenes),
+        )
     return with_times(_with_unique_ids(scenes), options.datetimes)
 
 
@@ -188,7 +195,8 @@ def open_scene(href: str, options: SourceOptions) -> Scene:
             descriptions=tuple(dataset.descriptions),
             dtypes=tuple(dataset.dtypes),
         )
-        rgb = choose_rgb_bands(table, options.bands)
+        chosen = choose_rgb_bands(table, options.bands, files=options.hrefs)
+        rgb = chosen.indexes
         crs_wkt, transform = _georeference(dataset, href, options.crs)
         imagery_tags = dataset.tags(ns="IMAGERY")
         return Scene(
@@ -201,6 +209,8 @@ def open_scene(href: str, options: SourceOptions) -> Scene:
             count=int(dataset.count),
             dtype=str(dataset.dtypes[rgb[0] - 1]),
             rgb_bands=rgb,
+            band_names=chosen.names,
+            bands_by=chosen.chosen_by,
             nodata=None if dataset.nodata is None else float(dataset.nodata),
             identity=_identity(href),
             datetime=rfc3339(

@@ -25,7 +25,7 @@ from pipeline.files.raster_access import raster_environment
 from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.reader import READ_ERRORS, open_planned
 from pipeline.load.stretch import apply_stretch
-from pipeline.load.validity import dataset_validity
+from pipeline.load.validity import alpha_band, dataset_validity
 from pipeline.schema import RunGrid, Window
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _read(
     source: SceneSource, grid: RunGrid, out_shape: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Read stretched RGB (h, w, 3) and validity (h, w) of the scene's whole window at `out_shape`."""
-    with raster_environment(source.scene.href), open_planned(source.scene) as dataset:
+    with raster_environment(source.scene.href), open_planned(source) as dataset:
         if source.offset_rc is not None:
             return _decimate(
                 dataset, source, source.window.shifted(-source.offset_rc[0], -source.offset_rc[1]), out_shape
@@ -82,7 +82,7 @@ def _read(
             width=grid.width,
             height=grid.height,
             resampling=Resampling.bilinear,
-            add_alpha=dataset.nodata is None,
+            add_alpha=alpha_band(dataset) is None and dataset.nodata is None,
         ) as warped:
             return _decimate(warped, source, source.window, out_shape)
 

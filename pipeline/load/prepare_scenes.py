@@ -1,23 +1,34 @@
-"""What is settled once per scene before any worker reads: its stretch and its collar.
+"""What is settled once per scene before any worker reads: validity, collar and stretch.
 
-`prepare_scenes` turns the plan's scenes into `SceneSource`s, which travel to the workers by value. run.json
-records `SceneSource.to_dict`.
+`prepare_scenes` looks once at each of the plan's scenes (`first_look`) and turns them into `SceneSource`s,
+which travel to the workers by value. run.json records `SceneSource.to_dict`: besides what was settled, how
+much of the scene is not judged and why, and what a person should know of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.load.stretch import Stretch, check_scale, fit_stretch
-from pipeline.load.validity import Collar, find_collar
+from pipeline.files.raster_access import open_raster, raster_environment
+from pipeline.load.collar import Collar, dark_border_share, find_collar, is_constant
+from pipeline.load.first_look import FirstLook, Part, look_at
+from pipeline.load.stretch import Stretch, check_scale, fit_stretch, grey_doubt
+from pipeline.load.unjudged import PlannedArea, percent, unjudged_shares
+from pipeline.load.validity import ValidityRule, parse_nodata
 from pipeline.schema import Scene, Window
 
 _SCENE_THREADS = 8
 """Scenes prepared at once: the work is mostly waiting for remote overviews."""
+
+_WORTH_A_WORD = 0.01
+"""Share of pixels without a value in some band from which a note says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +41,14 @@ class LoadOptions:
     """
     percentiles: tuple[float, float] = (2.0, 98.0)
     """Percentiles that become 0 and 255 when a stretch is fitted, per scene and band."""
-    collar: Literal["auto", "off"] = "auto"
-    """`auto`: near-black borders of 8-bit scenes that declare no validity count as nodata."""
+    nodata: str = "file"
+    """Stored value of pixels without imagery, as text: a number or `nan`, in place of what the files declare.
+    `file`: what they declare. `none`: no value means that. Masks and alpha bands hold all the same.
+    """
+    collar: Literal["auto", "off", "black"] = "auto"
+    """What becomes of black borders of scenes that declare no validity. `auto`: they are no imagery where
+    that is certain. `off`: all of them are imagery. `black`: none of them is, dark water included.
+    """
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
     """How scenes are warped that are not on the run grid's lattice."""
     open_files: int = 16
@@ -45,6 +62,8 @@ class LoadOptions:
             )
         if self.scale is not None:
             check_scale(self.scale)
+        if self.nodata != "file":
+            parse_nodata(self.nodata)
         if self.open_files < 1:
             raise InputError(
                 "A reader must keep at least one file open", came=str(self.open_files), remedy="16 is usual"
@@ -65,8 +84,14 @@ class SceneSource:
     window: Window
     """The part of the run grid that it can fill; around its outline when it is warped."""
     stretch: Stretch
+    validity: ValidityRule
+    """What of the file says which pixels are imagery."""
     collar: Collar | None = None
-    """Its undeclared black border; None: it has none, or is not searched for one."""
+    """Its undeclared black border; None: it has none, or none that is certain."""
+    unjudged: Mapping[str, float] = field(default_factory=dict)
+    """Reason -> share of the scene that the models will not see, about (`unjudged.REASONS`)."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of it."""
 
     def to_dict(self) -> dict[str, object]:
         """What was decided about this scene's pixels, as plain values for run.json."""
@@ -74,8 +99,14 @@ class SceneSource:
             "scene_id": self.scene.scene_id,
             "offset_rc": None if self.offset_rc is None else list(self.offset_rc),
             "rgb_bands": list(self.scene.rgb_bands),
+            "band_names": list(self.scene.band_names),
+            "bands_by": self.scene.bands_by,
             "stretch": self.stretch.to_dict(),
+            "validity": self.validity.to_dict(),
             "collar_share": 0.0 if self.collar is None else self.collar.share,
+            "unjudged": dict(self.unjudged),
+            "judged_share": max(0.0, 1.0 - sum(self.unjudged.values())),
+            "notes": list(self.notes),
         }
 
 
@@ -85,17 +116,42 @@ def prepare_scenes(
     *,
     offsets: Sequence[tuple[int, int] | None],
     windows: Sequence[Window],
+    area: PlannedArea | None = None,
 ) -> tuple[SceneSource, ...]:
-    """Fit stretch and collar of every scene. Equal files give equal answers, also when a run is resumed.
+    """Settle validity, collar and stretch of every scene. Equal files give equal answers, also when a run is
+    resumed.
 
     `offsets` and `windows` say per scene where the plan puts it on the run grid (`SceneSource.offset_rc`,
-    `.window`). Raises InputError and SourceError as `open_raster` does.
+    `.window`); `area` which tiles are looked at, None: all. It changes what is told, and no pixel. Raises
+    InputError and SourceError as `open_raster` does.
     """
 
     def prepare(scene: Scene, offset: tuple[int, int] | None, window: Window) -> SceneSource:
-        stretch = fit_stretch(scene, scale=options.scale, percentiles=options.percentiles)
-        collar = find_collar(scene) if options.collar == "auto" else None
-        return SceneSource(scene=scene, offset_rc=offset, window=window, stretch=stretch, collar=collar)
+        look = look_at(scene, nodata=options.nodata)
+        collar, collar_notes = settle_collar(scene, look, options)
+        samples = imagery_samples(look, collar)
+        stretch, notes = fit_stretch(
+            samples, scene.dtype, scale=options.scale, percentiles=options.percentiles
+        )
+        doubt = grey_doubt(samples, stretch)
+        unjudged = unjudged_shares(look, scene, collar=collar, area=area)
+        return SceneSource(
+            scene=scene,
+            offset_rc=offset,
+            window=window,
+            stretch=stretch,
+            validity=look.rule,
+            collar=collar,
+            unjudged=unjudged,
+            notes=(
+                *look.notes,
+                *collar_notes,
+                *notes,
+                *((doubt,) if doubt else ()),
+                *partial_notes(look),
+                *empty_notes(unjudged),
+            ),
+        )
 
     if not len(scenes) == len(offsets) == len(windows):
         raise ValueError(
@@ -104,3 +160,80 @@ def prepare_scenes(
         )
     with ThreadPoolExecutor(max_workers=_SCENE_THREADS) as pool:
         return tuple(pool.map(prepare, scenes, offsets, windows))
+
+
+def settle_collar(
+    scene: Scene, look: FirstLook, options: LoadOptions
+) -> tuple[Collar | None, tuple[str, ...]]:
+    """Find the collar of a scene whose file says nothing about validity, and what a person should know."""
+    if look.rule.kind != "none" or options.collar == "off" or not look.parts:
+        return None, ()
+    if look.whole is None:
+        return None, (
+            "it is large and has no overviews, so it was not searched for a black border without imagery; "
+            "--nodata names its value, `gdaladdo` makes overviews",
+        )
+    values = look.whole.values
+    any_dark = options.collar == "black"
+    collar = find_collar(values, cell_px=look.cell_px, lossy=look.lossy, any_dark=any_dark)
+    if collar is not None and not any_dark and look.cell_px > 1 and not _constant_in_full(scene, collar):
+        collar = None
+    if collar is not None:
+        return collar, (
+            f"{percent(collar.share)} of it is a black border that nothing declares, and is taken for a "
+            "collar without imagery. --collar off keeps it",
+        )
+    dark = dark_border_share(values)
+    if not dark:
+        return None, ()
+    smallest = values[np.isfinite(values)].min()
+    shade = "nearly black" if scene.dtype == "uint8" else f"{smallest:g}, its smallest value,"
+    return None, (
+        f"{percent(dark)} of it is {shade} and reaches its border. It is judged like all else. If that is a "
+        f"black border without imagery (a collar), give --nodata {smallest:g} or --collar black",
+    )
+
+
+def _constant_in_full(scene: Scene, collar: Collar) -> bool:
+    """Whether the collar is constant at full resolution too: overviews average noise away."""
+
+    def read(window: Window) -> NDArray[Any]:
+        place = ((window.row0, window.row1), (window.col0, window.col1))
+        return np.asarray(dataset.read(list(scene.rgb_bands), window=place))
+
+    with raster_environment(scene.href), open_raster(scene.href) as dataset:
+        return is_constant(collar, scene, read)
+
+
+def imagery_samples(look: FirstLook, collar: Collar | None) -> tuple[NDArray[Any], ...]:
+    """Gather per band (n,) the stored values of a look that are imagery in that band."""
+
+    def own(part: Part, band: int) -> NDArray[Any]:
+        keep = part.band_valid[band]
+        if collar is not None:
+            keep = keep & ~(collar.cells() & collar.has_value(part.values))
+        return np.asarray(part.values[band][keep])
+
+    return tuple(
+        np.concatenate([own(part, band) for part in look.parts]) if look.parts else np.empty(0)
+        for band in range(3)
+    )
+
+
+def partial_notes(look: FirstLook) -> tuple[str, ...]:
+    """Say how many judged pixels lack a value in one or two of their bands."""
+    valid = sum(int(part.valid.sum()) for part in look.parts)
+    lacking = sum(int((part.valid & ~part.band_valid.all(axis=0)).sum()) for part in look.parts)
+    if not valid or lacking < _WORTH_A_WORD * valid:
+        return ()
+    return (
+        f"{percent(lacking / valid)} of its imagery has no value in one or two of the bands, and is judged",
+    )
+
+
+def empty_notes(unjudged: Mapping[str, float]) -> tuple[str, ...]:
+    """Say that a scene has no imagery at all where it is looked at."""
+    outside = unjudged.get("outside", 0.0)
+    if outside < 1 and sum(unjudged.values()) > 1 - 1e-9:
+        return ("nothing of it is judged: where it is looked at, it has no imagery",)
+    return ()

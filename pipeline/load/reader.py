@@ -25,12 +25,13 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SourceError, TerraqueryError
 from pipeline.files.raster_access import gdal_message, href_kind, open_raster, raster_environment
+from pipeline.load.collar import collar_on_window, collar_warped
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.stretch import apply_stretch
-from pipeline.load.validity import alpha_band, collar_on_window, collar_warped, dataset_validity
+from pipeline.load.validity import alpha_band, dataset_validity, opened_by
 from pipeline.load.warped_scene import WarpedScene
 from pipeline.scene_pixels import ScenePixels
-from pipeline.schema import BlockImage, BlockSpec, RunGrid, Scene, Window
+from pipeline.schema import BlockImage, BlockSpec, RunGrid, Window
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -152,8 +153,7 @@ class CogReader:
             else:
                 values, valid = _read_warped(handle.warped, source, window)
             if source.collar is not None and handle.warped is not None:
-                stored = np.moveaxis(values, 0, -1)
-                valid &= ~collar_warped(source.collar, source.scene, self._grid, window, stored)
+                valid &= ~collar_warped(source.collar, source.scene, self._grid, window, values)
         rgb = apply_stretch(values, source.stretch)
         if not valid.all():
             rgb[~valid] = 0
@@ -170,7 +170,7 @@ class CogReader:
         while len(self._handles) >= self._options.open_files:
             self._handles.popitem(last=False)[1].close()
         source = self._sources[index]
-        dataset = open_planned(source.scene)
+        dataset = open_planned(source)
         try:
             warped = None if source.offset_rc is not None else self._warped(dataset, source)
         except BaseException:
@@ -197,12 +197,14 @@ class CogReader:
             handle.close()
 
 
-def open_planned(scene: Scene) -> DatasetReader:
-    """Open a scene that still has the size of the plan; call this inside its raster environment.
+def open_planned(source: SceneSource) -> DatasetReader:
+    """Open a scene that still has the size of the plan, with the validity that was settled for it; call this
+    inside its raster environment.
 
     Raises SourceError for another size: GDAL would crop windows that reach beyond the file, and the pixels
     would land in wrong places.
     """
+    scene = source.scene
     dataset = open_raster(scene.href)
     if (dataset.width, dataset.height) != (scene.width, scene.height):
         came = f"{dataset.width} x {dataset.height}"
@@ -211,7 +213,10 @@ def open_planned(scene: Scene) -> DatasetReader:
         raise SourceError(
             f"{scene.href} {planned}. Got: {came}. To fix: put the earlier file back, or start a new run"
         )
-    return dataset
+    if not source.validity.rewritten:
+        return dataset
+    with dataset:
+        return opened_by(dataset, source.validity)
 
 
 def _read_stored(
@@ -224,7 +229,7 @@ def _read_stored(
     values = dataset.read(list(source.scene.rgb_bands), window=where)
     valid = dataset_validity(dataset, values, window=where)
     if source.collar is not None:
-        valid &= ~collar_on_window(source.collar, own, np.moveaxis(values, 0, -1))
+        valid &= ~collar_on_window(source.collar, own, values)
     return values, valid
 
 

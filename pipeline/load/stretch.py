@@ -4,48 +4,37 @@ A stretch per tile would put a step at every seam. So `fit_stretch` looks at the
 
 1. `scale` = (lo, hi) is linear, the same for all bands and scenes.
 2. uint8 without given limits stays as it is.
-3. Otherwise the limits are percentiles of the valid pixels, per band.
+3. Otherwise the limits are percentiles per band, of the pixels in which that band has a value.
 
-`apply_stretch` maps lo to 0 and hi to 255, linear between, clipped outside.
+`apply_stretch` maps lo to 0 and hi to 255, linear between, clipped outside. `grey_doubt` says when the result
+is nearly black or nearly white.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.errors import RasterioIOError
-from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import InputError
-from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
-from pipeline.load.validity import dataset_validity
-from pipeline.schema import Scene
-
-if TYPE_CHECKING:
-    from rasterio.io import DatasetReader
-
-_log = logging.getLogger(__name__)
 
 StretchKind = Literal["identity", "linear", "percentile"]
 Limits = tuple[float, float, float]
 """Stored values of red, green and blue."""
 
-SAMPLE_SIDE_PX = 2048
-"""Longest side of the decimated read from which percentiles are taken."""
+FILL_SHARE = 0.005
+"""Share of a band that one value at the end of its range must have to be suspected of being fill."""
 
-FULL_DECIMATION_PX = 64_000_000
-"""Pixels up to which a scene without overviews is decimated as a whole: reading it once is cheap enough."""
+NEARLY = 24
+"""Grey levels from black or white that look like it: about a tenth of the range."""
 
-_SAMPLE_WINDOWS = 8
-_SAMPLE_WINDOW_PX = 256
-"""Larger scenes without overviews: 8 x 8 windows of 256 px on a regular lattice."""
+NEARLY_SHARE = 0.9
+"""Share of the pixels that must be so for the whole scene to count as nearly black or white."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,67 +81,87 @@ def check_scale(scale: tuple[float, float]) -> None:
 
 
 def fit_stretch(
-    scene: Scene, *, scale: tuple[float, float] | None = None, percentiles: tuple[float, float] = (2.0, 98.0)
-) -> Stretch:
-    """Find the stretch of one scene, which is opened when percentiles are needed.
+    samples: Sequence[NDArray[Any]],
+    dtype: str,
+    *,
+    scale: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] = (2.0, 98.0),
+) -> tuple[Stretch, tuple[str, ...]]:
+    """Find the stretch of one scene, and what a person should know of it.
 
-    A scene whose sample cannot be read or holds no valid pixel gets its data type's full range, and a
-    warning. Raises InputError for a scale that does not rise.
+    `samples`: per band (n,) stored values that are imagery; n may differ. `dtype`: numpy name of their type.
+    A scene without any gets its data type's full range. Raises InputError for a scale that does not rise.
     """
     if scale is not None:
         check_scale(scale)
         lo, hi = scale
-        return Stretch(kind="linear", lo=(lo, lo, lo), hi=(hi, hi, hi))
-    if scene.dtype == "uint8":
-        return IDENTITY
-    samples = _samples(scene)
-    values = np.concatenate(samples, axis=1) if samples else np.empty((3, 0))
-    if values.shape[1] == 0:
-        info = np.iinfo(scene.dtype) if np.issubdtype(np.dtype(scene.dtype), np.integer) else None
-        low, high = (float(info.min), float(info.max)) if info is not None else (0.0, 1.0)
-        _log.warning("%s: no valid pixel in the sample; grey levels span %g to %g", scene.href, low, high)
-        return Stretch(kind="percentile", lo=(low, low, low), hi=(high, high, high))
-    low_cut, high_cut = np.percentile(values.astype(np.float64), percentiles, axis=1)
-    flat = high_cut <= low_cut  # a constant band becomes mid-grey
-    low_cut = np.where(flat, low_cut - 1.0, low_cut)
-    high_cut = np.where(flat, high_cut + 1.0, high_cut)
-    red_lo, green_lo, blue_lo = (float(value) for value in low_cut)
-    red_hi, green_hi, blue_hi = (float(value) for value in high_cut)
-    return Stretch(kind="percentile", lo=(red_lo, green_lo, blue_lo), hi=(red_hi, green_hi, blue_hi))
+        return Stretch(kind="linear", lo=(lo, lo, lo), hi=(hi, hi, hi)), ()
+    if dtype == "uint8":
+        return IDENTITY, ()
+    notes: list[str] = []
+    found = []
+    for name, values in zip(("red", "green", "blue"), samples, strict=True):
+        kept, fill = without_fill(values)
+        if fill is not None:
+            notes.append(
+                f"{1 - kept.size / values.size:.1%} of {name} is {fill:g}, far from all other values, and is "
+                f"left out of its grey levels. If it means that there is no imagery, give --nodata {fill:g}"
+            )
+        found.append(_limits(kept, dtype, percentiles))
+    if all(values.size == 0 for values in samples):
+        notes.append("no imagery was seen in it, so grey levels span its data type; --scale lo,hi sets them")
+    (red_lo, red_hi), (green_lo, green_hi), (blue_lo, blue_hi) = found
+    lows, highs = (red_lo, green_lo, blue_lo), (red_hi, green_hi, blue_hi)
+    return Stretch(kind="percentile", lo=lows, hi=highs), tuple(dict.fromkeys(notes))
 
 
-def _samples(scene: Scene) -> list[NDArray[Any]]:
-    """Read the valid pixels of a fixed sample of the scene, each part (3, n) in the stored data type."""
-    with raster_environment(scene.href), open_raster(scene.href) as dataset:
-        bands = list(scene.rgb_bands)
-        found: list[NDArray[Any]] = []
-        for window, out_shape in _sample_reads(dataset):
-            try:
-                values = dataset.read(bands, window=window, out_shape=(3, *out_shape))
-                valid = dataset_validity(dataset, values, window=window, out_shape=out_shape)
-            except RasterioIOError as error:
-                _log.warning(
-                    "%s: part of the sample for the stretch is unreadable: %s",
-                    scene.href,
-                    gdal_message(error),
-                )
-                continue
-            found.append(values[:, valid])
-    return found
+def _limits(values: NDArray[Any], dtype: str, percentiles: tuple[float, float]) -> tuple[float, float]:
+    if values.size == 0:
+        info = np.iinfo(dtype) if np.issubdtype(np.dtype(dtype), np.integer) else None
+        return (float(info.min), float(info.max)) if info is not None else (0.0, 1.0)
+    low, high = (float(cut) for cut in np.percentile(values.astype(np.float64), percentiles))
+    return (low, high) if low < high else (low - 1.0, low + 1.0)  # a constant band becomes mid-grey
 
 
-def _sample_reads(dataset: DatasetReader) -> Iterator[tuple[RasterWindow, tuple[int, int]]]:
-    height = int(dataset.height)
-    width = int(dataset.width)
-    if dataset.overviews(1) or height * width <= FULL_DECIMATION_PX:
-        factor = max(1, math.ceil(max(height, width) / SAMPLE_SIDE_PX))
-        yield RasterWindow(0, 0, width, height), (math.ceil(height / factor), math.ceil(width / factor))
-        return
-    side_h = min(_SAMPLE_WINDOW_PX, height)
-    side_w = min(_SAMPLE_WINDOW_PX, width)
-    for row in np.linspace(0, height - side_h, _SAMPLE_WINDOWS).round().astype(int).tolist():
-        for col in np.linspace(0, width - side_w, _SAMPLE_WINDOWS).round().astype(int).tolist():
-            yield RasterWindow(col, row, side_w, side_h), (side_h, side_w)
+def without_fill(values: NDArray[Any]) -> tuple[NDArray[Any], float | None]:
+    """Leave out what is fill that nobody declared; returns the rest of `values` (n,) and that value.
+
+    It is the smallest or largest value, frequent, and farther from all others than these are from each other.
+    None: there is none.
+    """
+    for end, beyond in ((values.min, np.min), (values.max, np.max)) if values.size else ():
+        value = end()
+        rest = values[values != value]
+        if rest.size == 0 or values.size - rest.size < max(2, FILL_SHARE * values.size):
+            continue
+        low, high = np.percentile(rest.astype(np.float64), (0.5, 99.5))
+        if abs(float(beyond(rest)) - float(value)) > max(high - low, 1.0):
+            return rest, float(value)
+    return values, None
+
+
+def grey_doubt(samples: Sequence[NDArray[Any]], stretch: Stretch) -> str:
+    """Say whether a scene looks nearly black, nearly white or of one colour. Empty: it does not.
+
+    `samples`: per band (n,) stored values that are imagery.
+    """
+    if any(values.size == 0 for values in samples):
+        return ""
+    if all((values == values[0]).all() for values in samples):
+        return "all of its pixels have the same colour"
+    levels = np.concatenate(
+        [
+            _band_levels(values, stretch, band)[:: max(1, values.size // 200_000)]
+            for band, values in enumerate(samples)
+        ]
+    )
+    limits = np.percentile(np.concatenate([values[::101] for values in samples]).astype(np.float64), (2, 98))
+    remedy = f"(2 % of its values are below {limits[0]:g}, 2 % above {limits[1]:g}); --scale lo,hi changes it"
+    if (levels <= NEARLY).mean() >= NEARLY_SHARE:
+        return f"it looks nearly black {remedy}"
+    if (levels >= 255 - NEARLY).mean() >= NEARLY_SHARE:
+        return f"it looks nearly white {remedy}"
+    return ""
 
 
 def apply_stretch(values: NDArray[Any], stretch: Stretch) -> NDArray[np.uint8]:
@@ -162,14 +171,17 @@ def apply_stretch(values: NDArray[Any], stretch: Stretch) -> NDArray[np.uint8]:
     """
     rgb = np.empty((*values.shape[1:], 3), dtype=np.uint8)
     for band in range(3):
-        if stretch.kind == "identity":
-            rgb[..., band] = values[band]
-        elif values.dtype in (np.uint8, np.uint16, np.int16, np.int8):
-            table, base = _table(values.dtype.name, stretch.lo[band], stretch.hi[band])
-            rgb[..., band] = table[values[band].astype(np.int32) - base]
-        else:
-            rgb[..., band] = grey_levels(values[band], stretch.lo[band], stretch.hi[band])
+        rgb[..., band] = _band_levels(values[band], stretch, band)
     return rgb
+
+
+def _band_levels(values: NDArray[Any], stretch: Stretch, band: int) -> NDArray[np.uint8]:
+    if stretch.kind == "identity":
+        return values.astype(np.uint8)
+    if values.dtype in (np.uint8, np.uint16, np.int16, np.int8):
+        table, base = _table(values.dtype.name, stretch.lo[band], stretch.hi[band])
+        return table[values.astype(np.int32) - base]
+    return grey_levels(values, stretch.lo[band], stretch.hi[band])
 
 
 def grey_levels(values: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint8]:

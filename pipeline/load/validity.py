@@ -1,50 +1,182 @@
 """Which pixels are imagery. True = valid, everywhere.
 
-1. `dataset_validity` is what the file says: an internal mask, an alpha band or the nodata value.
-2. `find_collar` looks once, decimated, for a black border that nothing declares.
-3. `collar_on_window` and `collar_warped` find its pixels: near-black AND in or next to a collar cell.
+A file may say it in three ways: a mask, an alpha band or a nodata value. Not all of them can be believed.
 
-Collars of other colours, or of 16-bit scenes, are not found: give such files a nodata value or an alpha band.
+1. `settle_rule` decides once per scene what holds. A band that is tagged alpha counts only if nothing else
+   says that it is another band and its values look like a mask. `--nodata` replaces the file's own value.
+2. `opened_by` opens the scene as the rule wants it. Where the rule differs from the header, GDAL gets a VRT
+   with the header that should have been there, so that masks, warps and overviews all follow it.
+3. `dataset_validity` reads the validity of a window.
+
+An undeclared black border is no matter of the file's: see `collar`.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from xml.etree import ElementTree
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+from rasterio.dtypes import dtype_rev, in_dtype_range, typename_fwd
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import RasterioIOError
-from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
-from scipy import ndimage
 
-from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
-from pipeline.load.warped_scene import warp_cells
-from pipeline.schema import RunGrid, Scene, Window
+from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-_log = logging.getLogger(__name__)
+ValidityKind = Literal["mask", "alpha", "nodata", "none"]
+"""What of a file says which pixels are imagery."""
 
-NEAR_BLACK = 8
-"""Grey level up to which a collar pixel may stray from 0, in every band (JPEG ringing)."""
-
-COLLAR_SIDE_PX = 2048
-"""Longest side of the decimated look at a scene."""
-
-COLLAR_MIN_SHARE = 0.002
-"""Share of the scene that a connected dark region at the border must cover; a smaller one is a shadow or a
-dark roof.
+MASK_SHARE = 0.9
+"""Share of an alpha band that must be 0 or its largest value. The rest are soft edges; a band of light, such
+as near infrared, has almost all of its pixels between.
 """
 
-COLLAR_FULL_READ_PX = 256_000_000
-"""Pixels up to which a scene without overviews is read once for its collar; larger ones are not."""
+MASK_VALUES = 4
+"""A band with so few different values looks like a mask as well."""
+
+_ALPHA_NAMES = re.compile(r"alpha|mask|opacity|transparen|valid|^(?:band|layer)?[ _]?\d*$", re.IGNORECASE)
+"""Descriptions that an alpha band may have; `Band 4` says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidityRule:
+    """What holds for one scene; settled once, before any worker reads."""
+
+    kind: ValidityKind
+    nodata: float | None = None
+    """Stored value of pixels without imagery. None: no value means that."""
+    alpha: int | None = None
+    """1-based index of the alpha band."""
+    rewritten: bool = False
+    """Whether the rule differs from the file's header."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for run.json, where NaN stands as "nan"."""
+        nodata = self.nodata if self.nodata is None or math.isfinite(self.nodata) else str(self.nodata)
+        return {**asdict(self), "nodata": nodata}
+
+
+def parse_nodata(text: str) -> float | None:
+    """Read a nodata value as options give it: a number, `nan`, or `none` for None. Raises InputError."""
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            "--nodata must be a number, nan or none",
+            came=repr(text),
+            remedy="e.g. --nodata 0; none: the files' own nodata value is a value like any other",
+        ) from None
+
+
+def settle_rule(
+    dataset: DatasetReader, *, nodata: str, alpha_sample: NDArray[Any] | None, textured: bool
+) -> tuple[ValidityRule, tuple[str, ...]]:
+    """Decide what says which pixels of a file are imagery; returns the rule and what a person should know.
+
+    `nodata`: as in `LoadOptions`. `alpha_sample`: values of the band that is tagged alpha, any shape. None:
+    there is none. `textured`: whether the colours of that sample vary.
+    """
+    notes: list[str] = []
+    tagged = alpha_band(dataset)
+    doubt = None
+    if tagged is not None and alpha_sample is not None:
+        doubt = alpha_doubt(dataset, tagged, alpha_sample, textured=textured)
+    alpha = None if doubt else tagged
+    if doubt:
+        notes.append(
+            f"band {tagged} is tagged as alpha, but {doubt}; it is not taken for a mask. If it is one, write "
+            "it as a mask: `rio mask` or gdal_translate -mask"
+        )
+    own = dataset.nodata
+    value = own if nodata == "file" else parse_nodata(nodata)
+    kinds = {dataset.dtypes[index] for index in range(dataset.count) if index + 1 != tagged}
+    if value is not None and not all(can_hold(kind, value) for kind in kinds):
+        notes.append(
+            f"the nodata value {value:g} cannot occur in {', '.join(sorted(kinds))}, so no pixel has it"
+        )
+        value = None
+    masked = any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in dataset.mask_flag_enums)
+    kind: ValidityKind = "mask" if masked else "alpha" if alpha else "nodata" if value is not None else "none"
+    rewritten = alpha != tagged or not same_value(value, own)
+    return ValidityRule(kind=kind, nodata=value, alpha=alpha, rewritten=rewritten), tuple(notes)
+
+
+def alpha_doubt(dataset: DatasetReader, index: int, values: NDArray[Any], *, textured: bool) -> str:
+    """Say why a band that is tagged alpha may be another band. Empty: it is alpha."""
+    description = (dataset.descriptions[index - 1] or "").strip()
+    if not _ALPHA_NAMES.search(description):
+        return f"it is described as {description!r}"
+    wave = [key for key in dataset.tags(index) if "wavelength" in key.lower()]
+    if wave:
+        return f"it has the tag {wave[0]}"
+    if values.size == 0:
+        return ""
+    top = values.max()
+    if top == 0:
+        return "it is 0 everywhere over imagery" if textured else ""
+    ends = float(np.mean((values == 0) | (values == top)))
+    if ends < MASK_SHARE and np.unique(values).size > MASK_VALUES:
+        return f"{1 - ends:.0%} of its pixels are neither 0 nor {top}"
+    return ""
+
+
+def same_value(one: float | None, other: float | None) -> bool:
+    """Whether two nodata values are the same, NaN being equal to itself."""
+    if one is None or other is None:
+        return one is other
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+def can_hold(dtype: str, value: float) -> bool:
+    """Whether a data type can store `value`."""
+    if np.issubdtype(np.dtype(dtype), np.integer):
+        return math.isfinite(value) and value == int(value) and bool(in_dtype_range(value, dtype))
+    return True
+
+
+def opened_by(dataset: DatasetReader, rule: ValidityRule) -> DatasetReader:
+    """Return `dataset`, or a VRT over it where the rule differs from its header.
+
+    The VRT has the same bands, and reads through a handle of its own: both are to be closed.
+    """
+    return rasterio.open(_vrt_text(dataset, rule)) if rule.rewritten else dataset
+
+
+def _vrt_text(dataset: DatasetReader, rule: ValidityRule) -> str:
+    """Write the header of `dataset` as a VRT, with nodata value and alpha band as the rule has them."""
+    root = ElementTree.Element("VRTDataset", rasterXSize=str(dataset.width), rasterYSize=str(dataset.height))
+    if dataset.crs:
+        ElementTree.SubElement(root, "SRS").text = dataset.crs.to_wkt()
+    transform = ", ".join(repr(float(value)) for value in dataset.transform.to_gdal())
+    ElementTree.SubElement(root, "GeoTransform").text = transform
+    for index in range(1, dataset.count + 1):
+        kind = typename_fwd[dtype_rev[dataset.dtypes[index - 1]]]
+        band = ElementTree.SubElement(root, "VRTRasterBand", dataType=kind, band=str(index))
+        if index == rule.alpha:
+            ElementTree.SubElement(band, "ColorInterp").text = "Alpha"
+        elif rule.nodata is not None:
+            ElementTree.SubElement(band, "NoDataValue").text = repr(rule.nodata)
+        _add_source(band, dataset, str(index))
+    if rule.kind == "mask":
+        mask = ElementTree.SubElement(root, "MaskBand")
+        _add_source(ElementTree.SubElement(mask, "VRTRasterBand", dataType="Byte"), dataset, "mask,1")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _add_source(band: ElementTree.Element, dataset: DatasetReader, name: str) -> None:
+    source = ElementTree.SubElement(band, "SimpleSource")
+    ElementTree.SubElement(source, "SourceFilename", relativeToVRT="0", shared="0").text = dataset.name
+    ElementTree.SubElement(source, "SourceBand").text = name
 
 
 def dataset_validity(
@@ -54,133 +186,37 @@ def dataset_validity(
     window: RasterWindow | None = None,
     out_shape: tuple[int, int] | None = None,
 ) -> NDArray[np.bool_]:
-    """Validity (H, W) of `window` as the dataset declares it; NaN and infinity in `values` (3, H, W) are not.
+    """Read the validity (H, W) of `window` as the dataset declares it.
 
-    A pixel is nodata only when ALL bands are, because masks per band punch holes into bright roofs.
-    `window`: None: the whole dataset. `out_shape`: (H, W) of a decimated read; None: full resolution.
+    A pixel is without imagery only when ALL bands are, because masks per band punch holes into bright roofs.
+    The same goes for floats that are no finite number: a pixel of `values` (3, H, W) needs one band that is
+    finite and not nodata. `window`: None: the whole dataset. `out_shape`: (H, W) of a decimated read; None:
+    full resolution.
     """
     valid: NDArray[np.bool_] = np.asarray(dataset.dataset_mask(window=window, out_shape=out_shape)) > 0
     alpha = alpha_band(dataset)
     if alpha is not None:
         valid &= dataset.read(alpha, window=window, out_shape=out_shape) > 0
     if np.issubdtype(values.dtype, np.floating):
-        valid &= np.isfinite(values).all(axis=0)
+        finite = np.isfinite(values)
+        if not finite.all():
+            valid &= finite.all(axis=0) | (finite & band_validity(values, dataset.nodata)).any(axis=0)
+    return valid
+
+
+def band_validity(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    """Say per band (same shape as `values`) which values are numbers and not nodata."""
+    valid = np.isfinite(values) if np.issubdtype(values.dtype, np.floating) else np.ones(values.shape, bool)
+    if nodata is not None and not math.isnan(nodata):
+        valid &= values != np.asarray(nodata, dtype=values.dtype)
     return valid
 
 
 def alpha_band(dataset: DatasetReader) -> int | None:
-    """1-based index of the alpha band. None: there is none.
+    """Find the 1-based index of the band that is tagged alpha. None: there is none.
 
-    It is found by its name: GDAL's mask flags know it only in files of two or four bands.
+    It is found by its tag: GDAL's mask flags know it only in files of two or four bands.
     """
     return next(
         (index for index, kind in enumerate(dataset.colorinterp, start=1) if kind == ColorInterp.alpha), None
     )
-
-
-def declares_validity(dataset: DatasetReader) -> bool:
-    """Whether the file has a nodata value, an alpha band or a mask."""
-    return alpha_band(dataset) is not None or any(
-        flags != [MaskFlags.all_valid] for flags in dataset.mask_flag_enums
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Collar:
-    """The undeclared black border of one scene as a coarse bitmap, grown by one cell.
-
-    Whether a pixel belongs to it depends on its place and value alone, so all tiles that see it agree.
-    """
-
-    packed: bytes
-    """Packed bits of the cells, row-major, compressed with zlib."""
-    rows: int
-    """Rows of cells."""
-    cols: int
-    """Columns of cells."""
-    cell_px: int
-    """Side of a cell in pixels of the scene."""
-    share: float
-    """Share of the scene's area that is collar, 0..1."""
-
-    def cells(self) -> NDArray[np.bool_]:
-        """Unpack the bitmap (rows, cols); True: collar may be here."""
-        bits = np.unpackbits(
-            np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8), count=self.rows * self.cols
-        )
-        return bits.reshape(self.rows, self.cols).astype(np.bool_)
-
-
-def find_collar(scene: Scene) -> Collar | None:
-    """Look for a collar in a decimated read. None: the scene has none, or declares its validity itself."""
-    if scene.dtype != "uint8":
-        return None
-    with raster_environment(scene.href), open_raster(scene.href) as dataset:
-        if declares_validity(dataset):
-            return None
-        cell_px = max(1, math.ceil(max(scene.height, scene.width) / COLLAR_SIDE_PX))
-        if cell_px > 1 and not dataset.overviews(1) and scene.height * scene.width > COLLAR_FULL_READ_PX:
-            _log.warning("%s: no overviews, so it is not searched for a black collar", scene.href)
-            return None
-        rows = math.ceil(scene.height / cell_px)
-        cols = math.ceil(scene.width / cell_px)
-        try:
-            values = dataset.read(list(scene.rgb_bands), out_shape=(3, rows, cols))
-        except RasterioIOError as error:
-            _log.warning(
-                "%s: not searched for a black collar, the overview is unreadable: %s",
-                scene.href,
-                gdal_message(error),
-            )
-            return None
-    cells = border_regions(
-        near_black(np.moveaxis(values, 0, -1)), min_cells=max(1, math.ceil(COLLAR_MIN_SHARE * rows * cols))
-    )
-    if not cells.any():
-        return None
-    grown = ndimage.binary_dilation(cells, structure=np.ones((3, 3), dtype=np.bool_))
-    return Collar(
-        packed=zlib.compress(np.packbits(grown).tobytes()),
-        rows=rows,
-        cols=cols,
-        cell_px=cell_px,
-        share=float(cells.mean()),
-    )
-
-
-def near_black(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Find the pixels (H, W) of an image (H, W, 3) that no band makes brighter than NEAR_BLACK."""
-    dark: NDArray[np.bool_] = rgb.max(axis=-1) <= NEAR_BLACK
-    return dark
-
-
-def border_regions(dark: NDArray[np.bool_], *, min_cells: int) -> NDArray[np.bool_]:
-    """Keep the 4-connected regions of `dark` (H, W) that touch the border and have `min_cells` or more."""
-    labels, count = ndimage.label(dark)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    wanted = np.zeros(count + 1, dtype=np.bool_)
-    wanted[border] = sizes[border] >= min_cells
-    wanted[0] = False
-    found: NDArray[np.bool_] = wanted[labels]
-    return found
-
-
-def collar_on_window(collar: Collar, window: Window, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Find the collar pixels (H, W) of a window in pixels of the SCENE; `rgb` (H, W, 3) are stored values."""
-    rows = np.minimum(np.arange(window.row0, window.row1) // collar.cell_px, collar.rows - 1)
-    cols = np.minimum(np.arange(window.col0, window.col1) // collar.cell_px, collar.cols - 1)
-    return collar.cells()[np.ix_(rows, cols)] & near_black(rgb)
-
-
-def collar_warped(
-    collar: Collar, scene: Scene, grid: RunGrid, window: Window, rgb: NDArray[np.uint8]
-) -> NDArray[np.bool_]:
-    """Find the collar pixels (H, W) of a window of the RUN GRID, for a scene that was warped onto it.
-
-    Each pixel takes its nearest cell. `rgb` (H, W, 3) are warped stored values.
-    """
-    transform = Affine(*scene.transform) @ Affine.scale(collar.cell_px)
-    assert scene.crs_wkt is not None
-    here = warp_cells(collar.cells(), transform, scene.crs_wkt, grid, window)
-    return here & near_black(rgb)

@@ -17,6 +17,7 @@ from pipeline.files.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB, set_p
 from pipeline.prompt.looks.verifier import LooksAt
 from pipeline.run.closing import Imagery, MergedRun, close_run
 from pipeline.run.config import Runner, RunnerChoice
+from pipeline.run.imagery_text import imagery_text
 from pipeline.run.infer.actors import PromptActor, ReadActor, SegmentActor
 from pipeline.run.infer.attempts import AttemptJournal
 from pipeline.run.infer.block_rows import block_to_row, image_row_bytes
@@ -58,6 +59,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
         check_device(request.config.segmenter)
     with alone_in(Path(request.out)) as require_still_alone:
         context = claim(planned)
+        say(imagery_text([source.to_dict() for source in context.scene_sources]))
         with quiet_screen(RunDir(context.run_dir).log, say) as screen:
             left = todo(context, retry_failed=request.retry_failed)
             for text in left.notes:

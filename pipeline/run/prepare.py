@@ -26,6 +26,7 @@ from pipeline.grid.scene_times import overlap_note
 from pipeline.grid.source import open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
+from pipeline.load.unjudged import PlannedArea
 from pipeline.prompt.build_prompter import (
     PrompterOptions,
     check_prompter,
@@ -37,6 +38,7 @@ from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import resolve_model
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.config import Preset, RunConfig, Runner, RunnerChoice, result_parameters
+from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
 from pipeline.schema import BlockSpec
 from pipeline.segment.build_segmenter import check_segmenter
@@ -238,8 +240,8 @@ def rehearse(planned: PlannedRun) -> str:
     same --out.
     """
     run_dir = RunDir(planned.request.out)
-    _scene_sources(planned, run_dir)
-    told = "dry run: no model was loaded"
+    imagery = imagery_text([source.to_dict() for source in _scene_sources(planned, run_dir)])
+    told = f"{imagery}\ndry run: no model was loaded"
     if run_dir.run_json.exists():
         after = "would be deleted (--new-run)" if planned.request.new_run else "would be resumed"
         return f"{told} and nothing was written; the run in {run_dir.path.absolute()} {after}"
@@ -259,7 +261,13 @@ def _scene_sources(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource, .
     request = planned.request
     plan = planned.plan
     run_dir.check(planned.parameters, new_run=request.new_run)
-    return prepare_scenes(plan.scenes, request.config.load, offsets=plan.offsets, windows=plan.scene_windows)
+    return prepare_scenes(
+        plan.scenes,
+        request.config.load,
+        offsets=plan.offsets,
+        windows=plan.scene_windows,
+        area=PlannedArea(lattice=plan.lattice, inside=plan.inside),
+    )
 
 
 def model_ids(parameters: Mapping[str, Any], config: RunConfig) -> dict[str, str]:
@@ -302,7 +310,10 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
             "tiles_planned": int(planned.plan.inside.size),
             "tiles_outside": planned.plan.n_tiles_outside,
         },
-        warnings=tuple(text for text in (preset.notice, planned.overlap_note) if text),
+        warnings=(
+            *(text for text in (preset.notice, planned.overlap_note) if text),
+            *scene_notes(sources),
+        ),
         aoi_wkb="" if planned.plan.aoi_grid is None else planned.plan.aoi_grid.wkb_hex,
         model_ids=model_ids(planned.parameters, request.config),
         started=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from pipeline.grid.pixel_size import pixel_side, pixel_text
 from pipeline.prompt.looks.gate_audit import GateCounts, gate_figures, gate_text
+from pipeline.run.imagery_text import unjudged_rows
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun
 from pipeline.schema import RunGrid
@@ -117,13 +118,17 @@ def _second_looks(planned: PlannedRun) -> dict[str, str]:
 
 
 def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
-    """Counts of the ledger, what a gate did, instances per query, times. `info`: as the run was closed."""
+    """Counts of the ledger, what was not judged, what a gate did, instances per query, times.
+
+    `info`: as the run was closed.
+    """
     ledger = published.conservation
     law = f"{ledger.planned} = {ledger.found} found + {ledger.empty} empty + {ledger.failed} failed"
     rows = {"planned tiles": law}
     rows |= {f"  {reason}": str(count) for reason, count in ledger.reasons.items() if "/" in reason}
     if ledger.searched is not None:
         rows["searched"] = searched_text(ledger.searched, info.queries)
+    rows |= unjudged_rows(list(info.stretches.values()))
     if info.gate:
         rows["gate"] = gate_text(dict(info.gate))
     rows |= {

@@ -177,12 +177,6 @@ def _lattice(entry: Mapping[str, Any]) -> TileLattice:
 
 
 def _scene(entry: Mapping[str, Any]) -> Scene:
-    nodata = entry["nodata"]
-    return Scene(
-        **{
-            **entry,
-            "transform": tuple(entry["transform"]),
-            "rgb_bands": tuple(entry["rgb_bands"]),
-            "nodata": None if nodata is None else float(nodata),
-        }
-    )
+    tuples = {key: tuple(entry[key]) for key in ("transform", "rgb_bands", "band_names") if key in entry}
+    nodata = None if entry["nodata"] is None else float(entry["nodata"])
+    return Scene(**{**entry, **tuples, "nodata": nodata})

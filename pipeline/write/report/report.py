@@ -3,7 +3,7 @@
 1. Pictures come first: the overview with every object outlined, and the coverage map.
 2. Chips show random objects, the lowest scores and the largest. Then come tiles in which nothing was found: a
    wrong "nothing here" is the costlier mistake.
-3. Histograms, the status table, failures and the facts of the run follow.
+3. Histograms, the status table, failures, what of each scene was not judged and the facts of the run follow.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from pipeline.write.report.report_images import (
     query_colour,
 )
 from pipeline.write.report.report_objects import read_objects
+from pipeline.write.report.report_scenes import scenes_section
 from pipeline.write.report.report_style import CONTENT_SECURITY_POLICY, STYLE
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
@@ -88,6 +89,7 @@ def write_report(run_dir: RunDir, inputs: ReportInputs) -> Path:
         page.nothing_found(),
         page.distributions(),
         page.tiles(),
+        scenes_section(inputs.info),
         page.facts(),
     ]
     head = tag(

@@ -1,0 +1,253 @@
+"""One bounded look at a scene, before any worker reads it: what stretch, collar and shares are settled from.
+
+1. A scene with overviews, or one that is small enough, is read whole and decimated (`SIDE_PX`).
+2. A larger one is sampled in windows that lie evenly over it. Where these hold little imagery, windows are
+   added in which the file stores something (`_windows_with_data`), so that a narrow strip is found too. No
+   scene costs more than `MAX_WINDOWS` windows.
+3. `settle_rule` decides from it what of the file says which pixels are imagery.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.errors import RasterioIOError
+from rasterio.windows import Window as RasterWindow
+
+from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
+from pipeline.load.collar import LOSSY
+from pipeline.load.validity import (
+    ValidityRule,
+    alpha_band,
+    band_validity,
+    dataset_validity,
+    opened_by,
+    settle_rule,
+)
+from pipeline.schema import Scene, Window
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+_log = logging.getLogger(__name__)
+
+SIDE_PX = 2048
+"""Longest side of the decimated look."""
+
+FULL_READ_BYTES = 768_000_000
+"""Decoded bytes of red, green and blue up to which a scene without overviews is read once as a whole: 256
+million pixels of 8 bits.
+"""
+
+WINDOW_PX = 256
+"""Side of the windows in which larger scenes are sampled."""
+
+EVEN_WINDOWS = 64
+"""Windows that lie evenly over the scene."""
+
+MAX_WINDOWS = 320
+"""Windows read at most, those that follow the imagery included."""
+
+WANTED_PX = 500_000
+"""Valid pixels that a sample should have; with fewer, more windows are read."""
+
+MAX_CANDIDATES = 16_384
+"""Windows of which the file is asked whether it stores anything there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One read of a look: (h, w) pixels that stand for `window` of the scene."""
+
+    window: Window
+    """In pixels of the scene."""
+    values: NDArray[Any]
+    """(3, h, w) as stored: red, green, blue."""
+    valid: NDArray[np.bool_]
+    """(h, w); True = imagery, as far as the file says."""
+    band_valid: NDArray[np.bool_]
+    """(3, h, w); True = the band has a value there."""
+    even: bool = True
+    """Whether it lies evenly over the scene, or was added because imagery is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstLook:
+    """What one look at a scene shows."""
+
+    rule: ValidityRule
+    parts: tuple[Part, ...]
+    """One of the whole scene, or windows. Empty: nothing could be read."""
+    cell_px: int
+    """Pixels of the scene per pixel of the look."""
+    lossy: bool
+    """Whether the file is compressed with loss."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of it."""
+
+    @property
+    def whole(self) -> Part | None:
+        """The decimated picture of the whole scene. None: it was sampled in windows."""
+        return self.parts[0] if len(self.parts) == 1 and self.cell_px else None
+
+
+def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
+    """Look at one scene; `nodata` as in `LoadOptions`.
+
+    Parts that cannot be read are left out, with a warning. Raises InputError and SourceError as `open_raster`
+    does.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(raster_environment(scene.href))
+        raw = stack.enter_context(open_raster(scene.href))
+        whole = _whole(raw)
+        windows = [whole] if whole else _even_windows(raw)
+        alpha, textured = _alpha_sample(raw, scene, windows)
+        rule, notes = settle_rule(raw, nodata=nodata, alpha_sample=alpha, textured=textured)
+        lossy = raw.compression is not None and raw.compression.value.partition("_")[0] in LOSSY
+        dataset = opened_by(raw, rule)
+        if dataset is not raw:
+            stack.enter_context(dataset)
+        parts = [part for item in windows if (part := _read(dataset, scene, item)) is not None]
+        if not whole and _n_valid(parts) < WANTED_PX:
+            for item in _windows_with_data(raw, windows):
+                if (part := _read(dataset, scene, item, even=False)) is not None:
+                    parts.append(part)
+                if _n_valid(parts) >= WANTED_PX:
+                    break
+    cell_px = max(1, math.ceil(max(scene.height, scene.width) / SIDE_PX)) if whole else 0
+    return FirstLook(rule=rule, parts=tuple(parts), cell_px=cell_px, lossy=lossy, notes=notes)
+
+
+def _n_valid(parts: list[Part]) -> int:
+    return sum(int(part.valid.sum()) for part in parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    window: Window
+    shape: tuple[int, int]
+
+    @property
+    def place(self) -> RasterWindow:
+        return RasterWindow(self.window.col0, self.window.row0, self.window.width, self.window.height)
+
+
+def _whole(dataset: DatasetReader) -> _Read | None:
+    """The decimated read of the whole scene. None: it would cost too much."""
+    height = int(dataset.height)
+    width = int(dataset.width)
+    size = 3 * height * width * np.dtype(dataset.dtypes[0]).itemsize
+    if not dataset.overviews(1) and size > FULL_READ_BYTES:
+        return None
+    factor = max(1, math.ceil(max(height, width) / SIDE_PX))
+    return _Read(
+        window=Window(row0=0, col0=0, row1=height, col1=width),
+        shape=(math.ceil(height / factor), math.ceil(width / factor)),
+    )
+
+
+def _even_windows(dataset: DatasetReader) -> list[_Read]:
+    return [_square(dataset, row, col) for row, col in _places(dataset, EVEN_WINDOWS)]
+
+
+def _places(dataset: DatasetReader, count: int) -> Iterator[tuple[int, int]]:
+    """At most `count` squares (row, col) of WINDOW_PX, no two alike, evenly however many are taken.
+
+    The points are those of the additive recurrence R2 (M. Roberts, 2018).
+    """
+    rows = math.ceil(dataset.height / WINDOW_PX)
+    cols = math.ceil(dataset.width / WINDOW_PX)
+    ratio = 1.32471795724474602596
+    seen: set[tuple[int, int]] = set()
+    for index in range(4 * count):
+        row = int((0.5 + index / ratio) % 1 * rows)
+        col = int((0.5 + index / ratio**2) % 1 * cols)
+        if (row, col) not in seen:
+            seen.add((row, col))
+            yield row, col
+        if len(seen) >= min(count, rows * cols):
+            return
+
+
+def _square(dataset: DatasetReader, row: int, col: int) -> _Read:
+    window = Window(
+        row0=row * WINDOW_PX,
+        col0=col * WINDOW_PX,
+        row1=min((row + 1) * WINDOW_PX, dataset.height),
+        col1=min((col + 1) * WINDOW_PX, dataset.width),
+    )
+    return _Read(window=window, shape=window.shape)
+
+
+def _windows_with_data(dataset: DatasetReader, but: list[_Read]) -> Iterator[_Read]:
+    """Windows in which the file stores something, those with much first, without those of `but`.
+
+    An internal tile or strip without an offset is not stored at all. One of a single value is stored in few
+    bytes, where the file is compressed.
+    """
+    done = {item.window for item in but}
+    found = []
+    for row, col in _places(dataset, MAX_CANDIDATES):
+        item = _square(dataset, row, col)
+        stored = _stored_bytes(dataset, item.window)
+        if stored and item.window not in done:
+            found.append((stored, item))
+    most = max((stored for stored, _ in found), default=0)
+    found.sort(key=lambda pair: pair[0] * 16 < most)  # stable: evenly spread within both groups
+    for _, item in found[: MAX_WINDOWS - len(but)]:
+        yield item
+
+
+def _stored_bytes(dataset: DatasetReader, window: Window) -> int:
+    """Compressed size of the internal tile in the middle of a window; 0: the file does not store it."""
+    block_rows, block_cols = dataset.block_shapes[0]
+    row = (window.row0 + window.row1) // 2 // block_rows
+    col = (window.col0 + window.col1) // 2 // block_cols
+    size = dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)
+    return int(size or 0)
+
+
+def _alpha_sample(
+    dataset: DatasetReader, scene: Scene, reads: list[_Read]
+) -> tuple[NDArray[Any] | None, bool]:
+    """Values (n,) of the band that is tagged alpha, and whether the colours vary. None: no band is."""
+    index = alpha_band(dataset)
+    if index is None:
+        return None, False
+    found = []
+    textured = False
+    for item in reads:
+        try:
+            found.append(dataset.read(index, window=item.place, out_shape=item.shape).ravel())
+            red = dataset.read(scene.rgb_bands[0], window=item.place, out_shape=item.shape)
+        except RasterioIOError:
+            continue
+        textured = textured or bool((red != red.flat[0]).any())
+    return (np.concatenate(found) if found else np.empty(0, dtype=np.uint8)), textured
+
+
+def _read(dataset: DatasetReader, scene: Scene, item: _Read, *, even: bool = True) -> Part | None:
+    """One part of a look. None: it is unreadable."""
+    try:
+        values = dataset.read(
+            list(scene.rgb_bands), window=item.place, out_shape=(len(scene.rgb_bands), *item.shape)
+        )
+        valid = dataset_validity(dataset, values, window=item.place, out_shape=item.shape)
+    except RasterioIOError as error:
+        _log.warning("%s: part of the first look is unreadable: %s", scene.href, gdal_message(error))
+        return None
+    return Part(
+        window=item.window,
+        values=values,
+        valid=valid,
+        band_valid=band_validity(values, dataset.nodata) & valid,
+        even=even,
+    )

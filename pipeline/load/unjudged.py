@@ -1,0 +1,130 @@
+"""What of a scene the models will not see, as shares with reasons.
+
+Every pixel of a first look (`first_look`) is judged, or it is not for the first of the `REASONS` that holds.
+Shares are of the scene's own pixels, so they say the same whatever the other scenes are. That a scene before
+it covers a pixel is no reason: the place is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+from rasterio.transform import Affine
+
+from pipeline.load.collar import Collar
+from pipeline.load.first_look import FirstLook, Part
+from pipeline.schema import Scene, TileLattice
+
+REASONS = ("outside", "mask", "alpha", "nodata", "not a number", "collar")
+"""`outside`: no planned tile owns it. `mask`, `alpha`, `nodata`: the file says so. `collar`: see there."""
+
+_WORDS = {
+    "outside": "outside the area",
+    "mask": "masked by the file",
+    "alpha": "transparent",
+    "nodata": "nodata",
+    "not a number": "not a number",
+    "collar": "black border (collar)",
+}
+
+_NODES = 256
+"""Places a side at which a part of a look is compared with the plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedArea:
+    """Which tiles of the run grid are looked at."""
+
+    lattice: TileLattice
+    inside: NDArray[np.bool_]
+    """(tile rows, tile cols); True = planned."""
+
+    def covers(self, scene: Scene, part: Part) -> NDArray[np.bool_]:
+        """Find the pixels (h, w) of a part of a look whose place a planned tile owns.
+
+        Places are compared at up to 256 x 256 nodes, and pixels take the nearest.
+        """
+        height, width = part.valid.shape
+        rows = _nodes(height)
+        cols = _nodes(width)
+        y = part.window.row0 + (rows + 0.5) * part.window.height / height
+        x = part.window.col0 + (cols + 0.5) * part.window.width / width
+        grid_x, grid_y = Affine(*scene.transform) @ (x[None, :] + 0 * y[:, None], y[:, None] + 0 * x[None, :])
+        if scene.crs_wkt != self.lattice.grid.crs_wkt and scene.crs_wkt and self.lattice.grid.crs_wkt:
+            change = pyproj.Transformer.from_crs(scene.crs_wkt, self.lattice.grid.crs_wkt, always_xy=True)
+            grid_x, grid_y = change.transform(grid_x, grid_y)
+        col, row = ~Affine(*self.lattice.grid.transform) @ (grid_x, grid_y)
+        owned = self._planned(np.asarray(row), np.asarray(col))
+        nearest_row = np.clip(np.searchsorted(rows, np.arange(height)), 0, rows.size - 1)
+        nearest_col = np.clip(np.searchsorted(cols, np.arange(width)), 0, cols.size - 1)
+        return owned[np.ix_(nearest_row, nearest_col)]
+
+    def _planned(self, row: NDArray[np.float64], col: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether a planned tile owns each place, in pixels of the run grid; infinity is nowhere."""
+        grid = self.lattice.grid
+        on_grid = (row >= 0) & (col >= 0) & (row < grid.height) & (col < grid.width)
+        tile_row = np.where(on_grid, row, 0).astype(np.int64) // self.lattice.core_px
+        tile_col = np.where(on_grid, col, 0).astype(np.int64) // self.lattice.core_px
+        planned: NDArray[np.bool_] = on_grid & self.inside[tile_row, tile_col]
+        return planned
+
+
+def _nodes(length: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, length - 1, min(length, _NODES)).round().astype(np.int64))
+
+
+def unjudged_shares(
+    look: FirstLook, scene: Scene, *, collar: Collar | None, area: PlannedArea | None
+) -> dict[str, float]:
+    """Measure reason -> share of the scene's pixels, 0..1; only reasons that occur.
+
+    `area`: None: everything is looked at. From overviews and samples, so about right and not exact.
+    """
+    counts = dict.fromkeys(REASONS, 0)
+    total = 0
+    for part in look.parts:
+        if not part.even:
+            continue
+        left = np.ones(part.valid.shape, dtype=np.bool_)
+        for reason, pixels in _reasons(part, look, scene, collar, area):
+            counts[reason] += int((left & pixels).sum())
+            left &= ~pixels
+        total += left.size
+    return {reason: count / total for reason, count in counts.items() if count}
+
+
+def _reasons(
+    part: Part, look: FirstLook, scene: Scene, collar: Collar | None, area: PlannedArea | None
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Reasons with the pixels (h, w) of a part for which they hold, in order."""
+    found = []
+    if area is not None:
+        found.append(("outside", ~area.covers(scene, part)))
+    number = np.ones(part.valid.shape, dtype=np.bool_)
+    if np.issubdtype(part.values.dtype, np.floating) and look.rule.nodata is None:
+        number = np.isfinite(part.values).any(axis=0)
+    kind = "not a number" if look.rule.kind == "none" else look.rule.kind
+    found += [("not a number", ~number & ~part.valid), (kind, ~part.valid)]
+    if collar is not None:
+        found.append(("collar", collar.cells() & collar.has_value(part.values)))
+    return found
+
+
+def unjudged_text(shares: Mapping[str, Any]) -> str:
+    """Say the shares in words: `12.0 % nodata, 3.1 % black border (collar)`. Empty: all is judged."""
+    return ", ".join(f"{percent(float(share))} {_WORDS.get(name, name)}" for name, share in shares.items())
+
+
+def percent(share: float) -> str:
+    """Write a share so that neither nothing nor all is rounded away."""
+    text = f"{100 * share:.1f}"
+    if text == "0.0" and share > 0:
+        return "less than 0.1 %"
+    if text == "100.0" and share < 1:
+        return "more than 99.9 %"
+    return f"{text} %"
