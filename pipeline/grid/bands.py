@@ -13,6 +13,7 @@ an answer.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -84,10 +85,11 @@ def choose_rgb_bands(
             came="a colour table",
             remedy="expand it with `gdal_translate -expand rgb in.tif out.tif`",
         )
-    if wanted is not None:
-        chosen, chosen_by = _wanted_bands(table, wanted), "--bands"
-    else:
+    if wanted is None:
         chosen, chosen_by = _own_bands(table, files)
+    else:
+        chosen = _wanted_bands(table, wanted)
+        chosen_by = "--bands"
     kinds = {table.dtypes[index - 1] for index in chosen}
     if len(kinds) > 1:
         raise InputError(
@@ -178,7 +180,7 @@ def _stack_remedy(files: Sequence[str]) -> str:
     The files of the run are put in order where their names tell their colours.
     """
     bands = separate_bands(files)
-    shown = " ".join(bands) if bands else "red.tif green.tif blue.tif"
+    shown = shlex.join(bands) if bands else "red.tif green.tif blue.tif"
     return (
         "if red, green and blue of one scene are separate files, stack them into one file: "
         f"`rio stack {shown} -o scene.tif`; or give --bands 1,1,1 for a single grey band"

@@ -111,8 +111,8 @@ def fit_stretch(
     if all(values.size == 0 for values in samples):
         notes.append("no imagery was seen in it, so grey levels span its data type; --scale lo,hi sets them")
     (red_lo, red_hi), (green_lo, green_hi), (blue_lo, blue_hi) = found
-    lows, highs = (red_lo, green_lo, blue_lo), (red_hi, green_hi, blue_hi)
-    return Stretch(kind="percentile", lo=lows, hi=highs), tuple(dict.fromkeys(notes))
+    stretch = Stretch(kind="percentile", lo=(red_lo, green_lo, blue_lo), hi=(red_hi, green_hi, blue_hi))
+    return stretch, tuple(dict.fromkeys(notes))
 
 
 def _limits(values: NDArray[Any], dtype: str, percentiles: tuple[float, float]) -> tuple[float, float]:

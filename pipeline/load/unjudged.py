@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from pipeline.load.collar import Collar
-from pipeline.load.first_look import FirstLook, Part
+from pipeline.load.first_look import FirstLook, Sample
 from pipeline.schema import Scene, TileLattice
 
 REASONS = ("outside", "mask", "alpha", "nodata", "not a number", "collar")
@@ -44,7 +44,7 @@ class PlannedArea:
     inside: NDArray[np.bool_]
     """(tile rows, tile cols); True = planned."""
 
-    def covers(self, scene: Scene, part: Part) -> NDArray[np.bool_]:
+    def covers(self, scene: Scene, part: Sample) -> NDArray[np.bool_]:
         """Find the pixels (h, w) of a part of a look whose place a planned tile owns.
 
         Places are compared at up to 256 x 256 nodes, and pixels take the nearest.
@@ -55,10 +55,13 @@ class PlannedArea:
         y = part.window.row0 + (rows + 0.5) * part.window.height / height
         x = part.window.col0 + (cols + 0.5) * part.window.width / width
         grid_x, grid_y = Affine(*scene.transform) @ (x[None, :] + 0 * y[:, None], y[:, None] + 0 * x[None, :])
-        if scene.crs_wkt != self.lattice.grid.crs_wkt and scene.crs_wkt and self.lattice.grid.crs_wkt:
-            change = pyproj.Transformer.from_crs(scene.crs_wkt, self.lattice.grid.crs_wkt, always_xy=True)
+        grid = self.lattice.grid
+        if scene.crs_wkt != grid.crs_wkt and scene.crs_wkt and grid.crs_wkt:
+            change = pyproj.Transformer.from_crs(scene.crs_wkt, grid.crs_wkt, always_xy=True)
             grid_x, grid_y = change.transform(grid_x, grid_y)
-        col, row = ~Affine(*self.lattice.grid.transform) @ (grid_x, grid_y)
+        if grid.crs_wkt and pyproj.CRS.from_wkt(grid.crs_wkt).is_geographic:
+            grid_x = grid.transform[2] + (grid_x - grid.transform[2]) % 360  # it may run past 180 degrees
+        col, row = ~Affine(*grid.transform) @ (grid_x, grid_y)
         owned = self._planned(np.asarray(row), np.asarray(col))
         nearest_row = np.clip(np.searchsorted(rows, np.arange(height)), 0, rows.size - 1)
         nearest_col = np.clip(np.searchsorted(cols, np.arange(width)), 0, cols.size - 1)
@@ -99,7 +102,7 @@ def unjudged_shares(
 
 
 def _reasons(
-    part: Part, look: FirstLook, scene: Scene, collar: Collar | None, area: PlannedArea | None
+    part: Sample, look: FirstLook, scene: Scene, collar: Collar | None, area: PlannedArea | None
 ) -> list[tuple[str, NDArray[np.bool_]]]:
     """Reasons with the pixels (h, w) of a part for which they hold, in order."""
     found = []

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.grid.bands import BandTable, choose_rgb_bands
+from pipeline.grid.bands import BandTable, choose_rgb_bands, separate_bands
 
 
 def table(interpretations: str, descriptions: str = "", dtypes: str = "") -> BandTable:
@@ -34,12 +34,18 @@ def table(interpretations: str, descriptions: str = "", dtypes: str = "") -> Ban
         (table("gray"), (1, 1, 1), (1, 1, 1)),
         (table("gray undefined"), ("2", "1", "2"), (2, 1, 2)),
         (table("undefined " * 13, dtypes="uint16 " * 13), (4, 3, 2), (4, 3, 2)),
+        (table("gray undefined undefined undefined", "B02 B03 B04 B08"), None, (3, 2, 1)),
+        (table("red green blue", "B02 B03 B04"), None, (3, 2, 1)),
+        (table("red green blue", "NIR red green"), None, (1, 2, 3)),
+        (table("gray undefined undefined", "Band_1 Band_2 Band_3"), None, (1, 2, 3)),
+        (table("gray " + "undefined " * 4, "B02 B03 B04 B08 SCL"), ("red", "g", "blue"), (3, 2, 1)),
+        (table("gray " + "undefined " * 3, "blue green red nir"), ("NIR", "red", "green"), (4, 3, 2)),
     ],
 )
 def test_chooses(
     bands: BandTable, wanted: tuple[str | int, ...] | None, expected: tuple[int, int, int]
 ) -> None:
-    assert choose_rgb_bands(bands, wanted) == expected
+    assert choose_rgb_bands(bands, wanted).indexes == expected
 
 
 @pytest.mark.parametrize(
@@ -57,8 +63,56 @@ def test_chooses(
         (table("red red blue"), ("red", 1, 2), "'red'"),
         (table("red green blue", dtypes="uint8 uint16 uint8"), None, "one data type"),
         (table("gray", dtypes="complex64"), (1, 1, 1), "complex"),
+        (table("palette"), (1, 1, 1), "expand rgb"),
+        (table("gray undefined undefined", "VV VH ratio"), None, "1=VV, 2=VH, 3=ratio"),
+        (table("gray undefined undefined undefined", "B1 B2 B3 B4"), None, "does not say which"),
+        (table("undefined " * 200), None, "and 170 more"),
     ],
 )
 def test_refuses(bands: BandTable, wanted: tuple[str | int, ...] | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         choose_rgb_bands(bands, wanted)
+
+
+def test_who_said_which_bands_they_are() -> None:
+    said = [
+        (choose_rgb_bands(bands, wanted).names, choose_rgb_bands(bands, wanted).chosen_by)
+        for bands, wanted in (
+            (table("red green blue"), None),
+            (table("gray undefined undefined", "B04 B03 B02"), None),
+            (table("undefined undefined undefined"), None),
+            (table("gray"), (1, 1, 1)),
+        )
+    ]
+    assert said == [
+        (("red", "green", "blue"), "colour interpretation"),
+        (("B04", "B03", "B02"), "descriptions"),
+        (("undefined", "undefined", "undefined"), "order"),
+        (("gray", "gray", "gray"), "--bands"),
+    ]
+
+
+def test_bands_in_files_of_their_own_are_to_be_stacked() -> None:
+    """The remedy is a command, in the order red, green, blue, and quoted for the shell."""
+    files = ["in/T33 B02.tif", "in/T33 B03.tif", "in/T33 B04.tif"]
+    with pytest.raises(InputError, match=r"rio stack red.tif green.tif blue.tif"):
+        choose_rgb_bands(table("gray"), None, files=files)
+    files = [name.replace(" B", "_B") for name in files]
+    with pytest.raises(InputError, match=r"rio stack in/T33_B04.tif in/T33_B03.tif in/T33_B02.tif -o"):
+        choose_rgb_bands(table("gray"), None, files=files)
+
+
+@pytest.mark.parametrize(
+    ("files", "order"),
+    [
+        (["a_blue.tif", "a_green.tif", "a_nir.tif", "a_red.tif"], (3, 1, 0)),
+        (["LC08_SR_B2.TIF", "LC08_SR_B3.TIF", "LC08_SR_B4.TIF"], (2, 1, 0)),
+        (["https://x/B04.tif?token=1", "https://x/B03.tif?token=1", "https://x/B02.tif?token=1"], (0, 1, 2)),
+        (["east.tif", "west.tif"], None),
+        (["a_B04.tif", "b_B04.tif", "a_B03.tif", "a_B02.tif"], None),
+        (["one.tif"], None),
+        ([], None),
+    ],
+)
+def test_names_of_files_tell_bands(files: list[str], order: tuple[int, int, int] | None) -> None:
+    assert separate_bands(files) == (order and tuple(files[index] for index in order))

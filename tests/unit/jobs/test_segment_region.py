@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from job_files import load_job
 
+from pipeline.errors import InputError
+
 BASE = ("--source", "scene.tif", "--whole-scene", "--query", "tanks", "--out", "out")
 
 
@@ -44,6 +46,25 @@ def test_files_that_workers_open_are_named_absolutely(
 )
 def test_what_is_absolute_or_no_path_stays(text: str) -> None:
     assert config_of("--models", text).prompter.model == text
+
+
+def test_how_pixels_are_read_lies_over_the_preset() -> None:
+    load = config_of("--nodata", "-9999", "--collar", "black", "--scale", "0,3000").load
+    assert (load.nodata, load.collar, load.scale) == ("-9999", "black", (0.0, 3000.0))
+    assert (load.resampling, load.percentiles) == (config_of().load.resampling, config_of().load.percentiles)
+    assert (config_of().load.nodata, config_of().load.collar, config_of().load.scale) == (
+        "file",
+        "auto",
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [("--nodata", "dark"), ("--scale", "1"), ("--scale", "a,b"), ("--scale", "9,1")]
+)
+def test_pixels_that_cannot_be_read_so_are_refused(words: tuple[str, str]) -> None:
+    with pytest.raises(InputError):
+        config_of(*words)
 
 
 def test_a_url_of_prompts_stays() -> None:

@@ -18,8 +18,10 @@ from rasterio.transform import Affine
 
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
-from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
+from pipeline.load.prepare_scenes import LoadOptions, SceneSource, prepare_scenes
 from pipeline.load.reader import CogReader
+from pipeline.load.stretch import IDENTITY
+from pipeline.load.validity import ValidityRule
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
 
@@ -92,11 +94,20 @@ def open_run() -> Iterator[Callable[..., OpenRun]]:
         grid: GridOptions | None = None,
         load: LoadOptions | None = None,
         bands: tuple[int, ...] | None = None,
+        unseen: bool = False,
     ) -> OpenRun:
+        """`unseen`: nothing looks at the pixels before the reader does, so GDAL has none in its cache."""
         load = load or LoadOptions()
         scenes = open_scenes(SourceOptions(hrefs=hrefs, bands=bands))
         plan = plan_tiles(None, scenes, grid or GridOptions(tile_px=64, halo_px=8, block_tiles=2))
-        sources = prepare_scenes(plan.scenes, load, offsets=plan.offsets, windows=plan.scene_windows)
+        if unseen:
+            ((scene,), (offset,), (window,)) = plan.scenes, plan.offsets, plan.scene_windows
+            rule = ValidityRule(kind="none")
+            sources = (
+                SceneSource(scene=scene, offset_rc=offset, window=window, stretch=IDENTITY, validity=rule),
+            )
+        else:
+            sources = prepare_scenes(plan.scenes, load, offsets=plan.offsets, windows=plan.scene_windows)
         readers.append(CogReader(sources, plan.grid, options=load))
         return OpenRun(plan=plan, reader=readers[-1])
 

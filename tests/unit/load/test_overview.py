@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
 
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions, plan_tiles
@@ -47,6 +48,28 @@ def test_first_scene_wins_and_each_lands_in_its_place(tmp_path: Path, crs: str |
     assert tuple(middle[width - width // 6]) == (10, 200, 10)
     if crs is None:
         assert (picture[:, : int(width * 0.6)] == (200, 10, 10)).all()
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:32632"])
+def test_a_scene_with_an_alpha_band_is_seen_where_it_is_opaque(tmp_path: Path, crs: str | None) -> None:
+    path = tmp_path / "rgba.tif"
+    pixels = np.full((4, 64, 64), 255, dtype=np.uint8)
+    pixels[:3] = np.array([200, 100, 50])[:, None, None] + (np.arange(64) % 3)
+    pixels[3, :, :16] = 0
+    profile = {"driver": "GTiff", "height": 64, "width": 64, "count": 4, "dtype": "uint8"}
+    transform = rasterio.Affine(1, 0, 500_000, 0, -1, 5_500_000)
+    with rasterio.open(path, "w", crs="EPSG:32633", transform=transform, **profile) as dataset:
+        dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+        dataset.write(pixels)
+    scenes = open_scenes(SourceOptions(hrefs=(str(path),)))
+    plan = plan_tiles(
+        None, scenes, GridOptions(tile_px=32, halo_px=2, crs=crs, resolution=None if crs is None else 1.0)
+    )
+    sources = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
+    picture = read_overview(sources, plan.grid, side_px=200)
+    seen = picture[..., 0] > 150
+    assert seen.sum() == pytest.approx(48 * 64, rel=0.06)
+    assert np.abs(picture[seen].mean(axis=0) - (201, 101, 51)).max() < 3
 
 
 def test_an_unreadable_scene_leaves_black(tmp_path: Path) -> None:

@@ -431,15 +431,98 @@ def test_prepared_scenes_say_what_was_decided(make_tif: MakeTif, open_run: OpenR
     pixels[:, :20] = 0
     plan = open_run(make_tif("a.tif", pixels)).plan
     (source,) = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
-    assert source.to_dict() == {
+    said = source.to_dict()
+    (note,) = said.pop("notes")  # type: ignore[misc]
+    assert "20.0 % of it is a black border" in note
+    assert said == {
         "scene_id": "a",
         "offset_rc": [0, 0],
         "rgb_bands": [1, 2, 3],
+        "band_names": ["red", "green", "blue"],
+        "bands_by": "colour interpretation",
         "stretch": IDENTITY.to_dict(),
+        "validity": {"kind": "none", "nodata": None, "alpha": None, "rewritten": False},
         "collar_share": pytest.approx(0.2),
+        "unjudged": {"collar": pytest.approx(0.2)},
+        "judged_share": pytest.approx(0.8),
     }
     with pytest.raises(ValueError, match="one offset and one window per scene"):
         prepare_scenes(plan.scenes, LoadOptions(), offsets=(), windows=plan.scene_windows)
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:32637"])
+@pytest.mark.parametrize("kind", ["nodata in place of the file's", "no nodata", "near infrared as alpha"])
+def test_what_was_settled_is_what_is_read(
+    make_tif: MakeTif, open_run: OpenRun, crs: str | None, kind: str
+) -> None:
+    """On the scene's lattice and warped: no tile falls back to what the header says."""
+    pixels = noise(4, 150, 210)
+    pixels[:, :60] = 0
+    pixels[:, 100:] = 7
+    extra: dict[str, object] = {"nodata": 7}
+    if kind == "near infrared as alpha":
+        pixels[3] = np.random.default_rng(8).integers(0, 2, (150, 210)) * noise(1, 150, 210)[0]
+        extra = {"alpha": "yes"}
+    nodata = {"nodata in place of the file's": "0", "no nodata": "none"}.get(kind, "file")
+    path = make_tif("a.tif", pixels, **extra)
+    run = open_run(
+        path,
+        load=LoadOptions(nodata=nodata, collar="off", resampling="nearest"),
+        grid=GridOptions(tile_px=64, halo_px=8, block_tiles=2, crs=crs),
+    )
+    rgb, valid = assembled(run)
+    lower = (rgb == 7).all(axis=-1)
+    assert valid[lower].all()
+    if nodata == "0":
+        assert not valid[(rgb == 0).all(axis=-1)].any()
+    else:
+        assert 0.35 < (valid & (rgb == 0).all(axis=-1)).sum() / (150 * 210) < 0.45
+    assert 0.3 < lower.sum() / (150 * 210) < 0.37
+
+
+KINDS = ["none", "nodata", "nan", "mask", "alpha"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from(KINDS),
+    dtype=st.sampled_from(["uint8", "int16", "uint16", "float32"]),
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    transform=st.sampled_from([NORTH_UP, ROTATED, SOUTH_UP]),
+)
+def test_any_scene_is_valid_where_rasterio_says_so(
+    make_tif: MakeTif,
+    open_run: OpenRun,
+    seed: int,
+    kind: str,
+    dtype: str,
+    size: tuple[int, int],
+    transform: Affine,
+) -> None:
+    rng = np.random.default_rng(seed)
+    if kind == "nan":
+        dtype = "float32"
+    if kind == "alpha" and dtype in ("int16", "float32"):
+        dtype = "uint16"  # GDAL's masks know an alpha band of unsigned integers alone
+    pixels = rng.integers(20, 250, (4 if kind == "alpha" else 3, *size)).astype(dtype)
+    hole = rng.random(size) < rng.random()
+    extra: dict[str, object] = {"transform": transform}
+    if kind in ("nodata", "nan"):
+        extra["nodata"] = np.nan if kind == "nan" else 3
+        pixels[:, hole] = extra["nodata"]
+        pixels[0, rng.random(size) < 0.1] = extra["nodata"]
+    if kind == "mask":
+        extra["mask"] = ~hole
+    if kind == "alpha":
+        pixels[3] = np.where(hole, 0, 255)
+        extra["alpha"] = "yes"
+    path = make_tif("any.tif", pixels, **extra)
+    _, valid = assembled(open_run(path, grid=GridOptions(tile_px=40, halo_px=4, block_tiles=2)))
+    with rasterio.open(path) as oracle:
+        expected = oracle.dataset_mask() > 0
+    all_clear = kind == "alpha" and hole.all() and np.ptp(pixels[0]) > 0  # no alpha: it hides all there is
+    assert (valid == (expected | all_clear)).all()
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,9 @@ import pipeline.files.raster_access as raster_access
 from pipeline.errors import InputError, SourceError
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions
-from pipeline.load.prepare_scenes import LoadOptions
 
 MakeTif = Callable[..., str]
 OpenRun = Callable[..., Any]
-UNSEEN = LoadOptions(collar="off")
-"""Nothing looks at the pixels before the reader does, so GDAL has none of them in its cache."""
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +90,7 @@ def test_a_block_costs_few_requests_and_its_neighbour_fewer(
 def test_a_busy_server_is_asked_again(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
     pixels = cog(make_tif, side=256)
     run = open_run(
-        f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=256, halo_px=8, block_tiles=2), load=UNSEEN
+        f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=256, halo_px=8, block_tiles=2), unseen=True
     )
     range_server.failures += [503, 429]
     assert (read_all(run) == np.moveaxis(pixels, 0, -1)).all()
@@ -105,7 +102,7 @@ def test_a_server_that_stays_down_makes_tiles_unreadable(
 ) -> None:
     cog(make_tif)
     run = open_run(
-        f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=512, halo_px=8, block_tiles=3), load=UNSEEN
+        f"{range_server.url}/scene.tif", grid=GridOptions(tile_px=512, halo_px=8, block_tiles=3), unseen=True
     )
     range_server.failures += [503] * 10_000
     before = len(range_server.requests)

@@ -5,28 +5,25 @@ written by hand.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.errors import InputError
-from pipeline.grid.source import SourceOptions, open_scenes
-from pipeline.load import stretch as stretch_module
-from pipeline.load.stretch import IDENTITY, Stretch, apply_stretch, fit_stretch
-from pipeline.schema import Scene
+from pipeline.load.stretch import (
+    IDENTITY,
+    Stretch,
+    apply_stretch,
+    fit_stretch,
+    grey_doubt,
+    without_fill,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "load" / "stretches.json"
-MakeTif = Callable[..., str]
-
-
-def scene_of(path: str) -> Scene:
-    return open_scenes(SourceOptions(hrefs=(path,)))[0]
 
 
 def test_golden_records_round_trip() -> None:
@@ -79,83 +76,88 @@ def test_what_is_not_a_number_is_black() -> None:
     ]
 
 
-def test_bytes_are_not_stretched_unless_asked(make_tif: MakeTif) -> None:
-    scene = scene_of(make_tif("a.tif", np.zeros((3, 10, 10), dtype="uint8")))
-    assert fit_stretch(scene) == IDENTITY
-    assert fit_stretch(scene, scale=(10, 200)) == Stretch(kind="linear", lo=(10, 10, 10), hi=(200, 200, 200))
+def drawn(dtype: str, low: float, high: float, n: int = 5000, bands: int = 3) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.uniform(low, high, n).astype(dtype) for _ in range(bands)]
+
+
+def test_bytes_are_not_stretched_unless_asked() -> None:
+    samples = drawn("uint8", 0, 255)
+    assert fit_stretch(samples, "uint8") == (IDENTITY, ())
+    linear = Stretch(kind="linear", lo=(10, 10, 10), hi=(200, 200, 200))
+    assert fit_stretch(samples, "uint8", scale=(10, 200)) == (linear, ())
 
 
 @pytest.mark.parametrize("scale", [(5.0, 5.0), (5.0, 1.0), (float("nan"), 1.0), (0.0, float("inf"))])
-def test_refuses_a_scale_that_does_not_rise(make_tif: MakeTif, scale: tuple[float, float]) -> None:
+def test_refuses_a_scale_that_does_not_rise(scale: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="--scale"):
-        fit_stretch(scene_of(make_tif("a.tif", np.zeros((3, 10, 10), dtype="uint8"))), scale=scale)
+        fit_stretch(drawn("uint8", 0, 9), "uint8", scale=scale)
 
 
-def test_percentiles_are_those_of_the_valid_pixels(make_tif: MakeTif) -> None:
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(500, 5000, (3, 200, 300)).astype("uint16")
-    pixels[:, :80] = 0
-    fitted = fit_stretch(scene_of(make_tif("a.tif", pixels, nodata=0)))
-    expected = np.percentile(pixels[:, 80:].reshape(3, -1), [2, 98], axis=1)
+def test_percentiles_are_those_of_each_bands_own_values() -> None:
+    """Bands may have different numbers of values: one of them lacks some."""
+    samples = [
+        np.arange(100, 1101, dtype="uint16"),
+        np.arange(5000, dtype="uint16"),
+        np.arange(7, 58).astype("uint16"),
+    ]
+    fitted, notes = fit_stretch(samples, "uint16")
     assert fitted.kind == "percentile"
-    assert fitted.lo == pytest.approx(expected[0])
-    assert fitted.hi == pytest.approx(expected[1])
+    assert fitted.lo == pytest.approx((120, 99.98, 8))
+    assert fitted.hi == pytest.approx((1080, 4899.02, 56))
+    assert notes == ()
+    assert fit_stretch(samples, "uint16", percentiles=(0, 100))[0].hi == (1100, 4999, 57)
 
 
-def test_bands_are_fitted_in_their_chosen_order(make_tif: MakeTif) -> None:
-    ramp = np.linspace(0, 1000, 100 * 100).reshape(100, 100)
-    pixels = np.stack([ramp, ramp + 5000, ramp + 20000]).astype("uint16")
-    path = make_tif("a.tif", pixels)
-    scene = open_scenes(SourceOptions(hrefs=(path,), bands=(3, 2, 1)))[0]
-    assert fit_stretch(scene).lo == pytest.approx((20020, 5020, 20), abs=1)
+def test_a_constant_band_becomes_mid_grey() -> None:
+    samples = [np.full(400, 777, dtype="uint16")] * 3
+    fitted, _ = fit_stretch(samples, "uint16")
+    assert (apply_stretch(np.full((3, 20, 20), 777, dtype="uint16"), fitted) == 128).all()
+    assert grey_doubt(samples, fitted) == "all of its pixels have the same colour"
 
 
-def test_a_constant_band_becomes_mid_grey(make_tif: MakeTif) -> None:
-    pixels = np.full((3, 20, 20), 777, dtype="uint16")
-    fitted = fit_stretch(scene_of(make_tif("a.tif", pixels)))
-    assert (apply_stretch(pixels, fitted) == 128).all()
+@pytest.mark.parametrize(
+    ("dtype", "lo", "hi"), [("int16", -32768, 32767), ("uint16", 0, 65535), ("float32", 0, 1)]
+)
+def test_nothing_to_see_gives_the_full_range_and_a_word(dtype: str, lo: float, hi: float) -> None:
+    nothing = [np.empty(0, dtype=dtype)] * 3
+    fitted, notes = fit_stretch(nothing, dtype)
+    assert fitted == Stretch(kind="percentile", lo=(lo,) * 3, hi=(hi,) * 3)
+    assert len(notes) == 1
+    assert "--scale" in notes[0]
+    assert grey_doubt(nothing, fitted) == ""
 
 
-def test_overviews_give_nearly_the_same_limits(make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(1)
-    smooth = np.cumsum(np.cumsum(rng.normal(size=(3, 512, 512)), axis=1), axis=2)
-    pixels = np.interp(smooth, (smooth.min(), smooth.max()), (100, 60000)).astype("uint16")
-    path = make_tif("a.tif", pixels)
-    with rasterio.open(path, "r+") as dataset:
-        dataset.build_overviews([2, 4, 8])
-    full = fit_stretch(scene_of(path))
-    monkeypatch.setattr(stretch_module, "SAMPLE_SIDE_PX", 128)
-    coarse = fit_stretch(scene_of(path))
-    assert coarse != full
-    spread = np.array(full.hi) - np.array(full.lo)
-    assert (np.abs(np.array(coarse.lo) - full.lo) < 0.02 * spread).all()
-    assert (np.abs(np.array(coarse.hi) - full.hi) < 0.02 * spread).all()
+@pytest.mark.parametrize(("dtype", "fill"), [("int16", -9999), ("float32", -3.4e38), ("uint16", 65535)])
+def test_fill_that_nobody_declared_does_not_set_the_limits(dtype: str, fill: float) -> None:
+    samples = drawn(dtype, 400, 3000)
+    clean, _ = fit_stretch(samples, dtype)
+    samples[1] = np.concatenate([samples[1], np.full(300, fill, dtype=dtype)])
+    fitted, notes = fit_stretch(samples, dtype)
+    assert fitted == clean
+    assert len(notes) == 1
+    assert f"green is {fill:g}" in notes[0]
+    assert f"--nodata {fill:g}" in notes[0]
 
 
-def test_a_large_file_without_overviews_is_sampled_not_read(
-    make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rng = np.random.default_rng(2)
-    pixels = rng.integers(1000, 3000, (3, 700, 900)).astype("uint16")
-    scene = scene_of(make_tif("a.tif", pixels))
-    monkeypatch.setattr(stretch_module, "FULL_DECIMATION_PX", 1000)
-    monkeypatch.setattr(stretch_module, "_SAMPLE_WINDOW_PX", 16)
-    reads = list(stretch_module._sample_reads(rasterio.open(scene.href)))
-    assert sum(rows * cols for _, (rows, cols) in reads) == 64 * 256
-    assert fit_stretch(scene).lo == pytest.approx((1040, 1040, 1040), abs=25)
+def test_dark_land_and_saturated_clouds_are_no_fill() -> None:
+    land = drawn("uint16", 0, 4000)[0]
+    for values in (land, np.concatenate([land, np.full(900, 4095, dtype="uint16")])):
+        kept, fill = without_fill(values)
+        assert fill is None
+        assert kept is values
+    for few in ([5], [5, 5], [5, 90], []):
+        assert without_fill(np.array(few, dtype="uint16"))[1] is None
 
 
-def test_nothing_valid_gives_the_full_range(make_tif: MakeTif) -> None:
-    scene = scene_of(make_tif("a.tif", np.zeros((3, 10, 10), dtype="int16"), nodata=0))
-    assert fit_stretch(scene) == Stretch(kind="percentile", lo=(-32768,) * 3, hi=(32767,) * 3)
-
-
-def test_an_unreadable_scene_still_gets_a_stretch(make_tif: MakeTif) -> None:
-    rng = np.random.default_rng(3)
-    path = Path(make_tif("a.tif", rng.integers(0, 60000, (3, 256, 256)).astype("uint16")))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    try:
-        scene = scene_of(str(path))
-    except InputError:
-        pytest.skip("the header went with the cut")
-    assert fit_stretch(scene).hi == (65535, 65535, 65535)
+def test_a_result_that_is_nearly_black_or_white_is_told() -> None:
+    samples = drawn("uint16", 200, 3000)
+    fitted, _ = fit_stretch(samples, "uint16")
+    assert grey_doubt(samples, fitted) == ""
+    for scale, word in (((0.0, 65535.0), "nearly black"), ((0.0, 150.0), "nearly white")):
+        linear, _ = fit_stretch(samples, "uint16", scale=scale)
+        assert word in grey_doubt(samples, linear)
+    assert "nearly black" in grey_doubt(drawn("uint8", 0, 12), IDENTITY)
+    clouds = [np.concatenate([band, np.full(300, 60000, dtype="uint16")]) for band in samples]
+    fitted, _ = fit_stretch(clouds, "uint16")
+    assert fitted.hi[0] == 60000 or "nearly black" not in grey_doubt(clouds, fitted)

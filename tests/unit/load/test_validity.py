@@ -1,48 +1,30 @@
-"""What counts as imagery. Oracles: rasterio's dataset_mask, and hand-painted collars."""
+"""What counts as imagery, as files say it. Oracle: rasterio's dataset_mask, and pixels painted by hand."""
 
 from __future__ import annotations
 
-import zlib
+import json
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import ndimage
+from rasterio.enums import ColorInterp
 
-from pipeline.grid.source import SourceOptions, open_scenes
-from pipeline.load import validity
+from pipeline.errors import InputError
 from pipeline.load.validity import (
-    Collar,
-    border_regions,
-    collar_on_window,
+    ValidityRule,
+    alpha_band,
+    alpha_doubt,
+    band_validity,
+    can_hold,
     dataset_validity,
-    find_collar,
-    near_black,
+    opened_by,
+    parse_nodata,
+    same_value,
+    settle_rule,
 )
-from pipeline.schema import Scene, Window
 
 MakeTif = Callable[..., str]
-
-
-def scene_of(path: str) -> Scene:
-    return open_scenes(SourceOptions(hrefs=(path,)))[0]
-
-
-def textured(height: int = 300, width: int = 400) -> np.ndarray:
-    return np.random.default_rng(0).integers(30, 255, (3, height, width)).astype("uint8")
-
-
-def collared() -> tuple[np.ndarray, np.ndarray]:
-    """A scene with a black wedge at the left, and a black pond inside; returns (pixels, wedge)."""
-    pixels = textured()
-    rows, cols = np.mgrid[:300, :400]
-    wedge = cols < 90 - rows // 4
-    pixels[:, wedge] = np.random.default_rng(1).integers(0, validity.NEAR_BLACK + 1, (3, wedge.sum()))
-    pixels[:, 150:200, 200:260] = 3
-    return pixels, wedge
 
 
 @pytest.mark.parametrize("kind", ["nodata", "mask", "alpha", "none"])
@@ -70,104 +52,187 @@ def test_validity_is_the_datasets_own(make_tif: MakeTif, kind: str) -> None:
     assert got.all() == (kind == "none")
 
 
-def test_not_a_number_is_not_imagery(make_tif: MakeTif) -> None:
+def test_a_pixel_needs_one_band_that_is_a_number(make_tif: MakeTif) -> None:
+    """As for nodata: one missing band makes no hole."""
     pixels = np.ones((3, 20, 20), dtype="float32")
     pixels[1, 3, 4] = np.nan
+    pixels[:, 5, 6] = (np.nan, np.inf, np.nan)
     with rasterio.open(make_tif("a.tif", pixels)) as dataset:
         got = dataset_validity(dataset, dataset.read())
-    assert np.argwhere(~got).tolist() == [[3, 4]]
+    assert np.argwhere(~got).tolist() == [[5, 6]]
 
 
-def test_finds_the_collar_and_leaves_the_pond(make_tif: MakeTif) -> None:
-    pixels, wedge = collared()
-    collar = find_collar(scene_of(make_tif("a.tif", pixels)))
-    assert collar is not None
-    assert collar.share == pytest.approx(wedge.mean())
-    whole = Window(row0=0, col0=0, row1=300, col1=400)
-    assert (collar_on_window(collar, whole, np.moveaxis(pixels, 0, -1)) == wedge).all()
+@pytest.mark.parametrize("nodata", [np.nan, -9999.0])
+def test_nan_and_nodata_together_leave_nothing(make_tif: MakeTif, nodata: float) -> None:
+    pixels = np.ones((3, 20, 20), dtype="float32")
+    pixels[:, 2, 2] = nodata
+    pixels[:, 3, 3] = (nodata, np.nan, nodata)
+    pixels[:, 4, 4] = (nodata, 0.5, np.nan)
+    with rasterio.open(make_tif("a.tif", pixels, nodata=nodata)) as dataset:
+        got = dataset_validity(dataset, dataset.read())
+    assert np.argwhere(~got).tolist() == [[2, 2], [3, 3]]
 
 
-@pytest.mark.parametrize("side", [300, 150, 97, 33])
-def test_a_coarse_look_finds_the_same_collar(
-    make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch, side: int
-) -> None:
-    """Full-resolution pixels decide; the coarse cells only say where to look. A fringe narrower than a cell
-    may stay.
-    """
-    pixels, wedge = collared()
-    monkeypatch.setattr(validity, "COLLAR_SIDE_PX", side)
-    collar = find_collar(scene_of(make_tif("a.tif", pixels)))
-    assert collar is not None
-    got = collar_on_window(collar, Window(row0=0, col0=0, row1=300, col1=400), np.moveaxis(pixels, 0, -1))
-    assert not (got & ~wedge).any()
-    assert not (wedge & ~got).any()
+def test_bands_are_valid_one_by_one() -> None:
+    values = np.array([[[-9999, 5]], [[7, 5]], [[7, -9999]]], dtype="int16")
+    assert band_validity(values, -9999.0)[:, 0].tolist() == [[False, True], [True, True], [True, False]]
+    assert band_validity(values, None).all()
+    floats = np.array([[[np.nan, 5]]], dtype="float32")
+    assert band_validity(floats, np.nan)[0, 0].tolist() == [False, True]
 
 
-@given(
-    row0=st.integers(0, 280),
-    col0=st.integers(0, 380),
-    height=st.integers(1, 120),
-    width=st.integers(1, 120),
-    cell=st.integers(1, 9),
-)
-@settings(max_examples=60, deadline=None)
-def test_a_pixel_is_collar_whichever_window_sees_it(
-    row0: int, col0: int, height: int, width: int, cell: int
-) -> None:
-    rgb = np.moveaxis(collared()[0], 0, -1)
-    rows = -(-300 // cell)
-    cols = -(-400 // cell)
-    cells = np.random.default_rng(cell).random((rows, cols)) < 0.5
-    collar = Collar(
-        packed=zlib.compress(np.packbits(cells).tobytes()), rows=rows, cols=cols, cell_px=cell, share=0.5
-    )
-    window = Window(row0=row0, col0=col0, row1=min(row0 + height, 300), col1=min(col0 + width, 400))
-    whole = collar_on_window(collar, Window(row0=0, col0=0, row1=300, col1=400), rgb)
-    here = window.slices_in(Window(row0=0, col0=0, row1=300, col1=400))
-    assert (collar_on_window(collar, window, rgb[here]) == whole[here]).all()
+def rule_of(
+    path: str, sample: np.ndarray | None = None, **options: object
+) -> tuple[ValidityRule, tuple[str, ...]]:
+    with rasterio.open(path) as dataset:
+        index = alpha_band(dataset)
+        values = dataset.read(index) if index is not None and sample is None else sample
+        given = {"nodata": "file", "textured": True} | options
+        return settle_rule(dataset, alpha_sample=values, **given)  # type: ignore[arg-type]
+
+
+def coloured(fourth: np.ndarray | None = None, dtype: str = "uint8") -> np.ndarray:
+    pixels = np.random.default_rng(0).integers(30, 250, (3, 60, 70)).astype(dtype)
+    return pixels if fourth is None else np.concatenate([pixels, fourth[None].astype(dtype)])
+
+
+def test_the_file_decides_and_its_header_stays(make_tif: MakeTif) -> None:
+    alpha = np.full((60, 70), 255)
+    alpha[:10] = 0
+    rule, notes = rule_of(make_tif("a.tif", coloured(alpha), alpha="yes"))
+    assert (rule, notes) == (ValidityRule(kind="alpha", alpha=4), ())
+    rule, notes = rule_of(make_tif("n.tif", coloured(), nodata=0))
+    assert (rule, notes) == (ValidityRule(kind="nodata", nodata=0.0), ())
+    rule, notes = rule_of(make_tif("m.tif", coloured(), mask=alpha > 0))
+    assert (rule, notes) == (ValidityRule(kind="mask"), ())
+    assert rule_of(make_tif("p.tif", coloured())) == (ValidityRule(kind="none"), ())
+
+
+def test_a_rule_is_json(make_tif: MakeTif) -> None:
+    rule, _ = rule_of(make_tif("n.tif", coloured(dtype="float32"), nodata=np.nan))
+    assert json.loads(json.dumps(rule.to_dict(), allow_nan=False))["nodata"] == "nan"
+
+
+FADE = np.linspace(0, 255, 70).round() + np.zeros((60, 1))
+SHARP = np.where(FADE < 60, 0, 255)
+SOFT = np.where(np.abs(FADE - 60) < 8, FADE, SHARP)
 
 
 @pytest.mark.parametrize(
-    "declared", [{"nodata": 255}, {"mask": np.ones((300, 400), dtype=bool)}], ids=["nodata", "mask"]
+    "alpha",
+    [SHARP, SHARP // 255, SOFT, np.full((60, 70), 255), np.where(FADE < 60, 0, np.where(FADE < 90, 1, 255))],
+    ids=["0 and 255", "0 and 1", "soft edge", "all 255", "0, 1 and 255"],
 )
-def test_files_that_declare_validity_are_left_alone(make_tif: MakeTif, declared: dict[str, object]) -> None:
-    pixels, _ = collared()
-    assert find_collar(scene_of(make_tif("a.tif", pixels, **declared))) is None
+def test_a_band_with_the_values_of_a_mask_is_alpha(make_tif: MakeTif, alpha: np.ndarray) -> None:
+    path = make_tif("a.tif", coloured(alpha), alpha="yes")
+    assert rule_of(path)[0].alpha == 4
+    with rasterio.open(path) as dataset:
+        assert (dataset_validity(dataset, dataset.read([1, 2, 3])) == (alpha > 0)).all()
 
 
-def test_shadows_at_the_border_are_not_a_collar(make_tif: MakeTif) -> None:
-    pixels = textured()
-    pixels[:, :10, 50:70] = 0
-    assert pixels[:, :10, 50:70].size / pixels.size < validity.COLLAR_MIN_SHARE
-    assert find_collar(scene_of(make_tif("a.tif", pixels))) is None
+def near_infrared() -> np.ndarray:
+    """Bright land and water that is 0."""
+    light = np.random.default_rng(1).integers(60, 256, (60, 70))
+    light[20:30] = 0
+    return light
 
 
-def test_sixteen_bit_scenes_and_huge_files_without_overviews_are_not_searched(
-    make_tif: MakeTif, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("fourth", "description", "tags", "words"),
+    [
+        (near_infrared(), None, {}, "neither 0 nor 255"),
+        (SHARP, "NIR", {}, "described as 'NIR'"),
+        (SHARP, "B8", {}, "described as 'B8'"),
+        (SHARP, None, {"wavelength": "842"}, "tag wavelength"),
+        (np.zeros((60, 70)), "alpha", {}, "0 everywhere"),
+    ],
+    ids=["values", "name", "code", "wavelength", "empty"],
+)
+def test_a_band_of_light_that_is_tagged_alpha_hides_nothing(
+    make_tif: MakeTif, fourth: np.ndarray, description: str | None, tags: dict[str, str], words: str
 ) -> None:
-    pixels, _ = collared()
-    assert find_collar(scene_of(make_tif("a.tif", pixels.astype("uint16")))) is None
-    monkeypatch.setattr(validity, "COLLAR_SIDE_PX", 100)
-    monkeypatch.setattr(validity, "COLLAR_FULL_READ_PX", 1000)
-    assert find_collar(scene_of(make_tif("b.tif", pixels))) is None
+    path = make_tif("a.tif", coloured(fourth), alpha="yes")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.set_band_description(4, description)
+        dataset.update_tags(4, **tags)
+    rule, notes = rule_of(path)
+    assert (rule.kind, rule.alpha, rule.rewritten) == ("none", None, True)
+    assert len(notes) == 1
+    assert words in notes[0]
+    with rasterio.open(path) as dataset, opened_by(dataset, rule) as opened:
+        assert alpha_band(opened) is None
+        assert dataset_validity(opened, opened.read([1, 2, 3])).all()
+        assert (opened.read() == dataset.read()).all()
 
 
-@given(seed=st.integers(0, 1000), share=st.floats(0.3, 0.8), min_cells=st.integers(1, 12))
-@settings(max_examples=50, deadline=None)
-def test_border_regions_by_flood_fill(seed: int, share: float, min_cells: int) -> None:
-    dark = np.random.default_rng(seed).random((13, 17)) < share
-    frame = np.zeros_like(dark)
-    frame[[0, -1]] = frame[:, [0, -1]] = True
-    expected = np.zeros_like(dark)
-    for row, col in np.argwhere(dark & frame):
-        start = np.zeros_like(dark)
-        start[row, col] = True
-        region = ndimage.binary_propagation(start, mask=dark)
-        if region.sum() >= min_cells:
-            expected |= region
-    assert (border_regions(dark, min_cells=min_cells) == expected).all()
+@pytest.mark.parametrize("name", ["Alpha", "mask", "Band 4", "", "opacity"])
+def test_names_of_an_alpha_band(make_tif: MakeTif, name: str) -> None:
+    path = make_tif("a.tif", coloured(SHARP), alpha="yes")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.set_band_description(4, name)
+    with rasterio.open(path) as dataset:
+        assert alpha_doubt(dataset, 4, dataset.read(4), textured=True) == ""
 
 
-def test_near_black_needs_every_band() -> None:
-    rgb = np.array([[[8, 8, 8], [0, 9, 0], [0, 0, 0]]], dtype="uint8")
-    assert near_black(rgb).tolist() == [[True, False, True]]
+def test_a_transparent_scene_without_colours_is_transparent(make_tif: MakeTif) -> None:
+    path = make_tif("a.tif", coloured(np.zeros((60, 70))), alpha="yes")
+    assert rule_of(path, textured=False)[0].alpha == 4
+
+
+@pytest.mark.parametrize("extra", [{}, {"nodata": 7}])
+def test_nodata_given_takes_the_place_of_the_files(make_tif: MakeTif, extra: dict[str, int]) -> None:
+    pixels = coloured()
+    pixels[:, :9] = 7
+    pixels[:, 50:] = 0
+    path = make_tif("a.tif", pixels, **extra)
+    for text, expected in (("0", pixels.any(axis=0)), ("none", np.ones((60, 70), dtype=bool))):
+        rule, _ = rule_of(path, nodata=text)
+        with rasterio.open(path) as dataset, opened_by(dataset, rule) as opened:
+            assert (dataset_validity(opened, opened.read()) == expected).all()
+            assert opened.transform == dataset.transform
+            assert opened.crs == dataset.crs
+
+
+def test_a_mask_holds_whatever_nodata_is_given(make_tif: MakeTif) -> None:
+    mask = FADE > 100
+    path = make_tif("a.tif", coloured(), mask=mask)
+    rule, _ = rule_of(path, nodata="200")
+    assert rule.kind == "mask"
+    with rasterio.open(path) as dataset, opened_by(dataset, rule) as opened:
+        assert (dataset_validity(opened, opened.read()) == mask).all()
+
+
+def test_a_value_that_cannot_occur_is_no_nodata(make_tif: MakeTif) -> None:
+    rule, notes = rule_of(make_tif("a.tif", coloured(dtype="uint16")), nodata="-1")
+    assert (rule.kind, rule.nodata) == ("none", None)
+    assert "-1 cannot occur in uint16" in notes[0]
+    assert [
+        can_hold(kind, value) for kind, value in (("uint8", 256.0), ("int16", 0.5), ("int16", np.nan))
+    ] == [False] * 3
+    assert can_hold("float32", np.nan)
+    assert can_hold("uint16", 65535.0)
+
+
+def test_nodata_is_a_number_or_none() -> None:
+    assert parse_nodata("None") is None
+    assert parse_nodata("-9999") == -9999
+    assert same_value(parse_nodata("nan"), np.nan)
+    assert not same_value(None, 0.0)
+    with pytest.raises(InputError, match="--nodata"):
+        parse_nodata("black")
+
+
+def test_alpha_is_found_by_its_tag_in_any_place(make_tif: MakeTif) -> None:
+    path = make_tif("a.tif", np.concatenate([coloured(SHARP), coloured()[:1]]))
+    with rasterio.open(path, "r+") as dataset:
+        names = [
+            ColorInterp.red,
+            ColorInterp.green,
+            ColorInterp.blue,
+            ColorInterp.alpha,
+            ColorInterp.undefined,
+        ]
+        dataset.colorinterp = names
+    with rasterio.open(path) as dataset:
+        assert alpha_band(dataset) == 4
+        assert (dataset_validity(dataset, dataset.read([1, 2, 3])) == (SHARP > 0)).all()

@@ -183,7 +183,8 @@ def test_the_queries_of_gate_and_verifier_pin_the_run_where_they_are_on(
 def test_a_dry_run_leaves_a_plan_and_another_plan_may_follow(world: LabelWorld, tmp_path: Path) -> None:
     out = tmp_path / "out"
     said = rehearse(plan(world, out))
-    assert said == f"dry run: no model was loaded; the plan is {out / 'plan.parquet'}"
+    assert "\n  not judged   nothing: all of it is looked at\n" in said
+    assert said.endswith(f"\ndry run: no model was loaded; the plan is {out / 'plan.parquet'}")
     assert list(contents(out)) == ["plan.parquet"]
     assert pq.read_table(out / "plan.parquet").num_rows == 4  # ceil(60 / 32) = 2 a side
     rehearse(plan(world, out, tiles={"px": 24}))
