@@ -63,7 +63,7 @@ MAX_CANDIDATES = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class LookPart:
     """One read of a look: (h, w) pixels that stand for `window` of the scene."""
 
     window: Window
@@ -83,7 +83,7 @@ class FirstLook:
     """What one look at a scene shows."""
 
     rule: ValidityRule
-    parts: tuple[Sample, ...]
+    parts: tuple[LookPart, ...]
     """One of the whole scene, or windows. Empty: nothing could be read."""
     cell_px: int
     """Pixels of the scene per pixel of the look."""
@@ -93,7 +93,7 @@ class FirstLook:
     """What a person should know of it."""
 
     @property
-    def whole(self) -> Sample | None:
+    def whole(self) -> LookPart | None:
         """The decimated picture of the whole scene. None: it was sampled in windows."""
         return self.parts[0] if len(self.parts) == 1 and self.cell_px else None
 
@@ -126,7 +126,7 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
     return FirstLook(rule=rule, parts=tuple(parts), cell_px=cell_px, lossy=lossy, notes=notes)
 
 
-def _n_valid(parts: list[Sample]) -> int:
+def _n_valid(parts: list[LookPart]) -> int:
     return sum(int(part.valid.sum()) for part in parts)
 
 
@@ -234,7 +234,7 @@ def _alpha_sample(
     return (np.concatenate(found) if found else np.empty(0, dtype=np.uint8)), textured
 
 
-def _read(dataset: DatasetReader, scene: Scene, item: _Read, *, even: bool = True) -> Sample | None:
+def _read(dataset: DatasetReader, scene: Scene, item: _Read, *, even: bool = True) -> LookPart | None:
     """One part of a look. None: it is unreadable."""
     try:
         values = dataset.read(
@@ -244,7 +244,7 @@ def _read(dataset: DatasetReader, scene: Scene, item: _Read, *, even: bool = Tru
     except RasterioIOError as error:
         _log.warning("%s: part of the first look is unreadable: %s", scene.href, gdal_message(error))
         return None
-    return Sample(
+    return LookPart(
         window=item.window,
         values=values,
         valid=valid,

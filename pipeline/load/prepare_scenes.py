@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.files.raster_access import open_raster, raster_environment
 from pipeline.load.collar import Collar, dark_border_share, find_collar, is_constant
-from pipeline.load.first_look import FirstLook, Sample, look_at
+from pipeline.load.first_look import FirstLook, LookPart, look_at
 from pipeline.load.stretch import Stretch, check_scale, fit_stretch, grey_doubt
 from pipeline.load.unjudged import PlannedArea, percent, unjudged_shares
 from pipeline.load.validity import ValidityRule, parse_nodata
@@ -208,7 +208,7 @@ def _constant_in_full(scene: Scene, collar: Collar) -> bool:
 def imagery_samples(look: FirstLook, collar: Collar | None) -> tuple[NDArray[Any], ...]:
     """Gather per band (n,) the stored values of a look that are imagery in that band."""
 
-    def own(part: Sample, band: int) -> NDArray[Any]:
+    def own(part: LookPart, band: int) -> NDArray[Any]:
         keep = part.band_valid[band]
         if collar is not None:
             keep = keep & ~(collar.cells() & collar.has_value(part.values))

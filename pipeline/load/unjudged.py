@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from pipeline.load.collar import Collar
-from pipeline.load.first_look import FirstLook, Sample
+from pipeline.load.first_look import FirstLook, LookPart
 from pipeline.schema import Scene, TileLattice
 
 REASONS = ("outside", "mask", "alpha", "nodata", "not a number", "collar")
@@ -44,7 +44,7 @@ class PlannedArea:
     inside: NDArray[np.bool_]
     """(tile rows, tile cols); True = planned."""
 
-    def covers(self, scene: Scene, part: Sample) -> NDArray[np.bool_]:
+    def covers(self, scene: Scene, part: LookPart) -> NDArray[np.bool_]:
         """Find the pixels (h, w) of a part of a look whose place a planned tile owns.
 
         Places are compared at up to 256 x 256 nodes, and pixels take the nearest.
@@ -102,7 +102,7 @@ def unjudged_shares(
 
 
 def _reasons(
-    part: Sample, look: FirstLook, scene: Scene, collar: Collar | None, area: PlannedArea | None
+    part: LookPart, look: FirstLook, scene: Scene, collar: Collar | None, area: PlannedArea | None
 ) -> list[tuple[str, NDArray[np.bool_]]]:
     """Reasons with the pixels (h, w) of a part for which they hold, in order."""
     found = []
