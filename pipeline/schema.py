@@ -276,10 +276,8 @@ class Scene:
     """What pins the content: size_bytes, mtime_ns or etag, last_modified."""
     datetime: str | None = None
     """Acquisition time, RFC 3339, when the file says so."""
-    band_names: tuple[str, str, str] = ("", "", "")
-    """What the file calls them, for people."""
-    bands_by: str = ""
-    """Who said which they are: `--bands`, `descriptions`, `colour interpretation` or `order`."""
+    bands: str = ""
+    """Which bands red, green and blue are, by name, and who said so; for people."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -320,10 +318,8 @@ class BlockImage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """Geometry for the segmenter, in pixel-edge coordinates (x, y) of the tile's read window.
-
-    They are continuous: x right, y down, 0 at the window's left and top edge.
-    """
+    """Geometry for the segmenter, in continuous coordinates (x right, y down) of the tile's read window, 0 at
+    its left and top edge."""
 
     box_xyxy: tuple[float, float, float, float] | None
     """x0 < x1 and y0 < y1, inside the window, except what the released parser gives in an evaluation. None:

@@ -71,6 +71,13 @@ class ChosenBands:
     chosen_by: str
     """`--bands`, `descriptions`, `colour interpretation` or `order`."""
 
+    def __str__(self) -> str:
+        named = [
+            f"{colour} = {index}" + (f" ({name})" if name not in ("undefined", colour) else "")
+            for colour, index, name in zip(RGB_NAMES, self.indexes, self.names, strict=True)
+        ]
+        return f"{', '.join(named)}, by {self.chosen_by}"
+
 
 def choose_rgb_bands(
     table: BandTable, wanted: Sequence[str | int] | None, *, files: Sequence[str] = ()

@@ -209,8 +209,7 @@ def open_scene(href: str, options: SourceOptions) -> Scene:
             count=int(dataset.count),
             dtype=str(dataset.dtypes[rgb[0] - 1]),
             rgb_bands=rgb,
-            band_names=chosen.names,
-            bands_by=chosen.chosen_by,
+            bands=str(chosen),
             nodata=None if dataset.nodata is None else float(dataset.nodata),
             identity=_identity(href),
             datetime=rfc3339(

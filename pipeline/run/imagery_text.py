@@ -29,21 +29,11 @@ def imagery_text(scenes: Sequence[Mapping[str, Any]]) -> str:
 def _scene_lines(scene: Mapping[str, Any]) -> list[str]:
     lines = [
         f"scene {scene['scene_id']}",
-        f"  bands        {bands_text(scene)}",
+        f"  bands        {scene['bands']}",
         f"  grey levels  {levels_text(scene['stretch'])}",
         f"  not judged   {unjudged_text(scene['unjudged']) or 'nothing: all of it is looked at'}",
     ]
     return lines + [f"  note: {note}" for note in scene["notes"]]
-
-
-def bands_text(scene: Mapping[str, Any]) -> str:
-    """Say which bands became red, green and blue, and who said so."""
-    by = "in their order" if scene["bands_by"] == "order" else f"by {scene['bands_by']}"
-    named = [
-        f"{colour} = {index}" + (f" ({name})" if name not in ("", "undefined", colour) else "")
-        for colour, index, name in zip(_COLOURS, scene["rgb_bands"], scene["band_names"], strict=True)
-    ]
-    return f"{', '.join(named)}, {by}"
 
 
 def levels_text(stretch: Mapping[str, Any]) -> str:

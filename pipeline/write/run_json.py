@@ -177,6 +177,6 @@ def _lattice(entry: Mapping[str, Any]) -> TileLattice:
 
 
 def _scene(entry: Mapping[str, Any]) -> Scene:
-    tuples = {key: tuple(entry[key]) for key in ("transform", "rgb_bands", "band_names") if key in entry}
+    tuples = {key: tuple(entry[key]) for key in ("transform", "rgb_bands")}
     nodata = None if entry["nodata"] is None else float(entry["nodata"])
     return Scene(**{**entry, **tuples, "nodata": nodata})

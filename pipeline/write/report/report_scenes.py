@@ -28,7 +28,7 @@ def scenes_section(info: RunInfo) -> Html:
         return Html("")
     seen = [name for name in REASONS if any(scene["unjudged"].get(name) for scene in scenes)]
     rows = [_row(scene, seen) for scene in scenes[:_MAX_SCENES]]
-    head = ("scene", "red, green, blue", "black to white", "judged", *(REASONS[name] for name in seen))
+    head = ("scene", "bands", "black to white", "judged", *(REASONS[name] for name in seen))
     lead = tag(
         "p",
         "Shares of each scene's pixels, about. No model saw what is not judged, so nothing is found there. "
@@ -41,11 +41,8 @@ def scenes_section(info: RunInfo) -> Html:
 
 
 def _row(scene: Mapping[str, Any], seen: list[str]) -> tuple[object, ...]:
-    names = [
-        f"{index} {name}".strip() for index, name in zip(scene["rgb_bands"], scene["band_names"], strict=True)
-    ]
     stretch = scene["stretch"]
     limits = [f"{lo:g} to {hi:g}" for lo, hi in zip(stretch["lo"], stretch["hi"], strict=True)]
     levels = "as stored" if stretch["kind"] == "identity" else ", ".join(dict.fromkeys(limits))
     shares = (f"{scene['unjudged'].get(name, 0.0):.1%}" for name in seen)
-    return (scene["scene_id"], ", ".join(names), levels, f"{scene['judged_share']:.1%}", *shares)
+    return (scene["scene_id"], scene["bands"], levels, f"{scene['judged_share']:.1%}", *shares)

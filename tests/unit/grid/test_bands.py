@@ -74,22 +74,23 @@ def test_refuses(bands: BandTable, wanted: tuple[str | int, ...] | None, message
         choose_rgb_bands(bands, wanted)
 
 
-def test_who_said_which_bands_they_are() -> None:
-    said = [
-        (choose_rgb_bands(bands, wanted).names, choose_rgb_bands(bands, wanted).chosen_by)
-        for bands, wanted in (
-            (table("red green blue"), None),
-            (table("gray undefined undefined", "B04 B03 B02"), None),
-            (table("undefined undefined undefined"), None),
-            (table("gray"), (1, 1, 1)),
-        )
-    ]
-    assert said == [
-        (("red", "green", "blue"), "colour interpretation"),
-        (("B04", "B03", "B02"), "descriptions"),
-        (("undefined", "undefined", "undefined"), "order"),
-        (("gray", "gray", "gray"), "--bands"),
-    ]
+@pytest.mark.parametrize(
+    ("bands", "wanted", "said"),
+    [
+        (table("red green blue"), None, "red = 1, green = 2, blue = 3, by colour interpretation"),
+        (
+            table("gray undefined undefined", "B04 B03 B02"),
+            None,
+            "red = 1 (B04), green = 2 (B03), blue = 3 (B02), by descriptions",
+        ),
+        (table("undefined undefined undefined"), None, "red = 1, green = 2, blue = 3, by order"),
+        (table("gray"), (1, 1, 1), "red = 1 (gray), green = 1 (gray), blue = 1 (gray), by --bands"),
+    ],
+)
+def test_who_said_which_bands_they_are(
+    bands: BandTable, wanted: tuple[str | int, ...] | None, said: str
+) -> None:
+    assert str(choose_rgb_bands(bands, wanted)) == said
 
 
 def test_bands_in_files_of_their_own_are_to_be_stacked() -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.stretch import IDENTITY
 from pipeline.load.validity import ValidityRule
 from pipeline.run.imagery_text import (
     MAX_SCENES,
-    bands_text,
     imagery_text,
     levels_text,
     scene_notes,
@@ -23,9 +20,7 @@ from pipeline.schema import Scene, Window
 def entry(name: str = "east", **changes: Any) -> dict[str, Any]:
     return {
         "scene_id": name,
-        "rgb_bands": [4, 3, 2],
-        "band_names": ["B04", "B03", "B02"],
-        "bands_by": "descriptions",
+        "bands": "red = 4 (B04), green = 3 (B03), blue = 2 (B02), by descriptions",
         "stretch": {"kind": "percentile", "lo": [452.0, 430.5, 400.0], "hi": [2945.0, 2900.0, 2850.0]},
         "unjudged": {"outside": 0.25, "nodata": 0.05},
         "judged_share": 0.7,
@@ -51,27 +46,6 @@ def test_many_scenes_are_summed_up() -> None:
     said = imagery_text([entry(str(index)) for index in range(MAX_SCENES + 30)])
     assert said.count("scene ") == MAX_SCENES
     assert said.endswith("and 30 more scenes, of which 70.0 % on average is judged")
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (
-            {
-                "rgb_bands": [1, 2, 3],
-                "band_names": ["red", "green", "blue"],
-                "bands_by": "colour interpretation",
-            },
-            "red = 1, green = 2, blue = 3, by colour interpretation",
-        ),
-        (
-            {"rgb_bands": [1, 2, 3], "band_names": ["gray", "undefined", ""], "bands_by": "order"},
-            "red = 1 (gray), green = 2, blue = 3, in their order",
-        ),
-    ],
-)
-def test_bands(changes: dict[str, Any], words: str) -> None:
-    assert bands_text(entry(**changes)) == words
 
 
 def test_grey_levels() -> None:

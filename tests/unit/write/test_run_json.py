@@ -25,7 +25,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("nodata", [math.nan, math.inf, -9999.0, None])
 def test_json_has_no_nan_but_nodata_may_be_one(tmp_path: Path, nodata: float | None) -> None:
     info = run_info()
-    info = replace(info, scenes=(replace(info.scenes[0], nodata=nodata, band_names=("B04", "B03", "B02")),))
+    info = replace(info, scenes=(replace(info.scenes[0], nodata=nodata, bands="red = 1"),))
     path = write_run_json(tmp_path / "run.json", info)
 
     def refuse(constant: str) -> None:
@@ -34,7 +34,7 @@ def test_json_has_no_nan_but_nodata_may_be_one(tmp_path: Path, nodata: float | N
     json.loads(path.read_text(), parse_constant=refuse)
     (scene,) = read_run_json(path).scenes
     assert repr(scene.nodata) == repr(nodata)
-    assert scene.band_names == ("B04", "B03", "B02")
+    assert scene.bands == "red = 1"
 
 
 def test_no_token_reaches_the_file(tmp_path: Path) -> None:

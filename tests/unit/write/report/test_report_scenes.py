@@ -13,9 +13,7 @@ from pipeline.write.report.report_scenes import scenes_section
 def entry(name: str, **changes: Any) -> dict[str, Any]:
     return {
         "scene_id": name,
-        "rgb_bands": [4, 3, 2],
-        "band_names": ["B04", "", "<b>"],
-        "bands_by": "descriptions",
+        "bands": "red = 4 (<b>B04), green = 3, blue = 2, by descriptions",
         "stretch": {"kind": "percentile", "lo": [452.0, 430.5, 400.0], "hi": [2945.0, 2900.0, 2850.0]},
         "unjudged": {"outside": 0.25, "collar": 0.05},
         "judged_share": 0.7,
@@ -36,7 +34,7 @@ def test_a_row_per_scene_and_a_column_per_reason_that_occurs() -> None:
     assert "nodata" not in said
     assert "<td>70.0%</td><td>25.0%</td><td>5.0%</td>" in said
     assert "<td>as stored</td><td>100.0%</td><td>0.0%</td><td>0.0%</td>" in said
-    assert "4 B04, 3, 2 &lt;b&gt;" in said
+    assert "red = 4 (&lt;b&gt;B04), green = 3" in said
     assert "452 to 2945, 430.5 to 2900, 400 to 2850" in said
 
 
