@@ -15,6 +15,7 @@ if __package__ in (None, ""):
 
 from pipeline.errors import InputError
 from pipeline.job_exit import exit_code
+from pipeline.options import add_preset_options
 
 if TYPE_CHECKING:
     from pipeline.evaluate.calibrate.calibration import CalibrationRequest
@@ -73,8 +74,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--out", required=True, metavar="DIR", help="where curves and runs go; the same command resumes"
     )
-    top.add_argument("--preset", default="embedded", help="models and tiling (default: %(default)s)")
-    top.add_argument("--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it")
+    add_preset_options(top, "models and tiling")
     top.add_argument(
         "--models",
         metavar="oracle:FILE",
@@ -103,9 +103,7 @@ def request_of(args: argparse.Namespace) -> CalibrationRequest:
         raise InputError(
             "--first must be at least 1", came=str(args.first), remedy="leave it out for all queries"
         )
-    tables = cfg.preset_tables(args.preset)
-    if args.config:
-        tables = cfg.merge_tables(tables, cfg.read_toml(Path(args.config), "--config"))
+    tables = cfg.preset_tables(args.preset, args.config)
     if args.models:
         tables["prompter"] = {"kind": "oracle", "model": args.models}
         tables["segmenter"] = {"kind": "oracle", "checkpoint": args.models}

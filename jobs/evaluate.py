@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.job_exit import exit_code
+from pipeline.options import add_preset_options
 
 if TYPE_CHECKING:
     from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest, ScoredSize
@@ -140,14 +141,7 @@ def _add_queries(top: argparse.ArgumentParser) -> None:
 
 def _add_models(top: argparse.ArgumentParser) -> None:
     models = top.add_argument_group("models")
-    models.add_argument(
-        "--preset",
-        default="embedded",
-        help="prompter and segmenter that belong together (default: %(default)s)",
-    )
-    models.add_argument(
-        "--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it"
-    )
+    add_preset_options(models, "prompter and segmenter that belong together")
     models.add_argument(
         "--prompts",
         choices=("preset", "truth"),

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.job_exit import exit_code
+from pipeline.options import add_preset_options
 
 EXAMPLES = """examples:
   # one query about one orthophoto, on this machine
@@ -120,12 +121,7 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
 
 def _add_models(top: argparse.ArgumentParser) -> None:
     models = top.add_argument_group("models")
-    models.add_argument(
-        "--preset", default="embedded", help="models and tiling that belong together (default: %(default)s)"
-    )
-    models.add_argument(
-        "--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it"
-    )
+    add_preset_options(models, "models and tiling that belong together")
     models.add_argument(
         "--models",
         metavar="oracle:FILE",
@@ -273,9 +269,7 @@ def request_of(args: argparse.Namespace) -> Any:
         raise InputError(
             "a run needs imagery", remedy="add --source scene.tif (path, glob, http(s):// or s3://)"
         )
-    tables = cfg.preset_tables(args.preset)
-    if args.config:
-        tables = cfg.merge_tables(tables, cfg.read_toml(Path(args.config), "--config"))
+    tables = cfg.preset_tables(args.preset, args.config)
     for name, value in overrides(args).items():
         tables = (
             cfg.merge_tables(tables, {name: value})

@@ -8,12 +8,35 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import tomllib
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from argparse import _ActionsContainer
+
+
+def add_preset_options(group: _ActionsContainer, what: str) -> None:
+    """Add --preset and --config to a job's command line. `what`: help of --preset."""
+    group.add_argument("--preset", default="embedded", help=f"{what} (default: %(default)s)")
+    group.add_argument("--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it")
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file as tables. Raises InputError, which names `what` and the file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"{what} must be a readable TOML file",
+            came=f"{path}: {error}",
+            remedy="correct the path or the file",
+        ) from error
 
 
 def parse_table[T](cls: type[T], table: Mapping[str, object], where: str) -> T:

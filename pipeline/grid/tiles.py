@@ -36,7 +36,7 @@ from pipeline.grid.lattice import (
     outer_window,
     scene_windows,
 )
-from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, TileSpec, Window
+from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, Window
 
 SLIVER_PX = 1e-3
 """An overlap thinner than this is rounding of the reprojection, in pixels."""
@@ -114,13 +114,6 @@ class Plan:
     def n_tiles_outside(self) -> int:
         return int(self.inside.size) - self.n_tiles
 
-    @property
-    def n_blocks(self) -> int:
-        """Number of blocks with a tile to look at."""
-        k = self.lattice.block_tiles
-        rows, cols = np.nonzero(self.inside)
-        return len(np.unique((rows // k) * self.lattice.n_block_cols + cols // k))
-
     def blocks(self) -> Iterator[BlockSpec]:
         """Yield the blocks that have a tile to look at, row-major; each lists those tiles only."""
         k = self.lattice.block_tiles
@@ -141,11 +134,6 @@ class Plan:
         core = self.lattice.block_core(block_row, block_col)
         read = Window.around([tile.read for tile in tiles])
         return BlockSpec(block_row=block_row, block_col=block_col, core=core, read=read, tiles=tiles)
-
-    def outside_tiles(self) -> Iterator[TileSpec]:
-        """Yield the tiles that are not looked at, row-major; the ledger has them as empty(outside_aoi)."""
-        for tile_row, tile_col in np.argwhere(~self.inside).tolist():
-            yield self.lattice.tile(tile_row, tile_col)
 
 
 def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -> Plan:

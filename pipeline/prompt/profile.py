@@ -9,13 +9,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import InputError
-from pipeline.options import parse_table
+from pipeline.options import parse_table, read_toml
 
 Frame = Literal["image_px", "thousand"]
 Resampling = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
@@ -99,14 +98,12 @@ class Decision:
             raise ValueError(
                 f"yes and no need one text each that the other does not have, got {self.yes} and {self.no}"
             )
-        if self.user and self.user.count("{query}") != 1:
-            raise ValueError(f"user must hold {{query}} exactly once, got {self.user!r}")
+        if self.user:
+            _check_user(self.user)
         if self.lead_tokens < 1:
             raise ValueError(f"lead_tokens must be above 0, got {self.lead_tokens}")
-        if self.image_px is not None and not all(1 <= side <= MAX_IMAGE_SIDE_PX for side in self.image_px):
-            raise ValueError(
-                f"image_px must be [width, height] from 1 to {MAX_IMAGE_SIDE_PX}, got {list(self.image_px)}"
-            )
+        if self.image_px is not None:
+            _check_image_px(self.image_px)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,12 +133,8 @@ class Profile:
     """One-token look at the crop around a mask; None: this family has none."""
 
     def __post_init__(self) -> None:
-        if self.user.count("{query}") != 1:
-            raise ValueError(f"user must hold {{query}} exactly once, got {self.user!r}")
-        if not all(1 <= side <= MAX_IMAGE_SIDE_PX for side in self.image_px):
-            raise ValueError(
-                f"image_px must be [width, height] from 1 to {MAX_IMAGE_SIDE_PX}, got {list(self.image_px)}"
-            )
+        _check_user(self.user)
+        _check_image_px(self.image_px)
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be above 0, got {self.max_tokens}")
 
@@ -159,6 +152,18 @@ class Profile:
         """
         text = decision.user if decision is not None and decision.user else self.user
         return text.replace("{query}", query)
+
+
+def _check_user(text: str) -> None:
+    if text.count("{query}") != 1:
+        raise ValueError(f"user must hold {{query}} exactly once, got {text!r}")
+
+
+def _check_image_px(size_wh: tuple[int, int]) -> None:
+    if not all(1 <= side <= MAX_IMAGE_SIDE_PX for side in size_wh):
+        raise ValueError(
+            f"image_px must be [width, height] from 1 to {MAX_IMAGE_SIDE_PX}, got {list(size_wh)}"
+        )
 
 
 def known_profiles() -> tuple[str, ...]:
@@ -185,11 +190,5 @@ def load_profile(name: str) -> Profile:
             came=f"unknown profile {name!r}",
             remedy=f"use one of {', '.join(known_profiles())}, or the path of a .toml file",
         )
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        remedy = "check the path and the syntax"
-        raise InputError(
-            f"the profile {path} must be a readable TOML file", came=str(error), remedy=remedy
-        ) from error
+    raw = read_toml(path, "the profile")
     return parse_table(Profile, raw, f"profile {path}")

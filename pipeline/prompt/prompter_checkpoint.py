@@ -258,14 +258,10 @@ def local_image_rule(folder: Path) -> ImageRule | None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"{path} holds no object")
     except (OSError, ValueError) as error:
         raise InputError(
             "a checkpoint needs a readable config.json", came=str(error), remedy="complete the download"
         ) from error
-    if not isinstance(value, dict):
-        raise InputError(
-            "a checkpoint needs a readable config.json",
-            came=f"{path} holds no object",
-            remedy="complete the download",
-        )
     return value

@@ -80,10 +80,7 @@ class VllmOptions:
             raise ValueError(
                 f"max_model_len, max_num_seqs and timeout_s must be above 0 and retry not below, got {self}"
             )
-        if not 0 < self.gpu_memory_utilization <= 1:
-            raise ValueError(
-                f"gpu_memory_utilization is a share above 0 and up to 1, got {self.gpu_memory_utilization}"
-            )
+        check_gpu_share(self.gpu_memory_utilization)
         if (
             (self.max_tokens is not None and self.max_tokens < 1)
             or self.image_cache_gib < 0
@@ -94,6 +91,12 @@ class VllmOptions:
     def result_parameters(self) -> dict[str, object]:
         """Every option that can change a result, for a fingerprint."""
         return {key: value for key, value in asdict(self).items() if key not in HOW_IT_SERVES}
+
+
+def check_gpu_share(share: float) -> None:
+    """Check `gpu_memory_utilization`, of the prompter's engine or the verifier's. Raises ValueError."""
+    if not 0 < share <= 1:
+        raise ValueError(f"gpu_memory_utilization is a share above 0 and up to 1, got {share}")
 
 
 class TokenProbability(Protocol):

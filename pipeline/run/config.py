@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,16 +18,16 @@ from typing import Any, Literal
 from pipeline.errors import InputError
 from pipeline.grid.source import SourceOptions
 from pipeline.load.prepare_scenes import LoadOptions
-from pipeline.options import parse_table, unknown_key
+from pipeline.options import parse_table, read_toml, unknown_key
 from pipeline.prompt.build_prompter import PrompterOptions
 from pipeline.prompt.looks.gate import GateOptions
 from pipeline.prompt.looks.verifier import VerifierOptions
 from pipeline.prompt.query import check_query
+from pipeline.schema import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 
 PRESET_DIR = Path(__file__).parents[1] / "presets"
-MODEL_DIR = Path(__file__).parents[1] / "models"
 
 MergeMode = Literal["instances", "semantic"]
 Runner = Literal["ray", "local"]
@@ -180,27 +179,19 @@ def known_presets() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PRESET_DIR.glob("*.toml")))
 
 
-def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """A TOML file as tables. Raises InputError naming `what` and the file."""
-    try:
-        return tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(
-            f"{what} must be a readable TOML file",
-            came=f"{path}: {error}",
-            remedy="correct the path or the file",
-        ) from error
+def preset_tables(name: str, config: str | None = None) -> dict[str, Any]:
+    """Read the tables of a shipped preset, and lay those of the file `config` over them.
 
-
-def preset_tables(name: str) -> dict[str, Any]:
-    """The tables of a shipped preset. Raises InputError listing the known names."""
+    Raises InputError: an unknown name (the message lists the known ones), or an unreadable file.
+    """
     if name not in known_presets():
         raise InputError(
             "--preset must name a shipped preset",
             came=repr(name),
             remedy=f"use one of {', '.join(known_presets())}",
         )
-    return read_toml(PRESET_DIR / f"{name}.toml", "the preset")
+    tables = read_toml(PRESET_DIR / f"{name}.toml", "the preset")
+    return merge_tables(tables, read_toml(Path(config), "--config")) if config else tables
 
 
 def merge_tables(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,6 +239,12 @@ def check_min_area(area_m2: float) -> float:
             remedy="give 0 to keep everything",
         )
     return area_m2
+
+
+def require_crs_for_area(area_m2: float, grid: RunGrid, *, remedy: str) -> None:
+    """Raise InputError when objects are to be dropped by square metres on a grid without a CRS."""
+    if area_m2 > 0 and grid.crs_wkt is None:
+        raise InputError("--min-area-m2 needs imagery with a CRS", came="none", remedy=remedy)
 
 
 def result_parameters(config: RunConfig) -> dict[str, Any]:

@@ -37,7 +37,14 @@ from pipeline.prompt.build_prompter import (
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import resolve_model
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
-from pipeline.run.config import Preset, RunConfig, Runner, RunnerChoice, result_parameters
+from pipeline.run.config import (
+    Preset,
+    RunConfig,
+    Runner,
+    RunnerChoice,
+    require_crs_for_area,
+    result_parameters,
+)
 from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
 from pipeline.schema import BlockSpec
@@ -105,12 +112,11 @@ def plan_request(request: RunRequest) -> PlannedRun:
         resolution=config.grid.resolution,
     )
     plan = plan_tiles(aoi, scenes, options)
-    if config.min_area_m2 > 0 and plan.grid.crs_wkt is None:
-        raise InputError(
-            "--min-area-m2 needs imagery with a CRS",
-            came="none",
-            remedy="say which with --crs, or use min_area_px under [stitch] in --config",
-        )
+    require_crs_for_area(
+        config.min_area_m2,
+        plan.grid,
+        remedy="say which with --crs, or use min_area_px under [stitch] in --config",
+    )
     check_prompter(config.prompter, plan.grid)
     check_queries_fit(config.prompter, config.queries)
     check_second_looks(config.gate, config.verifier, config.prompter)

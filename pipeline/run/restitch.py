@@ -25,7 +25,7 @@ from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.options import parse_table
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.closing import Imagery
-from pipeline.run.config import MergeMode, RunnerChoice
+from pipeline.run.config import MergeMode, RunnerChoice, check_min_area, require_crs_for_area
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.schema import block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
@@ -141,14 +141,8 @@ def changed_parameters(request: RestitchRequest, info: RunInfo) -> tuple[StitchO
         parameters["merge_mode"] = request.merge_mode
     if request.min_area_m2 is not None:
         parameters["min_area_m2"] = request.min_area_m2
-    if parameters["min_area_m2"] < 0:
-        raise InputError(
-            "--min-area-m2 must not be negative",
-            came=str(parameters["min_area_m2"]),
-            remedy="give 0 to keep everything",
-        )
-    if parameters["min_area_m2"] > 0 and info.lattice.grid.crs_wkt is None:
-        raise InputError("--min-area-m2 needs imagery with a CRS", came="none", remedy="use --min-area-px")
+    check_min_area(parameters["min_area_m2"])
+    require_crs_for_area(parameters["min_area_m2"], info.lattice.grid, remedy="use --min-area-px")
     return stitch, parameters
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.options import parse_table
+from pipeline.options import add_preset_options, parse_table, read_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +65,28 @@ def test_values_arrive_with_their_types() -> None:
 def test_wrong_tables_are_refused_with_a_reason(table: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_table(Example, table, "[example]")
+
+
+def test_every_job_takes_a_preset_and_a_file_over_it(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_preset_options(parser.add_argument_group("models"), "what belongs together")
+    assert vars(parser.parse_args([])) == {"preset": "embedded", "config": None}
+    given = parser.parse_args(["--preset", "think2seg-3b", "--config", "mine.toml"])
+    assert (given.preset, given.config) == ("think2seg-3b", "mine.toml")
+    parser.print_help()
+    assert "what belongs together (default: embedded)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", None])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "mine.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"--config must be a readable TOML file.*mine\.toml"):
+        read_toml(path, "--config")
+
+
+def test_toml_is_read_as_tables(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[prompter]\nmodel = "naïve"\n', encoding="utf-8")
+    assert read_toml(path, "--config") == {"prompter": {"model": "naïve"}}

@@ -36,7 +36,7 @@ from pipeline.files.provenance import path_identity
 from pipeline.prompt.build_prompter import check_prompter, check_second_looks, look_decision
 from pipeline.prompt.prompter_checkpoint import resolve_model
 from pipeline.prompt.reply.released_parser import ParserName
-from pipeline.run.config import Preset, Runner, build_preset, merge_tables, preset_tables, read_toml
+from pipeline.run.config import Preset, Runner, build_preset, preset_tables
 from pipeline.run.prepare import check_engines, profile_parameters, short_identity
 from pipeline.schema import Reason
 from pipeline.segment.build_segmenter import check_segmenter
@@ -106,10 +106,7 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
     mixes two truths, models or prompts. `say` gets lines of progress.
     """
     require_lasting(request.out, "--out")
-    tables = preset_tables(request.preset)
-    if request.config_file:
-        tables = merge_tables(tables, read_toml(Path(request.config_file), "--config"))
-    preset = build_preset(tables)
+    preset = build_preset(preset_tables(request.preset, request.config_file))
     _check_second_looks(request, preset)
     if request.parser == "think2seg":
         preset = _without_retry(preset)

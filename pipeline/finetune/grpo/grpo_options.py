@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pipeline.errors import InputError
 from pipeline.finetune.grpo.combinations import find_combination
 from pipeline.finetune.grpo.rewards import Contract, RewardOptions
-from pipeline.options import parse_table
+from pipeline.options import parse_table, read_toml
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import (
     check_checkpoint,
@@ -224,13 +224,7 @@ def load_training_preset(name: str, settings: Sequence[str] = ()) -> TrainingPre
         remedy = f"use one of {', '.join(known_training_presets())}, or the path of a .toml file"
         raise InputError("--preset must name a training preset", came=repr(name), remedy=remedy)
     path = Path(name) if name.endswith(".toml") else PRESET_DIR / f"{name}.toml"
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        remedy = "check the path and the syntax"
-        raise InputError(
-            f"the training preset {path} must be a readable TOML file", came=str(error), remedy=remedy
-        ) from error
+    tables = read_toml(path, "the training preset")
     for setting in settings:
         _lay_over(tables, setting)
     return parse_table(TrainingPreset, tables, f"training preset {path.stem}")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
+from pipeline.prompt.vllm_engine import check_gpu_share
 from pipeline.schema import MaskCrop, TileImage, Window
 
 VerifierMode = Literal["off", "crop"]
@@ -44,10 +45,8 @@ class VerifierOptions:
             raise ValueError(
                 f"threshold and min_side lie between 0 and 1 and pad is not negative, got {given}"
             )
-        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
-            raise ValueError(
-                f"gpu_memory_utilization is a share above 0 and up to 1, got {self.gpu_memory_utilization}"
-            )
+        if self.gpu_memory_utilization is not None:
+            check_gpu_share(self.gpu_memory_utilization)
 
     @property
     def on(self) -> bool:

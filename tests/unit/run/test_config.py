@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,13 @@ def test_unknown_presets_and_tables_are_refused() -> None:
         preset_tables("think2seg")
     with pytest.raises(InputError, match="did you mean 'tiles'"):
         build_preset({**preset_tables("embedded"), "tile": {}})
+
+
+def test_a_file_is_laid_over_the_preset(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[tiles]\nhalo_px = 8\n")
+    shipped = preset_tables("embedded")
+    tables = preset_tables("embedded", str(tmp_path / "mine.toml"))
+    assert tables == {**shipped, "tiles": {**shipped["tiles"], "halo_px": 8}}
 
 
 def test_tables_are_laid_over_each_other_key_by_key() -> None:

@@ -27,8 +27,8 @@ from pipeline.evaluate.benchmark.sample_steps import IMAGES_PER_PART
 from pipeline.files.fingerprint import canonical
 from pipeline.prompt.looks.verifier import VerifierOptions
 from pipeline.prompt.profile import PROFILE_DIR
-from pipeline.run.config import MODEL_DIR
 from pipeline.schema import Reason, TileStatus
+from pipeline.segment.sam2_model import EMBEDDED_DIR
 
 CROP = "[verifier]\nmode = 'crop'\n"
 
@@ -136,7 +136,7 @@ def test_of_a_profile_counts_what_is_asked(tmp_path: Path) -> None:
 
 def test_another_architecture_behind_the_same_name_is_another_evaluation(tmp_path: Path) -> None:
     yaml = tmp_path / "sam2.yaml"
-    shipped = (MODEL_DIR / "embedded-segmenter" / "config.yaml").read_text()
+    shipped = (EMBEDDED_DIR / "config.yaml").read_text()
     config = f"[segmenter]\nconfig = '{yaml}'\n"
     yaml.write_text(shipped)
     claim(plan(tmp_path, config))

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import shapely
 from label_worlds import write_label_world
+from look_runs import FIRST_TILE, fragment, run_info, write_records
 
 from pipeline.errors import InputError
 from pipeline.evaluate.calibrate import calibration
@@ -30,29 +31,8 @@ from pipeline.evaluate.calibrate.costs import MeasuredCosts, Spread
 from pipeline.evaluate.finished_run.world_truth import read_truth
 from pipeline.run.config import build_preset, preset_tables
 from pipeline.run.prepare import RunRequest
-from pipeline.schema import (
-    BlockRecord,
-    Fragment,
-    Prompt,
-    Reason,
-    RunGrid,
-    TileLattice,
-    TileRecord,
-    TileSpec,
-    TileStatus,
-    block_id,
-)
-from pipeline.write.records.block_records import write_block_record
-from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo, write_run_json
-
-FINGERPRINT = "ab" * 32
-GRID = RunGrid(crs_wkt=None, transform=(0.5, 0.0, 500000.0, 0.0, -0.5, 5500000.0), width=128, height=64)
-LATTICE = TileLattice(grid=GRID, tile_px=40, halo_px=4, block_tiles=2)
-"""2 x 4 tiles with cores of 32 px."""
-
-TANK_TILE = "r00000c00000"
-QUERIES = ("tanks", "pools")
+from pipeline.schema import Prompt, Reason, TileSpec, TileStatus
+from pipeline.write.run_json import write_run_json
 
 COSTS = MeasuredCosts(
     repeats=1,
@@ -105,25 +85,12 @@ def tile_look(tile: TileSpec, index: int) -> dict[str, Any]:
 
     Two masks answer the query about tanks: one beside the tank, which the verifier doubts, and the tank.
     """
-    if (tile.tile_id, index) != (TANK_TILE, 0):
+    if (tile.tile_id, index) != (FIRST_TILE, 0):
         return {"gate_p": 0.5 if (tile.tile_row, tile.tile_col, index) == (1, 3, 1) else 0.02}
     labels = np.zeros((36, 36), dtype=np.uint16)
     labels[0:5, 0:5] = 1
     labels[10:20, 10:20] = 2
-    fragments = tuple(
-        Fragment(
-            local=place + 1,
-            prompt_index=place,
-            score_q=6000,
-            full_px=size,
-            core_px=size,
-            anchor=0,
-            window=tile.read,
-            censored=0,
-            margin=9,
-        )
-        for place, size in enumerate((25, 100))
-    )
+    fragments = tuple(fragment(tile, place, size_px=size) for place, size in enumerate((25, 100)))
     return {
         "gate_p": 0.9,
         "status": TileStatus.FOUND,
@@ -141,36 +108,8 @@ def parent_look(tile: TileSpec, index: int) -> dict[str, Any]:
 
 
 def write_run(folder: Path, mode: str, answer: Callable[[TileSpec, int], dict[str, Any]]) -> None:
-    """A finished run: run.json and the records of both blocks."""
-    run_dir = RunDir(folder)
-    for block_col in range(2):
-        tiles = tuple(LATTICE.tiles_of_block(0, block_col))
-        empty = {"status": TileStatus.EMPTY, "reason": Reason.PROMPTER}
-        records = tuple(
-            TileRecord(
-                tile=tile,
-                query_index=index,
-                **(empty | {"valid_px": tile.core.area_px} | answer(tile, index)),
-            )
-            for tile in tiles
-            for index in range(len(QUERIES))
-        )
-        valid = {tile.tile_id: np.ones(tile.core.shape, dtype=np.bool_) for tile in tiles}
-        record = BlockRecord(
-            block_id=block_id(0, block_col), fingerprint=FINGERPRINT, tiles=records, valid=valid
-        )
-        write_block_record(run_dir, record, lattice=LATTICE)
-    info = RunInfo(
-        run_id="run",
-        fingerprint=FINGERPRINT,
-        status="complete",
-        parameters={"gate": {"mode": mode}},
-        queries=QUERIES,
-        lattice=LATTICE,
-        scenes=(),
-        model_ids={"prompter": f"oracle@{mode}"},
-    )
-    write_run_json(run_dir.run_json, info)
+    """Write a finished run: run.json and the records of both blocks."""
+    write_run_json(write_records(folder, answer).run_json, run_info(mode))
 
 
 @pytest.fixture

@@ -8,31 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from label_worlds import write_raster
+from look_runs import FIRST_TILE, fragment, run_info, write_records
 
 from pipeline.evaluate.calibrate.looks_and_truth import found_pairs, read_masks, read_pairs
 from pipeline.evaluate.finished_run.world_truth import Truth
-from pipeline.schema import (
-    BlockRecord,
-    Fragment,
-    Prompt,
-    Reason,
-    RunGrid,
-    TileLattice,
-    TileRecord,
-    TileSpec,
-    TileStatus,
-    block_id,
-)
-from pipeline.write.records.block_records import write_block_record
-from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo
-
-FINGERPRINT = "ab" * 32
-GRID = RunGrid(crs_wkt=None, transform=(0.5, 0.0, 500000.0, 0.0, -0.5, 5500000.0), width=128, height=64)
-LATTICE = TileLattice(grid=GRID, tile_px=40, halo_px=4, block_tiles=2)
-"""2 x 4 tiles with cores of 32 px, in two blocks side by side."""
-
-QUERIES = ("tanks", "pools")
+from pipeline.schema import Prompt, Reason, TileSpec, TileStatus
 
 
 @pytest.fixture
@@ -51,42 +31,11 @@ def truth(tmp_path: Path) -> Truth:
     return Truth(labels_path=tmp_path / "labels.tif", class_of={1: "tank", 2: "tank"}, queries=queries)
 
 
-def info(mode: str) -> RunInfo:
-    return RunInfo(
-        run_id="run",
-        fingerprint=FINGERPRINT,
-        status="complete",
-        parameters={"gate": {"mode": mode}},
-        queries=QUERIES,
-        lattice=LATTICE,
-        scenes=(),
-    )
-
-
-def write_run(folder: Path, rows: Any) -> RunDir:
-    """`rows`: (tile, query index) -> the record's fields beyond an empty answer."""
-    run_dir = RunDir(folder)
-    for block_col in range(2):
-        tiles = tuple(LATTICE.tiles_of_block(0, block_col))
-        records = tuple(
-            _record(tile, index, rows(tile, index)) for tile in tiles for index in range(len(QUERIES))
-        )
-        valid = {tile.tile_id: np.ones(tile.core.shape, dtype=np.bool_) for tile in tiles}
-        record = BlockRecord(
-            block_id=block_id(0, block_col), fingerprint=FINGERPRINT, tiles=records, valid=valid
-        )
-        write_block_record(run_dir, record, lattice=LATTICE)
-    return run_dir
-
-
-def _record(tile: TileSpec, index: int, more: dict[str, Any]) -> TileRecord:
-    plain = {"status": TileStatus.EMPTY, "reason": Reason.PROMPTER, "valid_px": tile.core.area_px}
-    return TileRecord(tile=tile, query_index=index, **(plain | more))
-
-
 def test_a_tile_is_absent_where_its_window_shows_nothing(truth: Truth, tmp_path: Path) -> None:
     pairs = read_pairs(
-        write_run(tmp_path / "run", lambda tile, index: {"gate_p": 0.1 * tile.tile_col}), info("tile"), truth
+        write_records(tmp_path / "run", lambda tile, index: {"gate_p": 0.1 * tile.tile_col}),
+        run_info("tile"),
+        truth,
     )
     assert len(pairs) == 16
     tanks = slice(0, None, 2)
@@ -109,10 +58,10 @@ def test_of_a_parent_look_every_tile_of_the_block_shares_picture_and_sight(
 ) -> None:
     """The first block shows a tank, so to the gate none of its tiles is empty land, whatever it holds."""
     pairs = read_pairs(
-        write_run(tmp_path / "run", lambda tile, index: {"gate_p": 0.5}),
-        info("parent"),
+        write_records(tmp_path / "run", lambda tile, index: {"gate_p": 0.5}),
+        run_info("parent"),
         truth,
-        found={("r00000c00000", 0)},
+        found={(FIRST_TILE, 0)},
     )
     assert pairs.present[::2].tolist() == [True] + [False] * 7
     assert pairs.absent[::2].tolist() == [False] * 4 + [True] * 4
@@ -125,9 +74,9 @@ def test_tiles_that_were_not_judged_are_no_pairs_but_belong_to_the_picture(
     truth: Truth, tmp_path: Path
 ) -> None:
     def rows(tile: TileSpec, index: int) -> dict[str, Any]:
-        return {"reason": Reason.NODATA} if tile.tile_id == "r00000c00000" else {"gate_p": 0.5}
+        return {"reason": Reason.NODATA} if tile.tile_id == FIRST_TILE else {"gate_p": 0.5}
 
-    pairs = read_pairs(write_run(tmp_path / "run", rows), info("parent"), truth)
+    pairs = read_pairs(write_records(tmp_path / "run", rows), run_info("parent"), truth)
     assert len(pairs) == 14
     assert pairs.absent[::2].tolist() == [False] * 3 + [True] * 4
 
@@ -141,28 +90,15 @@ def test_masks_are_right_when_they_fit_a_true_object(truth: Truth, tmp_path: Pat
     labels[0:5, 0:5], labels[11:20, 10:20], labels[25:28, 25:28] = 1, 2, 3
 
     def rows(tile: TileSpec, index: int) -> dict[str, Any]:
-        if (tile.tile_id, index) != ("r00000c00000", 0):
+        if (tile.tile_id, index) != (FIRST_TILE, 0):
             return {"gate_p": 1.0}
-        fragments = tuple(
-            Fragment(
-                local=place + 1,
-                prompt_index=place,
-                score_q=6000,
-                full_px=9,
-                core_px=9,
-                anchor=0,
-                window=tile.read,
-                censored=0,
-                margin=9,
-            )
-            for place in range(3)
-        )
+        fragments = tuple(fragment(tile, place, size_px=9) for place in range(3))
         found = {"status": TileStatus.FOUND, "reason": Reason.NONE, "labels": labels, "fragments": fragments}
         return {"gate_p": 1.0, "prompts": prompts, "verified": (0.3, 0.8, None), **found}
 
-    run_dir = write_run(tmp_path / "run", rows)
-    masks = read_masks(run_dir, info("tile"), truth)
+    run_dir = write_records(tmp_path / "run", rows)
+    masks = read_masks(run_dir, run_info("tile"), truth)
     assert masks.p.tolist() == pytest.approx([0.3, 0.8])
     assert masks.right.tolist() == [False, True]
     assert masks.picture.tolist() == [0, 0]
-    assert found_pairs(run_dir, info("tile")) == {("r00000c00000", 0)}
+    assert found_pairs(run_dir, run_info("tile")) == {(FIRST_TILE, 0)}
