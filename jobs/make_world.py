@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -29,6 +28,7 @@ if __package__ in (None, ""):
 
 from pipeline.files.lasting_path import require_lasting
 from pipeline.job_exit import exit_code
+from pipeline.progress_line import ProgressLine
 from pipeline.world.landscape import World
 from pipeline.world.scene import SceneSummary, scene_window, write_world
 
@@ -88,23 +88,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
     return parser.parse_args(argv)
-
-
-class ProgressLine:
-    """Shows progress: one line that is rewritten on a terminal, elsewhere at most one line a second."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._shown = 0.0
-
-    def __call__(self, step: str, share: float) -> None:
-        text = f"{step}: {100.0 * share:3.0f} %"
-        if self._live:
-            sys.stderr.write("\r" + text.ljust(50) + ("\n" if share >= 1.0 else ""))
-        elif share in (0.0, 1.0) or time.monotonic() - self._shown >= 1.0:
-            sys.stderr.write(text + "\n")
-            self._shown = time.monotonic()
-        sys.stderr.flush()
 
 
 def describe(summary: SceneSummary) -> str:

@@ -1,0 +1,100 @@
+"""Export a finished run for QGIS and other GIS: rasters as Cloud-Optimized GeoTIFFs, tables as a GeoPackage.
+
+A run's own files are Zarr and GeoParquet. GDAL below 3.13 cannot open the rasters (sharded Zarr v3), and some
+programs cannot read the tables. This job writes the same results in formats that every GIS reads:
+
+  --cog    q0-storage-tanks-mask.tif     1 = object, 0 = looked at and nothing there, 255 = not judged
+           q0-storage-tanks-ids.tif      instance_id of each object, 0 = no object
+           q0-storage-tanks-score.tif    score of each object times 254, 255 = no object
+           three per query, with overviews, nodata, and colour tables for mask and score
+  --gpkg   results.gpkg                  layers `instances` (one feature per object) and `coverage` (what
+           became of every tile and query, with the square kilometres that were searched)
+
+Pixels and shapes are those of the run, in its CRS. Memory does not grow with the run. Files appear under
+their names when all are whole, and the run's own files are only read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pipeline.job_exit import exit_code
+
+EXAMPLES = """examples:
+  # everything, into out/tanks/export
+  python jobs/export_results.py out/tanks --cog --gpkg
+
+  # rasters of one query of several, into a folder of their own
+  python jobs/export_results.py out/town --cog --query "swimming pools" --out /data/pools
+
+exit codes: 0 done, 2 bad input (nothing was written), 1 anything else."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="export_results.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument(
+        "run", metavar="RUN_DIR", help="run directory of segment_region.py or restitch_region.py"
+    )
+    what = top.add_argument_group("what to write (at least one)")
+    what.add_argument("--cog", action="store_true", help="mask, ids and score of each query as GeoTIFFs")
+    what.add_argument("--gpkg", action="store_true", help="instances and coverage as one GeoPackage")
+    top.add_argument(
+        "--query",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="only this query of the run, word for word; may be repeated (default: all)",
+    )
+    top.add_argument("--out", metavar="DIR", help="folder for the files (default: RUN_DIR/export)")
+    top.add_argument("--overwrite", action="store_true", help="replace files of an earlier export")
+    top.add_argument("--quiet", action="store_true", help="no progress, only the names of the files")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, check, export. Returns the exit code."""
+    args = parser().parse_args(argv)
+
+    def work() -> int:
+        # imported only once the command line is known to be well formed
+        from pipeline.files.lasting_path import require_lasting
+        from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
+        from pipeline.progress_line import ProgressLine
+        from pipeline.write.export.export_run import ExportRequest, export_run, plan_export
+
+        require_lasting(args.run, "RUN_DIR")
+        if args.out is not None:
+            require_lasting(args.out, "--out")
+        set_process_defaults(SMALL_CACHE_MB)
+        request = ExportRequest(
+            run=args.run,
+            cog=args.cog,
+            gpkg=args.gpkg,
+            queries=tuple(args.query),
+            out=args.out,
+            overwrite=args.overwrite,
+        )
+        plan = plan_export(request)
+        failed = plan.info.counters.get("tiles_failed", 0)
+        if failed:
+            print(f"note: {failed} tiles of this run failed; nothing was judged there")
+        for path in export_run(plan, progress=_silent if args.quiet else ProgressLine()):
+            print(f"{path}  {path.stat().st_size / 1e3:,.0f} kB")
+        return 0
+
+    return exit_code(work)
+
+
+def _silent(step: str, share: float) -> None:
+    """No progress."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
