@@ -152,9 +152,10 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
 
 def searched_text(area: SearchedArea, queries: Sequence[str]) -> str:
     """Say how much of the plan's tiles was judged, in km2 or in pixels; per query where they differ."""
-    planned, judged, unit = float(area.planned_px), tuple(map(float, area.searched_px)), "px"
-    if area.planned_km2 is not None:
-        planned, judged, unit = area.planned_km2, area.searched_km2, "km2"
+    known = area.planned_km2 is not None
+    planned = float(area.planned_px) if area.planned_km2 is None else area.planned_km2
+    judged: Sequence[float] = area.searched_km2 if known else area.searched_px
+    unit = "km2" if known else "px"
     shares = [f"{_figure(part)} {unit} ({100 * part / planned if planned else 0:.1f} %)" for part in judged]
     if len(set(shares)) > 1:
         shares = [f'{share} for "{query}"' for query, share in zip(queries, shares, strict=True)]
