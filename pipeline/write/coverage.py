@@ -154,7 +154,7 @@ def write_coverage(
 
 
 def overall_row[Row: (TileRecord, TileCounts)](rows: Sequence[Row]) -> Row:
-    """Choose the row that gives a tile its status, reason and error. `rows`: one per query, in order.
+    """Choose the query whose status, reason and error stand for the whole tile. `rows`: one per query.
 
     It is the first that failed, else the first that found something, else the first.
     """
@@ -181,8 +181,10 @@ class _Ledger:
         self._searched_km2 = np.zeros(len(queries), dtype=np.float64)
 
     def table(self, block: BlockCounts) -> pa.Table:
-        """Make the rows of one block, tiles in the order of the record. Unplanned or repeated tiles are noted
-        and left out."""
+        """Make the rows of one block, in the order of its record.
+
+        Tiles that are unplanned or come twice are noted and left out.
+        """
         tiles = [rows for rows in _by_tile(block.tiles) if self._accept(rows)]
         rows = [row for tile in tiles for row in tile]
         entries = [_entry(row, block.block_id, self._queries[row.query_index]) for row in rows]

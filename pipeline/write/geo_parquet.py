@@ -46,7 +46,7 @@ def with_geometry(table: pa.Table, geometries: Geometries) -> pa.Table:
 def write_geo_parquet(path: Path, tables: Iterable[pa.Table], *, schema: pa.Schema, grid: RunGrid) -> int:
     """Stream tables made by `with_geometry` into one atomic file; returns the number of rows.
 
-    `schema` is that of the attribute columns.
+    `schema`: the attribute columns, without `bbox` and `geometry`.
     """
     full = schema.append(_GEOMETRY_FIELDS[0]).append(_GEOMETRY_FIELDS[1])
     types: set[str] = set()

@@ -80,8 +80,11 @@ class PromptBook:
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
 
     def look_up(self, tile: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Table:
-        """Look up rows (n,) of label, rationale, box_px, points (run-grid pixels) and verified. Raises
-        RecordError for an unknown prompt."""
+        """Look up n prompts: a table of n rows with label, rationale, box_px, points and verified.
+
+        `tile`: (n,) tile numbers. `prompt`: (n,) places in the tile's list of prompts. Boxes and points are
+        in pixels of the run grid. Raises RecordError for a prompt that is not there.
+        """
         lattice = self._lattice
         row = tile // lattice.n_tile_cols
         col = tile % lattice.n_tile_cols
@@ -219,9 +222,10 @@ def instance_rows(
 def scene_lists(
     start: NDArray[np.int64], scene: NDArray[np.int64], scenes: Sequence[Scene]
 ) -> tuple[pa.Array, pa.Array]:
-    """Make the columns (scene_ids, datetime) of rows whose scenes are given by their places in `scenes`.
+    """Make the columns scene_ids and datetime, (n,) each.
 
-    Row i has scene[start[i]:start[i + 1]]. Its time is the earliest that one of them has; null: none has one.
+    The scenes of row i are scene[start[i]:start[i + 1]], as places in `scenes`. The time of a row is the
+    earliest of theirs, or null when none of them has a time.
     """
     met, place = np.unique(scene, return_inverse=True)
     near = [scenes[i] for i in met.tolist()]

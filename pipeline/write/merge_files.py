@@ -36,7 +36,7 @@ def write_table(path: Path, table: pa.Table) -> Path:
 
 
 def write_batches(path: Path, batches: Sequence[pa.RecordBatch], *, compression: str | None) -> Path:
-    """One IPC file of at least one batch."""
+    """Write one IPC file from at least one batch; an existing file is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     options = pa.ipc.IpcWriteOptions(compression=compression)
@@ -73,8 +73,10 @@ def read_batch(path: Path, batch: int = 0, *, column: str | None = None) -> pa.R
 
 
 def read_tables(paths: Sequence[Path], *, column: str | None = None) -> pa.Table:
-    """Read several files of one schema and one batch each, or one column of them, in the order given; at
-    least one file."""
+    """Read one or more files as one table, in the order given. Each holds one batch, all of one schema.
+
+    `column`: read this column alone. Raises RecordError as `read_batch`.
+    """
     return pa.Table.from_batches([read_batch(path, column=column) for path in paths])
 
 

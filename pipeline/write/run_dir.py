@@ -119,10 +119,10 @@ class RunDir:
         )
 
     def claim(self, parameters: Mapping[str, object], *, new_run: bool = False) -> Claim:
-        """Check, create and lock the directory, and remove leftovers and, with `new_run`, an earlier run.
+        """Take the directory for a run: check it, create it, lock it, and remove what killed writers left.
 
-        `check` raises its errors; `run_lock` refuses a second driver (InputError). Whoever claims works
-        inside its `alone_in`.
+        With `new_run` the files of an earlier run are deleted. Raises what `check` raises, and InputError
+        when another driver is at work there. Whoever claims works inside `run_lock.alone_in`.
         """
         self.check(parameters, new_run=new_run)
         try:

@@ -2,11 +2,11 @@
 
 1. `take` creates the file, renews its own or takes over a stale one. It refuses any other.
 2. `alone_in` surrounds a driver's work. It rewrites the file every `BEAT_S` and removes it at the end.
-3. A lock is stale when its process is gone, as only its own machine can know; for others, after `STALE_S`
-   without renewal.
+3. A lock of this machine is stale when its process is gone. Any other is stale when it has not been renewed
+   for `STALE_S` seconds.
 4. Two drivers may replace the same stale lock. After `SETTLE_S` the one that is not named gives way.
 
-Locks of the operating system do not do: object-store mounts have none.
+Locks of the operating system would not help: mounted object stores have none.
 """
 
 from __future__ import annotations

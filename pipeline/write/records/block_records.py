@@ -1,12 +1,12 @@
 """Block records: the committed result of inference, one Parquet file per block.
 
-1. `write_block_record` writes `blocks/{block_id}.parquet` atomically, one row per (tile, query). A file that
-   is there means that the block is done.
-2. Pixels are stored as label image, as four seam strips cut from it, and as the core's validity. A seam task
-   so reads two strips and not two tiles.
-3. Readers load only the columns they need.
-4. `_open` checks the seal (`record_seal`) before it parses anything: a damaged, foreign or older file raises
-   RecordError. `done_blocks` does not count such a file, so the next start of the run does its block again.
+1. `write_block_record` writes `blocks/{block_id}.parquet` atomically, one row per (tile, query). A whole file
+   means that the block is done.
+2. Pixels are stored three times: as a label image, as the four strips of it that neighbours see too, and as
+   the core's validity. So a seam is matched from two strips, and not from two tiles.
+3. Every reader checks the hash of the whole file (`record_seal`), and then decodes only the columns it needs.
+4. A damaged, foreign or older file raises RecordError. `done_blocks` does not count it, so the next start of
+   the run does its block again.
 """
 
 from __future__ import annotations
@@ -126,8 +126,7 @@ class DoneBlocks:
 
 
 def seam_window(lattice: TileLattice, tile: TileSpec, side: Side) -> Window | None:
-    """The seam with the neighbour on `side`: the pixels that lie in both read windows. None: the grid ends
-    there."""
+    """The seam with the neighbour on `side`: the pixels in both read windows. None: the grid ends there."""
     row = tile.tile_row + _STEPS[side][0]
     col = tile.tile_col + _STEPS[side][1]
     if not (0 <= row < lattice.n_tile_rows and 0 <= col < lattice.n_tile_cols):

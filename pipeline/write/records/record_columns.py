@@ -72,7 +72,7 @@ SECOND_LOOKS = tuple(name for name, _ in (*GATE_COLUMNS, *VERIFIER_COLUMNS))
 
 
 def record_schema(rows: Sequence[TileRecord], *, scenes: bool = False) -> pa.Schema:
-    """`SCHEMA` with the columns of a gate or verifier that judged any of the rows, and of known `scenes`."""
+    """Extend `SCHEMA` by what these rows have: the looks of a gate or verifier, and known `scenes`."""
     schema = SCHEMA
     for columns, used in (
         (SCENE_COLUMNS, scenes),

@@ -1,8 +1,9 @@
 """Block records as the merge wants them: one query, tile by tile or block by block, in bounded memory.
 
-`RecordSource` fits the merge's Protocol by shape alone, because stages do not import each other. It keeps the
-compressed columns of recent blocks within a budget of bytes; neighbouring tiles come in turn, so a handful of
-blocks is enough. Pixels are decoded anew each time, in half a millisecond a tile.
+`RecordSource` has the methods of the merge's Protocol `BlockSource` and does not import it, because stages
+never import each other. It keeps the compressed columns of recent blocks within a budget of bytes. The merge
+asks for neighbouring tiles in turn, so a handful of blocks is enough. Pixels are decoded anew each time, in
+half a millisecond a tile.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class RasterFate(IntEnum):
 class RecordSource:
     """One query's tiles, read from the block records of a run.
 
-    A missing record means that its tiles are unplanned here; `write_coverage` notices planned tiles without
-    one. Every method raises RecordError when a record is truncated, damaged or foreign.
+    Tiles of a block without a record count as unplanned; `write_coverage` notices those that were planned.
+    Every method raises RecordError when a record is damaged or foreign.
     """
 
     def __init__(
@@ -91,11 +92,10 @@ class RecordSource:
         )
 
     def fragments(self, block_row: int, block_col: int) -> dict[str, NDArray[np.int64]]:
-        """Columns (n,) of one block's fragments: tile_row, tile_col and every field of `Fragment`.
+        """Read one block's fragments as columns (n,): tile_row, tile_col and every field of `Fragment`.
 
-        The window is row0, col0, row1, col1.
-        Empty when the block has no record. Raises RecordError when the record's tiles are not those of this
-        lattice.
+        The field `window` is four columns: row0, col0, row1, col1. A block without a record has no fragments.
+        Raises RecordError also when the record's tiles are not those of this lattice.
         """
         names = ["tile_row", "tile_col", *FRAGMENT.names]
         path = self._path(block_row, block_col)
