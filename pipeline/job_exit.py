@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 import tempfile
@@ -27,8 +28,9 @@ _MOST_CHARS = 300
 def exit_code(work: Callable[[], int], *, name: str = "error") -> int:
     """Do the work of a job; returns its exit code. What it raises is printed as one line, after `name`.
 
-    Interrupts pass.
+    Interrupts pass. What rasterio raises it does not log to the screen as well.
     """
+    logging.getLogger("rasterio").addHandler(logging.NullHandler())
     try:
         code = work()
     except Exception as error:

@@ -36,6 +36,7 @@ from pipeline.grid.lattice import (
     outer_window,
     scene_windows,
 )
+from pipeline.planet import body_name, body_of
 from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, Window
 
 SLIVER_PX = 1e-3
@@ -189,6 +190,13 @@ def scene_bounds_lonlat(scene: Scene) -> tuple[float, float, float, float]:
             f"{scene.href} must have a CRS to be compared with an AOI",
             came="none",
             remedy="say which with --crs, or use --whole-scene",
+        )
+    if body_of(scene.crs_wkt) != "earth":
+        body = body_name(scene.crs_wkt)
+        raise InputError(
+            f"{scene.href} must have a place on Earth to be compared with an AOI",
+            came=f"{crs_name(scene.crs_wkt)}, {f'on {body}' if body else 'a local CRS'}",
+            remedy="use --whole-scene",
         )
     try:
         return _bounds_lonlat(scene.crs_wkt, scene.transform, scene.width, scene.height)

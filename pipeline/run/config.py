@@ -26,6 +26,7 @@ from pipeline.prompt.query import check_query
 from pipeline.schema import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
+from pipeline.write.ground import why_unknown
 
 PRESET_DIR = Path(__file__).parents[1] / "presets"
 
@@ -241,10 +242,11 @@ def check_min_area(area_m2: float) -> float:
     return area_m2
 
 
-def require_crs_for_area(area_m2: float, grid: RunGrid, *, remedy: str) -> None:
-    """Raise InputError when objects are to be dropped by square metres on a grid without a CRS."""
-    if area_m2 > 0 and grid.crs_wkt is None:
-        raise InputError("--min-area-m2 needs imagery with a CRS", came="none", remedy=remedy)
+def require_areas(min_area_m2: float, grid: RunGrid, *, remedy: str) -> None:
+    """Objects may be dropped by their area only on a grid where it is known. Raises InputError."""
+    unknown = why_unknown(grid)
+    if min_area_m2 > 0 and unknown:
+        raise InputError("--min-area-m2 needs a run grid whose areas are known", came=unknown, remedy=remedy)
 
 
 def result_parameters(config: RunConfig) -> dict[str, Any]:

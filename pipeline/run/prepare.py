@@ -27,6 +27,7 @@ from pipeline.grid.source import open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
 from pipeline.load.unjudged import PlannedArea
+from pipeline.planet import require_proj
 from pipeline.prompt.build_prompter import (
     PrompterOptions,
     check_prompter,
@@ -42,7 +43,7 @@ from pipeline.run.config import (
     RunConfig,
     Runner,
     RunnerChoice,
-    require_crs_for_area,
+    require_areas,
     result_parameters,
 )
 from pipeline.run.imagery_text import imagery_text, scene_notes
@@ -51,6 +52,7 @@ from pipeline.schema import BlockSpec
 from pipeline.segment.build_segmenter import check_segmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path
 from pipeline.world.oracle import parse_oracle
+from pipeline.write.ground import ground_note
 from pipeline.write.plan_table import write_plan
 from pipeline.write.records.block_records import done_blocks, read_summaries
 from pipeline.write.run_dir import RunDir
@@ -99,6 +101,7 @@ class Todo:
 
 def plan_request(request: RunRequest) -> PlannedRun:
     """Check every input and plan the run; writes nothing. Raises InputError or SourceError."""
+    require_proj()
     config = request.config
     require_lasting(request.out, "--out")
     aoi = read_area(config)
@@ -112,10 +115,10 @@ def plan_request(request: RunRequest) -> PlannedRun:
         resolution=config.grid.resolution,
     )
     plan = plan_tiles(aoi, scenes, options)
-    require_crs_for_area(
+    require_areas(
         config.min_area_m2,
         plan.grid,
-        remedy="say which with --crs, or use min_area_px under [stitch] in --config",
+        remedy="use min_area_px under [stitch] in --config, or a --crs whose areas are known",
     )
     check_prompter(config.prompter, plan.grid)
     check_queries_fit(config.prompter, config.queries)
@@ -317,7 +320,7 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
             "tiles_outside": planned.plan.n_tiles_outside,
         },
         warnings=(
-            *(text for text in (preset.notice, planned.overlap_note) if text),
+            *(text for text in (preset.notice, planned.overlap_note, ground_note(planned.plan.grid)) if text),
             *scene_notes(sources),
         ),
         aoi_wkb="" if planned.plan.aoi_grid is None else planned.plan.aoi_grid.wkb_hex,

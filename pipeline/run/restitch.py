@@ -23,9 +23,10 @@ from pipeline.files.fingerprint import fingerprint
 from pipeline.grid.lattice import place_scenes, scene_windows
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.options import parse_table
+from pipeline.planet import require_proj
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.closing import Imagery
-from pipeline.run.config import MergeMode, RunnerChoice, check_min_area, require_crs_for_area
+from pipeline.run.config import MergeMode, RunnerChoice, check_min_area, require_areas
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.schema import block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
@@ -77,6 +78,7 @@ class RestitchPlan:
 
 def plan_restitch(request: RestitchRequest) -> RestitchPlan:
     """Check everything that can be wrong; writes nothing. Raises InputError."""
+    require_proj()
     source = RunDir(request.run)
     if not source.run_json.is_file():
         remedy = "give the --out directory of a run of segment_region.py"
@@ -142,7 +144,7 @@ def changed_parameters(request: RestitchRequest, info: RunInfo) -> tuple[StitchO
     if request.min_area_m2 is not None:
         parameters["min_area_m2"] = request.min_area_m2
     check_min_area(parameters["min_area_m2"])
-    require_crs_for_area(parameters["min_area_m2"], info.lattice.grid, remedy="use --min-area-px")
+    require_areas(parameters["min_area_m2"], info.lattice.grid, remedy="use --min-area-px")
     return stitch, parameters
 
 

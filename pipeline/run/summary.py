@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from pipeline.grid.pixel_size import pixel_side, pixel_text
 from pipeline.prompt.looks.gate_audit import GateCounts, gate_figures, gate_text
@@ -15,6 +16,7 @@ from pipeline.run.prepare import PlannedRun
 from pipeline.schema import RunGrid
 from pipeline.world.oracle import background_text, parse_oracle
 from pipeline.write.coverage import SearchedArea
+from pipeline.write.ground import ground_note
 from pipeline.write.records.block_records import read_counts, record_files
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, read_run_json
@@ -49,6 +51,7 @@ def plan_text(planned: PlannedRun) -> str:
         "scenes": f"{len(plan.scenes)} ({plan.mode} mode)",
         **_overlaps(planned),
         "run grid": _grid_text(lattice.grid),
+        **_ground(lattice.grid),
         "tiles": (
             f"{guess.tiles} of {lattice.tile_px} px (core {lattice.core_px}, halo {lattice.halo_px}); "
             f"{guess.tiles_outside} outside"
@@ -70,6 +73,12 @@ def _grid_text(grid: RunGrid) -> str:
     if grid.crs_wkt is None:
         return size
     return f"{size}, {pixel_text(pixel_side(grid.transform), grid.crs_wkt)} per pixel"
+
+
+def _ground(grid: RunGrid) -> dict[str, str]:
+    """What a grid that is not simply on the Earth means for areas and footprint."""
+    note = ground_note(grid)
+    return {"ground": note} if note else {}
 
 
 def _overlaps(planned: PlannedRun) -> dict[str, str]:
@@ -132,7 +141,7 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
     if info.gate:
         rows["gate"] = gate_text(dict(info.gate))
     rows |= {
-        f'"{query}"': f"{count} instances"
+        f'"{query}"': f"{count} instances{left_out_text(info, query)}"
         for query, count in zip(info.queries, published.n_instances, strict=True)
     }
     if cut := info.counters.get(CUT_REPLIES):
@@ -148,6 +157,24 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
             "with --retry-failed"
         )
     return table(rows)
+
+
+def left_out_text(info: RunInfo, query: str) -> str:
+    """Say which objects of a query were left out and why, and how many have no area. Empty: none."""
+    found = info.qa.get(query)
+    figures: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    dropped = figures.get("left_out", {})
+    limits = info.parameters
+    reasons = {
+        "outside_aoi": "outside the area of interest",
+        "below_min_area_px": f"below {limits.get('stitch', {}).get('min_area_px', 0)} px (min_area_px)",
+        "below_min_area_m2": f"below {limits.get('min_area_m2', 0):g} m2 (--min-area-m2)",
+        "mostly_covered": "mostly covered by others",
+    }
+    parts = [f"{dropped[name]} {text}" for name, text in reasons.items() if dropped.get(name)]
+    said = f"; left out: {', '.join(parts)}" if parts else ""
+    unknown = figures.get("area_unknown", 0)
+    return said + (f"; {unknown} of unknown area" if unknown else "")
 
 
 def searched_text(area: SearchedArea, queries: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from pipeline.errors import IncompleteRunError
 from pipeline.files.hrefs import public_text
 from pipeline.schema import Reason, TileLattice, TileRecord, TileStatus, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
-from pipeline.write.georeference import geodesic_area_m2
+from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.plan_table import core_edges, core_polygons, planned_blocks
 from pipeline.write.records.block_records import BlockCounts, TileCounts, read_counts
 from pipeline.write.records.record_source import NOT_LOOKED_AT

@@ -28,6 +28,7 @@ from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import public_href
 from pipeline.schema import TileLattice
 from pipeline.write.georeference import affine_or_identity, authority_code_of, is_on_earth, to_crs_coordinates
+from pipeline.write.ground import cells_on_ground, ground_of
 from pipeline.write.instances import timestamp_of
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, finite
@@ -93,14 +94,21 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
 
 
 def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[str, object] | None:
-    """Unite the planned cores as GeoJSON (WGS 84). None: no CRS, or no planned tile."""
-    if not is_on_earth(lattice.grid) or not inside.any():
+    """Unite the planned cores as GeoJSON (WGS 84). None: no planned tile has a place on the Earth.
+
+    Of a grid that reaches off the Earth, what lies on it is covered by cells (`cells_on_ground`).
+    """
+    ground = ground_of(lattice.grid)
+    if ground is None or not is_on_earth(lattice.grid) or not inside.any():
         return None
     outline = _outline(inside, lattice)
     for factor in (2, 4, 8, 16, 32, 64):
         if shapely.get_num_coordinates(outline) <= _MAX_FOOTPRINT_VERTICES:
             break
         outline = _outline(_coarser(inside, factor), lattice, factor=factor)
+    if not ground.whole:
+        covered = cells_on_ground(outline, ground)
+        return None if covered.is_empty else dict(shapely.geometry.mapping(covered))
     west, north, east, south = outline.bounds
     outline = shapely.segmentize(outline, max(east - west, south - north) / 20)
     (world,) = to_crs_coordinates([outline], lattice.grid)

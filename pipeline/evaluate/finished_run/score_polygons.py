@@ -36,7 +36,8 @@ from pipeline.grid.aoi import polygonal
 from pipeline.grid.lattice import crs_name
 from pipeline.prompt.query import check_query
 from pipeline.schema import RunGrid, TileSpec, Window
-from pipeline.write.georeference import EDGE_M, Geometries, to_pixels
+from pipeline.write.georeference import Geometries, to_pixels
+from pipeline.write.ground_area import EDGE_M
 from pipeline.write.run_json import RunInfo
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from pipeline.evaluate.finished_run.run_ledger import (
     require_published,
 )
 from pipeline.schema import TileLattice, TileSpec, TileStatus
-from pipeline.write.georeference import geodesic_area_m2
+from pipeline.write.ground_area import geodesic_area_m2
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.run.merge.finished_rows import RowCounts, publish_rows
+from pipeline.run.merge.finished_rows import LeftOut, RowCounts, publish_rows
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, from_arrow, united
 from pipeline.schema import block_id
 from pipeline.stitch.describe import member_columns
 from pipeline.stitch.dissolve import dissolve
 from pipeline.stitch.outlines import shared_edges
-from pipeline.write.georeference import geodesic_area_m2
+from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns
 from pipeline.write.merge_files import files_in, folders_in, read_columns, read_tables, write_columns
 
@@ -112,11 +112,20 @@ def dissolve_home(job: MergeJob, key: HomeKey) -> tuple[int, RowCounts]:
     kept = (area_px >= np.maximum(components.columns["least_px"], job.stitch.min_area_px)) & (aoi_px > 0)
     parts = _dissolved(job, query, home, components, pieces=pieces, row=row, kept=kept)
     area_m2 = geodesic_area_m2(parts.polygons, job.lattice.grid)
-    if job.min_area_m2 > 0:
-        kept &= np.bincount(parts.component, weights=area_m2, minlength=kept.size) >= job.min_area_m2
+    whole_m2 = np.bincount(parts.component, weights=area_m2, minlength=kept.size)
+    small = kept & (whole_m2 < job.min_area_m2)  # one whose area is unknown stays
+    shown = area_px > 0
+    left_out = LeftOut.counted(
+        outside=shown & (aoi_px == 0),
+        few_px=shown & (area_px < job.stitch.min_area_px),
+        covered=shown & (area_px < components.columns["least_px"]),
+        few_m2=int(small.sum()),
+    )
+    kept &= ~small
     _tell_blocks(job, query, home, pieces["id"].to_numpy(), pieces["block"].to_numpy(), gone=~kept[row])
     merged = _columns(job, components, parts, area_m2, kept[parts.component])
-    return query, publish_rows(job, query, merged, name=f"h{home:08d}")
+    counts = publish_rows(job, query, merged, name=f"h{home:08d}")
+    return query, replace(counts, left_out=left_out)
 
 
 def _files(job: MergeJob, query: int, kind: str, home: int) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,43 @@ from pipeline.write.records.record_source import RecordSource
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Objects that were found and are not published, each by the first of these reasons."""
+
+    outside_aoi: int = 0
+    """No pixel of the area of interest."""
+    below_min_area_px: int = 0
+    below_min_area_m2: int = 0
+    mostly_covered: int = 0
+    """Seen by a neighbour alone, and other objects leave too little of it (`rescue_share`)."""
+
+    @classmethod
+    def counted(
+        cls,
+        *,
+        outside: NDArray[np.bool_],
+        few_px: NDArray[np.bool_],
+        covered: NDArray[np.bool_],
+        few_m2: int,
+    ) -> LeftOut:
+        """Count the objects that fail each rule, from masks (n,); `few_m2`: those that fail by it alone."""
+        return cls(
+            outside_aoi=int(outside.sum()),
+            below_min_area_px=int((few_px & ~outside).sum()),
+            below_min_area_m2=few_m2,
+            mostly_covered=int((covered & ~few_px & ~outside).sum()),
+        )
+
+    def __add__(self, other: LeftOut) -> LeftOut:
+        return LeftOut(
+            outside_aoi=self.outside_aoi + other.outside_aoi,
+            below_min_area_px=self.below_min_area_px + other.below_min_area_px,
+            below_min_area_m2=self.below_min_area_m2 + other.below_min_area_m2,
+            mostly_covered=self.mostly_covered + other.mostly_covered,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RowCounts:
     """What some rows add up to; empty when there are none."""
 
@@ -30,6 +67,9 @@ class RowCounts:
     """Objects that no owner of their pixels saw."""
     at_seam: int = 0
     """Objects whose bounding window is centred in a seam zone."""
+    n_unknown_m2: int = 0
+    """Objects whose ground area is unknown."""
+    left_out: LeftOut = field(default_factory=lambda: LeftOut())
     bounds: tuple[float, float, float, float] | None = None
     """xmin, ymin, xmax, ymax of the centres of the bounding boxes, in CRS coordinates."""
 
@@ -61,6 +101,7 @@ def publish_rows(job: MergeJob, query_index: int, merged: MergedColumns, *, name
         n_one_sided=int((merged.one_sided & head).sum()),
         n_rescued=int(((merged.instance_id > GHOST) & head).sum()),
         at_seam=int((in_seam_zone(job.lattice, shapely.bounds(merged.polygons).reshape(-1, 4)) & head).sum()),
+        n_unknown_m2=int((np.isnan(merged.area_m2) & head).sum()),
         bounds=centre_bounds(rows),
     )
 

@@ -10,7 +10,7 @@ on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.run.merge.finished_rows import RowCounts, SeamDensity, publish_rows, seam_zone
+from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity, publish_rows, seam_zone
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, scenes_under
 from pipeline.scene_pixels import ScenePixels
@@ -28,7 +28,7 @@ from pipeline.stitch.describe import PaintColumns
 from pipeline.stitch.outlines import BlockObjects, border_runs, measure_block
 from pipeline.stitch.sources import TileCache
 from pipeline.stitch.supertile_regions import RegionPaint, region_picture
-from pipeline.write.georeference import geodesic_area_m2
+from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns
 from pipeline.write.masks_zarr import ShardPixels, open_masks, write_shard
 from pipeline.write.merge_files import files_in, read_columns, write_batches, write_columns
@@ -134,8 +134,14 @@ def _split(
     enough = (found.area_px >= np.maximum(least, job.stitch.min_area_px)) & (found.aoi_px > 0)
     rows = np.flatnonzero(local & enough)
     area_m2 = geodesic_area_m2(found.polygons[rows], job.lattice.grid)
-    if job.min_area_m2 > 0:
-        rows, area_m2 = rows[area_m2 >= job.min_area_m2], area_m2[area_m2 >= job.min_area_m2]
+    small = area_m2 < job.min_area_m2  # one whose area is unknown stays
+    left_out = LeftOut.counted(
+        outside=local & (found.aoi_px == 0),
+        few_px=local & (found.area_px < job.stitch.min_area_px),
+        covered=local & (found.area_px < least),
+        few_m2=int(small.sum()),
+    )
+    rows, area_m2 = rows[~small], area_m2[~small]
     here = np.isin(picture.blocked, components["id"])
     components["truncated"] = components["truncated"] | np.isin(components["id"], picture.blocked[here])
     judged_on = scenes_under(picture.image, found.number, scenes)
@@ -150,6 +156,7 @@ def _split(
         components=components,
         scenes=judged_on.take(rows),
     )
+    counts = replace(counts, left_out=left_out)
     homes = _hand_on(
         job,
         query,

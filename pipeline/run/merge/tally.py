@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,8 @@ class Tally:
             n_one_sided=mine.n_one_sided + part.n_one_sided,
             n_rescued=mine.n_rescued + part.n_rescued,
             at_seam=mine.at_seam + part.at_seam,
+            n_unknown_m2=mine.n_unknown_m2 + part.n_unknown_m2,
+            left_out=mine.left_out + part.left_out,
             bounds=join_bounds([mine.bounds, part.bounds]),
         )
 
@@ -75,6 +77,7 @@ class Tally:
         threshold lies in its valley. `density`: objects per megapixel whose bounding box is centred where a
         neighbouring tile sees too, against the rest; far from a ratio of 1 on a large region, the model
         behaves differently near tile borders. `rescued`: objects that the owner of their pixels missed.
+        `left_out`: objects that were found and not published, by reason (`LeftOut`).
         `audit`: pairs of whole, touching fragments of one tile that were joined, the components that held
         them, and the edges cut to part them; zeros without an audit.
         """
@@ -98,6 +101,8 @@ class Tally:
             "truncated": self.rows.n_truncated,
             "one_sided": self.rows.n_one_sided,
             "rescued": self.rows.n_rescued,
+            "area_unknown": self.rows.n_unknown_m2,
+            "left_out": asdict(self.rows.left_out),
             "audit": {
                 name: getattr(self.audit, name) for name in ("contradictions", "components", "cut_edges")
             },

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.schema import RunGrid
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS, with_geometry
-from pipeline.write.georeference import geodesic_area_m2, to_crs_coordinates
+from pipeline.write.georeference import to_crs_coordinates
+from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instances import (
     PART_ROWS,
     SCHEMA,

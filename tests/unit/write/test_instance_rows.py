@@ -15,7 +15,7 @@ from record_world import META, found_tile, id_raster, lattice_of, run_info, tabl
 from pipeline.errors import RecordError
 from pipeline.schema import BlockRecord, Prompt
 from pipeline.write import instance_rows as instance_rows_module
-from pipeline.write.georeference import geodesic_area_m2
+from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows, scene_lists
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir

@@ -20,7 +20,7 @@ from object_table import ObjectTable, write_objects
 from record_world import META, grid_of, id_raster, lattice_of, table_of, write_rasters
 
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS
-from pipeline.write.georeference import geodesic_area_m2
+from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instances import SCHEMA
 from pipeline.write.run_dir import RunDir
 
