@@ -26,7 +26,7 @@ from pipeline.prompt.query import check_query
 from pipeline.schema import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
-from pipeline.write.ground import why_unknown
+from pipeline.write.on_body import why_unknown
 
 PRESET_DIR = Path(__file__).parents[1] / "presets"
 

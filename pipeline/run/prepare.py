@@ -52,7 +52,7 @@ from pipeline.schema import BlockSpec
 from pipeline.segment.build_segmenter import check_segmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path
 from pipeline.world.oracle import parse_oracle
-from pipeline.write.ground import ground_note
+from pipeline.write.on_body import ground_note
 from pipeline.write.plan_table import write_plan
 from pipeline.write.records.block_records import done_blocks, read_summaries
 from pipeline.write.run_dir import RunDir

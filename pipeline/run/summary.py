@@ -16,7 +16,7 @@ from pipeline.run.prepare import PlannedRun
 from pipeline.schema import RunGrid
 from pipeline.world.oracle import background_text, parse_oracle
 from pipeline.write.coverage import SearchedArea
-from pipeline.write.ground import ground_note
+from pipeline.write.on_body import ground_note, why_unknown
 from pipeline.write.records.block_records import read_counts, record_files
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, read_run_json
@@ -160,7 +160,9 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
 
 
 def left_out_text(info: RunInfo, query: str) -> str:
-    """Say which objects of a query were left out and why, and how many have no area. Empty: none."""
+    """Say which objects of a query were left out and why, and how many have no area where others have. Empty:
+    none.
+    """
     found = info.qa.get(query)
     figures: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     dropped = figures.get("left_out", {})
@@ -173,7 +175,7 @@ def left_out_text(info: RunInfo, query: str) -> str:
     }
     parts = [f"{dropped[name]} {text}" for name, text in reasons.items() if dropped.get(name)]
     said = f"; left out: {', '.join(parts)}" if parts else ""
-    unknown = figures.get("area_unknown", 0)
+    unknown = 0 if why_unknown(info.lattice.grid) else figures.get("area_unknown", 0)
     return said + (f"; {unknown} of unknown area" if unknown else "")
 
 

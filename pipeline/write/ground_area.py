@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.schema import RunGrid
 from pipeline.write.georeference import Geometries, crs_from_wkt
-from pipeline.write.ground import Ground, ground_of
+from pipeline.write.on_body import Ground, ground_of
 
 EDGE_M = 200.0
 """Longest straight edge, in metres, before geodesic work splits it. A straight edge of a projection, or of a

@@ -28,8 +28,8 @@ from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import public_href
 from pipeline.schema import TileLattice
 from pipeline.write.georeference import affine_or_identity, authority_code_of, is_on_earth, to_crs_coordinates
-from pipeline.write.ground import cells_on_ground, ground_of
 from pipeline.write.instances import timestamp_of
+from pipeline.write.on_body import cells_on_ground, ground_of
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, finite
 

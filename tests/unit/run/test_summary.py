@@ -150,6 +150,27 @@ def test_the_table_says_how_much_was_searched(tmp_path: Path, area: SearchedArea
     assert [line for line in lines if line.startswith("searched")] == [f"searched            {text}"]
 
 
+def test_the_final_table_says_what_was_left_out_and_why(tmp_path: Path) -> None:
+    qa = {
+        "tanks": {
+            "left_out": {
+                "outside_aoi": 2,
+                "below_min_area_px": 0,
+                "below_min_area_m2": 5,
+                "mostly_covered": 1,
+            },
+            "area_unknown": 3,
+        },
+        "lakes": {"left_out": {"outside_aoi": 0}, "area_unknown": 0},
+    }
+    info = closed_info(tmp_path, qa=qa)
+    info = replace(info, parameters={**info.parameters, "min_area_m2": 50.0})
+    said = result_table(info, str(tmp_path), published(failed=0))
+    reasons = "2 outside the area of interest, 5 below 50 m2 (--min-area-m2), 1 mostly covered by others"
+    assert f"3 instances; left out: {reasons}; 3 of unknown area\n" in said
+    assert '"lakes"             1 instances\n' in said
+
+
 def test_failed_tiles_ask_for_attention(tmp_path: Path) -> None:
     text = result_table(closed_info(tmp_path), str(tmp_path), published(failed=2))
     assert "10 = 4 found + 4 empty + 2 failed" in text

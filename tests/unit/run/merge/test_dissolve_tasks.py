@@ -17,7 +17,7 @@ from run.merge.two_tiles import SEAM, on_the_ground, paint, two_tile_job
 from pipeline.errors import RecordError
 from pipeline.run.merge import paint_tasks
 from pipeline.run.merge.dissolve_tasks import dissolve_home, dissolve_keys, repaint_keys
-from pipeline.run.merge.finished_rows import RowCounts
+from pipeline.run.merge.finished_rows import LeftOut, RowCounts
 from pipeline.run.merge.merge_job import MergeJob, Task, run_here
 from pipeline.run.merge.publish import publish_merge
 from pipeline.stitch.stitch_options import StitchOptions
@@ -33,7 +33,8 @@ def test_two_pieces_become_one_object_with_the_tiles_of_both(tmp_path: Path) -> 
     _, handed_on = paint(job)
     assert dissolve_keys(job, handed_on) == [(0, 0)]
     query, counts = dissolve_home(job, (0, 0))
-    assert (query, counts) == (0, RowCounts(n_rows=1, n_objects=1, at_seam=1, bounds=(10.0, 5.0, 10.0, 5.0)))
+    whole = RowCounts(n_rows=1, n_objects=1, at_seam=1, n_unknown_m2=1, bounds=(10.0, 5.0, 10.0, 5.0))
+    assert (query, counts) == (0, whole)
     (row,) = read_tables([job.table("rows", 0, "h00000000")]).to_pylist()
     assert (row["instance_id"], row["area_px"], row["part_no"], row["n_parts"]) == (SEAM, 8, 0, 1)
     assert row["tile_ids"] == ["r00000c00000", "r00000c00001"]
@@ -56,7 +57,8 @@ def test_an_object_below_the_least_area_is_no_row_and_both_blocks_are_told(
         assert dissolve_home(job, (0, 0))[1].n_rows == n_rows
         assert repaint_keys(job) == []
         return
-    assert dissolve_home(job, (0, 0)) == (0, RowCounts())
+    reason = LeftOut(below_min_area_px=1) if least_px else LeftOut(below_min_area_m2=1)
+    assert dissolve_home(job, (0, 0)) == (0, RowCounts(left_out=reason))
     assert repaint_keys(job) == [(0, 0), (0, 1)]
     for name in ("b00000_00000", "b00000_00001"):
         assert read_columns(job.table(f"dropped/{name}", 0, "h00000000"))["id"].tolist() == [SEAM]

@@ -12,7 +12,7 @@ import shapely
 import stitch_worlds as worlds
 from run.merge.two_tiles import INNER, SEAM, on_the_ground, paint, two_tile_job
 
-from pipeline.run.merge.finished_rows import RowCounts, SeamDensity
+from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.paint_tasks import PIECES, repaint_block
 from pipeline.stitch.stitch_options import StitchOptions
@@ -38,7 +38,7 @@ def test_a_block_publishes_its_own_objects_and_hands_the_others_on(tmp_path: Pat
     """Two of ten core columns are seen by the other tile too. The inner object's box is centred at (2, 2)."""
     job = two_tile_job(tmp_path)
     (left, right), handed_on = paint(job)
-    assert left.rows == (RowCounts(n_rows=1, n_objects=1, bounds=(2.0, 2.0, 2.0, 2.0)),)
+    assert left.rows == (RowCounts(n_rows=1, n_objects=1, n_unknown_m2=1, bounds=(2.0, 2.0, 2.0, 2.0)),)
     assert right.rows == (RowCounts(),)
     assert left.ground == right.ground == (SeamDensity(seam_px=20, core_px=100),)
     assert handed_on == {(0, 0): 2}
@@ -77,7 +77,7 @@ def test_an_object_of_one_block_that_is_too_small_is_not_shown(tmp_path: Path) -
     """Pieces are not judged by their own size: the 4 px on either side stay for now."""
     job = two_tile_job(tmp_path, stitch=StitchOptions(min_area_px=5))
     (left, _), handed_on = paint(job)
-    assert left.rows == (RowCounts(),)
+    assert left.rows == (RowCounts(left_out=LeftOut(below_min_area_px=1)),)
     assert handed_on == {(0, 0): 2}
     assert (shown(job, LEFT), shown(job, RIGHT)) == ([SEAM], [SEAM])
     np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), expected_raster(inner=0))
@@ -90,6 +90,14 @@ def test_the_least_area_in_square_metres_is_measured_on_the_ground(
     """4 px of 1 / 0.9996 ** 2 m2 each: 4.0032 m2."""
     (left, _), _ = paint(on_the_ground(two_tile_job(tmp_path, min_area_m2=least_m2)))
     assert left.rows[0].n_rows == n_rows
+    assert left.rows[0].left_out == LeftOut(below_min_area_m2=1 - n_rows)
+
+
+def test_an_object_whose_area_is_unknown_is_never_too_small(tmp_path: Path) -> None:
+    """Pixel space has no square metres."""
+    (left, _), _ = paint(two_tile_job(tmp_path, min_area_m2=1e9))
+    assert (left.rows[0].n_objects, left.rows[0].n_unknown_m2) == (1, 1)
+    assert left.rows[0].left_out == LeftOut()
 
 
 def test_objects_outside_the_aoi_are_left_out_and_pieces_count_what_touches_it(tmp_path: Path) -> None:
@@ -99,7 +107,7 @@ def test_objects_outside_the_aoi_are_left_out_and_pieces_count_what_touches_it(t
     assert touched is not None
     n_columns = int(touched[4, 8:10].sum())
     (left, _), _ = paint(job)
-    assert left.rows == (RowCounts(),)
+    assert left.rows == (RowCounts(left_out=LeftOut(outside_aoi=1)),)
     pieces = [read_tables([job.table("pieces/0", 0, name)]).to_pylist()[0] for name in (LEFT, RIGHT)]
     assert [(piece["area_px"], piece["aoi_px"]) for piece in pieces] == [(4, 2 * n_columns), (4, 4)]
 

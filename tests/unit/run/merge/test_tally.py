@@ -10,7 +10,7 @@ import record_runs as runs
 import stitch_worlds as worlds
 
 from pipeline.run.merge.audit_tasks import AuditCounts
-from pipeline.run.merge.finished_rows import RowCounts, SeamDensity
+from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity
 from pipeline.run.merge.resolve_tasks import ResolveCounts
 from pipeline.run.merge.tally import Tally, join_bounds
 from pipeline.stitch.supertile_seams import SCORE_BINS
@@ -55,6 +55,20 @@ def test_seams_are_summed_and_edges_that_the_audit_cut_no_longer_count() -> None
     assert (figures["fragments"], figures["ghosts"], figures["edges"]) == (10, 2, 5)
     assert figures["match_scores"] == [3, *[0] * 18, 4]
     assert figures["audit"] == {"contradictions": 2, "components": 1, "cut_edges": 2}
+
+
+def test_what_was_left_out_and_what_has_no_area_is_summed_by_reason() -> None:
+    tally = Tally()
+    tally.add_rows(RowCounts(n_unknown_m2=1, left_out=LeftOut(outside_aoi=2, below_min_area_m2=3)))
+    tally.add_rows(RowCounts(n_unknown_m2=4, left_out=LeftOut(below_min_area_px=5, mostly_covered=6)))
+    figures = tally.figures()
+    assert figures["area_unknown"] == 5
+    assert figures["left_out"] == {
+        "outside_aoi": 2,
+        "below_min_area_px": 5,
+        "below_min_area_m2": 3,
+        "mostly_covered": 6,
+    }
 
 
 def test_the_density_at_seams_is_set_against_the_rest() -> None:
