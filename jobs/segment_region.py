@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.job_exit import exit_code
-from pipeline.options import add_preset_options
+from pipeline.options import add_preset_options, plain_numbers
 
 EXAMPLES = """examples:
   # one query about one orthophoto, on this machine
@@ -311,7 +311,7 @@ def _bands(text: str | None) -> tuple[str | int, ...] | None:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, plan, run, publish. Returns the exit code."""
-    args = parser().parse_args(argv)
+    args = parser().parse_args(plain_numbers(sys.argv[1:] if argv is None else argv, lists={"--bbox": 4}))
 
     def work() -> int:
         # imported only once the command line is known to be well formed

@@ -1,17 +1,20 @@
 """TOML tables become frozen option classes. An unknown key is an error that names the nearest known one.
 
 `parse_table` checks every value against the field's annotation: bool, int, float (an int is accepted), str,
-`Literal[...]`, `X | None`, tuples and nested dataclasses.
+`Literal[...]`, `X | None`, tuples and nested dataclasses. `plain_numbers` is for command lines, where
+argparse takes -1e-05 for an option.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,28 @@ from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
+
+_EXPONENT = re.compile(r"-(?:\d+\.?\d*|\.\d+)[eE][+-]?\d{1,3}")
+"""A negative number in exponent form, as Python prints small ones."""
+
+
+def plain_numbers(words: Sequence[str], *, lists: Mapping[str, int]) -> list[str]:
+    """Write the numbers of a command line so that argparse takes them for numbers, without changing a digit.
+
+    -1e-05 becomes -0.00001. `lists`: options that take so many numbers; `--bbox W,S,E,N` and `--bbox=W,S,E,N`
+    become the option and its numbers one by one.
+    """
+    split: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        before = split[-1] if split else ""
+        if equals and name in lists and value.count(",") == lists[name] - 1:
+            split += [name, *value.split(",")]
+        elif before in lists and word.count(",") == lists[before] - 1:
+            split += word.split(",")
+        else:
+            split.append(word)
+    return [format(Decimal(word), "f") if _EXPONENT.fullmatch(word) else word for word in split]
 
 
 def add_preset_options(group: _ActionsContainer, what: str) -> None:

@@ -329,14 +329,16 @@ class Prompt:
     """1 = inside the object, 0 = outside; one per point."""
     label: str = ""
     """Free text from the reply or the prompt file; the query is kept apart."""
+    feature_id: str = ""
+    attributes: str = ""
+    """This and the field before it: id and attributes (a JSON object) of the known location it is from."""
 
     def __post_init__(self) -> None:
         if self.box_xyxy is None and not self.points_xy:
             raise ValueError("a prompt needs a box or at least one point")
         if len(self.points_xy) != len(self.point_labels):
-            raise ValueError(
-                f"{len(self.points_xy)} points need as many labels, got {len(self.point_labels)}"
-            )
+            n = len(self.points_xy)
+            raise ValueError(f"{n} points need as many labels, got {len(self.point_labels)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -362,8 +364,7 @@ class TilePrompts:
     gate_p: float | None = None
     """A gate's probability that something is there. None: no gate judged."""
     audited: bool = False
-    """Whether the gate rejected the tile and the audit's random sample holds it; the prompter is then asked
-    all the same."""
+    """Whether the gate rejected the tile and the audit's random sample asks the prompter all the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -429,8 +430,7 @@ class TileRecord:
     gate_p: float | None = None
     audited: bool = False
     verified: tuple[float | None, ...] = ()
-    """Per prompt, a verifier's probability that its mask is right. None: no mask, or not judged. Empty: no
-    verifier."""
+    """Per prompt, a verifier's probability that its mask is right (None: not judged). Empty: no verifier."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

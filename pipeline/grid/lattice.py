@@ -28,6 +28,7 @@ from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
+from pipeline.globe import turn_of
 from pipeline.grid.pixel_size import check_pixel_size, pixel_side
 from pipeline.schema import AffineTuple, RunGrid, Scene, Window
 
@@ -110,6 +111,7 @@ def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float |
     lattice means: same CRS, pixel size and direction, origins whole pixels apart, south-up and rotated too.
     """
     wanted_wkt = crs_from_text(crs) if crs is not None else None
+    scenes = on_one_turn(scenes)
     first = scenes[0]
     lattice = RunGrid(
         crs_wkt=first.crs_wkt, transform=first.transform, width=first.width, height=first.height
@@ -199,14 +201,39 @@ def _resolution_in(scene: Scene, crs_wkt: str) -> float:
 
 
 def _moved(points: NDArray[np.float64], scene: Scene, crs_wkt: str) -> NDArray[np.float64]:
-    """Move (n, 2) points x, y from the scene's CRS to another; longitudes do not jump at the antimeridian."""
+    """Move (n, 2) points x, y from the scene's CRS to another, without a jump where its map begins again."""
     assert scene.crs_wkt is not None
     target = CRS.from_wkt(crs_wkt)
     move = Transformer.from_crs(CRS.from_wkt(scene.crs_wkt), target, always_xy=True)
     moved = np.column_stack(move.transform(points[:, 0], points[:, 1]))
-    if target.is_geographic:
-        moved[:, 0] = np.unwrap(moved[:, 0], period=360.0)
+    turn = turn_of(crs_wkt)
+    if turn is not None:
+        moved[:, 0] = np.unwrap(moved[:, 0], period=turn.width)
     return moved
+
+
+def on_one_turn(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+    """Put scenes that share the first one's CRS on the same turn of the globe, at most half a turn apart.
+
+    Scenes on both sides of the antimeridian then lie side by side, and 190 E beside 170 W.
+    """
+    first = scenes[0]
+    turn = None if first.crs_wkt is None else turn_of(first.crs_wkt)
+    if turn is None:
+        return tuple(scenes)
+    middle = _middle_x(first)
+    placed = []
+    for scene in scenes:
+        if same_crs(scene.crs_wkt, first.crs_wkt):
+            a, b, c, d, e, f = scene.transform
+            turns = round((_middle_x(scene) - middle) / turn.width)
+            scene = replace(scene, transform=(a, b, c - turns * turn.width, d, e, f)) if turns else scene
+        placed.append(scene)
+    return tuple(placed)
+
+
+def _middle_x(scene: Scene) -> float:
+    return float((affine_of(scene.transform) @ (scene.width / 2, scene.height / 2))[0])
 
 
 def _undefined(scene: Scene, crs_wkt: str | None) -> InputError:
@@ -328,12 +355,12 @@ def scene_windows(
 def place_scenes(scenes: Sequence[Scene], grid: RunGrid) -> list[BaseGeometry]:
     """Outline each scene in pixels of the grid. A scene on the grid's own lattice is an integer rectangle.
 
-    On a lon/lat grid a scene is put on the same turn of the globe as the scene before it, so that scenes on
-    both sides of the antimeridian stay together.
+    On a map with turns (`globe.turn_of`) a scene is put on the same turn as the scene before it, so that
+    scenes on both sides of the antimeridian stay together.
     """
     outlines: list[BaseGeometry] = []
     to_pixels = ~affine_of(grid.transform)
-    turn: float | None = None
+    near: float | None = None
     for scene in scenes:
         offset = pixel_offset(scene, grid)
         if offset is not None:
@@ -346,11 +373,12 @@ def place_scenes(scenes: Sequence[Scene], grid: RunGrid) -> list[BaseGeometry]:
             points = _moved(points, scene, grid.crs_wkt)
             if not np.isfinite(points).all():
                 raise _undefined(scene, grid.crs_wkt)
-            if CRS.from_wkt(grid.crs_wkt).is_geographic:
+            turn = turn_of(grid.crs_wkt)
+            if turn is not None:
                 middle = float(points[:, 0].mean())
-                turn = (grid.transform[2] if outlines else 0.0) if turn is None else turn
-                points[:, 0] -= 360.0 * round((middle - turn) / 360.0)
-                turn = float(points[:, 0].mean())
+                near = (grid.transform[2] if outlines else 0.0) if near is None else near
+                points[:, 0] -= turn.width * round((middle - near) / turn.width)
+                near = float(points[:, 0].mean())
         cols, rows = to_pixels @ (points[:, 0], points[:, 1])
         outlines.append(shapely.Polygon(np.column_stack([cols, rows])))
     return outlines

@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import InputError
 from pipeline.files.raster_access import href_kind, open_raster, raster_environment
+from pipeline.files.text_file import read_text
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.bands import BandTable, choose_rgb_bands, separate_bands
+from pipeline.grid.extent import require_possible
 from pipeline.grid.lattice import crs_from_text, tuple_of
 from pipeline.grid.scene_times import rfc3339, with_times
 from pipeline.schema import AffineTuple, Scene
@@ -116,6 +118,8 @@ def expand_hrefs(hrefs: Iterable[str]) -> tuple[str, ...]:
 
 
 def _expand_one(href: str) -> list[str]:
+    if href.lower().startswith("file://"):
+        href = urllib.request.url2pathname(urllib.parse.urlsplit(href).path)
     if href_kind(href) != "local":
         _refuse_stac(href, None)
         if any(char in urllib.parse.urlsplit(href).path for char in "*["):
@@ -144,9 +148,26 @@ def _expand_one(href: str) -> list[str]:
             )
         return files
     if path.suffix.lower() == ".txt" and path.is_file():
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        return [item for line in lines if line and not line.startswith("#") for item in _expand_one(line)]
+        return [item for line in _list_lines(path) for item in _expand_one(line)]
     return [href]
+
+
+def _list_lines(path: Path) -> list[str]:
+    """Read the sources in a .txt list: a path, glob or URL per line, quoted or not; # begins a comment line.
+
+    Raises InputError when a line names another list.
+    """
+    text = read_text(path, "A .txt list of sources")
+    lines = [line.strip().strip('"') for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    for line in lines:
+        if line.lower().endswith(".txt"):
+            raise InputError(
+                f"A list of sources must name rasters: {path}",
+                came=f"{line}, another list",
+                remedy="put its lines into this list, or give both with --source",
+            )
+    return lines
 
 
 def _refuse_stac(href: str, path: Path | None) -> None:
@@ -247,6 +268,8 @@ def _georeference(
             came=str(tuple(affine)[:6]),
             remedy="write it again with a georeference",
         )
+    if crs_wkt is not None:
+        require_possible(href, crs_wkt, affine, dataset.width, dataset.height)
     return crs_wkt, tuple_of(affine)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import shapely
@@ -24,7 +24,8 @@ from rasterio.warp import transform_bounds
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
-from pipeline.grid.aoi import LONLAT_CRS, Aoi, polygonal
+from pipeline.globe import LONLAT_CRS, MERCATOR_LATITUDE, cut_at_180, on_all_turns, polygonal, turn_of
+from pipeline.grid.aoi import Aoi
 from pipeline.grid.lattice import (
     Mode,
     OffsetRC,
@@ -237,13 +238,7 @@ def lonlat_boxes(bounds: tuple[float, float, float, float], *, margin: float = 0
     )
     if east - west >= 360:
         return shapely.box(-180.0, south, 180.0, north)
-    turns = math.floor((west + 180.0) / 360.0) * 360.0
-    west, east = west - turns, east - turns
-    if east <= 180:
-        return shapely.box(west, south, east, north)
-    return shapely.MultiPolygon(
-        [shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east - 360.0, north)]
-    )
+    return cut_at_180(shapely.box(west, south, east, north))
 
 
 def _neighbourhood(scene: Scene) -> BaseGeometry:
@@ -294,9 +289,17 @@ def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> BaseGeometr
     """Move the AOI near the scenes to the run grid's CRS, as a (Multi)Polygon; empty when nothing is near.
 
     It is first clipped to the scenes' neighbourhood, because a projection holds only near its own zone. Its
-    edges are cut into short ones, because straight edges in lon/lat are curves elsewhere.
+    edges are cut into short ones, because straight edges in lon/lat are curves elsewhere. A grid may run past
+    the antimeridian, so on a map with turns the AOI is offered on each.
     """
     nearby = shapely.union_all([_neighbourhood(scene) for scene in scenes])
+    assert grid.crs_wkt is not None
+    turn = turn_of(grid.crs_wkt)
+    crs = CRS.from_wkt(grid.crs_wkt)
+    if turn is not None and not crs.is_geographic:
+        nearby = shapely.intersection(
+            nearby, shapely.box(-180.0, -MERCATOR_LATITUDE, 180.0, MERCATOR_LATITUDE)
+        )
     clipped = polygonal(shapely.intersection(aoi.geometry, nearby))
     if clipped.is_empty:
         return clipped
@@ -305,15 +308,18 @@ def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> BaseGeometr
         for part in shapely.get_parts(nearby)
     )
     dense = clipped.segmentize(max(finest / 256, (nearby.bounds[3] - nearby.bounds[1]) / 16384))
-    assert grid.crs_wkt is not None
-    crs = CRS.from_wkt(grid.crs_wkt)
     move = Transformer.from_crs(LONLAT_CRS, crs, always_xy=True)
-    moved = shapely.transform(dense, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
-    if crs.is_geographic:
-        # A grid may run past 180 degrees, so the AOI is offered on every turn of the globe.
-        turns = [shapely.transform(moved, partial(np.add, (turn, 0.0))) for turn in (-360.0, 0.0, 360.0)]
-        moved = shapely.MultiPolygon([part for turned in turns for part in shapely.get_parts(turned)])
-    return moved
+
+    def apply(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = move.transform(lonlat[:, 0], lonlat[:, 1])
+        return np.column_stack([x if turn is None else turn.x_like(x, lonlat[:, 0]), y])
+
+    moved = shapely.transform(dense, apply)
+    if not moved.is_valid:
+        moved = polygonal(shapely.make_valid(moved))  # around a pole the cut at 180 is a slit
+    parts = np.array(shapely.get_parts(moved), dtype=object)
+    turned = on_all_turns(parts, grid.crs_wkt)
+    return moved if len(turned) == 1 else shapely.multipolygons(np.concatenate(turned))
 
 
 def _to_pixels(geometry: BaseGeometry, grid: RunGrid) -> BaseGeometry:

@@ -53,15 +53,18 @@ class PrompterOptions:
         return {**named, "vllm": self.vllm.result_parameters()} if self.kind == "vllm" else named
 
 
-def check_prompter(options: PrompterOptions, grid: RunGrid) -> None:
-    """Check the prompter without loading a model. Raises InputError.
+def check_prompter(options: PrompterOptions, grid: RunGrid) -> tuple[str, ...]:
+    """Check the prompter without loading a model, and return what a user should know. Raises InputError.
 
     For `vector` this reads the file, for `oracle` the raster's header.
     """
     if options.kind == "vllm":
         check_model(options.model, options.vllm)
-    else:
-        build_prompter(options, grid).close()
+        return ()
+    if options.kind == "vector":
+        return VectorPrompter(options.model, grid).notes
+    build_prompter(options, grid).close()
+    return ()
 
 
 def check_queries_fit(options: PrompterOptions, queries: Sequence[str]) -> None:

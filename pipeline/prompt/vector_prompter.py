@@ -1,29 +1,33 @@
 """Known locations as a prompter: polygons, boxes or points from a vector file.
 
-1. `_read` loads the file once, and `_in_grid_pixels` moves it to pixel edges of the run grid.
+1. `_known_locations` loads the file once, leaves out what is unsound, and moves the rest to pixel edges of
+   the run grid. A multi-part feature becomes one location per part.
 2. Per tile an index finds the locations that touch the read window.
 3. `_prompt` clips a polygon to the window: its bounds become the box, `_inner_points` the points. A point
-   stays a point.
+   stays a point. Label, id and attributes of the feature travel with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
-from pipeline.files.vector_file import POINTS, POLYGONS, read_vector_file
+from pipeline.files.sound_geometry import UnsoundGeometryError, sound_parts
+from pipeline.files.vector_file import POINTS, POLYGONS, Features, read_features
+from pipeline.globe import LONLAT_CRS, joined, on_all_turns
 from pipeline.prompt.prompter import same_for_all
 from pipeline.schema import Prompt, Reason, RunGrid, TileImage, TilePrompts, TileStatus, Window
-
-if TYPE_CHECKING:
-    from geopandas import GeoDataFrame
 
 Geometries = NDArray[np.object_]
 """(n,) shapely geometries."""
@@ -35,6 +39,29 @@ MIN_SIDE_PX = 1.0
 """A clipped polygon narrower than this is a sliver of a neighbour's object, or too small to segment."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """Locations on the run grid."""
+
+    geometries: Geometries
+    """(n,) single parts in pixel edges of the grid."""
+    owners: NDArray[np.int64]
+    """(n,) the feature that each is of."""
+    features: Features
+    notes: tuple[str, ...]
+
+    def named(self, prompt: Prompt, index: int) -> Prompt:
+        """A location's prompt with label, id and attributes of its feature."""
+        owner = int(self.owners[index])
+        attributes = self.features.attributes[owner]
+        return replace(
+            prompt,
+            label=_label(attributes),
+            feature_id=self.features.ids[owner],
+            attributes=_json(attributes),
+        )
+
+
 class VectorPrompter:
     """A `Prompter` over a vector file, placed on a run grid."""
 
@@ -43,17 +70,22 @@ class VectorPrompter:
 
         Raises:
             InputError: the file is missing, unreadable or empty, has no CRS, holds other geometries than
-                polygons and points, or no location in it lies on the run grid; or the grid has no CRS.
+                polygons and points, none of them is sound, or no location in it lies on the run grid; or the
+                grid has no CRS.
         """
-        frame = _read(path)
         self._model_id = f"vector:{Path(path).name}"
-        self._geometries, self._labels = _in_grid_pixels(frame, path, grid)
-        self._index = shapely.STRtree(self._geometries)
+        self._known = _known_locations(path, grid)
+        self._index = shapely.STRtree(self._known.geometries)
 
     @property
     def model_id(self) -> str:
         """`vector:` and the file's name."""
         return self._model_id
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the file: locations that are left out, and why."""
+        return self._known.notes
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
         """Give the same prompts for every query. EMPTY: no location touches the read window."""
@@ -78,20 +110,20 @@ class VectorPrompter:
         hits = np.sort(self._index.query(frame, predicate="intersects"))
         prompts = []
         for hit in hits:
-            prompt = _prompt(self._geometries[hit], self._labels[hit], window, frame)
+            prompt = _prompt(self._known.geometries[hit], window, frame)
             if prompt is not None:
-                prompts.append(prompt)
+                prompts.append(self._known.named(prompt, hit))
         return tuple(prompts), len(hits) - len(prompts)
 
     def close(self) -> None:
         """Do nothing: the file was read at the start."""
 
 
-def _prompt(geometry: BaseGeometry, label: str, window: Window, frame: BaseGeometry) -> Prompt | None:
+def _prompt(geometry: BaseGeometry, window: Window, frame: BaseGeometry) -> Prompt | None:
     """One location in pixels of the window; None when what is visible is too small."""
     if geometry.geom_type == "Point":
         point = (geometry.x - window.col0, geometry.y - window.row0)
-        return Prompt(box_xyxy=None, points_xy=(point,), point_labels=(1,), label=label)
+        return Prompt(box_xyxy=None, points_xy=(point,), point_labels=(1,))
     visible = _polygonal(shapely.intersection(geometry, frame))
     if visible is None:
         return None
@@ -101,7 +133,7 @@ def _prompt(geometry: BaseGeometry, label: str, window: Window, frame: BaseGeome
     if x1 - x0 < MIN_SIDE_PX or y1 - y0 < MIN_SIDE_PX:
         return None
     points = _inner_points(visible)
-    return Prompt(box_xyxy=(x0, y0, x1, y1), points_xy=points, point_labels=(1,) * len(points), label=label)
+    return Prompt(box_xyxy=(x0, y0, x1, y1), points_xy=points, point_labels=(1,) * len(points))
 
 
 def _polygonal(geometry: BaseGeometry) -> BaseGeometry | None:
@@ -133,51 +165,29 @@ def _inner_points(polygon: BaseGeometry) -> tuple[tuple[float, float], ...]:
     return tuple(points)
 
 
-def _read(path: str) -> GeoDataFrame:
-    """The file as a GeoDataFrame with a CRS and at least one geometry. Raises InputError."""
-    frame = read_vector_file(Path(path), what="the prompt file", kinds=POLYGONS | POINTS)
-    if frame.crs is None:
-        raise InputError(
-            "the prompt file needs a CRS", came=f"{path} has none", remedy="write its CRS into the file"
-        )
-    return frame
-
-
-def _in_grid_pixels(frame: GeoDataFrame, path: str, grid: RunGrid) -> tuple[Geometries, list[str]]:
-    """Valid single-part geometries in pixel edges of the run grid (x = column, y = row), and their labels.
-
-    A multi-part feature becomes one location per part.
-
-    Raises InputError when the grid has no CRS or no geometry lies on it.
-    """
-    from affine import Affine
-
+def _known_locations(path: str, grid: RunGrid) -> _Known:
+    """Read the file and place it on the grid. Raises InputError as `VectorPrompter` does."""
     if grid.crs_wkt is None:
         raise InputError(
             "prompts from a file need imagery with a CRS",
             came="imagery without one",
             remedy="georeference the imagery",
         )
-    lonlat_bounds = frame.to_crs("OGC:CRS84").total_bounds
-    placed = frame.to_crs(grid.crs_wkt)
-    to_pixels = ~Affine(*grid.transform)
-
-    def pixels(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack(to_pixels @ (xy[:, 0], xy[:, 1]))
-
-    parts, owners = _single_parts(shapely.make_valid(placed.geometry.to_numpy()))
-    parts = shapely.transform(parts, pixels)
-    column = next(
-        (name for wanted in LABEL_COLUMNS for name in frame.columns if str(name).lower() == wanted), None
-    )
-    texts = (
-        [""] * len(frame)
-        if column is None
-        else ["" if gone else str(v) for v, gone in zip(frame[column], frame[column].isna(), strict=True)]
-    )
-    usable = shapely.intersects(parts, shapely.box(0, 0, grid.width, grid.height))
-    if not usable.any():
-        west, south, east, north = lonlat_bounds
+    features = read_features(Path(path), what="the prompt file", kinds=POLYGONS | POINTS)
+    if features.crs is None:
+        raise InputError(
+            "the prompt file needs a CRS", came=f"{path} has none", remedy="write its CRS into the file"
+        )
+    parts, owners, unsound = _sound(features)
+    if not parts.size:
+        raise InputError(
+            "the prompt file must hold at least one sound geometry",
+            came=f"{unsound[0]} in {path}",
+            remedy="repair it there, e.g. with QGIS `Fix geometries`",
+        )
+    placed, rows = _in_grid_pixels(parts, features.crs, grid)
+    if not placed.size:
+        west, south, east, north = _bounds_lonlat(parts, features.crs)
         raise InputError(
             "at least one location of the prompt file must lie on the imagery",
             came=(
@@ -186,13 +196,85 @@ def _in_grid_pixels(frame: GeoDataFrame, path: str, grid: RunGrid) -> tuple[Geom
             ),
             remedy="use imagery of that place, or correct the file's CRS",
         )
-    return parts[usable], [texts[owner] for owner in owners[usable]]
+    return _Known(geometries=placed, features=features, owners=owners[rows], notes=_notes(unsound, path))
 
 
-def _single_parts(geometries: Geometries) -> tuple[Geometries, NDArray[np.int64]]:
-    """Polygons and points with finite coordinates, and per part the index of the geometry it came from."""
-    parts, owners = shapely.get_parts(geometries, return_index=True)
-    # Twice: a repaired polygon may be a multi-polygon in a collection.
-    parts, inner = shapely.get_parts(parts, return_index=True)
-    usable = np.isin(shapely.get_type_id(parts), (0, 3)) & np.isfinite(shapely.bounds(parts)).all(axis=1)
-    return parts[usable], owners[inner][usable]
+def _sound(features: Features) -> tuple[Geometries, NDArray[np.int64], list[str]]:
+    """(sound single parts, per part the feature that it is of, what is wrong with the others)."""
+    parts: list[BaseGeometry] = []
+    owners: list[int] = []
+    faults: list[str] = []
+    for number, (place, geometry) in enumerate(zip(features.places, features.geometries, strict=True)):
+        try:
+            found = sound_parts(geometry)
+        except UnsoundGeometryError as error:
+            faults.append(f"{error} in geometry {place}")
+            continue
+        parts += found
+        owners += [number] * len(found)
+    return np.array(parts, dtype=object), np.array(owners, dtype=np.int64), faults
+
+
+def _notes(faults: list[str], path: str) -> tuple[str, ...]:
+    if not faults:
+        return ()
+    n = len(faults)
+    what = f"1 location of {path} is" if n == 1 else f"{n} locations of {path} are"
+    more = f"; and {n - 3} more" if n > 3 else ""
+    remedy = "repair the file, e.g. with QGIS `Fix geometries`"
+    return (f"{what} left out: {'; '.join(faults[:3])}{more}. To use all, {remedy}",)
+
+
+def _in_grid_pixels(parts: Geometries, crs: CRS, grid: RunGrid) -> tuple[Geometries, NDArray[np.int64]]:
+    """(geometries in pixel edges of the run grid, x = column, y = row; per geometry its place in `parts`).
+
+    Only those that touch the grid, on whatever turn of the globe it lies, in the order of `parts`.
+    """
+    import geopandas
+    from affine import Affine
+
+    assert grid.crs_wkt is not None
+    moved = geopandas.GeoSeries(parts, crs=crs).to_crs(grid.crs_wkt).to_numpy()
+    to_pixels = ~Affine(*grid.transform)
+    frame = shapely.box(0, 0, grid.width, grid.height)
+    found: list[Geometries] = []
+    rows: list[NDArray[np.int64]] = []
+    for turned in on_all_turns(joined(moved, grid.crs_wkt), grid.crs_wkt):
+        pixels = shapely.transform(turned, lambda xy: np.column_stack(to_pixels @ (xy[:, 0], xy[:, 1])))
+        here = np.isfinite(shapely.bounds(pixels)).all(axis=1)
+        here[here] = shapely.intersects(pixels[here], frame)
+        found.append(pixels[here])
+        rows.append(np.flatnonzero(here))
+    order = np.argsort(np.concatenate(rows), kind="stable")
+    return np.concatenate(found)[order], np.concatenate(rows)[order]
+
+
+def _bounds_lonlat(parts: Geometries, crs: CRS) -> tuple[float, float, float, float]:
+    import geopandas
+
+    west, south, east, north = geopandas.GeoSeries(parts, crs=crs).to_crs(LONLAT_CRS).total_bounds.tolist()
+    return west, south, east, north
+
+
+def _label(attributes: Mapping[str, Any]) -> str:
+    """The text of the first of LABEL_COLUMNS that the feature has. A whole number has no decimals."""
+    names = {str(name).lower(): name for name in reversed(list(attributes))}
+    column = next((names[wanted] for wanted in LABEL_COLUMNS if wanted in names), None)
+    value = None if column is None else attributes[column]
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _json(attributes: Mapping[str, Any]) -> str:
+    """The attributes as a JSON object. NaN and infinity become null, dates ISO 8601; bytes are left out."""
+    plain = {
+        str(name): None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in attributes.items()
+        if not isinstance(value, bytes)
+    }
+    return json.dumps(plain, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -83,6 +83,8 @@ class PlannedRun:
     runner: ChosenRunner
     overlap_note: str | None = None
     """Which scene wins where several dates show one place; None: no place has several."""
+    notes: tuple[str, ...] = ()
+    """What else a user should know of the inputs."""
 
     @property
     def fingerprint(self) -> str:
@@ -120,7 +122,7 @@ def plan_request(request: RunRequest) -> PlannedRun:
         plan.grid,
         remedy="use min_area_px under [stitch] in --config, or a --crs whose areas are known",
     )
-    check_prompter(config.prompter, plan.grid)
+    notes = check_prompter(config.prompter, plan.grid)
     check_queries_fit(config.prompter, config.queries)
     check_second_looks(config.gate, config.verifier, config.prompter)
     runner = choose_runner(request.runner, plan.n_tiles)
@@ -135,6 +137,7 @@ def plan_request(request: RunRequest) -> PlannedRun:
         parameters=parameters,
         runner=runner,
         overlap_note=overlap_note(plan.scenes, plan.outlines),
+        notes=notes,
     )
 
 
@@ -321,6 +324,7 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
         },
         warnings=(
             *(text for text in (preset.notice, planned.overlap_note, ground_note(planned.plan.grid)) if text),
+            *planned.notes,
             *scene_notes(sources),
         ),
         aoi_wkb="" if planned.plan.aoi_grid is None else planned.plan.aoi_grid.wkb_hex,

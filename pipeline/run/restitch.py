@@ -122,6 +122,7 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
             segmenter_id=info.model_ids["segmenter"],
             run_id=written.run_id,
             verified="verifier" in parameters,
+            known_locations=parameters["prompter"]["kind"] == "vector",
         ),
         stitch=stitch,
         mode=parameters["merge_mode"],

@@ -50,6 +50,7 @@ def plan_text(planned: PlannedRun) -> str:
         "queries": "; ".join(planned.request.config.queries),
         "scenes": f"{len(plan.scenes)} ({plan.mode} mode)",
         **_overlaps(planned),
+        **{f"note {number}": text for number, text in enumerate(planned.notes, start=1)},
         "run grid": _grid_text(lattice.grid),
         **_ground(lattice.grid),
         "tiles": (

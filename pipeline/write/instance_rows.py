@@ -80,7 +80,8 @@ class PromptBook:
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
 
     def look_up(self, tile: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Table:
-        """Look up n prompts: a table of n rows with label, rationale, box_px, points and verified.
+        """Look up n prompts: a table of n rows with label, rationale, box_px, points, verified,
+        feature_id and feature_attributes.
 
         `tile`: (n,) tile numbers. `prompt`: (n,) places in the tile's list of prompts. Boxes and points are
         in pixels of the run grid. Raises RecordError for a prompt that is not there.
@@ -128,6 +129,7 @@ class PromptBook:
                 _shifted_boxes(values.field("box_xyxy").take(entry), shift),
                 _shifted_points(values.field("points").take(entry), shift),
                 _verified(table, at, prompt),
+                *_feature(table, entry),
             ],
             schema=_DETAILS,
         )
@@ -144,6 +146,7 @@ class PromptBook:
             "query_index",
             "rationale",
             "prompts",
+            "features",
             "verified",
         ]
         table = read_columns(self._record_path(number), self._fingerprint, columns=columns)
@@ -173,6 +176,8 @@ _DETAILS = pa.schema(
         ("box_px", pa.list_(pa.float64())),
         ("points", pa.list_(POINT)),
         ("verified", pa.float32()),
+        ("feature_id", pa.string()),
+        ("feature_attributes", pa.string()),
     ]
 )
 
@@ -214,6 +219,8 @@ def instance_rows(
         "segmenter_id": _repeated(meta.segmenter_id, n),
         "run_id": _repeated(meta.run_id, n),
         "verified": details["verified"].combine_chunks(),
+        "feature_id": details["feature_id"].combine_chunks(),
+        "feature_attributes": details["feature_attributes"].combine_chunks(),
     }
     table = pa.table([_typed(columns[field.name], field.type) for field in meta.schema], schema=meta.schema)
     return with_geometry(table, to_crs_coordinates(rows.polygons, grid))
@@ -258,6 +265,15 @@ def _tile_lists(start: NDArray[np.int64], tiles: NDArray[np.int64], lattice: Til
     names = [tile_id(row, col) for row, col in (divmod(tile, lattice.n_tile_cols) for tile in known.tolist())]
     values = pa.array(names, type=pa.string()).take(pa.array(where.reshape(-1)))
     return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), values)
+
+
+def _feature(table: pa.Table, entry: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Look up id and attributes of the known locations of prompts, by their place among all of the table's
+    prompts; null where the record has none."""
+    if "features" not in table.column_names:
+        return pa.nulls(len(entry), pa.string()), pa.nulls(len(entry), pa.string())
+    values = table["features"].combine_chunks().flatten()
+    return values.field("id").take(entry), values.field("attributes").take(entry)
 
 
 def _verified(table: pa.Table, at: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Array:

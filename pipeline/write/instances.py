@@ -69,6 +69,13 @@ VERIFIED = pa.field("verified", pa.float32())
 rationale is right. Null: not judged."""
 
 
+SOURCE_FEATURE = (pa.field("feature_id", pa.string()), pa.field("feature_attributes", pa.string()))
+"""Columns of a run with known locations (`--prompts`): id and attributes (a JSON object with the names and
+types of the file) of the feature whose prompt gave label and box. An object may cover more features than this
+one.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InstanceMeta:
     """What is the same for all rows of a run."""
@@ -79,11 +86,14 @@ class InstanceMeta:
     run_id: str
     verified: bool = False
     """Whether the run had a verifier."""
+    known_locations: bool = False
+    """Whether prompts came from a vector file."""
 
     @property
     def schema(self) -> pa.Schema:
         """Attribute columns of the run's instances."""
-        return SCHEMA.append(VERIFIED) if self.verified else SCHEMA
+        more = [*(SOURCE_FEATURE if self.known_locations else ()), *((VERIFIED,) if self.verified else ())]
+        return pa.schema([*SCHEMA, *more])
 
 
 def remove_parts_from(run_dir: RunDir, n_parts: int) -> None:

@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 import pystac
 import shapely
 from numpy.typing import NDArray
-from rasterio.warp import transform_geom
 
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
-from pipeline.files.hrefs import public_href
+from pipeline.files.hrefs import link_href
+from pipeline.globe import narrowest_bbox, to_lonlat
 from pipeline.schema import TileLattice
 from pipeline.write.georeference import affine_or_identity, authority_code_of, is_on_earth, to_crs_coordinates
 from pipeline.write.instances import timestamp_of
@@ -78,7 +78,7 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
     item = pystac.Item(
         id=info.run_id,
         geometry=None if geometry is None else dict(geometry),
-        bbox=None if geometry is None else _bbox(geometry),
+        bbox=None if geometry is None else list(narrowest_bbox(shapely.geometry.shape(geometry))),
         **_times(info),
         properties=_properties(info),
         stac_extensions=list(EXTENSIONS),
@@ -86,7 +86,7 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
     for key, asset in _assets(run_dir, inputs.run_json).items():
         item.add_asset(key, asset)
     for scene in info.scenes:
-        item.add_link(pystac.Link(rel="derived_from", target=public_href(scene.href), title=scene.scene_id))
+        item.add_link(pystac.Link(rel="derived_from", target=link_href(scene.href), title=scene.scene_id))
     item.add_link(
         pystac.Link(rel="processing-expression", target="./run.json", media_type="application/json")
     )
@@ -112,9 +112,9 @@ def footprint_lonlat(lattice: TileLattice, inside: NDArray[np.bool_]) -> dict[st
     west, north, east, south = outline.bounds
     outline = shapely.segmentize(outline, max(east - west, south - north) / 20)
     (world,) = to_crs_coordinates([outline], lattice.grid)
-    return dict(
-        transform_geom(lattice.grid.crs_wkt, "OGC:CRS84", shapely.geometry.mapping(world), precision=7)
-    )
+    assert lattice.grid.crs_wkt is not None
+    lonlat = to_lonlat(world, lattice.grid.crs_wkt)
+    return dict(shapely.geometry.mapping(shapely.transform(lonlat, lambda xy: np.round(xy, 7))))
 
 
 def _outline(inside: NDArray[np.bool_], lattice: TileLattice, *, factor: int = 1) -> shapely.Geometry:
@@ -141,20 +141,6 @@ def _coarser(inside: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     return np.asarray(
         padded.reshape(padded.shape[0] // factor, factor, -1, factor).any(axis=(1, 3)), dtype=np.bool_
     )
-
-
-def _bbox(geometry: Mapping[str, object]) -> list[float]:
-    """Compute (west, south, east, north); west > east when the geometry was cut at the antimeridian (RFC
-    7946)."""
-    parts = shapely.get_parts(shapely.geometry.shape(geometry))
-    bounds = shapely.bounds(parts)
-    west, south, east, north = shapely.total_bounds(parts).tolist()
-    touches = bool((bounds[:, 0] <= -180 + 1e-6).any() and (bounds[:, 2] >= 180 - 1e-6).any())
-    if touches and not bool(((bounds[:, 0] <= -180 + 1e-6) & (bounds[:, 2] >= 180 - 1e-6)).any()):
-        eastern = bounds[:, 0] >= 0
-        west = float(bounds[eastern, 0].min())
-        east = float(bounds[~eastern, 2].max())
-    return [west, south, east, north]
 
 
 def _times(info: RunInfo) -> dict[str, datetime | None]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.options import add_preset_options, parse_table, read_toml
+from pipeline.options import add_preset_options, parse_table, plain_numbers, read_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,3 +92,25 @@ def test_toml_is_read_as_tables(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('[prompter]\nmodel = "naïve"\n', encoding="utf-8")
     assert read_toml(path, "--config") == {"prompter": {"model": "naïve"}}
+
+
+@given(st.lists(st.floats(-180, 180), min_size=4, max_size=4), st.sampled_from(["words", "commas", "equals"]))
+def test_every_number_python_prints_reaches_the_option(numbers: list[float], form: str) -> None:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--bbox", nargs=4, type=float)
+    parser.add_argument("--query")
+    texts = [repr(number) for number in numbers]
+    words = {
+        "words": ["--bbox", *texts],
+        "commas": ["--bbox", ",".join(texts)],
+        "equals": ["--bbox=" + ",".join(texts)],
+    }[form]
+    given_words = [*words, "--query", "roofs, red=new, 1e5"]
+    args = parser.parse_args(plain_numbers(given_words, lists={"--bbox": 4}))
+    assert args.bbox == numbers
+    assert args.query == "roofs, red=new, 1e5"
+
+
+@pytest.mark.parametrize("word", ["-e5", "--bbox", "-1e", "-1e99999", "1e-5", "-x", "", "-1.5"])
+def test_other_words_of_a_command_line_stay(word: str) -> None:
+    assert plain_numbers([word], lists={"--bbox": 4}) == [word]

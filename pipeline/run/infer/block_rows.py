@@ -160,6 +160,8 @@ def _tile_prompts(item: dict[str, Any]) -> TilePrompts:
             points_xy=tuple((x, y) for x, y in p["points_xy"]),
             point_labels=tuple(p["point_labels"]),
             label=p["label"],
+            feature_id=p["feature_id"],
+            attributes=p["attributes"],
         )
         for p in item["prompts"]
     )

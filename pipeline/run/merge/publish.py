@@ -71,6 +71,7 @@ def merge_job(context: RunContext) -> MergeJob:
             segmenter_id=context.model_ids["segmenter"],
             run_id=context.fingerprint[:16],
             verified=config.verifier.on,
+            known_locations=config.prompter.kind == "vector",
         ),
         stitch=config.stitch,
         mode=config.merge_mode,

@@ -43,6 +43,7 @@ from pipeline.write.records.label_codec import decode_bits, decode_labels, encod
 from pipeline.write.records.record_columns import (
     SCHEMA,
     SECOND_LOOKS,
+    features_column,
     fragments_column,
     prompts_column,
     record_schema,
@@ -63,7 +64,7 @@ _STEPS: Mapping[Side, tuple[int, int]] = {"n": (-1, 0), "e": (0, 1), "s": (1, 0)
 _PREFIX = b"terraquery:"
 _NAME = re.compile(r"b\d{5,}_\d{5,}")  # schema.block_id
 _BLOBS = ("labels", "seam_n", "seam_e", "seam_s", "seam_w", "valid")
-_SUMMARY = (*(name for name in SCHEMA.names if name not in _BLOBS), *SECOND_LOOKS)
+_SUMMARY = (*(name for name in SCHEMA.names if name not in _BLOBS), "features", *SECOND_LOOKS)
 _AGAIN = "start segment_region.py again with the run's own command; it does this block again"
 """Remedy for a record that `done_blocks` finds unusable."""
 
@@ -170,6 +171,7 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
         "reply": [_utf8(row.reply) for row in rows],
         "rationale": [_utf8(row.rationale) for row in rows],
         "prompts": prompts_column(rows),
+        "features": features_column(rows),
         "n_dropped": [row.n_dropped for row in rows],
         "truncated_reply": [row.truncated_reply for row in rows],
         "n_calls": [row.n_calls for row in rows],
@@ -222,7 +224,8 @@ def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
 
 def read_counts(path: Path, fingerprint: str) -> BlockCounts:
     """Read statuses and counts, without the content of lists. Raises RecordError as `read_block_record`."""
-    plain = [name for name in _SUMMARY if name not in ("reply", "rationale", "prompts", "fragments")]
+    lists = ("reply", "rationale", "prompts", "features", "fragments")
+    plain = [name for name in _SUMMARY if name not in lists]
     with _open(path, fingerprint) as (file, metadata):
         table = file.read(columns=[*plain, "prompts.list.element.label", "fragments.list.element.local"])
         column = {name: table[name].to_pylist() for name in plain if name in table.column_names}

@@ -67,14 +67,22 @@ audit's sample.
 VERIFIER_COLUMNS = (("verified", pa.list_(pa.float64())),)
 """Only in records of a run with a verifier: per prompt its probability (null: no mask, or not judged)."""
 
+FEATURE = pa.struct([("id", pa.string()), ("attributes", pa.string())])
+"""The known location that a prompt was made from: its id, and its attributes as a JSON object."""
+
+FEATURE_COLUMNS = (("features", pa.list_(FEATURE)),)
+"""Only in records of a run with known locations: one per prompt."""
+
 SECOND_LOOKS = tuple(name for name, _ in (*GATE_COLUMNS, *VERIFIER_COLUMNS))
 """Columns that a record may lack. A record without them has the same bytes as before they existed."""
 
 
 def record_schema(rows: Sequence[TileRecord], *, scenes: bool = False) -> pa.Schema:
-    """Extend `SCHEMA` by what these rows have: the looks of a gate or verifier, and known `scenes`."""
+    """Extend `SCHEMA` by what these rows have: known locations, the looks of a gate or verifier, and known
+    `scenes`."""
     schema = SCHEMA
     for columns, used in (
+        (FEATURE_COLUMNS, any(prompt.feature_id for row in rows for prompt in row.prompts)),
         (SCENE_COLUMNS, scenes),
         (GATE_COLUMNS, any(row.gate_p is not None for row in rows)),
         (VERIFIER_COLUMNS, any(row.verified for row in rows)),
@@ -89,6 +97,15 @@ def prompts_column(rows: Sequence[TileRecord]) -> pa.Array:
     return pa.array(
         [[_prompt_entry(prompt) for prompt in row.prompts] for row in rows], type=SCHEMA.field("prompts").type
     )
+
+
+def features_column(rows: Sequence[TileRecord]) -> pa.Array:
+    """Make list<FEATURE>, one per prompt, one list per row."""
+    texts = [
+        [{"id": _utf8(prompt.feature_id), "attributes": _utf8(prompt.attributes)} for prompt in row.prompts]
+        for row in rows
+    ]
+    return pa.array(texts, type=pa.list_(FEATURE))
 
 
 def fragments_column(rows: Sequence[TileRecord]) -> pa.Array:
@@ -124,7 +141,7 @@ def tile_records(table: pa.Table, *, labels: Sequence[NDArray[np.uint16] | None]
             error=column["error"][i],
             reply=column["reply"][i],
             rationale=column["rationale"][i],
-            prompts=tuple(_prompt(entry) for entry in column["prompts"][i]),
+            prompts=_prompts(column["prompts"][i], column.get("features", absent)[i]),
             n_dropped=column["n_dropped"][i],
             truncated_reply=column["truncated_reply"][i],
             n_calls=column["n_calls"][i],
@@ -180,16 +197,28 @@ def _prompt_entry(prompt: Prompt) -> dict[str, object]:
         for (x, y), label in zip(prompt.points_xy, prompt.point_labels, strict=True)
     ]
     box = None if prompt.box_xyxy is None else list(prompt.box_xyxy)
-    return {"box_xyxy": box, "points": points, "label": prompt.label.encode("utf-8", "replace").decode()}
+    return {"box_xyxy": box, "points": points, "label": _utf8(prompt.label)}
 
 
-def _prompt(entry: dict[str, Any]) -> Prompt:
+def _utf8(text: str) -> str:
+    """The text with `?` for what UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _prompts(entries: list[dict[str, Any]], features: list[dict[str, str]] | None) -> tuple[Prompt, ...]:
+    known = features or [{"id": "", "attributes": ""}] * len(entries)
+    return tuple(_prompt(entry, feature) for entry, feature in zip(entries, known, strict=True))
+
+
+def _prompt(entry: dict[str, Any], feature: dict[str, str]) -> Prompt:
     box = entry["box_xyxy"]
     return Prompt(
         box_xyxy=None if box is None else (box[0], box[1], box[2], box[3]),
         points_xy=tuple((point["x"], point["y"]) for point in entry["points"]),
         point_labels=tuple(point["label"] for point in entry["points"]),
         label=entry["label"],
+        feature_id=feature["id"],
+        attributes=feature["attributes"],
     )
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.files.hrefs import public_href, public_text
+from pipeline.files.hrefs import link_href, public_href, public_text
 
 
 @pytest.mark.parametrize(
@@ -32,3 +35,26 @@ def test_urls_inside_texts_are_cleaned() -> None:
 @given(st.text())
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     assert public_text(public_text(text)) == public_text(text)
+
+
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/"), min_size=1))
+def test_a_link_leads_back_to_its_file(name: str) -> None:
+    path = f"/data/{name}"
+    link = link_href(path)
+    parts = urlsplit(link)
+    assert (parts.scheme, parts.netloc, parts.query, parts.fragment) == ("file", "", "", "")
+    assert unquote(parts.path) == str(Path(path).absolute())
+    assert link.isascii()
+    assert " " not in link
+
+
+@pytest.mark.parametrize(
+    ("href", "link"),
+    [
+        ("https://h:8080/a b%20c.tif?sig=SECRET", "https://h:8080/a%20b%20c.tif"),
+        ("https://user:pa55@host/ö.tif#frag", "https://host/%C3%B6.tif"),
+        ("s3://bucket/50% (1)#2.tif", "s3://bucket/50%25%20%281%29%232.tif"),
+    ],
+)
+def test_links_to_servers_are_encoded_and_hold_no_secret(href: str, link: str) -> None:
+    assert link_href(href) == link

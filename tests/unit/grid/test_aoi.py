@@ -11,6 +11,7 @@ import geopandas
 import pyproj
 import pytest
 import shapely
+import shapely.affinity
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,9 +39,9 @@ REFUSED = {
     "bad_line": "LineString",
     "bad_bowtie": r"Self-intersection.*1 1",
     "bad_zero_area": "valid|area",
-    "bad_empty_collection": "at least one polygon",
-    "bad_null_feature": "at least one polygon",
-    "bad_empty_polygon": "at least one polygon",
+    "bad_empty_collection": "at least one geometry",
+    "bad_null_feature": "at least one geometry",
+    "bad_empty_polygon": "at least one geometry",
     "bad_metres": r"degrees.*450000",
     "bad_unclosed": "Geometry 0",
     "bad_crs": "crs.*EPSG:nonsense",
@@ -146,6 +147,42 @@ def test_refuses_a_plain_parquet_table(tmp_path: Path) -> None:
         read_aoi(path)
 
 
+@pytest.mark.parametrize("turns", [-1, 0])
+def test_an_area_on_another_turn_of_the_globe_is_brought_back(tmp_path: Path, turns: int) -> None:
+    """Web maps let people draw at 181 E; some rasters count from 0 to 360."""
+    path = tmp_path / "aoi.geojson"
+    path.write_text(shapely.to_geojson(shapely.box(179 + 360 * turns, 10, 181 + 360 * turns, 11)))
+    aoi = read_aoi(path)
+    want = shapely.box(179, 10, 180, 11) | shapely.box(-180, 10, -179, 11)
+    assert aoi.geometry.symmetric_difference(want).area < 1e-9
+    assert aoi.bounds_lonlat == pytest.approx((179, 10, -179, 11))
+
+
+def test_a_mercator_area_past_180_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "aoi.gpkg"
+    half = math.pi * 6378137
+    shape = shapely.box(half - 20_000, 1_000_000, half + 20_000, 1_100_000)
+    geopandas.GeoDataFrame(geometry=[shape], crs="EPSG:3857").to_file(path)
+    west, _, east, _ = read_aoi(path).bounds_lonlat
+    assert (west, east) == pytest.approx((180 - 20_000 / half * 180, -180 + 20_000 / half * 180))
+
+
+def test_polygons_in_collections_and_kml_with_heights_are_read(tmp_path: Path) -> None:
+    collection = shapely.GeometryCollection([SQUARE, shapely.GeometryCollection([FAR])])
+    (tmp_path / "aoi.json").write_text(shapely.to_geojson(collection))
+    assert read_aoi(tmp_path / "aoi.json").geometry.equals(SQUARE | FAR)
+    frame = geopandas.GeoDataFrame({"Name": ["a"]}, geometry=[shapely.force_3d(SQUARE, 7.0)], crs="EPSG:4326")
+    frame.to_file(tmp_path / "aoi.kml", driver="KML")
+    assert read_aoi(tmp_path / "aoi.kml").geometry.symmetric_difference(SQUARE).area < 1e-12
+
+
+def test_overlapping_parts_of_one_feature_are_one_area(tmp_path: Path) -> None:
+    path = tmp_path / "aoi.geojson"
+    both = shapely.MultiPolygon([SQUARE, shapely.affinity.translate(SQUARE, 0.1, 0)])
+    path.write_text(shapely.to_geojson(both))
+    assert read_aoi(path).geometry.equals(shapely.box(32.0, 0.25, 32.6, 0.75))
+
+
 lon = st.floats(-180, 180, allow_nan=False)
 lat = st.floats(-90, 90, allow_nan=False)
 
@@ -159,6 +196,9 @@ def test_bbox_covers_its_meridians_or_is_refused(
             aoi_from_bbox(west, south, east, north)
         return
     geometry = aoi_from_bbox(west, south, east, north).geometry
+    if west < east <= 0:
+        counted = aoi_from_bbox(west + 360, south, east + 360, north).geometry
+        assert geometry.symmetric_difference(counted).area <= 1e-9
     width = east - west if east > west else east - west + 360
     assert math.isclose(geometry.area, width * (north - south), rel_tol=1e-9, abs_tol=1e-9)
     assert geometry.is_valid
@@ -166,7 +206,15 @@ def test_bbox_covers_its_meridians_or_is_refused(
 
 @pytest.mark.parametrize(
     "bbox",
-    [(0, 0, 0, 1), (0, 1, 1, 0), (0, 0, math.nan, 1), (-200, 0, 1, 1), (0, 0, 1, 91), (450000, 0, 451000, 1)],
+    [
+        (0, 0, 0, 1),
+        (0, 1, 1, 0),
+        (0, 0, math.nan, 1),
+        (-400, 0, 1, 1),
+        (-350, 0, 20, 1),
+        (0, 0, 1, 91),
+        (450000, 0, 451000, 1),
+    ],
 )
 def test_refuses_a_bad_bbox(bbox: tuple[float, float, float, float]) -> None:
     with pytest.raises(InputError, match="--bbox"):

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
+import pandas
+import pyproj
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -17,9 +19,10 @@ from hypothesis import strategies as st
 from prompt_tiles import PATIENT, UTM, grid, lattice, tile_image
 
 from pipeline.errors import InputError
+from pipeline.globe import turn_of
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.vector_prompter import VectorPrompter
-from pipeline.schema import Prompt, Reason, TileStatus, Window
+from pipeline.schema import Prompt, Reason, RunGrid, TileStatus, Window
 
 _: type[Prompter] = VectorPrompter
 
@@ -123,15 +126,71 @@ def test_point_features(tmp_path: Path) -> None:
     assert prompts[1].points_xy == (pytest.approx((30, 31)),)
 
 
-def test_self_intersecting_polygon_is_repaired(tmp_path: Path) -> None:
+def test_an_unsound_location_is_left_out_and_said(tmp_path: Path) -> None:
+    """Nobody can tell which half of a bow-tie was meant; a file of nothing else is refused."""
     bow_tie = shapely.Polygon([(10, 10), (30, 30), (30, 10), (10, 30)])
-    prompts, _ = VectorPrompter(write(tmp_path / "p.gpkg", [bow_tie]), grid()).prompts_of(
-        window(0, 0, 80, 100)
+    spiked = shapely.Polygon([(50, 50), (60, 50), (60, 60), (55, 60), (55, 70), (55, 60), (50, 60)])
+    prompter = VectorPrompter(write(tmp_path / "p.gpkg", [bow_tie, spiked]), grid())
+    prompts, _ = prompter.prompts_of(window(0, 0, 80, 100))
+    assert [p.box_xyxy for p in prompts] == [pytest.approx((50, 50, 60, 60))]
+    (note,) = prompter.notes
+    assert "1 location of" in note
+    assert "Self-intersection" in note
+    assert "geometry 0" in note
+    with pytest.raises(InputError, match=r"sound geometry.*Self-intersection"):
+        VectorPrompter(write(tmp_path / "only.gpkg", [bow_tie]), grid())
+
+
+def test_id_and_attributes_travel_with_every_prompt(tmp_path: Path) -> None:
+    parts = shapely.MultiPolygon([shapely.box(0, 0, 5, 5), shapely.box(10, 0, 15, 5)])
+    path = tmp_path / "p.parquet"
+    write(
+        path,
+        [shapely.box(50, 50, 60, 60), parts],
+        osm=[7, 8],
+        height=[2.5, float("nan")],
+        built=["1990", None],
     )
-    assert sorted(p.box_xyxy for p in prompts if p.box_xyxy) == [
-        pytest.approx((10, 10, 20, 30)),
-        pytest.approx((20, 10, 30, 30)),
-    ]
+    prompter = VectorPrompter(str(path), grid())
+    assert prompter.notes == ()
+    prompts, _ = prompter.prompts_of(window(0, 0, 80, 100))
+    assert [p.feature_id for p in prompts] == ["0", "1", "1"]
+    assert json.loads(prompts[0].attributes) == {"osm": 7, "height": 2.5, "built": "1990"}
+    assert json.loads(prompts[2].attributes) == {"osm": 8, "height": None, "built": None}
+
+
+@pytest.mark.parametrize("suffix", ["geojson", "gpkg", "parquet"])
+def test_labels_of_an_integer_column_with_gaps_stay_integers(tmp_path: Path, suffix: str) -> None:
+    boxes = [shapely.box(10 * k, 0, 10 * k + 5, 5) for k in range(3)]
+    path = write(tmp_path / f"p.{suffix}", boxes, Class=pandas.array([3, None, 4], dtype="Int64"))
+    prompts, _ = VectorPrompter(path, grid()).prompts_of(window(0, 0, 80, 100))
+    assert [p.label for p in prompts] == ["3", "", "4"]
+    floats = write(tmp_path / f"f.{suffix}", boxes, Class=[3.0, float("nan"), 4.5])
+    prompts, _ = VectorPrompter(floats, grid()).prompts_of(window(0, 0, 80, 100))
+    assert [p.label for p in prompts] == ["3", "", "4.5"]
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+@pytest.mark.parametrize("counted", [0.0, 360.0])
+def test_locations_on_both_sides_of_180_lie_on_a_grid_that_runs_past_it(
+    tmp_path: Path, crs: str, counted: float
+) -> None:
+    """The grid begins at 179.99 E. The file has a square at -179.995 (or 180.005), and one across 180."""
+    turn = turn_of(pyproj.CRS(crs).to_wkt())
+    assert turn is not None
+    left = turn.x_at_0 + 179.99 * turn.per_degree
+    pixel = 1e-4 * turn.per_degree
+    past = RunGrid(
+        crs_wkt=pyproj.CRS(crs).to_wkt(), transform=(pixel, 0, left, 0, -pixel, 0), width=200, height=100
+    )
+    far = shapely.box(-179.995 + counted, -0.003, -179.994 + counted, -0.001)
+    across = shapely.box(179.999, -0.005, 180.001, -0.004)
+    path = tmp_path / "p.geojson"
+    geopandas.GeoDataFrame(geometry=[far, across], crs="EPSG:4326").to_file(path)
+    prompts, _ = VectorPrompter(str(path), past).prompts_of(past.window)
+    assert [p.feature_id for p in prompts] == ["0", "1"]
+    assert prompts[0].box_xyxy == pytest.approx((150, 10, 160, 30), abs=0.1)
+    assert prompts[1].box_xyxy == pytest.approx((90, 40, 110, 50), abs=0.1)
 
 
 def test_answers_of_a_tile(tmp_path: Path) -> None:

@@ -192,10 +192,13 @@ def test_bad_files_are_refused_with_a_remedy(tmp_path: Path) -> None:
     refused(write(tmp_path / "nothing.parquet", []), "at least one geometry")
     (tmp_path / "empty.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     refused(tmp_path / "empty.geojson", "To fix: ")
-    refused(write(tmp_path / "points.parquet", [box(0, 0, 4, 4), shapely.Point(500001, 5499999)]), "Point in")
+    refused(
+        write(tmp_path / "points.parquet", [box(0, 0, 4, 4), shapely.Point(500001, 5499999)]),
+        "Point as geometry 1 in",
+    )
     refused(
         write(tmp_path / "lines.parquet", [shapely.LineString([(500001, 5499999), (500002, 5499998)])]),
-        "LineString in",
+        "LineString as geometry 0 in",
     )
     refused(write(tmp_path / "bare.parquet", [box(0, 0, 4, 4)], None), "needs a CRS")
     refused(
