@@ -82,7 +82,7 @@ class _ArrowRows(Sequence[Mapping[str, Any]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Read:
+class _FileContent:
     """A file as its reader gives it, features without geometry included."""
 
     geometries: NDArray[np.object_]
@@ -158,7 +158,7 @@ def _leaves(geometry: shapely.Geometry) -> Iterable[shapely.Geometry]:
         yield from _leaves(part) if hasattr(part, "geoms") else (part,)
 
 
-def _read(path: Path, what: str, remedy: str) -> _Read:
+def _read(path: Path, what: str, remedy: str) -> _FileContent:
     """Read all features with the reader that fits. Raises InputError."""
     from pyogrio.errors import DataLayerError, DataSourceError
     from shapely.errors import ShapelyError
@@ -180,7 +180,7 @@ def _read(path: Path, what: str, remedy: str) -> _Read:
     return read
 
 
-def _read_parquet(path: Path) -> _Read | None:
+def _read_parquet(path: Path) -> _FileContent | None:
     import geopandas
     import pyarrow.parquet as pq
 
@@ -188,7 +188,7 @@ def _read_parquet(path: Path) -> _Read | None:
     if not isinstance(frame, geopandas.GeoDataFrame):
         return None
     plain = [name for name in frame.columns if str(frame[name].dtype) != "geometry"]
-    return _Read(
+    return _FileContent(
         geometries=frame.geometry.to_numpy(),
         ids=[str(place) for place in range(len(frame))],
         table=pq.read_table(path, columns=plain).select(plain),
@@ -196,7 +196,7 @@ def _read_parquet(path: Path) -> _Read | None:
     )
 
 
-def _read_gdal(path: Path, *, what: str) -> _Read | None:
+def _read_gdal(path: Path, *, what: str) -> _FileContent | None:
     """Read with GDAL: GeoPackage, KML, FlatGeobuf, Shapefile and more."""
     import pyogrio
 
@@ -212,7 +212,7 @@ def _read_gdal(path: Path, *, what: str) -> _Read | None:
     if not layers or outline not in table.column_names:
         return None
     wkb = table[outline].to_numpy()
-    return _Read(
+    return _FileContent(
         geometries=np.asarray(shapely.from_wkb(wkb), dtype=object),
         ids=[str(fid) for fid in table[meta["fid_column"]].to_pylist()],
         table=table.drop_columns([outline, meta["fid_column"]]),
@@ -220,7 +220,7 @@ def _read_gdal(path: Path, *, what: str) -> _Read | None:
     )
 
 
-def _read_geojson(path: Path, *, what: str) -> _Read:
+def _read_geojson(path: Path, *, what: str) -> _FileContent:
     try:
         document = json.loads(read_text(path, what))
     except json.JSONDecodeError as error:
@@ -241,7 +241,7 @@ def _read_geojson(path: Path, *, what: str) -> _Read:
                 came=f"{type(error).__name__}: {error} in {path}",
                 remedy="export it again",
             ) from error
-    return _Read(
+    return _FileContent(
         geometries=geometries,
         ids=[str(feature.get("id", place)) for place, feature in enumerate(features)],
         table=[feature.get("properties") or {} for feature in features],

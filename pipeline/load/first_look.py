@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,16 @@ class FirstLook:
         return self.parts[0] if len(self.parts) == 1 and self.cell_px else None
 
 
+def _page_notes(pages: Sequence[str]) -> tuple[str, ...]:
+    """Say that a file holds several images. Overviews and masks are none."""
+    if len(pages) < 2:
+        return ()
+    return (
+        f"the file holds {len(pages)} images, and the first alone is looked at; "
+        "`gdal_translate GTIFF_DIR:2:in.tif out.tif` makes a file of the second",
+    )
+
+
 def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
     """Look at one scene; `nodata` as in `LoadOptions`.
 
@@ -111,6 +121,7 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
         windows = [whole] if whole else _even_windows(raw)
         alpha, textured = _alpha_sample(raw, scene, windows)
         rule, notes = settle_rule(raw, nodata=nodata, alpha_sample=alpha, textured=textured)
+        notes = (*notes, *_page_notes(raw.subdatasets))
         lossy = raw.compression is not None and raw.compression.value.partition("_")[0] in LOSSY
         dataset = opened_by(raw, rule)
         if dataset is not raw:

@@ -12,6 +12,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
 
 from pipeline.errors import InputError
+from pipeline.files.hrefs import link_href
 from pipeline.grid import source
 from pipeline.grid.source import RasterFiles, SceneCatalog, SourceOptions, expand_hrefs, open_scenes
 from pipeline.schema import Scene
@@ -62,6 +63,36 @@ def test_expands_folders_globs_and_lists(make_tif: MakeTif, tmp_path: Path) -> N
     assert expand_hrefs([a, str(tmp_path)]) == (a, b)
     assert expand_hrefs([str(tmp_path / "list.txt")]) == (a, "https://example.org/c.tif")
     assert expand_hrefs(["s3://bucket/key.tif"]) == ("s3://bucket/key.tif",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_lists_as_windows_writes_them(make_tif: MakeTif, tmp_path: Path, encoding: str) -> None:
+    a = make_tif("Straße 1.tif")
+    mark = "\ufeff" if encoding == "utf-16-le" else ""
+    (tmp_path / "list.TXT").write_bytes(f'{mark}"{a}"\r\n\r\n# end\r\n'.encode(encoding))
+    assert expand_hrefs([str(tmp_path / "list.TXT")]) == (a,)
+
+
+def test_lists_in_another_encoding_and_lists_of_lists_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes("Straße.tif".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8 or UTF-16"):
+        expand_hrefs([str(tmp_path / "latin.txt")])
+    (tmp_path / "loop.txt").write_text(str(tmp_path / "loop.txt"))
+    with pytest.raises(InputError, match="another list"):
+        expand_hrefs([str(tmp_path / "loop.txt")])
+
+
+@pytest.mark.parametrize("name", ["a b.tif", "a#b.tif", "x?y.tif", "50%25.tif", "Größe [1].tif"])
+def test_a_link_of_an_item_is_a_source(make_tif: MakeTif, name: str) -> None:
+    path = make_tif(name)
+    assert expand_hrefs([link_href(path)]) == (path,)
+    assert opened(path)[0].href == path
+
+
+def test_coordinates_that_the_crs_cannot_hold_are_refused(make_tif: MakeTif) -> None:
+    path = make_tif("wrong.tif", crs="EPSG:4326")
+    with pytest.raises(InputError, match=r"latitudes from -90 to 90.*x from 450000"):
+        opened(path)
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_a_file(make_tif: MakeTif) -> None:

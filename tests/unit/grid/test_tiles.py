@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from collections.abc import Callable
@@ -301,3 +302,57 @@ def test_a_plan_pickles(make_scene: MakeScene) -> None:
     assert copy.lattice == plan.lattice
     assert (copy.inside == plan.inside).all()
     assert list(copy.blocks()) == list(plan.blocks())
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+@pytest.mark.parametrize("bbox", [(179.999, -1, -179.999, 1), (179.999, -1, 180.001, 1)])
+def test_an_area_across_180_is_looked_at_on_both_sides(
+    make_scene: MakeScene, crs: str, bbox: tuple[float, ...]
+) -> None:
+    """A scene from 179.998 to 180.002 east, in pixels of a hundred-thousandth of a degree."""
+    unit = 1.0 if crs == "EPSG:4326" else 111319.4907932736
+    scene = make_scene(
+        crs=crs, transform=(1e-5 * unit, 0, 179.998 * unit, 0, -1e-5 * unit, 0), width=400, height=100
+    )
+    plan = plan_tiles(aoi_from_bbox(*bbox), [scene], small(tile_px=64, halo_px=8))
+    assert plan.grid.width == pytest.approx(200, abs=1)
+    assert plan.inside.all()
+
+
+def test_scenes_on_both_sides_of_180_lie_side_by_side(make_scene: MakeScene) -> None:
+    scenes = [
+        make_scene(name, crs="EPSG:4326", transform=(0.001, 0, x, 0, -0.001, 1), width=100, height=50)
+        for name, x in (("east", 179.9), ("west", -180.0), ("over", -540.05))
+    ]
+    plan = plan_tiles(None, scenes, small(tile_px=64, halo_px=8))
+    assert (plan.mode, plan.grid.width) == ("scene", 200)
+    assert plan.offsets == ((0, 0), (0, 100), (0, 50))
+
+
+@pytest.mark.parametrize(
+    ("crs", "bbox"), [("EPSG:3031", (-180, -90, 180, -85)), ("EPSG:3995", (-180, 85, 180, 90))]
+)
+def test_an_area_around_a_pole_is_a_disc(make_scene: MakeScene, crs: str, bbox: tuple[float, ...]) -> None:
+    """2000 km around the pole in pixels of 10 km; the area is a disc with the pole in its middle."""
+    scene = make_scene(crs=crs, transform=(10_000, 0, -1e6, 0, -10_000, 1e6), width=200, height=200)
+    plan = plan_tiles(aoi_from_bbox(*bbox), [scene], small(tile_px=6, halo_px=1))
+    assert plan.aoi_grid is not None
+    assert plan.aoi_grid.is_valid
+    move = pyproj.Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
+    radius = abs(move.transform(0, bbox[3] if bbox[1] < 0 else bbox[1])[1])
+    assert plan.aoi_grid.area == pytest.approx(math.pi * radius**2, rel=1e-3)
+    assert plan.aoi_grid.distance(shapely.Point(0, 0)) < 1e-3
+    rows, cols = np.nonzero(plan.inside)
+    middle = plan.lattice.n_tile_rows // 2
+    assert plan.inside[middle].all()
+    assert not plan.inside[0, 0]
+    assert (rows.min(), cols.min()) == (0, 0)
+
+
+def test_a_global_area_fits_a_mercator_map(make_scene: MakeScene) -> None:
+    half = 20037508.342789244
+    place = (half / 100, 0, -half, 0, -half / 100, half)
+    scene = make_scene(crs="EPSG:3857", transform=place, width=200, height=200)
+    plan = plan_tiles(aoi_from_bbox(-180, -90, 180, 90), [scene], small(tile_px=64, halo_px=8))
+    assert plan.inside.all()
+    assert (plan.grid.width, plan.grid.height) == (200, 200)

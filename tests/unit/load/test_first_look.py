@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from rasterio.transform import Affine
+from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import Affine, from_origin
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import InputError
@@ -140,6 +142,27 @@ def test_an_alpha_band_that_is_none_is_said(make_tif: MakeTif) -> None:
     assert look.whole is not None
     assert look.whole.valid.all()
     assert any("alpha" in note for note in look.notes)
+
+
+def test_several_images_in_one_file_are_said(tmp_path: Path) -> None:
+    """Overviews and masks are images of a TIFF too, but not of their own."""
+    pages = [Image.fromarray(np.full((40, 50, 3), grey, np.uint8)) for grey in (60, 90, 120)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    with pytest.warns(NotGeoreferencedWarning):
+        (scene,) = open_scenes(SourceOptions(hrefs=(str(tmp_path / "pages.tif"),)))
+    assert any("holds 3 images" in note for note in look_at(scene).notes)
+    path = tmp_path / "one.tif"
+    grey = np.full((3, 600, 600), 99, np.uint8)
+    profile = {"driver": "COG", "count": 3, "height": 600, "width": 600, "dtype": "uint8"}
+    place = {"crs": "EPSG:32633", "transform": from_origin(500_000, 5_000_000, 1, 1)}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"),
+        rasterio.open(path, "w", **place, **profile) as dataset,
+    ):
+        dataset.write(grey)
+        dataset.write_mask(np.eye(600) == 0)
+    (scene,) = open_scenes(SourceOptions(hrefs=(str(path),)))
+    assert not any("images" in note for note in look_at(scene).notes)
 
 
 def test_an_unreadable_part_is_left_out(make_tif: MakeTif) -> None:

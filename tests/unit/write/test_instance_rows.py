@@ -146,3 +146,22 @@ def test_a_far_scene_of_many_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     scenes = [replace(scene, datetime=f"2024-05-0{day}T00:00:00Z") for day in range(1, 7)]
     scene_lists(np.array([0, 2, 3]), np.array([1, 4, 1]), scenes)
     assert read == ["2024-05-02T00:00:00Z", "2024-05-05T00:00:00Z"]
+
+
+def test_rows_of_known_locations_name_their_feature(tmp_path: Path) -> None:
+    known = tuple(
+        replace(prompt, feature_id=str(7 + k), attributes=f'{{"k": {k}}}') for k, prompt in enumerate(PROMPTS)
+    )
+    row = replace(found_tile(LATTICE, 0, 1), prompts=known)
+    valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_)}
+    record = BlockRecord(block_id="b00000_00000", fingerprint=FP, tiles=(row,), valid=valid)
+    write_block_record(RunDir(tmp_path), record, lattice=LATTICE)
+    book = PromptBook(LATTICE, 0, RunDir(tmp_path).block, FP)
+    rows = book.look_up(np.array([1, 1]), np.array([2, 0]))
+    assert rows["feature_id"].to_pylist() == ["9", "7"]
+    assert rows["feature_attributes"].to_pylist() == ['{"k": 2}', '{"k": 0}']
+    meta = replace(META, known_locations=True)
+    assert meta.schema.names[-2:] == ["feature_id", "feature_attributes"]
+    assert "feature_id" not in META.schema.names
+    both = replace(meta, verified=True)
+    assert both.schema.names[-3:] == ["feature_id", "feature_attributes", "verified"]

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pyproj
@@ -16,6 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from record_world import golden_run, grid_of, lattice_of, run_info
 
+from pipeline.globe import narrowest_bbox
 from pipeline.schema import RunGrid
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
@@ -216,3 +218,35 @@ def test_the_golden_item_is_still_valid() -> None:
         fields = item.assets[key].extra_fields
         assert fields["file:size"] == len(content)
         assert fields["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "box"),
+    [
+        ("EPSG:3857", (10.0, 0, 20037508.34 - 200, 0, -10.0, 1000000), (179.998203, -179.998203)),
+        ("EPSG:4326", (1e-4, 0, 179.998, 0, -1e-4, -16.998), (179.998, -179.998)),
+        ("EPSG:4326", (1e-4, 0, 190.0, 0, -1e-4, 10), (-170.0, -169.996)),
+        ("EPSG:4326", (9.0, 0, -180.0 - 4.5, 0, -4.5, 92.25), (-180.0, 180.0)),
+    ],
+)
+def test_grids_past_180_and_over_the_poles_have_a_place_on_earth(
+    crs: str, transform: tuple[float, ...], box: tuple[float, float]
+) -> None:
+    """40 x 40 px; the last grid is global, half a pixel beyond the poles."""
+    lattice = lattice_of(RunGrid(crs_wkt=pyproj.CRS(crs).to_wkt(), transform=transform, width=40, height=40))
+    footprint = footprint_lonlat(lattice, np.ones((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_))
+    shape = shapely.geometry.shape(footprint)
+    assert shape.is_valid
+    west, south, east, north = shape.bounds
+    assert -180 <= west < east <= 180
+    assert -90 <= south < north <= 90
+    assert narrowest_bbox(shape)[::2] == pytest.approx(box, abs=2e-6)
+
+
+def test_links_lead_back_to_files_with_any_name(tmp_path: Path) -> None:
+    names = ["ortho 2024 (1).tif", "a#b.tif", "x?y.tif", "50%25.tif"]
+    scenes = tuple(replace(run_info().scenes[0], scene_id=n, href=f"/data/{n}") for n in names)
+    item = build_item(RunDir(tmp_path), everything(replace(run_info(), scenes=scenes)))
+    links = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
+    assert [unquote(urlsplit(link).path) for link in links] == [f"/data/{name}" for name in names]
+    assert all(" " not in link for link in links)

@@ -11,6 +11,7 @@ from record_world import lattice_of, plain_tile
 from pipeline.schema import Fragment, Prompt, Reason, TileRecord, TileStatus, Window
 from pipeline.write.records.record_columns import (
     SCHEMA,
+    features_column,
     fragment_lists,
     fragments_column,
     prompts_column,
@@ -105,3 +106,14 @@ def test_a_row_without_second_looks_comes_back_with_their_defaults() -> None:
         Window(row0=0, col0=0, row1=10, col1=10),
         Window(row0=0, col0=0, row1=13, col1=13),
     )
+
+
+def test_known_locations_travel_in_a_column_of_their_own() -> None:
+    known = tuple(replace(p, feature_id=f"way/{k}", attributes='{"h": 2}') for k, p in enumerate(PROMPTS))
+    rows = (replace(EMPTY, prompts=known), EMPTY)
+    assert "features" in record_schema(rows).names
+    assert "features" not in record_schema((replace(EMPTY, prompts=PROMPTS),)).names
+    assert features_column(rows).to_pylist() == [
+        [{"id": "way/0", "attributes": '{"h": 2}'}, {"id": "way/1", "attributes": '{"h": 2}'}],
+        [],
+    ]
