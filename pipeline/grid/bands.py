@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from pipeline.errors import InputError
-from pipeline.grid.band_names import Colour, band_colours, is_name
+from pipeline.grid.band_names import Colour, band_colours, colour_of, is_name
 
 RGB_NAMES: tuple[Colour, Colour, Colour] = ("red", "green", "blue")
 _REMEDY = "choose three with --bands, e.g. --bands 3,2,1 or --bands 1,1,1 for a single grey band"
@@ -76,7 +76,10 @@ class ChosenBands:
             f"{colour} = {index}" + (f" ({name})" if name not in ("undefined", colour) else "")
             for colour, index, name in zip(RGB_NAMES, self.indexes, self.names, strict=True)
         ]
-        return f"{', '.join(named)}, by {self.chosen_by}"
+        others = [
+            colour_of(name) not in (None, colour) for colour, name in zip(RGB_NAMES, self.names, strict=True)
+        ]
+        return f"{', '.join(named)}, by {self.chosen_by}{' (not true colours)' if any(others) else ''}"
 
 
 def choose_rgb_bands(
@@ -170,7 +173,7 @@ def _own_bands(table: BandTable, files: Sequence[str]) -> tuple[tuple[int, int, 
         raise InputError(
             f"{table.href} must have at least three bands when --bands is not given",
             came=str(table),
-            remedy=_stack_remedy(files) if len(usable) == 1 else _REMEDY,
+            remedy=_stack_remedy(files) if table.count == 1 else _REMEDY,
         )
     if len(usable) > 4 or any(table.names[index - 1] for index in usable):
         raise InputError(

@@ -197,8 +197,12 @@ def is_constant(collar: Collar, scene: Scene, read: Callable[[Window], NDArray[A
 
 
 def dark_border_share(values: NDArray[Any]) -> float:
-    """Measure the share of a scene that is nearly black and reaches the border in a large region."""
-    return float(border_regions(_dark(values), min_share=MIN_SHARE).mean())
+    """Measure the share of a scene that is nearly black and reaches the border in a large region.
+
+    A scene that is dark all over has no border: 0.
+    """
+    dark = _dark(values)
+    return 0.0 if dark.all() else float(border_regions(dark, min_share=MIN_SHARE).mean())
 
 
 def _dark(values: NDArray[Any]) -> NDArray[np.bool_]:

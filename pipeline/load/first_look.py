@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from pipeline.load.validity import (
     dataset_validity,
     opened_by,
     settle_rule,
+    unused_mask,
 )
 from pipeline.schema import Scene, Window
 
@@ -121,6 +122,8 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
         windows = [whole] if whole else _even_windows(raw)
         alpha, textured = _alpha_sample(raw, scene, windows)
         rule, notes = settle_rule(raw, nodata=nodata, alpha_sample=alpha, textured=textured)
+        if rule.kind == "none" and alpha is None and raw.count not in scene.rgb_bands:
+            notes = (*notes, *unused_mask(raw, raw.count, _band_sample(raw, raw.count, windows)))
         notes = (*notes, *_page_notes(raw.subdatasets))
         lossy = raw.compression is not None and raw.compression.value.partition("_")[0] in LOSSY
         dataset = opened_by(raw, rule)
@@ -233,16 +236,17 @@ def _alpha_sample(
     index = alpha_band(dataset)
     if index is None:
         return None, False
-    found = []
-    textured = False
+    red = _band_sample(dataset, scene.rgb_bands[0], reads)
+    return _band_sample(dataset, index, reads), bool((red != red[:1]).any())
+
+
+def _band_sample(dataset: DatasetReader, index: int, reads: list[_Read]) -> NDArray[Any]:
+    """Values (n,) of one band; n is 0 where nothing is readable."""
+    found = [np.empty(0, dtype=dataset.dtypes[index - 1])]
     for item in reads:
-        try:
+        with suppress(RasterioIOError):
             found.append(dataset.read(index, window=item.place, out_shape=item.shape).ravel())
-            red = dataset.read(scene.rgb_bands[0], window=item.place, out_shape=item.shape)
-        except RasterioIOError:
-            continue
-        textured = textured or bool((red != red.flat[0]).any())
-    return (np.concatenate(found) if found else np.empty(0, dtype=np.uint8)), textured
+    return np.concatenate(found)
 
 
 def _read(dataset: DatasetReader, scene: Scene, item: _Read, *, even: bool = True) -> LookPart | None:

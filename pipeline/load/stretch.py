@@ -148,7 +148,11 @@ def grey_doubt(samples: Sequence[NDArray[Any]], stretch: Stretch) -> str:
     if any(values.size == 0 for values in samples):
         return ""
     if all((values == values[0]).all() for values in samples):
-        return "all of its pixels have the same colour"
+        value = samples[0][0]
+        hint = (
+            f"; if that is no imagery, give --nodata {value:g}" if len({v[0] for v in samples}) == 1 else ""
+        )
+        return f"all of its pixels have the same colour{hint}"
     levels = np.concatenate(
         [
             _band_levels(values, stretch, band)[:: max(1, values.size // 200_000)]

@@ -94,8 +94,8 @@ def settle_rule(
     alpha = None if doubt else tagged
     if doubt:
         notes.append(
-            f"band {tagged} is tagged as alpha, but {doubt}; it is not taken for a mask. If it is one, write "
-            "it as a mask: `rio mask` or gdal_translate -mask"
+            f"band {tagged} is tagged as alpha, but {doubt}; it is not taken for a mask. If it is one, make "
+            f"it the file's mask: `gdal_translate -b 1 -b 2 -b 3 -mask {tagged} in.tif out.tif`"
         )
     own = dataset.nodata
     value = own if nodata == "file" else parse_nodata(nodata)
@@ -124,10 +124,34 @@ def alpha_doubt(dataset: DatasetReader, index: int, values: NDArray[Any], *, tex
     top = values.max()
     if top == 0:
         return "it is 0 everywhere over imagery" if textured else ""
-    ends = float(np.mean((values == 0) | (values == top)))
-    if ends < MASK_SHARE and np.unique(values).size > MASK_VALUES:
-        return f"{1 - ends:.0%} of its pixels are neither 0 nor {top}"
+    between = _share_between(values)
+    if between > 1 - MASK_SHARE and np.unique(values).size > MASK_VALUES:
+        return f"{between:.0%} of its pixels are neither 0 nor {top}"
     return ""
+
+
+def _share_between(values: NDArray[Any]) -> float:
+    """Share of the values that are neither 0 nor the largest of them."""
+    return float(np.mean((values != 0) & (values != values.max())))
+
+
+def unused_mask(dataset: DatasetReader, index: int, values: NDArray[Any]) -> tuple[str, ...]:
+    """Say that a band looks like a mask and is not used as one, because nothing tags it. Empty: it does not.
+
+    `values`: a sample of the band, any shape.
+    """
+    named = _ALPHA_NAMES.search(dataset.descriptions[index - 1] or "") is not None
+    tops = (1, np.iinfo(values.dtype).max) if np.issubdtype(values.dtype, np.integer) else (1,)
+    if not named or values.size == 0 or values.max() not in tops or values.min() != 0:
+        return ()
+    if _share_between(values) > 1 - MASK_SHARE:
+        return ()
+    hidden = float(np.mean(values == 0))
+    return (
+        f"band {index} is 0 in {hidden:.1%} of the scene and {values.max()} elsewhere, as a mask is, but "
+        "nothing tags it as one; all is judged. If it is a mask, make it the file's: "
+        f"`gdal_translate -b 1 -b 2 -b 3 -mask {index} in.tif out.tif`",
+    )
 
 
 def same_value(one: float | None, other: float | None) -> bool:

@@ -85,6 +85,11 @@ def test_refuses(bands: BandTable, wanted: tuple[str | int, ...] | None, message
         ),
         (table("undefined undefined undefined"), None, "red = 1, green = 2, blue = 3, by order"),
         (table("gray"), (1, 1, 1), "red = 1 (gray), green = 1 (gray), blue = 1 (gray), by --bands"),
+        (
+            table("red green blue", "NIR red green"),
+            None,
+            "red = 1 (NIR), green = 2 (red), blue = 3 (green), by colour interpretation (not true colours)",
+        ),
     ],
 )
 def test_who_said_which_bands_they_are(

@@ -147,6 +147,7 @@ def test_a_scene_of_one_value_has_no_border(value: int) -> None:
     for dtype in ("uint8", "uint16"):
         assert find_collar(np.full((3, 50, 60), value, dtype=dtype), cell_px=1, lossy=False) is None
         assert find_collar(np.full((3, 1, 1), value, dtype=dtype), cell_px=1, lossy=False) is None
+        assert dark_border_share(np.full((3, 50, 60), value, dtype=dtype)) == 0
 
 
 def test_not_a_number_is_no_collar() -> None:

@@ -165,6 +165,16 @@ def test_several_images_in_one_file_are_said(tmp_path: Path) -> None:
     assert not any("images" in note for note in look_at(scene).notes)
 
 
+def test_a_mask_among_the_bands_is_said(make_tif: MakeTif) -> None:
+    pixels = np.random.default_rng(0).integers(10, 250, (4, 40, 50)).astype("uint8")
+    pixels[3] = 255
+    pixels[3, :10] = 0
+    (note,) = look_at(scene_of(make_tif("a.tif", pixels))).notes
+    assert "0 in 25.0% of the scene" in note
+    assert look_at(scene_of(make_tif("b.tif", pixels, nodata=0))).notes == ()
+    assert look_at(scene_of(make_tif("c.tif", pixels), bands=(4, 4, 4))).notes == ()
+
+
 def test_an_unreadable_part_is_left_out(make_tif: MakeTif) -> None:
     rng = np.random.default_rng(3)
     path = Path(make_tif("a.tif", rng.integers(0, 60000, (3, 256, 256)).astype("uint16")))

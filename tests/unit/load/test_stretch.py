@@ -113,7 +113,9 @@ def test_a_constant_band_becomes_mid_grey() -> None:
     samples = [np.full(400, 777, dtype="uint16")] * 3
     fitted, _ = fit_stretch(samples, "uint16")
     assert (apply_stretch(np.full((3, 20, 20), 777, dtype="uint16"), fitted) == 128).all()
-    assert grey_doubt(samples, fitted) == "all of its pixels have the same colour"
+    assert grey_doubt(samples, fitted).startswith("all of its pixels have the same colour; ")
+    assert "--nodata 777" in grey_doubt(samples, fitted)
+    assert "--nodata" not in grey_doubt([*samples[:2], samples[2] + 1], fitted)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from pipeline.load.validity import (
     parse_nodata,
     same_value,
     settle_rule,
+    unused_mask,
 )
 
 MakeTif = Callable[..., str]
@@ -220,6 +221,30 @@ def test_nodata_is_a_number_or_none() -> None:
     assert not same_value(None, 0.0)
     with pytest.raises(InputError, match="--nodata"):
         parse_nodata("black")
+
+
+@pytest.mark.parametrize(
+    ("fourth", "description", "told"),
+    [
+        (SHARP, None, True),
+        (SHARP // 255, "valid", True),
+        (SHARP, "NIR", False),
+        (near_infrared(), None, False),
+        (np.full((60, 70), 255), None, False),
+        (SHARP // 255 * 7, None, False),
+    ],
+    ids=["untagged", "named", "named otherwise", "light", "hides nothing", "another value"],
+)
+def test_a_mask_that_nothing_tags_is_told(
+    make_tif: MakeTif, fourth: np.ndarray, description: str | None, told: bool
+) -> None:
+    path = make_tif("a.tif", coloured(fourth))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.set_band_description(4, description)
+    with rasterio.open(path) as dataset:
+        notes = unused_mask(dataset, 4, dataset.read(4))
+    assert len(notes) == told
+    assert not told or f"0 in {np.mean(fourth == 0):.1%} of the scene" in notes[0]
 
 
 def test_alpha_is_found_by_its_tag_in_any_place(make_tif: MakeTif) -> None:

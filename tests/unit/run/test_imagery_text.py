@@ -56,7 +56,7 @@ def test_grey_levels() -> None:
 
 def test_rows_of_the_final_table() -> None:
     assert unjudged_rows([entry(), entry("west", unjudged={})]) == {
-        "not judged": "about, of 1 of 2 scenes",
+        "not judged": "parts of 1 of 2 scenes, about",
         "  east": "25.0 % outside the area, 5.0 % nodata",
     }
     assert unjudged_rows([entry(unjudged={})]) == {"not judged": "nothing of the scenes"}
