@@ -247,6 +247,14 @@ def test_never_judged_shards_write_no_file(tmp_path: Path) -> None:
     assert (store.path / "mask" / "c" / "0" / "3" / "4").is_file()
 
 
+def test_gdal_below_3_13_cannot_open_the_shards() -> None:
+    """What README and jobs/export_results.py say; a newer GDAL makes this test fail, and the words old."""
+    version = tuple(int(part) for part in rasterio.__gdal_version__.split(".")[:2])
+    assert version < (3, 13), "see whether this GDAL opens masks.zarr, and what is still true of the README"
+    with pytest.raises(rasterio.RasterioIOError, match="sharding_indexed"):
+        rasterio.open(f'ZARR:"{GOLDEN / "masks.zarr"}":/mask')
+
+
 def test_a_rotated_grid_has_a_transform_and_no_coordinates(tmp_path: Path) -> None:
     transform = (0.3, 0.1, 450000.0, 0.1, -0.3, 36000.0)
     store = create_masks(tmp_path / "m.zarr", lattice_of(grid_of(transform=transform)), ["q"])
