@@ -54,13 +54,13 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_inputs(top: argparse.ArgumentParser) -> None:
     where = top.add_argument_group("where to look (exactly one)").add_mutually_exclusive_group(required=True)
-    where.add_argument("--aoi", metavar="FILE", help="area of interest: GeoJSON, GeoParquet or GeoPackage")
+    where.add_argument("--aoi", metavar="FILE", help="area of interest: GeoJSON, GeoParquet, GPKG or KML")
     where.add_argument(
         "--bbox",
         nargs=4,
         type=float,
         metavar=("W", "S", "E", "N"),
-        help="area of interest in degrees lon/lat",
+        help="area of interest in degrees lon/lat; W > E crosses the antimeridian",
     )
     where.add_argument("--whole-scene", action="store_true", help="everything the sources cover")
     what = top.add_argument_group("what to ask")
@@ -130,7 +130,8 @@ def _add_models(top: argparse.ArgumentParser) -> None:
     models.add_argument(
         "--prompts",
         metavar="FILE",
-        help="known locations (polygons, boxes, points) instead of a language model",
+        help="known locations (polygons, boxes, points) instead of a language model; every instance names "
+        "its feature's id and attributes",
     )
     models.add_argument(
         "--gate",

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
+from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SourceError, TerraqueryError
@@ -180,7 +181,9 @@ class CogReader:
         return self._handles[index]
 
     def _warped(self, dataset: DatasetReader, source: SceneSource) -> WarpedScene:
-        """Alpha is added only where no validity would survive the warp."""
+        """Alpha is added only where no validity would survive the warp. The transform is the plan's, and may
+        put the scene on another turn of the globe than its file does.
+        """
         assert source.scene.crs_wkt is not None
         carries_validity = alpha_band(dataset) is not None or dataset.nodata is not None
         return WarpedScene(
@@ -189,6 +192,7 @@ class CogReader:
             self._grid,
             Resampling[self._options.resampling],
             add_alpha=not carries_validity,
+            src_transform=Affine(*source.scene.transform),
         )
 
     def _drop(self, index: int) -> None:

@@ -232,6 +232,28 @@ def test_mosaic_mode_equals_one_warp_of_the_whole_scene(make_tif: MakeTif, open_
         assert 0.5 < valid.mean() < 1, name
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_a_warped_scene_beyond_180_lies_beside_the_one_before_it(
+    make_tif: MakeTif, open_run: OpenRun, crs: str
+) -> None:
+    """Two scenes that meet at 180 degrees, the second half a pixel out of phase, so that it is warped."""
+    unit = 1.0 if crs == "EPSG:4326" else 111319.4907932736
+    pixel = 1e-4 * unit
+    east = Affine(pixel, 0, 180 * unit - 80 * pixel, 0, -pixel, 80 * pixel)
+    west = Affine(pixel, 0, -180 * unit + 0.5 * pixel, 0, -pixel, 80 * pixel)
+    names = [
+        make_tif("east.tif", np.full((3, 80, 80), 60, np.uint8), crs=crs, transform=east),
+        make_tif("west.tif", np.full((3, 80, 80), 180, np.uint8), crs=crs, transform=west),
+    ]
+    run = open_run(*names)
+    assert (run.plan.mode, run.plan.grid.width) == ("mosaic", 161)
+    rgb, valid = assembled(run)
+    assert valid[:, :80].all()
+    assert (rgb[:, :80] == 60).all()
+    assert valid[:, 82:159].all()
+    assert (rgb[:, 82:159] == 180).all()
+
+
 def test_a_warped_pixel_does_not_depend_on_the_window(make_tif: MakeTif, open_run: OpenRun) -> None:
     """Noise shows the first wrong subpixel."""
     path = make_tif("a.tif", noise(3, 1100, 1100), nodata=0)
