@@ -50,7 +50,7 @@ def readable(
     error does not name a file. A traceback is written to the end of `log`. None, or a log that cannot be
     written: to a file in the system's folder for temporary files.
     """
-    full = full_disk(error)
+    full = None if isinstance(error, DiskFullError) else full_disk(error)
     if full is not None:
         return DiskFullError(
             f"No space left on device for {full.filename or place}. To fix: make room there, then start the "

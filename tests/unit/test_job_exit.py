@@ -67,6 +67,8 @@ def test_a_full_disk_is_found_behind_other_errors() -> None:
     assert isinstance(readable(on_ray), DiskFullError)
     nameless = readable(no_space(), place="/data/run")
     assert str(nameless).startswith("No space left on device for /data/run.")
+    nameless.__cause__ = no_space()
+    assert readable(nameless) is nameless, "who told it first knew the place"
 
 
 def test_an_error_beside_a_full_disk_is_not_taken_for_one() -> None:
