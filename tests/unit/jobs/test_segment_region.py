@@ -77,3 +77,22 @@ def test_the_runner_is_left_to_the_size_of_the_run_unless_one_is_named() -> None
     assert job.request_of(job.parser().parse_args([*BASE, "--runner", "ray"])).runner == "ray"
     again = load_job("restitch_region")
     assert again.request_of(again.parser().parse_args(["--run", "out"])).runner == "auto"
+
+
+@pytest.mark.parametrize(
+    "bbox",
+    [
+        ("--bbox", "-1e-05", "51.5", "0.0015", "51.5015"),
+        ("--bbox", "-1.5E-3", "-2e-3", ".5", "1e-3"),
+        ("--bbox", "-1e-05,51.5,0.0015,51.5015"),
+        ("--bbox=-1e-05,51.5,0.0015,51.5015",),
+    ],
+)
+def test_small_negative_numbers_are_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bbox: tuple[str, ...]
+) -> None:
+    """The command line is read to its end: what is missing is the raster."""
+    missing = tmp_path / "missing.tif"
+    words = ["--source", str(missing), *bbox, "--query", "tanks", "--out", str(tmp_path / "out")]
+    assert load_job("segment_region").main(words) == 2
+    assert f"A source file must exist. Got: {missing}" in capsys.readouterr().err
