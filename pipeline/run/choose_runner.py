@@ -31,7 +31,7 @@ class ChosenRunner:
 
 
 def choose_runner(asked: RunnerChoice, n_tiles: int, environ: Mapping[str, str] = os.environ) -> ChosenRunner:
-    """Settle the runner of a plan of `n_tiles` tiles to look at."""
+    """Settle who runs a plan of `n_tiles` tiles."""
     if asked != "auto":
         return ChosenRunner(name=asked, why="as asked")
     if cluster_named(environ):
@@ -42,5 +42,5 @@ def choose_runner(asked: RunnerChoice, n_tiles: int, environ: Mapping[str, str] 
 
 
 def cluster_named(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether RAY_ADDRESS names a cluster, as it does under `ray job submit`."""
+    """Say whether RAY_ADDRESS names a cluster, as it does under `ray job submit`."""
     return bool(environ.get("RAY_ADDRESS"))

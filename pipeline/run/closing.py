@@ -64,7 +64,7 @@ class _Notes:
         self._log = log
 
     def attempt[T](self, what: str, make: Callable[[], T]) -> T | None:
-        """What `make` returns; None and a note when it fails. Raises what a full disk raises."""
+        """Return what `make` returns. When it fails: a note, and None. A full disk raises."""
         try:
             return make()
         except Exception as error:

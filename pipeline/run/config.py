@@ -106,7 +106,7 @@ class AreaOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GridChoice:
-    """The run grid of mosaic mode; both None = the scenes' own lattice where they share one."""
+    """What the user says of the run grid. Both None: the lattice that the scenes share, or a new one."""
 
     crs: str | None = None
     resolution: float | None = None
@@ -176,7 +176,7 @@ class RunConfig:
 
 
 def known_presets() -> tuple[str, ...]:
-    """Names of the presets that ship with the package, sorted."""
+    """List the presets that ship with the package, sorted."""
     return tuple(sorted(path.stem for path in PRESET_DIR.glob("*.toml")))
 
 
@@ -196,7 +196,7 @@ def preset_tables(name: str, config: str | None = None) -> dict[str, Any]:
 
 
 def merge_tables(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`top` laid over `base`, table by table."""
+    """Lay `top` over `base`, table by table."""
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
@@ -207,7 +207,7 @@ def merge_tables(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, A
 
 
 def build_preset(tables: Mapping[str, Any]) -> Preset:
-    """Tables -> `Preset`; model paths that start with `models/` are those shipped with the package."""
+    """Make a `Preset` of tables. Model paths that start with `models/` are those shipped with the package."""
     for name in tables:
         if name not in Preset.__dataclass_fields__:
             raise unknown_key(name, list(Preset.__dataclass_fields__), "the configuration")
@@ -215,7 +215,7 @@ def build_preset(tables: Mapping[str, Any]) -> Preset:
 
 
 def check_queries(queries: tuple[str, ...]) -> tuple[str, ...]:
-    """Every query checked and normalised, duplicates refused."""
+    """Normalise every query. Raises InputError for one that may not be asked, and for duplicates."""
     if not queries:
         raise InputError(
             "a run needs at least one query", remedy='add --query "storage tanks"; --query may be repeated'
@@ -230,8 +230,8 @@ def check_queries(queries: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_min_area(area_m2: float) -> float:
-    """The area below which objects are dropped, as given. Raises InputError for one that is negative or no
-    finite number.
+    """Check the area below which objects are dropped. Raises InputError for one that is negative or not
+    finite.
     """
     if not math.isfinite(area_m2) or area_m2 < 0:
         raise InputError(
@@ -243,15 +243,15 @@ def check_min_area(area_m2: float) -> float:
 
 
 def require_areas(min_area_m2: float, grid: RunGrid, *, remedy: str) -> None:
-    """Objects may be dropped by their area only on a grid where it is known. Raises InputError."""
+    """Refuse to drop objects by an area that the grid does not know. Raises InputError."""
     unknown = why_unknown(grid)
     if min_area_m2 > 0 and unknown:
         raise InputError("--min-area-m2 needs a run grid whose areas are known", came=unknown, remedy=remedy)
 
 
 def result_parameters(config: RunConfig) -> dict[str, Any]:
-    """Everything that can change the result, as plain values: no resources, no memory or time limits, no
-    runner, no gate or verifier that is off.
+    """Collect everything that can change the result, as plain values. Resources, limits, the runner, and
+    looks that are off cannot.
     """
     second_looks = {"gate": asdict(config.gate)} if config.gate.on else {}
     if config.verifier.on:

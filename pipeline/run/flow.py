@@ -40,7 +40,7 @@ BLOCKS_IN_FLIGHT = 2
 
 
 def run_region(request: RunRequest, *, say: Say = print) -> int:
-    """Plan, run and publish one request; returns the exit code (0, or 3 when tiles failed). `say` prints a
+    """Plan, run and publish one request. Returns the exit code: 0, or 3 when tiles failed. `say` prints a
     line. Raises TerraqueryError.
     """
     started = time.monotonic()
@@ -90,7 +90,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
 
 
 def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:
-    """Phase two alone on stored block records; returns the exit code as `run_region` does. Raises
+    """Merge and publish stored block records again. Returns the exit code as `run_region` does. Raises
     TerraqueryError.
     """
     started = time.monotonic()
@@ -125,7 +125,7 @@ def _set_cache(runner: RunnerChoice) -> None:
 
 
 def infer(context: RunContext, left: Todo, *, runner: Runner, screen: Screen) -> None:
-    """Phase one, with progress."""
+    """Do phase one, and show how far it is."""
     n_tiles = sum(len(block.tiles) for block in left.blocks)
     progress = Progress(n_tiles, done_before=left.done_tiles, stream=screen.out)
     run_blocks(context, left.blocks, progress.add, runner=runner, screen=screen)
@@ -139,7 +139,7 @@ def run_blocks(
     runner: Runner,
     screen: Screen,
 ) -> None:
-    """Work through `blocks`, committing each; `on_done` is called on the driver per committed block.
+    """Work through `blocks`; calls `on_done` in this process for each that is committed.
 
     Raises ModelError when a model does not load or its engine dies.
     """
@@ -194,5 +194,5 @@ def _model(context: RunContext, role: str) -> str:
 
 
 def task_runner(runner: Runner) -> TaskRunner:
-    """Who runs the tasks of phase two."""
+    """Choose who runs the tasks of phase two."""
     return run_tasks_ray if runner == "ray" else run_here

@@ -154,7 +154,7 @@ def read_area(config: RunConfig) -> Aoi | None:
 
 
 def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> dict[str, Any]:
-    """What pins the result: parameters, and the content behind the paths among them."""
+    """Collect what pins the result: the parameters, and the content of the files that they name."""
     parameters = result_parameters(config)
     parameters["area"] = "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
     # A list: the order of scenes is their priority, and the keys of an object have none in a fingerprint.
@@ -191,10 +191,10 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
 
 
 def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:
-    """What the profile of a vllm prompter says, so that an edited file is another run; nothing for the kinds
-    that have none.
+    """Collect what the profile of a vllm prompter says, so that an edited profile makes another run. Empty:
+    the prompter has none.
 
-    Without the queries of gate and verifier, which are pinned beside these where they are on. Raises
+    What it says to gate and verifier is left out: it is pinned with them, where they are on. Raises
     InputError.
     """
     if prompter.kind != "vllm":
@@ -204,7 +204,7 @@ def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:
 
 
 def check_engines(preset: Preset, runner: Runner) -> None:
-    """Two engines on one GPU must be told how to share it. Raises InputError."""
+    """Check that two engines on one GPU are told how to share it. Raises InputError."""
     own = preset.verifier.on and preset.prompter.kind == "vllm" and runner == "ray"
     if own and preset.resources.segmenter.gpus > 0 and preset.verifier.gpu_memory_utilization is None:
         raise InputError(
@@ -216,7 +216,7 @@ def check_engines(preset: Preset, runner: Runner) -> None:
 
 
 def local_path(model: str) -> str:
-    """The file behind `oracle:labels.tif?noise=mild`; anything else as it is."""
+    """Take the file out of `oracle:labels.tif?noise=mild`. Anything else stays as it is."""
     return model.removeprefix("oracle:").partition("?")[0] if model.startswith("oracle:") else model
 
 
@@ -245,11 +245,10 @@ def claim(planned: PlannedRun) -> RunContext:
 
 
 def rehearse(planned: PlannedRun) -> str:
-    """A dry run: everything that `claim` checks, and plan.parquet where no run has begun yet. Returns what to
+    """Do a dry run: check what `claim` checks, and write plan.parquet where no run has begun. Returns what to
     tell the user.
 
-    It deletes nothing, and a run that is there keeps its run.json, so that another plan can follow on the
-    same --out.
+    Nothing is deleted. A run that is there keeps its run.json, so another plan can follow on the same --out.
     """
     run_dir = RunDir(planned.request.out)
     imagery = imagery_text([source.to_dict() for source in _scene_sources(planned, run_dir)])
@@ -283,7 +282,7 @@ def _scene_sources(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource, .
 
 
 def model_ids(parameters: Mapping[str, Any], config: RunConfig) -> dict[str, str]:
-    """Role -> name and pinned content of what answers."""
+    """Name what answers, and pin its content: role -> text."""
     prompter = Path(local_path(config.prompter.model)).name
     return {
         "prompter": f"{config.prompter.kind}:{prompter}@{short_identity(parameters['prompter']['model'])}",
@@ -292,12 +291,12 @@ def model_ids(parameters: Mapping[str, Any], config: RunConfig) -> dict[str, str
 
 
 def short_identity(identity: str) -> str:
-    """Enough of a content hash to tell checkpoints apart; other identities as they are."""
+    """Shorten a content hash to what tells checkpoints apart. Other identities stay as they are."""
     return identity[: len("sha256:") + 12] if identity.startswith("sha256:") else identity
 
 
 def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
-    """run.json as it stands when a run starts."""
+    """Make run.json as it stands when a run starts."""
     request = planned.request
     preset: Preset = request.config.preset
     return RunInfo(
@@ -334,7 +333,9 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
 
 
 def todo(context: RunContext, *, retry_failed: bool) -> Todo:
-    """The blocks without a usable record of this run; with `retry_failed` also those with a failed tile."""
+    """Find the blocks that have no usable record of this run; with `retry_failed` also those with a failed
+    tile.
+    """
     run_dir = RunDir(context.run_dir)
     planned = list(context.plan.blocks())
     done = done_blocks(run_dir, context.fingerprint, [block.block_id for block in planned])

@@ -44,8 +44,8 @@ them.
 
 @contextmanager
 def dying_with_its_engine() -> Iterator[None]:
-    """End this process on a retryable ModelError: a dead engine does not heal; Ray starts a fresh actor and
-    tries the block again.
+    """End this process on a retryable ModelError. A dead engine does not heal; Ray starts a fresh actor,
+    which tries the block again.
     """
     try:
         yield
@@ -57,8 +57,8 @@ def dying_with_its_engine() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class ActorStage:
-    """One stage of a flow on Ray: a class built with `context=...`, called with tables of one row, in a
-    fixed-size pool.
+    """One stage of a flow on Ray: a pool of actors of one class, which is built with `context=...` and called
+    with tables of one row.
     """
 
     actor: type
@@ -68,8 +68,8 @@ class ActorStage:
 
     @property
     def in_flight(self) -> int:
-        """Calls that one actor is given at once: as many wait in it as it works on, so that it never waits
-        for its next one.
+        """Calls that one actor is given at once. As many wait as it works on, so it is never idle between
+        two.
         """
         return 2 * (self.concurrent or 1)
 
@@ -82,12 +82,12 @@ def run_actors(
     *,
     row_bytes: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Send rows (scalars and bytes) through stages of actors; yields the rows of the last stage as they are
+    """Send rows (scalars and bytes) through stages of actors. Yields the rows of the last stage as they are
     done, in any order.
 
-    `row_bytes`: of the heaviest row between stages; bounds the object store that the flow may fill. None
-    leaves that to Ray. Raises InputError when the pools need more than the cluster has, and what a worker
-    raised (TerraqueryError as it was).
+    `row_bytes`: size of the heaviest row between stages, which bounds the object store that the flow may
+    fill. None: Ray decides. Raises InputError when the pools need more than the cluster has, and whatever a
+    worker raised.
     """
     import ray.data
 
@@ -161,7 +161,9 @@ def _row_bytes(row: dict[str, Any]) -> int:
 
 
 def run_tasks_ray(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
-    """Run tasks on a cluster (a `TaskRunner`): one CPU each, TASKS_PER_CPU submitted per CPU."""
+    """Run tasks on a cluster, as a `TaskRunner`: one CPU each, and TASKS_PER_CPU submitted per CPU. Raises
+    what a task raised.
+    """
     import ray
 
     if not keys:

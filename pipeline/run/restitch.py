@@ -45,7 +45,7 @@ AGAIN = (
 
 @dataclass(frozen=True, kw_only=True)
 class RestitchRequest:
-    """What to merge again, and how. None = as the run has it."""
+    """What to merge again, and how. None: as the run has it."""
 
     run: str
     out: str | None = None
@@ -77,7 +77,11 @@ class RestitchPlan:
 
 
 def plan_restitch(request: RestitchRequest) -> RestitchPlan:
-    """Check everything that can be wrong; writes nothing. Raises InputError."""
+    """Check everything that can be wrong; writes nothing. Raises InputError.
+
+    A run directory holds what its run.json says, so other thresholds go into one of their own. Its
+    fingerprint names the run that the records come from.
+    """
     require_proj()
     source = RunDir(request.run)
     if not source.run_json.is_file():
@@ -135,7 +139,9 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
 
 
 def changed_parameters(request: RestitchRequest, info: RunInfo) -> tuple[StitchOptions, dict[str, Any]]:
-    """(options of the merge, parameters of the result). Raises InputError for values that make no sense."""
+    """Lay the request over the run. Returns the options of the merge and the parameters of the result. Raises
+    InputError for values that make no sense.
+    """
     recorded = dict(info.parameters["stitch"])
     stitch = parse_table(StitchOptions, {**recorded, **request.thresholds}, "the merge's thresholds")
     parameters = dict(info.parameters)
@@ -150,7 +156,9 @@ def changed_parameters(request: RestitchRequest, info: RunInfo) -> tuple[StitchO
 
 
 def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_]) -> None:
-    """Every planned block has a whole record of this run. Raises InputError naming those that have not."""
+    """Check that every planned block has a whole record of this run. Raises InputError, which names those
+    that have not.
+    """
     planned = [block_id(*block) for block in planned_blocks(info.lattice, inside)]
     found = done_blocks(source, info.fingerprint, planned)
     missing = [
@@ -181,7 +189,7 @@ def claim_restitch(plan: RestitchPlan) -> None:
 
 
 def imagery_of(plan: RestitchPlan) -> Imagery:
-    """The run's scenes, for pictures alone. Raises SourceError or InputError when they cannot be opened."""
+    """Open the run's scenes again, for pictures alone. Raises SourceError or InputError."""
     info = plan.info
     load = parse_table(
         LoadOptions, {k: v for k, v in info.parameters["load"].items() if v is not None}, "parameters.load"

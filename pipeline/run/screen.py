@@ -44,18 +44,18 @@ STILL_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Screen:
-    """The person's side of a run."""
+    """The lines that a person sees of a run."""
 
     say: Say
     """Prints one line."""
     out: TextIO
-    """The stdout that the driver was started with; progress is drawn there."""
+    """The stdout that the driver was started with, for progress. Ray collects it from a submitted job."""
     quick_s: float = QUICK_S
     still_s: float = STILL_S
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def loading(self, what: str) -> AbstractContextManager[Callable[[], None]]:
-        """`waiting` for something that is loaded."""
+        """Say that something is loaded, as `waiting` does."""
         return self.waiting(f"loading {what}", f"loaded {what} in")
 
     @contextmanager
@@ -96,7 +96,7 @@ class Screen:
 
 
 def patient(say: Say) -> Say:
-    """`say` whose listener may go: the work is worth more than its words."""
+    """Make `say` go on when nobody listens any more: the work is worth more than its words."""
 
     def shown(text: str) -> None:
         with suppress(OSError):
@@ -106,7 +106,7 @@ def patient(say: Say) -> Say:
 
 
 def open_screen(say: Say = print) -> Screen:
-    """A screen that hides nothing; for callers that have no log."""
+    """Make a screen that hides nothing, for callers without a log."""
     return Screen(say=patient(say), out=sys.stdout)
 
 

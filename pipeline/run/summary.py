@@ -29,14 +29,14 @@ BOX_WIDTH = 100
 
 
 def notice_box(text: str) -> str:
-    """A notice that cannot be overlooked in a log."""
+    """Frame a notice so that nobody overlooks it in a log."""
     lines = textwrap.wrap(text, BOX_WIDTH - 4)
     bar = "*" * BOX_WIDTH
     return "\n".join([bar, *(f"* {line.ljust(BOX_WIDTH - 4)} *" for line in lines), bar])
 
 
 def plan_text(planned: PlannedRun) -> str:
-    """The plan in a few lines: what will be looked at, read and asked."""
+    """Tell the plan in a few lines: what will be looked at, read and asked."""
     plan = planned.plan
     guess = planned.estimate
     lattice = plan.lattice
@@ -128,9 +128,8 @@ def _second_looks(planned: PlannedRun) -> dict[str, str]:
 
 
 def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
-    """Counts of the ledger, what was not judged, what a gate did, instances per query, times.
-
-    `info`: as the run was closed.
+    """Tell what came of a run: tiles, what was not judged, what a gate did, instances per query, times.
+    `info`: the run as it was closed.
     """
     ledger = published.conservation
     law = f"{ledger.planned} = {ledger.found} found + {ledger.empty} empty + {ledger.failed} failed"
@@ -161,8 +160,8 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
 
 
 def left_out_text(info: RunInfo, query: str) -> str:
-    """Say which objects of a query were left out and why, and how many have no area where others have. Empty:
-    none.
+    """Say how many objects of a query were left out and why, and how many have no area although others have.
+    Empty: none.
     """
     found = info.qa.get(query)
     figures: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
@@ -247,7 +246,7 @@ class ModelCounts:
     """Replies that ended at the token limit: what they would have named after it is missing."""
 
     def counters(self) -> dict[str, int]:
-        """For run.json."""
+        """Give the counts as run.json has them."""
         plain = {
             "image_encodings": self.encodings,
             "tiles_with_prompts": self.encoded_tiles,
@@ -258,7 +257,7 @@ class ModelCounts:
 
 
 def model_counts(run_dir: RunDir, fingerprint: str) -> ModelCounts:
-    """Counted from the block records, so that it covers every start of the run."""
+    """Count from the block records, which cover every start of the run."""
     counts = ModelCounts()
     for path in record_files(run_dir):
         block = read_counts(path, fingerprint)
@@ -272,7 +271,7 @@ def model_counts(run_dir: RunDir, fingerprint: str) -> ModelCounts:
 
 
 def table(rows: Mapping[str, str]) -> str:
-    """Two aligned columns."""
+    """Align names and values in two columns."""
     width = max(len(name) for name in rows)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows.items())
 

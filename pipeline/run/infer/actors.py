@@ -20,7 +20,7 @@ from pipeline.run.ray_engine import dying_with_its_engine
 
 
 class ReadActor:
-    """block -> pixels."""
+    """Turns a block into pixels."""
 
     def __init__(self, context: RunContext) -> None:
         set_process_defaults(PROCESS_CACHE_MB)
@@ -33,7 +33,7 @@ class ReadActor:
 
 
 class PromptActor:
-    """pixels -> the same pixels and the answers about them."""
+    """Adds the answers to the pixels that they are about."""
 
     def __init__(self, context: RunContext) -> None:
         set_process_defaults(SMALL_CACHE_MB)
@@ -47,7 +47,7 @@ class PromptActor:
 
 
 class SegmentActor:
-    """pixels and answers -> a committed block record, and what the driver counts of it."""
+    """Turns pixels and answers into a committed block record; passes on what the driver counts."""
 
     def __init__(self, context: RunContext) -> None:
         set_process_defaults(SMALL_CACHE_MB)

@@ -37,16 +37,16 @@ class AttemptJournal:
                 return number
 
     def earlier(self, block_id: str, step: str) -> int:
-        """Attempts that were begun and not ended."""
+        """Count the attempts that were begun and not ended."""
         return sum(1 for _ in self._directory.glob(f"{block_id}.{step}.*"))
 
     def end(self, block_id: str, step: str) -> None:
-        """The step is through with the block: remove its markers."""
+        """Remove the markers of a block: the step is through with it."""
         for path in self._directory.glob(f"{block_id}.{step}.*"):
             path.unlink(missing_ok=True)
 
     def reset(self) -> None:
-        """Forget everything. Called by the driver before any worker starts."""
+        """Forget everything. The driver calls it before any worker starts."""
         for path in self._directory.glob("*"):
             path.unlink(missing_ok=True)
 
@@ -68,7 +68,7 @@ class Room:
 
     @asynccontextmanager
     async def enter(self, *, alone: bool) -> AsyncIterator[None]:
-        """Wait for a place: `alone` waits until everybody has left, and keeps everybody out meanwhile."""
+        """Wait for a place. `alone`: until everybody has left; nobody else comes in meanwhile."""
         async with self._changed:
             await self._changed.wait_for(lambda: not self._taken and not (alone and self._inside))
             self._taken = alone

@@ -39,13 +39,13 @@ pixels.
 
 
 def block_to_row(block: BlockSpec) -> Row:
-    """A block as three scalars; the lattice, known to every actor, restores the rest."""
+    """Turn a block into three scalars. The lattice, which every actor knows, restores the rest."""
     tiles = [(tile.tile_row, tile.tile_col) for tile in block.tiles]
     return {"block_row": block.block_row, "block_col": block.block_col, "tiles": json.dumps(tiles).encode()}
 
 
 def row_to_block(row: Mapping[str, Any], lattice: TileLattice) -> BlockSpec:
-    """Inverse of `block_to_row` on the lattice that the block was cut from."""
+    """Undo `block_to_row` on the lattice that the block was cut from."""
     tiles = tuple(lattice.tile(r, c) for r, c in json.loads(bytes(row["tiles"])))
     block_row = int(row["block_row"])
     block_col = int(row["block_col"])
@@ -126,16 +126,17 @@ def image_row_bytes(lattice: TileLattice) -> int:
 
 
 def store_limit_bytes(row_bytes: int, in_flight: Sequence[int]) -> int:
-    """The object-store limit under which every stage of a flow stays busy and nothing more piles up.
+    """Compute how much of the object store keeps every stage busy and lets nothing more pile up.
 
-    Args: row_bytes: of the heaviest row between stages. in_flight: per stage, the rows that are handed to its
-        actors at once: those worked on and those that wait there.
+    Args:
+        row_bytes: size of the heaviest row between stages.
+        in_flight: per stage, the rows that its actors have at once, worked on and waiting.
 
-    A row on its way lies in the store as a stage's input, and while a stage makes it: together
+    A row on its way lies in the store twice: as the input of a stage, and while a stage makes it. That is
     `sum(in_flight)` inputs (those of the first stage weigh nothing) and one output of every stage but the
-    last. Ray Data splits half of the limit evenly between its operators (the stages and the one that emits
-    rows) as a reserve and lets one start a row only while an even share of the other half can hold it; so
-    that half must hold one row per operator beyond those on their way, and the limit is twice that.
+    last. Ray Data reserves half of the limit, evenly for its operators: the stages, and the one that emits
+    rows. An operator starts a row only while its share of the other half can hold it. So that half must hold
+    one row per operator beside those on their way, and the limit is twice that.
     """
     stages = len(in_flight)
     on_their_way = sum(in_flight[1:]) + stages - 1
@@ -144,12 +145,12 @@ def store_limit_bytes(row_bytes: int, in_flight: Sequence[int]) -> int:
 
 
 def prompts_to_bytes(prompts: Sequence[TilePrompts]) -> bytes:
-    """All answers of a block as one JSON document."""
+    """Write all answers of a block as one JSON document."""
     return json.dumps([asdict(p) for p in prompts]).encode()
 
 
 def bytes_to_prompts(data: bytes) -> tuple[TilePrompts, ...]:
-    """Inverse of `prompts_to_bytes`."""
+    """Undo `prompts_to_bytes`."""
     return tuple(_tile_prompts(item) for item in json.loads(bytes(data)))
 
 

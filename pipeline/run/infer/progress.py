@@ -17,7 +17,7 @@ from typing import TextIO
 
 @dataclass(frozen=True, kw_only=True)
 class BlockSummary:
-    """The scalars that come back to the driver for one committed block."""
+    """What the driver is told of one committed block."""
 
     block_id: str
     found: int
@@ -73,7 +73,7 @@ class Progress:
             self._print(self.line(now))
 
     def line(self, now: float) -> str:
-        """The progress line at clock time `now`, seconds."""
+        """Make the progress line at clock time `now`, in seconds."""
         since, before, skipped = self._first or (now, self.done, self.nodata)
         rate = (self.done - before) / (now - since) if now > since else 0.0
         judged = rate - ((self.nodata - skipped) / (now - since) if now > since else 0.0)

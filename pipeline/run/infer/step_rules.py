@@ -21,14 +21,14 @@ NO_PIXELS = "no prompt gave a mask with pixels"
 
 
 def failure_text(error: Exception) -> str:
-    """The error text of a failed tile: type and message."""
+    """Make the error text of a failed tile: type and message."""
     return f"{type(error).__name__}: {error}"
 
 
 def alike(
     tile_id: str, n_queries: int, status: TileStatus, reason: Reason, error: str = ""
 ) -> list[TilePrompts]:
-    """The same answer to every query about a tile."""
+    """Give the same answer to every query about a tile."""
     return [
         TilePrompts(tile_id=tile_id, query_index=q, status=status, reason=reason, error=error)
         for q in range(n_queries)
@@ -59,7 +59,7 @@ async def ask_journalled(
 async def asked_safely(
     ask: Callable[[], Awaitable[list[TilePrompts]]], failed: Callable[[str], list[TilePrompts]]
 ) -> list[TilePrompts]:
-    """The answers about one image, or `failed(error text)` when the model raised. Raises ModelError."""
+    """Ask about one image. When the model raises: `failed(error text)`. Raises ModelError."""
     try:
         return await ask()
     except ModelError:
@@ -69,7 +69,7 @@ async def asked_safely(
 
 
 class ViewMasks:
-    """The masks of one view. It is embedded when the first prompts come, and not again."""
+    """Makes the masks of one view. It is embedded when the first prompts come, and not again."""
 
     def __init__(self, segmenter: Segmenter, view: TileImage) -> None:
         self._segmenter = segmenter
@@ -77,8 +77,8 @@ class ViewMasks:
         self._embedding: Embedding | None = None
 
     def draw(self, prompts: Sequence[Prompt]) -> tuple[tuple[MaskCrop, ...], str]:
-        """The masks, and an error text ("": none). Raises ModelError, retryable, when only a fresh process
-        can go on: the next view would fail like this one.
+        """Draw the masks. Returns them and an error text; empty: no error. Raises a retryable ModelError when
+        only a fresh process can go on, because the next view would fail like this one.
         """
         try:
             self._embedding = self._embedding or self._segmenter.embed(self._view)
@@ -97,10 +97,9 @@ def verified[T](
     masks_of: Callable[[T], DrawnMasks],
     judged: Callable[[T, Judged], T],
 ) -> Iterable[T]:
-    """The items without the masks that a verifier rejects; those without masks come back as they are.
+    """Take out the masks that a verifier rejects; items without masks come back as they are.
 
-    Without a verifier nothing is collected, so that the masks of one item are in memory at a time. Raises
-    ModelError.
+    Without a verifier nothing is collected: the masks of one item are in memory at a time. Raises ModelError.
     """
     if looks is None:
         return items

@@ -93,9 +93,9 @@ class RunContext:
 
 
 class ReadStep:
-    """Blocks -> pixels, one windowed read per scene. Keeps open dataset handles between blocks.
+    """Reads the pixels of blocks, with one window per scene. Keeps datasets open between blocks.
 
-    Reading is journalled, because a damaged file can take the decoder's process down with it.
+    Reading is journalled, because a damaged file can take the process down with it.
     """
 
     def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
@@ -105,8 +105,8 @@ class ReadStep:
         self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
 
     def read(self, block: BlockSpec) -> BlockImage:
-        """The pixels of a block; of one that keeps killing its process none, and every tile is listed as
-        unreadable for that reason.
+        """Read the pixels of a block. One that keeps killing its process is not read: all its tiles are
+        unreadable.
         """
         if self._journal.begin(block.block_id, "read") > MAX_CRASHES:
             black = np.zeros((*block.read.shape, 3), dtype=np.uint8)
@@ -123,7 +123,7 @@ class ReadStep:
 
 
 class PromptStep:
-    """Pixels + queries -> answers: one `TilePrompts` per tile and query; tiles row-major, queries inside."""
+    """Asks the queries: one `TilePrompts` per tile and query. Tiles are row-major, queries inside."""
 
     def __init__(
         self, context: RunContext, prompter: Prompter | None = None, gate: Gate | None = None
@@ -195,7 +195,7 @@ class PromptStep:
         return await self._prompter.prompt(view, self._queries)
 
     def verifier(self) -> Verifier | None:
-        """The run's verifier with this step's engine, for a `SegmentStep` in the same event loop; None when
+        """Make the run's verifier with this step's engine, for a `SegmentStep` in the same event loop. None:
         it is off.
         """
         config = self._context.config
@@ -213,7 +213,7 @@ class PromptStep:
 
 
 class SegmentStep:
-    """Pixels + answers -> a committed block record, and the scalars the driver counts."""
+    """Turns pixels and answers into a committed block record; returns what the driver counts."""
 
     def __init__(
         self, context: RunContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None
@@ -229,9 +229,9 @@ class SegmentStep:
         self._journal = AttemptJournal(self._run_dir.path / ATTEMPTS)
 
     def commit(self, image: BlockImage, answers: Sequence[TilePrompts]) -> BlockSummary:
-        """Segment, flatten and write one block. Idempotent: the same block gives the same file name.
+        """Segment, flatten and write one block. Done again, it writes the same file.
 
-        Raises ModelError, retryable, when the segmenter can only go on in a fresh process.
+        Raises a retryable ModelError when the segmenter can only go on in a fresh process.
         """
         start = time.monotonic()
         before = self._segmenter.n_embeddings
@@ -340,12 +340,12 @@ def core_scenes(image: BlockImage, tile: TileSpec) -> ScenePixels:
 
 
 def valid_share(view: TileImage) -> float:
-    """Share of valid pixels in the read window, 0..1."""
+    """Compute the share of valid pixels in the read window, 0..1."""
     return float(view.valid.mean()) if view.valid.size else 0.0
 
 
 def summarise(record: BlockRecord) -> BlockSummary:
-    """The scalars of a block record."""
+    """Sum up a block record for the driver."""
     by_tile: dict[str, list[TileRecord]] = {}
     for row in record.tiles:
         by_tile.setdefault(row.tile.tile_id, []).append(row)

@@ -176,8 +176,8 @@ def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock
 
 
 def _order(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> None:
-    """Rows of all queries along one curve; tables stay on disk, this process sees their names and a
-    histogram.
+    """Sort the rows of all queries along one curve. Tables stay on disk: this process sees their names and a
+    histogram. Rows that fit one range are sorted as they are, without scattering.
     """
     bounds = join_bounds([tally.rows.bounds for tally in tallies])
     files = order_tasks.row_files(job)
