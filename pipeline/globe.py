@@ -1,7 +1,7 @@
 """The Earth is round: geometry in longitude and latitude, cut where longitudes begin again.
 
-1. `turn_of` finds how wide one turn of the globe is on a map that can go on beside itself: 360 degrees of
-   longitude, or the width of a cylindrical projection such as Web Mercator. Other maps have none.
+1. Some maps can go on beside themselves, turn after turn of the globe. `turn_of` says how wide one turn is:
+   360 degrees of longitude, or the width of a cylindrical projection such as Web Mercator.
 2. `to_lonlat` moves polygons of any CRS to WGS 84. On maps with turns longitudes count on past 180; on all
    others GDAL finds antimeridian and poles.
 3. `cut_at_180` brings polygons of any turn between -180 and 180, in parts (RFC 7946, section 3.1.9).
@@ -39,7 +39,7 @@ _SAMPLES_DEG = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """How x and longitude belong together on a map that can go on beside itself."""
+    """The turn of the globe on a map that can go on beside itself: how x and longitude belong together."""
 
     x_at_0: float
     """x of longitude 0, on some turn, in units of the CRS."""
@@ -52,19 +52,22 @@ class Turn:
         return abs(360.0 * self.per_degree)
 
     def lon_like(self, lon: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Move longitudes (n,) by whole turns to where x (n,) has them: they count on past 180."""
+        """Add whole turns to longitudes (n,), in degrees, so that they count on past 180 as x (n,) does."""
         counted = (x - self.x_at_0) / self.per_degree
         return lon + 360.0 * np.round((counted - lon) / 360.0)
 
     def x_like(self, x: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Move x (n,) by whole turns to where longitudes (n,) have them: no jump at the map's own edge."""
+        """Add whole turns to x (n,), so that it goes on past the map's own edge as longitudes (n,) do."""
         counted = self.x_at_0 + lon * self.per_degree
         return x + self.width * np.round((counted - x) / self.width)
 
 
 @lru_cache(maxsize=64)
 def turn_of(crs_wkt: str) -> Turn | None:
-    """Find the turn of a CRS (WKT). None: its map does not go on beside itself."""
+    """Find the turn of a CRS (WKT), if it is geographic or a cylindrical projection in its normal aspect.
+
+    None: the map does not go on beside itself.
+    """
     crs = CRS.from_wkt(crs_wkt)
     geodetic = crs.geodetic_crs
     if geodetic is None:
@@ -99,8 +102,8 @@ def _degree(geodetic: CRS) -> float:
 def to_lonlat(polygons: BaseGeometry, crs_wkt: str) -> BaseGeometry:
     """Move polygons of a CRS (WKT) to lon/lat (WGS 84), cut at 180 and at the poles.
 
-    Edges stay straight between vertices: split long ones first. Raises ValueError, or pyproj's or rasterio's
-    errors, when there is no such place.
+    Only vertices are moved, so long edges should be split first. Raises ValueError, or an error of pyproj or
+    rasterio, where the polygons have no place on Earth.
     """
     turn = turn_of(crs_wkt)
     if turn is None:
@@ -122,9 +125,10 @@ def to_lonlat(polygons: BaseGeometry, crs_wkt: str) -> BaseGeometry:
 
 
 def joined(geometries: NDArray[np.object_], crs_wkt: str) -> NDArray[np.object_]:
-    """Move vertices of geometries (n,) on a map with turns to within half a turn of each one's first vertex.
+    """Join what a projection has torn at its own edge: geometries (n,) in the CRS (WKT).
 
-    A projection puts places beyond its own edge on the other side, and tears what lies across it.
+    Places beyond the edge come out on the other side of the map. Every vertex is brought to within half a
+    turn of its geometry's first one. Maps without turns stay as they are.
     """
     turn = turn_of(crs_wkt)
     if turn is None:
@@ -137,8 +141,10 @@ def joined(geometries: NDArray[np.object_], crs_wkt: str) -> NDArray[np.object_]
 
 
 def on_all_turns(geometries: NDArray[np.object_], crs_wkt: str) -> list[NDArray[np.object_]]:
-    """Give geometries (n,) of a map on every turn of the globe that a grid can lie on: a turn to the west, as
-    they are, and a turn to the east. On a map without turns: as they are.
+    """Offer geometries (n,) in the CRS (WKT) on every turn that a grid can lie on.
+
+    Returns them a turn to the west, as they are, and a turn to the east. On a map without turns only as they
+    are.
     """
     turn = turn_of(crs_wkt)
     if turn is None:
@@ -176,8 +182,8 @@ def polygonal(geometry: BaseGeometry) -> BaseGeometry:
 def narrowest_bbox(polygons: BaseGeometry) -> tuple[float, float, float, float]:
     """Find the narrowest box (west, south, east, north) around polygons between -180 and 180 degrees.
 
-    It leaves out the widest stretch of longitudes without a polygon. west > east: that is not the stretch
-    over the antimeridian.
+    The box leaves out the widest stretch of longitudes without a polygon. When that stretch is not the one
+    over the antimeridian, the box crosses it: west > east.
     """
     bounds = shapely.bounds(shapely.get_parts(polygons))
     bounds = bounds[np.argsort(bounds[:, 0], kind="stable")]

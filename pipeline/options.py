@@ -28,10 +28,10 @@ _EXPONENT = re.compile(r"-(?:\d+\.?\d*|\.\d+)[eE][+-]?\d{1,3}")
 
 
 def plain_numbers(words: Sequence[str], *, lists: Mapping[str, int]) -> list[str]:
-    """Write the numbers of a command line so that argparse takes them for numbers, without changing a digit.
+    """Rewrite the words of a command line so that argparse takes numbers for numbers. No value changes.
 
-    -1e-05 becomes -0.00001. `lists`: options that take so many numbers; `--bbox W,S,E,N` and `--bbox=W,S,E,N`
-    become the option and its numbers one by one.
+    -1e-05 becomes -0.00001. `lists`: option -> how many numbers it takes. Numbers joined by commas are split:
+    `--bbox W,S,E,N` and `--bbox=W,S,E,N` become `--bbox W S E N`.
     """
     split: list[str] = []
     for word in words:
@@ -91,7 +91,7 @@ def parse_table[T](cls: type[T], table: Mapping[str, object], where: str) -> T:
 
 
 def unknown_key(key: str, known: list[str], where: str) -> InputError:
-    """The error for a key nobody reads, with the nearest spelling."""
+    """Make the error for a key that nobody reads; it names the nearest known one."""
     near = difflib.get_close_matches(key, known, n=1)
     remedy = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(sorted(known))}"
     return InputError(f"{where} has no key {key!r}", remedy=remedy)

@@ -24,7 +24,10 @@ class ScenePixels:
     """(H, W): 1 + index into `numbers`, 0 = no imagery. None: one scene gave all valid pixels."""
 
     def cut(self, slices: tuple[slice, slice], valid: NDArray[np.bool_]) -> ScenePixels:
-        """The same for a part of the window: numpy slices (rows, cols), and its validity (h, w)."""
+        """Cut out a part of the window; scenes without a valid pixel in it are no longer listed.
+
+        `slices`: numpy slices (rows, cols) of the part. `valid`: its validity (h, w).
+        """
         if self.image is None:
             return self if valid.any() else ScenePixels()
         image = np.where(valid, self.image[slices], 0)

@@ -92,11 +92,11 @@ class _FileContent:
 
 
 def read_features(path: Path, *, what: str, kinds: Collection[str]) -> Features:
-    """Read the features of a vector file that have a geometry: at least one, all of `kinds` (shapely's type
-    names).
+    """Read the features of a vector file; those without a geometry are left out.
 
-    `what` names the file in messages ("the truth"). Raises InputError when the file is missing, unreadable, a
-    table without geometries, of several layers, empty, or holds geometry of another kind.
+    `kinds`: the geometries that the caller can use (`POLYGONS`, `POINTS`). `what` names the file in messages
+    ("the truth"). Raises InputError when the file is missing, unreadable, empty, a table without geometries
+    or of several layers, or when it holds geometry of another kind.
     """
     wanted = " and ".join(
         name for name, group in (("polygons", POLYGONS), ("points", POINTS)) if group <= set(kinds)

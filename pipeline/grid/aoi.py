@@ -56,8 +56,8 @@ class Aoi:
 def aoi_from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
     """Make the box between two meridians and two parallels, in degrees. Raises InputError.
 
-    A box with west > east crosses the antimeridian (RFC 7946, 5.2). Longitudes may also count on: 179 to 181,
-    or 190 to 200.
+    A box with west > east crosses the antimeridian (RFC 7946, 5.2). Longitudes may also count on past 180:
+    179 to 181, or 190 to 200.
     """
     came = f"{west} {south} {east} {north}"
     if not all(math.isfinite(value) for value in (west, south, east, north)):
@@ -84,8 +84,7 @@ def aoi_from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
 
 
 def read_aoi(path: str | Path) -> Aoi:
-    """Read the area of interest from a GeoJSON, GeoParquet, GeoPackage or KML file, in the CRS that it
-    declares.
+    """Read the area of interest from a file, in the CRS that it declares: all its polygons together.
 
     Raises InputError when the file is missing, unreadable, empty, or holds anything but sound polygons with
     an area.

@@ -29,10 +29,10 @@ _LOOKS = 9
 
 
 def require_possible(href: str, crs_wkt: str, affine: Affine, width: int, height: int) -> None:
-    """Refuse a raster of which no part can lie in its CRS. Raises InputError with both extents.
+    """Refuse a raster whose coordinates its CRS (WKT) cannot hold. Raises InputError with both extents.
 
-    `affine` takes (col, row) pixel edges to the CRS; `width` and `height` are in pixels. A raster in part off
-    the Earth is fine: pictures of the whole disc have such corners.
+    `affine` takes (col, row) pixel edges to the CRS; `width` and `height` are in pixels. A raster may reach
+    off the Earth, as pictures of the whole disc do, but not lie off it altogether.
     """
     crs = CRS.from_wkt(crs_wkt)
     if crs.geodetic_crs is None or not (crs.is_geographic or crs.is_projected):

@@ -59,7 +59,7 @@ class SourceOptions:
 
 
 class SceneCatalog(Protocol):
-    """Where scenes come from. A catalogue search narrows by the AOI; a list of files does not need to."""
+    """A place that scenes come from. A search in a catalogue uses the AOI, a list of files ignores it."""
 
     def scenes(self, aoi: Aoi | None) -> tuple[Scene, ...]:
         """Find the scenes, in order of priority (first valid pixel wins); never none. Raises InputError."""
@@ -73,6 +73,7 @@ class RasterFiles:
     options: SourceOptions
 
     def scenes(self, _aoi: Aoi | None) -> tuple[Scene, ...]:
+        """Open all of them (`open_scenes`)."""
         return open_scenes(self.options)
 
 
@@ -101,9 +102,9 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
 
 
 def expand_hrefs(hrefs: Iterable[str]) -> tuple[str, ...]:
-    """Turn globs, folders and lists into files, in order and without repeats. Raises InputError.
+    """Turn globs, folders, .txt lists and file:// URIs into paths, in order and without repeats.
 
-    Within one glob or folder files are sorted.
+    Files of one glob or folder are sorted by name. Raises InputError when nothing is found.
     """
     found: list[str] = []
     for href in hrefs:

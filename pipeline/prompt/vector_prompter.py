@@ -51,7 +51,7 @@ class _Known:
     notes: tuple[str, ...]
 
     def named(self, prompt: Prompt, index: int) -> Prompt:
-        """A location's prompt with label, id and attributes of its feature."""
+        """Add label, id and attributes of its feature to the prompt of location `index`."""
         owner = int(self.owners[index])
         attributes = self.features.attributes[owner]
         return replace(
@@ -102,9 +102,9 @@ class VectorPrompter:
         return same_for_all(answer, len(queries))
 
     def prompts_of(self, window: Window) -> tuple[tuple[Prompt, ...], int]:
-        """Prompts for a window of the run grid, in the order of the file.
+        """Make the prompts of a window of the run grid, in the order of the file.
 
-        The second value counts the locations that were too small in the window.
+        Also returns how many locations touch the window and are too small in it to be prompted.
         """
         frame = shapely.box(window.col0, window.row0, window.col1, window.row1)
         hits = np.sort(self._index.query(frame, predicate="intersects"))
