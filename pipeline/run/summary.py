@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,6 @@ from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun
 from pipeline.schema import RunGrid
 from pipeline.world.oracle import background_text, parse_oracle
-from pipeline.write.coverage import SearchedArea
 from pipeline.write.on_body import ground_note, why_unknown
 from pipeline.write.records.block_records import read_counts, record_files
 from pipeline.write.run_dir import RunDir
@@ -136,7 +135,7 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
     rows = {"planned tiles": law}
     rows |= {f"  {reason}": str(count) for reason, count in ledger.reasons.items() if "/" in reason}
     if ledger.searched is not None:
-        rows["searched"] = searched_text(ledger.searched, info.queries)
+        rows["searched"] = ledger.searched.text(info.queries)
     rows |= unjudged_rows(list(info.stretches.values()))
     if info.gate:
         rows["gate"] = gate_text(dict(info.gate))
@@ -177,23 +176,6 @@ def left_out_text(info: RunInfo, query: str) -> str:
     said = f"; left out: {', '.join(parts)}" if parts else ""
     unknown = 0 if why_unknown(info.lattice.grid) else figures.get("area_unknown", 0)
     return said + (f"; {unknown} of unknown area" if unknown else "")
-
-
-def searched_text(area: SearchedArea, queries: Sequence[str]) -> str:
-    """Say how much of the plan's tiles was judged, in km2 or in pixels; per query where they differ."""
-    known = area.planned_km2 is not None
-    planned = float(area.planned_px) if area.planned_km2 is None else area.planned_km2
-    judged: Sequence[float] = area.searched_km2 if known else area.searched_px
-    unit = "km2" if known else "px"
-    shares = [f"{_figure(part)} {unit} ({100 * part / planned if planned else 0:.1f} %)" for part in judged]
-    if len(set(shares)) > 1:
-        shares = [f'{share} for "{query}"' for query, share in zip(queries, shares, strict=True)]
-    return f"{'; '.join(dict.fromkeys(shares))} of {_figure(planned)} {unit} in the plan's tiles"
-
-
-def _figure(value: float) -> str:
-    """Four significant digits, never in exponent form."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" if value >= 1e-4 else f"{value:.6f}"
 
 
 def closing_entry(

@@ -77,6 +77,19 @@ class SearchedArea:
     searched_km2: tuple[float, ...] = ()
     """Per query; empty where `planned_km2` is None."""
 
+    def text(self, queries: Sequence[str]) -> str:
+        """Say how much was judged, in km2 or else in pixels; per query where they differ."""
+        known = self.planned_km2 is not None
+        planned = float(self.planned_px) if self.planned_km2 is None else self.planned_km2
+        judged: Sequence[float] = self.searched_km2 if known else self.searched_px
+        unit = "km2" if known else "px"
+        parts = [
+            f"{_figure(area)} {unit} ({100 * area / planned if planned else 0:.1f} %)" for area in judged
+        ]
+        if len(set(parts)) > 1:
+            parts = [f'{part} for "{query}"' for query, part in zip(queries, parts, strict=True)]
+        return f"{'; '.join(dict.fromkeys(parts))} of {_figure(planned)} {unit} in the plan's tiles"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conservation:
@@ -287,6 +300,13 @@ class _Ledger:
             at = self._schema.get_field_index(name)
             table = table.set_column(at, self._schema.field(at), pa.array(values, from_pandas=True))
         return with_geometry(table, core_polygons(self._lattice, tile_row, tile_col))
+
+
+def _figure(value: float) -> str:
+    """Four significant digits, never in exponent form."""
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" if value >= 1e-4 else f"{value:.6f}"
 
 
 def _is_judged(row: TileCounts) -> bool:

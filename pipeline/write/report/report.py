@@ -236,6 +236,8 @@ class _Page:
             )
         rows.append((tag("b", "planned"), "", c.planned, ""))
         parts = [tag("h2", "Tiles"), table(("status", "reason", "tiles", "share"), rows)]
+        if c.searched is not None:
+            parts.append(tag("p", f"Searched: {c.searched.text(self.info.queries)}."))
         failures = read_failures(self.run_dir, limit=_MAX_FAILURES)
         if failures:
             first = f"Failed tiles (first {_MAX_FAILURES})" if c.failed > _MAX_FAILURES else "Failed tiles"

@@ -20,7 +20,7 @@ from record_world import grid_of, lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import IncompleteRunError, RecordError
 from pipeline.schema import BlockRecord, Reason, TileStatus, block_id
-from pipeline.write.coverage import Conservation, write_coverage
+from pipeline.write.coverage import Conservation, SearchedArea, write_coverage
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 
@@ -121,6 +121,22 @@ def test_tiles_without_imagery_were_not_searched(tmp_path: Path) -> None:
     area = ledger(tmp_path, MIXED).searched
     assert area is not None
     assert area.searched_px == (200, 300)
+
+
+@pytest.mark.parametrize(
+    ("km2", "planned_km2", "text"),
+    [
+        ((1.25, 1.25), 2.5, "1.25 km2 (50.0 %) of 2.5 km2 in the plan's tiles"),
+        ((2.5, 0.0), 2.5, '2.5 km2 (100.0 %) for "roofs"; 0 km2 (0.0 %) for "lakes" of 2.5 km2 in '),
+        ((), None, '3,000 px (75.0 %) for "roofs"; 1,000 px (25.0 %) for "lakes" of 4,000 px in '),
+        ((12000.4, 12000.4), 24000.8, "12,000 km2 (50.0 %) of 24,001 km2 in the plan's tiles"),
+        ((0.0, 0.0), 0.0, "0 km2 (0.0 %) of 0 km2 in the plan's tiles"),
+        ((0.00005, 0.00005), 0.0001, "0.000050 km2 (50.0 %) of 0.0001 km2 in the plan's tiles"),
+    ],
+)
+def test_a_searched_area_in_words(km2: tuple[float, ...], planned_km2: float | None, text: str) -> None:
+    area = SearchedArea(planned_px=4000, searched_px=(3000, 1000), planned_km2=planned_km2, searched_km2=km2)
+    assert area.text(("roofs", "lakes")).startswith(text)
 
 
 def test_without_a_place_on_earth_areas_are_null_and_pixels_are_counted(tmp_path: Path) -> None:

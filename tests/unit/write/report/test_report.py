@@ -91,6 +91,7 @@ def test_the_page_shows_pictures_chips_counts_and_facts(finished: RunDir) -> Non
 
     page = page_of(finished, run_info(), overview=np.full((20, 25, 3), 90, dtype=np.uint8), read_rgb=read_rgb)
     text = " ".join(page.text)
+    assert "Searched: " in text
     n = len(table_of([id_raster(seed=0), id_raster(seed=1)]))
     pictures = page.named("img")
     assert len(page.named("article")) == n + 1  # every object once, and one empty tile
