@@ -1,7 +1,7 @@
 """What a plan will cost, before anything is loaded: the numbers of --dry-run.
 
-All of them are upper bounds for the plan. Tiles that turn out to be nodata cost no model call, and a scene is
-read only where those before it left something to fill. A malformed reply costs a retry, which is not counted.
+They are upper bounds. Tiles that turn out to be nodata cost no model call, and a scene is read only where the
+scenes before it left pixels to fill. Only the retry of a malformed reply comes on top.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Estimate:
 
 
 def estimate(plan: Plan, n_queries: int) -> Estimate:
-    """Add up a plan. `n_queries`: queries asked of every tile. Raises InputError when there is none."""
+    """Add up a plan of which every tile is asked `n_queries` queries. Raises InputError for none."""
     if n_queries < 1:
         raise InputError("A run needs at least one query", came=str(n_queries), remedy="give --query")
     pixels = 0
@@ -85,9 +85,9 @@ def estimate(plan: Plan, n_queries: int) -> Estimate:
 
 
 def overlaps_px(reads: Sequence[Window], windows: Sequence[Window]) -> NDArray[np.int64]:
-    """Count the pixels that each window shares with all of `reads`; returns (n_windows,).
+    """Add up, per window, the pixels that it shares with each of `reads`; returns (n_windows,).
 
-    Pairs that do not meet cost no time.
+    Reads that overlap count twice, as they are read twice. Pairs that do not meet cost no time.
     """
     edges = np.array([_edges(window) for window in windows], dtype=np.int64).reshape(-1, 4)
     tree = shapely.STRtree(shapely.box(*edges.T))

@@ -1,10 +1,10 @@
 """The run grid: one CRS, one affine, one integer lattice, and where each scene sits on it.
 
-1. `choose_lattice` decides the mode. Scene mode: all scenes lie on one lattice, which is the grid, and pixels
-   are read as they are stored. Mosaic mode: all else, and whenever another CRS or resolution is asked for;
-   the grid is north-up.
-2. `place_scenes` outlines each scene in pixels of the grid; `pixel_offset` says whether its pixels are the
-   grid's own.
+1. `choose_lattice` decides the mode. In scene mode all scenes lie on one lattice. It becomes the grid, and
+   pixels are read as they are stored. Everything else is mosaic mode, also when another CRS or resolution is
+   asked for: the grid is north-up, and scenes of other lattices are warped onto it.
+2. `pixel_offset` says whether a scene's pixels are the grid's own. `place_scenes` outlines each scene on the
+   grid.
 3. `crop` cuts the grid to a window.
 
 All geometry is in pixels of the grid (x = column edge, y = row edge).
@@ -49,8 +49,14 @@ reprojection changes them a little.
 MAX_GRID_SIDE_PX = 2**31 - 1
 """GDAL's limit for the side of a raster."""
 
+OUTLINE_TOLERANCE_PX = 0.1
+"""How far the outline of a warped scene may run from its curved edge, in pixels of the grid: pixels beyond it
+are never read.
+"""
+
 _EDGE_STEPS = 21
-"""Points per edge of a scene outline that is warped to another CRS."""
+_MOST_EDGE_STEPS = 1281
+"""Points per edge of such an outline, at least and at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,14 +85,14 @@ def tuple_of(affine: Affine) -> AffineTuple:
 
 @functools.lru_cache(maxsize=4096)
 def same_crs(one: str | None, other: str | None) -> bool:
-    """Whether two WKTs (or None) mean the same CRS, whatever axis order they spell out."""
+    """Compare two CRSs given as WKT. The order of their axes does not count; None equals None alone."""
     if one is None or other is None or one == other:
         return one == other
     return bool(CRS.from_wkt(one).equals(CRS.from_wkt(other), ignore_axis_order=True))
 
 
 def pixel_offset(scene: Scene, grid: RunGrid) -> OffsetRC | None:
-    """(row, col) of the scene's first pixel on the grid. None: its pixels are not the grid's pixels."""
+    """Find (row, col) of the scene's first pixel on the grid. None: it has another lattice."""
     if not same_crs(scene.crs_wkt, grid.crs_wkt):
         return None
     to_grid = ~affine_of(grid.transform) @ affine_of(scene.transform)
@@ -104,11 +110,14 @@ def pixel_offset(scene: Scene, grid: RunGrid) -> OffsetRC | None:
 
 
 def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float | None) -> Placement:
-    """Decide mode and grid for all scenes (at least one), uncropped. Raises InputError.
+    """Decide mode and grid for all scenes (at least one). The grid covers them whole.
 
-    `crs` is what the user wrote, `resolution` is in units of that CRS per pixel. None: the scenes' own, which
-    for a mosaic is their common CRS (different ones are an error) and the finest scene's resolution. One
-    lattice means: same CRS, pixel size and direction, origins whole pixels apart, south-up and rotated too.
+    `crs` is what the user wrote; None: the CRS that all scenes share. `resolution` is the side of a pixel in
+    units of that CRS; None: the finest scene's. Scenes share a lattice when they have one CRS, pixels of one
+    size and direction (south-up and rotated ones too), and origins that are whole pixels apart.
+
+    Raises InputError when the scenes do not share a CRS and none is given, and for a CRS or a resolution that
+    cannot be meant.
     """
     wanted_wkt = crs_from_text(crs) if crs is not None else None
     scenes = on_one_turn(scenes)
@@ -149,7 +158,7 @@ def crs_from_text(text: str) -> str:
 
 
 def _has_resolution(scene: Scene, resolution: float, tolerance: float = 1e-6) -> bool:
-    """Whether both sides of the scene's pixels, in its CRS, are `resolution` up to a relative tolerance."""
+    """Compare both sides of the scene's pixels with `resolution`, up to a relative tolerance."""
     a, b, _, d, e, _ = scene.transform
     return all(
         math.isclose(size, resolution, rel_tol=tolerance) for size in (math.hypot(a, d), math.hypot(b, e))
@@ -293,7 +302,7 @@ def _union(lattice: RunGrid, mode: Mode, scenes: Sequence[Scene]) -> Placement:
 
 
 def outer_window(x0: float, y0: float, x1: float, y1: float) -> Window:
-    """Whole pixels around pixel-edge coordinates. An overhang below a thousandth of a pixel is rounding."""
+    """Find the whole pixels around a rectangle of pixel edges. A thousandth of a pixel more is rounding."""
     slack = 1e-3
     return Window(
         row0=math.floor(y0 + slack),
@@ -304,7 +313,7 @@ def outer_window(x0: float, y0: float, x1: float, y1: float) -> Window:
 
 
 def crop(placement: Placement, window: Window) -> Placement:
-    """Cut (or grow) the grid to `window`, in pixels of the current grid. Offsets and outlines move along."""
+    """Cut or grow the grid to `window`, in pixels of the current grid. Offsets and outlines move along."""
     grid = placement.grid
     row0 = window.row0
     col0 = window.col0
@@ -335,14 +344,30 @@ def _edge_points(scene: Scene, steps: int) -> NDArray[np.float64]:
     return np.column_stack(affine_of(scene.transform) @ (cols, rows))
 
 
+def _outline_points(scene: Scene, grid: RunGrid) -> NDArray[np.float64]:
+    """Edges of a scene in the grid's CRS: (n, 2) x, y, as many points as OUTLINE_TOLERANCE_PX needs."""
+    if same_crs(scene.crs_wkt, grid.crs_wkt):
+        return _edge_points(scene, 2)
+    assert grid.crs_wkt is not None
+    steps = _EDGE_STEPS
+    while True:
+        points = _moved(_edge_points(scene, steps), scene, grid.crs_wkt)
+        edges = points.reshape(4, steps, 2)
+        bulge = np.abs(edges[:, 1::2] - (edges[:, :-1:2] + edges[:, 2::2]) / 2).max()
+        # measured on chords over two steps; a curve strays a quarter as far from chords half as long
+        if not bulge / 4 > OUTLINE_TOLERANCE_PX * pixel_side(grid.transform) or steps >= _MOST_EDGE_STEPS:
+            return points
+        steps = 2 * steps - 1
+
+
 def scene_windows(
     offsets: Sequence[OffsetRC | None], outlines: Sequence[BaseGeometry], grid: RunGrid
 ) -> tuple[Window, ...]:
-    """Give, per scene, the window of the grid that it can fill. `outlines` come from `place_scenes`.
+    """Find the window of the grid that each scene can fill. `outlines` come from `place_scenes`.
 
-    A scene on the grid's own lattice is read through its offset, so its window never reaches beyond the file;
-    it is empty when the scene misses the grid. A warped scene (offset None) that seems to miss the grid is
-    looked for everywhere: a lon/lat grid knows several turns of the globe, and outlines lie on one of them.
+    A scene on the grid's lattice fills no more than its file has; where it misses the grid the window is
+    empty. A warped scene (offset None) that seems to miss the grid gets the whole grid: in degrees, its
+    outline may lie on another turn of the globe.
     """
     nothing = Window(row0=0, col0=0, row1=0, col1=0)
     windows = []
@@ -353,10 +378,11 @@ def scene_windows(
 
 
 def place_scenes(scenes: Sequence[Scene], grid: RunGrid) -> list[BaseGeometry]:
-    """Outline each scene in pixels of the grid. A scene on the grid's own lattice is an integer rectangle.
+    """Outline each scene as a polygon in pixels of the grid; on the grid's own lattice a whole rectangle.
 
-    On a map with turns (`globe.turn_of`) a scene is put on the same turn as the scene before it, so that
-    scenes on both sides of the antimeridian stay together.
+    On a map with turns (`globe.turn_of`) a scene lies on the same turn as the scene before it. So scenes on
+    both sides of the antimeridian stay together. Raises InputError where a scene has no place in the grid's
+    CRS.
     """
     outlines: list[BaseGeometry] = []
     to_pixels = ~affine_of(grid.transform)
@@ -367,10 +393,9 @@ def place_scenes(scenes: Sequence[Scene], grid: RunGrid) -> list[BaseGeometry]:
             row, col = offset
             outlines.append(shapely.box(col, row, col + scene.width, row + scene.height))
             continue
-        points = _edge_points(scene, _EDGE_STEPS)
+        points = _outline_points(scene, grid)
         if not same_crs(scene.crs_wkt, grid.crs_wkt):
             assert grid.crs_wkt is not None
-            points = _moved(points, scene, grid.crs_wkt)
             if not np.isfinite(points).all():
                 raise _undefined(scene, grid.crs_wkt)
             turn = turn_of(grid.crs_wkt)

@@ -24,7 +24,7 @@ MOST_FINER = 100.0
 
 @functools.lru_cache(maxsize=256)
 def unit_of(crs_wkt: str) -> tuple[str, float | None]:
-    """Name of the unit of a CRS's axes, and its length in metres (None: unknown).
+    """Find the name of the unit of a CRS's axes, and its length in metres (None: unknown).
 
     Degrees are measured along the equator of the CRS's own ellipsoid, which need not be the Earth's.
     """
@@ -46,7 +46,7 @@ def pixel_side(transform: AffineTuple) -> float:
 
 
 def pixel_text(size: float, crs_wkt: str) -> str:
-    """A pixel's side for people: `0.5 m`, or `1e-05 degree (1.11 m)`."""
+    """Write a pixel's side for people: `0.5 m`, or `1e-05 degree (1.11 m)`."""
     name, metres = unit_of(crs_wkt)
     if metres == 1.0:
         return f"{size:.6g} m"
@@ -56,10 +56,10 @@ def pixel_text(size: float, crs_wkt: str) -> str:
 
 
 def check_pixel_size(wanted: float, own: float, crs_wkt: str, *, extent: float) -> None:
-    """Refuse a pixel that cannot be meant. Raises InputError, which names the unit.
+    """Refuse a pixel that cannot be meant.
 
-    All are in units of the CRS: the side that is `wanted`, the side of the scenes' finest pixel (`own`), and
-    the longest side of a scene (`extent`).
+    All lengths are in units of the CRS: `wanted` is the side asked for, `own` the side of the scenes' finest
+    pixel, and `extent` the longest side of a scene. Raises InputError, which names the unit.
     """
     if not (math.isfinite(wanted) and wanted > 0):
         name, _ = unit_of(crs_wkt)

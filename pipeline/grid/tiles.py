@@ -1,12 +1,13 @@
 """The plan: which tiles of which blocks are looked at. Nothing here opens a raster.
 
-1. `relevant_scenes` drops scenes that miss the AOI before they can influence the grid.
-2. `lattice.choose_lattice` chooses grid and mode. The grid is then cut to the AOI, in whole pixels.
-3. `aoi_on_grid` moves the AOI to the run's CRS.
-4. `_inside` tests all cores. A tile is inside when its core shares more than a sliver with the AOI and
+1. `relevant_scenes` drops scenes that miss the AOI, before they can influence the grid.
+2. `lattice.choose_lattice` chooses grid and mode.
+3. `aoi_on_grid` moves the AOI to the run's CRS, and the grid is cut to it in whole pixels.
+4. `_inside` tests the core of every tile. It is inside when it shares more than a sliver with the AOI and
    touches a scene.
 
-A tile outside is never read. Blocks run row-major, so the reader's cache holds neighbours' halos.
+A tile outside is never read. Blocks run row-major, so that the reader's cache still holds the halos of their
+neighbours.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class Plan:
                 yield self.block(block_row, block_col)
 
     def block(self, block_row: int, block_col: int) -> BlockSpec:
-        """One block with its tiles to look at. Raises IndexError when it has none."""
+        """Build one block with its tiles to look at. Raises IndexError when it has none."""
         tiles = tuple(
             tile
             for tile in self.lattice.tiles_of_block(block_row, block_col)
@@ -139,10 +140,10 @@ class Plan:
 
 
 def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -> Plan:
-    """Plan a run over `scenes` (at least one) inside `aoi`. None: the whole scenes.
+    """Plan a run over `scenes` (at least one) inside `aoi`. Without one, the scenes are looked at whole.
 
-    Raises InputError when the AOI touches no scene, when the scenes cannot share a grid, or when the grid
-    would be absurdly large.
+    Raises InputError when the AOI touches no scene, when the scenes cannot share a grid, and when there would
+    be more than MAX_TILES tiles.
     """
     near = relevant_scenes(scenes, aoi)
     placement = choose_lattice(near, options.crs, options.resolution)
@@ -182,9 +183,10 @@ def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -
 
 
 def scene_bounds_lonlat(scene: Scene) -> tuple[float, float, float, float]:
-    """(west, south, east, north) of a scene in degrees. Raises InputError when it has no place on Earth.
+    """Find (west, south, east, north) of a scene in degrees; west > east where it crosses the antimeridian
+    (RFC 7946, 5.2).
 
-    west > east: it crosses the antimeridian (RFC 7946, 5.2).
+    Raises InputError when it has no place on Earth.
     """
     if scene.crs_wkt is None:
         raise InputError(
@@ -286,11 +288,11 @@ def _no_overlap(aoi: Aoi, scenes: Sequence[Scene]) -> InputError:
 
 
 def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> BaseGeometry:
-    """Move the AOI near the scenes to the run grid's CRS, as a (Multi)Polygon; empty when nothing is near.
+    """Move the AOI to the run grid's CRS, as a (Multi)Polygon; empty when no scene is near it.
 
-    It is first clipped to the scenes' neighbourhood, because a projection holds only near its own zone. Its
-    edges are cut into short ones, because straight edges in lon/lat are curves elsewhere. A grid may run past
-    the antimeridian, so on a map with turns the AOI is offered on each.
+    The AOI is clipped to the neighbourhood of the scenes first, because a projection holds only near its own
+    zone. Its edges are cut into short ones, because straight edges in lon/lat are curves elsewhere. A grid may
+    run past the antimeridian, so on a map with turns the AOI is offered on each.
     """
     nearby = shapely.union_all([_neighbourhood(scene) for scene in scenes])
     assert grid.crs_wkt is not None

@@ -162,6 +162,24 @@ def test_a_lonlat_grid_runs_on_across_the_antimeridian(make_scene: MakeScene) ->
     assert corner == pytest.approx(np.array([col, row]), abs=1e-3)
 
 
+def test_a_large_scene_lies_within_its_outline(make_scene: MakeScene) -> None:
+    """Its edges are curves in another CRS. Oracle: pyproj, at 20,000 points of the edges."""
+    scene = make_scene(width=200_000, height=160_000, transform=(0.5, 0.0, 600000.0, 0.0, -0.5, 5700000.0))
+    placed = choose_lattice([scene], "EPSG:3857", 0.8)
+    ramp = np.linspace(0, 1, 5000)
+    x = 600000 + 100_000 * np.concatenate([ramp, ramp, 0 * ramp, 0 * ramp + 1])
+    y = 5700000 - 80_000 * np.concatenate([0 * ramp, 0 * ramp + 1, ramp, ramp])
+    move = pyproj.Transformer.from_crs("EPSG:32636", "EPSG:3857", always_xy=True)
+    cols, rows = ~Affine(*placed.grid.transform) @ np.array(move.transform(x, y))
+    edge = shapely.points(cols, rows)
+    assert shapely.distance(placed.outlines[0].exterior, edge).max() < 0.15
+    assert cols.min() > -0.15
+    assert rows.min() > -0.15
+    assert cols.max() < placed.grid.width + 0.15
+    assert rows.max() < placed.grid.height + 0.15
+    assert len(placed.outlines[0].exterior.coords) > 4 * 21
+
+
 def test_refuses_scenes_that_cannot_share_a_grid(make_scene: MakeScene) -> None:
     other = make_scene("other", crs="EPSG:32637")
     with pytest.raises(InputError, match=r"EPSG:32636.*EPSG:32637.*--crs"):
