@@ -291,8 +291,8 @@ def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> BaseGeometr
     """Move the AOI to the run grid's CRS, as a (Multi)Polygon; empty when no scene is near it.
 
     The AOI is clipped to the neighbourhood of the scenes first, because a projection holds only near its own
-    zone. Its edges are cut into short ones, because straight edges in lon/lat are curves elsewhere. A grid may
-    run past the antimeridian, so on a map with turns the AOI is offered on each.
+    zone. Its edges are cut into short ones, because straight edges in lon/lat are curves elsewhere. On a map
+    with turns the AOI is offered on each, because a grid may run past the antimeridian.
     """
     nearby = shapely.union_all([_neighbourhood(scene) for scene in scenes])
     assert grid.crs_wkt is not None

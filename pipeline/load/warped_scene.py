@@ -197,16 +197,15 @@ def filter_scales(dataset: DatasetReader, crs_wkt: str, grid: RunGrid) -> tuple[
     the grid is finer, the filter stays as wide as a pixel of the dataset.
     """
     assert grid.crs_wkt is not None
-    target = CRS.from_wkt(grid.crs_wkt)
-    move = Transformer.from_crs(CRS.from_wkt(crs_wkt), target, always_xy=True)
+    move = Transformer.from_crs(CRS.from_wkt(crs_wkt), CRS.from_wkt(grid.crs_wkt), always_xy=True)
     col = dataset.width / 2
     row = dataset.height / 2
-    cols = np.array([col - 0.5, col + 0.5, col, col])
-    rows = np.array([row, row, row - 0.5, row + 0.5])
-    x, y = move.transform(*(dataset.transform @ (cols, rows)))
-    steps = np.array([[x[1] - x[0], x[3] - x[2]], [y[1] - y[0], y[3] - y[2]]])
-    if target.is_geographic:
-        steps[0] = (steps[0] + 180.0) % 360.0 - 180.0  # the middle may lie on the antimeridian
+    cols = np.array([col - 0.5, col, col + 0.5, col, col, col])
+    rows = np.array([row, row, row, row - 0.5, row, row + 0.5])
+    moved = np.array(move.transform(*(dataset.transform @ (cols, rows)))).reshape(2, 2, 3)
+    halves = 2 * np.diff(moved, axis=2)  # (x or y, along row or column, before and after the middle)
+    # Where the map begins anew in the middle, at the antimeridian, one of the halves leaps across it.
+    steps = np.where(np.abs(halves[..., 0]) <= np.abs(halves[..., 1]), halves[..., 0], halves[..., 1])
     per_dataset_px = steps / np.array([[grid.transform[0]], [grid.transform[4]]])
     if not np.isfinite(per_dataset_px).all() or np.linalg.det(per_dataset_px) == 0:
         return 1.0, 1.0  # the middle has no place in the grid's CRS

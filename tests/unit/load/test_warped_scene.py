@@ -107,10 +107,13 @@ def test_the_antimeridian_in_the_middle_does_not_stretch_the_filter(make_tif: Ma
         transform=Affine(9, 0, 3339584.7 - 270, 0, -9, 0),
     )
     lonlat = rasterio.crs.CRS.from_epsg(4326).to_wkt()
+    mercator = rasterio.crs.CRS.from_epsg(3857).to_wkt()
     with rasterio.open(path) as dataset:
         wkt = dataset.crs.to_wkt()
         grid = grid_of(Affine(2e-4, 0, 179.9, 0, -2e-4, 1), crs=lonlat)
         assert filter_scales(dataset, wkt, grid) == pytest.approx((0.404, 0.404), rel=0.02)
+        grid = grid_of(Affine(18, 0, 20037400, 0, -18, 300), crs=mercator)
+        assert filter_scales(dataset, wkt, grid) == pytest.approx((0.5, 0.5), rel=0.01)
 
 
 def test_cells_take_the_nearest(make_tif: MakeTif) -> None:
