@@ -47,7 +47,7 @@ _OLD_NUMBERS: dict[str, Colour] = {"1": "blue", "2": "green", "3": "red", "4": "
 
 
 def is_name(text: str | None, index: int) -> bool:
-    """Whether a description says something: `Band 3` of the third band (1-based `index`) does not."""
+    """Whether a description has a meaning: `Band 3` of the third band (1-based `index`) has none."""
     if text is None or not text.strip():
         return False
     counted = _COUNTED.match(text.strip())

@@ -7,8 +7,8 @@ The first of these that says so decides:
 3. the file's colour interpretation;
 4. the order, in a file with three or four bands without names.
 
-More unnamed bands are refused, and so are names of which none says which band is red: a guess would look like
-an answer.
+More than four bands without names are refused. So are names of which none says which band is red, because a
+guess would look like an answer.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from pipeline.grid.band_names import Colour, band_colours, colour_of, is_name
 
 RGB_NAMES: tuple[Colour, Colour, Colour] = ("red", "green", "blue")
 _REMEDY = "choose three with --bands, e.g. --bands 3,2,1 or --bands 1,1,1 for a single grey band"
+_COLOUR_WORDS = {"nir": "near infrared", "r": "red", "g": "green", "b": "blue"}
+"""Other words for a colour in --bands."""
+
 _MAX_LISTED = 30
 """Bands that a message lists."""
 
@@ -43,7 +46,7 @@ class BandTable:
 
     @property
     def names(self) -> tuple[str | None, ...]:
-        """Descriptions that say something; None for `Band 3` of the third band and the like."""
+        """Descriptions with a meaning; None for `Band 3` of the third band and the like."""
         return tuple(
             text.strip() if text and is_name(text, index) else None
             for index, text in enumerate(self.descriptions, start=1)
@@ -85,9 +88,10 @@ class ChosenBands:
 def choose_rgb_bands(
     table: BandTable, wanted: Sequence[str | int] | None, *, files: Sequence[str] = ()
 ) -> ChosenBands:
-    """Choose red, green and blue; `wanted` is what --bands says, `files` are all sources of the run.
+    """Choose red, green and blue.
 
-    Raises InputError when the file does not have them or does not say which they are.
+    `wanted`: what --bands says. `files`: all sources of the run, for the remedy of single-band files. Raises
+    InputError when the file does not have them or does not say which they are.
     """
     if "palette" in table.interpretations:
         raise InputError(
@@ -115,10 +119,6 @@ def choose_rgb_bands(
         )
     red, green, blue = (table.label(index) for index in chosen)
     return ChosenBands(indexes=chosen, names=(red, green, blue), chosen_by=chosen_by)
-
-
-_COLOUR_WORDS = {"nir": "near infrared", "r": "red", "g": "green", "b": "blue"}
-"""Other words for a colour in --bands."""
 
 
 def _wanted_bands(table: BandTable, wanted: Sequence[str | int]) -> tuple[int, int, int]:

@@ -1,24 +1,25 @@
-"""The black border that nothing declares: found once per scene, and only where it is certain.
+"""The black border that no file declares: found once per scene, and only where it is certain.
 
-A mosaic that is written without a nodata value is black around its footprint. Rivers, lakes and shadows at
-the border of a scene are nearly black too, and they are imagery. So `find_collar` takes a region for a collar
-only if all of this holds, at one decimated look at the scene:
+A mosaic written without a nodata value is black around its footprint. Such a border is called a collar. But
+rivers, lakes and shadows are nearly black too, and they are imagery. So `find_collar` looks once at the whole
+scene, decimated, and takes a dark region for a collar only if all of this holds:
 
-1. Its pixels have one value, which is nearly black, or beyond 8 bits the smallest of the scene. Compression
-   makes noise beside imagery, not inside: a square of `SOLID_PX` must be constant.
+1. It has one value: nearly black in 8 bits, else the smallest of the scene. Water has noise. Compression
+   makes noise as well, but only beside imagery, so what counts are squares of `SOLID_PX`.
 2. It touches the border of the scene and covers `MIN_SHARE` of it.
-3. It has no specks: what is enclosed in it is imagery, or less than `MAX_SPECKS` of it.
-4. It lies outside the footprint: at most `MAX_INSIDE` of it is within the convex hull of the other pixels.
+3. It has no specks. Ships and waves are specks; a whole footprint that it surrounds is none.
+4. It lies outside the footprint, which is nearly convex: at most `MAX_INSIDE` of the region is within the
+   convex hull of the imagery.
 
-Anything dark at the border that fails is imagery, and `dark_border_share` says how much there is.
+Any other dark region at the border is imagery. `dark_border_share` measures it, for a warning.
 
-`collar_on_window` and `collar_warped` find the pixels: of the collar's value, and in or beside one of its
-cells. So a pixel's place and value alone decide, whichever tile sees it.
+`collar_on_window` and `collar_warped` find the pixels: they have the collar's value, in or beside one of its
+cells. A pixel's place and value alone decide, so all tiles that see it agree.
 
-Measured on `../shared/data`: the collars of the Manila, Landsat (`RGB.byte.tif`) and `alpha.tif` scenes have
-18, 32 and 98 % of the scene. More than 16 px from imagery all of their 2.3 million pixels are exactly 0,
-under JPEG too. The largest dark region of one value in four scenes without a collar (13 million pixels) has
-309 px, 0.007 % of its scene.
+Measured on real scenes (the last test of tests/unit/load/test_collar.py reads them): three collars cover 18,
+32 and 98 % of their scenes. Farther than 16 px from imagery all of their 2.3 million pixels are exactly 0,
+under JPEG too. In four scenes without a collar, 13 million pixels, the largest dark region of one value has
+309 px, which is 0.007 % of its scene.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ SOLID_CELLS = 3
 """The same in cells of the decimated look, where these are larger."""
 
 MIN_SHARE = 0.002
-"""Share of the scene that a collar covers; 28 times the largest dark region of one value that was seen in
-imagery.
+"""Share of the scene that a collar covers at least: 27 times the largest dark region of one value that was
+seen in imagery.
 """
 
 MAX_SPECKS = 0.001
@@ -147,9 +148,10 @@ def find_collar(values: NDArray[Any], *, cell_px: int, lossy: bool, any_dark: bo
 def certain_regions(
     constant: NDArray[np.bool_], dark: NDArray[np.bool_], *, cell_px: int
 ) -> NDArray[np.bool_]:
-    """Keep the regions of `constant` (h, w) that are a collar beyond doubt; the story is the module's.
+    """Keep the regions of `constant` (h, w) that are a collar beyond doubt, by the four rules above.
 
-    `dark` (h, w): pixels that are no brighter than a collar and its noise.
+    `constant`: pixels with the collar's value. `dark` (h, w): pixels that are no brighter than a collar with
+    its noise; all others are imagery. `cell_px`: pixels of the scene per cell.
     """
     radius = max(SOLID_PX // cell_px, SOLID_CELLS) // 2
     inner = ndimage.minimum_filter(constant, size=2 * radius + 1, mode="constant", cval=1)
@@ -171,10 +173,10 @@ def certain_regions(
 
 
 def is_constant(collar: Collar, scene: Scene, read: Callable[[Window], NDArray[Any]]) -> bool:
-    """Check at full resolution that a collar found in a decimated look is constant, in some of its cells.
+    """Check in full resolution that a collar from a decimated look has one value.
 
-    `read` gives stored values (3, h, w) of a window in pixels of the scene. The deepest cell of each region
-    is looked at, and `PROBES` more.
+    The middle of each region and up to `PROBES` other places are read. `read` gives the stored values
+    (3, h, w) of a window in pixels of the scene.
     """
     depth = ndimage.distance_transform_cdt(np.pad(collar.cells(), 1, constant_values=True))[1:-1, 1:-1]
     labels, count = ndimage.label(collar.cells())

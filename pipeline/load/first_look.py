@@ -1,10 +1,10 @@
-"""One bounded look at a scene, before any worker reads it: what stretch, collar and shares are settled from.
+"""One bounded look at a scene, before any worker reads it. Stretch, collar and shares are settled from it.
 
 1. A scene with overviews, or one that is small enough, is read whole and decimated (`SIDE_PX`).
 2. A larger one is sampled in windows that lie evenly over it. Where these hold little imagery, windows are
    added in which the file stores something (`_windows_with_data`), so that a narrow strip is found too. No
    scene costs more than `MAX_WINDOWS` windows.
-3. `settle_rule` decides from it what of the file says which pixels are imagery.
+3. `settle_rule` (validity.py) decides what in the file says which pixels are imagery.
 """
 
 from __future__ import annotations

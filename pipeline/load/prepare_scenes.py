@@ -1,8 +1,8 @@
 """What is settled once per scene before any worker reads: validity, collar and stretch.
 
-`prepare_scenes` looks once at each of the plan's scenes (`first_look`) and turns them into `SceneSource`s,
-which travel to the workers by value. run.json records `SceneSource.to_dict`: besides what was settled, how
-much of the scene is not judged and why, and what a person should know of it.
+`prepare_scenes` looks once at each scene of the plan (`first_look`) and makes a `SceneSource` of it, which
+travels to the workers by value. run.json records `SceneSource.to_dict`: what was settled, how much of the
+scene is not judged and why, and notes for people.
 """
 
 from __future__ import annotations
@@ -117,12 +117,12 @@ def prepare_scenes(
     windows: Sequence[Window],
     area: PlannedArea | None = None,
 ) -> tuple[SceneSource, ...]:
-    """Settle validity, collar and stretch of every scene. Equal files give equal answers, also when a run is
-    resumed.
+    """Settle validity, collar and stretch of every scene, in the order of `scenes`.
 
-    `offsets` and `windows` say per scene where the plan puts it on the run grid (`SceneSource.offset_rc`,
-    `.window`); `area` which tiles are looked at, None: all. It changes what is told, and no pixel. Raises
-    InputError and SourceError as `open_raster` does.
+    The answer depends on the files and the options alone, so a resumed run gets the same one. `offsets` and
+    `windows` say per scene where the plan puts it on the run grid (`SceneSource.offset_rc`, `.window`).
+    `area` says which tiles are looked at (None: all); it changes what is told of a scene, and no pixel.
+    Raises InputError and SourceError as `open_raster` does.
     """
 
     def prepare(scene: Scene, offset: tuple[int, int] | None, window: Window) -> SceneSource:
@@ -164,7 +164,7 @@ def prepare_scenes(
 def settle_collar(
     scene: Scene, look: FirstLook, options: LoadOptions
 ) -> tuple[Collar | None, tuple[str, ...]]:
-    """Find the collar of a scene whose file says nothing about validity, and what a person should know."""
+    """Find the collar of a scene whose file says nothing about validity, and notes about dark borders."""
     if look.rule.kind != "none" or options.collar == "off" or not look.parts:
         return None, ()
     if look.whole is None:
@@ -205,7 +205,7 @@ def _constant_in_full(scene: Scene, collar: Collar) -> bool:
 
 
 def imagery_samples(look: FirstLook, collar: Collar | None) -> tuple[NDArray[Any], ...]:
-    """Gather per band (n,) the stored values of a look that are imagery in that band."""
+    """Gather per band the stored values (n,) of a look that are imagery; n may differ between bands."""
 
     def own(part: LookPart, band: int) -> NDArray[Any]:
         keep = part.band_valid[band]

@@ -202,11 +202,10 @@ class CogReader:
 
 
 def open_planned(source: SceneSource) -> DatasetReader:
-    """Open a scene that still has the size of the plan, with the validity that was settled for it; call this
-    inside its raster environment.
+    """Open a scene with the validity that was settled for it; call this inside its raster environment.
 
-    Raises SourceError for another size: GDAL would crop windows that reach beyond the file, and the pixels
-    would land in wrong places.
+    Raises SourceError when its size is no longer that of the plan: GDAL would crop windows that reach beyond
+    the file, and the pixels would land in wrong places.
     """
     scene = source.scene
     dataset = open_raster(scene.href)

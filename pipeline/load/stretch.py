@@ -87,7 +87,7 @@ def fit_stretch(
     scale: tuple[float, float] | None = None,
     percentiles: tuple[float, float] = (2.0, 98.0),
 ) -> tuple[Stretch, tuple[str, ...]]:
-    """Find the stretch of one scene, and what a person should know of it.
+    """Find the stretch of one scene. Returns it, and notes for people.
 
     `samples`: per band (n,) stored values that are imagery; n may differ. `dtype`: numpy name of their type.
     A scene without any gets its data type's full range. Raises InputError for a scale that does not rise.
@@ -124,10 +124,10 @@ def _limits(values: NDArray[Any], dtype: str, percentiles: tuple[float, float]) 
 
 
 def without_fill(values: NDArray[Any]) -> tuple[NDArray[Any], float | None]:
-    """Leave out what is fill that nobody declared; returns the rest of `values` (n,) and that value.
+    """Leave fill that nobody declared, such as -9999, out of `values` (n,). Returns the rest, and the fill.
 
-    It is the smallest or largest value, frequent, and farther from all others than these are from each other.
-    None: there is none.
+    Fill is the smallest or the largest value. It is frequent, and farther from the other values than these
+    are from each other. None: there is no such value.
     """
     for end, beyond in ((values.min, np.min), (values.max, np.max)) if values.size else ():
         value = end()

@@ -1,8 +1,10 @@
 """What of a scene the models will not see, as shares with reasons.
 
-Every pixel of a first look (`first_look`) is judged, or it is not for the first of the `REASONS` that holds.
-Shares are of the scene's own pixels, so they say the same whatever the other scenes are. That a scene before
-it covers a pixel is no reason: the place is judged.
+They are counted in the first look at the scene (`first_look`), so they are about right and not exact. A
+pixel that several `REASONS` leave out counts for the first of them.
+
+Shares are of the scene's own pixels and do not depend on other scenes. A pixel that lies below another scene
+is not counted here, because the place is judged.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _WORDS = {
 }
 
 _NODES = 256
-"""Places a side at which a part of a look is compared with the plan."""
+"""Pixels a side of a part of a look that are compared with the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +47,9 @@ class PlannedArea:
     """(tile rows, tile cols); True = planned."""
 
     def covers(self, scene: Scene, part: LookPart) -> NDArray[np.bool_]:
-        """Find the pixels (h, w) of a part of a look whose place a planned tile owns.
+        """Find the pixels (h, w) of a part of a look that lie in the core of a planned tile.
 
-        Places are compared at up to 256 x 256 nodes, and pixels take the nearest.
+        Up to 256 x 256 of them are placed on the run grid, and the others take the nearest of these.
         """
         height, width = part.valid.shape
         rows = _nodes(height)
@@ -63,9 +65,7 @@ class PlannedArea:
             grid_x = grid.transform[2] + (grid_x - grid.transform[2]) % 360  # it may run past 180 degrees
         col, row = ~Affine(*grid.transform) @ (grid_x, grid_y)
         owned = self._planned(np.asarray(row), np.asarray(col))
-        nearest_row = np.clip(np.searchsorted(rows, np.arange(height)), 0, rows.size - 1)
-        nearest_col = np.clip(np.searchsorted(cols, np.arange(width)), 0, cols.size - 1)
-        return owned[np.ix_(nearest_row, nearest_col)]
+        return owned[np.ix_(_nearest(rows, height), _nearest(cols, width))]
 
     def _planned(self, row: NDArray[np.float64], col: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether a planned tile owns each place, in pixels of the run grid; infinity is nowhere."""
@@ -81,12 +81,17 @@ def _nodes(length: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, length - 1, min(length, _NODES)).round().astype(np.int64))
 
 
+def _nearest(nodes: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Index of the nearest of the evenly spaced `nodes` for each of `length` places."""
+    return np.rint(np.arange(length) * (nodes.size - 1) / max(length - 1, 1)).astype(np.int64)
+
+
 def unjudged_shares(
     look: FirstLook, scene: Scene, *, collar: Collar | None, area: PlannedArea | None
 ) -> dict[str, float]:
     """Measure reason -> share of the scene's pixels, 0..1; only reasons that occur.
 
-    `area`: None: everything is looked at. From overviews and samples, so about right and not exact.
+    `area`: which tiles are looked at; None: all.
     """
     counts = dict.fromkeys(REASONS, 0)
     total = 0

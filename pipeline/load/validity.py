@@ -8,7 +8,7 @@ A file may say it in three ways: a mask, an alpha band or a nodata value. Not al
    with the header that should have been there, so that masks, warps and overviews all follow it.
 3. `dataset_validity` reads the validity of a window.
 
-An undeclared black border is no matter of the file's: see `collar`.
+A black border that no file declares is found by `collar`.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ def parse_nodata(text: str) -> float | None:
 def settle_rule(
     dataset: DatasetReader, *, nodata: str, alpha_sample: NDArray[Any] | None, textured: bool
 ) -> tuple[ValidityRule, tuple[str, ...]]:
-    """Decide what says which pixels of a file are imagery; returns the rule and what a person should know.
+    """Decide what says which pixels of a file are imagery. Returns the rule, and notes for people.
 
-    `nodata`: as in `LoadOptions`. `alpha_sample`: values of the band that is tagged alpha, any shape. None:
-    there is none. `textured`: whether the colours of that sample vary.
+    `nodata`: as in `LoadOptions`. `alpha_sample`: values of the band that is tagged alpha, any shape; None:
+    no band is. `textured`: whether the colours vary where these values were taken.
     """
     notes: list[str] = []
     tagged = alpha_band(dataset)
@@ -136,9 +136,9 @@ def _share_between(values: NDArray[Any]) -> float:
 
 
 def unused_mask(dataset: DatasetReader, index: int, values: NDArray[Any]) -> tuple[str, ...]:
-    """Say that a band looks like a mask and is not used as one, because nothing tags it. Empty: it does not.
+    """Note that a band looks like a mask but is not tagged as one, so that it hides nothing.
 
-    `values`: a sample of the band, any shape.
+    `values`: a sample of the band, any shape. Returns one note, or none for any other band.
     """
     named = _ALPHA_NAMES.search(dataset.descriptions[index - 1] or "") is not None
     tops = (1, np.iinfo(values.dtype).max) if np.issubdtype(values.dtype, np.integer) else (1,)
@@ -169,9 +169,9 @@ def can_hold(dtype: str, value: float) -> bool:
 
 
 def opened_by(dataset: DatasetReader, rule: ValidityRule) -> DatasetReader:
-    """Return `dataset`, or a VRT over it where the rule differs from its header.
+    """Return `dataset` itself, or a VRT of the same bands where the rule differs from the header.
 
-    The VRT has the same bands, and reads through a handle of its own: both are to be closed.
+    The VRT opens the file again, so the caller closes both.
     """
     return rasterio.open(_vrt_text(dataset, rule)) if rule.rewritten else dataset
 
@@ -212,10 +212,10 @@ def dataset_validity(
 ) -> NDArray[np.bool_]:
     """Read the validity (H, W) of `window` as the dataset declares it.
 
-    A pixel is without imagery only when ALL bands are, because masks per band punch holes into bright roofs.
-    The same goes for floats that are no finite number: a pixel of `values` (3, H, W) needs one band that is
-    finite and not nodata. `window`: None: the whole dataset. `out_shape`: (H, W) of a decimated read; None:
-    full resolution.
+    A pixel lacks imagery only when ALL bands do, because masks per band punch holes into bright roofs. This
+    goes for NaN and infinity too: one of the three bands must be finite and not nodata. `values` (3, H, W):
+    the stored values of the window. `window`: None: the whole dataset. `out_shape`: (H, W) of a decimated
+    read; None: full resolution.
     """
     valid: NDArray[np.bool_] = np.asarray(dataset.dataset_mask(window=window, out_shape=out_shape)) > 0
     alpha = alpha_band(dataset)

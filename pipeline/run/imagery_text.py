@@ -1,6 +1,6 @@
-"""What is told of the scenes of a run: how their pixels are read, and what of them is not judged.
+"""What is printed about the scenes of a run: how their pixels are read, and what of them is not judged.
 
-All of it is told from `SceneSource.to_dict`, as it stands in run.json, so that a later merge tells the same.
+It is told from the entries of `SceneSource.to_dict` in run.json, so a later merge tells the same.
 """
 
 from __future__ import annotations

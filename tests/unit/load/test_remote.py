@@ -15,6 +15,7 @@ import pipeline.files.raster_access as raster_access
 from pipeline.errors import InputError, SourceError
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions
+from pipeline.load.prepare_scenes import LoadOptions
 
 MakeTif = Callable[..., str]
 OpenRun = Callable[..., Any]
@@ -185,3 +186,18 @@ def test_remote_and_local_settings_do_not_mix(
     image = run.reader.read(next(run.plan.blocks()))
     assert image.valid[:, :256].all()
     assert (image.valid[:, 256:] == np.tri(256, dtype=bool)).all()
+
+
+def test_a_nodata_value_of_the_users_holds_over_the_network_too(
+    make_tif: MakeTif, range_server: Any, open_run: OpenRun
+) -> None:
+    """The header is rewritten; the URL with its token has to survive that."""
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 200, 200)).astype("uint8")
+    pixels[:, :50] = 7
+    make_tif("scene.tif", pixels, nodata=0)
+    url = f"{range_server.url}/scene.tif?sig=a%2Bb&se=<2027>"
+    run = open_run(url, load=LoadOptions(nodata="7"), grid=GridOptions(tile_px=256, halo_px=8))
+    image = run.reader.read(next(run.plan.blocks()))
+    assert image.unreadable == {}
+    assert (image.valid == (pixels != 7).any(axis=0)).all()
+    assert run.reader._sources[0].unjudged == {"nodata": 0.25}
