@@ -41,9 +41,10 @@ def body_of(crs_wkt: str) -> Body:
 def body_name(crs_wkt: str) -> str:
     """Name a CRS's ellipsoid, and with it the body. Empty: it has none."""
     ellipsoid = pyproj.CRS.from_wkt(crs_wkt).ellipsoid
-    return (
-        "" if ellipsoid is None else f"{ellipsoid.name} (radius {ellipsoid.semi_major_metre / 1e3:,.0f} km)"
-    )
+    if ellipsoid is None:
+        return ""
+    name = "a body without a name" if ellipsoid.name == "unknown" else ellipsoid.name
+    return f"{name} (radius {ellipsoid.semi_major_metre / 1e3:,.0f} km)"
 
 
 def require_proj() -> None:

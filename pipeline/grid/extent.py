@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from affine import Affine
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
 from pipeline.errors import InputError
 
@@ -56,7 +57,10 @@ def require_possible(href: str, crs_wkt: str, affine: Affine, width: int, height
         return
     if pixel * unit < DEGREE_PIXEL_M and farthest <= 360 and highest <= 90:
         raise _impossible(href, crs, came, "metres or feet", f"pixels of {pixel:.3g} look like degrees")
-    place = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(x, y)
+    try:
+        place = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(x, y)
+    except ProjError:  # a projection without an inverse: nobody can say where it is
+        return
     if not np.isfinite(place).all(axis=0).any():
         raise _impossible(href, crs, came, _extent_of(crs), "none of it has a place on Earth")
 

@@ -47,6 +47,9 @@ def test_a_body_is_named_by_its_ellipsoid() -> None:
     assert body_name(CRS.from_user_input("IAU_2015:30100").to_wkt()) == (
         "Moon (2015) - Sphere (radius 1,737 km)"
     )
+    assert body_name(CRS.from_user_input("+proj=eqc +R=2575000").to_wkt()) == (
+        "a body without a name (radius 2,575 km)"
+    )
     assert body_name(LOCAL) == ""
 
 

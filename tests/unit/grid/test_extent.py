@@ -61,3 +61,8 @@ def test_impossible_places_are_refused_with_both_extents(
         check(code, x, y, pixel)
     assert "s.tif" in str(caught.value)
     assert "gdal_translate -a_srs" in str(caught.value)
+
+
+def test_a_projection_without_an_inverse_is_let_through() -> None:
+    """PROJ cannot say where its places are."""
+    check("+proj=airy +ellps=WGS84", 0, 0, 1000)
