@@ -54,7 +54,8 @@ from pipeline.segment.sam2_model import resolve_config, resolve_path
 from pipeline.world.oracle import parse_oracle
 from pipeline.write.on_body import ground_note
 from pipeline.write.plan_table import write_plan
-from pipeline.write.records.block_records import done_blocks, read_summaries
+from pipeline.write.records.block_records import read_summaries
+from pipeline.write.records.done_records import done_blocks
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, collect_versions, write_run_json
 

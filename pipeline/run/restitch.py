@@ -32,7 +32,7 @@ from pipeline.schema import block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.instances import InstanceMeta
 from pipeline.write.plan_table import planned_blocks, read_inside, write_plan
-from pipeline.write.records.block_records import done_blocks
+from pipeline.write.records.done_records import done_blocks
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, collect_versions, read_run_json, write_run_json
 from pipeline.write.run_lock import take

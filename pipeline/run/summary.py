@@ -16,7 +16,8 @@ from pipeline.run.prepare import PlannedRun
 from pipeline.schema import RunGrid
 from pipeline.world.oracle import background_text, parse_oracle
 from pipeline.write.on_body import ground_note, why_unknown
-from pipeline.write.records.block_records import read_counts, record_files
+from pipeline.write.records.block_records import read_counts
+from pipeline.write.records.done_records import record_files
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, read_run_json
 

@@ -19,7 +19,8 @@ from pipeline.evaluate.benchmark.readers.world_tiles import MIN_TARGET_PX
 from pipeline.evaluate.calibrate.curves import JudgedMasks, JudgedPairs
 from pipeline.evaluate.finished_run.world_truth import Truth, grid_offset, read_labels
 from pipeline.schema import TileSpec, TileStatus
-from pipeline.write.records.block_records import read_block_record, read_counts, record_files
+from pipeline.write.records.block_records import read_block_record, read_counts
+from pipeline.write.records.done_records import record_files
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 

@@ -5,16 +5,14 @@
 2. Pixels are stored three times: as a label image, as the four strips of it that neighbours see too, and as
    the core's validity. So a seam is matched from two strips, and not from two tiles.
 3. Every reader checks the hash of the whole file (`record_seal`), and then decodes only the columns it needs.
-4. A damaged, foreign or older file raises RecordError. `done_blocks` does not count it, so the next start of
+4. A damaged, foreign or older file raises RecordError. `done_records` does not count it, so the next start of
    the run does its block again.
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,17 +60,14 @@ SIDES: tuple[Side, ...] = ("n", "e", "s", "w")
 _STEPS: Mapping[Side, tuple[int, int]] = {"n": (-1, 0), "e": (0, 1), "s": (1, 0), "w": (0, -1)}
 
 _PREFIX = b"terraquery:"
-_NAME = re.compile(r"b\d{5,}_\d{5,}")  # schema.block_id
 _BLOBS = ("labels", "seam_n", "seam_e", "seam_s", "seam_w", "valid")
 _SUMMARY = (*(name for name in SCHEMA.names if name not in _BLOBS), "features", *SECOND_LOOKS)
+
 _AGAIN = "start segment_region.py again with the run's own command; it does this block again"
-"""Remedy for a record that `done_blocks` finds unusable."""
+"""Remedy for a record that does not count as done."""
 
 REMEDY = f"delete the file and {_AGAIN}"
 """Remedy for a whole record of this run whose content makes no sense."""
-
-_CHECKING_THREADS = 4
-"""Records that `done_blocks` reads and hashes at once; hashing needs no interpreter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,16 +109,6 @@ class BlockCounts:
     block_id: str
     tiles: tuple[TileCounts, ...]
     n_embeddings: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class DoneBlocks:
-    """What `done_blocks` found in a run directory."""
-
-    done: frozenset[str]
-    """block_id of every record that is whole and of this run."""
-    unusable: Mapping[str, str]
-    """block_id -> why its file does not count as done; the block is planned again and its file replaced."""
 
 
 def seam_window(lattice: TileLattice, tile: TileSpec, side: Side) -> Window | None:
@@ -277,32 +262,10 @@ def read_valid_blobs(path: Path, fingerprint: str) -> dict[tuple[int, int], byte
     return {(r, c): blob for r, c, blob in zip(rows, cols, blobs, strict=True) if blob is not None}
 
 
-def record_files(run_dir: RunDir) -> list[Path]:
-    """List the files that are named like block records, in order; a copy or note beside them is no record."""
-    return [path for path in sorted(run_dir.blocks.glob("b*.parquet")) if _NAME.fullmatch(path.stem)]
-
-
-def done_blocks(run_dir: RunDir, fingerprint: str, block_ids: Sequence[str]) -> DoneBlocks:
-    """Find out which of these blocks have a whole record of this run. Every record is read and hashed.
-
-    A record that is cut off, damaged, of another run or of an earlier version is not done. Other files in the
-    folder count for nothing.
-    """
-
-    def why_not(name: str) -> str | None:
-        try:
-            with _open(run_dir.block(name), fingerprint):
-                return None
-        except RecordError as error:
-            return str(error)
-
-    there = [name for name in block_ids if run_dir.block(name).exists()]
-    with ThreadPoolExecutor(_CHECKING_THREADS) as pool:
-        found = dict(zip(there, pool.map(why_not, there), strict=True))
-    return DoneBlocks(
-        done=frozenset(name for name, why in found.items() if why is None),
-        unusable={name: why for name, why in found.items() if why is not None},
-    )
+def check_record(path: Path, fingerprint: str) -> None:
+    """Check that a file is a whole record of this run. Raises RecordError as `read_block_record`."""
+    with _open(path, fingerprint):
+        pass
 
 
 @contextmanager
