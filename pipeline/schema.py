@@ -257,10 +257,11 @@ class TileLattice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """One source raster, described by its header alone. Hrefs are never signed here."""
+    """One source raster, described by its header alone."""
 
     scene_id: str
     href: str
+    """Path or URL as it may be shown; of a signed URL the part before `?`."""
     crs_wkt: str | None
     transform: AffineTuple
     width: int
@@ -273,7 +274,10 @@ class Scene:
     """1-based indexes of the red, green and blue band."""
     nodata: float | None
     identity: Mapping[str, str] = field(default_factory=dict)
-    """What pins the content: size_bytes, mtime_ns or etag, last_modified."""
+    """What pins the content: size_bytes, mtime_ns, ctime_ns and sha256 of a file (sample_sha256 of a large
+    one); size_bytes, etag and last_modified of an object."""
+    access: str = field(default="", repr=False)
+    """What follows `?` in the URL, such as a token. Needed to read, never stored or shown."""
     datetime: str | None = None
     """Acquisition time, RFC 3339, when the file says so."""
     bands: str = ""

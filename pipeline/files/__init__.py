@@ -1,6 +1,10 @@
 """How files are reached, pinned and written whole.
 
-raster_access   which hrefs are allowed, GDAL's settings, a guarded open
+raster_access   which hrefs are allowed, the settings they need, a guarded open
+file_identity   what pins the content of a file
+remote_file     remote objects as files that GDAL can read
+remote_object   bytes of one version of a remote object
+remote_store    how a remote object is reached
 vector_file     features of a user's vector file
 sound_geometry  which polygons can be used, and which are mended first
 text_file       text in the encodings that people's tools write

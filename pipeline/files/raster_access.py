@@ -1,28 +1,35 @@
-"""How a raster is reached: which hrefs are allowed, the GDAL settings they need, and a guarded open.
+"""How a raster is reached: which hrefs are allowed, the settings they need, and a guarded open.
 
-1. `href_kind` sorts an href into local, http or s3 and refuses all else. `gdal_path` builds GDAL's path.
-2. `gdal_environment` chooses the settings; what the user exported wins. `raster_environment` adds
-   credentials.
-3. `open_raster` opens GeoTIFFs only, and `check_header` caps what a header may claim.
+1. `href_kind` sorts an href into local, http or s3 and refuses all else.
+2. `raster_environment` is entered around every open and read. When it ends, no read may have failed, and a
+   scene's local file must still be the planned one. Only then may pixels be trusted.
+3. `open_raster` opens GeoTIFFs only. A `Scene` is opened in the version that the run was planned with.
+   `check_header` caps what a header may claim.
 
 No host and no private address is refused, because hrefs come from the operator's own command line.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import urllib.parse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import rasterio
-from rasterio.errors import RasterioIOError
-from rasterio.session import AWSSession, DummySession
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.session import DummySession
 
 from pipeline.errors import InputError, SourceError
+from pipeline.files.file_identity import local_identity, require_same
+from pipeline.files.hrefs import join_access, public_href
+from pipeline.files.remote_file import failures, open_remote
+from pipeline.files.remote_object import RemoteError
+from pipeline.schema import Scene
 
 HrefKind = Literal["local", "http", "s3"]
 
@@ -65,12 +72,7 @@ _LOCKED_SETTINGS: dict[str, str] = {
     "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
 }
 
-_TRANSIENT = re.compile(
-    r"response code(?: on \S+)?: (?:429|5\d\d)|\btimed out\b|\btimeout\b|connection (?:re|time|closed)"
-    r"|couldn't connect|failed to connect|could not (?:connect|resolve)|couldn't resolve|curl error",
-    re.IGNORECASE,
-)
-"""What GDAL and curl say when the network or the server is to blame."""
+_URL_LIKE = re.compile(r"(https?|s3):/[^/]", re.IGNORECASE)
 
 
 def set_process_defaults(cache_mb: int = PROCESS_CACHE_MB) -> None:
@@ -85,99 +87,96 @@ def set_process_defaults(cache_mb: int = PROCESS_CACHE_MB) -> None:
 
 
 def href_kind(href: str) -> HrefKind:
-    """Tell a local path, http(s) URL and s3 URL apart. Raises InputError for any other scheme, GDAL's own
-    path syntax, user names in URLs and control characters."""
-    shown = href if len(href) <= 120 else href[:117] + "..."
+    """Tell a local path, http(s) URL and s3 URL apart.
+
+    Raises InputError for any other scheme, malformed URLs, user names in URLs, GDAL's own path syntax and
+    control characters. The message shows no query string.
+    """
+    public = public_href(href)
+    shown = repr(public if len(public) <= 120 else public[:117] + "...")
     if not href.strip() or any(ord(char) < 32 for char in href):
         raise InputError(
             "A source must be a path or URL of a GeoTIFF",
-            came=repr(shown),
+            came=shown,
             remedy="give a file, a folder, a glob or a URL",
         )
     if href.lstrip().startswith("<") or href.lower().startswith("/vsi"):
         raise InputError(
             "A source must be a plain path or URL, not GDAL path syntax or VRT text",
-            came=repr(shown),
+            came=shown,
             remedy="give the GeoTIFF itself, as a local path, https://... or s3://bucket/key",
         )
-    scheme = urllib.parse.urlsplit(href).scheme.lower() if "://" in href else ""
-    if scheme in ("http", "https"):
-        if "@" in urllib.parse.urlsplit(href).netloc:
-            raise InputError(
-                "A source URL must not hold a user name or password",
-                came=repr(shown),
-                remedy="use a signed URL or s3://",
-            )
-        return "http"
-    if scheme == "s3":
-        return "s3"
-    if scheme:
+    if "://" not in href and not _URL_LIKE.match(href):
+        return "local"
+    kind = _URL_KINDS.get(href.partition("://")[0].lower())
+    if kind is None:
         raise InputError(
-            "A source URL must be http, https or s3",
-            came=repr(shown),
-            remedy="copy the file here or give another URL of it",
+            "A source URL must begin with http://, https:// or s3://",
+            came=shown,
+            remedy="correct it, or copy the file here",
         )
-    return "local"
+    _require_well_formed(href, shown)
+    return kind
 
 
-def gdal_path(href: str) -> str:
-    """Build the path handed to GDAL: absolute local path, `/vsicurl/https://...` or `/vsis3/bucket/key`."""
-    kind = href_kind(href)
-    if kind == "http":
-        return f"/vsicurl/{href}"
-    if kind == "s3":
-        return f"/vsis3/{href[len('s3://') :]}"
-    return str(Path(href).absolute())
+_URL_KINDS: dict[str, HrefKind] = {"http": "http", "https": "http", "s3": "s3"}
+
+
+def _require_well_formed(href: str, shown: str) -> None:
+    """Refuse a URL without host and path, with a bad port, or with a user name. Raises InputError."""
+    host, _, rest = href.partition("://")[2].partition("/")
+    try:
+        port = urllib.parse.urlsplit(f"//{host}").port
+        complete = bool(host) and bool(rest or "?" in host) and port != 0 and not re.search(r"\s", host)
+    except ValueError:
+        complete = False
+    if not complete:
+        raise InputError(
+            "A source URL must name a host or bucket, and a file there",
+            came=shown,
+            remedy="write https://host/path/scene.tif or s3://bucket/path/scene.tif",
+        )
+    if "@" in host.partition("?")[0]:
+        raise InputError(
+            "A source URL must not hold a user name or password",
+            came=shown,
+            remedy="use a signed URL or s3://",
+        )
 
 
 def gdal_environment(href: str) -> dict[str, str]:
-    """Choose GDAL settings for reading `href`, without credentials. Variables that the user exported are left
-    out."""
+    """Choose GDAL settings for reading `href`. Variables that the user exported are left out."""
     settings = dict(_COMMON_SETTINGS)
     if href_kind(href) != "local":
         settings |= _REMOTE_SETTINGS
-    if href_kind(href) == "s3":
-        settings |= _s3_endpoint_settings()
     return {key: value for key, value in settings.items() if key not in os.environ} | _LOCKED_SETTINGS
 
 
-def _s3_endpoint_settings() -> dict[str, str]:
-    """Say boto3's AWS_ENDPOINT_URL(_S3) in GDAL's words, so that one variable serves both."""
-    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not url:
-        return {}
-    parts = urllib.parse.urlsplit(url)
-    return {
-        "AWS_S3_ENDPOINT": parts.netloc,
-        "AWS_HTTPS": "NO" if parts.scheme == "http" else "YES",
-        "AWS_VIRTUAL_HOSTING": "FALSE",
-    }
+@contextmanager
+def raster_environment(source: Scene | str, *, patient: bool = True) -> Iterator[None]:
+    """Hold the settings for reading a scene or href. Enter it around every open and read, and trust no pixel
+    before it ends.
 
-
-@functools.lru_cache(maxsize=1)
-def _aws_session() -> Any:
-    """Make one boto3 session per process: it refreshes its own credentials, and making one may ask a metadata
-    server."""
-    return AWSSession()
-
-
-def raster_environment(href: str, *, patient: bool = True) -> Any:
-    """Make a `rasterio.Env` with the settings and credentials for `href`; enter it around every open and
-    read.
-
-    `patient`: GDAL repeats failed requests with growing pauses. Files opened inside keep this for their
-    lifetime.
+    `patient`: failed requests are repeated with growing pauses. Files opened inside keep this for their
+    lifetime. Raises SourceError at the end when a read failed inside, even one that GDAL took for a hole in
+    the file, and when a scene's local file is no longer the planned one. Close the dataset then: GDAL may
+    have kept what it misread.
     """
-    session = _aws_session() if href_kind(href) == "s3" else DummySession()
-    settings = gdal_environment(href)
-    if not patient:
-        settings["GDAL_HTTP_MAX_RETRY"] = "0"
-    return rasterio.Env(session=session, **settings)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether GDAL's words point at the network rather than at the file."""
-    return any(_TRANSIENT.search(text) for text in (str(error), str(error.__cause__ or "")))
+    href = source if isinstance(source, str) else source.href
+    name = public_href(href)
+    settings = gdal_environment(href) | ({} if patient else {"GDAL_HTTP_MAX_RETRY": "0"})
+    before = failures.count(name)
+    try:
+        with rasterio.Env(session=DummySession(), **settings):
+            yield
+    except RasterioError:
+        if failures.count(name) > before:
+            raise failures.last(name) from None  # it says more than GDAL does
+        raise
+    if failures.count(name) > before:
+        raise failures.last(name)
+    if isinstance(source, Scene) and source.identity and href_kind(href) == "local":
+        require_same(href, source.identity)
 
 
 def gdal_message(error: BaseException) -> str:
@@ -191,40 +190,95 @@ def gdal_message(error: BaseException) -> str:
     return said[0] if said[-1] in said[0] else f"{said[0]} ({said[-1]})"
 
 
-def open_raster(href: str) -> Any:
-    """Open `href` as GeoTIFF and check its header; the caller closes the returned `rasterio.DatasetReader`.
+def open_raster(source: Scene | str) -> Any:
+    """Open a scene or href as GeoTIFF, check its header, and return the `rasterio.DatasetReader`.
 
-    Call inside `raster_environment(href)`. Raises InputError when the file does not exist, is not a (Geo)TIFF
-    or claims impossible sizes; SourceError (retryable) when a remote server did not answer.
+    Call it inside `raster_environment(source)`, and close the dataset. Raises SourceError (retryable) when a
+    server does not answer. Whatever else is wrong with an href raises InputError: no such file, no access, no
+    GeoTIFF, impossible sizes. With a scene it raises SourceError, as does a file that is not the planned one.
     """
-    kind = href_kind(href)
-    if kind == "local" and not Path(href).is_file():
-        raise InputError(
-            "A source file must exist",
-            came=href,
-            remedy="check the path; globs and folders expand to *.tif and *.tiff",
-        )
+    if isinstance(source, str):
+        return open_identified(source)[0]
     try:
-        dataset = rasterio.open(gdal_path(href), driver="GTiff", sharing=False)
-    except RasterioIOError as error:
-        text = gdal_message(error)
-        if kind != "local" and is_transient(error):
-            raise SourceError(f"{href} could not be opened: {text}", retryable=True) from error
-        remedy = "give a GeoTIFF or COG; other formats convert with `gdal_translate -of COG in out.tif`"
-        if kind == "s3":
-            remedy += "; for a public bucket set AWS_NO_SIGN_REQUEST=YES"
-        raise InputError(f"A source must be a readable GeoTIFF: {href}", came=text, remedy=remedy) from error
-    try:
-        check_header(dataset, href)
-    except InputError:
+        dataset, _ = _opened(join_access(source.href, source.access), source.identity)
+    except InputError as error:
+        raise SourceError(str(error)) from error
+    if (dataset.width, dataset.height) != (source.width, source.height):
+        came = f"{dataset.width} x {dataset.height}"
         dataset.close()
-        raise
+        planned = f"must have the {source.width} x {source.height} px that the run was planned with"
+        raise SourceError(
+            f"{source.href} {planned}. Got: {came}. To fix: put the earlier file back, or start a new run"
+        )
     return dataset
 
 
+def open_identified(href: str) -> tuple[Any, Mapping[str, str]]:
+    """Open an href as `open_raster` does; returns the dataset and what pins its content.
+
+    That is `local_identity` of a file, and `size_bytes`, `etag` and `last_modified` of an object.
+    """
+    return _opened(href, None)
+
+
+def _opened(href: str, planned: Mapping[str, str] | None) -> tuple[Any, Mapping[str, str]]:
+    """Open and check an href, in the planned version where there is one."""
+    name = public_href(href)
+    kind = href_kind(href)
+    before = failures.count(name)
+    try:
+        dataset, identity = _opened_local(href, planned) if kind == "local" else open_remote(href, planned)
+        if failures.count(name) > before:
+            dataset.close()
+            raise failures.last(name)
+    except RemoteError as error:
+        raise _refused(error, name) from None
+    except RasterioIOError as error:
+        if failures.count(name) > before:
+            raise _refused(failures.last(name), name) from None
+        remedy = "give a GeoTIFF or COG; other formats convert with `gdal_translate -of COG in.tif out.tif`"
+        came = gdal_message(error) if kind == "local" else "an object that GDAL cannot read as GeoTIFF"
+        raise InputError(f"A source must be a readable GeoTIFF: {name}", came=came, remedy=remedy) from error
+    try:
+        check_header(dataset, name)
+    except InputError:
+        dataset.close()
+        raise
+    return dataset, identity
+
+
+def _opened_local(path: str, planned: Mapping[str, str] | None) -> tuple[Any, Mapping[str, str]]:
+    if not Path(path).is_file():
+        raise InputError(
+            "A source file must exist",
+            came=path,
+            remedy="check the path; globs and folders expand to *.tif and *.tiff",
+        )
+    absolute = str(Path(path).absolute())
+    try:
+        identity = planned or local_identity(absolute)
+    except OSError as error:
+        raise InputError(
+            f"A source file must be readable: {path}",
+            came=str(error.strerror),
+            remedy="check its permissions",
+        ) from error
+    require_same(absolute, identity)
+    return rasterio.open(absolute, driver="GTiff", sharing=False), identity
+
+
+def _refused(error: RemoteError, name: str) -> SourceError | InputError:
+    """What the user is told: to try again where that may help, else how to mend the input."""
+    if error.retryable:
+        return error
+    return InputError(f"A source must be a readable GeoTIFF: {name}", came=error.reason, remedy=error.remedy)
+
+
 def check_header(dataset: Any, href: str) -> None:
-    """Refuse headers that would cost more than imagery can: size, bands, internal block, foreign overviews
-    (InputError).
+    """Refuse a header that claims more pixels, bands or bytes per internal block than imagery has, or that
+    points at overviews in another file.
+
+    `href` names the file in messages. Raises InputError.
     """
     remedy = "rewrite it with `gdal_translate -of COG -co BLOCKSIZE=512 in.tif out.tif`"
     if dataset.width * dataset.height > MAX_SCENE_PX:

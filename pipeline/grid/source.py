@@ -12,20 +12,18 @@ import glob
 import hashlib
 import json
 import logging
-import os
 import re
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import InputError
-from pipeline.files.raster_access import href_kind, open_raster, raster_environment
+from pipeline.files.hrefs import encoded_url, public_href, split_access
+from pipeline.files.raster_access import href_kind, open_identified, raster_environment
 from pipeline.files.text_file import read_text
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.bands import BandTable, choose_rgb_bands, separate_bands
@@ -125,9 +123,11 @@ def _expand_one(href: str) -> list[str]:
         _refuse_stac(href, None)
         if any(char in urllib.parse.urlsplit(href).path for char in "*["):
             raise InputError(
-                "A glob must be local", came=href, remedy="list the URLs in a .txt file, one per line"
+                "A glob must be local",
+                came=public_href(href),
+                remedy="list the URLs in a .txt file, one per line",
             )
-        return [href]
+        return [encoded_url(href)]
     path = Path(href)
     _refuse_stac(href, path)
     if path.is_dir():
@@ -180,7 +180,7 @@ def _refuse_stac(href: str, path: Path | None) -> None:
     if kind:
         raise InputError(
             "--source must name rasters",
-            came=f"{href}, a {kind}",
+            came=f"{public_href(href)}, a {kind}",
             remedy="give the hrefs of its assets (`jq -r '.. | .href? // empty' FILE` lists them), or put "
             "them into a .txt file, one per line",
         )
@@ -210,34 +210,47 @@ def _stac_url(href: str) -> str | None:
 
 def open_scene(href: str, options: SourceOptions) -> Scene:
     """Describe one scene by its header. Its id is the file's stem; `open_scenes` makes ids unique."""
-    with raster_environment(href), open_raster(href) as dataset:
-        table = BandTable(
-            href=href,
-            interpretations=tuple(item.name.lower() for item in dataset.colorinterp),
-            descriptions=tuple(dataset.descriptions),
-            dtypes=tuple(dataset.dtypes),
-        )
-        chosen = choose_rgb_bands(table, options.bands, files=options.hrefs)
-        rgb = chosen.indexes
-        crs_wkt, transform = _georeference(dataset, href, options.crs)
-        imagery_tags = dataset.tags(ns="IMAGERY")
-        return Scene(
-            scene_id=_stem(href),
-            href=href if href_kind(href) != "local" else str(Path(href).absolute()),
-            crs_wkt=crs_wkt,
-            transform=transform,
-            width=int(dataset.width),
-            height=int(dataset.height),
-            count=int(dataset.count),
-            dtype=str(dataset.dtypes[rgb[0] - 1]),
-            rgb_bands=rgb,
-            bands=str(chosen),
-            nodata=None if dataset.nodata is None else float(dataset.nodata),
-            identity=_identity(href),
-            datetime=rfc3339(
-                imagery_tags.get("ACQUISITIONDATETIME") or dataset.tags().get("ACQUISITIONDATETIME")
-            ),
-        )
+    with raster_environment(href):
+        dataset, identity = open_identified(href)
+        with dataset:
+            scene = _described(dataset, href, options, identity)
+    if href_kind(href) != "local" and not {"etag", "last_modified"} & identity.keys():
+        _log.warning("%s has no ETag or Last-Modified: only its size tells when it changes", scene.href)
+    return scene
+
+
+def _described(
+    dataset: DatasetReader, href: str, options: SourceOptions, identity: Mapping[str, str]
+) -> Scene:
+    shown, access = split_access(href)
+    table = BandTable(
+        href=shown,
+        interpretations=tuple(item.name.lower() for item in dataset.colorinterp),
+        descriptions=tuple(dataset.descriptions),
+        dtypes=tuple(dataset.dtypes),
+    )
+    chosen = choose_rgb_bands(table, options.bands, files=tuple(public_href(item) for item in options.hrefs))
+    rgb = chosen.indexes
+    crs_wkt, transform = _georeference(dataset, shown, options.crs)
+    imagery_tags = dataset.tags(ns="IMAGERY")
+    return Scene(
+        scene_id=_stem(shown),
+        href=shown if href_kind(href) != "local" else str(Path(href).absolute()),
+        access=access,
+        crs_wkt=crs_wkt,
+        transform=transform,
+        width=int(dataset.width),
+        height=int(dataset.height),
+        count=int(dataset.count),
+        dtype=str(dataset.dtypes[rgb[0] - 1]),
+        rgb_bands=rgb,
+        bands=str(chosen),
+        nodata=None if dataset.nodata is None else float(dataset.nodata),
+        identity=identity,
+        datetime=rfc3339(
+            imagery_tags.get("ACQUISITIONDATETIME") or dataset.tags().get("ACQUISITIONDATETIME")
+        ),
+    )
 
 
 def _georeference(
@@ -275,84 +288,24 @@ def _georeference(
 
 
 def _stem(href: str) -> str:
-    path = urllib.parse.urlsplit(href).path if href_kind(href) != "local" else href
-    return PurePosixPath(path.replace("\\", "/")).stem or "scene"
+    stem = PurePosixPath(href.replace("\\", "/")).stem or "scene"
+    return urllib.parse.unquote(stem) if href_kind(href) == "http" else stem
 
 
 def _with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
     """Append a short hash of the place to ids that occur more than once; the others keep their stem.
 
-    Ids enter a run's fingerprint. A signed URL counts without its token: renewed, it is the same scene.
-    Scenes that only their query strings tell apart are numbered in order of priority.
+    Ids enter a run's fingerprint, tokens do not: a URL signed again is the same scene. Scenes that only their
+    query strings tell apart are numbered in order of priority.
     """
     repeated = Counter(scene.scene_id for scene in scenes)
     seen: Counter[str] = Counter()
     named = []
     for scene in scenes:
         if repeated[scene.scene_id] > 1:
-            scene_id = f"{scene.scene_id}-{hashlib.sha256(_place(scene.href).encode()).hexdigest()[:8]}"
+            scene_id = f"{scene.scene_id}-{hashlib.sha256(scene.href.encode()).hexdigest()[:8]}"
             seen[scene_id] += 1
             again = f"-{seen[scene_id]}" if seen[scene_id] > 1 else ""
             scene = replace(scene, scene_id=scene_id + again)
         named.append(scene)
     return tuple(named)
-
-
-def _place(href: str) -> str:
-    """Cut query string and fragment, where tokens are, off an http(s) URL.
-
-    A path or an object's key stays whole: both may hold `?` and `#`.
-    """
-    if href_kind(href) != "http":
-        return href
-    return urllib.parse.urlsplit(href)._replace(query="", fragment="").geturl()
-
-
-def _identity(href: str) -> dict[str, str]:
-    """Read what pins the content: size and mtime of a file; size, ETag and Last-Modified of an object."""
-    kind = href_kind(href)
-    if kind == "local":
-        status = os.stat(href)
-        return {"size_bytes": str(status.st_size), "mtime_ns": str(status.st_mtime_ns)}
-    try:
-        return _s3_identity(href) if kind == "s3" else _http_identity(href)
-    except Exception as error:
-        # The header was read; a server that hides its metadata only costs us the pin.
-        _log.warning("no ETag or size for %s (%s): a later run cannot notice that it changed", href, error)
-        return {}
-
-
-def _http_identity(href: str) -> dict[str, str]:
-    """Ask for one byte and read the headers. Signed URLs allow that where they refuse HEAD."""
-    request = urllib.request.Request(href, headers={"Range": "bytes=0-0"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        headers = response.headers
-        total = (headers.get("Content-Range") or "").rpartition("/")[2] or headers.get("Content-Length")
-        pairs = {
-            "etag": headers.get("ETag"),
-            "last_modified": headers.get("Last-Modified"),
-            "size_bytes": total,
-        }
-    return {key: value for key, value in pairs.items() if value}
-
-
-def _s3_identity(href: str) -> dict[str, str]:
-    import boto3
-    from botocore import UNSIGNED  # type: ignore[import-untyped]
-    from botocore.config import Config  # type: ignore[import-untyped]
-
-    endpoint = os.environ.get("AWS_S3_ENDPOINT")
-    scheme = "http" if os.environ.get("AWS_HTTPS", "YES").upper() in ("NO", "FALSE", "0") else "https"
-    unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in ("YES", "TRUE", "1")
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"{scheme}://{endpoint}" if endpoint else None,
-        config=Config(signature_version=UNSIGNED) if unsigned else Config(),
-    )
-    bucket, _, key = href[len("s3://") :].partition("/")
-    head = client.head_object(Bucket=bucket, Key=key)
-    return {
-        "etag": str(head["ETag"]),
-        "last_modified": head["LastModified"].isoformat(),
-        "size_bytes": str(head["ContentLength"]),
-    }

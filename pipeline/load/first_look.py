@@ -116,8 +116,8 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
     does.
     """
     with ExitStack() as stack:
-        stack.enter_context(raster_environment(scene.href))
-        raw = stack.enter_context(open_raster(scene.href))
+        stack.enter_context(raster_environment(scene))
+        raw = stack.enter_context(open_raster(scene))
         whole = _whole(raw)
         windows = [whole] if whole else _even_windows(raw)
         alpha, textured = _alpha_sample(raw, scene, windows)

@@ -69,7 +69,7 @@ def _read(
     source: SceneSource, grid: RunGrid, out_shape: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Read stretched RGB (h, w, 3) and validity (h, w) of the scene's whole window at `out_shape`."""
-    with raster_environment(source.scene.href), open_planned(source) as dataset:
+    with raster_environment(source.scene), open_planned(source) as dataset:
         if source.offset_rc is not None:
             return _decimate(
                 dataset, source, source.window.shifted(-source.offset_rc[0], -source.offset_rc[1]), out_shape

@@ -200,7 +200,7 @@ def _constant_in_full(scene: Scene, collar: Collar) -> bool:
         place = ((window.row0, window.row1), (window.col0, window.col1))
         return np.asarray(dataset.read(list(scene.rgb_bands), window=place))
 
-    with raster_environment(scene.href), open_raster(scene.href) as dataset:
+    with raster_environment(scene), open_raster(scene) as dataset:
         return is_constant(collar, scene, read)
 
 

@@ -24,7 +24,7 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
-from pipeline.errors import SourceError, TerraqueryError
+from pipeline.errors import TerraqueryError
 from pipeline.files.raster_access import gdal_message, href_kind, open_raster, raster_environment
 from pipeline.load.collar import collar_on_window, collar_warped
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
@@ -147,7 +147,7 @@ class CogReader:
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Read a window of the run grid: stretched RGB (h, w, 3), black where invalid; validity (h, w)."""
         source = self._sources[index]
-        with raster_environment(source.scene.href, patient=patient):
+        with raster_environment(source.scene, patient=patient):
             handle = self._handle(index)
             if handle.warped is None:
                 values, valid = _read_stored(handle.dataset, source, window)
@@ -202,20 +202,8 @@ class CogReader:
 
 
 def open_planned(source: SceneSource) -> DatasetReader:
-    """Open a scene with the validity that was settled for it; call this inside its raster environment.
-
-    Raises SourceError when its size is no longer that of the plan: GDAL would crop windows that reach beyond
-    the file, and the pixels would land in wrong places.
-    """
-    scene = source.scene
-    dataset = open_raster(scene.href)
-    if (dataset.width, dataset.height) != (scene.width, scene.height):
-        came = f"{dataset.width} x {dataset.height}"
-        dataset.close()
-        planned = f"must have the {scene.width} x {scene.height} px that the run was planned with"
-        raise SourceError(
-            f"{scene.href} {planned}. Got: {came}. To fix: put the earlier file back, or start a new run"
-        )
+    """Open a scene as `open_raster` does, with the validity that was settled for it."""
+    dataset = open_raster(source.scene)
     if not source.validity.rewritten:
         return dataset
     with dataset:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.files.file_identity import pins
 from pipeline.files.fingerprint import fingerprint
 from pipeline.files.lasting_path import require_lasting
 from pipeline.files.provenance import path_identity
@@ -160,7 +161,7 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     parameters["area"] = "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
     # A list: the order of scenes is their priority, and the keys of an object have none in a fingerprint.
     parameters["scenes"] = [
-        {"scene_id": scene.scene_id, "bands": list(scene.rgb_bands), **scene.identity}
+        {"scene_id": scene.scene_id, "bands": list(scene.rgb_bands), **pins(scene.identity)}
         for scene in plan.scenes
     ]
     parameters["grid"] = {

@@ -147,7 +147,7 @@ def read_run_json(path: Path) -> RunInfo:
 def scene_entry(scene: Scene) -> dict[str, object]:
     """Describe a scene as JSON, its href without credentials. A nodata that is no number in JSON is its name:
     "nan", "inf" or "-inf"."""
-    entry = {item.name: getattr(scene, item.name) for item in fields(scene)}
+    entry = {item.name: getattr(scene, item.name) for item in fields(scene) if item.name != "access"}
     nodata = scene.nodata
     if nodata is not None and not math.isfinite(nodata):
         entry["nodata"] = str(nodata)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from fault_server import FaultServer, fault_server
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
@@ -116,79 +114,7 @@ def open_run() -> Iterator[Callable[..., OpenRun]]:
         reader.close()
 
 
-@dataclass(kw_only=True)
-class RangeServer:
-    """An HTTP server of one folder with range requests; `requests` logs (method, path, range header)."""
-
-    url: str
-    requests: list[tuple[str, str, str]] = field(default_factory=list)
-    failures: list[int] = field(default_factory=list)
-    """Status codes to answer the next GETs with, first come first served."""
-
-    def gets(self) -> int:
-        return sum(method == "GET" for method, _, _ in self.requests)
-
-
-class _RangeHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def __init__(self, *args: object, folder: Path, log: RangeServer, **kwargs: object) -> None:
-        self._folder = folder
-        self._log = log
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self._answer(send_body=False)
-
-    def do_GET(self) -> None:
-        self._answer(send_body=True)
-
-    def _answer(self, *, send_body: bool) -> None:
-        wanted = self.headers.get("Range", "")
-        self._log.requests.append((self.command, self.path, wanted))
-        if send_body and self._log.failures:
-            self._empty(self._log.failures.pop(0))
-            return
-        path = self._folder / self.path.lstrip("/").partition("?")[0]
-        if not path.is_file():
-            self._empty(404)
-            return
-        body = path.read_bytes()
-        total = len(body)
-        if wanted.startswith("bytes="):
-            first, _, last = wanted[len("bytes=") :].partition("-")
-            start = int(first)
-            stop = min(int(last) + 1 if last else total, total)
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{total}")
-            body = body[start:stop]
-        else:
-            self.send_response(200)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", '"abc-1"')
-        self.send_header("Last-Modified", "Tue, 01 Sep 2026 10:00:00 GMT")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if send_body:
-            self.wfile.write(body)
-
-    def _empty(self, status: int) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-
 @pytest.fixture
-def range_server(tmp_path: Path) -> Iterator[RangeServer]:
-    log = RangeServer(url="")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_RangeHandler, folder=tmp_path, log=log))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    log.url = f"http://127.0.0.1:{server.server_port}"
-    yield log
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def range_server(tmp_path: Path) -> Iterator[FaultServer]:
+    with fault_server(tmp_path) as server:
+        yield server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,9 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import InputError
+from pipeline.files import raster_access
 from pipeline.grid.tiles import GridOptions
+from pipeline.load import reader as reader_module
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.load.reader import CogReader, TileReader
 from pipeline.load.stretch import IDENTITY
@@ -366,9 +369,11 @@ def test_a_failing_scene_is_not_papered_over_by_the_next(make_tif: MakeTif, open
 def test_a_truncated_file_loses_its_tail_only(make_tif: MakeTif, open_run: OpenRun) -> None:
     pixels = noise(3, 256, 256)
     path = Path(make_tif("a.tif", pixels, driver="COG", blocksize=128, overviews="NONE"))
-    run = open_run(str(path), grid=GridOptions(tile_px=64, halo_px=8, block_tiles=8))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * 0.8)])
+    run = open_run(
+        str(path), grid=GridOptions(tile_px=64, halo_px=8, block_tiles=8), load=LoadOptions(collar="off")
+    )
     (block,) = run.plan.blocks()
     image = run.reader.read(block)
     assert 0 < len(image.unreadable) < len(block.tiles)
@@ -406,7 +411,7 @@ def test_open_files_are_bounded_and_reused(
     opened: list[str] = []
     open_raster = reader_module.open_raster
     monkeypatch.setattr(
-        reader_module, "open_raster", lambda href: (opened.append(href), open_raster(href))[1]
+        reader_module, "open_raster", lambda scene: (opened.append(scene.href), open_raster(scene))[1]
     )
     paths = [
         make_tif(f"{i}.tif", noise(3, 60, 60), transform=NORTH_UP @ Affine.translation(60 * i, 0))
@@ -556,9 +561,13 @@ def test_refuses_load_options_that_mean_nothing(options: dict[str, Any]) -> None
 
 
 def test_a_file_that_changed_its_size_since_the_plan_is_unreadable(
-    make_tif: MakeTif, open_run: OpenRun
+    make_tif: MakeTif, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GDAL crops a window that reaches beyond the file: 20 of 64 columns would have the wrong shape."""
+    """GDAL crops a window that reaches beyond the file: 20 of 64 columns would have the wrong shape.
+
+    As where nothing but its header tells that a file is another one.
+    """
+    monkeypatch.setattr(raster_access, "require_same", lambda path, planned: None)
     run = open_run(make_tif("a.tif", noise(3, 64, 64)))
     make_tif("a.tif", noise(3, 64, 20))
     (block,) = run.plan.blocks()
@@ -567,3 +576,58 @@ def test_a_file_that_changed_its_size_since_the_plan_is_unreadable(
     for said in ("64 x 64 px that the run was planned with", "Got: 20 x 64", "start a new run"):
         assert all(said in text for text in image.unreadable.values()), said
     assert not image.valid.any()
+
+
+@pytest.mark.parametrize("moment", ["before", "between", "while"])
+def test_a_file_that_is_overwritten_during_a_run_is_noticed(
+    make_tif: MakeTif, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """In place, to the same size and time: before the first read, between blocks, or while one is read."""
+    pixels = noise(3, 200, 200)
+    path = Path(make_tif("a.tif", pixels, compress=None))
+    make_tif("b.tif", 255 - pixels, compress=None)
+    other = path.with_name("b.tif").read_bytes()
+    before = path.stat()
+    assert len(other) == before.st_size
+    run = open_run(str(path), grid=GridOptions(tile_px=60, halo_px=6, block_tiles=2))
+    first, second = list(run.plan.blocks())[:2]
+
+    def overwrite() -> None:
+        path.write_bytes(other)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    if moment == "before":
+        overwrite()
+    else:
+        assert (run.reader.read(first).rgb == expected_rgb(pixels, first)).all()
+    if moment == "between":
+        overwrite()
+    elif moment == "while":
+        validity = reader_module.dataset_validity
+        monkeypatch.setattr(
+            reader_module, "dataset_validity", lambda *args, **kw: (overwrite(), validity(*args, **kw))[1]
+        )
+    image = run.reader.read(second)
+    assert set(image.unreadable) == {tile.tile_id for tile in second.tiles}
+    assert all("is not the file that the run was planned with" in text for text in image.unreadable.values())
+    assert not image.valid.any()
+
+
+def test_a_file_that_is_fetched_again_during_a_run_is_the_same(make_tif: MakeTif, open_run: OpenRun) -> None:
+    pixels = noise(3, 60, 60)
+    path = Path(make_tif("a.tif", pixels))
+    run = open_run(str(path))
+    (block,) = run.plan.blocks()
+    assert (run.reader.read(block).rgb == expected_rgb(pixels, block)).all()
+    copy = path.with_name("copy.tif")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+    image = run.reader.read(block)
+    assert not image.unreadable
+    assert (image.rgb == expected_rgb(pixels, block)).all()
+
+
+def expected_rgb(pixels: np.ndarray, block: BlockSpec) -> np.ndarray:
+    rows = slice(block.read.row0, block.read.row1)
+    cols = slice(block.read.col0, block.read.col1)
+    return np.moveaxis(pixels, 0, -1)[rows, cols]

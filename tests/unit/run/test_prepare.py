@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_the_order_of_sources_is_their_priority_and_pins_the_run(world: LabelWor
         ("old", [1, 2, 3]),
         ("new", [1, 2, 3]),
     ]
-    assert planned.parameters["scenes"][1]["mtime_ns"] == str(new.stat().st_mtime_ns)
+    assert planned.parameters["scenes"][1]["sha256"] == hashlib.sha256(new.read_bytes()).hexdigest()
     claim(planned)
     swapped = plan(world, tmp_path / "out", new, old)
     assert swapped.fingerprint != planned.fingerprint
