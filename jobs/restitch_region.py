@@ -81,6 +81,12 @@ def _add_rules(top: argparse.ArgumentParser) -> None:
         help="every tile paints its own core, nothing else",
     )
     rules.add_argument(
+        "--keep-share",
+        type=float,
+        metavar="S",
+        help="what a tile found gives way to a whole view that covers at least this share of it (0 = always)",
+    )
+    rules.add_argument(
         "--trusted-margin-px",
         type=int,
         metavar="N",
@@ -152,7 +158,15 @@ def request_of(args: argparse.Namespace) -> Any:
     require_lasting(args.run, "--run")
     if args.out is not None:
         require_lasting(args.out, "--out")
-    matching = ("tau", "min_overlap_px", "complete_first", "trusted_margin_px", "rescue_share", "audit")
+    matching = (
+        "tau",
+        "min_overlap_px",
+        "complete_first",
+        "keep_share",
+        "trusted_margin_px",
+        "rescue_share",
+        "audit",
+    )
     names = (*matching, "min_area_px", "split_tiles", "part_tiles")
     tiling = {"tile_px": args.tile, "halo_px": args.halo, "block_tiles": args.block}
     return RestitchRequest(

@@ -24,11 +24,12 @@ import stitch_properties as properties  # noqa: E402
 PROPERTIES = {
     "oracle": (properties.check_oracle_is_exact, 4),
     "flat": (properties.check_two_level_is_flat, 4),
+    "kept": (properties.check_nothing_is_lost, 2),
     "coarser": (properties.check_lower_threshold_is_coarser, 1),
     "far": (properties.check_far_tiles_change_nothing, 1),
     "published": (properties.check_published, 1),
 }
-"""Name -> (property, how often of twelve rounds)."""
+"""Name -> (property, turns of thirteen)."""
 
 
 def main() -> int:

@@ -66,6 +66,7 @@ def random_options(rng: np.random.Generator) -> StitchOptions:
     return StitchOptions(
         complete_first=rng.random() < 0.75,
         tau=float(rng.choice([0.3, 0.5, 0.7])),
+        keep_share=float(rng.choice([0.0, 0.5, 0.97, 1.0])),
         trusted_margin_px=int(rng.choice([0, 1, 4, 100])),
         audit=rng.random() < 0.5,
         rescue_share=float(rng.choice([0.0, 0.3, 0.7, 1.0])),
@@ -149,6 +150,30 @@ def check_published(seed: int, folder: Path) -> None:
     runs.assert_raster_equals_vector(folder / "out0")
     flat = merge_region(lattice, source, options, mode=mode)  # type: ignore[arg-type]
     np.testing.assert_array_equal(runs.published_raster(folder / "out0"), worlds.raster(flat))
+
+
+def check_nothing_is_lost(seed: int) -> None:
+    """Whatever tiles disagree on: of every fragment at least `keep_share` of the core pixels is published, so
+    with the default at least 97 % of all that tiles found.
+    """
+    rng, _, lattice, source = random_case(seed)
+    disturb(source, rng)
+    keep_share = float(rng.choice([0.5, 0.97, 0.97, 1.0]))
+    options = replace(random_options(rng), keep_share=keep_share)
+    result = two_level(lattice, source, options, side=int(rng.integers(1, 6)), order=seed)
+    given = kept = 0
+    for key, labels in source.tiles.items():
+        tile = lattice.tile(*key)
+        if key in source.closed:
+            continue
+        own = labels[tile.core.slices_in(tile.read)]
+        shown = result.raster[tile.core.slices_in(lattice.grid.window)] > 0
+        px = np.bincount(own.ravel(), minlength=2)
+        left = np.bincount(own[shown].ravel(), minlength=px.size)
+        assert (left[1:] >= keep_share * px[1:]).all(), f"tile {key} has lost a fragment"
+        given += int(px[1:].sum())
+        kept += int(left[1:].sum())
+    assert (result.given_px, result.kept_px) == (given, kept)
 
 
 def check_lower_threshold_is_coarser(seed: int) -> None:

@@ -84,6 +84,21 @@ def cut(truth: NDArray[np.int64], lattice: TileLattice, *, mode: str, seed: int 
     return ArraySource(lattice=lattice, tiles=tiles, scores=scores, seed=seed)
 
 
+def round_the_corner() -> tuple[ArraySource, TileLattice]:
+    """Four tiles of core 10 and halo 4. The first sees two whole houses that touch; each of its neighbours
+    continues one of them, and the last tile joins what they see.
+    """
+    lattice = make_lattice((20, 20), 10, 4, 1)
+    tiles = {key: np.zeros((14, 14), dtype=np.uint16) for key in ((0, 0), (0, 1), (1, 0), (1, 1))}
+    tiles[0, 0][2:6, 5:11] = 1
+    tiles[0, 0][6:11, 2:6] = 2
+    tiles[0, 1][2:14, 0:5] = 1
+    tiles[1, 0][0:5, 2:14] = 1
+    tiles[1, 1][0:8, 0:5] = 1
+    tiles[1, 1][0:5, 0:8] = 1
+    return ArraySource(lattice=lattice, tiles=tiles), lattice
+
+
 def cc(image: NDArray[np.int64]) -> NDArray[np.int64]:
     """4-connected components of equal non-zero values, by scipy (not the library under test), numbered
     arbitrarily.

@@ -110,6 +110,9 @@ class Result:
     pictures: dict[tuple[int, int], BlockPicture]
     stats: JoinStats
     histogram: NDArray[np.int64]
+    given_px: int
+    """Pixels that tiles found in their cores, and how many of them some object shows."""
+    kept_px: int
 
 
 def two_level(
@@ -144,7 +147,7 @@ def two_level(
     blocks = [block for tile in everyone for block in supers.blocks(tile)]
     pictures = {}
     for i in rng.permutation(len(blocks)):
-        pictures[blocks[i]] = _paint(supers, blocks[i], described, source=tiles, mode=mode)
+        pictures[blocks[i]] = _paint(supers, blocks[i], described, source=tiles, mode=mode, options=options)
     histogram = (
         np.zeros(20, dtype=np.int64)
         if mode == "semantic"
@@ -204,7 +207,13 @@ def _take_block(paint: Any, number: int) -> Any:
 
 
 def _paint(
-    supers: SuperLattice, block: tuple[int, int], described: dict[str, Any], *, source: BlockWise, mode: str
+    supers: SuperLattice,
+    block: tuple[int, int],
+    described: dict[str, Any],
+    *,
+    source: BlockWise,
+    mode: str,
+    options: StitchOptions,
 ) -> BlockPicture:
     lattice = supers.lattice
     cache = TileCache(source, supers.lattice)
@@ -214,9 +223,8 @@ def _paint(
 
     if mode == "semantic":
         return region_picture(supers, cache, of(*block), block=block)
-    return BlockPainter(
-        lattice, cache, concatenate_paint([of(*near) for near in near_blocks(lattice, *block)])
-    ).picture(*block)
+    fragments = concatenate_paint([of(*near) for near in near_blocks(lattice, *block)])
+    return BlockPainter(lattice, cache, fragments, options.keep_share).picture(*block)
 
 
 def _collect(
@@ -267,4 +275,6 @@ def _collect(
         pictures=pictures,
         stats=stats,
         histogram=histogram,
+        given_px=sum(picture.found.given_px for picture in pictures.values()),
+        kept_px=sum(picture.found.kept_px for picture in pictures.values()),
     )

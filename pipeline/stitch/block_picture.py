@@ -20,6 +20,15 @@ from pipeline.stitch.sources import TileCache, block_tile_ranges, reach_tiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FoundPixels:
+    """Pixels of masks in the cores of the tiles that found them."""
+
+    given_px: int = 0
+    kept_px: int = 0
+    """Those of them that show an object after the merge: at least `StitchOptions.keep_share`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BlockPicture:
     """One painted block."""
 
@@ -31,6 +40,7 @@ class BlockPicture:
     """(n + 1,) score of each, 0..1."""
     blocked: NDArray[np.uint64]
     """Ids that would reach into cores of this block where nothing may be painted, ascending."""
+    found: FoundPixels
 
 
 def concatenate_paint(parts: Sequence[PaintColumns]) -> PaintColumns:
@@ -45,6 +55,24 @@ def concatenate_paint(parts: Sequence[PaintColumns]) -> PaintColumns:
         score=np.concatenate([part.score for part in parts]),
         window=np.concatenate([part.window for part in parts]),
     )
+
+
+def found_pixels(
+    lattice: TileLattice, cache: TileCache, block: tuple[int, int], image: NDArray[np.int32]
+) -> FoundPixels:
+    """What the tiles of a block found in their cores, and how much of it `image` (h, w) over the block shows.
+
+    Tiles that may not be painted count for nothing.
+    """
+    window = lattice.block_core(*block)
+    given = kept = 0
+    for tile in lattice.tiles_of_block(*block):
+        labels = cache.labels(tile) if cache.paintable(tile) else None
+        if labels is not None:
+            own = labels[tile.core.slices_in(tile.read)] > 0
+            given += int(np.count_nonzero(own))
+            kept += int(np.count_nonzero(own & (image[tile.core.slices_in(window)] > 0)))
+    return FoundPixels(given_px=given, kept_px=kept)
 
 
 def near_blocks(lattice: TileLattice, block_row: int, block_col: int) -> list[tuple[int, int]]:
@@ -63,7 +91,11 @@ def near_blocks(lattice: TileLattice, block_row: int, block_col: int) -> list[tu
 class BlockPainter:
     """Paints one block from the described fragments of `near_blocks`."""
 
-    def __init__(self, lattice: TileLattice, cache: TileCache, fragments: PaintColumns) -> None:
+    def __init__(
+        self, lattice: TileLattice, cache: TileCache, fragments: PaintColumns, keep_share: float
+    ) -> None:
+        """`keep_share`: see `StitchOptions`."""
+        self._keep_share = keep_share
         self._lattice = lattice
         self._cache = cache
         order = np.lexsort((fragments.local, fragments.tile))
@@ -90,12 +122,17 @@ class BlockPainter:
         for tile in self._lattice.tiles_of_block(block_row, block_col):
             claims = self._claims_on(tile)
             if self._cache.paintable(tile):
-                image[tile.core.slices_in(window)] = paint_core(tile.core, self._own(tile), claims)
+                where = tile.core.slices_in(window)
+                image[where] = paint_core(tile.core, self._own(tile), claims, self._keep_share)
             else:
-                blocked.extend(np.unique(paint_core(tile.core, None, [claim])) for claim in claims)
+                blocked.extend(np.unique(paint_core(tile.core, None, [claim], 0.0)) for claim in claims)
         stopped = np.unique(np.concatenate(blocked))
         return BlockPicture(
-            image=image, ids=self.ids, score=self.score, blocked=self.ids[stopped[stopped > 0]]
+            image=image,
+            ids=self.ids,
+            score=self.score,
+            blocked=self.ids[stopped[stopped > 0]],
+            found=found_pixels(self._lattice, self._cache, (block_row, block_col), image),
         )
 
     def _rows(self, tile: TileSpec) -> slice:

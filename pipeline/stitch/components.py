@@ -49,8 +49,9 @@ class Roots:
         return Roots(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
     def complete(self, complete_first: bool) -> NDArray[np.bool_]:
-        """(m,) True where the best view is uncensored and paints the object alone."""
-        return np.asarray((self.best >> _FREE_SHIFT) > 0, dtype=np.bool_) & complete_first
+        """(m,) True where the best view is uncensored, `explains` the component, and so paints it."""
+        whole = (self.best >> _FREE_SHIFT) > 0
+        return whole & explains(self.rep_full_px, self.sum_px) & complete_first
 
     def ids(self, options: StitchOptions) -> NDArray[np.uint64]:
         """(m,) instance ids; 0 for components of ghosts alone, unless they are rescued (ids above GHOST)."""
@@ -84,6 +85,15 @@ def pack_best(table: FragmentTable, options: StitchOptions) -> NDArray[np.int64]
     free = (table.censored == 0).astype(np.int64) << _FREE_SHIFT
     trusted = np.minimum(table.margin, options.trusted_margin_px) << _TRUST_SHIFT
     return np.asarray(free | trusted | (table.score_q << _SCORE_SHIFT) | table.margin, dtype=np.int64)
+
+
+def explains(full_px: NDArray[np.int64], core_px: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(m,) whether a view of `full_px` pixels can stand for members with `core_px` core pixels together.
+
+    At least half of them; a smaller view shows another thing, which a false match has joined. Views of an
+    oracle have exactly as many, fewer where tiles failed.
+    """
+    return np.asarray(2 * full_px >= core_px, dtype=np.bool_)
 
 
 def least_px(

@@ -1,7 +1,7 @@
 """Joined components -> what painting needs of every fragment, what publishing needs of every component.
 
-1. `describe_fragments` gives each fragment the id of its component. It says whether the fragment's own tile
-   paints it, and whether it claims pixels of neighbours' cores.
+1. `describe_fragments` gives each fragment the id of its component. It says whether the fragment gives way to
+   a whole view of its component, and whether it is that view and claims pixels of neighbours' cores.
 2. Every component gets a row as far as this super-tile knows it: flags, score, representative, member tiles.
 3. A component that can show in one block alone is local, and that block's task publishes it. The others are
    crossing: their rows go to the super-tile that owns the id, which dissolves them.
@@ -38,7 +38,8 @@ class PaintColumns:
     id: NDArray[np.uint64]
     """Instance id of the component; 0 for ghosts that nobody owns and nobody rescues."""
     shown: NDArray[np.bool_]
-    """The fragment's own tile paints it in its core."""
+    """The fragment's own tile paints it in its core. Others give way to the whole view of their component,
+    unless it leaves too much of them uncovered (`paint_core`)."""
     claims: NDArray[np.bool_]
     """It is painted into neighbours' cores too: a representative that saw the whole object and reaches out of
     its core."""
@@ -228,7 +229,7 @@ def _homes(
 ) -> NDArray[np.int64]:
     """Block number of each component that can show in one block of this super-tile alone, else CROSSING.
 
-    A complete object shows inside its representative's window; any other one in the cores of its members.
+    An object can show in the cores of its members and, if complete, inside its representative's window.
     """
     lattice = supers.lattice
     n = complete.size
@@ -237,13 +238,13 @@ def _homes(
     first = np.full((n, 2), np.iinfo(np.int64).max)
     last = np.full((n, 2), -1, dtype=np.int64)
     block = block_of_tile(lattice, table.tile)
-    core = (table.core_px > 0) & ~complete[component]
+    core = table.core_px > 0
     places = np.stack([block[core] // cols, block[core] % cols], axis=1)
     np.minimum.at(first, component[core], places)
     np.maximum.at(last, component[core], places)
     rep = np.flatnonzero(is_rep & complete[component])
-    first[component[rep]] = table.window[rep, :2] // side
-    last[component[rep]] = (table.window[rep, 2:] - 1) // side
+    np.minimum.at(first, component[rep], table.window[rep, :2] // side)
+    np.maximum.at(last, component[rep], (table.window[rep, 2:] - 1) // side)
     k = lattice.block_tiles
     inside = (first >= (tile.tile_rows.start // k, tile.tile_cols.start // k)).all(axis=1)
     inside &= (last * k < (tile.tile_rows.stop, tile.tile_cols.stop)).all(axis=1)

@@ -80,6 +80,19 @@ class FragmentTable:
             return self.rank_of_slot[:0]
         return self.rank_of_slot[int(self.tile_start[k]) : int(self.tile_start[k + 1])]
 
+    def whole(self, tile: TileSpec, labels: NDArray[np.uint16]) -> NDArray[np.bool_]:
+        """(n + 1,) by local id of a tile: True where it saw the fragment whole; [0] = False.
+
+        Raises RecordError when `labels`, all or some of the tile's, hold an id without a fragment.
+        """
+        nodes = self.nodes(tile)
+        if int(labels.max(initial=0)) > nodes.size:
+            raise RecordError(
+                f"labels of tile {tile.tile_id} hold id {int(labels.max())}, but it has {nodes.size} "
+                "fragments; the block record is damaged or of another run"
+            )
+        return np.append(False, self.censored[nodes] == 0)
+
 
 def table_of_columns(parts: Sequence[Mapping[str, NDArray[np.int64]]], lattice: TileLattice) -> FragmentTable:
     """The table of several blocks.

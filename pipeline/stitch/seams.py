@@ -1,14 +1,12 @@
-"""Stage B: which local ids of two neighbouring tiles are one object, decided from their seam alone.
+"""Stage B: which local ids of two neighbouring tiles are one object, decided from their seam.
 
-1. The seam is the intersection of the two tiles' READ windows; both tiles hold labels for all of it.
-2. `_pieces` cuts each label into its 4-connected pieces INSIDE the seam. An object may enter as two prongs
-   here and as a U there; each prong finds its own.
-3. `pair_counts` counts the common pixels of every two pieces.
-4. `seam_candidates` keeps the pairs in which each piece is the other's best.
-5. `accepted` keeps those whose mean covered share reaches tau and whose common pixels are enough.
+1. The seam is the intersection of the two READ windows; both tiles hold labels for all of it.
+2. `seam_candidates` cuts labels into 4-connected pieces inside the seam, so that each prong of an object
+   finds its own, and pairs the pieces that are each other's best.
+3. `undisputed` drops pairs that contradict what one tile saw whole.
+4. `accepted` keeps pairs that overlap enough.
 
-The decision depends on the two strips alone and is symmetric in them, so the order of the seams does not
-matter.
+Every step treats the two sides alike.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ class SeamEdges:
         return int(self.local_a.size)
 
     def take(self, rows: NDArray[np.bool_]) -> SeamEdges:
-        """The rows of a mask."""
+        """The rows where a mask (n,) is True."""
         return _edges(np.stack([self.local_a, self.local_b, self.overlap_px, self.a_px, self.b_px])[:, rows])
 
 
@@ -61,6 +59,36 @@ class _Pieces:
 
 _PieceColumns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 """Local id, area and first pixel of each piece, (n + 1,)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeamMatch:
+    """What one seam says."""
+
+    edges: SeamEdges
+    """The pairs that are one object."""
+    scores: NDArray[np.float64]
+    """(n,) of all pairs that are each other's best, joined or not."""
+    n_disputed: int
+    """Pairs that overlap enough and were refused because a whole view speaks against them."""
+
+
+def match_seam(
+    a: NDArray[np.uint16],
+    b: NDArray[np.uint16],
+    *,
+    whole: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    options: StitchOptions,
+) -> SeamMatch:
+    """Steps 2 to 4 for one seam.
+
+    `a`, `b`: label images (L, D) of one seam, axis 0 ALONG the seam, 0 = background. `whole`: for either
+    tile, (n + 1,) by local id, True where the tile saw the fragment whole.
+    """
+    pairs = seam_candidates(a, b)
+    fair = undisputed(pairs, *whole)
+    disputed = accepted(pairs.take(~fair), options)
+    return SeamMatch(edges=accepted(pairs.take(fair), options), scores=pairs.score, n_disputed=len(disputed))
 
 
 def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
@@ -80,6 +108,22 @@ def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
     mutual = _best(pa, common, side_b.first[pb]) & _best(pb, common, side_a.first[pa])
     pa, pb, common = pa[mutual], pb[mutual], common[mutual]
     return _edges(np.stack([side_a.local[pa], side_b.local[pb], common, side_a.area[pa], side_b.area[pb]]))
+
+
+def undisputed(pairs: SeamEdges, whole_a: NDArray[np.bool_], whole_b: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(n,) True for pairs that no whole view speaks against.
+
+    A tile that saw an object whole says: this is all of it, and my other labels are something else. So a
+    fragment of the neighbour that overlaps a whole one and other fragments of the same tile can belong to one
+    of them at most: to the whole one if it overlaps that one most, else not to it. On a tie, to none.
+
+    `whole_a`, `whole_b`: (n + 1,) by local id, True where `Fragment.censored` is 0. An oracle never
+    disputes a pair: what it sees whole is one fragment of the tile, under one id.
+    """
+    ends, row = np.unique(np.stack([pairs.local_a, pairs.local_b]), axis=1, return_inverse=True)
+    common = np.bincount(row.reshape(-1), weights=pairs.overlap_px, minlength=ends.shape[1])
+    fair = _fair(ends[0], common, whole_b[ends[1]]) & _fair(ends[1], common, whole_a[ends[0]])
+    return np.asarray(fair[row.reshape(-1)], dtype=np.bool_)
 
 
 def accepted(pairs: SeamEdges, options: StitchOptions) -> SeamEdges:
@@ -128,6 +172,21 @@ def _best(group: NDArray[np.int64], common: NDArray[np.int64], tie: NDArray[np.i
     best = np.zeros(order.size, dtype=np.bool_)
     best[order[leads]] = True
     return best
+
+
+def _fair(
+    group: NDArray[np.int64], common: NDArray[np.float64], whole: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(n,) whether each partner may keep its group: whole ones if none overlaps as much, others if no whole
+    one overlaps most.
+    """
+    _, group = np.unique(group, return_inverse=True)
+    most = np.zeros(group.size)
+    np.maximum.at(most, group, common)
+    leads = common == most[group]
+    n_leads = np.bincount(group[leads], minlength=group.size)
+    whole_leads = np.bincount(group[leads & whole], minlength=group.size) > 0
+    return np.where(whole, leads & (n_leads[group] == 1), ~whole_leads[group])
 
 
 def pair_counts(

@@ -19,7 +19,13 @@ class StitchOptions:
     """Common pixels that two pieces need. Pieces below twice this need half of the larger one instead.
     """
     complete_first: bool = True
-    """Paint an object from the one tile that saw it whole. Without such a tile each paints its own core."""
+    """Paint an object from the one tile that saw it whole, as far as `keep_share` allows. Without such a tile
+    each paints its own core."""
+    keep_share: float = 0.97
+    """A fragment gives way to a whole view of its object that covers at least this share of its core pixels.
+    Less covered, it stays beside the view, so that this share of all that tiles found is published. 0: it
+    always gives way.
+    """
     trusted_margin_px: int = 4
     """Distance in px that a view should keep from its tile's border, where models are worst. Of several whole
     views of an object, the best score among those that keep it is painted; nearer ones give way.
@@ -61,6 +67,8 @@ class StitchOptions:
             raise ValueError(
                 f"trusted_margin_px must lie in [0, {MAX_TRUSTED_PX}], got {self.trusted_margin_px}"
             )
+        if not 0.0 <= self.keep_share <= 1.0:
+            raise ValueError(f"keep_share must lie in [0, 1], got {self.keep_share}")
         if not 0.0 <= self.rescue_share <= 1.0:
             raise ValueError(f"rescue_share must lie in [0, 1], got {self.rescue_share}")
         if not 0.0 < self.nms_iou <= 1.0:

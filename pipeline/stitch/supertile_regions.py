@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.stitch.block_picture import BlockPicture, near_blocks
+from pipeline.stitch.block_picture import BlockPicture, found_pixels, near_blocks
 from pipeline.stitch.block_regions import (
     closed_sides,
     evidence,
@@ -240,9 +240,11 @@ def region_picture(
     assert n == paint.id.size, "a block was labelled differently than it was resolved"
     ids, first, number = np.unique(paint.id, return_index=True, return_inverse=True)
     table = np.concatenate([np.zeros(1, dtype=np.int32), (number.reshape(-1) + 1).astype(np.int32)])
+    image = table[labels]
     return BlockPicture(
-        image=table[labels],
+        image=image,
         ids=np.concatenate([np.zeros(1, dtype=np.uint64), ids]),
         score=np.concatenate([np.zeros(1, dtype=np.float32), paint.score[first]]),
         blocked=np.zeros(0, dtype=np.uint64),
+        found=found_pixels(supers.lattice, cache, block, image),
     )

@@ -1,15 +1,17 @@
 """Stage C for one super-tile: its seams, joined inside, and the edges that leave it.
 
-1. `resolve_fragments` loads the fragments of the super-tile's own blocks and visits each seam whose upper or
-   left tile is inside. Matches inside are joined at once.
-2. A match over the border becomes a row of `FragmentBorder.edges`; `FragmentBorder.entry` lists the fragments
-   that the upper and left neighbours refer to.
-3. `Roots` sums up every component as far as this super-tile sees it.
+1. `resolve_fragments` loads the fragments of the super-tile's blocks and matches each seam whose upper or
+   left tile is inside. Tiles outside give only their strip, and which of its fragments they saw whole.
+2. A match inside joins at once. One over the border becomes a row of `FragmentBorder.edges`;
+   `FragmentBorder.entry` names the fragments that upper and left neighbours refer to.
+3. `Roots` sums up each component as far as it is known here.
+
+The result depends on the super-tile's own records and on those behind its right and lower border.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +19,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import TileSpec
+from pipeline.schema import TileLattice, TileSpec
 from pipeline.stitch.components import Roots, pack_best
 from pipeline.stitch.contradictions import Links, join_links
 from pipeline.stitch.flatten import EAST, MAX_LOCAL, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable, table_of_columns
-from pipeline.stitch.seams import accepted, seam_candidates
+from pipeline.stitch.seams import SeamEdges, match_seam
 from pipeline.stitch.sources import BlockSource, block_tile_ranges
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import LOCAL_BITS, SuperLattice, SuperTile
@@ -30,6 +32,9 @@ from pipeline.stitch.union_find import best_nodes, roots, union_edges
 
 SCORE_BINS = 20
 """Bins of the match-score histogram over 0..1."""
+
+_TilePair = tuple[int, ...]
+"""Numbers of two neighbouring tiles, the upper or left one first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +80,8 @@ class FragmentResolution:
     border: FragmentBorder
     scores: NDArray[np.int64]
     """(SCORE_BINS,) mutual-best pairs by match score."""
+    n_disputed: int
+    """Pairs that overlap enough, and were refused because a tile saw one end whole (`undisputed`)."""
     links: Links
     """The edges of the seams visited here, as the audit wants them."""
 
@@ -98,9 +105,11 @@ def resolve_fragments(
     lattice = supers.lattice
     cuts = _by_seam(cut)
     table = table_of_columns([source.fragments(*block) for block in supers.blocks(tile)], lattice)
+    behind = table_of_columns([source.fragments(*block) for block in supers.blocks_behind(tile)], lattice)
     parent = np.arange(len(table), dtype=np.int64)
     matched = np.zeros(len(table), dtype=np.int64)
     scores = np.zeros(SCORE_BINS, dtype=np.int64)
+    n_disputed = 0
     crossing: list[NDArray[np.int64]] = [np.zeros((0, 3), dtype=np.int64)]
     links: list[Links] = []
     for spec, other, side in super_seams(supers, tile):
@@ -108,29 +117,25 @@ def resolve_fragments(
         strips = seam_labels(source, spec, other, side) if nodes.size else None
         if strips is None:
             continue
-        pairs = seam_candidates(*strips)
-        scores += np.bincount(
-            np.minimum((pairs.score * SCORE_BINS).astype(np.int64), SCORE_BINS - 1), minlength=SCORE_BINS
-        )
-        edges = accepted(pairs, options)
-        number = (
-            spec.tile_row * lattice.n_tile_cols + spec.tile_col,
-            other.tile_row * lattice.n_tile_cols + other.tile_col,
-        )
-        if number in cuts:
-            edges = edges.take(~np.isin((edges.local_a << LOCAL_BITS) | edges.local_b, cuts[number]))
-        if not len(edges):
+        inside = tile.holds(other.tile_row, other.tile_col)
+        there = table if inside else behind
+        whole = table.whole(spec, strips[0]), there.whole(other, strips[1])
+        match = match_seam(*strips, whole=whole, options=options)
+        bins = np.minimum((match.scores * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+        scores += np.bincount(bins, minlength=SCORE_BINS)
+        n_disputed += match.n_disputed
+        found = _links(lattice, spec, other, match.edges, cuts)
+        if not found.a.size:
             continue
-        place_b = (number[1] << LOCAL_BITS) | edges.local_b
-        links.append(Links(a=(number[0] << LOCAL_BITS) | edges.local_a, b=place_b, score=edges.score))
-        a = known_nodes(nodes, edges.local_a, spec)
+        links.append(found)
+        a = nodes[(found.a & MAX_LOCAL) - 1]
         matched[a] |= side
-        if tile.holds(other.tile_row, other.tile_col):
-            b = known_nodes(table.nodes(other), edges.local_b, other)
+        if inside:
+            b = there.nodes(other)[(found.b & MAX_LOCAL) - 1]
             matched[b] |= WEST if side == EAST else NORTH
             union_edges(parent, a, b)
         else:
-            crossing.append(np.stack([np.full(a.size, side, dtype=np.int64), a, place_b], axis=1))
+            crossing.append(np.stack([np.full(a.size, side, dtype=np.int64), a, found.b], axis=1))
     component, components = _components(table, roots(parent), options)
     out = np.concatenate(crossing)
     out[:, 1] = components.key[component[out[:, 1]]]
@@ -143,13 +148,29 @@ def resolve_fragments(
             edges=np.unique(out, axis=0), entry=_entry(tile, table, components.key[component])
         ),
         scores=scores,
+        n_disputed=n_disputed,
         links=join_links(links),
     )
 
 
-def _by_seam(cut: NDArray[np.int64] | None) -> dict[tuple[int, int], NDArray[np.int64]]:
-    """(tile number, tile number of the lower or right one) -> local ids of both in one integer."""
-    found: dict[tuple[int, int], list[int]] = {}
+def _links(
+    lattice: TileLattice,
+    tile: TileSpec,
+    other: TileSpec,
+    edges: SeamEdges,
+    cuts: Mapping[_TilePair, NDArray[np.int64]],
+) -> Links:
+    """The edges of one seam between places, without those that the audit cut."""
+    number = tuple(spec.tile_row * lattice.n_tile_cols + spec.tile_col for spec in (tile, other))
+    a = (number[0] << LOCAL_BITS) | edges.local_a
+    b = (number[1] << LOCAL_BITS) | edges.local_b
+    kept = ~np.isin((edges.local_a << LOCAL_BITS) | edges.local_b, cuts.get(number, []))
+    return Links(a=a[kept], b=b[kept], score=edges.score[kept])
+
+
+def _by_seam(cut: NDArray[np.int64] | None) -> dict[_TilePair, NDArray[np.int64]]:
+    """The local ids of both ends of each cut edge in one integer, by seam."""
+    found: dict[_TilePair, list[int]] = {}
     for a, b in [] if cut is None else cut.tolist():
         found.setdefault((a >> LOCAL_BITS, b >> LOCAL_BITS), []).append(
             ((a & MAX_LOCAL) << LOCAL_BITS) | (b & MAX_LOCAL)
@@ -192,15 +213,6 @@ def seam_labels(
                 "the record is of another run"
             )
     return (a.T, b.T) if side == SOUTH else (a, b)
-
-
-def known_nodes(nodes: NDArray[np.int64], local: NDArray[np.int64], tile: TileSpec) -> NDArray[np.int64]:
-    """Nodes of local ids. Raises RecordError for an id without a fragment."""
-    if local.size and int(local.max()) > nodes.size:
-        raise RecordError(
-            f"labels of tile {tile.tile_id} hold id {int(local.max())}, but it has {nodes.size} fragments"
-        )
-    return nodes[local - 1]
 
 
 def _components(

@@ -108,6 +108,16 @@ class SuperLattice:
         cols = range(tile.tile_cols.start // k, -(-tile.tile_cols.stop // k))
         return [(row, col) for row in rows for col in cols]
 
+    def blocks_behind(self, tile: SuperTile) -> list[tuple[int, int]]:
+        """(block_row, block_col) of the blocks that touch its right or its lower side from outside."""
+        k = self.lattice.block_tiles
+        below = -(-tile.tile_rows.stop // k)
+        right = -(-tile.tile_cols.stop // k)
+        rows = range(tile.tile_rows.start // k, below)
+        cols = range(tile.tile_cols.start // k, right)
+        found = [(row, right) for row in rows] if right < self.lattice.n_block_cols else []
+        return found + ([(below, col) for col in cols] if below < self.lattice.n_block_rows else [])
+
     def of_block(self, block_row: int, block_col: int) -> SuperTile:
         """The super-tile that holds a block."""
         k = self.lattice.block_tiles

@@ -114,7 +114,8 @@ def paint_query(job: MergeJob, source: RecordSource, block: Block) -> BlockPictu
     for near in near_blocks(job.lattice, *block):
         tile, batch = job.batch_of(*near)
         parts.append(PaintColumns(**read_columns(job.table("paint", source.query_index, tile.name), batch)))
-    return BlockPainter(job.lattice, cache, concatenate_paint(parts)).picture(*block)
+    fragments = concatenate_paint(parts)
+    return BlockPainter(job.lattice, cache, fragments, job.stitch.keep_share).picture(*block)
 
 
 def _split(

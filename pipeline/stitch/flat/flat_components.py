@@ -5,7 +5,7 @@
 2. A component of ghosts alone (no owner saw it) is dropped, unless some tile saw it whole and `rescue_share`
    asks for it.
 3. The representative is the fragment with the largest `pack_best`, the smallest node on a tie. If it is
-   uncensored, the component is `complete`.
+   uncensored and `explains` the component, the component is `complete`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.schema import TileLattice
-from pipeline.stitch.components import pack_best
+from pipeline.stitch.components import explains, pack_best
 from pipeline.stitch.flat.flat_matches import Matches
 from pipeline.stitch.fragment_table import FragmentTable, sides_reached
 from pipeline.stitch.stitch_options import StitchOptions
@@ -42,7 +42,7 @@ class Components:
     rep: NDArray[np.int64]
     """(m + 1,) node of the representative."""
     complete: NDArray[np.bool_]
-    """(m + 1,) the representative's tile saw the whole object and paints it alone."""
+    """(m + 1,) the representative's tile saw the whole object and paints it."""
     truncated: NDArray[np.bool_]
     """(m + 1,) not complete, and a fragment with core pixels ends at a read-window border while the tile
     behind it saw nothing that fits.
@@ -70,7 +70,9 @@ def resolve(
     ids[1:] = (table.key[heads] + 1).astype(np.uint64)
     rep = best_nodes(index, heads.size, pack_best(table, options))
     complete = np.zeros(heads.size + 1, dtype=np.bool_)
-    complete[1:] = (table.censored[rep[1:]] == 0) & options.complete_first
+    core_px = np.bincount(index, weights=table.core_px, minlength=heads.size + 1).astype(np.int64)
+    whole = (table.censored[rep[1:]] == 0) & explains(table.full_px[rep[1:]], core_px[1:])
+    complete[1:] = whole & options.complete_first
     reaches = sides_reached(lattice, table)
     lost = table.censored if options.complete_first else table.censored | reaches
     cut = (table.core_px > 0) & ((lost & ~matches.matched) != 0)

@@ -20,10 +20,9 @@ from pipeline.stitch.contradictions import Links, cut_edges, forbidden_pairs
 from pipeline.stitch.flat.flat_sources import blocks_of
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
-from pipeline.stitch.seams import accepted, seam_candidates
+from pipeline.stitch.seams import match_seam
 from pipeline.stitch.sources import TileCache, block_tile_ranges
 from pipeline.stitch.stitch_options import StitchOptions
-from pipeline.stitch.supertile_seams import known_nodes
 from pipeline.stitch.union_find import roots, union_edges
 
 _NONE = np.zeros(0, dtype=np.int64)
@@ -79,18 +78,14 @@ def match_seams(
     """Evidence of all seams, joined. Raises RecordError when labels hold ids without a fragment."""
     found = [MatchedEdges(a=_NONE, b=_NONE, side=_NONE, score=_NONE.astype(np.float64))]
     for tile, other, side in seams_of(lattice):
-        nodes_a = table.nodes(tile)
-        nodes_b = table.nodes(other)
-        if not nodes_a.size or not nodes_b.size:
-            continue
-        strips = seam_strips(tile, other, side, cache)
+        found_in_both = table.nodes(tile).size and table.nodes(other).size
+        strips = seam_strips(tile, other, side, cache) if found_in_both else None
         if strips is None:
             continue
-        edges = accepted(seam_candidates(*strips), options)
-        if not len(edges):
-            continue
-        a = known_nodes(nodes_a, edges.local_a, tile)
-        b = known_nodes(nodes_b, edges.local_b, other)
+        whole = table.whole(tile, strips[0]), table.whole(other, strips[1])
+        edges = match_seam(*strips, whole=whole, options=options).edges
+        a = table.nodes(tile)[edges.local_a - 1]
+        b = table.nodes(other)[edges.local_b - 1]
         found.append(MatchedEdges(a=a, b=b, side=np.full(a.size, side, dtype=np.int64), score=edges.score))
     columns = {
         item.name: np.concatenate([getattr(part, item.name) for part in found])

@@ -154,7 +154,14 @@ def merge_region(
         matches = match_seams(lattice, cache, table, options)
         matches = audit_matches(lattice, cache, table, matches) if options.audit else matches
         index, components = resolve(lattice, table, matches, options)
-        painter = InstancePainter(lattice, cache, table, index=index, components=components)
+        painter = InstancePainter(
+            lattice,
+            cache,
+            table,
+            index=index,
+            components=components,
+            keep_share=options.keep_share,
+        )
         n_edges = matches.edges.a.size
     painted = measure_painted(lattice, painter, components.n, aoi_mask)
     number, instances = instance_table(table, components, painted, options)

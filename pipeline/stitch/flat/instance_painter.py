@@ -26,8 +26,10 @@ class InstancePainter:
         *,
         index: NDArray[np.int32],
         components: Components,
+        keep_share: float,
     ) -> None:
-        """`index` is the component of each fragment."""
+        """`index` is the component of each fragment; `keep_share`: see `StitchOptions`."""
+        self._keep_share = keep_share
         self._lattice = lattice
         self._cache = cache
         self._table = table
@@ -41,7 +43,8 @@ class InstancePainter:
         out = np.zeros(window.shape, dtype=np.int32)
         for tile in self._tiles(block_row, block_col):
             if self._cache.paintable(tile):
-                out[tile.core.slices_in(window)] = paint_core(tile.core, self._own(tile), self._claims(tile))
+                where = tile.core.slices_in(window)
+                out[where] = paint_core(tile.core, self._own(tile), self._claims(tile), self._keep_share)
         return out
 
     def blocked(self, block_row: int, block_col: int) -> NDArray[np.int32]:
@@ -49,7 +52,8 @@ class InstancePainter:
         found: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
         for tile in self._tiles(block_row, block_col):
             if not self._cache.paintable(tile):
-                found.extend(np.unique(paint_core(tile.core, None, [claim])) for claim in self._claims(tile))
+                claims = self._claims(tile)
+                found.extend(np.unique(paint_core(tile.core, None, [claim], 0.0)) for claim in claims)
         values = np.unique(np.concatenate(found))
         return values[values > 0]
 

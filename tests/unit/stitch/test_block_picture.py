@@ -63,7 +63,7 @@ def test_owner_claim_erasure_and_stop_by_hand(worlds: SimpleNamespace) -> None:
             fragment(1, 3, 45, claims=True, window=(3, 8, 4, 10)),
         ]
     )
-    painter = BlockPainter(lattice, TileCache(source, lattice), fragments)
+    painter = BlockPainter(lattice, TileCache(source, lattice), fragments, 0.97)
     whole = np.concatenate([painter.ids[painter.picture(0, col).image] for col in range(3)], axis=1)
     want = np.zeros((4, 12), dtype=np.uint64)
     want[1, 3:6], want[2, 5] = 8, 30
@@ -79,8 +79,8 @@ def test_ghosts_nobody_owns_are_background_and_unknown_ids_are_refused(worlds: S
     seen[0, 0], seen[1, 5] = 1, 2
     source = worlds.ArraySource(lattice=lattice, tiles={(0, 0): seen})
     fragments = concatenate_paint([fragment(0, 1, 1), fragment(0, 2, 0)])
-    painter = BlockPainter(lattice, TileCache(source, lattice), fragments)
+    painter = BlockPainter(lattice, TileCache(source, lattice), fragments, 0.97)
     assert painter.ids.tolist() == [0, 1]
     assert painter.ids[painter.picture(0, 0).image].sum() == 1
     with pytest.raises(RecordError, match="hold id 2, but it has 1 fragments"):
-        BlockPainter(lattice, TileCache(source, lattice), fragment(0, 1, 1)).picture(0, 0)
+        BlockPainter(lattice, TileCache(source, lattice), fragment(0, 1, 1), 0.97).picture(0, 0)

@@ -115,43 +115,31 @@ def _wrong_pairs(source: SimpleNamespace, lattice: object, table: object, compon
     return wrong
 
 
-def test_two_houses_that_the_neighbour_fused_with_a_third_thing(worlds: SimpleNamespace) -> None:
-    """The left tile sees two whole houses wall to wall; in the right one both hang on one label."""
-    source, lattice = fused_houses(worlds)
-    ids = [1 + 2 * 20 + 2, 1 + 5 * 20 + 2]
+def test_two_houses_that_hang_together_round_a_corner(worlds: SimpleNamespace) -> None:
+    """Each seam alone looks well; only all of them together join what the first tile saw apart."""
+    source, lattice = worlds.round_the_corner()
+    house, other = 1 + 2 * 20 + 5, 1 + 6 * 20 + 2
     plain, audited = (
         merge_region(lattice, source, options, mode="instances") for options in (StitchOptions(), AUDIT)
     )
-    assert plain.instances.instance_id.tolist() == ids[:1], (
-        "the whole view of one house is all that is left of both"
-    )
-    assert audited.instances.instance_id.tolist() == ids
-    left = source.tiles[0, 0]
-    expected = np.zeros((10, 20), dtype=np.uint64)
-    expected[:, :14] = np.array([0, *ids], dtype=np.uint64)[left]
+    assert plain.instances.instance_id.tolist() == [house], "all of it is one object"
+    assert audited.instances.instance_id.tolist() == [house, other]
+    expected = np.zeros((20, 20), dtype=np.uint64)
+    expected[2:6, 5:10] = house
+    expected[6:10, 2:6] = other
+    expected[2:14, 10] = house
+    expected[10, 2:14] = house
     np.testing.assert_array_equal(worlds.raster(audited), expected)
+    np.testing.assert_array_equal(worlds.raster(plain) > 0, expected > 0)
     assert audited.stats.n_edges == plain.stats.n_edges - 1
     for side in (1, 2):
         np.testing.assert_array_equal(two_level(lattice, source, AUDIT, side=side).raster, expected)
 
 
-def fused_houses(worlds: SimpleNamespace) -> tuple[SimpleNamespace, object]:
-    lattice = worlds.make_lattice((10, 20), 10, 4, 1)
-    left = np.zeros((10, 14), dtype=np.uint16)
-    right = np.zeros((10, 14), dtype=np.uint16)
-    left[2:5, 2:11] = 1
-    left[5:7, 2:6] = 2
-    left[7:10, 2:10] = 2
-    for rows in (slice(2, 5), slice(7, 10)):
-        right[rows, :10] = 1
-    right[2:10, 8:11] = 1
-    return worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right}), lattice
-
-
 def test_labels_are_read_only_where_a_tile_has_two_whole_fragments_of_one_object(
     worlds: SimpleNamespace,
 ) -> None:
-    source, lattice = fused_houses(worlds)
+    source, lattice = worlds.round_the_corner()
     table = fragment_table(source.records(), lattice)
     asked: list[int] = []
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,7 @@ from scipy import ndimage
 from stitch_properties import disturb, may_match, random_case
 
 from pipeline.stitch.flat.flat_matches import seam_strips, seams_of
-from pipeline.stitch.seams import SeamEdges, accepted, pair_counts, seam_candidates
+from pipeline.stitch.seams import SeamEdges, accepted, match_seam, pair_counts, seam_candidates, undisputed
 from pipeline.stitch.sources import TileCache
 from pipeline.stitch.stitch_options import StitchOptions
 
@@ -58,6 +61,65 @@ def test_ties_go_to_the_first_along_the_seam() -> None:
     options = StitchOptions(min_overlap_px=1)
     assert rows(seam_edges(a, b, options)) == {(1, 2, 5, 10, 5)}
     assert rows(seam_edges(b, a, options)) == {(2, 1, 5, 5, 10)}
+
+
+def joined(a: np.ndarray, b: np.ndarray, whole_a: set[int], whole_b: set[int]) -> tuple[set[Any], int]:
+    """(pairs of local ids that are one object, how many were disputed) when a tile saw these ids whole."""
+    whole = tuple(
+        np.isin(np.arange(int(labels.max()) + 1), list(ids)) for labels, ids in ((a, whole_a), (b, whole_b))
+    )
+    match = match_seam(a, b, whole=whole, options=StitchOptions(min_overlap_px=1))  # type: ignore[arg-type]
+    pairs = set(zip(match.edges.local_a.tolist(), match.edges.local_b.tolist(), strict=True))
+    assert len(match.scores) == len(seam_candidates(a, b))
+    return pairs, match.n_disputed
+
+
+LARGE_ROOF_WITH_A_STRAY = drawn("111111..11", "111111..11", "111111....")
+"""The mask of a roof has a stray piece, which lies on the neighbouring shed 3."""
+ROOF_AND_SHED = drawn("222222..33", "222222..33", "222222..3.")
+
+
+def test_a_shed_seen_whole_is_no_part_of_the_roof_beside_it() -> None:
+    roof, shed = LARGE_ROOF_WITH_A_STRAY, ROOF_AND_SHED
+    assert joined(roof, shed, set(), {3}) == ({(1, 2)}, 1)
+    assert joined(shed, roof, {3}, set()) == ({(2, 1)}, 1), "the sides do not matter"
+    assert joined(roof, shed, set(), {2, 3}) == ({(1, 2)}, 1)
+    assert joined(roof, shed, set(), {2}) == ({(1, 2)}, 1), "what is whole has no second part"
+    assert joined(roof, shed, set(), set()) == ({(1, 2), (1, 3)}, 0), "two ends of a U may go on as one"
+    assert joined(roof, shed, {1}, set()) == ({(1, 2), (1, 3)}, 0), "one whole U may look like two ends"
+
+
+def test_of_equal_partners_a_whole_one_is_none() -> None:
+    fused = drawn("11.11", "11.11")
+    apart = drawn("22.33", "22.33")
+    assert joined(fused, apart, set(), {2, 3}) == (set(), 2)
+    assert joined(fused, apart, set(), {3}) == (set(), 2)
+    assert joined(fused, apart, set(), set()) == ({(1, 2), (1, 3)}, 0)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_undisputed_pairs_by_the_rule_in_words(seed: int) -> None:
+    """For both sides: of the partners in one tile, a whole one is alone, and alone in front."""
+    rng = np.random.default_rng(seed)
+    a = rng.integers(0, 4, (12, 5)).astype(np.uint16)
+    b = np.where(rng.random(a.shape) < 0.7, a, rng.integers(0, 4, a.shape)).astype(np.uint16)
+    whole = [rng.random(4) < 0.5 for _ in range(2)]
+    pairs = seam_candidates(a, b)
+    ends = list(zip(pairs.local_a.tolist(), pairs.local_b.tolist(), strict=True))
+    common: Counter[tuple[int, int]] = Counter()
+    for end, px in zip(ends, pairs.overlap_px.tolist(), strict=True):
+        common[end] += px
+    for end, fair in zip(ends, undisputed(pairs, *whole), strict=True):
+        disputed = False
+        for mine, theirs, saw in ((0, 1, whole[1]), (1, 0, whole[0])):
+            rivals = [e for e in common if e[mine] == end[mine] and e != end]
+            most = max(common[e] for e in [*rivals, end])
+            if saw[end[theirs]]:
+                disputed |= any(common[e] >= common[end] for e in rivals)
+            else:
+                disputed |= any(saw[e[theirs]] and common[e] == most for e in rivals)
+        assert fair == (not disputed)
 
 
 def test_background_gives_nothing() -> None:

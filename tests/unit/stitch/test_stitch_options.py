@@ -16,6 +16,8 @@ from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
         {"split_tiles": 0},
         {"min_visible_share": 1.5},
         {"rescue_share": 1.5},
+        {"keep_share": -0.1},
+        {"keep_share": 1.1},
         {"trusted_margin_px": -1},
         {"trusted_margin_px": 2**15},
     ],

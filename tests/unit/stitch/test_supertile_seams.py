@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,15 +55,20 @@ def test_seams_are_visited_once_over_all_super_tiles(worlds: SimpleNamespace) ->
 
 
 def test_labels_that_contradict_fragments_are_refused(worlds: SimpleNamespace) -> None:
+    """Tile (0, 2) holds id 2 without a fragment: its own super-tile and the one before it notice."""
     supers, source = bar_world(worlds)
-    tiles = source.source.tiles
-    right = resolve_fragments(supers, supers.at(0, 1), source, OPTIONS)
-    tiles[0, 2] = tiles[0, 2] * np.uint16(2)  # id 2, of which tile (0, 2) has no fragment
-    left = resolve_fragments(supers, supers.at(0, 0), source, OPTIONS)
-    with pytest.raises(RecordError, match="tile number 2 hold id 2"):
-        left.border.pairs(right.border, EAST)
-    with pytest.raises(RecordError, match="hold id 2, but it has 1 fragments"):
-        resolve_fragments(supers, supers.at(0, 1), source, OPTIONS)
+    source.source.tiles[0, 2] = source.source.tiles[0, 2] * np.uint16(2)
+    for tile in supers.all():
+        with pytest.raises(RecordError, match="hold id 2, but it has 1 fragments"):
+            resolve_fragments(supers, tile, source, OPTIONS)
+
+
+def test_a_matched_fragment_that_the_neighbour_does_not_know_is_refused(worlds: SimpleNamespace) -> None:
+    supers, source = bar_world(worlds)
+    left, right = (resolve_fragments(supers, tile, source, OPTIONS) for tile in supers.all())
+    other_run = replace(right.border, entry=right.border.entry[1:])
+    with pytest.raises(RecordError, match="tile number 2 hold id 1"):
+        left.border.pairs(other_run, EAST)
 
 
 def test_a_strip_of_another_tiling_is_refused(

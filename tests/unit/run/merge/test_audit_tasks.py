@@ -1,6 +1,6 @@
 """The audit of the two houses of tests/unit/stitch/test_contradictions.py, on disk.
 
-The left tile sees two houses, the right one a single thing that fits both, so both edges together join them.
+The first of four tiles sees two houses that the other three join round their common corner.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import record_runs as runs
 import stitch_worlds as worlds
@@ -30,18 +29,8 @@ AUDITED = StitchOptions(audit=True)
 
 
 def two_houses(folder: Path, **changes: Any) -> MergeJob:
-    lattice = worlds.make_lattice((10, 20), 10, 4, 1)
-    left = np.zeros((10, 14), dtype=np.uint16)
-    right = np.zeros((10, 14), dtype=np.uint16)
-    left[2:5, 2:11] = 1
-    left[5:7, 2:6] = 2
-    left[7:10, 2:10] = 2
-    right[2:5, :10] = 1
-    right[7:10, :10] = 1
-    right[2:10, 8:11] = 1
-    runs.write_records(
-        folder, lattice, worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right})
-    )
+    source, lattice = worlds.round_the_corner()
+    runs.write_records(folder, lattice, source)
     return runs.job_for(folder, folder / "out", lattice, **changes)
 
 
@@ -55,19 +44,19 @@ def joined(job: MergeJob) -> MergeJob:
 
 def test_two_houses_of_one_tile_are_parted_at_one_edge(tmp_path: Path) -> None:
     job = joined(two_houses(tmp_path, stitch=AUDITED, super_tile_tiles=1))
-    assert [find_contradictions(job, key) for key in job.super_keys()] == [(0, 1), (0, 0)]
+    assert [find_contradictions(job, key) for key in job.super_keys()] == [(0, 1), (0, 0), (0, 0), (0, 0)]
     for key in job.super_keys():
         gather_suspects(job, key)
     suspects = read_columns(job.table("suspects", 0, "s00000_00000"))
     assert sorted(zip(suspects["a"].tolist(), suspects["b"].tolist(), strict=True)) == [
         (1, (1 << 16) + 1),
-        (2, (1 << 16) + 1),
+        (2, (2 << 16) + 1),
     ]
     assert settle_query(job, 0) == AuditCounts(query_index=0, contradictions=1, components=1, cut_edges=1)
     assert cut_keys(job) == [(0, 0)]
     assert resolve_super(job, (0, 0)).n_edges == 1
-    assert join_query(job, 0)[1].n_edges == 1
-    assert [find_contradictions(job, key)[1] for key in job.super_keys()] == [0, 0]
+    assert join_query(job, 0)[1].n_edges == 3
+    assert [find_contradictions(job, key)[1] for key in job.super_keys()] == [0, 0, 0, 0]
 
 
 def test_where_nothing_contradicts_nothing_is_filed(tmp_path: Path) -> None:
@@ -79,7 +68,7 @@ def test_where_nothing_contradicts_nothing_is_filed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [1, 2])
 def test_the_audit_is_counted_and_its_tables_go(tmp_path: Path, side: int) -> None:
-    """Super-tiles of one tile and of both."""
+    """Super-tiles of one tile and of all four."""
     qa = {}
     for audited in (False, True):
         job = two_houses(tmp_path, stitch=StitchOptions(audit=audited), super_tile_tiles=side)
@@ -88,8 +77,8 @@ def test_the_audit_is_counted_and_its_tables_go(tmp_path: Path, side: int) -> No
             runs.job_for(tmp_path, out, job.lattice, stitch=job.stitch, super_tile_tiles=side)
         ).qa["anything"]
         runs.assert_raster_equals_vector(out)
-    assert (qa[False]["objects"], qa[False]["edges"]) == (1, 2)
-    assert qa[False]["audit"] == {"contradictions": 0, "components": 0, "cut_edges": 0}
-    assert (qa[True]["objects"], qa[True]["edges"]) == (2, 1)
+    assert (qa[False]["objects"], qa[False]["edges"]) == (1, 4)
+    assert qa[False]["audit"] is None, "nobody looked"
+    assert (qa[True]["objects"], qa[True]["edges"]) == (2, 3)
     assert qa[True]["audit"] == {"contradictions": 1, "components": 1, "cut_edges": 1}
     assert not (tmp_path / "out1" / "merge.tmp").exists()

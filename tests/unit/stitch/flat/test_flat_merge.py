@@ -303,7 +303,8 @@ def test_the_better_score_is_painted_among_trusted_views(
     left[5:10, 12:23], right[5:9, 5:14] = 1, 1
     source = worlds.ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right})
     source.scores = {(0, 0): [50000], (0, 1): [right_score]}
-    merge = merge_region(lattice, source, StitchOptions(trusted_margin_px=trusted), mode="instances")
+    options = StitchOptions(trusted_margin_px=trusted, keep_share=0.0)
+    merge = merge_region(lattice, source, options, mode="instances")
     shown = np.zeros((30, 40), dtype=np.bool_)
     if painted_from == "left":
         shown[5:10, 12:23] = True

@@ -21,7 +21,14 @@ def painter_of(source: SimpleNamespace, lattice: object, options: StitchOptions)
     table = fragment_table(source.records(), lattice)  # type: ignore[arg-type]
     matches = match_seams(lattice, cache, table, options)  # type: ignore[arg-type]
     index, components = resolve(lattice, table, matches, options)  # type: ignore[arg-type]
-    return InstancePainter(lattice, cache, table, index=index, components=components)  # type: ignore[arg-type]
+    return InstancePainter(
+        lattice,  # type: ignore[arg-type]
+        cache,
+        table,
+        index=index,
+        components=components,
+        keep_share=options.keep_share,
+    )
 
 
 def reaching_out(worlds: SimpleNamespace) -> tuple[SimpleNamespace, object]:
