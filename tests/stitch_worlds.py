@@ -99,6 +99,18 @@ def round_the_corner() -> tuple[ArraySource, TileLattice]:
     return ArraySource(lattice=lattice, tiles=tiles), lattice
 
 
+def roof_and_shed() -> tuple[ArraySource, TileLattice]:
+    """Two tiles of core 12 and halo 4. Both see a roof of 72 px, neither of them whole. In the left one a
+    stray piece of its mask lies on a shed of 12 px, which the right one sees whole.
+    """
+    lattice = make_lattice((10, 24), 12, 4, 1)
+    left, right = (np.zeros((10, 16), dtype=np.uint16) for _ in range(2))
+    left[1:5, 3:16] = left[7:9, 12:15] = 1
+    right[1:5, 0:13] = 1
+    right[7:9, 5:11] = 2
+    return ArraySource(lattice=lattice, tiles={(0, 0): left, (0, 1): right}), lattice
+
+
 def cc(image: NDArray[np.int64]) -> NDArray[np.int64]:
     """4-connected components of equal non-zero values, by scipy (not the library under test), numbered
     arbitrarily.

@@ -19,7 +19,7 @@ from pipeline.write.on_body import ground_note, why_unknown
 from pipeline.write.records.block_records import read_counts
 from pipeline.write.records.done_records import record_files
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo, read_run_json
+from pipeline.write.run_json import RunInfo, kept_text, read_run_json
 
 CUT_REPLIES = "replies_cut_at_token_limit"
 """Key of that counter in run.json."""
@@ -141,7 +141,9 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
     if info.gate:
         rows["gate"] = gate_text(dict(info.gate))
     rows |= {
-        f'"{query}"': f"{count} instances{left_out_text(info, query)}"
+        f'"{query}"': "; ".join(
+            filter(None, [f"{count} instances{left_out_text(info, query)}", kept_text(info, query)])
+        )
         for query, count in zip(info.queries, published.n_instances, strict=True)
     }
     if cut := info.counters.get(CUT_REPLIES):

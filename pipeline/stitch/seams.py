@@ -121,7 +121,8 @@ def undisputed(pairs: SeamEdges, whole_a: NDArray[np.bool_], whole_b: NDArray[np
     disputes a pair: what it sees whole is one fragment of the tile, under one id.
     """
     ends, row = np.unique(np.stack([pairs.local_a, pairs.local_b]), axis=1, return_inverse=True)
-    common = np.bincount(row.reshape(-1), weights=pairs.overlap_px, minlength=ends.shape[1])
+    common = np.zeros(ends.shape[1], dtype=np.int64)
+    np.add.at(common, row.reshape(-1), pairs.overlap_px)
     fair = _fair(ends[0], common, whole_b[ends[1]]) & _fair(ends[1], common, whole_a[ends[0]])
     return np.asarray(fair[row.reshape(-1)], dtype=np.bool_)
 
@@ -174,14 +175,13 @@ def _best(group: NDArray[np.int64], common: NDArray[np.int64], tie: NDArray[np.i
     return best
 
 
-def _fair(
-    group: NDArray[np.int64], common: NDArray[np.float64], whole: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """(n,) whether each partner may keep its group: whole ones if none overlaps as much, others if no whole
-    one overlaps most.
+def _fair(group: NDArray[np.int64], common: NDArray[np.int64], whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(n,) whether a partner fits its group: a whole one if it leads alone, others if no whole one leads.
+
+    `group`: fragment that each row is a partner of; `common`: their common pixels; the most of a group lead.
     """
     _, group = np.unique(group, return_inverse=True)
-    most = np.zeros(group.size)
+    most = np.zeros(group.size, dtype=np.int64)
     np.maximum.at(most, group, common)
     leads = common == most[group]
     n_leads = np.bincount(group[leads], minlength=group.size)

@@ -62,7 +62,8 @@ class RunInfo:
     searched_px and searched_km2 (`write.coverage.SearchedArea`). Empty until the run ends."""
     warnings: tuple[str, ...] = ()
     qa: Mapping[str, object] = field(default_factory=dict)
-    """Query -> match scores, density of objects at seams compared with the interior, counts of the merge."""
+    """Query -> match scores, density of objects at seams compared with the interior, counts of the merge, how
+    much of the masks it kept."""
     gate: Mapping[str, Any] = field(default_factory=dict)
     """What a gate rejected, and what its audit says that cost. Empty: no gate; the key is then left out."""
     aoi_wkb: str = ""
@@ -142,6 +143,18 @@ def read_run_json(path: Path) -> RunInfo:
         return RunInfo(**document)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} must be a complete run.json", came=repr(error), remedy=remedy) from error
+
+
+def kept_text(info: RunInfo, query: str) -> str:
+    """How much of the masks of one query is shown after the merge (`qa.<query>.pixels`), in words.
+
+    Empty where nothing was found, or before the run is merged.
+    """
+    qa = info.qa.get(query)
+    pixels = qa.get("pixels", {}) if isinstance(qa, Mapping) else {}
+    if pixels.get("kept_share") is None:
+        return ""
+    return f"{100 * pixels['kept_share']:.2f} % of {pixels['given']:,} mask pixels kept by the merge"
 
 
 def scene_entry(scene: Scene) -> dict[str, object]:

@@ -61,6 +61,8 @@ class RowCounts:
     n_rows: int = 0
     n_objects: int = 0
     """Distinct ids; a part other than the first does not count."""
+    area_px: int = 0
+    """Pixels of all rows."""
     n_truncated: int = 0
     n_one_sided: int = 0
     n_rescued: int = 0
@@ -97,6 +99,7 @@ def publish_rows(job: MergeJob, query_index: int, merged: MergedColumns, *, name
     return RowCounts(
         n_rows=len(merged),
         n_objects=int(head.sum()),
+        area_px=int(merged.area_px.sum()),
         n_truncated=int((merged.truncated & head).sum()),
         n_one_sided=int((merged.one_sided & head).sum()),
         n_rescued=int(((merged.instance_id > GHOST) & head).sum()),

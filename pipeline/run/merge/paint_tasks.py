@@ -1,10 +1,12 @@
 """Step 4: one block -> its raster shard, the rows of objects that end in it, the pieces of those that may go
 on.
 
-1. `paint_query` paints every query from the fragments of the block and its neighbours.
-2. Objects local to the block are final: those that touch the AOI and reach the smallest area become rows.
-3. The block hands on its part of every other object, to the super-tile that owns its id. Should the whole
-   object fall away, `repaint_block` writes the shard again.
+1. `_read_tables` reads what the earlier steps said of the block and its neighbours.
+2. `paint` paints the picture of one query, and `_split` sorts its objects. Those local to the block are
+   final: they become rows if they touch the AOI and reach the smallest area. All others become pieces.
+3. `_write_tables` writes rows, and pieces for the super-tile that owns the id; `_write_shard` the rasters.
+
+Should a whole object fall away later, `repaint_block` writes the shard again.
 """
 
 from __future__ import annotations
@@ -23,7 +25,13 @@ from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, scenes_under
 from pipeline.scene_pixels import ScenePixels
 from pipeline.schema import SCORE_SCALE, block_id
-from pipeline.stitch.block_picture import BlockPainter, BlockPicture, concatenate_paint, near_blocks
+from pipeline.stitch.block_picture import (
+    BlockPainter,
+    BlockPicture,
+    FoundPixels,
+    concatenate_paint,
+    near_blocks,
+)
 from pipeline.stitch.describe import PaintColumns
 from pipeline.stitch.outlines import BlockObjects, border_runs, measure_block
 from pipeline.stitch.sources import TileCache
@@ -55,79 +63,124 @@ is said; scenes are those that gave the pixels under it.
 
 @dataclass(frozen=True, kw_only=True)
 class PaintCounts:
-    """What became of one block: rows per query, the ground its tiles saw, and where its pieces of crossing
-    objects went.
+    """What became of one block, each per query: its rows, the ground that its tiles saw, the pixels that they
+    found; and where its pieces of crossing objects went.
     """
 
     rows: tuple[RowCounts, ...]
     ground: tuple[SeamDensity, ...]
+    found: tuple[FoundPixels, ...]
     handed_on: tuple[tuple[int, int], ...]
     """(query_index, super-tile that owns the ids) of every file of pieces that was written."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Tables:
+    """What steps 1 to 3 said of one block and one query."""
+
+    paint: tuple[dict[str, NDArray[Any]], ...]
+    """Columns for painting of the blocks that `_paint_blocks` names."""
+    components: dict[str, NDArray[Any]]
+    """Components local to the block, ascending by id."""
+    members: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """One painted query before anything of it is written."""
+
+    picture: BlockPicture
+    shown: NDArray[np.bool_]
+    """(n + 1,) numbers of the picture that the shard shows."""
+    rows: MergedColumns
+    """Objects that are final here."""
+    left_out: LeftOut
+    pieces: pa.RecordBatch
+    """As PIECES."""
+    piece_owner: NDArray[np.int64]
+    """Super-tile that owns each piece."""
+    runs: dict[str, NDArray[Any]]
+    """Runs of the pieces along the block's border."""
+    run_owner: NDArray[np.int64]
+
+
 def paint_block(job: MergeJob, block: Block) -> PaintCounts:
-    """Step 4 for one block."""
+    """Step 4 for one block: read, paint, write."""
+    sources = [job.source(query) for query in range(len(job.queries))]
+    scenes = sources[0].scenes(*block)
+    tables = [_read_tables(job, source.query_index, block) for source in sources]
+    outcomes = []
+    for source, table in zip(sources, tables, strict=True):
+        outcomes.append(_split(job, block, paint(job, source, table.paint, block), table, scenes))
+    ground = tuple(seam_zone(job.lattice, source, block) for source in sources)
     rows = []
-    ground = []
     handed_on = []
-    pictures = []
-    writes = job.writes(*block)
-    scenes = job.source(0).scenes(*block)
-    for query in range(len(job.queries)):
-        source = job.source(query)
-        picture = paint_query(job, source, block)
-        counts, shown, homes = _split(job, query, block, picture, scenes)
+    for query, outcome in enumerate(outcomes):
+        counts, homes = _write_tables(job, query, block, outcome)
         rows.append(counts)
         handed_on += [(query, home) for home in homes]
-        ground.append(seam_zone(job.lattice, source, block))
-        pictures.append((source, picture, shown))
-    if writes:
-        _write(job, block, pictures)
-    return PaintCounts(rows=tuple(rows), ground=tuple(ground), handed_on=tuple(handed_on))
+    _write_shard(job, block, sources, [(outcome.picture, outcome.shown) for outcome in outcomes])
+    found = tuple(outcome.picture.found for outcome in outcomes)
+    return PaintCounts(rows=tuple(rows), ground=ground, found=found, handed_on=tuple(handed_on))
 
 
 def repaint_block(job: MergeJob, block: Block) -> None:
     """Step 6 for one block: the same shard without the crossing objects that fell away."""
+    sources = [job.source(query) for query in range(len(job.queries))]
     pictures = []
-    for query in range(len(job.queries)):
-        source = job.source(query)
-        picture = paint_query(job, source, block)
+    for query, source in enumerate(sources):
         kept = read_columns(job.table("shown", query, block_id(*block)))["id"]
         dropped = [
             read_columns(path)["id"]
             for path in files_in(job.table("dropped", query, "x").parent / block_id(*block))
         ]
         gone = np.concatenate([np.zeros(0, dtype=np.uint64), *dropped])
-        pictures.append((source, picture, np.isin(picture.ids, np.setdiff1d(kept, gone))))
-    if job.writes(*block):
-        _write(job, block, pictures)
+        picture = paint(job, source, _read_paint(job, query, block), block)
+        pictures.append((picture, np.isin(picture.ids, np.setdiff1d(kept, gone))))
+    _write_shard(job, block, sources, pictures)
 
 
-def paint_query(job: MergeJob, source: RecordSource, block: Block) -> BlockPicture:
-    """The picture of one block for one query."""
+def _paint_blocks(job: MergeJob, block: Block) -> list[Block]:
+    """Blocks whose fragments can show in a block; regions show in their own."""
+    return [block] if job.mode == "semantic" else near_blocks(job.lattice, *block)
+
+
+def _read_paint(job: MergeJob, query: int, block: Block) -> tuple[dict[str, NDArray[Any]], ...]:
+    return tuple(_read(job, "paint", query, near) for near in _paint_blocks(job, block))
+
+
+def _read_tables(job: MergeJob, query: int, block: Block) -> _Tables:
+    return _Tables(
+        paint=_read_paint(job, query, block),
+        components=_read(job, "components", query, block),
+        members=_read(job, "members", query, block),
+    )
+
+
+def _read(job: MergeJob, kind: str, query: int, block: Block) -> dict[str, NDArray[Any]]:
+    """The batch of one block in its super-tile's table."""
+    tile, batch = job.batch_of(*block)
+    return read_columns(job.table(kind, query, tile.name), batch)
+
+
+def paint(
+    job: MergeJob, source: RecordSource, columns: Sequence[dict[str, NDArray[Any]]], block: Block
+) -> BlockPicture:
+    """The picture of one block for one query, from the columns of `_paint_blocks` and the labels near it."""
     cache = TileCache(source, job.lattice)
     if job.mode == "semantic":
-        tile, batch = job.batch_of(*block)
-        paint = RegionPaint(**read_columns(job.table("paint", source.query_index, tile.name), batch))
-        return region_picture(job.supers, cache, paint, block=block)
-    parts = []
-    for near in near_blocks(job.lattice, *block):
-        tile, batch = job.batch_of(*near)
-        parts.append(PaintColumns(**read_columns(job.table("paint", source.query_index, tile.name), batch)))
-    fragments = concatenate_paint(parts)
+        return region_picture(job.supers, cache, RegionPaint(**columns[0]), block=block)
+    fragments = concatenate_paint([PaintColumns(**part) for part in columns])
     return BlockPainter(job.lattice, cache, fragments, job.stitch.keep_share).picture(*block)
 
 
 def _split(
-    job: MergeJob, query: int, block: Block, picture: BlockPicture, scenes: ScenePixels
-) -> tuple[RowCounts, NDArray[np.bool_], list[int]]:
-    """(counts of the rows written, (n + 1,) numbers that the shard shows, owners to which pieces were handed
-    on).
-    """
+    job: MergeJob, block: Block, picture: BlockPicture, tables: _Tables, scenes: ScenePixels
+) -> _Outcome:
+    """Sort the objects of a picture into rows, pieces, and what is dropped."""
     core = job.lattice.block_core(*block)
     found = measure_block(picture.image, core, job.aoi_mask(core) if picture.image.any() else None)
-    tile, batch = job.batch_of(*block)
-    components = read_columns(job.table("components", query, tile.name), batch)
+    components = tables.components
     ids = picture.ids[found.number]
     local = np.isin(ids, components["id"])
     least = np.ones(ids.size, dtype=np.int64)
@@ -146,55 +199,43 @@ def _split(
     here = np.isin(picture.blocked, components["id"])
     components["truncated"] = components["truncated"] | np.isin(components["id"], picture.blocked[here])
     judged_on = scenes_under(picture.image, found.number, scenes)
-    counts = _local_rows(
-        job,
-        query,
-        block,
-        found,
-        rows=rows,
-        ids=ids[rows],
-        area_m2=area_m2,
-        components=components,
-        scenes=judged_on.take(rows),
-    )
-    counts = replace(counts, left_out=left_out)
-    homes = _hand_on(
-        job,
-        query,
-        block,
-        picture,
-        found,
-        crossing=~local,
-        stopped=picture.blocked[~here],
-        scenes=judged_on.take(np.flatnonzero(~local)),
-    )
     shown = np.zeros(picture.ids.size, dtype=np.bool_)
     shown[found.number[rows]] = True
     shown[found.number[~local]] = True
-    write_columns(job.table("shown", query, block_id(*block)), {"id": picture.ids[shown]})
-    return counts, shown, homes
+    pieces = _pieces(
+        job, block, picture, found, crossing=~local, stopped=picture.blocked[~here], scenes=judged_on
+    )
+    runs = _runs(job, block, picture, found.number[~local])
+    return _Outcome(
+        picture=picture,
+        shown=shown,
+        rows=_local_rows(
+            found, tables, rows=rows, ids=ids[rows], area_m2=area_m2, scenes=judged_on.take(rows)
+        ),
+        left_out=left_out,
+        pieces=pieces,
+        piece_owner=job.supers.home(pieces["id"].to_numpy().astype(np.int64) - 1),
+        runs=runs,
+        run_owner=job.supers.home(runs["id"].astype(np.int64) - 1),
+    )
 
 
 def _local_rows(
-    job: MergeJob,
-    query: int,
-    block: Block,
     found: BlockObjects,
+    tables: _Tables,
     *,
     rows: NDArray[np.int64],
     ids: NDArray[np.uint64],
     area_m2: NDArray[np.float64],
-    components: dict[str, NDArray[Any]],
     scenes: ObjectScenes,
-) -> RowCounts:
-    tile, batch = job.batch_of(*block)
-    members = read_columns(job.table("members", query, tile.name), batch)
+) -> MergedColumns:
+    components, members = tables.components, tables.members
     at = np.searchsorted(components["id"], ids)
     first = np.searchsorted(members["id"], ids)
     last = np.searchsorted(members["id"], ids, side="right")
     start = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(last - first)])
     take = np.repeat(first - start[:-1], last - first) + np.arange(int(start[-1]))
-    merged = MergedColumns(
+    return MergedColumns(
         instance_id=ids,
         score=components["score"][at],
         area_px=found.area_px[rows],
@@ -211,12 +252,10 @@ def _local_rows(
         scene_start=scenes.start,
         scenes=scenes.scene,
     )
-    return publish_rows(job, query, merged, name=block_id(*block))
 
 
-def _hand_on(
+def _pieces(
     job: MergeJob,
-    query: int,
     block: Block,
     picture: BlockPicture,
     found: BlockObjects,
@@ -224,64 +263,72 @@ def _hand_on(
     crossing: NDArray[np.bool_],
     stopped: NDArray[np.uint64],
     scenes: ObjectScenes,
-) -> list[int]:
-    """Pieces and border runs of crossing objects, one file per super-tile that owns ids among them; returns
-    these.
-    """
-    core = job.lattice.block_core(*block)
+) -> pa.RecordBatch:
+    """The block's part of every crossing object, and the ids of those that were stopped in it."""
     number = block[0] * job.lattice.n_block_cols + block[1]
-    runs = border_runs(picture.image, core)
-    table = np.zeros(picture.ids.size, dtype=np.bool_)
-    table[found.number[crossing]] = True
-    runs = runs[table[runs[:, 0]]]
-    ids = picture.ids[found.number[crossing]]
-    run_ids = picture.ids[runs[:, 0]]
-    all_ids = np.concatenate([ids, stopped])
-    if not all_ids.size:
-        return []
-    n = ids.size
+    n = int(crossing.sum())
     stops = stopped.size
     nothing = np.zeros(stops, dtype=np.int64)
-    outline = pa.array([*shapely.to_wkb(found.polygons[crossing]), *([None] * stops)], type=pa.binary())
-    pieces = pa.RecordBatch.from_arrays(
+    judged_on = scenes.take(np.flatnonzero(crossing)).to_arrow()
+    return pa.RecordBatch.from_arrays(
         [
-            pa.array(all_ids),
+            pa.array(np.concatenate([picture.ids[found.number[crossing]], stopped])),
             pa.array(np.full(n + stops, number)),
             pa.array(np.concatenate([found.area_px[crossing], nothing])),
             pa.array(np.concatenate([found.aoi_px[crossing], nothing])),
             pa.array(np.arange(n + stops) >= n),
-            outline,
-            pa.concat_arrays([scenes.to_arrow(), pa.nulls(stops, pa.list_(pa.int64()))]),
+            pa.array([*shapely.to_wkb(found.polygons[crossing]), *([None] * stops)], type=pa.binary()),
+            pa.concat_arrays([judged_on, pa.nulls(stops, pa.list_(pa.int64()))]),
         ],
         schema=PIECES,
     )
-    owner = job.supers.home(all_ids.astype(np.int64) - 1)
-    run_owner = job.supers.home(run_ids.astype(np.int64) - 1)
-    homes: list[int] = np.unique(owner).tolist()
+
+
+def _runs(
+    job: MergeJob, block: Block, picture: BlockPicture, crossing: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """Runs along the block's border of the numbers `crossing`: id, block, and axis, line, start, stop."""
+    runs = border_runs(picture.image, job.lattice.block_core(*block))
+    runs = runs[np.isin(runs[:, 0], crossing)]
+    number = block[0] * job.lattice.n_block_cols + block[1]
+    return {"id": picture.ids[runs[:, 0]], "block": np.full(len(runs), number), "run": runs[:, 1:]}
+
+
+def _write_tables(job: MergeJob, query: int, block: Block, outcome: _Outcome) -> tuple[RowCounts, list[int]]:
+    """Rows, shown ids, and one file of pieces and of runs per owner; returns row counts and these owners."""
+    name = block_id(*block)
+    counts = replace(publish_rows(job, query, outcome.rows, name=name), left_out=outcome.left_out)
+    write_columns(job.table("shown", query, name), {"id": outcome.picture.ids[outcome.shown]})
+    homes: list[int] = np.unique(outcome.piece_owner).tolist()
     for home in homes:
-        part = pieces.take(pa.array(np.flatnonzero(owner == home)))
-        write_batches(job.table(f"pieces/{home}", query, block_id(*block)), [part], compression=None)
-        mine = run_owner == home
+        part = outcome.pieces.take(pa.array(np.flatnonzero(outcome.piece_owner == home)))
+        write_batches(job.table(f"pieces/{home}", query, name), [part], compression=None)
+        mine = outcome.run_owner == home
         if mine.any():
-            columns = {"id": run_ids[mine], "block": np.full(int(mine.sum()), number), "run": runs[mine, 1:]}
-            write_columns(job.table(f"runs/{home}", query, block_id(*block)), columns)
-    return homes
+            columns = {key: values[mine] for key, values in outcome.runs.items()}
+            write_columns(job.table(f"runs/{home}", query, name), columns)
+    return counts, homes
 
 
-def _write(
-    job: MergeJob, block: Block, pictures: Sequence[tuple[RecordSource, BlockPicture, NDArray[np.bool_]]]
+def _write_shard(
+    job: MergeJob,
+    block: Block,
+    sources: Sequence[RecordSource],
+    pictures: Sequence[tuple[BlockPicture, NDArray[np.bool_]]],
 ) -> None:
-    """One shard of every array, all queries; `pictures`: source, picture and (n + 1,) numbers to show, per
-    query.
+    """One shard of every array, all queries, if a tile of the block was looked at.
+
+    `pictures`: the picture and (n + 1,) numbers to show, per query.
     """
+    if not job.writes(*block):
+        return
     ids = []
     scores = []
-    looked_at = []
-    for source, picture, shown in pictures:
+    for picture, shown in pictures:
         ids.append(np.where(shown, picture.ids, 0).astype(np.uint64)[picture.image])
         scores.append(
             np.round(picture.score.astype(np.float64) * SCORE_SCALE).astype(np.uint8)[picture.image]
         )
-        looked_at.append(source.looked_at(*block))
+    looked_at = [source.looked_at(*block) for source in sources]
     pixels = ShardPixels(ids=np.stack(ids), scores=np.stack(scores), looked_at=np.stack(looked_at))
     write_shard(open_masks(job.run_dir.masks, job.lattice), *block, pixels)

@@ -139,6 +139,8 @@ def _resolve(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clo
 
 def _audit(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> None:
     """Cut what contradicts a tile's own verdict, and join again without it."""
+    for tally in tallies:
+        tally.add_audit(audit_tasks.AuditCounts())
     found = np.zeros(len(job.queries), dtype=np.int64)
     for query, n_pairs in run_tasks(audit_tasks.find_contradictions, job, job.super_keys()):
         found[query] += n_pairs
@@ -160,9 +162,10 @@ def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock
     handed_on: Counter[dissolve_tasks.HomeKey] = Counter()
     for block in run_tasks(paint_tasks.paint_block, job, job.blocks()):
         handed_on.update(block.handed_on)
-        for tally, rows, ground in zip(tallies, block.rows, block.ground, strict=True):
+        for tally, rows, ground, found in zip(tallies, block.rows, block.ground, block.found, strict=True):
             tally.add_rows(rows)
             tally.add_ground(ground)
+            tally.add_found(found)
     clock.lap("paint")
     for query, rows in run_tasks(
         dissolve_tasks.dissolve_home, job, dissolve_tasks.dissolve_keys(job, handed_on)

@@ -56,6 +56,8 @@ class ResolveCounts:
     n_edges: int
     scores: NDArray[np.int64]
     """(SCORE_BINS,) mutual-best pairs of pieces by match score."""
+    n_disputed: int = 0
+    """Pairs that overlap enough, refused because a whole view speaks against them."""
 
 
 def resolve_super(job: MergeJob, key: SuperKey) -> ResolveCounts:
@@ -96,6 +98,7 @@ def resolve_super(job: MergeJob, key: SuperKey) -> ResolveCounts:
         n_ghosts=int((found.table.anchor < 0).sum()),
         n_edges=found.n_edges,
         scores=found.scores,
+        n_disputed=found.n_disputed,
     )
 
 

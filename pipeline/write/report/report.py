@@ -48,7 +48,7 @@ from pipeline.write.report.report_objects import read_objects
 from pipeline.write.report.report_scenes import scenes_section
 from pipeline.write.report.report_style import CONTENT_SECURITY_POLICY, STYLE
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo
+from pipeline.write.run_json import RunInfo, kept_text
 
 OVERVIEW_PX = 1200
 """Longer side of the overview picture, in pixels."""
@@ -278,6 +278,7 @@ class _Page:
             ),
             *((role, _model_text(model)) for role, model in info.models.items()),
             *((key.replace("_", " "), f"{value:,}") for key, value in info.counters.items()),
+            *((f'masks of "{query}"', text) for query in info.queries if (text := kept_text(info, query))),
             *((f"time, {key.replace('_', ' ')}", f"{value:,.1f} s") for key, value in info.timings_s.items()),
             ("started", info.started),
             ("ended", info.ended),

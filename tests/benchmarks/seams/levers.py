@@ -39,6 +39,8 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "distance before score": {"trusted_margin_px": MAX_TRUSTED_PX},
     "score alone": {"trusted_margin_px": 0},
     "trusted_margin_px = 16": {"trusted_margin_px": 16},
+    "keep_share = 0": {"keep_share": 0.0},
+    "keep_share = 0.5": {"keep_share": 0.5},
     "tau = 0.4": {"tau": 0.4},
     "rescue_share = 0.7": {"rescue_share": 0.7},
     "rescue_share = 0.9": {"rescue_share": 0.9},

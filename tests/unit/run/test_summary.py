@@ -124,6 +124,14 @@ def test_the_final_table_balances_the_ledger_and_counts_each_query(tmp_path: Pat
     ]
 
 
+def test_the_table_says_what_the_merge_kept_of_the_masks(tmp_path: Path) -> None:
+    pixels = {"given": 12_000, "kept": 11_990, "kept_share": 0.9991, "published": 12_100}
+    info = closed_info(tmp_path, qa={"tanks": {"pixels": pixels}})
+    text = result_table(info, str(tmp_path), published(failed=0))
+    assert '"tanks"             3 instances; 99.91 % of 12,000 mask pixels kept by the merge\n' in text
+    assert '"lakes"             1 instances\n' in text
+
+
 def test_the_table_says_how_much_was_searched(tmp_path: Path) -> None:
     area = SearchedArea(
         planned_px=4000, searched_px=(1000, 1000), planned_km2=2.5, searched_km2=(0.625, 0.625)

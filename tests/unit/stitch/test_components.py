@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.stitch.components import Roots, columns_of, least_px, pack_best, reduce_roots, roots_from
+from pipeline.stitch.components import (
+    Roots,
+    columns_of,
+    explains,
+    least_px,
+    pack_best,
+    reduce_roots,
+    roots_from,
+)
 from pipeline.stitch.fragment_table import FragmentTable
 from pipeline.stitch.stitch_options import MAX_TRUSTED_PX, StitchOptions
 from pipeline.stitch.supertiles import GHOST
@@ -85,6 +93,16 @@ def test_scores_come_from_the_representative_or_from_all_members() -> None:
     assert [column.tolist() for column in roots.score_parts(complete)] == [[7000, 600], [7, 3]]
     assert roots.complete(False).tolist() == [False, False]
     assert roots.ids(StitchOptions()).tolist() == [42, 0], "ghosts alone have no id"
+
+
+def test_a_view_of_less_than_half_stands_for_nothing() -> None:
+    """A shed of 813 px beside a roof of 3,701: whole, but not the whole of it."""
+    assert explains(np.array([813, 813, 813, 0]), np.array([4514, 1627, 1626, 0])).tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_ghosts_that_some_tile_saw_whole_are_named_when_asked() -> None:

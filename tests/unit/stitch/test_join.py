@@ -47,6 +47,12 @@ def test_a_tile_without_detections_changes_nothing_far_away(seed: int) -> None:
     properties.check_far_tiles_change_nothing(seed)
 
 
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_what_tiles_found_is_kept_whatever_they_disagree_on(seed: int) -> None:
+    properties.check_nothing_is_lost(seed)
+
+
 @pytest.mark.parametrize("side", [1, 2, 3, 8])
 def test_an_object_larger_than_every_super_tile_is_one(worlds: SimpleNamespace, side: int) -> None:
     truth = np.zeros((70, 72), dtype=np.int64)

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from two_level import BlockWise
+from stitch_properties import random_case
+from two_level import BlockWise, two_level
 
 from pipeline.errors import RecordError
 from pipeline.stitch.flatten import EAST, SOUTH
@@ -63,6 +64,28 @@ def test_labels_that_contradict_fragments_are_refused(worlds: SimpleNamespace) -
             resolve_fragments(supers, tile, source, OPTIONS)
 
 
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_shed_seen_whole_is_not_joined_with_the_roof(worlds: SimpleNamespace, side: int) -> None:
+    """Whether the tile that saw it lies in the same super-tile or in the next one."""
+    source, lattice = worlds.roof_and_shed()
+    supers = SuperLattice(lattice, side)
+    found = [resolve_fragments(supers, tile, BlockWise(source, lattice), OPTIONS) for tile in supers.all()]
+    assert sum(part.n_disputed for part in found) == 1
+    assert sum(part.n_edges for part in found) == 1
+    result = two_level(lattice, source, OPTIONS, side=side)
+    assert {i: row["n_px"] for i, row in result.rows.items()} == {1 + 24 + 3: 72, 1 + 7 * 24 + 13: 12}
+    assert (result.given_px, result.kept_px) == (84, 84)
+
+
+def test_an_oracle_never_disputes_a_match(worlds: SimpleNamespace) -> None:
+    """Prongs of one object, each an object of its own where a tile sees no more: 60 worlds."""
+    for seed in range(60):
+        _, _, lattice, source = random_case(seed)
+        supers = SuperLattice(lattice, 2)
+        for tile in supers.all():
+            assert resolve_fragments(supers, tile, BlockWise(source, lattice), OPTIONS).n_disputed == 0
+
+
 def test_a_matched_fragment_that_the_neighbour_does_not_know_is_refused(worlds: SimpleNamespace) -> None:
     supers, source = bar_world(worlds)
     left, right = (resolve_fragments(supers, tile, source, OPTIONS) for tile in supers.all())
@@ -84,8 +107,6 @@ def test_a_tile_with_every_possible_local_id(worlds: SimpleNamespace) -> None:
     """65 535 one-pixel objects in one tile, each its own instance; the next tile is empty, the one after
     failed.
     """
-    from two_level import two_level
-
     truth = np.zeros((256, 768), dtype=np.int64)
     truth[:, :256] = np.arange(1, 256 * 256 + 1).reshape(256, 256)
     truth[255, 255] = 0

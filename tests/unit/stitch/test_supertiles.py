@@ -33,6 +33,15 @@ def test_every_tile_and_block_lies_in_one_super_tile(worlds: SimpleNamespace) ->
         SuperLattice(lattice, 0)
 
 
+def test_blocks_behind_touch_the_right_and_lower_side(worlds: SimpleNamespace) -> None:
+    """3 x 4 blocks of 2 x 2 tiles in super-tiles of 2 x 2 blocks."""
+    supers = SuperLattice(worlds.make_lattice((36, 48), 6, 2, 2), 4)
+    assert supers.blocks_behind(supers.at(0, 0)) == [(0, 2), (1, 2), (2, 0), (2, 1)]
+    assert supers.blocks_behind(supers.at(0, 1)) == [(2, 2), (2, 3)]
+    assert supers.blocks_behind(supers.at(1, 0)) == [(2, 2)]
+    assert supers.blocks_behind(supers.at(1, 1)) == []
+
+
 def test_keys_lead_home(worlds: SimpleNamespace) -> None:
     """Every pixel's key belongs to the tile whose core holds it; a ghost's to the tile that saw it."""
     lattice = worlds.make_lattice((23, 31), 7, 2, 2)

@@ -12,7 +12,7 @@ import pytest
 from record_world import run_info
 
 from pipeline.errors import InputError
-from pipeline.write.run_json import collect_versions, read_run_json, write_run_json
+from pipeline.write.run_json import collect_versions, kept_text, read_run_json, write_run_json
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "write"
 
@@ -115,3 +115,10 @@ def test_a_gates_figures_are_there_only_when_there_was_one(tmp_path: Path) -> No
     assert "gate" not in json.loads(write_run_json(tmp_path / "run.json", run_info()).read_text())
     gated = replace(run_info(), gate={"recall": 0.9, "rejected": 3})
     assert read_run_json(write_run_json(tmp_path / "run.json", gated)) == gated
+
+
+def test_what_the_merge_kept_in_words() -> None:
+    pixels = {"given": 52_765, "kept": 52_680, "kept_share": 0.9983, "published": 52_900}
+    info = replace(run_info(), qa={"tanks": {"pixels": pixels}, "lakes": {"pixels": {"kept_share": None}}})
+    assert kept_text(info, "tanks") == "99.83 % of 52,765 mask pixels kept by the merge"
+    assert kept_text(info, "lakes") == kept_text(info, "never asked") == ""

@@ -33,7 +33,9 @@ def test_two_pieces_become_one_object_with_the_tiles_of_both(tmp_path: Path) -> 
     _, handed_on = paint(job)
     assert dissolve_keys(job, handed_on) == [(0, 0)]
     query, counts = dissolve_home(job, (0, 0))
-    whole = RowCounts(n_rows=1, n_objects=1, at_seam=1, n_unknown_m2=1, bounds=(10.0, 5.0, 10.0, 5.0))
+    whole = RowCounts(
+        n_rows=1, n_objects=1, area_px=8, at_seam=1, n_unknown_m2=1, bounds=(10.0, 5.0, 10.0, 5.0)
+    )
     assert (query, counts) == (0, whole)
     (row,) = read_tables([job.table("rows", 0, "h00000000")]).to_pylist()
     assert (row["instance_id"], row["area_px"], row["part_no"], row["n_parts"]) == (SEAM, 8, 0, 1)

@@ -15,6 +15,7 @@ from run.merge.two_tiles import INNER, SEAM, on_the_ground, paint, two_tile_job
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.paint_tasks import PIECES, repaint_block
+from pipeline.stitch.block_picture import FoundPixels
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.write.merge_files import read_columns, read_tables, write_columns
 
@@ -38,9 +39,12 @@ def test_a_block_publishes_its_own_objects_and_hands_the_others_on(tmp_path: Pat
     """Two of ten core columns are seen by the other tile too. The inner object's box is centred at (2, 2)."""
     job = two_tile_job(tmp_path)
     (left, right), handed_on = paint(job)
-    assert left.rows == (RowCounts(n_rows=1, n_objects=1, n_unknown_m2=1, bounds=(2.0, 2.0, 2.0, 2.0)),)
+    rows = RowCounts(n_rows=1, n_objects=1, area_px=4, n_unknown_m2=1, bounds=(2.0, 2.0, 2.0, 2.0))
+    assert left.rows == (rows,)
     assert right.rows == (RowCounts(),)
     assert left.ground == right.ground == (SeamDensity(seam_px=20, core_px=100),)
+    assert left.found == (FoundPixels(given_px=8, kept_px=8),)
+    assert right.found == (FoundPixels(given_px=4, kept_px=4),)
     assert handed_on == {(0, 0): 2}
     rows = read_tables([job.table("rows", 0, LEFT)]).to_pylist()
     assert [(row["instance_id"], row["area_px"], row["tile_ids"]) for row in rows] == [

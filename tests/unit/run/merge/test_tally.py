@@ -13,6 +13,7 @@ from pipeline.run.merge.audit_tasks import AuditCounts
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity
 from pipeline.run.merge.resolve_tasks import ResolveCounts
 from pipeline.run.merge.tally import Tally, join_bounds
+from pipeline.stitch.block_picture import FoundPixels
 from pipeline.stitch.supertile_seams import SCORE_BINS
 
 
@@ -30,9 +31,9 @@ def test_bounds_around_several_leave_out_those_that_are_none() -> None:
 
 def test_tallies_add_in_any_order() -> None:
     parts = [
-        RowCounts(n_rows=2, n_objects=2, n_truncated=1, bounds=(1.0, 2.0, 3.0, 4.0)),
+        RowCounts(n_rows=2, n_objects=2, area_px=7, n_truncated=1, bounds=(1.0, 2.0, 3.0, 4.0)),
         RowCounts(),
-        RowCounts(n_rows=3, n_objects=1, at_seam=1, n_one_sided=1, bounds=(0.0, 3.0, 2.0, 9.0)),
+        RowCounts(n_rows=3, n_objects=1, area_px=4, at_seam=1, n_one_sided=1, bounds=(0.0, 3.0, 2.0, 9.0)),
     ]
     results = []
     for order in ((0, 1, 2), (2, 0, 1)):
@@ -42,7 +43,13 @@ def test_tallies_add_in_any_order() -> None:
         results.append(tally.rows)
     assert results[0] == results[1]
     assert results[0] == RowCounts(
-        n_rows=5, n_objects=3, n_truncated=1, n_one_sided=1, at_seam=1, bounds=(0.0, 2.0, 3.0, 9.0)
+        n_rows=5,
+        n_objects=3,
+        area_px=11,
+        n_truncated=1,
+        n_one_sided=1,
+        at_seam=1,
+        bounds=(0.0, 2.0, 3.0, 9.0),
     )
 
 
@@ -69,6 +76,29 @@ def test_what_was_left_out_and_what_has_no_area_is_summed_by_reason() -> None:
         "below_min_area_m2": 3,
         "mostly_covered": 6,
     }
+
+
+def test_kept_pixels_are_summed_and_shared_out() -> None:
+    """2,999 of 3,000 are not all of them: the share is rounded down."""
+    tally = Tally()
+    assert tally.figures()["pixels"] == {"given": 0, "kept": 0, "kept_share": None, "published": 0}
+    tally.add_found(FoundPixels(given_px=1000, kept_px=1000))
+    assert tally.figures()["pixels"]["kept_share"] == 1.0
+    tally.add_found(FoundPixels(given_px=2000, kept_px=1999))
+    tally.add_rows(RowCounts(n_rows=2, n_objects=1, area_px=3005))
+    assert tally.figures()["pixels"] == {
+        "given": 3000,
+        "kept": 2999,
+        "kept_share": 0.9996,
+        "published": 3005,
+    }
+
+
+def test_an_audit_that_found_nothing_differs_from_none() -> None:
+    tally = Tally()
+    assert tally.figures()["audit"] is None
+    tally.add_audit(AuditCounts())
+    assert tally.figures()["audit"] == {"contradictions": 0, "components": 0, "cut_edges": 0}
 
 
 def test_the_density_at_seams_is_set_against_the_rest() -> None:
@@ -112,3 +142,14 @@ def test_qa_counts_agreement_and_density(tmp_path: Path) -> None:
     assert (qa["density"]["seam_px"], qa["density"]["interior_px"]) == (400 - 4 * 64, 4 * 64)
     assert qa["density"]["seam_per_mpx"] == pytest.approx(1e6 / 144, rel=1e-4)
     assert qa["density"]["ratio"] == pytest.approx((1 / 144) / (2 / 256), rel=1e-4)
+
+
+def test_qa_says_what_was_disputed_and_kept(tmp_path: Path) -> None:
+    """The shed that a stray piece of a roof touches, seen whole by one tile: both stay, to the pixel."""
+    source, lattice = worlds.roof_and_shed()
+    runs.write_records(tmp_path, lattice, source)
+    published = runs.merge(runs.job_for(tmp_path, tmp_path / "out", lattice))
+    qa = published.qa["anything"]
+    assert (qa["objects"], qa["edges"], qa["disputed"]) == (2, 1, 1)
+    assert qa["pixels"] == {"given": 84, "kept": 84, "kept_share": 1.0, "published": 84}
+    runs.assert_raster_equals_vector(tmp_path / "out")
