@@ -1,12 +1,10 @@
 """Stage A: the masks of one tile -> one label image, in which every pixel has one value, and its fragments.
 
-1. `_rank` orders the masks: higher score (in 1/65535), smaller area, smaller first pixel, smaller prompt
-   index. So the order in which the models answered never matters.
-2. `_suppress` drops a mask whose IoU with a better one exceeds `nms_iou`.
-3. `_paint` paints from best to worst, each mask where no better one is. It drops a mask of which less than
-   `min_visible_share` is left.
+1. `_rank` orders the masks, best first.
+2. `_suppress` drops a mask that nearly repeats a better one.
+3. `_paint` paints each mask where no better one is, and drops those that hardly show.
 4. `_renumber` names what is left 1..n by first pixel. A mask in several parts stays ONE local id.
-5. `measure` computes each fragment's integers (`schema.Fragment`).
+5. `measure` computes each fragment's integers.
 
 Each query has a label plane of its own.
 """
@@ -81,8 +79,8 @@ def flatten_tile(
 def _paint(tile: TileSpec, ranked: Sequence[MaskCrop], min_visible_share: float) -> NDArray[np.int32]:
     """(H, W) over `tile.read`: 1 + position in `ranked` of the mask that each pixel belongs to, 0 = none.
 
-    A mask of which little is left is another answer about what better masks already show; its remains would
-    be published as a sliver beside the object.
+    A mask of which less than `min_visible_share` is left repeats what better masks already show. Its remains
+    would be published as a sliver beside the object, so it is dropped.
     """
     painted = np.zeros(tile.read.shape, dtype=np.int32)
     for position, mask in enumerate(ranked):
@@ -196,7 +194,10 @@ def _view(image: NDArray[np.int32], mask: MaskCrop, tile: TileSpec) -> NDArray[n
 
 
 def _rank(masks: Sequence[MaskCrop]) -> list[MaskCrop]:
-    """Best first; a total order that does not depend on the order of `masks`."""
+    """Best first: higher score (in 1/65535), smaller area, smaller first pixel, smaller prompt index.
+
+    A total order, so the order of `masks` does not matter.
+    """
 
     def key(mask: MaskCrop) -> tuple[int, int, int, int, int, bytes]:
         row = int(mask.mask.any(axis=1).argmax())

@@ -1,15 +1,12 @@
 """Super-tiles: squares of whole blocks, so that seams are resolved in tasks of bounded size.
 
-What lies in one super-tile is settled there. What crosses its border is settled between super-tiles, by
-numbers that mean the same everywhere:
+What lies in one super-tile is settled there, and what crosses its border by numbers that mean the same
+everywhere:
 
-    place   of a fragment: tile number << 16 | local id; tile number = tile_row * n_tile_cols + tile_col
-    key     of a fragment or component: its smallest core pixel index, row * width + col. A ghost has no core
-            pixel: its key is GHOST + place, above every pixel. The smaller key is preferred, ghosts come last
+    place   of a fragment: tile number and local id
+    key     of a fragment or component: its smallest core pixel index; ghosts come after all pixels
 
-A component's instance id is 1 + its smallest key, so the id alone tells which super-tile owns it (`home`).
-Ids above GHOST (2**62) belong to rescued objects: whole in some tile's halo, missed by the owners of their
-pixels.
+An instance id is 1 + the smallest key of its component, so it tells which super-tile owns it (`home`).
 """
 
 from __future__ import annotations
@@ -23,10 +20,15 @@ from numpy.typing import NDArray
 from pipeline.schema import TileLattice
 
 GHOST = 1 << 62
-"""Keys from here on belong to fragments without a core pixel."""
+"""Keys from here on belong to ghosts: GHOST + place. The smaller key is preferred, so they come last.
+Instance ids above it belong to rescued objects: whole in some tile's halo, missed by the owners of their
+pixels.
+"""
 
 LOCAL_BITS = 16
-"""Bits of a place that hold the local id (uint16)."""
+"""Bits of a place that hold the local id (uint16). Above them lies the tile number, tile_row * n_tile_cols +
+tile_col.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +138,7 @@ class SuperLattice:
 
 
 def tile_of_key(lattice: TileLattice, key: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Tile number of each key: the owner of the pixel, or the tile that saw the ghost."""
+    """Tile number of each key: the owner of the pixel row * width + col, or the tile that saw the ghost."""
     width = lattice.grid.width
     side = lattice.core_px
     owner = key // width // side * lattice.n_tile_cols + key % width // side

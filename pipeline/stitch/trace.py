@@ -1,10 +1,8 @@
 """Raster -> polygons along pixel edges: a crack tracer, 4-connected, exact.
 
 1. `cc3d` cuts the id image into its 4-connected parts; each becomes one polygon.
-2. `_trace` looks for top edges that no ring has used and walks from there along the cracks between pixels,
-   the part on its right. The first ring of a part is its shell, the others are holes.
-3. Where two pixels of the part touch only diagonally the walk turns LEFT. So no ring passes a vertex twice: a
-   pocket becomes a hole that touches the shell at a point, which is valid.
+2. `_trace` walks along the cracks between pixels. A part's first ring is its shell, the others are holes.
+3. `_build` makes polygons of the rings, and `_group` one geometry of all parts of an id.
 
 Coordinates are integers (x = column, y = row) of pixel EDGES on the run grid.
 """
@@ -95,8 +93,10 @@ _Rings = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 def _trace(parts: NDArray[np.uint32]) -> _Rings:
     """(vertices (v, 2) x, y; ring offsets (k + 1,); part of each ring (k,)), rings not closed.
 
-    Where two pixels of the part touch diagonally, the two background pixels there belong to different pieces,
-    because the part connects its diagonal pixels by another way.
+    A walk starts at a top edge that no ring has used, and keeps the part on its right. Where two pixels of
+    the part touch only diagonally it turns LEFT, so no ring passes a vertex twice: a pocket becomes a hole
+    that touches the shell at a point, which is valid. The two background pixels there belong to different
+    pieces, because the part connects its diagonal pixels by another way.
     """
     height, width = parts.shape
     used = np.zeros((height, width), dtype=np.bool_)

@@ -133,7 +133,11 @@ def test_optional_rules_reach_the_merge_and_its_qa_table(
     rescued = ids(outs[0])[ids(outs[0]) > 2**62]
     assert qa["rescued"] == np.unique(rescued).size > 0
     assert (ids(run)[ids(outs[0]) > 2**62] == 0).mean() > 0.5, "most of what is rescued was background"
-    assert qa["audit"]["contradictions"] >= qa["audit"]["components"] > 0 < qa["audit"]["cut_edges"]
+    audit = qa["audit"]
+    assert audit["contradictions"] >= audit["components"]
+    assert (audit["components"] > 0) == (audit["cut_edges"] > 0)
+    assert qa["pixels"]["kept_share"] >= stitch["keep_share"] == 0.97
+    assert json.loads((run / "run.json").read_text())["qa"]["anything"]["audit"] is None, "nobody looked"
     assert (ids(run) < 2**62).all()
 
 

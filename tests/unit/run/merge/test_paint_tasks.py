@@ -39,8 +39,8 @@ def test_a_block_publishes_its_own_objects_and_hands_the_others_on(tmp_path: Pat
     """Two of ten core columns are seen by the other tile too. The inner object's box is centred at (2, 2)."""
     job = two_tile_job(tmp_path)
     (left, right), handed_on = paint(job)
-    rows = RowCounts(n_rows=1, n_objects=1, area_px=4, n_unknown_m2=1, bounds=(2.0, 2.0, 2.0, 2.0))
-    assert left.rows == (rows,)
+    counts = RowCounts(n_rows=1, n_objects=1, area_px=4, n_unknown_m2=1, bounds=(2.0, 2.0, 2.0, 2.0))
+    assert left.rows == (counts,)
     assert right.rows == (RowCounts(),)
     assert left.ground == right.ground == (SeamDensity(seam_px=20, core_px=100),)
     assert left.found == (FoundPixels(given_px=8, kept_px=8),)
