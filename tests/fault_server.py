@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ class FaultServer:
     """What all requests suffer that have no fault of their own."""
     validators: bool = True
     """Whether ETag and Last-Modified are sent."""
+    delay_s: float = 0.0
+    """Pause before every answer."""
     token: str = ""
     """Query string without which every request is refused."""
 
@@ -77,8 +80,19 @@ class _FaultHandler(BaseHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
         pass
 
+    def do_HEAD(self) -> None:
+        self._told.requests.append((self.command, self.path, ""))
+        time.sleep(self._told.delay_s)
+        content = (self._folder / unquote(self.path.partition("?")[0]).lstrip("/")).read_bytes()
+        self.send_response(200)
+        for key, value in {"Accept-Ranges": "bytes", **self._validators(content, "")}.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+
     def do_GET(self) -> None:
         told = self._told
+        time.sleep(told.delay_s)
         wanted = self.headers.get("Range", "")
         fault = told.faults.get(told.number(), told.always)
         told.requests.append((self.command, self.path, wanted))

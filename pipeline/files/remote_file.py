@@ -113,7 +113,8 @@ class _RemoteFile(_vsiopener.MultiByteRangeResource):
             self._require_sound()
             if stop - start > CHUNK_BYTES:
                 return self._content.read(start, stop)
-            first, last = start // CHUNK_BYTES, (stop - 1) // CHUNK_BYTES
+            first = start // CHUNK_BYTES
+            last = (stop - 1) // CHUNK_BYTES
             data = b"".join(self._chunk(index) for index in range(first, last + 1))
             return data[start - first * CHUNK_BYTES : stop - first * CHUNK_BYTES]
         except Exception as error:
