@@ -30,13 +30,18 @@ _ABSENT = object()
 
 
 def fingerprint(parameters: Mapping[str, object]) -> str:
-    """Compute 64 hex digits that depend on the content of `parameters` alone. Raises TypeError for values
-    that JSON cannot hold and ValueError for NaN or infinity."""
+    """Compute the sha256 of `parameters`, 64 hex digits. The order of keys does not matter.
+
+    Raises TypeError for values that JSON cannot hold, and ValueError for NaN and infinity.
+    """
     return hashlib.sha256(_to_json(canonical(parameters)).encode()).hexdigest()
 
 
 def canonical(value: object) -> Json:
-    """Turn `value` into plain JSON types, strings in NFC and hrefs without credentials."""
+    """Turn `value` into plain JSON. Strings are put into NFC, and hrefs lose their query strings.
+
+    Raises TypeError for values that JSON cannot hold.
+    """
     if isinstance(value, Mapping):
         return {unicodedata.normalize("NFC", str(key)): canonical(item) for key, item in value.items()}
     if isinstance(value, str | PurePath):
@@ -54,14 +59,15 @@ def canonical(value: object) -> Json:
 
 
 def diff_parameters(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
-    """List the dotted keys whose values differ between `a` and `b`, sorted. A list of tables is named by its
-    first entry that differs."""
+    """List the dotted keys whose values differ between `a` and `b`, sorted.
+
+    Of two lists of tables, only the first entry that differs is named.
+    """
     return [change.key for change in _sorted_changes(a, b)]
 
 
 def describe_difference(a: Mapping[str, object], b: Mapping[str, object]) -> str:
-    """Write `key: value in a -> value in b; ...` for every key of `diff_parameters(a, b)`; long values are
-    cut."""
+    """Write every difference as `key: value in a -> value in b`, joined by `; `. Long values are cut."""
     return "; ".join(f"{change.key}: {change.before} -> {change.after}" for change in _sorted_changes(a, b))
 
 

@@ -6,14 +6,14 @@ import hashlib
 from pathlib import Path
 
 WHOLE_FILE_BYTES = 64 * 1024 * 1024
-"""Bytes up to which a file is hashed whole; of larger ones the size and the first and last MiB."""
+"""Bytes up to which a file is hashed whole. Of a larger one only its size and its first and last MiB are."""
 
 _END_BYTES = 1024 * 1024
 
 
 def path_identity(text: str) -> str:
-    """Hash the content of a local file or model folder. A hub id or URL comes back as it is: its revision
-    pins it."""
+    """Hash the content of a local file or of a model folder. Any other text, such as a hub id, comes back as
+    it is."""
     path = Path(text)
     if path.is_file():
         return f"sha256:{_hash_files([path])}"
