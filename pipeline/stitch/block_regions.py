@@ -78,7 +78,7 @@ def witnesses(
 
 
 def closed_sides(lattice: TileLattice, cache: TileCache, table: FragmentTable) -> NDArray[np.int64]:
-    """(n,) bits of the sides of each fragment's tile behind which no tile may paint."""
+    """For each fragment (n,), the side bits of its tile behind which nothing may be painted."""
     closed = np.zeros(table.tile_keys.size, dtype=np.int64)
     for k, key in enumerate(table.tile_keys.tolist()):
         tile_row, tile_col = divmod(key, lattice.n_tile_cols)
@@ -102,8 +102,9 @@ def label_regions(found: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
 
 
 def touching(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(2, k) distinct pairs of values > 0 that face each other along two lines of pixels, so that
-    blocks never meet in memory.
+    """Pairs (2, k) of values > 0 that face each other across two lines of pixels, each once.
+
+    Two lines say it all, so blocks never meet in memory.
     """
     both = (a > 0) & (b > 0)
     return np.unique(np.stack([a[both], b[both]]), axis=1)

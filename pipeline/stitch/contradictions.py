@@ -49,8 +49,9 @@ def join_links(parts: Sequence[Links]) -> Links:
 def forbidden_pairs(
     table: FragmentTable, component: NDArray[np.int64], labels_of: LabelsOf
 ) -> NDArray[np.int64]:
-    """(3, k): places of two fragments of one tile that must lie apart, smaller first, and the component that
-    holds both.
+    """Find pairs of fragments of one tile that were joined and must lie apart.
+
+    Returns (3, k): the two places, smaller first, and the component that holds both.
 
     `component` (n,) names the component of each fragment of `table`. Labels are asked for only where a tile
     has two whole fragments in one component.

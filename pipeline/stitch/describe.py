@@ -103,7 +103,10 @@ def incoming_bits(tile_side: dict[int, FragmentBorder | None]) -> tuple[NDArray[
 
 
 def whole_roots(own: Roots, relabel: Relabel) -> tuple[Roots, NDArray[np.bool_]]:
-    """(components with those of `relabel` replaced by the whole they belong to, which ones those are)."""
+    """Replace components that go on elsewhere by the whole that they belong to.
+
+    Returns all components of the super-tile, and (m,) True for those that were replaced.
+    """
     row = np.searchsorted(own.key, relabel.key)
     columns = {name: getattr(own, name).copy() for name in Roots.__slots__}
     for name, column in columns.items():

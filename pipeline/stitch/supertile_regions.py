@@ -66,7 +66,7 @@ class RegionColumns:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WitnessColumns:
-    """Distinct (component row, tile), and the components that a closed tile cuts off."""
+    """Which tiles saw which component, each pair once; and which components a closed tile cuts off."""
 
     component: NDArray[np.int64]
     tile: NDArray[np.int64]

@@ -78,7 +78,7 @@ class RowCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class SeamDensity:
-    """Pixels of judged tiles' cores: those that a neighbouring tile saw too, and all."""
+    """How many core pixels judged tiles have, and how many of them a neighbouring tile saw too."""
 
     seam_px: int = 0
     core_px: int = 0
