@@ -341,6 +341,7 @@ def score_finished_run(args: argparse.Namespace) -> int:
     from pipeline.evaluate.finished_run.score_tiles import score_table
     from pipeline.evaluate.finished_run.world_truth import read_truth
     from pipeline.files.atomic_file import write_bytes_atomic
+    from pipeline.files.output_folder import writing_to
     from pipeline.write.run_json import read_run_json
 
     info = read_run_json(args.run / "run.json")
@@ -354,12 +355,8 @@ def score_finished_run(args: argparse.Namespace) -> int:
         print(truth_lines(summary))
     print(score_table(scores))
     if args.json:
-        try:
+        with writing_to(args.json, "--json"):
             write_bytes_atomic(args.json, (json.dumps(figures, indent=2) + "\n").encode())
-        except OSError as error:
-            raise InputError(
-                "--json must be writable", came=str(error), remedy="name a file in another folder"
-            ) from error
     return 0
 
 

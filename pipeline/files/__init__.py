@@ -12,5 +12,6 @@ hrefs           hrefs as they may be stored, without their secrets
 provenance      hashes of the files that parameters name
 fingerprint     what makes two runs the same run
 lasting_path    refuses paths that do not outlive the job
+output_folder   what is said about a folder that cannot be written to
 atomic_file     files appear whole or not at all
 """

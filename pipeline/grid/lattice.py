@@ -36,11 +36,6 @@ Mode = Literal["scene", "mosaic"]
 OffsetRC = tuple[int, int]
 """(row, col) of the scene's first pixel on the run grid."""
 
-PHASE_TOLERANCE_PX = 0.01
-"""Two lattices are one when their origins are whole pixels apart and their pixel sizes drift across a scene
-by no more than this.
-"""
-
 RESOLUTION_TOLERANCE = 0.01
 """Relative difference up to which pixel sizes count as equal when the finest scene is looked for:
 reprojection changes them a little.
@@ -95,18 +90,7 @@ def pixel_offset(scene: Scene, grid: RunGrid) -> OffsetRC | None:
     """Find (row, col) of the scene's first pixel on the grid. None: it has another lattice."""
     if not same_crs(scene.crs_wkt, grid.crs_wkt):
         return None
-    to_grid = ~affine_of(grid.transform) @ affine_of(scene.transform)
-    drift = max(
-        abs(to_grid.a - 1) * scene.width,
-        abs(to_grid.b) * scene.height,
-        abs(to_grid.d) * scene.width,
-        abs(to_grid.e - 1) * scene.height,
-    )
-    col = round(to_grid.c)
-    row = round(to_grid.f)
-    if drift > PHASE_TOLERANCE_PX or max(abs(to_grid.c - col), abs(to_grid.f - row)) > PHASE_TOLERANCE_PX:
-        return None
-    return row, col
+    return grid.offset_of(scene.transform, width=scene.width, height=scene.height)
 
 
 def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float | None) -> Placement:

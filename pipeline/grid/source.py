@@ -15,7 +15,7 @@ import logging
 import re
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -107,13 +107,18 @@ def expand_hrefs(hrefs: Iterable[str]) -> tuple[str, ...]:
     found: list[str] = []
     for href in hrefs:
         found.extend(_expand_one(href))
+    require_sources(found)
+    return tuple(dict.fromkeys(found))
+
+
+def require_sources(found: Sequence[str | Scene]) -> None:
+    """Raise InputError when there is nothing to look at."""
     if not found:
         raise InputError(
             "At least one source is needed",
             came="none",
             remedy="give --source with a GeoTIFF, a folder, a glob or a URL",
         )
-    return tuple(dict.fromkeys(found))
 
 
 def _expand_one(href: str) -> list[str]:

@@ -38,8 +38,9 @@ from pipeline.grid.lattice import (
     outer_window,
     scene_windows,
 )
+from pipeline.grid.source import require_sources
 from pipeline.planet import body_name, body_of
-from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, Window
+from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, Window, check_tiling
 
 SLIVER_PX = 1e-3
 """An overlap thinner than this is rounding of the reprojection, in pixels."""
@@ -67,17 +68,7 @@ class GridOptions:
     """Units of that CRS per pixel; None: the scenes' own."""
 
     def __post_init__(self) -> None:
-        if self.halo_px < 1 or 2 * self.halo_px >= self.tile_px:
-            largest = max(1, (self.tile_px - 1) // 2)
-            raise InputError(
-                "--halo must be at least 1 px and smaller than half the tile",
-                came=f"halo {self.halo_px}, tile {self.tile_px}",
-                remedy=f"for this tile choose a halo up to {largest}, usually tile / 16",
-            )
-        if self.block_tiles < 1:
-            raise InputError(
-                "--block must be at least 1 tile a side", came=str(self.block_tiles), remedy="4 is usual"
-            )
+        check_tiling(self.tile_px, self.halo_px, self.block_tiles)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -251,12 +242,7 @@ def _neighbourhood(scene: Scene) -> BaseGeometry:
 
 def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ...]:
     """Keep the scenes whose lon/lat box meets the AOI, in order. Raises InputError when there is none."""
-    if not scenes:
-        raise InputError(
-            "At least one source is needed",
-            came="none",
-            remedy="give --source with a GeoTIFF, a folder, a glob or a URL",
-        )
+    require_sources(scenes)
     if aoi is None:
         return tuple(scenes)
     shapely.prepare(aoi.geometry)

@@ -131,13 +131,30 @@ def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, m
             came=f"{width} x {height}",
             remedy="use the profile this checkpoint was trained with, or another checkpoint",
         )
-    n_visual = visual_tokens(profile, rule)
-    if n_visual + max_tokens >= max_model_len:
-        raise InputError(
-            "max_model_len must hold the image, the query and the reply",
-            came=f"{max_model_len} for {n_visual} visual tokens and a reply of up to {max_tokens}",
-            remedy="raise max_model_len or lower max_tokens",
-        )
+    _require_room(max_model_len, n_visual=visual_tokens(profile, rule), max_tokens=max_tokens)
+
+
+def _require_room(
+    max_model_len: int, *, n_visual: int, max_tokens: int, prompt: tuple[str, int] | None = None
+) -> None:
+    """Raise InputError when image, prompt and the longest reply do not fit.
+
+    `prompt`: a query, and the tokens of the whole prompt with it. None: no query is known, so that the prompt
+    takes one token or more.
+    """
+    n_text = 1 if prompt is None else prompt[1]
+    needed = n_visual + n_text + max_tokens
+    if needed <= max_model_len:
+        return
+    text = "at least 1 of the prompt" if prompt is None else f"{n_text} of the prompt with the query"
+    parts = f"{n_visual} of the image, {text} and up to {max_tokens} of the reply"
+    came = f"{max_model_len} for {needed} tokens, {parts}"
+    remedy = "raise max_model_len under [prompter.vllm] in --config"
+    raise InputError(
+        "max_model_len must hold the image, the query and the reply",
+        came=came if prompt is None else f"{came}, for {_shortened(prompt[0])!r}",
+        remedy=f"{remedy}, or lower max_tokens" if prompt is None else f"ask a shorter query, or {remedy}",
+    )
 
 
 def visual_tokens(profile: Profile, rule: ImageRule) -> int:
@@ -175,18 +192,8 @@ def check_context(
     n_visual = visual_tokens(profile, rule)
     texts = [prompt_text(folder, profile, query).replace(IMAGE_TOKEN, "") for query in queries]
     for query, encoded in zip(queries, tokenizer.encode_batch(texts), strict=True):
-        n_text = len(encoded.ids)
-        if n_visual + n_text + max_tokens > max_model_len:
-            parts = (
-                f"{n_visual} of the image, {n_text} of the prompt with the query "
-                f"and up to {max_tokens} of the reply"
-            )
-            needed = n_visual + n_text + max_tokens
-            raise InputError(
-                "max_model_len must hold the image, the query and the reply",
-                came=f"{max_model_len} for {needed} tokens, {parts}, for {_shortened(query)!r}",
-                remedy="ask a shorter query, or raise max_model_len under [prompter.vllm] in --config",
-            )
+        prompt = (query, len(encoded.ids))
+        _require_room(max_model_len, n_visual=n_visual, max_tokens=max_tokens, prompt=prompt)
 
 
 def prompt_text(folder: Path, profile: Profile, query: str) -> str:

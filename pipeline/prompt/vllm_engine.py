@@ -128,8 +128,6 @@ class EngineOutput(Protocol):
     """State of a request."""
 
     @property
-    def prompt_token_ids(self) -> Sequence[int] | None: ...
-    @property
     def num_cached_tokens(self) -> int | None:
         """Tokens of the prompt that came from the cache."""
         ...

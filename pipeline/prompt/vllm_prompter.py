@@ -135,7 +135,6 @@ class VllmPrompter:
         self._request_numbers = count()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.n_calls = 0
-        self.n_prompt_tokens = 0
         self.n_cached_tokens = 0
 
     @property
@@ -245,7 +244,6 @@ class VllmPrompter:
                 warm.set()
         if output is None:
             raise RuntimeError("the engine ended the request without a word")
-        self.n_prompt_tokens += len(output.prompt_token_ids or ())
         self.n_cached_tokens += output.num_cached_tokens or 0
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):

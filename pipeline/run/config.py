@@ -23,7 +23,7 @@ from pipeline.prompt.build_prompter import PrompterOptions
 from pipeline.prompt.looks.gate import GateOptions
 from pipeline.prompt.looks.verifier import VerifierOptions
 from pipeline.prompt.query import check_query
-from pipeline.schema import RunGrid
+from pipeline.schema import RunGrid, check_tiling
 from pipeline.segment.build_segmenter import SegmenterOptions
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.on_body import why_unknown
@@ -51,15 +51,7 @@ class TileOptions:
     """Tiles with a smaller share of valid pixels are EMPTY(nodata) without a model call."""
 
     def __post_init__(self) -> None:
-        if self.px < 3:
-            raise ValueError(f"a tile needs at least 3 px a side, got {self.px}")
-        if not self.halo_px >= 1 or 2 * self.halo_px >= self.px:
-            raise ValueError(
-                f"the halo must be at least 1 px and smaller than half the tile ({self.px} px), got "
-                f"{self.halo_px}"
-            )
-        if self.block_tiles < 1:
-            raise ValueError(f"a block needs at least one tile a side, got {self.block_tiles}")
+        check_tiling(self.px, self.halo_px, self.block_tiles)
         if not 0.0 <= self.min_valid_share <= 1.0:
             raise ValueError(f"min_valid_share is a share between 0 and 1, got {self.min_valid_share}")
 

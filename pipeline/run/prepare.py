@@ -20,11 +20,12 @@ from pipeline.errors import InputError
 from pipeline.files.file_identity import pins
 from pipeline.files.fingerprint import fingerprint
 from pipeline.files.lasting_path import require_lasting
+from pipeline.files.output_folder import writing_to
 from pipeline.files.provenance import path_identity
 from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
 from pipeline.grid.estimate import Estimate, estimate
 from pipeline.grid.scene_times import overlap_note
-from pipeline.grid.source import open_scenes
+from pipeline.grid.source import RasterFiles
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
 from pipeline.load.unjudged import PlannedArea
@@ -109,7 +110,7 @@ def plan_request(request: RunRequest) -> PlannedRun:
     config = request.config
     require_lasting(request.out, "--out")
     aoi = read_area(config)
-    scenes = open_scenes(config.source)
+    scenes = RasterFiles(options=config.source).scenes(aoi)
     tiles = config.tiles
     options = GridOptions(
         tile_px=tiles.px,
@@ -258,12 +259,8 @@ def rehearse(planned: PlannedRun) -> str:
     if run_dir.run_json.exists():
         after = "would be deleted (--new-run)" if planned.request.new_run else "would be resumed"
         return f"{told} and nothing was written; the run in {run_dir.path.absolute()} {after}"
-    try:
+    with writing_to(run_dir.path):
         write_plan(run_dir.plan, planned.plan.lattice, planned.plan.inside)
-    except OSError as error:
-        raise InputError(
-            f"--out must be writable: {run_dir.path}", came=str(error), remedy="give another --out"
-        ) from error
     return f"{told}; the plan is {run_dir.plan.absolute()}"
 
 

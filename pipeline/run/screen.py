@@ -105,11 +105,6 @@ def patient(say: Say) -> Say:
     return shown
 
 
-def open_screen(say: Say = print) -> Screen:
-    """Make a screen that hides nothing, for callers without a log."""
-    return Screen(say=patient(say), out=sys.stdout)
-
-
 @contextmanager
 def quiet_screen(log: Path, say: Say = print) -> Iterator[Screen]:
     """Send what anything but `say` prints to `log`, which is appended to, and removed when it stays empty.

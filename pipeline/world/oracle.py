@@ -13,9 +13,8 @@ read the same `OracleTile`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -24,6 +23,9 @@ from scipy import ndimage
 
 from pipeline.errors import InputError, SourceError
 from pipeline.schema import RunGrid, TileSpec, Window
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
 
 ORACLE_SCHEME = "oracle:"
 NoiseName = Literal["mild", "strong"]
@@ -209,43 +211,45 @@ def background_text(labels_href: str) -> str:
 def check_aligned(labels_href: str, grid: RunGrid) -> tuple[int, int]:
     """Find the (row, column) of the label raster at which the run grid begins, from the file's header.
 
-    Raises InputError when CRS or pixel sizes differ, when the lattices are offset by part of a pixel, when
-    the raster does not cover the grid, or when it does not hold integers. The message names both sides.
+    Raises InputError when the CRSs differ, when the raster does not cover the grid, when it does not hold
+    integers, and the errors of `grid_offset`. The message names both sides.
     """
     import rasterio
     from rasterio.crs import CRS
 
     try:
         with rasterio.open(labels_href) as dataset:
-            crs = dataset.crs
-            transform = dataset.transform
-            height = dataset.height
-            width = dataset.width
-            dtype = dataset.dtypes[0]
+            if np.dtype(dataset.dtypes[0]).kind not in "iu":
+                raise _not_integer(labels_href, dataset.dtypes[0])
+            grid_crs = CRS.from_wkt(grid.crs_wkt) if grid.crs_wkt else None
+            if (dataset.crs or None) != grid_crs:
+                crs = f"its CRS is {_name(dataset.crs)}, the run's is {_name(grid_crs)}"
+                raise _misaligned(labels_href, crs)
+            row, col = grid_offset(dataset, grid)
+            height, width = dataset.shape
     except rasterio.errors.RasterioError as error:
         raise _unreadable(labels_href, error) from error
-    if np.dtype(dtype).kind not in "iu":
-        raise _not_integer(labels_href, dtype)
-    grid_crs = CRS.from_wkt(grid.crs_wkt) if grid.crs_wkt else None
-    if (crs or None) != grid_crs:
-        raise _misaligned(labels_href, f"its CRS is {_name(crs)}, the run's is {_name(grid_crs)}")
-    a, b, c, d, e, f = grid.transform
-    linear = (transform.a, transform.b, transform.d, transform.e)
-    wanted = (a, b, d, e)
-    size = max(abs(v) for v in wanted)
-    if any(abs(x - y) * max(width, height) > 0.01 * size for x, y in zip(linear, wanted, strict=True)):
-        raise _misaligned(labels_href, f"its pixel matrix is {linear}, the run's is {wanted}")
-    col, row = ~transform @ (c, f)
-    offset_rc = (round(row), round(col))
-    if math.hypot(row - offset_rc[0], col - offset_rc[1]) > 0.01:
-        raise _misaligned(
-            labels_href,
-            f"the run grid starts at its pixel (row {row:.3f}, column {col:.3f}), not on a pixel corner",
-        )
-    if min(offset_rc) < 0 or offset_rc[0] + grid.height > height or offset_rc[1] + grid.width > width:
-        needs = f"the run grid needs {grid.height} x {grid.width} from pixel {offset_rc}"
+    if min(row, col) < 0 or row + grid.height > height or col + grid.width > width:
+        needs = f"the run grid needs {grid.height} x {grid.width} from pixel {(row, col)}"
         raise _misaligned(labels_href, f"it has {height} x {width} pixels, {needs}")
-    return offset_rc
+    return row, col
+
+
+def grid_offset(labels: DatasetReader, grid: RunGrid) -> tuple[int, int]:
+    """Find the (row, column) of an open label raster at which the run grid begins, also outside of it.
+
+    Raises InputError when pixel sizes differ or the two are offset by part of a pixel. CRSs are not compared.
+    """
+    a, b, c, d, e, f = tuple(labels.transform)[:6]
+    offset = grid.offset_of((a, b, c, d, e, f), width=labels.width, height=labels.height)
+    if offset is not None:
+        return -offset[0], -offset[1]
+    if (a, b, d, e) != (grid.transform[0], grid.transform[1], grid.transform[3], grid.transform[4]):
+        sizes = f"its transform is {(a, b, c, d, e, f)}, the run's is {grid.transform}"
+        raise _misaligned(labels.name, sizes)
+    col, row = ~labels.transform @ (grid.transform[2], grid.transform[5])
+    start = f"the run grid starts at its pixel (row {row:.3f}, column {col:.3f})"
+    raise _misaligned(labels.name, f"{start}, not on a pixel corner")
 
 
 def _name(crs: Any) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.schema import AffineTuple, Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.compiled import kernel
@@ -252,30 +253,17 @@ def check_target(out: Path, *, overwrite: bool) -> None:
     moving its files in when it ended, so the files beside it belong to a scene. Without that proof a
     scene.tif may be the user's own, and is refused like any other file. Raises InputError.
     """
-    try:
-        if out.exists() and not out.is_dir():
-            raise InputError(
-                "--out must be a folder", came=f"{out}, which is a file", remedy="name another folder"
-            )
+    with writing_to(out):
+        require_folder(out)
         if overwrite or not out.exists():
             return
         left = _left_over(out)
         if set(out.iterdir()) <= set(left) or any(_is_ours(folder / MANIFEST) for folder in (out, *left)):
             return
-    except OSError as error:
-        raise _unusable(error) from error
     raise InputError(
         "--out must be new, empty or an earlier scene of this job", came=f"{out}, which holds other files",
         remedy="name another folder, or pass --overwrite to replace " + ", ".join(FILES) + " there",
     )  # fmt: skip
-
-
-def _unusable(error: OSError) -> InputError:
-    return InputError(
-        "--out must be a folder that can be made and written to",
-        came=str(error),
-        remedy="name another folder",
-    )
 
 
 def _work_folder(out: Path) -> Path:
@@ -283,13 +271,11 @@ def _work_folder(out: Path) -> Path:
 
     Folders left by killed runs are removed first, since a scene may be gigabytes.
     """
-    try:
+    with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
         for folder in _left_over(out):
             shutil.rmtree(folder)
         return Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=out))
-    except OSError as error:
-        raise _unusable(error) from error
 
 
 def write_world(

@@ -18,6 +18,7 @@ from typing import Literal
 from pipeline.errors import InputError, RunMismatchError
 from pipeline.files.atomic_file import remove_leftovers
 from pipeline.files.fingerprint import describe_difference, diff_parameters, fingerprint
+from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.write.run_json import read_run_json
 from pipeline.write.run_lock import LOCK_NAME, take
 
@@ -97,10 +98,7 @@ class RunDir:
         that is not a directory, a directory with foreign content, or a run.json that is damaged or not one of
         ours.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(
-                f"--out must be a directory: {self.path}", came="a file", remedy="give another --out"
-            )
+        require_folder(self.path)
         if not self.run_json.exists():
             self._require_vacant()
             return "new"
@@ -125,7 +123,7 @@ class RunDir:
         when another driver is at work there. Whoever claims works inside `run_lock.alone_in`.
         """
         self.check(parameters, new_run=new_run)
-        try:
+        with writing_to(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             take(self.path)
             claim = self.check(parameters, new_run=new_run)  # a driver may have come and gone since
@@ -134,10 +132,6 @@ class RunDir:
             self.blocks.mkdir(parents=True, exist_ok=True)
             for folder in (self.path, self.blocks, self.instances):
                 remove_leftovers(folder)
-        except OSError as error:
-            raise InputError(
-                f"--out must be writable: {self.path}", came=str(error), remedy="give another --out"
-            ) from error
         return claim
 
     def _delete_outputs(self) -> None:

@@ -67,7 +67,7 @@ class TableEngine:
         attempt = self.asked.get(name, 0)
         self.asked[name] = attempt + 1
         completion = SimpleNamespace(text=REPLIES[name][attempt], finish_reason="stop")
-        yield SimpleNamespace(outputs=[completion], prompt_token_ids=[1], num_cached_tokens=0)
+        yield SimpleNamespace(outputs=[completion], num_cached_tokens=0)
 
     def shutdown(self) -> None:
         pass

@@ -343,7 +343,7 @@ def test_where_the_json_cannot_be_written_nothing_is_scored(
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.files.atomic_file._fsync", full)
         assert main([*words, "s.json"]) == 2
-    assert "--json must be writable. Got: no space left on device" in capsys.readouterr().err
+    assert "--json must be writable: s.json. Got: no space left on device" in capsys.readouterr().err
     assert (tmp_path / "s.json").read_text() == "of an earlier call"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.json", "t.parquet"]
     assert main([*words, "s.json"]) == 0, "a file beside this process"

@@ -32,6 +32,7 @@ from pipeline.evaluate.figures.boundary import DIAGONAL_SHARE
 from pipeline.files.atomic_file import remove_leftovers, write_bytes_atomic
 from pipeline.files.fingerprint import canonical, describe_difference, fingerprint
 from pipeline.files.lasting_path import require_lasting
+from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.files.provenance import path_identity
 from pipeline.prompt.build_prompter import check_prompter, check_second_looks, look_decision
 from pipeline.prompt.prompter_checkpoint import resolve_model
@@ -251,8 +252,7 @@ def claim(planned: PlannedEvaluation) -> None:
     """
     out = Path(planned.request.out)
     document = out / EVALUATION_JSON
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out must be a directory: {out}", came="a file", remedy="give another --out")
+    require_folder(out)
     if document.is_file():
         _require_same(document, planned)
     elif out.is_dir() and (
@@ -262,7 +262,7 @@ def claim(planned: PlannedEvaluation) -> None:
         raise InputError(
             what, came=f"other entries, e.g. {', '.join(foreign[:3])}", remedy="give a new directory"
         )
-    try:
+    with writing_to(out):
         (out / "parts").mkdir(parents=True, exist_ok=True)
         remove_leftovers(out / "parts")
         content = {
@@ -273,10 +273,6 @@ def claim(planned: PlannedEvaluation) -> None:
             "versions": collect_versions(),
         }
         write_bytes_atomic(document, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-    except OSError as error:
-        raise InputError(
-            f"--out must be writable: {out}", came=str(error), remedy="give another --out"
-        ) from error
 
 
 def _require_same(document: Path, planned: PlannedEvaluation) -> None:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline.evaluate.benchmark.readers.world_tiles import MIN_TARGET_PX
 from pipeline.evaluate.calibrate.curves import JudgedMasks, JudgedPairs
-from pipeline.evaluate.finished_run.world_truth import Truth, grid_offset, read_labels
+from pipeline.evaluate.finished_run.world_truth import Truth, read_labels
 from pipeline.schema import TileSpec, TileStatus
+from pipeline.world.oracle import grid_offset
 from pipeline.write.records.block_records import read_block_record, read_counts
 from pipeline.write.records.done_records import record_files
 from pipeline.write.run_dir import RunDir
@@ -42,7 +43,7 @@ def read_pairs(
     rows = []
     pictures = dict[str, int]()
     with rasterio.open(truth.labels_path) as labels:
-        offset = grid_offset(info.lattice, labels)
+        offset = grid_offset(labels, info.lattice.grid)
         for path in record_files(run_dir):
             block = read_counts(path, info.fingerprint)
             tiles = {row.tile.tile_id: row.tile for row in block.tiles}
@@ -107,7 +108,7 @@ def read_masks(run_dir: RunDir, info: RunInfo, truth: Truth) -> JudgedMasks:
     rows: list[tuple[float, bool, int]] = []
     pictures: dict[str, int] = {}
     with rasterio.open(truth.labels_path) as labels:
-        offset = grid_offset(info.lattice, labels)
+        offset = grid_offset(labels, info.lattice.grid)
         for path in record_files(run_dir):
             for record in read_block_record(path, info.fingerprint).tiles:
                 if record.labels is None or not record.verified:

@@ -19,8 +19,9 @@ from pipeline.evaluate.finished_run.run_ledger import (
     require_published,
 )
 from pipeline.evaluate.finished_run.score_tiles import QueryScore, TrueTile, score_tiles
-from pipeline.evaluate.finished_run.world_truth import Truth, grid_offset, read_labels
+from pipeline.evaluate.finished_run.world_truth import Truth, read_labels
 from pipeline.schema import TileSpec
+from pipeline.world.oracle import grid_offset
 from pipeline.write.run_json import RunInfo
 
 
@@ -35,9 +36,8 @@ def score_run(run_dir: Path, truth: Truth, info: RunInfo) -> list[QueryScore]:
     pixels = RunPixels(run_dir, aoi_in_pixels(bytes.fromhex(info.aoi_wkb), info.lattice.grid))
     with rasterio.open(truth.labels_path) as labels:
         ids = [truth.ids_of(score.class_name) for score in scores]
-        score_tiles(
-            run_dir, info.lattice, scores, _WorldTiles(labels, grid_offset(info.lattice, labels), ids, pixels)
-        )
+        tiles = _WorldTiles(labels, grid_offset(labels, info.lattice.grid), ids, pixels)
+        score_tiles(run_dir, info.lattice, scores, tiles)
     return scores
 
 

@@ -1,7 +1,6 @@
 """Read the truth of a world: the object of every pixel, and the objects that answer a query.
 
-`read_truth` opens what `jobs/make_world.py` wrote. `grid_offset` finds a run's grid in the label raster, and
-`read_labels` reads windows of it.
+`read_truth` opens what `jobs/make_world.py` wrote, and `read_labels` reads windows of its label raster.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import rasterio.windows
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.schema import TileLattice, Window
+from pipeline.schema import Window
 from pipeline.world.truth import other_wordings
 
 
@@ -77,28 +76,11 @@ def read_truth(world_dir: Path) -> Truth:
     )
 
 
-def grid_offset(lattice: TileLattice, labels: rasterio.DatasetReader) -> tuple[int, int]:
-    """Find the (row, column) in the label raster of the run grid's first pixel.
-
-    Raises InputError when the two have different pixel lattices.
-    """
-    a, _, c, _, e, f = lattice.grid.transform
-    col, row = ~labels.transform @ (c, f)
-    if (
-        abs(labels.transform.a - a) > 1e-9
-        or abs(labels.transform.e - e) > 1e-9
-        or max(abs(col - round(col)), abs(row - round(row))) > 1e-6
-    ):
-        raise InputError(
-            "the run and the world's labels.tif must share one pixel lattice",
-            came=f"run transform {lattice.grid.transform}, labels transform {tuple(labels.transform)[:6]}",
-            remedy="score the run with the world it was made from",
-        )
-    return round(row), round(col)
-
-
 def read_labels(labels: rasterio.DatasetReader, window: Window, offset: tuple[int, int]) -> NDArray[np.int64]:
-    """Read the instance ids (H, W) of a window of the run grid; 0 = background, also beyond the raster."""
+    """Read the instance ids (H, W) of a window of the run grid; 0 = background, also beyond the raster.
+
+    `offset`: `pipeline.world.oracle.grid_offset`.
+    """
     moved = window.shifted(*offset)
     out: NDArray[np.int64] = labels.read(
         1,

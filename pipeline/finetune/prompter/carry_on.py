@@ -21,6 +21,7 @@ from pipeline.finetune.prompter.forward import encode, to_device
 from pipeline.finetune.prompter.prompter_data import TileStore, batch_of
 from pipeline.finetune.prompter.training_place import TrainingPlace
 from pipeline.finetune.prompter.vision import dense_loss, dense_targets, make_dense_heads
+from pipeline.finetune.working_dir import Beginning, require_same_training, start_name
 from pipeline.world.classes import CLASSES
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def hold_to_start(place: TrainingPlace, *, tiles: int = 0) -> None:
     Raises InputError when the training began with another start or seed.
     """
     now = Begun(
-        start="" if place.start is None else str(place.start.resolve()),
+        start=start_name(place.start),
         seed=place.seed,
         devices=(place.device,),
         tiles=tiles,
@@ -82,13 +83,11 @@ def hold_to_start(place: TrainingPlace, *, tiles: int = 0) -> None:
         checkpoints.list_checkpoints(place.checkpoints(stage)) for stage in ("vision", "language", "joint")
     )
     began = begun_in(place.work) or (Begun() if any_step else now)
-    remedy = "repeat the command that began there, or name another working directory (--work)"
-    if began.start != now.start:
-        came = f"{place.work}, which holds a training from {began.start or 'nothing'}"
-        raise InputError("a training goes on from what it began with", came=came, remedy=remedy)
-    if began.seed not in (None, now.seed):
-        came = f"{place.work}, which holds a training of seed {began.seed}, and --seed {now.seed}"
-        raise InputError("a training keeps its seed", came=came, remedy=remedy)
+    require_same_training(
+        place.work,
+        began=Beginning(start=began.start, seed=began.seed),
+        now=Beginning(start=now.start, seed=now.seed),
+    )
     if began.seed is not None:
         devices = tuple(dict.fromkeys((*began.devices, place.device)))
         began = replace(began, devices=devices, tiles=max(began.tiles, tiles))

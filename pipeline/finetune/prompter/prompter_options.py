@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.files.output_folder import require_folder
 from pipeline.finetune.prompter import checkpoints
 from pipeline.finetune.prompter.carry_on import START_FILE, check_start
 from pipeline.finetune.prompter.optimisers import Rates
@@ -123,12 +124,7 @@ def check_measuring(options: PrompterTrainOptions) -> None:
 
     Raises InputError.
     """
-    if options.work.exists() and not options.work.is_dir():
-        raise InputError(
-            "the working directory must be a folder",
-            came=str(options.work),
-            remedy="name another one (--work)",
-        )
+    require_folder(options.work, "--work")
     if not 1 <= options.measured_tiles <= VALID_TILES:
         what = f"--measured-tiles must be 1 to {VALID_TILES}"
         raise InputError(what, came=str(options.measured_tiles), remedy="measure on fewer, at least one")

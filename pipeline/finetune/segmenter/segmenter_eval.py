@@ -62,7 +62,6 @@ class Score:
     """IoU of the mask from the exact box without points."""
     exact_box_iou: float
     """IoU of the filled exact box."""
-    predicted_iou: float
 
 
 def world_scores(segmenter: Segmenter, *, n_windows: int, tile_px: int = 256, seed: int = 0) -> list[Score]:
@@ -136,21 +135,17 @@ def tile_scores(
         jittered.append(Prompt(box_xyxy=_four(moved), points_xy=((float(x), float(y)),), point_labels=(1,)))
         exact.append(Prompt(box_xyxy=_four(box)))
     answers = {mask.prompt_index: mask for mask in segmenter.segment(embedding, [*jittered, *exact])}
-    scores = []
-    for i, (mask, name) in enumerate(zip(masks, names, strict=True)):
-        answer = answers.get(i)
-        scores.append(
-            Score(
-                group=name,
-                size_px=float(np.sqrt(mask.sum())),
-                iou=_iou(answer, mask),
-                box_iou=_box_iou(jittered[i].box_xyxy or (0, 0, 0, 0), mask),
-                exact_iou=_iou(answers.get(len(masks) + i), mask),
-                exact_box_iou=_box_iou(_four(boxes[i]), mask),
-                predicted_iou=answer.score if answer is not None else 0.0,
-            )
+    return [
+        Score(
+            group=name,
+            size_px=float(np.sqrt(mask.sum())),
+            iou=_iou(answers.get(i), mask),
+            box_iou=_box_iou(jittered[i].box_xyxy or (0, 0, 0, 0), mask),
+            exact_iou=_iou(answers.get(len(masks) + i), mask),
+            exact_box_iou=_box_iou(_four(boxes[i]), mask),
         )
-    return scores
+        for i, (mask, name) in enumerate(zip(masks, names, strict=True))
+    ]
 
 
 def known_box_scores(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.files.output_folder import require_folder
 from pipeline.finetune.segmenter.training_windows import PoolOptions
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 
@@ -95,12 +96,7 @@ def _check_places(options: SegmenterTrainOptions) -> None:
 
     Raises InputError.
     """
-    if options.work_dir.exists() and not options.work_dir.is_dir():
-        raise InputError(
-            "the working directory must be a folder",
-            came=str(options.work_dir),
-            remedy="name another one (--work)",
-        )
+    require_folder(options.work_dir, "--work")
     out = options.out.resolve()
     work_dir = options.work_dir.resolve()
     nearest = next(path for path in out.parents if path.exists())

@@ -48,6 +48,7 @@ from pipeline.finetune.segmenter.segmenter_options import (
 )
 from pipeline.finetune.segmenter.training_windows import WindowPool, start_renderers
 from pipeline.finetune.segmenter.warmup import WARMUP_IMAGE_PX, tie_places, warm_up_loss
+from pipeline.finetune.working_dir import REMEDY, Beginning, require_same_training, start_name
 from pipeline.segment.sam2_model import build_architecture, load_weights, read_state
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Training:
             for name, tensor in state.items()
         }
         _replace(options.work_dir / f"weights-{self.step}.safetensors", lambda path: save_file(flat, path))
-        began = {"steps": options.steps, "start": _named(options.start), "seed": options.seed}
+        began = {"steps": options.steps, "start": start_name(options.start), "seed": options.seed}
         state = {"step": self.step, **began, "optimiser": self.optimiser.state_dict()}
         _replace(self._state, lambda path: torch.save(state, path))
         for old in options.work_dir.glob("weights-*.safetensors"):
@@ -231,15 +232,11 @@ class Training:
 
         state = torch.load(self._state, map_location="cpu", weights_only=True)
         work_dir = self.options.work_dir
-        began = str(state.get("start", ""))
-        remedy = "repeat the command that began there, or name another working directory (--work)"
-        if began != _named(self.options.start):
-            came = f"{work_dir}, which holds a training from {began or 'nothing'}"
-            raise InputError("a training goes on from what it began with", came=came, remedy=remedy)
-        seed = int(state.get("seed", self.options.seed))
-        if seed != self.options.seed:
-            came = f"{work_dir}, which holds a training of seed {seed}, and --seed {self.options.seed}"
-            raise InputError("a training keeps its seed", came=came, remedy=remedy)
+        require_same_training(
+            work_dir,
+            began=Beginning(start=str(state.get("start", "")), seed=state.get("seed")),
+            now=Beginning(start=start_name(self.options.start), seed=self.options.seed),
+        )
         self.step = int(state["step"])
         flat = read_state(work_dir / f"weights-{self.step}.safetensors")
         for kind, model in (("now", self.model), ("mean", self.mean), ("dense", self.dense_head)):
@@ -252,7 +249,7 @@ class Training:
                 model.load_state_dict(part)
             except RuntimeError as error:
                 came = f"{work_dir}, which holds a training of another one than {self.options.config}"
-                raise InputError("a training keeps its architecture", came=came, remedy=remedy) from error
+                raise InputError("a training keeps its architecture", came=came, remedy=REMEDY) from error
         self.optimiser.load_state_dict(state["optimiser"])
 
 
@@ -274,11 +271,6 @@ def _go_on_from(start: Path, model: Module) -> None:
         raise InputError(
             "training starts from weights of the config's architecture", came=str(error), remedy=remedy
         ) from error
-
-
-def _named(start: Path | None) -> str:
-    """Name the start in a saved state. This is its path, not a hash, since `out` may overwrite the file."""
-    return "" if start is None else str(start.resolve())
 
 
 def publish(model: Module, out: Path) -> None:

@@ -30,7 +30,7 @@ GREY = 128
 
 
 class Decider:
-    """Asks a prompter's engine for a `Decision`. `n_looks` counts (picture, query) pairs."""
+    """Asks a prompter's engine for a `Decision`."""
 
     def __init__(self, prompter: VllmPrompter, decision: Decision) -> None:
         """Look the decision's texts up. Raises ModelError when one is not a token of the checkpoint."""
@@ -38,7 +38,6 @@ class Decider:
         self._decision = decision
         self._yes, self._no = (_token_ids(prompter.tokenizer, texts) for texts in (decision.yes, decision.no))
         self._leads: dict[str, asyncio.Task[str | None]] = {}
-        self.n_looks = 0
 
     async def ask(self, key: str, rgb: NDArray[np.uint8], queries: Sequence[str]) -> list[float | None]:
         """Ask every query about one picture (H, W, 3), which `key` names.
@@ -66,7 +65,6 @@ class Decider:
                 await warm.wait()
             if lead is None:
                 return None
-            self.n_looks += 1
             text = self._prompter.chat_text(query, self._decision) + lead
             completion = await self._prompter.run(text, picture, _one_token([*self._yes, *self._no]), warm)
             first_token = completion.logprobs[0] if completion.logprobs else {}

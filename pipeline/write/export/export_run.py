@@ -25,6 +25,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.errors import RasterioError
 
 from pipeline.errors import InputError
+from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.write.export.geo_package import write_geo_package
 from pipeline.write.export.raster_files import LAYERS, LayerName, write_cog
 from pipeline.write.run_dir import RunDir
@@ -156,16 +157,12 @@ def export_run(plan: ExportPlan, *, progress: ShowProgress) -> list[Path]:
 
 def _working_folder(out: Path) -> Path:
     """Make a hidden folder in `out`, and remove those of exports that were killed long ago."""
-    try:
+    with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
         for left in out.glob(f"{_WORK}*"):
             if time.time() - left.stat().st_mtime > _LEFT_S:
                 shutil.rmtree(left, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix=_WORK, dir=out))
-    except OSError as error:
-        raise InputError(
-            f"--out must be writable: {out}", came=str(error), remedy="give another --out"
-        ) from error
 
 
 def _in_place(made: Path, target: Path) -> Path:
@@ -207,8 +204,7 @@ def _stem(index: int, query: str) -> str:
 
 
 def _require_room(plan: ExportPlan, *, overwrite: bool) -> None:
-    if plan.out.exists() and not plan.out.is_dir():
-        raise InputError(f"--out must be a folder: {plan.out}", came="a file", remedy="give another --out")
+    require_folder(plan.out)
     there = [name for name in plan.names if (plan.out / name).exists()]
     if there and not overwrite:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""

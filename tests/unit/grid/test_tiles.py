@@ -232,7 +232,7 @@ def test_an_aoi_needs_scenes_with_a_place(make_scene: MakeScene) -> None:
     ("tile", "halo", "block"), [(32, 16, 4), (32, 17, 4), (32, 0, 4), (32, -1, 4), (32, 4, 0)]
 )
 def test_refuses_impossible_tiles(tile: int, halo: int, block: int) -> None:
-    with pytest.raises(InputError, match=r"--halo|--block"):
+    with pytest.raises(ValueError, match=r"halo must be .* up to 15 px|block needs"):
         GridOptions(tile_px=tile, halo_px=halo, block_tiles=block)
 
 

@@ -61,7 +61,7 @@ def test_an_impossible_folder_ends_with_code_2(
 ) -> None:
     (tmp_path / "f").write_text("x")
     assert job.main(["--seed", "1", "--size", "64", "--out", str(tmp_path / "f" / "w")]) == 2
-    assert "--out must be a folder" in capsys.readouterr().err
+    assert "--out must be writable" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class DecidingEngine:
                 finish_reason="length",
                 logprobs=[{token: SimpleNamespace(logprob=value) for token, value in found.items()}],
             )
-        yield SimpleNamespace(outputs=[completion], prompt_token_ids=[1], num_cached_tokens=0)
+        yield SimpleNamespace(outputs=[completion], num_cached_tokens=0)
 
     def shutdown(self) -> None:
         self.closed += 1

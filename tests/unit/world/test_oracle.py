@@ -17,7 +17,14 @@ from rasterio.transform import from_origin
 
 from pipeline.errors import InputError, SourceError
 from pipeline.schema import RunGrid, TileLattice, TileSpec, Window
-from pipeline.world.oracle import OracleSpec, OracleTruth, background_text, check_aligned, parse_oracle
+from pipeline.world.oracle import (
+    OracleSpec,
+    OracleTruth,
+    background_text,
+    check_aligned,
+    grid_offset,
+    parse_oracle,
+)
 
 CRS_WKT = rasterio.crs.CRS.from_epsg(32636).to_wkt()
 TRANSFORM = from_origin(450_000.0, 35_000.0, 0.5, 0.5)
@@ -157,7 +164,7 @@ def test_run_grid_inside_the_raster(tmp_path: Path) -> None:
     ("transform", "crs", "shape", "says"),
     [
         (TRANSFORM @ rasterio.Affine.translation(0.5, 0), CRS_WKT, (10, 10), "not on a pixel corner"),
-        (from_origin(450_000.0, 35_000.0, 1.0, 1.0), CRS_WKT, (10, 10), "pixel matrix"),
+        (from_origin(450_000.0, 35_000.0, 1.0, 1.0), CRS_WKT, (10, 10), "its transform is"),
         (TRANSFORM, rasterio.crs.CRS.from_epsg(3857).to_wkt(), (10, 10), "EPSG:3857"),
         (TRANSFORM, None, (10, 10), "none"),
         (TRANSFORM, CRS_WKT, (10, 21), "needs 10 x 21"),
@@ -171,6 +178,25 @@ def test_misaligned_rasters_are_refused(
     with pytest.raises(InputError, match=says) as caught:
         check_aligned(str(path), grid_of(*shape, transform, crs))
     assert "truth.tif" in str(caught.value)
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(0, 0), (3, 2), (-4, 1), (25, -7)])
+def test_a_grid_may_begin_anywhere_on_the_pixels_of_open_labels(tmp_path: Path, rows: int, cols: int) -> None:
+    path = write_labels(tmp_path / "l.tif", np.zeros((20, 30), dtype=np.uint16))
+    grid = grid_of(10, 12, TRANSFORM @ rasterio.Affine.translation(cols, rows), crs=None)
+    with rasterio.open(path) as labels:
+        assert grid_offset(labels, grid) == (rows, cols)
+
+
+def test_open_labels_with_other_pixels_are_refused(tmp_path: Path) -> None:
+    """Half a pixel aside, and turned about the same corner."""
+    path = write_labels(tmp_path / "l.tif", np.zeros((20, 30), dtype=np.uint16))
+    half = TRANSFORM @ rasterio.Affine.translation(2.0, 0.5)
+    with rasterio.open(path) as labels:
+        with pytest.raises(InputError, match=r"row 0\.500, column 2\.000\), not on a pixel corner"):
+            grid_offset(labels, grid_of(10, 12, half))
+        with pytest.raises(InputError, match=r"l\.tif: its transform is"):
+            grid_offset(labels, grid_of(10, 12, TRANSFORM @ rasterio.Affine.rotation(3.0)))
 
 
 def test_unusable_rasters_are_refused(tmp_path: Path) -> None:

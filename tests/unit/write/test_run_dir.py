@@ -106,7 +106,7 @@ def test_foreign_content_a_file_and_a_damaged_run_are_refused(tmp_path: Path) ->
     with pytest.raises(InputError, match=r"thesis\.docx"):
         RunDir(foreign).claim(PARAMETERS)
     assert [p.name for p in foreign.iterdir()] == ["thesis.docx"]
-    with pytest.raises(InputError, match="must be a directory"):
+    with pytest.raises(InputError, match="must be a folder"):
         RunDir(foreign / "thesis.docx").claim(PARAMETERS)
     orphan = tmp_path / "orphan"
     (orphan / "blocks").mkdir(parents=True)

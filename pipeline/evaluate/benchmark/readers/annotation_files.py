@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError, SourceError
 from pipeline.evaluate.benchmark.benchmark import mask_digest
 from pipeline.evaluate.benchmark.readers.coco_rle import decode_union, rle_size
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 """Suffixes of image files, in order of preference."""
@@ -39,16 +43,11 @@ class ImageFile:
         return _header_size(self.path)
 
     def read(self) -> NDArray[np.uint8]:
-        from PIL import Image
-
-        try:
-            with Image.open(self.path) as image:
-                if image.mode not in _EIGHT_BIT_MODES:
-                    what = "benchmark images must have 8 bits per channel"
-                    raise SourceError(f"{what}, {self.path} has the mode {image.mode}")
-                return np.array(image.convert("RGB"), dtype=np.uint8)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise SourceError(f"{self.path} does not decode: {error}") from error
+        with _opened(self.path, "does not decode") as image:
+            if image.mode not in _EIGHT_BIT_MODES:
+                what = "benchmark images must have 8 bits per channel"
+                raise SourceError(f"{what}, {self.path} has the mode {image.mode}")
+            return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,13 +109,8 @@ class EmptyMask:
 
 def picture_size(path: str) -> tuple[int, int]:
     """(height, width) from a picture's header. Raises SourceError."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{path} does not open as a picture: {error}") from error
+    with _opened(path, "does not open as a picture") as image:
+        return image.height, image.width
 
 
 def decode_picture(path: str) -> NDArray[Any]:
@@ -124,13 +118,20 @@ def decode_picture(path: str) -> NDArray[Any]:
 
     Raises SourceError when that fails.
     """
+    with _opened(path, "does not decode") as image:
+        return np.asarray(image)
+
+
+@contextmanager
+def _opened(path: str, trouble: str) -> Iterator[Image]:
+    """Open a picture. What Pillow raises, also later in the body, becomes a SourceError with `trouble`."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            return np.asarray(image)
+            yield image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{path} does not decode: {error}") from error
+        raise SourceError(f"{path} {trouble}: {error}") from error
 
 
 def rle_mask(segmentation: object, where: str) -> RleMask:

@@ -77,7 +77,7 @@ def test_a_stage_that_was_trained_can_be_left_out(options: PrompterTrainOptions)
 def test_a_file_is_no_working_directory(options: PrompterTrainOptions) -> None:
     options.work.parent.mkdir()
     options.work.write_text("precious")
-    with pytest.raises(InputError, match="working directory must be a folder"):
+    with pytest.raises(InputError, match="--work must be a folder"):
         check(options)
 
 

@@ -65,7 +65,6 @@ def test_filled_boxes_score_as_the_box_does() -> None:
     for score in scores:
         assert score.exact_box_iou == score.exact_iou
         assert score.iou == pytest.approx(score.box_iou)
-        assert score.predicted_iou == 0.25
     assert scores[0].size_px == pytest.approx(np.sqrt(800))
     assert tile_scores(BoxFiller(), rgb, [], [], np.random.default_rng(0)) == []
 
@@ -106,7 +105,7 @@ def test_wide_pictures_are_grouped_by_the_ground_size_of_a_pixel() -> None:
 
 def test_table_counts_each_object_once() -> None:
     scores = [
-        Score(group=g, size_px=s, iou=i, box_iou=0.5, exact_iou=0.6, exact_box_iou=0.7, predicted_iou=0.1)
+        Score(group=g, size_px=s, iou=i, box_iou=0.5, exact_iou=0.6, exact_box_iou=0.7)
         for g, s, i in (("a", 10, 0.2), ("b", 200, 0.8))
     ]
     lines = table(scores).splitlines()

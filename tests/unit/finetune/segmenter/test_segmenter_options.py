@@ -53,7 +53,7 @@ def test_a_folder_is_no_file_and_a_file_no_folder(options: SegmenterTrainOptions
     with pytest.raises(InputError, match="go to a file in a folder"):
         check(replace(options, out=tmp_path))
     (tmp_path / "work").write_text("precious")
-    with pytest.raises(InputError, match="working directory must be a folder"):
+    with pytest.raises(InputError, match="--work must be a folder"):
         check(options)
 
 

@@ -267,7 +267,7 @@ def test_a_work_directory_keeps_its_start_and_architecture(
         (["--warm-up", "-1"], "warm-up's steps must be 0 or more"),
         (["--out", "{folder}"], "the weights go to a file in a folder"),
         (["--out", "{world}/model.safetensors"], "the weights go to a file in a folder"),
-        (["--work", "{world}"], "the working directory must be a folder"),
+        (["--work", "{world}"], "--work must be a folder"),
         (["--out", "{work}/weights-best.safetensors"], "which the training uses itself"),
         (["--out", "{work}/mean.safetensors"], "which the training uses itself"),
         (["--out", "{work}/pool/rgb.u8"], "which the training uses itself"),

@@ -48,7 +48,7 @@ def test_the_probability_is_that_of_yes_among_the_decision_tokens(build: Any) ->
     assert {request["multi_modal_data"]["image"].size for request in engine.requests} == {(28, 56)}
     assert len({request["multi_modal_uuids"]["image"][0] for request in engine.requests}) == 1
     assert engine.most_running == 2, "the first query goes alone"
-    assert decider.n_looks == 3
+    assert len(engine.requests) == 3
 
 
 def test_the_lead_is_decoded_once_per_query_on_a_grey_picture(build: Any) -> None:
@@ -69,14 +69,14 @@ def test_the_lead_is_decoded_once_per_query_on_a_grey_picture(build: Any) -> Non
 
 
 def test_a_query_whose_lead_does_not_come_is_never_decided(build: Any) -> None:
-    decider, _ = build(
+    decider, engine = build(
         SUBJECT, odds=lambda _: 2.0, subject=lambda text: "soup" if "tanks" in text else "so I see"
     )
     assert asyncio.run(decider.ask("k", RGB, ["tanks", "lakes"])) == [
         None,
         pytest.approx(1 / (1 + math.exp(-2))),
     ]
-    assert decider.n_looks == 1
+    assert sum(not text.endswith("|") for text in engine.texts) == 1
 
 
 def test_a_request_that_fails_is_not_decided_and_the_others_are(build: Any) -> None:
