@@ -15,7 +15,7 @@ if __package__ in (None, ""):
 
 from pipeline.errors import InputError
 from pipeline.job_exit import exit_code
-from pipeline.options import add_preset_options
+from pipeline.run.job_options import add_preset_options, add_runner_option, job_parser
 
 if TYPE_CHECKING:
     from pipeline.evaluate.calibrate.calibration import CalibrationRequest
@@ -62,12 +62,7 @@ Exit codes: 0 complete, 2 bad input (no model was loaded), 3 some tiles failed, 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
-        prog="calibrate_gate.py",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    top = job_parser("calibrate_gate.py", __doc__, EPILOG)
     top.add_argument(
         "--world", required=True, metavar="DIR", help="world with known truth: a folder of jobs/make_world.py"
     )
@@ -84,13 +79,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--first", type=int, metavar="N", help="ask only the first N queries of the world's queries.json"
     )
-    top.add_argument(
-        "--runner",
-        choices=("ray", "local"),
-        default="ray",
-        help="ray (default): several processes, on the cluster of RAY_ADDRESS if that is set; local: this "
-        "process",
-    )
+    add_runner_option(top)
     return top
 
 

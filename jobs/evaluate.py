@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.job_exit import exit_code
-from pipeline.options import add_preset_options
+from pipeline.run.job_options import add_preset_options, add_runner_option, job_parser
 
 if TYPE_CHECKING:
     from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest, ScoredSize
@@ -102,12 +102,7 @@ it counts the same answers in another way.
 
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line, which has two modes."""
-    top = argparse.ArgumentParser(
-        prog="evaluate.py",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    top = job_parser("evaluate.py", __doc__, EPILOG)
     _add_queries(top)
     _add_models(top)
     _add_protocol(top)
@@ -199,13 +194,7 @@ def _add_running(top: argparse.ArgumentParser) -> None:
         help="where results go; the same command resumes (default: a folder below evaluations/, named after "
         "the command)",
     )
-    running.add_argument(
-        "--runner",
-        choices=("ray", "local"),
-        default="ray",
-        help="ray (default): several processes, on the cluster of RAY_ADDRESS if that is set; local: this "
-        "process",
-    )
+    add_runner_option(running)
     running.add_argument(
         "--retry-failed",
         action="store_true",

@@ -20,6 +20,7 @@ import argparse
 import sys
 
 from pipeline.job_exit import exit_code
+from pipeline.run.job_options import job_parser
 
 EXAMPLES = """examples:
   # everything, into out/tanks/export
@@ -33,12 +34,7 @@ exit codes: 0 done, 2 bad input (nothing was written), 1 anything else."""
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
-        prog="export_results.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    top = job_parser("export_results.py", __doc__, EXAMPLES)
     top.add_argument(
         "run", metavar="RUN_DIR", help="run directory of segment_region.py or restitch_region.py"
     )

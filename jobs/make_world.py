@@ -29,6 +29,7 @@ if __package__ in (None, ""):
 from pipeline.files.lasting_path import require_lasting
 from pipeline.job_exit import exit_code
 from pipeline.progress_line import ProgressLine
+from pipeline.run.job_options import job_parser
 from pipeline.world.landscape import World
 from pipeline.world.scene import SceneSummary, scene_window, write_world
 
@@ -42,12 +43,7 @@ EXAMPLES = """examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line of the job; argparse exits with code 2 on bad usage."""
-    parser = argparse.ArgumentParser(
-        prog="make_world.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = job_parser("make_world.py", __doc__, EXAMPLES)
     need = parser.add_argument_group("required")
     need.add_argument(
         "--seed",

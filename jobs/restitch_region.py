@@ -12,6 +12,12 @@ from typing import Any
 
 from pipeline.errors import InputError, RecordError
 from pipeline.job_exit import exit_code
+from pipeline.run.job_options import (
+    add_auto_runner_option,
+    add_merge_mode_options,
+    add_tiling_options,
+    job_parser,
+)
 
 EXAMPLES = """examples:
   # merge again in place, with the run's own thresholds (after an interruption, or with a newer version):
@@ -42,12 +48,7 @@ failed in the run, 1 anything else."""
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
-        prog="restitch_region.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    top = job_parser("restitch_region.py", __doc__, EXAMPLES)
     top.add_argument("--run", required=True, metavar="DIR", help="run directory of segment_region.py")
     top.add_argument(
         "--out", metavar="DIR", help="where results go (default: the run itself; needed for other thresholds)"
@@ -115,28 +116,12 @@ def _add_rules(top: argparse.ArgumentParser) -> None:
     rules.add_argument(
         "--part-tiles", type=int, metavar="N", help="side of the squares that cut such an object, in tiles"
     )
-    mode = rules.add_mutually_exclusive_group()
-    mode.add_argument(
-        "--instances", dest="merge_mode", action="store_const", const="instances", help="whole objects"
-    )
-    mode.add_argument(
-        "--semantic",
-        dest="merge_mode",
-        action="store_const",
-        const="semantic",
-        help="connected areas instead of objects",
-    )
+    add_merge_mode_options(rules, default=None)
 
 
 def _add_running(top: argparse.ArgumentParser) -> None:
     running = top.add_argument_group("running")
-    running.add_argument(
-        "--runner",
-        choices=("auto", "ray", "local"),
-        default="auto",
-        help="ray: many processes or machines (joins RAY_ADDRESS if it is set); local: this process; auto "
-        "(default): ray when RAY_ADDRESS is set or the run has more than 64 tiles, else local",
-    )
+    add_auto_runner_option(running, "the run")
     running.add_argument(
         "--super-tile",
         type=int,
@@ -144,9 +129,7 @@ def _add_running(top: argparse.ArgumentParser) -> None:
         help="tiles a side that one seam task takes (default: 32); never changes results",
     )
     tiling = top.add_argument_group("tiling (cannot change; given, it is checked against the records)")
-    tiling.add_argument("--tile", type=int, metavar="PX", help="side of a tile's read window")
-    tiling.add_argument("--halo", type=int, metavar="PX", help="context on each side")
-    tiling.add_argument("--block", type=int, metavar="K", help="tiles per block side")
+    add_tiling_options(tiling)
 
 
 def request_of(args: argparse.Namespace) -> Any:

@@ -14,7 +14,14 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.job_exit import exit_code
-from pipeline.options import add_preset_options, plain_numbers
+from pipeline.options import plain_numbers
+from pipeline.run.job_options import (
+    add_auto_runner_option,
+    add_merge_mode_options,
+    add_preset_options,
+    add_tiling_options,
+    job_parser,
+)
 
 EXAMPLES = """examples:
   # one query about one orthophoto, on this machine
@@ -39,12 +46,7 @@ see coverage.parquet), 1 anything else."""
 
 def parser() -> argparse.ArgumentParser:
     """The command line, grouped as a user thinks of it."""
-    top = argparse.ArgumentParser(
-        prog="segment_region.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    top = job_parser("segment_region.py", __doc__, EXAMPLES)
     _add_inputs(top)
     _add_models(top)
     _add_result(top)
@@ -145,46 +147,18 @@ def _add_models(top: argparse.ArgumentParser) -> None:
 
 
 def _add_result(top: argparse.ArgumentParser) -> None:
-    tiling = top.add_argument_group("tiling")
-    tiling.add_argument("--tile", type=int, metavar="PX", help="side of a tile's read window")
-    tiling.add_argument(
-        "--halo", type=int, metavar="PX", help="context on each side, smaller than half the tile"
-    )
-    tiling.add_argument(
-        "--block", type=int, metavar="K", help="K x K tiles are read, committed and written together"
-    )
+    add_tiling_options(top.add_argument_group("tiling"))
     result = top.add_argument_group("result")
     result.add_argument(
         "--out", required=True, metavar="DIR", help="run directory; the same command resumes it"
     )
-    merge = result.add_mutually_exclusive_group()
-    merge.add_argument(
-        "--instances",
-        dest="merge_mode",
-        action="store_const",
-        const="instances",
-        help="whole objects (default)",
-    )
-    merge.add_argument(
-        "--semantic",
-        dest="merge_mode",
-        action="store_const",
-        const="semantic",
-        help="connected areas instead of objects",
-    )
+    add_merge_mode_options(result, default="instances")
     result.add_argument("--min-area-m2", type=float, default=0.0, metavar="A", help="drop smaller instances")
-    top.set_defaults(merge_mode="instances")
 
 
 def _add_running(top: argparse.ArgumentParser) -> None:
     running = top.add_argument_group("running")
-    running.add_argument(
-        "--runner",
-        choices=("auto", "ray", "local"),
-        default="auto",
-        help="ray: many processes or machines (joins RAY_ADDRESS if it is set); local: this process; auto "
-        "(default): ray when RAY_ADDRESS is set or the plan has more than 64 tiles, else local",
-    )
+    add_auto_runner_option(running, "the plan")
     running.add_argument(
         "--dry-run",
         action="store_true",

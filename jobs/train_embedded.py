@@ -19,6 +19,7 @@ if str(ROOT) not in sys.path:
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.files.lasting_path import require_lasting  # noqa: E402
 from pipeline.job_exit import exit_code  # noqa: E402
+from pipeline.run.job_options import job_parser  # noqa: E402
 
 EPILOG = """examples:
   python jobs/train_embedded.py prompter --work build/prompter
@@ -58,12 +59,7 @@ SEGMENTER_NUMBERS = (
 
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
-    top = argparse.ArgumentParser(
-        prog="train_embedded.py",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    top = job_parser("train_embedded.py", __doc__, EPILOG)
     models = top.add_subparsers(dest="model", required=True)
     _add_prompter(models.add_parser("prompter", help="the vision-language model"))
     _add_segmenter(models.add_parser("segmenter", help="the mask model"))

@@ -16,12 +16,9 @@ import typing
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.errors import InputError
-
-if TYPE_CHECKING:
-    from argparse import _ActionsContainer
 
 _EXPONENT = re.compile(r"-(?:\d+\.?\d*|\.\d+)[eE][+-]?\d{1,3}")
 """A negative number in exponent form, as Python prints small ones."""
@@ -44,12 +41,6 @@ def plain_numbers(words: Sequence[str], *, lists: Mapping[str, int]) -> list[str
         else:
             split.append(word)
     return [format(Decimal(word), "f") if _EXPONENT.fullmatch(word) else word for word in split]
-
-
-def add_preset_options(group: _ActionsContainer, what: str) -> None:
-    """Add --preset and --config to a job's command line. `what`: help of --preset."""
-    group.add_argument("--preset", default="embedded", help=f"{what} (default: %(default)s)")
-    group.add_argument("--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it")
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:

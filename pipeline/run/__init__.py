@@ -2,6 +2,7 @@
 
 config         presets, a user's TOML and the command line -> one run's parameters
 choose_runner  Ray or this process
+job_options    options of the command line that several jobs share
 prepare        plans and checks a request, before any model is loaded
 flow           the wiring of the two phases, on Ray or in this process
 ray_engine     actors and tasks on Ray; the only module that imports ray

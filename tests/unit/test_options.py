@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.options import add_preset_options, parse_table, plain_numbers, read_toml
+from pipeline.options import parse_table, plain_numbers, read_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +67,6 @@ def test_values_arrive_with_their_types() -> None:
 def test_wrong_tables_are_refused_with_a_reason(table: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_table(Example, table, "[example]")
-
-
-def test_every_job_takes_a_preset_and_a_file_over_it(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    add_preset_options(parser.add_argument_group("models"), "what belongs together")
-    assert vars(parser.parse_args([])) == {"preset": "embedded", "config": None}
-    given = parser.parse_args(["--preset", "think2seg-3b", "--config", "mine.toml"])
-    assert (given.preset, given.config) == ("think2seg-3b", "mine.toml")
-    parser.print_help()
-    assert "what belongs together (default: embedded)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", None])

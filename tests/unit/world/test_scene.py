@@ -274,14 +274,14 @@ def test_a_place_below_a_file_or_without_permission_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "f").write_text("x")
-    with pytest.raises(InputError, match=r"can be made and written to.*Not a directory"):
+    with pytest.raises(InputError, match=r"must be writable.*Not a directory"):
         write_world(World.from_seed(4), scene_window(64), tmp_path / "f" / "w")
 
     def denied(**_: object) -> str:
         raise PermissionError("permission denied")
 
     monkeypatch.setattr("pipeline.world.scene.tempfile.mkdtemp", denied)
-    with pytest.raises(InputError, match=r"can be made and written to.*permission denied"):
+    with pytest.raises(InputError, match=r"must be writable.*permission denied"):
         write_world(World.from_seed(4), scene_window(64), tmp_path / "w")
 
 

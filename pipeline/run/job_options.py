@@ -1,0 +1,72 @@
+"""The options that several jobs share, with one wording each. Nothing here imports a heavy library."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import _ActionsContainer
+
+
+def job_parser(name: str, doc: str | None, epilog: str) -> argparse.ArgumentParser:
+    """Make the parser of `jobs/<name>`. Its help begins with the job's docstring and ends with `epilog`."""
+    return argparse.ArgumentParser(
+        prog=name,
+        description=doc,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_preset_options(group: _ActionsContainer, what: str) -> None:
+    """Add --preset and --config. `what`: help of --preset."""
+    group.add_argument("--preset", default="embedded", help=f"{what} (default: %(default)s)")
+    group.add_argument("--config", metavar="FILE", help="TOML with the same tables as a preset, laid over it")
+
+
+def add_runner_option(group: _ActionsContainer) -> None:
+    """Add --runner, ray or local, for jobs that always gain from several processes."""
+    group.add_argument(
+        "--runner",
+        choices=("ray", "local"),
+        default="ray",
+        help="ray (default): several processes, on the cluster of RAY_ADDRESS if that is set; local: this "
+        "process",
+    )
+
+
+def add_auto_runner_option(group: _ActionsContainer, what: str) -> None:
+    """Add --runner with the choice `auto`. `what` has the tiles that are counted: the plan, the run."""
+    group.add_argument(
+        "--runner",
+        choices=("auto", "ray", "local"),
+        default="auto",
+        help="ray: many processes or machines (joins RAY_ADDRESS if it is set); local: this process; auto "
+        f"(default): ray when RAY_ADDRESS is set or {what} has more than 64 tiles, else local",
+    )
+
+
+def add_tiling_options(group: _ActionsContainer) -> None:
+    """Add --tile, --halo and --block, all None when not given."""
+    group.add_argument("--tile", type=int, metavar="PX", help="side of a tile's read window")
+    group.add_argument(
+        "--halo", type=int, metavar="PX", help="context on each side, smaller than half the tile"
+    )
+    group.add_argument(
+        "--block", type=int, metavar="K", help="K x K tiles are read, committed and written together"
+    )
+
+
+def add_merge_mode_options(group: _ActionsContainer, default: str | None) -> None:
+    """Add --instances and --semantic, which exclude each other, as `merge_mode`."""
+    mode = group.add_mutually_exclusive_group()
+    for name, what in (("instances", "whole objects"), ("semantic", "connected areas instead of objects")):
+        mode.add_argument(
+            f"--{name}",
+            dest="merge_mode",
+            action="store_const",
+            const=name,
+            default=default,
+            help=f"{what} (default)" if name == default else what,
+        )
