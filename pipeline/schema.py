@@ -17,18 +17,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 
+from pipeline.pixel_rules import check_tiling
 from pipeline.scene_pixels import ScenePixels
 
 AffineTuple = tuple[float, float, float, float, float, float]
 """Six floats (a, b, c, d, e, f): x = a*col + b*row + c and y = d*col + e*row + f."""
-
-SAME_PIXELS_PX = 0.01
-"""Two rasters share their pixels when their origins are whole pixels apart and their pixel sizes drift across
-a raster by no more than this.
-"""
 
 SCORE_SCALE = 254
 """Published score byte = round(score * 254), so 255 stays free as fill."""
@@ -146,24 +141,6 @@ class RunGrid:
     def window(self) -> Window:
         return Window(row0=0, col0=0, row1=self.height, col1=self.width)
 
-    def offset_of(self, transform: AffineTuple, *, width: int, height: int) -> tuple[int, int] | None:
-        """(row, column) on this grid of the first pixel of a raster of `height` x `width` pixels.
-
-        None: the raster's pixels are not the grid's (`SAME_PIXELS_PX`). CRSs are not compared.
-        """
-        to_grid = ~Affine(*self.transform) @ Affine(*transform)
-        drift = max(
-            abs(to_grid.a - 1) * width,
-            abs(to_grid.b) * height,
-            abs(to_grid.d) * width,
-            abs(to_grid.e - 1) * height,
-        )
-        col = round(to_grid.c)
-        row = round(to_grid.f)
-        if max(drift, abs(to_grid.c - col), abs(to_grid.f - row)) > SAME_PIXELS_PX:
-            return None
-        return row, col
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TileSpec:
@@ -197,19 +174,6 @@ class BlockSpec:
     @property
     def block_id(self) -> str:
         return block_id(self.block_row, self.block_col)
-
-
-def check_tiling(tile_px: int, halo_px: int, block_tiles: int) -> None:
-    """Raise ValueError when a grid cannot be cut in this way. The message names the limits."""
-    if tile_px < 3:
-        raise ValueError(f"a tile needs at least 3 px a side, got {tile_px}")
-    if not 1 <= halo_px < tile_px / 2:
-        raise ValueError(
-            f"the halo must be at least 1 px and smaller than half the tile ({tile_px} px, so up to "
-            f"{(tile_px - 1) // 2} px), got {halo_px}"
-        )
-    if block_tiles < 1:
-        raise ValueError(f"a block needs at least one tile a side, got {block_tiles}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

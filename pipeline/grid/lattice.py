@@ -30,6 +30,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import InputError
 from pipeline.globe import turn_of
 from pipeline.grid.pixel_size import check_pixel_size, pixel_side
+from pipeline.pixel_rules import offset_on
 from pipeline.schema import AffineTuple, RunGrid, Scene, Window
 
 Mode = Literal["scene", "mosaic"]
@@ -90,7 +91,7 @@ def pixel_offset(scene: Scene, grid: RunGrid) -> OffsetRC | None:
     """Find (row, col) of the scene's first pixel on the grid. None: it has another lattice."""
     if not same_crs(scene.crs_wkt, grid.crs_wkt):
         return None
-    return grid.offset_of(scene.transform, width=scene.width, height=scene.height)
+    return offset_on(grid.transform, scene.transform, width=scene.width, height=scene.height)
 
 
 def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float | None) -> Placement:

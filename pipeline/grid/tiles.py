@@ -39,8 +39,9 @@ from pipeline.grid.lattice import (
     scene_windows,
 )
 from pipeline.grid.source import require_sources
+from pipeline.pixel_rules import check_tiling
 from pipeline.planet import body_name, body_of
-from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, Window, check_tiling
+from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, Window
 
 SLIVER_PX = 1e-3
 """An overlap thinner than this is rounding of the reprojection, in pixels."""

@@ -19,11 +19,12 @@ from pipeline.errors import InputError
 from pipeline.grid.source import SourceOptions
 from pipeline.load.prepare_scenes import LoadOptions
 from pipeline.options import parse_table, read_toml, unknown_key
+from pipeline.pixel_rules import check_tiling
 from pipeline.prompt.build_prompter import PrompterOptions
 from pipeline.prompt.looks.gate import GateOptions
 from pipeline.prompt.looks.verifier import VerifierOptions
 from pipeline.prompt.query import check_query
-from pipeline.schema import RunGrid, check_tiling
+from pipeline.schema import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.on_body import why_unknown

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.errors import InputError, SourceError
+from pipeline.pixel_rules import offset_on
 from pipeline.schema import RunGrid, TileSpec, Window
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def grid_offset(labels: DatasetReader, grid: RunGrid) -> tuple[int, int]:
     Raises InputError when pixel sizes differ or the two are offset by part of a pixel. CRSs are not compared.
     """
     a, b, c, d, e, f = tuple(labels.transform)[:6]
-    offset = grid.offset_of((a, b, c, d, e, f), width=labels.width, height=labels.height)
+    offset = offset_on(grid.transform, (a, b, c, d, e, f), width=labels.width, height=labels.height)
     if offset is not None:
         return -offset[0], -offset[1]
     if (a, b, d, e) != (grid.transform[0], grid.transform[1], grid.transform[3], grid.transform[4]):

@@ -15,7 +15,6 @@ from pipeline.schema import (
     TileSpec,
     Window,
     block_id,
-    check_tiling,
     tile_id,
 )
 
@@ -88,44 +87,6 @@ def test_impossible_lattices_are_refused(tile_px: int, halo_px: int, block_tiles
     grid = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=10, height=10)
     with pytest.raises(ValueError, match="got"):
         TileLattice(grid=grid, tile_px=tile_px, halo_px=halo_px, block_tiles=block_tiles)
-
-
-@pytest.mark.parametrize(("tile_px", "largest"), [(3, 1), (4, 1), (5, 2), (64, 31)])
-def test_the_limit_of_a_halo_is_named_and_holds(tile_px: int, largest: int) -> None:
-    check_tiling(tile_px, 1, 1)
-    check_tiling(tile_px, largest, 1)
-    for halo_px in (0, -1, largest + 1):
-        with pytest.raises(ValueError, match=rf"\({tile_px} px, so up to {largest} px\), got {halo_px}$"):
-            check_tiling(tile_px, halo_px, 1)
-
-
-def test_a_tile_and_a_block_have_smallest_sizes() -> None:
-    with pytest.raises(ValueError, match="at least 3 px a side, got 2"):
-        check_tiling(2, 1, 1)
-    with pytest.raises(ValueError, match="at least one tile a side, got 0"):
-        check_tiling(3, 1, 0)
-
-
-@pytest.mark.parametrize(
-    ("transform", "offset"),
-    [
-        ((0.5, 0.0, 100.0, 0.0, -0.5, 40.0), (0, 0)),
-        ((0.5, 0.0, 101.5, 0.0, -0.5, 42.0), (-4, 3)),
-        ((0.5, 0.0, 100.004, 0.0, -0.5, 40.0), (0, 0)),
-        ((0.5, 0.0, 100.006, 0.0, -0.5, 40.0), None),
-        ((0.500004, 0.0, 100.0, 0.0, -0.5, 40.0), (0, 0)),
-        ((0.500006, 0.0, 100.0, 0.0, -0.5, 40.0), None),
-        ((0.5, 0.0, 100.0, 0.0, -0.500004, 40.0), None),
-        ((0.5, 0.0, 100.0, 0.001, -0.5, 40.0), None),
-        ((0.5, 0.0, 100.0, 0.0, 0.5, 40.0), None),
-    ],
-)
-def test_the_place_of_a_raster_on_a_grid(
-    transform: tuple[float, float, float, float, float, float], offset: tuple[int, int] | None
-) -> None:
-    """A pixel may differ by 1 % / 1000 of its width, here 0.000005, and by half as much of its height."""
-    grid = RunGrid(crs_wkt=None, transform=(0.5, 0.0, 100.0, 0.0, -0.5, 40.0), width=10, height=10)
-    assert grid.offset_of(transform, width=1000, height=2000) == offset
 
 
 def test_windows_by_hand() -> None:
