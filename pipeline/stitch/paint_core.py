@@ -53,7 +53,8 @@ def paint_core(
     owner = paint = np.zeros(1, dtype=np.int32)
     if own is not None:
         labels = own.labels[core.slices_in(own.read)]
-        owner, paint = own.owner, own.paint
+        owner = own.owner
+        paint = own.paint
         _paint_own(out, labels, paint)
     for other in claims:
         shared = core.intersect(other.read)

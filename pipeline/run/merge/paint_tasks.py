@@ -86,7 +86,7 @@ class _Tables:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Outcome:
+class _PaintedQuery:
     """One painted query before anything of it is written."""
 
     picture: BlockPicture
@@ -176,7 +176,7 @@ def paint(
 
 def _split(
     job: MergeJob, block: Block, picture: BlockPicture, tables: _Tables, scenes: ScenePixels
-) -> _Outcome:
+) -> _PaintedQuery:
     """Sort the objects of a picture into rows, pieces, and what is dropped."""
     core = job.lattice.block_core(*block)
     found = measure_block(picture.image, core, job.aoi_mask(core) if picture.image.any() else None)
@@ -206,7 +206,7 @@ def _split(
         job, block, picture, found, crossing=~local, stopped=picture.blocked[~here], scenes=judged_on
     )
     runs = _runs(job, block, picture, found.number[~local])
-    return _Outcome(
+    return _PaintedQuery(
         picture=picture,
         shown=shown,
         rows=_local_rows(
@@ -229,7 +229,8 @@ def _local_rows(
     area_m2: NDArray[np.float64],
     scenes: ObjectScenes,
 ) -> MergedColumns:
-    components, members = tables.components, tables.members
+    components = tables.components
+    members = tables.members
     at = np.searchsorted(components["id"], ids)
     first = np.searchsorted(members["id"], ids)
     last = np.searchsorted(members["id"], ids, side="right")
@@ -294,7 +295,9 @@ def _runs(
     return {"id": picture.ids[runs[:, 0]], "block": np.full(len(runs), number), "run": runs[:, 1:]}
 
 
-def _write_tables(job: MergeJob, query: int, block: Block, outcome: _Outcome) -> tuple[RowCounts, list[int]]:
+def _write_tables(
+    job: MergeJob, query: int, block: Block, outcome: _PaintedQuery
+) -> tuple[RowCounts, list[int]]:
     """Rows, shown ids, and one file of pieces and of runs per owner; returns row counts and these owners."""
     name = block_id(*block)
     counts = replace(publish_rows(job, query, outcome.rows, name=name), left_out=outcome.left_out)
