@@ -215,17 +215,22 @@ def _rank(masks: Sequence[MaskCrop]) -> list[MaskCrop]:
 
 
 def _suppress(ranked: list[MaskCrop], max_iou: float) -> list[MaskCrop]:
-    """Greedy: a mask goes when a better mask that stays overlaps it by more than `max_iou`."""
-    if len(ranked) < 2:
+    """Greedy: a mask goes when a better mask that stays overlaps it by more than `max_iou`.
+
+    Only masks that share pixels with another are compared, so hundreds of scattered ones cost no pairs.
+    """
+    if not ranked:
         return ranked
     area = np.array([int(m.mask.sum()) for m in ranked], dtype=np.int64)
     box = np.array(
         [(m.col0, m.row0, m.col0 + m.mask.shape[1], m.row0 + m.mask.shape[0]) for m in ranked], dtype=np.int64
     )
-    shapes = shapely.box(box[:, 0], box[:, 1], box[:, 2], box[:, 3])
-    worse, better = shapely.STRtree(shapes).query(shapes)
+    shared = _shared_px(ranked, box)
+    some = np.flatnonzero(shared)
+    shapes = shapely.box(*box[some].T)
+    worse, better = some[shapely.STRtree(shapes).query(shapes)]
     worse, better = worse[better < worse], better[better < worse]
-    most = np.minimum(np.minimum(area[worse], area[better]), _box_overlap(box[worse], box[better]))
+    most = np.minimum(np.minimum(shared[worse], shared[better]), _box_overlap(box[worse], box[better]))
     likely = most > max_iou * (area[worse] + area[better] - most)
     order = np.lexsort((better[likely], worse[likely]))
     gone = np.zeros(len(ranked), dtype=np.bool_)
@@ -234,6 +239,23 @@ def _suppress(ranked: list[MaskCrop], max_iou: float) -> list[MaskCrop]:
             common = _common_px(ranked[i], ranked[j])
             gone[i] = common > max_iou * (area[i] + area[j] - common)
     return [mask for mask, drop in zip(ranked, gone, strict=True) if not drop]
+
+
+def _shared_px(ranked: Sequence[MaskCrop], box: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the pixels of each mask that another one covers too: no pair has more in common.
+
+    `box` (n, 4): x0, y0, x1, y1 of each mask's window.
+    """
+    x0, y0 = box[:, :2].min(axis=0)
+    x1, y1 = box[:, 2:].max(axis=0)
+    covered = np.zeros((y1 - y0, x1 - x0), dtype=np.int32)
+    views = [covered[b[1] - y0 : b[3] - y0, b[0] - x0 : b[2] - x0] for b in box]
+    for view, mask in zip(views, ranked, strict=True):
+        view += mask.mask
+    return np.array(
+        [np.count_nonzero(mask.mask & (view > 1)) for view, mask in zip(views, ranked, strict=True)],
+        dtype=np.int64,
+    )
 
 
 def _box_overlap(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
