@@ -6,6 +6,7 @@ The scene has 96 x 96 px of 0.5 m in 3 x 3 cores of 32 px that see 4 px of their
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -337,13 +338,13 @@ def test_where_the_json_cannot_be_written_nothing_is_scored(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.json").write_text("of an earlier call")
 
-    def full(*_: object) -> None:
-        raise OSError("no space left on device")
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.files.atomic_file._fsync", full)
+        patch.setattr("pipeline.files.atomic_file._fsync", refused)
         assert main([*words, "s.json"]) == 2
-    assert "--json must be writable: s.json. Got: no space left on device" in capsys.readouterr().err
+    assert "--json must be writable: s.json. Got: [Errno 13] Permission denied" in capsys.readouterr().err
     assert (tmp_path / "s.json").read_text() == "of an earlier call"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.json", "t.parquet"]
     assert main([*words, "s.json"]) == 0, "a file beside this process"
