@@ -7,6 +7,7 @@ for every tile, and leave JSON that strict readers take.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,9 +127,13 @@ def test_any_warp(run_job: RunJob, tmp_path_factory: pytest.TempPathFactory, dra
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("warped", [False, True])
 def test_very_many_scenes(run_job: RunJob, tmp_path_factory: pytest.TempPathFactory, warped: bool) -> None:
-    @settings(SOME, max_examples=150, derandomize=False)
+    """SCENES=150 in the environment draws that many, others each time; the default is the same few."""
+    drawn = int(os.environ.get("SCENES", "20"))
+
+    @settings(SOME, max_examples=drawn, derandomize="SCENES" not in os.environ)
     @given(draw=draws(warped=warped))
     def every(draw: Draw) -> None:
         run_drawn(run_job, tmp_path_factory.mktemp("drawn"), draw)
