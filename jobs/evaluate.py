@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from pipeline.job_exit import exit_code
+from pipeline.run.job_exit import exit_code
 from pipeline.run.job_options import add_preset_options, add_runner_option, job_parser
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pipeline.job_exit import exit_code
+from pipeline.run.job_exit import exit_code
 from pipeline.run.job_options import job_parser
 
 EXAMPLES = """examples:
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         # imported only once the command line is known to be well formed
         from pipeline.files.lasting_path import require_lasting
         from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
-        from pipeline.progress_line import ProgressLine
+        from pipeline.run.progress_line import ProgressLine
         from pipeline.write.export.export_run import ExportRequest, export_run, plan_export
 
         require_lasting(args.run, "RUN_DIR")

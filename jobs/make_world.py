@@ -27,9 +27,9 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.files.lasting_path import require_lasting
-from pipeline.job_exit import exit_code
-from pipeline.progress_line import ProgressLine
+from pipeline.run.job_exit import exit_code
 from pipeline.run.job_options import job_parser
+from pipeline.run.progress_line import ProgressLine
 from pipeline.world.landscape import World
 from pipeline.world.scene import SceneSummary, scene_window, write_world
 

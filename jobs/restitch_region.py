@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from pipeline.errors import InputError, RecordError
-from pipeline.job_exit import exit_code
+from pipeline.run.job_exit import exit_code
 from pipeline.run.job_options import (
     add_auto_runner_option,
     add_merge_mode_options,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.job_exit import exit_code
 from pipeline.options import plain_numbers
+from pipeline.run.job_exit import exit_code
 from pipeline.run.job_options import (
     add_auto_runner_option,
     add_merge_mode_options,

@@ -18,7 +18,7 @@ if str(ROOT) not in sys.path:
 
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.files.lasting_path import require_lasting  # noqa: E402
-from pipeline.job_exit import exit_code  # noqa: E402
+from pipeline.run.job_exit import exit_code  # noqa: E402
 from pipeline.run.job_options import job_parser  # noqa: E402
 
 EPILOG = """examples:

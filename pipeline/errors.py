@@ -12,7 +12,7 @@
 
 A message says what was required, what came, and what to do next. Per-tile problems are not exceptions once
 they are known: they become rows with `TileStatus.FAILED` and a reason. What libraries raise is turned into
-one of these where a job ends (`pipeline.job_exit`).
+one of these where a job ends (`pipeline.run.job_exit`).
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pixel_rules import check_tiling
-from pipeline.scene_pixels import ScenePixels
+from pipeline.geo.pixel_rules import check_tiling
+from pipeline.geo.scene_pixels import ScenePixels
 
 AffineTuple = tuple[float, float, float, float, float, float]
 """Six floats (a, b, c, d, e, f): x = a*col + b*row + c and y = d*col + e*row + f."""

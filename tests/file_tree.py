@@ -37,6 +37,7 @@ ORDER = (
     "finetune",
     "world",
     "files",
+    "geo",
 )
 """Folders of pipeline/ in the order of the data flow; what is not named here follows by name."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import shapely
 
-from pipeline.globe import polygonal
+from pipeline.geo.globe import polygonal
 
 MAX_DOUBT = 1e-3
 """Share of a mended polygon's area that may be in doubt: the area which its rings give as they are drawn, and

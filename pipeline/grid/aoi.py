@@ -28,7 +28,7 @@ from pipeline.files.vector_file import (
     Features,
     read_features,
 )
-from pipeline.globe import LONLAT_CRS, cut_at_180, narrowest_bbox, to_lonlat
+from pipeline.geo.globe import LONLAT_CRS, cut_at_180, narrowest_bbox, to_lonlat
 
 _OTHER_SUFFIXES = frozenset({".gpkg", ".kml"})
 _DENSIFY_STEPS = 256

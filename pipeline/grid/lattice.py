@@ -28,9 +28,9 @@ from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
-from pipeline.globe import turn_of
+from pipeline.geo.globe import turn_of
+from pipeline.geo.pixel_rules import offset_on
 from pipeline.grid.pixel_size import check_pixel_size, pixel_side
-from pipeline.pixel_rules import offset_on
 from pipeline.schema import AffineTuple, RunGrid, Scene, Window
 
 Mode = Literal["scene", "mosaic"]

@@ -25,7 +25,9 @@ from rasterio.warp import transform_bounds
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
-from pipeline.globe import LONLAT_CRS, MERCATOR_LATITUDE, cut_at_180, on_all_turns, polygonal, turn_of
+from pipeline.geo.globe import LONLAT_CRS, MERCATOR_LATITUDE, cut_at_180, on_all_turns, polygonal, turn_of
+from pipeline.geo.pixel_rules import check_tiling
+from pipeline.geo.planet import body_name, body_of
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.lattice import (
     Mode,
@@ -39,8 +41,6 @@ from pipeline.grid.lattice import (
     scene_windows,
 )
 from pipeline.grid.source import require_sources
-from pipeline.pixel_rules import check_tiling
-from pipeline.planet import body_name, body_of
 from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, Window
 
 SLIVER_PX = 1e-3

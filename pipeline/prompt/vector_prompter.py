@@ -25,7 +25,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import InputError
 from pipeline.files.sound_geometry import UnsoundGeometryError, sound_parts
 from pipeline.files.vector_file import POINTS, POLYGONS, Features, read_features
-from pipeline.globe import LONLAT_CRS, joined, on_all_turns
+from pipeline.geo.globe import LONLAT_CRS, joined, on_all_turns
 from pipeline.prompt.prompter import same_for_all
 from pipeline.schema import Prompt, Reason, RunGrid, TileImage, TilePrompts, TileStatus, Window
 

@@ -11,4 +11,6 @@ merge/         phase two: block records -> rasters, instances, coverage, report
 screen         what a person sees of a run; all else goes to its log
 restitch       phase two alone, on the records of an earlier run
 summary        what is printed before and after
+progress_line  one line that says how far a step has come
+job_exit       how a job ends: exit code and last line
 """

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.files.atomic_file import write_bytes_atomic
-from pipeline.job_exit import full_disk, readable
 from pipeline.load.overview import read_overview
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.reader import CogReader
+from pipeline.run.job_exit import full_disk, readable
 from pipeline.run.screen import Say
 from pipeline.schema import BlockSpec, Window
 from pipeline.write.coverage import Conservation

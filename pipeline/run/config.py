@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError
+from pipeline.geo.pixel_rules import check_tiling
 from pipeline.grid.source import SourceOptions
 from pipeline.load.prepare_scenes import LoadOptions
 from pipeline.options import parse_table, read_toml, unknown_key
-from pipeline.pixel_rules import check_tiling
 from pipeline.prompt.build_prompter import PrompterOptions
 from pipeline.prompt.looks.gate import GateOptions
 from pipeline.prompt.looks.verifier import VerifierOptions

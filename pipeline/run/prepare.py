@@ -22,6 +22,7 @@ from pipeline.files.fingerprint import fingerprint
 from pipeline.files.lasting_path import require_lasting
 from pipeline.files.output_folder import writing_to
 from pipeline.files.provenance import path_identity
+from pipeline.geo.planet import require_proj
 from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
 from pipeline.grid.estimate import Estimate, estimate
 from pipeline.grid.scene_times import overlap_note
@@ -29,7 +30,6 @@ from pipeline.grid.source import RasterFiles
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
 from pipeline.load.unjudged import PlannedArea
-from pipeline.planet import require_proj
 from pipeline.prompt.build_prompter import (
     PrompterOptions,
     check_prompter,

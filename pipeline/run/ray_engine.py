@@ -23,10 +23,10 @@ import pyarrow as pa
 
 from pipeline.errors import InputError, ModelError
 from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
-from pipeline.job_exit import causes
 from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import Pool, ResourceOptions
 from pipeline.run.infer.block_rows import store_limit_bytes
+from pipeline.run.job_exit import causes
 from pipeline.run.merge.merge_job import MergeJob, Task
 
 if TYPE_CHECKING:

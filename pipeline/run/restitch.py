@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.files.fingerprint import fingerprint
+from pipeline.geo.planet import require_proj
 from pipeline.grid.lattice import place_scenes, scene_windows
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.options import parse_table
-from pipeline.planet import require_proj
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.closing import Imagery
 from pipeline.run.config import MergeMode, RunnerChoice, check_min_area, require_areas

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from pipeline.job_exit import readable
+from pipeline.run.job_exit import readable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import RecordError
 from pipeline.schema import TileLattice, TileSpec
 from pipeline.stitch.describe import PaintColumns
 from pipeline.stitch.paint_core import ClaimingTile, OwnTile, by_local, paint_core
-from pipeline.stitch.sources import TileCache, block_tile_ranges, reach_tiles
+from pipeline.stitch.sources import TileCache, block_tile_ranges, check_ids, reach_tiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,10 +146,7 @@ class BlockPainter:
         labels = self._cache.labels(tile) if n else None
         if labels is None:
             return None
-        if int(labels.max(initial=0)) > n:
-            raise RecordError(
-                f"labels of tile {tile.tile_id} hold id {int(labels.max())}, but it has {n} fragments"
-            )
+        check_ids(tile, labels, n)
         return OwnTile(
             read=tile.read,
             labels=labels,

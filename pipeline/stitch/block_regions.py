@@ -14,12 +14,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.errors import RecordError
 from pipeline.schema import TileLattice, TileSpec, Window
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
 from pipeline.stitch.seams import pair_counts
-from pipeline.stitch.sources import TileCache, block_tile_ranges, tiles_near
+from pipeline.stitch.sources import TileCache, block_tile_ranges, check_ids, tiles_near
 
 
 def evidence(lattice: TileLattice, cache: TileCache, block_row: int, block_col: int) -> NDArray[np.bool_]:
@@ -69,8 +68,7 @@ def witnesses(
         nodes = table.nodes(tile)
         if seen is None:
             continue
-        if int(seen.max(initial=0)) > nodes.size:
-            raise RecordError(f"labels of tile {tile.tile_id} hold an id above its {nodes.size} fragments")
+        check_ids(tile, seen, nodes.size)
         region, fragment, px = pair_counts(
             labels[shared.slices_in(window)], seen[shared.slices_in(tile.read)]
         )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.errors import RecordError
 from pipeline.schema import TileLattice, TileSpec
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
+from pipeline.stitch.sources import check_ids
 from pipeline.stitch.supertiles import GHOST, LOCAL_BITS
 
 _SLOT_COLUMNS = (
@@ -86,11 +87,7 @@ class FragmentTable:
         Raises RecordError when `labels`, all or some of the tile's, hold an id without a fragment.
         """
         nodes = self.nodes(tile)
-        if int(labels.max(initial=0)) > nodes.size:
-            raise RecordError(
-                f"labels of tile {tile.tile_id} hold id {int(labels.max())}, but it has {nodes.size} "
-                "fragments; the block record is damaged or of another run"
-            )
+        check_ids(tile, labels, nodes.size)
         return np.append(False, self.censored[nodes] == 0)
 
 

@@ -41,6 +41,19 @@ class BlockSource(LabelSource, Protocol):
         ...
 
 
+def check_ids(tile: TileSpec, labels: NDArray[np.uint16], n: int) -> None:
+    """Check that `labels`, all or some of a tile's, hold no id above its `n` fragments.
+
+    Raises RecordError.
+    """
+    highest = int(labels.max(initial=0))
+    if highest > n:
+        raise RecordError(
+            f"labels of tile {tile.tile_id} hold id {highest}, but it has {n} fragments; "
+            "the block record is damaged or of another run"
+        )
+
+
 class TileCache:
     """The labels of the tiles used last, checked against the lattice on the way in."""
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.errors import InputError, SourceError
-from pipeline.pixel_rules import offset_on
+from pipeline.geo.pixel_rules import offset_on
 from pipeline.schema import RunGrid, TileSpec, Window
 
 if TYPE_CHECKING:

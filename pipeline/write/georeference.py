@@ -15,7 +15,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.planet import body_of
+from pipeline.geo.planet import body_of
 from pipeline.schema import AffineTuple, RunGrid
 
 Geometries = NDArray[np.object_]

@@ -19,7 +19,7 @@ import shapely
 from numpy.typing import NDArray
 from pyproj.enums import TransformDirection
 
-from pipeline.planet import body_name, body_of
+from pipeline.geo.planet import body_name, body_of
 from pipeline.schema import RunGrid
 from pipeline.write.georeference import affine_or_identity, crs_from_wkt, transformer
 

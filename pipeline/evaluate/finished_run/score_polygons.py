@@ -32,7 +32,7 @@ from pipeline.evaluate.finished_run.run_ledger import (
 )
 from pipeline.evaluate.finished_run.score_tiles import QueryScore, TrueTile, score_tiles
 from pipeline.files.vector_file import POLYGONS, read_vector_file
-from pipeline.globe import polygonal
+from pipeline.geo.globe import polygonal
 from pipeline.grid.lattice import crs_name
 from pipeline.prompt.query import check_query
 from pipeline.schema import RunGrid, TileSpec, Window

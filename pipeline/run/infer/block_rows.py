@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.scene_pixels import ScenePixels
+from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.schema import (
     BlockImage,
     BlockSpec,

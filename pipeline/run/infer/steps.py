@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.grid.tiles import Plan
 from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.reader import CogReader, TileReader
@@ -38,7 +39,6 @@ from pipeline.run.infer.step_rules import (
     failure_text,
     verified,
 )
-from pipeline.scene_pixels import ScenePixels
 from pipeline.schema import (
     BlockImage,
     BlockRecord,

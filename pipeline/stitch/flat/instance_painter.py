@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import RecordError
 from pipeline.schema import TileLattice, TileSpec
 from pipeline.stitch.flat.flat_components import Components
 from pipeline.stitch.fragment_table import FragmentTable, sides_reached
 from pipeline.stitch.paint_core import ClaimingTile, OwnTile, by_local, paint_core
-from pipeline.stitch.sources import TileCache, reach_tiles
+from pipeline.stitch.sources import TileCache, check_ids, reach_tiles
 
 
 class InstancePainter:
@@ -65,11 +64,7 @@ class InstancePainter:
         labels = self._cache.labels(tile) if nodes.size else None
         if labels is None:
             return None
-        if int(labels.max(initial=0)) > nodes.size:
-            raise RecordError(
-                f"labels of tile {tile.tile_id} hold id {int(labels.max())}, "
-                f"but it has {nodes.size} fragments"
-            )
+        check_ids(tile, labels, nodes.size)
         index = self._index[nodes]
         elsewhere = self._components.complete[index] & (self._components.rep[index] != nodes)
         return OwnTile(

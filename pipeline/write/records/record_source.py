@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.scene_pixels import ScenePixels
+from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.schema import Reason, TileLattice, TileSpec, TileStatus, block_id
 from pipeline.write.records.block_records import (
     REMEDY,

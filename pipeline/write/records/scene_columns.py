@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from pipeline.scene_pixels import ScenePixels
+from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.schema import BlockRecord
 from pipeline.write.records.label_codec import decode_labels, encode_labels
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from prompt_tiles import PATIENT, UTM, grid, lattice, tile_image
 
 from pipeline.errors import InputError
-from pipeline.globe import turn_of
+from pipeline.geo.globe import turn_of
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.vector_prompter import VectorPrompter
 from pipeline.schema import Prompt, Reason, RunGrid, TileStatus, Window

@@ -67,7 +67,7 @@ def test_witnesses_count_the_pixels_they_saw(worlds: SimpleNamespace) -> None:
     seen = np.concatenate(list(witnesses(lattice, cache, table, block=(0, 1), labels=labels)), axis=1)
     assert seen.T.tolist() == [[7, 0, 1], [9, 1, 1]], "region, node, pixels"
     source.tiles[0, 1][0, 0] = 2
-    with pytest.raises(RecordError, match="hold an id above its 1 fragments"):
+    with pytest.raises(RecordError, match="hold id 2, but it has 1 fragments"):
         list(witnesses(lattice, TileCache(source, lattice), table, block=(0, 1), labels=labels))
 
 

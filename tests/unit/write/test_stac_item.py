@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from record_world import golden_run, grid_of, lattice_of, run_info
 
-from pipeline.globe import narrowest_bbox
+from pipeline.geo.globe import narrowest_bbox
 from pipeline.schema import RunGrid
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo

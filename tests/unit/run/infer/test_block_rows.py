@@ -7,6 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.run.infer.block_rows import (
     LEAST_STORE_BYTES,
     block_to_row,
@@ -18,7 +19,6 @@ from pipeline.run.infer.block_rows import (
     store_limit_bytes,
     table_to_image,
 )
-from pipeline.scene_pixels import ScenePixels
 from pipeline.schema import (
     BlockImage,
     BlockSpec,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from record_world import found_tile, grid_of, lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import RecordError
-from pipeline.scene_pixels import ScenePixels
+from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.schema import BlockRecord, Reason, TileStatus, block_id
 from pipeline.stitch.sources import BlockSource
 from pipeline.write.records.block_records import write_block_record

@@ -13,9 +13,9 @@ import pytest
 import rasterio
 from pyproj import CRS
 
-from pipeline import planet
 from pipeline.errors import InputError
-from pipeline.planet import body_name, body_of, require_proj
+from pipeline.geo import planet
+from pipeline.geo.planet import body_name, body_of, require_proj
 
 LOCAL = 'ENGCRS["site",EDATUM["site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
 
@@ -73,7 +73,8 @@ def test_a_database_of_another_installation_is_named(tmp_path: Path, variable: s
     if older:
         older_database(tmp_path)
     code = (
-        "import sys; from pipeline.job_exit import exit_code; from pipeline.planet import require_proj\n"
+        "import sys\n"
+        "from pipeline.run.job_exit import exit_code; from pipeline.geo.planet import require_proj\n"
         "sys.exit(exit_code(lambda: require_proj() or 0))"
     )
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PROJ_")}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio._err import CPLE_BaseError
 
-from pipeline.globe import (
+from pipeline.geo.globe import (
     LONLAT_CRS,
     cut_at_180,
     joined,

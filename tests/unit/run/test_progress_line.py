@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipeline.progress_line import ProgressLine
+from pipeline.run.progress_line import ProgressLine
 
 
 class Terminal(io.StringIO):

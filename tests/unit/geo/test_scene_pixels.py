@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.scene_pixels import ScenePixels
+from pipeline.geo.scene_pixels import ScenePixels
 
 
 def test_scenes_of_a_part_of_a_window_by_hand() -> None:

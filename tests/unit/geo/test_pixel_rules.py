@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.pixel_rules import check_tiling, offset_on
+from pipeline.geo.pixel_rules import check_tiling, offset_on
 
 
 @pytest.mark.parametrize(("tile_px", "largest"), [(3, 1), (4, 1), (5, 2), (64, 31)])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import DiskFullError, InputError, RecordError, TerraqueryError, UnexpectedError
-from pipeline.job_exit import exit_code, full_disk, readable
+from pipeline.run.job_exit import exit_code, full_disk, readable
 
 
 def no_space(*, code: int = errno.ENOSPC, place: str | None = None) -> OSError:
@@ -117,7 +117,10 @@ def test_a_log_that_cannot_be_written_is_replaced_and_none_is_the_screen(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_a_full_disk_behind_stdout_does_not_change_the_exit_code() -> None:
-    code = "import sys; from pipeline.job_exit import exit_code; sys.exit(exit_code(lambda: print('x') or 0))"
+    code = (
+        "import sys; from pipeline.run.job_exit import exit_code\n"
+        "sys.exit(exit_code(lambda: print('x') or 0))"
+    )
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-c", code]
