@@ -24,7 +24,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from pipeline.evaluate.benchmark.benchmark import Benchmark, Target, check_sizes, choose_samples
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.landscape import World
 from pipeline.world.render import render
 

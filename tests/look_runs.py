@@ -8,17 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.schema import (
-    BlockRecord,
-    Fragment,
-    Reason,
-    RunGrid,
-    TileLattice,
-    TileRecord,
-    TileSpec,
-    TileStatus,
-    block_id,
-)
+from pipeline.schema.tile_answers import BlockRecord, Fragment, Reason, TileRecord, TileStatus
+from pipeline.schema.tiling import RunGrid, TileLattice, TileSpec, block_id
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from pipeline.run.merge.merge_job import MergeJob, Task, run_here
 from pipeline.run.merge.publish import Published, publish_merge
-from pipeline.schema import BlockRecord, Prompt, Reason, TileLattice, TileRecord, TileStatus, block_id
+from pipeline.schema.tile_answers import BlockRecord, Prompt, Reason, TileRecord, TileStatus
+from pipeline.schema.tiling import TileLattice, block_id
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.write.instances import InstanceMeta
 from pipeline.write.records.block_records import write_block_record

@@ -13,7 +13,9 @@ from typing import Any
 
 from pipeline.prompt.build_prompter import PrompterOptions, build_prompter
 from pipeline.prompt.vllm_prompter import VllmPrompter
-from pipeline.schema import RunGrid, TileImage, TilePrompts
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import TilePrompts
+from pipeline.schema.tiling import RunGrid
 
 NO_GRID = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=1, height=1)
 

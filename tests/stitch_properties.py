@@ -18,7 +18,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from two_level import Result, two_level
 
-from pipeline.schema import TileLattice
+from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.flat.flat_merge import Merge, merge_region
 from pipeline.stitch.stitch_options import StitchOptions
 

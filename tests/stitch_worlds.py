@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.schema import RunGrid, TileLattice
+from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.stitch.flat.flat_merge import Merge
 from pipeline.stitch.flat.flat_sources import TileFragments, TileSource
 from pipeline.stitch.flatten import measure

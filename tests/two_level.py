@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import TileLattice
+from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.block_picture import BlockPainter, BlockPicture, concatenate_paint, near_blocks
 from pipeline.stitch.components import Roots
 from pipeline.stitch.contradictions import Links, cut_edges, forbidden_pairs, join_links

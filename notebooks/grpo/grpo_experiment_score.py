@@ -38,7 +38,8 @@ from pipeline.finetune.grpo.grpo_options import TrainingPreset
 from pipeline.finetune.grpo.rewards import Contract, format_reward, read_reply, united
 from pipeline.finetune.grpo.sampling import Reply, ReplySampler, Sampling
 from pipeline.prompt.reply.frames import to_window
-from pipeline.schema import TileImage, TileSpec, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.segmenter import Segmenter
 
 Row = dict[str, Any]

@@ -29,7 +29,7 @@ from pipeline.files.file_identity import local_identity, require_same
 from pipeline.files.hrefs import join_access, public_href
 from pipeline.files.remote_file import failures, open_remote
 from pipeline.files.remote_object import RemoteError
-from pipeline.schema import Scene
+from pipeline.schema.imagery import Scene
 
 HrefKind = Literal["local", "http", "s3"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.grid.tiles import Plan
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 
 BANDS_READ = 3
 """Red, green and blue; validity comes with them in pixel-interleaved files."""

@@ -31,7 +31,8 @@ from pipeline.errors import InputError
 from pipeline.geo.globe import turn_of
 from pipeline.geo.pixel_rules import offset_on
 from pipeline.grid.pixel_size import check_pixel_size, pixel_side
-from pipeline.schema import AffineTuple, RunGrid, Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import AffineTuple, RunGrid, Window
 
 Mode = Literal["scene", "mosaic"]
 OffsetRC = tuple[int, int]

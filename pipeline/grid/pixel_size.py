@@ -13,7 +13,7 @@ import math
 from pyproj import CRS
 
 from pipeline.errors import InputError
-from pipeline.schema import AffineTuple
+from pipeline.schema.tiling import AffineTuple
 
 MOST_COARSER = 1000.0
 """How many times larger than the scenes' finest pixel a run's may be; 2 cm imagery at 10 m is 500."""

@@ -24,7 +24,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.files.raster_access import href_kind
-from pipeline.schema import Scene
+from pipeline.schema.imagery import Scene
 
 FROM_NAME = "name"
 """The rule that takes the date from a file's name."""

@@ -30,7 +30,8 @@ from pipeline.grid.bands import BandTable, choose_rgb_bands, separate_bands
 from pipeline.grid.extent import require_possible
 from pipeline.grid.lattice import crs_from_text, tuple_of
 from pipeline.grid.scene_times import rfc3339, with_times
-from pipeline.schema import AffineTuple, Scene
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import AffineTuple
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

@@ -41,7 +41,8 @@ from pipeline.grid.lattice import (
     scene_windows,
 )
 from pipeline.grid.source import require_sources
-from pipeline.schema import AffineTuple, BlockSpec, RunGrid, Scene, TileLattice, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import AffineTuple, BlockSpec, RunGrid, TileLattice, Window
 
 SLIVER_PX = 1e-3
 """An overlap thinner than this is rounding of the reprojection, in pixels."""

@@ -38,7 +38,8 @@ from rasterio.transform import Affine
 from scipy import ndimage
 
 from pipeline.load.warped_scene import warp_cells
-from pipeline.schema import RunGrid, Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import RunGrid, Window
 
 NEAR_BLACK = 8
 """Grey level of 8-bit scenes up to which a pixel is nearly black, in every band."""

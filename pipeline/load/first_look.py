@@ -32,7 +32,8 @@ from pipeline.load.validity import (
     settle_rule,
     unused_mask,
 )
-from pipeline.schema import Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import Window
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

@@ -26,7 +26,7 @@ from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.reader import READ_ERRORS, open_planned
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, dataset_validity
-from pipeline.schema import RunGrid, Window
+from pipeline.schema.tiling import RunGrid, Window
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

@@ -22,7 +22,8 @@ from pipeline.load.first_look import FirstLook, LookPart, look_at
 from pipeline.load.stretch import Stretch, check_scale, fit_stretch, grey_doubt
 from pipeline.load.unjudged import PlannedArea, percent, unjudged_shares
 from pipeline.load.validity import ValidityRule, parse_nodata
-from pipeline.schema import Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import Window
 
 _SCENE_THREADS = 8
 """Scenes prepared at once: the work is mostly waiting for remote overviews."""

@@ -26,13 +26,13 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import TerraqueryError
 from pipeline.files.raster_access import gdal_message, href_kind, open_raster, raster_environment
-from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.load.collar import collar_on_window, collar_warped
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, dataset_validity, opened_by
 from pipeline.load.warped_scene import WarpedScene
-from pipeline.schema import BlockImage, BlockSpec, RunGrid, Window
+from pipeline.schema.imagery import BlockImage, ScenePixels
+from pipeline.schema.tiling import BlockSpec, RunGrid, Window
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

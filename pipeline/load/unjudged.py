@@ -20,7 +20,8 @@ from rasterio.transform import Affine
 
 from pipeline.load.collar import Collar
 from pipeline.load.first_look import FirstLook, LookPart
-from pipeline.schema import Scene, TileLattice
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import TileLattice
 
 REASONS = ("outside", "mask", "alpha", "nodata", "not a number", "collar")
 """`outside`: no planned tile owns it. `mask`, `alpha`, `nodata`: the file says so. `collar`: see there."""

@@ -30,7 +30,7 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
-from pipeline.schema import RunGrid, Window
+from pipeline.schema.tiling import RunGrid, Window
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

@@ -25,7 +25,7 @@ from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.prompt.vector_prompter import VectorPrompter
 from pipeline.prompt.vllm_engine import VllmOptions
 from pipeline.prompt.vllm_prompter import VllmPrompter, check_model
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 
 PrompterKind = Literal["vllm", "vector", "oracle"]
 Role = Literal["gate", "verifier"]

@@ -15,7 +15,9 @@ from scipy import ndimage
 
 from pipeline.errors import SourceError
 from pipeline.prompt.prompter import same_for_all
-from pipeline.schema import Prompt, Reason, RunGrid, TileImage, TilePrompts, TileStatus
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Prompt, Reason, TilePrompts, TileStatus
+from pipeline.schema.tiling import RunGrid
 from pipeline.world.oracle import OracleTruth, parse_oracle
 
 LABEL_PREFIX = "oracle:"

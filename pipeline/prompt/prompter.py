@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from pipeline.schema import TileImage, TilePrompts
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import TilePrompts
 
 
 class Prompter(Protocol):

@@ -27,7 +27,9 @@ from pipeline.files.sound_geometry import UnsoundGeometryError, sound_parts
 from pipeline.files.vector_file import POINTS, POLYGONS, Features, read_features
 from pipeline.geo.globe import LONLAT_CRS, joined, on_all_turns
 from pipeline.prompt.prompter import same_for_all
-from pipeline.schema import Prompt, Reason, RunGrid, TileImage, TilePrompts, TileStatus, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Prompt, Reason, TilePrompts, TileStatus
+from pipeline.schema.tiling import RunGrid, Window
 
 Geometries = NDArray[np.object_]
 """(n,) shapely geometries."""

@@ -44,7 +44,8 @@ from pipeline.prompt.vllm_engine import (
     error_chain,
     start_engine,
 )
-from pipeline.schema import Reason, TileImage, TilePrompts, TileStatus
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Reason, TilePrompts, TileStatus
 
 if TYPE_CHECKING:
     from PIL.Image import Image

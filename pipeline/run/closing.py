@@ -23,7 +23,7 @@ from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.reader import CogReader
 from pipeline.run.job_exit import full_disk, readable
 from pipeline.run.screen import Say
-from pipeline.schema import BlockSpec, Window
+from pipeline.schema.tiling import BlockSpec, Window
 from pipeline.write.coverage import Conservation
 from pipeline.write.report.report import OVERVIEW_PX, ReportInputs, write_report
 from pipeline.write.run_dir import RunDir

@@ -24,7 +24,7 @@ from pipeline.prompt.build_prompter import PrompterOptions
 from pipeline.prompt.looks.gate import GateOptions
 from pipeline.prompt.looks.verifier import VerifierOptions
 from pipeline.prompt.query import check_query
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.on_body import why_unknown

@@ -30,7 +30,7 @@ from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.summary import closing_entry, notice_box, plan_text, result_table
-from pipeline.schema import BlockSpec
+from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_lock import alone_in

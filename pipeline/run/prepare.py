@@ -50,7 +50,7 @@ from pipeline.run.config import (
 )
 from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
-from pipeline.schema import BlockSpec
+from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_segmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path
 from pipeline.world.oracle import parse_oracle

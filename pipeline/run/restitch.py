@@ -28,7 +28,7 @@ from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.closing import Imagery
 from pipeline.run.config import MergeMode, RunnerChoice, check_min_area, require_areas
 from pipeline.run.merge.merge_job import MergeJob
-from pipeline.schema import block_id
+from pipeline.schema.tiling import block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.instances import InstanceMeta
 from pipeline.write.plan_table import planned_blocks, read_inside, write_plan

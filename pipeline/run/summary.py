@@ -13,7 +13,7 @@ from pipeline.prompt.looks.gate_audit import GateCounts, gate_figures, gate_text
 from pipeline.run.imagery_text import unjudged_rows
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.world.oracle import background_text, parse_oracle
 from pipeline.write.on_body import ground_note, why_unknown
 from pipeline.write.records.block_records import read_counts

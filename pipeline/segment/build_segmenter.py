@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from pipeline.errors import InputError, ModelError
-from pipeline.schema import RunGrid, TileLattice
+from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.segment.oracle_segmenter import OracleSegmenter
 from pipeline.segment.sam2_segmenter import Sam2Segmenter, find_device
 from pipeline.segment.segmenter import Sam2Options, Segmenter

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.errors import ModelError
-from pipeline.schema import MaskCrop, Prompt, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.segment.segmenter import Embedding
 from pipeline.segment.tensors import trimmed
 from pipeline.world.oracle import ORACLE_SCHEME, OracleTruth

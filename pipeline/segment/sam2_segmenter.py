@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ModelError
-from pipeline.schema import MaskCrop, Prompt, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.segment.sam2_model import (
     build_architecture,
     find_weights,

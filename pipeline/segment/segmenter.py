@@ -14,7 +14,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import MaskCrop, Prompt, TileImage, TileSpec
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
+from pipeline.schema.tiling import TileSpec
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import Prompt
+from pipeline.schema.tile_answers import Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import TileLattice, TileSpec
+from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.stitch.describe import PaintColumns
 from pipeline.stitch.paint_core import ClaimingTile, OwnTile, by_local, paint_core
 from pipeline.stitch.sources import TileCache, block_tile_ranges, check_ids, reach_tiles

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.schema import TileLattice, TileSpec, Window
+from pipeline.schema.tiling import TileLattice, TileSpec, Window
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable
 from pipeline.stitch.seams import pair_counts

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import SCORE_Q_SCALE
+from pipeline.schema.tile_answers import SCORE_Q_SCALE
 from pipeline.stitch.fragment_table import FragmentTable
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import GHOST

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import SCORE_Q_SCALE
+from pipeline.schema.tile_answers import SCORE_Q_SCALE
 from pipeline.stitch.components import Roots, least_px
 from pipeline.stitch.flatten import EAST, NORTH, WEST
 from pipeline.stitch.fragment_table import FragmentTable, sides_reached

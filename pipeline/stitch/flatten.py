@@ -19,7 +19,8 @@ import shapely
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.schema import SCORE_Q_SCALE, Fragment, MaskCrop, Prompt, TileLattice, TileSpec, Window
+from pipeline.schema.tile_answers import SCORE_Q_SCALE, Fragment, MaskCrop, Prompt
+from pipeline.schema.tiling import TileLattice, TileSpec, Window
 from pipeline.stitch.stitch_options import StitchOptions
 
 NORTH = 1

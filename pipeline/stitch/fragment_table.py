@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import TileLattice, TileSpec
+from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.sources import check_ids
 from pipeline.stitch.supertiles import GHOST, LOCAL_BITS

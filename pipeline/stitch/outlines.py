@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.stitch.trace import polygonise
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

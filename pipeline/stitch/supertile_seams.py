@@ -19,7 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import TileLattice, TileSpec
+from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.stitch.components import Roots, pack_best
 from pipeline.stitch.contradictions import Links, join_links
 from pipeline.stitch.flatten import EAST, MAX_LOCAL, NORTH, SOUTH, WEST

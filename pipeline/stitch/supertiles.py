@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import TileLattice
+from pipeline.schema.tiling import TileLattice
 
 GHOST = 1 << 62
 """Keys from here on belong to ghosts: GHOST + place. The smaller key is preferred, so they come last.

@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from pipeline.errors import InputError, SourceError
 from pipeline.geo.pixel_rules import offset_on
-from pipeline.schema import RunGrid, TileSpec, Window
+from pipeline.schema.tiling import RunGrid, TileSpec, Window
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.compiled import kernel
 from pipeline.world.ground import paint_ground, paint_trees, textures

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.files.output_folder import require_folder, writing_to
-from pipeline.schema import AffineTuple, Window
+from pipeline.schema.tiling import AffineTuple, Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.compiled import kernel
 from pipeline.world.landscape import World

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import IncompleteRunError
 from pipeline.files.hrefs import public_text
-from pipeline.schema import Reason, TileLattice, TileRecord, TileStatus, block_id, tile_id
+from pipeline.schema.tile_answers import Reason, TileRecord, TileStatus
+from pipeline.schema.tiling import TileLattice, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
 from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.plan_table import core_edges, core_polygons, planned_blocks

@@ -18,7 +18,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.files.atomic_file import atomic_path
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.georeference import Geometries, projjson_of
 
 GEOPARQUET_VERSION = "1.1.0"

@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.geo.planet import body_of
-from pipeline.schema import AffineTuple, RunGrid
+from pipeline.schema.tiling import AffineTuple, RunGrid
 
 Geometries = NDArray[np.object_]
 """Array of shapely geometries."""

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.georeference import Geometries, crs_from_wkt
 from pipeline.write.on_body import Ground, ground_of
 

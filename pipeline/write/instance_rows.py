@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import Scene, TileLattice, block_id, tile_id
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import TileLattice, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import Geometries, to_crs_coordinates
 from pipeline.write.instances import InstanceMeta, timestamp_of

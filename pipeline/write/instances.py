@@ -18,7 +18,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.geo_parquet import write_geo_parquet
 from pipeline.write.records.record_columns import POINT
 from pipeline.write.run_dir import RunDir

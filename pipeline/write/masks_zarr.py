@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from pipeline.errors import InputError
-from pipeline.schema import SCORE_SCALE, RunGrid, TileLattice, Window
+from pipeline.schema.tile_answers import SCORE_SCALE
+from pipeline.schema.tiling import RunGrid, TileLattice, Window
 from pipeline.write.georeference import affine_or_identity, authority_code_of, crs_of, is_rotated
 
 MASK_FILL = 255

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pyproj.enums import TransformDirection
 
 from pipeline.geo.planet import body_name, body_of
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.georeference import affine_or_identity, crs_from_wkt, transformer
 
 Points = NDArray[np.float64]

@@ -15,7 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.schema import TileLattice, block_id, tile_id
+from pipeline.schema.tiling import TileLattice, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
 from pipeline.write.georeference import Geometries, to_crs_coordinates
 

@@ -19,7 +19,8 @@ from pipeline.errors import InputError
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import public_href, public_text
-from pipeline.schema import RunGrid, Scene, TileLattice
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import RunGrid, TileLattice
 
 RUN_JSON_VERSION = 1
 """Version of this document's layout; a reader refuses a newer one."""

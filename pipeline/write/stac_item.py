@@ -26,7 +26,7 @@ from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import link_href
 from pipeline.geo.globe import narrowest_bbox, to_lonlat
-from pipeline.schema import TileLattice
+from pipeline.schema.tiling import TileLattice
 from pipeline.write.georeference import affine_or_identity, authority_code_of, is_on_earth, to_crs_coordinates
 from pipeline.write.instances import timestamp_of
 from pipeline.write.on_body import cells_on_ground, ground_of

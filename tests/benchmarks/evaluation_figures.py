@@ -20,7 +20,7 @@ import numpy as np
 from pipeline.evaluate.benchmark.results import Scoring, Subject, build_results
 from pipeline.evaluate.benchmark.sample_records import SampleRecord
 from pipeline.evaluate.figures.boundary import BoundaryAgreement
-from pipeline.schema import Prompt, Reason, TileStatus
+from pipeline.schema.tile_answers import Prompt, Reason, TileStatus
 
 SIDE = 840
 SUBJECT = Subject(benchmark={"name": "drawn", "split": "test"}, models={}, protocol={})

@@ -35,17 +35,8 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline.run.merge.merge_job import MergeJob, Task, run_here  # noqa: E402
 from pipeline.run.merge.publish import publish_merge  # noqa: E402
-from pipeline.schema import (  # noqa: E402
-    BlockRecord,
-    Prompt,
-    Reason,
-    RunGrid,
-    TileLattice,
-    TileRecord,
-    TileSpec,
-    TileStatus,
-    block_id,
-)
+from pipeline.schema.tile_answers import BlockRecord, Prompt, Reason, TileRecord, TileStatus  # noqa: E402
+from pipeline.schema.tiling import RunGrid, TileLattice, TileSpec, block_id  # noqa: E402
 from pipeline.stitch.flatten import measure  # noqa: E402
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions  # noqa: E402
 from pipeline.write.instances import InstanceMeta  # noqa: E402

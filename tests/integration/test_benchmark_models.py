@@ -28,7 +28,9 @@ from pipeline.evaluate.benchmark import sample_steps
 from pipeline.evaluate.benchmark.sample_records import unpack_mask
 from pipeline.prompt.build_prompter import PrompterOptions, build_verifier
 from pipeline.prompt.looks.verifier import Verifier
-from pipeline.schema import MaskCrop, RunGrid, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop
+from pipeline.schema.tiling import RunGrid
 from pipeline.segment.build_segmenter import build_segmenter
 from pipeline.segment.segmenter import Segmenter
 

@@ -24,7 +24,8 @@ from PIL import Image
 from pipeline.evaluate.benchmark import sample_steps
 from pipeline.prompt import vllm_prompter
 from pipeline.prompt.reply.released_parser import PARSERS
-from pipeline.schema import MaskCrop, Prompt, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.segment.segmenter import Embedding
 
 SIDE = 252

@@ -22,7 +22,7 @@ from pipeline.evaluate.benchmark.readers import world_tiles
 from pipeline.evaluate.benchmark.sample_records import unpack_mask
 from pipeline.evaluate.benchmark.truth_models import TruthSegmenter, image_number
 from pipeline.evaluate.figures.metrics import CONVENTIONS
-from pipeline.schema import TileImage
+from pipeline.schema.imagery import TileImage
 from pipeline.segment.segmenter import Embedding
 
 ROOT = Path(__file__).parents[2]

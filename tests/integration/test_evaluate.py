@@ -23,7 +23,9 @@ from pipeline.evaluate.finished_run.score_run import score_run
 from pipeline.evaluate.finished_run.score_tiles import score_table
 from pipeline.evaluate.finished_run.world_truth import read_truth
 from pipeline.prompt.oracle_prompter import OraclePrompter
-from pipeline.schema import TileImage, TilePrompts, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import TilePrompts
+from pipeline.schema.tiling import Window
 from pipeline.world.landscape import World
 from pipeline.world.scene import write_world
 from pipeline.write.run_json import read_run_json

@@ -17,7 +17,9 @@ from pipeline.prompt.build_prompter import build_gate, build_verifier
 from pipeline.prompt.looks.gate import GateOptions, Look, parent_look, tile_look
 from pipeline.prompt.looks.verifier import VerifierOptions, crop_around
 from pipeline.prompt.vllm_prompter import VllmPrompter
-from pipeline.schema import BlockImage, BlockSpec, MaskCrop, RunGrid, TileImage, TileLattice, Window
+from pipeline.schema.imagery import BlockImage, TileImage
+from pipeline.schema.tile_answers import MaskCrop
+from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
 from pipeline.world.landscape import World
 from pipeline.world.render import render
 

@@ -39,7 +39,7 @@ from pipeline.prompt.prompter_checkpoint import resolve_model
 from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.run.config import Preset, Runner, build_preset, preset_tables
 from pipeline.run.prepare import check_engines, profile_parameters, short_identity
-from pipeline.schema import Reason
+from pipeline.schema.tile_answers import Reason
 from pipeline.segment.build_segmenter import check_segmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path
 from pipeline.write.run_json import collect_versions

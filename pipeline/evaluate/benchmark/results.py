@@ -34,7 +34,7 @@ from pipeline.evaluate.figures.metrics import (
 from pipeline.evaluate.figures.pixel_metrics import PIXEL_METRICS, pixel_metrics
 from pipeline.prompt.looks.verifier import VerifierOptions
 from pipeline.prompt.reply.released_parser import ParserName
-from pipeline.schema import Reason, TileStatus
+from pipeline.schema.tile_answers import Reason, TileStatus
 
 RESULTS_VERSION = 2
 """Version of the document's layout."""

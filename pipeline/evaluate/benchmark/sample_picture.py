@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pipeline.evaluate.figures.boundary import outline
-from pipeline.schema import Prompt
+from pipeline.schema.tile_answers import Prompt
 
 Rgb = tuple[int, int, int]
 

@@ -23,7 +23,7 @@ from pipeline.errors import RecordError
 from pipeline.evaluate.figures.boundary import BoundaryAgreement
 from pipeline.evaluate.figures.metrics import SampleCounts
 from pipeline.files.atomic_file import atomic_path
-from pipeline.schema import Prompt, Reason, TileStatus
+from pipeline.schema.tile_answers import Prompt, Reason, TileStatus
 
 RECORDS_VERSION = "1"
 """Version of the part files' columns."""

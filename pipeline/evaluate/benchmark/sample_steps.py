@@ -37,7 +37,9 @@ from pipeline.run.infer.step_rules import (
     asked_safely,
     verified,
 )
-from pipeline.schema import MaskCrop, Reason, RunGrid, TileImage, TilePrompts, TileStatus
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Reason, TilePrompts, TileStatus
+from pipeline.schema.tiling import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions, build_segmenter
 from pipeline.segment.segmenter import Segmenter
 

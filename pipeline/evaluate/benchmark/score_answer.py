@@ -17,7 +17,8 @@ from pipeline.evaluate.benchmark.sample_records import SampleRecord, pack_mask
 from pipeline.evaluate.figures.boundary import boundary_agreement, tolerance_px
 from pipeline.prompt.looks.verifier import Judged
 from pipeline.run.infer.step_rules import NO_PIXELS
-from pipeline.schema import MaskCrop, Reason, TileImage, TilePrompts, TileStatus
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Reason, TilePrompts, TileStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,9 @@ from scipy import ndimage
 from pipeline.errors import ModelError
 from pipeline.evaluate.benchmark.benchmark import Sample, SampleImage, read_mask
 from pipeline.prompt.oracle_prompter import object_prompts
-from pipeline.schema import MaskCrop, Prompt, Reason, TileImage, TilePrompts, TileSpec, TileStatus, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
+from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.segmenter import Embedding
 
 MODEL_ID = "truth"

@@ -21,7 +21,9 @@ from pipeline.load.reader import TileReader
 from pipeline.prompt.looks.gate import Gate, GateMode, parent_look, tile_look
 from pipeline.prompt.looks.verifier import Verifier
 from pipeline.prompt.prompter import Prompter
-from pipeline.schema import BlockImage, BlockSpec, MaskCrop, TileImage, TileLattice, TilePrompts, TileStatus
+from pipeline.schema.imagery import BlockImage, TileImage
+from pipeline.schema.tile_answers import MaskCrop, TilePrompts, TileStatus
+from pipeline.schema.tiling import BlockSpec, TileLattice
 from pipeline.segment.segmenter import Segmenter
 
 REPEATS = 5

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pipeline.evaluate.benchmark.readers.world_tiles import MIN_TARGET_PX
 from pipeline.evaluate.calibrate.curves import JudgedMasks, JudgedPairs
 from pipeline.evaluate.finished_run.world_truth import Truth, read_labels
-from pipeline.schema import TileSpec, TileStatus
+from pipeline.schema.tile_answers import TileStatus
+from pipeline.schema.tiling import TileSpec
 from pipeline.world.oracle import grid_offset
 from pipeline.write.records.block_records import read_block_record, read_counts
 from pipeline.write.records.done_records import record_files

@@ -20,7 +20,8 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.schema import Reason, RunGrid, TileStatus, Window
+from pipeline.schema.tile_answers import Reason, TileStatus
+from pipeline.schema.tiling import RunGrid, Window
 from pipeline.write.georeference import to_pixels
 from pipeline.write.masks_zarr import MASK_FILL
 

@@ -35,7 +35,7 @@ from pipeline.files.vector_file import POLYGONS, read_vector_file
 from pipeline.geo.globe import polygonal
 from pipeline.grid.lattice import crs_name
 from pipeline.prompt.query import check_query
-from pipeline.schema import RunGrid, TileSpec, Window
+from pipeline.schema.tiling import RunGrid, TileSpec, Window
 from pipeline.write.georeference import Geometries, to_pixels
 from pipeline.write.ground_area import EDGE_M
 from pipeline.write.run_json import RunInfo

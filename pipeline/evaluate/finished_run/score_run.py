@@ -20,7 +20,7 @@ from pipeline.evaluate.finished_run.run_ledger import (
 )
 from pipeline.evaluate.finished_run.score_tiles import QueryScore, TrueTile, score_tiles
 from pipeline.evaluate.finished_run.world_truth import Truth, read_labels
-from pipeline.schema import TileSpec
+from pipeline.schema.tiling import TileSpec
 from pipeline.world.oracle import grid_offset
 from pipeline.write.run_json import RunInfo
 

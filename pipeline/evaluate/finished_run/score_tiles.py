@@ -24,7 +24,8 @@ from pipeline.evaluate.finished_run.run_ledger import (
     read_ledger,
     require_published,
 )
-from pipeline.schema import TileLattice, TileSpec, TileStatus
+from pipeline.schema.tile_answers import TileStatus
+from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.write.ground_area import geodesic_area_m2
 
 

@@ -16,7 +16,7 @@ import rasterio.windows
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.truth import other_wordings
 
 

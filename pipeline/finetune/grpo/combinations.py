@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 from pipeline.prompt.profile import Profile
 from pipeline.prompt.reply.parse import ReplyItem
-from pipeline.schema import Prompt
+from pipeline.schema.tile_answers import Prompt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

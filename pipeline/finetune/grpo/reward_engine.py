@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from pipeline.finetune.grpo.grpo_data import TrainingSample
 from pipeline.finetune.grpo.rewards import Contract, ReplyScore, format_reward, read_candidate, score_reply
 from pipeline.prompt.reply.frames import to_window
-from pipeline.schema import MaskCrop, Prompt, TileImage, TileSpec, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
+from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.segmenter import Segmenter
 
 

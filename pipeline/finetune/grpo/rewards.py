@@ -33,7 +33,7 @@ from pipeline.prompt.reply.released_parser import (
     released_rule,
 )
 from pipeline.prompt.reply.reply_text import split_reply
-from pipeline.schema import MaskCrop
+from pipeline.schema.tile_answers import MaskCrop
 
 RewardRule = Literal["paper", "authors-code"]
 

@@ -22,7 +22,7 @@ from pipeline.files.atomic_file import atomic_path, write_bytes_atomic
 from pipeline.finetune.grpo.grpo_data import TABLE
 from pipeline.finetune.prompter.samples import rationale
 from pipeline.finetune.prompter.training_queries import QuerySampler, TrainingQuery
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
 from pipeline.world.render import Rendering, render

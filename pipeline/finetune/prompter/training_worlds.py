@@ -17,7 +17,7 @@ from pipeline.finetune.prompter.prompter_data import CHUNK, DrawnTile
 from pipeline.finetune.prompter.samples import IMAGE_PX, MIN_AREA_PX
 from pipeline.finetune.sensor import apply_sensor
 from pipeline.finetune.sensor_effects import draw_sensor
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
 from pipeline.world.render import render

@@ -31,7 +31,9 @@ from pipeline.finetune.segmenter.training_windows import (
     draw_window,
     draw_world,
 )
-from pipeline.schema import MaskCrop, Prompt, TileImage, TileSpec, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
+from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 from pipeline.segment.segmenter import Sam2Options, Segmenter
 from pipeline.world.landscape import World

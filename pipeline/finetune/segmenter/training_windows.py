@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError, RecordError
 from pipeline.finetune.sensor import apply_sensor
 from pipeline.finetune.sensor_effects import draw_sensor
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.landscape import World
 from pipeline.world.render import render
 

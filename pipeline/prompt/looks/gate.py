@@ -17,7 +17,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import BlockImage, TileImage, TileLattice, TileSpec
+from pipeline.schema.imagery import BlockImage, TileImage
+from pipeline.schema.tiling import TileLattice, TileSpec
 
 GateMode = Literal["off", "tile", "parent"]
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.schema import Reason, TileStatus
+from pipeline.schema.tile_answers import Reason, TileStatus
 
 LEVEL = 0.95
 """Probability between the ends of an interval."""

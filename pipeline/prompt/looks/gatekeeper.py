@@ -12,7 +12,9 @@ from dataclasses import replace
 
 from pipeline.prompt.looks.gate import Gate, GateOptions, in_audit, parent_look, tile_look
 from pipeline.prompt.prompter import Prompter
-from pipeline.schema import BlockImage, Reason, TileImage, TileLattice, TilePrompts, TileSpec, TileStatus
+from pipeline.schema.imagery import BlockImage, TileImage
+from pipeline.schema.tile_answers import Reason, TilePrompts, TileStatus
+from pipeline.schema.tiling import TileLattice, TileSpec
 
 Probabilities = Sequence[float | None]
 """Per query, in order; None: not judged."""

@@ -14,7 +14,7 @@ from statistics import NormalDist
 
 from pipeline.errors import SourceError
 from pipeline.prompt.looks.gate import Look
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.world.oracle import OracleSpec, OracleTruth, parse_oracle
 
 MARGINS = {"mild": 3.0, "strong": 1.5}

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.errors import SourceError
-from pipeline.schema import MaskCrop, RunGrid, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop
+from pipeline.schema.tiling import RunGrid
 from pipeline.world.oracle import OracleSpec, OracleTruth, parse_oracle
 
 

@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 from pipeline.prompt.vllm_engine import check_gpu_share
-from pipeline.schema import MaskCrop, TileImage, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop
+from pipeline.schema.tiling import Window
 
 VerifierMode = Literal["off", "crop"]
 

@@ -9,7 +9,8 @@ from pipeline.prompt.looks.decision import Decider
 from pipeline.prompt.looks.verifier import VerifierOptions, crop_around
 from pipeline.prompt.profile import Decision
 from pipeline.prompt.vllm_prompter import VllmPrompter
-from pipeline.schema import MaskCrop, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop
 
 
 class VllmVerifier:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.prompt.reply.parse import ReplyItem
-from pipeline.schema import Prompt
+from pipeline.schema.tile_answers import Prompt
 
 
 def to_window(

@@ -17,17 +17,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.geo.scene_pixels import ScenePixels
-from pipeline.schema import (
-    BlockImage,
-    BlockSpec,
-    Prompt,
-    Reason,
-    TileLattice,
-    TilePrompts,
-    TileStatus,
-    Window,
-)
+from pipeline.schema.imagery import BlockImage, ScenePixels
+from pipeline.schema.tile_answers import Prompt, Reason, TilePrompts, TileStatus
+from pipeline.schema.tiling import BlockSpec, TileLattice, Window
 from pipeline.write.records.label_codec import decode_labels, encode_labels
 
 Row = dict[str, Any]

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pipeline.errors import ModelError
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt
 from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
-from pipeline.schema import MaskCrop, Prompt, Reason, TileImage, TilePrompts, TileStatus
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
 from pipeline.segment.segmenter import Embedding, Segmenter
 
 NO_PIXELS = "no prompt gave a mask with pixels"

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.grid.tiles import Plan
 from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.reader import CogReader, TileReader
@@ -39,19 +38,9 @@ from pipeline.run.infer.step_rules import (
     failure_text,
     verified,
 )
-from pipeline.schema import (
-    BlockImage,
-    BlockRecord,
-    BlockSpec,
-    MaskCrop,
-    Reason,
-    TileImage,
-    TileLattice,
-    TilePrompts,
-    TileRecord,
-    TileSpec,
-    TileStatus,
-)
+from pipeline.schema.imagery import BlockImage, ScenePixels, TileImage
+from pipeline.schema.tile_answers import BlockRecord, MaskCrop, Reason, TilePrompts, TileRecord, TileStatus
+from pipeline.schema.tiling import BlockSpec, TileLattice, TileSpec
 from pipeline.segment.build_segmenter import build_segmenter
 from pipeline.segment.segmenter import Segmenter
 from pipeline.stitch.flatten import flatten_tile

@@ -23,7 +23,7 @@ from pipeline.errors import RecordError
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, publish_rows
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, from_arrow, united
-from pipeline.schema import block_id
+from pipeline.schema.tiling import block_id
 from pipeline.stitch.describe import member_columns
 from pipeline.stitch.dissolve import dissolve
 from pipeline.stitch.outlines import shared_edges

@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.run.merge.merge_job import MergeJob
-from pipeline.schema import TileLattice
+from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.supertiles import GHOST
 from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows
 from pipeline.write.merge_files import write_table

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from pipeline.run.config import MergeMode
-from pipeline.schema import Scene, TileLattice, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import TileLattice, Window
 from pipeline.stitch.block_picture import near_blocks
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import SuperLattice, SuperTile

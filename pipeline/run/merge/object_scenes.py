@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.geo.scene_pixels import ScenePixels
+from pipeline.schema.imagery import ScenePixels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,12 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity, publish_rows, seam_zone
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, scenes_under
-from pipeline.schema import SCORE_SCALE, block_id
+from pipeline.schema.imagery import ScenePixels
+from pipeline.schema.tile_answers import SCORE_SCALE
+from pipeline.schema.tiling import block_id
 from pipeline.stitch.block_picture import (
     BlockPainter,
     BlockPicture,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import TileLattice
+from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.components import explains, pack_best
 from pipeline.stitch.flat.flat_matches import Matches
 from pipeline.stitch.fragment_table import FragmentTable, sides_reached

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import TileLattice, TileSpec
+from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.stitch.contradictions import Links, cut_edges, forbidden_pairs
 from pipeline.stitch.flat.flat_sources import blocks_of
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import TileLattice
+from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.flat.flat_components import Components, resolve
 from pipeline.stitch.flat.flat_matches import audit_matches, match_seams
 from pipeline.stitch.flat.flat_sources import TileSource, fragment_table

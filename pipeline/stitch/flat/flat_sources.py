@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.errors import RecordError
-from pipeline.schema import Fragment, TileLattice
+from pipeline.schema.tile_answers import Fragment
+from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.fragment_table import N_COLUMNS, FragmentTable, rank_fragments
 from pipeline.stitch.sources import LabelSource
 

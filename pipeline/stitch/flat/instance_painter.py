@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import TileLattice, TileSpec
+from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.stitch.flat.flat_components import Components
 from pipeline.stitch.fragment_table import FragmentTable, sides_reached
 from pipeline.stitch.paint_core import ClaimingTile, OwnTile, by_local, paint_core

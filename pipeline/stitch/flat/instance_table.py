@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import SCORE_Q_SCALE, TileLattice, Window
+from pipeline.schema.tile_answers import SCORE_Q_SCALE
+from pipeline.schema.tiling import TileLattice, Window
 from pipeline.stitch.components import least_px
 from pipeline.stitch.flat.flat_components import Components
 from pipeline.stitch.flat.flat_sources import blocks_of

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.schema import TileLattice
+from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.dissolve import dissolve
 from pipeline.stitch.flat.flat_sources import blocks_of
 from pipeline.stitch.trace import polygonise

@@ -21,7 +21,7 @@ import pyogrio
 import shapely
 
 from pipeline.errors import InputError
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.run_dir import RunDir
 
 BATCH_ROWS = 4096

@@ -23,7 +23,8 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.schema import SCORE_SCALE, RunGrid, Window
+from pipeline.schema.tile_answers import SCORE_SCALE
+from pipeline.schema.tiling import RunGrid, Window
 from pipeline.write.georeference import affine_or_identity
 from pipeline.write.masks_zarr import ARRAYS
 

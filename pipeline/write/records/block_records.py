@@ -27,16 +27,8 @@ from numpy.typing import NDArray
 from pipeline.errors import RecordError
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.hrefs import public_text
-from pipeline.schema import (
-    BlockRecord,
-    Reason,
-    TileLattice,
-    TileRecord,
-    TileSpec,
-    TileStatus,
-    Window,
-    tile_id,
-)
+from pipeline.schema.tile_answers import BlockRecord, Reason, TileRecord, TileStatus
+from pipeline.schema.tiling import TileLattice, TileSpec, Window, tile_id
 from pipeline.write.records.label_codec import decode_bits, decode_labels, encode_bits, encode_labels
 from pipeline.write.records.record_columns import (
     SCHEMA,

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.schema import Fragment, Prompt, Reason, TileRecord, TileSpec, TileStatus, Window
+from pipeline.schema.tile_answers import Fragment, Prompt, Reason, TileRecord, TileStatus
+from pipeline.schema.tiling import TileSpec, Window
 from pipeline.write.records.scene_columns import SCENE_COLUMNS
 
 _FRAGMENT_INTS = ("local", "prompt_index", "score_q", "full_px", "core_px", "anchor", "censored", "margin")

@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.geo.scene_pixels import ScenePixels
-from pipeline.schema import Reason, TileLattice, TileSpec, TileStatus, block_id
+from pipeline.schema.imagery import ScenePixels
+from pipeline.schema.tile_answers import Reason, TileStatus
+from pipeline.schema.tiling import TileLattice, TileSpec, block_id
 from pipeline.write.records.block_records import (
     REMEDY,
     read_columns,

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from pipeline.geo.scene_pixels import ScenePixels
-from pipeline.schema import BlockRecord
+from pipeline.schema.imagery import ScenePixels
+from pipeline.schema.tile_answers import BlockRecord
 from pipeline.write.records.label_codec import decode_labels, encode_labels
 
 SCENE_COLUMNS = (("scene_numbers", pa.list_(pa.int32())), ("scene_px", pa.binary()))

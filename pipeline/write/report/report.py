@@ -20,7 +20,8 @@ from pipeline.errors import TerraqueryError
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import public_href, public_text
-from pipeline.schema import Reason, TileLattice, TileStatus, Window
+from pipeline.schema.tile_answers import Reason, TileStatus
+from pipeline.schema.tiling import TileLattice, Window
 from pipeline.write.coverage import Conservation
 from pipeline.write.georeference import affine_or_identity, crs_of
 from pipeline.write.report.report_charts import area_axis, bins_of, histogram, score_axis

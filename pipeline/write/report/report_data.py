@@ -18,7 +18,8 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
-from pipeline.schema import Reason, RunGrid, TileLattice, TileStatus
+from pipeline.schema.tile_answers import Reason, TileStatus
+from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.georeference import to_pixels
 from pipeline.write.records.block_records import read_summaries
 from pipeline.write.report.report_images import STATUS_COLOURS

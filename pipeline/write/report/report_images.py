@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.schema import TileLattice, Window
+from pipeline.schema.tiling import TileLattice, Window
 
 Rgb = tuple[int, int, int]
 

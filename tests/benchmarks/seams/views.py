@@ -23,7 +23,7 @@ from benchmarks.seams.world import SeamWorld
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.schema import RunGrid, TileLattice, TileSpec
+from pipeline.schema.tiling import RunGrid, TileLattice, TileSpec
 from pipeline.world.oracle import NoiseName, OracleTruth
 
 

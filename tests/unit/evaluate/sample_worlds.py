@@ -15,7 +15,7 @@ from pipeline.evaluate.benchmark.sample_records import SampleRecord, pack_mask
 from pipeline.evaluate.benchmark.sample_steps import EvaluationContext
 from pipeline.evaluate.figures.boundary import boundary_agreement, tolerance_px
 from pipeline.run.config import build_preset, preset_tables
-from pipeline.schema import Prompt, Reason, TileStatus
+from pipeline.schema.tile_answers import Prompt, Reason, TileStatus
 
 SHAPE = (24, 32)
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.finetune import sensor
 from pipeline.finetune.sensor import apply_sensor
 from pipeline.finetune.sensor_effects import CLEAN, SensorEffects
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.landscape import World
 from pipeline.world.render import render
 

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
-from pipeline.schema import Scene
+from pipeline.schema.imagery import Scene
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError
 from pipeline.grid.estimate import estimate, overlaps_px
 from pipeline.grid.tiles import GridOptions, plan_tiles
-from pipeline.schema import Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import Window
 
 MakeScene = Callable[..., Scene]
 

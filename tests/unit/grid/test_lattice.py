@@ -22,7 +22,8 @@ from pipeline.grid.lattice import (
     scene_windows,
     tuple_of,
 )
-from pipeline.schema import RunGrid, Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import RunGrid, Window
 
 MakeScene = Callable[..., Scene]
 

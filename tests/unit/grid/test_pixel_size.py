@@ -11,7 +11,7 @@ from pyproj import CRS
 from pipeline.errors import InputError
 from pipeline.grid.lattice import choose_lattice
 from pipeline.grid.pixel_size import check_pixel_size, pixel_side, pixel_text, unit_of
-from pipeline.schema import Scene
+from pipeline.schema.imagery import Scene
 
 MakeScene = Callable[..., Scene]
 

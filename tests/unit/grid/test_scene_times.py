@@ -11,7 +11,7 @@ import shapely
 from pipeline.errors import InputError
 from pipeline.grid.scene_times import date_in, overlap_note, rfc3339, time_rule, with_times
 from pipeline.grid.source import SourceOptions, open_scenes
-from pipeline.schema import Scene
+from pipeline.schema.imagery import Scene
 
 MakeTif = Callable[..., str]
 

@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.files.hrefs import link_href, split_access
 from pipeline.grid import source
 from pipeline.grid.source import RasterFiles, SceneCatalog, SourceOptions, expand_hrefs, open_scenes
-from pipeline.schema import Scene
+from pipeline.schema.imagery import Scene
 
 MakeTif = Callable[..., str]
 

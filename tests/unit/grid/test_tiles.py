@@ -19,7 +19,8 @@ from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi, aoi_from_bbox
 from pipeline.grid.lattice import affine_of, tuple_of
 from pipeline.grid.tiles import GridOptions, Plan, lonlat_boxes, plan_tiles, scene_bounds_lonlat
-from pipeline.schema import Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import Window
 
 MakeScene = Callable[..., Scene]
 TO_LONLAT = pyproj.Transformer.from_crs("EPSG:32636", "OGC:CRS84", always_xy=True)

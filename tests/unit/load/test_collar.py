@@ -25,7 +25,8 @@ from pipeline.load.collar import (
     grow,
     is_constant,
 )
-from pipeline.schema import Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import Window
 
 H, W = 420, 500
 ROWS, COLS = np.mgrid[:H, :W]

@@ -18,7 +18,8 @@ from pipeline.errors import InputError
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.load import first_look
 from pipeline.load.first_look import look_at
-from pipeline.schema import Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import Window
 
 MakeTif = Callable[..., str]
 

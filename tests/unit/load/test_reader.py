@@ -25,7 +25,8 @@ from pipeline.load import reader as reader_module
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.load.reader import CogReader, TileReader
 from pipeline.load.stretch import IDENTITY
-from pipeline.schema import BlockImage, BlockSpec, Window
+from pipeline.schema.imagery import BlockImage
+from pipeline.schema.tiling import BlockSpec, Window
 
 MakeTif = Callable[..., str]
 OpenRun = Callable[..., Any]

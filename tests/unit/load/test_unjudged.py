@@ -13,7 +13,8 @@ from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.load.collar import Collar, find_collar
 from pipeline.load.first_look import FirstLook, look_at
 from pipeline.load.unjudged import PlannedArea, percent, unjudged_shares, unjudged_text
-from pipeline.schema import RunGrid, Scene, TileLattice
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import RunGrid, TileLattice
 
 MakeTif = Callable[..., str]
 AFFINE = (0.5, 0.0, 450000.0, 0.0, -0.5, 40000.0)

@@ -24,7 +24,7 @@ from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
 from pipeline.load.reader import CogReader
 from pipeline.load.warped_scene import SHEET_PX, Sheets, filter_scales, warp_cells
-from pipeline.schema import RunGrid, Window
+from pipeline.schema.tiling import RunGrid, Window
 
 MakeTif = Callable[..., str]
 OpenRun = Callable[..., Any]

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline.prompt.prompter import Prompter
-from pipeline.schema import Prompt, Reason, TileImage, TilePrompts, TileStatus
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Prompt, Reason, TilePrompts, TileStatus
 
 
 class FakePrompter:

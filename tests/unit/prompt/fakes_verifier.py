@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.prompt.looks.verifier import Verifier
-from pipeline.schema import MaskCrop, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop
 
 
 class FakeVerifier:

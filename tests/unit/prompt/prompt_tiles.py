@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import HealthCheck, settings
 
-from pipeline.schema import RunGrid, TileImage, TileLattice
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tiling import RunGrid, TileLattice
 
 UTM = "EPSG:32636"
 

@@ -29,7 +29,7 @@ from pipeline.prompt.oracle_prompter import OraclePrompter
 from pipeline.prompt.profile import PROFILE_DIR
 from pipeline.prompt.vector_prompter import VectorPrompter
 from pipeline.prompt.vllm_engine import VllmOptions
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 
 
 def test_options_from_a_table() -> None:

@@ -6,7 +6,7 @@ import pytest
 from fakes_prompt import FakePrompter
 from prompt_tiles import grid, lattice, tile_image
 
-from pipeline.schema import Prompt, Reason, TileStatus
+from pipeline.schema.tile_answers import Prompt, Reason, TileStatus
 
 
 def test_fake_answers_from_its_table_and_asserts_the_protocol() -> None:

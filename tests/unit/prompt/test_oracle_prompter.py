@@ -16,7 +16,7 @@ from rasterio.transform import Affine
 from pipeline.errors import InputError
 from pipeline.prompt.oracle_prompter import OraclePrompter, interior_points, object_prompts
 from pipeline.prompt.prompter import Prompter
-from pipeline.schema import Reason, TileStatus
+from pipeline.schema.tile_answers import Reason, TileStatus
 
 _: type[Prompter] = OraclePrompter
 

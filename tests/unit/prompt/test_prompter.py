@@ -11,7 +11,7 @@ from pipeline.prompt.oracle_prompter import OraclePrompter
 from pipeline.prompt.prompter import Prompter, same_for_all
 from pipeline.prompt.vector_prompter import VectorPrompter
 from pipeline.prompt.vllm_prompter import VllmPrompter
-from pipeline.schema import Prompt, Reason, TilePrompts, TileStatus
+from pipeline.schema.tile_answers import Prompt, Reason, TilePrompts, TileStatus
 
 PROMPTERS: tuple[type[Prompter], ...] = (FakePrompter, OraclePrompter, VectorPrompter, VllmPrompter)
 

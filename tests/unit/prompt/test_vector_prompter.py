@@ -22,7 +22,8 @@ from pipeline.errors import InputError
 from pipeline.geo.globe import turn_of
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.vector_prompter import VectorPrompter
-from pipeline.schema import Prompt, Reason, RunGrid, TileStatus, Window
+from pipeline.schema.tile_answers import Prompt, Reason, TileStatus
+from pipeline.schema.tiling import RunGrid, Window
 
 _: type[Prompter] = VectorPrompter
 
@@ -294,7 +295,7 @@ def test_building_outlines_of_a_real_scene() -> None:
         pytest.skip("the Kampala imagery and its building outlines are not at hand")
     import rasterio
 
-    from pipeline.schema import RunGrid
+    from pipeline.schema.tiling import RunGrid
 
     with rasterio.open(folder / "kampala_west.tif") as scene:
         run_grid = RunGrid(

@@ -14,7 +14,7 @@ from prompt_tiles import grid, lattice, tile_image
 from pipeline.errors import ModelError
 from pipeline.prompt.vllm_engine import VllmOptions
 from pipeline.prompt.vllm_prompter import VllmPrompter
-from pipeline.schema import Reason, TilePrompts, TileStatus
+from pipeline.schema.tile_answers import Reason, TilePrompts, TileStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

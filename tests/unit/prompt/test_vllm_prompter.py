@@ -21,7 +21,8 @@ from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.prompt.vllm_engine import VllmOptions
 from pipeline.prompt.vllm_prompter import VllmPrompter
-from pipeline.schema import Reason, TileImage, TilePrompts, TileStatus
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Reason, TilePrompts, TileStatus
 
 _: type[Prompter] = VllmPrompter
 

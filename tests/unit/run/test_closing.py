@@ -17,7 +17,7 @@ from pipeline.errors import SourceError
 from pipeline.load.prepare_scenes import LoadOptions
 from pipeline.run import closing
 from pipeline.run.closing import Imagery, MergedRun, close_run
-from pipeline.schema import RunGrid, TileLattice
+from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.coverage import Conservation
 from pipeline.write.report.report import ReportInputs
 from pipeline.write.run_dir import RunDir

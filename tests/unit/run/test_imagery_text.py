@@ -14,7 +14,8 @@ from pipeline.run.imagery_text import (
     scene_notes,
     unjudged_rows,
 )
-from pipeline.schema import Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import Window
 
 
 def entry(name: str = "east", **changes: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import rasterio.crs
 
 from pipeline.grid.lattice import OffsetRC, place_scenes, scene_windows
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
-from pipeline.schema import RunGrid, Scene, Window
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import RunGrid, Window
 
 UTM33 = "EPSG:32633"
 UTM32 = "EPSG:32632"

@@ -15,7 +15,8 @@ from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun, RunRequest, plan_request, start_info
 from pipeline.run.summary import closing_entry, model_counts, notice_box, plan_text, result_table, table
-from pipeline.schema import BlockRecord, Prompt, Reason, TileLattice, TileRecord, TileStatus
+from pipeline.schema.tile_answers import BlockRecord, Prompt, Reason, TileRecord, TileStatus
+from pipeline.schema.tiling import TileLattice
 from pipeline.write.coverage import Conservation, SearchedArea
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.schema import MaskCrop, Prompt, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.segment.segmenter import Embedding, Segmenter
 
 

@@ -13,7 +13,7 @@ from rasterio.transform import from_origin
 
 from pipeline.errors import InputError
 from pipeline.options import parse_table
-from pipeline.schema import RunGrid, TileLattice
+from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.segment.build_segmenter import SegmenterOptions, build_segmenter, check_device, check_segmenter
 from pipeline.segment.oracle_segmenter import OracleSegmenter
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
@@ -119,7 +119,8 @@ def test_the_device_of_this_machine_is_looked_at_where_the_model_will_load(
 
 def test_checking_loads_no_model_library() -> None:
     code = (
-        "import sys; from pipeline.segment.build_segmenter import *; from pipeline.schema import RunGrid;"
+        "import sys; from pipeline.segment.build_segmenter import *\n"
+        "from pipeline.schema.tiling import RunGrid\n"
         "grid = RunGrid(crs_wkt=None, transform=(1, 0, 0, 0, -1, 0), width=1, height=1);"
         "check_segmenter(SegmenterOptions(), grid);"
         "print(sorted({'torch', 'sam2', 'transformers'} & set(sys.modules)))"

@@ -10,7 +10,9 @@ import rasterio
 from rasterio.transform import from_origin
 
 from pipeline.errors import ModelError
-from pipeline.schema import Prompt, TileImage, TileSpec, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Prompt
+from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.oracle_segmenter import OracleSegmenter
 from pipeline.world.oracle import OracleTruth
 

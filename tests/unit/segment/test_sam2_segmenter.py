@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tiny_sam2 import mixed_prompts
 
 from pipeline.errors import ModelError
-from pipeline.schema import MaskCrop, Prompt, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.segment.sam2_model import package_config_dir
 from pipeline.segment.sam2_segmenter import Sam2Segmenter, find_device
 from pipeline.segment.segmenter import Sam2Options

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from fakes_segment import FakeSegmenter
 
-from pipeline.schema import Prompt, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Prompt
 from pipeline.segment.oracle_segmenter import OracleSegmenter
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 from pipeline.segment.segmenter import Sam2Options, Segmenter

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schema import Prompt
+from pipeline.schema.tile_answers import Prompt
 from pipeline.segment.tensors import (
     PIXEL_MEAN,
     PIXEL_STD,

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.schema import Prompt, TileImage, TileSpec, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Prompt
+from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.sam2_model import build_architecture
 
 TINY_CONFIG = """

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schema import MaskCrop, Prompt
+from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.stitch.flatten import EAST, NO_MARGIN, NORTH, SOUTH, WEST, flatten_tile, quantise
 from pipeline.stitch.stitch_options import StitchOptions
 

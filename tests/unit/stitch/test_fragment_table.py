@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.schema import Fragment, Window
+from pipeline.schema.tile_answers import Fragment
+from pipeline.schema.tiling import Window
 from pipeline.stitch.flat.flat_sources import TileFragments, fragment_table
 from pipeline.stitch.flatten import EAST, NORTH, SOUTH, WEST
 from pipeline.stitch.fragment_table import rank_fragments, rows_of, sides_reached, table_of_columns

@@ -15,7 +15,7 @@ import pytest
 from stitch_worlds import ArraySource
 from two_level import two_level
 
-from pipeline.schema import TileLattice
+from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.flat.flat_merge import merge_region
 from pipeline.stitch.stitch_options import StitchOptions
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.stitch.outlines import border_runs, measure_block, shared_edges
 
 

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.stitch.paint_core import ClaimingTile, OwnTile, paint_core
 
 

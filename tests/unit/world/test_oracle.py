@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
 from pipeline.errors import InputError, SourceError
-from pipeline.schema import RunGrid, TileLattice, TileSpec, Window
+from pipeline.schema.tiling import RunGrid, TileLattice, TileSpec, Window
 from pipeline.world.oracle import (
     OracleSpec,
     OracleTruth,

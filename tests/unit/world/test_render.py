@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
 from pipeline.world.render import Rendering, render

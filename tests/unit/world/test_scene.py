@@ -16,7 +16,7 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 from pipeline.errors import InputError
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
 from pipeline.world.render import render

@@ -11,7 +11,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS, with_geometry
 from pipeline.write.georeference import to_crs_coordinates
 from pipeline.write.ground_area import geodesic_area_m2

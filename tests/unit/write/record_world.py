@@ -9,18 +9,9 @@ import shapely
 from numpy.typing import NDArray
 from object_table import ObjectTable, write_objects
 
-from pipeline.schema import (
-    BlockRecord,
-    Fragment,
-    Prompt,
-    Reason,
-    RunGrid,
-    Scene,
-    TileLattice,
-    TileRecord,
-    TileStatus,
-    Window,
-)
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tile_answers import BlockRecord, Fragment, Prompt, Reason, TileRecord, TileStatus
+from pipeline.schema.tiling import RunGrid, TileLattice, Window
 from pipeline.write.coverage import write_coverage
 from pipeline.write.instances import InstanceMeta
 from pipeline.write.masks_zarr import MaskStore, ShardPixels, create_masks, finalise, write_shard

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from record_world import grid_of, lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import IncompleteRunError, RecordError
-from pipeline.schema import BlockRecord, Reason, TileStatus, block_id
+from pipeline.schema.tile_answers import BlockRecord, Reason, TileStatus
+from pipeline.schema.tiling import block_id
 from pipeline.write.coverage import Conservation, SearchedArea, write_coverage
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_world import grid_of
 
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.ground_area import geodesic_area_m2
 
 E2 = 0.0066943799901413165

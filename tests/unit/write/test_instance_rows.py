@@ -13,7 +13,7 @@ from object_table import object_rows
 from record_world import META, found_tile, id_raster, lattice_of, run_info, table_of
 
 from pipeline.errors import RecordError
-from pipeline.schema import BlockRecord, Prompt
+from pipeline.schema.tile_answers import BlockRecord, Prompt
 from pipeline.write import instance_rows as instance_rows_module
 from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows, scene_lists

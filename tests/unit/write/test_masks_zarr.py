@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from record_world import QUERIES, grid_of, id_raster, lattice_of, table_of, write_rasters
 
 from pipeline.errors import InputError
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.write.masks_zarr import (
     ShardPixels,
     create_masks,

@@ -10,7 +10,7 @@ import pytest
 import shapely
 from record_world import grid_of
 
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.on_body import Ground, cells_on_ground, ground_note, ground_of, why_unknown
 
 LOCAL = 'ENGCRS["site",EDATUM["site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'

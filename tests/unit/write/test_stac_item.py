@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from record_world import golden_run, grid_of, lattice_of, run_info
 
 from pipeline.geo.globe import narrowest_bbox
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 from pipeline.write.stac_item import ItemInputs, build_item, footprint_lonlat

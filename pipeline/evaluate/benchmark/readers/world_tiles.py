@@ -27,7 +27,7 @@ from pipeline.evaluate.benchmark.benchmark import (
     mask_digest,
 )
 from pipeline.evaluate.benchmark.readers.annotation_files import EmptyMask
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
 from pipeline.world.queries import NEVER, Query, queries_of

@@ -24,7 +24,8 @@ from scipy import ndimage  # noqa: E402
 
 from pipeline.run.merge.merge_job import MergeJob  # noqa: E402
 from pipeline.run.merge.publish import publish_merge  # noqa: E402
-from pipeline.schema import Fragment, MaskCrop, Prompt, RunGrid, TileLattice  # noqa: E402
+from pipeline.schema.tile_answers import Fragment, MaskCrop, Prompt  # noqa: E402
+from pipeline.schema.tiling import RunGrid, TileLattice  # noqa: E402
 from pipeline.stitch.flatten import flatten_tile  # noqa: E402
 from pipeline.stitch.stitch_options import StitchOptions  # noqa: E402
 

@@ -27,7 +27,7 @@ from pipeline.evaluate.benchmark.sample_steps import IMAGES_PER_PART
 from pipeline.files.fingerprint import canonical
 from pipeline.prompt.looks.verifier import VerifierOptions
 from pipeline.prompt.profile import PROFILE_DIR
-from pipeline.schema import Reason, TileStatus
+from pipeline.schema.tile_answers import Reason, TileStatus
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 
 CROP = "[verifier]\nmode = 'crop'\n"

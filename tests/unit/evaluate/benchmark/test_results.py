@@ -21,7 +21,7 @@ from pipeline.evaluate.benchmark.sample_records import SampleRecord
 from pipeline.evaluate.figures.intervals import BootstrapOptions
 from pipeline.evaluate.figures.metrics import CONVENTIONS
 from pipeline.prompt.looks.verifier import VerifierOptions
-from pipeline.schema import Reason, TileStatus
+from pipeline.schema.tile_answers import Reason, TileStatus
 
 NOTHING = rectangle(0, 0, 0, 0)
 SUBJECT = Subject(

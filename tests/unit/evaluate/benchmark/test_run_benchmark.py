@@ -20,7 +20,7 @@ from pipeline.evaluate.benchmark.sample_steps import EvaluationContext
 from pipeline.evaluate.benchmark.truth_models import image_tile
 from pipeline.prompt import build_prompter
 from pipeline.prompt.looks.verifier import VerifierOptions
-from pipeline.schema import Prompt
+from pipeline.schema.tile_answers import Prompt
 
 KEY = image_tile(0, SHAPE).tile_id, "where is s?"
 TABLE = {KEY: (Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0)), Prompt(box_xyxy=(20.0, 10.0, 26.0, 16.0)))}

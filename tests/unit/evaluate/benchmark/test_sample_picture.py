@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.evaluate.benchmark.sample_picture import COLOURS, draw_sample
-from pipeline.schema import Prompt
+from pipeline.schema.tile_answers import Prompt
 
 
 def drawn(

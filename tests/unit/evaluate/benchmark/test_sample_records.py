@@ -29,7 +29,7 @@ from pipeline.evaluate.benchmark.sample_records import (
     unpack_mask,
     write_part,
 )
-from pipeline.schema import Prompt, Reason, TileStatus
+from pipeline.schema.tile_answers import Prompt, Reason, TileStatus
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "evaluate" / "part.parquet"
 GOLDEN_VERIFIED = GOLDEN.with_name("part_verified.parquet")

@@ -29,7 +29,7 @@ from pipeline.evaluate.benchmark.truth_models import image_tile
 from pipeline.prompt import build_prompter
 from pipeline.prompt.looks.verifier import LooksAt, VerifierOptions
 from pipeline.run.infer.attempts import MAX_CRASHES
-from pipeline.schema import Prompt, Reason, TileStatus
+from pipeline.schema.tile_answers import Prompt, Reason, TileStatus
 
 BOX = Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0))  # the fake segmenter fills boxes
 SQUARE = rectangle(3, 2, 9, 8)

@@ -10,7 +10,8 @@ from pipeline.evaluate.benchmark.sample_records import unpack_mask
 from pipeline.evaluate.benchmark.score_answer import DrawnAnswer, judged_answer, score_answer, union_of
 from pipeline.evaluate.benchmark.truth_models import image_tile
 from pipeline.prompt.looks.verifier import Judged
-from pipeline.schema import MaskCrop, Prompt, Reason, TileImage, TilePrompts, TileStatus
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
 
 BOX = Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0))
 SQUARE = rectangle(3, 2, 9, 8)  # 36 px

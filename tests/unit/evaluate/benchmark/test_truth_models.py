@@ -22,7 +22,8 @@ from pipeline.evaluate.benchmark.truth_models import (
     image_tile,
 )
 from pipeline.prompt.prompter import Prompter
-from pipeline.schema import Prompt, TileImage, TileStatus
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Prompt, TileStatus
 from pipeline.segment.segmenter import Segmenter
 
 

@@ -31,7 +31,8 @@ from pipeline.evaluate.calibrate.costs import MeasuredCosts, Spread
 from pipeline.evaluate.finished_run.world_truth import read_truth
 from pipeline.run.config import build_preset, preset_tables
 from pipeline.run.prepare import RunRequest
-from pipeline.schema import Prompt, Reason, TileSpec, TileStatus
+from pipeline.schema.tile_answers import Prompt, Reason, TileStatus
+from pipeline.schema.tiling import TileSpec
 from pipeline.write.run_json import write_run_json
 
 COSTS = MeasuredCosts(

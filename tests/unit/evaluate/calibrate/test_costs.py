@@ -16,16 +16,9 @@ from segment.fakes_segment import FakeSegmenter
 from pipeline.evaluate.calibrate import costs
 from pipeline.evaluate.calibrate.costs import MeasuredCosts, Spread, TimedModels, measure_costs
 from pipeline.prompt.looks.gate import Look
-from pipeline.schema import (
-    BlockImage,
-    BlockSpec,
-    MaskCrop,
-    Prompt,
-    RunGrid,
-    TileImage,
-    TileLattice,
-    TilePrompts,
-)
+from pipeline.schema.imagery import BlockImage, TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt, TilePrompts
+from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice
 from pipeline.segment.segmenter import Embedding
 
 QUERIES = ("tanks", "pools")

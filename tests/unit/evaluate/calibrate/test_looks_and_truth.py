@@ -12,7 +12,8 @@ from look_runs import FIRST_TILE, fragment, run_info, write_records
 
 from pipeline.evaluate.calibrate.looks_and_truth import found_pairs, read_masks, read_pairs
 from pipeline.evaluate.finished_run.world_truth import Truth
-from pipeline.schema import Prompt, Reason, TileSpec, TileStatus
+from pipeline.schema.tile_answers import Prompt, Reason, TileStatus
+from pipeline.schema.tiling import TileSpec
 
 
 @pytest.fixture

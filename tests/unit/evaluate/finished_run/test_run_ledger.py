@@ -21,7 +21,8 @@ from pipeline.evaluate.finished_run.run_ledger import (
     read_ledger,
     require_published,
 )
-from pipeline.schema import Reason, RunGrid, TileLattice, TileStatus
+from pipeline.schema.tile_answers import Reason, TileStatus
+from pipeline.schema.tiling import RunGrid, TileLattice
 
 SHAPE = (24, 36)
 GRID = RunGrid(

@@ -23,7 +23,8 @@ from pipeline.evaluate.finished_run.score_polygons import (
     read_polygons,
     truth_lines,
 )
-from pipeline.schema import Reason, RunGrid, TileLattice, TileStatus
+from pipeline.schema.tile_answers import Reason, TileStatus
+from pipeline.schema.tiling import RunGrid, TileLattice
 
 UTM = rasterio.CRS.from_epsg(32633).to_wkt()
 GRID = RunGrid(crs_wkt=UTM, transform=(0.5, 0.0, 500000.0, 0.0, -0.5, 5500000.0), width=40, height=30)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluate.finished_run.score_run import score_run
 from pipeline.evaluate.finished_run.world_truth import Truth
-from pipeline.schema import RunGrid, TileLattice
+from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.run_json import RunInfo
 
 SHAPE = (24, 36)

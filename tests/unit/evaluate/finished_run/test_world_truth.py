@@ -11,7 +11,7 @@ from label_worlds import write_raster
 
 from pipeline.errors import InputError
 from pipeline.evaluate.finished_run.world_truth import Truth, read_labels, read_truth
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 
 TRUTH = Truth(
     labels_path=Path("labels.tif"),

@@ -8,7 +8,7 @@ from pipeline.errors import InputError
 from pipeline.finetune.grpo.combinations import COMBINATIONS, find_combination
 from pipeline.prompt.profile import known_profiles, load_profile
 from pipeline.prompt.reply.parse import ReplyItem
-from pipeline.schema import Prompt
+from pipeline.schema.tile_answers import Prompt
 
 BOX = (10.0, 20.0, 60.0, 80.0)
 FULL = Prompt(

@@ -16,7 +16,8 @@ from pipeline.finetune.grpo.grpo_data import TrainingSample, read_samples
 from pipeline.finetune.grpo.reward_engine import Candidate, RewardEngine, reply_metrics, reward_functions
 from pipeline.finetune.grpo.rewards import Contract
 from pipeline.prompt.profile import load_profile
-from pipeline.schema import MaskCrop, Prompt, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.segment.segmenter import Embedding, Segmenter
 
 CONTRACT = Contract(profile=load_profile("embedded"), combination=COMBINATIONS["box+point"])

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from pipeline.finetune.grpo import rewards as rewards
 from pipeline.finetune.grpo.combinations import COMBINATIONS
 from pipeline.prompt.profile import load_profile
-from pipeline.schema import MaskCrop
+from pipeline.schema.tile_answers import MaskCrop
 
 PAPER = rewards.Contract(profile=load_profile("think2seg"), combination=COMBINATIONS["box+points2"])
 CODE = rewards.Contract(

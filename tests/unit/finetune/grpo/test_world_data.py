@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.finetune.grpo import world_data
 from pipeline.finetune.grpo.grpo_data import TABLE, read_samples
 from pipeline.finetune.prompter.samples import UNKNOWN_SUBJECT
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
 from pipeline.world.queries import HELD_OUT

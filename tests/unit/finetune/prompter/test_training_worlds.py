@@ -8,7 +8,7 @@ import pytest
 from pipeline.finetune.prompter import training_worlds
 from pipeline.finetune.prompter.prompter_data import CHUNK, DrawnTile
 from pipeline.finetune.prompter.samples import describe_tile
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.landscape import World
 from pipeline.world.render import render

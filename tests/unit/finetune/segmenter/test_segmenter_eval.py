@@ -24,7 +24,8 @@ from pipeline.finetune.segmenter.training_windows import (
     PoolOptions,
     draw_window,
 )
-from pipeline.schema import MaskCrop, Prompt, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 from pipeline.segment.segmenter import Embedding
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from prompt_tiles import grid, lattice, tile_image
 
 from pipeline.prompt.looks.gate import GateOptions, in_audit, parent_look, tile_look
-from pipeline.schema import BlockImage, BlockSpec, RunGrid, TileLattice, Window
+from pipeline.schema.imagery import BlockImage
+from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
 
 
 def block_image(cut: TileLattice, row: int, col: int, keep: slice = slice(None)) -> BlockImage:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from pipeline.prompt.looks.gate_audit import GateCounts, clopper_pearson, gate_figures, gate_text
-from pipeline.schema import Reason, TileStatus
+from pipeline.schema.tile_answers import Reason, TileStatus
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from prompt_tiles import grid, lattice, tile_image
 
 from pipeline.prompt.looks.gate import GateOptions, in_audit
 from pipeline.prompt.looks.gatekeeper import Gatekeeper
-from pipeline.schema import Prompt, Reason, TileImage, TilePrompts, TileStatus
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Prompt, Reason, TilePrompts, TileStatus
 
 QUERIES = ("tanks", "lakes", "pools")
 BOX = Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0))

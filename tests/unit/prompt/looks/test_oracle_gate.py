@@ -13,7 +13,7 @@ from label_worlds import write_label_world
 
 from pipeline.prompt.looks.gate import Gate, Look
 from pipeline.prompt.looks.oracle_gate import MARGINS, OracleGate
-from pipeline.schema import RunGrid, TileLattice
+from pipeline.schema.tiling import RunGrid, TileLattice
 
 _: type[Gate] = OracleGate
 

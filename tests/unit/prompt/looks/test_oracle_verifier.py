@@ -13,7 +13,9 @@ from label_worlds import write_label_world
 from pipeline.errors import InputError
 from pipeline.prompt.looks.oracle_verifier import OracleVerifier
 from pipeline.prompt.looks.verifier import Verifier
-from pipeline.schema import MaskCrop, RunGrid, TileImage, TileLattice
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop
+from pipeline.schema.tiling import RunGrid, TileLattice
 
 _: type[Verifier] = OracleVerifier
 

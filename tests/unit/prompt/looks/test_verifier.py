@@ -23,7 +23,9 @@ from pipeline.prompt.looks.verifier import (
     crop_around,
     judge,
 )
-from pipeline.schema import MaskCrop, RunGrid, TileImage, TileLattice, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop
+from pipeline.schema.tiling import RunGrid, TileLattice, Window
 
 _: type[Verifier] = OracleVerifier
 

@@ -17,7 +17,8 @@ from pipeline.errors import ModelError
 from pipeline.prompt.looks.verifier import Verifier, VerifierOptions
 from pipeline.prompt.looks.vllm_verifier import VllmVerifier
 from pipeline.prompt.profile import Decision
-from pipeline.schema import MaskCrop, TileImage
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop
 
 _: type[Verifier] = VllmVerifier
 

@@ -25,7 +25,7 @@ from pipeline.prompt.reply.released_parser import (
     released_items,
     released_rule,
 )
-from pipeline.schema import TileImage
+from pipeline.schema.imagery import TileImage
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 from pipeline.segment.segmenter import Sam2Options
 

@@ -22,7 +22,9 @@ from pipeline.run.infer.actors import PromptActor, ReadActor, SegmentActor
 from pipeline.run.infer.block_rows import block_to_row, image_to_table, table_to_image
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.prepare import RunRequest, claim, plan_request
-from pipeline.schema import BlockImage, BlockSpec, TilePrompts, TileStatus, Window
+from pipeline.schema.imagery import BlockImage
+from pipeline.schema.tile_answers import TilePrompts, TileStatus
+from pipeline.schema.tiling import BlockSpec, Window
 from pipeline.write.records.block_records import read_block_record
 from pipeline.write.run_dir import RunDir
 

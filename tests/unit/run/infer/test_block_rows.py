@@ -7,7 +7,6 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.run.infer.block_rows import (
     LEAST_STORE_BYTES,
     block_to_row,
@@ -19,17 +18,9 @@ from pipeline.run.infer.block_rows import (
     store_limit_bytes,
     table_to_image,
 )
-from pipeline.schema import (
-    BlockImage,
-    BlockSpec,
-    Prompt,
-    Reason,
-    RunGrid,
-    TileLattice,
-    TilePrompts,
-    TileStatus,
-    Window,
-)
+from pipeline.schema.imagery import BlockImage, ScenePixels
+from pipeline.schema.tile_answers import Prompt, Reason, TilePrompts, TileStatus
+from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
 
 
 def make_lattice(height: int, width: int) -> TileLattice:

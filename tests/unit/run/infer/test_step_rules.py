@@ -14,7 +14,9 @@ from pipeline.errors import ModelError
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt
 from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
 from pipeline.run.infer.step_rules import ViewMasks, alike, ask_journalled, asked_safely, verified
-from pipeline.schema import MaskCrop, Prompt, Reason, TileImage, TilePrompts, TileSpec, TileStatus, Window
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
+from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.segmenter import Embedding
 
 BOX = Prompt(box_xyxy=(0.0, 0.0, 2.0, 2.0))

@@ -24,21 +24,17 @@ from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset
 from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal
 from pipeline.run.infer.block_rows import image_to_table, table_to_image
 from pipeline.run.infer.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep, summarise
-from pipeline.schema import (
-    BlockImage,
+from pipeline.schema.imagery import BlockImage, TileImage
+from pipeline.schema.tile_answers import (
     BlockRecord,
-    BlockSpec,
     MaskCrop,
     Prompt,
     Reason,
-    RunGrid,
-    TileImage,
-    TileLattice,
     TilePrompts,
     TileRecord,
     TileStatus,
-    Window,
 )
+from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
 from pipeline.segment.segmenter import Embedding
 from pipeline.write.records.block_records import read_block_record
 from pipeline.write.run_dir import RunDir

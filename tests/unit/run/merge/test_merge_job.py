@@ -12,7 +12,7 @@ import shapely
 import stitch_worlds as worlds
 
 from pipeline.run.merge.merge_job import MergeJob, run_here
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 
 
 def make_job(folder: Path, *, tiles: int, super_tile_tiles: int) -> MergeJob:

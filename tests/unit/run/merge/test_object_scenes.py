@@ -7,8 +7,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.geo.scene_pixels import ScenePixels
 from pipeline.run.merge.object_scenes import ObjectScenes, from_arrow, scenes_under, united
+from pipeline.schema.imagery import ScenePixels
 
 
 def lists_of(scenes: ObjectScenes) -> list[list[int]]:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.errors import RecordError
-from pipeline.schema import Fragment, Window
+from pipeline.schema.tile_answers import Fragment
+from pipeline.schema.tiling import Window
 from pipeline.stitch.flat.flat_sources import TileFragments, blocks_of, fragment_table
 
 SPOT = Fragment(

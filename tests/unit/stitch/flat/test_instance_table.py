@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.schema import Fragment, TileLattice, Window
+from pipeline.schema.tile_answers import Fragment
+from pipeline.schema.tiling import TileLattice, Window
 from pipeline.stitch.flat.flat_components import Components, Members
 from pipeline.stitch.flat.flat_sources import TileFragments, fragment_table
 from pipeline.stitch.flat.instance_table import Painted, Painter, instance_table, measure_painted

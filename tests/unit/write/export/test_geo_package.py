@@ -13,7 +13,7 @@ from object_table import ObjectTable, write_objects
 from record_world import META, QUERIES, golden_run, grid_of, id_raster, table_of
 
 from pipeline.errors import InputError
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.export import geo_package
 from pipeline.write.export.geo_package import write_geo_package
 from pipeline.write.run_dir import RunDir

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from record_world import QUERIES, grid_of, id_raster, lattice_of, table_of, write_rasters
 
 from pipeline.errors import InputError
-from pipeline.schema import RunGrid
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.export import raster_files
 from pipeline.write.export.raster_files import LAYERS, LayerName, write_cog
 from pipeline.write.masks_zarr import create_masks

@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as hnp
 from record_world import assert_same_record, grid_of, lattice_of, mixed_record
 
 from pipeline.errors import RecordError
-from pipeline.schema import BlockRecord, Fragment, Prompt, Reason, TileLattice, TileRecord, TileStatus, Window
+from pipeline.schema.tile_answers import BlockRecord, Fragment, Prompt, Reason, TileRecord, TileStatus
+from pipeline.schema.tiling import TileLattice, Window
 from pipeline.write.records import block_records
 from pipeline.write.records.block_records import (
     SIDES,

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from record_world import lattice_of, plain_tile
 
-from pipeline.schema import Fragment, Prompt, Reason, TileRecord, TileStatus, Window
+from pipeline.schema.tile_answers import Fragment, Prompt, Reason, TileRecord, TileStatus
+from pipeline.schema.tiling import Window
 from pipeline.write.records.record_columns import (
     SCHEMA,
     features_column,

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from record_world import found_tile, grid_of, lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import RecordError
-from pipeline.geo.scene_pixels import ScenePixels
-from pipeline.schema import BlockRecord, Reason, TileStatus, block_id
+from pipeline.schema.imagery import ScenePixels
+from pipeline.schema.tile_answers import BlockRecord, Reason, TileStatus
+from pipeline.schema.tiling import block_id
 from pipeline.stitch.sources import BlockSource
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.records.record_source import RasterFate, RecordSource

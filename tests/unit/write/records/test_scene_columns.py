@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from record_world import lattice_of, mixed_record
 
-from pipeline.geo.scene_pixels import ScenePixels
+from pipeline.schema.imagery import ScenePixels
 from pipeline.write.records.block_records import read_block_record, write_block_record
 from pipeline.write.records.scene_columns import SCENE_COLUMNS, scene_pixels
 from pipeline.write.run_dir import RunDir

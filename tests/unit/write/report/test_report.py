@@ -17,7 +17,7 @@ from PIL import Image
 from record_world import META, QUERIES, golden_run, grid_of, id_raster, lattice_of, run_info, table_of
 
 from pipeline.errors import SourceError
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.write.coverage import Conservation, write_coverage
 from pipeline.write.report import report_objects
 from pipeline.write.report.report import ReportInputs, write_report

@@ -13,7 +13,7 @@ from record_world import golden_run, grid_of, id_raster, lattice_of, mixed_recor
 from report_world import peak_bytes
 
 from pipeline.errors import RecordError
-from pipeline.schema import TileLattice
+from pipeline.schema.tiling import TileLattice
 from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import to_crs_coordinates
 from pipeline.write.instances import SCHEMA

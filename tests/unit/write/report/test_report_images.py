@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from record_world import grid_of, lattice_of
 
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.write.report.report_images import (
     QUERY_COLOURS,
     STATUS_COLOURS,

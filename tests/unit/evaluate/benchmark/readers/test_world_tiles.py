@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.evaluate.benchmark.benchmark import Benchmark, mask_digest
 from pipeline.evaluate.benchmark.readers.world_tiles import MIN_TARGET_PX, STRANGER, read_world
-from pipeline.schema import Window
+from pipeline.schema.tiling import Window
 from pipeline.world.landscape import World
 from pipeline.world.queries import HELD_OUT
 from pipeline.world.render import render

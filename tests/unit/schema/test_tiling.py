@@ -7,16 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.schema import (
-    BlockSpec,
-    Prompt,
-    RunGrid,
-    TileLattice,
-    TileSpec,
-    Window,
-    block_id,
-    tile_id,
-)
+from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, TileSpec, Window, block_id, tile_id
 
 
 def lattices() -> st.SearchStrategy[TileLattice]:
@@ -97,13 +88,6 @@ def test_windows_by_hand() -> None:
     assert inner.slices_in(outer) == (slice(2, 5), slice(0, 40))
     with pytest.raises(ValueError, match="inside out"):
         Window(row0=3, col0=0, row1=2, col1=1)
-
-
-def test_a_prompt_needs_geometry_and_labels_for_its_points() -> None:
-    with pytest.raises(ValueError, match="box or at least one point"):
-        Prompt(box_xyxy=None)
-    with pytest.raises(ValueError, match="as many labels"):
-        Prompt(box_xyxy=None, points_xy=((1.0, 1.0),))
 
 
 def test_the_window_around_windows_by_hand() -> None:

@@ -1,10 +1,10 @@
-"""Whose pixels lie in a part of a window."""
+"""Where pixels come from: whose pixels lie in a part of a window."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pipeline.geo.scene_pixels import ScenePixels
+from pipeline.schema.imagery import ScenePixels
 
 
 def test_scenes_of_a_part_of_a_window_by_hand() -> None:
