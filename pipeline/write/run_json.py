@@ -18,9 +18,10 @@ from typing import Any, Literal
 from pipeline.errors import InputError
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
-from pipeline.files.hrefs import public_href, public_text
+from pipeline.files.hrefs import public_text
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import RunGrid, TileLattice
+from pipeline.write.scene_entry import scene_entry, scene_of
 
 RUN_JSON_VERSION = 1
 """Version of this document's layout; a reader refuses a newer one."""
@@ -137,7 +138,7 @@ def read_run_json(path: Path) -> RunInfo:
         )
     try:
         document["lattice"] = _lattice(document["lattice"])
-        document["scenes"] = tuple(_scene(entry) for entry in document["scenes"])
+        document["scenes"] = tuple(scene_of(entry) for entry in document["scenes"])
         document["queries"] = tuple(document["queries"])
         document["warnings"] = tuple(document["warnings"])
         document["notes"] = tuple(document.get("notes", ()))
@@ -156,16 +157,6 @@ def kept_text(info: RunInfo, query: str) -> str:
     if pixels.get("kept_share") is None:
         return ""
     return f"{100 * pixels['kept_share']:.2f} % of {pixels['given']:,} mask pixels kept by the merge"
-
-
-def scene_entry(scene: Scene) -> dict[str, object]:
-    """Describe a scene as JSON, its href without credentials. A nodata that is no number in JSON is its name:
-    "nan", "inf" or "-inf"."""
-    entry = {item.name: getattr(scene, item.name) for item in fields(scene) if item.name != "access"}
-    nodata = scene.nodata
-    if nodata is not None and not math.isfinite(nodata):
-        entry["nodata"] = str(nodata)
-    return {**entry, "href": public_href(scene.href), "identity": dict(scene.identity)}
 
 
 def collect_versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
@@ -188,9 +179,3 @@ def collect_versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
 def _lattice(entry: Mapping[str, Any]) -> TileLattice:
     grid = entry["grid"]
     return TileLattice(**{**entry, "grid": RunGrid(**{**grid, "transform": tuple(grid["transform"])})})
-
-
-def _scene(entry: Mapping[str, Any]) -> Scene:
-    tuples = {key: tuple(entry[key]) for key in ("transform", "rgb_bands")}
-    nodata = None if entry["nodata"] is None else float(entry["nodata"])
-    return Scene(**{**entry, **tuples, "nodata": nodata})

@@ -17,7 +17,7 @@ from pipeline.files import remote_file, remote_object, remote_store
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions
 from pipeline.load.prepare_scenes import LoadOptions
-from pipeline.write.run_json import scene_entry
+from pipeline.write.scene_entry import scene_entry
 
 MakeTif = Callable[..., str]
 OpenRun = Callable[..., Any]
