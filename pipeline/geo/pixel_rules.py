@@ -26,7 +26,7 @@ def check_tiling(tile_px: int, halo_px: int, block_tiles: int) -> None:
 
 
 def offset_on(grid: _Transform, raster: _Transform, *, width: int, height: int) -> tuple[int, int] | None:
-    """(row, column) on a grid of the first pixel of a raster of `height` x `width` pixels, by their affines.
+    """Find (row, column) on a grid of the first pixel of a raster of `height` x `width` pixels, by affines.
 
     None: the raster's pixels are not the grid's (`SAME_PIXELS_PX`). CRSs are not compared.
     """

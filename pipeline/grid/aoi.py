@@ -49,7 +49,7 @@ class Aoi:
 
     @property
     def bounds_lonlat(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north) in degrees. west > east: it crosses the antimeridian."""
+        """Give (west, south, east, north) in degrees. west > east: it crosses the antimeridian."""
         return narrowest_bbox(self.geometry)
 
 

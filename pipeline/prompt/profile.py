@@ -140,7 +140,7 @@ class Profile:
 
     @property
     def frame_wh(self) -> tuple[float, float]:
-        """(width, height) of the rectangle in which replies give coordinates; its corner is (0, 0)."""
+        """Give (width, height) of the rectangle in which replies give coordinates; its corner is (0, 0)."""
         if self.frame == "thousand":
             return 1000.0, 1000.0
         return float(self.image_px[0]), float(self.image_px[1])

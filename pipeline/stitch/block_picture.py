@@ -43,7 +43,7 @@ class BlockPicture:
 
 
 def concatenate_paint(parts: Sequence[PaintColumns]) -> PaintColumns:
-    """Several blocks' fragments in one table."""
+    """Join several blocks' fragments in one table."""
     return PaintColumns(
         block=np.concatenate([part.block for part in parts]),
         tile=np.concatenate([part.tile for part in parts]),
@@ -59,7 +59,7 @@ def concatenate_paint(parts: Sequence[PaintColumns]) -> PaintColumns:
 def found_pixels(
     lattice: TileLattice, cache: TileCache, block: tuple[int, int], image: NDArray[np.int32]
 ) -> FoundPixels:
-    """What the tiles of a block found in their cores, and how much of it `image` (h, w) over the block shows.
+    """Count what the tiles of a block found in their cores, and how much of it `image` (h, w) shows.
 
     Tiles that may not be painted count for nothing.
     """
@@ -75,7 +75,7 @@ def found_pixels(
 
 
 def near_blocks(lattice: TileLattice, block_row: int, block_col: int) -> list[tuple[int, int]]:
-    """The block and all blocks with a tile whose halo can reach it, row-major."""
+    """List the block and all blocks with a tile whose halo can reach it, row-major."""
     k = lattice.block_tiles
     reach = reach_tiles(lattice)
     rows, cols = block_tile_ranges(lattice, block_row, block_col)

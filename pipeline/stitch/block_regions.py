@@ -22,7 +22,7 @@ from pipeline.stitch.sources import TileCache, block_tile_ranges, check_ids, til
 
 
 def evidence(lattice: TileLattice, cache: TileCache, block_row: int, block_col: int) -> NDArray[np.bool_]:
-    """(h, w) over the block's core window: True where any tile found something and painting is allowed.
+    """Make the mask (h, w) of the block's core: True where a tile found something and painting is allowed.
 
     That tile may be the owner or one whose halo reaches the pixel. Cores of tiles that failed or were never
     looked at stay empty.
@@ -40,7 +40,7 @@ def evidence(lattice: TileLattice, cache: TileCache, block_row: int, block_col: 
 
 
 def tiles_on(lattice: TileLattice, block_row: int, block_col: int) -> Iterator[tuple[TileSpec, Window]]:
-    """(tile, window shared with the block's core window) of all tiles whose read window reaches it."""
+    """List the tiles whose read window reaches the block's core, each with the window that they share."""
     window = lattice.block_core(block_row, block_col)
     for tile in tiles_near(lattice, *block_tile_ranges(lattice, block_row, block_col)):
         shared = tile.read.intersect(window)
@@ -56,7 +56,7 @@ def witnesses(
     block: tuple[int, int],
     labels: NDArray[np.int64],
 ) -> Iterator[NDArray[np.int64]]:
-    """(3, k) region, node, pixels for each tile that saw something of the block.
+    """Yield (3, k) region, node and common pixels for each tile that saw something of the block.
 
     `labels`: (h, w) region numbers.
 
@@ -76,7 +76,7 @@ def witnesses(
 
 
 def closed_sides(lattice: TileLattice, cache: TileCache, table: FragmentTable) -> NDArray[np.int64]:
-    """For each fragment (n,), the side bits of its tile behind which nothing may be painted."""
+    """Find for each fragment (n,) the sides of its tile, as bits, behind which nothing may be painted."""
     closed = np.zeros(table.tile_keys.size, dtype=np.int64)
     for k, key in enumerate(table.tile_keys.tolist()):
         tile_row, tile_col = divmod(key, lattice.n_tile_cols)
@@ -90,7 +90,7 @@ def closed_sides(lattice: TileLattice, cache: TileCache, table: FragmentTable) -
 
 
 def label_regions(found: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
-    """(4-connected regions 1..n of a block, n): the same numbers whenever asked."""
+    """Number the 4-connected regions of a block 1..n. Returns their image and n, the same whenever asked."""
     import cc3d
 
     labels, n = cc3d.connected_components(
@@ -100,7 +100,7 @@ def label_regions(found: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
 
 
 def touching(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pairs (2, k) of values > 0 that face each other across two lines of pixels, each once.
+    """Find pairs (2, k) of values > 0 that face each other across two lines of pixels, each once.
 
     Two lines say it all, so blocks never meet in memory.
     """
@@ -112,7 +112,7 @@ def touching(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
 def first_pixels(
     labels: NDArray[np.uint32], n: int, row0: int, col0: int, grid_width: int
 ) -> NDArray[np.int64]:
-    """(n,) smallest global pixel index of each label."""
+    """Find the smallest global pixel index of each label, (n,)."""
     first = np.full(n, -1, dtype=np.int64)
     for r in range(labels.shape[0]):
         for c in range(labels.shape[1]):

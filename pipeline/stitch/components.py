@@ -49,17 +49,17 @@ class Roots:
         return Roots(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
     def complete(self, complete_first: bool) -> NDArray[np.bool_]:
-        """(m,) True where the best view is uncensored, `explains` the component, and so paints it."""
+        """True (m,) where the best view is uncensored and `explains` the component, and so paints it."""
         whole = (self.best >> _FREE_SHIFT) > 0
         return whole & explains(self.rep_full_px, self.sum_px) & complete_first
 
     def ids(self, options: StitchOptions) -> NDArray[np.uint64]:
-        """(m,) instance ids; 0 for components of ghosts alone, unless they are rescued (ids above GHOST)."""
+        """Instance ids (m,); 0 for components of ghosts alone, unless they are rescued (ids above GHOST)."""
         rescued = self.complete(options.complete_first) & options.rescues
         return np.where((self.key >= GHOST) & ~rescued, 0, self.key + 1).astype(np.uint64)
 
     def score_parts(self, complete: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(score_sum, score_px): of the representative alone where `complete`, else over all members."""
+        """Give score_sum and score_px: of the representative alone where `complete`, else over all members."""
         score_q = (self.best >> _SCORE_SHIFT) & SCORE_Q_SCALE
         return np.where(complete, score_q * self.rep_full_px, self.sum_q), np.where(
             complete, self.rep_full_px, self.sum_px
@@ -77,7 +77,7 @@ def roots_from(columns: Mapping[str, NDArray[np.int64]]) -> Roots:
 
 
 def pack_best(table: FragmentTable, options: StitchOptions) -> NDArray[np.int64]:
-    """(n,) uncensored, margin up to trusted_margin_px, score_q, margin: packed into one integer, which sorts
+    """Pack uncensored, margin up to trusted_margin_px, score_q and margin into one integer (n,), which sorts
     as they do in this order.
 
     Margins are below 2**31, scores below 2**16.
@@ -88,7 +88,7 @@ def pack_best(table: FragmentTable, options: StitchOptions) -> NDArray[np.int64]
 
 
 def explains(full_px: NDArray[np.int64], core_px: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(m,) whether a view of `full_px` pixels can stand for members with `core_px` core pixels together.
+    """Say (m,) whether a view of `full_px` pixels can stand for members with `core_px` core pixels together.
 
     At least half of them; a smaller view shows another thing, which a false match has joined. Views of an
     oracle have exactly as many, fewer where tiles failed.
@@ -99,8 +99,8 @@ def explains(full_px: NDArray[np.int64], core_px: NDArray[np.int64]) -> NDArray[
 def least_px(
     ids: NDArray[np.uint64], full_px: NDArray[np.int64], options: StitchOptions
 ) -> NDArray[np.int64]:
-    """(n,) pixels that each component must show: 1; `rescue_share` of `full_px` for rescued ones (ids above
-    GHOST).
+    """Say how many pixels each component (n,) must show: 1, and `rescue_share` of `full_px` where it was
+    rescued (ids above GHOST).
     """
     share = np.ceil(options.rescue_share * full_px).astype(np.int64)
     return np.asarray(np.where(ids > GHOST, np.maximum(share, 1), 1), dtype=np.int64)

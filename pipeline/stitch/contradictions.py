@@ -90,7 +90,7 @@ def touching_labels(labels: NDArray[np.uint16]) -> tuple[NDArray[np.int64], NDAr
 
 
 def cut_edges(links: Links, forbidden: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(e,) True for the edges to leave out, so that forbidden pairs lie apart.
+    """Choose the edges to leave out so that forbidden pairs lie apart: (e,) True for these.
 
     `forbidden` (2 or 3, k): two places per column. Edges are joined by descending score, then by places; an
     edge is cut when its ends lie apart in the end.

@@ -88,7 +88,7 @@ class FragmentColumns:
 
 
 def incoming_bits(tile_side: dict[int, FragmentBorder | None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(places, side bits) on which upper and left neighbours matched this super-tile's fragments.
+    """Find where upper and left neighbours matched this super-tile's fragments: places, and sides as bits.
 
     `tile_side`: {EAST: border of the left neighbour, SOUTH: of the upper one}, None at the region's border.
     """

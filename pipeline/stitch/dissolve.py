@@ -15,7 +15,7 @@ import shapely
 
 
 def dissolve(pieces: Sequence[shapely.Geometry], *, area_px: int, shared_px: int) -> shapely.Geometry:
-    """Polygon or MultiPolygon of the union, canonical.
+    """Unite pieces into a canonical Polygon or MultiPolygon.
 
     A coverage union would not do: pieces of neighbouring blocks meet in T-junctions.
 
@@ -31,5 +31,5 @@ def dissolve(pieces: Sequence[shapely.Geometry], *, area_px: int, shared_px: int
 
 
 def canonical(geometry: shapely.Geometry) -> shapely.Geometry:
-    """The same point set with vertices at corners only, in normal form."""
+    """Give the same point set with vertices at corners only, in normal form."""
     return shapely.normalize(shapely.simplify(shapely.normalize(geometry), 0))

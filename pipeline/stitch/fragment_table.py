@@ -65,12 +65,12 @@ class FragmentTable:
 
     @property
     def place(self) -> NDArray[np.int64]:
-        """(n,) tile number and local id as one integer."""
+        """Tile number and local id as one integer, (n,)."""
         return (self.tile << LOCAL_BITS) | self.local
 
     @property
     def key(self) -> NDArray[np.int64]:
-        """(n,) the order of nodes as integers that mean the same in every super-tile."""
+        """Integers (n,) in the order of nodes that mean the same in every super-tile."""
         return np.where(self.anchor >= 0, self.anchor, GHOST + self.place)
 
     def nodes(self, tile: TileSpec) -> NDArray[np.int64]:
@@ -82,7 +82,7 @@ class FragmentTable:
         return self.rank_of_slot[int(self.tile_start[k]) : int(self.tile_start[k + 1])]
 
     def whole(self, tile: TileSpec, labels: NDArray[np.uint16]) -> NDArray[np.bool_]:
-        """(n + 1,) by local id of a tile: True where it saw the fragment whole; [0] = False.
+        """Say (n + 1,) by local id which fragments a tile saw whole; [0] = False.
 
         Raises RecordError when `labels`, all or some of the tile's, hold an id without a fragment.
         """
@@ -132,7 +132,7 @@ def rank_fragments(table: NDArray[np.int64], lattice: TileLattice) -> FragmentTa
 
 
 def rows_of(table: FragmentTable) -> NDArray[np.int64]:
-    """(n, N_COLUMNS) rows from which `rank_fragments` makes this table again."""
+    """Make the rows (n, N_COLUMNS) from which `rank_fragments` makes this table again."""
     return np.concatenate(
         [np.stack([getattr(table, name) for name in _SLOT_COLUMNS], axis=1), table.window], axis=1
     )
@@ -149,7 +149,7 @@ def _check_locals(slots: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
 
 
 def sides_reached(lattice: TileLattice, table: FragmentTable) -> NDArray[np.int64]:
-    """(n,) bits of the sides on which a fragment reaches beyond its tile's core."""
+    """Find the sides, as bits (n,), on which a fragment reaches beyond its tile's core."""
     side = lattice.core_px
     row0 = table.tile // table.n_tile_cols * side
     col0 = table.tile % table.n_tile_cols * side

@@ -35,7 +35,7 @@ class Border(Protocol):
     """Border of one super-tile in either mode."""
 
     def pairs(self, other: Self, side: int) -> NDArray[np.int64]:
-        """(2, k) component keys joined over the border to the neighbour on `side`."""
+        """Find the pairs (2, k) of component keys joined over the border to the neighbour on `side`."""
         ...
 
 
@@ -97,7 +97,7 @@ def join_borders(supers: SuperLattice, store: BorderStore) -> JoinStats:
 
 
 def cross_pairs(supers: SuperLattice, store: BorderStore) -> Iterator[NDArray[np.int64]]:
-    """(2, k) component keys for every pair of neighbouring super-tiles that anything crosses."""
+    """Yield pairs (2, k) of component keys for all neighbouring super-tiles that anything crosses."""
     for tile in supers.all():
         border = store.border(tile)
         for axis, side in ((1, EAST), (0, SOUTH)):

@@ -57,7 +57,7 @@ def measure_block(image: NDArray[np.int32], core: Window, inside: NDArray[np.boo
 
 
 def border_runs(image: NDArray[np.int32], core: Window) -> NDArray[np.int64]:
-    """(r, 5) runs without background: number, axis (0 = horizontal line), row or column edge of the line,
+    """List the runs of objects (r, 5): number, axis (0 = horizontal line), row or column edge of the line,
     start, stop.
     """
     sides = (
@@ -83,7 +83,7 @@ def _runs(line: NDArray[np.int32], axis: int, at: int, origin: int) -> NDArray[n
 
 
 def shared_edges(group: NDArray[np.int64], runs: NDArray[np.int64], n_groups: int) -> NDArray[np.int64]:
-    """(n_groups,) pixel edges along which two pieces of a group touch.
+    """Count the pixel edges along which two pieces of a group touch, (n_groups,).
 
     `group` (r,) of each run, `runs` (r, 4) axis, line, start, stop; runs of one side of a line do not
     overlap.

@@ -44,7 +44,7 @@ class ClaimingTile:
 def paint_core(
     core: Window, own: OwnTile | None, claims: list[ClaimingTile], keep_share: float
 ) -> NDArray[np.int32]:
-    """Component numbers (h, w) over `core`, 0 = background. The order of `claims` does not matter.
+    """Paint component numbers (h, w) over `core`, 0 = background. The order of `claims` does not matter.
 
     `keep_share`: see `StitchOptions`.
     """
@@ -124,5 +124,5 @@ def _put_back(
 
 
 def by_local(values: NDArray[np.integer]) -> NDArray[np.int32]:
-    """(n + 1,) the values of local ids 1..n as a table indexed by local id, [0] = 0."""
+    """Make a table (n + 1,) indexed by local id of the values of local ids 1..n; [0] = 0."""
     return np.concatenate([np.zeros(1, dtype=np.int32), values.astype(np.int32)])

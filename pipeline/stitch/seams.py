@@ -80,7 +80,7 @@ def match_seam(
     whole: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     options: StitchOptions,
 ) -> SeamMatch:
-    """Steps 2 to 4 for one seam.
+    """Take steps 2 to 4 for one seam.
 
     `a`, `b`: label images (L, D) of one seam, axis 0 ALONG the seam, 0 = background. `whole`: for either
     tile, (n + 1,) by local id, True where the tile saw the fragment whole.
@@ -92,7 +92,7 @@ def match_seam(
 
 
 def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
-    """All pairs of pieces that are each other's best, whatever their score: what `accepted` chooses from.
+    """Find all pairs of pieces that are each other's best, whatever their score: `accepted` chooses from them.
 
     Best is most common pixels; on a tie, the smaller first pixel along the seam.
 
@@ -111,7 +111,7 @@ def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
 
 
 def undisputed(pairs: SeamEdges, whole_a: NDArray[np.bool_], whole_b: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(n,) True for pairs that no whole view speaks against.
+    """Find the pairs that no whole view speaks against: (n,) True.
 
     A tile that saw an object whole says: this is all of it, and my other labels are something else. So a
     fragment of the neighbour that overlaps a whole one and other fragments of the same tile can belong to one
@@ -128,7 +128,7 @@ def undisputed(pairs: SeamEdges, whole_a: NDArray[np.bool_], whole_b: NDArray[np
 
 
 def accepted(pairs: SeamEdges, options: StitchOptions) -> SeamEdges:
-    """The pairs whose score reaches tau and that have enough common pixels.
+    """Choose the pairs whose score reaches tau and that have enough common pixels.
 
     Where labels agree up to their names, every tiling is exact. The pieces of both sides are then the same
     sets of pixels: each is the other's only best, with a mean of 1 and enough common pixels. And two
@@ -192,7 +192,9 @@ def _fair(group: NDArray[np.int64], common: NDArray[np.int64], whole: NDArray[np
 def pair_counts(
     a: NDArray[np.integer], b: NDArray[np.integer]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """(value of a, value of b, common pixels) of two images of one shape, sorted; 0 is background."""
+    """Count common pixels of the values of two images of one shape; 0 is background.
+
+    Returns value of `a`, value of `b` and pixels, sorted."""
     runs = _pair_runs(a, b)
     if runs.shape[0] == 0:
         return runs[:, 0], runs[:, 1], runs[:, 2]

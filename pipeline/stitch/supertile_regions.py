@@ -50,7 +50,7 @@ class RegionBorder:
     west: NDArray[np.int64]
 
     def pairs(self, other: RegionBorder, side: int) -> NDArray[np.int64]:
-        """(2, k) component keys that touch over the border to the neighbour on `side`."""
+        """Find the pairs (2, k) of component keys that touch over the border to the neighbour on `side`."""
         lines = (self.east, other.west) if side == EAST else (self.south, other.north)
         return touching(*lines) - 1
 

@@ -49,7 +49,7 @@ class FragmentBorder:
     """
 
     def pairs(self, other: FragmentBorder, side: int) -> NDArray[np.int64]:
-        """(2, k) component keys that the seams between this super-tile and its neighbour on `side` join.
+        """Find the pairs (2, k) of component keys that the seams to the neighbour on `side` join.
 
         Raises RecordError when a matched label of the neighbour has no fragment there.
         """
@@ -179,7 +179,7 @@ def _by_seam(cut: NDArray[np.int64] | None) -> dict[_TilePair, NDArray[np.int64]
 
 
 def super_seams(supers: SuperLattice, tile: SuperTile) -> Iterator[tuple[TileSpec, TileSpec, int]]:
-    """(tile, neighbour, side of the tile) of every seam whose upper or left tile is in the super-tile."""
+    """Yield tile, neighbour and side of the tile for each seam whose upper or left tile is in the super-tile."""
     lattice = supers.lattice
     for block in supers.blocks(tile):
         rows, cols = block_tile_ranges(lattice, *block)

@@ -104,14 +104,14 @@ class SuperLattice:
         return self.at(row, col) if row >= 0 and col >= 0 else None
 
     def blocks(self, tile: SuperTile) -> list[tuple[int, int]]:
-        """(block_row, block_col) of its blocks, row-major."""
+        """List (block_row, block_col) of its blocks, row-major."""
         k = self.lattice.block_tiles
         rows = range(tile.tile_rows.start // k, -(-tile.tile_rows.stop // k))
         cols = range(tile.tile_cols.start // k, -(-tile.tile_cols.stop // k))
         return [(row, col) for row in rows for col in cols]
 
     def blocks_behind(self, tile: SuperTile) -> list[tuple[int, int]]:
-        """(block_row, block_col) of the blocks that touch its right or its lower side from outside."""
+        """List (block_row, block_col) of the blocks that touch its right or its lower side from outside."""
         k = self.lattice.block_tiles
         below = -(-tile.tile_rows.stop // k)
         right = -(-tile.tile_cols.stop // k)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 def polygonise[I: np.integer](
     ids: NDArray[I], origin_rc: tuple[int, int]
 ) -> tuple[NDArray[I], NDArray[np.object_], NDArray[np.int64]]:
-    """Polygons of an id image.
+    """Make polygons of an id image.
 
     `ids`: (H, W) integers, 0 = background, whose pixel (0, 0) is pixel `origin_rc` (row, column) of the run
     grid. Returns (ids ascending, one Polygon or MultiPolygon each in (x, y) pixel edges of the run grid, area

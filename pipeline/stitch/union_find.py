@@ -30,7 +30,7 @@ def union_edges(parent: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.i
 
 @njit(cache=True)
 def roots(parent: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Root of every node: one pass, because parents come before children."""
+    """Find the root of every node, in one pass, because parents come before children."""
     root = np.empty_like(parent)
     for i in range(parent.size):
         root[i] = i if parent[i] == i else root[parent[i]]
@@ -39,7 +39,7 @@ def roots(parent: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @njit(cache=True)
 def best_nodes(index: NDArray[np.int32], n: int, best: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n + 1,) per component the node with the largest (best, -rank); -1 for index 0."""
+    """Find each component's node with the largest (best, -rank): (n + 1,), -1 for index 0."""
     leads = np.full(n + 1, -1, dtype=np.int64)
     for i in range(index.size):
         k = index[i]

@@ -33,7 +33,7 @@ class PixelSource(Protocol):
     """Source of an image. Small and picklable."""
 
     def size_hw(self) -> tuple[int, int]:
-        """(height, width) from the header alone. Raises InputError when there is no readable header."""
+        """Read (height, width) from the header alone. Raises InputError when there is no readable header."""
         ...
 
     def read(self) -> NDArray[np.uint8]:
@@ -45,7 +45,7 @@ class MaskSource(Protocol):
     """Source of a true mask. Small and picklable."""
 
     def size_hw(self) -> tuple[int, int]:
-        """(height, width) from the header alone. Raises InputError when there is no readable header."""
+        """Read (height, width) from the header alone. Raises InputError when there is no readable header."""
         ...
 
     def read(self) -> NDArray[np.bool_]:

@@ -121,7 +121,7 @@ def centre_bounds(rows: pa.Table) -> tuple[float, float, float, float]:
 
 
 def in_seam_zone(lattice: TileLattice, bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(n,) whether the centre of each bounding box (x0, y0, x1, y1 in pixel edges) lies where a neighbouring
+    """Say (n,) whether the centre of each bounding box (x0, y0, x1, y1 in pixel edges) lies where another
     tile sees too.
     """
     side = lattice.core_px

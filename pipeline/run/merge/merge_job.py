@@ -87,7 +87,7 @@ class MergeJob:
         return self.run_dir.merge / f"q{query_index}" / kind / f"{name}.arrow"
 
     def super_keys(self) -> list[tuple[int, int]]:
-        """(query_index, super-tile number) of every super-tile task."""
+        """List (query_index, super-tile number) of every super-tile task."""
         n = self.supers.n_rows * self.supers.n_cols
         return [(query, number) for query in range(len(self.queries)) for number in range(n)]
 
@@ -95,7 +95,7 @@ class MergeJob:
         return self.supers.numbered(number)
 
     def batch_of(self, block_row: int, block_col: int) -> tuple[SuperTile, int]:
-        """(super-tile, position of the block among its blocks)."""
+        """Find a block's super-tile, and its position among that one's blocks."""
         tile = self.supers.of_block(block_row, block_col)
         first_row, first_col = self.supers.blocks(tile)[0]
         width = -(-len(tile.tile_cols) // self.lattice.block_tiles)
@@ -116,7 +116,7 @@ class MergeJob:
         return sorted({near for row, col in looked_at for near in near_blocks(self.lattice, row, col)})
 
     def aoi_mask(self, window: Window) -> NDArray[np.bool_] | None:
-        """(h, w) True where a pixel of `window` touches the AOI; None without an AOI."""
+        """Make the mask (h, w) of a window: True where a pixel touches the AOI. None: there is no AOI."""
         if self.aoi_grid is None:
             return None
         affine = Affine(*self.lattice.grid.transform) @ Affine.translation(window.col0, window.row0)

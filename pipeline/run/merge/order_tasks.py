@@ -76,7 +76,7 @@ def batches_of(files: Sequence[str], bounds: Bounds, edges: tuple[int, ...] = ()
 
 
 def count_keys(_job: MergeJob, key: OrderKey) -> NDArray[np.int64]:
-    """(BINS,) rows per bin of the curve."""
+    """Count the rows in each bin of the curve, (BINS,)."""
     counts = np.zeros(BINS, dtype=np.int64)
     for file in key.files:
         found = hilbert_keys(read_tables([Path(file)], column="bbox"), np.array(key.bounds))

@@ -59,7 +59,8 @@ class Components:
 def resolve(
     lattice: TileLattice, table: FragmentTable, matches: Matches, options: StitchOptions
 ) -> tuple[NDArray[np.int32], Components]:
-    """(component of each fragment (n,), 0 for ghosts nobody owns; all components that have a core pixel)."""
+    """Name the components. Returns that of each fragment (n,), 0 for ghosts nobody owns, and all that have a
+    core pixel."""
     root = roots(matches.parent)
     owned = table.anchor >= 0
     heads = np.flatnonzero((root == np.arange(root.size)) & (owned | _seen_whole(root, table, options)))

@@ -60,7 +60,7 @@ class Matches:
 
 
 def seams_of(lattice: TileLattice) -> Iterator[tuple[TileSpec, TileSpec, int]]:
-    """(tile, neighbour, side of the tile) for every seam, block by block."""
+    """Yield tile, neighbour and side of the tile for every seam, block by block."""
     for block_row, block_col in blocks_of(lattice):
         rows, cols = block_tile_ranges(lattice, block_row, block_col)
         for tile_row in rows:

@@ -62,7 +62,7 @@ def _row(tile: int, f: Fragment) -> tuple[int, ...]:
 
 
 def blocks_of(lattice: TileLattice) -> Iterator[tuple[int, int]]:
-    """(block_row, block_col) of all blocks, row-major."""
+    """List (block_row, block_col) of all blocks, row-major."""
     for block_row in range(lattice.n_block_rows):
         for block_col in range(lattice.n_block_cols):
             yield block_row, block_col

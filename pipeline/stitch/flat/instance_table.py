@@ -26,7 +26,7 @@ class Painter(Protocol):
     """Blocks of component numbers, the same whenever asked."""
 
     def block(self, block_row: int, block_col: int, /) -> NDArray[np.int32]:
-        """(h, w) over the block's core window, 0 = background."""
+        """Paint the block: (h, w) over its core window, 0 = background."""
         ...
 
     def blocked(self, block_row: int, block_col: int, /) -> NDArray[np.int32]:
@@ -82,11 +82,11 @@ class Instances:
 
     @property
     def score(self) -> NDArray[np.float64]:
-        """(n,) mean score, 0..1."""
+        """Mean scores (n,), 0..1."""
         return np.asarray(self.score_sum / np.maximum(self.score_px, 1) / SCORE_Q_SCALE, dtype=np.float64)
 
     def tiles_of(self, row: int) -> list[tuple[int, int]]:
-        """(tile_row, tile_col) of all member fragments' tiles, sorted, each once."""
+        """List (tile_row, tile_col) of all member fragments' tiles, sorted, each once."""
         part = slice(int(self.member_start[row]), int(self.member_start[row + 1]))
         return sorted(
             set(zip(self.member_tile_row[part].tolist(), self.member_tile_col[part].tolist(), strict=True))
@@ -126,7 +126,7 @@ def measure_painted(lattice: TileLattice, painter: Painter, n: int, aoi_mask: Ao
 def instance_table(
     table: FragmentTable, components: Components, painted: Painted, options: StitchOptions
 ) -> tuple[NDArray[np.int64], Instances]:
-    """(component number of each row, rows) for the components that show at least `min_area_px` (and
+    """Make rows, and the component number of each, of the components that show at least `min_area_px` (and
     `least_px`) pixels.
     """
     full_px = np.zeros(components.n + 1, dtype=np.int64)

@@ -108,7 +108,7 @@ class EmptyMask:
 
 
 def picture_size(path: str) -> tuple[int, int]:
-    """(height, width) from a picture's header. Raises SourceError."""
+    """Read (height, width) from a picture's header. Raises SourceError."""
     with _opened(path, "does not open as a picture") as image:
         return image.height, image.width
 
