@@ -59,7 +59,7 @@ class Roots:
         return np.where((self.key >= GHOST) & ~rescued, 0, self.key + 1).astype(np.uint64)
 
     def score_parts(self, complete: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Give score_sum and score_px: of the representative alone where `complete`, else over all members."""
+        """Give score_sum and score_px, of the representative where `complete`, else over all members."""
         score_q = (self.best >> _SCORE_SHIFT) & SCORE_Q_SCALE
         return np.where(complete, score_q * self.rep_full_px, self.sum_q), np.where(
             complete, self.rep_full_px, self.sum_px

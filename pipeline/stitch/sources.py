@@ -17,7 +17,7 @@ class LabelSource(Protocol):
     """Labels and state of single tiles: all that painting needs."""
 
     def labels(self, tile_row: int, tile_col: int) -> NDArray[np.uint16] | None:
-        """Read the labels (H, W) over the tile's read window, 0 = background. None: nothing was found there."""
+        """Read labels (H, W) over the tile's read window, 0 = background. None: nothing was found there."""
         ...
 
     def paintable(self, tile_row: int, tile_col: int) -> bool:

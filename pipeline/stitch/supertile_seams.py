@@ -179,7 +179,7 @@ def _by_seam(cut: NDArray[np.int64] | None) -> dict[_TilePair, NDArray[np.int64]
 
 
 def super_seams(supers: SuperLattice, tile: SuperTile) -> Iterator[tuple[TileSpec, TileSpec, int]]:
-    """Yield tile, neighbour and side of the tile for each seam whose upper or left tile is in the super-tile."""
+    """Yield tile, neighbour and side for each seam whose upper or left tile is in the super-tile."""
     lattice = supers.lattice
     for block in supers.blocks(tile):
         rows, cols = block_tile_ranges(lattice, *block)
