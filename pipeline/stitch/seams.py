@@ -92,7 +92,7 @@ def match_seam(
 
 
 def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
-    """Find all pairs of pieces that are each other's best, whatever their score, for `accepted` to choose from.
+    """Find all pairs of pieces that are each other's best; `accepted` chooses from them by their scores.
 
     Best is most common pixels; on a tie, the smaller first pixel along the seam.
 
