@@ -3,8 +3,8 @@
 1. `href_kind` sorts an href into local, http or s3 and refuses all else.
 2. `raster_environment` is entered around every open and read. When it ends, no read may have failed, and a
    scene's local file must still be the planned one. Only then may pixels be trusted.
-3. `open_raster` opens GeoTIFFs only. A `Scene` is opened in the version that the run was planned with.
-   `check_header` caps what a header may claim.
+3. `open_raster` opens GeoTIFFs only. A `Scene` is opened in the version that the run was planned with, as
+   one dataset also where its bands have files of their own. `check_header` caps what a header may claim.
 
 No host and no private address is refused, because hrefs come from the operator's own command line.
 """
@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,8 @@ from pipeline.files.file_identity import local_identity, require_same
 from pipeline.files.hrefs import join_access, public_href
 from pipeline.files.remote_file import failures, open_remote
 from pipeline.files.remote_object import RemoteError
-from pipeline.schema.imagery import Scene
+from pipeline.files.stacked_bands import OpenBand, stack_bands
+from pipeline.schema.imagery import Scene, SceneFile
 
 HrefKind = Literal["local", "http", "s3"]
 
@@ -60,7 +61,9 @@ _REMOTE_SETTINGS: dict[str, str] = {
     "GDAL_HTTP_TIMEOUT": "120",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
 }
-"""Directory listing is off for remote files only: it finds `.tfw`, `.msk` and `.ovr` beside local ones."""
+
+_NO_SIDECARS = ("GDAL_DISABLE_READDIR_ON_OPEN", "GDAL_PAM_ENABLED")
+"""Settings for remote files only: local ones may have `.tfw`, `.msk`, `.ovr` and `.aux.xml` beside them."""
 
 _COMMON_SETTINGS: dict[str, str] = {
     "GDAL_MAX_RAW_BLOCK_CACHE_SIZE": "200000000",
@@ -144,11 +147,14 @@ def _require_well_formed(href: str, shown: str) -> None:
         )
 
 
-def gdal_environment(href: str) -> dict[str, str]:
-    """Choose GDAL settings for reading `href`. Variables that the user exported are left out."""
+def gdal_environment(*hrefs: str) -> dict[str, str]:
+    """Choose GDAL settings for reading `hrefs`. Variables that the user exported are left out."""
+    kinds = {href_kind(href) for href in hrefs}
     settings = dict(_COMMON_SETTINGS)
-    if href_kind(href) != "local":
+    if kinds != {"local"}:
         settings |= _REMOTE_SETTINGS
+    if "local" in kinds:
+        settings = {key: value for key, value in settings.items() if key not in _NO_SIDECARS}
     return {key: value for key, value in settings.items() if key not in os.environ} | _LOCKED_SETTINGS
 
 
@@ -159,24 +165,31 @@ def raster_environment(source: Scene | str, *, patient: bool = True) -> Iterator
 
     `patient`: failed requests are repeated with growing pauses. Files opened inside keep this for their
     lifetime. Raises SourceError at the end when a read failed inside, even one that GDAL took for a hole in
-    the file, and when a scene's local file is no longer the planned one. Close the dataset then: GDAL may
+    the file, and when a local file of a scene is no longer the planned one. Close the dataset then: GDAL may
     have kept what it misread.
     """
-    href = source if isinstance(source, str) else source.href
-    name = public_href(href)
-    settings = gdal_environment(href) | ({} if patient else {"GDAL_HTTP_MAX_RETRY": "0"})
-    before = failures.count(name)
+    files = (SceneFile(href=source),) if isinstance(source, str) else source.files
+    settings = gdal_environment(*(file.href for file in files))
+    before = {name: failures.count(name) for name in (public_href(file.href) for file in files)}
     try:
-        with rasterio.Env(session=DummySession(), **settings):
+        with rasterio.Env(
+            session=DummySession(), **settings | ({} if patient else {"GDAL_HTTP_MAX_RETRY": "0"})
+        ):
             yield
     except RasterioError:
-        if failures.count(name) > before:
-            raise failures.last(name) from None  # it says more than GDAL does
+        _raise_failure_since(before)  # it says more than GDAL does
         raise
-    if failures.count(name) > before:
-        raise failures.last(name)
-    if isinstance(source, Scene) and source.identity and href_kind(href) == "local":
-        require_same(href, source.identity)
+    _raise_failure_since(before)
+    for file in files:
+        if file.identity and href_kind(file.href) == "local":
+            require_same(file.href, file.identity)
+
+
+def _raise_failure_since(before: Mapping[str, int]) -> None:
+    """Raise the last failure of an object that has failed since its failures were counted."""
+    for name, count in before.items():
+        if failures.count(name) > count:
+            raise failures.last(name) from None
 
 
 def gdal_message(error: BaseException) -> str:
@@ -193,14 +206,18 @@ def gdal_message(error: BaseException) -> str:
 def open_raster(source: Scene | str) -> Any:
     """Open a scene or href as GeoTIFF, check its header, and return the `rasterio.DatasetReader`.
 
-    Call it inside `raster_environment(source)`, and close the dataset. Raises SourceError (retryable) when a
-    server does not answer. Whatever else is wrong with an href raises InputError: no such file, no access, no
-    GeoTIFF, impossible sizes. With a scene it raises SourceError, as does a file that is not the planned one.
+    A scene with `band_files` is one dataset of three bands. Call it inside `raster_environment(source)`, and
+    close the dataset. Raises SourceError (retryable) when a server does not answer. Whatever else is wrong
+    with an href raises InputError: no such file, no access, no GeoTIFF, impossible sizes. With a scene it
+    raises SourceError, as does a file that is not the planned one.
     """
     if isinstance(source, str):
         return open_identified(source)[0]
     try:
-        dataset, _ = _opened(join_access(source.href, source.access), source.identity)
+        if source.band_files:
+            dataset, _ = open_stacked(source.band_files)
+        else:
+            dataset, _ = _opened(join_access(source.href, source.access), source.identity)
     except InputError as error:
         raise SourceError(str(error)) from error
     if (dataset.width, dataset.height) != (source.width, source.height):
@@ -219,6 +236,24 @@ def open_identified(href: str) -> tuple[Any, Mapping[str, str]]:
     That is `local_identity` of a file, and `size_bytes`, `etag` and `last_modified` of an object.
     """
     return _opened(href, None)
+
+
+def open_stacked(files: Sequence[SceneFile]) -> tuple[Any, tuple[Mapping[str, str], ...]]:
+    """Open files of red, green and blue as one dataset of three bands (`stack_bands`), each in its planned
+    version where it has one. Returns the dataset and what pins the content of each.
+
+    Raises as `open_identified` does, and InputError for files that are not bands of one picture.
+    """
+    bands = []
+    identities = []
+    with ExitStack() as stack:
+        for file in files:
+            dataset, identity = _opened(join_access(file.href, file.access), file.identity or None)
+            bands.append(
+                OpenBand(name=public_href(file.href), dataset=stack.enter_context(dataset), band=file.band)
+            )
+            identities.append(identity)
+        return stack_bands(bands), tuple(identities)
 
 
 def _opened(href: str, planned: Mapping[str, str] | None) -> tuple[Any, Mapping[str, str]]:

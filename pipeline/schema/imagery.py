@@ -103,6 +103,11 @@ class Scene:
     guard: HrefGuard | None = None
     """What its hrefs may reach. None: the user named them."""
 
+    @property
+    def files(self) -> tuple[SceneFile, ...]:
+        """The files that hold its bands: `band_files`, or the one at `href`."""
+        return self.band_files or (SceneFile(href=self.href, access=self.access, identity=self.identity),)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScenePixels:
