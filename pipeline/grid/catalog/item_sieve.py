@@ -1,0 +1,252 @@
+"""Which of the items that a catalogue gives are taken, and what is said of the others.
+
+1. `ItemSieve.add` is offered every item. Repeats by (collection, id) are counted and the first one stays.
+2. Malformed items, items without a time where dates are asked for, and items with too many clouds, or with
+   unknown ones, are left with a reason. Items outside of the AOI or the dates, and those that the filter
+   does not want, are counted.
+3. `found` puts the taken items in order. The order depends on the items alone and not on the pages that they
+   came in, so that the same items make the same plan.
+
+CQL2 is evaluated by the package `cql2`, which a STAC server of its author uses too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import cql2
+import shapely
+
+from pipeline.errors import InputError
+from pipeline.grid.aoi import Aoi
+from pipeline.grid.catalog.found_items import CatalogSearch, LeftItem
+from pipeline.grid.catalog.item import Item
+from pipeline.grid.catalog.item_document import ItemError, item_name, item_of
+from pipeline.grid.catalog.time_range import moments, time_range
+
+MOST_ITEMS = 250_000
+"""Items that one search may take. A country at 10 m for a year is some 50,000."""
+
+
+class ItemSieve:
+    """Takes items that fit a search, and remembers what became of the others."""
+
+    def __init__(self, search: CatalogSearch, aoi: Aoi | None) -> None:
+        """Check the search. Raises InputError."""
+        self.search = search
+        self.times = time_range(search.datetime) if search.datetime is not None else None
+        self.area = aoi.geometry if aoi is not None else None
+        self.filter = parsed_filter(search.filter) if search.filter else None
+        self.sort = sort_fields(search.sort) if search.sort else ()
+        self.counts: Counter[str] = Counter()
+        self.left: list[LeftItem] = []
+        self._items: dict[tuple[str, str], Item] = {}
+        self._seen: set[tuple[str, str]] = set()
+        _require_ranges(search)
+        if self.area is not None:
+            shapely.prepare(self.area)
+
+    @property
+    def met(self) -> int:
+        """How many different items were offered."""
+        return self.counts["met"]
+
+    @property
+    def taken(self) -> int:
+        return len(self._items)
+
+    def add(self, document: object, place: str, *, alone: bool = False, filtered: bool = False) -> bool:
+        """Offer an item, as JSON says it; returns whether it is new.
+
+        `place` and `alone`: as in `item_of`. `filtered`: the catalogue has applied the CQL2 filter. Raises
+        InputError when there are too many.
+        """
+        key = _key(document)
+        if key in self._seen:
+            self._repeated(key, document, place, alone=alone)
+            return False
+        if key is not None:
+            self._seen.add(key)
+        self.counts["met"] += 1
+        try:
+            item = item_of(document, place, alone=alone)
+        except ItemError as error:
+            self.leave(item_name(document), str(error))
+            return True
+        if self._fits(item, document, filtered=filtered):
+            self._items[(item.collection, item.item_id)] = item
+            if len(self._items) > MOST_ITEMS:
+                raise InputError(
+                    f"A search may take at most {MOST_ITEMS:,} items",
+                    came="more",
+                    remedy="narrow it by --aoi, --datetime, --max-cloud or --stac-filter, or work in parts",
+                )
+        return True
+
+    def leave(self, item_id: str, reason: str) -> None:
+        """Remember an item that cannot be used."""
+        self.left.append(LeftItem(item_id=item_id, reason=reason))
+
+    def skip(self, reason: str, count: int = 1) -> None:
+        """Count items that were told apart without being looked at one by one."""
+        self.counts["met"] += count
+        self.counts[reason] += count
+
+    def found(self) -> tuple[Item, ...]:
+        """Put the taken items in order, and keep as many as the search wants."""
+        ordered = in_order(list(self._items.values()), self.sort)
+        return tuple(ordered[: self.search.limit])
+
+    def notes(self) -> tuple[str, ...]:
+        """Say in words what was repeated, left and passed over."""
+        said = {
+            REPEATED: "{} items came more than once; each is used once",
+            DIFFERING: "{} of the repeated items differ from the first of their name, which counts",
+            OUTSIDE: "{} items lie outside of the area of interest",
+            OTHER_TIME: "{} items are of other dates than --datetime",
+            UNWANTED: "{} items do not fit --stac-filter",
+            UNDECIDED: "for {} items --stac-filter has no answer, because they lack a property that it names",
+        }
+        notes = [words.format(f"{self.counts[kind]:,}") for kind, words in said.items() if self.counts[kind]]
+        if self.left:
+            notes.append(f"{len(self.left):,} items are left out, each with a reason")
+        if self.search.limit is not None and self.taken > self.search.limit:
+            notes.append(f"{self.taken - self.search.limit:,} items that fit lie behind the limit")
+        return tuple(notes)
+
+    def _repeated(self, key: tuple[str, str] | None, document: object, place: str, *, alone: bool) -> None:
+        self.counts[REPEATED] += 1
+        first = self._items.get(key) if key is not None else None
+        if first is None:
+            return
+        try:
+            same = item_of(document, place, alone=alone) == first
+        except ItemError:
+            same = False
+        self.counts[DIFFERING] += not same
+
+    def _fits(self, item: Item, document: object, *, filtered: bool) -> bool:
+        if self.area is not None and not self.area.intersects(item.geometry):
+            self.counts[OUTSIDE] += 1
+            return False
+        if self.times is not None:
+            if item.start is None or item.end is None:
+                self.leave(item.item_id, "it has no time, and --datetime asks for one")
+                return False
+            if not self.times.holds(item.start, item.end):
+                self.counts[OTHER_TIME] += 1
+                return False
+        if self.filter is not None and not filtered and not self._wanted(item, document):
+            return False
+        most = self.search.max_cloud
+        if most is not None and item.cloud_cover is None:
+            self.leave(item.item_id, "it does not say its cloud cover, and --max-cloud asks for it")
+            return False
+        if most is not None and item.cloud_cover is not None and item.cloud_cover > most:
+            self.leave(item.item_id, f"clouds cover {item.cloud_cover:g} % of it, more than {most:g}")
+            return False
+        return True
+
+    def _wanted(self, item: Item, document: object) -> bool:
+        """Evaluate the filter. What it says of a property that the item lacks is unknown, so not wanted."""
+        assert self.filter is not None
+        assert isinstance(document, dict)
+        plain = {**document, "geometry": shapely.geometry.mapping(item.geometry)}
+        try:
+            wanted = bool(self.filter.matches(plain))
+        except Exception:  # the package raises no narrower class
+            self.counts[UNDECIDED] += 1
+            return False
+        self.counts[UNWANTED] += not wanted
+        return wanted
+
+
+REPEATED = "repeated"
+DIFFERING = "differing"
+OUTSIDE = "outside"
+OTHER_TIME = "other time"
+UNWANTED = "unwanted"
+UNDECIDED = "undecided"
+"""What became of an item that was met and not taken; keys of `ItemSieve.counts`."""
+
+
+def _key(document: object) -> tuple[str, str] | None:
+    if not isinstance(document, dict) or not isinstance(document.get("id"), str):
+        return None
+    collection = document.get("collection")
+    return (collection if isinstance(collection, str) else "", document["id"])
+
+
+def _require_ranges(search: CatalogSearch) -> None:
+    if search.max_cloud is not None and not 0 <= search.max_cloud <= 100:
+        raise InputError(
+            "--max-cloud must be per cent", came=f"{search.max_cloud:g}", remedy="give a number from 0 to 100"
+        )
+    if search.limit is not None and search.limit < 1:
+        raise InputError("--limit must be at least 1", came=str(search.limit), remedy="leave it out for all")
+
+
+def parsed_filter(text: str) -> Any:
+    """Read CQL2, text or JSON, as `cql2.Expr`. Raises InputError."""
+    try:
+        return cql2.Expr(json.loads(text) if text.lstrip().startswith("{") else text)
+    except Exception as error:  # the package raises no narrower class
+        raise InputError(
+            "--stac-filter must be CQL2, as text or JSON",
+            came=f"{text[:200]!r} ({' '.join(str(error).split())[:200]})",
+            remedy="for example: gsd < 1 AND platform = 'sentinel-2b'",
+        ) from None
+
+
+def sort_fields(text: str) -> tuple[tuple[str, bool], ...]:
+    """Read `--sort` as (field, descending) pairs. Raises InputError."""
+    found = []
+    for part in text.split(","):
+        part = part.strip()
+        name = part.lstrip("+-").removeprefix("properties.")
+        if not name or len(part) - len(part.lstrip("+-")) > 1:
+            raise InputError(
+                "--sort must be fields, comma separated",
+                came=repr(text),
+                remedy="e.g. eo:cloud_cover,-datetime",
+            )
+        found.append((name, part.startswith("-")))
+    return tuple(found)
+
+
+def in_order(items: Sequence[Item], fields: Sequence[tuple[str, bool]]) -> list[Item]:
+    """Sort items by fields, then newest first, then by collection and id. Items without a value come last."""
+    ordered = sorted(items, key=lambda item: (item.collection, item.item_id))
+    for name, descending in reversed([*fields, ("datetime", True)]):
+        value = _value_of(name)
+        present = [item for item in ordered if value(item) is not None]
+        present.sort(key=value, reverse=descending)
+        ordered = present + [item for item in ordered if value(item) is None]
+    return ordered
+
+
+def _value_of(name: str) -> Callable[[Item], Any]:
+    """Read one field so that any two values can be compared: numbers, then times, then other text."""
+
+    def value(item: Item) -> tuple[int, Any] | None:
+        found: Any
+        if name in ("id", "collection"):
+            found = item.item_id if name == "id" else item.collection
+        elif name == "datetime":
+            return None if item.start is None else (1, datetime.fromisoformat(item.start))
+        else:
+            found = item.properties.get(name)
+        if isinstance(found, bool | int | float):
+            return 0, found
+        if not isinstance(found, str):
+            return None
+        try:
+            return 1, moments(found)[0]
+        except ValueError:
+            return 2, found
+
+    return value
