@@ -13,12 +13,14 @@ guess would look like an answer.
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import PurePath
 
 from pipeline.errors import InputError
+from pipeline.grid.band_files import band_option
 from pipeline.grid.band_names import Colour, band_colours, colour_of, is_name
 
 RGB_NAMES: tuple[Colour, Colour, Colour] = ("red", "green", "blue")
@@ -189,21 +191,23 @@ def _stack_remedy(files: Sequence[str]) -> str:
 
     The files of the run are put in order where their names tell their colours.
     """
-    bands = separate_bands(files)
-    shown = shlex.join(bands) if bands else "red.tif green.tif blue.tif"
+    bands = separate_bands(files) or ("red.tif", "green.tif", "blue.tif")
     return (
-        "if red, green and blue of one scene are separate files, stack them into one file: "
-        f"`rio stack {shown} -o scene.tif`; or give --bands 1,1,1 for a single grey band"
+        "if red, green and blue of one scene are separate files, name them as one source: "
+        f"{band_option(bands)}; or give --bands 1,1,1 for a single grey band"
     )
 
 
 def separate_bands(files: Sequence[str]) -> tuple[str, str, str] | None:
     """Find red, green and blue among files of one band each, by their names: `T33_B04.tif`, `x_red.tif`.
 
-    None: the names do not say, or there is more than one scene among them.
+    The word in which the names differ tells the band. None: the names do not say, or there is more than one
+    scene among them.
     """
     stems = [PurePath(file.partition("?")[0]).stem for file in files]
-    colours = band_colours([stem.rsplit("_", 1)[-1].rsplit("-", 1)[-1] for stem in stems])
+    words = zip_longest(*(re.split(r"[-_]", stem)[::-1] for stem in stems), fillvalue="")
+    differing = [own for own in words if len(set(own)) > 1]
+    colours = band_colours(differing[0]) if len(differing) == 1 else ()
     if any(colours.count(colour) != 1 for colour in RGB_NAMES):
         return None
     red, green, blue = (files[colours.index(colour)] for colour in RGB_NAMES)

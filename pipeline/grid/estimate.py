@@ -66,9 +66,10 @@ def estimate(plan: Plan, n_queries: int) -> Estimate:
     compressed: float | None = 0.0
     for scene, outline, count in zip(plan.scenes, plan.outlines, read_px.tolist(), strict=True):
         decoded += count * BANDS_READ * np.dtype(scene.dtype).itemsize
-        size = scene.identity.get("size_bytes")
+        sizes = [file.identity.get("size_bytes") for file in scene.files]
         share = min(count / outline.area, 1.0) if outline.area > 0 else 0.0
-        compressed = None if compressed is None or size is None else compressed + share * int(size)
+        for size in sizes:
+            compressed = None if compressed is None or size is None else compressed + share * int(size)
     tiles = plan.n_tiles
     return Estimate(
         mode=plan.mode,

@@ -26,6 +26,7 @@ from pipeline.files.hrefs import encoded_url, public_href, split_access
 from pipeline.files.raster_access import href_kind, open_identified, raster_environment
 from pipeline.files.text_file import read_text
 from pipeline.grid.aoi import Aoi
+from pipeline.grid.band_files import band_hrefs, band_option, band_source, scene_of_bands
 from pipeline.grid.bands import BandTable, choose_rgb_bands, separate_bands
 from pipeline.grid.extent import require_possible
 from pipeline.grid.lattice import crs_from_text, tuple_of
@@ -48,7 +49,8 @@ class SourceOptions:
     """Which rasters, and how to read their headers."""
 
     hrefs: tuple[str, ...]
-    """Files, folders, globs, .txt lists, http(s) and s3 URLs, in order of priority."""
+    """Files, folders, globs, .txt lists, http(s) and s3 URLs, and `red=...,green=...,blue=...` of one scene;
+    in order of priority."""
     bands: tuple[str | int, ...] | None = None
     """Red, green, blue as 1-based numbers or names; None: what the file says."""
     crs: str | None = None
@@ -86,16 +88,20 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
     """
     hrefs = expand_hrefs(options.hrefs)
     options = replace(options, hrefs=hrefs)
-    if len(hrefs) > 1 and any(href_kind(href) != "local" for href in hrefs):
+    if len(hrefs) > 1 and any(
+        href_kind(file) != "local" for href in hrefs for file in band_hrefs(href) or (href,)
+    ):
         with ThreadPoolExecutor(max_workers=_HEADER_THREADS) as pool:
             scenes = list(pool.map(lambda href: open_scene(href, options), hrefs))
     else:
         scenes = [open_scene(href, options) for href in hrefs]
-    if all(scene.count == 1 for scene in scenes) and separate_bands(hrefs) is not None:
+    bands = separate_bands(hrefs)
+    if bands is not None and all(scene.count == 1 for scene in scenes):
         _log.warning(
             "%d sources of one band each look like the bands of one scene. As they are, the first hides the "
-            "others where it has pixels; stack them with `rio stack` to see them in colour",
+            "others where it has pixels; %s shows them in colour",
             len(scenes),
+            band_option([public_href(href) for href in bands]),
         )
     return with_times(_with_unique_ids(scenes), options.datetimes)
 
@@ -123,6 +129,8 @@ def require_sources(found: Sequence[str | Scene]) -> None:
 
 
 def _expand_one(href: str) -> list[str]:
+    if (bands := band_hrefs(href)) is not None:
+        return [band_source([_one_file(file) for file in bands])]
     if href.lower().startswith("file://"):
         href = urllib.request.url2pathname(urllib.parse.urlsplit(href).path)
     if href_kind(href) != "local":
@@ -157,6 +165,18 @@ def _expand_one(href: str) -> list[str]:
     if path.suffix.lower() == ".txt" and path.is_file():
         return [item for line in _list_lines(path) for item in _expand_one(line)]
     return [href]
+
+
+def _one_file(href: str) -> str:
+    """Expand the href of a band, which must be one file. Raises InputError."""
+    found = _expand_one(href)
+    if len(found) != 1:
+        raise InputError(
+            "A band of a scene must be one file",
+            came=f"{len(found)} by {public_href(href)}",
+            remedy="name it",
+        )
+    return found[0]
 
 
 def _list_lines(path: Path) -> list[str]:
@@ -215,7 +235,18 @@ def _stac_url(href: str) -> str | None:
 
 
 def open_scene(href: str, options: SourceOptions) -> Scene:
-    """Describe one scene by its header. Its id is the file's stem; `open_scenes` makes ids unique."""
+    """Describe one scene by its header. Its id is the file's stem; `open_scenes` makes ids unique.
+
+    A source of three band files is one scene.
+    """
+    if (bands := band_hrefs(href)) is not None:
+        if options.bands is not None:
+            raise InputError(
+                "--bands chooses bands of one file, and band files are chosen by their names in --source",
+                came=f"--bands {','.join(map(str, options.bands))}",
+                remedy="leave out --bands",
+            )
+        return scene_of_bands([open_scene(file, replace(options, bands=(1, 1, 1))) for file in bands])
     with raster_environment(href):
         dataset, identity = open_identified(href)
         with dataset:

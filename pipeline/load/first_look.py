@@ -13,7 +13,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,7 +132,12 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
             stack.enter_context(dataset)
         parts = [part for item in windows if (part := _read(dataset, scene, item)) is not None]
         if not whole and _n_valid(parts) < WANTED_PX:
-            for item in _windows_with_data(raw, windows):
+            stored = raw
+            if (
+                scene.band_files
+            ):  # a dataset of several files does not know what they store; red stands for all
+                stored = stack.enter_context(open_raster(replace(scene, band_files=())))
+            for item in _windows_with_data(stored, windows):
                 if (part := _read(dataset, scene, item, even=False)) is not None:
                     parts.append(part)
                 if _n_valid(parts) >= WANTED_PX:

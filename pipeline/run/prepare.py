@@ -50,6 +50,7 @@ from pipeline.run.config import (
 )
 from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
+from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_segmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path
@@ -161,10 +162,7 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     parameters = result_parameters(config)
     parameters["area"] = "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
     # A list: the order of scenes is their priority, and the keys of an object have none in a fingerprint.
-    parameters["scenes"] = [
-        {"scene_id": scene.scene_id, "bands": list(scene.rgb_bands), **pins(scene.identity)}
-        for scene in plan.scenes
-    ]
+    parameters["scenes"] = [scene_parameters(scene) for scene in plan.scenes]
     parameters["grid"] = {
         **parameters["grid"],
         "transform": list(plan.grid.transform),
@@ -191,6 +189,20 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     if config.verifier.on and (decision := look_decision(prompter, "verifier")) is not None:
         parameters["verifier"]["decision"] = asdict(decision)
     return parameters
+
+
+def scene_parameters(scene: Scene) -> dict[str, Any]:
+    """Collect what pins the pixels of a scene, and what turns them into reflectance."""
+    found: dict[str, Any] = {
+        "scene_id": scene.scene_id,
+        "bands": list(scene.rgb_bands),
+        **pins(scene.identity),
+    }
+    if scene.band_files:
+        found["band_files"] = [{"band": file.band, **pins(file.identity)} for file in scene.band_files]
+    if scene.reflectance is not None:
+        found["reflectance"] = [scene.reflectance.scale, scene.reflectance.offset]
+    return found
 
 
 def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:

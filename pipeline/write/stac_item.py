@@ -86,7 +86,8 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
     for key, asset in _assets(run_dir, inputs.run_json).items():
         item.add_asset(key, asset)
     for scene in info.scenes:
-        item.add_link(pystac.Link(rel="derived_from", target=link_href(scene.href), title=scene.scene_id))
+        for file in scene.files:
+            item.add_link(pystac.Link(rel="derived_from", target=link_href(file.href), title=scene.scene_id))
     item.add_link(
         pystac.Link(rel="processing-expression", target="./run.json", media_type="application/json")
     )

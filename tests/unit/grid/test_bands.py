@@ -98,13 +98,13 @@ def test_who_said_which_bands_they_are(
     assert str(choose_rgb_bands(bands, wanted)) == said
 
 
-def test_bands_in_files_of_their_own_are_to_be_stacked() -> None:
-    """The remedy is a command, in the order red, green, blue, and quoted for the shell."""
+def test_bands_in_files_of_their_own_are_to_be_named_as_one_source() -> None:
+    """The remedy is an option, in the order red, green, blue, and quoted for the shell."""
     files = ["in/T33 B02.tif", "in/T33 B03.tif", "in/T33 B04.tif"]
-    with pytest.raises(InputError, match=r"rio stack red.tif green.tif blue.tif"):
+    with pytest.raises(InputError, match=r"--source red=red.tif,green=green.tif,blue=blue.tif;"):
         choose_rgb_bands(table("gray"), None, files=files)
-    files = [name.replace(" B", "_B") for name in files]
-    with pytest.raises(InputError, match=r"rio stack in/T33_B04.tif in/T33_B03.tif in/T33_B02.tif -o"):
+    files = [name.replace("T33 B", "my T33_B") for name in files]
+    with pytest.raises(InputError, match=r"--source 'red=in/my T33_B04.tif,green=in/my T33_B03.tif,blue=in"):
         choose_rgb_bands(table("gray"), None, files=files)
 
 
@@ -116,6 +116,8 @@ def test_bands_in_files_of_their_own_are_to_be_stacked() -> None:
         (["https://x/B04.tif?token=1", "https://x/B03.tif?token=1", "https://x/B02.tif?token=1"], (0, 1, 2)),
         (["east.tif", "west.tif"], None),
         (["a_B04.tif", "b_B04.tif", "a_B03.tif", "a_B02.tif"], None),
+        (["L8-B4-Elkton-VA.tiff", "L8-B3-Elkton-VA.tiff", "L8-B2-Elkton-VA.tiff"], (0, 1, 2)),
+        (["a_red_2020.tif", "a_green_2021.tif", "a_blue_2022.tif"], None),
         (["one.tif"], None),
         ([], None),
     ],

@@ -15,6 +15,7 @@ from rasterio.transform import Affine, from_origin
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import InputError
+from pipeline.grid.band_files import band_source
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.load import first_look
 from pipeline.load.first_look import look_at
@@ -85,15 +86,18 @@ def test_overviews_make_a_large_file_cheap(make_tif: MakeTif, small_looks: None)
 
 
 @pytest.mark.parametrize("sparse", [True, False])
-def test_a_narrow_strip_is_found(tmp_path: Path, small_looks: None, sparse: bool) -> None:
-    """Its tiles are the only ones stored, or the only ones that do not shrink to nothing."""
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_narrow_strip_is_found(tmp_path: Path, small_looks: None, sparse: bool, apart: bool) -> None:
+    """Its tiles are the only ones stored, or the only ones that do not shrink to nothing. `apart`: red, green
+    and blue are files of their own.
+    """
     strip = np.random.default_rng(3).integers(200, 3000, (3, 2000, 32)).astype("uint16")
-    path = tmp_path / "strip.tif"
+    paths = [tmp_path / f"strip{index}.tif" for index in range(3 if apart else 1)]
     profile = {
         "driver": "GTiff",
         "width": 2000,
         "height": 2000,
-        "count": 3,
+        "count": 3 // len(paths),
         "dtype": "uint16",
         "crs": "EPSG:32636",
         "transform": Affine(0.5, 0, 450000, 0, -0.5, 40000),
@@ -102,13 +106,15 @@ def test_a_narrow_strip_is_found(tmp_path: Path, small_looks: None, sparse: bool
         "blockxsize": 32,
         "blockysize": 32,
         "compress": "deflate",
-        "photometric": "RGB",
+        "photometric": "MINISBLACK" if apart else "RGB",
     }
-    with rasterio.open(path, "w", sparse_ok=sparse, **profile) as dataset:
-        if not sparse:
-            dataset.write(np.zeros((3, 2000, 2000), dtype="uint16"))
-        dataset.write(strip, window=RasterWindow(1184, 0, 32, 2000))
-    look = look_at(scene_of(str(path)))
+    for path, bands in zip(paths, np.array_split(strip, len(paths)), strict=True):
+        with rasterio.open(path, "w", sparse_ok=sparse, **profile) as dataset:
+            if not sparse:
+                dataset.write(np.zeros((len(bands), 2000, 2000), dtype="uint16"))
+            dataset.write(bands, window=RasterWindow(1184, 0, 32, 2000))
+    source = band_source([str(path) for path in paths]) if apart else str(paths[0])
+    look = look_at(scene_of(source))
     assert len(look.parts) <= 40
     seen = np.concatenate([part.values[:, part.valid] for part in look.parts], axis=1)
     assert seen.shape[1] >= 8_000
