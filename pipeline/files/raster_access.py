@@ -230,6 +230,18 @@ def open_raster(source: Scene | str) -> Any:
     return dataset
 
 
+def open_quality(scene: Scene) -> Any:
+    """Open the file of a scene's quality mask as `open_raster` opens a scene, in its planned version where it
+    has one. Raises SourceError.
+    """
+    assert scene.quality is not None
+    file = scene.quality.file
+    try:
+        return _opened(join_access(file.href, file.access), file.identity or None)[0]
+    except InputError as error:
+        raise SourceError(str(error)) from error
+
+
 def open_identified(href: str) -> tuple[Any, Mapping[str, str]]:
     """Open an href as `open_raster` does; returns the dataset and what pins its content.
 

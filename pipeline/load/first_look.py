@@ -5,6 +5,7 @@
    added in which the file stores something (`_windows_with_data`), so that a narrow strip is found too. No
    scene costs more than `MAX_WINDOWS` windows.
 3. `settle_rule` (validity.py) decides what in the file says which pixels are imagery.
+4. Where the scene has a quality mask, it is looked at in the same places (`_with_marks`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window as RasterWindow
 
+from pipeline.errors import SourceError
 from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
 from pipeline.load.collar import LOSSY
+from pipeline.load.quality import Marks, QualityFile, quality_source
 from pipeline.load.validity import (
     ValidityRule,
     alpha_band,
@@ -78,6 +81,16 @@ class LookPart:
     """(3, h, w); True = the band has a value there."""
     even: bool = True
     """Whether it lies evenly over the scene, or was added because imagery is there."""
+    marks: Marks | None = None
+    """What the scene's quality mask says of these pixels. None: it has none."""
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """(h, w); True = no quality mask hides the ground or denies the imagery."""
+        if self.marks is None:
+            return np.ones(self.valid.shape, dtype=np.bool_)
+        shown: NDArray[np.bool_] = ~(self.marks.hidden | self.marks.lacking)
+        return shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +127,7 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
     """Look at one scene; `nodata` as in `LoadOptions`.
 
     Parts that cannot be read are left out, with a warning. Raises InputError and SourceError as `open_raster`
-    does.
+    does, and SourceError for a quality mask that does not fit or cannot be read.
     """
     with ExitStack() as stack:
         stack.enter_context(raster_environment(scene))
@@ -143,7 +156,27 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
                 if _n_valid(parts) >= WANTED_PX:
                     break
     cell_px = max(1, math.ceil(max(scene.height, scene.width) / SIDE_PX)) if whole else 0
-    return FirstLook(rule=rule, parts=tuple(parts), cell_px=cell_px, lossy=lossy, notes=notes)
+    return FirstLook(rule=rule, parts=_with_marks(parts, scene), cell_px=cell_px, lossy=lossy, notes=notes)
+
+
+def _with_marks(parts: list[LookPart], scene: Scene) -> tuple[LookPart, ...]:
+    """The parts with what the scene's quality mask says of them. Raises SourceError."""
+    if scene.quality is None:
+        return tuple(parts)
+    with raster_environment(quality_source(scene)):
+        mask = QualityFile(scene)
+        try:
+            marked = [
+                replace(part, marks=mask.marks_of_look(part.window, part.valid.shape)) for part in parts
+            ]
+        except RasterioIOError as error:
+            raise SourceError(
+                f"The quality mask {scene.quality.file.href} must be readable. Got: {gdal_message(error)}. "
+                "To fix: replace the file, or give --mask off"
+            ) from error
+        finally:
+            mask.close()
+    return tuple(marked)
 
 
 def _n_valid(parts: list[LookPart]) -> int:

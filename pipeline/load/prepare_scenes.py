@@ -19,6 +19,7 @@ from pipeline.errors import InputError
 from pipeline.files.raster_access import open_raster, raster_environment
 from pipeline.load.collar import Collar, dark_border_share, find_collar, is_constant
 from pipeline.load.first_look import FirstLook, LookPart, look_at
+from pipeline.load.quality import quality_text
 from pipeline.load.stretch import Stretch, check_scale, fit_stretch, grey_doubt
 from pipeline.load.unjudged import PlannedArea, percent, unjudged_shares
 from pipeline.load.validity import ValidityRule, parse_nodata
@@ -105,6 +106,7 @@ class SceneSource:
             "validity": self.validity.to_dict(),
             "collar_share": 0.0 if self.collar is None else self.collar.share,
             "unjudged": dict(self.unjudged),
+            **({} if self.scene.quality is None else {"clouds": quality_text(self.scene.quality)}),
             "judged_share": max(0.0, 1.0 - sum(self.unjudged.values())),
             "notes": list(self.notes),
         }
@@ -206,10 +208,13 @@ def _constant_in_full(scene: Scene, collar: Collar) -> bool:
 
 
 def imagery_samples(look: FirstLook, collar: Collar | None) -> tuple[NDArray[Any], ...]:
-    """Gather per band the stored values (n,) of a look that are imagery; n may differ between bands."""
+    """Gather per band the stored values (n,) of a look that are imagery; n may differ between bands.
+
+    Clouds are left out, because the brightest of them would settle the stretch.
+    """
 
     def own(part: LookPart, band: int) -> NDArray[Any]:
-        keep = part.band_valid[band]
+        keep = part.band_valid[band] & part.shown
         if collar is not None:
             keep = keep & ~(collar.cells() & collar.has_value(part.values))
         return np.asarray(part.values[band][keep])
@@ -235,5 +240,6 @@ def empty_notes(unjudged: Mapping[str, float]) -> tuple[str, ...]:
     """Say that a scene has no imagery at all where it is looked at."""
     outside = unjudged.get("outside", 0.0)
     if outside < 1 and sum(unjudged.values()) > 1 - 1e-9:
-        return ("nothing of it is judged: where it is looked at, it has no imagery",)
+        hidden = ", or clouds hide it" if unjudged.get("cloud") else ""
+        return (f"nothing of it is judged: where it is looked at, it has no imagery{hidden}",)
     return ()

@@ -2,7 +2,9 @@
 
 1. `CogReader.read` walks the scenes in order of priority: the first valid pixel wins.
 2. `_read_scene` reads a scene on the grid's lattice pixel for pixel, any other through a `WarpedScene`.
-3. A failing read is tried once more with a fresh handle. Then the block is read tile by tile, and tiles that
+3. Where the scene's quality mask hides the ground, the next scene may show it. What none of them shows is in
+   `BlockImage.hidden`. A mask that cannot be read fails as its scene does.
+4. A failing read is tried once more with a fresh handle. Then the block is read tile by tile, and tiles that
    still fail are in `BlockImage.unreadable`.
 
 Pixels without imagery are invalid and black. One reader serves one thread; it pickles without its open files.
@@ -28,6 +30,7 @@ from pipeline.errors import TerraqueryError
 from pipeline.files.raster_access import gdal_message, href_kind, open_raster, raster_environment
 from pipeline.load.collar import collar_on_window, collar_warped
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
+from pipeline.load.quality import Marks, QualityFile, quality_source
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, dataset_validity, opened_by
 from pipeline.load.warped_scene import WarpedScene
@@ -69,6 +72,18 @@ class _Handle:
         self.dataset.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Pixels:
+    """A window of one scene on the run grid."""
+
+    rgb: NDArray[np.uint8]
+    """(h, w, 3), black where invalid."""
+    valid: NDArray[np.bool_]
+    """(h, w); True = imagery that shows the ground."""
+    hidden: NDArray[np.bool_] | None
+    """(h, w); True = imagery that does not. None: the scene has no mask, or no imagery here."""
+
+
 class CogReader:
     """`TileReader` over GeoTIFFs and COGs, local or remote."""
 
@@ -80,14 +95,17 @@ class CogReader:
         self._grid = grid
         self._options = options or LoadOptions()
         self._handles: OrderedDict[int, _Handle] = OrderedDict()
+        self._masks: OrderedDict[int, QualityFile] = OrderedDict()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_handles": OrderedDict()}
+        return {**self.__dict__, "_handles": OrderedDict(), "_masks": OrderedDict()}
 
     def close(self) -> None:
         """Close all files. The reader may go on reading; it opens them again."""
         while self._handles:
             self._handles.popitem()[1].close()
+        while self._masks:
+            self._masks.popitem()[1].close()
 
     def read(self, block: BlockSpec) -> BlockImage:
         """Read `block.read` from all scenes; see `TileReader.read`."""
@@ -100,14 +118,19 @@ class CogReader:
             if canvas.is_full(window):
                 continue
             try:
-                own_rgb, own_valid = self._read_twice(index, window)
+                pixels = self._read_twice(index, window)
             except READ_ERRORS as error:
                 _log.warning("block %s: %s; reading its tiles one by one", block.block_id, _text(error))
                 unreadable |= self._read_tiles(index, block, canvas)
                 continue
-            canvas.fill(window, own_rgb, own_valid, number=index)
+            canvas.fill(window, pixels, number=index)
         return BlockImage(
-            block=block, rgb=canvas.rgb, valid=canvas.valid, unreadable=unreadable, scenes=canvas.scenes()
+            block=block,
+            rgb=canvas.rgb,
+            valid=canvas.valid,
+            unreadable=unreadable,
+            scenes=canvas.scenes(),
+            hidden=canvas.hidden(),
         )
 
     def _read_tiles(self, index: int, block: BlockSpec, canvas: _Canvas) -> dict[str, str]:
@@ -122,16 +145,16 @@ class CogReader:
             if window is None:
                 continue
             try:
-                own_rgb, own_valid = self._read_scene(index, window, patient=False)
+                pixels = self._read_scene(index, window, patient=False)
             except READ_ERRORS as error:
                 self._drop(index)
                 failed[tile.tile_id] = f"{self._sources[index].scene.href}: {_text(error)}"
                 continue
-            canvas.fill(window, own_rgb, own_valid, number=index)
+            canvas.fill(window, pixels, number=index)
         self._drop(index)
         return failed
 
-    def _read_twice(self, index: int, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def _read_twice(self, index: int, window: Window) -> _Pixels:
         try:
             return self._read_scene(index, window)
         except READ_ERRORS as error:
@@ -142,10 +165,8 @@ class CogReader:
                 time.sleep(RETRY_PAUSE_S)
             return self._read_scene(index, window)
 
-    def _read_scene(
-        self, index: int, window: Window, *, patient: bool = True
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Read a window of the run grid: stretched RGB (h, w, 3), black where invalid; validity (h, w)."""
+    def _read_scene(self, index: int, window: Window, *, patient: bool = True) -> _Pixels:
+        """Read a window of the run grid from one scene and its mask."""
         source = self._sources[index]
         with raster_environment(source.scene, patient=patient):
             handle = self._handle(index)
@@ -155,10 +176,27 @@ class CogReader:
                 values, valid = _read_warped(handle.warped, source, window)
             if source.collar is not None and handle.warped is not None:
                 valid &= ~collar_warped(source.collar, source.scene, self._grid, window, values)
+        hidden = None
+        if source.scene.quality is not None and valid.any():
+            marks = self._marks(index, window, patient=patient)
+            valid &= ~marks.lacking
+            hidden = valid & marks.hidden
+            valid &= ~marks.hidden
         rgb = apply_stretch(values, source.stretch)
         if not valid.all():
             rgb[~valid] = 0
-        return rgb, valid
+        return _Pixels(rgb=rgb, valid=valid, hidden=hidden)
+
+    def _marks(self, index: int, window: Window, *, patient: bool) -> Marks:
+        """What a scene's mask says of a window of the run grid."""
+        scene = self._sources[index].scene
+        with raster_environment(quality_source(scene), patient=patient):
+            if index not in self._masks:
+                while len(self._masks) >= self._options.open_files:
+                    self._masks.popitem(last=False)[1].close()
+                self._masks[index] = QualityFile(scene, self._grid)
+            self._masks.move_to_end(index)
+            return self._masks[index].marks(window)
 
     def _handle(self, index: int) -> _Handle:
         """Open a scene's dataset, or find it open; call this inside its raster environment.
@@ -196,9 +234,10 @@ class CogReader:
         )
 
     def _drop(self, index: int) -> None:
-        handle = self._handles.pop(index, None)
-        if handle is not None:
-            handle.close()
+        for files in (self._handles, self._masks):
+            file = files.pop(index, None)
+            if file is not None:
+                file.close()
 
 
 def open_planned(source: SceneSource) -> DatasetReader:
@@ -245,6 +284,7 @@ class _Canvas:
         self.rgb = np.zeros((*window.shape, 3), dtype=np.uint8)
         self.valid = np.zeros(window.shape, dtype=np.bool_)
         self._window = window
+        self._hidden: NDArray[np.bool_] | None = None
         self._numbers: list[int] = []
         self._image: NDArray[np.uint16] | None = None
 
@@ -252,12 +292,18 @@ class _Canvas:
         """Whether all pixels of a part of the window are valid."""
         return bool(self.valid[window.slices_in(self._window)].all())
 
-    def fill(self, window: Window, rgb: NDArray[np.uint8], valid: NDArray[np.bool_], *, number: int) -> None:
-        """Take a scene's pixels where nothing is valid yet. `rgb` is black where `valid` is False.
+    def fill(self, window: Window, pixels: _Pixels, *, number: int) -> None:
+        """Take a scene's pixels where nothing is valid yet.
 
         `number` is the scene's place in the list; it never falls from call to call.
         """
         slices = window.slices_in(self._window)
+        rgb = pixels.rgb
+        valid = pixels.valid
+        if pixels.hidden is not None and pixels.hidden.any():
+            if self._hidden is None:
+                self._hidden = np.zeros(self.valid.shape, dtype=np.bool_)
+            self._hidden[slices] |= pixels.hidden
         own_rgb = self.rgb[slices]
         own_valid = self.valid[slices]
         untouched = not own_valid.any()
@@ -279,6 +325,13 @@ class _Canvas:
             self._numbers.append(number)
         if self._image is not None:
             self._image[slices][take] = len(self._numbers)
+
+    def hidden(self) -> NDArray[np.bool_] | None:
+        """Imagery that no scene shows, (H, W). None: there is none."""
+        if self._hidden is None:
+            return None
+        hidden: NDArray[np.bool_] = self._hidden & ~self.valid
+        return hidden if hidden.any() else None
 
     def scenes(self) -> ScenePixels:
         """Which scene gave each pixel so far."""

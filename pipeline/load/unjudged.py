@@ -4,7 +4,8 @@ They are counted in the first look at the scene (`first_look`), so they are abou
 pixel that several `REASONS` leave out counts for the first of them.
 
 Shares are of the scene's own pixels and do not depend on other scenes. A pixel that lies below another scene
-is not counted here, because the place is judged.
+is not counted here, because the place is judged. Clouds of a scene are counted even where another scene shows
+the ground.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from pipeline.load.first_look import FirstLook, LookPart
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import TileLattice
 
-REASONS = ("outside", "mask", "alpha", "nodata", "not a number", "collar")
-"""`outside`: no planned tile owns it. `mask`, `alpha`, `nodata`: the file says so. `collar`: see there."""
+REASONS = ("outside", "mask", "alpha", "nodata", "not a number", "collar", "cloud")
+"""`outside`: no planned tile owns it. `mask`, `alpha`, `nodata`: the file says so. `collar`: see there.
+`cloud`: the scene's quality mask hides the ground."""
 
 _WORDS = {
     "outside": "outside the area",
@@ -33,6 +35,7 @@ _WORDS = {
     "nodata": "nodata",
     "not a number": "not a number",
     "collar": "black border (collar)",
+    "cloud": "under clouds",
 }
 
 _NODES = 256
@@ -121,6 +124,8 @@ def _reasons(
     found += [("not a number", ~number & ~part.valid), (kind, ~part.valid)]
     if collar is not None:
         found.append(("collar", collar.cells() & collar.has_value(part.values)))
+    if part.marks is not None:
+        found += [("nodata", part.marks.lacking), ("cloud", part.marks.hidden)]
     return found
 
 

@@ -31,6 +31,7 @@ def _scene_lines(scene: Mapping[str, Any]) -> list[str]:
         f"scene {scene['scene_id']}",
         f"  bands        {scene['bands']}",
         f"  grey levels  {levels_text(scene['stretch'])}",
+        *([f"  clouds       {scene['clouds']}"] if "clouds" in scene else []),
         f"  not judged   {unjudged_text(scene['unjudged']) or 'nothing: all of it is looked at'}",
     ]
     return lines + [f"  note: {note}" for note in scene["notes"]]

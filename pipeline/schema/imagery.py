@@ -54,7 +54,7 @@ class QualityMask:
     file: SceneFile
     rule: str
     """`values:3,8,9,10`: stored values that hide the ground. `bits:1,3,4`: bits of which one is enough.
-    `above:50`: values above this one."""
+    `above:50`: values above this one. `QualityRule` reads it."""
     source: str
     """Who says so, for people."""
 
@@ -145,13 +145,23 @@ class TileImage:
     rgb: NDArray[np.uint8]
     """(H, W, 3) with (H, W) == tile.read.shape, channels red, green, blue; invalid pixels are 0."""
     valid: NDArray[np.bool_]
-    """(H, W); True = imagery, False = nodata or outside every scene."""
+    """(H, W); True = imagery, False = nodata, outside every scene, or hidden."""
+    hidden: NDArray[np.bool_] | None = None
+    """(H, W); True = imagery that clouds hide in every scene. None: none is hidden."""
 
     @property
     def core_valid(self) -> NDArray[np.bool_]:
         """Validity over the tile's core, (h, w); True = valid."""
         rows, cols = self.tile.core.slices_in(self.tile.read)
         return self.valid[rows, cols]
+
+    @property
+    def core_hidden_px(self) -> int:
+        """Pixels of the tile's core that clouds hide."""
+        if self.hidden is None:
+            return 0
+        rows, cols = self.tile.core.slices_in(self.tile.read)
+        return int(self.hidden[rows, cols].sum())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,7 +177,11 @@ class BlockImage:
     """tile_id -> error text, for tiles whose pixels could not be read."""
     scenes: ScenePixels = field(default_factory=ScenePixels)
     """Which scene gave each valid pixel of block.read."""
+    hidden: NDArray[np.bool_] | None = None
+    """(H, W) over block.read; True = imagery that clouds hide, and that no other scene shows. Such a pixel is
+    not valid. None: none is hidden."""
 
     def tile_image(self, tile: TileSpec) -> TileImage:
         rows, cols = tile.read.slices_in(self.block.read)
-        return TileImage(tile=tile, rgb=self.rgb[rows, cols], valid=self.valid[rows, cols])
+        hidden = None if self.hidden is None else self.hidden[rows, cols]
+        return TileImage(tile=tile, rgb=self.rgb[rows, cols], valid=self.valid[rows, cols], hidden=hidden)

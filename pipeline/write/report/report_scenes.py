@@ -17,6 +17,7 @@ REASONS = {
     "nodata": "nodata",
     "not a number": "not a number",
     "collar": "black border (collar)",
+    "cloud": "under clouds",
 }
 """Reason, as run.json has it, and the head of its column."""
 

@@ -263,12 +263,12 @@ def test_a_warped_pixel_does_not_depend_on_the_window(make_tif: MakeTif, open_ru
     path = make_tif("a.tif", noise(3, 1100, 1100), nodata=0)
     run = open_run(path, grid=GridOptions(tile_px=256, halo_px=16, crs="EPSG:32637"))
     whole = run.plan.grid.window
-    rgb, valid = run.reader._read_scene(0, whole)
+    first = run.reader._read_scene(0, whole)
     for row0, col0, side in [(0, 0, 500), (317, 451, 600), (900, 700, 101), (701, 10, 333)]:
         window = Window(row0=row0, col0=col0, row1=row0 + side, col1=col0 + side)
-        own_rgb, own_valid = run.reader._read_scene(0, window)
-        assert (own_valid == valid[window.slices_in(whole)]).all()
-        assert (own_rgb == rgb[window.slices_in(whole)]).all()
+        own = run.reader._read_scene(0, window)
+        assert (own.valid == first.valid[window.slices_in(whole)]).all()
+        assert (own.rgb == first.rgb[window.slices_in(whole)]).all()
 
 
 def test_a_warped_collar_is_found_in_its_new_place(make_tif: MakeTif, open_run: OpenRun) -> None:

@@ -1,0 +1,192 @@
+"""Which asset of an item says where clouds are, and which of its values hide the ground.
+
+`quality_of` takes the collection's own mask by a table of asset names, or the mask and the rule that a user
+names with --mask (`mask_choice`). What the table hides, and why:
+
+- Sentinel-2 `SCL` (Level-2A Product Specification; class numbers of Sen2Cor): 3 cloud shadow, 8 and 9 cloud
+  of medium and high probability, 10 thin cirrus. 0 is no data. Not hidden are 1 (saturated or defective),
+  because those are mostly bright roofs, 2 (dark areas), 7 (unclassified) and 11 (snow), which are ground.
+- Landsat Collection 2 `QA_PIXEL` (LSDS-1619, table 6-3): bits 1 dilated cloud, 2 cirrus, 3 cloud, 4 cloud
+  shadow; bit 0 is fill.
+- Landsat Collection 1 `BQA` (LSDS-1873, table 4-1): bit 4 cloud; bits 8 and 12 are the upper ones of cloud
+  shadow and cirrus, set for medium and high confidence; bit 0 is fill.
+- HLS `Fmask` (HLS user guide 2.0, table 9): bits 1 cloud, 2 beside cloud or shadow, 3 cloud shadow. Its fill
+  of 255 has them all.
+- Sentinel-2 cloud probabilities of 0 to 100 (`MSK_CLDPRB`, `cloud`, s2cloudless): above 40, the threshold of
+  s2cloudless. They know no shadows, so they are the last choice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.errors import InputError
+from pipeline.files.hrefs import split_access
+from pipeline.grid.catalog.item import Asset, Item
+from pipeline.schema.imagery import QualityMask, SceneFile
+from pipeline.schema.quality_rule import QualityRule, RuleKind
+
+OFF = "off"
+"""`--mask off`: no mask is read."""
+
+CSMASK = "csmask"
+"""`--mask csmask`: the mask is computed from the scene's own bands (`load.csmask`)."""
+
+EXAMPLES = '"SCL in (3,8,9,10)", "QA_PIXEL bits (1,2,3,4)" or "cloud > 50"'
+
+_LIST = r"[-+.\de]+(?:\s*,\s*[-+.\de]+)*"
+_RULE = re.compile(
+    r"\s*(?P<name>[^\s\[\]]+?)\s*(?:\[(?P<band>\d+)\])?"
+    r"(?:\s+(?P<words>in|bits?)\s*|\s*(?P<sign>>=?|==?|<=?|!=)\s*)"
+    rf"(?:\(\s*(?P<within>{_LIST})\s*\)|(?P<bare>{_LIST}))\s*",
+    re.IGNORECASE,
+)
+_KINDS: Mapping[str, RuleKind] = {"in": "values", "=": "values", "==": "values", ">": "above"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskChoice:
+    """A user's rule: which mask, and what of it hides the ground."""
+
+    name: str
+    """Name of the asset, as the user wrote it; of mask files a word for people."""
+    band: int
+    """1-based."""
+    rule: QualityRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownMask:
+    """An asset of the table."""
+
+    names: tuple[str, ...]
+    """Keys that it has in catalogues, in lower case, the best first."""
+    rule: str
+    source: str
+    """Who says so, for people."""
+    only_in: str = ""
+    """Pattern of collections, in lower case; in others the same key may mean something else."""
+
+
+TABLE = (
+    KnownMask(names=("scl",), rule="values:3,8,9,10;fill:0", source="scene classification of Sentinel-2 L2A"),
+    KnownMask(names=("qa_pixel",), rule="bits:1,2,3,4;fill:0", source="QA_PIXEL of Landsat Collection 2"),
+    KnownMask(names=("fmask",), rule="bits:1,2,3", source="Fmask of HLS"),
+    KnownMask(names=("bqa",), rule="bits:4,8,12;fill:0", source="BQA of Landsat Collection 1"),
+    KnownMask(
+        names=("msk_cldprb", "cldprb", "cloud_probability", "s2cloudless", "cloud"),
+        rule="above:40",
+        source="cloud probabilities of Sentinel-2",
+        only_in=r"sentinel-?s?2|^s2",
+    ),
+)
+"""Masks that are known, in order of preference."""
+
+
+def mask_choice(text: str) -> MaskChoice:
+    """Read what follows --mask: `NAME in (values)`, `NAME bits (numbers)`, `NAME > limit` or `NAME = value`.
+
+    `NAME[2]` is the second band of that file. Raises InputError, with examples.
+    """
+    found = _RULE.fullmatch(text)
+    if found is None:
+        raise InputError(
+            "--mask must say which mask and what of it hides the ground",
+            came=repr(text),
+            remedy=f"write {EXAMPLES}; off reads no mask",
+        )
+    word = (found["words"] or found["sign"]).lower()
+    kind = "bits" if word.startswith("bit") else _KINDS.get(word)
+    if kind is None:
+        raise InputError(
+            "--mask compares with `in`, `bits`, `>` or `=`",
+            came=repr(text),
+            remedy="name what hides the ground; values that show it need not be named",
+        )
+    band = int(found["band"] or 1)
+    try:
+        numbers = tuple(float(number) for number in (found["within"] or found["bare"]).split(","))
+        fill = _fill_of(found["name"], kind, numbers)
+        rule = QualityRule(kind=kind, numbers=numbers, fill=fill)
+        if band < 1:
+            raise ValueError("bands are counted from 1")
+    except ValueError as error:
+        raise InputError(f"--mask: {error}", came=repr(text), remedy=f"write {EXAMPLES}") from error
+    return MaskChoice(name=found["name"], band=band, rule=rule)
+
+
+def check_mask(text: str | None) -> None:
+    """Check what follows --mask, before any request. None: it was not given. Raises InputError."""
+    if text is not None and text.strip().lower() not in (OFF, CSMASK):
+        mask_choice(text)
+
+
+def quality_of(item: Item, rule: str | None) -> QualityMask | None:
+    """Find the mask of an item.
+
+    `rule`: what follows --mask; None: the collection's own. Returns None where there is no mask, or none is
+    wanted. Raises InputError for a rule that cannot be read, and for one that names an asset that this item
+    does not have.
+    """
+    if rule is None:
+        return _own(item)
+    if rule.strip().lower() in (OFF, CSMASK):
+        return None
+    choice = mask_choice(rule)
+    asset = next((asset for key, asset in item.assets.items() if key.lower() == choice.name.lower()), None)
+    if asset is None:
+        raise InputError(
+            f"--mask must name an asset of item {item.item_id}",
+            came=repr(choice.name),
+            remedy=f"it has {', '.join(sorted(item.assets))}",
+        )
+    return QualityMask(
+        file=_file(asset, choice.band), rule=str(choice.rule), source=f"--mask, asset {asset.key}"
+    )
+
+
+def known_mask(name: str) -> KnownMask | None:
+    """Find the mask whose name stands as a word in the name of a file: `T32UNC_20240601_SCL_20m.tif`."""
+    for known in TABLE:
+        words = "|".join(re.escape(word) for word in known.names)
+        if not known.only_in and re.search(rf"(?<![a-z\d])(?:{words})(?![a-z\d])", name.lower()):
+            return known
+    return None
+
+
+def _own(item: Item) -> QualityMask | None:
+    """The first mask of the table that the item has as a GeoTIFF."""
+    assets = {key.lower(): asset for key, asset in item.assets.items() if _is_tiff(asset)}
+    for known in TABLE:
+        if known.only_in and not re.search(known.only_in, item.collection.lower()):
+            continue
+        for name in known.names:
+            if name in assets:
+                return QualityMask(
+                    file=_file(assets[name], 1),
+                    rule=known.rule,
+                    source=f"{known.source}, asset {assets[name].key}",
+                )
+    return None
+
+
+def _is_tiff(asset: Asset) -> bool:
+    """Whether an asset may be a GeoTIFF. JPEG2000 has a type or an ending of its own."""
+    path = split_access(asset.href)[0].lower()
+    return "tif" in asset.media_type.lower() or (not asset.media_type and path.endswith((".tif", ".tiff")))
+
+
+def _file(asset: Asset, band: int) -> SceneFile:
+    shown, access = split_access(asset.href)
+    return SceneFile(href=shown, access=access, band=band)
+
+
+def _fill_of(name: str, kind: RuleKind, numbers: tuple[float, ...]) -> tuple[float, ...]:
+    """What means "no imagery" in a mask that is known, unless the user's rule hides it."""
+    known = next((known for known in TABLE if name.lower() in known.names), None)
+    if known is None:
+        return ()
+    rule = QualityRule.of(known.rule)
+    return tuple(number for number in rule.fill if number not in numbers) if rule.kind == kind else ()
