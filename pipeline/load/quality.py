@@ -115,7 +115,7 @@ class QualityFile:
         return self._judged(values)
 
     def marks_of_look(self, part: Window, shape: tuple[int, int]) -> Marks:
-        """Read what the mask says of a part of the scene that was read with `shape` (h, w), also decimated."""
+        """Read what the mask says of a part of the scene, which was read with `shape` (h, w)."""
         to_mask = ~self._transform @ Affine(*self._scene.transform)
         height, width = shape
         place = RasterWindow.from_slices(

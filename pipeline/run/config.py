@@ -50,11 +50,15 @@ class TileOptions:
     """K: a block is K x K tiles."""
     min_valid_share: float = 0.01
     """Tiles with a smaller share of valid pixels are EMPTY(nodata) without a model call."""
+    max_cloud_share: float = 0.8
+    """Tiles of whose imagery quality masks hide a larger share are EMPTY(cloud) without a model call."""
 
     def __post_init__(self) -> None:
         check_tiling(self.px, self.halo_px, self.block_tiles)
         if not 0.0 <= self.min_valid_share <= 1.0:
             raise ValueError(f"min_valid_share is a share between 0 and 1, got {self.min_valid_share}")
+        if not 0.0 <= self.max_cloud_share <= 1.0:
+            raise ValueError(f"max_cloud_share is a share between 0 and 1, got {self.max_cloud_share}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +248,7 @@ def require_areas(min_area_m2: float, grid: RunGrid, *, remedy: str) -> None:
 
 def result_parameters(config: RunConfig) -> dict[str, Any]:
     """Collect everything that can change the result, as plain values. Resources, limits, the runner, and
-    looks that are off cannot.
+    looks that are off cannot. The limit for clouds can where scenes have masks (`prepare`).
     """
     second_looks = {"gate": asdict(config.gate)} if config.gate.on else {}
     if config.verifier.on:
@@ -256,7 +260,7 @@ def result_parameters(config: RunConfig) -> dict[str, Any]:
         "bands": config.source.bands,
         **times,
         "grid": asdict(config.grid),
-        "tiles": asdict(config.tiles),
+        "tiles": {key: value for key, value in asdict(config.tiles).items() if key != "max_cloud_share"},
         "load": config.load.result_parameters(),
         "prompter": config.prompter.result_parameters(),
         "segmenter": config.segmenter.result_parameters(),

@@ -163,6 +163,8 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     parameters["area"] = "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
     # A list: the order of scenes is their priority, and the keys of an object have none in a fingerprint.
     parameters["scenes"] = [scene_parameters(scene) for scene in plan.scenes]
+    if any(scene.quality is not None for scene in plan.scenes):
+        parameters["clouds"] = {"max_cloud_share": config.tiles.max_cloud_share}
     parameters["grid"] = {
         **parameters["grid"],
         "transform": list(plan.grid.transform),
@@ -202,6 +204,9 @@ def scene_parameters(scene: Scene) -> dict[str, Any]:
         found["band_files"] = [{"band": file.band, **pins(file.identity)} for file in scene.band_files]
     if scene.reflectance is not None:
         found["reflectance"] = [scene.reflectance.scale, scene.reflectance.offset]
+    if scene.quality is not None:
+        quality = scene.quality
+        found["quality"] = {"rule": quality.rule, "band": quality.file.band, **pins(quality.file.identity)}
     return found
 
 

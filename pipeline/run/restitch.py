@@ -133,6 +133,7 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
         min_area_m2=parameters["min_area_m2"],
         super_tile_tiles=options.super_tile_tiles,
         gated="gate" in parameters,
+        masked=any(scene.quality is not None for scene in info.scenes),
     )
     runner = choose_runner(request.runner, int(np.count_nonzero(inside)))
     return RestitchPlan(request=request, job=job, info=written, in_place=in_place, runner=runner)

@@ -68,7 +68,8 @@ class QualityRule:
         """Say which pixels are imagery that does not show the ground; same shape as `values`."""
         if self.kind == "above":
             return np.asarray(~(values <= self.numbers[0]))
-        return (self._has(values, self.numbers) | ~np.isfinite(values)) & ~self.lacks(values)
+        found = self._has(values, self.numbers) | ~np.isfinite(values)
+        return np.asarray(found & ~self.lacks(values))
 
     def lacks(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         """Say which pixels have no imagery; same shape as `values`."""

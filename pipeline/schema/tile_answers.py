@@ -152,6 +152,8 @@ class TileRecord:
     n_calls: int = 0
     valid_px: int = 0
     """Valid pixels of the core."""
+    cloud_px: int = 0
+    """Pixels of the core that are imagery under clouds in every scene."""
     labels: NDArray[np.uint16] | None = None
     """(H, W) over tile.read, 0 = background, 1..n = Fragment.local; None when nothing was found."""
     fragments: tuple[Fragment, ...] = ()

@@ -51,13 +51,18 @@ SCHEMA = pa.schema(
         ("searched_km2", pa.float64()),
     ]
 )
-"""The ledger's columns. valid_share is the share of the core's pixels that are imagery. km2 is the geodesic
+"""The ledger's columns. valid_share is the share of the core's pixels that are imagery and not
+under clouds. km2 is the geodesic
 area of the core, searched_km2 the part of it that was judged for the query: imagery of a tile that is neither
 failed nor empty for want of imagery. Both are null where the run grid is nowhere on Earth."""
 
 GATE_COLUMNS = (pa.field("gate_p", pa.float64()), pa.field("audited", pa.bool_()))
 """Columns that a run with a gate adds at the end: the gate's probability (null: not judged), and whether the
 tile was rejected and still examined for the audit."""
+
+CLOUD_COLUMNS = (pa.field("cloud_share", pa.float32()),)
+"""Column that a run with quality masks adds at the end: the share of the core's pixels that are imagery under
+clouds in every scene. With valid_share and what has no imagery it adds up to 1."""
 
 _OUTSIDE_TILES = 10_000
 """Tiles outside the AOI made into rows at a time, so that memory stays bounded."""
@@ -146,14 +151,15 @@ def write_coverage(
     *,
     fingerprint: str,
     queries: Sequence[str],
-    gated: bool = False,
+    more: Sequence[pa.Field] = (),
 ) -> Conservation:
     """Write coverage.parquet from the plan and the block records; returns the count.
 
-    `inside`: (n_tile_rows, n_tile_cols), True = planned. `gated`: the run had a gate, so add `GATE_COLUMNS`.
-    Raises RecordError for a record that is damaged or foreign. The caller decides when to `require()`.
+    `inside`: (n_tile_rows, n_tile_cols), True = planned. `more`: columns that this run adds, of
+    `CLOUD_COLUMNS` and `GATE_COLUMNS`. Raises RecordError for a record that is damaged or foreign. The caller
+    decides when to `require()`.
     """
-    schema = pa.schema([*SCHEMA, *GATE_COLUMNS]) if gated else SCHEMA
+    schema = pa.schema([*SCHEMA, *more])
     ledger = _Ledger(lattice, inside, queries, schema)
 
     def tables() -> Iterator[pa.Table]:
@@ -240,7 +246,7 @@ class _Ledger:
                 "error": [""] * n,
                 **dict.fromkeys(("n_fragments", "n_prompts", "n_dropped", "n_calls"), [0] * n),
                 "truncated_reply": [False] * n,
-                **dict.fromkeys(("valid_share", "km2", "searched_km2"), np.zeros(n)),
+                **dict.fromkeys(("valid_share", "cloud_share", "km2", "searched_km2"), np.zeros(n)),
                 "gate_p": [None] * n,
                 "audited": [False] * n,
             }
@@ -330,6 +336,7 @@ def _entry(row: TileCounts, block_id: str, query: str) -> dict[str, Any]:
         **{name: getattr(row, name) for name in ("n_fragments", "n_prompts", "n_dropped", "n_calls")},
         "truncated_reply": row.truncated_reply,
         "valid_share": row.valid_px / max(tile.core.area_px, 1),
+        "cloud_share": row.cloud_px / max(tile.core.area_px, 1),
         "gate_p": row.gate_p,
         "audited": row.audited,
     }

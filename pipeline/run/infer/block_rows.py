@@ -51,8 +51,8 @@ def row_to_block(row: Mapping[str, Any], lattice: TileLattice) -> BlockSpec:
 
 
 def image_to_table(image: BlockImage) -> pa.Table:
-    """One row: the columns of `block_to_row`, pixels as raw bytes (H*W*3 uint8), validity as packed bits,
-    unreadable tiles as JSON, scenes as run lengths.
+    """One row: the columns of `block_to_row`, pixels as raw bytes (H*W*3 uint8), validity and what is
+    hidden as packed bits, unreadable tiles as JSON, scenes as run lengths.
 
     The pixels are not copied: the table looks at the memory of `image.rgb`, which must not be written to
     afterwards.
@@ -63,6 +63,7 @@ def image_to_table(image: BlockImage) -> pa.Table:
         "unreadable": json.dumps(dict(image.unreadable)).encode(),
         "scene_numbers": json.dumps(scenes.numbers).encode(),
         "scene_px": b"" if scenes.image is None else encode_labels(scenes.image),
+        "hidden": b"" if image.hidden is None else np.packbits(image.hidden).tobytes(),
     }
     table = pa.Table.from_pylist([row]).append_column("rgb", _one_value(np.ascontiguousarray(image.rgb)))
     return table.append_column("valid", _one_value(np.packbits(image.valid)))
@@ -77,11 +78,16 @@ def table_to_image(table: pa.Table, lattice: TileLattice) -> BlockImage:
     height, width = block.read.shape
     rgb = _value_bytes(table["rgb"]).reshape(height, width, 3)
     bits = np.unpackbits(_value_bytes(table["valid"]), count=height * width)
+    hidden = None
+    if row["hidden"]:
+        packed = np.frombuffer(row["hidden"], dtype=np.uint8)
+        hidden = np.unpackbits(packed, count=height * width).view(np.bool_).reshape(height, width)
     return BlockImage(
         block=block,
         rgb=rgb,
         valid=bits.view(np.bool_).reshape(height, width),
         unreadable=json.loads(row["unreadable"]),
+        hidden=hidden,
         scenes=ScenePixels(
             numbers=tuple(json.loads(row["scene_numbers"])),
             image=decode_labels(row["scene_px"]) if row["scene_px"] else None,
@@ -108,13 +114,13 @@ def _value_bytes(column: pa.ChunkedArray) -> NDArray[np.uint8]:
 
 
 def image_row_bytes(lattice: TileLattice) -> int:
-    """Bytes of the largest row that `image_to_table` makes on a lattice: three bytes and one bit per pixel of
-    a block's read window.
+    """Bytes of the largest row that `image_to_table` makes on a lattice: three bytes and two bits per pixel
+    of a block's read window.
     """
     grid = lattice.grid
     side_px = lattice.shard_px + 2 * lattice.halo_px
     pixels = min(side_px, grid.height) * min(side_px, grid.width)
-    return 3 * pixels + -(-pixels // 8)
+    return 3 * pixels + 2 * -(-pixels // 8)
 
 
 def store_limit_bytes(row_bytes: int, in_flight: Sequence[int]) -> int:

@@ -23,7 +23,7 @@ class BlockSummary:
     found: int
     empty: int
     nodata: int
-    """Of the empty ones, those without imagery: no model looked at them."""
+    """Of the empty ones, those without imagery or under clouds: no model looked at them."""
     failed: int
     n_embeddings: int
     n_calls: int
@@ -84,7 +84,7 @@ class Progress:
         )
         share = 100.0 * self.done / self.total if self.total else 100.0
         earlier = f" (+{self.done_before} from an earlier start)" if self.done_before else ""
-        unseen = f" ({self.nodata} without imagery)" if self.nodata else ""
+        unseen = f" ({self.nodata} without clear imagery)" if self.nodata else ""
         counts = f"found {self.found}  empty {self.empty}{unseen}  failed {self.failed}"
         return f"tiles {self.done}/{self.total} ({share:.0f} %){earlier}  {counts}  {speed}"
 

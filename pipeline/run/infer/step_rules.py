@@ -3,7 +3,8 @@
 1. `ask_journalled`  work whose process died before is asked alone, or no more
 2. `asked_safely`    an exception on one image is a failed answer; a dead engine raises
 3. `ViewMasks`       a view is embedded once; an exception of the segmenter becomes an error text
-4. `verified`        the looks of a verifier at one piece of work are taken together
+4. `unseen_reason`   a tile without enough imagery, or under clouds, costs no model call
+5. `verified`        the looks of a verifier at one piece of work are taken together
 """
 
 from __future__ import annotations
@@ -34,6 +35,24 @@ def alike(
         TilePrompts(tile_id=tile_id, query_index=q, status=status, reason=reason, error=error)
         for q in range(n_queries)
     ]
+
+
+def unseen_reason(view: TileImage, *, min_valid_share: float, max_cloud_share: float) -> Reason | None:
+    """Say why a tile is empty although no model looks at it. None: it is looked at.
+
+    NODATA: its read window has less imagery than `min_valid_share` of its pixels, clouded or not, or its core
+    has none. CLOUD: clouds hide more than `max_cloud_share` of the imagery of its core, or so much that less
+    than `min_valid_share` of the read window or no pixel of the core is left.
+    """
+    cloud_px = view.core_hidden_px
+    core_px = int(view.core_valid.sum())
+    clear = float(view.valid.mean()) if view.valid.size else 0.0
+    clouds = 0.0 if view.hidden is None else float(view.hidden.mean())
+    if clear + clouds < min_valid_share or core_px + cloud_px == 0:
+        return Reason.NODATA
+    if core_px == 0 or clear < min_valid_share or cloud_px / (core_px + cloud_px) > max_cloud_share:
+        return Reason.CLOUD
+    return None
 
 
 async def ask_journalled(

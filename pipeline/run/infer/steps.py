@@ -1,8 +1,8 @@
 """What one block goes through: read, prompt, segment, commit. The same objects serve both runners.
 
 1. `ReadStep` reads pixels and validity of the block's tiles.
-2. `PromptStep` asks every query about every tile. Tiles without valid pixels are EMPTY(nodata) and cost no
-   model call. An optional gate looks first.
+2. `PromptStep` asks every query about every tile. Tiles without valid pixels are EMPTY(nodata), tiles that
+   clouds hide EMPTY(cloud); they cost no model call. An optional gate looks first.
 3. `SegmentStep` embeds a tile with a FOUND answer once and decodes all its prompts. An optional verifier
    looks at every mask. The block record is written whole: its presence proves that the block is done.
 """
@@ -36,6 +36,7 @@ from pipeline.run.infer.step_rules import (
     ask_journalled,
     asked_safely,
     failure_text,
+    unseen_reason,
     verified,
 )
 from pipeline.schema.imagery import BlockImage, ScenePixels, TileImage
@@ -143,13 +144,16 @@ class PromptStep:
 
     async def _ask_block(self, image: BlockImage) -> tuple[TilePrompts, ...]:
         views = [image.tile_image(tile) for tile in image.block.tiles]
-        seen = {
-            view.tile.tile_id
+        tiles = self._context.config.tiles
+        unseen = {
+            view.tile.tile_id: unseen_reason(
+                view, min_valid_share=tiles.min_valid_share, max_cloud_share=tiles.max_cloud_share
+            )
             for view in views
-            if view.tile.tile_id not in image.unreadable and self._has_imagery(view)
         }
+        seen = {name for name, reason in unseen.items() if not reason and name not in image.unreadable}
         shared = await self._look_at_block(image, seen)
-        answers = await asyncio.gather(*(self._ask(image, view, seen, shared) for view in views))
+        answers = await asyncio.gather(*(self._ask(image, view, unseen, shared) for view in views))
         return tuple(answer for tile_answers in answers for answer in tile_answers)
 
     async def _look_at_block(self, image: BlockImage, seen: AbstractSet[str]) -> Probabilities | None:
@@ -160,7 +164,11 @@ class PromptStep:
         return await self._gatekeeper.look_at_block(image, self._context.lattice, tiles)
 
     async def _ask(
-        self, image: BlockImage, view: TileImage, seen: AbstractSet[str], shared: Probabilities | None
+        self,
+        image: BlockImage,
+        view: TileImage,
+        unseen: Mapping[str, Reason | None],
+        shared: Probabilities | None,
     ) -> list[TilePrompts]:
         tile = view.tile
         if tile.tile_id in image.unreadable:
@@ -171,8 +179,9 @@ class PromptStep:
                 Reason.CRASHED if error == _CRASHED_READING else Reason.UNREADABLE,
                 error,
             )
-        if tile.tile_id not in seen:
-            return self._all(tile, TileStatus.EMPTY, Reason.NODATA)
+        reason = unseen[tile.tile_id]
+        if reason is not None:
+            return self._all(tile, TileStatus.EMPTY, reason)
         return await asked_safely(
             lambda: self._ask_models(view, shared),
             lambda error: self._all(tile, TileStatus.FAILED, Reason.MODEL_ERROR, error),
@@ -192,10 +201,6 @@ class PromptStep:
 
     def close(self) -> None:
         self._prompter.close()
-
-    def _has_imagery(self, view: TileImage) -> bool:
-        enough = valid_share(view) >= self._context.config.tiles.min_valid_share
-        return enough and bool(view.core_valid.any())
 
     def _all(self, tile: TileSpec, status: TileStatus, reason: Reason, error: str = "") -> list[TilePrompts]:
         return alike(tile.tile_id, len(self._queries), status, reason, error)
@@ -250,10 +255,11 @@ class SegmentStep:
 
     def _tile(self, view: TileImage, answers: Sequence[TilePrompts]) -> list[_TileMasks]:
         valid_px = int(view.core_valid.sum())
+        cloud_px = view.core_hidden_px
         view_masks = ViewMasks(self._segmenter, view)
         found = []
         for answer in answers:
-            base = _record(view.tile, answer, valid_px)
+            base = replace(_record(view.tile, answer), valid_px=valid_px, cloud_px=cloud_px)
             if answer.status is not TileStatus.FOUND:
                 found.append(_TileMasks(record=base))
                 continue
@@ -328,11 +334,6 @@ def core_scenes(image: BlockImage, tile: TileSpec) -> ScenePixels:
     return image.scenes.cut(slices, image.valid[slices])
 
 
-def valid_share(view: TileImage) -> float:
-    """Compute the share of valid pixels in the read window, 0..1."""
-    return float(view.valid.mean()) if view.valid.size else 0.0
-
-
 def summarise(record: BlockRecord) -> BlockSummary:
     """Sum up a block record for the driver."""
     by_tile: dict[str, list[TileRecord]] = {}
@@ -344,7 +345,7 @@ def summarise(record: BlockRecord) -> BlockSummary:
         block_id=record.block_id,
         found=overall.count(TileStatus.FOUND),
         empty=overall.count(TileStatus.EMPTY),
-        nodata=sum(row.reason is Reason.NODATA for row in rows),
+        nodata=sum(row.reason in (Reason.NODATA, Reason.CLOUD) for row in rows),
         failed=overall.count(TileStatus.FAILED),
         n_embeddings=record.n_embeddings,
         n_calls=sum(row.n_calls for row in record.tiles),
@@ -352,7 +353,7 @@ def summarise(record: BlockRecord) -> BlockSummary:
     )
 
 
-def _record(tile: TileSpec, answer: TilePrompts, valid_px: int) -> TileRecord:
+def _record(tile: TileSpec, answer: TilePrompts) -> TileRecord:
     return TileRecord(
         tile=tile,
         query_index=answer.query_index,
@@ -365,7 +366,6 @@ def _record(tile: TileSpec, answer: TilePrompts, valid_px: int) -> TileRecord:
         n_dropped=answer.n_dropped,
         truncated_reply=answer.truncated_reply,
         n_calls=answer.n_calls,
-        valid_px=valid_px,
         gate_p=answer.gate_p,
         audited=answer.audited,
     )

@@ -57,6 +57,8 @@ class MergeJob:
     super_tile_tiles: int
     gated: bool = False
     """The block records hold what a gate thought of their tiles."""
+    masked: bool = False
+    """Some scene has a quality mask."""
 
     @property
     def queries(self) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ _STEPS: Mapping[Side, tuple[int, int]] = {"n": (-1, 0), "e": (0, 1), "s": (1, 0)
 
 _PREFIX = b"terraquery:"
 _BLOBS = ("labels", "seam_n", "seam_e", "seam_s", "seam_w", "valid")
-_SUMMARY = (*(name for name in SCHEMA.names if name not in _BLOBS), "features", *SECOND_LOOKS)
+_SUMMARY = (*(name for name in SCHEMA.names if name not in _BLOBS), "features", "cloud_px", *SECOND_LOOKS)
 
 _AGAIN = "start segment_region.py again with the run's own command; it does this block again"
 """Remedy for a record that does not count as done."""
@@ -88,10 +88,11 @@ class TileCounts:
     truncated_reply: bool
     n_calls: int
     valid_px: int
+    cloud_px: int = 0
     gate_p: float | None = None
     audited: bool = False
     verified: tuple[float | None, ...] = ()
-    """This and the two fields before it: as in `TileRecord`."""
+    """This and the three fields before it: as in `TileRecord`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +126,9 @@ def write_block_record(run_dir: RunDir, record: BlockRecord, *, lattice: TileLat
 def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
     """Encode a record as a sealed Parquet file; equal records give equal bytes.
 
-    All rows are one row group; the core's validity stands with the tile's first query only. A gate or
-    verifier adds columns at the end (`record_columns.SECOND_LOOKS`). Only standard Arrow types are used,
-    so nothing is unpickled. URLs in errors lose their query strings.
+    All rows are one row group; the core's validity stands with the tile's first query only. Clouds, a
+    gate and a verifier add columns at the end (`record_columns.record_schema`). Only standard Arrow types are
+    used, so nothing is unpickled. URLs in errors lose their query strings.
     """
     rows = record.tiles
     first_row = {row.tile.tile_id: index for index, row in reversed(list(enumerate(rows)))}
@@ -161,7 +162,7 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
             for i, row in enumerate(rows)
         ],
         **scene_columns(record, first_row),
-        **{name: [getattr(row, name) for row in rows] for name in SECOND_LOOKS},
+        **{name: [getattr(row, name) for row in rows] for name in ("cloud_px", *SECOND_LOOKS)},
     }
     schema = record_schema(rows, scenes=bool(record.scenes))
     table = pa.table([pa.array(columns[field.name], type=field.type) for field in schema], schema=schema)
@@ -217,6 +218,7 @@ def read_counts(path: Path, fingerprint: str) -> BlockCounts:
             reason=Reason(column["reason"][i]),
             n_prompts=counts["prompts"][i],
             n_fragments=counts["fragments"][i],
+            cloud_px=column.get("cloud_px", absent)[i] or 0,
             gate_p=gate_p[i],
             audited=bool(audited[i]),
             verified=tuple(verified[i] or ()),

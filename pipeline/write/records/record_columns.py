@@ -74,17 +74,21 @@ FEATURE = pa.struct([("id", pa.string()), ("attributes", pa.string())])
 FEATURE_COLUMNS = (("features", pa.list_(FEATURE)),)
 """Only in records of a run with known locations: one per prompt."""
 
+CLOUD_COLUMNS = (("cloud_px", pa.int64()),)
+"""Only in records with clouds: pixels of the core that no scene shows. Without the column there are none."""
+
 SECOND_LOOKS = tuple(name for name, _ in (*GATE_COLUMNS, *VERIFIER_COLUMNS))
 """Columns that a record may lack. A record without them has the same bytes as before they existed."""
 
 
 def record_schema(rows: Sequence[TileRecord], *, scenes: bool = False) -> pa.Schema:
-    """Extend `SCHEMA` by what these rows have: known locations, the looks of a gate or verifier, and known
-    `scenes`."""
+    """Extend `SCHEMA` by what these rows have: known locations, clouds, the looks of a gate or verifier, and
+    known `scenes`."""
     schema = SCHEMA
     for columns, used in (
         (FEATURE_COLUMNS, any(prompt.feature_id for row in rows for prompt in row.prompts)),
         (SCENE_COLUMNS, scenes),
+        (CLOUD_COLUMNS, any(row.cloud_px for row in rows)),
         (GATE_COLUMNS, any(row.gate_p is not None for row in rows)),
         (VERIFIER_COLUMNS, any(row.verified for row in rows)),
     ):
@@ -147,6 +151,7 @@ def tile_records(table: pa.Table, *, labels: Sequence[NDArray[np.uint16] | None]
             truncated_reply=column["truncated_reply"][i],
             n_calls=column["n_calls"][i],
             valid_px=column["valid_px"][i],
+            cloud_px=column.get("cloud_px", absent)[i] or 0,
             labels=labels[i],
             fragments=fragments[i],
             gate_p=gate_p[i],

@@ -215,7 +215,7 @@ def test_a_look_sees_the_mask_where_it_sees_the_scene(make_tif: MakeTif) -> None
         ({"transform": place(20), "dtype": "float32"}, (40, 50), "bits:3", 1, "fit the rule bits:3"),
     ],
 )
-def test_a_mask_that_does_not_fit_is_refused(  # noqa: PLR0913
+def test_a_mask_that_does_not_fit_is_refused(
     make_tif: MakeTif, profile: dict[str, object], shape: tuple[int, int], rule: str, band: int, said: str
 ) -> None:
     values = classes(*shape).astype(str(profile.get("dtype", "uint8")))

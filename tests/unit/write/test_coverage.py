@@ -21,7 +21,7 @@ from record_world import grid_of, lattice_of, mixed_record, plain_tile
 from pipeline.errors import IncompleteRunError, RecordError
 from pipeline.schema.tile_answers import BlockRecord, Reason, TileStatus
 from pipeline.schema.tiling import block_id
-from pipeline.write.coverage import Conservation, SearchedArea, write_coverage
+from pipeline.write.coverage import CLOUD_COLUMNS, GATE_COLUMNS, Conservation, SearchedArea, write_coverage
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 
@@ -268,12 +268,36 @@ def test_a_gated_runs_ledger_says_what_the_gate_thought(tmp_path: Path) -> None:
     ledger(tmp_path, MIXED)
     assert "gate_p" not in pq.read_schema(tmp_path / "coverage.parquet").names
     write_coverage(
-        RunDir(tmp_path), LATTICE, MIXED, fingerprint=FP, queries=QUESTIONS[:2], gated=True
+        RunDir(tmp_path), LATTICE, MIXED, fingerprint=FP, queries=QUESTIONS[:2], more=GATE_COLUMNS
     ).require()
     looks = {key: (row["gate_p"], row["audited"]) for key, row in rows_of(tmp_path).items()}
     assert looks["r00000c00000", 0] == (0.25, True)
     assert looks["r00000c00000", 1] == (None, False)
     assert looks["r00003c00003", 1] == (None, False)
+
+
+def test_the_ledger_of_a_run_with_masks_tells_clouds_from_nodata(tmp_path: Path) -> None:
+    plain = mixed_record(LATTICE)
+    core_px = plain.tiles[4].tile.core.area_px
+    clouded = [
+        replace(
+            row, status=TileStatus.EMPTY, reason=Reason.CLOUD, valid_px=core_px // 4, cloud_px=core_px // 2
+        )
+        for row in plain.tiles[4:6]
+    ]
+    record = replace(plain, tiles=(*plain.tiles[:4], *clouded, *plain.tiles[6:]))
+    write_block_record(RunDir(tmp_path), record, lattice=LATTICE)
+    ledger(tmp_path, MIXED)
+    assert "cloud_share" not in pq.read_schema(tmp_path / "coverage.parquet").names
+    law = write_coverage(
+        RunDir(tmp_path), LATTICE, MIXED, fingerprint=FP, queries=QUESTIONS[:2], more=CLOUD_COLUMNS
+    )
+    law.require()
+    assert law.reasons["empty/cloud"] == 1
+    told = rows_of(tmp_path)
+    cloudy = told[clouded[0].tile.tile_id, 0]
+    assert (cloudy["cloud_share"], cloudy["valid_share"], cloudy["searched_km2"]) == (0.5, 0.25, 0.0)
+    assert {row["cloud_share"] for key, row in told.items() if key[0] != cloudy["tile_id"]} == {0.0}
 
 
 def test_the_golden_ledger_is_still_readable() -> None:

@@ -53,7 +53,7 @@ def test_sentinel_2_is_masked_by_its_scene_classification() -> None:
 def test_landsat_is_masked_by_its_bits() -> None:
     quality = quality_of(an_item("red", "qa_pixel", collection="landsat-c2-l2"), None)
     assert quality is not None
-    # Values of LSDS-1619, table 6-3: fill; clear land; clear water; cloud; cloud shadow; snow; cirrus; dilated.
+    # LSDS-1619, table 6-3: fill, clear land, clear water, cloud, cloud shadow, snow, cirrus, dilated cloud
     values = np.array([1, 21824, 21952, 22280, 23888, 30048, 54596, 21826], np.uint16)
     rule = QualityRule.of(quality.rule)
     assert rule.hides(values).tolist() == [False, False, False, True, True, False, True, True]

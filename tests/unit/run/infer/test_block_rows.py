@@ -55,11 +55,16 @@ def test_pixels_survive_the_row_bit_by_bit(height: int, width: int, seed: int) -
         valid=valid,
         unreadable={block.tiles[0].tile_id: "read failed"},
         scenes=ScenePixels(numbers=(0, 5, 70_000), image=which),
+        hidden=~valid if seed % 2 else None,
     )
     back = table_to_image(image_to_table(image).append_column("answers", pa.array([b"[]"])), lattice)
     np.testing.assert_array_equal(back.rgb, image.rgb)
     np.testing.assert_array_equal(back.valid, image.valid)
     assert back.valid.dtype == np.bool_
+    assert (back.hidden is None) == (image.hidden is None)
+    if image.hidden is not None:
+        np.testing.assert_array_equal(back.hidden, image.hidden)
+        assert back.hidden.dtype == np.bool_
     assert back.unreadable == image.unreadable
     assert back.scenes.numbers == (0, 5, 70_000)
     np.testing.assert_array_equal(back.scenes.image, which)
@@ -106,8 +111,8 @@ def test_no_row_is_heavier_than_foretold(height: int, width: int) -> None:
 
 def test_the_weight_of_a_row_by_hand() -> None:
     # core 16 - 2 * 3 = 10 px; a block reads 2 * 10 + 2 * 3 = 26 px a side where the grid is large enough
-    assert image_row_bytes(make_lattice(100, 100)) == 3 * 676 + 85
-    assert image_row_bytes(make_lattice(100, 5)) == 3 * 26 * 5 + 17
+    assert image_row_bytes(make_lattice(100, 100)) == 3 * 676 + 2 * 85
+    assert image_row_bytes(make_lattice(100, 5)) == 3 * 26 * 5 + 2 * 17
 
 
 def test_the_store_holds_what_is_on_its_way_twice_over() -> None:

@@ -43,7 +43,7 @@ def test_tiles_without_imagery_are_named_and_do_not_count_as_speed() -> None:
     now[0] += 10.0
     progress.add(block(4, 36, 0, nodata=30))
     line = progress.line(now[0])
-    assert "found 5  empty 36 (30 without imagery)  failed 0" in line
+    assert "found 5  empty 36 (30 without clear imagery)  failed 0" in line
     assert "1.0 judged tiles/s  left 25 s" in line
 
 

@@ -13,7 +13,14 @@ from prompt.fakes_verifier import FakeVerifier
 from pipeline.errors import ModelError
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt
 from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
-from pipeline.run.infer.step_rules import ViewMasks, alike, ask_journalled, asked_safely, verified
+from pipeline.run.infer.step_rules import (
+    ViewMasks,
+    alike,
+    ask_journalled,
+    asked_safely,
+    unseen_reason,
+    verified,
+)
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
 from pipeline.schema.tiling import TileSpec, Window
@@ -157,3 +164,44 @@ def test_a_verifier_leaves_the_masks_it_believes() -> None:
     assert [[m.prompt_index for m in masks] for masks in left] == [[0], []]
     assert left[1] is items[1], "what has no masks is not touched"
     assert verifier.asked == [(view.tile.tile_id, "tanks")]
+
+
+@pytest.mark.parametrize(
+    ("valid", "hidden", "reason"),
+    [
+        # a core of 2 x 2 in a read window of 4 x 4, written row by row
+        ("................", "                ", None),
+        ("                ", "                ", Reason.NODATA),
+        ("....        ....", "                ", Reason.NODATA),  # imagery in the halo alone
+        ("                ", "................", Reason.CLOUD),
+        ("....            ", "    .... ..  ...", Reason.CLOUD),  # clear in the halo alone
+        ("     .          ", "      .  ..     ", Reason.CLOUD),  # 3 of 4 hidden, more than 70 %
+        ("     ..         ", "         ..     ", None),  # half of it hidden
+        ("     .          ", "                ", None),
+        ("     .          ", "..........      ", Reason.CLOUD),
+        ("...... ..  .....", "      .  ..     ", Reason.CLOUD),  # the halo does not count
+    ],
+)
+def test_why_a_tile_costs_no_call(valid: str, hidden: str, reason: Reason | None) -> None:
+    read = Window(row0=0, col0=0, row1=4, col1=4)
+    core = Window(row0=1, col0=1, row1=3, col1=3)
+    clouds = np.array([c == "." for c in hidden]).reshape(4, 4)
+    clear = np.array([c == "." for c in valid]).reshape(4, 4) & ~clouds
+    view = TileImage(
+        tile=TileSpec(tile_row=0, tile_col=0, core=core, read=read),
+        rgb=np.zeros((4, 4, 3), np.uint8),
+        valid=clear,
+        hidden=clouds if clouds.any() else None,
+    )
+    assert unseen_reason(view, min_valid_share=0.01, max_cloud_share=0.7) is reason
+
+
+def test_too_little_imagery_is_nodata_and_too_little_left_of_enough_is_cloud() -> None:
+    view = make_view()
+    clouds = np.zeros((4, 4), np.bool_)
+    few = TileImage(tile=view.tile, rgb=view.rgb, valid=np.eye(4) == 1, hidden=clouds)
+    assert unseen_reason(few, min_valid_share=0.3, max_cloud_share=1.0) is Reason.NODATA
+    clouds[0, 1:] = True
+    more = TileImage(tile=view.tile, rgb=view.rgb, valid=np.eye(4) == 1, hidden=clouds)
+    assert unseen_reason(more, min_valid_share=0.3, max_cloud_share=1.0) is Reason.CLOUD
+    assert unseen_reason(more, min_valid_share=0.25, max_cloud_share=1.0) is None

@@ -113,6 +113,27 @@ def test_every_tile_gets_one_answer_per_query_and_bad_pixels_cost_no_call(contex
     assert [tile_id for tile_id, _ in prompter.asked] == ["r00000c00000", "r00001c00001"]
 
 
+def test_tiles_under_clouds_cost_no_call_and_the_record_counts_their_pixels(context: RunContext) -> None:
+    hidden = np.zeros((40, 40), bool)
+    hidden[:20, 20:] = True  # the core of the upper right tile
+    hidden[30:, :10] = True  # a quarter of the core of the lower left one
+    image = make_image(context, valid=~hidden, hidden=hidden)
+    prompter = FakePrompter({("r00001c00000", "tanks"): (BOX,)})
+    answers = asyncio.run(PromptStep(context, prompter).prompt(image))
+    assert {a.tile_id for a in answers if a.reason is Reason.CLOUD} == {"r00000c00001"}
+    assert "r00000c00001" not in [tile_id for tile_id, _ in prompter.asked]
+    summary = SegmentStep(context, FakeSegmenter()).commit(image, answers)
+    assert (summary.found, summary.empty, summary.nodata, summary.failed) == (1, 3, 1, 0)
+    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    told = {row.tile.tile_id: (row.valid_px, row.cloud_px) for row in record.tiles if row.query_index == 0}
+    assert told == {
+        "r00000c00000": (400, 0),
+        "r00000c00001": (0, 400),
+        "r00001c00000": (300, 100),
+        "r00001c00001": (400, 0),
+    }
+
+
 def test_a_gate_looks_at_tiles_with_imagery_and_its_judgement_is_committed(tmp_path: Path) -> None:
     context = make_context(tmp_path / "run", mode="tile", threshold=0.5, audit_share=0.0)
     valid = np.ones((40, 40), bool)

@@ -267,6 +267,18 @@ def test_a_gate_and_a_verifier_add_their_columns_and_nobody_else_has_them(tmp_pa
             ]
 
 
+def test_clouds_add_a_column_and_a_record_without_it_has_none(tmp_path: Path) -> None:
+    plain = mixed_record(LATTICE)
+    record = replace(plain, tiles=(replace(plain.tiles[0], cloud_px=7), *plain.tiles[1:]))
+    path = write_block_record(RunDir(tmp_path), record, lattice=LATTICE)
+    assert pq.read_schema(path).names == [*SCHEMA.names, "cloud_px"]
+    assert_same_record(read_block_record(path, FP), record)
+    for tiles in (read_summaries(path, FP).tiles, read_counts(path, FP).tiles):
+        assert [row.cloud_px for row in tiles] == [7, *[0] * (len(tiles) - 1)]
+    path = write_block_record(RunDir(tmp_path), plain, lattice=LATTICE)
+    assert {row.cloud_px for row in read_counts(path, FP).tiles} == {0}
+
+
 def test_the_golden_record_is_still_readable() -> None:
     assert_same_record(
         read_block_record(GOLDEN / "blocks" / "b00000_00000.parquet", FP), mixed_record(LATTICE)
