@@ -1,10 +1,16 @@
 """Scenes from catalogues: STAC APIs, static catalogues, item files, stac-geoparquet.
 
-catalog_search  the door: which kind of catalogue is it, and what came of the search
-found_items     what is asked, and what came of it
-item_sieve      which items are taken, in which order, and what is said of the others
-item_document   one item as JSON, checked
-time_range      times as catalogues and people write them
-item_lists      item, item collection, list of items
-item            one item of a catalogue and its assets, checked
+catalog_search   the door: which kind of catalogue is it, and what came of the search
+found_items      what is asked, and what came of it
+api_search       a STAC API, by pystac-client's requests
+page_walk        pages that may repeat, lose, circle or not end
+static_catalog   files that link to each other
+item_lists       item, item collection, list of items
+parquet_items    stac-geoparquet, of which only what can be wanted is decoded
+item_sieve       which items are taken, in which order, and what is said of the others
+item_document    one item as JSON, checked
+time_range       times as catalogues and people write them
+catalog_reader   documents of one catalogue, and how far its links may lead
+catalog_web      bounded HTTP
+item             one item of a catalogue and its assets, checked
 """

@@ -27,7 +27,9 @@ class CatalogSearch:
     limit: int | None = None
     """Most items to take, in the order of `sort`. None: all."""
     allow_hosts: tuple[str, ...] = ()
-    """Hosts beside the catalogue's own that its links may lead to."""
+    """Hosts beside the catalogue's own that its links may lead to; `*.host` allows all below it."""
+    allow_roots: tuple[str, ...] = ()
+    """Folders beside a local catalogue's own that its links may lead to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

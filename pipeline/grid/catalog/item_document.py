@@ -8,6 +8,7 @@ in the members that are used here.
 from __future__ import annotations
 
 import math
+import os
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -230,7 +231,7 @@ def resolved(href: str, place: str) -> str:
     if not place or "://" not in place:
         if Path(href).is_absolute() or not place:
             return href
-        return str(Path(place).parent / href)
+        return os.path.normpath(Path(place).parent / href)
     if place.lower().startswith("s3://"):
         bucket, _, key = place[len("s3://") :].partition("/")
         joined = urllib.parse.urljoin(f"http://s3/{urllib.parse.quote(key)}", urllib.parse.quote(href))

@@ -1,6 +1,7 @@
 """Which of the items that a catalogue gives are taken, and what is said of the others.
 
-1. `ItemSieve.add` is offered every item. Repeats by (collection, id) are counted and the first one stays.
+1. `ItemSieve.add` is offered every item. Of repeats by (collection, id) the first one stays. They are counted
+   within one pass over a catalogue; a second pass, or one over another part of the AOI, may repeat.
 2. Malformed items, items without a time where dates are asked for, and items with too many clouds, or with
    unknown ones, are left with a reason. Items outside of the AOI or the dates, and those that the filter
    does not want, are counted.
@@ -35,17 +36,20 @@ MOST_ITEMS = 250_000
 class ItemSieve:
     """Takes items that fit a search, and remembers what became of the others."""
 
-    def __init__(self, search: CatalogSearch, aoi: Aoi | None) -> None:
-        """Check the search. Raises InputError."""
+    def __init__(self, search: CatalogSearch, aoi: Aoi | None, *, collections: Sequence[str] = ()) -> None:
+        """Check the search. `collections`: those wanted; empty: all. Raises InputError."""
         self.search = search
+        self.collections = tuple(collections)
         self.times = time_range(search.datetime) if search.datetime is not None else None
         self.area = aoi.geometry if aoi is not None else None
         self.filter = parsed_filter(search.filter) if search.filter else None
         self.sort = sort_fields(search.sort) if search.sort else ()
         self.counts: Counter[str] = Counter()
         self.left: list[LeftItem] = []
+        self._notes: list[str] = []
         self._items: dict[tuple[str, str], Item] = {}
         self._seen: set[tuple[str, str]] = set()
+        self._pass: set[tuple[str, str]] = set()
         _require_ranges(search)
         if self.area is not None:
             shapely.prepare(self.area)
@@ -59,18 +63,40 @@ class ItemSieve:
     def taken(self) -> int:
         return len(self._items)
 
+    @property
+    def full(self) -> bool:
+        """Whether it has taken as many as the search wants."""
+        return self.search.limit is not None and self.taken >= self.search.limit
+
+    def note(self, text: str) -> None:
+        """Remember what people must know of the catalogue."""
+        self._notes.append(text)
+
+    def begin_pass(self) -> None:
+        """Begin to count repeats anew."""
+        self._pass.clear()
+
+    @property
+    def passed(self) -> int:
+        """How many different items with an id were offered in this pass."""
+        return len(self._pass)
+
     def add(self, document: object, place: str, *, alone: bool = False, filtered: bool = False) -> bool:
-        """Offer an item, as JSON says it; returns whether it is new.
+        """Offer an item, as JSON says it; returns whether it is new in this pass.
 
         `place` and `alone`: as in `item_of`. `filtered`: the catalogue has applied the CQL2 filter. Raises
         InputError when there are too many.
         """
         key = _key(document)
-        if key in self._seen:
-            self._repeated(key, document, place, alone=alone)
-            return False
+        if key is not None and key in self._seen:
+            new = key not in self._pass
+            self._pass.add(key)
+            self.counts[REPEATED] += not new
+            self.counts[DIFFERING] += self._differs(key, document, place, alone=alone)
+            return new
         if key is not None:
             self._seen.add(key)
+            self._pass.add(key)
         self.counts["met"] += 1
         try:
             item = item_of(document, place, alone=alone)
@@ -106,30 +132,33 @@ class ItemSieve:
         said = {
             REPEATED: "{} items came more than once; each is used once",
             DIFFERING: "{} of the repeated items differ from the first of their name, which counts",
+            ELSEWHERE: "{} items belong to other collections",
             OUTSIDE: "{} items lie outside of the area of interest",
             OTHER_TIME: "{} items are of other dates than --datetime",
             UNWANTED: "{} items do not fit --stac-filter",
             UNDECIDED: "for {} items --stac-filter has no answer, because they lack a property that it names",
         }
-        notes = [words.format(f"{self.counts[kind]:,}") for kind, words in said.items() if self.counts[kind]]
+        notes = [*self._notes]
+        notes += [words.format(f"{self.counts[kind]:,}") for kind, words in said.items() if self.counts[kind]]
         if self.left:
             notes.append(f"{len(self.left):,} items are left out, each with a reason")
         if self.search.limit is not None and self.taken > self.search.limit:
             notes.append(f"{self.taken - self.search.limit:,} items that fit lie behind the limit")
         return tuple(notes)
 
-    def _repeated(self, key: tuple[str, str] | None, document: object, place: str, *, alone: bool) -> None:
-        self.counts[REPEATED] += 1
-        first = self._items.get(key) if key is not None else None
-        if first is None:
-            return
+    def _differs(self, key: tuple[str, str], document: object, place: str, *, alone: bool) -> bool:
+        """Whether a repeat differs from the taken item of its name."""
+        if key not in self._items:
+            return False
         try:
-            same = item_of(document, place, alone=alone) == first
+            return item_of(document, place, alone=alone) != self._items[key]
         except ItemError:
-            same = False
-        self.counts[DIFFERING] += not same
+            return True
 
     def _fits(self, item: Item, document: object, *, filtered: bool) -> bool:
+        if self.collections and item.collection not in self.collections:
+            self.counts[ELSEWHERE] += 1
+            return False
         if self.area is not None and not self.area.intersects(item.geometry):
             self.counts[OUTSIDE] += 1
             return False
@@ -167,6 +196,7 @@ class ItemSieve:
 
 REPEATED = "repeated"
 DIFFERING = "differing"
+ELSEWHERE = "elsewhere"
 OUTSIDE = "outside"
 OTHER_TIME = "other time"
 UNWANTED = "unwanted"

@@ -1,0 +1,143 @@
+"""JSON documents of one catalogue, wherever it lies: local, http(s) or s3.
+
+The user named the catalogue, so its own folder, server or bucket may be read. Its links were written by
+strangers: they may lead no further than the user allows (`CatalogSearch.allow_hosts`, `allow_roots`).
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError, SourceError
+from pipeline.files.hrefs import encoded_url, public_href
+from pipeline.files.raster_access import raster_environment
+from pipeline.files.remote_object import RemoteObject
+from pipeline.grid.catalog.catalog_web import MOST_BYTES, CatalogWeb
+from pipeline.grid.catalog.found_items import CatalogSearch
+
+
+class CatalogReader:
+    """Reads documents of the catalogue at `place`, a path or URL, and of its links. Threads may share it."""
+
+    def __init__(self, place: str, search: CatalogSearch) -> None:
+        """Raises InputError when `place` cannot be meant."""
+        self.place = checked_place(place)
+        self._web = CatalogWeb(self.place if is_http(self.place) else "", search.allow_hosts)
+        roots = search.allow_roots
+        if "://" not in self.place:
+            roots = (str(Path(self.place).absolute().parent), *roots)
+        self._roots = tuple(Path(root).resolve() for root in roots)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The catalogue's own host, or `bucket.s3`; empty for a local one."""
+        parts = urllib.parse.urlsplit(self.place)
+        if parts.scheme == "s3":
+            return (f"{parts.netloc}.s3",)
+        return (parts.hostname or "",) if is_http(self.place) else ()
+
+    def notes(self) -> tuple[str, ...]:
+        """Say how often requests had to be repeated, and why."""
+        return tuple(
+            f"the catalogue was asked again {count} times after {reason}"
+            for reason, count in sorted(self._web.troubles.items())
+        )
+
+    def start(self) -> Any:
+        """Read the document that the user named. Raises InputError and SourceError."""
+        if "://" in self.place:
+            return self.follow(self.place)
+        return _parsed(_local_bytes(Path(self.place)), self.place, InputError)
+
+    def follow(self, place: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Read what a link of the catalogue leads to; with a body by POST. Raises InputError, SourceError."""
+        if is_http(place):
+            return _parsed(self._web.ask(encoded_url(place), body), public_href(place), SourceError)
+        if place.lower().startswith("s3://"):
+            return _parsed(self._object_bytes(place), place, SourceError)
+        if "://" in place or not self._roots or "://" in self.place:
+            raise SourceError(f"A link of the catalogue leads somewhere else: {public_href(place)[:200]}")
+        path = Path(place).resolve()
+        if not any(path.is_relative_to(root) for root in self._roots):
+            raise SourceError(
+                f"A link of the catalogue leads out of its folder: {place[:200]}. To fix: if you trust it, "
+                f"give --allow-root {path.parent}"
+            )
+        return _parsed(_local_bytes(path), place, SourceError)
+
+    def _object_bytes(self, href: str) -> bytes:
+        bucket = urllib.parse.urlsplit(href).netloc
+        if f"{bucket}.s3" not in self.hosts:
+            raise SourceError(f"A link of the catalogue leads to another bucket: {href[:200]}")
+        with raster_environment(href):
+            content = RemoteObject(href)
+            _require_size(content.size, href)
+            return content.read(0, content.size)
+
+
+def is_http(place: str) -> bool:
+    """Tell whether a place is an http(s) URL."""
+    return place.lower().startswith(("http://", "https://"))
+
+
+def checked_place(place: str) -> str:
+    """Check that a catalogue's place is a path or a URL without user name. Raises InputError."""
+    if not place.strip() or any(ord(char) < 32 for char in place):
+        raise InputError("A catalogue must be a path or a URL", came=repr(place[:200]), remedy="give one")
+    if "://" not in place:
+        return place
+    shown = public_href(place)[:200]
+    try:
+        parts = urllib.parse.urlsplit(place)
+        complete = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise InputError("A catalogue's URL must be well-formed", came=shown, remedy="correct it") from None
+    if parts.scheme.lower() not in ("http", "https", "s3") or not complete:
+        raise InputError(
+            "A catalogue must be a path, or a URL that begins with http://, https:// or s3://",
+            came=shown,
+            remedy="correct it",
+        )
+    if parts.username is not None:
+        raise InputError(
+            "A catalogue's URL must not hold a user name or password",
+            came=shown,
+            remedy="export GDAL_HTTP_BEARER or GDAL_HTTP_HEADERS",
+        )
+    return encoded_url(place)
+
+
+def _local_bytes(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder")
+        _require_size(path.stat().st_size, str(path))
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            "A catalogue must be a readable file",
+            came=f"{path}: {error}",
+            remedy="check path and permissions",
+        ) from error
+
+
+def _require_size(size: int, name: str) -> None:
+    if size > MOST_BYTES:
+        raise InputError(
+            f"A document of a catalogue may have at most {MOST_BYTES:,} bytes",
+            came=f"{name}: {size:,} bytes",
+            remedy="write its items as stac-geoparquet (.parquet), which is read in parts",
+        )
+
+
+def _parsed(content: bytes, name: str, kind: type[InputError | SourceError]) -> Any:
+    """Read JSON. NaN and Infinity, which JSON does not have, are no value. Raises an error of `kind`."""
+    try:
+        return json.loads(content, parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)[:120]
+        raise kind(f"A catalogue's document must be JSON: {name} ({reason})") from None
