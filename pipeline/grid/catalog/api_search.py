@@ -144,11 +144,8 @@ def _known(data_url: str, reader: CatalogReader) -> str:
     """Name some collections of the API, for a message."""
     document = reader.follow(data_url) if data_url else {}
     found = document.get("collections") if isinstance(document, dict) else None
-    names = (
-        [str(item.get("id"))[:80] for item in found if isinstance(item, dict)]
-        if isinstance(found, list)
-        else []
-    )
+    listed = found if isinstance(found, list) else []
+    names = sorted(str(item.get("id"))[:80] for item in listed if isinstance(item, dict))
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more if names else "see the catalogue's own page"
 

@@ -170,10 +170,11 @@ def _group_is_outside(file: pq.ParquetFile, group: int, sieve: ItemSieve) -> boo
                 limits[side] = (float(found.min), float(found.max))
     if len(limits) < len(_SIDES) or not all(math.isfinite(v) for pair in limits.values() for v in pair):
         return False
-    if limits["xmin"][1] - limits["xmax"][0] > 180:  # some box may cross the antimeridian
-        west, east = -180.0, 180.0
-    else:
-        west, east = limits["xmin"][0], limits["xmax"][1]
+    crossing = limits["xmin"][1] - limits["xmax"][0] > 180  # some box may cross the antimeridian
+    west = -180.0 if crossing else limits["xmin"][0]
+    east = 180.0 if crossing else limits["xmax"][1]
+    if west < -180 or east > 180:
+        return False  # longitudes count on past 180
     return not sieve.area.intersects(shapely.box(west, limits["ymin"][0], east, limits["ymax"][1]))
 
 

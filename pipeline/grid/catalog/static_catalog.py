@@ -157,7 +157,8 @@ def _outside(collection: Mapping[str, Any], sieve: ItemSieve) -> bool:
         end = moments(span[1])[1] if span[1] else None
     except (ValueError, TypeError, AttributeError):
         return False
-    first, after = sieve.times.first, sieve.times.after
+    first = sieve.times.first
+    after = sieve.times.after
     return bool((end and first and end <= first) or (start and after and start >= after))
 
 
