@@ -207,7 +207,8 @@ class QualityFile:
         left, top = to_mask @ (0.0, 0.0)
         right, bottom = to_mask @ (float(scene.width), float(scene.height))
         on_axes = _on_axes(to_mask, max(scene.width, scene.height))
-        width, height = self._dataset.width, self._dataset.height
+        width = self._dataset.width
+        height = self._dataset.height
         reaches = min(left, top) >= -_SLACK_PX and right <= width + _SLACK_PX and bottom <= height + _SLACK_PX
         if not (on_axes and reaches):
             raise self._refused(

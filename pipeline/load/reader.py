@@ -73,7 +73,7 @@ class _Handle:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pixels:
+class _OwnPixels:
     """A window of one scene on the run grid."""
 
     rgb: NDArray[np.uint8]
@@ -154,7 +154,7 @@ class CogReader:
         self._drop(index)
         return failed
 
-    def _read_twice(self, index: int, window: Window) -> _Pixels:
+    def _read_twice(self, index: int, window: Window) -> _OwnPixels:
         try:
             return self._read_scene(index, window)
         except READ_ERRORS as error:
@@ -165,7 +165,7 @@ class CogReader:
                 time.sleep(RETRY_PAUSE_S)
             return self._read_scene(index, window)
 
-    def _read_scene(self, index: int, window: Window, *, patient: bool = True) -> _Pixels:
+    def _read_scene(self, index: int, window: Window, *, patient: bool = True) -> _OwnPixels:
         """Read a window of the run grid from one scene and its mask."""
         source = self._sources[index]
         with raster_environment(source.scene, patient=patient):
@@ -185,7 +185,7 @@ class CogReader:
         rgb = apply_stretch(values, source.stretch)
         if not valid.all():
             rgb[~valid] = 0
-        return _Pixels(rgb=rgb, valid=valid, hidden=hidden)
+        return _OwnPixels(rgb=rgb, valid=valid, hidden=hidden)
 
     def _marks(self, index: int, window: Window, *, patient: bool) -> Marks:
         """What a scene's mask says of a window of the run grid."""
@@ -292,7 +292,7 @@ class _Canvas:
         """Whether all pixels of a part of the window are valid."""
         return bool(self.valid[window.slices_in(self._window)].all())
 
-    def fill(self, window: Window, pixels: _Pixels, *, number: int) -> None:
+    def fill(self, window: Window, pixels: _OwnPixels, *, number: int) -> None:
         """Take a scene's pixels where nothing is valid yet.
 
         `number` is the scene's place in the list; it never falls from call to call.
