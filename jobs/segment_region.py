@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line, grouped as a user thinks of it."""
     top = job_parser("segment_region.py", __doc__, EXAMPLES)
     _add_inputs(top)
+    _add_clouds(top)
     _add_models(top)
     _add_result(top)
     _add_running(top)
@@ -121,6 +122,29 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_clouds(top: argparse.ArgumentParser) -> None:
+    clouds = top.add_argument_group("clouds")
+    clouds.add_argument(
+        "--mask",
+        metavar="RULE",
+        help='which mask, and what of it hides the ground: "SCL in (3,8,9,10)", "QA_PIXEL bits (1,2,3,4)", '
+        '"cloud > 50"; off reads none (default: the mask that a scene is known to have)',
+    )
+    clouds.add_argument(
+        "--mask-file",
+        metavar="NAME",
+        help='masks beside scenes that are named one by one: "{stem}_SCL.tif"; --mask says what hides the '
+        "ground, unless the name is that of a known mask",
+    )
+    clouds.add_argument(
+        "--max-cloud-tile",
+        type=float,
+        metavar="PERCENT",
+        help="tiles of which clouds hide more, in every scene, are empty(cloud) without a model call "
+        "(default 80); what is hidden in the others is not judged",
+    )
+
+
 def _add_models(top: argparse.ArgumentParser) -> None:
     models = top.add_argument_group("models")
     add_preset_options(models, "models and tiling that belong together")
@@ -190,7 +214,12 @@ def queries_of(args: argparse.Namespace) -> tuple[str, ...]:
 
 def overrides(args: argparse.Namespace) -> dict[str, Any]:
     """Command-line values as preset tables."""
-    tiles = {"px": args.tile, "halo_px": args.halo, "block_tiles": args.block}
+    tiles = {
+        "px": args.tile,
+        "halo_px": args.halo,
+        "block_tiles": args.block,
+        "max_cloud_share": _share(args.max_cloud_tile),
+    }
     tables: dict[str, Any] = {"tiles": {key: value for key, value in tiles.items() if value is not None}}
     if args.models and args.prompts:
         raise InputError("--models and --prompts exclude each other", remedy="drop one of them")
@@ -221,6 +250,17 @@ def _scale(text: str | None) -> list[float] | None:
         raise InputError(
             "--scale must be two numbers lo,hi", came=repr(text), remedy="e.g. --scale 0,3000"
         ) from None
+
+
+def _share(percent: float | None) -> float | None:
+    """Per cent as a share. Raises InputError for what is none."""
+    if percent is None:
+        return None
+    if not 0 <= percent <= 100:
+        raise InputError(
+            "--max-cloud-tile must be per cent, from 0 to 100", came=f"{percent:g}", remedy="80 is usual"
+        )
+    return percent / 100
 
 
 def _absolute(path: str) -> str:
@@ -261,6 +301,8 @@ def request_of(args: argparse.Namespace) -> Any:
             bands=_bands(args.bands),
             crs=args.crs,
             datetimes=tuple(args.datetime_of),
+            mask_file=args.mask_file,
+            mask=_checked_mask(args.mask),
         ),
         grid=cfg.GridChoice(crs=args.crs, resolution=args.resolution),
         preset_name=args.preset,
@@ -276,6 +318,14 @@ def request_of(args: argparse.Namespace) -> Any:
         retry_failed=args.retry_failed,
         new_run=args.new_run,
     )
+
+
+def _checked_mask(text: str | None) -> str | None:
+    """What follows --mask. Raises InputError."""
+    from pipeline.grid.catalog.quality_table import check_mask
+
+    check_mask(text)
+    return text
 
 
 def _bands(text: str | None) -> tuple[str | int, ...] | None:

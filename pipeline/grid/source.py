@@ -30,6 +30,7 @@ from pipeline.grid.band_files import band_hrefs, band_option, band_source, scene
 from pipeline.grid.bands import BandTable, choose_rgb_bands, separate_bands
 from pipeline.grid.extent import require_possible
 from pipeline.grid.lattice import crs_from_text, tuple_of
+from pipeline.grid.mask_files import with_mask_files
 from pipeline.grid.scene_times import rfc3339, with_times
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import AffineTuple
@@ -57,6 +58,10 @@ class SourceOptions:
     """CRS of rasters that have none, as EPSG code, WKT or PROJ string. None: they stay in pixel space."""
     datetimes: tuple[str, ...] = ()
     """Rules for the time of scenes whose file says none (`scene_times.time_rule`)."""
+    mask_file: str | None = None
+    """Name of each scene's mask of clouds (`mask_files`). None: rasters have none."""
+    mask: str | None = None
+    """What of a mask hides the ground (`quality_table.mask_choice`). None: what is known of it."""
 
 
 class SceneCatalog(Protocol):
@@ -103,7 +108,8 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
             len(scenes),
             band_option([public_href(href) for href in bands]),
         )
-    return with_times(_with_unique_ids(scenes), options.datetimes)
+    named = with_times(_with_unique_ids(scenes), options.datetimes)
+    return named if options.mask_file is None else with_mask_files(named, options.mask_file, options.mask)
 
 
 def expand_hrefs(hrefs: Iterable[str]) -> tuple[str, ...]:

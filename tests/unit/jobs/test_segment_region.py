@@ -96,3 +96,23 @@ def test_small_negative_numbers_are_numbers(
     words = ["--source", str(missing), *bbox, "--query", "tanks", "--out", str(tmp_path / "out")]
     assert load_job("segment_region").main(words) == 2
     assert f"A source file must exist. Got: {missing}" in capsys.readouterr().err
+
+
+def test_clouds_are_masked_by_rule_and_limited_per_tile() -> None:
+    config = config_of("--mask", "SCL in (3,8)", "--mask-file", "{stem}_SCL.tif", "--max-cloud-tile", "30")
+    assert (config.source.mask, config.source.mask_file) == ("SCL in (3,8)", "{stem}_SCL.tif")
+    assert config.tiles.max_cloud_share == 0.3
+    assert config_of().tiles.max_cloud_share == 0.8
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--mask", "SCL less than 3"), "--mask"),
+        (("--max-cloud-tile", "101"), "--max-cloud-tile"),
+        (("--max-cloud-tile", "nan"), "--max-cloud-tile"),
+    ],
+)
+def test_what_clouds_cannot_be_is_refused(words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InputError, match=rf"{said}.* To fix: "):
+        config_of(*words)

@@ -265,3 +265,22 @@ def test_a_person_reads_what_hides_the_ground() -> None:
         "QA: bits 1, 2 hide the ground",
         "QA: values above 40 hide the ground",
     ]
+
+
+def test_landsats_own_bits_on_a_real_scene(data_dir: Path) -> None:
+    """Oracle: the bits of LSDS-1873, table 4-1, taken apart with numpy."""
+    folder = data_dir / "landsat8_elkton"
+    mask_path = str(folder / "L8-BQA-Elkton-VA.tiff")
+    files = {"red": 4, "green": 3, "blue": 2}
+    bands = ",".join(f"{name}={folder}/L8-B{number}-Elkton-VA.tiff" for name, number in files.items())
+    with rasterio.open(mask_path) as dataset:
+        values = dataset.read(1)
+    assert set(np.unique(values).tolist()) == {2720, 2724}
+    cloud = values >> 4 & 1
+    shadow = values >> 7 & 3
+    cirrus = values >> 11 & 3
+    assert not (cloud | (shadow >= 2) | (cirrus >= 2)).any()
+    scene = masked_scene(bands, mask_path, "bits:4,8,12;fill:0")
+    assert not hidden_of(scene, grid_of(scene)).any()
+    saturated = masked_scene(bands, mask_path, "bits:2")
+    assert (hidden_of(saturated, grid_of(saturated)) == (values == 2724)).all()
