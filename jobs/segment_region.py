@@ -36,6 +36,11 @@ EXAMPLES = """examples:
   python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson \\
       --out out/buildings
 
+  # the newest imagery of a STAC catalogue with few clouds; older scenes fill what it leaves
+  python jobs/segment_region.py --source "stac:https://earth-search.aws.element84.com/v1#sentinel-2-l2a" \\
+      --aoi aoi.geojson --datetime 2025-06-01/2025-08-31 --max-cloud 20 --mosaic newest \\
+      --query "irrigated fields" --preset think2seg-3b --out out/fields
+
 The same command on the same --out resumes: blocks that are committed are not done again. Under
 `ray job submit` give --out and imagery as absolute paths: the job runs in a copy of the working
 directory, which Ray deletes. What libraries print goes to run.log in --out.
@@ -48,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line, grouped as a user thinks of it."""
     top = job_parser("segment_region.py", __doc__, EXAMPLES)
     _add_inputs(top)
+    _add_catalogs(top)
     _add_clouds(top)
     _add_models(top)
     _add_result(top)
@@ -84,7 +90,7 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HREF",
-        help="GeoTIFF: path, glob, folder, http(s):// or s3://; repeatable",
+        help="GeoTIFF: path, glob, folder, http(s):// or s3://; or a catalogue (see below); repeatable",
     )
     imagery.add_argument(
         "--bands", metavar="R,G,B", help="red, green, blue as 1-based numbers or names (default: the file's)"
@@ -142,6 +148,62 @@ def _add_clouds(top: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="tiles of which clouds hide more, in every scene, are empty(cloud) without a model call "
         "(default 80); what is hidden in the others is not judged",
+    )
+
+
+def _add_catalogs(top: argparse.ArgumentParser) -> None:
+    catalogs = top.add_argument_group(
+        "catalogues",
+        "A --source may be a STAC API or static catalogue, stac:URL#collection[,collection]; a file or URL "
+        "of items, a collection or a catalogue (.json, .geojson); or stac-geoparquet (.parquet). Rasters and "
+        'catalogues may be mixed. Example: --source "stac:https://earth-search.aws.element84.com/v1'
+        '#sentinel-2-l2a" --datetime 2025-06/2025-08 --max-cloud 20 --mosaic least-cloudy',
+    )
+    catalogs.add_argument(
+        "--datetime",
+        metavar="A/B",
+        help="only items of this time: a day, month or year, or two with / between, `..` for an open end "
+        "(2025-06-01/..)",
+    )
+    catalogs.add_argument(
+        "--max-cloud", type=float, metavar="P", help="only items with at most P per cent of clouds (0..100)"
+    )
+    catalogs.add_argument(
+        "--stac-filter",
+        metavar="CQL2",
+        help="only items that fit, e.g. \"gsd <= 1 AND platform = 'landsat-9'\"",
+    )
+    catalogs.add_argument(
+        "--sort",
+        metavar="FIELDS",
+        help="order of the items, e.g. -datetime,eo:cloud_cover; - for falling (default: newest first)",
+    )
+    catalogs.add_argument(
+        "--assets",
+        metavar="A[,B,C]",
+        help="which files of an item: one that holds all colours, or those of red, green and blue (default: "
+        "what the items say, a picture in colour before single bands)",
+    )
+    catalogs.add_argument(
+        "--mosaic",
+        default="first",
+        metavar="ORDER",
+        help="which of several scenes of one place wins, of rasters too: first (default; as named or found), "
+        "newest, oldest, least-cloudy or closest-to:DATE; the next ones fill what it leaves",
+    )
+    catalogs.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="let items name files on this host too, beside the catalogue's own; *.host for all below it",
+    )
+    catalogs.add_argument(
+        "--allow-root",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="let items name local files below this folder too; repeatable",
     )
 
 
@@ -276,13 +338,15 @@ def _absolute_oracle(text: str) -> str:
 
 def request_of(args: argparse.Namespace) -> Any:
     """The command line as a `RunRequest`. Raises InputError; opens no imagery."""
+    from pipeline.grid.mosaic_order import mosaic_order
     from pipeline.grid.source import SourceOptions
     from pipeline.run import config as cfg
     from pipeline.run.prepare import RunRequest
 
     if not args.source:
         raise InputError(
-            "a run needs imagery", remedy="add --source scene.tif (path, glob, http(s):// or s3://)"
+            "a run needs imagery",
+            remedy="add --source scene.tif (path, glob, http(s):// or s3://) or stac:URL#collection",
         )
     tables = cfg.preset_tables(args.preset, args.config)
     for name, value in overrides(args).items():
@@ -309,6 +373,8 @@ def request_of(args: argparse.Namespace) -> Any:
         preset=cfg.build_preset(tables),
         merge_mode=args.merge_mode,
         min_area_m2=cfg.check_min_area(args.min_area_m2),
+        catalogs=catalogs_of(args),
+        mosaic=mosaic_order(args.mosaic),
     )
     return RunRequest(
         config=config,
@@ -326,6 +392,22 @@ def _checked_mask(text: str | None) -> str | None:
 
     check_mask(text)
     return text
+
+
+def catalogs_of(args: argparse.Namespace) -> Any:
+    """What is asked of catalogues, as `CatalogOptions`. Raises InputError."""
+    from pipeline.grid.catalog.asset_choice import check_asset_names
+    from pipeline.grid.catalog.catalog_options import CatalogOptions
+
+    return CatalogOptions(
+        datetime=args.datetime,
+        max_cloud=args.max_cloud,
+        filter=args.stac_filter,
+        sort=args.sort,
+        assets=None if args.assets is None else check_asset_names(args.assets.split(",")),
+        allow_hosts=tuple(args.allow_host),
+        allow_roots=tuple(args.allow_root),
+    )
 
 
 def _bands(text: str | None) -> tuple[str | int, ...] | None:

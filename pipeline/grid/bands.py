@@ -106,6 +106,13 @@ def choose_rgb_bands(
     else:
         chosen = _wanted_bands(table, wanted)
         chosen_by = "--bands"
+    require_one_type(table, chosen)
+    red, green, blue = (table.label(index) for index in chosen)
+    return ChosenBands(indexes=chosen, names=(red, green, blue), chosen_by=chosen_by)
+
+
+def require_one_type(table: BandTable, chosen: tuple[int, int, int]) -> None:
+    """Check that the three bands hold real numbers of one data type. Raises InputError."""
     kinds = {table.dtypes[index - 1] for index in chosen}
     if len(kinds) > 1:
         raise InputError(
@@ -119,8 +126,6 @@ def choose_rgb_bands(
             came="complex values",
             remedy="convert to amplitude first",
         )
-    red, green, blue = (table.label(index) for index in chosen)
-    return ChosenBands(indexes=chosen, names=(red, green, blue), chosen_by=chosen_by)
 
 
 def _wanted_bands(table: BandTable, wanted: Sequence[str | int]) -> tuple[int, int, int]:

@@ -65,6 +65,8 @@ def estimate(plan: Plan, n_queries: int) -> Estimate:
     decoded = 0
     compressed: float | None = 0.0
     for scene, outline, count in zip(plan.scenes, plan.outlines, read_px.tolist(), strict=True):
+        if scene.failure:
+            continue
         decoded += count * BANDS_READ * np.dtype(scene.dtype).itemsize
         sizes = [file.identity.get("size_bytes") for file in scene.files]
         share = min(count / outline.area, 1.0) if outline.area > 0 else 0.0

@@ -102,11 +102,20 @@ def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float |
     units of that CRS; None: the finest scene's. Scenes share a lattice when they have one CRS, pixels of one
     size and direction (south-up and rotated ones too), and origins that are whole pixels apart.
 
+    Scenes with a `failure` have a place on the grid and no say in it, because their lattice may be wrong.
+
     Raises InputError when the scenes do not share a CRS and none is given, and for a CRS or a resolution that
     cannot be meant.
     """
-    wanted_wkt = crs_from_text(crs) if crs is not None else None
-    scenes = on_one_turn(scenes)
+    placed = on_one_turn(scenes)
+    sound = [scene for scene in placed if not scene.failure] or placed
+    lattice, mode = _lattice_of(sound, crs_from_text(crs) if crs is not None else None, resolution)
+    return _union(lattice, mode, placed)
+
+
+def _lattice_of(
+    scenes: Sequence[Scene], wanted_wkt: str | None, resolution: float | None
+) -> tuple[RunGrid, Mode]:
     first = scenes[0]
     lattice = RunGrid(
         crs_wkt=first.crs_wkt, transform=first.transform, width=first.width, height=first.height
@@ -123,14 +132,14 @@ def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float |
         resolution is None or _has_resolution(first, resolution)
     )
     if all(offset is not None for offset in offsets) and wants_own_lattice:
-        return _union(lattice, "scene", scenes)
+        return lattice, "scene"
     if first.crs_wkt is None:
         raise InputError(
             f"{first.href} must have a CRS to be resampled",
             came="none",
             remedy="say which with --crs, or leave out --resolution",
         )
-    return _union(_mosaic_lattice(scenes, wanted_wkt or _common_crs(scenes), resolution), "mosaic", scenes)
+    return _mosaic_lattice(scenes, wanted_wkt or _common_crs(scenes), resolution), "mosaic"
 
 
 def crs_from_text(text: str) -> str:
@@ -212,7 +221,7 @@ def on_one_turn(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
 
     Scenes on both sides of the antimeridian then lie side by side, and 190 E beside 170 W.
     """
-    first = scenes[0]
+    first = next((scene for scene in scenes if not scene.failure), scenes[0])
     turn = None if first.crs_wkt is None else turn_of(first.crs_wkt)
     if turn is None:
         return tuple(scenes)

@@ -133,11 +133,13 @@ def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def overlap_note(scenes: Sequence[Scene], outlines: Sequence[BaseGeometry]) -> str | None:
+def overlap_note(
+    scenes: Sequence[Scene], outlines: Sequence[BaseGeometry], *, order: str = "first"
+) -> str | None:
     """Say which scene wins where several dates show one place. None: no place has several.
 
     `outlines`: per scene, its extent on the run grid. Pairs count when their dates differ and they share any
-    area, or when a date is unknown and one shows `SHARED_ENOUGH` of the other.
+    area, or when a date is unknown and one shows `SHARED_ENOUGH` of the other. `order`: what --mosaic says.
     """
     shapes = np.asarray(outlines, dtype=object)
     first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
@@ -159,8 +161,9 @@ def overlap_note(scenes: Sequence[Scene], outlines: Sequence[BaseGeometry]) -> s
     undated = " --datetime-of says when a scene was taken." if unknown[counts].any() else ""
     return (
         f"{n_scenes} of {len(scenes)} scenes show places that another one of {_kind(unknown[counts])} shows "
-        f"too. Where both have imagery the one that comes first in --source wins, for example "
-        f"{_dated(wins)} over {_dated(loses)}. To choose another, give --source in that order.{undated}"
+        f"too. Where both have imagery one wins by --mosaic {order}, for example {_dated(wins)} over "
+        f"{_dated(loses)}. To choose another, give --mosaic newest, oldest, least-cloudy or closest-to:DATE, "
+        f"or --source in the order that you want.{undated}"
     )
 
 

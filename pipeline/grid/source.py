@@ -19,13 +19,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.files.hrefs import encoded_url, public_href, split_access
 from pipeline.files.raster_access import href_kind, open_identified, raster_environment
 from pipeline.files.text_file import read_text
-from pipeline.grid.aoi import Aoi
 from pipeline.grid.band_files import band_hrefs, band_option, band_source, scene_of_bands
 from pipeline.grid.bands import BandTable, choose_rgb_bands, separate_bands
 from pipeline.grid.extent import require_possible
@@ -51,7 +50,7 @@ class SourceOptions:
 
     hrefs: tuple[str, ...]
     """Files, folders, globs, .txt lists, http(s) and s3 URLs, and `red=...,green=...,blue=...` of one scene;
-    in order of priority."""
+    in order of priority. `find_scenes` takes catalogues among them, and `open_scenes` does not."""
     bands: tuple[str | int, ...] | None = None
     """Red, green, blue as 1-based numbers or names; None: what the file says."""
     crs: str | None = None
@@ -62,25 +61,6 @@ class SourceOptions:
     """Name of each scene's mask of clouds (`mask_files`). None: rasters have none."""
     mask: str | None = None
     """What of a mask hides the ground (`quality_table.mask_choice`). None: what is known of it."""
-
-
-class SceneCatalog(Protocol):
-    """A place that scenes come from. A search in a catalogue uses the AOI, a list of files ignores it."""
-
-    def scenes(self, aoi: Aoi | None) -> tuple[Scene, ...]:
-        """Find the scenes, in order of priority (first valid pixel wins); never none. Raises InputError."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class RasterFiles:
-    """The `SceneCatalog` of rasters named one by one."""
-
-    options: SourceOptions
-
-    def scenes(self, _aoi: Aoi | None) -> tuple[Scene, ...]:
-        """Open all of them (`open_scenes`)."""
-        return open_scenes(self.options)
 
 
 def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
@@ -108,7 +88,7 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
             len(scenes),
             band_option([public_href(href) for href in bands]),
         )
-    named = with_times(_with_unique_ids(scenes), options.datetimes)
+    named = with_times(with_unique_ids(scenes), options.datetimes)
     return named if options.mask_file is None else with_mask_files(named, options.mask_file, options.mask)
 
 
@@ -213,8 +193,8 @@ def _refuse_stac(href: str, path: Path | None) -> None:
         raise InputError(
             "--source must name rasters",
             came=f"{public_href(href)}, a {kind}",
-            remedy="give the hrefs of its assets (`jq -r '.. | .href? // empty' FILE` lists them), or put "
-            "them into a .txt file, one per line",
+            remedy="give a catalogue or its items as a --source of their own, an API with its collection: "
+            "stac:https://host/path#collection",
         )
 
 
@@ -266,16 +246,9 @@ def _described(
     dataset: DatasetReader, href: str, options: SourceOptions, identity: Mapping[str, str]
 ) -> Scene:
     shown, access = split_access(href)
-    table = BandTable(
-        href=shown,
-        interpretations=tuple(item.name.lower() for item in dataset.colorinterp),
-        descriptions=tuple(dataset.descriptions),
-        dtypes=tuple(dataset.dtypes),
-    )
+    table = band_table(dataset, shown)
     chosen = choose_rgb_bands(table, options.bands, files=tuple(public_href(item) for item in options.hrefs))
-    rgb = chosen.indexes
-    crs_wkt, transform = _georeference(dataset, shown, options.crs)
-    imagery_tags = dataset.tags(ns="IMAGERY")
+    crs_wkt, transform = georeference(dataset, shown, options.crs)
     return Scene(
         scene_id=_stem(shown),
         href=shown if href_kind(href) != "local" else str(Path(href).absolute()),
@@ -285,18 +258,32 @@ def _described(
         width=int(dataset.width),
         height=int(dataset.height),
         count=int(dataset.count),
-        dtype=str(dataset.dtypes[rgb[0] - 1]),
-        rgb_bands=rgb,
+        dtype=str(dataset.dtypes[chosen.indexes[0] - 1]),
+        rgb_bands=chosen.indexes,
         bands=str(chosen),
         nodata=None if dataset.nodata is None else float(dataset.nodata),
         identity=identity,
-        datetime=rfc3339(
-            imagery_tags.get("ACQUISITIONDATETIME") or dataset.tags().get("ACQUISITIONDATETIME")
-        ),
+        datetime=taken_at(dataset),
     )
 
 
-def _georeference(
+def band_table(dataset: DatasetReader, href: str) -> BandTable:
+    """Read what a header says about its bands. `href` names the file in messages."""
+    return BandTable(
+        href=href,
+        interpretations=tuple(item.name.lower() for item in dataset.colorinterp),
+        descriptions=tuple(dataset.descriptions),
+        dtypes=tuple(dataset.dtypes),
+    )
+
+
+def taken_at(dataset: DatasetReader) -> str | None:
+    """Read when a file says that it was taken, RFC 3339. None: it does not."""
+    imagery_tags = dataset.tags(ns="IMAGERY")
+    return rfc3339(imagery_tags.get("ACQUISITIONDATETIME") or dataset.tags().get("ACQUISITIONDATETIME"))
+
+
+def georeference(
     dataset: DatasetReader, href: str, assumed_crs: str | None
 ) -> tuple[str | None, AffineTuple]:
     """Read CRS (WKT2; None: it has none) and affine.
@@ -335,7 +322,7 @@ def _stem(href: str) -> str:
     return urllib.parse.unquote(stem) if href_kind(href) == "http" else stem
 
 
-def _with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
+def with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
     """Append a short hash of the place to ids that occur more than once; the others keep their stem.
 
     Ids enter a run's fingerprint, tokens do not: a URL signed again is the same scene. Scenes that only their

@@ -86,7 +86,7 @@ class Plan:
     aoi_grid: BaseGeometry | None
     """The AOI near the scenes in the run grid's CRS, not clipped to the grid. None: whole scenes."""
     scenes: tuple[Scene, ...]
-    """Scenes that meet the grid, in order of priority."""
+    """Scenes that reach into the read window of a tile, in order of priority. No other one is ever read."""
     offsets: tuple[OffsetRC | None, ...]
     """Per scene, (row, col) of its first pixel on the run grid. None: it must be warped."""
     outlines: tuple[BaseGeometry, ...]
@@ -159,11 +159,13 @@ def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -
     if not inside.any():
         assert aoi is not None, "a whole scene meets its own grid"
         raise _no_overlap(aoi, scenes)
-    meets = [
-        outline.intersects(shapely.box(0, 0, placement.grid.width, placement.grid.height))
-        for outline in placement.outlines
+    windows = scene_windows(placement.offsets, placement.outlines, placement.grid)
+    whole = shapely.box(0, 0, placement.grid.width, placement.grid.height)
+    kept = [
+        number
+        for number, (outline, window) in enumerate(zip(placement.outlines, windows, strict=True))
+        if outline.intersects(whole) and inside[lattice.tiles_reading(window)].any()
     ]
-    kept = [index for index, meet in enumerate(meets) if meet]
     return Plan(
         lattice=lattice,
         mode=placement.mode,

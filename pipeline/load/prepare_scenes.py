@@ -20,7 +20,7 @@ from pipeline.files.raster_access import open_raster, raster_environment
 from pipeline.load.collar import Collar, dark_border_share, find_collar, is_constant
 from pipeline.load.first_look import FirstLook, LookPart, look_at
 from pipeline.load.quality import quality_text
-from pipeline.load.stretch import Stretch, check_scale, fit_stretch, grey_doubt
+from pipeline.load.stretch import IDENTITY, Stretch, check_scale, fit_stretch, grey_doubt
 from pipeline.load.unjudged import PlannedArea, percent, unjudged_shares
 from pipeline.load.validity import ValidityRule, parse_nodata
 from pipeline.schema.imagery import Scene
@@ -129,6 +129,8 @@ def prepare_scenes(
     """
 
     def prepare(scene: Scene, offset: tuple[int, int] | None, window: Window) -> SceneSource:
+        if scene.failure:
+            return unreadable_source(scene, offset, window)
         look = look_at(scene, nodata=options.nodata)
         collar, collar_notes = settle_collar(scene, look, options)
         samples = imagery_samples(look, collar)
@@ -162,6 +164,19 @@ def prepare_scenes(
         )
     with ThreadPoolExecutor(max_workers=_SCENE_THREADS) as pool:
         return tuple(pool.map(prepare, scenes, offsets, windows))
+
+
+def unreadable_source(scene: Scene, offset: tuple[int, int] | None, window: Window) -> SceneSource:
+    """Make the source of a scene with a `failure`: nothing of it is opened, and tiles that need it fail."""
+    return SceneSource(
+        scene=scene,
+        offset_rc=offset,
+        window=window,
+        stretch=IDENTITY,
+        validity=ValidityRule(kind="none"),
+        unjudged={"unreadable": 1.0},
+        notes=(f"tiles that need it fail: {scene.failure}",),
+    )
 
 
 def settle_collar(

@@ -35,7 +35,7 @@ from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, dataset_validity, opened_by
 from pipeline.load.warped_scene import WarpedScene
 from pipeline.schema.imagery import BlockImage, ScenePixels
-from pipeline.schema.tiling import BlockSpec, RunGrid, Window
+from pipeline.schema.tiling import BlockSpec, RunGrid, TileSpec, Window
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -117,6 +117,9 @@ class CogReader:
                 continue
             if canvas.is_full(window):
                 continue
+            if failure := self._sources[index].scene.failure:
+                unreadable |= _failed_tiles(block, self._sources[index], canvas, failure)
+                continue
             try:
                 pixels = self._read_twice(index, window)
             except READ_ERRORS as error:
@@ -141,7 +144,7 @@ class CogReader:
         failed: dict[str, str] = {}
         self._drop(index)
         for tile in block.tiles:
-            window = tile.read.intersect(self._sources[index].window)
+            window = _missing(tile, self._sources[index], canvas)
             if window is None:
                 continue
             try:
@@ -238,6 +241,21 @@ class CogReader:
             file = files.pop(index, None)
             if file is not None:
                 file.close()
+
+
+def _missing(tile: TileSpec, source: SceneSource, canvas: _Canvas) -> Window | None:
+    """The part of a tile that a scene is to fill. None: it covers none, or earlier scenes have filled it."""
+    window = tile.read.intersect(source.window)
+    return None if window is None or canvas.is_full(window) else window
+
+
+def _failed_tiles(block: BlockSpec, source: SceneSource, canvas: _Canvas, failure: str) -> dict[str, str]:
+    """Tiles that need a scene which cannot be read: tile_id -> error."""
+    return {
+        tile.tile_id: f"{source.scene.scene_id}: {failure}"
+        for tile in block.tiles
+        if _missing(tile, source, canvas) is not None
+    }
 
 
 def open_planned(source: SceneSource) -> DatasetReader:

@@ -24,9 +24,10 @@ from pipeline.load.first_look import FirstLook, LookPart
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import TileLattice
 
-REASONS = ("outside", "mask", "alpha", "nodata", "not a number", "collar", "cloud")
+REASONS = ("outside", "mask", "alpha", "nodata", "not a number", "collar", "cloud", "unreadable")
 """`outside`: no planned tile owns it. `mask`, `alpha`, `nodata`: the file says so. `collar`: see there.
-`cloud`: the scene's quality mask hides the ground."""
+`cloud`: the scene's quality mask hides the ground. `unreadable`: the file is not the one that its item
+describes, or cannot be opened."""
 
 _WORDS = {
     "outside": "outside the area",
@@ -36,6 +37,7 @@ _WORDS = {
     "not a number": "not a number",
     "collar": "black border (collar)",
     "cloud": "under clouds",
+    "unreadable": "unreadable",
 }
 
 _NODES = 256

@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from pipeline.errors import InputError
 from pipeline.geo.pixel_rules import check_tiling
+from pipeline.grid.catalog.catalog_options import CatalogOptions
+from pipeline.grid.mosaic_order import MosaicOrder
 from pipeline.grid.source import SourceOptions
 from pipeline.load.prepare_scenes import LoadOptions
 from pipeline.options import parse_table, read_toml, unknown_key
@@ -138,6 +140,9 @@ class RunConfig:
     preset: Preset
     merge_mode: MergeMode = "instances"
     min_area_m2: float = 0.0
+    catalogs: CatalogOptions = field(default_factory=CatalogOptions)
+    mosaic: MosaicOrder = field(default_factory=MosaicOrder)
+    """Which of several scenes of one place wins. It is pinned by the order of the scenes."""
 
     @property
     def tiles(self) -> TileOptions:

@@ -26,8 +26,7 @@ from pipeline.geo.planet import require_proj
 from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
 from pipeline.grid.estimate import Estimate, estimate
 from pipeline.grid.scene_times import overlap_note
-from pipeline.grid.source import RasterFiles
-from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
+from pipeline.grid.tiles import Plan
 from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
 from pipeline.load.unjudged import PlannedArea
 from pipeline.prompt.build_prompter import (
@@ -50,6 +49,7 @@ from pipeline.run.config import (
 )
 from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
+from pipeline.run.plan_imagery import plan_imagery
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_segmenter
@@ -61,6 +61,7 @@ from pipeline.write.records.block_records import read_summaries
 from pipeline.write.records.done_records import done_blocks
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, collect_versions, write_run_json
+from pipeline.write.scene_table import SceneRow, write_scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,10 @@ class PlannedRun:
     """Which scene wins where several dates show one place; None: no place has several."""
     notes: tuple[str, ...] = ()
     """What else a user should know of the inputs."""
+    found: tuple[SceneRow, ...] = ()
+    """Every scene and item found, for scenes.parquet."""
+    searches: tuple[Mapping[str, Any], ...] = ()
+    """What was asked of catalogues."""
 
     @property
     def fingerprint(self) -> str:
@@ -111,22 +116,14 @@ def plan_request(request: RunRequest) -> PlannedRun:
     config = request.config
     require_lasting(request.out, "--out")
     aoi = read_area(config)
-    scenes = RasterFiles(options=config.source).scenes(aoi)
-    tiles = config.tiles
-    options = GridOptions(
-        tile_px=tiles.px,
-        halo_px=tiles.halo_px,
-        block_tiles=tiles.block_tiles,
-        crs=config.grid.crs,
-        resolution=config.grid.resolution,
-    )
-    plan = plan_tiles(aoi, scenes, options)
+    imagery = plan_imagery(config, aoi)
+    plan = imagery.plan
     require_areas(
         config.min_area_m2,
         plan.grid,
         remedy="use min_area_px under [stitch] in --config, or a --crs whose areas are known",
     )
-    notes = check_prompter(config.prompter, plan.grid)
+    notes = (*imagery.notes, *check_prompter(config.prompter, plan.grid))
     check_queries_fit(config.prompter, config.queries)
     check_second_looks(config.gate, config.verifier, config.prompter)
     runner = choose_runner(request.runner, plan.n_tiles)
@@ -140,8 +137,10 @@ def plan_request(request: RunRequest) -> PlannedRun:
         estimate=estimate(plan, len(config.queries)),
         parameters=parameters,
         runner=runner,
-        overlap_note=overlap_note(plan.scenes, plan.outlines),
+        overlap_note=overlap_note(plan.scenes, plan.outlines, order=str(config.mosaic)),
         notes=notes,
+        found=imagery.rows,
+        searches=imagery.searches,
     )
 
 
@@ -194,7 +193,9 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
 
 
 def scene_parameters(scene: Scene) -> dict[str, Any]:
-    """Collect what pins the pixels of a scene, and what turns them into reflectance."""
+    """Collect what pins the pixels of a scene, and what turns them into reflectance. Neither where its item
+    lies nor who signs counts.
+    """
     found: dict[str, Any] = {
         "scene_id": scene.scene_id,
         "bands": list(scene.rgb_bands),
@@ -207,6 +208,8 @@ def scene_parameters(scene: Scene) -> dict[str, Any]:
     if scene.quality is not None:
         quality = scene.quality
         found["quality"] = {"rule": quality.rule, "band": quality.file.band, **pins(quality.file.identity)}
+    if scene.failure:
+        found["failure"] = True
     return found
 
 
@@ -259,7 +262,7 @@ def claim(planned: PlannedRun) -> RunContext:
         fingerprint=planned.fingerprint,
         model_ids=model_ids(planned.parameters, request.config),
     )
-    write_plan(run_dir.plan, plan.lattice, plan.inside)
+    _write_plan(run_dir, planned)
     write_run_json(run_dir.run_json, start_info(planned, sources))
     return context
 
@@ -277,8 +280,16 @@ def rehearse(planned: PlannedRun) -> str:
         after = "would be deleted (--new-run)" if planned.request.new_run else "would be resumed"
         return f"{told} and nothing was written; the run in {run_dir.path.absolute()} {after}"
     with writing_to(run_dir.path):
-        write_plan(run_dir.plan, planned.plan.lattice, planned.plan.inside)
+        _write_plan(run_dir, planned)
     return f"{told}; the plan is {run_dir.plan.absolute()}"
+
+
+def _write_plan(run_dir: RunDir, planned: PlannedRun) -> None:
+    plan = planned.plan
+    ids = [scene.scene_id for scene in plan.scenes]
+    scenes = list(zip(ids, plan.scene_windows, strict=True))
+    write_plan(run_dir.plan, plan.lattice, plan.inside, scenes)
+    write_scenes(run_dir.scenes, planned.found)
 
 
 def _scene_sources(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource, ...]:
@@ -323,10 +334,12 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
         queries=request.config.queries,
         lattice=planned.plan.lattice,
         scenes=planned.plan.scenes,
+        searches=planned.searches,
         settings={
             "runner": planned.runner.name,
             "preset": request.config.preset_name,
             "mode": planned.plan.mode,
+            "mosaic": str(request.config.mosaic),
             "resources": asdict(preset.resources),
             "open_files": preset.load.open_files,
         },

@@ -19,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import fingerprint
 from pipeline.geo.planet import require_proj
 from pipeline.grid.lattice import place_scenes, scene_windows
@@ -31,7 +32,7 @@ from pipeline.run.merge.merge_job import MergeJob
 from pipeline.schema.tiling import block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.instances import InstanceMeta
-from pipeline.write.plan_table import planned_blocks, read_inside, write_plan
+from pipeline.write.plan_table import planned_blocks, read_inside
 from pipeline.write.records.done_records import done_blocks
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, collect_versions, read_run_json, write_run_json
@@ -185,7 +186,10 @@ def claim_restitch(plan: RestitchPlan) -> None:
         take(plan.run_dir.path)
     else:
         plan.run_dir.claim(plan.info.parameters)
-        write_plan(plan.run_dir.plan, plan.job.lattice, plan.job.inside)
+        source = RunDir(plan.request.run)
+        for name in ("plan", "scenes"):  # merging again plans nothing
+            if (planned := getattr(source, name)).is_file():
+                write_bytes_atomic(getattr(plan.run_dir, name), planned.read_bytes())
     write_run_json(plan.run_dir.run_json, replace(plan.info, status="running"))
 
 

@@ -71,11 +71,12 @@ class Scene:
     width: int
     height: int
     count: int
-    """Number of bands."""
+    """Number of bands. 0: the file was not opened yet, and nobody says."""
     dtype: str
-    """Numpy dtype name of the bands read."""
+    """Numpy dtype name of the bands read. Empty: the file was not opened yet, and nobody says."""
     rgb_bands: tuple[int, int, int]
-    """1-based indexes of the red, green and blue band; 1, 2, 3 with `band_files`."""
+    """1-based indexes of the red, green and blue band; 1, 2, 3 with `band_files`. Zeros: the file was not
+    opened yet, and its header has to say."""
     nodata: float | None
     identity: Mapping[str, str] = field(default_factory=dict)
     """What pins the content: size_bytes, mtime_ns, ctime_ns and sha256 of a file (sample_sha256 of a large
@@ -102,6 +103,8 @@ class Scene:
     """Who signs hrefs just before they are read (`files.signing`). Empty: nobody."""
     guard: HrefGuard | None = None
     """What its hrefs may reach. None: the user named them."""
+    failure: str = ""
+    """Why it cannot be read, found before the run began: tiles that need it fail. Empty: it can."""
 
     @property
     def files(self) -> tuple[SceneFile, ...]:

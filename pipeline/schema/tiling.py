@@ -189,6 +189,18 @@ class TileLattice:
         )
         return TileSpec(tile_row=tile_row, tile_col=tile_col, core=core, read=read)
 
+    def tiles_reading(self, window: Window) -> tuple[slice, slice]:
+        """Slices (tile rows, tile columns) of the tiles whose read windows share a pixel with `window`."""
+        if not window.area_px:
+            return slice(0, 0), slice(0, 0)
+
+        def reach(first: int, stop: int, n_tiles: int) -> slice:
+            low = max((first - self.halo_px) // self.core_px, 0)
+            return slice(min(low, n_tiles), min(-(-(stop + self.halo_px) // self.core_px), n_tiles))
+
+        rows = reach(window.row0, window.row1, self.n_tile_rows)
+        return rows, reach(window.col0, window.col1, self.n_tile_cols)
+
     def block_core(self, block_row: int, block_col: int) -> Window:
         """The window one block writes: its Zarr shard, clipped to the grid."""
         return self._square(self.shard_px, block_row, block_col)

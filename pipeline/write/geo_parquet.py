@@ -120,6 +120,8 @@ def _grown(bounds: NDArray[np.float64] | None, table: pa.Table) -> NDArray[np.fl
     if len(box) == 0:
         return bounds
     columns = [box.field(i).to_numpy(zero_copy_only=False) for i in range(4)]
+    if not np.isfinite(columns[0]).any():  # no row has a geometry
+        return bounds
     here = np.array(
         [np.nanmin(columns[0]), np.nanmin(columns[1]), np.nanmax(columns[2]), np.nanmax(columns[3])]
     )

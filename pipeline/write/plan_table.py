@@ -1,4 +1,4 @@
-"""plan.parquet: every tile of the lattice, what it reads and owns, and whether the run will look at it.
+"""plan.parquet: every tile of the lattice, what it reads and owns, and at which scenes the run looks there.
 
 GeoParquet, one row per tile, row-major. The geometry is the core in the run's CRS. The plan is printed before
 anything is loaded, so columns are computed in bulk: a million tiles take seconds.
@@ -6,6 +6,7 @@ anything is loaded, so columns are computed in bulk: a million tiles take second
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.schema.tiling import TileLattice, block_id, tile_id
+from pipeline.schema.tiling import TileLattice, Window, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
 from pipeline.write.georeference import Geometries, to_crs_coordinates
 
@@ -31,26 +32,34 @@ SCHEMA = pa.schema(
             for kind in ("core", "read")
             for edge in ("row0", "col0", "row1", "col1")
         ),
+        ("scene_ids", pa.list_(pa.string())),
     ]
 )
 """The plan's columns. Windows are half-open, in pixels of the run grid; `inside`: the tile touches the AOI
-and a scene."""
+and a scene. `scene_ids`: scenes that can show a part of what the tile reads, in order of priority; each fills
+what those before it leave. Empty for tiles that are not looked at."""
 
 _SLAB_TILES = 200_000
 """Tiles turned into rows at a time, so that memory stays bounded for any lattice."""
 
 
-def write_plan(path: Path, lattice: TileLattice, inside: NDArray[np.bool_]) -> int:
+def write_plan(
+    path: Path,
+    lattice: TileLattice,
+    inside: NDArray[np.bool_],
+    scenes: Sequence[tuple[str, Window]] = (),
+) -> int:
     """Write plan.parquet atomically.
 
-    `inside`: (n_tile_rows, n_tile_cols). Returns the number of tiles inside.
+    `inside`: (n_tile_rows, n_tile_cols). `scenes`: id and window on the run grid of each scene, in order of
+    priority. Returns the number of tiles inside.
     """
     want = (lattice.n_tile_rows, lattice.n_tile_cols)
     if inside.shape != want:
         raise ValueError(f"inside must have shape {want}, one value per tile, got {inside.shape}")
     rows_per_slab = max(_SLAB_TILES // lattice.n_tile_cols, 1)
     slabs = (
-        _slab(lattice, inside, first, min(first + rows_per_slab, want[0]))
+        _slab(lattice, inside, scenes, first, min(first + rows_per_slab, want[0]))
         for first in range(0, want[0], rows_per_slab)
     )
     write_geo_parquet(path, slabs, schema=SCHEMA, grid=lattice.grid)
@@ -94,7 +103,42 @@ def planned_blocks(lattice: TileLattice, inside: NDArray[np.bool_]) -> list[tupl
     return [(row, col) for row, col in blocks.tolist()]
 
 
-def _slab(lattice: TileLattice, inside: NDArray[np.bool_], first: int, last: int) -> pa.Table:
+def scenes_of_tiles(
+    lattice: TileLattice,
+    inside: NDArray[np.bool_],
+    scenes: Sequence[tuple[str, Window]],
+    first: int,
+    last: int,
+) -> pa.ListArray:
+    """List per tile of the tile rows [first, last), row-major, the ids of the scenes that its read window can
+    show, in the order of `scenes`; those of `write_plan`."""
+    places: list[NDArray[np.int64]] = []
+    numbers: list[NDArray[np.int64]] = []
+    for number, (_, window) in enumerate(scenes):
+        rows, cols = lattice.tiles_reading(window)
+        rows = slice(max(rows.start, first), min(rows.stop, last))
+        if rows.start >= rows.stop or cols.start >= cols.stop:
+            continue
+        row, col = np.nonzero(inside[rows, cols])
+        places.append((row + rows.start - first) * lattice.n_tile_cols + col + cols.start)
+        numbers.append(np.full(len(row), number))
+    n_tiles = (last - first) * lattice.n_tile_cols
+    place = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
+    chosen = np.concatenate(numbers) if numbers else np.zeros(0, dtype=np.int64)
+    counts = np.bincount(place, minlength=n_tiles)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    ids = pa.array([scene_id for scene_id, _ in scenes], type=pa.string())
+    taken = ids.take(pa.array(chosen[np.argsort(place, kind="stable")]))
+    return pa.ListArray.from_arrays(pa.array(offsets), taken)
+
+
+def _slab(
+    lattice: TileLattice,
+    inside: NDArray[np.bool_],
+    scenes: Sequence[tuple[str, Window]],
+    first: int,
+    last: int,
+) -> pa.Table:
     tile_row, tile_col = (a.ravel() for a in np.mgrid[first:last, 0 : lattice.n_tile_cols])
     core = core_edges(lattice, tile_row, tile_col)
     halo = lattice.halo_px
@@ -116,10 +160,8 @@ def _slab(lattice: TileLattice, inside: NDArray[np.bool_], first: int, last: int
         *core,
         *read,
     ]
-    table = pa.table(
-        [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)],
-        schema=SCHEMA,
-    )
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=False)]
+    table = pa.table([*arrays, scenes_of_tiles(lattice, inside, scenes, first, last)], schema=SCHEMA)
     return with_geometry(table, core_polygons(lattice, tile_row, tile_col))
 
 

@@ -1,7 +1,7 @@
 """The run directory: every path in it, and the check that it belongs to this run.
 
-    out/run.json  plan.parquet  blocks/*.parquet  masks.zarr/  instances/*.parquet  coverage.parquet
-    item.json  report.html
+    out/run.json  plan.parquet  scenes.parquet  blocks/*.parquet  masks.zarr/  instances/*.parquet
+    coverage.parquet  item.json  report.html
 
 A directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed.
 Anything else is refused before a byte is written.
@@ -24,7 +24,8 @@ from pipeline.write.run_lock import LOCK_NAME, take
 
 Claim = Literal["new", "resume"]
 
-_PLAN_NAME = "plan.parquet"
+_PLAN_NAMES = ("plan.parquet", "scenes.parquet")
+"""What a dry run leaves."""
 
 
 @dataclass(frozen=True, init=False)
@@ -45,7 +46,11 @@ class RunDir:
 
     @property
     def plan(self) -> Path:
-        return self.path / _PLAN_NAME
+        return self.path / _PLAN_NAMES[0]
+
+    @property
+    def scenes(self) -> Path:
+        return self.path / _PLAN_NAMES[1]
 
     @property
     def blocks(self) -> Path:
@@ -149,6 +154,7 @@ class RunDir:
             self.log,
             blocks,
             self.plan,
+            self.scenes,
         ):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -162,7 +168,7 @@ class RunDir:
             raise InputError(
                 f"--out must be readable: {self.path}", came=str(error), remedy="give another --out"
             ) from error
-        ours = (_PLAN_NAME, LOCK_NAME)
+        ours = (*_PLAN_NAMES, LOCK_NAME)
         foreign = [
             name
             for name in entries

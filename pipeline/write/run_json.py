@@ -51,6 +51,8 @@ class RunInfo:
     """Parameters that cannot change the result: runner, number of actors, ..."""
     models: Mapping[str, object] = field(default_factory=dict)
     """Role (prompter, segmenter) -> id, revision, hash, dtype, ..."""
+    searches: tuple[Mapping[str, Any], ...] = ()
+    """What was asked of catalogues, one search each: the same command finds the same items again."""
     stretches: Mapping[str, Any] = field(default_factory=dict)
     """scene_id -> how its values became 8 bits, with limits."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +101,7 @@ def run_json_bytes(info: RunInfo) -> bytes:
     document["settings"] = canonical(info.settings)
     document["models"] = canonical(info.models)
     document["stretches"] = canonical(info.stretches)
+    document["searches"] = [canonical(search) for search in info.searches]
     document["lattice"] = asdict(info.lattice)
     document["scenes"] = [scene_entry(scene) for scene in info.scenes]
     document["warnings"] = [public_text(text) for text in info.warnings]
@@ -142,6 +145,7 @@ def read_run_json(path: Path) -> RunInfo:
         document["queries"] = tuple(document["queries"])
         document["warnings"] = tuple(document["warnings"])
         document["notes"] = tuple(document.get("notes", ()))
+        document["searches"] = tuple(document.get("searches", ()))
         return RunInfo(**document)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} must be a complete run.json", came=repr(error), remedy=remedy) from error

@@ -151,7 +151,7 @@ def test_dry_run_writes_the_plan_and_no_record(
     assert run_oracle(run_job, world, tmp_path / "out", "--tile", 40, "--halo", 4, "--dry-run") == 0
     assert "16 of 40 px" in capsys.readouterr().out  # ceil(100 / 32) = 4 tiles a side
     assert pq.read_table(tmp_path / "out" / "plan.parquet").num_rows == 16
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["plan.parquet"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"plan.parquet", "scenes.parquet"}
     assert run_oracle(run_job, world, tmp_path / "out", "--tile", 24, "--halo", 4, "--dry-run") == 0
     # ceil(100 / 16) = 7 tiles a side: another plan on the same --out
     assert "49 of 24 px" in capsys.readouterr().out

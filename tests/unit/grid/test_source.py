@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 from pipeline.errors import InputError
 from pipeline.files.hrefs import link_href, split_access
 from pipeline.grid import source
-from pipeline.grid.source import RasterFiles, SceneCatalog, SourceOptions, expand_hrefs, open_scenes
+from pipeline.grid.source import SourceOptions, expand_hrefs, open_scenes
 from pipeline.schema.imagery import Scene
 
 MakeTif = Callable[..., str]
@@ -207,11 +207,6 @@ def test_control_points_are_refused_with_the_command_that_helps(tmp_path: Path) 
         dataset.write(np.zeros((3, 10, 10), dtype="uint8"))
     with pytest.raises(InputError, match="gdalwarp -t_srs EPSG:4326"):
         opened(str(path))
-
-
-def test_the_list_of_files_is_a_catalogue(make_tif: MakeTif) -> None:
-    catalogue: SceneCatalog = RasterFiles(options=SourceOptions(hrefs=(make_tif(),)))
-    assert [scene.scene_id for scene in catalogue.scenes(None)] == ["scene"]
 
 
 @pytest.mark.parametrize(

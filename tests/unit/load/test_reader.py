@@ -367,6 +367,83 @@ def test_a_failing_scene_is_not_papered_over_by_the_next(make_tif: MakeTif, open
     assert "must exist" in image.unreadable["r00000c00000"]
 
 
+def test_a_scene_that_failed_before_the_run_fails_the_tiles_that_need_it(
+    make_tif: MakeTif, open_run: OpenRun
+) -> None:
+    """The middle one of three is bad. Tiles that the first one fills do not need it."""
+    top = noise(3, 144, 72)
+    run = open_run(
+        make_tif("top.tif", top),
+        make_tif("bad.tif", noise(3, 144, 144)),
+        make_tif("under.tif", noise(3, 144, 144)),
+        grid=GridOptions(tile_px=64, halo_px=8, block_tiles=3),
+    )
+    scenes = list(run.plan.scenes)
+    scenes[1] = replace(scenes[1], failure="it is not the file that its item describes")
+    Path(scenes[1].href).unlink()
+    sources = prepare_scenes(scenes, LoadOptions(), offsets=run.plan.offsets, windows=run.plan.scene_windows)
+    assert sources[1].unjudged == {"unreadable": 1.0}
+    assert sources[1].to_dict()["judged_share"] == 0.0
+    image = CogReader(sources, run.plan.grid).read(next(run.plan.blocks()))
+    assert set(image.unreadable) == {f"r0000{row}c0000{col}" for row in range(3) for col in (1, 2)}
+    assert set(image.unreadable.values()) == {"bad: it is not the file that its item describes"}
+    left = image.tile_image(image.block.tiles[0])
+    assert left.valid.all()
+    assert (left.rgb == np.moveaxis(top, 0, -1)[:56, :56]).all()
+
+
+def test_a_tile_that_earlier_scenes_fill_needs_no_later_one(make_tif: MakeTif, open_run: OpenRun) -> None:
+    run = open_run(
+        make_tif("a.tif", noise(3, 144, 72)),
+        make_tif("b.tif", noise(3, 144, 144)),
+        grid=GridOptions(tile_px=64, halo_px=8, block_tiles=3),
+    )
+    Path(run.plan.scenes[1].href).unlink()
+    image = run.reader.read(next(run.plan.blocks()))
+    assert set(image.unreadable) == {f"r0000{row}c0000{col}" for row in range(3) for col in (1, 2)}
+
+
+def test_a_halo_is_filled_from_the_neighbouring_scene(make_tif: MakeTif, open_run: OpenRun) -> None:
+    """Two scenes meet where two cores do, so each halo reaches into the other scene."""
+    left = noise(3, 48, 48)
+    right = noise(3, 48, 60) // 2
+    place = NORTH_UP @ Affine.translation(48, 0)
+    run = open_run(
+        make_tif("left.tif", left),
+        make_tif("right.tif", right, transform=place),
+        grid=GridOptions(tile_px=64, halo_px=8, block_tiles=1),
+    )
+    whole = np.moveaxis(np.concatenate([left, right], axis=2), 0, -1)
+    for block in run.plan.blocks():
+        (tile,) = block.tiles
+        view = run.reader.read(block).tile_image(tile)
+        assert view.valid.all()
+        assert (view.rgb == whole[tile.read.slices_in(run.plan.grid.window)]).all()
+
+
+def test_valid_areas_that_meet_along_a_diagonal_leave_no_hole(make_tif: MakeTif, open_run: OpenRun) -> None:
+    rows, cols = np.indices((150, 150))
+    upper, under = noise(3, 150, 150), noise(3, 150, 150) // 2
+    upper[:, cols < rows] = 0
+    under[:, cols >= rows] = 0
+    run = open_run(make_tif("u.tif", upper, nodata=0), make_tif("l.tif", under, nodata=0))
+    rgb, valid = assembled(run)
+    assert valid.all()
+    assert (rgb == np.moveaxis(np.where(cols >= rows, upper, under), 0, -1)).all()
+
+
+def test_scenes_of_one_lattice_are_read_as_stored(make_tif: MakeTif, open_run: OpenRun) -> None:
+    """Whole pixels apart, whatever the order: nothing is resampled."""
+    hrefs = [
+        make_tif(f"{col}.tif", noise(3, 50, 50), transform=NORTH_UP @ Affine.translation(col, -col))
+        for col in (0, 17, 1000)
+    ]
+    for order in (hrefs, hrefs[::-1]):
+        plan = open_run(*order).plan
+        assert plan.mode == "scene"
+        assert None not in plan.offsets
+
+
 def test_a_truncated_file_loses_its_tail_only(make_tif: MakeTif, open_run: OpenRun) -> None:
     pixels = noise(3, 256, 256)
     path = Path(make_tif("a.tif", pixels, driver="COG", blocksize=128, overviews="NONE"))

@@ -186,7 +186,7 @@ def test_a_dry_run_leaves_a_plan_and_another_plan_may_follow(world: LabelWorld, 
     said = rehearse(plan(world, out))
     assert "\n  not judged   nothing: all of it is looked at\n" in said
     assert said.endswith(f"\ndry run: no model was loaded; the plan is {out / 'plan.parquet'}")
-    assert list(contents(out)) == ["plan.parquet"]
+    assert sorted(contents(out)) == ["plan.parquet", "scenes.parquet"]
     assert pq.read_table(out / "plan.parquet").num_rows == 4  # ceil(60 / 32) = 2 a side
     rehearse(plan(world, out, tiles={"px": 24}))
     assert pq.read_table(out / "plan.parquet").num_rows == 16  # ceil(60 / 16) = 4 a side
@@ -223,7 +223,7 @@ def test_a_new_run_deletes_the_old_one_and_nothing_else(world: LabelWorld, tmp_p
     context = claim(
         plan_request(replace(request(world, out, out / "scene.tif", tiles={"px": 24}), new_run=True))
     )
-    assert sorted(contents(out)) == ["plan.parquet", "run.json", "run.lock", "scene.tif"]
+    assert sorted(contents(out)) == ["plan.parquet", "run.json", "run.lock", "scene.tif", "scenes.parquet"]
     assert read_run_json(out / "run.json").fingerprint == context.fingerprint
     assert len(todo(context, retry_failed=False).blocks) == 4  # 4 x 4 tiles in blocks of 2 x 2
 

@@ -93,3 +93,16 @@ def test_windows_by_hand() -> None:
 def test_the_window_around_windows_by_hand() -> None:
     windows = [Window(row0=2, col0=5, row1=4, col1=6), Window(row0=1, col0=7, row1=3, col1=9)]
     assert Window.around(windows) == Window(row0=1, col0=5, row1=4, col1=9)
+
+
+@given(lattices(), st.tuples(*[st.integers(-30, 90)] * 4))
+def test_tiles_that_read_a_window_are_those_whose_read_windows_meet_it(
+    lattice: TileLattice, edges: tuple[int, int, int, int]
+) -> None:
+    (row0, row1), (col0, col1) = sorted(edges[:2]), sorted(edges[2:])
+    window = Window(row0=row0, col0=col0, row1=row1, col1=col1).intersect(lattice.grid.window)
+    window = window or Window(row0=0, col0=0, row1=0, col1=0)
+    marked = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=bool)
+    marked[lattice.tiles_reading(window)] = True
+    for row, col in np.ndindex(marked.shape):
+        assert marked[row, col] == (lattice.tile(row, col).read.intersect(window) is not None)

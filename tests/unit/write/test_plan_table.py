@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from record_world import grid_of, lattice_of
 
 from pipeline.errors import InputError
+from pipeline.schema.tiling import Window
 from pipeline.write.plan_table import planned_blocks, read_inside, write_plan
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "write"
@@ -51,6 +52,23 @@ def test_each_row_is_the_lattice_tile_of_that_name(
     assert shapely.union_all(plan.geometry.to_numpy()).equals(
         shapely.box(450000, 36000 - height / 2, 450000 + width / 2, 36000)
     )
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**20), st.integers(0, 6))
+def test_every_tile_names_its_scenes_in_order(tmp_path: Path, seed: int, n_scenes: int) -> None:
+    rng = np.random.default_rng(seed)
+    lattice = lattice_of(grid_of(61, 43), tile_px=13, halo_px=3, block_tiles=2)
+    inside = rng.random((lattice.n_tile_rows, lattice.n_tile_cols)) < 0.7
+    scenes = []
+    for number in range(n_scenes):
+        rows, cols = np.sort(rng.integers(0, 44, 2)), np.sort(rng.integers(0, 62, 2))
+        scenes.append((f"s{number}", Window(row0=rows[0], col0=cols[0], row1=rows[1], col1=cols[1])))
+    write_plan(tmp_path / "plan.parquet", lattice, inside, scenes)
+    for row in geopandas.read_parquet(tmp_path / "plan.parquet").itertuples():
+        read = lattice.tile(row.tile_row, row.tile_col).read
+        wanted = [name for name, window in scenes if read.intersect(window)]
+        assert list(row.scene_ids) == (wanted if inside[row.tile_row, row.tile_col] else [])
 
 
 def test_planned_blocks_are_those_with_a_tile_to_look_at_row_major() -> None:

@@ -1,0 +1,169 @@
+"""All scenes that a run may look at: rasters named one by one, and what catalogues find.
+
+1. `find_scenes` opens the named rasters, searches the catalogues, and sorts what both give by --mosaic. Of an
+   item that says enough no file is opened.
+2. The plan then chooses the scenes that the area needs.
+3. `settle_scenes` opens the headers of those that are not open yet, and compares them with their items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.errors import InputError
+from pipeline.grid.aoi import Aoi
+from pipeline.grid.catalog.catalog_options import CatalogOptions
+from pipeline.grid.catalog.catalog_search import find_items, is_catalog
+from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems
+from pipeline.grid.catalog.header_check import ItemScene, Opened
+from pipeline.grid.catalog.item_scene import ItemOptions, ItemScenes, scenes_of, settled
+from pipeline.grid.mosaic_order import MosaicOrder, ordered
+from pipeline.grid.source import SourceOptions, expand_hrefs, open_scenes, require_sources, with_unique_ids
+from pipeline.schema.imagery import Scene
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftScene:
+    """What a search found and the run does not look at."""
+
+    item_id: str
+    reason: str
+    collection: str = ""
+    datetime: str | None = None
+    cloud_cover: float | None = None
+    footprint: BaseGeometry | None = None
+    """In longitude and latitude; None: it is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundScenes:
+    """What may be looked at, before the plan."""
+
+    scenes: tuple[Scene, ...]
+    """In order of priority. Some may have a `failure`."""
+    unread: Mapping[str, ItemScene] = field(default_factory=dict)
+    """scene_id -> scene whose header was not opened yet."""
+    footprints: Mapping[str, BaseGeometry] = field(default_factory=dict)
+    """scene_id -> footprint in longitude and latitude, of items."""
+    left: tuple[LeftScene, ...] = ()
+    notes: tuple[str, ...] = ()
+    searches: tuple[Mapping[str, Any], ...] = ()
+    """The searches that reproduce it, one per catalogue."""
+
+
+def find_scenes(
+    sources: SourceOptions,
+    catalogs: CatalogOptions,
+    aoi: Aoi | None,
+    *,
+    order: MosaicOrder | None = None,
+    on_opened: Opened | None = None,
+) -> FoundScenes:
+    """Open rasters and search catalogues, in the order of `sources.hrefs`, then sort by `order`.
+
+    `on_opened` is told how many headers are open. Raises InputError when nothing can be looked at or an
+    option does not fit, and SourceError (retryable) when a server does not answer.
+    """
+    require_sources(sources.hrefs)
+    of_catalogs = [source for source in sources.hrefs if is_catalog(source)]
+    if not of_catalogs:
+        catalogs.require_unused()
+    rasters = _by_source(replace(sources, hrefs=tuple(s for s in sources.hrefs if s not in of_catalogs)))
+    scenes: list[Scene] = []
+    searched: list[tuple[FoundItems, ItemScenes, int]] = []
+    for source in dict.fromkeys(sources.hrefs):
+        if source not in of_catalogs:
+            scenes += rasters[source]
+            continue
+        found = find_items(_search(source, catalogs), aoi)
+        options = ItemOptions(assets=catalogs.assets, bands=sources.bands, crs=sources.crs)
+        items = scenes_of(found, options, on_opened=on_opened)
+        searched.append((found, items, len(scenes)))
+        scenes += [item.scene for item in items.scenes]
+    named = with_unique_ids(scenes)
+    unread: dict[str, ItemScene] = {}
+    footprints: dict[str, BaseGeometry] = {}
+    for _, items, start in searched:
+        for scene, item_scene, item in zip(named[start:], items.scenes, items.items, strict=False):
+            footprints[scene.scene_id] = item.geometry
+            if item_scene.placed:
+                unread[scene.scene_id] = replace(item_scene, scene=scene)
+    return FoundScenes(
+        scenes=ordered(named, order or MosaicOrder()),
+        unread=unread,
+        footprints=footprints,
+        left=tuple(scene for found, items, _ in searched for scene in _left(found, items)),
+        notes=tuple(note for found, _, _ in searched for note in found.notes),
+        searches=tuple(found.request for found, _, _ in searched),
+    )
+
+
+def settle_scenes(
+    found: FoundScenes, needed: Sequence[Scene], *, on_opened: Opened | None = None
+) -> tuple[Scene, ...]:
+    """Open the headers of the scenes that the plan needs and that are not open yet.
+
+    Returns them in the order of `needed`, as their headers say, or with a `failure`. Raises InputError when
+    none of them can be used, and SourceError (retryable) when a server does not answer.
+    """
+    own = {scene.scene_id: scene for scene in found.scenes}
+    names = [scene.scene_id for scene in needed]
+    unread = [name for name in names if name in found.unread]
+    opened = settled([found.unread[name] for name in unread], on_opened=on_opened)
+    own |= dict(zip(unread, opened, strict=True))
+    scenes = tuple(own[name] for name in names)
+    if all(scene.failure for scene in scenes):
+        raise InputError(
+            f"At least one of the {len(scenes)} scenes of the area must be readable",
+            came=scenes[0].failure,
+            remedy="correct the items or choose other ones; --assets names other files of theirs",
+        )
+    return scenes
+
+
+def _search(source: str, options: CatalogOptions) -> CatalogSearch:
+    return CatalogSearch(
+        source=source,
+        datetime=options.datetime,
+        max_cloud=options.max_cloud,
+        filter=options.filter,
+        sort=options.sort,
+        allow_hosts=options.allow_hosts,
+    )
+
+
+def _by_source(options: SourceOptions) -> dict[str, list[Scene]]:
+    """The scenes of each source that names rasters, in order; a raster counts for the first that names it."""
+    if not options.hrefs:
+        return {}
+    opened = iter(open_scenes(options))
+    seen: set[str] = set()
+    found: dict[str, list[Scene]] = {}
+    for source in dict.fromkeys(options.hrefs):
+        new = [href for href in expand_hrefs((source,)) if href not in seen]
+        seen.update(new)
+        found[source] = [next(opened) for _ in new]
+    return found
+
+
+def _left(found: FoundItems, items: ItemScenes) -> list[LeftScene]:
+    by_id = {item.item_id: item for item in found.items}
+    left = []
+    for entry in (*found.left, *items.left):
+        item = by_id.get(entry.item_id)
+        known = (
+            {}
+            if item is None
+            else {
+                "collection": item.collection,
+                "datetime": item.datetime,
+                "cloud_cover": item.cloud_cover,
+                "footprint": item.geometry,
+            }
+        )
+        left.append(LeftScene(item_id=entry.item_id, reason=entry.reason, **known))
+    return left

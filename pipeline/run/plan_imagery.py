@@ -1,0 +1,149 @@
+"""From sources and an area to a plan whose scenes are what their headers say.
+
+1. `find_scenes` gives scenes, of which some are known by their items alone, and `plan_tiles` chooses those
+   that the area needs.
+2. `settle_scenes` opens the headers of these. The plan is made again from what they say, so it is the same
+   whether items had told where their files lie or not.
+3. A scene that is not what its item says keeps its place in the plan, and tiles that need it fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.errors import InputError
+from pipeline.grid.aoi import Aoi
+from pipeline.grid.find_scenes import FoundScenes, find_scenes, settle_scenes
+from pipeline.grid.tiles import GridOptions, Plan, lonlat_boxes, plan_tiles, scene_bounds_lonlat
+from pipeline.run.config import RunConfig
+from pipeline.run.progress_line import ProgressLine
+from pipeline.schema.imagery import Scene
+from pipeline.write.scene_table import SceneRow
+
+_WORTH_A_LINE = 16
+"""Headers from which on the terminal shows how many are open."""
+
+_MOST_SHOWN = 5
+"""Scenes that a note lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedImagery:
+    """A plan, and what was found for it."""
+
+    plan: Plan
+    rows: tuple[SceneRow, ...]
+    """Every scene and item found, taken or left, for scenes.parquet."""
+    searches: tuple[Mapping[str, Any], ...]
+    """What was asked of catalogues."""
+    notes: tuple[str, ...]
+
+
+def plan_imagery(config: RunConfig, aoi: Aoi | None) -> PlannedImagery:
+    """Find scenes, plan the tiles, and open the headers that the plan needs.
+
+    Raises InputError, and SourceError (retryable) when a server does not answer.
+    """
+    tiles = config.tiles
+    options = GridOptions(
+        tile_px=tiles.px,
+        halo_px=tiles.halo_px,
+        block_tiles=tiles.block_tiles,
+        crs=config.grid.crs,
+        resolution=config.grid.resolution,
+    )
+    found = find_scenes(config.source, config.catalogs, aoi, order=config.mosaic, on_opened=_opened())
+    plan = plan_tiles(aoi, found.scenes, options)
+    scenes = settle_scenes(found, plan.scenes, on_opened=_opened())
+    if found.unread:
+        plan = plan_tiles(aoi, scenes, options)
+    return PlannedImagery(
+        plan=plan,
+        rows=scene_rows(found, plan.scenes),
+        searches=found.searches,
+        notes=(*found.notes, *left_notes(found), *failure_notes(plan.scenes)),
+    )
+
+
+def scene_rows(found: FoundScenes, taken: Sequence[Scene]) -> tuple[SceneRow, ...]:
+    """List the scenes that are looked at, in order of priority, then those that are not, with the reason."""
+    rows = [_row(scene, found, order=order) for order, scene in enumerate(taken)]
+    names = {scene.scene_id for scene in taken}
+    rows += [
+        _row(scene, found, reason="shows nothing of the area's tiles")
+        for scene in found.scenes
+        if scene.scene_id not in names
+    ]
+    rows += [
+        SceneRow(
+            scene_id=scene.item_id,
+            collection=scene.collection,
+            datetime=scene.datetime,
+            cloud_cover=scene.cloud_cover,
+            reason=scene.reason,
+            footprint=scene.footprint,
+        )
+        for scene in found.left
+    ]
+    return tuple(rows)
+
+
+def left_notes(found: FoundScenes) -> tuple[str, ...]:
+    """Say how many items were left, and why the first of them."""
+    if not found.left:
+        return ()
+    first = found.left[0]
+    return (
+        f"{len(found.left)} items found are not looked at, e.g. {first.item_id or 'one without an id'}: "
+        f"{first.reason} scenes.parquet lists them",
+    )
+
+
+def failure_notes(scenes: Sequence[Scene]) -> tuple[str, ...]:
+    """Say which scenes cannot be used, and what that means."""
+    failed = [scene for scene in scenes if scene.failure]
+    if not failed:
+        return ()
+    listed = "; ".join(f"{scene.scene_id}: {scene.failure}" for scene in failed[:_MOST_SHOWN])
+    more = f"; and {len(failed) - _MOST_SHOWN} more" if len(failed) > _MOST_SHOWN else ""
+    return (
+        f"{len(failed)} of {len(scenes)} scenes cannot be read, and every tile that needs one fails: "
+        f"{listed}{more}",
+    )
+
+
+def _row(scene: Scene, found: FoundScenes, *, order: int | None = None, reason: str = "") -> SceneRow:
+    return SceneRow(
+        scene_id=scene.scene_id,
+        collection=scene.collection,
+        datetime=scene.datetime,
+        cloud_cover=scene.cloud_cover,
+        href=scene.href,
+        item_href=scene.item_href,
+        order=order,
+        reason=scene.failure or reason,
+        footprint=found.footprints.get(scene.scene_id) or _footprint(scene),
+    )
+
+
+def _footprint(scene: Scene) -> BaseGeometry | None:
+    """The box around a scene in longitude and latitude. None: it is nowhere on Earth."""
+    try:
+        return lonlat_boxes(scene_bounds_lonlat(scene))
+    except InputError:
+        return None
+
+
+def _opened() -> Any:
+    """Shows how many headers are open, where they are many."""
+    line = ProgressLine()
+
+    def show(done: int, of: int) -> None:
+        if of >= _WORTH_A_LINE:
+            line("Opening headers", done / of)
+
+    return show

@@ -1,0 +1,18 @@
+"""Options of a search want a catalogue to be searched."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.grid.catalog.catalog_options import CatalogOptions
+
+
+def test_a_search_without_a_catalogue_is_refused() -> None:
+    CatalogOptions().require_unused()
+    with pytest.raises(InputError, match=r"--datetime, --max-cloud need a catalogue.*--datetime-of"):
+        CatalogOptions(datetime="2024/2025", max_cloud=0.0).require_unused()
+    with pytest.raises(InputError, match="--assets need a catalogue"):
+        CatalogOptions(assets=("visual",)).require_unused()
+    with pytest.raises(InputError, match="--allow-host, --allow-root need"):
+        CatalogOptions(allow_hosts=("h",), allow_roots=("/data",)).require_unused()

@@ -1,0 +1,87 @@
+"""From a catalogue to a plan: notes, rows of scenes.parquet, and scenes that fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from item_files import grey, item_document, projection_fields, write_items, write_pixels
+
+from pipeline.errors import InputError
+from pipeline.grid.mosaic_order import mosaic_order
+from pipeline.grid.source import SourceOptions
+from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
+from pipeline.run.plan_imagery import PlannedImagery, plan_imagery
+
+TILES = {"px": 48, "halo_px": 8, "block_tiles": 2}
+
+
+def planned(*sources: Path, **options: Any) -> PlannedImagery:
+    config = RunConfig(
+        queries=("x",),
+        area=AreaOptions(whole_scene=True),
+        source=SourceOptions(hrefs=tuple(map(str, sources))),
+        grid=GridChoice(),
+        preset_name="embedded",
+        preset=build_preset(merge_tables(preset_tables("embedded"), {"tiles": TILES})),
+    )
+    return plan_imagery(replace(config, **options), None)
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> list[dict[str, Any]]:
+    found = []
+    for number, name in enumerate("abc"):
+        path = write_pixels(tmp_path / f"{name}.tif", grey(60, 60, 1), col0=50 * number)
+        document = item_document(
+            name,
+            {"image": path},
+            on_item={**projection_fields(path), "eo:cloud_cover": 30 - number},
+            when=f"2024-06-0{number + 1}T00:00:00Z",
+        )
+        found.append(document)
+    return found
+
+
+def test_rows_say_what_was_taken_and_left(items: list[dict[str, Any]], tmp_path: Path) -> None:
+    items[1]["assets"]["image"]["type"] = "image/jp2"
+    found = planned(write_items(tmp_path / "items.json", items), mosaic=mosaic_order("oldest"))
+    rows = {row.scene_id: row for row in found.rows}
+    assert [scene.scene_id for scene in found.plan.scenes] == ["a", "c"]
+    assert [(row.scene_id, row.order) for row in found.rows] == [("a", 0), ("c", 1), ("b", None)]
+    assert "GeoTIFFs" in rows["b"].reason
+    assert (rows["a"].cloud_cover, rows["a"].collection, rows["a"].reason) == (30, "drawn", "")
+    assert rows["a"].footprint is not None
+    assert rows["a"].footprint.area == pytest.approx(rows["b"].footprint.area, rel=0.01)
+    (note,) = found.notes
+    assert note.startswith("1 items found are not looked at, e.g. b: ")
+    (search,) = found.searches
+    assert search["source"] == str(tmp_path / "items.json")
+
+
+def test_a_scene_that_is_not_what_its_item_says_is_told(items: list[dict[str, Any]], tmp_path: Path) -> None:
+    items[0]["properties"]["proj:shape"] = [61, 60]
+    found = planned(write_items(tmp_path / "items.json", items))
+    assert [scene.scene_id for scene in found.plan.scenes if scene.failure] == ["a"]
+    (note,) = found.notes
+    assert note.startswith("1 of 3 scenes cannot be read, and every tile that needs one fails: a: ")
+    assert "shape is 61 x 60 in the item, 60 x 60 in the file" in note
+    assert "shape is 61 x 60" in {row.scene_id: row.reason for row in found.rows}["a"]
+    for item in items[1:]:
+        Path(item["assets"]["image"]["href"]).unlink()
+    with pytest.raises(InputError, match="At least one of the 3 scenes"):
+        planned(tmp_path / "items.json")
+
+
+def test_rasters_have_rows_too(items: list[dict[str, Any]], tmp_path: Path) -> None:
+    plain = write_pixels(tmp_path / "plain.tif", grey(20, 20, 1), crs=None)
+    (row,) = planned(plain).rows
+    assert (row.scene_id, row.order, row.footprint) == ("plain", 0, None)
+    found = planned(tmp_path / "a.tif", tmp_path / "c.tif")
+    assert not found.notes
+    assert not found.searches
+    footprints = [row.footprint for row in found.rows]
+    assert footprints[0] is not None
+    assert footprints[0].bounds[0] == pytest.approx(15.0, abs=1e-6)
