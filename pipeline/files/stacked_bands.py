@@ -122,6 +122,12 @@ def _vrt_text(bands: Sequence[OpenBand]) -> str:
         ElementTree.SubElement(element, "ColorInterp").text = COLOURS[index - 1].capitalize()
         if first.nodata is not None:
             ElementTree.SubElement(element, "NoDataValue").text = repr(first.nodata)
+        for tag, values in (
+            ("UnitType", own.dataset.units),
+            ("Offset", own.dataset.offsets),
+            ("Scale", own.dataset.scales),
+        ):
+            ElementTree.SubElement(element, tag).text = str(values[own.band - 1] or "")
         _add_source(element, own, "SimpleSource", str(own.band))
     if any(_has_mask(own.dataset) for own in bands):
         mask = ElementTree.SubElement(

@@ -81,6 +81,7 @@ def scene_of_bands(scenes: Sequence[Scene]) -> Scene:
         bands=f"{', '.join(named)}, by --source",
         band_files=files,
         datetime=next((scene.datetime for scene in scenes if scene.datetime), None),
+        reflectance=red.reflectance if all(own.reflectance == red.reflectance for own in scenes) else None,
     )
     with raster_environment(joint):
         open_stacked(files)[0].close()

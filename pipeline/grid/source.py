@@ -25,11 +25,13 @@ from pipeline.errors import InputError
 from pipeline.files.hrefs import encoded_url, public_href, split_access
 from pipeline.files.raster_access import href_kind, open_identified, raster_environment
 from pipeline.files.text_file import read_text
+from pipeline.files.value_tags import tagged_reflectance
 from pipeline.grid.band_files import band_hrefs, band_option, band_source, scene_of_bands
 from pipeline.grid.bands import BandTable, choose_rgb_bands, separate_bands
 from pipeline.grid.extent import require_possible
 from pipeline.grid.lattice import crs_from_text, tuple_of
 from pipeline.grid.mask_files import with_mask_files
+from pipeline.grid.radiometry import Radiometry, decided
 from pipeline.grid.scene_times import rfc3339, with_times
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import AffineTuple
@@ -61,6 +63,8 @@ class SourceOptions:
     """Name of each scene's mask of clouds (`mask_files`). None: rasters have none."""
     mask: str | None = None
     """What of a mask hides the ground (`quality_table.mask_choice`). None: what is known of it."""
+    radiometry: Radiometry = "auto"
+    """How stored values become reflectance (`radiometry.parse_radiometry`)."""
 
 
 def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
@@ -264,6 +268,7 @@ def _described(
         nodata=None if dataset.nodata is None else float(dataset.nodata),
         identity=identity,
         datetime=taken_at(dataset),
+        reflectance=decided(options.radiometry, tagged_reflectance(dataset, rgb)),
     )
 
 

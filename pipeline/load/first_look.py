@@ -24,6 +24,7 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SourceError
 from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
+from pipeline.files.value_tags import unused_tags
 from pipeline.load.collar import LOSSY
 from pipeline.load.quality import Marks, QualityFile, quality_source
 from pipeline.load.validity import (
@@ -139,6 +140,8 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
         if rule.kind == "none" and alpha is None and raw.count not in scene.rgb_bands:
             notes = (*notes, *unused_mask(raw, raw.count, _band_sample(raw, raw.count, windows)))
         notes = (*notes, *_page_notes(raw.subdatasets))
+        if tags := unused_tags(raw, scene.rgb_bands, scene.reflectance):
+            notes = (*notes, tags)
         lossy = raw.compression is not None and raw.compression.value.partition("_")[0] in LOSSY
         dataset = opened_by(raw, rule)
         if dataset is not raw:

@@ -20,7 +20,16 @@ from pipeline.files.raster_access import open_raster, raster_environment
 from pipeline.load.collar import Collar, dark_border_share, find_collar, is_constant
 from pipeline.load.first_look import FirstLook, LookPart, look_at
 from pipeline.load.quality import quality_text
-from pipeline.load.stretch import IDENTITY, Stretch, check_scale, fit_stretch, grey_doubt
+from pipeline.load.stretch import (
+    IDENTITY,
+    REFLECTANCE_RANGE,
+    Stretch,
+    check_reflectance_range,
+    check_scale,
+    fit_stretch,
+    grey_doubt,
+    reflectance_stretch,
+)
 from pipeline.load.unjudged import PlannedArea, percent, unjudged_shares
 from pipeline.load.validity import ValidityRule, parse_nodata
 from pipeline.schema.imagery import Scene
@@ -38,9 +47,11 @@ class LoadOptions:
     """How stored pixels become validity and 8-bit RGB."""
 
     scale: tuple[float, float] | None = None
-    """Stored values that become 0 and 255, for all scenes and bands. None: 8-bit scenes stay as they are, and
-    others are stretched between percentiles.
+    """Stored values that become 0 and 255, for all scenes and bands. None: scenes of known reflectance have
+    `reflectance_range`, other 8-bit scenes stay as they are, and the rest is stretched between percentiles.
     """
+    reflectance_range: tuple[float, float] = REFLECTANCE_RANGE
+    """Reflectance that becomes 0 and 255 in scenes of which it is known."""
     percentiles: tuple[float, float] = (2.0, 98.0)
     """Percentiles that become 0 and 255 when a stretch is fitted, per scene and band."""
     nodata: str = "file"
@@ -64,6 +75,7 @@ class LoadOptions:
             )
         if self.scale is not None:
             check_scale(self.scale)
+        check_reflectance_range(self.reflectance_range)
         if self.nodata != "file":
             parse_nodata(self.nodata)
         if self.open_files < 1:
@@ -134,9 +146,7 @@ def prepare_scenes(
         look = look_at(scene, nodata=options.nodata)
         collar, collar_notes = settle_collar(scene, look, options)
         samples = imagery_samples(look, collar)
-        stretch, notes = fit_stretch(
-            samples, scene.dtype, scale=options.scale, percentiles=options.percentiles
-        )
+        stretch, notes = settle_stretch(scene, samples, options)
         doubt = grey_doubt(samples, stretch)
         unjudged = unjudged_shares(look, scene, collar=collar, area=area)
         return SceneSource(
@@ -177,6 +187,18 @@ def unreadable_source(scene: Scene, offset: tuple[int, int] | None, window: Wind
         unjudged={"unreadable": 1.0},
         notes=(f"tiles that need it fail: {scene.failure}",),
     )
+
+
+def settle_stretch(
+    scene: Scene, samples: Sequence[NDArray[Any]], options: LoadOptions
+) -> tuple[Stretch, tuple[str, ...]]:
+    """Choose the stretch of a scene: the user's, that of its reflectance, or one fitted to `samples`.
+
+    `samples`: per band (n,) stored values that are imagery. Returns it, and notes for people.
+    """
+    if scene.reflectance is not None and options.scale is None:
+        return reflectance_stretch(scene.reflectance, options.reflectance_range), ()
+    return fit_stretch(samples, scene.dtype, scale=options.scale, percentiles=options.percentiles)
 
 
 def settle_collar(

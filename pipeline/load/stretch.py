@@ -1,10 +1,13 @@
 """How stored numbers become 8-bit grey levels: once per scene, never per tile.
 
-A stretch per tile would put a step at every seam. So `fit_stretch` looks at the whole scene:
+A stretch per tile would put a step at every seam, and one that is fitted to a scene shows the same ground in
+two greys. The first of these that is possible holds:
 
-1. `scale` = (lo, hi) is linear, the same for all bands and scenes.
-2. uint8 without given limits stays as it is.
-3. Otherwise the limits are percentiles per band, of the pixels in which that band has a value.
+1. `scale` = (lo, hi) is linear, the same for all bands and scenes (`fit_stretch`).
+2. `reflectance_stretch` maps one range of reflectance, whatever the scene shows. The same ground has the same
+   grey in neighbouring scenes, on other dates and from other providers.
+3. uint8 stays as it is (`fit_stretch`).
+4. Otherwise the limits are percentiles of the pixels in which a band has a value, per band (`fit_stretch`).
 
 `apply_stretch` maps lo to 0 and hi to 255, linear between, clipped outside. `grey_doubt` says when the result
 is nearly black or nearly white.
@@ -16,16 +19,30 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.files.value_tags import formula
+from pipeline.schema.imagery import Reflectance
 
-StretchKind = Literal["identity", "linear", "percentile"]
+StretchKind = Literal["identity", "linear", "reflectance", "percentile"]
 Limits = tuple[float, float, float]
 """Stored values of red, green and blue."""
+
+REFLECTANCE_RANGE = (0.0, 0.3)
+"""Reflectance that becomes black and white, as in Google's example of true colour from Sentinel-2 (0 to 3000
+of 10000; developers.google.com/earth-engine/apidocs/map-addlayer). Most land is darker than 0.3 in red, green
+and blue. Clouds, snow and some sand and roofs are lighter, and become white.
+"""
+
+TIE = 3
+"""Decimals of a grey level to which it is rounded first. One reflectance then has one level, although scales,
+offsets and float32 leave errors of rounding: these are below 0.0001 of a level.
+"""
 
 FILL_SHARE = 0.005
 """Share of a band that one value at the end of its range must have to be suspected of being fill."""
@@ -49,21 +66,29 @@ class Stretch:
     """Stored value per band that becomes 0."""
     hi: Limits = (255.0, 255.0, 255.0)
     """Stored value per band that becomes 255."""
+    meaning: str = ""
+    """What these values are, and who says so, for people. Empty: nothing is known of them."""
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for run.json; `from_dict` reads them back."""
-        return {"kind": self.kind, "lo": list(self.lo), "hi": list(self.hi)}
+        meaning = {"meaning": self.meaning} if self.meaning else {}
+        return {"kind": self.kind, "lo": list(self.lo), "hi": list(self.hi), **meaning}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Stretch:
         lo, hi = (tuple(float(value) for value in record[key]) for key in ("lo", "hi"))
-        if record["kind"] not in ("identity", "linear", "percentile") or len(lo) != 3 or len(hi) != 3:
+        if record["kind"] not in get_args(StretchKind) or len(lo) != 3 or len(hi) != 3:
             raise InputError(
                 "A recorded stretch must have a kind and three limits a side",
                 came=f"{record!r:.120}",
                 remedy="start a new run",
             )
-        return cls(kind=record["kind"], lo=(lo[0], lo[1], lo[2]), hi=(hi[0], hi[1], hi[2]))
+        return cls(
+            kind=record["kind"],
+            lo=(lo[0], lo[1], lo[2]),
+            hi=(hi[0], hi[1], hi[2]),
+            meaning=str(record.get("meaning", "")),
+        )
 
 
 IDENTITY = Stretch(kind="identity")
@@ -80,6 +105,30 @@ def check_scale(scale: tuple[float, float]) -> None:
         )
 
 
+def check_reflectance_range(limits: tuple[float, float]) -> None:
+    """Check that a range of reflectance is two numbers within -1..10 that rise. Raises InputError."""
+    lo, hi = limits
+    if not -1 <= lo < hi <= 10:
+        raise InputError(
+            "The range of reflectance that becomes black..white must be two numbers that rise, within -1..10",
+            came=f"{lo}, {hi}",
+            remedy="0,0.3 is usual; 0,1 for snow and clouds",
+        )
+
+
+def reflectance_stretch(reflectance: Reflectance, limits: tuple[float, float]) -> Stretch:
+    """Make the stretch that maps a range of reflectance to 0..255, the same for all bands.
+
+    `limits`: reflectance that becomes 0 and 255. What lies outside is clipped.
+    """
+    # Decimal: 0.1 / 0.0001 is 1000 then, so scenes of several offsets agree to the last bit.
+    scale, offset = Decimal(repr(reflectance.scale)), Decimal(repr(reflectance.offset))
+    lo, hi = (float((Decimal(repr(limit)) - offset) / scale) for limit in limits)
+    how = formula(reflectance.scale, reflectance.offset)
+    meaning = f"reflectance {limits[0]:g}..{limits[1]:g} = {how}, by {reflectance.source}"
+    return Stretch(kind="reflectance", lo=(lo, lo, lo), hi=(hi, hi, hi), meaning=meaning)
+
+
 def fit_stretch(
     samples: Sequence[NDArray[Any]],
     dtype: str,
@@ -87,7 +136,7 @@ def fit_stretch(
     scale: tuple[float, float] | None = None,
     percentiles: tuple[float, float] = (2.0, 98.0),
 ) -> tuple[Stretch, tuple[str, ...]]:
-    """Find the stretch of one scene. Returns it, and notes for people.
+    """Find the stretch of one scene whose values are only numbers. Returns it, and notes for people.
 
     `samples`: per band (n,) stored values that are imagery; n may differ. `dtype`: numpy name of their type.
     A scene without any gets its data type's full range. Raises InputError for a scale that does not rise.
@@ -182,22 +231,26 @@ def apply_stretch(values: NDArray[Any], stretch: Stretch) -> NDArray[np.uint8]:
 def _band_levels(values: NDArray[Any], stretch: Stretch, band: int) -> NDArray[np.uint8]:
     if stretch.kind == "identity":
         return values.astype(np.uint8)
+    limits = (stretch.lo[band], stretch.hi[band])
+    snapped = stretch.kind == "reflectance"
     if values.dtype in (np.uint8, np.uint16, np.int16, np.int8):
-        table, base = _table(values.dtype.name, stretch.lo[band], stretch.hi[band])
+        table, base = _table(values.dtype.name, *limits, snapped)
         return table[values.astype(np.int32) - base]
-    return grey_levels(values, stretch.lo[band], stretch.hi[band])
+    return grey_levels(values, *limits, snapped=snapped)
 
 
-def grey_levels(values: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint8]:
-    """Compute round(255 * (v - lo) / (hi - lo)), clipped to 0..255. NaN becomes 0."""
+def grey_levels(values: NDArray[Any], lo: float, hi: float, *, snapped: bool = False) -> NDArray[np.uint8]:
+    """Compute round(255 * (v - lo) / (hi - lo)), clipped to 0..255. NaN becomes 0.
+
+    `snapped`: rounded to `TIE` decimals first.
+    """
     scaled = (values.astype(np.float64) - lo) / (hi - lo) * 255.0
-    return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0.0, 255.0)).astype(
-        np.uint8
-    )
+    scaled = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0.0, 255.0)
+    return np.rint(np.round(scaled, TIE) if snapped else scaled).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=256)
-def _table(dtype: str, lo: float, hi: float) -> tuple[NDArray[np.uint8], int]:
+def _table(dtype: str, lo: float, hi: float, snapped: bool) -> tuple[NDArray[np.uint8], int]:
     """Grey level of every value of an integer type of at most 16 bits, and the smallest value."""
     info = np.iinfo(dtype)
-    return grey_levels(np.arange(info.min, info.max + 1), lo, hi), int(info.min)
+    return grey_levels(np.arange(info.min, info.max + 1), lo, hi, snapped=snapped), int(info.min)

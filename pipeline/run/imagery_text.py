@@ -43,7 +43,8 @@ def levels_text(stretch: Mapping[str, Any]) -> str:
         return "as stored"
     limits = [f"{lo:g}..{hi:g}" for lo, hi in zip(stretch["lo"], stretch["hi"], strict=True)]
     if len(set(limits)) == 1:
-        return f"{limits[0]} become 0..255 (black..white)"
+        meaning = f": {stretch['meaning']}" if stretch.get("meaning") else ""
+        return f"{limits[0]} become 0..255 (black..white){meaning}"
     named = ", ".join(f"{colour} {text}" for colour, text in zip(_COLOURS, limits, strict=True))
     return f"{named} become 0..255 (black..white)"
 

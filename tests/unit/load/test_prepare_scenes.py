@@ -22,6 +22,7 @@ def test_what_enters_a_fingerprint_is_what_changes_a_result() -> None:
     assert options.result_parameters() == LoadOptions().result_parameters()
     assert options.result_parameters() == {
         "scale": None,
+        "reflectance_range": (0.0, 0.3),
         "percentiles": (2.0, 98.0),
         "nodata": "file",
         "collar": "auto",
