@@ -39,9 +39,10 @@ of 10000; developers.google.com/earth-engine/apidocs/map-addlayer). Most land is
 and blue. Clouds, snow and some sand and roofs are lighter, and become white.
 """
 
-TIE = 3
-"""Decimals of a grey level to which it is rounded first. One reflectance then has one level, although scales,
-offsets and float32 leave errors of rounding: these are below 0.0001 of a level.
+SNAP = 6
+"""Decimals to which a place in the range of reflectance, 0..1, is rounded before it becomes a grey level. One
+reflectance then has one level, although scales, offsets and float32 leave errors of rounding: these are below
+0.0000001.
 """
 
 FILL_SHARE = 0.005
@@ -242,11 +243,12 @@ def _band_levels(values: NDArray[Any], stretch: Stretch, band: int) -> NDArray[n
 def grey_levels(values: NDArray[Any], lo: float, hi: float, *, snapped: bool = False) -> NDArray[np.uint8]:
     """Compute round(255 * (v - lo) / (hi - lo)), clipped to 0..255. NaN becomes 0.
 
-    `snapped`: rounded to `TIE` decimals first.
+    `snapped`: (v - lo) / (hi - lo) is rounded to `SNAP` decimals first.
     """
-    scaled = (values.astype(np.float64) - lo) / (hi - lo) * 255.0
-    scaled = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0.0, 255.0)
-    return np.rint(np.round(scaled, TIE) if snapped else scaled).astype(np.uint8)
+    place = (values.astype(np.float64) - lo) / (hi - lo)
+    levels = (np.round(place, SNAP) if snapped else place) * 255.0
+    levels = np.nan_to_num(levels, nan=0.0, posinf=255.0, neginf=0.0)
+    return np.rint(np.clip(levels, 0.0, 255.0)).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=256)

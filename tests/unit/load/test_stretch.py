@@ -5,6 +5,7 @@ written by hand.
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,13 @@ from pipeline.load.stretch import (
     IDENTITY,
     Stretch,
     apply_stretch,
+    check_reflectance_range,
     fit_stretch,
     grey_doubt,
+    reflectance_stretch,
     without_fill,
 )
+from pipeline.schema.imagery import Reflectance
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "load" / "stretches.json"
 
@@ -163,3 +167,75 @@ def test_a_result_that_is_nearly_black_or_white_is_told() -> None:
     clouds = [np.concatenate([band, np.full(300, 60000, dtype="uint16")]) for band in samples]
     fitted, _ = fit_stretch(clouds, "uint16")
     assert fitted.hi[0] == 60000 or "nearly black" not in grey_doubt(clouds, fitted)
+
+
+REFLECTANCES = {
+    "S2 since baseline 04.00": (Reflectance(scale=1e-4, offset=-0.1, source="a"), "uint16"),
+    "S2 before": (Reflectance(scale=1e-4, offset=0.0, source="b"), "uint16"),
+    "signed": (Reflectance(scale=1e-4, offset=0.0, source="c"), "int16"),
+    "twice as fine": (Reflectance(scale=5e-5, offset=-0.2, source="d"), "uint16"),
+    "wide": (Reflectance(scale=1e-5, offset=0.05, source="e"), "int32"),
+    "32 bits": (Reflectance(scale=1.0, offset=0.0, source="f"), "float32"),
+    "64 bits": (Reflectance(scale=0.01, offset=-1.0, source="g"), "float64"),
+}
+
+
+def stored(steps: np.ndarray, reflectance: Reflectance, dtype: str) -> np.ndarray:
+    """How a provider stores a reflectance of `steps` / 10000, by exact arithmetic where it is whole."""
+    scale, offset = Fraction(str(reflectance.scale)), Fraction(str(reflectance.offset))
+    values = [(Fraction(int(step), 10_000) - offset) / scale for step in steps.ravel()]
+    if np.issubdtype(np.dtype(dtype), np.integer):
+        assert all(value.denominator == 1 for value in values)
+    return np.array([float(value) for value in values]).astype(dtype).reshape(steps.shape)
+
+
+@pytest.mark.parametrize("limits", [(0.0, 0.3), (0.02, 0.17), (-0.1, 1.0)])
+def test_one_reflectance_has_one_grey_however_it_is_stored(limits: tuple[float, float]) -> None:
+    """Every ten-thousandth of reflectance, with those that lie between two grey levels."""
+    steps = np.tile(np.arange(0, 6000), (3, 1, 1))
+    levels = {
+        name: apply_stretch(stored(steps, known, dtype), reflectance_stretch(known, limits))
+        for name, (known, dtype) in REFLECTANCES.items()
+    }
+    first = levels["S2 before"]
+    lo, hi = limits
+    exact = np.clip((steps[0, 0] / 10_000 - lo) / (hi - lo), 0, 1) * 255
+    assert np.abs(first[0, :, 0] - exact).max() < 0.5 + 2e-4
+    for name, own in levels.items():
+        assert (own == first).all(), name
+
+
+@given(data=st.data())
+def test_grey_depends_on_reflectance_alone(data: st.DataObject) -> None:
+    """Any scale and offset of whole ten-thousandths: the same ground, stored in two ways, has equal bytes."""
+    steps = data.draw(hnp.arrays(np.int64, (3, 4, 5), elements=st.integers(0, 3500)))
+    found = []
+    for _ in range(2):
+        finer = data.draw(st.sampled_from([1, 2, 4, 5]))
+        shift = data.draw(st.integers(-2000, 0))
+        dtype = data.draw(st.sampled_from(["uint16", "int32", "float32", "float64"]))
+        known = Reflectance(scale=1e-4 / finer, offset=shift / 10_000, source="drawn")
+        values = ((steps - shift) * finer).astype(dtype)
+        found.append(apply_stretch(values, reflectance_stretch(known, (0.0, 0.3))))
+    assert (found[0] == found[1]).all()
+
+
+def test_reflectance_below_and_above_the_range_is_clipped() -> None:
+    known, _ = REFLECTANCES["S2 since baseline 04.00"]
+    values = np.array([0, 900, 1000, 2500, 4000, 65535], dtype="uint16")
+    got = apply_stretch(np.tile(values, (3, 1, 1)), reflectance_stretch(known, (0.0, 0.3)))
+    assert got[0, :, 1].tolist() == [0, 0, 0, 128, 255, 255]
+
+
+def test_the_record_says_what_was_mapped_and_who_said_so() -> None:
+    known = Reflectance(scale=2.75e-5, offset=-0.2, source="Landsat Collection 2")
+    found = reflectance_stretch(known, (0.0, 0.3))
+    assert found.meaning == "reflectance 0..0.3 = value * 2.75e-05 - 0.2, by Landsat Collection 2"
+    assert found.lo[0] == pytest.approx(7272.727, abs=1e-3)  # USGS: valid from 7273
+    assert Stretch.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+@pytest.mark.parametrize("limits", [(0.3, 0.0), (0.1, 0.1), (float("nan"), 1.0), (0.0, 3000.0), (-5.0, 1.0)])
+def test_refuses_a_range_that_is_none_of_reflectance(limits: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match="range of reflectance"):
+        check_reflectance_range(limits)
