@@ -1,7 +1,7 @@
 """Stage 1: area of interest and sources in, the plan out.
 
     aoi       reads the region
-    source    describes rasters by their headers; bands picks red, green and blue
+    source    describes rasters by their headers; bands picks red, green and blue, band_files joins them
     lattice   chooses the run grid
     tiles     cuts it, and says which tiles are looked at
     estimate  adds up what that will cost

@@ -123,7 +123,8 @@ def reflectance_stretch(reflectance: Reflectance, limits: tuple[float, float]) -
     `limits`: reflectance that becomes 0 and 255. What lies outside is clipped.
     """
     # Decimal: 0.1 / 0.0001 is 1000 then, so scenes of several offsets agree to the last bit.
-    scale, offset = Decimal(repr(reflectance.scale)), Decimal(repr(reflectance.offset))
+    scale = Decimal(repr(reflectance.scale))
+    offset = Decimal(repr(reflectance.offset))
     lo, hi = (float((Decimal(repr(limit)) - offset) / scale) for limit in limits)
     how = formula(reflectance.scale, reflectance.offset)
     meaning = f"reflectance {limits[0]:g}..{limits[1]:g} = {how}, by {reflectance.source}"

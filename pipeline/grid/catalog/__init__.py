@@ -13,4 +13,5 @@ time_range       times as catalogues and people write them
 catalog_reader   documents of one catalogue, and how far its links may lead
 catalog_web      bounded HTTP
 item             one item of a catalogue and its assets, checked
+reflectance_table  how an asset's values become reflectance, and who says so
 """

@@ -93,7 +93,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
+class ValueMeaning:
     """What is known of an asset's values."""
 
     reflectance: Reflectance | None
@@ -173,33 +173,35 @@ def scene_reflectance(
         None if (known := found.reflectance) is None else (known.scale, known.offset) for found in decisions
     }
     own = (
-        first if len(numbers) == 1 else Decision(reflectance=None, why="its bands differ in scale or offset")
+        first
+        if len(numbers) == 1
+        else ValueMeaning(reflectance=None, why="its bands differ in scale or offset")
     )
     found = decided(radiometry, own.reflectance)
     return found, own.why if radiometry == "auto" else "--radiometry"
 
 
-def decide(item: Item, asset: Asset) -> Decision:
+def decide(item: Item, asset: Asset) -> ValueMeaning:
     """Decide about one asset by the table, else by what the item says of it."""
     facts = facts_of(item, asset)
     if facts.picture:
-        return Decision(reflectance=None, why="it holds 8-bit grey levels, which stay as they are")
+        return ValueMeaning(reflectance=None, why="it holds 8-bit grey levels, which stay as they are")
     if facts.optical:
         row = next((row for row in ROWS if row.fits(facts)), None)
         if row is not None:
-            return _decision(row.scale, row.offset, row.source)
+            return _meaning(row.scale, row.offset, row.source)
     if facts.own is not None and is_reflectance(*facts.own):
-        return _decision(*facts.own[:2], "the item's own scale and offset")
+        return _meaning(*facts.own[:2], "the item's own scale and offset")
     why = "the item does not say how values become reflectance"
     if facts.own is not None:
         why = f"the item's scale and offset ({facts.own[0]:g}, {facts.own[1]:g}) are not those of reflectance"
-    return Decision(reflectance=None, why=why)
+    return ValueMeaning(reflectance=None, why=why)
 
 
-def _decision(scale: float | None, offset: float, source: str) -> Decision:
+def _meaning(scale: float | None, offset: float, source: str) -> ValueMeaning:
     if scale is None:
-        return Decision(reflectance=None, why=source)
-    return Decision(reflectance=Reflectance(scale=scale, offset=offset, source=source), why=source)
+        return ValueMeaning(reflectance=None, why=source)
+    return ValueMeaning(reflectance=Reflectance(scale=scale, offset=offset, source=source), why=source)
 
 
 def _within(value: float | None, low: float, high: float) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError
 from pipeline.grid.estimate import estimate, overlaps_px
 from pipeline.grid.tiles import GridOptions, plan_tiles
-from pipeline.schema.imagery import Scene
+from pipeline.schema.imagery import Scene, SceneFile
 from pipeline.schema.tiling import Window
 
 MakeScene = Callable[..., Scene]
@@ -43,6 +43,15 @@ def test_bytes_follow_the_share_and_the_data_type(make_scene: MakeScene) -> None
     both = estimate(plan_tiles(None, [scene, other], options), 1)
     assert both.bytes_to_read is None
     assert both.bytes_decoded == 6_000_000 + 200 * 200 * 3
+
+
+def test_all_band_files_of_a_scene_count(make_scene: MakeScene) -> None:
+    files = tuple(SceneFile(href=name, identity={"size_bytes": "1000"}) for name in ("r", "g", "b"))
+    scene = replace(make_scene(width=100, height=60), band_files=files)
+    options = GridOptions(tile_px=32, halo_px=4, block_tiles=100)
+    assert estimate(plan_tiles(None, [scene], options), 1).bytes_to_read == 3000
+    unknown = replace(scene, band_files=(*files[:2], replace(files[2], identity={})))
+    assert estimate(plan_tiles(None, [unknown], options), 1).bytes_to_read is None
 
 
 def test_needs_a_query(make_scene: MakeScene) -> None:

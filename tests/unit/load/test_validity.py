@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,6 +202,36 @@ def test_a_mask_holds_whatever_nodata_is_given(make_tif: MakeTif) -> None:
     assert rule.kind == "mask"
     with rasterio.open(path) as dataset, opened_by(dataset, rule) as opened:
         assert (dataset_validity(opened, opened.read()) == mask).all()
+
+
+def test_a_files_own_value_that_cannot_occur_hides_nothing(make_tif: MakeTif) -> None:
+    """Other programs write -1 into files of uint16, whose roofs may be 0 and whose snow 65535."""
+    pixels = np.ones((3, 30, 30), dtype="uint16")
+    pixels[:, :10] = 0
+    pixels[:, 10:20] = 65535
+    path = Path(make_tif("a.tif", pixels, nodata=54321))
+    content = path.read_bytes()
+    assert content.count(b"54321\0") == 1
+    path.write_bytes(content.replace(b"54321\0", b"-1.00\0"))
+    rule, _ = rule_of(str(path))
+    assert (rule.kind, rule.nodata) == ("none", None)
+    with rasterio.open(path) as dataset, opened_by(dataset, rule) as opened:
+        assert dataset_validity(opened, opened.read()).all()
+
+
+def test_black_roofs_survive_a_nodata_value_that_is_a_real_one(make_tif: MakeTif) -> None:
+    """0 in one or two bands is dark, 0 in all is nodata; whoever knows better says --nodata none."""
+    pixels = coloured()
+    pixels[:, :10] = np.maximum(pixels[:, :10], 1)
+    pixels[0, :10] = 0
+    pixels[:, 10:20] = 0
+    path = make_tif("a.tif", pixels, nodata=0)
+    for given, black in (("file", False), ("none", True)):
+        rule, _ = rule_of(path, nodata=given)
+        with rasterio.open(path) as dataset, opened_by(dataset, rule) as opened:
+            valid = dataset_validity(opened, opened.read())
+        assert valid[:10].all()
+        assert valid[10:20].all() == black
 
 
 def test_a_value_that_cannot_occur_is_no_nodata(make_tif: MakeTif) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from record_world import golden_run, grid_of, lattice_of, run_info
 
 from pipeline.geo.globe import narrowest_bbox
+from pipeline.schema.imagery import SceneFile
 from pipeline.schema.tiling import RunGrid
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
@@ -250,3 +251,11 @@ def test_links_lead_back_to_files_with_any_name(tmp_path: Path) -> None:
     links = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
     assert [unquote(urlsplit(link).path) for link in links] == [f"/data/{name}" for name in names]
     assert all(" " not in link for link in links)
+
+
+def test_every_band_file_of_a_scene_is_linked(tmp_path: Path) -> None:
+    files = tuple(SceneFile(href=f"/data/B0{n}.tif") for n in (4, 3, 2))
+    scene = replace(run_info().scenes[0], href=files[0].href, band_files=files)
+    item = build_item(RunDir(tmp_path), everything(replace(run_info(), scenes=(scene,))))
+    links = [(link["href"], link["title"]) for link in item["links"] if link["rel"] == "derived_from"]
+    assert links == [(f"file:///data/B0{n}.tif", scene.scene_id) for n in (4, 3, 2)]

@@ -225,5 +225,6 @@ def test_a_scene_of_several_assets_has_one_answer() -> None:
 
 def test_every_row_says_where_it_is_written_or_why_nobody_knows() -> None:
     for row in ROWS:
-        re.compile(row.collection), re.compile(row.place)
+        assert re.compile(row.collection)
+        assert re.compile(row.place)
         assert row.scale is None or re.search(r"\w+\.\w+/|support\.planet\.com", row.source)
