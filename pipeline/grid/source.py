@@ -268,7 +268,7 @@ def _described(
         nodata=None if dataset.nodata is None else float(dataset.nodata),
         identity=identity,
         datetime=taken_at(dataset),
-        reflectance=decided(options.radiometry, tagged_reflectance(dataset, rgb)),
+        reflectance=decided(options.radiometry, tagged_reflectance(dataset, chosen.indexes)),
     )
 
 
