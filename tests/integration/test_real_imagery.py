@@ -87,6 +87,33 @@ def test_known_buildings_in_masks_out(run_job: RunJob, tmp_path: Path) -> None:
     assert touched.all()  # masks come from prompts that lie on buildings
 
 
+def test_bands_in_files_of_their_own_are_one_scene(run_job: RunJob, tmp_path: Path) -> None:
+    """Landsat, with its own labels as the oracle: exact, and every file is on record."""
+    folder = data("landsat8_elkton")
+    files = [folder / f"L8-B{n}-Elkton-VA.tiff" for n in (4, 3, 2)]
+    labels = folder / "L8-Labels-Elkton-VA.tiff"
+    source = ",".join(
+        f"{colour}={file}" for colour, file in zip(("red", "green", "blue"), files, strict=True)
+    )
+    out = tmp_path / "out"
+    words = ("--source", source, "--whole-scene", "--query", "forest", "--models", f"oracle:{labels}")
+    assert run_job(*words, "--runner", "local", "--tile", 128, "--halo", 16, "--out", out) == 0
+    assert_consistent(out)
+    with rasterio.open(labels) as dataset:
+        wanted = dataset.read(1)
+    wanted[wanted == 255] = 0  # its nodata value
+    ids = np.asarray(zarr.open_group(str(out / "masks.zarr"), mode="r")["instance_id"][0])
+    pairs = np.unique(np.stack([ids.ravel().astype(np.int64), wanted.ravel()]), axis=1)
+    assert pairs.shape == (2, 3)  # background and two objects, each with one id
+    assert pairs[:, 0].tolist() == [0, 0]
+    links = json.loads((out / "item.json").read_text())["links"]
+    assert [Path(link["href"]).name for link in links if link["rel"] == "derived_from"] == [
+        file.name for file in files
+    ]
+    (scene,) = json.loads((out / "run.json").read_text())["scenes"]
+    assert [Path(file["href"]).name for file in scene["band_files"]] == [file.name for file in files]
+
+
 def test_a_file_that_breaks_while_it_is_read_loses_only_its_broken_tiles(
     run_job: RunJob, tmp_path: Path
 ) -> None:
