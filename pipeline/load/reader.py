@@ -151,7 +151,9 @@ class CogReader:
                 pixels = self._read_scene(index, window, patient=False)
             except READ_ERRORS as error:
                 self._drop(index)
-                failed[tile.tile_id] = f"{self._sources[index].scene.href}: {_text(error)}"
+                scene = self._sources[index].scene
+                name = scene.scene_id if scene.band_files else scene.href  # the error names the band's file
+                failed[tile.tile_id] = f"{name}: {_text(error)}"
                 continue
             canvas.fill(window, pixels, number=index)
         self._drop(index)

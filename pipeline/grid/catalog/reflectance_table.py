@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import re
 import urllib.parse
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -149,7 +150,7 @@ ROWS = (
     ),
     Row(
         collection=r"ps(scene|orthotile).*|planetscope.*", silent=True,
-        source="values are radiance, and the item does not give PlanetScope's reflectance coefficients",
+        source="values are radiance, and the item gives no reflectance coefficient that all bands share",
     ),
 )  # fmt: skip
 """The first row that fits holds. They are asked about bands of reflected light only."""
@@ -179,6 +180,16 @@ def scene_reflectance(
     )
     found = decided(radiometry, own.reflectance)
     return found, own.why if radiometry == "auto" else "--radiometry"
+
+
+def grey_notes(reasons: Sequence[str]) -> tuple[str, ...]:
+    """Say for people how many scenes get grey levels of their own, and why. `reasons`: of each such scene."""
+    counts = Counter(reasons)
+    return tuple(
+        f"{count} scene{'s have' if count > 1 else ' has'} grey levels of {'their' if count > 1 else 'its'} own, "
+        f"so the same ground may look different in others: {why}. --radiometry says what values mean"
+        for why, count in counts.most_common()
+    )
 
 
 def decide(item: Item, asset: Asset) -> ValueMeaning:

@@ -169,7 +169,7 @@ def test_a_remote_band_that_fails_makes_its_tiles_unreadable_by_name(
     (tmp_path / Path(files[broken]).name).unlink()
     image = run.reader.read(next(run.plan.blocks()))
     (text,) = image.unreadable.values()
-    assert Path(files[broken]).name in text
+    assert [Path(file).name in text for file in files] == [index == broken for index in range(3)]
     assert not image.valid.any()
 
 

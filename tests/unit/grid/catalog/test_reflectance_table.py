@@ -12,7 +12,14 @@ from stac_items import stac_item
 
 from pipeline.grid.catalog.item import Item
 from pipeline.grid.catalog.item_document import item_of
-from pipeline.grid.catalog.reflectance_table import ROWS, decide, facts_of, reflectance_of, scene_reflectance
+from pipeline.grid.catalog.reflectance_table import (
+    ROWS,
+    decide,
+    facts_of,
+    grey_notes,
+    reflectance_of,
+    scene_reflectance,
+)
 from pipeline.grid.radiometry import SENTINEL_2_L2A
 
 RECORDED = Path(__file__).parents[4] / ".." / "shared" / "data" / "stac"
@@ -174,7 +181,7 @@ def test_planetscope_reflectance_and_radiance() -> None:
     for fields in (radiance, {}):
         item = made(href.format(""), key="analytic", collection="PSScene", asset=fields)
         assert numbers(item, "analytic") is None
-    assert "reflectance coefficients" in decide(item, item.assets["analytic"]).why
+    assert "no reflectance coefficient" in decide(item, item.assets["analytic"]).why
     given = {"raster:bands": [{"data_type": "uint16", "scale": 2.1e-5}] * 4}
     item = made(href.format(""), key="analytic", collection="PSScene", asset=given)
     assert numbers(item, "analytic") == (2.1e-5, 0.0)
@@ -221,6 +228,14 @@ def test_a_scene_of_several_assets_has_one_answer() -> None:
     )
     assert scene_reflectance(item, [red, green, blue], SENTINEL_2_L2A) == (SENTINEL_2_L2A, "--radiometry")
     assert scene_reflectance(item, [red, green], "stored") == (None, "--radiometry")
+
+
+def test_scenes_that_nobody_knows_are_counted_by_their_reason() -> None:
+    first, second = grey_notes(["no baseline", "early 2022", "no baseline"])
+    assert first.startswith("2 scenes have grey levels of their own, ")
+    assert first.endswith("in others: no baseline. --radiometry says what values mean")
+    assert second.startswith("1 scene has grey levels of its own, ")
+    assert grey_notes([]) == ()
 
 
 def test_every_row_says_where_it_is_written_or_why_nobody_knows() -> None:
