@@ -186,8 +186,8 @@ def grey_notes(reasons: Sequence[str]) -> tuple[str, ...]:
     """Say for people how many scenes get grey levels of their own, and why. `reasons`: of each such scene."""
     counts = Counter(reasons)
     return tuple(
-        f"{count} scene{'s have' if count > 1 else ' has'} grey levels of {'their' if count > 1 else 'its'} own, "
-        f"so the same ground may look different in others: {why}. --radiometry says what values mean"
+        f"{f'{count} scenes have' if count > 1 else '1 scene has'} grey levels of their own, so the same "
+        f"ground may look different in others: {why}. --radiometry says what values mean"
         for why, count in counts.most_common()
     )
 

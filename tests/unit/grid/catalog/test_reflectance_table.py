@@ -234,7 +234,7 @@ def test_scenes_that_nobody_knows_are_counted_by_their_reason() -> None:
     first, second = grey_notes(["no baseline", "early 2022", "no baseline"])
     assert first.startswith("2 scenes have grey levels of their own, ")
     assert first.endswith("in others: no baseline. --radiometry says what values mean")
-    assert second.startswith("1 scene has grey levels of its own, ")
+    assert second.startswith("1 scene has grey levels of their own, ")
     assert grey_notes([]) == ()
 
 
