@@ -80,7 +80,7 @@ def find_scenes(
             scenes += rasters[source]
             continue
         found = find_items(_search(source, catalogs), aoi)
-        options = ItemOptions(assets=catalogs.assets, bands=sources.bands, crs=sources.crs)
+        options = ItemOptions(assets=catalogs.assets, bands=sources.bands, crs=sources.crs, mask=sources.mask)
         items = scenes_of(found, options, on_opened=on_opened)
         searched.append((found, items, len(scenes)))
         scenes += [item.scene for item in items.scenes]
@@ -97,7 +97,7 @@ def find_scenes(
         unread=unread,
         footprints=footprints,
         left=tuple(scene for found, items, _ in searched for scene in _left(found, items)),
-        notes=tuple(note for found, _, _ in searched for note in found.notes),
+        notes=tuple(note for found, items, _ in searched for note in (*found.notes, *_unusable(items))),
         searches=tuple(found.request for found, _, _ in searched),
     )
 
@@ -148,6 +148,15 @@ def _by_source(options: SourceOptions) -> dict[str, list[Scene]]:
         seen.update(new)
         found[source] = [next(opened) for _ in new]
     return found
+
+
+def _unusable(items: ItemScenes) -> tuple[str, ...]:
+    """Say how many items cannot become scenes, and why the first of them."""
+    if not items.left:
+        return ()
+    first = items.left[0]
+    count = f"{len(items.left)} items that were found" if len(items.left) > 1 else "1 item that was found"
+    return (f"{count} cannot be used; scenes.parquet says why. For example {first.item_id}: {first.reason}",)
 
 
 def _left(found: FoundItems, items: ItemScenes) -> list[LeftScene]:

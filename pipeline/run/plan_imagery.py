@@ -65,7 +65,7 @@ def plan_imagery(config: RunConfig, aoi: Aoi | None) -> PlannedImagery:
         plan=plan,
         rows=scene_rows(found, plan.scenes),
         searches=found.searches,
-        notes=(*found.notes, *left_notes(found), *failure_notes(plan.scenes)),
+        notes=(*found.notes, *failure_notes(plan.scenes)),
     )
 
 
@@ -90,17 +90,6 @@ def scene_rows(found: FoundScenes, taken: Sequence[Scene]) -> tuple[SceneRow, ..
         for scene in found.left
     ]
     return tuple(rows)
-
-
-def left_notes(found: FoundScenes) -> tuple[str, ...]:
-    """Say how many items were left, and why the first of them."""
-    if not found.left:
-        return ()
-    first = found.left[0]
-    return (
-        f"{len(found.left)} items found are not looked at, e.g. {first.item_id or 'one without an id'}: "
-        f"{first.reason} scenes.parquet lists them",
-    )
 
 
 def failure_notes(scenes: Sequence[Scene]) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from pipeline.grid.bands import (
 )
 from pipeline.grid.lattice import affine_of, crs_from_text, crs_name, same_crs
 from pipeline.grid.source import band_table, georeference, taken_at
-from pipeline.schema.imagery import Scene
+from pipeline.schema.imagery import QualityMask, Scene
 from pipeline.schema.tiling import AffineTuple
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ def open_header(item_scene: ItemScene) -> Scene:
     try:
         header = _read(scene, item_scene.assumed_crs)
         found = _described(item_scene, header)
+        if found.quality is not None:
+            found = replace(found, quality=_pinned(found.quality))
     except InputError as error:
         return replace(scene, failure=str(error))
     except SourceError as error:
@@ -145,6 +147,15 @@ def _read(scene: Scene, assumed_crs: str | None) -> _Header:
             identities = (identity,)
         with dataset:
             return _header(dataset, scene.href, identities, assumed_crs)
+
+
+def _pinned(quality: QualityMask) -> QualityMask:
+    """Open the mask of a scene, and note what pins its content. Raises InputError and SourceError."""
+    address = join_access(quality.file.href, quality.file.access)
+    with raster_environment(address):
+        dataset, identity = open_identified(address)
+        dataset.close()
+    return replace(quality, file=replace(quality.file, identity=identity))
 
 
 def _header(

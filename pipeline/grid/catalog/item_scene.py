@@ -34,6 +34,7 @@ from pipeline.grid.catalog.item_projection import (
     lies_apart,
     projection_of,
 )
+from pipeline.grid.catalog.quality_table import quality_of
 from pipeline.schema.imagery import Scene, SceneFile
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -66,6 +67,8 @@ class ItemOptions:
     """What --bands says, of the bands of one file."""
     crs: str | None = None
     """CRS of files that have none."""
+    mask: str | None = None
+    """What --mask says. None: the mask that items are known to have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +155,7 @@ def _built(item: Item, options: ItemOptions) -> tuple[Item, ItemScene, Projectio
         cloud_cover=item.cloud_cover,
         collection=item.collection,
         item_href=item.href,
+        quality=quality_of(item, options.mask),
     )
     item_scene = ItemScene(
         scene=scene,

@@ -56,7 +56,7 @@ def test_rows_say_what_was_taken_and_left(items: list[dict[str, Any]], tmp_path:
     assert rows["a"].footprint is not None
     assert rows["a"].footprint.area == pytest.approx(rows["b"].footprint.area, rel=0.01)
     (note,) = found.notes
-    assert note.startswith("1 items found are not looked at, e.g. b: ")
+    assert note.startswith("1 item that was found cannot be used; scenes.parquet says why. For example b: ")
     (search,) = found.searches
     assert search["source"] == str(tmp_path / "items.json")
 
