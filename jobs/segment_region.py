@@ -107,6 +107,13 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
         "imagery (off), or none, dark water at the border included (black)",
     )
     imagery.add_argument(
+        "--radiometry",
+        default="auto",
+        metavar="HOW",
+        help="how stored values become reflectance, so that one ground has one grey: auto (default; what "
+        "catalogue and file say), stored (they do not), sentinel-2-l2a, landsat-c2-l2, or SCALE,OFFSET",
+    )
+    imagery.add_argument(
         "--scale",
         metavar="LO,HI",
         help="stored values that become black and white (default: 8 bits as they are, else percentiles)",
@@ -339,6 +346,7 @@ def _absolute_oracle(text: str) -> str:
 def request_of(args: argparse.Namespace) -> Any:
     """The command line as a `RunRequest`. Raises InputError; opens no imagery."""
     from pipeline.grid.mosaic_order import mosaic_order
+    from pipeline.grid.radiometry import parse_radiometry
     from pipeline.grid.source import SourceOptions
     from pipeline.run import config as cfg
     from pipeline.run.prepare import RunRequest
@@ -367,6 +375,7 @@ def request_of(args: argparse.Namespace) -> Any:
             datetimes=tuple(args.datetime_of),
             mask_file=args.mask_file,
             mask=_checked_mask(args.mask),
+            radiometry=parse_radiometry(args.radiometry),
         ),
         grid=cfg.GridChoice(crs=args.crs, resolution=args.resolution),
         preset_name=args.preset,

@@ -80,7 +80,13 @@ def find_scenes(
             scenes += rasters[source]
             continue
         found = find_items(_search(source, catalogs), aoi)
-        options = ItemOptions(assets=catalogs.assets, bands=sources.bands, crs=sources.crs, mask=sources.mask)
+        options = ItemOptions(
+            assets=catalogs.assets,
+            bands=sources.bands,
+            crs=sources.crs,
+            mask=sources.mask,
+            radiometry=sources.radiometry,
+        )
         items = scenes_of(found, options, on_opened=on_opened)
         searched.append((found, items, len(scenes)))
         scenes += [item.scene for item in items.scenes]

@@ -20,6 +20,7 @@ from pyproj import CRS
 from pipeline.errors import InputError, SourceError
 from pipeline.files.hrefs import join_access
 from pipeline.files.raster_access import open_identified, open_stacked, raster_environment
+from pipeline.files.value_tags import tagged_reflectance
 from pipeline.geo.globe import LONLAT_CRS
 from pipeline.grid.band_names import band_colours
 from pipeline.grid.bands import (
@@ -31,7 +32,7 @@ from pipeline.grid.bands import (
 )
 from pipeline.grid.lattice import affine_of, crs_from_text, crs_name, same_crs
 from pipeline.grid.source import band_table, georeference, taken_at
-from pipeline.schema.imagery import QualityMask, Scene
+from pipeline.schema.imagery import QualityMask, Reflectance, Scene
 from pipeline.schema.tiling import AffineTuple
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class ItemScene:
     """What --bands says; it counts before the item."""
     assumed_crs: str | None = None
     """CRS of a file that has none."""
+    tags_count: bool = True
+    """Whether tags of the file say how values become reflectance, where the item does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,10 @@ class _Header:
     identities: tuple[Mapping[str, str], ...]
     """What pins the content of each file."""
     datetime: str | None
+    chosen: ChosenBands | None
+    """Red, green and blue in the one file. None: three files."""
+    tagged: Reflectance | None
+    """How values become reflectance, by the tags of these bands."""
 
 
 def open_headers(
@@ -120,7 +127,7 @@ def open_header(item_scene: ItemScene) -> Scene:
     """
     scene = item_scene.scene
     try:
-        header = _read(scene, item_scene.assumed_crs)
+        header = _read(item_scene)
         found = _described(item_scene, header)
         if found.quality is not None:
             found = replace(found, quality=_pinned(found.quality))
@@ -138,7 +145,8 @@ def open_header(item_scene: ItemScene) -> Scene:
     return replace(kept, failure=failure)
 
 
-def _read(scene: Scene, assumed_crs: str | None) -> _Header:
+def _read(item_scene: ItemScene) -> _Header:
+    scene = item_scene.scene
     with raster_environment(scene):
         if scene.band_files:
             dataset, identities = open_stacked(scene.band_files)
@@ -146,7 +154,7 @@ def _read(scene: Scene, assumed_crs: str | None) -> _Header:
             dataset, identity = open_identified(join_access(scene.href, scene.access))
             identities = (identity,)
         with dataset:
-            return _header(dataset, scene.href, identities, assumed_crs)
+            return _header(dataset, item_scene, identities)
 
 
 def _pinned(quality: QualityMask) -> QualityMask:
@@ -159,34 +167,39 @@ def _pinned(quality: QualityMask) -> QualityMask:
 
 
 def _header(
-    dataset: DatasetReader,
-    href: str,
-    identities: tuple[Mapping[str, str], ...],
-    assumed_crs: str | None,
+    dataset: DatasetReader, item_scene: ItemScene, identities: tuple[Mapping[str, str], ...]
 ) -> _Header:
-    crs_wkt, transform = georeference(dataset, href, assumed_crs)
+    """Read what an open dataset says. Raises InputError."""
+    href = item_scene.scene.href
+    table = band_table(dataset, href)
+    chosen = None if item_scene.scene.band_files else _chosen(item_scene, table)
+    indexes = item_scene.scene.rgb_bands if chosen is None else chosen.indexes
+    require_one_type(table, indexes)
+    crs_wkt, transform = georeference(dataset, href, item_scene.assumed_crs)
     return _Header(
         crs_wkt=crs_wkt,
         transform=transform,
         width=int(dataset.width),
         height=int(dataset.height),
-        table=band_table(dataset, href),
+        table=table,
         nodata=None if dataset.nodata is None else float(dataset.nodata),
         identities=identities,
         datetime=taken_at(dataset),
+        chosen=chosen,
+        tagged=tagged_reflectance(dataset, indexes),
     )
 
 
 def _described(item_scene: ItemScene, header: _Header) -> Scene:
-    """The scene with all that its header says. Raises InputError."""
+    """The scene with all that its header says."""
     scene = item_scene.scene
-    if scene.band_files:
+    if header.chosen is None:
         files = zip(scene.band_files, header.identities, strict=True)
         scene = replace(scene, band_files=tuple(replace(file, identity=pin) for file, pin in files))
-        require_one_type(header.table, scene.rgb_bands)
     else:
-        bands = _chosen(item_scene, header.table)
-        scene = replace(scene, rgb_bands=bands.indexes, bands=str(bands))
+        scene = replace(scene, rgb_bands=header.chosen.indexes, bands=str(header.chosen))
+    if scene.reflectance is None and item_scene.tags_count:
+        scene = replace(scene, reflectance=header.tagged)
     return replace(
         scene,
         crs_wkt=header.crs_wkt,
@@ -225,7 +238,6 @@ def _chosen(item_scene: ItemScene, table: BandTable) -> ChosenBands:
                 came=f"red, green, blue = {indexes} in the item, {described} in the header",
                 remedy="say which counts with --bands",
             )
-    require_one_type(table, indexes)
     red, green, blue = (table.label(index) for index in indexes)
     return ChosenBands(indexes=indexes, names=(red, green, blue), chosen_by="the item")
 

@@ -35,6 +35,8 @@ from pipeline.grid.catalog.item_projection import (
     projection_of,
 )
 from pipeline.grid.catalog.quality_table import quality_of
+from pipeline.grid.catalog.reflectance_table import scene_reflectance
+from pipeline.grid.radiometry import Radiometry
 from pipeline.schema.imagery import Scene, SceneFile
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -69,6 +71,8 @@ class ItemOptions:
     """CRS of files that have none."""
     mask: str | None = None
     """What --mask says. None: the mask that items are known to have."""
+    radiometry: Radiometry = "auto"
+    """What --radiometry says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +160,7 @@ def _built(item: Item, options: ItemOptions) -> tuple[Item, ItemScene, Projectio
         collection=item.collection,
         item_href=item.href,
         quality=quality_of(item, options.mask),
+        reflectance=scene_reflectance(item, chosen.assets, options.radiometry)[0],
     )
     item_scene = ItemScene(
         scene=scene,
@@ -164,6 +169,7 @@ def _built(item: Item, options: ItemOptions) -> tuple[Item, ItemScene, Projectio
         indexes=chosen.indexes,
         bands=options.bands,
         assumed_crs=options.crs,
+        tags_count=options.radiometry == "auto",
     )
     return item, item_scene, projection_of(item, chosen.assets[0])
 

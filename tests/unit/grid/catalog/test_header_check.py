@@ -188,6 +188,31 @@ def test_a_file_without_a_crs_is_not_what_an_item_says(tmp_path: Path) -> None:
     assert open_header(replace(scene, assumed_crs="EPSG:32633")).failure == ""
 
 
+def test_the_mask_of_an_item_is_pinned_and_must_be_readable(tmp_path: Path, picture: Path) -> None:
+    mask = write_pixels(tmp_path / "scl.tif", np.full((1, 40, 70), 4, "uint8"))
+    document = item_document("one", {"image": picture, "scl": mask}, on_item=projection_fields(picture))
+    items = FoundItems(items=(item_with(document),))
+    (scene,) = scenes_of(items, ItemOptions(assets=("image",))).scenes
+    found = open_header(scene)
+    assert found.quality is not None
+    assert found.quality.file.identity["sha256"] == hashlib.sha256(mask.read_bytes()).hexdigest()
+    mask.unlink()
+    assert "scl.tif" in open_header(scene).failure
+    (unmasked,) = scenes_of(items, ItemOptions(assets=("image",), mask="off")).scenes
+    assert open_header(unmasked).failure == ""
+
+
+def test_tags_of_the_file_count_where_the_item_says_nothing(tmp_path: Path) -> None:
+    path = write_pixels(tmp_path / "tagged.tif", np.ones((3, 8, 8), "uint16"))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (0.0001,) * 3
+        dataset.offsets = (-0.1,) * 3
+    found = open_header(described(path))
+    assert found.reflectance is not None
+    assert (found.reflectance.scale, found.reflectance.offset) == (0.0001, -0.1)
+    assert open_header(described(path, radiometry="stored")).reflectance is None
+
+
 def test_a_server_that_does_not_answer_is_no_scenes_fault(
     picture: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

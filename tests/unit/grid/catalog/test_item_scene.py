@@ -42,6 +42,15 @@ def test_recorded_items_are_planned_without_opening_a_file(data_dir: Path) -> No
     assert (first.width, first.height, first.dtype) == (10980, 10980, "uint16")
     assert [file.href.rsplit("/")[-1] for file in first.band_files] == ["B04.tif", "B03.tif", "B02.tif"]
     assert first.cloud_cover == pytest.approx(level_2[0]["properties"]["eo:cloud_cover"])
+    assert first.reflectance is not None
+    assert (first.reflectance.scale, first.reflectance.offset) == (0.0001, 0.0), "it was subtracted already"
+    assert first.quality is not None
+    assert first.quality.file.href.endswith("/SCL.tif")
+    picture = scenes_of(found(*page), ItemOptions()).scenes[0].scene
+    assert picture.href.endswith("/TCI.tif")
+    assert picture.reflectance is None, "a picture stays as it is"
+    off = scenes_of(found(*page), ItemOptions(mask="off", radiometry="stored")).scenes[0].scene
+    assert (off.quality, off.reflectance) == (None, None)
 
 
 def test_tokens_stay_out_of_what_is_shown() -> None:
