@@ -6,7 +6,14 @@ value_tags      what a file says that its values mean
 file_identity   what pins the content of a file
 remote_file     remote objects as files that GDAL can read
 remote_object   bytes of one version of a remote object
-remote_store    how a remote object is reached
+http_range      bytes of a URL, redirects and repeated requests
+paced_connection  connections with a pace, to allowed addresses only
+s3_range        bytes of an object on S3
+remote_store    how patiently, and with which settings, remote objects are asked for
+remote_error    why a remote object could not be read
+href_guard      what the hrefs of a catalogue may reach
+signing         hrefs are signed just before they are read
+sas_tokens      tokens of the Planetary Computer
 vector_file     features of a user's vector file
 sound_geometry  which polygons can be used, and which are mended first
 text_file       text in the encodings that people's tools write

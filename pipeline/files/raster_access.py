@@ -6,7 +6,8 @@
 3. `open_raster` opens GeoTIFFs only. A `Scene` is opened in the version that the run was planned with, as
    one dataset also where its bands have files of their own. `check_header` caps what a header may claim.
 
-No host and no private address is refused, because hrefs come from the operator's own command line.
+An href that the user named may lead anywhere. One of a catalogue may reach what its guard allows, and is
+signed when it is opened (`Terms`).
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from rasterio.session import DummySession
 
 from pipeline.errors import InputError, SourceError
 from pipeline.files.file_identity import local_identity, require_same
+from pipeline.files.href_guard import require_allowed
 from pipeline.files.hrefs import join_access, public_href
+from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_file import failures, open_remote
-from pipeline.files.remote_object import RemoteError
+from pipeline.files.remote_object import THE_USERS, Terms
 from pipeline.files.stacked_bands import OpenBand, stack_bands
 from pipeline.schema.imagery import Scene, SceneFile
 
@@ -59,6 +62,8 @@ _REMOTE_SETTINGS: dict[str, str] = {
     "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "120",
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
 }
 
@@ -215,9 +220,9 @@ def open_raster(source: Scene | str) -> Any:
         return open_identified(source)[0]
     try:
         if source.band_files:
-            dataset, _ = open_stacked(source.band_files)
+            dataset, _ = open_stacked(source.band_files, _terms(source))
         else:
-            dataset, _ = _opened(join_access(source.href, source.access), source.identity)
+            dataset, _ = _opened(join_access(source.href, source.access), source.identity, _terms(source))
     except InputError as error:
         raise SourceError(str(error)) from error
     if (dataset.width, dataset.height) != (source.width, source.height):
@@ -237,20 +242,22 @@ def open_quality(scene: Scene) -> Any:
     assert scene.quality is not None
     file = scene.quality.file
     try:
-        return _opened(join_access(file.href, file.access), file.identity or None)[0]
+        return _opened(join_access(file.href, file.access), file.identity or None, _terms(scene))[0]
     except InputError as error:
         raise SourceError(str(error)) from error
 
 
-def open_identified(href: str) -> tuple[Any, Mapping[str, str]]:
+def open_identified(href: str, terms: Terms = THE_USERS) -> tuple[Any, Mapping[str, str]]:
     """Open an href as `open_raster` does; returns the dataset and what pins its content.
 
     That is `local_identity` of a file, and `size_bytes`, `etag` and `last_modified` of an object.
     """
-    return _opened(href, None)
+    return _opened(href, None, terms)
 
 
-def open_stacked(files: Sequence[SceneFile]) -> tuple[Any, tuple[Mapping[str, str], ...]]:
+def open_stacked(
+    files: Sequence[SceneFile], terms: Terms = THE_USERS
+) -> tuple[Any, tuple[Mapping[str, str], ...]]:
     """Open files of red, green and blue as one dataset of three bands (`stack_bands`), each in its planned
     version where it has one. Returns the dataset and what pins the content of each.
 
@@ -260,7 +267,7 @@ def open_stacked(files: Sequence[SceneFile]) -> tuple[Any, tuple[Mapping[str, st
     identities = []
     with ExitStack() as stack:
         for file in files:
-            dataset, identity = _opened(join_access(file.href, file.access), file.identity or None)
+            dataset, identity = _opened(join_access(file.href, file.access), file.identity or None, terms)
             bands.append(
                 OpenBand(name=public_href(file.href), dataset=stack.enter_context(dataset), band=file.band)
             )
@@ -268,13 +275,21 @@ def open_stacked(files: Sequence[SceneFile]) -> tuple[Any, tuple[Mapping[str, st
         return stack_bands(bands), tuple(identities)
 
 
-def _opened(href: str, planned: Mapping[str, str] | None) -> tuple[Any, Mapping[str, str]]:
+def _terms(scene: Scene) -> Terms:
+    return Terms(guard=scene.guard, signer=scene.signer)
+
+
+def _opened(href: str, planned: Mapping[str, str] | None, terms: Terms) -> tuple[Any, Mapping[str, str]]:
     """Open and check an href, in the planned version where there is one."""
     name = public_href(href)
     kind = href_kind(href)
     before = failures.count(name)
     try:
-        dataset, identity = _opened_local(href, planned) if kind == "local" else open_remote(href, planned)
+        if kind == "local":
+            require_allowed(href, terms.guard)
+            dataset, identity = _opened_local(href, planned)
+        else:
+            dataset, identity = open_remote(href, planned, terms)
         if failures.count(name) > before:
             dataset.close()
             raise failures.last(name)

@@ -23,7 +23,8 @@ import rasterio
 from rasterio import _vsiopener
 from rasterio.abc import MultiByteRangeResourceContainer
 
-from pipeline.files.remote_object import HEAD_BYTES, RemoteError, RemoteObject
+from pipeline.files.remote_error import RemoteError
+from pipeline.files.remote_object import HEAD_BYTES, THE_USERS, RemoteObject, Terms
 
 CHUNK_BYTES = HEAD_BYTES
 """Small reads fetch whole chunks: headers and tables of offsets are read in many small steps."""
@@ -229,12 +230,15 @@ def _mount() -> _Mount:
     return _Mount()
 
 
-def open_remote(href: str, planned: Mapping[str, str] | None = None) -> tuple[Any, Mapping[str, str]]:
+def open_remote(
+    href: str, planned: Mapping[str, str] | None = None, terms: Terms = THE_USERS
+) -> tuple[Any, Mapping[str, str]]:
     """Open a remote TIFF as `rasterio.DatasetReader`; returns it and the object's identity.
 
-    `planned`: the identity that it must have. Raises RemoteError, and rasterio's errors for what is no TIFF.
+    `planned`: the identity that it must have. Raises RemoteError, InputError for an href that its guard
+    refuses, and rasterio's errors for what is no TIFF.
     """
-    content = RemoteObject(href, planned)
+    content = RemoteObject(href, planned, terms)
     with _mounting:
         mount = _mount()
     return mount.open(content), content.identity

@@ -2,30 +2,29 @@
 
 1. `RemoteObject` asks for the first bytes. The answer says which version it is: size, ETag, Last-Modified.
 2. `read` and `read_many` fetch ranges. Every answer must be the range that was asked for, whole, and of the
-   same version. obstore asks again where a server is busy or a connection breaks.
-3. Whatever goes wrong becomes a `RemoteError` in words of our own. Texts of servers and libraries are not
-   repeated, because they hold signed URLs.
+   same version. Where a server is busy or a connection breaks, it is asked again.
+3. An href with a signer is signed for every request, so that a token is renewed before it expires; one that
+   is refused all the same is renewed once.
 """
 
 from __future__ import annotations
 
-import re
-import socket
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from email.utils import format_datetime
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import format_datetime, parsedate_to_datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import SourceError
+from pipeline.files.href_guard import require_allowed
 from pipeline.files.hrefs import public_href
-from pipeline.files.remote_store import current_transport, open_store
-
-if TYPE_CHECKING:
-    from obstore import ObjectMeta
+from pipeline.files.http_range import WebRequest, get_range
+from pipeline.files.remote_error import RemoteError
+from pipeline.files.remote_store import RangeAnswer, Transport, current_transport
+from pipeline.files.s3_range import get_s3_range
+from pipeline.files.signing import refusal_remedy, renewed, signed
+from pipeline.schema.imagery import HrefGuard
 
 HEAD_BYTES = 32 * 1024
 """Bytes of the first request: the whole header of most COGs."""
@@ -37,47 +36,45 @@ MOST_BYTES = 8 * 1024 * 1024
 """Bytes of one request; longer ranges are fetched in parts, side by side."""
 
 SECOND_TRY_S = 1.0
-"""Pause before a range is asked for again that failed for a reason that obstore does not retry."""
+"""Pause before a range is asked for again that failed for a reason that is not retried at once."""
 
 PARALLEL = 8
 """Requests of one process at the same time."""
 
-_STATUS = re.compile(r"status code: (\d{3})")
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """On which terms an href is read."""
+
+    guard: HrefGuard | None = None
+    """What it may reach. None: the user named it."""
+    signer: str = ""
+    """Who signs it (`files.signing`). Empty: nobody."""
 
 
-class RemoteError(SourceError):
-    """A remote object could not be read, or is not the planned one. `retryable`: another try may help."""
-
-    def __init__(self, name: str, reason: str, *, remedy: str = "", retryable: bool = False) -> None:
-        """`name`: the object's public href."""
-        super().__init__(f"{name}: {reason}" + (f". To fix: {remedy}" if remedy else ""), retryable=retryable)
-        self.reason = reason
-        self.remedy = remedy
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SourceError, (str(self),), {"retryable": self.retryable}
+THE_USERS = Terms()
+"""Terms of an href that the user named."""
 
 
 class RemoteObject:
     """One object behind an http(s) or s3 href. Threads may share it."""
 
-    def __init__(self, href: str, planned: Mapping[str, str] | None = None) -> None:
+    def __init__(self, href: str, planned: Mapping[str, str] | None = None, terms: Terms = THE_USERS) -> None:
         """Ask for the object's first bytes, as patiently as `current_transport` says here and now.
 
-        `planned`: the identity that it must have; None: any. Raises RemoteError.
+        `planned`: the identity that it must have; None: any. Raises RemoteError, and InputError for an href
+        that its guard refuses.
         """
+        require_allowed(href, terms.guard)
         self.name = public_href(href)
-        self._signed = href != self.name
-        self._patient = current_transport().retries > 0
-        _require_host(href, self.name)
-        try:
-            self._store, self._path = open_store(href)
-        except ValueError as error:
-            raise RemoteError(self.name, f"it cannot be reached: {public_href(str(error))}") from None
+        self._href = href
+        self._terms = terms
+        self._transport = _transport(self.name)
         get = self._get_twice if planned else self._get
-        meta, self.head = get(0, HEAD_BYTES)
-        self.size = int(meta["size"])
-        self.identity = _identity(meta)
+        answer = get(0, HEAD_BYTES)
+        self.head = answer.body
+        self.size = answer.size
+        self.identity = _identity(answer)
         if planned:
             self._require(self.identity, planned)
 
@@ -106,38 +103,40 @@ class RemoteObject:
         start, stop = wanted
         if stop <= len(self.head):
             return self.head[start:stop]
-        meta, body = self._get_twice(start, stop)
-        self._require(_identity(meta), self.identity)
-        return body
+        answer = self._get_twice(start, stop)
+        self._require(_identity(answer), self.identity)
+        return answer.body
 
-    def _get_twice(self, start: int, stop: int) -> tuple[ObjectMeta, bytes]:
+    def _get_twice(self, start: int, stop: int) -> RangeAnswer:
         """Ask again for what could be read before, whatever the reason was that it cannot be read now."""
         try:
             return self._get(start, stop)
         except RemoteError:
-            if not self._patient:
+            if not self._transport.retries:
                 raise
         time.sleep(SECOND_TRY_S)
         return self._get(start, stop)
 
-    def _get(self, start: int, stop: int) -> tuple[ObjectMeta, bytes]:
-        import obstore
-        from obstore.exceptions import BaseError
-
-        failure: RemoteError | None = None
+    def _get(self, start: int, stop: int) -> RangeAnswer:
+        if self.name.startswith("s3://"):
+            return get_s3_range(self._href, self._transport, start, stop)
+        signer = self._terms.signer
+        url = signed(self._href, signer)
         try:
-            answer = obstore.get(self._store, self._path, options={"range": (start, stop)})
-            body = bytes(answer.bytes())
-            first, last = answer.range
-            meta = answer.meta
-        except (BaseError, OSError, ValueError) as error:
-            failure = self._failure(error)
-        if failure is not None:
-            raise failure  # not from within: obstore's error, with the signed URL, would travel along
-        if first != start or last != min(stop, int(meta["size"])) or len(body) != last - first:
-            came = f"{len(body)} bytes of [{first}, {last}) where [{start}, {stop}) was asked for"
-            raise RemoteError(self.name, f"the server sent {came}", retryable=True)
-        return meta, body
+            return get_range(self._request(url), start, stop)
+        except RemoteError as error:
+            if not signer or error.status not in (400, 401, 403):
+                raise
+        return get_range(self._request(renewed(self._href, signer, refused=url)), start, stop)
+
+    def _request(self, url: str) -> WebRequest:
+        return WebRequest(
+            url=url,
+            name=self.name,
+            transport=self._transport,
+            guard=self._terms.guard,
+            refusal_remedy=refusal_remedy(url, self._terms.signer),
+        )
 
     def _require(self, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
         """Refuse another version, told by its ETag, else by Last-Modified, and always by its size."""
@@ -151,45 +150,6 @@ class RemoteObject:
                 f"it is not the object that the run was planned with ({', '.join(differing)})",
                 remedy="put the earlier object back, or start a new run",
             )
-
-    def _failure(self, error: Exception) -> RemoteError:
-        """Say in our words why a request failed."""
-        text = str(error)
-        found = _STATUS.search(text)
-        kind = type(error).__name__
-        status = int(found[1]) if found else _STATUS_OF.get(kind, 0)
-        if kind == "NotSupportedError":
-            return RemoteError(
-                self.name,
-                "its server does not answer range requests, so no part of it can be read alone",
-                remedy="download the file and give its path",
-            )
-        if status in (401, 403) or (status == 400 and self._signed):
-            return RemoteError(self.name, f"the server refuses access ({status})", remedy=self._access())
-        if status in _REFUSED:
-            reason, remedy = _REFUSED[status]
-            return RemoteError(self.name, reason, remedy=remedy)
-        if status:
-            retryable = status >= 500 or status in (408, 429)
-            reason = (
-                f"the server is busy or broken ({status})" if retryable else f"the server answers {status}"
-            )
-            return RemoteError(
-                self.name, reason, remedy="" if retryable else "check the URL", retryable=retryable
-            )
-        for words, reason in _TROUBLES:
-            if words in text:
-                return RemoteError(self.name, reason, retryable=True)
-        return RemoteError(self.name, f"the request failed ({kind})", retryable=True)
-
-    def _access(self) -> str:
-        if self.name.startswith("s3://"):
-            return "check the AWS credentials; for a public bucket set AWS_NO_SIGN_REQUEST=YES"
-        if self._signed:
-            return (
-                "the token in the URL may have expired: sign the URL again, and give the same command with it"
-            )
-        return "give a signed URL, or download the file and give its path"
 
 
 def merged_ranges(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -217,60 +177,31 @@ def _cut(requests: Sequence[tuple[int, int]], bodies: Sequence[bytes], start: in
     )
 
 
-_REFUSED = {
-    404: ("there is no such object (404)", "check the URL"),
-    410: ("the object is gone (410)", "check the URL"),
-    412: ("it was replaced (412)", "put the earlier object back, or start a new run"),
-    416: ("it holds no bytes (416)", "check the file"),
-}
-"""Reason and remedy by HTTP status."""
-
-_STATUS_OF = {
-    "PermissionDeniedError": 403,
-    "UnauthenticatedError": 401,
-    "FileNotFoundError": 404,
-    "NotFoundError": 404,
-    "PreconditionError": 412,
-}
-"""HTTP status that obstore means by an exception."""
-
-_TROUBLES = (
-    ("UnexpectedRange", "the server sent another range than the one asked for"),
-    ("peer certificate", "the certificate of its server is not trusted (CURL_CA_BUNDLE names further ones)"),
-    ("kind: Timeout", "the server did not answer in time"),
-    ("kind: Connect", "the server cannot be reached"),
-    ("kind: Interrupted", "the connection broke before the answer was whole"),
-    ("kind: Body", "the connection broke before the answer was whole"),
-)
-"""Reasons by words in obstore's messages, where no status came."""
-
-
-def _identity(meta: ObjectMeta) -> dict[str, str]:
-    """Read what pins an object from an answer's headers; what it does not say is left out."""
-    found = {"size_bytes": str(meta["size"])}
-    if meta["e_tag"]:
-        found["etag"] = meta["e_tag"]
-    if meta["last_modified"] is not None and meta["last_modified"].timestamp() > 0:
-        found["last_modified"] = format_datetime(meta["last_modified"], usegmt=True)
+def _identity(answer: RangeAnswer) -> dict[str, str]:
+    """Read what pins an object from an answer; what it does not say is left out."""
+    found = {"size_bytes": str(answer.size)}
+    if answer.etag:
+        found["etag"] = answer.etag
+    if date := _http_date(answer.last_modified):
+        found["last_modified"] = date
     return found
 
 
-def _require_host(href: str, name: str) -> None:
-    """Refuse a host name that does not exist, which no second try mends. Raises RemoteError.
-
-    Behind a proxy, only the proxy knows the names.
-    """
-    parts = urllib.parse.urlsplit(href)
-    host = parts.hostname
-    if parts.scheme not in ("http", "https") or not host:
-        return
-    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
-        return
+def _http_date(text: str) -> str:
+    """Write an HTTP date in its one form. Empty: it is none, or that of 1970 that stands for "unknown"."""
     try:
-        socket.getaddrinfo(host, None)
-    except (socket.gaierror, UnicodeError) as error:
-        if isinstance(error, UnicodeError) or error.errno == socket.EAI_NONAME:
-            raise RemoteError(name, f"there is no host {host}", remedy="check the URL") from None
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return ""
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return format_datetime(moment, usegmt=True) if moment.timestamp() > 0 else ""
+
+
+def _transport(name: str) -> Transport:
+    try:
+        return current_transport()
+    except ValueError as error:
+        raise RemoteError(name, f"it cannot be reached: {public_href(str(error))}") from None
 
 
 @lru_cache(maxsize=1)

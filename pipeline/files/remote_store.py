@@ -1,9 +1,10 @@
-"""How a remote object is reached: an obstore store for its place, with the user's settings.
+"""How patiently remote objects are asked for, and an obstore store for those on S3, with the user's settings.
 
 Variables that GDAL's users know keep their meaning: GDAL_HTTP_MAX_RETRY, GDAL_HTTP_RETRY_DELAY,
-GDAL_HTTP_TIMEOUT, GDAL_HTTP_CONNECTTIMEOUT, GDAL_HTTP_HEADERS, GDAL_HTTP_BEARER, GDAL_HTTP_UNSAFESSL and
-CURL_CA_BUNDLE; for S3 AWS_NO_SIGN_REQUEST, AWS_REQUEST_PAYER, and the endpoint in GDAL's or boto3's words. S3
-credentials come from boto3, which renews them.
+GDAL_HTTP_TIMEOUT, GDAL_HTTP_CONNECTTIMEOUT, GDAL_HTTP_LOW_SPEED_TIME, GDAL_HTTP_LOW_SPEED_LIMIT,
+GDAL_HTTP_HEADERS, GDAL_HTTP_BEARER, GDAL_HTTP_UNSAFESSL and CURL_CA_BUNDLE; for S3 AWS_NO_SIGN_REQUEST,
+AWS_REQUEST_PAYER, and the endpoint in GDAL's or boto3's words. S3 credentials come from boto3, which renews
+them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from typing import Any
 
 from rasterio.env import getenv, hasenv
 
+CREDENTIALS_TTL_S = 360.0
+"""Seconds that S3 credentials count as valid; obstore asks boto3 for others 300 seconds earlier.
+boto3 renews them 10 minutes before they expire, so none is used that has expired."""
+
 _YES = frozenset({"YES", "TRUE", "ON", "1"})
 
 
@@ -28,6 +33,9 @@ class Transport:
     retry_delay_s: float
     connect_timeout_s: float
     timeout_s: float
+    stall_s: float
+    """Seconds in which a server must send `stall_bytes_s` bytes a second, or be done."""
+    stall_bytes_s: float
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     any_certificate: bool = False
     certificates: str = ""
@@ -40,6 +48,7 @@ class Transport:
             "allow_invalid_certificates": self.any_certificate,
             "connect_timeout": timedelta(seconds=self.connect_timeout_s),
             "timeout": timedelta(seconds=self.timeout_s),
+            "read_timeout": timedelta(seconds=self.stall_s),
         }
         if self.headers:
             options["default_headers"] = dict(self.headers)
@@ -56,6 +65,18 @@ class Transport:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class RangeAnswer:
+    """Bytes of an object, and which version of it they are of."""
+
+    body: bytes
+    size: int
+    """Bytes of the whole object."""
+    etag: str = ""
+    last_modified: str = ""
+    """HTTP date. Empty: the server does not say it."""
+
+
 def current_transport() -> Transport:
     """Read the settings of the current `rasterio.Env` and of the environment. Raises ValueError."""
     headers = [line.partition(":") for line in _setting("GDAL_HTTP_HEADERS").splitlines() if ":" in line]
@@ -66,6 +87,8 @@ def current_transport() -> Transport:
         retry_delay_s=float(_setting("GDAL_HTTP_RETRY_DELAY", "1")),
         connect_timeout_s=float(_setting("GDAL_HTTP_CONNECTTIMEOUT", "10")),
         timeout_s=float(_setting("GDAL_HTTP_TIMEOUT", "120")),
+        stall_s=float(_setting("GDAL_HTTP_LOW_SPEED_TIME", "30")),
+        stall_bytes_s=float(_setting("GDAL_HTTP_LOW_SPEED_LIMIT", "1000")),
         headers=tuple((name.strip(), value.strip()) for name, _, value in headers),
         any_certificate=_setting("GDAL_HTTP_UNSAFESSL").upper() in _YES,
         certificates=_setting("CURL_CA_BUNDLE"),
@@ -77,28 +100,15 @@ def _setting(name: str, default: str = "") -> str:
     return str(inside.get(name, os.environ.get(name, default)))
 
 
-def open_store(href: str) -> tuple[Any, str]:
-    """Give the obstore store of an http(s) or s3 href, and the path of the object in it.
+def open_bucket(href: str, transport: Transport) -> tuple[Any, str]:
+    """Give the obstore store of the bucket of an s3 href, and the key of the object in it.
 
-    The store of an http(s) href is the URL itself, query string included. Raises ValueError for a malformed
-    URL or setting, and where S3 credentials are missing.
+    Raises ValueError for a malformed setting, and where credentials are missing.
     """
-    transport = current_transport()
-    if not href.startswith("s3://"):
-        return _http_store(href, transport), ""
     bucket, _, key = href[len("s3://") :].partition("/")
     endpoint, virtual = s3_endpoint()
     unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in _YES
     return _s3_store(bucket, transport, endpoint, virtual=virtual, unsigned=unsigned), key
-
-
-@lru_cache(maxsize=128)
-def _http_store(url: str, transport: Transport) -> Any:
-    from obstore.store import HTTPStore
-
-    return HTTPStore.from_url(
-        url, client_options=transport.client_options(), retry_config=transport.retry_config()
-    )
 
 
 @lru_cache(maxsize=128)
@@ -120,7 +130,8 @@ def _s3_store(
     if not unsigned:
         if _aws_session().get_credentials() is None:
             raise ValueError("there are no AWS credentials; for a public bucket set AWS_NO_SIGN_REQUEST=YES")
-        options["credential_provider"] = Boto3CredentialProvider(_aws_session())
+        provider = Boto3CredentialProvider(_aws_session(), ttl=timedelta(seconds=CREDENTIALS_TTL_S))
+        options["credential_provider"] = provider
     return S3Store(
         bucket,
         client_options=transport.client_options(),

@@ -16,8 +16,9 @@ from fault_server import FaultServer, fault_server
 from rasterio.transform import Affine
 
 from pipeline.files import remote_object
+from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_file import CHUNK_BYTES, MOST_CHUNKS, Failures, _RemoteFile, failures, open_remote
-from pipeline.files.remote_object import RemoteError, RemoteObject
+from pipeline.files.remote_object import RemoteObject
 
 PIXELS = np.random.default_rng(0).integers(1, 255, (3, 512, 512)).astype("uint8")
 CONTENT = np.random.default_rng(1).integers(0, 255, 3 * CHUNK_BYTES).astype("uint8").tobytes()

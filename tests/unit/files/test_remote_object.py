@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SourceError
 from pipeline.files import remote_object
-from pipeline.files.remote_object import GAP_BYTES, HEAD_BYTES, RemoteError, RemoteObject, merged_ranges
+from pipeline.files.remote_error import RemoteError
+from pipeline.files.remote_object import GAP_BYTES, HEAD_BYTES, RemoteObject, merged_ranges
 
 SIZE = 5 * HEAD_BYTES
 CONTENT = bytes((index * 7 + index // 251) % 256 for index in range(SIZE))

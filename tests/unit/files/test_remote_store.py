@@ -4,13 +4,15 @@ import pytest
 import rasterio
 
 from pipeline.files import remote_store
-from pipeline.files.remote_store import Transport, current_transport, open_store, s3_endpoint
+from pipeline.files.remote_store import Transport, current_transport, open_bucket, s3_endpoint
 
 NAMES = (
     "GDAL_HTTP_MAX_RETRY",
     "GDAL_HTTP_RETRY_DELAY",
     "GDAL_HTTP_TIMEOUT",
     "GDAL_HTTP_CONNECTTIMEOUT",
+    "GDAL_HTTP_LOW_SPEED_TIME",
+    "GDAL_HTTP_LOW_SPEED_LIMIT",
     "GDAL_HTTP_HEADERS",
     "GDAL_HTTP_BEARER",
     "GDAL_HTTP_UNSAFESSL",
@@ -37,7 +39,12 @@ def nothing_exported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_come_from_the_environment_and_the_inner_ones_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert current_transport() == Transport(
-        retries=0, retry_delay_s=1.0, connect_timeout_s=10.0, timeout_s=120.0
+        retries=0,
+        retry_delay_s=1.0,
+        connect_timeout_s=10.0,
+        timeout_s=120.0,
+        stall_s=30.0,
+        stall_bytes_s=1000.0,
     )
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "9")
     monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "5")
@@ -61,14 +68,19 @@ def test_headers_and_bearer_tokens_are_sent_but_not_shown(monkeypatch: pytest.Mo
 def test_a_setting_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "soon")
     with pytest.raises(ValueError, match="soon"):
-        open_store("https://h/a.tif")
+        current_transport()
 
 
-def test_one_url_has_one_store_and_so_keeps_its_connections() -> None:
-    assert open_store("https://h/a.tif?sig=1")[0] is open_store("https://h/a.tif?sig=1")[0]
-    assert open_store("https://h/a.tif?sig=1")[0] is not open_store("https://h/a.tif?sig=2")[0]
+def test_one_bucket_has_one_store_and_so_keeps_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_S3_ENDPOINT", "s3.example.org")
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+    transport = current_transport()
+    store, key = open_bucket("s3://bucket/a.tif", transport)
+    assert key == "a.tif"
+    assert open_bucket("s3://bucket/b.tif", transport)[0] is store
+    assert open_bucket("s3://bucket2/a.tif", transport)[0] is not store
     with rasterio.Env(GDAL_HTTP_MAX_RETRY="7"):
-        assert open_store("https://h/a.tif?sig=1")[0] is not open_store("https://h/a.tif?sig=2")[0]
+        assert open_bucket("s3://bucket/a.tif", current_transport())[0] is not store
 
 
 @pytest.mark.parametrize(
@@ -99,7 +111,7 @@ def test_one_endpoint_variable_serves_both_libraries(
 def test_a_bucket_may_be_part_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_S3_ENDPOINT", "s3.example.org")
     monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
-    store, path = open_store("s3://bucket/some/key#1?.tif")
+    store, path = open_bucket("s3://bucket/some/key#1?.tif", current_transport())
     assert path == "some/key#1?.tif"
     assert store.config["endpoint"] == "https://bucket.s3.example.org"
     assert store.config["skip_signature"] in (True, "true")
@@ -111,4 +123,4 @@ def test_missing_credentials_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     with pytest.raises(ValueError, match="AWS_NO_SIGN_REQUEST"):
-        open_store("s3://bucket/key.tif")
+        open_bucket("s3://bucket/key.tif", current_transport())

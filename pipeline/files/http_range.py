@@ -1,0 +1,256 @@
+"""One answer of a web server: bytes [start, stop) of a URL, or a small document.
+
+1. `get_range` asks for a range. The answer must be this range, whole, unencoded, and say the size of all.
+   `get_document` asks for a whole document of a bounded size.
+2. `_exchange` follows redirects itself, a few at most. Every hop must be allowed by the guard, and headers
+   that may hold credentials stay with the host that they were meant for.
+3. Busy servers and broken connections are asked again, with growing pauses. A server that was too slow is
+   asked once more only.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from urllib3 import BaseHTTPResponse, Timeout
+from urllib3.exceptions import (
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    SSLError,
+)
+from urllib3.exceptions import TimeoutError as SlowError
+
+from pipeline.errors import InputError
+from pipeline.files.href_guard import require_allowed
+from pipeline.files.hrefs import public_href
+from pipeline.files.paced_connection import connections, patience, proxy_for
+from pipeline.files.remote_error import RemoteError, TimedOutError, no_ranges_error, status_error
+from pipeline.files.remote_store import RangeAnswer, Transport
+from pipeline.schema.imagery import HrefGuard
+
+MOST_REDIRECTS = 5
+"""Hops that one request follows."""
+
+MOST_PAUSE_S = 30.0
+"""Longest pause that a busy server can ask for."""
+
+DRAINED_BYTES = 16 * 1024
+"""Bytes of an answer without interest that are read, so that its connection can serve again."""
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebRequest:
+    """What is asked, and under which conditions."""
+
+    url: str = field(repr=False)
+    """With its token."""
+    name: str
+    """The object's public href, for messages."""
+    transport: Transport
+    guard: HrefGuard | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    refusal_remedy: str = "give a signed URL, or download the file and give its path"
+    """What to do when the server refuses access."""
+
+    @property
+    def signed(self) -> bool:
+        """Whether the URL holds a token, or something else that must not be shown."""
+        return self.url != self.name
+
+
+def get_range(request: WebRequest, start: int, stop: int) -> RangeAnswer:
+    """Fetch bytes [start, stop) of an object, fewer at its end. Raises RemoteError."""
+
+    def read(answer: BaseHTTPResponse) -> RangeAnswer:
+        return _read_range(request, answer, start, stop)
+
+    headers = {"Range": f"bytes={start}-{stop - 1}"}
+    return _patiently(request.transport, lambda: _exchange(request, headers, read))
+
+
+def get_document(request: WebRequest, most_bytes: int) -> bytes:
+    """Fetch a whole document. Raises RemoteError, also for a longer one."""
+
+    def read(answer: BaseHTTPResponse) -> bytes:
+        _require_status(request, answer, 200)
+        body = answer.read(most_bytes + 1)
+        if len(body) > most_bytes:
+            raise RemoteError(request.name, f"the server sent more than {most_bytes:,} bytes")
+        return body
+
+    return _patiently(request.transport, lambda: _exchange(request, {}, read))
+
+
+def _patiently[T](transport: Transport, once: Callable[[], T]) -> T:
+    """Ask again while that may help, as often as the transport says."""
+    pause_s = transport.retry_delay_s
+    was_slow = False
+    for left in range(transport.retries, -1, -1):
+        try:
+            return once()
+        except RemoteError as error:
+            slow = isinstance(error, TimedOutError)
+            if not error.retryable or not left or (slow and was_slow):
+                raise
+            was_slow |= slow
+            asked_s = error.pause_s
+        time.sleep(min(max(pause_s, asked_s), MOST_PAUSE_S))
+        pause_s = min(2 * pause_s, 8 * transport.retry_delay_s)
+    raise AssertionError("the last try returns or raises")
+
+
+def _exchange[T](request: WebRequest, headers: Mapping[str, str], read: Callable[[BaseHTTPResponse], T]) -> T:
+    """Send a GET request, follow redirects, and hand the answer to `read`. Raises RemoteError."""
+    url = request.url
+    own = dict(request.transport.headers) | dict(request.headers)
+    for _ in range(MOST_REDIRECTS + 1):
+        failure: RemoteError | None = None
+        host = urllib.parse.urlsplit(url).hostname or ""
+        try:
+            answer = _send(request, url, {"Accept-Encoding": "identity", **own, **headers})
+            try:
+                target = answer.headers.get("Location") if answer.status in _REDIRECTS else None
+                found = read(answer) if target is None else None
+                if target is not None:
+                    answer.read(DRAINED_BYTES)
+            finally:
+                answer.close()
+        except (HTTPError, OSError, ValueError) as error:
+            failure = _failure(request.name, host, error)
+        if failure is not None:
+            raise failure  # not from within: an error that holds the signed URL would travel along
+        patience.was_in_time(host)
+        if target is None:
+            return found  # type: ignore[return-value]
+        following = _redirected(request, url, target)
+        if _origin(following) != _origin(url):
+            own = {}
+        url = following
+    raise RemoteError(
+        request.name, f"it is redirected more than {MOST_REDIRECTS} times", remedy="check the URL"
+    )
+
+
+def _send(request: WebRequest, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+    """Send one GET request; once more over a new connection, where the old one was closed meanwhile."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = proxy_for(parts.scheme, parts.hostname or "")
+    transport = request.transport
+    pool = connections(transport, request.guard, proxy)
+    how: dict[str, Any] = {
+        "headers": headers,
+        "redirect": False,
+        "retries": False,
+        "preload_content": False,
+        "decode_content": False,
+        "timeout": Timeout(connect=transport.connect_timeout_s, read=transport.stall_s),
+    }
+    try:
+        return pool.request("GET", url, **how)
+    except ProtocolError as error:
+        if not isinstance(error.args[-1], ConnectionResetError | BrokenPipeError):
+            raise
+    return pool.request("GET", url, **how)
+
+
+def _read_range(request: WebRequest, answer: BaseHTTPResponse, start: int, stop: int) -> RangeAnswer:
+    name = request.name
+    if answer.status == 200:
+        raise no_ranges_error(name)
+    _require_status(request, answer, 206)
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise RemoteError(name, "the server sent encoded bytes, not those of the file")
+    found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+    if found is None:
+        raise RemoteError(name, "the server does not say which bytes it sent, and of how many")
+    first, last, size = (int(number) for number in found.groups())
+    wanted = min(stop, size) - start
+    if wanted <= 0 or first != start or last + 1 - first != wanted:
+        raise RemoteError(name, "the server sent another range than the one asked for", retryable=True)
+    body = answer.read(wanted)
+    if len(body) != wanted:
+        raise RemoteError(name, _BROKEN, retryable=True)
+    if answer.read(1):
+        raise RemoteError(name, "the server sent more bytes than asked for", retryable=True)
+    return RangeAnswer(
+        body=body,
+        size=size,
+        etag=answer.headers.get("ETag", ""),
+        last_modified=answer.headers.get("Last-Modified", ""),
+    )
+
+
+def _require_status(request: WebRequest, answer: BaseHTTPResponse, wanted: int) -> None:
+    if answer.status == wanted:
+        return
+    error = status_error(request.name, answer.status, request.refusal_remedy, signed=request.signed)
+    asked = answer.headers.get("Retry-After", "").strip()
+    error.pause_s = float(asked) if re.fullmatch(r"\d{1,5}", asked) else 0.0
+    raise error
+
+
+def _redirected(request: WebRequest, url: str, target: str) -> str:
+    """Resolve where an answer leads, and refuse what may not be followed. Raises RemoteError."""
+    following = urllib.parse.urljoin(url, target).partition("#")[0]
+    shown = public_href(following)
+    scheme = following.partition("://")[0].lower()
+    if scheme not in ("http", "https"):
+        raise RemoteError(request.name, "it is redirected to something that is no web page")
+    if request.guard is None:
+        return following
+    if url.lower().startswith("https:") and scheme == "http":
+        raise RemoteError(request.name, f"it is redirected to {shown}, which is not encrypted")
+    try:
+        require_allowed(following, request.guard)
+    except InputError:
+        raise RemoteError(
+            request.name,
+            f"it is redirected to {shown}, which is not allowed",
+            remedy=f"give --allow-host {urllib.parse.urlsplit(following).hostname} if you trust it",
+        ) from None
+    return following
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.lower()
+
+
+_BROKEN = "the connection broke before the answer was whole"
+
+
+def _failure(name: str, host: str, error: Exception) -> RemoteError:
+    """Say in our words why no whole answer came."""
+    cause = error.__cause__
+    if isinstance(error, UnicodeError) or isinstance(cause, UnicodeError):
+        return RemoteError(name, f"there is no host {host}", remedy="check the URL")
+    if isinstance(error, NameResolutionError) and isinstance(cause, socket.gaierror):
+        if cause.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
+            return RemoteError(name, f"there is no host {host}", remedy="check the URL")
+        return RemoteError(name, f"the name of its host {host} cannot be resolved now", retryable=True)
+    if isinstance(error, ProxyError):
+        return RemoteError(name, "the proxy cannot be reached, or does not let it pass", retryable=True)
+    if isinstance(error, NewConnectionError):
+        return RemoteError(name, "the server cannot be reached", retryable=True)
+    if isinstance(error, SlowError):
+        patience.was_slow(host)
+        return TimedOutError(name, "the server did not answer in time", retryable=True)
+    if isinstance(error, SSLError):
+        reason = "the certificate of its server is not trusted"
+        return RemoteError(name, reason, remedy="CURL_CA_BUNDLE names further certificates")
+    if isinstance(error, ProtocolError):
+        return RemoteError(name, _BROKEN, retryable=True)
+    return RemoteError(name, f"the request failed ({type(error).__name__})", retryable=True)
