@@ -199,7 +199,8 @@ def _name_and_port(href: str) -> tuple[str, int]:
         raise _refused(href, "a host that is not written as the DNS knows it")
     try:
         parts = urllib.parse.urlsplit(f"//{authority}")
-        host, given = parts.hostname or "", parts.port
+        host = parts.hostname or ""
+        given = parts.port
     except ValueError:
         raise _refused(href, "a malformed host") from None
     if scheme == "s3":

@@ -78,7 +78,8 @@ def encoded_url(href: str) -> str:
 
 
 def _public_url(match: re.Match[str]) -> str:
-    ends = r"[?#]" if match["scheme"].lower() != "s3://" else r"\Z"  # an object's key may hold both
+    key = match["scheme"].lower() == "s3://" and "://" not in match["rest"]  # a key may hold both
+    ends = r"\Z" if key else r"[?#]"
     rest = re.split(ends, match["rest"], maxsplit=1)[0]
     host, slash, path = rest.partition("/")
     return f"{match['scheme']}{host.rpartition('@')[2]}{slash}{path}"

@@ -220,9 +220,9 @@ def open_raster(source: Scene | str) -> Any:
         return open_identified(source)[0]
     try:
         if source.band_files:
-            dataset, _ = open_stacked(source.band_files, _terms(source))
+            dataset, _ = open_stacked(source.band_files, terms_of(source))
         else:
-            dataset, _ = _opened(join_access(source.href, source.access), source.identity, _terms(source))
+            dataset, _ = _opened(join_access(source.href, source.access), source.identity, terms_of(source))
     except InputError as error:
         raise SourceError(str(error)) from error
     if (dataset.width, dataset.height) != (source.width, source.height):
@@ -242,7 +242,7 @@ def open_quality(scene: Scene) -> Any:
     assert scene.quality is not None
     file = scene.quality.file
     try:
-        return _opened(join_access(file.href, file.access), file.identity or None, _terms(scene))[0]
+        return _opened(join_access(file.href, file.access), file.identity or None, terms_of(scene))[0]
     except InputError as error:
         raise SourceError(str(error)) from error
 
@@ -275,7 +275,8 @@ def open_stacked(
         return stack_bands(bands), tuple(identities)
 
 
-def _terms(scene: Scene) -> Terms:
+def terms_of(scene: Scene) -> Terms:
+    """Read on which terms the files of a scene are read."""
     return Terms(guard=scene.guard, signer=scene.signer)
 
 

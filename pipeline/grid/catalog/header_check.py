@@ -19,7 +19,7 @@ from pyproj import CRS
 
 from pipeline.errors import InputError, SourceError
 from pipeline.files.hrefs import join_access
-from pipeline.files.raster_access import open_identified, open_stacked, raster_environment
+from pipeline.files.raster_access import open_identified, open_stacked, raster_environment, terms_of
 from pipeline.files.value_tags import tagged_reflectance
 from pipeline.geo.globe import LONLAT_CRS
 from pipeline.grid.band_names import band_colours
@@ -149,9 +149,9 @@ def _read(item_scene: ItemScene) -> _Header:
     scene = item_scene.scene
     with raster_environment(scene):
         if scene.band_files:
-            dataset, identities = open_stacked(scene.band_files)
+            dataset, identities = open_stacked(scene.band_files, terms_of(scene))
         else:
-            dataset, identity = open_identified(join_access(scene.href, scene.access))
+            dataset, identity = open_identified(join_access(scene.href, scene.access), terms_of(scene))
             identities = (identity,)
         with dataset:
             return _header(dataset, item_scene, identities)

@@ -31,7 +31,8 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import InputError
 from pipeline.files.hrefs import public_href
 from pipeline.files.raster_access import raster_environment
-from pipeline.files.remote_object import RemoteError, RemoteObject
+from pipeline.files.remote_error import RemoteError
+from pipeline.files.remote_object import RemoteObject
 from pipeline.grid.catalog.item_sieve import OTHER_TIME, OUTSIDE, ItemSieve
 from pipeline.grid.catalog.time_range import TimeRange, rfc3339_utc
 
