@@ -1,0 +1,128 @@
+"""The files of a run as a whole: run.json, the plan, and what the catalogue item pins by size and hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.files.fingerprint import fingerprint
+from pipeline.run.verify.findings import Findings
+from pipeline.write.plan_table import read_inside, write_plan
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo
+
+TRIMMINGS = ("report", "item")
+"""Outputs that a run can do without: `notes` in run.json say why they could not be made."""
+
+_MULTIHASH_SHA256 = "1220"
+_CHUNK_BYTES = 1 << 20
+
+
+def check_run_json(run_dir: RunDir, info: RunInfo, found: Findings) -> None:
+    """Check that run.json is of an ended run, that its fingerprint is that of its parameters, and that all
+    outputs it names are there.
+    """
+    if info.status == "running":
+        found.add("run.json", "status", "the run has not ended; its own command resumes it")
+        return
+    if fingerprint(info.parameters) != info.fingerprint:
+        found.add("run.json", "fingerprint", "it is not that of the parameters beside it")
+    if info.run_id != info.fingerprint[:16]:
+        found.add("run.json", "run_id", f"{info.run_id} is not the beginning of the fingerprint")
+    for name, path in sorted(info.outputs.items()):
+        if path is None:
+            if name not in TRIMMINGS:
+                found.add("run.json", name, "it is not there, and a run that has ended has one")
+        elif not (run_dir.path / path).exists():
+            found.add("run.json", name, f"{path} is named and missing")
+    leftovers = sorted(path.name for path in run_dir.path.glob("*.tmp"))
+    if leftovers:
+        found.add("run.json", leftovers[0], f"{len(leftovers)} unfinished files in a run that has ended")
+
+
+def check_plan(run_dir: RunDir, info: RunInfo, scratch: Path, found: Findings) -> NDArray[np.bool_] | None:
+    """Check plan.parquet against the lattice. Returns its tiles (n_tile_rows, n_tile_cols), True = looked at;
+    None: it cannot be read.
+    """
+    try:
+        inside = read_inside(run_dir.plan, info.lattice)
+    except InputError as error:
+        found.add("plan", run_dir.plan.name, str(error))
+        return None
+    write_plan(scratch / "plan.parquet", info.lattice, inside)
+    wanted = pq.read_table(scratch / "plan.parquet", partitioning=None)
+    for name, text in differing_columns(wanted, pq.read_table(run_dir.plan, partitioning=None)):
+        found.add("plan", f"column {name}", text)
+    return inside
+
+
+def differing_columns(wanted: pa.Table, found: pa.Table) -> list[tuple[str, str]]:
+    """Compare two tables row by row. Returns the columns that differ, and how; further columns count for
+    nothing.
+    """
+    if wanted.num_rows != found.num_rows:
+        return [("tile_id", f"{found.num_rows} rows instead of {wanted.num_rows}")]
+    differences = []
+    for name in wanted.column_names:
+        if name not in found.column_names:
+            differences.append((name, "it is missing"))
+            continue
+        one = wanted[name].combine_chunks()
+        other = found[name].combine_chunks()
+        if one.type != other.type:
+            differences.append((name, f"{other.type} instead of {one.type}"))
+        elif not one.equals(other):
+            pairs = zip(one.to_pylist(), other.to_pylist(), strict=True)
+            rows = [row for row, (a, b) in enumerate(pairs) if not (a == b or (a != a and b != b))]
+            if rows:  # NaN is no difference to NaN
+                row = rows[0]
+                text = f"row {row} says {_short(other[row])} instead of {_short(one[row])}"
+                differences.append((name, f"{len(rows)} rows differ; {text}"))
+    return differences
+
+
+def _short(value: pa.Scalar) -> str:
+    text = repr(value.as_py())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_item(run_dir: RunDir, found: Findings) -> None:
+    """Check item.json: one STAC Feature, whose assets exist with the sizes and hashes that it gives."""
+    if not run_dir.item.is_file():
+        return  # run.json says whether there should be one
+    try:
+        item = json.loads(run_dir.item.read_text())
+        assets: Mapping[str, Mapping[str, Any]] = item["assets"]
+        if item["type"] != "Feature":
+            found.add("item", "type", f"{item['type']} instead of Feature")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        found.add("item", run_dir.item.name, f"it is no readable STAC item: {error!r}")
+        return
+    for name, asset in sorted(assets.items()):
+        path = run_dir.path / str(asset.get("href", ""))
+        if not path.exists():
+            found.add("item", name, f"{path.name} is missing")
+            continue
+        size, checksum = asset.get("file:size"), asset.get("file:checksum")
+        if size is not None and path.is_file() and path.stat().st_size != size:
+            found.add("item", name, f"{path.name} has {path.stat().st_size} bytes instead of {size}")
+        elif checksum is not None and path.is_file() and _MULTIHASH_SHA256 + sha256_of(path) != checksum:
+            found.add("item", name, f"{path.name} has another content than the item pins (sha256)")
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file of any size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,124 @@
+"""Block records against the plan, and the ledger against the records: planned = found + empty + failed.
+
+The ledger is a function of plan and records. So it is written once more, from them, and compared row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import RecordError
+from pipeline.run.verify.file_checks import differing_columns
+from pipeline.run.verify.findings import Findings
+from pipeline.schema.tiling import block_id
+from pipeline.write.coverage import CLOUD_COLUMNS, GATE_COLUMNS, Conservation, write_coverage
+from pipeline.write.plan_table import planned_blocks
+from pipeline.write.records.done_records import done_blocks, record_files
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """Where the block records of a run lie: in its own directory, or in that of the run merged again."""
+
+    run_dir: RunDir
+    fingerprint: str
+
+
+def records_of(run_dir: RunDir, info: RunInfo) -> Records:
+    """Find the records of a run."""
+    merged_from = info.settings.get("merged_from")
+    if isinstance(merged_from, dict) and not run_dir.blocks.is_dir():
+        parent = RunDir(merged_from["run"])
+        return Records(
+            run_dir=RunDir(run_dir.path, records=parent.blocks), fingerprint=merged_from["fingerprint"]
+        )
+    return Records(run_dir=run_dir, fingerprint=info.fingerprint)
+
+
+def check_records(records: Records, info: RunInfo, inside: NDArray[np.bool_], found: Findings) -> bool:
+    """Check that every planned block has one whole record of this run, and that there are no others.
+
+    Returns whether all planned blocks have one: what depends on them can be checked then.
+    """
+    planned = [block_id(*block) for block in planned_blocks(info.lattice, inside)]
+    there = {path.stem for path in record_files(records.run_dir)}
+    done = done_blocks(records.run_dir, records.fingerprint, planned)
+    for name in sorted(set(planned) - done.done):
+        found.add("records", name, done.unusable.get(name, "the block is planned and has no record"))
+    for name in sorted(there - set(planned)):
+        found.add("records", name, "the record is of a block that is not planned")
+    return set(planned) == done.done
+
+
+def check_ledger(
+    records: Records, info: RunInfo, inside: NDArray[np.bool_], scratch: Path, found: Findings
+) -> None:
+    """Compare coverage.parquet with the ledger that plan and records give, and its counts with run.json."""
+    path = RunDir(records.run_dir.path).coverage
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        found.add("ledger", path.name, f"it cannot be read: {error}")
+        return
+    more = [field for field in (*CLOUD_COLUMNS, *GATE_COLUMNS) if field.name in table.column_names]
+    again = RunDir(scratch, records=records.run_dir.blocks)
+    try:
+        counted = write_coverage(
+            again,
+            info.lattice,
+            inside,
+            fingerprint=records.fingerprint,
+            queries=info.queries,
+            more=more,
+        )
+    except RecordError as error:
+        found.add("ledger", "records", str(error))
+        return
+    for name, text in differing_columns(pq.read_table(again.coverage, partitioning=None), table):
+        found.add("ledger", f"column {name}", text)
+    _check_counts(counted, info, found)
+
+
+def _check_counts(counted: Conservation, info: RunInfo, found: Findings) -> None:
+    if not counted.holds:
+        text = f"{counted.planned} = {counted.found} + {counted.empty} + {counted.failed} does not hold"
+        found.add("ledger", "planned = found + empty + failed", text)
+    wanted = {
+        "tiles_planned": counted.planned,
+        "tiles_found": counted.found,
+        "tiles_empty": counted.empty,
+        "tiles_failed": counted.failed,
+    }
+    for name, count in wanted.items():
+        if info.counters.get(name) != count:
+            found.add(
+                "ledger", f"counters.{name}", f"run.json says {info.counters.get(name)} instead of {count}"
+            )
+    if dict(info.reasons) != dict(counted.reasons):
+        found.add(
+            "ledger", "reasons", f"run.json says {dict(info.reasons)} instead of {dict(counted.reasons)}"
+        )
+    if info.status == "complete" and counted.failed:
+        found.add("ledger", "status", f"run.json says complete, and {counted.failed} tiles failed")
+    if counted.searched is not None and info.searched:
+        for key, value in asdict(counted.searched).items():
+            own = info.searched.get(key)
+            if not _alike(own, value):
+                found.add("ledger", f"searched.{key}", f"run.json says {own} instead of {value}")
+
+
+def _alike(one: object, other: object) -> bool:
+    """Compare numbers or lists of them up to rounding; None equals None alone."""
+    if one is None or other is None:
+        return one is other
+    a = np.atleast_1d(np.asarray(one, dtype=np.float64))
+    b = np.atleast_1d(np.asarray(other, dtype=np.float64))
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-9, atol=0))

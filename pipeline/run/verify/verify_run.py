@@ -1,0 +1,140 @@
+"""Check a finished run from end to end, and say what is wrong.
+
+1. run.json must be of an ended run, and everything that it names be there (`file_checks`).
+2. The plan must be that of its lattice. Every planned block has one whole record of this run
+   (`record_checks`), told by the hash in it.
+3. The ledger follows from plan and records, and is compared with a fresh one: planned = found + empty +
+   failed.
+4. Rows of instances are sound in themselves (`object_checks`), and the rasters show them and nothing else
+   (`raster_checks`).
+5. Files that the catalogue item pins have the size and the hash that it gives.
+
+What cannot be checked because something before it is broken is said too. Nothing is written but to a folder
+of temporary files, and memory does not grow with the run but by a few numbers per object.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.run.verify.file_checks import check_item, check_plan, check_run_json
+from pipeline.run.verify.findings import Finding, Findings
+from pipeline.run.verify.object_checks import check_objects
+from pipeline.run.verify.raster_checks import RasterChecker, all_blocks
+from pipeline.run.verify.record_checks import check_ledger, check_records, records_of
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo, read_run_json
+
+CHECKS = {
+    "run.json": "ended, its fingerprint, all outputs are there",
+    "plan": "one row per tile of the lattice",
+    "records": "one whole record of this run per planned block",
+    "ledger": "coverage.parquet follows from the records; planned = found + empty + failed",
+    "objects": "ids, parts, polygons, areas, tiles of instances/",
+    "rasters": "masks.zarr shows the objects and what was looked at",
+    "item": "sizes and hashes in item.json",
+}
+"""Check -> what it means, in the order in which they are made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What came out of it."""
+
+    info: RunInfo
+    findings: tuple[Finding, ...]
+    counts: dict[str, int]
+    """Findings per check that was made; some may not be listed."""
+    not_made: dict[str, str]
+    """Check -> why it could not be made."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether everything was checked and nothing is wrong."""
+        return not self.not_made and not any(self.counts.values())
+
+
+def verify(path: str | Path, *, progress: Callable[[str, float], None] | None = None) -> Verdict:
+    """Check a run directory.
+
+    `progress` is told the name of a check and the share of it that is done. Raises InputError for what is no
+    run directory.
+    """
+    run_dir = RunDir(path)
+    if not run_dir.run_json.is_file():
+        raise InputError(
+            "A run directory must hold run.json",
+            came=str(run_dir.path),
+            remedy="give the --out directory of a run",
+        )
+    info = read_run_json(run_dir.run_json)
+    found = Findings()
+    not_made = _Checks(run_dir, info, found, progress or (lambda _name, _share: None)).make()
+    counts = {name: found.count(name) for name in CHECKS if name not in not_made}
+    return Verdict(info=info, findings=found.kept, counts=counts, not_made=not_made)
+
+
+class _Checks:
+    def __init__(
+        self, run_dir: RunDir, info: RunInfo, found: Findings, progress: Callable[[str, float], None]
+    ) -> None:
+        self._run_dir = run_dir
+        self._info = info
+        self._found = found
+        self._progress = progress
+        self._not_made: dict[str, str] = {}
+
+    def make(self) -> dict[str, str]:
+        """Make all checks that can be made. Returns check -> why it was not made, for the others."""
+        info = self._info
+        check_run_json(self._run_dir, info, self._found)
+        with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+            scratch = Path(folder)
+            self._progress("plan", 0.0)
+            inside = check_plan(self._run_dir, info, scratch, self._found)
+            if inside is None:
+                self._skip("the plan cannot be read", "records", "ledger", "rasters")
+            else:
+                records = records_of(self._run_dir, info)
+                self._progress("records", 0.0)
+                complete = check_records(records, info, inside, self._found)
+                if info.status == "running":
+                    self._skip("the run has not ended", "ledger", "objects", "rasters")
+                elif complete:
+                    self._progress("ledger", 0.0)
+                    check_ledger(records, info, inside, scratch, self._found)
+                else:
+                    self._skip("block records are missing or damaged", "ledger", "rasters")
+            self._check_results()
+        self._progress("item", 0.0)
+        check_item(self._run_dir, self._found)
+        return self._not_made
+
+    def _check_results(self) -> None:
+        if self._info.status == "running":
+            return
+        self._progress("objects", 0.0)
+        objects = check_objects(self._run_dir, self._info, self._found)
+        if objects is None:
+            self._skip("the rows of instances cannot be read", "rasters")
+        if objects is None or "rasters" in self._not_made:
+            return
+        try:
+            checker = RasterChecker(records_of(self._run_dir, self._info), self._info, objects, self._found)
+        except (OSError, KeyError, ValueError) as error:
+            self._found.add("rasters", self._run_dir.masks.name, f"it cannot be read: {error}")
+            return
+        blocks = all_blocks(self._info)
+        for number, block in enumerate(blocks):
+            self._progress("rasters", number / len(blocks))
+            checker.check_block(block)
+        checker.check_counts()
+        self._progress("rasters", 1.0)
+
+    def _skip(self, why: str, *checks: str) -> None:
+        for name in checks:
+            self._not_made.setdefault(name, why)

@@ -1,0 +1,20 @@
+"""A sound run, made once, and copies of it to damage."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from damaged_runs import make_sound_run
+
+
+@pytest.fixture(scope="session")
+def sound_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sound_run(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture
+def run(sound_run: Path, tmp_path: Path) -> Path:
+    """A copy of the sound run."""
+    return Path(shutil.copytree(sound_run, tmp_path / "run"))
