@@ -91,15 +91,15 @@ def _require_small(document: dict[str, Any]) -> None:
     level: list[Any] = [document]
     count = 0
     for _ in range(MOST_DEPTH):
-        deeper: list[Any] = []
-        for value in level:
-            deeper.extend(value.values() if isinstance(value, dict) else value)
-        count += len(deeper)
+        values: list[Any] = []
+        for inner in level:
+            values += inner.values() if isinstance(inner, dict) else inner
+        count += len(values)
         if count > MOST_VALUES:
             raise ItemError(f"it holds more than {MOST_VALUES:,} values")
-        if any(isinstance(value, float) and not math.isfinite(value) for value in deeper):
+        if not all(math.isfinite(value) for value in values if value.__class__ is float):
             raise ItemError("it holds a number that is not finite")
-        level = [value for value in deeper if isinstance(value, dict | list)]
+        level = [value for value in values if value.__class__ is dict or value.__class__ is list]
         if not level:
             return
     raise ItemError(f"it is nested deeper than {MOST_DEPTH} levels")
@@ -130,7 +130,7 @@ def _footprint(document: dict[str, Any]) -> BaseGeometry:
         found = _box(document.get("bbox"))
     if shapely.get_num_coordinates(found) > MOST_VERTICES:
         raise ItemError(f"its geometry has more than {MOST_VERTICES:,} vertices")
-    found = shapely.force_2d(found)
+    found = shapely.force_2d(found) if found.has_z else found
     west, south, east, north = found.bounds
     if not all(math.isfinite(value) for value in found.bounds):
         raise ItemError("its geometry has coordinates that are not finite")
@@ -138,7 +138,8 @@ def _footprint(document: dict[str, Any]) -> BaseGeometry:
         raise ItemError(
             f"its geometry is not in degrees: x from {west:g} to {east:g}, y from {south:g} to {north:g}"
         )
-    return _sound(found)
+    usual = west >= -180 and east <= 180 and east - west < 180 and found.is_valid
+    return found if usual else _sound(found)
 
 
 def _sound(polygons: BaseGeometry) -> BaseGeometry:

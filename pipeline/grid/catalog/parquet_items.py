@@ -47,6 +47,8 @@ _MEMBERS = frozenset(
 )
 """Columns that are members of the item; all others are its properties."""
 
+_UNUSED = ("type", "stac_version", "stac_extensions")
+
 _TIMES = ("datetime", "start_datetime", "end_datetime")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -263,29 +265,26 @@ def _documents(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
         shapes = shapely.from_wkb(np.asarray(wkb.to_pylist(), dtype=object), on_invalid="ignore")
     else:
         shapes = np.full(batch.num_rows, None)
-    rest = batch.select([name for name in batch.schema.names if name != "geometry"])
+    rest = batch.select([name for name in batch.schema.names if name not in ("geometry", *_UNUSED)])
     for row, shape in zip(rest.to_pylist(), shapes, strict=True):
-        members = {key: _plain(value) for key, value in row.items() if key in _MEMBERS and value is not None}
-        properties = {
-            key: _plain(value) for key, value in row.items() if key not in _MEMBERS and not _is_nothing(value)
-        }
+        properties = {"datetime": None}
+        members = {"properties": properties, "geometry": shape}
+        for name, value in row.items():
+            if value is not None and value == value:
+                kind = members if name in _MEMBERS else properties
+                kind[name] = _plain(value)
         bbox = members.get("bbox")
         if isinstance(bbox, dict):
             keys = ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax") if "zmin" in bbox else _SIDES
             members["bbox"] = [bbox.get(key) for key in keys]
-        yield {**members, "geometry": shape, "properties": {"datetime": None, **properties}}
-
-
-def _is_nothing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+        yield members
 
 
 def _plain(value: Any) -> Any:
-    """Turn a value of Arrow into one of JSON: no nulls in objects, times as text."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items() if not _is_nothing(inner)}
-    if isinstance(value, list):
+    """Turn a value of Arrow into one of JSON: no nulls and NaN in objects, times as text."""
+    kind = value.__class__
+    if kind is dict:
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None and inner == inner}
+    if kind is list:
         return [_plain(inner) for inner in value]
-    if isinstance(value, datetime):
-        return rfc3339_utc(value)
-    return value
+    return rfc3339_utc(value) if kind is datetime else value

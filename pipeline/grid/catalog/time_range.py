@@ -115,7 +115,8 @@ def item_times(properties: Mapping[str, Any]) -> tuple[str, str] | None:
         return None
     if end < start:
         raise ValueError("its end_datetime lies before its start_datetime")
-    return rfc3339_utc(start), rfc3339_utc(end)
+    first = rfc3339_utc(start)
+    return first, first if end == start else rfc3339_utc(end)
 
 
 def _no_time(value: object) -> datetime:
