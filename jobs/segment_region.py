@@ -186,6 +186,12 @@ def _add_catalogs(top: argparse.ArgumentParser) -> None:
         help="order of the items, e.g. -datetime,eo:cloud_cover; - for falling (default: newest first)",
     )
     catalogs.add_argument(
+        "--max-items",
+        type=int,
+        metavar="N",
+        help="only the first N items in the order of --sort (default: all)",
+    )
+    catalogs.add_argument(
         "--assets",
         metavar="A[,B,C]",
         help="which files of an item: one that holds all colours, or those of red, green and blue (default: "
@@ -413,6 +419,7 @@ def catalogs_of(args: argparse.Namespace) -> Any:
         max_cloud=args.max_cloud,
         filter=args.stac_filter,
         sort=args.sort,
+        limit=args.max_items,
         assets=None if args.assets is None else check_asset_names(args.assets.split(",")),
         allow_hosts=tuple(args.allow_host),
         allow_roots=tuple(args.allow_root),

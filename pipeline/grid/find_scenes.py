@@ -138,7 +138,9 @@ def _search(source: str, options: CatalogOptions) -> CatalogSearch:
         max_cloud=options.max_cloud,
         filter=options.filter,
         sort=options.sort,
+        limit=options.limit,
         allow_hosts=options.allow_hosts,
+        allow_roots=options.allow_roots,
     )
 
 

@@ -84,7 +84,7 @@ def search_api(api: StacApi, reader: CatalogReader, sieve: ItemSieve, aoi: Aoi |
         elif walk.lost:
             raise SourceError(
                 f"The catalogue {public_href(api.search_url)} keeps items back: {walk.lost}. To fix: try "
-                "again later, ask for less (--aoi, --datetime), or take what comes with --limit "
+                "again later, ask for less (--aoi, --datetime), or take what comes with --max-items "
                 f"{max(sieve.taken, 1)}",
                 retryable=True,
             )

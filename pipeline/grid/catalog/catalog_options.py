@@ -18,6 +18,8 @@ class CatalogOptions:
     filter: str | None = None
     """CQL2, as text or JSON."""
     sort: str | None = None
+    limit: int | None = None
+    """Most items to take, in the order of `sort`."""
     assets: tuple[str, ...] | None = None
     """Keys of one file, or of red, green and blue. None: what the items say."""
     allow_hosts: tuple[str, ...] = ()
@@ -32,6 +34,7 @@ class CatalogOptions:
             "--max-cloud": self.max_cloud,
             "--stac-filter": self.filter,
             "--sort": self.sort,
+            "--max-items": self.limit,
             "--assets": self.assets,
             "--allow-host": self.allow_hosts,
             "--allow-root": self.allow_roots,

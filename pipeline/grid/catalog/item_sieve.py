@@ -143,7 +143,7 @@ class ItemSieve:
         if self.left:
             notes.append(f"{len(self.left):,} items are left out, each with a reason")
         if self.search.limit is not None and self.taken > self.search.limit:
-            notes.append(f"{self.taken - self.search.limit:,} items that fit lie behind the limit")
+            notes.append(f"{self.taken - self.search.limit:,} items that fit lie behind --max-items")
         return tuple(notes)
 
     def _differs(self, key: tuple[str, str], document: object, place: str, *, alone: bool) -> bool:
@@ -217,7 +217,9 @@ def _require_ranges(search: CatalogSearch) -> None:
             "--max-cloud must be per cent", came=f"{search.max_cloud:g}", remedy="give a number from 0 to 100"
         )
     if search.limit is not None and search.limit < 1:
-        raise InputError("--limit must be at least 1", came=str(search.limit), remedy="leave it out for all")
+        raise InputError(
+            "--max-items must be at least 1", came=str(search.limit), remedy="leave it out for all"
+        )
 
 
 def parsed_filter(text: str) -> Any:

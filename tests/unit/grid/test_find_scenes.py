@@ -172,3 +172,10 @@ def test_bands_of_an_items_file_are_the_users_choice(files: dict[str, Path], tmp
     found = search(write_items(tmp_path / "items.json", documents(files)), bands=(3, 2, 1))
     assert {scene.rgb_bands for scene in settle_scenes(found, found.scenes)} == {(3, 2, 1)}
     assert replace(found.scenes[0]).identity == {}
+
+
+def test_no_more_items_than_asked_for(files: dict[str, Path], tmp_path: Path) -> None:
+    items = write_items(tmp_path / "items.json", documents(files))
+    found = search(items, limit=2, sort="-id")
+    assert [scene.scene_id for scene in found.scenes] == ["west", "middle"]
+    assert "1 items that fit lie behind --max-items" in found.notes

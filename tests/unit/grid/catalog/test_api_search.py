@@ -114,7 +114,7 @@ def test_items_kept_back_are_refused() -> None:
     """20 of 37 items arrive, because the last next link is missing (pystac-client#648)."""
     items = [stac_item(f"i{number:02}") for number in range(37)]
     with odd_server(items=items, matched=37, page_items=10, fault="lose") as server:
-        with pytest.raises(SourceError, match=r"37 items match, and gave 20 .*--limit 20") as error:
+        with pytest.raises(SourceError, match=r"37 items match, and gave 20 .*--max-items 20") as error:
             found(server)
         assert error.value.retryable
         limits = [body["limit"] for body in server.searches()]

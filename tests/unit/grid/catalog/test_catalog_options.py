@@ -10,6 +10,8 @@ from pipeline.grid.catalog.catalog_options import CatalogOptions
 
 def test_a_search_without_a_catalogue_is_refused() -> None:
     CatalogOptions().require_unused()
+    with pytest.raises(InputError, match="--max-items"):
+        CatalogOptions(limit=3).require_unused()
     with pytest.raises(InputError, match=r"--datetime, --max-cloud need a catalogue.*--datetime-of"):
         CatalogOptions(datetime="2024/2025", max_cloud=0.0).require_unused()
     with pytest.raises(InputError, match="--assets need a catalogue"):

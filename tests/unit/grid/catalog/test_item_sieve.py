@@ -140,7 +140,7 @@ def test_pages_do_not_decide_the_order(order: list[int], sort: str | None, limit
 def test_what_lies_behind_the_limit_is_said() -> None:
     sieve = sieved([stac_item("a"), stac_item("b"), stac_item("c")], limit=2)
     assert ids(sieve) == ["a", "b"]
-    assert sieve.notes() == ("1 items that fit lie behind the limit",)
+    assert sieve.notes() == ("1 items that fit lie behind --max-items",)
 
 
 def test_malformed_items_are_left_with_their_name() -> None:
