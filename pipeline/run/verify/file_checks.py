@@ -59,9 +59,15 @@ def check_plan(run_dir: RunDir, info: RunInfo, scratch: Path, found: Findings) -
         found.add("plan", run_dir.plan.name, str(error))
         return None
     write_plan(scratch / "plan.parquet", info.lattice, inside)
-    wanted = pq.read_table(scratch / "plan.parquet", partitioning=None)
-    for name, text in differing_columns(wanted, pq.read_table(run_dir.plan, partitioning=None)):
+    wanted = pq.read_table(scratch / "plan.parquet", partitioning=None).drop_columns(["scene_ids"])
+    table = pq.read_table(run_dir.plan, partitioning=None)
+    for name, text in differing_columns(wanted, table):
         found.add("plan", f"column {name}", text)
+    if "scene_ids" in table.column_names:
+        named = set(table["scene_ids"].combine_chunks().flatten().unique().to_pylist())
+        unknown = sorted(named - {scene.scene_id for scene in info.scenes})
+        if unknown:
+            found.add("plan", "column scene_ids", f"{unknown[0]} is no scene of run.json")
     return inside
 
 
@@ -112,7 +118,8 @@ def check_item(run_dir: RunDir, found: Findings) -> None:
         if not path.exists():
             found.add("item", name, f"{path.name} is missing")
             continue
-        size, checksum = asset.get("file:size"), asset.get("file:checksum")
+        size = asset.get("file:size")
+        checksum = asset.get("file:checksum")
         if size is not None and path.is_file() and path.stat().st_size != size:
             found.add("item", name, f"{path.name} has {path.stat().st_size} bytes instead of {size}")
         elif checksum is not None and path.is_file() and _MULTIHASH_SHA256 + sha256_of(path) != checksum:

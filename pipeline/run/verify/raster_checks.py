@@ -63,7 +63,8 @@ class RasterChecker:
     def check_block(self, block: Block) -> None:
         """Compare a block's pixels of all queries with its rows and record."""
         window = self._info.lattice.block_core(*block)
-        rows, cols = slice(window.row0, window.row1), slice(window.col0, window.col1)
+        rows = slice(window.row0, window.row1)
+        cols = slice(window.col0, window.col1)
         for query, source in enumerate(self._sources):
             place = f"{block_id(*block)}, query {query}"
             try:

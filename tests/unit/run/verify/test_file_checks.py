@@ -45,6 +45,7 @@ def test_an_unfinished_file_beside_a_finished_run(run: Path) -> None:
     [
         (lambda rows: rows.pop(), "must hold one row per tile"),
         (lambda rows: rows[3].update(read_col1=rows[3]["read_col1"] + 1), "column read_col1: 1 rows differ"),
+        (lambda rows: rows[3].update(scene_ids=["x"]), "column scene_ids: x is no scene of run.json"),
         (lambda rows: rows.reverse(), "column tile_id: 20 rows differ"),
     ],
 )
