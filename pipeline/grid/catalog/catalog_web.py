@@ -7,38 +7,46 @@
 3. The status decides the class of an error. What the server says of a refused search is shown, without URLs'
    query strings.
 
-requests is used, because pystac-client brings it, and it lets us see every redirect and every piece of a
-body before the next one is asked for.
+It stands on the connections of `files.paced_connection`, which go to checked addresses at a checked pace.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import json
+import socket
 import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property
 from typing import Any
 
-import requests
-import urllib3
+from urllib3 import BaseHTTPResponse, Timeout
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
+from urllib3.exceptions import TimeoutError as SlowError
 
 from pipeline.errors import InputError, SourceError, TerraqueryError
+from pipeline.files.href_guard import guard_for, require_allowed
 from pipeline.files.hrefs import public_href, public_text
+from pipeline.files.paced_connection import connections, proxy_for
 from pipeline.files.remote_store import current_transport
+from pipeline.schema.imagery import HrefGuard
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Bytes of one document, unpacked. A page of 1,000 large items has about 30 MB."""
+"""Bytes of one document, unpacked. Recorded items of Sentinel-2 have 17 to 22 kB each."""
 
 MOST_REDIRECTS = 5
 _PIECE_BYTES = 256 * 1024
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
-_USUAL_PORTS = {"http": 80, "https": 443}
+_USUAL_PORTS = (None, 80, 443)
+_HEADERS = {
+    "Accept": "application/geo+json, application/json",
+    "Accept-Encoding": "gzip, deflate",
+    "User-Agent": "terraquery",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,22 +72,21 @@ class CatalogWeb:
     """The web as one search may use it. Threads may share it."""
 
     def __init__(self, url: str, allow_hosts: tuple[str, ...] = ()) -> None:
-        """`url`: the catalogue as the user named it; empty: only `allow_hosts` may be asked."""
+        """`url`: the catalogue as the user named it; empty: only `allow_hosts` may be asked.
+
+        Raises InputError for hosts that are none.
+        """
         self._own = urllib.parse.urlsplit(url)
-        self._allow_hosts = allow_hosts
-        self._transport = current_transport()
+        self._others = guard_for((), "", allow_hosts)
+        self._transport = replace(
+            current_transport(),
+            connect_timeout_s=PATIENCE.connect_s,
+            stall_s=PATIENCE.stall_s,
+            stall_bytes_s=0.0,
+            timeout_s=PATIENCE.document_s,
+        )
         self.troubles: Counter[str] = Counter()
         """What made a request be asked again -> how often."""
-
-    @cached_property
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        session.headers["User-Agent"] = "terraquery"
-        if self._transport.certificates:
-            session.verify = self._transport.certificates
-        if self._transport.any_certificate:
-            session.verify = False
-        return session
 
     def ask(self, url: str, body: Mapping[str, Any] | None = None) -> bytes:
         """Fetch a document by GET, or by POST with a JSON body. Raises InputError and SourceError."""
@@ -101,73 +108,70 @@ class CatalogWeb:
             retryable=True,
         )
 
-    def allowed(self, url: str) -> str:
-        """Give the URL to ask for a link of the catalogue. Raises SourceError for hosts that nobody named.
+    def allowed(self, url: str) -> tuple[str, HrefGuard | None]:
+        """Give the URL to ask for a link of the catalogue, and its guard (None: the catalogue's own server).
 
-        Links to the catalogue's own host keep its scheme and port: behind a proxy it may not know them.
+        Links to the own host keep the catalogue's scheme and port: behind a proxy it may not know them.
+        Raises SourceError for hosts that nobody named.
         """
+        shown = public_href(url)[:200]
         try:
             parts = urllib.parse.urlsplit(url)
             port = parts.port
         except ValueError:
-            raise SourceError(f"A link of the catalogue is no URL: {public_href(url)[:200]}") from None
-        name = (parts.hostname or "").lower()
-        if parts.scheme in _USUAL_PORTS and name and parts.username is None:
-            usual = (None, *_USUAL_PORTS.values())
-            if name == self._own.hostname and (port == self._own.port or port in usual):
-                return urllib.parse.urlunsplit(
-                    parts._replace(scheme=self._own.scheme, netloc=self._own.netloc)
-                )
-            if any(fnmatch.fnmatchcase(name, pattern.lower()) for pattern in self._allow_hosts):
-                return url
-        raise SourceError(
-            f"A link of the catalogue leads to another host: {public_href(url)[:200]}. To fix: if you trust "
-            f"it, give --allow-host {name or 'HOST'}"
-        )
+            raise SourceError(f"A link of the catalogue is no URL: {shown}") from None
+        if parts.scheme not in ("http", "https") or parts.username is not None:
+            raise SourceError(f"A link of the catalogue must be a plain URL: {shown}")
+        if parts.hostname == self._own.hostname and port in (self._own.port, *_USUAL_PORTS):
+            return urllib.parse.urlunsplit(
+                parts._replace(scheme=self._own.scheme, netloc=self._own.netloc)
+            ), None
+        try:
+            require_allowed(url, self._others)
+        except InputError:
+            raise SourceError(
+                f"A link of the catalogue leads to another host: {shown}. To fix: if you trust it, give "
+                f"--allow-host {parts.hostname or 'HOST'}"
+            ) from None
+        return url, self._others
 
     def _followed(self, url: str, body: Mapping[str, Any] | None) -> bytes:
         """Ask, and follow redirects. Raises _BusyError where another try may help."""
         for _ in range(MOST_REDIRECTS + 1):
-            url = self.allowed(url)
-            with self._sent(url, body) as answer:
-                if answer.status_code in _REDIRECTS and "Location" in answer.headers:
-                    url = urllib.parse.urljoin(url, answer.headers["Location"])
-                    body = None if answer.status_code == 303 else body
-                    continue
-                content = _content(answer, public_href(url))
-            self._require_success(answer, content, public_href(url))
-            return content
+            url, guard = self.allowed(url)
+            answer = self._sent(url, guard, body)
+            try:
+                target = answer.headers.get("Location") if answer.status in _REDIRECTS else None
+                if target is None:
+                    content = _content(answer, public_href(url))
+                    self._require_success(answer, content, public_href(url))
+                    return content
+                body = None if answer.status == 303 else body
+                url = urllib.parse.urljoin(url, target)
+            finally:
+                answer.close()
         raise SourceError(f"The catalogue {public_href(url)} redirects more than {MOST_REDIRECTS} times")
 
-    def _sent(self, url: str, body: Mapping[str, Any] | None) -> requests.Response:
-        own = urllib.parse.urlsplit(url).netloc == self._own.netloc
-        headers = {"Accept": "application/geo+json, application/json"}
-        if own:
-            headers |= dict(self._transport.headers)
+    def _sent(self, url: str, guard: HrefGuard | None, body: Mapping[str, Any] | None) -> BaseHTTPResponse:
+        parts = urllib.parse.urlsplit(url)
+        pool = connections(self._transport, guard, proxy_for(parts.scheme, parts.hostname or ""))
+        headers = {**_HEADERS, **(dict(self._transport.headers) if guard is None else {})}
         try:
-            return self._session.request(
+            return pool.request(
                 "GET" if body is None else "POST",
                 url,
-                json=body,
-                headers=headers,
-                timeout=(PATIENCE.connect_s, PATIENCE.stall_s),
-                allow_redirects=False,
-                stream=True,
+                body=None if body is None else json.dumps(body).encode(),
+                headers=headers if body is None else {**headers, "Content-Type": "application/json"},
+                timeout=Timeout(connect=PATIENCE.connect_s, read=PATIENCE.stall_s),
+                redirect=False,
+                retries=False,
+                preload_content=False,
             )
-        except requests.exceptions.SSLError:
-            raise SourceError(
-                f"The certificate of {public_href(url)} is not trusted. To fix: name further ones in "
-                "CURL_CA_BUNDLE"
-            ) from None
-        except requests.exceptions.Timeout:
-            raise _BusyError("no answer in time") from None
-        except requests.exceptions.ConnectionError:
-            raise _BusyError("no connection") from None
-        except (requests.exceptions.RequestException, ValueError):
-            raise SourceError(f"A link of the catalogue is no URL: {public_href(url)[:200]}") from None
+        except (HTTPError, OSError, ValueError) as error:
+            raise _trouble(error, public_href(url)) from None
 
-    def _require_success(self, answer: requests.Response, content: bytes, name: str) -> None:
-        status = answer.status_code
+    def _require_success(self, answer: BaseHTTPResponse, content: bytes, name: str) -> None:
+        status = answer.status
         if 200 <= status < 300:
             return
         if status in _BUSY:
@@ -206,13 +210,29 @@ def refusal(status: int, name: str, content: bytes) -> TerraqueryError:
     )
 
 
-def _content(answer: requests.Response, name: str) -> bytes:
+def _trouble(error: Exception, name: str) -> Exception:
+    """Say why no answer came, in words that hold no URL of the library's."""
+    cause = error.__cause__
+    if isinstance(error, NameResolutionError) and getattr(cause, "errno", 0) == socket.EAI_NONAME:
+        return InputError("The catalogue's host must exist", came=name, remedy="check the URL")
+    if isinstance(error, SSLError):
+        remedy = "To fix: name further ones in CURL_CA_BUNDLE"
+        return SourceError(f"The certificate of {name} is not trusted. {remedy}")
+    if isinstance(error, NewConnectionError):
+        return _BusyError("no connection")
+    if isinstance(error, SlowError | TimeoutError):
+        return _BusyError("no answer in time")
+    if isinstance(error, ValueError):
+        return SourceError(f"A link of the catalogue is no URL: {name[:200]}")
+    return _BusyError("an answer that breaks off")
+
+
+def _content(answer: BaseHTTPResponse, name: str) -> bytes:
     """Read a body within the limits of size and time. Raises _BusyError where it breaks off."""
-    stop = time.monotonic() + PATIENCE.document_s
     pieces: list[bytes] = []
     size = 0
     try:
-        while piece := answer.raw.read1(_PIECE_BYTES, decode_content=True):
+        while piece := answer.read(_PIECE_BYTES):
             pieces.append(piece)
             size += len(piece)
             if size > MOST_BYTES:
@@ -220,10 +240,8 @@ def _content(answer: requests.Response, name: str) -> bytes:
                     f"The catalogue {name} sends a document of more than {MOST_BYTES:,} bytes. To fix: give "
                     "it as stac-geoparquet, or in parts"
                 )
-            if time.monotonic() > stop:
-                raise _BusyError("no whole answer in time")
-    except urllib3.exceptions.HTTPError:
-        raise _BusyError("an answer that breaks off") from None
+    except (HTTPError, OSError) as error:
+        raise _trouble(error, name) from None
     return b"".join(pieces)
 
 

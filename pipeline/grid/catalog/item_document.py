@@ -24,7 +24,7 @@ from pipeline.grid.catalog.item import Asset, Item
 from pipeline.grid.catalog.time_range import item_times
 
 MOST_DEPTH = 24
-"""Levels of nesting in an item; a real one has up to about ten."""
+"""Levels of nesting in an item; the recorded real ones have 5."""
 
 MOST_VALUES = 100_000
 """Values in one item, all levels together."""

@@ -30,7 +30,7 @@ from pipeline.grid.catalog.item_document import ItemError, item_name, item_of
 from pipeline.grid.catalog.time_range import moments, time_range
 
 MOST_ITEMS = 250_000
-"""Items that one search may take. A country at 10 m for a year is some 50,000."""
+"""Items that one search may take. Each takes some kilobytes of memory."""
 
 
 class ItemSieve:

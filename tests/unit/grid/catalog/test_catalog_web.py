@@ -111,7 +111,9 @@ def test_redirects_end() -> None:
     ],
 )
 def test_links_that_may_be_followed(link: str, asked: str) -> None:
-    assert CatalogWeb("https://api.example/v1", ("friend.example", "*.wild.example")).allowed(link) == asked
+    assert (
+        CatalogWeb("https://api.example/v1", ("friend.example", "*.wild.example")).allowed(link)[0] == asked
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,13 @@ def test_links_that_may_be_followed(link: str, asked: str) -> None:
 def test_links_that_may_not(link: str) -> None:
     with pytest.raises(SourceError, match="link of the catalogue"):
         CatalogWeb("https://api.example/v1", ("friend.example", "*.wild.example")).allowed(link)
+
+
+def test_a_host_that_nobody_named_alone_may_not_be_private() -> None:
+    with odd_server(files={"/a.json": 1}) as canary, odd_server() as server:
+        with pytest.raises(SourceError, match="a private address"):
+            CatalogWeb(server.url, ("*",)).ask(canary.url.replace("127.0.0.1", "localhost") + "/a.json")
+        assert canary.requests == []
 
 
 def test_access_is_given_to_the_catalogue_alone(monkeypatch: pytest.MonkeyPatch) -> None:
