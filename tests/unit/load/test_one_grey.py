@@ -50,6 +50,7 @@ def prepared(
     radiometry: Radiometry = "auto",
     load: LoadOptions | None = None,
     known: tuple[Reflectance, ...] = (),
+    grid: GridOptions = WHOLE,
 ) -> tuple[Any, tuple[SceneSource, ...]]:
     """Plan and sources. `known`: what a catalogue says of each scene, in place of what the files do."""
     scenes = open_scenes(SourceOptions(hrefs=paths, radiometry=radiometry))
@@ -57,7 +58,7 @@ def prepared(
         replace(scene, reflectance=own)
         for scene, own in zip(scenes, known or [s.reflectance for s in scenes], strict=True)
     )
-    plan = plan_tiles(None, scenes, WHOLE)
+    plan = plan_tiles(None, scenes, grid)
     sources = prepare_scenes(
         plan.scenes, load or LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows
     )
@@ -90,6 +91,20 @@ def test_the_same_ground_has_the_same_bytes_whatever_its_baseline(make_tif: Make
     assert (rgb[10:14] == 0).all()  # below 0 is black, and valid
     exact = np.clip(np.moveaxis(steps, 0, -1) / 3000, 0, 1) * 255
     assert np.abs(rgb - exact).max() <= 0.5 + 2e-4
+
+
+def test_warped_scenes_have_the_same_bytes_too(make_tif: MakeTif) -> None:
+    """Interpolated values are whole numbers in both, 1000 apart."""
+    steps = np.clip(ground(), 1, None)
+    steps[:, 40:60, 30:50] = 0
+    old = make_tif("old.tif", steps.astype("uint16"), nodata=0)
+    new = make_tif("new.tif", np.where(steps == 0, 0, steps + 1000).astype("uint16"), nodata=0)
+    grid = replace(WHOLE, crs="EPSG:32635", resolution=0.6)
+    rgb, valid = picture(*prepared(old, known=(OLD,), grid=grid))
+    again, also = picture(*prepared(new, known=(NEW,), grid=grid))
+    assert 0.2 < valid.mean() < 0.99
+    assert (valid == also).all()
+    assert (rgb == again).all()
 
 
 def test_neighbouring_scenes_of_two_providers_make_one_picture(make_tif: MakeTif) -> None:
