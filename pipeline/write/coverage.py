@@ -51,14 +51,17 @@ SCHEMA = pa.schema(
         ("searched_km2", pa.float64()),
     ]
 )
-"""The ledger's columns. valid_share is the share of the core's pixels that are imagery and not
-under clouds. km2 is the geodesic
-area of the core, searched_km2 the part of it that was judged for the query: imagery of a tile that is neither
-failed nor empty for want of imagery. Both are null where the run grid is nowhere on Earth."""
+"""The ledger's columns. valid_share is the share of the core's pixels that are imagery and not under clouds.
+km2 is the geodesic area of the core, searched_km2 the part of it that was judged for the query: imagery of a
+tile that is neither failed nor empty for want of imagery. Both are null where the run grid is nowhere on
+Earth."""
 
 GATE_COLUMNS = (pa.field("gate_p", pa.float64()), pa.field("audited", pa.bool_()))
 """Columns that a run with a gate adds at the end: the gate's probability (null: not judged), and whether the
 tile was rejected and still examined for the audit."""
+
+SCENE_COLUMNS = (pa.field("scene_ids", pa.list_(pa.string())),)
+"""Column that a run adds at the end: the scenes that gave the core's valid pixels, in order of priority."""
 
 CLOUD_COLUMNS = (pa.field("cloud_share", pa.float32()),)
 """Column that a run with quality masks adds at the end: the share of the core's pixels that are imagery under
@@ -152,15 +155,16 @@ def write_coverage(
     fingerprint: str,
     queries: Sequence[str],
     more: Sequence[pa.Field] = (),
+    scene_ids: Sequence[str] = (),
 ) -> Conservation:
     """Write coverage.parquet from the plan and the block records; returns the count.
 
     `inside`: (n_tile_rows, n_tile_cols), True = planned. `more`: columns that this run adds, of
-    `CLOUD_COLUMNS` and `GATE_COLUMNS`. Raises RecordError for a record that is damaged or foreign. The caller
-    decides when to `require()`.
+    `SCENE_COLUMNS` (then `scene_ids` are the run's scenes in order), `CLOUD_COLUMNS` and `GATE_COLUMNS`.
+    Raises RecordError for a record that is damaged or foreign. The caller decides when to `require()`.
     """
     schema = pa.schema([*SCHEMA, *more])
-    ledger = _Ledger(lattice, inside, queries, schema)
+    ledger = _Ledger(lattice, inside, queries, schema, scene_ids)
 
     def tables() -> Iterator[pa.Table]:
         for block in planned_blocks(lattice, inside):
@@ -185,9 +189,15 @@ class _Ledger:
     """Counts while tables are made, so that the records are read once."""
 
     def __init__(
-        self, lattice: TileLattice, inside: NDArray[np.bool_], queries: Sequence[str], schema: pa.Schema
+        self,
+        lattice: TileLattice,
+        inside: NDArray[np.bool_],
+        queries: Sequence[str],
+        schema: pa.Schema,
+        scene_ids: Sequence[str],
     ) -> None:
         self._schema = schema
+        self._scene_ids = scene_ids
         self._lattice = lattice
         self._inside = inside
         self._queries = list(queries)
@@ -219,6 +229,10 @@ class _Ledger:
         self._planned_km2 += float(km2.sum())
         self._searched_px += judged.reshape(-1, n).sum(axis=0)
         self._searched_km2 += searched_km2.reshape(-1, n).sum(axis=0)
+        if self._scene_ids:
+            numbers = [tile[0].scene_numbers for tile in tiles for _ in tile]
+            for entry, own in zip(entries, numbers, strict=True):
+                entry["scene_ids"] = [self._scene_ids[number] for number in own]
         columns = pa.Table.from_pylist(entries, schema=self._schema)
         areas = {"km2": np.repeat(km2, n), "searched_km2": searched_km2}
         return self._placed(columns, areas, np.repeat(tile_row, n), np.repeat(tile_col, n))
@@ -249,6 +263,7 @@ class _Ledger:
                 **dict.fromkeys(("valid_share", "cloud_share", "km2", "searched_km2"), np.zeros(n)),
                 "gate_p": [None] * n,
                 "audited": [False] * n,
+                "scene_ids": [[]] * n,
             }
             arrays = [pa.array(columns[field.name], type=field.type) for field in self._schema]
             areas = {"km2": km2, "searched_km2": km2 * 0}

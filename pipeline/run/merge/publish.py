@@ -22,7 +22,7 @@ from pipeline.run.merge import audit_tasks, dissolve_tasks, order_tasks, paint_t
 from pipeline.run.merge.merge_job import MergeJob, TaskRunner, run_here
 from pipeline.run.merge.tally import Tally, join_bounds
 from pipeline.stitch.join import JoinStats
-from pipeline.write.coverage import CLOUD_COLUMNS, GATE_COLUMNS, Conservation, write_coverage
+from pipeline.write.coverage import CLOUD_COLUMNS, GATE_COLUMNS, SCENE_COLUMNS, Conservation, write_coverage
 from pipeline.write.instances import InstanceMeta, remove_parts_from
 from pipeline.write.masks_zarr import create_masks, finalise, open_masks
 from pipeline.write.run_dir import RunDir
@@ -96,7 +96,8 @@ def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here
         job.inside,
         fingerprint=job.fingerprint,
         queries=job.queries,
-        more=(*(CLOUD_COLUMNS if job.masked else ()), *(GATE_COLUMNS if job.gated else ())),
+        scene_ids=[scene.scene_id for scene in job.scenes],
+        more=(*SCENE_COLUMNS, *(CLOUD_COLUMNS if job.masked else ()), *(GATE_COLUMNS if job.gated else ())),
     )
     conservation.require()
     clock.lap("coverage")

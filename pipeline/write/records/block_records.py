@@ -93,6 +93,9 @@ class TileCounts:
     audited: bool = False
     verified: tuple[float | None, ...] = ()
     """This and the three fields before it: as in `TileRecord`."""
+    scene_numbers: tuple[int, ...] = ()
+    """Scenes that gave valid pixels to the core, by their places in the run's list; with the tile's first
+    query only. Empty also where the record does not know them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +206,7 @@ def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
 def read_counts(path: Path, fingerprint: str) -> BlockCounts:
     """Read statuses and counts, without the content of lists. Raises RecordError as `read_block_record`."""
     lists = ("reply", "rationale", "prompts", "features", "fragments")
-    plain = [name for name in _SUMMARY if name not in lists]
+    plain = [*(name for name in _SUMMARY if name not in lists), "scene_numbers"]
     with _open(path, fingerprint) as (file, metadata):
         table = file.read(columns=[*plain, "prompts.list.element.label", "fragments.list.element.local"])
         column = {name: table[name].to_pylist() for name in plain if name in table.column_names}
@@ -222,6 +225,7 @@ def read_counts(path: Path, fingerprint: str) -> BlockCounts:
             gate_p=gate_p[i],
             audited=bool(audited[i]),
             verified=tuple(verified[i] or ()),
+            scene_numbers=tuple(column.get("scene_numbers", absent)[i] or ()),
             **{
                 name: column[name][i]
                 for name in ("query_index", "error", "n_dropped", "truncated_reply", "n_calls", "valid_px")

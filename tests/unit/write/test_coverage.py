@@ -19,9 +19,17 @@ from numpy.typing import NDArray
 from record_world import grid_of, lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import IncompleteRunError, RecordError
+from pipeline.schema.imagery import ScenePixels
 from pipeline.schema.tile_answers import BlockRecord, Reason, TileStatus
 from pipeline.schema.tiling import block_id
-from pipeline.write.coverage import CLOUD_COLUMNS, GATE_COLUMNS, Conservation, SearchedArea, write_coverage
+from pipeline.write.coverage import (
+    CLOUD_COLUMNS,
+    GATE_COLUMNS,
+    SCENE_COLUMNS,
+    Conservation,
+    SearchedArea,
+    write_coverage,
+)
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 
@@ -274,6 +282,24 @@ def test_a_gated_runs_ledger_says_what_the_gate_thought(tmp_path: Path) -> None:
     assert looks["r00000c00000", 0] == (0.25, True)
     assert looks["r00000c00000", 1] == (None, False)
     assert looks["r00003c00003", 1] == (None, False)
+
+
+def test_the_ledger_names_the_scenes_that_a_tile_was_judged_on(tmp_path: Path) -> None:
+    plain = mixed_record(LATTICE)
+    scenes = {plain.tiles[0].tile.tile_id: ScenePixels(numbers=(0, 2))}
+    write_block_record(RunDir(tmp_path), replace(plain, scenes=scenes), lattice=LATTICE)
+    write_coverage(
+        RunDir(tmp_path),
+        LATTICE,
+        MIXED,
+        fingerprint=FP,
+        queries=QUESTIONS[:2],
+        more=SCENE_COLUMNS,
+        scene_ids=("new", "mid", "old"),
+    ).require()
+    named = {key: row["scene_ids"] for key, row in rows_of(tmp_path).items()}
+    assert named["r00000c00000", 0] == named["r00000c00000", 1] == ["new", "old"]
+    assert named["r00000c00001", 0] == named["r00003c00004", 0] == []
 
 
 def test_the_ledger_of_a_run_with_masks_tells_clouds_from_nodata(tmp_path: Path) -> None:
