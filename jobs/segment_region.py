@@ -14,6 +14,12 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.options import plain_numbers
+from pipeline.run.imagery_flags import (
+    add_imagery_options,
+    catalog_options,
+    source_options,
+    with_falling_sort,
+)
 from pipeline.run.job_exit import exit_code
 from pipeline.run.job_options import (
     add_auto_runner_option,
@@ -53,8 +59,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line, grouped as a user thinks of it."""
     top = job_parser("segment_region.py", __doc__, EXAMPLES)
     _add_inputs(top)
-    _add_catalogs(top)
-    _add_clouds(top)
+    add_imagery_options(top)
     _add_models(top)
     _add_result(top)
     _add_running(top)
@@ -62,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_inputs(top: argparse.ArgumentParser) -> None:
-    where = top.add_argument_group("where to look (exactly one)").add_mutually_exclusive_group(required=True)
+    where = top.add_argument_group("where to look (exactly one)").add_mutually_exclusive_group()
     where.add_argument("--aoi", metavar="FILE", help="area of interest: GeoJSON, GeoParquet, GPKG or KML")
     where.add_argument(
         "--bbox",
@@ -84,140 +89,6 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
         "--queries-from", metavar="FILE", help='JSON list of {"query": ...}, as written by jobs/make_world.py'
     )
     what.add_argument("--first", type=int, metavar="N", help="of --queries-from, only the first N")
-    imagery = top.add_argument_group("imagery")
-    imagery.add_argument(
-        "--source",
-        action="append",
-        default=[],
-        metavar="HREF",
-        help="GeoTIFF: path, glob, folder, http(s):// or s3://; or a catalogue (see below); repeatable",
-    )
-    imagery.add_argument(
-        "--bands", metavar="R,G,B", help="red, green, blue as 1-based numbers or names (default: the file's)"
-    )
-    imagery.add_argument(
-        "--nodata",
-        metavar="V|none",
-        help="stored value without imagery, in place of what files declare; none: no value means that",
-    )
-    imagery.add_argument(
-        "--collar",
-        choices=("auto", "off", "black"),
-        help="black borders that no file declares: no imagery where that is certain (auto, default), all "
-        "imagery (off), or none, dark water at the border included (black)",
-    )
-    imagery.add_argument(
-        "--radiometry",
-        default="auto",
-        metavar="HOW",
-        help="how stored values become reflectance, so that one ground has one grey: auto (default; what "
-        "catalogue and file say), stored (they do not), sentinel-2-l2a, landsat-c2-l2, or SCALE,OFFSET",
-    )
-    imagery.add_argument(
-        "--scale",
-        metavar="LO,HI",
-        help="stored values that become black and white (default: 8 bits as they are, else percentiles)",
-    )
-    imagery.add_argument("--crs", help="run grid CRS, e.g. EPSG:32633; needed when sources differ")
-    imagery.add_argument(
-        "--datetime-of",
-        action="append",
-        default=[],
-        metavar="TIME",
-        help="when scenes were taken whose files do not say: a time (2024-06-01), `name` (the date in the "
-        "file's name), or GLOB=TIME for some of them; repeatable, the first that fits wins",
-    )
-    imagery.add_argument(
-        "--resolution",
-        type=float,
-        metavar="SIDE",
-        help="side of the run grid's pixels, in the unit of its CRS: metres, feet or degrees",
-    )
-
-
-def _add_clouds(top: argparse.ArgumentParser) -> None:
-    clouds = top.add_argument_group("clouds")
-    clouds.add_argument(
-        "--mask",
-        metavar="RULE",
-        help='which mask, and what of it hides the ground: "SCL in (3,8,9,10)", "QA_PIXEL bits (1,2,3,4)", '
-        '"cloud > 50"; off reads none (default: the mask that a scene is known to have)',
-    )
-    clouds.add_argument(
-        "--mask-file",
-        metavar="NAME",
-        help='masks beside scenes that are named one by one: "{stem}_SCL.tif"; --mask says what hides the '
-        "ground, unless the name is that of a known mask",
-    )
-    clouds.add_argument(
-        "--max-cloud-tile",
-        type=float,
-        metavar="PERCENT",
-        help="tiles of which clouds hide more, in every scene, are empty(cloud) without a model call "
-        "(default 80); what is hidden in the others is not judged",
-    )
-
-
-def _add_catalogs(top: argparse.ArgumentParser) -> None:
-    catalogs = top.add_argument_group(
-        "catalogues",
-        "A --source may be a STAC API or static catalogue, stac:URL#collection[,collection]; a file or URL "
-        "of items, a collection or a catalogue (.json, .geojson); or stac-geoparquet (.parquet). Rasters and "
-        'catalogues may be mixed. Example: --source "stac:https://earth-search.aws.element84.com/v1'
-        '#sentinel-2-l2a" --datetime 2025-06/2025-08 --max-cloud 20 --mosaic least-cloudy',
-    )
-    catalogs.add_argument(
-        "--datetime",
-        metavar="A/B",
-        help="only items of this time: a day, month or year, or two with / between, `..` for an open end "
-        "(2025-06-01/..)",
-    )
-    catalogs.add_argument(
-        "--max-cloud", type=float, metavar="P", help="only items with at most P per cent of clouds (0..100)"
-    )
-    catalogs.add_argument(
-        "--stac-filter",
-        metavar="CQL2",
-        help="only items that fit, e.g. \"gsd <= 1 AND platform = 'landsat-9'\"",
-    )
-    catalogs.add_argument(
-        "--sort",
-        metavar="FIELDS",
-        help="order of the items, e.g. -datetime,eo:cloud_cover; - for falling (default: newest first)",
-    )
-    catalogs.add_argument(
-        "--max-items",
-        type=int,
-        metavar="N",
-        help="only the first N items in the order of --sort (default: all)",
-    )
-    catalogs.add_argument(
-        "--assets",
-        metavar="A[,B,C]",
-        help="which files of an item: one that holds all colours, or those of red, green and blue (default: "
-        "what the items say, a picture in colour before single bands)",
-    )
-    catalogs.add_argument(
-        "--mosaic",
-        default="first",
-        metavar="ORDER",
-        help="which of several scenes of one place wins, of rasters too: first (default; as named or found), "
-        "newest, oldest, least-cloudy or closest-to:DATE; the next ones fill what it leaves",
-    )
-    catalogs.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="let items name files on this host too, beside the catalogue's own; *.host for all below it",
-    )
-    catalogs.add_argument(
-        "--allow-root",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="let items name local files below this folder too; repeatable",
-    )
 
 
 def _add_models(top: argparse.ArgumentParser) -> None:
@@ -262,6 +133,14 @@ def _add_running(top: argparse.ArgumentParser) -> None:
         "--dry-run",
         action="store_true",
         help="plan, estimate, write plan.parquet if --out holds no run, load no model",
+    )
+    running.add_argument(
+        "--explain-tile",
+        nargs=2,
+        type=int,
+        metavar=("R", "C"),
+        help="only say what the tile in row R and column C is made of: its scenes in order, and what each "
+        "fills; of the run in --out if there is one, and then no other option is needed",
     )
     running.add_argument("--retry-failed", action="store_true", help="do blocks with failed tiles again")
     running.add_argument(
@@ -352,8 +231,6 @@ def _absolute_oracle(text: str) -> str:
 def request_of(args: argparse.Namespace) -> Any:
     """The command line as a `RunRequest`. Raises InputError; opens no imagery."""
     from pipeline.grid.mosaic_order import mosaic_order
-    from pipeline.grid.radiometry import parse_radiometry
-    from pipeline.grid.source import SourceOptions
     from pipeline.run import config as cfg
     from pipeline.run.prepare import RunRequest
 
@@ -374,21 +251,13 @@ def request_of(args: argparse.Namespace) -> Any:
         area=cfg.AreaOptions(
             aoi=args.aoi, bbox=tuple(args.bbox) if args.bbox else None, whole_scene=args.whole_scene
         ),
-        source=SourceOptions(
-            hrefs=tuple(args.source),
-            bands=_bands(args.bands),
-            crs=args.crs,
-            datetimes=tuple(args.datetime_of),
-            mask_file=args.mask_file,
-            mask=_checked_mask(args.mask),
-            radiometry=parse_radiometry(args.radiometry),
-        ),
+        source=source_options(args),
         grid=cfg.GridChoice(crs=args.crs, resolution=args.resolution),
         preset_name=args.preset,
         preset=cfg.build_preset(tables),
         merge_mode=args.merge_mode,
         min_area_m2=cfg.check_min_area(args.min_area_m2),
-        catalogs=catalogs_of(args),
+        catalogs=catalog_options(args),
         mosaic=mosaic_order(args.mosaic),
     )
     return RunRequest(
@@ -401,43 +270,27 @@ def request_of(args: argparse.Namespace) -> Any:
     )
 
 
-def _checked_mask(text: str | None) -> str | None:
-    """What follows --mask. Raises InputError."""
-    from pipeline.grid.catalog.quality_table import check_mask
+def explain(args: argparse.Namespace) -> int:
+    """Print what one tile is made of: of the run in --out, or of the one that the command line would plan."""
+    from pipeline.run.explain_tile import explain_plan, explain_run
+    from pipeline.write.run_dir import RunDir
 
-    check_mask(text)
-    return text
-
-
-def catalogs_of(args: argparse.Namespace) -> Any:
-    """What is asked of catalogues, as `CatalogOptions`. Raises InputError."""
-    from pipeline.grid.catalog.asset_choice import check_asset_names
-    from pipeline.grid.catalog.catalog_options import CatalogOptions
-
-    return CatalogOptions(
-        datetime=args.datetime,
-        max_cloud=args.max_cloud,
-        filter=args.stac_filter,
-        sort=args.sort,
-        limit=args.max_items,
-        assets=None if args.assets is None else check_asset_names(args.assets.split(",")),
-        allow_hosts=tuple(args.allow_host),
-        allow_roots=tuple(args.allow_root),
-    )
-
-
-def _bands(text: str | None) -> tuple[str | int, ...] | None:
-    if text is None:
-        return None
-    return tuple(int(part) if part.strip().isdecimal() else part.strip() for part in text.split(","))
+    place = (args.explain_tile[0], args.explain_tile[1])
+    run_dir = RunDir(args.out)
+    known = run_dir.run_json.is_file()
+    print(explain_run(run_dir, place) if known else explain_plan(request_of(args).config, place))
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, plan, run, publish. Returns the exit code."""
-    args = parser().parse_args(plain_numbers(sys.argv[1:] if argv is None else argv, lists={"--bbox": 4}))
+    words = with_falling_sort(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(plain_numbers(words, lists={"--bbox": 4}))
 
     def work() -> int:
         # imported only once the command line is known to be well formed
+        if args.explain_tile is not None:
+            return explain(args)
         from pipeline.run.flow import run_region
 
         return run_region(request_of(args))

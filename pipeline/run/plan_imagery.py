@@ -16,7 +16,7 @@ from typing import Any
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
-from pipeline.grid.aoi import Aoi
+from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
 from pipeline.grid.find_scenes import FoundScenes, find_scenes, settle_scenes
 from pipeline.grid.tiles import GridOptions, Plan, lonlat_boxes, plan_tiles, scene_bounds_lonlat
 from pipeline.run.config import RunConfig
@@ -41,6 +41,18 @@ class PlannedImagery:
     searches: tuple[Mapping[str, Any], ...]
     """What was asked of catalogues."""
     notes: tuple[str, ...]
+
+
+def read_area(config: RunConfig) -> Aoi | None:
+    """The AOI of a run; None for whole scenes. Raises InputError."""
+    area = config.area
+    if area.aoi is not None:
+        return read_aoi(area.aoi)
+    if area.bbox is not None:
+        return aoi_from_bbox(*area.bbox)
+    if not area.whole_scene:
+        raise InputError("a run needs a region", remedy="give --aoi FILE, --bbox W S E N or --whole-scene")
+    return None
 
 
 def plan_imagery(config: RunConfig, aoi: Aoi | None) -> PlannedImagery:

@@ -23,7 +23,7 @@ from pipeline.files.lasting_path import require_lasting
 from pipeline.files.output_folder import writing_to
 from pipeline.files.provenance import path_identity
 from pipeline.geo.planet import require_proj
-from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
+from pipeline.grid.aoi import Aoi
 from pipeline.grid.estimate import Estimate, estimate
 from pipeline.grid.scene_times import overlap_note
 from pipeline.grid.tiles import Plan
@@ -49,7 +49,7 @@ from pipeline.run.config import (
 )
 from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
-from pipeline.run.plan_imagery import plan_imagery
+from pipeline.run.plan_imagery import plan_imagery, read_area
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_segmenter
@@ -142,18 +142,6 @@ def plan_request(request: RunRequest) -> PlannedRun:
         found=imagery.rows,
         searches=imagery.searches,
     )
-
-
-def read_area(config: RunConfig) -> Aoi | None:
-    """The AOI of a run; None for whole scenes. Raises InputError."""
-    area = config.area
-    if area.aoi is not None:
-        return read_aoi(area.aoi)
-    if area.bbox is not None:
-        return aoi_from_bbox(*area.bbox)
-    if not area.whole_scene:
-        raise InputError("a run needs a region", remedy="give --aoi FILE, --bbox W S E N or --whole-scene")
-    return None
 
 
 def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> dict[str, Any]:

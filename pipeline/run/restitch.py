@@ -22,13 +22,13 @@ from pipeline.errors import InputError
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import fingerprint
 from pipeline.geo.planet import require_proj
-from pipeline.grid.lattice import place_scenes, scene_windows
-from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
+from pipeline.load.prepare_scenes import prepare_scenes
 from pipeline.options import parse_table
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.closing import Imagery
 from pipeline.run.config import MergeMode, RunnerChoice, check_min_area, require_areas
 from pipeline.run.merge.merge_job import MergeJob
+from pipeline.run.scenes_again import scenes_again
 from pipeline.schema.tiling import block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.instances import InstanceMeta
@@ -195,16 +195,9 @@ def claim_restitch(plan: RestitchPlan) -> None:
 
 def imagery_of(plan: RestitchPlan) -> Imagery:
     """Open the run's scenes again, for pictures alone. Raises SourceError or InputError."""
-    info = plan.info
-    load = parse_table(
-        LoadOptions, {k: v for k, v in info.parameters["load"].items() if v is not None}, "parameters.load"
-    )
-    placed = [info.stretches.get(scene.scene_id, {}).get("offset_rc") for scene in info.scenes]
-    offsets = [None if offset is None else (int(offset[0]), int(offset[1])) for offset in placed]
-    grid = info.lattice.grid
-    windows = scene_windows(offsets, place_scenes(info.scenes, grid), grid)
-    sources = prepare_scenes(info.scenes, load, offsets=offsets, windows=windows)
-    return Imagery(sources=sources, load=load)
+    placed = scenes_again(plan.info)
+    sources = prepare_scenes(placed.scenes, placed.load, offsets=placed.offsets, windows=placed.windows)
+    return Imagery(sources=sources, load=placed.load)
 
 
 def _require_tiling(info: RunInfo, tiling: Mapping[str, int]) -> None:

@@ -171,6 +171,15 @@ def test_a_run_from_a_stac_api_is_exact(
     assert middle["scene_ids"][0] == "new-west"
     assert len(middle["scene_ids"]) > 1
     assert "new-west" in capsys.readouterr().out
+    assert run_job("--explain-tile", 1, 1, "--out", out) == 0
+    told = capsys.readouterr().out
+    lines = [line.split()[0] for line in told.splitlines() if re.match(r"(new|old)-", line)]
+    assert lines == middle["scene_ids"]
+    assert '"tanks": found' in told
+    coverage = pq.read_table(out / "coverage.parquet").to_pylist()
+    judged = next(row for row in coverage if row["tile_id"] == middle["tile_id"])
+    assert judged["scene_ids"][0] == "new-west"
+    assert set(judged["scene_ids"]) <= set(middle["scene_ids"])
 
 
 def test_every_way_to_the_same_items_gives_the_same_plan(served: Served, aoi: Path, tmp_path: Path) -> None:

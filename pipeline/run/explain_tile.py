@@ -1,0 +1,204 @@
+"""What one tile is made of: its scenes in order, and what each of them gives to it.
+
+1. `explain_plan` plans a run, and `explain_run` takes the plan of one that is there.
+2. `shares_of` reads the tile from each of its scenes alone, and then from all of them as a run does.
+3. `tile_text` tells it as a table, with what became of the tile where the run is finished.
+
+Nothing is written, and no model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
+from pipeline.load.reader import CogReader
+from pipeline.load.unjudged import percent
+from pipeline.run.config import RunConfig
+from pipeline.run.plan_imagery import plan_imagery, read_area
+from pipeline.run.scenes_again import PlacedScenes, scenes_again
+from pipeline.schema.imagery import Scene
+from pipeline.schema.tiling import BlockSpec, TileLattice, TileSpec
+from pipeline.write.plan_table import read_inside
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import read_run_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTile:
+    """A tile, and the scenes that can show a part of it."""
+
+    tile: TileSpec
+    lattice: TileLattice
+    inside: bool
+    """Whether the run looks at it."""
+    mosaic: str
+    """What --mosaic says."""
+    near: PlacedScenes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneShare:
+    """What a scene gives to a tile, as shares of the pixels that the tile reads."""
+
+    scene: Scene
+    covers: float
+    """Pixels that lie on the scene."""
+    imagery: float
+    """Pixels of which it has imagery that shows the ground."""
+    hidden: float
+    """Pixels of which its mask hides the ground."""
+    fills: float
+    """Pixels that the tile takes from it."""
+    problem: str = ""
+    """Why it cannot be read."""
+
+
+def explain_plan(config: RunConfig, place: tuple[int, int]) -> str:
+    """Plan a run, and tell what the tile in row and column `place` would be made of.
+
+    Raises InputError and SourceError.
+    """
+    plan = plan_imagery(config, read_area(config)).plan
+    placed = PlacedScenes(
+        scenes=plan.scenes, offsets=plan.offsets, windows=plan.scene_windows, load=config.load
+    )
+    return tile_text(*_read(plan.lattice, place, plan.inside, str(config.mosaic), placed))
+
+
+def explain_run(run_dir: RunDir, place: tuple[int, int]) -> str:
+    """Tell what a tile of a run is made of, and what became of it. Raises InputError and SourceError."""
+    info = read_run_json(run_dir.run_json)
+    inside = read_inside(run_dir.plan, info.lattice)
+    mosaic = str(info.settings.get("mosaic", "first"))
+    read = _read(info.lattice, place, inside, mosaic, scenes_again(info))
+    return "\n".join([tile_text(*read), *_outcome(run_dir, read[0].tile)])
+
+
+def _read(
+    lattice: TileLattice, place: tuple[int, int], inside: NDArray[np.bool_], mosaic: str, placed: PlacedScenes
+) -> tuple[PlannedTile, tuple[SceneShare, ...], float]:
+    """Find a tile and its scenes, and read it. Raises InputError for a place that is none."""
+    try:
+        tile = lattice.tile(*place)
+    except IndexError as error:
+        raise InputError(
+            "--explain-tile must name a tile of the plan by its row and column, counted from 0",
+            came=f"{place[0]} {place[1]}",
+            remedy=f"the plan has {lattice.n_tile_rows} rows and {lattice.n_tile_cols} columns; plan.parquet "
+            "and coverage.parquet list them as tile_row and tile_col",
+        ) from error
+    near = [number for number, window in enumerate(placed.windows) if window.intersect(tile.read) is not None]
+    planned = PlannedTile(
+        tile=tile,
+        lattice=lattice,
+        inside=bool(inside[place]),
+        mosaic=mosaic,
+        near=PlacedScenes(
+            scenes=tuple(placed.scenes[number] for number in near),
+            offsets=tuple(placed.offsets[number] for number in near),
+            windows=tuple(placed.windows[number] for number in near),
+            load=placed.load,
+        ),
+    )
+    return planned, *shares_of(planned)
+
+
+def shares_of(planned: PlannedTile) -> tuple[tuple[SceneShare, ...], float]:
+    """Read a tile from its scenes; returns what each gives, and the share that none shows."""
+    near = planned.near
+    sources = prepare_scenes(near.scenes, near.load, offsets=near.offsets, windows=near.windows)
+    block = _alone(planned)
+    n_px = block.read.area_px
+    whole = CogReader(sources, planned.lattice.grid, options=planned.near.load).read(block)
+    filled = np.zeros(len(sources), dtype=np.int64)
+    if whole.scenes.image is not None:
+        for rank, number in enumerate(whole.scenes.numbers, start=1):
+            filled[number] = np.count_nonzero(whole.scenes.image == rank)
+    elif whole.scenes.numbers:
+        filled[whole.scenes.numbers[0]] = np.count_nonzero(whole.valid)
+    shares = tuple(
+        _share(source, block, planned, fills=int(count) / n_px)
+        for source, count in zip(sources, filled.tolist(), strict=True)
+    )
+    return shares, 1.0 - float(np.count_nonzero(whole.valid)) / n_px
+
+
+def _share(source: SceneSource, block: BlockSpec, planned: PlannedTile, *, fills: float) -> SceneShare:
+    alone = CogReader([source], planned.lattice.grid, options=planned.near.load).read(block)
+    covered = block.read.intersect(source.window)
+    return SceneShare(
+        scene=source.scene,
+        covers=0.0 if covered is None else covered.area_px / block.read.area_px,
+        imagery=float(alone.valid.mean()),
+        hidden=0.0 if alone.hidden is None else float(alone.hidden.mean()),
+        fills=fills,
+        problem=next(iter(alone.unreadable.values()), ""),
+    )
+
+
+def _alone(planned: PlannedTile) -> BlockSpec:
+    """A block that holds this tile and no other."""
+    tile = planned.tile
+    k = planned.lattice.block_tiles
+    row = tile.tile_row // k
+    col = tile.tile_col // k
+    core = planned.lattice.block_core(row, col)
+    return BlockSpec(block_row=row, block_col=col, core=core, read=tile.read, tiles=(tile,))
+
+
+def tile_text(planned: PlannedTile, shares: Sequence[SceneShare], nothing: float) -> str:
+    """Tell it in a table, one scene a line, in order of priority. `nothing`: share that no scene shows."""
+    read = planned.tile.read
+    lines = [
+        f"tile {planned.tile.tile_id} reads {read.width} x {read.height} px, rows {read.row0} to {read.row1} "
+        f"and columns {read.col0} to {read.col1} of the run grid",
+    ]
+    if not planned.inside:
+        lines.append("it lies outside the area or every scene, and is not looked at")
+    rows: list[tuple[str, ...]] = [("scene", "date", "clouds", "covers", "imagery", "masked", "fills")]
+    for share in shares:
+        scene = share.scene
+        taken = scene.datetime[:10] if scene.datetime else "unknown"
+        clouds = "unknown" if scene.cloud_cover is None else percent(scene.cloud_cover / 100)
+        parts = [percent(part) for part in (share.covers, share.imagery, share.hidden, share.fills)]
+        rows.append((scene.scene_id, taken, clouds, *parts))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines += [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    lines.append(f"{percent(nothing)} of it is shown by no scene; order of the mosaic: {planned.mosaic}")
+    lines += [f"note: {share.scene.scene_id}: {share.problem}" for share in shares if share.problem]
+    return "\n".join(lines)
+
+
+def _outcome(run_dir: RunDir, tile: TileSpec) -> tuple[str, ...]:
+    """What the ledger of a finished run says of a tile, one line per query. Empty: there is none yet."""
+    if not Path(run_dir.coverage).is_file():
+        return ()
+    columns = ["query", "status", "reason", "error"]
+    try:
+        table = pq.read_table(
+            run_dir.coverage,
+            columns=columns,
+            filters=[("tile_id", "=", tile.tile_id)],
+            partitioning=None,
+        )
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise InputError(
+            f"{run_dir.coverage} must be a readable ledger", came=str(error), remedy="merge the run again"
+        ) from error
+    return tuple(
+        f'"{row["query"]}": {row["status"]}'
+        + (f" ({row['reason']})" if row["reason"] else "")
+        + (f": {row['error']}" if row["error"] else "")
+        for row in table.to_pylist()
+    )
