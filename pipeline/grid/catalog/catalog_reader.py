@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.errors import InputError, SourceError
 from pipeline.files.hrefs import encoded_url, public_href
 from pipeline.files.raster_access import raster_environment
+from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_object import RemoteObject
 from pipeline.grid.catalog.catalog_web import MOST_BYTES, CatalogWeb
 from pipeline.grid.catalog.found_items import CatalogSearch
@@ -73,10 +74,17 @@ class CatalogReader:
         bucket = urllib.parse.urlsplit(href).netloc
         if f"{bucket}.s3" not in self.hosts:
             raise SourceError(f"A link of the catalogue leads to another bucket: {href[:200]}")
-        with raster_environment(href):
-            content = RemoteObject(href)
-            _require_size(content.size, href)
-            return content.read(0, content.size)
+        try:
+            with raster_environment(href):
+                content = RemoteObject(href)
+                _require_size(content.size, href)
+                return content.read(0, content.size)
+        except RemoteError as error:
+            if error.retryable:
+                raise
+            raise InputError(
+                f"A catalogue must be readable: {href[:200]}", came=error.reason, remedy=error.remedy
+            ) from None
 
 
 def is_http(place: str) -> bool:

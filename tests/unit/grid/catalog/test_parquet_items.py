@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,13 @@ def test_only_ranges_of_a_remote_file_are_read(many: str) -> None:
     assert remote.items == found(many, aoi_from_bbox(11.6, 0, 13.2, 1)).items
     assert remote.hosts == ("127.0.0.1",)
     assert all(wanted.startswith("bytes=") for _, _, wanted in asked)
+
+
+def test_a_file_in_a_bucket(many: str, put_object: Callable[[str, bytes], str]) -> None:
+    aoi = aoi_from_bbox(11.6, 0, 13.2, 1)
+    remote = found(put_object("deep/items.parquet", Path(many).read_bytes()), aoi)
+    assert remote.items == found(many, aoi).items
+    assert remote.hosts == ("catalogue.s3",)
 
 
 def test_a_range_of_time_is_kept_and_no_time_is_left(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ def test_a_tree_on_disk_and_on_a_server(tmp_path: Path) -> None:
     assert local.items[1].href == str(tmp_path / "europe/a.json")
     assert remote.items[1].href == f"{server.url}/europe/a.json"
     assert (local.hosts, remote.hosts) == ((), ("127.0.0.1",))
+
+
+def test_a_tree_in_a_bucket(put_object: Callable[[str, bytes], str]) -> None:
+    for name, document in tree().items():
+        put_object(f"deep{name}", json.dumps(document).encode())
+    result = found("s3://catalogue/deep/catalog.json")
+    assert ids(result) == ["c", "a", "b"]
+    assert result.items[1].href == "s3://catalogue/deep/europe/a.json"
+    assert result.hosts == ("catalogue.s3",)
+    with pytest.raises(InputError, match="404"):
+        found("s3://catalogue/none.json")
 
 
 def test_a_collection_outside_of_the_search_is_not_opened() -> None:
