@@ -235,16 +235,23 @@ def open_raster(source: Scene | str) -> Any:
     return dataset
 
 
-def open_quality(scene: Scene) -> Any:
-    """Open the file of a scene's quality mask as `open_raster` opens a scene, in its planned version where it
+def open_quality(scene: Scene) -> tuple[Any, ...]:
+    """Open the files of a scene's quality mask (`QualityMask.files`), each in its planned version where it
     has one. Raises SourceError.
     """
     assert scene.quality is not None
-    file = scene.quality.file
-    try:
-        return _opened(join_access(file.href, file.access), file.identity or None, terms_of(scene))[0]
-    except InputError as error:
-        raise SourceError(str(error)) from error
+    with ExitStack() as stack:
+        try:
+            opened = tuple(
+                stack.enter_context(
+                    _opened(join_access(file.href, file.access), file.identity or None, terms_of(scene))[0]
+                )
+                for file in scene.quality.files
+            )
+        except InputError as error:
+            raise SourceError(str(error)) from error
+        stack.pop_all()
+    return opened
 
 
 def open_identified(href: str, terms: Terms = THE_USERS) -> tuple[Any, Mapping[str, str]]:

@@ -26,7 +26,8 @@ from pipeline.errors import SourceError
 from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
 from pipeline.files.value_tags import unused_tags
 from pipeline.load.collar import LOSSY
-from pipeline.load.quality import Marks, QualityFile, quality_source
+from pipeline.load.mask_lattice import Marks
+from pipeline.load.quality import QualityFile, quality_source
 from pipeline.load.validity import (
     ValidityRule,
     alpha_band,
@@ -163,8 +164,11 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
 
 
 def _with_marks(parts: list[LookPart], scene: Scene) -> tuple[LookPart, ...]:
-    """The parts with what the scene's quality mask says of them. Raises SourceError."""
-    if scene.quality is None:
+    """The parts with what the scene's quality mask says of them. Raises SourceError.
+
+    A mask that has to be computed says nothing here: it would take minutes per scene.
+    """
+    if scene.quality is None or scene.quality.model:
         return tuple(parts)
     with raster_environment(quality_source(scene)):
         mask = QualityFile(scene)

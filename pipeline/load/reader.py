@@ -29,8 +29,9 @@ from rasterio.windows import Window as RasterWindow
 from pipeline.errors import TerraqueryError
 from pipeline.files.raster_access import gdal_message, href_kind, open_raster, raster_environment
 from pipeline.load.collar import collar_on_window, collar_warped
+from pipeline.load.mask_lattice import Marks
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
-from pipeline.load.quality import Marks, QualityFile, quality_source
+from pipeline.load.quality import OpenMarks, open_marks, quality_source
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, dataset_validity, opened_by
 from pipeline.load.warped_scene import WarpedScene
@@ -95,7 +96,7 @@ class CogReader:
         self._grid = grid
         self._options = options or LoadOptions()
         self._handles: OrderedDict[int, _Handle] = OrderedDict()
-        self._masks: OrderedDict[int, QualityFile] = OrderedDict()
+        self._masks: OrderedDict[int, OpenMarks] = OrderedDict()
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_handles": OrderedDict(), "_masks": OrderedDict()}
@@ -199,7 +200,7 @@ class CogReader:
             if index not in self._masks:
                 while len(self._masks) >= self._options.open_files:
                     self._masks.popitem(last=False)[1].close()
-                self._masks[index] = QualityFile(scene, self._grid)
+                self._masks[index] = open_marks(scene, self._grid)
             self._masks.move_to_end(index)
             return self._masks[index].marks(window)
 

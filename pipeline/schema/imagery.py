@@ -57,6 +57,17 @@ class QualityMask:
     `above:50`: values above this one. `QualityRule` reads it."""
     source: str
     """Who says so, for people."""
+    model: str = ""
+    """Model that computes the mask from `bands` (`load.computed_mask`). Empty: `file` is the mask."""
+    bands: tuple[SceneFile, ...] = ()
+    """Blue, green, red and near infrared, and maybe two of short-wave infrared; `file` is the first."""
+    reflectance: Reflectance | None = None
+    """How the values of `bands` become reflectance."""
+
+    @property
+    def files(self) -> tuple[SceneFile, ...]:
+        """All files that the mask is read or computed from."""
+        return self.bands or (self.file,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

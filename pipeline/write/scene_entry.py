@@ -28,7 +28,7 @@ def scene_entry(scene: Scene) -> dict[str, object]:
     if scene.band_files:
         entry["band_files"] = [_file_entry(file) for file in scene.band_files]
     if scene.quality is not None:
-        entry["quality"] = {**asdict(scene.quality), "file": _file_entry(scene.quality.file)}
+        entry["quality"] = _quality_entry(scene.quality)
     for name, noun in (("reflectance", scene.reflectance), ("guard", scene.guard)):
         if noun is not None:
             entry[name] = asdict(noun)
@@ -45,8 +45,7 @@ def scene_of(entry: Mapping[str, Any]) -> Scene:
         "band_files": tuple(SceneFile(**file) for file in entry.get("band_files", ())),
     }
     if "quality" in entry:
-        quality = entry["quality"]
-        found["quality"] = QualityMask(**{**quality, "file": SceneFile(**quality["file"])})
+        found["quality"] = _quality_of(entry["quality"])
     if "reflectance" in entry:
         found["reflectance"] = Reflectance(**entry["reflectance"])
     if "guard" in entry:
@@ -55,6 +54,32 @@ def scene_of(entry: Mapping[str, Any]) -> Scene:
             hosts=tuple(guard["hosts"]), roots=tuple(guard["roots"]), private=guard["private"]
         )
     return Scene(**found)
+
+
+def _quality_entry(quality: QualityMask) -> dict[str, object]:
+    """Describe a mask; what only a computed one has is left out of any other."""
+    entry: dict[str, object] = {
+        "file": _file_entry(quality.file),
+        "rule": quality.rule,
+        "source": quality.source,
+    }
+    if quality.model:
+        entry["model"] = quality.model
+        entry["bands"] = [_file_entry(file) for file in quality.bands]
+    if quality.reflectance is not None:
+        entry["reflectance"] = asdict(quality.reflectance)
+    return entry
+
+
+def _quality_of(entry: Mapping[str, Any]) -> QualityMask:
+    found = {
+        **entry,
+        "file": SceneFile(**entry["file"]),
+        "bands": tuple(SceneFile(**file) for file in entry.get("bands", ())),
+    }
+    if "reflectance" in entry:
+        found["reflectance"] = Reflectance(**entry["reflectance"])
+    return QualityMask(**found)
 
 
 def _file_entry(file: SceneFile) -> dict[str, object]:

@@ -18,7 +18,7 @@ from pipeline.errors import SourceError
 from pipeline.files import raster_access
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions, plan_tiles
-from pipeline.load import reader as reader_module
+from pipeline.load import quality as quality_module
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource, prepare_scenes
 from pipeline.load.reader import CogReader
 from pipeline.schema.imagery import BlockImage, QualityMask, Scene, SceneFile
@@ -182,13 +182,13 @@ def test_no_mask_is_opened_where_the_scene_has_no_imagery(
     )
     plan, sources = sources_of((scene,), GridOptions(tile_px=34, halo_px=1, block_tiles=1))
     asked: list[Window] = []
-    real = reader_module.QualityFile.marks
+    real = quality_module.QualityFile.marks
 
     def noted(self: object, window: Window) -> object:
         asked.append(window)
         return real(self, window)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(reader_module.QualityFile, "marks", noted)
+    monkeypatch.setattr(quality_module.QualityFile, "marks", noted)
     reader = pickle.loads(pickle.dumps(CogReader(sources, plan.grid)))  # type: ignore[attr-defined]
     for block in plan.blocks():  # type: ignore[attr-defined]
         reader.read(block)
