@@ -19,7 +19,7 @@ help: ## list the targets
 	test -e $@ || rm -rf .venv
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --python $(BIN)/python --editable '.[$(EXTRA),train,dev]'
+	$(BIN)/uv pip install --python $(BIN)/python --editable '.[$(EXTRA),train,clouds,dev]'
 	touch $@
 
 setup: .venv/installed-$(EXTRA) ## create .venv with everything (EXTRA=gpu for CUDA machines)

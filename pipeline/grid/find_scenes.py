@@ -21,6 +21,7 @@ from pipeline.grid.catalog.catalog_search import find_items, is_catalog
 from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems
 from pipeline.grid.catalog.header_check import ItemScene, Opened
 from pipeline.grid.catalog.item_scene import ItemOptions, ItemScenes, scenes_of, settled
+from pipeline.grid.mask_files import require_mask_used
 from pipeline.grid.mosaic_order import MosaicOrder, ordered
 from pipeline.grid.source import SourceOptions, expand_hrefs, open_scenes, require_sources, with_unique_ids
 from pipeline.schema.imagery import Scene
@@ -72,6 +73,7 @@ def find_scenes(
     of_catalogs = [source for source in sources.hrefs if is_catalog(source)]
     if not of_catalogs:
         catalogs.require_unused()
+        require_mask_used(sources.mask, sources.mask_file)
     rasters = _by_source(replace(sources, hrefs=tuple(s for s in sources.hrefs if s not in of_catalogs)))
     scenes: list[Scene] = []
     searched: list[tuple[FoundItems, ItemScenes, int]] = []

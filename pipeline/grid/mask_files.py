@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import InputError
-from pipeline.files.hrefs import encoded_url, join_access, public_href, split_access
-from pipeline.files.raster_access import href_kind, open_identified, raster_environment
-from pipeline.grid.catalog.quality_table import EXAMPLES, OFF, known_mask, mask_choice
+from pipeline.files.hrefs import encoded_url, join_access, split_access
+from pipeline.files.raster_access import href_kind, open_identified, raster_environment, terms_of
+from pipeline.grid.catalog.quality_table import CSMASK, EXAMPLES, OFF, known_mask, mask_choice
 from pipeline.schema.imagery import QualityMask, Scene, SceneFile
 
 EXAMPLE = '--mask-file "{stem}_SCL.tif"'
@@ -33,8 +33,15 @@ def with_mask_files(scenes: Sequence[Scene], pattern: str, rule: str | None) -> 
     cannot be meant, and for a mask that is missing or is no GeoTIFF; SourceError (retryable) when a server
     does not answer.
     """
-    if rule is not None and rule.strip().lower() == OFF:
+    word = (rule or "").strip().lower()
+    if word == OFF:
         return tuple(scenes)
+    if word.partition(":")[0] == CSMASK:
+        raise InputError(
+            "--mask-file names masks, and --mask csmask computes them",
+            came="both",
+            remedy="leave one of them out",
+        )
     unknown = set(re.findall(r"\{[^}]*\}?", pattern)) - {"{stem}"}
     if unknown or not pattern.strip():
         raise InputError(
@@ -52,6 +59,35 @@ def with_mask_files(scenes: Sequence[Scene], pattern: str, rule: str | None) -> 
         return tuple(_masked(scene, pattern, rule) for scene in scenes)
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         return tuple(pool.map(lambda scene: _masked(scene, pattern, rule), scenes))
+
+
+def require_mask_used(rule: str | None, pattern: str | None) -> None:
+    """Refuse --mask where no source is a catalogue and no --mask-file is named. Raises InputError."""
+    if rule is not None and pattern is None and rule.strip().lower() != OFF:
+        raise InputError(
+            "--mask needs masks: those of a catalogue's items, or --mask-file",
+            came=f"--mask {rule!r} and rasters alone",
+            remedy=f"name the file beside each raster, as in {EXAMPLE}",
+        )
+
+
+def pinned_mask(scene: Scene) -> Scene:
+    """Open the files of a scene's mask, and note what pins their content. Without a mask the scene stays.
+
+    Raises InputError and SourceError as `open_identified` does.
+    """
+    quality = scene.quality
+    if quality is None:
+        return scene
+    files = []
+    for file in quality.files:
+        address = join_access(file.href, file.access)
+        with raster_environment(address):
+            dataset, identity = open_identified(address, terms_of(scene))
+            dataset.close()
+        files.append(replace(file, identity=identity))
+    bands = tuple(files) if quality.bands else ()
+    return replace(scene, quality=replace(quality, file=files[0], bands=bands))
 
 
 def mask_href(scene: Scene, pattern: str) -> tuple[str, str]:
@@ -74,11 +110,15 @@ def mask_href(scene: Scene, pattern: str) -> tuple[str, str]:
 def _masked(scene: Scene, pattern: str, rule: str | None) -> Scene:
     href, access = mask_href(scene, pattern)
     band, stored, source = _rule_for(PurePosixPath(href.replace("\\", "/")).name, rule)
-    address = join_access(href, access)
-    with raster_environment(address):
-        identity = _identity(address, scene)
-    file = SceneFile(href=href, access=access, identity=identity, band=band)
-    return replace(scene, quality=QualityMask(file=file, rule=stored, source=source))
+    file = SceneFile(href=href, access=access, band=band)
+    try:
+        return pinned_mask(replace(scene, quality=QualityMask(file=file, rule=stored, source=source)))
+    except InputError as error:
+        raise InputError(
+            f"Every scene needs the mask that --mask-file names; scene {scene.scene_id} has none",
+            came=f"{href}: {error}",
+            remedy="correct the pattern, add the file, or leave --mask-file out",
+        ) from error
 
 
 def _rule_for(name: str, rule: str | None) -> tuple[int, str, str]:
@@ -94,17 +134,3 @@ def _rule_for(name: str, rule: str | None) -> tuple[int, str, str]:
             remedy=f"say what of it hides the ground: --mask {EXAMPLES}",
         )
     return 1, known.rule, f"{known.source}, file {name}"
-
-
-def _identity(address: str, scene: Scene) -> Mapping[str, str]:
-    """Open a mask, and read what pins its content."""
-    try:
-        dataset, identity = open_identified(address)
-    except InputError as error:
-        raise InputError(
-            f"Every scene needs the mask that --mask-file names; scene {scene.scene_id} has none",
-            came=f"{public_href(address)}: {error}",
-            remedy="correct the pattern, add the file, or leave --mask-file out",
-        ) from error
-    dataset.close()
-    return identity

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, SourceError
 from pipeline.files.raster_access import open_raster, raster_environment
 from pipeline.load.collar import Collar, dark_border_share, find_collar, is_constant
 from pipeline.load.first_look import FirstLook, LookPart, look_at
@@ -143,7 +143,12 @@ def prepare_scenes(
     def prepare(scene: Scene, offset: tuple[int, int] | None, window: Window) -> SceneSource:
         if scene.failure:
             return unreadable_source(scene, offset, window)
-        look = look_at(scene, nodata=options.nodata)
+        try:
+            look = look_at(scene, nodata=options.nodata)
+        except SourceError as error:
+            if error.retryable or not of_catalog(scene):
+                raise
+            return unreadable_source(replace(scene, failure=str(error)), offset, window)
         collar, collar_notes = settle_collar(scene, look, options)
         samples = imagery_samples(look, collar)
         stretch, notes = settle_stretch(scene, samples, options)
@@ -174,6 +179,11 @@ def prepare_scenes(
         )
     with ThreadPoolExecutor(max_workers=_SCENE_THREADS) as pool:
         return tuple(pool.map(prepare, scenes, offsets, windows))
+
+
+def of_catalog(scene: Scene) -> bool:
+    """Whether a catalogue lists the scene; then what is wrong with its files is its own failure alone."""
+    return bool(scene.item_href or scene.collection)
 
 
 def unreadable_source(scene: Scene, offset: tuple[int, int] | None, window: Window) -> SceneSource:

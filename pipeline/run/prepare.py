@@ -50,7 +50,7 @@ from pipeline.run.config import (
 from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.plan_imagery import plan_imagery, read_area
-from pipeline.schema.imagery import Scene
+from pipeline.schema.imagery import QualityMask, Scene
 from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_segmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path
@@ -194,11 +194,22 @@ def scene_parameters(scene: Scene) -> dict[str, Any]:
     if scene.reflectance is not None:
         found["reflectance"] = [scene.reflectance.scale, scene.reflectance.offset]
     if scene.quality is not None:
-        quality = scene.quality
-        found["quality"] = {"rule": quality.rule, "band": quality.file.band, **pins(quality.file.identity)}
+        found["quality"] = quality_parameters(scene.quality)
     if scene.failure:
         found["failure"] = True
     return found
+
+
+def quality_parameters(quality: QualityMask) -> dict[str, Any]:
+    """Collect what pins a quality mask: its file and rule, or the bands and the model that computes it."""
+    if not quality.model:
+        return {"rule": quality.rule, "band": quality.file.band, **pins(quality.file.identity)}
+    assert quality.reflectance is not None
+    return {
+        "model": quality.model,
+        "bands": [{"band": file.band, **pins(file.identity)} for file in quality.bands],
+        "reflectance": [quality.reflectance.scale, quality.reflectance.offset],
+    }
 
 
 def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:

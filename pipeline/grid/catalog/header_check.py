@@ -31,8 +31,9 @@ from pipeline.grid.bands import (
     require_one_type,
 )
 from pipeline.grid.lattice import affine_of, crs_from_text, crs_name, same_crs
+from pipeline.grid.mask_files import pinned_mask
 from pipeline.grid.source import band_table, georeference, taken_at
-from pipeline.schema.imagery import QualityMask, Reflectance, Scene
+from pipeline.schema.imagery import Reflectance, Scene
 from pipeline.schema.tiling import AffineTuple
 
 if TYPE_CHECKING:
@@ -129,8 +130,7 @@ def open_header(item_scene: ItemScene) -> Scene:
     try:
         header = _read(item_scene)
         found = _described(item_scene, header)
-        if found.quality is not None:
-            found = replace(found, quality=_pinned(found.quality))
+        found = pinned_mask(found)
     except InputError as error:
         return replace(scene, failure=str(error))
     except SourceError as error:
@@ -155,15 +155,6 @@ def _read(item_scene: ItemScene) -> _Header:
             identities = (identity,)
         with dataset:
             return _header(dataset, item_scene, identities)
-
-
-def _pinned(quality: QualityMask) -> QualityMask:
-    """Open the mask of a scene, and note what pins its content. Raises InputError and SourceError."""
-    address = join_access(quality.file.href, quality.file.access)
-    with raster_environment(address):
-        dataset, identity = open_identified(address)
-        dataset.close()
-    return replace(quality, file=replace(quality.file, identity=identity))
 
 
 def _header(

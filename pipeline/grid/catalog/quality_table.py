@@ -18,13 +18,17 @@ names with --mask (`mask_choice`). What the table hides, and why:
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.files.hrefs import split_access
+from pipeline.files.hrefs import encoded_url, split_access
+from pipeline.files.raster_access import href_kind
+from pipeline.grid.catalog.asset_choice import band_entries, is_geotiff
 from pipeline.grid.catalog.item import Asset, Item
+from pipeline.grid.catalog.reflectance_table import scene_reflectance
 from pipeline.schema.imagery import QualityMask, SceneFile
 from pipeline.schema.quality_rule import QualityRule, RuleKind
 
@@ -32,7 +36,21 @@ OFF = "off"
 """`--mask off`: no mask is read."""
 
 CSMASK = "csmask"
-"""`--mask csmask`: the mask is computed from the scene's own bands (`load.csmask`)."""
+"""`--mask csmask`: items without a mask get one that is computed from their bands (`load.computed_mask`)."""
+
+_LEVELS: Mapping[str, str | None] = {CSMASK: None, "csmask:l1c": "l1c", "csmask:l2a": "l2a"}
+"""What may follow --mask, and the level: top of atmosphere or surface. None: the collection's."""
+
+CSMASK_BANDS: Mapping[str, tuple[str, ...]] = {
+    "blue": ("blue", "b02"),
+    "green": ("green", "b03"),
+    "red": ("red", "b04"),
+    "near infrared": ("nir", "nir08", "b08", "b8a"),
+    "short-wave infrared 1": ("swir16", "b11"),
+    "short-wave infrared 2": ("swir22", "b12"),
+}
+"""Bands of the network in its order, and the common names or keys that they have in catalogues. B-numbers are
+Sentinel-2's; Landsat's assets have common names."""
 
 EXAMPLES = '"SCL in (3,8,9,10)", "QA_PIXEL bits (1,2,3,4)" or "cloud > 50"'
 
@@ -119,7 +137,16 @@ def mask_choice(text: str) -> MaskChoice:
 
 def check_mask(text: str | None) -> None:
     """Check what follows --mask, before any request. None: it was not given. Raises InputError."""
-    if text is not None and text.strip().lower() not in (OFF, CSMASK):
+    word = "" if text is None else text.strip().lower()
+    if word in _LEVELS:
+        missing = [name for name in ("ukis_csmask", "onnxruntime") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise InputError(
+                "--mask csmask needs the extra `clouds`",
+                came=f"no package {' and '.join(missing)}",
+                remedy="install it: `pip install 'terraquery[clouds]'`, or choose another mask",
+            )
+    elif text is not None and word != OFF:
         mask_choice(text)
 
 
@@ -132,8 +159,11 @@ def quality_of(item: Item, rule: str | None) -> QualityMask | None:
     """
     if rule is None:
         return _own(item)
-    if rule.strip().lower() in (OFF, CSMASK):
+    word = rule.strip().lower()
+    if word == OFF:
         return None
+    if word in _LEVELS:
+        return _own(item) or _computed(item, _LEVELS[word])
     choice = mask_choice(rule)
     asset = next((asset for key, asset in item.assets.items() if key.lower() == choice.name.lower()), None)
     if asset is None:
@@ -158,7 +188,7 @@ def known_mask(name: str) -> KnownMask | None:
 
 def _own(item: Item) -> QualityMask | None:
     """The first mask of the table that the item has as a GeoTIFF."""
-    assets = {key.lower(): asset for key, asset in item.assets.items() if _is_tiff(asset)}
+    assets = {key.lower(): asset for key, asset in item.assets.items() if is_geotiff(asset)}
     for known in TABLE:
         if known.only_in and not re.search(known.only_in, item.collection.lower()):
             continue
@@ -172,14 +202,54 @@ def _own(item: Item) -> QualityMask | None:
     return None
 
 
-def _is_tiff(asset: Asset) -> bool:
-    """Whether an asset may be a GeoTIFF. JPEG2000 has a type or an ending of its own."""
-    path = split_access(asset.href)[0].lower()
-    return "tif" in asset.media_type.lower() or (not asset.media_type and path.endswith((".tif", ".tiff")))
+def _computed(item: Item, level: str | None) -> QualityMask:
+    """The mask that ukis-csmask computes from the item's own bands. Raises InputError."""
+    found = {name: _band(item, words) for name, words in CSMASK_BANDS.items()}
+    missing = [name for name, band in found.items() if band is None]
+    bands = [band for band in found.values() if band is not None]
+    if missing:
+        raise InputError(
+            f"--mask csmask needs six bands of item {item.item_id}",
+            came=f"no {', '.join(missing)} among {', '.join(sorted(item.assets))}",
+            remedy="choose another mask, or --mask off",
+        )
+    reflectance, why = scene_reflectance(item, [asset for asset, _ in bands], "auto")
+    if reflectance is None:
+        raise InputError(
+            f"--mask csmask needs bands of reflectance; item {item.item_id} has none that are known",
+            came=why or "no scale and offset",
+            remedy="choose another mask, or --mask off",
+        )
+    level = level or ("l1c" if re.search(r"l1[ct]|level-?1", item.collection.lower()) else "l2a")
+    files = tuple(_file(asset, band) for asset, band in bands)
+    return QualityMask(
+        file=files[0],
+        rule="values:1,2",
+        source=f"clouds and their shadows computed by ukis-csmask ({level}) from the item's bands",
+        model=f"{CSMASK}-{level}",
+        bands=files,
+        reflectance=reflectance,
+    )
+
+
+def _band(item: Item, words: tuple[str, ...]) -> tuple[Asset, int] | None:
+    """The asset of a band, by key or by the band's common name, and its number there. None: there is none."""
+    rasters = [asset for asset in item.assets.values() if is_geotiff(asset)]
+    for word in words:
+        for asset in rasters:
+            if asset.key.lower() == word and len(band_entries(asset)) <= 1:
+                return asset, 1
+        for asset in rasters:
+            for number, entry in enumerate(band_entries(asset), start=1):
+                if word in (entry.get("eo:common_name"), entry.get("common_name")):
+                    return asset, number
+    return None
 
 
 def _file(asset: Asset, band: int) -> SceneFile:
-    shown, access = split_access(asset.href)
+    href = encoded_url(asset.href)
+    href_kind(href)
+    shown, access = split_access(href)
     return SceneFile(href=shown, access=access, band=band)
 
 

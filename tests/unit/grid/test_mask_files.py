@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import rasterio
 from rasterio.transform import from_origin
 
 from pipeline.errors import InputError
-from pipeline.grid.mask_files import mask_href, with_mask_files
+from pipeline.grid.mask_files import mask_href, pinned_mask, require_mask_used, with_mask_files
 from pipeline.grid.source import SourceOptions, open_scenes
-from pipeline.schema.imagery import Scene
+from pipeline.schema.imagery import HrefGuard, QualityMask, Scene, SceneFile
 
 ELKTON = Path(__file__).parents[4] / "shared" / "data" / "landsat8_elkton"
 
@@ -130,3 +131,38 @@ def test_the_landsat_sample_is_clear(tmp_path: Path) -> None:
     assert scene.quality is not None
     assert scene.quality.rule == "bits:4,8,12;fill:0"
     assert "Collection 1" in scene.quality.source
+
+
+def test_a_rule_without_a_mask_is_refused() -> None:
+    with pytest.raises(InputError, match=r"--mask needs masks.*--mask-file"):
+        require_mask_used("SCL in (3)", None)
+    for rule, pattern in ((None, None), ("off", None), ("SCL in (3)", "{stem}_SCL.tif")):
+        require_mask_used(rule, pattern)
+
+
+def test_files_and_computing_exclude_each_other(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", 3)
+    with pytest.raises(InputError, match="leave one of them out"):
+        with_mask_files(scenes_of(path), "{stem}.tif", "csmask")
+
+
+def test_every_file_of_a_mask_is_pinned(tmp_path: Path) -> None:
+    (scene,) = scenes_of(write(tmp_path / "a.tif", 3))
+    assert pinned_mask(scene) == scene
+    files = tuple(SceneFile(href=str(write(tmp_path / f"b{number}.tif", number + 1))) for number in range(6))
+    quality = QualityMask(file=files[0], rule="values:1,2", source="a test", model="csmask-l2a", bands=files)
+    pinned = pinned_mask(replace(scene, quality=quality)).quality
+    assert pinned is not None
+    assert pinned.file == pinned.bands[0]
+    sizes = [file.identity["size_bytes"] for file in pinned.bands]
+    assert sizes == [str(Path(file.href).stat().st_size) for file in files]
+
+
+def test_a_strangers_mask_is_guarded(tmp_path: Path) -> None:
+    (scene,) = scenes_of(write(tmp_path / "a.tif", 3))
+    file = SceneFile(href=str(write(tmp_path / "m.tif")))
+    quality = QualityMask(file=file, rule="values:1", source="a test")
+    guarded = replace(scene, quality=quality, guard=HrefGuard(roots=("/nowhere",)))
+    with pytest.raises(InputError, match=r"m\.tif"):
+        pinned_mask(guarded)
+    assert pinned_mask(replace(guarded, guard=None)).quality is not None

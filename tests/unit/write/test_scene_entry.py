@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from pipeline.schema.imagery import HrefGuard, QualityMask, Reflectance, Scene, SceneFile
 from pipeline.write.scene_entry import scene_entry, scene_of
@@ -66,3 +67,33 @@ def test_a_scene_of_a_catalogue_comes_back_without_its_tokens() -> None:
     ]
     assert back.guard == scene.guard
     assert back.reflectance == scene.reflectance
+
+
+def test_a_computed_mask_comes_back_without_its_tokens() -> None:
+    files = tuple(SceneFile(href=f"https://host/{n}.tif", access="sig=secret") for n in range(6))
+    quality = QualityMask(
+        file=files[0],
+        rule="values:1,2",
+        source="computed",
+        model="csmask-l2a",
+        bands=files,
+        reflectance=Reflectance(scale=1e-4, offset=0.0, source="a table"),
+    )
+    scene = Scene(
+        scene_id="b",
+        href="b.tif",
+        crs_wkt=None,
+        transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0),
+        width=3,
+        height=2,
+        count=3,
+        dtype="uint16",
+        rgb_bands=(1, 2, 3),
+        nodata=None,
+        quality=quality,
+    )
+    text = json.dumps(scene_entry(scene))
+    assert "secret" not in text
+    back = scene_of(json.loads(text)).quality
+    bare = tuple(SceneFile(href=file.href) for file in files)
+    assert back == replace(quality, file=bare[0], bands=bare)

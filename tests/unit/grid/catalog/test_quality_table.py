@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from shapely.geometry import box
 
 from pipeline.errors import InputError
+from pipeline.grid.catalog import quality_table
 from pipeline.grid.catalog.item import Asset, Item
 from pipeline.grid.catalog.quality_table import check_mask, known_mask, mask_choice, quality_of
 from pipeline.schema.quality_rule import QualityRule
@@ -18,9 +20,18 @@ RECORDED = Path(__file__).parents[5] / "shared" / "data" / "stac"
 TIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
-def an_item(*keys: str, collection: str = "scenes", ending: str = "tif", kind: str = TIFF) -> Item:
+def an_item(
+    *keys: str,
+    collection: str = "scenes",
+    ending: str = "tif",
+    kind: str = TIFF,
+    fields: dict[str, Any] | None = None,
+) -> Item:
     assets = {
-        key: Asset(key=key, href=f"https://host/{key}.{ending}?sig=secret", media_type=kind) for key in keys
+        key: Asset(
+            key=key, href=f"https://host/{key}.{ending}?sig=secret", media_type=kind, fields=fields or {}
+        )
+        for key in keys
     }
     return Item(
         item_id="one",
@@ -163,7 +174,7 @@ def test_anything_else_is_refused_with_an_example(text: str) -> None:
 
 
 def test_off_and_nothing_pass_the_check() -> None:
-    for text in (None, "off", "csmask", "SCL in (3)"):
+    for text in (None, "off", "SCL in (3)"):
         check_mask(text)
 
 
@@ -191,3 +202,78 @@ def test_a_users_rule_finds_its_asset_without_case_and_says_what_there_is() -> N
 def test_masks_are_known_by_their_files_names(name: str, rule: str | None) -> None:
     known = known_mask(name)
     assert (None if known is None else known.rule) == rule
+
+
+VALUES = {"raster:bands": [{"scale": 0.0001, "offset": 0.0, "data_type": "uint16"}]}
+SIX = ("blue", "green", "red", "nir", "swir16", "swir22")
+
+
+def test_csmask_takes_six_bands_of_an_item_in_the_networks_order() -> None:
+    item = an_item("visual", *reversed(SIX), collection="surface", fields=VALUES)
+    quality = quality_of(item, "csmask")
+    assert quality is not None
+    assert [file.href for file in quality.bands] == [f"https://host/{key}.tif" for key in SIX]
+    assert quality.file == quality.bands[0]
+    assert (quality.model, quality.rule) == ("csmask-l2a", "values:1,2")
+    assert quality.reflectance is not None
+    assert quality.reflectance.scale == 0.0001
+    assert {file.access for file in quality.bands} == {"sig=secret"}
+
+
+def test_the_level_is_the_collections_or_the_users() -> None:
+    item = an_item(*SIX, collection="tiles-l1c", fields=VALUES)
+    models = [
+        quality.model
+        for rule in ("csmask", "csmask:l2a", "CSMASK:L1C")
+        if (quality := quality_of(item, rule))
+    ]
+    assert models == ["csmask-l1c", "csmask-l2a", "csmask-l1c"]
+
+
+def test_common_names_of_bands_count_where_keys_are_others() -> None:
+    names = dict(zip(("B02", "B03", "B04", "B08", "B11", "B12"), SIX, strict=True))
+    item = an_item(*names)
+    assets = {
+        key: Asset(
+            key=key,
+            href=f"https://host/{key}.tif",
+            media_type=TIFF,
+            fields={"eo:bands": [{"name": key, "common_name": names[key]}], **VALUES},
+        )
+        for key in names
+    }
+    found = {name: getattr(item, name) for name in item.__slots__} | {"assets": assets}
+    quality = quality_of(Item(**found), "csmask:l2a")
+    assert quality is not None
+    assert [file.href[13:-4] for file in quality.bands] == list(names)
+
+
+def test_an_item_that_has_a_mask_keeps_it() -> None:
+    quality = quality_of(an_item(*SIX, "scl", collection="sentinel-2-l2a"), "csmask")
+    assert quality is not None
+    assert not quality.model
+
+
+@pytest.mark.parametrize(
+    ("keys", "collection", "said"),
+    [
+        (SIX[:5], "sentinel-2-l2a", "no short-wave infrared 2"),
+        (("visual",), "naip", "no blue, green, red, near infrared"),
+        (SIX, "drone", "bands of reflectance"),
+    ],
+)
+def test_an_item_without_the_bands_or_their_meaning_is_refused(
+    keys: tuple[str, ...], collection: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=rf"csmask.*{said}.*--mask off"):
+        quality_of(an_item(*keys, collection=collection), "csmask")
+
+
+def test_csmask_needs_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality_table.importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(InputError, match=r"ukis_csmask and onnxruntime.*terraquery\[clouds\]"):
+        check_mask("csmask")
+    monkeypatch.setattr(quality_table.importlib.util, "find_spec", lambda name: name)
+    check_mask("csmask:l1c")
+    with pytest.raises(InputError, match="--mask"):
+        check_mask("csmask:l3")
