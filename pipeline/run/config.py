@@ -53,7 +53,10 @@ class TileOptions:
     min_valid_share: float = 0.01
     """Tiles with a smaller share of valid pixels are EMPTY(nodata) without a model call."""
     max_cloud_share: float = 0.8
-    """Tiles of whose imagery quality masks hide a larger share are EMPTY(cloud) without a model call."""
+    """Tiles of whose imagery quality masks hide a larger share are EMPTY(cloud) without a model call. On real
+    chips, nearly half of them under clouds, 0.8 saves 23 % of the calls and gives up 5 % of the clear ground
+    (tests/benchmarks/README.md).
+    """
 
     def __post_init__(self) -> None:
         check_tiling(self.px, self.halo_px, self.block_tiles)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import rasteriofrom benchmarks.cloud_masks import BANDS, chip_scene, figures_of, given_up
+import rasterio
+from benchmarks.cloud_masks import BANDS, chip_scene, figures_of, given_up
 
 
 def test_figures_by_hand() -> None:
