@@ -252,7 +252,9 @@ def request_of(args: argparse.Namespace) -> Any:
             aoi=args.aoi, bbox=tuple(args.bbox) if args.bbox else None, whole_scene=args.whole_scene
         ),
         source=source_options(args),
-        grid=cfg.GridChoice(crs=args.crs, resolution=args.resolution),
+        grid=cfg.GridChoice(
+            crs=args.crs, resolution=args.resolution, gsd_m=cfg.check_gsd(args.gsd, args.resolution)
+        ),
         preset_name=args.preset,
         preset=cfg.build_preset(tables),
         merge_mode=args.merge_mode,

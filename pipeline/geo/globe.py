@@ -124,6 +124,23 @@ def to_lonlat(polygons: BaseGeometry, crs_wkt: str) -> BaseGeometry:
     return cut_at_180(lonlat)
 
 
+def polygons_to_lonlat(polygons: NDArray[np.object_], crs_wkt: str) -> NDArray[np.object_]:
+    """Move many polygons (n,) of a CRS (WKT) as `to_lonlat` does, in one transformation of all vertices.
+
+    Only those that leave -180..180, or jump across it, go through `to_lonlat` one by one. Raises what that
+    raises.
+    """
+    move = Transformer.from_crs(crs_wkt, LONLAT_CRS, always_xy=True)
+    moved = shapely.transform(
+        polygons, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1], errcheck=False))
+    )
+    west, south, east, north = shapely.bounds(moved).T
+    plain = (west >= -180) & (east <= 180) & (east - west < 180) & (south >= -90) & (north <= 90)
+    for place in np.flatnonzero(~plain & ~shapely.is_empty(polygons)).tolist():
+        moved[place] = to_lonlat(polygons[place], crs_wkt)
+    return np.asarray(moved, dtype=object)
+
+
 def joined(geometries: NDArray[np.object_], crs_wkt: str) -> NDArray[np.object_]:
     """Join what a projection has torn at its own edge: geometries (n,) in the CRS (WKT).
 

@@ -139,7 +139,7 @@ def _lattice_of(
             came="none",
             remedy="say which with --crs, or leave out --resolution",
         )
-    return _mosaic_lattice(scenes, wanted_wkt or _common_crs(scenes), resolution), "mosaic"
+    return _mosaic_lattice(scenes, wanted_wkt or common_crs(scenes), resolution), "mosaic"
 
 
 def crs_from_text(text: str) -> str:
@@ -160,7 +160,8 @@ def _has_resolution(scene: Scene, resolution: float, tolerance: float = 1e-6) ->
     )
 
 
-def _common_crs(scenes: Sequence[Scene]) -> str:
+def common_crs(scenes: Sequence[Scene]) -> str:
+    """Find the CRS that all scenes share. Raises InputError when they do not."""
     first = scenes[0].crs_wkt
     assert first is not None
     if not all(same_crs(scene.crs_wkt, first) for scene in scenes):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 
-from pyproj import CRS
+from pyproj import CRS, Transformer
 
 from pipeline.errors import InputError
 from pipeline.schema.tiling import AffineTuple
@@ -20,6 +20,9 @@ MOST_COARSER = 1000.0
 
 MOST_FINER = 100.0
 """How many times smaller it may be: enlarging further shows nothing new."""
+
+_PROBE_M = 10.0
+"""Side of the square on which ground is measured, in metres of the CRS: small, and far above rounding."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -43,6 +46,31 @@ def pixel_side(transform: AffineTuple) -> float:
     """Geometric mean of a pixel's sides, in units of the CRS."""
     a, b, _, d, e, _ = transform
     return math.sqrt(abs(a * e - b * d))
+
+
+@functools.lru_cache(maxsize=4096)
+def ground_side_m(crs_wkt: str, x: float, y: float) -> float:
+    """Measure how long a unit of the CRS is on the ground at (x, y), in metres.
+
+    It is the side of the square that has the ground area of one unit by one unit, on the CRS's own ellipsoid.
+    So Web Mercator's metre is half a metre at 60 N. Raises ValueError where the place is not on the body.
+    """
+    crs = CRS.from_wkt(crs_wkt)
+    geodetic = crs.geodetic_crs
+    geod = crs.get_geod()
+    if geodetic is None or geod is None:
+        raise ValueError("a CRS without an ellipsoid has no metres")
+    _, metres = unit_of(crs_wkt)
+    half = _PROBE_M / 2 / (metres or 1.0)
+    move = Transformer.from_crs(crs, geodetic, always_xy=True)
+    lon, lat = move.transform(
+        [x - half, x + half, x + half, x - half], [y - half, y - half, y + half, y + half]
+    )
+    degrees = math.degrees(geodetic.axis_info[0].unit_conversion_factor)
+    area_m2 = abs(geod.polygon_area_perimeter([v * degrees for v in lon], [v * degrees for v in lat])[0])
+    if not (math.isfinite(area_m2) and area_m2 > 0):
+        raise ValueError(f"no ground at x {x:g}, y {y:g}")
+    return math.sqrt(area_m2) / (2 * half)
 
 
 def pixel_text(size: float, crs_wkt: str) -> str:

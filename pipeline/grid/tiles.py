@@ -25,10 +25,19 @@ from rasterio.warp import transform_bounds
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
-from pipeline.geo.globe import LONLAT_CRS, MERCATOR_LATITUDE, cut_at_180, on_all_turns, polygonal, turn_of
+from pipeline.geo.globe import (
+    LONLAT_CRS,
+    MERCATOR_LATITUDE,
+    cut_at_180,
+    narrowest_bbox,
+    on_all_turns,
+    polygonal,
+    turn_of,
+)
 from pipeline.geo.pixel_rules import check_tiling
 from pipeline.geo.planet import body_name, body_of
 from pipeline.grid.aoi import Aoi
+from pipeline.grid.gsd import resolution_of_gsd
 from pipeline.grid.lattice import (
     Mode,
     OffsetRC,
@@ -68,6 +77,8 @@ class GridOptions:
     """CRS of the run grid; None: the scenes' own."""
     resolution: float | None = None
     """Units of that CRS per pixel; None: the scenes' own."""
+    gsd_m: float | None = None
+    """Side of a pixel on the ground, in metres, instead of `resolution`."""
 
     def __post_init__(self) -> None:
         check_tiling(self.tile_px, self.halo_px, self.block_tiles)
@@ -139,7 +150,7 @@ def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -
     be more than MAX_TILES tiles.
     """
     near = relevant_scenes(scenes, aoi)
-    placement = choose_lattice(near, options.crs, options.resolution)
+    placement = choose_lattice(near, options.crs, _resolution(near, aoi, options))
     geometry = None
     if aoi is not None:
         geometry = aoi_on_grid(aoi, near, placement.grid)
@@ -175,6 +186,17 @@ def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -
         offsets=tuple(placement.offsets[index] for index in kept),
         outlines=tuple(placement.outlines[index] for index in kept),
     )
+
+
+def _resolution(scenes: Sequence[Scene], aoi: Aoi | None, options: GridOptions) -> float | None:
+    """The side of a pixel that is asked for, in units of the run grid's CRS. None: nothing is asked for."""
+    if options.gsd_m is None:
+        return options.resolution
+    bounds = None
+    if aoi is not None:
+        boxes = [lonlat_boxes(scene_bounds_lonlat(scene), margin=1e-9) for scene in scenes]
+        bounds = narrowest_bbox(polygonal(shapely.intersection(aoi.geometry, shapely.union_all(boxes))))
+    return resolution_of_gsd(scenes, options.crs, options.gsd_m, bounds_lonlat=bounds)
 
 
 def scene_bounds_lonlat(scene: Scene) -> tuple[float, float, float, float]:

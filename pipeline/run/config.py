@@ -112,6 +112,15 @@ class GridChoice:
 
     crs: str | None = None
     resolution: float | None = None
+    gsd_m: float | None = None
+    """Side of a pixel on the ground, in metres, in place of `resolution`."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The choice as it enters a run's fingerprint."""
+        asked = asdict(self)
+        if self.gsd_m is None:
+            del asked["gsd_m"]
+        return asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +243,23 @@ def check_queries(queries: tuple[str, ...]) -> tuple[str, ...]:
     return checked
 
 
+def check_gsd(gsd_m: float | None, resolution: float | None) -> float | None:
+    """Check --gsd. Raises InputError for one that is no length, or that stands beside a resolution."""
+    if gsd_m is None:
+        return None
+    if resolution is not None:
+        raise InputError(
+            "--gsd and --resolution both say how large a pixel is",
+            came=f"--gsd {gsd_m:g} and --resolution {resolution:g}",
+            remedy="give --gsd for metres on the ground, or --resolution in the unit of the run grid's CRS",
+        )
+    if not (math.isfinite(gsd_m) and gsd_m > 0):
+        raise InputError(
+            "--gsd must be a positive number of metres", came=str(gsd_m), remedy="give e.g. --gsd 0.5"
+        )
+    return gsd_m
+
+
 def check_min_area(area_m2: float) -> float:
     """Check the area below which objects are dropped. Raises InputError for one that is negative or not
     finite.
@@ -267,7 +293,7 @@ def result_parameters(config: RunConfig) -> dict[str, Any]:
         "area": asdict(config.area),
         "bands": config.source.bands,
         **times,
-        "grid": asdict(config.grid),
+        "grid": config.grid.parameters(),
         "tiles": {key: value for key, value in asdict(config.tiles).items() if key != "max_cloud_share"},
         "load": config.load.result_parameters(),
         "prompter": config.prompter.result_parameters(),

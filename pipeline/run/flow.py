@@ -1,6 +1,7 @@
 """The wiring of a run: plan -> blocks -> {read -> prompt -> segment -> commit} -> merge -> publish.
 
-1. `plan_request` plans and checks the run, and `claim` takes the output directory. A dry run stops before.
+1. `plan_imagery` plans and checks the run, and `claim` takes the output directory. A dry run stops before.
+   Scenes of several CRSs become zones, each of them a run like any other (pipeline.run.zones).
 2. `run_blocks` sends the blocks without a committed record through the steps, on Ray (`_run_on_ray`) or in
    this process (`_run_here`).
 3. `publish` turns the records into the results. `restitch_region` does this alone; no model is needed.
@@ -25,11 +26,22 @@ from pipeline.run.infer.progress import BlockSummary, Progress
 from pipeline.run.infer.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep
 from pipeline.run.merge.merge_job import TaskRunner, run_here
 from pipeline.run.merge.publish import publish, publish_merge
-from pipeline.run.prepare import RunRequest, Todo, claim, plan_request, rehearse, todo
+from pipeline.run.prepare import (
+    FoundImagery,
+    PlannedRun,
+    RunRequest,
+    Todo,
+    claim,
+    find_imagery,
+    plan_imagery,
+    rehearse,
+    todo,
+)
 from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.summary import closing_entry, notice_box, plan_text, result_table
+from pipeline.run.zones.zone_flow import FinishedRun, divided, run_zones
 from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir
@@ -43,10 +55,22 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     """Plan, run and publish one request. Returns the exit code: 0, or 3 when tiles failed. `say` prints a
     line. Raises TerraqueryError.
     """
-    started = time.monotonic()
     say = patient(say)
     _set_cache(request.runner)
-    planned = plan_request(request)
+    found = find_imagery(request)
+    zones = divided(request, found, say=say)
+    if len(zones) > 1:
+        return run_zones(request, zones, run_one=run_planned, say=say)
+    if zones:
+        found = FoundImagery(aoi=found.aoi, scenes=zones[0].scenes)
+    run = run_planned(plan_imagery(request, found), say=say)
+    return 3 if run is not None and run.published.conservation.failed else 0
+
+
+def run_planned(planned: PlannedRun, *, say: Say) -> FinishedRun | None:
+    """Run and publish a request that is planned. None: it was a dry run. Raises TerraqueryError."""
+    started = time.monotonic()
+    request = planned.request
     runner = planned.runner.name
     _set_cache(runner)
     if request.config.preset.notice:
@@ -54,7 +78,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     say(plan_text(planned))
     if request.dry_run:
         say(rehearse(planned))
-        return 0
+        return None
     if runner == "local":
         check_device(request.config.segmenter)
     with alone_in(Path(request.out)) as require_still_alone:
@@ -86,7 +110,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
             )
             info = close_run(merged, say=screen.say)
     say(result_table(info, context.run_dir, published))
-    return 3 if published.conservation.failed else 0
+    return FinishedRun(info=info, published=published)
 
 
 def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:

@@ -63,7 +63,11 @@ def _add_rasters(top: argparse.ArgumentParser) -> None:
         metavar="LO,HI",
         help="stored values that become black and white (default: 8 bits as they are, else percentiles)",
     )
-    imagery.add_argument("--crs", help="run grid CRS, e.g. EPSG:32633; needed when sources differ")
+    imagery.add_argument(
+        "--crs",
+        help="run grid CRS, e.g. EPSG:32633 (default: the sources' own; where they have several, each zone is "
+        "worked in its own pixels)",
+    )
     imagery.add_argument(
         "--datetime-of",
         action="append",
@@ -77,6 +81,13 @@ def _add_rasters(top: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SIDE",
         help="side of the run grid's pixels, in the unit of its CRS: metres, feet or degrees",
+    )
+    imagery.add_argument(
+        "--gsd",
+        type=float,
+        metavar="METRES",
+        help="side of the run grid's pixels on the ground, in metres whatever the CRS; scenes whose own "
+        "pixels are within one per cent of it are read as they are",
     )
 
 

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
@@ -29,6 +29,24 @@ _WORTH_A_LINE = 16
 
 _MOST_SHOWN = 5
 """Scenes that a note lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundImagery:
+    """Where a run looks, and what there is to look at."""
+
+    aoi: Aoi | None
+    """None: whole scenes."""
+    found: FoundScenes
+
+    @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """In order of priority."""
+        return self.found.scenes
+
+    def of(self, scenes: Sequence[Scene], aoi: Aoi | None) -> FoundImagery:
+        """The same search, of which these scenes are looked at in another area."""
+        return FoundImagery(aoi=aoi, found=replace(self.found, scenes=tuple(scenes)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +78,19 @@ def plan_imagery(config: RunConfig, aoi: Aoi | None) -> PlannedImagery:
 
     Raises InputError, and SourceError (retryable) when a server does not answer.
     """
+    return plan_found(config, search_imagery(config, aoi))
+
+
+def search_imagery(config: RunConfig, aoi: Aoi | None) -> FoundImagery:
+    """Find scenes. Raises InputError, and SourceError (retryable) when a server does not answer."""
+    found = find_scenes(config.source, config.catalogs, aoi, order=config.mosaic, on_opened=_opened())
+    return FoundImagery(aoi=aoi, found=found)
+
+
+def plan_found(config: RunConfig, imagery: FoundImagery) -> PlannedImagery:
+    """Plan the tiles over scenes that were found, and open the headers that the plan needs. Raises InputError
+    and SourceError.
+    """
     tiles = config.tiles
     options = GridOptions(
         tile_px=tiles.px,
@@ -67,12 +98,13 @@ def plan_imagery(config: RunConfig, aoi: Aoi | None) -> PlannedImagery:
         block_tiles=tiles.block_tiles,
         crs=config.grid.crs,
         resolution=config.grid.resolution,
+        gsd_m=config.grid.gsd_m,
     )
-    found = find_scenes(config.source, config.catalogs, aoi, order=config.mosaic, on_opened=_opened())
-    plan = plan_tiles(aoi, found.scenes, options)
+    found = imagery.found
+    plan = plan_tiles(imagery.aoi, found.scenes, options)
     scenes = settle_scenes(found, plan.scenes, on_opened=_opened())
     if found.unread:
-        plan = plan_tiles(aoi, scenes, options)
+        plan = plan_tiles(imagery.aoi, scenes, options)
     return PlannedImagery(
         plan=plan,
         rows=scene_rows(found, plan.scenes),

@@ -1,6 +1,7 @@
 """Before any model is loaded: everything that can be wrong with a request is found here, cheaply.
 
-1. `plan_request` reads the AOI and headers of rasters and checkpoints, and plans the tiles.
+1. `plan_request` reads the AOI and headers of rasters (`find_imagery`) and checkpoints, and plans the tiles
+   (`plan_run`).
 2. `fingerprint_parameters` joins the parameters with what pins the content behind them.
 3. `claim` fits one stretch per scene, takes the output directory and writes plan.parquet and run.json.
    `rehearse` is its dry run.
@@ -49,7 +50,7 @@ from pipeline.run.config import (
 )
 from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
-from pipeline.run.plan_imagery import plan_imagery, read_area
+from pipeline.run.plan_imagery import FoundImagery, plan_found, read_area, search_imagery
 from pipeline.schema.imagery import QualityMask, Scene
 from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_segmenter
@@ -112,11 +113,21 @@ class Todo:
 
 def plan_request(request: RunRequest) -> PlannedRun:
     """Check every input and plan the run; writes nothing. Raises InputError or SourceError."""
+    return plan_run(request, find_imagery(request))
+
+
+def find_imagery(request: RunRequest) -> FoundImagery:
+    """Read the AOI and find the scenes. Raises InputError or SourceError."""
     require_proj()
-    config = request.config
     require_lasting(request.out, "--out")
-    aoi = read_area(config)
-    imagery = plan_imagery(config, aoi)
+    return search_imagery(request.config, read_area(request.config))
+
+
+def plan_run(request: RunRequest, found: FoundImagery) -> PlannedRun:
+    """Plan a run over scenes that were found. Raises InputError or SourceError."""
+    config = request.config
+    aoi = found.aoi
+    imagery = plan_found(config, found)
     plan = imagery.plan
     require_areas(
         config.min_area_m2,

@@ -105,9 +105,24 @@ def seam_candidates(a: NDArray[np.uint16], b: NDArray[np.uint16]) -> SeamEdges:
     side_a = _pieces(a)
     side_b = _pieces(b)
     pa, pb, common = pair_counts(side_a.image, side_b.image)
-    mutual = _best(pa, common, side_b.first[pb]) & _best(pb, common, side_a.first[pa])
+    mutual = mutual_best(pa, pb, common, ties=(side_a.first, side_b.first))
     pa, pb, common = pa[mutual], pb[mutual], common[mutual]
     return _edges(np.stack([side_a.local[pa], side_b.local[pb], common, side_a.area[pa], side_b.area[pb]]))
+
+
+def mutual_best(
+    a: NDArray[np.int64],
+    b: NDArray[np.int64],
+    common: NDArray[np.int64],
+    *,
+    ties: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> NDArray[np.bool_]:
+    """(n,) True for pairs of pieces that are each other's best: most common pixels, then the smaller tie.
+
+    `a`, `b`: piece numbers of each pair (n,), whose common pixels are `common`. `ties`: of either side, by
+    piece number.
+    """
+    return _best(a, common, ties[1][b]) & _best(b, common, ties[0][a])
 
 
 def undisputed(pairs: SeamEdges, whole_a: NDArray[np.bool_], whole_b: NDArray[np.bool_]) -> NDArray[np.bool_]:

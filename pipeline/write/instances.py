@@ -76,6 +76,13 @@ one.
 """
 
 
+ZONES = (pa.field("zones", pa.list_(pa.string())), pa.field("zone_instance_ids", pa.list_(pa.uint64())))
+"""Columns of a run of several zones, one entry per part of the object: the zone, and the `instance_id` there.
+`box_px` and `points` are in pixels of the first one's run grid, and every tile of `tile_ids` has its zone
+before it (`EPSG_26917/r00000c00001`).
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InstanceMeta:
     """What is the same for all rows of a run."""
@@ -88,11 +95,17 @@ class InstanceMeta:
     """Whether the run had a verifier."""
     known_locations: bool = False
     """Whether prompts came from a vector file."""
+    zoned: bool = False
+    """Whether the rows are those of several zones."""
 
     @property
     def schema(self) -> pa.Schema:
         """Attribute columns of the run's instances."""
-        more = [*(SOURCE_FEATURE if self.known_locations else ()), *((VERIFIED,) if self.verified else ())]
+        more = [
+            *(SOURCE_FEATURE if self.known_locations else ()),
+            *((VERIFIED,) if self.verified else ()),
+            *(ZONES if self.zoned else ()),
+        ]
         return pa.schema([*SCHEMA, *more])
 
 

@@ -19,13 +19,14 @@ from pipeline.errors import InputError, RunMismatchError
 from pipeline.files.atomic_file import remove_leftovers
 from pipeline.files.fingerprint import describe_difference, diff_parameters, fingerprint
 from pipeline.files.output_folder import require_folder, writing_to
-from pipeline.write.run_json import read_run_json
 from pipeline.write.run_lock import LOCK_NAME, take
+from pipeline.write.zoned.zoned_json import read_any_run
 
 Claim = Literal["new", "resume"]
 
 _PLAN_NAMES = ("plan.parquet", "scenes.parquet")
 """What a dry run leaves."""
+_ZONES_NAME = "zones"
 
 
 @dataclass(frozen=True, init=False)
@@ -88,6 +89,11 @@ class RunDir:
         return self.path / "item.json"
 
     @property
+    def zones(self) -> Path:
+        """Run directories of the zones, where scenes have several CRSs."""
+        return self.path / _ZONES_NAME
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 
@@ -107,7 +113,7 @@ class RunDir:
         if not self.run_json.exists():
             self._require_vacant()
             return "new"
-        before = read_run_json(self.run_json)
+        before = read_any_run(self.run_json)
         if new_run:
             return "new"
         if before.fingerprint == fingerprint(parameters):
@@ -155,6 +161,7 @@ class RunDir:
             blocks,
             self.plan,
             self.scenes,
+            self.zones,
         ):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -172,7 +179,10 @@ class RunDir:
         foreign = [
             name
             for name in entries
-            if name not in ours and not name.endswith(".tmp") and not self._is_empty_folder(name)
+            if name not in ours
+            and not name.endswith(".tmp")
+            and not self._is_empty_folder(name)
+            and not self._is_planned(name)
         ]
         if foreign:
             raise InputError(
@@ -185,3 +195,10 @@ class RunDir:
         """Whether this is an empty blocks/, as a run leaves it that stopped before it wrote run.json."""
         folder = self.path / name
         return folder == self.blocks and folder.is_dir() and not any(folder.iterdir())
+
+    def _is_planned(self, name: str) -> bool:
+        """Whether this is the folder of zones as a dry run leaves it, with plans and nothing else."""
+        if name != _ZONES_NAME or not self.zones.is_dir():
+            return False
+        files = [path.name for path in self.zones.rglob("*") if not path.is_dir()]
+        return all(file == _PLAN_NAME for file in files)

@@ -126,7 +126,9 @@ def finite(value: object) -> object:
 
 
 def read_run_json(path: Path) -> RunInfo:
-    """Read what `write_run_json` wrote. Raises InputError for a file that is missing, damaged or newer."""
+    """Read what `write_run_json` wrote. Raises InputError for a file that is missing, damaged or newer, and
+    for that of several zones, which has no lattice.
+    """
     remedy = "use another --out, or delete this directory if its content is not needed"
     try:
         document = json.loads(path.read_text())
@@ -138,6 +140,13 @@ def read_run_json(path: Path) -> RunInfo:
     if found != RUN_JSON_VERSION:
         raise InputError(
             f"{path} must have run_json_version {RUN_JSON_VERSION}", came=str(found), remedy=remedy
+        )
+    if isinstance(document.get("zones"), list):
+        places = [str(path.parent / zone["path"]) for zone in document["zones"]]
+        raise InputError(
+            f"{path} must be the run.json of a run on one grid",
+            came=f"a run of {len(places)} zones, whose rasters and block records lie with each zone",
+            remedy=f"give the directory of one zone, e.g. {places[0] if places else path.parent / 'zones'}",
         )
     try:
         document["lattice"] = _lattice(document["lattice"])

@@ -26,6 +26,7 @@ from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import link_href
 from pipeline.geo.globe import narrowest_bbox, to_lonlat
+from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import TileLattice
 from pipeline.write.georeference import affine_or_identity, authority_code_of, is_on_earth, to_crs_coordinates
 from pipeline.write.instances import timestamp_of
@@ -79,11 +80,11 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
         id=info.run_id,
         geometry=None if geometry is None else dict(geometry),
         bbox=None if geometry is None else list(narrowest_bbox(shapely.geometry.shape(geometry))),
-        **_times(info),
+        **item_times(info.scenes, info.started),
         properties=_properties(info),
         stac_extensions=list(EXTENSIONS),
     )
-    for key, asset in _assets(run_dir, inputs.run_json).items():
+    for key, asset in item_assets(run_dir, inputs.run_json).items():
         item.add_asset(key, asset)
     for scene in info.scenes:
         for file in scene.files:
@@ -144,10 +145,11 @@ def _coarser(inside: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     )
 
 
-def _times(info: RunInfo) -> dict[str, datetime | None]:
-    moments = sorted({timestamp_of(scene.datetime) for scene in info.scenes if scene.datetime})
+def item_times(scenes: Sequence[Scene], started: str) -> dict[str, datetime | None]:
+    """The time or times of an Item, from the scenes' own. `started`: of the run, RFC 3339."""
+    moments = sorted({timestamp_of(scene.datetime) for scene in scenes if scene.datetime})
     if not moments:
-        begun = timestamp_of(info.started) if info.started else datetime.now(UTC)
+        begun = timestamp_of(started) if started else datetime.now(UTC)
         return {"datetime": None, "start_datetime": FIRST_AERIAL_IMAGE, "end_datetime": begun}
     if len(moments) == 1:
         return {"datetime": moments[0]}
@@ -204,7 +206,8 @@ def _rfc3339(text: str) -> str:
     return timestamp_of(text).isoformat().replace("+00:00", "Z")
 
 
-def _assets(run_dir: RunDir, run_json: bytes | None) -> dict[str, pystac.Asset]:
+def item_assets(run_dir: RunDir, run_json: bytes | None) -> dict[str, pystac.Asset]:
+    """Make an asset for each file of the run that exists. `run_json`: the one that is about to be written."""
     assets: dict[str, pystac.Asset] = {}
     if run_dir.masks.is_dir():
         assets["masks"] = pystac.Asset(

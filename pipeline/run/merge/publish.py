@@ -20,7 +20,7 @@ import numpy as np
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge import audit_tasks, dissolve_tasks, order_tasks, paint_tasks, resolve_tasks
 from pipeline.run.merge.merge_job import MergeJob, TaskRunner, run_here
-from pipeline.run.merge.tally import Tally, join_bounds
+from pipeline.run.merge.tally import Bounds, Tally, join_bounds
 from pipeline.stitch.join import JoinStats
 from pipeline.write.coverage import CLOUD_COLUMNS, GATE_COLUMNS, SCENE_COLUMNS, Conservation, write_coverage
 from pipeline.write.instances import InstanceMeta, remove_parts_from
@@ -110,7 +110,12 @@ def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here
         note(f"Painting {n_blocks} {'block' if n_blocks == 1 else 'blocks'}")
         _paint(job, run_tasks, tallies, clock)
         note("Writing instances")
-        _order(job, run_tasks, tallies)
+        order_rows(
+            job,
+            run_tasks,
+            n_rows=sum(tally.rows.n_rows for tally in tallies),
+            bounds=join_bounds([tally.rows.bounds for tally in tallies]),
+        )
         clock.lap("order")
     finally:
         shutil.rmtree(job.run_dir.merge, ignore_errors=True)
@@ -180,13 +185,14 @@ def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock
     clock.lap("repaint")
 
 
-def _order(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> None:
-    """Sort the rows of all queries along one curve. Tables stay on disk: this process sees their names and a
-    histogram. Rows that fit one range are sorted as they are, without scattering.
+def order_rows(job: MergeJob, run_tasks: TaskRunner, *, n_rows: int, bounds: Bounds | None) -> None:
+    """Sort the rows of all queries along one curve, and write the part files. Tables stay on disk: this
+    process sees their names and a histogram. Rows that fit one range are sorted as they are, without
+    scattering.
+
+    `bounds`: extent of the centres of all `n_rows` bounding boxes; None: there are none.
     """
-    bounds = join_bounds([tally.rows.bounds for tally in tallies])
     files = order_tasks.row_files(job)
-    n_rows = sum(tally.rows.n_rows for tally in tallies)
     if bounds is None:
         keys = []
     elif n_rows <= order_tasks.RANGE_ROWS:

@@ -1,0 +1,148 @@
+"""The end of a run of several zones: report, catalogue item, and run.json last.
+
+As for an ordinary run, what cannot be made costs nothing but a note and a null in `outputs`. A full disk is
+an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.run.job_exit import full_disk, readable
+from pipeline.run.screen import Say
+from pipeline.run.summary import table
+from pipeline.run.zones.zone_objects import ZoneResult
+from pipeline.run.zones.zone_publish import PublishedZones
+from pipeline.write.plan_table import read_inside
+from pipeline.write.run_dir import RunDir
+from pipeline.write.stac_item import footprint_lonlat
+from pipeline.write.zoned.zoned_item import write_zoned_item
+from pipeline.write.zoned.zoned_json import ZonedInfo, zoned_json_bytes
+from pipeline.write.zoned.zoned_page import write_zoned_page
+
+
+def close_zones(
+    root: RunDir,
+    started: ZonedInfo,
+    results: Sequence[ZoneResult],
+    published: PublishedZones,
+    *,
+    timings_s: Mapping[str, float],
+    say: Say,
+) -> ZonedInfo:
+    """Add report.html and item.json, and write run.json last; returns its content. Raises OSError when the
+    disk is full.
+    """
+    for path in (root.report, root.item):  # of an earlier start
+        path.unlink(missing_ok=True)
+    info = _closing_entry(started, results, published, timings_s)
+    notes: list[str] = []
+
+    def attempt(what: str, make: Callable[[], Path]) -> None:
+        try:
+            make()
+        except Exception as error:
+            if full_disk(error) is not None:
+                raise
+            notes.append(f"{what} could not be made: {readable(error, log=root.log)}")
+            say(f"note: {notes[-1]}")
+
+    attempt(
+        "report.html",
+        lambda: write_zoned_page(root, info, published.conservation, n_instances=published.n_instances),
+    )
+    info = replace(info, notes=tuple(notes), outputs=_outputs(root, item=True))
+    data = zoned_json_bytes(info)
+    attempt("item.json", lambda: _item(root, info, results, data))
+    if not root.item.exists():
+        info = replace(info, notes=tuple(notes), outputs=_outputs(root, item=False))
+        data = zoned_json_bytes(info)
+    write_bytes_atomic(root.run_json, data)
+    return info
+
+
+def _item(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], run_json: bytes) -> Path:
+    footprints = [
+        footprint_lonlat(each.info.lattice, read_inside(each.run_dir.plan, each.info.lattice))
+        for each in results
+    ]
+    return write_zoned_item(
+        root,
+        info,
+        footprints=[footprint for footprint in footprints if footprint is not None],
+        scenes=[scene for each in results for scene in each.info.scenes],
+        run_json=run_json,
+    )
+
+
+def _closing_entry(
+    started: ZonedInfo,
+    results: Sequence[ZoneResult],
+    published: PublishedZones,
+    timings_s: Mapping[str, float],
+) -> ZonedInfo:
+    ledger = published.conservation
+    summed: dict[str, int] = {}
+    for each in results:
+        for name, count in each.info.counters.items():
+            summed[name] = summed.get(name, 0) + count
+    return replace(
+        started,
+        status="incomplete" if ledger.failed else "complete",
+        zones=tuple(
+            replace(entry, status=each.info.status)
+            for entry, each in zip(started.zones, results, strict=True)
+        ),
+        counters={**summed, "instances": sum(published.n_instances)},
+        reasons=dict(ledger.reasons),
+        searched={} if ledger.searched is None else asdict(ledger.searched),
+        qa=published.qa,
+        warnings=tuple(dict.fromkeys(text for each in results for text in each.info.warnings)),
+        timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
+        ended=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _outputs(root: RunDir, *, item: bool) -> dict[str, str | None]:
+    paths = {
+        "zones": root.zones,
+        "plan": root.plan,
+        "instances": root.instances,
+        "coverage": root.coverage,
+        "report": root.report,
+        "item": root.item,
+    }
+    there = {name: path.exists() for name, path in paths.items()} | {"item": item}
+    return {
+        name: path.relative_to(root.path).as_posix() if there[name] else None for name, path in paths.items()
+    }
+
+
+def zoned_result_table(info: ZonedInfo, published: PublishedZones, root: RunDir) -> str:
+    """Tell what came of all zones: tiles, ground, and instances per query, every one once."""
+    ledger = published.conservation
+    rows = {
+        "all zones": f"{ledger.planned} planned tiles = {ledger.found} found + {ledger.empty} empty + "
+        f"{ledger.failed} failed"
+    }
+    if ledger.searched is not None:
+        rows["searched"] = ledger.searched.text(info.queries)
+    for query, count in zip(info.queries, published.n_instances, strict=True):
+        figures = published.qa[query]
+        rows[f'"{query}"'] = f"{count} instances, {figures['joined']} of the zones' joined over a seam" + (
+            f"; left out: {figures['below_min_area_m2']} below the smallest area"
+            if figures["below_min_area_m2"]
+            else ""
+        )
+    rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in info.timings_s.items())
+    rows["results"] = str(root.path.absolute())
+    if ledger.failed:
+        rows["attention"] = (
+            f"{ledger.failed} tiles failed; see status and error in coverage.parquet, then run again with "
+            "--retry-failed"
+        )
+    return table(rows)

@@ -1,0 +1,268 @@
+"""A run per zone, then one result of all.
+
+1. `divided` says whether the scenes need zones: they have several CRSs, and no --crs says into which one they
+   are to be warped.
+2. `run_zones` plans every zone before the first one is started, so that bad input is found before any model
+   is loaded.
+3. Every zone is run in its own directory below `zones/`. A zone that is complete is not inferred again.
+4. `publish_zones` makes instances, ledger and plan of all zones, `close_zones` the report, the catalogue item
+   and run.json.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.errors import InputError
+from pipeline.files.fingerprint import fingerprint
+from pipeline.geo.globe import LONLAT_CRS
+from pipeline.geo.planet import body_of
+from pipeline.grid.lattice import crs_name
+from pipeline.grid.pixel_size import unit_of
+from pipeline.run.config import RunConfig
+from pipeline.run.merge.publish import Published
+from pipeline.run.prepare import FoundImagery, PlannedRun, RunRequest, plan_imagery, rehearse
+from pipeline.run.screen import Say
+from pipeline.run.summary import plan_text, table
+from pipeline.run.zones.zone_closing import close_zones, zoned_result_table
+from pipeline.run.zones.zone_objects import ZoneResult
+from pipeline.run.zones.zone_plan import Zone, by_crs, zones_of
+from pipeline.run.zones.zone_publish import publish_zones
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo, collect_versions
+from pipeline.write.run_lock import alone_in
+from pipeline.write.zoned.zoned_json import ZonedInfo, ZoneEntry, write_zoned_json
+from pipeline.write.zoned.zoned_tables import write_zoned_plan
+
+ZONE_MARK = "{zone}"
+"""Stands for the zone's name in the path of an oracle's label raster."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """A run that was published and closed."""
+
+    info: RunInfo
+    published: Published
+
+
+class RunOne(Protocol):
+    """Does a planned run as if it were the only one. Returns None after a dry run."""
+
+    def __call__(self, planned: PlannedRun, *, say: Say) -> FinishedRun | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedZones:
+    """Zones whose runs are planned and checked."""
+
+    request: RunRequest
+    zones: tuple[Zone, ...]
+    plans: tuple[PlannedRun, ...]
+    parameters: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.parameters)
+
+
+def divided(request: RunRequest, found: FoundImagery, *, say: Say) -> tuple[Zone, ...]:
+    """Divide scenes of several CRSs into zones. Empty: one grid serves all, or nothing can be divided.
+
+    One zone: it covers all of the area, and says so. Raises InputError for scenes outside the AOI, and for a
+    --resolution that would mean another length in each zone.
+    """
+    grid = request.config.grid
+    groups = by_crs(found.scenes) if grid.crs is None else []
+    if len(groups) < 2 or any(group[0].crs_wkt is None for group in groups):
+        return ()
+    crss = [str(group[0].crs_wkt) for group in groups]
+    if any(body_of(wkt) != "earth" for wkt in crss):
+        return ()
+    units = {unit_of(wkt)[0] for wkt in crss}
+    if grid.resolution is not None and len(units) > 1:
+        raise InputError(
+            "--resolution must mean one length where sources have several CRSs",
+            came=f"{grid.resolution:g} for CRSs in {' and '.join(sorted(units))}",
+            remedy="give --gsd in metres on the ground, or --crs for one grid",
+        )
+    tiles = request.config.tiles
+    zones = zones_of(found.scenes, found.aoi, band_px=tiles.px - tiles.halo_px)
+    if len(zones) == 1:
+        say(
+            f"note: {zones[0].name} alone is used: its scenes cover all of the area that is nearest to them, "
+            f"and those of {len(groups) - 1} other CRSs would add nothing"
+        )
+    return zones
+
+
+def run_zones(request: RunRequest, zones: Sequence[Zone], *, run_one: RunOne, say: Say) -> int:
+    """Plan, run and publish all zones. Returns the exit code: 0, or 3 when tiles failed. Raises
+    TerraqueryError.
+    """
+    started = time.monotonic()
+    planned = plan_zones(request, zones)
+    root = RunDir(request.out)
+    say(zones_text(planned))
+    root.check(planned.parameters, new_run=request.new_run)
+    if request.dry_run:
+        return _rehearse(planned, root, say)
+    with alone_in(root.path) as require_still_alone:
+        root.claim(planned.parameters, new_run=request.new_run)
+        _remove_empty(root.blocks)
+        info = start_zoned(planned)
+        write_zoned_json(root.run_json, info)
+        results = []
+        for zone, plan, entry in zip(planned.zones, planned.plans, info.zones, strict=True):
+            say(f"\nzone {zone.name}")
+            run = run_one(plan, say=say)
+            assert run is not None, "only a dry run leaves nothing behind"
+            results.append(
+                ZoneResult(
+                    zone=zone,
+                    run_dir=RunDir(plan.request.out),
+                    info=run.info,
+                    id_offset=entry.id_offset,
+                    conservation=run.published.conservation,
+                )
+            )
+        require_still_alone()
+        inferred = time.monotonic()
+        say("\nall zones: joining objects over their seams")
+        published = publish_zones(root, results, min_area_m2=request.config.min_area_m2, info=info)
+        timings = {
+            "zones": inferred - started,
+            "publish": time.monotonic() - inferred,
+            "total": time.monotonic() - started,
+        }
+        info = close_zones(root, info, results, published, timings_s=timings, say=say)
+    say(zoned_result_table(info, published, root))
+    return 0 if info.status == "complete" else 3
+
+
+def plan_zones(request: RunRequest, zones: Sequence[Zone]) -> PlannedZones:
+    """Plan and check the run of every zone; writes nothing. Raises InputError or SourceError."""
+    _require_zone_labels(request.config)
+    plans = []
+    for zone in zones:
+        own = replace(
+            request,
+            out=str(RunDir(request.out).zones / zone.name),
+            config=zone_config(request.config, zone.name),
+        )
+        plans.append(plan_imagery(own, FoundImagery(aoi=zone.area, scenes=zone.scenes)))
+    return PlannedZones(
+        request=request,
+        zones=tuple(zones),
+        plans=tuple(plans),
+        parameters=zoned_parameters(request.config, zones, plans),
+    )
+
+
+def zone_config(config: RunConfig, name: str) -> RunConfig:
+    """The configuration of one zone.
+
+    Objects are dropped for their size only once they are whole. An oracle answers from the zone's own labels.
+    """
+    preset = config.preset
+    prompter = replace(preset.prompter, model=preset.prompter.model.replace(ZONE_MARK, name))
+    segmenter = replace(preset.segmenter, checkpoint=preset.segmenter.checkpoint.replace(ZONE_MARK, name))
+    return replace(config, min_area_m2=0.0, preset=replace(preset, prompter=prompter, segmenter=segmenter))
+
+
+def _require_zone_labels(config: RunConfig) -> None:
+    """Refuse one label raster for several zones: it lies on the pixels of one of them. Raises InputError."""
+    models = {config.prompter.kind: config.prompter.model, config.segmenter.kind: config.segmenter.checkpoint}
+    labels = models.get("oracle")
+    if labels is not None and ZONE_MARK not in labels:
+        raise InputError(
+            "an oracle needs a label raster for every zone, on the zone's own pixels",
+            came=labels,
+            remedy=f"write {ZONE_MARK} for the zone's name, as in oracle:labels_{ZONE_MARK}.tif (files "
+            "labels_EPSG_32632.tif, labels_EPSG_32633.tif), or give --crs for one grid",
+        )
+
+
+def zoned_parameters(config: RunConfig, zones: Sequence[Zone], plans: Sequence[PlannedRun]) -> dict[str, Any]:
+    """Collect what pins the result of all zones: what they share, and the fingerprint of each."""
+    first, *others = [plan.parameters for plan in plans]
+    shared = {
+        key: value
+        for key, value in first.items()
+        if all(key in other and other[key] == value for other in others)
+    }
+    return {
+        **shared,
+        "min_area_m2": config.min_area_m2,
+        "crs": LONLAT_CRS,
+        "zones": {zone.name: plan.fingerprint for zone, plan in zip(zones, plans, strict=True)},
+    }
+
+
+def start_zoned(planned: PlannedZones) -> ZonedInfo:
+    """Make run.json as it stands when the run starts."""
+    key = planned.fingerprint
+    entries = []
+    offset = 0
+    for zone, plan in zip(planned.zones, planned.plans, strict=True):
+        entries.append(
+            ZoneEntry(
+                name=zone.name,
+                crs=crs_name(zone.crs_wkt),
+                path=f"zones/{zone.name}",
+                fingerprint=plan.fingerprint,
+                id_offset=offset,
+                n_scenes=len(plan.plan.scenes),
+                n_tiles=plan.plan.n_tiles,
+                owned_wkb=zone.owned.wkb_hex,
+            )
+        )
+        offset += plan.plan.grid.window.area_px
+    return ZonedInfo(
+        run_id=key[:16],
+        fingerprint=key,
+        status="running",
+        parameters=planned.parameters,
+        queries=planned.request.config.queries,
+        crs=LONLAT_CRS,
+        zones=tuple(entries),
+        settings={"preset": planned.request.config.preset_name},
+        versions=collect_versions(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def zones_text(planned: PlannedZones) -> str:
+    """Tell the division in a few lines."""
+    rows = {"run": f"{planned.fingerprint[:16]}, in {len(planned.zones)} zones with pixels of their own"}
+    for zone, plan in zip(planned.zones, planned.plans, strict=True):
+        rows[zone.name] = (
+            f"{len(plan.plan.scenes)} scenes, {plan.plan.n_tiles} tiles, {crs_name(zone.crs_wkt)}"
+        )
+    rows["result"] = f"{RunDir(planned.request.out).path.absolute()}, in {LONLAT_CRS}"
+    return table(rows)
+
+
+def _rehearse(planned: PlannedZones, root: RunDir, say: Say) -> int:
+    for zone, plan in zip(planned.zones, planned.plans, strict=True):
+        say(f"\nzone {zone.name}")
+        say(plan_text(plan))
+        say(rehearse(plan))
+    if not root.run_json.exists():
+        write_zoned_plan(root.plan, [(zone.name, RunDir(plan.request.out)) for zone, plan in _pairs(planned)])
+    return 0
+
+
+def _pairs(planned: PlannedZones) -> list[tuple[Zone, PlannedRun]]:
+    return list(zip(planned.zones, planned.plans, strict=True))
+
+
+def _remove_empty(folder: Path) -> None:
+    """Block records lie with the zones."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,114 @@
+"""run.json of a run of several zones: which they are, where they lie, and what came of all together.
+
+`read_any_run` reads it or that of an ordinary run: both have a fingerprint, parameters, queries and a status.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.fingerprint import canonical
+from pipeline.files.hrefs import public_text
+from pipeline.write.run_json import RUN_JSON_VERSION, RunInfo, RunStatus, finite, read_run_json
+
+MASKS_NOTE = (
+    "rasters stay with their zones, in each zone's own pixels: zones/*/masks.zarr. The columns zones and "
+    "zone_instance_ids of instances/ name the values there"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZoneEntry:
+    """One zone as run.json of the whole has it."""
+
+    name: str
+    crs: str
+    """Name of its CRS, with the code where it has one."""
+    path: str
+    """Its run directory, relative to the whole's."""
+    fingerprint: str
+    id_offset: int
+    """What is added to its instance ids: pixels of the run grids of all zones before it."""
+    n_scenes: int
+    n_tiles: int
+    """Tiles that are looked at."""
+    owned_wkb: str
+    """The ground whose objects and square kilometres count here: hexadecimal WKB in OGC:CRS84."""
+    status: str = "running"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZonedInfo:
+    """The content of run.json of a run of several zones."""
+
+    run_id: str
+    fingerprint: str
+    status: RunStatus
+    parameters: Mapping[str, Any]
+    queries: tuple[str, ...]
+    crs: str
+    """CRS of instances, coverage and plan."""
+    zones: tuple[ZoneEntry, ...]
+    settings: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    counters: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """`status/reason` -> number of tiles; a tile at a seam counts in each zone that looked at it."""
+    searched: Mapping[str, Any] = field(default_factory=dict)
+    """As in an ordinary run, but every place counts once, for the zone that owns it."""
+    qa: Mapping[str, object] = field(default_factory=dict)
+    """Query -> what happened at the seams of the zones."""
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    outputs: Mapping[str, str | None] = field(default_factory=dict)
+    masks: str = MASKS_NOTE
+    started: str = ""
+    ended: str = ""
+
+
+def zoned_json_bytes(info: ZonedInfo) -> bytes:
+    """Make the text of run.json, as `run_json.run_json_bytes` does."""
+    document: dict[str, object] = {item.name: getattr(info, item.name) for item in fields(info)}
+    document["zones"] = [asdict(zone) for zone in info.zones]
+    document["parameters"] = canonical(info.parameters)
+    document["settings"] = canonical(info.settings)
+    document["warnings"] = [public_text(text) for text in info.warnings]
+    document["notes"] = [public_text(text) for text in info.notes]
+    whole = finite({"run_json_version": RUN_JSON_VERSION, **document})
+    return (json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False, default=dict) + "\n").encode()
+
+
+def write_zoned_json(path: Path, info: ZonedInfo) -> Path:
+    """Write `zoned_json_bytes` atomically."""
+    return write_bytes_atomic(path, zoned_json_bytes(info))
+
+
+def read_any_run(path: Path) -> RunInfo | ZonedInfo:
+    """Read run.json of a run of one grid or of several zones. Raises InputError as `read_run_json` does."""
+    try:
+        document = json.loads(path.read_text())
+        zoned = isinstance(document, dict) and isinstance(document.get("zones"), list)
+    except (OSError, ValueError):
+        zoned = False
+    if not zoned:
+        return read_run_json(path)
+    found = document.pop("run_json_version", None)
+    remedy = "use another --out, or delete this directory if its content is not needed"
+    if found != RUN_JSON_VERSION:
+        raise InputError(
+            f"{path} must have run_json_version {RUN_JSON_VERSION}", came=str(found), remedy=remedy
+        )
+    try:
+        for name in ("queries", "warnings", "notes"):
+            document[name] = tuple(document.get(name, ()))
+        document["zones"] = tuple(ZoneEntry(**entry) for entry in document["zones"])
+        return ZonedInfo(**document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} must be a complete run.json", came=repr(error), remedy=remedy) from error

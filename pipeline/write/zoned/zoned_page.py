@@ -1,0 +1,128 @@
+"""report.html of a run of several zones: the sums of all, and a way to the report of each zone.
+
+Pictures, chips and failures are on the zones' own pages, which are made as for any run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.write.coverage import Conservation
+from pipeline.write.report.report_html import Html, raw, table, tag
+from pipeline.write.report.report_style import CONTENT_SECURITY_POLICY, STYLE
+from pipeline.write.run_dir import RunDir
+from pipeline.write.zoned.zoned_json import ZonedInfo
+
+
+def write_zoned_page(
+    root: RunDir, info: ZonedInfo, conservation: Conservation, *, n_instances: Sequence[int]
+) -> Path:
+    """Write report.html. `n_instances`: per query."""
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=CONTENT_SECURITY_POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", f"Terraquery: {'; '.join(info.queries)}"),
+        tag("style", raw(STYLE)),
+    )
+    sections = [
+        _header(info, conservation, n_instances),
+        _zones(info),
+        _seams(info),
+        _tiles(info, conservation),
+        _facts(info),
+    ]
+    page = tag("html", head, tag("body", tag("main", *sections)), lang="en")
+    return write_bytes_atomic(root.report, ("<!doctype html>\n" + page).encode("utf-8", "replace"))
+
+
+def _header(info: ZonedInfo, conservation: Conservation, n_instances: Sequence[int]) -> Html:
+    queries = tag(
+        "ul",
+        *(
+            tag("li", query, tag("b", f"{count:,}"))
+            for query, count in zip(info.queries, n_instances, strict=True)
+        ),
+        class_="queries",
+    )
+    cards = [
+        ("zones", len(info.zones), ""),
+        ("found", conservation.found, "found"),
+        ("empty", conservation.empty, "empty"),
+        ("failed", conservation.failed, "failed"),
+    ]
+    drawn = (
+        tag("div", tag("b", f"{count:,}"), tag("span", name), class_=f"card {kind}")
+        for name, count, kind in cards
+    )
+    return tag(
+        "section",
+        tag("p", f"Terraquery run {info.run_id}, {info.status}", class_="kicker"),
+        queries,
+        tag("div", *drawn, class_="cards"),
+    )
+
+
+def _zones(info: ZonedInfo) -> Html:
+    rows = [
+        (
+            tag("a", zone.name, href=f"{zone.path}/report.html"),
+            zone.crs,
+            zone.n_scenes,
+            zone.n_tiles,
+            f"{zone.id_offset:,}",
+            zone.status,
+        )
+        for zone in info.zones
+    ]
+    lead = tag(
+        "p",
+        "Every zone was looked at in its own pixels and has a report of its own. Objects over a seam are "
+        f"counted once here, in {info.crs}.",
+    )
+    header = ("zone", "CRS", "scenes", "tiles", "added to its ids", "status")
+    return tag("section", tag("h2", "Zones"), lead, table(header, rows))
+
+
+def _seams(info: ZonedInfo) -> Html:
+    names = {
+        "near_a_seam": "near a seam, in all zones",
+        "joined": "joined with another",
+        "left_to_the_owner": "left to the owner of the ground",
+        "beyond_the_seam": "kept beyond the seam",
+        "disputed": "pairs refused",
+    }
+    rows = []
+    for query in info.queries:
+        figures = info.qa.get(query)
+        found: Mapping[str, object] = figures if isinstance(figures, Mapping) else {}
+        rows.append((query, *(int(str(found.get(name, 0))) for name in names)))
+    return tag("section", tag("h2", "Objects at the seams"), table(("query", *names.values()), rows))
+
+
+def _tiles(info: ZonedInfo, conservation: Conservation) -> Html:
+    rows: list[Sequence[object]] = []
+    for key, count in conservation.reasons.items():
+        status, _, reason = key.partition("/")
+        rows.append((tag("span", status, class_=f"status {status}"), reason, count))
+    rows.append((tag("b", "planned"), "", conservation.planned))
+    parts = [tag("h2", "Tiles of all zones"), table(("status", "reason", "tiles"), rows)]
+    if conservation.searched is not None:
+        parts.append(tag("p", f"Searched, every place once: {conservation.searched.text(info.queries)}."))
+    return tag("section", *parts)
+
+
+def _facts(info: ZonedInfo) -> Html:
+    rows = [
+        ("CRS", info.crs),
+        ("rasters", info.masks),
+        *((key.replace("_", " "), f"{value:,}") for key, value in info.counters.items()),
+        *((f"time, {key}", f"{value:,.1f} s") for key, value in info.timings_s.items()),
+        ("started", info.started),
+        ("ended", info.ended),
+        ("fingerprint", tag("code", info.fingerprint)),
+    ]
+    return tag("section", tag("h2", "Run"), table(("", ""), rows, class_="facts"))

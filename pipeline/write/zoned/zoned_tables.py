@@ -1,0 +1,163 @@
+"""Ledger and plan of several zones as one table each, in longitude and latitude.
+
+1. The rows of every zone are streamed from its own file, with the zone's name in a column `zone`.
+2. Outlines are moved to OGC:CRS84 and cut at 180. The bbox column follows them.
+3. In the ledger `searched_km2` counts only the share of a core that the zone owns. So every place counts
+   once, and sums over the whole file are true.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.geo.globe import LONLAT_CRS, polygons_to_lonlat
+from pipeline.schema.tile_answers import Reason
+from pipeline.schema.tiling import RunGrid
+from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
+from pipeline.write.georeference import Geometries
+from pipeline.write.run_dir import RunDir
+
+ZONE = pa.field("zone", pa.string())
+"""First column of tables of several zones."""
+
+_DEGREE_PX = 10_000
+"""Pixels of `LONLAT_GRID` per degree: about eleven metres, finer than edges need to be split."""
+
+LONLAT_GRID = RunGrid(
+    crs_wkt=str(CRS.from_user_input(LONLAT_CRS).to_wkt(version="WKT2_2019")),
+    transform=(1 / _DEGREE_PX, 0.0, -180.0, 0.0, -1 / _DEGREE_PX, 90.0),
+    width=360 * _DEGREE_PX,
+    height=180 * _DEGREE_PX,
+)
+"""The globe as a grid: only its CRS and its measures of ground are used, nothing is drawn on it."""
+
+BATCH_ROWS = 16_384
+"""Rows in memory at once."""
+
+_EDGE_STEPS = 8
+"""Pieces into which an edge of a tile is cut, so that it can bend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnedLedger:
+    """The ledger of one zone, and the ground that counts."""
+
+    zone: str
+    run_dir: RunDir
+    owned: BaseGeometry
+    """In OGC:CRS84."""
+    crs_wkt: str
+
+
+def write_zoned_plan(path: Path, zones: Sequence[tuple[str, RunDir]]) -> int:
+    """Write the plan of all zones, from their (name, directory); returns the number of rows."""
+    files = [run_dir.plan for _, run_dir in zones]
+    schema = zoned_schema(files)
+
+    def tables() -> Iterator[pa.Table]:
+        for (name, _), file in zip(zones, files, strict=True):
+            for table in _batches(file):
+                yield _placed(_named(table, name, schema), lonlat_of(table, crs_of_file(file)))
+
+    return write_geo_parquet(path, tables(), schema=schema, grid=LONLAT_GRID)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnedKm2:
+    """Ground of all zones, every place once; NaN where a zone has no areas."""
+
+    planned: float
+    """In the cores of tiles that touch AOI and imagery."""
+    searched: tuple[float, ...]
+    """Of these, what was judged, per query."""
+
+
+def write_zoned_coverage(path: Path, zones: Sequence[OwnedLedger], *, n_queries: int) -> OwnedKm2:
+    """Write the ledger of all zones; returns the ground that they own of it.
+
+    The area of a core is that of its zone's ledger. What is owned of it is told by its outline.
+    """
+    files = [zone.run_dir.coverage for zone in zones]
+    schema = zoned_schema(files)
+    planned = 0.0
+    searched = np.zeros(n_queries)
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal planned, searched
+        for zone, file in zip(zones, files, strict=True):
+            shapely.prepare(zone.owned)
+            for table in _batches(file):
+                lonlat = lonlat_of(table, zone.crs_wkt)
+                share = _owned_share(lonlat, zone.owned)
+                km2 = table["searched_km2"].to_numpy() * share
+                query = table["query_index"].to_numpy()
+                inside = pc.not_equal(table["reason"], Reason.OUTSIDE_AOI.value).to_numpy()
+                planned += float((table["km2"].to_numpy() * share)[inside & (query == 0)].sum())
+                searched += np.bincount(query, weights=km2, minlength=n_queries)[:n_queries]
+                at = schema.get_field_index("searched_km2")
+                named = _named(table, zone.zone, schema)
+                named = named.set_column(at, schema.field(at), pa.array(km2, from_pandas=True))
+                yield _placed(named, lonlat)
+
+    write_geo_parquet(path, tables(), schema=schema, grid=LONLAT_GRID)
+    return OwnedKm2(planned=planned, searched=tuple(searched.tolist()))
+
+
+def zoned_schema(files: Sequence[Path]) -> pa.Schema:
+    """Attribute columns of the joint table: the zone, then what the zones' files have."""
+    fields = [field for field in pq.read_schema(files[0]) if field.name not in ("bbox", "geometry")]
+    return pa.schema([ZONE, *(pa.field(field.name, field.type) for field in fields)])
+
+
+def crs_of_file(path: Path) -> str:
+    """Read the CRS (WKT) of a GeoParquet file."""
+    geo = json.loads(pq.read_metadata(path).metadata[b"geo"])
+    return str(CRS.from_json_dict(geo["columns"]["geometry"]["crs"]).to_wkt(version="WKT2_2019"))
+
+
+def lonlat_of(table: pa.Table, crs_wkt: str) -> Geometries:
+    """Outlines of a table's rows in longitude and latitude, cut at 180. Straight edges are split before."""
+    shapes = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
+    bounds = shapely.bounds(shapes).reshape(-1, 4)
+    sides = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
+    return polygons_to_lonlat(shapely.segmentize(shapes, sides / _EDGE_STEPS), crs_wkt)
+
+
+def _owned_share(cores: Geometries, owned: BaseGeometry) -> NDArray[np.float64]:
+    """(n,) share of each core's outline that is owned, 0..1; in degrees, which is fine for one core."""
+    whole = shapely.area(cores)
+    share = np.zeros(len(cores))
+    inside = shapely.covers(owned, cores)
+    share[inside] = 1.0
+    crossing = np.flatnonzero(shapely.intersects(owned, cores) & ~inside)
+    share[crossing] = shapely.area(shapely.intersection(cores[crossing], owned)) / whole[crossing]
+    return share
+
+
+def _batches(file: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
+            if batch.num_rows:
+                yield pa.Table.from_batches([batch])
+
+
+def _named(table: pa.Table, zone: str, schema: pa.Schema) -> pa.Table:
+    plain = table.drop_columns(["bbox", "geometry"])
+    column = pa.repeat(pa.scalar(zone, pa.string()), table.num_rows)
+    return plain.add_column(0, ZONE, column).cast(schema)
+
+
+def _placed(table: pa.Table, shapes: Geometries) -> pa.Table:
+    return with_geometry(table, np.asarray(shapely.orient_polygons(shapes), dtype=object))
