@@ -2,8 +2,8 @@
 
 1. Some maps can go on beside themselves, turn after turn of the globe. `turn_of` says how wide one turn is:
    360 degrees of longitude, or the width of a cylindrical projection such as Web Mercator.
-2. `to_lonlat` moves polygons of any CRS to WGS 84. On maps with turns longitudes count on past 180; on all
-   others GDAL finds antimeridian and poles.
+2. `to_lonlat` moves polygons of any CRS to WGS 84. On maps with turns longitudes count on past 180. On others
+   an edge that jumps over half the globe crosses 180, and GDAL finds the poles.
 3. `cut_at_180` brings polygons of any turn between -180 and 180, in parts (RFC 7946, section 3.1.9).
 4. `joined` mends what a projection has torn at its own edge, and `on_all_turns` offers geometry wherever a
    grid may have it.
@@ -107,8 +107,9 @@ def to_lonlat(polygons: BaseGeometry, crs_wkt: str) -> BaseGeometry:
     """
     turn = turn_of(crs_wkt)
     if turn is None:
-        moved = transform_geom(crs_wkt, LONLAT_CRS, shapely.geometry.mapping(polygons))
-        lonlat = shapely.geometry.shape(moved)
+        lonlat = _counted_on(_moved_plainly(polygons, crs_wkt)) or shapely.geometry.shape(
+            transform_geom(crs_wkt, LONLAT_CRS, shapely.geometry.mapping(polygons))
+        )
     else:
         move = Transformer.from_crs(crs_wkt, LONLAT_CRS, always_xy=True)
         pole = math.pi / 2 / CRS.from_wkt(crs_wkt).axis_info[0].unit_conversion_factor
@@ -130,15 +131,46 @@ def polygons_to_lonlat(polygons: NDArray[np.object_], crs_wkt: str) -> NDArray[n
     Only those that leave -180..180, or jump across it, go through `to_lonlat` one by one. Raises what that
     raises.
     """
-    move = Transformer.from_crs(crs_wkt, LONLAT_CRS, always_xy=True)
-    moved = shapely.transform(
-        polygons, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1], errcheck=False))
-    )
+    moved = _moved_plainly(polygons, crs_wkt)
     west, south, east, north = shapely.bounds(moved).T
     plain = (west >= -180) & (east <= 180) & (east - west < 180) & (south >= -90) & (north <= 90)
     for place in np.flatnonzero(~plain & ~shapely.is_empty(polygons)).tolist():
         moved[place] = to_lonlat(polygons[place], crs_wkt)
     return np.asarray(moved, dtype=object)
+
+
+def _moved_plainly[Shapes: (BaseGeometry, NDArray[np.object_])](polygons: Shapes, crs_wkt: str) -> Shapes:
+    """Move vertices to longitude and latitude, whatever becomes of the edges between them."""
+    move = Transformer.from_crs(crs_wkt, LONLAT_CRS, always_xy=True)
+    moved: Shapes = shapely.transform(polygons, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
+    return moved
+
+
+def _counted_on(lonlat: BaseGeometry) -> BaseGeometry | None:
+    """Let longitudes of polygons that cross the antimeridian count on past 180.
+
+    None: no edge crosses it, or a ring goes around a pole.
+    """
+    rings, part = shapely.get_rings(shapely.get_parts(lonlat), return_index=True)
+    crosses = False
+    counted = []
+    for ring in rings:
+        lon, lat = shapely.get_coordinates(ring).T
+        if not np.isfinite(lon).all():
+            return None
+        turns = np.round(np.diff(lon) / 360.0)
+        if turns.sum() != 0:
+            return None
+        crosses |= bool(turns.any())
+        counted.append(np.column_stack([lon - 360.0 * np.concatenate([[0.0], np.cumsum(turns)]), lat]))
+    if not crosses:
+        return None
+    polygons = []
+    for number in np.unique(part).tolist():
+        shell, *holes = [counted[place] for place in np.flatnonzero(part == number).tolist()]
+        near = [hole - (360.0 * np.round((hole[0, 0] - shell[0, 0]) / 360.0), 0.0) for hole in holes]
+        polygons.append(shapely.Polygon(shell, near))
+    return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
 
 
 def joined(geometries: NDArray[np.object_], crs_wkt: str) -> NDArray[np.object_]:
