@@ -10,8 +10,9 @@ programs cannot read the tables. This job writes the same results in formats tha
   --gpkg   results.gpkg                  layers `instances` (one feature per object) and `coverage` (what
            became of every tile and query, with the square kilometres that were searched)
 
-Pixels and shapes are those of the run, in its CRS. Memory does not grow with the run. Files appear under
-their names when all are whole, and the run's own files are only read.
+Pixels and shapes are those of the run, in its CRS. A run of several zones has rasters per zone
+(EPSG_32633-q0-storage-tanks-mask.tif) and tables of all zones. Memory does not grow with the run. Files
+appear under their names when all are whole, and the run's own files are only read.
 """
 
 from __future__ import annotations

@@ -81,18 +81,24 @@ def local_to_lonlat(shapes: Sequence[shapely.Geometry], lon: float, lat: float) 
     return np.array([shapely.transform(shape, apply) for shape in shapes], dtype=object)
 
 
-def draw_world(folder: Path, frames: Sequence[Frame], objects: NDArray[np.object_]) -> ZoneWorld:
-    """Draw every object into every frame, in that frame's pixels: a pixel is an object's if its middle is."""
+def draw_world(
+    folder: Path, frames: Sequence[Frame], objects: NDArray[np.object_], *, like: Sequence[Path] = ()
+) -> ZoneWorld:
+    """Draw every object into every frame, in that frame's pixels: a pixel is an object's if its middle is.
+
+    `like`: rasters whose transforms the frames take.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     colours = rng.integers(60, 255, (len(objects) + 1, 3), dtype=np.uint8)
-    for frame in frames:
+    transforms = [frame.transform for frame in frames] if not like else [_transform_of(path) for path in like]
+    for frame, transform in zip(frames, transforms, strict=True):
         move = Transformer.from_crs(LONLAT, frame.crs, always_xy=True)
         moved = [shapely.transform(shape, partial(_moved, move)) for shape in objects]
         labels = rasterio.features.rasterize(
             [(shape, number) for number, shape in enumerate(moved, start=1)],
             out_shape=(frame.height, frame.width),
-            transform=frame.transform,
+            transform=transform,
             dtype="uint32",
         )
         profile = {
@@ -100,7 +106,7 @@ def draw_world(folder: Path, frames: Sequence[Frame], objects: NDArray[np.object
             "height": frame.height,
             "width": frame.width,
             "crs": frame.crs,
-            "transform": frame.transform,
+            "transform": transform,
             "compress": "zstd",
         }
         with rasterio.open(
@@ -112,6 +118,11 @@ def draw_world(folder: Path, frames: Sequence[Frame], objects: NDArray[np.object
         ) as file:
             file.write(labels, 1)
     return ZoneWorld(folder=folder, frames=tuple(frames), objects=objects)
+
+
+def _transform_of(path: Path) -> Affine:
+    with rasterio.open(path) as file:
+        return file.transform
 
 
 def _moved(move: Transformer, xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -142,7 +142,9 @@ def polygons_to_lonlat(polygons: NDArray[np.object_], crs_wkt: str) -> NDArray[n
 def _moved_plainly[Shapes: (BaseGeometry, NDArray[np.object_])](polygons: Shapes, crs_wkt: str) -> Shapes:
     """Move vertices to longitude and latitude, whatever becomes of the edges between them."""
     move = Transformer.from_crs(crs_wkt, LONLAT_CRS, always_xy=True)
-    moved: Shapes = shapely.transform(polygons, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
+    moved: Shapes = shapely.transform(
+        polygons, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1]))
+    )
     return moved
 
 

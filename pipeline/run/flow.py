@@ -1,6 +1,6 @@
 """The wiring of a run: plan -> blocks -> {read -> prompt -> segment -> commit} -> merge -> publish.
 
-1. `plan_imagery` plans and checks the run, and `claim` takes the output directory. A dry run stops before.
+1. `plan_run` plans and checks the run, and `claim` takes the output directory. A dry run stops before.
    Scenes of several CRSs become zones, each of them a run like any other (pipeline.run.zones).
 2. `run_blocks` sends the blocks without a committed record through the steps, on Ray (`_run_on_ray`) or in
    this process (`_run_here`).
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.files.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB, set_process_defaults
@@ -27,13 +28,12 @@ from pipeline.run.infer.steps import ATTEMPTS, PromptStep, ReadStep, RunContext,
 from pipeline.run.merge.merge_job import TaskRunner, run_here
 from pipeline.run.merge.publish import publish, publish_merge
 from pipeline.run.prepare import (
-    FoundImagery,
     PlannedRun,
     RunRequest,
     Todo,
     claim,
     find_imagery,
-    plan_imagery,
+    plan_run,
     rehearse,
     todo,
 )
@@ -41,7 +41,7 @@ from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.summary import closing_entry, notice_box, plan_text, result_table
-from pipeline.run.zones.zone_flow import FinishedRun, divided, run_zones
+from pipeline.run.zones.zone_flow import FinishedRun, divided, run_zones, zone_config
 from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir
@@ -60,10 +60,11 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     found = find_imagery(request)
     zones = divided(request, found, say=say)
     if len(zones) > 1:
-        return run_zones(request, zones, run_one=run_planned, say=say)
+        return run_zones(request, found, zones, run_one=run_planned, say=say)
     if zones:
-        found = FoundImagery(aoi=found.aoi, scenes=zones[0].scenes)
-    run = run_planned(plan_imagery(request, found), say=say)
+        found = found.of(zones[0].scenes, found.aoi)
+        request = replace(request, config=zone_config(request.config, zones[0].name))
+    run = run_planned(plan_run(request, found), say=say)
     return 3 if run is not None and run.published.conservation.failed else 0
 
 

@@ -5,6 +5,7 @@
 2. `run_zones` plans every zone before the first one is started, so that bad input is found before any model
    is loaded.
 3. Every zone is run in its own directory below `zones/`. A zone that is complete is not inferred again.
+   Objects are dropped for their size only once they are whole.
 4. `publish_zones` makes instances, ledger and plan of all zones, `close_zones` the report, the catalogue item
    and run.json.
 """
@@ -26,7 +27,8 @@ from pipeline.grid.lattice import crs_name
 from pipeline.grid.pixel_size import unit_of
 from pipeline.run.config import RunConfig
 from pipeline.run.merge.publish import Published
-from pipeline.run.prepare import FoundImagery, PlannedRun, RunRequest, plan_imagery, rehearse
+from pipeline.run.plan_imagery import FoundImagery
+from pipeline.run.prepare import PlannedRun, RunRequest, plan_run, rehearse
 from pipeline.run.screen import Say
 from pipeline.run.summary import plan_text, table
 from pipeline.run.zones.zone_closing import close_zones, zoned_result_table
@@ -101,12 +103,14 @@ def divided(request: RunRequest, found: FoundImagery, *, say: Say) -> tuple[Zone
     return zones
 
 
-def run_zones(request: RunRequest, zones: Sequence[Zone], *, run_one: RunOne, say: Say) -> int:
+def run_zones(
+    request: RunRequest, found: FoundImagery, zones: Sequence[Zone], *, run_one: RunOne, say: Say
+) -> int:
     """Plan, run and publish all zones. Returns the exit code: 0, or 3 when tiles failed. Raises
     TerraqueryError.
     """
     started = time.monotonic()
-    planned = plan_zones(request, zones)
+    planned = plan_zones(request, found, zones)
     root = RunDir(request.out)
     say(zones_text(planned))
     root.check(planned.parameters, new_run=request.new_run)
@@ -145,7 +149,7 @@ def run_zones(request: RunRequest, zones: Sequence[Zone], *, run_one: RunOne, sa
     return 0 if info.status == "complete" else 3
 
 
-def plan_zones(request: RunRequest, zones: Sequence[Zone]) -> PlannedZones:
+def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) -> PlannedZones:
     """Plan and check the run of every zone; writes nothing. Raises InputError or SourceError."""
     _require_zone_labels(request.config)
     plans = []
@@ -153,9 +157,9 @@ def plan_zones(request: RunRequest, zones: Sequence[Zone]) -> PlannedZones:
         own = replace(
             request,
             out=str(RunDir(request.out).zones / zone.name),
-            config=zone_config(request.config, zone.name),
+            config=replace(zone_config(request.config, zone.name), min_area_m2=0.0),
         )
-        plans.append(plan_imagery(own, FoundImagery(aoi=zone.area, scenes=zone.scenes)))
+        plans.append(plan_run(own, found.of(zone.scenes, zone.area)))
     return PlannedZones(
         request=request,
         zones=tuple(zones),
@@ -165,14 +169,11 @@ def plan_zones(request: RunRequest, zones: Sequence[Zone]) -> PlannedZones:
 
 
 def zone_config(config: RunConfig, name: str) -> RunConfig:
-    """The configuration of one zone.
-
-    Objects are dropped for their size only once they are whole. An oracle answers from the zone's own labels.
-    """
+    """The configuration of one zone: an oracle answers from the zone's own labels."""
     preset = config.preset
     prompter = replace(preset.prompter, model=preset.prompter.model.replace(ZONE_MARK, name))
     segmenter = replace(preset.segmenter, checkpoint=preset.segmenter.checkpoint.replace(ZONE_MARK, name))
-    return replace(config, min_area_m2=0.0, preset=replace(preset, prompter=prompter, segmenter=segmenter))
+    return replace(config, preset=replace(preset, prompter=prompter, segmenter=segmenter))
 
 
 def _require_zone_labels(config: RunConfig) -> None:

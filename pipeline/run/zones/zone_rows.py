@@ -65,7 +65,7 @@ def merged_rows(
     starts = np.flatnonzero(np.diff(of_row[order], prepend=-1)).tolist()
     everyone = _members(of_row, len(group))
     said = rows.to_pylist()
-    for first, last in zip(starts, [*starts[1:], order.size], strict=True):
+    for first, last in pairwise([*starts, order.size]):
         members = order[first:last]
         number = int(of_row[members[0]])
         asked = everyone[number]

@@ -1,6 +1,7 @@
 """Export a finished run: rasters as Cloud-Optimized GeoTIFFs, tables as a GeoPackage.
 
-1. `plan_export` reads run.json, chooses the queries, names every file, and refuses what cannot be done.
+1. `plan_export` reads run.json, chooses the queries, names every file, and refuses what cannot be done. Of a
+   run of several zones, tables are those of all, and every zone has rasters of its own.
 2. `export_run` makes one file after the other in a hidden folder, and moves them to their places when all are
    whole. An export that fails leaves nothing behind.
 
@@ -26,10 +27,13 @@ from rasterio.errors import RasterioError
 
 from pipeline.errors import InputError
 from pipeline.files.output_folder import require_folder, writing_to
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.export.geo_package import write_geo_package
 from pipeline.write.export.raster_files import LAYERS, LayerName, write_cog
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, read_run_json
+from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
+from pipeline.write.zoned.zoned_tables import LONLAT_GRID
 
 GEO_PACKAGE = "results.gpkg"
 """Name of the GeoPackage in the folder of exported files."""
@@ -68,21 +72,38 @@ class ExportRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RasterToExport:
+    """One layer of one query of the rasters of a run, or of one zone of it."""
+
+    run_dir: RunDir
+    info: RunInfo
+    """Of the run whose rasters they are."""
+    query_index: int
+    layer: LayerName
+    name: str
+    """File name."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportPlan:
     """A request that can be carried out."""
 
     run_dir: RunDir
-    info: RunInfo
+    info: RunInfo | ZonedInfo
     query_indexes: tuple[int, ...]
     out: Path
-    rasters: tuple[tuple[int, LayerName, str], ...]
-    """(query_index, layer, file name) of every raster."""
+    rasters: tuple[RasterToExport, ...]
     gpkg: bool
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all files, in the order in which they are made."""
-        return (*(name for _, _, name in self.rasters), *((GEO_PACKAGE,) if self.gpkg else ()))
+        return (*(raster.name for raster in self.rasters), *((GEO_PACKAGE,) if self.gpkg else ()))
+
+    @property
+    def table_grid(self) -> RunGrid:
+        """The grid in whose CRS the tables are."""
+        return LONLAT_GRID if isinstance(self.info, ZonedInfo) else self.info.lattice.grid
 
 
 def plan_export(request: ExportRequest) -> ExportPlan:
@@ -100,12 +121,20 @@ def plan_export(request: ExportRequest) -> ExportPlan:
             came=f"{run_dir.path} without a run.json",
             remedy="give the --out directory of a run of segment_region.py",
         )
-    info = read_run_json(run_dir.run_json)
-    _require_ended(run_dir, info, request)
+    info = read_any_run(run_dir.run_json)
+    parts = _parts(run_dir, info)
+    _require_ended(run_dir, info, request, [part for _, part, _ in parts])
     indexes = _chosen(info.queries, request.queries)
     rasters = [
-        (index, layer, f"{_stem(index, info.queries[index])}-{layer}.tif")
-        for index in (indexes if request.cog else ())
+        RasterToExport(
+            run_dir=part,
+            info=own,
+            query_index=index,
+            layer=layer,
+            name=f"{before}{_stem(index, info.queries[index])}-{layer}.tif",
+        )
+        for before, part, own in (parts if request.cog else ())
+        for index in indexes
         for layer in LAYERS
     ]
     plan = ExportPlan(
@@ -128,21 +157,24 @@ def export_run(plan: ExportPlan, *, progress: ShowProgress) -> list[Path]:
     """
     work = _working_folder(plan.out)
     try:
-        for index, layer, name in plan.rasters:
+        for raster in plan.rasters:
             write_cog(
-                plan.run_dir.masks,
-                work / name,
-                layer=layer,
-                query_index=index,
-                grid=plan.info.lattice.grid,
-                tags={"QUERY": plan.info.queries[index], "RUN_ID": plan.info.run_id},
-                progress=partial(progress, name),
+                raster.run_dir.masks,
+                work / raster.name,
+                layer=raster.layer,
+                query_index=raster.query_index,
+                grid=raster.info.lattice.grid,
+                tags={
+                    "QUERY": raster.info.queries[raster.query_index],
+                    "RUN_ID": raster.info.run_id,
+                },
+                progress=partial(progress, raster.name),
             )
         if plan.gpkg:
             write_geo_package(
                 work / GEO_PACKAGE,
                 plan.run_dir,
-                grid=plan.info.lattice.grid,
+                grid=plan.table_grid,
                 query_indexes=plan.query_indexes,
                 progress=partial(progress, GEO_PACKAGE),
             )
@@ -171,8 +203,22 @@ def _in_place(made: Path, target: Path) -> Path:
     return made.replace(target)
 
 
-def _require_ended(run_dir: RunDir, info: RunInfo, request: ExportRequest) -> None:
-    wanted = [run_dir.masks] if request.cog else []
+def _parts(run_dir: RunDir, info: RunInfo | ZonedInfo) -> list[tuple[str, RunDir, RunInfo]]:
+    """(beginning of file names, directory, run.json) of each run that has rasters: the run itself, or its
+    zones. Zones whose run has not begun are left out.
+    """
+    if isinstance(info, RunInfo):
+        return [("", run_dir, info)]
+    zones = [(zone.name, RunDir(run_dir.path / zone.path)) for zone in info.zones]
+    return [
+        (f"{name}-", part, read_run_json(part.run_json)) for name, part in zones if part.run_json.is_file()
+    ]
+
+
+def _require_ended(
+    run_dir: RunDir, info: RunInfo | ZonedInfo, request: ExportRequest, parts: Sequence[RunDir]
+) -> None:
+    wanted = [part.masks for part in parts] if request.cog else []
     wanted += [run_dir.instances, run_dir.coverage] if request.gpkg else []
     missing = [path.name for path in wanted if not path.exists()]
     if info.status == "running" or missing:

@@ -19,6 +19,7 @@ from pipeline.geo.globe import (
     narrowest_bbox,
     on_all_turns,
     polygonal,
+    polygons_to_lonlat,
     to_lonlat,
     turn_of,
 )
@@ -173,3 +174,57 @@ def test_what_a_projection_tears_is_joined_and_offered_on_all_turns() -> None:
     turned = on_all_turns(np.array([other], dtype=object), wkt("EPSG:3857"))
     assert [round(shapes[0].bounds[0] / EQUATOR_M) for shapes in turned] == [-1, 0, 1]
     assert on_all_turns(both, wkt("EPSG:32633")) == [both]
+
+
+@given(
+    x=st.floats(160_000, 200_000),
+    y=st.floats(1_000_000, 9_000_000),
+    side=st.floats(1, 5_000),
+    hole=st.booleans(),
+)
+def test_small_polygons_around_180_keep_their_area(x: float, y: float, side: float, hole: bool) -> None:
+    """UTM zone 1 begins there. Each is cut exactly at 180, however near its corners are."""
+    shape = shapely.box(x, y, x + side, y + side)
+    if hole:
+        shape = shape.difference(shapely.box(x + 0.3 * side, y + 0.3 * side, x + 0.6 * side, y + 0.6 * side))
+    (lonlat,) = polygons_to_lonlat(np.array([shape], dtype=object), wkt("EPSG:32601"))
+    geod = pyproj.Geod(ellps="WGS84")
+    expected = (
+        shape.area
+        / pyproj.Proj(wkt("EPSG:32601"))
+        .get_factors(
+            *shapely.get_coordinates(
+                shapely.transform(
+                    shape.centroid,
+                    lambda xy: np.column_stack(
+                        pyproj.Transformer.from_crs("EPSG:32601", LONLAT_CRS, always_xy=True).transform(
+                            xy[:, 0], xy[:, 1]
+                        )
+                    ),
+                )
+            )[0]
+        )
+        .areal_scale
+    )
+    assert lonlat.is_valid
+    measured = abs(geod.geometry_area_perimeter(shapely.orient_polygons(lonlat))[0])
+    assert measured == pytest.approx(expected, rel=1e-3)
+    west, _, east, _ = lonlat.bounds
+    assert (west, east) == (-180.0, 180.0) or east - west < 1
+
+
+def test_many_polygons_move_as_one_by_one() -> None:
+    """Poles and jumps included."""
+    polar = np.array(
+        [
+            shapely.box(-1e5, -1e5, 1e5, 1e5),
+            shapely.box(-1e5, 1e6, 1e5, 1.2e6),
+            shapely.box(1e6, 0, 1.1e6, 1e5),
+        ],
+        dtype=object,
+    )
+    dense = shapely.segmentize(polar, 1e4)
+    moved = polygons_to_lonlat(dense, wkt("EPSG:3413"))
+    for one, many in zip([to_lonlat(shape, wkt("EPSG:3413")) for shape in dense], moved, strict=True):
+        assert shapely.symmetric_difference(one, many).area < 1e-6
+    assert moved[0].bounds[3] == 90.0

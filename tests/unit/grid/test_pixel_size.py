@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 
 import pytest
-from pyproj import CRS
+from pyproj import CRS, Geod, Proj, Transformer
 
 from pipeline.errors import InputError
 from pipeline.grid.lattice import choose_lattice
-from pipeline.grid.pixel_size import check_pixel_size, pixel_side, pixel_text, unit_of
+from pipeline.grid.pixel_size import check_pixel_size, ground_side_m, pixel_side, pixel_text, unit_of
 from pipeline.schema.imagery import Scene
 
 MakeScene = Callable[..., Scene]
@@ -80,3 +80,24 @@ def test_a_scene_of_one_pixel_keeps_its_own() -> None:
     check_pixel_size(10.0, 10.0, wkt("EPSG:32633"), extent=10.0)
     with pytest.raises(InputError, match="largest scene"):
         check_pixel_size(10.1, 10.0, wkt("EPSG:32633"), extent=10.0)
+
+
+@pytest.mark.parametrize("latitude", [0.0, 30.0, 60.0, 80.0])
+def test_a_unit_on_the_ground_is_what_the_projection_s_scale_says(latitude: float) -> None:
+    """Scale factors of PROJ, and of a degree its parallel and its meridian."""
+    for crs in ("EPSG:3857", "EPSG:32633", "EPSG:3035"):
+        x, y = Transformer.from_crs("OGC:CRS84", crs, always_xy=True).transform(13.0, latitude)
+        areal = Proj(crs).get_factors(13.0, latitude).areal_scale
+        if crs == "EPSG:3857":  # a sphere's formulas on an ellipsoid: PROJ's factors are the sphere's
+            areal = 1 / math.cos(math.radians(latitude)) ** 2
+        assert ground_side_m(wkt(crs), x, y) == pytest.approx(areal**-0.5, rel=4e-3)
+    degree = ground_side_m(wkt("EPSG:4326"), 13.0, latitude)
+    geod = Geod(ellps="WGS84")
+    along = geod.inv(13.0, latitude, 13.001, latitude)[2] * 1000
+    up = geod.inv(13.0, latitude - 0.0005, 13.0, latitude + 0.0005)[2] * 1000
+    assert degree == pytest.approx(math.sqrt(along * up), rel=1e-4)
+
+
+def test_ground_beside_the_body_has_no_length() -> None:
+    with pytest.raises(ValueError, match="no ground"):
+        ground_side_m(wkt("ESRI:102038"), 1e9, 1e9)  # an orthographic view of the Earth

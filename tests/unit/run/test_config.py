@@ -17,6 +17,7 @@ from pipeline.run.config import (
     RunConfig,
     TileOptions,
     build_preset,
+    check_gsd,
     check_min_area,
     check_queries,
     known_presets,
@@ -148,3 +149,18 @@ def test_queries_are_normalised_and_unique() -> None:
         check_queries(())
     with pytest.raises(InputError, match="once"):
         check_queries(("lakes", "lakes "))
+
+
+def test_a_ground_sampling_distance_is_a_length_and_stands_alone() -> None:
+    assert check_gsd(None, 3.0) is None
+    assert check_gsd(0.5, None) == 0.5
+    for wrong in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(InputError, match="--gsd must be a positive number"):
+            check_gsd(wrong, None)
+    with pytest.raises(InputError, match="both say how large"):
+        check_gsd(0.5, 0.5)
+
+
+def test_only_a_ground_sampling_distance_that_was_asked_for_enters_the_fingerprint() -> None:
+    assert GridChoice().parameters() == {"crs": None, "resolution": None}
+    assert GridChoice(gsd_m=0.5).parameters() == {"crs": None, "resolution": None, "gsd_m": 0.5}

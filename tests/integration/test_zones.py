@@ -1,0 +1,403 @@
+"""Scenes of several zones: every object once, in one CRS, however the seam cuts it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+import rasterio.features
+import shapely
+import zarr
+from job_files import load_job
+from numpy.typing import NDArray
+from zone_worlds import (
+    Frame,
+    ZoneWorld,
+    border_m,
+    draw_world,
+    geodesic_m2,
+    local_to_lonlat,
+    matched,
+    read_instances,
+)
+
+from pipeline.geo.globe import cut_at_180
+from pipeline.run import flow
+
+RunJob = Callable[..., int]
+CUT = ("--whole-scene", "--tile", 96, "--halo", 16, "--block", 2)
+NAIP = Path(__file__).parents[3] / "shared" / "data" / "naip_utm17_18"
+
+UTM_17_18 = (
+    Frame("EPSG:26917", -78.0006, 36.62, 220, 220),
+    Frame("EPSG:26918", -77.9994, 36.62, 220, 220),
+)
+"""Two scenes of one metre that overlap by some 110 m over the seam at 78 W."""
+
+
+def town(seed: int, *, side: int = 7, cell: float = 12.0, least: float = 4.0) -> list[shapely.Geometry]:
+    """Rows of houses, many of which touch, of `least` to `cell` metres, around the origin.
+
+    One row stands on the line through it: no seam runs between houses alone.
+    """
+    rng = np.random.default_rng(seed)
+    houses = []
+    for i in range(-side, side):
+        for j in range(-side, side):
+            if rng.random() < 0.7:
+                width, height = rng.uniform(least, cell, 2)
+                width = cell if rng.random() < 0.3 else width
+                height = cell if rng.random() < 0.3 else height
+                houses.append(shapely.box(i * cell, j * cell, i * cell + width, j * cell + height))
+    return [shapely.transform(shapely.segmentize(house, 3), lambda xy: xy + 5.0) for house in houses]
+
+
+def seam_world(folder: Path, frames: tuple[Frame, ...] = UTM_17_18, seed: int = 1) -> ZoneWorld:
+    """A town with a road through it that crosses all of the seam."""
+    road = shapely.box(-120, -102, 120, -95)
+    bend = shapely.LineString([(-80, 98), (0, 104), (80, 96)]).buffer(3)
+    shapes = [*town(seed), shapely.segmentize(road, 3), bend]
+    return draw_world(folder, frames, local_to_lonlat(shapes, -78.0, 36.62))
+
+
+def assert_each_once(frame: gpd.GeoDataFrame, objects: NDArray[np.object_], *, pixel_m: float = 1.0) -> None:
+    """Every object is one row, of its true area but for the pixels along its outline, and none overlap.
+
+    A pixel is an object's where its middle is. So an outline drawn in pixels runs at most half their diagonal
+    beside the true one, and a part drawn in another lattice no further.
+    """
+    found = matched(frame, objects)
+    assert sorted(found.tolist()) == list(range(len(objects)))
+    assert frame["instance_id"].is_unique
+    assert frame.geometry.is_valid.all()
+    for area_m2, number in zip(frame["area_m2"], found.tolist(), strict=True):
+        border = border_m(objects[number])
+        assert abs(area_m2 - geodesic_m2(objects[number])) <= (border + 4 * pixel_m) * pixel_m * 2**-0.5
+    shapes = frame.geometry.to_numpy()
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    overlap = shapely.area(shapely.intersection(shapes[one], shapes[other]))[one < other]
+    assert overlap.max(initial=0.0) * 111_000**2 < 2e-3 * pixel_m  # rounding to a tenth of a millimetre
+
+
+@pytest.fixture(scope="module")
+def seam_run(run_job: RunJob, tmp_path_factory: pytest.TempPathFactory) -> tuple[ZoneWorld, Path]:
+    world = seam_world(tmp_path_factory.mktemp("seam"))
+    out = world.folder / "out"
+    assert run_job(*world.words(out, *CUT)) == 0
+    return world, out
+
+
+class TestSeam:
+    def test_every_object_comes_out_once_with_its_true_area(self, seam_run: tuple[ZoneWorld, Path]) -> None:
+        world, out = seam_run
+        frame = read_instances(out)
+        assert frame.crs == "OGC:CRS84"
+        assert_each_once(frame, world.objects)
+        assert frame["area_m2"].sum() == pytest.approx(sum(map(geodesic_m2, world.objects)), rel=0.005)
+        assert (frame["zones"].map(len) == 2).sum() > 20
+
+    def test_no_slit_and_no_gap_along_the_seam(self, seam_run: tuple[ZoneWorld, Path]) -> None:
+        """What the seam line crosses is covered on both sides of it, as far as the truth is."""
+        world, out = seam_run
+        crossing = [
+            shape for shape in world.objects if shape.bounds[0] < -78.00003 < -77.99997 < shape.bounds[2]
+        ]
+        assert len(crossing) >= 7
+        frame = read_instances(out)
+        whole = shapely.union_all(frame.geometry.to_numpy())
+        line = shapely.box(-78.000005, 36.6, -77.999995, 36.7)
+        for shape in crossing:
+            inner = shapely.intersection(shapely.buffer(shape, -1.5e-5), line)
+            assert shapely.difference(inner, whole).area < 1e-6 * max(inner.area, 1e-15)
+            assert len(shapely.get_parts(frame.geometry[matched(frame, np.array([shape])) == 0].iloc[0])) == 1
+
+    def test_rows_name_the_pixels_of_every_zone(self, seam_run: tuple[ZoneWorld, Path]) -> None:
+        _, out = seam_run
+        zones = {zone["name"]: zone for zone in json.loads((out / "run.json").read_text())["zones"]}
+        rasters = {
+            name: np.asarray(
+                zarr.open_group(str(out / zone["path"] / "masks.zarr"), mode="r")["instance_id"][0]
+            )
+            for name, zone in zones.items()
+        }
+        frame = read_instances(out)
+        for row in frame.itertuples():
+            for zone, number in zip(row.zones, row.zone_instance_ids, strict=True):
+                assert (rasters[zone] == number).any()
+            ids = [
+                number + zones[zone]["id_offset"]
+                for zone, number in zip(row.zones, row.zone_instance_ids, strict=True)
+            ]
+            assert row.instance_id == min(ids)
+            assert {tile.partition("/")[0] for tile in row.tile_ids} == set(row.zones)
+
+    def test_the_ledger_counts_every_place_once(self, seam_run: tuple[ZoneWorld, Path]) -> None:
+        world, out = seam_run
+        ledger = gpd.read_parquet(out / "coverage.parquet")
+        assert ledger.crs == "OGC:CRS84"
+        assert set(ledger["zone"]) == {"EPSG_26917", "EPSG_26918"}
+        covers = [gpd.GeoSeries.from_wkt([_cover(frame)], crs=frame.crs) for frame in world.frames]
+        whole = shapely.union_all([cover.segmentize(5).to_crs("OGC:CRS84").iloc[0] for cover in covers])
+        assert ledger["searched_km2"].sum() * 1e6 == pytest.approx(geodesic_m2(whole), rel=1e-4)
+        info = json.loads((out / "run.json").read_text())
+        assert info["searched"]["searched_km2"] == [pytest.approx(ledger["searched_km2"].sum())]
+        assert info["counters"]["tiles_planned"] == len(ledger) == len(pq.read_table(out / "plan.parquet"))
+
+    def test_the_directory_says_what_it_is(self, seam_run: tuple[ZoneWorld, Path]) -> None:
+        _, out = seam_run
+        assert sorted(path.name for path in out.iterdir()) == [
+            "coverage.parquet",
+            "instances",
+            "item.json",
+            "plan.parquet",
+            "report.html",
+            "run.json",
+            "zones",
+        ]
+        info = json.loads((out / "run.json").read_text())
+        assert info["status"] == "complete"
+        assert all(zone["status"] == "complete" for zone in info["zones"])
+        item = json.loads((out / "item.json").read_text())
+        assert [link["href"] for link in item["links"] if link["rel"] == "item"] == [
+            "./zones/EPSG_26917/item.json",
+            "./zones/EPSG_26918/item.json",
+        ]
+        assert 'href="zones/EPSG_26918/report.html"' in (out / "report.html").read_text()
+
+    def test_a_second_start_infers_nothing_and_gives_the_same_bytes(
+        self, run_job: RunJob, seam_run: tuple[ZoneWorld, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world, out = seam_run
+        before = result_bytes(out)
+        monkeypatch.setattr(flow, "_run_here", lambda *_: pytest.fail("a block was done again"))
+        assert run_job(*world.words(out, *CUT)) == 0
+        assert result_bytes(out) == before
+
+    def test_export_takes_the_joint_tables_and_each_zones_rasters(
+        self, seam_run: tuple[ZoneWorld, Path], tmp_path: Path
+    ) -> None:
+        _, out = seam_run
+        main = load_job("export_results").main
+        assert main([str(out), "--cog", "--gpkg", "--quiet", "--out", str(tmp_path / "export")]) == 0
+        layer = gpd.read_file(tmp_path / "export" / "results.gpkg", layer="instances")
+        assert len(layer) == len(read_instances(out))
+        ledger = gpd.read_file(tmp_path / "export" / "results.gpkg", layer="coverage")
+        assert set(ledger["zone"]) == {"EPSG_26917", "EPSG_26918"}
+        with rasterio.open(tmp_path / "export" / "EPSG_26918-q0-anything-ids.tif") as file:
+            assert file.crs == "EPSG:26918"
+            group = zarr.open_group(str(out / "zones/EPSG_26918/masks.zarr"), mode="r")
+            np.testing.assert_array_equal(file.read(1), group["instance_id"][0])
+
+    @pytest.mark.parametrize(
+        ("job", "words"),
+        [("restitch_region", ("--run", "{out}")), ("evaluate", ("--run", "{out}", "--truth", "{out}"))],
+    )
+    def test_jobs_that_work_on_one_grid_name_the_zones(
+        self,
+        seam_run: tuple[ZoneWorld, Path],
+        job: str,
+        words: tuple[str, ...],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        _, out = seam_run
+        before = result_bytes(out)
+        assert load_job(job).main([word.format(out=out) for word in words]) == 2
+        assert f"{out}/zones/EPSG_26917" in capsys.readouterr().err
+        assert result_bytes(out) == before
+
+
+def result_bytes(out: Path) -> dict[str, bytes]:
+    """Content of everything that is made of all zones, without times."""
+    files = [*(out / "instances").iterdir(), out / "coverage.parquet", out / "plan.parquet"]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def _cover(frame: Frame) -> str:
+    left, top = frame.transform @ (0, 0)
+    right, bottom = frame.transform @ (frame.width, frame.height)
+    return shapely.box(left, bottom, right, top).wkt
+
+
+@pytest.mark.parametrize(
+    ("frames", "place"),
+    [
+        (
+            (Frame("EPSG:32760", 179.9996, -17.0, 160, 200), Frame("EPSG:32701", -179.9996, -17.0, 160, 200)),
+            (180.0, -17.0),
+        ),
+        (
+            (Frame("EPSG:32661", 20.0, 84.0004, 200, 180), Frame("EPSG:32633", 20.0, 83.9996, 200, 180)),
+            (20.0, 84.0),
+        ),
+    ],
+    ids=["antimeridian", "polar cap"],
+)
+def test_other_seams(
+    run_job: RunJob, tmp_path: Path, frames: tuple[Frame, ...], place: tuple[float, float]
+) -> None:
+    world = draw_world(tmp_path, frames, local_to_lonlat(town(4, side=5), *place))
+    assert run_job(*world.words(tmp_path / "out", *CUT)) == 0
+    objects = np.array([cut_at_180(shape) for shape in world.objects], dtype=object)
+    frame = read_instances(tmp_path / "out")
+    assert_each_once(frame, objects)
+    crossing = shapely.get_num_geometries(objects) > 1
+    assert crossing.any() == (place[0] == 180.0)
+    for number in np.flatnonzero(crossing).tolist():
+        shape = frame.geometry[matched(frame, objects) == number].iloc[0]
+        assert shape.bounds[0] == -180.0
+        assert shape.bounds[2] == 180.0
+
+
+@pytest.mark.skipif(not NAIP.is_dir(), reason="../shared/data is not here")
+def test_naip_of_two_zones_is_one_seamless_result(run_job: RunJob, tmp_path: Path) -> None:
+    """The western image is in the eastern zone and the other way round: they share some 30 m."""
+    paths = {
+        "EPSG_26917": "m_3607824_se_17_1_20160620_subset.tif",
+        "EPSG_26918": "m_3607717_sw_18_1_20160620_subset.tif",
+    }
+    frames = (Frame("EPSG:26917", 0, 0, 300, 300), Frame("EPSG:26918", 0, 0, 300, 300))
+    objects = local_to_lonlat(
+        [*town(2, side=10), shapely.segmentize(shapely.box(-250, -135, 250, -128), 3)], -78.0, 36.62204
+    )
+    world = draw_world(tmp_path, frames, objects, like=[NAIP / paths[frame.name] for frame in frames])
+    sources = [word for name in paths.values() for word in ("--source", NAIP / name)]
+    words = ("--query", "anything", "--models", world.labels, "--out", tmp_path / "out", "--runner", "local")
+    assert run_job(*sources, *words, *CUT) == 0
+    assert_each_once(read_instances(tmp_path / "out"), objects)
+
+
+def test_killed_between_zones_and_inside_one_it_goes_on_to_the_same_bytes(
+    run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = seam_world(tmp_path, seed=5)
+    assert run_job(*world.words(tmp_path / "once", *CUT)) == 0
+    whole = result_bytes(tmp_path / "once")
+    done = flow._run_here
+    for n_blocks in (2, 1, 1):  # inside the first zone, at the first block of the second, and inside that
+        left = iter(range(n_blocks))
+
+        def until_killed(*args: object, left: object = left) -> object:
+            for summary in done(*args):
+                if next(left, None) is None:
+                    raise KeyboardInterrupt
+                yield summary
+
+        monkeypatch.setattr(flow, "_run_here", until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            flow.run_region(request_of(world, tmp_path / "out"), say=lambda _: None)
+        assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "running"
+    monkeypatch.setattr(flow, "_run_here", done)
+    assert run_job(*world.words(tmp_path / "out", *CUT)) == 0
+    assert result_bytes(tmp_path / "out") == whole
+
+
+def request_of(world: ZoneWorld, out: Path) -> object:
+    job = load_job("segment_region")
+    return job.request_of(job.parser().parse_args([str(word) for word in world.words(out, *CUT)]))
+
+
+class TestRequests:
+    def test_a_dry_run_leaves_plans_and_the_run_may_follow(
+        self, run_job: RunJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world = seam_world(tmp_path)
+        assert run_job(*world.words(tmp_path / "out", *CUT, "--dry-run")) == 0
+        files = sorted(
+            path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")
+        )
+        assert files == ["plan.parquet", "zones/EPSG_26917/plan.parquet", "zones/EPSG_26918/plan.parquet"]
+        assert run_job(*world.words(tmp_path / "out", *CUT, "--dry-run")) == 0
+        assert "2 zones" in capsys.readouterr().out
+
+    def test_an_area_in_one_zone_is_an_ordinary_run(
+        self, run_job: RunJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """All that is nearest to zone 17 is covered by its scene; nothing tells that there was another."""
+        world = seam_world(tmp_path)
+        cut = ("--bbox", -78.0004, 36.6196, -78.0002, 36.6204, "--tile", 96, "--halo", 16)
+        assert run_job(*world.words(tmp_path / "out", *cut)) == 0
+        assert "EPSG_26917 alone is used" in capsys.readouterr().out
+        assert not (tmp_path / "out" / "zones").exists()
+        both = world.words(tmp_path / "alone", *cut)
+        labels = world.labels.replace("{zone}", "EPSG_26917")
+        alone = [labels if word == world.labels else word for word in [*both[:2], *both[4:]]]
+        assert run_job(*alone) == 0
+        runs = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("out", "alone")]
+        assert runs[0]["fingerprint"] == runs[1]["fingerprint"]
+
+    @pytest.mark.parametrize(
+        ("more", "labels", "said"),
+        [
+            (("--resolution", "1"), None, "--gsd in metres"),
+            (("--gsd", "1", "--resolution", "1"), None, "both say how large a pixel is"),
+            ((), "oracle:labels.tif", "{zone}"),
+        ],
+    )
+    def test_bad_input_is_refused_before_anything_is_written(
+        self,
+        run_job: RunJob,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        more: tuple[str, ...],
+        labels: str | None,
+        said: str,
+    ) -> None:
+        frames = (Frame("EPSG:4326", -78.0006, 36.62, 60, 60, 1e-5), UTM_17_18[1])
+        world = draw_world(tmp_path, frames, local_to_lonlat([shapely.box(0, 0, 9, 9)], -78.0, 36.62))
+        words = [
+            labels if labels and word == world.labels else word for word in world.words(tmp_path / "out")
+        ]
+        assert run_job(*words, *CUT, *more) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+    def test_a_run_of_zones_takes_the_place_of_another_run_only_when_told(
+        self, run_job: RunJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world = seam_world(tmp_path)
+        out = tmp_path / "out"
+        warped = [
+            word if word != world.labels else f"oracle:{tmp_path}/labels_EPSG_26917.tif"
+            for word in world.words(out)
+        ]
+        one = [*warped[2:], *CUT]  # the second scene alone
+        one[one.index(f"oracle:{tmp_path}/labels_EPSG_26917.tif")] = (
+            f"oracle:{tmp_path}/labels_EPSG_26918.tif"
+        )
+        assert run_job(*one) == 0
+        assert run_job(*world.words(out, *CUT)) == 2
+        assert "holds a run with other parameters" in capsys.readouterr().err
+        assert run_job(*world.words(out, *CUT, "--new-run")) == 0
+        assert not (out / "masks.zarr").exists()
+        assert run_job(*one, "--new-run") == 0
+        assert not (out / "zones").exists()
+
+    def test_small_objects_are_dropped_once_they_are_whole(self, run_job: RunJob, tmp_path: Path) -> None:
+        """Each zone sees 60 m2 of a long roof on its own ground; the whole has far more."""
+        shapes = [shapely.box(-60, 0, 60, 10), shapely.box(-50, 40, -45, 45), shapely.box(-3, 60, 3, 64)]
+        world = draw_world(
+            tmp_path, UTM_17_18, local_to_lonlat([shapely.segmentize(s, 3) for s in shapes], -78.0, 36.62)
+        )
+        assert run_job(*world.words(tmp_path / "out", *CUT, "--min-area-m2", 1000)) == 0
+        frame = read_instances(tmp_path / "out")
+        assert matched(frame, world.objects).tolist() == [0]
+        assert frame["area_m2"].iloc[0] == pytest.approx(1200, rel=0.02)
+        assert json.loads((tmp_path / "out/run.json").read_text())["qa"]["anything"]["below_min_area_m2"] == 2
+
+    def test_a_metre_of_web_mercator_is_not_a_metre(self, run_job: RunJob, tmp_path: Path) -> None:
+        """At 60 N its pixels measure half as much on the ground, and --gsd and areas know it."""
+        shapes = [shapely.segmentize(shapely.box(-20, -20, 20, 20), 3)]
+        frame = Frame("EPSG:3857", 10.0, 60.0, 240, 240, 0.5)
+        world = draw_world(tmp_path, (frame,), local_to_lonlat(shapes, 10.0, 60.0))
+        labels = world.labels.replace("{zone}", "EPSG_3857")
+        words = [labels if word == world.labels else word for word in world.words(tmp_path / "out")]
+        assert run_job(*words, *CUT, "--gsd", 0.25) == 0  # its own pixels: 0.5 units are 0.2504 m there
+        found = read_instances(tmp_path / "out")
+        assert found["area_m2"].tolist() == [pytest.approx(1600, rel=0.01)]
+        assert json.loads((tmp_path / "out/run.json").read_text())["lattice"]["grid"]["transform"][0] == 0.5

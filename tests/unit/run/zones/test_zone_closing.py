@@ -1,0 +1,76 @@
+"""A run of zones is closed like any other: run.json last, and a note for what could not be made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from zone_results import two_zones
+
+from pipeline.run.zones import zone_closing
+from pipeline.run.zones.zone_closing import close_zones, zoned_result_table
+from pipeline.run.zones.zone_publish import publish_zones
+from pipeline.write.run_dir import RunDir
+from pipeline.write.zoned.zoned_json import ZonedInfo, ZoneEntry
+
+
+def closed(root: Path, said: list[str]) -> ZonedInfo:
+    results = two_zones(root, [], [], failed=[(1, 1)])
+    entries = tuple(
+        ZoneEntry(
+            name=each.zone.name,
+            crs=each.zone.name,
+            path=f"zones/{each.zone.name}",
+            fingerprint=each.info.fingerprint,
+            id_offset=each.id_offset,
+            n_scenes=1,
+            n_tiles=16,
+            owned_wkb=each.zone.owned.wkb_hex,
+        )
+        for each in results
+    )
+    info = ZonedInfo(
+        run_id="whole",
+        fingerprint="f",
+        status="running",
+        parameters={},
+        queries=("roofs",),
+        crs="OGC:CRS84",
+        zones=entries,
+        started="2024-05-06T08:00:00Z",
+    )
+    run_dir = RunDir(root)
+    published = publish_zones(run_dir, results, min_area_m2=0.0, info=info)
+    done = close_zones(run_dir, info, results, published, timings_s={"total": 1.0}, say=said.append)
+    said.append(zoned_result_table(done, published, run_dir))
+    return done
+
+
+def test_the_whole_says_what_came_of_it(tmp_path: Path) -> None:
+    said: list[str] = []
+    info = closed(tmp_path, said)
+    assert info.status == "incomplete"
+    assert [zone.status for zone in info.zones] == ["incomplete", "complete"]
+    document = json.loads((tmp_path / "run.json").read_text())
+    assert document["counters"] == {"tiles_planned": 32, "instances": 0}
+    assert document["outputs"]["item"] == "item.json"
+    assert document["notes"] == []
+    assert "1 tiles failed" in said[-1]
+    assert "--retry-failed" in said[-1]
+
+
+def test_what_cannot_be_made_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> Path:
+        raise RuntimeError("no pen")
+
+    monkeypatch.setattr(zone_closing, "write_zoned_page", broken)
+    monkeypatch.setattr(zone_closing, "write_zoned_item", broken)
+    said: list[str] = []
+    info = closed(tmp_path, said)
+    assert info.outputs["report"] is None
+    assert info.outputs["item"] is None
+    assert info.outputs["instances"] == "instances"
+    assert len(info.notes) == 2
+    assert "no pen" in said[0]
+    assert json.loads((tmp_path / "run.json").read_text())["notes"] == list(info.notes)
