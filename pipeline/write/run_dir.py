@@ -201,4 +201,4 @@ class RunDir:
         if name != _ZONES_NAME or not self.zones.is_dir():
             return False
         files = [path.name for path in self.zones.rglob("*") if not path.is_dir()]
-        return all(file == _PLAN_NAME for file in files)
+        return all(file in _PLAN_NAMES for file in files)

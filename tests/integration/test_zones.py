@@ -311,7 +311,14 @@ class TestRequests:
         files = sorted(
             path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")
         )
-        assert files == ["plan.parquet", "zones/EPSG_26917/plan.parquet", "zones/EPSG_26918/plan.parquet"]
+        assert files == [
+            "plan.parquet",
+            *(
+                f"zones/{zone}/{name}.parquet"
+                for zone in ("EPSG_26917", "EPSG_26918")
+                for name in ("plan", "scenes")
+            ),
+        ]
         assert run_job(*world.words(tmp_path / "out", *CUT, "--dry-run")) == 0
         assert "2 zones" in capsys.readouterr().out
 
