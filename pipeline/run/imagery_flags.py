@@ -65,7 +65,7 @@ def _add_rasters(top: argparse.ArgumentParser) -> None:
     )
     imagery.add_argument(
         "--crs",
-        help="run grid CRS, e.g. EPSG:32633 (default: the sources' own; where they have several, each zone is "
+        help="run grid CRS, e.g. EPSG:32633 (default: the sources' own; where they have several, each is "
         "worked in its own pixels)",
     )
     imagery.add_argument(
