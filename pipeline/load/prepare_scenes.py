@@ -168,6 +168,7 @@ def prepare_scenes(
                 *notes,
                 *((doubt,) if doubt else ()),
                 *partial_notes(look),
+                *mask_notes(scene),
                 *empty_notes(unjudged),
             ),
         )
@@ -280,6 +281,16 @@ def partial_notes(look: FirstLook) -> tuple[str, ...]:
         return ()
     return (
         f"{percent(lacking / valid)} of its imagery has no value in one or two of the bands, and is judged",
+    )
+
+
+def mask_notes(scene: Scene) -> tuple[str, ...]:
+    """Say where the share of clouds is told, when it is not known before the scene is read."""
+    if scene.quality is None or not scene.quality.model:
+        return ()
+    return (
+        "its clouds are computed while it is read: no share of them is known before, the stretch may see "
+        "them, and cloud_share in coverage.parquet tells what they hide",
     )
 
 

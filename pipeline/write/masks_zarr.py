@@ -63,7 +63,7 @@ _CONVENTIONS = [
 
 _LONG_NAMES = {
     "mask": "1 = object, 0 = looked at and nothing there, "
-    "255 = not judged (outside the plan, failed or nodata)",
+    "255 = not judged (outside the plan, failed, nodata or under clouds)",
     "instance_id": "id of the object in the instances table, 0 = no object",
     "score": "round(254 * score) of the object, 255 = no object",
 }

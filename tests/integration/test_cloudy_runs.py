@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 import zarr
+from item_files import item_document, projection_fields, write_items
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
@@ -157,3 +158,106 @@ def test_a_mask_changes_the_fingerprint_and_none_does_not(
     assert masked != plain
     assert fingerprint("rule", "--mask", "SCL in (9)") not in (plain, masked)
     assert fingerprint("tile", "--max-cloud-tile", "10") not in (plain, masked)
+
+
+def items_of(folder: Path, *names: str, **assets: Path) -> Path:
+    """A file of items, each of a picture and its SCL, and of more `assets` of the first."""
+    documents = []
+    for name in names:
+        files = {"image": folder / f"{name}.tif", "scl": folder / f"{name}_SCL.tif"}
+        more = assets if name == names[0] else {}
+        documents.append(
+            item_document(name, {**files, **more}, on_item=projection_fields(folder / f"{name}.tif"))
+        )
+        for key in ("scl", *more):
+            documents[-1]["assets"][key]["roles"] = ["data-mask"]
+            documents[-1]["assets"][key] |= projection_fields(documents[-1]["assets"][key]["href"])  # type: ignore[arg-type]
+    return write_items(folder / "items.json", documents)
+
+
+def run_items(run_job: RunJob, items: Path, labels: Path, out: Path, *extra: object) -> int:
+    words = ["--source", items, "--whole-scene", "--query", "anything", "--models", f"oracle:{labels}"]
+    words += ["--tile", 64, "--halo", 8, "--block", 2, "--runner", "local", "--out", out]
+    return run_job(*words, *extra)
+
+
+def reasons_of(out: Path) -> dict[tuple[int, int], str]:
+    rows = pq.read_table(out / "coverage.parquet").to_pylist()
+    return {(row["tile_row"], row["tile_col"]): f"{row['status']}/{row['reason']}" for row in rows}
+
+
+def test_items_bring_their_own_mask(
+    run_job: RunJob, tmp_path: Path, boxes: tuple[Path, NDArray[np.int32]]
+) -> None:
+    path, labels = boxes
+    half = CORE // 2
+    mask = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
+    mask[:half, :half] = 9
+    mask[60:64, 60:64] = 8
+    scene(tmp_path, "one", mask)
+    items = items_of(tmp_path, "one")
+    assert run_items(run_job, items, path, tmp_path / "out") == 0
+    hidden = fine(mask) > 4
+    found = np.asarray(zarr.open_group(str(tmp_path / "out" / "masks.zarr"), mode="r")["instance_id"][0])
+    assert ((found > 0) == ((labels > 0) & ~hidden)).all()
+    told = reasons_of(tmp_path / "out")
+    assert {place for place, why in told.items() if why == "empty/cloud"} == {(0, 0)}
+    assert run_items(run_job, items, path, tmp_path / "off", "--mask", "off") == 0
+    assert set(reasons_of(tmp_path / "off").values()) == {"found/"}
+    info = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert info["scenes"][0]["quality"]["file"]["identity"]["sha256"]
+
+
+def test_an_items_broken_mask_is_that_scenes_failure(
+    run_job: RunJob, tmp_path: Path, boxes: tuple[Path, NDArray[np.int32]]
+) -> None:
+    """The mask of the second scene lies elsewhere; tiles that need this scene fail, and no other."""
+    path, _ = boxes
+    half = CORE // 2
+    first = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
+    first[:half, :half] = 9  # tile (0, 0), and the halos of its neighbours, need the second scene
+    scene(tmp_path, "one", first)
+    scene(tmp_path, "second", np.full((SIDE // 2, SIDE // 2), 4, np.uint8))
+    write(tmp_path / "second_SCL.tif", np.full((1, 40, 40), 4, np.uint8), gsd=2)
+    out = tmp_path / "out"
+    assert run_items(run_job, items_of(tmp_path, "one", "second"), path, out) == 3
+    told = reasons_of(out)
+    failed = {place for place, why in told.items() if why == "failed/unreadable"}
+    assert failed == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert {why for place, why in told.items() if place not in failed} == {"found/"}
+    rows = pq.read_table(out / "coverage.parquet").to_pylist()
+    assert all("second_SCL.tif must cover" in row["error"] for row in rows if row["status"] == "failed")
+
+
+def test_items_without_a_mask_get_a_computed_one(
+    run_job: RunJob, tmp_path: Path, boxes: tuple[Path, NDArray[np.int32]]
+) -> None:
+    """A real chip of Sentinel-2, cut to the world's size."""
+    pytest.importorskip("ukis_csmask", reason="needs the extra `clouds`")
+    pytest.importorskip("onnxruntime", reason="needs the extra `clouds`")
+    chip = Path(__file__).parents[2] / ".." / "shared" / "data" / "clouds" / "sentinel2.npz"
+    if not chip.is_file():
+        pytest.skip("the sample data folder ../shared/data is absent")
+    path, labels = boxes
+    data = np.load(chip)
+    values = np.rint(np.moveaxis(data["img"][:SIDE, :SIDE], -1, 0) * 10_000).clip(1).astype(np.uint16)
+    truth = np.isin(data["msk"][:SIDE, :SIDE, 0], (0, 4))
+    keys = ("blue", "green", "red", "nir", "swir16", "swir22")
+    files = {key: write(tmp_path / f"{key}.tif", band[None]) for key, band in zip(keys, values, strict=True)}
+    document = item_document("chip", files, on_item=projection_fields(files["red"]), collection="tiles-l1c")
+    for asset in document["assets"].values():
+        asset["raster:bands"] = [{"scale": 0.0001, "offset": 0.0, "data_type": "uint16"}]
+        asset["eo:bands"] = [{"common_name": Path(asset["href"]).stem}]
+    items = write_items(tmp_path / "items.json", [document])
+    out = tmp_path / "out"
+    assert run_items(run_job, items, path, out, "--mask", "csmask", "--max-cloud-tile", "100") == 0
+    group = zarr.open_group(str(out / "masks.zarr"), mode="r")
+    hidden = np.asarray(group["mask"][0]) == 255
+    found = np.asarray(group["instance_id"][0]) > 0
+    assert (found == ((labels > 0) & ~hidden)).all()
+    assert 0.1 < truth.mean() < 0.9
+    assert (hidden & truth).sum() / truth.sum() > 0.9
+    assert (hidden == truth).mean() > 0.8
+    info = json.loads((out / "run.json").read_text())
+    assert info["scenes"][0]["quality"]["model"] == "csmask-l1c"
+    assert any("coverage.parquet" in note for note in info["stretches"]["chip"]["notes"])
