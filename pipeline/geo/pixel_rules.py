@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from affine import Affine
 
 SAME_PIXELS_PX = 0.01
@@ -25,20 +27,29 @@ def check_tiling(tile_px: int, halo_px: int, block_tiles: int) -> None:
         raise ValueError(f"a block needs at least one tile a side, got {block_tiles}")
 
 
+@lru_cache(maxsize=64)
+def _inverse(grid: _Transform) -> _Transform:
+    a, b, c, d, e, f = tuple(~Affine(*grid))[:6]
+    return a, b, c, d, e, f
+
+
 def offset_on(grid: _Transform, raster: _Transform, *, width: int, height: int) -> tuple[int, int] | None:
     """Find (row, column) on a grid of the first pixel of a raster of `height` x `width` pixels, by affines.
 
     None: the raster's pixels are not the grid's (`SAME_PIXELS_PX`). CRSs are not compared.
     """
-    to_grid = ~Affine(*grid) @ Affine(*raster)
+    a, b, c, d, e, f = _inverse(grid)
+    own_a, own_b, own_c, own_d, own_e, own_f = raster
     drift = max(
-        abs(to_grid.a - 1) * width,
-        abs(to_grid.b) * height,
-        abs(to_grid.d) * width,
-        abs(to_grid.e - 1) * height,
+        abs(a * own_a + b * own_d - 1) * width,
+        abs(a * own_b + b * own_e) * height,
+        abs(d * own_a + e * own_d) * width,
+        abs(d * own_b + e * own_e - 1) * height,
     )
-    col = round(to_grid.c)
-    row = round(to_grid.f)
-    if max(drift, abs(to_grid.c - col), abs(to_grid.f - row)) > SAME_PIXELS_PX:
+    x = a * own_c + b * own_f + c
+    y = d * own_c + e * own_f + f
+    col = round(x)
+    row = round(y)
+    if max(drift, abs(x - col), abs(y - row)) > SAME_PIXELS_PX:
         return None
     return row, col

@@ -15,27 +15,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
-from rasterio.warp import transform_bounds
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.geo.globe import (
     LONLAT_CRS,
     MERCATOR_LATITUDE,
-    cut_at_180,
     narrowest_bbox,
     on_all_turns,
     polygonal,
     turn_of,
 )
 from pipeline.geo.pixel_rules import check_tiling
-from pipeline.geo.planet import body_name, body_of
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.gsd import resolution_of_gsd
 from pipeline.grid.lattice import (
@@ -45,13 +41,13 @@ from pipeline.grid.lattice import (
     affine_of,
     choose_lattice,
     crop,
-    crs_name,
     outer_window,
     scene_windows,
 )
+from pipeline.grid.scene_bounds import ERROR, lonlat_boxes, quick_bounds, scene_bounds_lonlat
 from pipeline.grid.source import require_sources
 from pipeline.schema.imagery import Scene
-from pipeline.schema.tiling import AffineTuple, BlockSpec, RunGrid, TileLattice, Window
+from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
 
 SLIVER_PX = 1e-3
 """An overlap thinner than this is rounding of the reprojection, in pixels."""
@@ -199,71 +195,28 @@ def _resolution(scenes: Sequence[Scene], aoi: Aoi | None, options: GridOptions) 
     return resolution_of_gsd(scenes, options.crs, options.gsd_m, bounds_lonlat=bounds)
 
 
-def scene_bounds_lonlat(scene: Scene) -> tuple[float, float, float, float]:
-    """Find (west, south, east, north) of a scene in degrees; west > east where it crosses the antimeridian
-    (RFC 7946, 5.2).
-
-    Raises InputError when it has no place on Earth.
-    """
-    if scene.crs_wkt is None:
-        raise InputError(
-            f"{scene.href} must have a CRS to be compared with an AOI",
-            came="none",
-            remedy="say which with --crs, or use --whole-scene",
-        )
-    if body_of(scene.crs_wkt) != "earth":
-        body = body_name(scene.crs_wkt)
-        raise InputError(
-            f"{scene.href} must have a place on Earth to be compared with an AOI",
-            came=f"{crs_name(scene.crs_wkt)}, {f'on {body}' if body else 'a local CRS'}",
-            remedy="use --whole-scene",
-        )
-    try:
-        return _bounds_lonlat(scene.crs_wkt, scene.transform, scene.width, scene.height)
-    except Exception as error:
-        raise InputError(
-            f"{scene.href} must have a place on Earth",
-            came=f"{crs_name(scene.crs_wkt)}: {error}",
-            remedy="use --whole-scene",
-        ) from error
+def _neighbourhoods(scenes: Sequence[Scene]) -> NDArray[np.object_]:
+    """Polygons in lon/lat around scenes, with a margin, (n,)."""
+    quick = quick_bounds(scenes)
+    found = _boxes(quick, margin=0.05, least=1e-4)
+    for number in np.flatnonzero(np.isnan(quick[:, 0])).tolist():
+        west, south, east, north = scene_bounds_lonlat(scenes[number])
+        width = east - west + (360.0 if west > east else 0.0)
+        margin = 0.05 * max(width, north - south) + 1e-4
+        found[number] = lonlat_boxes((west, south, east, north), margin=margin)
+    return found
 
 
-@lru_cache(maxsize=65536)
-def _bounds_lonlat(
-    crs_wkt: str, transform: AffineTuple, width: int, height: int
-) -> tuple[float, float, float, float]:
-    corners = [affine_of(transform) @ (col, row) for col in (0, width) for row in (0, height)]
-    xs = [x for x, _ in corners]
-    ys = [y for _, y in corners]
-    bounds = transform_bounds(crs_wkt, LONLAT_CRS, min(xs), min(ys), max(xs), max(ys), densify_pts=21)
-    west, south, east, north = (float(value) for value in bounds)
-    if not all(math.isfinite(value) for value in (west, south, east, north)):
-        raise ValueError("no finite extent in lon/lat")
-    return west, south, east, north
-
-
-def lonlat_boxes(bounds: tuple[float, float, float, float], *, margin: float = 0.0) -> BaseGeometry:
-    """Turn bounds in degrees into polygons between -180 and 180, grown by `margin` degrees.
-
-    The bounds may have west > east, or reach beyond 180.
-    """
-    west, south, east, north = bounds
-    east += 360.0 if west > east else 0.0
-    west, south, east, north = (
-        west - margin,
-        max(south - margin, -90.0),
-        east + margin,
-        min(north + margin, 90.0),
-    )
-    if east - west >= 360:
-        return shapely.box(-180.0, south, 180.0, north)
-    return cut_at_180(shapely.box(west, south, east, north))
-
-
-def _neighbourhood(scene: Scene) -> BaseGeometry:
-    west, south, east, north = scene_bounds_lonlat(scene)
-    width = east - west + (360.0 if west > east else 0.0)
-    return lonlat_boxes((west, south, east, north), margin=0.05 * max(width, north - south) + 1e-4)
+def _boxes(bounds: NDArray[np.float64], *, margin: float, least: float = 0.0) -> NDArray[np.object_]:
+    """Boxes (n,) of bounds (n, 4), grown by `margin` of their longer sides and by `least` degrees; None where
+    they are NaN."""
+    west, south, east, north = bounds.T
+    with np.errstate(invalid="ignore"):
+        by = margin * np.maximum(east - west, north - south) + least
+    boxes = np.full(len(bounds), None, dtype=object)
+    known = np.isfinite(west)
+    boxes[known] = shapely.box(west - by, south - by, east + by, north + by)[known]
+    return boxes
 
 
 def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ...]:
@@ -272,11 +225,13 @@ def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ..
     if aoi is None:
         return tuple(scenes)
     shapely.prepare(aoi.geometry)
-    near = tuple(
-        scene
-        for scene in scenes
-        if aoi.geometry.intersects(lonlat_boxes(scene_bounds_lonlat(scene), margin=1e-9))
-    )
+    quick = quick_bounds(scenes)
+    meets = shapely.intersects(aoi.geometry, _boxes(quick, margin=-ERROR))
+    misses = ~shapely.intersects(aoi.geometry, _boxes(quick, margin=ERROR)) & np.isfinite(quick[:, 0])
+    for number in np.flatnonzero(~meets & ~misses).tolist():
+        exact = lonlat_boxes(scene_bounds_lonlat(scenes[number]), margin=1e-9)
+        meets[number] = aoi.geometry.intersects(exact)
+    near = tuple(scene for scene, meet in zip(scenes, meets.tolist(), strict=True) if meet)
     if not near:
         raise _no_overlap(aoi, scenes)
     return near
@@ -306,7 +261,7 @@ def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> BaseGeometr
     zone. Its edges are cut into short ones, because straight edges in lon/lat are curves elsewhere. On a map
     with turns the AOI is offered on each, because a grid may run past the antimeridian.
     """
-    nearby = shapely.union_all([_neighbourhood(scene) for scene in scenes])
+    nearby = shapely.union_all(_neighbourhoods(scenes))
     assert grid.crs_wkt is not None
     turn = turn_of(grid.crs_wkt)
     crs = CRS.from_wkt(grid.crs_wkt)

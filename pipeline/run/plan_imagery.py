@@ -18,7 +18,8 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
 from pipeline.grid.find_scenes import FoundScenes, find_scenes, settle_scenes
-from pipeline.grid.tiles import GridOptions, Plan, lonlat_boxes, plan_tiles, scene_bounds_lonlat
+from pipeline.grid.scene_bounds import lonlat_boxes, scene_bounds_lonlat
+from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.run.config import RunConfig
 from pipeline.run.progress_line import ProgressLine
 from pipeline.schema.imagery import Scene

@@ -16,6 +16,7 @@ import math
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pipeline.errors import InputError
@@ -73,10 +74,9 @@ def choose_assets(item: Item, wanted: Sequence[str] | None = None, *, one_file: 
         indexes = rgb_indexes(found[0]) if len(found) == 1 else None
         return ChosenAssets(assets=found, indexes=indexes, how="--assets")
     rasters = [asset for asset in item.assets.values() if is_geotiff(asset) and not _shows_else(asset)]
-    coloured = sorted(
-        (asset for asset in rasters if rgb_indexes(asset) is not None),
-        key=lambda asset: (not _is_picture(asset), _pixel_size(item, asset)),
-    )
+    coloured = [asset for asset in rasters if rgb_indexes(asset) is not None]
+    if len(coloured) > 1:
+        coloured.sort(key=lambda asset: (not _is_picture(asset), _pixel_size(item, asset)))
     for asset in coloured:
         if "overview" not in asset.roles:
             return _one(asset, "the item's bands")
@@ -108,8 +108,8 @@ def band_entries(asset: Asset) -> tuple[Mapping[str, Any], ...]:
     """List what the item says of each band of a file: `bands` (STAC 1.1), else `eo:bands`. Empty: nothing."""
     for name in ("bands", "eo:bands"):
         listed = asset.fields.get(name)
-        if isinstance(listed, Sequence) and not isinstance(listed, str) and listed:
-            return tuple(entry if isinstance(entry, Mapping) else {} for entry in listed)
+        if isinstance(listed, list | tuple) and listed:
+            return tuple(entry if isinstance(entry, dict) else {} for entry in listed)
     return ()
 
 
@@ -124,7 +124,13 @@ def band_names(asset: Asset) -> tuple[str | None, ...]:
 
 def rgb_indexes(asset: Asset) -> tuple[int, int, int] | None:
     """Find red, green and blue among the bands of one file, 1-based. None: the item does not say."""
-    colours = band_colours(band_names(asset))
+    return _rgb_of(band_names(asset))
+
+
+@lru_cache(maxsize=256)
+def _rgb_of(names: tuple[str | None, ...]) -> tuple[int, int, int] | None:
+    """Find red, green and blue among the names of bands; a collection's items repeat the same ones."""
+    colours = band_colours(names)
     if any(colours.count(colour) != 1 for colour in RGB_NAMES):
         return None
     red, green, blue = (colours.index(colour) + 1 for colour in RGB_NAMES)
@@ -195,7 +201,7 @@ def _is_picture(asset: Asset) -> bool:
 def _pixel_size(item: Item, asset: Asset) -> float:
     """Side of a pixel as far as the item says, in any unit. Infinite: it does not say."""
     transform = item.field_of(asset, "proj:transform")
-    if isinstance(transform, Sequence) and len(transform) >= 6 and _is_number(transform[0]):
+    if isinstance(transform, list | tuple) and len(transform) >= 6 and _is_number(transform[0]):
         return math.hypot(float(transform[0]), float(transform[3] if _is_number(transform[3]) else 0.0))
     gsd = item.field_of(asset, "gsd")
     return float(gsd) if _is_number(gsd) else math.inf

@@ -14,7 +14,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,6 @@ from pyproj.exceptions import ProjError
 
 from pipeline.geo.globe import LONLAT_CRS
 from pipeline.grid.catalog.item import Asset, Item
-from pipeline.grid.lattice import affine_of
 from pipeline.schema.tiling import AffineTuple
 
 APART = 0.25
@@ -114,10 +113,9 @@ def lies_apart(items: Sequence[Item], places: Sequence[Projection]) -> NDArray[n
             apart[own] = True
             continue
         xs, ys = move.transform(lons[own], lats[own])
-        inverse = np.array([tuple(~affine_of(places[index].transform))[:6] for index in own.tolist()])
-        a, b, c, d, e, f = inverse.T[:, :, None]
-        cols = a * xs + b * ys + c
-        rows = d * xs + e * ys + f
+        a, b, c, d, e, f = np.array([places[index].transform for index in own.tolist()]).T[:, :, None]
+        cols = (e * (xs - c) - b * (ys - f)) / (a * e - b * d)
+        rows = (a * (ys - f) - d * (xs - c)) / (a * e - b * d)
         width = np.array([places[index].width for index in own.tolist()])
         height = np.array([places[index].height for index in own.tolist()])
         apart[own] = ~(_fits(cols, width) & _fits(rows, height))
@@ -153,7 +151,7 @@ def _crs_text(name: str, value: Any) -> str | None:
         digits = str(value).strip().upper().removeprefix("EPSG:")
         return f"EPSG:{digits}" if digits.isdecimal() and not isinstance(value, bool) else None
     if name == "proj:projjson":
-        return json.dumps(value, sort_keys=True) if isinstance(value, Mapping) and value else None
+        return json.dumps(value, sort_keys=True) if isinstance(value, dict) and value else None
     if not isinstance(value, str) or not value.strip():
         return None
     if name == "proj:code":
@@ -171,10 +169,10 @@ def _wkt(text: str) -> str | None:
 
 def _numbers(value: Any) -> list[float] | None:
     """Finite numbers of a list. None: it is none, or holds something else."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if not isinstance(value, list | tuple):
         return None
-    plain = all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
-    return [float(item) for item in value] if plain and all(math.isfinite(item) for item in value) else None
+    plain = all(type(item) in (int, float) for item in value)
+    return [float(item) for item in value] if plain and all(map(math.isfinite, value)) else None
 
 
 def _from_bounds(value: Any, shape: tuple[int, int]) -> AffineTuple | None:

@@ -11,7 +11,7 @@ Items that cannot become scenes are left, each with its reason. When that is all
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -236,8 +236,8 @@ def _data_type(asset: Asset) -> str | None:
     """The data type that all bands of a file have, by `raster:bands`, `bands` or the asset itself (STAC 1.1).
     None: the item does not say one."""
     entries = asset.fields.get("raster:bands") or band_entries(asset)
-    listed = entries if isinstance(entries, Sequence) and not isinstance(entries, str) else ()
-    types: set[Any] = {entry.get("data_type") for entry in listed if isinstance(entry, Mapping)}
+    listed = entries if isinstance(entries, list | tuple) else ()
+    types: set[Any] = {entry.get("data_type") for entry in listed if isinstance(entry, dict)}
     types = types - {None} or {asset.fields.get("data_type")}
     only = next(iter(types)) if len(types) == 1 else None
     return only if isinstance(only, str) and only in _DATA_TYPES else None

@@ -28,7 +28,8 @@ from pipeline.geo.globe import LONLAT_CRS, cut_at_180, polygonal, polygons_to_lo
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.lattice import affine_of, crs_name, same_crs
 from pipeline.grid.pixel_size import ground_side_m, pixel_side
-from pipeline.grid.tiles import relevant_scenes, scene_bounds_lonlat
+from pipeline.grid.scene_bounds import scene_bounds_lonlat
+from pipeline.grid.tiles import relevant_scenes
 from pipeline.schema.imagery import Scene
 
 SNAP_DEG = 1e-9

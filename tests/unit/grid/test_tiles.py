@@ -18,7 +18,8 @@ from rasterio.transform import Affine
 from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi, aoi_from_bbox
 from pipeline.grid.lattice import affine_of, tuple_of
-from pipeline.grid.tiles import GridOptions, Plan, lonlat_boxes, plan_tiles, scene_bounds_lonlat
+from pipeline.grid.scene_bounds import lonlat_boxes, scene_bounds_lonlat
+from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import Window
 
