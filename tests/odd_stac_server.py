@@ -114,6 +114,7 @@ class _OddHandler(BaseHTTPRequestHandler):
         return {
             "type": "Catalog",
             "id": "odd",
+            "description": "misbehaves",
             "stac_version": "1.0.0",
             "conformsTo": [*CONFORMANCE, *self._told.conforms_to],
             "links": [*links, {"rel": "data", "href": "./collections"}],

@@ -6,7 +6,8 @@
    lead in a circle, it walks once more with smaller pages; a search that is short then is refused.
 
 pystac-client 0.9 writes the request in the dialect of GET or POST and knows the conformance classes. Its own
-paging is not used: it follows any link to any host, for ever, and stops at the first empty page.
+paging is not used, nor rustac's: both take 20 of 37 items for all, go round in circles of pages, and follow
+redirects to any host.
 
 Dates are asked for with the end counted in, so an API may give a little too much; the sieve is exact. Cloud
 cover is not asked for, so that every item left for its clouds can be named.

@@ -32,6 +32,9 @@ from pipeline.grid.catalog.time_range import moments, time_range
 MOST_ITEMS = 250_000
 """Items that one search may take. Each takes some kilobytes of memory."""
 
+MOST_OFFERED = 2_000_000
+"""Items that one search may be offered one by one."""
+
 
 class ItemSieve:
     """Takes items that fit a search, and remembers what became of the others."""
@@ -47,6 +50,7 @@ class ItemSieve:
         self.counts: Counter[str] = Counter()
         self.left: list[LeftItem] = []
         self._notes: list[str] = []
+        self._offered = 0
         self._items: dict[tuple[str, str], Item] = {}
         self._seen: set[tuple[str, str]] = set()
         self._pass: set[tuple[str, str]] = set()
@@ -78,7 +82,7 @@ class ItemSieve:
 
     @property
     def passed(self) -> int:
-        """How many different items with an id were offered in this pass."""
+        """How many different items were offered in this pass."""
         return len(self._pass)
 
     def add(self, document: object, place: str, *, alone: bool = False, filtered: bool = False) -> bool:
@@ -88,16 +92,17 @@ class ItemSieve:
         InputError when there are too many.
         """
         key = _key(document)
-        if key is not None and key in self._seen:
+        if key in self._seen:
             new = key not in self._pass
             self._pass.add(key)
             self.counts[REPEATED] += not new
             self.counts[DIFFERING] += self._differs(key, document, place, alone=alone)
             return new
-        if key is not None:
-            self._seen.add(key)
-            self._pass.add(key)
+        self._seen.add(key)
+        self._pass.add(key)
         self.counts["met"] += 1
+        self._offered += 1
+        require_most(self._offered, MOST_OFFERED, "meet")
         try:
             item = item_of(document, place, alone=alone)
         except ItemError as error:
@@ -105,12 +110,7 @@ class ItemSieve:
             return True
         if self._fits(item, document, filtered=filtered):
             self._items[(item.collection, item.item_id)] = item
-            if len(self._items) > MOST_ITEMS:
-                raise InputError(
-                    f"A search may take at most {MOST_ITEMS:,} items",
-                    came="more",
-                    remedy="narrow it by --aoi, --datetime, --max-cloud or --stac-filter, or work in parts",
-                )
+            require_most(len(self._items), MOST_ITEMS, "take")
         return True
 
     def leave(self, item_id: str, reason: str) -> None:
@@ -204,11 +204,25 @@ UNDECIDED = "undecided"
 """What became of an item that was met and not taken; keys of `ItemSieve.counts`."""
 
 
-def _key(document: object) -> tuple[str, str] | None:
+def _key(document: object) -> tuple[str, str]:
+    """Name an item: by collection and id, or by all that it says where it has no id."""
     if not isinstance(document, dict) or not isinstance(document.get("id"), str):
-        return None
+        try:
+            return "", f"\0{hash(repr(document))}"
+        except RecursionError:
+            return "", "\0"
     collection = document.get("collection")
-    return (collection if isinstance(collection, str) else "", document["id"])
+    return collection if isinstance(collection, str) else "", document["id"]
+
+
+def require_most(count: int, most: int, verb: str) -> None:
+    """Refuse a search that meets or takes too many items. Raises InputError."""
+    if count > most:
+        raise InputError(
+            f"A search may {verb} at most {most:,} items",
+            came=f"{count:,} or more",
+            remedy="narrow it by --aoi, --datetime, --max-cloud or --stac-filter, or work in parts",
+        )
 
 
 def _require_ranges(search: CatalogSearch) -> None:

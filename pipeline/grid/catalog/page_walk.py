@@ -17,7 +17,7 @@ from pipeline.errors import SourceError
 from pipeline.files.hrefs import public_href
 from pipeline.grid.catalog.catalog_reader import CatalogReader
 from pipeline.grid.catalog.item_document import resolved
-from pipeline.grid.catalog.item_sieve import ItemSieve
+from pipeline.grid.catalog.item_sieve import MOST_OFFERED, ItemSieve, require_most
 
 MOST_STALE = 10
 """Pages in a row that may bring no new item; some servers give empty pages while they search on."""
@@ -95,6 +95,8 @@ def walk_pages(
         stale = 0 if new else stale + 1
         walk.pages += 1
         walk.matched = matched_of(page) if walk.matched is None else walk.matched
+        if sieve.search.limit is None:
+            require_most(walk.matched or 0, MOST_OFFERED, "meet")
         if enough():
             walk.enough = True
             break

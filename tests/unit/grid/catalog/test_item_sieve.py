@@ -169,7 +169,8 @@ def test_a_wrong_search_is_refused(search: dict[str, Any]) -> None:
         ItemSieve(CatalogSearch(source="", **search), None)
 
 
-def test_too_many_items_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.grid.catalog.item_sieve.MOST_ITEMS", 2)
+@pytest.mark.parametrize("limit", ["MOST_ITEMS", "MOST_OFFERED"])
+def test_too_many_items_are_refused(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"pipeline.grid.catalog.item_sieve.{limit}", 2)
     with pytest.raises(InputError, match="at most 2 items"):
         sieved([stac_item("a"), stac_item("b"), stac_item("c")])

@@ -8,7 +8,7 @@ import pytest
 from odd_stac_server import OddServer, odd_server
 from stac_items import stac_item
 
-from pipeline.errors import SourceError
+from pipeline.errors import InputError, SourceError
 from pipeline.grid.catalog.catalog_reader import CatalogReader
 from pipeline.grid.catalog.found_items import CatalogSearch
 from pipeline.grid.catalog.item_sieve import ItemSieve
@@ -87,6 +87,21 @@ def test_no_more_than_wanted_is_read() -> None:
     with odd_server(items=ITEMS, matched=7) as server:
         walk, sieve = walked(server, enough=lambda: len(server.searches()) >= 2)
     assert (walk.pages, walk.lost, sieve.taken) == (2, "", 4)
+
+
+def test_a_search_that_matches_millions_ends_at_once() -> None:
+    """The recorded page of a public catalogue matches 115,912,758 items."""
+    with odd_server(items=ITEMS, matched=115_912_758) as server:
+        with pytest.raises(InputError, match=r"at most 2,000,000 items\. Got: 115,912,758"):
+            walked(server)
+        assert len(server.searches()) == 1
+
+
+def test_items_without_an_id_count_once() -> None:
+    items = [*ITEMS[:3], {"type": "Feature"}, {"type": "Feature", "a": 1}]
+    with odd_server(items=items, matched=5, fault="repeat") as server:
+        walk, sieve = walked(server)
+    assert (walk.received, walk.lost, sieve.taken, len(sieve.left)) == (5, "", 3, 2)
 
 
 def test_how_many_match_in_all_dialects() -> None:
