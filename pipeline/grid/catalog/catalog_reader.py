@@ -52,14 +52,20 @@ class CatalogReader:
         """Read the document that the user named. Raises InputError and SourceError."""
         if "://" in self.place:
             return self.follow(self.place)
-        return _parsed(_local_bytes(Path(self.place)), self.place, InputError)
+        return _parsed(_local_bytes(Path(self.place), MOST_BYTES), self.place, InputError)
 
-    def follow(self, place: str, body: Mapping[str, Any] | None = None) -> Any:
+    def follow(
+        self, place: str, body: Mapping[str, Any] | None = None, *, most_bytes: int = MOST_BYTES
+    ) -> Any:
         """Read what a link of the catalogue leads to; with a body by POST. Raises InputError, SourceError."""
         if is_http(place):
-            return _parsed(self._web.ask(encoded_url(place), body), public_href(place), SourceError)
+            return _parsed(
+                self._web.ask(encoded_url(place), body, most_bytes=most_bytes),
+                public_href(place),
+                SourceError,
+            )
         if place.lower().startswith("s3://"):
-            return _parsed(self._object_bytes(place), place, SourceError)
+            return _parsed(self._object_bytes(place, most_bytes), place, SourceError)
         if "://" in place or not self._roots or "://" in self.place:
             raise SourceError(f"A link of the catalogue leads somewhere else: {public_href(place)[:200]}")
         path = Path(place).resolve()
@@ -68,16 +74,16 @@ class CatalogReader:
                 f"A link of the catalogue leads out of its folder: {place[:200]}. To fix: if you trust it, "
                 f"give --allow-root {path.parent}"
             )
-        return _parsed(_local_bytes(path), place, SourceError)
+        return _parsed(_local_bytes(path, most_bytes), place, SourceError)
 
-    def _object_bytes(self, href: str) -> bytes:
+    def _object_bytes(self, href: str, most_bytes: int) -> bytes:
         bucket = urllib.parse.urlsplit(href).netloc
         if f"{bucket}.s3" not in self.hosts:
             raise SourceError(f"A link of the catalogue leads to another bucket: {href[:200]}")
         try:
             with raster_environment(href):
                 content = RemoteObject(href)
-                _require_size(content.size, href)
+                _require_size(content.size, href, most_bytes)
                 return content.read(0, content.size)
         except RemoteError as error:
             if error.retryable:
@@ -119,11 +125,11 @@ def checked_place(place: str) -> str:
     return encoded_url(place)
 
 
-def _local_bytes(path: Path) -> bytes:
+def _local_bytes(path: Path, most_bytes: int) -> bytes:
     try:
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder")
-        _require_size(path.stat().st_size, str(path))
+        _require_size(path.stat().st_size, str(path), most_bytes)
         return path.read_bytes()
     except OSError as error:
         raise InputError(
@@ -133,10 +139,10 @@ def _local_bytes(path: Path) -> bytes:
         ) from error
 
 
-def _require_size(size: int, name: str) -> None:
-    if size > MOST_BYTES:
+def _require_size(size: int, name: str, most_bytes: int) -> None:
+    if size > most_bytes:
         raise InputError(
-            f"A document of a catalogue may have at most {MOST_BYTES:,} bytes",
+            f"This document of a catalogue may have at most {most_bytes:,} bytes",
             came=f"{name}: {size:,} bytes",
             remedy="write its items as stac-geoparquet (.parquet), which is read in parts",
         )

@@ -88,12 +88,12 @@ class CatalogWeb:
         self.troubles: Counter[str] = Counter()
         """What made a request be asked again -> how often."""
 
-    def ask(self, url: str, body: Mapping[str, Any] | None = None) -> bytes:
+    def ask(self, url: str, body: Mapping[str, Any] | None = None, *, most_bytes: int = MOST_BYTES) -> bytes:
         """Fetch a document by GET, or by POST with a JSON body. Raises InputError and SourceError."""
         wish = ""
         for number in range(PATIENCE.tries):
             try:
-                return self._followed(url, body)
+                return self._followed(url, body, most_bytes)
             except _BusyError as error:
                 wish = str(error)
                 pause = error.wait_s if error.wait_s is not None else PATIENCE.pause_s * 2**number
@@ -135,7 +135,7 @@ class CatalogWeb:
             ) from None
         return url, self._others
 
-    def _followed(self, url: str, body: Mapping[str, Any] | None) -> bytes:
+    def _followed(self, url: str, body: Mapping[str, Any] | None, most_bytes: int) -> bytes:
         """Ask, and follow redirects. Raises _BusyError where another try may help."""
         for _ in range(MOST_REDIRECTS + 1):
             url, guard = self.allowed(url)
@@ -143,7 +143,7 @@ class CatalogWeb:
             try:
                 target = answer.headers.get("Location") if answer.status in _REDIRECTS else None
                 if target is None:
-                    content = _content(answer, public_href(url))
+                    content = _content(answer, public_href(url), most_bytes)
                     self._require_success(answer, content, public_href(url))
                     return content
                 body = None if answer.status == 303 else body
@@ -227,7 +227,7 @@ def _trouble(error: Exception, name: str) -> Exception:
     return _BusyError("an answer that breaks off")
 
 
-def _content(answer: BaseHTTPResponse, name: str) -> bytes:
+def _content(answer: BaseHTTPResponse, name: str, most_bytes: int) -> bytes:
     """Read a body within the limits of size and time. Raises _BusyError where it breaks off."""
     pieces: list[bytes] = []
     size = 0
@@ -235,9 +235,9 @@ def _content(answer: BaseHTTPResponse, name: str) -> bytes:
         while piece := answer.read(_PIECE_BYTES):
             pieces.append(piece)
             size += len(piece)
-            if size > MOST_BYTES:
+            if size > most_bytes:
                 raise SourceError(
-                    f"The catalogue {name} sends a document of more than {MOST_BYTES:,} bytes. To fix: give "
+                    f"The catalogue {name} sends a document of more than {most_bytes:,} bytes. To fix: give "
                     "it as stac-geoparquet, or in parts"
                 )
     except (HTTPError, OSError) as error:

@@ -26,15 +26,15 @@ from pipeline.grid.catalog.item_sieve import ItemSieve
 from pipeline.grid.catalog.time_range import moments
 
 PARALLEL = 16
-"""Documents asked for at the same time."""
+"""Documents asked for at the same time, and held at most."""
 
 MOST_LEVELS = 16
 """Levels of catalogues below the first one."""
 
 MOST_DOCUMENTS = 250_000
 
-_BATCH = 256
-"""Items that are held before they are offered to the sieve."""
+MOST_ITEM_BYTES = 4 * 1024 * 1024
+"""Bytes of a file that holds one item."""
 
 
 def is_static(document: object) -> bool:
@@ -51,25 +51,77 @@ def walk_catalog(document: Mapping[str, Any], place: str, reader: CatalogReader,
 
     Raises InputError and SourceError.
     """
-    opened = {place}
-    level = [(document, place)]
     with ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix="catalogue") as pool:
+        walker = _Walker(reader, sieve, pool, place)
+        level = walker.visit(document, place)
         for _ in range(MOST_LEVELS):
-            children: list[str] = []
-            for catalog, at in level:
-                if not _wanted(catalog, sieve):
-                    continue
-                _offer_items(_new(_linked(catalog, at, "item"), opened), reader, sieve, pool)
-                children += _new(_linked(catalog, at, "child"), opened)
-            found = pool.map(reader.follow, children)
-            level = [(_catalog(child, at), at) for child, at in zip(found, children, strict=True)]
             if not level:
                 return
+            level = [place for batch in _batches(level) for place in walker.visit_all(batch)]
     raise InputError(
         f"A catalogue may have at most {MOST_LEVELS} levels",
         came=public_href(place),
         remedy="name one of the catalogues or collections inside",
     )
+
+
+class _Walker:
+    """Opens documents, and remembers which."""
+
+    def __init__(self, reader: CatalogReader, sieve: ItemSieve, pool: ThreadPoolExecutor, first: str) -> None:
+        self._reader = reader
+        self._sieve = sieve
+        self._pool = pool
+        self._opened = {first}
+
+    def visit_all(self, places: list[str]) -> list[str]:
+        """Read some catalogues side by side and visit them in order; returns the places of their children."""
+        documents = self._pool.map(self._reader.follow, places)
+        return [
+            child
+            for document, place in zip(documents, places, strict=True)
+            for child in self.visit(_catalog(document, place), place)
+        ]
+
+    def visit(self, catalog: Mapping[str, Any], place: str) -> list[str]:
+        """Offer the items of one catalogue to the sieve; returns the places of its children."""
+        if not _wanted(catalog, self._sieve):
+            return []
+        items = self._new(_linked(catalog, place, "item"))
+        for batch in _batches(items):
+            for found, at in zip(self._pool.map(self._item, batch), batch, strict=True):
+                if isinstance(found, TerraqueryError):
+                    self._sieve.leave(public_href(at)[-200:], f"it cannot be read: {found}")
+                else:
+                    self._sieve.add(found, at, alone=True)
+        return self._new(_linked(catalog, place, "child"))
+
+    def _item(self, place: str) -> Any:
+        try:
+            return self._reader.follow(place, most_bytes=MOST_ITEM_BYTES)
+        except TerraqueryError as error:
+            return error
+
+    def _new(self, places: Iterator[str]) -> list[str]:
+        """Keep the places that were not opened yet, and remember them. Raises InputError for too many."""
+        found = []
+        for place in places:
+            if place not in self._opened:
+                self._opened.add(place)
+                found.append(place)
+        if len(self._opened) > MOST_DOCUMENTS:
+            raise InputError(
+                f"A static catalogue may have at most {MOST_DOCUMENTS:,} documents",
+                came="more",
+                remedy="write its items as stac-geoparquet (.parquet)",
+            )
+        return found
+
+
+def _batches(places: list[str]) -> Iterator[list[str]]:
+    """Cut a list into parts whose documents may be held together."""
+    for start in range(0, len(places), PARALLEL):
+        yield places[start : start + PARALLEL]
 
 
 def _catalog(document: object, place: str) -> Mapping[str, Any]:
@@ -90,40 +142,6 @@ def _linked(catalog: Mapping[str, Any], place: str, rel: str) -> Iterator[str]:
             href = link.get("href")
             if isinstance(href, str) and 0 < len(href) <= MOST_TEXT:
                 yield resolved(href, place)
-
-
-def _new(places: Iterator[str], opened: set[str]) -> list[str]:
-    """Keep the places that were not opened yet, and remember them. Raises InputError for too many."""
-    found = []
-    for place in places:
-        if place not in opened:
-            opened.add(place)
-            found.append(place)
-    if len(opened) > MOST_DOCUMENTS:
-        raise InputError(
-            f"A static catalogue may have at most {MOST_DOCUMENTS:,} documents",
-            came="more",
-            remedy="write its items as stac-geoparquet (.parquet)",
-        )
-    return found
-
-
-def _offer_items(
-    places: list[str], reader: CatalogReader, sieve: ItemSieve, pool: ThreadPoolExecutor
-) -> None:
-    def read(place: str) -> Any:
-        try:
-            return reader.follow(place)
-        except TerraqueryError as error:
-            return error
-
-    for start in range(0, len(places), _BATCH):
-        batch = places[start : start + _BATCH]
-        for found, place in zip(pool.map(read, batch), batch, strict=True):
-            if isinstance(found, TerraqueryError):
-                sieve.leave(public_href(place)[-200:], f"it cannot be read: {found}")
-            else:
-                sieve.add(found, place, alone=True)
 
 
 def _wanted(catalog: Mapping[str, Any], sieve: ItemSieve) -> bool:

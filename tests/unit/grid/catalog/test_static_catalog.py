@@ -14,7 +14,7 @@ from stac_items import stac_item
 from pipeline.errors import InputError, SourceError
 from pipeline.grid.aoi import aoi_from_bbox
 from pipeline.grid.catalog.catalog_search import CatalogSearch, FoundItems, find_items
-from pipeline.grid.catalog.static_catalog import MOST_LEVELS, is_static
+from pipeline.grid.catalog.static_catalog import MOST_ITEM_BYTES, MOST_LEVELS, is_static
 
 
 def node(name: str, *links: tuple[str, str], kind: str = "Catalog", **members: Any) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def test_collections_are_chosen_by_name(tmp_path: Path) -> None:
 def test_an_item_that_cannot_be_read_is_left(tmp_path: Path) -> None:
     written(tmp_path, tree())
     (tmp_path / "europe/a.json").unlink()
-    (tmp_path / "asia/c.json").write_text("{")
+    (tmp_path / "asia/c.json").write_text(json.dumps(stac_item("c") | {"title": "x" * MOST_ITEM_BYTES}))
     result = found(tmp_path / "catalog.json")
     assert ids(result) == ["b"]
     assert sorted(Path(left.item_id).name for left in result.left) == ["a.json", "c.json"]
