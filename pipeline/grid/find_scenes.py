@@ -15,6 +15,7 @@ from typing import Any
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
+from pipeline.files.href_guard import guard_for
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.catalog_options import CatalogOptions
 from pipeline.grid.catalog.catalog_search import find_items, is_catalog
@@ -88,6 +89,7 @@ def find_scenes(
             crs=sources.crs,
             mask=sources.mask,
             radiometry=sources.radiometry,
+            guard=guard_for(found.hosts, source, catalogs.allow_hosts, catalogs.allow_roots),
         )
         items = scenes_of(found, options, on_opened=on_opened)
         searched.append((found, items, len(scenes)))

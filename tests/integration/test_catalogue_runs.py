@@ -359,8 +359,19 @@ BAD: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], list[object], str]] 
     ),
     "no file": (
         lambda found: [{**own, "assets": {"image": {"href": "/nowhere/a.tif"}}} for own in found],
-        ["--allow-root", "/nowhere"],
+        ["--allow-root", "/"],
         "(?s)must be readable.*nowhere.*To fix",
+    ),
+    "a root that is none": (lambda found: found, ["--allow-root", "/nowhere"], "--allow-root.*nowhere"),
+    "a host that nobody allowed": (
+        lambda found: [{**own, "assets": {"image": {"href": "https://e.example/a.tif"}}} for own in found],
+        [],
+        "(?s)hosts that are allowed.*--allow-host e.example",
+    ),
+    "a file that is nobody's business": (
+        lambda found: [{**own, "assets": {"image": {"href": "/etc/a.tif"}}} for own in found],
+        [],
+        "(?s)/etc/a.tif.*--allow-root",
     ),
     "items without a place": (lambda found: [without_geometry(own) for own in found], [], "To fix"),
 }

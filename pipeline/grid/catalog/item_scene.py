@@ -20,8 +20,9 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
-from pipeline.files.hrefs import encoded_url, split_access
+from pipeline.files.hrefs import encoded_url, join_access, split_access
 from pipeline.files.raster_access import href_kind
+from pipeline.files.signing import signer_for
 from pipeline.grid.catalog.asset_choice import ChosenAssets, band_entries, choose_assets
 from pipeline.grid.catalog.found_items import FoundItems, LeftItem
 from pipeline.grid.catalog.header_check import Claims, ItemScene, Opened, footprint_scene, open_headers
@@ -37,7 +38,7 @@ from pipeline.grid.catalog.item_projection import (
 from pipeline.grid.catalog.quality_table import quality_of
 from pipeline.grid.catalog.reflectance_table import scene_reflectance
 from pipeline.grid.radiometry import Radiometry
-from pipeline.schema.imagery import Scene, SceneFile
+from pipeline.schema.imagery import HrefGuard, Scene, SceneFile
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -73,6 +74,8 @@ class ItemOptions:
     """What --mask says. None: the mask that items are known to have."""
     radiometry: Radiometry = "auto"
     """What --radiometry says."""
+    guard: HrefGuard | None = None
+    """What the hrefs of items may reach."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +163,8 @@ def _built(item: Item, options: ItemOptions) -> tuple[Item, ItemScene, Projectio
         collection=item.collection,
         item_href=item.href,
         quality=quality_of(item, options.mask),
+        signer=signer_for(join_access(first.href, first.access)),
+        guard=options.guard,
         reflectance=scene_reflectance(item, chosen.assets, options.radiometry)[0],
     )
     item_scene = ItemScene(
