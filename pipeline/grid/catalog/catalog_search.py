@@ -87,7 +87,7 @@ def _search_document(
     """Offer the items of what the user named; returns what an API was asked."""
     place = reader.place
     if isinstance(document, dict) and document.get("type") == "Collection" and links_of(document, "items"):
-        sieve.collections = sieve.collections or (str(document.get("id")),)
+        sieve.choose(str(document.get("id")))
         roots = links_of(document, "root")
         place = resolved(roots[0]["href"], place) if roots else place
         document = reader.follow(place)

@@ -72,6 +72,10 @@ class ItemSieve:
         """Whether it has taken as many as the search wants."""
         return self.search.limit is not None and self.taken >= self.search.limit
 
+    def choose(self, *collections: str) -> None:
+        """Want these collections, where the search names none."""
+        self.collections = self.collections or collections
+
     def note(self, text: str) -> None:
         """Remember what people must know of the catalogue."""
         self._notes.append(text)
@@ -132,6 +136,7 @@ class ItemSieve:
         said = {
             REPEATED: "{} items came more than once; each is used once",
             DIFFERING: "{} of the repeated items differ from the first of their name, which counts",
+            CLOSED: "{} collections were not opened, because their extent lies outside of the search",
             ELSEWHERE: "{} items belong to other collections",
             OUTSIDE: "{} items lie outside of the area of interest",
             OTHER_TIME: "{} items are of other dates than --datetime",
@@ -196,12 +201,13 @@ class ItemSieve:
 
 REPEATED = "repeated"
 DIFFERING = "differing"
+CLOSED = "closed"
 ELSEWHERE = "elsewhere"
 OUTSIDE = "outside"
 OTHER_TIME = "other time"
 UNWANTED = "unwanted"
 UNDECIDED = "undecided"
-"""What became of an item that was met and not taken; keys of `ItemSieve.counts`."""
+"""What became of an item or collection that was met and not taken; keys of `ItemSieve.counts`."""
 
 
 def _key(document: object) -> tuple[str, str]:

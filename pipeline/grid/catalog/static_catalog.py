@@ -22,7 +22,7 @@ from pipeline.errors import InputError, TerraqueryError
 from pipeline.files.hrefs import public_href
 from pipeline.grid.catalog.catalog_reader import CatalogReader
 from pipeline.grid.catalog.item_document import MOST_TEXT, resolved
-from pipeline.grid.catalog.item_sieve import ItemSieve
+from pipeline.grid.catalog.item_sieve import CLOSED, ItemSieve
 from pipeline.grid.catalog.time_range import moments
 
 PARALLEL = 16
@@ -93,7 +93,7 @@ class _Walker:
                 if isinstance(found, TerraqueryError):
                     self._sieve.leave(public_href(at)[-200:], f"it cannot be read: {found}")
                 else:
-                    self._sieve.add(found, at, alone=True)
+                    self._sieve.add(_of_collection(found, catalog), at, alone=True)
         return self._new(_linked(catalog, place, "child"))
 
     def _item(self, place: str) -> Any:
@@ -124,6 +124,13 @@ def _batches(places: list[str]) -> Iterator[list[str]]:
         yield places[start : start + PARALLEL]
 
 
+def _of_collection(item: Any, catalog: Mapping[str, Any]) -> Any:
+    """Let an item that names no collection belong to the one that links to it."""
+    if catalog.get("type") == "Collection" and isinstance(item, dict) and item.get("collection") is None:
+        return {**item, "collection": catalog.get("id")}
+    return item
+
+
 def _catalog(document: object, place: str) -> Mapping[str, Any]:
     if not is_static(document):
         raise InputError(
@@ -152,7 +159,7 @@ def _wanted(catalog: Mapping[str, Any], sieve: ItemSieve) -> bool:
     if sieve.collections and name not in sieve.collections:
         return bool(list(_linked(catalog, "", "child")))
     if _outside(catalog, sieve):
-        sieve.note(f"collection {str(name)[:80]} was not opened: its extent lies outside of the search")
+        sieve.counts[CLOSED] += 1
         return False
     return True
 
