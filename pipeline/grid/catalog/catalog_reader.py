@@ -44,7 +44,7 @@ class CatalogReader:
     def notes(self) -> tuple[str, ...]:
         """Say how often requests had to be repeated, and why."""
         return tuple(
-            f"the catalogue was asked again {count} times after {reason}"
+            f"requests sent again after {reason}: {count}"
             for reason, count in sorted(self._web.troubles.items())
         )
 

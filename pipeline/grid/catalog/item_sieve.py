@@ -134,21 +134,21 @@ class ItemSieve:
     def notes(self) -> tuple[str, ...]:
         """Say in words what was repeated, left and passed over."""
         said = {
-            REPEATED: "{} items came more than once; each is used once",
-            DIFFERING: "{} of the repeated items differ from the first of their name, which counts",
-            CLOSED: "{} collections were not opened, because their extent lies outside of the search",
-            ELSEWHERE: "{} items belong to other collections",
-            OUTSIDE: "{} items lie outside of the area of interest",
-            OTHER_TIME: "{} items are of other dates than --datetime",
-            UNWANTED: "{} items do not fit --stac-filter",
-            UNDECIDED: "for {} items --stac-filter has no answer, because they lack a property that it names",
+            REPEATED: "items that came more than once, used once: {}",
+            DIFFERING: "repeated items that differ from the first of their name, which counts: {}",
+            CLOSED: "collections not opened, because their extent lies outside of the search: {}",
+            ELSEWHERE: "items of other collections: {}",
+            OUTSIDE: "items outside of the area of interest: {}",
+            OTHER_TIME: "items of other dates than --datetime: {}",
+            UNWANTED: "items that do not fit --stac-filter: {}",
+            UNDECIDED: "items that lack a property of --stac-filter: {}",
         }
         notes = [*self._notes]
         notes += [words.format(f"{self.counts[kind]:,}") for kind, words in said.items() if self.counts[kind]]
         if self.left:
-            notes.append(f"{len(self.left):,} items are left out, each with a reason")
+            notes.append(f"items left out, each with a reason: {len(self.left):,}")
         if self.search.limit is not None and self.taken > self.search.limit:
-            notes.append(f"{self.taken - self.search.limit:,} items that fit lie behind --max-items")
+            notes.append(f"items that fit, behind --max-items: {self.taken - self.search.limit:,}")
         return tuple(notes)
 
     def _differs(self, key: tuple[str, str], document: object, place: str, *, alone: bool) -> bool:

@@ -178,4 +178,4 @@ def test_no_more_items_than_asked_for(files: dict[str, Path], tmp_path: Path) ->
     items = write_items(tmp_path / "items.json", documents(files))
     found = search(items, limit=2, sort="-id")
     assert [scene.scene_id for scene in found.scenes] == ["west", "middle"]
-    assert "1 items that fit lie behind --max-items" in found.notes
+    assert "items that fit, behind --max-items: 1" in found.notes

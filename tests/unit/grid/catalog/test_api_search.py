@@ -107,7 +107,7 @@ def test_pages_that_repeat_give_the_same_items() -> None:
     ):
         expected, result = found(sound), found(odd)
     assert result.items == expected.items
-    assert result.notes == ("3 items came more than once; each is used once",)
+    assert result.notes == ("items that came more than once, used once: 3",)
 
 
 def test_items_kept_back_are_refused() -> None:

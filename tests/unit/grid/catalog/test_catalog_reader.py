@@ -96,7 +96,7 @@ def test_trouble_is_reported() -> None:
     with odd_server(files={"/a.json": 1}, statuses=[503]) as server:
         reader = reader_of(f"{server.url}/a.json")
         assert reader.start() == 1
-    assert reader.notes() == ("the catalogue was asked again 1 times after status 503",)
+    assert reader.notes() == ("requests sent again after status 503: 1",)
 
 
 @pytest.mark.parametrize(

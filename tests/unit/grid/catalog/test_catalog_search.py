@@ -40,8 +40,8 @@ def test_items_of_a_file(tmp_path: Path) -> None:
     path.write_text(json.dumps([stac_item("a", gsd=1), stac_item("b", gsd=2)]))
     found = find_items(CatalogSearch(source=str(path), filter="gsd > 1"), None)
     assert [item.item_id for item in found.items] == ["b"]
-    assert found.notes == ("1 items do not fit --stac-filter",)
-    with pytest.raises(InputError, match="2 items do not fit"):
+    assert found.notes == ("items that do not fit --stac-filter: 1",)
+    with pytest.raises(InputError, match="items that do not fit --stac-filter: 2"):
         find_items(CatalogSearch(source=str(path), filter="gsd > 5"), None)
 
 
@@ -73,7 +73,7 @@ def test_the_address_of_a_collection_stands_for_its_api() -> None:
         found = find_items(CatalogSearch(source=f"stac:{server.url}/naip"), None)
         (body,) = server.searches()
     assert body["collections"] == ["naip"]
-    assert found.notes == ("1 items belong to other collections",), "the server does not look at collections"
+    assert found.notes == ("items of other collections: 1",), "the server does not look at collections"
 
 
 @pytest.mark.parametrize(

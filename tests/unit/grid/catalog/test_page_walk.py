@@ -39,7 +39,7 @@ def test_pages_that_repeat_items() -> None:
     with odd_server(items=ITEMS, matched=7, fault="repeat") as server:
         walk, sieve = walked(server)
     assert (sieve.taken, walk.received, walk.lost) == (7, 7, "")
-    assert sieve.notes() == ("3 items came more than once; each is used once",)
+    assert sieve.notes() == ("items that came more than once, used once: 3",)
 
 
 def test_pages_that_lose_items() -> None:

@@ -100,7 +100,7 @@ def test_only_what_the_search_can_want_is_decoded(many: str, monkeypatch: pytest
     result = found(many, aoi_from_bbox(11.6, 0, 13.2, 1), datetime="2024-01-13/..")
     assert decoded == ["i012", "i013"]
     assert ids(result) == ["i013", "i012"]
-    assert result.notes == ("58 items lie outside of the area of interest",)
+    assert result.notes == ("items outside of the area of interest: 58",)
 
 
 def test_the_file_and_its_items_give_the_same(many: str, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_range_of_time_is_kept_and_no_time_is_left(tmp_path: Path) -> None:
     result = found(source, datetime="2024-06-10/2024-06-11")
     assert ids(result) == ["span"]
     assert [left.item_id for left in result.left] == ["none"]
-    assert "1 items are of other dates than --datetime" in result.notes
+    assert "items of other dates than --datetime: 1" in result.notes
 
 
 def test_boxes_over_the_antimeridian(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_boxes_over_the_antimeridian(tmp_path: Path) -> None:
     source = written(tmp_path / "items.parquet", [crossing, stac_item("far", box=(0.0, 0.0, 1.0, 1.0))])
     for bbox in ((179.5, 0, 179.9, 1), (-179.9, 0, -179.5, 1), (179.9, 0, -179.9, 1)):
         assert ids(found(source, aoi_from_bbox(*bbox))) == ["crossing"]
-    with pytest.raises(InputError, match="2 items lie outside"):
+    with pytest.raises(InputError, match="items outside of the area of interest: 2"):
         found(source, aoi_from_bbox(90, 0, 91, 1))
 
 
