@@ -87,6 +87,10 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
     for key, asset in item_assets(run_dir, inputs.run_json).items():
         item.add_asset(key, asset)
     for scene in info.scenes:
+        if scene.item_href:
+            own = link_href(scene.item_href)
+            item.add_link(pystac.Link(rel="derived_from", target=own, title=scene.scene_id))
+            continue
         for file in scene.files:
             item.add_link(pystac.Link(rel="derived_from", target=link_href(file.href), title=scene.scene_id))
     item.add_link(

@@ -13,5 +13,10 @@ time_range       times as catalogues and people write them
 catalog_reader   documents of one catalogue, and how far its links may lead
 catalog_web      bounded HTTP
 item             one item of a catalogue and its assets, checked
+item_scene       items become scenes; files are opened only where the item says too little
+asset_choice     which files show an item in colour
+item_projection  where an item says that they lie
+header_check     headers are opened, and compared with what the item says
+catalog_options  what the command line asks of catalogues
 reflectance_table  how an asset's values become reflectance, and who says so
 """

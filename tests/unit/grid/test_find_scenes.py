@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,22 @@ def test_items_lead_to_the_plan_of_their_headers(files: dict[str, Path], tmp_pat
     assert [(s.crs_wkt, s.transform, s.dtype, s.rgb_bands) for s in plan.scenes] == [
         (s.crs_wkt, s.transform, s.dtype, s.rgb_bands) for s in wanted.scenes
     ]
+
+
+def test_recorded_items_are_planned_up_to_where_files_are_opened(data_dir: Path) -> None:
+    """Of four sheets in four places the area needs one. Its file is never asked for."""
+    path = data_dir / "stac" / "naip-pc.json"
+    first = json.loads(path.read_text())[0]
+    aoi = Aoi(geometry=shape(first["geometry"]).centroid.buffer(2e-3), source="drawn")
+    found = search(path, aoi=aoi)
+    plan = plan_tiles(aoi, found.scenes, GridOptions())
+    assert [scene.scene_id for scene in plan.scenes] == [first["id"]]
+    assert plan.mode == "scene"
+    assert plan.grid.transform[0] == first["properties"]["proj:transform"][0]
+    (row, col), transform = plan.offsets[0], first["properties"]["proj:transform"]
+    assert plan.grid.transform[2] + col * transform[0] == pytest.approx(transform[2])
+    assert plan.grid.transform[5] + row * transform[4] == pytest.approx(transform[5])
+    assert list(found.unread) == [first["id"]]
 
 
 def test_only_the_headers_that_the_area_needs_are_opened(files: dict[str, Path], tmp_path: Path) -> None:

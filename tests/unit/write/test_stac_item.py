@@ -253,6 +253,13 @@ def test_links_lead_back_to_files_with_any_name(tmp_path: Path) -> None:
     assert all(" " not in link for link in links)
 
 
+def test_a_scene_of_a_catalogue_leads_back_to_its_item(tmp_path: Path) -> None:
+    scene = replace(run_info().scenes[0], href="https://h/a.tif", item_href="https://h/items/a?key=SECRET")
+    item = build_item(RunDir(tmp_path), everything(replace(run_info(), scenes=(scene,))))
+    links = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
+    assert links == ["https://h/items/a"]
+
+
 def test_every_band_file_of_a_scene_is_linked(tmp_path: Path) -> None:
     files = tuple(SceneFile(href=f"/data/B0{n}.tif") for n in (4, 3, 2))
     scene = replace(run_info().scenes[0], href=files[0].href, band_files=files)
