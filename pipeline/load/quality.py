@@ -107,7 +107,7 @@ class QualityFile:
         assert self._grid is not None
         places = self._lattice.crossing(self._grid, window)
         if places is not None:
-            return self._judged(self._gathered(*places))
+            return self._gathered(*places)
         if self._warped is None:
             self._warped = self._warp(self._grid)
         return self._marks_warped(self._warped, window)
@@ -125,19 +125,31 @@ class QualityFile:
     def _judged(self, values: NDArray[Any]) -> Marks:
         return Marks(hidden=self._rule.hides(values), lacking=self._rule.lacks(values))
 
-    def _gathered(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
-        """Read the pixels where ascending rows and columns of the mask cross, (rows, cols)."""
-        found = np.empty((rows.size, cols.size), dtype=self._dataset.dtypes[self._band - 1])
+    def _gathered(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Marks:
+        """Read the pixels where ascending rows and columns of the mask cross, (rows, cols).
+
+        The rule is asked where there are fewer pixels: a mask that is coarser than the run grid is judged
+        before its pixels are repeated.
+        """
+        shape = (rows.size, cols.size)
+        marks = Marks(hidden=np.empty(shape, dtype=np.bool_), lacking=np.empty(shape, dtype=np.bool_))
         col0 = int(cols[0])
         width = int(cols[-1]) + 1 - col0
         per_strip = max(1, int(rows.size * STRIP_PX // max((int(rows[-1]) + 1 - int(rows[0])) * width, 1)))
         for start in range(0, rows.size, per_strip):
-            strip = rows[start : start + per_strip]
-            row0 = int(strip[0])
-            where = RasterWindow(col0, row0, width, int(strip[-1]) + 1 - row0)
+            own = slice(start, start + per_strip)
+            row0 = int(rows[own][0])
+            where = RasterWindow(col0, row0, width, int(rows[own][-1]) + 1 - row0)
             values = self._dataset.read(self._band, window=where)
-            found[start : start + per_strip] = values[np.ix_(strip - row0, cols - col0)]
-        return found
+            if values.size > rows[own].size * cols.size:
+                judged = self._judged(_crossed(values, rows[own] - row0, cols - col0))
+                marks.hidden[own] = judged.hidden
+                marks.lacking[own] = judged.lacking
+            else:
+                judged = self._judged(values)
+                marks.hidden[own] = _crossed(judged.hidden, rows[own] - row0, cols - col0)
+                marks.lacking[own] = _crossed(judged.lacking, rows[own] - row0, cols - col0)
+        return marks
 
     def _marks_warped(self, warped: WarpedScene, window: Window) -> Marks:
         hidden = np.ones(window.shape, dtype=np.bool_)
@@ -176,6 +188,10 @@ class QualityFile:
         dtype = self._dataset.dtypes[self._band - 1]
         if dtype.startswith("complex") or not self._rule.fits(dtype):
             raise refused(name, f"must fit the rule {self._rule}", f"values of type {dtype}", "change --mask")
+
+
+def _crossed(values: NDArray[Any], rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
+    return values.take(rows, axis=0).take(cols, axis=1)
 
 
 def _inside(start: float, stop: float, length: int) -> tuple[float, float]:

@@ -190,7 +190,7 @@ class CogReader:
             valid &= ~marks.hidden
         rgb = apply_stretch(values, source.stretch)
         if not valid.all():
-            rgb[~valid] = 0
+            np.multiply(rgb, valid[..., None], out=rgb)  # black; less than half the time of an index
         return _OwnPixels(rgb=rgb, valid=valid, hidden=hidden)
 
     def _marks(self, index: int, window: Window, *, patient: bool) -> Marks:
