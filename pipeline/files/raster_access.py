@@ -237,21 +237,22 @@ def open_raster(source: Scene | str) -> Any:
 
 def open_quality(scene: Scene) -> tuple[Any, ...]:
     """Open the files of a scene's quality mask (`QualityMask.files`), each in its planned version where it
-    has one. Raises SourceError.
+    has one. A file that is listed again is the same dataset. Raises SourceError.
     """
     assert scene.quality is not None
+    opened: dict[str, Any] = {}
     with ExitStack() as stack:
-        try:
-            opened = tuple(
-                stack.enter_context(
-                    _opened(join_access(file.href, file.access), file.identity or None, terms_of(scene))[0]
-                )
-                for file in scene.quality.files
-            )
-        except InputError as error:
-            raise SourceError(str(error)) from error
+        for file in scene.quality.files:
+            address = join_access(file.href, file.access)
+            if address in opened:
+                continue
+            try:
+                dataset, _ = _opened(address, file.identity or None, terms_of(scene))
+            except InputError as error:
+                raise SourceError(str(error)) from error
+            opened[address] = stack.enter_context(dataset)
         stack.pop_all()
-    return opened
+    return tuple(opened[join_access(file.href, file.access)] for file in scene.quality.files)
 
 
 def open_identified(href: str, terms: Terms = THE_USERS) -> tuple[Any, Mapping[str, str]]:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.errors import InputError
 from pipeline.files.hrefs import encoded_url, join_access, split_access
 from pipeline.files.raster_access import href_kind, open_identified, raster_environment, terms_of
-from pipeline.grid.catalog.quality_table import CSMASK, EXAMPLES, OFF, known_mask, mask_choice
+from pipeline.grid.catalog.quality_table import EXAMPLES, LEVELS, OFF, known_mask, mask_choice
 from pipeline.schema.imagery import QualityMask, Scene, SceneFile
 
 EXAMPLE = '--mask-file "{stem}_SCL.tif"'
@@ -36,7 +36,7 @@ def with_mask_files(scenes: Sequence[Scene], pattern: str, rule: str | None) -> 
     word = (rule or "").strip().lower()
     if word == OFF:
         return tuple(scenes)
-    if word.partition(":")[0] == CSMASK:
+    if word in LEVELS:
         raise InputError(
             "--mask-file names masks, and --mask csmask computes them",
             came="both",
@@ -63,7 +63,7 @@ def with_mask_files(scenes: Sequence[Scene], pattern: str, rule: str | None) -> 
 
 def require_mask_used(rule: str | None, pattern: str | None) -> None:
     """Refuse --mask where no source is a catalogue and no --mask-file is named. Raises InputError."""
-    if rule is not None and pattern is None and rule.strip().lower() != OFF:
+    if rule is not None and pattern is None and rule.strip().lower() not in (OFF, *LEVELS):
         raise InputError(
             "--mask needs masks: those of a catalogue's items, or --mask-file",
             came=f"--mask {rule!r} and rasters alone",

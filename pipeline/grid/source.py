@@ -28,9 +28,11 @@ from pipeline.files.text_file import read_text
 from pipeline.files.value_tags import tagged_reflectance
 from pipeline.grid.band_files import band_hrefs, band_option, band_source, scene_of_bands
 from pipeline.grid.bands import BandTable, choose_rgb_bands, separate_bands
+from pipeline.grid.catalog.quality_table import LEVELS
 from pipeline.grid.extent import require_possible
 from pipeline.grid.lattice import crs_from_text, tuple_of
 from pipeline.grid.mask_files import with_mask_files
+from pipeline.grid.own_bands import with_computed_masks
 from pipeline.grid.radiometry import Radiometry, decided
 from pipeline.grid.scene_times import rfc3339, with_times
 from pipeline.schema.imagery import Scene
@@ -93,7 +95,10 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
             band_option([public_href(href) for href in bands]),
         )
     named = with_times(with_unique_ids(scenes), options.datetimes)
-    return named if options.mask_file is None else with_mask_files(named, options.mask_file, options.mask)
+    if options.mask_file is not None:
+        return with_mask_files(named, options.mask_file, options.mask)
+    word = (options.mask or "").strip().lower()
+    return with_computed_masks(named, LEVELS[word]) if word in LEVELS else named
 
 
 def expand_hrefs(hrefs: Iterable[str]) -> tuple[str, ...]:

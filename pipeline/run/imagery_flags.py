@@ -98,7 +98,7 @@ def _add_clouds(top: argparse.ArgumentParser) -> None:
         metavar="RULE",
         help='which mask, and what of it hides the ground: "SCL in (3,8,9,10)", "QA_PIXEL bits (1,2,3,4)", '
         '"cloud > 50" (default: the mask that an item is known to have); off reads none, csmask computes one '
-        "for items without (extra `clouds`)",
+        "from six bands where there is none (extra `clouds`)",
     )
     clouds.add_argument(
         "--mask-file",

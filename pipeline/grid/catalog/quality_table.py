@@ -29,7 +29,7 @@ from pipeline.files.raster_access import href_kind
 from pipeline.grid.catalog.asset_choice import band_entries, is_geotiff
 from pipeline.grid.catalog.item import Asset, Item
 from pipeline.grid.catalog.reflectance_table import scene_reflectance
-from pipeline.schema.imagery import QualityMask, SceneFile
+from pipeline.schema.imagery import QualityMask, Reflectance, SceneFile
 from pipeline.schema.quality_rule import QualityRule, RuleKind
 
 OFF = "off"
@@ -38,7 +38,7 @@ OFF = "off"
 CSMASK = "csmask"
 """`--mask csmask`: items without a mask get one that is computed from their bands (`load.computed_mask`)."""
 
-_LEVELS: Mapping[str, str | None] = {CSMASK: None, "csmask:l1c": "l1c", "csmask:l2a": "l2a"}
+LEVELS: Mapping[str, str | None] = {CSMASK: None, "csmask:l1c": "l1c", "csmask:l2a": "l2a"}
 """What may follow --mask, and the level: top of atmosphere or surface. None: the collection's."""
 
 CSMASK_BANDS: Mapping[str, tuple[str, ...]] = {
@@ -46,8 +46,8 @@ CSMASK_BANDS: Mapping[str, tuple[str, ...]] = {
     "green": ("green", "b03"),
     "red": ("red", "b04"),
     "near infrared": ("nir", "nir08", "b08", "b8a"),
-    "short-wave infrared 1": ("swir16", "b11"),
-    "short-wave infrared 2": ("swir22", "b12"),
+    "short-wave infrared 1": ("swir16", "swir1", "b11"),
+    "short-wave infrared 2": ("swir22", "swir2", "b12"),
 }
 """Bands of the network in its order, and the common names or keys that they have in catalogues. B-numbers are
 Sentinel-2's; Landsat's assets have common names."""
@@ -138,7 +138,7 @@ def mask_choice(text: str) -> MaskChoice:
 def check_mask(text: str | None) -> None:
     """Check what follows --mask, before any request. None: it was not given. Raises InputError."""
     word = "" if text is None else text.strip().lower()
-    if word in _LEVELS:
+    if word in LEVELS:
         missing = [name for name in ("ukis_csmask", "onnxruntime") if importlib.util.find_spec(name) is None]
         if missing:
             raise InputError(
@@ -162,8 +162,8 @@ def quality_of(item: Item, rule: str | None) -> QualityMask | None:
     word = rule.strip().lower()
     if word == OFF:
         return None
-    if word in _LEVELS:
-        return _own(item) or _computed(item, _LEVELS[word])
+    if word in LEVELS:
+        return _own(item) or _computed(item, LEVELS[word])
     choice = mask_choice(rule)
     asset = next((asset for key, asset in item.assets.items() if key.lower() == choice.name.lower()), None)
     if asset is None:
@@ -222,12 +222,19 @@ def _computed(item: Item, level: str | None) -> QualityMask:
         )
     level = level or ("l1c" if re.search(r"l1[ct]|level-?1", item.collection.lower()) else "l2a")
     files = tuple(_file(asset, band) for asset, band in bands)
+    return computed_quality(files, level, reflectance, "the item's bands")
+
+
+def computed_quality(
+    bands: tuple[SceneFile, ...], level: str, reflectance: Reflectance, whose: str
+) -> QualityMask:
+    """Describe the mask that ukis-csmask computes. `bands`: as in CSMASK_BANDS. `whose`: for people."""
     return QualityMask(
-        file=files[0],
+        file=bands[0],
         rule="values:1,2",
-        source=f"clouds and their shadows computed by ukis-csmask ({level}) from the item's bands",
+        source=f"clouds and their shadows computed by ukis-csmask ({level}) from {whose}",
         model=f"{CSMASK}-{level}",
-        bands=files,
+        bands=bands,
         reflectance=reflectance,
     )
 

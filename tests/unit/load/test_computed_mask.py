@@ -200,3 +200,19 @@ def test_real_chips_are_masked_as_published(make_tif: MakeTif, data_dir: Path, n
     assert (hidden & truth).sum() / hidden.sum() > 0.75
     assert (hidden == truth).mean() > 0.83
     assert load_network("csmask-l1c") is load_network("csmask-l1c")
+
+
+def test_six_bands_of_one_file_are_one_dataset(make_tif: MakeTif) -> None:
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(1, 10000, (6, 50, 60)).astype("uint16")
+    scene = scene_of(make_tif, pixels, [COARSE] * 6)
+    (apart,) = hidden_of(scene, grid_of(scene))
+    path = make_tif("all.tif", pixels, transform=COARSE)
+    assert scene.quality is not None
+    files = tuple(SceneFile(href=path, band=number) for number in range(1, 7))
+    one = replace(scene, quality=replace(scene.quality, file=files[0], bands=files))
+    with raster_environment(quality_source(one)):
+        mask = ComputedMask(one, grid_of(one), Threshold())  # type: ignore[arg-type]
+        assert len({id(dataset) for dataset in mask._datasets}) == 1
+        assert (mask.marks(grid_of(one).window).hidden == apart).all()
+        mask.close()
