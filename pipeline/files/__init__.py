@@ -3,6 +3,7 @@
 raster_access   which hrefs are allowed, the settings they need, a guarded open
 stacked_bands   red, green and blue of three files as one dataset
 value_tags      what a file says that its values mean
+tiff_directories  what a TIFF claims, before GDAL sees it
 file_identity   what pins the content of a file
 remote_file     remote objects as files that GDAL can read
 remote_object   bytes of one version of a remote object

@@ -33,6 +33,7 @@ from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_file import failures, open_remote
 from pipeline.files.remote_object import THE_USERS, Terms
 from pipeline.files.stacked_bands import OpenBand, stack_bands
+from pipeline.files.tiff_directories import DirectoryCaps, SeekableFile, check_directories
 from pipeline.schema.imagery import Scene, SceneFile
 
 HrefKind = Literal["local", "http", "s3"]
@@ -298,7 +299,7 @@ def _opened(href: str, planned: Mapping[str, str] | None, terms: Terms) -> tuple
             require_allowed(href, terms.guard)
             dataset, identity = _opened_local(href, planned)
         else:
-            dataset, identity = open_remote(href, planned, terms)
+            dataset, identity = open_remote(href, planned, terms, _check_directories)
         if failures.count(name) > before:
             dataset.close()
             raise failures.last(name)
@@ -335,7 +336,14 @@ def _opened_local(path: str, planned: Mapping[str, str] | None) -> tuple[Any, Ma
             remedy="check its permissions",
         ) from error
     require_same(absolute, identity)
+    with Path(absolute).open("rb") as file:
+        _check_directories(file, path)
     return rasterio.open(absolute, driver="GTiff", sharing=False), identity
+
+
+def _check_directories(file: SeekableFile, name: str) -> None:
+    caps = DirectoryCaps(pixels=MAX_SCENE_PX, block_bytes=MAX_SOURCE_BLOCK_BYTES)
+    check_directories(file, name, caps)
 
 
 def _refused(error: RemoteError, name: str) -> SourceError | InputError:

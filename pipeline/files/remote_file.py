@@ -13,7 +13,7 @@ import itertools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import lru_cache
 from types import TracebackType
@@ -25,6 +25,7 @@ from rasterio.abc import MultiByteRangeResourceContainer
 
 from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_object import HEAD_BYTES, THE_USERS, RemoteObject, Terms
+from pipeline.files.tiff_directories import SeekableFile
 
 CHUNK_BYTES = HEAD_BYTES
 """Small reads fetch whole chunks: headers and tables of offsets are read in many small steps."""
@@ -32,8 +33,15 @@ CHUNK_BYTES = HEAD_BYTES
 MOST_CHUNKS = 64
 """Chunks that one open file keeps."""
 
+MOST_READ_BYTES = 128 * 1024 * 1024
+"""Bytes of one read. A header that leads to longer ones lies: a block of imagery has fewer, packed or not."""
+
 MOST_OBJECTS = 512
 """Objects whose paths GDAL may open again; each holds the first `HEAD_BYTES`."""
+
+
+type HeaderCheck = Callable[[SeekableFile, str], None]
+"""Raises for a file, of that name in messages, which GDAL must not open."""
 
 
 class Failures:
@@ -104,6 +112,7 @@ class _RemoteFile(_vsiopener.MultiByteRangeResource):
         ranges = [(offset, offset + size) for offset, size in zip(offsets, sizes, strict=True)]
         try:
             self._require_sound()
+            self._require_readable(max(sizes, default=0))
             return self._content.read_many(ranges)
         except Exception as error:
             self._fail(error)
@@ -112,6 +121,7 @@ class _RemoteFile(_vsiopener.MultiByteRangeResource):
     def _read(self, start: int, stop: int) -> bytes:
         try:
             self._require_sound()
+            self._require_readable(stop - start)
             if stop - start > CHUNK_BYTES:
                 return self._content.read(start, stop)
             first = start // CHUNK_BYTES
@@ -135,6 +145,15 @@ class _RemoteFile(_vsiopener.MultiByteRangeResource):
         if self._failure is not None:
             raise self._failure
 
+    def _require_readable(self, n_bytes: int) -> None:
+        if n_bytes > MOST_READ_BYTES:
+            raise RemoteError(
+                self._content.name,
+                f"its header leads to {n_bytes:,} bytes at once, and no block may have more than "
+                f"{MOST_READ_BYTES:,}",
+                remedy="check the file",
+            )
+
     def _fail(self, error: Exception) -> None:
         name = self._content.name
         if not isinstance(error, RemoteError):
@@ -149,11 +168,14 @@ class _RemoteFiles(MultiByteRangeResourceContainer):
 
     def __init__(self) -> None:
         self.contents: OrderedDict[str, RemoteObject] = OrderedDict()
+        self._opened: dict[str, _RemoteFile] = {}
         self._lock = threading.Lock()
 
-    def add(self, path: str, content: RemoteObject) -> None:
+    def add(self, path: str, content: RemoteObject, opened: _RemoteFile) -> None:
+        """Make an object known. `opened`: a file of it, which the first to open the path gets."""
         with self._lock:
             self.contents[path] = content
+            self._opened[path] = opened
             while len(self.contents) > MOST_OBJECTS:
                 self.contents.popitem(last=False)
 
@@ -164,7 +186,7 @@ class _RemoteFiles(MultiByteRangeResourceContainer):
             if path not in self.contents:
                 raise FileNotFoundError(path)
             self.contents.move_to_end(path)
-            return _RemoteFile(self.contents[path])
+            return self._opened.pop(path, None) or _RemoteFile(self.contents[path])
 
     def isfile(self, path: str) -> bool:
         return path in self.contents
@@ -215,10 +237,13 @@ class _Mount:
         path = self._life.enter_context(_vsiopener._opener_registration("objects/any", self._files))
         self._root = path.removesuffix("any")
 
-    def open(self, content: RemoteObject) -> Any:
-        """Open an object as dataset, under a path that nobody else has."""
+    def open(self, content: RemoteObject, check: HeaderCheck) -> Any:
+        """Open an object as dataset, under a path that nobody else has, if its header passes `check`."""
+        file = _RemoteFile(content)
+        check(file, content.name)
+        file.seek(0)
         path = f"{next(self._number)}/{os.path.basename(content.name) or 'scene.tif'}"
-        self._files.add(f"objects/{path}", content)
+        self._files.add(f"objects/{path}", content, file)
         return rasterio.open(f"{self._root}{path}", driver="GTiff", sharing=False)
 
 
@@ -231,14 +256,18 @@ def _mount() -> _Mount:
 
 
 def open_remote(
-    href: str, planned: Mapping[str, str] | None = None, terms: Terms = THE_USERS
+    href: str,
+    planned: Mapping[str, str] | None = None,
+    terms: Terms = THE_USERS,
+    check: HeaderCheck = lambda _file, _name: None,
 ) -> tuple[Any, Mapping[str, str]]:
     """Open a remote TIFF as `rasterio.DatasetReader`; returns it and the object's identity.
 
-    `planned`: the identity that it must have. Raises RemoteError, InputError for an href that its guard
+    `planned`: the identity that it must have. `check` looks at the header before GDAL does, and shares what
+    it read with GDAL. Raises what `check` raises, RemoteError, InputError for an href that its guard
     refuses, and rasterio's errors for what is no TIFF.
     """
     content = RemoteObject(href, planned, terms)
     with _mounting:
         mount = _mount()
-    return mount.open(content), content.identity
+    return mount.open(content, check), content.identity
