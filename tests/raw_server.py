@@ -42,9 +42,10 @@ def raw_server(answer: Answer) -> Iterator[RawServer]:
             yield server
         finally:
             ended.set()
-            with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1):
-                pass
-            thread.join()
+            with suppress(OSError), socket.socket() as last:  # names may lead elsewhere in a test
+                last.settimeout(5)
+                last.connect(("127.0.0.1", server.port))
+            thread.join(timeout=5)
 
 
 def _listen(listener: socket.socket, server: RawServer, answer: Answer, ended: threading.Event) -> None:

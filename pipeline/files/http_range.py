@@ -204,14 +204,18 @@ def _require_status(request: WebRequest, answer: BaseHTTPResponse, wanted: int) 
 
 def _redirected(request: WebRequest, url: str, target: str) -> str:
     """Resolve where an answer leads, and refuse what may not be followed. Raises RemoteError."""
-    following = urllib.parse.urljoin(url, target).partition("#")[0]
-    shown = public_href(following)
-    scheme = following.partition("://")[0].lower()
-    if scheme not in ("http", "https"):
+    try:
+        following = urllib.parse.urljoin(url, target).partition("#")[0]
+        parts = urllib.parse.urlsplit(following)
+        host = parts.hostname if parts.port != 0 else None
+    except ValueError:
+        host = None
+    if not host or parts.scheme.lower() not in ("http", "https"):
         raise RemoteError(request.name, "it is redirected to something that is no web page")
     if request.guard is None:
         return following
-    if url.lower().startswith("https:") and scheme == "http":
+    shown = public_href(following)
+    if url.lower().startswith("https:") and parts.scheme.lower() == "http":
         raise RemoteError(request.name, f"it is redirected to {shown}, which is not encrypted")
     try:
         require_allowed(following, request.guard)
@@ -219,7 +223,7 @@ def _redirected(request: WebRequest, url: str, target: str) -> str:
         raise RemoteError(
             request.name,
             f"it is redirected to {shown}, which is not allowed",
-            remedy=f"give --allow-host {urllib.parse.urlsplit(following).hostname} if you trust it",
+            remedy=f"give --allow-host {host} if you trust it",
         ) from None
     return following
 

@@ -33,7 +33,7 @@ from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_file import failures, open_remote
 from pipeline.files.remote_object import THE_USERS, Terms
 from pipeline.files.stacked_bands import OpenBand, stack_bands
-from pipeline.files.tiff_directories import DirectoryCaps, SeekableFile, check_directories
+from pipeline.files.tiff_directories import DirectoryCaps, SeekableFile, check_directories, sidecars
 from pipeline.schema.imagery import Scene, SceneFile
 
 HrefKind = Literal["local", "http", "s3"]
@@ -176,6 +176,8 @@ def raster_environment(source: Scene | str, *, patient: bool = True) -> Iterator
     """
     files = (SceneFile(href=source),) if isinstance(source, str) else source.files
     settings = gdal_environment(*(file.href for file in files))
+    if isinstance(source, Scene) and source.guard is not None:
+        settings.setdefault("GDAL_DISABLE_READDIR_ON_OPEN", "TRUE")  # only the `sidecars` that are checked
     before = {name: failures.count(name) for name in (public_href(file.href) for file in files)}
     try:
         with rasterio.Env(
@@ -336,8 +338,9 @@ def _opened_local(path: str, planned: Mapping[str, str] | None) -> tuple[Any, Ma
             remedy="check its permissions",
         ) from error
     require_same(absolute, identity)
-    with Path(absolute).open("rb") as file:
-        _check_directories(file, path)
+    for name in (absolute, *sidecars(absolute)):
+        with Path(name).open("rb") as file:
+            _check_directories(file, name)
     return rasterio.open(absolute, driver="GTiff", sharing=False), identity
 
 

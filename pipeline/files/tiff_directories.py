@@ -4,6 +4,8 @@ A header of some bytes can claim more than a machine holds. `raster_access.check
 once GDAL has opened it. GDAL reads more than that: overviews, masks, tags of any length, and all directories
 when it looks for overviews. So `check_directories` walks the chain first, subdirectories included.
 
+Files beside a local one are part of it: `sidecars` finds them.
+
 What is malformed ends the walk without an error, because GDAL reads many such files all the same, and stops
 at the same places. Only what would cost too much is refused. Source: TIFF 6.0, section 2; BigTIFF as in
 libtiff.
@@ -11,6 +13,7 @@ libtiff.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,6 +114,32 @@ def check_directories(file: SeekableFile, name: str, caps: DirectoryCaps) -> Non
         if len(seen) > 1:
             _require_bounded(file, layout, tags, name, caps)
         waiting += [following, *subdirectories]
+
+
+def sidecars(path: str) -> list[str]:
+    """List the files of overviews and of a mask beside a local TIFF, all of them TIFFs themselves.
+
+    GDAL opens a mask file with whatever driver knows it, and a VRT among them could lead anywhere. Raises
+    InputError for files that are no TIFF.
+    """
+    found = []
+    for suffix in (".ovr", ".OVR", ".msk", ".MSK"):
+        name = path + suffix
+        if not os.path.isfile(name):
+            continue
+        with open(name, "rb") as file:
+            if file.read(4) not in _SIGNATURES:
+                raise InputError(
+                    f"The overviews and the mask beside a source must be TIFFs: {name}",
+                    came="another format",
+                    remedy="remove it, or make it with `gdaladdo -ro` or `gdal_translate`",
+                )
+        found.append(name)
+    return found
+
+
+_SIGNATURES = (b"II\x2a\0", b"MM\0\x2a", b"II\x2b\0", b"MM\0\x2b")
+"""First bytes of a TIFF and of a BigTIFF."""
 
 
 def _opening(file: SeekableFile) -> tuple[_Layout | None, int]:
