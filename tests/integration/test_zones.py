@@ -196,7 +196,12 @@ class TestSeam:
 
     @pytest.mark.parametrize(
         ("job", "words"),
-        [("restitch_region", ("--run", "{out}")), ("evaluate", ("--run", "{out}", "--truth", "{out}"))],
+        [
+            ("restitch_region", ("--run", "{out}")),
+            ("evaluate", ("--run", "{out}", "--truth", "{out}")),
+            ("verify_run", ("{out}",)),
+            ("segment_region", ("--out", "{out}", "--whole-scene", "--explain-tile", "0", "0")),
+        ],
     )
     def test_jobs_that_work_on_one_grid_name_the_zones(
         self,
@@ -300,6 +305,46 @@ def test_killed_between_zones_and_inside_one_it_goes_on_to_the_same_bytes(
 def request_of(world: ZoneWorld, out: Path) -> object:
     job = load_job("segment_region")
     return job.request_of(job.parser().parse_args([str(word) for word in world.words(out, *CUT)]))
+
+
+def test_an_area_over_the_seam_takes_what_it_touches(run_job: RunJob, tmp_path: Path) -> None:
+    """What lies inside is there, whole and once; what lies outside is not, but for a pixel of its outline."""
+    world = seam_world(tmp_path)
+    west, south, east, north = area = (-78.0006, 36.6195, -77.9995, 36.6206)
+    cut = ("--bbox", west, south, east, north, *CUT[1:])
+    assert run_job(*world.words(tmp_path / "out", *cut)) == 0
+    frame = read_instances(tmp_path / "out")
+    found = matched(frame, world.objects)
+    inside = np.flatnonzero(shapely.covers(shapely.box(*area), world.objects))
+    assert len(inside) > 40
+    rows = np.isin(found, inside)
+    assert_each_once(frame[rows], world.objects[inside])
+    near = np.flatnonzero(shapely.intersects(shapely.buffer(shapely.box(*area), 1.5e-5), world.objects))
+    assert set(found.tolist()) <= set(near.tolist())
+    assert len(set(found.tolist())) == len(frame)
+
+
+@pytest.mark.parametrize("noise", ["mild", "strong"])
+def test_zones_that_disagree_never_publish_a_place_twice(run_job: RunJob, tmp_path: Path, noise: str) -> None:
+    """Objects missed, moved, fused and split, differently in each zone."""
+    world = seam_world(tmp_path)
+    words = [
+        f"{word}?noise={noise}" if word == world.labels else word for word in world.words(tmp_path / "out")
+    ]
+    assert run_job(*words, *CUT) == 0
+    frame = read_instances(tmp_path / "out")
+    assert frame["instance_id"].is_unique
+    assert frame.geometry.is_valid.all()
+    shapes = frame.geometry.to_numpy()
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    overlap = shapely.area(shapely.intersection(shapes[one], shapes[other]))[one < other]
+    assert overlap.max() * 111_000**2 < 2e-3
+    seen = [
+        (zone, number)
+        for zones, numbers in zip(frame["zones"], frame["zone_instance_ids"], strict=True)
+        for zone, number in zip(zones, numbers, strict=True)
+    ]
+    assert len(set(seen)) == len(seen)
 
 
 class TestRequests:

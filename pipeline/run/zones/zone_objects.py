@@ -1,7 +1,7 @@
 """Objects of the zones in longitude and latitude: those near a seam apart from the rest.
 
 1. `seam_ground` is where more than one zone looked. `judged_ground` says, for one zone and query, which part
-   of it a model judged, by the ledger.
+   of it a model judged, by the ledger. `judged_twice` is what several zones have in common of that.
 2. `true_ground` corrects ownership by what was judged: ground whose owner has no answer, because its tiles
    failed or hold no imagery, goes to a zone that has one.
 3. `split_rows` streams a zone's instances. Rows that lie on the zone's own ground, away from the seams, are
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,7 @@ def seam_ground(results: Sequence[ZoneResult]) -> BaseGeometry:
     """Unite the ground where more than one zone looked, with the tiles around it."""
     shared = [
         shapely.intersection(one.zone.area.geometry, other.zone.area.geometry)
-        for place, one in enumerate(results)
-        for other in results[place + 1 :]
+        for one, other in combinations(results, 2)
     ]
     near = polygonal(shapely.union_all([polygonal(part) for part in shared], grid_size=SNAP_DEG))
     if near.is_empty:
@@ -108,6 +108,16 @@ def judged_ground(result: ZoneResult, query_index: int, near: BaseGeometry) -> B
     return polygonal(shapely.intersection(whole, result.zone.cover, grid_size=SNAP_DEG))
 
 
+def judged_twice(judged: Sequence[Sequence[BaseGeometry]]) -> BaseGeometry:
+    """Unite the ground that more than one zone judged for any query. `judged`: per query and zone."""
+    shared = [
+        polygonal(shapely.intersection(one, other, grid_size=SNAP_DEG))
+        for zones in judged
+        for one, other in combinations(zones, 2)
+    ]
+    return polygonal(shapely.union_all(shared, grid_size=SNAP_DEG))
+
+
 def true_ground(owned: Sequence[BaseGeometry], judged: Sequence[BaseGeometry]) -> list[BaseGeometry]:
     """Correct ownership by what was judged: the ground (n,) of each zone, none of it twice.
 
@@ -137,7 +147,7 @@ def split_rows(
 ) -> SeamRows:
     """Hand the rows of a zone that do not meet `foreign` to `far`, with their outlines; returns the others.
 
-    `foreign`: the ground of other zones, and the seam ground, in degrees. All rows of an object that is
+    `foreign`: the ground of other zones, and what several judged, in degrees. All rows of an object that is
     published in several go the same way.
     """
     reach = polygonal(shapely.buffer(foreign, _NEAR_DEG, quad_segs=1))

@@ -1,8 +1,8 @@
 """Instances, ledger and plan of all zones, from what each zone has published.
 
 1. The ledger and the plan of all zones are written, and areas are counted for the owner of the ground.
-2. Every zone's instances are streamed. Those away from the seams become rows at once; the few near a seam
-   stay in memory.
+2. Every zone's instances are streamed. Those on ground that only their own zone judged become rows at once;
+   the few near a seam stay in memory.
 3. Query by query, `zone_match` says which of them are one, `zone_shapes` draws them, `zone_rows` makes their
    rows.
 4. All rows are sorted and written as those of an ordinary run.
@@ -35,6 +35,7 @@ from pipeline.run.zones.zone_objects import (
     SeamRows,
     ZoneResult,
     judged_ground,
+    judged_twice,
     seam_ground,
     split_rows,
     true_ground,
@@ -88,11 +89,16 @@ def publish_zones(
     try:
         writer = _RowWriter(_job(root, results, info), results, min_area_m2)
         seam = seam_ground(results)
-        near = [writer.split(each, seam) for each in results]
-        qa = {}
-        for query_index, query in enumerate(info.queries):
-            seen = [judged_ground(each, query_index, seam) for each in results]
-            qa[query] = writer.join(query_index, near, seen)
+        judged = [
+            [judged_ground(each, query_index, seam) for each in results]
+            for query_index in range(len(info.queries))
+        ]
+        twice = judged_twice(judged)
+        near = [writer.split(each, twice) for each in results]
+        qa = {
+            query: writer.join(query_index, near, judged[query_index])
+            for query_index, query in enumerate(info.queries)
+        }
         order_rows(writer.job, run_here, n_rows=writer.n_rows, bounds=writer.bounds)
     finally:
         shutil.rmtree(root.merge, ignore_errors=True)
@@ -150,10 +156,12 @@ class _RowWriter:
         self._least_m2 = min_area_m2
         self._n_tables = 0
 
-    def split(self, result: ZoneResult, seam: BaseGeometry) -> SeamRows:
-        """Write the rows of a zone that no seam concerns; returns the others."""
+    def split(self, result: ZoneResult, twice: BaseGeometry) -> SeamRows:
+        """Write the rows of a zone that no seam concerns; returns the others. `twice`: ground that several
+        zones judged.
+        """
         others = [each.zone.owned for each in self._results if each is not result]
-        foreign = shapely.union_all([seam, *others], grid_size=SNAP_DEG)
+        foreign = shapely.union_all([twice, *others], grid_size=SNAP_DEG)
         small = _small_in_parts(result, self._least_m2)
 
         def write(table: pa.Table, shapes: NDArray[np.object_]) -> None:

@@ -53,7 +53,10 @@ def drawn(objects: ZoneObjects, group: NDArray[np.int64], ground: Sequence[BaseG
     n_zones = _zones_of_groups(of_row, objects.zone, len(group))
     shown = np.bincount(of_row, weights=~shapely.is_empty(own), minlength=len(group)) > 0
     tree = shapely.STRtree(objects.polygons)
-    lone = (n_zones[of_row] == 1) & shown[of_row] & objects.whole
+    cut = np.array(
+        [part is not shape for part, shape in zip(own, objects.polygons, strict=True)], dtype=np.bool_
+    )
+    lone = (n_zones[of_row] == 1) & shown[of_row] & objects.whole & cut
     for row in np.flatnonzero(lone).tolist():
         free = _free_beyond(row, objects, own, tree)
         if not free.is_empty:

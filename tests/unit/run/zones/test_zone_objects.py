@@ -12,6 +12,7 @@ from zone_results import Seen, ground_of, two_zones
 from pipeline.run.zones.zone_objects import (
     instance_batches,
     judged_ground,
+    judged_twice,
     rounded_lonlat,
     seam_ground,
     split_rows,
@@ -68,6 +69,15 @@ def test_the_seam_is_where_both_looked_and_the_tiles_around(tmp_path: Path) -> N
     seam = seam_ground(results)
     assert shapely.covers(seam, ground_of(-40, -80, 35, 80))
     assert not shapely.intersects(seam, ground_of(-159, -50, -130, 50))
+
+
+def test_what_two_zones_judged_for_any_query_is_looked_at_twice() -> None:
+    one = [shapely.box(0, 0, 2, 1), shapely.box(1, 0, 3, 1), shapely.box(9, 9, 10, 10)]
+    other = [shapely.box(0, 0, 1, 1), shapely.box(2, 0, 3, 1), shapely.box(2.5, 0, 4, 1)]
+    assert judged_twice([one, other]).equals(
+        shapely.MultiPolygon([shapely.box(1, 0, 2, 1), shapely.box(2.5, 0, 3, 1)])
+    )
+    assert judged_twice([[]]).is_empty
 
 
 def test_ground_whose_owner_has_no_answer_goes_to_a_zone_that_has() -> None:
