@@ -9,6 +9,7 @@ ray_engine     actors and tasks on Ray; the only module that imports ray
 infer/         phase one: block -> read -> prompt -> segment -> committed block record
 merge/         phase two: block records -> rasters, instances, coverage, report
 screen         what a person sees of a run; all else goes to its log
+zones/         scenes of several CRSs: a run per zone, then one result of all
 restitch       phase two alone, on the records of an earlier run
 summary        what is printed before and after
 progress_line  one line that says how far a step has come

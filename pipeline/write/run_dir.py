@@ -3,6 +3,7 @@
     out/run.json  plan.parquet  scenes.parquet  blocks/*.parquet  masks.zarr/  instances/*.parquet
     coverage.parquet  item.json  report.html
 
+A run of several zones has a run directory for each in zones/, and no blocks/ and masks.zarr/ of its own.
 A directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed.
 Anything else is refused before a byte is written.
 """
