@@ -6,6 +6,9 @@
 
 A pixel of a scene lacks imagery only when all of its bands do. So files with masks get one joint mask, which
 is valid where one of theirs is. Whoever reads the dataset need not know that there are three files.
+
+While pixels of remote files are read so, no other thread of the process may open or close a dataset: GDAL
+opens the files under its lock over all datasets, and asks Python for their bytes.
 """
 
 from __future__ import annotations

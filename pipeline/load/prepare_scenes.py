@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, SourceError
-from pipeline.files.raster_access import open_raster, raster_environment
+from pipeline.files.raster_access import href_kind, open_raster, raster_environment
 from pipeline.load.collar import Collar, dark_border_share, find_collar, is_constant
 from pipeline.load.first_look import FirstLook, LookPart, look_at
 from pipeline.load.quality import quality_text
@@ -178,8 +178,22 @@ def prepare_scenes(
             f"one offset and one window per scene, got {len(scenes)} scenes, {len(offsets)} offsets, "
             f"{len(windows)} windows"
         )
+    places = list(zip(scenes, offsets, windows, strict=True))
+    alone = [must_be_alone(scene, options) for scene in scenes]
     with ThreadPoolExecutor(max_workers=_SCENE_THREADS) as pool:
-        return tuple(pool.map(prepare, scenes, offsets, windows))
+        found = list(pool.map(lambda wait, place: None if wait else prepare(*place), alone, places))
+    return tuple(own or prepare(*place) for own, place in zip(found, places, strict=True))
+
+
+def must_be_alone(scene: Scene, options: LoadOptions) -> bool:
+    """Whether no other thread may open or close a dataset while pixels of a scene are read.
+
+    That is where GDAL itself opens remote files, as parts of a VRT. It holds its lock over all datasets
+    meanwhile and asks Python for their bytes. A thread that closes a dataset waits for that lock and holds
+    Python's, so neither would go on.
+    """
+    remote = any(href_kind(file.href) != "local" for file in scene.files)
+    return remote and (bool(scene.band_files) or options.nodata != "file")
 
 
 def of_catalog(scene: Scene) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from pipeline.files import remote_object
 from pipeline.files.raster_access import open_raster, raster_environment
 from pipeline.grid.band_files import band_source
 from pipeline.grid.source import SourceOptions, open_scenes
-from pipeline.grid.tiles import GridOptions
+from pipeline.grid.tiles import GridOptions, plan_tiles
+from pipeline.load import first_look
+from pipeline.load import prepare_scenes as prepare_module
 from pipeline.load.overview import read_overview
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
+from pipeline.schema.imagery import Scene
 
 MakeTif = Callable[..., str]
 OpenRun = Callable[..., Any]
@@ -153,6 +157,44 @@ def test_it_is_read_over_http_in_few_requests(
     assert (image.rgb == np.moveaxis(pixels, 0, -1)[rows, cols]).all()
     asked = [path.partition("?")[0] for _, path, _ in range_server.requests]
     assert {asked.count(f"/{Path(file).name}") for file in files} <= {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_remote_band_files_are_looked_at_alone(
+    make_tif: MakeTif, range_server: FaultServer, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
+    """GDAL's lock and Python's would wait for each other, where one thread opens a file of a VRT through
+    Python and another closes any dataset."""
+    hrefs = []
+    for index in range(6):
+        names = tuple(f"s{index}_{name}" for name in ("B04", "B03", "B02"))
+        files = three_files(make_tif, noise(64), names)
+        hrefs.append(band_source([f"{range_server.url}/{Path(f).name}" for f in files] if remote else files))
+        hrefs.append(make_tif(f"plain{index}.tif", noise(64)))
+    scenes = open_scenes(SourceOptions(hrefs=tuple(hrefs)))
+    plan = plan_tiles(None, scenes, WHOLE)
+    looks: list[tuple[str, float, float]] = []
+
+    def look_at(scene: Scene, **options: Any) -> Any:
+        begun = time.monotonic()
+        found = first_look.look_at(scene, **options)
+        time.sleep(0.01)
+        looks.append((scene.scene_id, begun, time.monotonic()))
+        return found
+
+    monkeypatch.setattr(prepare_module, "look_at", look_at)
+    prepared = prepare_scenes(plan.scenes, AS_STORED, offsets=plan.offsets, windows=plan.scene_windows)
+    assert [source.scene.scene_id for source in prepared] == [scene.scene_id for scene in scenes]
+    banded = [look for look in looks if not look[0].startswith("plain")]
+    assert len(looks) == 12
+    assert len(banded) == 6
+    together = [
+        (one, other)
+        for one in banded
+        for other in looks
+        if one is not other and one[1] < other[2] and other[1] < one[2]
+    ]
+    assert bool(together) != remote
 
 
 @pytest.mark.parametrize("broken", [0, 1, 2])
