@@ -223,7 +223,14 @@ def settle_stretch(
     """
     if scene.reflectance is not None and options.scale is None:
         return reflectance_stretch(scene.reflectance, options.reflectance_range), ()
-    return fit_stretch(samples, scene.dtype, scale=options.scale, percentiles=options.percentiles)
+    stretch, notes = fit_stretch(samples, scene.dtype, scale=options.scale, percentiles=options.percentiles)
+    if scene.no_reflectance and stretch.kind == "percentile":
+        notes = (
+            *notes,
+            "its grey levels are fitted to it alone, so the same ground may look different in other scenes: "
+            f"{scene.no_reflectance}. --radiometry says what its values mean",
+        )
+    return stretch, notes
 
 
 def settle_collar(

@@ -108,6 +108,8 @@ class Scene:
     """Where the catalogue's item lies, without its query string."""
     reflectance: Reflectance | None = None
     """How stored values become reflectance. None: nobody says."""
+    no_reflectance: str = ""
+    """Why a catalogue does not tell how values become reflectance. Empty: it does, or none was asked."""
     quality: QualityMask | None = None
     """What hides the ground in places. None: nothing is known."""
     signer: str = ""

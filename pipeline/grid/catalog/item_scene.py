@@ -144,6 +144,7 @@ def _built(item: Item, options: ItemOptions) -> tuple[Item, ItemScene, Projectio
     first = files[0]
     three = len(files) == 3
     dtype = _data_type(chosen.assets[0]) or ""
+    reflectance, why = scene_reflectance(item, chosen.assets, options.radiometry)
     scene = Scene(
         scene_id=item.item_id,
         href=first.href,
@@ -165,7 +166,8 @@ def _built(item: Item, options: ItemOptions) -> tuple[Item, ItemScene, Projectio
         quality=quality_of(item, options.mask),
         signer=signer_for(join_access(first.href, first.access)),
         guard=options.guard,
-        reflectance=scene_reflectance(item, chosen.assets, options.radiometry)[0],
+        reflectance=reflectance,
+        no_reflectance=why,
     )
     item_scene = ItemScene(
         scene=scene,

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 import re
 import urllib.parse
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,32 +163,18 @@ def reflectance_of(item: Item, asset: Asset) -> Reflectance | None:
 def scene_reflectance(
     item: Item, assets: Sequence[Asset], radiometry: Radiometry
 ) -> tuple[Reflectance | None, str]:
-    """Find how values of a scene that is made of `assets` become reflectance, and who says so or why not.
+    """Find how values of a scene that is made of `assets` become reflectance, or why it is not known.
 
-    `radiometry`: what the user says of all scenes.
+    `radiometry`: what the user says of all scenes; then there is nothing to be known.
     """
-    decisions = [decide(item, asset) for asset in assets]
-    first = decisions[0]
-    numbers = {
-        None if (known := found.reflectance) is None else (known.scale, known.offset) for found in decisions
-    }
-    own = (
-        first
-        if len(numbers) == 1
-        else ValueMeaning(reflectance=None, why="its bands differ in scale or offset")
-    )
-    found = decided(radiometry, own.reflectance)
-    return found, own.why if radiometry == "auto" else "--radiometry"
-
-
-def grey_notes(reasons: Sequence[str]) -> tuple[str, ...]:
-    """Say for people how many scenes get grey levels of their own, and why. `reasons`: of each such scene."""
-    counts = Counter(reasons)
-    return tuple(
-        f"{f'{count} scenes have' if count > 1 else '1 scene has'} grey levels of their own, so the same "
-        f"ground may look different in others: {why}. --radiometry says what values mean"
-        for why, count in counts.most_common()
-    )
+    if radiometry != "auto":
+        return decided(radiometry, None), ""
+    found = [decide(item, asset) for asset in assets]
+    numbers = {None if (own := one.reflectance) is None else (own.scale, own.offset) for one in found}
+    if len(numbers) > 1:
+        return None, "its bands differ in scale or offset"
+    first = found[0]
+    return first.reflectance, "" if first.reflectance is not None else first.why
 
 
 def decide(item: Item, asset: Asset) -> ValueMeaning:

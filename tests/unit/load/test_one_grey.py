@@ -194,3 +194,19 @@ def test_a_scene_of_clouds_keeps_the_range_of_others(make_tif: MakeTif) -> None:
     plan, sources = prepared(make_tif("a.tif", clouds), known=(OLD,))
     assert (picture(plan, sources)[0] == 255).all()
     assert any("nearly white" in note for note in sources[0].notes)
+
+
+def test_a_catalogues_scene_of_which_nobody_knows_it_says_so(make_tif: MakeTif) -> None:
+    (scene,) = open_scenes(SourceOptions(hrefs=(make_tif("a.tif", ground().clip(1).astype("uint16")),)))
+    plan = plan_tiles(None, (scene,), WHOLE)
+    for load, told in ((LoadOptions(), True), (LoadOptions(scale=(0.0, 3000.0)), False)):
+        (source,) = prepare_scenes(
+            (replace(scene, no_reflectance="no baseline"),),
+            load,
+            offsets=plan.offsets,
+            windows=plan.scene_windows,
+        )
+        said = [note for note in source.notes if "look different in other scenes: no baseline." in note]
+        assert bool(said) == told
+    (source,) = prepare_scenes((scene,), LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
+    assert not any("other scenes" in note for note in source.notes)

@@ -16,7 +16,6 @@ from pipeline.grid.catalog.reflectance_table import (
     ROWS,
     decide,
     facts_of,
-    grey_notes,
     reflectance_of,
     scene_reflectance,
 )
@@ -221,21 +220,14 @@ def test_a_scene_of_several_assets_has_one_answer() -> None:
     red, green, blue = item.assets.values()
     found, why = scene_reflectance(item, [red, green, red], "auto")
     assert found is not None
-    assert (found.scale, found.offset, why) == (1e-4, 0.0, "the item's own scale and offset")
+    assert (found.scale, found.offset, found.source) == (1e-4, 0.0, "the item's own scale and offset")
+    assert why == ""
     assert scene_reflectance(item, [red, green, blue], "auto") == (
         None,
         "its bands differ in scale or offset",
     )
-    assert scene_reflectance(item, [red, green, blue], SENTINEL_2_L2A) == (SENTINEL_2_L2A, "--radiometry")
-    assert scene_reflectance(item, [red, green], "stored") == (None, "--radiometry")
-
-
-def test_scenes_that_nobody_knows_are_counted_by_their_reason() -> None:
-    first, second = grey_notes(["no baseline", "early 2022", "no baseline"])
-    assert first.startswith("2 scenes have grey levels of their own, ")
-    assert first.endswith("in others: no baseline. --radiometry says what values mean")
-    assert second.startswith("1 scene has grey levels of their own, ")
-    assert grey_notes([]) == ()
+    assert scene_reflectance(item, [red, green, blue], SENTINEL_2_L2A) == (SENTINEL_2_L2A, "")
+    assert scene_reflectance(item, [red, green], "stored") == (None, "")
 
 
 def test_every_row_says_where_it_is_written_or_why_nobody_knows() -> None:
