@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +227,11 @@ def _self_href(document: dict[str, Any]) -> str:
 
 
 def resolved(href: str, place: str) -> str:
-    """Resolve an href against the URL or path of the document that holds it."""
+    """Resolve an href against the URL or path of the document that holds it. A file:// URI of this machine
+    becomes the path."""
     href = href.strip()
+    if re.match(r"file://(localhost)?/", href, re.IGNORECASE):
+        return urllib.request.url2pathname(urllib.parse.urlsplit(href).path)
     if "://" in href or href.startswith("/vsi"):
         return href
     if not place or "://" not in place:

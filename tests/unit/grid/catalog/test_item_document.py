@@ -197,6 +197,9 @@ def test_any_coordinates_are_a_footprint_or_a_reason(coordinates: object) -> Non
         ("/other/b.tif", "/data/a.json", "/other/b.tif"),
         ("s3://c/b.tif", "https://h/a.json", "s3://c/b.tif"),
         ("/vsicurl/http://h/b.tif", "/data/a.json", "/vsicurl/http://h/b.tif"),
+        ("file:///other/b%20c.tif", "https://h/a.json", "/other/b c.tif"),
+        ("file://localhost/other/b.tif", "/data/a.json", "/other/b.tif"),
+        ("file://host/other/b.tif", "/data/a.json", "file://host/other/b.tif"),
     ],
 )
 def test_hrefs_belong_to_the_place_of_their_document(href: str, place: str, absolute: str) -> None:
