@@ -35,7 +35,8 @@ def _add_rasters(top: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HREF",
-        help="GeoTIFF: path, glob, folder, http(s):// or s3://; or a catalogue (see below); repeatable",
+        help="GeoTIFF: path, glob, folder, http(s):// or s3://; red=FILE,green=FILE,blue=FILE of one scene; "
+        "or a catalogue (see below); repeatable",
     )
     imagery.add_argument(
         "--bands", metavar="R,G,B", help="red, green, blue as 1-based numbers or names (default: the file's)"
@@ -61,7 +62,8 @@ def _add_rasters(top: argparse.ArgumentParser) -> None:
     imagery.add_argument(
         "--scale",
         metavar="LO,HI",
-        help="stored values that become black and white (default: 8 bits as they are, else percentiles)",
+        help="stored values that become black and white (default: reflectance 0 to 0.3 where it is known, "
+        "else 8 bits as they are, else percentiles)",
     )
     imagery.add_argument(
         "--crs",

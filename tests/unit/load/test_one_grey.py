@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 from numpy.typing import NDArray
+from stac_items import stac_item
 
 from pipeline.grid.band_files import band_source
+from pipeline.grid.catalog.catalog_options import CatalogOptions
+from pipeline.grid.find_scenes import find_scenes, settle_scenes
 from pipeline.grid.radiometry import LANDSAT_C2_L2, Radiometry
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions, plan_tiles
@@ -210,3 +215,27 @@ def test_a_catalogues_scene_of_which_nobody_knows_it_says_so(make_tif: MakeTif) 
         assert bool(said) == told
     (source,) = prepare_scenes((scene,), LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
     assert not any("other scenes" in note for note in source.notes)
+
+
+def test_items_of_two_baselines_show_the_same_ground_alike(make_tif: MakeTif, tmp_path: Path) -> None:
+    """From a catalogue to bytes: assets are band files, and the item alone tells their offset."""
+    steps = np.clip(ground(), 1, None)
+    pictures = []
+    for name, baseline, offset in (("old", "03.01", 0), ("new", "05.11", 1000)):
+        stored = (steps + offset).astype("uint16")
+        assets = {}
+        for index, colour in enumerate(("red", "green", "blue")):
+            href = make_tif(f"{name}_{colour}.tif", stored[index : index + 1], nodata=0)
+            assets[colour] = {"href": href, "type": "image/tiff; application=geotiff", "roles": ["data"]}
+        document = stac_item(name, collection="sentinel-2-l2a", **{"s2:processing_baseline": baseline})
+        (tmp_path / f"{name}.json").write_text(json.dumps({**document, "assets": assets}))
+        found = find_scenes(SourceOptions(hrefs=(str(tmp_path / f"{name}.json"),)), CatalogOptions(), None)
+        (scene,) = settle_scenes(found, found.scenes)
+        assert (len(scene.band_files), scene.failure) == (3, "")
+        assert scene.reflectance is not None
+        assert scene.reflectance.offset == pytest.approx(-offset / 10_000)
+        plan = plan_tiles(None, (scene,), WHOLE)
+        sources = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
+        pictures.append(picture(plan, sources))
+    assert pictures[0][1].all()
+    assert (pictures[0][0] == pictures[1][0]).all()
