@@ -17,8 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import zarr
+from fault_server import fault_server
+from item_files import footprint_of, item_document, projection_fields
 from label_worlds import LabelWorld, blobs, write_label_world
+from stac_server import rustac_server
 
 from pipeline.run import ray_engine
 
@@ -177,6 +181,43 @@ def test_submitted_jobs_show_progress_and_the_final_table_and_merge_again(
     assert '"anything"' in done.stdout
     assert json.loads((tmp_path / "again" / "run.json").read_text())["parameters"]["stitch"]["audit"] is True
     np.testing.assert_array_equal(ids(tmp_path / "again"), world.ids.astype(np.uint64))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_submitted_job_searches_a_stac_api(head: str, world: LabelWorld, tmp_path: Path) -> None:
+    """The scene is cut in two, which a web server serves and a STAC API finds."""
+    with rasterio.open(world.scene) as dataset:
+        pixels = dataset.read()
+        for name, cols in (("west", slice(0, 150)), ("east", slice(110, pixels.shape[2]))):
+            profile = dataset.profile | {
+                "width": len(range(pixels.shape[2])[cols]),
+                "transform": dataset.transform @ rasterio.Affine.translation(cols.start, 0),
+            }
+            with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as part:
+                part.write(pixels[:, :, cols])
+    aoi = tmp_path / "aoi.geojson"
+    aoi.write_text(json.dumps(footprint_of(world.scene)))
+    out = tmp_path / "out"
+    cut = ["--tile", "64", "--halo", "8", "--block", "2"]
+    with fault_server(tmp_path) as files:
+        items = [
+            item_document(
+                name,
+                {"image": f"{files.url}/{name}.tif"},
+                on_item=projection_fields(tmp_path / f"{name}.tif"),
+                like=tmp_path / f"{name}.tif",
+                collection="naip",
+            )
+            for name in ("west", "east")
+        ]
+        with rustac_server(items) as api:
+            command = ["--source", f"stac:{api}#naip", "--aoi", str(aoi), "--datetime", "2024-01-01/.."]
+            command += ["--query", "anything", "--models", f"oracle:{world.labels}", "--out", str(out), *cut]
+            submit = [str(RAY), "job", "submit", "--address", head, "--working-dir", ".", "--"]
+            run_to_the_end([*submit, "python", "jobs/segment_region.py", *command])
+    np.testing.assert_array_equal(ids(out), world.ids.astype(np.uint64))
+    assert json.loads((out / "run.json").read_text())["searches"][0]["source"] == f"stac:{api}"
 
 
 def run_to_the_end(command: list[str]) -> subprocess.CompletedProcess[str]:
