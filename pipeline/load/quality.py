@@ -6,7 +6,8 @@
    axes or another CRS, the mask is warped like a scene, by nearest neighbour (`warped_scene`).
 3. `QualityFile.marks_of_look` says the same for a part of the first look.
 
-A mask that cannot be read is its scene's failure. It never counts as clear.
+A mask that cannot be read is its scene's failure. It never counts as clear. Where imagery is warped, a pixel
+beside a cloud may still mix in some of it, as the filter is a pixel wide.
 """
 
 from __future__ import annotations

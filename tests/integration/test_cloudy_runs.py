@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import zarr
 from item_files import item_document, projection_fields, write_items
+from job_files import load_job
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
@@ -107,6 +108,23 @@ def test_clouds_are_filled_or_told_and_nothing_is_found_below_them(
         assert shares[name] == pytest.approx(np.isin(own, [3, 8, 9, 10]).mean())
     assert {entry["quality"]["rule"] for entry in info["scenes"]} == {"values:3,8,9,10;fill:0"}
     assert "under clouds" in (out / "report.html").read_text()
+
+
+def test_a_later_merge_keeps_the_clouds_of_the_ledger(
+    run_job: RunJob, tmp_path: Path, boxes: tuple[Path, NDArray[np.int32]]
+) -> None:
+    path, _ = boxes
+    mask = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
+    mask[: CORE // 2, : CORE // 2] = 9
+    out = tmp_path / "out"
+    assert run(run_job, [scene(tmp_path, "one", mask)], path, out) == 0
+    again = tmp_path / "again"
+    words = ["--run", str(out), "--out", str(again), "--runner", "local"]
+    assert load_job("restitch_region").main(words) == 0
+    ledgers = [pq.read_table(folder / "coverage.parquet") for folder in (out, again)]
+    assert "cloud_share" in ledgers[0].column_names
+    assert ledgers[0].equals(ledgers[1])
+    assert load_job("verify_run").main([str(out)]) == 0
 
 
 def test_the_limit_decides_and_nodata_is_not_cloud(

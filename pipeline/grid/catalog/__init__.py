@@ -18,5 +18,6 @@ asset_choice     which files show an item in colour
 item_projection  where an item says that they lie
 header_check     headers are opened, and compared with what the item says
 catalog_options  what the command line asks of catalogues
+quality_table    which asset says where clouds are, and what of it hides the ground
 reflectance_table  how an asset's values become reflectance, and who says so
 """

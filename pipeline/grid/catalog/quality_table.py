@@ -3,17 +3,18 @@
 `quality_of` takes the collection's own mask by a table of asset names, or the mask and the rule that a user
 names with --mask (`mask_choice`). What the table hides, and why:
 
-- Sentinel-2 `SCL` (Level-2A Product Specification; class numbers of Sen2Cor): 3 cloud shadow, 8 and 9 cloud
-  of medium and high probability, 10 thin cirrus. 0 is no data. Not hidden are 1 (saturated or defective),
-  because those are mostly bright roofs, 2 (dark areas), 7 (unclassified) and 11 (snow), which are ground.
-- Landsat Collection 2 `QA_PIXEL` (LSDS-1619, table 6-3): bits 1 dilated cloud, 2 cirrus, 3 cloud, 4 cloud
-  shadow; bit 0 is fill.
-- Landsat Collection 1 `BQA` (LSDS-1873, table 4-1): bit 4 cloud; bits 8 and 12 are the upper ones of cloud
-  shadow and cirrus, set for medium and high confidence; bit 0 is fill.
-- HLS `Fmask` (HLS user guide 2.0, table 9): bits 1 cloud, 2 beside cloud or shadow, 3 cloud shadow. Its fill
-  of 255 has them all.
-- Sentinel-2 cloud probabilities of 0 to 100 (`MSK_CLDPRB`, `cloud`, s2cloudless): above 40, the threshold of
-  s2cloudless. They know no shadows, so they are the last choice.
+- Sentinel-2 `SCL` (ESA's Sen2Cor; custom-scripts.sentinel-hub.com/sentinel-2/scene-classification):
+  3 cloud shadow, 8 and 9 cloud of medium and high probability, 10 thin cirrus. 0 is no data. Not hidden are 1
+  (saturated or defective), because those are mostly bright roofs, 2 (dark areas and cast shadows), 7
+  (unclassified) and 11 (snow), which are ground.
+- Landsat Collection 2 `QA_PIXEL` (USGS, bit index of the pixel quality band): bits 1 dilated cloud, 2 cirrus,
+  3 cloud, 4 cloud shadow; bit 0 is fill.
+- Landsat Collection 1 `BQA` (USGS, Level-1 quality assessment band): bit 4 cloud; bits 8 and 12 are the upper
+  ones of the two for cloud shadow and cirrus, set for medium and high confidence; bit 0 is fill.
+- HLS v2.0 `Fmask` (bits of its user guide): 1 cloud, 2 adjacent to cloud or shadow, 3 cloud shadow. Its fill
+  of 255 has them all. In other collections an Fmask has classes in place of bits.
+- Sentinel-2 cloud probabilities of 0 to 100 (`MSK_CLDPRB`, `cloud`, s2cloudless): above 40, the default of
+  s2cloudless (`S2PixelCloudDetector`, 0.4). They know no shadows, so they are the last choice.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class KnownMask:
 TABLE = (
     KnownMask(names=("scl",), rule="values:3,8,9,10;fill:0", source="scene classification of Sentinel-2 L2A"),
     KnownMask(names=("qa_pixel",), rule="bits:1,2,3,4;fill:0", source="QA_PIXEL of Landsat Collection 2"),
-    KnownMask(names=("fmask",), rule="bits:1,2,3", source="Fmask of HLS"),
+    KnownMask(names=("fmask",), rule="bits:1,2,3", source="Fmask of HLS", only_in=r"^hls"),
     KnownMask(names=("bqa",), rule="bits:4,8,12;fill:0", source="BQA of Landsat Collection 1"),
     KnownMask(
         names=("msk_cldprb", "cldprb", "cloud_probability", "s2cloudless", "cloud"),
@@ -178,10 +179,15 @@ def quality_of(item: Item, rule: str | None) -> QualityMask | None:
 
 
 def known_mask(name: str) -> KnownMask | None:
-    """Find the mask whose name stands as a word in the name of a file: `T32UNC_20240601_SCL_20m.tif`."""
+    """Find the mask whose name stands as a word in the name of a file: `T32UNC_20240601_SCL_20m.tif`.
+
+    Probabilities are not known by name, because their scale is not.
+    """
     for known in TABLE:
         words = "|".join(re.escape(word) for word in known.names)
-        if not known.only_in and re.search(rf"(?<![a-z\d])(?:{words})(?![a-z\d])", name.lower()):
+        if known.rule.startswith("above") or not re.search(known.only_in, name.lower()):
+            continue
+        if re.search(rf"(?<![a-z\d])(?:{words})(?![a-z\d])", name.lower()):
             return known
     return None
 

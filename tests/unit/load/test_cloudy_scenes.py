@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fault_server import FaultServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine
@@ -230,3 +231,32 @@ def test_a_damaged_mask_is_found_before_the_run(make_tif: MakeTif) -> None:
         file.truncate(size - 800)
     with pytest.raises(SourceError, match=r"m\.tif"):
         sources_of((scene,), GridOptions(tile_px=48, halo_px=4, block_tiles=2))
+
+
+def test_a_served_mask_is_read_by_ranges_and_its_faults_fail_its_tiles(
+    make_tif: MakeTif, range_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "1")
+    monkeypatch.setattr("pipeline.load.reader.RETRY_PAUSE_S", 0.0)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(20, 250, (3, SIDE, SIDE)).astype("uint8")
+    mask = patches(rng, nodata=False)
+    make_tif("s.tif", pixels, transform=FINE)
+    make_tif("s_SCL.tif", mask[None], transform=COARSE)
+    options = SourceOptions(hrefs=(f"{range_server.url}/s.tif?token=secret",), mask_file="{stem}_SCL.tif")
+    scenes = open_scenes(options)
+    assert "secret" not in repr(scenes)
+    plan, sources = sources_of(scenes, GridOptions(tile_px=40, halo_px=4, block_tiles=4))
+    reader = CogReader(sources, plan.grid)  # type: ignore[attr-defined]
+    (block,) = plan.blocks()  # type: ignore[attr-defined]
+    image = reader.read(block)
+    assert not image.unreadable
+    assert image.hidden is not None
+    assert (image.hidden == (mask == CLOUD).repeat(2, 0).repeat(2, 1)).all()
+    assert all("token=secret" in path for _, path, _ in range_server.requests)
+    reader.close()
+    make_tif("s_SCL.tif", np.full((1, 48, 48), CLEAR, "uint8"), transform=COARSE)
+    failed = reader.read(block).unreadable
+    assert failed.keys() == {tile.tile_id for tile in block.tiles}
+    assert all("s_SCL.tif" in text and "secret" not in text for text in failed.values())

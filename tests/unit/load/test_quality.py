@@ -268,7 +268,7 @@ def test_a_person_reads_what_hides_the_ground() -> None:
 
 
 def test_landsats_own_bits_on_a_real_scene(data_dir: Path) -> None:
-    """Oracle: the bits of LSDS-1873, table 4-1, taken apart with numpy."""
+    """Oracle: the bits of the Collection 1 quality band, taken apart with numpy."""
     folder = data_dir / "landsat8_elkton"
     mask_path = str(folder / "L8-BQA-Elkton-VA.tiff")
     files = {"red": 4, "green": 3, "blue": 2}

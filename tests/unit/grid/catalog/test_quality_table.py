@@ -64,7 +64,7 @@ def test_sentinel_2_is_masked_by_its_scene_classification() -> None:
 def test_landsat_is_masked_by_its_bits() -> None:
     quality = quality_of(an_item("red", "qa_pixel", collection="landsat-c2-l2"), None)
     assert quality is not None
-    # LSDS-1619, table 6-3: fill, clear land, clear water, cloud, cloud shadow, snow, cirrus, dilated cloud
+    # as USGS lists them: fill, clear land, clear water, cloud, cloud shadow, snow, cirrus, dilated cloud
     values = np.array([1, 21824, 21952, 22280, 23888, 30048, 54596, 21826], np.uint16)
     rule = QualityRule.of(quality.rule)
     assert rule.hides(values).tolist() == [False, False, False, True, True, False, True, True]
@@ -75,7 +75,7 @@ def test_collection_1_hides_cloud_and_likely_shadow_or_cirrus() -> None:
     quality = quality_of(an_item("B4", "BQA"), None)
     assert quality is not None
     rule = QualityRule.of(quality.rule)
-    # LSDS-1873: 2720 and 2724 are clear (2724: one or two bands saturated), 2800 cloud of high confidence,
+    # USGS: 2720 and 2724 are clear (2724: one or two bands saturated), 2800 cloud of high confidence,
     # 2976 cloud shadow of high confidence, 6816 cirrus of high confidence, 1 fill.
     values = np.array([2720, 2724, 2800, 2976, 6816, 1], np.uint16)
     assert rule.hides(values).tolist() == [False, False, True, True, True, False]
@@ -194,6 +194,8 @@ def test_a_users_rule_finds_its_asset_without_case_and_says_what_there_is() -> N
         ("LC08_L2SP_016034_20200504_02_T1_QA_PIXEL.TIF", "bits:1,2,3,4;fill:0"),
         ("L8-BQA-Elkton-VA.tiff", "bits:4,8,12;fill:0"),
         ("HLS.S30.T17SQB.2020155.Fmask.tif", "bits:1,2,3"),
+        ("CB4_Fmask.tif", None),
+        ("S2A_20240601_cloud.tif", None),
         ("scl.tif", "values:3,8,9,10;fill:0"),
         ("muscle.tif", None),
         ("cloud.tif", None),
@@ -277,3 +279,10 @@ def test_csmask_needs_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     check_mask("csmask:l1c")
     with pytest.raises(InputError, match="--mask"):
         check_mask("csmask:l3")
+
+
+def test_an_fmask_has_bits_in_hls_alone() -> None:
+    quality = quality_of(an_item("B04", "Fmask", collection="HLSS30_2.0"), None)
+    assert quality is not None
+    assert quality.rule == "bits:1,2,3"
+    assert quality_of(an_item("B04", "FMASK", collection="CB4-16D-2"), None) is None
