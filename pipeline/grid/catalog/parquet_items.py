@@ -39,8 +39,11 @@ from pipeline.grid.catalog.time_range import TimeRange, rfc3339_utc
 BATCH_ROWS = 4096
 """Rows that are decoded at a time."""
 
-MOST_GROUP_BYTES = 8 * 1024**3
+MOST_GROUP_BYTES = 4 * 1024**3
 """Unpacked bytes that one row group may claim."""
+
+MOST_GROUP_ROWS = 5_000_000
+"""Rows of one row group: boxes and times of all of them are held together. GeoParquet advises 150,000."""
 
 _MEMBERS = frozenset(
     ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
@@ -129,11 +132,12 @@ def _require_items(file: pq.ParquetFile, name: str) -> None:
             remedy="write it with `rustac translate items.json items.parquet`; give an AOI with --aoi",
         )
     for group in range(file.num_row_groups):
-        size = file.metadata.row_group(group).total_byte_size
-        if size > MOST_GROUP_BYTES:
+        meta = file.metadata.row_group(group)
+        if meta.total_byte_size > MOST_GROUP_BYTES or meta.num_rows > MOST_GROUP_ROWS:
             raise InputError(
-                f"A row group of a stac-geoparquet file may hold at most {MOST_GROUP_BYTES:,} bytes: {name}",
-                came=f"{size:,} bytes",
+                f"A row group of a stac-geoparquet file may hold at most {MOST_GROUP_ROWS:,} rows and "
+                f"{MOST_GROUP_BYTES:,} bytes: {name}",
+                came=f"{meta.num_rows:,} rows and {meta.total_byte_size:,} bytes",
                 remedy="write it again with smaller row groups",
             )
 

@@ -257,7 +257,10 @@ def test_damaged_files_are_refused(content: bytes, tmp_path: Path) -> None:
         found(str(tmp_path / "none.parquet"))
 
 
-def test_a_row_group_that_is_too_large_is_refused(many: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.grid.catalog.parquet_items.MOST_GROUP_BYTES", 100)
-    with pytest.raises(InputError, match="at most 100 bytes"):
+@pytest.mark.parametrize("limit", ["MOST_GROUP_BYTES", "MOST_GROUP_ROWS"])
+def test_a_row_group_that_is_too_large_is_refused(
+    limit: str, many: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"pipeline.grid.catalog.parquet_items.{limit}", 9)
+    with pytest.raises(InputError, match=r"A row group.*Got: 10 rows"):
         found(many)
