@@ -132,9 +132,9 @@ def _footprint(document: dict[str, Any]) -> BaseGeometry:
         found = _box(document.get("bbox"))
     if shapely.get_num_coordinates(found) > MOST_VERTICES:
         raise ItemError(f"its geometry has more than {MOST_VERTICES:,} vertices")
-    found = shapely.force_2d(found) if found.has_z else found
+    found = shapely.force_2d(found) if shapely.has_z(found) else found
     west, south, east, north = found.bounds
-    if not all(math.isfinite(value) for value in found.bounds):
+    if not math.isfinite(west + south + east + north):
         raise ItemError("its geometry has coordinates that are not finite")
     if max(abs(west), abs(east)) > MOST_LONGITUDE or max(abs(south), abs(north)) > 90:
         raise ItemError(

@@ -73,7 +73,7 @@ def moments(text: str) -> tuple[datetime, datetime]:
     A year, month or day means all of it. A time of day without an offset is UTC.
     """
     try:
-        if found := _CALENDAR.fullmatch(text):
+        if found := len(text) <= len("2024-06-01") and _CALENDAR.fullmatch(text):
             year, month, day = (int(part) if part else None for part in found.groups())
             first = datetime(year or 1, month or 1, day or 1, tzinfo=UTC)
             if day:
