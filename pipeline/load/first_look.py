@@ -23,7 +23,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SourceError
-from pipeline.files.raster_access import gdal_message, open_raster, raster_environment
+from pipeline.files.raster_access import gdal_message, href_kind, open_raster, raster_environment
 from pipeline.files.value_tags import unused_tags
 from pipeline.load.collar import LOSSY
 from pipeline.load.mask_lattice import Marks
@@ -125,12 +125,25 @@ def _page_notes(pages: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
+class NotAloneError(Exception):
+    """Pixels of a scene cannot be read while other threads open or close datasets.
+
+    That is where GDAL itself opens remote files, as parts of a VRT. It holds its lock over all datasets
+    meanwhile and asks Python for their bytes. A thread that closes a dataset waits for that lock and holds
+    Python's, so neither would go on.
+    """
+
+
+def look_at(scene: Scene, *, nodata: str = "file", alone: bool = True) -> FirstLook:
     """Look at one scene; `nodata` as in `LoadOptions`.
 
-    Parts that cannot be read are left out, with a warning. Raises InputError and SourceError as `open_raster`
-    does, and SourceError for a quality mask that does not fit or cannot be read.
+    `alone`: whether no other thread opens or closes datasets. Parts that cannot be read are left out, with a
+    warning. Raises InputError and SourceError as `open_raster` does, SourceError for a quality mask that does
+    not fit or cannot be read, and NotAloneError.
     """
+    apart = not alone and any(href_kind(file.href) != "local" for file in scene.files)
+    if apart and scene.band_files:
+        raise NotAloneError
     with ExitStack() as stack:
         stack.enter_context(raster_environment(scene))
         raw = stack.enter_context(open_raster(scene))
@@ -143,6 +156,8 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
         notes = (*notes, *_page_notes(raw.subdatasets))
         if tags := unused_tags(raw, scene.rgb_bands, scene.reflectance):
             notes = (*notes, tags)
+        if apart and rule.rewritten:
+            raise NotAloneError
         lossy = raw.compression is not None and raw.compression.value.partition("_")[0] in LOSSY
         dataset = opened_by(raw, rule)
         if dataset is not raw:
@@ -150,9 +165,7 @@ def look_at(scene: Scene, *, nodata: str = "file") -> FirstLook:
         parts = [part for item in windows if (part := _read(dataset, scene, item)) is not None]
         if not whole and _n_valid(parts) < WANTED_PX:
             stored = raw
-            if (
-                scene.band_files
-            ):  # a dataset of several files does not know what they store; red stands for all
+            if scene.band_files:  # the dataset does not know what its files store; red stands for all
                 stored = stack.enter_context(open_raster(replace(scene, band_files=())))
             for item in _windows_with_data(stored, windows):
                 if (part := _read(dataset, scene, item, even=False)) is not None:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, SourceError
-from pipeline.files.raster_access import href_kind, open_raster, raster_environment
+from pipeline.files.raster_access import open_raster, raster_environment
 from pipeline.load.collar import Collar, dark_border_share, find_collar, is_constant
-from pipeline.load.first_look import FirstLook, LookPart, look_at
+from pipeline.load.first_look import FirstLook, LookPart, NotAloneError, look_at
 from pipeline.load.quality import quality_text
 from pipeline.load.stretch import (
     IDENTITY,
@@ -37,6 +37,9 @@ from pipeline.schema.tiling import Window
 
 _SCENE_THREADS = 8
 """Scenes prepared at once: the work is mostly waiting for remote overviews."""
+
+_Place = tuple[Scene, tuple[int, int] | None, Window]
+"""A scene, and where the plan puts it: `SceneSource.offset_rc` and `.window`."""
 
 _WORTH_A_WORD = 0.01
 """Share of pixels without a value in some band from which a note says so."""
@@ -140,60 +143,60 @@ def prepare_scenes(
     Raises InputError and SourceError as `open_raster` does.
     """
 
-    def prepare(scene: Scene, offset: tuple[int, int] | None, window: Window) -> SceneSource:
-        if scene.failure:
-            return unreadable_source(scene, offset, window)
-        try:
-            look = look_at(scene, nodata=options.nodata)
-        except SourceError as error:
-            if error.retryable or not of_catalog(scene):
-                raise
-            return unreadable_source(replace(scene, failure=str(error)), offset, window)
-        collar, collar_notes = settle_collar(scene, look, options)
-        samples = imagery_samples(look, collar)
-        stretch, notes = settle_stretch(scene, samples, options)
-        doubt = grey_doubt(samples, stretch)
-        unjudged = unjudged_shares(look, scene, collar=collar, area=area)
-        return SceneSource(
-            scene=scene,
-            offset_rc=offset,
-            window=window,
-            stretch=stretch,
-            validity=look.rule,
-            collar=collar,
-            unjudged=unjudged,
-            notes=(
-                *look.notes,
-                *collar_notes,
-                *notes,
-                *((doubt,) if doubt else ()),
-                *partial_notes(look),
-                *mask_notes(scene),
-                *empty_notes(unjudged),
-            ),
-        )
-
     if not len(scenes) == len(offsets) == len(windows):
         raise ValueError(
             f"one offset and one window per scene, got {len(scenes)} scenes, {len(offsets)} offsets, "
             f"{len(windows)} windows"
         )
+
+    def among_others(place: _Place) -> SceneSource | None:
+        try:
+            return _prepared(place, options, area, alone=False)
+        except NotAloneError:
+            return None
+
     places = list(zip(scenes, offsets, windows, strict=True))
-    alone = [must_be_alone(scene, options) for scene in scenes]
     with ThreadPoolExecutor(max_workers=_SCENE_THREADS) as pool:
-        found = list(pool.map(lambda wait, place: None if wait else prepare(*place), alone, places))
-    return tuple(own or prepare(*place) for own, place in zip(found, places, strict=True))
+        found = list(pool.map(among_others, places))
+    return tuple(
+        own or _prepared(place, options, area, alone=True) for own, place in zip(found, places, strict=True)
+    )
 
 
-def must_be_alone(scene: Scene, options: LoadOptions) -> bool:
-    """Whether no other thread may open or close a dataset while pixels of a scene are read.
-
-    That is where GDAL itself opens remote files, as parts of a VRT. It holds its lock over all datasets
-    meanwhile and asks Python for their bytes. A thread that closes a dataset waits for that lock and holds
-    Python's, so neither would go on.
-    """
-    remote = any(href_kind(file.href) != "local" for file in scene.files)
-    return remote and (bool(scene.band_files) or options.nodata != "file")
+def _prepared(place: _Place, options: LoadOptions, area: PlannedArea | None, *, alone: bool) -> SceneSource:
+    """Prepare one scene. `alone`: as in `look_at`. Raises NotAloneError."""
+    scene, offset, window = place
+    if scene.failure:
+        return unreadable_source(scene, offset, window)
+    try:
+        look = look_at(scene, nodata=options.nodata, alone=alone)
+    except SourceError as error:
+        if error.retryable or not of_catalog(scene):
+            raise
+        return unreadable_source(replace(scene, failure=str(error)), offset, window)
+    collar, collar_notes = settle_collar(scene, look, options)
+    samples = imagery_samples(look, collar)
+    stretch, notes = settle_stretch(scene, samples, options)
+    doubt = grey_doubt(samples, stretch)
+    unjudged = unjudged_shares(look, scene, collar=collar, area=area)
+    return SceneSource(
+        scene=scene,
+        offset_rc=offset,
+        window=window,
+        stretch=stretch,
+        validity=look.rule,
+        collar=collar,
+        unjudged=unjudged,
+        notes=(
+            *look.notes,
+            *collar_notes,
+            *notes,
+            *((doubt,) if doubt else ()),
+            *partial_notes(look),
+            *mask_notes(scene),
+            *empty_notes(unjudged),
+        ),
+    )
 
 
 def of_catalog(scene: Scene) -> bool:

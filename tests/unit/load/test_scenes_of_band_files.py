@@ -159,17 +159,26 @@ def test_it_is_read_over_http_in_few_requests(
     assert {asked.count(f"/{Path(file).name}") for file in files} <= {1, 2, 3, 4}
 
 
-@pytest.mark.parametrize("remote", [True, False])
-def test_remote_band_files_are_looked_at_alone(
-    make_tif: MakeTif, range_server: FaultServer, monkeypatch: pytest.MonkeyPatch, remote: bool
+@pytest.mark.parametrize(
+    ("remote", "banded", "nodata"),
+    [(True, True, "file"), (True, False, "7"), (True, False, "file"), (False, True, "7")],
+)
+def test_remote_files_of_a_vrt_are_looked_at_alone(
+    make_tif: MakeTif,
+    range_server: FaultServer,
+    monkeypatch: pytest.MonkeyPatch,
+    remote: bool,
+    banded: bool,
+    nodata: str,
 ) -> None:
     """GDAL's lock and Python's would wait for each other, where one thread opens a file of a VRT through
     Python and another closes any dataset."""
     hrefs = []
     for index in range(6):
         names = tuple(f"s{index}_{name}" for name in ("B04", "B03", "B02"))
-        files = three_files(make_tif, noise(64), names)
-        hrefs.append(band_source([f"{range_server.url}/{Path(f).name}" for f in files] if remote else files))
+        files = three_files(make_tif, noise(64), names) if banded else [make_tif(f"s{index}.tif", noise(64))]
+        places = [f"{range_server.url}/{Path(file).name}" for file in files] if remote else files
+        hrefs.append(band_source(places) if banded else places[0])
         hrefs.append(make_tif(f"plain{index}.tif", noise(64)))
     scenes = open_scenes(SourceOptions(hrefs=tuple(hrefs)))
     plan = plan_tiles(None, scenes, WHOLE)
@@ -183,18 +192,18 @@ def test_remote_band_files_are_looked_at_alone(
         return found
 
     monkeypatch.setattr(prepare_module, "look_at", look_at)
-    prepared = prepare_scenes(plan.scenes, AS_STORED, offsets=plan.offsets, windows=plan.scene_windows)
+    load = LoadOptions(scale=(0.0, 255.0), nodata=nodata)
+    prepared = prepare_scenes(plan.scenes, load, offsets=plan.offsets, windows=plan.scene_windows)
     assert [source.scene.scene_id for source in prepared] == [scene.scene_id for scene in scenes]
-    banded = [look for look in looks if not look[0].startswith("plain")]
-    assert len(looks) == 12
-    assert len(banded) == 6
+    own = [look for look in looks if not look[0].startswith("plain")]
+    assert (len(looks), len(own)) == (12, 6)
     together = [
         (one, other)
-        for one in banded
+        for one in own
         for other in looks
         if one is not other and one[1] < other[2] and other[1] < one[2]
     ]
-    assert bool(together) != remote
+    assert bool(together) != (remote and (banded or nodata != "file"))
 
 
 @pytest.mark.parametrize("broken", [0, 1, 2])
