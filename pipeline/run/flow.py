@@ -55,6 +55,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     """Plan, run and publish one request. Returns the exit code: 0, or 3 when tiles failed. `say` prints a
     line. Raises TerraqueryError.
     """
+    started = time.monotonic()
     say = patient(say)
     _set_cache(request.runner)
     found = find_imagery(request)
@@ -64,13 +65,16 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     if zones:
         found = found.of(zones[0].scenes, found.aoi)
         request = replace(request, config=zone_config(request.config, zones[0].name))
-    run = run_planned(plan_run(request, found), say=say)
+    run = run_planned(plan_run(request, found), say=say, started=started)
     return 3 if run is not None and run.published.conservation.failed else 0
 
 
-def run_planned(planned: PlannedRun, *, say: Say) -> FinishedRun | None:
-    """Run and publish a request that is planned. None: it was a dry run. Raises TerraqueryError."""
-    started = time.monotonic()
+def run_planned(planned: PlannedRun, *, say: Say, started: float | None = None) -> FinishedRun | None:
+    """Run and publish a request that is planned. None: it was a dry run. Raises TerraqueryError.
+
+    `started`: when its planning began, by `time.monotonic`. None: now.
+    """
+    started = time.monotonic() if started is None else started
     request = planned.request
     runner = planned.runner.name
     _set_cache(runner)

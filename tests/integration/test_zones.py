@@ -324,6 +324,19 @@ def test_an_area_over_the_seam_takes_what_it_touches(run_job: RunJob, tmp_path: 
     assert len(set(found.tolist())) == len(frame)
 
 
+def test_where_the_owner_has_no_imagery_the_other_zone_has_the_say(run_job: RunJob, tmp_path: Path) -> None:
+    """A slanted stripe of the western scene, beside the seam, holds no data; the eastern scene has it all."""
+    world = seam_world(tmp_path)
+    with rasterio.open(world.scenes[0], "r+") as file:
+        pixels = file.read()
+        rows, cols = np.indices(pixels.shape[1:])
+        pixels[:, np.abs(cols - 150 - rows // 20) < 4] = 0
+        file.write(pixels)
+        file.nodata = 0
+    assert run_job(*world.words(tmp_path / "out", *CUT)) == 0
+    assert_each_once(read_instances(tmp_path / "out"), world.objects)
+
+
 @pytest.mark.parametrize("noise", ["mild", "strong"])
 def test_zones_that_disagree_never_publish_a_place_twice(run_job: RunJob, tmp_path: Path, noise: str) -> None:
     """Objects missed, moved, fused and split, differently in each zone."""

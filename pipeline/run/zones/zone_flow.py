@@ -94,7 +94,9 @@ def divided(request: RunRequest, found: FoundImagery, *, say: Say) -> tuple[Zone
             remedy="give --gsd in metres on the ground, or --crs for one grid",
         )
     tiles = request.config.tiles
-    zones = zones_of(found.scenes, found.aoi, band_px=tiles.px - tiles.halo_px)
+    zones = zones_of(
+        found.scenes, found.aoi, band_px=tiles.px - tiles.halo_px, footprints=found.found.footprints
+    )
     if len(zones) == 1:
         say(
             f"note: {zones[0].name} alone is used: its scenes cover all of the area that is nearest to them, "
@@ -232,6 +234,7 @@ def start_zoned(planned: PlannedZones) -> ZonedInfo:
         queries=planned.request.config.queries,
         crs=LONLAT_CRS,
         zones=tuple(entries),
+        searches=planned.plans[0].searches,
         settings={"preset": planned.request.config.preset_name},
         versions=collect_versions(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),

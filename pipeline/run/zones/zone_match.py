@@ -7,8 +7,10 @@
    (pipeline.stitch.seams: the same functions, with ground in place of pixels).
 3. `match_zones` joins the pairs of all zones by union-find.
 
-Two lattices draw one outline up to half a pixel apart. So pieces are compared as if each reached half a pixel
-further: an object of a few pixels would else have too little in common with itself.
+Two lattices draw one outline up to half a pixel apart. So whether a pair overlaps enough is asked as if each
+piece reached half a pixel further: an object of a few pixels would else have too little in common with
+itself. Which pair is best is told by the ground that both really have, because what touches an object would
+gain from it too.
 """
 
 from __future__ import annotations
@@ -97,7 +99,7 @@ def match_zones(
         b = _pieces_on(objects, other, both)
         if not len(a.object) or not len(b.object):
             continue
-        pairs, best = _candidates(a, b)
+        pairs, ranked, best = _candidates(a, b)
         if touching:
             good = pairs.take(pairs.overlap_px >= PARTS_OF_PX // 2)
         else:
@@ -105,7 +107,7 @@ def match_zones(
             pairs = pairs.take(best)
             whole = np.zeros(objects.n_objects, dtype=np.bool_)
             whole[objects.object] = objects.whole
-            fair = undisputed(pairs, whole, whole)
+            fair = undisputed(ranked.take(best), whole, whole)
             n_disputed += len(accepted(pairs.take(~fair), scaled))
             good = accepted(pairs.take(fair), scaled)
         n_pairs += len(good)
@@ -133,31 +135,41 @@ def _pieces_on(objects: ZoneObjects, zone: int, ground: BaseGeometry) -> _Ground
     )
 
 
-def _candidates(a: _GroundPieces, b: _GroundPieces) -> tuple[SeamEdges, NDArray[np.bool_]]:
-    """All pairs of pieces with common ground, and (n,) which are each other's best.
+def _candidates(a: _GroundPieces, b: _GroundPieces) -> tuple[SeamEdges, SeamEdges, NDArray[np.bool_]]:
+    """All pairs of pieces with common ground: by how much they agree, by what they really have in common, and
+    (n,) which are each other's best.
 
-    The common ground of a pair is the mean of what each covers of the other, grown by half a pixel.
+    Agreement is the mean of what each covers of the other, grown by half a pixel.
     """
     grown_a = shapely.buffer(a.polygons, a.half_px, quad_segs=1, join_style="mitre")
     grown_b = shapely.buffer(b.polygons, b.half_px, quad_segs=1, join_style="mitre")
     left, right = shapely.STRtree(b.polygons).query(grown_a, predicate="intersects")
-    of_a = shapely.area(shapely.intersection(a.polygons[left], grown_b[right])) / shapely.area(
-        a.polygons[left]
-    )
-    of_b = shapely.area(shapely.intersection(b.polygons[right], grown_a[left])) / shapely.area(
-        b.polygons[right]
-    )
-    common = np.sqrt(of_a * a.px[left] * of_b * b.px[right])
     order = np.lexsort((right, left))
-    left, right, common = left[order], right[order], common[order]
-    table = np.stack([common, a.px[left], b.px[right]]) * PARTS_OF_PX
-    px = np.maximum(np.rint(table), 1).astype(np.int64)
-    ties = (np.arange(len(a.object)), np.arange(len(b.object)))
-    best = mutual_best(left, right, px[0], ties=ties)
-    edges = SeamEdges(
-        local_a=a.object[left], local_b=b.object[right], overlap_px=px[0], a_px=px[1], b_px=px[2]
+    left, right = left[order], right[order]
+    mine, theirs = a.polygons[left], b.polygons[right]
+    of_a = shapely.area(shapely.intersection(mine, grown_b[right])) / shapely.area(mine)
+    of_b = shapely.area(shapely.intersection(theirs, grown_a[left])) / shapely.area(theirs)
+    real = shapely.area(shapely.intersection(mine, theirs))
+    real_px = np.sqrt(real / shapely.area(mine) * a.px[left] * real / shapely.area(theirs) * b.px[right])
+    grown_px = np.sqrt(of_a * a.px[left] * of_b * b.px[right])
+    pairs = _edges_of(a.object[left], b.object[right], grown_px, a.px[left], b.px[right])
+    # where nothing is really common, agreement decides
+    ranked = _edges_of(
+        a.object[left], b.object[right], real_px * PARTS_OF_PX + grown_px, a.px[left], b.px[right]
     )
-    return edges, best
+    ties = (np.arange(len(a.object)), np.arange(len(b.object)))
+    return pairs, ranked, mutual_best(left, right, ranked.overlap_px, ties=ties)
+
+
+def _edges_of(
+    object_a: NDArray[np.int64],
+    object_b: NDArray[np.int64],
+    common_px: NDArray[np.float64],
+    a_px: NDArray[np.float64],
+    b_px: NDArray[np.float64],
+) -> SeamEdges:
+    table = np.maximum(np.rint(np.stack([common_px, a_px, b_px]) * PARTS_OF_PX), 1).astype(np.int64)
+    return SeamEdges(local_a=object_a, local_b=object_b, overlap_px=table[0], a_px=table[1], b_px=table[2])
 
 
 def cut_to(polygons: NDArray[np.object_], ground: BaseGeometry) -> NDArray[np.object_]:

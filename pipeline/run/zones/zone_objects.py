@@ -3,7 +3,7 @@
 1. `seam_ground` is where more than one zone looked. `judged_ground` says, for one zone and query, which part
    of it a model judged, by the ledger. `judged_twice` is what several zones have in common of that.
 2. `true_ground` corrects ownership by what was judged: ground whose owner has no answer, because its tiles
-   failed or hold no imagery, goes to a zone that has one.
+   failed, it has no imagery there or clouds hide it, goes to a zone that has one.
 3. `split_rows` streams a zone's instances. Rows that lie on the zone's own ground, away from the seams, are
    handed on batch by batch, moved and renamed; the few near a seam are kept for `zone_match`.
 
@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import rasterio.features
 import shapely
+import zarr
+from affine import Affine
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
@@ -31,6 +35,7 @@ from pipeline.run.zones.zone_plan import SNAP_DEG, Zone, grown
 from pipeline.schema.tile_answers import TileStatus
 from pipeline.write.coverage import Conservation
 from pipeline.write.ground_area import EDGE_M
+from pipeline.write.masks_zarr import MASK_FILL
 from pipeline.write.records.record_source import NOT_LOOKED_AT
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
@@ -90,10 +95,14 @@ def _core_m(result: ZoneResult) -> float:
 
 
 def judged_ground(result: ZoneResult, query_index: int, near: BaseGeometry) -> BaseGeometry:
-    """Unite the cores near the seams that have an answer to the query, as far as the zone's scenes reach."""
+    """Unite the ground near the seams that was judged for the query, in degrees.
+
+    It is made of the cores that have an answer. Of a core that is imagery only in part, the pixels count that
+    were judged: what lacks imagery there, or lies under clouds, may have been judged by another zone.
+    """
     shapely.prepare(near)
     cores: list[NDArray[np.object_]] = []
-    columns = ["query_index", "status", "reason", "geometry"]
+    columns = ["query_index", "status", "reason", "tile_row", "tile_col", "valid_share", "geometry"]
     with pq.ParquetFile(result.run_dir.coverage) as ledger:
         for batch in ledger.iter_batches(batch_size=BATCH_ROWS, columns=columns):
             table = pa.Table.from_batches([batch]).filter(
@@ -103,9 +112,27 @@ def judged_ground(result: ZoneResult, query_index: int, near: BaseGeometry) -> B
             )
             shapes = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
             moved = rounded_lonlat(shapes, result.zone.crs_wkt)
-            cores.append(moved[shapely.intersects(near, moved)])
-    whole = shapely.union_all(np.concatenate([np.zeros(0, dtype=object), *cores]), grid_size=SNAP_DEG)
-    return polygonal(shapely.intersection(whole, result.zone.cover, grid_size=SNAP_DEG))
+            here = shapely.intersects(near, moved)
+            whole = table["valid_share"].fill_null(1.0).to_numpy() >= 1.0
+            cores.append(moved[here & whole])
+            tiles = table.select(["tile_row", "tile_col"]).filter(pa.array(here & ~whole)).to_pylist()
+            cores += [_judged_pixels(result, query_index, **tile) for tile in tiles]
+    united = shapely.union_all(np.concatenate([np.zeros(0, dtype=object), *cores]), grid_size=SNAP_DEG)
+    return polygonal(shapely.intersection(united, result.zone.cover, grid_size=SNAP_DEG))
+
+
+def _judged_pixels(
+    result: ZoneResult, query_index: int, *, tile_row: int, tile_col: int
+) -> NDArray[np.object_]:
+    """Outlines of the pixels of a core that the mask raster has as judged, in degrees."""
+    lattice = result.info.lattice
+    core = lattice.tile(tile_row, tile_col).core
+    mask: Any = zarr.open_group(str(result.run_dir.masks), mode="r")["mask"]
+    judged = np.asarray(mask[query_index, core.row0 : core.row1, core.col0 : core.col1]) != MASK_FILL
+    place = Affine(*lattice.grid.transform) @ Affine.translation(core.col0, core.row0)
+    found = rasterio.features.shapes(judged.astype(np.uint8), mask=judged, transform=place)
+    outlines = [shapely.geometry.shape(outline) for outline, _ in found]
+    return rounded_lonlat(np.array(outlines, dtype=object), result.zone.crs_wkt)
 
 
 def judged_twice(judged: Sequence[Sequence[BaseGeometry]]) -> BaseGeometry:

@@ -2,7 +2,8 @@
 
 1. `zones_of` groups scenes by CRS. What a zone's scenes cover is its cover, in longitude and latitude.
 2. The covers are cut into regions by which zones cover them. In a region of several zones the one with the
-   nearest central meridian owns the ground; a CRS that has none owns by order of scenes.
+   nearest central meridian owns the ground; a CRS that has none owns by order of scenes. Where catalogues say
+   what of a scene is imagery, that is divided first.
 3. A piece that borders more on ground which another zone covers alone goes to that zone, so that zones do not
    interleave.
 4. Every zone works on the ground that it owns and a seam band around it, as far as its scenes reach. What
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -61,16 +62,27 @@ class Zone:
     """What it looks at: its own part of the area of interest, and the seam band around it."""
 
 
-def zones_of(scenes: Sequence[Scene], aoi: Aoi | None, *, band_px: int) -> tuple[Zone, ...]:
+def zones_of(
+    scenes: Sequence[Scene],
+    aoi: Aoi | None,
+    *,
+    band_px: int,
+    footprints: Mapping[str, BaseGeometry] | None = None,
+) -> tuple[Zone, ...]:
     """Divide the scenes that meet the AOI (None: everywhere) into zones, in order of their first scenes.
 
-    `band_px`: width of the seam band in pixels of the zone. Zones without ground of their own are left out.
-    Raises InputError for scenes that meet no AOI or have no place on Earth.
+    `band_px`: width of the seam band in pixels of the zone. `footprints`: scene_id -> where its catalogue
+    says that it has imagery, in degrees. Zones without ground of their own are left out. Raises InputError
+    for scenes that meet no AOI or have no place on Earth.
     """
     groups = by_crs(relevant_scenes(scenes, aoi))
     covers = [cover_of(group) for group in groups]
     crss = [str(group[0].crs_wkt) for group in groups]
-    owned = owned_parts(covers, [central_meridian(wkt) for wkt in crss])
+    meridians = [central_meridian(wkt) for wkt in crss]
+    imagery = [
+        imagery_of(group, cover, footprints or {}) for group, cover in zip(groups, covers, strict=True)
+    ]
+    owned = owned_by_imagery(covers, imagery, meridians)
     names = _names(crss)
     zones = []
     for group, wkt, cover, own, name in zip(groups, crss, covers, owned, names, strict=True):
@@ -119,6 +131,41 @@ def cover_of(scenes: Sequence[Scene]) -> BaseGeometry:
     assert wkt is not None
     lonlat = polygons_to_lonlat(np.array(outlines, dtype=object), wkt)
     return polygonal(shapely.union_all(shapely.make_valid(lonlat), grid_size=SNAP_DEG))
+
+
+def imagery_of(
+    scenes: Sequence[Scene], cover: BaseGeometry, footprints: Mapping[str, BaseGeometry]
+) -> BaseGeometry:
+    """The part of a zone's cover where its scenes have imagery, as far as footprints say. A scene without one
+    counts whole.
+    """
+    known = [footprints[scene.scene_id] for scene in scenes if scene.scene_id in footprints]
+    if not known:
+        return cover
+    others = [scene for scene in scenes if scene.scene_id not in footprints]
+    parts = [polygonal(shapely.make_valid(footprint)) for footprint in known]
+    parts += [cover_of(others)] if others else []
+    united = shapely.union_all(parts, grid_size=SNAP_DEG)
+    return polygonal(shapely.intersection(united, cover, grid_size=SNAP_DEG))
+
+
+def owned_by_imagery(
+    covers: Sequence[BaseGeometry], imagery: Sequence[BaseGeometry], meridians: Sequence[float | None]
+) -> list[BaseGeometry]:
+    """Divide first where zones have imagery, then what is left of their covers: the owned parts (n,).
+
+    Scenes of satellites are squares of which the swath fills a part. A footprint that is too small loses
+    nothing.
+    """
+    first = owned_parts(imagery, meridians)
+    taken = shapely.union_all(first, grid_size=SNAP_DEG)
+    left = [polygonal(shapely.difference(cover, taken, grid_size=SNAP_DEG)) for cover in covers]
+    if all(part.area < LEAST_DEG2 for part in left):
+        return first
+    return [
+        polygonal(shapely.union_all(both, grid_size=SNAP_DEG))
+        for both in zip(first, owned_parts(left, meridians), strict=True)
+    ]
 
 
 def central_meridian(crs_wkt: str) -> float | None:

@@ -55,6 +55,8 @@ class ZonedInfo:
     crs: str
     """CRS of instances, coverage and plan."""
     zones: tuple[ZoneEntry, ...]
+    searches: tuple[Mapping[str, Any], ...] = ()
+    """What was asked of catalogues, for all zones together."""
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)
@@ -78,6 +80,7 @@ def zoned_json_bytes(info: ZonedInfo) -> bytes:
     document: dict[str, object] = {item.name: getattr(info, item.name) for item in fields(info)}
     document["zones"] = [asdict(zone) for zone in info.zones]
     document["parameters"] = canonical(info.parameters)
+    document["searches"] = [canonical(search) for search in info.searches]
     document["settings"] = canonical(info.settings)
     document["warnings"] = [public_text(text) for text in info.warnings]
     document["notes"] = [public_text(text) for text in info.notes]
@@ -106,7 +109,7 @@ def read_any_run(path: Path) -> RunInfo | ZonedInfo:
             f"{path} must have run_json_version {RUN_JSON_VERSION}", came=str(found), remedy=remedy
         )
     try:
-        for name in ("queries", "warnings", "notes"):
+        for name in ("queries", "searches", "warnings", "notes"):
             document[name] = tuple(document.get(name, ()))
         document["zones"] = tuple(ZoneEntry(**entry) for entry in document["zones"])
         return ZonedInfo(**document)

@@ -11,7 +11,16 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.grid.aoi import aoi_from_bbox
-from pipeline.run.zones.zone_plan import SNAP_DEG, central_meridian, cover_of, grown, owned_parts, zones_of
+from pipeline.run.zones.zone_plan import (
+    SNAP_DEG,
+    central_meridian,
+    cover_of,
+    grown,
+    imagery_of,
+    owned_by_imagery,
+    owned_parts,
+    zones_of,
+)
 from pipeline.schema.imagery import Scene
 
 rectangles = st.builds(
@@ -58,6 +67,31 @@ def test_owned_parts_share_the_covers_without_gap_or_overlap(
     assert shapely.symmetric_difference(shapely.union_all(parts), whole).area < rounding
     for cover, part in zip(covers, parts, strict=True):
         assert shapely.difference(part, cover).area < rounding  # nobody owns what it does not see
+
+
+def test_imagery_is_divided_before_empty_corners_of_scenes() -> None:
+    """The western scene reaches to 77 W, and its swath to 78.5 W."""
+    west = shapely.box(-80, 30, -77, 31)
+    east = shapely.box(-79, 30, -76, 31)
+    swath = shapely.box(-80, 30, -78.5, 31)
+    parts = owned_by_imagery([west, east], [swath, east], [-81.0, -75.0])
+    assert parts[0].equals(swath)
+    assert parts[1].equals(shapely.box(-78.5, 30, -76, 31))
+    small = shapely.box(-80, 30, -79.5, 31)
+    parts = owned_by_imagery([west, east], [small, east], [-81.0, -75.0])
+    assert shapely.union_all(parts).equals(shapely.box(-80, 30, -76, 31))  # a footprint that is too small
+    assert shapely.area(parts).sum() == pytest.approx(4)
+
+
+def test_a_footprint_outside_its_scene_and_a_scene_without_one() -> None:
+    scenes = [scene("EPSG:32633", 5e5, 5e6, 100), scene("EPSG:32633", 5e5 + 1000, 5e6, 100)]
+    cover = cover_of(scenes)
+    assert imagery_of(scenes, cover, {}) is cover
+    half = shapely.box(-180, -90, cover.centroid.x - 0.005, 90)
+    found = imagery_of(scenes, cover, {scenes[0].scene_id: half})
+    assert shapely.difference(found, cover).area < SNAP_DEG
+    assert shapely.covers(found.buffer(1e-8), cover_of(scenes[1:]))
+    assert found.area < cover.area
 
 
 def test_between_two_meridians_the_middle_is_the_border() -> None:
