@@ -48,6 +48,11 @@ class CatalogReader:
             for reason, count in sorted(self._web.troubles.items())
         )
 
+    def carry_access(self) -> None:
+        """Let every request carry the query string of the user's URL, which may be a key or a signature."""
+        query = urllib.parse.urlsplit(self.place).query
+        self._web.access = tuple(urllib.parse.parse_qsl(query, keep_blank_values=True))
+
     def start(self) -> Any:
         """Read the document that the user named. Raises InputError and SourceError."""
         if "://" in self.place:

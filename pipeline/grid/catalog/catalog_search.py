@@ -86,6 +86,8 @@ def _search_document(
 ) -> dict[str, Any]:
     """Offer the items of what the user named; returns what an API was asked."""
     place = reader.place
+    if not is_items(document):
+        reader.carry_access()
     if isinstance(document, dict) and document.get("type") == "Collection" and links_of(document, "items"):
         sieve.choose(str(document.get("id")))
         roots = links_of(document, "root")

@@ -85,6 +85,8 @@ class CatalogWeb:
             stall_bytes_s=0.0,
             timeout_s=PATIENCE.document_s,
         )
+        self.access: tuple[tuple[str, str], ...] = ()
+        """What every request to the own server carries in its query string, such as a key."""
         self.troubles: Counter[str] = Counter()
         """What made a request be asked again -> how often."""
 
@@ -123,9 +125,8 @@ class CatalogWeb:
         if parts.scheme not in ("http", "https") or parts.username is not None:
             raise SourceError(f"A link of the catalogue must be a plain URL: {shown}")
         if parts.hostname == self._own.hostname and port in (self._own.port, *_USUAL_PORTS):
-            return urllib.parse.urlunsplit(
-                parts._replace(scheme=self._own.scheme, netloc=self._own.netloc)
-            ), None
+            place = {"scheme": self._own.scheme, "netloc": self._own.netloc}
+            return urllib.parse.urlunsplit(parts._replace(**place, query=self._query(parts.query))), None
         try:
             require_allowed(url, self._others)
         except InputError:
@@ -134,6 +135,12 @@ class CatalogWeb:
                 f"--allow-host {parts.hostname or 'HOST'}"
             ) from None
         return url, self._others
+
+    def _query(self, query: str) -> str:
+        """Add the access to a query string that lacks it."""
+        known = {name for name, _ in urllib.parse.parse_qsl(query, keep_blank_values=True)}
+        added = urllib.parse.urlencode([pair for pair in self.access if pair[0] not in known])
+        return "&".join(part for part in (query, added) if part)
 
     def _followed(self, url: str, body: Mapping[str, Any] | None, most_bytes: int) -> bytes:
         """Ask, and follow redirects. Raises _BusyError where another try may help."""

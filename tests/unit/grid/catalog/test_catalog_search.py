@@ -63,7 +63,10 @@ def test_the_search_can_be_asked_again_and_holds_no_token() -> None:
         "bbox": [10, 50, 11, 51],
     }
     assert found.request["api"]["url"] == f"{server.url}/search"
+    paths = [path for _, path, _ in server.requests]
+    assert paths == ["/?token=secret", "/collections/naip?token=secret", "/search?token=secret"]
     assert "secret" not in json.dumps(found.request)
+    assert "secret" not in repr(found)
 
 
 def test_the_address_of_a_collection_stands_for_its_api() -> None:

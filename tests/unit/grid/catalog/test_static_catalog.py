@@ -78,6 +78,13 @@ def test_a_tree_on_disk_and_on_a_server(tmp_path: Path) -> None:
     assert (local.hosts, remote.hosts) == ((), ("127.0.0.1",))
 
 
+def test_a_signature_is_carried_along_and_not_kept() -> None:
+    with odd_server(files=tree()) as server:
+        result = found(f"{server.url}/catalog.json?sig=secret%2B1")
+        assert all(path.endswith("?sig=secret%2B1") for _, path, _ in server.requests)
+    assert "secret" not in repr(result)
+
+
 def test_a_tree_in_a_bucket(put_object: Callable[[str, bytes], str]) -> None:
     for name, document in tree().items():
         put_object(f"deep{name}", json.dumps(document).encode())
