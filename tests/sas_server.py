@@ -36,6 +36,8 @@ class SasServer:
     """Whether files are given without a token."""
     revoked: set[int] = field(default_factory=set)
     """Numbers of tokens that the storage refuses before they expire."""
+    refuses_from: int | None = None
+    """Number of the request for a file from which on all are refused; None: none is for this reason."""
     tokens: list[float] = field(default_factory=list)
     """When each token expires."""
     keys: list[str] = field(default_factory=list)
@@ -110,7 +112,8 @@ class _SasHandler(BaseHTTPRequestHandler):
 
     def _file(self, path: str, query: str) -> None:
         file = self._folder / path.lstrip("/")
-        status = 206 if self._told.allows(query) else 403
+        broken = self._told.refuses_from is not None and len(self._told.reads) >= self._told.refuses_from
+        status = 206 if self._told.allows(query) and not broken else 403
         if status == 206 and not file.is_file():
             status = 404
         self._told.reads.append((path, status))

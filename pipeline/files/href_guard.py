@@ -19,6 +19,7 @@ import socket
 import stat
 import urllib.parse
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ _NO_SERVERS = tuple(
     for text in ("0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8", "192.88.99.0/24")
 )
 """Unspecified, multicast, reserved and broadcast addresses."""
+
+_DETOUR = re.compile(r"/(?:\.|%2e){1,2}(?:[/?#]|%2f|$)|%2f(?:\.|%2e){2}", re.IGNORECASE)
+"""Parts of a path that clients resolve: on an object store's own host they lead to another bucket."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -114,14 +120,33 @@ def require_allowed(href: str, guard: HrefGuard | None) -> None:
     """
     if guard is None:
         return
-    if any(ord(char) < 32 or ord(char) == 127 for char in href):
+    if _CONTROL.search(href):
         raise _refused(href, "control characters in an href")
-    scheme, separator, _ = href.partition("://")
+    if "://" in href and _DETOUR.search(href):
+        raise _refused(href, "a way up")
+    if "://" in href and _is_known_host("/".join(href.split("/", 4)[:4]), guard):
+        return
     if href.lstrip().startswith("<") or re.match(r"/+vsi", os.path.normpath(href).lower()):
         raise _refused(href, "GDAL's own path syntax")
-    if not separator:
+    if "://" in href:
+        _require_host(href, guard)
+    else:
         _require_below_root(href, guard)
-        return
+
+
+@lru_cache(maxsize=1024)
+def _is_known_host(begin: str, guard: HrefGuard) -> bool:
+    """Tell whether hrefs that begin so, with scheme, host and the first part of their path, are allowed."""
+    try:
+        _require_host(f"{begin}/", guard)
+    except InputError:
+        return False
+    return True
+
+
+def _require_host(href: str, guard: HrefGuard) -> None:
+    """Refuse a URL whose scheme, host or bucket the guard does not allow. Raises InputError."""
+    scheme = href.partition("://")[0]
     if scheme.lower() not in _PORTS:
         raise _refused(href, f"the scheme {scheme[:20]}://")
     name, port = _name_and_port(href)

@@ -127,7 +127,10 @@ class RemoteObject:
         except RemoteError as error:
             if not signer or error.status not in (400, 401, 403):
                 raise
-        return get_range(self._request(renewed(self._href, signer, refused=url)), start, stop)
+            another = renewed(self._href, signer, refused=url)
+            if another == url:
+                raise
+        return get_range(self._request(another), start, stop)
 
     def _request(self, url: str) -> WebRequest:
         return WebRequest(

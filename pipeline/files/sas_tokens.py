@@ -36,6 +36,10 @@ DOUBTFUL_S = 30.0
 OPEN_S = 3600.0
 """Seconds that a container without tokens counts as open."""
 
+RENEWAL_PAUSE_S = 30.0
+"""Seconds between two renewals for one container: storage that refuses every token must not make a process
+flood the endpoint."""
+
 MOST_BYTES = 64 * 1024
 """Bytes of an answer of the endpoint."""
 
@@ -57,6 +61,7 @@ class PlanetaryComputerSigner:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tokens: dict[tuple[str, str], _Token] = {}
+        self._renewed: dict[tuple[str, str], float] = {}
 
     def sign(self, href: str) -> str:
         """Append the token of the href's container. Raises RemoteError."""
@@ -70,9 +75,12 @@ class PlanetaryComputerSigner:
         return f"{href}?{token.query}" if token.query else href
 
     def renew(self, href: str) -> None:
-        """Forget the token of the href's container."""
+        """Forget the token of the href's container, but not more often than every `RENEWAL_PAUSE_S`."""
+        place = _container(href)
         with self._lock:
-            self._tokens.pop(_container(href), None)
+            if time.time() - self._renewed.get(place, 0.0) >= RENEWAL_PAUSE_S:
+                self._renewed[place] = time.time()
+                self._tokens.pop(place, None)
 
 
 def _container(href: str) -> tuple[str, str]:

@@ -84,7 +84,8 @@ def signed(href: str, signer: str) -> str:
 def renewed(href: str, signer: str, *, refused: str) -> str:
     """Sign an href again after a server refused the URL `refused`. Raises RemoteError.
 
-    Of many requests that are refused at once, one renews the token.
+    Of many requests that are refused at once, one renews the token. The same URL comes back where the signer
+    has no other one now.
     """
     with _renewing:
         current = signed(href, signer)
@@ -97,7 +98,7 @@ def renewed(href: str, signer: str, *, refused: str) -> str:
 def refusal_remedy(url: str, signer: str) -> str:
     """Say what to do when a server refuses access to a URL."""
     if signer:
-        return f"the signer {signer} gave two tokens, and both were refused: check your access there"
+        return f"the signer {signer} gave new tokens, and they were refused as well: check your access there"
     if url != public_href(url):
         return "the token in the URL may have expired: sign the URL again, and give the same command with it"
     return "give a signed URL, or download the file and give its path"

@@ -20,6 +20,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
+from pipeline.files.href_guard import require_allowed
 from pipeline.files.hrefs import encoded_url, join_access, split_access
 from pipeline.files.raster_access import href_kind
 from pipeline.files.signing import signer_for
@@ -169,6 +170,8 @@ def _built(item: Item, options: ItemOptions) -> tuple[Item, ItemScene, Projectio
         reflectance=reflectance,
         no_reflectance=why,
     )
+    for file in (*scene.files, *(scene.quality.files if scene.quality else ())):
+        require_allowed(file.href, options.guard)
     item_scene = ItemScene(
         scene=scene,
         claims=_claims(item, chosen),

@@ -64,6 +64,7 @@ def test_hosts_that_a_guard_lists_may_be_asked(href: str) -> None:
         "https://bucket.s3.evil.com/a.tif",
         "https://s3.us-west-2.amazonaws.com/other/bucket/a.tif",
         "https://s3.amazonaws.com/a.tif",
+        "https://s3.amazonaws.com/bucket.tif",
     ],
 )
 def test_other_hosts_may_not(href: str) -> None:
@@ -74,6 +75,16 @@ def test_other_hosts_may_not(href: str) -> None:
 def test_a_users_own_href_is_never_refused() -> None:
     require_allowed("http://169.254.169.254/latest/meta-data", None)
     require_allowed("/etc/passwd", None)
+
+
+@pytest.mark.parametrize(
+    "path", ["bucket/../other/a.tif", "bucket/%2e%2E/other/a.tif", "bucket%2f..%2fo/a.tif", "./a"]
+)
+def test_a_way_up_in_a_url_is_refused(path: str) -> None:
+    """Clients resolve it, and would ask for another bucket than the one that was checked."""
+    with pytest.raises(InputError, match="a way up"):
+        require_allowed(f"https://s3.amazonaws.com/{path}", GUARD)
+    require_allowed("https://s3.amazonaws.com/bucket/a..b/.hidden/c.tif", GUARD)
 
 
 def test_a_refusal_shows_no_token() -> None:

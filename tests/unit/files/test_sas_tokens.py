@@ -10,7 +10,7 @@ from sas_server import SECRET, SasServer, sas_server
 
 from pipeline.files import sas_tokens
 from pipeline.files.remote_error import RemoteError
-from pipeline.files.sas_tokens import EARLY_S, PlanetaryComputerSigner
+from pipeline.files.sas_tokens import EARLY_S, RENEWAL_PAUSE_S, PlanetaryComputerSigner
 
 HREF = "https://naipeuwest.blob.core.windows.net/naip/v002/a.tif"
 
@@ -52,11 +52,19 @@ def test_a_token_is_replaced_before_it_expires(server: SasServer, monkeypatch: p
     assert signer.sign(HREF) != first
 
 
-def test_a_token_that_was_refused_is_replaced(server: SasServer) -> None:
+def test_a_token_that_was_refused_is_replaced_but_not_every_second(
+    server: SasServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     signer = PlanetaryComputerSigner()
-    first = signer.sign(HREF)
+    found = [signer.sign(HREF)]
+    for _ in range(3):
+        signer.renew(HREF)
+        found.append(signer.sign(HREF))
+    assert found[0] != found[1] == found[2] == found[3]
+    now = sas_tokens.time.time()
+    monkeypatch.setattr(sas_tokens.time, "time", lambda: now + RENEWAL_PAUSE_S)
     signer.renew(HREF)
-    assert signer.sign(HREF) != first
+    assert signer.sign(HREF) not in found
 
 
 def test_a_token_that_has_expired_when_it_comes_is_asked_for_once_more(server: SasServer) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sas_server import SECRET, SasServer, sas_server
 
-from pipeline.files import remote_object, signing
+from pipeline.files import remote_object, sas_tokens, signing
 from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_object import HEAD_BYTES, RemoteObject, Terms
 from pipeline.files.sas_tokens import PlanetaryComputerSigner
@@ -148,11 +148,23 @@ def test_hrefs_are_signed_when_they_are_read(server: SasServer) -> None:
     assert opened.name == HREF
 
 
-def test_a_token_that_expires_between_two_reads_is_renewed(server: SasServer) -> None:
+def test_a_storage_that_refuses_every_token_does_not_flood_the_endpoint(server: SasServer) -> None:
+    server.refuses_from = 0
+    for _ in range(5):
+        with pytest.raises(RemoteError, match="gave new tokens"):
+            RemoteObject(HREF, terms=TERMS)
+    assert len(server.tokens) == 2
+    assert len(server.reads) == 6
+
+
+def test_a_token_that_expires_between_two_reads_is_renewed(
+    server: SasServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The storage refuses the old one, although the endpoint said that it would last."""
+    monkeypatch.setattr(sas_tokens, "RENEWAL_PAUSE_S", 0.0)
     server.life_s = -1
     server.said_s = 3600
-    with pytest.raises(RemoteError, match="gave two tokens"):
+    with pytest.raises(RemoteError, match="gave new tokens"):
         RemoteObject(HREF, terms=TERMS)
     assert [status for _, status in server.reads] == [403, 403]  # once, not for ever
     server.life_s = 3600
