@@ -19,9 +19,11 @@ from pipeline.files.href_guard import guard_for
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.catalog_options import CatalogOptions
 from pipeline.grid.catalog.catalog_search import find_items, is_catalog
+from pipeline.grid.catalog.failed_places import among_neighbours
 from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems
 from pipeline.grid.catalog.header_check import ItemScene, Opened
 from pipeline.grid.catalog.item_scene import ItemOptions, ItemScenes, scenes_of, settled
+from pipeline.grid.lattice import same_crs
 from pipeline.grid.mask_files import require_mask_used
 from pipeline.grid.mosaic_order import MosaicOrder, ordered
 from pipeline.grid.source import SourceOptions, expand_hrefs, open_scenes, require_sources, with_unique_ids
@@ -103,7 +105,7 @@ def find_scenes(
             if item_scene.placed:
                 unread[scene.scene_id] = replace(item_scene, scene=scene)
     return FoundScenes(
-        scenes=ordered(named, order or MosaicOrder()),
+        scenes=among_neighbours(ordered(named, order or MosaicOrder())),
         unread=unread,
         footprints=footprints,
         left=tuple(scene for found, items, _ in searched for scene in _left(found, items)),
@@ -125,7 +127,7 @@ def settle_scenes(
     unread = [name for name in names if name in found.unread]
     opened = settled([found.unread[name] for name in unread], on_opened=on_opened)
     own |= dict(zip(unread, opened, strict=True))
-    scenes = tuple(own[name] for name in names)
+    scenes = among_neighbours([own[name] for name in names])
     if all(scene.failure for scene in scenes):
         raise InputError(
             f"At least one of the {len(scenes)} scenes of the area must be readable",
@@ -133,6 +135,24 @@ def settle_scenes(
             remedy="correct the items or choose other ones; --assets names other files of theirs",
         )
     return scenes
+
+
+def several_crs(found: FoundScenes) -> bool:
+    """Whether the scenes that can be read, as far as that is known, have more than one CRS."""
+    first, *others = dict.fromkeys(scene.crs_wkt for scene in found.scenes if not scene.failure) or {None: 0}
+    return any(not same_crs(first, other) for other in others)
+
+
+def with_headers(
+    found: FoundScenes, needed: Sequence[Scene], *, on_opened: Opened | None = None
+) -> FoundScenes:
+    """Open the headers of `needed`, in what was found. Raises as `settle_scenes`."""
+    opened = {scene.scene_id: scene for scene in settle_scenes(found, needed, on_opened=on_opened)}
+    return replace(
+        found,
+        scenes=tuple(opened.get(scene.scene_id, scene) for scene in found.scenes),
+        unread={name: scene for name, scene in found.unread.items() if name not in opened},
+    )
 
 
 def _search(source: str, options: CatalogOptions) -> CatalogSearch:

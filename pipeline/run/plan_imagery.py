@@ -17,9 +17,15 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
-from pipeline.grid.find_scenes import FoundScenes, find_scenes, settle_scenes
+from pipeline.grid.find_scenes import (
+    FoundScenes,
+    find_scenes,
+    settle_scenes,
+    several_crs,
+    with_headers,
+)
 from pipeline.grid.scene_bounds import lonlat_boxes, scene_bounds_lonlat
-from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
+from pipeline.grid.tiles import GridOptions, Plan, plan_tiles, relevant_scenes
 from pipeline.run.config import RunConfig
 from pipeline.run.progress_line import ProgressLine
 from pipeline.schema.imagery import Scene
@@ -83,8 +89,14 @@ def plan_imagery(config: RunConfig, aoi: Aoi | None) -> PlannedImagery:
 
 
 def search_imagery(config: RunConfig, aoi: Aoi | None) -> FoundImagery:
-    """Find scenes. Raises InputError, and SourceError (retryable) when a server does not answer."""
+    """Find scenes. Raises InputError, and SourceError (retryable) when a server does not answer.
+
+    Where they have several CRSs the headers of all in the area are opened, because CRSs make zones, and an
+    item may name a wrong one.
+    """
     found = find_scenes(config.source, config.catalogs, aoi, order=config.mosaic, on_opened=_opened())
+    if config.grid.crs is None and found.unread and several_crs(found):
+        found = with_headers(found, relevant_scenes(found.scenes, aoi), on_opened=_opened())
     return FoundImagery(aoi=aoi, found=found)
 
 

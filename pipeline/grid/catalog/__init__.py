@@ -17,6 +17,7 @@ item_scene       items become scenes; files are opened only where the item says 
 asset_choice     which files show an item in colour
 item_projection  where an item says that they lie
 header_check     headers are opened, and compared with what the item says
+failed_places    scenes that cannot be read, put among those that can
 catalog_options  what the command line asks of catalogues
 quality_table    which asset says where clouds are, and what of it hides the ground
 reflectance_table  how an asset's values become reflectance, and who says so

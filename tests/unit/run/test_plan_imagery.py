@@ -10,16 +10,21 @@ import pytest
 from item_files import grey, item_document, projection_fields, write_items, write_pixels
 
 from pipeline.errors import InputError
+from pipeline.grid.lattice import same_crs
 from pipeline.grid.mosaic_order import mosaic_order
 from pipeline.grid.source import SourceOptions
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
-from pipeline.run.plan_imagery import PlannedImagery, plan_imagery
+from pipeline.run.plan_imagery import PlannedImagery, plan_imagery, search_imagery
 
 TILES = {"px": 48, "halo_px": 8, "block_tiles": 2}
 
 
 def planned(*sources: Path, **options: Any) -> PlannedImagery:
-    config = RunConfig(
+    return plan_imagery(replace(config_of(*sources), **options), None)
+
+
+def config_of(*sources: Path) -> RunConfig:
+    return RunConfig(
         queries=("x",),
         area=AreaOptions(whole_scene=True),
         source=SourceOptions(hrefs=tuple(map(str, sources))),
@@ -27,7 +32,6 @@ def planned(*sources: Path, **options: Any) -> PlannedImagery:
         preset_name="embedded",
         preset=build_preset(merge_tables(preset_tables("embedded"), {"tiles": TILES})),
     )
-    return plan_imagery(replace(config, **options), None)
 
 
 @pytest.fixture
@@ -85,3 +89,20 @@ def test_rasters_have_rows_too(items: list[dict[str, Any]], tmp_path: Path) -> N
     footprints = [row.footprint for row in found.rows]
     assert footprints[0] is not None
     assert footprints[0].bounds[0] == pytest.approx(15.0, abs=1e-6)
+
+
+def test_a_wrong_crs_in_an_item_makes_no_zone(items: list[dict[str, Any]], tmp_path: Path) -> None:
+    """All headers are opened first; the scene that claims another CRS lies among the others, and fails."""
+    items[1]["properties"] |= {"proj:code": "EPSG:25833"}
+    items[2]["assets"]["image"]["href"] = str(tmp_path / "lost.tif")
+    for key in ("proj:code", "proj:transform", "proj:shape"):
+        del items[2]["properties"][key]
+    found = search_imagery(config_of(write_items(tmp_path / "items.json", items)), None)
+    failed = {scene.scene_id: scene.failure for scene in found.scenes if scene.failure}
+    assert set(failed) == {"b", "c"}
+    assert "CRS is EPSG:25833 in the item, EPSG:32633 in the file" in failed["b"]
+    sound = next(scene for scene in found.scenes if not scene.failure)
+    assert all(same_crs(scene.crs_wkt, sound.crs_wkt) for scene in found.scenes)
+    plan = planned(tmp_path / "items.json").plan
+    assert plan.grid.width == pytest.approx(160, abs=2), "their ground is in the plan, to fail there"
+    assert plan.mode == "scene"
