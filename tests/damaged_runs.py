@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import shapely
 from job_files import load_job
 from label_worlds import blobs, write_label_world
+from zone_worlds import Frame, draw_world, local_to_lonlat
 
 from pipeline.run.verify.verify_run import verify
 
@@ -23,6 +25,18 @@ def make_sound_run(folder: Path) -> Path:
     models = ["--models", f"oracle:{world.labels}?noise=strong", "--runner", "local"]
     cut = ["--tile", 64, "--halo", 8, "--block", 2, "--out", folder / "out"]
     code = load_job("segment_region").main([str(word) for word in (*words, *models, *cut)])
+    assert code == 0
+    return folder / "out"
+
+
+def make_zoned_run(folder: Path) -> Path:
+    """Run one query over two scenes of two UTM zones that overlap at 78 W. Returns the run."""
+    west = Frame("EPSG:26917", -78.0004, 36.62, 120, 120)
+    east = Frame("EPSG:26918", -77.9996, 36.62, 120, 120)
+    houses = [shapely.box(x, y, x + 9, y + 7) for x in range(-60, 60, 14) for y in range(-50, 50, 12)]
+    world = draw_world(folder, (west, east), local_to_lonlat(houses, -78.0, 36.62))
+    words = world.words(folder / "out", "--whole-scene", "--tile", 64, "--halo", 8, "--block", 2)
+    code = load_job("segment_region").main([str(word) for word in words])
     assert code == 0
     return folder / "out"
 

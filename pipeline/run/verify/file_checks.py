@@ -19,6 +19,7 @@ from pipeline.run.verify.findings import Findings
 from pipeline.write.plan_table import read_inside, write_plan
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
+from pipeline.write.zoned.zoned_json import ZonedInfo
 
 TRIMMINGS = ("report", "item")
 """Outputs that a run can do without: `notes` in run.json say why they could not be made."""
@@ -27,7 +28,7 @@ _MULTIHASH_SHA256 = "1220"
 _CHUNK_BYTES = 1 << 20
 
 
-def check_run_json(run_dir: RunDir, info: RunInfo, found: Findings) -> None:
+def check_run_json(run_dir: RunDir, info: RunInfo | ZonedInfo, found: Findings) -> None:
     """Check that run.json is of an ended run, that its fingerprint is that of its parameters, and that all
     outputs it names are there.
     """

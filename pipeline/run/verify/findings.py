@@ -36,18 +36,18 @@ class Findings:
         if self._counts[check] <= MOST_SHOWN:
             self._kept.append(Finding(check=check, place=place, text=text))
 
+    def absorb(self, other: Findings, place: str) -> None:
+        """Take over the findings of a part of the run, which lies at `place`."""
+        for finding in other.kept:
+            self.add(finding.check, f"{place}: {finding.place}", finding.text)
+        for check, count in other._counts.items():
+            self._counts[check] += max(0, count - MOST_SHOWN)
+
     def count(self, check: str) -> int:
         """How many findings a check had."""
         return self._counts[check]
 
     @property
-    def total(self) -> int:
-        return self._counts.total()
-
-    @property
     def kept(self) -> tuple[Finding, ...]:
         """The findings, the first `MOST_SHOWN` of each check."""
         return tuple(self._kept)
-
-    def not_shown(self, check: str) -> int:
-        return max(0, self._counts[check] - MOST_SHOWN)

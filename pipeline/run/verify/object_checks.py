@@ -62,7 +62,7 @@ def check_objects(run_dir: RunDir, info: RunInfo, found: Findings) -> ObjectTabl
     n_parts = []
     try:
         tiles = found_tiles(run_dir)
-        for table in _batches(part_files(run_dir)):
+        for table in row_batches(part_files(run_dir)):
             _check_batch(table, info, tiles, found)
             pieces.append(table.select(["query_index", "instance_id", "area_px", "score", "part_no"]))
             n_parts.append(table["n_parts"].combine_chunks())
@@ -74,7 +74,7 @@ def check_objects(run_dir: RunDir, info: RunInfo, found: Findings) -> ObjectTabl
             found.add("objects", "instances", f"no rows, and run.json counts {info.counters['instances']}")
         return _table_of(None)
     rows = pa.concat_tables(pieces).append_column("n_parts", pa.chunked_array(n_parts))
-    _check_parts(rows, found)
+    check_parts(rows, found)
     table_of = _table_of(rows)
     if info.counters.get("instances") != table_of.id.size:
         text = f"run.json counts {info.counters.get('instances')}, the table holds {table_of.id.size}"
@@ -82,7 +82,8 @@ def check_objects(run_dir: RunDir, info: RunInfo, found: Findings) -> ObjectTabl
     return table_of
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[pa.Table]:
+def row_batches(paths: Sequence[Path]) -> Iterator[pa.Table]:
+    """Stream the rows of Parquet files, `BATCH_ROWS` at a time."""
     for path in paths:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
@@ -95,13 +96,14 @@ def pixel_shapes(table: pa.Table, info: RunInfo) -> NDArray[np.object_]:
     return np.asarray(shapely.transform(moved, np.rint), dtype=object)
 
 
+def names_of(table: pa.Table) -> list[str]:
+    """Name the object of each row for people."""
+    columns = (table["query_index"].to_pylist(), table["instance_id"].to_pylist())
+    return [f"query {query}, id {number}" for query, number in zip(*columns, strict=True)]
+
+
 def _check_batch(table: pa.Table, info: RunInfo, tiles: frozenset[tuple[str, int]], found: Findings) -> None:
-    names = [
-        f"query {query}, id {number}"
-        for query, number in zip(
-            table["query_index"].to_pylist(), table["instance_id"].to_pylist(), strict=True
-        )
-    ]
+    names = names_of(table)
     _check_shapes(table, info, names, found)
     _check_values(table, info, names, found)
     _check_tiles(table, info, tiles, names, found)
@@ -111,15 +113,7 @@ def _check_shapes(table: pa.Table, info: RunInfo, names: Sequence[str], found: F
     """Geometry, bounding box and both areas."""
     grid = info.lattice.grid
     shapes = shapely.from_wkb(table["geometry"].to_numpy())
-    sound = (
-        shapely.is_valid(shapes) & ~shapely.is_empty(shapes) & np.isin(shapely.get_type_id(shapes), (3, 6))
-    )
-    for row in np.flatnonzero(~sound):
-        found.add("objects", names[row], f"no sound polygon: {shapely.is_valid_reason(shapes[row])}")
-    box = table["bbox"].combine_chunks()
-    edges = np.column_stack([box.field(edge).to_numpy() for edge in ("xmin", "ymin", "xmax", "ymax")])
-    for row in np.flatnonzero(sound & (edges != shapely.bounds(shapes)).any(axis=1)):
-        found.add("objects", names[row], "its column bbox is not the box around its geometry")
+    sound = check_polygons(table, shapes, names, found)
     whole = pixel_shapes(table, info)
     strays = shapely.hausdorff_distance(to_pixels(shapes, grid), whole) > VERTEX_TOLERANCE_PX
     for row in np.flatnonzero(sound & strays):
@@ -128,14 +122,39 @@ def _check_shapes(table: pa.Table, info: RunInfo, names: Sequence[str], found: F
     stored = table["area_px"].to_numpy()
     for row in np.flatnonzero(sound & (area_px != stored)):
         found.add("objects", names[row], f"area_px says {stored[row]}, its polygon has {area_px[row]:.0f}")
-    ground = geodesic_area_m2(np.where(sound, whole, shapely.Polygon()), grid)
-    stored_m2 = pc.fill_null(table["area_m2"].combine_chunks(), np.nan).to_numpy(zero_copy_only=False)
+    check_areas(table, geodesic_area_m2(np.where(sound, whole, shapely.Polygon()), grid), sound, names, found)
+
+
+def check_polygons(
+    table: pa.Table, shapes: NDArray[np.object_], names: Sequence[str], found: Findings
+) -> NDArray[np.bool_]:
+    """Check that geometries are sound polygons, with their boxes. Returns (n,) True where they are sound."""
+    polygonal = np.isin(shapely.get_type_id(shapes), (3, 6))
+    sound = np.asarray(shapely.is_valid(shapes) & ~shapely.is_empty(shapes) & polygonal)
+    for row in np.flatnonzero(~sound):
+        found.add("objects", names[row], f"no sound polygon: {shapely.is_valid_reason(shapes[row])}")
+    box = table["bbox"].combine_chunks()
+    edges = np.column_stack([box.field(edge).to_numpy() for edge in ("xmin", "ymin", "xmax", "ymax")])
+    for row in np.flatnonzero(sound & (edges != shapely.bounds(shapes)).any(axis=1)):
+        found.add("objects", names[row], "its column bbox is not the box around its geometry")
+    return sound
+
+
+def check_areas(
+    table: pa.Table,
+    ground: NDArray[np.float64],
+    sound: NDArray[np.bool_],
+    names: Sequence[str],
+    found: Findings,
+    *,
+    tolerance: float = AREA_TOLERANCE,
+) -> None:
+    """Compare area_m2 with `ground` (n,) square metres, NaN: unknown. `tolerance` is relative."""
+    stored = pc.fill_null(table["area_m2"].combine_chunks(), np.nan).to_numpy(zero_copy_only=False)
     known = np.isfinite(ground)
-    off = known & ~(np.abs(ground - stored_m2) <= AREA_TOLERANCE * ground)
-    for row in np.flatnonzero(sound & (off | (known != np.isfinite(stored_m2)))):
-        found.add(
-            "objects", names[row], f"area_m2 says {stored_m2[row]:.6g} where {ground[row]:.6g} is right"
-        )
+    off = known & ~(np.abs(ground - stored) <= tolerance * ground)
+    for row in np.flatnonzero(sound & (off | (known != np.isfinite(stored)))):
+        found.add("objects", names[row], f"area_m2 says {stored[row]:.6g}, not {ground[row]:.6g}")
 
 
 def _check_values(table: pa.Table, info: RunInfo, names: Sequence[str], found: Findings) -> None:
@@ -181,7 +200,7 @@ def _check_tiles(
                 found.add("objects", name, f"its id is a pixel of tile {owner}, which is not in tile_ids")
 
 
-def _check_parts(rows: pa.Table, found: Findings) -> None:
+def check_parts(rows: pa.Table, found: Findings) -> None:
     """Check that (query, id, part) is unique, and that an object of n parts has the parts 0 to n - 1."""
     keys = ["query_index", "instance_id"]
     groups = rows.group_by([*keys, "part_no"]).aggregate([([], "count_all")])

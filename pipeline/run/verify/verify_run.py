@@ -8,6 +8,7 @@
 4. Rows of instances are sound in themselves (`object_checks`), and the rasters show them and nothing else
    (`raster_checks`).
 5. Files that the catalogue item pins have the size and the hash that it gives.
+6. A run of several zones is checked zone by zone, then what lies above them (`zoned_checks`).
 
 What cannot be checked because something before it is broken is said too. Nothing is written but to a folder
 of temporary files, and memory does not grow with the run but by a few numbers per object.
@@ -26,8 +27,10 @@ from pipeline.run.verify.findings import Finding, Findings
 from pipeline.run.verify.object_checks import check_objects
 from pipeline.run.verify.raster_checks import RasterChecker, all_blocks
 from pipeline.run.verify.record_checks import check_ledger, check_records, records_of
+from pipeline.run.verify.zoned_checks import check_zoned_objects, check_zoned_tables, read_zones
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo, read_run_json
+from pipeline.write.run_json import RunInfo
+from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
 
 CHECKS = {
     "run.json": "ended, its fingerprint, all outputs are there",
@@ -45,7 +48,7 @@ CHECKS = {
 class Verdict:
     """What came out of it."""
 
-    info: RunInfo
+    info: RunInfo | ZonedInfo
     findings: tuple[Finding, ...]
     counts: dict[str, int]
     """Findings per check that was made; some may not be listed."""
@@ -71,11 +74,41 @@ def verify(path: str | Path, *, progress: Callable[[str, float], None] | None = 
             came=str(run_dir.path),
             remedy="give the --out directory of a run",
         )
-    info = read_run_json(run_dir.run_json)
+    info = read_any_run(run_dir.run_json)
     found = Findings()
-    not_made = _Checks(run_dir, info, found, progress or (lambda _name, _share: None)).make()
+    told = progress or (lambda _name, _share: None)
+    if isinstance(info, ZonedInfo):
+        not_made = _check_zoned(run_dir, info, found, told)
+    else:
+        not_made = _Checks(run_dir, info, found, told).make()
     counts = {name: found.count(name) for name in CHECKS if name not in not_made}
     return Verdict(info=info, findings=found.kept, counts=counts, not_made=not_made)
+
+
+def _check_zoned(
+    run_dir: RunDir, info: ZonedInfo, found: Findings, progress: Callable[[str, float], None]
+) -> dict[str, str]:
+    """Check all zones, and what lies above them. Returns check -> why it was not made."""
+    not_made: dict[str, str] = {}
+    check_run_json(run_dir, info, found)
+    zones = read_zones(run_dir, info, found)
+    for name, (zone_dir, zone) in zones.items():
+        of_zone = Findings()
+        for check, why in _Checks(zone_dir, zone, of_zone, progress).make().items():
+            not_made.setdefault(check, f"zone {name}: {why}")
+        found.absorb(of_zone, name)
+    if info.status == "running" or len(zones) < len(info.zones):
+        for check in ("ledger", "objects"):
+            not_made.setdefault(check, "the run has not ended, or a zone is missing")
+        return not_made
+    progress("ledger", 0.0)
+    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        check_zoned_tables(run_dir, info, zones, Path(folder), found)
+    progress("objects", 0.0)
+    check_zoned_objects(run_dir, info, zones, found)
+    progress("item", 1.0)
+    check_item(run_dir, found)
+    return not_made
 
 
 class _Checks:

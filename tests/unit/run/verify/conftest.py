@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from damaged_runs import make_sound_run
+from damaged_runs import make_sound_run, make_zoned_run
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +18,14 @@ def sound_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(sound_run: Path, tmp_path: Path) -> Path:
     """A copy of the sound run."""
     return Path(shutil.copytree(sound_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def sound_zones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_zoned_run(tmp_path_factory.mktemp("zones"))
+
+
+@pytest.fixture
+def zoned(sound_zones: Path, tmp_path: Path) -> Path:
+    """A copy of the sound run of two zones."""
+    return Path(shutil.copytree(sound_zones, tmp_path / "zoned"))
