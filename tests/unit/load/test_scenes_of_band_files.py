@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from pipeline.load import first_look
 from pipeline.load import prepare_scenes as prepare_module
 from pipeline.load.overview import read_overview
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
-from pipeline.schema.imagery import Scene
+from pipeline.schema.imagery import HrefGuard, Scene
 
 MakeTif = Callable[..., str]
 OpenRun = Callable[..., Any]
@@ -224,6 +225,24 @@ def test_a_remote_band_that_fails_makes_its_tiles_unreadable_by_name(
     assert not image.valid.any()
 
 
+@pytest.mark.parametrize("stray", [0, 1, 2])
+def test_every_band_file_is_under_the_guard(
+    make_tif: MakeTif, range_server: FaultServer, tmp_path: Path, stray: int
+) -> None:
+    """Two files lie where the catalogue may read, and the third does not."""
+    files = three_files(make_tif, noise(64))
+    (scene,) = open_scenes(SourceOptions(hrefs=(band_source(files),)))
+    places = list(scene.band_files)
+    guarded = replace(scene, guard=HrefGuard(roots=(str(tmp_path.resolve()),)))
+    with raster_environment(guarded), open_raster(guarded) as dataset:
+        assert dataset.count == 3
+    places[stray] = replace(places[stray], href=f"{range_server.url}/{Path(files[stray]).name}", identity={})
+    bare = replace(guarded, band_files=tuple(places))
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1"), raster_environment(bare):
+        open_raster(bare)
+    assert range_server.requests == []
+
+
 def test_a_local_band_that_changes_is_noticed(make_tif: MakeTif, open_run: OpenRun) -> None:
     pixels = noise()
     files = three_files(make_tif, pixels)
@@ -261,8 +280,6 @@ def test_a_planned_band_of_another_size_fails_before_a_pixel_is_read(make_tif: M
 
 
 def scene_without_identity(scene: Any) -> Any:
-    from dataclasses import replace
-
     files = tuple(replace(file, identity={}) for file in scene.band_files)
     return replace(scene, identity={}, band_files=files)
 
