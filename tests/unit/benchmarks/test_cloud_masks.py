@@ -6,7 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from benchmarks.cloud_masks import BANDS, chip_scene, figures_of, given_up
+from benchmarks.cloud_masks import (
+    BANDS,
+    chip_scene,
+    figures_of,
+    given_up,
+    tiles_per_cpu_s,
+    write_scene,
+)
 
 
 def test_figures_by_hand() -> None:
@@ -39,3 +46,12 @@ def test_a_chip_becomes_six_files_of_reflectance(tmp_path: Path) -> None:
             stored = dataset.read(1)
         own = stored * scene.quality.reflectance.scale + scene.quality.reflectance.offset
         np.testing.assert_allclose(own, image[..., number], atol=1e-4)
+
+
+def test_a_scene_is_read_with_and_without_its_mask(tmp_path: Path) -> None:
+    scene = write_scene(tmp_path, 256)
+    with rasterio.open(scene) as dataset, rasterio.open(tmp_path / "scene_SCL.tif") as mask:
+        assert dataset.bounds == mask.bounds
+        assert (dataset.shape, mask.shape) == ((256, 256), (128, 128))
+    assert tiles_per_cpu_s(scene, None, None) > 0
+    assert tiles_per_cpu_s(scene, "{stem}_SCL.tif", None) > 0
