@@ -274,7 +274,7 @@ def _mosaic_lattice(scenes: Sequence[Scene], crs_wkt: str, resolution: float | N
 def _union(lattice: RunGrid, mode: Mode, scenes: Sequence[Scene]) -> Placement:
     """Grow the lattice to the bounding window of all scenes, and place them on it."""
     outlines = place_scenes(scenes, lattice)
-    bounds = np.array([outline.bounds for outline in outlines])
+    bounds = shapely.bounds(np.array(outlines, dtype=object))
     window = outer_window(
         float(bounds[:, 0].min()),
         float(bounds[:, 1].min()),
@@ -325,7 +325,7 @@ def crop(placement: Placement, window: Window) -> Placement:
             None if offset is None else (offset[0] - row0, offset[1] - col0) for offset in placement.offsets
         ),
         outlines=tuple(
-            shapely.transform(outline, lambda xy: xy - (col0, row0)) for outline in placement.outlines
+            shapely.transform(np.array(placement.outlines, dtype=object), lambda xy: xy - (col0, row0))
         ),
     )
 
@@ -367,8 +367,9 @@ def scene_windows(
     """
     nothing = Window(row0=0, col0=0, row1=0, col1=0)
     windows = []
-    for offset, outline in zip(offsets, outlines, strict=True):
-        window = outer_window(*outline.bounds).intersect(grid.window)
+    bounds = shapely.bounds(np.array(outlines, dtype=object)).reshape(-1, 4).tolist()
+    for offset, (x0, y0, x1, y1) in zip(offsets, bounds, strict=True):
+        window = outer_window(x0, y0, x1, y1).intersect(grid.window)
         windows.append(window or (grid.window if offset is None else nothing))
     return tuple(windows)
 

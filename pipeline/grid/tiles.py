@@ -168,10 +168,11 @@ def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -
         raise _no_overlap(aoi, scenes)
     windows = scene_windows(placement.offsets, placement.outlines, placement.grid)
     whole = shapely.box(0, 0, placement.grid.width, placement.grid.height)
+    meets = shapely.intersects(np.array(placement.outlines, dtype=object), whole).tolist()
     kept = [
         number
-        for number, (outline, window) in enumerate(zip(placement.outlines, windows, strict=True))
-        if outline.intersects(whole) and inside[lattice.tiles_reading(window)].any()
+        for number, (meet, window) in enumerate(zip(meets, windows, strict=True))
+        if meet and inside[lattice.tiles_reading(window)].any()
     ]
     return Plan(
         lattice=lattice,

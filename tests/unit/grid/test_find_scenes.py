@@ -97,7 +97,7 @@ def test_recorded_items_are_planned_up_to_where_files_are_opened(data_dir: Path)
     path = data_dir / "stac" / "naip-pc.json"
     first = json.loads(path.read_text())[0]
     aoi = Aoi(geometry=shape(first["geometry"]).centroid.buffer(2e-3), source="drawn")
-    found = search(path, aoi=aoi)
+    found = search(path, aoi=aoi, allow_hosts=("*.blob.core.windows.net",))
     plan = plan_tiles(aoi, found.scenes, GridOptions())
     assert [scene.scene_id for scene in plan.scenes] == [first["id"]]
     assert plan.mode == "scene"
@@ -171,8 +171,9 @@ def test_scenes_that_all_fail_are_bad_input(files: dict[str, Path], tmp_path: Pa
         path.unlink()
     with pytest.raises(InputError, match=r"At least one of the 3 scenes of the area must be readable.*exist"):
         settle_scenes(found, found.scenes)
-    bare = write_items(tmp_path / "bare.json", [item_document("x", {"image": "/no.tif"}, like=write_pixels(
-        tmp_path / "like.tif", grey(8, 8, 1)))])  # fmt: skip
+    like = write_pixels(tmp_path / "like.tif", grey(8, 8, 1))
+    document = item_document("x", {"image": tmp_path / "no.tif"}, like=like)
+    bare = write_items(tmp_path / "bare.json", [document])
     lost = search(bare)
     with pytest.raises(InputError, match="At least one of the 1 scenes"):
         settle_scenes(lost, plan_tiles(None, lost.scenes, GRID).scenes)
