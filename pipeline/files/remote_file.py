@@ -60,7 +60,11 @@ class Failures:
         return self._found[name][0] if name in self._found else 0
 
     def last(self, name: str) -> RemoteError:
-        return self._found[name][1]
+        """Make the last error anew: one that was raised holds the frames and datasets of whoever read."""
+        error = self._found[name][1]
+        return type(error)(
+            name, error.reason, remedy=error.remedy, retryable=error.retryable, status=error.status
+        )
 
 
 failures = Failures()

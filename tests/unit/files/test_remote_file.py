@@ -15,8 +15,9 @@ import rasterio
 from fault_server import FaultServer, fault_server
 from rasterio.transform import Affine
 
+from pipeline.errors import InputError
 from pipeline.files import remote_object
-from pipeline.files.remote_error import RemoteError
+from pipeline.files.remote_error import RemoteError, TimedOutError
 from pipeline.files.remote_file import CHUNK_BYTES, MOST_CHUNKS, Failures, _RemoteFile, failures, open_remote
 from pipeline.files.remote_object import RemoteObject
 
@@ -168,3 +169,42 @@ def test_failures_are_counted_per_object() -> None:
         mine.add("a", RemoteError("a", f"no {number}"))
     assert (mine.count("a"), mine.count("b")) == (2, 0)
     assert mine.last("a").reason == "no 2"
+
+
+def test_a_kept_failure_holds_no_frames() -> None:
+    """Whoever raises it would otherwise stay in memory, with the dataset, until the object fails again."""
+    mine = Failures()
+    mine.add("a", TimedOutError("a", "late", remedy="wait", retryable=True, status=504))
+    for _ in range(2):
+        with pytest.raises(TimedOutError, match=r"a: late\. To fix: wait") as caught:
+            raise mine.last("a")
+        assert (caught.value.retryable, caught.value.status) == (True, 504)
+        assert mine.last("a").__traceback__ is None
+
+
+def test_reads_of_more_bytes_than_a_block_has_fail(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.files.remote_file.MOST_READ_BYTES", 40_000)
+    name = f"{server.url}/bytes.tif"
+    before = failures.count(name)
+    assert _RemoteFile(RemoteObject(name)).read(40_000) == CONTENT[:40_000]
+    asked = len(server.requests)
+    assert _RemoteFile(RemoteObject(name)).read(40_001) == b""
+    assert _RemoteFile(RemoteObject(name)).get_byte_ranges([0, 9], [40_001, 1]) == [bytes(40_001), bytes(1)]
+    assert failures.count(name) == before + 2
+    assert "40,001 bytes at once" in str(failures.last(name))
+    assert len(server.requests) == asked + 2  # the two heads
+
+
+def test_a_header_is_checked_before_gdal_sees_it_and_read_once(server: FaultServer) -> None:
+    def refuse(file: Any, name: str) -> None:
+        assert file.read(2) == b"II"
+        raise InputError(f"no: {name}")
+
+    with pytest.raises(InputError, match="no: http"):
+        open_remote(f"{server.url}/scene.tif", check=refuse)
+    server.clear()
+    with open_remote(f"{server.url}/scene.tif", check=lambda file, _: file.seek(0) and None)[0] as dataset:
+        assert dataset.count == 3
+    assert len(server.requests) == 1
