@@ -97,7 +97,8 @@ def _add_models(top: argparse.ArgumentParser) -> None:
     models.add_argument(
         "--models",
         metavar="oracle:FILE",
-        help="answers from a label raster: oracle:labels.tif[?noise=mild|strong]",
+        help="answers from a label raster: oracle:labels.tif[?noise=mild|strong]; where sources have several "
+        "CRSs, one for each: oracle:labels_{zone}.tif for labels_EPSG_32632.tif",
     )
     models.add_argument(
         "--prompts",

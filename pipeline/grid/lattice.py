@@ -170,7 +170,7 @@ def common_crs(scenes: Sequence[Scene]) -> str:
         raise InputError(
             "Sources must share one CRS when --crs is not given",
             came=listed + more,
-            remedy=f"add --crs, e.g. --crs {crs_name(first)}",
+            remedy=f"add --crs, e.g. --crs {crs_name(first)}, or name the sources of one CRS alone",
         )
     return first
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
-import rasterio.features
+import rasterio.warp
 import shapely
 import zarr
 from job_files import load_job
@@ -257,6 +257,39 @@ def test_other_seams(
         shape = frame.geometry[matched(frame, objects) == number].iloc[0]
         assert shape.bounds[0] == -180.0
         assert shape.bounds[2] == 180.0
+
+
+def test_zones_of_a_catalogue_are_those_of_its_files(run_job: RunJob, tmp_path: Path) -> None:
+    """Items that say where their pixels lie; what was asked stands in run.json of the whole."""
+    world = seam_world(tmp_path)
+    items = [_item(path) for path in world.scenes]
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    words = world.words(tmp_path / "out", *CUT)
+    assert run_job("--source", tmp_path / "items.json", *words[4:]) == 0
+    assert_each_once(read_instances(tmp_path / "out"), world.objects)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["searches"] == [
+        {"source": str(tmp_path / "items.json")}
+    ]
+
+
+def _item(path: Path) -> dict[str, object]:
+    with rasterio.open(path) as file:
+        box = shapely.box(*rasterio.warp.transform_bounds(file.crs, "OGC:CRS84", *file.bounds))
+        place = {
+            "proj:code": file.crs.to_string(),
+            "proj:shape": list(file.shape),
+            "proj:transform": list(file.transform)[:6],
+        }
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "id": path.stem,
+        "bbox": list(box.bounds),
+        "geometry": shapely.geometry.mapping(box),
+        "properties": {"datetime": "2024-05-01T00:00:00Z", **place},
+        "links": [],
+        "assets": {"visual": {"href": f"./{path.name}", "type": "image/tiff", "roles": ["data", "visual"]}},
+    }
 
 
 @pytest.mark.skipif(not NAIP.is_dir(), reason="../shared/data is not here")
