@@ -146,7 +146,8 @@ def _candidates(a: _GroundPieces, b: _GroundPieces) -> tuple[SeamEdges, SeamEdge
     left, right = shapely.STRtree(b.polygons).query(grown_a, predicate="intersects")
     order = np.lexsort((right, left))
     left, right = left[order], right[order]
-    mine, theirs = a.polygons[left], b.polygons[right]
+    mine = a.polygons[left]
+    theirs = b.polygons[right]
     of_a = shapely.area(shapely.intersection(mine, grown_b[right])) / shapely.area(mine)
     of_b = shapely.area(shapely.intersection(theirs, grown_a[left])) / shapely.area(theirs)
     real = shapely.area(shapely.intersection(mine, theirs))
