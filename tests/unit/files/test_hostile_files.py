@@ -162,23 +162,26 @@ CONTAINED = {
 """What is read to the end or refused; it must not hurt either way."""
 
 SCRIPT = """
-import pickle, resource, sys
+import pathlib, pickle, re, resource, sys
 from pipeline.errors import TerraqueryError
 from pipeline.files.raster_access import open_raster, raster_environment
 import rasterio
 sources = pickle.load(sys.stdin.buffer)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def memory_mb(key):
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(key + r":\\s+([0-9]+) kB", status)[1]) // 1024
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 found = {}
 for name, source in sources.items():
-    before = peak()
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = memory_mb("VmRSS")
     try:
         with raster_environment(source), open_raster(source) as dataset:
             dataset.read(out_shape=(3, 16, 16)), dataset.dataset_mask(), dataset.read()
         came = "read"
     except (TerraqueryError, rasterio.errors.RasterioError) as error:
         came = type(error).__name__
-    found[name] = came, peak() - before
+    found[name] = came, memory_mb("VmHWM") - before
 sys.stdout.buffer.write(pickle.dumps(found))
 """
 
