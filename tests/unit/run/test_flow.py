@@ -65,6 +65,7 @@ def test_an_interrupted_run_gives_its_directory_back(tmp_path: Path, monkeypatch
         "plan.parquet",
         "run.json",
         "run.log",
+        "scenes.parquet",
     ]
 
 
