@@ -123,7 +123,8 @@ def cover_of(scenes: Sequence[Scene]) -> BaseGeometry:
     """Unite the outlines of scenes of one CRS, in degrees, cut at 180. Raises InputError without a place."""
     wkt = scenes[0].crs_wkt
     outlines = []
-    for scene in scenes:
+    places = {(scene.transform, scene.width, scene.height): scene for scene in scenes}  # dates repeat places
+    for scene in places.values():
         scene_bounds_lonlat(scene)  # refuses what lies nowhere on Earth
         corners = [(0, 0), (scene.width, 0), (scene.width, scene.height), (0, scene.height)]
         ring = shapely.Polygon([affine_of(scene.transform) @ corner for corner in corners])
@@ -269,11 +270,8 @@ def grown(part: BaseGeometry, crs_wkt: str, *, metres: float) -> BaseGeometry:
 
 
 def _pixel_m(scenes: Sequence[Scene]) -> float:
-    """Side of the coarsest pixel on the ground, in metres."""
-    return max(_side_m(scene) for scene in scenes)
-
-
-def _side_m(scene: Scene) -> float:
+    """Side of the coarsest pixel on the ground, in metres, in the middle of its scene."""
+    scene = max(scenes, key=lambda scene: pixel_side(scene.transform))
     x, y = affine_of(scene.transform) @ (scene.width / 2, scene.height / 2)
     assert scene.crs_wkt is not None
     return pixel_side(scene.transform) * ground_side_m(scene.crs_wkt, float(x), float(y))
