@@ -281,8 +281,9 @@ def explain(args: argparse.Namespace) -> int:
     place = (args.explain_tile[0], args.explain_tile[1])
     run_dir = RunDir(args.out)
     known = run_dir.run_json.is_file()
-    print(explain_run(run_dir, place) if known else explain_plan(request_of(args).config, place))
-    return 0
+    told = explain_run(run_dir, place) if known else explain_plan(request_of(args).config, place)
+    print(told.text)
+    return 0 if told.readable else 3
 
 
 def main(argv: list[str] | None = None) -> int:

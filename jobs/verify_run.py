@@ -57,6 +57,8 @@ def print_verdict(verdict: Verdict, *, quiet: bool) -> None:
             print(f"    {finding.place}: {finding.text}")
         if count > len(shown):
             print(f"    and {count - len(shown)} more")
+    if not quiet:
+        print("the run is sound" if verdict.sound else "the run is NOT sound")
 
 
 def main(argv: list[str] | None = None) -> int:

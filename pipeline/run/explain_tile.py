@@ -4,13 +4,14 @@
 2. `shares_of` reads the tile from each of its scenes alone, and then from all of them as a run does.
 3. `tile_text` tells it as a table, with what became of the tile where the run is finished.
 
-Nothing is written, and no model is loaded.
+A scene that cannot be read now is told as that: what it gives to the tile is then not known. Nothing is
+written, and no model is loaded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,16 @@ class SceneShare:
     """Why it cannot be read."""
 
 
-def explain_plan(config: RunConfig, place: tuple[int, int]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What was told of a tile."""
+
+    text: str
+    readable: bool
+    """Whether all of its scenes could be read."""
+
+
+def explain_plan(config: RunConfig, place: tuple[int, int]) -> Explanation:
     """Plan a run, and tell what the tile in row and column `place` would be made of.
 
     Raises InputError and SourceError.
@@ -71,16 +81,22 @@ def explain_plan(config: RunConfig, place: tuple[int, int]) -> str:
     placed = PlacedScenes(
         scenes=plan.scenes, offsets=plan.offsets, windows=plan.scene_windows, load=config.load
     )
-    return tile_text(*_read(plan.lattice, place, plan.inside, str(config.mosaic), placed))
+    return _told(*_read(plan.lattice, place, plan.inside, str(config.mosaic), placed))
 
 
-def explain_run(run_dir: RunDir, place: tuple[int, int]) -> str:
+def explain_run(run_dir: RunDir, place: tuple[int, int]) -> Explanation:
     """Tell what a tile of a run is made of, and what became of it. Raises InputError and SourceError."""
     info = read_run_json(run_dir.run_json)
     inside = read_inside(run_dir.plan, info.lattice)
     mosaic = str(info.settings.get("mosaic", "first"))
     read = _read(info.lattice, place, inside, mosaic, scenes_again(info))
-    return "\n".join([tile_text(*read), *_outcome(run_dir, read[0].tile)])
+    told = _told(*read)
+    return replace(told, text="\n".join([told.text, *_outcome(run_dir, read[0].tile)]))
+
+
+def _told(planned: PlannedTile, shares: Sequence[SceneShare], nothing: float) -> Explanation:
+    readable = not any(share.problem for share in shares)
+    return Explanation(text=tile_text(planned, shares, nothing), readable=readable)
 
 
 def _read(
@@ -169,14 +185,20 @@ def tile_text(planned: PlannedTile, shares: Sequence[SceneShare], nothing: float
         scene = share.scene
         taken = scene.datetime[:10] if scene.datetime else "unknown"
         clouds = "unknown" if scene.cloud_cover is None else percent(scene.cloud_cover / 100)
-        parts = [percent(part) for part in (share.covers, share.imagery, share.hidden, share.fills)]
-        rows.append((scene.scene_id, taken, clouds, *parts))
+        parts = [percent(part) for part in (share.imagery, share.hidden, share.fills)]
+        if share.problem:
+            parts = ["unreadable"] * 3
+        rows.append((scene.scene_id, taken, clouds, percent(share.covers), *parts))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines += [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    lines.append(f"{percent(nothing)} of it is shown by no scene; order of the mosaic: {planned.mosaic}")
-    lines += [f"note: {share.scene.scene_id}: {share.problem}" for share in shares if share.problem]
+    problems = [(share.scene.scene_id, share.problem) for share in shares if share.problem]
+    shown = "not all of its scenes can be read now, so what is shown by none of them is not known"
+    if not problems:
+        shown = f"{percent(nothing)} of it is shown by no scene"
+    lines.append(f"{shown}; order of the mosaic: {planned.mosaic}")
+    lines += [f"note: {name}: {text.removeprefix(f'{name}: ')}" for name, text in problems]
     return "\n".join(lines)
 
 

@@ -99,8 +99,9 @@ def _add_clouds(top: argparse.ArgumentParser) -> None:
         "--mask",
         metavar="RULE",
         help='which mask, and what of it hides the ground: "SCL in (3,8,9,10)", "QA_PIXEL bits (1,2,3,4)", '
-        '"cloud > 50" (default: the mask that an item is known to have); off reads none, csmask computes one '
-        "from six bands where there is none (extra `clouds`)",
+        '"cloud > 50"; items without that mask are left out (default: the mask that an item is known to '
+        "have, if it has one); off reads none, csmask computes one from six bands where there is none "
+        "(extra `clouds`)",
     )
     clouds.add_argument(
         "--mask-file",

@@ -21,6 +21,9 @@ from pipeline.errors import DiskFullError, TerraqueryError, UnexpectedError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 """A full disk, and a user's full share of one."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
 _MOST_CHARS = 300
 """Longest text of an unforeseen error that is shown; the traceback has all of it."""
 
@@ -28,7 +31,8 @@ _MOST_CHARS = 300
 def exit_code(work: Callable[[], int], *, name: str = "error") -> int:
     """Do the work of a job; returns its exit code. What it raises is printed as one line, after `name`.
 
-    Interrupts pass. What rasterio raises it does not log to the screen as well.
+    An interrupt (Ctrl-C) is one line too, and exit code 130. What rasterio raises it does not log to the
+    screen as well.
     """
     logging.getLogger("rasterio").addHandler(logging.NullHandler())
     try:
@@ -37,6 +41,9 @@ def exit_code(work: Callable[[], int], *, name: str = "error") -> int:
         told = readable(error)
         sys.stderr.write(f"{name}: {told}\n")
         code = told.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; start the same command again to go on\n")
+        code = INTERRUPTED
     _let_go_of_stdout()
     return code
 

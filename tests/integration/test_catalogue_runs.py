@@ -402,5 +402,5 @@ def test_options_of_a_search_need_a_catalogue(
 ) -> None:
     out = tmp_path / "out"
     assert run_job(*words(served, served.folder / "old-nw.tif", aoi, out)) == 2
-    assert "--datetime, --max-cloud, --allow-host need a catalogue" in capsys.readouterr().err
+    assert "--datetime, --max-cloud, --allow-host: a catalogue must" in capsys.readouterr().err
     assert not out.exists()

@@ -45,5 +45,7 @@ class CatalogOptions:
             if self.datetime is not None:
                 remedy += "; --datetime-of says when rasters were taken"
             raise InputError(
-                f"{', '.join(given)} need a catalogue among the sources", came="rasters alone", remedy=remedy
+                f"{', '.join(given)}: a catalogue must be among the sources",
+                came="rasters alone",
+                remedy=remedy,
             )

@@ -228,16 +228,16 @@ def _self_href(document: dict[str, Any]) -> str:
 
 def resolved(href: str, place: str) -> str:
     """Resolve an href against the URL or path of the document that holds it. A file:// URI of this machine
-    becomes the path."""
+    becomes the path. A local href that is percent-encoded, as URIs are, is decoded where only that exists."""
     href = href.strip()
     if re.match(r"file://(localhost)?/", href, re.IGNORECASE):
         return urllib.request.url2pathname(urllib.parse.urlsplit(href).path)
     if "://" in href or href.startswith("/vsi"):
         return href
     if not place or "://" not in place:
-        if Path(href).is_absolute() or not place:
-            return href
-        return os.path.normpath(Path(place).parent / href)
+        path = os.path.normpath(Path(place).absolute().parent / href) if place else href
+        decoded = urllib.parse.unquote(path)
+        return decoded if Path(decoded).exists() and not Path(path).exists() else path
     if place.lower().startswith("s3://"):
         bucket, _, key = place[len("s3://") :].partition("/")
         joined = urllib.parse.urljoin(f"http://s3/{urllib.parse.quote(key)}", urllib.parse.quote(href))

@@ -180,7 +180,7 @@ def test_scenes_that_all_fail_are_bad_input(files: dict[str, Path], tmp_path: Pa
 
 
 def test_a_search_needs_a_catalogue_and_a_run_needs_a_source(files: dict[str, Path]) -> None:
-    with pytest.raises(InputError, match="--max-cloud need a catalogue"):
+    with pytest.raises(InputError, match="--max-cloud: a catalogue must"):
         search(files["west"], max_cloud=10.0)
     with pytest.raises(InputError, match="At least one source"):
         search()

@@ -64,7 +64,9 @@ def cells(text: str, name: str) -> list[str]:
 
 def test_each_scene_fills_what_those_before_it_leave(tmp_path: Path) -> None:
     """The tile reads 36 x 36 px of the first core and its halo: rows and columns 0 to 36."""
-    text = explain_plan(config_of(tmp_path), (0, 0))
+    told = explain_plan(config_of(tmp_path), (0, 0))
+    text = told.text
+    assert not told.readable
     assert "tile r00000c00000 reads 36 x 36 px, rows 0 to 36 and columns 0 to 36" in text
     assert cells(text, "scene") == ["scene", "date", "clouds", "covers", "imagery", "masked", "fills"]
     hidden = 100 * 12 / 36
@@ -77,9 +79,10 @@ def test_each_scene_fills_what_those_before_it_leave(tmp_path: Path) -> None:
     assert cells(text, "mid") == [
         *("mid", "2023-06-01", "12.5%", "100.0%", f"{upper:.1f}%", "0.0%", f"{fills:.1f}%"),
     ]
-    assert cells(text, "old") == ["old", "unknown", "unknown", "100.0%", "0.0%", "0.0%", "0.0%"]
-    assert f"{100 * 12 * 16 / 36**2:.1f} % of it is shown by no scene; order of the mosaic: newest" in text
-    assert "note: old: old: " in text
+    assert cells(text, "old") == ["old", "unknown", "unknown", "100.0%", *["unreadable"] * 3]
+    assert "what is shown by none of them is not known; order of the mosaic: newest" in text
+    assert "note: old: " in text
+    assert "note: old: old: " not in text
     assert "shape is 40 x 41 in the item, 40 x 40 in the file" in text
 
 

@@ -78,6 +78,14 @@ def test_an_error_beside_a_full_disk_is_not_taken_for_one() -> None:
     assert full_disk(PermissionError(errno.EACCES, "no")) is None
 
 
+def test_an_interrupt_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert exit_code(interrupted) == 130
+    assert capsys.readouterr().err == "\ninterrupted; start the same command again to go on\n"
+
+
 def test_what_nobody_foresaw_is_one_line_and_leaves_its_traceback(
     capsys: pytest.CaptureFixture[str], temporary_folder: Path
 ) -> None:

@@ -204,3 +204,16 @@ def test_any_coordinates_are_a_footprint_or_a_reason(coordinates: object) -> Non
 )
 def test_hrefs_belong_to_the_place_of_their_document(href: str, place: str, absolute: str) -> None:
     assert resolved(href, place) == absolute
+
+
+def test_local_hrefs_are_absolute_and_may_be_percent_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An href is a URI reference, but a name may hold a per cent sign."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b.tif", "c%20d.tif"):
+        (tmp_path / name).touch()
+    assert resolved("./a%20b.tif", "items.json") == str(tmp_path / "a b.tif")
+    assert resolved("a b.tif", "items.json") == str(tmp_path / "a b.tif")
+    assert resolved("c%20d.tif", "items.json") == str(tmp_path / "c%20d.tif")
+    assert resolved("no%20where.tif", "items.json") == str(tmp_path / "no%20where.tif")

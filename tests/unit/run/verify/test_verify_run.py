@@ -55,7 +55,9 @@ def test_no_run_directory(tmp_path: Path) -> None:
 def test_the_job_prints_a_line_per_check(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main = load_job("verify_run").main
     assert main([str(run)]) == 0
-    assert [line.split()[1].rstrip(":") for line in capsys.readouterr().out.splitlines()] == list(CHECKS)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert [line.split()[1].rstrip(":") for line in lines] == list(CHECKS)
+    assert last == "the run is sound"
     shutil.rmtree(run / "masks.zarr")
     assert main([str(run), "--quiet"]) == 4
     out = capsys.readouterr().out
