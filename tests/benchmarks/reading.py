@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+PLACES = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+sys.path[:0] = PLACES
 
 from benchmarks.range_server import Counts, RangeServer, serve  # noqa: E402
 
@@ -316,7 +317,7 @@ print(json.dumps({"rate": tiles / seconds, "grown": (memory("VmHWM") - before) /
 
 def read_in_processes(path: Path, workers: int, rounds: int) -> list[dict[str, float]]:
     """Read a local file in several processes at once, each its share of the blocks, `rounds` times over."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path[:2])}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(PLACES)}
     started = [
         subprocess.Popen(
             [sys.executable, "-c", _WORKER, str(path), str(number), str(workers), str(rounds)],
@@ -329,13 +330,13 @@ def read_in_processes(path: Path, workers: int, rounds: int) -> list[dict[str, f
     return [json.loads(process.communicate()[0]) for process in started]
 
 
-def measure_local(folder: Path, *, repeats: int) -> None:
+def measure_local(folder: Path, *, repeats: int, rounds: int) -> None:
     """Print tiles per second of two processes, and the memory of one."""
     print("\nlocal, two reading processes        tiles / s: median (least to most)")
     for name in FILES:
         rates = []
         for _ in range(repeats):
-            found = read_in_processes(folder / f"{name}.tif", workers=2, rounds=6)
+            found = read_in_processes(folder / f"{name}.tif", workers=2, rounds=rounds)
             rates.append(sum(item["rate"] for item in found))
         print(f"{name:34}{statistics.median(rates):10.0f} ({min(rates):.0f} to {max(rates):.0f})")
     print("\nmemory of one reading process       grown / pixels of its largest block")
@@ -352,6 +353,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--tiles", type=int, default=6, help="tiles a side")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=6, help="how often a process reads its share")
     parser.add_argument("--delay", type=float, default=0.03, help="seconds before every answer")
     parser.add_argument("--only", choices=("remote", "local"), help="one half of it")
     args = parser.parse_args(argv)
@@ -362,7 +364,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.only != "local":
             compare_remote(folder, tiles=args.tiles, delay_s=args.delay, repeats=args.repeats)
         if args.only != "remote":
-            measure_local(folder, repeats=args.repeats)
+            measure_local(folder, repeats=args.repeats, rounds=args.rounds)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def test_several_blocks_cost_hardly_a_byte_too_many(capsys: pytest.CaptureFixtur
 
 @pytest.mark.long
 def test_two_processes_share_the_blocks(capsys: pytest.CaptureFixture[str]) -> None:
-    reading.main(["--tiles", "5", "--repeats", "1", "--only", "local"])
+    reading.main(["--tiles", "5", "--repeats", "1", "--rounds", "1", "--only", "local"])
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split() for line in lines if line.startswith(tuple(reading.FILES))]
     assert len(rows) == 4
