@@ -52,7 +52,7 @@ The same command on the same --out resumes: blocks that are committed are not do
 directory, which Ray deletes. What libraries print goes to run.log in --out.
 
 Exit codes: 0 complete, 2 bad input (nothing was started), 3 some tiles failed (the rest is committed;
-see coverage.parquet), 1 anything else."""
+see coverage.parquet), 130 interrupted, 1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:
