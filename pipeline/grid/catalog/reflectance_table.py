@@ -155,11 +155,6 @@ ROWS = (
 """The first row that fits holds. They are asked about bands of reflected light only."""
 
 
-def reflectance_of(item: Item, asset: Asset) -> Reflectance | None:
-    """Find how the asset's values become reflectance. None: nobody says, or they are no reflectance."""
-    return decide(item, asset).reflectance
-
-
 def scene_reflectance(
     item: Item, assets: Sequence[Asset], radiometry: Radiometry
 ) -> tuple[Reflectance | None, str]:

@@ -35,17 +35,11 @@ def test_a_scene_of_a_catalogue_comes_back_without_its_tokens() -> None:
             href=f"https://host/{name}.tif", access="sig=secret", identity={"etag": name}, band=1
         )
 
-    scene = Scene(
-        scene_id="b",
+    scene = replace(
+        PLAIN,
         href="https://host/red.tif",
         access="sig=secret",
-        crs_wkt=None,
-        transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0),
-        width=3,
-        height=2,
-        count=3,
         dtype="uint16",
-        rgb_bands=(1, 2, 3),
         nodata=float("nan"),
         band_files=(file("red"), file("green"), file("blue")),
         cloud_cover=12.5,
@@ -79,19 +73,7 @@ def test_a_computed_mask_comes_back_without_its_tokens() -> None:
         bands=files,
         reflectance=Reflectance(scale=1e-4, offset=0.0, source="a table"),
     )
-    scene = Scene(
-        scene_id="b",
-        href="b.tif",
-        crs_wkt=None,
-        transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0),
-        width=3,
-        height=2,
-        count=3,
-        dtype="uint16",
-        rgb_bands=(1, 2, 3),
-        nodata=None,
-        quality=quality,
-    )
+    scene = replace(PLAIN, quality=quality)
     text = json.dumps(scene_entry(scene))
     assert "secret" not in text
     back = scene_of(json.loads(text)).quality

@@ -16,7 +16,6 @@ from pipeline.grid.catalog.reflectance_table import (
     ROWS,
     decide,
     facts_of,
-    reflectance_of,
     scene_reflectance,
 )
 from pipeline.grid.radiometry import SENTINEL_2_L2A
@@ -41,7 +40,7 @@ def recorded(name: str) -> list[Item]:
 
 
 def numbers(item: Item, key: str) -> tuple[float, float] | None:
-    found = reflectance_of(item, item.assets[key])
+    found = decide(item, item.assets[key]).reflectance
     return None if found is None else (found.scale, found.offset)
 
 
