@@ -23,5 +23,6 @@ provenance      hashes of the files that parameters name
 fingerprint     what makes two runs the same run
 lasting_path    refuses paths that do not outlive the job
 output_folder   what is said about a folder that cannot be written to
+store/          where a run is kept: a local folder or a bucket
 atomic_file     files appear whole or not at all
 """

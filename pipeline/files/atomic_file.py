@@ -25,21 +25,43 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The folder is created if need be. On an exception the temporary file is removed and `path` stays as it
     was. An OSError that names no file, or the temporary one, names `path`.
     """
+    with temporary_beside(path) as temporary:
+        yield temporary
+        settle(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Give an empty temporary file in the folder of `path`, which is removed at the end if it is still there.
+
+    The folder is created if need be. An OSError of the body that names no file, or the temporary one, names
+    `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        _fsync(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _fsync(path.parent)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, name, temporary):
+    except OSError as error:
+        if error.filename in (None, name, temporary):
             error.filename = str(path)
         raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def settle(temporary: Path) -> None:
+    """Sync a temporary file, and give it the permissions of an ordinary one."""
+    _fsync(temporary)
+    temporary.chmod(0o666 & ~_umask())
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync the names in a folder."""
+    _fsync(folder)
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> Path:

@@ -1,0 +1,165 @@
+"""A store below a prefix of an S3 bucket, or of any service that speaks S3 and its conditional writes.
+
+1. obstore sends the requests. Credentials come from boto3, settings from the environment (`remote_store`).
+2. `create` puts with `If-None-Match: *`, `swap` with `If-Match` and the ETag that the caller has seen.
+3. A conditional write that is refused may be our own, whose answer was lost. So the object is read, and the
+   same bytes count as written.
+4. Files above 16 MB go up in parts; obstore ends an upload that fails, so no parts are left to be paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.files.remote_store import current_transport, open_bucket
+from pipeline.files.store.store import Content, Entry, Stored, StoreError
+
+SCHEME = "s3://"
+
+PART_BYTES = 16 * 2**20
+"""Bytes above which a file goes up in parts, and of each part."""
+
+
+class S3Store:
+    """Implements `store.Store`."""
+
+    def __init__(self, url: str) -> None:
+        """`url`: `s3://bucket` or `s3://bucket/prefix`. Raises StoreError without credentials."""
+        self._root = url.rstrip("/")
+        try:
+            self.bucket, self.prefix = open_bucket(self._root, current_transport())
+        except ValueError as error:
+            raise _store_error(str(error), self._root) from error
+
+    @property
+    def root(self) -> str:
+        return self._root
+
+    def get(self, key: str) -> Stored:
+        """See `store.Store`."""
+        import obstore
+
+        result = self._ask(key, lambda path: obstore.get(self.bucket, path))
+        data = self._ask(key, lambda _: bytes(result.bytes()))
+        return Stored(data=data, version=str(result.meta["e_tag"]))
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Read bytes of an object. Raises FileNotFoundError."""
+        import obstore
+
+        return bytes(
+            self._ask(key, lambda path: obstore.get_range(self.bucket, path, start=start, length=length))
+        )
+
+    def head(self, key: str) -> Entry | None:
+        """See `store.Store`."""
+        import obstore
+
+        try:
+            meta = self._ask(key, lambda path: obstore.head(self.bucket, path))
+        except FileNotFoundError:
+            return None
+        return Entry(key, int(meta["size"]), str(meta["e_tag"]))
+
+    def put(self, key: str, content: Content) -> str:
+        """See `store.Store`."""
+        return self._put(key, content, "overwrite")
+
+    def create(self, key: str, content: Content) -> str | None:
+        """See `store.Store`."""
+        return self._put_if(key, content, "create")
+
+    def swap(self, key: str, content: Content, version: str) -> str | None:
+        """See `store.Store`."""
+        return self._put_if(key, content, {"e_tag": version})
+
+    def delete(self, key: str) -> None:
+        """See `store.Store`."""
+        import obstore
+
+        self._ask(key, lambda path: obstore.delete(self.bucket, path))
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """See `store.Store`. A page holds 1,000 objects."""
+        import obstore
+
+        skip = len(self.path("")) + 1 if self.path("") else 0
+        pages = self._ask(prefix, lambda path: iter(obstore.list(self.bucket, path or None)))
+        while (page := self._ask(prefix, lambda _: next(pages, None))) is not None:
+            for meta in page:
+                yield Entry(meta["path"][skip:], int(meta["size"]), str(meta["e_tag"]))
+
+    def _put(self, key: str, content: Content, mode: Any) -> str:
+        import obstore
+
+        # a conditional write is one request: S3 completes uploads in parts without conditions
+        whole = mode != "overwrite"
+        data = content.read_bytes() if whole and isinstance(content, Path) else content
+        result = self._ask(
+            key,
+            lambda path: obstore.put(
+                self.bucket,
+                path,
+                data,
+                mode=mode,
+                use_multipart=False if whole else None,
+                chunk_size=PART_BYTES,
+            ),
+        )
+        return str(result["e_tag"])
+
+    def _put_if(self, key: str, content: Content, mode: Any) -> str | None:
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            return self._put(key, content, mode)
+        except (AlreadyExistsError, PreconditionError):
+            pass
+        except FileNotFoundError:  # some services answer 404 to If-Match where nothing is
+            return None
+        try:
+            found = self.get(key)
+        except FileNotFoundError:
+            return None
+        data = content.read_bytes() if isinstance(content, Path) else content
+        return found.version if found.data == data else None
+
+    def path(self, key: str) -> str:
+        """The path of a key in the bucket."""
+        return "/".join(part for part in (self.prefix, key) if part)
+
+    def _ask[T](self, key: str, request: Callable[[str], T]) -> T:
+        """Send a request. Conditions that fail pass as they are, anything else as an OSError of ours."""
+        from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
+
+        address = f"{self._root}/{key}" if key else self._root
+        try:
+            return request(self.path(key))
+        except (AlreadyExistsError, PreconditionError):
+            raise
+        except (FileNotFoundError, NotFoundError) as error:
+            raise FileNotFoundError(2, "there is no such object", address) from error
+        except (BaseError, OSError) as error:
+            raise _store_error(_plain(error), address) from error
+
+
+def _store_error(why: str, address: str) -> StoreError:
+    return StoreError(5, why, address)
+
+
+def _plain(error: Exception) -> str:
+    """Say in words of our own what went wrong. Texts of servers may hold signed URLs."""
+    text = str(error)
+    kind = type(error).__name__
+    if kind in ("PermissionDeniedError", "UnauthenticatedError"):
+        return "the store refuses access; check the credentials, and that they may read and write there"
+    if "timed out" in text or "timeout" in text.lower():
+        return "the store did not answer in time"
+    for status in ("400", "403", "404", "409", "412", "429", "500", "501", "502", "503", "504"):
+        if f"status code: {status}" in text:
+            return f"the store answered {status} ({kind})"
+    if "error sending request" in text:
+        return "the store cannot be reached; check the endpoint and the network"
+    return f"the request failed ({kind})"
