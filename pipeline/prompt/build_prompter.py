@@ -47,6 +47,11 @@ class PrompterOptions:
         if not self.model:
             raise ValueError("model must not be empty")
 
+    @property
+    def serves_any_grid(self) -> bool:
+        """Whether one prompter serves runs on any grid: it judges pictures alone."""
+        return self.kind == "vllm"
+
     def result_parameters(self) -> dict[str, object]:
         """Every option that can change a result, for a fingerprint."""
         named: dict[str, object] = {"kind": self.kind, "model": self.model}

@@ -3,7 +3,7 @@
 1. `plan_run` plans and checks the run, and `claim` takes the output directory. A dry run stops before.
    Scenes of several CRSs become zones, each of them a run like any other (pipeline.run.zones).
 2. `run_blocks` sends the blocks without a committed record through the steps, on Ray (`_run_on_ray`) or in
-   this process (`_run_here`).
+   this process (`_run_here`). The blocks of all zones go through one flow, so that models are loaded once.
 3. `publish` turns the records into the results. `restitch_region` does this alone; no model is needed.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from pipeline.prompt.looks.verifier import LooksAt
 from pipeline.run.closing import Imagery, MergedRun, close_run
 from pipeline.run.config import Runner, RunnerChoice
 from pipeline.run.imagery_text import imagery_text
-from pipeline.run.infer.actors import PromptActor, ReadActor, SegmentActor
+from pipeline.run.infer.actors import RUN, PromptActor, ReadActor, SegmentActor
 from pipeline.run.infer.attempts import AttemptJournal
 from pipeline.run.infer.block_rows import block_to_row, image_row_bytes
 from pipeline.run.infer.progress import BlockSummary, Progress
+from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep
 from pipeline.run.merge.merge_job import TaskRunner, run_here
 from pipeline.run.merge.publish import publish, publish_merge
@@ -47,6 +49,9 @@ from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_lock import alone_in
 
+Work = tuple[RunContext, Sequence[BlockSpec]]
+"""A run, and the blocks of it that are to be done."""
+
 BLOCKS_IN_FLIGHT = 2
 """Blocks a prompter works on at once: enough to fill the engine's batch, few enough to bound memory."""
 
@@ -61,7 +66,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     found = find_imagery(request)
     zones = divided(request, found, say=say)
     if len(zones) > 1:
-        return run_zones(request, found, zones, run_one=run_planned, say=say)
+        return run_zones(request, found, zones, run_together=run_together, say=say)
     if zones:
         found = found.of(zones[0].scenes, found.aoi)
         request = replace(request, config=zone_config(request.config, zones[0].name))
@@ -76,46 +81,78 @@ def run_planned(planned: PlannedRun, *, say: Say, started: float | None = None) 
     """
     started = time.monotonic() if started is None else started
     request = planned.request
-    runner = planned.runner.name
-    _set_cache(runner)
+    _set_cache(planned.runner.name)
     if request.config.preset.notice:
         say(notice_box(request.config.preset.notice))
     say(plan_text(planned))
     if request.dry_run:
         say(rehearse(planned))
         return None
+    (run,) = run_together([planned], log=RunDir(request.out).log, say=say, started=started)
+    return run
+
+
+def run_together(
+    plans: Sequence[PlannedRun], *, log: Path, say: Say, started: float | None = None
+) -> list[FinishedRun]:
+    """Run and publish what is planned: one run, or those of all zones of a region, which share their models.
+
+    All blocks go through one flow, and then each run is published. `log`: where libraries print to.
+    `started`: as in `run_planned`. Raises TerraqueryError.
+    """
+    started = time.monotonic() if started is None else started
+    runner = plans[0].runner.name
+    _set_cache(runner)
     if runner == "local":
-        check_device(request.config.segmenter)
-    with alone_in(Path(request.out)) as require_still_alone:
-        context = claim(planned)
-        say(imagery_text([source.to_dict() for source in context.scene_sources]))
-        with quiet_screen(RunDir(context.run_dir).log, say) as screen:
-            left = todo(context, retry_failed=request.retry_failed)
-            for text in left.notes:
-                screen.say(f"note: {text}")
-            AttemptJournal(Path(context.run_dir) / ATTEMPTS).reset()
-            infer(context, left, runner=runner, screen=screen)
-            inferred = time.monotonic()
-            require_still_alone()
-            published = publish(context, note=screen.say, run_tasks=task_runner(runner))
-            timings = {
-                "inference": inferred - started,
-                "publish": published.elapsed_s,
-                "total": time.monotonic() - started,
-            }
-            screen.say("Writing report and catalogue item")
-            run_dir = RunDir(context.run_dir)
-            merged = MergedRun(
-                run_dir=run_dir,
-                info=closing_entry(run_dir, context.fingerprint, published, timings),
-                record_fingerprint=context.fingerprint,
-                conservation=published.conservation,
-                inside=context.plan.inside,
-                imagery=lambda: Imagery(sources=context.scene_sources, load=context.config.load),
-            )
-            info = close_run(merged, say=screen.say)
-    say(result_table(info, context.run_dir, published))
-    return FinishedRun(info=info, published=published)
+        check_device(plans[0].request.config.segmenter)
+    names = [f"{Path(plan.request.out).name}: " if len(plans) > 1 else "" for plan in plans]
+    with ExitStack() as stack:
+        locks = [stack.enter_context(alone_in(Path(plan.request.out))) for plan in plans]
+        contexts = []
+        for name, plan in zip(names, plans, strict=True):
+            contexts.append(claim(plan))
+            text = imagery_text([source.to_dict() for source in contexts[-1].scene_sources])
+            say(f"\n{name}\n{text}" if name else text)
+        with quiet_screen(log, say) as screen:
+            work = []
+            for name, plan, context in zip(names, plans, contexts, strict=True):
+                left = todo(context, retry_failed=plan.request.retry_failed)
+                for note in left.notes:
+                    screen.say(f"note: {name}{note}")
+                AttemptJournal(Path(context.run_dir) / ATTEMPTS).reset()
+                work.append((context, left))
+            infer(work, runner=runner, screen=screen)
+            inference_s = time.monotonic() - started
+            runs = []
+            for name, context, require_still_alone in zip(names, contexts, locks, strict=True):
+                require_still_alone()
+                runs.append(_published(context, name, runner, screen, started, inference_s))
+    for name, run, context in zip(names, runs, contexts, strict=True):
+        text = result_table(run.info, context.run_dir, run.published)
+        say(f"\n{name}\n{text}" if name else text)
+    return runs
+
+
+def _published(
+    context: RunContext, name: str, runner: Runner, screen: Screen, started: float, inference_s: float
+) -> FinishedRun:
+    """Publish and close one run. `name`: of its zone; empty where it is the only run."""
+    published = publish(context, note=lambda text: screen.say(f"{name}{text}"), run_tasks=task_runner(runner))
+    timings = {"inference of all zones" if name else "inference": inference_s, "publish": published.elapsed_s}
+    if not name:
+        timings["total"] = time.monotonic() - started
+    screen.say(f"{name}Writing report and catalogue item")
+    run_dir = RunDir(context.run_dir)
+    merged = MergedRun(
+        run_dir=run_dir,
+        info=closing_entry(run_dir, context.fingerprint, published, timings),
+        record_fingerprint=context.fingerprint,
+        conservation=published.conservation,
+        inside=context.plan.inside,
+        imagery=lambda: Imagery(sources=context.scene_sources, load=context.config.load),
+    )
+    info = close_run(merged, say=screen.say)
+    return FinishedRun(info=info, published=published, inference_s=inference_s)
 
 
 def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:
@@ -153,66 +190,67 @@ def _set_cache(runner: RunnerChoice) -> None:
     set_process_defaults(SMALL_CACHE_MB if runner == "ray" else PROCESS_CACHE_MB)
 
 
-def infer(context: RunContext, left: Todo, *, runner: Runner, screen: Screen) -> None:
-    """Do phase one, and show how far it is."""
-    n_tiles = sum(len(block.tiles) for block in left.blocks)
-    progress = Progress(n_tiles, done_before=left.done_tiles, stream=screen.out)
-    run_blocks(context, left.blocks, progress.add, runner=runner, screen=screen)
+def infer(work: Sequence[tuple[RunContext, Todo]], *, runner: Runner, screen: Screen) -> None:
+    """Do phase one of all runs, and show how far it is."""
+    blocks = [(context, left.blocks) for context, left in work if left.blocks]
+    n_tiles = sum(len(block.tiles) for _, some in blocks for block in some)
+    done_before = sum(left.done_tiles for _, left in work)
+    progress = Progress(n_tiles, done_before=done_before, stream=screen.out)
+    run_blocks(blocks, progress.add, runner=runner, screen=screen)
 
 
 def run_blocks(
-    context: RunContext,
-    blocks: Sequence[BlockSpec],
-    on_done: Callable[[BlockSummary], None],
-    *,
-    runner: Runner,
-    screen: Screen,
+    work: Sequence[Work], on_done: Callable[[BlockSummary], None], *, runner: Runner, screen: Screen
 ) -> None:
-    """Work through `blocks`; calls `on_done` in this process for each that is committed.
+    """Work through the blocks of all runs; calls `on_done` in this process for each that is committed.
 
     Raises ModelError when a model does not load or its engine dies.
     """
-    if not blocks:
+    if not work:
         return
-    work = _run_on_ray if runner == "ray" else _run_here
-    for summary in work(context, blocks, screen):
+    flow = _run_on_ray if runner == "ray" else _run_here
+    for summary in flow(work, screen):
         on_done(summary)
 
 
-def _run_here(context: RunContext, blocks: Sequence[BlockSpec], screen: Screen) -> Iterator[BlockSummary]:
+def _run_here(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
     """One process, one block at a time; the prompter's requests of a block still run concurrently."""
-    reader = ReadStep(context)
-    with screen.loading(f"prompter {_model(context, 'prompter')}"):
-        prompter = PromptStep(context)
+    models = SharedModels()
     try:
         with asyncio.Runner() as loop:
-            with screen.loading(f"segmenter {_model(context, 'segmenter')}"):
-                verifier = prompter.verifier()
-                looks = None if verifier is None else LooksAt(verifier=verifier, run=loop.run)
-                segmenter = SegmentStep(context, looks=looks)
-            for block in blocks:
-                image = reader.read(block)
-                answers = loop.run(prompter.prompt(image))
-                yield segmenter.commit(image, answers)
+            for context, blocks in work:
+                reader = ReadStep(context)
+                with screen.loading(f"prompter {_model(context, 'prompter')}"):
+                    prompter = PromptStep(context, models=models)
+                with screen.loading(f"segmenter {_model(context, 'segmenter')}"):
+                    verifier = prompter.verifier()
+                    looks = None if verifier is None else LooksAt(verifier=verifier, run=loop.run)
+                    segmenter = SegmentStep(context, looks=looks, models=models)
+                for block in blocks:
+                    image = reader.read(block)
+                    answers = loop.run(prompter.prompt(image))
+                    yield segmenter.commit(image, answers)
     finally:
-        prompter.close()
+        models.close()
 
 
-def _run_on_ray(context: RunContext, blocks: Sequence[BlockSpec], screen: Screen) -> Iterator[BlockSummary]:
+def _run_on_ray(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
     """Each step in actors of its own, many blocks on their way at once."""
-    pools = context.config.resources
+    contexts = tuple(context for context, _ in work)
+    first = contexts[0]
+    pools = first.config.resources
     stages = (
         ActorStage(actor=ReadActor, pool=pools.reader),
         ActorStage(actor=PromptActor, pool=pools.prompter, concurrent=BLOCKS_IN_FLIGHT),
         ActorStage(actor=SegmentActor, pool=pools.segmenter),
     )
-    rows = [block_to_row(block) for block in blocks]
-    weight = image_row_bytes(context.lattice)
-    models = f"prompter {_model(context, 'prompter')} and segmenter {_model(context, 'segmenter')}"
+    rows = [block_to_row(block) | {RUN: run} for run, (_, blocks) in enumerate(work) for block in blocks]
+    weight = max(image_row_bytes(context.lattice) for context in contexts)
+    models = f"prompter {_model(first, 'prompter')} and segmenter {_model(first, 'segmenter')}"
     with screen.waiting(
         f"Ray starts, and its actors are loading {models}", "the first block came through after"
     ) as came:
-        for row in run_actors(rows, stages, context, pools, row_bytes=weight):
+        for row in run_actors(rows, stages, contexts, pools, row_bytes=weight):
             came()
             yield BlockSummary(**row)
 

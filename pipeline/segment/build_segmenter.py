@@ -37,6 +37,11 @@ class SegmenterOptions(Sam2Options):
         local = path.suffix in (".pt", ".safetensors")
         return f"{path.parent.name}/{path.name}" if local else self.checkpoint
 
+    @property
+    def serves_any_grid(self) -> bool:
+        """Whether one segmenter serves runs on any grid, with tiles of one size."""
+        return self.kind == "sam2"
+
     def result_parameters(self) -> dict[str, object]:
         """Every option that can change a result, for a fingerprint. An oracle has only two of them."""
         if self.kind == "oracle":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -16,6 +17,7 @@ import shapely
 import zarr
 from job_files import load_job
 from numpy.typing import NDArray
+from segment.fakes_segment import FakeSegmenter
 from zone_worlds import (
     Frame,
     ZoneWorld,
@@ -29,6 +31,10 @@ from zone_worlds import (
 
 from pipeline.geo.globe import cut_at_180
 from pipeline.run import flow
+from pipeline.run.infer import shared_models
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import Prompt, Reason, TilePrompts, TileStatus
+from pipeline.segment.segmenter import Embedding
 
 RunJob = Callable[..., int]
 CUT = ("--whole-scene", "--tile", 96, "--halo", 16, "--block", 2)
@@ -320,7 +326,7 @@ def test_killed_between_zones_and_inside_one_it_goes_on_to_the_same_bytes(
     assert run_job(*world.words(tmp_path / "once", *CUT)) == 0
     whole = result_bytes(tmp_path / "once")
     done = flow._run_here
-    for n_blocks in (2, 1, 1):  # inside the first zone, at the first block of the second, and inside that
+    for n_blocks in (2, 2, 0):  # after 3 of the first zone's 4 blocks, after 2 of the second's, after 3
         left = iter(range(n_blocks))
 
         def until_killed(*args: object, left: object = left) -> object:
@@ -336,6 +342,77 @@ def test_killed_between_zones_and_inside_one_it_goes_on_to_the_same_bytes(
     monkeypatch.setattr(flow, "_run_here", done)
     assert run_job(*world.words(tmp_path / "out", *CUT)) == 0
     assert result_bytes(tmp_path / "out") == whole
+
+
+class AnyTile(FakeSegmenter):
+    """Tiles of two zones may have one id."""
+
+    def embed(self, image: TileImage) -> Embedding:
+        self.embedded.clear()
+        return super().embed(image)
+
+
+class Loads:
+    """Models that judge pictures alone, counted when they are built; they find one thing in every tile."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.built: list[str] = []
+        self.asked: list[TileImage] = []
+        monkeypatch.setattr(shared_models, "build_prompter", lambda *_: self.build("prompter"))
+        monkeypatch.setattr(shared_models, "build_segmenter", lambda *_: self.build("segmenter"))
+
+    def build(self, role: str) -> Any:
+        self.built.append(role)
+        return self if role == "prompter" else AnyTile()
+
+    async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
+        self.asked.append(image)
+        thing = Prompt(box_xyxy=(40.0, 40.0, 60.0, 60.0))
+        found = {"status": TileStatus.FOUND, "reason": Reason.NONE, "prompts": (thing,)}
+        return [TilePrompts(tile_id=image.tile.tile_id, query_index=q, **found) for q in range(len(queries))]
+
+    def close(self) -> None:
+        self.built.append("closed")
+
+
+def test_models_are_loaded_once_for_all_zones(
+    run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = seam_world(tmp_path)
+    loads = Loads(monkeypatch)
+    words = ["--query", "a", "--query", "b", "--out", tmp_path / "out", "--runner", "local", *CUT]
+    assert run_job(*(word for path in world.scenes for word in ("--source", path)), *words) == 0
+    assert loads.built == ["prompter", "segmenter", "closed"]
+    ledger = gpd.read_parquet(tmp_path / "out" / "coverage.parquet")
+    per_zone = ledger.groupby("zone")["tile_id"].nunique()
+    assert len(per_zone) == 2
+    assert len(loads.asked) == per_zone.sum()
+    runs = [json.loads(path.read_text())["timings_s"] for path in tmp_path.glob("out/zones/*/run.json")]
+    whole = json.loads((tmp_path / "out/run.json").read_text())["timings_s"]
+    assert {run["inference of all zones"] for run in runs} == {whole["inference"]}
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("shared_ray")
+def test_on_ray_all_zones_are_one_flow_through_the_same_actors(
+    run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flow starts each actor once, and an actor loads its models once (test_actors)."""
+    flows: list[tuple[int, int]] = []
+    send = flow.run_actors
+
+    def counted(rows: list[dict[str, Any]], stages: Any, contexts: Any, *args: Any, **more: Any) -> Any:
+        flows.append((len(contexts), len(rows)))
+        return send(rows, stages, contexts, *args, **more)
+
+    monkeypatch.setattr(flow, "run_actors", counted)
+    world = seam_world(tmp_path)
+    words = world.words(tmp_path / "out", *CUT)
+    words[words.index("local")] = "ray"
+    assert run_job(*words) == 0
+    records = list((tmp_path / "out").glob("zones/*/blocks/*.parquet"))
+    assert flows == [(2, len(records))]
+    assert_each_once(read_instances(tmp_path / "out"), world.objects)
 
 
 def request_of(world: ZoneWorld, out: Path) -> object:

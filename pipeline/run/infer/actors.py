@@ -1,8 +1,12 @@
-"""The three steps of phase one as Ray's actors: tables of one row in, tables of one row out."""
+"""The three steps of phase one as Ray's actors: tables of one row in, tables of one row out.
+
+An actor is built with the contexts of all runs that are worked on, one for each zone of a region. The column
+`RUN` of a row says to which of them it belongs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 
 import pyarrow as pa
@@ -15,47 +19,61 @@ from pipeline.run.infer.block_rows import (
     row_to_block,
     table_to_image,
 )
+from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.steps import PromptStep, ReadStep, RunContext, SegmentStep
 from pipeline.run.ray_engine import dying_with_its_engine
 
+RUN = "run"
+"""Column with the place of a row's run among the contexts."""
+
 
 class ReadActor:
-    """Turns a block into pixels."""
+    """Turns a block into pixels. Files of one run are open at a time: rows come run by run."""
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: Sequence[RunContext]) -> None:
         set_process_defaults(PROCESS_CACHE_MB)
-        self._context = context
-        self._step = ReadStep(context)
+        self._contexts = tuple(context)
+        self._run = 0
+        self._step = ReadStep(self._contexts[0])
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         (row,) = batch.to_pylist()
-        return image_to_table(self._step.read(row_to_block(row, self._context.lattice)))
+        run = row[RUN]
+        if run != self._run:
+            self._step = ReadStep(self._contexts[run])
+            self._run = run
+        pixels = image_to_table(self._step.read(row_to_block(row, self._contexts[run].lattice)))
+        return pixels.append_column(RUN, batch[RUN])
 
 
 class PromptActor:
     """Adds the answers to the pixels that they are about."""
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: Sequence[RunContext]) -> None:
         set_process_defaults(SMALL_CACHE_MB)
-        self._context = context
-        self._step = PromptStep(context)
+        models = SharedModels()
+        self._lattices = [run.lattice for run in context]
+        self._steps = [PromptStep(run, models=models) for run in context]
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         with dying_with_its_engine():
-            answers = await self._step.prompt(table_to_image(batch, self._context.lattice))
+            run = batch[RUN][0].as_py()
+            answers = await self._steps[run].prompt(table_to_image(batch, self._lattices[run]))
         yield batch.append_column("answers", pa.array([prompts_to_bytes(answers)], type=pa.large_binary()))
 
 
 class SegmentActor:
     """Turns pixels and answers into a committed block record; passes on what the driver counts."""
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: Sequence[RunContext]) -> None:
         set_process_defaults(SMALL_CACHE_MB)
-        self._context = context
-        self._step = SegmentStep(context)
+        models = SharedModels()
+        self._lattices = [run.lattice for run in context]
+        self._steps = [SegmentStep(run, models=models) for run in context]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         with dying_with_its_engine():
-            image = table_to_image(batch, self._context.lattice)
-            summary = self._step.commit(image, bytes_to_prompts(batch["answers"][0].as_py()))
+            run = batch[RUN][0].as_py()
+            image = table_to_image(batch, self._lattices[run])
+            summary = self._steps[run].commit(image, bytes_to_prompts(batch["answers"][0].as_py()))
         return pa.Table.from_pylist([asdict(summary)])

@@ -21,14 +21,15 @@ import numpy as np
 from pipeline.grid.tiles import Plan
 from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.reader import CogReader, TileReader
-from pipeline.prompt.build_prompter import build_gate, build_looks, build_prompter, build_verifier
+from pipeline.prompt.build_prompter import build_gate, build_verifier
 from pipeline.prompt.looks.gate import Gate
 from pipeline.prompt.looks.gatekeeper import Gatekeeper, Probabilities
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier
 from pipeline.prompt.prompter import Prompter
 from pipeline.run.config import RunConfig
-from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
+from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal
 from pipeline.run.infer.progress import BlockSummary
+from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.step_rules import (
     NO_PIXELS,
     ViewMasks,
@@ -42,7 +43,6 @@ from pipeline.run.infer.step_rules import (
 from pipeline.schema.imagery import BlockImage, ScenePixels, TileImage
 from pipeline.schema.tile_answers import BlockRecord, MaskCrop, Reason, TilePrompts, TileRecord, TileStatus
 from pipeline.schema.tiling import BlockSpec, TileLattice, TileSpec
-from pipeline.segment.build_segmenter import build_segmenter
 from pipeline.segment.segmenter import Segmenter
 from pipeline.stitch.flatten import flatten_tile
 from pipeline.write.coverage import overall_row
@@ -116,17 +116,25 @@ class PromptStep:
     """Asks the queries: one `TilePrompts` per tile and query. Tiles are row-major, queries inside."""
 
     def __init__(
-        self, context: RunContext, prompter: Prompter | None = None, gate: Gate | None = None
+        self,
+        context: RunContext,
+        prompter: Prompter | None = None,
+        gate: Gate | None = None,
+        models: SharedModels | None = None,
     ) -> None:
+        """`models`: those of this process; without them the step loads its own. `prompter`, `gate`: taken
+        instead.
+        """
         self._context = context
         config = context.config
         grid = context.lattice.grid
-        self._prompter = prompter or build_prompter(config.prompter, grid)
+        models = models or SharedModels()
+        self._prompter = prompter or models.prompter(config, context.lattice)
         self._queries = config.queries
         gate = gate or build_gate(config.gate, config.prompter, self._prompter, grid)
         self._gatekeeper = Gatekeeper(gate, config.gate, self._queries) if gate is not None else None
         self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
-        self._room = Room()
+        self._room = models.room
 
     async def prompt(self, image: BlockImage) -> tuple[TilePrompts, ...]:
         """Ask all queries about all tiles of a block. Raises ModelError only when the engine is gone."""
@@ -199,9 +207,6 @@ class PromptStep:
         config = self._context.config
         return build_verifier(config.verifier, config.prompter, self._context.lattice.grid, self._prompter)
 
-    def close(self) -> None:
-        self._prompter.close()
-
     def _all(self, tile: TileSpec, status: TileStatus, reason: Reason, error: str = "") -> list[TilePrompts]:
         return alike(tile.tile_id, len(self._queries), status, reason, error)
 
@@ -210,15 +215,20 @@ class SegmentStep:
     """Turns pixels and answers into a committed block record; returns what the driver counts."""
 
     def __init__(
-        self, context: RunContext, segmenter: Segmenter | None = None, looks: LooksAt | None = None
+        self,
+        context: RunContext,
+        segmenter: Segmenter | None = None,
+        looks: LooksAt | None = None,
+        models: SharedModels | None = None,
     ) -> None:
-        """`looks`: the verifier of a process that has one already; without it the step builds its own when
-        the run has one.
+        """`models`: those of this process; without them the step loads its own. `segmenter`, `looks`: taken
+        instead.
         """
         self._context = context
         config = context.config
-        self._segmenter = segmenter or build_segmenter(config.segmenter, context.lattice)
-        self._looks = looks or build_looks(config.verifier, config.prompter, context.lattice.grid)
+        models = models or SharedModels()
+        self._segmenter = segmenter or models.segmenter(config, context.lattice)
+        self._looks = looks or models.looks(config, context.lattice)
         self._run_dir = RunDir(context.run_dir)
         self._journal = AttemptJournal(self._run_dir.path / ATTEMPTS)
 

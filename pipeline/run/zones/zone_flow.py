@@ -4,8 +4,9 @@
    are to be warped.
 2. `run_zones` plans every zone before the first one is started, so that bad input is found before any model
    is loaded.
-3. Every zone is run in its own directory below `zones/`. A zone that is complete is not inferred again.
-   Objects are dropped for their size only once they are whole.
+3. Every zone is a run in its own directory below `zones/`. All are done in one flow, which loads models
+   once. A zone that is complete is not inferred again. Objects are dropped for their size only once they are
+   whole.
 4. `publish_zones` makes instances, ledger and plan of all zones, `close_zones` the report, the catalogue item
    and run.json.
 """
@@ -25,12 +26,13 @@ from pipeline.geo.globe import LONLAT_CRS
 from pipeline.geo.planet import body_of
 from pipeline.grid.lattice import crs_name
 from pipeline.grid.pixel_size import unit_of
+from pipeline.run.choose_runner import choose_runner
 from pipeline.run.config import RunConfig
 from pipeline.run.merge.publish import Published
 from pipeline.run.plan_imagery import FoundImagery
-from pipeline.run.prepare import PlannedRun, RunRequest, plan_run, rehearse
+from pipeline.run.prepare import PlannedRun, RunRequest, check_engines, plan_run, rehearse
 from pipeline.run.screen import Say
-from pipeline.run.summary import plan_text, table
+from pipeline.run.summary import notice_box, plan_text, table
 from pipeline.run.zones.zone_closing import close_zones, zoned_result_table
 from pipeline.run.zones.zone_objects import ZoneResult
 from pipeline.run.zones.zone_plan import Zone, by_crs, zones_of
@@ -51,12 +53,16 @@ class FinishedRun:
 
     info: RunInfo
     published: Published
+    inference_s: float
+    """Seconds until all blocks were committed; those of all zones together."""
 
 
-class RunOne(Protocol):
-    """Does a planned run as if it were the only one. Returns None after a dry run."""
+class RunTogether(Protocol):
+    """Does planned runs in one flow, with models that are loaded once. Returns them in order."""
 
-    def __call__(self, planned: PlannedRun, *, say: Say) -> FinishedRun | None: ...
+    def __call__(
+        self, plans: Sequence[PlannedRun], *, log: Path, say: Say, started: float
+    ) -> list[FinishedRun]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +112,7 @@ def divided(request: RunRequest, found: FoundImagery, *, say: Say) -> tuple[Zone
 
 
 def run_zones(
-    request: RunRequest, found: FoundImagery, zones: Sequence[Zone], *, run_one: RunOne, say: Say
+    request: RunRequest, found: FoundImagery, zones: Sequence[Zone], *, run_together: RunTogether, say: Say
 ) -> int:
     """Plan, run and publish all zones. Returns the exit code: 0, or 3 when tiles failed. Raises
     TerraqueryError.
@@ -114,6 +120,8 @@ def run_zones(
     started = time.monotonic()
     planned = plan_zones(request, found, zones)
     root = RunDir(request.out)
+    if request.config.preset.notice:
+        say(notice_box(request.config.preset.notice))
     say(zones_text(planned))
     root.check(planned.parameters, new_run=request.new_run)
     if request.dry_run:
@@ -123,27 +131,27 @@ def run_zones(
         _remove_empty(root.blocks)
         info = start_zoned(planned)
         write_zoned_json(root.run_json, info)
-        results = []
-        for zone, plan, entry in zip(planned.zones, planned.plans, info.zones, strict=True):
-            say(f"\nzone {zone.name}")
-            run = run_one(plan, say=say)
-            assert run is not None, "only a dry run leaves nothing behind"
-            results.append(
-                ZoneResult(
-                    zone=zone,
-                    run_dir=RunDir(plan.request.out),
-                    info=run.info,
-                    id_offset=entry.id_offset,
-                    conservation=run.published.conservation,
-                )
+        for zone, plan in _pairs(planned):
+            say(f"\nzone {zone.name}\n{plan_text(plan)}")
+        runs = run_together(planned.plans, log=root.log, say=say, started=started)
+        results = [
+            ZoneResult(
+                zone=zone,
+                run_dir=RunDir(plan.request.out),
+                info=run.info,
+                id_offset=entry.id_offset,
+                conservation=run.published.conservation,
             )
+            for zone, plan, entry, run in zip(planned.zones, planned.plans, info.zones, runs, strict=True)
+        ]
         require_still_alone()
-        inferred = time.monotonic()
+        done = time.monotonic()
         say("\nall zones: joining objects over their seams")
         published = publish_zones(root, results, min_area_m2=request.config.min_area_m2, info=info)
         timings = {
-            "zones": inferred - started,
-            "publish": time.monotonic() - inferred,
+            "inference": runs[0].inference_s,
+            "zones": done - started - runs[0].inference_s,
+            "publish": time.monotonic() - done,
             "total": time.monotonic() - started,
         }
         info = close_zones(root, info, results, published, timings_s=timings, say=say)
@@ -162,10 +170,12 @@ def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) 
             config=replace(zone_config(request.config, zone.name), min_area_m2=0.0),
         )
         plans.append(plan_run(own, found.of(zone.scenes, zone.area)))
+    runner = choose_runner(request.runner, sum(plan.plan.n_tiles for plan in plans))
+    check_engines(request.config.preset, runner.name)
     return PlannedZones(
         request=request,
         zones=tuple(zones),
-        plans=tuple(plans),
+        plans=tuple(replace(plan, runner=runner) for plan in plans),
         parameters=zoned_parameters(request.config, zones, plans),
     )
 

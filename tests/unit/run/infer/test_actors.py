@@ -18,7 +18,7 @@ from pipeline.errors import ModelError
 from pipeline.files.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB
 from pipeline.grid.source import SourceOptions
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
-from pipeline.run.infer.actors import PromptActor, ReadActor, SegmentActor
+from pipeline.run.infer.actors import RUN, PromptActor, ReadActor, SegmentActor
 from pipeline.run.infer.block_rows import block_to_row, image_to_table, table_to_image
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.prepare import RunRequest, claim, plan_request
@@ -41,8 +41,13 @@ def world(tmp_path: Path) -> LabelWorld:
 
 @pytest.fixture
 def context(world: LabelWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunContext:
-    """A claimed run of oracle models: 2 x 2 tiles of 20 px cores and 4 px halos, one block."""
+    """A claimed run of oracle models."""
     monkeypatch.setenv("GDAL_CACHEMAX", str(SMALL_CACHE_MB))
+    return claimed(world, tmp_path / "run")
+
+
+def claimed(world: LabelWorld, out: Path) -> RunContext:
+    """A claimed run of oracle models: 2 x 2 tiles of 20 px cores and 4 px halos, one block."""
     oracle = f"oracle:{world.labels}"
     tables = merge_tables(
         preset_tables("embedded"),
@@ -60,7 +65,7 @@ def context(world: LabelWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         preset_name="embedded",
         preset=build_preset(tables),
     )
-    return claim(plan_request(RunRequest(config=config, out=str(tmp_path / "run"), runner="local")))
+    return claim(plan_request(RunRequest(config=config, out=str(out), runner="local")))
 
 
 def the_block(context: RunContext) -> BlockSpec:
@@ -70,21 +75,26 @@ def the_block(context: RunContext) -> BlockSpec:
     return BlockSpec(block_row=0, block_col=0, core=lattice.block_core(0, 0), read=read, tiles=tiles)
 
 
+def first_run(image: BlockImage) -> pa.Table:
+    """A row as a reader of one run makes it."""
+    return image_to_table(image).append_column(RUN, pa.array([0]))
+
+
 async def only(actor: PromptActor, batch: pa.Table) -> pa.Table:
     (answered,) = [table async for table in actor(batch)]
     return answered
 
 
 def test_a_block_goes_through_the_three_actors(context: RunContext, world: LabelWorld) -> None:
-    row = pa.Table.from_pylist([block_to_row(the_block(context))])
-    pixels = ReadActor(context)(row)
+    row = pa.Table.from_pylist([block_to_row(the_block(context)) | {RUN: 0}])
+    pixels = ReadActor([context])(row)
     assert pixels.num_rows == 1
     image = table_to_image(pixels, context.lattice)
     with rasterio.open(world.scene) as scene:
         np.testing.assert_array_equal(image.rgb, np.moveaxis(scene.read(), 0, 2))
     assert image.valid.all()
 
-    answered = asyncio.run(only(PromptActor(context), pixels))
+    answered = asyncio.run(only(PromptActor([context]), pixels))
     assert answered.column_names == [*pixels.column_names, "answers"]
     assert answered.drop_columns(["answers"]).equals(pixels), "the pixels go on untouched"
     answers = json.loads(answered["answers"][0].as_py())
@@ -96,7 +106,7 @@ def test_a_block_goes_through_the_three_actors(context: RunContext, world: Label
         "r00001c00001": ("found", 1),
     }
 
-    committed = SegmentActor(context)(answered)
+    committed = SegmentActor([context])(answered)
     (summary,) = committed.to_pylist()
     assert summary.pop("elapsed_s") >= 0
     assert summary == {
@@ -115,21 +125,42 @@ def test_a_block_goes_through_the_three_actors(context: RunContext, world: Label
     assert shown == {"r00000c00000": 16, "r00000c00001": 16, "r00001c00001": 24}
 
 
+def test_blocks_of_several_runs_go_through_the_same_actors(tmp_path: Path) -> None:
+    """Two runs whose labels differ: every block is answered and committed as its own run has it."""
+    worlds = [write_label_world(tmp_path / name, labels) for name, labels in (("a", LABELS), ("b", LABELS.T))]
+    runs = [claimed(world, tmp_path / f"run{number}") for number, world in enumerate(worlds)]
+    reader, prompter, segmenter = ReadActor(runs), PromptActor(runs), SegmentActor(runs)
+    for number in (0, 1, 0):
+        row = block_to_row(the_block(runs[number])) | {RUN: number}
+        pixels = reader(pa.Table.from_pylist([row]))
+        with rasterio.open(worlds[number].scene) as scene:
+            image = table_to_image(pixels, runs[number].lattice)
+            np.testing.assert_array_equal(image.rgb, np.moveaxis(scene.read(), 0, 2))
+        segmenter(asyncio.run(only(prompter, pixels)))
+    for run, labels in zip(runs, (LABELS, LABELS.T), strict=True):
+        record = read_block_record(RunDir(run.run_dir).block("b00000_00000"), run.fingerprint)
+        shown = np.zeros(labels.shape, dtype=np.bool_)
+        for tile in record.tiles:
+            if tile.labels is not None:
+                shown[tile.tile.read.slices_in(run.lattice.grid.window)] |= tile.labels > 0
+        np.testing.assert_array_equal(shown, labels > 0)
+
+
 def test_each_actor_keeps_as_much_of_the_imagery_as_it_needs(context: RunContext) -> None:
     """Decoded blocks: the reader's cache is the large one, the models' is small."""
-    ReadActor(context)
+    ReadActor([context])
     assert os.environ["GDAL_CACHEMAX"] == str(PROCESS_CACHE_MB)
-    PromptActor(context)
+    PromptActor([context])
     assert os.environ["GDAL_CACHEMAX"] == str(SMALL_CACHE_MB)
-    ReadActor(context)
-    SegmentActor(context)
+    ReadActor([context])
+    SegmentActor([context])
     assert os.environ["GDAL_CACHEMAX"] == str(SMALL_CACHE_MB)
 
 
 def test_a_batch_is_one_block(context: RunContext) -> None:
-    row = block_to_row(the_block(context))
+    row = block_to_row(the_block(context)) | {RUN: 0}
     with pytest.raises(ValueError, match="too many values"):
-        ReadActor(context)(pa.Table.from_pylist([row, row]))
+        ReadActor([context])(pa.Table.from_pylist([row, row]))
 
 
 class Ended(BaseException):
@@ -157,11 +188,11 @@ def test_a_dead_engine_ends_the_process_of_either_models_actor(
     image = BlockImage(
         block=block, rgb=np.zeros((*block.read.shape, 3), np.uint8), valid=np.ones(block.read.shape, np.bool_)
     )
-    batch = image_to_table(image)
-    prompter = PromptActor(context)
-    segmenter = SegmentActor(context)
-    monkeypatch.setattr(prompter, "_step", Dead())
-    monkeypatch.setattr(segmenter, "_step", Dead())
+    batch = first_run(image)
+    prompter = PromptActor([context])
+    segmenter = SegmentActor([context])
+    monkeypatch.setattr(prompter, "_steps", [Dead()])
+    monkeypatch.setattr(segmenter, "_steps", [Dead()])
     expected = Ended if retryable else ModelError
     with pytest.raises(expected):
         asyncio.run(only(prompter, batch))
@@ -178,8 +209,8 @@ def test_an_unreadable_block_is_a_failure_of_its_tiles_and_no_crash(context: Run
         valid=np.zeros(block.read.shape, np.bool_),
         unreadable={tile.tile_id: "read failed" for tile in block.tiles},
     )
-    answered = asyncio.run(only(PromptActor(context), image_to_table(image)))
-    (summary,) = SegmentActor(context)(answered).to_pylist()
+    answered = asyncio.run(only(PromptActor([context]), first_run(image)))
+    (summary,) = SegmentActor([context])(answered).to_pylist()
     assert (summary["failed"], summary["found"], summary["n_embeddings"], summary["n_calls"]) == (4, 0, 0, 0)
     record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
     assert {(tile.status, tile.error) for tile in record.tiles} == {(TileStatus.FAILED, "read failed")}
