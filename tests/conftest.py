@@ -24,7 +24,8 @@ settings.register_profile("terraquery", deadline=None)
 settings.load_profile("terraquery")
 
 RAY_FILES = tuple(
-    f"tests/integration/test_{name}.py" for name in ("benchmarks", "gate_runs", "ray", "restitch")
+    f"tests/integration/test_{name}.py"
+    for name in ("benchmarks", "gate_runs", "ray", "restitch", "zones_on_ray")
 )
 """Test files that use Ray, by their paths in the repository; tests/unit/test_suite_layout.py knows all."""
 ENGINE_FILES = tuple(f"tests/integration/test_{name}.py" for name in ("benchmark_models", "gate_vllm"))

@@ -17,6 +17,8 @@ from pyproj import Geod, Transformer
 from rasterio.transform import Affine
 
 LONLAT = "OGC:CRS84"
+CUT = ("--whole-scene", "--tile", 96, "--halo", 16, "--block", 2)
+"""How worlds of zones are cut into tiles."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ class Frame:
         left = np.round(x / self.pixel) * self.pixel - self.width // 2 * self.pixel
         top = np.round(y / self.pixel) * self.pixel + self.height // 2 * self.pixel
         return Affine(self.pixel, 0, left, 0, -self.pixel, top)
+
+
+UTM_17_18 = (
+    Frame("EPSG:26917", -78.0006, 36.62, 220, 220),
+    Frame("EPSG:26918", -77.9994, 36.62, 220, 220),
+)
+"""Two scenes of one metre that overlap by some 110 m over the seam at 78 W."""
 
 
 @dataclass(frozen=True)
@@ -157,3 +166,47 @@ def matched(frame: gpd.GeoDataFrame, objects: NDArray[np.object_]) -> NDArray[np
             most[row] = area
             best[row] = number
     return best
+
+
+def town(seed: int, *, side: int = 7, cell: float = 12.0, least: float = 4.0) -> list[shapely.Geometry]:
+    """Rows of houses, many of which touch, of `least` to `cell` metres, around the origin.
+
+    One row stands on the line through it: no seam runs between houses alone.
+    """
+    rng = np.random.default_rng(seed)
+    houses = []
+    for i in range(-side, side):
+        for j in range(-side, side):
+            if rng.random() < 0.7:
+                width, height = rng.uniform(least, cell, 2)
+                width = cell if rng.random() < 0.3 else width
+                height = cell if rng.random() < 0.3 else height
+                houses.append(shapely.box(i * cell, j * cell, i * cell + width, j * cell + height))
+    return [shapely.transform(shapely.segmentize(house, 3), lambda xy: xy + 5.0) for house in houses]
+
+
+def seam_world(folder: Path, frames: tuple[Frame, ...] = UTM_17_18, seed: int = 1) -> ZoneWorld:
+    """A town with a road through it that crosses all of the seam."""
+    road = shapely.box(-120, -102, 120, -95)
+    bend = shapely.LineString([(-80, 98), (0, 104), (80, 96)]).buffer(3)
+    shapes = [*town(seed), shapely.segmentize(road, 3), bend]
+    return draw_world(folder, frames, local_to_lonlat(shapes, -78.0, 36.62))
+
+
+def assert_each_once(frame: gpd.GeoDataFrame, objects: NDArray[np.object_], *, pixel_m: float = 1.0) -> None:
+    """Every object is one row, of its true area but for the pixels along its outline, and none overlap.
+
+    A pixel is an object's where its middle is. So an outline drawn in pixels runs at most half their diagonal
+    beside the true one, and a part drawn in another lattice no further.
+    """
+    found = matched(frame, objects)
+    assert sorted(found.tolist()) == list(range(len(objects)))
+    assert frame["instance_id"].is_unique
+    assert frame.geometry.is_valid.all()
+    for area_m2, number in zip(frame["area_m2"], found.tolist(), strict=True):
+        border = border_m(objects[number])
+        assert abs(area_m2 - geodesic_m2(objects[number])) <= (border + 4 * pixel_m) * pixel_m * 2**-0.5
+    shapes = frame.geometry.to_numpy()
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    overlap = shapely.area(shapely.intersection(shapes[one], shapes[other]))[one < other]
+    assert overlap.max(initial=0.0) * 111_000**2 < 2e-3 * pixel_m  # rounding to a tenth of a millimetre

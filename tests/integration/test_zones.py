@@ -16,17 +16,20 @@ import rasterio.warp
 import shapely
 import zarr
 from job_files import load_job
-from numpy.typing import NDArray
 from segment.fakes_segment import FakeSegmenter
 from zone_worlds import (
+    CUT,
+    UTM_17_18,
     Frame,
     ZoneWorld,
-    border_m,
+    assert_each_once,
     draw_world,
     geodesic_m2,
     local_to_lonlat,
     matched,
     read_instances,
+    seam_world,
+    town,
 )
 
 from pipeline.geo.globe import cut_at_180
@@ -37,58 +40,7 @@ from pipeline.schema.tile_answers import Prompt, Reason, TilePrompts, TileStatus
 from pipeline.segment.segmenter import Embedding
 
 RunJob = Callable[..., int]
-CUT = ("--whole-scene", "--tile", 96, "--halo", 16, "--block", 2)
 NAIP = Path(__file__).parents[3] / "shared" / "data" / "naip_utm17_18"
-
-UTM_17_18 = (
-    Frame("EPSG:26917", -78.0006, 36.62, 220, 220),
-    Frame("EPSG:26918", -77.9994, 36.62, 220, 220),
-)
-"""Two scenes of one metre that overlap by some 110 m over the seam at 78 W."""
-
-
-def town(seed: int, *, side: int = 7, cell: float = 12.0, least: float = 4.0) -> list[shapely.Geometry]:
-    """Rows of houses, many of which touch, of `least` to `cell` metres, around the origin.
-
-    One row stands on the line through it: no seam runs between houses alone.
-    """
-    rng = np.random.default_rng(seed)
-    houses = []
-    for i in range(-side, side):
-        for j in range(-side, side):
-            if rng.random() < 0.7:
-                width, height = rng.uniform(least, cell, 2)
-                width = cell if rng.random() < 0.3 else width
-                height = cell if rng.random() < 0.3 else height
-                houses.append(shapely.box(i * cell, j * cell, i * cell + width, j * cell + height))
-    return [shapely.transform(shapely.segmentize(house, 3), lambda xy: xy + 5.0) for house in houses]
-
-
-def seam_world(folder: Path, frames: tuple[Frame, ...] = UTM_17_18, seed: int = 1) -> ZoneWorld:
-    """A town with a road through it that crosses all of the seam."""
-    road = shapely.box(-120, -102, 120, -95)
-    bend = shapely.LineString([(-80, 98), (0, 104), (80, 96)]).buffer(3)
-    shapes = [*town(seed), shapely.segmentize(road, 3), bend]
-    return draw_world(folder, frames, local_to_lonlat(shapes, -78.0, 36.62))
-
-
-def assert_each_once(frame: gpd.GeoDataFrame, objects: NDArray[np.object_], *, pixel_m: float = 1.0) -> None:
-    """Every object is one row, of its true area but for the pixels along its outline, and none overlap.
-
-    A pixel is an object's where its middle is. So an outline drawn in pixels runs at most half their diagonal
-    beside the true one, and a part drawn in another lattice no further.
-    """
-    found = matched(frame, objects)
-    assert sorted(found.tolist()) == list(range(len(objects)))
-    assert frame["instance_id"].is_unique
-    assert frame.geometry.is_valid.all()
-    for area_m2, number in zip(frame["area_m2"], found.tolist(), strict=True):
-        border = border_m(objects[number])
-        assert abs(area_m2 - geodesic_m2(objects[number])) <= (border + 4 * pixel_m) * pixel_m * 2**-0.5
-    shapes = frame.geometry.to_numpy()
-    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
-    overlap = shapely.area(shapely.intersection(shapes[one], shapes[other]))[one < other]
-    assert overlap.max(initial=0.0) * 111_000**2 < 2e-3 * pixel_m  # rounding to a tenth of a millimetre
 
 
 @pytest.fixture(scope="module")
@@ -390,29 +342,6 @@ def test_models_are_loaded_once_for_all_zones(
     runs = [json.loads(path.read_text())["timings_s"] for path in tmp_path.glob("out/zones/*/run.json")]
     whole = json.loads((tmp_path / "out/run.json").read_text())["timings_s"]
     assert {run["inference of all zones"] for run in runs} == {whole["inference"]}
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("shared_ray")
-def test_on_ray_all_zones_are_one_flow_through_the_same_actors(
-    run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A flow starts each actor once, and an actor loads its models once (test_actors)."""
-    flows: list[tuple[int, int]] = []
-    send = flow.run_actors
-
-    def counted(rows: list[dict[str, Any]], stages: Any, contexts: Any, *args: Any, **more: Any) -> Any:
-        flows.append((len(contexts), len(rows)))
-        return send(rows, stages, contexts, *args, **more)
-
-    monkeypatch.setattr(flow, "run_actors", counted)
-    world = seam_world(tmp_path)
-    words = world.words(tmp_path / "out", *CUT)
-    words[words.index("local")] = "ray"
-    assert run_job(*words) == 0
-    records = list((tmp_path / "out").glob("zones/*/blocks/*.parquet"))
-    assert flows == [(2, len(records))]
-    assert_each_once(read_instances(tmp_path / "out"), world.objects)
 
 
 def request_of(world: ZoneWorld, out: Path) -> object:
