@@ -5,7 +5,6 @@ BIN := .venv/bin
 # What is installed stays what is meant: after `make setup EXTRA=gpu` all other targets use that environment.
 EXTRA ?= $(or $(patsubst .venv/installed-%,%,$(firstword $(wildcard .venv/installed-*))),cpu)
 export SAM2_BUILD_CUDA := 0
-export RAY_AUTH_MODE ?= disabled
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .PHONY: help setup demo lint test test-long notebook tree bench clean fuzz-stitch

@@ -28,6 +28,7 @@ from pipeline.run.config import Pool, ResourceOptions
 from pipeline.run.infer.block_rows import store_limit_bytes
 from pipeline.run.job_exit import causes
 from pipeline.run.merge.merge_job import MergeJob, Task
+from pipeline.run.ray_access import joining_refused, own_token, require_closed
 
 if TYPE_CHECKING:
     from ray.data import DataContext, Dataset
@@ -211,7 +212,10 @@ def _connect(pools: ResourceOptions) -> None:
 
 
 def _join_cluster() -> None:
-    """Join the cluster this driver runs in, or start Ray in this machine."""
+    """Join the cluster this driver runs in, or start Ray in this machine.
+
+    Raises InputError for a cluster that does not let it in, or lets everybody in (`ray_access`).
+    """
     import ray
 
     if not ray.is_initialized():
@@ -219,19 +223,24 @@ def _join_cluster() -> None:
         # its own: the address that an earlier head left behind on this machine may be dead, and joining it
         # would wait for ever.
         if cluster_named():
-            ray.init(log_to_driver=False, logging_level="WARNING")
+            try:
+                joined = ray.init(log_to_driver=False, logging_level="WARNING")
+            except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+                raise joining_refused() from error
+            require_closed(joined.address_info["webui_url"] or "")
         else:
             _start_own_ray()
 
 
 def _start_own_ray() -> None:
-    """Start Ray in this machine. Raises ModelError when it does not come up.
+    """Start Ray in this machine, with a token. Raises ModelError when it does not come up.
 
     Ray gives its node 30 seconds, a constant of its own, which a busy machine overruns: then it is started
     again.
     """
     import ray
 
+    own_token()
     for left in reversed(range(RAY_STARTS)):
         try:
             ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="WARNING")

@@ -5,6 +5,7 @@ Ray of this process. `shared_engine` is the one vLLM engine of this process.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,7 +15,7 @@ from shared_engine import SharedEngine
 from pipeline.run.config import build_preset, preset_tables
 
 RAY_SETTINGS = {
-    "RAY_AUTH_MODE": "disabled",
+    "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # 15 by default: beside the other test process, workers would hardly run
     "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than Ray's 30 s
@@ -30,12 +31,17 @@ def run_job() -> Callable[..., int]:
 
 
 @pytest.fixture(scope="session")
-def started_ray() -> Iterator[None]:
+def started_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Ray for every test of this process that does not test how a Ray is started."""
+    token = tmp_path_factory.mktemp("ray") / "token"
+    token.write_text(secrets.token_hex(32))
+    chosen = RAY_SETTINGS | {"RAY_AUTH_TOKEN_PATH": str(token)}
+    before = {name: os.environ.get(name) for name in chosen}
+    os.environ |= chosen
     import ray
+    from ray._raylet import Config
 
-    before = {name: os.environ.get(name) for name in RAY_SETTINGS}
-    os.environ |= RAY_SETTINGS
+    Config.initialize("")  # Ray reads the mode when it is imported, which another test may have done
     try:
         ray.init(
             address="local",

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,12 +16,12 @@ import zarr
 from fault_server import fault_server
 from item_files import footprint_of, item_document, projection_fields
 from label_worlds import LabelWorld, blobs, write_label_world
+from ray_heads import RAY, ray_environment, ray_head
 from stac_server import rustac_server
 
 from pipeline.run import ray_engine
 
 ROOT = Path(__file__).parents[2]
-RAY = Path(sys.executable).parent / "ray"
 
 pytestmark = pytest.mark.slow
 
@@ -45,14 +39,6 @@ def words(world: LabelWorld, out: Path) -> list[str]:
     return ["--source", str(world.scene), "--whole-scene", *models, *cut, "--out", str(out)]
 
 
-def environment() -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    quiet["RAY_raylet_start_wait_time_s"] = "120"  # a busy machine needs more than Ray's 30 s
-    quiet["RAY_worker_niceness"] = "0"  # by default 15: the other test process would leave workers little
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, **quiet, "PATH": path}
-
-
 def ids(out: Path) -> np.ndarray:
     return np.asarray(zarr.open_group(str(out / "masks.zarr"), mode="r")["instance_id"][0])
 
@@ -63,7 +49,7 @@ def test_ray_gives_the_truth_and_the_same_files_as_the_local_runner(
     done = subprocess.run(
         [sys.executable, "jobs/segment_region.py", *words(world, tmp_path / "ray"), "--runner", "ray"],
         cwd=ROOT,
-        env=environment(),
+        env=ray_environment(),
         capture_output=True,
         text=True,
         timeout=240,
@@ -99,59 +85,8 @@ def test_a_store_smaller_than_one_block_slows_a_run_down_but_does_not_stop_it(
 @pytest.fixture
 def head(tmp_path: Path) -> Iterator[str]:
     """A Ray head of its own; yields the address of its job server."""
-    ports = []
-    for _ in range(3):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-    start = [
-        str(RAY),
-        "start",
-        "--head",
-        "--block",
-        "--num-cpus",
-        "3",
-        f"--port={ports[0]}",
-        f"--dashboard-port={ports[1]}",
-    ]
-    start += [
-        f"--dashboard-agent-listen-port={ports[2]}",
-        "--include-dashboard=true",
-        "--disable-usage-stats",
-    ]
-    scratch = tempfile.mkdtemp(
-        prefix="rayhead"
-    )  # short, for its sockets; and its address is not left for others to join
-    start += ["--temp-dir", scratch]
-    with (tmp_path / "head.log").open(
-        "w"
-    ) as log:  # --block: ours alone is stopped at the end, not every Ray of the machine
-        process = subprocess.Popen(
-            start, env=environment(), cwd=tmp_path, stdout=log, stderr=log, start_new_session=True
-        )
-    address = f"http://127.0.0.1:{ports[1]}"
-    wait_for(f"{address}/api/version", process, tmp_path / "head.log")
-    yield address
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-    shutil.rmtree(scratch, ignore_errors=True)
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the job server answers."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-        except OSError:
-            time.sleep(0.5)
-        else:
-            return
-    raise AssertionError(f"the Ray head did not answer within two minutes:\n{log.read_text()}")
+    with ray_head(tmp_path) as started:
+        yield started.jobs
 
 
 @pytest.mark.long
@@ -224,7 +159,7 @@ def run_to_the_end(command: list[str]) -> subprocess.CompletedProcess[str]:
     """One submitted job; it must succeed. A head that has just started may ask to try again."""
     for _ in range(4):
         done = subprocess.run(
-            command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=280
+            command, cwd=ROOT, env=ray_environment(), capture_output=True, text=True, timeout=280
         )
         if "No available agent to submit job" not in done.stderr:
             break

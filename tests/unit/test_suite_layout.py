@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipeline"
 
 USES_RAY = {
-    "tests/integration": re.compile(r'"shared_ray"|"--runner", "ray"|"start", "--head"'),
+    "tests/integration": re.compile(r'"shared_ray"|"--runner", "ray"|ray_heads'),
     "tests": re.compile(r"^ *(shared_ray|ray\.init\()", flags=re.MULTILINE),
 }
 """What a test file that uses Ray holds, by folder; unit tests only read `--runner ray`."""
