@@ -98,7 +98,7 @@ def _add_models(top: argparse.ArgumentParser) -> None:
         "--models",
         metavar="oracle:FILE",
         help="answers from a label raster: oracle:labels.tif[?noise=mild|strong]; where sources have several "
-        "CRSs, one for each: oracle:labels_{zone}.tif for labels_EPSG_32632.tif",
+        "CRSs, one for each: oracle:labels_{zone}.tif, with {zone} for the names that --dry-run prints",
     )
     models.add_argument(
         "--prompts",
@@ -142,6 +142,12 @@ def _add_running(top: argparse.ArgumentParser) -> None:
         metavar=("R", "C"),
         help="only say what the tile in row R and column C is made of: its scenes in order, and what each "
         "fills; of the run in --out if there is one, and then no other option is needed",
+    )
+    running.add_argument(
+        "--zone",
+        metavar="NAME",
+        help="where sources have several CRSs, the zone in which --explain-tile counts rows and columns, as "
+        "the column zone of plan.parquet and coverage.parquet names it",
     )
     running.add_argument("--retry-failed", action="store_true", help="do blocks with failed tiles again")
     running.add_argument(
@@ -280,8 +286,10 @@ def explain(args: argparse.Namespace) -> int:
 
     place = (args.explain_tile[0], args.explain_tile[1])
     run_dir = RunDir(args.out)
-    known = run_dir.run_json.is_file()
-    told = explain_run(run_dir, place) if known else explain_plan(request_of(args).config, place)
+    if run_dir.run_json.is_file():
+        told = explain_run(run_dir, place, zone=args.zone)
+    else:
+        told = explain_plan(request_of(args).config, place, zone=args.zone)
     print(told.text)
     return 0 if told.readable else 3
 
@@ -295,6 +303,12 @@ def main(argv: list[str] | None = None) -> int:
         # imported only once the command line is known to be well formed
         if args.explain_tile is not None:
             return explain(args)
+        if args.zone is not None:
+            raise InputError(
+                "--zone says where --explain-tile looks",
+                came=f"--zone {args.zone} alone",
+                remedy="add --explain-tile R C, or drop it: a run always does all zones",
+            )
         from pipeline.run.flow import run_region
 
         return run_region(request_of(args))

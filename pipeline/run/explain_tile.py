@@ -1,6 +1,7 @@
 """What one tile is made of: its scenes in order, and what each of them gives to it.
 
-1. `explain_plan` plans a run, and `explain_run` takes the plan of one that is there.
+1. `explain_plan` plans a run, and `explain_run` takes the plan of one that is there. Where scenes have
+   several CRSs, rows and columns count in the zone that is named.
 2. `shares_of` reads the tile from each of its scenes alone, and then from all of them as a run does.
 3. `tile_text` tells it as a table, with what became of the tile where the run is finished.
 
@@ -24,13 +25,15 @@ from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
 from pipeline.load.reader import CogReader
 from pipeline.load.unjudged import percent
 from pipeline.run.config import RunConfig
-from pipeline.run.plan_imagery import plan_imagery, read_area
+from pipeline.run.plan_imagery import plan_found, read_area, search_imagery
 from pipeline.run.scenes_again import PlacedScenes, scenes_again
+from pipeline.run.zones.zone_flow import divided
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import BlockSpec, TileLattice, TileSpec
 from pipeline.write.plan_table import read_inside
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import read_run_json
+from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,26 +75,65 @@ class Explanation:
     """Whether all of its scenes could be read."""
 
 
-def explain_plan(config: RunConfig, place: tuple[int, int]) -> Explanation:
-    """Plan a run, and tell what the tile in row and column `place` would be made of.
+def explain_plan(config: RunConfig, place: tuple[int, int], *, zone: str | None = None) -> Explanation:
+    """Plan a run, and tell what the tile in row and column `place` would be made of. `zone`: where the run
+    has several.
 
     Raises InputError and SourceError.
     """
-    plan = plan_imagery(config, read_area(config)).plan
+    found = search_imagery(config, read_area(config))
+    zones = divided(config, found, say=lambda _: None)
+    if len(zones) > 1:
+        chosen = zones[_place_of(zone, [each.name for each in zones])]
+        found = found.of(chosen.scenes, chosen.area)
+    else:
+        _require_none(zone)
+        found = found.of(zones[0].scenes, found.aoi) if zones else found
+    plan = plan_found(config, found).plan
     placed = PlacedScenes(
         scenes=plan.scenes, offsets=plan.offsets, windows=plan.scene_windows, load=config.load
     )
     return _told(*_read(plan.lattice, place, plan.inside, str(config.mosaic), placed))
 
 
-def explain_run(run_dir: RunDir, place: tuple[int, int]) -> Explanation:
-    """Tell what a tile of a run is made of, and what became of it. Raises InputError and SourceError."""
+def explain_run(run_dir: RunDir, place: tuple[int, int], *, zone: str | None = None) -> Explanation:
+    """Tell what a tile of a run is made of, and what became of it. `zone`: where the run has several.
+
+    Raises InputError and SourceError.
+    """
+    whole = read_any_run(run_dir.run_json)
+    if isinstance(whole, ZonedInfo):
+        chosen = whole.zones[_place_of(zone, [each.name for each in whole.zones])]
+        run_dir = RunDir(run_dir.path / chosen.path)
+    else:
+        _require_none(zone)
     info = read_run_json(run_dir.run_json)
     inside = read_inside(run_dir.plan, info.lattice)
     mosaic = str(info.settings.get("mosaic", "first"))
     read = _read(info.lattice, place, inside, mosaic, scenes_again(info))
     told = _told(*read)
     return replace(told, text="\n".join([told.text, *_outcome(run_dir, read[0].tile)]))
+
+
+def _place_of(zone: str | None, names: Sequence[str]) -> int:
+    """Find the zone that is named. Raises InputError."""
+    if zone in names:
+        return names.index(zone)
+    raise InputError(
+        "--explain-tile needs the zone whose row and column are meant: the scenes have several CRSs",
+        came="none" if zone is None else f"--zone {zone}",
+        remedy=f"add --zone with one of {', '.join(names)}; plan.parquet and coverage.parquet have it in the "
+        "column zone",
+    )
+
+
+def _require_none(zone: str | None) -> None:
+    if zone is not None:
+        raise InputError(
+            "--zone names one of several zones",
+            came=f"--zone {zone}, but there is one grid",
+            remedy="drop it",
+        )
 
 
 def _told(planned: PlannedTile, shares: Sequence[SceneShare], nothing: float) -> Explanation:

@@ -64,7 +64,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     say = patient(say)
     _set_cache(request.runner)
     found = find_imagery(request)
-    zones = divided(request, found, say=say)
+    zones = divided(request.config, found, say=say)
     if len(zones) > 1:
         return run_zones(request, found, zones, run_together=run_together, say=say)
     if zones:

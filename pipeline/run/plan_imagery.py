@@ -80,14 +80,6 @@ def read_area(config: RunConfig) -> Aoi | None:
     return None
 
 
-def plan_imagery(config: RunConfig, aoi: Aoi | None) -> PlannedImagery:
-    """Find scenes, plan the tiles, and open the headers that the plan needs.
-
-    Raises InputError, and SourceError (retryable) when a server does not answer.
-    """
-    return plan_found(config, search_imagery(config, aoi))
-
-
 def search_imagery(config: RunConfig, aoi: Aoi | None) -> FoundImagery:
     """Find scenes. Raises InputError, and SourceError (retryable) when a server does not answer.
 

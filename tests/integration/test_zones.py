@@ -161,7 +161,6 @@ class TestSeam:
         [
             ("restitch_region", ("--run", "{out}")),
             ("evaluate", ("--run", "{out}", "--truth", "{out}")),
-            ("segment_region", ("--out", "{out}", "--whole-scene", "--explain-tile", "0", "0")),
         ],
     )
     def test_jobs_that_work_on_one_grid_name_the_zones(
@@ -176,6 +175,61 @@ class TestSeam:
         assert load_job(job).main([word.format(out=out) for word in words]) == 2
         assert f"{out}/zones/EPSG_26917" in capsys.readouterr().err
         assert result_bytes(out) == before
+
+
+class TestExplainTile:
+    def test_a_tile_of_a_zone_is_told_as_the_zones_own_run_tells_it(
+        self, seam_run: tuple[ZoneWorld, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        """Before the run too, but for what became of it."""
+        world, out = seam_run
+        main = load_job("segment_region").main
+        place = ["--explain-tile", "1", "2"]
+        told = []
+        for where in ([str(out), "--zone", "EPSG_26918"], [str(out / "zones" / "EPSG_26918")]):
+            assert main(["--out", *where, *place]) == 0
+            told.append(capsys.readouterr().out)
+        assert told[0] == told[1]
+        assert "EPSG_26918.tif" not in told[0]
+        assert told[0].startswith("tile r00001c00002 reads 96 x 96 px")
+        assert '"anything": found' in told[0]
+        words = [str(word) for word in world.words(tmp_path / "no", *CUT)]
+        assert main([*words, *place, "--zone", "EPSG_26918"]) == 0
+        assert told[0].startswith(capsys.readouterr().out.rstrip())
+        assert not (tmp_path / "no").exists()
+
+    @pytest.mark.parametrize("there", [True, False])
+    @pytest.mark.parametrize(
+        ("named", "came"), [((), "none"), (("--zone", "EPSG_32632"), "--zone EPSG_32632")]
+    )
+    def test_the_zones_of_the_run_are_named_where_none_of_them_is(
+        self,
+        seam_run: tuple[ZoneWorld, Path],
+        capsys: pytest.CaptureFixture[str],
+        tmp_path: Path,
+        named: tuple[str, ...],
+        came: str,
+        there: bool,
+    ) -> None:
+        world, out = seam_run
+        words = [str(word) for word in world.words(out if there else tmp_path / "no", *CUT)]
+        assert load_job("segment_region").main([*words, "--explain-tile", "0", "0", *named]) == 2
+        said = capsys.readouterr().err
+        assert f"Got: {came}. To fix: add --zone with one of EPSG_26917, EPSG_26918;" in said
+
+    def test_a_zone_of_a_run_that_has_none_is_refused(
+        self, seam_run: tuple[ZoneWorld, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        world, out = seam_run
+        main = load_job("segment_region").main
+        one = ["--out", str(out / "zones" / "EPSG_26918"), "--explain-tile", "0", "0", "--zone", "EPSG_26918"]
+        assert main(one) == 2
+        assert "there is one grid. To fix: drop it" in capsys.readouterr().err
+        words = [str(word) for word in world.words(tmp_path / "no", *CUT)]
+        assert main([*words[2:], "--explain-tile", "0", "0", "--zone", "EPSG_26918"]) == 2
+        assert "there is one grid" in capsys.readouterr().err
+        assert main([*words, "--zone", "EPSG_26918"]) == 2
+        assert "add --explain-tile R C" in capsys.readouterr().err
 
 
 def result_bytes(out: Path) -> dict[str, bytes]:

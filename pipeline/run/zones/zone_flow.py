@@ -46,6 +46,9 @@ from pipeline.write.zoned.zoned_tables import write_zoned_plan
 ZONE_MARK = "{zone}"
 """Stands for the zone's name in the path of an oracle's label raster."""
 
+_MOST_NAMED = 4
+"""Zones that a message names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
@@ -79,13 +82,13 @@ class PlannedZones:
         return fingerprint(self.parameters)
 
 
-def divided(request: RunRequest, found: FoundImagery, *, say: Say) -> tuple[Zone, ...]:
+def divided(config: RunConfig, found: FoundImagery, *, say: Say) -> tuple[Zone, ...]:
     """Divide scenes of several CRSs into zones. Empty: one grid serves all, or nothing can be divided.
 
     One zone: it covers all of the area, and says so. Raises InputError for scenes outside the AOI, and for a
     --resolution that would mean another length in each zone.
     """
-    grid = request.config.grid
+    grid = config.grid
     groups = by_crs(found.scenes) if grid.crs is None else []
     if len(groups) < 2 or any(group[0].crs_wkt is None for group in groups):
         return ()
@@ -99,7 +102,7 @@ def divided(request: RunRequest, found: FoundImagery, *, say: Say) -> tuple[Zone
             came=f"{grid.resolution:g} for CRSs in {' and '.join(sorted(units))}",
             remedy="give --gsd in metres on the ground, or --crs for one grid",
         )
-    tiles = request.config.tiles
+    tiles = config.tiles
     zones = zones_of(
         found.scenes, found.aoi, band_px=tiles.px - tiles.halo_px, footprints=found.found.footprints
     )
@@ -161,7 +164,7 @@ def run_zones(
 
 def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) -> PlannedZones:
     """Plan and check the run of every zone; writes nothing. Raises InputError or SourceError."""
-    _require_zone_labels(request.config)
+    _require_zone_labels(request.config, zones)
     plans = []
     for zone in zones:
         own = replace(
@@ -188,16 +191,18 @@ def zone_config(config: RunConfig, name: str) -> RunConfig:
     return replace(config, preset=replace(preset, prompter=prompter, segmenter=segmenter))
 
 
-def _require_zone_labels(config: RunConfig) -> None:
+def _require_zone_labels(config: RunConfig, zones: Sequence[Zone]) -> None:
     """Refuse one label raster for several zones: it lies on the pixels of one of them. Raises InputError."""
     models = {config.prompter.kind: config.prompter.model, config.segmenter.kind: config.segmenter.checkpoint}
     labels = models.get("oracle")
     if labels is not None and ZONE_MARK not in labels:
+        files = ", ".join(f"labels_{zone.name}.tif" for zone in zones[:_MOST_NAMED])
+        more = ", ..." if len(zones) > _MOST_NAMED else ""
         raise InputError(
             "an oracle needs a label raster for every zone, on the zone's own pixels",
             came=labels,
             remedy=f"write {ZONE_MARK} for the zone's name, as in oracle:labels_{ZONE_MARK}.tif (files "
-            "labels_EPSG_32632.tif, labels_EPSG_32633.tif), or give --crs for one grid",
+            f"{files}{more}), or give --crs for one grid",
         )
 
 

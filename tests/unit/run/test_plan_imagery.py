@@ -14,13 +14,14 @@ from pipeline.grid.lattice import same_crs
 from pipeline.grid.mosaic_order import mosaic_order
 from pipeline.grid.source import SourceOptions
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
-from pipeline.run.plan_imagery import PlannedImagery, plan_imagery, search_imagery
+from pipeline.run.plan_imagery import PlannedImagery, plan_found, search_imagery
 
 TILES = {"px": 48, "halo_px": 8, "block_tiles": 2}
 
 
 def planned(*sources: Path, **options: Any) -> PlannedImagery:
-    return plan_imagery(replace(config_of(*sources), **options), None)
+    config = replace(config_of(*sources), **options)
+    return plan_found(config, search_imagery(config, None))
 
 
 def config_of(*sources: Path) -> RunConfig:

@@ -36,29 +36,29 @@ def request_of(words: list[str], *more: str) -> RunRequest:
 
 def test_scenes_of_two_zones_are_divided_unless_a_crs_is_given(words: list[str]) -> None:
     request = request_of(words)
-    zones = divided(request, find_imagery(request), say=print)
+    zones = divided(request.config, find_imagery(request), say=print)
     assert [zone.name for zone in zones] == ["EPSG_26917", "EPSG_26918"]
     warped = request_of(words, "--crs", "EPSG:26917")
-    assert divided(warped, find_imagery(warped), say=print) == ()
+    assert divided(warped.config, find_imagery(warped), say=print) == ()
     one = request_of(words[2:])
-    assert divided(one, find_imagery(one), say=print) == ()
+    assert divided(one.config, find_imagery(one), say=print) == ()
 
 
 def test_scenes_that_have_no_place_on_earth_are_left_to_the_plan(words: list[str]) -> None:
     request = request_of(words)
     found = find_imagery(request)
     nameless = replace(found.scenes[0], crs_wkt=None)
-    assert divided(request, found.of((nameless, found.scenes[1]), None), say=print) == ()
+    assert divided(request.config, found.of((nameless, found.scenes[1]), None), say=print) == ()
     moon = "+proj=eqc +R=1737400 +units=m"
     from pyproj import CRS
 
     lunar: Scene = replace(found.scenes[0], crs_wkt=CRS.from_user_input(moon).to_wkt())
-    assert divided(request, found.of((lunar, found.scenes[1]), None), say=print) == ()
+    assert divided(request.config, found.of((lunar, found.scenes[1]), None), say=print) == ()
 
 
 def test_every_zone_is_planned_with_its_own_labels_and_below_the_whole(words: list[str]) -> None:
     request = request_of(words, "--min-area-m2", "7")
-    zones = divided(request, find_imagery(request), say=print)
+    zones = divided(request.config, find_imagery(request), say=print)
     planned = plan_zones(request, find_imagery(request), zones)
     assert [Path(plan.request.out).relative_to("/tmp/never").as_posix() for plan in planned.plans] == [
         "zones/EPSG_26917",
@@ -82,7 +82,7 @@ def test_one_label_raster_cannot_serve_two_zones(words: list[str]) -> None:
     request = request_of(
         [word.replace("_{zone}", "_EPSG_26917") if word == labels else word for word in words]
     )
-    zones = divided(request, find_imagery(request), say=print)
-    with pytest.raises(InputError, match=r"\{zone\}"):
+    zones = divided(request.config, find_imagery(request), say=print)
+    with pytest.raises(InputError, match=r"labels_\{zone\}.*labels_EPSG_26917.tif, labels_EPSG_26918.tif\)"):
         plan_zones(request, find_imagery(request), zones)
     assert zone_config(request.config, "x") == request.config
