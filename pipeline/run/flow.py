@@ -43,7 +43,7 @@ from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.summary import closing_entry, notice_box, plan_text, result_table
-from pipeline.run.zones.zone_flow import FinishedRun, divided, run_zones, zone_config
+from pipeline.run.zones.zone_flow import FinishedRun, divided, run_zones, unneeded, zone_config
 from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir
@@ -68,7 +68,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     if len(zones) > 1:
         return run_zones(request, found, zones, run_together=run_together, say=say)
     if zones:
-        found = found.of(zones[0].scenes, found.aoi)
+        found = found.of(zones[0].scenes, found.aoi, reasons=unneeded(found, zones))
         request = replace(request, config=zone_config(request.config, zones[0].name))
     run = run_planned(plan_run(request, found), say=say, started=started)
     return 3 if run is not None and run.published.conservation.failed else 0

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
@@ -45,15 +45,21 @@ class FoundImagery:
     aoi: Aoi | None
     """None: whole scenes."""
     found: FoundScenes
+    chosen: tuple[Scene, ...] | None = None
+    """Of the scenes found, those that may be looked at. None: all."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """scene_id -> why another scene is not looked at, where it is not for lying elsewhere."""
 
     @property
     def scenes(self) -> tuple[Scene, ...]:
         """In order of priority."""
-        return self.found.scenes
+        return self.found.scenes if self.chosen is None else self.chosen
 
-    def of(self, scenes: Sequence[Scene], aoi: Aoi | None) -> FoundImagery:
+    def of(
+        self, scenes: Sequence[Scene], aoi: Aoi | None, *, reasons: Mapping[str, str] | None = None
+    ) -> FoundImagery:
         """The same search, of which these scenes are looked at in another area."""
-        return FoundImagery(aoi=aoi, found=replace(self.found, scenes=tuple(scenes)))
+        return replace(self, aoi=aoi, chosen=tuple(scenes), reasons=reasons or {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,24 +112,25 @@ def plan_found(config: RunConfig, imagery: FoundImagery) -> PlannedImagery:
         gsd_m=config.grid.gsd_m,
     )
     found = imagery.found
-    plan = plan_tiles(imagery.aoi, found.scenes, options)
+    plan = plan_tiles(imagery.aoi, imagery.scenes, options)
     scenes = settle_scenes(found, plan.scenes, on_opened=_opened())
     if found.unread:
         plan = plan_tiles(imagery.aoi, scenes, options)
     return PlannedImagery(
         plan=plan,
-        rows=scene_rows(found, plan.scenes),
+        rows=scene_rows(imagery, plan.scenes),
         searches=found.searches,
         notes=(*found.notes, *failure_notes(plan.scenes)),
     )
 
 
-def scene_rows(found: FoundScenes, taken: Sequence[Scene]) -> tuple[SceneRow, ...]:
+def scene_rows(imagery: FoundImagery, taken: Sequence[Scene]) -> tuple[SceneRow, ...]:
     """List the scenes that are looked at, in order of priority, then those that are not, with the reason."""
+    found = imagery.found
     rows = [_row(scene, found, order=order) for order, scene in enumerate(taken)]
     names = {scene.scene_id for scene in taken}
     rows += [
-        _row(scene, found, reason="shows nothing of the area's tiles")
+        _row(scene, found, reason=imagery.reasons.get(scene.scene_id, "shows nothing of the area's tiles"))
         for scene in found.scenes
         if scene.scene_id not in names
     ]

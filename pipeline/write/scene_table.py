@@ -38,6 +38,13 @@ SCHEMA = pa.schema(
 """`taken`: it is in the plan, at place `order` of the priority (0 wins). `reason`: why it was left, or why
 tiles that need it fail. `datetime` is RFC 3339; unknown values are null."""
 
+_LONLAT = RunGrid(
+    crs_wkt=pyproj.CRS.from_user_input(LONLAT_CRS).to_wkt(),
+    transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+    width=1,
+    height=1,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SceneRow:
@@ -60,6 +67,11 @@ class SceneRow:
 
 def write_scenes(path: Path, rows: Sequence[SceneRow]) -> int:
     """Write scenes.parquet atomically; returns the number of rows."""
+    return write_geo_parquet(path, [scene_table(rows)], schema=SCHEMA, grid=_LONLAT)
+
+
+def scene_table(rows: Sequence[SceneRow]) -> pa.Table:
+    """Make the table: the columns of `SCHEMA`, bbox and geometry. Nothing secret of an href is in it."""
     columns = {
         "scene_id": [row.scene_id for row in rows],
         "collection": [row.collection or None for row in rows],
@@ -73,12 +85,4 @@ def write_scenes(path: Path, rows: Sequence[SceneRow]) -> int:
     }
     table = pa.table(columns, schema=SCHEMA)
     footprints = np.array([row.footprint for row in rows], dtype=object)
-    lonlat = RunGrid(
-        crs_wkt=pyproj.CRS.from_user_input(LONLAT_CRS).to_wkt(),
-        transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
-        width=1,
-        height=1,
-    )
-    return write_geo_parquet(
-        path, [with_geometry(table, shapely.orient_polygons(footprints))], schema=SCHEMA, grid=lonlat
-    )
+    return with_geometry(table, shapely.orient_polygons(footprints))

@@ -116,6 +116,7 @@ class TestSeam:
             "plan.parquet",
             "report.html",
             "run.json",
+            "scenes.parquet",
             "zones",
         ]
         info = json.loads((out / "run.json").read_text())
@@ -285,6 +286,38 @@ def test_zones_of_a_catalogue_are_those_of_its_files(run_job: RunJob, tmp_path: 
     assert json.loads((tmp_path / "out" / "run.json").read_text())["searches"] == [
         {"source": str(tmp_path / "items.json")}
     ]
+
+
+def test_every_scene_is_listed_once_with_its_zone_or_why_it_was_left(run_job: RunJob, tmp_path: Path) -> None:
+    """Beside the two zones: a scene far away, one of a third CRS that shows nothing new, and a bad item."""
+    within = Frame("EPSG:32617", -78.0006, 36.62, 60, 60)
+    world = seam_world(tmp_path, (*UTM_17_18, within))
+    draw_world(tmp_path / "far", (Frame("EPSG:26917", -78.1, 36.62, 60, 60),), world.objects[:1])
+    far = (tmp_path / "far" / "EPSG_26917.tif").rename(tmp_path / "far.tif")
+    items = [_item(path) for path in world.scenes]
+    items.append({**items[0], "id": "no-file", "assets": {}})
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    sources = ("--source", tmp_path / "items.json", "--source", far)
+    area = ("--bbox", -78.0012, 36.6192, -77.9988, 36.6208, *CUT[1:])
+    assert run_job(*sources, *world.words(tmp_path / "out", *area)[6:], "--dry-run") == 0
+    scenes = gpd.read_parquet(tmp_path / "out" / "scenes.parquet")
+    assert scenes.crs == "OGC:CRS84"
+    listed = pq.read_table(tmp_path / "out" / "scenes.parquet").to_pylist()
+    rows = [(row["zone"], row["scene_id"], row["taken"], row["reason"][:22]) for row in listed]
+    assert rows[:2] == [
+        ("EPSG_26917", "EPSG_26917", True, ""),
+        ("EPSG_26918", "EPSG_26918", True, ""),
+    ]
+    assert sorted(rows[2:4]) == [
+        (None, "EPSG_32617", False, "is of another CRS, and"),
+        (None, "far", False, "shows nothing of the a"),
+    ]
+    assert [row[:3] for row in rows[4:]] == [(None, "no-file", False)]
+    assert rows[4][3]
+    own = gpd.read_parquet(tmp_path / "out/zones/EPSG_26918/scenes.parquet").set_index("scene_id")
+    assert own.loc["EPSG_26917", "reason"] == "is of zone EPSG_26917"
+    assert run_job(*sources, *world.words(tmp_path / "out", *area)[6:]) == 0
+    assert gpd.read_parquet(tmp_path / "out" / "scenes.parquet").equals(scenes)
 
 
 def _item(path: Path) -> dict[str, object]:
@@ -467,6 +500,7 @@ class TestRequests:
         )
         assert files == [
             "plan.parquet",
+            "scenes.parquet",
             *(
                 f"zones/{zone}/{name}.parquet"
                 for zone in ("EPSG_26917", "EPSG_26918")
@@ -479,7 +513,7 @@ class TestRequests:
     def test_an_area_in_one_zone_is_an_ordinary_run(
         self, run_job: RunJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """All that is nearest to zone 17 is covered by its scene; nothing tells that there was another."""
+        """All that is nearest to zone 17 is covered by its scene; its scenes alone tell of another one."""
         world = seam_world(tmp_path)
         cut = ("--bbox", -78.0004, 36.6196, -78.0002, 36.6204, "--tile", 96, "--halo", 16)
         assert run_job(*world.words(tmp_path / "out", *cut)) == 0
@@ -489,6 +523,9 @@ class TestRequests:
         labels = world.labels.replace("{zone}", "EPSG_26917")
         alone = [labels if word == world.labels else word for word in [*both[:2], *both[4:]]]
         assert run_job(*alone) == 0
+        scenes = gpd.read_parquet(tmp_path / "out" / "scenes.parquet")
+        assert scenes["taken"].tolist() == [True, False]
+        assert scenes["reason"][1] == "is of another CRS, and scenes of others cover all of its ground"
         runs = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("out", "alone")]
         assert runs[0]["fingerprint"] == runs[1]["fingerprint"]
 

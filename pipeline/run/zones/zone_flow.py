@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +26,11 @@ from pipeline.geo.globe import LONLAT_CRS
 from pipeline.geo.planet import body_of
 from pipeline.grid.lattice import crs_name
 from pipeline.grid.pixel_size import unit_of
+from pipeline.grid.tiles import relevant_scenes
 from pipeline.run.choose_runner import choose_runner
 from pipeline.run.config import RunConfig
 from pipeline.run.merge.publish import Published
-from pipeline.run.plan_imagery import FoundImagery
+from pipeline.run.plan_imagery import FoundImagery, scene_rows
 from pipeline.run.prepare import PlannedRun, RunRequest, check_engines, plan_run, rehearse
 from pipeline.run.screen import Say
 from pipeline.run.summary import notice_box, plan_text, table
@@ -40,8 +41,9 @@ from pipeline.run.zones.zone_publish import publish_zones
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, collect_versions
 from pipeline.write.run_lock import alone_in
+from pipeline.write.scene_table import SceneRow
 from pipeline.write.zoned.zoned_json import ZonedInfo, ZoneEntry, write_zoned_json
-from pipeline.write.zoned.zoned_tables import write_zoned_plan
+from pipeline.write.zoned.zoned_tables import write_zoned_plan, write_zoned_scenes
 
 ZONE_MARK = "{zone}"
 """Stands for the zone's name in the path of an oracle's label raster."""
@@ -76,6 +78,8 @@ class PlannedZones:
     zones: tuple[Zone, ...]
     plans: tuple[PlannedRun, ...]
     parameters: Mapping[str, Any]
+    scenes: tuple[tuple[str | None, SceneRow], ...]
+    """Every scene and item found, once, with the zone that looks at it. None: none does."""
 
     @property
     def fingerprint(self) -> str:
@@ -134,6 +138,7 @@ def run_zones(
         _remove_empty(root.blocks)
         info = start_zoned(planned)
         write_zoned_json(root.run_json, info)
+        write_zoned_scenes(root.scenes, planned.scenes)
         for zone, plan in _pairs(planned):
             say(f"\nzone {zone.name}\n{plan_text(plan)}")
         runs = run_together(planned.plans, log=root.log, say=say, started=started)
@@ -165,6 +170,7 @@ def run_zones(
 def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) -> PlannedZones:
     """Plan and check the run of every zone; writes nothing. Raises InputError or SourceError."""
     _require_zone_labels(request.config, zones)
+    reasons = unneeded(found, zones)
     plans = []
     for zone in zones:
         own = replace(
@@ -172,7 +178,13 @@ def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) 
             out=str(RunDir(request.out).zones / zone.name),
             config=replace(zone_config(request.config, zone.name), min_area_m2=0.0),
         )
-        plans.append(plan_run(own, found.of(zone.scenes, zone.area)))
+        others = {
+            scene.scene_id: f"is of zone {other.name}"
+            for other in zones
+            if other is not zone
+            for scene in other.scenes
+        }
+        plans.append(plan_run(own, found.of(zone.scenes, zone.area, reasons=reasons | others)))
     runner = choose_runner(request.runner, sum(plan.plan.n_tiles for plan in plans))
     check_engines(request.config.preset, runner.name)
     return PlannedZones(
@@ -180,7 +192,34 @@ def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) 
         zones=tuple(zones),
         plans=tuple(replace(plan, runner=runner) for plan in plans),
         parameters=zoned_parameters(request.config, zones, plans),
+        scenes=tuple(_scene_rows(found.of((), found.aoi, reasons=reasons), zones, plans)),
     )
+
+
+def unneeded(found: FoundImagery, zones: Sequence[Zone]) -> dict[str, str]:
+    """Find the scenes of the area that no zone has: scene_id -> reason, for tables of scenes."""
+    near = [scene.scene_id for scene in relevant_scenes(found.scenes, found.aoi)]
+    needed = {scene.scene_id for zone in zones for scene in zone.scenes}
+    reason = "is of another CRS, and scenes of others cover all of its ground"
+    return {name: reason for name in near if name not in needed}
+
+
+def _scene_rows(
+    found: FoundImagery, zones: Sequence[Zone], plans: Sequence[PlannedRun]
+) -> Iterator[tuple[str | None, SceneRow]]:
+    """Those that are taken, zone by zone, then the others in order of priority, then items that were left."""
+    taken = [
+        (zone.name, row)
+        for zone, plan in zip(zones, plans, strict=True)
+        for row in plan.found
+        if row.order is not None
+    ]
+    yield from taken
+    names = {row.scene_id for _, row in taken}
+    rows = scene_rows(found, ())
+    n_scenes = len(found.found.scenes)
+    yield from ((None, row) for row in rows[:n_scenes] if row.scene_id not in names)
+    yield from ((None, row) for row in rows[n_scenes:])
 
 
 def zone_config(config: RunConfig, name: str) -> RunConfig:
@@ -274,6 +313,7 @@ def _rehearse(planned: PlannedZones, root: RunDir, say: Say) -> int:
         say(rehearse(plan))
     if not root.run_json.exists():
         write_zoned_plan(root.plan, [(zone.name, RunDir(plan.request.out)) for zone, plan in _pairs(planned)])
+        write_zoned_scenes(root.scenes, planned.scenes)
     return 0
 
 

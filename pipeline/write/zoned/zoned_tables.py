@@ -1,9 +1,10 @@
-"""Ledger and plan of several zones as one table each, in longitude and latitude.
+"""Ledger, plan and scenes of several zones as one table each, in longitude and latitude.
 
 1. The rows of every zone are streamed from its own file, with the zone's name in a column `zone`.
 2. Outlines are moved to OGC:CRS84 and cut at 180. The bbox column follows them.
 3. In the ledger `searched_km2` counts only the share of a core that the zone owns. So every place counts
    once, and sums over the whole file are true.
+4. A scene is there once, with the zone that looks at it, or with the reason why none does.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from pipeline.schema.tiling import RunGrid
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
 from pipeline.write.georeference import Geometries
 from pipeline.write.run_dir import RunDir
+from pipeline.write.scene_table import SCHEMA as SCENES
+from pipeline.write.scene_table import SceneRow, scene_table
 
 ZONE = pa.field("zone", pa.string())
 """First column of tables of several zones."""
@@ -72,6 +75,15 @@ def write_zoned_plan(path: Path, zones: Sequence[tuple[str, RunDir]]) -> int:
                 yield _placed(_named(table, name, schema), lonlat_of(table, crs_of_file(file)))
 
     return write_geo_parquet(path, tables(), schema=schema, grid=LONLAT_GRID)
+
+
+def write_zoned_scenes(path: Path, rows: Sequence[tuple[str | None, SceneRow]]) -> int:
+    """Write the scenes of all zones, from their (zone, row); returns the number of rows. None: no zone looks
+    at it.
+    """
+    table = scene_table([row for _, row in rows])
+    named = table.add_column(0, ZONE, pa.array([zone for zone, _ in rows], pa.string()))
+    return write_geo_parquet(path, [named], schema=pa.schema([ZONE, *SCENES]), grid=LONLAT_GRID)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,17 +4,21 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pyproj import Geod
+from shapely import box
 from zone_results import two_zones
 
 from pipeline.write.georeference import to_pixels
 from pipeline.write.ground_area import geodesic_area_m2
+from pipeline.write.scene_table import SceneRow
 from pipeline.write.zoned.zoned_tables import (
     LONLAT_GRID,
     OwnedLedger,
     write_zoned_coverage,
     write_zoned_plan,
+    write_zoned_scenes,
 )
 
 
@@ -30,6 +34,27 @@ def test_plans_of_all_zones_lie_in_one_crs(tmp_path: Path) -> None:
         mine = plan[plan["zone"] == each.zone.name]
         assert mine["tile_id"].tolist() == own["tile_id"].tolist()
         assert np.abs(mine.geometry.bounds.to_numpy() - own.geometry.bounds.to_numpy()).max() < 1e-8
+
+
+def test_scenes_name_the_zone_that_looks_at_them(tmp_path: Path) -> None:
+    path = tmp_path / "scenes.parquet"
+    rows = [
+        (
+            "EPSG_32630",
+            SceneRow(scene_id="a", order=0, href="https://h/a.tif?sig=SECRET", footprint=box(0, 0, 1, 1)),
+        ),
+        (None, SceneRow(scene_id="b", reason="is of another CRS")),
+    ]
+    assert write_zoned_scenes(path, rows) == 2
+    scenes = gpd.read_parquet(path)
+    assert scenes.crs == "OGC:CRS84"
+    assert scenes.geometry[0].equals(box(0, 0, 1, 1))
+    read = pq.read_table(path, columns=["zone", "scene_id", "taken", "reason", "href"]).to_pylist()
+    assert read == [
+        {"zone": "EPSG_32630", "scene_id": "a", "taken": True, "reason": "", "href": "https://h/a.tif"},
+        {"zone": None, "scene_id": "b", "taken": False, "reason": "is of another CRS", "href": None},
+    ]
+    assert write_zoned_scenes(path, []) == 0
 
 
 def test_ground_that_two_zones_saw_counts_for_its_owner(tmp_path: Path) -> None:
@@ -52,8 +77,6 @@ def test_ground_that_two_zones_saw_counts_for_its_owner(tmp_path: Path) -> None:
 
 
 def test_the_globe_as_a_grid_measures_as_pyproj_does() -> None:
-    from shapely import box
-
     shape = box(10.0, 59.9, 10.01, 60.0).segmentize(1e-4)
     expected = abs(Geod(ellps="WGS84").geometry_area_perimeter(shape)[0])
     (measured,) = geodesic_area_m2(to_pixels([shape], LONLAT_GRID), LONLAT_GRID)
