@@ -2,7 +2,8 @@
 
 1. `find_scenes` opens the named rasters, searches the catalogues, and sorts what both give by --mosaic. Of an
    item that says enough no file is opened.
-2. The plan then chooses the scenes that the area needs.
+2. The plan then chooses the scenes that the area needs. For what its tiles see around the area the
+   catalogues are asked once more (halo_items.py).
 3. `settle_scenes` opens the headers of those that are not open yet, and compares them with their items.
 """
 
@@ -23,6 +24,7 @@ from pipeline.grid.catalog.failed_places import among_neighbours
 from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems
 from pipeline.grid.catalog.header_check import ItemScene, Opened
 from pipeline.grid.catalog.item_scene import ItemOptions, ItemScenes, scenes_of, settled
+from pipeline.grid.catalog.item_sieve import ItemRank, rank_of, sort_fields
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.mask_files import require_mask_used
 from pipeline.grid.mosaic_order import MosaicOrder, ordered
@@ -44,6 +46,19 @@ class LeftScene:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceScenes:
+    """What one source gave, in its own order."""
+
+    scene_ids: tuple[str, ...]
+    search: CatalogSearch | None = None
+    """What a catalogue was asked. None: the source names rasters."""
+    options: ItemOptions | None = None
+    """How its items became scenes."""
+    ranks: tuple[ItemRank, ...] = ()
+    """Per scene, what the place of its item depends on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoundScenes:
     """What may be looked at, before the plan."""
 
@@ -57,6 +72,13 @@ class FoundScenes:
     notes: tuple[str, ...] = ()
     searches: tuple[Mapping[str, Any], ...] = ()
     """The searches that reproduce it, one per catalogue."""
+    aoi: Aoi | None = None
+    """Where it was searched. None: everywhere."""
+    order: MosaicOrder = field(default_factory=MosaicOrder)
+    sources: tuple[SourceScenes, ...] = ()
+    """Sources in order, with the scenes that each gave before --mosaic sorts them."""
+    halo_ids: frozenset[str] = frozenset()
+    """scene_ids of scenes that were searched for halos alone (halo_items.py)."""
 
 
 def find_scenes(
@@ -80,11 +102,14 @@ def find_scenes(
     rasters = _by_source(replace(sources, hrefs=tuple(s for s in sources.hrefs if s not in of_catalogs)))
     scenes: list[Scene] = []
     searched: list[tuple[FoundItems, ItemScenes, int]] = []
+    of_source: list[tuple[int, SourceScenes]] = []
     for source in dict.fromkeys(sources.hrefs):
         if source not in of_catalogs:
+            of_source.append((len(scenes), SourceScenes(scene_ids=())))
             scenes += rasters[source]
             continue
-        found = find_items(_search(source, catalogs), aoi)
+        search = _search(source, catalogs)
+        found = find_items(search, aoi)
         options = ItemOptions(
             assets=catalogs.assets,
             bands=sources.bands,
@@ -95,6 +120,10 @@ def find_scenes(
         )
         items = scenes_of(found, options, on_opened=on_opened)
         searched.append((found, items, len(scenes)))
+        ranks = ranks_of(items, search) if aoi is not None else ()
+        of_source.append(
+            (len(scenes), SourceScenes(scene_ids=(), search=search, options=options, ranks=ranks))
+        )
         scenes += [item.scene for item in items.scenes]
     named = with_unique_ids(scenes)
     unread: dict[str, ItemScene] = {}
@@ -111,6 +140,9 @@ def find_scenes(
         left=tuple(scene for found, items, _ in searched for scene in _left(found, items)),
         notes=tuple(note for found, items, _ in searched for note in (*found.notes, *_unusable(items))),
         searches=tuple(found.request for found, _, _ in searched),
+        aoi=aoi,
+        order=order or MosaicOrder(),
+        sources=_named_sources(of_source, named),
     )
 
 
@@ -128,7 +160,7 @@ def settle_scenes(
     opened = settled([found.unread[name] for name in unread], on_opened=on_opened)
     own |= dict(zip(unread, opened, strict=True))
     scenes = among_neighbours([own[name] for name in names])
-    if all(scene.failure for scene in scenes):
+    if all(scene.failure for scene in scenes if scene.scene_id not in found.halo_ids):
         raise InputError(
             f"At least one of the {len(scenes)} scenes of the area must be readable",
             came=scenes[0].failure,
@@ -152,6 +184,24 @@ def with_headers(
         found,
         scenes=tuple(opened.get(scene.scene_id, scene) for scene in found.scenes),
         unread={name: scene for name, scene in found.unread.items() if name not in opened},
+    )
+
+
+def ranks_of(items: ItemScenes, search: CatalogSearch) -> tuple[ItemRank, ...]:
+    """Say per scene of a search what its place in the search's order depends on."""
+    fields = sort_fields(search.sort) if search.sort else ()
+    return tuple(rank_of(item, fields) for item in items.items)
+
+
+def _named_sources(
+    of_source: Sequence[tuple[int, SourceScenes]], named: Sequence[Scene]
+) -> tuple[SourceScenes, ...]:
+    """Give sources, each with the number of its first scene, the final ids of their scenes."""
+    starts = [start for start, _ in of_source]
+    stops = [*starts[1:], len(named)]
+    return tuple(
+        replace(source, scene_ids=tuple(scene.scene_id for scene in named[start:stop]))
+        for (start, source), stop in zip(of_source, stops, strict=True)
     )
 
 

@@ -3,7 +3,7 @@
 A catalogue has scenes by the ten thousand. Their exact bounds (`scene_bounds_lonlat`) cost a tenth of a
 millisecond each, and most of them lie clearly inside or outside of an area. `quick_bounds` takes nine points
 of each, and leaves out those of which these do not tell enough: large ones, and those near 180 degrees or a
-pole.
+pole. `meeting` tells which scenes meet some ground, by both.
 """
 
 from __future__ import annotations
@@ -48,6 +48,33 @@ def quick_bounds(scenes: Sequence[Scene]) -> NDArray[np.float64]:
         if body_of(wkt) == "earth":
             bounds[numbers] = _bounds(wkt, [scenes[number] for number in numbers])
     return bounds
+
+
+def meeting(scenes: Sequence[Scene], ground: BaseGeometry) -> NDArray[np.bool_]:
+    """Tell which scenes' boxes in degrees meet some ground (degrees, cut at 180), (n,).
+
+    Raises InputError for a scene that has no place on Earth.
+    """
+    shapely.prepare(ground)
+    quick = quick_bounds(scenes)
+    meets = shapely.intersects(ground, boxes(quick, margin=-ERROR))
+    misses = ~shapely.intersects(ground, boxes(quick, margin=ERROR)) & np.isfinite(quick[:, 0])
+    for number in np.flatnonzero(~meets & ~misses).tolist():
+        exact = lonlat_boxes(scene_bounds_lonlat(scenes[number]), margin=1e-9)
+        meets[number] = ground.intersects(exact)
+    return np.asarray(meets, dtype=np.bool_)
+
+
+def boxes(bounds: NDArray[np.float64], *, margin: float, least: float = 0.0) -> NDArray[np.object_]:
+    """Make boxes (n,) of bounds (n, 4), grown by `margin` of their longer sides and by `least` degrees; None
+    where they are NaN."""
+    west, south, east, north = bounds.T
+    with np.errstate(invalid="ignore"):
+        by = margin * np.maximum(east - west, north - south) + least
+    found = np.full(len(bounds), None, dtype=object)
+    known = np.isfinite(west)
+    found[known] = shapely.box(west - by, south - by, east + by, north + by)[known]
+    return found
 
 
 def _bounds(wkt: str, scenes: Sequence[Scene]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import logging
 import re
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -332,8 +332,9 @@ def _stem(href: str) -> str:
     return urllib.parse.unquote(stem) if href_kind(href) == "http" else stem
 
 
-def with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
-    """Append a short hash of the place to ids that occur more than once; the others keep their stem.
+def with_unique_ids(scenes: Sequence[Scene], taken: Set[str] = frozenset()) -> tuple[Scene, ...]:
+    """Append a short hash of the place to ids that occur more than once, or are in `taken`; the others keep
+    their stem.
 
     Ids enter a run's fingerprint, tokens do not: a URL signed again is the same scene. Scenes that only their
     query strings tell apart are numbered in order of priority.
@@ -342,9 +343,9 @@ def with_unique_ids(scenes: list[Scene]) -> tuple[Scene, ...]:
     seen: Counter[str] = Counter()
     named = []
     for scene in scenes:
-        if repeated[scene.scene_id] > 1:
+        if repeated[scene.scene_id] > 1 or scene.scene_id in taken:
             scene_id = f"{scene.scene_id}-{hashlib.sha256(scene.href.encode()).hexdigest()[:8]}"
-            seen[scene_id] += 1
+            seen[scene_id] += 1 + (not seen[scene_id] and scene_id in taken)
             again = f"-{seen[scene_id]}" if seen[scene_id] > 1 else ""
             scene = replace(scene, scene_id=scene_id + again)
         named.append(scene)

@@ -5,6 +5,7 @@
 3. `aoi_on_grid` moves the AOI to the run's CRS, and the grid is cut to it in whole pixels.
 4. `_inside` tests the core of every tile. It is inside when it shares more than a sliver with the AOI and
    touches a scene.
+5. `with_halo_scenes` adds scenes beyond the AOI that fill what these tiles see around it.
 
 A tile outside is never read. Blocks run row-major, so that the reader's cache still holds the halos of their
 neighbours.
@@ -13,7 +14,7 @@ neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,7 @@ from pipeline.geo.globe import (
 from pipeline.geo.pixel_rules import check_tiling
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.gsd import resolution_of_gsd
+from pipeline.grid.halo_scenes import seen_ground, with_halo_scenes
 from pipeline.grid.lattice import (
     Mode,
     OffsetRC,
@@ -44,7 +46,7 @@ from pipeline.grid.lattice import (
     outer_window,
     scene_windows,
 )
-from pipeline.grid.scene_bounds import ERROR, lonlat_boxes, quick_bounds, scene_bounds_lonlat
+from pipeline.grid.scene_bounds import boxes, lonlat_boxes, meeting, quick_bounds, scene_bounds_lonlat
 from pipeline.grid.source import require_sources
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
@@ -94,6 +96,8 @@ class Plan:
     """The AOI near the scenes in the run grid's CRS, not clipped to the grid. None: whole scenes."""
     scenes: tuple[Scene, ...]
     """Scenes that reach into the read window of a tile, in order of priority. No other one is ever read."""
+    only_in_halos: tuple[bool, ...]
+    """Per scene, whether it shows nothing of the AOI, and fills what tiles see around it."""
     offsets: tuple[OffsetRC | None, ...]
     """Per scene, (row, col) of its first pixel on the run grid. None: it must be warped."""
     outlines: tuple[BaseGeometry, ...]
@@ -139,13 +143,18 @@ class Plan:
         return BlockSpec(block_row=block_row, block_col=block_col, core=core, read=read, tiles=tiles)
 
 
-def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -> Plan:
+def plan_tiles(
+    aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions, *, halo_ids: Set[str] = frozenset()
+) -> Plan:
     """Plan a run over `scenes` (at least one) inside `aoi`. Without one, the scenes are looked at whole.
+
+    `halo_ids`: scene_ids of scenes that are known to show nothing of the AOI, whatever their corners say.
 
     Raises InputError when the AOI touches no scene, when the scenes cannot share a grid, and when there would
     be more than MAX_TILES tiles.
     """
-    near = relevant_scenes(scenes, aoi)
+    numbers = _relevant(scenes, aoi, halo_ids)
+    near = [scenes[number] for number in numbers]
     placement = choose_lattice(near, options.crs, _resolution(near, aoi, options))
     geometry = None
     if aoi is not None:
@@ -166,7 +175,17 @@ def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -
     if not inside.any():
         assert aoi is not None, "a whole scene meets its own grid"
         raise _no_overlap(aoi, scenes)
+    only_in_halos = (False,) * len(near)
+    if aoi is not None and len(near) < len(scenes):
+        ground = seen_ground(lattice, inside)
+        placement, only_in_halos = with_halo_scenes(
+            placement, numbers, scenes, ground=ground, any_crs=options.crs is not None
+        )
     windows = scene_windows(placement.offsets, placement.outlines, placement.grid)
+    warped = [
+        only and offset is None and not scene.failure
+        for only, offset, scene in zip(only_in_halos, placement.offsets, placement.scenes, strict=True)
+    ]
     whole = shapely.box(0, 0, placement.grid.width, placement.grid.height)
     meets = shapely.intersects(np.array(placement.outlines, dtype=object), whole).tolist()
     kept = [
@@ -176,10 +195,11 @@ def plan_tiles(aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions) -
     ]
     return Plan(
         lattice=lattice,
-        mode=placement.mode,
+        mode=placement.mode if not any(warped[index] for index in kept) else "mosaic",
         inside=inside,
         aoi_grid=geometry,
         scenes=tuple(placement.scenes[index] for index in kept),
+        only_in_halos=tuple(only_in_halos[index] for index in kept),
         offsets=tuple(placement.offsets[index] for index in kept),
         outlines=tuple(placement.outlines[index] for index in kept),
     )
@@ -191,15 +211,15 @@ def _resolution(scenes: Sequence[Scene], aoi: Aoi | None, options: GridOptions) 
         return options.resolution
     bounds = None
     if aoi is not None:
-        boxes = [lonlat_boxes(scene_bounds_lonlat(scene), margin=1e-9) for scene in scenes]
-        bounds = narrowest_bbox(polygonal(shapely.intersection(aoi.geometry, shapely.union_all(boxes))))
+        places = [lonlat_boxes(scene_bounds_lonlat(scene), margin=1e-9) for scene in scenes]
+        bounds = narrowest_bbox(polygonal(shapely.intersection(aoi.geometry, shapely.union_all(places))))
     return resolution_of_gsd(scenes, options.crs, options.gsd_m, bounds_lonlat=bounds)
 
 
 def _neighbourhoods(scenes: Sequence[Scene]) -> NDArray[np.object_]:
     """Polygons in lon/lat around scenes, with a margin, (n,)."""
     quick = quick_bounds(scenes)
-    found = _boxes(quick, margin=0.05, least=1e-4)
+    found = boxes(quick, margin=0.05, least=1e-4)
     for number in np.flatnonzero(np.isnan(quick[:, 0])).tolist():
         west, south, east, north = scene_bounds_lonlat(scenes[number])
         width = east - west + (360.0 if west > east else 0.0)
@@ -208,31 +228,19 @@ def _neighbourhoods(scenes: Sequence[Scene]) -> NDArray[np.object_]:
     return found
 
 
-def _boxes(bounds: NDArray[np.float64], *, margin: float, least: float = 0.0) -> NDArray[np.object_]:
-    """Boxes (n,) of bounds (n, 4), grown by `margin` of their longer sides and by `least` degrees; None where
-    they are NaN."""
-    west, south, east, north = bounds.T
-    with np.errstate(invalid="ignore"):
-        by = margin * np.maximum(east - west, north - south) + least
-    boxes = np.full(len(bounds), None, dtype=object)
-    known = np.isfinite(west)
-    boxes[known] = shapely.box(west - by, south - by, east + by, north + by)[known]
-    return boxes
-
-
 def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ...]:
     """Keep the scenes whose lon/lat box meets the AOI, in order. Raises InputError when there is none."""
+    return tuple(scenes[number] for number in _relevant(scenes, aoi))
+
+
+def _relevant(scenes: Sequence[Scene], aoi: Aoi | None, halo_ids: Set[str] = frozenset()) -> list[int]:
+    """Numbers of the scenes that `relevant_scenes` keeps, without those of `halo_ids`."""
     require_sources(scenes)
     if aoi is None:
-        return tuple(scenes)
-    shapely.prepare(aoi.geometry)
-    quick = quick_bounds(scenes)
-    meets = shapely.intersects(aoi.geometry, _boxes(quick, margin=-ERROR))
-    misses = ~shapely.intersects(aoi.geometry, _boxes(quick, margin=ERROR)) & np.isfinite(quick[:, 0])
-    for number in np.flatnonzero(~meets & ~misses).tolist():
-        exact = lonlat_boxes(scene_bounds_lonlat(scenes[number]), margin=1e-9)
-        meets[number] = aoi.geometry.intersects(exact)
-    near = tuple(scene for scene, meet in zip(scenes, meets.tolist(), strict=True) if meet)
+        return list(range(len(scenes)))
+    numbers = [number for number, scene in enumerate(scenes) if scene.scene_id not in halo_ids]
+    meets = meeting([scenes[number] for number in numbers], aoi.geometry)
+    near = [number for number, meet in zip(numbers, meets.tolist(), strict=True) if meet]
     if not near:
         raise _no_overlap(aoi, scenes)
     return near

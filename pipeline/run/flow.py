@@ -68,7 +68,8 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     if len(zones) > 1:
         return run_zones(request, found, zones, run_together=run_together, say=say)
     if zones:
-        found = found.of(zones[0].scenes, found.aoi, reasons=unneeded(found, zones))
+        chosen = found.scenes_in(zones[0].crs_wkt)
+        found = found.of(chosen, found.aoi, reasons=unneeded(found, zones))
         request = replace(request, config=zone_config(request.config, zones[0].name))
     run = run_planned(plan_run(request, found), say=say, started=started)
     return 3 if run is not None and run.published.conservation.failed else 0

@@ -2,9 +2,10 @@
 
 1. `find_scenes` gives scenes, of which some are known by their items alone, and `plan_tiles` chooses those
    that the area needs.
-2. `settle_scenes` opens the headers of these. The plan is made again from what they say, so it is the same
+2. Catalogues are asked once more for what these tiles see around the area (`with_halo_items`).
+3. `settle_scenes` opens the headers of these. The plan is made again from what they say, so it is the same
    whether items had told where their files lie or not.
-3. A scene that is not what its item says keeps its place in the plan, and tiles that need it fail.
+4. A scene that is not what its item says keeps its place in the plan, and tiles that need it fail.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pipeline.grid.find_scenes import (
     several_crs,
     with_headers,
 )
+from pipeline.grid.halo_items import with_halo_items
+from pipeline.grid.lattice import same_crs
 from pipeline.grid.scene_bounds import lonlat_boxes, scene_bounds_lonlat
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles, relevant_scenes
 from pipeline.run.config import RunConfig
@@ -33,6 +36,9 @@ from pipeline.write.scene_table import SceneRow
 
 _WORTH_A_LINE = 16
 """Headers from which on the terminal shows how many are open."""
+
+ONLY_IN_HALOS = "only in halos: it shows nothing of the area, and fills what tiles see around it"
+"""Why a scene beside the area is looked at."""
 
 _MOST_SHOWN = 5
 """Scenes that a note lists."""
@@ -60,6 +66,19 @@ class FoundImagery:
     ) -> FoundImagery:
         """The same search, of which these scenes are looked at in another area."""
         return replace(self, aoi=aoi, chosen=tuple(scenes), reasons=reasons or {})
+
+    def scenes_in(self, crs_wkt: str) -> tuple[Scene, ...]:
+        """Its scenes of one CRS, in the area and beside it."""
+        return tuple(scene for scene in self.scenes if same_crs(scene.crs_wkt, crs_wkt))
+
+    def with_halos(self, plan: Plan) -> FoundImagery:
+        """The same search, and what catalogues have for the halos of a plan. Raises as `with_halo_items`."""
+        found = with_halo_items(self.found, plan.lattice, plan.inside, on_opened=_opened())
+        if self.chosen is None or found is self.found:
+            return replace(self, found=found)
+        names = {scene.scene_id for scene in self.chosen} | found.halo_ids
+        chosen = tuple(scene for scene in found.scenes if scene.scene_id in names)
+        return replace(self, found=found, chosen=chosen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,24 +130,41 @@ def plan_found(config: RunConfig, imagery: FoundImagery) -> PlannedImagery:
         resolution=config.grid.resolution,
         gsd_m=config.grid.gsd_m,
     )
-    found = imagery.found
     plan = plan_tiles(imagery.aoi, imagery.scenes, options)
+    imagery = imagery.with_halos(plan)
+    found = imagery.found
+    if found.halo_ids:
+        plan = plan_tiles(imagery.aoi, imagery.scenes, options, halo_ids=found.halo_ids)
     scenes = settle_scenes(found, plan.scenes, on_opened=_opened())
     if found.unread:
-        plan = plan_tiles(imagery.aoi, scenes, options)
+        plan = plan_tiles(imagery.aoi, scenes, options, halo_ids=found.halo_ids)
     return PlannedImagery(
         plan=plan,
-        rows=scene_rows(imagery, plan.scenes),
+        rows=scene_rows(
+            imagery,
+            plan.scenes,
+            [scene.scene_id for scene, only in zip(plan.scenes, plan.only_in_halos, strict=True) if only],
+        ),
         searches=found.searches,
         notes=(*found.notes, *failure_notes(plan.scenes)),
     )
 
 
-def scene_rows(imagery: FoundImagery, taken: Sequence[Scene]) -> tuple[SceneRow, ...]:
-    """List the scenes that are looked at, in order of priority, then those that are not, with the reason."""
+def scene_rows(
+    imagery: FoundImagery, taken: Sequence[Scene], only_in_halos: Sequence[str] = ()
+) -> tuple[SceneRow, ...]:
+    """List the scenes that are looked at, in order of priority, then those that are not, with the reason.
+
+    `only_in_halos`: scene_ids of those that show nothing of the area. Scenes that were searched for halos,
+    and that no halo needs, are not listed.
+    """
     found = imagery.found
-    rows = [_row(scene, found, order=order) for order, scene in enumerate(taken)]
-    names = {scene.scene_id for scene in taken}
+    why = dict.fromkeys(only_in_halos, ONLY_IN_HALOS)
+    rows = [
+        _row(scene, found, order=order, reason=why.get(scene.scene_id, ""))
+        for order, scene in enumerate(taken)
+    ]
+    names = {scene.scene_id for scene in taken} | found.halo_ids
     rows += [
         _row(scene, found, reason=imagery.reasons.get(scene.scene_id, "shows nothing of the area's tiles"))
         for scene in found.scenes

@@ -148,10 +148,20 @@ def plan_run(request: RunRequest, found: FoundImagery) -> PlannedRun:
         estimate=estimate(plan, len(config.queries)),
         parameters=parameters,
         runner=runner,
-        overlap_note=overlap_note(plan.scenes, plan.outlines, order=str(config.mosaic)),
+        overlap_note=_overlap_note(plan, config),
         notes=notes,
         found=imagery.rows,
         searches=imagery.searches,
+    )
+
+
+def _overlap_note(plan: Plan, config: RunConfig) -> str | None:
+    """What `overlap_note` says of the scenes that show something of the area."""
+    shown = [number for number, only in enumerate(plan.only_in_halos) if not only]
+    return overlap_note(
+        [plan.scenes[number] for number in shown],
+        [plan.outlines[number] for number in shown],
+        order=str(config.mosaic),
     )
 
 
@@ -344,6 +354,11 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
         queries=request.config.queries,
         lattice=planned.plan.lattice,
         scenes=planned.plan.scenes,
+        halo_scenes=tuple(
+            scene.scene_id
+            for scene, only in zip(planned.plan.scenes, planned.plan.only_in_halos, strict=True)
+            if only
+        ),
         searches=planned.searches,
         settings={
             "runner": planned.runner.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -48,7 +48,7 @@ def plan_text(planned: PlannedRun) -> str:
     rows = {
         "run": planned.fingerprint[:16],
         "queries": "; ".join(planned.request.config.queries),
-        "scenes": f"{len(plan.scenes)} ({plan.mode} mode)",
+        "scenes": f"{len(plan.scenes)} ({plan.mode} mode){_in_halos(plan.only_in_halos)}",
         **_overlaps(planned),
         **{f"note {number}": text for number, text in enumerate(planned.notes, start=1)},
         "run grid": _grid_text(lattice.grid),
@@ -67,6 +67,10 @@ def plan_text(planned: PlannedRun) -> str:
         "output": str(RunDir(planned.request.out).path.absolute()),
     }
     return table(rows)
+
+
+def _in_halos(only: Sequence[bool]) -> str:
+    return f", {sum(only)} of them only in halos" if any(only) else ""
 
 
 def _grid_text(grid: RunGrid) -> str:

@@ -47,6 +47,8 @@ class RunInfo:
     queries: tuple[str, ...]
     lattice: TileLattice
     scenes: tuple[Scene, ...]
+    halo_scenes: tuple[str, ...] = ()
+    """scene_ids of those that show nothing of the area, and fill what tiles see around it."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """Parameters that cannot change the result: runner, number of actors, ..."""
     models: Mapping[str, object] = field(default_factory=dict)
@@ -154,6 +156,7 @@ def read_run_json(path: Path) -> RunInfo:
         document["queries"] = tuple(document["queries"])
         document["warnings"] = tuple(document["warnings"])
         document["notes"] = tuple(document.get("notes", ()))
+        document["halo_scenes"] = tuple(document.get("halo_scenes", ()))
         document["searches"] = tuple(document.get("searches", ()))
         return RunInfo(**document)
     except (KeyError, TypeError, ValueError) as error:

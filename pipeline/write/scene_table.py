@@ -35,8 +35,8 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),
     ]
 )
-"""`taken`: it is in the plan, at place `order` of the priority (0 wins). `reason`: why it was left, or why
-tiles that need it fail. `datetime` is RFC 3339; unknown values are null."""
+"""`taken`: it is in the plan, at place `order` of the priority (0 wins). `reason`: why it was left, why
+tiles that need it fail, or that only halos need it. `datetime` is RFC 3339; unknown values are null."""
 
 _LONLAT = RunGrid(
     crs_wkt=pyproj.CRS.from_user_input(LONLAT_CRS).to_wkt(),

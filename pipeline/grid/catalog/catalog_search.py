@@ -11,6 +11,8 @@ import urllib.parse
 from pathlib import PurePosixPath
 from typing import Any
 
+from shapely.geometry.base import BaseGeometry
+
 from pipeline.errors import InputError
 from pipeline.files.hrefs import public_href
 from pipeline.grid.aoi import Aoi
@@ -39,15 +41,18 @@ def _suffix(place: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def find_items(search: CatalogSearch, aoi: Aoi | None) -> FoundItems:
+def find_items(search: CatalogSearch, aoi: Aoi | None, *, beyond: BaseGeometry | None = None) -> FoundItems:
     """Find the items that a search wants.
+
+    `beyond`: ground in degrees whose items an earlier search has found; they are not wanted, and that there
+    are no others is no error.
 
     Raises:
         InputError: the search or its source is wrong, or nothing fits.
         SourceError: the catalogue cannot be read, or does not give all that it says it has.
     """
     place, collections = _split(search.source)
-    sieve = ItemSieve(search, aoi, collections=collections)
+    sieve = ItemSieve(search, aoi, collections=collections, beyond=beyond)
     reader = CatalogReader(place, search)
     if _suffix(place).endswith("parquet"):
         add_parquet_items(reader.place, sieve)
@@ -55,7 +60,7 @@ def find_items(search: CatalogSearch, aoi: Aoi | None) -> FoundItems:
     else:
         asked = _search_document(reader.start(), reader, sieve, aoi)
     notes = (*reader.notes(), *sieve.notes())
-    if not sieve.taken:
+    if not sieve.taken and beyond is None:
         came = "; ".join((*notes, *(f"{left.item_id}: {left.reason}" for left in sieve.left[:3])))
         raise InputError(
             f"The search in {public_href(place)} must find an item that can be used",

@@ -6,7 +6,7 @@
    unknown ones, are left with a reason. Items outside of the AOI or the dates, and those that the filter
    does not want, are counted.
 3. `found` puts the taken items in order. The order depends on the items alone and not on the pages that they
-   came in, so that the same items make the same plan.
+   came in, so that the same items make the same plan. `rank_of` keeps what it depends on.
 
 CQL2 is evaluated by the package `cql2`, which a STAC server of its author uses too.
 """
@@ -16,11 +16,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import cql2
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi
@@ -39,12 +41,22 @@ MOST_OFFERED = 2_000_000
 class ItemSieve:
     """Takes items that fit a search, and remembers what became of the others."""
 
-    def __init__(self, search: CatalogSearch, aoi: Aoi | None, *, collections: Sequence[str] = ()) -> None:
-        """Check the search. `collections`: those wanted; empty: all. Raises InputError."""
+    def __init__(
+        self,
+        search: CatalogSearch,
+        aoi: Aoi | None,
+        *,
+        collections: Sequence[str] = (),
+        beyond: BaseGeometry | None = None,
+    ) -> None:
+        """Check the search. `collections`: those wanted; empty: all. `beyond`: ground in degrees whose items
+        are not wanted, because an earlier search has found them. Raises InputError.
+        """
         self.search = search
         self.collections = tuple(collections)
         self.times = time_range(search.datetime) if search.datetime is not None else None
         self.area = aoi.geometry if aoi is not None else None
+        self.beyond = beyond
         self.filter = parsed_filter(search.filter) if search.filter else None
         self.sort = sort_fields(search.sort) if search.sort else ()
         self.counts: Counter[str] = Counter()
@@ -55,8 +67,9 @@ class ItemSieve:
         self._seen: set[tuple[str, str]] = set()
         self._pass: set[tuple[str, str]] = set()
         _require_ranges(search)
-        if self.area is not None:
-            shapely.prepare(self.area)
+        for ground in (self.area, self.beyond):
+            if ground is not None:
+                shapely.prepare(ground)
 
     @property
     def met(self) -> int:
@@ -167,6 +180,8 @@ class ItemSieve:
         if self.area is not None and not self.area.intersects(item.geometry):
             self.counts[OUTSIDE] += 1
             return False
+        if self.beyond is not None and self.beyond.intersects(item.geometry):
+            return False
         if self.times is not None:
             if item.start is None or item.end is None:
                 self.leave(item.item_id, "it has no time, and --datetime asks for one")
@@ -270,15 +285,40 @@ def sort_fields(text: str) -> tuple[tuple[str, bool], ...]:
     return tuple(found)
 
 
-def in_order(items: Sequence[Item], fields: Sequence[tuple[str, bool]]) -> list[Item]:
-    """Sort items by fields, then newest first, then by collection and id. Items without a value come last."""
-    ordered = sorted(items, key=lambda item: (item.collection, item.item_id))
-    for name, descending in reversed([*fields, ("datetime", True)]):
-        value = _value_of(name)
-        present = [item for item in ordered if value(item) is not None]
-        present.sort(key=value, reverse=descending)
-        ordered = present + [item for item in ordered if value(item) is None]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemRank:
+    """What the place of an item in its search depends on."""
+
+    name: tuple[str, str]
+    """Collection and id."""
+    values: tuple[Any, ...]
+    """Of the fields of the sort, then of the time; None: it has none."""
+
+
+def rank_of(item: Item, fields: Sequence[tuple[str, bool]]) -> ItemRank:
+    """Read what `in_rank_order` sorts by."""
+    values = tuple(_value_of(name)(item) for name, _ in _all_fields(fields))
+    return ItemRank(name=(item.collection, item.item_id), values=values)
+
+
+def in_rank_order(ranks: Sequence[ItemRank], fields: Sequence[tuple[str, bool]]) -> list[int]:
+    """Sort by fields, then newest first, then by collection and id; without a value last. Returns numbers."""
+    ordered = sorted(range(len(ranks)), key=lambda number: ranks[number].name)
+    for place, (_, descending) in reversed(list(enumerate(_all_fields(fields)))):
+        present = [number for number in ordered if ranks[number].values[place] is not None]
+        absent = [number for number in ordered if ranks[number].values[place] is None]
+        present.sort(key=lambda number: ranks[number].values[place], reverse=descending)
+        ordered = present + absent
     return ordered
+
+
+def in_order(items: Sequence[Item], fields: Sequence[tuple[str, bool]]) -> list[Item]:
+    """Sort items as `in_rank_order` says."""
+    return [items[number] for number in in_rank_order([rank_of(item, fields) for item in items], fields)]
+
+
+def _all_fields(fields: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    return [*fields, ("datetime", True)]
 
 
 def _value_of(name: str) -> Callable[[Item], Any]:

@@ -202,7 +202,9 @@ def _candidates(file: pq.ParquetFile, group: int, sieve: ItemSieve) -> NDArray[n
 
 
 def _touching(boxes: pa.ChunkedArray, area: BaseGeometry) -> NDArray[np.bool_]:
-    """Tell which boxes overlap a box around a part of the area, (rows,); unknown ones count."""
+    """Tell which boxes overlap the area, (rows,); of those near 180 which overlap a box around a part of it.
+    Unknown ones count.
+    """
     sides = _sides(boxes)
     if sides is None:
         return np.ones(len(boxes), dtype=bool)
@@ -214,6 +216,8 @@ def _touching(boxes: pa.ChunkedArray, area: BaseGeometry) -> NDArray[np.bool_]:
         beside |= (west - 360 <= e) & (east - 360 >= w)  # longitudes that count on past 180
         beside |= (west + 360 <= e) & (east + 360 >= w)
         found |= beside & (south <= n) & (north >= s)
+    plain = found & (west >= -180) & (west <= east) & (east <= 180)
+    found[plain] = shapely.intersects(area, shapely.box(west[plain], south[plain], east[plain], north[plain]))
     return found
 
 

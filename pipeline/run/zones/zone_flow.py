@@ -184,7 +184,8 @@ def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) 
             if other is not zone
             for scene in other.scenes
         }
-        plans.append(plan_run(own, found.of(zone.scenes, zone.area, reasons=reasons | others)))
+        chosen = found.scenes_in(zone.crs_wkt)
+        plans.append(plan_run(own, found.of(chosen, zone.area, reasons=reasons | others)))
     runner = choose_runner(request.runner, sum(plan.plan.n_tiles for plan in plans))
     check_engines(request.config.preset, runner.name)
     return PlannedZones(

@@ -6,10 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyproj
 import pytest
-from item_files import grey, item_document, projection_fields, write_items, write_pixels
+import shapely
+from item_files import LEFT, TOP, grey, item_document, projection_fields, write_items, write_pixels
 
 from pipeline.errors import InputError
+from pipeline.grid.aoi import Aoi
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.mosaic_order import mosaic_order
 from pipeline.grid.source import SourceOptions
@@ -107,3 +111,34 @@ def test_a_wrong_crs_in_an_item_makes_no_zone(items: list[dict[str, Any]], tmp_p
     plan = planned(tmp_path / "items.json").plan
     assert plan.grid.width == pytest.approx(160, abs=2), "their ground is in the plan, to fail there"
     assert plan.mode == "scene"
+
+
+def test_a_scene_that_only_halos_need_is_told(items: list[dict[str, Any]], tmp_path: Path) -> None:
+    """The area is an L on `low`. The others lie in the corner that it leaves; no tile sees `far`."""
+    far = write_pixels(tmp_path / "far.tif", grey(10, 5, 4), row0=31, col0=70)
+    items.append(item_document("far", {"image": far}, on_item=projection_fields(far)))
+    low = write_pixels(tmp_path / "low.tif", grey(60, 200, 3), row0=30)
+    items.append(item_document("low", {"image": low}, on_item=projection_fields(low)))
+    corner = area_in_pixels(shapely.box(1, 70, 190, 89).union(shapely.box(170, 31, 190, 89)))
+    config = config_of(write_items(tmp_path / "items.json", items))
+    found = plan_found(config, search_imagery(config, corner))
+    rows = {row.scene_id: row for row in found.rows}
+    taken = [scene.scene_id for scene in found.plan.scenes]
+    assert found.plan.only_in_halos == tuple(name != "low" for name in taken)
+    assert set(taken) == {"a", "b", "c", "low"}
+    assert rows["c"].order == taken.index("c")
+    assert rows["c"].reason.startswith("only in halos: ")
+    assert rows["low"].reason == ""
+    assert "far" not in rows
+    assert found.notes == search_imagery(config, corner).found.notes
+
+
+def area_in_pixels(pixels: shapely.Polygon) -> Aoi:
+    move = pyproj.Transformer.from_crs("EPSG:32633", "OGC:CRS84", always_xy=True)
+    dense = shapely.segmentize(pixels, 2.0)
+    return Aoi(
+        geometry=shapely.transform(
+            dense, lambda xy: np.column_stack(move.transform(LEFT + xy[:, 0], TOP - xy[:, 1]))
+        ),
+        source="drawn",
+    )

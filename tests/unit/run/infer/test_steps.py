@@ -58,6 +58,7 @@ def make_context(folder: Path, *, verifier: dict[str, object] | None = None, **g
         inside=np.ones((2, 2), bool),
         aoi_grid=None,
         scenes=(),
+        only_in_halos=(),
         offsets=(),
         outlines=(),
     )

@@ -12,6 +12,8 @@ from job_files import load_job
 from zone_worlds import Frame, draw_world, local_to_lonlat
 
 from pipeline.errors import InputError
+from pipeline.geo.globe import to_lonlat
+from pipeline.grid.aoi import Aoi
 from pipeline.run.prepare import RunRequest, find_imagery
 from pipeline.run.zones.zone_flow import divided, plan_zones, start_zoned, zone_config, zones_text
 from pipeline.schema.imagery import Scene
@@ -54,6 +56,26 @@ def test_scenes_that_have_no_place_on_earth_are_left_to_the_plan(words: list[str
 
     lunar: Scene = replace(found.scenes[0], crs_wkt=CRS.from_user_input(moon).to_wkt())
     assert divided(request.config, found.of((lunar, found.scenes[1]), None), say=print) == ()
+
+
+def test_a_zone_is_given_the_scenes_beside_its_area(words: list[str]) -> None:
+    """A scene of the zone's CRS that misses the area lies in the corner that the area leaves."""
+    request = request_of(words)
+    found = find_imagery(request)
+    first = found.scenes[0]
+    a, _, left, _, e, top = first.transform
+    place = (a, 0.0, left + 50 * a, 0.0, e, top + 50 * e)
+    beside = replace(first, scene_id="beside", transform=place, width=30, height=30)
+    corner = shapely.box(left, top + 99 * e, left + 20 * a, top).union(
+        shapely.box(left, top + 20 * e, left + 99 * a, top)
+    )
+    area = Aoi(geometry=to_lonlat(corner.segmentize(1), str(first.crs_wkt)), source="drawn")
+    found = found.of((beside, *found.scenes), area)
+    zones = divided(request.config, found, say=print)
+    planned = plan_zones(request, found, zones)
+    plan = next(plan.plan for zone, plan in zip(zones, planned.plans, strict=True) if "26917" in zone.name)
+    assert [scene.scene_id for scene in plan.scenes] == ["beside", first.scene_id]
+    assert plan.only_in_halos == (True, False)
 
 
 def test_every_zone_is_planned_with_its_own_labels_and_below_the_whole(words: list[str]) -> None:
