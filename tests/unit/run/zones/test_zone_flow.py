@@ -70,7 +70,7 @@ def test_a_zone_is_given_the_scenes_beside_its_area(words: list[str]) -> None:
         shapely.box(left, top + 20 * e, left + 99 * a, top)
     )
     area = Aoi(geometry=to_lonlat(corner.segmentize(1), str(first.crs_wkt)), source="drawn")
-    found = found.of((beside, *found.scenes), area)
+    found = replace(found, aoi=area, found=replace(found.found, scenes=(beside, *found.scenes)))
     zones = divided(request.config, found, say=print)
     planned = plan_zones(request, found, zones)
     plan = next(plan.plan for zone, plan in zip(zones, planned.plans, strict=True) if "26917" in zone.name)
