@@ -14,7 +14,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.errors import InputError
-from pipeline.run.job_exit import exit_code
+from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import add_preset_options, add_runner_option, job_parser
 
 if TYPE_CHECKING:
@@ -121,4 +121,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(main))

@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pipeline.run.job_exit import exit_code
+from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import job_parser
 
 EXAMPLES = """examples:
@@ -94,4 +94,4 @@ def _silent(step: str, share: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(main))

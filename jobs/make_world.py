@@ -27,7 +27,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.files.lasting_path import require_lasting
-from pipeline.run.job_exit import exit_code
+from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import job_parser
 from pipeline.run.progress_line import ProgressLine
 from pipeline.world.landscape import World
@@ -113,4 +113,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(main))

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from pipeline.errors import InputError, RecordError
-from pipeline.run.job_exit import exit_code
+from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import (
     add_auto_runner_option,
     add_merge_mode_options,
@@ -181,4 +181,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(main))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pipeline.run.imagery_flags import (
     source_options,
     with_falling_sort,
 )
-from pipeline.run.job_exit import exit_code
+from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import (
     add_auto_runner_option,
     add_merge_mode_options,
@@ -28,6 +29,7 @@ from pipeline.run.job_options import (
     add_tiling_options,
     job_parser,
 )
+from pipeline.run.stop_signals import set_grace
 
 EXAMPLES = """examples:
   # one query about one orthophoto, on this machine
@@ -47,12 +49,13 @@ EXAMPLES = """examples:
       --aoi aoi.geojson --datetime 2025-06-01/2025-08-31 --max-cloud 20 --mosaic newest \\
       --query "irrigated fields" --preset think2seg-3b --out out/fields
 
-The same command on the same --out resumes: blocks that are committed are not done again. Under
+The same command on the same --out resumes: blocks that are committed are not done again. Ctrl-C, SIGTERM and
+`ray job stop` finish the blocks at work, give the directory back and end; a second one ends at once. Under
 `ray job submit` give --out and imagery as absolute paths: the job runs in a copy of the working
 directory, which Ray deletes. What libraries print goes to run.log in --out.
 
 Exit codes: 0 complete, 2 bad input (nothing was started), 3 some tiles failed (the rest is committed;
-see coverage.parquet), 130 interrupted, 1 anything else."""
+see coverage.parquet), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -148,6 +151,13 @@ def _add_running(top: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="where sources have several CRSs, the zone in which --explain-tile counts rows and columns, as "
         "the column zone of plan.parquet and coverage.parquet names it",
+    )
+    running.add_argument(
+        "--grace",
+        type=float,
+        metavar="S",
+        help="seconds that the blocks at work have to be finished after Ctrl-C or SIGTERM (default: 20; in a "
+        "submitted job half of what `ray job stop` waits)",
     )
     running.add_argument("--retry-failed", action="store_true", help="do blocks with failed tiles again")
     running.add_argument(
@@ -294,6 +304,17 @@ def explain(args: argparse.Namespace) -> int:
     return 0 if told.readable else 3
 
 
+def heed_grace(grace_s: float | None) -> None:
+    """Be as patient after a signal as --grace says. Raises InputError."""
+    if grace_s is None:
+        return
+    if not 0 <= grace_s < math.inf:
+        raise InputError(
+            "--grace must be seconds, from 0 up", came=f"{grace_s:g}", remedy="a spot notice leaves about 100"
+        )
+    set_grace(grace_s)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parse, plan, run, publish. Returns the exit code."""
     words = with_falling_sort(sys.argv[1:] if argv is None else argv)
@@ -311,10 +332,11 @@ def main(argv: list[str] | None = None) -> int:
             )
         from pipeline.run.flow import run_region
 
+        heed_grace(args.grace)
         return run_region(request_of(args))
 
     return exit_code(work)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(main))

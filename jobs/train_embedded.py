@@ -18,7 +18,7 @@ if str(ROOT) not in sys.path:
 
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.files.lasting_path import require_lasting  # noqa: E402
-from pipeline.run.job_exit import exit_code  # noqa: E402
+from pipeline.run.job_exit import exit_code, run_job  # noqa: E402
 from pipeline.run.job_options import job_parser  # noqa: E402
 
 EPILOG = """examples:
@@ -163,4 +163,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(main))

@@ -46,7 +46,7 @@ from pipeline.finetune.grpo.grpo_options import (  # noqa: E402
     load_training_preset,
 )
 from pipeline.finetune.grpo.grpo_run import TrainingRequest, prepare_run  # noqa: E402
-from pipeline.run.job_exit import exit_code  # noqa: E402
+from pipeline.run.job_exit import exit_code, run_job  # noqa: E402
 
 EPILOG = """examples:
   python jobs/train_prompter.py grpo --data world --tiles 400 --out build/grpo
@@ -205,4 +205,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(main))

@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from pipeline.run.job_exit import exit_code
+from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import job_parser
 from pipeline.run.progress_line import ProgressLine
 
@@ -76,4 +76,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(main))

@@ -27,7 +27,7 @@ from pipeline.run.infer.block_rows import block_to_row, image_row_bytes
 from pipeline.run.infer.progress import BlockSummary, Progress
 from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep
-from pipeline.run.merge.merge_job import TaskRunner, run_here
+from pipeline.run.merge.merge_job import TaskRunner, run_here, whole_tasks
 from pipeline.run.merge.publish import publish, publish_merge
 from pipeline.run.prepare import (
     PlannedRun,
@@ -42,12 +42,13 @@ from pipeline.run.prepare import (
 from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
+from pipeline.run.sole_driver import sole_driver
+from pipeline.run.stop_signals import unbroken
 from pipeline.run.summary import closing_entry, notice_box, plan_text, result_table
 from pipeline.run.zones.zone_flow import FinishedRun, divided, run_zones, unneeded, zone_config
 from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_lock import alone_in
 
 Work = tuple[RunContext, Sequence[BlockSpec]]
 """A run, and the blocks of it that are to be done."""
@@ -108,7 +109,7 @@ def run_together(
         check_device(plans[0].request.config.segmenter)
     names = [f"{Path(plan.request.out).name}: " if len(plans) > 1 else "" for plan in plans]
     with ExitStack() as stack:
-        locks = [stack.enter_context(alone_in(Path(plan.request.out))) for plan in plans]
+        locks = [stack.enter_context(sole_driver(Path(plan.request.out))) for plan in plans]
         contexts = []
         for name, plan in zip(names, plans, strict=True):
             contexts.append(claim(plan))
@@ -167,7 +168,7 @@ def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:
     runner = plan.runner.name
     _set_cache(runner)
     say(f"runner: {plan.runner}")
-    with alone_in(plan.run_dir.path):
+    with sole_driver(plan.run_dir.path):
         claim_restitch(plan)
         with quiet_screen(plan.run_dir.log, say) as screen:
             published = publish_merge(plan.job, note=screen.say, run_tasks=task_runner(runner))
@@ -228,9 +229,10 @@ def _run_here(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
                     looks = None if verifier is None else LooksAt(verifier=verifier, run=loop.run)
                     segmenter = SegmentStep(context, looks=looks, models=models)
                 for block in blocks:
-                    image = reader.read(block)
-                    answers = loop.run(prompter.prompt(image))
-                    yield segmenter.commit(image, answers)
+                    with unbroken():
+                        image = reader.read(block)
+                        answers = loop.run(prompter.prompt(image))
+                        yield segmenter.commit(image, answers)
     finally:
         models.close()
 
@@ -262,5 +264,5 @@ def _model(context: RunContext, role: str) -> str:
 
 
 def task_runner(runner: Runner) -> TaskRunner:
-    """Choose who runs the tasks of phase two."""
-    return run_tasks_ray if runner == "ray" else run_here
+    """Choose who runs the tasks of phase two. A signal stops them at the end of one."""
+    return whole_tasks(run_tasks_ray if runner == "ray" else run_here)

@@ -1,7 +1,8 @@
 """How a job ends: with an exit code, and with one line on stderr for whatever went wrong.
 
-1. `exit_code` does the work of a job and prints the line.
-2. `readable` finds the words: an error of ours has them, a full disk is told by its place, and of anything
+1. `run_job` is the whole of a job's process: from here on signals are heeded.
+2. `exit_code` does the work of a job and prints the line.
+3. `readable` finds the words: an error of ours has them, a full disk is told by its place, and of anything
    else the traceback goes to a file that the line names.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -17,22 +19,35 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.errors import DiskFullError, TerraqueryError, UnexpectedError
+from pipeline.run.stop_signals import farewell, heed_signals, stopped_by, work_is_over
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 """A full disk, and a user's full share of one."""
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+_NOTICED_S = 1.0
+"""Seconds within which a signal is noticed."""
 
 _MOST_CHARS = 300
 """Longest text of an unforeseen error that is shown; the traceback has all of it."""
 
 
+def run_job(main: Callable[[], int]) -> int:
+    """Be the process of a job: heed signals, and return the exit code of `main`."""
+    heed_signals()
+    try:
+        return main()
+    except KeyboardInterrupt:  # it came before or after the work
+        return _stopped()
+    finally:
+        work_is_over()
+
+
 def exit_code(work: Callable[[], int], *, name: str = "error") -> int:
     """Do the work of a job; returns its exit code. What it raises is printed as one line, after `name`.
 
-    An interrupt (Ctrl-C) is one line too, and exit code 130. What rasterio raises it does not log to the
-    screen as well.
+    A signal that stops the work is one line too, and exit code 128 + its number: 130 after Ctrl-C, 143 after
+    SIGTERM. So is what fails after it, because a signal often reaches the workers as well. What rasterio
+    raises it does not log to the screen as well.
     """
     logging.getLogger("rasterio").addHandler(logging.NullHandler())
     try:
@@ -40,12 +55,22 @@ def exit_code(work: Callable[[], int], *, name: str = "error") -> int:
     except Exception as error:
         told = readable(error)
         sys.stderr.write(f"{name}: {told}\n")
-        code = told.exit_code
+        code = told.exit_code if stopped_by() is None else _stopped()
     except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; start the same command again to go on\n")
-        code = INTERRUPTED
+        code = _stopped()
+    except SystemExit:  # a library's own handler may be quicker than ours
+        if stopped_by(within_s=_NOTICED_S) is None:
+            raise
+        code = _stopped()
     _let_go_of_stdout()
     return code
+
+
+def _stopped() -> int:
+    """Say goodbye, and return the exit code of a job that was stopped."""
+    number = stopped_by() or signal.SIGINT
+    sys.stderr.write(f"\n{farewell(number)}\n")
+    return 128 + number
 
 
 def readable(

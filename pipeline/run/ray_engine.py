@@ -29,6 +29,7 @@ from pipeline.run.infer.block_rows import store_limit_bytes
 from pipeline.run.job_exit import causes
 from pipeline.run.merge.merge_job import MergeJob, Task
 from pipeline.run.ray_access import joining_refused, own_token, require_closed
+from pipeline.run.stop_signals import heed_again, unbroken
 
 if TYPE_CHECKING:
     from ray.data import DataContext, Dataset
@@ -98,13 +99,17 @@ def run_actors(
         if row_bytes is None
         else store_limit_bytes(row_bytes, [stage.pool.actors * stage.in_flight for stage in stages])
     )
+    intake = _open_intake()
     dataset = ray.data.read_datasource(
-        _row_source(rows), override_num_blocks=len(rows), num_cpus=resources.plan_cpus
+        _row_source(rows, intake), override_num_blocks=len(rows), num_cpus=resources.plan_cpus
     )
     for stage in stages:
         dataset = _add_stage(dataset, stage, context)
     try:
-        yield from dataset.iter_rows()
+        done = iter(dataset.iter_rows())
+        yield from islice(done, 1)  # until then actors are loading, which nobody should wait for
+        with unbroken(on_stop=intake.close.remote):
+            yield from done
     except ray.exceptions.RayError as error:
         raise _readable(error) from error
 
@@ -128,7 +133,26 @@ def _add_stage(dataset: Dataset, stage: ActorStage, context: object) -> Dataset:
     )
 
 
-def _row_source(rows: list[dict[str, Any]]) -> Datasource:
+def _open_intake() -> Any:
+    """An actor that every row asks whether it may still come in. Once it is closed, none does, and the rows
+    that are on their way go on to the end.
+    """
+    import ray
+
+    class Intake:
+        def __init__(self) -> None:
+            self._open = True
+
+        def close(self) -> None:
+            self._open = False
+
+        def is_open(self) -> bool:
+            return self._open
+
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Intake).remote()
+
+
+def _row_source(rows: list[dict[str, Any]], intake: Any) -> Datasource:
     """A lazy Ray Datasource with one read task per row; `from_items` would materialise and hide the read
     operator.
     """
@@ -152,9 +176,16 @@ def _row_source(rows: list[dict[str, Any]]) -> Datasource:
 
     def _read_task(row: dict[str, Any]) -> ReadTask:
         metadata = BlockMetadata(num_rows=1, size_bytes=_row_bytes(row), exec_stats=None)
-        return ReadTask(lambda: [pa.Table.from_pylist([row])], metadata)
+        return ReadTask(lambda: _admitted(row, intake), metadata)
 
     return RowSource()
+
+
+def _admitted(row: dict[str, Any], intake: Any) -> list[pa.Table]:
+    import ray
+
+    table = pa.Table.from_pylist([row])
+    return [table if ray.get(intake.is_open.remote()) else table.slice(0, 0)]
 
 
 def _row_bytes(row: dict[str, Any]) -> int:
@@ -230,6 +261,7 @@ def _join_cluster() -> None:
             require_closed(joined.address_info["webui_url"] or "")
         else:
             _start_own_ray()
+        heed_again()  # Ray has a handler of SIGTERM
 
 
 def _start_own_ray() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from pipeline.run.config import MergeMode
+from pipeline.run.stop_signals import unbroken
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import TileLattice, Window
 from pipeline.stitch.block_picture import near_blocks
@@ -138,3 +139,16 @@ def run_here(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
     """The `TaskRunner` of one process."""
     for key in keys:
         yield task(job, key)
+
+
+def whole_tasks(run_tasks: TaskRunner) -> TaskRunner:
+    """The same `TaskRunner`, which a signal stops between two tasks."""
+
+    def run(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
+        results = run_tasks(task, job, keys)
+        for _ in keys:
+            with unbroken():
+                result = next(results)
+            yield result
+
+    return run

@@ -33,6 +33,7 @@ from pipeline.run.merge.publish import Published
 from pipeline.run.plan_imagery import FoundImagery, scene_rows
 from pipeline.run.prepare import PlannedRun, RunRequest, check_engines, plan_run, rehearse
 from pipeline.run.screen import Say
+from pipeline.run.sole_driver import sole_driver
 from pipeline.run.summary import notice_box, plan_text, table
 from pipeline.run.zones.zone_closing import close_zones, zoned_result_table
 from pipeline.run.zones.zone_objects import ZoneResult
@@ -40,7 +41,6 @@ from pipeline.run.zones.zone_plan import Zone, by_crs, zones_of
 from pipeline.run.zones.zone_publish import publish_zones
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, collect_versions
-from pipeline.write.run_lock import alone_in
 from pipeline.write.scene_table import SceneRow
 from pipeline.write.zoned.zoned_json import ZonedInfo, ZoneEntry, write_zoned_json
 from pipeline.write.zoned.zoned_tables import write_zoned_plan, write_zoned_scenes
@@ -133,7 +133,7 @@ def run_zones(
     root.check(planned.parameters, new_run=request.new_run)
     if request.dry_run:
         return _rehearse(planned, root, say)
-    with alone_in(root.path) as require_still_alone:
+    with sole_driver(root.path) as require_still_alone:
         root.claim(planned.parameters, new_run=request.new_run)
         _remove_empty(root.blocks)
         info = start_zoned(planned)

@@ -116,3 +116,10 @@ def test_clouds_are_masked_by_rule_and_limited_per_tile() -> None:
 def test_what_clouds_cannot_be_is_refused(words: tuple[str, ...], said: str) -> None:
     with pytest.raises(InputError, match=rf"{said}.* To fix: "):
         config_of(*words)
+
+
+@pytest.mark.parametrize("text", ["-1", "inf", "nan"])
+def test_a_grace_that_is_no_time_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--source", "a.tif", "--whole-scene", "--query", "tanks", "--out", "out", f"--grace={text}"]
+    assert load_job("segment_region").main(words) == 2
+    assert "--grace must be seconds, from 0 up" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import record_runs as runs
 import shapely
 import stitch_worlds as worlds
 
-from pipeline.run.merge.merge_job import MergeJob, run_here
+from pipeline.run.merge.merge_job import MergeJob, run_here, whole_tasks
 from pipeline.schema.tiling import Window
 
 
@@ -83,3 +83,13 @@ def test_one_process_takes_keys_in_their_order_one_at_a_time(tmp_path: Path) -> 
     results = run_here(double, job, [3, 1, 2])
     assert (next(results), begun) == (6, [3])
     assert (list(results), begun) == ([2, 4], [3, 1, 2])
+
+
+def test_whole_tasks_are_the_same_tasks(tmp_path: Path) -> None:
+    """One result per key, and a task begins when its result is asked for. What a signal does to them is
+    tested with a real one (tests/integration/test_stopping.py)."""
+    job = make_job(tmp_path, tiles=1, super_tile_tiles=1)
+    begun = []
+    results = whole_tasks(run_here)(lambda _, key: begun.append(key) or key, job, [3, 1, 2])
+    assert (next(results), begun) == (3, [3])
+    assert (list(results), begun) == ([1, 2], [3, 1, 2])
