@@ -22,6 +22,9 @@ _VSI_OPTIONS = re.compile(r"(?P<prefix>/vsi[a-z0-9_]+)\?[^\s'\"<>]*")
 _KEPT = "%/:@!$&()*+,;=~-._"
 """Characters that stay as they are in a URL's path and query string. `%` begins what is encoded already."""
 
+_PLAIN_URL = re.compile(r"https?://[^/?#]*(?:/[A-Za-z0-9_.\-~%/:@!$&()*+,;=?#]*)?")
+"""URLs that are written as they have to be."""
+
 
 def public_text(text: str) -> str:
     """Reduce every URL in `text` to scheme, host and path. Other text stays."""
@@ -71,6 +74,8 @@ def encoded_url(href: str) -> str:
     `public_text` finds the end of such a URL in any text. Other hrefs come back unchanged.
     """
     if not href.lower().startswith(("http://", "https://")):
+        return href
+    if _PLAIN_URL.fullmatch(href):
         return href
     scheme, _, rest = href.partition("://")
     host, slash, path = rest.partition("/")

@@ -101,6 +101,8 @@ def href_kind(href: str) -> HrefKind:
     Raises InputError for any other scheme, malformed URLs, user names in URLs, GDAL's own path syntax and
     control characters. The message shows no query string.
     """
+    if _PLAIN_HREF.fullmatch(href):
+        return "s3" if href.startswith("s3") else "http"
     public = public_href(href)
     shown = repr(public if len(public) <= 120 else public[:117] + "...")
     if not href.strip() or any(ord(char) < 32 for char in href):
@@ -127,6 +129,9 @@ def href_kind(href: str) -> HrefKind:
     _require_well_formed(href, shown)
     return kind
 
+
+_PLAIN_HREF = re.compile(r"(?:https?|s3)://[a-z0-9][a-z0-9.-]*/[^\s\\@\x00-\x1f]+")
+"""Hrefs with a plain host and a path, in which nothing has to be looked for."""
 
 _URL_KINDS: dict[str, HrefKind] = {"http": "http", "https": "http", "s3": "s3"}
 

@@ -48,8 +48,15 @@ _renewing = threading.Lock()
 
 def signer_for(href: str) -> str:
     """Name the signer of an href. Empty: none knows its host, or the href holds a query string already."""
-    parts = urllib.parse.urlsplit(href)
-    if parts.scheme.lower() not in ("http", "https") or parts.query:
+    if "?" in href and urllib.parse.urlsplit(href).query:
+        return ""
+    return _signer_of("/".join(href.split("/", 3)[:3]))
+
+
+def _signer_of(origin: str) -> str:
+    """Name the signer of hrefs that begin so, with scheme and host."""
+    parts = urllib.parse.urlsplit(origin)
+    if parts.scheme.lower() not in ("http", "https"):
         return ""
     host = (parts.hostname or "").lower()
     for name, signer in _signers().items():

@@ -23,8 +23,9 @@ from pipeline.grid.catalog.catalog_search import find_items, is_catalog
 from pipeline.grid.catalog.failed_places import among_neighbours
 from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems
 from pipeline.grid.catalog.header_check import ItemScene, Opened
-from pipeline.grid.catalog.item_scene import ItemOptions, ItemScenes, scenes_of, settled
+from pipeline.grid.catalog.item_scene import ItemScenes, scenes_of, settled
 from pipeline.grid.catalog.item_sieve import ItemRank, rank_of, sort_fields
+from pipeline.grid.catalog.scene_choice import ItemOptions
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.mask_files import require_mask_used
 from pipeline.grid.mosaic_order import MosaicOrder, ordered
@@ -132,7 +133,8 @@ def find_scenes(
         for scene, item_scene, item in zip(named[start:], items.scenes, items.items, strict=False):
             footprints[scene.scene_id] = item.geometry
             if item_scene.placed:
-                unread[scene.scene_id] = replace(item_scene, scene=scene)
+                own = item_scene.scene is scene
+                unread[scene.scene_id] = item_scene if own else replace(item_scene, scene=scene)
     return FoundScenes(
         scenes=among_neighbours(ordered(named, order or MosaicOrder())),
         unread=unread,

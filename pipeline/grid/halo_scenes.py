@@ -20,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.geo.globe import to_lonlat
-from pipeline.grid.lattice import Placement, affine_of, on_one_turn, pixel_offset, place_scenes, same_crs
+from pipeline.grid.lattice import Placement, affine_of, on_one_turn, pixel_offsets, place_scenes, same_crs
 from pipeline.grid.scene_bounds import meeting
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import RunGrid, TileLattice
@@ -107,4 +107,4 @@ def _placed(
         outline = place_scenes((anchor, scene), grid)[1]
     except InputError:
         return None
-    return scene, pixel_offset(scene, grid), outline
+    return scene, pixel_offsets([scene], grid)[0], outline

@@ -3,7 +3,7 @@
 1. `choose_lattice` decides the mode. In scene mode all scenes lie on one lattice. It becomes the grid, and
    pixels are read as they are stored. Everything else is mosaic mode, also when another CRS or resolution is
    asked for: the grid is north-up, and scenes of other lattices are warped onto it.
-2. `pixel_offset` says whether a scene's pixels are the grid's own. `place_scenes` outlines each scene on the
+2. `pixel_offsets` says whether a scene's pixels are the grid's own. `place_scenes` outlines each scene on the
    grid.
 3. `crop` cuts the grid to a window.
 
@@ -24,13 +24,14 @@ import rasterio.errors
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.geo.globe import turn_of
-from pipeline.geo.pixel_rules import offset_on
+from pipeline.geo.pixel_rules import offsets_on
 from pipeline.grid.pixel_size import check_pixel_size, pixel_side
+from pipeline.grid.scene_edges import edge_points, moved_edges, moved_points, scene_arrays
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import AffineTuple, RunGrid, Window
 
@@ -43,17 +44,11 @@ RESOLUTION_TOLERANCE = 0.01
 reprojection changes them a little.
 """
 
+SLACK_PX = 1e-3
+"""A thousandth of a pixel more than a whole one is rounding."""
+
 MAX_GRID_SIDE_PX = 2**31 - 1
 """GDAL's limit for the side of a raster."""
-
-OUTLINE_TOLERANCE_PX = 0.1
-"""How far the outline of a warped scene may run from its curved edge, in pixels of the grid: pixels beyond it
-are never read.
-"""
-
-_EDGE_STEPS = 21
-_MOST_EDGE_STEPS = 1281
-"""Points per edge of such an outline, at least and at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,11 +83,15 @@ def same_crs(one: str | None, other: str | None) -> bool:
     return bool(CRS.from_wkt(one).equals(CRS.from_wkt(other), ignore_axis_order=True))
 
 
-def pixel_offset(scene: Scene, grid: RunGrid) -> OffsetRC | None:
-    """Find (row, col) of the scene's first pixel on the grid. None: it has another lattice."""
-    if not same_crs(scene.crs_wkt, grid.crs_wkt):
-        return None
-    return offset_on(grid.transform, scene.transform, width=scene.width, height=scene.height)
+def pixel_offsets(scenes: Sequence[Scene], grid: RunGrid) -> tuple[OffsetRC | None, ...]:
+    """Find (row, col) of each scene's first pixel on the grid. None: it has another lattice."""
+    found: list[OffsetRC | None] = [None] * len(scenes)
+    own = [number for number, scene in enumerate(scenes) if same_crs(scene.crs_wkt, grid.crs_wkt)]
+    if own:
+        offsets, fits = offsets_on(grid.transform, *scene_arrays([scenes[number] for number in own]))
+        for number, (row, col), fit in zip(own, offsets.tolist(), fits.tolist(), strict=True):
+            found[number] = (row, col) if fit else None
+    return tuple(found)
 
 
 def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float | None) -> Placement:
@@ -120,7 +119,7 @@ def _lattice_of(
     lattice = RunGrid(
         crs_wkt=first.crs_wkt, transform=first.transform, width=first.width, height=first.height
     )
-    offsets = [pixel_offset(scene, lattice) for scene in scenes]
+    offsets = pixel_offsets(scenes, lattice)
     if len(scenes) > 1 and any(scene.crs_wkt is None for scene in scenes):
         nameless = ", ".join(scene.href for scene in scenes if scene.crs_wkt is None)
         raise InputError(
@@ -196,25 +195,14 @@ def _resolution_in(scene: Scene, crs_wkt: str) -> float:
     col = scene.width / 2
     row = scene.height / 2
     corners = [affine_of(scene.transform) @ corner for corner in ((col, row), (col + 1, row), (col, row + 1))]
-    points = _moved(np.array(corners), scene, crs_wkt)
+    assert scene.crs_wkt is not None
+    points = moved_points(np.array(corners), scene.crs_wkt, crs_wkt)
     if not np.isfinite(points).all():
         raise _undefined(scene, crs_wkt)
     resolution = math.sqrt(abs(float(np.linalg.det(points[1:] - points[0]))))
     if resolution <= 0:
         raise _undefined(scene, crs_wkt)
     return resolution
-
-
-def _moved(points: NDArray[np.float64], scene: Scene, crs_wkt: str) -> NDArray[np.float64]:
-    """Move (n, 2) points x, y from the scene's CRS to another, without a jump where its map begins again."""
-    assert scene.crs_wkt is not None
-    target = CRS.from_wkt(crs_wkt)
-    move = Transformer.from_crs(CRS.from_wkt(scene.crs_wkt), target, always_xy=True)
-    moved = np.column_stack(move.transform(points[:, 0], points[:, 1]))
-    turn = turn_of(crs_wkt)
-    if turn is not None:
-        moved[:, 0] = np.unwrap(moved[:, 0], period=turn.width)
-    return moved
 
 
 def on_one_turn(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
@@ -273,7 +261,8 @@ def _mosaic_lattice(scenes: Sequence[Scene], crs_wkt: str, resolution: float | N
 
 def _union(lattice: RunGrid, mode: Mode, scenes: Sequence[Scene]) -> Placement:
     """Grow the lattice to the bounding window of all scenes, and place them on it."""
-    outlines = place_scenes(scenes, lattice)
+    offsets = pixel_offsets(scenes, lattice)
+    outlines = place_scenes(scenes, lattice, offsets)
     bounds = shapely.bounds(np.array(outlines, dtype=object))
     window = outer_window(
         float(bounds[:, 0].min()),
@@ -291,20 +280,19 @@ def _union(lattice: RunGrid, mode: Mode, scenes: Sequence[Scene]) -> Placement:
         grid=lattice,
         mode=mode,
         scenes=tuple(scenes),
-        offsets=tuple(pixel_offset(scene, lattice) for scene in scenes),
+        offsets=offsets,
         outlines=tuple(outlines),
     )
     return crop(placement, window)
 
 
 def outer_window(x0: float, y0: float, x1: float, y1: float) -> Window:
-    """Find the whole pixels around a rectangle of pixel edges. A thousandth of a pixel more is rounding."""
-    slack = 1e-3
+    """Find the whole pixels around a rectangle of pixel edges, less SLACK_PX."""
     return Window(
-        row0=math.floor(y0 + slack),
-        col0=math.floor(x0 + slack),
-        row1=math.ceil(y1 - slack),
-        col1=math.ceil(x1 - slack),
+        row0=math.floor(y0 + SLACK_PX),
+        col0=math.floor(x0 + SLACK_PX),
+        row1=math.ceil(y1 - SLACK_PX),
+        col1=math.ceil(x1 - SLACK_PX),
     )
 
 
@@ -330,77 +318,60 @@ def crop(placement: Placement, window: Window) -> Placement:
     )
 
 
-def _edge_points(scene: Scene, steps: int) -> NDArray[np.float64]:
-    """Outline of the scene in its own CRS: (4 * steps, 2) x, y, around from the first pixel's corner."""
-    ramp = np.linspace(0.0, 1.0, steps)
-    width = scene.width
-    height = scene.height
-    cols = np.concatenate([ramp * width, np.full(steps, width), ramp[::-1] * width, np.zeros(steps)])
-    rows = np.concatenate([np.zeros(steps), ramp * height, np.full(steps, height), ramp[::-1] * height])
-    return np.column_stack(affine_of(scene.transform) @ (cols, rows))
-
-
-def _outline_points(scene: Scene, grid: RunGrid) -> NDArray[np.float64]:
-    """Edges of a scene in the grid's CRS: (n, 2) x, y, as many points as OUTLINE_TOLERANCE_PX needs."""
-    if same_crs(scene.crs_wkt, grid.crs_wkt):
-        return _edge_points(scene, 2)
-    assert grid.crs_wkt is not None
-    steps = _EDGE_STEPS
-    while True:
-        points = _moved(_edge_points(scene, steps), scene, grid.crs_wkt)
-        edges = points.reshape(4, steps, 2)
-        bulge = np.abs(edges[:, 1::2] - (edges[:, :-1:2] + edges[:, 2::2]) / 2).max()
-        # measured on chords over two steps; a curve strays a quarter as far from chords half as long
-        if not bulge / 4 > OUTLINE_TOLERANCE_PX * pixel_side(grid.transform) or steps >= _MOST_EDGE_STEPS:
-            return points
-        steps = 2 * steps - 1
-
-
-def scene_windows(
-    offsets: Sequence[OffsetRC | None], outlines: Sequence[BaseGeometry], grid: RunGrid
-) -> tuple[Window, ...]:
-    """Find the window of the grid that each scene can fill. `outlines` come from `place_scenes`.
-
-    A scene on the grid's lattice fills no more than its file has; where it misses the grid the window is
-    empty. A warped scene (offset None) that seems to miss the grid gets the whole grid: in degrees, its
-    outline may lie on another turn of the globe.
-    """
-    nothing = Window(row0=0, col0=0, row1=0, col1=0)
-    windows = []
-    bounds = shapely.bounds(np.array(outlines, dtype=object)).reshape(-1, 4).tolist()
-    for offset, (x0, y0, x1, y1) in zip(offsets, bounds, strict=True):
-        window = outer_window(x0, y0, x1, y1).intersect(grid.window)
-        windows.append(window or (grid.window if offset is None else nothing))
-    return tuple(windows)
-
-
-def place_scenes(scenes: Sequence[Scene], grid: RunGrid) -> list[BaseGeometry]:
+def place_scenes(
+    scenes: Sequence[Scene], grid: RunGrid, offsets: Sequence[OffsetRC | None] | None = None
+) -> list[BaseGeometry]:
     """Outline each scene as a polygon in pixels of the grid; on the grid's own lattice a whole rectangle.
 
+    `offsets`: their `pixel_offsets`, where these are known.
     On a map with turns (`globe.turn_of`) a scene lies on the same turn as the scene before it. So scenes on
     both sides of the antimeridian stay together. Raises InputError where a scene has no place in the grid's
     CRS.
     """
-    outlines: list[BaseGeometry] = []
-    to_pixels = ~affine_of(grid.transform)
-    near: float | None = None
-    for scene in scenes:
-        offset = pixel_offset(scene, grid)
-        if offset is not None:
-            row, col = offset
-            outlines.append(shapely.box(col, row, col + scene.width, row + scene.height))
+    offsets = pixel_offsets(scenes, grid) if offsets is None else offsets
+    outlines = np.full(len(scenes), None, dtype=object)
+    stored = [number for number, offset in enumerate(offsets) if offset is not None]
+    if stored:
+        row, col = np.array([offsets[number] for number in stored], dtype=np.float64).T
+        width, height = scene_arrays([scenes[number] for number in stored])[1].T
+        outlines[stored] = shapely.box(col, row, col + width, row + height)
+    others = [number for number, offset in enumerate(offsets) if offset is None]
+    if others:
+        edges = _edges_on(scenes, others, grid)
+        lengths = [len(points) for points in edges]
+        points = np.concatenate(edges)
+        pixels = np.column_stack(~affine_of(grid.transform) @ (points[:, 0], points[:, 1]))
+        rings = shapely.linearrings(pixels, indices=np.repeat(np.arange(len(edges)), lengths))
+        outlines[others] = shapely.polygons(rings)
+    return list(outlines)
+
+
+def _edges_on(scenes: Sequence[Scene], numbers: Sequence[int], grid: RunGrid) -> list[NDArray[np.float64]]:
+    """Edges of some scenes in the grid's CRS, each (k, 2) x, y, on neighbouring turns. Raises InputError."""
+    found: dict[int, NDArray[np.float64]] = {}
+    by_crs: dict[str | None, list[int]] = {}
+    for number in numbers:
+        by_crs.setdefault(scenes[number].crs_wkt, []).append(number)
+    for wkt, own in by_crs.items():
+        members = [scenes[number] for number in own]
+        if same_crs(wkt, grid.crs_wkt):
+            found |= zip(own, edge_points(*scene_arrays(members), 2), strict=True)
             continue
-        points = _outline_points(scene, grid)
-        if not same_crs(scene.crs_wkt, grid.crs_wkt):
-            assert grid.crs_wkt is not None
-            if not np.isfinite(points).all():
-                raise _undefined(scene, grid.crs_wkt)
-            turn = turn_of(grid.crs_wkt)
-            if turn is not None:
-                middle = float(points[:, 0].mean())
-                near = (grid.transform[2] if outlines else 0.0) if near is None else near
-                points[:, 0] -= turn.width * round((middle - near) / turn.width)
-                near = float(points[:, 0].mean())
-        cols, rows = to_pixels @ (points[:, 0], points[:, 1])
-        outlines.append(shapely.Polygon(np.column_stack([cols, rows])))
-    return outlines
+        assert wkt is not None
+        assert grid.crs_wkt is not None
+        edges = moved_edges(members, wkt, grid.crs_wkt, pixel_side(grid.transform))
+        found |= zip(own, edges, strict=True)
+    turn = None if grid.crs_wkt is None else turn_of(grid.crs_wkt)
+    near: float | None = None
+    for number in numbers:
+        if same_crs(scenes[number].crs_wkt, grid.crs_wkt):
+            continue
+        points = found[number]
+        if not np.isfinite(points).all():
+            raise _undefined(scenes[number], grid.crs_wkt)
+        if turn is not None:
+            middle = float(points[:, 0].mean())
+            near = (grid.transform[2] if number else 0.0) if near is None else near
+            points[:, 0] -= turn.width * round((middle - near) / turn.width)
+            near = float(points[:, 0].mean())
+    return [found[number] for number in numbers]

@@ -24,6 +24,7 @@ from pipeline.errors import InputError
 from pipeline.geo.globe import LONLAT_CRS, cut_at_180
 from pipeline.geo.planet import body_name, body_of
 from pipeline.grid.lattice import affine_of, crs_name
+from pipeline.grid.scene_edges import scene_arrays
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import AffineTuple
 
@@ -82,10 +83,11 @@ def _bounds(wkt: str, scenes: Sequence[Scene]) -> NDArray[np.float64]:
         move = Transformer.from_crs(CRS.from_wkt(wkt), LONLAT_CRS, always_xy=True)
     except ProjError:
         return np.full((len(scenes), 4), np.nan)
-    a, b, c, d, e, f = np.array([scene.transform for scene in scenes]).T[:, :, None]
+    transforms, sizes = scene_arrays(scenes)
+    a, b, c, d, e, f = transforms.T[:, :, None]
     shares = np.array([(col, row) for col in (0.0, 0.5, 1.0) for row in (0.0, 0.5, 1.0)]).T[:, None, :]
-    cols = shares[0] * np.array([[scene.width] for scene in scenes])
-    rows = shares[1] * np.array([[scene.height] for scene in scenes])
+    cols = shares[0] * sizes[:, :1]
+    rows = shares[1] * sizes[:, 1:]
     lon, lat = move.transform(a * cols + b * rows + c, d * cols + e * rows + f)
     with np.errstate(invalid="ignore"):
         found = np.stack([lon.min(axis=1), lat.min(axis=1), lon.max(axis=1), lat.max(axis=1)], axis=1)

@@ -3,8 +3,8 @@
 1. `relevant_scenes` drops scenes that miss the AOI, before they can influence the grid.
 2. `lattice.choose_lattice` chooses grid and mode.
 3. `aoi_on_grid` moves the AOI to the run's CRS, and the grid is cut to it in whole pixels.
-4. `_inside` tests the core of every tile. It is inside when it shares more than a sliver with the AOI and
-   touches a scene.
+4. `cores_meeting` tests the cores of tiles. One is inside when it shares more than a sliver with the AOI
+   and touches a scene.
 5. `with_halo_scenes` adds scenes beyond the AOI that fill what these tiles see around it.
 
 A tile outside is never read. Blocks run row-major, so that the reader's cache still holds the halos of their
@@ -13,7 +13,6 @@ neighbours.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
@@ -36,29 +35,17 @@ from pipeline.geo.pixel_rules import check_tiling
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.gsd import resolution_of_gsd
 from pipeline.grid.halo_scenes import seen_ground, with_halo_scenes
-from pipeline.grid.lattice import (
-    Mode,
-    OffsetRC,
-    Placement,
-    affine_of,
-    choose_lattice,
-    crop,
-    outer_window,
-    scene_windows,
-)
-from pipeline.grid.scene_bounds import boxes, lonlat_boxes, meeting, quick_bounds, scene_bounds_lonlat
+from pipeline.grid.lattice import Mode, OffsetRC, Placement, affine_of, choose_lattice, crop, outer_window
+from pipeline.grid.neighbourhood import neighbourhood
+from pipeline.grid.scene_bounds import lonlat_boxes, meeting, scene_bounds_lonlat
+from pipeline.grid.scene_windows import read_by, scene_windows, window_array
 from pipeline.grid.source import require_sources
+from pipeline.grid.tile_marks import cores_meeting
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
 
-SLIVER_PX = 1e-3
-"""An overlap thinner than this is rounding of the reprojection, in pixels."""
-
 MAX_TILES = 100_000_000
 """Most tiles of one run, inside and outside. Beyond it a wrong --resolution is likelier than a wish."""
-
-_CHUNK_TILES = 200_000
-"""Cores tested at once, to bound memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +156,9 @@ def plan_tiles(
             came=f"{lattice.n_tile_rows:,} x {lattice.n_tile_cols:,}",
             remedy="check --resolution (in units of the CRS), or cut the AOI into parts",
         )
-    inside = _inside(
-        lattice, None if geometry is None else _to_pixels(geometry, placement.grid), placement.outlines
-    )
+    inside = cores_meeting(placement.outlines, lattice)
+    if geometry is not None:
+        inside &= cores_meeting([_to_pixels(geometry, placement.grid)], lattice)
     if not inside.any():
         assert aoi is not None, "a whole scene meets its own grid"
         raise _no_overlap(aoi, scenes)
@@ -181,18 +168,14 @@ def plan_tiles(
         placement, only_in_halos = with_halo_scenes(
             placement, numbers, scenes, ground=ground, any_crs=options.crs is not None
         )
-    windows = scene_windows(placement.offsets, placement.outlines, placement.grid)
+    windows = window_array(placement.offsets, placement.outlines, placement.grid)
     warped = [
         only and offset is None and not scene.failure
         for only, offset, scene in zip(only_in_halos, placement.offsets, placement.scenes, strict=True)
     ]
     whole = shapely.box(0, 0, placement.grid.width, placement.grid.height)
-    meets = shapely.intersects(np.array(placement.outlines, dtype=object), whole).tolist()
-    kept = [
-        number
-        for number, (meet, window) in enumerate(zip(meets, windows, strict=True))
-        if meet and inside[lattice.tiles_reading(window)].any()
-    ]
+    meets = shapely.intersects(np.array(placement.outlines, dtype=object), whole)
+    kept = np.flatnonzero(meets & read_by(inside, lattice, windows)).tolist()
     return Plan(
         lattice=lattice,
         mode=placement.mode if not any(warped[index] for index in kept) else "mosaic",
@@ -214,18 +197,6 @@ def _resolution(scenes: Sequence[Scene], aoi: Aoi | None, options: GridOptions) 
         places = [lonlat_boxes(scene_bounds_lonlat(scene), margin=1e-9) for scene in scenes]
         bounds = narrowest_bbox(polygonal(shapely.intersection(aoi.geometry, shapely.union_all(places))))
     return resolution_of_gsd(scenes, options.crs, options.gsd_m, bounds_lonlat=bounds)
-
-
-def _neighbourhoods(scenes: Sequence[Scene]) -> NDArray[np.object_]:
-    """Polygons in lon/lat around scenes, with a margin, (n,)."""
-    quick = quick_bounds(scenes)
-    found = boxes(quick, margin=0.05, least=1e-4)
-    for number in np.flatnonzero(np.isnan(quick[:, 0])).tolist():
-        west, south, east, north = scene_bounds_lonlat(scenes[number])
-        width = east - west + (360.0 if west > east else 0.0)
-        margin = 0.05 * max(width, north - south) + 1e-4
-        found[number] = lonlat_boxes((west, south, east, north), margin=margin)
-    return found
 
 
 def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ...]:
@@ -266,11 +237,11 @@ def _no_overlap(aoi: Aoi, scenes: Sequence[Scene]) -> InputError:
 def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> BaseGeometry:
     """Move the AOI to the run grid's CRS, as a (Multi)Polygon; empty when no scene is near it.
 
-    The AOI is clipped to the neighbourhood of the scenes first, because a projection holds only near its own
-    zone. Its edges are cut into short ones, because straight edges in lon/lat are curves elsewhere. On a map
-    with turns the AOI is offered on each, because a grid may run past the antimeridian.
+    The AOI is clipped to the `neighbourhood` of the scenes first, because a projection holds only near its
+    own zone. Its edges are cut into short ones, because straight edges in lon/lat are curves elsewhere. On a
+    map with turns the AOI is offered on each, because a grid may run past the antimeridian.
     """
-    nearby = shapely.union_all(_neighbourhoods(scenes))
+    nearby = neighbourhood(scenes)
     assert grid.crs_wkt is not None
     turn = turn_of(grid.crs_wkt)
     crs = CRS.from_wkt(grid.crs_wkt)
@@ -324,47 +295,3 @@ def _cropped_to_aoi(placement: Placement, geometry: BaseGeometry, aoi: Aoi) -> P
     if window is None:
         raise _no_overlap(aoi, placement.scenes)
     return crop(placement, window)
-
-
-def _inside(
-    lattice: TileLattice, aoi_px: BaseGeometry | None, outlines: Sequence[BaseGeometry]
-) -> NDArray[np.bool_]:
-    """Find the cores that meet the AOI (None: everywhere) and an outline, all in pixels of the grid.
-
-    Returns (n_tile_rows, n_tile_cols).
-    """
-    on_scene = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_)
-    for outline in outlines:
-        _mark(on_scene, lattice, outline)
-    if aoi_px is None:
-        return on_scene
-    in_aoi = np.zeros_like(on_scene)
-    _mark(in_aoi, lattice, aoi_px)
-    return in_aoi & on_scene
-
-
-def _mark(marks: NDArray[np.bool_], lattice: TileLattice, geometry: BaseGeometry) -> None:
-    """Set `marks` True for every tile whose core, less a sliver, meets `geometry` (pixels of the grid)."""
-    grid = lattice.grid
-    side = lattice.core_px
-    x0, y0, x1, y1 = geometry.bounds
-    row0 = max(math.floor(y0 / side), 0)
-    row1 = min(math.floor(y1 / side) + 1, lattice.n_tile_rows)
-    col0 = max(math.floor(x0 / side), 0)
-    col1 = min(math.floor(x1 / side) + 1, lattice.n_tile_cols)
-    if row1 <= row0 or col1 <= col0:
-        return
-    shapely.prepare(geometry)
-    left = np.arange(col0, col1) * side
-    right = np.minimum(left + side, grid.width)
-    step = max(1, _CHUNK_TILES // (col1 - col0))
-    for start in range(row0, row1, step):
-        top = np.arange(start, min(start + step, row1)) * side
-        bottom = np.minimum(top + side, grid.height)
-        cores = shapely.box(
-            left[None, :] + SLIVER_PX,
-            top[:, None] + SLIVER_PX,
-            right[None, :] - SLIVER_PX,
-            bottom[:, None] - SLIVER_PX,
-        )
-        marks[start : start + len(top), col0:col1] |= shapely.intersects(geometry, cores)

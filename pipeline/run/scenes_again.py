@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.grid.lattice import OffsetRC, place_scenes, scene_windows
+from pipeline.grid.lattice import OffsetRC, place_scenes
+from pipeline.grid.scene_windows import scene_windows
 from pipeline.load.prepare_scenes import LoadOptions
 from pipeline.options import parse_table
 from pipeline.schema.imagery import Scene

@@ -13,7 +13,7 @@ Only GeoTIFFs count. Names come from `bands` (STAC 1.1), else from `eo:bands`.
 from __future__ import annotations
 
 import math
-import urllib.parse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +26,9 @@ from pipeline.grid.catalog.item import Asset, Item
 
 _TIFF_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/geotiff", "application/x-geotiff")
 _TIFF_SUFFIXES = (".tif", ".tiff", ".gtiff")
+_PATH = re.compile(r"(?:[a-z][a-z\d+.-]*:)?(?://[^/?#]*)?([^?#]*)", re.IGNORECASE)
+"""Finds the path of an href, or all of a local one (RFC 3986, appendix B)."""
+
 _NO_IMAGERY = frozenset(
     ("thumbnail", "metadata", "cloud", "cloud-shadow", "snow-ice", "water-mask", "land-water", "data-mask",
      "saturation", "date", "angle", "sun-azimuth", "sun-elevation", "sensor-azimuth", "incidence-angle")
@@ -76,7 +79,7 @@ def choose_assets(item: Item, wanted: Sequence[str] | None = None, *, one_file: 
     rasters = [asset for asset in item.assets.values() if is_geotiff(asset) and not _shows_else(asset)]
     coloured = [asset for asset in rasters if rgb_indexes(asset) is not None]
     if len(coloured) > 1:
-        coloured.sort(key=lambda asset: (not _is_picture(asset), _pixel_size(item, asset)))
+        coloured.sort(key=lambda asset: (not _is_picture(asset), pixel_size(item, asset)))
     for asset in coloured:
         if "overview" not in asset.roles:
             return _one(asset, "the item's bands")
@@ -101,7 +104,8 @@ def is_geotiff(asset: Asset) -> bool:
     kind = asset.media_type.partition(";")[0].strip().lower()
     if kind:
         return kind in _TIFF_TYPES
-    return urllib.parse.urlsplit(asset.href).path.lower().endswith(_TIFF_SUFFIXES)
+    path = _PATH.match(asset.href)
+    return path is not None and path[1].lower().endswith(_TIFF_SUFFIXES)
 
 
 def band_entries(asset: Asset) -> tuple[Mapping[str, Any], ...]:
@@ -152,7 +156,7 @@ def _three_files(item: Item, rasters: Sequence[Asset]) -> tuple[Asset, ...] | No
     found = []
     for colour in RGB_NAMES:
         own_assets = [asset for asset, own in zip(single, colours, strict=True) if own == colour]
-        sizes = [_pixel_size(item, asset) for asset in own_assets]
+        sizes = [pixel_size(item, asset) for asset in own_assets]
         finest = [asset for asset, size in zip(own_assets, sizes, strict=True) if size == min(sizes)]
         if len(finest) != 1:
             return None
@@ -198,7 +202,7 @@ def _is_picture(asset: Asset) -> bool:
     return "visual" in asset.roles or asset.key.lower() in _PICTURE_KEYS or "visual" in asset.key.lower()
 
 
-def _pixel_size(item: Item, asset: Asset) -> float:
+def pixel_size(item: Item, asset: Asset) -> float:
     """Side of a pixel as far as the item says, in any unit. Infinite: it does not say."""
     transform = item.field_of(asset, "proj:transform")
     if isinstance(transform, list | tuple) and len(transform) >= 6 and _is_number(transform[0]):

@@ -21,7 +21,6 @@ from pipeline.errors import InputError, SourceError
 from pipeline.files.hrefs import join_access
 from pipeline.files.raster_access import open_identified, open_stacked, raster_environment, terms_of
 from pipeline.files.value_tags import tagged_reflectance
-from pipeline.geo.globe import LONLAT_CRS
 from pipeline.grid.band_names import band_colours
 from pipeline.grid.bands import (
     RGB_NAMES,
@@ -30,7 +29,7 @@ from pipeline.grid.bands import (
     choose_rgb_bands,
     require_one_type,
 )
-from pipeline.grid.lattice import affine_of, crs_from_text, crs_name, same_crs
+from pipeline.grid.lattice import affine_of, crs_name, same_crs
 from pipeline.grid.mask_files import pinned_mask
 from pipeline.grid.source import band_table, georeference, taken_at
 from pipeline.schema.imagery import Reflectance, Scene
@@ -297,16 +296,3 @@ def _is_gdal(claims: Claims, header: _Header) -> bool:
     assert claims.transform is not None
     c, a, b, f, d, e = claims.transform
     return bool(a * e - b * d) and _shift_px((a, b, c, d, e, f), header) <= SHIFT_PX
-
-
-def footprint_scene(scene: Scene, bounds: tuple[float, float, float, float]) -> Scene:
-    """Place a scene whose lattice is unknown by its footprint (west, south, east, north): one pixel of it."""
-    west, south, east, north = bounds
-    side = 1e-9  # a point has no extent, and a pixel must have one
-    return replace(
-        scene,
-        crs_wkt=crs_from_text(LONLAT_CRS),
-        transform=(max(east - west, side), 0.0, west, 0.0, -max(north - south, side), north),
-        width=1,
-        height=1,
-    )

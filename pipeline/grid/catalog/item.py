@@ -46,6 +46,8 @@ class Item:
     """Per cent."""
     properties: Mapping[str, Any]
     assets: Mapping[str, Asset]
+    layout: bytes | None = field(default=None, compare=False, repr=False)
+    """`item_layout.layout_of` it, where the catalogue's columns tell it for many items at once."""
 
     @property
     def datetime(self) -> str | None:

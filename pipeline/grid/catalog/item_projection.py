@@ -28,6 +28,7 @@ from pyproj.exceptions import ProjError
 
 from pipeline.geo.globe import LONLAT_CRS
 from pipeline.grid.catalog.item import Asset, Item
+from pipeline.grid.lattice import crs_from_text
 from pipeline.schema.tiling import AffineTuple
 
 APART = 0.25
@@ -49,16 +50,47 @@ class Projection:
     height: int
 
 
-def projection_of(item: Item, asset: Asset) -> Projection | None:
-    """Read where a file lies. None: the item does not say all of it."""
-    crs_wkt = claimed_crs(item, asset)
-    shape = claimed_shape(item, asset)
-    if crs_wkt is None or shape is None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimedPlace:
+    """What an item says of the place of a file. None: it does not say."""
+
+    crs_wkt: str | None
+    shape: tuple[int, int] | None
+    """(rows, cols)."""
+    transform: AffineTuple | None
+
+
+def claimed_place(item: Item, asset: Asset) -> ClaimedPlace:
+    """Read what an item says of the place of a file, each part for itself."""
+    return ClaimedPlace(
+        crs_wkt=claimed_crs(item, asset),
+        shape=_claimed_shape(item, asset),
+        transform=_claimed_transform(item, asset),
+    )
+
+
+def projection_of(item: Item, asset: Asset, claimed: ClaimedPlace | None = None) -> Projection | None:
+    """Read where a file lies. None: the item does not say all of it. `claimed`: its `claimed_place`."""
+    said = claimed if claimed is not None else claimed_place(item, asset)
+    if said.crs_wkt is None or said.shape is None:
         return None
-    transform = claimed_transform(item, asset) or _from_bounds(item.field_of(asset, "proj:bbox"), shape)
+    rows, cols = said.shape
+    transform = said.transform or _from_bounds(item.field_of(asset, "proj:bbox"), said.shape)
     if transform is None:
         return None
-    return Projection(crs_wkt=crs_wkt, transform=transform, width=shape[1], height=shape[0])
+    return Projection(crs_wkt=said.crs_wkt, transform=transform, width=cols, height=rows)
+
+
+def footprint_place(bounds: tuple[float, float, float, float]) -> Projection:
+    """Place a file whose lattice is unknown by its footprint (west, south, east, north): one pixel of it."""
+    west, south, east, north = bounds
+    side = 1e-9  # a point has no extent, and a pixel must have one
+    return Projection(
+        crs_wkt=crs_from_text(LONLAT_CRS),
+        transform=(max(east - west, side), 0.0, west, 0.0, -max(north - south, side), north),
+        width=1,
+        height=1,
+    )
 
 
 def claimed_crs(item: Item, asset: Asset) -> str | None:
@@ -66,14 +98,15 @@ def claimed_crs(item: Item, asset: Asset) -> str | None:
     asset says counts before what the item says. None: neither names one that is known."""
     for fields in (asset.fields, item.properties):
         for name in ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson"):
-            text = _crs_text(name, fields.get(name))
+            value = fields.get(name)
+            text = None if value is None else _crs_text(name, value)
             wkt = None if text is None else _wkt(text)
             if wkt is not None:
                 return wkt
     return None
 
 
-def claimed_shape(item: Item, asset: Asset) -> tuple[int, int] | None:
+def _claimed_shape(item: Item, asset: Asset) -> tuple[int, int] | None:
     """Read (rows, cols) of a file. None: they are not said, or impossible."""
     shape = _numbers(item.field_of(asset, "proj:shape"))
     if shape is None or len(shape) != 2:
@@ -83,7 +116,7 @@ def claimed_shape(item: Item, asset: Asset) -> tuple[int, int] | None:
     return (rows, cols) if possible else None
 
 
-def claimed_transform(item: Item, asset: Asset) -> AffineTuple | None:
+def _claimed_transform(item: Item, asset: Asset) -> AffineTuple | None:
     """Read the affine of a file, six numbers or the nine of its matrix. None: it is not said, or singular."""
     values = _numbers(item.field_of(asset, "proj:transform"))
     if values is None or len(values) not in (6, 9) or (len(values) == 9 and values[6:] != [0, 0, 1]):
@@ -113,11 +146,12 @@ def lies_apart(items: Sequence[Item], places: Sequence[Projection]) -> NDArray[n
             apart[own] = True
             continue
         xs, ys = move.transform(lons[own], lats[own])
-        a, b, c, d, e, f = np.array([places[index].transform for index in own.tolist()]).T[:, :, None]
+        members = [places[index] for index in own.tolist()]
+        a, b, c, d, e, f = np.array([place.transform for place in members]).T[:, :, None]
         cols = (e * (xs - c) - b * (ys - f)) / (a * e - b * d)
         rows = (a * (ys - f) - d * (xs - c)) / (a * e - b * d)
-        width = np.array([places[index].width for index in own.tolist()])
-        height = np.array([places[index].height for index in own.tolist()])
+        width = np.array([place.width for place in members])
+        height = np.array([place.height for place in members])
         apart[own] = ~(_fits(cols, width) & _fits(rows, height))
     return apart
 
@@ -134,15 +168,10 @@ def _fits(positions: NDArray[np.float64], side: NDArray[np.int64]) -> NDArray[np
 
 def _largest_parts(items: Sequence[Item]) -> NDArray[np.object_]:
     """The largest polygon of each footprint: one that is cut at 180 degrees has its middle elsewhere."""
-    return np.array(
-        [
-            max(item.geometry.geoms, key=lambda part: part.area)
-            if item.geometry.geom_type.startswith("Multi")
-            else item.geometry
-            for item in items
-        ],
-        dtype=object,
-    )
+    found = np.array([item.geometry for item in items], dtype=object)
+    for number in np.flatnonzero(shapely.get_num_geometries(found) > 1).tolist():
+        found[number] = max(found[number].geoms, key=lambda part: part.area)
+    return found
 
 
 def _crs_text(name: str, value: Any) -> str | None:
@@ -171,8 +200,13 @@ def _numbers(value: Any) -> list[float] | None:
     """Finite numbers of a list. None: it is none, or holds something else."""
     if not isinstance(value, list | tuple):
         return None
-    plain = all(type(item) in (int, float) for item in value)
-    return [float(item) for item in value] if plain and all(map(math.isfinite, value)) else None
+    if any(item.__class__ is not float and item.__class__ is not int for item in value):
+        return None
+    try:
+        numbers = [float(item) for item in value]
+    except OverflowError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def _from_bounds(value: Any, shape: tuple[int, int]) -> AffineTuple | None:

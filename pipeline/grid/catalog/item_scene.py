@@ -1,6 +1,6 @@
 """Items of a catalogue become scenes, without a file being opened where the item says enough.
 
-1. `choose_assets` says which files show an item in colour (asset_choice.py).
+1. `SceneChooser` says which files show an item in colour (scene_choice.py).
 2. `projection_of` says where they lie (item_projection.py). An item that says all of it, and does not
    contradict its own footprint, is planned as it is.
 3. The headers of the others are opened at once (header_check.py), because a plan needs their place.
@@ -24,59 +24,20 @@ from pipeline.files.href_guard import require_allowed
 from pipeline.files.hrefs import encoded_url, join_access, split_access
 from pipeline.files.raster_access import href_kind
 from pipeline.files.signing import signer_for
-from pipeline.grid.catalog.asset_choice import ChosenAssets, band_entries, choose_assets
 from pipeline.grid.catalog.found_items import FoundItems, LeftItem
-from pipeline.grid.catalog.header_check import Claims, ItemScene, Opened, footprint_scene, open_headers
+from pipeline.grid.catalog.header_check import Claims, ItemScene, Opened, open_headers
 from pipeline.grid.catalog.item import Asset, Item
 from pipeline.grid.catalog.item_projection import (
     Projection,
-    claimed_crs,
-    claimed_shape,
-    claimed_transform,
+    claimed_place,
+    footprint_place,
     lies_apart,
     projection_of,
 )
 from pipeline.grid.catalog.quality_table import quality_of
 from pipeline.grid.catalog.reflectance_table import scene_reflectance
-from pipeline.grid.radiometry import Radiometry
-from pipeline.schema.imagery import HrefGuard, Scene, SceneFile
-
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-
-_DATA_TYPES = frozenset(
-    (
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "float16",
-        "float32",
-        "float64",
-    )
-)
-"""`data_type` of the STAC raster extension that numpy knows; others, such as `cint16`, say nothing here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ItemOptions:
-    """How items become scenes."""
-
-    assets: tuple[str, ...] | None = None
-    """What --assets names. None: what the items say."""
-    bands: tuple[str | int, ...] | None = None
-    """What --bands says, of the bands of one file."""
-    crs: str | None = None
-    """CRS of files that have none."""
-    mask: str | None = None
-    """What --mask says. None: the mask that items are known to have."""
-    radiometry: Radiometry = "auto"
-    """What --radiometry says."""
-    guard: HrefGuard | None = None
-    """What the hrefs of items may reach."""
+from pipeline.grid.catalog.scene_choice import ItemOptions, SceneChoice, SceneChooser
+from pipeline.schema.imagery import QualityMask, Scene, SceneFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +56,12 @@ def scenes_of(found: FoundItems, options: ItemOptions, *, on_opened: Opened | No
 
     Raises InputError when no item can be used, and SourceError (retryable) when a server does not answer.
     """
-    built: list[tuple[Item, ItemScene, Projection | None]] = []
+    chooser = SceneChooser(options)
+    built: list[_Draft] = []
     left: list[LeftItem] = []
     for item in found.items:
         try:
-            built.append(_built(item, options))
+            built.append(_draft(item, chooser, options))
         except InputError as error:
             left.append(LeftItem(item_id=item.item_id, reason=str(error)))
     if left and not built:
@@ -108,14 +70,14 @@ def scenes_of(found: FoundItems, options: ItemOptions, *, on_opened: Opened | No
             came=left[0].reason,
             remedy="name the files with --assets, or search for others",
         )
-    placed = _placed(built)
+    placed = _placed(built, options)
     unplaced = [number for number, scene in enumerate(placed) if not scene.placed]
     opened = open_headers(
         [placed[number] for number in unplaced], **({} if on_opened is None else {"on_opened": on_opened})
     )
     for number, scene in zip(unplaced, opened, strict=True):
         placed[number] = replace(placed[number], scene=scene)
-    return ItemScenes(scenes=tuple(placed), items=tuple(item for item, _, _ in built), left=tuple(left))
+    return ItemScenes(scenes=tuple(placed), items=tuple(draft.item for draft in built), left=tuple(left))
 
 
 def settled(scenes: Sequence[ItemScene], *, on_opened: Opened | None = None) -> tuple[Scene, ...]:
@@ -132,78 +94,104 @@ def settled(scenes: Sequence[ItemScene], *, on_opened: Opened | None = None) -> 
     return tuple(found)
 
 
-def _built(item: Item, options: ItemOptions) -> tuple[Item, ItemScene, Projection | None]:
-    """A scene of one item, not placed yet. Raises InputError."""
-    chosen = choose_assets(item, options.assets, one_file=options.bands is not None)
-    if options.bands is not None and len(chosen.assets) == 3:
-        raise InputError(
-            "--bands chooses among the bands of one file",
-            came="three files in --assets",
-            remedy="leave out --bands: the three files are red, green and blue",
-        )
-    files = tuple(_file(asset) for asset in chosen.assets)
-    first = files[0]
-    three = len(files) == 3
-    dtype = _data_type(chosen.assets[0]) or ""
-    reflectance, why = scene_reflectance(item, chosen.assets, options.radiometry)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Draft:
+    """An item that can become a scene, with what it says of its files."""
+
+    item: Item
+    choice: SceneChoice
+    assets: tuple[Asset, ...]
+    files: tuple[SceneFile, ...]
+    quality: QualityMask | None
+    claims: Claims
+    place: Projection | None
+    """None: the item does not say all of it."""
+
+
+def _draft(item: Item, chooser: SceneChooser, options: ItemOptions) -> _Draft:
+    """Find the files of an item. Raises InputError."""
+    choice = chooser.choose(item)
+    assets = choice.assets(item)
+    files = tuple(_file(asset) for asset in assets)
+    quality = quality_of(item, options.mask) if choice.mask is None else choice.mask.of(item)
+    for file in (*files, *(quality.files if quality else ())):
+        require_allowed(file.href, options.guard)
+    first = assets[0]
+    said = claimed_place(item, first)
+    claims = Claims(
+        crs_wkt=said.crs_wkt,
+        transform=said.transform,
+        shape=said.shape,
+        dtype=choice.dtype,
+        n_bands=choice.n_bands if len(assets) == 1 and choice.n_bands else None,
+        sizes=tuple(_whole(asset.fields.get("file:size")) for asset in assets),
+        checksums=tuple(_text(asset.fields.get("file:checksum")) for asset in assets),
+    )
+    return _Draft(
+        item=item,
+        choice=choice,
+        assets=assets,
+        files=files,
+        quality=quality,
+        claims=claims,
+        place=projection_of(item, first, said),
+    )
+
+
+def _placed(drafts: Sequence[_Draft], options: ItemOptions) -> list[ItemScene]:
+    """Make scenes. Each lies where its item says, if that agrees with the item's footprint; else it gets the
+    footprint."""
+    named = [number for number, draft in enumerate(drafts) if draft.place is not None]
+    places = [place for number in named if (place := drafts[number].place) is not None]
+    apart = lies_apart([drafts[number].item for number in named], places)
+    believed = {number for number, wrong in zip(named, apart.tolist(), strict=True) if not wrong}
+    return [
+        _item_scene(draft, options, draft.place if number in believed else None)
+        for number, draft in enumerate(drafts)
+    ]
+
+
+def _item_scene(draft: _Draft, options: ItemOptions, place: Projection | None) -> ItemScene:
+    """Make the scene of one item. `place`: None where only its footprint is known."""
+    item = draft.item
+    choice = draft.choice
+    first = draft.files[0]
+    three = len(draft.files) == 3
+    where = place if place is not None else footprint_place(footprint_bounds(item.geometry))
+    reflectance, why = scene_reflectance(item, draft.assets, options.radiometry, choice.kinds)
     scene = Scene(
         scene_id=item.item_id,
         href=first.href,
         access=first.access,
-        crs_wkt=None,
-        transform=_IDENTITY,
-        width=0,
-        height=0,
-        count=3 if three else len(band_entries(chosen.assets[0])),
-        dtype=dtype,
-        rgb_bands=(1, 2, 3) if three else chosen.indexes or (0, 0, 0),
-        bands=_bands_text(chosen),
+        crs_wkt=where.crs_wkt,
+        transform=where.transform,
+        width=where.width,
+        height=where.height,
+        count=3 if three else choice.n_bands,
+        dtype=choice.dtype or "",
+        rgb_bands=(1, 2, 3) if three else choice.indexes or (0, 0, 0),
+        bands=choice.bands,
         nodata=None,
         datetime=item.datetime,
-        band_files=files if three else (),
+        band_files=draft.files if three else (),
         cloud_cover=item.cloud_cover,
         collection=item.collection,
         item_href=item.href,
-        quality=quality_of(item, options.mask),
+        quality=draft.quality,
         signer=signer_for(join_access(first.href, first.access)),
         guard=options.guard,
         reflectance=reflectance,
         no_reflectance=why,
     )
-    for file in (*scene.files, *(scene.quality.files if scene.quality else ())):
-        require_allowed(file.href, options.guard)
-    item_scene = ItemScene(
+    return ItemScene(
         scene=scene,
-        claims=_claims(item, chosen),
-        placed=False,
-        indexes=chosen.indexes,
+        claims=draft.claims,
+        placed=place is not None,
+        indexes=choice.indexes,
         bands=options.bands,
         assumed_crs=options.crs,
         tags_count=options.radiometry == "auto",
     )
-    return item, item_scene, projection_of(item, chosen.assets[0])
-
-
-def _placed(built: Sequence[tuple[Item, ItemScene, Projection | None]]) -> list[ItemScene]:
-    """Give scenes the place that their item names, where it names one that its footprint agrees with. The
-    others get the footprint."""
-    named = [number for number, (_, _, place) in enumerate(built) if place is not None]
-    apart = lies_apart([built[n][0] for n in named], [place for n in named if (place := built[n][2])])
-    believed = {number for number, wrong in zip(named, apart.tolist(), strict=True) if not wrong}
-    found = []
-    for number, (item, item_scene, place) in enumerate(built):
-        if place is not None and number in believed:
-            scene = replace(
-                item_scene.scene,
-                crs_wkt=place.crs_wkt,
-                transform=place.transform,
-                width=place.width,
-                height=place.height,
-            )
-        else:
-            scene = footprint_scene(item_scene.scene, footprint_bounds(item.geometry))
-        found.append(replace(item_scene, scene=scene, placed=number in believed))
-    return found
 
 
 def footprint_bounds(geometry: BaseGeometry) -> tuple[float, float, float, float]:
@@ -226,38 +214,6 @@ def _file(asset: Asset) -> SceneFile:
     href_kind(href)
     shown, access = split_access(href)
     return SceneFile(href=shown, access=access)
-
-
-def _claims(item: Item, chosen: ChosenAssets) -> Claims:
-    first = chosen.assets[0]
-    n_bands = len(band_entries(first))
-    return Claims(
-        crs_wkt=claimed_crs(item, first),
-        transform=claimed_transform(item, first),
-        shape=claimed_shape(item, first),
-        dtype=_data_type(first),
-        n_bands=n_bands if len(chosen.assets) == 1 and n_bands else None,
-        sizes=tuple(_whole(asset.fields.get("file:size")) for asset in chosen.assets),
-        checksums=tuple(_text(asset.fields.get("file:checksum")) for asset in chosen.assets),
-    )
-
-
-def _data_type(asset: Asset) -> str | None:
-    """The data type that all bands of a file have, by `raster:bands`, `bands` or the asset itself (STAC 1.1).
-    None: the item does not say one."""
-    entries = asset.fields.get("raster:bands") or band_entries(asset)
-    listed = entries if isinstance(entries, list | tuple) else ()
-    types: set[Any] = {entry.get("data_type") for entry in listed if isinstance(entry, dict)}
-    types = types - {None} or {asset.fields.get("data_type")}
-    only = next(iter(types)) if len(types) == 1 else None
-    return only if isinstance(only, str) and only in _DATA_TYPES else None
-
-
-def _bands_text(chosen: ChosenAssets) -> str:
-    if len(chosen.assets) == 1:
-        return f"asset {chosen.assets[0].key}, by {chosen.how}"
-    red, green, blue = (asset.key for asset in chosen.assets)
-    return f"red = {red}, green = {green}, blue = {blue}, by {chosen.how}"
 
 
 def _whole(value: Any) -> int | None:

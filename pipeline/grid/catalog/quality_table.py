@@ -151,6 +151,20 @@ def check_mask(text: str | None) -> None:
         mask_choice(text)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskAsset:
+    """The asset of an item that is its mask; the same for all items of a kind."""
+
+    key: str
+    band: int
+    rule: str
+    source: str
+
+    def of(self, item: Item) -> QualityMask:
+        """The mask of one item. Raises InputError for an href that nobody may open."""
+        return QualityMask(file=_file(item.assets[self.key], self.band), rule=self.rule, source=self.source)
+
+
 def quality_of(item: Item, rule: str | None) -> QualityMask | None:
     """Find the mask of an item.
 
@@ -158,13 +172,23 @@ def quality_of(item: Item, rule: str | None) -> QualityMask | None:
     wanted. Raises InputError for a rule that cannot be read, and for one that names an asset that this item
     does not have.
     """
-    if rule is None:
+    found = mask_asset(item, rule)
+    if found is not None:
+        return found.of(item)
+    word = (rule or "").strip().lower()
+    return _computed(item, LEVELS[word]) if word in LEVELS else None
+
+
+def mask_asset(item: Item, rule: str | None) -> MaskAsset | None:
+    """Find the asset that is the mask of an item. None: none is, and one may have to be computed.
+
+    It looks at the collection and at keys and types of assets alone. Raises as `quality_of`.
+    """
+    word = (rule or "").strip().lower()
+    if rule is None or word in LEVELS:
         return _own(item)
-    word = rule.strip().lower()
     if word == OFF:
         return None
-    if word in LEVELS:
-        return _own(item) or _computed(item, LEVELS[word])
     choice = mask_choice(rule)
     asset = next((asset for key, asset in item.assets.items() if key.lower() == choice.name.lower()), None)
     if asset is None:
@@ -173,8 +197,8 @@ def quality_of(item: Item, rule: str | None) -> QualityMask | None:
             came=repr(choice.name),
             remedy=f"it has {', '.join(sorted(item.assets))}",
         )
-    return QualityMask(
-        file=_file(asset, choice.band), rule=str(choice.rule), source=f"--mask, asset {asset.key}"
+    return MaskAsset(
+        key=asset.key, band=choice.band, rule=str(choice.rule), source=f"--mask, asset {asset.key}"
     )
 
 
@@ -192,7 +216,7 @@ def known_mask(name: str) -> KnownMask | None:
     return None
 
 
-def _own(item: Item) -> QualityMask | None:
+def _own(item: Item) -> MaskAsset | None:
     """The first mask of the table that the item has as a GeoTIFF."""
     assets = {key.lower(): asset for key, asset in item.assets.items() if is_geotiff(asset)}
     for known in TABLE:
@@ -200,11 +224,8 @@ def _own(item: Item) -> QualityMask | None:
             continue
         for name in known.names:
             if name in assets:
-                return QualityMask(
-                    file=_file(assets[name], 1),
-                    rule=known.rule,
-                    source=f"{known.source}, asset {assets[name].key}",
-                )
+                key = assets[name].key
+                return MaskAsset(key=key, band=1, rule=known.rule, source=f"{known.source}, asset {key}")
     return None
 
 

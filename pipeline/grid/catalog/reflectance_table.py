@@ -38,6 +38,18 @@ BASELINE = 4.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ValueKind:
+    """What the values of an asset are, as far as its description says: the same for all items of a kind."""
+
+    optical: bool
+    """Whether the asset holds bands of reflected light, and no mask, temperature or picture."""
+    picture: bool
+    """Whether it holds 8-bit grey levels made for people."""
+    own: tuple[float, float, str] | None
+    """Scale, offset and unit that item or asset give for all bands. None: none, or they differ."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
     """What an item and one of its assets say of themselves."""
 
@@ -156,15 +168,17 @@ ROWS = (
 
 
 def scene_reflectance(
-    item: Item, assets: Sequence[Asset], radiometry: Radiometry
+    item: Item, assets: Sequence[Asset], radiometry: Radiometry, kinds: Sequence[ValueKind] | None = None
 ) -> tuple[Reflectance | None, str]:
     """Find how values of a scene that is made of `assets` become reflectance, or why it is not known.
 
-    `radiometry`: what the user says of all scenes; then there is nothing to be known.
+    `radiometry`: what the user says of all scenes; then there is nothing to be known. `kinds`: the `kind_of`
+    each asset, where it is known.
     """
     if radiometry != "auto":
         return decided(radiometry, None), ""
-    found = [decide(item, asset) for asset in assets]
+    kinds = kinds if kinds is not None else [kind_of(item, asset) for asset in assets]
+    found = [decide(item, asset, kind) for asset, kind in zip(assets, kinds, strict=True)]
     numbers = {None if (own := one.reflectance) is None else (own.scale, own.offset) for one in found}
     if len(numbers) > 1:
         return None, "its bands differ in scale or offset"
@@ -172,11 +186,12 @@ def scene_reflectance(
     return first.reflectance, "" if first.reflectance is not None else first.why
 
 
-def decide(item: Item, asset: Asset) -> ValueMeaning:
+def decide(item: Item, asset: Asset, kind: ValueKind | None = None) -> ValueMeaning:
     """Decide about one asset by the table, else by what the item says of it."""
-    facts = facts_of(item, asset)
-    if facts.picture:
-        return ValueMeaning(reflectance=None, why="it holds 8-bit grey levels, which stay as they are")
+    kind = kind if kind is not None else kind_of(item, asset)
+    if kind.picture:
+        return _PICTURE
+    facts = facts_of(item, asset, kind)
     if facts.optical:
         row = next((row for row in ROWS if row.fits(facts)), None)
         if row is not None:
@@ -187,6 +202,9 @@ def decide(item: Item, asset: Asset) -> ValueMeaning:
     if facts.own is not None:
         why = f"the item's scale and offset ({facts.own[0]:g}, {facts.own[1]:g}) are not those of reflectance"
     return ValueMeaning(reflectance=None, why=why)
+
+
+_PICTURE = ValueMeaning(reflectance=None, why="it holds 8-bit grey levels, which stay as they are")
 
 
 def _meaning(scale: float | None, offset: float, source: str) -> ValueMeaning:
@@ -220,23 +238,33 @@ _PRODUCT = re.compile(r"_N(\d{2})(\d{2})_R\d{3}_|_N(\d{2})\.(\d{2})$")
 """The processing baseline in the name of a product: S2A_MSIL2A_20200714T115221_N0214_R123_..."""
 
 
-def facts_of(item: Item, asset: Asset) -> Facts:
-    """Gather what an item says of one of its assets. Values of wrong types count as not there."""
-    collection = item.collection.lower()
+def kind_of(item: Item, asset: Asset) -> ValueKind:
+    """Find what the values of an asset are. It looks up what `item_layout` names, and nothing else."""
     bands = _bands(item, asset)
     kinds = {str(band.get("data_type", "")) for band in bands if band.get("data_type")}
     named = _PICTURE_KEY.fullmatch(asset.key) or {"visual", "thumbnail", "overview"} & set(asset.roles)
     names = {str(band.get(key, "")).lower() for band in bands for key in ("eo:common_name", "common_name")}
     key = asset.key.lower()
-    return Facts(
-        collection=collection,
-        place=_place(asset.href),
+    known = item.collection.lower() in _PICTURE_COLLECTIONS
+    return ValueKind(
         optical=bool({key, *names} & _OPTICAL or _BAND_NAME.fullmatch(key) or _ANALYTIC.match(key)),
-        picture=bool(named or kinds == {"uint8"} or (not kinds and collection in _PICTURE_COLLECTIONS)),
+        picture=bool(named or kinds == {"uint8"} or (not kinds and known)),
+        own=_own(item, asset, bands),
+    )
+
+
+def facts_of(item: Item, asset: Asset, kind: ValueKind | None = None) -> Facts:
+    """Gather what an item says of one of its assets. Values of wrong types count as not there."""
+    kind = kind if kind is not None else kind_of(item, asset)
+    return Facts(
+        collection=item.collection.lower(),
+        place=_place(asset.href),
+        optical=kind.optical,
+        picture=kind.picture,
         baseline=_baseline(item, asset),
         subtracted=_flag(item.properties),
         taken=item.datetime or "",
-        own=_own(item, asset, bands),
+        own=kind.own,
     )
 
 

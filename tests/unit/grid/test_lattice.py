@@ -18,12 +18,11 @@ from pipeline.grid.lattice import (
     affine_of,
     choose_lattice,
     outer_window,
-    pixel_offset,
-    scene_windows,
+    pixel_offsets,
     tuple_of,
 )
 from pipeline.schema.imagery import Scene
-from pipeline.schema.tiling import RunGrid, Window
+from pipeline.schema.tiling import RunGrid
 
 MakeScene = Callable[..., Scene]
 
@@ -57,27 +56,23 @@ def test_whole_pixel_shifts_are_one_lattice(affine: Affine, rows: int, cols: int
         rgb_bands=(1, 2, 3),
         nodata=None,
     )
-    assert pixel_offset(scene, grid) == (rows, cols)
+    assert pixel_offsets([scene], grid) == ((rows, cols),)
 
 
 @pytest.mark.parametrize("shift", [(0.4, 0.0), (0.0, 0.6), (0.02, 0.0)])
 def test_part_pixel_shifts_are_not(make_scene: MakeScene, shift: tuple[float, float]) -> None:
     first = make_scene()
     other = make_scene(transform=moved(affine_of(first.transform), *shift))
-    assert (
-        pixel_offset(other, RunGrid(crs_wkt=first.crs_wkt, transform=first.transform, width=9, height=9))
-        is None
-    )
+    grid = RunGrid(crs_wkt=first.crs_wkt, transform=first.transform, width=9, height=9)
+    assert pixel_offsets([other], grid) == (None,)
 
 
 def test_pixel_sizes_that_drift_apart_are_not(make_scene: MakeScene) -> None:
     first = make_scene(width=20000, height=20000)
     grid = RunGrid(crs_wkt=first.crs_wkt, transform=first.transform, width=9, height=9)
-    assert pixel_offset(make_scene(transform=(0.5000001, 0, 450000, 0, -0.5, 40000), width=20000), grid) == (
-        0,
-        0,
-    )
-    assert pixel_offset(make_scene(transform=(0.50001, 0, 450000, 0, -0.5, 40000), width=20000), grid) is None
+    steady = make_scene(transform=(0.5000001, 0, 450000, 0, -0.5, 40000), width=20000)
+    drifting = make_scene(transform=(0.50001, 0, 450000, 0, -0.5, 40000), width=20000)
+    assert pixel_offsets([steady, drifting], grid) == ((0, 0), None)
 
 
 def test_scene_mode_keeps_the_scenes_pixels(make_scene: MakeScene) -> None:
@@ -215,14 +210,3 @@ def test_refuses_a_crs_that_is_undefined_at_the_scene(make_scene: MakeScene) -> 
 def test_outer_window(edges: tuple[float, ...], expected: tuple[int, ...]) -> None:
     window = outer_window(*edges)
     assert (window.row0, window.col0, window.row1, window.col1) == expected
-
-
-def test_a_scene_beside_the_grid_has_no_window_and_a_warped_one_is_looked_for_everywhere() -> None:
-    """A plan once gave both an empty window, and merging again both the second rule."""
-    grid = RunGrid(crs_wkt=None, transform=tuple_of(Affine.identity()), width=30, height=20)
-    inside = shapely.box(5, -4, 12, 9)
-    beside = shapely.box(40, 0, 50, 10)
-    nothing = Window(row0=0, col0=0, row1=0, col1=0)
-    cut = Window(row0=0, col0=5, row1=9, col1=12)
-    assert scene_windows([(-4, 5), (0, 40)], [inside, beside], grid) == (cut, nothing)
-    assert scene_windows([None, None], [inside, beside], grid) == (cut, grid.window)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.grid.catalog.failed_places import among_neighbours
-from pipeline.grid.catalog.header_check import footprint_scene
+from pipeline.grid.catalog.item_projection import footprint_place
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.scene_bounds import scene_bounds_lonlat
 from pipeline.schema.imagery import Scene
@@ -17,7 +17,8 @@ MakeScene = Callable[..., Scene]
 
 
 def lost(scene: Scene, bounds: tuple[float, float, float, float]) -> Scene:
-    return replace(footprint_scene(scene, bounds), failure="gone")
+    place = footprint_place(bounds)
+    return replace(scene, crs_wkt=place.crs_wkt, transform=place.transform, width=1, height=1, failure="gone")
 
 
 def test_a_footprint_moves_into_the_crs_of_the_nearest_scene(make_scene: MakeScene) -> None:

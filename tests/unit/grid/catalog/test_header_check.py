@@ -17,8 +17,9 @@ from item_files import grey, item_document, item_with, projection_fields, write_
 
 from pipeline.errors import SourceError
 from pipeline.grid.catalog.found_items import FoundItems
-from pipeline.grid.catalog.header_check import ItemScene, footprint_scene, open_header, open_headers
-from pipeline.grid.catalog.item_scene import ItemOptions, scenes_of
+from pipeline.grid.catalog.header_check import ItemScene, open_header, open_headers
+from pipeline.grid.catalog.item_scene import scenes_of
+from pipeline.grid.catalog.scene_choice import ItemOptions
 from pipeline.grid.lattice import affine_of
 
 
@@ -228,8 +229,3 @@ def test_a_server_that_does_not_answer_is_no_scenes_fault(
     with pytest.raises(SourceError) as caught:
         open_header(scene)
     assert caught.value.retryable
-
-
-def test_a_footprint_without_extent_has_a_pixel(picture: Path) -> None:
-    found = footprint_scene(described(picture).scene, (10.0, 50.0, 10.0, 50.0))
-    assert affine_of(found.transform).determinant != 0

@@ -13,7 +13,7 @@ from item_files import TIFF, item_with
 from stac_items import stac_item
 
 from pipeline.grid.catalog.item import Item
-from pipeline.grid.catalog.item_projection import claimed_crs, lies_apart, projection_of
+from pipeline.grid.catalog.item_projection import claimed_crs, footprint_place, lies_apart, projection_of
 
 TRANSFORM = [10.0, 0.0, 600_000.0, 0.0, -10.0, 5_700_000.0]
 SHAPE = [100, 200]
@@ -142,3 +142,10 @@ def test_a_footprint_that_is_cut_at_180_has_its_middle_in_its_larger_part() -> N
     found = projection_of(own, own.assets["image"])
     assert found is not None
     assert not lies_apart([own], [found]).any()
+
+
+def test_a_footprint_without_extent_has_a_pixel() -> None:
+    place = footprint_place((10.0, 50.0, 10.0, 50.0))
+    a, b, _, d, e, _ = place.transform
+    assert a * e - b * d != 0
+    assert (place.width, place.height) == (1, 1)

@@ -12,7 +12,8 @@ from stac_items import stac_item
 
 from pipeline.errors import InputError
 from pipeline.grid.catalog.found_items import FoundItems
-from pipeline.grid.catalog.item_scene import ItemOptions, footprint_bounds, scenes_of, settled
+from pipeline.grid.catalog.item_scene import footprint_bounds, scenes_of, settled
+from pipeline.grid.catalog.scene_choice import ItemOptions
 
 
 def found(*documents: dict[str, object]) -> FoundItems:
