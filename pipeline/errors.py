@@ -7,6 +7,7 @@
     |-- ModelError             retryable when transient
     |-- RecordError
     |-- DiskFullError
+    |-- MemoryShortError
     |-- UnexpectedError
     `-- IncompleteRunError     exit code 3
 
@@ -66,6 +67,10 @@ class RecordError(TerraqueryError):
 
 class DiskFullError(TerraqueryError):
     """There was no room for what had to be written. What was committed before is kept."""
+
+
+class MemoryShortError(TerraqueryError):
+    """There was no memory for what had to be done. What was committed before is kept."""
 
 
 class UnexpectedError(TerraqueryError):

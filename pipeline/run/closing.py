@@ -21,8 +21,9 @@ from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.load.overview import read_overview
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.reader import CogReader
-from pipeline.run.job_exit import full_disk, readable
+from pipeline.run.job_exit import readable
 from pipeline.run.screen import Say
+from pipeline.run.shortage import full_disk
 from pipeline.schema.tiling import BlockSpec, Window
 from pipeline.write.coverage import Conservation
 from pipeline.write.report.report import OVERVIEW_PX, ReportInputs, write_report

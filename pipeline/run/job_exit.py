@@ -2,27 +2,24 @@
 
 1. `run_job` is the whole of a job's process: from here on signals are heeded.
 2. `exit_code` does the work of a job and prints the line.
-3. `readable` finds the words: an error of ours has them, a full disk is told by its place, and of anything
-   else the traceback goes to a file that the line names.
+3. `readable` finds the words: an error of ours has them, a shortage of disk or memory is told with what to do
+   about it, and of anything else the traceback goes to a file that the line names.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.errors import DiskFullError, TerraqueryError, UnexpectedError
+from pipeline.errors import DiskFullError, MemoryShortError, TerraqueryError, UnexpectedError
+from pipeline.run.shortage import shortage
 from pipeline.run.stop_signals import farewell, heed_signals, stopped_by, work_is_over
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""A full disk, and a user's full share of one."""
 
 _NOTICED_S = 1.0
 """Seconds within which a signal is noticed."""
@@ -78,16 +75,15 @@ def readable(
 ) -> TerraqueryError:
     """The error in words for a person.
 
-    A full disk becomes a DiskFullError, also when it stands behind another error; `place` is named when the
-    error does not name a file. A traceback is written to the end of `log`. None, or a log that cannot be
-    written: to a file in the system's folder for temporary files.
+    A full disk becomes a DiskFullError and a lack of memory a MemoryShortError, also when they stand behind
+    another error; `place` is named when the error does not name a file. A traceback is written to the end of
+    `log`. None, or a log that cannot be written: to a file in the system's folder for temporary files.
     """
-    full = None if isinstance(error, DiskFullError) else full_disk(error)
-    if full is not None:
-        return DiskFullError(
-            f"No space left on device for {full.filename or place}. To fix: make room there, then start the "
-            "same command again; what is finished is not done again."
-        )
+    if isinstance(error, DiskFullError | MemoryShortError):
+        return error
+    short = shortage(error, place=place)
+    if short is not None:
+        return short
     if isinstance(error, TerraqueryError):
         return error
     said = " ".join(str(error).split())[:_MOST_CHARS]
@@ -96,25 +92,6 @@ def readable(
     return UnexpectedError(
         f"unexpected {type(error).__name__}: {said or 'no message'}. The traceback {where}."
     )
-
-
-def full_disk(error: BaseException) -> OSError | None:
-    """The full disk that an error comes from. None: it comes from something else."""
-    return next(
-        (cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in _FULL), None
-    )
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that it was raised from. Ray keeps what a worker raised in `cause`."""
-    seen = set[int]()
-    waiting: list[object] = [error]
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, BaseException) and id(found) not in seen:
-            seen.add(id(found))
-            yield found
-            waiting += [found.__cause__, getattr(found, "cause", None)]
 
 
 def write_traceback(error: BaseException, log: Path | None) -> Path | None:

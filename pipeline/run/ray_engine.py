@@ -26,9 +26,9 @@ from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
 from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import Pool, ResourceOptions
 from pipeline.run.infer.block_rows import store_limit_bytes
-from pipeline.run.job_exit import causes
 from pipeline.run.merge.merge_job import MergeJob, Task
 from pipeline.run.ray_access import joining_refused, own_token, require_closed
+from pipeline.run.shortage import causes
 from pipeline.run.stop_signals import heed_again, unbroken
 
 if TYPE_CHECKING:
@@ -323,7 +323,8 @@ def _readable(error: Exception) -> Exception:
     for cause in causes(error):
         if isinstance(cause, ray.exceptions.OutOfDiskError):
             return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the object store of Ray")
-        if isinstance(cause, Exception) and not type(cause).__module__.startswith("ray."):
+        killed = isinstance(cause, ray.exceptions.OutOfMemoryError)
+        if isinstance(cause, Exception) and (killed or not type(cause).__module__.startswith("ray.")):
             return _without_advice(cause)
     return ModelError(f"a worker failed: {str(error).strip().splitlines()[-1]}")
 

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.files.atomic_file import write_bytes_atomic
-from pipeline.run.job_exit import full_disk, readable
+from pipeline.run.job_exit import readable
 from pipeline.run.screen import Say
+from pipeline.run.shortage import full_disk
 from pipeline.run.summary import table
 from pipeline.run.zones.zone_objects import ZoneResult
 from pipeline.run.zones.zone_publish import PublishedZones

@@ -11,8 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DiskFullError, InputError, RecordError, TerraqueryError, UnexpectedError
-from pipeline.run.job_exit import exit_code, full_disk, readable
+from pipeline.errors import (
+    DiskFullError,
+    InputError,
+    MemoryShortError,
+    RecordError,
+    TerraqueryError,
+    UnexpectedError,
+)
+from pipeline.run.job_exit import exit_code, readable
 
 
 def no_space(*, code: int = errno.ENOSPC, place: str | None = None) -> OSError:
@@ -57,25 +64,25 @@ def test_a_full_disk_is_one_line_that_names_the_place(
     assert not any(temporary_folder.iterdir())
 
 
-def test_a_full_disk_is_found_behind_other_errors() -> None:
-    """As Ray hands over what a worker raised, and as our own code wraps what it catches."""
-    wrapped = InputError("--out must be writable")
-    wrapped.__cause__ = no_space(place="/data/run")
-    on_ray = RuntimeError("task failed")
-    on_ray.cause = wrapped  # type: ignore[attr-defined]
-    assert full_disk(on_ray) is wrapped.__cause__
-    assert isinstance(readable(on_ray), DiskFullError)
-    nameless = readable(no_space(), place="/data/run")
-    assert str(nameless).startswith("No space left on device for /data/run.")
-    nameless.__cause__ = no_space()
-    assert readable(nameless) is nameless, "who told it first knew the place"
+def test_a_shortage_is_told_once_by_who_knew_the_place() -> None:
+    told = readable(no_space(), place="/data/run")
+    assert isinstance(told, DiskFullError)
+    assert str(told).startswith("No space left on device for /data/run.")
+    told.__cause__ = no_space()
+    assert readable(told) is told
+    short = readable(MemoryError())
+    assert isinstance(short, MemoryShortError)
+    assert readable(short) is short
 
 
-def test_an_error_beside_a_full_disk_is_not_taken_for_one() -> None:
-    beside = ValueError("another matter")
-    beside.__context__ = no_space()
-    assert full_disk(beside) is None
-    assert full_disk(PermissionError(errno.EACCES, "no")) is None
+def test_no_memory_is_one_line_without_a_traceback(
+    capsys: pytest.CaptureFixture[str], temporary_folder: Path
+) -> None:
+    assert run(MemoryError("Unable to allocate 9 GiB")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("make_world: Out of memory while ")
+    assert said.count("\n") == 1
+    assert not any(temporary_folder.iterdir())
 
 
 def test_an_interrupt_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
