@@ -1,7 +1,7 @@
 """Real STAC APIs over HTTP on a port of this machine, made for one test module and gone after it.
 
 - `pgstac_server`: stac-fastapi with pgstac, the stack of the large public catalogues. It can filter, sort and
-  count, pages by token, and needs PostgreSQL with PostGIS (Debian: postgresql-15-postgis-3). Without them the
+  count, pages by token, and needs PostgreSQL with PostGIS (Debian and Ubuntu: postgresql-postgis). Without them the
   test is skipped.
 - `rustac_server`: the server inside rustac. It can neither filter nor sort nor count, pages by POST bodies,
   and needs nothing else, so it always runs.
@@ -140,7 +140,7 @@ def _programs() -> Path:
         share = Path(asked.stdout.strip() or f"/usr/share/postgresql/{initdb.parent.parent.name}")
         if (share / "extension" / "postgis.control").is_file():
             return initdb.parent
-    pytest.skip("PostgreSQL with PostGIS is absent (Debian: apt-get install postgresql-15-postgis-3)")
+    pytest.skip("PostgreSQL with PostGIS is absent (Debian: apt-get install postgresql-postgis)")
 
 
 def _wait_for_port(port: int) -> None:
