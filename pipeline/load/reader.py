@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import TerraqueryError
 from pipeline.files.raster_access import gdal_message, href_kind, open_raster, raster_environment
+from pipeline.load.canvas import Canvas, OwnPixels
 from pipeline.load.collar import collar_on_window, collar_warped
 from pipeline.load.mask_lattice import Marks
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
@@ -35,7 +37,7 @@ from pipeline.load.quality import OpenMarks, open_marks, quality_source
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, dataset_validity, opened_by
 from pipeline.load.warped_scene import WarpedScene
-from pipeline.schema.imagery import BlockImage, ScenePixels
+from pipeline.schema.imagery import BlockImage
 from pipeline.schema.tiling import BlockSpec, RunGrid, TileSpec, Window
 
 if TYPE_CHECKING:
@@ -73,18 +75,6 @@ class _Handle:
         self.dataset.close()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _OwnPixels:
-    """A window of one scene on the run grid."""
-
-    rgb: NDArray[np.uint8]
-    """(h, w, 3), black where invalid."""
-    valid: NDArray[np.bool_]
-    """(h, w); True = imagery that shows the ground."""
-    hidden: NDArray[np.bool_] | None
-    """(h, w); True = imagery that does not. None: the scene has no mask, or no imagery here."""
-
-
 class CogReader:
     """`TileReader` over GeoTIFFs and COGs, local or remote."""
 
@@ -97,20 +87,28 @@ class CogReader:
         self._options = options or LoadOptions()
         self._handles: OrderedDict[int, _Handle] = OrderedDict()
         self._masks: OrderedDict[int, OpenMarks] = OrderedDict()
+        self._close_at_the_end()
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_handles": OrderedDict(), "_masks": OrderedDict()}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._close_at_the_end()
+
     def close(self) -> None:
         """Close all files. The reader may go on reading; it opens them again."""
-        while self._handles:
-            self._handles.popitem()[1].close()
-        while self._masks:
-            self._masks.popitem()[1].close()
+        _close_all(self._handles, self._masks)
+
+    def _close_at_the_end(self) -> None:
+        """Have files closed with the reader, and before Python ends: GDAL closes a remote file by calling
+        Python, and a process that is past its end would die of it.
+        """
+        weakref.finalize(self, _close_all, self._handles, self._masks)
 
     def read(self, block: BlockSpec) -> BlockImage:
         """Read `block.read` from all scenes; see `TileReader.read`."""
-        canvas = _Canvas(block.read)
+        canvas = Canvas(block.read)
         unreadable: dict[str, str] = {}
         for index in range(len(self._sources)):
             window = block.read.intersect(self._sources[index].window)
@@ -137,7 +135,7 @@ class CogReader:
             hidden=canvas.hidden(),
         )
 
-    def _read_tiles(self, index: int, block: BlockSpec, canvas: _Canvas) -> dict[str, str]:
+    def _read_tiles(self, index: int, block: BlockSpec, canvas: Canvas) -> dict[str, str]:
         """Fill the canvas tile by tile; returns tile_id -> error.
 
         One failing scene is enough: filling the tile from the next one would silently change the imagery.
@@ -160,7 +158,7 @@ class CogReader:
         self._drop(index)
         return failed
 
-    def _read_twice(self, index: int, window: Window) -> _OwnPixels:
+    def _read_twice(self, index: int, window: Window) -> OwnPixels:
         try:
             return self._read_scene(index, window)
         except READ_ERRORS as error:
@@ -171,7 +169,7 @@ class CogReader:
                 time.sleep(RETRY_PAUSE_S)
             return self._read_scene(index, window)
 
-    def _read_scene(self, index: int, window: Window, *, patient: bool = True) -> _OwnPixels:
+    def _read_scene(self, index: int, window: Window, *, patient: bool = True) -> OwnPixels:
         """Read a window of the run grid from one scene and its mask."""
         source = self._sources[index]
         with raster_environment(source.scene, patient=patient):
@@ -191,7 +189,7 @@ class CogReader:
         rgb = apply_stretch(values, source.stretch)
         if not valid.all():
             np.multiply(rgb, valid[..., None], out=rgb)  # black; less than half the time of an index
-        return _OwnPixels(rgb=rgb, valid=valid, hidden=hidden)
+        return OwnPixels(rgb=rgb, valid=valid, hidden=hidden)
 
     def _marks(self, index: int, window: Window, *, patient: bool) -> Marks:
         """What a scene's mask says of a window of the run grid."""
@@ -246,13 +244,19 @@ class CogReader:
                 file.close()
 
 
-def _missing(tile: TileSpec, source: SceneSource, canvas: _Canvas) -> Window | None:
+def _close_all(*open_files: OrderedDict[int, Any]) -> None:
+    for files in open_files:
+        while files:
+            files.popitem()[1].close()
+
+
+def _missing(tile: TileSpec, source: SceneSource, canvas: Canvas) -> Window | None:
     """The part of a tile that a scene is to fill. None: it covers none, or earlier scenes have filled it."""
     window = tile.read.intersect(source.window)
     return None if window is None or canvas.is_full(window) else window
 
 
-def _failed_tiles(block: BlockSpec, source: SceneSource, canvas: _Canvas, failure: str) -> dict[str, str]:
+def _failed_tiles(block: BlockSpec, source: SceneSource, canvas: Canvas, failure: str) -> dict[str, str]:
     """Tiles that need a scene which cannot be read: tile_id -> error."""
     return {
         tile.tile_id: f"{source.scene.scene_id}: {failure}"
@@ -277,7 +281,8 @@ def _read_stored(
     assert source.offset_rc is not None
     own = window.shifted(-source.offset_rc[0], -source.offset_rc[1])
     where = RasterWindow(own.col0, own.row0, own.width, own.height)
-    values = dataset.read(list(source.scene.rgb_bands), window=where)
+    pixels = np.empty((*window.shape, 3), dtype=source.scene.dtype)  # 8-bit pictures stay as they lie here
+    values = dataset.read(list(source.scene.rgb_bands), window=where, out=np.moveaxis(pixels, -1, 0))
     valid = dataset_validity(dataset, values, window=where)
     if source.collar is not None:
         valid &= ~collar_on_window(source.collar, own, values)
@@ -296,67 +301,6 @@ def _read_warped(
         values[:, rows, cols] = found
         valid[rows, cols] = dataset_validity(part.dataset, found, window=part.where)
     return values, valid
-
-
-class _Canvas:
-    """The pixels of one window while scene after scene gives what is still missing."""
-
-    def __init__(self, window: Window) -> None:
-        self.rgb = np.zeros((*window.shape, 3), dtype=np.uint8)
-        self.valid = np.zeros(window.shape, dtype=np.bool_)
-        self._window = window
-        self._hidden: NDArray[np.bool_] | None = None
-        self._numbers: list[int] = []
-        self._image: NDArray[np.uint16] | None = None
-
-    def is_full(self, window: Window) -> bool:
-        """Whether all pixels of a part of the window are valid."""
-        return bool(self.valid[window.slices_in(self._window)].all())
-
-    def fill(self, window: Window, pixels: _OwnPixels, *, number: int) -> None:
-        """Take a scene's pixels where nothing is valid yet.
-
-        `number` is the scene's place in the list; it never falls from call to call.
-        """
-        slices = window.slices_in(self._window)
-        rgb = pixels.rgb
-        valid = pixels.valid
-        if pixels.hidden is not None and pixels.hidden.any():
-            if self._hidden is None:
-                self._hidden = np.zeros(self.valid.shape, dtype=np.bool_)
-            self._hidden[slices] |= pixels.hidden
-        own_rgb = self.rgb[slices]
-        own_valid = self.valid[slices]
-        untouched = not own_valid.any()
-        take = valid if untouched else valid & ~own_valid
-        self._remember(slices, take, number)
-        if untouched:
-            own_rgb[...] = rgb
-        else:
-            np.copyto(own_rgb, rgb, where=take[..., None])
-        own_valid |= take
-
-    def _remember(self, slices: tuple[slice, slice], take: NDArray[np.bool_], number: int) -> None:
-        """Note which scene the pixels of `take` come from. The image is made for the second scene only."""
-        if number not in self._numbers[-1:]:
-            if not take.any():
-                return
-            if self._numbers and self._image is None:
-                self._image = self.valid.astype(np.uint16)
-            self._numbers.append(number)
-        if self._image is not None:
-            self._image[slices][take] = len(self._numbers)
-
-    def hidden(self) -> NDArray[np.bool_] | None:
-        """Imagery that no scene shows, (H, W). None: there is none."""
-        if self._hidden is None:
-            return None
-        hidden: NDArray[np.bool_] = self._hidden & ~self.valid
-        return hidden if hidden.any() else None
-
-    def scenes(self) -> ScenePixels:
-        """Which scene gave each pixel so far."""
-        return ScenePixels(numbers=tuple(self._numbers), image=self._image)
 
 
 def _text(error: BaseException) -> str:

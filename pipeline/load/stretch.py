@@ -222,8 +222,11 @@ def grey_doubt(samples: Sequence[NDArray[Any]], stretch: Stretch) -> str:
 def apply_stretch(values: NDArray[Any], stretch: Stretch) -> NDArray[np.uint8]:
     """Turn stored values (3, H, W), bands red, green, blue, into grey levels (H, W, 3). NaN becomes 0.
 
-    Integers of at most 16 bits go through a lookup table of the same formula.
+    Integers of at most 16 bits go through a lookup table of the same formula. 8-bit values that stay as they
+    are, and lie pixel by pixel in memory already, are returned without a copy.
     """
+    if stretch.kind == "identity":
+        return np.ascontiguousarray(np.moveaxis(values, 0, -1), dtype=np.uint8)
     rgb = np.empty((*values.shape[1:], 3), dtype=np.uint8)
     for band in range(3):
         rgb[..., band] = _band_levels(values[band], stretch, band)

@@ -217,8 +217,11 @@ def dataset_validity(
     the stored values of the window. `window`: None: the whole dataset. `out_shape`: (H, W) of a decimated
     read; None: full resolution.
     """
-    valid: NDArray[np.bool_] = np.asarray(dataset.dataset_mask(window=window, out_shape=out_shape)) > 0
     alpha = alpha_band(dataset)
+    if all(flags == [MaskFlags.all_valid] for flags in dataset.mask_flag_enums):
+        valid = np.ones(values.shape[1:], dtype=np.bool_)  # GDAL would write and compare as many bytes
+    else:
+        valid = np.asarray(dataset.dataset_mask(window=window, out_shape=out_shape)) > 0
     if alpha is not None:
         valid &= dataset.read(alpha, window=window, out_shape=out_shape) > 0
     if np.issubdtype(values.dtype, np.floating):

@@ -50,6 +50,12 @@ HALO_PX = 64
 CORE_PX = TILE_PX - 2 * HALO_PX
 BLOCK_TILES = 4
 
+MOST_GROWTH = 2.0
+"""How far a reading process grows beyond GDAL's cache (`PROCESS_CACHE_MB`), in pixels of its largest block:
+1 for the pixels, 1/3 for their validity, and what is on its way. Blocks of `BLOCK_TILES` tiles a side have 40
+MB, and a full cache is 3.4 of them.
+"""
+
 FILES: dict[str, dict[str, Any]] = {
     "JPEG": {"compress": "JPEG", "quality": 85},
     "ZSTD": {"compress": "ZSTD", "predictor": "YES", "level": 9},
@@ -306,6 +312,7 @@ tiles = largest = 0
 for _ in range(int(sys.argv[4])):
     reader.close()
     for block in blocks:
+        image = None  # the reader's memory is asked for, not that of who holds its blocks
         image = reader.read(block)
         tiles += len([image.tile_image(tile) for tile in block.tiles])
         largest = max(largest, image.rgb.nbytes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from benchmarks import reading
 
@@ -40,3 +42,16 @@ def test_two_processes_share_the_blocks(capsys: pytest.CaptureFixture[str]) -> N
     rows = [line.split() for line in lines if line.startswith(tuple(reading.FILES))]
     assert len(rows) == 4
     assert all(float(row[1]) > 0 for row in rows)
+
+
+@pytest.mark.long
+def test_a_process_that_reads_stays_under_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is small here, so that a small scene fills it."""
+    cache_mb = 32
+    monkeypatch.setenv("GDAL_CACHEMAX", str(cache_mb))
+    reading.write_cogs(tmp_path, 5 * reading.CORE_PX)
+    side = reading.BLOCK_TILES * reading.CORE_PX + reading.HALO_PX
+    cache = cache_mb * 2**20 / (3 * side**2)
+    for name in reading.FILES:
+        (found,) = reading.read_in_processes(tmp_path / f"{name}.tif", workers=1, rounds=1)
+        assert 1 < found["grown"] < cache + reading.MOST_GROWTH

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -39,7 +43,7 @@ def quick_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr("pipeline.load.reader.RETRY_PAUSE_S", 0.0)
     monkeypatch.setattr(remote_object, "SECOND_TRY_S", 0.0)
-    for cached in (remote_store._aws_session, remote_store._s3_store, remote_store._s3_region):
+    for cached in (remote_store._aws_session, remote_store._s3_store, remote_store.s3_region):
         cached.cache_clear()
 
 
@@ -89,6 +93,33 @@ def test_a_block_costs_few_requests_and_its_neighbour_fewer(
     spent = len(range_server.requests)
     run.reader.read(blocks[0])
     assert len(range_server.requests) == spent  # still in the cache of the open handle
+
+
+_LEFT_OPEN = """
+import pickle, sys
+reader, block = pickle.loads(open(sys.argv[1], "rb").read())
+print(int(reader.read(block).rgb.sum(dtype="int64")))
+def keep(): return reader
+sys.kept = keep  # only the last collection of garbage finds it
+"""
+
+
+def test_a_process_may_end_with_open_remote_files(
+    make_tif: MakeTif, range_server: Any, open_run: OpenRun, tmp_path: Path
+) -> None:
+    """GDAL closes such a file by calling Python, which killed processes whose Python was gone."""
+    pixels = cog(make_tif, side=256)
+    grid = GridOptions(tile_px=256, halo_px=8, block_tiles=2)
+    run = open_run(f"{range_server.url}/scene.tif", grid=grid)
+    (tmp_path / "reader.pickle").write_bytes(pickle.dumps((run.reader, next(run.plan.blocks()))))
+    done = subprocess.run(
+        [sys.executable, "-c", _LEFT_OPEN, str(tmp_path / "reader.pickle")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, str(int(pixels.sum(dtype="int64")))), done.stderr
 
 
 def test_a_busy_server_is_asked_again(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
