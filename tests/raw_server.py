@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,10 +20,11 @@ class RawServer:
     requests: list[str] = field(default_factory=list)
     """Request line and headers of every request."""
     connections: int = 0
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
 
 Answer = Callable[[str], Iterable[bytes]]
@@ -30,9 +32,9 @@ Answer = Callable[[str], Iterable[bytes]]
 
 
 @contextmanager
-def raw_server(answer: Answer) -> Iterator[RawServer]:
-    """Serve every connection with `answer`, on a port of this machine."""
-    server = RawServer()
+def raw_server(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[RawServer]:
+    """Serve every connection with `answer`, on a port of this machine. `tls`: over https, with it."""
+    server = RawServer(tls=tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.port = listener.getsockname()[1]
         ended = threading.Event()
@@ -59,7 +61,10 @@ def _listen(listener: socket.socket, server: RawServer, answer: Answer, ended: t
 
 
 def _serve(client: socket.socket, server: RawServer, answer: Answer, ended: threading.Event) -> None:
-    with client, suppress(OSError):
+    with (
+        suppress(OSError),
+        server.tls.wrap_socket(client, server_side=True) if server.tls else client as client,
+    ):
         text = b""
         while b"\r\n\r\n" not in text:
             piece = client.recv(65536)

@@ -1,8 +1,8 @@
 """Real STAC APIs over HTTP on a port of this machine, made for one test module and gone after it.
 
 - `pgstac_server`: stac-fastapi with pgstac, the stack of the large public catalogues. It can filter, sort and
-  count, pages by token, and needs PostgreSQL with PostGIS (Debian and Ubuntu: postgresql-postgis). Without them the
-  test is skipped.
+  count, pages by token, and needs PostgreSQL with PostGIS (Debian, Ubuntu: postgresql-postgis). Without
+  them the test is skipped.
 - `rustac_server`: the server inside rustac. It can neither filter nor sort nor count, pages by POST bodies,
   and needs nothing else, so it always runs.
 

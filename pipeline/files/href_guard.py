@@ -302,6 +302,13 @@ def _allowed_entries(text: str) -> tuple[str, ...]:
     return (name,)
 
 
+def authority(url: str) -> str:
+    """Name the host and port of a well-formed URL as a guard lists them."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    return host if ":" in host else f"{host}:{parts.port or _PORTS[parts.scheme]}"
+
+
 def _split_entry(entry: str) -> tuple[str, int | None]:
     """Split a guard's entry into host and port. An IPv6 address has none."""
     host, colon, port = entry.rpartition(":")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -47,6 +48,9 @@ DRAINED_BYTES = 16 * 1024
 """Bytes of an answer without interest that are read, so that its connection can serve again."""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
+
+X509_NOT_YET_VALID, X509_EXPIRED, X509_HOSTNAME_MISMATCH, X509_ADDRESS_MISMATCH = 9, 10, 62, 64
+"""Results of a verification, by their numbers in OpenSSL (`X509_V_ERR_*` of x509_vfy.h)."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
@@ -212,18 +216,22 @@ def _redirected(request: WebRequest, url: str, target: str) -> str:
         host = None
     if not host or parts.scheme.lower() not in ("http", "https"):
         raise RemoteError(request.name, "it is redirected to something that is no web page")
-    if request.guard is None:
-        return following
     shown = public_href(following)
     if url.lower().startswith("https:") and parts.scheme.lower() == "http":
-        raise RemoteError(request.name, f"it is redirected to {shown}, which is not encrypted")
+        raise RemoteError(
+            request.name,
+            f"it is redirected to {shown}, which is not encrypted",
+            remedy="give that URL itself if the network may see and change what is sent",
+        )
     try:
         require_allowed(following, request.guard)
     except InputError:
         raise RemoteError(
             request.name,
             f"it is redirected to {shown}, which is not allowed",
-            remedy=f"give --allow-host {host} if you trust it",
+            remedy="check the bucket, and the endpoint (AWS_ENDPOINT_URL_S3)"
+            if request.name.startswith("s3://")
+            else f"give --allow-host {host} if you trust it",
         ) from None
     return following
 
@@ -253,8 +261,31 @@ def _failure(name: str, host: str, error: Exception) -> RemoteError:
         patience.was_slow(host)
         return TimedOutError(name, "the server did not answer in time", retryable=True)
     if isinstance(error, SSLError):
-        reason = "the certificate of its server is not trusted"
-        return RemoteError(name, reason, remedy="CURL_CA_BUNDLE names further certificates")
+        return _insecure(name, host, error)
     if isinstance(error, ProtocolError):
         return RemoteError(name, _BROKEN, retryable=True)
     return RemoteError(name, f"the request failed ({type(error).__name__})", retryable=True)
+
+
+def _insecure(name: str, host: str, error: SSLError) -> RemoteError:
+    """Say why no encrypted connection came about. OpenSSL numbers what is wrong with a certificate."""
+    found = error.args[0] if error.args else None
+    if not isinstance(found, ssl.SSLCertVerificationError):
+        return RemoteError(name, "no encrypted connection to its server came about", retryable=True)
+    if found.verify_code in (X509_HOSTNAME_MISMATCH, X509_ADDRESS_MISMATCH):
+        return RemoteError(
+            name,
+            f"the certificate of its server is not for {host}",
+            remedy="check the URL: somebody else may be answering",
+        )
+    if found.verify_code in (X509_NOT_YET_VALID, X509_EXPIRED):
+        return RemoteError(
+            name,
+            "the certificate of its server is not valid today",
+            remedy="check this machine's clock, or ask whoever keeps the server",
+        )
+    return RemoteError(
+        name,
+        "the certificate of its server is not trusted",
+        remedy="if it is one of your own, CURL_CA_BUNDLE or SSL_CERT_FILE names the file of its authority",
+    )

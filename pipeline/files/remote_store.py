@@ -22,6 +22,8 @@ CREDENTIALS_TTL_S = 360.0
 """Seconds that S3 credentials count as valid; obstore asks boto3 for others 300 seconds earlier.
 boto3 renews them 10 minutes before they expire, so none is used that has expired."""
 
+NO_CREDENTIALS = "there are no AWS credentials; for a public bucket set AWS_NO_SIGN_REQUEST=YES"
+
 _YES = frozenset({"YES", "TRUE", "ON", "1"})
 
 
@@ -107,8 +109,7 @@ def open_bucket(href: str, transport: Transport) -> tuple[Any, str]:
     """
     bucket, _, key = href[len("s3://") :].partition("/")
     endpoint, virtual = s3_endpoint()
-    unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in _YES
-    return _s3_store(bucket, transport, endpoint, virtual=virtual, unsigned=unsigned), key
+    return _s3_store(bucket, transport, endpoint, virtual=virtual, unsigned=s3_unsigned()), key
 
 
 @lru_cache(maxsize=128)
@@ -119,7 +120,7 @@ def _s3_store(
     from obstore.store import S3Store
 
     options: dict[str, Any] = {
-        "region": _s3_region(bucket, endpoint, unsigned=unsigned),
+        "region": s3_region(bucket, endpoint, unsigned=unsigned),
         "virtual_hosted_style_request": virtual,
         "skip_signature": unsigned,
         "request_payer": bool(os.environ.get("AWS_REQUEST_PAYER")),
@@ -129,7 +130,7 @@ def _s3_store(
         options["endpoint"] = f"{scheme}://{bucket}.{host}" if virtual else endpoint
     if not unsigned:
         if _aws_session().get_credentials() is None:
-            raise ValueError("there are no AWS credentials; for a public bucket set AWS_NO_SIGN_REQUEST=YES")
+            raise ValueError(NO_CREDENTIALS)
         provider = Boto3CredentialProvider(_aws_session(), ttl=timedelta(seconds=CREDENTIALS_TTL_S))
         options["credential_provider"] = provider
     return S3Store(
@@ -138,6 +139,17 @@ def _s3_store(
         retry_config=transport.retry_config(),
         **options,
     )
+
+
+def s3_unsigned() -> bool:
+    """Tell whether the user wants S3 to be asked without credentials."""
+    return os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in _YES
+
+
+def aws_credentials() -> Any:
+    """Give credentials that are valid now, frozen. None: there are none."""
+    found = _aws_session().get_credentials()
+    return None if found is None else found.get_frozen_credentials()
 
 
 def s3_endpoint() -> tuple[str | None, bool]:
@@ -166,7 +178,7 @@ def _aws_session() -> Any:
 
 
 @lru_cache(maxsize=256)
-def _s3_region(bucket: str, endpoint: str | None, *, unsigned: bool) -> str:
+def s3_region(bucket: str, endpoint: str | None, *, unsigned: bool) -> str:
     """Ask Amazon in which region a bucket lies, because requests to another one fail. An endpoint of the
     user's has its own."""
     usual = _aws_session().region_name or os.environ.get("AWS_REGION") or "us-east-1"

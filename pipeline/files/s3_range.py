@@ -1,15 +1,33 @@
-"""Bytes [start, stop) of an object on S3, through obstore, which signs requests and asks again."""
+"""Bytes [start, stop) of an object on S3: a signed request, sent as all others are.
+
+1. `_place` finds where a bucket is asked: at the user's endpoint, or at Amazon's host of its region.
+2. `_headers` signs the request with boto3's credentials, which renew themselves.
+3. `get_range` sends it, so statuses, pauses and certificates mean what they mean elsewhere. Only the place
+   itself may be asked, whatever an answer says; it may be private, for the user or Amazon named it.
+
+obstore, which writes results, would follow a redirect anywhere.
+"""
 
 from __future__ import annotations
 
-import re
-from email.utils import format_datetime
+import os
+import urllib.parse
+from dataclasses import dataclass
 
+from pipeline.files.href_guard import authority
 from pipeline.files.hrefs import public_href
-from pipeline.files.remote_error import RemoteError, TimedOutError, no_ranges_error, status_error
-from pipeline.files.remote_store import RangeAnswer, Transport, open_bucket
-
-_STATUS = re.compile(r"status code: (\d{3})")
+from pipeline.files.http_range import WebRequest, get_range
+from pipeline.files.remote_error import RemoteError
+from pipeline.files.remote_store import (
+    NO_CREDENTIALS,
+    RangeAnswer,
+    Transport,
+    aws_credentials,
+    s3_endpoint,
+    s3_region,
+    s3_unsigned,
+)
+from pipeline.schema.imagery import HrefGuard
 
 _REFUSAL = (
     "check the AWS credentials; for a public bucket set AWS_NO_SIGN_REQUEST=YES, for one whose readers pay "
@@ -17,71 +35,60 @@ _REFUSAL = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where the objects of a bucket are asked for."""
+
+    url: str
+    """What the key is appended to, `/` included."""
+    region: str
+    guard: HrefGuard
+
+
 def get_s3_range(href: str, transport: Transport, start: int, stop: int) -> RangeAnswer:
     """Fetch bytes [start, stop) of an object, fewer at its end. Raises RemoteError."""
-    import obstore
-    from obstore.exceptions import BaseError
-
     name = public_href(href)
-    try:
-        store, key = open_bucket(href, transport)
-    except ValueError as error:
-        raise RemoteError(name, f"it cannot be reached: {public_href(str(error))}") from None
-    failure: RemoteError | None = None
-    try:
-        answer = obstore.get(store, key, options={"range": (start, stop)})
-        body = bytes(answer.bytes())
-        first, last = answer.range
-        meta = answer.meta
-    except (BaseError, OSError, ValueError) as error:
-        failure = _failure(name, error)
-    if failure is not None:
-        raise failure  # not from within: obstore's error holds the request
-    size = int(meta["size"])
-    if first != start or last != min(stop, size) or len(body) != last - first:
-        came = f"{len(body)} bytes of [{first}, {last}) where [{start}, {stop}) was asked for"
-        raise RemoteError(name, f"the server sent {came}", retryable=True)
-    modified = meta["last_modified"]
-    return RangeAnswer(
-        body=body,
-        size=size,
-        etag=meta["e_tag"] or "",
-        last_modified="" if modified is None else format_datetime(modified, usegmt=True),
+    bucket, _, key = href[len("s3://") :].partition("/")
+    place = _place(bucket)
+    url = place.url + urllib.parse.quote(key, safe="/~")
+    request = WebRequest(
+        url=url,
+        name=name,
+        transport=transport,
+        guard=place.guard,
+        headers=_headers(name, url, place.region),
+        refusal_remedy=_REFUSAL,
     )
+    return get_range(request, start, stop)
 
 
-def _failure(name: str, error: Exception) -> RemoteError:
-    """Say in our words why a request failed. obstore tells the status by its exception or in its text."""
-    text = str(error)
-    found = _STATUS.search(text)
-    kind = type(error).__name__
-    status = int(found[1]) if found else _STATUS_OF.get(kind, 0)
-    if kind == "NotSupportedError":
-        return no_ranges_error(name)
-    if status:
-        return status_error(name, status, _REFUSAL, signed=False)
-    for words, reason in _TROUBLES:
-        if words in text:
-            error_class = TimedOutError if "Timeout" in words else RemoteError
-            return error_class(name, reason, retryable=True)
-    return RemoteError(name, f"the request failed ({kind})", retryable=True)
+def _place(bucket: str) -> _Place:
+    """Say where a bucket is asked. Over TLS, one with dots in its name cannot be part of a host name."""
+    endpoint, virtual = s3_endpoint()
+    region = s3_region(bucket, endpoint, unsigned=s3_unsigned())
+    own = {f"{bucket}.s3"}
+    if endpoint is None:
+        endpoint = f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+        virtual = virtual and "." not in bucket
+    elif not endpoint.endswith("amazonaws.com"):
+        own = set()
+    scheme, _, host = endpoint.partition("://")
+    url = f"{scheme}://{bucket}.{host}/" if virtual else f"{endpoint}/{bucket}/"
+    own.add(authority(url))
+    return _Place(url=url, region=region, guard=HrefGuard(hosts=tuple(sorted(own)), private=True))
 
 
-_STATUS_OF = {
-    "PermissionDeniedError": 403,
-    "UnauthenticatedError": 401,
-    "FileNotFoundError": 404,
-    "NotFoundError": 404,
-    "PreconditionError": 412,
-}
-"""HTTP status that obstore means by an exception."""
+def _headers(name: str, url: str, region: str) -> dict[str, str]:
+    """Sign a GET request (AWS Signature Version 4). Raises RemoteError where credentials are missing."""
+    from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
+    from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 
-_TROUBLES = (
-    ("UnexpectedRange", "the server sent another range than the one asked for"),
-    ("peer certificate", "the certificate of its server is not trusted (CURL_CA_BUNDLE names further ones)"),
-    ("kind: Timeout", "the server did not answer in time"),
-    ("kind: Connect", "the server cannot be reached"),
-    ("kind: Interrupted", "the connection broke before the answer was whole"),
-    ("kind: Body", "the connection broke before the answer was whole"),
-)
-"""Reasons by words in obstore's messages, where no status came."""
+    headers = {"x-amz-request-payer": "requester"} if os.environ.get("AWS_REQUEST_PAYER") else {}
+    if s3_unsigned():
+        return headers
+    credentials = aws_credentials()
+    if credentials is None:
+        raise RemoteError(name, f"it cannot be reached: {NO_CREDENTIALS}")
+    request = AWSRequest(method="GET", url=url, headers=headers)
+    S3SigV4Auth(credentials, "s3", region).add_auth(request)
+    return dict(request.headers.items())

@@ -33,7 +33,7 @@ NAMES = (
 def nothing_exported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
-    for cached in (remote_store._aws_session, remote_store._s3_store, remote_store._s3_region):
+    for cached in (remote_store._aws_session, remote_store._s3_store, remote_store.s3_region):
         cached.cache_clear()
 
 

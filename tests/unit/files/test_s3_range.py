@@ -36,7 +36,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    for cached in (remote_store._aws_session, remote_store._s3_store, remote_store._s3_region):
+    for cached in (remote_store._aws_session, remote_store._s3_store, remote_store.s3_region):
         cached.cache_clear()
 
 

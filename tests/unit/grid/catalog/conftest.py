@@ -26,7 +26,7 @@ def put_object(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, bytes
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    cached = (remote_store._aws_session, remote_store._s3_store, remote_store._s3_region)
+    cached = (remote_store._aws_session, remote_store._s3_store, remote_store.s3_region)
     for function in cached:
         function.cache_clear()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
