@@ -49,8 +49,11 @@ DRAINED_BYTES = 16 * 1024
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
-X509_NOT_YET_VALID, X509_EXPIRED, X509_HOSTNAME_MISMATCH, X509_ADDRESS_MISMATCH = 9, 10, 62, 64
-"""Results of a verification, by their numbers in OpenSSL (`X509_V_ERR_*` of x509_vfy.h)."""
+_WRONG_TIME = (9, 10)
+"""OpenSSL's numbers of certificates that are not valid yet, or no more (`X509_V_ERR_*` of x509_vfy.h)."""
+
+_WRONG_NAME = (62, 64)
+"""Its numbers of those that are for another host, or another address."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
@@ -272,13 +275,13 @@ def _insecure(name: str, host: str, error: SSLError) -> RemoteError:
     found = error.args[0] if error.args else None
     if not isinstance(found, ssl.SSLCertVerificationError):
         return RemoteError(name, "no encrypted connection to its server came about", retryable=True)
-    if found.verify_code in (X509_HOSTNAME_MISMATCH, X509_ADDRESS_MISMATCH):
+    if found.verify_code in _WRONG_NAME:
         return RemoteError(
             name,
             f"the certificate of its server is not for {host}",
             remedy="check the URL: somebody else may be answering",
         )
-    if found.verify_code in (X509_NOT_YET_VALID, X509_EXPIRED):
+    if found.verify_code in _WRONG_TIME:
         return RemoteError(
             name,
             "the certificate of its server is not valid today",
