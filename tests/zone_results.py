@@ -143,6 +143,8 @@ def _write_ledger(run_dir: RunDir, lattice: TileLattice, failed: Sequence[tuple[
             {field.name: None for field in LEDGER}
             | {
                 "tile_id": f"r{row:05d}c{col:05d}",
+                "tile_row": row,
+                "tile_col": col,
                 "query_index": 0,
                 "query": "roofs",
                 "status": "failed" if bad else "found",
@@ -172,6 +174,7 @@ def _write_instances(run_dir: RunDir, grid: RunGrid, objects: Sequence[Seen]) ->
             "query_index": 0,
             "query": "roofs",
             "label": f"{each.number}",
+            "rationale": "",
             "score": 0.5,
             "area_px": max(round(each.shape.area), 1),
             "area_m2": each.shape.area,

@@ -26,7 +26,8 @@ from pipeline.run.screen import Say
 from pipeline.run.shortage import full_disk
 from pipeline.schema.tiling import BlockSpec, Window
 from pipeline.write.coverage import Conservation
-from pipeline.write.report.report import OVERVIEW_PX, ReportInputs, write_report
+from pipeline.write.report.report import ReportInputs, write_report
+from pipeline.write.report.report_sections import OVERVIEW_PX
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, run_json_bytes
 from pipeline.write.stac_item import ItemInputs, footprint_lonlat, write_item
@@ -56,10 +57,11 @@ class MergedRun:
     """Opens the scenes again, for pictures."""
 
 
-class _Notes:
+class Notes:
     """Makes what a run can do without, and keeps a note of what could not be made."""
 
     def __init__(self, say: Say, log: Path) -> None:
+        """Notes are also said; tracebacks go to `log`."""
         self.texts: list[str] = []
         self._say = say
         self._log = log
@@ -81,7 +83,7 @@ def close_run(run: MergedRun, *, say: Say) -> RunInfo:
     disk is full.
     """
     run_dir = run.run_dir
-    notes = _Notes(say, run_dir.log)
+    notes = Notes(say, run_dir.log)
     for path in (run_dir.report, run_dir.item):  # of an earlier start
         path.unlink(missing_ok=True)
     imagery = notes.attempt("pictures of the imagery", run.imagery)
@@ -101,7 +103,7 @@ def close_run(run: MergedRun, *, say: Say) -> RunInfo:
     return info
 
 
-def _report(run: MergedRun, imagery: Imagery | None, notes: _Notes) -> Path:
+def _report(run: MergedRun, imagery: Imagery | None, notes: Notes) -> Path:
     """Write the report. Without imagery, objects are drawn on plain paper."""
     grid = run.info.lattice.grid
     # the report looks up what was said of a tile in the block records

@@ -154,7 +154,7 @@ def _published(
         imagery=lambda: Imagery(sources=context.scene_sources, load=context.config.load),
     )
     info = close_run(merged, say=screen.say)
-    return FinishedRun(info=info, published=published, inference_s=inference_s)
+    return FinishedRun(info=info, published=published, imagery=merged.imagery(), inference_s=inference_s)
 
 
 def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:

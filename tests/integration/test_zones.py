@@ -127,7 +127,16 @@ class TestSeam:
             "./zones/EPSG_26917/item.json",
             "./zones/EPSG_26918/item.json",
         ]
-        assert 'href="zones/EPSG_26918/report.html"' in (out / "report.html").read_text()
+        report = (out / "report.html").read_text()
+        assert 'href="zones/EPSG_26918/report.html"' in report
+        for picture in (
+            "overview of the imagery",
+            "map of tile statuses",
+            "object ",
+            "tile EPSG_26917/r0000",
+        ):
+            assert f'alt="{picture}' in report
+        assert info["notes"] == []
 
     def test_a_second_start_infers_nothing_and_gives_the_same_bytes(
         self, run_job: RunJob, seam_run: tuple[ZoneWorld, Path], monkeypatch: pytest.MonkeyPatch

@@ -6,24 +6,26 @@ an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.files.atomic_file import write_bytes_atomic
-from pipeline.run.job_exit import readable
+from pipeline.run.closing import Notes
 from pipeline.run.screen import Say
-from pipeline.run.shortage import full_disk
 from pipeline.run.summary import table
 from pipeline.run.zones.zone_objects import ZoneResult
+from pipeline.run.zones.zone_pictures import zoned_pictures
 from pipeline.run.zones.zone_publish import PublishedZones
 from pipeline.write.plan_table import read_inside
+from pipeline.write.report.report_html import Html
 from pipeline.write.run_dir import RunDir
 from pipeline.write.stac_item import footprint_lonlat
 from pipeline.write.zoned.zoned_item import write_zoned_item
 from pipeline.write.zoned.zoned_json import ZonedInfo, zoned_json_bytes
 from pipeline.write.zoned.zoned_page import write_zoned_page
+from pipeline.write.zoned.zoned_pictures import picture_sections
 
 
 def close_zones(
@@ -41,29 +43,28 @@ def close_zones(
     for path in (root.report, root.item):  # of an earlier start
         path.unlink(missing_ok=True)
     info = _closing_entry(started, results, published, timings_s)
-    notes: list[str] = []
-
-    def attempt(what: str, make: Callable[[], Path]) -> None:
-        try:
-            make()
-        except Exception as error:
-            if full_disk(error) is not None:
-                raise
-            notes.append(f"{what} could not be made: {readable(error, log=root.log)}")
-            say(f"note: {notes[-1]}")
-
-    attempt(
+    notes = Notes(say, root.log)
+    pictures = notes.attempt("the pictures of report.html", lambda: _pictures(root, info, results, notes))
+    notes.attempt(
         "report.html",
-        lambda: write_zoned_page(root, info, published.conservation, n_instances=published.n_instances),
+        lambda: write_zoned_page(
+            root, info, published.conservation, n_instances=published.n_instances, pictures=pictures or ()
+        ),
     )
-    info = replace(info, notes=tuple(notes), outputs=_outputs(root, item=True))
+    info = replace(info, notes=tuple(notes.texts), outputs=_outputs(root, item=True))
     data = zoned_json_bytes(info)
-    attempt("item.json", lambda: _item(root, info, results, data))
+    notes.attempt("item.json", lambda: _item(root, info, results, data))
     if not root.item.exists():
-        info = replace(info, notes=tuple(notes), outputs=_outputs(root, item=False))
+        info = replace(info, notes=tuple(notes.texts), outputs=_outputs(root, item=False))
         data = zoned_json_bytes(info)
     write_bytes_atomic(root.run_json, data)
     return info
+
+
+def _pictures(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], notes: Notes) -> list[Html]:
+    seed = int(info.fingerprint[:8] or "0", 16)
+    with zoned_pictures(results, notes) as pictures:
+        return picture_sections(root, pictures, n_queries=len(info.queries), seed=seed)
 
 
 def _item(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], run_json: bytes) -> Path:

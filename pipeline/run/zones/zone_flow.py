@@ -28,6 +28,7 @@ from pipeline.grid.lattice import crs_name
 from pipeline.grid.pixel_size import unit_of
 from pipeline.grid.tiles import relevant_scenes
 from pipeline.run.choose_runner import choose_runner
+from pipeline.run.closing import Imagery
 from pipeline.run.config import RunConfig
 from pipeline.run.merge.publish import Published
 from pipeline.run.plan_imagery import FoundImagery, scene_rows
@@ -58,6 +59,7 @@ class FinishedRun:
 
     info: RunInfo
     published: Published
+    imagery: Imagery
     inference_s: float
     """Seconds until all blocks were committed; those of all zones together."""
 
@@ -149,6 +151,7 @@ def run_zones(
                 info=run.info,
                 id_offset=entry.id_offset,
                 conservation=run.published.conservation,
+                imagery=run.imagery,
             )
             for zone, plan, entry, run in zip(planned.zones, planned.plans, info.zones, runs, strict=True)
         ]

@@ -31,6 +31,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.geo.globe import polygonal, polygons_to_lonlat
 from pipeline.grid.pixel_size import pixel_side, unit_of
+from pipeline.run.closing import Imagery
 from pipeline.run.zones.zone_plan import SNAP_DEG, Zone, grown
 from pipeline.schema.tile_answers import TileStatus
 from pipeline.write.coverage import Conservation
@@ -59,6 +60,8 @@ class ZoneResult:
     id_offset: int
     """Added to its instance ids."""
     conservation: Conservation
+    imagery: Imagery | None = None
+    """Its scenes, for pictures. None: they are not at hand."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,25 +2,30 @@
 
 The report depends on the run directory alone, so it shows what was really written. Geometries and texts are
 read only for objects that are drawn; figures over all objects come from `report_objects`. Everything is
-streamed (`report_rows`), and outlines are reduced to the picture's resolution as they are read.
+streamed (`report_rows`), and outlines are reduced to the picture's resolution as they are read. Those of a
+file whose CRS is not that of the grid, as files of several zones have it, are moved to the grid.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
+from pyproj import CRS, Transformer
 
 from pipeline.errors import RecordError
 from pipeline.schema.tile_answers import Reason, TileStatus
 from pipeline.schema.tiling import RunGrid, TileLattice
-from pipeline.write.georeference import to_pixels
+from pipeline.write.georeference import projjson_of, to_pixels
 from pipeline.write.records.block_records import read_summaries
 from pipeline.write.report.report_images import STATUS_COLOURS
 from pipeline.write.report.report_objects import FirstRows, Key, ObjectNames, keyed_hash
@@ -38,7 +43,7 @@ chip cannot show.
 _COARSE = 1000
 """Steps that a coarse outline divides its longer side into: finer than the pixels of a chip."""
 
-_SEVERITY = ("empty", "found", "failed")
+SEVERITY = ("empty", "found", "failed")
 """Statuses of one tile for several queries: the last of them is the tile's own."""
 
 _NAME = ("query_index", "instance_id")
@@ -78,7 +83,7 @@ class EmptyTile:
 def read_outlines(
     run_dir: RunDir, outlined: ObjectNames | None, grid: RunGrid, *, tolerance_px: float = 0.0
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Yield (geometries in grid pixels, query_index) of the rows of some objects, in the order of the files.
+    """Read (geometries in grid pixels, query_index) of the rows of some objects, in the order of the files.
 
     `outlined` = None: all objects. Points that lie within `tolerance_px` of the line without them are left
     out; 0: none are.
@@ -86,28 +91,34 @@ def read_outlines(
     shapes = [np.zeros(0, dtype=object)]
     queries = [np.zeros(0, dtype=np.int64)]
     for path in instance_files(run_dir):
+        move = _mover(path, grid)
         for batch in rows_where(path, _named(outlined), by=_NAME, columns=("query_index", "geometry")):
-            geometries = _pixels(batch, grid)
+            geometries = _pixels(batch, grid, move)
             shapes.append(shapely.simplify(geometries, tolerance_px) if tolerance_px > 0 else geometries)
             queries.append(batch["query_index"].to_numpy().astype(np.int64))
     return np.concatenate(shapes), np.concatenate(queries)
 
 
 def read_chips(run_dir: RunDir, keys: list[Key], grid: RunGrid) -> list[Chip]:
-    """Read the objects of `keys`, in that order; parts of one object are put together."""
+    """Read the objects of `keys`, in that order; parts of one object are put together. One that is moved to
+    the grid has no box: it is in pixels of another.
+    """
     names = ObjectNames(
         query_index=np.array([query for query, _ in keys], dtype=np.int64),
         instance_id=np.array([instance for _, instance in keys], dtype=np.uint64),
     )
     parts = {key: _ObjectRows() for key in keys}
     for path in instance_files(run_dir) if keys else []:
+        move = _mover(path, grid)
         for batch in rows_where(
             path, _named(names), by=_NAME, columns=(*_CHIP, "part_no", "tile_ids", "geometry")
         ):
             table = pa.Table.from_batches([batch])
             for i, (row, geometry) in enumerate(
-                zip(table.select(list(_CHIP)).to_pylist(), _pixels(batch, grid), strict=True)
+                zip(table.select(list(_CHIP)).to_pylist(), _pixels(batch, grid, move), strict=True)
             ):
+                if move is not None:
+                    row["box_px"] = None
                 parts[row["query_index"], row["instance_id"]].add(
                     row, batch["part_no"][i].as_py(), batch["tile_ids"][i].values, geometry
                 )
@@ -178,7 +189,7 @@ def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
     """Read what became of every tile, (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + place in
     STATUS_COLOURS. A tile that failed for one query is failed, else one that found something is found. Raises
     RecordError for an unknown status."""
-    rank = np.array([0, *(_SEVERITY.index(status) + 1 for status in STATUS_COLOURS)], dtype=np.uint8)
+    rank = np.array([0, *(SEVERITY.index(status) + 1 for status in STATUS_COLOURS)], dtype=np.uint8)
     worst = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.uint8)
     for batch in batches(
         run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")
@@ -267,5 +278,23 @@ def _equal(column: pa.Array | pa.ChunkedArray, text: str) -> NDArray[np.bool_]:
     return np.asarray(pc.equal(column, text).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
-def _pixels(batch: pa.RecordBatch, grid: RunGrid) -> NDArray[np.object_]:
-    return to_pixels(np.asarray(shapely.from_wkb(batch["geometry"].to_pylist()), dtype=object), grid)
+def _mover(path: Path, grid: RunGrid) -> Transformer | None:
+    """What moves geometries of a file to the CRS of the grid. None: they are there."""
+    geo = (pq.read_metadata(path).metadata or {}).get(b"geo")
+    own = None if geo is None else json.loads(geo)["columns"]["geometry"]["crs"]
+    if own is None or grid.crs_wkt is None or own == projjson_of(grid):
+        return None
+    return Transformer.from_crs(CRS.from_json_dict(own), CRS.from_wkt(grid.crs_wkt), always_xy=True)
+
+
+def _pixels(batch: pa.RecordBatch, grid: RunGrid, move: Transformer | None) -> NDArray[np.object_]:
+    shapes = np.asarray(shapely.from_wkb(batch["geometry"].to_pylist()), dtype=object)
+    return to_pixels(shapes if move is None else moved(shapes, move), grid)
+
+
+def moved(shapes: NDArray[np.object_], move: Transformer) -> NDArray[np.object_]:
+    """Geometries (n,) in another CRS, vertex by vertex."""
+    return np.asarray(
+        shapely.transform(shapes, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1]))),
+        dtype=object,
+    )

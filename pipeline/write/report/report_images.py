@@ -109,21 +109,32 @@ def coverage_map(
     cell_px = lattice.core_px * step
     cols = _cell_of_each_pixel(size[0], lattice.grid.width, cell_px)
     rows = _cell_of_each_pixel(size[1], lattice.grid.height, cell_px)
-    palette = np.array(
-        [(0, 0, 0, 0), *((*colour, 150) for colour in STATUS_COLOURS.values())], dtype=np.uint8
-    )
-    cells = Image.fromarray(palette[_coarser(statuses, step)[np.ix_(rows, cols)]])
-    ground = (
-        Image.new("RGB", size, _PAPER)
-        if rgb is None
-        else Image.fromarray(np.ascontiguousarray(rgb)).convert("L").convert("RGB").resize(size)
-    )
-    pale = Image.blend(ground, Image.new("RGB", size, (255, 255, 255)), 0.35)
-    pale.paste(cells, mask=cells.getchannel("A"))
+    pale = _tinted(_coarser(statuses, step)[np.ix_(rows, cols)], rgb)
     scale = size[0] / lattice.grid.width * lattice.core_px
     if step == 1 and scale >= 8:
         _draw_tile_lines(pale, lattice, scale)
     return _webp(pale)
+
+
+def status_map(statuses: NDArray[np.uint8], *, rgb: NDArray[np.uint8] | None) -> bytes:
+    """Draw statuses that are known pixel by pixel, (h, w) as in `coverage_map`, over a pale overview."""
+    return _webp(_tinted(statuses, rgb))
+
+
+def _tinted(statuses: NDArray[np.uint8], rgb: NDArray[np.uint8] | None) -> Image.Image:
+    """A pale grey version of `rgb` in the size of `statuses` (h, w), tinted by them."""
+    palette = np.array(
+        [(0, 0, 0, 0), *((*colour, 150) for colour in STATUS_COLOURS.values())], dtype=np.uint8
+    )
+    cells = Image.fromarray(palette[statuses])
+    ground = (
+        Image.new("RGB", cells.size, _PAPER)
+        if rgb is None
+        else Image.fromarray(np.ascontiguousarray(rgb)).convert("L").convert("RGB").resize(cells.size)
+    )
+    pale = Image.blend(ground, Image.new("RGB", cells.size, (255, 255, 255)), 0.35)
+    pale.paste(cells, mask=cells.getchannel("A"))
+    return pale
 
 
 def _map_size(grid: Window, width_px: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
-"""report.html of a run of several zones: the sums of all, and a way to the report of each zone.
+"""report.html of a run of several zones: pictures and sums of all, and a way to the report of each zone.
 
-Pictures, chips and failures are on the zones' own pages, which are made as for any run.
+Pictures are made by `zoned_pictures`. Failures are on the zones' own pages, which are made as for any run.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ from pathlib import Path
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.write.coverage import Conservation
 from pipeline.write.report.report_html import Html, raw, table, tag
+from pipeline.write.report.report_images import query_colour
+from pipeline.write.report.report_sections import css
 from pipeline.write.report.report_style import CONTENT_SECURITY_POLICY, STYLE
 from pipeline.write.run_dir import RunDir
 from pipeline.write.zoned.zoned_json import ZonedInfo
 
 
 def write_zoned_page(
-    root: RunDir, info: ZonedInfo, conservation: Conservation, *, n_instances: Sequence[int]
+    root: RunDir,
+    info: ZonedInfo,
+    conservation: Conservation,
+    *,
+    n_instances: Sequence[int],
+    pictures: Sequence[Html] = (),
 ) -> Path:
-    """Write report.html. `n_instances`: per query."""
+    """Write report.html. `n_instances`: per query; `pictures`: sections that are shown first."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -30,6 +37,7 @@ def write_zoned_page(
     )
     sections = [
         _header(info, conservation, n_instances),
+        *pictures,
         _zones(info),
         _seams(info),
         _tiles(info, conservation),
@@ -43,8 +51,8 @@ def _header(info: ZonedInfo, conservation: Conservation, n_instances: Sequence[i
     queries = tag(
         "ul",
         *(
-            tag("li", query, tag("b", f"{count:,}"))
-            for query, count in zip(info.queries, n_instances, strict=True)
+            tag("li", tag("i", style=f"background:{css(query_colour(i))}"), query, tag("b", f"{count:,}"))
+            for i, (query, count) in enumerate(zip(info.queries, n_instances, strict=True))
         ),
         class_="queries",
     )

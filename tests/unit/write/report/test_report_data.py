@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from pyproj import CRS, Geod
 from record_world import golden_run, grid_of, id_raster, lattice_of, mixed_record, table_of
 from report_world import peak_bytes
 
@@ -56,6 +59,29 @@ def test_outlines_are_those_written(run_dir: RunDir) -> None:
     assert sorted(asked) == sorted(TABLE.query_index[[0, 4, -1]])
     coarse, _ = read_outlines(run_dir, None, grid_of(), tolerance_px=50.0)
     assert shapely.get_num_coordinates(coarse).sum() < shapely.get_num_coordinates(geometries).sum()
+
+
+def test_objects_of_another_crs_are_moved_to_the_grid_and_lose_their_box(run_dir: RunDir) -> None:
+    """A grid of 1 m around the same ground, in another projection; areas and middles by pyproj."""
+    geod = Geod(ellps="WGS84")
+    frame = gpd.read_parquet(run_dir.instances).to_crs("OGC:CRS84")
+    middle = frame.union_all().centroid
+    crs = CRS.from_proj4(f"+proj=laea +lon_0={middle.x} +lat_0={middle.y} +datum=WGS84")
+    other = replace(
+        grid_of(),
+        crs_wkt=crs.to_wkt(),
+        transform=(1.0, 0.0, -500.0, 0.0, -1.0, 500.0),
+        width=1000,
+        height=1000,
+    )
+    shapes, _ = read_outlines(run_dir, None, other)
+    areas = [abs(geod.geometry_area_perimeter(shape)[0]) for shape in frame.geometry]
+    np.testing.assert_allclose(shapely.area(shapes), areas, rtol=1e-3)
+    whole = shapely.union_all(shapes).centroid
+    assert (whole.x, whole.y) == (pytest.approx(500, abs=0.5), pytest.approx(500, abs=0.5))
+    keys = [(int(q), int(i)) for q, i in zip(TABLE.query_index, TABLE.instance_id, strict=True)]
+    assert any(chip.box_px for chip in read_chips(run_dir, keys, grid_of()))
+    assert not any(chip.box_px for chip in read_chips(run_dir, keys, other))
 
 
 def test_chips_come_in_the_order_asked_for(run_dir: RunDir) -> None:

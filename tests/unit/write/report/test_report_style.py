@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pipeline.write.report.report_style import CONTENT_SECURITY_POLICY, STYLE
 
-PAGE = (Path(__file__).parents[4] / "pipeline" / "write" / "report" / "report.py").read_text()
+REPORT = Path(__file__).parents[4] / "pipeline" / "write" / "report"
+PAGE = "".join((REPORT / name).read_text() for name in ("report.py", "report_sections.py"))
 
 
 def test_the_policy_allows_pictures_of_the_page_and_its_style_alone() -> None:

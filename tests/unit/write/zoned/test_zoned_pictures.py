@@ -1,0 +1,113 @@
+"""Pictures of two zones that meet at 0 E, 45 N: what is where, in metres from there."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from numpy.typing import NDArray
+from PIL import Image
+from pyproj import CRS
+from zone_results import PARAMETERS, Seen, two_zones, zoned_info
+
+from pipeline.run.zones.zone_publish import publish_zones
+from pipeline.schema.tiling import RunGrid, Window
+from pipeline.write.report.report_images import STATUS_COLOURS
+from pipeline.write.run_dir import RunDir
+from pipeline.write.zoned.zoned_pictures import ZonedPictures, ZoneTiles, picture_sections, read_tile_statuses
+
+GRID = RunGrid(
+    crs_wkt=CRS.from_proj4("+proj=laea +lon_0=0 +lat_0=45 +datum=WGS84").to_wkt(),
+    transform=(1.0, 0.0, -200.0, 0.0, -1.0, 200.0),
+    width=400,
+    height=400,
+)
+FOUND, FAILED = (1 + list(STATUS_COLOURS).index(name) for name in ("found", "failed"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> ZonedPictures:
+    """A roof of 20 m that both zones saw half of, and one in each; a tile of the western zone has failed."""
+    over = shapely.box(-10, -10, 10, 10)
+    results = two_zones(
+        tmp_path,
+        [Seen(1, over), Seen(2, shapely.box(-100, 50, -80, 70))],
+        [Seen(1, over), Seen(2, shapely.box(100, -70, 120, -50))],
+        failed=[(0, 0)],
+    )
+    publish_zones(RunDir(tmp_path), results, min_area_m2=0.0, info=zoned_info(PARAMETERS))
+
+    def read_rgb(window: Window) -> NDArray[np.uint8]:
+        return np.full((*window.shape, 3), 200, dtype=np.uint8)
+
+    return ZonedPictures(
+        grid=GRID,
+        zones={
+            each.zone.name: ZoneTiles(
+                run_dir=each.run_dir, lattice=each.info.lattice, fingerprint=each.info.fingerprint
+            )
+            for each in results
+        },
+        overview_rgb=np.full((100, 100, 3), 200, dtype=np.uint8),
+        read_rgb=read_rgb,
+    )
+
+
+def images_of(markup: str) -> dict[str, NDArray[np.int64]]:
+    """alt -> pixels."""
+    found = re.findall(r'src="data:image/webp;base64,([^"]+)" alt="([^"]+)"', markup)
+    return {
+        alt: np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), dtype=np.int64)
+        for data, alt in found
+    }
+
+
+def test_objects_of_all_zones_are_drawn_once_where_they_are(pictures: ZonedPictures, tmp_path: Path) -> None:
+    overview, objects, _, distributions = picture_sections(RunDir(tmp_path), pictures, n_queries=1, seed=1)
+    assert "3 objects" in overview
+    image = images_of(overview)["overview of the imagery with outlines of all objects"]
+    assert image.shape == (1200, 1200, 3)
+    coloured = np.abs(image - 200).max(axis=2) > 12
+    expected = np.zeros((400, 400), dtype=np.bool_)
+    for east, north in ((-10, -10), (-100, 50), (100, -70)):
+        expected[200 - north - 20 : 200 - north, 200 + east : 220 + east] = True
+    inside = expected.repeat(3, axis=0).repeat(3, axis=1)
+    near = np.zeros_like(inside)
+    for down in (-12, 0, 12):
+        for right in (-12, 0, 12):
+            near |= np.roll(inside, (down, right), axis=(0, 1))
+    assert coloured[inside].mean() > 0.9
+    assert not coloured[~near].any()
+    assert objects.count("<article") == 3
+    assert "2 tiles" in objects  # one of each zone
+    assert distributions.count("<svg") == 2
+
+
+def test_the_map_shows_the_tiles_of_all_zones(pictures: ZonedPictures, tmp_path: Path) -> None:
+    """The western zone looks at -160..40 m, the eastern one at -40..160 m, both at -100..100 m north; its
+    north-western tile of 50 m has failed. Grid north turns by a degree or two: edges are left out.
+    """
+    statuses = read_tile_statuses(RunDir(tmp_path), GRID, (200, 200))
+    assert (statuses[60:140, 40:160] == FOUND).mean() > 0.9
+    assert (statuses[58:70, 26:42] == FAILED).all()
+    assert (statuses[:44] == 0).all()
+    assert (statuses[156:] == 0).all()
+    assert (statuses[:, :14] == 0).all()
+    overview = picture_sections(RunDir(tmp_path), pictures, n_queries=1, seed=1)[0]
+    shown = images_of(overview)["map of tile statuses"]
+    red, green, _ = shown[205:240, 95:145].reshape(-1, 3).mean(axis=0)
+    assert red > green + 40
+    red, green, _ = shown[300:400, 200:500].reshape(-1, 3).mean(axis=0)
+    assert green > red + 40
+
+
+def test_without_imagery_it_is_drawn_on_paper(pictures: ZonedPictures, tmp_path: Path) -> None:
+    plain = ZonedPictures(grid=GRID, zones=pictures.zones)
+    overview, objects, *_ = picture_sections(RunDir(tmp_path), plain, n_queries=1, seed=1)
+    assert len(images_of(overview)) == 2
+    assert len(images_of(objects)) == 3
