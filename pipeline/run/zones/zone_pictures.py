@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from pipeline.geo.globe import LONLAT_CRS, narrowest_bbox, polygonal
-from pipeline.grid.lattice import affine_of, place_scenes, scene_windows
+from pipeline.grid.lattice import affine_of, place_scenes
 from pipeline.grid.pixel_size import ground_side_m, pixel_side
+from pipeline.grid.scene_windows import scene_windows
 from pipeline.load.overview import read_overview
 from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.reader import CogReader
