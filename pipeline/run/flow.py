@@ -43,7 +43,7 @@ from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.sole_driver import sole_driver
-from pipeline.run.stop_signals import unbroken
+from pipeline.run.stop_signals import unbroken_each
 from pipeline.run.summary import closing_entry, notice_box, plan_text, result_table
 from pipeline.run.zones.zone_flow import FinishedRun, divided, run_zones, unneeded, zone_config
 from pipeline.schema.tiling import BlockSpec
@@ -228,11 +228,10 @@ def _run_here(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
                     verifier = prompter.verifier()
                     looks = None if verifier is None else LooksAt(verifier=verifier, run=loop.run)
                     segmenter = SegmentStep(context, looks=looks, models=models)
-                for block in blocks:
-                    with unbroken():
-                        image = reader.read(block)
-                        answers = loop.run(prompter.prompt(image))
-                        yield segmenter.commit(image, answers)
+                for block in unbroken_each(blocks):
+                    image = reader.read(block)
+                    answers = loop.run(prompter.prompt(image))
+                    yield segmenter.commit(image, answers)
     finally:
         models.close()
 

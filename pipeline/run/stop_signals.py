@@ -18,7 +18,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -107,6 +107,13 @@ def unbroken(on_stop: Act | None = None) -> Iterator[None]:
         return
     with _listener.waiting(on_stop):
         yield
+
+
+def unbroken_each[T](items: Iterable[T]) -> Iterator[T]:
+    """Items of a loop whose body a stop waits for, as `unbroken`: the next one is not begun."""
+    for item in items:
+        with unbroken():
+            yield item
 
 
 @contextmanager

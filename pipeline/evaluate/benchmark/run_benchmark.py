@@ -49,7 +49,7 @@ from pipeline.prompt.looks.verifier import LooksAt
 from pipeline.run.flow import BLOCKS_IN_FLIGHT
 from pipeline.run.infer.block_rows import bytes_to_prompts, prompts_to_bytes
 from pipeline.run.ray_engine import ActorStage, dying_with_its_engine, run_actors
-from pipeline.run.stop_signals import unbroken
+from pipeline.run.stop_signals import unbroken_each
 from pipeline.run.summary import notice_box
 
 
@@ -116,10 +116,9 @@ def _run_local(context: EvaluationContext, parts: list[int]) -> Iterator[PartSum
             scorer = SampleScorer(
                 context, looks=None if verifier is None else LooksAt(verifier=verifier, run=loop.run)
             )
-            for part in parts:
-                with unbroken():
-                    images = reader.read(part)
-                    yield scorer.commit(images, loop.run(prompter.prompt(images)))
+            for part in unbroken_each(parts):
+                images = reader.read(part)
+                yield scorer.commit(images, loop.run(prompter.prompt(images)))
 
 
 class _ReadActor:

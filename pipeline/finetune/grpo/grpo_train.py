@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -31,10 +32,11 @@ from pipeline.finetune.grpo.reward_engine import RewardEngine, reward_functions
 from pipeline.finetune.grpo.sampling import stop_ids
 from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
 from pipeline.prompt.template import chat_messages
+from pipeline.run.stop_signals import stopped_by, unbroken
 
 if TYPE_CHECKING:
     from torch.nn import Module
-    from transformers import ProcessorMixin, Trainer
+    from transformers import ProcessorMixin, Trainer, TrainerCallback, TrainerControl
 
 SPARE_TOKENS = 16
 """Tokens added to the longest sequence: inside a prompt, a query may take a token more than it does alone.
@@ -165,17 +167,32 @@ def train_grpo(run: TrainingRun) -> Path:
 
 
 def train_on(trainer: Trainer, resumed: Path | None) -> None:
-    """Train to the last step, from `resumed` or from the start.
+    """Train to the last step, from `resumed` or from the start. A signal ends it with a checkpoint of the
+    step at hand; on several GPUs, whose processes stop at different steps, with the last one.
 
     If the last step is done and only the export is missing, no step is taken. The trainer, resumed there,
     would take one more.
     """
     if resumed is None or not is_last(resumed):
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        trainer.add_callback(_ending_with_a_checkpoint())
+        with unbroken() if trainer.args.world_size == 1 else nullcontext():
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         return
     from transformers import TrainerState
 
     trainer.state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
+
+
+def _ending_with_a_checkpoint() -> TrainerCallback:
+    from transformers import TrainerCallback
+
+    class EndingWithACheckpoint(TrainerCallback):
+        def on_step_end(self, _args: object, _state: object, control: TrainerControl, **_: object) -> None:
+            if stopped_by():
+                control.should_save = True
+                control.should_training_stop = True
+
+    return EndingWithACheckpoint()
 
 
 def build_trainer(run: TrainingRun) -> tuple[Trainer, Path | None]:

@@ -31,6 +31,7 @@ from pipeline.finetune.prompter.tokenizer import load_tokenizer, train_tokenizer
 from pipeline.finetune.prompter.training_place import TrainingPlace
 from pipeline.finetune.prompter.training_queries import SUBJECTS, QuerySampler
 from pipeline.finetune.prompter.vision import dense_loss, dense_targets, make_dense_heads
+from pipeline.run.stop_signals import stopped_by, unbroken_each
 from pipeline.world.classes import CLASSES
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def train_vision(
     modules = {"vision": vision, "heads": heads}
     first = checkpoints.resume(folder, modules=modules, optimisers=optimisers)
     progress = StepLog("vision", steps=options.rates.steps, every=options.log_every)
-    for step in range(first, options.rates.steps):
+    for step in unbroken_each(range(first, options.rates.steps)):
         share = set_rates(optimisers, options.rates, step)
         batch = batch_of(store, seed=place.seed, step=step, size=options.batch, n_tiles=len(store))
         targets = to_device(dense_targets(batch.truths, n_classes=N_CLASSES), place.device)
@@ -116,7 +117,7 @@ def train_vision(
         loss.backward()
         apply_gradients(optimisers, [parameter for _, parameter in named])
         progress.add(step, {"loss": float(loss.detach()), **parts}, samples=options.batch, share=share)
-        if (step + 1) % options.save_every == 0 or step + 1 == options.rates.steps:
+        if (step + 1) % options.save_every == 0 or step + 1 == options.rates.steps or stopped_by():
             checkpoints.save_checkpoint(folder, step=step + 1, modules=modules, optimisers=optimisers)
             store.reload()
             if on_save:
@@ -176,7 +177,7 @@ def train_answers(
     first = checkpoints.resume(folder, modules=modules, optimisers=optimisers)
     objective = LanguageObjective(model, heads, table, compiled=place.compiled)
     progress = StepLog(stage, steps=options.rates.steps, every=options.log_every)
-    for step in range(first, options.rates.steps):
+    for step in unbroken_each(range(first, options.rates.steps)):
         share = set_rates(optimisers, options.rates, step)
         batch = batch_of(
             store, seed=place.seed + 1 + joint, step=step, size=options.batch, n_tiles=len(store)
@@ -199,7 +200,7 @@ def train_answers(
         loss.backward()
         apply_gradients(optimisers, [parameter for _, parameter in named if parameter.requires_grad])
         progress.add(step, {"loss": float(loss.detach()), **parts}, samples=options.batch, share=share)
-        if (step + 1) % options.save_every == 0 or step + 1 == options.rates.steps:
+        if (step + 1) % options.save_every == 0 or step + 1 == options.rates.steps or stopped_by():
             checkpoints.save_checkpoint(folder, step=step + 1, modules=modules, optimisers=optimisers)
             if on_save:
                 on_save(step + 1, model)

@@ -49,6 +49,7 @@ from pipeline.finetune.segmenter.segmenter_options import (
 from pipeline.finetune.segmenter.training_windows import WindowPool, start_renderers
 from pipeline.finetune.segmenter.warmup import WARMUP_IMAGE_PX, tie_places, warm_up_loss
 from pipeline.finetune.working_dir import REMEDY, Beginning, require_same_training, start_name
+from pipeline.run.stop_signals import stopped_by, unbroken_each
 from pipeline.segment.sam2_model import build_architecture, load_weights, read_state
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
         training.save()
         start = time.monotonic()
     try:
-        while training.step < options.steps:
+        for _ in unbroken_each(range(training.step, options.steps)):
             pool.wait_for(visible_prefix(options, training.step), renderers)
             loss, iou = training.advance(batch(options, pool, training.step))
             losses.append(loss)
@@ -322,7 +323,7 @@ def train(options: SegmenterTrainOptions, report: Report | None = None) -> Path:
                 scores = f"loss {np.mean(losses[-50:]):.3f}  IoU {np.mean(ious[-50:]):.3f}"
                 where = f"segmenter step {training.step}/{options.steps}"
                 say(f"{where}  {scores}  {pace:.2f} s/step  {left_min:.0f} min left")
-            if training.step % options.save_every == 0 or training.step == options.steps:
+            if training.step % options.save_every == 0 or training.step == options.steps or stopped_by():
                 training.save()
     finally:
         for process in renderers:

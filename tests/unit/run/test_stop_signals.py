@@ -114,6 +114,24 @@ def test_work_at_hand_is_finished_and_no_more_is_begun(tmp_path: Path) -> None:
     assert child.notes() == ["begin 0", "end 0", "begin 1", "no more", "end 1", "unwound"]
 
 
+def test_a_loop_ends_after_the_body_at_hand(tmp_path: Path) -> None:
+    child = Child(
+        tmp_path,
+        """
+        def work():
+            for block in stop_signals.unbroken_each(range(100)):
+                note(f"begin {block}")
+                for _ in range(20): time.sleep(0.05)
+                note(f"end {block}")
+        job(work)
+        """,
+    )
+    child.wait_for("begin 0")
+    child.process.send_signal(signal.SIGTERM)
+    assert child.end()[0] == 143
+    assert child.notes() == ["begin 0", "end 0", "unwound"]
+
+
 def test_work_at_hand_that_takes_too_long_is_broken_off(tmp_path: Path) -> None:
     child = Child(
         tmp_path,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -306,6 +307,20 @@ def test_vllm_is_given_room_for_the_longest_query_and_reply(place: Path) -> None
         lengths.append(len(asked["input_ids"][0]))
     assert lengths[0] < lengths[1]
     assert grpo_train.longest_sequence(run, processor) == lengths[1] + 33 + grpo_train.SPARE_TOKENS
+
+
+def test_a_stop_ends_the_training_with_a_checkpoint_of_the_step_at_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from transformers import TrainerControl
+
+    control = TrainerControl()
+    callback = grpo_train._ending_with_a_checkpoint()
+    callback.on_step_end(None, None, control)
+    assert (control.should_save, control.should_training_stop) == (False, False)
+    monkeypatch.setattr(grpo_train, "stopped_by", lambda: signal.SIGTERM)
+    callback.on_step_end(None, None, control)
+    assert (control.should_save, control.should_training_stop) == (True, True)
 
 
 @pytest.mark.long

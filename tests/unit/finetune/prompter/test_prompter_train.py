@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stopped_steps import stop_in_step
 
 torch = pytest.importorskip("torch")
 
@@ -87,6 +88,24 @@ def test_resuming_gives_the_state_of_an_uninterrupted_run(place: TrainingPlace, 
     whole, _ = prompter_train.train_vision(elsewhere(place, tmp_path / "whole"), STAGE)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_stop_leaves_a_checkpoint_of_the_step_at_hand(
+    place: TrainingPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = elsewhere(place, tmp_path / "stopped")
+    with monkeypatch.context() as patched:
+        stop_in_step(patched, prompter_train, 2)
+        with pytest.raises(KeyboardInterrupt):
+            prompter_train.train_vision(here, STAGE)
+    assert [path.name for path in checkpoints.list_checkpoints(here.checkpoints("vision"))] == [
+        "step_0000002"
+    ]
+    stopped, _ = prompter_train.train_vision(here, STAGE)
+    whole, _ = prompter_train.train_vision(elsewhere(place, tmp_path / "whole"), STAGE)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, stopped.state_dict()[name]), name
 
 
 def test_every_stage_leaves_its_checkpoint_and_moves_the_weights(place: TrainingPlace, trained) -> None:  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from job_files import load_job
+from stopped_steps import stop_in_step
 
 from pipeline.errors import InputError
 from pipeline.finetune.segmenter import segmenter_train
@@ -109,6 +110,18 @@ def test_resumed_equals_uninterrupted(options: SegmenterTrainOptions, tmp_path: 
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
     assert [path.name for path in parts.work_dir.glob("weights-*")] == ["weights-6.safetensors"]
+
+
+def test_a_stop_leaves_the_state_of_the_step_at_hand(
+    options: SegmenterTrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = elsewhere(options, tmp_path)
+    with monkeypatch.context() as patched:
+        stop_in_step(patched, segmenter_train, 2)
+        with pytest.raises(KeyboardInterrupt):
+            train(here, lambda _line: None)
+    assert Training(here).step == 2
+    assert not here.out.exists()
 
 
 @pytest.fixture
