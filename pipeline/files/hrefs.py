@@ -5,8 +5,8 @@ host.
 
 1. `encoded_url` and `split_access` take a source's URL apart when it is named, so that no message about a
    scene can hold its token. `join_access` puts it together where it is opened.
-2. `public_text` and `public_href` strip whatever a run leaves behind, and `link_href` the links of the
-   catalogue entry.
+2. `public_href` strips the hrefs that a run leaves behind, `public_urls` those inside a text, and `link_href`
+   the links of the catalogue entry. `public_text.py` is the rule for texts, of which this is a part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import urllib.parse
 from pathlib import Path
 
-_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)(?P<rest>[^\s'\"<>]*)")
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,30}://)(?P<rest>[^\s'\"<>]*)")
 _WHOLE = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)(?P<rest>.*)", re.DOTALL)
 _VSI_OPTIONS = re.compile(r"(?P<prefix>/vsi[a-z0-9_]+)\?[^\s'\"<>]*")
 
@@ -26,7 +26,7 @@ _PLAIN_URL = re.compile(r"https?://[^/?#]*(?:/[A-Za-z0-9_.\-~%/:@!$&()*+,;=?#]*)
 """URLs that are written as they have to be."""
 
 
-def public_text(text: str) -> str:
+def public_urls(text: str) -> str:
     """Reduce every URL in `text` to scheme, host and path. Other text stays."""
     return _URL.sub(_public_url, _VSI_OPTIONS.sub(r"\g<prefix>", text))
 
@@ -35,7 +35,7 @@ def public_href(href: str) -> str:
     """Strip query string, fragment and user name from one href, which may hold blanks. Local paths stay."""
     if whole := _WHOLE.fullmatch(href):
         return _public_url(whole)
-    return public_text(href) if "://" in href or href.startswith("/vsi") else href
+    return public_urls(href) if "://" in href or href.startswith("/vsi") else href
 
 
 def link_href(href: str) -> str:
@@ -71,7 +71,7 @@ def join_access(href: str, access: str) -> str:
 def encoded_url(href: str) -> str:
     """Percent-encode what must not stand in an http(s) URL, such as blanks and umlauts. The rest stays.
 
-    `public_text` finds the end of such a URL in any text. Other hrefs come back unchanged.
+    `public_urls` finds the end of such a URL in any text. Other hrefs come back unchanged.
     """
     if not href.lower().startswith(("http://", "https://")):
         return href

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.files.hrefs import encoded_url, public_href, split_access
+from pipeline.files.public_text import visible
 from pipeline.files.raster_access import href_kind, open_identified, raster_environment
 from pipeline.files.text_file import read_text
 from pipeline.files.value_tags import tagged_reflectance
@@ -329,7 +330,8 @@ def georeference(
 
 def _stem(href: str) -> str:
     stem = PurePosixPath(href.replace("\\", "/")).stem or "scene"
-    return urllib.parse.unquote(stem) if href_kind(href) == "http" else stem
+    shown = visible(urllib.parse.unquote(stem) if href_kind(href) == "http" else stem)
+    return " ".join(shown.splitlines()) or "scene"
 
 
 def with_unique_ids(scenes: Sequence[Scene], taken: Set[str] = frozenset()) -> tuple[Scene, ...]:

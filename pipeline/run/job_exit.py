@@ -4,6 +4,8 @@
 2. `exit_code` does the work of a job and prints the line.
 3. `readable` finds the words: an error of ours has them, a shortage of disk or memory is told with what to do
    about it, and of anything else the traceback goes to a file that the line names.
+
+What is printed or kept goes through `public_text`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import DiskFullError, MemoryShortError, TerraqueryError, UnexpectedError
+from pipeline.files.public_text import public_line, public_text
 from pipeline.run.shortage import shortage
 from pipeline.run.stop_signals import farewell, heed_signals, stopped_by, work_is_over
 
@@ -51,7 +54,7 @@ def exit_code(work: Callable[[], int], *, name: str = "error") -> int:
         code = work()
     except Exception as error:
         told = readable(error)
-        sys.stderr.write(f"{name}: {told}\n")
+        sys.stderr.write(f"{name}: {public_text(str(told))}\n")
         code = told.exit_code if stopped_by() is None else _stopped()
     except KeyboardInterrupt:
         code = _stopped()
@@ -86,7 +89,7 @@ def readable(
         return short
     if isinstance(error, TerraqueryError):
         return error
-    said = " ".join(str(error).split())[:_MOST_CHARS]
+    said = public_line(str(error), most_chars=_MOST_CHARS)
     written = write_traceback(error, log)
     where = "is printed above" if written is None else f"is in {written}"
     return UnexpectedError(
@@ -97,7 +100,7 @@ def readable(
 def write_traceback(error: BaseException, log: Path | None) -> Path | None:
     """Append the traceback to `log`, or write it to a new temporary file; returns the file. None: neither can
     be written, and it was printed to stderr."""
-    text = "".join(traceback.format_exception(error))
+    text = public_text("".join(traceback.format_exception(error)))
     for known in (log, None):
         try:
             path = known or Path(tempfile.mkdtemp(prefix="terraquery-")) / "run.log"

@@ -1,6 +1,7 @@
 """What a person sees of a run, and where everything else goes.
 
-1. `quiet_screen` sends file descriptors 1 and 2 to the run's log, for libraries and native code too.
+1. `quiet_screen` sends file descriptors 1 and 2 to the run's log, for libraries and native code too. The log
+   holds no secrets and nothing that a screen obeys (`public_text`).
 2. `Screen.say`, `Screen.out` and the warnings of this package still reach the driver's own stdout and stderr.
 3. `Screen.loading` says what is being loaded, and how long it took.
 
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from pipeline.files.public_text import public_text
 from pipeline.run.job_exit import readable
 
 if TYPE_CHECKING:
@@ -96,11 +98,13 @@ class Screen:
 
 
 def patient(say: Say) -> Say:
-    """Make `say` go on when nobody listens any more: the work is worth more than its words."""
+    """Make `say` go on when nobody listens any more: the work is worth more than its words. What it says goes
+    through `public_text`.
+    """
 
     def shown(text: str) -> None:
         with suppress(OSError):
-            say(text)
+            say(public_text(text))
 
     return shown
 
@@ -116,7 +120,8 @@ def quiet_screen(log: Path, say: Say = print) -> Iterator[Screen]:
     with ExitStack() as stack:
         out = stack.enter_context(_kept(sys.stdout, 1))
         err = stack.enter_context(_kept(sys.stderr, 2))
-        stack.callback(_remove_empty, log)
+        _clean(log)
+        stack.callback(_clean, log)
         file = stack.enter_context(_patient_log(log))
         before = log.stat().st_size
 
@@ -145,6 +150,14 @@ def quiet_screen(log: Path, say: Say = print) -> Iterator[Screen]:
             raise
 
 
+class _PublicLog(io.TextIOWrapper):
+    """A log of texts as `public_text` has them. What native code prints does not come this way (`_clean`)."""
+
+    def write(self, text: str, /) -> int:
+        super().write(public_text(text))
+        return len(text)
+
+
 class _PatientFile(io.FileIO):
     """A file that takes what there is room for."""
 
@@ -158,7 +171,7 @@ class _PatientFile(io.FileIO):
 def _patient_log(path: Path) -> TextIO:
     """Open a log to append to, line by line."""
     raw = io.BufferedWriter(_PatientFile(path, "a"))
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", line_buffering=True)
+    return _PublicLog(raw, encoding="utf-8", errors="replace", line_buffering=True)
 
 
 @contextmanager
@@ -194,12 +207,19 @@ def _pointed_at(number: int, target: int) -> Iterator[None]:
         os.close(before)
 
 
+class _PublicFormatter(logging.Formatter):
+    """Log records by the rule of `public_text`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return public_text(super().format(record))
+
+
 @contextmanager
 def _own_warnings(err: TextIO) -> Iterator[None]:
     """Warnings of this package's own modules go to `err`."""
     handler = logging.StreamHandler(err)
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    handler.setFormatter(_PublicFormatter("note: %(message)s"))
     logger = logging.getLogger("pipeline")
     logger.addHandler(handler)
     try:
@@ -208,7 +228,19 @@ def _own_warnings(err: TextIO) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _remove_empty(log: Path) -> None:
+def _clean(log: Path) -> None:
+    """Bring a log under `public_text`, what native code printed too; remove it when it is empty.
+
+    It is called after a run, and before the next one for what a killed run left. The file stays the same
+    one: processes may still print to it.
+    """
+    if not log.is_file():  # a device may have no end
+        return
     with suppress(OSError):
-        if not log.stat().st_size:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if not text:
             log.unlink()
+        elif (cleaned := public_text(text)) != text:
+            with log.open("r+", encoding="utf-8", errors="replace", newline="") as file:
+                file.write(cleaned)
+                file.truncate()

@@ -20,7 +20,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import IncompleteRunError
-from pipeline.files.hrefs import public_text
+from pipeline.files.public_text import public_text
 from pipeline.schema.tile_answers import Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import TileLattice, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pipeline.errors import InputError
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
-from pipeline.files.hrefs import public_text
+from pipeline.files.public_text import public_json, public_text
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.scene_entry import scene_entry, scene_of
@@ -91,7 +91,7 @@ def write_run_json(path: Path, info: RunInfo) -> Path:
 
 
 def run_json_bytes(info: RunInfo) -> bytes:
-    """Make the text of run.json. Hrefs lose query strings, texts lose the query strings of URLs in them.
+    """Make the text of run.json. Hrefs lose query strings, and texts go through `public_text`.
 
     JSON has no NaN and no infinity: nodata becomes "nan", "inf" or "-inf", as STAC has it, anything else
     null.
@@ -108,13 +108,7 @@ def run_json_bytes(info: RunInfo) -> bytes:
     document["scenes"] = [scene_entry(scene) for scene in info.scenes]
     document["warnings"] = [public_text(text) for text in info.warnings]
     document["notes"] = [public_text(text) for text in info.notes]
-    text = json.dumps(
-        finite({"run_json_version": RUN_JSON_VERSION, **document}),
-        indent=2,
-        ensure_ascii=False,
-        allow_nan=False,
-        default=dict,
-    )
+    text = public_json(finite({"run_json_version": RUN_JSON_VERSION, **document}))
     return (text + "\n").encode()
 
 

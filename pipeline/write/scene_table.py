@@ -17,7 +17,8 @@ import pyproj
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.files.hrefs import public_href, public_text
+from pipeline.files.hrefs import public_href
+from pipeline.files.public_text import public_text
 from pipeline.geo.globe import LONLAT_CRS
 from pipeline.schema.tiling import RunGrid
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet

@@ -10,7 +10,6 @@ software versions, parameters) follows the processing extension. Single-file ass
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import link_href
+from pipeline.files.public_text import public_json
 from pipeline.geo.globe import narrowest_bbox, to_lonlat
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import TileLattice
@@ -68,7 +68,7 @@ def write_item(run_dir: RunDir, inputs: ItemInputs) -> Path:
     Like run.json it holds null where a figure is NaN or infinite.
     """
     item = finite(build_item(run_dir, inputs))
-    text = json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False)
+    text = public_json(item)
     return write_bytes_atomic(run_dir.item, (text + "\n").encode())
 
 

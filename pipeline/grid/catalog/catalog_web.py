@@ -29,8 +29,9 @@ from urllib3.exceptions import TimeoutError as SlowError
 
 from pipeline.errors import InputError, SourceError, TerraqueryError
 from pipeline.files.href_guard import guard_for, require_allowed
-from pipeline.files.hrefs import public_href, public_text
+from pipeline.files.hrefs import public_href
 from pipeline.files.paced_connection import connections, proxy_for
+from pipeline.files.public_text import public_text
 from pipeline.files.remote_store import current_transport
 from pipeline.schema.imagery import HrefGuard
 

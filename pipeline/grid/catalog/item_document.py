@@ -21,6 +21,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.files.hrefs import public_href
+from pipeline.files.public_text import visible
 from pipeline.geo.globe import cut_at_180, polygonal
 from pipeline.grid.catalog.item import Asset, Item
 from pipeline.grid.catalog.time_range import item_times
@@ -53,19 +54,18 @@ def item_of(document: object, place: str, *, alone: bool = False) -> Item:
     """
     document = _mapping(document, "it is no JSON object")
     _require_small(document)
-    item_id = document.get("id")
-    if not isinstance(item_id, str) or not 0 < len(item_id) <= MOST_TEXT:
+    item_id = _shown(document.get("id"))
+    if not 0 < len(item_id) <= MOST_TEXT:
         raise ItemError("it has no id")
     properties = _mapping(document.get("properties"), "its properties are no JSON object")
     try:
         times = item_times(properties)
     except ValueError as error:
         raise ItemError(str(error)) from None
-    collection = document.get("collection")
     href = place if alone else _self_href(document)
     return Item(
         item_id=item_id,
-        collection=collection[:MOST_TEXT] if isinstance(collection, str) else "",
+        collection=_shown(document.get("collection"))[:MOST_TEXT],
         href=public_href(href),
         geometry=_footprint(document),
         start=times[0] if times else None,
@@ -78,8 +78,12 @@ def item_of(document: object, place: str, *, alone: bool = False) -> Item:
 
 def item_name(document: object) -> str:
     """Find a name for an item that cannot be used. Empty: it has none."""
-    name = document.get("id") if isinstance(document, dict) else None
-    return name[:200] if isinstance(name, str) else ""
+    return _shown(document.get("id"))[:200] if isinstance(document, dict) else ""
+
+
+def _shown(name: object) -> str:
+    """A name without what screens obey or hide, and without line breaks. Empty: it is no text."""
+    return " ".join(visible(name).splitlines()).strip() if isinstance(name, str) else ""
 
 
 def _mapping(value: object, reason: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
 from pipeline.files.atomic_file import write_bytes_atomic
-from pipeline.files.hrefs import public_text
+from pipeline.files.public_text import public_text
 from pipeline.schema.tile_answers import BlockRecord, Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import TileLattice, TileSpec, Window, tile_id
 from pipeline.write.records.label_codec import decode_bits, decode_labels, encode_bits, encode_labels
@@ -54,6 +54,11 @@ _STEPS: Mapping[Side, tuple[int, int]] = {"n": (-1, 0), "e": (0, 1), "s": (1, 0)
 _PREFIX = b"terraquery:"
 _BLOBS = ("labels", "seam_n", "seam_e", "seam_s", "seam_w", "valid")
 _SUMMARY = (*(name for name in SCHEMA.names if name not in _BLOBS), "features", "cloud_px", *SECOND_LOOKS)
+
+MOST_ERROR_CHARS = 2000
+MOST_RATIONALE_CHARS = 2000
+MOST_REPLY_CHARS = 20_000
+"""Longest texts that a record keeps of a tile, in characters. A longer one is cut and ends with `…`."""
 
 _AGAIN = "start segment_region.py again with the run's own command; it does this block again"
 """Remedy for a record that does not count as done."""
@@ -131,7 +136,7 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
 
     All rows are one row group; the core's validity stands with the tile's first query only. Clouds, a
     gate and a verifier add columns at the end (`record_columns.record_schema`). Only standard Arrow types are
-    used, so nothing is unpickled. URLs in errors lose their query strings.
+    used, so nothing is unpickled. Texts go through `public_text`, and long ones are cut.
     """
     rows = record.tiles
     first_row = {row.tile.tile_id: index for index, row in reversed(list(enumerate(rows)))}
@@ -148,9 +153,9 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
         "query_index": [row.query_index for row in rows],
         "status": [row.status.value for row in rows],
         "reason": [row.reason.value for row in rows],
-        "error": [_utf8(public_text(row.error)) for row in rows],
-        "reply": [_utf8(row.reply) for row in rows],
-        "rationale": [_utf8(row.rationale) for row in rows],
+        "error": [public_text(row.error, most_chars=MOST_ERROR_CHARS) for row in rows],
+        "reply": [public_text(row.reply, most_chars=MOST_REPLY_CHARS) for row in rows],
+        "rationale": [public_text(row.rationale, most_chars=MOST_RATIONALE_CHARS) for row in rows],
         "prompts": prompts_column(rows),
         "features": features_column(rows),
         "n_dropped": [row.n_dropped for row in rows],
@@ -355,8 +360,3 @@ def _require_consistent(record: BlockRecord, lattice: TileLattice) -> None:
 def _require_shape(name: str, array: NDArray[Any] | None, window: Window) -> None:
     if array is not None and array.shape != window.shape:
         raise ValueError(f"{name} must have shape {window.shape}, got {array.shape}")
-
-
-def _utf8(text: str) -> str:
-    """The text with `?` for every lone surrogate, which UTF-8 cannot hold."""
-    return text.encode("utf-8", "replace").decode() if not text.isascii() else text

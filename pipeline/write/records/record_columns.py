@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.files.public_text import public_text
 from pipeline.schema.tile_answers import Fragment, Prompt, Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import TileSpec, Window
 from pipeline.write.records.scene_columns import SCENE_COLUMNS
@@ -107,7 +108,10 @@ def prompts_column(rows: Sequence[TileRecord]) -> pa.Array:
 def features_column(rows: Sequence[TileRecord]) -> pa.Array:
     """Make list<FEATURE>, one per prompt, one list per row."""
     texts = [
-        [{"id": _utf8(prompt.feature_id), "attributes": _utf8(prompt.attributes)} for prompt in row.prompts]
+        [
+            {"id": public_text(prompt.feature_id), "attributes": public_text(prompt.attributes)}
+            for prompt in row.prompts
+        ]
         for row in rows
     ]
     return pa.array(texts, type=pa.list_(FEATURE))
@@ -203,12 +207,7 @@ def _prompt_entry(prompt: Prompt) -> dict[str, object]:
         for (x, y), label in zip(prompt.points_xy, prompt.point_labels, strict=True)
     ]
     box = None if prompt.box_xyxy is None else list(prompt.box_xyxy)
-    return {"box_xyxy": box, "points": points, "label": _utf8(prompt.label)}
-
-
-def _utf8(text: str) -> str:
-    """The text with `?` for what UTF-8 cannot hold."""
-    return text.encode("utf-8", "replace").decode()
+    return {"box_xyxy": box, "points": points, "label": public_text(prompt.label)}
 
 
 def _prompts(entries: list[dict[str, Any]], features: list[dict[str, str]] | None) -> tuple[Prompt, ...]:

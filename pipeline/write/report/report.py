@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
-from pipeline.files.hrefs import public_href, public_text
+from pipeline.files.hrefs import public_href
+from pipeline.files.public_text import cut
 from pipeline.schema.tile_answers import Reason, TileStatus
 from pipeline.schema.tiling import TileLattice
 from pipeline.write.coverage import Conservation
@@ -54,6 +55,7 @@ from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, kept_text
 
 _MAX_FAILURES = 50
+_MAX_ERROR = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +126,7 @@ class _Page:
             *([_card("outside the AOI", outside)] if outside else []),
             *([_card("not accounted for", c.n_missing, class_="failed")] if c.n_missing else []),
         ]
-        notes = [
-            tag("p", public_text(text), class_="warning") for text in (*self.info.warnings, *self.info.notes)
-        ]
+        notes = [tag("p", text, class_="warning") for text in (*self.info.warnings, *self.info.notes)]
         name = tag("p", f"Terraquery run {self.info.run_id} · {self.info.status}", class_="kicker")
         return tag(
             "header", name, tag("ul", *pills, class_="queries"), tag("div", *cards, class_="cards"), *notes
@@ -165,7 +165,7 @@ class _Page:
             first = f"Failed tiles (first {_MAX_FAILURES})" if c.failed > _MAX_FAILURES else "Failed tiles"
             parts += [
                 tag("h3", first),
-                table(("tile", "reason", "error"), [(t, r, public_text(e)[:300]) for t, r, e in failures]),
+                table(("tile", "reason", "error"), [(t, r, cut(e, _MAX_ERROR)) for t, r, e in failures]),
             ]
         return tag("section", *parts)
 
@@ -221,9 +221,7 @@ def _card(name: str, count: int, *, class_: str = "") -> Html:
 
 
 def _model_text(model: object) -> Html:
-    text = (
-        json.dumps(canonical(model), ensure_ascii=False) if not isinstance(model, str) else public_text(model)
-    )
+    text = json.dumps(canonical(model), ensure_ascii=False) if not isinstance(model, str) else model
     return tag("code", text)
 
 

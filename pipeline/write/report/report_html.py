@@ -1,7 +1,8 @@
 """HTML that is escaped by construction: text becomes markup only by passing through `tag` or `raw`.
 
 Queries, model replies, file names and error texts may all be hostile. `tag` escapes every attribute, and
-every child that is not already `Html`. `raw` is for markup written in this package alone.
+every child that is not already `Html`, and takes out secrets and what is not shown. `raw` is for markup
+written in this package alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterable, Sequence
+
+from pipeline.files.public_text import public_text
 
 _VOID = frozenset({"meta", "img", "br", "col"})
 
@@ -25,8 +28,8 @@ def raw(markup: str) -> Html:
 
 
 def escaped(text: object) -> Html:
-    """Any value as text; `Html` passes unchanged."""
-    return text if isinstance(text, Html) else Html(html.escape(str(text), quote=True))
+    """Any value as text, by the rule of `public_text`; `Html` passes unchanged."""
+    return text if isinstance(text, Html) else Html(html.escape(public_text(str(text)), quote=True))
 
 
 def joined(children: Iterable[object]) -> Html:
@@ -66,7 +69,7 @@ def picture(data: bytes, *, alt: str, class_: str = "") -> Html:
     """A WebP picture inside the page."""
     return tag(
         "img",
-        src=f"data:image/webp;base64,{base64.b64encode(data).decode()}",
+        src=raw(f"data:image/webp;base64,{base64.b64encode(data).decode()}"),
         alt=alt,
         class_=class_,
         loading="lazy",

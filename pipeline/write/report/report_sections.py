@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import TerraqueryError
-from pipeline.files.hrefs import public_text
+from pipeline.files.public_text import public_line
 from pipeline.schema.tiling import RunGrid, Window
 from pipeline.write.report.report_charts import area_axis, bins_of, histogram, score_axis
 from pipeline.write.report.report_data import Chip, read_chips, read_outlines
@@ -204,7 +204,7 @@ def _object_card(chip: Chip, grid: Window, pixels: Pixels) -> Html:
 
 def short_text(text: str) -> str:
     """A rationale on one line, without secrets, and not too long."""
-    text = " ".join(public_text(text).split())
+    text = public_line(text)
     return text if len(text) <= _MAX_RATIONALE else text[: _MAX_RATIONALE - 1].rsplit(" ", 1)[0] + "…"
 
 

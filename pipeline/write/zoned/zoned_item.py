@@ -6,7 +6,6 @@ Geometry, times and scenes are those of all zones together (`stac_item`). Each z
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import shapely
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import link_href
+from pipeline.files.public_text import public_json
 from pipeline.geo.globe import narrowest_bbox, polygonal
 from pipeline.schema.imagery import Scene
 from pipeline.write.run_dir import RunDir
@@ -70,5 +70,5 @@ def write_zoned_item(
     for scene in scenes:
         item.add_link(pystac.Link(rel="derived_from", target=link_href(scene.href), title=scene.scene_id))
     document = finite(item.to_dict(include_self_link=False, transform_hrefs=False))
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    text = public_json(document)
     return write_bytes_atomic(root.item, (text + "\n").encode())

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
-from pipeline.files.hrefs import public_text
+from pipeline.files.public_text import public_json, public_text
 from pipeline.write.run_json import RUN_JSON_VERSION, RunInfo, RunStatus, finite, read_run_json
 
 MASKS_NOTE = (
@@ -85,7 +85,7 @@ def zoned_json_bytes(info: ZonedInfo) -> bytes:
     document["warnings"] = [public_text(text) for text in info.warnings]
     document["notes"] = [public_text(text) for text in info.notes]
     whole = finite({"run_json_version": RUN_JSON_VERSION, **document})
-    return (json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False, default=dict) + "\n").encode()
+    return (public_json(whole) + "\n").encode()
 
 
 def write_zoned_json(path: Path, info: ZonedInfo) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.files.hrefs import encoded_url, join_access, link_href, public_href, public_text, split_access
+from pipeline.files.hrefs import encoded_url, join_access, link_href, public_href, public_urls, split_access
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_hrefs_lose_credentials_and_nothing_else(given_href: str, stored: str) -
 
 def test_urls_inside_texts_are_cleaned() -> None:
     text = "HTTP 403 for 'https://h/a.tif?sig=SECRET' (retry of /vsis3?x=1 ), see why?"
-    assert public_text(text) == "HTTP 403 for 'https://h/a.tif' (retry of /vsis3 ), see why?"
+    assert public_urls(text) == "HTTP 403 for 'https://h/a.tif' (retry of /vsis3 ), see why?"
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_urls_are_encoded_where_they_must_be(href: str, encoded: str) -> None:
 )
 def test_no_text_around_an_encoded_url_shows_its_token(path: str, secret: str, before: str) -> None:
     url = encoded_url(f"https://host/{path}?sig={secret}")
-    assert secret not in public_text(f"{before}{url} could not be read")
+    assert secret not in public_urls(f"{before}{url} could not be read")
     assert secret not in public_href(f"https://host/{path}?sig={secret}")
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
-    assert public_text(public_text(text)) == public_text(text)
+    assert public_urls(public_urls(text)) == public_urls(text)
 
 
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/"), min_size=1))

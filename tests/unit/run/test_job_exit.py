@@ -141,3 +141,22 @@ def test_a_full_disk_behind_stdout_does_not_change_the_exit_code() -> None:
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=buffered)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_neither_the_line_nor_the_traceback_holds_secrets_or_escapes(
+    capsys: pytest.CaptureFixture[str], temporary_folder: Path
+) -> None:
+    def fail() -> int:
+        raise ValueError("\x1b[2Jhttps://u:pa55w0rd@h/a.tif?sig=s3cr3tvalue")
+
+    def refuse() -> int:
+        raise InputError("\u202ewrong", came="token=s3cr3tvalue")
+
+    assert (exit_code(fail), exit_code(refuse)) == (1, 2)
+    said = capsys.readouterr().err
+    kept = "".join(path.read_text() for path in temporary_folder.rglob("run.log"))
+    assert "unexpected ValueError: https://h/a.tif." in said
+    assert "error: wrong. Got: token=***" in said
+    assert "https://h/a.tif" in kept
+    for text in (said, kept):
+        assert [part for part in ("s3cr3tvalue", "pa55w0rd", "\x1b", "\u202e") if part in text] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import DiskFullError, UnexpectedError
+from pipeline.run import screen as screens
 from pipeline.run.screen import Screen, quiet_screen
 
 NOISY = """
@@ -182,3 +184,33 @@ def test_a_load_that_fails_is_not_called_loaded() -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert lines == ["loading prompter x ..."]
+
+
+def test_neither_the_log_nor_the_screen_shows_secrets_or_obeys_a_text(tmp_path: Path) -> None:
+    """Printed by Python, by native code, by a logger, and left behind by a run that was killed."""
+    log = tmp_path / "run.log"
+    log.write_text("left behind sig=s3cr3tvalue\n")
+    lines = list[str]()
+    hostile = "\x1b[2Jtoken=s3cr3tvalue"
+    with quiet_screen(log, screens.patient(lines.append)) as screen:
+        assert log.read_text() == "left behind sig=***\n"
+        print(hostile)
+        os.write(1, f"native {hostile}\n".encode())
+        screen.say(hostile)
+    assert lines == ["token=***"]
+    assert log.read_text() == "left behind sig=***\ntoken=***\nnative token=***\n"
+
+
+def test_warnings_of_ours_show_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with quiet_screen(tmp_path / "run.log"):
+        logging.getLogger("pipeline.write").warning("%s failed", "https://h/a.tif?sig=s3cr3tvalue")
+    assert capsys.readouterr().err == "note: https://h/a.tif failed\n"
+
+
+def test_a_traceback_in_the_log_holds_no_secret(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    with pytest.raises(UnexpectedError) as caught, quiet_screen(log, lambda text: None):
+        raise ValueError("\x1b]0;x\x07refused Bearer s3cr3t-value-of-it")
+    assert "s3cr3t-value" not in str(caught.value) + log.read_text()
+    assert "refused Bearer ***" in str(caught.value)
+    assert "ValueError: refused Bearer ***" in log.read_text()

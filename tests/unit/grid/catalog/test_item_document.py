@@ -18,6 +18,7 @@ from pipeline.grid.catalog.item_document import (
     MOST_VALUES,
     MOST_VERTICES,
     ItemError,
+    item_name,
     item_of,
     resolved,
 )
@@ -217,3 +218,12 @@ def test_local_hrefs_are_absolute_and_may_be_percent_encoded(
     assert resolved("a b.tif", "items.json") == str(tmp_path / "a b.tif")
     assert resolved("c%20d.tif", "items.json") == str(tmp_path / "c%20d.tif")
     assert resolved("no%20where.tif", "items.json") == str(tmp_path / "no%20where.tif")
+
+
+def test_ids_hold_nothing_that_a_screen_obeys() -> None:
+    document = stac_item("x") | {"id": "\x1b[2Ja\u202eb\nc\x9b", "collection": "\x1b]0;t\x07naip\x00"}
+    item = item_of(document, "/data/items.json")
+    assert (item.item_id, item.collection) == ("ab c", "naip")
+    assert item_name(document) == "ab c"
+    with pytest.raises(ItemError, match="it has no id"):
+        item_of(document | {"id": "\x1b[2J"}, "/data/items.json")

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from record_world import assert_same_record, grid_of, lattice_of, mixed_record
+from record_world import assert_same_record, found_tile, grid_of, lattice_of, mixed_record, plain_tile
 
 from pipeline.errors import RecordError
+from pipeline.files.public_text import public_text
 from pipeline.schema.tile_answers import BlockRecord, Fragment, Prompt, Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import TileLattice, Window
 from pipeline.write.records import block_records
@@ -60,7 +61,7 @@ def test_equal_records_give_equal_bytes_and_a_second_write_leaves_one_file(run_d
 
 
 FLOATS = st.floats(-1e6, 1e6)
-TEXT = st.text(max_size=8)
+TEXT = st.text(max_size=8).map(public_text)
 INTS = st.integers(-(2**40), 2**40)
 
 
@@ -338,3 +339,28 @@ def test_counts_are_those_of_the_whole_record(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(RecordError, match="damaged"):
         read_counts(path, record.fingerprint)
+
+
+def test_texts_of_models_are_stored_visible_without_secrets_and_not_without_end(run_dir: RunDir) -> None:
+    hostile = "\x1b[2J\u202etoken=s3cr3tvalue " + "x" * 50_000
+    rows = [found_tile(LATTICE, 0, 0), plain_tile(LATTICE, 0, 1, TileStatus.FAILED, Reason.MODEL_ERROR)]
+    prompts = tuple(
+        replace(p, label="\x9b2Jroof", feature_id="a\x00b", attributes='{"sig": "s3cr3tvalue"}')
+        for p in rows[0].prompts
+    )
+    tiles = (
+        replace(rows[0], reply=hostile, rationale=hostile, prompts=prompts),
+        replace(rows[1], error=hostile),
+    )
+    valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_) for row in tiles}
+    record = replace(mixed_record(LATTICE), tiles=tiles, valid=valid)
+    path = write_block_record(run_dir, record, lattice=LATTICE)
+    assert b"s3cr3tvalue" not in path.read_bytes()
+    found, failed = read_block_record(path, FP).tiles
+    assert found.rationale.startswith("token=*** xxx")
+    assert len(found.rationale) == len(failed.error) == 2000
+    assert len(found.reply) == 20_000
+    assert found.reply.endswith("x…")
+    assert [(p.label, p.feature_id, p.attributes) for p in found.prompts] == [
+        ("roof", "ab", '{"sig": "***"}')
+    ] * 2
