@@ -7,7 +7,7 @@ EXTRA ?= $(or $(patsubst .venv/installed-%,%,$(firstword $(wildcard .venv/instal
 export SAM2_BUILD_CUDA := 0
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo lint test test-long notebook tree bench clean fuzz-stitch
+.PHONY: help setup demo audit lint test test-long notebook tree bench clean fuzz-stitch
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,8 +53,11 @@ bench: setup ## measured ratios; see tests/benchmarks/
 	$(BIN)/python tests/benchmarks/merge_scaling.py
 	$(BIN)/python tests/benchmarks/seams/run.py --side 5120
 
+audit: setup ## known vulnerabilities of what is installed (asks a service on the network), build/sbom.json
+	$(BIN)/python tests/audit.py
+
 tree: setup ## renew the file tree of ARCHITECTURE.md
 	$(BIN)/python tests/file_tree.py
 
 clean: ## remove what the targets made
-	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv demo build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
