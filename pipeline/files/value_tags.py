@@ -40,27 +40,29 @@ def is_reflectance(scale: float, offset: float, unit: str = "") -> bool:
 
 
 def tagged_reflectance(dataset: DatasetReader, bands: Sequence[int]) -> Reflectance | None:
-    """Read what the tags of the 1-based `bands` say, where they agree and look like reflectance.
+    """Read what the tags of the 1-based `bands` say, where those of each look like reflectance.
 
     None: they do not, or the file holds 8-bit pictures.
     """
     if any(dataset.dtypes[band - 1] == "uint8" for band in bands):
         return None
-    found = set(_tags(dataset, bands))
-    if len(found) != 1:
+    found = _tags(dataset, bands)
+    if not all(is_reflectance(*tags) for tags in found):
         return None
-    ((scale, offset, unit),) = found
-    if not is_reflectance(scale, offset, unit):
-        return None
-    return Reflectance(scale=scale, offset=offset, source="the file's tags")
+    return Reflectance.joined(
+        [Reflectance(scale=scale, offset=offset, source="the file's tags") for scale, offset, _ in found]
+    )
 
 
 def unused_tags(dataset: DatasetReader, bands: Sequence[int], used: Reflectance | None) -> str:
     """Say for people what the tags of `bands` say where `used` is something else. Empty: nothing else."""
-    said = dict.fromkeys(_tags(dataset, bands))
-    own = {(1.0, 0.0), *(() if used is None else ((used.scale, used.offset),))}
-    if {(scale, offset) for scale, offset, _ in said} <= own:
+    tags = _tags(dataset, bands)
+    own = ((1.0, 0.0),) * len(bands) if used is None else used.coefficients(len(bands))
+    if all(
+        (scale, offset) in ((1.0, 0.0), known) for (scale, offset, _), known in zip(tags, own, strict=True)
+    ):
         return ""
+    said = dict.fromkeys(tags)
     texts = " and ".join(f"{formula(scale, offset)} {unit}".strip() for scale, offset, unit in said)
     return (
         f"its tags of scale and offset say {texts}, which is not used; --radiometry SCALE,OFFSET says that "

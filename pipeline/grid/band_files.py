@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.files.hrefs import public_href
 from pipeline.files.raster_access import open_stacked, raster_environment
 from pipeline.files.stacked_bands import COLOURS
-from pipeline.schema.imagery import Scene, SceneFile
+from pipeline.schema.imagery import Reflectance, Scene, SceneFile
 
 _PART = re.compile(r"(?:^|,)\s*(red|green|blue)\s*=\s*", re.IGNORECASE)
 
@@ -81,11 +81,17 @@ def scene_of_bands(scenes: Sequence[Scene]) -> Scene:
         bands=f"{', '.join(named)}, by --source",
         band_files=files,
         datetime=next((scene.datetime for scene in scenes if scene.datetime), None),
-        reflectance=red.reflectance if all(own.reflectance == red.reflectance for own in scenes) else None,
+        reflectance=_joint_reflectance(scenes),
     )
     with raster_environment(joint):
         open_stacked(files)[0].close()
     return joint
+
+
+def _joint_reflectance(scenes: Sequence[Scene]) -> Reflectance | None:
+    """Say how values of each file become reflectance. None: it is not known of all."""
+    known = [scene.reflectance for scene in scenes if scene.reflectance is not None]
+    return Reflectance.joined(known) if len(known) == len(scenes) else None
 
 
 def common_name(hrefs: Sequence[str], stems: Sequence[str]) -> str:

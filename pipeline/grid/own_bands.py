@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from pipeline.errors import InputError
 from pipeline.files.raster_access import open_raster, raster_environment
+from pipeline.files.value_tags import tagged_reflectance
 from pipeline.grid.band_names import band_colours
 from pipeline.grid.bands import RGB_NAMES
 from pipeline.grid.catalog.quality_table import CSMASK_BANDS, computed_quality
@@ -50,7 +51,10 @@ def six_bands(names: Sequence[str | None]) -> dict[str, int | None]:
 def _masked(scene: Scene, level: str) -> Scene:
     with raster_environment(scene), open_raster(scene) as dataset:
         names = tuple(dataset.descriptions)
-    found = {} if scene.band_files else six_bands(names)
+        found = {} if scene.band_files else six_bands(names)
+        indexes = [index for index in found.values() if index is not None]
+        differing = scene.reflectance is not None and scene.reflectance.by_band
+        reflectance = tagged_reflectance(dataset, indexes) if differing else scene.reflectance
     missing = [band for band in CSMASK_BANDS if found.get(band) is None]
     if missing:
         raise InputError(
@@ -59,15 +63,14 @@ def _masked(scene: Scene, level: str) -> Scene:
             remedy="describe its bands as blue, green, red, nir, swir16 and swir22 "
             "(`gdal_edit.py` or rasterio's `set_band_description`), or give masks with --mask-file",
         )
-    if scene.reflectance is None:
+    if reflectance is None:
         raise InputError(
             f"--mask csmask needs reflectance, and nobody says how values of {scene.href} become it",
             came="no scale and offset",
             remedy="say it with --radiometry, e.g. --radiometry 0.0001,0",
         )
-    indexes = [index for index in found.values() if index is not None]
     files = tuple(
         SceneFile(href=scene.href, access=scene.access, identity=scene.identity, band=index)
         for index in indexes
     )
-    return replace(scene, quality=computed_quality(files, level, scene.reflectance, "the file's bands"))
+    return replace(scene, quality=computed_quality(files, level, reflectance, "the file's bands"))

@@ -204,7 +204,8 @@ class ComputedMask:
             (seen.col0 - patch.col0, patch.col1 - seen.col1),
         )
         padded = np.pad(values, ((0, 0), *edges), mode="symmetric")
-        reflectance = padded * np.float32(self._reflectance.scale) + np.float32(self._reflectance.offset)
+        known = np.asarray(self._reflectance.coefficients(len(values)), dtype=np.float32)[:, :, None, None]
+        reflectance = padded * known[:, 0] + known[:, 1]
         rows, cols = core.slices_in(patch)
         return self._network.classes(reflectance.astype(np.float32))[rows, cols]
 

@@ -122,13 +122,23 @@ def reflectance_stretch(reflectance: Reflectance, limits: tuple[float, float]) -
 
     `limits`: reflectance that becomes 0 and 255. What lies outside is clipped.
     """
-    # Decimal: 0.1 / 0.0001 is 1000 then, so scenes of several offsets agree to the last bit.
-    scale = Decimal(repr(reflectance.scale))
-    offset = Decimal(repr(reflectance.offset))
-    lo, hi = (float((Decimal(repr(limit)) - offset) / scale) for limit in limits)
+
+    def stored(limit: float) -> Limits:
+        # Decimal: 0.1 / 0.0001 is 1000 then, so scenes of several offsets agree to the last bit.
+        red, green, blue = (
+            float((Decimal(repr(limit)) - Decimal(repr(offset))) / Decimal(repr(scale)))
+            for scale, offset in reflectance.coefficients(3)
+        )
+        return red, green, blue
+
     how = formula(reflectance.scale, reflectance.offset)
+    if reflectance.by_band:
+        texts = [formula(*pair) for pair in reflectance.by_band]
+        how = ", ".join(
+            f"{text} in {name}" for name, text in zip(("red", "green", "blue"), texts, strict=True)
+        )
     meaning = f"reflectance {limits[0]:g}..{limits[1]:g} = {how}, by {reflectance.source}"
-    return Stretch(kind="reflectance", lo=(lo, lo, lo), hi=(hi, hi, hi), meaning=meaning)
+    return Stretch(kind="reflectance", lo=stored(limits[0]), hi=stored(limits[1]), meaning=meaning)
 
 
 def fit_stretch(

@@ -213,7 +213,7 @@ def scene_parameters(scene: Scene) -> dict[str, Any]:
     if scene.band_files:
         found["band_files"] = [{"band": file.band, **pins(file.identity)} for file in scene.band_files]
     if scene.reflectance is not None:
-        found["reflectance"] = [scene.reflectance.scale, scene.reflectance.offset]
+        found["reflectance"] = scene.reflectance.numbers()
     if scene.quality is not None:
         found["quality"] = quality_parameters(scene.quality)
     if scene.failure:
@@ -229,7 +229,7 @@ def quality_parameters(quality: QualityMask) -> dict[str, Any]:
     return {
         "model": quality.model,
         "bands": [{"band": file.band, **pins(file.identity)} for file in quality.bands],
-        "reflectance": [quality.reflectance.scale, quality.reflectance.offset],
+        "reflectance": quality.reflectance.numbers(),
     }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,37 @@ class Reflectance:
     offset: float
     source: str
     """Who says so, for people: a rule of the table of collections, the item, the file's tags, or the user."""
+    by_band: tuple[tuple[float, float], ...] = ()
+    """Scale and offset of each band, in the order in which they are read, where they differ; `scale` and
+    `offset` are the first's then. Empty: these hold for all bands."""
+
+    @classmethod
+    def joined(cls, bands: Sequence[Reflectance]) -> Reflectance:
+        """Say for several bands at once what is known of each."""
+        first = bands[0]
+        numbers = tuple((band.scale, band.offset) for band in bands)
+        if len(set(numbers)) == 1:
+            return first
+        sources = dict.fromkeys(band.source for band in bands)
+        return cls(scale=first.scale, offset=first.offset, source=" and ".join(sources), by_band=numbers)
+
+    def coefficients(self, n_bands: int) -> tuple[tuple[float, float], ...]:
+        """List scale and offset of each of the bands that are read."""
+        return self.by_band or ((self.scale, self.offset),) * n_bands
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values; `from_dict` reads them back. Bands that are alike are not listed."""
+        by_band = {"by_band": [list(pair) for pair in self.by_band]} if self.by_band else {}
+        return {"scale": self.scale, "offset": self.offset, "source": self.source, **by_band}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Reflectance:
+        pairs = tuple((float(scale), float(offset)) for scale, offset in record.get("by_band", ()))
+        return cls(**{**record, "by_band": pairs})
+
+    def numbers(self) -> list[object]:
+        """What pins it in a run: scale and offset, or those of every band."""
+        return [list(pair) for pair in self.by_band] if self.by_band else [self.scale, self.offset]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,9 +29,10 @@ def scene_entry(scene: Scene) -> dict[str, object]:
         entry["band_files"] = [_file_entry(file) for file in scene.band_files]
     if scene.quality is not None:
         entry["quality"] = _quality_entry(scene.quality)
-    for name, noun in (("reflectance", scene.reflectance), ("guard", scene.guard)):
-        if noun is not None:
-            entry[name] = asdict(noun)
+    if scene.reflectance is not None:
+        entry["reflectance"] = scene.reflectance.to_dict()
+    if scene.guard is not None:
+        entry["guard"] = asdict(scene.guard)
     return entry
 
 
@@ -47,7 +48,7 @@ def scene_of(entry: Mapping[str, Any]) -> Scene:
     if "quality" in entry:
         found["quality"] = _quality_of(entry["quality"])
     if "reflectance" in entry:
-        found["reflectance"] = Reflectance(**entry["reflectance"])
+        found["reflectance"] = Reflectance.from_dict(entry["reflectance"])
     if "guard" in entry:
         guard = entry["guard"]
         found["guard"] = HrefGuard(
@@ -67,7 +68,7 @@ def _quality_entry(quality: QualityMask) -> dict[str, object]:
         entry["model"] = quality.model
         entry["bands"] = [_file_entry(file) for file in quality.bands]
     if quality.reflectance is not None:
-        entry["reflectance"] = asdict(quality.reflectance)
+        entry["reflectance"] = quality.reflectance.to_dict()
     return entry
 
 
@@ -78,7 +79,7 @@ def _quality_of(entry: Mapping[str, Any]) -> QualityMask:
         "bands": tuple(SceneFile(**file) for file in entry.get("bands", ())),
     }
     if "reflectance" in entry:
-        found["reflectance"] = Reflectance(**entry["reflectance"])
+        found["reflectance"] = Reflectance.from_dict(entry["reflectance"])
     return QualityMask(**found)
 
 

@@ -29,7 +29,7 @@ from pipeline.files.hrefs import encoded_url, split_access
 from pipeline.files.raster_access import href_kind
 from pipeline.grid.catalog.asset_choice import band_entries, is_geotiff
 from pipeline.grid.catalog.item import Asset, Item
-from pipeline.grid.catalog.reflectance_table import scene_reflectance
+from pipeline.grid.catalog.reflectance_table import kind_of, scene_reflectance
 from pipeline.schema.imagery import QualityMask, Reflectance, SceneFile
 from pipeline.schema.quality_rule import QualityRule, RuleKind
 
@@ -240,7 +240,8 @@ def _computed(item: Item, level: str | None) -> QualityMask:
             came=f"no {', '.join(missing)} among {', '.join(sorted(item.assets))}",
             remedy="choose another mask, or --mask off",
         )
-    reflectance, why = scene_reflectance(item, [asset for asset, _ in bands], "auto")
+    kinds = [kind_of(item, asset, (index,)) for asset, index in bands]
+    reflectance, why = scene_reflectance(item, [asset for asset, _ in bands], "auto", kinds)
     if reflectance is None:
         raise InputError(
             f"--mask csmask needs bands of reflectance; item {item.item_id} has none that are known",

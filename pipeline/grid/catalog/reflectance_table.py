@@ -47,6 +47,8 @@ class ValueKind:
     """Whether it holds 8-bit grey levels made for people."""
     own: tuple[float, float, str] | None
     """Scale, offset and unit that item or asset give for all bands. None: none, or they differ."""
+    each: tuple[tuple[float, float, str], ...] = ()
+    """Those of each band that is read, where they differ. Empty: they do not, or not all are given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +71,8 @@ class Facts:
     """RFC 3339. Empty: unknown."""
     own: tuple[float, float, str] | None
     """Scale, offset and unit that item or asset give for all bands. None: none, or they differ."""
+    each: tuple[tuple[float, float, str], ...] = ()
+    """Those of each band that is read, where they differ (`ValueKind.each`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +104,7 @@ class Row:
             and self.subtracted in (None, facts.subtracted)
             and (baseline is None or _within(facts.baseline, *baseline))
             and (self.taken is None or self.taken[0] <= facts.taken < self.taken[1])
-            and not (self.silent and facts.own is not None)
+            and not (self.silent and (facts.own is not None or facts.each))
         )
 
 
@@ -161,7 +165,7 @@ ROWS = (
     ),
     Row(
         collection=r"ps(scene|orthotile).*|planetscope.*", silent=True,
-        source="values are radiance, and the item gives no reflectance coefficient that all bands share",
+        source="values are radiance, and the item gives no reflectance coefficient of all bands",
     ),
 )  # fmt: skip
 """The first row that fits holds. They are asked about bands of reflected light only."""
@@ -179,11 +183,12 @@ def scene_reflectance(
         return decided(radiometry, None), ""
     kinds = kinds if kinds is not None else [kind_of(item, asset) for asset in assets]
     found = [decide(item, asset, kind) for asset, kind in zip(assets, kinds, strict=True)]
-    numbers = {None if (own := one.reflectance) is None else (own.scale, own.offset) for one in found}
-    if len(numbers) > 1:
-        return None, "its bands differ in scale or offset"
-    first = found[0]
-    return first.reflectance, "" if first.reflectance is not None else first.why
+    known = [one.reflectance for one in found if one.reflectance is not None]
+    if not known:
+        return None, found[0].why
+    if len(known) < len(found):
+        return None, "it is not known of all bands how their values become reflectance"
+    return Reflectance.joined(known), ""
 
 
 def decide(item: Item, asset: Asset, kind: ValueKind | None = None) -> ValueMeaning:
@@ -198,6 +203,10 @@ def decide(item: Item, asset: Asset, kind: ValueKind | None = None) -> ValueMean
             return _meaning(row.scale, row.offset, row.source)
     if facts.own is not None and is_reflectance(*facts.own):
         return _meaning(*facts.own[:2], "the item's own scale and offset")
+    if facts.each and all(is_reflectance(*one) for one in facts.each):
+        known = [_meaning(*one[:2], "the item's own scale and offset of each band") for one in facts.each]
+        joint = Reflectance.joined([one.reflectance for one in known if one.reflectance is not None])
+        return ValueMeaning(reflectance=joint, why=joint.source)
     why = "the item does not say how values become reflectance"
     if facts.own is not None:
         why = f"the item's scale and offset ({facts.own[0]:g}, {facts.own[1]:g}) are not those of reflectance"
@@ -238,18 +247,23 @@ _PRODUCT = re.compile(r"_N(\d{2})(\d{2})_R\d{3}_|_N(\d{2})\.(\d{2})$")
 """The processing baseline in the name of a product: S2A_MSIL2A_20200714T115221_N0214_R123_..."""
 
 
-def kind_of(item: Item, asset: Asset) -> ValueKind:
-    """Find what the values of an asset are. It looks up what `item_layout` names, and nothing else."""
+def kind_of(item: Item, asset: Asset, indexes: Sequence[int] = ()) -> ValueKind:
+    """Find what the values of an asset are. It looks up what `item_layout` names, and nothing else.
+
+    `indexes`: the 1-based bands that are read. Empty: all, or the header has to say.
+    """
     bands = _bands(item, asset)
     kinds = {str(band.get("data_type", "")) for band in bands if band.get("data_type")}
     named = _PICTURE_KEY.fullmatch(asset.key) or {"visual", "thumbnail", "overview"} & set(asset.roles)
     names = {str(band.get(key, "")).lower() for band in bands for key in ("eo:common_name", "common_name")}
     key = asset.key.lower()
     known = item.collection.lower() in _PICTURE_COLLECTIONS
+    own, each = _own_of(item, asset, indexes)
     return ValueKind(
         optical=bool({key, *names} & _OPTICAL or _BAND_NAME.fullmatch(key) or _ANALYTIC.match(key)),
         picture=bool(named or kinds == {"uint8"} or (not kinds and known)),
-        own=_own(item, asset, bands),
+        own=own if own is not None else _own(item, asset, bands),
+        each=each,
     )
 
 
@@ -265,6 +279,7 @@ def facts_of(item: Item, asset: Asset, kind: ValueKind | None = None) -> Facts:
         subtracted=_flag(item.properties),
         taken=item.datetime or "",
         own=kind.own,
+        each=kind.each,
     )
 
 
@@ -305,17 +320,44 @@ def _flag(properties: Mapping[str, Any]) -> bool | None:
     return said[0] if len(said) == 1 and isinstance(said[0], bool) else None
 
 
-def _own(item: Item, asset: Asset, bands: Sequence[Mapping[str, Any]]) -> tuple[float, float, str] | None:
-    """Scale, offset and unit of all bands that give a scale; else those of the asset. None: they differ."""
-    whole = {key: item.field_of(asset, key) for key in ("raster:scale", "raster:offset", "unit")}
-    found = set()
-    for band in (*bands, whole):
-        scale = band.get("raster:scale", band.get("scale"))
-        offset = band.get("raster:offset", band.get("offset"))
-        if _is_number(scale):
-            unit = band.get("unit") or whole["unit"]
-            found.add((float(scale), float(offset) if _is_number(offset) else 0.0, str(unit or "")))
+type _Said = tuple[float, float, str]
+"""Scale, offset and unit."""
+
+
+def _own(item: Item, asset: Asset, bands: Sequence[Mapping[str, Any]]) -> _Said | None:
+    """What all bands say that give a scale; else what the asset says. None: they differ."""
+    whole = _whole(item, asset)
+    found = {said for band in (*bands, whole) if (said := _said(band, whole)) is not None}
     return found.pop() if len(found) == 1 else None
+
+
+def _own_of(item: Item, asset: Asset, indexes: Sequence[int]) -> tuple[_Said | None, tuple[_Said, ...]]:
+    """What the bands `indexes` say: all of them, or each. Neither, where one of them says nothing."""
+    lists = [item.field_of(asset, key) for key in ("bands", "raster:bands", "eo:bands")]
+    whole = _whole(item, asset)
+    found = []
+    for index in indexes:
+        bands = [bands[index - 1] for bands in lists if isinstance(bands, list) and len(bands) >= index]
+        said = [_said(band, whole) for band in bands if isinstance(band, dict)]
+        found.append(next((one for one in said if one is not None), None))
+    known = tuple(one for one in found if one is not None)
+    if not known or len(known) < len(found):
+        return None, ()
+    return (known[0], ()) if len(set(known)) == 1 else (None, known)
+
+
+def _whole(item: Item, asset: Asset) -> dict[str, Any]:
+    return {key: item.field_of(asset, key) for key in ("raster:scale", "raster:offset", "unit")}
+
+
+def _said(band: Mapping[str, Any], whole: Mapping[str, Any]) -> _Said | None:
+    """Read what one band says. None: it gives no scale."""
+    scale = band.get("raster:scale", band.get("scale"))
+    offset = band.get("raster:offset", band.get("offset"))
+    if not _is_number(scale):
+        return None
+    unit = band.get("unit") or whole["unit"]
+    return float(scale), float(offset) if _is_number(offset) else 0.0, str(unit or "")
 
 
 def _is_number(value: Any) -> bool:

@@ -107,13 +107,15 @@ class SceneChooser:
                 came="three files in --assets",
                 remedy="leave out --bands: the three files are red, green and blue",
             )
+        numbered = [band for band in bands or () if isinstance(band, int)]
+        read = (chosen.indexes or numbered) if len(chosen.assets) == 1 else ()
         return SceneChoice(
             keys=tuple(asset.key for asset in chosen.assets),
             indexes=chosen.indexes,
             bands=_bands_text(chosen),
             n_bands=len(band_entries(chosen.assets[0])),
             dtype=_data_type(chosen.assets[0]),
-            kinds=tuple(kind_of(item, asset) for asset in chosen.assets),
+            kinds=tuple(kind_of(item, asset, read) for asset in chosen.assets),
             mask=mask_asset(item, self._options.mask),
         )
 

@@ -46,16 +46,27 @@ def tagged(path: Path, scales: Any, offsets: Any, units: Any = None, dtype: str 
     return rasterio.open(path)
 
 
-def test_tags_of_all_three_bands_must_agree(tmp_path: Path) -> None:
+def test_each_band_may_have_tags_of_its_own(tmp_path: Path) -> None:
     with tagged(tmp_path / "a.tif", (1e-4, 1e-4, 2e-4), (-0.1, -0.1, -0.1)) as dataset:
         own = Reflectance(scale=1e-4, offset=-0.1, source="the file's tags")
         assert tagged_reflectance(dataset, (1, 2, 1)) == own
-        assert tagged_reflectance(dataset, (1, 2, 3)) is None
+        found = tagged_reflectance(dataset, (3, 2, 1))
+        assert found is not None
+        assert found.coefficients(3) == ((2e-4, -0.1), (1e-4, -0.1), (1e-4, -0.1))
+        assert found.source == "the file's tags"
+        assert unused_tags(dataset, (3, 2, 1), found) == ""
+        assert unused_tags(dataset, (1, 2, 3), found) != ""  # the bands of others
         assert unused_tags(dataset, (1, 2, 1), own) == ""
         said = unused_tags(dataset, (1, 2, 3), None)
         assert "value * 0.0001 - 0.1 and value * 0.0002 - 0.1, which is not used" in said
         other = Reflectance(scale=1e-4, offset=0.0, source="the item")
         assert "value * 0.0001 - 0.1, which is not used" in unused_tags(dataset, (1, 2, 1), other)
+
+
+def test_one_band_that_is_no_reflectance_spoils_all(tmp_path: Path) -> None:
+    with tagged(tmp_path / "a.tif", (1e-4, 1e-4, 0.1), (0, 0, 0)) as dataset:
+        assert tagged_reflectance(dataset, (1, 2, 3)) is None
+        assert tagged_reflectance(dataset, (1, 2, 2)) is not None
 
 
 def test_a_file_without_tags_says_nothing(tmp_path: Path) -> None:

@@ -48,6 +48,20 @@ def test_six_bands_of_one_file_in_the_networks_order(tmp_path: Path) -> None:
     assert surface.quality.model == "csmask-l2a"
 
 
+def test_each_of_the_six_may_have_tags_of_its_own(tmp_path: Path) -> None:
+    scene_of(tmp_path / "a.tif")
+    scales = tuple(1e-4 * (1 + number / 10) for number in range(7))
+    with rasterio.open(tmp_path / "a.tif", "r+") as dataset:
+        dataset.scales = scales
+    (scene,) = open_scenes(SourceOptions(hrefs=(str(tmp_path / "a.tif"),), mask="csmask"))
+    assert scene.reflectance is not None
+    assert scene.reflectance.by_band == tuple((scale, 0.0) for scale in scales[:3])
+    assert scene.quality is not None
+    assert scene.quality.reflectance is not None
+    wanted = tuple((scales[band - 1], 0.0) for band in (3, 2, 1, 5, 6, 4))
+    assert scene.quality.reflectance.by_band == wanted
+
+
 @pytest.mark.parametrize(
     ("names", "want"),
     [

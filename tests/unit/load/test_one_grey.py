@@ -153,18 +153,40 @@ def test_tags_of_a_file_count_once(make_tif: MakeTif) -> None:
     )
 
 
+def test_tags_of_each_band_count_once(make_tif: MakeTif) -> None:
+    """The same ground, stored in three ways, has the grey of a file whose bands are all alike."""
+    steps = np.maximum(ground(), 0)
+    known = ((1e-4, -0.1), (1e-4, 0.0), (5e-5, 0.0))
+    stored = np.stack([steps[0] + 1000, steps[1], steps[2] * 2]).astype("uint16")
+    path = make_tif("a.tif", stored)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = zip(*known, strict=True)
+    plan, (source,) = prepared(path)
+    assert source.scene.reflectance is not None
+    assert source.scene.reflectance.by_band == known
+    assert not any("tags" in note for note in source.notes)
+    alike = tag(make_tif("b.tif", (steps + 1000).astype("uint16")), 1e-4, -0.1)
+    assert (picture(plan, (source,))[0] == picture(*prepared(alike))[0]).all()
+    files = []
+    for name, band, (scale, offset) in zip(("B04", "B03", "B02"), stored, known, strict=True):
+        files.append(tag(make_tif(f"{name}.tif", band[None]), scale, offset))
+    of_files, (joint,) = prepared(band_source(files))
+    assert joint.stretch == source.stretch
+    assert (picture(of_files, (joint,))[0] == picture(*prepared(alike))[0]).all()
+
+
 def test_tags_of_three_band_files_count_too(make_tif: MakeTif) -> None:
     stored = (ground() + 1000).astype("uint16")
     files = [tag(make_tif(f"B0{n}.tif", stored[4 - n : 5 - n]), 1e-4, -0.1) for n in (4, 3, 2)]
     _, (source,) = prepared(band_source(files))
     assert source.stretch.kind == "reflectance"
     assert not any("tags" in note for note in source.notes)
-    tag(files[2], 2e-4, -0.1)
+    tag(files[2], 0.1, 0.0)  # decimetres, as it were
     _, (source,) = prepared(band_source(files))
     assert source.scene.reflectance is None
     assert source.stretch.kind == "percentile"
     (note,) = [note for note in source.notes if "tags" in note]
-    assert "value * 0.0001 - 0.1 and value * 0.0002 - 0.1, which is not used" in note
+    assert "value * 0.0001 - 0.1 and value * 0.1 + 0, which is not used" in note
 
 
 def test_tags_that_are_no_reflectance_are_said_and_not_guessed(make_tif: MakeTif) -> None:

@@ -227,6 +227,22 @@ def test_reflectance_below_and_above_the_range_is_clipped() -> None:
     assert got[0, :, 1].tolist() == [0, 0, 0, 128, 255, 255]
 
 
+def test_each_band_may_have_coefficients_of_its_own() -> None:
+    """One reflectance, 0.15 of 0.3, is stored as 2500, 1500 and 3000."""
+    known = Reflectance(
+        scale=1e-4, offset=-0.1, source="a test", by_band=((1e-4, -0.1), (1e-4, 0.0), (5e-5, 0.0))
+    )
+    stretch = reflectance_stretch(known, (0.0, 0.3))
+    assert (stretch.lo, stretch.hi) == ((1000.0, 0.0, 0.0), (4000.0, 3000.0, 6000.0))
+    values = np.array([2500, 1500, 3000], dtype="uint16")[:, None, None]
+    assert apply_stretch(values, stretch).tolist() == [[[128, 128, 128]]]
+    assert stretch.meaning == (
+        "reflectance 0..0.3 = value * 0.0001 - 0.1 in red, value * 0.0001 + 0 in green, "
+        "value * 5e-05 + 0 in blue, by a test"
+    )
+    assert Stretch.from_dict(stretch.to_dict()) == stretch
+
+
 def test_the_record_says_what_was_mapped_and_who_said_so() -> None:
     known = Reflectance(scale=2.75e-5, offset=-0.2, source="Landsat Collection 2")
     found = reflectance_stretch(known, (0.0, 0.3))

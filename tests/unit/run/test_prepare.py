@@ -138,6 +138,12 @@ def test_what_makes_reflectance_pins_the_run_and_who_said_so_does_not() -> None:
     assert found["reflectance"] == [1e-4, -0.1]
     assert scene_parameters(scene(reflectance=replace(known, source="a person"))) == found
     assert scene_parameters(scene(reflectance=replace(known, offset=0.0))) != found
+    each = replace(known, by_band=((1e-4, -0.1), (2e-4, -0.1), (1e-4, 0.0)))
+    assert scene_parameters(scene(reflectance=each))["reflectance"] == [
+        [1e-4, -0.1],
+        [2e-4, -0.1],
+        [1e-4, 0.0],
+    ]
     assert "reflectance" not in scene_parameters(scene())
 
 

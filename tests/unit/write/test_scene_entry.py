@@ -63,6 +63,15 @@ def test_a_scene_of_a_catalogue_comes_back_without_its_tokens() -> None:
     assert back.reflectance == scene.reflectance
 
 
+def test_reflectance_names_its_bands_only_where_they_differ() -> None:
+    alike = Reflectance(scale=1e-4, offset=-0.1, source="a table")
+    entry = scene_entry(replace(PLAIN, reflectance=alike))
+    assert entry["reflectance"] == {"scale": 1e-4, "offset": -0.1, "source": "a table"}
+    each = replace(alike, by_band=((1e-4, -0.1), (2e-4, 0.0), (3e-4, 0.0)))
+    text = json.dumps(scene_entry(replace(PLAIN, reflectance=each)))
+    assert scene_of(json.loads(text)).reflectance == each
+
+
 def test_a_computed_mask_comes_back_without_its_tokens() -> None:
     files = tuple(SceneFile(href=f"https://host/{n}.tif", access="sig=secret") for n in range(6))
     quality = QualityMask(

@@ -16,6 +16,7 @@ from pipeline.grid.catalog.reflectance_table import (
     ROWS,
     decide,
     facts_of,
+    kind_of,
     scene_reflectance,
 )
 from pipeline.grid.radiometry import SENTINEL_2_L2A
@@ -221,12 +222,60 @@ def test_a_scene_of_several_assets_has_one_answer() -> None:
     assert found is not None
     assert (found.scale, found.offset, found.source) == (1e-4, 0.0, "the item's own scale and offset")
     assert why == ""
-    assert scene_reflectance(item, [red, green, blue], "auto") == (
-        None,
-        "its bands differ in scale or offset",
-    )
+    found, why = scene_reflectance(item, [red, green, blue], "auto")
+    assert found is not None
+    assert found.coefficients(3) == ((1e-4, 0.0), (1e-4, 0.0), (2e-4, 0.0))
+    assert (found.source, why) == ("the item's own scale and offset", "")
     assert scene_reflectance(item, [red, green, blue], SENTINEL_2_L2A) == (SENTINEL_2_L2A, "")
     assert scene_reflectance(item, [red, green], "stored") == (None, "")
+
+
+def test_a_scene_of_which_one_band_says_nothing_is_not_known() -> None:
+    document = stac_item(collection="aerial")
+    said = {"raster:bands": [{"scale": 1e-4}]}
+    document["assets"] = {
+        "red": {"href": "https://h.example/r.tif", **said},
+        "green": {"href": "https://h.example/g.tif"},
+    }
+    red, green = item_of(document, "/catalogue/a.json").assets.values()
+    item = item_of(document, "/catalogue/a.json")
+    assert scene_reflectance(item, [red, green, red], "auto") == (
+        None,
+        "it is not known of all bands how their values become reflectance",
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"raster:bands": [{"scale": 2e-5}, {"scale": 3e-5}, {"scale": 4e-5, "offset": -0.1}, {"scale": 9.0}]},
+        {
+            "bands": [
+                {"name": "b", "raster:scale": 2e-5},
+                {"name": "g", "raster:scale": 3e-5},
+                {"name": "r", "raster:scale": 4e-5, "raster:offset": -0.1},
+                {"name": "n", "raster:scale": 9.0},
+            ]
+        },
+    ],
+    ids=["STAC 1.0", "STAC 1.1"],
+)
+@pytest.mark.parametrize("collection", ["aerial", "PSScene"])
+def test_bands_of_one_file_may_have_coefficients_of_their_own(
+    fields: dict[str, Any], collection: str
+) -> None:
+    """PlanetScope radiance becomes reflectance by one coefficient per band. The fourth band is not read."""
+    item = made(collection=collection, key="analytic", asset=fields)
+    asset = item.assets["analytic"]
+    found, why = scene_reflectance(item, [asset], "auto", [kind_of(item, asset, (3, 2, 1))])
+    assert found is not None
+    assert found.by_band == ((4e-5, -0.1), (3e-5, 0.0), (2e-5, 0.0))
+    assert (found.source, why) == ("the item's own scale and offset of each band", "")
+    found, _ = scene_reflectance(item, [asset], "auto", [kind_of(item, asset, (2, 2, 2))])
+    assert found is not None
+    assert (found.scale, found.offset, found.by_band) == (3e-5, 0.0, ())
+    for bands in ((4, 2, 1), (5, 2, 1), ()):
+        assert scene_reflectance(item, [asset], "auto", [kind_of(item, asset, bands)])[0] is None
 
 
 def test_every_row_says_where_it_is_written_or_why_nobody_knows() -> None:
