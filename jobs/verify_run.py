@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> int:
         from pipeline.run.verify.verify_run import verify
 
-        verdict = verify(args.run, progress=None if args.quiet else ProgressLine())
+        verdict = verify(args.run, progress=None if args.quiet else ProgressLine(passing=True))
         print_verdict(verdict, quiet=args.quiet)
         return 0 if verdict.sound else DAMAGED
 

@@ -59,7 +59,8 @@ def unjudged_rows(scenes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if not told:
         return {"not judged": "nothing of the scenes"} if scenes else {}
     shown = list(told.items())[:MAX_SCENES]
-    rows = {"not judged": f"parts of {len(told)} of {len(scenes)} scenes, about"}
+    filled = "; ground that one of them does not show another may" if len(scenes) > 1 else ""
+    rows = {"not judged": f"parts of {len(told)} of {len(scenes)} scenes, about{filled}"}
     rows |= {f"  {name}": text for name, text in shown}
     if len(told) > len(shown):
         rows["  others"] = f"{len(told) - len(shown)} more; see run.json"

@@ -475,6 +475,49 @@ def test_where_the_owner_has_no_imagery_the_other_zone_has_the_say(run_job: RunJ
     assert_each_once(read_instances(tmp_path / "out"), world.objects)
 
 
+def test_in_semantic_mode_whatever_touches_is_one_over_the_seam(run_job: RunJob, tmp_path: Path) -> None:
+    """Houses in rows, joined by bridges or four metres apart. Oracle: the connected parts of their union."""
+    rng = np.random.default_rng(8)
+    shapes = []
+    for i in range(-6, 6):
+        for j in range(-5, 5):
+            shapes.append(shapely.box(15 * i, 15 * j, 15 * i + 11, 15 * j + 11))
+            if rng.random() < 0.35:
+                shapes.append(shapely.box(15 * i + 10, 15 * j + 2, 15 * i + 16, 15 * j + 8))
+            if rng.random() < 0.35:
+                shapes.append(shapely.box(15 * i + 2, 15 * j + 10, 15 * i + 8, 15 * j + 16))
+    groups = shapely.get_parts(shapely.union_all(shapes))
+    across = shapely.intersects(groups, shapely.LineString([(5, -90), (5, 90)]))
+    assert 3 <= across.sum() < len(groups) < 60 < len(shapes)
+    moved = [shapely.transform(shapely.segmentize(shape, 3), lambda xy: xy + 2.0) for shape in shapes]
+    world = draw_world(tmp_path, UTM_17_18, local_to_lonlat(moved, -78.0, 36.62))
+    assert run_job(*world.words(tmp_path / "out", *CUT, "--semantic")) == 0
+    truth = [shapely.transform(shapely.segmentize(group, 3), lambda xy: xy + 2.0) for group in groups]
+    frame = read_instances(tmp_path / "out")
+    assert_each_once(frame, local_to_lonlat(truth, -78.0, 36.62))
+    assert (frame["zones"].map(lambda zones: len(set(zones))) == 2).sum() >= 3
+
+
+def test_a_road_far_longer_than_the_seam_band_is_one(run_job: RunJob, tmp_path: Path) -> None:
+    """Both scenes show everything, and each zone looks 40 m beyond the seam. A road, a bend that crosses the
+    seam three times, and a U whose arms lie in one zone and whose bottom is in the other.
+    """
+    frames = (Frame("EPSG:26917", -78.0, 36.62, 400, 240), Frame("EPSG:26918", -78.0, 36.62, 400, 240))
+    road = shapely.box(-170, -20, 170, -12)
+    bend = shapely.LineString([(-160, 40), (-20, 60), (60, 30), (-60, 10), (150, 75)]).buffer(4)
+    u = shapely.LineString([(-150, -90), (100, -90), (100, -60), (-150, -60)]).buffer(3)
+    houses = [shapely.box(x, 85, x + 9, 95) for x in range(-160, 160, 16)]
+    shapes = [shapely.segmentize(shape, 3) for shape in (road, bend, u, *houses)]
+    world = draw_world(tmp_path, frames, local_to_lonlat(shapes, -78.0, 36.62))
+    assert run_job(*world.words(tmp_path / "out", "--whole-scene", "--tile", 48, "--halo", 8)) == 0
+    frame = read_instances(tmp_path / "out")
+    assert_each_once(frame, world.objects)
+    assert not frame["truncated"].any()
+    seen = [len(set(zones)) for zones in frame["zones"]]
+    assert seen.count(2) >= 3
+    assert seen.count(1) >= 10, "most houses lie beyond what the other zone looks at"
+
+
 @pytest.mark.parametrize("noise", ["mild", "strong"])
 def test_zones_that_disagree_never_publish_a_place_twice(run_job: RunJob, tmp_path: Path, noise: str) -> None:
     """Objects missed, moved, fused and split, differently in each zone."""

@@ -32,8 +32,9 @@ def scenes_section(info: RunInfo) -> Html:
     head = ("scene", "bands", "black to white", "judged", *(REASONS[name] for name in seen))
     lead = tag(
         "p",
-        "Shares of each scene's pixels, about. No model saw what is not judged, so nothing is found there. "
-        "A black border (collar) that no file declares is left out only where that is certain.",
+        "Shares of each scene's pixels, about. No model saw what is not judged, so nothing is found there"
+        + (", unless another scene shows the same ground. " if len(scenes) > 1 else ". ")
+        + "A black border (collar) that no file declares is left out only where that is certain.",
     )
     parts = [tag("h2", "Scenes"), lead, table(head, rows)]
     if len(scenes) > _MAX_SCENES:

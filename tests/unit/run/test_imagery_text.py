@@ -57,9 +57,10 @@ def test_grey_levels() -> None:
 
 def test_rows_of_the_final_table() -> None:
     assert unjudged_rows([entry(), entry("west", unjudged={})]) == {
-        "not judged": "parts of 1 of 2 scenes, about",
+        "not judged": "parts of 1 of 2 scenes, about; ground that one of them does not show another may",
         "  east": "25.0 % outside the area, 5.0 % nodata",
     }
+    assert unjudged_rows([entry()])["not judged"] == "parts of 1 of 1 scenes, about"
     assert unjudged_rows([entry(unjudged={})]) == {"not judged": "nothing of the scenes"}
     many = unjudged_rows([entry(str(index)) for index in range(MAX_SCENES + 2)])
     assert many["  others"] == "2 more; see run.json"

@@ -34,6 +34,21 @@ def test_a_terminal_shows_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyP
     assert screen.getvalue() == "\r\x1b[2Ka:  50 %\r\x1b[2Ka: 100 %\n"
 
 
+def test_a_passing_line_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show = ProgressLine(passing=True)
+    for share in (0.0, 0.5, 1.0):
+        show("a", share)
+    assert capsys.readouterr().err == ""
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    show = ProgressLine(passing=True)
+    show("a", 0.5)
+    show("a", 1.0)
+    assert screen.getvalue() == "\r\x1b[2Ka:  50 %\r\x1b[2K"
+
+
 def test_a_reader_who_has_gone_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
