@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import rasterio.crs
 
-from pipeline.grid.lattice import OffsetRC, place_scenes, scene_windows
+from pipeline.grid.lattice import OffsetRC, place_scenes
+from pipeline.grid.scene_windows import scene_windows
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import RunGrid, Window
