@@ -54,8 +54,16 @@ The same command on the same --out resumes: blocks that are committed are not do
 `ray job submit` give --out and imagery as absolute paths: the job runs in a copy of the working
 directory, which Ray deletes. What libraries print goes to run.log in --out.
 
-Exit codes: 0 complete, 2 bad input (nothing was started), 3 some tiles failed (the rest is committed;
-see coverage.parquet), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 1 anything else."""
+Tiles that take too long, or that kill the process that works on them, are set aside with their reason, and
+their neighbours are done; so are the tiles of a host that does not answer. Where tile after tile fails for
+one reason the run stops. [limits] in --config sets all of it, with these defaults of a preset: tile_s = 900
+and block_s = 3600 (seconds that a step may take), source_failures = 5 and source_pause_s = 60 (when a source
+is given up, and how long), first_failures = 32 and failures_in_row = 256 (when a run stops). One process
+(--runner local) cannot survive its own death: start the same command again, and it finds the culprit.
+
+Exit codes: 0 complete, 2 bad input (nothing was started), 3 more tiles failed than --max-failed-share (the
+rest is committed; see coverage.parquet), 4 stopped because tile after tile failed (resumable),
+130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -161,6 +169,13 @@ def _add_running(top: argparse.ArgumentParser) -> None:
     )
     running.add_argument("--retry-failed", action="store_true", help="do blocks with failed tiles again")
     running.add_argument(
+        "--max-failed-share",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="share of the tiles, 0 to 1, that may fail in a run that ends with exit code 0 (default: 0)",
+    )
+    running.add_argument(
         "--new-run", action="store_true", help="delete an earlier run in --out first (never another file)"
     )
 
@@ -234,6 +249,17 @@ def _share(percent: float | None) -> float | None:
     return percent / 100
 
 
+def _failed_share(share: float) -> float:
+    """The share as it was given. Raises InputError for what is none."""
+    if not 0 <= share <= 1:
+        raise InputError(
+            "--max-failed-share must be a share, from 0 to 1",
+            came=f"{share:g}",
+            remedy="give e.g. 0.01 for one tile in a hundred",
+        )
+    return share
+
+
 def _absolute(path: str) -> str:
     """A local path as workers find it, whose working directory is another one; URLs as they are."""
     return path if "://" in path else str(Path(path).absolute())
@@ -286,6 +312,7 @@ def request_of(args: argparse.Namespace) -> Any:
         dry_run=args.dry_run,
         retry_failed=args.retry_failed,
         new_run=args.new_run,
+        max_failed_share=_failed_share(args.max_failed_share),
     )
 
 

@@ -9,7 +9,8 @@
     |-- DiskFullError
     |-- MemoryShortError
     |-- UnexpectedError
-    `-- IncompleteRunError     exit code 3
+    |-- IncompleteRunError     exit code 3
+    `-- StoppedRunError        exit code 4
 
 A message says what was required, what came, and what to do next. Per-tile problems are not exceptions once
 they are known: they become rows with `TileStatus.FAILED` and a reason. What libraries raise is turned into
@@ -82,3 +83,10 @@ class IncompleteRunError(TerraqueryError):
     """The run ended, but tiles failed or are unaccounted for. What was done is committed and resumable."""
 
     exit_code = 3
+
+
+class StoppedRunError(TerraqueryError):
+    """A run was stopped because its tiles fail one after the other for one reason. What was done is committed
+    and resumable; nothing was published."""
+
+    exit_code = 4

@@ -25,7 +25,7 @@ settings.load_profile("terraquery")
 
 RAY_FILES = tuple(
     f"tests/integration/test_{name}.py"
-    for name in ("benchmarks", "gate_runs", "ray", "ray_access", "restitch", "zones_on_ray")
+    for name in ("benchmarks", "containment", "gate_runs", "ray", "ray_access", "restitch", "zones_on_ray")
 )
 """Test files that use Ray, by their paths in the repository; tests/unit/test_suite_layout.py knows all."""
 ENGINE_FILES = tuple(f"tests/integration/test_{name}.py" for name in ("benchmark_models", "gate_vllm"))

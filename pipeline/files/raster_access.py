@@ -29,7 +29,7 @@ from pipeline.errors import InputError, SourceError
 from pipeline.files.file_identity import local_identity, require_same
 from pipeline.files.href_guard import require_allowed
 from pipeline.files.hrefs import join_access, public_href
-from pipeline.files.remote_error import RemoteError
+from pipeline.files.remote_error import RemoteError, UnopenedError
 from pipeline.files.remote_file import failures, open_remote
 from pipeline.files.remote_object import THE_USERS, Terms
 from pipeline.files.stacked_bands import OpenBand, stack_bands
@@ -358,7 +358,10 @@ def _refused(error: RemoteError, name: str) -> SourceError | InputError:
     """What the user is told: to try again where that may help, else how to mend the input."""
     if error.retryable:
         return error
-    return InputError(f"A source must be a readable GeoTIFF: {name}", came=error.reason, remedy=error.remedy)
+    what = f"A source must be a readable GeoTIFF: {name}"
+    refused = UnopenedError(what, came=error.reason, remedy=error.remedy)
+    refused.status = error.status
+    return refused
 
 
 def check_header(dataset: Any, href: str) -> None:

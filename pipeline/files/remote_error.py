@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.errors import SourceError
+from pipeline.errors import InputError, SourceError
 
 
 class RemoteError(SourceError):
@@ -31,6 +31,13 @@ class RemoteError(SourceError):
 
 class TimedOutError(RemoteError):
     """A server was too slow. Trying again at once would cost as much time again."""
+
+
+class UnopenedError(InputError):
+    """A remote object cannot be opened, and trying again would not help."""
+
+    status = 0
+    """What the server answered; 0: it did not."""
 
 
 def status_error(name: str, status: int, remedy_of_refusal: str, *, signed: bool) -> RemoteError:

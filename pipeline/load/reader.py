@@ -5,7 +5,8 @@
 3. Where the scene's quality mask hides the ground, the next scene may show it. What none of them shows is in
    `BlockImage.hidden`. A mask that cannot be read fails as its scene does.
 4. A failing read is tried once more with a fresh handle. Then the block is read tile by tile, and tiles that
-   still fail are in `BlockImage.unreadable`.
+   still fail are in `BlockImage.unreadable`. A source that fails again and again is not asked any more
+   (`source_breaker`).
 
 Pixels without imagery are invalid and black. One reader serves one thread; it pickles without its open files.
 """
@@ -34,10 +35,11 @@ from pipeline.load.collar import collar_on_window, collar_warped
 from pipeline.load.mask_lattice import Marks
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.quality import OpenMarks, open_marks, quality_source
+from pipeline.load.source_breaker import GivenUpError, SourceBreaker
 from pipeline.load.stretch import apply_stretch
 from pipeline.load.validity import alpha_band, dataset_validity, opened_by
 from pipeline.load.warped_scene import WarpedScene
-from pipeline.schema.imagery import BlockImage
+from pipeline.schema.imagery import BlockImage, Scene
 from pipeline.schema.tiling import BlockSpec, RunGrid, TileSpec, Window
 
 if TYPE_CHECKING:
@@ -62,6 +64,10 @@ class TileReader(Protocol):
         """
         ...
 
+    def left_behind(self) -> TileReader:
+        """Give a fresh reader for the same imagery, when a read of this one does not come back."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Handle:
@@ -79,9 +85,18 @@ class CogReader:
     """`TileReader` over GeoTIFFs and COGs, local or remote."""
 
     def __init__(
-        self, sources: Sequence[SceneSource], grid: RunGrid, *, options: LoadOptions | None = None
+        self,
+        sources: Sequence[SceneSource],
+        grid: RunGrid,
+        *,
+        options: LoadOptions | None = None,
+        breaker: SourceBreaker | None = None,
     ) -> None:
-        """`sources`: in order of priority, from `prepare_scenes`. Opens nothing yet."""
+        """`sources`: in order of priority, from `prepare_scenes`. `breaker`: knows which are not worth
+        asking; None: all are. Opens nothing yet.
+        """
+        self._breaker = breaker or SourceBreaker(0, 1.0)
+        self._at_work: Scene | None = None
         self._sources = tuple(sources)
         self._grid = grid
         self._options = options or LoadOptions()
@@ -90,7 +105,8 @@ class CogReader:
         self._close_at_the_end()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_handles": OrderedDict(), "_masks": OrderedDict()}
+        kept = {key: value for key, value in self.__dict__.items() if key != "_closing"}
+        return {**kept, "_handles": OrderedDict(), "_masks": OrderedDict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
@@ -104,7 +120,16 @@ class CogReader:
         """Have files closed with the reader, and before Python ends: GDAL closes a remote file by calling
         Python, and a process that is past its end would die of it.
         """
-        weakref.finalize(self, _close_all, self._handles, self._masks)
+        self._closing = weakref.finalize(self, _close_all, self._handles, self._masks)
+
+    def left_behind(self) -> CogReader:
+        """Give a fresh reader. The scene whose read does not come back has failed. Nobody closes its files:
+        the read is at work in them.
+        """
+        self._closing.detach()
+        if self._at_work is not None:
+            self._breaker.hung(self._at_work)
+        return CogReader(self._sources, self._grid, options=self._options, breaker=self._breaker)
 
     def read(self, block: BlockSpec) -> BlockImage:
         """Read `block.read` from all scenes; see `TileReader.read`."""
@@ -161,6 +186,8 @@ class CogReader:
     def _read_twice(self, index: int, window: Window) -> OwnPixels:
         try:
             return self._read_scene(index, window)
+        except GivenUpError:
+            raise
         except READ_ERRORS as error:
             href = self._sources[index].scene.href
             _log.info("reading %s once more after: %s", href, _text(error))
@@ -170,7 +197,21 @@ class CogReader:
             return self._read_scene(index, window)
 
     def _read_scene(self, index: int, window: Window, *, patient: bool = True) -> OwnPixels:
-        """Read a window of the run grid from one scene and its mask."""
+        """Read a window of the run grid from one scene and its mask, unless the scene was given up."""
+        scene = self._sources[index].scene
+        trial = self._breaker.let_through(scene)
+        self._at_work = scene
+        try:
+            pixels = self._own_pixels(index, window, patient=patient and not trial)
+        except READ_ERRORS as error:
+            self._breaker.failed(scene, error)
+            raise
+        finally:
+            self._at_work = None
+        self._breaker.succeeded(scene)
+        return pixels
+
+    def _own_pixels(self, index: int, window: Window, *, patient: bool) -> OwnPixels:
         source = self._sources[index]
         with raster_environment(source.scene, patient=patient):
             handle = self._handle(index)

@@ -26,6 +26,7 @@ from pipeline.prompt.build_prompter import PrompterOptions
 from pipeline.prompt.looks.gate import GateOptions
 from pipeline.prompt.looks.verifier import VerifierOptions
 from pipeline.prompt.query import check_query
+from pipeline.run.limit_options import LimitOptions
 from pipeline.schema.tiling import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
@@ -136,6 +137,7 @@ class Preset:
     resources: ResourceOptions = field(default_factory=ResourceOptions)
     gate: GateOptions = field(default_factory=GateOptions)
     verifier: VerifierOptions = field(default_factory=VerifierOptions)
+    limits: LimitOptions = field(default_factory=LimitOptions)
     notice: str = ""
     """Printed loudly at the start of every run with this preset."""
 
@@ -183,6 +185,10 @@ class RunConfig:
     @property
     def stitch(self) -> StitchOptions:
         return self.preset.stitch
+
+    @property
+    def limits(self) -> LimitOptions:
+        return self.preset.limits
 
     @property
     def resources(self) -> ResourceOptions:

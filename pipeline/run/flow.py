@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -17,16 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.files.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB, set_process_defaults
-from pipeline.prompt.looks.verifier import LooksAt
 from pipeline.run.closing import Imagery, MergedRun, close_run
 from pipeline.run.config import Runner, RunnerChoice
 from pipeline.run.imagery_text import imagery_text
 from pipeline.run.infer.actors import RUN, PromptActor, ReadActor, SegmentActor
-from pipeline.run.infer.attempts import AttemptJournal
 from pipeline.run.infer.block_rows import block_to_row, image_row_bytes
+from pipeline.run.infer.local_steps import Work, run_local
 from pipeline.run.infer.progress import BlockSummary, Progress
-from pipeline.run.infer.shared_models import SharedModels
-from pipeline.run.infer.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep
+from pipeline.run.infer.run_breaker import RunBreaker
+from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge.merge_job import TaskRunner, run_here, whole_tasks
 from pipeline.run.merge.publish import publish, publish_merge
 from pipeline.run.prepare import (
@@ -43,23 +41,18 @@ from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.sole_driver import sole_driver
-from pipeline.run.stop_signals import unbroken_each
-from pipeline.run.summary import closing_entry, notice_box, plan_text, result_table
+from pipeline.run.summary import closing_code, closing_entry, notice_box, plan_text, result_table
 from pipeline.run.zones.zone_flow import FinishedRun, divided, run_zones, unneeded, zone_config
-from pipeline.schema.tiling import BlockSpec
 from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir
-
-Work = tuple[RunContext, Sequence[BlockSpec]]
-"""A run, and the blocks of it that are to be done."""
 
 BLOCKS_IN_FLIGHT = 2
 """Blocks a prompter works on at once: enough to fill the engine's batch, few enough to bound memory."""
 
 
 def run_region(request: RunRequest, *, say: Say = print) -> int:
-    """Plan, run and publish one request. Returns the exit code: 0, or 3 when tiles failed. `say` prints a
-    line. Raises TerraqueryError.
+    """Plan, run and publish one request. Returns the exit code: 0, or 3 when more tiles failed than may.
+    `say` prints a line. Raises TerraqueryError.
     """
     started = time.monotonic()
     say = patient(say)
@@ -73,7 +66,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
         found = found.of(chosen, found.aoi, reasons=unneeded(found, zones))
         request = replace(request, config=zone_config(request.config, zones[0].name))
     run = run_planned(plan_run(request, found), say=say, started=started)
-    return 3 if run is not None and run.published.conservation.failed else 0
+    return 0 if run is None else closing_code(run.info.counters, request.max_failed_share)
 
 
 def run_planned(planned: PlannedRun, *, say: Say, started: float | None = None) -> FinishedRun | None:
@@ -121,7 +114,6 @@ def run_together(
                 left = todo(context, retry_failed=plan.request.retry_failed)
                 for note in left.notes:
                     screen.say(f"note: {name}{note}")
-                AttemptJournal(Path(context.run_dir) / ATTEMPTS).reset()
                 work.append((context, left))
             infer(work, runner=runner, screen=screen)
             inference_s = time.monotonic() - started
@@ -193,12 +185,19 @@ def _set_cache(runner: RunnerChoice) -> None:
 
 
 def infer(work: Sequence[tuple[RunContext, Todo]], *, runner: Runner, screen: Screen) -> None:
-    """Do phase one of all runs, and show how far it is."""
+    """Do phase one of all runs, and show how far it is. Raises StoppedRunError when tile after tile fails."""
     blocks = [(context, left.blocks) for context, left in work if left.blocks]
     n_tiles = sum(len(block.tiles) for _, some in blocks for block in some)
     done_before = sum(left.done_tiles for _, left in work)
     progress = Progress(n_tiles, done_before=done_before, stream=screen.out)
-    run_blocks(blocks, progress.add, runner=runner, screen=screen)
+    breaker = RunBreaker(work[0][0].config.limits, sum(len(context.plan.scenes) for context, _ in work))
+
+    def count(block: BlockSummary) -> None:
+        progress.add(block)
+        if progress.done < progress.total:  # there is something to stop
+            breaker.add(block)
+
+    run_blocks(blocks, count, runner=runner, screen=screen)
 
 
 def run_blocks(
@@ -216,28 +215,14 @@ def run_blocks(
 
 
 def _run_here(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
-    """One process, one block at a time; the prompter's requests of a block still run concurrently."""
-    models = SharedModels()
-    try:
-        with asyncio.Runner() as loop:
-            for context, blocks in work:
-                reader = ReadStep(context)
-                with screen.loading(f"prompter {_model(context, 'prompter')}"):
-                    prompter = PromptStep(context, models=models)
-                with screen.loading(f"segmenter {_model(context, 'segmenter')}"):
-                    verifier = prompter.verifier()
-                    looks = None if verifier is None else LooksAt(verifier=verifier, run=loop.run)
-                    segmenter = SegmentStep(context, looks=looks, models=models)
-                for block in unbroken_each(blocks):
-                    image = reader.read(block)
-                    answers = loop.run(prompter.prompt(image))
-                    yield segmenter.commit(image, answers)
-    finally:
-        models.close()
+    """One process, one block at a time; another one for what this one does not survive."""
+    yield from run_local(work, screen)
 
 
 def _run_on_ray(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
     """Each step in actors of its own, many blocks on their way at once."""
+    for context, _ in work:
+        context.journal.reset()
     contexts = tuple(context for context, _ in work)
     first = contexts[0]
     pools = first.config.resources

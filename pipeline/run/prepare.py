@@ -75,6 +75,8 @@ class RunRequest:
     dry_run: bool = False
     retry_failed: bool = False
     new_run: bool = False
+    max_failed_share: float = 0.0
+    """Share of the planned tiles that may fail in a run that counts as done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,6 +368,7 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
             "mode": planned.plan.mode,
             "mosaic": str(request.config.mosaic),
             "resources": asdict(preset.resources),
+            "limits": asdict(preset.limits),
             "open_files": preset.load.open_files,
         },
         models={"prompter": asdict(preset.prompter), "segmenter": asdict(preset.segmenter)},

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline.errors import InputError, ModelError
+from pipeline.errors import InputError, ModelError, TerraqueryError
 from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
 from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import Pool, ResourceOptions
@@ -46,12 +46,12 @@ them.
 
 @contextmanager
 def dying_with_its_engine() -> Iterator[None]:
-    """End this process on a retryable ModelError. A dead engine does not heal; Ray starts a fresh actor,
-    which tries the block again.
+    """End this process on a retryable error. A dead engine does not heal, nor does a call come back that did
+    not; Ray starts a fresh actor, which tries the block again.
     """
     try:
         yield
-    except ModelError as error:
+    except TerraqueryError as error:
         if error.retryable:
             os._exit(1)
         raise

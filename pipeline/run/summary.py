@@ -219,6 +219,13 @@ def closing_entry(
     )
 
 
+def closing_code(counters: Mapping[str, int], max_failed_share: float) -> int:
+    """Choose the exit code of a run that was published, by the counters of run.json: 0, or 3 when a larger
+    share of its tiles failed than may.
+    """
+    return 3 if counters["tiles_failed"] > max_failed_share * counters["tiles_planned"] else 0
+
+
 @dataclass(kw_only=True)
 class ModelCounts:
     """What the models did, over all committed blocks."""

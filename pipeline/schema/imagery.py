@@ -223,6 +223,8 @@ class BlockImage:
     """(H, W) over block.read; True = valid."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """tile_id -> error text, for tiles whose pixels could not be read."""
+    unread_for: Mapping[str, str] = field(default_factory=dict)
+    """tile_id -> value of `Reason`, for those of them that were set aside. Others are UNREADABLE."""
     scenes: ScenePixels = field(default_factory=ScenePixels)
     """Which scene gave each valid pixel of block.read."""
     hidden: NDArray[np.bool_] | None = None

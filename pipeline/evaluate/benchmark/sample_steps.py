@@ -10,9 +10,9 @@ like an answer.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -29,12 +29,13 @@ from pipeline.prompt.build_prompter import PrompterOptions, build_looks, build_p
 from pipeline.prompt.looks.verifier import DrawnMasks, LooksAt, Verifier, VerifierOptions
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.reply.released_parser import ParserName
-from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
+from pipeline.run.infer.attempts import Attempt, AttemptJournal, Room, SetAside
 from pipeline.run.infer.step_rules import (
+    ImageToAsk,
     ViewMasks,
     alike,
+    ask_each,
     ask_journalled,
-    asked_safely,
     verified,
 )
 from pipeline.schema.imagery import TileImage
@@ -50,8 +51,6 @@ IMAGES_PER_PART = 8
 
 NO_GRID = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=1, height=1)
 """Stand-in for a grid, since benchmark images lie on no map. Prompters that need a real one are refused."""
-
-_CRASHED = f"the process working on this part died {MAX_CRASHES} times"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,30 +150,25 @@ class SamplePrompter:
             part_name(images.part),
             journal=self._context.journal,
             room=self._room,
-            ask=lambda: self._ask_part(images),
-            give_up=lambda: tuple(
-                answer
-                for place in range(len(images.rgb))
-                for answer in self._failed(images, place, Reason.CRASHED, _CRASHED)
+            ask=lambda attempt: ask_each(
+                [self._asked(images, place) for place in range(len(images.rgb))], attempt
             ),
         )
 
-    async def _ask_part(self, images: PartImages) -> tuple[TilePrompts, ...]:
-        answers = await asyncio.gather(*(self._ask(images, place) for place in range(len(images.rgb))))
-        return tuple(answer for of_image in answers for answer in of_image)
+    def _asked(self, images: PartImages, place: int) -> ImageToAsk:
+        number = self._context.numbers_of(images.part)[place]
+        return ImageToAsk(
+            tile_id=image_tile(number, images.rgb[place].shape[:2]).tile_id,
+            ask=lambda: self._ask(images, place),
+            failed=lambda reason, error: self._failed(images, place, reason, error),
+        )
 
     async def _ask(self, images: PartImages, place: int) -> list[TilePrompts]:
         if place in images.unreadable:
             return self._failed(images, place, Reason.UNREADABLE, images.unreadable[place])
         number = self._context.numbers_of(images.part)[place]
         queries = [sample.query for sample in askable(self._context.images[number])]
-        if not queries:
-            return []
-        view = _view(number, images.rgb[place])
-        return await asked_safely(
-            lambda: self._ask_prompter(view, queries),
-            lambda error: self._failed(images, place, Reason.MODEL_ERROR, error),
-        )
+        return await self._ask_prompter(_view(number, images.rgb[place]), queries) if queries else []
 
     async def _ask_prompter(self, view: TileImage, queries: list[str]) -> list[TilePrompts]:
         answers = await self._prompter.prompt(view, queries)
@@ -217,7 +211,7 @@ class SampleScorer:
         journal = self._context.journal
         name = part_name(images.part)
         before = self._segmenter.n_embeddings
-        crashed = journal.begin(name, "score") > MAX_CRASHES
+        attempt = journal.begin(name, "score")
         by_image: dict[str, list[TilePrompts]] = {}
         for answer in answers:
             by_image.setdefault(answer.tile_id, []).append(answer)
@@ -228,8 +222,8 @@ class SampleScorer:
         drawn = (
             answered
             for number, view in views
-            for answered in self._draw(
-                view, self._context.images[number], by_image.get(view.tile.tile_id, []), crashed=crashed
+            for answered in self._draw_alone(
+                attempt, view, self._context.images[number], by_image.get(view.tile.tile_id, [])
             )
         )
         records = [
@@ -237,7 +231,7 @@ class SampleScorer:
             for answered in self._verify(drawn)
         ]
         write_part(self._context.part_path(images.part), records, self._context.fingerprint)
-        journal.end(name, "score")
+        attempt.end()
         statuses = [record.status for record in records]
         return PartSummary(
             part=images.part,
@@ -247,10 +241,18 @@ class SampleScorer:
             n_embeddings=self._segmenter.n_embeddings - before,
         )
 
+    def _draw_alone(
+        self, attempt: Attempt, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts]
+    ) -> list[DrawnAnswer]:
+        """Draw the masks of every query about one image, which is noted where a process died."""
+        why = attempt.verdict(view.tile.tile_id)
+        with nullcontext() if why else attempt.working_on(view.tile.tile_id):
+            return list(self._draw(view, image, answers, why))
+
     def _draw(
-        self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], *, crashed: bool
+        self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], why: SetAside | None
     ) -> Iterator[DrawnAnswer]:
-        """Draw the masks of every query about one image. `crashed`: nothing is segmented any more."""
+        """Draw the masks of every query about one image. `why`: nothing is segmented any more."""
         view_masks = ViewMasks(self._segmenter, view)
         given = iter(answers)
         for sample in image.samples:
@@ -263,8 +265,8 @@ class SampleScorer:
                 )
                 continue
             answer = next(given)
-            if crashed and answer.status is TileStatus.FOUND:
-                answer = _failure(view, Reason.CRASHED, _CRASHED)
+            if why is not None and answer.status is TileStatus.FOUND:
+                answer = _failure(view, why.reason, why.error)
             masks: tuple[MaskCrop, ...] = ()
             if answer.status is TileStatus.FOUND:
                 masks, error = view_masks.draw(answer.prompts)

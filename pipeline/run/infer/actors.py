@@ -19,8 +19,10 @@ from pipeline.run.infer.block_rows import (
     row_to_block,
     table_to_image,
 )
+from pipeline.run.infer.deadlines import LoopThread, OverdueError, end_process_when_stuck
+from pipeline.run.infer.read_step import ReadStep
 from pipeline.run.infer.shared_models import SharedModels
-from pipeline.run.infer.steps import PromptStep, ReadStep, RunContext, SegmentStep
+from pipeline.run.infer.steps import PromptStep, RunContext, SegmentStep
 from pipeline.run.ray_engine import dying_with_its_engine
 
 RUN = "run"
@@ -31,7 +33,7 @@ class ReadActor:
     """Turns a block into pixels. Files of one run are open at a time: rows come run by run."""
 
     def __init__(self, context: Sequence[RunContext]) -> None:
-        set_process_defaults(PROCESS_CACHE_MB)
+        _prepare(context, PROCESS_CACHE_MB)
         self._contexts = tuple(context)
         self._run = 0
         self._step = ReadStep(self._contexts[0])
@@ -42,23 +44,32 @@ class ReadActor:
         if run != self._run:
             self._step = ReadStep(self._contexts[run])
             self._run = run
-        pixels = image_to_table(self._step.read(row_to_block(row, self._contexts[run].lattice)))
+        with dying_with_its_engine():
+            pixels = image_to_table(self._step.read(row_to_block(row, self._contexts[run].lattice)))
         return pixels.append_column(RUN, batch[RUN])
 
 
 class PromptActor:
-    """Adds the answers to the pixels that they are about."""
+    """Adds the answers to the pixels that they are about.
+
+    The prompter works in a loop of its own: what holds it up does not hold up Ray's, which watches.
+    """
 
     def __init__(self, context: Sequence[RunContext]) -> None:
-        set_process_defaults(SMALL_CACHE_MB)
+        _prepare(context, SMALL_CACHE_MB)
         models = SharedModels()
         self._lattices = [run.lattice for run in context]
         self._steps = [PromptStep(run, models=models) for run in context]
+        self._loop = LoopThread("prompter", context[0].config.limits.tile_s)
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         with dying_with_its_engine():
             run = batch[RUN][0].as_py()
-            answers = await self._steps[run].prompt(table_to_image(batch, self._lattices[run]))
+            step = self._steps[run]
+            try:
+                answers = await self._loop.awaited(step.prompt(table_to_image(batch, self._lattices[run])))
+            except OverdueError as late:
+                raise step.held_up(late) from late
         yield batch.append_column("answers", pa.array([prompts_to_bytes(answers)], type=pa.large_binary()))
 
 
@@ -66,7 +77,7 @@ class SegmentActor:
     """Turns pixels and answers into a committed block record; passes on what the driver counts."""
 
     def __init__(self, context: Sequence[RunContext]) -> None:
-        set_process_defaults(SMALL_CACHE_MB)
+        _prepare(context, SMALL_CACHE_MB)
         models = SharedModels()
         self._lattices = [run.lattice for run in context]
         self._steps = [SegmentStep(run, models=models) for run in context]
@@ -77,3 +88,9 @@ class SegmentActor:
             image = table_to_image(batch, self._lattices[run])
             summary = self._steps[run].commit(image, bytes_to_prompts(batch["answers"][0].as_py()))
         return pa.Table.from_pylist([asdict(summary)])
+
+
+def _prepare(context: Sequence[RunContext], cache_mb: int) -> None:
+    """Settle what holds for an actor's whole process."""
+    set_process_defaults(cache_mb)
+    end_process_when_stuck(context[0].config.limits.block_s)

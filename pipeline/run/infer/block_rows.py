@@ -60,7 +60,7 @@ def image_to_table(image: BlockImage) -> pa.Table:
     scenes = image.scenes
     row = {
         **block_to_row(image.block),
-        "unreadable": json.dumps(dict(image.unreadable)).encode(),
+        "unreadable": json.dumps([dict(image.unreadable), dict(image.unread_for)]).encode(),
         "scene_numbers": json.dumps(scenes.numbers).encode(),
         "scene_px": b"" if scenes.image is None else encode_labels(scenes.image),
         "hidden": b"" if image.hidden is None else np.packbits(image.hidden).tobytes(),
@@ -78,6 +78,7 @@ def table_to_image(table: pa.Table, lattice: TileLattice) -> BlockImage:
     height, width = block.read.shape
     rgb = _value_bytes(table["rgb"]).reshape(height, width, 3)
     bits = np.unpackbits(_value_bytes(table["valid"]), count=height * width)
+    unreadable, unread_for = json.loads(row["unreadable"])
     hidden = None
     if row["hidden"]:
         packed = np.frombuffer(row["hidden"], dtype=np.uint8)
@@ -86,7 +87,8 @@ def table_to_image(table: pa.Table, lattice: TileLattice) -> BlockImage:
         block=block,
         rgb=rgb,
         valid=bits.view(np.bool_).reshape(height, width),
-        unreadable=json.loads(row["unreadable"]),
+        unreadable=unreadable,
+        unread_for=unread_for,
         hidden=hidden,
         scenes=ScenePixels(
             numbers=tuple(json.loads(row["scene_numbers"])),

@@ -28,6 +28,8 @@ class BlockSummary:
     n_embeddings: int
     n_calls: int
     elapsed_s: float
+    failures: str = "[]"
+    """Why tiles failed: a JSON list that `run_breaker` reads."""
 
     @property
     def tiles(self) -> int:

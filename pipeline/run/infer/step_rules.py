@@ -1,19 +1,23 @@
 """The rules by which the steps of a run and of an evaluation treat models. Each rule stands here once.
 
-1. `ask_journalled`  work whose process died before is asked alone, or no more
-2. `asked_safely`    an exception on one image is a failed answer; a dead engine raises
-3. `ViewMasks`       a view is embedded once; an exception of the segmenter becomes an error text
-4. `unseen_reason`   a tile without enough imagery, or under clouds, costs no model call
-5. `verified`        the looks of a verifier at one piece of work are taken together
+1. `ask_journalled`  work whose process died before is asked alone
+2. `ask_each`        images are asked together, or one by one where a process died; those set aside are not
+3. `asked_safely`    an exception on one image, or none within its time, is a failed answer; a dead engine
+                     raises
+4. `ViewMasks`       a view is embedded once; an exception of the segmenter becomes an error text
+5. `unseen_reason`   a tile without enough imagery, or under clouds, costs no model call
+6. `verified`        the looks of a verifier at one piece of work are taken together
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from pipeline.errors import ModelError
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt
-from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
+from pipeline.run.infer.attempts import Attempt, AttemptJournal, Room
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
 from pipeline.segment.segmenter import Embedding, Segmenter
@@ -55,37 +59,79 @@ def unseen_reason(view: TileImage, *, min_valid_share: float, max_cloud_share: f
     return None
 
 
+type Failed = Callable[[Reason, str], list[TilePrompts]]
+"""Makes the failed answers about one image from a reason and an error text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageToAsk:
+    """One image that a prompter is to be asked about."""
+
+    tile_id: str
+    ask: Callable[[], Awaitable[list[TilePrompts]]]
+    failed: Failed
+
+
 async def ask_journalled(
     name: str,
     *,
     journal: AttemptJournal,
     room: Room,
-    ask: Callable[[], Awaitable[tuple[TilePrompts, ...]]],
-    give_up: Callable[[], tuple[TilePrompts, ...]],
+    ask: Callable[[Attempt], Awaitable[tuple[TilePrompts, ...]]],
 ) -> tuple[TilePrompts, ...]:
-    """Ask about the block or part `name`, noting the attempt.
+    """Ask about the block or part `name`, noting the attempt; alone, when an earlier attempt died.
 
-    It is asked alone when an earlier attempt died. After MAX_CRASHES deaths the answers are those of
-    `give_up`. What `ask` raises passes, and leaves the attempt open.
+    What `ask` raises passes, and leaves the attempt open.
     """
-    async with room.enter(alone=journal.earlier(name, "prompt") > 0):
-        if journal.begin(name, "prompt") > MAX_CRASHES:
-            return give_up()
-        answers = await ask()
-        journal.end(name, "prompt")
+    async with room.enter(alone=journal.died_before(name, "prompt")):
+        attempt = journal.begin(name, "prompt")
+        answers = await ask(attempt)
+        attempt.end()
     return answers
 
 
+async def ask_each(
+    images: Sequence[ImageToAsk], attempt: Attempt, limit_s: float | None = None
+) -> tuple[TilePrompts, ...]:
+    """Ask about images, and give the answers in their order. `limit_s`: longest time in seconds for one.
+
+    Raises ModelError.
+    """
+
+    async def one(image: ImageToAsk) -> list[TilePrompts]:
+        why = attempt.verdict(image.tile_id)
+        if why is not None:
+            return image.failed(why.reason, why.error)
+        with attempt.working_on(image.tile_id):
+            return await asked_safely(image.ask, image.failed, limit_s)
+
+    if attempt.one_by_one:
+        answers = [await one(image) for image in images]
+    else:
+        answers = await asyncio.gather(*(one(image) for image in images))
+    return tuple(answer for of_image in answers for answer in of_image)
+
+
 async def asked_safely(
-    ask: Callable[[], Awaitable[list[TilePrompts]]], failed: Callable[[str], list[TilePrompts]]
+    ask: Callable[[], Awaitable[list[TilePrompts]]], failed: Failed, limit_s: float | None = None
 ) -> list[TilePrompts]:
-    """Ask about one image. When the model raises: `failed(error text)`. Raises ModelError."""
+    """Ask about one image. When the model raises or takes longer than `limit_s` seconds, the answers are
+    those of `failed`. Raises ModelError.
+    """
     try:
-        return await ask()
+        async with asyncio.timeout(limit_s) as clock:
+            return await ask()
     except ModelError:
         raise
     except Exception as error:
-        return failed(failure_text(error))
+        if limit_s is not None and clock.expired():
+            return failed(Reason.TIMEOUT, late_text("the models", limit_s))
+        return failed(Reason.MODEL_ERROR, failure_text(error))
+
+
+def late_text(who: str, limit_s: float) -> str:
+    """Make the error text of a tile that took too long."""
+    return f"{who} did not come back within {limit_s:g} s (tile_s under [limits])"
 
 
 class ViewMasks:

@@ -1,6 +1,6 @@
 """What one block goes through: read, prompt, segment, commit. The same objects serve both runners.
 
-1. `ReadStep` reads pixels and validity of the block's tiles.
+1. `ReadStep` (read_step.py) reads pixels and validity of the block's tiles.
 2. `PromptStep` asks every query about every tile. Tiles without valid pixels are EMPTY(nodata), tiles that
    clouds hide EMPTY(cloud); they cost no model call. An optional gate looks first.
 3. `SegmentStep` embeds a tile with a FOUND answer once and decodes all its prompts. An optional verifier
@@ -11,38 +11,42 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
+from pipeline.errors import ModelError
 from pipeline.grid.tiles import Plan
 from pipeline.load.prepare_scenes import SceneSource
-from pipeline.load.reader import CogReader, TileReader
 from pipeline.prompt.build_prompter import build_gate, build_verifier
 from pipeline.prompt.looks.gate import Gate
 from pipeline.prompt.looks.gatekeeper import Gatekeeper, Probabilities
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier
 from pipeline.prompt.prompter import Prompter
 from pipeline.run.config import RunConfig
-from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal
+from pipeline.run.infer.attempts import Attempt, AttemptJournal, SetAside
+from pipeline.run.infer.deadlines import Hand, OverdueError
 from pipeline.run.infer.progress import BlockSummary
+from pipeline.run.infer.run_breaker import failures_text
 from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.step_rules import (
     NO_PIXELS,
+    ImageToAsk,
     ViewMasks,
     alike,
+    ask_each,
     ask_journalled,
-    asked_safely,
     failure_text,
+    late_text,
     unseen_reason,
     verified,
 )
 from pipeline.schema.imagery import BlockImage, ScenePixels, TileImage
 from pipeline.schema.tile_answers import BlockRecord, MaskCrop, Reason, TilePrompts, TileRecord, TileStatus
-from pipeline.schema.tiling import BlockSpec, TileLattice, TileSpec
+from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.segment.segmenter import Segmenter
 from pipeline.stitch.flatten import flatten_tile
 from pipeline.write.coverage import overall_row
@@ -51,13 +55,6 @@ from pipeline.write.run_dir import RunDir
 
 ATTEMPTS = "attempts"
 """Folder of the run directory that holds the attempt journal."""
-
-_CRASHED = f"the process working on this block died {MAX_CRASHES} times"
-
-_CRASHED_READING = f"the process reading this block's imagery died {MAX_CRASHES} times"
-"""Error of every tile of such a block; it travels with the pixels and tells it from imagery that is
-unreadable.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,35 +78,10 @@ class RunContext:
     def lattice(self) -> TileLattice:
         return self.plan.lattice
 
-
-class ReadStep:
-    """Reads the pixels of blocks, with one window per scene. Keeps datasets open between blocks.
-
-    Reading is journalled, because a damaged file can take the process down with it.
-    """
-
-    def __init__(self, context: RunContext, reader: TileReader | None = None) -> None:
-        self._reader = reader or CogReader(
-            context.scene_sources, context.lattice.grid, options=context.config.load
-        )
-        self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
-
-    def read(self, block: BlockSpec) -> BlockImage:
-        """Read the pixels of a block. One that keeps killing its process is not read: all its tiles are
-        unreadable.
-        """
-        if self._journal.begin(block.block_id, "read") > MAX_CRASHES:
-            black = np.zeros((*block.read.shape, 3), dtype=np.uint8)
-            invalid = np.zeros(block.read.shape, dtype=np.bool_)
-            return BlockImage(
-                block=block,
-                rgb=black,
-                valid=invalid,
-                unreadable={t.tile_id: _CRASHED_READING for t in block.tiles},
-            )
-        image = self._reader.read(block)
-        self._journal.end(block.block_id, "read")
-        return image
+    @property
+    def journal(self) -> AttemptJournal:
+        """What is being worked on, and what came of earlier attempts."""
+        return AttemptJournal(Path(self.run_dir) / ATTEMPTS)
 
 
 class PromptStep:
@@ -133,7 +105,7 @@ class PromptStep:
         self._queries = config.queries
         gate = gate or build_gate(config.gate, config.prompter, self._prompter, grid)
         self._gatekeeper = Gatekeeper(gate, config.gate, self._queries) if gate is not None else None
-        self._journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
+        self._journal = context.journal
         self._room = models.room
 
     async def prompt(self, image: BlockImage) -> tuple[TilePrompts, ...]:
@@ -142,15 +114,21 @@ class PromptStep:
             image.block.block_id,
             journal=self._journal,
             room=self._room,
-            ask=lambda: self._ask_block(image),
-            give_up=lambda: tuple(
-                answer
-                for tile in image.block.tiles
-                for answer in self._all(tile, TileStatus.FAILED, Reason.CRASHED, _CRASHED)
-            ),
+            ask=lambda attempt: self._ask_block(image, attempt),
         )
 
-    async def _ask_block(self, image: BlockImage) -> tuple[TilePrompts, ...]:
+    def held_up(self, late: OverdueError) -> ModelError:
+        """Note the tile that holds up the event loop, and say that only a fresh process can go on."""
+        if late.working_on is not None:
+            block_id, tile_id = late.working_on
+            why = SetAside(reason=Reason.TIMEOUT, error=late_text("the prompter", late.limit_s))
+            self._journal.set_aside(block_id, "prompt", tile_id, why)
+        where = "" if late.working_on is None else f" with tile {late.working_on[1]}"
+        return ModelError(
+            f"the prompter was busy{where} for {late.limit_s:g} s and heard nothing", retryable=True
+        )
+
+    async def _ask_block(self, image: BlockImage, attempt: Attempt) -> tuple[TilePrompts, ...]:
         views = [image.tile_image(tile) for tile in image.block.tiles]
         tiles = self._context.config.tiles
         unseen = {
@@ -160,40 +138,46 @@ class PromptStep:
             for view in views
         }
         seen = {name for name, reason in unseen.items() if not reason and name not in image.unreadable}
-        shared = await self._look_at_block(image, seen)
-        answers = await asyncio.gather(*(self._ask(image, view, unseen, shared) for view in views))
-        return tuple(answer for tile_answers in answers for answer in tile_answers)
+        shared = await self._look_at_block(image, {name for name in seen if attempt.verdict(name) is None})
+        asked = [
+            ImageToAsk(
+                tile_id=view.tile.tile_id,
+                ask=partial(self._ask_models, view, shared),
+                failed=partial(self._all, view.tile, TileStatus.FAILED),
+            )
+            for view in views
+            if view.tile.tile_id in seen
+        ]
+        given = await ask_each(asked, attempt, self._context.config.limits.tile_s)
+        by_tile: dict[str, list[TilePrompts]] = {}
+        for answer in given:
+            by_tile.setdefault(answer.tile_id, []).append(answer)
+        return tuple(
+            answer
+            for view in views
+            for answer in by_tile.get(view.tile.tile_id) or self._unasked(image, view.tile, unseen)
+        )
 
     async def _look_at_block(self, image: BlockImage, seen: AbstractSet[str]) -> Probabilities | None:
         """The gate's one look at a block, when it is of that kind. `seen`: ids of tiles with imagery."""
         if self._gatekeeper is None:
             return None
         tiles = [tile for tile in image.block.tiles if tile.tile_id in seen]
-        return await self._gatekeeper.look_at_block(image, self._context.lattice, tiles)
+        try:
+            async with asyncio.timeout(self._context.config.limits.tile_s):
+                return await self._gatekeeper.look_at_block(image, self._context.lattice, tiles)
+        except TimeoutError:  # like every look that fails, it rejects nothing
+            return [None] * len(self._queries)
 
-    async def _ask(
-        self,
-        image: BlockImage,
-        view: TileImage,
-        unseen: Mapping[str, Reason | None],
-        shared: Probabilities | None,
+    def _unasked(
+        self, image: BlockImage, tile: TileSpec, unseen: Mapping[str, Reason | None]
     ) -> list[TilePrompts]:
-        tile = view.tile
-        if tile.tile_id in image.unreadable:
-            error = image.unreadable[tile.tile_id]
-            return self._all(
-                tile,
-                TileStatus.FAILED,
-                Reason.CRASHED if error == _CRASHED_READING else Reason.UNREADABLE,
-                error,
-            )
-        reason = unseen[tile.tile_id]
-        if reason is not None:
-            return self._all(tile, TileStatus.EMPTY, reason)
-        return await asked_safely(
-            lambda: self._ask_models(view, shared),
-            lambda error: self._all(tile, TileStatus.FAILED, Reason.MODEL_ERROR, error),
-        )
+        """The answers about a tile that no model is asked about."""
+        name = tile.tile_id
+        if name in image.unreadable:
+            reason = Reason(image.unread_for.get(name, Reason.UNREADABLE))
+            return self._all(tile, TileStatus.FAILED, reason, image.unreadable[name])
+        return self._all(tile, TileStatus.EMPTY, unseen[name] or Reason.NODATA)
 
     async def _ask_models(self, view: TileImage, shared: Probabilities | None) -> list[TilePrompts]:
         if self._gatekeeper is not None:
@@ -230,7 +214,8 @@ class SegmentStep:
         self._segmenter = segmenter or models.segmenter(config, context.lattice)
         self._looks = looks or models.looks(config, context.lattice)
         self._run_dir = RunDir(context.run_dir)
-        self._journal = AttemptJournal(self._run_dir.path / ATTEMPTS)
+        self._journal = context.journal
+        self._hand = Hand("segmenter")
 
     def commit(self, image: BlockImage, answers: Sequence[TilePrompts]) -> BlockSummary:
         """Segment, flatten and write one block. Done again, it writes the same file.
@@ -239,17 +224,13 @@ class SegmentStep:
         """
         start = time.monotonic()
         before = self._segmenter.n_embeddings
-        if self._journal.begin(image.block.block_id, "segment") > MAX_CRASHES:
-            answers = [
-                replace(a, status=TileStatus.FAILED, reason=Reason.CRASHED, prompts=(), error=_CRASHED)
-                for a in answers
-            ]
+        attempt = self._journal.begin(image.block.block_id, "segment")
         by_tile: dict[str, list[TilePrompts]] = {tile.tile_id: [] for tile in image.block.tiles}
         for answer in answers:
-            by_tile[answer.tile_id].append(answer)
+            why = attempt.verdict(answer.tile_id)
+            by_tile[answer.tile_id].append(answer if why is None else _unsegmented(answer, why))
         views = {tile.tile_id: image.tile_image(tile) for tile in image.block.tiles}
-        found = (masks for tile_id, view in views.items() for masks in self._tile(view, by_tile[tile_id]))
-        records = [self._flatten(masks) for masks in self._verify(views, found)]
+        records = list(self._records(views, by_tile, attempt))
         record = BlockRecord(
             block_id=image.block.block_id,
             fingerprint=self._context.fingerprint,
@@ -260,8 +241,48 @@ class SegmentStep:
             elapsed_s=time.monotonic() - start,
         )
         write_block_record(self._run_dir, record, lattice=self._context.lattice)
-        self._journal.end(image.block.block_id, "segment")
+        attempt.end()
         return summarise(record)
+
+    def _records(
+        self, views: Mapping[str, TileImage], by_tile: Mapping[str, list[TilePrompts]], attempt: Attempt
+    ) -> Iterable[TileRecord]:
+        """Draw, verify and flatten. The looks of a verifier at one block are taken together, unless its tiles
+        are done one by one. Raises ModelError.
+        """
+        asked = [tile_id for tile_id in views if any(a.status is TileStatus.FOUND for a in by_tile[tile_id])]
+        together = self._looks is not None and not attempt.one_by_one
+        done: dict[str, list[TileRecord]] = {}
+        for group in [asked] if together else [[tile_id] for tile_id in asked]:
+            drawn = [
+                masks
+                for tile_id in group
+                for masks in self._in_time(
+                    attempt, tile_id, partial(self._tile, views[tile_id], by_tile[tile_id])
+                )
+            ]
+            only = group[0] if len(group) == 1 else None
+            for masks in self._in_time(attempt, only, partial(self._verify, views, drawn)):
+                tile_id = masks.record.tile.tile_id
+                record = self._in_time(attempt, tile_id, partial(self._flatten, masks))
+                done.setdefault(tile_id, []).append(record)
+        for tile_id, view in views.items():
+            yield from done.get(tile_id) or (masks.record for masks in self._tile(view, by_tile[tile_id]))
+
+    def _in_time[T](self, attempt: Attempt, tile_id: str | None, work: Callable[[], T]) -> T:
+        """Do a part of the work on one tile, or on several (None). A tile that does not come back is set
+        aside, and a retryable ModelError raised: what it has taken hold of stays taken in this process.
+        """
+        limits = self._context.config.limits
+        limit_s = limits.block_s if tile_id is None else limits.tile_s
+        try:
+            with nullcontext() if tile_id is None else attempt.working_on(tile_id):
+                return self._hand.call(work, limit_s)
+        except OverdueError as late:
+            if tile_id is not None:
+                why = SetAside(reason=Reason.TIMEOUT, error=late_text("the segmenter", limit_s))
+                attempt.set_aside(tile_id, why)
+            raise ModelError(f"the segmenter is {late}, with {tile_id or 'masks'}", retryable=True) from late
 
     def _tile(self, view: TileImage, answers: Sequence[TilePrompts]) -> list[_TileMasks]:
         valid_px = int(view.core_valid.sum())
@@ -279,7 +300,7 @@ class SegmentStep:
             )
         return found
 
-    def _verify(self, views: Mapping[str, TileImage], found: Iterable[_TileMasks]) -> Iterable[_TileMasks]:
+    def _verify(self, views: Mapping[str, TileImage], found: Sequence[_TileMasks]) -> Iterable[_TileMasks]:
         """Without the masks that a verifier rejects. Raises ModelError."""
         config = self._context.config
         return verified(
@@ -334,6 +355,13 @@ def _judged(found: _TileMasks, judged: Judged) -> _TileMasks:
     return _TileMasks(record=record, masks=judged.kept)
 
 
+def _unsegmented(answer: TilePrompts, why: SetAside) -> TilePrompts:
+    """The answer about a tile that is set aside. Where nothing was to be segmented it stands."""
+    if answer.status is not TileStatus.FOUND:
+        return answer
+    return replace(answer, status=TileStatus.FAILED, reason=why.reason, prompts=(), error=why.error)
+
+
 def _failed(record: TileRecord, error: str) -> TileRecord:
     return replace(record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=error)
 
@@ -360,6 +388,7 @@ def summarise(record: BlockRecord) -> BlockSummary:
         n_embeddings=record.n_embeddings,
         n_calls=sum(row.n_calls for row in record.tiles),
         elapsed_s=record.elapsed_s,
+        failures=failures_text(record.tiles),
     )
 
 

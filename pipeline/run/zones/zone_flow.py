@@ -35,7 +35,7 @@ from pipeline.run.plan_imagery import FoundImagery, scene_rows
 from pipeline.run.prepare import PlannedRun, RunRequest, check_engines, plan_run, rehearse
 from pipeline.run.screen import Say
 from pipeline.run.sole_driver import sole_driver
-from pipeline.run.summary import notice_box, plan_text, table
+from pipeline.run.summary import closing_code, notice_box, plan_text, table
 from pipeline.run.zones.zone_closing import close_zones, zoned_result_table
 from pipeline.run.zones.zone_objects import ZoneResult
 from pipeline.run.zones.zone_plan import Zone, by_crs, zones_of
@@ -123,7 +123,7 @@ def divided(config: RunConfig, found: FoundImagery, *, say: Say) -> tuple[Zone, 
 def run_zones(
     request: RunRequest, found: FoundImagery, zones: Sequence[Zone], *, run_together: RunTogether, say: Say
 ) -> int:
-    """Plan, run and publish all zones. Returns the exit code: 0, or 3 when tiles failed. Raises
+    """Plan, run and publish all zones. Returns the exit code: 0, or 3 when more tiles failed than may. Raises
     TerraqueryError.
     """
     started = time.monotonic()
@@ -167,7 +167,7 @@ def run_zones(
         }
         info = close_zones(root, info, results, published, timings_s=timings, say=say)
     say(zoned_result_table(info, published, root))
-    return 0 if info.status == "complete" else 3
+    return closing_code(info.counters, request.max_failed_share)
 
 
 def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) -> PlannedZones:

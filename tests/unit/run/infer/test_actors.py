@@ -117,6 +117,7 @@ def test_a_block_goes_through_the_three_actors(context: RunContext, world: Label
         "failed": 0,
         "n_embeddings": 3,
         "n_calls": 0,
+        "failures": "[]",
     }, "an oracle calls no model"
     record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
     shown = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,13 @@ from prompt.fakes_verifier import FakeVerifier
 
 from pipeline.errors import ModelError
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt
-from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal, Room
+from pipeline.run.infer.attempts import ONE_BY_ONE_AFTER, AttemptJournal, Room
 from pipeline.run.infer.step_rules import (
+    Failed,
+    ImageToAsk,
     ViewMasks,
     alike,
+    ask_each,
     ask_journalled,
     asked_safely,
     unseen_reason,
@@ -27,8 +30,6 @@ from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.segmenter import Embedding
 
 BOX = Prompt(box_xyxy=(0.0, 0.0, 2.0, 2.0))
-ANSWER = (TilePrompts(tile_id="t", query_index=0, status=TileStatus.EMPTY, reason=Reason.PROMPTER),)
-GIVEN_UP = (TilePrompts(tile_id="t", query_index=0, status=TileStatus.FAILED, reason=Reason.CRASHED),)
 
 
 def make_view() -> TileImage:
@@ -62,16 +63,6 @@ def mask(prompt_index: int) -> MaskCrop:
     return MaskCrop(prompt_index=prompt_index, row0=0, col0=0, mask=np.ones((2, 2), np.bool_), score=0.5)
 
 
-async def answering() -> tuple[TilePrompts, ...]:
-    return ANSWER
-
-
-def ask(journal: AttemptJournal) -> tuple[TilePrompts, ...]:
-    return asyncio.run(
-        ask_journalled("b", journal=journal, room=Room(), ask=answering, give_up=lambda: GIVEN_UP)
-    )
-
-
 def test_the_same_answer_to_every_query() -> None:
     answers = alike("t7", 3, TileStatus.FAILED, Reason.CRASHED, "died")
     assert [a.query_index for a in answers] == [0, 1, 2]
@@ -80,44 +71,128 @@ def test_the_same_answer_to_every_query() -> None:
     }
 
 
-@pytest.mark.parametrize("deaths", range(MAX_CRASHES + 2))
-def test_work_is_given_up_after_so_many_deaths(tmp_path: Path, deaths: int) -> None:
+def failed(tile_id: str) -> Failed:
+    return lambda reason, error: alike(tile_id, 1, TileStatus.FAILED, reason, error)
+
+
+def asked(tile_id: str, ask: Callable[[], Awaitable[list[TilePrompts]]]) -> ImageToAsk:
+    return ImageToAsk(tile_id=tile_id, ask=ask, failed=failed(tile_id))
+
+
+def ask(
+    journal: AttemptJournal, images: Sequence[ImageToAsk], limit_s: float | None = None
+) -> dict[str, TilePrompts]:
+    """One attempt at block b; tile_id -> answer."""
+    answers = asyncio.run(
+        ask_journalled(
+            "b", journal=journal, room=Room(), ask=lambda attempt: ask_each(images, attempt, limit_s)
+        )
+    )
+    return {answer.tile_id: answer for answer in answers}
+
+
+def answering(tile_id: str) -> ImageToAsk:
+    async def answer() -> list[TilePrompts]:
+        return alike(tile_id, 1, TileStatus.EMPTY, Reason.PROMPTER)
+
+    return asked(tile_id, answer)
+
+
+def test_images_are_asked_together_until_a_process_has_died_twice(tmp_path: Path) -> None:
     journal = AttemptJournal(tmp_path)
-    for _ in range(deaths):
+    at_once: list[int] = []
+    inside = 0
+
+    async def counted() -> list[TilePrompts]:
+        nonlocal inside
+        inside += 1
+        await asyncio.sleep(0.01)
+        at_once.append(inside)
+        inside -= 1
+        return []
+
+    images = [asked(f"t{number}", counted) for number in range(3)]
+    for _ in range(ONE_BY_ONE_AFTER):
+        ask(journal, images)
+        assert max(at_once) == 3
         journal.begin("b", "prompt")
-    gives_up = deaths >= MAX_CRASHES
-    assert ask(journal) == (GIVEN_UP if gives_up else ANSWER)
-    assert bool(journal.earlier("b", "prompt")) is gives_up, "an answered attempt is closed"
+    del at_once[:]
+    journal.begin("b", "prompt")
+    ask(journal, images)
+    assert at_once == [1, 1, 1]
+
+
+def test_the_image_that_kills_is_found_and_the_others_are_answered(tmp_path: Path) -> None:
+    """Each `Death` is the end of a process; the next attempt is made by another one."""
+    journal = AttemptJournal(tmp_path)
+
+    class Death(BaseException):
+        pass
+
+    async def kill() -> list[TilePrompts]:
+        raise Death
+
+    images = [answering("t0"), asked("t1", kill), answering("t2"), asked("t3", kill)]
+    deaths = 0
+    while True:
+        try:
+            answers = ask(journal, images)
+        except Death:
+            deaths += 1
+        else:
+            break
+    assert deaths == 4, "together, alone, then one for each that kills"
+    assert {name: (answer.status, answer.reason) for name, answer in answers.items()} == {
+        "t0": (TileStatus.EMPTY, Reason.PROMPTER),
+        "t1": (TileStatus.FAILED, Reason.CRASHED),
+        "t2": (TileStatus.EMPTY, Reason.PROMPTER),
+        "t3": (TileStatus.FAILED, Reason.CRASHED),
+    }
+
+
+def test_an_image_that_takes_too_long_fails_alone(tmp_path: Path) -> None:
+    async def hang() -> list[TilePrompts]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    answers = ask(AttemptJournal(tmp_path), [asked("slow", hang), answering("quick")], 0.05)
+    assert (answers["slow"].reason, answers["quick"].reason) == (Reason.TIMEOUT, Reason.PROMPTER)
+    assert answers["slow"].error == "the models did not come back within 0.05 s (tile_s under [limits])"
+
+
+def test_a_models_own_timeout_is_its_error(tmp_path: Path) -> None:
+    async def late() -> list[TilePrompts]:
+        raise TimeoutError("the model said so")
+
+    answers = ask(AttemptJournal(tmp_path), [asked("t", late)], 60.0)
+    assert (answers["t"].reason, answers["t"].error) == (
+        Reason.MODEL_ERROR,
+        "TimeoutError: the model said so",
+    )
 
 
 def test_an_attempt_that_raises_stays_open(tmp_path: Path) -> None:
     journal = AttemptJournal(tmp_path)
 
-    async def dying() -> tuple[TilePrompts, ...]:
+    async def dying() -> list[TilePrompts]:
         raise ModelError("the engine is gone")
 
     with pytest.raises(ModelError, match="gone"):
-        asyncio.run(ask_journalled("b", journal=journal, room=Room(), ask=dying, give_up=lambda: GIVEN_UP))
-    assert journal.earlier("b", "prompt") == 1
+        ask(journal, [asked("t", dying)])
+    assert journal.died_before("b", "prompt")
 
 
 def test_a_models_exception_is_an_answer_and_a_dead_engine_is_not() -> None:
-    errors: list[str] = []
-
-    def failed(error: str) -> list[TilePrompts]:
-        errors.append(error)
-        return list(GIVEN_UP)
-
     async def confused() -> list[TilePrompts]:
         raise KeyError("boxes")
 
     async def dead() -> list[TilePrompts]:
         raise ModelError("the engine is gone")
 
-    assert asyncio.run(asked_safely(confused, failed)) == list(GIVEN_UP)
-    assert errors == ["KeyError: 'boxes'"]
+    (answer,) = asyncio.run(asked_safely(confused, failed("t")))
+    assert (answer.reason, answer.error) == (Reason.MODEL_ERROR, "KeyError: 'boxes'")
     with pytest.raises(ModelError, match="gone"):
-        asyncio.run(asked_safely(dead, failed))
+        asyncio.run(asked_safely(dead, failed("t")))
 
 
 def test_a_view_is_embedded_once_and_only_when_it_has_prompts() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Sequence
+import json
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from segment.fakes_segment import FakeSegmenter
 from pipeline.errors import ModelError
 from pipeline.grid.source import SourceOptions
 from pipeline.grid.tiles import Plan
-from pipeline.load.reader import TileReader
+from pipeline.prompt.looks.gate import Look
 from pipeline.prompt.looks.verifier import LooksAt
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, preset_tables
-from pipeline.run.infer.attempts import MAX_CRASHES, AttemptJournal
-from pipeline.run.infer.block_rows import image_to_table, table_to_image
-from pipeline.run.infer.steps import ATTEMPTS, PromptStep, ReadStep, RunContext, SegmentStep, summarise
+from pipeline.run.infer.attempts import MAX_CRASHES, MAX_LONE_CRASHES, ONE_BY_ONE_AFTER, AttemptJournal
+from pipeline.run.infer.deadlines import LoopThread, OverdueError
+from pipeline.run.infer.progress import BlockSummary
+from pipeline.run.infer.steps import ATTEMPTS, PromptStep, RunContext, SegmentStep, summarise
 from pipeline.schema.imagery import BlockImage, TileImage
 from pipeline.schema.tile_answers import (
     BlockRecord,
@@ -43,12 +45,19 @@ QUERIES = ("tanks", "lakes")
 BOX = Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0))
 
 
-def make_context(folder: Path, *, verifier: dict[str, object] | None = None, **gate: object) -> RunContext:
+def make_context(
+    folder: Path,
+    *,
+    verifier: dict[str, object] | None = None,
+    limits: dict[str, object] | None = None,
+    **gate: object,
+) -> RunContext:
     grid = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=40, height=40)
     lattice = TileLattice(grid=grid, tile_px=24, halo_px=2, block_tiles=2)
     area = AreaOptions(whole_scene=True)
     source = SourceOptions(hrefs=("scene.tif",))
-    preset = build_preset({**preset_tables("embedded"), "gate": gate, "verifier": verifier or {}})
+    tables = {"gate": gate, "verifier": verifier or {}, "limits": limits or {}}
+    preset = build_preset({**preset_tables("embedded"), **tables})
     config = RunConfig(
         queries=QUERIES, area=area, source=source, grid=GridChoice(), preset_name="embedded", preset=preset
     )
@@ -288,72 +297,87 @@ def test_a_block_that_keeps_killing_its_process_is_given_up(context: RunContext)
     assert len(answers) == 8
 
 
-class FakeReader:
-    """One pixel value everywhere; counts its reads, and ends the process of `kills`."""
-
-    def __init__(self, kills: str = "") -> None:
-        self.kills = kills
-        self.n_reads = 0
-
-    def read(self, block: BlockSpec) -> BlockImage:
-        self.n_reads += 1
-        if block.block_id == self.kills:
-            os._exit(9)
-        return BlockImage(
-            block=block,
-            rgb=np.full((*block.read.shape, 3), 90, np.uint8),
-            valid=np.ones(block.read.shape, bool),
-        )
+class Death(BaseException):
+    """Stands for the end of a process: nothing behind it is done."""
 
 
-_reads: TileReader = FakeReader()
+def until_it_lives(do: Callable[[], BlockSummary]) -> tuple[BlockSummary, int]:
+    """Do a step again and again, as fresh processes would; returns what came, and how many died before."""
+    deaths = 0
+    while True:
+        try:
+            return do(), deaths
+        except (Death, ModelError):
+            deaths += 1
 
 
-def test_reading_is_journalled_and_ends_with_the_read(context: RunContext) -> None:
-    reader = FakeReader()
-    step = ReadStep(context, reader)
-    block = make_image(context).block
-    for _ in range(MAX_CRASHES + 2):
-        assert step.read(block).rgb[0, 0].tolist() == [90, 90, 90]
-    assert reader.n_reads == MAX_CRASHES + 2, (
-        "a block that is read again after a success is not a block that kills"
-    )
-    assert list((Path(context.run_dir) / ATTEMPTS).iterdir()) == []
+def committed(context: RunContext) -> dict[str, tuple[TileStatus, Reason, str]]:
+    """tile_id -> what the record says of the query that found something."""
+    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    return {row.tile.tile_id: (row.status, row.reason, row.error) for row in record.tiles[::2]}
 
 
-def test_a_block_that_keeps_killing_its_reader_is_given_up_and_its_tiles_say_so(context: RunContext) -> None:
-    """Real deaths: two processes end inside the decoder, the third does not try."""
-    block = make_image(context).block
-    reader = FakeReader(kills="b00000_00000")
-    for _ in range(MAX_CRASHES):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                ReadStep(context, reader).read(block)
-            finally:
-                os._exit(1)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
-    step = ReadStep(context, reader)
-    sent = table_to_image(image_to_table(step.read(block)), context.lattice)
-    assert reader.n_reads == 0, "not read in this process"
-    prompter = FakePrompter({})
-    answers = asyncio.run(PromptStep(context, prompter).prompt(sent))
-    assert {(a.status, a.reason, a.error) for a in answers} == {
-        (TileStatus.FAILED, Reason.CRASHED, "the process reading this block's imagery died 2 times")
-    }
-    assert (len(answers), prompter.asked) == (8, [])
-    summary = SegmentStep(context, FakeSegmenter()).commit(sent, answers)
-    assert (summary.found, summary.empty, summary.failed) == (0, 0, 4)
-    assert len(step.read(block).unreadable) == 4, "asked again, it is still given up"
+class KillingSegmenter(FakeSegmenter):
+    def __init__(self, *kills: str) -> None:
+        super().__init__()
+        self._kills = kills
+
+    def embed(self, image: TileImage) -> Embedding:
+        if image.tile.tile_id in self._kills:
+            raise Death
+        return super().embed(image)
 
 
-def test_a_lost_gpu_context_ends_the_process_and_the_journal_gives_the_block_up(context: RunContext) -> None:
-    """Ray would start a fresh process after each of these; the third attempt commits without asking the
-    segmenter.
-    """
+def found_everywhere(context: RunContext) -> tuple[BlockImage, tuple[TilePrompts, ...]]:
     image = make_image(context)
     table = {(tile.tile_id, "tanks"): (BOX,) for tile in image.block.tiles}
-    answers = asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
+    return image, asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
+
+
+def test_a_tile_that_kills_the_segmenter_is_set_aside_and_its_neighbours_are_committed(
+    context: RunContext,
+) -> None:
+    image, answers = found_everywhere(context)
+    summary, deaths = until_it_lives(
+        lambda: SegmentStep(context, KillingSegmenter("r00000c00001")).commit(image, answers)
+    )
+    assert (summary.found, summary.failed, deaths) == (3, 1, 3)
+    told = committed(context)
+    assert {name for name, (status, *_) in told.items() if status is TileStatus.FOUND} == {
+        "r00000c00000",
+        "r00001c00000",
+        "r00001c00001",
+    }
+    assert told["r00000c00001"][1] is Reason.CRASHED
+    assert json.loads(summary.failures)[0][:3] == ["crashed", "", 1]
+
+
+def test_a_tile_that_hangs_in_the_segmenter_costs_one_process_and_nothing_else(tmp_path: Path) -> None:
+    context = make_context(tmp_path / "run", limits={"tile_s": 0.3})
+    image, answers = found_everywhere(context)
+    end = threading.Event()
+
+    class Hanging(FakeSegmenter):
+        def embed(self, image: TileImage) -> Embedding:
+            if image.tile.tile_id == "r00001c00000":
+                end.wait()
+            return super().embed(image)
+
+    summary, deaths = until_it_lives(lambda: SegmentStep(context, Hanging()).commit(image, answers))
+    end.set()
+    assert (summary.found, summary.failed, deaths) == (3, 1, 1)
+    assert committed(context)["r00001c00000"] == (
+        TileStatus.FAILED,
+        Reason.TIMEOUT,
+        "the segmenter did not come back within 0.3 s (tile_s under [limits])",
+    )
+
+
+def test_a_broken_device_is_given_up_after_few_processes(context: RunContext) -> None:
+    """Every tile ends the process with an error that only a fresh one clears: the whole block fails, and what
+    the prompter said of empty tiles stands.
+    """
+    image, answers = found_everywhere(context)
 
     class Lost(FakeSegmenter):
         def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
@@ -361,15 +385,54 @@ def test_a_lost_gpu_context_ends_the_process_and_the_journal_gives_the_block_up(
                 "SAM2's mask decoder failed: CUDA error: an illegal memory access", retryable=True
             )
 
-    for _ in range(MAX_CRASHES):
-        with pytest.raises(ModelError, match="CUDA error"):
-            SegmentStep(context, Lost()).commit(image, answers)
-        assert not RunDir(context.run_dir).block("b00000_00000").exists(), (
-            "nothing of the block counts as done"
-        )
-    SegmentStep(context, Lost()).commit(image, answers)
+    summary, deaths = until_it_lives(lambda: SegmentStep(context, Lost()).commit(image, answers))
+    assert (summary.found, summary.failed) == (0, 4)
+    assert deaths == ONE_BY_ONE_AFTER + MAX_LONE_CRASHES
+    assert {reason for _, reason, _ in committed(context).values()} == {Reason.CRASHED}
     record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
-    assert {(row.status, row.reason) for row in record.tiles} == {(TileStatus.FAILED, Reason.CRASHED)}
+    assert {row.reason for row in record.tiles[1::2]} == {Reason.PROMPTER}
+
+
+def test_a_prompter_that_holds_up_its_loop_is_found_by_who_watches(tmp_path: Path) -> None:
+    """The call blocks the loop, so no timeout inside it can help."""
+    context = make_context(tmp_path / "run", limits={"tile_s": 0.3})
+    image = make_image(context)
+    end = threading.Event()
+
+    class Blocking(FakePrompter):
+        async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
+            if image.tile.tile_id == "r00001c00001":
+                end.wait()
+            return await super().prompt(image, queries)
+
+    step = PromptStep(context, Blocking({}))
+    loop = LoopThread("held up", 0.3)
+    with pytest.raises(OverdueError) as late:
+        loop.run(step.prompt(image))
+    error = step.held_up(late.value)
+    assert error.retryable
+    assert "r00001c00001" in str(error)
+    end.set()
+    loop.close()
+    answers = asyncio.run(PromptStep(context, FakePrompter({})).prompt(image))
+    assert {a.tile_id for a in answers if a.reason is Reason.TIMEOUT} == {"r00001c00001"}
+    assert {a.reason for a in answers if a.tile_id != "r00001c00001"} == {Reason.PROMPTER}
+
+
+def test_a_look_at_a_block_that_takes_too_long_rejects_nothing(tmp_path: Path) -> None:
+    context = make_context(
+        tmp_path / "run", limits={"tile_s": 0.2}, mode="parent", threshold=0.5, audit_share=0.0
+    )
+
+    class Slow(FakeGate):
+        async def look(self, look: Look, queries: Sequence[str]) -> list[float | None]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    prompter = FakePrompter({})
+    answers = asyncio.run(PromptStep(context, prompter, Slow({})).prompt(make_image(context)))
+    assert len(prompter.asked) == 4
+    assert {(a.reason, a.gate_p) for a in answers} == {(Reason.PROMPTER, None)}
 
 
 def test_an_error_of_one_call_is_its_tiles_failure_and_the_next_tile_is_segmented(

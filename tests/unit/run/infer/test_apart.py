@@ -1,0 +1,80 @@
+"""Blocks in child processes: what kills a child is set aside, and what only looks like it is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from bad_tiles import BadSteps, BadTiles
+from run.infer.oracle_context import oracle_context
+
+from pipeline.errors import InputError, ModelError
+from pipeline.run.infer.apart import MOST_STILLBORN, Job, run_apart
+from pipeline.run.infer.progress import BlockSummary
+from pipeline.run.infer.steps import RunContext
+from pipeline.schema.tile_answers import Reason
+from pipeline.write.records.block_records import read_block_record
+from pipeline.write.run_dir import RunDir
+
+
+def jobs(context: RunContext) -> list[Job]:
+    return [Job(run=0, block=block) for block in context.plan.blocks()]
+
+
+def failed(context: RunContext) -> dict[str, Reason]:
+    """tile_id -> reason, of all committed blocks."""
+    told = {}
+    for block in context.plan.blocks():
+        record = read_block_record(RunDir(context.run_dir).block(block.block_id), context.fingerprint)
+        told |= {row.tile.tile_id: row.reason for row in record.tiles if row.status == "failed"}
+    return told
+
+
+@pytest.mark.long  # every child imports everything again
+@pytest.mark.timeout(600)
+def test_a_tile_that_kills_the_process_is_set_aside_and_all_else_is_done(tmp_path: Path) -> None:
+    context = oracle_context(tmp_path)
+    bad = BadTiles(tiles={("prompt", "kills"): "r00001c00001"})
+    summaries = list(run_apart([context], jobs(context), build=partial(BadSteps, bad=bad)))
+    assert [summary.block_id for summary in summaries] == [job.block.block_id for job in jobs(context)]
+    assert failed(context) == {"r00001c00001": Reason.CRASHED}
+
+
+class Stillborn:
+    """Dies before it begins a block."""
+
+    def __init__(self, contexts: Sequence[RunContext]) -> None:
+        with (Path(contexts[0].run_dir) / "born.txt").open("a") as file:
+            file.write("x")
+        os._exit(9)
+
+
+class Refusing:
+    """A model that does not load."""
+
+    def __init__(self, contexts: Sequence[RunContext]) -> None:
+        raise InputError("the checkpoint is missing")
+
+    def do(self, job: Job) -> BlockSummary:
+        raise AssertionError
+
+    def close(self) -> None:
+        raise AssertionError
+
+
+@pytest.mark.long  # every child imports everything again
+@pytest.mark.timeout(600)
+def test_models_that_kill_their_process_end_the_run_after_few_children(tmp_path: Path) -> None:
+    context = oracle_context(tmp_path)
+    with pytest.raises(ModelError, match=f"died {MOST_STILLBORN} times in a row"):
+        list(run_apart([context], jobs(context), build=Stillborn))  # type: ignore[arg-type]
+    assert (Path(context.run_dir) / "born.txt").read_text() == "x" * MOST_STILLBORN
+
+
+def test_what_a_child_raises_is_raised_here(tmp_path: Path) -> None:
+    context = oracle_context(tmp_path)
+    with pytest.raises(InputError, match="the checkpoint is missing"):
+        list(run_apart([context], jobs(context), build=Refusing))
