@@ -1,9 +1,8 @@
 """Stop a run in which tile after tile fails for one reason: what is wrong is not with the tiles.
 
-1. `failures_text` sums up why tiles of a block failed, for the driver.
-2. `RunBreaker` counts tiles that failed in a row, by reason. A tile that was judged ends every row; tiles
+1. `RunBreaker` counts tiles that failed in a row, by reason. A tile that was judged ends every row; tiles
    without imagery say nothing.
-3. A source that cannot be read fails its own tiles alone. So UNREADABLE stops a run only when it comes from
+2. A source that cannot be read fails its own tiles alone. So UNREADABLE stops a run only when it comes from
    several scenes, or from the only one.
 
 Blocks are counted in the order in which they are committed.
@@ -12,20 +11,15 @@ Blocks are counted in the order in which they are committed.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipeline.errors import StoppedRunError
 from pipeline.run.infer.progress import BlockSummary
 from pipeline.run.limit_options import LimitOptions
-from pipeline.schema.tile_answers import Reason, TileRecord, TileStatus
+from pipeline.schema.tile_answers import Reason
 
 SEVERAL_SCENES = 3
 """Scenes that must be unreadable before it is the run that stops, if it has so many."""
-
-_MOST_CHARS = 300
-"""Longest error that is repeated."""
 
 _REMEDIES = {
     Reason.UNREADABLE: "see that the imagery can be read from here",
@@ -44,24 +38,6 @@ class _Row:
     scenes: set[str] = field(default_factory=set)
     error: str = ""
     """The last of them."""
-
-
-def failures_text(records: Iterable[TileRecord]) -> str:
-    """Sum up the failed tiles of a block as JSON: [reason, scene, number of tiles, an error] for each reason
-    and scene. A scene is named where it is known.
-    """
-    first: dict[str, TileRecord] = {}
-    for record in records:
-        if record.status is TileStatus.FAILED:
-            first.setdefault(record.tile.tile_id, record)
-    counts = Counter[tuple[str, str]]()
-    errors: dict[tuple[str, str], str] = {}
-    for record in first.values():
-        scene = record.error.partition(": ")[0] if record.reason is Reason.UNREADABLE else ""
-        key = (record.reason.value, scene)
-        counts[key] += 1
-        errors[key] = record.error[:_MOST_CHARS]
-    return json.dumps([[reason, scene, n, errors[reason, scene]] for (reason, scene), n in counts.items()])
 
 
 class RunBreaker:

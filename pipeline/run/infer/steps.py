@@ -28,9 +28,9 @@ from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier
 from pipeline.prompt.prompter import Prompter
 from pipeline.run.config import RunConfig
 from pipeline.run.infer.attempts import Attempt, AttemptJournal, SetAside
+from pipeline.run.infer.block_summary import summarise
 from pipeline.run.infer.deadlines import Hand, OverdueError
 from pipeline.run.infer.progress import BlockSummary
-from pipeline.run.infer.run_breaker import failures_text
 from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.step_rules import (
     NO_PIXELS,
@@ -49,7 +49,6 @@ from pipeline.schema.tile_answers import BlockRecord, MaskCrop, Reason, TileProm
 from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.segment.segmenter import Segmenter
 from pipeline.stitch.flatten import flatten_tile
-from pipeline.write.coverage import overall_row
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 
@@ -370,26 +369,6 @@ def core_scenes(image: BlockImage, tile: TileSpec) -> ScenePixels:
     """Which scene gave each valid pixel of a tile's core."""
     slices = tile.core.slices_in(image.block.read)
     return image.scenes.cut(slices, image.valid[slices])
-
-
-def summarise(record: BlockRecord) -> BlockSummary:
-    """Sum up a block record for the driver."""
-    by_tile: dict[str, list[TileRecord]] = {}
-    for row in record.tiles:
-        by_tile.setdefault(row.tile.tile_id, []).append(row)
-    rows = [overall_row(rows) for rows in by_tile.values()]
-    overall = [row.status for row in rows]
-    return BlockSummary(
-        block_id=record.block_id,
-        found=overall.count(TileStatus.FOUND),
-        empty=overall.count(TileStatus.EMPTY),
-        nodata=sum(row.reason in (Reason.NODATA, Reason.CLOUD) for row in rows),
-        failed=overall.count(TileStatus.FAILED),
-        n_embeddings=record.n_embeddings,
-        n_calls=sum(row.n_calls for row in record.tiles),
-        elapsed_s=record.elapsed_s,
-        failures=failures_text(record.tiles),
-    )
 
 
 def _record(tile: TileSpec, answer: TilePrompts) -> TileRecord:

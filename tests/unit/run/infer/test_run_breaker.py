@@ -6,10 +6,9 @@ import json
 
 from pipeline.errors import StoppedRunError
 from pipeline.run.infer.progress import BlockSummary
-from pipeline.run.infer.run_breaker import RunBreaker, failures_text
+from pipeline.run.infer.run_breaker import RunBreaker
 from pipeline.run.limit_options import LimitOptions
-from pipeline.schema.tile_answers import Reason, TileRecord, TileStatus
-from pipeline.schema.tiling import TileSpec, Window
+from pipeline.schema.tile_answers import Reason
 
 LIMITS = LimitOptions(first_failures=8, failures_in_row=20)
 
@@ -86,25 +85,3 @@ def test_zero_means_never() -> None:
     assert run(*bad, limits=LimitOptions(first_failures=0, failures_in_row=0)) == ""
     assert run(*bad, limits=LimitOptions(first_failures=0, failures_in_row=160)).startswith("10: ")
     assert run(*bad, limits=LimitOptions(first_failures=32, failures_in_row=0)).startswith("2: ")
-
-
-def record(col: int, status: TileStatus, reason: Reason, error: str = "", query: int = 0) -> TileRecord:
-    window = Window(row0=0, col0=col, row1=1, col1=col + 1)
-    tile = TileSpec(tile_row=0, tile_col=col, core=window, read=window)
-    return TileRecord(tile=tile, query_index=query, status=status, reason=reason, error=error)
-
-
-def test_failures_are_summed_up_by_reason_and_scene() -> None:
-    unread = "https://one.org/a.tif: SourceError: the server is busy"
-    records = [
-        record(0, TileStatus.FOUND, Reason.NONE),
-        record(0, TileStatus.FAILED, Reason.MALFORMED, "no JSON: at all", query=1),
-        record(1, TileStatus.FAILED, Reason.UNREADABLE, unread),
-        record(1, TileStatus.FAILED, Reason.UNREADABLE, unread, query=1),
-        record(2, TileStatus.FAILED, Reason.UNREADABLE, unread),
-        record(3, TileStatus.EMPTY, Reason.PROMPTER),
-    ]
-    assert json.loads(failures_text(records)) == [
-        ["malformed", "", 1, "no JSON: at all"],
-        ["unreadable", "https://one.org/a.tif", 2, unread],
-    ]

@@ -25,15 +25,13 @@ from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset
 from pipeline.run.infer.attempts import MAX_CRASHES, MAX_LONE_CRASHES, ONE_BY_ONE_AFTER, AttemptJournal
 from pipeline.run.infer.deadlines import LoopThread, OverdueError
 from pipeline.run.infer.progress import BlockSummary
-from pipeline.run.infer.steps import ATTEMPTS, PromptStep, RunContext, SegmentStep, summarise
+from pipeline.run.infer.steps import ATTEMPTS, PromptStep, RunContext, SegmentStep
 from pipeline.schema.imagery import BlockImage, TileImage
 from pipeline.schema.tile_answers import (
-    BlockRecord,
     MaskCrop,
     Prompt,
     Reason,
     TilePrompts,
-    TileRecord,
     TileStatus,
 )
 from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
@@ -487,27 +485,3 @@ def test_a_block_that_comes_again_is_worked_on_alone(context: RunContext) -> Non
     asyncio.run(ask_all())
     assert dict(seen)[first.tile_id] == 1
     assert sorted(count for _, count in seen) == [1, 1, 2], "the other two work side by side"
-
-
-def test_a_tiles_status_never_hides_a_failure(context: RunContext) -> None:
-    found = TileStatus.FOUND
-    empty = TileStatus.EMPTY
-    failed = TileStatus.FAILED
-    tiles = context.lattice.tiles_of_block(0, 0)
-    pairs = [(empty, found), (found, failed), (empty, empty), (failed, empty)]
-    rows = [
-        TileRecord(tile=tile, query_index=index, status=status, reason=Reason.NONE)
-        for tile, pair in zip(tiles, pairs, strict=True)
-        for index, status in enumerate(pair)
-    ]
-    summary = summarise(
-        BlockRecord(
-            block_id="b00000_00000",
-            fingerprint="f" * 64,
-            tiles=tuple(rows),
-            valid={},
-            n_embeddings=0,
-            elapsed_s=0.0,
-        )
-    )
-    assert (summary.found, summary.empty, summary.failed) == (1, 1, 2)
