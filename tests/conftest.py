@@ -25,7 +25,16 @@ settings.load_profile("terraquery")
 
 RAY_FILES = tuple(
     f"tests/integration/test_{name}.py"
-    for name in ("benchmarks", "containment", "gate_runs", "ray", "ray_access", "restitch", "zones_on_ray")
+    for name in (
+        "benchmarks",
+        "containment",
+        "gate_runs",
+        "ray",
+        "ray_access",
+        "restitch",
+        "signed_on_ray",
+        "zones_on_ray",
+    )
 )
 """Test files that use Ray, by their paths in the repository; tests/unit/test_suite_layout.py knows all."""
 ENGINE_FILES = tuple(f"tests/integration/test_{name}.py" for name in ("benchmark_models", "gate_vllm"))

@@ -38,6 +38,8 @@ class SasServer:
     """Numbers of tokens that the storage refuses before they expire."""
     refuses_from: int | None = None
     """Number of the request for a file from which on all are refused; None: none is for this reason."""
+    leads_away: dict[str, str] = field(default_factory=dict)
+    """Path -> URL to which the storage redirects every token but the first."""
     tokens: list[float] = field(default_factory=list)
     """When each token expires."""
     keys: list[str] = field(default_factory=list)
@@ -56,6 +58,10 @@ class SasServer:
             return self.open
         index = int(number[1])
         return index < len(self.tokens) and index not in self.revoked and time.time() < self.tokens[index]
+
+    def leads_to(self, path: str, query: str) -> str:
+        """Where the storage sends whoever asks for a path. Empty: nowhere."""
+        return "" if f"sig={SECRET}0" in query.split("&") else self.leads_away.get(path, "")
 
 
 @contextmanager
@@ -116,7 +122,12 @@ class _SasHandler(BaseHTTPRequestHandler):
         status = 206 if self._told.allows(query) and not broken else 403
         if status == 206 and not file.is_file():
             status = 404
+        target = self._told.leads_to(path, query) if status == 206 else ""
+        status = 302 if target else status
         self._told.reads.append((path, status))
+        if target:
+            self._answer(status, b"", {"Location": target})
+            return
         if status != 206:
             self._answer(status, f"<Error>{self.path}</Error>".encode(), {})
             return
