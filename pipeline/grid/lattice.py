@@ -112,6 +112,20 @@ def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float |
     return _union(lattice, mode, placed)
 
 
+def place_on(grid: RunGrid, scenes: Sequence[Scene]) -> Placement:
+    """Place scenes (at least one) on a grid that is given. Those with a `failure` have no say in its mode."""
+    placed = on_one_turn(scenes)
+    offsets = pixel_offsets(placed, grid)
+    warped = any(not scene.failure and at is None for scene, at in zip(placed, offsets, strict=True))
+    return Placement(
+        grid=grid,
+        mode="mosaic" if warped else "scene",
+        scenes=placed,
+        offsets=offsets,
+        outlines=tuple(place_scenes(placed, grid)),
+    )
+
+
 def _lattice_of(
     scenes: Sequence[Scene], wanted_wkt: str | None, resolution: float | None
 ) -> tuple[RunGrid, Mode]:

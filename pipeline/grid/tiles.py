@@ -35,7 +35,16 @@ from pipeline.geo.pixel_rules import check_tiling
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.gsd import resolution_of_gsd
 from pipeline.grid.halo_scenes import seen_ground, with_halo_scenes
-from pipeline.grid.lattice import Mode, OffsetRC, Placement, affine_of, choose_lattice, crop, outer_window
+from pipeline.grid.lattice import (
+    Mode,
+    OffsetRC,
+    Placement,
+    affine_of,
+    choose_lattice,
+    crop,
+    outer_window,
+    place_on,
+)
 from pipeline.grid.neighbourhood import neighbourhood
 from pipeline.grid.scene_bounds import lonlat_boxes, meeting, scene_bounds_lonlat
 from pipeline.grid.scene_windows import read_by, scene_windows, window_array
@@ -67,6 +76,16 @@ class GridOptions:
 
     def __post_init__(self) -> None:
         check_tiling(self.tile_px, self.halo_px, self.block_tiles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptGrid:
+    """What a plan takes over from an earlier one of the same run."""
+
+    grid: RunGrid | None = None
+    """None: the scenes say."""
+    scene_ids: frozenset[str] = frozenset()
+    """Scenes that stay in the plan even if no tile needs them: their place was a guess in the earlier one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,22 +150,32 @@ class Plan:
 
 
 def plan_tiles(
-    aoi: Aoi | None, scenes: Sequence[Scene], options: GridOptions, *, halo_ids: Set[str] = frozenset()
+    aoi: Aoi | None,
+    scenes: Sequence[Scene],
+    options: GridOptions,
+    *,
+    halo_ids: Set[str] = frozenset(),
+    kept: KeptGrid | None = None,
 ) -> Plan:
     """Plan a run over `scenes` (at least one) inside `aoi`. Without one, the scenes are looked at whole.
 
     `halo_ids`: scene_ids of scenes that are known to show nothing of the AOI, whatever their corners say.
+    `kept`: the grid of an earlier plan of the same area, to go on with.
 
     Raises InputError when the AOI touches no scene, when the scenes cannot share a grid, and when there would
     be more than MAX_TILES tiles.
     """
     numbers = _relevant(scenes, aoi, halo_ids)
     near = [scenes[number] for number in numbers]
-    placement = choose_lattice(near, options.crs, _resolution(near, aoi, options))
+    kept = kept or KeptGrid()
+    if kept.grid is not None:
+        placement = place_on(kept.grid, near)
+    else:
+        placement = choose_lattice(near, options.crs, _resolution(near, aoi, options))
     geometry = None
     if aoi is not None:
         geometry = aoi_on_grid(aoi, near, placement.grid)
-        placement = _cropped_to_aoi(placement, geometry, aoi)
+        placement = placement if kept.grid is not None else _cropped_to_aoi(placement, geometry, aoi)
     lattice = TileLattice(
         grid=placement.grid, tile_px=options.tile_px, halo_px=options.halo_px, block_tiles=options.block_tiles
     )
@@ -175,16 +204,17 @@ def plan_tiles(
     ]
     whole = shapely.box(0, 0, placement.grid.width, placement.grid.height)
     meets = shapely.intersects(np.array(placement.outlines, dtype=object), whole)
-    kept = np.flatnonzero(meets & read_by(inside, lattice, windows)).tolist()
+    stays = [scene.scene_id in kept.scene_ids for scene in placement.scenes]
+    needed = np.flatnonzero((meets & read_by(inside, lattice, windows)) | stays).tolist()
     return Plan(
         lattice=lattice,
-        mode=placement.mode if not any(warped[index] for index in kept) else "mosaic",
+        mode=placement.mode if not any(warped[index] for index in needed) else "mosaic",
         inside=inside,
         aoi_grid=geometry,
-        scenes=tuple(placement.scenes[index] for index in kept),
-        only_in_halos=tuple(only_in_halos[index] for index in kept),
-        offsets=tuple(placement.offsets[index] for index in kept),
-        outlines=tuple(placement.outlines[index] for index in kept),
+        scenes=tuple(placement.scenes[index] for index in needed),
+        only_in_halos=tuple(only_in_halos[index] for index in needed),
+        offsets=tuple(placement.offsets[index] for index in needed),
+        outlines=tuple(placement.outlines[index] for index in needed),
     )
 
 

@@ -30,18 +30,17 @@ from pipeline.run.merge.publish import publish, publish_merge
 from pipeline.run.prepare import (
     PlannedRun,
     RunRequest,
-    Todo,
     claim,
     find_imagery,
     plan_run,
     rehearse,
-    todo,
 )
 from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.sole_driver import sole_driver
 from pipeline.run.summary import closing_code, closing_entry, notice_box, plan_text, result_table
+from pipeline.run.todo import Todo, todo
 from pipeline.run.zones.zone_flow import FinishedRun, divided, run_zones, unneeded, zone_config
 from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir

@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
@@ -28,8 +29,9 @@ from pipeline.grid.find_scenes import (
 from pipeline.grid.halo_items import with_halo_items
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.scene_bounds import lonlat_boxes, scene_bounds_lonlat
-from pipeline.grid.tiles import GridOptions, Plan, plan_tiles, relevant_scenes
+from pipeline.grid.tiles import GridOptions, KeptGrid, Plan, plan_tiles, relevant_scenes
 from pipeline.run.config import RunConfig
+from pipeline.run.earlier_start import EarlierStart
 from pipeline.run.progress_line import ProgressLine
 from pipeline.schema.imagery import Scene
 from pipeline.write.scene_table import SceneRow
@@ -117,9 +119,13 @@ def search_imagery(config: RunConfig, aoi: Aoi | None) -> FoundImagery:
     return FoundImagery(aoi=aoi, found=found)
 
 
-def plan_found(config: RunConfig, imagery: FoundImagery) -> PlannedImagery:
-    """Plan the tiles over scenes that were found, and open the headers that the plan needs. Raises InputError
-    and SourceError.
+def plan_found(
+    config: RunConfig, imagery: FoundImagery, earlier: EarlierStart | None = None
+) -> PlannedImagery:
+    """Plan the tiles over scenes that were found, and open the headers that the plan needs.
+
+    `earlier`: an earlier start of the run, whose grid is kept where some scene cannot be read now or could
+    not then. Raises InputError and SourceError.
     """
     tiles = config.tiles
     options = GridOptions(
@@ -136,8 +142,13 @@ def plan_found(config: RunConfig, imagery: FoundImagery) -> PlannedImagery:
     if found.halo_ids:
         plan = plan_tiles(imagery.aoi, imagery.scenes, options, halo_ids=found.halo_ids)
     scenes = settle_scenes(found, plan.scenes, on_opened=_opened())
-    if found.unread:
-        plan = plan_tiles(imagery.aoi, scenes, options, halo_ids=found.halo_ids)
+    kept = KeptGrid()
+    if earlier is not None:
+        scenes = earlier.with_places(scenes)
+        grid = earlier.grid_for(scenes, _asked_ground(config, imagery.aoi))
+        kept = KeptGrid(grid=grid, scene_ids=earlier.unread if grid is not None else frozenset())
+    if found.unread or kept.grid is not None:
+        plan = plan_tiles(imagery.aoi, scenes, options, halo_ids=found.halo_ids, kept=kept)
     return PlannedImagery(
         plan=plan,
         rows=scene_rows(
@@ -148,6 +159,20 @@ def plan_found(config: RunConfig, imagery: FoundImagery) -> PlannedImagery:
         searches=found.searches,
         notes=(*found.notes, *failure_notes(plan.scenes)),
     )
+
+
+def area_text(aoi: Aoi | None) -> str:
+    """Name the area in a fingerprint."""
+    return "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
+
+
+def _asked_ground(config: RunConfig, aoi: Aoi | None) -> dict[str, Any]:
+    """The parameters of a fingerprint that the grid depends on, beside the scenes."""
+    return {
+        "area": area_text(aoi),
+        "grid": config.grid.parameters(),
+        "tiles": {key: value for key, value in asdict(config.tiles).items() if key != "max_cloud_share"},
+    }
 
 
 def scene_rows(

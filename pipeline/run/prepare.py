@@ -5,12 +5,10 @@
 2. `fingerprint_parameters` joins the parameters with what pins the content behind them.
 3. `claim` fits one stretch per scene, takes the output directory and writes plan.parquet and run.json.
    `rehearse` is its dry run.
-4. `todo` compares the plan with the committed block records.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.files.file_identity import pins
 from pipeline.files.fingerprint import fingerprint
 from pipeline.files.lasting_path import require_lasting
 from pipeline.files.output_folder import writing_to
@@ -28,7 +25,7 @@ from pipeline.grid.aoi import Aoi
 from pipeline.grid.estimate import Estimate, estimate
 from pipeline.grid.scene_times import overlap_note
 from pipeline.grid.tiles import Plan
-from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
+from pipeline.load.prepare_scenes import SceneSource, of_catalog, prepare_scenes
 from pipeline.load.unjudged import PlannedArea
 from pipeline.prompt.build_prompter import (
     PrompterOptions,
@@ -48,18 +45,16 @@ from pipeline.run.config import (
     require_areas,
     result_parameters,
 )
+from pipeline.run.earlier_start import EarlierStart, earlier_start, require_same_pins
 from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
-from pipeline.run.plan_imagery import FoundImagery, plan_found, read_area, search_imagery
-from pipeline.schema.imagery import QualityMask, Scene
-from pipeline.schema.tiling import BlockSpec
+from pipeline.run.plan_imagery import FoundImagery, area_text, plan_found, read_area, search_imagery
+from pipeline.run.scene_pins import named_scene, pins_of
 from pipeline.segment.build_segmenter import check_segmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path
 from pipeline.world.oracle import parse_oracle
 from pipeline.write.on_body import ground_note
 from pipeline.write.plan_table import write_plan
-from pipeline.write.records.block_records import read_summaries
-from pipeline.write.records.done_records import done_blocks
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, collect_versions, write_run_json
 from pipeline.write.scene_table import SceneRow, write_scenes
@@ -103,16 +98,6 @@ class PlannedRun:
         return fingerprint(self.parameters)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Todo:
-    """What is left of a run."""
-
-    blocks: tuple[BlockSpec, ...]
-    done_tiles: int
-    """Tiles of blocks that an earlier start committed."""
-    notes: tuple[str, ...] = ()
-
-
 def plan_request(request: RunRequest) -> PlannedRun:
     """Check every input and plan the run; writes nothing. Raises InputError or SourceError."""
     return plan_run(request, find_imagery(request))
@@ -129,7 +114,9 @@ def plan_run(request: RunRequest, found: FoundImagery) -> PlannedRun:
     """Plan a run over scenes that were found. Raises InputError or SourceError."""
     config = request.config
     aoi = found.aoi
-    imagery = plan_found(config, found)
+    run_dir = RunDir(request.out)
+    earlier = None if request.new_run else earlier_start(run_dir)
+    imagery = plan_found(config, found, earlier)
     plan = imagery.plan
     require_areas(
         config.min_area_m2,
@@ -143,6 +130,8 @@ def plan_run(request: RunRequest, found: FoundImagery) -> PlannedRun:
     check_engines(config.preset, runner.name)
     check_segmenter(config.segmenter, plan.grid)
     parameters = fingerprint_parameters(config, plan, aoi)
+    if earlier is not None and earlier.fingerprint == fingerprint(parameters):
+        require_same_pins(run_dir, earlier, plan.scenes)
     return PlannedRun(
         request=request,
         plan=plan,
@@ -170,9 +159,11 @@ def _overlap_note(plan: Plan, config: RunConfig) -> str | None:
 def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> dict[str, Any]:
     """Collect what pins the result: the parameters, and the content of the files that they name."""
     parameters = result_parameters(config)
-    parameters["area"] = "whole scene" if aoi is None else hashlib.sha256(aoi.geometry.wkb).hexdigest()[:32]
+    parameters["area"] = area_text(aoi)
     # A list: the order of scenes is their priority, and the keys of an object have none in a fingerprint.
-    parameters["scenes"] = [scene_parameters(scene) for scene in plan.scenes]
+    parameters["scenes"] = [named_scene(scene) for scene in plan.scenes]
+    if any(of_catalog(scene) for scene in plan.scenes) and (items := item_parameters(config)):
+        parameters["items"] = items
     if any(scene.quality is not None for scene in plan.scenes):
         parameters["clouds"] = {"max_cloud_share": config.tiles.max_cloud_share}
     parameters["grid"] = {
@@ -203,36 +194,11 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     return parameters
 
 
-def scene_parameters(scene: Scene) -> dict[str, Any]:
-    """Collect what pins the pixels of a scene, and what turns them into reflectance. Neither where its item
-    lies nor who signs counts.
-    """
-    found: dict[str, Any] = {
-        "scene_id": scene.scene_id,
-        "bands": list(scene.rgb_bands),
-        **pins(scene.identity),
-    }
-    if scene.band_files:
-        found["band_files"] = [{"band": file.band, **pins(file.identity)} for file in scene.band_files]
-    if scene.reflectance is not None:
-        found["reflectance"] = scene.reflectance.numbers()
-    if scene.quality is not None:
-        found["quality"] = quality_parameters(scene.quality)
-    if scene.failure:
-        found["failure"] = True
-    return found
-
-
-def quality_parameters(quality: QualityMask) -> dict[str, Any]:
-    """Collect what pins a quality mask: its file and rule, or the bands and the model that computes it."""
-    if not quality.model:
-        return {"rule": quality.rule, "band": quality.file.band, **pins(quality.file.identity)}
-    assert quality.reflectance is not None
-    return {
-        "model": quality.model,
-        "bands": [{"band": file.band, **pins(file.identity)} for file in quality.bands],
-        "reflectance": quality.reflectance.numbers(),
-    }
+def item_parameters(config: RunConfig) -> dict[str, Any]:
+    """Collect how items become scenes, where a user has said it."""
+    source = config.source
+    found = {"assets": config.catalogs.assets, "mask": source.mask, "radiometry": source.radiometry}
+    return {key: value for key, value in found.items() if value not in (None, "auto")}
 
 
 def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:
@@ -276,6 +242,8 @@ def claim(planned: PlannedRun) -> RunContext:
     run_dir = RunDir(request.out)
     sources = _scene_sources(planned, run_dir)
     run_dir.claim(planned.parameters, new_run=request.new_run)
+    earlier = None if request.new_run else earlier_start(run_dir)
+    require_same_pins(run_dir, earlier, plan.scenes)
     context = RunContext(
         config=request.config,
         plan=plan,
@@ -285,7 +253,7 @@ def claim(planned: PlannedRun) -> RunContext:
         model_ids=model_ids(planned.parameters, request.config),
     )
     _write_plan(run_dir, planned)
-    write_run_json(run_dir.run_json, start_info(planned, sources))
+    write_run_json(run_dir.run_json, start_info(planned, sources, earlier))
     return context
 
 
@@ -344,9 +312,13 @@ def short_identity(identity: str) -> str:
     return identity[: len("sha256:") + 12] if identity.startswith("sha256:") else identity
 
 
-def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
-    """Make run.json as it stands when a run starts."""
+def start_info(
+    planned: PlannedRun, sources: Sequence[SceneSource], earlier: EarlierStart | None = None
+) -> RunInfo:
+    """Make run.json as it stands when a run starts. `earlier`: what an earlier start of it knows."""
     request = planned.request
+    scenes = tuple(source.scene for source in sources)
+    unread = {scene.scene_id for scene in scenes if scene.failure}
     preset: Preset = request.config.preset
     return RunInfo(
         run_id=planned.fingerprint[:16],
@@ -355,7 +327,9 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
         parameters=planned.parameters,
         queries=request.config.queries,
         lattice=planned.plan.lattice,
-        scenes=planned.plan.scenes,
+        scenes=scenes,
+        pins={**pins_of(scenes), **(earlier.pins if earlier else {})},
+        unread=tuple(sorted(unread | (earlier.unread if earlier else frozenset()))),
         halo_scenes=tuple(
             scene.scene_id
             for scene, only in zip(planned.plan.scenes, planned.plan.only_in_halos, strict=True)
@@ -387,33 +361,3 @@ def start_info(planned: PlannedRun, sources: Sequence[SceneSource]) -> RunInfo:
         model_ids=model_ids(planned.parameters, request.config),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def todo(context: RunContext, *, retry_failed: bool) -> Todo:
-    """Find the blocks that have no usable record of this run; with `retry_failed` also those with a failed
-    tile.
-    """
-    run_dir = RunDir(context.run_dir)
-    planned = list(context.plan.blocks())
-    done = done_blocks(run_dir, context.fingerprint, [block.block_id for block in planned])
-    notes = [
-        f"block record {block_id} is done again: {why}" for block_id, why in sorted(done.unusable.items())
-    ]
-    finished = set(done.done)
-    if retry_failed:
-        failed = {block_id for block_id in finished if _has_failed(run_dir, block_id, context.fingerprint)}
-        notes += [f"block {block_id} has failed tiles and is done again" for block_id in sorted(failed)]
-        finished -= failed
-    blocks = []
-    done_tiles = 0
-    for block in planned:
-        if block.block_id in finished:
-            done_tiles += len(block.tiles)
-        else:
-            blocks.append(block)
-    return Todo(blocks=tuple(blocks), done_tiles=done_tiles, notes=tuple(notes))
-
-
-def _has_failed(run_dir: RunDir, block_id: str, run_fingerprint: str) -> bool:
-    summaries = read_summaries(run_dir.block(block_id), run_fingerprint)
-    return any(tile.status == "failed" for tile in summaries.tiles)

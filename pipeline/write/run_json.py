@@ -47,6 +47,10 @@ class RunInfo:
     queries: tuple[str, ...]
     lattice: TileLattice
     scenes: tuple[Scene, ...]
+    pins: Mapping[str, Any] = field(default_factory=dict)
+    """scene_id -> what pins its pixels, of scenes of catalogues, from the first start that could read it."""
+    unread: tuple[str, ...] = ()
+    """scene_ids of scenes that some start of the run could not read."""
     halo_scenes: tuple[str, ...] = ()
     """scene_ids of those that show nothing of the area, and fill what tiles see around it."""
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -101,6 +105,7 @@ def run_json_bytes(info: RunInfo) -> bytes:
         del document["gate"]
     document["parameters"] = canonical(info.parameters)
     document["settings"] = canonical(info.settings)
+    document["pins"] = canonical(info.pins)
     document["models"] = canonical(info.models)
     document["stretches"] = canonical(info.stretches)
     document["searches"] = [canonical(search) for search in info.searches]
@@ -150,6 +155,7 @@ def read_run_json(path: Path) -> RunInfo:
         document["queries"] = tuple(document["queries"])
         document["warnings"] = tuple(document["warnings"])
         document["notes"] = tuple(document.get("notes", ()))
+        document["unread"] = tuple(document.get("unread", ()))
         document["halo_scenes"] = tuple(document.get("halo_scenes", ()))
         document["searches"] = tuple(document.get("searches", ()))
         return RunInfo(**document)

@@ -27,10 +27,9 @@ from pipeline.run.prepare import (
     profile_parameters,
     quality_parameters,
     rehearse,
-    scene_parameters,
-    todo,
 )
-from pipeline.schema.imagery import QualityMask, Reflectance, Scene, SceneFile
+from pipeline.run.todo import todo
+from pipeline.schema.imagery import QualityMask, Reflectance, SceneFile
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import read_run_json
@@ -104,47 +103,6 @@ def test_the_order_of_sources_is_their_priority_and_pins_the_run(world: LabelWor
     with pytest.raises(RunMismatchError, match=r'scenes\[0\]\.scene_id: "old" -> "new"'):
         claim(swapped)
     assert plan(world, tmp_path / "out", old, new).fingerprint == planned.fingerprint
-
-
-def scene(**changes: Any) -> Scene:
-    return Scene(
-        scene_id="a",
-        href="/data/red.tif",
-        crs_wkt=None,
-        transform=(1, 0, 0, 0, -1, 0),
-        width=9,
-        height=9,
-        count=3,
-        dtype="uint16",
-        rgb_bands=(1, 2, 3),
-        nodata=None,
-        identity={"sha256": "r", "mtime_ns": "1"},
-        **changes,
-    )
-
-
-def test_every_band_file_of_a_scene_pins_the_run() -> None:
-    files = tuple(SceneFile(href=f"/data/{name}", identity={"sha256": name}, band=2) for name in "rgb")
-    found = scene_parameters(scene(band_files=files))
-    assert found["band_files"] == [{"band": 2, "sha256": name} for name in "rgb"]
-    changed = (*files[:2], replace(files[2], identity={"sha256": "other"}))
-    assert scene_parameters(scene(band_files=changed)) != found
-    assert "band_files" not in scene_parameters(scene())
-
-
-def test_what_makes_reflectance_pins_the_run_and_who_said_so_does_not() -> None:
-    known = Reflectance(scale=1e-4, offset=-0.1, source="a table")
-    found = scene_parameters(scene(reflectance=known))
-    assert found["reflectance"] == [1e-4, -0.1]
-    assert scene_parameters(scene(reflectance=replace(known, source="a person"))) == found
-    assert scene_parameters(scene(reflectance=replace(known, offset=0.0))) != found
-    each = replace(known, by_band=((1e-4, -0.1), (2e-4, -0.1), (1e-4, 0.0)))
-    assert scene_parameters(scene(reflectance=each))["reflectance"] == [
-        [1e-4, -0.1],
-        [2e-4, -0.1],
-        [1e-4, 0.0],
-    ]
-    assert "reflectance" not in scene_parameters(scene())
 
 
 def test_a_run_goes_on_with_other_limits_of_memory_and_time(world: LabelWorld, tmp_path: Path) -> None:
