@@ -25,11 +25,9 @@ from pipeline.run.prepare import (
     claim,
     plan_request,
     profile_parameters,
-    quality_parameters,
     rehearse,
 )
 from pipeline.run.todo import todo
-from pipeline.schema.imagery import QualityMask, Reflectance, SceneFile
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import read_run_json
@@ -272,20 +270,3 @@ def test_a_directory_that_ray_deletes_is_refused(
     with pytest.raises(InputError, match="--out must lie outside Ray's copy"):
         plan(world, Path("out"))
     plan(world, tmp_path / "out")
-
-
-def test_a_mask_is_pinned_by_its_file_and_rule_and_a_computed_one_by_its_bands_and_model() -> None:
-    file = SceneFile(href="m.tif", access="token", identity={"sha256": "a", "mtime_ns": "1"}, band=2)
-    mask = QualityMask(file=file, rule="values:3", source="somebody")
-    assert quality_parameters(mask) == {"rule": "values:3", "band": 2, "sha256": "a"}
-    computed = replace(
-        mask,
-        model="csmask-l2a",
-        bands=(file, replace(file, band=1)),
-        reflectance=Reflectance(scale=0.5, offset=-1.0, source="somebody"),
-    )
-    assert quality_parameters(computed) == {
-        "model": "csmask-l2a",
-        "bands": [{"band": 2, "sha256": "a"}, {"band": 1, "sha256": "a"}],
-        "reflectance": [0.5, -1.0],
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pipeline.run.scene_pins import named_scene, pins_of, scene_parameters
+from pipeline.run.scene_pins import named_scene, pins_of, quality_parameters, scene_parameters
 from pipeline.schema.imagery import QualityMask, Reflectance, Scene, SceneFile
 
 
@@ -64,3 +64,20 @@ def test_a_scene_of_a_catalogue_is_named_there_and_pinned_beside_it() -> None:
     assert pins_of([item, replace(failed, scene_id="b")]) == {"a": scene_parameters(item)}
     masked = replace(item, quality=QualityMask(file=SceneFile(href="m"), rule="values:3", source="s"))
     assert pins_of([masked])["a"]["quality"] == {"rule": "values:3", "band": 1}
+
+
+def test_a_mask_is_pinned_by_its_file_and_rule_and_a_computed_one_by_its_bands_and_model() -> None:
+    file = SceneFile(href="m.tif", access="token", identity={"sha256": "a", "mtime_ns": "1"}, band=2)
+    mask = QualityMask(file=file, rule="values:3", source="somebody")
+    assert quality_parameters(mask) == {"rule": "values:3", "band": 2, "sha256": "a"}
+    computed = replace(
+        mask,
+        model="csmask-l2a",
+        bands=(file, replace(file, band=1)),
+        reflectance=Reflectance(scale=0.5, offset=-1.0, source="somebody"),
+    )
+    assert quality_parameters(computed) == {
+        "model": "csmask-l2a",
+        "bands": [{"band": 2, "sha256": "a"}, {"band": 1, "sha256": "a"}],
+        "reflectance": [0.5, -1.0],
+    }
