@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from pathlib import Path
@@ -45,6 +44,10 @@ def the_block(context: RunContext) -> BlockSpec:
     return block
 
 
+class Death(BaseException):
+    """Stands for the end of a process: nothing behind it is done."""
+
+
 class FakeReader:
     """Grey pixels. A read that holds the tile `kills` ends the process; one that holds `hangs` waits."""
 
@@ -60,7 +63,7 @@ class FakeReader:
         names = [tile.tile_id for tile in block.tiles]
         self.reads.append(len(names))
         if self.kills in names:
-            os._exit(9)
+            raise Death
         if self.hangs in names:
             self.end.wait()
         return BlockImage(
@@ -77,21 +80,6 @@ class FakeReader:
 _reads: TileReader = FakeReader()
 
 
-def dies(step: ReadStep, block: BlockSpec) -> bool:
-    """Read in a process of its own; says whether it died."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            step.read(block)
-            code = 0
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert code in (0, 9)
-    return code == 9
-
-
 def test_reading_is_noted_and_ends_with_the_read(context: RunContext) -> None:
     reader = FakeReader()
     step = ReadStep(context, reader)
@@ -102,10 +90,11 @@ def test_reading_is_noted_and_ends_with_the_read(context: RunContext) -> None:
 
 
 def test_the_tile_that_kills_its_reader_is_set_aside_and_the_others_are_read(context: RunContext) -> None:
-    """Real deaths: two end inside the decoder, the third at the tile; the fourth process leaves it out."""
+    """Two processes end inside the decoder, the third at the tile, and the fourth leaves it out."""
     block = the_block(context)
     for _ in range(3):
-        assert dies(ReadStep(context, FakeReader(kills=BAD)), block)
+        with pytest.raises(Death):
+            ReadStep(context, FakeReader(kills=BAD)).read(block)
     reader = FakeReader(kills=BAD)
     image = table_to_image(image_to_table(ReadStep(context, reader).read(block)), context.lattice)
     assert reader.reads == [1, 1, 1]
