@@ -29,6 +29,7 @@ RAY_FILES = tuple(
         "benchmarks",
         "containment",
         "gate_runs",
+        "hostile_texts",
         "ray",
         "ray_access",
         "restitch",

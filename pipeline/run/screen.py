@@ -207,6 +207,28 @@ def _pointed_at(number: int, target: int) -> Iterator[None]:
         os.close(before)
 
 
+def print_publicly() -> None:
+    """Let what Python code prints in this process go through `public_text`. Native code's does not."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, _PublicStream):
+            setattr(sys, name, _PublicStream(stream))
+
+
+class _PublicStream:
+    """A stream of a process that is not ours to close: Ray's worker."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(public_text(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
 class _PublicFormatter(logging.Formatter):
     """Log records by the rule of `public_text`."""
 

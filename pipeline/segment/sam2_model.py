@@ -218,7 +218,7 @@ def _listed(kind: str, keys: list[str], limit: int = 4) -> str:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read name -> tensor from a weights file, on the CPU. Raises ModelError.
 
-    The file must be whole and hold tensors alone.
+    The file must be whole and hold tensors alone; one that would run code is refused, and nothing of it runs.
     """
     import torch
     from safetensors.torch import load_file
@@ -228,6 +228,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        if type(error).__name__ == "UnpicklingError":  # torch's own words advise to run the file's code
+            raise ModelError(
+                f"{path} holds more than tensors: to load it would run code that came with it, and it was "
+                "not loaded. To fix: fetch the checkpoint from its publisher, best as .safetensors"
+            ) from None
         raise ModelError(
             f"{path} could not be read as weights ({type(error).__name__}: {error}); fetch it again"
         ) from error

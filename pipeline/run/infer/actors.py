@@ -24,6 +24,7 @@ from pipeline.run.infer.read_step import ReadStep
 from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.steps import PromptStep, RunContext, SegmentStep
 from pipeline.run.ray_engine import dying_with_its_engine
+from pipeline.run.screen import print_publicly
 
 RUN = "run"
 """Column with the place of a row's run among the contexts."""
@@ -91,6 +92,7 @@ class SegmentActor:
 
 
 def _prepare(context: Sequence[RunContext], cache_mb: int) -> None:
-    """Settle what holds for an actor's whole process."""
+    """Settle what holds for an actor's whole process. What Python prints in it lands in Ray's own logs."""
     set_process_defaults(cache_mb)
+    print_publicly()
     end_process_when_stuck(context[0].config.limits.block_s)

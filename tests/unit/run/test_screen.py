@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import subprocess
@@ -214,3 +215,15 @@ def test_a_traceback_in_the_log_holds_no_secret(tmp_path: Path) -> None:
     assert "s3cr3t-value" not in str(caught.value) + log.read_text()
     assert "refused Bearer ***" in str(caught.value)
     assert "ValueError: refused Bearer ***" in log.read_text()
+
+
+def test_a_worker_prints_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", printed)
+    monkeypatch.setattr(sys, "stderr", printed)
+    for _ in range(2):
+        screens.print_publicly()
+    print("token=s3cr3tvalue")
+    sys.stderr.write("\x1b[2Jrefused\n")
+    sys.stdout.flush()
+    assert printed.getvalue() == "token=***\nrefused\n"
