@@ -228,7 +228,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        if type(error).__name__ == "UnpicklingError":  # torch's own words advise to run the file's code
+        if "Unsupported global" in str(error):  # torch's own words advise to run the file's code
             raise ModelError(
                 f"{path} holds more than tensors: to load it would run code that came with it, and it was "
                 "not loaded. To fix: fetch the checkpoint from its publisher, best as .safetensors"
