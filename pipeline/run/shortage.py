@@ -29,7 +29,7 @@ _FULL_WORDS = (
 _MEMORY_NAMES = ("OutOfMemoryError", "CPLE_OutOfMemoryError")
 """Errors of Ray and torch, and of GDAL."""
 
-_MEMORY_WORDS = ("can't allocate memory", "CUDA out of memory")
+_MEMORY_WORDS = ("can't allocate memory", "can't start new thread", "CUDA out of memory")
 
 _STAGES = {
     "grid": ("planning", "ask for a smaller area or fewer scenes"),
