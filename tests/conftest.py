@@ -34,6 +34,7 @@ RAY_FILES = tuple(
         "ray_access",
         "restitch",
         "signed_on_ray",
+        "stopping_ray",
         "zones_on_ray",
     )
 )
